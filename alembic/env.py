@@ -1,0 +1,78 @@
+"""What alembic runs: migrations of the catalog, and of nothing else that stands in its database.
+
+The program hands over its connection, with a transaction begun. By itself, on the command line, alembic finds the
+catalog by BACKUP_CATALOG_URL, BACKUP_CATALOG_URL_FILE (a file that holds the URL) or BACKUP_DIR (catalog.db in it).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from logging.config import fileConfig
+from pathlib import Path
+from typing import Any
+
+from alembic import context
+from sqlalchemy import Connection
+
+from app.catalog.engine import make_engine, parse_url
+from app.catalog.migrations import keep_others_out
+from app.catalog.tables import VERSION_TABLE, metadata
+
+config = context.config
+
+
+def catalog_url(environ: Mapping[str, str]) -> str:
+    """The catalog's URL by the environment."""
+    if url := environ.get("BACKUP_CATALOG_URL"):
+        return url
+    if file := environ.get("BACKUP_CATALOG_URL_FILE"):
+        return Path(file).read_text().strip()
+    return f"sqlite:///{Path(environ.get('BACKUP_DIR') or '/backups').absolute()}/catalog.db"
+
+
+def is_ours(name: str | None, kind: str, _parents: Mapping[str, Any]) -> bool:
+    """Whether alembic may look at a thing: an application's own tables may stand beside the catalog's."""
+    return kind != "table" or name in metadata.tables
+
+
+def migrate(connection: Connection) -> None:
+    """Run what was asked for, in the connection's transaction."""
+    context.configure(
+        connection=connection,
+        target_metadata=metadata,
+        version_table=VERSION_TABLE,
+        include_name=is_ours,
+        render_as_batch=connection.dialect.name == "sqlite",
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+def migrate_by_environment() -> None:
+    """Run what was asked for on the catalog that the environment names."""
+    if config.config_file_name is not None:
+        fileConfig(config.config_file_name, disable_existing_loggers=False)
+    engine = make_engine(parse_url(catalog_url(os.environ)))
+    try:
+        with engine.begin() as connection:
+            keep_others_out(connection)
+            migrate(connection)
+    finally:
+        engine.dispose()
+
+
+def print_statements() -> None:
+    """Print the statements of an empty catalog's migration: `alembic upgrade head --sql`."""
+    dialect = parse_url(catalog_url(os.environ)).get_backend_name()
+    context.configure(dialect_name=dialect, target_metadata=metadata, version_table=VERSION_TABLE, literal_binds=True)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+if context.is_offline_mode():
+    print_statements()
+elif (handed_over := config.attributes.get("connection")) is not None:
+    migrate(handed_over)
+else:
+    migrate_by_environment()

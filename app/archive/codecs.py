@@ -1,0 +1,140 @@
+"""Codecs: an archive is a row of whole frames (zstd) or members (gzip), which the stock programs read as one file."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import zstandard
+from isal import igzip_lib, isal_zlib
+
+from app.domain.backup import Codec
+from app.errors import BackupReadError, BackupValidationError
+
+LEVELS = {Codec.NONE: range(1), Codec.GZIP: range(10), Codec.ZSTD: range(1, 20)}
+FAST_LEVEL = {Codec.NONE: 0, Codec.GZIP: 1, Codec.ZSTD: 1}
+_ISAL_LEVELS = range(4)  # ISA-L has no slower ones; zlib takes over there
+_SLICE = 4 << 10  # compressed bytes decoded at once: 4 bytes may stand for 128 KB of zeros
+_PIECE = 1 << 20  # plain bytes given out at once, since who takes them may need many times as much
+_GZIP_WINDOW = 31  # 15 bits of window and gzip's own header
+
+
+class Compressor(Protocol):
+    """One frame in the making."""
+
+    def compress(self, data: bytes, /) -> bytes:
+        """Take data; return what is ready."""
+
+    def flush(self) -> bytes:
+        """End the frame and return its rest."""
+
+
+class Decompressor(Protocol):
+    """One frame being read."""
+
+    @property
+    def eof(self) -> bool:
+        """Whether the frame has ended."""
+
+    @property
+    def unused_data(self) -> bytes:
+        """What follows the frame."""
+
+    def decompress(self, data: bytes, /) -> bytes:
+        """Take data; return what can be said so far."""
+
+
+class _Plain:
+    """No compression, in the shape of a compressor: a frame is what was written."""
+
+    def compress(self, data: bytes, /) -> bytes:
+        return data
+
+    def flush(self) -> bytes:
+        return b""
+
+
+def compressor(codec: Codec, level: int | None = None) -> Callable[[], Compressor]:
+    """A maker of frames.
+
+    Args:
+        codec: which one.
+        level: the codec's own level; None means its fast one.
+
+    Raises:
+        BackupValidationError: the codec has no such level.
+    """
+    if level is None:
+        level = FAST_LEVEL[codec]
+    if level not in LEVELS[codec]:
+        low, high = LEVELS[codec][0], LEVELS[codec][-1]
+        raise BackupValidationError(f"{codec} has no compression level {level}", f"use a level from {low} to {high}")
+    if codec is Codec.ZSTD:
+        return zstandard.ZstdCompressor(level=level).compressobj
+    if codec is Codec.GZIP:
+        library = isal_zlib if level in _ISAL_LEVELS else zlib
+        return lambda: library.compressobj(level, zlib.DEFLATED, _GZIP_WINDOW)
+    return _Plain
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A block of plain SQL; `frame_at` is the file offset of the frame that begins with it, None inside a frame."""
+
+    data: bytes
+    frame_at: int | None
+
+
+def decode(blocks: Iterable[bytes], codec: Codec) -> Iterator[Decoded]:
+    """The plain SQL of a whole file given in blocks.
+
+    Raises:
+        BackupReadError: a frame is corrupt or the file ends within one.
+    """
+    if codec is Codec.NONE:
+        yield from (Decoded(block, None) for block in blocks)
+        return
+    make, broken = _DECOMPRESSORS[codec]
+    frame: Decompressor | None = None
+    at = 0  # offset in the file of the first byte not taken by a frame yet
+    for block in _cut(blocks, _SLICE):
+        rest = block
+        while rest:
+            begins = frame is None
+            frame = frame or make()
+            try:
+                data = frame.decompress(rest)
+            except broken as error:
+                raise BackupReadError(f"corrupt {codec} frame near byte {at}: {error}") from error
+            yield Decoded(data[:_PIECE], at if begins else None)
+            for start in range(_PIECE, len(data), _PIECE):
+                yield Decoded(data[start : start + _PIECE], None)
+            left = frame.unused_data if frame.eof else b""
+            at += len(rest) - len(left)
+            rest = left
+            if frame.eof:
+                frame = None
+    if frame is not None:
+        raise BackupReadError(f"the file ends within a {codec} frame, at byte {at}")
+
+
+def _cut(blocks: Iterable[bytes], size: int) -> Iterator[bytes]:
+    for block in blocks:
+        yield from (block[at : at + size] for at in range(0, len(block), size))
+
+
+def _zstd() -> Decompressor:
+    return zstandard.ZstdDecompressor().decompressobj()
+
+
+def _gzip() -> Decompressor:
+    frame: Decompressor = isal_zlib.decompressobj(_GZIP_WINDOW)
+    return frame
+
+
+_DECOMPRESSORS: dict[Codec, tuple[Callable[[], Decompressor], type[Exception]]] = {
+    Codec.ZSTD: (_zstd, zstandard.ZstdError),
+    Codec.GZIP: (_gzip, igzip_lib.IsalError),  # type: ignore[dict-item] # the stub calls the class an instance
+}

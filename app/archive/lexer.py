@@ -1,0 +1,96 @@
+"""Where a statement of SQL ends: quotes, dollar quotes and comments as PostgreSQL reads them.
+
+Only what the scanner needs. A ``;`` inside a BEGIN ATOMIC body or a rule's parentheses ends a "statement" here although
+it does not for the server; that is harmless, since what follows it there can never be a COPY.
+
+Source: PostgreSQL documentation, "Lexical Structure"; psql's psqlscan.l.
+"""
+
+from __future__ import annotations
+
+import re
+
+_SPECIAL = re.compile(rb"""['"$;]|--|/\*""")
+_DOLLAR = re.compile(rb"\$(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*)?\$")
+_HALF_DOLLAR = re.compile(rb"\$[A-Za-z0-9_\x80-\xff]*\Z")
+# The last branch: strings with a line break between them are one string, and the escapes go on.
+_ESCAPED = re.compile(rb"""(?:[^'\\]++|\\.|''|'[ \t\f\v]*[\r\n]\s*')*+'""", re.DOTALL)
+_NEWLINE = re.compile(rb"[\r\n]")
+_COMMENT = re.compile(rb"/\*|\*/")
+_WORD = rb"[A-Za-z0-9_$\x80-\xff]"
+_ENDS_WORD = re.compile(_WORD + rb"\Z")
+_ESCAPE_PREFIX = re.compile(rb"(?<!" + _WORD + rb")[eE]\Z")
+_SPACE = re.compile(rb"\s+")
+UNFINISHED = -1
+
+
+def statement_start(text: bytes, at: int) -> int:
+    """Offset of the first byte at or after `at` that is neither space nor comment; UNFINISHED where text ends first."""
+    while True:
+        if space := _SPACE.match(text, at):
+            at = space.end()
+        if text.startswith(b"--", at):
+            at = _end_of_line(text, at)
+        elif text.startswith(b"/*", at):
+            at = _end_of_comment(text, at + 2)
+        else:
+            return at if at < len(text) - 1 else UNFINISHED  # one more byte tells "-" from "--"
+        if at == UNFINISHED:
+            return at
+
+
+def statement_end(text: bytes, at: int) -> int:
+    """Offset just after the ``;`` that ends the statement which `at` is in, or UNFINISHED where text ends first.
+
+    `at` must be outside of quotes and comments.
+    """
+    while found := _SPECIAL.search(text, at):
+        if found[0] == b";":
+            return found.end()
+        at = _end_of_quoted(text, found)
+        if at == UNFINISHED:
+            break
+    return UNFINISHED
+
+
+def _end_of_quoted(text: bytes, opening: re.Match[bytes]) -> int:
+    """Offset after the quoted thing or comment that begins at `opening`."""
+    start, at = opening.span()
+    if opening[0] == b"--":
+        return _end_of_line(text, at)
+    if opening[0] == b"/*":
+        return _end_of_comment(text, at)
+    if opening[0] == b"$":
+        return _end_of_dollar_quote(text, start)
+    if opening[0] == b"'" and _ESCAPE_PREFIX.search(text, max(0, start - 1), start):
+        escaped = _ESCAPED.match(text, at)
+        # A quote at the very end may be the first half of a doubled one.
+        return escaped.end() if escaped and escaped.end() < len(text) else UNFINISHED
+    return text.find(opening[0], at) + 1 or UNFINISHED
+
+
+def _end_of_line(text: bytes, at: int) -> int:
+    found = _NEWLINE.search(text, at)
+    return found.end() if found else UNFINISHED
+
+
+def _end_of_comment(text: bytes, at: int) -> int:
+    depth = 1
+    while depth:
+        found = _COMMENT.search(text, at)
+        if found is None:
+            return UNFINISHED
+        depth += 1 if found[0] == b"/*" else -1
+        at = found.end()
+    return at
+
+
+def _end_of_dollar_quote(text: bytes, start: int) -> int:
+    """A dollar sign inside a word (``a$1$b``) opens nothing; one at the very end may yet become an opening."""
+    if _ENDS_WORD.search(text, max(0, start - 1), start):
+        return start + 1
+    tag = _DOLLAR.match(text, start)
+    if tag is None:
+        return UNFINISHED if _HALF_DOLLAR.match(text, start) else start + 1
+    end = text.find(tag[0], tag.end())
+    return UNFINISHED if end < 0 else end + len(tag[0])

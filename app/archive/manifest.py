@@ -1,0 +1,169 @@
+"""The manifest: the sidecar that indexes and proves an archive.
+
+JSON in a file of the archive's whole name plus ``.json``. Its last member, `checksum`, is the SHA-256 of all others,
+so that a damaged manifest is told from a damaged archive.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from app.archive.index import Index, Segment, TableDigest, total_rows
+from app.domain.backup import Backup, Codec, Origin, Tier
+from app.errors import ManifestError, NewerManifestError
+
+FORMAT = 1
+_REBUILD = "run 'residency-backup sync' to rebuild it from the backup, which itself is plain SQL and stays usable"
+
+
+class Extension(BaseModel):
+    """An extension that the database has installed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    version: str
+
+
+class ServerFacts(BaseModel):
+    """What a restore needs to know of the server and database that a dump came from.
+
+    Attributes:
+        version, version_num: as the server says them: ``"18.6"``, 180006.
+        size: bytes that the database takes on the server's disk.
+        locale: collation, character type and provider: ``C.UTF-8/C.UTF-8/c``.
+        roles: names that the dump's owners and grants mention.
+        alembic_revision: of the application's own schema, where it keeps one.
+        read_settings: the session settings under which rows were read, and so under which a row digest is comparable.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    version: str
+    version_num: int
+    encoding: str
+    locale: str
+    size: int
+    extensions: tuple[Extension, ...] = ()
+    roles: tuple[str, ...] = ()
+    alembic_revision: str | None = None
+    read_settings: dict[str, str] = {}
+
+    @property
+    def major(self) -> int:
+        """Major version: 18."""
+        return self.version_num // 10000
+
+
+class Manifest(BaseModel):
+    """What stands in a manifest.
+
+    Attributes:
+        snapshot_time: the instant that the backup shows.
+        verified_at: when the file was read back, before it got its name.
+        server, pg_dump: None where the file was found, not made.
+        kept: why the backup is pinned, which must outlive the catalog.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    format: int = FORMAT
+    tool: str
+    origin: Origin
+    database: str
+    tier: Tier
+    period: str
+    label: str | None = None
+    kept: str | None = None
+    snapshot_time: datetime
+    verified_at: datetime
+    seconds: float | None = None
+    server: ServerFacts | None = None
+    pg_dump: str | None = None
+    codec: Codec
+    bytes: int
+    raw_bytes: int
+    sha256: str
+    tables: tuple[TableDigest, ...]
+    segments: tuple[Segment, ...]
+
+    @property
+    def index(self) -> Index:
+        """The archive's index."""
+        return Index(
+            segments=self.segments,
+            tables=self.tables,
+            bytes=self.bytes,
+            raw_bytes=self.raw_bytes,
+            sha256=self.sha256,
+            complete=True,
+        )
+
+    def to_json(self) -> str:
+        """The file's content."""
+        content = self.model_dump(mode="json")
+        content["checksum"] = _checksum(content)
+        return json.dumps(content, indent=1) + "\n"
+
+    def to_backup(self, backup_id: str, file: str) -> Backup:
+        """The backup that this manifest describes, at its place in the tree."""
+        return Backup(
+            id=backup_id,
+            database=self.database,
+            tier=self.tier,
+            period=self.period,
+            file=file,
+            created_at=self.snapshot_time,
+            bytes=self.bytes,
+            raw_bytes=self.raw_bytes,
+            rows=total_rows(self.tables),
+            tables=len(self.tables),
+            database_size=self.server.size if self.server else None,
+            sha256=self.sha256,
+            codec=self.codec,
+            origin=self.origin,
+            seconds=self.seconds,
+            label=self.label,
+            verified_at=self.verified_at,
+            kept=self.kept,
+        )
+
+
+def parse_manifest(data: bytes, name: str) -> Manifest:
+    """Read a manifest.
+
+    Args:
+        data: the file's content.
+        name: what to call it in errors.
+
+    Raises:
+        ManifestError: it is not JSON, not ours, damaged, or of a newer version of this program.
+    """
+    try:
+        content: Any = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(f"the manifest {name} is corrupt: {error}", _REBUILD) from error
+    if not isinstance(content, dict):
+        raise ManifestError(f"the manifest {name} is corrupt: not a JSON object", _REBUILD)
+    version = content.get("format")
+    if isinstance(version, int) and version > FORMAT:
+        message = f"the manifest {name} is of format {version}; this program reads up to {FORMAT}"
+        raise NewerManifestError(message, "upgrade residency-backup; the backup itself is plain SQL that psql restores")
+    checksum = content.pop("checksum", None)
+    if checksum != _checksum(content):
+        raise ManifestError(f"the manifest {name} is corrupt: its checksum does not match", _REBUILD)
+    try:
+        return Manifest.model_validate_json(json.dumps(content))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = ".".join(str(part) for part in problem["loc"])
+        raise ManifestError(f"the manifest {name} is corrupt: {place}: {problem['msg']}", _REBUILD) from error
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -1,0 +1,204 @@
+r"""Cuts any plain SQL dump into segments as it streams past, in bounded memory.
+
+Outside COPY data the text is read statement by statement (`app.archive.lexer`), so that a function body, a comment or a
+string that looks like ``COPY t FROM stdin;`` is not taken for one. Inside, the first line ``\.`` ends the block: no row
+of COPY text can be that line, since a backslash in a value is written twice.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+import string
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from app.archive import lexer
+from app.archive.index import Kind, TableName
+from app.errors import BackupReadError
+
+_IDENTIFIER = rb"""(?:"(?:[^"]|"")+"|[^\s".,()]+)"""
+_COLUMN_LIST = _IDENTIFIER + rb"\s*(?:,\s*" + _IDENTIFIER + rb"\s*)*+"
+_COPY = re.compile(
+    rb"COPY\s+(" + _IDENTIFIER + rb")(?:\.(" + _IDENTIFIER + rb"))?\s*"
+    rb"(?:\(\s*((?:" + _COLUMN_LIST + rb")?)\))?\s+FROM\s+stdin\b",
+    re.IGNORECASE,
+)
+_COLUMN = re.compile(_IDENTIFIER)
+_HEADER = re.compile(rb"^-- (?:Data for )?Name: (LARGE OBJECT)?.*; Type: ([A-Z ]+); Schema: ", re.MULTILINE)
+_ENCODING = re.compile(rb"SET client_encoding = '([\w-]+)'")
+_LINE_END = re.compile(rb"[^\S\n]*(?:\n|(\Z))")
+_END_LINE = re.compile(rb"\\\.\r?\n")
+_FOLDED = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)  # what the server does without quotes
+_NEWLINE = ord("\n")
+_SPARE = 4  # bytes of a line break and the end-of-data line that may be cut by a block's end
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Head:
+    """The head of a segment; a new object begins a new segment."""
+
+    kind: Kind
+    table: TableName | None = None
+    columns: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Some bytes of a segment, in the file's order; `rows` says that they are COPY data, not SQL."""
+
+    head: Head
+    data: bytes
+    rows: bool = False
+
+
+def scan(blocks: Iterable[bytes]) -> Iterator[Piece]:
+    """Cut a dump, given in blocks of any size, into the pieces of its segments.
+
+    Joined, the pieces' data is the input, byte for byte.
+
+    Raises:
+        BackupReadError: the text ends within a COPY block.
+    """
+    return _Scanner(blocks).pieces()
+
+
+class _Scanner:
+    """Holds the text read but not yet given out: `_text` from `_at` on."""
+
+    def __init__(self, blocks: Iterable[bytes]) -> None:
+        self._blocks = filter(None, blocks)  # an empty block is not the end
+        self._text = b""
+        self._at = 0
+        self._encoding = "utf-8"
+        self._head = Head(Kind.BEFORE)
+
+    def pieces(self) -> Iterator[Piece]:
+        while unit := self._unit():
+            start = lexer.statement_start(unit, 0)
+            if start == lexer.UNFINISHED:
+                start = len(unit)  # comments alone
+            found = self._copy_of(unit, start)
+            self._head = found or self._follow(unit, start)
+            yield Piece(self._head, unit)
+            if found:
+                self._refuse_rest_of_line(found, unit)
+                yield from self._rows(found)
+                # Text without a header of its own is not part of the table that precedes it.
+                self._head = Head(Kind.AFTER)
+
+    def _fill(self) -> bool:
+        """Read on, doubling what is held, so that a long statement is not copied once for each block."""
+        held = self._text[self._at :]
+        wanted = max(len(held), 1)
+        more = [held]
+        while wanted > 0 and (block := next(self._blocks, b"")):
+            more.append(block)
+            wanted -= len(block)
+        self._text, self._at = b"".join(more), 0
+        return len(more) > 1
+
+    def _take(self, end: int) -> bytes:
+        taken = self._text[self._at : end]
+        self._at = end
+        return taken
+
+    def _unit(self) -> bytes:
+        """The next statement with the space and comments before it, up to its line's end; b"" at the end."""
+        while True:
+            end = self._unit_end()
+            if end != lexer.UNFINISHED:
+                return self._take(end)
+            if not self._fill():
+                return self._take(len(self._text))
+
+    def _unit_end(self) -> int:
+        start = lexer.statement_start(self._text, self._at)
+        if start == lexer.UNFINISHED:
+            return start
+        if self._text.startswith(b"\\", start):  # a psql command is a line
+            return self._text.find(b"\n", start) + 1 or lexer.UNFINISHED
+        end = lexer.statement_end(self._text, start)
+        if end == lexer.UNFINISHED:
+            return end
+        blank = _LINE_END.match(self._text, end)
+        if blank is None:
+            return end  # several statements share the line
+        return blank.end() if blank[1] is None else lexer.UNFINISHED
+
+    def _copy_of(self, unit: bytes, start: int) -> Head | None:
+        found = _COPY.match(unit, start)
+        if found is None:
+            return None
+        schema, name, columns = found.groups()
+        if name is None:
+            schema, name = b"", schema
+        table = TableName(self._name(schema), self._name(name))
+        named = None if columns is None else tuple(self._name(each) for each in _COLUMN.findall(columns))
+        return Head(Kind.DATA, table, named)
+
+    def _refuse_rest_of_line(self, head: Head, unit: bytes) -> None:
+        """Data begins on the next line, and psql would run the rest of COPY's own line after it: no dump has that."""
+        if not unit.endswith(b"\n") and self._at < len(self._text):
+            message = f"cannot tell the data of table {head.table} from what follows COPY on its line"
+            raise BackupReadError(message, "put each statement on a line of its own")
+
+    def _follow(self, unit: bytes, start: int) -> Head:
+        """The head that a unit of SQL belongs to: the current one, unless the comments before it say otherwise.
+
+        Only there: strings and function bodies may hold anything.
+        """
+        if encoding := _ENCODING.match(unit, start):
+            self._encoding = _python_encoding(encoding[1].decode())
+        headers = _HEADER.findall(unit, 0, start)
+        kind = self._kind_of(*headers[-1]) if headers else self._head.kind
+        return self._head if kind is self._head.kind else Head(kind)
+
+    def _kind_of(self, large_object: bytes, entry: bytes) -> Kind:
+        if entry == b"SEQUENCE SET":
+            return Kind.SEQUENCES
+        # PostgreSQL 17 and later make them beside their data; a comment on one may stand between the two.
+        if entry in {b"BLOBS", b"BLOB METADATA"} or (large_object and self._head.kind is Kind.LARGE_OBJECTS):
+            return Kind.LARGE_OBJECTS
+        return Kind.BEFORE if self._head.kind is Kind.BEFORE else Kind.AFTER
+
+    def _name(self, identifier: bytes) -> str:
+        name = identifier.decode(self._encoding, errors="backslashreplace")
+        return name[1:-1].replace('""', '"') if name.startswith('"') else name.translate(_FOLDED)
+
+    def _rows(self, head: Head) -> Iterator[Piece]:
+        """The data and its end line; pieces may end anywhere in a line, so that a row of any length streams through."""
+        at_line_start = True
+        while (found := self._end_of_data(at_line_start=at_line_start)) is None:
+            ready = len(self._text) - _SPARE
+            if ready > self._at:
+                at_line_start = self._text[ready - 1] == _NEWLINE
+                yield Piece(head, self._take(ready), rows=True)
+            if not self._fill():
+                message = f"the file ends within the data of table {head.table}"
+                raise BackupReadError(message, "it was cut off: use another backup")
+        end, after = found
+        if end > self._at:
+            yield Piece(head, self._take(end), rows=True)
+        yield Piece(head, self._take(after))
+
+    def _end_of_data(self, *, at_line_start: bool) -> tuple[int, int] | None:
+        r"""Where the rows end and where the line ``\.`` after them ends; None while that line is not in sight."""
+        if at_line_start and (line := _END_LINE.match(self._text, self._at)):
+            return self._at, line.end()
+        # Not a regular expression, because a plain find runs at memory speed.
+        found = self._text.find(b"\n\\.", self._at)
+        while found >= 0:
+            if line := _END_LINE.match(self._text, found + 1):
+                return found + 1, line.end()
+            found = self._text.find(b"\n\\.", found + 1)
+        return None
+
+
+def _python_encoding(name: str) -> str:
+    """Python's name of a PostgreSQL encoding; UTF-8, whose undecodable bytes are shown escaped, for what has none."""
+    spelled = re.sub(r"\AWIN(?=\d)", "cp", re.sub(r"\AKOI8(?=[RU])", "koi8-", name))
+    try:
+        return codecs.lookup(spelled).name
+    except LookupError:
+        return "utf-8"

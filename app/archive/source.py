@@ -1,0 +1,61 @@
+"""The port to a database that an archive is made from."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Protocol
+
+from app.archive.index import TableName
+from app.archive.manifest import ServerFacts
+from app.archive.writer import ArchiveWriter
+
+
+class Snapshot(Protocol):
+    """One instant of a database, held open.
+
+    Attributes:
+        taken_at: the instant, by the server's clock.
+        tables: every table whose rows a complete dump must carry.
+    """
+
+    taken_at: datetime
+    tables: frozenset[TableName]
+
+    def dump_into(self, archive: ArchiveWriter) -> None:
+        """Write everything that the snapshot shows, in the archive's order.
+
+        Raises:
+            ServerUnavailableError: the server went away; nothing that was written can be used.
+            BackupCreationError: the dump failed for another reason.
+            BackupStorageError, BackupWriteError: the archive could not be written.
+        """
+
+
+class Source(Protocol):
+    """A database. Every method connects anew and may be called at any time, twice too.
+
+    Each may raise ServerUnavailableError (the server does not answer), BackupCreationError (no such database) or
+    BackupPermissionError (it refuses the role).
+    """
+
+    database: str
+
+    def facts(self) -> ServerFacts:
+        """What the server and the database are."""
+
+    def dump_program_version(self, facts: ServerFacts) -> str:
+        """Version of the dump program that fits the server.
+
+        Raises:
+            BackupCreationError: there is none, or all are older than the server.
+        """
+
+    def unreadable(self) -> list[str]:
+        """What the role may not read, each with the reason: ``table public.pay: no SELECT right``.
+
+        Row level security that would filter what the role sees counts as not readable.
+        """
+
+    def snapshot(self) -> AbstractContextManager[Snapshot]:
+        """Hold an instant of the database open for the length of a block."""

@@ -1,0 +1,85 @@
+"""The composition root: the only file that knows every part. Nothing here runs at import."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TextIO
+
+import structlog
+
+from app import __version__
+from app.catalog.engine import open_catalog
+from app.domain.retention import Policy
+from app.errors import SettingsError
+from app.log import Redactor, configure_logging
+from app.operations.schedule import Schedule
+from app.operations.service import Service
+from app.postgres.database import Database
+from app.postgres.dump import PostgresSource
+from app.settings import Settings, load_settings, process_environment
+from app.storage.local import LocalTree
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A configured process: its settings, what hides their secrets, and the service itself, built when asked for."""
+
+    settings: Settings
+    warnings: tuple[str, ...]
+    database: Database
+    redactor: Redactor
+
+    def service(self) -> Service:
+        """Put the parts together. Nothing connects yet.
+
+        Raises:
+            BackupPermissionError, BackupStorageError: the folder of backups is missing and cannot be made.
+        """
+        settings, zone = self.settings, self.settings.zone
+        tree = LocalTree(settings.backup_dir)
+        if settings.backup_catalog_url is None:
+            tree.make_root()  # the catalog stands in it
+        return Service(
+            source=PostgresSource(self.database),
+            tree=tree,
+            catalog=open_catalog(settings.catalog_url),
+            policy=Policy(settings.keep),
+            schedules={tier: Schedule(tier, cron, zone) for tier, cron in settings.crons.items()},
+            codec=settings.backup_compression,
+            level=settings.backup_compression_level,
+            min_free_bytes=settings.backup_min_free_mb << 20,
+            clock=lambda: datetime.now(zone),
+            tool=f"residency-backup {__version__}",
+        )
+
+    def start_logging(self, *, level: str | None = None, stream: TextIO | None = None) -> None:
+        """Configure logging as the settings say, and say what looks odd about them."""
+        configure_logging(level or self.settings.log_level, self.settings.log_format, self._secrets(), stream)
+        for warning in self.warnings:
+            log.warning("backup settings", warning=warning)
+
+    def _secrets(self) -> list[str]:
+        return [*self.settings.secrets, *([self.database.password] if self.database.password else [])]
+
+
+def bootstrap(environ: Mapping[str, str] | None = None) -> Program:
+    """Read the settings.
+
+    Args:
+        environ: the environment; the process's own unless given.
+
+    Raises:
+        SettingsError: something is missing or wrong, all of it listed.
+    """
+    loaded = load_settings(process_environment() if environ is None else environ)
+    try:
+        database = Database.from_url(loaded.settings.database)
+    except ValueError as error:
+        raise SettingsError(
+            f"1 setting is missing or wrong:\n  DATABASE_URL: {error}", "see docs/settings.md"
+        ) from None
+    return Program(loaded.settings, loaded.warnings, database, Redactor(loaded.settings.secrets))

@@ -1,0 +1,171 @@
+"""Opening a catalog: which database, how to talk to it, and its migrations.
+
+Every transaction has a connection of its own: a catalog is asked a few times a minute, and so neither a fork nor a
+restarted server leaves a connection behind that is of no use.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url
+
+from app.catalog.migrations import bring_to_head
+from app.catalog.store import LEASE, READS, SqlCatalog
+from app.errors import CatalogError, SettingsError
+
+BUSY_SECONDS = 15
+POSTGRESQL = {"postgresql", "postgresql+psycopg", "postgres"}
+SQLITE = {"sqlite", "sqlite+pysqlite"}
+
+
+def open_catalog(url: str, *, lease: timedelta = LEASE) -> SqlCatalog:
+    """The catalog of that URL, made or brought up to date where need be.
+
+    Raises:
+        SettingsError: the URL names no SQLite file and no PostgreSQL database.
+        CatalogError: the catalog cannot be reached or made, or a newer version of this program made it.
+    """
+    catalog = lazy_catalog(url, lease=lease)
+    catalog.open()
+    return catalog
+
+
+def lazy_catalog(url: str, *, lease: timedelta = LEASE) -> SqlCatalog:
+    """The same, opened by its first use: every method may then raise what opening raises.
+
+    Raises:
+        SettingsError: the URL names no SQLite file and no PostgreSQL database.
+    """
+    parsed = parse_url(url)
+    return SqlCatalog(lambda: _ready_engine(parsed), place=place_of(parsed), lease=lease)
+
+
+def parse_url(text: str) -> URL:
+    """The URL of a catalog, with the driver that this program uses.
+
+    Raises:
+        SettingsError: it names no SQLite file and no PostgreSQL database. The message does not repeat it: it may hold
+            a password.
+    """
+    hint = "Write sqlite:////folder/catalog.db or postgresql://user:password@host/database."
+    try:
+        url = make_url(text.strip())
+    except Exception:  # noqa: BLE001 -- ArgumentError, or ValueError from a port that is none
+        raise SettingsError("the catalog's URL cannot be read", hint) from None
+    if url.drivername in POSTGRESQL:
+        return url.set(drivername="postgresql+psycopg")
+    if url.drivername in SQLITE and not url.host and url.database and url.database != ":memory:":
+        return URL.create("sqlite", database=str(Path(url.database).absolute()))
+    raise SettingsError("the catalog's URL names neither a SQLite file nor a PostgreSQL database", hint)
+
+
+def place_of(url: URL) -> str:
+    """A catalog's place for messages, without a password."""
+    if _is_sqlite(url):
+        return str(url.database)
+    return f"the database {url.database or ''} on {url.host or url.query.get('host') or 'localhost'}"
+
+
+def make_engine(url: URL) -> Engine:
+    """The engine of a catalog; nothing connects yet, but an SQLite file is made.
+
+    Raises:
+        CatalogError: the file cannot be made.
+    """
+    if not _is_sqlite(url):
+        patience: dict[str, Any] = {"connect_timeout": 10, "tcp_user_timeout": BUSY_SECONDS * 1000}
+        arguments = {name: value for name, value in patience.items() if name not in url.query}
+        # Prepared statements would not outlive their connection, and poolers between us and the server mix them up.
+        engine = _engine(url, arguments | {"prepare_threshold": None})
+        event.listen(engine, "begin", _begin_postgresql)
+        return engine
+    path = Path(str(url.database))
+    _make_file(path)
+    # mode=rw: a file that was removed meanwhile is an error, not a new and empty catalog.
+    file = URL.create("sqlite", database=f"file:{quote(str(path))}", query={"mode": "rw", "uri": "true"})
+    engine = _engine(file, {"timeout": BUSY_SECONDS})
+    event.listen(engine, "connect", _set_up_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _is_sqlite(url: URL) -> bool:
+    return url.get_backend_name() == "sqlite"
+
+
+def _engine(url: URL, arguments: dict[str, Any]) -> Engine:
+    return create_engine(url, poolclass=NullPool, hide_parameters=True, connect_args=arguments)
+
+
+def _ready_engine(url: URL) -> Engine:
+    engine = make_engine(url)
+    try:
+        bring_to_head(engine)
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
+
+
+def _make_file(path: Path) -> None:
+    """Make an empty file that is ours alone to read, where there is none.
+
+    A file that is there is not even opened: closing it would drop the locks that SQLite holds for this process.
+    """
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        raise CatalogError(
+            f"the folder of the catalog is missing: {path.parent}",
+            "Make it or mount it, and let this user write in it.",
+        ) from None
+    except OSError as error:
+        raise CatalogError(
+            f"the catalog {path} cannot be made: {error.strerror or error}",
+            f"Let this user write in {path.parent}, or name another place in BACKUP_CATALOG_URL.",
+        ) from error
+
+
+def _begin_postgresql(connection: Connection) -> None:
+    # Not for ever, should a process be stopped in the middle of its transaction.
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{BUSY_SECONDS}s'")
+
+
+def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    # None: the driver begins no transactions of its own, so that DDL too belongs to ours.
+    connection.isolation_level = None
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
+    connection.execute("PRAGMA foreign_keys = ON")
+    _use_wal(connection)
+    connection.execute("PRAGMA synchronous = FULL")
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Let readers and a writer work at once. Where the folder's file system cannot do that, they queue instead."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            # Somebody else makes the change just now; SQLite itself does not wait for that.
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A transaction that reads first and then wants to write is refused when another wrote meanwhile, without waiting:
+    # whoever may write asks for the right at the start, and so queues.
+    reads = connection.get_execution_options().get(READS)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")

@@ -1,0 +1,70 @@
+"""Rows of the catalog as the domain's values, and back."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from sqlalchemy import Row
+
+from app.domain.backup import Backup
+from app.domain.ports import Run
+from app.domain.slots import Slot, SlotRecord
+
+_BACKUP = [field.name for field in fields(Backup)]
+_RECORD = [field.name for field in fields(SlotRecord)]
+MESSAGE_LIMIT = 4000
+
+
+def backup_of(row: Row[Any]) -> Backup:
+    """The backup of a row of `backups`."""
+    return Backup(**{name: row._mapping[name] for name in _BACKUP})  # noqa: SLF001 -- documented by SQLAlchemy
+
+
+def backup_values(backup: Backup) -> dict[str, Any]:
+    """The row of a backup."""
+    return {name: getattr(backup, name) for name in _BACKUP}
+
+
+def run_of(row: Row[Any]) -> Run:
+    """The run of a row of `runs`."""
+    return Run(
+        id=row.id,
+        database=row.database,
+        tier=row.tier,
+        slot=None if row.slot_period is None else Slot(row.tier, row.slot_period, row.slot_due),
+        started_at=row.started_at,
+        heartbeat_at=row.heartbeat_at,
+    )
+
+
+def run_values(run: Run) -> dict[str, Any]:
+    """What the row of a run says of the value."""
+    return {
+        "id": run.id,
+        "database": run.database,
+        "tier": run.tier,
+        "slot_period": run.slot and run.slot.period,
+        "slot_due": run.slot and run.slot.due,
+        "started_at": run.started_at,
+        "heartbeat_at": run.heartbeat_at,
+    }
+
+
+def record_of(row: Row[Any]) -> SlotRecord:
+    """The ledger's entry of a row of `slots`."""
+    return SlotRecord(**{name: row._mapping[name] for name in _RECORD})  # noqa: SLF001 -- as above
+
+
+def error_values(error: Exception) -> dict[str, str]:
+    """What the row of a failed run says of its error."""
+    return {
+        "error": type(error).__name__,
+        "message": storable(str(error)),
+        "hint": storable(str(getattr(error, "hint", ""))),
+    }
+
+
+def storable(text: str) -> str:
+    """A text that every database takes: what a program said may hold NUL and half characters, and have no end."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "")[:MESSAGE_LIMIT]

@@ -1,0 +1,93 @@
+"""Statements about runs: beginning, signs of life, ends. Each works in its caller's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row, select, update
+
+from app.catalog import holder, slots
+from app.catalog.rows import run_of, run_values
+from app.catalog.tables import UNDER_WAY, RunState, insert_into, runs
+from app.domain.backup import Tier
+from app.domain.ports import Run
+
+# A process can live on and have lost its run: the catalog was away when it wanted to end it, or a thread hangs. Without
+# this limit its tier would be blocked until the process is restarted. Fencing keeps a run that wakes up late harmless.
+STUCK_LEASES = 10
+
+
+def under_way(connection: Connection, database: str | None = None, tier: Tier | None = None) -> Sequence[Row[Any]]:
+    """Rows of the runs under way, oldest first; always in this order, so that two transactions cannot deadlock."""
+    query = select(runs).where(runs.c.state == RunState.RUNNING).order_by(runs.c.started_at, runs.c.id)
+    if database is not None:
+        query = query.where(runs.c.database == database)
+    if tier is not None:
+        query = query.where(runs.c.tier == tier)
+    return connection.execute(query).all()
+
+
+def begin(connection: Connection, run: Run) -> bool:
+    """Record a run as this process's. False where another of its tier is under way.
+
+    On PostgreSQL this waits until a transaction that is beginning or ending another run of the tier has ended.
+    """
+    values = run_values(run) | {"state": RunState.RUNNING, "holder": holder.current()}
+    statement = insert_into(connection, runs, values).on_conflict_do_nothing(
+        index_elements=["database", "tier"], index_where=UNDER_WAY
+    )
+    return connection.execute(statement, execution_options={"preserve_rowcount": True}).rowcount == 1
+
+
+def withdraw(connection: Connection, run: Run) -> None:
+    """Remove a run that was begun in this transaction."""
+    connection.execute(runs.delete().where(runs.c.id == run.id))
+
+
+def beat(connection: Connection, run: Run, now: datetime) -> bool:
+    """Record a sign of life. False when the run is no longer this process's."""
+    return _change(connection, run, heartbeat_at=now)
+
+
+def end(connection: Connection, run: Run, state: RunState, now: datetime, **facts: str) -> bool:
+    """Record how a run ended. False, and nothing is changed, when it is no longer this process's."""
+    return _change(connection, run, state=state, finished_at=now, **facts)
+
+
+def _change(connection: Connection, run: Run, **values: object) -> bool:
+    """Change a run, but only while it is under way and this process's: whoever lost it must not speak for it."""
+    mine = (runs.c.id == run.id) & (runs.c.state == RunState.RUNNING) & (runs.c.holder == holder.current())
+    return connection.execute(update(runs).where(mine).values(**values)).rowcount == 1
+
+
+def abandon_dead(
+    connection: Connection, now: datetime, lease: timedelta, database: str | None = None, tier: Tier | None = None
+) -> list[Run]:
+    """End the runs whose holders are dead, with their slots: both failed, for a passing reason."""
+    return [
+        run_of(row)
+        for row in under_way(connection, database, tier)
+        if (why := _why_dead(row, now, lease)) and _abandon(connection, row, now, why)
+    ]
+
+
+def _why_dead(row: Row[Any], now: datetime, lease: timedelta) -> str | None:
+    """Why a run's holder counts as dead; None where it does not."""
+    dead = holder.is_dead(row.holder)
+    if dead:
+        return "the process that held it is gone"
+    patience = lease if dead is None else STUCK_LEASES * lease
+    silent = now - row.heartbeat_at
+    return f"it gave no sign of life for {silent.total_seconds():.0f} s" if silent > patience else None
+
+
+def _abandon(connection: Connection, row: Row[Any], now: datetime, why: str) -> bool:
+    """End a run, unless it ended or gave a sign of life since it was looked at."""
+    unchanged = (runs.c.id == row.id) & (runs.c.state == RunState.RUNNING) & (runs.c.heartbeat_at == row.heartbeat_at)
+    values = {"state": RunState.ABANDONED, "finished_at": now, "message": why}
+    if connection.execute(update(runs).where(unchanged).values(**values)).rowcount != 1:
+        return False
+    slots.fail(connection, run_of(row), now, transient=True)
+    return True

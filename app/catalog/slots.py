@@ -1,0 +1,77 @@
+"""Statements about slots. Each works in its caller's transaction, which must hold the tier's run."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Connection, select, update
+
+from app.catalog.rows import record_of
+from app.catalog.tables import insert_into, slots
+from app.domain.backup import Tier
+from app.domain.ports import Run
+from app.domain.slots import Slot, SlotRecord, SlotState
+
+KEY = ["database", "tier", "period"]
+
+
+def read(connection: Connection, database: str, tier: Tier, period: str) -> SlotRecord | None:
+    """The entry of a slot; None where there is none."""
+    row = connection.execute(select(slots).where(_is(database, tier, period))).one_or_none()
+    return None if row is None else record_of(row)
+
+
+def known(connection: Connection, database: str, tier: Tier) -> bool:
+    """Whether the tier has any entry."""
+    query = select(slots.c.period).where((slots.c.database == database) & (slots.c.tier == tier)).limit(1)
+    return connection.execute(query).first() is not None
+
+
+def begin(connection: Connection, database: str, slot: Slot, before: SlotRecord | None, now: datetime) -> None:
+    """Record one more attempt at a slot, of which `before` was the entry."""
+    values = {
+        "due": slot.due,
+        "state": SlotState.RUNNING,
+        "attempts": before.attempts + 1 if before else 1,
+        "transient": False,
+        "updated_at": now,
+    }
+    key = {"database": database, "tier": slot.tier, "period": slot.period}
+    statement = insert_into(connection, slots, key | values)
+    connection.execute(statement.on_conflict_do_update(index_elements=KEY, set_=values))
+
+
+def done(connection: Connection, run: Run, now: datetime) -> None:
+    """Record that a run's slot, where it has one, was run."""
+    _end(connection, run, SlotState.DONE, now, transient=False)
+
+
+def fail(connection: Connection, run: Run, now: datetime, *, transient: bool) -> None:
+    """Record that a run's slot, where it has one, was not run."""
+    _end(connection, run, SlotState.FAILED, now, transient=transient)
+
+
+def pass_over(connection: Connection, database: str, slot: Slot, now: datetime) -> None:
+    """Record that a slot is nobody's to run, unless it has an entry."""
+    values = {
+        "database": database,
+        "tier": slot.tier,
+        "period": slot.period,
+        "due": slot.due,
+        "state": SlotState.PASSED,
+        "attempts": 0,
+        "transient": False,
+        "updated_at": now,
+    }
+    connection.execute(insert_into(connection, slots, values).on_conflict_do_nothing(index_elements=KEY))
+
+
+def _end(connection: Connection, run: Run, state: SlotState, now: datetime, *, transient: bool) -> None:
+    if run.slot is None:
+        return
+    here = _is(run.database, run.tier, run.slot.period)
+    connection.execute(update(slots).where(here).values(state=state, transient=transient, updated_at=now))
+
+
+def _is(database: str, tier: Tier, period: str) -> ColumnElement[bool]:
+    return (slots.c.database == database) & (slots.c.tier == tier) & (slots.c.period == period)

@@ -1,0 +1,184 @@
+"""The catalog as operations see it: the port `Catalog`, kept in a database."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Connection, Engine, delete, select
+
+from app.catalog import runs, slots
+from app.catalog.edge import translated
+from app.catalog.rows import backup_of, backup_values, error_values, run_of
+from app.catalog.tables import RunState, backups, insert_into
+from app.domain.backup import Backup, Tier
+from app.domain.ports import Run
+from app.domain.slots import Slot, SlotRecord, SlotState
+from app.errors import BackupRunningError
+
+# How long a holder that cannot be looked at (another machine, another container) may give no sign of life.
+LEASE = timedelta(seconds=90)
+# An execution option of connections that only read; the engine then takes no lock that writers queue for.
+READS = "catalog_reads"
+
+
+class SqlCatalog:
+    """The record of runs, slots and backups; see the port for what each method promises.
+
+    Args:
+        connect: makes the engine of a catalog that is ready for use. Called at the first use, again where it failed.
+        place: where the catalog is, without a password; for messages.
+        lease: how long a holder that cannot be looked at may give no sign of life.
+    """
+
+    def __init__(self, connect: Callable[[], Engine], *, place: str = "the catalog", lease: timedelta = LEASE) -> None:
+        self._connect = connect
+        self._place = place
+        self._lease = lease
+        self._engine: Engine | None = None
+        self._opening = threading.Lock()
+
+    def open(self) -> None:
+        """Connect, and make the catalog or bring it up to date. Does nothing where that was done already.
+
+        Raises:
+            CatalogError: it cannot be reached, read or written, or a newer version of this program made it.
+        """
+        with translated("the catalog cannot be opened", self._place):
+            self._ready()
+
+    def close(self) -> None:
+        """Give up what the catalog holds; the next use opens it again."""
+        with self._opening:
+            if self._engine is not None:
+                self._engine.dispose()
+                self._engine = None
+
+    def claim(self, database: str, tier: Tier, slot: Slot | None, now: datetime) -> Run | None:
+        """Begin a run; None where its slot was run already, or may not be tried again yet.
+
+        Raises:
+            BackupRunningError: a living run of the tier is under way.
+        """
+        now = now.astimezone(UTC)
+        run = Run(id=secrets.token_hex(6), database=database, tier=tier, slot=slot, started_at=now, heartbeat_at=now)
+        with self._writing("the run cannot be begun") as connection:
+            runs.abandon_dead(connection, now, self._lease, database, tier)
+            # The run comes first: from here on nobody else can begin or end its slot.
+            begun = runs.begin(connection, run)
+            record = slots.read(connection, database, tier, slot.period) if slot else None
+            if _settled(record, now):
+                runs.withdraw(connection, run)
+                return None
+            if not begun:
+                raise _under_way(connection, run)
+            if slot:
+                slots.begin(connection, database, slot, record, now)
+            return run
+
+    def heartbeat(self, run: Run, now: datetime) -> bool:
+        """Give a sign of life; False when the run is no longer this process's."""
+        with self._writing("the sign of life cannot be recorded") as connection:
+            return runs.beat(connection, run, now)
+
+    def complete(self, run: Run, backup: Backup, now: datetime) -> None:
+        """End a run well. The backup is saved even where the run was lost meanwhile: its file is there."""
+        with self._writing(f"the backup {backup.id} cannot be recorded") as connection:
+            if runs.end(connection, run, RunState.COMPLETE, now, backup_id=backup.id):
+                slots.done(connection, run, now)
+            _save(connection, backup)
+
+    def fail(self, run: Run, error: Exception, now: datetime, *, transient: bool) -> None:
+        """End a run badly. Does nothing where it is no longer this process's."""
+        with self._writing("the failed run cannot be recorded") as connection:
+            if runs.end(connection, run, RunState.FAILED, now, **error_values(error)):
+                slots.fail(connection, run, now, transient=transient)
+
+    def abandon_dead(self, now: datetime) -> Sequence[Run]:
+        """End, and return, all runs whose holders are dead."""
+        with self._writing("dead runs cannot be ended") as connection:
+            return runs.abandon_dead(connection, now, self._lease)
+
+    def running(self, database: str) -> Sequence[Run]:
+        """Runs under way, oldest first, dead or alive."""
+        with self._reading("runs cannot be read") as connection:
+            return [run_of(row) for row in runs.under_way(connection, database)]
+
+    def slot(self, database: str, tier: Tier, period: str) -> SlotRecord | None:
+        """What became of a slot; None where it was never run."""
+        with self._reading("the slot cannot be read") as connection:
+            return slots.read(connection, database, tier, period)
+
+    def knows_slots(self, database: str, tier: Tier) -> bool:
+        """Whether any slot of the tier was ever recorded."""
+        with self._reading("slots cannot be read") as connection:
+            return slots.known(connection, database, tier)
+
+    def pass_slot(self, database: str, slot: Slot, now: datetime) -> None:
+        """Record that a slot is nobody's to run, unless it is recorded already."""
+        with self._writing("the slot cannot be recorded") as connection:
+            slots.pass_over(connection, database, slot, now)
+
+    def backups(self, database: str) -> Sequence[Backup]:
+        """All backups, newest first."""
+        newest_first = (backups.c.created_at.desc(), backups.c.id.desc())
+        query = select(backups).where(backups.c.database == database).order_by(*newest_first)
+        with self._reading("backups cannot be read") as connection:
+            return [backup_of(row) for row in connection.execute(query)]
+
+    def save(self, backup: Backup) -> None:
+        """Insert the backup, or replace the row of the same database and id."""
+        with self._writing(f"the backup {backup.id} cannot be recorded") as connection:
+            _save(connection, backup)
+
+    def forget(self, database: str, backup_id: str) -> None:
+        """Remove a row. Does nothing where there is none."""
+        with self._writing(f"the backup {backup_id} cannot be forgotten") as connection:
+            connection.execute(delete(backups).where((backups.c.database == database) & (backups.c.id == backup_id)))
+
+    def _ready(self) -> Engine:
+        with self._opening:
+            if self._engine is None:
+                self._engine = self._connect()
+            return self._engine
+
+    @contextmanager
+    def _writing(self, failure: str) -> Iterator[Connection]:
+        """A transaction; `failure` says what is not done when it fails."""
+        with translated(failure, self._place), self._ready().begin() as connection:
+            yield connection
+
+    @contextmanager
+    def _reading(self, failure: str) -> Iterator[Connection]:
+        """A transaction that only reads: one view of everything, and no writer waits for it."""
+        with (
+            translated(failure, self._place),
+            self._ready().execution_options(**{READS: True}).begin() as connection,
+        ):
+            yield connection
+
+
+def _save(connection: Connection, backup: Backup) -> None:
+    values = backup_values(backup)
+    statement = insert_into(connection, backups, values)
+    connection.execute(statement.on_conflict_do_update(index_elements=["database", "id"], set_=values))
+
+
+def _settled(record: SlotRecord | None, now: datetime) -> bool:
+    """Whether a slot is nobody's to run now: done, passed over, or failed and not to be tried again yet."""
+    return record is not None and record.state is not SlotState.RUNNING and not record.may_run(now)
+
+
+def _under_way(connection: Connection, wanted: Run) -> BackupRunningError:
+    """The error of a run that cannot begin because of another: when that began, and gave its last sign of life."""
+    since = "".join(
+        f" since {row.started_at:%Y-%m-%d %H:%M:%S} UTC; last sign of life {row.heartbeat_at:%Y-%m-%d %H:%M:%S} UTC"
+        for row in runs.under_way(connection, wanted.database, wanted.tier)
+    )
+    return BackupRunningError(
+        f"a {wanted.tier} backup of {wanted.database} is under way{since}",
+        "Wait for it to end. If it is known to be dead: residency-backup check --repair.",
+    )

@@ -1,0 +1,191 @@
+"""The catalog's tables, the same on SQLite and PostgreSQL.
+
+Their names begin with ``backup_``, the version table's too, so that they can live beside an application's own.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Connection,
+    DateTime,
+    Dialect,
+    Double,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    text,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.types import TypeDecorator
+
+from app.domain.backup import Codec, Origin, State, Tier
+from app.domain.slots import SlotState
+
+VERSION_TABLE = "backup_alembic_version"
+# The newest migration. Written down here so that a start need not import alembic (0.2 s) to know that all is well.
+HEAD = "0001"
+
+
+class RunState(StrEnum):
+    """What became of a run."""
+
+    RUNNING = "running"
+    COMPLETE = "complete"
+    FAILED = "failed"
+    ABANDONED = "abandoned"  # its holder died
+
+
+class Utc(TypeDecorator[datetime]):
+    """An aware time, in UTC. SQLite has no time zones, so there it is stored without one."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """The time as it is stored."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"the time {value} has no zone")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """The time as the program knows it."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
+
+
+class Word(TypeDecorator[StrEnum]):
+    """A member of an enumeration, stored as its value."""
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, kind: type[StrEnum]) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def process_bind_param(self, value: StrEnum | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """The member's value, as a plain string: drivers treat enumerations in ways of their own."""
+        return None if value is None else str(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> StrEnum | None:  # noqa: ARG002
+        """The member.
+
+        Raises:
+            ValueError: the catalog holds a word that this program does not know.
+        """
+        return None if value is None else self.kind(value)
+
+
+def one_of(column: str, kind: type[StrEnum]) -> CheckConstraint:
+    """A constraint that a column holds one of the enumeration's values."""
+    words = ", ".join(f"'{word}'" for word in kind)
+    return CheckConstraint(f"{column} IN ({words})", name=column)
+
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+# The columns are the fields of domain.Backup, by name.
+backups = Table(
+    "backup_files",
+    metadata,
+    Column("database", Text),
+    Column("id", Text),
+    Column("tier", Word(Tier), nullable=False),
+    Column("period", Text, nullable=False),
+    Column("file", Text, nullable=False),
+    Column("created_at", Utc, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("raw_bytes", BigInteger, nullable=False),
+    Column("rows", BigInteger),
+    Column("tables", BigInteger),
+    Column("database_size", BigInteger),
+    Column("sha256", Text, nullable=False),
+    Column("codec", Word(Codec), nullable=False),
+    Column("origin", Word(Origin), nullable=False),
+    Column("seconds", Double),
+    Column("label", Text),
+    Column("state", Word(State), nullable=False),
+    Column("verified_at", Utc),
+    Column("damage", Text),
+    Column("kept", Text),
+    PrimaryKeyConstraint("database", "id"),
+    one_of("state", State),
+)
+
+runs = Table(
+    "backup_runs",
+    metadata,
+    Column("id", Text),
+    Column("database", Text, nullable=False),
+    Column("tier", Word(Tier), nullable=False),
+    Column("slot_period", Text),
+    Column("slot_due", Utc),
+    Column("state", Word(RunState), nullable=False),
+    Column("started_at", Utc, nullable=False),
+    Column("heartbeat_at", Utc, nullable=False),
+    Column("finished_at", Utc),
+    Column("holder", Text, nullable=False),
+    Column("backup_id", Text),
+    Column("error", Text),
+    Column("message", Text),
+    Column("hint", Text),
+    PrimaryKeyConstraint("id"),
+    one_of("state", RunState),
+)
+
+UNDER_WAY = text("state = 'running'")
+
+# This, and nothing in the program, is what makes two runs of a tier at once impossible.
+Index(
+    "uq_backup_runs_under_way",
+    runs.c.database,
+    runs.c.tier,
+    unique=True,
+    sqlite_where=UNDER_WAY,
+    postgresql_where=UNDER_WAY,
+)
+
+slots = Table(
+    "backup_slots",
+    metadata,
+    Column("database", Text),
+    Column("tier", Word(Tier)),
+    Column("period", Text),
+    Column("due", Utc, nullable=False),
+    Column("state", Word(SlotState), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("transient", Boolean, nullable=False),
+    Column("updated_at", Utc, nullable=False),
+    PrimaryKeyConstraint("database", "tier", "period"),
+    one_of("state", SlotState),
+)
+
+
+def insert_into(connection: Connection, table: Table, values: dict[str, Any]) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT that knows ON CONFLICT, in the words of the connection's database."""
+    if connection.dialect.name == "sqlite":
+        return sqlite.insert(table).values(values)
+    return postgresql.insert(table).values(values)

@@ -1,0 +1,230 @@
+"""The command line, for people and, with --json, for programs."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Any
+
+import click
+from dotenv import dotenv_values
+
+from app import __version__, show
+from app.bootstrap import Program, bootstrap
+from app.domain.backup import Tier
+from app.domain.checks import Severity, first_error
+from app.errors import BackupCancelledError, ResidencyBackupError
+from app.operations.check import check as check_system
+from app.operations.check import repair as repair_system
+from app.operations.inventory import ALIASES, find, inventory
+from app.operations.keep import keep as keep_backup
+from app.operations.prune import prune as prune_backups
+from app.operations.service import Service
+from app.operations.sync import sync as sync_catalog
+from app.operations.take_backup import BackupRequest, take_backup
+from app.operations.verify import read_manifest, require_all
+from app.operations.verify import verify as verify_backups
+from app.settings import process_environment
+
+WARNINGS = 3
+USAGE = 2
+CANCELLED = BackupCancelledError.exit_code
+EXIT_CODES = """\b
+Exit codes:
+  0 ok                           13 content is not what it should be
+  1 any other failure            14 disk full or too little space
+  2 settings or usage            15 backup could not be created
+  3 done, with warnings          16 backup cannot be read
+ 10 no such backup               17 backup cannot be written
+ 11 already running             130 cancelled
+ 12 a right is missing
+"""
+as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
+
+
+class Session:
+    """What one call of the program works with; the service is put together when a verb first needs it."""
+
+    def __init__(self, env_file: str | None, *, verbose: bool) -> None:
+        self._env_file = env_file
+        self._verbose = verbose
+
+    @functools.cached_property
+    def program(self) -> Program:
+        """The configured program, logging to standard error."""
+        environ = dict(process_environment())
+        if self._env_file:
+            environ = {name: value or "" for name, value in dotenv_values(self._env_file).items()} | environ
+        program = bootstrap(environ)
+        asked = "log_level" in program.settings.model_fields_set
+        level = "DEBUG" if self._verbose else program.settings.log_level if asked else "WARNING"
+        program.start_logging(level=level, stream=sys.stderr)
+        if not (asked or self._verbose):
+            # Errors are raised, and said once, at the end.
+            logging.getLogger().handlers[0].addFilter(lambda record: record.levelno < logging.ERROR)
+        return program
+
+    @functools.cached_property
+    def service(self) -> Service:
+        """The service."""
+        return self.program.service()
+
+
+@click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--env-file", type=click.Path(exists=True, dir_okay=False), help="Settings NAME=value; the environment wins."
+)
+@click.option("-v", "--verbose", is_flag=True, help="Log each step to standard error.")
+@click.version_option(__version__, prog_name="residency-backup")
+@click.pass_context
+def commands(context: click.Context, env_file: str | None, *, verbose: bool) -> None:
+    """Back up the residency scheduler's database, and look after the backups.
+
+    ID is a backup's path without extensions, as `list` shows it (daily/backup-2025-01-15), or one of: latest,
+    latest-daily, latest-weekly, latest-monthly, latest-manual, oldest.
+    """
+    context.obj = Session(env_file, verbose=verbose)
+
+
+@commands.command()
+@click.argument("tier", default="manual", metavar=f"[{'|'.join(Tier)}]")
+@click.option("--label", help="A word on what it is for.")
+@as_json
+@click.pass_obj
+def create(session: Session, tier: str, label: str | None, *, as_json: bool) -> int:
+    """Take a backup now."""
+    request = BackupRequest(tier=Tier.parse(tier), label=label)
+    with show.progress(quiet=as_json) as bars:
+        taken = take_backup(session.service, request, bars)
+    if taken is None:
+        raise RuntimeError("a backup without a slot cannot have been made already")
+    show.created(session.service, taken, as_json=as_json)
+    return WARNINGS if taken.warnings else 0
+
+
+@commands.command("list")
+@click.option("--tier", type=click.Choice(list(Tier)), help="Only this type.")
+@as_json
+@click.pass_obj
+def list_backups(session: Session, tier: str | None, *, as_json: bool) -> int:
+    """List the backups, newest first."""
+    backups = [each for each in inventory(session.service) if tier is None or each.tier == tier]
+    show.listing(session.service, backups, as_json=as_json)
+    return 0
+
+
+@commands.command("show")
+@click.argument("backup", metavar="ID")
+@as_json
+@click.pass_obj
+def show_backup(session: Session, backup: str, *, as_json: bool) -> int:
+    """Show what is in a backup: server, tables, rows, digests."""
+    found = find(session.service, backup)
+    show.details(session.service, found, read_manifest(session.service, found), as_json=as_json)
+    return 0
+
+
+@commands.command()
+@click.argument("backup", metavar="[ID]", required=False)
+@click.option("--all", "everything", is_flag=True, help="All backups (also when no ID is given).")
+@as_json
+@click.pass_obj
+def verify(session: Session, backup: str | None, *, everything: bool, as_json: bool) -> int:
+    """Read backups back and compare them with what was dumped."""
+    if backup and everything:
+        raise click.UsageError("give an ID or --all, not both")
+    with show.progress(quiet=as_json) as bars:
+        outcome = verify_backups(session.service, backup, bars)
+    show.verified(outcome, as_json=as_json)
+    if as_json and outcome.failed:
+        return outcome.failed[0][1].exit_code if len(outcome.failed) == 1 else 13
+    require_all(outcome)
+    return WARNINGS if outcome.warnings else 0
+
+
+@commands.command()
+@click.option("--dry-run", is_flag=True, help="Say what would be removed, and why the rest is kept.")
+@as_json
+@click.pass_obj
+def prune(session: Session, *, dry_run: bool, as_json: bool) -> int:
+    """Remove the backups that retention does not keep."""
+    outcome = prune_backups(session.service, dry_run=dry_run)
+    show.pruned(outcome, dry_run=dry_run, as_json=as_json)
+    return WARNINGS if outcome.problems else 0
+
+
+@commands.command()
+@click.argument("backup", metavar="ID")
+@click.option("--reason", default="", help="Why, for whoever wonders later.")
+@click.option("--release", is_flag=True, help="Let retention have it again.")
+@as_json
+@click.pass_obj
+def keep(session: Session, backup: str, reason: str, *, release: bool, as_json: bool) -> int:
+    """Pin a backup, so that it is never pruned."""
+    if backup in ALIASES and release:
+        raise click.UsageError("name the backup to release by its ID: an alias may mean another one by now")
+    show.kept(keep_backup(session.service, backup, None if release else reason), as_json=as_json)
+    return 0
+
+
+@commands.command()
+@click.option("--repair", is_flag=True, help="Clean up what crashes left, and rebuild the catalog from the files.")
+@as_json
+@click.pass_obj
+def check(session: Session, *, repair: bool, as_json: bool) -> int:
+    """Check that the whole backup system is healthy."""
+    done = repair_system(session.service) if repair else []
+    findings = check_system(session.service)
+    show.findings(findings, done, as_json=as_json)
+    if error := first_error(findings):
+        return error.exit_code
+    return WARNINGS if any(each.severity is Severity.WARNING for each in findings) else 0
+
+
+@commands.command()
+@as_json
+@click.pass_obj
+def sync(session: Session, *, as_json: bool) -> int:
+    """Rebuild the catalog from the files, and missing manifests from their backups."""
+    with show.progress(quiet=as_json) as bars:
+        outcome = sync_catalog(session.service, bars)
+    show.synced(outcome, as_json=as_json)
+    return WARNINGS if outcome.problems else 0
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one verb and return the exit code: the one place where errors become such."""
+    signal.signal(signal.SIGTERM, _cancel)
+    return _exit_code(lambda: commands.main(list(arguments), "residency-backup", standalone_mode=False), arguments)
+
+
+def main() -> None:
+    """The console command."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def _exit_code(verb: Callable[[], Any], arguments: Sequence[str]) -> int:
+    try:
+        return int(verb() or 0)
+    except click.ClickException as error:
+        error.show()
+        return USAGE
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("backup cancelled", err=True)
+        return CANCELLED
+    except BrokenPipeError:
+        # The reader of our output has left, `list | head` for one: what was asked for is done.
+        sys.stderr.close()
+        return 0
+    except ResidencyBackupError as error:
+        show.error(error, as_json="--json" in arguments)
+        return error.exit_code
+
+
+def _cancel(_: int, __: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise BackupCancelledError("cancelled by SIGTERM", "start it again when you want it")

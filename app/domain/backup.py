@@ -1,0 +1,176 @@
+"""What a backup is, and how its tier, period and name belong together.
+
+A backup's *id* is its path in the tree without extensions: ``daily/backup-2025-01-15``. Its *period* is the stretch of
+the schedule that it stands for (a day, an ISO week, a month, or the second of an ad hoc run). A week's name has no year
+(``backup-week-03``), so the period, which has one, is what tells two weeks 03 apart.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
+
+from app.errors import BackupValidationError
+
+
+class Tier(StrEnum):
+    """The types of backup; each has a folder of its own."""
+
+    DAILY = "daily"
+    WEEKLY = "weekly"
+    MONTHLY = "monthly"
+    MANUAL = "manual"
+
+    @classmethod
+    def parse(cls, text: str) -> Tier:
+        """The tier of that name.
+
+        Raises:
+            BackupValidationError: there is none.
+        """
+        try:
+            return cls(text)
+        except ValueError:
+            known = ", ".join(cls)
+            raise BackupValidationError(f"unsupported backup type {text!r}", f"use one of: {known}") from None
+
+
+class Codec(StrEnum):
+    """How an archive is compressed; the value is the setting's, `suffix` is the file's."""
+
+    NONE = "none"
+    GZIP = "gzip"
+    ZSTD = "zstd"
+
+    @property
+    def suffix(self) -> str:
+        """What the codec appends to the file's name."""
+        return {Codec.NONE: "", Codec.GZIP: ".gz", Codec.ZSTD: ".zst"}[self]
+
+
+class Origin(StrEnum):
+    """How a backup's index came about, and so how far it can be trusted."""
+
+    DUMP = "dump"  # counted while this service dumped: it proves what the server said
+    SCAN = "scan"  # read off a file that was found: it proves only that the file has not changed since
+
+
+class State(StrEnum):
+    """Where a backup's row stands between the file and its end."""
+
+    COMPLETE = "complete"
+    DELETING = "deleting"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backup:
+    """One file of the tree, with what its manifest and the catalog say of it.
+
+    Attributes:
+        id: path without extensions, ``daily/backup-2025-01-15``.
+        file: path of the archive relative to the tree's root.
+        created_at: the instant of the snapshot that it shows.
+        bytes: size of the file; `raw_bytes` that of its plain SQL.
+        rows, tables: exact counts; None where no manifest says.
+        database_size: what the server said the database takes on disk when it was dumped.
+        verified_at: when it was last read back and found right; `damage` says why it was not.
+        kept: why it is pinned; None when it is not.
+    """
+
+    id: str
+    database: str
+    tier: Tier
+    period: str
+    file: str
+    created_at: datetime
+    bytes: int
+    raw_bytes: int
+    rows: int | None
+    tables: int | None
+    database_size: int | None
+    sha256: str
+    codec: Codec
+    origin: Origin
+    seconds: float | None = None
+    label: str | None = None
+    state: State = State.COMPLETE
+    verified_at: datetime | None = None
+    damage: str | None = None
+    kept: str | None = None
+
+    @property
+    def good(self) -> bool:
+        """Whether the last look at it found it right."""
+        return self.verified_at is not None and self.damage is None
+
+
+_PERIODS = {
+    Tier.DAILY: re.compile(r"\d{4}-\d{2}-\d{2}"),
+    Tier.WEEKLY: re.compile(r"\d{4}-W\d{2}"),
+    Tier.MONTHLY: re.compile(r"\d{4}-\d{2}"),
+    Tier.MANUAL: re.compile(r"\d{4}-\d{2}-\d{2}T\d{6}Z"),
+}
+_NAME = re.compile(r"backup-(?:(?P<year>\d{4})-)?week-(?P<week>\d{2})|backup-(?P<period>.+)")
+
+
+def period_of(tier: Tier, when: datetime) -> str:
+    """The period of `tier` that the instant `when` falls in, by the calendar of its time zone.
+
+    Ad hoc backups are named in UTC, whatever the zone: their names end in Z.
+    """
+    if tier is Tier.MANUAL:
+        return f"{when.astimezone(UTC):%Y-%m-%dT%H%M%SZ}"
+    if tier is Tier.WEEKLY:
+        year, week, _ = when.isocalendar()
+        return f"{year:04d}-W{week:02d}"
+    return f"{when:%Y-%m-%d}" if tier is Tier.DAILY else f"{when:%Y-%m}"
+
+
+def name_of(tier: Tier, period: str, *, with_year: bool = False) -> str:
+    """The file's name without extensions: ``backup-week-03``, or ``backup-2025-week-03`` with the year.
+
+    Raises:
+        BackupValidationError: `period` is none of the tier's.
+    """
+    if not _PERIODS[tier].fullmatch(period):
+        raise BackupValidationError(f"{period!r} is not a period of {tier} backups")
+    if tier is not Tier.WEEKLY:
+        return f"backup-{period}"
+    year, week = period.split("-W")
+    return f"backup-{year}-week-{week}" if with_year else f"backup-week-{week}"
+
+
+def id_of(tier: Tier, period: str, *, with_year: bool = False) -> str:
+    """The id of the backup of a period: ``daily/backup-2025-01-15``."""
+    return f"{tier}/{name_of(tier, period, with_year=with_year)}"
+
+
+def period_in_name(tier: Tier, name: str, written: datetime) -> str | None:
+    """The period that a file's name stands for, or None for a name that is not ours.
+
+    Args:
+        tier: the folder that the file stands in.
+        name: its name without extensions.
+        written: when it was written; a week's name has no year, so the ISO week 03 nearest before this is meant.
+    """
+    found = _NAME.fullmatch(name)
+    if found is None:
+        return None
+    if week := found["week"]:
+        if tier is not Tier.WEEKLY or not 1 <= int(week) <= 53:  # noqa: PLR2004 -- ISO weeks
+            return None
+        return f"{found['year'] or _year_of_week(int(week), written)}-W{week}"
+    period = found["period"]
+    return period if tier is not Tier.WEEKLY and _PERIODS[tier].fullmatch(period) else None
+
+
+def _year_of_week(week: int, written: datetime) -> str:
+    """The year of the latest week of that number up to when the file was written."""
+    # Where the schedule's zone is ahead of the clock that says when, its week has begun already.
+    year, latest, _ = (written + timedelta(days=1)).isocalendar()
+    year -= week > latest
+    while week > date(year, 12, 28).isocalendar().week:  # the 28th is always in the year's last week
+        year -= 1
+    return f"{year:04d}"

@@ -1,0 +1,54 @@
+"""Findings of checks: each with a name, a severity and, where it stops the work, the error that it becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from app.errors import ResidencyBackupError
+
+
+class Severity(StrEnum):
+    """How much a finding matters."""
+
+    OK = "ok"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found; `error` is set exactly when the severity is ERROR."""
+
+    check: str
+    severity: Severity
+    message: str
+    error: ResidencyBackupError | None = None
+
+    @classmethod
+    def ok(cls, check: str, message: str) -> Finding:
+        """Nothing to complain about."""
+        return cls(check, Severity.OK, message)
+
+    @classmethod
+    def warning(cls, check: str, message: str) -> Finding:
+        """The work can go on; someone should look."""
+        return cls(check, Severity.WARNING, message)
+
+    @classmethod
+    def failed(cls, check: str, error: ResidencyBackupError) -> Finding:
+        """The work must not start."""
+        return cls(check, Severity.ERROR, error.message, error)
+
+
+def first_error(findings: Sequence[Finding]) -> ResidencyBackupError | None:
+    """The error to raise: the first finding's, which names how many more there are."""
+    errors = [finding.error for finding in findings if finding.error is not None]
+    if not errors:
+        return None
+    first = errors[0]
+    if len(errors) == 1:
+        return first
+    others = "; ".join(error.message for error in errors[1:])
+    return type(first)(f"{first.message} (and {len(errors) - 1} more: {others})", first.hint)

@@ -1,0 +1,157 @@
+"""The ports that operations work through, as contracts. Nobody has to inherit from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from app.domain.backup import Backup, Tier
+from app.domain.slots import Slot, SlotRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One attempt at a backup, as the catalog records it.
+
+    Attributes:
+        id: random, 12 hexadecimal digits; part of the temporary file's name.
+        slot: the due run that it serves; None for one that an admin asked for.
+        heartbeat_at: the last sign of life of whoever holds it.
+    """
+
+    id: str
+    database: str
+    tier: Tier
+    slot: Slot | None
+    started_at: datetime
+    heartbeat_at: datetime
+
+
+class Catalog(Protocol):
+    """The record of runs, slots and backups. All times are aware; every method is one transaction.
+
+    Every method may raise CatalogError: it cannot be reached, read or written.
+    """
+
+    def claim(self, database: str, tier: Tier, slot: Slot | None, now: datetime) -> Run | None:
+        """Begin a run; at most one of a tier is under way for a database.
+
+        A run whose holder is dead (its process is gone, or it gave no sign of life for long enough) is abandoned first:
+        it counts as failed for a passing reason, and so does its slot.
+
+        Returns:
+            The run, held by this process; or None where the slot was run already, or may not be tried again yet.
+
+        Raises:
+            BackupRunningError: a living run of the tier is under way.
+        """
+
+    def heartbeat(self, run: Run, now: datetime) -> bool:
+        """Give a sign of life. False when the run is no longer this process's: it must stop and leave no trace."""
+
+    def complete(self, run: Run, backup: Backup, now: datetime) -> None:
+        """End a run well: the backup is saved (replacing a row of its id), and the slot is done."""
+
+    def fail(self, run: Run, error: Exception, now: datetime, *, transient: bool) -> None:
+        """End a run badly. The slot becomes free for a retry where `transient`. A run already ended stays as it is."""
+
+    def abandon_dead(self, now: datetime) -> Sequence[Run]:
+        """End, and return, all runs whose holders are dead."""
+
+    def running(self, database: str) -> Sequence[Run]:
+        """Runs under way, oldest first, dead or alive."""
+
+    def slot(self, database: str, tier: Tier, period: str) -> SlotRecord | None:
+        """What became of a slot; None where it was never run."""
+
+    def knows_slots(self, database: str, tier: Tier) -> bool:
+        """Whether any slot of the tier was ever recorded."""
+
+    def pass_slot(self, database: str, slot: Slot, now: datetime) -> None:
+        """Record that a slot is nobody's to run. Does nothing where the slot is recorded already."""
+
+    def backups(self, database: str) -> Sequence[Backup]:
+        """All backups, newest first by `created_at`, those in state DELETING too."""
+
+    def save(self, backup: Backup) -> None:
+        """Insert the backup, or replace the row of the same database and id."""
+
+    def forget(self, database: str, backup_id: str) -> None:
+        """Remove a row. Does nothing where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """An archive found in the tree: its path relative to the root, and the manifest beside it or None."""
+
+    id: str
+    file: str
+    size: int
+    written_at: datetime
+    manifest: bytes | None
+
+
+class Tree(Protocol):
+    """The folders of backups. Paths are relative to its root. Nothing partial ever stands under a final name.
+
+    Every method may raise BackupPermissionError (a right is missing), BackupStorageError (disk full, not a folder),
+    BackupReadError or BackupWriteError (the disk's own errors).
+    """
+
+    root: Path
+
+    def probe(self, tier: Tier) -> None:
+        """Make the tier's folder where it is missing; prove by doing it that files can be written and read in it."""
+
+    def free_bytes(self) -> int:
+        """Bytes that this user may still write."""
+
+    def create(self, tier: Tier, name: str, run_id: str) -> AbstractContextManager[Draft]:
+        """A new file under a temporary name in the tier's folder; gone when the block ends, unless published."""
+
+    def open(self, file: str) -> BinaryIO:
+        """Open a file for reading. Raises BackupNotFoundError where it is missing."""
+
+    def read_manifest(self, file: str) -> bytes | None:
+        """The manifest beside an archive, or None."""
+
+    def write_manifest(self, file: str, manifest: bytes) -> None:
+        """Write the manifest beside an archive, whole or not at all."""
+
+    def files(self) -> Sequence[StoredFile]:
+        """Every archive under a name that is ours, sorted by id."""
+
+    def rename(self, old: str, new: str) -> None:
+        """Give an archive and its manifest another name. Raises BackupWriteError where that is taken."""
+
+    def remove(self, file: str) -> None:
+        """Remove the manifest, then the archive. What is missing already is no error."""
+
+    def leftovers(self) -> Sequence[tuple[str, str]]:
+        """Temporary files as (file, id of the run that wrote it)."""
+
+    def remove_leftover(self, file: str) -> None:
+        """Remove a temporary file. Missing is no error."""
+
+
+class Draft(Protocol):
+    """A file in the making."""
+
+    stream: BinaryIO
+
+    def flush(self) -> None:
+        """Put everything written on the disk itself, so that reading it back shows what the disk holds."""
+
+    def reopen(self) -> BinaryIO:
+        """The file from its start, for reading back. The caller closes it."""
+
+    def publish(self, file: str, manifest: bytes) -> str | None:
+        """Give the file its final name and write its manifest, each whole and durable.
+
+        Returns:
+            Why the manifest could not be saved, or None. The backup then stands without one.
+        """

@@ -1,0 +1,76 @@
+"""Retention as arithmetic: which backups are kept, and why.
+
+Each tier keeps its newest N *periods that have a sound backup*. Counting backups, not days, means that an outage,
+however long, prunes nothing. On top of that, whatever the numbers say, these are never pruned: the newest verified
+backup, a pinned one, and a file that this service did not make.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from app.domain.backup import Backup, Origin, Tier
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How many periods each tier keeps; 0 switches a tier off. A tier without a number is not pruned at all."""
+
+    keep: Mapping[Tier, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The outcome: every backup stands in exactly one of the two; `reasons` has at least one entry for each kept id."""
+
+    kept: tuple[Backup, ...]
+    pruned: tuple[Backup, ...]
+    reasons: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def plan_retention(backups: Iterable[Backup], policy: Policy) -> Plan:
+    """Decide what stays.
+
+    Args:
+        backups: all of one database, of all tiers, in any order.
+        policy: the numbers.
+    """
+    everything = sorted(backups, key=lambda backup: (backup.created_at, backup.id), reverse=True)
+    reasons: dict[str, list[str]] = {backup.id: [] for backup in everything}
+    for tier in Tier:
+        _keep_newest_periods([each for each in everything if each.tier is tier], policy.keep.get(tier), reasons)
+    _keep_always(everything, reasons)
+    return Plan(
+        kept=tuple(backup for backup in everything if reasons[backup.id]),
+        pruned=tuple(backup for backup in everything if not reasons[backup.id]),
+        reasons={name: tuple(why) for name, why in reasons.items() if why},
+    )
+
+
+def _keep_newest_periods(newest_first: list[Backup], limit: int | None, reasons: dict[str, list[str]]) -> None:
+    """Keep until `limit` sound periods are counted. A damaged backup is kept among them but does not count as one."""
+    counted: list[str] = []
+    for backup in sorted(newest_first, key=lambda each: each.period, reverse=True):
+        if limit is None:
+            reasons[backup.id].append(f"no limit for {backup.tier} backups")
+        elif backup.origin is Origin.SCAN:
+            continue  # not ours to count: see _keep_always
+        elif backup.period in counted:
+            reasons[backup.id].append(f"{backup.tier} {counted.index(backup.period) + 1} of {limit}")
+        elif len(counted) < limit and backup.damage:
+            reasons[backup.id].append("damaged, but no newer sound ones replace it yet")
+        elif len(counted) < limit:
+            counted.append(backup.period)
+            reasons[backup.id].append(f"{backup.tier} {len(counted)} of {limit}")
+
+
+def _keep_always(newest_first: list[Backup], reasons: dict[str, list[str]]) -> None:
+    newest_verified = next((backup for backup in newest_first if backup.good), None)
+    if newest_verified is not None:
+        reasons[newest_verified.id].append("newest verified backup")
+    for backup in newest_first:
+        if backup.kept is not None:
+            reasons[backup.id].append(f"pinned: {backup.kept}" if backup.kept else "pinned")
+        if backup.origin is Origin.SCAN:
+            reasons[backup.id].append("not made by this service")

@@ -1,0 +1,1 @@
+"""The demo's and the tests' own PostgreSQL and broker: nothing has to be installed on the machine."""

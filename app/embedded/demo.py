@@ -1,0 +1,171 @@
+"""``make demo``: the whole main job on a real PostgreSQL, through a real broker, in under a minute."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from app.archive.manifest import Manifest, parse_manifest
+from app.embedded.broker import EmbeddedBroker
+from app.embedded.postgres import EmbeddedPostgres, binaries
+from app.embedded.residency import fill
+from app.embedded.stack import DATABASE, celery, residency_backup, wait_for, worker_and_beat
+from app.errors import BackupError, BackupValidationError, ResidencyBackupError
+from app.postgres.digest import table_digest, use_read_settings
+from app.postgres.programs import Program, run
+
+# Beat needs to be up before the schedule comes due.
+DUE_IN = timedelta(seconds=8)
+_TASK_SECONDS = 60.0
+_COMMAND_SECONDS = 300.0
+
+
+def main() -> int:
+    """Run the demo; returns the exit code."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="residency-backup-demo-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # the server may run as another user
+        try:
+            _demonstrate(folder)
+        except ResidencyBackupError as error:
+            print(f"\nthe demo failed: {error.message}\n{error.hint}", file=sys.stderr)
+            return error.exit_code
+    print(f"\nEverything is stopped and gone. The demo took {time.monotonic() - began:.0f} s.")
+    return 0
+
+
+def _demonstrate(folder: Path) -> None:
+    _say("A PostgreSQL and a broker of our own, on free ports, in a temporary folder")
+    with EmbeddedPostgres(folder / "postgres") as server, EmbeddedBroker(folder / "broker") as broker:
+        _fill(server)
+        backups = folder / "backups"
+        env = _environment(server, broker, backups)
+        log = folder / "backend.log"
+        with log.open("wb") as output, worker_and_beat(env, output) as programs:
+            try:
+                _back_up(env, backups, programs)
+            except BackupError:
+                print(log.read_text(errors="replace"), file=sys.stderr)
+                raise
+        _show(env, backups, log)
+        _damage(env, backups, folder / "damaged")
+        _restore(server, backups)
+
+
+def _fill(server: EmbeddedPostgres) -> None:
+    began = time.monotonic()
+    with psycopg.connect(server.url(), autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
+    with psycopg.connect(server.url(DATABASE)) as connection:
+        rows = fill(connection)
+    print(f"{DATABASE}: {sum(rows.values()):,} rows in {len(rows)} tables, {time.monotonic() - began:.1f} s")
+
+
+def _environment(server: EmbeddedPostgres, broker: EmbeddedBroker, backups: Path) -> dict[str, str]:
+    due = datetime.now(UTC) + DUE_IN
+    return {
+        "DATABASE_URL": server.url(DATABASE),
+        "BACKUP_DIR": str(backups),
+        "CELERY_BROKER_URL": broker.url(),
+        # Six fields, the seconds first, so that the demo need not wait for the next whole minute.
+        "BACKUP_DAILY_CRON": f"{due:%-S %-M %-H} * * *",
+    }
+
+
+def _back_up(env: Mapping[str, str], backups: Path, programs: Sequence[Program]) -> None:
+    _say(f"A worker and beat, with BACKUP_DAILY_CRON={env['BACKUP_DAILY_CRON']!r}: due in a few seconds")
+    _await_backup(backups, "daily", programs)
+    print("beat fired, the worker made it: daily")
+    _say("Backups on demand")
+    _run(celery("call", "backup.weekly"), env, shown="celery -A tasks call backup.weekly")
+    _run(celery("call", "backup.monthly"), env, shown="celery -A tasks call backup.monthly")
+    label = """{"label": "before the upgrade"}"""
+    _run(
+        celery("call", "backup.manual", "--kwargs", label),
+        env,
+        shown=f"celery -A tasks call backup.manual --kwargs '{label}'",
+    )
+    for tier in ("weekly", "monthly", "manual"):
+        _await_backup(backups, tier, programs)
+
+
+def _await_backup(backups: Path, tier: str, programs: Sequence[Program]) -> None:
+    wait_for(f"the {tier} backup", lambda: any(backups.glob(f"{tier}/*.json")), _TASK_SECONDS, programs)
+
+
+def _show(env: Mapping[str, str], backups: Path, log: Path) -> None:
+    _say("The tree")
+    for path in sorted(backups.rglob("backup-*")):
+        print(f"  {path.stat().st_size:>12,}  {path.relative_to(backups)}")
+    _say("The log: docker-compose logs backend | grep -i backup")
+    lines = [line for line in log.read_text(errors="replace").splitlines() if "backup " in line and "[info" in line]
+    print("\n".join(f"  {line}" for line in lines if "app.operations" in line))
+    _say("The list")
+    print(_run(residency_backup("list"), env, shown="residency-backup list"))
+
+
+def _damage(env: Mapping[str, str], backups: Path, copy: Path) -> None:
+    _say("One flipped bit in a copy of the daily backup: verify must find it")
+    shutil.copytree(backups, copy, ignore=shutil.ignore_patterns("catalog.db*"))
+    victim = next(copy.glob("daily/*.sql"))
+    content = bytearray(victim.read_bytes())
+    content[len(content) // 2] ^= 1
+    victim.write_bytes(content)
+    there = {**env, "BACKUP_DIR": str(copy)}
+    _run(residency_backup("verify", "latest-daily"), there, shown="residency-backup verify latest-daily", expected=13)
+
+
+def _restore(server: EmbeddedPostgres, backups: Path) -> None:
+    _say("Restore with stock psql into an empty database; every table compared with what was dumped")
+    with psycopg.connect(server.url(), autocommit=True) as connection:
+        connection.execute("CREATE DATABASE restored")
+    file = next(backups.glob("daily/*.sql"))
+    psql = str(binaries() / "psql")
+    argv = [psql, "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", server.url("restored"), "-f", str(file)]
+    began = time.monotonic()
+    _run(argv, {}, shown=f"psql -v ON_ERROR_STOP=1 -d restored -f {file.relative_to(backups.parent)}", quiet=True)
+    print(f"restored in {time.monotonic() - began:.1f} s")
+    manifest = parse_manifest(file.with_name(f"{file.name}.json").read_bytes(), file.name)
+    _compare(server.url("restored"), manifest)
+
+
+def _compare(url: str, manifest: Manifest) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        if manifest.server is not None:
+            use_read_settings(connection, manifest.server.read_settings)
+        for expected in manifest.tables:
+            found = table_digest(connection, expected.table)
+            if found != expected:
+                raise BackupValidationError(f"table {expected.table} differs: {found} is not {expected}")
+            print(f"  {expected.rows:>8,} rows  {expected.digest}  {expected.table}")
+    rows = sum(each.rows for each in manifest.tables)
+    print(f"all {len(manifest.tables)} tables, {rows:,} rows: the same as at the instant of the dump")
+
+
+def _run(argv: list[str], env: Mapping[str, str], *, shown: str, expected: int = 0, quiet: bool = False) -> str:
+    """Run a command to its end, print it and, where it is to fail, what it says."""
+    print(f"$ {shown}")
+    done = run(argv, {**os.environ, **env}, timeout=_COMMAND_SECONDS)
+    if done.code != expected:
+        raise BackupError(f"{shown}: exit code {done.code} instead of {expected}\n{done.stderr}")
+    if expected:
+        print(done.stdout + done.stderr + f"exit code {done.code}, as it should be")
+    return "" if quiet else done.stdout.rstrip()
+
+
+def _say(text: str) -> None:
+    print(f"\n=== {text}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

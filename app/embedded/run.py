@@ -1,0 +1,78 @@
+"""``make run``: the service on this machine, until Ctrl-C.
+
+On DATABASE_URL where it is set, else on an embedded database; likewise CELERY_BROKER_URL and BACKUP_DIR. What is
+embedded keeps its state in ./data.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from app.embedded.broker import EmbeddedBroker
+from app.embedded.postgres import EmbeddedPostgres
+from app.embedded.residency import fill
+from app.embedded.stack import DATABASE, worker_and_beat
+from app.errors import ResidencyBackupError
+
+STATE = Path("data")
+_POLL_SECONDS = 0.5
+
+
+def main() -> int:
+    """Run until a signal; returns the exit code."""
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
+    try:
+        with ExitStack() as stack:
+            return _serve(stack, stopped)
+    except ResidencyBackupError as error:
+        print(f"{error.message}\n{error.hint}", file=sys.stderr)
+        return error.exit_code
+
+
+def _serve(stack: ExitStack, stopped: threading.Event) -> int:
+    env: dict[str, str] = {}
+    if not (os.environ.get("DATABASE_URL") or os.environ.get("DATABASE_URL_FILE") or os.environ.get("POSTGRES_HOST")):
+        env["DATABASE_URL"] = _database(stack)
+    if not (os.environ.get("CELERY_BROKER_URL") or os.environ.get("CELERY_BROKER_URL_FILE")):
+        env["CELERY_BROKER_URL"] = stack.enter_context(EmbeddedBroker(STATE / "redis")).url()
+    if not os.environ.get("BACKUP_DIR"):
+        env["BACKUP_DIR"] = str((STATE / "backups").absolute())
+    for name, value in env.items():
+        print(f"export {name}={value}")
+    print(
+        "Ctrl-C stops it. In another terminal, with these lines: .venv/bin/celery -A tasks call backup.daily",
+        flush=True,
+    )
+    programs = stack.enter_context(worker_and_beat(env, sys.stdout.fileno()))
+    while not stopped.wait(_POLL_SECONDS):
+        for program in programs:
+            if not program.running:
+                print(f"a process of the service has ended:\n{program.error_tail()}", file=sys.stderr)
+                return 1
+    return 0
+
+
+def _database(stack: ExitStack) -> str:
+    """The embedded database, filled when it is new."""
+    server = stack.enter_context(EmbeddedPostgres(STATE / "postgres"))
+    with psycopg.connect(server.url(), autocommit=True) as connection:
+        if connection.execute("SELECT FROM pg_database WHERE datname = %s", (DATABASE,)).fetchone() is None:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
+    with psycopg.connect(server.url(DATABASE)) as connection:
+        if connection.execute("SELECT to_regclass('people')").fetchone() == (None,):
+            fill(connection)
+    return server.url(DATABASE)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""The service's processes on this machine: a worker and beat, as an operator would start them."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import IO
+
+from app.errors import BackupError
+from app.postgres.programs import Program
+
+DATABASE = "residency_scheduler"
+_POLL_SECONDS = 0.1
+
+
+def celery(*words: str) -> list[str]:
+    """The argument list of a celery command of this project."""
+    return [sys.executable, "-m", "celery", "-A", "tasks", *words]
+
+
+def residency_backup(*words: str) -> list[str]:
+    """The argument list of a residency-backup command."""
+    return [sys.executable, "-c", "from app.cli import main; main()", *words]
+
+
+@contextmanager
+def worker_and_beat(env: Mapping[str, str], output: IO[bytes] | int) -> Iterator[tuple[Program, Program]]:
+    """A worker and beat for the length of a block; both are ended with it, and so is what they run."""
+    with ExitStack() as stack:
+        programs = []
+        for words in (("worker", "--concurrency=2", "--queues=backup", "--loglevel=INFO"), ("beat", "--loglevel=INFO")):
+            program = Program(celery(*words), {**os.environ, **env}, stdout=output)
+            stack.callback(program.end, grace=20)
+            programs.append(program)
+        yield programs[0], programs[1]
+
+
+def wait_for(what: str, condition: Callable[[], bool], seconds: float, programs: Iterable[Program] = ()) -> None:
+    """Wait until a condition holds.
+
+    Raises:
+        BackupError: it did not in so many seconds, or one of the programs has ended.
+    """
+    end = time.monotonic() + seconds
+    while not condition():
+        for program in programs:
+            if not program.running:
+                raise BackupError(f"{program.name} ended while {what} was awaited: {program.error_tail()}")
+        if time.monotonic() > end:
+            raise BackupError(f"waited {seconds:.0f} s in vain for {what}")
+        time.sleep(_POLL_SECONDS)

@@ -1,0 +1,181 @@
+"""The error tree.
+
+::
+
+    BackupError                         exit 1
+    ├── BackupCreationError             15   could not be created: server down, dump failed
+    │   ├── ServerUnavailableError      15   the server does not answer, or went away
+    │   ├── TableLockedError            15   a table stayed locked for too long
+    │   ├── BackupRunningError          11   another run of the same tier holds the claim
+    │   └── BackupCancelledError       130   revoked, SIGTERM, SIGINT
+    ├── BackupReadError                 16   a file cannot be read: I/O, corrupt frame
+    │   └── ManifestError               16   the sidecar is missing or corrupt
+    │       └── NewerManifestError      16   it was written by a newer version of this program
+    ├── BackupWriteError                17   a file cannot be written
+    ├── BackupNotFoundError             10   no such backup
+    ├── BackupValidationError           13   unsupported type, or the content is not what it should be
+    ├── BackupPermissionError           12   the directory or the database role lacks a right
+    ├── BackupStorageError              14   disk full, too little free space
+    ├── CatalogError                     1   the catalog cannot be read or written
+    └── SettingsError                    2   bad or missing settings, all listed
+    RestoreError                         1
+    ├── RestoreValidationError          13   bad mode, unverified or unfit backup
+    ├── RestoreDataError                18   the data does not load, or differs after loading
+    ├── RestorePermissionError          12   the role may not create, rename or write
+    └── RestoreRollbackError            19   the rollback of a failed restore failed
+
+Every error takes a message (what failed) and a hint (what to do now). Both are positional, so that an error survives
+pickling and Celery's JSON result backend, which rebuilds it from its class and arguments.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ResidencyBackupError(Exception):
+    """Root of everything this program raises on purpose.
+
+    Attributes:
+        exit_code: what the command line exits with.
+        transient: whether trying again later, unchanged, can help.
+    """
+
+    exit_code: ClassVar[int] = 1
+    transient: ClassVar[bool] = False
+
+    def __init__(self, message: str = "", hint: str = "") -> None:
+        super().__init__(*((message, hint) if hint else (message,)))
+
+    @property
+    def message(self) -> str:
+        """What failed."""
+        return str(self.args[0])
+
+    @property
+    def hint(self) -> str:
+        """What the operator should do now; empty where nothing useful can be said."""
+        return str(self.args[1]) if len(self.args) > 1 else ""
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class BackupError(ResidencyBackupError):
+    """A backup failed."""
+
+
+class BackupCreationError(BackupError):
+    """The backup could not be created."""
+
+    exit_code = 15
+
+
+class ServerUnavailableError(BackupCreationError):
+    """The server does not answer, or went away: trying again can help."""
+
+    transient = True
+
+
+class TableLockedError(BackupCreationError):
+    """A table stayed locked for too long: trying again can help."""
+
+    transient = True
+
+
+class BackupRunningError(BackupCreationError):
+    """Another run of the same tier is under way."""
+
+    exit_code = 11
+
+
+class BackupCancelledError(BackupCreationError):
+    """The run was cancelled from outside."""
+
+    exit_code = 130
+    transient = True
+
+
+class BackupReadError(BackupError):
+    """A backup file cannot be read."""
+
+    exit_code = 16
+
+
+class ManifestError(BackupReadError):
+    """The manifest beside a backup is missing, corrupt or of a newer version."""
+
+
+class NewerManifestError(ManifestError):
+    """The manifest was written by a newer version of this program."""
+
+
+class BackupWriteError(BackupError):
+    """A backup file cannot be written."""
+
+    exit_code = 17
+
+
+class BackupNotFoundError(BackupError):
+    """No such backup."""
+
+    exit_code = 10
+
+
+class BackupValidationError(BackupError):
+    """The type is unsupported, or the content is not what it should be."""
+
+    exit_code = 13
+
+
+class BackupPermissionError(BackupError):
+    """The directory or the database role lacks a right."""
+
+    exit_code = 12
+
+
+class BackupStorageError(BackupError):
+    """The disk is full or has too little free space."""
+
+    exit_code = 14
+    transient = True
+
+
+class CatalogError(BackupError):
+    """The catalog cannot be read or written."""
+
+    transient = True
+
+
+class SettingsError(BackupError):
+    """Settings are missing or wrong; the message lists every problem."""
+
+    exit_code = 2
+
+
+class RestoreError(ResidencyBackupError):
+    """A restore failed."""
+
+
+class RestoreValidationError(RestoreError):
+    """The restore was refused: bad mode, unverified or unfit backup, confirmation missing."""
+
+    exit_code = 13
+
+
+class RestoreDataError(RestoreError):
+    """The data does not load, conflicts, or differs after loading."""
+
+    exit_code = 18
+
+
+class RestorePermissionError(RestoreError):
+    """The role may not create, rename or write."""
+
+    exit_code = 12
+
+
+class RestoreRollbackError(RestoreError):
+    """The rollback of a failed restore failed."""
+
+    exit_code = 19

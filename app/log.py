@@ -1,0 +1,124 @@
+"""Structured logs, one event a line, alike in every process; no password or key gets through."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Iterable
+from typing import Any, Literal, TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+HIDDEN = "***"
+_SECRET_KEY = re.compile(r"passw|pwd|secret|token|credential|api_?key|private|identity", re.IGNORECASE)
+_IN_TEXT = (
+    # Up to the last @ of a word: one that is not percent-encoded is a mistake that must not show the rest.
+    (re.compile(r"(\w+://[^\s:/@]*):\S+@"), rf"\1:{HIDDEN}@"),
+    # NAME=value of conninfo strings, environments and queries, "name": "value" of JSON; quoted, with escapes, or not.
+    (
+        re.compile(
+            r"""(?i)\b(\w*(?:passw(?:or)?d|secret|token)["']?\s*[=:]\s*)('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^\s&]+)"""
+        ),
+        rf"\1{HIDDEN}",
+    ),
+    (re.compile(r"AGE-SECRET-KEY-\w+"), HIDDEN),
+)
+_INLINE = {"exception": "traceback", "stack": "stack_trace"}  # the renderer writes these two below the line
+_CHATTY = ("alembic", "kombu", "amqp")  # libraries whose INFO tells an operator nothing
+_SHORTEST_SECRET = 4  # replacing shorter ones everywhere would garble the text and hide nothing
+
+
+class Redactor:
+    """A structlog processor that hides secrets: known values, values under telling names, and passwords in URLs."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._secrets = sorted({each for each in secrets if len(each) >= _SHORTEST_SECRET}, key=len, reverse=True)
+
+    def __call__(self, _: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        """Hide what has to be hidden in one event."""
+        return {
+            key: HIDDEN if _SECRET_KEY.search(str(key)) and value else self._clean(value)
+            for key, value in event.items()
+        }
+
+    def text(self, text: str) -> str:
+        """The text without its secrets."""
+        for secret in self._secrets:
+            text = text.replace(secret, HIDDEN)
+        for pattern, replacement in _IN_TEXT:
+            text = pattern.sub(replacement, text)
+        return text
+
+    def _clean(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, dict):
+            return self(None, "", value)
+        if isinstance(value, list | tuple):
+            return [self._clean(each) for each in value]
+        return value if isinstance(value, int | float | bool | None) else self.text(str(value))
+
+
+def configure_logging(
+    level: str,
+    style: Literal["console", "json"],
+    secrets: Iterable[str] = (),
+    stream: TextIO | None = None,
+) -> None:
+    """Route structlog and the standard library's logging, other libraries' lines included, to one stream.
+
+    Args:
+        level: the least level shown.
+        style: for people, or one JSON object a line.
+        secrets: values that must never appear.
+        stream: standard output unless given.
+    """
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        Redactor(secrets),
+    ]
+    last: list[Processor] = (
+        [structlog.processors.JSONRenderer()]
+        if style == "json"
+        else [_without_nothing, _on_one_line, structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0)]
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+    )
+    handler = logging.StreamHandler(stream or sys.stdout)
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+
+
+def _without_nothing(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """People need not read keys that say None."""
+    return {key: value for key, value in event.items() if value is not None}
+
+
+def _on_one_line(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """A message of several lines would not be found whole by grep."""
+    return {
+        _INLINE.get(key, key): " | ".join(value.splitlines()) if isinstance(value, str) else value
+        for key, value in event.items()
+    }

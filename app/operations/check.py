@@ -1,0 +1,104 @@
+"""Is the backup system healthy? Findings on the folder, the server, the schedule and the backups themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from app.domain.backup import Origin, Tier
+from app.domain.checks import Finding
+from app.domain.slots import SlotState
+from app.errors import ResidencyBackupError
+from app.operations.inventory import inventory
+from app.operations.leftovers import find_leftovers, remove_leftovers
+from app.operations.preflight import preflight
+from app.operations.service import Service
+from app.operations.sync import sync
+
+LATE = timedelta(hours=1)
+
+
+def check(service: Service) -> list[Finding]:
+    """Look at everything; nothing is changed but that runs whose process is gone are recorded as such."""
+    earlier = next((each for each in inventory(service) if each.good), None)
+    findings = list(preflight(service, Tier.MANUAL, earlier).findings)
+    for name, look in (
+        ("catalog", _catalog),
+        ("schedule", _schedule),
+        ("leftovers", _leftovers),
+        ("backups", _backups),
+    ):
+        findings += _tried(name, look, service)
+    return findings
+
+
+def repair(service: Service) -> list[str]:
+    """Clean up what crashes left: leftovers, and what differs between the catalog and the files. Says what was done."""
+    done = [f"leftover removed: {file}" for file in remove_leftovers(service)]
+    outcome = sync(service)
+    for verb, names in (
+        ("added to", outcome.added),
+        ("healed in", outcome.healed),
+        ("removed from", outcome.forgotten),
+    ):
+        done += [f"{verb} the catalog: {name}" for name in names]
+    return done
+
+
+def _tried(name: str, look: Callable[[Service], list[Finding]], service: Service) -> list[Finding]:
+    try:
+        return look(service)
+    except ResidencyBackupError as error:
+        return [Finding.failed(name, error)]
+
+
+def _catalog(service: Service) -> list[Finding]:
+    rows = {row.file for row in service.catalog.backups(service.database)}
+    files = {stored.file for stored in service.tree.files()}
+    strangers, gone = sorted(files - rows), sorted(rows - files)
+    if not strangers and not gone:
+        return [Finding.ok("catalog", f"{len(rows)} backups, all with their files")]
+    found = [
+        Finding.warning("catalog", f"not in the catalog: {file}; run 'residency-backup sync'") for file in strangers
+    ]
+    return found + [
+        Finding.warning("catalog", f"the file is gone: {file}; run 'residency-backup sync'") for file in gone
+    ]
+
+
+def _schedule(service: Service) -> list[Finding]:
+    now = service.clock()
+    found: list[Finding] = []
+    for schedule in service.schedules.values():
+        slot = schedule.last_due(now)
+        record = service.catalog.slot(service.database, slot.tier, slot.period)
+        upcoming = f"next {schedule.next_due(now).due:%Y-%m-%d %H:%M %Z}"
+        if record is not None and record.state is SlotState.FAILED:
+            found.append(Finding.warning("schedule", f"the {slot.tier} backup of {slot.period} failed; {upcoming}"))
+        elif record is None and now - slot.due > LATE and service.catalog.knows_slots(service.database, slot.tier):
+            message = (
+                f"the {slot.tier} backup of {slot.period} was due at {slot.due:%Y-%m-%d %H:%M %Z} and was not run: "
+            )
+            found.append(Finding.warning("schedule", message + "are beat and a worker running?"))
+        else:
+            found.append(Finding.ok("schedule", f"{slot.tier}: {upcoming}"))
+    return found
+
+
+def _leftovers(service: Service) -> list[Finding]:
+    left = find_leftovers(service)
+    if not left:
+        return [Finding.ok("leftovers", "none")]
+    return [Finding.warning("leftovers", f"{file}: left by a run that died; --repair removes it") for file in left]
+
+
+def _backups(service: Service) -> list[Finding]:
+    backups = inventory(service)
+    found = [Finding.warning("backups", f"{each.id}: {each.damage}") for each in backups if each.damage]
+    good = next((each for each in backups if each.good and each.origin is Origin.DUMP), None)
+    if good is None:
+        return [
+            *found,
+            Finding.warning("backups", "there is no verified backup; 'residency-backup create manual' makes one"),
+        ]
+    return [*found, Finding.ok("backups", f"newest verified: {good.id} of {good.created_at:%Y-%m-%d %H:%M %Z}")]

@@ -1,0 +1,37 @@
+"""Keeps last year's week 03 when this year's is written: a week's file name has no year."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import structlog
+
+from app.domain.backup import Tier, id_of
+from app.errors import CatalogError
+from app.operations.inventory import inventory
+from app.operations.service import Service
+
+log = structlog.get_logger(__name__)
+
+
+def keep_year(service: Service, tier: Tier, period: str) -> None:
+    """Rename a weekly backup of another year that stands under the name which `period` is about to take.
+
+    Raises:
+        BackupWriteError: it cannot be renamed; then the new one must not take its place.
+    """
+    if tier is not Tier.WEEKLY:
+        return
+    name = id_of(tier, period)
+    for backup in inventory(service):
+        if backup.id != name or backup.period == period:
+            continue
+        dated = id_of(tier, backup.period, with_year=True)
+        renamed = replace(backup, id=dated, file=backup.file.replace(name, dated, 1))
+        service.tree.rename(backup.file, renamed.file)
+        log.info("backup renamed, to keep its year", backup=name, renamed=dated)
+        try:
+            service.catalog.save(renamed)
+            service.catalog.forget(service.database, name)
+        except CatalogError as error:
+            log.warning("backup catalog not saved", backup=dated, error="CatalogError", reason=error.message)

@@ -1,0 +1,100 @@
+"""Checks before a backup, each a named finding with its own error. They try, they do not guess."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from app.archive.manifest import ServerFacts
+from app.domain.backup import Backup, Codec, Tier
+from app.domain.checks import Finding
+from app.errors import BackupPermissionError, BackupStorageError, ResidencyBackupError
+from app.operations.service import Service
+
+MEGABYTE = 1 << 20
+# A database on disk holds indexes and free space besides its rows, so its size bounds that of its plain dump; a codec
+# makes text at least this much smaller in everything measured (docs/design.md).
+_SHRINKS = {Codec.NONE: 1, Codec.GZIP: 3, Codec.ZSTD: 3}
+_NAMED = 100  # unreadable objects listed in one message
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """What was found; `facts` and `dump_version` are None where the server did not say."""
+
+    findings: tuple[Finding, ...]
+    facts: ServerFacts | None
+    dump_version: str | None
+
+
+def preflight(service: Service, tier: Tier, earlier: Backup | None) -> Preflight:
+    """Check everything that a backup needs.
+
+    Args:
+        service: the parts.
+        tier: the kind of backup.
+        earlier: the newest good backup of the same database, if any: what it took is the best forecast.
+    """
+    findings = [_tried("directory", lambda: service.tree.probe(tier), "readable and writable")]
+    facts: ServerFacts | None = None
+    version: str | None = None
+    try:
+        facts = service.source.facts()
+        findings.append(Finding.ok("server", f"PostgreSQL {facts.version} answers"))
+    except ResidencyBackupError as error:
+        findings.append(Finding.failed("server", error))
+    if facts is not None:
+        try:
+            version = service.source.dump_program_version(facts)
+            findings.append(Finding.ok("versions", f"pg_dump {version} fits PostgreSQL {facts.version}"))
+        except ResidencyBackupError as error:
+            findings.append(Finding.failed("versions", error))
+        findings.append(
+            _tried("privileges", lambda: _require_readable(service), "every table and sequence can be read")
+        )
+        size = facts.size
+        findings.append(_tried("free space", lambda: _require_space(service, size, earlier), "enough"))
+    return Preflight(tuple(findings), facts, version)
+
+
+def _tried(name: str, check: Callable[[], None], well: str) -> Finding:
+    try:
+        check()
+    except ResidencyBackupError as error:
+        return Finding.failed(name, error)
+    return Finding.ok(name, well)
+
+
+def _require_readable(service: Service) -> None:
+    hidden = service.source.unreadable()
+    if hidden:
+        listed = "; ".join(hidden[:_NAMED]) + ("" if len(hidden) <= _NAMED else f"; and {len(hidden) - _NAMED} more")
+        raise BackupPermissionError(
+            f"the role cannot read all of database {service.database}: {listed}",
+            "GRANT pg_read_all_data to it, and BYPASSRLS where row level security hides rows",
+        )
+
+
+def _require_space(service: Service, database_size: int, earlier: Backup | None) -> None:
+    expected = forecast(database_size, service.codec, earlier)
+    free = service.tree.free_bytes()
+    if free - expected < service.min_free_bytes:
+        raise BackupStorageError(
+            f"too little free space in {service.tree.root}: {free // MEGABYTE} MB free, about "
+            f"{expected // MEGABYTE} MB wanted by this backup, and {service.min_free_bytes // MEGABYTE} MB must remain "
+            "(BACKUP_MIN_FREE_MB)",
+            "free space, keep fewer backups (BACKUP_KEEP_*, 'residency-backup prune'), or set BACKUP_COMPRESSION=zstd",
+        )
+
+
+def forecast(database_size: int, codec: Codec, earlier: Backup | None) -> int:
+    """Bytes that the next backup will take.
+
+    Args:
+        database_size: what the database takes on the server's disk now.
+        codec: how it will be compressed.
+        earlier: a backup to scale from; used where it was compressed the same way.
+    """
+    if earlier is not None and earlier.codec is codec and earlier.database_size:
+        return round(earlier.bytes * database_size / earlier.database_size)
+    return database_size // _SHRINKS[codec]

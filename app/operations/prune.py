@@ -1,0 +1,63 @@
+"""Applies retention.
+
+A deletion runs backwards: row DELETING, manifest, file, row gone; so a crash leaves no row that promises bytes which
+are not there, and the next run finishes what this one began.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from app.domain.backup import Backup, State
+from app.domain.retention import Plan, plan_retention
+from app.errors import ResidencyBackupError
+from app.operations.inventory import MISSING, inventory
+from app.operations.service import Service
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Pruned:
+    """The plan, what of it was done, and why the rest was not."""
+
+    plan: Plan
+    removed: list[Backup] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def prune(service: Service, *, dry_run: bool = False) -> Pruned:
+    """Remove what retention does not keep. One file that cannot be removed does not keep the others.
+
+    Args:
+        service: the parts.
+        dry_run: plan only.
+
+    Raises:
+        BackupError: the tree cannot be read.
+    """
+    backups = [each for each in inventory(service) if each.database == service.database]
+    unfinished = [each for each in backups if each.state is State.DELETING]
+    plan = plan_retention([each for each in backups if each.state is State.COMPLETE], service.policy)
+    outcome = Pruned(plan)
+    if dry_run:
+        return outcome
+    # Oldest first: whatever interrupts this, what is left is a newer stretch without holes.
+    for backup in reversed([*plan.pruned, *unfinished]):
+        try:
+            _remove(service, backup)
+        except ResidencyBackupError as error:
+            outcome.problems.append(f"{backup.id}: {error.message}")
+            continue
+        outcome.removed.append(backup)
+        log.info("backup pruned", backup=backup.id, bytes=backup.bytes)
+    return outcome
+
+
+def _remove(service: Service, backup: Backup) -> None:
+    if backup.damage != MISSING:
+        service.catalog.save(replace(backup, state=State.DELETING))
+        service.tree.remove(backup.file)
+    service.catalog.forget(service.database, backup.id)

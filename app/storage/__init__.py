@@ -1,0 +1,1 @@
+"""Where backups are kept: the tree of folders on this machine."""

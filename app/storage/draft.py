@@ -1,0 +1,130 @@
+"""A backup in the making: a file under a temporary name, until it is published."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from app.domain.backup import Codec
+from app.errors import BackupError
+from app.storage import disk
+
+_SUFFIXES = tuple(f".sql{codec.suffix}" for codec in Codec)
+
+
+def stem_of(name: str) -> str | None:
+    """An archive's name without extensions, or None for a name that no archive has."""
+    found = next((suffix for suffix in _SUFFIXES if name.endswith(suffix)), None)
+    return name.removesuffix(found) if found else None
+
+
+def variants_of(archive: Path) -> Sequence[Path]:
+    """All names that the backup of this id may have: an id does not say how its file is compressed."""
+    stem = stem_of(archive.name)
+    return [archive] if stem is None else [archive.with_name(stem + suffix) for suffix in _SUFFIXES]
+
+
+def manifest_of(archive: Path) -> Path:
+    """Where the manifest of an archive stands."""
+    return archive.with_name(f"{archive.name}.json")
+
+
+def temporary(path: Path, run_id: str) -> Path:
+    """The name under which a run writes what is to be called `path`."""
+    return path.with_name(f".{path.name}.{run_id}.partial")
+
+
+class LocalDraft:
+    """The port `Draft`, and the block that it lives in: what was not published is gone after it.
+
+    Args:
+        path: the archive's final path, as far as it is known; its folder exists.
+        run_id: who writes it.
+    """
+
+    stream: BinaryIO
+
+    def __init__(self, path: Path, run_id: str) -> None:
+        self._folder = path.parent
+        self._file = temporary(path, run_id)
+        self._manifest = temporary(manifest_of(path), run_id)
+        self._made: list[Path] = []
+
+    def __enter__(self) -> Self:
+        with disk.writing(self._folder):
+            self.stream = disk.new_file(self._file)
+        self._made.append(self._file)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        try:
+            self.stream.close()
+        except OSError:
+            pass  # what could not be written is not wanted any more
+        finally:
+            while self._made:
+                disk.discard(self._made.pop())
+
+    def flush(self) -> None:
+        """Put everything written on the disk itself."""
+        with disk.writing(self._folder):
+            disk.sync(self.stream)
+
+    def reopen(self) -> BinaryIO:
+        """The file from its start, for reading back."""
+        with disk.reading(self._file):
+            return disk.open_file(self._file)
+
+    def publish(self, file: str, manifest: bytes) -> str | None:
+        """Give the file its final name and write its manifest, each whole and durable.
+
+        A manifest must never stand beside bytes that it does not describe, whenever the power goes. So the names
+        change in this order, and each step is on the disk before the next one begins:
+
+        1. the new manifest is written under a temporary name, while a full disk can still do no harm;
+        2. the manifests of the backup's earlier file go: from here on that file stands alone, which is allowed;
+        3. the file takes its name, in the place of the earlier one;
+        4. the manifest takes its name, beside the bytes that it describes;
+        5. earlier files of the same id that are compressed differently go last, when the new one can be trusted.
+
+        A failure up to step 3 is raised, and the earlier file stands, unless it was the new name that would not become
+        durable. After step 3 the new backup stands, and a failure is only told.
+
+        Returns:
+            Why the manifest could not be saved, or an earlier file not be removed; None where all went well.
+        """
+        target = self._target(file)
+        with disk.writing(target):
+            self.flush()
+            self.stream.close()
+            problem = self._write_manifest(manifest)
+            disk.unlink_all(self._folder, (manifest_of(each) for each in variants_of(target)))
+            self._file.replace(target)
+            disk.sync_folder(self._folder)
+        try:
+            with disk.writing(target):
+                if problem is None:
+                    self._manifest.replace(manifest_of(target))
+                    disk.sync_folder(self._folder)
+                disk.unlink_all(self._folder, (each for each in variants_of(target) if each != target))
+        except BackupError as error:
+            problem = problem or error.message
+        return problem
+
+    def _target(self, file: str) -> Path:
+        tier, _, name = file.rpartition("/")
+        if tier != self._folder.name or stem_of(name) is None:
+            raise disk.not_found(file)
+        return self._folder / name
+
+    def _write_manifest(self, manifest: bytes) -> str | None:
+        """Step 1; the reason where it fails, because a backup without a manifest is better than none."""
+        try:
+            with disk.writing(self._manifest):
+                disk.write_whole(self._manifest, manifest)
+        except BackupError as error:
+            return error.message
+        self._made.append(self._manifest)
+        return None

@@ -1,0 +1,206 @@
+"""The tree of backups on a local (or mounted) file system."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from app.domain.backup import Tier, period_in_name
+from app.domain.ports import StoredFile
+from app.errors import BackupNotFoundError, BackupStorageError, BackupWriteError
+from app.storage import disk
+from app.storage.draft import LocalDraft, manifest_of, stem_of, temporary, variants_of
+
+_LEFTOVER = re.compile(r"\..+\.(?P<run>[^.]+)\.partial")
+_PROBE = b"residency-backup was here\n"
+
+
+class LocalTree:
+    """The port `Tree`: a folder for each tier under `root`.
+
+    The root may be a link or a mount. Below it no link is followed, and no path leads out of the tiers' folders.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def make_root(self) -> None:
+        """Make the root where it is missing."""
+        with disk.writing(self.root):
+            disk.make_folder(self.root)
+
+    def probe(self, tier: Tier) -> None:
+        """Make the tier's folder where it is missing; prove by doing it that files can be written and read in it."""
+        folder = self._folder(tier)
+        with disk.writing(folder):
+            disk.make_folder(folder)
+            path = temporary(folder / "probe", secrets.token_hex(6))
+            try:
+                disk.write_whole(path, _PROBE)
+                disk.sync_folder(folder)
+                with disk.open_file(path) as stream:
+                    kept = stream.read() == _PROBE and path in folder.iterdir()
+                path.unlink()
+            finally:
+                disk.discard(path)
+        if not kept:
+            raise BackupWriteError(f"{folder} does not keep what is written into it", "check the disk of BACKUP_DIR")
+
+    def free_bytes(self) -> int:
+        """Bytes that this user may still write."""
+        with disk.reading(self.root):
+            for path in (self.root, *self.root.absolute().parents):
+                try:
+                    space = os.statvfs(path)
+                except FileNotFoundError:
+                    continue  # not made yet: it will be made on the file system of what is above
+                return space.f_bavail * space.f_frsize
+        raise disk.not_found(self.root)
+
+    def create(self, tier: Tier, name: str, run_id: str) -> LocalDraft:
+        """A new file under a temporary name in the tier's folder; gone when the block ends, unless published."""
+        path = self._path(f"{tier}/{name}")
+        with disk.writing(path.parent):
+            disk.make_folder(path.parent)
+        return LocalDraft(path, run_id)
+
+    def open(self, file: str) -> BinaryIO:
+        """Open a file for reading. Raises BackupNotFoundError where it is missing."""
+        path = self._path(file)
+        with disk.reading(path):
+            return disk.open_file(path)
+
+    def read_manifest(self, file: str) -> bytes | None:
+        """The manifest beside an archive, or None."""
+        path = manifest_of(self._path(file))
+        with disk.reading(path):
+            try:
+                stream = disk.open_file(path)
+            except BackupNotFoundError:
+                return None
+            with stream:
+                return stream.read()
+
+    def write_manifest(self, file: str, manifest: bytes) -> None:
+        """Write the manifest beside an archive, whole or not at all."""
+        final = manifest_of(self._path(file))
+        draft = temporary(final, secrets.token_hex(6))
+        with disk.writing(final):
+            disk.write_whole(draft, manifest)
+            try:
+                draft.replace(final)
+            except BaseException:
+                disk.discard(draft)
+                raise
+            disk.sync_folder(final.parent)
+
+    def files(self) -> Sequence[StoredFile]:
+        """Every archive under a name that is ours, sorted by id."""
+        found = [stored for tier, entry in self._entries() if (stored := self._stored(tier, entry))]
+        return sorted(found, key=lambda stored: (stored.id, stored.file))
+
+    def rename(self, old: str, new: str) -> None:
+        """Give an archive and its manifest another name. Raises BackupWriteError where that is taken.
+
+        The manifest is copied to the new name before the archive moves, and removed from the old one after it: a crash
+        leaves the pair under one of the names, and at worst a manifest beside nothing under the other.
+        """
+        source, target = self._path(old), self._path(new)
+        with disk.reading(source):
+            disk.open_file(source).close()
+        # Only one run of a tier is under way at a time, so nobody takes the name between this look and the move.
+        if taken := next((each for each in variants_of(target) if os.path.lexists(each)), None):
+            raise BackupWriteError(f"{old} cannot be renamed: {taken} exists", "move or remove it")
+        with disk.writing(target):
+            disk.unlink_all(target.parent, (manifest_of(each) for each in variants_of(target)))
+        manifest = self.read_manifest(old)
+        if manifest is not None:
+            self.write_manifest(new, manifest)
+        with disk.writing(target):
+            source.rename(target)
+            disk.sync_folder(target.parent)
+            if source.parent != target.parent:
+                disk.sync_folder(source.parent)
+            disk.unlink_all(source.parent, [manifest_of(source)])
+
+    def remove(self, file: str) -> None:
+        """Remove the manifest, then the archive. What is missing already is no error."""
+        path = self._path(file)
+        with disk.writing(path):
+            # The manifest's end is on the disk first: a crash may leave plain SQL, never a promise of what is gone.
+            disk.unlink_all(path.parent, [manifest_of(path)])
+            disk.unlink_all(path.parent, [path])
+
+    def leftovers(self) -> Sequence[tuple[str, str]]:
+        """Temporary files as (file, id of the run that wrote it)."""
+        return sorted(
+            (f"{tier}/{entry.name}", found["run"])
+            for tier, entry in self._entries()
+            if (found := _LEFTOVER.fullmatch(entry.name))
+        )
+
+    def remove_leftover(self, file: str) -> None:
+        """Remove a temporary file. Missing is no error."""
+        path = self._path(file)
+        if not _LEFTOVER.fullmatch(path.name):
+            raise disk.not_found(file)
+        with disk.writing(path):
+            disk.unlink(path)
+
+    def _folder(self, tier: Tier) -> Path:
+        """The folder of a tier, which need not exist.
+
+        Raises:
+            BackupStorageError: it is a link, which might lead out of the tree.
+        """
+        folder = self.root / tier
+        with disk.reading(folder):
+            if folder.is_symlink():
+                raise BackupStorageError(
+                    f"{folder} is a symbolic link, not a folder", "mount the other place there instead"
+                )
+        return folder
+
+    def _path(self, file: str) -> Path:
+        """Where a file of the tree stands; only ``tier/name`` is one.
+
+        Raises:
+            BackupNotFoundError: the path is no file's of the tree.
+        """
+        tier, _, name = file.partition("/")
+        if tier not in set(Tier) or name in {"", ".", ".."} or "/" in name or "\0" in name:
+            raise disk.not_found(file)
+        return self._folder(Tier(tier)) / name
+
+    def _entries(self) -> Iterator[tuple[Tier, os.DirEntry[str]]]:
+        """The regular files in the tiers' folders."""
+        for tier in Tier:
+            folder = self._folder(tier)
+            with disk.reading(folder):
+                try:
+                    entries = list(os.scandir(folder))
+                except FileNotFoundError:
+                    continue
+                regular = [entry for entry in entries if entry.is_file(follow_symlinks=False)]
+            yield from ((tier, entry) for entry in regular)
+
+    def _stored(self, tier: Tier, entry: os.DirEntry[str]) -> StoredFile | None:
+        """What stands under a name; None where it is not ours, or was removed since the folder was listed."""
+        stem = stem_of(entry.name)
+        if stem is None:
+            return None
+        with disk.reading(Path(entry.path)):
+            try:
+                found = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                return None
+        written = datetime.fromtimestamp(found.st_mtime, UTC)
+        if period_in_name(tier, stem, written) is None:
+            return None
+        file = f"{tier}/{entry.name}"
+        return StoredFile(f"{tier}/{stem}", file, found.st_size, written, self.read_manifest(file))

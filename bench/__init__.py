@@ -1,0 +1,1 @@
+"""Side-by-side measurements, reproducible with one command."""

@@ -1,0 +1,76 @@
+"""The Celery application and its configuration."""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+from typing import Any
+
+from celery import Celery
+
+from app.bootstrap import Program, bootstrap
+from app.errors import SettingsError
+from tasks.schedule import beat_schedule
+
+QUEUE = "backup"
+# In this order: a run is asked to stop, then made to; and only much later would the broker take its message for lost
+# and deliver it again. Messages are acknowledged when a run begins, so the last applies to those that wait behind one.
+SOFT_LIMIT_SECONDS = 12 * 3600
+HARD_LIMIT_SECONDS = SOFT_LIMIT_SECONDS + 600
+VISIBILITY_SECONDS = 2 * HARD_LIMIT_SECONDS
+RESULT_DAYS = 7
+
+
+class BackupApp(Celery):
+    """A Celery application that knows the program it runs."""
+
+    program: Program
+
+
+def make_app(program: Program) -> BackupApp:
+    """The application for a configured program. Nothing connects yet."""
+    app = BackupApp("tasks", include=["tasks.jobs", "tasks.signals"])
+    app.program = program
+    app.conf.update(configuration(program))
+    return app
+
+
+def configuration(program: Program) -> dict[str, Any]:
+    """Celery's settings."""
+    settings = program.settings
+    return {
+        "broker_url": settings.celery_broker_url.get_secret_value(),
+        "result_backend": settings.result_backend,
+        "broker_connection_retry_on_startup": True,
+        "broker_transport_options": {"visibility_timeout": VISIBILITY_SECONDS},
+        "result_backend_transport_options": {"visibility_timeout": VISIBILITY_SECONDS},
+        "task_default_queue": QUEUE,
+        "task_serializer": "json",
+        "result_serializer": "json",
+        "accept_content": ["json"],
+        "task_track_started": True,
+        "task_soft_time_limit": SOFT_LIMIT_SECONDS,
+        "task_time_limit": HARD_LIMIT_SECONDS,
+        # Acknowledged when begun: a run that dies with its worker is not the broker's to repeat. The catalog knows what
+        # was due, and schedule.catch_up sends it again.
+        "task_acks_late": False,
+        "worker_prefetch_multiplier": 1,
+        "result_expires": RESULT_DAYS * 24 * 3600,
+        "worker_hijack_root_logger": False,
+        "worker_redirect_stdouts": False,
+        "timezone": settings.backup_timezone,
+        "enable_utc": True,
+        # What is due is arithmetic and what was run is in the catalog: beat needs no file of its own to remember it.
+        "beat_scheduler": "celery.beat:Scheduler",
+        "beat_schedule": beat_schedule(settings),
+    }
+
+
+@cache
+def app_or_exit() -> BackupApp:
+    """The application for this process's environment. With bad settings the program ends, exit code 2."""
+    try:
+        return make_app(bootstrap())
+    except SettingsError as error:
+        sys.stderr.write(f"backup settings: {error.message}\n{error.hint}\n")
+        raise SystemExit(error.exit_code) from None

@@ -1,0 +1,107 @@
+"""The tasks: arguments in, an operation called, JSON out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Task, shared_task
+
+from app.bootstrap import Program
+from app.domain.backup import Tier
+from app.errors import BackupError, RestoreError
+from app.operations.catch_up import due_slots
+from app.operations.prune import prune as prune_backups
+from app.operations.service import Service
+from app.operations.take_backup import BackupRequest, take_backup
+from app.operations.verify import verify as verify_backups
+from tasks.schedule import CATCH_UP, CATCH_UP_SECONDS, SCHEDULED
+
+JSON = dict[str, Any]
+
+
+class BackupTask(Task[Any, Any]):
+    """A task with a service. Our own errors are outcomes, not crashes: the worker logs them without a stack."""
+
+    abstract = True
+    throws = (BackupError, RestoreError)
+
+    @property
+    def service(self) -> Service:
+        """Built by each run anew, in the process that runs it: no connection crosses a fork."""
+        program: Program = self.app.program  # type: ignore[attr-defined] # ours, see tasks.application
+        return program.service()
+
+
+@shared_task(name="backup.daily", bind=True, base=BackupTask)
+def daily(self: BackupTask) -> JSON:
+    """Take the daily backup."""
+    return _take(self, Tier.DAILY)
+
+
+@shared_task(name="backup.weekly", bind=True, base=BackupTask)
+def weekly(self: BackupTask) -> JSON:
+    """Take the weekly backup."""
+    return _take(self, Tier.WEEKLY)
+
+
+@shared_task(name="backup.monthly", bind=True, base=BackupTask)
+def monthly(self: BackupTask) -> JSON:
+    """Take the monthly backup."""
+    return _take(self, Tier.MONTHLY)
+
+
+@shared_task(name="backup.manual", bind=True, base=BackupTask)
+def manual(self: BackupTask, label: str | None = None) -> JSON:
+    """Take a backup now, with a label."""
+    return _take(self, Tier.MANUAL, label)
+
+
+@shared_task(name="backup.verify", bind=True, base=BackupTask)
+def verify(self: BackupTask, backup: str | None = None) -> JSON:
+    """Read one backup back, or all, and compare with the manifests."""
+    outcome = verify_backups(self.service, backup)
+    return {
+        "verified": [each.id for each in outcome.verified],
+        "failed": [
+            {"backup": each.id, "error": type(error).__name__, "message": str(error)} for each, error in outcome.failed
+        ],
+    }
+
+
+@shared_task(name="backup.prune", bind=True, base=BackupTask)
+def prune(self: BackupTask, dry_run: bool = False) -> JSON:  # noqa: FBT001, FBT002 -- the contract's argument
+    """Apply retention."""
+    outcome = prune_backups(self.service, dry_run=dry_run)
+    pruned = outcome.plan.pruned if dry_run else outcome.removed
+    kept = [{"backup": each.id, "reasons": list(outcome.plan.reasons[each.id])} for each in outcome.plan.kept]
+    return {"kept": kept, "pruned": [each.id for each in pruned], "problems": outcome.problems}
+
+
+@shared_task(name=CATCH_UP, bind=True, base=BackupTask)
+def catch_up(self: BackupTask) -> JSON:
+    """Send again what is due and was not run."""
+    slots = due_slots(self.service)
+    for slot in slots:
+        self.app.send_task(f"backup.{slot.tier}", headers=SCHEDULED, expires=CATCH_UP_SECONDS)
+    return {"sent": [{"tier": str(slot.tier), "period": slot.period} for slot in slots]}
+
+
+def _take(task: BackupTask, tier: Tier, label: str | None = None) -> JSON:
+    service = task.service
+    slot = None
+    if task.request.get("scheduled"):
+        if tier not in service.schedules:
+            return {"skipped": f"{tier} backups are off"}
+        slot = service.schedules[tier].last_due(service.clock())
+    taken = take_backup(service, BackupRequest(tier=tier, slot=slot, label=label))
+    if taken is None:
+        return {"skipped": f"the {tier} backup of {slot and slot.period} was run already"}
+    backup = taken.backup
+    return {
+        "backup": backup.id,
+        "path": str(service.tree.root / backup.file),
+        "bytes": backup.bytes,
+        "rows": backup.rows,
+        "tables": backup.tables,
+        "seconds": backup.seconds,
+    }

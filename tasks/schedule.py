@@ -1,0 +1,79 @@
+"""What beat sends, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from celery.schedules import BaseSchedule, schedstate
+
+from app.operations.schedule import due_after
+from app.settings import Settings
+
+# Not "backup.…": it runs all day long, and would drown what `grep -i backup` looks for.
+CATCH_UP = "schedule.catch_up"
+CATCH_UP_SECONDS = 60.0
+# A header, because the task's arguments are the contract's: it tells a due run from one that an admin asked for.
+SCHEDULED = {"scheduled": True}
+
+
+class Cron(BaseSchedule):
+    """A cron expression in a time zone, for beat; daylight saving as in `app.operations.schedule`."""
+
+    def __init__(self, cron: str, zone: str, *, clock: Callable[[], datetime] | None = None) -> None:
+        super().__init__()
+        self.cron = cron
+        self.zone = zone
+        self._clock = clock or partial(datetime.now, UTC)
+
+    def is_due(self, last_run_at: datetime) -> schedstate:
+        """Whether a due time has passed since `last_run_at`, and in how many seconds to ask again."""
+        now = self.now()
+        due = self._after(last_run_at)
+        if due <= now:
+            return schedstate(is_due=True, next=(self._after(now) - now).total_seconds())
+        return schedstate(is_due=False, next=(due - now).total_seconds())
+
+    def remaining_estimate(self, last_run_at: datetime) -> timedelta:
+        """Time from now until the first due time after `last_run_at`."""
+        return self._after(last_run_at) - self.now()
+
+    def now(self) -> datetime:
+        """The present instant, in UTC: Python would compare two times of one zone by their wall clocks."""
+        return self._clock().astimezone(UTC)
+
+    def __reduce__(self) -> tuple[type[Cron], tuple[str, str]]:
+        return type(self), (self.cron, self.zone)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Cron) and (self.cron, self.zone) == (other.cron, other.zone)
+
+    def __hash__(self) -> int:
+        return hash((self.cron, self.zone))
+
+    def __repr__(self) -> str:
+        return f"<cron: {self.cron} {self.zone}>"
+
+    def _after(self, instant: datetime) -> datetime:
+        return due_after(self.cron, ZoneInfo(self.zone), instant).astimezone(UTC)
+
+
+def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
+    """An entry for each tier that is on, for verification, and for making up what was missed."""
+    zone = settings.backup_timezone
+    entries: dict[str, dict[str, Any]] = {
+        str(tier): {"task": f"backup.{tier}", "schedule": Cron(cron, zone), "options": {"headers": SCHEDULED}}
+        for tier, cron in settings.crons.items()
+    }
+    if settings.backup_verify_cron != "off":
+        entries["verify"] = {"task": "backup.verify", "schedule": Cron(settings.backup_verify_cron, zone)}
+    entries["catch up"] = {
+        "task": CATCH_UP,
+        "schedule": timedelta(seconds=CATCH_UP_SECONDS),
+        # While no worker runs these must not pile up: one that runs later finds the same.
+        "options": {"expires": CATCH_UP_SECONDS},
+    }
+    return entries

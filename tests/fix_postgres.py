@@ -1,0 +1,183 @@
+"""A real PostgreSQL for tests: a server for the session, a database for each test, the stock psql."""
+
+import contextlib
+import shutil
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, ClassVar
+
+import psutil
+import psycopg
+import pytest
+import zstandard
+from psycopg import sql
+
+from app.embedded.postgres import EmbeddedPostgres, EmbeddedServerError, binaries, environment, wait_until
+from app.postgres.programs import output_of
+
+# Text forms depend on these, and a restored database need not have the source's ALTER DATABASE … SET.
+TEXT_SETTINGS = (
+    "-c search_path=pg_catalog -c timezone=UTC -c datestyle=ISO,YMD -c intervalstyle=postgres"
+    " -c extra_float_digits=1 -c bytea_output=hex -c lc_monetary=C -c row_security=off"
+)
+USER_TABLES = """
+    SELECT n.nspname, c.relname
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
+      AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_toast%'
+    ORDER BY 1, 2
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class TestDatabase:
+    """A database of one test."""
+
+    __test__: ClassVar[bool] = False
+
+    name: str
+    url: str
+
+    def connect(self) -> psycopg.Connection[tuple[Any, ...]]:
+        """A connection in autocommit mode; the caller closes it."""
+        return psycopg.connect(self.url, autocommit=True)
+
+    def execute(self, statement: str, *params: object) -> None:
+        """Run one statement, or several where there are no parameters."""
+        with self.connect() as connection:
+            connection.execute(statement.encode(), params or None)
+
+    def query(self, statement: str, *params: object) -> list[tuple[Any, ...]]:
+        """The rows of one statement."""
+        with self.connect() as connection:
+            return connection.execute(statement.encode(), params or None).fetchall()
+
+
+def pytest_report_header() -> str:
+    version = output_of([str(binaries() / "postgres"), "--version"], environment()).strip()
+    return f"server under test: {version}"
+
+
+@contextlib.contextmanager
+def open_folder() -> Iterator[Path]:
+    """A temporary folder that everybody may enter: pytest's own would shut out a server that root had to hand over."""
+    with tempfile.TemporaryDirectory(prefix="residency-backup-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+@pytest.fixture
+def server_folder() -> Iterator[Path]:
+    """An empty folder for the servers of one test."""
+    with open_folder() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[EmbeddedPostgres]:
+    """The server that all tests share: not to be stopped, nor its settings or roles changed for good."""
+    with open_folder() as folder, EmbeddedPostgres(folder / "postgres", fast=True) as server:
+        yield server
+
+
+@pytest.fixture
+def own_postgres_server(server_folder: Path) -> Iterator[EmbeddedPostgres]:
+    """A server of one test, which may stop, kill and spoil it."""
+    with EmbeddedPostgres(server_folder / "postgres", fast=True) as server:
+        yield server
+        # What a killed server leaves in shared memory goes when it comes up again.
+        with contextlib.suppress(EmbeddedServerError):
+            server.start()
+
+
+@contextlib.contextmanager
+def scratch_database(server: EmbeddedPostgres) -> Iterator[TestDatabase]:
+    """A new database of a server; dropped at the end, whoever is still connected."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    identifier = sql.Identifier(name)
+    with psycopg.connect(server.url(), autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(identifier))
+    try:
+        yield TestDatabase(name, server.url(name))
+    finally:
+        with psycopg.connect(server.url(), autocommit=True) as connection:
+            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(identifier))
+
+
+@pytest.fixture
+def empty_database(postgres_server: EmbeddedPostgres) -> Iterator[TestDatabase]:
+    """An empty database of the shared server."""
+    with scratch_database(postgres_server) as database:
+        yield database
+
+
+def psql(url: str, file: Path) -> None:
+    """Restore a plain dump (.sql, .sql.gz, .sql.zst) as an operator would, by stock programs that stop at an error."""
+    argv = [str(binaries() / "psql"), "-X", "-v", "ON_ERROR_STOP=1", "-q", "-d", url, "-f"]
+    if file.suffix not in {".gz", ".zst"}:
+        output_or_fail([*argv, str(file)])
+    elif file.suffix == ".gz":
+        with subprocess.Popen(["gzip", "-dc", str(file)], stdout=subprocess.PIPE) as gzip:
+            output_or_fail([*argv, "-"], stdin=gzip.stdout)
+        assert gzip.returncode == 0, f"gzip -dc {file} exits with {gzip.returncode}"
+    else:
+        with tempfile.TemporaryFile() as plain:
+            with file.open("rb") as packed:
+                reader = zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True)
+                shutil.copyfileobj(reader, plain)
+            plain.seek(0)
+            output_or_fail([*argv, "-"], stdin=plain)
+
+
+def output_or_fail(argv: list[str], stdin: IO[bytes] | None = None) -> str:
+    """What a stock program prints; the test fails with what it complains of."""
+    done = subprocess.run(
+        argv,
+        stdin=stdin or subprocess.DEVNULL,
+        capture_output=True,
+        env=environment(),
+        check=False,
+    )
+    if done.returncode:
+        pytest.fail(f"{Path(argv[0]).name} exits with {done.returncode}: {done.stderr.decode()}")
+    return done.stdout.decode()
+
+
+def copy_of_all_tables(url: str) -> dict[str, tuple[int, str]]:
+    """Rows and content of every user table, each partition by itself: equal for equal content in any order of rows."""
+    with psycopg.connect(url, options=TEXT_SETTINGS) as connection:
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        tables = connection.execute(USER_TABLES).fetchall()
+        return {
+            sql.Identifier(*table).as_string(connection): _content(connection, sql.Identifier(*table))
+            for table in tables
+        }
+
+
+def _content(connection: psycopg.Connection[Any], table: sql.Identifier) -> tuple[int, str]:
+    # (t.*) is the row even where a column is called t; the C collation is the same on every server.
+    statement = sql.SQL(
+        'SELECT count(*), coalesce(sum(hashtextextended((t.*)::text COLLATE "C", 0)::numeric), 0)::text'
+        " FROM ONLY {} AS t"
+    ).format(table)
+    rows, content = connection.execute(statement).fetchall()[0]
+    return rows, content
+
+
+def nothing_runs_in(folder: Path) -> bool:
+    """Whether all processes that work in a folder or name it have ended; a killed one takes a moment to."""
+    return wait_until(lambda: not any(_uses(process, str(folder)) for process in psutil.process_iter()), 5)
+
+
+def _uses(process: psutil.Process, folder: str) -> bool:
+    try:
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        return process.cwd().startswith(folder) or any(folder in word for word in process.cmdline())
+    except psutil.Error:
+        return False

@@ -1,0 +1,136 @@
+"""The service on a real database, and what faults are allowed to leave behind."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from app.bootstrap import bootstrap
+from app.embedded.postgres import EmbeddedPostgres
+from app.embedded.residency import fill
+from app.operations.service import Progress, Service
+from app.postgres.programs import Finished, run
+from tests.fix_postgres import TestDatabase, copy_of_all_tables, psql, scratch_database
+
+# As in a container: nothing of the machine's PostgreSQL, and no password of the one who runs the tests.
+_KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV")
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A database with a backup service of its own."""
+
+    database: TestDatabase
+    backups: Path
+    env: Mapping[str, str]
+
+    def service(self, **settings: str) -> Service:
+        """The service, with other settings where given."""
+        return bootstrap({**self.env, **settings}).service()
+
+    def cli(self, *words: str, prefix: tuple[str, ...] = (), timeout: float = 100, **settings: str) -> Finished:
+        """Run `residency-backup` as a process."""
+        argv = [*prefix, sys.executable, "-c", "from app.cli import main; main()", *words]
+        return run(argv, self.process_env(**settings), timeout=timeout)
+
+    def process_env(self, **settings: str) -> dict[str, str]:
+        """The environment of a process of the service."""
+        kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        return {**kept, "PYTHONPATH": str(Path(__file__).parents[1]), **self.env, **settings}
+
+    def files(self) -> dict[str, str]:
+        """SHA-256 of every file of the tree but the catalog's own."""
+        paths = (path for path in self.backups.rglob("*") if path.is_file() and "catalog.db" not in path.name)
+        return {str(path.relative_to(self.backups)): _digest(path) for path in paths}
+
+
+class At(Progress):
+    """A progress that does something once, when that many bytes of a phase have passed: in the middle of a dump."""
+
+    def __init__(self, act: Callable[[], object], *, phase: str = "dump", after: int = 1) -> None:
+        self._act: Callable[[], object] | None = act
+        self._phase = phase
+        self._left = after
+        self._active = False
+
+    def start(self, what: str, total: int | None) -> None:  # noqa: ARG002 - the port's
+        self._active = what == self._phase
+
+    def advance(self, amount: int) -> None:
+        self._left -= amount
+        if self._active and self._left <= 0 and self._act is not None:
+            act, self._act = self._act, None
+            act()
+
+    @property
+    def done(self) -> bool:
+        """Whether it was done: a fault that was never injected proves nothing."""
+        return self._act is None
+
+
+@pytest.fixture
+def site(empty_database: TestDatabase, tmp_path: Path) -> Site:
+    """A small residency scheduler, and an empty folder for its backups."""
+    return make_site(empty_database, tmp_path / "backups", scale=0.05)
+
+
+def make_site(database: TestDatabase, backups: Path, *, scale: float, url: str | None = None) -> Site:
+    """Fill a database and describe a service for it."""
+    if scale:
+        with psycopg.connect(database.url) as connection:
+            fill(connection, scale=scale)
+    env = {
+        "DATABASE_URL": url or database.url,
+        "BACKUP_DIR": str(backups),
+        "BACKUP_MIN_FREE_MB": "1",
+        "LOG_LEVEL": "DEBUG",
+    }
+    return Site(database, backups, env)
+
+
+@pytest.fixture
+def restored(postgres_server: EmbeddedPostgres) -> Iterator[Callable[[Path], TestDatabase]]:
+    """Restores a file by stock psql into a database of its own, and returns that."""
+    with ExitStack() as stack:
+
+        def restore(file: Path) -> TestDatabase:
+            database = stack.enter_context(scratch_database(postgres_server))
+            psql(database.url, file)
+            return database
+
+        yield restore
+
+
+def require_same_content(one: TestDatabase, other: TestDatabase) -> None:
+    """Every table has the same rows in both."""
+    left, right = copy_of_all_tables(one.url), copy_of_all_tables(other.url)
+    assert left
+    assert left == right
+
+
+def leftovers(backups: Path) -> list[str]:
+    """Temporary files."""
+    return [str(path) for path in backups.rglob("*.partial")]
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture(scope="session")
+def ordinary() -> tuple[str, ...]:
+    """Words before a program that make it run without root's power over every file; none where we have none."""
+    if os.geteuid() != 0:
+        return ()
+    prefix = ("unshare", "--user", "--map-user=1000", "--map-group=1000")
+    if run([*prefix, "true"]).code:
+        pytest.skip("as root, and without the right to make a user namespace: permissions cannot be tried")
+    return prefix

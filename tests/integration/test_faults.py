@@ -1,0 +1,411 @@
+"""Faults: each has its own error, leaves no partial file and no wrong row, and touches no older backup."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from app.domain.backup import Tier
+from app.embedded.postgres import EmbeddedPostgres
+from app.errors import (
+    BackupCreationError,
+    BackupError,
+    BackupPermissionError,
+    BackupStorageError,
+    ResidencyBackupError,
+    ServerUnavailableError,
+    TableLockedError,
+)
+from app.operations.check import check
+from app.operations.inventory import inventory
+from app.operations.sync import sync
+from app.operations.take_backup import BackupRequest, take_backup
+from app.postgres import dump
+from tests.fix_postgres import TestDatabase, scratch_database
+from tests.fix_service import At, Site, leftovers, make_site, require_same_content
+
+Restore = Callable[[Path], TestDatabase]
+WEEKLY = BackupRequest(tier=Tier.WEEKLY)
+DAILY = BackupRequest(tier=Tier.DAILY)
+
+
+@pytest.fixture
+def guarded(site: Site) -> Site:
+    """A site with an older backup in each of two tiers, which a fault must not touch."""
+    for request in (WEEKLY, DAILY):
+        take_backup(site.service(), request)
+    return site
+
+
+def fails(site: Site, expected: type[ResidencyBackupError], progress: At | None = None, **settings: str) -> BackupError:
+    """Take a daily backup that must fail, and see that nothing else came of it."""
+    before, rows = site.files(), site.service().catalog.backups(site.database.name)
+    service = site.service(**settings)
+    with pytest.raises(expected) as caught:
+        take_backup(service, DAILY, progress) if progress else take_backup(service, DAILY)
+    assert progress is None or progress.done, "the fault was never injected"
+    assert type(caught.value) is expected
+    assert isinstance(caught.value, BackupError)
+    assert site.files() == before
+    assert not leftovers(site.backups)
+    assert site.service().catalog.backups(site.database.name) == rows
+    assert not site.service().catalog.running(site.database.name)
+    return caught.value
+
+
+def with_user(url: str, user: str, password: str) -> str:
+    """The URL as another role."""
+    return psycopg.conninfo.make_conninfo(url, user=user, password=password)
+
+
+def test_an_unknown_type_is_refused_by_name(guarded: Site) -> None:
+    before = guarded.files()
+    done = guarded.cli("create", "yearly")
+    assert done.code == 13
+    assert "yearly" in done.stderr
+    assert "daily, weekly, monthly, manual" in done.stderr
+    assert guarded.files() == before
+
+
+def test_a_server_that_is_down(guarded: Site) -> None:
+    url = psycopg.conninfo.make_conninfo(guarded.database.url, port="1")
+    error = fails(guarded, ServerUnavailableError, DATABASE_URL=url)
+    assert error.exit_code == 15
+    assert error.transient
+
+
+def test_a_wrong_password_is_a_missing_right_and_is_not_shown(guarded: Site) -> None:
+    url = with_user(guarded.database.url, "postgres", "canary-4711")
+    error = fails(guarded, BackupPermissionError, DATABASE_URL=url)
+    assert "password authentication failed" in error.message
+    done = guarded.cli("-v", "create", "daily", DATABASE_URL=url)
+    assert done.code == 12
+    assert "canary-4711" not in done.stdout + done.stderr
+
+
+def test_a_database_that_does_not_exist(guarded: Site) -> None:
+    url = psycopg.conninfo.make_conninfo(guarded.database.url, dbname="nowhere")
+    with pytest.raises(BackupCreationError, match="nowhere"):
+        take_backup(guarded.service(DATABASE_URL=url), DAILY)
+    assert not leftovers(guarded.backups)
+
+
+def test_a_connection_lost_in_the_middle_of_the_dump(guarded: Site) -> None:
+    fill_wide(guarded.database)
+
+    def cut() -> None:
+        assert guarded.database.query(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'pg_dump' "
+            "AND datname = current_database()"
+        )
+
+    error = fails(guarded, ServerUnavailableError, At(cut, after=1 << 20))
+    assert "was lost during the dump" in error.message
+
+
+def test_a_server_killed_in_the_middle_of_the_dump(own_postgres_server: EmbeddedPostgres, tmp_path: Path) -> None:
+    with scratch_database(own_postgres_server) as database:
+        site = make_site(database, tmp_path / "backups", scale=0.05)
+        fill_wide(database)
+        take_backup(site.service(), WEEKLY)
+        error = fails(site, ServerUnavailableError, At(own_postgres_server.kill, after=1 << 20))
+        assert error.exit_code == 15
+        own_postgres_server.restart()
+        assert take_backup(site.service(), DAILY) is not None
+
+
+def test_a_table_that_stays_locked(guarded: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dump, "LOCK_WAIT_MS", 200)
+    with psycopg.connect(guarded.database.url) as connection:
+        connection.execute("LOCK TABLE people IN ACCESS EXCLUSIVE MODE")
+        error = fails(guarded, TableLockedError)
+    assert error.transient
+
+
+@pytest.fixture
+def reader(guarded: Site) -> Callable[[str], str]:
+    """Makes a role that may read everything but what a statement takes away; returns its URL."""
+    made: list[str] = []
+
+    def make(statement: str) -> str:
+        name = f"reader_{guarded.database.name}"
+        made.append(name)
+        guarded.database.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'reader-secret'")
+        guarded.database.execute(f"GRANT pg_read_all_data TO {name}")
+        guarded.database.execute(statement.format(role=name))
+        return with_user(guarded.database.url, name, "reader-secret")
+
+    yield make  # type: ignore[misc]
+    for name in made:
+        guarded.database.execute(f"DROP OWNED BY {name}")
+        guarded.database.execute(f"DROP ROLE {name}")
+
+
+def test_a_role_that_may_read_everything_makes_a_whole_backup(
+    guarded: Site, reader: Callable[[str], str], restored: Restore
+) -> None:
+    taken = take_backup(guarded.service(DATABASE_URL=reader("SELECT 1")), DAILY)
+    assert taken is not None
+    require_same_content(guarded.database, restored(guarded.backups / taken.backup.file))
+
+
+@pytest.mark.parametrize(
+    ("statement", "named"),
+    [
+        ("REVOKE pg_read_all_data FROM {role}", "table public.people: no SELECT right"),
+        (
+            "REVOKE pg_read_all_data FROM {role}; GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}",
+            "sequence public.",
+        ),
+        (
+            "ALTER TABLE people ENABLE ROW LEVEL SECURITY; CREATE POLICY own ON people USING (false)",
+            "table public.people: row level security would hide rows",
+        ),
+        ("CREATE SCHEMA hidden; CREATE TABLE hidden.pay (x int); REVOKE pg_read_all_data FROM {role}", "hidden.pay"),
+        ("SELECT lo_from_bytea(4711, 'x')", "large object 4711"),
+    ],
+)
+def test_what_the_role_may_not_read_is_named(
+    guarded: Site, reader: Callable[[str], str], statement: str, named: str
+) -> None:
+    error = fails(guarded, BackupPermissionError, DATABASE_URL=reader(statement))
+    assert named in error.message
+    assert "pg_read_all_data" in error.hint
+
+
+def test_a_pg_dump_older_than_the_server_names_both_versions(guarded: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = [dump.find_binary("pg_dump", "18.0").__class__(15, 18, "/usr/bin/pg_dump")]
+    monkeypatch.setattr("app.postgres.binaries.installed", lambda *_: old)
+    error = fails(guarded, BackupCreationError)
+    assert "15.18" in error.message
+    assert "PostgreSQL 18" in error.message
+
+
+def test_a_backup_folder_that_is_a_file(site: Site) -> None:
+    site.backups.write_text("not a folder")
+    done = site.cli("create", "daily", BACKUP_CATALOG_URL=f"sqlite:///{site.backups.parent}/c.db")
+    assert done.code == 14
+    assert "not a directory" in done.stderr.lower()
+    assert site.backups.read_text() == "not a folder"
+
+
+@pytest.mark.parametrize("place", ["tree", "tree/daily"])
+def test_a_read_only_folder_names_who_lacks_the_right(site: Site, ordinary: tuple[str, ...], place: str) -> None:
+    folder = site.backups.parent / place
+    (site.backups.parent / "tree/daily").mkdir(parents=True)
+    if place == "tree":
+        folder = site.backups.parent / "closed/tree"
+        folder.parent.mkdir()
+        closed = folder.parent
+    else:
+        closed = folder
+    closed.chmod(0o500)
+    root = folder if place == "tree" else folder.parent
+    try:
+        catalog = f"sqlite:///{site.backups.parent}/c.db"
+        done = site.cli("create", "daily", prefix=ordinary, BACKUP_DIR=str(root), BACKUP_CATALOG_URL=catalog)
+    finally:
+        closed.chmod(0o700)
+    assert done.code == 12, done.stderr
+    assert "BackupPermissionError" in done.stderr
+    assert not leftovers(root)
+
+
+def test_too_little_free_space_is_found_before_the_dump(guarded: Site) -> None:
+    error = fails(guarded, BackupStorageError, BACKUP_MIN_FREE_MB=str(1 << 30))
+    assert "BACKUP_MIN_FREE_MB" in error.message
+    assert error.exit_code == 14
+
+
+def test_a_disk_that_fills_up_during_the_dump(guarded: Site) -> None:
+    fill_wide(guarded.database)
+    before = guarded.files()
+    limited = (
+        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4 << 20, 4 << 20)); from app.cli import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", limited, "create", "daily"],
+        env=guarded.process_env(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 14, done.stderr
+    assert "no space left" in done.stderr
+    assert guarded.files() == before
+    assert not guarded.service().catalog.running(guarded.database.name)
+
+
+def test_a_catalog_lost_after_the_dump_costs_a_warning_and_sync_heals_it(
+    site: Site, own_postgres_server: EmbeddedPostgres, restored: Restore
+) -> None:
+    with scratch_database(own_postgres_server) as elsewhere:
+        url = elsewhere.url
+        service = site.service(BACKUP_CATALOG_URL=url)
+        fault = At(own_postgres_server.kill, phase="read back")
+        taken = take_backup(service, DAILY, fault)
+        assert fault.done
+        assert taken is not None
+        assert any("catalog" in warning for warning in taken.warnings)
+        require_same_content(site.database, restored(site.backups / taken.backup.file))
+        own_postgres_server.restart()
+        healed = site.service(BACKUP_CATALOG_URL=url)
+        assert healed.catalog.backups(site.database.name) == []
+        assert sync(healed).added == [taken.backup.id]
+        assert [each.id for each in healed.catalog.backups(site.database.name)] == [taken.backup.id]
+
+
+def test_an_unreachable_catalog_is_an_error_before_anything_is_done(site: Site) -> None:
+    done = site.cli("create", "daily", BACKUP_CATALOG_URL="postgresql://nobody:canary-4711@127.0.0.1:1/none")
+    assert done.code == 1
+    assert "CatalogError" in done.stderr
+    assert "canary-4711" not in done.stderr
+    assert site.files() == {}
+
+
+def start_and_wait_for_partial(site: Site) -> subprocess.Popen[bytes]:
+    """A `create` process in the middle of its dump."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from app.cli import main; main()", "create", "daily"],
+        env=site.process_env(BACKUP_COMPRESSION="gzip", BACKUP_COMPRESSION_LEVEL="9"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    end = time.monotonic() + 30
+    while not any(Path(each).stat().st_size > 100_000 for each in leftovers(site.backups)):
+        assert process.poll() is None, "it ended before the fault"
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    return process
+
+
+def dumps_of(database: TestDatabase) -> int:
+    """pg_dump's sessions in a database."""
+    return database.query(
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pg_dump' AND datname = current_database()"
+    )[0][0]
+
+
+def gone_soon(database: TestDatabase) -> bool:
+    """Whether pg_dump's session ends within some seconds."""
+    end = time.monotonic() + 10
+    while dumps_of(database) and time.monotonic() < end:
+        time.sleep(0.05)
+    return dumps_of(database) == 0
+
+
+def test_a_process_killed_in_the_middle_frees_its_place_and_its_leftover_is_removed(
+    guarded: Site, restored: Restore
+) -> None:
+    fill_wide(guarded.database)
+    before = guarded.files()
+    process = start_and_wait_for_partial(guarded)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    left = leftovers(guarded.backups)
+    assert len(left) == 1
+    assert gone_soon(guarded.database), "its pg_dump goes on"
+    assert any(each.check == "leftovers" and each.severity == "warning" for each in check(guarded.service()))
+    assert {name: digest for name, digest in guarded.files().items() if "partial" not in name} == before
+    taken = take_backup(guarded.service(), DAILY)
+    assert taken is not None
+    assert not leftovers(guarded.backups)
+    require_same_content(guarded.database, restored(guarded.backups / taken.backup.file))
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 130), (signal.SIGINT, 130)])
+def test_a_cancelled_process_kills_its_dump_and_leaves_nothing(guarded: Site, number: int, code: int) -> None:
+    fill_wide(guarded.database)
+    before = guarded.files()
+    process = start_and_wait_for_partial(guarded)
+    os.kill(process.pid, number)
+    assert process.wait(20) == code
+    assert guarded.files() == before
+    assert not leftovers(guarded.backups)
+    assert gone_soon(guarded.database)
+    assert not guarded.service().catalog.running(guarded.database.name)
+
+
+def test_a_dump_that_lacks_a_table_is_no_backup(guarded: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        dump, "pg_dump_arguments", lambda *each: [*ARGUMENTS(*each), "--exclude-table-data=public.people"]
+    )
+    before = guarded.files()
+    with pytest.raises(BackupError, match=r"public\.people"):
+        take_backup(guarded.service(), DAILY)
+    assert guarded.files() == before
+
+
+ARGUMENTS = dump.pg_dump_arguments
+
+
+def test_a_disk_that_does_not_keep_what_is_written_is_found_by_reading_back(
+    guarded: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = guarded.files()
+    real = os.fsync
+
+    def flip(descriptor: int) -> None:
+        real(descriptor)
+        size = os.fstat(descriptor).st_size
+        if size > 100_000:
+            path = Path(f"/proc/self/fd/{descriptor}").readlink()
+            with path.open("r+b") as file:
+                file.seek(size // 2)
+                byte = file.read(1)
+                file.seek(size // 2)
+                file.write(bytes([byte[0] ^ 1]))
+
+    monkeypatch.setattr(os, "fsync", flip)
+    with pytest.raises(BackupError, match="does not give back what was written") as caught:
+        take_backup(guarded.service(), DAILY)
+    assert caught.value.exit_code == 17
+    monkeypatch.undo()
+    assert guarded.files() == before
+    assert all(each.good for each in inventory(guarded.service()))
+
+
+def test_five_mistakes_in_a_settings_file_are_all_named(site: Site, tmp_path: Path) -> None:
+    file = tmp_path / "settings.env"
+    mistakes = {
+        "BACKUP_TIMEZONE": "Mars/Olympus",
+        "BACKUP_DAILY_CRON": "every day",
+        "BACKUP_KEEP_DAYS": "-1",
+        "BACKUP_COMPRESSION": "rar",
+        "LOG_LEVEL": "LOUD",
+    }
+    file.write_text("".join(f"{name}={value}\n" for name, value in mistakes.items()))
+    env = {name: value for name, value in site.process_env().items() if name not in mistakes}
+    done = subprocess.run(
+        [sys.executable, "-c", "from app.cli import main; main()", "--env-file", str(file), "list"],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    for name in mistakes:
+        assert name in done.stderr
+    assert "5 settings" in done.stderr
+
+
+def fill_wide(database: TestDatabase) -> None:
+    """About 60 MB in one table, so that a dump takes long enough to be interrupted."""
+    with database.connect() as connection:
+        connection.execute("CREATE TABLE wide (id int, filler text)")
+        connection.execute(
+            sql.SQL("INSERT INTO wide SELECT g, repeat(md5(g::text), 30) FROM generate_series(1, 60000) g")
+        )

@@ -1,0 +1,214 @@
+"""The catalog's migrations, run by the program and by alembic's own command."""
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, inspect, text
+
+from app.catalog.engine import make_engine, open_catalog, parse_url
+from app.catalog.migrations import configuration, keep_others_out, revision_of
+from app.catalog.tables import HEAD, VERSION_TABLE, metadata
+from app.errors import CatalogError
+
+ROOT = Path(__file__).parents[2]
+OURS = {*metadata.tables, VERSION_TABLE}
+OPENER = """
+import sys
+from app.catalog.engine import open_catalog
+print("ready", flush=True)
+input()
+open_catalog(sys.argv[1])
+"""
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/catalog.db"
+    found: str = request.getfixturevalue("empty_database").url
+    return found
+
+
+@contextmanager
+def connected(url: str) -> Iterator[Connection]:
+    with make_engine(parse_url(url)).begin() as connection:
+        yield connection
+
+
+def tables(url: str) -> set[str]:
+    with connected(url) as connection:
+        return set(inspect(connection).get_table_names())
+
+
+def alembic(*arguments: str, **environment: str) -> str:
+    """What alembic's own command prints, run in the repository as an operator would."""
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("BACKUP_")}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "alembic", *arguments],
+        cwd=ROOT,
+        env=variables | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def make_application(url: str) -> None:
+    """An application's tables, with a version table of its own and one whose name looks like ours."""
+    with connected(url) as connection:
+        connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)"))
+        connection.execute(text("INSERT INTO alembic_version VALUES ('abc123')"))
+        connection.execute(text("CREATE TABLE backup_codes (id INTEGER, code TEXT)"))
+        connection.execute(text("CREATE INDEX code_index ON backup_codes (code)"))
+        connection.execute(text("INSERT INTO backup_codes VALUES (1, 'x')"))
+
+
+def assert_application_untouched(url: str) -> None:
+    with connected(url) as connection:
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).all() == [("abc123",)]
+        assert connection.execute(text("SELECT id, code FROM backup_codes")).all() == [(1, "x")]
+        assert [index["name"] for index in inspect(connection).get_indexes("backup_codes")] == ["code_index"]
+
+
+def test_opening_makes_the_catalog(url: str) -> None:
+    open_catalog(url)
+    assert tables(url) == OURS
+    with connected(url) as connection:
+        assert revision_of(connection) == HEAD
+
+
+def test_the_revision_that_the_program_knows_is_the_newest_migration() -> None:
+    assert ScriptDirectory.from_config(configuration()).get_heads() == [HEAD]
+
+
+def test_the_command_makes_a_catalog_that_the_program_uses(url: str) -> None:
+    alembic("upgrade", "head", BACKUP_CATALOG_URL=url)
+    assert tables(url) == OURS
+    open_catalog(url)
+
+
+def test_the_command_finds_the_catalog_by_a_file_and_by_the_folder_of_backups(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text(f"sqlite:///{tmp_path}/named.db\n")
+    alembic("upgrade", "head", BACKUP_CATALOG_URL_FILE=str(tmp_path / "url"))
+    alembic("upgrade", "head", BACKUP_DIR=str(tmp_path))
+    assert tables(f"sqlite:///{tmp_path}/named.db") == tables(f"sqlite:///{tmp_path}/catalog.db") == OURS
+
+
+def test_tables_and_migrations_agree_beside_an_application(url: str) -> None:
+    make_application(url)
+    open_catalog(url)
+    assert "No new upgrade operations" in alembic("check", BACKUP_CATALOG_URL=url)
+    assert_application_untouched(url)
+
+
+def test_a_downgrade_removes_the_catalog_and_nothing_else(url: str) -> None:
+    make_application(url)
+    open_catalog(url)
+    alembic("downgrade", "base", BACKUP_CATALOG_URL=url)
+    assert tables(url) == {"alembic_version", "backup_codes", VERSION_TABLE}
+    assert_application_untouched(url)
+    open_catalog(url)
+    assert tables(url) == OURS | {"alembic_version", "backup_codes"}
+
+
+def test_statements_can_be_printed(url: str) -> None:
+    printed = alembic("upgrade", "head", "--sql", BACKUP_CATALOG_URL=url)
+    assert "CREATE UNIQUE INDEX uq_backup_runs_under_way" in printed
+    assert "WHERE state = 'running'" in printed
+
+
+def test_processes_that_start_at_once_all_find_a_catalog(url: str) -> None:
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", OPENER, url],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    for process in started:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in started:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    ends = [(process.communicate(timeout=60)[1], process.returncode) for process in started]
+    assert ends == [("", 0)] * 4
+    assert tables(url) == OURS
+
+
+def test_whoever_comes_second_waits_for_the_first_to_migrate(url: str) -> None:
+    with ThreadPoolExecutor() as threads:
+        with connected(url) as first:
+            keep_others_out(first)
+            second = threads.submit(open_catalog, url)
+            with pytest.raises(TimeoutError):
+                second.result(timeout=0.5)
+        second.result(timeout=20)
+    assert tables(url) == OURS
+
+
+def test_a_migration_that_fails_leaves_nothing_behind(url: str) -> None:
+    with connected(url) as connection:
+        connection.execute(text("CREATE TABLE backup_slots (id INTEGER)"))
+    with pytest.raises(CatalogError, match="already exists"):
+        open_catalog(url)
+    assert tables(url) == {"backup_slots"}
+
+
+def test_a_catalog_of_a_newer_program_is_refused_and_left_alone(url: str) -> None:
+    open_catalog(url)
+    with connected(url) as connection:
+        connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
+    with pytest.raises(CatalogError, match=r"newer version .*9999") as caught:
+        open_catalog(url)
+    assert "Upgrade this program" in caught.value.hint
+    with connected(url) as connection:
+        assert revision_of(connection) == "9999"
+
+
+def test_every_constraint_and_index_has_its_name(url: str) -> None:
+    open_catalog(url)
+    names: list[str | None] = []
+    with connected(url) as connection:
+        inspector = inspect(connection)
+        for table in metadata.tables:
+            names.append(inspector.get_pk_constraint(table)["name"])
+            names += [item["name"] for item in inspector.get_check_constraints(table)]
+            names += [item["name"] for item in inspector.get_unique_constraints(table)]
+            names += [item["name"] for item in inspector.get_indexes(table)]
+    assert sorted(str(name) for name in names) == [
+        "ck_backup_files_state",
+        "ck_backup_runs_state",
+        "ck_backup_slots_state",
+        "pk_backup_files",
+        "pk_backup_runs",
+        "pk_backup_slots",
+        "uq_backup_runs_under_way",
+    ]
+    wanted = {str(item.name) for table in metadata.tables.values() for item in (*table.constraints, *table.indexes)}
+    assert wanted == set(names)
+
+
+def test_migrating_prints_nothing_and_leaves_loggers_alone(url: str, capfd: pytest.CaptureFixture[str]) -> None:
+    logger = logging.getLogger("somebody.else")
+    before = list(logging.getLogger().handlers)
+    open_catalog(url)
+    assert capfd.readouterr() == ("", "")
+    assert not logger.disabled
+    assert logging.getLogger().handlers == before

@@ -1,0 +1,373 @@
+"""What stays and why, over generated histories: outages, damage, pins, foreign files, wrong clocks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app.domain.backup import Backup, Codec, Origin, Tier, id_of, period_of
+from app.domain.retention import Plan, Policy, plan_retention
+
+DAY = timedelta(days=1)
+# A busy machine is no failure.
+PROPERTY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+ALWAYS = re.compile(r"newest verified backup|pinned(: .+)?|not made by this service")
+BY_NUMBER = re.compile(r"(daily|weekly|monthly|manual) (\d+) of (\d+)")
+
+
+def backup(
+    tier: Tier, when: datetime, *, verified: bool = True, clock: timedelta = timedelta(0), **facts: Any
+) -> Backup:
+    """A backup for the period of `when`, made by a clock that was wrong by `clock`."""
+    period = period_of(tier, when)
+    name = id_of(tier, period, with_year=True)
+    made = Backup(
+        id=name,
+        database="app",
+        tier=tier,
+        period=period,
+        file=f"{name}.sql",
+        created_at=when + clock,
+        bytes=1000,
+        raw_bytes=1000,
+        rows=10,
+        tables=1,
+        database_size=8000,
+        sha256="0" * 64,
+        codec=Codec.NONE,
+        origin=Origin.DUMP,
+        verified_at=when + clock if verified else None,
+    )
+    return replace(made, **facts)
+
+
+@st.composite
+def one_history(draw: st.DrawFn, tiers: tuple[Tier, ...] = tuple(Tier)) -> list[Backup]:
+    """Backups of some years with gaps and outages, each id once, in any order."""
+    # Around the turn of 2020, which had a week 53.
+    when = draw(st.datetimes(datetime(2020, 10, 1), datetime(2021, 1, 20))).replace(tzinfo=UTC)  # noqa: DTZ001
+    history: dict[str, Backup] = {}
+    for _ in range(draw(st.integers(0, 35))):
+        when += DAY * draw(st.sampled_from([0, 0, 1, 1, 1, 1, 2, 7, 7, 31, 120, 400]))
+        made = backup(
+            draw(st.sampled_from(tiers)),
+            when,
+            verified=draw(st.booleans()),
+            damage=draw(st.sampled_from([None, None, None, "a digest differs"])),
+            kept=draw(st.sampled_from([None, None, None, None, "", "before the move"])),
+            origin=draw(st.sampled_from([Origin.DUMP, Origin.DUMP, Origin.DUMP, Origin.SCAN])),
+            clock=draw(st.sampled_from([timedelta(0), timedelta(0), timedelta(0), 3 * DAY, -3 * DAY, 3000 * DAY])),
+        )
+        history[made.id] = made
+    return draw(st.permutations(list(history.values())))
+
+
+HISTORIES = one_history()
+POLICIES = st.dictionaries(st.sampled_from(Tier), st.integers(0, 20)).map(Policy)
+SMALL = st.fixed_dictionaries({tier: st.integers(0, 4) for tier in Tier}).map(Policy)
+
+
+def ids(backups: Iterable[Backup]) -> set[str]:
+    return {each.id for each in backups}
+
+
+def by_number(plan: Plan) -> dict[Tier, set[str]]:
+    """The sound periods that each tier keeps for the sake of its number."""
+    found: dict[Tier, set[str]] = {tier: set() for tier in Tier}
+    for each in plan.kept:
+        if each.damage is None and any(BY_NUMBER.fullmatch(why) for why in plan.reasons[each.id]):
+            found[each.tier].add(each.period)
+    return found
+
+
+def newest_verified(history: list[Backup]) -> Backup | None:
+    good = [each for each in history if each.verified_at is not None and each.damage is None]
+    return max(good, key=lambda each: (each.created_at, each.id), default=None)
+
+
+@PROPERTY
+@given(HISTORIES, POLICIES)
+def test_every_backup_is_either_kept_or_pruned(history: list[Backup], policy: Policy) -> None:
+    plan = plan_retention(history, policy)
+    assert sorted(ids(plan.kept) | ids(plan.pruned)) == sorted(ids(history))
+    assert len(plan.kept) + len(plan.pruned) == len(history)
+    for stretch in (plan.kept, plan.pruned):
+        assert list(stretch) == sorted(stretch, key=lambda each: (each.created_at, each.id), reverse=True)
+
+
+@PROPERTY
+@given(HISTORIES, POLICIES)
+def test_each_kept_backup_has_a_reason_and_no_other_has(history: list[Backup], policy: Policy) -> None:
+    plan = plan_retention(history, policy)
+    assert set(plan.reasons) == ids(plan.kept)
+    assert all(plan.reasons.values())
+    assert all(why for reasons in plan.reasons.values() for why in reasons)
+
+
+@PROPERTY
+@given(HISTORIES, SMALL)
+def test_the_newest_verified_backup_is_never_pruned(history: list[Backup], policy: Policy) -> None:
+    newest = newest_verified(history)
+    plan = plan_retention(history, policy)
+    named = {name for name, reasons in plan.reasons.items() if "newest verified backup" in reasons}
+    assert named == ({newest.id} if newest else set())
+
+
+@PROPERTY
+@given(HISTORIES, SMALL)
+def test_a_pinned_backup_is_never_pruned(history: list[Backup], policy: Policy) -> None:
+    plan = plan_retention(history, policy)
+    assert not [each for each in plan.pruned if each.kept is not None]
+    for each in plan.kept:
+        wanted = None if each.kept is None else f"pinned: {each.kept}" if each.kept else "pinned"
+        assert [why for why in plan.reasons[each.id] if why.startswith("pinned")] == ([wanted] if wanted else [])
+
+
+@PROPERTY
+@given(HISTORIES, SMALL)
+def test_a_file_that_the_service_did_not_make_is_never_pruned_and_takes_no_place(
+    history: list[Backup], policy: Policy
+) -> None:
+    plan = plan_retention(history, policy)
+    assert not [each for each in plan.pruned if each.origin is Origin.SCAN]
+    for each in plan.kept:
+        assert ("not made by this service" in plan.reasons[each.id]) == (each.origin is Origin.SCAN)
+    own = [each for each in history if each.origin is not Origin.SCAN]
+    assert by_number(plan) == by_number(plan_retention(own, policy))
+
+
+@PROPERTY
+@given(HISTORIES, POLICIES)
+def test_each_tier_keeps_its_newest_periods_that_have_a_sound_backup(history: list[Backup], policy: Policy) -> None:
+    kept = by_number(plan_retention(history, policy))
+    for tier in Tier:
+        own = [each for each in history if each.tier is tier and each.origin is Origin.DUMP]
+        sound = sorted({each.period for each in own if each.damage is None}, reverse=True)
+        assert kept[tier] == set(sound[: policy.keep.get(tier, 0)])
+
+
+@PROPERTY
+@given(HISTORIES, POLICIES)
+def test_places_are_numbered_from_the_newest_on(history: list[Backup], policy: Policy) -> None:
+    plan = plan_retention(history, policy)
+    for tier, limit in policy.keep.items():
+        places = {}
+        for each in plan.kept:
+            for why in plan.reasons[each.id]:
+                if each.tier is tier and (found := BY_NUMBER.fullmatch(why)):
+                    assert (found[1], int(found[3])) == (tier.value, limit)
+                    places[each.period] = int(found[2])
+        assert [places[period] for period in sorted(places, reverse=True)] == list(range(1, len(places) + 1))
+
+
+@PROPERTY
+@given(HISTORIES, SMALL)
+def test_damaged_backups_never_count(history: list[Backup], policy: Policy) -> None:
+    sound = [each for each in history if each.damage is None]
+    assert ids(plan_retention(sound, policy).kept) == ids(plan_retention(history, policy).kept) & ids(sound)
+
+
+@PROPERTY
+@given(HISTORIES, SMALL, st.sampled_from(Tier))
+def test_zero_switches_a_tier_off(history: list[Backup], policy: Policy, off: Tier) -> None:
+    plan = plan_retention(history, Policy({**policy.keep, off: 0}))
+    for each in plan.kept:
+        if each.tier is off:
+            assert all(ALWAYS.fullmatch(why) for why in plan.reasons[each.id])
+    for each in plan.pruned:
+        assert each.kept is None
+        assert each.origin is Origin.DUMP
+
+
+@PROPERTY
+@given(HISTORIES, SMALL, st.sampled_from(Tier))
+def test_a_tier_without_a_number_is_not_pruned(history: list[Backup], policy: Policy, free: Tier) -> None:
+    plan = plan_retention(history, Policy({tier: limit for tier, limit in policy.keep.items() if tier is not free}))
+    assert not [each for each in plan.pruned if each.tier is free]
+
+
+@PROPERTY
+@given(HISTORIES)
+def test_no_policy_prunes_nothing(history: list[Backup]) -> None:
+    assert plan_retention(history, Policy({})).pruned == ()
+
+
+@PROPERTY
+@given(HISTORIES, SMALL)
+def test_while_nothing_new_is_made_nothing_more_is_pruned(history: list[Backup], policy: Policy) -> None:
+    plan = plan_retention(history, policy)
+    again = plan_retention(plan.kept, policy)
+    assert again.pruned == ()
+    assert again.reasons == plan.reasons
+
+
+@PROPERTY
+@given(one_history((Tier.DAILY,)), SMALL, st.integers(-1000, 1000))
+def test_how_long_ago_it_all_was_does_not_matter(history: list[Backup], policy: Policy, days: int) -> None:
+    def moved(each: Backup) -> Backup:
+        day = datetime.strptime(each.period, "%Y-%m-%d").replace(tzinfo=UTC) + DAY * days
+        return replace(each, period=f"{day:%Y-%m-%d}", created_at=each.created_at + DAY * days)
+
+    later = plan_retention([moved(each) for each in history], policy)
+    assert later.reasons == plan_retention(history, policy).reasons
+
+
+@PROPERTY
+@given(HISTORIES, SMALL, st.randoms(use_true_random=False))
+def test_the_order_of_the_list_does_not_matter(history: list[Backup], policy: Policy, random: Random) -> None:
+    shuffled = list(history)
+    random.shuffle(shuffled)
+    assert plan_retention(shuffled, policy) == plan_retention(history, policy)
+
+
+@PROPERTY
+@given(HISTORIES, SMALL, st.sampled_from(Tier))
+def test_a_higher_number_prunes_nothing_that_a_lower_one_keeps(
+    history: list[Backup], policy: Policy, tier: Tier
+) -> None:
+    more = Policy({**policy.keep, tier: policy.keep[tier] + 1})
+    assert ids(plan_retention(history, policy).kept) <= ids(plan_retention(history, more).kept)
+
+
+@PROPERTY
+@given(HISTORIES, SMALL, st.data())
+def test_pinning_one_backup_prunes_no_other(history: list[Backup], policy: Policy, data: st.DataObject) -> None:
+    if not history:
+        return
+    pinned = data.draw(st.sampled_from(history))
+    after = [replace(each, kept="wanted") if each is pinned else each for each in history]
+    assert ids(plan_retention(history, policy).kept) | {pinned.id} == ids(plan_retention(after, policy).kept)
+
+
+@PROPERTY
+@given(HISTORIES, SMALL, st.sampled_from(Tier))
+def test_a_new_backup_costs_its_own_tier_one_period_at_most(history: list[Backup], policy: Policy, tier: Tier) -> None:
+    """What else may go is the one backup that was kept only for being the newest verified, and damaged ones."""
+    before = plan_retention(history, policy)
+    latest = datetime(2200, 1, 1, tzinfo=UTC)
+    after = plan_retention([*history, backup(tier, latest)], policy)
+    lost = [each for each in before.kept if each.id in ids(after.pruned) and each.damage is None]
+    was_newest = [each for each in lost if before.reasons[each.id] == ("newest verified backup",)]
+    assert {each.tier for each in lost if each not in was_newest} <= {tier}
+    assert len({each.period for each in lost if each not in was_newest}) <= 1
+    assert len(was_newest) <= 1
+    for each in Tier:
+        assert len(by_number(after)[each]) >= len(by_number(before)[each])
+
+
+@settings(PROPERTY, max_examples=20)
+@given(st.integers(0, 6), st.integers(0, 60))
+def test_three_years_of_daily_backups_come_down_to_the_numbers(first: int, last: int) -> None:
+    days = [datetime(2023, 1, 1, 2, tzinfo=UTC) + DAY * number for number in range(first, 3 * 365 - last)]
+    history = [backup(Tier.DAILY, day) for day in days]
+    history += {each.id: each for day in days for each in [backup(Tier.WEEKLY, day)]}.values()
+    history += {each.id: each for day in days for each in [backup(Tier.MONTHLY, day)]}.values()
+    kept = plan_retention(history, Policy({Tier.DAILY: 7, Tier.WEEKLY: 4, Tier.MONTHLY: 12})).kept
+    assert [sum(each.tier is tier for each in kept) for tier in Tier] == [7, 4, 12, 0]
+
+
+def plan_of(history: Iterable[Backup], **numbers: int) -> Mapping[str, tuple[str, ...]]:
+    return plan_retention(history, Policy({Tier(name): number for name, number in numbers.items()})).reasons
+
+
+def day(number: int, month: int = 1) -> datetime:
+    return datetime(2025, month, number, 2, tzinfo=UTC)
+
+
+def test_the_newest_days_are_kept_and_counted() -> None:
+    reasons = plan_of([backup(Tier.DAILY, day(number)) for number in range(1, 6)], daily=3)
+    assert reasons == {
+        "daily/backup-2025-01-05": ("daily 1 of 3", "newest verified backup"),
+        "daily/backup-2025-01-04": ("daily 2 of 3",),
+        "daily/backup-2025-01-03": ("daily 3 of 3",),
+    }
+
+
+def test_after_an_outage_of_months_the_old_days_still_count() -> None:
+    history = [backup(Tier.DAILY, day(1)), backup(Tier.DAILY, day(2)), backup(Tier.DAILY, day(20, 11))]
+    assert plan_of(history, daily=3) == {
+        "daily/backup-2025-11-20": ("daily 1 of 3", "newest verified backup"),
+        "daily/backup-2025-01-02": ("daily 2 of 3",),
+        "daily/backup-2025-01-01": ("daily 3 of 3",),
+    }
+
+
+def test_a_damaged_backup_stays_until_sound_ones_have_taken_its_place() -> None:
+    damaged = backup(Tier.DAILY, day(3), damage="a digest differs")
+    history = [backup(Tier.DAILY, day(1)), backup(Tier.DAILY, day(2)), damaged]
+    assert plan_of(history, daily=2) == {
+        "daily/backup-2025-01-03": ("damaged, but no newer sound ones replace it yet",),
+        "daily/backup-2025-01-02": ("daily 1 of 2", "newest verified backup"),
+        "daily/backup-2025-01-01": ("daily 2 of 2",),
+    }
+    history += [backup(Tier.DAILY, day(4)), backup(Tier.DAILY, day(5))]
+    assert set(plan_of(history, daily=2)) == {"daily/backup-2025-01-05", "daily/backup-2025-01-04"}
+
+
+def test_the_newest_verified_stays_below_unverified_ones_that_fill_the_number() -> None:
+    history = [backup(Tier.DAILY, day(number), verified=number == 1) for number in range(1, 4)]
+    assert plan_of(history, daily=1) == {
+        "daily/backup-2025-01-03": ("daily 1 of 1",),
+        "daily/backup-2025-01-01": ("newest verified backup",),
+    }
+
+
+def test_pinned_and_foreign_ones_stay_beyond_the_number() -> None:
+    history = [
+        backup(Tier.DAILY, day(1), kept="the audit"),
+        backup(Tier.DAILY, day(2), kept=""),
+        backup(Tier.DAILY, day(3), origin=Origin.SCAN, verified=False),
+        backup(Tier.DAILY, day(4), origin=Origin.SCAN, verified=False, kept="theirs"),
+        backup(Tier.DAILY, day(5)),
+        backup(Tier.DAILY, day(6), kept="fresh"),
+    ]
+    assert plan_of(history, daily=1) == {
+        "daily/backup-2025-01-06": ("daily 1 of 1", "newest verified backup", "pinned: fresh"),
+        "daily/backup-2025-01-04": ("pinned: theirs", "not made by this service"),
+        "daily/backup-2025-01-03": ("not made by this service",),
+        "daily/backup-2025-01-02": ("pinned",),
+        "daily/backup-2025-01-01": ("pinned: the audit",),
+    }
+
+
+def test_week_53_comes_between_week_52_and_week_01_of_the_next_year() -> None:
+    weeks = [datetime(2020, 12, 27, 3, tzinfo=UTC) + 7 * DAY * number for number in range(3)]
+    assert plan_of([backup(Tier.WEEKLY, week) for week in weeks], weekly=2) == {
+        "weekly/backup-2021-week-01": ("weekly 1 of 2", "newest verified backup"),
+        "weekly/backup-2020-week-53": ("weekly 2 of 2",),
+    }
+
+
+def test_a_backup_from_a_clock_that_ran_ahead_takes_one_place_only() -> None:
+    history = [backup(Tier.DAILY, day(number)) for number in range(1, 5)]
+    history.append(backup(Tier.DAILY, datetime(2099, 1, 1, tzinfo=UTC)))
+    assert plan_of(history, daily=3) == {
+        "daily/backup-2099-01-01": ("daily 1 of 3", "newest verified backup"),
+        "daily/backup-2025-01-04": ("daily 2 of 3",),
+        "daily/backup-2025-01-03": ("daily 3 of 3",),
+    }
+
+
+def test_a_tier_that_is_off_keeps_only_the_newest_verified() -> None:
+    history = [backup(Tier.MANUAL, day(1)), backup(Tier.MANUAL, day(2))]
+    assert plan_of(history, manual=0) == {"manual/backup-2025-01-02T020000Z": ("newest verified backup",)}
+
+
+def test_a_tier_without_a_number_says_so() -> None:
+    assert plan_of([backup(Tier.MANUAL, day(1), verified=False)], daily=1) == {
+        "manual/backup-2025-01-01T020000Z": ("no limit for manual backups",)
+    }
+
+
+@pytest.mark.parametrize("limit", [0, 1, 20])
+def test_nothing_to_keep_is_an_empty_plan(limit: int) -> None:
+    plan = plan_retention([], Policy(dict.fromkeys(Tier, limit)))
+    assert (plan.kept, plan.pruned, plan.reasons) == ((), (), {})
