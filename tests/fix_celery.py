@@ -83,9 +83,12 @@ class LocalNode:
     def wait_for(self, text: str, timeout: float = READY_SECONDS) -> None:
         """Wait until the log has a text; fails with the log."""
         deadline = time.monotonic() + timeout
-        while text not in self.logs():
-            if self.status == "exited" or time.monotonic() > deadline:
-                pytest.fail(f"{self.name} ({self.status}) did not say {text!r}; it said:\n{self.logs()}")
+        while True:
+            status = self.status  # asked first: what it says last before it ends counts
+            if text in self.logs():
+                return
+            if status == "exited" or time.monotonic() > deadline:
+                pytest.fail(f"{self.name} ({status}) did not say {text!r}; it said:\n{self.logs()}")
             time.sleep(POLL_SECONDS)
 
     def logs(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from app.bootstrap import bootstrap
 from app.embedded.postgres import EmbeddedPostgres
@@ -134,3 +136,27 @@ def ordinary() -> tuple[str, ...]:
     if run([*prefix, "true"]).code:
         pytest.skip("as root, and without the right to make a user namespace: permissions cannot be tried")
     return prefix
+
+
+def fill_wide(database: TestDatabase) -> None:
+    """About 60 MB in one table, so that a dump takes long enough to be interrupted."""
+    with database.connect() as connection:
+        connection.execute("CREATE TABLE wide (id int, filler text)")
+        connection.execute(
+            sql.SQL("INSERT INTO wide SELECT g, repeat(md5(g::text), 30) FROM generate_series(1, 60000) g")
+        )
+
+
+def dumps_of(database: TestDatabase) -> int:
+    """pg_dump's sessions in a database."""
+    return database.query(
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pg_dump' AND datname = current_database()"
+    )[0][0]
+
+
+def gone_soon(database: TestDatabase) -> bool:
+    """Whether pg_dump's session ends within some seconds."""
+    end = time.monotonic() + 10
+    while dumps_of(database) and time.monotonic() < end:
+        time.sleep(0.05)
+    return dumps_of(database) == 0

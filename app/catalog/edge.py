@@ -26,8 +26,16 @@ def translated(doing: str, place: str) -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, ValueError) as error:
-        said = getattr(error, "orig", None) or (error if isinstance(error, ValueError) else type(error).__name__)
         raise CatalogError(
-            f"{doing}: {' '.join(str(said).split())}",
+            f"{doing}: {' '.join(_said(error).split())}",
             f"Check that {place} is there, reachable and writable, then try again.",
         ) from error
+
+
+def _said(error: Exception) -> str:
+    """What went wrong in the driver's words; PostgreSQL's full text would quote the statement and values."""
+    if isinstance(error, ValueError):
+        return str(error)
+    cause = getattr(error, "orig", None)
+    primary = getattr(getattr(cause, "diag", None), "message_primary", None)
+    return str(primary or cause or type(error).__name__)

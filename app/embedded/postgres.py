@@ -83,8 +83,7 @@ def default_launcher() -> Launcher:
 
 def environment() -> dict[str, str]:
     """The whole environment of an embedded server."""
-    path = os.environ.get("PATH", os.defpath)
-    return {"PATH": path, "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+    return {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 
 
 def free_port() -> int:
@@ -132,7 +131,8 @@ def _hand_over(folder: Path, owner: int | None) -> None:
         return
     for parent, folders, files in os.walk(folder):
         for name in (".", *folders, *files):
-            os.chown(Path(parent, name), owner, owner, follow_symlinks=False)
+            with contextlib.suppress(FileNotFoundError):  # a server that runs there takes files away
+                os.chown(Path(parent, name), owner, owner, follow_symlinks=False)
 
 
 def _may_enter(launcher: Launcher, path: Path) -> bool:

@@ -113,6 +113,7 @@ class Program:
                 os.killpg(self._process.pid, number)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(grace)
+                break
         self._reader.join(grace)
         if self._process.stdout is not None:
             self._process.stdout.close()

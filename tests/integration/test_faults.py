@@ -12,7 +12,6 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from psycopg import sql
 
 from app.domain.backup import Tier
 from app.embedded.postgres import EmbeddedPostgres
@@ -31,7 +30,7 @@ from app.operations.sync import sync
 from app.operations.take_backup import BackupRequest, take_backup
 from app.postgres import dump
 from tests.fix_postgres import TestDatabase, scratch_database
-from tests.fix_service import At, Site, leftovers, make_site, require_same_content
+from tests.fix_service import At, Site, fill_wide, gone_soon, leftovers, make_site, require_same_content
 
 Restore = Callable[[Path], TestDatabase]
 WEEKLY = BackupRequest(tier=Tier.WEEKLY)
@@ -291,21 +290,6 @@ def start_and_wait_for_partial(site: Site) -> subprocess.Popen[bytes]:
     return process
 
 
-def dumps_of(database: TestDatabase) -> int:
-    """pg_dump's sessions in a database."""
-    return database.query(
-        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pg_dump' AND datname = current_database()"
-    )[0][0]
-
-
-def gone_soon(database: TestDatabase) -> bool:
-    """Whether pg_dump's session ends within some seconds."""
-    end = time.monotonic() + 10
-    while dumps_of(database) and time.monotonic() < end:
-        time.sleep(0.05)
-    return dumps_of(database) == 0
-
-
 def test_a_process_killed_in_the_middle_frees_its_place_and_its_leftover_is_removed(
     guarded: Site, restored: Restore
 ) -> None:
@@ -400,12 +384,3 @@ def test_five_mistakes_in_a_settings_file_are_all_named(site: Site, tmp_path: Pa
     for name in mistakes:
         assert name in done.stderr
     assert "5 settings" in done.stderr
-
-
-def fill_wide(database: TestDatabase) -> None:
-    """About 60 MB in one table, so that a dump takes long enough to be interrupted."""
-    with database.connect() as connection:
-        connection.execute("CREATE TABLE wide (id int, filler text)")
-        connection.execute(
-            sql.SQL("INSERT INTO wide SELECT g, repeat(md5(g::text), 30) FROM generate_series(1, 60000) g")
-        )

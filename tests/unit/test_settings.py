@@ -286,7 +286,6 @@ def test_a_wrong_database_is_told_without_repeating_it(url: str, complaint: str)
     line = the_problem({"DATABASE_URL": url})
     assert line.startswith(f"DATABASE_URL: {complaint}")
     assert "secret" not in line
-    assert "word@" not in line
 
 
 def test_the_database_may_be_given_in_parts() -> None:

@@ -1,0 +1,272 @@
+"""One event a line, and no secret in it, whoever wrote it."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import structlog
+
+from app.log import HIDDEN, Redactor, configure_logging
+
+Style = Literal["console", "json"]
+Start = Callable[..., io.StringIO]
+STYLES: tuple[Style, ...] = ("console", "json")
+PASSWORD = "s3cr3t p@ss:w/rd"
+QUOTED = "s3cr3t%20p%40ss%3Aw%2Frd"
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """Logging is a state of the whole process: each test puts it back."""
+    root = logging.getLogger()
+    handlers, level, configuration = list(root.handlers), root.level, structlog.get_config()
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.configure(**configuration)
+    structlog.contextvars.clear_contextvars()
+
+
+@pytest.fixture
+def start() -> Start:
+    """Configures logging and returns the stream that it goes to."""
+
+    def configure(style: Style = "json", *, level: str = "DEBUG", secrets: tuple[str, ...] = ()) -> io.StringIO:
+        stream = io.StringIO()
+        configure_logging(level, style, secrets, stream)
+        return stream
+
+    return configure
+
+
+def events(stream: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def the_event(stream: io.StringIO) -> dict[str, Any]:
+    (event,) = events(stream)
+    return event
+
+
+def redacted(text: str, *secrets: str) -> str:
+    return Redactor(secrets).text(text)
+
+
+def raise_and_log(log: Any, message: str) -> None:
+    try:
+        raise ValueError(message)  # noqa: TRY301 -- the traceback is what is logged
+    except ValueError:
+        log.exception("backup failed")
+
+
+def test_json_has_the_event_its_keys_and_where_it_came_from(start: Start) -> None:
+    stream = start()
+    structlog.get_logger("app.some").warning("backup created", backup="daily/backup-2025-01-15", bytes=12, label=None)
+    event = the_event(stream)
+    when = datetime.fromisoformat(event.pop("timestamp"))
+    assert when.utcoffset() == UTC.utcoffset(None)
+    assert event == {
+        "event": "backup created",
+        "level": "warning",
+        "logger": "app.some",
+        "backup": "daily/backup-2025-01-15",
+        "bytes": 12,
+        "label": None,
+    }
+
+
+def test_the_console_shows_the_same_without_colours_and_without_empty_keys(start: Start) -> None:
+    stream = start("console")
+    structlog.get_logger("app.some").info("backup created", backup="daily/backup-2025-01-15", bytes=12, label=None)
+    line = stream.getvalue()
+    assert line.endswith("[info     ] backup created [app.some] backup=daily/backup-2025-01-15 bytes=12\n")
+    assert "\x1b" not in line
+    assert "label" not in line
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_every_event_is_one_line(style: Style, start: Start) -> None:
+    stream = start(style)
+    log, other = structlog.get_logger("ours"), logging.getLogger("theirs")
+    log.info("backup\nfailed", stderr="one\ntwo\r\nthree", nested={"a": ["x\ny"]}, ending="z\n", odd="a\u2028b\x85c\rd")
+    other.error("line one\nline two: %s", "a\nb")
+    raise_and_log(log, "several\nlines")
+    raise_and_log(other, "several\nlines")
+    log.error("backup failed", exc_info=KeyError("k\n"), stack="a\nb")
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 5
+    for line, words in zip(
+        lines,
+        [
+            ("failed", "two", "three", "x", "z"),
+            ("line two", "b"),
+            ("Traceback", "raise ValueError", "several", "lines"),
+            ("Traceback", "raise ValueError", "several", "lines"),
+            ("KeyError", "a", "b"),
+        ],
+        strict=True,
+    ):
+        assert [word for word in words if word not in line] == []
+
+
+def test_the_console_joins_lines_by_a_bar(start: Start) -> None:
+    stream = start("console")
+    structlog.get_logger("x").info("backup\nfailed", stderr="one\ntwo\n")
+    assert "backup | failed [x] stderr='one | two'\n" in stream.getvalue()
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_lines_below_the_level_are_left_out(style: Style, start: Start) -> None:
+    stream = start(style, level="WARNING")
+    for log in (structlog.get_logger("ours"), logging.getLogger("theirs")):
+        log.debug("no")
+        log.info("no")
+        log.warning("backup yes")
+        log.error("backup yes")
+    assert len(stream.getvalue().splitlines()) == 4
+    assert "no" not in [word for line in stream.getvalue().splitlines() for word in line.split()]
+
+
+def test_other_libraries_lines_look_like_ours(start: Start) -> None:
+    stream = start()
+    logging.getLogger("celery.worker").warning("task %s took %d s", "backup.daily", 3)
+    event = the_event(stream)
+    assert (event["event"], event["level"], event["logger"]) == (
+        "task backup.daily took 3 s",
+        "warning",
+        "celery.worker",
+    )
+    assert set(event) == {"event", "level", "logger", "timestamp"}
+
+
+def test_what_is_bound_to_a_run_stands_in_all_its_lines(start: Start) -> None:
+    stream = start()
+    with structlog.contextvars.bound_contextvars(task_id="42"):
+        structlog.get_logger("ours").info("backup a")
+        logging.getLogger("theirs").info("backup b")
+    structlog.get_logger("ours").info("backup c")
+    assert [event.get("task_id") for event in events(stream)] == ["42", "42", None]
+
+
+def test_configuring_again_replaces_what_was(start: Start) -> None:
+    first, second = start("console"), start("json", level="ERROR")
+    structlog.get_logger("x").error("backup failed")
+    assert first.getvalue() == ""
+    assert the_event(second)["event"] == "backup failed"
+
+
+def test_without_a_stream_it_goes_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("INFO", "json")
+    structlog.get_logger("x").info("backup created")
+    written = capsys.readouterr()
+    assert json.loads(written.out)["event"] == "backup created"
+    assert written.err == ""
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_no_secret_gets_through_wherever_it_stands(style: Style, start: Start) -> None:
+    stream = start(style, secrets=(PASSWORD,))
+    log, other = structlog.get_logger("ours"), logging.getLogger("theirs")
+    event = f"backup with {PASSWORD}"
+    log.info(event, value=PASSWORD, within=f"a{PASSWORD}b")
+    log.info("backup nested", a={"b": [{"c": (PASSWORD, 1)}], 3: PASSWORD}, error=ValueError(PASSWORD))
+    log.info("backup odd types", path=Path("/x") / PASSWORD, raw=PASSWORD.encode(), many={PASSWORD})
+    log.info(
+        "backup by name", password="short", PGPASSWORD="abc", api_key="abc", auth_token=["abc"], secret={"a": "abc"}
+    )
+    other.warning("a line of %s", PASSWORD)
+    other.warning("url %s", f"postgresql://me:{QUOTED}@db/app")
+    raise_and_log(log, PASSWORD)
+    raise_and_log(other, f"cannot connect: host=db password={PASSWORD!r}")
+    with structlog.contextvars.bound_contextvars(run=PASSWORD):
+        log.info("backup bound")
+        other.info("bound")
+    said = stream.getvalue()
+    assert len(said.splitlines()) == 10
+    for part in (PASSWORD, QUOTED, "s3cr3t", "ss:w/rd", "short", "abc"):
+        assert part not in said
+    assert said.count(HIDDEN) >= 18
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("postgresql://me:pw@db/app", "postgresql://me:***@db/app"),
+        ("postgresql+psycopg://me:pw@db:5432/app?x=1", "postgresql+psycopg://me:***@db:5432/app?x=1"),
+        (f"postgresql://me:{QUOTED}@db/app", "postgresql://me:***@db/app"),
+        ("postgresql://me:p@ss@db/app", "postgresql://me:***@db/app"),
+        ("postgresql://me:p:w@db/app", "postgresql://me:***@db/app"),
+        ("postgresql://me:p/w?x#y@db/app", "postgresql://me:***@db/app"),
+        ("redis://:pw@broker:6379/0", "redis://:***@broker:6379/0"),
+        ("from redis://:pw@a/0 to amqp://u:pw@b//", "from redis://:***@a/0 to amqp://u:***@b//"),
+        ("host=db password=pw user=me", "host=db password=*** user=me"),
+        ("host=db password = pw user=me", "host=db password = *** user=me"),
+        ("password='p w' user=me", "password=*** user=me"),
+        (r"password='p\'s w\\' user=me", "password=*** user=me"),
+        ('password="p w" user=me', "password=*** user=me"),
+        ("password=p,w;(x) user=me", "password=*** user=me"),
+        ("sslpassword=pw user=me", "sslpassword=*** user=me"),
+        ("PGPASSWORD=pw psql", "PGPASSWORD=*** psql"),
+        ("postgresql://db/app?user=me&password=pw&x=1", "postgresql://db/app?user=me&password=***&x=1"),
+        ("{'password': 'p w', 'user': 'me'}", "{'password': ***, 'user': 'me'}"),
+        ('{"token":"pw","user":"me"}', '{"token":***,"user":"me"}'),
+        ("Password: pw", "Password: ***"),
+        ("AGE-SECRET-KEY-1QQQSYQCYQ5 here", "*** here"),
+    ],
+)
+def test_a_password_in_a_text_is_hidden_and_nothing_else(text: str, clean: str) -> None:
+    assert redacted(text) == clean
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "backup created",
+        'FATAL:  password authentication failed for user "me"',
+        "postgresql://me@db:5432/app",
+        "redis://localhost:6379/0",
+        "see https://example.org/a:b and mail a@b",
+        "no password supplied",
+        "daily/backup-2025-01-15 12:30",
+    ],
+)
+def test_a_text_without_a_password_stays_as_it_is(text: str) -> None:
+    assert redacted(text) == text
+
+
+def test_a_secret_within_another_is_hidden_with_it() -> None:
+    assert redacted("x pass-word y", "pass", "pass-word") == f"x {HIDDEN} y"
+
+
+def test_a_known_secret_too_short_to_hide_is_not_looked_for_everywhere() -> None:
+    assert redacted("a backup of a database", "a", "") == "a backup of a database"
+
+
+def test_keys_that_tell_the_story_are_untouched() -> None:
+    event = {
+        "event": "backup created",
+        "backup": "daily/backup-2025-01-15",
+        "restore": "r1",
+        "tier": "daily",
+        "database": "app",
+        "bytes": 1,
+        "seconds": 0.5,
+        "error": "BackupError",
+        "task_id": "x",
+        "tables": None,
+        "proven": True,
+        "reasons": ["daily 1 of 7", 2],
+        "nested": {"tier": "daily", 1: None},
+    }
+    assert Redactor(["s3cr3t"])(None, "info", event) == event
+
+
+def test_an_empty_value_under_a_telling_name_hides_nothing() -> None:
+    assert Redactor()(None, "info", {"password": "", "token": None}) == {"password": "", "token": None}
