@@ -10,7 +10,7 @@ from typing import TextIO
 import structlog
 
 from app import __version__
-from app.catalog.engine import open_catalog
+from app.catalog.engine import lazy_catalog, parse_url
 from app.domain.retention import Policy
 from app.errors import SettingsError
 from app.log import Redactor, configure_logging
@@ -46,7 +46,7 @@ class Program:
         return Service(
             source=PostgresSource(self.database),
             tree=tree,
-            catalog=open_catalog(settings.catalog_url),
+            catalog=lazy_catalog(settings.catalog_url),
             policy=Policy(settings.keep),
             schedules={tier: Schedule(tier, cron, zone) for tier, cron in settings.crons.items()},
             codec=settings.backup_compression,
@@ -76,10 +76,17 @@ def bootstrap(environ: Mapping[str, str] | None = None) -> Program:
         SettingsError: something is missing or wrong, all of it listed.
     """
     loaded = load_settings(process_environment() if environ is None else environ)
+    settings = loaded.settings
+    problems: list[str] = []
+    database: Database | None = None
     try:
-        database = Database.from_url(loaded.settings.database)
+        database = Database.from_url(settings.database)
     except ValueError as error:
-        raise SettingsError(
-            f"1 setting is missing or wrong:\n  DATABASE_URL: {error}", "see docs/settings.md"
-        ) from None
-    return Program(loaded.settings, loaded.warnings, database, Redactor(loaded.settings.secrets))
+        problems.append(f"DATABASE_URL: {error}")
+    try:
+        parse_url(settings.catalog_url)
+    except SettingsError as error:
+        problems.append(f"BACKUP_CATALOG_URL: {error.message}")
+    if problems or database is None:
+        raise SettingsError.of(problems)
+    return Program(settings, loaded.warnings, database, Redactor(settings.secrets))

@@ -17,6 +17,7 @@
     ├── BackupPermissionError           12   the directory or the database role lacks a right
     ├── BackupStorageError              14   disk full, too little free space
     ├── CatalogError                     1   the catalog cannot be read or written
+    │   └── NewerCatalogError            1   a newer version of this program made it
     └── SettingsError                    2   bad or missing settings, all listed
     RestoreError                         1
     ├── RestoreValidationError          13   bad mode, unverified or unfit backup
@@ -30,6 +31,7 @@ pickling and Celery's JSON result backend, which rebuilds it from its class and 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -147,10 +149,23 @@ class CatalogError(BackupError):
     transient = True
 
 
+class NewerCatalogError(CatalogError):
+    """The catalog was made by a newer version of this program."""
+
+    transient = False
+
+
 class SettingsError(BackupError):
     """Settings are missing or wrong; the message lists every problem."""
 
     exit_code = 2
+
+    @classmethod
+    def of(cls, problems: Sequence[str]) -> SettingsError:
+        """The error that lists these problems, a line for each."""
+        count = f"{len(problems)} settings are" if len(problems) > 1 else "1 setting is"
+        listed = "".join(f"\n  {problem}" for problem in sorted(problems))
+        return cls(f"{count} missing or wrong:{listed}", "see docs/settings.md")
 
 
 class RestoreError(ResidencyBackupError):

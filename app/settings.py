@@ -194,9 +194,7 @@ def load_settings(environ: Mapping[str, str]) -> Loaded:
         problems += [_problem(each, values) for each in error.errors()]
     problems += _database_problems(values)
     if problems or settings is None:
-        listed = "".join(f"\n  {problem}" for problem in sorted(problems))
-        count = f"{len(problems)} settings are" if len(problems) > 1 else "1 setting is"
-        raise SettingsError(f"{count} missing or wrong:{listed}", "see docs/settings.md")
+        raise SettingsError.of(problems)
     return Loaded(settings, _unknown(environ))
 
 

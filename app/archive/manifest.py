@@ -151,7 +151,9 @@ def parse_manifest(data: bytes, name: str) -> Manifest:
     if not isinstance(content, dict):
         raise ManifestError(f"the manifest {name} is corrupt: not a JSON object", _REBUILD)
     version = content.get("format")
-    if isinstance(version, int) and version > FORMAT:
+    if not isinstance(version, int):
+        raise ManifestError(f"the manifest {name} is corrupt: it names no format", _REBUILD)
+    if version > FORMAT:
         message = f"the manifest {name} is of format {version}; this program reads up to {FORMAT}"
         raise NewerManifestError(message, "upgrade residency-backup; the backup itself is plain SQL that psql restores")
     checksum = content.pop("checksum", None)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, Engine, inspect, text
 
 from app.catalog.tables import HEAD, VERSION_TABLE
-from app.errors import CatalogError
+from app.errors import NewerCatalogError
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -72,7 +72,7 @@ def _upgrade(connection: Connection, revision: str | None) -> None:
     config = configuration()
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if revision is not None and revision not in known:
-        raise CatalogError(
+        raise NewerCatalogError(
             f"the catalog was made by a newer version of this program (its revision is {revision}, ours is {HEAD})",
             "Upgrade this program to at least the version that used the catalog last.",
         )

@@ -107,12 +107,13 @@ class Backup:
 
 
 _PERIODS = {
-    Tier.DAILY: re.compile(r"\d{4}-\d{2}-\d{2}"),
-    Tier.WEEKLY: re.compile(r"\d{4}-W\d{2}"),
-    Tier.MONTHLY: re.compile(r"\d{4}-\d{2}"),
-    Tier.MANUAL: re.compile(r"\d{4}-\d{2}-\d{2}T\d{6}Z"),
+    Tier.DAILY: re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}"),
+    Tier.WEEKLY: re.compile(r"[0-9]{4}-W[0-9]{2}"),
+    Tier.MONTHLY: re.compile(r"[0-9]{4}-[0-9]{2}"),
+    Tier.MANUAL: re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{6}Z"),
 }
-_NAME = re.compile(r"backup-(?:(?P<year>\d{4})-)?week-(?P<week>\d{2})|backup-(?P<period>.+)")
+_MOST_WEEKS = 53
+_NAME = re.compile(r"backup-(?:(?P<year>[0-9]{4})-)?week-(?P<week>[0-9]{2})|backup-(?P<period>.+)")
 
 
 def period_of(tier: Tier, when: datetime) -> str:
@@ -158,12 +159,25 @@ def period_in_name(tier: Tier, name: str, written: datetime) -> str | None:
     found = _NAME.fullmatch(name)
     if found is None:
         return None
-    if week := found["week"]:
-        if tier is not Tier.WEEKLY or not 1 <= int(week) <= 53:  # noqa: PLR2004 -- ISO weeks
-            return None
-        return f"{found['year'] or _year_of_week(int(week), written)}-W{week}"
-    period = found["period"]
-    return period if tier is not Tier.WEEKLY and _PERIODS[tier].fullmatch(period) else None
+    if tier is Tier.WEEKLY:
+        period = f"{found['year'] or _year_of_week(int(week), written)}-W{week}" if (week := found["week"]) else ""
+    else:
+        period = found["period"] or ""
+    return period if _exists(tier, period) else None
+
+
+def _exists(tier: Tier, period: str) -> bool:
+    """Whether a period is written like the tier's, and stands in the calendar."""
+    if not _PERIODS[tier].fullmatch(period):
+        return False
+    try:
+        if tier is Tier.WEEKLY:
+            date.fromisocalendar(int(period[:4]), int(period[6:]), 1)
+        else:
+            datetime.fromisoformat(f"{period}-01" if tier is Tier.MONTHLY else period)
+    except ValueError:
+        return False
+    return True
 
 
 def _year_of_week(week: int, written: datetime) -> str:
@@ -171,6 +185,8 @@ def _year_of_week(week: int, written: datetime) -> str:
     # Where the schedule's zone is ahead of the clock that says when, its week has begun already.
     year, latest, _ = (written + timedelta(days=1)).isocalendar()
     year -= week > latest
-    while week > date(year, 12, 28).isocalendar().week:  # the 28th is always in the year's last week
+    while (
+        1 <= week <= _MOST_WEEKS and week > date(year, 12, 28).isocalendar().week
+    ):  # the 28th is always in the year's last week
         year -= 1
     return f"{year:04d}"

@@ -196,11 +196,7 @@ class EmbeddedPostgres:
 
     @property
     def password(self) -> str:
-        """The superuser's password.
-
-        Raises:
-            EmbeddedServerError: the file beside the data cannot be read.
-        """
+        """The superuser's password, from the file beside the data."""
         try:
             return self._password_file.read_text()
         except OSError as error:
@@ -271,6 +267,9 @@ class EmbeddedPostgres:
         _hand_over(self.socket_folder, launcher.owner)
         if not self._data.exists():
             self._initialise(launcher, programs)
+        lock = self._data / "postmaster.pid"
+        if lock.is_file() and not lock.stat().st_size:
+            lock.unlink()  # left by a server killed at its very start; with it none would ever start again
         self._program = Program(
             [*launcher.prefix, str(programs / "postgres"), *self._options(self.socket_folder)],
             environment(),

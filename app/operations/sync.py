@@ -40,11 +40,19 @@ def sync(service: Service, progress: Progress = SILENT) -> Synced:
     """
     rows = {row.file: row for row in service.catalog.backups(service.database)}
     outcome = Synced()
-    for stored in service.tree.files():
+    files = service.tree.files()
+    if rows and not files:
+        outcome.problems.append(f"all {len(rows)} backups are gone from {service.tree.root}: is it mounted?")
+        return outcome
+    indexed = {stored.id for stored in files if stored.manifest is not None}
+    for stored in files:
         row = rows.pop(stored.file, None)
         if row is not None and row.state is State.DELETING:
             service.tree.remove(stored.file)
             _forget(service, row, outcome)
+            continue
+        if stored.manifest is None and stored.id in indexed:
+            outcome.problems.append(f"{stored.file}: a newer file of the same backup stands beside it: remove this one")
             continue
         try:
             _take_in(service, stored, row, outcome, progress)

@@ -113,7 +113,6 @@ class Program:
                 os.killpg(self._process.pid, number)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(grace)
-                break
         self._reader.join(grace)
         if self._process.stdout is not None:
             self._process.stdout.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,8 @@ from app.storage import disk
 from app.storage.draft import LocalDraft, manifest_of, stem_of, temporary, variants_of
 
 _LEFTOVER = re.compile(r"\..+\.(?P<run>[^.]+)\.partial")
+_PASSING = "passing-"
+_PASSING_SECONDS = 3600.0
 _PROBE = b"residency-backup was here\n"
 
 
@@ -39,7 +42,7 @@ class LocalTree:
         folder = self._folder(tier)
         with disk.writing(folder):
             disk.make_folder(folder)
-            path = temporary(folder / "probe", secrets.token_hex(6))
+            path = temporary(folder / "probe", _passing())
             try:
                 disk.write_whole(path, _PROBE)
                 disk.sync_folder(folder)
@@ -89,7 +92,7 @@ class LocalTree:
     def write_manifest(self, file: str, manifest: bytes) -> None:
         """Write the manifest beside an archive, whole or not at all."""
         final = manifest_of(self._path(file))
-        draft = temporary(final, secrets.token_hex(6))
+        draft = temporary(final, _passing())
         with disk.writing(final):
             disk.write_whole(draft, manifest)
             try:
@@ -137,11 +140,14 @@ class LocalTree:
             disk.unlink_all(path.parent, [path])
 
     def leftovers(self) -> Sequence[tuple[str, str]]:
-        """Temporary files as (file, id of the run that wrote it)."""
+        """Temporary files as (file, id of the run that wrote it).
+
+        Those that exist for a moment, and outside of any run, are left over only when they are old.
+        """
         return sorted(
             (f"{tier}/{entry.name}", found["run"])
             for tier, entry in self._entries()
-            if (found := _LEFTOVER.fullmatch(entry.name))
+            if (found := _LEFTOVER.fullmatch(entry.name)) and not (found["run"].startswith(_PASSING) and _young(entry))
         )
 
     def remove_leftover(self, file: str) -> None:
@@ -204,3 +210,16 @@ class LocalTree:
             return None
         file = f"{tier}/{entry.name}"
         return StoredFile(f"{tier}/{stem}", file, found.st_size, written, self.read_manifest(file))
+
+
+def _passing() -> str:
+    """In the place of a run's id, for a temporary file that exists for a moment and belongs to none."""
+    return _PASSING + secrets.token_hex(6)
+
+
+def _young(entry: os.DirEntry[str]) -> bool:
+    """Whether somebody may be writing the file just now; one that has gone meanwhile is no leftover either."""
+    try:
+        return time.time() - entry.stat(follow_symlinks=False).st_mtime < _PASSING_SECONDS
+    except FileNotFoundError:
+        return True

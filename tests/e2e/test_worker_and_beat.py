@@ -72,7 +72,7 @@ def in_seconds(seconds: float) -> str:
 def test_an_admins_call_makes_a_backup_and_returns_what_the_contract_says(
     celery_setup: CeleryTestSetup, site: Site, restored: Restore
 ) -> None:
-    assert celery_setup.ready(ping=True)
+    assert celery_setup.ready(control=True)
     result = celery_setup.app.send_task("backup.daily").get(timeout=PATIENCE)
     assert set(result) == {"backup", "path", "bytes", "rows", "tables", "seconds"}
     assert result["backup"] == f"daily/backup-{datetime.now(UTC).date()}"

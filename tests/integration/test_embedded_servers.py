@@ -108,6 +108,11 @@ class TestPostgres:
         note.start()
         assert kept(note)
 
+    def test_starts_where_a_server_was_killed_at_its_very_start(self, folder: Path) -> None:
+        (folder / "data" / "postmaster.pid").touch()
+        with EmbeddedPostgres(folder, fast=True) as server:
+            assert kept(server)
+
     @pytest.mark.parametrize("mode", ["smart", "fast", "immediate"])
     def test_leaves_no_process_and_no_socket(self, note: EmbeddedPostgres, mode: postgres.StopMode) -> None:
         sockets = note.socket_folder
@@ -123,11 +128,6 @@ class TestPostgres:
             end()
         assert note.pid == 0
         assert "shut down" in note.log_tail()
-
-    def test_leaves_no_process_when_its_block_is_interrupted(self, folder: Path) -> None:
-        with pytest.raises(KeyboardInterrupt), EmbeddedPostgres(folder, fast=True):
-            raise KeyboardInterrupt
-        assert nothing_runs_in(folder)
 
     def test_leaves_nothing_when_its_start_is_interrupted_and_can_be_started_again(
         self, server_folder: Path, monkeypatch: pytest.MonkeyPatch
@@ -285,15 +285,6 @@ class TestBroker:
         with redis.Redis.from_url(own_broker_server.url()) as client:
             assert client.llen("backup") == 1000
 
-    def test_leaves_no_process_and_no_file_elsewhere(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        (tmp_path / "work").mkdir()
-        monkeypatch.chdir(tmp_path / "work")
-        with pytest.raises(KeyboardInterrupt), EmbeddedBroker(tmp_path / "broker"):
-            raise KeyboardInterrupt
-        assert nothing_runs_in(tmp_path / "broker")
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["broker", "work"]
-        assert not list((tmp_path / "work").iterdir())
-
     def test_says_so_when_its_port_is_taken(self, own_broker_server: EmbeddedBroker, tmp_path: Path) -> None:
         with pytest.raises(EmbeddedServerError, match="Address already in use"):
             EmbeddedBroker(tmp_path / "second", port=own_broker_server.port).start()
@@ -343,6 +334,20 @@ def test_a_server_refuses_a_file(server_folder: Path, server: type[EmbeddedPostg
     (server_folder / "file").touch()
     with pytest.raises(EmbeddedServerError, match=r"cannot be started: .*File exists"):
         server(server_folder / "file").start()
+
+
+@pytest.mark.parametrize("server", [EmbeddedPostgres, EmbeddedBroker])
+def test_an_interrupt_leaves_no_process_and_no_file_elsewhere(
+    server_folder: Path, server: type[EmbeddedPostgres | EmbeddedBroker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work, folder = server_folder / "work", server_folder / "server"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    with pytest.raises(KeyboardInterrupt), server(folder):
+        raise KeyboardInterrupt
+    assert nothing_runs_in(folder)
+    assert not list(work.iterdir())
+    assert sorted(server_folder.iterdir()) == [folder, work]
 
 
 def test_a_free_port_is_below_those_of_outgoing_connections() -> None:

@@ -1,0 +1,54 @@
+"""What a worker, beat or caller says of bad settings, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HOME = Path(__file__).parents[2]
+BAD = {
+    "DATABASE_URL": "mysql://me:s3cr3t@db/app",
+    "BACKUP_KEEP_DAYS": "many",
+    "BACKUP_DAILY_CRON": "0 0 31 2 *",
+    "BACKUP_TIMEZONE": "Mars/Olympus",
+    "LOG_FORMAT": "xml",
+}
+GOOD = {
+    "DATABASE_URL": "postgresql://me:s3cr3t@db.invalid/app",
+    "CELERY_BROKER_URL": "redis://:s3cr3t@broker.invalid/0",
+}
+
+
+def celery(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "tasks", *words],
+        cwd=HOME,
+        env={"PATH": os.environ["PATH"]} | environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("words", [("worker",), ("beat",), ("call", "backup.daily")], ids=" ".join)
+def test_bad_settings_end_the_program_with_every_problem_listed(words: tuple[str, ...]) -> None:
+    done = celery(*words, **BAD)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    first, *problems, hint = done.stderr.splitlines()
+    assert first == "backup settings: 5 settings are missing or wrong:"
+    assert [line.strip().partition(":")[0] for line in problems] == sorted(BAD)
+    assert hint == "see docs/settings.md"
+    assert "s3cr3t" not in done.stderr
+
+
+def test_good_settings_are_reported_without_a_secret() -> None:
+    done = celery("report", **GOOD)
+    assert done.returncode == 0, done.stderr
+    assert "task_default_queue: 'backup'" in done.stdout
+    assert "s3cr3t" not in done.stdout + done.stderr
