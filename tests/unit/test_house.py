@@ -38,12 +38,12 @@ def modules(*folders: str) -> Iterator[Path]:
 
 
 def tracked() -> list[Path]:
-    """The files that belong to the project, new ones too."""
+    """The files that belong to the project."""
     git = shutil.which("git")
     if git is None or not (HOME / ".git").exists():
         pytest.skip("no git here to say which files belong to the project")
     done = subprocess.run(
-        [git, "-c", f"safe.directory={HOME}", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        [git, "-c", f"safe.directory={HOME}", "ls-files", "-z"],
         cwd=HOME,
         capture_output=True,
         text=True,

@@ -1,0 +1,217 @@
+"""Retention, pins, sync, check and repair on real files: the catalog is a record, the files are the truth."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from app.domain.backup import State, Tier
+from app.domain.checks import Severity
+from app.domain.slots import Slot
+from app.embedded.postgres import EmbeddedPostgres
+from app.errors import BackupNotFoundError
+from app.operations.catch_up import due_slots
+from app.operations.check import check, repair
+from app.operations.inventory import find, inventory
+from app.operations.keep import keep
+from app.operations.prune import prune
+from app.operations.service import Service
+from app.operations.sync import sync
+from app.operations.take_backup import BackupRequest, take_backup
+from app.operations.verify import verify
+from tests.fix_postgres import TestDatabase, output_or_fail, scratch_database
+from tests.fix_service import Site, require_same_content
+
+DAILY = BackupRequest(tier=Tier.DAILY)
+START = datetime(2025, 1, 10, 2, tzinfo=UTC)
+
+
+def take_days(service: Service, days: int) -> None:
+    """A daily backup on each of so many days."""
+    for day in range(days):
+        now = START + timedelta(days=day)
+        take_backup(replace(service, clock=lambda now=now: now), DAILY)
+
+
+def periods(service: Service) -> list[str]:
+    """Of all backups, oldest first."""
+    return sorted(each.period for each in inventory(service))
+
+
+def warnings(service: Service) -> list[str]:
+    """What a check complains of."""
+    return [each.message for each in check(service) if each.severity is not Severity.OK]
+
+
+def test_a_dry_run_says_what_a_run_then_does(site: Site) -> None:
+    take_days(site.service(), 4)
+    service = site.service(BACKUP_KEEP_DAYS="2")
+    before = site.files()
+    planned = prune(service, dry_run=True)
+    assert site.files() == before
+    done = prune(service)
+    assert [each.id for each in reversed(done.removed)] == [each.id for each in planned.plan.pruned]
+    assert periods(service) == ["2025-01-12", "2025-01-13"]
+    assert len(site.files()) == 4
+
+
+def test_a_pinned_backup_outlives_retention_and_the_catalog(site: Site) -> None:
+    service = site.service(BACKUP_KEEP_DAYS="1")
+    take_days(service, 1)
+    keep(service, "latest", "audit 2025")
+    for path in site.backups.glob("catalog.db*"):
+        path.unlink()
+    service = site.service(BACKUP_KEEP_DAYS="1")
+    sync(service)
+    now = START + timedelta(days=5)
+    take_backup(replace(service, clock=lambda: now), DAILY)
+    assert periods(service) == ["2025-01-10", "2025-01-15"]
+    assert find(service, "daily/backup-2025-01-10").kept == "audit 2025"
+    assert verify(service).failed == []
+    keep(service, "daily/backup-2025-01-10", None)
+    prune(service)
+    assert periods(service) == ["2025-01-15"]
+
+
+def test_a_file_of_another_maker_is_listed_and_indexed_and_never_pruned(
+    site: Site, postgres_server: EmbeddedPostgres, restored: Callable[[Path], TestDatabase]
+) -> None:
+    from app.embedded.postgres import binaries  # noqa: PLC0415 - beside its only use
+
+    file = site.backups / "daily/backup-2024-01-01.sql"
+    file.parent.mkdir(parents=True)
+    output_or_fail([str(binaries() / "pg_dump"), "-d", site.database.url, "-f", str(file)])
+    service = site.service(BACKUP_KEEP_DAYS="1")
+    assert [each.id for each in inventory(service)] == ["daily/backup-2024-01-01"]
+    assert sync(service).healed == ["daily/backup-2024-01-01"]
+    found = find(service, "daily/backup-2024-01-01")
+    assert found.origin == "scan"
+    assert found.rows == sum(rows for rows, _ in _leaf_rows(site).values())
+    assert verify(service).failed == []
+    take_days(service, 3)
+    assert file.exists()
+    require_same_content(site.database, restored(file))
+
+
+def _leaf_rows(site: Site) -> dict[str, tuple[int, str]]:
+    """Rows of the tables that hold rows themselves."""
+    from tests.fix_postgres import copy_of_all_tables  # noqa: PLC0415 - beside its only use
+
+    return copy_of_all_tables(site.database.url)
+
+
+def test_sync_rebuilds_a_lost_catalog(site: Site) -> None:
+    service = site.service()
+    take_days(service, 2)
+    take_backup(service, BackupRequest(tier=Tier.MANUAL, label="hello"))
+    known = service.catalog.backups(service.database)
+    for path in site.backups.glob("catalog.db*"):
+        path.unlink()
+    service = site.service()
+    assert [each.id for each in inventory(service)] == [each.id for each in known], "the files alone are enough"
+    outcome = sync(service)
+    assert sorted(outcome.added) == sorted(each.id for each in known)
+    assert service.catalog.backups(service.database) == known
+
+
+@pytest.mark.parametrize("catalog", ["sqlite", "postgresql"])
+def test_a_backup_and_its_pruning_work_on_either_catalog(
+    site: Site, postgres_server: EmbeddedPostgres, catalog: str, restored: Callable[[Path], TestDatabase]
+) -> None:
+    with scratch_database(postgres_server) as elsewhere:
+        settings = {"BACKUP_KEEP_DAYS": "2"}
+        if catalog == "postgresql":
+            settings["BACKUP_CATALOG_URL"] = elsewhere.url
+        service = site.service(**settings)
+        take_days(service, 3)
+        assert periods(service) == ["2025-01-11", "2025-01-12"]
+        assert len(service.catalog.backups(service.database)) == 2
+        assert verify(service).failed == []
+        require_same_content(site.database, restored(site.backups / "daily/backup-2025-01-12.sql"))
+
+
+def test_sync_does_not_forget_everything_because_a_mount_is_missing(site: Site, tmp_path: Path) -> None:
+    settings = {"BACKUP_CATALOG_URL": f"sqlite:///{tmp_path}/catalog.db"}
+    service = site.service(**settings)
+    take_days(service, 2)
+    shutil.move(site.backups, tmp_path / "unmounted")
+    site.backups.mkdir()
+    outcome = sync(service)
+    assert outcome.forgotten == []
+    assert "mounted" in outcome.problems[0]
+    assert len(service.catalog.backups(service.database)) == 2
+
+
+def test_an_interrupted_deletion_is_finished_by_the_next_prune(site: Site) -> None:
+    service = site.service()
+    take_days(service, 2)
+    victim = find(service, "oldest")
+    service.catalog.save(replace(victim, state=State.DELETING))
+    prune(service)
+    assert periods(service) == ["2025-01-11"]
+    assert len(site.files()) == 2
+
+
+def test_check_is_content_with_a_healthy_system_and_says_what_is_missing(site: Site) -> None:
+    service = site.service()
+    assert warnings(service) == ["there is no verified backup; 'residency-backup create manual' makes one"]
+    taken = take_backup(service, DAILY)
+    assert taken is not None
+    assert warnings(service) == []
+    (site.backups / taken.backup.file).unlink()
+    (site.backups / f"{taken.backup.file}.json").unlink()
+    (site.backups / "daily/.backup-2025-01-01.sql.abcdefabcdef.partial").write_text("half")
+    found = "\n".join(warnings(service))
+    assert "the file is gone" in found
+    assert "left by a run that died" in found
+    take_backup(service, BackupRequest(tier=Tier.WEEKLY))
+    repair(service)
+    assert warnings(service) == []
+    assert not list(site.backups.rglob("*.partial"))
+
+
+def test_a_missed_slot_is_due_once_and_only_the_last_one(site: Site) -> None:
+    service = site.service()
+    now = datetime(2025, 3, 10, 12, tzinfo=UTC)
+    service = replace(service, clock=lambda: now)
+    assert due_slots(service) == [], "what was due before the service came is not missed"
+    later = replace(service, clock=lambda: now + timedelta(days=5))
+    (daily,) = (slot for slot in due_slots(later) if slot.tier is Tier.DAILY)
+    assert daily.period == "2025-03-15"
+    assert take_backup(later, BackupRequest(tier=Tier.DAILY, slot=daily)) is not None
+    assert [slot for slot in due_slots(later) if slot.tier is Tier.DAILY] == []
+
+
+def test_a_slot_that_failed_for_a_passing_reason_comes_again_three_times_at_most(site: Site) -> None:
+    down = "postgresql://postgres:x@127.0.0.1:1/" + site.database.name
+    now = datetime(2025, 3, 10, 2, tzinfo=UTC)
+    service = replace(site.service(DATABASE_URL=down), clock=lambda: now)
+    service.catalog.pass_slot(service.database, Slot.at(Tier.DAILY, now - timedelta(days=1)), now)
+    attempts = 0
+    for minute in range(60):
+        at = now + timedelta(minutes=minute)
+        service = replace(service, clock=lambda at=at: at)
+        for slot in due_slots(service):
+            if slot.tier is Tier.DAILY:
+                attempts += 1
+                with pytest.raises(Exception, match="does not answer"):
+                    take_backup(service, BackupRequest(tier=Tier.DAILY, slot=slot))
+    assert attempts == 3
+
+
+def test_aliases_name_what_they_say(site: Site) -> None:
+    service = site.service()
+    take_days(service, 2)
+    take_backup(replace(service, clock=lambda: START - timedelta(days=1)), BackupRequest(tier=Tier.MONTHLY))
+    assert find(service, "latest-daily").id == "daily/backup-2025-01-11"
+    assert find(service, "latest-monthly").id == "monthly/backup-2025-01"
+    assert find(service, "oldest").id == "daily/backup-2025-01-10", "by what they show, not by their names"
+    assert find(service, "daily/backup-2025-01-10.sql").id == "daily/backup-2025-01-10"
+    assert find(service, str(site.backups / "daily/backup-2025-01-10.sql")).id == "daily/backup-2025-01-10"
+    with pytest.raises(BackupNotFoundError):
+        find(service, "latest-weekly")
