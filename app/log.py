@@ -27,6 +27,8 @@ _IN_TEXT = (
 )
 _INLINE = {"exception": "traceback", "stack": "stack_trace"}  # the renderer writes these two below the line
 _CHATTY = ("alembic", "kombu", "amqp")  # libraries whose INFO tells an operator nothing
+# Passwords so weak that hiding them wherever they occur would garble every line, and hide nothing.
+_WORDS = frozenset({"backup", "restore", "postgres", "postgresql", "redis", "admin", "residency", "scheduler"})
 _SHORTEST_SECRET = 4  # replacing shorter ones everywhere would garble the text and hide nothing
 
 
@@ -34,7 +36,11 @@ class Redactor:
     """A structlog processor that hides secrets: known values, values under telling names, and passwords in URLs."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        self._secrets = sorted({each for each in secrets if len(each) >= _SHORTEST_SECRET}, key=len, reverse=True)
+        self._secrets = sorted(
+            {each for each in secrets if len(each) >= _SHORTEST_SECRET and each.lower() not in _WORDS},
+            key=len,
+            reverse=True,
+        )
 
     def __call__(self, _: WrappedLogger, __: str, event: EventDict) -> EventDict:
         """Hide what has to be hidden in one event."""

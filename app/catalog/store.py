@@ -70,7 +70,7 @@ class SqlCatalog:
             # The run comes first: from here on nobody else can begin or end its slot.
             begun = runs.begin(connection, run)
             record = slots.read(connection, database, tier, slot.period) if slot else None
-            if _settled(record, now):
+            if _settled(record, now, begun=begun):
                 runs.withdraw(connection, run)
                 return None
             if not begun:
@@ -167,9 +167,16 @@ def _save(connection: Connection, backup: Backup) -> None:
     connection.execute(statement.on_conflict_do_update(index_elements=["database", "id"], set_=values))
 
 
-def _settled(record: SlotRecord | None, now: datetime) -> bool:
-    """Whether a slot is nobody's to run now: done, passed over, or failed and not to be tried again yet."""
-    return record is not None and record.state is not SlotState.RUNNING and not record.may_run(now)
+def _settled(record: SlotRecord | None, now: datetime, *, begun: bool) -> bool:
+    """Whether a slot is nobody's to run now: under way, done, or failed and not to be tried again yet.
+
+    One that was passed over was only not missed: where beat asks for it all the same, it has just come due.
+    """
+    if record is None or record.state is SlotState.PASSED:
+        return False
+    if record.state is SlotState.RUNNING:
+        return not begun  # without a run of the tier, nobody runs it
+    return not record.may_run(now)
 
 
 def _under_way(connection: Connection, wanted: Run) -> BackupRunningError:

@@ -44,7 +44,7 @@ class Catalog(Protocol):
         it counts as failed for a passing reason, and so does its slot.
 
         Returns:
-            The run, held by this process; or None where the slot was run already, or may not be tried again yet.
+            The run, held by this process; or None where the slot is being run or was, or may not be tried again yet.
 
         Raises:
             BackupRunningError: a living run of the tier is under way.
@@ -72,7 +72,7 @@ class Catalog(Protocol):
         """Whether any slot of the tier was ever recorded."""
 
     def pass_slot(self, database: str, slot: Slot, now: datetime) -> None:
-        """Record that a slot is nobody's to run. Does nothing where the slot is recorded already."""
+        """Record that a slot was not missed by anybody. Does nothing where the slot is recorded already."""
 
     def backups(self, database: str) -> Sequence[Backup]:
         """All backups, newest first by `created_at`, those in state DELETING too."""

@@ -2,7 +2,7 @@
 
 Each tier keeps its newest N *periods that have a sound backup*. Counting backups, not days, means that an outage,
 however long, prunes nothing. On top of that, whatever the numbers say, these are never pruned: the newest verified
-backup, a pinned one, and a file that this service did not make.
+backup of our own, a pinned one, and a file that this service did not make.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ def _keep_newest_periods(newest_first: list[Backup], limit: int | None, reasons:
 
 
 def _keep_always(newest_first: list[Backup], reasons: dict[str, list[str]]) -> None:
-    newest_verified = next((backup for backup in newest_first if backup.good), None)
+    own = (backup for backup in newest_first if backup.origin is Origin.DUMP)
+    newest_verified = next((backup for backup in own if backup.good), None)
     if newest_verified is not None:
         reasons[newest_verified.id].append("newest verified backup")
     for backup in newest_first:

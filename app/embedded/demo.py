@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -32,6 +33,7 @@ _COMMAND_SECONDS = 300.0
 def main() -> int:
     """Run the demo; returns the exit code."""
     began = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what is started must be stopped
     with tempfile.TemporaryDirectory(prefix="residency-backup-demo-") as name:
         folder = Path(name)
         folder.chmod(0o755)  # the server may run as another user

@@ -22,7 +22,14 @@ from app.domain.checks import Finding, Severity, first_error
 from app.domain.ports import Draft, Run
 from app.domain.retention import Plan
 from app.domain.slots import Slot
-from app.errors import BackupReadError, BackupValidationError, BackupWriteError, CatalogError, ResidencyBackupError
+from app.errors import (
+    BackupReadError,
+    BackupRunningError,
+    BackupValidationError,
+    BackupWriteError,
+    CatalogError,
+    ResidencyBackupError,
+)
 from app.operations.inventory import inventory
 from app.operations.keep_year import keep_year
 from app.operations.lease import Lease, lease
@@ -212,6 +219,9 @@ def _record(service: Service, run: Run, taken: Taken) -> None:
 def _record_failure(service: Service, run: Run | None, error: BaseException) -> None:
     """Log a failure and free the claim, whatever it was; the caller raises it again."""
     typed = error if isinstance(error, ResidencyBackupError) else None
+    if run is None and isinstance(error, BackupRunningError):
+        log.warning("backup not begun: another run of the tier is under way", reason=error.message)
+        return
     log.error("backup failed", error=type(error).__name__, reason=str(error), hint=typed.hint if typed else None)
     if run is None:
         return

@@ -21,6 +21,8 @@ _DEFAULTS = {
     "keepalives_interval": "10",
     "keepalives_count": "3",
 }
+# Secrets that libpq takes from nowhere but its connection string.
+_UNFIT = ("sslpassword", "oauth_client_secret")
 # libpq gives no SQLSTATE for a refused connection, only the server's text, so its text is all there is to go by.
 _REFUSED = re.compile(
     r"authentication failed|no password supplied|no pg_hba\.conf entry|pg_hba\.conf rejects|role .* does not exist"
@@ -55,6 +57,8 @@ class Database:
         except psycopg.Error:
             # The driver's message may quote the URL, and so the password.
             raise ValueError("not a PostgreSQL URL: postgresql://user:password@host:port/database is wanted") from None
+        if secret := next((each for each in _UNFIT if each in parameters), None):
+            raise ValueError(f"{secret} is not supported: it would show in the argument list of pg_dump")
         password = parameters.pop("password", None)
         name = parameters.get("dbname")
         if not name:
@@ -77,9 +81,7 @@ class Database:
             inherited: the caller's environment, of which only what such a program needs is passed on.
         """
         kept = {
-            key: value
-            for key, value in inherited.items()
-            if key in _INHERITED or key.startswith(("LC_", "PGSSL", "KRB5"))
+            key: value for key, value in inherited.items() if key in _INHERITED or key.startswith(("LC_", "PG", "KRB5"))
         }
         # PGTZ makes the text of timestamps, and so their digest, independent of the role's and the machine's time zone.
         return kept | {"PGTZ": "UTC"} | ({"PGPASSWORD": self.password} if self.password is not None else {})

@@ -122,22 +122,21 @@ def test_a_program_gets_the_password_and_only_what_it_needs_of_the_environment()
         "TMPDIR": "/t",
         "PGSSLROOTCERT": "/ca.pem",
         "KRB5CCNAME": "/k",
+        "PGSERVICE": "x",
+        "PGHOST": "elsewhere",
+        "PGOPTIONS": "-c statement_timeout=1",
         "DATABASE_URL": "postgresql://me:s3cr3t@db/app",
         "POSTGRES_PASSWORD": "s3cr3t",
         "AWS_SECRET_ACCESS_KEY": "s3cr3t",
         "PGPASSWORD": "another's",
         "PGTZ": "Mars",
-        "PGOPTIONS": "-c statement_timeout=1",
-        "PGHOST": "elsewhere",
-        "PGCLIENTENCODING": "LATIN1",
-        "PGSERVICE": "x",
         "LD_PRELOAD": "x",
         "PYTHONPATH": "x",
     }
     before = dict(inherited)
-    passed = {name: inherited[name] for name in list(inherited)[:7]}
+    passed = {name: inherited[name] for name in list(inherited)[:10]}
     assert database().environment(inherited) == passed | {"PGTZ": "UTC", "PGPASSWORD": "s3cr3t"}
-    assert database("postgresql://db/app").environment(inherited) == passed | {"PGTZ": "UTC"}
+    assert database("postgresql://db/app").environment(inherited) == passed | {"PGTZ": "UTC", "PGPASSWORD": "another's"}
     assert inherited == before
 
 
