@@ -89,7 +89,8 @@ def by_number(plan: Plan) -> dict[Tier, set[str]]:
 
 
 def newest_verified(history: list[Backup]) -> Backup | None:
-    good = [each for each in history if each.verified_at is not None and each.damage is None]
+    ours = [each for each in history if each.origin is Origin.DUMP]
+    good = [each for each in ours if each.verified_at is not None and each.damage is None]
     return max(good, key=lambda each: (each.created_at, each.id), default=None)
 
 
