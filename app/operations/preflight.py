@@ -46,7 +46,7 @@ def preflight(service: Service, tier: Tier, earlier: Backup | None) -> Preflight
     if facts is not None:
         try:
             version = service.source.dump_program_version(facts)
-            findings.append(Finding.ok("versions", f"pg_dump {version} fits PostgreSQL {facts.version}"))
+            findings.append(_versions(version, facts))
         except ResidencyBackupError as error:
             findings.append(Finding.failed("versions", error))
         findings.append(
@@ -55,6 +55,16 @@ def preflight(service: Service, tier: Tier, earlier: Backup | None) -> Preflight
         size = facts.size
         findings.append(_tried("free space", lambda: _require_space(service, size, earlier), "enough"))
     return Preflight(tuple(findings), facts, version)
+
+
+def _versions(dump: str, facts: ServerFacts) -> Finding:
+    if int(dump.split(".", maxsplit=1)[0]) == facts.major:
+        return Finding.ok("versions", f"pg_dump {dump} fits PostgreSQL {facts.version}")
+    # It dumps, but a newer pg_dump may write settings that an older server does not know.
+    message = (
+        f"pg_dump {dump} is newer than PostgreSQL {facts.version}: a restore may need a server as new as pg_dump; "
+    )
+    return Finding.warning("versions", message + f"install the client programs of PostgreSQL {facts.major}")
 
 
 def _tried(name: str, check: Callable[[], None], well: str) -> Finding:

@@ -109,6 +109,7 @@ def _make(service: Service, request: BackupRequest, run: Run, held: Lease, progr
     ready = _require_ready(preflight(service, request.tier, earlier))
     assert ready.facts is not None  # noqa: S101 -- else a finding was raised
     period = _free_period(service, request)
+    _require_own_name(service, id_of(request.tier, period))
     name = name_of(request.tier, period)
     with service.tree.create(request.tier, name, run.id) as draft:
         progress.start("dump", forecast(ready.facts.size, service.codec.NONE, None))
@@ -150,7 +151,7 @@ def _require_ready(ready: Preflight) -> Preflight:
 
 
 def _log_finding(finding: Finding) -> None:
-    level = log.error if finding.severity is Severity.ERROR else log.debug
+    level = {Severity.OK: log.debug, Severity.WARNING: log.warning, Severity.ERROR: log.error}[finding.severity]
     level("backup preflight", check=finding.check, found=str(finding.severity), message=finding.message)
 
 
@@ -164,6 +165,16 @@ def _free_period(service: Service, request: BackupRequest) -> str:
             when += timedelta(seconds=1)
             period = period_of(request.tier, when)
     return period
+
+
+def _require_own_name(service: Service, name: str) -> None:
+    """Two databases that share a tree must not take each other's places in it."""
+    for backup in inventory(service):
+        if backup.id == name and backup.origin is Origin.DUMP and backup.database != service.database:
+            raise BackupValidationError(
+                f"{name} is a backup of database {backup.database}, which this one of {service.database} would replace",
+                "give each database a BACKUP_DIR of its own",
+            )
 
 
 def _dump(service: Service, snapshot: Snapshot, draft: Draft, progress: Progress) -> Index:
@@ -201,7 +212,8 @@ def _publish(service: Service, draft: Draft, manifest: Manifest) -> Taken:
     problem = draft.publish(file, manifest.to_json().encode())
     taken = Taken(manifest.to_backup(backup_id, file))
     if problem:
-        taken.warn("backup manifest not saved", problem)
+        saved = service.tree.read_manifest(file) is not None
+        taken.warn("backup of the same period not removed" if saved else "backup manifest not saved", problem)
     return taken
 
 

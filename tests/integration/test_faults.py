@@ -20,6 +20,7 @@ from app.errors import (
     BackupError,
     BackupPermissionError,
     BackupStorageError,
+    BackupValidationError,
     ResidencyBackupError,
     ServerUnavailableError,
     TableLockedError,
@@ -384,3 +385,12 @@ def test_five_mistakes_in_a_settings_file_are_all_named(site: Site, tmp_path: Pa
     for name in mistakes:
         assert name in done.stderr
     assert "5 settings" in done.stderr
+
+
+def test_two_databases_in_one_tree_do_not_replace_each_others_backups(
+    guarded: Site, postgres_server: EmbeddedPostgres
+) -> None:
+    with scratch_database(postgres_server) as other:
+        error = fails(guarded, BackupValidationError, DATABASE_URL=other.url)
+    assert guarded.database.name in error.message
+    assert "BACKUP_DIR" in error.hint
