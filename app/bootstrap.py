@@ -13,7 +13,7 @@ from app import __version__
 from app.catalog.engine import lazy_catalog, parse_url
 from app.domain.retention import Policy
 from app.errors import SettingsError
-from app.log import Redactor, configure_logging
+from app.log import configure_logging
 from app.operations.schedule import Schedule
 from app.operations.service import Service
 from app.postgres.database import Database
@@ -26,12 +26,11 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A configured process: its settings, what hides their secrets, and the service itself, built when asked for."""
+    """A configured process: its settings, and the service itself, built when asked for."""
 
     settings: Settings
     warnings: tuple[str, ...]
     database: Database
-    redactor: Redactor
 
     def service(self) -> Service:
         """Put the parts together. Nothing connects yet.
@@ -89,4 +88,4 @@ def bootstrap(environ: Mapping[str, str] | None = None) -> Program:
         problems.append(f"BACKUP_CATALOG_URL: {error.message}")
     if problems or database is None:
         raise SettingsError.of(problems)
-    return Program(settings, loaded.warnings, database, Redactor(settings.secrets))
+    return Program(settings, loaded.warnings, database)

@@ -17,7 +17,7 @@ from app import __version__, show
 from app.bootstrap import Program, bootstrap
 from app.domain.backup import Tier
 from app.domain.checks import Severity, first_error
-from app.errors import BackupCancelledError, ResidencyBackupError
+from app.errors import BackupCancelledError, BackupValidationError, Cancelled, ResidencyBackupError
 from app.operations.check import check as check_system
 from app.operations.check import repair as repair_system
 from app.operations.inventory import ALIASES, find, inventory
@@ -32,7 +32,6 @@ from app.settings import process_environment
 
 WARNINGS = 3
 USAGE = 2
-CANCELLED = BackupCancelledError.exit_code
 EXIT_CODES = """\b
 Exit codes:
   0 ok                           13 content is not what it should be
@@ -141,7 +140,7 @@ def verify(session: Session, backup: str | None, *, everything: bool, as_json: b
         outcome = verify_backups(session.service, backup, bars)
     show.verified(outcome, as_json=as_json)
     if as_json and outcome.failed:
-        return outcome.failed[0][1].exit_code if len(outcome.failed) == 1 else 13
+        return outcome.failed[0][1].exit_code if len(outcome.failed) == 1 else BackupValidationError.exit_code
     require_all(outcome)
     return WARNINGS if outcome.warnings else 0
 
@@ -213,18 +212,17 @@ def _exit_code(verb: Callable[[], Any], arguments: Sequence[str]) -> int:
     except click.ClickException as error:
         error.show()
         return USAGE
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("backup cancelled", err=True)
-        return CANCELLED
-    except BrokenPipeError:
-        # The reader of our output has left, `list | head` for one: what was asked for is done.
-        sys.stderr.close()
-        return 0
+    except (Cancelled, click.Abort, KeyboardInterrupt):
+        return _failed(BackupCancelledError("cancelled", "start it again when you want it"), arguments)
     except ResidencyBackupError as error:
-        show.error(error, as_json="--json" in arguments)
-        return error.exit_code
+        return _failed(error, arguments)
+
+
+def _failed(error: ResidencyBackupError, arguments: Sequence[str]) -> int:
+    show.error(error, as_json="--json" in arguments)
+    return error.exit_code
 
 
 def _cancel(_: int, __: FrameType | None) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise BackupCancelledError("cancelled by SIGTERM", "start it again when you want it")
+    raise Cancelled(BackupCancelledError("cancelled by SIGTERM", "start it again when you want it"))

@@ -7,8 +7,10 @@
     │   ├── ServerUnavailableError      15   the server does not answer, or went away
     │   ├── TableLockedError            15   a table stayed locked for too long
     │   ├── BackupRunningError          11   another run of the same tier holds the claim
-    │   └── BackupCancelledError       130   revoked, SIGTERM, SIGINT
+    │   └── BackupCancelledError       130   revoked, SIGTERM, SIGINT, time limit
+    │       └── BackupInterruptedError 130   the worker was stopped
     ├── BackupReadError                 16   a file cannot be read: I/O, corrupt frame
+    │   ├── DiskReadError               16   the disk could not read it
     │   └── ManifestError               16   the sidecar is missing or corrupt
     │       └── NewerManifestError      16   it was written by a newer version of this program
     ├── BackupWriteError                17   a file cannot be written
@@ -92,16 +94,36 @@ class BackupRunningError(BackupCreationError):
 
 
 class BackupCancelledError(BackupCreationError):
-    """The run was cancelled from outside."""
+    """The run was cancelled from outside, or took too long: whoever wants it starts it again."""
 
     exit_code = 130
+
+
+class BackupInterruptedError(BackupCancelledError):
+    """The worker was stopped while the run was under way: it goes on when the worker is back."""
+
     transient = True
+
+
+class Cancelled(BaseException):
+    """Raised by signal handlers, wherever the program happens to be; becomes its `error` at the edge.
+
+    Not an Exception, so that no handler of a lesser failure takes it for one and goes on.
+    """
+
+    def __init__(self, error: BackupCancelledError) -> None:
+        super().__init__(error.message)
+        self.error = error
 
 
 class BackupReadError(BackupError):
     """A backup file cannot be read."""
 
     exit_code = 16
+
+
+class DiskReadError(BackupReadError):
+    """The disk could not read a file: that may pass, and says nothing of the file's content."""
 
 
 class ManifestError(BackupReadError):

@@ -11,7 +11,7 @@ import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from app.embedded.postgres import EmbeddedPostgres, binaries
 from app.embedded.residency import fill
 from app.log import configure_logging
 from app.operations.take_backup import BackupRequest, take_backup
+from app.postgres.database import Database
 from app.postgres.programs import run
 
 
@@ -51,10 +52,12 @@ def main() -> None:
 def _contenders(url: str, folder: Path) -> Iterator[tuple[str, Callable[[], int]]]:
     for codec in ("none", "gzip", "zstd"):
         yield f"backup, {codec}, read back", lambda codec=codec: _backup(url, folder, codec)  # type: ignore[misc]
-    dump = f"{binaries()}/pg_dump -d '{url}'"
+    database = Database.from_url(url)
+    dump = f'{binaries()}/pg_dump -d "{database.conninfo}"'
+    env = database.environment(os.environ)
     out = folder / "out"
-    yield "pg_dump > file", lambda: _shell(f"{dump} > {out}; sync {out}", out)
-    yield "pg_dump | gzip > file", lambda: _shell(f"{dump} | gzip > {out}; sync {out}", out)
+    yield "pg_dump > file", lambda: _shell(f"{dump} > {out}; sync {out}", env, out)
+    yield "pg_dump | gzip > file", lambda: _shell(f"{dump} | gzip > {out}; sync {out}", env, out)
 
 
 def _backup(url: str, folder: Path, codec: str) -> int:
@@ -65,8 +68,8 @@ def _backup(url: str, folder: Path, codec: str) -> int:
     return taken.backup.bytes
 
 
-def _shell(command: str, out: Path) -> int:
-    done = run(["bash", "-o", "pipefail", "-ec", command], timeout=3600)
+def _shell(command: str, env: Mapping[str, str], out: Path) -> int:
+    done = run(["bash", "-o", "pipefail", "-ec", command], env, timeout=3600)
     if done.code:
         raise RuntimeError(done.stderr)
     return out.stat().st_size

@@ -8,7 +8,7 @@ from celery import Task, shared_task
 
 from app.bootstrap import Program
 from app.domain.backup import Tier
-from app.errors import BackupError, RestoreError
+from app.errors import BackupError, Cancelled, RestoreError
 from app.operations.catch_up import due_slots
 from app.operations.prune import prune as prune_backups
 from app.operations.service import Service
@@ -24,6 +24,13 @@ class BackupTask(Task[Any, Any]):
 
     abstract = True
     throws = (BackupError, RestoreError)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run; a signal that cancels becomes the error that it stands for."""
+        try:
+            return super().__call__(*args, **kwargs)
+        except Cancelled as cancelled:
+            raise cancelled.error from cancelled
 
     @property
     def service(self) -> Service:

@@ -14,10 +14,18 @@ from celery import Celery, current_app, signals
 from celery.worker import state
 
 from app.bootstrap import Program
-from app.errors import BackupCancelledError
+from app.errors import BackupCancelledError, BackupInterruptedError, Cancelled
 from tasks.schedule import CATCH_UP
 
-log = structlog.get_logger(__name__)
+WORKER_STOPS = signal.SIGUSR2
+# SIGTERM is what `revoke --terminate` sends, SIGUSR1 Celery's soft time limit.
+REASONS: dict[int, BackupCancelledError] = {
+    signal.SIGTERM: BackupCancelledError("the run was revoked", "start it again when you want it"),
+    signal.SIGUSR1: BackupCancelledError(
+        "the run took longer than its time limit", "is the database blocked, or a disk slow?"
+    ),
+    WORKER_STOPS: BackupInterruptedError("the worker was stopped", "a scheduled run is tried again when it is back"),
+}
 
 
 @signals.setup_logging.connect
@@ -34,8 +42,8 @@ def begin(task_id: str, task: Any, **_: Any) -> None:
     """Bind the run's context, and let a signal cancel it."""
     structlog.contextvars.bind_contextvars(task_id=task_id, task=task.name)
     with contextlib.suppress(ValueError):  # a pool of threads gets no signals
-        signal.signal(signal.SIGTERM, _cancel)
-        signal.signal(signal.SIGUSR1, _time_is_up)
+        for number in REASONS:
+            signal.signal(number, _cancel)
 
 
 @signals.task_postrun.connect
@@ -44,16 +52,18 @@ def end(**_: Any) -> None:
     structlog.contextvars.clear_contextvars()
     with contextlib.suppress(ValueError):
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in (signal.SIGUSR1, WORKER_STOPS):  # too late to stop anything
+            signal.signal(number, signal.SIG_IGN)
 
 
 @signals.worker_shutting_down.connect
 def cancel_what_runs(**_: Any) -> None:
-    """Pass the worker's SIGTERM on: its runs stop and clean up, instead of being waited for."""
+    """Pass the worker's end on: its runs stop and clean up, instead of being waited for."""
     for request in tuple(state.active_requests):
         pid = request.worker_pid
         if pid and pid != os.getpid():
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
+                os.kill(pid, WORKER_STOPS)
 
 
 @signals.worker_ready.connect
@@ -69,14 +79,8 @@ def _worth_a_line(record: logging.LogRecord) -> bool:
     return record.levelno > logging.INFO or CATCH_UP not in record.getMessage()
 
 
-def _cancel(_: int, __: FrameType | None) -> None:
+def _cancel(number: int, _: FrameType | None) -> None:
     # A second signal must not interrupt the cleaning up after the first.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise BackupCancelledError("the run was cancelled", "start it again when you want it")
-
-
-def _time_is_up(_: int, __: FrameType | None) -> None:
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    raise BackupCancelledError(
-        "the run took longer than its time limit", "is the database blocked, or the disk too slow?"
-    )
+    for each in REASONS:
+        signal.signal(each, signal.SIG_IGN)
+    raise Cancelled(REASONS[number])

@@ -13,7 +13,7 @@ from app.archive.index import Index, Segment
 from app.archive.scanner import scan
 from app.archive.writer import ArchiveWriter
 from app.domain.backup import Codec
-from app.errors import BackupReadError, BackupValidationError
+from app.errors import BackupReadError, BackupValidationError, DiskReadError
 
 READ_BYTES = 256 << 10  # compressed, so that even an extreme ratio keeps what is held small
 _USE_ANOTHER = "do not restore from it: use another backup, and look at the disk that holds this one"
@@ -33,7 +33,8 @@ class _HashedFile:
             try:
                 block = self._stream.read(READ_BYTES)
             except OSError as error:
-                raise BackupReadError(f"the backup cannot be read: {error.strerror or error}", _USE_ANOTHER) from error
+                message = f"the disk cannot read the backup: {error.strerror or error}"
+                raise DiskReadError(message, "try again; when it stays, look at that disk") from error
             if not block:
                 return
             self.bytes += len(block)
@@ -77,7 +78,7 @@ def _naming(where: str) -> Iterator[None]:
     try:
         yield
     except BackupReadError as error:
-        raise BackupReadError(f"{where}: {error.message}", error.hint or _USE_ANOTHER) from error
+        raise type(error)(f"{where}: {error.message}", error.hint or _USE_ANOTHER) from error
 
 
 def _check_segment(segment: Segment, left: bytes, text: Iterator[bytes], where: str) -> bytes:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Connection, Engine, delete, select
+from sqlalchemy import ColumnElement, Connection, Engine, delete, select, update
 
 from app.catalog import runs, slots
 from app.catalog.edge import translated
@@ -102,8 +102,8 @@ class SqlCatalog:
         with self._writing("dead runs cannot be ended") as connection:
             return runs.abandon_dead(connection, now, self._lease)
 
-    def running(self, database: str) -> Sequence[Run]:
-        """Runs under way, oldest first, dead or alive."""
+    def running(self, database: str | None = None) -> Sequence[Run]:
+        """Runs under way, of one database or of all, oldest first, dead or alive."""
         with self._reading("runs cannot be read") as connection:
             return [run_of(row) for row in runs.under_way(connection, database)]
 
@@ -134,10 +134,22 @@ class SqlCatalog:
         with self._writing(f"the backup {backup.id} cannot be recorded") as connection:
             _save(connection, backup)
 
+    def record_check(self, backup: Backup, verified_at: datetime | None, damage: str | None) -> None:
+        """Record what a look at a backup's bytes found; nothing else of the row changes."""
+        values = {"damage": damage} | ({} if verified_at is None else {"verified_at": verified_at})
+        here = _is(backup.database, backup.id) & (backups.c.sha256 == backup.sha256)
+        with self._writing(f"what was found of backup {backup.id} cannot be recorded") as connection:
+            connection.execute(update(backups).where(here).values(values))
+
+    def pin(self, database: str, backup_id: str, reason: str | None) -> None:
+        """Record a pin, or with None its release; nothing else of the row changes."""
+        with self._writing(f"the pin of backup {backup_id} cannot be recorded") as connection:
+            connection.execute(update(backups).where(_is(database, backup_id)).values(kept=reason))
+
     def forget(self, database: str, backup_id: str) -> None:
         """Remove a row. Does nothing where there is none."""
         with self._writing(f"the backup {backup_id} cannot be forgotten") as connection:
-            connection.execute(delete(backups).where((backups.c.database == database) & (backups.c.id == backup_id)))
+            connection.execute(delete(backups).where(_is(database, backup_id)))
 
     def _ready(self) -> Engine:
         with self._opening:
@@ -165,6 +177,10 @@ def _save(connection: Connection, backup: Backup) -> None:
     values = backup_values(backup)
     statement = insert_into(connection, backups, values)
     connection.execute(statement.on_conflict_do_update(index_elements=["database", "id"], set_=values))
+
+
+def _is(database: str, backup_id: str) -> ColumnElement[bool]:
+    return (backups.c.database == database) & (backups.c.id == backup_id)
 
 
 def _settled(record: SlotRecord | None, now: datetime, *, begun: bool) -> bool:

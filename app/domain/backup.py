@@ -113,6 +113,7 @@ _PERIODS = {
     Tier.MANUAL: re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{6}Z"),
 }
 _MOST_WEEKS = 53
+_NOTE_LENGTH = 200
 _NAME = re.compile(r"backup-(?:(?P<year>[0-9]{4})-)?week-(?P<week>[0-9]{2})|backup-(?P<period>.+)")
 
 
@@ -190,3 +191,15 @@ def _year_of_week(week: int, written: datetime) -> str:
     ):  # the 28th is always in the year's last week
         year -= 1
     return f"{year:04d}"
+
+
+def checked_note(what: str, text: object) -> str:
+    """A label or a reason, which must fit on a line of a list and into a manifest.
+
+    Raises:
+        BackupValidationError: it is no text, too long, or has characters that do not print.
+    """
+    if not isinstance(text, str) or len(text) > _NOTE_LENGTH or not (text.isprintable() or not text):
+        hint = f"use up to {_NOTE_LENGTH} printable characters on one line"
+        raise BackupValidationError(f"the {what} is not a line of text: {text!r:.80}", hint)
+    return text

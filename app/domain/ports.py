@@ -62,8 +62,8 @@ class Catalog(Protocol):
     def abandon_dead(self, now: datetime) -> Sequence[Run]:
         """End, and return, all runs whose holders are dead."""
 
-    def running(self, database: str) -> Sequence[Run]:
-        """Runs under way, oldest first, dead or alive."""
+    def running(self, database: str | None = None) -> Sequence[Run]:
+        """Runs under way, of one database or of all, oldest first, dead or alive."""
 
     def slot(self, database: str, tier: Tier, period: str) -> SlotRecord | None:
         """What became of a slot; None where it was never run."""
@@ -80,19 +80,36 @@ class Catalog(Protocol):
     def save(self, backup: Backup) -> None:
         """Insert the backup, or replace the row of the same database and id."""
 
+    def record_check(self, backup: Backup, verified_at: datetime | None, damage: str | None) -> None:
+        """Record what a look at a backup's bytes found; nothing else of the row changes.
+
+        Does nothing where the row is gone, or is of other bytes (another SHA-256) by now.
+        """
+
+    def pin(self, database: str, backup_id: str, reason: str | None) -> None:
+        """Record a pin, or with None its release; nothing else of the row changes. Does nothing where there is none."""
+
     def forget(self, database: str, backup_id: str) -> None:
         """Remove a row. Does nothing where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """An archive found in the tree: its path relative to the root, and the manifest beside it or None."""
+    """An archive found in the tree.
+
+    Attributes:
+        file: its path relative to the root.
+        period: the one that its name stands for.
+        manifest: what stands beside it; None where nothing does, or where it cannot be read: then `problem` says why.
+    """
 
     id: str
     file: str
+    period: str
     size: int
     written_at: datetime
     manifest: bytes | None
+    problem: str | None = None
 
 
 class Tree(Protocol):
@@ -119,8 +136,14 @@ class Tree(Protocol):
     def read_manifest(self, file: str) -> bytes | None:
         """The manifest beside an archive, or None."""
 
-    def write_manifest(self, file: str, manifest: bytes) -> None:
-        """Write the manifest beside an archive, whole or not at all."""
+    def write_manifest(self, file: str, manifest: bytes, of: StoredFile | None = None) -> None:
+        """Write the manifest beside an archive, whole or not at all.
+
+        Args:
+            file: the archive.
+            manifest: the new content.
+            of: what the manifest describes. Raises BackupWriteError where that is not what stands there any more.
+        """
 
     def files(self) -> Sequence[StoredFile]:
         """Every archive under a name that is ours, sorted by id."""

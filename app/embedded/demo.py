@@ -19,8 +19,9 @@ from app.archive.manifest import Manifest, parse_manifest
 from app.embedded.broker import EmbeddedBroker
 from app.embedded.postgres import EmbeddedPostgres, binaries
 from app.embedded.residency import fill
-from app.embedded.stack import DATABASE, celery, residency_backup, wait_for, worker_and_beat
+from app.embedded.stack import DATABASE, celery, residency_backup, surroundings, wait_for, worker_and_beat
 from app.errors import BackupError, BackupValidationError, ResidencyBackupError
+from app.postgres.database import Database
 from app.postgres.digest import table_digest, use_read_settings
 from app.postgres.programs import Program, run
 
@@ -132,10 +133,11 @@ def _restore(server: EmbeddedPostgres, backups: Path) -> None:
     with psycopg.connect(server.url(), autocommit=True) as connection:
         connection.execute("CREATE DATABASE restored")
     file = next(backups.glob("daily/*.sql"))
-    psql = str(binaries() / "psql")
-    argv = [psql, "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", server.url("restored"), "-f", str(file)]
+    database = Database.from_url(server.url("restored"))
+    argv = [str(binaries() / "psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", database.conninfo, "-f", str(file)]
     began = time.monotonic()
-    _run(argv, {}, shown=f"psql -v ON_ERROR_STOP=1 -d restored -f {file.relative_to(backups.parent)}", quiet=True)
+    env = database.environment(os.environ)
+    _run(argv, env, shown=f"psql -v ON_ERROR_STOP=1 -d restored -f {file.relative_to(backups.parent)}", quiet=True)
     print(f"restored in {time.monotonic() - began:.1f} s")
     manifest = parse_manifest(file.with_name(f"{file.name}.json").read_bytes(), file.name)
     _compare(server.url("restored"), manifest)
@@ -157,7 +159,7 @@ def _compare(url: str, manifest: Manifest) -> None:
 def _run(argv: list[str], env: Mapping[str, str], *, shown: str, expected: int = 0, quiet: bool = False) -> str:
     """Run a command to its end, print it and, where it is to fail, what it says."""
     print(f"$ {shown}")
-    done = run(argv, {**os.environ, **env}, timeout=_COMMAND_SECONDS)
+    done = run(argv, surroundings(env), timeout=_COMMAND_SECONDS)
     if done.code != expected:
         raise BackupError(f"{shown}: exit code {done.code} instead of {expected}\n{done.stderr}")
     if expected:

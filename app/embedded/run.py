@@ -7,9 +7,11 @@ embedded keeps its state in ./data.
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 import threading
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from app.embedded.stack import DATABASE, worker_and_beat
 from app.errors import ResidencyBackupError
 
 STATE = Path("data")
+SETTINGS = STATE / "service.env"
 _POLL_SECONDS = 0.5
 
 
@@ -41,11 +44,11 @@ def main() -> int:
 
 def _serve(stack: ExitStack, stopped: threading.Event) -> int:
     env: dict[str, str] = {}
-    if not (os.environ.get("DATABASE_URL") or os.environ.get("DATABASE_URL_FILE") or os.environ.get("POSTGRES_HOST")):
+    if not _given("DATABASE_URL", "POSTGRES_HOST"):
         env["DATABASE_URL"] = _database(stack)
-    if not (os.environ.get("CELERY_BROKER_URL") or os.environ.get("CELERY_BROKER_URL_FILE")):
+    if not _given("CELERY_BROKER_URL"):
         env["CELERY_BROKER_URL"] = stack.enter_context(EmbeddedBroker(STATE / "redis")).url()
-    if not os.environ.get("BACKUP_DIR"):
+    if not _given("BACKUP_DIR"):
         env["BACKUP_DIR"] = str((STATE / "backups").absolute())
     for name, value in env.items():
         print(f"export {name}={value}")
@@ -53,13 +56,26 @@ def _serve(stack: ExitStack, stopped: threading.Event) -> int:
         "Ctrl-C stops it. In another terminal, with these lines: .venv/bin/celery -A tasks call backup.daily",
         flush=True,
     )
-    programs = stack.enter_context(worker_and_beat(env, sys.stdout.fileno()))
+    programs = stack.enter_context(worker_and_beat(env, sys.stdout.fileno(), inherit_settings=True))
     while not stopped.wait(_POLL_SECONDS):
         for program in programs:
             if not program.running:
                 print(f"a process of the service has ended:\n{program.error_tail()}", file=sys.stderr)
                 return 1
     return 0
+
+
+def _given(*names: str) -> bool:
+    """Whether the environment has one of these settings, itself or as a file."""
+    return any(os.environ.get(name) or os.environ.get(f"{name}_FILE") for name in names)
+
+
+def _write_settings(env: Mapping[str, str]) -> None:
+    """Write what was chosen here, a password perhaps, where only this user reads it."""
+    STATE.mkdir(mode=0o700, parents=True, exist_ok=True)
+    SETTINGS.unlink(missing_ok=True)
+    with os.fdopen(os.open(SETTINGS, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+        file.writelines(f"{name}={shlex.quote(value)}\n" for name, value in env.items())
 
 
 def _database(stack: ExitStack) -> str:

@@ -11,6 +11,7 @@ from typing import IO
 
 from app.errors import BackupError
 from app.postgres.programs import Program
+from app.settings import Settings
 
 DATABASE = "residency_scheduler"
 _POLL_SECONDS = 0.1
@@ -26,13 +27,28 @@ def residency_backup(*words: str) -> list[str]:
     return [sys.executable, "-c", "from app.cli import main; main()", *words]
 
 
+def surroundings(env: Mapping[str, str], *, inherit_settings: bool = False) -> dict[str, str]:
+    """The environment of a process of the service.
+
+    Args:
+        env: its settings.
+        inherit_settings: whether those of this process apply too, where `env` does not say otherwise.
+    """
+    ours = {name.upper() for name in Settings.model_fields}
+    names = ours | {f"{name}_FILE" for name in ours}
+    return {name: value for name, value in os.environ.items() if inherit_settings or name not in names} | dict(env)
+
+
 @contextmanager
-def worker_and_beat(env: Mapping[str, str], output: IO[bytes] | int) -> Iterator[tuple[Program, Program]]:
+def worker_and_beat(
+    env: Mapping[str, str], output: IO[bytes] | int, *, inherit_settings: bool = False
+) -> Iterator[tuple[Program, Program]]:
     """A worker and beat for the length of a block; both are ended with it, and so is what they run."""
+    around = surroundings(env, inherit_settings=inherit_settings)
     with ExitStack() as stack:
         programs = []
         for words in (("worker", "--concurrency=2", "--queues=backup", "--loglevel=INFO"), ("beat", "--loglevel=INFO")):
-            program = Program(celery(*words), {**os.environ, **env}, stdout=output)
+            program = Program(celery(*words), around, stdout=output)
             stack.callback(program.end, grace=20)
             programs.append(program)
         yield programs[0], programs[1]

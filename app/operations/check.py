@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 
-from app.domain.backup import Origin, Tier
+from app.domain.backup import Tier
 from app.domain.checks import Finding
 from app.domain.slots import SlotState
 from app.errors import ResidencyBackupError
-from app.operations.inventory import inventory
+from app.operations.inventory import inventory, newest_good
 from app.operations.leftovers import find_leftovers, remove_leftovers
 from app.operations.preflight import preflight
 from app.operations.service import Service
@@ -19,9 +20,11 @@ LATE = timedelta(hours=1)
 
 
 def check(service: Service) -> list[Finding]:
-    """Look at everything; nothing is changed but that runs whose process is gone are recorded as such."""
-    earlier = next((each for each in inventory(service) if each.good), None)
-    findings = list(preflight(service, Tier.MANUAL, earlier).findings)
+    """Look at everything.
+
+    What is missing is made: the folders, the catalog; and runs whose process is gone are recorded as such.
+    """
+    findings = _tried("preflight", _preflight, service)
     for name, look in (
         ("catalog", _catalog),
         ("schedule", _schedule),
@@ -50,6 +53,17 @@ def _tried(name: str, look: Callable[[Service], list[Finding]], service: Service
         return look(service)
     except ResidencyBackupError as error:
         return [Finding.failed(name, error)]
+
+
+def _preflight(service: Service) -> list[Finding]:
+    first, *others = [Tier.MANUAL, *service.schedules]
+    found = list(preflight(service, first, newest_good(service)).findings)
+    return found + [finding for tier in others for finding in _tried("directory", partial(_probe, tier), service)]
+
+
+def _probe(tier: Tier, service: Service) -> list[Finding]:
+    service.tree.probe(tier)
+    return []
 
 
 def _catalog(service: Service) -> list[Finding]:
@@ -95,7 +109,7 @@ def _leftovers(service: Service) -> list[Finding]:
 def _backups(service: Service) -> list[Finding]:
     backups = inventory(service)
     found = [Finding.warning("backups", f"{each.id}: {each.damage}") for each in backups if each.damage]
-    good = next((each for each in backups if each.good and each.origin is Origin.DUMP), None)
+    good = newest_good(service)
     if good is None:
         return [
             *found,

@@ -11,8 +11,8 @@ from pathlib import PurePosixPath
 
 import structlog
 
-from app.archive.manifest import parse_manifest
-from app.domain.backup import Backup, Codec, Origin, State, Tier, period_in_name
+from app.archive.manifest import Manifest, parse_manifest
+from app.domain.backup import Backup, Codec, Origin, State, Tier
 from app.domain.ports import StoredFile
 from app.errors import BackupNotFoundError, CatalogError, ManifestError
 from app.operations.service import Service
@@ -26,8 +26,14 @@ def inventory(service: Service) -> list[Backup]:
     """All backups, newest first. Rows without a file are in it too, as damaged."""
     rows = {row.file: row for row in _rows(service)}
     found = [_known(stored, rows.pop(stored.file, None), service) for stored in service.tree.files()]
-    gone = [replace(row, damage=MISSING) for row in rows.values() if row.state is State.COMPLETE]
+    gone = [replace(row, damage=MISSING) for row in rows.values()]
     return sorted([*found, *gone], key=lambda backup: (backup.created_at, backup.id), reverse=True)
+
+
+def newest_good(service: Service) -> Backup | None:
+    """The newest sound backup of this database that this service made."""
+    own = (each for each in inventory(service) if each.database == service.database and each.origin is Origin.DUMP)
+    return next((each for each in own if each.good), None)
 
 
 def find(service: Service, name: str) -> Backup:
@@ -36,7 +42,7 @@ def find(service: Service, name: str) -> Backup:
     Raises:
         BackupNotFoundError: there is none.
     """
-    backups = [backup for backup in inventory(service) if backup.damage != MISSING]
+    backups = [each for each in inventory(service) if each.damage != MISSING and each.state is State.COMPLETE]
     if name in ALIASES:
         tier = name.removeprefix("latest-") if name.startswith("latest-") else None
         candidates = [backup for backup in backups if tier is None or backup.tier == tier]
@@ -63,7 +69,7 @@ def unindexed(stored: StoredFile, database: str) -> Backup:
         id=stored.id,
         database=database,
         tier=tier,
-        period=period_in_name(tier, path.name, stored.written_at) or path.name,
+        period=stored.period,
         file=stored.file,
         created_at=stored.written_at,
         bytes=stored.size,
@@ -78,14 +84,31 @@ def unindexed(stored: StoredFile, database: str) -> Backup:
 
 
 def _known(stored: StoredFile, row: Backup | None, service: Service) -> Backup:
-    if row is not None:
-        return row
-    if stored.manifest is not None:
-        try:
-            return parse_manifest(stored.manifest, stored.file).to_backup(stored.id, stored.file)
-        except ManifestError as error:
-            log.warning("backup manifest not readable", backup=stored.id, error="ManifestError", reason=error.message)
-    return unindexed(stored, service.database)
+    """What is known of a file: its manifest's word, and what the catalog remembers of these very bytes."""
+    manifest = manifest_of(stored)
+    if manifest is None:
+        return unindexed(stored, service.database) if row is None else _unproven(stored, row)
+    backup = manifest.to_backup(stored.id, stored.file)
+    if row is None or row.sha256 != backup.sha256:
+        return backup
+    return replace(row, kept=manifest.kept)
+
+
+def _unproven(stored: StoredFile, row: Backup) -> Backup:
+    """What the catalog says of a file that lost its manifest: until `sync` heals it, nothing proves it to be ours."""
+    damage = None if stored.size == row.bytes else f"the file has {stored.size} bytes, the catalog says {row.bytes}"
+    return replace(row, origin=Origin.SCAN, damage=damage or row.damage)
+
+
+def manifest_of(stored: StoredFile) -> Manifest | None:
+    """The manifest beside a file, or None, with a warning, where it cannot be used."""
+    if stored.manifest is None:
+        return None
+    try:
+        return parse_manifest(stored.manifest, f"{stored.file}.json")
+    except ManifestError as error:
+        log.warning("backup manifest not usable", backup=stored.id, error=type(error).__name__, reason=error.message)
+        return None
 
 
 def _rows(service: Service) -> list[Backup]:

@@ -8,7 +8,7 @@ import structlog
 
 from app.domain.backup import Tier, id_of
 from app.errors import CatalogError
-from app.operations.inventory import inventory
+from app.operations.inventory import MISSING, inventory
 from app.operations.service import Service
 
 log = structlog.get_logger(__name__)
@@ -24,7 +24,7 @@ def keep_year(service: Service, tier: Tier, period: str) -> None:
         return
     name = id_of(tier, period)
     for backup in inventory(service):
-        if backup.id != name or backup.period == period:
+        if backup.id != name or backup.period == period or backup.damage == MISSING:
             continue
         dated = id_of(tier, backup.period, with_year=True)
         renamed = replace(backup, id=dated, file=backup.file.replace(name, dated, 1))

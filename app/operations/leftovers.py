@@ -16,7 +16,7 @@ def find_leftovers(service: Service) -> list[str]:
     """
     for run in service.catalog.abandon_dead(service.clock()):
         log.warning("backup run abandoned: its process is gone", run=run.id, tier=str(run.tier))
-    alive = {run.id for run in service.catalog.running(service.database)}
+    alive = {run.id for run in service.catalog.running()}
     return [file for file, run_id in service.tree.leftovers() if run_id not in alive]
 
 

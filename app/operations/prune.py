@@ -39,6 +39,7 @@ def prune(service: Service, *, dry_run: bool = False) -> Pruned:
         BackupError: the tree cannot be read.
     """
     backups = [each for each in inventory(service) if each.database == service.database]
+    # What a crash interrupted: with the file gone, or replaced meanwhile, only the row is left to remove.
     unfinished = [each for each in backups if each.state is State.DELETING]
     plan = plan_retention([each for each in backups if each.state is State.COMPLETE], service.policy)
     outcome = Pruned(plan)

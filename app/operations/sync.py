@@ -11,7 +11,7 @@ from app.archive import reader
 from app.archive.manifest import Manifest, parse_manifest
 from app.domain.backup import Backup, Origin, State
 from app.domain.ports import StoredFile
-from app.errors import BackupError, BackupValidationError, ManifestError, NewerManifestError
+from app.errors import BackupError, BackupReadError, BackupValidationError, ManifestError, NewerManifestError
 from app.operations.inventory import codec_of, unindexed
 from app.operations.service import SILENT, Progress, Service
 
@@ -44,18 +44,9 @@ def sync(service: Service, progress: Progress = SILENT) -> Synced:
     if rows and not files:
         outcome.problems.append(f"all {len(rows)} backups are gone from {service.tree.root}: is it mounted?")
         return outcome
-    indexed = {stored.id for stored in files if stored.manifest is not None}
     for stored in files:
-        row = rows.pop(stored.file, None)
-        if row is not None and row.state is State.DELETING:
-            service.tree.remove(stored.file)
-            _forget(service, row, outcome)
-            continue
-        if stored.manifest is None and stored.id in indexed:
-            outcome.problems.append(f"{stored.file}: a newer file of the same backup stands beside it: remove this one")
-            continue
         try:
-            _take_in(service, stored, row, outcome, progress)
+            _sync_file(service, stored, rows.pop(stored.file, None), outcome, progress)
         except BackupError as error:
             outcome.problems.append(f"{stored.file}: {error.message}")
             log.warning("backup not synced", backup=stored.id, error=type(error).__name__, reason=error.message)
@@ -64,17 +55,28 @@ def sync(service: Service, progress: Progress = SILENT) -> Synced:
     return outcome
 
 
+def _sync_file(service: Service, stored: StoredFile, row: Backup | None, outcome: Synced, progress: Progress) -> None:
+    if row is not None and row.state is State.DELETING and not _replaced(stored, row):
+        service.tree.remove(stored.file)
+        _forget(service, row, outcome)
+    elif stored.manifest is None and any(each.id == stored.id and each.manifest for each in service.tree.files()):
+        raise BackupValidationError("a newer file of the same backup stands beside it", "remove this one")
+    else:
+        _take_in(service, stored, row, outcome, progress)
+
+
 def _take_in(service: Service, stored: StoredFile, row: Backup | None, outcome: Synced, progress: Progress) -> None:
     manifest = _manifest_of(stored)
+    rebuilt = manifest is None
     if manifest is None:
         manifest = _rebuild(service, stored, row, progress)
-        service.tree.write_manifest(stored.file, manifest.to_json().encode())
+        service.tree.write_manifest(stored.file, manifest.to_json().encode(), stored)
         outcome.healed.append(stored.id)
         log.info("backup manifest rebuilt", backup=stored.id, origin=str(manifest.origin))
     backup = manifest.to_backup(stored.id, stored.file)
     if stored.size != backup.bytes:
         backup = replace(backup, damage=f"the file has {stored.size} bytes, its manifest says {backup.bytes}")
-    elif row is not None and row.sha256 == backup.sha256:
+    elif row is not None and row.sha256 == backup.sha256 and not rebuilt:
         backup = replace(backup, verified_at=row.verified_at, damage=row.damage)
     if backup != row:
         service.catalog.save(backup)
@@ -82,8 +84,21 @@ def _take_in(service: Service, stored: StoredFile, row: Backup | None, outcome: 
             outcome.added.append(stored.id)
 
 
+def _replaced(stored: StoredFile, row: Backup) -> bool:
+    """Whether the file is not the one that the row speaks of, but a newer one under its name."""
+    manifest = _manifest_of(stored)
+    return manifest is not None and manifest.sha256 != row.sha256
+
+
 def _manifest_of(stored: StoredFile) -> Manifest | None:
-    """The manifest, or None where it has to be rebuilt. One of a newer version is not ours to overwrite."""
+    """The manifest, or None where it has to be rebuilt.
+
+    Raises:
+        NewerManifestError: it is of a newer version, and not ours to overwrite.
+        BackupReadError: there is one, but it cannot be read just now.
+    """
+    if stored.problem is not None:
+        raise BackupReadError(stored.problem, "make its manifest readable, then run 'residency-backup sync' again")
     if stored.manifest is None:
         return None
     try:
@@ -127,4 +142,4 @@ def _rebuild(service: Service, stored: StoredFile, row: Backup | None, progress:
 def _forget(service: Service, row: Backup, outcome: Synced) -> None:
     service.catalog.forget(service.database, row.id)
     outcome.forgotten.append(row.id)
-    log.info("backup forgotten: its file is gone", backup=row.id)
+    log.info("backup forgotten", backup=row.id)

@@ -17,20 +17,22 @@ from app.archive.index import Index
 from app.archive.manifest import Manifest
 from app.archive.source import Snapshot
 from app.archive.writer import ArchiveWriter
-from app.domain.backup import Backup, Origin, Tier, id_of, name_of, period_of
+from app.domain.backup import Backup, Codec, Origin, Tier, checked_note, id_of, name_of, period_of
 from app.domain.checks import Finding, Severity, first_error
 from app.domain.ports import Draft, Run
 from app.domain.retention import Plan
 from app.domain.slots import Slot
 from app.errors import (
+    BackupCancelledError,
     BackupReadError,
     BackupRunningError,
     BackupValidationError,
     BackupWriteError,
+    Cancelled,
     CatalogError,
     ResidencyBackupError,
 )
-from app.operations.inventory import inventory
+from app.operations.inventory import MISSING, inventory, newest_good
 from app.operations.keep_year import keep_year
 from app.operations.lease import Lease, lease
 from app.operations.leftovers import remove_leftovers
@@ -48,6 +50,15 @@ class BackupRequest:
     tier: Tier
     slot: Slot | None = None
     label: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a label that no manifest could hold.
+
+        Raises:
+            BackupValidationError: it is not a line of text.
+        """
+        if self.label is not None:
+            checked_note("label", self.label)
 
 
 @dataclass(slots=True)
@@ -89,7 +100,11 @@ def take_backup(service: Service, request: BackupRequest, progress: Progress = S
                 remove_leftovers(service)
                 taken = _make(service, request, run, held, progress)
             _record(service, run, taken)
-        except BaseException as error:
+        except (Cancelled, KeyboardInterrupt) as signal:
+            cancelled = signal.error if isinstance(signal, Cancelled) else BackupCancelledError("cancelled by Ctrl-C")
+            _record_failure(service, run, cancelled)
+            raise cancelled from signal
+        except Exception as error:
             _record_failure(service, run, error)
             raise
         _prune(service, taken)
@@ -99,20 +114,21 @@ def take_backup(service: Service, request: BackupRequest, progress: Progress = S
 def _made_already(service: Service, slot: Slot) -> Backup | None:
     """The slot's backup, where a run made it but could not say so to the catalog."""
     wanted = id_of(slot.tier, slot.period)
-    candidates = (each for each in inventory(service) if each.id == wanted and each.period == slot.period)
+    own = (each for each in inventory(service) if each.database == service.database)
+    candidates = (each for each in own if each.id == wanted and each.period == slot.period)
     return next((each for each in candidates if each.good and each.created_at >= slot.due), None)
 
 
 def _make(service: Service, request: BackupRequest, run: Run, held: Lease, progress: Progress) -> Taken:
     started = service.clock()
-    earlier = next((each for each in inventory(service) if each.good), None)
+    earlier = newest_good(service)
     ready = _require_ready(preflight(service, request.tier, earlier))
     assert ready.facts is not None  # noqa: S101 -- else a finding was raised
     period = _free_period(service, request)
-    _require_own_name(service, id_of(request.tier, period))
+    _require_free(service, request.tier, period)
     name = name_of(request.tier, period)
     with service.tree.create(request.tier, name, run.id) as draft:
-        progress.start("dump", forecast(ready.facts.size, service.codec.NONE, None))
+        progress.start("dump", forecast(ready.facts.size, Codec.NONE, None))
         with service.source.snapshot() as snapshot:
             taken_at = snapshot.taken_at
             index = _dump(service, snapshot, draft, progress)
@@ -167,13 +183,20 @@ def _free_period(service: Service, request: BackupRequest) -> str:
     return period
 
 
-def _require_own_name(service: Service, name: str) -> None:
-    """Two databases that share a tree must not take each other's places in it."""
-    for backup in inventory(service):
-        if backup.id == name and backup.origin is Origin.DUMP and backup.database != service.database:
+def _require_free(service: Service, tier: Tier, period: str) -> None:
+    """A backup replaces that of its own period, but no pinned one, and none of another database."""
+    name = id_of(tier, period)
+    standing = [each for each in inventory(service) if each.id == name and each.damage != MISSING]
+    for backup in standing:
+        if backup.origin is Origin.DUMP and backup.database != service.database:
             raise BackupValidationError(
                 f"{name} is a backup of database {backup.database}, which this one of {service.database} would replace",
                 "give each database a BACKUP_DIR of its own",
+            )
+        if backup.kept is not None and backup.period == period:
+            raise BackupValidationError(
+                f"{name} is pinned, and this run would replace it",
+                f"'residency-backup create manual' takes another beside it; to release it: keep --release {name}",
             )
 
 
@@ -228,7 +251,7 @@ def _record(service: Service, run: Run, taken: Taken) -> None:
     log.info("backup verified", backup=backup.id, bytes=backup.bytes)
 
 
-def _record_failure(service: Service, run: Run | None, error: BaseException) -> None:
+def _record_failure(service: Service, run: Run | None, error: Exception) -> None:
     """Log a failure and free the claim, whatever it was; the caller raises it again."""
     typed = error if isinstance(error, ResidencyBackupError) else None
     if run is None and isinstance(error, BackupRunningError):
@@ -237,11 +260,8 @@ def _record_failure(service: Service, run: Run | None, error: BaseException) -> 
     log.error("backup failed", error=type(error).__name__, reason=str(error), hint=typed.hint if typed else None)
     if run is None:
         return
-    # What stops a process from outside says nothing against trying again.
-    transient = typed.transient if typed else not isinstance(error, Exception)
-    kept = error if isinstance(error, Exception) else RuntimeError(type(error).__name__)
     try:
-        service.catalog.fail(run, kept, service.clock(), transient=transient)
+        service.catalog.fail(run, error, service.clock(), transient=typed is not None and typed.transient)
     except CatalogError as lost:
         log.warning("backup failure not saved in the catalog", run=run.id, error="CatalogError", reason=lost.message)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from datetime import datetime
 
 import structlog
 
@@ -15,6 +16,7 @@ from app.errors import (
     BackupReadError,
     BackupValidationError,
     CatalogError,
+    DiskReadError,
     ManifestError,
 )
 from app.operations.inventory import MISSING, find, inventory
@@ -66,28 +68,39 @@ def read_manifest(service: Service, backup: Backup) -> Manifest:
 
 def _verify_one(service: Service, backup: Backup, progress: Progress, outcome: Verified) -> None:
     try:
-        if backup.damage == MISSING:
-            message = f"backup {backup.id} is in the catalog, but its file is gone"
-            raise BackupNotFoundError(message, "run 'residency-backup sync' if that is as it should be")
-        manifest = read_manifest(service, backup)
-        with service.tree.open(backup.file) as stream:
-            reader.verify(stream, manifest.index, manifest.codec, progress.advance)
+        _check(service, backup, progress)
     except BackupError as error:
         outcome.failed.append((backup, error))
         facts = {"error": type(error).__name__, "reason": error.message, "hint": error.hint}
-        log.error("backup damaged", backup=backup.id, **facts)  # noqa: TRY400 -- a finding, not a crash: no stack
-        if isinstance(error, BackupReadError | BackupValidationError):
-            _remember(service, replace(backup, damage=error.message), outcome)
+        log.error("backup not verified", backup=backup.id, **facts)  # noqa: TRY400 -- a finding, no crash: no stack
+        if _is_damage(error):
+            _remember(service, backup, None, error.message, outcome)
     else:
-        sound = replace(backup, verified_at=service.clock(), damage=None)
-        outcome.verified.append(sound)
+        outcome.verified.append(backup)
         log.info("backup verified", backup=backup.id, bytes=backup.bytes)
-        _remember(service, sound, outcome)
+        _remember(service, backup, service.clock(), None, outcome)
 
 
-def _remember(service: Service, backup: Backup, outcome: Verified) -> None:
+def _check(service: Service, backup: Backup, progress: Progress) -> None:
+    if backup.damage == MISSING:
+        message = f"backup {backup.id} is in the catalog, but its file is gone"
+        raise BackupNotFoundError(message, "run 'residency-backup sync' if that is as it should be")
+    manifest = read_manifest(service, backup)
+    with service.tree.open(backup.file) as stream:
+        reader.verify(stream, manifest.index, manifest.codec, progress.advance)
+
+
+def _is_damage(error: BackupError) -> bool:
+    """Whether an error tells of the file's bytes. A manifest can be rebuilt, and what a disk refuses may pass."""
+    passing = isinstance(error, ManifestError | DiskReadError)
+    return isinstance(error, BackupReadError | BackupValidationError) and not passing
+
+
+def _remember(
+    service: Service, backup: Backup, verified_at: datetime | None, damage: str | None, outcome: Verified
+) -> None:
     try:
-        service.catalog.save(backup)
+        service.catalog.record_check(backup, verified_at, damage)
     except CatalogError as error:
         outcome.warnings.append(f"{backup.id}: catalog not saved: {error.message}")
         log.warning("backup catalog not saved", backup=backup.id, error="CatalogError", reason=error.message)

@@ -57,7 +57,8 @@ def find_binary(program: str, server_version: str, environ: Mapping[str, str] = 
 
 def choose(program: str, server_version: str, found: Iterable[Binary]) -> Binary:
     """The best of the found ones; see `find_binary`."""
-    candidates = sorted(found)
+    in_order = list(found)
+    candidates = sorted(in_order)
     server = _major_and_minor(server_version)[0]
     install = f"install the client programs of PostgreSQL {server} (Debian: postgresql-client-{server})"
     if not candidates:
@@ -70,7 +71,8 @@ def choose(program: str, server_version: str, found: Iterable[Binary]) -> Binary
         )
         raise BackupCreationError(message, install)
     nearest = fitting[0].major
-    return max(each for each in fitting if each.major == nearest)
+    # The first found: what the system installed can do TLS, what a package brings perhaps not.
+    return next(each for each in in_order if each.major == nearest)
 
 
 def installed(program: str, path: str) -> list[Binary]:

@@ -97,7 +97,11 @@ class Database:
         """
         with self.translated():
             connection = psycopg.connect(
-                self.conninfo, password=self.password, autocommit=True, fallback_application_name="residency-backup"
+                self.conninfo,
+                password=self.password,
+                autocommit=True,
+                fallback_application_name="residency-backup",
+                client_encoding="UTF8",
             )
             with connection:
                 yield connection

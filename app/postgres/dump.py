@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from datetime import datetime
 
 import psycopg
+import structlog
 from psycopg import sql
 
 from app.archive.index import TableName
@@ -25,6 +26,7 @@ from app.postgres.binaries import find_binary
 from app.postgres.database import Database
 from app.postgres.programs import Program, ProgramError, running
 
+log = structlog.get_logger(__name__)
 LOCK_WAIT_MS = 60_000
 _GONE = re.compile(
     r"server closed the connection|terminating connection|connection to server .* failed|no connection to the server"
@@ -93,14 +95,17 @@ class _Snapshot:
         """Write everything that the snapshot shows; one pg_dump feeds the whole archive, cut by the scanner."""
         program = find_binary("pg_dump", self._server_version)
         argv = pg_dump_arguments(program.path, self._database, self._id)
+        log.debug("backup dump begins", command=argv)
         with running(argv, self._database.environment(os.environ)) as dump:
             try:
                 archive.add(scan(dump.blocks()))
             except BackupReadError:
-                # The text broke off: pg_dump knows why.
-                self._check(dump)
+                if dump.closed_output:
+                    self._check(dump)  # the text broke off: pg_dump knows why
                 raise
             self._check(dump)
+            if said := dump.error_tail():
+                log.warning("backup dump has remarks", pg_dump=said)
 
     def _check(self, dump: Program) -> None:
         try:

@@ -1,6 +1,6 @@
 """The one place that starts a process.
 
-Argument lists only, never a shell. Each child leads a process group of its own, so that ending it ends all that it
+Argument lists only, never a shell. A `Program` leads a process group of its own, so that ending it ends all that it
 started, and its error stream is kept as a bounded tail.
 """
 
@@ -36,6 +36,7 @@ class Program:
     Attributes:
         name: what the process is called in messages.
         stdout: its standard output where that is piped.
+        closed_output: whether that was read to its end.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Program:
         stdout: int | IO[bytes] = subprocess.PIPE,
     ) -> None:
         self.name = Path(argv[0]).name
+        self.closed_output = False
         self._errors: deque[str] = deque(maxlen=ERROR_TAIL_LINES)
         try:
             self._process = subprocess.Popen(
@@ -89,6 +91,7 @@ class Program:
         read = self.stdout.read
         while block := read(size):
             yield block
+        self.closed_output = True
 
     def check(self) -> None:
         """Wait for the end.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from app.archive.writer import write_error
-from app.errors import BackupError, BackupNotFoundError, BackupPermissionError, BackupReadError, BackupStorageError
+from app.errors import BackupError, BackupNotFoundError, BackupPermissionError, BackupStorageError, DiskReadError
 
 _FOLDER_MODE = 0o700
 _FILE_MODE = 0o600
@@ -29,7 +29,7 @@ def reading(path: Path) -> Iterator[None]:
         if mapped := _refusal(error, path, folder=False):
             raise mapped from error
         message = f"{path} cannot be read: {error.strerror or error}"
-        raise BackupReadError(message, "look at the disk that holds it; use another backup") from error
+        raise DiskReadError(message, "try again; when it stays, look at the disk that holds it") from error
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from app.domain.backup import Tier, period_in_name
 from app.domain.ports import StoredFile
-from app.errors import BackupNotFoundError, BackupStorageError, BackupWriteError
+from app.errors import BackupError, BackupNotFoundError, BackupStorageError, BackupWriteError
 from app.storage import disk
 from app.storage.draft import LocalDraft, manifest_of, stem_of, temporary, variants_of
 
@@ -89,13 +89,14 @@ class LocalTree:
             with stream:
                 return stream.read()
 
-    def write_manifest(self, file: str, manifest: bytes) -> None:
-        """Write the manifest beside an archive, whole or not at all."""
+    def write_manifest(self, file: str, manifest: bytes, of: StoredFile | None = None) -> None:
+        """Write the manifest beside an archive, whole or not at all, if that is still what the manifest describes."""
         final = manifest_of(self._path(file))
         draft = temporary(final, _passing())
         with disk.writing(final):
             disk.write_whole(draft, manifest)
             try:
+                self._require_unchanged(of)
                 draft.replace(final)
             except BaseException:
                 disk.discard(draft)
@@ -198,18 +199,34 @@ class LocalTree:
     def _stored(self, tier: Tier, entry: os.DirEntry[str]) -> StoredFile | None:
         """What stands under a name; None where it is not ours, or was removed since the folder was listed."""
         stem = stem_of(entry.name)
-        if stem is None:
+        file = f"{tier}/{entry.name}"
+        found = None if stem is None else self._found(file)
+        if stem is None or found is None:
             return None
-        with disk.reading(Path(entry.path)):
+        size, written = found
+        period = period_in_name(tier, stem, written)
+        if period is None:
+            return None
+        manifest, problem = None, None
+        try:
+            manifest = self.read_manifest(file)
+        except BackupError as error:
+            problem = error.message  # one sidecar that cannot be read is not to hide all backups
+        return StoredFile(f"{tier}/{stem}", file, period, size, written, manifest, problem)
+
+    def _require_unchanged(self, stored: StoredFile | None) -> None:
+        if stored is not None and self._found(stored.file) != (stored.size, stored.written_at):
+            raise BackupWriteError(f"{stored.file} has changed meanwhile", "try again")
+
+    def _found(self, file: str) -> tuple[int, datetime] | None:
+        """Size of a file and when it was written; None where it is gone."""
+        path = self._path(file)
+        with disk.reading(path):
             try:
-                found = entry.stat(follow_symlinks=False)
+                found = path.lstat()
             except FileNotFoundError:
                 return None
-        written = datetime.fromtimestamp(found.st_mtime, UTC)
-        if period_in_name(tier, stem, written) is None:
-            return None
-        file = f"{tier}/{entry.name}"
-        return StoredFile(f"{tier}/{stem}", file, found.st_size, written, self.read_manifest(file))
+        return found.st_size, datetime.fromtimestamp(found.st_mtime, UTC)
 
 
 def _passing() -> str:

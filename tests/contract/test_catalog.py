@@ -604,3 +604,38 @@ def test_a_url_of_no_catalog_is_refused_without_repeating_it(bad: str) -> None:
     with pytest.raises(SettingsError) as caught:
         lazy_catalog(bad)
     assert "hush" not in f"{caught.value.message} {caught.value.hint}"
+
+
+# What is known of a backup
+
+
+def test_what_a_look_found_changes_nothing_else_of_the_row(catalog: Catalog) -> None:
+    catalog.save(BACKUP)
+    catalog.pin("residency", BACKUP.id, "audit")
+    catalog.record_check(BACKUP, NOW + SECOND, None)
+    assert catalog.backups("residency") == [replace(BACKUP, kept="audit", verified_at=NOW + SECOND)]
+    catalog.record_check(BACKUP, None, "a flipped bit")
+    assert catalog.backups("residency") == [
+        replace(BACKUP, kept="audit", verified_at=NOW + SECOND, damage="a flipped bit")
+    ]
+    catalog.pin("residency", BACKUP.id, None)
+    assert catalog.backups("residency")[0].kept is None
+
+
+def test_what_a_look_found_is_not_said_of_other_bytes_or_of_a_row_that_is_gone(catalog: Catalog) -> None:
+    other = replace(BACKUP, sha256="cd" * 32)
+    catalog.save(other)
+    catalog.record_check(BACKUP, None, "a flipped bit")
+    assert catalog.backups("residency") == [other]
+    catalog.forget("residency", BACKUP.id)
+    catalog.record_check(other, NOW, None)
+    catalog.pin("residency", BACKUP.id, "audit")
+    assert catalog.backups("residency") == []
+
+
+def test_runs_of_all_databases_can_be_asked_for(catalog: Catalog) -> None:
+    mine, other = claimed(catalog, slot=None), catalog.claim("another", Tier.DAILY, None, NOW)
+    assert [run.id for run in catalog.running()] == sorted(
+        (mine.id, other.id if other else ""), key=lambda each: (each,)
+    )
+    assert [run.database for run in catalog.running("another")] == ["another"]

@@ -200,7 +200,7 @@ def test_a_worker_that_is_stopped_kills_its_dump_and_leaves_nothing(site: Site, 
     eventually(lambda: worker.status != "running", "the worker's end")
     assert time.monotonic() - began < PATIENCE
     assert nothing_is_left(site)
-    assert "BackupCancelledError" in worker.logs()
+    assert "BackupInterruptedError" in worker.logs()
 
 
 def test_a_killed_worker_frees_its_slot_and_the_next_run_clears_up(

@@ -8,24 +8,25 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from app.domain.backup import State, Tier
 from app.domain.checks import Severity
 from app.domain.slots import Slot
 from app.embedded.postgres import EmbeddedPostgres
-from app.errors import BackupNotFoundError
+from app.errors import BackupNotFoundError, BackupValidationError
 from app.operations.catch_up import due_slots
 from app.operations.check import check, repair
 from app.operations.inventory import find, inventory
 from app.operations.keep import keep
 from app.operations.prune import prune
-from app.operations.service import Service
+from app.operations.service import Progress, Service
 from app.operations.sync import sync
 from app.operations.take_backup import BackupRequest, take_backup
 from app.operations.verify import verify
 from tests.fix_postgres import TestDatabase, output_or_fail, scratch_database
-from tests.fix_service import Site, require_same_content
+from tests.fix_service import Site, make_site, require_same_content
 
 DAILY = BackupRequest(tier=Tier.DAILY)
 START = datetime(2025, 1, 10, 2, tzinfo=UTC)
@@ -215,3 +216,123 @@ def test_aliases_name_what_they_say(site: Site) -> None:
     assert find(service, str(site.backups / "daily/backup-2025-01-10.sql")).id == "daily/backup-2025-01-10"
     with pytest.raises(BackupNotFoundError):
         find(service, "latest-weekly")
+
+
+class During(Progress):
+    """Does something when the first bytes of a phase pass."""
+
+    def __init__(self, act: Callable[[], object]) -> None:
+        self.act: Callable[[], object] | None = act
+
+    def advance(self, amount: int) -> None:  # noqa: ARG002 - the port's
+        if self.act is not None:
+            act, self.act = self.act, None
+            act()
+
+
+def test_a_pin_set_during_a_verification_is_not_lost(site: Site) -> None:
+    service = site.service(BACKUP_KEEP_DAYS="1")
+    take_days(service, 1)
+    moment = During(lambda: keep(site.service(), "latest", "audit"))
+    verify(service, None, moment)
+    assert moment.act is None
+    take_backup(replace(service, clock=lambda: START + timedelta(days=9)), DAILY)
+    assert periods(service) == ["2025-01-10", "2025-01-19"]
+
+
+def test_the_manifests_pin_counts_also_when_the_catalog_does_not_know_it(site: Site) -> None:
+    service = site.service(BACKUP_KEEP_DAYS="1")
+    take_days(service, 1)
+    keep(service, "latest", "audit")
+    service.catalog.pin(service.database, "daily/backup-2025-01-10", None)
+    take_backup(replace(service, clock=lambda: START + timedelta(days=9)), DAILY)
+    assert "2025-01-10" in periods(service)
+
+
+def test_a_pinned_backup_is_not_replaced_by_a_second_run_of_its_day(site: Site) -> None:
+    service = replace(site.service(), clock=lambda: START)
+    take_backup(service, DAILY)
+    keep(service, "latest", "audit")
+    before = site.files()
+    with pytest.raises(BackupValidationError, match="pinned"):
+        take_backup(service, DAILY)
+    assert site.files() == before
+
+
+def test_a_manifest_rebuilt_while_a_run_replaces_the_file_is_not_put_beside_other_bytes(site: Site) -> None:
+    service = replace(site.service(), clock=lambda: START)
+    taken = take_backup(service, DAILY)
+    assert taken is not None
+    (site.backups / f"{taken.backup.file}.json").unlink()
+    site.database.execute("DELETE FROM notifications")
+    outcome = sync(service, During(lambda: take_backup(service, DAILY)))
+    assert "changed meanwhile" in outcome.problems[0]
+    assert verify(service).failed == []
+
+
+def test_a_manifest_that_was_only_missing_leaves_no_mark_of_damage(site: Site) -> None:
+    service = site.service()
+    taken = take_backup(service, DAILY)
+    assert taken is not None
+    (site.backups / f"{taken.backup.file}.json").unlink()
+    assert len(verify(service).failed) == 1
+    sync(service)
+    assert find(service, "latest").good
+
+
+def test_another_databases_run_is_no_leftover(site: Site, postgres_server: EmbeddedPostgres) -> None:
+    with scratch_database(postgres_server) as other:
+        service = site.service()
+        moment = During(lambda: take_backup(site.service(DATABASE_URL=other.url), BackupRequest(tier=Tier.WEEKLY)))
+        assert take_backup(service, DAILY, moment) is not None
+        assert moment.act is None
+        assert len(site.files()) == 4
+
+
+def test_a_row_whose_deletion_was_cut_short_after_the_file_went_is_forgotten(site: Site) -> None:
+    service = site.service()
+    take_days(service, 2)
+    victim = find(service, "oldest")
+    service.catalog.save(replace(victim, state=State.DELETING))
+    service.tree.remove(victim.file)
+    prune(service)
+    assert [each.id for each in service.catalog.backups(service.database)] == ["daily/backup-2025-01-11"]
+
+
+def test_a_week_whose_file_is_gone_does_not_stop_next_years(site: Site) -> None:
+    service = site.service()
+    for year in (2025, 2026):
+        day = datetime.fromisocalendar(year, 3, 7).replace(hour=3, tzinfo=UTC)
+        taken = take_backup(replace(service, clock=lambda day=day: day), BackupRequest(tier=Tier.WEEKLY))
+        assert taken is not None
+        service.tree.remove(taken.backup.file)
+
+
+@pytest.mark.parametrize("label", ["two\nlines", "x" * 201, "\udcff", 5])
+def test_a_label_that_no_manifest_could_hold_is_refused_before_anything_is_done(label: object) -> None:
+    with pytest.raises(BackupValidationError, match="label"):
+        BackupRequest(tier=Tier.MANUAL, label=label)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_databases_of_other_encodings_are_backed_up(
+    postgres_server: EmbeddedPostgres, tmp_path: Path, encoding: str, restored: Callable[[Path], TestDatabase]
+) -> None:
+    name = f"enc_{encoding.lower()}"
+    with psycopg.connect(postgres_server.url(), autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)".encode())
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C'".encode())
+    try:
+        url = psycopg.conninfo.make_conninfo(postgres_server.url(name), client_encoding="UTF8")
+        database = TestDatabase(name, url)
+        database.execute('CREATE TABLE "Zoë" (x text); INSERT INTO "Zoë" VALUES (\'Müller\')')
+        site = make_site(database, tmp_path / "backups", scale=0)
+        taken = take_backup(site.service(), DAILY)
+        assert taken is not None
+        assert taken.backup.rows == 1
+        copy = restored(site.backups / taken.backup.file)
+        if encoding == "LATIN1":
+            assert copy.query('SELECT x FROM "Zoë"') == [("Müller",)]
+    finally:
+        with psycopg.connect(postgres_server.url(), autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())

@@ -23,8 +23,7 @@ def binaries(*versions: str) -> list[Binary]:
     [
         ("18.6", ["18.6"], "18.6"),
         ("18.6", ["17.9", "18.1", "19.0"], "18.1"),  # the own major, even an older minor of it
-        ("18.1", ["18.6", "18.10", "18.2"], "18.10"),  # its newest minor, by number
-        ("16.3", ["18.6", "17.2", "17.4", "15.9"], "17.4"),  # the nearest newer, its newest minor
+        ("16.3", ["18.6", "17.2", "15.9"], "17.2"),  # the nearest newer
         ("16.3", ["18.6", "15.9"], "18.6"),
         ("9.6", ["10.1", "9.6", "18.0"], "9.6"),
         ("18.6 (Debian 18.6-1.pgdg12+1)", ["19.1", "18.2"], "18.2"),
@@ -37,6 +36,10 @@ def test_the_servers_own_major_is_best_and_the_nearest_newer_one_second(
     server: str, found: list[str], best: str, turn: int
 ) -> None:
     assert choose("pg_dump", server, binaries(*found[::turn])).version == best
+
+
+def test_of_one_major_the_first_found_is_best_whatever_its_minor() -> None:
+    assert choose("pg_dump", "18.1", binaries("17.1", "18.2", "18.10", "18.6")).version == "18.2"
 
 
 def test_programs_that_are_all_older_are_refused_with_both_versions() -> None:

@@ -22,9 +22,9 @@ from app.errors import (
     BackupError,
     BackupNotFoundError,
     BackupPermissionError,
-    BackupReadError,
     BackupStorageError,
     BackupWriteError,
+    DiskReadError,
 )
 from app.storage.local import LocalTree
 
@@ -450,10 +450,12 @@ def test_an_error_of_the_disk_while_reading_is_a_read_error(monkeypatch: pytest.
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(os, "open", refuse)
-    for attempt in (lambda: tree.open(FILE), lambda: tree.read_manifest(FILE), tree.files):
-        with pytest.raises(BackupReadError, match="Input/output error") as caught:
+    for attempt in (lambda: tree.open(FILE), lambda: tree.read_manifest(FILE)):
+        with pytest.raises(DiskReadError, match="Input/output error"):
             attempt()
-        assert type(caught.value) is BackupReadError
+    (stored,) = tree.files()
+    assert stored.manifest is None, "one manifest that cannot be read hides no backup"
+    assert "Input/output error" in str(stored.problem)
 
 
 # Refusals: root may do all of this, so another user must try
