@@ -10,13 +10,11 @@ from typing import TextIO
 import structlog
 
 from app import __version__
-from app.catalog.engine import lazy_catalog, parse_url
+from app.catalog.engine import lazy_catalog
 from app.domain.retention import Policy
-from app.errors import SettingsError
 from app.log import configure_logging
 from app.operations.schedule import Schedule
 from app.operations.service import Service
-from app.postgres.database import Database
 from app.postgres.dump import PostgresSource
 from app.settings import Settings, load_settings, process_environment
 from app.storage.local import LocalTree
@@ -30,7 +28,6 @@ class Program:
 
     settings: Settings
     warnings: tuple[str, ...]
-    database: Database
 
     def service(self) -> Service:
         """Put the parts together. Nothing connects yet.
@@ -43,7 +40,7 @@ class Program:
         if settings.backup_catalog_url is None:
             tree.make_root()  # the catalog stands in it
         return Service(
-            source=PostgresSource(self.database),
+            source=PostgresSource(settings.database),
             tree=tree,
             catalog=lazy_catalog(settings.catalog_url),
             policy=Policy(settings.keep),
@@ -62,7 +59,7 @@ class Program:
             log.warning("backup settings", warning=warning)
 
     def _secrets(self) -> list[str]:
-        return [*self.settings.secrets, *([self.database.password] if self.database.password else [])]
+        return [*self.settings.secrets, *([password] if (password := self.settings.database.password) else [])]
 
 
 def bootstrap(environ: Mapping[str, str] | None = None) -> Program:
@@ -75,17 +72,4 @@ def bootstrap(environ: Mapping[str, str] | None = None) -> Program:
         SettingsError: something is missing or wrong, all of it listed.
     """
     loaded = load_settings(process_environment() if environ is None else environ)
-    settings = loaded.settings
-    problems: list[str] = []
-    database: Database | None = None
-    try:
-        database = Database.from_url(settings.database)
-    except ValueError as error:
-        problems.append(f"DATABASE_URL: {error}")
-    try:
-        parse_url(settings.catalog_url)
-    except SettingsError as error:
-        problems.append(f"BACKUP_CATALOG_URL: {error.message}")
-    if problems or database is None:
-        raise SettingsError.of(problems)
-    return Program(settings, loaded.warnings, database)
+    return Program(loaded.settings, loaded.warnings)

@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
-import psycopg
 from cronsim import CronSim, CronSimError
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import make_conninfo
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -31,12 +30,14 @@ from pydantic import (
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from app.archive.codecs import LEVELS
+from app.catalog.engine import parse_url
 from app.domain.backup import Codec, Tier
 from app.errors import SettingsError
+from app.postgres.database import Database
 
 _CRON_FIELDS = (5, 6)
 _OURS = ("BACKUP_", "RESTORE_")
-_DRIVER = re.compile(r"^(postgres(?:ql)?)\+\w+://")  # SQLAlchemy's postgresql+driver://
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://")
 
 
 def _zone(name: str) -> str:
@@ -56,6 +57,21 @@ def _cron(expression: str) -> str:
     except (CronSimError, StopIteration) as error:
         raise ValueError(f"not a cron expression that ever comes due: {error}") from error
     return expression
+
+
+def _broker(url: Any) -> Any:
+    if isinstance(url, str) and not _URL.match(url):
+        raise ValueError("a URL such as redis://host:6379/0 is wanted")
+    return url
+
+
+def _catalog(url: Any) -> Any:
+    if isinstance(url, str):
+        try:
+            parse_url(url)
+        except SettingsError as error:
+            raise ValueError(error.message) from None
+    return url
 
 
 def _upper(text: Any) -> Any:
@@ -78,9 +94,9 @@ class Settings(BaseSettings):
     postgres_user: str | None = None
     postgres_password: SecretStr | None = None
     backup_dir: Path = Path("/backups")
-    backup_catalog_url: SecretStr | None = None
-    celery_broker_url: SecretStr = SecretStr("redis://localhost:6379/0")
-    celery_result_backend: SecretStr | None = None
+    backup_catalog_url: Annotated[SecretStr | None, BeforeValidator(_catalog)] = None
+    celery_broker_url: Annotated[SecretStr, BeforeValidator(_broker)] = SecretStr("redis://localhost:6379/0")
+    celery_result_backend: Annotated[SecretStr | None, BeforeValidator(_broker)] = None
     backup_timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
     backup_daily_cron: Cron = "0 2 * * *"
     backup_weekly_cron: Cron = "0 3 * * 0"
@@ -105,16 +121,18 @@ class Settings(BaseSettings):
         return level
 
     @property
-    def database(self) -> str:
-        """The database to back up, as a libpq URL or connection string."""
+    def database(self) -> Database:
+        """The database to back up."""
         if self.database_url is not None:
-            return self.database_url.get_secret_value()
-        return make_conninfo(
-            host=self.postgres_host,
-            port=self.postgres_port,
-            dbname=self.postgres_db,
-            user=self.postgres_user,
-            password=None if self.postgres_password is None else self.postgres_password.get_secret_value(),
+            return Database.from_url(self.database_url.get_secret_value())
+        return Database.from_url(
+            make_conninfo(
+                host=self.postgres_host,
+                port=self.postgres_port,
+                dbname=self.postgres_db,
+                user=self.postgres_user,
+                password=None if self.postgres_password is None else self.postgres_password.get_secret_value(),
+            )
         )
 
     @property
@@ -241,31 +259,17 @@ def _problem(error: Any, values: Mapping[str, str]) -> str:
 
 
 def _database_problems(values: Mapping[str, str]) -> list[str]:
-    if "DATABASE_URL" in values:
-        url = values["DATABASE_URL"]
-        return _url_problems(url) if url else []
+    """What is wrong with the way to the database, also where other settings are wrong."""
+    if url := values.get("DATABASE_URL"):
+        try:
+            Database.from_url(url)
+        except ValueError as error:
+            return [f"DATABASE_URL: {error}"]
     missing = [name for name in ("POSTGRES_HOST", "POSTGRES_DB", "POSTGRES_USER") if name not in values]
-    if not missing:
+    if not missing or "DATABASE_URL" in values:
         return []
-    return [
-        f"DATABASE_URL: missing; set it, or POSTGRES_HOST, POSTGRES_DB, POSTGRES_USER (missing: {', '.join(missing)})"
-    ]
-
-
-def _url_problems(url: str) -> list[str]:
-    wanted = "postgresql://user:password@host:port/database is wanted"
-    scheme, separator, rest = url.partition("://")
-    if separator and scheme.split("+")[0] not in ("postgresql", "postgres"):
-        return [f"DATABASE_URL: {scheme} is not PostgreSQL; {wanted}"]
-    if separator and rest.partition("/")[0].count("@") > 1:
-        # libpq would take the rest of the password for the host's name, and tell everybody.
-        return ["DATABASE_URL: an @ in the user's name or password is written %40"]
-    try:
-        parameters = conninfo_to_dict(_DRIVER.sub(r"\1://", url))
-    except psycopg.Error:
-        # The driver's message may quote the URL, and so the password.
-        return [f"DATABASE_URL: not a PostgreSQL URL; {wanted}"]
-    return [] if parameters.get("dbname") else [f"DATABASE_URL: names no database; {wanted}"]
+    either = "set it, or POSTGRES_HOST, POSTGRES_DB, POSTGRES_USER"
+    return [f"DATABASE_URL: missing; {either} (missing: {', '.join(missing)})"]
 
 
 def _unknown(environ: Mapping[str, str]) -> tuple[str, ...]:

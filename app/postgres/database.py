@@ -13,6 +13,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from app.errors import BackupCreationError, BackupError, BackupPermissionError, ServerUnavailableError
 
 CONNECT_SECONDS = 10
+_WANTED = "postgresql://user:password@host:port/database is wanted"
 _DRIVER = re.compile(r"^(postgres(?:ql)?)\+\w+://")
 _DEFAULTS = {
     "connect_timeout": str(CONNECT_SECONDS),
@@ -52,17 +53,23 @@ class Database:
         Raises:
             ValueError: it is none, or names no database.
         """
+        scheme, separator, rest = url.partition("://")
+        if separator and scheme.split("+")[0] not in {"postgresql", "postgres"}:
+            raise ValueError(f"{scheme} is not PostgreSQL; {_WANTED}")
+        if separator and rest.partition("/")[0].count("@") > 1:
+            # libpq would take the rest of the password for the host's name, and tell everybody.
+            raise ValueError("an @ in the user's name or password is written %40")
         try:
             parameters = conninfo_to_dict(_DRIVER.sub(r"\1://", url))
         except psycopg.Error:
             # The driver's message may quote the URL, and so the password.
-            raise ValueError("not a PostgreSQL URL: postgresql://user:password@host:port/database is wanted") from None
+            raise ValueError(f"not a PostgreSQL URL; {_WANTED}") from None
         if secret := next((each for each in _UNFIT if each in parameters), None):
             raise ValueError(f"{secret} is not supported: it would show in the argument list of pg_dump")
         password = parameters.pop("password", None)
         name = parameters.get("dbname")
         if not name:
-            raise ValueError("the URL names no database: postgresql://user:password@host:port/database is wanted")
+            raise ValueError(f"names no database; {_WANTED}")
         return cls(
             str(name),
             _DEFAULTS | {key: str(value) for key, value in parameters.items()},

@@ -9,13 +9,12 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from psycopg.conninfo import conninfo_to_dict
 from pydantic import SecretStr, ValidationError
 from sqlalchemy import make_url
 
-from app.bootstrap import bootstrap
 from app.domain.backup import Codec, Tier
 from app.errors import SettingsError
+from app.postgres.database import Database
 from app.settings import Settings, load_settings
 
 URL = "postgresql://app:secret-word@db.example:5433/residency"
@@ -266,7 +265,7 @@ def test_the_catalog_stands_in_the_folder_of_the_backups(tmp_path: Path, monkeyp
     ],
 )
 def test_a_database_is_given_by_a_url_or_a_connection_string(url: str) -> None:
-    assert load_settings({"DATABASE_URL": url}).settings.database == url
+    assert load_settings({"DATABASE_URL": url}).settings.database == Database.from_url(url)
 
 
 @pytest.mark.parametrize(
@@ -288,16 +287,22 @@ def test_a_wrong_database_is_told_without_repeating_it(url: str, complaint: str)
     assert "secret" not in line
 
 
+def parts(database: Database) -> dict[str, str]:
+    """Where it is and as whom, with the password."""
+    asked = {name: database.parameters[name] for name in ("host", "port", "dbname", "user")}
+    return asked | ({} if database.password is None else {"password": database.password})
+
+
 def test_the_database_may_be_given_in_parts() -> None:
     given = POSTGRES | {"POSTGRES_PORT": "5433", "POSTGRES_PASSWORD": SPECIAL}
-    assert conninfo_to_dict(load_settings(given).settings.database) == {
+    assert parts(load_settings(given).settings.database) == {
         "host": "db",
         "port": "5433",
         "dbname": "app",
         "user": "me",
         "password": SPECIAL,
     }
-    assert conninfo_to_dict(load_settings(POSTGRES).settings.database) == {
+    assert parts(load_settings(POSTGRES).settings.database) == {
         "host": "db",
         "port": "5432",
         "dbname": "app",
@@ -312,7 +317,7 @@ def test_a_missing_part_of_the_database_is_named(missing: str) -> None:
 
 
 def test_the_url_goes_before_the_parts() -> None:
-    assert load_settings(POSTGRES | MINIMAL).settings.database == URL
+    assert load_settings(POSTGRES | MINIMAL).settings.database == Database.from_url(URL)
 
 
 @pytest.mark.parametrize(
@@ -324,7 +329,7 @@ def test_the_url_goes_before_the_parts() -> None:
     ],
 )
 def test_a_password_may_hold_any_character(environ: dict[str, str]) -> None:
-    database = bootstrap(environ).database
+    database = load_settings(environ).settings.database
     assert (database.name, database.password) == ("app", SPECIAL)
     assert database.parameters["user"] == "me"
 
@@ -356,7 +361,7 @@ def test_a_secret_may_stand_in_a_file(name: str, ending: str, tmp_path: Path) ->
 def test_the_password_alone_may_stand_in_a_file(tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_text(f"{SPECIAL}\n", encoding="utf-8")
-    assert bootstrap(POSTGRES | {"POSTGRES_PASSWORD_FILE": str(file)}).database.password == SPECIAL
+    assert load_settings(POSTGRES | {"POSTGRES_PASSWORD_FILE": str(file)}).settings.database.password == SPECIAL
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
@@ -387,12 +392,14 @@ def test_a_setting_given_twice_is_a_mistake(tmp_path: Path) -> None:
 def test_an_empty_name_beside_a_file_is_not_given_twice(tmp_path: Path) -> None:
     file = tmp_path / "url"
     file.write_text(URL)
-    assert load_settings({"DATABASE_URL": "", "DATABASE_URL_FILE": str(file)}).settings.database == URL
+    loaded = load_settings({"DATABASE_URL": "", "DATABASE_URL_FILE": str(file)})
+    assert loaded.settings.database == Database.from_url(URL)
 
 
 def test_no_secret_is_printed(tmp_path: Path) -> None:
     given = {name: f"redis://:secret-word{number}@h/0" for number, name in enumerate(SECRETS)} | MINIMAL
     given["POSTGRES_PASSWORD"] = "secret-word-too"
+    given["BACKUP_CATALOG_URL"] = "postgresql://u:secret-word-as-well@h/catalog"
     loaded = load_settings(given).settings
     assert "secret-word" not in f"{loaded!r}{loaded!s}{loaded.model_dump()}{loaded.model_dump_json()}"
     assert sorted(loaded.secrets) == sorted(given.values())
@@ -422,3 +429,19 @@ def test_names_of_other_programs_are_none_of_ours() -> None:
         .warnings[0]
         .startswith("unknown setting BACKUP_A")
     )
+
+
+def test_wrong_addresses_of_catalog_and_broker_are_told_beside_all_other_problems() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(
+            MINIMAL
+            | {
+                "BACKUP_TIMEZONE": "Mars/Olympus",
+                "BACKUP_CATALOG_URL": "mysql://u:secret-word@h/db",
+                "CELERY_BROKER_URL": "nonsense",
+                "CELERY_RESULT_BACKEND": "6379",
+            }
+        )
+    for name in ("BACKUP_TIMEZONE", "BACKUP_CATALOG_URL", "CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
+        assert f"\n  {name}: " in caught.value.message
+    assert "secret-word" not in caught.value.message

@@ -75,7 +75,7 @@ def test_a_url_or_connection_string_is_read_as_libpq_reads_it(
         ("postgresql://me:s3cr3t@db", "names no database"),
         ("postgresql://me:s3cr3t@db/", "names no database"),
         ("me:s3cr3t@db/app", "not a PostgreSQL URL"),
-        ("mysql://me:s3cr3t@db/app", "not a PostgreSQL URL"),
+        ("mysql://me:s3cr3t@db/app", "mysql is not PostgreSQL"),
         ("postgresql://me:s3cr3t%zz@db/app", "not a PostgreSQL URL"),
         ("postgresql://me:s3cr3t@db/app?s3cr3t=1", "not a PostgreSQL URL"),
     ],

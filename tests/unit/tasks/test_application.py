@@ -94,7 +94,7 @@ def test_every_task_is_sent_to_the_queue(app: BackupApp) -> None:
 
 def test_the_programs_settings_come_with_the_application(app: BackupApp) -> None:
     assert app.program.settings.backup_timezone == "Europe/Berlin"
-    assert app.program.database.name == "app"
+    assert app.program.settings.database.name == "app"
 
 
 WATCH = """
