@@ -52,9 +52,10 @@ class Program:
             tool=f"residency-backup {__version__}",
         )
 
-    def start_logging(self, *, level: str | None = None, stream: TextIO | None = None) -> None:
-        """Configure logging as the settings say, and say what looks odd about them."""
-        configure_logging(level or self.settings.log_level, self.settings.log_format, self._secrets(), stream)
+    def start_logging(self, *, level: str | None = None, stream: TextIO | None = None, errors: bool = True) -> None:
+        """Configure logging as the settings say, unless told otherwise, and say what looks odd about them."""
+        settings = self.settings
+        configure_logging(level or settings.log_level, settings.log_format, self._secrets(), stream, errors=errors)
         for warning in self.warnings:
             log.warning("backup settings", warning=warning)
 

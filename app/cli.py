@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -61,10 +60,7 @@ class Session:
         program = bootstrap(environ)
         asked = "log_level" in program.settings.model_fields_set
         level = "DEBUG" if self._verbose else program.settings.log_level if asked else "WARNING"
-        program.start_logging(level=level, stream=sys.stderr)
-        if not (asked or self._verbose):
-            # Errors are raised, and said once, at the end.
-            logging.getLogger().handlers[0].addFilter(lambda record: record.levelno < logging.ERROR)
+        program.start_logging(level=level, stream=sys.stderr, errors=asked or self._verbose)
         return program
 
     @functools.cached_property

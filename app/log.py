@@ -12,6 +12,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 HIDDEN = "***"
+Style = Literal["console", "json"]
 _SECRET_KEY = re.compile(r"passw|pwd|secret|token|credential|api_?key|private|identity", re.IGNORECASE)
 _IN_TEXT = (
     # Up to the last @ of a word: one that is not percent-encoded is a mistake that must not show the rest.
@@ -69,9 +70,11 @@ class Redactor:
 
 def configure_logging(
     level: str,
-    style: Literal["console", "json"],
+    style: Style,
     secrets: Iterable[str] = (),
     stream: TextIO | None = None,
+    *,
+    errors: bool = True,
 ) -> None:
     """Route structlog and the standard library's logging, other libraries' lines included, to one stream.
 
@@ -80,26 +83,13 @@ def configure_logging(
         style: for people, or one JSON object a line.
         secrets: values that must never appear.
         stream: standard output unless given.
+        errors: whether errors are shown; a command line raises them, and says them once, at its end.
     """
-    shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-        Redactor(secrets),
-    ]
-    last: list[Processor] = (
-        [structlog.processors.JSONRenderer()]
-        if style == "json"
-        else [_without_nothing, _on_one_line, structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0)]
-    )
-    formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=shared,
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
-    )
+    shared = _processors(secrets)
     handler = logging.StreamHandler(stream or sys.stdout)
-    handler.setFormatter(formatter)
+    handler.setFormatter(_formatter(shared, style))
+    if not errors:
+        handler.addFilter(lambda record: record.levelno < logging.ERROR)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
@@ -115,6 +105,27 @@ def configure_logging(
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
+
+
+def _processors(secrets: Iterable[str]) -> list[Processor]:
+    """What every event goes through, ours and other libraries'."""
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        Redactor(secrets),
+    ]
+
+
+def _formatter(shared: list[Processor], style: Style) -> logging.Formatter:
+    """What makes a line of an event."""
+    last: list[Processor] = [structlog.processors.JSONRenderer()]
+    if style == "console":
+        last = [_without_nothing, _on_one_line, structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0)]
+    first = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    return structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[first, *last])
 
 
 def _without_nothing(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

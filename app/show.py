@@ -257,7 +257,7 @@ def _state(backup: Backup) -> str:
 def _notes(backup: Backup) -> str:
     notes = [
         f"pinned: {backup.kept}" if backup.kept else "pinned" if backup.kept is not None else "",
-        "not made by this service" if backup.origin is Origin.SCAN else "",
+        "no manifest of this service" if backup.origin is Origin.SCAN else "",
         backup.damage or "",
         backup.label or "",
     ]

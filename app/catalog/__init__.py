@@ -1,4 +1,5 @@
 """The catalog: the record of runs, slots and backups, in SQLite or PostgreSQL.
 
-It can be rebuilt from the files of the tree, so it never holds what no file knows, except what is under way.
+Its rows of backups can be rebuilt from the files. What else it holds (slots, runs, what the last look at a file found) is
+not in the files, and no backup depends on it.
 """

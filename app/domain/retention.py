@@ -74,4 +74,4 @@ def _keep_always(newest_first: list[Backup], reasons: dict[str, list[str]]) -> N
         if backup.kept is not None:
             reasons[backup.id].append(f"pinned: {backup.kept}" if backup.kept else "pinned")
         if backup.origin is Origin.SCAN:
-            reasons[backup.id].append("not made by this service")
+            reasons[backup.id].append("no manifest of this service")

@@ -12,8 +12,8 @@ from app.errors import BackupPermissionError, BackupStorageError, ResidencyBacku
 from app.operations.service import Service
 
 MEGABYTE = 1 << 20
-# A database on disk holds indexes and free space besides its rows, so its size bounds that of its plain dump; a codec
-# makes text at least this much smaller in everything measured (docs/design.md).
+# Without an earlier backup to go by: a database on disk holds indexes and free space besides its rows, so as a rule its
+# plain dump is smaller (not where most of it is compressed values); a codec makes text at least this much smaller.
 _SHRINKS = {Codec.NONE: 1, Codec.GZIP: 3, Codec.ZSTD: 3}
 _NAMED = 100  # unreadable objects listed in one message
 
@@ -33,7 +33,7 @@ def preflight(service: Service, tier: Tier, earlier: Backup | None) -> Preflight
     Args:
         service: the parts.
         tier: the kind of backup.
-        earlier: the newest good backup of the same database, if any: what it took is the best forecast.
+        earlier: the newest good backup of this database, if any: what it took is the best forecast.
     """
     findings = [_tried("directory", lambda: service.tree.probe(tier), "readable and writable")]
     facts: ServerFacts | None = None

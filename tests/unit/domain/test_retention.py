@@ -19,7 +19,7 @@ from app.domain.retention import Plan, Policy, plan_retention
 DAY = timedelta(days=1)
 # A busy machine is no failure.
 PROPERTY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-ALWAYS = re.compile(r"newest verified backup|pinned(: .+)?|not made by this service")
+ALWAYS = re.compile(r"newest verified backup|pinned(: .+)?|no manifest of this service")
 BY_NUMBER = re.compile(r"(daily|weekly|monthly|manual) (\d+) of (\d+)")
 
 
@@ -140,7 +140,7 @@ def test_a_file_that_the_service_did_not_make_is_never_pruned_and_takes_no_place
     plan = plan_retention(history, policy)
     assert not [each for each in plan.pruned if each.origin is Origin.SCAN]
     for each in plan.kept:
-        assert ("not made by this service" in plan.reasons[each.id]) == (each.origin is Origin.SCAN)
+        assert ("no manifest of this service" in plan.reasons[each.id]) == (each.origin is Origin.SCAN)
     own = [each for each in history if each.origin is not Origin.SCAN]
     assert by_number(plan) == by_number(plan_retention(own, policy))
 
@@ -332,8 +332,8 @@ def test_pinned_and_foreign_ones_stay_beyond_the_number() -> None:
     ]
     assert plan_of(history, daily=1) == {
         "daily/backup-2025-01-06": ("daily 1 of 1", "newest verified backup", "pinned: fresh"),
-        "daily/backup-2025-01-04": ("pinned: theirs", "not made by this service"),
-        "daily/backup-2025-01-03": ("not made by this service",),
+        "daily/backup-2025-01-04": ("pinned: theirs", "no manifest of this service"),
+        "daily/backup-2025-01-03": ("no manifest of this service",),
         "daily/backup-2025-01-02": ("pinned",),
         "daily/backup-2025-01-01": ("pinned: the audit",),
     }
