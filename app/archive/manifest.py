@@ -92,6 +92,18 @@ class Manifest(BaseModel):
     tables: tuple[TableDigest, ...]
     segments: tuple[Segment, ...]
 
+    @classmethod
+    def of(cls, index: Index, **facts: Any) -> Manifest:
+        """The manifest of an archive with that index; `facts` are all the other attributes."""
+        return cls(
+            bytes=index.bytes,
+            raw_bytes=index.raw_bytes,
+            sha256=index.sha256,
+            tables=index.tables,
+            segments=index.segments,
+            **facts,
+        )
+
     @property
     def index(self) -> Index:
         """The archive's index."""

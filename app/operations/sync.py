@@ -119,7 +119,8 @@ def _rebuild(service: Service, stored: StoredFile, row: Backup | None, progress:
             "it has no end marker: it was cut off, or is no PostgreSQL dump", "use another backup"
         )
     base = row if row is not None and row.sha256 == index.sha256 else unindexed(stored, service.database)
-    return Manifest(
+    return Manifest.of(
+        index,
         tool=service.tool,
         origin=base.origin if base is row else Origin.SCAN,
         database=base.database,
@@ -131,11 +132,6 @@ def _rebuild(service: Service, stored: StoredFile, row: Backup | None, progress:
         verified_at=service.clock(),
         seconds=base.seconds,
         codec=codec,
-        bytes=index.bytes,
-        raw_bytes=index.raw_bytes,
-        sha256=index.sha256,
-        tables=index.tables,
-        segments=index.segments,
     )
 
 

@@ -136,7 +136,8 @@ def _make(service: Service, request: BackupRequest, run: Run, held: Lease, progr
         _read_back(service, draft, index, progress)
         held.confirm()
         now = service.clock()
-        manifest = Manifest(
+        manifest = Manifest.of(
+            index,
             tool=service.tool,
             origin=Origin.DUMP,
             database=service.database,
@@ -149,11 +150,6 @@ def _make(service: Service, request: BackupRequest, run: Run, held: Lease, progr
             server=ready.facts,
             pg_dump=ready.dump_version,
             codec=service.codec,
-            bytes=index.bytes,
-            raw_bytes=index.raw_bytes,
-            sha256=index.sha256,
-            tables=index.tables,
-            segments=index.segments,
         )
         return _publish(service, draft, manifest)
 
