@@ -16,7 +16,8 @@ import pytest
 import zstandard
 from psycopg import sql
 
-from app.embedded.postgres import EmbeddedPostgres, EmbeddedServerError, binaries, environment, wait_until
+from app.embedded.postgres import EmbeddedPostgres, binaries
+from app.embedded.server import EmbeddedServerError, environment, wait_until
 from app.postgres.programs import output_of
 
 # Text forms depend on these, and a restored database need not have the source's ALTER DATABASE … SET.

