@@ -16,7 +16,7 @@ from app import __version__, show
 from app.bootstrap import Program, bootstrap
 from app.domain.backup import Tier
 from app.domain.checks import Severity, first_error
-from app.errors import BackupCancelledError, BackupValidationError, Cancelled, ResidencyBackupError
+from app.errors import BackupCancelledError, BackupValidationError, Cancelled, ResidencyBackupError, SettingsError
 from app.operations.check import check as check_system
 from app.operations.check import repair as repair_system
 from app.operations.inventory import ALIASES, find, inventory
@@ -56,7 +56,7 @@ class Session:
         """The configured program, logging to standard error."""
         environ = dict(process_environment())
         if self._env_file:
-            environ = {name: value or "" for name, value in dotenv_values(self._env_file).items()} | environ
+            environ = _file_values(self._env_file) | {name: value for name, value in environ.items() if value}
         program = bootstrap(environ)
         asked = "log_level" in program.settings.model_fields_set
         level = "DEBUG" if self._verbose else program.settings.log_level if asked else "WARNING"
@@ -67,6 +67,14 @@ class Session:
     def service(self) -> Service:
         """The service."""
         return self.program.service()
+
+
+def _file_values(path: str) -> dict[str, str]:
+    try:
+        values = dotenv_values(path, interpolate=False, encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path} is no text", "a line of it reads NAME=value") from None
+    return {name: value or "" for name, value in values.items()}
 
 
 @click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})

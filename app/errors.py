@@ -19,6 +19,7 @@
     ├── BackupPermissionError           12   the directory or the database role lacks a right
     ├── BackupStorageError              14   disk full, too little free space
     ├── CatalogError                     1   the catalog cannot be read or written
+    │   ├── CorruptCatalogError          1   its file is damaged
     │   └── NewerCatalogError            1   a newer version of this program made it
     └── SettingsError                    2   bad or missing settings, all listed
     RestoreError                         1
@@ -173,6 +174,12 @@ class CatalogError(BackupError):
 
 class NewerCatalogError(CatalogError):
     """The catalog was made by a newer version of this program."""
+
+    transient = False
+
+
+class CorruptCatalogError(CatalogError):
+    """The catalog's file is damaged. It can be rebuilt from the files."""
 
     transient = False
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 from zoneinfo import ZoneInfo, available_timezones
 
 from cronsim import CronSim, CronSimError
@@ -74,6 +75,11 @@ def _catalog(url: Any) -> Any:
     return url
 
 
+def _absolute(path: Path) -> Path:
+    """The worker and the command line may start in different folders, and must mean the same one."""
+    return path.expanduser().absolute()
+
+
 def _upper(text: Any) -> Any:
     return text.upper() if isinstance(text, str) else text
 
@@ -93,7 +99,7 @@ class Settings(BaseSettings):
     postgres_db: str | None = None
     postgres_user: str | None = None
     postgres_password: SecretStr | None = None
-    backup_dir: Path = Path("/backups")
+    backup_dir: Annotated[Path, AfterValidator(_absolute)] = Path("/backups")
     backup_catalog_url: Annotated[SecretStr | None, BeforeValidator(_catalog)] = None
     celery_broker_url: Annotated[SecretStr, BeforeValidator(_broker)] = SecretStr("redis://localhost:6379/0")
     celery_result_backend: Annotated[SecretStr | None, BeforeValidator(_broker)] = None
@@ -140,7 +146,7 @@ class Settings(BaseSettings):
         """SQLAlchemy URL of the catalog."""
         if self.backup_catalog_url is not None:
             return self.backup_catalog_url.get_secret_value()
-        return f"sqlite:///{self.backup_dir.absolute()}/catalog.db"
+        return f"sqlite:///{quote(str(self.backup_dir))}/catalog.db"
 
     @property
     def result_backend(self) -> str:
@@ -240,7 +246,7 @@ def _with_files(environ: Mapping[str, str], problems: list[str]) -> dict[str, st
             problems.append(f"{name}: given twice, as {name} and as {name}_FILE")
             continue
         try:
-            values[name] = Path(file).read_text(encoding="utf-8").strip()
+            values[name] = Path(file).read_text(encoding="utf-8-sig").strip()
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not text"
             problems.append(f"{name}_FILE: {file} cannot be read: {reason}")

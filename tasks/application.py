@@ -42,6 +42,10 @@ def configuration(program: Program) -> dict[str, Any]:
         "broker_url": settings.celery_broker_url.get_secret_value(),
         "result_backend": settings.result_backend,
         "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        # A backup takes longer than a broker's restart; its result is not to be lost to that.
+        "result_backend_always_retry": True,
+        "result_backend_max_retries": 30,
         "broker_transport_options": {"visibility_timeout": VISIBILITY_SECONDS},
         "result_backend_transport_options": {"visibility_timeout": VISIBILITY_SECONDS},
         "task_default_queue": QUEUE,

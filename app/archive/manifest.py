@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from app.archive.index import Index, Segment, TableDigest, total_rows
 from app.domain.backup import Backup, Codec, Origin, Tier
@@ -80,8 +79,8 @@ class Manifest(BaseModel):
     period: str
     label: str | None = None
     kept: str | None = None
-    snapshot_time: datetime
-    verified_at: datetime
+    snapshot_time: AwareDatetime
+    verified_at: AwareDatetime
     seconds: float | None = None
     server: ServerFacts | None = None
     pg_dump: str | None = None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.errors import CatalogError
+from app.errors import CatalogError, CorruptCatalogError
+
+_PRIMARY = 0xFF  # the bits of an extended result code that say what kind it is
 
 
 @contextmanager
@@ -26,10 +29,21 @@ def translated(doing: str, place: str) -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, ValueError) as error:
+        if _is_corrupt(error):
+            raise CorruptCatalogError(
+                f"{doing}: {place} is corrupt: {_said(error)}",
+                f"stop the worker, move it away (mv {place} {place}.corrupt; rm -f {place}-wal {place}-shm), then run "
+                "'residency-backup sync', which rebuilds it from the files",
+            ) from error
         raise CatalogError(
             f"{doing}: {' '.join(_said(error).split())}",
             f"Check that {place} is there, reachable and writable, then try again.",
         ) from error
+
+
+def _is_corrupt(error: Exception) -> bool:
+    code = getattr(getattr(error, "orig", None), "sqlite_errorcode", None)
+    return code is not None and code & _PRIMARY in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 def _said(error: Exception) -> str:

@@ -22,6 +22,7 @@ from app.errors import CatalogError, SettingsError
 
 BUSY_SECONDS = 15
 POSTGRESQL = {"postgresql", "postgresql+psycopg", "postgres"}
+_PASSING = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 SQLITE = {"sqlite", "sqlite+pysqlite"}
 
 
@@ -155,9 +156,9 @@ def _use_wal(connection: sqlite3.Connection) -> None:
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError:
+        except sqlite3.OperationalError as error:
             # Somebody else makes the change just now; SQLite itself does not wait for that.
-            if time.monotonic() > deadline:
+            if error.sqlite_errorcode not in _PASSING or time.monotonic() > deadline:
                 raise
             time.sleep(0.02)
         else:

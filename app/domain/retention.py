@@ -51,7 +51,7 @@ def plan_retention(backups: Iterable[Backup], policy: Policy) -> Plan:
 def _keep_newest_periods(newest_first: list[Backup], limit: int | None, reasons: dict[str, list[str]]) -> None:
     """Keep until `limit` sound periods are counted. A damaged backup is kept among them but does not count as one."""
     counted: list[str] = []
-    for backup in sorted(newest_first, key=lambda each: each.period, reverse=True):
+    for backup in newest_first:
         if limit is None:
             reasons[backup.id].append(f"no limit for {backup.tier} backups")
         elif backup.origin is Origin.SCAN:

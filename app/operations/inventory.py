@@ -42,6 +42,8 @@ def find(service: Service, name: str) -> Backup:
     Raises:
         BackupNotFoundError: there is none.
     """
+    if not isinstance(name, str):  # a task's argument may be anything
+        raise BackupNotFoundError(f"no such backup: {name!r}", "name it by its id, or by an alias such as latest")
     backups = [each for each in inventory(service) if each.damage != MISSING and each.state is State.COMPLETE]
     if name in ALIASES:
         tier = name.removeprefix("latest-") if name.startswith("latest-") else None
@@ -89,15 +91,18 @@ def _known(stored: StoredFile, row: Backup | None, service: Service) -> Backup:
     if manifest is None:
         return unindexed(stored, service.database) if row is None else _unproven(stored, row)
     backup = manifest.to_backup(stored.id, stored.file)
-    if row is None or row.sha256 != backup.sha256:
-        return backup
-    return replace(row, kept=manifest.kept)
+    if row is not None and row.sha256 == backup.sha256:
+        backup = replace(row, kept=manifest.kept)
+    return replace(backup, damage=backup.damage or _wrong_size(stored, backup.bytes))
 
 
 def _unproven(stored: StoredFile, row: Backup) -> Backup:
     """What the catalog says of a file that lost its manifest: until `sync` heals it, nothing proves it to be ours."""
-    damage = None if stored.size == row.bytes else f"the file has {stored.size} bytes, the catalog says {row.bytes}"
-    return replace(row, origin=Origin.SCAN, damage=damage or row.damage)
+    return replace(row, origin=Origin.SCAN, damage=row.damage or _wrong_size(stored, row.bytes))
+
+
+def _wrong_size(stored: StoredFile, wanted: int) -> str | None:
+    return None if stored.size == wanted else f"the file has {stored.size} bytes instead of {wanted}"
 
 
 def manifest_of(stored: StoredFile) -> Manifest | None:

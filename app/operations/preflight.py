@@ -15,6 +15,7 @@ MEGABYTE = 1 << 20
 # Without an earlier backup to go by: a database on disk holds indexes and free space besides its rows, so as a rule its
 # plain dump is smaller (not where most of it is compressed values); a codec makes text at least this much smaller.
 _SHRINKS = {Codec.NONE: 1, Codec.GZIP: 3, Codec.ZSTD: 3}
+_MAKE_ROOM = "free space, keep fewer backups (BACKUP_KEEP_*, 'residency-backup prune'), or set BACKUP_COMPRESSION=zstd"
 _NAMED = 100  # unreadable objects listed in one message
 
 
@@ -93,7 +94,22 @@ def _require_space(service: Service, database_size: int, earlier: Backup | None)
             f"too little free space in {service.tree.root}: {free // MEGABYTE} MB free, about "
             f"{expected // MEGABYTE} MB wanted by this backup, and {service.min_free_bytes // MEGABYTE} MB must remain "
             "(BACKUP_MIN_FREE_MB)",
-            "free space, keep fewer backups (BACKUP_KEEP_*, 'residency-backup prune'), or set BACKUP_COMPRESSION=zstd",
+            _MAKE_ROOM,
+        )
+
+
+def require_reserve(service: Service) -> None:
+    """Make sure that what must remain free still is.
+
+    Raises:
+        BackupStorageError: it is not.
+    """
+    free = service.tree.free_bytes()
+    if free < service.min_free_bytes:
+        raise BackupStorageError(
+            f"the disk of {service.tree.root} is filling up: {free // MEGABYTE} MB free, and "
+            f"{service.min_free_bytes // MEGABYTE} MB must remain (BACKUP_MIN_FREE_MB)",
+            _MAKE_ROOM,
         )
 
 

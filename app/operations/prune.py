@@ -10,9 +10,10 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
+from app.archive.manifest import parse_manifest
 from app.domain.backup import Backup, State
 from app.domain.retention import Plan, plan_retention
-from app.errors import ResidencyBackupError
+from app.errors import BackupValidationError, CatalogError, ResidencyBackupError
 from app.operations.inventory import MISSING, inventory
 from app.operations.service import Service
 
@@ -59,6 +60,18 @@ def prune(service: Service, *, dry_run: bool = False) -> Pruned:
 
 def _remove(service: Service, backup: Backup) -> None:
     if backup.damage != MISSING:
-        service.catalog.save(replace(backup, state=State.DELETING))
+        _require_unpinned(service, backup)
+        try:
+            service.catalog.save(replace(backup, state=State.DELETING))
+        except CatalogError as error:
+            # On a full disk nothing can be recorded, and only removing makes room; the next sync forgets the row.
+            log.warning("backup catalog not saved", backup=backup.id, error="CatalogError", reason=error.message)
         service.tree.remove(backup.file)
     service.catalog.forget(service.database, backup.id)
+
+
+def _require_unpinned(service: Service, backup: Backup) -> None:
+    """Look once more, at the last moment: the plan may have been made long before its turn came."""
+    data = service.tree.read_manifest(backup.file)
+    if data is not None and backup.state is State.COMPLETE and parse_manifest(data, backup.file).kept is not None:
+        raise BackupValidationError(f"backup {backup.id} was pinned meanwhile")

@@ -60,7 +60,10 @@ def _sync_file(service: Service, stored: StoredFile, row: Backup | None, outcome
         service.tree.remove(stored.file)
         _forget(service, row, outcome)
     elif stored.manifest is None and any(each.id == stored.id and each.manifest for each in service.tree.files()):
-        raise BackupValidationError("a newer file of the same backup stands beside it", "remove this one")
+        if row is None:
+            raise BackupValidationError("another file of the same backup stands beside it", "remove the wrong one")
+        service.tree.remove(stored.file)  # a run replaced it, and died before it could clear it away
+        outcome.forgotten.append(stored.id)
     else:
         _take_in(service, stored, row, outcome, progress)
 

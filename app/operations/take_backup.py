@@ -36,11 +36,12 @@ from app.operations.inventory import MISSING, inventory, newest_good
 from app.operations.keep_year import keep_year
 from app.operations.lease import Lease, lease
 from app.operations.leftovers import remove_leftovers
-from app.operations.preflight import Preflight, forecast, preflight
+from app.operations.preflight import Preflight, forecast, preflight, require_reserve
 from app.operations.prune import prune
 from app.operations.service import SILENT, Progress, Service
 
 log = structlog.get_logger(__name__)
+_LOOK_EVERY = 16 << 20  # plain bytes between two looks at the free space
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,8 +197,24 @@ def _require_free(service: Service, tier: Tier, period: str) -> None:
             )
 
 
+class _SpaceGuard:
+    """Passes progress on, and stops a dump that turns out larger than forecast before it takes the reserve."""
+
+    def __init__(self, service: Service, progress: Progress) -> None:
+        self._service = service
+        self._progress = progress
+        self._unseen = 0
+
+    def advance(self, amount: int) -> None:
+        self._progress.advance(amount)
+        self._unseen += amount
+        if self._unseen >= _LOOK_EVERY:
+            self._unseen = 0
+            require_reserve(self._service)
+
+
 def _dump(service: Service, snapshot: Snapshot, draft: Draft, progress: Progress) -> Index:
-    writer = ArchiveWriter(draft.stream, service.codec, service.level, progress.advance)
+    writer = ArchiveWriter(draft.stream, service.codec, service.level, _SpaceGuard(service, progress).advance)
     snapshot.dump_into(writer)
     index = writer.finish()
     if not index.complete:

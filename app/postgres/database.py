@@ -13,6 +13,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from app.errors import BackupCreationError, BackupError, BackupPermissionError, ServerUnavailableError
 
 CONNECT_SECONDS = 10
+# What a role or database may have set otherwise: forms that the driver cannot read, and limits that end a question.
+_SESSION = "SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; SET statement_timeout = 0; SET row_security = on"
 _WANTED = "postgresql://user:password@host:port/database is wanted"
 _DRIVER = re.compile(r"^(postgres(?:ql)?)\+\w+://")
 _DEFAULTS = {
@@ -59,6 +61,8 @@ class Database:
         if separator and rest.partition("/")[0].count("@") > 1:
             # libpq would take the rest of the password for the host's name, and tell everybody.
             raise ValueError("an @ in the user's name or password is written %40")
+        if separator and "@" in rest.partition("/")[2].partition("?")[0]:
+            raise ValueError("a / in the user's name or password is written %2F")
         try:
             parameters = conninfo_to_dict(_DRIVER.sub(r"\1://", url))
         except psycopg.Error:
@@ -111,6 +115,7 @@ class Database:
                 client_encoding="UTF8",
             )
             with connection:
+                connection.execute(_SESSION)
                 yield connection
 
     @contextmanager

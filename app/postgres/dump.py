@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
@@ -28,6 +28,8 @@ from app.postgres.programs import Program, ProgramError, running
 
 log = structlog.get_logger(__name__)
 LOCK_WAIT_MS = 60_000
+_FIND_LOCK = "find the session in pg_locks; try again when it has ended"
+_SNAPSHOT_ATTEMPTS = 5
 _GONE = re.compile(
     r"server closed the connection|terminating connection|connection to server .* failed|no connection to the server"
 )
@@ -69,9 +71,39 @@ class PostgresSource:
         """Hold an instant of the database open for the length of a block."""
         with self._database.connect() as connection:
             _lift_limits(connection)
-            with connection.transaction():
-                connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-                yield _Snapshot(self._database, connection)
+            for _ in range(_SNAPSHOT_ATTEMPTS):
+                locked = questions.dumped_tables(connection)
+                with connection.transaction():
+                    connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+                    if not _lock(connection, locked):
+                        continue
+                    snapshot = _Snapshot(self._database, connection)
+                    if snapshot.tables <= locked:
+                        yield snapshot
+                        return
+            message = f"tables of database {self.database} are made and dropped faster than they can be locked"
+            raise TableLockedError(message, "try again when the migration is over")
+
+
+def _lock(connection: psycopg.Connection, tables: Collection[TableName]) -> bool:
+    """Lock tables against being rewritten, *before* the transaction takes its snapshot; False where one is gone by now.
+
+    A snapshot that is older than the commit of an ALTER TABLE or TRUNCATE shows the rewritten table as empty:
+    PostgreSQL documentation, "Concurrency Control: Caveats". LOCK takes no snapshot, so this order rules that out.
+    """
+    if not tables:
+        return True
+    names = sql.SQL(", ").join(sql.SQL("ONLY {}").format(sql.Identifier(*table)) for table in sorted(tables))
+    try:
+        with connection.transaction():
+            connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(LOCK_WAIT_MS))
+            connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(names))
+    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName, psycopg.errors.WrongObjectType):
+        return False
+    except psycopg.errors.LockNotAvailable as error:
+        message = f"a table of database {connection.info.dbname} stayed locked: {error}"
+        raise TableLockedError(message, _FIND_LOCK) from error
+    return True
 
 
 class _Snapshot:
@@ -120,7 +152,7 @@ class _Snapshot:
             return ServerUnavailableError(message, "see the server's log; nothing of this dump was kept")
         if _BLOCKED.search(error.message):
             message = f"a table of database {self._database.name} stayed locked: {error.message}"
-            return TableLockedError(message, "find the session in pg_locks; try again when it has ended")
+            return TableLockedError(message, _FIND_LOCK)
         return BackupCreationError(f"the dump of database {self._database.name} failed: {error.message}")
 
     def _alive(self) -> bool:

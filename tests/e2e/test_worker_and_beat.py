@@ -165,6 +165,11 @@ def busy(site: Site, site_env: dict[str, str], celery_node: NodeFactory, sender:
     return worker, task.id
 
 
+def worker_env(site: Site, sender: Celery) -> dict[str, str]:
+    """The environment of a celery command beside the worker."""
+    return site.process_env(CELERY_BROKER_URL=sender.conf.broker_url)
+
+
 def nothing_is_left(site: Site) -> bool:
     """No partial file, no pg_dump, no running row, the older backup whole."""
     return (
@@ -181,7 +186,9 @@ def test_a_revoked_task_kills_its_dump_and_leaves_nothing(
     worker, task = busy
     with pytest.raises(BackupRunningError):
         sender.send_task("backup.daily").get(timeout=PATIENCE)
-    sender.control.revoke(task, terminate=True)
+    words = ("control", "terminate", "SIGTERM", task)
+    done = run([sys.executable, "-m", "celery", "-A", "tasks", *words], worker_env(site, sender), timeout=PATIENCE)
+    assert done.code == 0, done.stderr
     eventually(lambda: not leftovers(site.backups), "the end of the dump")
     eventually(lambda: nothing_is_left(site), "the cleaning up")
     assert "BackupCancelledError" in worker.logs()

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from app.archive.manifest import parse_manifest
 from app.domain.backup import Tier
 from app.embedded.postgres import EmbeddedPostgres
 from app.errors import (
@@ -394,3 +396,97 @@ def test_two_databases_in_one_tree_do_not_replace_each_others_backups(
         error = fails(guarded, BackupValidationError, DATABASE_URL=other.url)
     assert guarded.database.name in error.message
     assert "BACKUP_DIR" in error.hint
+
+
+def test_a_table_rewritten_while_the_backup_begins_is_not_shown_as_empty(guarded: Site) -> None:
+    guarded.database.execute("CREATE TABLE rewritten AS SELECT g AS x FROM generate_series(1, 1000) g")
+    begun, go_on = threading.Event(), threading.Event()
+
+    def rewrite() -> None:
+        with psycopg.connect(guarded.database.url) as connection:
+            connection.execute("ALTER TABLE rewritten ALTER x TYPE bigint")
+            begun.set()
+            go_on.wait(20)
+
+    thread = threading.Thread(target=rewrite)
+    thread.start()
+    assert begun.wait(20)
+    threading.Timer(1.0, go_on.set).start()
+    taken = take_backup(guarded.service(), DAILY)
+    thread.join()
+    assert taken is not None
+    manifest = parse_manifest((guarded.backups / f"{taken.backup.file}.json").read_bytes(), "manifest")
+    assert [each.rows for each in manifest.tables if each.table.name == "rewritten"] == [1000]
+
+
+def test_tables_that_come_and_go_while_a_backup_begins_do_not_fail_it(guarded: Site) -> None:
+    stop = threading.Event()
+
+    def churn() -> None:
+        with guarded.database.connect() as connection:
+            while not stop.wait(0.02):
+                connection.execute("CREATE TABLE passing (x int)")
+                connection.execute("DROP TABLE passing")
+
+    thread = threading.Thread(target=churn)
+    thread.start()
+    try:
+        for _ in range(3):
+            assert take_backup(guarded.service(), DAILY) is not None
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_a_role_with_other_habits_makes_the_same_backup(
+    guarded: Site, reader: Callable[[str], str], restored: Restore
+) -> None:
+    habits = ("datestyle = 'german'", "statement_timeout = 5", "timezone = 'Asia/Tokyo'", "bytea_output = 'escape'")
+    url = reader("; ".join(f"ALTER ROLE {{role}} SET {habit}" for habit in habits))
+    taken = take_backup(guarded.service(DATABASE_URL=url), DAILY)
+    assert taken is not None
+    require_same_content(guarded.database, restored(guarded.backups / taken.backup.file))
+
+
+def test_a_dump_that_outgrows_its_forecast_stops_before_the_reserve_is_gone(guarded: Site) -> None:
+    fill_wide(guarded.database)
+    service = guarded.service()
+    before, free = guarded.files(), service.tree.free_bytes()
+
+    def lose_space() -> None:
+        service.tree.free_bytes = lambda: 0  # type: ignore[method-assign]
+
+    fault = At(lose_space)
+    with pytest.raises(BackupStorageError, match="filling up"):
+        take_backup(service, DAILY, fault)
+    assert fault.done
+    assert free > 0
+    assert guarded.files() == before
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00\xff" * 10_000])
+def test_a_catalog_that_is_no_database_says_how_to_go_on_and_hides_no_backup(guarded: Site, content: bytes) -> None:
+    for path in guarded.backups.glob("catalog.db-*"):
+        path.unlink()
+    (guarded.backups / "catalog.db").write_bytes(content)
+    listed = guarded.cli("list")
+    assert listed.code == 0
+    assert "daily/backup-" in listed.stdout
+    done = guarded.cli("create", "daily")
+    if not content:
+        assert done.code == 0, "an empty file is a new catalog"
+        return
+    assert done.code == 1
+    assert "CorruptCatalogError" in done.stderr
+    assert "residency-backup sync" in done.stderr
+    (guarded.backups / "catalog.db").unlink()
+    assert guarded.cli("sync").code == 0
+    assert guarded.cli("create", "daily").code == 0
+
+
+def test_a_folder_with_odd_characters_holds_its_catalog_too(site: Site) -> None:
+    odd = site.backups.parent / "odd ?x=1 %41 # folder"
+    done = site.cli("create", "daily", BACKUP_DIR=str(odd))
+    assert done.code == 0, done.stderr
+    assert (odd / "catalog.db").exists()
+    assert [path.name for path in site.backups.parent.iterdir() if path != odd] == []

@@ -184,3 +184,14 @@ def test_an_unknown_backup_is_not_found(site: Site) -> None:
     done = site.cli("verify", "daily/backup-1999-01-01")
     assert done.code == 10
     assert "BackupNotFoundError" in done.stderr
+
+
+def test_a_newer_file_of_the_wrong_size_does_not_cost_the_last_good_one(site: Site) -> None:
+    service = site.service(BACKUP_KEEP_DAYS="1")
+    start = datetime(2025, 1, 10, 2, tzinfo=UTC)
+    take_backup(replace(service, clock=lambda: start), BackupRequest(tier=Tier.DAILY))
+    generous = site.service(BACKUP_KEEP_DAYS="9")
+    take_backup(replace(generous, clock=lambda: start + timedelta(days=1)), BackupRequest(tier=Tier.DAILY))
+    (site.backups / "daily/backup-2025-01-11.sql").write_bytes(b"")
+    assert not find(service, "latest").good
+    assert prune(service).removed == []
