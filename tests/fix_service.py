@@ -13,7 +13,6 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from psycopg import sql
 
 from app.bootstrap import bootstrap
 from app.embedded.postgres import EmbeddedPostgres
@@ -139,11 +138,12 @@ def ordinary() -> tuple[str, ...]:
 
 
 def fill_wide(database: TestDatabase) -> None:
-    """About 60 MB in one table, so that a dump takes long enough to be interrupted."""
+    """About 40 MB in one table that hardly compresses, so that a dump takes long enough to be interrupted."""
     with database.connect() as connection:
         connection.execute("CREATE TABLE wide (id int, filler text)")
         connection.execute(
-            sql.SQL("INSERT INTO wide SELECT g, repeat(md5(g::text), 30) FROM generate_series(1, 60000) g")
+            "INSERT INTO wide SELECT g, (SELECT string_agg(md5((g * 100 + n)::text), '') FROM generate_series(1, 30) n)"
+            " FROM generate_series(1, 40000) g"
         )
 
 
