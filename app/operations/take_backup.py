@@ -98,7 +98,7 @@ def take_backup(service: Service, request: BackupRequest, progress: Progress = S
                 return None
             log.info("backup started", run=run.id)
             with lease(service.catalog, run, service.clock) as held:
-                remove_leftovers(service)
+                _clear_up(service)
                 taken = _make(service, request, run, held, progress)
             _record(service, run, taken)
         except (Cancelled, KeyboardInterrupt) as signal:
@@ -110,6 +110,14 @@ def take_backup(service: Service, request: BackupRequest, progress: Progress = S
             raise
         _prune(service, taken)
         return taken
+
+
+def _clear_up(service: Service) -> None:
+    """What an earlier run left is no reason not to make this one."""
+    try:
+        remove_leftovers(service)
+    except ResidencyBackupError as error:
+        log.warning("backup leftovers not removed", error=type(error).__name__, reason=error.message)
 
 
 def _made_already(service: Service, slot: Slot) -> Backup | None:

@@ -336,3 +336,30 @@ def test_databases_of_other_encodings_are_backed_up(
     finally:
         with psycopg.connect(postgres_server.url(), autocommit=True) as connection:
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+def test_a_run_that_died_between_its_two_renames_is_finished(site: Site) -> None:
+    service = site.service()
+    taken = take_backup(service, DAILY)
+    assert taken is not None
+    manifest = site.backups / f"{taken.backup.file}.json"
+    manifest.rename(manifest.with_name(f".{manifest.name}.abcdefabcdef.partial"))
+    for path in site.backups.glob("catalog.db*"):
+        path.unlink()
+    repair(site.service())
+    assert find(site.service(), "latest").origin == "dump"
+    assert verify(site.service()).failed == []
+    assert not list(site.backups.rglob("*.partial"))
+
+
+def test_a_left_manifest_of_other_bytes_is_not_put_beside_a_file(site: Site) -> None:
+    taken = take_backup(site.service(), DAILY)
+    assert taken is not None
+    file = site.backups / taken.backup.file
+    manifest = file.with_name(f"{file.name}.json")
+    manifest.rename(manifest.with_name(f".{manifest.name}.abcdefabcdef.partial"))
+    content = bytearray(file.read_bytes())
+    content[-100] ^= 1
+    file.write_bytes(content)
+    repair(site.service())
+    assert find(site.service(), "latest").origin == "scan"
