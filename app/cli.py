@@ -14,7 +14,7 @@ from dotenv import dotenv_values
 
 from app import __version__, show
 from app.bootstrap import Program, bootstrap
-from app.domain.backup import Tier
+from app.domain.backup import Origin, Tier
 from app.domain.checks import Severity, first_error
 from app.errors import BackupCancelledError, BackupValidationError, Cancelled, ResidencyBackupError, SettingsError
 from app.operations.check import check as check_system
@@ -146,7 +146,8 @@ def verify(session: Session, backup: str | None, *, everything: bool, as_json: b
     if as_json and outcome.failed:
         return outcome.failed[0][1].exit_code if len(outcome.failed) == 1 else BackupValidationError.exit_code
     require_all(outcome)
-    return WARNINGS if outcome.warnings else 0
+    unproven = any(each.origin is Origin.SCAN for each in outcome.verified)
+    return WARNINGS if outcome.warnings or unproven else 0
 
 
 @commands.command()

@@ -101,7 +101,7 @@ def listing(service: Service, backups: Sequence[Backup], *, as_json: bool) -> No
         click.echo("there are no backups yet; 'residency-backup create' makes one")
         return
     zone = service.clock().tzinfo
-    table = Table("backup", "taken", "state", box=None, pad_edge=False)
+    table = Table("backup", f"taken ({zone})", "state", box=None, pad_edge=False)
     for column in ("size", "rows"):
         table.add_column(column, justify="right")
     table.add_column("notes")
@@ -144,7 +144,10 @@ def verified(outcome: Verified, *, as_json: bool) -> None:
         )
         return
     for backup in outcome.verified:
-        click.echo(f"ok       {backup.id}")
+        if backup.origin is Origin.SCAN:
+            click.echo(f"unproven {backup.id}: unchanged since it was found; what was dumped is not known")
+        else:
+            click.echo(f"ok       {backup.id}")
     for backup, error in outcome.failed:
         click.secho(f"damaged  {backup.id}: {error.message}", fg="red")
     if not outcome.verified and not outcome.failed:
@@ -166,6 +169,8 @@ def pruned(outcome: Pruned, *, dry_run: bool, as_json: bool) -> None:
         click.echo(f"kept    {backup.id}: {', '.join(plan.reasons[backup.id])}")
     for backup in gone:
         click.echo(f"{'would be pruned' if dry_run else 'pruned'}  {backup.id} ({decimal(backup.bytes)})")
+    if not gone:
+        click.echo("nothing to remove")
     _warn(outcome.problems)
 
 
@@ -251,6 +256,8 @@ def _time(instant: datetime) -> str:
 def _state(backup: Backup) -> str:
     if backup.damage:
         return "damaged"
+    if backup.origin is Origin.SCAN:
+        return "unproven"
     return "verified" if backup.good else "not verified"
 
 

@@ -24,7 +24,9 @@ REASONS: dict[int, BackupCancelledError] = {
     signal.SIGUSR1: BackupCancelledError(
         "the run took longer than its time limit", "is the database blocked, or a disk slow?"
     ),
-    WORKER_STOPS: BackupInterruptedError("the worker was stopped", "a scheduled run is tried again when it is back"),
+    WORKER_STOPS: BackupInterruptedError(
+        "the worker was stopped", "a scheduled run is tried again when it is back, any other is not"
+    ),
 }
 
 

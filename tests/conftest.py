@@ -1,3 +1,10 @@
 """Fixtures live in one module for each thing; test modules import the same modules by the same names."""
 
+import os
+
+# The shell may be set up for a real service, whose database, broker and backups are not the tests' to touch.
+for name in list(os.environ):
+    if name.startswith(("BACKUP_", "RESTORE_", "CELERY_", "DATABASE_URL", "LOG_", "PG", "POSTGRES_")):
+        del os.environ[name]
+
 pytest_plugins = ["tests.fix_postgres", "tests.fix_broker", "tests.fix_celery", "tests.fix_service"]

@@ -72,7 +72,8 @@ def compressor(codec: Codec, level: int | None = None) -> Callable[[], Compresso
         low, high = LEVELS[codec][0], LEVELS[codec][-1]
         raise BackupValidationError(f"{codec} has no compression level {level}", f"use a level from {low} to {high}")
     if codec is Codec.ZSTD:
-        return zstandard.ZstdCompressor(level=level).compressobj
+        # The checksum lets `zstd -t`, which knows no manifest, find a flipped bit; gzip has one by nature.
+        return zstandard.ZstdCompressor(level=level, write_checksum=True).compressobj
     if codec is Codec.GZIP:
         library = isal_zlib if level in _ISAL_LEVELS else zlib
         return lambda: library.compressobj(level, zlib.DEFLATED, _GZIP_WINDOW)

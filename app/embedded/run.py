@@ -50,13 +50,12 @@ def _serve(stack: ExitStack, stopped: threading.Event) -> int:
         env["CELERY_BROKER_URL"] = stack.enter_context(EmbeddedBroker(STATE / "redis")).url()
     if not _given("BACKUP_DIR"):
         env["BACKUP_DIR"] = str((STATE / "backups").absolute())
-    for name, value in env.items():
-        print(f"export {name}={value}")
-    print(
-        "Ctrl-C stops it. In another terminal, with these lines: .venv/bin/celery -A tasks call backup.daily",
-        flush=True,
-    )
+    _write_settings(env)
     programs = stack.enter_context(worker_and_beat(env, sys.stdout.fileno(), inherit_settings=True))
+    print(f"\nCtrl-C stops it. In another terminal: set -a; . {SETTINGS}; set +a")
+    print(
+        "then, for example: .venv/bin/celery -A tasks call backup.daily; .venv/bin/residency-backup list\n", flush=True
+    )
     while not stopped.wait(_POLL_SECONDS):
         for program in programs:
             if not program.running:

@@ -68,11 +68,16 @@ def _probe(tier: Tier, service: Service) -> list[Finding]:
 
 def _catalog(service: Service) -> list[Finding]:
     rows = {row.file for row in service.catalog.backups(service.database)}
-    files = {stored.file for stored in service.tree.files()}
+    stored = service.tree.files()
+    files = {each.file for each in stored}
     strangers, gone = sorted(files - rows), sorted(rows - files)
-    if not strangers and not gone:
-        return [Finding.ok("catalog", f"{len(rows)} backups, all with their files")]
+    bare = [each for each in stored if each.manifest is None and each.file in rows]
+    if not strangers and not gone and not bare:
+        return [Finding.ok("catalog", f"{len(rows)} backups, all with their files and manifests")]
     found = [
+        Finding.warning("catalog", f"no manifest beside {each.file}; run 'residency-backup sync'") for each in bare
+    ]
+    found += [
         Finding.warning("catalog", f"not in the catalog: {file}; run 'residency-backup sync'") for file in strangers
     ]
     return found + [

@@ -62,7 +62,9 @@ def read_manifest(service: Service, backup: Backup) -> Manifest:
     data = service.tree.read_manifest(backup.file)
     if data is None:
         message = f"backup {backup.id} has no manifest to prove it by"
-        raise ManifestError(message, "run 'residency-backup sync' to index the file; it is plain SQL and stays usable")
+        raise ManifestError(
+            message, "run 'residency-backup sync' to index the file; if it is whole, it is plain SQL and stays usable"
+        )
     return parse_manifest(data, f"{backup.file}.json")
 
 
