@@ -11,6 +11,7 @@ import structlog
 
 from app import __version__
 from app.catalog.engine import lazy_catalog
+from app.domain.checks import Finding
 from app.domain.retention import Policy
 from app.log import configure_logging
 from app.operations.schedule import Schedule
@@ -51,6 +52,18 @@ class Program:
             clock=lambda: datetime.now(zone),
             tool=f"residency-backup {__version__}",
         )
+
+    def broker_finding(self) -> Finding:
+        """Whether the broker answers. Only worker and beat need it, so a broker that does not is a warning."""
+        from kombu import Connection  # noqa: PLC0415 -- a fifth of a second that only this check is worth
+
+        try:
+            with Connection(self.settings.celery_broker_url.get_secret_value(), connect_timeout=3) as connection:
+                connection.ensure_connection(max_retries=1, timeout=3)
+        except Exception as error:  # noqa: BLE001 -- each transport raises its own, and each means the same here
+            reason = f"{type(error).__name__}; scheduled backups and 'celery call' need it (CELERY_BROKER_URL)"
+            return Finding.warning("broker", f"does not answer: {reason}")
+        return Finding.ok("broker", "answers")
 
     def start_logging(self, *, level: str | None = None, stream: TextIO | None = None, errors: bool = True) -> None:
         """Configure logging as the settings say, unless told otherwise, and say what looks odd about them."""

@@ -28,7 +28,7 @@ class BackupTask(Task[Any, Any]):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run; a signal that cancels becomes the error that it stands for."""
         try:
-            return super().__call__(*args, **kwargs)
+            return self.run(*args, **kwargs)  # the worker has set up the context already; a second would hide it
         except Cancelled as cancelled:
             raise cancelled.error from cancelled
 

@@ -1,8 +1,8 @@
 """Retention as arithmetic: which backups are kept, and why.
 
-Each tier keeps its newest N *periods that have a sound backup*. Counting backups, not days, means that an outage,
-however long, prunes nothing. On top of that, whatever the numbers say, these are never pruned: the newest verified
-backup of our own, a pinned one, and a file that this service did not make.
+Each tier keeps its newest N *periods that have a sound backup*, newest by the instant that a backup shows. Counting
+backups, not days, means that an outage, however long, prunes nothing. On top of that, whatever the numbers say, these
+are never pruned: the newest verified backup of our own, a pinned one, and a file that this service did not make.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import pytest
 from tests.fix_service import Site
 
 
-def test_every_verb_speaks_json_and_nothing_else_on_standard_output(site: Site) -> None:
+def test_every_verb_speaks_json_and_nothing_else_on_standard_output(site: Site, broker_url: str) -> None:
     created = json.loads(site.cli("create", "daily", "--json").stdout)
     assert created["backup"].startswith("daily/backup-")
     assert created["good"] is True
@@ -26,7 +26,7 @@ def test_every_verb_speaks_json_and_nothing_else_on_standard_output(site: Site) 
         ("check", "--repair"),
         ("sync",),
     ):
-        done = site.cli(*words, "--json")
+        done = site.cli(*words, "--json", CELERY_BROKER_URL=broker_url)
         assert done.code == 0, (words, done.stdout, done.stderr)
         json.loads(done.stdout)
     shown = json.loads(site.cli("show", "latest", "--json").stdout)
@@ -90,6 +90,7 @@ def test_help_lists_every_verb_and_the_exit_codes(site: Site) -> None:
 
 def test_check_exits_3_for_a_warning_and_with_the_errors_own_code(site: Site) -> None:
     assert site.cli("check").code == 3
+    assert "broker: does not answer" in site.cli("check", CELERY_BROKER_URL="redis://:canary@127.0.0.1:1/0").stdout
     assert site.cli("check", DATABASE_URL="postgresql://u:p@127.0.0.1:1/x").code == 15
 
 

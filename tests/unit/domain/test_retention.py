@@ -151,7 +151,9 @@ def test_each_tier_keeps_its_newest_periods_that_have_a_sound_backup(history: li
     kept = by_number(plan_retention(history, policy))
     for tier in Tier:
         own = [each for each in history if each.tier is tier and each.origin is Origin.DUMP]
-        sound = sorted({each.period for each in own if each.damage is None}, reverse=True)
+        # By what the backups show, not by their names: a clock that was wrong for a week must not cost the next one.
+        newest_first = sorted(own, key=lambda each: (each.created_at, each.id), reverse=True)
+        sound = list(dict.fromkeys(each.period for each in newest_first if each.damage is None))
         assert kept[tier] == set(sound[: policy.keep.get(tier, 0)])
 
 
