@@ -26,20 +26,10 @@ _PASSING = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 SQLITE = {"sqlite", "sqlite+pysqlite"}
 
 
-def open_catalog(url: str, *, lease: timedelta = LEASE) -> SqlCatalog:
-    """The catalog of that URL, made or brought up to date where need be.
-
-    Raises:
-        SettingsError: the URL names no SQLite file and no PostgreSQL database.
-        CatalogError: the catalog cannot be reached or made, or a newer version of this program made it.
-    """
-    catalog = lazy_catalog(url, lease=lease)
-    catalog.open()
-    return catalog
-
-
 def lazy_catalog(url: str, *, lease: timedelta = LEASE) -> SqlCatalog:
-    """The same, opened by its first use: every method may then raise what opening raises.
+    """The catalog of that URL, opened, made or brought up to date by its first use.
+
+    Every method may then raise what opening raises.
 
     Raises:
         SettingsError: the URL names no SQLite file and no PostgreSQL database.

@@ -20,7 +20,6 @@ from app.archive.writer import ArchiveWriter
 from app.domain.backup import Backup, Codec, Origin, Tier, checked_note, id_of, name_of, period_of
 from app.domain.checks import Finding, Severity, first_error
 from app.domain.ports import Draft, Run
-from app.domain.retention import Plan
 from app.domain.slots import Slot
 from app.errors import (
     BackupCancelledError,
@@ -68,7 +67,6 @@ class Taken:
 
     backup: Backup
     warnings: list[str] = field(default_factory=list)
-    plan: Plan | None = None
 
     def warn(self, event: str, error: ResidencyBackupError | str) -> None:
         """Note what failed although the backup is done."""
@@ -293,6 +291,5 @@ def _prune(service: Service, taken: Taken) -> None:
     except ResidencyBackupError as error:
         taken.warn("backup retention failed", error)
         return
-    taken.plan = outcome.plan
     for problem in outcome.problems:
         taken.warn("backup not pruned", problem)

@@ -18,13 +18,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from app.catalog.engine import lazy_catalog, make_engine, open_catalog, parse_url
+from app.catalog.engine import lazy_catalog, make_engine, parse_url
 from app.catalog.holder import is_dead
 from app.catalog.store import LEASE, SqlCatalog
 from app.domain.backup import Backup, Codec, Origin, State, Tier
 from app.domain.ports import Catalog, Run
 from app.domain.slots import FIRST_RETRY, MAX_ATTEMPTS, Slot, SlotRecord, SlotState
 from app.errors import BackupCreationError, BackupRunningError, CatalogError, ServerUnavailableError, SettingsError
+from tests.fix_catalog import open_catalog
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2025, 1, 15, 2, 0, tzinfo=timezone(timedelta(hours=1)))
@@ -51,13 +52,14 @@ BACKUP = Backup(
 CLAIMER = f"""
 import sys
 from datetime import datetime
-from app.catalog.engine import open_catalog
+from app.catalog.engine import lazy_catalog
 from app.domain.backup import Tier
 from app.domain.slots import Slot
 from app.errors import BackupRunningError
 
 now = datetime.fromisoformat({NOW.isoformat()!r})
-catalog = open_catalog(sys.argv[1])
+catalog = lazy_catalog(sys.argv[1])
+catalog.open()
 print("ready", flush=True)
 for line in sys.stdin:
     try:

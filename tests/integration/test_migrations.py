@@ -13,19 +13,20 @@ import pytest
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 
-from app.catalog.engine import make_engine, open_catalog, parse_url
+from app.catalog.engine import make_engine, parse_url
 from app.catalog.migrations import configuration, keep_others_out, revision_of
 from app.catalog.tables import HEAD, VERSION_TABLE, metadata
 from app.errors import CatalogError
+from tests.fix_catalog import open_catalog
 
 ROOT = Path(__file__).parents[2]
 OURS = {*metadata.tables, VERSION_TABLE}
 OPENER = """
 import sys
-from app.catalog.engine import open_catalog
+from app.catalog.engine import lazy_catalog
 print("ready", flush=True)
 input()
-open_catalog(sys.argv[1])
+lazy_catalog(sys.argv[1]).open()
 """
 
 
