@@ -41,7 +41,7 @@ class Program:
         if settings.backup_catalog_url is None:
             tree.make_root()  # the catalog stands in it
         return Service(
-            source=PostgresSource(settings.database),
+            source=PostgresSource(settings.database, settings.backup_jobs),
             tree=tree,
             catalog=lazy_catalog(settings.catalog_url),
             policy=Policy(settings.keep),

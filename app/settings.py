@@ -80,6 +80,11 @@ def _absolute(path: Path) -> Path:
     return path.expanduser().absolute()
 
 
+def _cpus() -> int:
+    """How many CPUs this process may use, where the system tells; else how many there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _upper(text: Any) -> Any:
     return text.upper() if isinstance(text, str) else text
 
@@ -113,6 +118,7 @@ class Settings(BaseSettings):
     backup_keep_months: Count = 12
     backup_keep_manual: Count = 10
     backup_min_free_mb: Annotated[int, Field(ge=0)] = 100
+    backup_jobs: Annotated[int, Field(ge=1, le=256)] = Field(default_factory=_cpus)
     backup_compression: Codec = Codec.NONE
     backup_compression_level: int | None = None
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = "INFO"

@@ -30,6 +30,11 @@ class RowDigest:
         self.rows += len(lines)
         self._sum = (self._sum + sum(map(xxhash.xxh3_64_intdigest, lines))) % _MODULUS
 
+    def add(self, other: RowDigest) -> None:
+        """Add the rows of another digest, both at a line's end."""
+        self.rows += other.rows
+        self._sum = (self._sum + other._sum) % _MODULUS
+
     def hexdigest(self) -> str:
         """The sum as 16 hexadecimal digits."""
         return f"{self._sum:016x}"

@@ -31,6 +31,18 @@ class TableName(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PageRange:
+    """Which pages of a table's file a segment holds: `first` to `last` of `relfilenode`, as of the snapshot."""
+
+    relfilenode: int
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        return f"pages {self.first} to {self.last}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
     """One piece of an archive that can be read by itself.
 
@@ -39,6 +51,7 @@ class Segment:
         offset, bytes: where it stands in the file. None for a compressed file of foreign make, whose frames do not end
             where the segments do.
         raw_bytes, sha256: length and digest of its plain SQL.
+        pages: of the table, where the segment was read by a range of them.
     """
 
     kind: Kind
@@ -49,9 +62,11 @@ class Segment:
     raw_bytes: int
     rows: int | None = None
     sha256: str
+    pages: PageRange | None = None
 
     def __str__(self) -> str:
-        return f"{self.kind} of {self.table}" if self.table else str(self.kind)
+        named = f"{self.kind} of {self.table}" if self.table else str(self.kind)
+        return f"{named}, {self.pages}" if self.pages else named
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,6 +64,7 @@ class Manifest(BaseModel):
 
     Attributes:
         snapshot_time: the instant that the backup shows.
+        wal_position: where no transaction that the snapshot cannot see had written before; None where not known.
         verified_at: when the file was read back, before it got its name.
         server, pg_dump: None where the file was found, not made.
         kept: why the backup is pinned, which must outlive the catalog.
@@ -80,6 +81,7 @@ class Manifest(BaseModel):
     label: str | None = None
     kept: str | None = None
     snapshot_time: AwareDatetime
+    wal_position: str | None = None
     verified_at: AwareDatetime
     seconds: float | None = None
     server: ServerFacts | None = None

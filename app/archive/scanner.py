@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from app.archive import lexer
-from app.archive.index import Kind, TableName
+from app.archive.index import END_MARKER, Kind, PageRange, TableName
 from app.errors import BackupReadError
 
 _IDENTIFIER = rb"""(?:"(?:[^"]|"")+"|[^\s".,()]+)"""
@@ -26,6 +26,12 @@ _COPY = re.compile(
 )
 _COLUMN = re.compile(_IDENTIFIER)
 _HEADER = re.compile(rb"^-- (?:Data for )?Name: (LARGE OBJECT)?.*; Type: ([A-Z ]+); Schema: ", re.MULTILINE)
+# What pg_dump's plain text never has in front of the data: its post-data section, and rights, which come last.
+_BEHIND_DATA = frozenset(
+    b"ACL,CHECK CONSTRAINT,CONSTRAINT,DEFAULT ACL,EVENT TRIGGER,FK CONSTRAINT,INDEX,INDEX ATTACH,"
+    b"MATERIALIZED VIEW DATA,POLICY,PUBLICATION,PUBLICATION TABLE,PUBLICATION TABLES IN SCHEMA,ROW SECURITY,RULE,"
+    b"STATISTICS,SUBSCRIPTION,SUBSCRIPTION TABLE,TRIGGER".split(b",")
+)
 _ENCODING = re.compile(rb"SET client_encoding = '([\w-]+)'")
 _LINE_END = re.compile(rb"[^\S\n]*(?:\n|(\Z))")
 _END_LINE = re.compile(rb"\\\.\r?\n")
@@ -41,6 +47,7 @@ class Head:
     kind: Kind
     table: TableName | None = None
     columns: tuple[str, ...] | None = None
+    pages: PageRange | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +159,8 @@ class _Scanner:
             self._encoding = _python_encoding(encoding[1].decode())
         headers = _HEADER.findall(unit, 0, start)
         kind = self._kind_of(*headers[-1]) if headers else self._head.kind
+        if kind is Kind.BEFORE and unit.find(END_MARKER, 0, start) >= 0:
+            kind = Kind.AFTER  # nothing else stands behind the data, wherever that may be
         return self._head if kind is self._head.kind else Head(kind)
 
     def _kind_of(self, large_object: bytes, entry: bytes) -> Kind:
@@ -160,7 +169,8 @@ class _Scanner:
         # PostgreSQL 17 and later make them beside their data; a comment on one may stand between the two.
         if entry in {b"BLOBS", b"BLOB METADATA"} or (large_object and self._head.kind is Kind.LARGE_OBJECTS):
             return Kind.LARGE_OBJECTS
-        return Kind.BEFORE if self._head.kind is Kind.BEFORE else Kind.AFTER
+        before = self._head.kind is Kind.BEFORE and entry not in _BEHIND_DATA
+        return Kind.BEFORE if before else Kind.AFTER
 
     def _name(self, identifier: bytes) -> str:
         name = identifier.decode(self._encoding, errors="backslashreplace")

@@ -16,11 +16,13 @@ class Snapshot(Protocol):
 
     Attributes:
         taken_at: the instant, by the server's clock.
-        tables: every table whose rows a complete dump must carry.
+        tables: every table whose rows a complete dump must carry, by the name that the dump gives them under.
+        wal_position: where no transaction that the snapshot cannot see had written before; None where not known.
     """
 
     taken_at: datetime
     tables: frozenset[TableName]
+    wal_position: str | None
 
     def dump_into(self, archive: ArchiveWriter) -> None:
         """Write everything that the snapshot shows, in the archive's order.

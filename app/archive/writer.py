@@ -1,24 +1,23 @@
-"""Writes an archive: each segment is hashed, counted and compressed as it passes, touched once.
+"""Writes an archive: pieces of SQL as they come, and parcels that others have packed already.
 
-This is the seam for parallel dumps: whoever reads the database hands over pieces in the archive's order and knows
-nothing of frames or digests.
+Whoever reads the database hands things over in the archive's order and knows nothing of frames or digests.
 """
 
 from __future__ import annotations
 
 import errno
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
-from app.archive.codecs import Compressor, compressor
+from app.archive.codecs import Framing, framing
 from app.archive.digest import RowDigest
 from app.archive.index import END_MARKER, Index, Segment, TableDigest, TableName
+from app.archive.packer import Packed, Packer
 from app.archive.scanner import Head, Piece
 from app.domain.backup import Codec
 from app.errors import BackupStorageError, BackupWriteError
 
-FRAME_BYTES = 8 << 20  # plain SQL in one frame, at most about this: what a flipped bit can cost
 _TAIL_BYTES = 4096  # more than what follows the end marker in any pg_dump
 
 
@@ -29,8 +28,19 @@ class Sink(Protocol):
         """Write all of the data, or raise OSError."""
 
 
+class Parcel(Protocol):
+    """A segment that was packed elsewhere, perhaps still is."""
+
+    def frames(self) -> Iterator[bytes]:
+        """Its frames in order, as they get ready."""
+
+    @property
+    def packed(self) -> Packed:
+        """Its figures, after the last frame."""
+
+
 class ArchiveWriter:
-    """Writes pieces to `stream`, from its current position, and indexes them.
+    """Writes segments to `stream`, from its current position, and indexes them.
 
     Args:
         stream: an open binary file.
@@ -46,12 +56,18 @@ class ArchiveWriter:
         progress: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._out = _CountedFile(stream)
-        self._new_frame = compressor(codec, level)
+        self._how = (codec, level)
+        self._framing = framing(codec, level)
         self._progress = progress
         self._segments: list[Segment] = []
         self._digests: dict[TableName, RowDigest] = {}
-        self._open: _OpenSegment | None = None
+        self._open: Packer | None = None
+        self._offset = 0
         self._tail = b""
+
+    def framing(self) -> Framing:
+        """How parcels for this archive are framed; a new one for each thread that packs."""
+        return framing(*self._how)
 
     def add(self, pieces: Iterable[Piece]) -> None:
         """Take pieces in the archive's order; a new head closes the segment before.
@@ -61,20 +77,25 @@ class ArchiveWriter:
             BackupWriteError: the file cannot be written.
         """
         for piece in pieces:
-            if self._open is None or self._open.head is not piece.head:
-                self._close_segment()
-                self._open = _OpenSegment(piece.head, self._out, self._new_frame)
-                if piece.head.table is not None:
-                    self._digests.setdefault(piece.head.table, RowDigest())
-            self._open.write(piece.data)
-            if piece.rows and piece.head.table is not None:
-                self._open.count(self._digests[piece.head.table], piece.data)
+            self._write(self._packer(piece.head).take(piece.data, rows=piece.rows))
             self._tail = (
                 piece.data[-_TAIL_BYTES:]
                 if len(piece.data) >= _TAIL_BYTES
                 else (self._tail + piece.data)[-_TAIL_BYTES:]
             )
             self._progress(len(piece.data))
+
+    def append(self, parcel: Parcel) -> None:
+        """Take a whole segment.
+
+        Raises:
+            BackupStorageError: the disk is full.
+            BackupWriteError: the file cannot be written.
+        """
+        self._close_segment()
+        self._write(parcel.frames())
+        self._list(parcel.packed)
+        self._progress(parcel.packed.raw_bytes)
 
     def finish(self) -> Index:
         """Close the last segment and return the whole index. The stream stays open.
@@ -96,10 +117,40 @@ class ArchiveWriter:
             complete=END_MARKER in self._tail,
         )
 
+    def _packer(self, head: Head) -> Packer:
+        if self._open is None or self._open.head is not head:
+            self._close_segment()
+            self._open = Packer(head, self._framing)
+        return self._open
+
+    def _write(self, frames: Iterable[bytes]) -> None:
+        for frame in frames:
+            self._out.write(frame)
+
     def _close_segment(self) -> None:
         if self._open is not None:
-            self._segments.append(self._open.close())
+            self._write(self._open.finish())
+            self._list(self._open.packed)
             self._open = None
+
+    def _list(self, packed: Packed) -> None:
+        """Enter a segment, whose last frame was just written, in the index."""
+        head, digest = packed.head, packed.digest
+        if head.table is not None and digest is not None:
+            self._digests.setdefault(head.table, RowDigest()).add(digest)
+        segment = Segment(
+            kind=head.kind,
+            table=head.table,
+            columns=head.columns,
+            pages=head.pages,
+            offset=self._offset,
+            bytes=self._out.bytes - self._offset,
+            raw_bytes=packed.raw_bytes,
+            rows=None if digest is None else digest.rows,
+            sha256=packed.sha256,
+        )
+        self._offset = self._out.bytes
+        self._segments.append(segment)
 
 
 class _CountedFile:
@@ -117,55 +168,6 @@ class _CountedFile:
             raise write_error(error) from error
         self.bytes += len(data)
         self.hash.update(data)
-
-
-class _OpenSegment:
-    """A segment in the making: one or more whole frames."""
-
-    def __init__(self, head: Head, out: _CountedFile, new_frame: Callable[[], Compressor]) -> None:
-        self.head = head
-        self._out = out
-        self._offset = out.bytes
-        self._new_frame = new_frame
-        self._frame = new_frame()
-        self._in_frame = 0
-        self._raw_bytes = 0
-        self._rows = 0
-        self._hash = hashlib.sha256()
-
-    def write(self, data: bytes) -> None:
-        if not data:
-            return  # a compressor would begin a frame that nobody ends
-        self._hash.update(data)
-        self._raw_bytes += len(data)
-        self._in_frame += len(data)
-        self._out.write(self._frame.compress(data))
-        if self._in_frame >= FRAME_BYTES:
-            self._end_frame()
-            self._frame = self._new_frame()
-
-    def count(self, digest: RowDigest, rows: bytes) -> None:
-        before = digest.rows
-        digest.feed(rows)
-        self._rows += digest.rows - before
-
-    def close(self) -> Segment:
-        if self._in_frame:
-            self._end_frame()
-        return Segment(
-            kind=self.head.kind,
-            table=self.head.table,
-            columns=self.head.columns,
-            offset=self._offset,
-            bytes=self._out.bytes - self._offset,
-            raw_bytes=self._raw_bytes,
-            rows=self._rows if self.head.table is not None else None,
-            sha256=self._hash.hexdigest(),
-        )
-
-    def _end_frame(self) -> None:
-        self._out.write(self._frame.flush())
-        self._in_frame = 0
 
 
 def write_error(error: OSError) -> BackupStorageError | BackupWriteError:

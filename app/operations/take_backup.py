@@ -137,7 +137,7 @@ def _make(service: Service, request: BackupRequest, run: Run, held: Lease, progr
     with service.tree.create(request.tier, name, run.id) as draft:
         progress.start("dump", forecast(ready.facts.size, Codec.NONE, None))
         with service.source.snapshot() as snapshot:
-            taken_at = snapshot.taken_at
+            taken_at, wal_position = snapshot.taken_at, snapshot.wal_position
             index = _dump(service, snapshot, draft, progress)
         log.debug("backup dumped", bytes=index.bytes, rows=index.rows)
         _read_back(service, draft, index, progress)
@@ -152,6 +152,7 @@ def _make(service: Service, request: BackupRequest, run: Run, held: Lease, progr
             period=period,
             label=request.label,
             snapshot_time=taken_at,
+            wal_position=wal_position,
             verified_at=now,
             seconds=round((now - started).total_seconds(), 3),
             server=ready.facts,

@@ -94,6 +94,7 @@ class Database:
         kept = {
             key: value for key, value in inherited.items() if key in _INHERITED or key.startswith(("LC_", "PG", "KRB5"))
         }
+        kept.pop("PGCLIENTENCODING", None)  # a dump is in its database's own encoding
         # PGTZ makes the text of timestamps, and so their digest, independent of the role's and the machine's time zone.
         return kept | {"PGTZ": "UTC"} | ({"PGPASSWORD": self.password} if self.password is not None else {})
 

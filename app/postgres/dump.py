@@ -1,56 +1,56 @@
 """Dumps a database under one exported snapshot.
 
-`_Snapshot.dump_into` is where a parallel dump belongs: any number of connections can see this snapshot, and the archive
-takes pieces from whoever read them.
+pg_dump writes the schema and all that is small, for it knows every kind of object; its text is cut into segments as it
+streams past. The data of large tables is kept out of its hands: a crew reads it by ranges of pages, and each range goes
+into the archive where pg_dump would have put its table, as a COPY block of its own.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
-from datetime import datetime
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import psycopg
 import structlog
-from psycopg import sql
 
-from app.archive.index import TableName
+from app.archive.index import Kind
 from app.archive.manifest import ServerFacts
-from app.archive.scanner import scan
+from app.archive.scanner import Head, scan
 from app.archive.writer import ArchiveWriter
 from app.errors import BackupCreationError, BackupReadError, ServerUnavailableError, TableLockedError
 from app.postgres import facts as questions
 from app.postgres.binaries import find_binary
+from app.postgres.crew import Crew
 from app.postgres.database import Database
 from app.postgres.programs import Program, ProgramError, running
+from app.postgres.range_reader import RangeReader, range_reader
+from app.postgres.ranges import LargeTable, TableRange, large_tables, ranges_of
+from app.postgres.snapshot import FIND_LOCK, LOCK_WAIT_MS, Exported, exported, time_limits
 
 log = structlog.get_logger(__name__)
-LOCK_WAIT_MS = 60_000
-_FIND_LOCK = "find the session in pg_locks; try again when it has ended"
-_SNAPSHOT_ATTEMPTS = 5
 _GONE = re.compile(
     r"server closed the connection|terminating connection|connection to server .* failed|no connection to the server"
 )
+_FULL = re.compile(r"too many (?:clients|connections)|remaining connection slots")
+_NOTHING_KEPT = "see the server's log; nothing of this dump was kept"
 # pg_dump sets its --lock-wait-timeout as the timeout of the LOCK statement.
 _BLOCKED = re.compile(r"canceling statement due to (?:lock|statement) timeout")
-# Long transactions are what these exist to end, and a snapshot is one.
-_UNLIMITED = (
-    "statement_timeout",
-    "lock_timeout",
-    "idle_in_transaction_session_timeout",
-    "idle_session_timeout",
-    "transaction_timeout",
-)
 
 
 class PostgresSource:
-    """A PostgreSQL database as the source of an archive: see `app.archive.source.Source`."""
+    """A PostgreSQL database as the source of an archive: see `app.archive.source.Source`.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        database: which one.
+        jobs: how many connections read large tables at once.
+    """
+
+    def __init__(self, database: Database, jobs: int = 1) -> None:
         self.database = database.name
         self._database = database
+        self._jobs = jobs
 
     def facts(self) -> ServerFacts:
         """What the server and the database are."""
@@ -69,75 +69,78 @@ class PostgresSource:
     @contextmanager
     def snapshot(self) -> Iterator[_Snapshot]:
         """Hold an instant of the database open for the length of a block."""
-        with self._database.connect() as connection:
-            _lift_limits(connection)
-            for _ in range(_SNAPSHOT_ATTEMPTS):
-                locked = questions.dumped_tables(connection)
-                with connection.transaction():
-                    connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-                    if not _lock(connection, locked):
-                        continue
-                    snapshot = _Snapshot(self._database, connection)
-                    if snapshot.tables <= locked:
-                        yield snapshot
-                        return
-            message = f"tables of database {self.database} are made and dropped faster than they can be locked"
-            raise TableLockedError(message, "try again when the migration is over")
-
-
-def _lock(connection: psycopg.Connection, tables: Collection[TableName]) -> bool:
-    """Lock tables against being rewritten, *before* the transaction takes its snapshot; False where one is gone by now.
-
-    A snapshot that is older than the commit of an ALTER TABLE or TRUNCATE shows the rewritten table as empty:
-    PostgreSQL documentation, "Concurrency Control: Caveats". LOCK takes no snapshot, so this order rules that out.
-    """
-    if not tables:
-        return True
-    names = sql.SQL(", ").join(sql.SQL("ONLY {}").format(sql.Identifier(*table)) for table in sorted(tables))
-    try:
-        with connection.transaction():
-            connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(LOCK_WAIT_MS))
-            connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(names))
-    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName, psycopg.errors.WrongObjectType):
-        return False
-    except psycopg.errors.LockNotAvailable as error:
-        message = f"a table of database {connection.info.dbname} stayed locked: {error}"
-        raise TableLockedError(message, _FIND_LOCK) from error
-    return True
+        with self._database.connect() as connection, exported(connection) as snapshot:
+            yield _Snapshot(self._database, connection, snapshot, self._jobs)
 
 
 class _Snapshot:
-    """A snapshot that its connection keeps exported: see `app.archive.source.Snapshot`."""
+    """A snapshot and how to dump it: see `app.archive.source.Snapshot`."""
 
-    taken_at: datetime
-    tables: frozenset[TableName]
-
-    def __init__(self, database: Database, connection: psycopg.Connection) -> None:
-        row = connection.execute(
-            "SELECT pg_export_snapshot(), clock_timestamp(), current_setting('server_version')"
-        ).fetchone()
-        if row is None:
-            raise BackupCreationError("the server exported no snapshot")
-        self._id, self.taken_at, self._server_version = row
-        self.tables = questions.dumped_tables(connection)
+    def __init__(self, database: Database, connection: psycopg.Connection, snapshot: Exported, jobs: int) -> None:
+        self.taken_at = snapshot.taken_at
+        self.tables = snapshot.tables
+        self.wal_position = snapshot.wal_position
         self._database = database
         self._connection = connection
+        self._snapshot = snapshot
+        self._jobs = jobs
 
     def dump_into(self, archive: ArchiveWriter) -> None:
-        """Write everything that the snapshot shows; one pg_dump feeds the whole archive, cut by the scanner."""
-        program = find_binary("pg_dump", self._server_version)
-        argv = pg_dump_arguments(program.path, self._database, self._id)
-        log.debug("backup dump begins", command=argv)
-        with running(argv, self._database.environment(os.environ)) as dump:
+        """Write everything that the snapshot shows, in the archive's order."""
+        large = large_tables(self._connection)
+        ranges = [each for table in large for each in ranges_of(table, self._connection.info.server_version)]
+        with ExitStack() as stack:
+            readers = self._readers(stack, len(ranges))
+            if not readers:
+                large, ranges = [], []
+            dump = stack.enter_context(self._pg_dump(large))
+            crew = stack.enter_context(Crew(readers, ranges, archive.framing))
             try:
-                archive.add(scan(dump.blocks()))
+                _merge(dump, crew, archive)
+                dump.check()
+                self._connection.execute("SELECT 1")  # its locks and its snapshot were there to the end
             except BackupReadError:
                 if dump.closed_output:
                     self._check(dump)  # the text broke off: pg_dump knows why
                 raise
-            self._check(dump)
+            except ProgramError as error:
+                raise self._cause(error) from error
+            except psycopg.OperationalError as error:
+                message = f"the connection that holds the snapshot of {self._database.name} was lost: {error}"
+                raise ServerUnavailableError(message, _NOTHING_KEPT) from error
             if said := dump.error_tail():
                 log.warning("backup dump has remarks", pg_dump=said)
+
+    def _readers(self, stack: ExitStack, ranges: int) -> list[RangeReader]:
+        """As many as have something to read and the server has connections for."""
+        wanted = min(self._jobs, ranges)
+        free = questions.free_connections(self._connection) - 1 if wanted else 0  # one is pg_dump's
+        readers: list[RangeReader] = []
+        while len(readers) < min(wanted, free):
+            try:
+                readers.append(stack.enter_context(self._reader()))
+            except ProgramError as error:
+                if not (readers and _FULL.search(error.message)):
+                    raise self._cause(error) from error
+                free = len(readers)
+        if len(readers) < wanted:
+            reason = "the server has no more to give: see max_connections, and the limits of role and database"
+            log.warning("backup uses fewer connections than wanted", used=len(readers), wanted=wanted, reason=reason)
+        return readers
+
+    @contextmanager
+    def _reader(self) -> Iterator[RangeReader]:
+        psql = find_binary("psql", self._snapshot.server_version).path
+        with range_reader(psql, self._database.conninfo, self._database.environment(os.environ)) as reader:
+            reader.begin(self._snapshot.encoding, self._snapshot.id, time_limits(self._connection))
+            yield reader
+
+    def _pg_dump(self, large: Sequence[LargeTable]) -> AbstractContextManager[Program]:
+        program = find_binary("pg_dump", self._snapshot.server_version)
+        argv = pg_dump_arguments(program.path, self._database, self._snapshot.id, self._snapshot.encoding)
+        log.debug("backup dump begins", command=argv, large_tables=len(large), jobs=self._jobs)
+        without = [b"--exclude-table-data=" + table.pattern for table in large]
+        return running([*argv, *without], self._database.environment(os.environ))
 
     def _check(self, dump: Program) -> None:
         try:
@@ -146,13 +149,16 @@ class _Snapshot:
             raise self._cause(error) from error
 
     def _cause(self, error: ProgramError) -> BackupCreationError:
-        """What a failed pg_dump means: a server or connection that went away, a lock, or something lasting."""
+        """What a failed program means: a server or connection that went away, a lock, or something lasting."""
+        if _FULL.search(error.message):
+            message = f"the server of database {self._database.name} has no connection left: {error.message}"
+            return ServerUnavailableError(message, "try again when fewer sessions are open, or raise max_connections")
         if _GONE.search(error.message) or not self._alive():
             message = f"the connection to database {self._database.name} was lost during the dump: {error.message}"
-            return ServerUnavailableError(message, "see the server's log; nothing of this dump was kept")
+            return ServerUnavailableError(message, _NOTHING_KEPT)
         if _BLOCKED.search(error.message):
             message = f"a table of database {self._database.name} stayed locked: {error.message}"
-            return TableLockedError(message, _FIND_LOCK)
+            return TableLockedError(message, FIND_LOCK)
         return BackupCreationError(f"the dump of database {self._database.name} failed: {error.message}")
 
     def _alive(self) -> bool:
@@ -163,7 +169,28 @@ class _Snapshot:
         return True
 
 
-def pg_dump_arguments(program: str, database: Database, snapshot: str) -> list[str]:
+def _merge(dump: Program, crew: Crew, archive: ArchiveWriter) -> None:
+    """Put each range where pg_dump would have put its table's data: tables stand in the order of their names."""
+    head: Head | None = None
+    for piece in scan(dump.blocks()):
+        if piece.head is not head:
+            head = piece.head
+            for parcel in crew.parcels(_stands_before(head)):
+                archive.append(parcel)
+        archive.add([piece])
+
+
+def _stands_before(head: Head) -> Callable[[TableRange], bool]:
+    """Which ranges belong before a segment of pg_dump's."""
+    if head.kind is Kind.BEFORE:
+        return lambda _: False
+    if head.kind is Kind.DATA and head.table is not None:
+        table = head.table
+        return lambda each: each.of.table < table
+    return lambda _: True
+
+
+def pg_dump_arguments(program: str, database: Database, snapshot: str, encoding: str) -> list[str]:
     """The argument list of a dump; it holds no secret."""
     return [
         program,
@@ -172,11 +199,5 @@ def pg_dump_arguments(program: str, database: Database, snapshot: str) -> list[s
         "--no-password",
         f"--lock-wait-timeout={LOCK_WAIT_MS}",
         f"--snapshot={snapshot}",
+        f"--encoding={encoding}",
     ]
-
-
-def _lift_limits(connection: psycopg.Connection) -> None:
-    """Switch off every time limit that this server knows."""
-    known = connection.execute("SELECT name FROM pg_settings WHERE name = ANY(%s)", [list(_UNLIMITED)])
-    for (name,) in known.fetchall():
-        connection.execute(sql.SQL("SET {} = 0").format(sql.Identifier(name)))

@@ -15,6 +15,7 @@ _PG_DUMP_SETS = {
     "IntervalStyle": "postgres",
     "extra_float_digits": "3",
     "TimeZone": "UTC",
+    "search_path": "",  # regclass and its like show a schema where the path does not lead to it
 }
 
 _DATABASE = """
@@ -38,14 +39,36 @@ _ALEMBIC = """
       AND has_table_privilege(c.oid, 'SELECT') AND NOT row_security_active(c.oid)"""
 
 # A relation that pg_dump reads: not the system's, and not an extension's unless that asks for its rows to be dumped.
-_DUMPED = """
+DUMPED = """
     n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND c.relpersistence <> 't' AND (
         NOT EXISTS (SELECT FROM pg_depend e
                     WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e')
         OR c.oid IN (SELECT unnest(extconfig) FROM pg_extension))"""
+# What stands below a table that is hash partitioned by an enum: its rows go through the root, since the hash of an
+# enum's value is another in each database (pg_dump.c, forcePartitionRootLoad).
+THROUGH_ROOT = """
+    through_root AS (
+        SELECT partrelid AS oid FROM pg_partitioned_table WHERE partstrat = 'h' AND EXISTS (
+            SELECT FROM pg_opclass o JOIN pg_am a ON a.oid = o.opcmethod
+            WHERE o.oid = ANY (partclass) AND opcname = 'enum_ops' AND amname = 'hash')
+        UNION SELECT inhrelid FROM pg_inherits JOIN through_root ON oid = inhparent)"""
 _TABLES = f"""
-    SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind = 'r' AND {_DUMPED}"""
+    WITH RECURSIVE {THROUGH_ROOT}
+    SELECT n.nspname, c.relname, rn.nspname, r.relname
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        JOIN pg_class r ON r.oid = CASE WHEN c.oid IN (SELECT oid FROM through_root)
+                                   THEN pg_partition_root(c.oid)::oid ELSE c.oid END
+        JOIN pg_namespace rn ON rn.oid = r.relnamespace
+    WHERE c.relkind = 'r' AND {DUMPED}"""
+# A superuser is bound by no role's limit. Background workers count here, not for the server: it errs to the safe side.
+_FREE = """
+    SELECT least(
+        current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+            - coalesce(current_setting('reserved_connections', true), '0')::int - (SELECT count(*) FROM sessions),
+        CASE WHEN datconnlimit >= 0 THEN datconnlimit - (SELECT count(*) FROM sessions WHERE datid = d.oid) END,
+        CASE WHEN rolconnlimit >= 0 AND NOT rolsuper
+             THEN rolconnlimit - (SELECT count(*) FROM sessions WHERE usesysid = r.oid) END)::int
+    FROM pg_database d, pg_roles r WHERE datname = current_database() AND rolname = session_user"""
 _UNREADABLE = f"""
     SELECT 'S' = c.relkind,
            CASE c.relkind WHEN 'S' THEN 'sequence ' ELSE 'table ' END || n.nspname || '.' || c.relname || ': ' || CASE
@@ -54,7 +77,7 @@ _UNREADABLE = f"""
         WHEN NOT has_table_privilege(c.oid, 'SELECT') THEN 'no SELECT right'
         ELSE 'row level security would hide rows from the role' END
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'p', 'S') AND {_DUMPED} AND NOT (
+    WHERE c.relkind IN ('r', 'p', 'S') AND {DUMPED} AND NOT (
         has_schema_privilege(n.oid, 'USAGE') AND CASE c.relkind
             WHEN 'S' THEN has_sequence_privilege(c.oid, 'SELECT')
             ELSE has_table_privilege(c.oid, 'SELECT') AND NOT row_security_active(c.oid) END)
@@ -85,9 +108,17 @@ def server_facts(connection: psycopg.Connection) -> ServerFacts:
     )
 
 
-def dumped_tables(connection: psycopg.Connection) -> frozenset[TableName]:
-    """Every table whose rows a complete dump carries."""
-    return frozenset(TableName(*row) for row in connection.execute(_TABLES))
+def dumped_tables(connection: psycopg.Connection) -> dict[TableName, TableName]:
+    """Every table whose rows a complete dump carries, with the table under whose name it gives them."""
+    rows = connection.execute(_TABLES)
+    return {TableName(schema, name): TableName(its_schema, its) for schema, name, its_schema, its in rows}
+
+
+def free_connections(connection: psycopg.Connection) -> int:
+    """How many more connections the server would give to this role and database now."""
+    return int(
+        _one(connection, f"WITH sessions AS (SELECT * FROM pg_stat_activity WHERE datid IS NOT NULL) {_FREE}")[0]
+    )
 
 
 def unreadable(connection: psycopg.Connection) -> list[str]:

@@ -41,13 +41,14 @@ class Program:
 
     def __init__(
         self,
-        argv: Sequence[str],
+        argv: Sequence[str | bytes],
         env: Mapping[str, str],
         *,
         stdin: int | None = subprocess.DEVNULL,
         stdout: int | IO[bytes] = subprocess.PIPE,
+        name: str | None = None,
     ) -> None:
-        self.name = Path(argv[0]).name
+        self.name = name or Path(os.fsdecode(argv[0])).name
         self.closed_output = False
         self._errors: deque[str] = deque(maxlen=ERROR_TAIL_LINES)
         try:
@@ -61,7 +62,7 @@ class Program:
                 bufsize=0,
             )
         except OSError as error:
-            raise ProgramError(f"{argv[0]} cannot be started: {error.strerror or error}") from error
+            raise ProgramError(f"{os.fsdecode(argv[0])} cannot be started: {error.strerror or error}") from error
         self._reader = threading.Thread(target=self._read_errors, name=f"{self.name}-stderr", daemon=True)
         self._reader.start()
 
@@ -74,6 +75,13 @@ class Program:
     def running(self) -> bool:
         """Whether the process has not ended yet."""
         return self._process.poll() is None
+
+    @property
+    def stdin(self) -> IO[bytes]:
+        """The child's standard input."""
+        if self._process.stdin is None:
+            raise ValueError(f"{self.name}: standard input is not piped")
+        return self._process.stdin
 
     @property
     def stdout(self) -> IO[bytes]:
@@ -106,6 +114,11 @@ class Program:
             how = f"was ended by signal {-code}" if code < 0 else f"failed with exit code {code}"
             raise ProgramError(f"{self.name} {how}: {said}")
 
+    def kill(self) -> None:
+        """Kill the whole group; whoever reads its output sees the end. The pipes stay open until `end`."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
     def end(self, *, first: signal.Signals = signal.SIGTERM, grace: float = GRACE_SECONDS) -> None:
         """End the whole group: politely, then by SIGKILL what `grace` seconds or its leader's end left of it.
 
@@ -117,8 +130,9 @@ class Program:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(grace)
         self._reader.join(grace)
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
 
     def _read_errors(self) -> None:
         stream = self._process.stderr
@@ -130,13 +144,25 @@ class Program:
 
 
 @contextlib.contextmanager
-def running(argv: Sequence[str], env: Mapping[str, str]) -> Iterator[Program]:
+def running(
+    argv: Sequence[str | bytes],
+    env: Mapping[str, str],
+    *,
+    stdin: int | None = subprocess.DEVNULL,
+    name: str | None = None,
+) -> Iterator[Program]:
     """A child for the length of a block; on leaving it, whatever the reason, nothing of it is left.
+
+    Args:
+        argv: program and arguments.
+        env: its whole environment.
+        stdin: subprocess.PIPE to write to it.
+        name: what to call it in messages; else the program's own name.
 
     Raises:
         ProgramError: it cannot be started.
     """
-    program = Program(argv, env)
+    program = Program(argv, env, stdin=stdin, name=name)
     try:
         yield program
     finally:

@@ -11,7 +11,7 @@ import zlib
 import pytest
 import zstandard
 
-from app.archive.codecs import LEVELS, compressor, decode
+from app.archive.codecs import LEVELS, decode, framing
 from app.domain.backup import Codec
 from app.errors import BackupReadError, BackupValidationError
 
@@ -20,8 +20,7 @@ TEXT = b"".join(f"{number}\trow {number % 13}\n".encode() for number in range(30
 
 
 def frame(codec: Codec, data: bytes, level: int | None = None) -> bytes:
-    made = compressor(codec, level)()
-    return made.compress(data) + made.flush()
+    return framing(codec, level).pack(data)
 
 
 def stock(codec: Codec, data: bytes) -> bytes:
@@ -48,7 +47,7 @@ def test_each_level_comes_back_whole(codec: Codec, level: int) -> None:
 @pytest.mark.parametrize("level", [-1, 23, 100])
 def test_a_level_that_the_codec_has_not_is_refused(codec: Codec, level: int) -> None:
     with pytest.raises(BackupValidationError, match="level") as caught:
-        compressor(codec, level)
+        framing(codec, level)
     assert "from" in caught.value.hint
 
 

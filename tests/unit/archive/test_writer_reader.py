@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 import zstandard
 
-from app.archive import writer as writer_module
+from app.archive import codecs
 from app.archive.codecs import LEVELS
 from app.archive.index import Index, Kind, TableName
 from app.archive.reader import build_index, verify
@@ -160,7 +160,7 @@ def test_pieces_cut_anywhere_give_the_same_index(codec: Codec) -> None:
 
 @pytest.mark.parametrize("codec", Codec)
 def test_large_segments_are_several_frames(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer_module, "FRAME_BYTES", 1000)
+    monkeypatch.setattr(codecs, "_FRAME_BYTES", {True: 1000, False: 1000})
     text = b"COPY t FROM stdin;\n" + b"a row\n" * 5000 + b"\\.\n"
     for size in (10, 100, 999, 5000):
         out = io.BytesIO()
@@ -174,7 +174,7 @@ def test_large_segments_are_several_frames(codec: Codec, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize(("codec", "level"), [(codec, level) for codec in Codec for level in LEVELS[codec][::3]])
 def test_empty_pieces_leave_no_trace(codec: Codec, level: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer_module, "FRAME_BYTES", 2)
+    monkeypatch.setattr(codecs, "_FRAME_BYTES", {True: 2, False: 2})
     head, other = Head(Kind.BEFORE), Head(Kind.AFTER)
     parts = [(head, b""), (head, b"ab"), (head, b""), (other, b""), (other, b"c"), (other, b"")]
     out = io.BytesIO()

@@ -98,7 +98,7 @@ def test_a_silent_server_is_noticed_unless_the_url_says_otherwise() -> None:
 def test_the_password_is_in_no_text_and_no_argument_list(password: str) -> None:
     found = database(make_conninfo(host="db", dbname="app", user="me", password=password))
     assert found.password == password
-    argv = pg_dump_arguments("/bin/pg_dump", found, "00000003-1")
+    argv = pg_dump_arguments("/bin/pg_dump", found, "00000003-1", "UTF8")
     for text in (repr(found), str(found), found.conninfo, *argv):
         assert password not in text
         assert "password=" not in text

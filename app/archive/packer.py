@@ -1,0 +1,67 @@
+"""Packs segments: each is hashed, counted and compressed as its bytes pass, touched once.
+
+A packer knows nothing of the file that its segments go to, so that any number of them work at a time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from app.archive.codecs import Framing
+from app.archive.digest import RowDigest
+from app.archive.scanner import Head
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """What became of a segment's plain bytes; `digest` is of its rows, None for SQL."""
+
+    head: Head
+    raw_bytes: int
+    sha256: str
+    digest: RowDigest | None
+
+
+class Packer:
+    """One segment in the making: one or more whole frames."""
+
+    def __init__(self, head: Head, framing: Framing) -> None:
+        self.head = head
+        self._framing = framing
+        self._held: list[bytes] = []
+        self._room = framing.size
+        self._raw_bytes = 0
+        self._hash = hashlib.sha256()
+        self._digest = None if head.table is None else RowDigest()
+
+    def take(self, data: bytes, *, rows: bool = False) -> Iterator[bytes]:
+        """Take the next bytes, COPY data or not; give out the frames that they fill."""
+        self._hash.update(data)
+        self._raw_bytes += len(data)
+        if rows and self._digest is not None:
+            self._digest.feed(data)
+        while len(data) >= self._room:
+            self._held.append(data[: self._room])
+            data = data[self._room :]
+            yield self._frame()
+        if data:
+            self._held.append(data)
+            self._room -= len(data)
+
+    def finish(self) -> Iterator[bytes]:
+        """Give out the last frame."""
+        if self._held:
+            yield self._frame()
+
+    @property
+    def packed(self) -> Packed:
+        """The figures, after `finish`."""
+        return Packed(self.head, self._raw_bytes, self._hash.hexdigest(), self._digest)
+
+    def _frame(self) -> bytes:
+        data = b"".join(self._held)
+        self._held.clear()
+        self._room = self._framing.size
+        return self._framing.pack(data)

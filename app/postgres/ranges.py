@@ -1,0 +1,142 @@
+"""Which tables are read by ranges of their pages, and the SQL that reads one range.
+
+A range is a condition on ``ctid``, which PostgreSQL 14 and later answer with a TID range scan: it reads the pages of
+the range and no others. Names come from the server quoted, and in the database's own encoding, so that Python needs no
+codec for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import psycopg
+
+from app.archive.index import Kind, PageRange, TableName
+from app.archive.scanner import Head
+from app.postgres.facts import DUMPED, THROUGH_ROOT
+
+RANGE_BYTES = 8 << 20  # of table and TOAST, for one segment
+LARGE_BYTES = 2 << 20  # from here on a table is taken out of pg_dump's hands
+MANY_BYTES = 16 << 20  # of large tables; below that a second connection costs more than it saves
+_MOST = 1000  # pg_dump looks each name up by itself
+_TID_RANGE_SCAN = 140000
+
+# A table of an extension stays with pg_dump, which knows its condition and its place in the order; so does one below a
+# table that is hash partitioned by an enum, whose rows pg_dump sends through the root; so does what is no heap.
+_LARGE = f"""
+    WITH RECURSIVE {THROUGH_ROOT}
+    SELECT n.nspname, c.relname, array_agg(a.attname ORDER BY a.attnum), pg_relation_filenode(c.oid),
+           pg_relation_size(c.oid) / current_setting('block_size')::int, pg_table_size(c.oid),
+           convert_to(quote_ident(n.nspname) || '.' || quote_ident(c.relname), getdatabaseencoding()),
+           convert_to(string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum), getdatabaseencoding()),
+           convert_to('"' || replace(n.nspname, '"', '""') || '"."' || replace(c.relname, '"', '""') || '"',
+                      getdatabaseencoding()),
+           convert_to(translate(format('Name: %%s; Type: TABLE DATA; Schema: %%s; Owner: %%s',
+                                       c.relname, n.nspname, pg_get_userbyid(c.relowner)), E'\\n\\r', '  '),
+                      getdatabaseencoding())
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        JOIN pg_attribute a ON a.attrelid = c.oid AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
+    WHERE c.relkind = 'r' AND {DUMPED}
+      AND c.relam = (SELECT oid FROM pg_am WHERE amname = 'heap') AND c.oid NOT IN (SELECT oid FROM through_root)
+      AND NOT EXISTS (SELECT FROM pg_depend d
+                      WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+      AND pg_table_size(c.oid) >= %s
+    GROUP BY n.nspname, c.relname, c.oid, c.relowner
+    ORDER BY pg_table_size(c.oid) DESC LIMIT %s"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LargeTable:
+    """A table that is read beside pg_dump.
+
+    Attributes:
+        pages: of its main fork.
+        size: bytes of table and TOAST.
+        qualified, listed: its name and its columns as SQL.
+        pattern: what pg_dump's options call it.
+        title: its line in a dump's comments.
+    """
+
+    table: TableName
+    columns: tuple[str, ...]
+    relfilenode: int
+    pages: int
+    size: int
+    qualified: bytes
+    listed: bytes
+    pattern: bytes
+    title: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TableRange:
+    """Some pages of a table; the last range has no end, the only one neither end nor beginning."""
+
+    of: LargeTable
+    first: int
+    end: int | None
+
+    @property
+    def head(self) -> Head:
+        """The head of its segment."""
+        last = (self.of.pages if self.end is None else self.end) - 1
+        pages = PageRange(relfilenode=self.of.relfilenode, first=self.first, last=max(last, self.first))
+        return Head(Kind.DATA, self.of.table, self.of.columns, pages)
+
+    @property
+    def opening(self) -> bytes:
+        """What stands before the rows in the archive: pg_dump's own words."""
+        of = self.of
+        return b"\n\n--\n-- Data for %s\n--\n\nCOPY %s (%s) FROM stdin;\n" % (of.title, of.qualified, of.listed)
+
+    @property
+    def query(self) -> bytes:
+        """The statement that reads its rows."""
+        conditions = []
+        if self.first:
+            conditions.append(b"ctid >= '(%d,0)'" % self.first)
+        if self.end is not None:
+            conditions.append(b"ctid < '(%d,0)'" % self.end)
+        if not conditions:
+            return b"COPY %s (%s) TO STDOUT;" % (self.of.qualified, self.of.listed)
+        where = b" AND ".join(conditions)
+        return b"COPY (SELECT %s FROM ONLY %s WHERE %s) TO STDOUT;" % (self.of.listed, self.of.qualified, where)
+
+
+def large_tables(connection: psycopg.Connection) -> list[LargeTable]:
+    """The tables to read by ranges, in pg_dump's order; none where too little would be gained."""
+    rows = connection.execute(_LARGE, (LARGE_BYTES, _MOST)).fetchall()
+    found = [
+        LargeTable(
+            table=TableName(schema, name),
+            columns=tuple(columns),
+            relfilenode=relfilenode,
+            pages=pages,
+            size=size,
+            qualified=qualified,
+            listed=listed,
+            pattern=pattern,
+            title=title,
+        )
+        for schema, name, columns, relfilenode, pages, size, qualified, listed, pattern, title in rows
+    ]
+    if sum(each.size for each in found) < MANY_BYTES:
+        return []
+    return sorted(found, key=lambda each: each.table)
+
+
+def ranges_of(table: LargeTable, server_version: int) -> Iterator[TableRange]:
+    """Cut a table into ranges of about RANGE_BYTES, its TOAST counted in; whole where the server cannot scan a range.
+
+    Args:
+        table: which one.
+        server_version: as a number: 180006.
+    """
+    if server_version < _TID_RANGE_SCAN:
+        yield TableRange(table, 0, None)
+        return
+    step = max(1, table.pages * RANGE_BYTES // max(table.size, 1))
+    for first in range(0, max(table.pages, 1), step):
+        end = first + step
+        yield TableRange(table, first, end if end < table.pages else None)
