@@ -25,6 +25,7 @@
     RestoreError                         1
     ├── RestoreValidationError          13   bad mode, unverified or unfit backup
     ├── RestoreDataError                18   the data does not load, or differs after loading
+    ├── TargetUnavailableError           1   the server that is loaded into went away
     ├── RestorePermissionError          12   the role may not create, rename or write
     └── RestoreRollbackError            19   the rollback of a failed restore failed
 
@@ -211,6 +212,12 @@ class RestoreDataError(RestoreError):
     """The data does not load, conflicts, or differs after loading."""
 
     exit_code = 18
+
+
+class TargetUnavailableError(RestoreError):
+    """The server that is loaded into does not answer, or went away: a new attempt, from the beginning, can help."""
+
+    transient = True
 
 
 class RestorePermissionError(RestoreError):

@@ -1,16 +1,18 @@
-"""Where a statement of SQL ends: quotes, dollar quotes and comments as PostgreSQL reads them.
+"""Where a statement of SQL ends: quotes, dollar quotes, comments, parentheses and BEGIN ATOMIC bodies.
 
-Only what the scanner needs. A ``;`` inside a BEGIN ATOMIC body or a rule's parentheses ends a "statement" here although
-it does not for the server; that is harmless, since what follows it there can never be a COPY.
-
-Source: PostgreSQL documentation, "Lexical Structure"; psql's psqlscan.l.
+Source: PostgreSQL documentation, "Lexical Structure"; psql's psqlscan.l, which takes any BEGIN in a CREATE FUNCTION for
+that of a body, so that a function of that name swallows what follows it.
 """
 
 from __future__ import annotations
 
 import re
 
-_SPECIAL = re.compile(rb"""['"$;]|--|/\*""")
+_SPECIAL = re.compile(rb"""['"$;()]|--|/\*""")
+_IN_FUNCTION = re.compile(
+    _SPECIAL.pattern + rb"|(?<![\w$\x80-\xff])(?:BEGIN\s+ATOMIC|CASE|END)(?![\w$\x80-\xff])", re.IGNORECASE
+)
+_FUNCTION = re.compile(rb"CREATE\s+(?:OR\s+REPLACE\s+)?(?:FUNCTION|PROCEDURE)\s", re.IGNORECASE)
 _DOLLAR = re.compile(rb"\$(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*)?\$")
 _HALF_DOLLAR = re.compile(rb"\$[A-Za-z0-9_\x80-\xff]*\Z")
 # The last branch: strings with a line break between them are one string, and the escapes go on.
@@ -44,13 +46,31 @@ def statement_end(text: bytes, at: int) -> int:
 
     `at` must be outside of quotes and comments.
     """
-    while found := _SPECIAL.search(text, at):
-        if found[0] == b";":
-            return found.end()
-        at = _end_of_quoted(text, found)
-        if at == UNFINISHED:
+    special = _IN_FUNCTION if _FUNCTION.match(text, at) else _SPECIAL
+    parentheses = blocks = 0
+    while found := special.search(text, at):
+        token, at = found[0], found.end()
+        if token == b";":
+            if not parentheses and not blocks:
+                return at
+        elif token == b"(":
+            parentheses += 1
+        elif token == b")":
+            parentheses = max(0, parentheses - 1)
+        elif token[:1].isalpha():
+            blocks = blocks if parentheses else _blocks_after(token, blocks)
+        elif (at := _end_of_quoted(text, found)) == UNFINISHED:
             break
     return UNFINISHED
+
+
+def _blocks_after(word: bytes, blocks: int) -> int:
+    """How deep in BEGIN … END and CASE … END a word leaves the text."""
+    if word[:1] in b"bB":
+        return blocks + 1
+    if not blocks:
+        return 0
+    return blocks + 1 if word[:1] in b"cC" else blocks - 1
 
 
 def _end_of_quoted(text: bytes, opening: re.Match[bytes]) -> int:

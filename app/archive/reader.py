@@ -1,4 +1,4 @@
-"""Reads an archive back: proves its bytes against an index, or builds the index of a file that has none."""
+"""Reads an archive back: one segment or table of it, all of it to prove its bytes, or a file that has no index yet."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import BinaryIO
 
 from app.archive.codecs import Decoded, decode
-from app.archive.index import Index, Segment
+from app.archive.index import Index, Segment, TableName
 from app.archive.scanner import scan
 from app.archive.writer import ArchiveWriter
 from app.domain.backup import Codec
@@ -29,18 +29,113 @@ class _HashedFile:
         self.hash = hashlib.sha256()
 
     def __iter__(self) -> Iterator[bytes]:
-        while True:
-            try:
-                block = self._stream.read(READ_BYTES)
-            except OSError as error:
-                message = f"the disk cannot read the backup: {error.strerror or error}"
-                raise DiskReadError(message, "try again; when it stays, look at that disk") from error
-            if not block:
-                return
+        for block in _blocks(self._stream):
             self.bytes += len(block)
             self.hash.update(block)
             self._progress(len(block))
             yield block
+
+
+def _blocks(stream: BinaryIO, limit: int | None = None) -> Iterator[bytes]:
+    """The next `limit` bytes of a file, or all of them, in blocks; fewer where it ends."""
+    while limit is None or limit > 0:
+        try:
+            block = stream.read(READ_BYTES if limit is None else min(READ_BYTES, limit))
+        except OSError as error:
+            message = f"the disk cannot read the backup: {error.strerror or error}"
+            raise DiskReadError(message, "try again; when it stays, look at that disk") from error
+        if not block:
+            return
+        if limit is not None:
+            limit -= len(block)
+        yield block
+
+
+class Archive:
+    """An archive whose parts can be read any number of times, from any thread: each reading opens it anew.
+
+    Args:
+        open_: opens the file at its start.
+        codec: how it is compressed.
+        index: what it holds.
+
+    Attributes:
+        seekable: whether every segment can be read by itself; not so in a compressed file of foreign make.
+    """
+
+    def __init__(self, open_: Callable[[], BinaryIO], codec: Codec, index: Index) -> None:
+        self._open = open_
+        self._codec = codec
+        self._numbers = {segment: number for number, segment in enumerate(index.segments)}
+        self.index = index
+        self.seekable = all(segment.offset is not None for segment in index.segments)
+
+    def segments_of(self, table: TableName) -> list[Segment]:
+        """The segments of a table's data, in the file's order; none where it is unknown."""
+        return [segment for segment in self.index.segments if segment.table == table]
+
+    def read_table(self, table: TableName) -> Iterator[bytes]:
+        """The COPY blocks of one table; of a seekable archive nothing else is read.
+
+        Raises:
+            BackupReadError, BackupValidationError: as `text`.
+        """
+        for segment in self.segments_of(table):
+            yield from self.text(segment)
+
+    def text(self, segment: Segment) -> Iterator[bytes]:
+        """The plain SQL of one segment, in bounded memory; it is proven when the last block was taken.
+
+        Raises:
+            BackupReadError: it cannot be read or decompressed; names the segment.
+            BackupValidationError: it reads, but is not what the index says; names the segment.
+        """
+        where = f"segment {self._numbers[segment] + 1} of {len(self._numbers)} ({segment})"
+        with self._open() as stream, _naming(where):
+            if segment.offset is None or segment.bytes is None:
+                text = _from(decode(_blocks(stream), self._codec), self._raw_offset(segment), segment.raw_bytes)
+            else:
+                stream.seek(segment.offset)
+                text = (piece.data for piece in decode(_blocks(stream, segment.bytes), self._codec) if piece.data)
+            yield from _proven(segment, text, where)
+
+    def whole(self) -> Iterator[bytes]:
+        """The plain SQL of the whole file, not compared with anything.
+
+        Raises:
+            BackupReadError: it cannot be read or decompressed.
+        """
+        with self._open() as stream:
+            yield from (piece.data for piece in decode(_blocks(stream), self._codec) if piece.data)
+
+    def _raw_offset(self, segment: Segment) -> int:
+        return sum(each.raw_bytes for each in self.index.segments[: self._numbers[segment]])
+
+
+def _from(pieces: Iterator[Decoded], start: int, length: int) -> Iterator[bytes]:
+    """So many bytes of a text from an offset on; fewer where it ends."""
+    for piece in pieces:
+        data = piece.data[start : start + length]
+        start = max(0, start - len(piece.data))
+        length -= len(data)
+        if data:
+            yield data
+        if length <= 0:
+            return
+
+
+def _proven(segment: Segment, text: Iterator[bytes], where: str) -> Iterator[bytes]:
+    digest = hashlib.sha256()
+    length = 0
+    for block in text:
+        digest.update(block)
+        length += len(block)
+        yield block
+    if length != segment.raw_bytes:
+        message = f"{where}: {length} bytes where {segment.raw_bytes} were dumped"
+        raise BackupValidationError(message, _USE_ANOTHER)
+    if digest.hexdigest() != segment.sha256:
+        raise BackupValidationError(f"{where}: the content is not what was dumped", _USE_ANOTHER)
 
 
 def verify(stream: BinaryIO, index: Index, codec: Codec, progress: Callable[[int], None] = lambda _: None) -> None:

@@ -19,7 +19,7 @@ from app.errors import BackupReadError
 
 _IDENTIFIER = rb"""(?:"(?:[^"]|"")+"|[^\s".,()]+)"""
 _COLUMN_LIST = _IDENTIFIER + rb"\s*(?:,\s*" + _IDENTIFIER + rb"\s*)*+"
-_COPY = re.compile(
+COPY = re.compile(  # from the file itself; the rest of the statement is not matched
     rb"COPY\s+(" + _IDENTIFIER + rb")(?:\.(" + _IDENTIFIER + rb"))?\s*"
     rb"(?:\(\s*((?:" + _COLUMN_LIST + rb")?)\))?\s+FROM\s+stdin\b",
     re.IGNORECASE,
@@ -134,7 +134,7 @@ class _Scanner:
         return blank.end() if blank[1] is None else lexer.UNFINISHED
 
     def _copy_of(self, unit: bytes, start: int) -> Head | None:
-        found = _COPY.match(unit, start)
+        found = COPY.match(unit, start)
         if found is None:
             return None
         schema, name, columns = found.groups()

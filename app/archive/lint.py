@@ -1,0 +1,135 @@
+r"""Looks through a plain dump before any of it is run.
+
+psql runs what stands in a file: ``\!`` starts a shell, ``COPY … FROM PROGRAM`` starts one on the server. A dump needs
+neither. So every statement must begin as those of pg_dump do, and the only psql command is ``\restrict``.
+
+Source: pg_dump's own output, majors 10 to 18; CVE-2025-8714 and 8715 (meta-commands smuggled into dumps).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import chain
+
+from app.archive import lexer
+from app.archive.index import Kind, Segment
+from app.archive.reader import Archive
+from app.archive.scanner import COPY, Piece, scan
+from app.errors import BackupReadError, RestoreValidationError
+
+_SHOWN_BYTES = 60
+_LOOK = "look at the file before you load anything from it: no dump of pg_dump has this"
+_RESTRICT = re.compile(rb"\\(?:un)?restrict [A-Za-z0-9]+\s*\Z")
+_ANY_COPY = re.compile(rb"COPY\b", re.IGNORECASE)
+_END = re.compile(rb"\s*;\s*\Z")
+_END_OF_DATA = {b"\\.\n", b"\\.\r\n"}
+_CALL = rb"(?:pg_catalog\.)?(?:set_config|setval|lo_\w+|lowrite|pg_restore_\w+_stats)\s*\("
+_ALLOWED = re.compile(
+    rb"""(?: SET\s | RESET\s | BEGIN\s*; | COMMIT\s*; | COMMENT\s+ON\s | GRANT\s | REVOKE\s | SECURITY\s+LABEL\s
+    | REFRESH\s+MATERIALIZED\s+VIEW\s | INSERT\s+INTO\s | CREATE\s | ALTER\s | DROP\s
+    | SELECT\s+(?:\*\s+FROM\s+)?"""
+    + _CALL
+    + rb")",
+    re.IGNORECASE | re.VERBOSE,
+)
+# What dumps of a whole cluster, or `pg_dump --create`, have and one database's contents do not.
+_CLUSTER = re.compile(
+    rb"(?:ALTER\s+SYSTEM|(?:CREATE|ALTER|DROP)\s+(?:DATABASE|ROLE|USER(?!\s+MAPPING)|GROUP|TABLESPACE))\s",
+    re.IGNORECASE,
+)
+_CLUSTER_HINT = "make the dump without --create, and of one database; run what concerns the whole server by hand"
+_CONNECT = re.compile(rb"\\(?:c|connect)\b")
+
+
+def lint(archive: Archive) -> None:
+    """Look through an archive; of rows nothing is read where its index says where they stand.
+
+    Raises:
+        RestoreValidationError: something stands there that no dump has, or it is no whole dump; names the line.
+        BackupReadError, BackupValidationError: it cannot be read, or is not what its index says.
+    """
+    if not archive.index.complete:
+        message = "the file is no whole dump: its last line, 'PostgreSQL database dump complete', is missing"
+        raise RestoreValidationError(message, "it was cut off, or is something else: use another backup")
+    if archive.seekable:
+        for segment in archive.index.segments:
+            _check_segment(archive, segment)
+    else:
+        _check_all(scan(archive.whole()))
+
+
+def _check_segment(archive: Archive, segment: Segment) -> None:
+    pieces = scan(archive.text(segment))
+    if segment.kind is Kind.DATA:
+        pieces = iter([next(pieces)])  # whoever loads the rows refuses what is not one COPY block
+    try:
+        _check_all(pieces)
+    except RestoreValidationError:
+        before = archive.index.segments[: archive.index.segments.index(segment)]
+        _check_all(_prefixed(archive, before, segment))
+        raise
+
+
+def _prefixed(archive: Archive, before: tuple[Segment, ...], segment: Segment) -> Iterator[Piece]:
+    """A segment after all that stands before it, so that its lines have their numbers in the file."""
+    text = chain.from_iterable(archive.text(each) for each in before)
+    lines = sum(block.count(b"\n") for block in text)
+    first = True
+    for piece in scan(archive.text(segment)):
+        yield Piece(piece.head, b"\n" * lines * first + piece.data, piece.rows)
+        first = False
+
+
+def _check_all(pieces: Iterator[Piece]) -> None:
+    line = 1
+    try:
+        for piece in pieces:
+            is_data = piece.rows or (piece.head.table is not None and piece.data in _END_OF_DATA)
+            if not is_data:
+                check_unit(piece.data, line)
+            line += piece.data.count(b"\n")
+    except BackupReadError as error:
+        raise RestoreValidationError(f"line {line}: {error.message}", error.hint) from error
+
+
+def check_unit(unit: bytes, line: int) -> None:
+    """Check a statement, with the comments before it.
+
+    Args:
+        unit: as the scanner gives it.
+        line: where in the file it begins, from 1.
+
+    Raises:
+        RestoreValidationError: no dump has it; names the line.
+    """
+    start = lexer.statement_start(unit + b"\n ", 0)
+    if start == lexer.UNFINISHED:
+        return  # comments alone
+    statement = unit[start:]
+    line += unit.count(b"\n", 0, start)
+    if problem := _problem(statement):
+        what, hint = problem
+        shown = statement[:_SHOWN_BYTES].split(b"\n")[0].decode(errors="backslashreplace")
+        raise RestoreValidationError(f"line {line}: {what}: {shown!r}", hint)
+
+
+def _problem(statement: bytes) -> tuple[str, str] | None:
+    """What is wrong with a statement, and what to do."""
+    if statement.startswith(b"\\"):
+        return _problem_of_command(statement)
+    if not statement.rstrip().endswith(b";"):
+        return "not a whole statement", _LOOK
+    if _ANY_COPY.match(statement):
+        found = COPY.match(statement)
+        plain = found is not None and _END.match(statement, found.end())
+        return None if plain else ("a COPY that does not take its rows, as text, from the file", _LOOK)
+    if _CLUSTER.match(statement):
+        return "a statement for the whole server", _CLUSTER_HINT
+    return None if _ALLOWED.match(statement) else ("a statement that no dump has", _LOOK)
+
+
+def _problem_of_command(command: bytes) -> tuple[str, str] | None:
+    if _CONNECT.match(command):
+        return "a psql command to connect elsewhere", _CLUSTER_HINT
+    return None if _RESTRICT.match(command) else ("a psql command", _LOOK)

@@ -1,0 +1,124 @@
+"""Loads an archive, or any plain dump, into an empty database, in parallel.
+
+The file is linted first, and its statements go to the server over libpq, so that nothing in it reaches a shell. What
+fails leaves a half-loaded database behind: whoever loads makes a new one for it, and drops that.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from itertools import chain, groupby
+
+import structlog
+from psycopg import sql
+
+from app.archive.index import Kind, TableName
+from app.archive.lint import lint
+from app.archive.reader import Archive
+from app.archive.scanner import scan
+from app.errors import RestoreValidationError
+from app.postgres.database import Database
+from app.postgres.load_data import DataLoader, check_rows
+from app.postgres.load_session import Session, session
+from app.postgres.load_sql import SqlRunner
+from app.postgres.load_together import together
+
+log = structlog.get_logger(__name__)
+# What an extension brought may be there before.
+_OWN = "NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = {} AND d.objid = o.oid AND d.deptype = 'e')"
+_NOT_SYSTEM = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
+_FOUND = f"""
+    SELECT n.nspname, o.relname FROM pg_class o JOIN pg_namespace n ON n.oid = o.relnamespace
+    WHERE {_NOT_SYSTEM} AND {_OWN.format("'pg_class'::regclass")}
+    UNION ALL SELECT n.nspname, o.proname FROM pg_proc o JOIN pg_namespace n ON n.oid = o.pronamespace
+    WHERE {_NOT_SYSTEM} AND {_OWN.format("'pg_proc'::regclass")} LIMIT 1"""
+_ANALYZED = f"""
+    SELECT n.nspname, o.relname FROM pg_class o JOIN pg_namespace n ON n.oid = o.relnamespace
+    WHERE {_NOT_SYSTEM} AND o.relkind IN ('r', 'm', 'p') ORDER BY pg_table_size(o.oid) DESC"""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What was loaded.
+
+    Attributes:
+        rows: of each table.
+        seconds: that each phase took: ``lint``, then the kinds of segment, then ``analyze``.
+    """
+
+    rows: dict[TableName, int]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def load(database: Database, archive: Archive, jobs: int, progress: Callable[[int], None] = lambda _: None) -> Loaded:
+    """Load an archive.
+
+    Args:
+        database: where to; it must be empty.
+        archive: of ours, or any plain dump with the index that was built of it.
+        jobs: connections at once.
+        progress: called with the number of bytes of row data sent.
+
+    Raises:
+        RestoreValidationError: the file holds what no dump holds, or the database is not empty.
+        RestoreDataError: the server refuses a statement or a row, or counts other rows than the archive holds.
+        RestorePermissionError: the role lacks a right.
+        TargetUnavailableError: the server went away.
+        BackupReadError, BackupValidationError: the file cannot be read, or is not what its index says.
+    """
+    seconds: dict[str, float] = {}
+    with _timed(seconds, "lint"):
+        lint(archive)
+    with ExitStack() as stack:
+        sessions = [stack.enter_context(session(database, jobs)) for _ in range(jobs)]
+        _require_empty(sessions[0], database.name)
+        rows: Counter[TableName] = Counter()
+        runner = SqlRunner(sessions)
+        for is_data, run in groupby(archive.index.segments, lambda each: each.kind is Kind.DATA):
+            segments = list(run)
+            with _timed(seconds, segments[-1].kind):
+                if is_data:
+                    for each in sessions[1:]:
+                        each.follow(sessions[0].state)
+                    loader = DataLoader(archive, segments, progress)
+                    loader.load(sessions)
+                    rows += loader.rows
+                else:
+                    runner.run(scan(chain.from_iterable(archive.text(each) for each in segments)))
+        check_rows(rows, {each.table: each.rows for each in archive.index.tables})
+        with _timed(seconds, "analyze"):
+            _analyze(sessions)
+    log.debug("restore loaded", database=database.name, rows=sum(rows.values()), tables=len(rows), seconds=seconds)
+    return Loaded({each.table: rows[each.table] for each in archive.index.tables}, seconds)
+
+
+def _require_empty(session: Session, name: str) -> None:
+    found = session.connection.execute(_FOUND.encode()).fetchone()
+    if found is not None:
+        message = f"database {name} is not empty: it has {found[0]}.{found[1]}"
+        raise RestoreValidationError(message, "load into a new database: CREATE DATABASE name TEMPLATE template0")
+
+
+def _analyze(sessions: list[Session]) -> None:
+    """Give the planner its statistics: without them the first queries of the day crawl."""
+    for each in sessions:
+        each.run(b"SET client_encoding = 'UTF8'", "a setting")  # no more of the file's own words
+    tables: Iterator[tuple[str, str]] = iter(sessions[0].connection.execute(_ANALYZED.encode()).fetchall())
+
+    def work(session: Session, stopped: Callable[[], bool]) -> None:
+        while not stopped() and (table := next(tables, None)) is not None:
+            statement = sql.SQL("ANALYZE {}").format(sql.Identifier(*table)).as_bytes(session.connection)
+            session.run(statement, f"statistics of {'.'.join(table)}")
+
+    together(sessions, work)
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
+    begun = time.monotonic()
+    yield
+    seconds[phase] = round(seconds.get(phase, 0) + time.monotonic() - begun, 3)

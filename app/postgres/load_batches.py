@@ -1,0 +1,135 @@
+"""Table data as batches: each of them rows of one table, sent by one COPY.
+
+A segment of an archive of ours is a batch, read by the connection that sends it. The one long COPY block that another
+tool wrote for a table is cut at line ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from app.archive import lexer
+from app.archive.index import Kind, Segment, TableName
+from app.archive.reader import Archive
+from app.archive.scanner import COPY, Head, Piece, scan
+from app.errors import RestoreValidationError
+
+_BATCH_BYTES = 8 << 20
+_WHOLE_BYTES = 32 << 20  # a segment up to here is one batch
+_NOT_ONE_BLOCK = "this is no archive of ours and no dump of pg_dump: look at it before you load anything from it"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows of one table, as one COPY.
+
+    Attributes:
+        copy: the statement.
+        blocks: makes the rows.
+        alone: they are still to be read, from what later batches are read from too.
+    """
+
+    table: TableName
+    copy: bytes
+    blocks: Callable[[], Iterable[bytes]]
+    alone: bool = False
+
+    @property
+    def name(self) -> bytes | None:
+        """The table as the statement spells it; None where that has options of its own."""
+        found = COPY.match(self.copy, lexer.statement_start(self.copy, 0))
+        if found is None or self.copy[found.end() :].strip() != b";":
+            return None
+        return b".".join(filter(None, found.groups()[:2]))
+
+    def frozen(self) -> Batch:
+        """The same rows, written as rows that everybody sees; only where there is a `name`."""
+        end = self.copy.rindex(b";")
+        return Batch(self.table, self.copy[:end] + b" (FREEZE);", self.blocks, self.alone)
+
+
+def batches_of_table(archive: Archive, segments: Sequence[Segment]) -> Iterator[Batch]:
+    """The batches of some segments that can each be read by itself.
+
+    Raises:
+        RestoreValidationError: a segment is not one COPY block.
+        BackupReadError, BackupValidationError: it cannot be read, or is not what the index says.
+    """
+    for segment in segments:
+        if segment.raw_bytes <= _WHOLE_BYTES or segment.pages is not None:
+            yield _whole(archive, segment)
+        else:
+            yield from _cut(_one_block(archive, segment), {segment.table})
+
+
+def batches_of_stream(archive: Archive, segments: Sequence[Segment]) -> Iterator[Batch]:
+    """The batches of some segments of a file that can only be read from its beginning."""
+    return _cut(scan(archive.whole()), {each.table for each in segments})
+
+
+def table_of(segment: Segment) -> TableName:
+    """The table of a segment of data."""
+    if segment.table is None:
+        raise RestoreValidationError(f"a segment of data names no table: {segment}", _NOT_ONE_BLOCK)
+    return segment.table
+
+
+def _one_block(archive: Archive, segment: Segment) -> Iterator[Piece]:
+    """The pieces of a segment that must be one COPY block and nothing more."""
+    head: Head | None = None
+    for piece in scan(archive.text(segment)):
+        head = head or piece.head
+        if piece.head is not head or head.table is None:
+            message = f"{segment} holds something else than one COPY block"
+            raise RestoreValidationError(message, _NOT_ONE_BLOCK)
+        yield piece
+
+
+def _whole(archive: Archive, segment: Segment) -> Batch:
+    copy = next(_one_block(archive, segment)).data
+    return Batch(table_of(segment), copy, lambda: (each.data for each in _one_block(archive, segment) if each.rows))
+
+
+def _cut(pieces: Iterator[Piece], wanted: set[TableName | None]) -> Iterator[Batch]:
+    """Batches of whole lines; a line that is longer than a batch is not held in memory."""
+    for head in pieces:
+        if head.head.kind is Kind.DATA and head.head.table in wanted and not head.data.startswith(b"\\."):
+            yield from _block(head, pieces)
+
+
+def _block(head: Piece, pieces: Iterator[Piece]) -> Iterator[Batch]:
+    """The batches of the COPY block that begins with `head`."""
+    table = head.head.table
+    assert table is not None  # noqa: S101 -- what the caller chose it by
+    held: list[bytes] = []
+    for piece in pieces:
+        if not piece.rows:
+            break
+        held.append(piece.data)
+        if sum(map(len, held)) < _BATCH_BYTES:
+            continue
+        line_end = piece.data.rfind(b"\n") + 1
+        if line_end:
+            yield Batch(table, head.data, lambda held=(*held[:-1], piece.data[:line_end]): held)  # type: ignore[misc]
+            held = [piece.data[line_end:]] if line_end < len(piece.data) else []
+        else:
+            rest: list[bytes] = []
+            long = chain(held, _to_line_end(pieces, rest))
+            yield Batch(table, head.data, lambda long=long: long, alone=True)  # type: ignore[misc]
+            held = rest
+    if held:
+        yield Batch(table, head.data, lambda: held)
+
+
+def _to_line_end(pieces: Iterator[Piece], rest: list[bytes]) -> Iterator[bytes]:
+    """Go on with a line to its end; what follows it in its last piece is put in `rest`."""
+    for piece in pieces:
+        line_end = piece.data.find(b"\n") + 1
+        if line_end:
+            yield piece.data[:line_end]
+            if line_end < len(piece.data):
+                rest.append(piece.data[line_end:])
+            return
+        yield piece.data

@@ -1,0 +1,173 @@
+"""A session that loads an archive: runs the file's own bytes, in the state that the file's SET statements left.
+
+The server's errors become ours here. What they quote of rows is left out: messages are logged.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import psycopg
+import structlog
+
+from app.errors import (
+    BackupCreationError,
+    BackupPermissionError,
+    RestoreDataError,
+    RestoreError,
+    RestorePermissionError,
+    ServerUnavailableError,
+    TargetUnavailableError,
+)
+from app.postgres.database import Database
+
+log = structlog.get_logger(__name__)
+_SETTING = re.compile(rb"(?:SET\s+(?:SESSION\s+)?(\w+)|SELECT\s+pg_catalog\.set_config\('(\w+)')", re.IGNORECASE)
+_ZERO = re.compile(rb"(?:=|TO)\s*'?0'?\s*;?\s*\Z", re.IGNORECASE)
+_COPY_PLACE = re.compile(r"COPY .*?, line (\d+)(?:, column ([^:]+))?")
+_VALUE = re.compile(r':? "(?:[^"]|"")*"\Z')
+_MEMORY_MB = 512  # for the index builds of all connections together
+# A crash of the server in the middle of a load costs the load, not data that anybody relies on.
+_SPEED = "SET synchronous_commit = off; SET lock_timeout = 0; SET maintenance_work_mem = '{memory}MB'"
+
+
+class Session:
+    """A connection in the state in which psql would be at some place of the file."""
+
+    def __init__(self, connection: psycopg.Connection, database: str) -> None:
+        self.connection = connection
+        self._database = database
+        self._state: dict[bytes, bytes] = {}
+
+    @property
+    def state(self) -> dict[bytes, bytes]:
+        """Each setting that the file has set so far, with its statement."""
+        return dict(self._state)
+
+    def run(self, statement: bytes, what: str) -> None:
+        """Run one statement of the file.
+
+        Args:
+            statement: in the file's own encoding.
+            what: what to call it in an error.
+
+        Raises:
+            RestoreError: the server refuses it or goes away; see `translated`.
+        """
+        setting = _SETTING.match(statement)
+        with self.translated(what):
+            try:
+                # Binary asks for the protocol that takes one statement and no more, whatever the lexer made of it.
+                self.connection.execute(statement, binary=True)
+            except psycopg.errors.UndefinedObject:
+                if not (setting and _ZERO.search(statement)):
+                    raise
+                # A newer pg_dump lifts a limit that this server does not have.
+                log.debug("restore skips a setting that the server does not know", setting=statement.decode())
+                return
+        if setting:
+            self._state[(setting[1] or setting[2]).lower()] = statement
+
+    def follow(self, state: dict[bytes, bytes]) -> None:
+        """Come to the state that another session had."""
+        for name, statement in state.items():
+            if self._state.get(name) != statement:
+                self.run(statement, "a setting")
+
+    def copy(self, statement: bytes, blocks: Iterable[bytes], what: str) -> int:
+        """Send rows.
+
+        Args:
+            statement: the file's ``COPY … FROM stdin;``.
+            blocks: COPY text, cut anywhere.
+            what: what to call it in an error.
+
+        Returns:
+            How many rows the server took.
+
+        Raises:
+            RestoreError: the server refuses them or goes away; none of them stays.
+        """
+        with self.translated(what), self.connection.cursor() as cursor:
+            with cursor.copy(statement) as copy:
+                for block in blocks:
+                    copy.write(block)
+            return cursor.rowcount
+
+    @contextmanager
+    def transaction(self, what: str) -> Iterator[None]:
+        """All or nothing of what is done in a block."""
+        with self.translated(what), self.connection.transaction():
+            yield
+
+    @contextmanager
+    def translated(self, what: str) -> Iterator[None]:
+        """Turn the driver's errors into ours, naming what was being loaded."""
+        try:
+            yield
+        except psycopg.Error as error:
+            raise self._typed(error, what) from error
+
+    def _typed(self, error: psycopg.Error, what: str) -> RestoreError:
+        said = _without_values(error)
+        if isinstance(error, psycopg.errors.InsufficientPrivilege):
+            return RestorePermissionError(f"{what}: {said}", "load as the owner of the database, or as a superuser")
+        if isinstance(error, psycopg.errors.UndefinedObject) and said.startswith("role "):
+            return RestoreDataError(f"{what}: {said}", "create the role first: CREATE ROLE name NOLOGIN")
+        if self.connection.closed or isinstance(error, psycopg.errors.AdminShutdown | psycopg.errors.CrashShutdown):
+            message = f"{what}: the connection to database {self._database} was lost: {said}"
+            return TargetUnavailableError(message, "see the server's log; drop the half-loaded database and load again")
+        if isinstance(error, psycopg.errors.InsufficientResources):
+            return RestoreDataError(f"{what}: {said}", "the server has run out of disk, memory or connections")
+        return RestoreDataError(f"{what}: {said}", "drop the half-loaded database; the message is the server's")
+
+
+@contextmanager
+def session(database: Database, jobs: int) -> Iterator[Session]:
+    """A session for the length of a block.
+
+    Args:
+        database: where to load.
+        jobs: how many such sessions there are; they share the memory for index builds.
+    """
+    with _restoring(), database.connect() as connection:
+        connection.prepare_threshold = None
+        connection.execute(_SPEED.format(memory=max(64, _MEMORY_MB // jobs)).encode())
+        yield Session(connection, database.name)
+
+
+@contextmanager
+def _restoring() -> Iterator[None]:
+    """What a connection's failure means to a restore."""
+    try:
+        yield
+    except ServerUnavailableError as error:
+        raise TargetUnavailableError(error.message, error.hint) from error
+    except BackupPermissionError as error:
+        raise RestorePermissionError(error.message, error.hint) from error
+    except BackupCreationError as error:
+        raise RestoreError(error.message, error.hint) from error
+
+
+def is_setting(statement: bytes) -> bool:
+    """Whether a statement sets a session's state and does nothing else."""
+    return _SETTING.match(statement) is not None
+
+
+def sqlstate_of(error: BaseException) -> str | None:
+    """The server's code for the error that a `RestoreError` was made of."""
+    cause = error.__cause__
+    return cause.sqlstate if isinstance(cause, psycopg.Error) else None
+
+
+def _without_values(error: psycopg.Error) -> str:
+    """The server's message and, for rows, where they stand in their COPY; never what they hold."""
+    said = error.diag.message_primary or " ".join(str(error).split())
+    if (error.sqlstate or "").startswith("22"):
+        said = _VALUE.sub("", said)
+    place = _COPY_PLACE.search(error.diag.context or "")
+    if place is None:
+        return said
+    return f"{said} (line {place[1]} of its rows" + (f", column {place[2]})" if place[2] else ")")

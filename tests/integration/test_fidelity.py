@@ -1,0 +1,150 @@
+"""Everything that pg_dump carries is carried: the measure is pg_dump itself, on each major of PostgreSQL.
+
+PostgreSQL 14 and 18 are tried always, those between with ``make test-matrix``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.archive.index import Index, Kind
+from app.archive.reader import Archive, build_index
+from app.archive.writer import ArchiveWriter
+from app.domain.backup import Codec
+from app.postgres.database import Database
+from app.postgres.dump import PostgresSource
+from app.postgres.load import load
+from tests.fix_matrix import Major, running_major, torment
+from tests.fix_postgres import TestDatabase, copy_of_all_tables, psql
+
+ALWAYS = (14, 18)
+MAJORS = (14, 15, 16, 17, 18) if os.environ.get("TEST_MATRIX") else ALWAYS
+VARYING = re.compile(rb"^(\\(un)?restrict .*|-- Dumped (from|by) .*)$", re.MULTILINE)
+LARGE_OBJECTS = """
+    SELECT oid, md5(lo_get(oid)), lomacl::text, obj_description(oid, 'pg_largeobject')
+    FROM pg_largeobject_metadata ORDER BY 1"""
+
+
+@pytest.fixture(scope="module", params=MAJORS, ids=lambda each: f"PostgreSQL {each}")
+def major(request: pytest.FixtureRequest) -> Iterator[Major]:
+    with running_major(request.param) as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def _its_own_programs(major: Major, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{major.programs}{os.pathsep}{os.environ['PATH']}")
+
+
+@pytest.fixture(scope="module")
+def tormented(major: Major) -> Iterator[TestDatabase]:
+    with major.database("torture") as database:
+        torment(major, database)
+        yield database
+
+
+@pytest.fixture(scope="module")
+def twin(major: Major, tormented: TestDatabase, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestDatabase]:
+    """What stock psql makes of a stock dump: whatever that loses, we may lose."""
+    file = tmp_path_factory.mktemp("stock") / "dump.sql"
+    file.write_bytes(major.run("pg_dump", database=tormented.name))
+    with major.database("twin") as database:
+        major.psql(database.name, file)
+        yield database
+
+
+def dump(database: TestDatabase, codec: Codec, jobs: int, file: Path) -> Index:
+    with (
+        file.open("wb") as stream,
+        PostgresSource(Database.from_url(database.url), jobs).snapshot() as snapshot,
+    ):
+        archive = ArchiveWriter(stream, codec)
+        snapshot.dump_into(archive)
+        index = archive.finish()
+    assert snapshot.tables == {each.table for each in index.tables}
+    assert index.complete
+    return index
+
+
+def text_of(major: Major, database: TestDatabase, *options: str) -> tuple[list[bytes], dict[bytes, list[bytes]]]:
+    """What pg_dump says of a database: the SQL, and the rows of each table in one order."""
+    lines: list[bytes] = []
+    rows: dict[bytes, list[bytes]] = {}
+    block: list[bytes] | None = None
+    for line in VARYING.sub(b"", major.run("pg_dump", *options, database=database.name)).split(b"\n"):
+        if block is None:
+            lines.append(line)
+            if line.endswith(b" FROM stdin;") and line.startswith((b"COPY ", b"line ")):
+                block = rows.setdefault(line, [])
+        elif line == b"\\.":
+            block = None
+        else:
+            block.append(line)
+    return lines, {table: sorted(its) for table, its in rows.items()}
+
+
+def contents(database: TestDatabase) -> dict[str, tuple[int, str]]:
+    """Every table's content; an enum's hash, and so its partition, is another in each database."""
+    return {name: its for name, its in copy_of_all_tables(database.url).items() if "by_mood_" not in name}
+
+
+def assert_same(major: Major, restored: TestDatabase, twin: TestDatabase) -> None:
+    (schema, rows), (twin_schema, twin_rows) = text_of(major, restored), text_of(major, twin)
+    assert schema == twin_schema
+    assert [table for table in rows if rows[table] != twin_rows[table]] == []
+    assert restored.query(LARGE_OBJECTS) == twin.query(LARGE_OBJECTS)
+    assert contents(restored) == contents(twin)
+
+
+@pytest.mark.parametrize(("codec", "jobs"), [(Codec.NONE, 1), (Codec.GZIP, 2), (Codec.ZSTD, 3)])
+def test_psql_restores_our_dump_to_what_it_restores_from_pg_dump(
+    major: Major, tormented: TestDatabase, twin: TestDatabase, codec: Codec, jobs: int, tmp_path: Path
+) -> None:
+    file = tmp_path / f"backup.sql{codec.suffix}"
+    index = dump(tormented, codec, jobs, file)
+    assert {each.table.name for each in index.segments if each.pages and each.table} >= {"large", "toasted"}
+    with major.database("restored") as restored:
+        psql(restored.url, file)
+        assert_same(major, restored, twin)
+
+
+@pytest.mark.parametrize(("codec", "jobs"), [(Codec.NONE, 1), (Codec.GZIP, 2), (Codec.ZSTD, 3)])
+def test_our_load_of_our_dump_is_what_psql_restores_from_pg_dump(
+    major: Major, tormented: TestDatabase, twin: TestDatabase, codec: Codec, jobs: int, tmp_path: Path
+) -> None:
+    file = tmp_path / f"backup.sql{codec.suffix}"
+    index = dump(tormented, codec, jobs, file)
+    with major.database("restored") as restored:
+        loaded = load(Database.from_url(restored.url), Archive(lambda: file.open("rb"), codec, index), jobs)
+        assert loaded.rows == {each.table: each.rows for each in index.tables}
+        assert_same(major, restored, twin)
+
+
+@pytest.mark.parametrize("options", [(), ("--rows-per-insert=7",)])
+def test_our_load_of_a_stock_dump_is_what_psql_makes_of_it(
+    major: Major, tormented: TestDatabase, options: tuple[str, ...], tmp_path: Path
+) -> None:
+    file = tmp_path / "dump.sql"
+    file.write_bytes(major.run("pg_dump", *options, database=tormented.name))
+    with file.open("rb") as stream:
+        archive = Archive(lambda: file.open("rb"), Codec.NONE, build_index(stream, Codec.NONE))
+    with major.database("restored") as restored, major.database("stock") as stock:
+        major.psql(stock.name, file)
+        load(Database.from_url(restored.url), archive, 2)
+        assert_same(major, restored, stock)
+
+
+def test_an_unchanged_database_gives_the_same_bytes_again(tormented: TestDatabase, tmp_path: Path) -> None:
+    texts = []
+    for jobs in (1, 2, 4):
+        file = tmp_path / f"{jobs}.sql"
+        index = dump(tormented, Codec.NONE, jobs, file)
+        texts.append(VARYING.sub(b"", file.read_bytes()))
+        kinds = list(dict.fromkeys(each.kind for each in index.segments))
+        assert kinds == sorted(kinds, key=list(Kind).index)
+    assert texts[0] == texts[1] == texts[2]

@@ -1,0 +1,2 @@
+CREATE TABLE app.stored (a text STORAGE EXTERNAL, b text STORAGE DEFAULT);
+INSERT INTO app.stored VALUES ('a', NULL);
