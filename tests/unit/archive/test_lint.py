@@ -1,0 +1,122 @@
+"""Nothing that no dump has gets past the lint, and its line is named."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from app.archive.lint import lint
+from app.archive.reader import Archive, build_index
+from app.domain.backup import Codec
+from app.errors import BackupReadError, RestoreValidationError
+
+BEFORE = b"""--
+-- PostgreSQL database dump
+--
+
+\\restrict abcDEF123
+
+SET client_encoding = 'UTF8';
+SELECT pg_catalog.set_config('search_path', '', false);
+CREATE TABLE public.a (x int, y text);
+
+--
+-- Data for Name: a; Type: TABLE DATA; Schema: public; Owner: -
+--
+
+COPY public.a (x, y) FROM stdin;
+1\t\\\\! not a command
+2\tCOPY a FROM PROGRAM 'x';
+\\.
+
+"""
+AFTER = b"""
+--
+-- PostgreSQL database dump complete
+--
+
+\\unrestrict abcDEF123
+
+"""
+LINE = BEFORE.count(b"\n") + 1
+HOSTILE = {
+    b"\\! touch /tmp/owned": "a psql command",
+    b"   \\! touch /tmp/owned": "a psql command",
+    b"/* c */ \\! touch /tmp/owned": "a psql command",
+    b"\\copy a from program 'id'": "a psql command",
+    b"\\o /etc/passwd": "a psql command",
+    b"\\o |sh": "a psql command",
+    b"\\i /etc/passwd": "a psql command",
+    b"\\include_relative x": "a psql command",
+    b"\\gexec": "a psql command",
+    b"\\set x `id`": "a psql command",
+    b"\\unrestrict `id`": "a psql command",
+    b"\\restrict a b": "a psql command",
+    b"\\restrict ": "a psql command",
+    b"\\.": "a psql command",
+    b"\\connect postgres": "connect elsewhere",
+    b"\\c postgres": "connect elsewhere",
+    b"COPY public.a FROM PROGRAM 'id';": "does not take its rows",
+    b"copy public.a from program 'id';": "does not take its rows",
+    b"COPY public.a FROM '/etc/passwd';": "does not take its rows",
+    b"COPY public.a TO '/tmp/x';": "does not take its rows",
+    b"COPY public.a TO PROGRAM 'sh';": "does not take its rows",
+    b"COPY (SELECT 1) TO PROGRAM 'sh';": "does not take its rows",
+    b"COPY/**/public.a/**/FROM/**/PROGRAM 'id';": "does not take its rows",
+    b"SET a = 1; COPY public.a FROM PROGRAM 'id';": "does not take its rows",
+    b"CREATE FUNCTION begin() RETURNS int LANGUAGE sql AS 'SELECT 1'; COPY a FROM PROGRAM 'id';": "does not take its",
+    b"CREATE TABLE t (a int DEFAULT 1)); COPY a FROM PROGRAM 'id';": "does not take its rows",
+    b"DO $$ BEGIN EXECUTE 'x'; END $$;": "a statement that no dump has",
+    b"SELECT pg_read_file('/etc/passwd');": "a statement that no dump has",
+    b"SELECT 1;": "a statement that no dump has",
+    b"VACUUM;": "a statement that no dump has",
+    b"DELETE FROM public.a;": "a statement that no dump has",
+    b"CALL evil();": "a statement that no dump has",
+    b"LOAD 'evil';": "a statement that no dump has",
+    b"ALTER SYSTEM SET archive_command = 'evil';": "for the whole server",
+    b"DROP DATABASE residency_scheduler;": "for the whole server",
+    b"CREATE DATABASE x;": "for the whole server",
+    b"CREATE ROLE x SUPERUSER;": "for the whole server",
+    b"ALTER USER postgres PASSWORD 'x';": "for the whole server",
+    b"hello world": "not a whole statement",
+    b"<html>": "not a whole statement",
+    b"x": "not a whole statement",
+}
+
+
+def archive(data: bytes, codec: Codec = Codec.NONE) -> Archive:
+    return Archive(lambda: io.BytesIO(data), codec, build_index(io.BytesIO(data), codec))
+
+
+def test_a_dump_passes() -> None:
+    lint(archive(BEFORE + AFTER))
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_what_no_dump_has_is_refused_and_its_line_named(text: bytes) -> None:
+    with pytest.raises(RestoreValidationError, match=HOSTILE[text]) as caught:
+        lint(archive(BEFORE + text + b"\n" + AFTER))
+    assert f"line {LINE}:" in caught.value.message
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "rest", [b" \\g | sh", b" \\! id", b"; SELECT 1", b" WITH (FORMAT csv);", b" (FREEZE);", b" WHERE true;", b""]
+)
+def test_a_copy_with_anything_behind_it_is_refused(rest: bytes) -> None:
+    data = BEFORE + b"COPY public.a (x, y) FROM stdin" + rest + b"\n1\tone\n\\.\n" + AFTER
+    with pytest.raises((RestoreValidationError, BackupReadError), match=r"COPY|whole|ends within the data"):
+        lint(archive(data))
+
+
+def test_a_command_before_the_data_is_found_where_the_index_calls_the_rest_data() -> None:
+    data = BEFORE.replace(b"COPY public.a", b"\\! id\nCOPY public.a") + AFTER
+    with pytest.raises(RestoreValidationError, match="a psql command"):
+        lint(archive(data))
+
+
+@pytest.mark.parametrize("data", [b"", b"\0" * 100, b"-- nothing\n", b"CREATE TABLE a ();\n", b"PGDMP\x01\x0e"])
+def test_what_is_no_whole_dump_is_refused(data: bytes) -> None:
+    with pytest.raises(RestoreValidationError, match="no whole dump"):
+        lint(archive(data))

@@ -1,0 +1,132 @@
+"""Parts of an archive are read by themselves, and damage is named by segment and table."""
+
+from __future__ import annotations
+
+import gzip
+import io
+from collections.abc import Callable
+from typing import BinaryIO
+
+import pytest
+import zstandard
+
+from app.archive import codecs
+from app.archive.index import Index, Kind, TableName
+from app.archive.reader import Archive, build_index
+from app.archive.scanner import scan
+from app.archive.writer import ArchiveWriter
+from app.domain.backup import Codec
+from app.errors import BackupError, BackupReadError, BackupValidationError
+
+A, B = TableName("public", "a"), TableName("public", "b")
+PACKED = {Codec.GZIP: gzip.compress, Codec.ZSTD: zstandard.ZstdCompressor(3).compress}
+
+
+def block(name: str, rows: int) -> bytes:
+    lines = b"".join(b"%d\t%s row %d\n" % (row, name.encode(), row * 7919 % 1000) for row in range(rows))
+    return b"\n\nCOPY public.%s (x, y) FROM stdin;\n" % name.encode() + lines + b"\\.\n"
+
+
+TEXT = (
+    b"SET client_encoding = 'UTF8';\nCREATE TABLE public.a (x int, y text);\n"
+    + block("a", 3000)
+    + block("a", 2000)
+    + block("b", 4000)
+    + b"\n--\n-- Name: a a_x; Type: INDEX; Schema: public; Owner: -\n--\nCREATE INDEX a_x ON public.a (x);\n"
+    + b"--\n-- PostgreSQL database dump complete\n--\n\n"
+)
+
+
+class Counted(io.BytesIO):
+    """A file that counts what is read of it."""
+
+    total = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        type(self).total += len(data)
+        return data
+
+
+def written(codec: Codec) -> tuple[bytes, Index]:
+    out = io.BytesIO()
+    writer = ArchiveWriter(out, codec)
+    writer.add(scan([TEXT]))
+    index = writer.finish()
+    return out.getvalue(), index
+
+
+def opener(data: bytes) -> Callable[[], BinaryIO]:
+    return lambda: Counted(data)
+
+
+@pytest.mark.parametrize("codec", Codec)
+def test_segments_one_by_one_are_the_whole(codec: Codec) -> None:
+    data, index = written(codec)
+    archive = Archive(opener(data), codec, index)
+    assert archive.seekable
+    assert b"".join(b"".join(archive.text(each)) for each in index.segments) == TEXT
+    assert b"".join(archive.whole()) == TEXT
+
+
+@pytest.mark.parametrize("codec", Codec)
+def test_one_table_is_read_alone(codec: Codec) -> None:
+    data, index = written(codec)
+    archive = Archive(opener(data), codec, index)
+    Counted.total = 0
+    assert b"".join(archive.read_table(B)) == block("b", 4000)
+    assert Counted.total < 1.1 * sum(each.bytes or 0 for each in archive.segments_of(B))
+    assert b"".join(archive.read_table(A)) == block("a", 3000) + block("a", 2000)
+    assert archive.segments_of(TableName("public", "none")) == []
+
+
+@pytest.mark.parametrize("codec", PACKED)
+def test_a_compressed_file_of_foreign_make_is_read_through(codec: Codec) -> None:
+    data = PACKED[codec](TEXT)
+    archive = Archive(opener(data), codec, build_index(io.BytesIO(data), codec))
+    assert not archive.seekable
+    assert b"".join(archive.read_table(B)) == block("b", 4000)
+    assert b"".join(b"".join(archive.text(each)) for each in archive.index.segments) == TEXT
+
+
+@pytest.mark.parametrize("codec", Codec)
+def test_a_file_cut_anywhere_is_an_error_that_names_the_first_segment_it_lacks(codec: Codec) -> None:
+    data, index = written(codec)
+    for cut in range(0, len(data), max(1, len(data) // 200)):
+        archive = Archive(opener(data[:cut]), codec, index)
+        for number, segment in enumerate(index.segments, start=1):
+            assert segment.offset is not None
+            if segment.offset + (segment.bytes or 0) <= cut:
+                assert sum(map(len, archive.text(segment))) == segment.raw_bytes
+                continue
+            with pytest.raises((BackupReadError, BackupValidationError), match=rf"^segment {number} of 5 \({segment}"):
+                list(archive.text(segment))
+
+
+@pytest.mark.parametrize("codec", Codec)
+def test_a_flipped_bit_is_found_in_its_own_segment_and_in_no_other(
+    codec: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(codecs, "_FRAME_BYTES", {True: 10_000, False: 10_000})
+    data, index = written(codec)
+    for at in range(3, len(data), max(1, len(data) // 150)):
+        broken = bytearray(data)
+        broken[at] ^= 1 << at % 8
+        archive = Archive(opener(bytes(broken)), codec, index)
+        for segment in index.segments:
+            assert segment.offset is not None
+            if segment.offset <= at < segment.offset + (segment.bytes or 0):
+                with pytest.raises(BackupError) as caught:
+                    list(archive.text(segment))
+                assert str(segment) in caught.value.message
+            else:
+                assert sum(map(len, archive.text(segment))) == segment.raw_bytes
+
+
+@pytest.mark.parametrize(("codec", "taken_for"), [(a, b) for a in Codec for b in Codec if a is not b])
+def test_the_wrong_codec_is_an_error(codec: Codec, taken_for: Codec) -> None:
+    data, index = written(codec)
+    archive = Archive(opener(data), taken_for, index)
+    data_segment = next(each for each in index.segments if each.kind is Kind.DATA)
+    with pytest.raises((BackupReadError, BackupValidationError), match=r"table data of public\.a"):
+        list(archive.text(data_segment))
