@@ -39,7 +39,7 @@ check: $(STAMP)
 	$(BIN)/python -m pytest -q tests/integration/test_migrations.py tests/unit/test_house.py
 
 bench: $(STAMP)
-	@$(BIN)/python -m bench.dump
+	@$(BIN)/python -m bench.run
 
 format: $(STAMP)
 	$(BIN)/ruff format .

@@ -31,7 +31,7 @@ from app.operations.check import check
 from app.operations.inventory import inventory
 from app.operations.sync import sync
 from app.operations.take_backup import BackupRequest, take_backup
-from app.postgres import dump
+from app.postgres import dump, snapshot
 from tests.fix_postgres import TestDatabase, scratch_database
 from tests.fix_service import At, Site, fill_wide, gone_soon, leftovers, make_site, require_same_content
 
@@ -126,7 +126,7 @@ def test_a_server_killed_in_the_middle_of_the_dump(own_postgres_server: Embedded
 
 
 def test_a_table_that_stays_locked(guarded: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dump, "LOCK_WAIT_MS", 200)
+    monkeypatch.setattr(snapshot, "LOCK_WAIT_MS", 200)
     with psycopg.connect(guarded.database.url) as connection:
         connection.execute("LOCK TABLE people IN ACCESS EXCLUSIVE MODE")
         error = fails(guarded, TableLockedError)
