@@ -53,11 +53,15 @@ class Crew:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.fail(error or RuntimeError("the crew is no longer wanted"))
-        for reader in self.readers:
-            reader.program.kill()  # whoever waits for rows of it wakes up
+        if error is not None or self._untaken:
+            self.fail(error or RuntimeError("not all ranges were taken"))
+            for reader in self.readers:
+                reader.kill()
         for thread in self._threads:
             thread.join()
+        if not self.failure:
+            for reader in self.readers:
+                reader.finish()
 
     def parcels(self, until: Callable[[TableRange], bool]) -> Iterator[_Parcel]:
         """The next parcels in order, as long as their ranges are wanted."""

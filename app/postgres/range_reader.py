@@ -80,6 +80,19 @@ class RangeReader:
             at_line_start = block.endswith(b"\n")
             yield block
 
+    def finish(self) -> None:
+        """Let psql take its leave of the server, which would log a connection that just ends.
+
+        Raises:
+            ProgramError: it failed after all.
+        """
+        self.program.stdin.close()
+        self.program.check()
+
+    def kill(self) -> None:
+        """End psql at once; whoever waits for rows of it sees the end."""
+        self.program.kill()
+
     def _say(self, text: bytes) -> None:
         try:
             while text:
@@ -94,8 +107,7 @@ class RangeReader:
         return block
 
     def _fail(self) -> None:
-        self.program.stdin.close()
-        self.program.check()
+        self.finish()
         raise RuntimeError("psql ended although nobody asked it to")
 
 

@@ -24,7 +24,6 @@ class Reader:
     """A reader without a server: `delay` seconds a block, `blocks` of 100 KB a range, an error at range `fails_at`."""
 
     def __init__(self, delay: float = 0.0, blocks: int = 1, fails_at: int | None = None) -> None:
-        self.program = self
         self.delay, self.blocks, self.fails_at = delay, blocks, fails_at
         self.given = 0
         self.killed = threading.Event()
@@ -37,6 +36,9 @@ class Reader:
                 raise ProgramError("psql was ended by signal 9")
             self.given += 100_000
             yield ROW * (100_000 // len(ROW))
+
+    def finish(self) -> None:
+        self.finished = True
 
     def kill(self) -> None:
         self.killed.set()
