@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -96,6 +97,7 @@ def running_major(number: int) -> Iterator[Major]:
     programs = programs_of(number)
     if isinstance(programs, str):
         pytest.skip(programs)
+    _install_extension(programs)
     with open_folder() as folder, contextlib.ExitStack() as stack:
         server = EmbeddedPostgres(folder / "pg", fast=True)
         if number != EMBEDDED:
@@ -108,6 +110,12 @@ def running_major(number: int) -> Iterator[Major]:
             for role in ROLES:
                 connection.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(role)))
         yield Major(number, server, programs)
+
+
+def _install_extension(programs: Path) -> None:
+    """Put our own extension where `make install` of one would: no stock one has configuration tables."""
+    asked = subprocess.run([programs / "pg_config", "--sharedir"], capture_output=True, check=True)
+    shutil.copytree(TORTURE / "extension", Path(asked.stdout.decode().strip()) / "extension", dirs_exist_ok=True)
 
 
 def torment(major: Major, database: TestDatabase) -> None:

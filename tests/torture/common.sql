@@ -10,6 +10,9 @@ CREATE EXTENSION hstore WITH SCHEMA public;
 CREATE EXTENSION btree_gist;
 CREATE EXTENSION pg_trgm WITH SCHEMA app;
 COMMENT ON EXTENSION hstore IS 'a comment of our own';
+CREATE EXTENSION torture_config;
+INSERT INTO app.config VALUES ('mine; ''quoted''', E'\\.\n', true), ('theirs', NULL, true);
+INSERT INTO app.config_log (key, said) SELECT 'mine; ''quoted''', repeat('x', i) FROM generate_series(1, 9) i;
 
 -- Names
 CREATE TABLE "Odd ""schema"" 🏥;
