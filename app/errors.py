@@ -25,7 +25,14 @@
     RestoreError                         1
     ├── RestoreValidationError          13   bad mode, unverified or unfit backup
     ├── RestoreDataError                18   the data does not load, or differs after loading
+    │   └── MergeConflictError          18   rows conflict, and the policy is to fail
     ├── TargetUnavailableError           1   the server that is loaded into went away
+    ├── RestoreBusyError                 1   a lock or a session stood in the way for too long
+    ├── RestoreRunningError             11   another restore of the database is under way
+    ├── RestoreStorageError             14   too little space for the restore
+    ├── RestorePostCommandError          1   RESTORE_POST_COMMAND failed
+    ├── RestoreCancelledError          130   revoked, SIGTERM, SIGINT, time limit
+    ├── RestoreNotFoundError            10   no such restore
     ├── RestorePermissionError          12   the role may not create, rename or write
     └── RestoreRollbackError            19   the rollback of a failed restore failed
 
@@ -212,6 +219,42 @@ class RestoreDataError(RestoreError):
     """The data does not load, conflicts, or differs after loading."""
 
     exit_code = 18
+
+
+class MergeConflictError(RestoreDataError):
+    """Rows conflict, and the policy is to fail, or an exact restore of tables is not possible. Nothing was changed."""
+
+
+class RestoreBusyError(RestoreError):
+    """A lock or a session stood in the way for too long. Nothing was changed."""
+
+
+class RestoreRunningError(RestoreError):
+    """Another restore of the database is under way, or this one was delivered twice."""
+
+    exit_code = 11
+
+
+class RestoreStorageError(RestoreError):
+    """There is too little space for the restore, or a disk filled up. The live database is as before."""
+
+    exit_code = 14
+
+
+class RestorePostCommandError(RestoreError):
+    """RESTORE_POST_COMMAND failed. The live database is as before."""
+
+
+class RestoreCancelledError(RestoreError):
+    """The restore was cancelled from outside. The live database is as before."""
+
+    exit_code = 130
+
+
+class RestoreNotFoundError(RestoreError):
+    """No such restore."""
+
+    exit_code = 10
 
 
 class TargetUnavailableError(RestoreError):

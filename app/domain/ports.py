@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from app.domain.backup import Backup, Tier
+from app.domain.restore import Restore
 from app.domain.slots import Slot, SlotRecord
 
 
@@ -91,6 +92,41 @@ class Catalog(Protocol):
 
     def forget(self, database: str, backup_id: str) -> None:
         """Remove a row. Does nothing where there is none."""
+
+
+class Restores(Protocol):
+    """The record of restores. All times are aware; every method is one transaction, and may raise CatalogError."""
+
+    def begin_restore(self, restore: Restore) -> None:
+        """Record a restore that this process begins; at most one is under way for a live database.
+
+        Raises:
+            RestoreRunningError: a restore of the database is under way, or left by a process that died and not settled
+                yet (the message says which, and that `check --repair` settles it), or the request's key is known
+                already: a message delivered twice.
+        """
+
+    def beat_restore(self, restore: Restore, now: datetime) -> bool:
+        """Give a sign of life. False when the restore is no longer this process's."""
+
+    def save_restore(self, restore: Restore) -> None:
+        """Record where a restore of this process stands, or how it ended.
+
+        Raises:
+            RestoreError: it is no longer this process's: it was taken for dead and settled by another.
+        """
+
+    def settle_restore(self, restore: Restore, was: Restore) -> bool:
+        """Record what became of a restore, whoever held it. False where it does not stand as `was` any more."""
+
+    def restore(self, restore_id: str) -> Restore | None:
+        """The restore of an id; None where there is none."""
+
+    def restores(self, database: str) -> Sequence[Restore]:
+        """All restores of a live database, newest first."""
+
+    def dead_restores(self, database: str, now: datetime) -> Sequence[Restore]:
+        """Those under way whose holders are dead: nobody ends them but `check --repair` or a rollback."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from itertools import chain, groupby
 
 import structlog
@@ -20,6 +19,7 @@ from app.archive.index import Kind, TableName
 from app.archive.lint import lint
 from app.archive.reader import Archive
 from app.archive.scanner import scan
+from app.archive.target import Loaded
 from app.errors import RestoreValidationError
 from app.postgres.database import Database
 from app.postgres.load_data import DataLoader, check_rows
@@ -39,19 +39,6 @@ _FOUND = f"""
 _ANALYZED = f"""
     SELECT n.nspname, o.relname FROM pg_class o JOIN pg_namespace n ON n.oid = o.relnamespace
     WHERE {_NOT_SYSTEM} AND o.relkind IN ('r', 'm', 'p') ORDER BY pg_table_size(o.oid) DESC"""
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """What was loaded.
-
-    Attributes:
-        rows: of each table.
-        seconds: that each phase took: ``lint``, then the kinds of segment, then ``analyze``.
-    """
-
-    rows: dict[TableName, int]
-    seconds: dict[str, float] = field(default_factory=dict)
 
 
 def load(database: Database, archive: Archive, jobs: int, progress: Callable[[int], None] = lambda _: None) -> Loaded:

@@ -16,6 +16,7 @@ import zstandard
 from app.archive.index import Index, Kind, TableName
 from app.archive.reader import Archive, build_index
 from app.archive.scanner import Head, Piece
+from app.archive.target import Loaded
 from app.archive.writer import ArchiveWriter
 from app.domain.backup import Codec
 from app.embedded.postgres import EmbeddedPostgres, binaries
@@ -32,7 +33,7 @@ from app.errors import (
 from app.postgres import load_batches
 from app.postgres.database import Database
 from app.postgres.dump import PostgresSource
-from app.postgres.load import Loaded, load
+from app.postgres.load import load
 from app.postgres.programs import output_of
 from tests.fix_postgres import TestDatabase, copy_of_all_tables, scratch_database
 

@@ -1,0 +1,166 @@
+"""The port to the server that archives are restored on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from app.archive.index import TableName
+from app.archive.manifest import ServerFacts
+from app.archive.needs import Needs
+from app.archive.reader import Archive
+from app.domain.merge import Changes, MergeRequest
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What was loaded.
+
+    Attributes:
+        rows: of each table.
+        seconds: that each phase took: ``lint``, then the kinds of segment, then ``analyze``.
+    """
+
+    rows: dict[TableName, int]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetFacts:
+    """What a restore needs to know of the server.
+
+    Attributes:
+        version, version_num: as the server says them: ``"18.6"``, 180006.
+        live: facts of the live database; None where it does not exist.
+        may_create: whether the role may create databases, and rename the live one.
+        data_folder: where the server keeps its data, if that is on this machine.
+        prepared: names of transactions prepared in the live database, which nobody can end from outside.
+    """
+
+    version: str
+    version_num: int
+    live: ServerFacts | None
+    may_create: bool
+    data_folder: Path | None
+    prepared: tuple[str, ...] = ()
+
+
+class Target(Protocol):
+    """The server of a live database. Every method connects anew.
+
+    Each may raise TargetUnavailableError (the server does not answer, or went away: nothing is half done) or
+    RestorePermissionError (the role lacks a right; says which).
+    """
+
+    database: str
+
+    def facts(self) -> TargetFacts:
+        """What the server is, and whether the live database exists."""
+
+    def missing(self, needs: Needs) -> list[str]:
+        """What a backup needs and the server has not, a phrase each: ``extension postgis``, ``role app``."""
+
+    def databases(self) -> set[str]:
+        """Names of all databases of the server."""
+
+    def create(self, name: str, facts: ServerFacts | None) -> None:
+        """Make an empty database with the live one's owner, encoding, locale, settings, limits, grants and comment.
+
+        Args:
+            name: of the new database.
+            facts: of the database that the backup came from; they decide where no live one exists.
+        """
+
+    def drop(self, name: str) -> None:
+        """Drop a database and end its sessions. Missing is no error. Refuses the live database's name."""
+
+    def load(self, name: str, archive: Archive, progress: Progress) -> Loaded:
+        """Load an archive into an empty database.
+
+        Raises:
+            RestoreValidationError, RestoreDataError, BackupReadError, BackupValidationError: see `app.postgres.load`.
+        """
+
+    def prove(self, name: str, archive: Archive, facts: ServerFacts | None, progress: Progress) -> list[str]:
+        """Read a whole database back and compare it with the archive: rows, sequences, large objects, schema.
+
+        Args:
+            name: the database.
+            archive: what it should hold.
+            facts: of the database that the archive came from, as it was dumped by this service; None for a foreign
+                dump, whose rows may have been read under other settings, so that only what is certain is compared.
+            progress: called with the number of bytes read.
+
+        Returns:
+            Remarks on what could not be compared, or differs in words alone. Empty where all is proven.
+
+        Raises:
+            RestoreDataError: the content is not the archive's; names what differs.
+        """
+
+    def swap(self, new: str, live: str, old: str) -> float:
+        """Rename `live` to `old` and `new` to `live`, in one transaction; other sessions are ended for it.
+
+        `live` need not exist; then only the other rename is done.
+
+        Returns:
+            For how many seconds nobody could connect.
+
+        Raises:
+            RestoreBusyError: a session did not go away; nothing was renamed.
+        """
+
+    def replace_in_place(self, archive: Archive, facts: ServerFacts | None, on_commit: Callable[[str], None]) -> None:
+        """Empty the live database, load the archive and prove it, all in one transaction.
+
+        Args:
+            archive: what to load.
+            facts: see `prove`.
+            on_commit: called with the transaction's id just before the commit; what it raises rolls back.
+        """
+
+    def merging(self, archive: Archive, request: MergeRequest, progress: Progress) -> AbstractContextManager[Merging]:
+        """Put the archive's rows beside the live tables, in temporary tables, for the length of a block.
+
+        Raises:
+            RestoreValidationError: a table or column of the backup has no place in the live database (names it), or
+                the request does not fit the backup.
+            RestoreDataError: a value does not fit the live column's type.
+        """
+
+    def compare(self, one: Archive, other: Archive, progress: Progress) -> Changes:
+        """What differs between two archives' rows, as if `one` were the backup and `other` the live database."""
+
+    def committed(self, transaction: str) -> bool | None:
+        """Whether a transaction of the live database was committed; None where it still runs or nobody knows."""
+
+    def run_script(self, script: BinaryIO, on_commit: Callable[[str], None]) -> None:
+        """Run a plain SQL script with COPY blocks in one transaction of the live database: the inverse of a merge.
+
+        Raises:
+            RestoreDataError: the script itself refuses (rows were changed since), or fails. Nothing is changed.
+        """
+
+
+class Merging(Protocol):
+    """Rows of a backup beside the live tables."""
+
+    def preview(self) -> Changes:
+        """What `apply` would do now. Takes no lock above ACCESS SHARE and changes nothing."""
+
+    def apply(self, inverse: BinaryIO, on_commit: Callable[[str], None]) -> Changes:
+        """Merge, in one transaction.
+
+        Args:
+            inverse: gets a plain SQL script that undoes exactly this merge, before the commit.
+            on_commit: called with the transaction's id just before the commit; what it raises rolls back.
+
+        Raises:
+            MergeConflictError: the policy is `fail` and rows conflict, or an exact restore of tables is not possible.
+            RestoreDataError: the server refuses a row.
+        """

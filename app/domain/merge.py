@@ -1,0 +1,105 @@
+"""What a merge does, or would do, and what it found: counts for each table, samples by key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from app.domain.restore import OnConflict
+
+MOST_SAMPLES = 100
+
+
+class Kind(StrEnum):
+    """Why a row is in the samples."""
+
+    INSERTED = "inserted"
+    UPDATED = "updated"
+    DELETED = "deleted"
+    DIFFERS = "differs"  # in backup and live database, and not the same: what the policy decides on
+    UNIQUE = "unique key taken"  # another row has its value of a secondary unique key
+    PARENT = "missing parent"  # the row that a foreign key refers to is in neither
+    REFERENCED = "still referenced"  # other rows refer to what would go
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """A row, by its key; `columns` are those that differ or stand in the way. Only the key's values are shown.
+
+    Attributes:
+        table: ``schema.name``.
+        key: column -> value as text; the whole row where the table has no key.
+    """
+
+    table: str
+    kind: Kind
+    key: dict[str, str | None]
+    columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableChanges:
+    """Rows of one table.
+
+    Attributes:
+        inserted, updated, deleted: what changes in the live database.
+        unchanged: in both, and equal.
+        conflicting: in both and different, whatever the policy then does with them.
+        blocked: not brought back, since a unique key or a foreign key stands in the way.
+        live_only: only the live database has them; a merge leaves them alone.
+    """
+
+    table: str
+    inserted: int = 0
+    updated: int = 0
+    deleted: int = 0
+    unchanged: int = 0
+    conflicting: int = 0
+    blocked: int = 0
+    live_only: int = 0
+
+    @property
+    def changed(self) -> int:
+        """Rows of the live database that change."""
+        return self.inserted + self.updated + self.deleted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """A merge's plan or outcome; the two are the same thing, before and after.
+
+    Attributes:
+        tables: those of the backup that take part, by name.
+        samples: up to `MOST_SAMPLES`, conflicts before changes.
+        notes: what else a person should know: triggers that fire, columns left alone, tables not compared.
+        schema: differences between the backup's tables and the live ones.
+    """
+
+    tables: tuple[TableChanges, ...] = ()
+    samples: tuple[Sample, ...] = ()
+    notes: tuple[str, ...] = ()
+    schema: tuple[str, ...] = ()
+
+    def total(self, what: str) -> int:
+        """Sum of one of the counts over all tables: ``inserted``."""
+        return sum(getattr(each, what) for each in self.tables)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MergeRequest:
+    """What to bring back, and how.
+
+    Attributes:
+        tables: ``schema.name`` or, where unambiguous, ``name``; empty means all of the backup.
+        dependents: the tables that refer to these take part too, and theirs.
+        where: an SQL condition over a table's columns that rows of the backup must meet.
+        exact: the tables become what they are in the backup: rows that it lacks are deleted, and rows that cannot be
+            brought back are an error. This is a replace of selected tables.
+    """
+
+    on_conflict: OnConflict = field(default_factory=OnConflict)
+    tables: Sequence[str] = ()
+    dependents: bool = False
+    where: str | None = None
+    exact: bool = False

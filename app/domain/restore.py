@@ -1,0 +1,158 @@
+"""What a restore is: its modes, its steps, and what the catalog remembers of it.
+
+The live database is at every instant exactly *before* or exactly *after*. Which of the two can be told from outside at
+any time: by which databases stand (a replace), or by what the server says of one transaction (a merge, and a replace
+in place). A restore's steps are therefore recorded before they are done.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from app.errors import RestoreValidationError
+
+_NEWEST = re.compile(r"newest:(?P<column>.+)", re.DOTALL)
+_NAME_BYTES = 63  # what PostgreSQL keeps of a name
+
+
+class Mode(StrEnum):
+    """What a restore does with what is there."""
+
+    REPLACE = "replace"
+    MERGE = "merge"
+
+    @classmethod
+    def parse(cls, text: object) -> Mode:
+        """The mode of that name.
+
+        Raises:
+            RestoreValidationError: there is none.
+        """
+        try:
+            return cls(str(text))
+        except ValueError:
+            known = "'replace' makes the database what the backup holds, 'merge' adds its rows to those that are there"
+            raise RestoreValidationError(f"unknown restore mode {text!r}", f"use one of: {known}") from None
+
+
+class Policy(StrEnum):
+    """What a merge does with a row that is in backup and live database, and differs."""
+
+    TAKE_BACKUP = "take-backup"
+    KEEP_LIVE = "keep-live"
+    NEWEST = "newest"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class OnConflict:
+    """A policy; `column` is what ``newest:<column>`` compares by, the greater value being the newer."""
+
+    policy: Policy = Policy.TAKE_BACKUP
+    column: str | None = None
+
+    @classmethod
+    def parse(cls, text: object) -> OnConflict:
+        """Read ``take-backup``, ``keep-live``, ``newest:<column>`` or ``fail``.
+
+        Raises:
+            RestoreValidationError: it is none of these.
+        """
+        if newest := _NEWEST.fullmatch(str(text)):
+            return cls(Policy.NEWEST, newest["column"])
+        if str(text) in {Policy.TAKE_BACKUP, Policy.KEEP_LIVE, Policy.FAIL}:
+            return cls(Policy(str(text)))
+        hint = "use take-backup, keep-live, newest:<column> or fail"
+        raise RestoreValidationError(f"unknown conflict policy {text!r}", hint)
+
+    def __str__(self) -> str:
+        return f"{self.policy}:{self.column}" if self.column else str(self.policy)
+
+
+class RestoreState(StrEnum):
+    """Where a restore stands as a whole."""
+
+    RUNNING = "running"
+    COMPLETE = "complete"
+    FAILED = "failed"  # the live database is as before
+    ABANDONED = "abandoned"  # its process died; `check --repair` says and settles on which side of the swap
+    ROLLED_BACK = "rolled back"
+
+
+class Step(StrEnum):
+    """The step that a restore is in, recorded before it is begun."""
+
+    CHECKING = "checking"
+    SAFETY = "safety backup"
+    LOADING = "loading"  # of a shadow database (replace), of rows beside the live ones (merge)
+    PROVING = "proving"
+    POST_COMMAND = "post command"
+    SWAPPING = "swapping"  # the two renames, or the commit
+    DONE = "done"
+    ROLLING_BACK = "rolling back"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restore:
+    """A restore as the catalog records it.
+
+    Attributes:
+        id: random, 12 hexadecimal digits; part of the names of what it makes.
+        database: the live database's name.
+        backup: id of the backup, or path of the file.
+        into: another database that was restored into; None for the live one.
+        request_key: what tells a message delivered twice: Celery's task id; None from the command line.
+        safety: id of the safety backup.
+        shadow, undo: names of the databases that are built, and kept; recorded before they are made.
+        transaction: the server's id of the one transaction that changes the live database (merge, in place), recorded
+            before its commit.
+        undo_until: until when a rollback is possible; None where there is nothing to roll back to.
+        report: counts and samples, as JSON takes them.
+        error, message, hint: of a failed one.
+    """
+
+    id: str
+    database: str
+    mode: Mode
+    backup: str
+    into: str | None = None
+    state: RestoreState = RestoreState.RUNNING
+    step: Step = Step.CHECKING
+    started_at: datetime
+    heartbeat_at: datetime
+    finished_at: datetime | None = None
+    request_key: str | None = None
+    safety: str | None = None
+    shadow: str | None = None
+    undo: str | None = None
+    transaction: str | None = None
+    undo_until: datetime | None = None
+    report: Mapping[str, Any] = field(default_factory=dict)
+    error: str | None = None
+    message: str | None = None
+    hint: str | None = None
+
+    @property
+    def pin(self) -> str:
+        """The reason under which it pins the backups that it needs."""
+        return f"restore {self.id}"
+
+
+def shadow_name(database: str, restore_id: str) -> str:
+    """Name of the database that a replace is built in."""
+    return _suffixed(database, f"_restore_{restore_id}")
+
+
+def undo_name(database: str, restore_id: str) -> str:
+    """Name under which the replaced database is kept."""
+    return _suffixed(database, f"_undo_{restore_id}")
+
+
+def _suffixed(name: str, suffix: str) -> str:
+    """A name of at most 63 bytes."""
+    return name.encode()[: _NAME_BYTES - len(suffix)].decode(errors="ignore") + suffix
