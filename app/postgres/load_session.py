@@ -15,9 +15,11 @@ import structlog
 from app.errors import (
     BackupCreationError,
     BackupPermissionError,
+    RestoreBusyError,
     RestoreDataError,
     RestoreError,
     RestorePermissionError,
+    RestoreStorageError,
     ServerUnavailableError,
     TargetUnavailableError,
 )
@@ -31,6 +33,22 @@ _VALUE = re.compile(r':? "(?:[^"]|"")*"\Z')
 _MEMORY_MB = 512  # for the index builds of all connections together
 # A crash of the server in the middle of a load costs the load, not data that anybody relies on.
 _SPEED = "SET synchronous_commit = off; SET lock_timeout = 0; SET maintenance_work_mem = '{memory}MB'"
+
+# The first that fits counts.
+_BY_CLASS: tuple[tuple[type[psycopg.Error], type[RestoreError], str], ...] = (
+    (
+        psycopg.errors.InsufficientPrivilege,
+        RestorePermissionError,
+        "restore as the owner of the database, or as a superuser",
+    ),
+    (
+        psycopg.errors.LockNotAvailable,
+        RestoreBusyError,
+        "a table stayed locked: find the session in pg_locks; try again when it has ended",
+    ),
+    (psycopg.errors.DiskFull, RestoreStorageError, "make room on the server's disk, and try again"),
+    (psycopg.errors.InsufficientResources, RestoreDataError, "the server has run out of memory or connections"),
+)
 
 
 class Session:
@@ -112,15 +130,14 @@ class Session:
 
     def _typed(self, error: psycopg.Error, what: str) -> RestoreError:
         said = _without_values(error)
-        if isinstance(error, psycopg.errors.InsufficientPrivilege):
-            return RestorePermissionError(f"{what}: {said}", "load as the owner of the database, or as a superuser")
         if isinstance(error, psycopg.errors.UndefinedObject) and said.startswith("role "):
             return RestoreDataError(f"{what}: {said}", "create the role first: CREATE ROLE name NOLOGIN")
+        for kind, ours, hint in _BY_CLASS:
+            if isinstance(error, kind):
+                return ours(f"{what}: {said}", hint)
         if self.connection.closed or isinstance(error, psycopg.errors.AdminShutdown | psycopg.errors.CrashShutdown):
             message = f"{what}: the connection to database {self._database} was lost: {said}"
             return TargetUnavailableError(message, "see the server's log; drop the half-loaded database and load again")
-        if isinstance(error, psycopg.errors.InsufficientResources):
-            return RestoreDataError(f"{what}: {said}", "the server has run out of disk, memory or connections")
         return RestoreDataError(f"{what}: {said}", "drop the half-loaded database; the message is the server's")
 
 
@@ -132,14 +149,14 @@ def session(database: Database, jobs: int) -> Iterator[Session]:
         database: where to load.
         jobs: how many such sessions there are; they share the memory for index builds.
     """
-    with _restoring(), database.connect() as connection:
+    with restoring(), database.connect() as connection:
         connection.prepare_threshold = None
         connection.execute(_SPEED.format(memory=max(64, _MEMORY_MB // jobs)).encode())
         yield Session(connection, database.name)
 
 
 @contextmanager
-def _restoring() -> Iterator[None]:
+def restoring() -> Iterator[None]:
     """What a connection's failure means to a restore."""
     try:
         yield

@@ -1,0 +1,179 @@
+"""The inverse of a merge: a plain SQL script that puts back what it changed, and refuses where that changed since.
+
+For each table it brings the rows as they are after the merge (``new``) and as they were before (``old``), both whole.
+Undone means: those of `new` out, those of `old` in. The script can be run by this service, or by hand::
+
+    psql -X -1 -v ON_ERROR_STOP=1 -d DATABASE -f SCRIPT
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from app.domain.merge import TableChanges
+from app.postgres.live_schema import quoted
+from app.postgres.merge_apply import stillness
+from app.postgres.merge_plan import equal, image_of, literal, row_of
+from app.postgres.merge_session import MergeSession
+from app.postgres.merge_stage import Staged
+
+_TAG = "$residency_backup$"
+_HEAD = """\
+-- Undoes one merge. By hand, all or nothing: psql -X -1 -v ON_ERROR_STOP=1 -d DATABASE -f THIS_FILE
+SET client_encoding = 'UTF8';
+SET DateStyle = ISO;
+SET IntervalStyle = postgres;
+SET TimeZone = 'UTC';
+SET extra_float_digits = 3;
+SET xmloption = content;
+SET row_security = off;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """One table of the script."""
+
+    staged: Staged
+    plan: TableChanges
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """Rows are kept whole where a key tells them apart; else by what the backup knows of them."""
+        match = self.staged.match
+        return match.live.settable if match.key else match.columns
+
+    @property
+    def new(self) -> str:
+        return f"pg_temp.undo_new_{self.staged.number}"
+
+    @property
+    def old(self) -> str:
+        return f"pg_temp.undo_old_{self.staged.number}"
+
+
+class Inverse:
+    """Writes the script, in two parts: what there was, before the merge, and the rest after it."""
+
+    def __init__(
+        self, session: MergeSession, staged: Sequence[Staged], planned: Sequence[TableChanges], out: BinaryIO
+    ) -> None:
+        self._session = session
+        self._out = out
+        self._tables = [_Table(each, plan) for each, plan in zip(staged, planned, strict=True) if plan.changed]
+
+    def before(self) -> None:
+        """Write the rows that the merge will change or delete."""
+        path = self._session.ask("SELECT current_setting('search_path')", "a setting")[0][0]
+        self._write(_HEAD + (f"SET search_path = {path};\n" if path else "SET search_path = '';\n"))
+        for each in self._tables:
+            live = each.staged.match.live.sql
+            self._rows(
+                each,
+                each.old,
+                f"SELECT {_listed(each.columns, 'l.')} FROM {live} l JOIN {each.staged.plan} p"
+                " ON l.ctid = p.l AND l.tableoid = p.part WHERE p.blocked IS NULL AND p.act IN ('u', 'd')",
+            )
+
+    def after(self) -> None:
+        """Write the rows that the merge has made of them or added, and the statements that put all back."""
+        for each in self._tables:
+            match = each.staged.match
+            changed = "p.blocked IS NULL AND p.act IN ('i', 'u')"
+            source = f"{each.staged.plan} p JOIN {each.staged.rows} s ON s.ctid = p.s"
+            if match.key:
+                same = equal("s", match.key_columns, "l", match.key_columns)
+                query = f"SELECT {_listed(each.columns, 'l.')} FROM {source} JOIN {match.live.sql} l ON {same}"
+            else:
+                query = f"SELECT {_listed(each.columns, 's.')} FROM {source}"
+            self._rows(each, each.new, f"{query} WHERE {changed}")
+        self._statements([_expect(each, each.new, "rows of %s were changed since the merge") for each in self._tables])
+        pairs = [pair for each in self._tables for pair in stillness(each.staged.match.live, _set(each))]
+        self._statements([off for off, _ in pairs])
+        parts = [part for each in self._tables for part in _undo(each)]
+        listed = ",\n".join(f"{name} AS ({statement} RETURNING 1)" for name, statement in parts)
+        # Asked for in this order, they are done in it: what goes makes room for what comes.
+        counts = ", ".join(f"(SELECT count(*) FROM {name})" for name, _ in parts)
+        self._statements([f"WITH {listed}\nSELECT {counts}"] if parts else [])
+        self._statements(["SET CONSTRAINTS ALL IMMEDIATE", *(on for _, on in pairs)])
+        self._statements([_expect(each, each.old, "rows of %s did not come back") for each in self._tables])
+
+    def _rows(self, each: _Table, name: str, query: str) -> None:
+        columns = _listed(each.columns, "")
+        live = each.staged.match.live.sql
+        self._statements([f"CREATE TEMP TABLE {name} AS SELECT {columns} FROM {live} WITH NO DATA"])
+        self._write(f"COPY {name} {f'({columns})' if columns else ''} FROM stdin;\n")
+        copy = f"COPY ({query}) TO STDOUT".encode()
+        with (
+            self._session.translated("the inverse of the merge"),
+            self._session.connection.cursor() as cursor,
+            cursor.copy(copy) as rows,
+        ):
+            for block in rows:
+                self._out.write(block)
+        self._write("\\.\n")
+
+    def _statements(self, statements: Sequence[str]) -> None:
+        for each in statements:
+            self._write(f"{each};\n")
+
+    def _write(self, text: str) -> None:
+        self._out.write(text.encode())
+
+
+def _listed(columns: Sequence[str], alias: str) -> str:
+    return ", ".join(f"{alias}{quoted(name)}" for name in columns)
+
+
+def _set(each: _Table) -> Sequence[str]:
+    key = each.staged.match.key_columns
+    return [name for name in each.columns if name not in key] if each.plan.updated else ()
+
+
+def _expect(each: _Table, rows: str, complaint: str) -> str:
+    """A check that all of some rows stand in the live table exactly so."""
+    match = each.staged.match
+    live = match.live.sql
+    if match.key:
+        same = equal("r", match.key_columns, "l", match.key_columns)
+        equal_rows = f"{row_of('r', each.columns)} *= {row_of('l', each.columns)}"
+        missing = f"SELECT FROM {rows} r WHERE NOT EXISTS (SELECT FROM {live} l WHERE {same} AND {equal_rows})"
+    else:
+        image = image_of(each.columns)
+        there = f"SELECT {image} AS image, count(*) AS n FROM {live} t GROUP BY 1"
+        wanted = f"SELECT {image} AS image, count(*) AS n FROM {rows} t GROUP BY 1"
+        missing = f"SELECT FROM ({wanted}) r LEFT JOIN ({there}) l USING (image) WHERE r.n > coalesce(l.n, 0)"
+    said = literal(complaint.replace("%s", str(match.name).replace("%", "%%")))
+    return f"DO {_TAG} BEGIN\nIF EXISTS ({missing}) THEN RAISE EXCEPTION {said}; END IF;\nEND {_TAG}"
+
+
+def _undo(each: _Table) -> list[tuple[str, str]]:
+    """What puts a table's rows back, by name: deletes, updates, inserts."""
+    match, number, live = each.staged.match, each.staged.number, each.staged.match.live.sql
+    columns = _listed(each.columns, "")
+    listed = f"({columns}) OVERRIDING SYSTEM VALUE" if columns else ""
+    insert = f"INSERT INTO {quoted(*match.name)} {listed} SELECT {_listed(each.columns, 'o.')} FROM {each.old} o"
+    if not match.key:
+        return [(f"d{number}", _delete_copies(each)), (f"i{number}", insert)]
+    pair = equal("n", match.key_columns, "o", match.key_columns)
+    gone = equal("l", match.key_columns, "n", match.key_columns)
+    added = f"NOT EXISTS (SELECT FROM {each.old} o WHERE {pair})"
+    parts = [(f"d{number}", f"DELETE FROM {live} l USING {each.new} n WHERE {gone} AND {added}")]
+    if values := ", ".join(f"{quoted(name)} = o.{quoted(name)}" for name in _set(each)):
+        source = f"{each.old} o JOIN {each.new} n ON {pair}"
+        parts.append((f"u{number}", f"UPDATE {live} l SET {values} FROM {source} WHERE {gone}"))
+    deleted = f"NOT EXISTS (SELECT FROM {each.new} n WHERE {pair})"
+    return [*parts, (f"i{number}", f"{insert} WHERE {deleted}")]
+
+
+def _delete_copies(each: _Table) -> str:
+    """Of rows that are alike as many as were added."""
+    live, image = each.staged.match.live.sql, image_of(each.columns)
+    numbered = (
+        f"SELECT t.ctid AS id, t.tableoid AS part, {image} AS image, row_number() OVER (PARTITION BY {image}) AS k"
+    )
+    counted = f"SELECT {image} AS image, count(*) AS n FROM {each.new} t GROUP BY 1"
+    found = f"({numbered} FROM {live} t) t JOIN ({counted}) n USING (image)"
+    return f"DELETE FROM {live} l USING {found} WHERE t.k <= n.n AND l.ctid = t.id AND l.tableoid = t.part"

@@ -1,0 +1,270 @@
+"""Decides for each row of a backup what becomes of it, by SQL on the server.
+
+A plan table holds a line for every row that is not simply equal on both sides: ``i`` to insert, ``u`` to update,
+``k`` to keep as the live database has it, ``d`` to delete. Then what the constraints would refuse is blocked, in
+rounds, until nothing more is: blocking a parent may block its children. What is left can be done in one statement,
+since all of it together keeps every key; so cycles and references to oneself need no order.
+
+A secondary unique value counts as taken while any row that stays has it now, so that no order of updates matters.
+
+Rows are compared by their binary images (``*<>``), which is exact, also for types without an equality (json, xml).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from app.domain.merge import MergeRequest
+from app.domain.restore import Policy
+from app.errors import RestoreValidationError
+from app.postgres.live_schema import ForeignKey, LiveSchema, UniqueKey, quoted
+from app.postgres.merge_session import MergeSession
+from app.postgres.merge_stage import Staged
+
+UNIQUE, PARENT, REFERENCED = "unique", "parent", "referenced"
+APPLIED = "p.blocked IS NULL AND p.act IN ('i', 'u')"
+
+
+class Planner:
+    """Plans a merge of staged tables, as often as asked: what is live may have changed since."""
+
+    def __init__(
+        self, session: MergeSession, staged: Sequence[Staged], live: LiveSchema, request: MergeRequest
+    ) -> None:
+        self._session = session
+        self._staged = staged
+        self._by_name = {each.match.name: each for each in staged}
+        self._request = request
+        self._whole = request.exact and not request.tables
+        self._live = live.tables
+        self._foreign_keys = live.foreign_keys
+        for each in staged:
+            self._do(
+                each,
+                f"CREATE TEMP TABLE {each.plan} (s tid, l tid, part oid, act text, differs boolean,"
+                " blocked text, why text)",
+            )
+
+    def plan(self) -> None:
+        """Fill the plan tables anew.
+
+        Raises:
+            RestoreValidationError: the policy's column is in no table.
+            RestoreError: the server refuses a question.
+        """
+        self._require_column()
+        for each in self._staged:
+            self._do(each, f"TRUNCATE {each.plan}")
+            self._do(each, self._compared(each) if each.match.key else _missing_rows(each))
+            if self._request.exact:
+                self._do(each, _surplus(each) if each.match.key else _surplus_rows(each))
+            self._do(each, f"ANALYZE {each.plan}")
+        acts = {each.number: self._acts(each) for each in self._staged}
+        while sum(self._block(each, acts[each.number]) for each in self._staged):
+            pass
+        self._require_values()
+
+    def _require_column(self) -> None:
+        column = self._request.on_conflict.column
+        if column is not None and all(column not in each.match.values for each in self._staged):
+            hint = "newest:<column> wants one that says when a row was changed last"
+            raise RestoreValidationError(f"none of the tables has a column {column} to tell the newest row by", hint)
+
+    def _compared(self, each: Staged) -> str:
+        """Rows by key: those that the live database lacks, and those that differ."""
+        match = each.match
+        differ = f"{row_of('s', match.values)} *<> {row_of('l', match.values)}" if match.values else "false"
+        if self._whole and (match.extra or match.lost):
+            differ = "true"  # every row gets another shape
+        same = equal("s", match.key_columns, "l", match.key_columns)
+        return (
+            f"INSERT INTO {each.plan} SELECT s.ctid, l.ctid, l.tableoid,"
+            f" CASE WHEN l.ctid IS NULL THEN 'i' ELSE {self._action(each)} END, l.ctid IS NOT NULL"
+            f" FROM {each.rows} s LEFT JOIN {match.live.sql} l ON {same} WHERE l.ctid IS NULL OR {differ}"
+        )
+
+    def _action(self, each: Staged) -> str:
+        """What to do with a row that differs, as SQL."""
+        policy, column = self._request.on_conflict.policy, self._request.on_conflict.column
+        if policy is Policy.NEWEST and column in each.match.values:
+            name = quoted(column or "")
+            return f"CASE WHEN s.{name} > l.{name} OR s.{name} IS NOT NULL AND l.{name} IS NULL THEN 'u' ELSE 'k' END"
+        return "'u'" if policy is Policy.TAKE_BACKUP else "'k'"
+
+    def _acts(self, each: Staged) -> set[str]:
+        return {act for (act,) in self._session.ask(f"SELECT DISTINCT act FROM {each.plan}", "the plan")}
+
+    def _block(self, each: Staged, acts: set[str]) -> int:
+        """Block what cannot be done with a table's rows; how many it was."""
+        statements: list[str] = []
+        if acts & {"i", "u"}:
+            for key in each.match.other_keys:
+                statements += [_taken(each, key), _twice(each, key)]
+        for foreign in self._foreign_keys:
+            its = foreign.child == each.match.name and set(foreign.columns) <= set(each.match.columns)
+            if its and acts & {"i", "u"}:
+                statements.append(self._orphans(each, foreign))
+            if foreign.parent == each.match.name and acts & {"d", "u"}:
+                statements.append(self._referenced(each, foreign))
+        return sum(self._do(each, statement) for statement in statements)
+
+    def _require_values(self) -> None:
+        """A new row needs a value in every column that must have one."""
+        for each in self._staged:
+            columns = (each.match.live.columns[name] for name in each.match.extra)
+            wanting = [column.name for column in columns if column.not_null and not column.has_default]
+            inserts = f"SELECT EXISTS (SELECT FROM {each.plan} WHERE act = 'i' AND blocked IS NULL)"
+            if wanting and not self._whole and self._session.ask(inserts, "the plan")[0][0]:
+                message = f"{each.match.name} wants a value for {', '.join(wanting)}, and the backup has none"
+                raise RestoreValidationError(message, "give the column a default, then try again")
+
+    def _orphans(self, child: Staged, key: ForeignKey) -> str:
+        """Block rows whose parent is neither there nor coming."""
+        parent = self._by_name.get(key.parent)
+        same = equal("r", key.referenced, "s", key.columns)
+        there = f"EXISTS (SELECT FROM {self._live[key.parent].sql} r WHERE {same}{_stays('r', parent, key.referenced)})"
+        coming = ""
+        if parent is not None and set(key.referenced) <= set(parent.match.columns):
+            coming = (
+                f" AND NOT EXISTS (SELECT FROM {parent.plan} q JOIN {parent.rows} r ON r.ctid = q.s"
+                f" WHERE q.blocked IS NULL AND q.act IN ('i', 'u') AND {same})"
+            )
+        given = " AND ".join(f"s.{quoted(name)} IS NOT NULL" for name in key.columns)
+        return (
+            f"UPDATE {child.plan} p SET blocked = '{PARENT}', why = {literal(', '.join(key.columns))}"
+            f" FROM {child.rows} s WHERE s.ctid = p.s AND {APPLIED} AND {given} AND NOT {there}{coming}"
+        )
+
+    def _referenced(self, parent: Staged, key: ForeignKey) -> str:
+        """Block the going of rows that others refer to: deleted ones, and updates of what is referred to."""
+        goes = "p.act = 'd'"
+        source = f"{parent.match.live.sql} l"
+        joined = "l.ctid = p.l AND l.tableoid = p.part"
+        if not set(key.referenced) <= set(parent.match.key_columns) and set(key.referenced) <= set(
+            parent.match.columns
+        ):
+            changed = f"{row_of('s', key.referenced)} *<> {row_of('l', key.referenced)}"
+            goes += f" OR p.act = 'u' AND EXISTS (SELECT FROM {parent.rows} s WHERE s.ctid = p.s AND {changed})"
+        child = self._by_name.get(key.child)
+        same = equal("c", key.columns, "l", key.referenced)
+        held = f"EXISTS (SELECT FROM {self._live[key.child].sql} c WHERE {same}{_stays('c', child, key.columns)})"
+        if child is not None and set(key.columns) <= set(child.match.columns):
+            held += (
+                f" OR EXISTS (SELECT FROM {child.plan} q JOIN {child.rows} c ON c.ctid = q.s"
+                f" WHERE q.blocked IS NULL AND q.act IN ('i', 'u') AND {same})"
+            )
+        return (
+            f"UPDATE {parent.plan} p SET blocked = '{REFERENCED}', why = {literal(str(key.child))} FROM {source}"
+            f" WHERE {joined} AND p.blocked IS NULL AND ({goes}) AND ({held})"
+        )
+
+    def _do(self, each: Staged, statement: str) -> int:
+        return self._session.do(statement, f"plan for {each.match.name}")
+
+
+def _surplus(each: Staged) -> str:
+    """Rows that the backup lacks, by key."""
+    match = each.match
+    same = equal("s", match.key_columns, "l", match.key_columns)
+    return (
+        f"INSERT INTO {each.plan} SELECT NULL, l.ctid, l.tableoid, 'd', false FROM {match.live.sql} l"
+        f" WHERE NOT EXISTS (SELECT FROM {each.rows} s WHERE {same})"
+    )
+
+
+def _missing_rows(each: Staged) -> str:
+    """Rows of a table without a key: of equal ones as many as the live database has too few."""
+    return (
+        f"INSERT INTO {each.plan} SELECT s.id, NULL, NULL, 'i', false FROM {_numbered(each, each.rows)} s"
+        f" LEFT JOIN {_counted(each, each.match.live.sql)} l USING (image) WHERE s.number > coalesce(l.count, 0)"
+    )
+
+
+def _surplus_rows(each: Staged) -> str:
+    """Likewise those of which the live database has too many."""
+    return (
+        f"INSERT INTO {each.plan} SELECT NULL, l.id, l.part, 'd', false"
+        f" FROM {_numbered(each, each.match.live.sql)} l"
+        f" LEFT JOIN {_counted(each, each.rows)} s USING (image) WHERE l.number > coalesce(s.count, 0)"
+    )
+
+
+def _numbered(each: Staged, table: str) -> str:
+    image = image_of(each.match.columns)
+    return (
+        f"(SELECT t.ctid AS id, t.tableoid AS part, {image} AS image,"
+        f" row_number() OVER (PARTITION BY {image} ORDER BY t.tableoid, t.ctid) AS number FROM {table} t)"
+    )
+
+
+def _counted(each: Staged, table: str) -> str:
+    return f"(SELECT {image_of(each.match.columns)} AS image, count(*) FROM {table} t GROUP BY 1)"
+
+
+def _taken(each: Staged, key: UniqueKey) -> str:
+    """Block rows whose unique value another live row has, unless that goes."""
+    columns = ", ".join(sorted(key.columns))
+    return (
+        f"UPDATE {each.plan} p SET blocked = '{UNIQUE}', why = {literal(columns)}"
+        f" FROM {_values_of(each.rows, key)} s, {_values_of(each.match.live.sql, key)} l"
+        f" WHERE s.id = p.s AND {APPLIED} AND {_same_values(key)}"
+        " AND (p.l IS NULL OR (l.id, l.part) <> (p.l, p.part))"
+        f" AND NOT EXISTS (SELECT FROM {each.plan} q WHERE q.l = l.id AND q.part = l.part AND q.act = 'd'"
+        " AND q.blocked IS NULL)"
+    )
+
+
+def _twice(each: Staged, key: UniqueKey) -> str:
+    """Block rows of the backup that have the same unique value: it had no such key then."""
+    columns = ", ".join(sorted(key.columns))
+    return (
+        f"UPDATE {each.plan} p SET blocked = '{UNIQUE}', why = {literal(columns)}"
+        f" FROM {_values_of(each.rows, key)} s, {_values_of(each.rows, key)} l, {each.plan} q"
+        f" WHERE s.id = p.s AND {APPLIED} AND l.id = q.s AND q.act IN ('i', 'u')"
+        f" AND l.id <> s.id AND {_same_values(key)}"
+    )
+
+
+def _values_of(table: str, key: UniqueKey) -> str:
+    """The rows that a unique index knows, with its parts as k1, k2 and so on."""
+    parts = ", ".join(f"({part}) AS k{number}" for number, part in enumerate(key.parts, 1))
+    condition = f" WHERE {key.condition}" if key.condition else ""
+    return f"(SELECT ctid AS id, tableoid AS part, {parts} FROM {table}{condition})"
+
+
+def _same_values(key: UniqueKey) -> str:
+    equals = "IS NOT DISTINCT FROM" if key.nulls_equal else "="
+    return " AND ".join(f"s.k{number} {equals} l.k{number}" for number in range(1, len(key.parts) + 1))
+
+
+def _stays(alias: str, staged: Staged | None, columns: Sequence[str]) -> str:
+    """That a live row goes on having its values in some columns: it is neither deleted nor given others."""
+    if staged is None:
+        return ""
+    lasting = set(columns) <= set(staged.match.key_columns) or not set(columns) & set(staged.match.columns)
+    acts = "'d'" if lasting else "'d', 'u'"
+    return (
+        f" AND NOT EXISTS (SELECT FROM {staged.plan} o WHERE o.l = {alias}.ctid AND o.part = {alias}.tableoid"
+        f" AND o.act IN ({acts}) AND o.blocked IS NULL)"
+    )
+
+
+def equal(one: str, its: Sequence[str], other: str, others: Sequence[str]) -> str:
+    """That columns of two tables are pairwise equal."""
+    pairs = zip(its, others, strict=True)
+    return " AND ".join(f"{one}.{quoted(left)} = {other}.{quoted(right)}" for left, right in pairs)
+
+
+def row_of(alias: str, columns: Sequence[str]) -> str:
+    """Columns of a table as one value; without the cast SQL would compare column by column."""
+    return f"ROW({', '.join(f'{alias}.{quoted(name)}' for name in columns)})::record"
+
+
+def image_of(columns: Sequence[str]) -> str:
+    """Columns of `t` as one text, which every type has: rows without a key are grouped by it."""
+    return f"{row_of('t', columns)}::text"
+
+
+def literal(text: str) -> str:
+    """A text as SQL."""
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,67 @@
+"""The one connection that a merge works through: its temporary tables are seen by no other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+
+from app.postgres.database import Database
+from app.postgres.load_session import Session, restoring
+
+LOCK_WAIT_MS = 60_000
+_SETTINGS = (
+    "SET temp_buffers = '64MB'",
+    "SET work_mem = '64MB'",
+    "SET extra_float_digits = 3",
+    "SET xmloption = content",
+    "SET TimeZone = 'UTC'",
+    "SET row_security = off",  # rows that a policy would hide make an error, never a hole
+    "SET idle_in_transaction_session_timeout = 0",
+    f"SET lock_timeout = {LOCK_WAIT_MS}",
+)
+# The operators of an extension's types, by which keys are compared; everything else is named in full.
+_PATH = """
+    SELECT set_config('search_path', coalesce(string_agg(DISTINCT quote_ident(nspname), ', '), ''), false)
+    FROM pg_operator JOIN pg_namespace n ON n.oid = oprnamespace WHERE nspname <> 'pg_catalog'"""
+
+
+class MergeSession(Session):
+    """A session that asks and tells in text of our own."""
+
+    def do(self, statement: str, what: str) -> int:
+        """Run one statement; returns how many rows it touched.
+
+        Raises:
+            RestoreError: the server refuses it or goes away.
+        """
+        with self.translated(what):
+            # Binary asks for the protocol that takes one statement and no more.
+            return self.connection.execute(statement.encode(), binary=True).rowcount
+
+    def ask(self, query: str, what: str) -> list[tuple[Any, ...]]:
+        """The rows of one query.
+
+        Raises:
+            RestoreError: as `do`.
+        """
+        with self.translated(what):
+            return self.connection.execute(query.encode()).fetchall()
+
+
+@contextmanager
+def merge_session(database: Database) -> Iterator[MergeSession]:
+    """A session for the length of a block."""
+    with restoring(), database.connect() as connection:
+        connection.prepare_threshold = None
+        session = MergeSession(connection, database.name)
+        for setting in _SETTINGS:
+            session.do(setting, "a setting")
+        session.ask(_PATH, "a setting")
+        try:
+            yield session
+        finally:
+            if connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE and not connection.closed:
+                connection.rollback()

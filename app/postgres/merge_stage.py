@@ -1,0 +1,143 @@
+"""Puts a backup's rows into temporary tables beside the live ones.
+
+The temporary tables have the live columns' types, so that equal values are equal bytes, and a value that the live
+database could not take is found here, before anything is touched.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from app.archive.index import Kind, TableName
+from app.archive.reader import Archive
+from app.errors import RestoreDataError, RestoreValidationError
+from app.postgres.live_schema import quoted
+from app.postgres.load_batches import Batch, batches_of_stream, batches_of_table
+from app.postgres.merge_match import Match
+from app.postgres.merge_session import MergeSession
+
+_ENCODING = re.compile(rb"SET client_encoding = '([\w-]+)'")
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A matched table with its rows; `rows` and `plan` are the temporary tables' names as SQL."""
+
+    match: Match
+    number: int
+
+    @property
+    def rows(self) -> str:
+        """The backup's rows."""
+        return f"pg_temp.restore_rows_{self.number}"
+
+    @property
+    def plan(self) -> str:
+        """What is to become of them."""
+        return f"pg_temp.restore_plan_{self.number}"
+
+
+def stage(
+    session: MergeSession,
+    archive: Archive,
+    matches: Sequence[Match],
+    where: str | None,
+    progress: Callable[[int], None],
+) -> list[Staged]:
+    """Load the rows of all matches.
+
+    Raises:
+        RestoreValidationError: a column that has values has no place, rows are not told apart by the live key, or the
+            condition cannot be asked.
+        RestoreDataError: a value does not fit the live column.
+        BackupReadError, BackupValidationError: the file cannot be read, or is not what its index says.
+    """
+    staged = [Staged(match, number) for number, match in enumerate(matches, 1)]
+    for each in staged:
+        session.do(_table_of(each), f"room for {each.match.name}")
+    _fill(session, archive, staged, progress)
+    for each in staged:
+        if where and each.match.filtered:
+            _filter(session, each, where)
+        session.do(f"ANALYZE {each.rows}", f"rows of {each.match.name}")
+        _require_fit(session, each)
+    return staged
+
+
+def encoding_of(archive: Archive) -> str:
+    """The encoding that a dump says it is in; UTF8 where it says nothing."""
+    for segment in archive.index.segments:
+        if segment.kind is Kind.BEFORE:
+            for block in archive.text(segment):
+                if found := _ENCODING.search(block):
+                    return found[1].decode()
+    return "UTF8"
+
+
+def _table_of(each: Staged) -> str:
+    match = each.match
+    columns = [quoted(name) for name in match.columns]
+    columns += [f"NULL::text AS {quoted(name)}" for name in (*match.lost, *match.computed)]
+    return f"CREATE TEMP TABLE {each.rows} AS SELECT {', '.join(columns)} FROM {match.live.sql} WITH NO DATA"
+
+
+def _fill(session: MergeSession, archive: Archive, staged: Sequence[Staged], progress: Callable[[int], None]) -> None:
+    homes: dict[TableName | None, tuple[Staged, str]] = {}
+    encoding = encoding_of(archive)
+    for each in staged:
+        for segment in each.match.sources:
+            names = each.match.live.settable if segment.columns is None else segment.columns
+            homes[segment.table] = each, _copy_into(each, names, encoding)
+    for batch in _batches(archive, staged):
+        each, copy = homes[batch.table]
+        session.copy(copy.encode(), _counted(batch.blocks(), progress), f"rows of {each.match.name}")
+
+
+def _copy_into(each: Staged, columns: Sequence[str], encoding: str) -> str:
+    listed = f"({', '.join(map(quoted, columns))})" if columns else ""
+    return f"COPY {each.rows} {listed} FROM STDIN (ENCODING '{encoding}')"
+
+
+def _batches(archive: Archive, staged: Sequence[Staged]) -> Iterator[Batch]:
+    for each in staged if archive.seekable else ():
+        yield from batches_of_table(archive, each.match.sources)
+    if not archive.seekable:
+        yield from batches_of_stream(archive, [segment for each in staged for segment in each.match.sources])
+
+
+def _counted(blocks: Iterable[bytes], progress: Callable[[int], None]) -> Iterator[bytes]:
+    for block in blocks:
+        yield block
+        progress(len(block))
+
+
+def _filter(session: MergeSession, each: Staged, where: str) -> None:
+    """Leave only the rows that meet the operator's condition, which is one expression or nothing."""
+    name = each.match.name
+    try:
+        with session.transaction(f"the condition on {name}"):
+            session.do("SET TRANSACTION READ ONLY", "a setting")  # temporary tables may be written all the same
+            session.do('SET LOCAL search_path = "$user", public', "a setting")
+            condition = f"DELETE FROM {each.rows} AS t WHERE (SELECT ({where}\n)) IS NOT TRUE"
+            session.do(condition, f"the condition on {name}")
+    except RestoreDataError as error:
+        hint = "--where takes an SQL condition on the table's columns: \"start_date >= '2025-01-01'\""
+        raise RestoreValidationError(error.message, hint) from error
+
+
+def _require_fit(session: MergeSession, each: Staged) -> None:
+    match = each.match
+    for name in match.lost:
+        holds = f"SELECT EXISTS (SELECT FROM {each.rows} WHERE {quoted(name)} IS NOT NULL)"
+        if session.ask(holds, f"rows of {match.name}")[0][0]:
+            message = f"column {match.name}.{name} is not in the live database, and the backup has values in it"
+            hint = "add the column, or restore into another database (--into) and bring over by hand what is wanted"
+            raise RestoreValidationError(message, hint)
+    if match.key is not None:
+        key = ", ".join(map(quoted, match.key_columns))
+        twice = f"SELECT EXISTS (SELECT FROM {each.rows} GROUP BY {key} HAVING count(*) > 1)"
+        if session.ask(twice, f"rows of {match.name}")[0][0]:
+            message = f"rows of {match.name} in the backup are not told apart by the live key ({key})"
+            raise RestoreValidationError(message, "restore into another database (--into) and look")
