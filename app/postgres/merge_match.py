@@ -163,12 +163,13 @@ def _partitions(archive: Archive) -> dict[TableName, TableName]:
         start = lexer.statement_start(piece.data + b"\n ", 0)
         statement = piece.data[start:].decode(errors="backslashreplace") if start >= 0 else ""
         if attach := _ATTACH.match(statement):
-            schema, name, *partition = (_plain(each) for each in attach.groups())
+            schema, name, *partition = (plain_name(each) for each in attach.groups())
             found[TableName(*partition)] = TableName(schema, name)
     return found
 
 
-def _plain(identifier: str) -> str:
+def plain_name(identifier: str) -> str:
+    """A name that pg_dump wrote, without its quotes."""
     return identifier[1:-1].replace('""', '"') if identifier.startswith('"') else identifier
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
-from app.archive.index import Kind, TableName
+from app.archive.index import Kind, Segment, TableName
 from app.archive.reader import Archive
 from app.errors import RestoreDataError, RestoreValidationError
-from app.postgres.live_schema import quoted
+from app.postgres.live_schema import LiveTable, quoted
 from app.postgres.load_batches import Batch, batches_of_stream, batches_of_table
 from app.postgres.merge_match import Match
 from app.postgres.merge_session import MergeSession
@@ -57,7 +58,7 @@ def stage(
     staged = [Staged(match, number) for number, match in enumerate(matches, 1)]
     for each in staged:
         session.do(_table_of(each), f"room for {each.match.name}")
-    _fill(session, archive, staged, progress)
+    copy_rows(session, archive, [(each.rows, each.match.live, each.match.sources) for each in staged], progress)
     for each in staged:
         if where and each.match.filtered:
             _filter(session, each, where)
@@ -83,28 +84,36 @@ def _table_of(each: Staged) -> str:
     return f"CREATE TEMP TABLE {each.rows} AS SELECT {', '.join(columns)} FROM {match.live.sql} WITH NO DATA"
 
 
-def _fill(session: MergeSession, archive: Archive, staged: Sequence[Staged], progress: Callable[[int], None]) -> None:
-    homes: dict[TableName | None, tuple[Staged, str]] = {}
+def copy_rows(
+    session: MergeSession,
+    archive: Archive,
+    homes: Sequence[tuple[str, LiveTable, Sequence[Segment]]],
+    progress: Callable[[int], None],
+) -> None:
+    """Copy segments of data into tables, each with the columns that its rows have.
+
+    Args:
+        session: where the tables are.
+        archive: what the rows come from.
+        homes: a table as SQL, the one whose columns are meant where a dump names none, and its segments.
+        progress: called with the number of bytes sent.
+    """
     encoding = encoding_of(archive)
-    for each in staged:
-        for segment in each.match.sources:
-            names = each.match.live.settable if segment.columns is None else segment.columns
-            homes[segment.table] = each, _copy_into(each, names, encoding)
-    for batch in _batches(archive, staged):
-        each, copy = homes[batch.table]
-        session.copy(copy.encode(), _counted(batch.blocks(), progress), f"rows of {each.match.name}")
+    copies: dict[TableName | None, str] = {}
+    for table, live, segments in homes:
+        for segment in segments:
+            columns = ", ".join(map(quoted, live.settable if segment.columns is None else segment.columns))
+            listed = f"({columns})" if columns else ""
+            copies[segment.table] = f"COPY {table} {listed} FROM STDIN (ENCODING '{encoding}')"
+    for batch in _batches(archive, [segments for _, _, segments in homes]):
+        session.copy(copies[batch.table].encode(), _counted(batch.blocks(), progress), f"rows of {batch.table}")
 
 
-def _copy_into(each: Staged, columns: Sequence[str], encoding: str) -> str:
-    listed = f"({', '.join(map(quoted, columns))})" if columns else ""
-    return f"COPY {each.rows} {listed} FROM STDIN (ENCODING '{encoding}')"
-
-
-def _batches(archive: Archive, staged: Sequence[Staged]) -> Iterator[Batch]:
-    for each in staged if archive.seekable else ():
-        yield from batches_of_table(archive, each.match.sources)
-    if not archive.seekable:
-        yield from batches_of_stream(archive, [segment for each in staged for segment in each.match.sources])
+def _batches(archive: Archive, homes: Sequence[Sequence[Segment]]) -> Iterator[Batch]:
+    for segments in homes if archive.seekable else ():
+        yield from batches_of_table(archive, segments)
+    if not archive.seekable and homes:
+        yield from batches_of_stream(archive, list(chain.from_iterable(homes)))
 
 
 def _counted(blocks: Iterable[bytes], progress: Callable[[int], None]) -> Iterator[bytes]:

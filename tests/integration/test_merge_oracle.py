@@ -55,9 +55,7 @@ class Planned:
 
 small = st.integers(0, 5)
 maybe = st.none() | small
-tables = st.lists(
-    st.builds(Table, keys=st.sampled_from([0, 1, 1, 1, 2]), unique=st.booleans()), min_size=1, max_size=4
-)
+tables = st.lists(st.builds(Table, keys=st.sampled_from([0, 1, 1, 1, 2]), unique=st.booleans()), min_size=1, max_size=4)
 
 
 @st.composite
@@ -217,9 +215,8 @@ def build(connection: psycopg.Connection, schema: list[Table]) -> None:
         connection.execute(f"CREATE TABLE g.t{number} ({columns}{key}{unique})".encode())
     for number, table in enumerate(schema):
         for at, target in enumerate(table.refers):
-            connection.execute(
-                f"ALTER TABLE g.t{number} ADD FOREIGN KEY (r{at}) REFERENCES g.t{target} (k1) ON DELETE CASCADE".encode()
-            )
+            refers = f"FOREIGN KEY (r{at}) REFERENCES g.t{target} (k1) ON DELETE CASCADE"
+            connection.execute(f"ALTER TABLE g.t{number} ADD {refers}".encode())
 
 
 def fill(connection: psycopg.Connection, state: State) -> None:
