@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import chain
 
-from app.archive import lexer
-from app.archive.index import Kind, Segment, TableDigest, TableName
+from app.archive.index import Segment, TableDigest, TableName
 from app.archive.lint import lint
 from app.archive.reader import Archive
-from app.archive.scanner import scan
 from app.domain.merge import Changes, MergeRequest, TableChanges
 from app.errors import RestoreValidationError
 from app.postgres.database import Database
 from app.postgres.live_schema import Column, LiveSchema, LiveTable, UniqueKey, quoted
-from app.postgres.merge_match import Match, plain_name
+from app.postgres.merge_match import Match, primary_keys
 from app.postgres.merge_plan import Planner
 from app.postgres.merge_report import counted, samples
 from app.postgres.merge_session import MergeSession, merge_session
 from app.postgres.merge_stage import copy_rows, stage
-
-_NAME = r'(?:"(?:[^"]|"")+"|[^\s".,();]+)'
-_PRIMARY = re.compile(
-    rf"ALTER TABLE (?:ONLY )?({_NAME})\.({_NAME})\s+ADD CONSTRAINT {_NAME} PRIMARY KEY \(((?:{_NAME}(?:, )?)+)\)"
-)
-_COLUMN = re.compile(_NAME)
 
 
 def compare(database: Database, one: Archive, other: Archive, progress: Callable[[int], None]) -> Changes:
@@ -36,7 +26,7 @@ def compare(database: Database, one: Archive, other: Archive, progress: Callable
     left, right = ({each.table: each for each in archive.index.tables} for archive in (one, other))
     common = sorted(left.keys() & right.keys())
     alike = [table for table in common if _alike(one, other, left[table], right[table])]
-    keys = _primary_keys(one)
+    keys = primary_keys(one)
     differing = [table for table in common if table not in alike]
     with merge_session(database) as session:
         matches = [
@@ -93,18 +83,6 @@ def _beside(
         extra=tuple(each for each in others if each not in its),
         lost=tuple(each for each in its if each not in others),
     )
-
-
-def _primary_keys(archive: Archive) -> dict[TableName, tuple[str, ...]]:
-    text = (archive.text(each) for each in archive.index.segments if each.kind is Kind.AFTER)
-    found: dict[TableName, tuple[str, ...]] = {}
-    for piece in scan(chain.from_iterable(text)):
-        start = lexer.statement_start(piece.data + b"\n ", 0)
-        statement = piece.data[start:].decode(errors="backslashreplace") if start >= 0 else ""
-        if key := _PRIMARY.match(statement):
-            columns = tuple(plain_name(each) for each in _COLUMN.findall(key[3]))
-            found[TableName(plain_name(key[1]), plain_name(key[2]))] = columns
-    return found
 
 
 def _schema(one: Archive, other: Archive) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from app.archive.reader import Archive
 from app.errors import RestoreDataError, RestoreValidationError
 from app.postgres.live_schema import LiveTable, quoted
 from app.postgres.load_batches import Batch, batches_of_stream, batches_of_table
-from app.postgres.merge_match import Match
+from app.postgres.merge_match import Match, primary_keys
 from app.postgres.merge_session import MergeSession
 
 _ENCODING = re.compile(rb"SET client_encoding = '([\w-]+)'")
@@ -59,11 +59,17 @@ def stage(
     for each in staged:
         session.do(_table_of(each), f"room for {each.match.name}")
     copy_rows(session, archive, [(each.rows, each.match.live, each.match.sources) for each in staged], progress)
+    keys = primary_keys(archive)
     for each in staged:
         if where and each.match.filtered:
             _filter(session, each, where)
-        session.do(f"ANALYZE {each.rows}", f"rows of {each.match.name}")
-        _require_fit(session, each)
+        if each.match.key:  # what is joined by; of wide rows the rest costs more than it tells
+            key = ", ".join(map(quoted, each.match.key_columns))
+            session.do(f"ANALYZE {each.rows} ({key})", f"rows of {each.match.name}")
+        _require_columns(session, each)
+        sources = {segment.table for segment in each.match.sources}
+        if not all(table and set(keys.get(table, ())) == set(each.match.key_columns) for table in sources):
+            _require_key(session, each)
     return staged
 
 
@@ -136,7 +142,7 @@ def _filter(session: MergeSession, each: Staged, where: str) -> None:
         raise RestoreValidationError(error.message, hint) from error
 
 
-def _require_fit(session: MergeSession, each: Staged) -> None:
+def _require_columns(session: MergeSession, each: Staged) -> None:
     match = each.match
     for name in match.lost:
         holds = f"SELECT EXISTS (SELECT FROM {each.rows} WHERE {quoted(name)} IS NOT NULL)"
@@ -144,9 +150,13 @@ def _require_fit(session: MergeSession, each: Staged) -> None:
             message = f"column {match.name}.{name} is not in the live database, and the backup has values in it"
             hint = "add the column, or restore into another database (--into) and bring over by hand what is wanted"
             raise RestoreValidationError(message, hint)
-    if match.key is not None:
-        key = ", ".join(map(quoted, match.key_columns))
-        twice = f"SELECT EXISTS (SELECT FROM {each.rows} GROUP BY {key} HAVING count(*) > 1)"
-        if session.ask(twice, f"rows of {match.name}")[0][0]:
-            message = f"rows of {match.name} in the backup are not told apart by the live key ({key})"
-            raise RestoreValidationError(message, "restore into another database (--into) and look")
+
+
+def _require_key(session: MergeSession, each: Staged) -> None:
+    """The live key must tell the backup's rows apart too, which it does where it was their key already."""
+    match = each.match
+    key = ", ".join(map(quoted, match.key_columns))
+    twice = f"SELECT EXISTS (SELECT FROM {each.rows} GROUP BY {key} HAVING count(*) > 1)"
+    if match.key and session.ask(twice, f"rows of {match.name}")[0][0]:
+        message = f"rows of {match.name} in the backup are not told apart by the live key ({key})"
+        raise RestoreValidationError(message, "restore into another database (--into) and look")
