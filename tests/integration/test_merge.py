@@ -464,3 +464,25 @@ def test_a_role_without_rights_is_told_so(database: TestDatabase) -> None:
             merge(reader, archive, request())
     finally:
         database.execute("DROP OWNED BY merge_reader; DROP ROLE merge_reader")
+
+
+def test_unique_values_that_rows_pass_on_follow_in_order_and_circles_are_left(empty_database: TestDatabase) -> None:
+    empty_database.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, place int UNIQUE); INSERT INTO t"
+        " SELECT i, i FROM generate_series(1, 10) i;"
+        "INSERT INTO t VALUES (20, 21), (21, 20)"
+    )
+    archive = archive_of(empty_database)
+    rows = "SELECT id, place FROM t ORDER BY id"
+    empty_database.execute(
+        "UPDATE t SET place = 100 + place; UPDATE t SET place = id + 1 WHERE id <= 10; DELETE FROM t WHERE id > 10;"
+        "INSERT INTO t VALUES (20, 20), (21, 21)"
+    )
+    changed = empty_database.query(rows)
+    done, inverse = merge(empty_database, archive, request())
+    assert done.tables == (of("t", updated=10, conflicting=12, blocked=2),)
+    assert empty_database.query(rows) == [(i, i) for i in range(1, 11)] + [(20, 20), (21, 21)]
+    again, _ = merge(empty_database, archive, request())
+    assert again.tables == (of("t", conflicting=2, blocked=2, unchanged=10),)
+    undo(empty_database, inverse)
+    assert empty_database.query(rows) == changed
