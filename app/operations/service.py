@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from app.archive.source import Source
+from app.archive.target import Target
 from app.domain.backup import Codec, Tier
-from app.domain.ports import Catalog, Tree
+from app.domain.ports import Catalog, Restores, Scripts, Tree
 from app.domain.retention import Policy
 from app.operations.schedule import Schedule
 
@@ -25,6 +26,14 @@ class Service:
         min_free_bytes: what must remain free on the disk of the tree after a backup.
         clock: the present instant in the schedule's time zone.
         tool: name and version of this program, for manifests.
+        restores: the record of restores.
+        target: the server of the database, to restore on.
+        target_of: the same server, with another database in the live one's place.
+        scripts: where the inverses of merges are kept.
+        undo_for: how long a restore can be rolled back.
+        run_post_command: runs RESTORE_POST_COMMAND on the database of a name, or raises RestorePostCommandError; None
+            where there is none to run.
+        holds_catalog: whether the catalog stands in the server's database of a name.
     """
 
     source: Source
@@ -37,6 +46,13 @@ class Service:
     min_free_bytes: int
     clock: Callable[[], datetime]
     tool: str
+    restores: Restores
+    target: Target
+    target_of: Callable[[str], Target]
+    scripts: Scripts
+    undo_for: timedelta
+    run_post_command: Callable[[str], None] | None
+    holds_catalog: Callable[[str], bool]
 
     @property
     def database(self) -> str:
