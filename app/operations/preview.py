@@ -1,4 +1,4 @@
-"""What a restore would do, with nothing touched; and what differs between backups, or a backup and the live database."""
+"""What a restore would do, with nothing touched; what differs between two backups, or a backup and live."""
 
 from __future__ import annotations
 
@@ -53,10 +53,8 @@ def preview(service: Service, request: RestoreRequest, progress: Progress = SILE
     if error := first_error(checked.findings):
         raise error
     assert checked.facts is not None  # noqa: S101 -- else a finding was raised
-    if checked.facts.live is None:
-        changes = _all_new(source)
-    else:
-        changes = _plan(target, source, wanted.merge, progress)
+    there = checked.facts.live is not None
+    changes = _plan(target, source, wanted.merge, progress) if there else _all_new(source)
     stopped = wanted.by_rows and (changes.total("conflicting") or changes.total("blocked"))
     strict = wanted.merge.on_conflict.policy is Policy.FAIL
     blocked = wanted.by_rows and wanted.merge.exact and changes.total("blocked")

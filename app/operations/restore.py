@@ -32,7 +32,7 @@ from app.operations.restore_journal import Journal
 from app.operations.restore_pins import pin, release
 from app.operations.restore_report import to_report
 from app.operations.restore_request import Job, Restored, RestoreRequest, Wanted, restored
-from app.operations.restore_source import RestoreSource, locate, open_source
+from app.operations.restore_source import Located, locate, open_source
 from app.operations.restore_ways import change
 from app.operations.rollback import back_in_place
 from app.operations.service import SILENT, Progress, Service
@@ -72,32 +72,25 @@ def restore(service: Service, request: RestoreRequest, progress: Progress = SILE
             try:
                 if located.backup is not None:
                     pin(service, located.backup, record)
-                source = open_source(service, located, progress)
-                job = _checked(service, wanted, source, journal, request, progress)
+                job = _prepared(journal, wanted, located, request.confirm, progress)
                 _safety_backup(job)
                 change(job)
+                _done(job)
+                return restored(job)
             except (Cancelled, KeyboardInterrupt, BackupCancelledError) as signal:
                 error: Exception = RestoreCancelledError("the restore was cancelled", "the live database is as before")
                 _undo(journal, error, signal)
-            except Exception as failure:
+            except Exception as failure:  # noqa: BLE001 -- whatever it was, it is raised again when all is as before
                 _undo(journal, failure, failure)
-            else:
-                _done(job)
-                return restored(job)
-            return _done_all_the_same(service, journal)
+            return _done_all_the_same(journal)
 
 
-def _checked(
-    service: Service,
-    wanted: Wanted,
-    source: RestoreSource,
-    journal: Journal,
-    request: RestoreRequest,
-    progress: Progress,
-) -> Job:
+def _prepared(journal: Journal, wanted: Wanted, located: Located, confirm: str | None, progress: Progress) -> Job:
     """The checklist, and the job when all of it is well."""
+    service = journal.service
+    source = open_source(service, located, progress)
     target = target_for(service, journal.record)
-    checked = restore_checks(service, target, wanted, source, request.confirm)
+    checked = restore_checks(service, target, wanted, source, confirm)
     if error := first_error(checked.findings):
         raise error
     facts: TargetFacts | None = checked.facts
@@ -143,9 +136,9 @@ def _done(job: Job) -> None:
     release(job.service, record, but=record.safety if record.undo_until else None)
     if record.undo_until is None:
         job.warnings.append("this restore cannot be rolled back: nothing was there before that could be kept")
-    changes = {"state": RestoreState.COMPLETE, "finished_at": job.service.clock(), "report": to_report(job)}
+    now, report = job.service.clock(), to_report(job)
     try:
-        job.journal.write(Step.DONE, **changes)
+        job.journal.write(Step.DONE, state=RestoreState.COMPLETE, finished_at=now, report=report)
     except (CatalogError, RestoreError) as error:
         job.warnings.append(f"the end of the restore is not in the catalog: {error.message}; run 'check --repair'")
         log.warning("restore catalog not saved", error=type(error).__name__, reason=error.message)
@@ -175,9 +168,9 @@ def _undo(journal: Journal, error: Exception, cause: BaseException) -> None:
         return
     error = _as_before(error)
     hint = error.hint if isinstance(error, ResidencyBackupError) else None
-    log.error("restore failed", error=type(error).__name__, reason=str(error), hint=hint, step=str(record.step))  # noqa: TRY400
-    facts = {"error": type(error).__name__, "message": str(error), "hint": hint}
-    _record(journal, replace(settled, state=RestoreState.FAILED, **facts))
+    log.error("restore failed", error=type(error).__name__, reason=str(error), hint=hint, step=str(record.step))
+    failed = replace(settled, state=RestoreState.FAILED, error=type(error).__name__, message=str(error), hint=hint)
+    _record(journal, failed)
     raise error from cause
 
 
@@ -187,8 +180,8 @@ def _as_before(error: Exception) -> Exception:
 
 def _abandon(journal: Journal, failure: ResidencyBackupError) -> None:
     """`check --repair` goes on where this process has to leave it."""
-    facts = {"error": type(failure).__name__, "message": failure.message, "hint": failure.hint}
-    _record(journal, replace(journal.record, state=RestoreState.ABANDONED, **facts))
+    left = replace(journal.record, state=RestoreState.ABANDONED, error=type(failure).__name__)
+    _record(journal, replace(left, message=failure.message, hint=failure.hint))
 
 
 def _record(journal: Journal, record: Restore) -> None:
@@ -198,7 +191,7 @@ def _record(journal: Journal, record: Restore) -> None:
         log.warning("restore failure not saved in the catalog", error=type(lost).__name__, reason=lost.message)
 
 
-def _done_all_the_same(service: Service, journal: Journal) -> Restored:
+def _done_all_the_same(journal: Journal) -> Restored:
     """It was cancelled, or lost its connection, when the change was committed already."""
     note = "it was cancelled or cut off after it had been committed, and so is done"
     log.warning("restore completed although it was cancelled or cut off after its commit")

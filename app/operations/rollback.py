@@ -30,6 +30,11 @@ from app.operations.settle import after_rollback, resolve, settle, target_for, u
 from app.operations.verify import read_manifest
 
 log = structlog.get_logger(__name__)
+_ENDED = {
+    RestoreState.FAILED: "it failed, and the database is as before",
+    RestoreState.ABANDONED: "it could not be cleaned up",
+    RestoreState.ROLLED_BACK: "it was rolled back already",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +107,8 @@ def _require_undo(service: Service, record: Restore) -> None:
 
 
 def _why_not(service: Service, record: Restore) -> str | None:
-    if record.state is RestoreState.FAILED:
-        return "it failed, and the database is as before"
-    if record.state is RestoreState.ROLLED_BACK:
-        return "it was rolled back already"
+    if record.state is not RestoreState.COMPLETE:
+        return _ENDED[record.state]
     if record.undo_until is None:
         return "nothing that was before it is kept"
     if service.clock() >= record.undo_until:
@@ -138,14 +141,12 @@ def _roll_back(service: Service, record: Restore, progress: Progress) -> RolledB
     }
     with journal.beating():
         try:
-            notes = ways[record.method](service, journal, progress)
+            return _done(journal, ways[record.method](service, journal, progress))
         except (Cancelled, KeyboardInterrupt, BackupCancelledError) as signal:
             message = "the rollback was cancelled"
             _back_off(journal, RestoreCancelledError(message, "the database is as the restore left it"), signal)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 -- whatever it was, it is raised again when all is looked after
             _back_off(journal, error, error)
-        else:
-            return _done(journal, notes)
         return _done(journal, ["it was cancelled or cut off after it had been committed, and so is done"])
 
 
@@ -203,7 +204,7 @@ def _back_off(journal: Journal, error: Exception, cause: BaseException) -> None:
     except ResidencyBackupError as failure:
         log.error("restore not rolled back", error=type(failure).__name__, reason=failure.message)  # noqa: TRY400
         raise RestoreRollbackError(f"{error}; then {failure.message}", failure.hint) from cause
-    log.error("restore not rolled back", error=type(error).__name__, reason=str(error))  # noqa: TRY400
+    log.error("restore not rolled back", error=type(error).__name__, reason=str(error))
     if isinstance(error, RestoreCancelledError):
         raise error from cause
     raise _failed(service, record, error) from cause

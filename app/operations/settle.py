@@ -79,8 +79,10 @@ def resolve(service: Service, record: Restore) -> Restore:
 
 
 def after_rollback(service: Service, record: Restore) -> Restore:
-    """A restore that is undone. What the restore had made of the database is kept as long as its undo would have been:
-    rows that came later are in it."""
+    """A restore that is undone.
+
+    The database that it had made is kept as long as its undo would have been: rows that came later are in it.
+    """
     service.scripts.remove(record.id)
     release(service, record)
     kept = record.undo_until if record.method is Method.SHADOW else None
@@ -105,7 +107,7 @@ def _went_through(target: Target, record: Restore) -> bool:
         if record.shadow in target.databases():
             target.drop(record.shadow)
         # Looked at after the drop, which waits for a swap that is just being committed.
-        return record.step is Step.SWAPPING and (record.undo or record.changes) in target.databases()
+        return record.step in {Step.SWAPPING, Step.DONE} and (record.undo or record.changes) in target.databases()
     return record.transaction is not None and _committed(target, record.transaction)
 
 
