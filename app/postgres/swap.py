@@ -29,22 +29,24 @@ _PAUSE_SECONDS = 0.5
 _END_SECONDS = 0.02
 _SHOWN = 5
 _TAKEN = "42P04"
+_MAY_END = """(current_setting('is_superuser') = 'on' OR NOT rolsuper
+          AND (pg_has_role(usesysid, 'USAGE') OR pg_has_role('pg_signal_backend', 'USAGE')))"""
 # Whom this role may not end: then nobody is ended before they have left.
-_STAYS = """
+_STAYS = f"""
     SELECT CASE WHEN pid IS NULL THEN 'prepared transaction ' || gid ELSE format('pid %%s of user %%s', pid, usename)
                 || coalesce(' (' || nullif(application_name, '') || ')', '') END
     FROM (SELECT pid, NULL AS gid, usename, application_name FROM pg_stat_activity a JOIN pg_roles r ON r.oid = usesysid
-          WHERE datname = ANY (%s) AND pid <> pg_backend_pid() AND current_setting('is_superuser') <> 'on'
-            AND (rolsuper OR NOT (pg_has_role(usesysid, 'USAGE') OR pg_has_role('pg_signal_backend', 'USAGE')))
+          WHERE datname = ANY (%s) AND pid <> pg_backend_pid() AND NOT {_MAY_END}
           UNION ALL SELECT NULL, gid, owner, NULL FROM pg_prepared_xacts WHERE database = ANY (%s)) stays
     ORDER BY 1"""
 _THERE = """
     SELECT format('pid %%s of user %%s', pid, coalesce(usename, backend_type, '-'))
            || coalesce(' (' || nullif(application_name, '') || ')', '')
     FROM pg_stat_activity WHERE datname = ANY (%s) AND pid <> pg_backend_pid() ORDER BY pid"""
-_END = """
-    SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-    WHERE datname = ANY (%s) AND pid <> pg_backend_pid() AND backend_type NOT LIKE 'autovacuum%%'"""
+# What has no user is the server's own, which RENAME ends itself.
+_END = f"""
+    SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity JOIN pg_roles r ON r.oid = usesysid
+    WHERE datname = ANY (%s) AND pid <> pg_backend_pid() AND {_MAY_END}"""
 _NAMES = "SELECT datname FROM pg_database WHERE datname = ANY (%s)"
 
 
