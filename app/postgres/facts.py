@@ -109,6 +109,11 @@ def server_facts(connection: psycopg.Connection) -> ServerFacts:
     )
 
 
+def read_settings(connection: psycopg.Connection) -> dict[str, str]:
+    """The settings under which a dump of this session's role and database reads rows."""
+    return dict(server_facts(connection).read_settings)
+
+
 def dumped_tables(connection: psycopg.Connection) -> dict[TableName, TableName]:
     """Every table whose rows a complete dump carries, with the table under whose name it gives them."""
     rows = connection.execute(_TABLES)

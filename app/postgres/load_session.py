@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import ClassVar
 
 import psycopg
 import structlog
@@ -34,7 +35,7 @@ _VALUE = re.compile(r':? "(?:[^"]|"")*"\Z')
 _MEMORY_MB = 512  # for the index builds of all connections together
 # A crash of the server in the middle of a load costs the load, not data that anybody relies on. A database that was
 # closed to writers for the restore is still to be written.
-_SPEED = (
+SPEED = (
     "SET synchronous_commit = off; SET lock_timeout = 0; SET maintenance_work_mem = '{memory}MB';"
     "SET default_transaction_read_only = off"
 )
@@ -67,7 +68,13 @@ _BY_CLASS: tuple[tuple[type[psycopg.Error], type[RestoreError], str], ...] = (
 
 
 class Session:
-    """A connection in the state in which psql would be at some place of the file."""
+    """A connection in the state in which psql would be at some place of the file.
+
+    Attributes:
+        after_loss: what to do when the connection was lost.
+    """
+
+    after_loss: ClassVar[str] = "see the server's log; drop the half-loaded database and load again"
 
     def __init__(self, connection: psycopg.Connection, database: str) -> None:
         self.connection = connection
@@ -153,7 +160,7 @@ class Session:
                 return ours(f"{what}: {said}", hint)
         if self.connection.closed or isinstance(error, psycopg.errors.AdminShutdown | psycopg.errors.CrashShutdown):
             message = f"{what}: the connection to database {self._database} was lost: {said}"
-            return TargetUnavailableError(message, "see the server's log; drop the half-loaded database and load again")
+            return TargetUnavailableError(message, self.after_loss)
         return self.otherwise(f"{what}: {said}")
 
     def otherwise(self, message: str) -> RestoreError:
@@ -171,7 +178,7 @@ def session(database: Database, jobs: int) -> Iterator[Session]:
     """
     with restoring(), database.connect() as connection:
         connection.prepare_threshold = None
-        connection.execute(_SPEED.format(memory=max(64, _MEMORY_MB // jobs)).encode())
+        connection.execute(SPEED.format(memory=max(64, _MEMORY_MB // jobs)).encode())
         yield Session(connection, database.name)
 
 

@@ -26,6 +26,8 @@ _SETTINGS = """
 class Maintenance(Session):
     """A session for what concerns a server as a whole."""
 
+    after_loss = "see the server's log; what stands is shown by 'residency-backup check'"
+
     def ask(self, query: str, *params: object) -> list[tuple[Any, ...]]:
         """The rows of one query.
 
@@ -48,6 +50,15 @@ class Maintenance(Session):
         """
         with self.translated(what):
             self.connection.execute(sql.SQL(statement).format(*names), binary=True)
+
+    def tell(self, what: str, statement: str) -> None:
+        """Run one statement that is made of names as the server itself quotes them.
+
+        Raises:
+            RestoreError: the server refuses it or goes away.
+        """
+        with self.translated(what):
+            self.connection.execute(statement.encode(), binary=True)
 
     def otherwise(self, message: str) -> RestoreError:
         """The error where the server's code says nothing more."""
