@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -27,15 +28,40 @@ _PIECE = 1 << 20  # plain bytes given out at once, since who takes them may need
 _GZIP_WINDOW = 31  # 15 bits of window and gzip's own header
 
 
+class Hash(Protocol):
+    """A digest in the making."""
+
+    def update(self, data: bytes, /) -> None:
+        """Take more data."""
+
+    def hexdigest(self) -> str:
+        """The digest."""
+
+
 @dataclass(frozen=True, slots=True)
 class Framing:
     """How plain bytes become frames: `size` of them at a time, each by one call of `pack`; not for several threads.
 
-    Frames depend on nothing but their own bytes, so that equal text makes equal files.
+    Frames depend on nothing but their own bytes, so that equal text makes equal files. With size 0 nothing is kept, and
+    no frame is made. `hash` makes the digest of a segment's plain bytes.
     """
 
     size: int
     pack: Callable[[bytes], bytes]
+    hash: Callable[[], Hash] = hashlib.sha256
+
+
+class _NoHash:
+    """Where nobody asks for the digest."""
+
+    def update(self, data: bytes, /) -> None:
+        pass
+
+    def hexdigest(self) -> str:
+        return ""
+
+
+NO_FRAMES = Framing(0, bytes, _NoHash)
 
 
 class Decompressor(Protocol):

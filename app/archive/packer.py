@@ -5,7 +5,6 @@ A packer knows nothing of the file that its segments go to, so that any number o
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -33,7 +32,7 @@ class Packer:
         self._held: list[bytes] = []
         self._room = framing.size
         self._raw_bytes = 0
-        self._hash = hashlib.sha256()
+        self._hash = framing.hash()
         self._digest = None if head.table is None else RowDigest()
 
     def take(self, data: bytes, *, rows: bool = False) -> Iterator[bytes]:
@@ -42,6 +41,8 @@ class Packer:
         self._raw_bytes += len(data)
         if rows and self._digest is not None:
             self._digest.feed(data)
+        if not self._framing.size:
+            return
         while len(data) >= self._room:
             self._held.append(data[: self._room])
             data = data[self._room :]

@@ -32,7 +32,7 @@ _BEHIND_DATA = frozenset(
     b"MATERIALIZED VIEW DATA,POLICY,PUBLICATION,PUBLICATION TABLE,PUBLICATION TABLES IN SCHEMA,ROW SECURITY,RULE,"
     b"STATISTICS,SUBSCRIPTION,SUBSCRIPTION TABLE,TRIGGER".split(b",")
 )
-_ENCODING = re.compile(rb"SET client_encoding = '([\w-]+)'")
+ENCODING = re.compile(rb"SET client_encoding = '([\w-]+)'")
 _LINE_END = re.compile(rb"[^\S\n]*(?:\n|(\Z))")
 _END_LINE = re.compile(rb"\\\.\r?\n")
 _FOLDED = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)  # what the server does without quotes
@@ -155,8 +155,8 @@ class _Scanner:
 
         Only there: strings and function bodies may hold anything.
         """
-        if encoding := _ENCODING.match(unit, start):
-            self._encoding = _python_encoding(encoding[1].decode())
+        if encoding := ENCODING.match(unit, start):
+            self._encoding = python_encoding(encoding[1].decode())
         headers = _HEADER.findall(unit, 0, start)
         kind = self._kind_of(*headers[-1]) if headers else self._head.kind
         if kind is Kind.BEFORE and unit.find(END_MARKER, 0, start) >= 0:
@@ -173,8 +173,7 @@ class _Scanner:
         return Kind.BEFORE if before else Kind.AFTER
 
     def _name(self, identifier: bytes) -> str:
-        name = identifier.decode(self._encoding, errors="backslashreplace")
-        return name[1:-1].replace('""', '"') if name.startswith('"') else name.translate(_FOLDED)
+        return unquoted(identifier, self._encoding)
 
     def _rows(self, head: Head) -> Iterator[Piece]:
         """The data and its end line; pieces may end anywhere in a line, so that a row of any length streams through."""
@@ -205,7 +204,13 @@ class _Scanner:
         return None
 
 
-def _python_encoding(name: str) -> str:
+def unquoted(identifier: bytes, encoding: str) -> str:
+    """A name as the server spells it, of an identifier as it stands in SQL."""
+    name = identifier.decode(encoding, errors="backslashreplace")
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name.translate(_FOLDED)
+
+
+def python_encoding(name: str) -> str:
     """Python's name of a PostgreSQL encoding; UTF-8, whose undecodable bytes are shown escaped, for what has none."""
     spelled = re.sub(r"\AWIN(?=\d)", "cp", re.sub(r"\AKOI8(?=[RU])", "koi8-", name))
     try:

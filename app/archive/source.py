@@ -8,7 +8,7 @@ from typing import Protocol
 
 from app.archive.index import TableName
 from app.archive.manifest import ServerFacts
-from app.archive.writer import ArchiveWriter
+from app.archive.writer import Destination
 
 
 class Snapshot(Protocol):
@@ -24,7 +24,7 @@ class Snapshot(Protocol):
     tables: frozenset[TableName]
     wal_position: str | None
 
-    def dump_into(self, archive: ArchiveWriter) -> None:
+    def dump_into(self, archive: Destination) -> None:
         """Write everything that the snapshot shows, in the archive's order.
 
         Raises:

@@ -115,13 +115,22 @@ class Target(Protocol):
             RestoreBusyError: a session did not go away; nothing was renamed.
         """
 
-    def replace_in_place(self, archive: Archive, facts: ServerFacts | None, on_commit: Callable[[str], None]) -> None:
+    def replace_in_place(
+        self, archive: Archive, facts: ServerFacts | None, on_commit: Callable[[str], None]
+    ) -> list[str]:
         """Empty the live database, load the archive and prove it, all in one transaction.
 
         Args:
             archive: what to load.
             facts: see `prove`.
             on_commit: called with the transaction's id just before the commit; what it raises rolls back.
+
+        Returns:
+            Remarks on what was left as it is, and on what could not be compared.
+
+        Raises:
+            RestoreBusyError: something stayed locked.
+            RestoreValidationError, RestoreDataError, BackupReadError, BackupValidationError: see `load` and `prove`.
         """
 
     def merging(self, archive: Archive, request: MergeRequest, progress: Progress) -> AbstractContextManager[Merging]:
@@ -139,7 +148,7 @@ class Target(Protocol):
     def committed(self, transaction: str) -> bool | None:
         """Whether a transaction of the live database was committed; None where it still runs or nobody knows."""
 
-    def run_script(self, script: BinaryIO, on_commit: Callable[[str], None]) -> None:
+    def run_script(self, text: BinaryIO, on_commit: Callable[[str], None]) -> None:
         """Run a plain SQL script with COPY blocks in one transaction of the live database: the inverse of a merge.
 
         Raises:

@@ -39,6 +39,19 @@ class Parcel(Protocol):
         """Its figures, after the last frame."""
 
 
+class Destination(Protocol):
+    """What a dump is given to: a file in the making, or whoever wants to know what the dump holds."""
+
+    def framing(self) -> Framing:
+        """How parcels are framed; a new one for each thread that packs."""
+
+    def add(self, pieces: Iterable[Piece]) -> None:
+        """Take pieces in the archive's order; a new head closes the segment before."""
+
+    def append(self, parcel: Parcel) -> None:
+        """Take a whole segment."""
+
+
 class ArchiveWriter:
     """Writes segments to `stream`, from its current position, and indexes them.
 

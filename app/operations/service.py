@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -20,38 +20,39 @@ class Service:
 
     Attributes:
         source, tree, catalog: the database, where its backups stand, and the record of them.
+        target, restores: the server that backups are restored on, and the record of that.
         policy: how many are kept.
         schedules: when each tier comes due; a tier that is off has none.
         codec, level: how archives are compressed; a level of None is the codec's fast one.
         min_free_bytes: what must remain free on the disk of the tree after a backup.
+        undo_for: how long a restore can be rolled back.
+        post_command: program and arguments to run on a restored database; empty for none.
         clock: the present instant in the schedule's time zone.
         tool: name and version of this program, for manifests.
-        restores: the record of restores.
-        target: the server of the database, to restore on.
         target_of: the same server, with another database in the live one's place.
         scripts: where the inverses of merges are kept.
-        undo_for: how long a restore can be rolled back.
-        run_post_command: runs RESTORE_POST_COMMAND on the database of a name, or raises RestorePostCommandError; None
-            where there is none to run.
+        run_program: runs a program with its arguments on the server's database of a name, or raises
+            RestorePostCommandError.
         holds_catalog: whether the catalog stands in the server's database of a name.
     """
 
     source: Source
     tree: Tree
     catalog: Catalog
+    target: Target
+    restores: Restores
     policy: Policy
     schedules: dict[Tier, Schedule]
     codec: Codec
     level: int | None
     min_free_bytes: int
+    undo_for: timedelta
+    post_command: tuple[str, ...]
     clock: Callable[[], datetime]
     tool: str
-    restores: Restores
-    target: Target
     target_of: Callable[[str], Target]
     scripts: Scripts
-    undo_for: timedelta
-    run_post_command: Callable[[str], None] | None
+    run_program: Callable[[Sequence[str], str], None]
     holds_catalog: Callable[[str], bool]
 
     @property

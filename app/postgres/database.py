@@ -31,6 +31,8 @@ _REFUSED = re.compile(
     r"authentication failed|no password supplied|no pg_hba\.conf entry|pg_hba\.conf rejects|role .* does not exist"
     r"|is not permitted to log in|permission denied for database"
 )
+_BACKSLASHED = r"\\\g<0>"
+_ESCAPED = re.compile(r"[\s\\]")  # in the words of libpq's "options"
 _NO_DATABASE = re.compile(r"database \"?.*\"? does not exist")
 
 
@@ -78,6 +80,18 @@ class Database:
             str(name),
             _DEFAULTS | {key: str(value) for key, value in parameters.items()},
             None if password is None else str(password),
+        )
+
+    def named(self, name: str) -> Database:
+        """Another database of the same server, for the same role."""
+        return Database(name, {**self.parameters, "dbname": name}, self.password)
+
+    def with_settings(self, settings: Mapping[str, str]) -> Database:
+        """The same database, for sessions that begin with these settings, whatever role and database have set."""
+        words = [f"-c {name}={_ESCAPED.sub(_BACKSLASHED, value)}" for name, value in settings.items()]
+        options = " ".join(filter(None, [self.parameters.get("options", ""), *words]))
+        return Database(
+            self.name, {**self.parameters, "options": options} if options else self.parameters, self.password
         )
 
     @property

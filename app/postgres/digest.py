@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import psycopg
 from psycopg import sql
 
 from app.archive.digest import RowDigest
 from app.archive.index import TableDigest, TableName
+
+# A dump gives the rows of an extension's table where they meet its condition, and those of a partitioned table where
+# they cannot be given by partition.
+_HOW = """
+    SELECT c.relkind = 'p', (SELECT extcondition[array_position(extconfig, c.oid)] FROM pg_extension
+                             WHERE c.oid = ANY (extconfig))
+    FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname = %s AND relname = %s"""
 
 
 def use_read_settings(connection: psycopg.Connection, settings: Mapping[str, str]) -> None:
@@ -22,11 +29,43 @@ def use_read_settings(connection: psycopg.Connection, settings: Mapping[str, str
         connection.execute("SELECT set_config(%s, %s, false)", (name, value))
 
 
-def table_digest(connection: psycopg.Connection, table: TableName) -> TableDigest:
-    """Count and digest all rows of one table, its children's and partitions' not among them."""
+def table_digest(
+    connection: psycopg.Connection, table: TableName, columns: Sequence[str] | None = None
+) -> TableDigest | None:
+    """Count and digest the rows of one table as a dump gives them, its children's and partitions' not among them.
+
+    Args:
+        connection: a session under the dump's read settings.
+        table: which one.
+        columns: in the dump's order; None for the table's own.
+
+    Returns:
+        None where there is no such table.
+    """
+    found = connection.execute(_HOW, tuple(table)).fetchone()
+    if found is None:
+        return None
+    partitioned, condition = found
     digest = RowDigest()
-    statement = sql.SQL("COPY {} TO STDOUT").format(sql.Identifier(*table))
-    with connection.cursor() as cursor, cursor.copy(statement) as rows:
+    with connection.cursor() as cursor, cursor.copy(_statement(table, columns, condition, partitioned)) as rows:
         for block in rows:
             digest.feed(bytes(block))
     return TableDigest(table=table, rows=digest.rows, digest=digest.hexdigest())
+
+
+def _statement(
+    table: TableName,
+    columns: Sequence[str] | None,
+    condition: str | None,
+    partitioned: bool,  # noqa: FBT001 -- private
+) -> sql.Composed:
+    name = sql.Identifier(*table)
+    listed = sql.SQL(", ").join(map(sql.Identifier, columns or ()))
+    if not condition and not partitioned:
+        chosen = sql.SQL("({})").format(listed) if columns else sql.SQL("")
+        return sql.SQL("COPY {} {} TO STDOUT").format(name, chosen)
+    only = sql.SQL("" if partitioned else "ONLY ")
+    where = sql.SQL(condition or "")
+    return sql.SQL("COPY (SELECT {} FROM {}{} {}) TO STDOUT").format(
+        listed if columns is not None else sql.SQL("*"), only, name, where
+    )

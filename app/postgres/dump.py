@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
 
 import psycopg
 import structlog
@@ -18,7 +19,7 @@ import structlog
 from app.archive.index import Kind
 from app.archive.manifest import ServerFacts
 from app.archive.scanner import Head, scan
-from app.archive.writer import ArchiveWriter
+from app.archive.writer import Destination
 from app.errors import BackupCreationError, BackupReadError, ServerUnavailableError, TableLockedError
 from app.postgres import facts as questions
 from app.postgres.binaries import find_binary
@@ -45,12 +46,14 @@ class PostgresSource:
     Args:
         database: which one.
         jobs: how many connections read large tables at once.
+        encoding: of the dump; None for the database's own.
     """
 
-    def __init__(self, database: Database, jobs: int = 1) -> None:
+    def __init__(self, database: Database, jobs: int = 1, encoding: str | None = None) -> None:
         self.database = database.name
         self._database = database
         self._jobs = jobs
+        self._encoding = encoding
 
     def facts(self) -> ServerFacts:
         """What the server and the database are."""
@@ -70,7 +73,8 @@ class PostgresSource:
     def snapshot(self) -> Iterator[_Snapshot]:
         """Hold an instant of the database open for the length of a block."""
         with self._database.connect() as connection, exported(connection) as snapshot:
-            yield _Snapshot(self._database, connection, snapshot, self._jobs)
+            its = replace(snapshot, encoding=self._encoding or snapshot.encoding)
+            yield _Snapshot(self._database, connection, its, self._jobs)
 
 
 class _Snapshot:
@@ -85,7 +89,7 @@ class _Snapshot:
         self._snapshot = snapshot
         self._jobs = jobs
 
-    def dump_into(self, archive: ArchiveWriter) -> None:
+    def dump_into(self, archive: Destination) -> None:
         """Write everything that the snapshot shows, in the archive's order."""
         large = large_tables(self._connection)
         ranges = [each for table in large for each in ranges_of(table, self._connection.info.server_version)]
@@ -169,7 +173,7 @@ class _Snapshot:
         return True
 
 
-def _merge(dump: Program, crew: Crew, archive: ArchiveWriter) -> None:
+def _merge(dump: Program, crew: Crew, archive: Destination) -> None:
     """Put each range where pg_dump would have put its table's data: tables stand in the order of their names."""
     head: Head | None = None
     for piece in scan(dump.blocks()):

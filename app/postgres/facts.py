@@ -20,7 +20,8 @@ _PG_DUMP_SETS = {
 
 _DATABASE = """
     SELECT current_setting('server_version'), current_setting('server_version_num')::int, pg_encoding_to_char(encoding),
-           concat_ws('/', datcollate, datctype, to_jsonb(d)->>'datlocprovider', to_jsonb(d)->>'datlocale'),
+           concat_ws('/', datcollate, datctype, to_jsonb(d)->>'datlocprovider',
+                     coalesce(to_jsonb(d)->>'datlocale', to_jsonb(d)->>'daticulocale')),
            pg_database_size(oid), current_setting('bytea_output')
     FROM pg_database d WHERE datname = current_database()"""
 _EXTENSIONS = "SELECT extname, extversion FROM pg_extension ORDER BY extname"
@@ -106,6 +107,11 @@ def server_facts(connection: psycopg.Connection) -> ServerFacts:
         alembic_revision=revision,
         read_settings=_PG_DUMP_SETS | {"client_encoding": encoding, "bytea_output": bytea_output},
     )
+
+
+def read_settings(connection: psycopg.Connection) -> dict[str, str]:
+    """The settings under which a dump of this session's role and database reads rows."""
+    return dict(server_facts(connection).read_settings)
 
 
 def dumped_tables(connection: psycopg.Connection) -> dict[TableName, TableName]:

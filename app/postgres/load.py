@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import chain, groupby
 
@@ -78,7 +78,7 @@ def load(database: Database, archive: Archive, jobs: int, progress: Callable[[in
                     runner.run(scan(chain.from_iterable(archive.text(each) for each in segments)))
         check_rows(rows, {each.table: each.rows for each in archive.index.tables})
         with _timed(seconds, "analyze"):
-            _analyze(sessions)
+            analyze(sessions)
     log.debug("restore loaded", database=database.name, rows=sum(rows.values()), tables=len(rows), seconds=seconds)
     return Loaded({each.table: rows[each.table] for each in archive.index.tables}, seconds)
 
@@ -90,7 +90,7 @@ def _require_empty(session: Session, name: str) -> None:
         raise RestoreValidationError(message, "load into a new database: CREATE DATABASE name TEMPLATE template0")
 
 
-def _analyze(sessions: list[Session]) -> None:
+def analyze(sessions: Sequence[Session]) -> None:
     """Give the planner its statistics: without them the first queries of the day crawl."""
     for each in sessions:
         each.run(b"SET client_encoding = 'UTF8'", "a setting")  # no more of the file's own words

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import ClassVar
 
 import psycopg
 import structlog
@@ -21,6 +22,7 @@ from app.errors import (
     RestorePermissionError,
     RestoreStorageError,
     ServerUnavailableError,
+    TableLockedError,
     TargetUnavailableError,
 )
 from app.postgres.database import Database
@@ -31,8 +33,12 @@ _ZERO = re.compile(rb"(?:=|TO)\s*'?0'?\s*;?\s*\Z", re.IGNORECASE)
 _COPY_PLACE = re.compile(r"COPY .*?, line (\d+)(?:, column ([^:]+))?")
 _VALUE = re.compile(r':? "(?:[^"]|"")*"\Z')
 _MEMORY_MB = 512  # for the index builds of all connections together
-# A crash of the server in the middle of a load costs the load, not data that anybody relies on.
-_SPEED = "SET synchronous_commit = off; SET lock_timeout = 0; SET maintenance_work_mem = '{memory}MB'"
+# A crash of the server in the middle of a load costs the load, not data that anybody relies on. A database that was
+# closed to writers for the restore is still to be written.
+SPEED = (
+    "SET synchronous_commit = off; SET lock_timeout = 0; SET maintenance_work_mem = '{memory}MB';"
+    "SET default_transaction_read_only = off"
+)
 
 # The first that fits counts.
 _BY_CLASS: tuple[tuple[type[psycopg.Error], type[RestoreError], str], ...] = (
@@ -46,13 +52,29 @@ _BY_CLASS: tuple[tuple[type[psycopg.Error], type[RestoreError], str], ...] = (
         RestoreBusyError,
         "a table stayed locked: find the session in pg_locks; try again when it has ended",
     ),
+    (
+        psycopg.errors.DeadlockDetected,
+        RestoreBusyError,
+        "another session and the restore waited for each other: stop who writes, and try again",
+    ),
+    (
+        psycopg.errors.ObjectInUse,
+        RestoreBusyError,
+        "find who uses it in pg_stat_activity and pg_prepared_xacts; try again when it has ended",
+    ),
     (psycopg.errors.DiskFull, RestoreStorageError, "make room on the server's disk, and try again"),
     (psycopg.errors.InsufficientResources, RestoreDataError, "the server has run out of memory or connections"),
 )
 
 
 class Session:
-    """A connection in the state in which psql would be at some place of the file."""
+    """A connection in the state in which psql would be at some place of the file.
+
+    Attributes:
+        after_loss: what to do when the connection was lost.
+    """
+
+    after_loss: ClassVar[str] = "see the server's log; drop the half-loaded database and load again"
 
     def __init__(self, connection: psycopg.Connection, database: str) -> None:
         self.connection = connection
@@ -126,9 +148,10 @@ class Session:
         try:
             yield
         except psycopg.Error as error:
-            raise self._typed(error, what) from error
+            raise self.typed(error, what) from error
 
-    def _typed(self, error: psycopg.Error, what: str) -> RestoreError:
+    def typed(self, error: psycopg.Error, what: str) -> RestoreError:
+        """What an error of the driver means to a restore."""
         said = _without_values(error)
         if isinstance(error, psycopg.errors.UndefinedObject) and said.startswith("role "):
             return RestoreDataError(f"{what}: {said}", "create the role first: CREATE ROLE name NOLOGIN")
@@ -137,8 +160,12 @@ class Session:
                 return ours(f"{what}: {said}", hint)
         if self.connection.closed or isinstance(error, psycopg.errors.AdminShutdown | psycopg.errors.CrashShutdown):
             message = f"{what}: the connection to database {self._database} was lost: {said}"
-            return TargetUnavailableError(message, "see the server's log; drop the half-loaded database and load again")
-        return RestoreDataError(f"{what}: {said}", "drop the half-loaded database; the message is the server's")
+            return TargetUnavailableError(message, self.after_loss)
+        return self.otherwise(f"{what}: {said}")
+
+    def otherwise(self, message: str) -> RestoreError:
+        """The error where the server's code says nothing more."""
+        return RestoreDataError(message, "drop the half-loaded database; the message is the server's")
 
 
 @contextmanager
@@ -151,7 +178,7 @@ def session(database: Database, jobs: int) -> Iterator[Session]:
     """
     with restoring(), database.connect() as connection:
         connection.prepare_threshold = None
-        connection.execute(_SPEED.format(memory=max(64, _MEMORY_MB // jobs)).encode())
+        connection.execute(SPEED.format(memory=max(64, _MEMORY_MB // jobs)).encode())
         yield Session(connection, database.name)
 
 
@@ -164,6 +191,8 @@ def restoring() -> Iterator[None]:
         raise TargetUnavailableError(error.message, error.hint) from error
     except BackupPermissionError as error:
         raise RestorePermissionError(error.message, error.hint) from error
+    except TableLockedError as error:
+        raise RestoreBusyError(error.message, error.hint) from error
     except BackupCreationError as error:
         raise RestoreError(error.message, error.hint) from error
 

@@ -1,0 +1,210 @@
+"""Replaces the content of the live database in one transaction of it: where the role may not create databases.
+
+Until the commit, everybody else sees what was there, and waits who touches it. The file's own BEGIN and COMMIT, which
+stand around large objects, are left out; what belongs to an extension that is there already is left as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from itertools import chain, groupby
+
+import psycopg
+import structlog
+from psycopg import sql
+
+from app.archive.content import content_of
+from app.archive.index import Kind, TableDigest, TableName
+from app.archive.lint import lint
+from app.archive.manifest import ServerFacts
+from app.archive.reader import Archive
+from app.archive.scanner import python_encoding, scan
+from app.errors import RestoreBusyError, RestoreDataError, RestoreError
+from app.postgres import facts as questions
+from app.postgres.database import Database
+from app.postgres.digest import table_digest, use_read_settings
+from app.postgres.empty import empty
+from app.postgres.load import analyze
+from app.postgres.load_data import DataLoader, check_rows
+from app.postgres.load_session import SPEED, restoring
+from app.postgres.load_sql import SqlRunner
+from app.postgres.maintenance import Maintenance
+from app.postgres.proof import Differences, compare_tables, compare_values
+from app.postgres.transactions import durable_id
+
+log = structlog.get_logger(__name__)
+LOCK_WAIT_MS = 60_000
+_MEMORY_MB = 512
+_TRANSACTION = re.compile(rb"(?:BEGIN|COMMIT)\s*;\s*\Z", re.IGNORECASE)
+_SCHEMA = re.compile(rb"CREATE SCHEMA (\"(?:[^\"]|\"\")+\"|[^\s\";]+)\s*;")
+_EXTENSION = re.compile(
+    rb"(?:CREATE EXTENSION(?: IF NOT EXISTS)?|COMMENT ON EXTENSION) (\"(?:[^\"]|\"\")+\"|[^\s\";]+)"
+)
+_NOT_OURS = """
+    SELECT convert_to(quote_ident(extname), getdatabaseencoding()), pg_has_role(extowner, 'USAGE') FROM pg_extension"""
+_QUOTED = "SELECT convert_to(quote_ident(n), getdatabaseencoding()) FROM unnest(%s::text[]) n"
+_SEQUENCE = """
+    SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+    WHERE c.oid = to_regclass(%s) AND relkind = 'S'"""
+_OBJECTS = "SELECT oid FROM pg_largeobject_metadata"
+_PART = "SELECT lo_get(%s, %s, %s)"
+_PART_BYTES = 1 << 20
+
+
+class _InPlace(Maintenance):
+    """The session of the transaction: knows what of the file is not to be run in it.
+
+    Attributes:
+        schemas: that are there already, as SQL spells them.
+        extensions: likewise, and whether the role may comment on them.
+        skipped: what was left out.
+    """
+
+    after_loss = "see the server's log; nothing was changed unless the commit was under way"
+
+    def __init__(self, connection: psycopg.Connection, database: str) -> None:
+        super().__init__(connection, database)
+        self.schemas: set[bytes] = set()
+        self.extensions: dict[bytes, bool] = {}
+        self.skipped: list[str] = []
+
+    def run(self, statement: bytes, what: str) -> None:
+        if _TRANSACTION.match(statement):
+            return
+        if (schema := _SCHEMA.match(statement)) and schema[1] in self.schemas:
+            return
+        if extension := _EXTENSION.match(statement):
+            may_touch = self.extensions.get(extension[1])
+            if may_touch is False:
+                self.skipped.append(f"{what} is left as it is: the extension belongs to another role")
+            if may_touch is False or (may_touch and statement.startswith(b"CREATE")):
+                return
+        super().run(statement, what)
+
+    def copy(self, statement: bytes, blocks: Iterable[bytes], what: str) -> int:
+        # What fails may be tried again in another order, so it must not end the whole transaction.
+        with self.transaction(what):
+            return super().copy(statement, blocks, what)
+
+    def otherwise(self, message: str) -> RestoreError:
+        return RestoreDataError(message, "nothing was changed; the message is the server's")
+
+
+def replace_in_place(
+    database: Database, archive: Archive, facts: ServerFacts | None, on_commit: Callable[[str], None]
+) -> list[str]:
+    """Empty a database, load an archive and prove it; see `app.archive.target.Target.replace_in_place`.
+
+    Returns:
+        Remarks: on what was left as it is, and what the proof could not compare.
+
+    Raises:
+        RestoreValidationError: the file holds what no dump holds, or the database what cannot be dropped.
+        RestoreDataError: the server refuses a statement or a row, or the content is not the archive's.
+        RestorePermissionError: the role lacks a right.
+        RestoreBusyError: something stayed locked.
+        TargetUnavailableError: the server went away.
+    """
+    lint(archive)
+    with (
+        _session(database) as session,
+        _beside(database) as beside,
+        session.transaction(f"the restore of database {database.name}"),
+    ):
+        _clear(session)
+        _load(session, archive)
+        session.tell("the constraints", "SET CONSTRAINTS ALL IMMEDIATE")
+        analyze([session])
+        remarks = session.skipped + _prove(session, database.name, archive, facts)
+        session.tell("a setting", "SET LOCAL synchronous_commit = on")
+        on_commit(durable_id(session, beside))
+    log.debug("restore replaced in place", database=database.name, remarks=remarks)
+    return remarks
+
+
+@contextmanager
+def _session(database: Database) -> Iterator[_InPlace]:
+    with restoring(), database.connect() as connection:
+        connection.prepare_threshold = None
+        connection.execute(SPEED.format(memory=_MEMORY_MB).encode())
+        connection.execute("SELECT set_config('lock_timeout', %s, false)", (str(LOCK_WAIT_MS),))
+        yield _InPlace(connection, database.name)
+
+
+@contextmanager
+def _beside(database: Database) -> Iterator[Maintenance]:
+    with restoring(), database.connect() as connection:
+        connection.execute("SELECT set_config('default_transaction_read_only', 'off', false)")
+        yield Maintenance(connection, database.name)
+
+
+def _clear(session: _InPlace) -> None:
+    try:
+        kept = empty(session)
+    except RestoreBusyError as error:
+        hint = "stop who uses the database (see pg_stat_activity), and restore again"
+        raise RestoreBusyError(error.message, hint) from error
+    session.schemas = {name for (name,) in session.ask(_QUOTED, sorted(kept))}
+    session.extensions = dict(session.ask(_NOT_OURS))
+
+
+def _load(session: _InPlace, archive: Archive) -> None:
+    rows: Counter[TableName] = Counter()
+    runner = SqlRunner([session])
+    for is_data, run in groupby(archive.index.segments, lambda each: each.kind is Kind.DATA):
+        segments = list(run)
+        if is_data:
+            loader = DataLoader(archive, segments, lambda _: None)
+            loader.load([session])
+            rows += loader.rows
+        else:
+            runner.run(scan(chain.from_iterable(archive.text(each) for each in segments)))
+    check_rows(rows, {each.table: each.rows for each in archive.index.tables})
+
+
+def _prove(session: _InPlace, name: str, archive: Archive, facts: ServerFacts | None) -> list[str]:
+    """Compare what the transaction sees with the archive."""
+    expected = content_of(archive)
+    own = questions.read_settings(session.connection)
+    settings = own | ({"client_encoding": expected.encoding} if expected.encoding else {})
+    with session.translated("the proof"):
+        use_read_settings(session.connection, facts.read_settings if facts else settings)
+        session.connection.execute(
+            "SET row_security = off"
+        )  # rows that a policy would hide make an error, never a hole
+
+        def read(table: TableName) -> TableDigest | None:
+            return table_digest(session.connection, table, archive.segments_of(table)[0].columns)
+
+        found = {each.table: its for each in archive.index.tables if (its := read(each.table)) is not None}
+        use_read_settings(session.connection, {"client_encoding": "UTF8"})
+        differences = Differences()
+        compare_tables(differences, archive.index.tables, found, found.get, ours=facts is not None)
+        sequences = _sequences(session, expected.sequences, expected.encoding)
+        compare_values(differences, expected, sequences, dict(_large_objects(session)), ours=facts is not None)
+    return differences.settle(name)
+
+
+def _sequences(session: _InPlace, names: Iterable[bytes], encoding: str | None) -> dict[bytes, bytes]:
+    found: dict[bytes, bytes] = {}
+    for literal in names:
+        spelled = literal.decode(python_encoding(encoding or "UTF8"))
+        row = session.ask(_SEQUENCE, spelled.strip("'").replace("''", "'"))
+        if row:
+            query = sql.SQL("SELECT last_value, is_called FROM {}").format(sql.Identifier(*row[0]))
+            value, called = session.connection.execute(query).fetchall()[0]
+            found[literal] = b"%d, %s" % (value, b"true" if called else b"false")
+    return found
+
+
+def _large_objects(session: _InPlace) -> Iterator[tuple[int, str]]:
+    for (oid,) in session.ask(_OBJECTS):
+        digest, offset = sha256(), 0
+        while part := session.ask(_PART, oid, offset, _PART_BYTES)[0][0]:
+            digest.update(part)
+            offset += len(part)
+        yield oid, digest.hexdigest()

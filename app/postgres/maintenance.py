@@ -1,0 +1,122 @@
+"""A connection to a server beside the databases that are made, dropped and renamed through it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, LiteralString
+
+from psycopg import sql
+
+from app.errors import BackupError, BackupPermissionError, RestoreError, RestorePermissionError, ServerUnavailableError
+from app.postgres.database import Database
+from app.postgres.load_session import Session, restoring
+
+_FIRST = ("postgres", "template1")
+_OTHERS = """
+    SELECT datname FROM pg_database
+    WHERE datallowconn AND NOT datistemplate AND has_database_privilege(oid, 'CONNECT') ORDER BY datname"""
+# A commit that is reported must outlive a crash; a role or database may be set to be content with less.
+_SETTINGS = """
+    SELECT set_config('lock_timeout', '0', false), set_config('default_transaction_read_only', 'off', false),
+           set_config('synchronous_commit', CASE WHEN current_setting('synchronous_commit') = 'off' THEN 'local'
+                                            ELSE current_setting('synchronous_commit') END, false)"""
+
+
+class Maintenance(Session):
+    """A session for what concerns a server as a whole."""
+
+    after_loss = "see the server's log; what stands is shown by 'residency-backup check'"
+
+    def ask(self, query: str, *params: object) -> list[tuple[Any, ...]]:
+        """The rows of one query.
+
+        Raises:
+            RestoreError: the server refuses it or goes away.
+        """
+        with self.translated("a question to the server"):
+            return self.connection.execute(query.encode(), params or None).fetchall()
+
+    def do(self, what: str, statement: LiteralString, *names: sql.Composable) -> None:
+        """Run one statement.
+
+        Args:
+            what: what to call it in an error.
+            statement: with ``{}`` for each of the names.
+            names: and whatever else is put into it.
+
+        Raises:
+            RestoreError: the server refuses it or goes away.
+        """
+        with self.translated(what):
+            self.connection.execute(sql.SQL(statement).format(*names), binary=True)
+
+    def tell(self, what: str, statement: str) -> None:
+        """Run one statement that is made of names as the server itself quotes them.
+
+        Raises:
+            RestoreError: the server refuses it or goes away.
+        """
+        with self.translated(what):
+            self.connection.execute(statement.encode(), binary=True)
+
+    def otherwise(self, message: str) -> RestoreError:
+        """The error where the server's code says nothing more."""
+        return RestoreError(message, "the message is the server's: see its log")
+
+
+@contextmanager
+def maintenance(database: Database, *beside: str) -> Iterator[Maintenance]:
+    """A session for the length of a block, in the first database of the server that lets the role in.
+
+    Args:
+        database: any one of the server.
+        beside: names of those that it must not be in.
+
+    Raises:
+        RestorePermissionError: no other database lets the role in.
+        TargetUnavailableError: the server does not answer.
+    """
+    with ExitStack() as stack:
+        yield _enter(stack, database, beside)
+
+
+def _enter(stack: ExitStack, database: Database, beside: tuple[str, ...]) -> Maintenance:
+    refused: list[BackupError] = []
+    for name in _candidates(database, refused):
+        if name in beside:
+            continue
+        with ExitStack() as attempt:
+            try:
+                attempt.enter_context(restoring())
+                session = Maintenance(attempt.enter_context(database.named(name).connect()), name)
+            except BackupError as error:
+                refused.append(error)
+                continue
+            session.connection.prepare_threshold = None
+            session.ask(_SETTINGS)
+            stack.enter_context(attempt.pop_all())
+            return session
+    return _refuse(refused)
+
+
+def _candidates(database: Database, refused: list[BackupError]) -> Iterator[str]:
+    yield from _FIRST
+    try:
+        with database.connect() as connection:
+            others = [name for (name,) in connection.execute(_OTHERS.encode())]
+    except BackupError as error:
+        refused.append(error)
+        return
+    yield from (each for each in others if each not in _FIRST)
+
+
+def _refuse(refused: list[BackupError]) -> Maintenance:
+    """Say why there is no connection."""
+    reasons = [each for each in refused if isinstance(each, ServerUnavailableError)] or refused
+    with restoring():
+        if reasons and not isinstance(reasons[0], BackupPermissionError):
+            raise reasons[0]
+    said = f": {reasons[0].message}" if reasons else ""
+    message = f"no database of the server lets the role in beside the one to restore{said}"
+    raise RestorePermissionError(message, "grant the role CONNECT on database postgres")

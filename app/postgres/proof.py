@@ -1,0 +1,196 @@
+"""Proves a restored database: it is dumped once more, nothing of that is kept, and what it holds is compared.
+
+The dump engine reads it, so that the proof costs what a dump costs; only a digest of each table is left of the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from app.archive.content import Content, Entries, content_of
+from app.archive.index import TableDigest, TableName
+from app.archive.manifest import ServerFacts
+from app.archive.reader import Archive
+from app.errors import RestoreDataError
+from app.postgres.database import Database
+from app.postgres.digest import table_digest, use_read_settings
+from app.postgres.dump import PostgresSource
+from app.postgres.load_session import restoring
+
+_SHOWN = 10
+# Types of entries that every pg_dump makes, and calls alike.
+_ALIKE = {
+    b"CONSTRAINT",
+    b"FK CONSTRAINT",
+    b"INDEX",
+    b"MATERIALIZED VIEW",
+    b"SEQUENCE",
+    b"TABLE",
+    b"TRIGGER",
+    b"VIEW",
+}
+_HINT = "restore again; if it stays so, verify the backup and see the server's log"
+Again = Callable[[TableName], TableDigest | None]
+
+
+@dataclass(slots=True)
+class Differences:
+    """What is not as in the archive: `errors` prove that the content is another, `remarks` do not."""
+
+    errors: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+    def settle(self, name: str) -> list[str]:
+        """The remarks.
+
+        Raises:
+            RestoreDataError: there are errors; names them.
+        """
+        if self.errors:
+            message = f"database {name} is not what the backup holds: {listed(self.errors)}"
+            raise RestoreDataError(message, _HINT)
+        return self.remarks
+
+
+def prove(
+    database: Database,
+    archive: Archive,
+    facts: ServerFacts | None,
+    jobs: int,
+    progress: Callable[[int], None] = lambda _: None,
+) -> list[str]:
+    """Compare a whole database with an archive; see `app.archive.target.Target.prove`.
+
+    Args:
+        database: the restored one.
+        archive: what it should hold.
+        facts: of the database that the archive came from; None for a foreign dump.
+        jobs: connections at once.
+        progress: called with the number of bytes read.
+
+    Raises:
+        RestoreDataError: the content is not the archive's.
+        RestorePermissionError: the role may not read all of it.
+        RestoreBusyError: a table stayed locked.
+        TargetUnavailableError: the server went away.
+        BackupReadError, BackupValidationError: the archive cannot be read.
+    """
+    expected = content_of(archive)
+    settings = dict(facts.read_settings) if facts else {}
+    encoding = settings.pop("client_encoding", None) or expected.encoding
+    with restoring():
+        own = PostgresSource(database).facts().read_settings
+        reading = database.with_settings({name: value for name, value in settings.items() if own.get(name) != value})
+        found = _read(PostgresSource(reading, jobs, encoding), progress)
+
+    def again(table: TableName) -> TableDigest | None:
+        with restoring(), reading.connect() as connection:
+            use_read_settings(connection, own | settings | ({"client_encoding": encoding} if encoding else {}))
+            return table_digest(connection, table, archive.segments_of(table)[0].columns)
+
+    differences = Differences()
+    compare_tables(differences, archive.index.tables, found.tables, again, ours=facts is not None)
+    compare_values(differences, expected, found.sequences, found.large_objects, ours=facts is not None)
+    _compare_schema(differences, expected.entries, found.entries, ours=facts is not None)
+    return differences.settle(database.name)
+
+
+def _read(source: PostgresSource, progress: Callable[[int], None]) -> Content:
+    content = Content(progress)
+    with source.snapshot() as snapshot:
+        snapshot.dump_into(content)
+    content.finish()
+    return content
+
+
+def compare_tables(
+    differences: Differences,
+    expected: Iterable[TableDigest],
+    found: Mapping[TableName, TableDigest],
+    again: Again,
+    *,
+    ours: bool,
+) -> None:
+    """Compare rows.
+
+    Args:
+        differences: gets what differs.
+        expected: the archive's tables.
+        found: the database's.
+        again: reads a table with its columns in the archive's order, which a table that inherits may have in another.
+        ours: whether the archive is a complete dump of this service, read under known settings.
+    """
+    there = dict(found)
+    for table in expected:
+        its = there.pop(table.table, None)
+        if its is None:
+            differences.errors.append(f"table {table.table} is missing")
+        elif its.rows != table.rows:
+            differences.errors.append(f"table {table.table} has {its.rows} rows, not {table.rows}")
+        elif its.digest != table.digest and again(table.table) != table:
+            (differences.errors if ours else differences.remarks).append(f"rows of table {table.table} differ")
+    for its in there.values():
+        if ours:
+            differences.errors.append(f"table {its.table} is not in the backup")
+        elif its.rows:
+            differences.remarks.append(f"table {its.table}: the file has its {its.rows} rows in a form not compared")
+
+
+def compare_values(
+    differences: Differences,
+    expected: Content,
+    sequences: Mapping[bytes, bytes],
+    large_objects: Mapping[int, str],
+    *,
+    ours: bool,
+) -> None:
+    """Compare sequences and large objects."""
+    for name, value in expected.sequences.items():
+        if sequences.get(name) != value:
+            what = "is missing" if name not in sequences else "has another value"
+            differences.errors.append(f"sequence {_shown(name)} {what}")
+    for oid, digest in expected.large_objects.items():
+        if large_objects.get(oid) != digest:
+            what = "is missing" if oid not in large_objects else "differs"
+            differences.errors.append(f"large object {oid} {what}")
+    more = len(large_objects.keys() - expected.large_objects.keys())
+    if more:
+        (differences.errors if ours else differences.remarks).append(f"{more} large objects are not in the backup")
+
+
+def _compare_schema(differences: Differences, expected: Entries, found: Entries, *, ours: bool) -> None:
+    alike = (expected.server, expected.program) == (found.server, found.program)
+    missing = [
+        f"{name} is missing"
+        for name, words in expected.words.items()
+        if len(found.words.get(name, ())) < len(words) and (alike or name.type in _ALIKE)
+    ]
+    differences.errors.extend(missing)
+    if not alike:
+        differences.remarks.append(_not_compared(expected, found))
+        return
+    other = [name for name, words in expected.words.items() if sorted(words) != sorted(found.words.get(name, words))]
+    if other:
+        differences.remarks.append(f"{len(other)} objects read otherwise than in the backup: {listed(other)}")
+    more = [name for name in found.words if name not in expected.words]
+    if more and ours:
+        differences.remarks.append(f"{len(more)} objects are not in the backup: {listed(more)}")
+
+
+def _shown(literal: bytes) -> str:
+    return literal.decode(errors="backslashreplace").strip("'")
+
+
+def _not_compared(expected: Entries, found: Entries) -> str:
+    def said(entries: Entries) -> str:
+        return f"pg_dump {entries.program or '?'} of PostgreSQL {entries.server or '?'}"
+
+    return f"the schema was not compared word by word: the backup is by {said(expected)}, the proof by {said(found)}"
+
+
+def listed(things: Iterable[object]) -> str:
+    """Some of them, and how many more there are."""
+    texts = [str(each) for each in things]
+    more = f" and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
+    return ", ".join(texts[:_SHOWN]) + more

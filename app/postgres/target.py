@@ -1,0 +1,104 @@
+"""The server that archives are restored on: see `app.archive.target.Target`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import BinaryIO
+
+from app.archive.manifest import ServerFacts
+from app.archive.needs import Needs
+from app.archive.reader import Archive
+from app.archive.target import Loaded, Merging, Progress, TargetFacts
+from app.domain.merge import Changes, MergeRequest
+from app.postgres import (
+    databases,
+    in_place,
+    load,
+    merge,
+    merge_compare,
+    proof,
+    script,
+    swap,
+    target_facts,
+    transactions,
+)
+from app.postgres.database import Database
+from app.postgres.facts import free_connections
+from app.postgres.load_session import restoring
+from app.postgres.maintenance import Maintenance
+
+
+class PostgresTarget:
+    """The server of a live database, which need not exist yet.
+
+    Args:
+        database: the live one.
+        jobs: how many connections load, and prove, at once.
+    """
+
+    def __init__(self, database: Database, jobs: int = 1) -> None:
+        self.database = database.name
+        self._database = database
+        self._jobs = jobs
+
+    def facts(self) -> TargetFacts:
+        """What the server is, and whether the live database exists."""
+        return target_facts.target_facts(self._database)
+
+    def missing(self, needs: Needs) -> list[str]:
+        """What a backup needs and the server has not."""
+        return target_facts.missing(self._database, needs)
+
+    def databases(self) -> set[str]:
+        """Names of all databases of the server."""
+        return databases.names(self._database)
+
+    def create(self, name: str, facts: ServerFacts | None) -> None:
+        """Make an empty database like the live one."""
+        databases.create(self._database, name, facts)
+
+    def drop(self, name: str) -> None:
+        """Drop a database that is not the live one."""
+        databases.drop(self._database, name)
+
+    def load(self, name: str, archive: Archive, progress: Progress) -> Loaded:
+        """Load an archive into an empty database."""
+        its = self._database.named(name)
+        return load.load(its, archive, self._affordable(its), progress)
+
+    def prove(self, name: str, archive: Archive, facts: ServerFacts | None, progress: Progress) -> list[str]:
+        """Compare a whole database with an archive."""
+        return proof.prove(self._database.named(name), archive, facts, self._jobs, progress)
+
+    def swap(self, new: str, live: str, old: str) -> float:
+        """Put a database in the place of another."""
+        return swap.swap(self._database, new, live, old)
+
+    def replace_in_place(
+        self, archive: Archive, facts: ServerFacts | None, on_commit: Callable[[str], None]
+    ) -> list[str]:
+        """Replace the live database's content in one transaction."""
+        return in_place.replace_in_place(self._database, archive, facts, on_commit)
+
+    def merging(self, archive: Archive, request: MergeRequest, progress: Progress) -> AbstractContextManager[Merging]:
+        """Put the archive's rows beside the live tables for the length of a block."""
+        return merge.merging(self._database, archive, request, progress)
+
+    def compare(self, one: Archive, other: Archive, progress: Progress) -> Changes:
+        """What differs between two archives' rows."""
+        return merge_compare.compare(self._database, one, other, progress)
+
+    def run_script(self, text: BinaryIO, on_commit: Callable[[str], None]) -> None:
+        """Run a script of ours in one transaction of the live database."""
+        script.run_script(self._database, text, on_commit)
+
+    def committed(self, transaction: str) -> bool | None:
+        """Whether a transaction of the live database was committed."""
+        with restoring(), self._database.connect() as connection:
+            return transactions.committed(Maintenance(connection, self.database), transaction)
+
+    def _affordable(self, database: Database) -> int:
+        """As many connections as are wanted and the server gives; one where it would refuse even that, and says so."""
+        with restoring(), database.connect() as connection:
+            return max(1, min(self._jobs, free_connections(connection) + 1))  # this one ends

@@ -1,0 +1,99 @@
+"""Questions to the server that is restored on: what it is, what it lacks, what the role may do there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from app.archive.needs import Needs
+from app.archive.target import TargetFacts
+from app.errors import RestorePermissionError
+from app.postgres import facts as questions
+from app.postgres.database import Database
+from app.postgres.load_session import restoring
+from app.postgres.maintenance import Maintenance, maintenance
+
+_EXISTS = "SELECT FROM pg_database WHERE datname = %s"
+# PostgreSQL 16 tells who may use a role's rights from who may give things to it.
+_MAY_CREATE = """
+    SELECT rolsuper OR (rolcreatedb AND NOT EXISTS (
+        SELECT FROM pg_database WHERE datname = %s AND NOT (
+            pg_has_role(datdba, 'USAGE') AND pg_has_role(datdba, CASE WHEN {} THEN 'SET' ELSE 'MEMBER' END))))
+    FROM pg_roles WHERE rolname = current_user"""
+_SET_OPTION = 160000
+# The setting is shown to superusers and those who may read all settings.
+_DATA_FOLDER = """
+    SELECT setting FROM pg_settings WHERE name = 'data_directory'
+        AND (inet_server_addr() IS NULL OR inet_server_addr() = inet_client_addr())"""
+_PREPARED = "SELECT gid FROM pg_prepared_xacts WHERE database = %s ORDER BY prepared"
+_LACKED = {
+    "extension": "SELECT name FROM pg_available_extensions",
+    "role": "SELECT rolname FROM pg_roles",
+    "tablespace": "SELECT spcname FROM pg_tablespace",
+    "collation": """
+        SELECT nspname || '.' || collname FROM pg_collation JOIN pg_namespace n ON n.oid = collnamespace
+        WHERE collencoding IN (-1, (SELECT encoding FROM pg_database WHERE datname = current_database()))""",
+}
+
+
+def target_facts(database: Database) -> TargetFacts:
+    """What the server is, and whether the live database exists."""
+    try:
+        with maintenance(database, database.name) as session:
+            exists = bool(session.ask(_EXISTS, database.name))
+            version = session.connection.info.server_version
+            may_create = session.ask(_MAY_CREATE.format(version >= _SET_OPTION), database.name)[0][0]
+            return _facts(session, database, exists=exists, may_create=may_create)
+    except RestorePermissionError:
+        # Nothing can be renamed from within the live database; in place it can be restored all the same.
+        with restoring(), database.connect() as connection:
+            return _facts(Maintenance(connection, database.name), database, exists=True, may_create=False)
+
+
+def missing(database: Database, needs: Needs) -> list[str]:
+    """What a backup needs and the server has not; see `app.archive.target.Target.missing`."""
+    with maintenance(database) as session:
+        exists = bool(session.ask(_EXISTS, database.name))
+        if not exists:
+            return list(_missing(session, needs))
+    with restoring(), database.connect() as connection:
+        return list(_missing(Maintenance(connection, database.name), needs))
+
+
+def _missing(session: Maintenance, needs: Needs) -> Iterator[str]:
+    # One outside of pg_catalog may come with an extension that the dump makes.
+    collations = {each for each in needs.collations if each.startswith("pg_catalog.") or not needs.extensions}
+    wanted = {
+        "extension": needs.extensions,
+        "role": needs.roles,
+        "tablespace": needs.tablespaces,
+        "collation": collations,
+    }
+    for kind, those in wanted.items():
+        there = {name for (name,) in session.ask(_LACKED[kind])} if those else set()
+        yield from (f"{kind} {name}" for name in sorted(those - there))
+
+
+def _facts(session: Maintenance, database: Database, *, exists: bool, may_create: bool) -> TargetFacts:
+    live = None
+    if exists:
+        with restoring(), database.connect() as connection:
+            live = questions.server_facts(connection)
+    version, number = session.ask("SELECT current_setting('server_version'), current_setting('server_version_num')")[0]
+    folder = session.ask(_DATA_FOLDER)
+    path = Path(folder[0][0]) if folder else None
+    return TargetFacts(
+        version=version.split()[0],
+        version_num=int(number),
+        live=live,
+        may_create=may_create,
+        data_folder=path if path and _is_here(path) else None,
+        prepared=tuple(gid for (gid,) in session.ask(_PREPARED, database.name)),
+    )
+
+
+def _is_here(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
