@@ -117,7 +117,13 @@ class Restores(Protocol):
         """
 
     def settle_restore(self, restore: Restore, was: Restore) -> bool:
-        """Record what became of a restore, whoever held it. False where it does not stand as `was` any more."""
+        """Record what became of a restore, whoever held it. False where it does not stand as `was` any more.
+
+        A record that is RUNNING, for a rollback begins, is this process's from then on.
+
+        Raises:
+            RestoreRunningError: it is to run, and another restore of the database is under way.
+        """
 
     def restore(self, restore_id: str) -> Restore | None:
         """The restore of an id; None where there is none."""

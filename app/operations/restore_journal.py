@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
 import structlog
 
 from app.domain.restore import Restore, Step
-from app.errors import CatalogError
+from app.errors import RestoreError
+from app.operations.lease import lease
 from app.operations.service import Service
 
-BEAT_SECONDS = 10.0
 log = structlog.get_logger(__name__)
 
 
@@ -43,22 +41,9 @@ class Journal:
         self.service.restores.save_restore(record)
         self.record = record
 
-    @contextmanager
-    def beating(self, every: float = BEAT_SECONDS) -> Iterator[None]:
-        """Give signs of life for the length of a block."""
-        ended = threading.Event()
-        work = threading.Thread(target=self._beat, args=(ended, every), name=f"restore-{self.record.id}", daemon=True)
-        work.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            work.join()
-
-    def _beat(self, ended: threading.Event, every: float) -> None:
-        while not ended.wait(every):
-            try:
-                if not self.service.restores.beat_restore(self.record, self.service.clock()):
-                    return  # the next step finds out
-            except CatalogError as error:
-                log.warning("restore heartbeat not saved", error=type(error).__name__, reason=error.message)
+    def beating(self) -> AbstractContextManager[object]:
+        """Give signs of life for the length of a block. Where they are refused, the next step finds out."""
+        lost = RestoreError(f"restore {self.record.id} was taken for dead", "'residency-backup restores' shows it")
+        return lease(
+            lambda now: self.service.restores.beat_restore(self.record, now), lost, self.service.clock, work="restore"
+        )

@@ -48,11 +48,12 @@ def _by_shadow(job: Job) -> None:
 
 
 def _post_command(job: Job, database: str) -> None:
-    if job.service.run_post_command is None:
+    command = job.service.post_command
+    if not command:
         return
     job.journal.write(Step.POST_COMMAND)
     with job.phase("post command"):
-        job.service.run_post_command(database)
+        job.service.run_program(command, database)
     log.info("restore post command done", database=database)
 
 
@@ -70,12 +71,12 @@ def _in_place(job: Job) -> None:
         job.journal.write(Step.SWAPPING, transaction=transaction, undo_until=until)
 
     with job.phase("replace in place", archive.index.raw_bytes):
-        job.target.replace_in_place(archive, job.source.facts, on_commit)
+        job.warnings += job.target.replace_in_place(archive, job.source.facts, on_commit)
     job.rows = {str(each.table): each.rows for each in archive.index.tables}
-    if job.service.run_post_command is not None:
+    if job.service.post_command:
         # What one transaction holds no other can see: the command comes after it, and undoes it where it fails.
         with job.phase("post command"):
-            job.service.run_post_command(live)
+            job.service.run_program(job.service.post_command, live)
         log.info("restore post command done", database=live)
 
 
