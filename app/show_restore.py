@@ -18,6 +18,7 @@ from app.operations.rollback import RolledBack
 from app.operations.service import Service
 from app.show import document, finding_line, print_table, warn
 
+_SHOWN = 20
 _COUNTS = (*COUNTS, "live_only")
 
 
@@ -134,10 +135,13 @@ def _changes(changes: Changes, words: tuple[str, str, str]) -> None:
 
 
 def _samples(samples: Iterable[Sample]) -> None:
-    for each in samples:
+    shown = list(samples)
+    for each in shown[:_SHOWN]:
         key = ", ".join(f"{name}={value}" for name, value in each.key.items())
         columns = f" ({', '.join(each.columns)})" if each.columns else ""
         click.echo(f"  {each.kind}: {each.table} {key}{columns}")
+    if len(shown) > _SHOWN:
+        click.echo(f"  … and {len(shown) - _SHOWN} more samples: --json shows them")
 
 
 def _times(outcome: Restored) -> str:

@@ -134,8 +134,10 @@ def _done(job: Job) -> None:
     """Record the end. What cannot be recorded now is found out by `check --repair`."""
     record = job.journal.record
     release(job.service, record, but=record.safety if record.undo_until else None)
-    if record.undo_until is None:
-        job.warnings.append("this restore cannot be rolled back: nothing was there before that could be kept")
+    if record.undo_until is None and job.live:
+        job.warnings.append("this restore cannot be rolled back: what was there before could not be kept")
+    elif record.undo_until is None:
+        job.notes.append(f"{job.wanted.changes} did not exist: there is nothing to roll back to")
     now, report = job.service.clock(), to_report(job)
     try:
         job.journal.write(Step.DONE, state=RestoreState.COMPLETE, finished_at=now, report=report)

@@ -43,7 +43,8 @@ def _by_shadow(job: Job) -> None:
     until = job.service.clock() + job.service.undo_for if undo else None
     job.journal.write(Step.SWAPPING, undo_until=until)
     with job.phase("swap"):
-        job.downtime = job.target.swap(shadow, live, undo or undo_name(live, restore_id))
+        seconds = job.target.swap(shadow, live, undo or undo_name(live, restore_id))
+        job.downtime = seconds if undo else None  # nobody misses what was not there
     log.info("restore swapped the databases", database=live, downtime=job.downtime, undo=undo)
 
 

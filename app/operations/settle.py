@@ -35,6 +35,26 @@ def unsettled(service: Service) -> list[Restore]:
     return list((dead | {each.id: each for each in left}).values())
 
 
+def settle_all(service: Service) -> list[str]:
+    """Settle every one that can be; says what was done.
+
+    Raises:
+        RestoreRollbackError: the first that could not be, when all others are.
+    """
+    done, failures = [], []
+    for record in unsettled(service):
+        try:
+            settled = settle(service, record)
+        except RestoreRollbackError as error:
+            failures.append(error)
+            continue
+        if settled is not None:
+            done.append(f"restore {record.id}, whose process died in step '{record.step}': {settled.state}")
+    if failures:
+        raise failures[0]
+    return done
+
+
 def settle(service: Service, record: Restore) -> Restore | None:
     """Clean up after one, and record what became of it. None where another process did so first.
 

@@ -8,20 +8,17 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.archive.index import Index
 from app.archive.manifest import ServerFacts
 from app.archive.needs import needs_of
-from app.archive.reader import Archive, build_index
+from app.archive.reader import Archive
 from app.archive.writer import ArchiveWriter
 from app.domain.backup import Codec
-from app.errors import BackupReadError, RestoreDataError, RestorePermissionError, TargetUnavailableError
-from app.embedded.postgres import EmbeddedPostgres
 from app.postgres.database import Database
 from app.postgres.dump import PostgresSource
 from app.postgres.load import load
 from app.postgres.proof import prove
 from tests.fix_matrix import Major, running_major, torment
-from tests.fix_postgres import TestDatabase, scratch_database
+from tests.fix_postgres import TestDatabase
 
 MAJORS = (14, 15, 16, 17, 18) if os.environ.get("TEST_MATRIX") else (14, 18)
 
