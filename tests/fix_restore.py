@@ -19,7 +19,7 @@ from app.operations.restore_request import Restored, RestoreRequest
 from app.operations.service import SILENT, Progress, Service
 from app.operations.take_backup import BackupRequest, take_backup
 from tests.fix_postgres import TestDatabase, copy_of_all_tables
-from tests.fix_service import Site
+from tests.fix_service import Site, make_site
 
 Content = dict[str, tuple[int, str]]
 
@@ -81,6 +81,12 @@ def query(server: EmbeddedPostgres, statement: str, *params: object) -> list[tup
         return connection.execute(statement.encode(), params or None).fetchall()
 
 
+def execute(server: EmbeddedPostgres, statement: str) -> None:
+    """Run one statement in the server's own database."""
+    with psycopg.connect(server.url(), autocommit=True) as connection:
+        connection.execute(statement.encode())
+
+
 def damage(database: TestDatabase) -> None:
     """What people do by mistake: rows gone, rows changed, a table dropped."""
     database.execute("DELETE FROM swap_requests; DELETE FROM call_assignments; DELETE FROM attachments")
@@ -115,15 +121,26 @@ def damaged(site: Site, postgres_server: EmbeddedPostgres) -> Iterator[Damaged]:
     drop_databases(postgres_server, site.database.name)
 
 
+@pytest.fixture
+def own(empty_database: TestDatabase, tmp_path: Path, postgres_server: EmbeddedPostgres) -> Iterator[Damaged]:
+    """Likewise, for a role that owns its database, and may make no other."""
+    role = f"owner_{empty_database.name}"
+    execute(postgres_server, f"CREATE ROLE {role} LOGIN PASSWORD 'secret-4711'")
+    execute(postgres_server, f'ALTER DATABASE "{empty_database.name}" OWNER TO {role}')
+    url = psycopg.conninfo.make_conninfo(empty_database.url, user=role, password="secret-4711")
+    database = TestDatabase(empty_database.name, url)
+    try:
+        yield make_damaged(make_site(database, tmp_path / "backups", scale=0.05), postgres_server)
+    finally:
+        drop_databases(postgres_server, database.name)
+        empty_database.execute(f"DROP OWNED BY {role} CASCADE")
+        execute(postgres_server, f'ALTER DATABASE "{database.name}" OWNER TO postgres')
+        execute(postgres_server, f"DROP ROLE {role}")
+
+
 def require_nothing_left(damaged: Damaged) -> None:
     """No database, no script, no pin, no restore under way."""
     assert damaged.databases() == set()
     assert damaged.scripts() == []
     assert damaged.pins() == {}
     assert all(each.state is not RestoreState.RUNNING for each in damaged.records())
-
-
-def dump_to(path: Path) -> Path:
-    """Where a test puts a foreign dump."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
