@@ -17,7 +17,7 @@ import zstandard
 from app.archive.manifest import parse_manifest
 from app.domain.backup import Tier
 from app.domain.restore import Method, RestoreState
-from app.embedded.postgres import EmbeddedPostgres, binaries
+from app.embedded.postgres import binaries
 from app.embedded.server import environment
 from app.errors import RestorePostCommandError, RestoreValidationError
 from app.operations.check import check, repair
