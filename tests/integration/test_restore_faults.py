@@ -272,7 +272,9 @@ def test_a_catalog_in_the_database_that_is_replaced(damaged: Damaged) -> None:
 def test_a_catalog_lost_in_the_middle_stops_the_restore(damaged: Damaged, postgres_server: EmbeddedPostgres) -> None:
     with scratch_database(postgres_server) as elsewhere:
         service = damaged.service(BACKUP_CATALOG_URL=elsewhere.url)
-        lose = At(lambda: execute(postgres_server, f'DROP DATABASE "{elsewhere.name}" WITH (FORCE)'), phase="load")
+        lose = AtStart(
+            lambda: execute(postgres_server, f'DROP DATABASE "{elsewhere.name}" WITH (FORCE)'), phase="prove"
+        )
         with pytest.raises(CatalogError):
             damaged.run(service, lose, mode="replace")
         assert lose.done
