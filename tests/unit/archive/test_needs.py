@@ -72,7 +72,9 @@ def test_a_statement_needs_what_it_names(statement: str) -> None:
     assert found == Needs(**{kind: frozenset(names)})
 
 
-@pytest.mark.parametrize("statement", ["SET ;", "SET default_tablespace;", "CREATE EXTENSION;", "GRANT a TO;", "ALTER a"])
+@pytest.mark.parametrize(
+    "statement", ["SET ;", "SET default_tablespace;", "CREATE EXTENSION;", "GRANT a TO;", "ALTER a"]
+)
 def test_a_broken_statement_needs_no_role(statement: str) -> None:
     assert needs_of(archive(statement.encode() + END)).roles == frozenset()
 
