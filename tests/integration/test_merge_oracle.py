@@ -55,7 +55,9 @@ class Planned:
 
 small = st.integers(0, 5)
 maybe = st.none() | small
-tables = st.lists(st.builds(Table, keys=st.sampled_from([0, 1, 1, 1, 2]), unique=st.booleans()), min_size=1, max_size=4)
+tables = st.lists(
+    st.builds(Table, keys=st.sampled_from([0, 1, 1, 1, 2]), unique=st.booleans()), min_size=1, max_size=4
+)
 
 
 @st.composite
