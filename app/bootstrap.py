@@ -17,6 +17,7 @@ from app.log import configure_logging
 from app.operations.schedule import Schedule
 from app.operations.service import Service
 from app.postgres.dump import PostgresSource
+from app.postgres.target import PostgresTarget
 from app.settings import Settings, load_settings, process_environment
 from app.storage.local import LocalTree
 
@@ -40,15 +41,20 @@ class Program:
         tree = LocalTree(settings.backup_dir)
         if settings.backup_catalog_url is None:
             tree.make_root()  # the catalog stands in it
+        catalog = lazy_catalog(settings.catalog_url)
         return Service(
             source=PostgresSource(settings.database, settings.backup_jobs),
             tree=tree,
-            catalog=lazy_catalog(settings.catalog_url),
+            catalog=catalog,
+            target=PostgresTarget(settings.database, settings.backup_jobs),
+            restores=catalog,
             policy=Policy(settings.keep),
             schedules={tier: Schedule(tier, cron, zone) for tier, cron in settings.crons.items()},
             codec=settings.backup_compression,
             level=settings.backup_compression_level,
             min_free_bytes=settings.backup_min_free_mb << 20,
+            undo_for=settings.undo_for,
+            post_command=settings.post_command,
             clock=lambda: datetime.now(zone),
             tool=f"residency-backup {__version__}",
         )

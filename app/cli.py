@@ -29,6 +29,7 @@ from app.operations.verify import read_manifest, require_all
 from app.operations.verify import verify as verify_backups
 from app.settings import process_environment
 
+CREATED = [tier for tier in Tier if tier is not Tier.SAFETY]
 WARNINGS = 3
 USAGE = 2
 EXIT_CODES = """\b
@@ -94,12 +95,14 @@ def commands(context: click.Context, env_file: str | None, *, verbose: bool) -> 
 
 
 @commands.command()
-@click.argument("tier", default="manual", metavar=f"[{'|'.join(Tier)}]")
+@click.argument("tier", default="manual", metavar=f"[{'|'.join(CREATED)}]")
 @click.option("--label", help="A word on what it is for.")
 @as_json
 @click.pass_obj
 def create(session: Session, tier: str, label: str | None, *, as_json: bool) -> int:
     """Take a backup now."""
+    if tier == Tier.SAFETY:
+        raise BackupValidationError("a safety backup is made by a restore", "'create manual' makes one at any time")
     request = BackupRequest(tier=Tier.parse(tier), label=label)
     with show.progress(quiet=as_json) as bars:
         taken = take_backup(session.service, request, bars)

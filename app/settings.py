@@ -9,9 +9,10 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
@@ -85,6 +86,15 @@ def _cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _command(line: str | None) -> str | None:
+    """A program and its arguments, as a shell would read them; no shell ever does."""
+    try:
+        shlex.split(line or "")
+    except ValueError as error:
+        raise ValueError(f"not a command line: {error}") from error
+    return line
+
+
 def _upper(text: Any) -> Any:
     return text.upper() if isinstance(text, str) else text
 
@@ -117,10 +127,13 @@ class Settings(BaseSettings):
     backup_keep_weeks: Count = 4
     backup_keep_months: Count = 12
     backup_keep_manual: Count = 10
+    backup_keep_safety: Count = 5
     backup_min_free_mb: Annotated[int, Field(ge=0)] = 100
     backup_jobs: Annotated[int, Field(ge=1, le=256)] = Field(default_factory=_cpus)
     backup_compression: Codec = Codec.NONE
     backup_compression_level: int | None = None
+    restore_undo_hours: Annotated[float, Field(ge=0, le=24 * 366)] = 24
+    restore_post_command: Annotated[str | None, AfterValidator(_command)] = None
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = "INFO"
     log_format: Literal["console", "json"] = "console"
 
@@ -172,6 +185,7 @@ class Settings(BaseSettings):
             Tier.WEEKLY: self.backup_keep_weeks,
             Tier.MONTHLY: self.backup_keep_months,
             Tier.MANUAL: self.backup_keep_manual,
+            Tier.SAFETY: self.backup_keep_safety,
         }
 
     @property
@@ -183,6 +197,16 @@ class Settings(BaseSettings):
             Tier.MONTHLY: self.backup_monthly_cron,
         }
         return {tier: cron for tier, cron in crons.items() if cron != "off" and self.keep[tier]}
+
+    @property
+    def undo_for(self) -> timedelta:
+        """How long a restore can be rolled back."""
+        return timedelta(hours=self.restore_undo_hours)
+
+    @property
+    def post_command(self) -> tuple[str, ...]:
+        """The argument list to run after a restore; empty for none."""
+        return tuple(shlex.split(self.restore_post_command or ""))
 
     @property
     def secrets(self) -> list[str]:

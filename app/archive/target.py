@@ -148,7 +148,7 @@ class Target(Protocol):
     def committed(self, transaction: str) -> bool | None:
         """Whether a transaction of the live database was committed; None where it still runs or nobody knows."""
 
-    def run_script(self, script: BinaryIO, on_commit: Callable[[str], None]) -> None:
+    def run_script(self, text: BinaryIO, on_commit: Callable[[str], None]) -> None:
         """Run a plain SQL script with COPY blocks in one transaction of the live database: the inverse of a merge.
 
         Raises:

@@ -69,12 +69,12 @@ def abandon_dead(
     return [
         run_of(row)
         for row in under_way(connection, database, tier)
-        if (why := _why_dead(row, now, lease)) and _abandon(connection, row, now, why)
+        if (why := why_dead(row, now, lease)) and _abandon(connection, row, now, why)
     ]
 
 
-def _why_dead(row: Row[Any], now: datetime, lease: timedelta) -> str | None:
-    """Why a run's holder counts as dead; None where it does not."""
+def why_dead(row: Row[Any], now: datetime, lease: timedelta) -> str | None:
+    """Why the holder of a run, or of a restore, counts as dead; None where it does not."""
     dead = holder.is_dead(row.holder)
     if dead:
         return "the process that held it is gone"

@@ -10,12 +10,13 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import ColumnElement, Connection, Engine, delete, select, update
 
-from app.catalog import runs, slots
+from app.catalog import restores, runs, slots
 from app.catalog.edge import translated
 from app.catalog.rows import backup_of, backup_values, error_values, run_of
 from app.catalog.tables import RunState, backups, insert_into
 from app.domain.backup import Backup, Tier
 from app.domain.ports import Run
+from app.domain.restore import Restore
 from app.domain.slots import Slot, SlotRecord, SlotState
 from app.errors import BackupRunningError
 
@@ -150,6 +151,49 @@ class SqlCatalog:
         """Remove a row. Does nothing where there is none."""
         with self._writing(f"the backup {backup_id} cannot be forgotten") as connection:
             connection.execute(delete(backups).where(_is(database, backup_id)))
+
+    def begin_restore(self, restore: Restore) -> None:
+        """Record a restore that this process begins.
+
+        Raises:
+            RestoreRunningError: another is under way or not settled, or the request is known already.
+        """
+        with self._writing("the restore cannot be begun") as connection:
+            restores.begin(connection, restore, self._lease)
+
+    def beat_restore(self, restore: Restore, now: datetime) -> bool:
+        """Give a sign of life; False when the restore is no longer this process's."""
+        with self._writing("the sign of life cannot be recorded") as connection:
+            return restores.beat(connection, restore, now)
+
+    def save_restore(self, restore: Restore) -> None:
+        """Record where a restore of this process stands.
+
+        Raises:
+            RestoreError: it is no longer this process's.
+        """
+        with self._writing(f"the restore {restore.id} cannot be recorded") as connection:
+            restores.save(connection, restore)
+
+    def settle_restore(self, restore: Restore, was: Restore) -> bool:
+        """Record what became of a restore, whoever held it; False where it does not stand as it was any more."""
+        with self._writing(f"the restore {restore.id} cannot be settled") as connection:
+            return restores.settle(connection, restore, was)
+
+    def restore(self, restore_id: str) -> Restore | None:
+        """The restore of an id; None where there is none."""
+        with self._reading("the restore cannot be read") as connection:
+            return next(iter(restores.read(connection, restore_id=restore_id)), None)
+
+    def restores(self, database: str) -> Sequence[Restore]:
+        """All restores of a live database, newest first."""
+        with self._reading("restores cannot be read") as connection:
+            return restores.read(connection, database)
+
+    def dead_restores(self, database: str, now: datetime) -> Sequence[Restore]:
+        """Those under way whose holders are dead."""
+        with self._reading("restores cannot be read") as connection:
+            return restores.dead(connection, database, now.astimezone(UTC), self._lease)
 
     def _ready(self) -> Engine:
         with self._opening:

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
+    JSON,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -24,17 +25,19 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     Text,
+    UniqueConstraint,
     text,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.types import TypeDecorator
 
 from app.domain.backup import Codec, Origin, State, Tier
+from app.domain.restore import Mode, RestoreState, Step
 from app.domain.slots import SlotState
 
 VERSION_TABLE = "backup_alembic_version"
 # The newest migration. Written down here so that a start need not import alembic (0.2 s) to know that all is well.
-HEAD = "0001"
+HEAD = "0002"
 
 
 class RunState(StrEnum):
@@ -181,6 +184,45 @@ slots = Table(
     Column("updated_at", Utc, nullable=False),
     PrimaryKeyConstraint("database", "tier", "period"),
     one_of("state", SlotState),
+)
+
+
+restores = Table(
+    "backup_restores",
+    metadata,
+    Column("id", Text),
+    Column("database", Text, nullable=False),
+    Column("mode", Word(Mode), nullable=False),
+    Column("backup", Text, nullable=False),
+    Column("into", Text),
+    Column("state", Word(RestoreState), nullable=False),
+    Column("step", Word(Step), nullable=False),
+    Column("started_at", Utc, nullable=False),
+    Column("heartbeat_at", Utc, nullable=False),
+    Column("finished_at", Utc),
+    Column("holder", Text, nullable=False),
+    Column("request_key", Text),
+    Column("safety", Text),
+    Column("shadow", Text),
+    Column("undo", Text),
+    Column("transaction", Text),
+    Column("undo_until", Utc),
+    Column("report", JSON, nullable=False),
+    Column("error", Text),
+    Column("message", Text),
+    Column("hint", Text),
+    PrimaryKeyConstraint("id"),
+    UniqueConstraint("request_key"),
+    one_of("mode", Mode),
+    one_of("state", RestoreState),
+)
+
+Index(
+    "uq_backup_restores_under_way",
+    restores.c.database,
+    unique=True,
+    sqlite_where=UNDER_WAY,
+    postgresql_where=UNDER_WAY,
 )
 
 

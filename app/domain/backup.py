@@ -22,6 +22,12 @@ class Tier(StrEnum):
     WEEKLY = "weekly"
     MONTHLY = "monthly"
     MANUAL = "manual"
+    SAFETY = "safety"  # the state before a restore; only a restore makes one
+
+    @property
+    def ad_hoc(self) -> bool:
+        """Whether its backups stand for a moment, not for a period of the calendar."""
+        return self in {Tier.MANUAL, Tier.SAFETY}
 
     @classmethod
     def parse(cls, text: str) -> Tier:
@@ -111,6 +117,7 @@ _PERIODS = {
     Tier.WEEKLY: re.compile(r"[0-9]{4}-W[0-9]{2}"),
     Tier.MONTHLY: re.compile(r"[0-9]{4}-[0-9]{2}"),
     Tier.MANUAL: re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{6}Z"),
+    Tier.SAFETY: re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{6}Z"),
 }
 _MOST_WEEKS = 53
 _NOTE_LENGTH = 200
@@ -122,7 +129,7 @@ def period_of(tier: Tier, when: datetime) -> str:
 
     Ad hoc backups are named in UTC, whatever the zone: their names end in Z.
     """
-    if tier is Tier.MANUAL:
+    if tier.ad_hoc:
         return f"{when.astimezone(UTC):%Y-%m-%dT%H%M%SZ}"
     if tier is Tier.WEEKLY:
         year, week, _ = when.isocalendar()

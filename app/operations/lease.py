@@ -9,43 +9,39 @@ from datetime import datetime
 
 import structlog
 
-from app.domain.ports import Catalog, Run
-from app.errors import BackupCreationError, CatalogError
+from app.errors import CatalogError, ResidencyBackupError
 
 HEARTBEAT_SECONDS = 10.0
 log = structlog.get_logger(__name__)
 
 
 class Lease:
-    """A run that this process holds."""
+    """A claim that this process holds."""
 
-    def __init__(self, catalog: Catalog, run: Run, clock: Callable[[], datetime]) -> None:
-        self._catalog = catalog
-        self._run = run
+    def __init__(
+        self, beat: Callable[[datetime], bool], lost: ResidencyBackupError, clock: Callable[[], datetime]
+    ) -> None:
+        self._beat_once = beat
+        self._error = lost
         self._clock = clock
         self._ended = threading.Event()
         self._lost = False
 
     def confirm(self) -> None:
-        """Make sure that the run is still ours. A catalog that cannot be asked does not stop a finished backup.
+        """Make sure that the claim is still ours. A catalog that cannot be asked does not stop what is finished.
 
         Raises:
-            BackupCreationError: it was taken for dead, and another run may be under way.
+            ResidencyBackupError: it was taken for dead, and another may be at the same work.
         """
         self._beat()
         if self._lost:
-            raise BackupCreationError(
-                f"run {self._run.id} of the {self._run.tier} backup was taken for dead and gave up its place",
-                "was this machine asleep or out of memory? the next run makes the backup",
-            )
+            raise self._error
 
     def _beat(self) -> None:
         try:
-            self._lost = self._lost or not self._catalog.heartbeat(self._run, self._clock())
+            self._lost = self._lost or not self._beat_once(self._clock())
         except CatalogError as error:
-            log.warning(
-                "backup heartbeat not saved", run=self._run.id, error=type(error).__name__, reason=error.message
-            )
+            log.warning("backup heartbeat not saved", error=type(error).__name__, reason=error.message)
 
     def _keep_beating(self, every: float) -> None:
         while not self._ended.wait(every) and not self._lost:
@@ -54,11 +50,22 @@ class Lease:
 
 @contextmanager
 def lease(
-    catalog: Catalog, run: Run, clock: Callable[[], datetime], *, every: float = HEARTBEAT_SECONDS
+    beat: Callable[[datetime], bool],
+    lost: ResidencyBackupError,
+    clock: Callable[[], datetime],
+    *,
+    every: float = HEARTBEAT_SECONDS,
 ) -> Iterator[Lease]:
-    """Give signs of life every so many seconds for the length of a block."""
-    held = Lease(catalog, run, clock)
-    thread = threading.Thread(target=held._keep_beating, args=(every,), name=f"lease-{run.id}", daemon=True)  # noqa: SLF001
+    """Give signs of life every so many seconds for the length of a block.
+
+    Args:
+        beat: gives one; says whether the claim is still ours.
+        lost: what to raise where it is not.
+        clock: the present instant.
+        every: seconds between two.
+    """
+    held = Lease(beat, lost, clock)
+    thread = threading.Thread(target=held._keep_beating, args=(every,), name="lease", daemon=True)  # noqa: SLF001
     thread.start()
     try:
         yield held

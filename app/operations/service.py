@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from app.archive.source import Source
+from app.archive.target import Target
 from app.domain.backup import Codec, Tier
-from app.domain.ports import Catalog, Tree
+from app.domain.ports import Catalog, Restores, Tree
 from app.domain.retention import Policy
 from app.operations.schedule import Schedule
 
@@ -19,10 +20,13 @@ class Service:
 
     Attributes:
         source, tree, catalog: the database, where its backups stand, and the record of them.
+        target, restores: the server that backups are restored on, and the record of that.
         policy: how many are kept.
         schedules: when each tier comes due; a tier that is off has none.
         codec, level: how archives are compressed; a level of None is the codec's fast one.
         min_free_bytes: what must remain free on the disk of the tree after a backup.
+        undo_for: how long a restore can be rolled back.
+        post_command: program and arguments to run on a restored database; empty for none.
         clock: the present instant in the schedule's time zone.
         tool: name and version of this program, for manifests.
     """
@@ -30,11 +34,15 @@ class Service:
     source: Source
     tree: Tree
     catalog: Catalog
+    target: Target
+    restores: Restores
     policy: Policy
     schedules: dict[Tier, Schedule]
     codec: Codec
     level: int | None
     min_free_bytes: int
+    undo_for: timedelta
+    post_command: tuple[str, ...]
     clock: Callable[[], datetime]
     tool: str
 

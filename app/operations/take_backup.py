@@ -7,6 +7,7 @@ beside it is a warning.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -23,6 +24,7 @@ from app.domain.ports import Draft, Run
 from app.domain.slots import Slot
 from app.errors import (
     BackupCancelledError,
+    BackupCreationError,
     BackupReadError,
     BackupRunningError,
     BackupValidationError,
@@ -95,7 +97,7 @@ def take_backup(service: Service, request: BackupRequest, progress: Progress = S
                 log.info("backup of this slot stands already", backup=made.id, slot=request.slot.period)
                 return None
             log.info("backup started", run=run.id)
-            with lease(service.catalog, run, service.clock) as held:
+            with _lease(service, run) as held:
                 _clear_up(service)
                 taken = _make(service, request, run, held, progress)
             _record(service, run, taken)
@@ -108,6 +110,14 @@ def take_backup(service: Service, request: BackupRequest, progress: Progress = S
             raise
         _prune(service, taken)
         return taken
+
+
+def _lease(service: Service, run: Run) -> AbstractContextManager[Lease]:
+    lost = BackupCreationError(
+        f"run {run.id} of the {run.tier} backup was taken for dead and gave up its place",
+        "was this machine asleep or out of memory? the next run makes the backup",
+    )
+    return lease(lambda now: service.catalog.heartbeat(run, now), lost, service.clock)
 
 
 def _clear_up(service: Service) -> None:
@@ -179,7 +189,7 @@ def _free_period(service: Service, request: BackupRequest) -> str:
     """The period to name the backup by. Two ad hoc runs in one second do not share a name."""
     when: datetime = request.slot.due if request.slot else service.clock()
     period = period_of(request.tier, when)
-    if request.tier is Tier.MANUAL:
+    if request.tier.ad_hoc:
         taken = {stored.id for stored in service.tree.files()}
         while id_of(request.tier, period) in taken:
             when += timedelta(seconds=1)

@@ -24,12 +24,11 @@ _COLUMNS = """
 _KEYS = """
     SELECT i.indrelid::bigint, c.relname, i.indisprimary, i.indpred IS NULL AND i.indexprs IS NULL,
            ARRAY(SELECT pg_get_indexdef(i.indexrelid, k, true) FROM generate_series(1, i.indnkeyatts) k ORDER BY k),
-           ARRAY(SELECT DISTINCT attname::text FROM pg_depend d JOIN pg_attribute ON attrelid = refobjid
-                 AND attnum = refobjsubid
-                 WHERE d.classid = 'pg_class'::regclass AND refclassid = 'pg_class'::regclass AND refobjid = i.indrelid
-                   AND objid = i.indexrelid
-                 UNION SELECT attname::text FROM pg_attribute WHERE attrelid = i.indrelid
-                   AND attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])),
+           ARRAY(SELECT attname::text FROM pg_attribute WHERE attrelid = i.indrelid AND (
+               attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])
+               OR (i.indpred IS NOT NULL OR i.indexprs IS NOT NULL) AND attnum IN (
+                   SELECT refobjsubid FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = i.indexrelid
+                   AND refclassid = 'pg_class'::regclass AND refobjid = i.indrelid))),
            pg_get_expr(i.indpred, i.indrelid), to_jsonb(i)->>'indnullsnotdistinct' = 'true',
            (SELECT bool_and(attnotnull) FROM pg_attribute
             WHERE attrelid = i.indrelid AND attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1]))

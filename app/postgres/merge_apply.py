@@ -38,40 +38,45 @@ def apply(session: MergeSession, staged: Sequence[Staged], planned: Sequence[Tab
     work = [(each, plan) for each, plan in zip(staged, planned, strict=True) if plan.changed]
     if not work:
         return
-    parts: list[str] = []
-    counts: list[str] = []
-    for each, plan in work:
-        for name, count, statement in _statements(each, plan):
-            if count:
-                parts.append(f"{name} AS ({statement} RETURNING 1)")
-                counts.append(f"(SELECT count(*) FROM {name})")
+    statements = [found for each, plan in work for found in _statements(session, each, plan)]
+    parts = [f"{name} AS ({statement} RETURNING 1)" for name, statement in statements]
+    # Asked for in this order they are done in it, for the unique keys: what goes makes room for what comes.
+    counts = [f"(SELECT count(*) FROM {name})" for name, _ in statements]
     with ExitStack() as stack:
         for each, plan in work:
             stack.enter_context(_still(session, each, plan))
         done = session.ask(f"WITH {', '.join(parts)} SELECT {', '.join(counts)}", "the merge")[0]
         # Now, not at the commit, so that what fails is known while it can be told.
         session.do("SET CONSTRAINTS ALL IMMEDIATE", "the merge's constraints")
-    expected = [count for _, plan in work for count in (plan.deleted, plan.updated, plan.inserted) if count]
-    if list(done) != expected:
-        message = f"the merge changed {sum(done)} rows where {sum(expected)} were planned"
+    expected = sum(plan.changed for _, plan in work)
+    if sum(done) != expected:
+        message = f"the merge changed {sum(done)} rows where {expected} were planned"
         raise RestoreDataError(message, "does a rule or trigger of the database interfere? nothing was changed")
 
 
-def _statements(each: Staged, plan: TableChanges) -> Iterator[tuple[str, int, str]]:
-    """Name, number of rows and text of what deletes, updates and inserts; in this order, for the unique keys."""
+def _statements(session: MergeSession, each: Staged, plan: TableChanges) -> Iterator[tuple[str, str]]:
+    """Name and text of what deletes, updates and inserts a table's rows."""
     match, number = each.match, each.number
     here = "l.ctid = p.l AND l.tableoid = p.part"
     planned = f"{each.plan} p JOIN {each.rows} s ON s.ctid = p.s"
-    delete = f"DELETE FROM {match.live.sql} l USING {each.plan} p WHERE {_FREE} = 'd' AND {here}"
-    yield f"d{number}", plan.deleted, delete
+    if plan.deleted:
+        yield f"d{number}", f"DELETE FROM {match.live.sql} l USING {each.plan} p WHERE {_FREE} = 'd' AND {here}"
     values = ", ".join(f"{quoted(name)} = s.{quoted(name)}" for name in match.values)
-    update = f"UPDATE {match.live.sql} l SET {values} FROM {planned} WHERE {_FREE} = 'u' AND {here}"
-    yield f"u{number}", plan.updated, update
-    columns = ", ".join(map(quoted, match.columns))
-    listed = f"({columns}) OVERRIDING SYSTEM VALUE" if columns else ""
-    taken = ", ".join(f"s.{quoted(name)}" for name in match.columns)
-    insert = f"INSERT INTO {quoted(*match.name)} {listed} SELECT {taken} FROM {planned} WHERE {_FREE} = 'i'"
-    yield f"i{number}", plan.inserted, insert
+    for wave in waves_of(session, each) if plan.updated else ():
+        condition = f"{_FREE} = 'u' AND {here} AND p.wave = {wave}"
+        yield f"u{number}_{wave}", f"UPDATE {match.live.sql} l SET {values} FROM {planned} WHERE {condition}"
+    if plan.inserted:
+        columns = ", ".join(map(quoted, match.columns))
+        listed = f"({columns}) OVERRIDING SYSTEM VALUE" if columns else ""
+        taken = ", ".join(f"s.{quoted(name)}" for name in match.columns)
+        source = f"SELECT {taken} FROM {planned} WHERE {_FREE} = 'i'"
+        yield f"i{number}", f"INSERT INTO {quoted(*match.name)} {listed} {source}"
+
+
+def waves_of(session: MergeSession, each: Staged) -> list[int]:
+    """The waves in which a table's rows are updated."""
+    query = f"SELECT DISTINCT wave FROM {each.plan} p WHERE {_FREE} = 'u' ORDER BY 1"
+    return [wave for (wave,) in session.ask(query, f"plan for {each.match.name}")]
 
 
 def stillness(live: LiveTable, updated: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -14,12 +14,13 @@ from typing import BinaryIO
 
 from app.domain.merge import TableChanges
 from app.postgres.live_schema import quoted
-from app.postgres.merge_apply import stillness
-from app.postgres.merge_plan import equal, image_of, literal, row_of
+from app.postgres.merge_apply import stillness, waves_of
 from app.postgres.merge_session import MergeSession
+from app.postgres.merge_sql import equal, image_of, literal, row_of
 from app.postgres.merge_stage import Staged
 
 _TAG = "$residency_backup$"
+_WAVE = "residency_backup_wave"  # of the merge's updates: see merge_unique
 _HEAD = """\
 -- Undoes one merge. By hand, all or nothing: psql -X -1 -v ON_ERROR_STOP=1 -d DATABASE -f THIS_FILE
 SET client_encoding = 'UTF8';
@@ -73,8 +74,9 @@ class Inverse:
             self._rows(
                 each,
                 each.old,
-                f"SELECT {_listed(each.columns, 'l.')} FROM {live} l JOIN {each.staged.plan} p"
+                f"SELECT {_listed(each.columns, 'l.', 'p.wave')} FROM {live} l JOIN {each.staged.plan} p"
                 " ON l.ctid = p.l AND l.tableoid = p.part WHERE p.blocked IS NULL AND p.act IN ('u', 'd')",
+                _WAVE,
             )
 
     def after(self) -> None:
@@ -92,7 +94,7 @@ class Inverse:
         self._statements([_expect(each, each.new, "rows of %s were changed since the merge") for each in self._tables])
         pairs = [pair for each in self._tables for pair in stillness(each.staged.match.live, _set(each))]
         self._statements([off for off, _ in pairs])
-        parts = [part for each in self._tables for part in _undo(each)]
+        parts = [part for each in self._tables for part in _undo(each, waves_of(self._session, each.staged))]
         listed = ",\n".join(f"{name} AS ({statement} RETURNING 1)" for name, statement in parts)
         # Asked for in this order, they are done in it: what goes makes room for what comes.
         counts = ", ".join(f"(SELECT count(*) FROM {name})" for name, _ in parts)
@@ -100,10 +102,11 @@ class Inverse:
         self._statements(["SET CONSTRAINTS ALL IMMEDIATE", *(on for _, on in pairs)])
         self._statements([_expect(each, each.old, "rows of %s did not come back") for each in self._tables])
 
-    def _rows(self, each: _Table, name: str, query: str) -> None:
-        columns = _listed(each.columns, "")
+    def _rows(self, each: _Table, name: str, query: str, *more: str) -> None:
+        columns = _listed(each.columns, "", *more)
+        shape = _listed(each.columns, "", *(f"0 AS {column}" for column in more))
         live = each.staged.match.live.sql
-        self._statements([f"CREATE TEMP TABLE {name} AS SELECT {columns} FROM {live} WITH NO DATA"])
+        self._statements([f"CREATE TEMP TABLE {name} AS SELECT {shape} FROM {live} WITH NO DATA"])
         self._write(f"COPY {name} {f'({columns})' if columns else ''} FROM stdin;\n")
         copy = f"COPY ({query}) TO STDOUT".encode()
         with (
@@ -123,8 +126,8 @@ class Inverse:
         self._out.write(text.encode())
 
 
-def _listed(columns: Sequence[str], alias: str) -> str:
-    return ", ".join(f"{alias}{quoted(name)}" for name in columns)
+def _listed(columns: Sequence[str], alias: str, *more: str) -> str:
+    return ", ".join([*(f"{alias}{quoted(name)}" for name in columns), *more])
 
 
 def _set(each: _Table) -> Sequence[str]:
@@ -149,8 +152,8 @@ def _expect(each: _Table, rows: str, complaint: str) -> str:
     return f"DO {_TAG} BEGIN\nIF EXISTS ({missing}) THEN RAISE EXCEPTION {said}; END IF;\nEND {_TAG}"
 
 
-def _undo(each: _Table) -> list[tuple[str, str]]:
-    """What puts a table's rows back, by name: deletes, updates, inserts."""
+def _undo(each: _Table, waves: Sequence[int]) -> list[tuple[str, str]]:
+    """What puts a table's rows back, by name: deletes, updates, the last wave first, and inserts."""
     match, number, live = each.staged.match, each.staged.number, each.staged.match.live.sql
     columns = _listed(each.columns, "")
     listed = f"({columns}) OVERRIDING SYSTEM VALUE" if columns else ""
@@ -162,8 +165,8 @@ def _undo(each: _Table) -> list[tuple[str, str]]:
     added = f"NOT EXISTS (SELECT FROM {each.old} o WHERE {pair})"
     parts = [(f"d{number}", f"DELETE FROM {live} l USING {each.new} n WHERE {gone} AND {added}")]
     if values := ", ".join(f"{quoted(name)} = o.{quoted(name)}" for name in _set(each)):
-        source = f"{each.old} o JOIN {each.new} n ON {pair}"
-        parts.append((f"u{number}", f"UPDATE {live} l SET {values} FROM {source} WHERE {gone}"))
+        update = f"UPDATE {live} l SET {values} FROM {each.old} o JOIN {each.new} n ON {pair} WHERE {gone}"
+        parts += [(f"u{number}_{wave}", f"{update} AND o.{_WAVE} = {wave}") for wave in reversed(waves)]
     deleted = f"NOT EXISTS (SELECT FROM {each.new} n WHERE {pair})"
     return [*parts, (f"i{number}", f"{insert} WHERE {deleted}")]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -17,10 +17,14 @@ from app.domain.merge import MergeRequest
 from app.errors import RestoreValidationError
 from app.postgres.live_schema import LiveSchema, LiveTable, UniqueKey
 
-_NAME = r'(?:"(?:[^"]|"")+"|[^\s".,()]+)'
+_NAME = r'(?:"(?:[^"]|"")+"|[^\s".,();]+)'
 _ATTACH = re.compile(
     rf"ALTER TABLE (?:ONLY )?({_NAME})\.({_NAME})\s+ATTACH PARTITION ({_NAME})\.({_NAME})\s", re.IGNORECASE
 )
+_PRIMARY = re.compile(
+    rf"ALTER TABLE (?:ONLY )?({_NAME})\.({_NAME})\s+ADD CONSTRAINT {_NAME} PRIMARY KEY \(((?:{_NAME}(?:, )?)+)\)"
+)
+_COLUMN = re.compile(_NAME)
 _ELSEWHERE = "restore it into another database (--into), or choose other tables (--table)"
 
 
@@ -155,20 +159,36 @@ def _homes(archive: Archive, live: LiveSchema) -> dict[TableName, TableName | No
     return homes
 
 
+def primary_keys(archive: Archive) -> dict[TableName, tuple[str, ...]]:
+    """The columns of the primary keys that a backup's tables have."""
+    return {
+        TableName(plain_name(key[1]), plain_name(key[2])): tuple(plain_name(each) for each in _COLUMN.findall(key[3]))
+        for statement in _statements(archive, Kind.AFTER)
+        if (key := _PRIMARY.match(statement))
+    }
+
+
 def _partitions(archive: Archive) -> dict[TableName, TableName]:
     """Which table each partition of the backup belongs to."""
-    text = (archive.text(each) for each in archive.index.segments if each.kind is Kind.BEFORE)
     found: dict[TableName, TableName] = {}
-    for piece in scan(chain.from_iterable(text)):
-        start = lexer.statement_start(piece.data + b"\n ", 0)
-        statement = piece.data[start:].decode(errors="backslashreplace") if start >= 0 else ""
+    for statement in _statements(archive, Kind.BEFORE):
         if attach := _ATTACH.match(statement):
-            schema, name, *partition = (_plain(each) for each in attach.groups())
+            schema, name, *partition = (plain_name(each) for each in attach.groups())
             found[TableName(*partition)] = TableName(schema, name)
     return found
 
 
-def _plain(identifier: str) -> str:
+def _statements(archive: Archive, kind: Kind) -> Iterator[str]:
+    """The statements of one kind of segment, without the comments before them."""
+    text = (archive.text(each) for each in archive.index.segments if each.kind is kind)
+    for piece in scan(chain.from_iterable(text)):
+        start = lexer.statement_start(piece.data + b"\n ", 0)
+        if start != lexer.UNFINISHED:
+            yield piece.data[start:].decode(errors="backslashreplace")
+
+
+def plain_name(identifier: str) -> str:
+    """A name that pg_dump wrote, without its quotes."""
     return identifier[1:-1].replace('""', '"') if identifier.startswith('"') else identifier
 
 

@@ -5,8 +5,6 @@ A plan table holds a line for every row that is not simply equal on both sides: 
 rounds, until nothing more is: blocking a parent may block its children. What is left can be done in one statement,
 since all of it together keeps every key; so cycles and references to oneself need no order.
 
-A secondary unique value counts as taken while any row that stays has it now, so that no order of updates matters.
-
 Rows are compared by their binary images (``*<>``), which is exact, also for types without an equality (json, xml).
 """
 
@@ -17,12 +15,13 @@ from collections.abc import Sequence
 from app.domain.merge import MergeRequest
 from app.domain.restore import Policy
 from app.errors import RestoreValidationError
-from app.postgres.live_schema import ForeignKey, LiveSchema, UniqueKey, quoted
+from app.postgres.live_schema import ForeignKey, LiveSchema, quoted
 from app.postgres.merge_session import MergeSession
+from app.postgres.merge_sql import APPLIED, equal, image_of, literal, row_of
 from app.postgres.merge_stage import Staged
+from app.postgres.merge_unique import order_updates, taken, twice
 
-UNIQUE, PARENT, REFERENCED = "unique", "parent", "referenced"
-APPLIED = "p.blocked IS NULL AND p.act IN ('i', 'u')"
+PARENT, REFERENCED = "parent", "referenced"
 
 
 class Planner:
@@ -42,7 +41,7 @@ class Planner:
             self._do(
                 each,
                 f"CREATE TEMP TABLE {each.plan} (s tid, l tid, part oid, act text, differs boolean,"
-                " blocked text, why text)",
+                " blocked text, why text, wave int NOT NULL DEFAULT 0)",
             )
 
     def plan(self) -> None:
@@ -62,6 +61,9 @@ class Planner:
         acts = {each.number: self._acts(each) for each in self._staged}
         while sum(self._block(each, acts[each.number]) for each in self._staged):
             pass
+        while sum(order_updates(self._session, each) for each in self._staged):
+            while sum(self._block(each, acts[each.number]) for each in self._staged):
+                pass
         self._require_values()
 
     def _require_column(self) -> None:
@@ -99,7 +101,7 @@ class Planner:
         statements: list[str] = []
         if acts & {"i", "u"}:
             for key in each.match.other_keys:
-                statements += [_taken(each, key), _twice(each, key)]
+                statements += [taken(each, key), twice(each, key)]
         for foreign in self._foreign_keys:
             its = foreign.child == each.match.name and set(foreign.columns) <= set(each.match.columns)
             if its and acts & {"i", "u"}:
@@ -201,42 +203,6 @@ def _counted(each: Staged, table: str) -> str:
     return f"(SELECT {image_of(each.match.columns)} AS image, count(*) FROM {table} t GROUP BY 1)"
 
 
-def _taken(each: Staged, key: UniqueKey) -> str:
-    """Block rows whose unique value another live row has, unless that goes."""
-    columns = ", ".join(sorted(key.columns))
-    return (
-        f"UPDATE {each.plan} p SET blocked = '{UNIQUE}', why = {literal(columns)}"
-        f" FROM {_values_of(each.rows, key)} s, {_values_of(each.match.live.sql, key)} l"
-        f" WHERE s.id = p.s AND {APPLIED} AND {_same_values(key)}"
-        " AND (p.l IS NULL OR (l.id, l.part) <> (p.l, p.part))"
-        f" AND NOT EXISTS (SELECT FROM {each.plan} q WHERE q.l = l.id AND q.part = l.part AND q.act = 'd'"
-        " AND q.blocked IS NULL)"
-    )
-
-
-def _twice(each: Staged, key: UniqueKey) -> str:
-    """Block rows of the backup that have the same unique value: it had no such key then."""
-    columns = ", ".join(sorted(key.columns))
-    return (
-        f"UPDATE {each.plan} p SET blocked = '{UNIQUE}', why = {literal(columns)}"
-        f" FROM {_values_of(each.rows, key)} s, {_values_of(each.rows, key)} l, {each.plan} q"
-        f" WHERE s.id = p.s AND {APPLIED} AND l.id = q.s AND q.act IN ('i', 'u')"
-        f" AND l.id <> s.id AND {_same_values(key)}"
-    )
-
-
-def _values_of(table: str, key: UniqueKey) -> str:
-    """The rows that a unique index knows, with its parts as k1, k2 and so on."""
-    parts = ", ".join(f"({part}) AS k{number}" for number, part in enumerate(key.parts, 1))
-    condition = f" WHERE {key.condition}" if key.condition else ""
-    return f"(SELECT ctid AS id, tableoid AS part, {parts} FROM {table}{condition})"
-
-
-def _same_values(key: UniqueKey) -> str:
-    equals = "IS NOT DISTINCT FROM" if key.nulls_equal else "="
-    return " AND ".join(f"s.k{number} {equals} l.k{number}" for number in range(1, len(key.parts) + 1))
-
-
 def _stays(alias: str, staged: Staged | None, columns: Sequence[str]) -> str:
     """That a live row goes on having its values in some columns: it is neither deleted nor given others."""
     if staged is None:
@@ -247,24 +213,3 @@ def _stays(alias: str, staged: Staged | None, columns: Sequence[str]) -> str:
         f" AND NOT EXISTS (SELECT FROM {staged.plan} o WHERE o.l = {alias}.ctid AND o.part = {alias}.tableoid"
         f" AND o.act IN ({acts}) AND o.blocked IS NULL)"
     )
-
-
-def equal(one: str, its: Sequence[str], other: str, others: Sequence[str]) -> str:
-    """That columns of two tables are pairwise equal."""
-    pairs = zip(its, others, strict=True)
-    return " AND ".join(f"{one}.{quoted(left)} = {other}.{quoted(right)}" for left, right in pairs)
-
-
-def row_of(alias: str, columns: Sequence[str]) -> str:
-    """Columns of a table as one value; without the cast SQL would compare column by column."""
-    return f"ROW({', '.join(f'{alias}.{quoted(name)}' for name in columns)})::record"
-
-
-def image_of(columns: Sequence[str]) -> str:
-    """Columns of `t` as one text, which every type has: rows without a key are grouped by it."""
-    return f"{row_of('t', columns)}::text"
-
-
-def literal(text: str) -> str:
-    """A text as SQL."""
-    return "'" + text.replace("'", "''") + "'"

@@ -14,7 +14,7 @@ from app.postgres.load_session import Session, restoring
 LOCK_WAIT_MS = 60_000
 _SETTINGS = (
     "SET temp_buffers = '64MB'",
-    "SET work_mem = '64MB'",
+    "SET work_mem = '128MB'",
     "SET extra_float_digits = 3",
     "SET xmloption = content",
     "SET TimeZone = 'UTC'",

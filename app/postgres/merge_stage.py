@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
-from app.archive.index import Kind, TableName
+from app.archive.index import Kind, Segment, TableName
 from app.archive.reader import Archive
 from app.errors import RestoreDataError, RestoreValidationError
-from app.postgres.live_schema import quoted
+from app.postgres.live_schema import LiveTable, quoted
 from app.postgres.load_batches import Batch, batches_of_stream, batches_of_table
-from app.postgres.merge_match import Match
+from app.postgres.merge_match import Match, primary_keys
 from app.postgres.merge_session import MergeSession
 
 _ENCODING = re.compile(rb"SET client_encoding = '([\w-]+)'")
@@ -57,12 +58,18 @@ def stage(
     staged = [Staged(match, number) for number, match in enumerate(matches, 1)]
     for each in staged:
         session.do(_table_of(each), f"room for {each.match.name}")
-    _fill(session, archive, staged, progress)
+    copy_rows(session, archive, [(each.rows, each.match.live, each.match.sources) for each in staged], progress)
+    keys = primary_keys(archive)
     for each in staged:
         if where and each.match.filtered:
             _filter(session, each, where)
-        session.do(f"ANALYZE {each.rows}", f"rows of {each.match.name}")
-        _require_fit(session, each)
+        if each.match.key:  # what is joined by; of wide rows the rest costs more than it tells
+            key = ", ".join(map(quoted, each.match.key_columns))
+            session.do(f"ANALYZE {each.rows} ({key})", f"rows of {each.match.name}")
+        _require_columns(session, each)
+        sources = {segment.table for segment in each.match.sources}
+        if not all(table and set(keys.get(table, ())) == set(each.match.key_columns) for table in sources):
+            _require_key(session, each)
     return staged
 
 
@@ -83,28 +90,36 @@ def _table_of(each: Staged) -> str:
     return f"CREATE TEMP TABLE {each.rows} AS SELECT {', '.join(columns)} FROM {match.live.sql} WITH NO DATA"
 
 
-def _fill(session: MergeSession, archive: Archive, staged: Sequence[Staged], progress: Callable[[int], None]) -> None:
-    homes: dict[TableName | None, tuple[Staged, str]] = {}
+def copy_rows(
+    session: MergeSession,
+    archive: Archive,
+    homes: Sequence[tuple[str, LiveTable, Sequence[Segment]]],
+    progress: Callable[[int], None],
+) -> None:
+    """Copy segments of data into tables, each with the columns that its rows have.
+
+    Args:
+        session: where the tables are.
+        archive: what the rows come from.
+        homes: a table as SQL, the one whose columns are meant where a dump names none, and its segments.
+        progress: called with the number of bytes sent.
+    """
     encoding = encoding_of(archive)
-    for each in staged:
-        for segment in each.match.sources:
-            names = each.match.live.settable if segment.columns is None else segment.columns
-            homes[segment.table] = each, _copy_into(each, names, encoding)
-    for batch in _batches(archive, staged):
-        each, copy = homes[batch.table]
-        session.copy(copy.encode(), _counted(batch.blocks(), progress), f"rows of {each.match.name}")
+    copies: dict[TableName | None, str] = {}
+    for table, live, segments in homes:
+        for segment in segments:
+            columns = ", ".join(map(quoted, live.settable if segment.columns is None else segment.columns))
+            listed = f"({columns})" if columns else ""
+            copies[segment.table] = f"COPY {table} {listed} FROM STDIN (ENCODING '{encoding}')"
+    for batch in _batches(archive, [segments for _, _, segments in homes]):
+        session.copy(copies[batch.table].encode(), _counted(batch.blocks(), progress), f"rows of {batch.table}")
 
 
-def _copy_into(each: Staged, columns: Sequence[str], encoding: str) -> str:
-    listed = f"({', '.join(map(quoted, columns))})" if columns else ""
-    return f"COPY {each.rows} {listed} FROM STDIN (ENCODING '{encoding}')"
-
-
-def _batches(archive: Archive, staged: Sequence[Staged]) -> Iterator[Batch]:
-    for each in staged if archive.seekable else ():
-        yield from batches_of_table(archive, each.match.sources)
-    if not archive.seekable:
-        yield from batches_of_stream(archive, [segment for each in staged for segment in each.match.sources])
+def _batches(archive: Archive, homes: Sequence[Sequence[Segment]]) -> Iterator[Batch]:
+    for segments in homes if archive.seekable else ():
+        yield from batches_of_table(archive, segments)
+    if not archive.seekable and homes:
+        yield from batches_of_stream(archive, list(chain.from_iterable(homes)))
 
 
 def _counted(blocks: Iterable[bytes], progress: Callable[[int], None]) -> Iterator[bytes]:
@@ -127,7 +142,7 @@ def _filter(session: MergeSession, each: Staged, where: str) -> None:
         raise RestoreValidationError(error.message, hint) from error
 
 
-def _require_fit(session: MergeSession, each: Staged) -> None:
+def _require_columns(session: MergeSession, each: Staged) -> None:
     match = each.match
     for name in match.lost:
         holds = f"SELECT EXISTS (SELECT FROM {each.rows} WHERE {quoted(name)} IS NOT NULL)"
@@ -135,9 +150,13 @@ def _require_fit(session: MergeSession, each: Staged) -> None:
             message = f"column {match.name}.{name} is not in the live database, and the backup has values in it"
             hint = "add the column, or restore into another database (--into) and bring over by hand what is wanted"
             raise RestoreValidationError(message, hint)
-    if match.key is not None:
-        key = ", ".join(map(quoted, match.key_columns))
-        twice = f"SELECT EXISTS (SELECT FROM {each.rows} GROUP BY {key} HAVING count(*) > 1)"
-        if session.ask(twice, f"rows of {match.name}")[0][0]:
-            message = f"rows of {match.name} in the backup are not told apart by the live key ({key})"
-            raise RestoreValidationError(message, "restore into another database (--into) and look")
+
+
+def _require_key(session: MergeSession, each: Staged) -> None:
+    """The live key must tell the backup's rows apart too, which it does where it was their key already."""
+    match = each.match
+    key = ", ".join(map(quoted, match.key_columns))
+    twice = f"SELECT EXISTS (SELECT FROM {each.rows} GROUP BY {key} HAVING count(*) > 1)"
+    if match.key and session.ask(twice, f"rows of {match.name}")[0][0]:
+        message = f"rows of {match.name} in the backup are not told apart by the live key ({key})"
+        raise RestoreValidationError(message, "restore into another database (--into) and look")

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import BinaryIO
 
 from app.archive.manifest import ServerFacts
 from app.archive.needs import Needs
 from app.archive.reader import Archive
-from app.archive.target import Loaded, Progress, TargetFacts
-from app.postgres import databases, in_place, load, proof, swap, target_facts, transactions
+from app.archive.target import Loaded, Merging, Progress, TargetFacts
+from app.domain.merge import Changes, MergeRequest
+from app.postgres import (
+    databases,
+    in_place,
+    load,
+    merge,
+    merge_compare,
+    proof,
+    script,
+    swap,
+    target_facts,
+    transactions,
+)
 from app.postgres.database import Database
 from app.postgres.facts import free_connections
 from app.postgres.load_session import restoring
@@ -66,6 +80,18 @@ class PostgresTarget:
     ) -> list[str]:
         """Replace the live database's content in one transaction."""
         return in_place.replace_in_place(self._database, archive, facts, on_commit)
+
+    def merging(self, archive: Archive, request: MergeRequest, progress: Progress) -> AbstractContextManager[Merging]:
+        """Put the archive's rows beside the live tables for the length of a block."""
+        return merge.merging(self._database, archive, request, progress)
+
+    def compare(self, one: Archive, other: Archive, progress: Progress) -> Changes:
+        """What differs between two archives' rows."""
+        return merge_compare.compare(self._database, one, other, progress)
+
+    def run_script(self, text: BinaryIO, on_commit: Callable[[str], None]) -> None:
+        """Run a script of ours in one transaction of the live database."""
+        script.run_script(self._database, text, on_commit)
 
     def committed(self, transaction: str) -> bool | None:
         """Whether a transaction of the live database was committed."""

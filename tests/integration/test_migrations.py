@@ -193,13 +193,18 @@ def test_every_constraint_and_index_has_its_name(url: str) -> None:
             names += [item["name"] for item in inspector.get_check_constraints(table)]
             names += [item["name"] for item in inspector.get_unique_constraints(table)]
             names += [item["name"] for item in inspector.get_indexes(table)]
-    assert sorted(str(name) for name in names) == [
+    assert sorted({str(name) for name in names}) == [
         "ck_backup_files_state",
+        "ck_backup_restores_mode",
+        "ck_backup_restores_state",
         "ck_backup_runs_state",
         "ck_backup_slots_state",
         "pk_backup_files",
+        "pk_backup_restores",
         "pk_backup_runs",
         "pk_backup_slots",
+        "uq_backup_restores_request_key",
+        "uq_backup_restores_under_way",
         "uq_backup_runs_under_way",
     ]
     wanted = {str(item.name) for table in metadata.tables.values() for item in (*table.constraints, *table.indexes)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -57,6 +58,9 @@ DEFAULTS: dict[str, Any] = {
     "backup_keep_weeks": 4,
     "backup_keep_months": 12,
     "backup_keep_manual": 10,
+    "backup_keep_safety": 5,
+    "restore_undo_hours": 24,
+    "restore_post_command": None,
     "backup_min_free_mb": 100,
     "backup_compression": Codec.NONE,
     "backup_compression_level": None,
@@ -93,6 +97,9 @@ def test_every_name_is_read_from_the_environment_that_was_given_and_no_other(mon
         "BACKUP_KEEP_WEEKS": "9",
         "BACKUP_KEEP_MONTHS": "10",
         "BACKUP_KEEP_MANUAL": "11",
+        "BACKUP_KEEP_SAFETY": "12",
+        "RESTORE_UNDO_HOURS": "1.5",
+        "RESTORE_POST_COMMAND": "alembic upgrade 'my head'",
         "BACKUP_MIN_FREE_MB": "0",
         "BACKUP_COMPRESSION": "zstd",
         "BACKUP_COMPRESSION_LEVEL": "19",
@@ -102,7 +109,15 @@ def test_every_name_is_read_from_the_environment_that_was_given_and_no_other(mon
     loaded = settings(**given)
     assert loaded.catalog_url == "postgresql+psycopg://c/d"
     assert loaded.zone == ZoneInfo("Europe/Berlin")
-    assert loaded.keep == {Tier.DAILY: 8, Tier.WEEKLY: 9, Tier.MONTHLY: 10, Tier.MANUAL: 11}
+    assert loaded.keep == {
+        Tier.DAILY: 8,
+        Tier.WEEKLY: 9,
+        Tier.MONTHLY: 10,
+        Tier.MANUAL: 11,
+        Tier.SAFETY: 12,
+    }
+    assert loaded.undo_for == timedelta(minutes=90)
+    assert loaded.post_command == ("alembic", "upgrade", "my head")
     assert loaded.crons == {Tier.DAILY: "30 1 * * *", Tier.WEEKLY: "0 1 * * 1", Tier.MONTHLY: "0 1 2 * *"}
     assert (loaded.backup_compression, loaded.backup_compression_level) == (Codec.ZSTD, 19)
     assert (loaded.backup_min_free_mb, loaded.log_level, loaded.log_format) == (0, "DEBUG", "json")
@@ -156,6 +171,9 @@ def test_five_mistakes_are_reported_at_once_each_by_its_name() -> None:
         ("BACKUP_KEEP_WEEKS", "1.5"),
         ("BACKUP_KEEP_MONTHS", "10001"),
         ("BACKUP_KEEP_MANUAL", "-1"),
+        ("RESTORE_UNDO_HOURS", "-1"),
+        ("RESTORE_UNDO_HOURS", "99999"),
+        ("RESTORE_POST_COMMAND", "alembic 'upgrade"),
         ("BACKUP_MIN_FREE_MB", "-1"),
         ("BACKUP_TIMEZONE", "../../etc/passwd"),
         ("BACKUP_COMPRESSION", "lz4"),

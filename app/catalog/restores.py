@@ -1,0 +1,112 @@
+"""Statements about restores. Each works in its caller's transaction.
+
+A restore whose process died is not simply ended, as a run is: somebody must look at what stands on the server first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, select, update
+from sqlalchemy.exc import IntegrityError
+
+from app.catalog import holder
+from app.catalog.rows import storable
+from app.catalog.runs import why_dead
+from app.catalog.tables import restores
+from app.domain.restore import Restore, RestoreState
+from app.errors import RestoreError, RestoreRunningError
+
+_FIELDS = [field.name for field in fields(Restore)]
+_TEXTS = ("message", "hint")
+_SETTLE = "'residency-backup check --repair' settles it; 'residency-backup restores' shows all"
+
+
+def begin(connection: Connection, restore: Restore, lease: timedelta) -> None:
+    """Record a restore as this process's.
+
+    Raises:
+        RestoreRunningError: another of the database is under way or not settled, or the request is known already.
+    """
+    if restore.request_key is not None:
+        known = connection.execute(select(restores.c.id).where(restores.c.request_key == restore.request_key)).first()
+        if known is not None:
+            message = f"this request was begun before, as restore {known.id}: a message delivered twice is run once"
+            raise RestoreRunningError(message, f"'residency-backup restores' shows what became of {known.id}")
+    for row in _under_way(connection, restore.database):
+        raise _in_the_way(row, restore.started_at, lease)
+    try:
+        connection.execute(restores.insert().values(**_values(restore), holder=holder.current()))
+    except IntegrityError as error:
+        # Another process was quicker by a moment.
+        message = f"another restore of database {restore.database} was begun at the same time"
+        raise RestoreRunningError(message, "wait for it, then decide again") from error
+
+
+def save(connection: Connection, restore: Restore) -> None:
+    """Record where a restore of this process stands.
+
+    Raises:
+        RestoreError: it is no longer this process's.
+    """
+    if not _change(connection, restore.id, **_values(restore)):
+        message = f"restore {restore.id} was taken for dead and settled by another process"
+        raise RestoreError(message, "'residency-backup restores' shows what became of it")
+
+
+def beat(connection: Connection, restore: Restore, now: datetime) -> bool:
+    """Record a sign of life. False when the restore is no longer this process's."""
+    return _change(connection, restore.id, heartbeat_at=now)
+
+
+def settle(connection: Connection, restore: Restore, was: Restore) -> bool:
+    """Record what became of a restore, whoever held it; False where it does not stand as it was any more."""
+    unchanged = (restores.c.id == was.id) & (restores.c.state == was.state) & (restores.c.step == was.step)
+    unchanged &= restores.c.heartbeat_at == was.heartbeat_at
+    return connection.execute(update(restores).where(unchanged).values(**_values(restore))).rowcount == 1
+
+
+def read(connection: Connection, database: str | None = None, restore_id: str | None = None) -> list[Restore]:
+    """Restores of a database, or the one of an id; newest first."""
+    query = select(restores).order_by(restores.c.started_at.desc(), restores.c.id)
+    if database is not None:
+        query = query.where(restores.c.database == database)
+    if restore_id is not None:
+        query = query.where(restores.c.id == restore_id)
+    return [_restore_of(row) for row in connection.execute(query)]
+
+
+def dead(connection: Connection, database: str, now: datetime, lease: timedelta) -> list[Restore]:
+    """Those under way whose holders are dead."""
+    return [_restore_of(row) for row in _under_way(connection, database) if why_dead(row, now, lease)]
+
+
+def _under_way(connection: Connection, database: str) -> Sequence[Row[Any]]:
+    here = (restores.c.database == database) & (restores.c.state == RestoreState.RUNNING)
+    return connection.execute(select(restores).where(here)).all()
+
+
+def _in_the_way(row: Row[Any], now: datetime, lease: timedelta) -> RestoreRunningError:
+    if why := why_dead(row, now, lease):
+        return RestoreRunningError(f"restore {row.id} of database {row.database} is not settled: {why}", _SETTLE)
+    message = f"restore {row.id} of database {row.database} is under way, in step: {row.step}"
+    return RestoreRunningError(message, "wait for it, then decide again")
+
+
+def _change(connection: Connection, restore_id: str, **values: object) -> bool:
+    mine: ColumnElement[bool] = (restores.c.id == restore_id) & (restores.c.state == RestoreState.RUNNING)
+    mine &= restores.c.holder == holder.current()
+    return connection.execute(update(restores).where(mine).values(**values)).rowcount == 1
+
+
+def _values(restore: Restore) -> dict[str, Any]:
+    values = {name: getattr(restore, name) for name in _FIELDS}
+    texts = {name: storable(values[name]) for name in _TEXTS if values[name] is not None}
+    return values | texts | {"report": dict(restore.report)}
+
+
+def _restore_of(row: Row[Any]) -> Restore:
+    return Restore(**{name: row._mapping[name] for name in _FIELDS})  # noqa: SLF001 -- documented by SQLAlchemy

@@ -1,0 +1,101 @@
+"""Secondary unique keys in a merge: what is in their way, and in which order updates pass a value on.
+
+A value counts as taken while a row that stays has it after the merge. Where one updated row takes over what another
+gives up, the other goes first; the server looks at each row as it comes. Rows that pass values on in a circle, or in
+a longer chain than is worth an order, are blocked all together, so that a second run finds the same.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from app.postgres.live_schema import UniqueKey
+from app.postgres.merge_session import MergeSession
+from app.postgres.merge_sql import APPLIED, literal
+from app.postgres.merge_stage import Staged
+
+UNIQUE = "unique"
+MOST_WAVES = 20
+
+
+def taken(each: Staged, key: UniqueKey) -> str:
+    """Block rows whose unique value another live row has, and keeps."""
+    columns = ", ".join(sorted(key.columns))
+    moved = f"NOT EXISTS (SELECT FROM {_values_of(each.rows, key)} s WHERE s.id = q.s AND {_same(key)})"
+    leaves = f"q.blocked IS NULL AND (q.act = 'd' OR q.act = 'u' AND {moved})"
+    return (
+        f"UPDATE {each.plan} p SET blocked = '{UNIQUE}', why = {literal(columns)}"
+        f" FROM {_values_of(each.rows, key)} s, {_values_of(each.match.live.sql, key)} l"
+        f" WHERE s.id = p.s AND {APPLIED} AND {_same(key)} AND (p.l IS NULL OR (l.id, l.part) <> (p.l, p.part))"
+        f" AND NOT EXISTS (SELECT FROM {each.plan} q WHERE q.l = l.id AND q.part = l.part AND {leaves})"
+    )
+
+
+def twice(each: Staged, key: UniqueKey) -> str:
+    """Block rows of the backup that have the same unique value: it had no such key then."""
+    columns = ", ".join(sorted(key.columns))
+    return (
+        f"UPDATE {each.plan} p SET blocked = '{UNIQUE}', why = {literal(columns)}"
+        f" FROM {_values_of(each.rows, key)} s, {_values_of(each.rows, key)} l, {each.plan} q"
+        f" WHERE s.id = p.s AND {APPLIED} AND l.id = q.s AND q.act IN ('i', 'u') AND l.id <> s.id AND {_same(key)}"
+    )
+
+
+def order_updates(session: MergeSession, each: Staged) -> int:
+    """Number the waves of a table's updates; block those that have no order, and say how many these are."""
+    after: defaultdict[str, set[str]] = defaultdict(set)
+    why: dict[str, str] = {}
+    for key in each.match.other_keys:
+        for taker, giver in session.ask(_passes_on(each, key), f"plan for {each.match.name}"):
+            after[taker].add(giver)
+            why[taker] = why[giver] = ", ".join(sorted(key.columns))
+    waves = _waves(after)
+    blocked = 0
+    for row, columns in why.items():
+        if row in waves:
+            session.do(f"UPDATE {each.plan} SET wave = {waves[row]} WHERE s = '{row}'", "the plan")
+        else:
+            stopped = f"blocked = '{UNIQUE}', why = {literal(columns)}"
+            blocked += session.do(f"UPDATE {each.plan} SET {stopped} WHERE s = '{row}'", "the plan")
+    return blocked
+
+
+def _waves(after: dict[str, set[str]]) -> dict[str, int]:
+    """For each row of a graph when its turn is; none for those that hang together with a circle or too long a chain."""
+    waves: dict[str, int] = {}
+    rows = set(after).union(*after.values())
+    wave = 0
+    while ready := {row for row in rows - waves.keys() if after.get(row, set()) <= waves.keys()}:
+        waves |= dict.fromkeys(ready, wave)
+        wave += 1
+    stuck = {row for row in rows if waves.get(row, MOST_WAVES) >= MOST_WAVES}
+    together = defaultdict(set)
+    for taker, givers in after.items():
+        for giver in givers:
+            together[taker].add(giver)
+            together[giver].add(taker)
+    while more := {other for row in stuck for other in together[row]} - stuck:
+        stuck |= more
+    return {row: wave for row, wave in waves.items() if row not in stuck}
+
+
+def _passes_on(each: Staged, key: UniqueKey) -> str:
+    """Pairs of updated rows of which the first takes over what the second gives up."""
+    return (
+        f"SELECT DISTINCT p.s::text, q.s::text FROM {each.plan} p JOIN {_values_of(each.rows, key)} s ON s.id = p.s"
+        f" JOIN {_values_of(each.match.live.sql, key)} l ON {_same(key)}"
+        f" JOIN {each.plan} q ON q.l = l.id AND q.part = l.part"
+        " WHERE p.act = 'u' AND q.act = 'u' AND p.blocked IS NULL AND q.blocked IS NULL AND p.s <> q.s"
+    )
+
+
+def _values_of(table: str, key: UniqueKey) -> str:
+    """The rows that a unique index knows, with its parts as k1, k2 and so on."""
+    parts = ", ".join(f"({part}) AS k{number}" for number, part in enumerate(key.parts, 1))
+    condition = f" WHERE {key.condition}" if key.condition else ""
+    return f"(SELECT ctid AS id, tableoid AS part, {parts} FROM {table}{condition})"
+
+
+def _same(key: UniqueKey) -> str:
+    equals = "IS NOT DISTINCT FROM" if key.nulls_equal else "="
+    return " AND ".join(f"s.k{number} {equals} l.k{number}" for number in range(1, len(key.parts) + 1))
