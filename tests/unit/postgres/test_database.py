@@ -204,3 +204,19 @@ def test_a_server_that_is_not_there_is_told_without_the_password() -> None:
     assert "app" in caught.value.message
     assert caught.value.hint
     assert "s3cr3t" not in f"{caught.value!r}{caught.value.__cause__!r}"
+
+
+def test_another_database_of_the_server_is_reached_in_the_same_way() -> None:
+    database = Database.from_url("postgresql://me:secret@host:1234/live?sslmode=require")
+    other = database.named("other's")
+    assert (other.name, other.password) == ("other's", "secret")
+    assert other.parameters == {**database.parameters, "dbname": "other's"}
+    assert database.name == "live"
+
+
+def test_settings_for_sessions_are_added_to_those_that_the_url_asks_for() -> None:
+    database = Database.from_url("postgresql://me@host/live?options=-c%20geqo%3Doff")
+    assert database.with_settings({}).parameters == database.parameters
+    options = database.with_settings({"a": "x y\\z", "b": ""}).parameters["options"]
+    assert options == "-c geqo=off -c a=x\\ y\\\\z -c b="
+    assert Database.from_url("postgresql://me@host/live").with_settings({}).parameters.get("options") is None
