@@ -96,6 +96,11 @@ class Database:
         )
 
     @property
+    def own_parameters(self) -> dict[str, str]:
+        """The parameters that were given, without those that this program adds."""
+        return {name: value for name, value in self.parameters.items() if _DEFAULTS.get(name) != value}
+
+    @property
     def conninfo(self) -> str:
         """The libpq connection string without the password: fit for an argument list."""
         return make_conninfo(**self.parameters)

@@ -120,9 +120,9 @@ def test_a_transaction_over_the_data_is_refused_and_hangs_nobody(
 
 
 def test_two_runs_of_data_with_tables_of_one_name_are_told_apart(empty_database: TestDatabase) -> None:
-    data = b"CREATE SCHEMA s1; CREATE SCHEMA s2; CREATE TABLE s1.a (x int); CREATE TABLE s2.a (x int);\n" + b"".join(
-        b"SET search_path = s%d;\nCOPY a (x) FROM stdin;\n%d\n\\.\n" % (number, number) for number in (1, 2)
-    )
+    tables = b"CREATE SCHEMA s1; CREATE SCHEMA s2; CREATE TABLE s1.a (x int); CREATE TABLE s2.a (x int);\n"
+    block = b"SET search_path = s%d;\nCOPY a (x) FROM stdin;\n%d\n\\.\n"
+    data = tables + block % (1, 1) + block % (2, 2)
     load(Database.from_url(empty_database.url), archive(gzip.compress(data + LAST), Codec.GZIP), 2)
     assert empty_database.query("SELECT x FROM s1.a") == [(1,)]
     assert empty_database.query("SELECT x FROM s2.a") == [(2,)]
