@@ -69,3 +69,19 @@ def loads(url: str, folder: Path, jobs: int) -> Iterator[Contender]:
     yield Contender("psql -1 -f", _shell(f"{psql} -1 -f {folder}/stock.sql > /dev/null"))
     restore = f"{binaries()}/pg_restore -j{jobs} -d '{url}' {folder}/fd"
     yield Contender(f"pg_restore -j{jobs} of -Fd", _shell(restore))
+
+
+def replaces(url: str, folder: Path, jobs: int) -> Iterator[Contender]:
+    """Making a database what a backup holds: proven and swapped by ours, just loaded by psql."""
+    options = ["--codec", "zstd", "--jobs", str(jobs), "--url", url, "--file", str(folder / "ours.zstd")]
+    yield Contender("ours, replace with proof", _ours("replace", *options))
+    yield next(each for each in loads(url, folder, jobs) if each.name == "psql -f")
+
+
+def merges(url: str, empty: str, folder: Path, jobs: int) -> Iterator[Contender]:
+    """Bringing back a hundredth of the rows of the database at `url`, beside loading them all into an empty one."""
+    file = folder / "merged.zstd"
+    options = ["--codec", "zstd", "--jobs", str(jobs), "--file", str(file)]
+    yield Contender("ours, dump", _ours("dump", *options, "--url", url), file)
+    yield Contender("ours, load", _ours("load", *options, "--url", empty))
+    yield Contender("ours, merge, 1 % differs", _ours("merge", *options, "--url", url))

@@ -1,8 +1,8 @@
 """``make bench``: this project beside the standard tools, in interleaved runs on one database.
 
 BENCH_SCALE (1: 1.2 GB of SQL, 7.5 million rows), BENCH_RUNS (3), BENCH_JOBS (the CPUs) and BENCH_ONLY (of
-``dump,load,growth,small,scan``) choose what is run. Results go to bench/results/latest.json and, as tables, to the
-screen.
+``dump,load,growth,small,scan,restore``) choose what is run. Results go to bench/results/latest.json
+and, as tables, to the screen.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ from typing import Any
 import psycopg
 
 from app.embedded.postgres import EmbeddedPostgres
-from bench.contenders import Contender, dumps, loads, read_backs
+from bench.contenders import Contender, dumps, loads, merges, read_backs, replaces
 from bench.database import build, build_small
 from bench.measure import measured
 from bench.report import show
 
 RESULTS = Path(__file__).parent / "results" / "latest.json"
-GROUPS = ("dump", "load", "growth", "small", "scan")
+GROUPS = ("dump", "load", "growth", "small", "scan", "restore")
+MERGED = 0.1334  # of the whole: a million rows
 
 
 class Bench:
@@ -116,6 +117,14 @@ def scan(bench: Bench) -> None:
     bench.run("scan", [Contender("scan of a stock dump", argv)])
 
 
+def restore(bench: Bench, scale: float) -> None:
+    """A replace with its proof beside a bare psql, and a merge of a million rows beside the load of their tables."""
+    bench.run("replace", replaces(bench.url("copy"), bench.folder, bench.jobs), fresh="copy")
+    whole = bench.database("merged")
+    build(whole, scale * MERGED)
+    bench.run("merge", merges(whole, bench.url("copy"), bench.folder, bench.jobs), fresh="copy")
+
+
 @contextmanager
 def _server() -> Iterator[tuple[EmbeddedPostgres, Path]]:
     with tempfile.TemporaryDirectory(prefix="residency-backup-bench-") as place:
@@ -145,6 +154,8 @@ def main() -> None:
             bench.run("load", loads(bench.url("copy"), folder, jobs), fresh="copy")
         if "small" in only:
             small(bench)
+        if "restore" in only:
+            restore(bench, scale)
         if "growth" in only:
             growth(bench, scale)
     RESULTS.parent.mkdir(exist_ok=True)

@@ -12,5 +12,5 @@ pytest_plugins = [
     "tests.fix_broker",
     "tests.fix_celery",
     "tests.fix_service",
-    "tests.fix_restore",
+    "tests.fix_restores",
 ]

@@ -12,7 +12,7 @@ from app.domain.restore import RestoreState
 from app.errors import RestoreCancelledError, RestoreRunningError, RestoreValidationError
 from tests.e2e.test_worker_and_beat import eventually
 from tests.fix_celery import NodeFactory
-from tests.fix_restore import Damaged, require_nothing_left
+from tests.fix_restores import Damaged, require_nothing_left
 from tests.fix_service import fill_wide
 
 pytestmark = pytest.mark.e2e

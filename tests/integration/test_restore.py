@@ -29,7 +29,7 @@ from app.operations.restore_request import RestoreRequest
 from app.operations.rollback import rollback
 from app.operations.take_backup import BackupRequest, take_backup
 from tests.fix_postgres import copy_of_all_tables
-from tests.fix_restore import Damaged, execute, require_nothing_left
+from tests.fix_restores import Damaged, execute, require_nothing_left
 from tests.fix_service import At
 
 MERGED = ("On-Call Note", "call_assignments", "swap_requests", "attachments", "notifications", "people")

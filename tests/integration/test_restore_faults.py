@@ -40,7 +40,7 @@ from app.operations.rollback import rollback
 from app.operations.service import SILENT, Progress
 from app.postgres import merge_session, swap
 from tests.fix_postgres import scratch_database
-from tests.fix_restore import Damaged, execute, make_damaged, require_nothing_left
+from tests.fix_restores import Damaged, execute, make_damaged, require_nothing_left
 from tests.fix_service import At, make_site
 
 END = "\n-- PostgreSQL database dump complete\n"
