@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 
+import psutil
 import pytest
 from celery import Celery
 
@@ -13,7 +14,6 @@ from app.errors import RestoreCancelledError, RestoreValidationError
 from tests.e2e.test_worker_and_beat import eventually
 from tests.fix_celery import NodeFactory
 from tests.fix_restores import Damaged, require_nothing_left
-from tests.fix_service import fill_wide
 
 pytestmark = pytest.mark.e2e
 PATIENCE = 60.0
@@ -80,14 +80,13 @@ def test_a_message_delivered_twice_restores_once(
 def test_a_revoked_restore_leaves_everything_as_it_was(
     damaged: Damaged, env: dict[str, str], celery_node: NodeFactory, sender: Celery
 ) -> None:
-    fill_wide(damaged.site.database)
-    before = damaged.content()
-    worker = celery_node("worker", env)
+    nap = "sleep 4711.4711"
+    celery_node("worker", {**env, "RESTORE_POST_COMMAND": nap})
     result = sender.send_task("restore.run", kwargs={"backup": damaged.backup, "confirm": damaged.name})
-    eventually(lambda: "restore started" in worker.logs(), "the restore")
+    eventually(lambda: any(nap.split() == each.info["cmdline"] for each in psutil.process_iter(["cmdline"])), "the nap")
     sender.control.revoke(result.id, terminate=True)
-    eventually(lambda: "restore failed" in worker.logs(), "its end")
     eventually(lambda: [each.state for each in damaged.records()] == [RestoreState.FAILED], "its record")
     assert damaged.records()[0].error == RestoreCancelledError.__name__
-    assert damaged.content() == before
+    assert damaged.content() == damaged.broken
+    assert not any(nap.split() == each.info["cmdline"] for each in psutil.process_iter(["cmdline"]))
     require_nothing_left(damaged)
