@@ -34,7 +34,7 @@ from app.postgres.load_session import SPEED, restoring
 from app.postgres.load_sql import SqlRunner
 from app.postgres.maintenance import Maintenance
 from app.postgres.proof import Differences, compare_tables, compare_values
-from app.postgres.transactions import durable_id
+from app.postgres.transactions import durable_ids
 
 log = structlog.get_logger(__name__)
 LOCK_WAIT_MS = 60_000
@@ -112,7 +112,7 @@ def replace_in_place(
     lint(archive)
     with (
         _session(database) as session,
-        _beside(database) as beside,
+        durable_ids(database) as durable_id,
         session.transaction(f"the restore of database {database.name}"),
     ):
         _clear(session)
@@ -121,7 +121,7 @@ def replace_in_place(
         analyze([session])
         remarks = session.skipped + _prove(session, database.name, archive, facts)
         session.tell("a setting", "SET LOCAL synchronous_commit = on")
-        on_commit(durable_id(session, beside))
+        on_commit(durable_id(session))
     log.debug("restore replaced in place", database=database.name, remarks=remarks)
     return remarks
 
@@ -133,13 +133,6 @@ def _session(database: Database) -> Iterator[_InPlace]:
         connection.execute(SPEED.format(memory=_MEMORY_MB).encode())
         connection.execute("SELECT set_config('lock_timeout', %s, false)", (str(LOCK_WAIT_MS),))
         yield _InPlace(connection, database.name)
-
-
-@contextmanager
-def _beside(database: Database) -> Iterator[Maintenance]:
-    with restoring(), database.connect() as connection:
-        connection.execute("SELECT set_config('default_transaction_read_only', 'off', false)")
-        yield Maintenance(connection, database.name)
 
 
 def _clear(session: _InPlace) -> None:
