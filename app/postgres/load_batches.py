@@ -37,15 +37,19 @@ class Batch:
     alone: bool = False
 
     @property
-    def name(self) -> bytes | None:
-        """The table as the statement spells it; None where that has options of its own."""
+    def name(self) -> bytes:
+        """The table as the statement spells it.
+
+        Raises:
+            RestoreValidationError: the statement has options of its own, which the lint lets nobody have.
+        """
         found = COPY.match(self.copy, lexer.statement_start(self.copy, 0))
         if found is None or self.copy[found.end() :].strip() != b";":
-            return None
+            raise RestoreValidationError(f"the rows of table {self.table} follow no plain COPY", _NOT_ONE_BLOCK)
         return b".".join(filter(None, found.groups()[:2]))
 
     def frozen(self) -> Batch:
-        """The same rows, written as rows that everybody sees; only where there is a `name`."""
+        """The same rows, written as rows that everybody sees."""
         end = self.copy.rindex(b";")
         return Batch(self.table, self.copy[:end] + b" (FREEZE);", self.blocks, self.alone)
 

@@ -120,11 +120,11 @@ class DataLoader:
             batch = work.take()
             if batch is None:
                 return
-            if batch.name is None:
-                work.again()
-                return
             table, rows = batch.table, 0
             with session.transaction(f"data of table {table}"):
+                if session.connection.execute(b"SELECT FROM ONLY " + batch.name + b" LIMIT 1").fetchone() is not None:
+                    work.again()  # what stands there came with an extension, and stays
+                    return
                 session.run(b"TRUNCATE ONLY " + batch.name, f"table {table}")
                 while batch is not None:
                     rows += self._send(session, batch.frozen())
