@@ -59,6 +59,8 @@ class Crew:
                 reader.kill()
         for thread in self._threads:
             thread.join()
+        if error is None and self.failure:
+            raise self.failure
         if not self.failure:
             for reader in self.readers:
                 reader.finish()
@@ -75,8 +77,8 @@ class Crew:
             self.state.notify_all()
 
     def _work(self, reader: RangeReader) -> None:
-        framing = self._framing()
         try:
+            framing = self._framing()
             while (parcel := self._claim()) is not None:
                 parcel.fill(reader, framing)
         except BaseException as error:  # noqa: BLE001 -- it is raised in the thread that takes the parcels
