@@ -10,12 +10,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from itertools import chain, groupby
 
 import structlog
 from psycopg import sql
 
-from app.archive.index import Kind, TableName
+from app.archive.index import TableName
 from app.archive.lint import lint
 from app.archive.reader import Archive
 from app.archive.scanner import scan
@@ -65,8 +64,7 @@ def load(database: Database, archive: Archive, jobs: int, progress: Callable[[in
         _require_empty(sessions[0], database.name)
         rows: Counter[TableName] = Counter()
         runner = SqlRunner(sessions)
-        for is_data, run in groupby(archive.index.segments, lambda each: each.kind is Kind.DATA):
-            segments = list(run)
+        for is_data, segments in archive.runs():
             with _timed(seconds, segments[-1].kind):
                 if is_data:
                     for each in sessions[1:]:
@@ -75,7 +73,7 @@ def load(database: Database, archive: Archive, jobs: int, progress: Callable[[in
                     loader.load(sessions)
                     rows += loader.rows
                 else:
-                    runner.run(scan(chain.from_iterable(archive.text(each) for each in segments)))
+                    runner.run(scan(archive.joined(segments)))
         check_rows(rows, {each.table: each.rows for each in archive.index.tables})
         with _timed(seconds, "analyze"):
             analyze(sessions)

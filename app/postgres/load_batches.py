@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 
 from app.archive import lexer
@@ -92,8 +93,14 @@ def _one_block(archive: Archive, segment: Segment) -> Iterator[Piece]:
 
 
 def _whole(archive: Archive, segment: Segment) -> Batch:
-    copy = next(_one_block(archive, segment)).data
-    return Batch(table_of(segment), copy, lambda: (each.data for each in _one_block(archive, segment) if each.rows))
+    head = next(_one_block(archive, segment), None)
+    if head is None:
+        raise RestoreValidationError(f"{segment} holds something else than one COPY block", _NOT_ONE_BLOCK)
+    return Batch(table_of(segment), head.data, partial(_rows, archive, segment))
+
+
+def _rows(archive: Archive, segment: Segment) -> Iterator[bytes]:
+    return (each.data for each in _one_block(archive, segment) if each.rows)
 
 
 def _cut(pieces: Iterator[Piece], wanted: set[TableName | None]) -> Iterator[Batch]:
@@ -116,15 +123,14 @@ def _block(head: Piece, pieces: Iterator[Piece]) -> Iterator[Batch]:
             continue
         line_end = piece.data.rfind(b"\n") + 1
         if line_end:
-            yield Batch(table, head.data, lambda held=(*held[:-1], piece.data[:line_end]): held)  # type: ignore[misc]
+            yield Batch(table, head.data, partial(tuple, (*held[:-1], piece.data[:line_end])))
             held = [piece.data[line_end:]] if line_end < len(piece.data) else []
         else:
             rest: list[bytes] = []
-            long = chain(held, _to_line_end(pieces, rest))
-            yield Batch(table, head.data, lambda long=long: long, alone=True)  # type: ignore[misc]
+            yield Batch(table, head.data, partial(chain, held, _to_line_end(pieces, rest)), alone=True)
             held = rest
     if held:
-        yield Batch(table, head.data, lambda: held)
+        yield Batch(table, head.data, partial(tuple, held))
 
 
 def _to_line_end(pieces: Iterator[Piece], rest: list[bytes]) -> Iterator[bytes]:

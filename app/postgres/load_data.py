@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
 from app.archive.index import Segment, TableName
 from app.archive.reader import Archive
@@ -65,7 +66,7 @@ class DataLoader:
             works = (_Work(each, size) for each, size in _by_table(archive, segments))
             self._untouched.extend(sorted(works, key=lambda each: -each.size))
         else:
-            self._shared.append(_Work(lambda: batches_of_stream(archive, segments), 0))
+            self._shared.append(_Work(partial(batches_of_stream, archive, segments), 0))
 
     def load(self, sessions: Sequence[Session]) -> None:
         """Load all of it.
@@ -171,7 +172,7 @@ def _by_table(archive: Archive, segments: Sequence[Segment]) -> Iterator[tuple[C
     for segment in segments:
         tables[table_of(segment)].append(segment)
     for its in tables.values():
-        yield (lambda its=its: batches_of_table(archive, its)), sum(each.raw_bytes for each in its)  # type: ignore[misc]
+        yield partial(batches_of_table, archive, its), sum(each.raw_bytes for each in its)
 
 
 def check_rows(found: Counter[TableName], expected: dict[TableName, int]) -> None:

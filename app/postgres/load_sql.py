@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 
 from app.archive import lexer
+from app.archive.lint import check_statement
 from app.archive.scanner import Piece
 from app.errors import RestoreError, RestoreValidationError
 from app.postgres.load_entries import PARALLEL, Entry, Locks, header_of
@@ -18,7 +19,6 @@ from app.postgres.load_session import Session, is_setting, sqlstate_of
 from app.postgres.load_together import together
 
 _DEADLOCK = "40P01"
-_RESTRICT = (b"\\restrict ", b"\\unrestrict ")
 
 
 class SqlRunner:
@@ -53,10 +53,12 @@ class SqlRunner:
         if header := header_of(unit, end):
             self._begin(*header)
         statement = unit[end:].strip()
-        if not statement or statement.startswith(_RESTRICT):
+        if not statement:
             return
+        # Again, though the file was linted: nothing is run but what was looked at as it is run.
+        check_statement(statement, self._name or "the dump's settings")
         if statement.startswith(b"\\"):
-            raise RestoreValidationError("a psql command stands in the file", "no dump has one: do not load it")
+            return  # \restrict, which is psql's business
         if is_setting(statement):
             self._main.run(statement, "a setting")  # stands in front of the entry that it is meant for
         elif self._entry is not None:
@@ -139,5 +141,6 @@ class _Batch:
 
 def _run(session: Session, entry: Entry) -> None:
     session.follow(entry.state)
-    for statement in entry.statements:
-        session.run(statement, entry.name)
+    while entry.statements:  # after a deadlock the rest is run again, and not what was done
+        session.run(entry.statements[0], entry.name)
+        del entry.statements[0]
