@@ -23,6 +23,7 @@ _DEFAULTS = {
     "keepalives_idle": "30",
     "keepalives_interval": "10",
     "keepalives_count": "3",
+    "tcp_user_timeout": "60000",  # while something is sent there are no keepalives
 }
 # Secrets that libpq takes from nowhere but its connection string.
 _UNFIT = ("sslpassword", "oauth_client_secret")
@@ -31,6 +32,8 @@ _REFUSED = re.compile(
     r"authentication failed|no password supplied|no pg_hba\.conf entry|pg_hba\.conf rejects|role .* does not exist"
     r"|is not permitted to log in|permission denied for database"
 )
+# No connection is left for the role, the database, or at all; a refused connection has no SQLSTATE either.
+FULL = re.compile(r"too many (?:clients|connections)|remaining connection slots")
 _BACKSLASHED = r"\\\g<0>"
 _ESCAPED = re.compile(r"[\s\\]")  # in the words of libpq's "options"
 _NO_DATABASE = re.compile(r"database \"?.*\"? does not exist")

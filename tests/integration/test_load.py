@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 import psycopg
 import pytest
+import structlog
 import zstandard
 
 from app.archive.index import Index, Kind, TableName
@@ -213,6 +214,30 @@ def test_a_role_without_rights_is_told_so(empty_database: TestDatabase, stock: b
             load(Database.from_url(url), archive(stock), 2)
     finally:
         empty_database.execute("DROP ROLE may_not")
+
+
+def test_fewer_connections_than_wanted_load_and_it_is_said(
+    source: TestDatabase, empty_database: TestDatabase, ours: tuple[bytes, Index]
+) -> None:
+    data, index = ours
+    empty_database.execute("CREATE ROLE few LOGIN SUPERUSER PASSWORD 'secret'")
+    empty_database.execute(f"ALTER DATABASE {empty_database.name} CONNECTION LIMIT 2")
+    empty_database.execute("ALTER ROLE few NOSUPERUSER CONNECTION LIMIT 2")
+    empty_database.execute(f"GRANT ALL ON DATABASE {empty_database.name} TO few; GRANT ALL ON SCHEMA public TO few")
+    empty_database.execute("GRANT postgres TO few")
+    try:
+        url = empty_database.url.replace(empty_database.url.split("//")[1].split("@")[0], "few:secret")
+        with structlog.testing.capture_logs() as logs:
+            loaded = load(Database.from_url(url), archive(data, Codec.ZSTD, index), 5)
+    finally:
+        empty_database.execute("DROP OWNED BY few; DROP ROLE few")
+    assert loaded.rows[TableName("public", "big")] == 60000
+    (warning,) = (each for each in logs if each["log_level"] == "warning")
+    assert (warning["event"], warning["used"], warning["wanted"]) == (
+        "restore uses fewer connections than wanted",
+        2,
+        5,
+    )
 
 
 def test_a_lost_connection_is_a_passing_failure_and_stops_the_others(

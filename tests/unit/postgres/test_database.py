@@ -18,7 +18,10 @@ from app.postgres.database import CONNECT_SECONDS, Database
 from app.postgres.dump import pg_dump_arguments
 
 PASSWORD = "p@ss:w/rd?#%41 ' \\ \" & ="
-OWN = {"application_name", "connect_timeout", "keepalives_idle", "keepalives_interval", "keepalives_count"}
+OWN = {
+    *("application_name", "connect_timeout", "keepalives_idle", "keepalives_interval", "keepalives_count"),
+    "tcp_user_timeout",
+}
 
 
 def database(url: str = "postgresql://me:s3cr3t@db.example:5433/app") -> Database:
