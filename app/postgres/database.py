@@ -112,8 +112,13 @@ class Database:
             key: value for key, value in inherited.items() if key in _INHERITED or key.startswith(("LC_", "PG", "KRB5"))
         }
         kept.pop("PGCLIENTENCODING", None)  # a dump is in its database's own encoding
+        kept.pop("LC_ALL", None)  # it would outweigh LC_MESSAGES, and what programs say is read here
         # PGTZ makes the text of timestamps, and so their digest, independent of the role's and the machine's time zone.
-        return kept | {"PGTZ": "UTC"} | ({"PGPASSWORD": self.password} if self.password is not None else {})
+        return (
+            kept
+            | {"PGTZ": "UTC", "LC_MESSAGES": "C"}
+            | ({"PGPASSWORD": self.password} if self.password is not None else {})
+        )
 
     @contextmanager
     def connect(self) -> Iterator[psycopg.Connection]:
@@ -168,4 +173,4 @@ class Database:
         return BackupCreationError(f"database {self.name}: {text}")
 
 
-_INHERITED = frozenset({"PATH", "HOME", "LANG", "LANGUAGE", "TMPDIR", "LD_LIBRARY_PATH"})
+_INHERITED = frozenset({"PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH"})
