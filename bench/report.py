@@ -112,8 +112,10 @@ def show(file: Path) -> None:
 def bars(figures: Figures) -> str:
     """A plot of the walls, ours dark."""
     parts, y = [], 20
-    for group in ("dump", "load"):
-        its = figures.get(group, {})
+    for group in ("dump", "load", *(f"{verb} at {part}" for verb in ("dump", "load") for part in (0.1, 0.33))):
+        its = figures.get(group)
+        if its is None:
+            continue
         longest = max((median(rows, "wall") for rows in its.values()), default=1)
         parts.append(f'<text x="10" y="{y}" font-weight="bold">{group}, seconds</text>')
         for name, rows in its.items():
