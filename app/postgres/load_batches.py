@@ -30,12 +30,14 @@ class Batch:
         copy: the statement.
         blocks: makes the rows.
         alone: they are still to be read, from what later batches are read from too.
+        held: bytes that lie in memory for it.
     """
 
     table: TableName
     copy: bytes
     blocks: Callable[[], Iterable[bytes]]
     alone: bool = False
+    held: int = 0
 
     @property
     def name(self) -> bytes:
@@ -52,7 +54,7 @@ class Batch:
     def frozen(self) -> Batch:
         """The same rows, written as rows that everybody sees."""
         end = self.copy.rindex(b";")
-        return Batch(self.table, self.copy[:end] + b" (FREEZE);", self.blocks, self.alone)
+        return Batch(self.table, self.copy[:end] + b" (FREEZE);", self.blocks, self.alone, self.held)
 
 
 def batches_of_table(archive: Archive, segments: Sequence[Segment]) -> Iterator[Batch]:
@@ -123,14 +125,18 @@ def _block(head: Piece, pieces: Iterator[Piece]) -> Iterator[Batch]:
             continue
         line_end = piece.data.rfind(b"\n") + 1
         if line_end:
-            yield Batch(table, head.data, partial(tuple, (*held[:-1], piece.data[:line_end])))
+            yield _held(table, head.data, (*held[:-1], piece.data[:line_end]))
             held = [piece.data[line_end:]] if line_end < len(piece.data) else []
         else:
             rest: list[bytes] = []
             yield Batch(table, head.data, partial(chain, held, _to_line_end(pieces, rest)), alone=True)
             held = rest
     if held:
-        yield Batch(table, head.data, partial(tuple, held))
+        yield _held(table, head.data, held)
+
+
+def _held(table: TableName, copy: bytes, blocks: Sequence[bytes]) -> Batch:
+    return Batch(table, copy, partial(tuple, blocks), held=sum(map(len, blocks)))
 
 
 def _to_line_end(pieces: Iterator[Piece], rest: list[bytes]) -> Iterator[bytes]:

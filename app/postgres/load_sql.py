@@ -86,12 +86,12 @@ class SqlRunner:
         comments, self._comments = self._comments, []
         if batch:
             self._entry = None
-            _Batch(batch).run(self._sessions)
+            _Group(batch).run(self._sessions)
         for comment in comments:
             self._main.run(comment, "a comment")
 
 
-class _Batch:
+class _Group:
     """Entries whose order is free."""
 
     def __init__(self, entries: Sequence[Entry]) -> None:

@@ -33,7 +33,7 @@ from app.errors import (
     RestoreValidationError,
     TargetUnavailableError,
 )
-from app.postgres import load_batches
+from app.postgres import load_batches, load_data
 from app.postgres.database import Database
 from app.postgres.dump import PostgresSource
 from app.postgres.load import load
@@ -238,6 +238,26 @@ def test_fewer_connections_than_wanted_load_and_it_is_said(
         2,
         5,
     )
+
+
+@pytest.mark.parametrize(("held", "loads"), [(1 << 20, True), (3000, False)])
+def test_rows_that_came_before_what_they_refer_to_wait_but_not_without_bound(
+    empty_database: TestDatabase, monkeypatch: pytest.MonkeyPatch, held: int, *, loads: bool
+) -> None:
+    monkeypatch.setattr(load_batches, "_BATCH_BYTES", 2000)
+    monkeypatch.setattr(load_data, "_HELD_BYTES", held)
+    rows = b"".join(b"%d\n" % i for i in range(10_000))
+    text = (
+        b"CREATE TABLE public.parent (x int PRIMARY KEY);\nCREATE TABLE public.child (x int REFERENCES parent);\n"
+        b"COPY public.child (x) FROM stdin;\n" + rows + b"\\.\n"
+        b"COPY public.parent (x) FROM stdin;\n" + rows + b"\\.\n" + LAST + b"--\n\n"
+    )
+    read_through = archive(gzip.compress(text), Codec.GZIP)
+    if loads:
+        assert load_into(empty_database, read_through, 1).rows[TableName("public", "child")] == 10_000
+    else:
+        with pytest.raises(RestoreDataError, match="violates foreign key"):
+            load_into(empty_database, read_through, 1)
 
 
 def test_a_lost_connection_is_a_passing_failure_and_stops_the_others(
