@@ -11,14 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
-from itertools import chain, groupby
 
 import psycopg
 import structlog
 from psycopg import sql
 
 from app.archive.content import content_of
-from app.archive.index import Kind, TableDigest, TableName
+from app.archive.index import TableDigest, TableName
 from app.archive.lint import lint
 from app.archive.manifest import ServerFacts
 from app.archive.reader import Archive
@@ -148,14 +147,13 @@ def _clear(session: _InPlace) -> None:
 def _load(session: _InPlace, archive: Archive) -> None:
     rows: Counter[TableName] = Counter()
     runner = SqlRunner([session])
-    for is_data, run in groupby(archive.index.segments, lambda each: each.kind is Kind.DATA):
-        segments = list(run)
+    for is_data, segments in archive.runs():
         if is_data:
             loader = DataLoader(archive, segments, lambda _: None)
             loader.load([session])
             rows += loader.rows
         else:
-            runner.run(scan(chain.from_iterable(archive.text(each) for each in segments)))
+            runner.run(scan(archive.joined(segments)))
     check_rows(rows, {each.table: each.rows for each in archive.index.tables})
 
 

@@ -154,7 +154,7 @@ def test_rows_that_refer_to_later_ones_end_the_load_before_they_fill_the_memory(
     data = gzip.compress(function + rows + LAST)
     assert load_into(empty_database, archive(data, Codec.GZIP), 1) == 500
     empty_database.execute("DROP TABLE public.a, public.b; DROP FUNCTION public.there")
-    monkeypatch.setattr("app.postgres.load_data._LATER_BYTES", 1000)
+    monkeypatch.setattr("app.postgres.load_data._HELD_BYTES", 1000)
     with pytest.raises(RestoreDataError, match="check constraint"):
         load_into(empty_database, archive(data, Codec.GZIP), 1)
 
