@@ -110,7 +110,8 @@ class Session:
                 if not (setting and _ZERO.search(statement)):
                     raise
                 # A newer pg_dump lifts a limit that this server does not have.
-                log.debug("restore skips a setting that the server does not know", setting=statement.decode())
+                skipped = statement.decode(errors="backslashreplace")
+                log.debug("restore skips a setting that the server does not know", setting=skipped)
                 return
         if setting:
             self._state[(setting[1] or setting[2]).lower()] = statement

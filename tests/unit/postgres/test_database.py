@@ -18,7 +18,14 @@ from app.postgres.database import CONNECT_SECONDS, Database
 from app.postgres.dump import pg_dump_arguments
 
 PASSWORD = "p@ss:w/rd?#%41 ' \\ \" & ="
-OWN = {"application_name", "connect_timeout", "keepalives_idle", "keepalives_interval", "keepalives_count"}
+OWN = {
+    "application_name",
+    "connect_timeout",
+    "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_count",
+    "tcp_user_timeout",
+}
 
 
 def database(url: str = "postgresql://me:s3cr3t@db.example:5433/app") -> Database:
@@ -134,16 +141,17 @@ def test_a_program_gets_the_password_and_only_what_it_needs_of_the_environment()
         "PYTHONPATH": "x",
     }
     before = dict(inherited)
-    passed = {name: inherited[name] for name in list(inherited)[:10]}
-    assert database().environment(inherited) == passed | {"PGTZ": "UTC", "PGPASSWORD": "s3cr3t"}
-    assert database("postgresql://db/app").environment(inherited) == passed | {"PGTZ": "UTC", "PGPASSWORD": "another's"}
+    passed = {name: inherited[name] for name in list(inherited)[:10] if name != "LC_ALL"}
+    ours = {"PGTZ": "UTC", "LC_MESSAGES": "C", "PGPASSWORD": "s3cr3t"}
+    assert database().environment(inherited) == passed | ours
+    assert database("postgresql://db/app").environment(inherited) == passed | ours | {"PGPASSWORD": "another's"}
     assert inherited == before
 
 
 def test_the_environment_of_this_process_plays_no_part(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGSSLMODE", "disable")
     monkeypatch.setenv("LC_TIME", "C")
-    assert database().environment({}) == {"PGTZ": "UTC", "PGPASSWORD": "s3cr3t"}
+    assert database().environment({}) == {"PGTZ": "UTC", "LC_MESSAGES": "C", "PGPASSWORD": "s3cr3t"}
 
 
 def test_a_database_is_a_value() -> None:
