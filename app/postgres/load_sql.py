@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 
 from app.archive import lexer
-from app.archive.lint import problem_of
+from app.archive.lint import check_statement
 from app.archive.scanner import Piece
 from app.errors import RestoreError, RestoreValidationError
 from app.postgres.load_entries import PARALLEL, Entry, Locks, header_of
@@ -19,7 +19,6 @@ from app.postgres.load_session import Session, is_setting, sqlstate_of
 from app.postgres.load_together import together
 
 _DEADLOCK = "40P01"
-_RESTRICT = (b"\\restrict ", b"\\unrestrict ")
 
 
 class SqlRunner:
@@ -58,10 +57,12 @@ class SqlRunner:
         if header := header_of(unit, end):
             self._begin(*header)
         statement = unit[end:].strip()
-        if not statement or statement.startswith(_RESTRICT):
+        if not statement:
             return
-        if problem := problem_of(statement):  # again: a manifest may cut the text elsewhere than the lint saw it cut
-            raise RestoreValidationError(f"{self._name or 'the SQL'}: {problem[0]}", problem[1])
+        # Again, though the file was linted: nothing is run but what was looked at as it is run.
+        check_statement(statement, self._name or "the dump's settings")
+        if statement.startswith(b"\\"):
+            return  # \restrict, which is psql's business
         if is_setting(statement):
             self._main.run(statement, "a setting")  # stands in front of the entry that it is meant for
         elif self._entry is not None:
@@ -89,12 +90,12 @@ class SqlRunner:
         comments, self._comments = self._comments, []
         if batch:
             self._entry = None
-            _Batch(batch).run(self._sessions)
+            _Group(batch).run(self._sessions)
         for comment in comments:
             self._main.run(comment, "a comment")
 
 
-class _Batch:
+class _Group:
     """Entries whose order is free."""
 
     def __init__(self, entries: Sequence[Entry]) -> None:
@@ -144,6 +145,6 @@ class _Batch:
 
 def _run(session: Session, entry: Entry) -> None:
     session.follow(entry.state)
-    while entry.statements:  # what ran stays done, should a deadlock bring the rest here again
+    while entry.statements:  # after a deadlock the rest is run again, and not what was done
         session.run(entry.statements[0], entry.name)
         del entry.statements[0]
