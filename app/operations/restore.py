@@ -13,7 +13,7 @@ import structlog
 
 from app.archive.target import TargetFacts
 from app.domain.backup import Tier
-from app.domain.checks import Finding, first_error
+from app.domain.checks import Finding, Severity, first_error
 from app.domain.restore import Method, Restore, RestoreState, Step
 from app.errors import (
     BackupCancelledError,
@@ -104,6 +104,7 @@ def _prepared(journal: Journal, wanted: Wanted, located: Located, confirm: str |
         journal=journal,
         progress=progress,
         findings=list(checked.findings),
+        warnings=[each.message for each in checked.findings if each.severity is Severity.WARNING],
     )
 
 

@@ -25,6 +25,9 @@ def test_every_verb_speaks_json_and_nothing_else_on_standard_output(site: Site, 
         ("check",),
         ("check", "--repair"),
         ("sync",),
+        ("restores",),
+        ("diff", "latest"),
+        ("restore", "latest", "--mode", "replace", "--dry-run"),
     ):
         done = site.cli(*words, "--json", CELERY_BROKER_URL=broker_url)
         assert done.code == 0, (words, done.stdout, done.stderr)
@@ -71,6 +74,9 @@ def test_an_error_in_json_is_a_document_too(site: Site) -> None:
         (("list", "--tier", "yearly"), 2),
         (("create", "yearly"), 13),
         (("show", "../../etc/passwd"), 10),
+        (("restore", "latest"), 2),
+        (("restore", "/nowhere.sql", "--mode", "mirror"), 13),
+        (("rollback", "../../etc/passwd"), 10),
         (("--env-file", "/does/not/exist", "list"), 2),
     ],
 )
@@ -84,7 +90,20 @@ def test_bad_words_have_fitting_exit_codes_and_do_nothing(site: Site, words: tup
 
 def test_help_lists_every_verb_and_the_exit_codes(site: Site) -> None:
     text = site.cli("--help").stdout
-    for verb in ("create", "list", "show", "verify", "prune", "keep", "check", "sync", "130 cancelled"):
+    for verb in (
+        "create",
+        "list",
+        "show",
+        "verify",
+        "prune",
+        "keep",
+        "check",
+        "sync",
+        "restore",
+        "rollback",
+        "diff",
+        "130 cancelled",
+    ):
         assert verb in text
 
 

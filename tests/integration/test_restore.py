@@ -181,6 +181,14 @@ def test_any_plain_dump_is_restored_by_its_path(damaged: Damaged, tmp_path: Path
     assert damaged.run(backup=str(file), mode="merge", tables=["notifications"]).rows["inserted"] == 1
 
 
+def test_a_backup_that_lost_its_manifest_is_restored_by_its_file_and_a_person_is_told(damaged: Damaged) -> None:
+    (damaged.site.backups / f"{damaged.backup}.sql.json").unlink()
+    outcome = damaged.run(mode="replace")
+    assert damaged.content() == damaged.whole
+    assert any("no manifest" in each for each in outcome.warnings)
+    assert set(damaged.pins()) == {outcome.restore.safety}
+
+
 def test_a_database_that_is_gone_is_made_anew(damaged: Damaged) -> None:
     execute(damaged.server, f'DROP DATABASE "{damaged.name}"')
     plan = preview(damaged.service(), RestoreRequest(backup=damaged.backup, mode="replace"))
