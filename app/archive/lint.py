@@ -9,13 +9,13 @@ Source: pg_dump's own output, majors 10 to 18; CVE-2025-8714 and 8715 (meta-comm
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from itertools import chain
+from collections.abc import Callable, Iterator
+from itertools import islice
 
 from app.archive import lexer
 from app.archive.index import Kind, Segment
 from app.archive.reader import Archive
-from app.archive.scanner import COPY, Piece, scan
+from app.archive.scanner import COLUMN_LIST, COPY, IDENTIFIER, Piece, scan, unquoted
 from app.errors import RestoreValidationError
 
 _SHOWN_BYTES = 60
@@ -24,19 +24,44 @@ _RESTRICT = re.compile(rb"\\(?:un)?restrict [A-Za-z0-9]+\s*\Z")
 _ANY_COPY = re.compile(rb"COPY\b", re.IGNORECASE)
 _END = re.compile(rb"\s*;\s*\Z")
 _END_OF_DATA = {b"\\.\n", b"\\.\r\n"}
-_CALL = rb"(?:pg_catalog\.)?(?:set_config|setval|lo_\w+|lowrite|pg_restore_\w+_stats)\s*\("
+# A literal that cannot be read in two ways: where backslashes escape, and where they do not.
+_LITERAL = rb"""(?:[Ee]'(?:[^'\\]++|\\[\s\S]|'')*+'|'(?:[^'\\]++|''|\\(?!'))*+'|[-+]?[0-9][\w.+-]*|true|false|NULL)
+    (?:::[\w."\[\]]+)?"""
+_CALL = (
+    rb"""SELECT\s+(?:\*\s+FROM\s+)?(?:pg_catalog\.)?
+    (?:set_config|setval|lo_(?:creat|create|open|close|unlink|put|from_bytea)|lowrite|pg_restore_\w+_stats)
+    \s*\(\s*(?:"""
+    + _LITERAL
+    + rb"(?:\s*,\s*"
+    + _LITERAL
+    + rb")*+)?\s*\)\s*;\s*\Z"
+)
 _ALLOWED = re.compile(
-    rb"""(?: SET\s | RESET\s | BEGIN\s*; | COMMIT\s*; | COMMENT\s+ON\s | GRANT\s | REVOKE\s | SECURITY\s+LABEL\s
-    | REFRESH\s+MATERIALIZED\s+VIEW\s | INSERT\s+INTO\s | CREATE\s | ALTER\s | DROP\s
-    | SELECT\s+(?:\*\s+FROM\s+)?"""
+    rb"""(?: SET\s | RESET\s | BEGIN\s*; | COMMIT\s*; | COMMENT\s+ON\s | SECURITY\s+LABEL\s
+    | REFRESH\s+MATERIALIZED\s+VIEW\s | (?:CREATE|ALTER|DROP)\s+[A-Za-z]
+    | SELECT\s+pg_catalog\.lo_unlink\(oid\)\s+FROM\s+pg_catalog\.pg_largeobject_metadata\s+WHERE\s+oid\s=\s'\d+';\s*\Z
+    | """
     + _CALL
     + rb")",
     re.IGNORECASE | re.VERBOSE,
 )
+_ANY_INSERT = re.compile(rb"INSERT\b", re.IGNORECASE)
+_INSERT = re.compile(
+    rb"INSERT\s+INTO\s+(" + IDENTIFIER + rb")(?:\.(" + IDENTIFIER + rb"))?\s*(?:\(\s*" + COLUMN_LIST + rb"\)\s*)?"
+    rb"(?:OVERRIDING\s+\w+\s+VALUE\s+)?(?:DEFAULT\s+)?VALUES\b",
+    re.IGNORECASE,
+)
+_ANY_GRANT = re.compile(rb"(?:GRANT|REVOKE)\b", re.IGNORECASE)
+_GRANT = re.compile(  # without ON it makes a role a member of another
+    rb"(?:GRANT|REVOKE)\s(?:[A-Za-z,\s]|\(\s*" + COLUMN_LIST + rb"\))+?\sON\s++(?!(?:DATABASE|TABLESPACE|PARAMETER)\b)",
+    re.IGNORECASE,
+)
 # What dumps of a whole cluster, or `pg_dump --create`, have and one database's contents do not.
 _CLUSTER = re.compile(
-    rb"(?:ALTER\s+SYSTEM|(?:CREATE|ALTER|DROP)\s+(?:DATABASE|ROLE|USER(?!\s+MAPPING)|GROUP|TABLESPACE))\s",
-    re.IGNORECASE,
+    rb"""(?:CREATE|ALTER|DROP)\s+
+    (?:SYSTEM|DATABASE|ROLE|USER(?!\s+MAPPING\s+(?:IF\s+(?:NOT\s+)?EXISTS\s+)?FOR\s)|GROUP|TABLESPACE)
+    (?![\w$\x80-\xff])""",
+    re.IGNORECASE | re.VERBOSE,
 )
 _CLUSTER_HINT = "make the dump without --create, and of one database; run what concerns the whole server by hand"
 _CONNECT = re.compile(rb"\\(?:c|connect)\b")
@@ -62,27 +87,17 @@ def lint(archive: Archive) -> None:
 def _check_segment(archive: Archive, segment: Segment) -> None:
     pieces = scan(archive.text(segment))
     if segment.kind is Kind.DATA:
-        pieces = iter([next(pieces)])  # whoever loads the rows refuses what is not one COPY block
+        pieces = islice(pieces, 1)  # whoever loads the rows refuses what is not one COPY block
     try:
         _check_all(pieces)
     except RestoreValidationError:
         before = archive.index.segments[: archive.index.segments.index(segment)]
-        _check_all(_prefixed(archive, before, segment))
+        lines = sum(block.count(b"\n") for each in before for block in archive.text(each))
+        _check_all(scan(archive.text(segment)), 1 + lines)  # raises again, and names the line in the file
         raise
 
 
-def _prefixed(archive: Archive, before: tuple[Segment, ...], segment: Segment) -> Iterator[Piece]:
-    """A segment after all that stands before it, so that its lines have their numbers in the file."""
-    text = chain.from_iterable(archive.text(each) for each in before)
-    lines = sum(block.count(b"\n") for block in text)
-    first = True
-    for piece in scan(archive.text(segment)):
-        yield Piece(piece.head, b"\n" * lines * first + piece.data, piece.rows)
-        first = False
-
-
-def _check_all(pieces: Iterator[Piece]) -> None:
-    line = 1
+def _check_all(pieces: Iterator[Piece], line: int = 1) -> None:
     for piece in pieces:
         is_data = piece.rows or (piece.head.table is not None and piece.data in _END_OF_DATA)
         if not is_data:
@@ -105,28 +120,63 @@ def check_unit(unit: bytes, line: int) -> None:
         return  # comments alone
     statement = unit[start:]
     line += unit.count(b"\n", 0, start)
-    if problem := _problem(statement):
+    if problem := problem_of(statement):
         what, hint = problem
         shown = statement[:_SHOWN_BYTES].split(b"\n")[0].decode(errors="backslashreplace")
         raise RestoreValidationError(f"line {line}: {what}: {shown!r}", hint)
 
 
-def _problem(statement: bytes) -> tuple[str, str] | None:
+def problem_of(statement: bytes) -> tuple[str, str] | None:
     """What is wrong with a statement, and what to do."""
+    if b"\0" in statement:
+        return "a statement with a zero byte", _LOOK
     if statement.startswith(b"\\"):
         return _problem_of_command(statement)
     if not statement.rstrip().endswith(b";"):
         return "not a whole statement", _LOOK
-    if _ANY_COPY.match(statement):
-        found = COPY.match(statement)
-        plain = found is not None and _END.match(statement, found.end())
-        return None if plain else ("a COPY that does not take its rows, as text, from the file", _LOOK)
-    if _CLUSTER.match(statement):
-        return "a statement for the whole server", _CLUSTER_HINT
+    for begins, problem in _BY_BEGINNING:
+        if begins.match(statement):
+            return problem(statement)
     return None if _ALLOWED.match(statement) else ("a statement that no dump has", _LOOK)
+
+
+def _problem_of_insert(statement: bytes) -> tuple[str, str] | None:
+    return _problem_of_target(_INSERT.match(statement), "an INSERT that does not take its rows from the file")
+
+
+def _problem_of_grant(statement: bytes) -> tuple[str, str] | None:
+    return None if _GRANT.match(statement) else _problem_of_cluster(statement)
+
+
+def _problem_of_cluster(_: bytes) -> tuple[str, str]:
+    return "a statement for the whole server", _CLUSTER_HINT
+
+
+def _problem_of_copy(statement: bytes) -> tuple[str, str] | None:
+    found = COPY.match(statement)
+    plain = found if found is not None and _END.match(statement, found.end()) else None
+    return _problem_of_target(plain, "a COPY that does not take its rows, as text, from the file")
+
+
+def _problem_of_target(found: re.Match[bytes] | None, otherwise: str) -> tuple[str, str] | None:
+    """What is wrong with a statement that adds rows to the table which the first two groups of `found` name."""
+    if found is None:
+        return otherwise, _LOOK
+    # Names of the server's own schemas begin so, and its tables are found without a schema.
+    if unquoted(found[1], "latin-1").startswith("pg_"):
+        return "rows for a table of the server's own", _LOOK
+    return None
 
 
 def _problem_of_command(command: bytes) -> tuple[str, str] | None:
     if _CONNECT.match(command):
         return "a psql command to connect elsewhere", _CLUSTER_HINT
     return None if _RESTRICT.match(command) else ("a psql command", _LOOK)
+
+
+_BY_BEGINNING: tuple[tuple[re.Pattern[bytes], Callable[[bytes], tuple[str, str] | None]], ...] = (
+    (_ANY_COPY, _problem_of_copy),
+    (_ANY_INSERT, _problem_of_insert),
+    (_ANY_GRANT, _problem_of_grant),
+    (_CLUSTER, _problem_of_cluster),
+)

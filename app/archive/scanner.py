@@ -17,14 +17,14 @@ from app.archive import lexer
 from app.archive.index import END_MARKER, Kind, PageRange, TableName
 from app.errors import BackupReadError
 
-_IDENTIFIER = rb"""(?:"(?:[^"]|"")+"|[^\s".,()]+)"""
-_COLUMN_LIST = _IDENTIFIER + rb"\s*(?:,\s*" + _IDENTIFIER + rb"\s*)*+"
+IDENTIFIER = rb"""(?:"(?:[^"]|"")+"|[A-Za-z_\x80-\xff][\w$\x80-\xff]*)"""
+COLUMN_LIST = IDENTIFIER + rb"\s*(?:,\s*" + IDENTIFIER + rb"\s*)*+"
 COPY = re.compile(  # from the file itself; the rest of the statement is not matched
-    rb"COPY\s+(" + _IDENTIFIER + rb")(?:\.(" + _IDENTIFIER + rb"))?\s*"
-    rb"(?:\(\s*((?:" + _COLUMN_LIST + rb")?)\))?\s+FROM\s+stdin\b",
+    rb"COPY\s+(" + IDENTIFIER + rb")(?:\.(" + IDENTIFIER + rb"))?"
+    rb"(?:\s*\(\s*((?:" + COLUMN_LIST + rb")?)\))?\s+FROM\s+stdin\b",
     re.IGNORECASE,
 )
-_COLUMN = re.compile(_IDENTIFIER)
+_COLUMN = re.compile(IDENTIFIER)
 _HEADER = re.compile(rb"^-- (?:Data for )?Name: (LARGE OBJECT)?.*; Type: ([A-Z ]+); Schema: ", re.MULTILINE)
 # What pg_dump's plain text never has in front of the data: its post-data section, and rights, which come last.
 _BEHIND_DATA = frozenset(
@@ -214,6 +214,7 @@ def python_encoding(name: str) -> str:
     """Python's name of a PostgreSQL encoding; UTF-8, whose undecodable bytes are shown escaped, for what has none."""
     spelled = re.sub(r"\AWIN(?=\d)", "cp", re.sub(r"\AKOI8(?=[RU])", "koi8-", name))
     try:
+        b"a".decode(spelled, errors="backslashreplace")
         return codecs.lookup(spelled).name
-    except LookupError:
+    except (LookupError, ValueError):
         return "utf-8"
