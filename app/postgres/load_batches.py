@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice, takewhile
 
 from app.archive import lexer
 from app.archive.index import Kind, Segment, TableName
@@ -61,12 +61,24 @@ def batches_of_table(archive: Archive, segments: Sequence[Segment]) -> Iterator[
         if segment.raw_bytes <= _WHOLE_BYTES or segment.pages is not None:
             yield _whole(archive, segment)
         else:
-            yield from _cut(_one_block(archive, segment), {segment.table})
+            pieces = _one_block(archive, segment)
+            yield from _block(table_of(segment), _first(pieces, segment), pieces)
 
 
 def batches_of_stream(archive: Archive, segments: Sequence[Segment]) -> Iterator[Batch]:
-    """The batches of some segments of a file that can only be read from its beginning."""
-    return _cut(scan(archive.whole()), {each.table for each in segments})
+    """The batches of some consecutive segments of a file that can only be read from its beginning.
+
+    Raises:
+        RestoreValidationError: they are not what the index says.
+        BackupReadError: the file cannot be read.
+    """
+    before = takewhile(lambda each: each is not segments[0], archive.index.segments)  # an equal one is another
+    skipped = sum(each.kind is Kind.DATA for each in before)
+    pieces = scan(archive.whole())
+    for segment, head in zip(segments, islice(_heads(pieces), skipped, None), strict=False):
+        if head.head.table != segment.table:
+            raise RestoreValidationError(f"rows of {head.head.table} stand where {segment} should", _NOT_ONE_BLOCK)
+        yield from _block(table_of(segment), head, pieces)
 
 
 def table_of(segment: Segment) -> TableName:
@@ -87,22 +99,25 @@ def _one_block(archive: Archive, segment: Segment) -> Iterator[Piece]:
         yield piece
 
 
+def _first(pieces: Iterator[Piece], segment: Segment) -> Piece:
+    head = next(pieces, None)
+    if head is None:
+        raise RestoreValidationError(f"{segment} is empty", _NOT_ONE_BLOCK)
+    return head
+
+
 def _whole(archive: Archive, segment: Segment) -> Batch:
-    copy = next(_one_block(archive, segment)).data
+    copy = _first(_one_block(archive, segment), segment).data
     return Batch(table_of(segment), copy, lambda: (each.data for each in _one_block(archive, segment) if each.rows))
 
 
-def _cut(pieces: Iterator[Piece], wanted: set[TableName | None]) -> Iterator[Batch]:
-    """Batches of whole lines; a line that is longer than a batch is not held in memory."""
-    for head in pieces:
-        if head.head.kind is Kind.DATA and head.head.table in wanted and not head.data.startswith(b"\\."):
-            yield from _block(head, pieces)
+def _heads(pieces: Iterator[Piece]) -> Iterator[Piece]:
+    """The pieces that begin a COPY block each; whoever takes one may take its rows from `pieces` before the next."""
+    return (each for each in pieces if each.head.table and not each.rows and not each.data.startswith(b"\\."))
 
 
-def _block(head: Piece, pieces: Iterator[Piece]) -> Iterator[Batch]:
-    """The batches of the COPY block that begins with `head`."""
-    table = head.head.table
-    assert table is not None  # noqa: S101 -- what the caller chose it by
+def _block(table: TableName, head: Piece, pieces: Iterator[Piece]) -> Iterator[Batch]:
+    """The COPY block that begins with `head`, in whole lines; a line longer than a batch is not held in memory."""
     held: list[bytes] = []
     for piece in pieces:
         if not piece.rows:

@@ -7,10 +7,12 @@ entry runs alone, where it stands, so that any order that pg_dump chose stays va
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterable, Sequence
 
 from app.archive import lexer
+from app.archive.lint import problem_of
 from app.archive.scanner import Piece
 from app.errors import RestoreError, RestoreValidationError
 from app.postgres.load_entries import PARALLEL, Entry, Locks, header_of
@@ -19,6 +21,7 @@ from app.postgres.load_together import together
 
 _DEADLOCK = "40P01"
 _RESTRICT = (b"\\restrict ", b"\\unrestrict ")
+_TRANSACTION = re.compile(rb"(?:BEGIN|COMMIT)\s*;\Z", re.IGNORECASE)
 
 
 class SqlRunner:
@@ -27,6 +30,7 @@ class SqlRunner:
     def __init__(self, sessions: Sequence[Session]) -> None:
         self._sessions = sessions
         self._main = sessions[0]
+        self._was_in_transaction = self._main.in_transaction
         self._name = ""
         self._entry: Entry | None = None
         self._batch: list[Entry] = []
@@ -37,7 +41,7 @@ class SqlRunner:
         """Run some SQL, a piece a statement.
 
         Raises:
-            RestoreValidationError: there is data or a command among it.
+            RestoreValidationError: there is data among it, or what no dump has.
             RestoreError: the server refuses a statement, or goes away.
         """
         for piece in pieces:
@@ -47,6 +51,16 @@ class SqlRunner:
             self._unit(piece.data)
         self._flush()
 
+    def finish(self) -> None:
+        """There is no more SQL, nor data.
+
+        Raises:
+            RestoreValidationError: a transaction that the file began is still open.
+        """
+        if self._main.in_transaction != self._was_in_transaction:
+            message = "the file begins a transaction and does not end it"
+            raise RestoreValidationError(message, "no dump of pg_dump has this: look at the end of the file")
+
     def _unit(self, unit: bytes) -> None:
         start = lexer.statement_start(unit + b"\n ", 0)
         end = len(unit) if start == lexer.UNFINISHED else start
@@ -55,9 +69,13 @@ class SqlRunner:
         statement = unit[end:].strip()
         if not statement or statement.startswith(_RESTRICT):
             return
-        if statement.startswith(b"\\"):
-            raise RestoreValidationError("a psql command stands in the file", "no dump has one: do not load it")
-        if is_setting(statement):
+        if problem := problem_of(statement):  # again: a manifest may cut the text elsewhere than the lint saw it cut
+            raise RestoreValidationError(f"{self._name or 'the SQL'}: {problem[0]}", problem[1])
+        if _TRANSACTION.match(statement):
+            self._flush()
+            self._entry = None
+            self._main.run(statement, "a transaction")
+        elif is_setting(statement):
             self._main.run(statement, "a setting")  # stands in front of the entry that it is meant for
         elif self._entry is not None:
             self._entry.statements.append(statement)
@@ -84,7 +102,8 @@ class SqlRunner:
         comments, self._comments = self._comments, []
         if batch:
             self._entry = None
-            _Batch(batch).run(self._sessions)
+            # What a transaction of the file has made so far, nobody but its own session sees.
+            _Batch(batch).run(self._sessions[:1] if self._main.in_transaction else self._sessions)
         for comment in comments:
             self._main.run(comment, "a comment")
 
