@@ -15,7 +15,7 @@ from itertools import islice
 from app.archive import lexer
 from app.archive.index import Kind, Segment
 from app.archive.reader import Archive
-from app.archive.scanner import COLUMN_LIST, COPY, IDENTIFIER, Piece, scan, unquoted
+from app.archive.scanner import COLUMN_LIST, COPY, IDENTIFIER, Piece, is_byte_order_mark, scan, unquoted
 from app.errors import RestoreValidationError
 
 _SHOWN_BYTES = 60
@@ -75,7 +75,10 @@ def lint(archive: Archive) -> None:
         BackupReadError, BackupValidationError: it cannot be read, or is not what its index says.
     """
     if not archive.index.complete:
-        message = "the file is no whole dump: its last line, 'PostgreSQL database dump complete', is missing"
+        message = (
+            "the file is no whole dump: its last line, 'PostgreSQL database dump complete', is missing,"
+            " or stands within a statement that does not end"
+        )
         raise RestoreValidationError(message, "it was cut off, or is something else: use another backup")
     if archive.seekable:
         for segment in archive.index.segments:
@@ -116,7 +119,7 @@ def check_unit(unit: bytes, line: int) -> None:
         RestoreValidationError: no dump has it; names the line.
     """
     start = lexer.statement_start(unit + b"\n ", 0)
-    if start == lexer.UNFINISHED:
+    if start == lexer.UNFINISHED or is_byte_order_mark(unit):
         return  # comments alone
     statement = unit[start:]
     line += unit.count(b"\n", 0, start)

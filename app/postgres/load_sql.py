@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from app.archive import lexer
 from app.archive.lint import problem_of
-from app.archive.scanner import Piece
+from app.archive.scanner import Piece, is_byte_order_mark
 from app.errors import RestoreError, RestoreValidationError
 from app.postgres.load_entries import PARALLEL, Entry, Locks, header_of
 from app.postgres.load_session import Session, is_setting, sqlstate_of
@@ -67,7 +67,7 @@ class SqlRunner:
         if header := header_of(unit, end):
             self._begin(*header)
         statement = unit[end:].strip()
-        if not statement or statement.startswith(_RESTRICT):
+        if not statement or statement.startswith(_RESTRICT) or is_byte_order_mark(unit):
             return
         if problem := problem_of(statement):  # again: a manifest may cut the text elsewhere than the lint saw it cut
             raise RestoreValidationError(f"{self._name or 'the SQL'}: {problem[0]}", problem[1])

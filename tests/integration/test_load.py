@@ -414,3 +414,18 @@ def test_rows_that_a_manifest_calls_sql_are_not_run(empty_database: TestDatabase
     with pytest.raises(RestoreValidationError):
         load_into(empty_database, archive(gzip.compress(text), Codec.GZIP, lying))
     assert '"public"."owned"' not in copy_of_all_tables(empty_database.url)
+
+
+def test_a_byte_order_mark_is_passed_over(empty_database: TestDatabase) -> None:
+    load_into(empty_database, archive(b"\xef\xbb\xbf" + TABLES + ROWS + END))
+    assert empty_database.query("SELECT x FROM a") == [("1",)]
+
+
+def test_a_schema_called_like_a_header_is_loaded(empty_database: TestDatabase) -> None:
+    name = "q; Type: INDEX; Schema: "
+    empty_database.execute(f'CREATE SCHEMA "{name}"; CREATE TABLE "{name}".t (id serial PRIMARY KEY, u int UNIQUE)')
+    empty_database.execute(f'INSERT INTO "{name}".t (u) VALUES (1); CREATE INDEX ON "{name}".t (u, id)')
+    text = output_of([str(binaries() / "pg_dump"), "-d", empty_database.url], environment()).encode()
+    empty_database.execute(f'DROP SCHEMA "{name}" CASCADE')
+    load_into(empty_database, archive(text))
+    assert empty_database.query(f'SELECT id, u FROM "{name}".t') == [(1, 1)]

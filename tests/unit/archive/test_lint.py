@@ -113,9 +113,6 @@ HOSTILE = {
     b'INSERT INTO U&"pg\\005fauthid" VALUES (1);': "does not take its rows",
     b"INSERT INTO public.a SELECT pg_read_file('/etc/passwd');": "does not take its rows",
     b"INSERT INTO public.a VALUES ('1') \0, ('2');": "zero byte",
-    b"hello world": "not a whole statement",
-    b"<html>": "not a whole statement",
-    b"x": "not a whole statement",
 }
 
 
@@ -138,8 +135,8 @@ HARMLESS = [
     b"SELECT lo_open(1, 2);",
     b"SELECT pg_catalog.lo_unlink('4242');",
     b"SELECT pg_catalog.lo_unlink(oid) FROM pg_catalog.pg_largeobject_metadata WHERE oid = '4242';",
-    b"SELECT * FROM pg_catalog.pg_restore_attribute_stats(\n\t'version', '180006'::integer,\n\t'inherited', 'f'::boolean,"
-    b"\n\t'most_common_freqs', '{0.1}'::real[],\n\t'histogram_bounds', '{\"a\\\\b''\"}'::text\n);",
+    b"SELECT * FROM pg_catalog.pg_restore_attribute_stats(\n\t'version', '180006'::integer,\n\t'inherited', 'f'::boolean);",
+    b"SELECT * FROM pg_restore_attribute_stats('freqs', '{0.1}'::real[],\n\t'bounds', '{\"a\\\\b''\"}'::text\n);",
 ]
 
 
@@ -157,6 +154,12 @@ def test_what_no_dump_has_is_refused_and_its_line_named(text: bytes) -> None:
         lint(archive(BEFORE + text + b"\n" + AFTER))
     assert f"line {LINE}:" in caught.value.message
     assert caught.value.hint
+
+
+def test_a_byte_order_mark_is_no_statement() -> None:
+    lint(archive(b"\xef\xbb\xbf" + BEFORE + AFTER))
+    with pytest.raises(RestoreValidationError, match="not a whole|no dump has"):
+        lint(archive(BEFORE + b"\xef\xbb\xbf" + b"CREATE TABLE b ();\n" + AFTER))
 
 
 @pytest.mark.parametrize("text", HARMLESS)
@@ -204,6 +207,12 @@ def test_a_command_before_the_data_is_found_where_the_index_calls_the_rest_data(
     data = BEFORE.replace(b"COPY public.a", b"\\! id\nCOPY public.a") + AFTER
     with pytest.raises(RestoreValidationError, match="a psql command"):
         lint(archive(data))
+
+
+@pytest.mark.parametrize("text", [b"hello world", b"<html>", b"x", b"COMMENT ON TABLE public.a IS '"])
+def test_a_statement_that_swallows_the_end_of_the_dump_is_refused(text: bytes) -> None:
+    with pytest.raises(RestoreValidationError, match="within a statement that does not end"):
+        lint(archive(BEFORE + text + b"\n" + AFTER))
 
 
 @pytest.mark.parametrize("data", [b"", b"\0" * 100, b"-- nothing\n", b"CREATE TABLE a ();\n", b"PGDMP\x01\x0e"])
