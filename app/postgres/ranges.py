@@ -46,6 +46,14 @@ _LARGE = f"""
     ORDER BY pg_table_size(c.oid) DESC LIMIT %s"""
 
 
+# Such a name of a schema, owner or tablespace is taken for the type of the entry in a header of pg_dump's, and so for
+# the end of what stands before the data.
+_MISLEADING = """
+    SELECT FROM pg_namespace WHERE nspname LIKE '%; Type: %'
+    UNION ALL SELECT FROM pg_roles WHERE rolname LIKE '%; Type: %'
+    UNION ALL SELECT FROM pg_tablespace WHERE spcname LIKE '%; Type: %'"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LargeTable:
     """A table that is read beside pg_dump.
@@ -106,6 +114,8 @@ class TableRange:
 
 def large_tables(connection: psycopg.Connection) -> list[LargeTable]:
     """The tables to read by ranges, in pg_dump's order; none where too little would be gained."""
+    if connection.execute(_MISLEADING).fetchone() is not None:
+        return []
     rows = connection.execute(_LARGE, (LARGE_BYTES, _MOST)).fetchall()
     found = [
         LargeTable(
