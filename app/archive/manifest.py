@@ -10,7 +10,7 @@ import hashlib
 import json
 from typing import Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError, model_validator
 
 from app.archive.index import Index, Segment, TableDigest, total_rows
 from app.domain.backup import Backup, Codec, Origin, Tier
@@ -92,6 +92,14 @@ class Manifest(BaseModel):
     sha256: str
     tables: tuple[TableDigest, ...]
     segments: tuple[Segment, ...]
+
+    @model_validator(mode="after")
+    def _in_bounds(self) -> Manifest:
+        for number, segment in enumerate(self.segments):
+            offset, length = segment.offset or 0, segment.bytes or 0
+            if min(offset, length, segment.raw_bytes) < 0 or offset + length > self.bytes:
+                raise ValueError(f"segment {number + 1} does not lie within the file")
+        return self
 
     @classmethod
     def of(cls, index: Index, **facts: Any) -> Manifest:
@@ -177,7 +185,8 @@ def parse_manifest(data: bytes, name: str) -> Manifest:
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(str(part) for part in problem["loc"])
-        raise ManifestError(f"the manifest {name} is corrupt: {place}: {problem['msg']}", _REBUILD) from error
+        said = ": ".join(filter(None, [place, problem["msg"]]))
+        raise ManifestError(f"the manifest {name} is corrupt: {said}", _REBUILD) from error
 
 
 def _checksum(content: dict[str, Any]) -> str:
