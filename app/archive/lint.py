@@ -15,7 +15,7 @@ from itertools import islice
 from app.archive import lexer
 from app.archive.index import Kind, Segment
 from app.archive.reader import Archive
-from app.archive.scanner import COLUMN_LIST, COPY, IDENTIFIER, Piece, is_byte_order_mark, scan, unquoted
+from app.archive.scanner import COLUMN_LIST, COPY, IDENTIFIER, Piece, scan, unquoted
 from app.errors import RestoreValidationError
 
 _SHOWN_BYTES = 60
@@ -24,9 +24,10 @@ _RESTRICT = re.compile(rb"\\(?:un)?restrict [A-Za-z0-9]+\s*\Z")
 _ANY_COPY = re.compile(rb"COPY\b", re.IGNORECASE)
 _END = re.compile(rb"\s*;\s*\Z")
 _END_OF_DATA = {b"\\.\n", b"\\.\r\n"}
-# A literal that cannot be read in two ways: where backslashes escape, and where they do not.
-_LITERAL = rb"""(?:[Ee]'(?:[^'\\]++|\\[\s\S]|'')*+'|'(?:[^'\\]++|''|\\(?!'))*+'|[-+]?[0-9][\w.+-]*|true|false|NULL)
-    (?:::[\w."\[\]]+)?"""
+# A literal that cannot be read in two ways: where backslashes escape, and where they do not. One that ends in a
+# backslash can, unless it is the last.
+_LITERAL = rb"""(?:[Ee]'(?:[^'\\]++|\\[\s\S]|'')*+'|'(?:[^'\\]++|''|\\(?!'))*+'|'(?:[^']++|'')*+'(?=[^']*\Z)|[-+]?[0-9][\w.+-]*|true|false|NULL)
+    (?:::[\w."\[\] ]+)?"""
 _CALL = (
     rb"""SELECT\s+(?:\*\s+FROM\s+)?(?:pg_catalog\.)?
     (?:set_config|setval|lo_(?:creat|create|open|close|unlink|put|from_bytea)|lowrite|pg_restore_\w+_stats)
@@ -119,7 +120,7 @@ def check_unit(unit: bytes, line: int) -> None:
         RestoreValidationError: no dump has it; names the line.
     """
     start = lexer.statement_start(unit + b"\n ", 0)
-    if start == lexer.UNFINISHED or is_byte_order_mark(unit):
+    if start == lexer.UNFINISHED:
         return  # comments alone
     statement = unit[start:]
     line += unit.count(b"\n", 0, start)

@@ -10,7 +10,7 @@ import hashlib
 import json
 from typing import Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from app.archive.index import Index, Segment, TableDigest, total_rows
 from app.domain.backup import Backup, Codec, Origin, Tier
@@ -93,14 +93,6 @@ class Manifest(BaseModel):
     tables: tuple[TableDigest, ...]
     segments: tuple[Segment, ...]
 
-    @model_validator(mode="after")
-    def _in_bounds(self) -> Manifest:
-        for number, segment in enumerate(self.segments):
-            offset, length = segment.offset or 0, segment.bytes or 0
-            if min(offset, length, segment.raw_bytes) < 0 or offset + length > self.bytes:
-                raise ValueError(f"segment {number + 1} does not lie within the file")
-        return self
-
     @classmethod
     def of(cls, index: Index, **facts: Any) -> Manifest:
         """The manifest of an archive with that index; `facts` are all the other attributes."""
@@ -181,12 +173,20 @@ def parse_manifest(data: bytes, name: str) -> Manifest:
     if checksum != _checksum(content):
         raise ManifestError(f"the manifest {name} is corrupt: its checksum does not match", _REBUILD)
     try:
-        return Manifest.model_validate_json(json.dumps(content))
+        manifest = Manifest.model_validate_json(json.dumps(content))
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(str(part) for part in problem["loc"])
-        said = ": ".join(filter(None, [place, problem["msg"]]))
-        raise ManifestError(f"the manifest {name} is corrupt: {said}", _REBUILD) from error
+        raise ManifestError(f"the manifest {name} is corrupt: {place}: {problem['msg']}", _REBUILD) from error
+    if not all(_lies_within(segment, manifest.bytes) for segment in manifest.segments):
+        raise ManifestError(f"the manifest {name} is corrupt: a segment lies outside of its file", _REBUILD)
+    return manifest
+
+
+def _lies_within(segment: Segment, length: int) -> bool:
+    if segment.raw_bytes < 0 or (segment.offset is None) != (segment.bytes is None):
+        return False
+    return segment.offset is None or 0 <= segment.offset <= segment.offset + (segment.bytes or 0) <= length
 
 
 def _checksum(content: dict[str, Any]) -> str:

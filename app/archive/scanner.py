@@ -37,7 +37,6 @@ _LINE_END = re.compile(rb"[^\S\n]*(?:\n|(\Z))")
 _END_LINE = re.compile(rb"\\\.\r?\n")
 _FOLDED = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)  # what the server does without quotes
 _NEWLINE = ord("\n")
-_BOM = b"\xef\xbb\xbf"
 _UNIT_BYTES = 1 << 30  # no statement that a server takes is longer
 _SPARE = 4  # bytes of a line break and the end-of-data line that may be cut by a block's end
 
@@ -83,8 +82,6 @@ class _Scanner:
         self._head = Head(Kind.BEFORE)
 
     def pieces(self) -> Iterator[Piece]:
-        if mark := self._byte_order_mark():
-            yield Piece(self._head, mark)
         while unit := self._unit():
             start = lexer.statement_start(unit, 0)
             if start == lexer.UNFINISHED:
@@ -97,13 +94,6 @@ class _Scanner:
                 yield from self._rows(found)
                 # Text without a header of its own is not part of the table that precedes it.
                 self._head = Head(Kind.AFTER)
-
-    def _byte_order_mark(self) -> bytes:
-        """What editors of Windows put before a text of UTF-8; b"" where it is not there."""
-        while len(self._text) < len(_BOM) and _BOM.startswith(self._text):
-            if not self._fill():
-                return b""
-        return self._take(len(_BOM)) if self._text.startswith(_BOM) else b""
 
     def _fill(self) -> bool:
         """Read on, doubling what is held, so that a long statement is not copied once for each block."""
@@ -232,8 +222,3 @@ def python_encoding(name: str) -> str:
         return codecs.lookup(spelled).name
     except (LookupError, ValueError):
         return "utf-8"
-
-
-def is_byte_order_mark(unit: bytes) -> bool:
-    """Whether a unit is what stands before the first word of a text, and means nothing."""
-    return unit == _BOM

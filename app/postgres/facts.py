@@ -36,9 +36,10 @@ _ROLES = """
     ORDER BY rolname"""
 _ALEMBIC = """
     SELECT quote_ident(nspname) || '.alembic_version' FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
-        JOIN pg_attribute ON attrelid = c.oid AND attname = 'version_num' AND NOT attisdropped
+        JOIN pg_attribute a ON a.attrelid = c.oid AND attname = 'version_num' AND NOT attisdropped
     WHERE relname = 'alembic_version' AND relkind = 'r' AND pg_table_is_visible(c.oid)
       AND has_table_privilege(c.oid, 'SELECT') AND NOT row_security_active(c.oid)"""
+_REVISIONS = "SELECT version_num::text FROM {} WHERE version_num IS NOT NULL"
 
 # A relation that pg_dump reads: not the system's, and not an extension's unless that asks for its rows to be dumped.
 DUMPED = """
@@ -94,6 +95,9 @@ _UNREADABLE = f"""
 def server_facts(connection: psycopg.Connection) -> ServerFacts:
     """What the server and its database are."""
     version, number, encoding, locale, size, bytea_output = _one(connection, _DATABASE)
+    revision = None
+    if table := connection.execute(_ALEMBIC).fetchone():
+        revision = ",".join(sorted(row[0] for row in connection.execute(_REVISIONS.format(table[0])))) or None
     return ServerFacts(
         version=version.split()[0],
         version_num=number,
@@ -102,18 +106,9 @@ def server_facts(connection: psycopg.Connection) -> ServerFacts:
         size=size,
         extensions=tuple(Extension(name=name, version=its) for name, its in connection.execute(_EXTENSIONS)),
         roles=tuple(row[0] for row in connection.execute(_ROLES)),
-        alembic_revision=_alembic_revision(connection),
+        alembic_revision=revision,
         read_settings=_PG_DUMP_SETS | {"client_encoding": encoding, "bytea_output": bytea_output},
     )
-
-
-def _alembic_revision(connection: psycopg.Connection) -> str | None:
-    """What the application's own table says, if it is Alembic's."""
-    table = connection.execute(_ALEMBIC).fetchone()
-    if table is None:
-        return None
-    rows = connection.execute(f"SELECT version_num::text FROM {table[0]} WHERE version_num IS NOT NULL")
-    return ",".join(sorted(row[0] for row in rows)) or None
 
 
 def read_settings(connection: psycopg.Connection) -> dict[str, str]:

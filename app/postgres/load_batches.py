@@ -7,7 +7,8 @@ tool wrote for a table is cut at line ends.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain, islice, takewhile
 
 from app.archive import lexer
@@ -29,25 +30,31 @@ class Batch:
         copy: the statement.
         blocks: makes the rows.
         alone: they are still to be read, from what later batches are read from too.
+        held: bytes of them in memory; 0 where they are read when asked for.
     """
 
     table: TableName
     copy: bytes
     blocks: Callable[[], Iterable[bytes]]
     alone: bool = False
+    held: int = 0
 
     @property
-    def name(self) -> bytes | None:
-        """The table as the statement spells it; None where that has options of its own."""
+    def name(self) -> bytes:
+        """The table as the statement spells it.
+
+        Raises:
+            RestoreValidationError: the statement is none that the lint lets pass.
+        """
         found = COPY.match(self.copy, lexer.statement_start(self.copy, 0))
         if found is None or self.copy[found.end() :].strip() != b";":
-            return None
+            raise RestoreValidationError(f"a COPY of {self.table} that no dump has", _NOT_ONE_BLOCK)
         return b".".join(filter(None, found.groups()[:2]))
 
     def frozen(self) -> Batch:
-        """The same rows, written as rows that everybody sees; only where there is a `name`."""
+        """The same rows, written as rows that everybody sees."""
         end = self.copy.rindex(b";")
-        return Batch(self.table, self.copy[:end] + b" (FREEZE);", self.blocks, self.alone)
+        return replace(self, copy=self.copy[:end] + b" (FREEZE);")
 
 
 def batches_of_table(archive: Archive, segments: Sequence[Segment]) -> Iterator[Batch]:
@@ -108,7 +115,11 @@ def _first(pieces: Iterator[Piece], segment: Segment) -> Piece:
 
 def _whole(archive: Archive, segment: Segment) -> Batch:
     copy = _first(_one_block(archive, segment), segment).data
-    return Batch(table_of(segment), copy, lambda: (each.data for each in _one_block(archive, segment) if each.rows))
+    return Batch(table_of(segment), copy, partial(_rows, archive, segment))
+
+
+def _rows(archive: Archive, segment: Segment) -> Iterator[bytes]:
+    return (each.data for each in _one_block(archive, segment) if each.rows)
 
 
 def _heads(pieces: Iterator[Piece]) -> Iterator[Piece]:
@@ -127,15 +138,19 @@ def _block(table: TableName, head: Piece, pieces: Iterator[Piece]) -> Iterator[B
             continue
         line_end = piece.data.rfind(b"\n") + 1
         if line_end:
-            yield Batch(table, head.data, lambda held=(*held[:-1], piece.data[:line_end]): held)  # type: ignore[misc]
+            yield _held(table, head.data, [*held[:-1], piece.data[:line_end]])
             held = [piece.data[line_end:]] if line_end < len(piece.data) else []
         else:
             rest: list[bytes] = []
             long = chain(held, _to_line_end(pieces, rest))
-            yield Batch(table, head.data, lambda long=long: long, alone=True)  # type: ignore[misc]
+            yield Batch(table, head.data, partial(iter, long), alone=True)
             held = rest
     if held:
-        yield Batch(table, head.data, lambda: held)
+        yield _held(table, head.data, held)
+
+
+def _held(table: TableName, copy: bytes, rows: list[bytes]) -> Batch:
+    return Batch(table, copy, partial(iter, rows), held=sum(map(len, rows)))
 
 
 def _to_line_end(pieces: Iterator[Piece], rest: list[bytes]) -> Iterator[bytes]:

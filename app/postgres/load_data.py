@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
 from app.archive.index import Segment, TableName
 from app.archive.reader import Archive
@@ -23,6 +24,7 @@ from app.postgres.load_together import Stopped, together
 # A row that another table's rows were missing for, or a check that looks at another table: pg_dump has an order for
 # such tables, those of an extension among them.
 _LATER = {"23503", "23514"}
+_LATER_BYTES = 64 << 20  # of such rows that are held in memory
 # A partitioned table, one that a foreign key refers to, one that the role may fill but not empty, …
 _NOT_FROZEN = {"0A000", "25000", "42501", "42809", "55000"}
 
@@ -120,9 +122,6 @@ class DataLoader:
             batch = work.take()
             if batch is None:
                 return
-            if batch.name is None:
-                work.again()
-                return
             table, rows = batch.table, 0
             with session.transaction(f"data of table {table}"):
                 session.run(b"LOCK TABLE ONLY " + batch.name, f"table {table}")
@@ -154,6 +153,8 @@ class DataLoader:
                 raise
             with self._state:
                 self._later.append(batch)
+                if sum(each.held for each in self._later) > _LATER_BYTES:
+                    raise  # in memory there is an end to waiting
         else:
             self._count(batch.table, rows)
 
@@ -179,7 +180,7 @@ def _by_table(archive: Archive, segments: Sequence[Segment]) -> Iterator[tuple[C
     for segment in segments:
         tables[table_of(segment)].append(segment)
     for its in tables.values():
-        yield (lambda its=its: batches_of_table(archive, its)), sum(each.raw_bytes for each in its)  # type: ignore[misc]
+        yield partial(batches_of_table, archive, its), sum(each.raw_bytes for each in its)
 
 
 def check_rows(found: Counter[TableName], expected: dict[TableName, int]) -> None:

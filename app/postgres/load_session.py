@@ -64,6 +64,11 @@ _BY_CLASS: tuple[tuple[type[psycopg.Error], type[RestoreError], str], ...] = (
         "find who uses it in pg_stat_activity and pg_prepared_xacts; try again when it has ended",
     ),
     (psycopg.errors.DiskFull, RestoreStorageError, "make room on the server's disk, and try again"),
+    (
+        psycopg.errors.OutOfMemory,
+        RestoreDataError,
+        "the server has run out of memory, or of locks: see its log, and max_locks_per_transaction",
+    ),
     (psycopg.errors.InsufficientResources, RestoreDataError, "the server has run out of memory or connections"),
 )
 

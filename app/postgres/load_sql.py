@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from app.archive import lexer
 from app.archive.lint import problem_of
-from app.archive.scanner import Piece, is_byte_order_mark
+from app.archive.scanner import Piece
 from app.errors import RestoreError, RestoreValidationError
 from app.postgres.load_entries import PARALLEL, Entry, Locks, header_of
 from app.postgres.load_session import Session, is_setting, sqlstate_of
@@ -67,7 +67,7 @@ class SqlRunner:
         if header := header_of(unit, end):
             self._begin(*header)
         statement = unit[end:].strip()
-        if not statement or statement.startswith(_RESTRICT) or is_byte_order_mark(unit):
+        if not statement or statement.startswith(_RESTRICT):
             return
         if problem := problem_of(statement):  # again: a manifest may cut the text elsewhere than the lint saw it cut
             raise RestoreValidationError(f"{self._name or 'the SQL'}: {problem[0]}", problem[1])
@@ -158,5 +158,6 @@ class _Batch:
 
 def _run(session: Session, entry: Entry) -> None:
     session.follow(entry.state)
-    for statement in entry.statements:
-        session.run(statement, entry.name)
+    while entry.statements:  # what ran stays done, should a deadlock bring the rest here again
+        session.run(entry.statements[0], entry.name)
+        del entry.statements[0]

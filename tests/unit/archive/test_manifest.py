@@ -203,5 +203,5 @@ def test_a_segment_outside_of_the_file_is_named(offset: int, length: int) -> Non
     del content["checksum"]
     signed = json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
     content["checksum"] = hashlib.sha256(signed).hexdigest()
-    with pytest.raises(ManifestError, match=r"corrupt: (Value error, segment 1 does not lie|segments\.0\.)"):
+    with pytest.raises(ManifestError, match=r"corrupt: (a segment lies outside|segments\.0\.)"):
         parse_manifest(json.dumps(content).encode(), "m.json")
