@@ -49,7 +49,9 @@ def dumps(url: str, folder: Path, jobs: int) -> Iterator[Contender]:
     fd = folder / "fd"
     yield Contender(f"pg_dump -Fd -j{jobs}", _shell(f"rm -rf {fd}; {pg_dump} -Fd -j{jobs} -f {fd}"), fd)
     copies = " ".join(f"{binaries()}/psql -qX -d '{url}' -c \"COPY {t} TO '/dev/null'\" &" for t in _TABLES)
-    yield Contender("the floor: COPY TO '/dev/null'", _shell(f"{copies} wait"))
+    yield Contender(
+        "the floor: COPY TO '/dev/null'", _shell(f"{copies} for each in $(jobs -p); do wait $each || exit 1; done")
+    )
 
 
 def read_backs(folder: Path) -> Iterator[Contender]:

@@ -68,7 +68,12 @@ def targets(figures: Figures) -> str:
     rows.append(["dump: ours, zstd vs the floor", "≤ 2 x its time", "≤ 1.6 x", f"{ratio:.2f} x its time"])
     sizes = median(figures["dump"]["ours, zstd"], "bytes") / median(figures["dump"]["pg_dump | gzip"], "bytes")
     rows.append(["file: ours, zstd vs pg_dump | gzip", "no larger", "", f"{sizes:.2f} x its size"])
-    ours_all = (median(its, "memory_mb") for group in figures.values() for name, its in group.items() if "ours" in name)
+    ours_all = (
+        median(its, "memory_mb")
+        for group in figures.values()
+        for name, its in group.items()
+        if "ours" in name or name.startswith("read back") or name.endswith(" jobs")
+    )
     if "merge" in figures:
         merge = median(figures["merge"]["ours, merge, 1 % differs"], "wall")
         ratio = merge / median(figures["merge"]["ours, load"], "wall")
@@ -107,8 +112,10 @@ def show(file: Path) -> None:
 def bars(figures: Figures) -> str:
     """A plot of the walls, ours dark."""
     parts, y = [], 20
-    for group in ("dump", "load"):
-        its = figures.get(group, {})
+    for group in ("dump", "load", *(f"{verb} at {part}" for verb in ("dump", "load") for part in (0.1, 0.33))):
+        its = figures.get(group)
+        if its is None:
+            continue
         longest = max((median(rows, "wall") for rows in its.values()), default=1)
         parts.append(f'<text x="10" y="{y}" font-weight="bold">{group}, seconds</text>')
         for name, rows in its.items():

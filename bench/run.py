@@ -81,32 +81,29 @@ def growth(bench: Bench, scale: float) -> None:
         wanted = [
             c
             for c in dumps(url, bench.folder, bench.jobs)
-            if c.name in {"ours, zstd", "ours, none", "pg_dump | gzip", "pg_dump > file"}
+            if _is(c, "ours, zstd", "ours, none", "pg_dump | gzip", "pg_dump > file")
         ]
         bench.run(f"dump at {part}", wanted)
-        wanted = [
-            c
-            for c in loads(bench.url("copy"), bench.folder, bench.jobs)
-            if c.name.startswith(("ours, zstd", "psql -f"))
-        ]
+        wanted = [c for c in loads(bench.url("copy"), bench.folder, bench.jobs) if _is(c, "ours, zstd", "psql -f")]
         bench.run(f"load at {part}", wanted, fresh="copy")
     url = bench.url("whole")
-    for jobs in (1, 2, 4):
-        ours = [replace(c, name=f"{jobs} jobs") for c in dumps(url, bench.folder, jobs) if c.name == "ours, zstd"]
-        bench.run("dump by jobs", ours)
-        ours = [
-            replace(c, name=f"{jobs} jobs")
-            for c in loads(bench.url("copy"), bench.folder, jobs)
-            if c.name.startswith("ours, zstd")
-        ]
-        bench.run("load by jobs", ours, fresh="copy", runs=1)
+    for group, ours, fresh in (
+        ("dump by jobs", lambda jobs: dumps(url, bench.folder, jobs), None),
+        ("load by jobs", lambda jobs: loads(bench.url("copy"), bench.folder, jobs), "copy"),
+    ):
+        listed = [replace(c, name=f"{jobs} jobs") for jobs in (1, 2, 4) for c in ours(jobs) if _is(c, "ours, zstd")]
+        bench.run(group, listed, fresh=fresh)
+
+
+def _is(contender: Contender, *names: str) -> bool:
+    return contender.name.removesuffix(", with ANALYZE") in names
 
 
 def small(bench: Bench) -> None:
     """A database whose dump is over before anything parallel could pay."""
     url = bench.database("small")
     build_small(url)
-    wanted = [c for c in dumps(url, bench.folder, bench.jobs) if c.name in {"ours, none", "pg_dump > file"}]
+    wanted = [c for c in dumps(url, bench.folder, bench.jobs) if _is(c, "ours, none", "pg_dump > file")]
     bench.run("small", wanted, runs=bench.runs + 2)
 
 

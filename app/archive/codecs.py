@@ -19,7 +19,8 @@ FAST_LEVEL = {Codec.NONE: 0, Codec.GZIP: 1, Codec.ZSTD: 1}
 _ISAL_LEVELS = range(4)  # ISA-L has no slower ones; zlib takes over there
 _MEBIBYTE = 1 << 20
 # Plain bytes in one frame: what a flipped bit can cost. The fast levels forget what is further back than one anyway.
-_FRAME_BYTES = {True: _MEBIBYTE, False: 8 * _MEBIBYTE}
+_FAST_FRAME_BYTES = _MEBIBYTE
+_SLOW_FRAME_BYTES = 8 * _MEBIBYTE
 # zstd's level 1 for rows of a table: matches are long (7 bytes and more) and, within a frame, may be far. Measured on
 # COPY text against plain level 1: as fast, and a sixth smaller (docs/performance.md).
 _FAST_ZSTD = {"window_log": 20, "hash_log": 15, "min_match": 7}
@@ -89,7 +90,7 @@ def framing(codec: Codec, level: int | None = None) -> Framing:
     Raises:
         BackupValidationError: the codec has no such level.
     """
-    size = _FRAME_BYTES[level is None]
+    size = _FAST_FRAME_BYTES if level is None else _SLOW_FRAME_BYTES
     if level is not None and level not in LEVELS[codec]:
         low, high = LEVELS[codec][0], LEVELS[codec][-1]
         raise BackupValidationError(f"{codec} has no compression level {level}", f"use a level from {low} to {high}")

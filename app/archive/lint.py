@@ -9,16 +9,17 @@ Source: pg_dump's own output, majors 10 to 18; CVE-2025-8714 and 8715 (meta-comm
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice, takewhile
 
 from app.archive import lexer
-from app.archive.index import Kind, Segment
+from app.archive.index import Segment
 from app.archive.reader import Archive
 from app.archive.scanner import COLUMN_LIST, COPY, IDENTIFIER, Piece, scan, unquoted
 from app.errors import RestoreValidationError
 
 _SHOWN_BYTES = 60
+_NEWLINE = b"\n"
 _LOOK = "look at the file before you load anything from it: no dump of pg_dump has this"
 _RESTRICT = re.compile(rb"\\(?:un)?restrict [A-Za-z0-9]+\s*\Z")
 _ANY_COPY = re.compile(rb"COPY\b", re.IGNORECASE)
@@ -26,8 +27,8 @@ _END = re.compile(rb"\s*;\s*\Z")
 _END_OF_DATA = {b"\\.\n", b"\\.\r\n"}
 # A literal that cannot be read in two ways: where backslashes escape, and where they do not. One that ends in a
 # backslash can, unless it is the last.
-_LITERAL = rb"""(?:[Ee]'(?:[^'\\]++|\\[\s\S]|'')*+'|'(?:[^'\\]++|''|\\(?!'))*+'|'(?:[^']++|'')*+'(?=[^']*\Z)|[-+]?[0-9][\w.+-]*|true|false|NULL)
-    (?:::[\w."\[\] ]+)?"""
+_LITERAL = rb"""(?:[Ee]'(?:[^'\\]++|\\[\s\S]|'')*+' | '(?:[^'\\]++|''|\\(?!'))*+' | '(?:[^']++|'')*+'(?=[^']*\Z)
+    | [-+]?[0-9][\w.+-]* | true | false | NULL)(?:::[\w."\[\] ]+)?"""
 _CALL = (
     rb"""SELECT\s+(?:\*\s+FROM\s+)?(?:pg_catalog\.)?
     (?:set_config|setval|lo_(?:creat|create|open|close|unlink|put|from_bytea)|lowrite|pg_restore_\w+_stats)
@@ -81,27 +82,31 @@ def lint(archive: Archive) -> None:
             " or stands within a statement that does not end"
         )
         raise RestoreValidationError(message, "it was cut off, or is something else: use another backup")
-    if archive.seekable:
-        for segment in archive.index.segments:
-            _check_segment(archive, segment)
-    else:
+    if not archive.seekable:
         _check_all(scan(archive.whole()))
+        return
+    for is_data, run in archive.runs():
+        for segments in [[each] for each in run] if is_data else [run]:
+            # Of data, the COPY alone: whoever loads the rows refuses what is not one block.
+            _check_segments(archive, segments, 1 if is_data else None)
 
 
-def _check_segment(archive: Archive, segment: Segment) -> None:
-    pieces = scan(archive.text(segment))
-    if segment.kind is Kind.DATA:
-        pieces = islice(pieces, 1)  # whoever loads the rows refuses what is not one COPY block
+def _check_segments(archive: Archive, segments: Sequence[Segment], pieces: int | None) -> None:
+    """Check what some segments begin with, or all of it, as it will be loaded: joined."""
     try:
-        _check_all(pieces)
+        _check_all(islice(scan(archive.joined(segments)), pieces))
     except RestoreValidationError:
-        before = archive.index.segments[: archive.index.segments.index(segment)]
-        lines = sum(block.count(b"\n") for each in before for block in archive.text(each))
-        _check_all(scan(archive.text(segment)), 1 + lines)  # raises again, and names the line in the file
+        _check_all(islice(scan(archive.joined(segments)), pieces), _line_of(archive, segments[0]))
         raise
 
 
-def _check_all(pieces: Iterator[Piece], line: int = 1) -> None:
+def _line_of(archive: Archive, segment: Segment) -> int:
+    """Where in the file a segment begins."""
+    before = takewhile(lambda each: each is not segment, archive.index.segments)
+    return 1 + sum(block.count(b"\n") for block in archive.joined(before))
+
+
+def _check_all(pieces: Iterable[Piece], line: int = 1) -> None:
     for piece in pieces:
         is_data = piece.rows or (piece.head.table is not None and piece.data in _END_OF_DATA)
         if not is_data:
@@ -123,14 +128,26 @@ def check_unit(unit: bytes, line: int) -> None:
     if start == lexer.UNFINISHED:
         return  # comments alone
     statement = unit[start:]
-    line += unit.count(b"\n", 0, start)
-    if problem := problem_of(statement):
+    check_statement(statement, f"line {line + unit.count(_NEWLINE, 0, start)}")
+
+
+def check_statement(statement: bytes, where: str) -> None:
+    """Check a statement.
+
+    Args:
+        statement: without the comments before it.
+        where: it stands, for the error.
+
+    Raises:
+        RestoreValidationError: no dump has it.
+    """
+    if problem := _problem(statement):
         what, hint = problem
         shown = statement[:_SHOWN_BYTES].split(b"\n")[0].decode(errors="backslashreplace")
-        raise RestoreValidationError(f"line {line}: {what}: {shown!r}", hint)
+        raise RestoreValidationError(f"{where}: {what}: {shown!r}", hint)
 
 
-def problem_of(statement: bytes) -> tuple[str, str] | None:
+def _problem(statement: bytes) -> tuple[str, str] | None:
     """What is wrong with a statement, and what to do."""
     if b"\0" in statement:
         return "a statement with a zero byte", _LOOK

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain, groupby
 from typing import BinaryIO
 
 from app.archive.codecs import Decoded, decode
-from app.archive.index import Index, Segment, TableName
+from app.archive.index import Index, Kind, Segment, TableName
 from app.archive.scanner import scan
 from app.archive.writer import ArchiveWriter
 from app.domain.backup import Codec
@@ -66,7 +67,7 @@ class Archive:
     def __init__(self, open_: Callable[[], BinaryIO], codec: Codec, index: Index) -> None:
         self._open = open_
         self._codec = codec
-        self._numbers = {segment: number for number, segment in enumerate(index.segments)}
+        self._numbers = {id(segment): number for number, segment in enumerate(index.segments)}  # two may be equal
         self.index = index
         self.seekable = all(segment.offset is not None for segment in index.segments)
 
@@ -74,14 +75,26 @@ class Archive:
         """The segments of a table's data, in the file's order; none where it is unknown."""
         return [segment for segment in self.index.segments if segment.table == table]
 
+    def runs(self) -> Iterator[tuple[bool, list[Segment]]]:
+        """What is linted, and loaded, together: consecutive segments that are all data (True), or all SQL."""
+        for is_data, run in groupby(self.index.segments, lambda each: each.kind is Kind.DATA):
+            yield is_data, list(run)
+
+    def joined(self, segments: Iterable[Segment]) -> Iterator[bytes]:
+        """The plain SQL of some segments.
+
+        Raises:
+            BackupReadError, BackupValidationError: as `text`.
+        """
+        return chain.from_iterable(self.text(each) for each in segments)
+
     def read_table(self, table: TableName) -> Iterator[bytes]:
         """The COPY blocks of one table; of a seekable archive nothing else is read.
 
         Raises:
             BackupReadError, BackupValidationError: as `text`.
         """
-        for segment in self.segments_of(table):
-            yield from self.text(segment)
+        return self.joined(self.segments_of(table))
 
     def text(self, segment: Segment) -> Iterator[bytes]:
         """The plain SQL of one segment, in bounded memory; it is proven when the last block was taken.
@@ -90,7 +103,7 @@ class Archive:
             BackupReadError: it cannot be read or decompressed; names the segment.
             BackupValidationError: it reads, but is not what the index says; names the segment.
         """
-        where = f"segment {self._numbers[segment] + 1} of {len(self._numbers)} ({segment})"
+        where = f"segment {self._numbers[id(segment)] + 1} of {len(self._numbers)} ({segment})"
         with self._open() as stream, _naming(where):
             if segment.offset is None or segment.bytes is None:
                 text = _from(decode(_blocks(stream), self._codec), self._raw_offset(segment), segment.raw_bytes)
@@ -109,7 +122,7 @@ class Archive:
             yield from (piece.data for piece in decode(_blocks(stream), self._codec) if piece.data)
 
     def _raw_offset(self, segment: Segment) -> int:
-        return sum(each.raw_bytes for each in self.index.segments[: self._numbers[segment]])
+        return sum(each.raw_bytes for each in self.index.segments[: self._numbers[id(segment)]])
 
 
 def _from(pieces: Iterator[Decoded], start: int, length: int) -> Iterator[bytes]:

@@ -59,12 +59,11 @@ class Crew:
                 reader.kill()
         for thread in self._threads:
             thread.join()
-        if self.failure:
-            if error is None:
-                raise self.failure
-            return
-        for reader in self.readers:
-            reader.finish()
+        if error is None and self.failure:
+            raise self.failure
+        if not self.failure:
+            for reader in self.readers:
+                reader.finish()
 
     def parcels(self, until: Callable[[TableRange], bool]) -> Iterator[_Parcel]:
         """The next parcels in order, as long as their ranges are wanted."""

@@ -23,7 +23,7 @@ _DEFAULTS = {
     "keepalives_idle": "30",
     "keepalives_interval": "10",
     "keepalives_count": "3",
-    "tcp_user_timeout": "60000",  # and where data is under way, when nothing is sent to keep it alive
+    "tcp_user_timeout": "60000",  # while something is sent there are no keepalives
 }
 # Secrets that libpq takes from nowhere but its connection string.
 _UNFIT = ("sslpassword", "oauth_client_secret")
@@ -32,6 +32,8 @@ _REFUSED = re.compile(
     r"authentication failed|no password supplied|no pg_hba\.conf entry|pg_hba\.conf rejects|role .* does not exist"
     r"|is not permitted to log in|permission denied for database"
 )
+# No connection is left for the role, the database, or at all; a refused connection has no SQLSTATE either.
+FULL = re.compile(r"too many (?:clients|connections)|remaining connection slots")
 _BACKSLASHED = r"\\\g<0>"
 _ESCAPED = re.compile(r"[\s\\]")  # in the words of libpq's "options"
 _NO_CONVERSION = re.compile(r"conversion between \S+ and \S+ is not supported")
@@ -116,10 +118,8 @@ class Database:
             key: value for key, value in inherited.items() if key in _INHERITED or key.startswith(("LC_", "PG", "KRB5"))
         }
         kept.pop("PGCLIENTENCODING", None)  # a dump is in its database's own encoding
-        for name in ("LC_ALL", "LANGUAGE"):
-            kept.pop(name, None)
-        # What the programs complain of is read by us, so it is in one language. PGTZ makes the text of timestamps, and
-        # so their digest, independent of the role's and the machine's time zone.
+        kept.pop("LC_ALL", None)  # it would outweigh LC_MESSAGES, and what programs say is read here
+        # PGTZ makes the text of timestamps, and so their digest, independent of the role's and the machine's time zone.
         return (
             kept
             | {"PGTZ": "UTC", "LC_MESSAGES": "C"}
@@ -184,4 +184,4 @@ class Database:
         return BackupCreationError(f"database {self.name}: {text}")
 
 
-_INHERITED = frozenset({"PATH", "HOME", "LANG", "LANGUAGE", "TMPDIR", "LD_LIBRARY_PATH"})
+_INHERITED = frozenset({"PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH"})

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 
 import psycopg
 import structlog
@@ -26,7 +27,7 @@ from app.errors import BackupCreationError, BackupReadError, ServerUnavailableEr
 from app.postgres import facts as questions
 from app.postgres.binaries import find_binary
 from app.postgres.crew import Crew
-from app.postgres.database import Database
+from app.postgres.database import FULL, Database
 from app.postgres.programs import Program, ProgramError, running
 from app.postgres.range_reader import RangeReader, range_reader
 from app.postgres.ranges import LargeTable, TableRange, large_tables, ranges_of
@@ -36,8 +37,7 @@ log = structlog.get_logger(__name__)
 _GONE = re.compile(
     r"server closed the connection|terminating connection|connection to server .* failed|no connection to the server"
 )
-_FULL = re.compile(r"too many (?:clients|connections)|remaining connection slots")
-_FREED_SECONDS, _LOOK_SECONDS = 2.0, 0.05
+_MOMENT_SECONDS = 1
 _NOTHING_KEPT = "see the server's log; nothing of this dump was kept"
 # pg_dump sets its --lock-wait-timeout as the timeout of the LOCK statement.
 _BLOCKED = re.compile(r"canceling statement due to (?:lock|statement) timeout")
@@ -96,50 +96,40 @@ class _Snapshot:
         """Write everything that the snapshot shows, in the archive's order."""
         large = large_tables(self._connection)
         ranges = [each for table in large for each in ranges_of(table, self._connection.info.server_version)]
+        wanted = min(self._jobs, len(ranges))
         with self._explained(), ExitStack() as stack:
-            readers = self._readers(stack, len(ranges))
+            readers = self._readers(stack, wanted)
             if not readers:
                 large, ranges = [], []
-            dump = stack.enter_context(self._pg_dump(large))
+            dump, text = self._pg_dump(stack, large, scarce=len(readers) < wanted)
             crew = stack.enter_context(Crew(readers, ranges, archive.framing))
             try:
-                _merge(dump, crew, archive)
+                _merge(text, crew, archive)
                 dump.check()
                 self._connection.execute("SELECT 1")  # its locks and its snapshot were there to the end
             except BackupReadError:
                 if dump.closed_output:
                     dump.check()  # the text broke off: pg_dump knows why
                 raise
-            except psycopg.OperationalError as error:
-                message = f"the connection that holds the snapshot of {self._database.name} was lost: {error}"
-                raise ServerUnavailableError(message, _NOTHING_KEPT) from error
             if said := dump.error_tail():
                 log.warning("backup dump has remarks", pg_dump=said)
 
-    def _readers(self, stack: ExitStack, ranges: int) -> list[RangeReader]:
-        """As many as have something to read and the server has connections for."""
-        wanted = min(self._jobs, ranges)
+    def _readers(self, stack: ExitStack, wanted: int) -> list[RangeReader]:
+        """As many as are wanted and the server has connections for."""
         free = questions.free_connections(self._connection) - 1 if wanted else 0  # one is pg_dump's
         readers: list[RangeReader] = []
         while len(readers) < min(wanted, free):
             try:
                 readers.append(stack.enter_context(self._reader()))
             except ProgramError as error:
-                if not (readers and _FULL.search(error.message)):
+                if not (readers and FULL.search(error.message)):
                     raise
-                readers.pop().finish()  # pg_dump needs a connection too
-                self._await_connection()
+                readers.pop().finish()  # pg_dump would be refused too
                 break
         if len(readers) < wanted:
             reason = "the server has no more to give: see max_connections, and the limits of role and database"
             log.warning("backup uses fewer connections than wanted", used=len(readers), wanted=wanted, reason=reason)
         return readers
-
-    def _await_connection(self) -> None:
-        """The server gives a connection back a moment after its client has left."""
-        end = time.monotonic() + _FREED_SECONDS
-        while questions.free_connections(self._connection) < 1 and time.monotonic() < end:
-            time.sleep(_LOOK_SECONDS)
 
     @contextmanager
     def _reader(self) -> Iterator[RangeReader]:
@@ -148,7 +138,26 @@ class _Snapshot:
             reader.begin(self._snapshot.encoding, self._snapshot.id, time_limits(self._connection))
             yield reader
 
-    def _pg_dump(self, large: Sequence[LargeTable]) -> AbstractContextManager[Program]:
+    def _pg_dump(
+        self, stack: ExitStack, large: Sequence[LargeTable], *, scarce: bool
+    ) -> tuple[Program, Iterator[bytes]]:
+        """pg_dump and its output; where connections are scarce, its own may be free only in a moment."""
+        dump = stack.enter_context(self._started(large))
+        text = dump.blocks()
+        if not scarce:
+            return dump, text
+        if (first := next(text, None)) is not None:
+            return dump, chain([first], text)
+        try:
+            dump.check()
+        except ProgramError as error:
+            if not FULL.search(error.message):
+                raise
+        time.sleep(_MOMENT_SECONDS)
+        dump = stack.enter_context(self._started(large))
+        return dump, dump.blocks()
+
+    def _started(self, large: Sequence[LargeTable]) -> AbstractContextManager[Program]:
         program = find_binary("pg_dump", self._snapshot.server_version)
         argv = pg_dump_arguments(program.path, self._database, self._snapshot.id, self._snapshot.encoding)
         log.debug("backup dump begins", command=argv, large_tables=len(large), jobs=self._jobs)
@@ -157,15 +166,18 @@ class _Snapshot:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """Say what a program's failure means to the dump."""
+        """Say what the failure of a program, or of the connection that holds the snapshot, means."""
         try:
             yield
         except ProgramError as error:
             raise self._cause(error) from error
+        except psycopg.OperationalError as error:
+            message = f"the connection that holds the snapshot of {self._database.name} was lost: {error}"
+            raise ServerUnavailableError(message, _NOTHING_KEPT) from error
 
     def _cause(self, error: ProgramError) -> BackupCreationError:
         """What a failed program means: a server or connection that went away, a lock, or something lasting."""
-        if _FULL.search(error.message):
+        if FULL.search(error.message):
             message = f"the server of database {self._database.name} has no connection left: {error.message}"
             return ServerUnavailableError(message, "try again when fewer sessions are open, or raise max_connections")
         if _GONE.search(error.message) or not self._alive():
@@ -184,10 +196,10 @@ class _Snapshot:
         return True
 
 
-def _merge(dump: Program, crew: Crew, archive: Destination) -> None:
+def _merge(text: Iterator[bytes], crew: Crew, archive: Destination) -> None:
     """Put each range where pg_dump would have put its table's data: tables stand in the order of their names."""
     head: Head | None = None
-    for piece in scan(dump.blocks()):
+    for piece in scan(text):
         if piece.head is not head:
             head = piece.head
             for parcel in crew.parcels(partial(_stands_before, head)):
@@ -195,10 +207,10 @@ def _merge(dump: Program, crew: Crew, archive: Destination) -> None:
         archive.add([piece])
 
 
-def _stands_before(head: Head, each: TableRange) -> bool:
+def _stands_before(head: Head, range_: TableRange) -> bool:
     """Whether a range belongs before a segment of pg_dump's."""
     if head.kind is Kind.DATA and head.table is not None:
-        return each.of.table < head.table
+        return range_.of.table < head.table
     return head.kind is not Kind.BEFORE
 
 

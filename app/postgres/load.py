@@ -1,8 +1,8 @@
 """Loads an archive, or any plain dump, into an empty database, in parallel.
 
-The file is linted first, and its statements go to the server over libpq, so that nothing in it reaches a shell of this
-machine; what SQL may do on the server is the role's right. What fails leaves a half-loaded database behind: whoever
-loads makes a new one for it, and drops that.
+The file is linted first, and its statements go to the server over libpq: nothing in it reaches a shell of this machine.
+What its SQL may do on the server is the role's right. What fails leaves a half-loaded database behind: whoever loads
+makes a new one for it, and drops that.
 """
 
 from __future__ import annotations
@@ -11,18 +11,17 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from itertools import chain, groupby
 
 import structlog
 from psycopg import sql
 
-from app.archive.index import Kind, TableName
+from app.archive.index import TableName
 from app.archive.lint import lint
 from app.archive.reader import Archive
 from app.archive.scanner import scan
 from app.archive.target import Loaded
-from app.errors import RestoreValidationError
-from app.postgres.database import Database
+from app.errors import RestoreValidationError, TargetUnavailableError
+from app.postgres.database import FULL, Database
 from app.postgres.load_data import DataLoader, check_rows
 from app.postgres.load_session import Session, session
 from app.postgres.load_sql import SqlRunner
@@ -39,8 +38,7 @@ _FOUND = f"""
     WHERE {_NOT_SYSTEM} AND {_OWN.format("'pg_proc'::regclass")} LIMIT 1"""
 _ANALYZED = f"""
     SELECT n.nspname, o.relname FROM pg_class o JOIN pg_namespace n ON n.oid = o.relnamespace
-    WHERE {_NOT_SYSTEM} AND o.relkind IN ('r', 'm', 'p') AND NOT o.relispartition
-    ORDER BY pg_table_size(o.oid) DESC"""
+    WHERE {_NOT_SYSTEM} AND o.relkind IN ('r', 'm', 'p') AND NOT o.relispartition ORDER BY pg_table_size(o.oid) DESC"""
 
 
 def load(database: Database, archive: Archive, jobs: int, progress: Callable[[int], None] = lambda _: None) -> Loaded:
@@ -63,12 +61,11 @@ def load(database: Database, archive: Archive, jobs: int, progress: Callable[[in
     with _timed(seconds, "lint"):
         lint(archive)
     with ExitStack() as stack:
-        sessions = [stack.enter_context(session(database, jobs)) for _ in range(jobs)]
+        sessions = _sessions(stack, database, jobs)
         _require_empty(sessions[0], database.name)
         rows: Counter[TableName] = Counter()
         runner = SqlRunner(sessions)
-        for is_data, run in groupby(archive.index.segments, lambda each: each.kind is Kind.DATA):
-            segments = list(run)
+        for is_data, segments in archive.runs():
             with _timed(seconds, segments[-1].kind):
                 if is_data:
                     # What a transaction of the file has made so far, nobody but its own session sees.
@@ -79,7 +76,7 @@ def load(database: Database, archive: Archive, jobs: int, progress: Callable[[in
                     loader.load(able)
                     rows += loader.rows
                 else:
-                    runner.run(scan(chain.from_iterable(archive.text(each) for each in segments)))
+                    runner.run(scan(archive.joined(segments)))
         runner.finish()
         check_rows(rows, {each.table: each.rows for each in archive.index.tables})
         with _timed(seconds, "analyze"):
@@ -88,8 +85,23 @@ def load(database: Database, archive: Archive, jobs: int, progress: Callable[[in
     return Loaded({each.table: rows[each.table] for each in archive.index.tables}, seconds)
 
 
-def _require_empty(session: Session, name: str) -> None:
-    found = session.connection.execute(_FOUND.encode()).fetchone()
+def _sessions(stack: ExitStack, database: Database, wanted: int) -> list[Session]:
+    """As many as are wanted and the server has connections for."""
+    sessions: list[Session] = []
+    for _ in range(wanted):
+        try:
+            sessions.append(stack.enter_context(session(database, wanted)))
+        except TargetUnavailableError as error:
+            if not (sessions and FULL.search(error.message)):
+                raise
+            reason = "the server has no more to give: see max_connections, and the limits of role and database"
+            log.warning("restore uses fewer connections than wanted", used=len(sessions), wanted=wanted, reason=reason)
+            break
+    return sessions
+
+
+def _require_empty(main: Session, name: str) -> None:
+    found = main.connection.execute(_FOUND.encode()).fetchone()
     if found is not None:
         message = f"database {name} is not empty: it has {found[0]}.{found[1]}"
         raise RestoreValidationError(message, "load into a new database: CREATE DATABASE name TEMPLATE template0")

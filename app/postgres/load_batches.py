@@ -7,7 +7,7 @@ tool wrote for a table is cut at line ends.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice, takewhile
 
@@ -30,7 +30,7 @@ class Batch:
         copy: the statement.
         blocks: makes the rows.
         alone: they are still to be read, from what later batches are read from too.
-        held: bytes of them in memory; 0 where they are read when asked for.
+        held: bytes that lie in memory for it.
     """
 
     table: TableName
@@ -44,17 +44,17 @@ class Batch:
         """The table as the statement spells it.
 
         Raises:
-            RestoreValidationError: the statement is none that the lint lets pass.
+            RestoreValidationError: the statement has options of its own, which the lint lets nobody have.
         """
         found = COPY.match(self.copy, lexer.statement_start(self.copy, 0))
         if found is None or self.copy[found.end() :].strip() != b";":
-            raise RestoreValidationError(f"a COPY of {self.table} that no dump has", _NOT_ONE_BLOCK)
+            raise RestoreValidationError(f"the rows of table {self.table} follow no plain COPY", _NOT_ONE_BLOCK)
         return b".".join(filter(None, found.groups()[:2]))
 
     def frozen(self) -> Batch:
         """The same rows, written as rows that everybody sees."""
         end = self.copy.rindex(b";")
-        return replace(self, copy=self.copy[:end] + b" (FREEZE);")
+        return Batch(self.table, self.copy[:end] + b" (FREEZE);", self.blocks, self.alone, self.held)
 
 
 def batches_of_table(archive: Archive, segments: Sequence[Segment]) -> Iterator[Batch]:
@@ -138,19 +138,18 @@ def _block(table: TableName, head: Piece, pieces: Iterator[Piece]) -> Iterator[B
             continue
         line_end = piece.data.rfind(b"\n") + 1
         if line_end:
-            yield _held(table, head.data, [*held[:-1], piece.data[:line_end]])
+            yield _held(table, head.data, (*held[:-1], piece.data[:line_end]))
             held = [piece.data[line_end:]] if line_end < len(piece.data) else []
         else:
             rest: list[bytes] = []
-            long = chain(held, _to_line_end(pieces, rest))
-            yield Batch(table, head.data, partial(iter, long), alone=True)
+            yield Batch(table, head.data, partial(chain, held, _to_line_end(pieces, rest)), alone=True)
             held = rest
     if held:
         yield _held(table, head.data, held)
 
 
-def _held(table: TableName, copy: bytes, rows: list[bytes]) -> Batch:
-    return Batch(table, copy, partial(iter, rows), held=sum(map(len, rows)))
+def _held(table: TableName, copy: bytes, blocks: Sequence[bytes]) -> Batch:
+    return Batch(table, copy, partial(tuple, blocks), held=sum(map(len, blocks)))
 
 
 def _to_line_end(pieces: Iterator[Piece], rest: list[bytes]) -> Iterator[bytes]:

@@ -24,12 +24,12 @@ from app.postgres.load_together import Stopped, together
 # A row that another table's rows were missing for, or a check that looks at another table: pg_dump has an order for
 # such tables, those of an extension among them.
 _LATER = {"23503", "23514"}
-_LATER_BYTES = 64 << 20  # of such rows that are held in memory
+_HELD_BYTES = 64 << 20  # of such rows, where they cannot be read again
 # A partitioned table, one that a foreign key refers to, one that the role may fill but not empty, …
 _NOT_FROZEN = {"0A000", "25000", "42501", "42809", "55000"}
 
 
-class _Work:
+class _TableRows:
     """The batches of a table, or of a file that can only be read through; each is taken once."""
 
     def __init__(self, batches: Callable[[], Iterator[Batch]], size: int) -> None:
@@ -60,14 +60,14 @@ class DataLoader:
         self._state = threading.Condition()
         self._idle = 0
         self._owners = 0
-        self._untouched: deque[_Work] = deque()
-        self._shared: list[_Work] = []
+        self._untouched: deque[_TableRows] = deque()
+        self._shared: list[_TableRows] = []
         self._later: list[Batch] = []
         if archive.seekable:
-            works = (_Work(each, size) for each, size in _by_table(archive, segments))
+            works = (_TableRows(each, size) for each, size in _by_table(archive, segments))
             self._untouched.extend(sorted(works, key=lambda each: -each.size))
         else:
-            self._shared.append(_Work(lambda: batches_of_stream(archive, segments), 0))
+            self._shared.append(_TableRows(partial(batches_of_stream, archive, segments), 0))
 
     def load(self, sessions: Sequence[Session]) -> None:
         """Load all of it.
@@ -87,7 +87,7 @@ class DataLoader:
             else:
                 self._help(session, work)
 
-    def _next(self, stopped: Stopped) -> tuple[_Work, bool] | None:
+    def _next(self, stopped: Stopped) -> tuple[_TableRows, bool] | None:
         """A table of one's own, else one to help with; None where all is done."""
         with self._state:
             while not stopped():
@@ -103,7 +103,7 @@ class DataLoader:
                 self._idle -= 1
         return None
 
-    def _own(self, session: Session, work: _Work) -> None:
+    def _own(self, session: Session, work: _TableRows) -> None:
         """Load a table as far as nobody else is idle, and share what is left of it."""
         try:
             self._fill_frozen(session, work)
@@ -117,7 +117,7 @@ class DataLoader:
                 self._shared.append(work)
                 self._state.notify_all()
 
-    def _fill_frozen(self, session: Session, work: _Work) -> None:
+    def _fill_frozen(self, session: Session, work: _TableRows) -> None:
         with work.taking:
             batch = work.take()
             if batch is None:
@@ -125,8 +125,8 @@ class DataLoader:
             table, rows = batch.table, 0
             with session.transaction(f"data of table {table}"):
                 session.run(b"LOCK TABLE ONLY " + batch.name, f"table {table}")
-                if session.connection.execute(b"SELECT 1 FROM ONLY " + batch.name + b" LIMIT 1").fetchone():
-                    work.again()  # rows of an extension, or of an earlier block: not ours to empty
+                if session.connection.execute(b"SELECT FROM ONLY " + batch.name + b" LIMIT 1").fetchone() is not None:
+                    work.again()  # rows of an extension, or of another place of the file: not ours to empty
                     return
                 session.run(b"TRUNCATE ONLY " + batch.name, f"table {table}")
                 while batch is not None:
@@ -134,7 +134,7 @@ class DataLoader:
                     batch = None if self._idle else work.take()
             self._count(table, rows)
 
-    def _help(self, session: Session, work: _Work) -> None:
+    def _help(self, session: Session, work: _TableRows) -> None:
         """Load one batch of a shared table."""
         with work.taking:
             batch = work.take()
@@ -153,8 +153,8 @@ class DataLoader:
                 raise
             with self._state:
                 self._later.append(batch)
-                if sum(each.held for each in self._later) > _LATER_BYTES:
-                    raise  # in memory there is an end to waiting
+                if sum(each.held for each in self._later) > _HELD_BYTES:
+                    raise
         else:
             self._count(batch.table, rows)
 

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 
 from app.archive import lexer
-from app.archive.lint import problem_of
+from app.archive.lint import check_statement
 from app.archive.scanner import Piece
 from app.errors import RestoreError, RestoreValidationError
 from app.postgres.load_entries import PARALLEL, Entry, Locks, header_of
@@ -20,7 +20,6 @@ from app.postgres.load_session import Session, is_setting, sqlstate_of
 from app.postgres.load_together import together
 
 _DEADLOCK = "40P01"
-_RESTRICT = (b"\\restrict ", b"\\unrestrict ")
 _TRANSACTION = re.compile(rb"(?:BEGIN|COMMIT)\s*;\Z", re.IGNORECASE)
 
 
@@ -67,10 +66,12 @@ class SqlRunner:
         if header := header_of(unit, end):
             self._begin(*header)
         statement = unit[end:].strip()
-        if not statement or statement.startswith(_RESTRICT):
+        if not statement:
             return
-        if problem := problem_of(statement):  # again: a manifest may cut the text elsewhere than the lint saw it cut
-            raise RestoreValidationError(f"{self._name or 'the SQL'}: {problem[0]}", problem[1])
+        # Again, though the file was linted: nothing is run but what was looked at as it is run.
+        check_statement(statement, self._name or "the dump's settings")
+        if statement.startswith(b"\\"):
+            return  # \restrict, which is psql's business
         if _TRANSACTION.match(statement):
             self._flush()
             self._entry = None
@@ -103,12 +104,12 @@ class SqlRunner:
         if batch:
             self._entry = None
             # What a transaction of the file has made so far, nobody but its own session sees.
-            _Batch(batch).run(self._sessions[:1] if self._main.in_transaction else self._sessions)
+            _Group(batch).run(self._sessions[:1] if self._main.in_transaction else self._sessions)
         for comment in comments:
             self._main.run(comment, "a comment")
 
 
-class _Batch:
+class _Group:
     """Entries whose order is free."""
 
     def __init__(self, entries: Sequence[Entry]) -> None:
@@ -158,6 +159,6 @@ class _Batch:
 
 def _run(session: Session, entry: Entry) -> None:
     session.follow(entry.state)
-    while entry.statements:  # what ran stays done, should a deadlock bring the rest here again
+    while entry.statements:  # after a deadlock the rest is run again, and not what was done
         session.run(entry.statements[0], entry.name)
         del entry.statements[0]

@@ -58,7 +58,7 @@ class RangeReader:
         unlimited = "\n".join(f"SET {name} = 0;" for name in limits)
         self._say(_SESSION.format(encoding=encoding, snapshot=snapshot, unlimited=unlimited).encode())
         said = b""
-        while said != _READY:
+        while not said.endswith(_READY):
             said += self._hear()
 
     def rows(self, query: bytes) -> Iterator[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import gzip
+import hashlib
 import io
 import threading
 from collections.abc import Callable, Iterator
@@ -11,12 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
+import psycopg
 import pytest
+import structlog
 import zstandard
 
 from app.archive.index import Index, Kind, TableName
 from app.archive.reader import Archive, build_index
-from app.archive.scanner import Head, Piece
+from app.archive.scanner import Head, Piece, scan
 from app.archive.target import Loaded
 from app.archive.writer import ArchiveWriter
 from app.domain.backup import Codec
@@ -31,10 +34,12 @@ from app.errors import (
     RestoreValidationError,
     TargetUnavailableError,
 )
-from app.postgres import load_batches
+from app.postgres import load_batches, load_data
 from app.postgres.database import Database
 from app.postgres.dump import PostgresSource
 from app.postgres.load import load
+from app.postgres.load_session import Session
+from app.postgres.load_sql import SqlRunner
 from app.postgres.programs import output_of
 from tests.fix_postgres import TestDatabase, copy_of_all_tables, scratch_database
 
@@ -212,6 +217,50 @@ def test_a_role_without_rights_is_told_so(empty_database: TestDatabase, stock: b
         empty_database.execute("DROP ROLE may_not")
 
 
+def test_fewer_connections_than_wanted_load_and_it_is_said(
+    source: TestDatabase, empty_database: TestDatabase, ours: tuple[bytes, Index]
+) -> None:
+    data, index = ours
+    empty_database.execute("CREATE ROLE few LOGIN SUPERUSER PASSWORD 'secret'")
+    empty_database.execute(f"ALTER DATABASE {empty_database.name} CONNECTION LIMIT 2")
+    empty_database.execute("ALTER ROLE few NOSUPERUSER CONNECTION LIMIT 2")
+    empty_database.execute(f"GRANT ALL ON DATABASE {empty_database.name} TO few; GRANT ALL ON SCHEMA public TO few")
+    empty_database.execute("GRANT postgres TO few")
+    try:
+        url = empty_database.url.replace(empty_database.url.split("//")[1].split("@")[0], "few:secret")
+        with structlog.testing.capture_logs() as logs:
+            loaded = load(Database.from_url(url), archive(data, Codec.ZSTD, index), 5)
+    finally:
+        empty_database.execute("DROP OWNED BY few; DROP ROLE few")
+    assert loaded.rows[TableName("public", "big")] == 60000
+    (warning,) = (each for each in logs if each["log_level"] == "warning")
+    assert (warning["event"], warning["used"], warning["wanted"]) == (
+        "restore uses fewer connections than wanted",
+        2,
+        5,
+    )
+
+
+@pytest.mark.parametrize(("held", "loads"), [(1 << 20, True), (3000, False)])
+def test_rows_that_came_before_what_they_refer_to_wait_but_not_without_bound(
+    empty_database: TestDatabase, monkeypatch: pytest.MonkeyPatch, held: int, *, loads: bool
+) -> None:
+    monkeypatch.setattr(load_batches, "_BATCH_BYTES", 2000)
+    monkeypatch.setattr(load_data, "_HELD_BYTES", held)
+    rows = b"".join(b"%d\n" % i for i in range(10_000))
+    text = (
+        b"CREATE TABLE public.parent (x int PRIMARY KEY);\nCREATE TABLE public.child (x int REFERENCES parent);\n"
+        b"COPY public.child (x) FROM stdin;\n" + rows + b"\\.\n"
+        b"COPY public.parent (x) FROM stdin;\n" + rows + b"\\.\n" + LAST + b"--\n\n"
+    )
+    read_through = archive(gzip.compress(text), Codec.GZIP)
+    if loads:
+        assert load_into(empty_database, read_through, 1).rows[TableName("public", "child")] == 10_000
+    else:
+        with pytest.raises(RestoreDataError, match="violates foreign key"):
+            load_into(empty_database, read_through, 1)
+
+
 def test_a_lost_connection_is_a_passing_failure_and_stops_the_others(
     empty_database: TestDatabase, ours: tuple[bytes, Index]
 ) -> None:
@@ -279,6 +328,75 @@ def test_a_manifest_that_lies_gets_nothing_past_the_lint(empty_database: TestDat
     with pytest.raises(RestoreValidationError, match="something else than one COPY block"):
         load_into(empty_database, archive(out.getvalue(), Codec.NONE, index))
     assert list(copy_of_all_tables(empty_database.url)) == ['"public"."a"']
+
+
+SPLIT = {
+    "a comment that ends in the next segment": (b"/* x\n", b"-- */ COPY public.a FROM PROGRAM 'touch /tmp/owned';\n"),
+    "a string that ends in the next segment": (b"SET a = 'x\n", b"-- '; ALTER SYSTEM SET archive_command = 'owned';\n"),
+}
+
+
+@pytest.mark.parametrize("seekable", [True, False])
+@pytest.mark.parametrize("halves", SPLIT)
+def test_a_statement_that_begins_in_one_segment_and_ends_in_another_gets_nothing_past_the_lint(
+    empty_database: TestDatabase, halves: str, *, seekable: bool
+) -> None:
+    out = io.BytesIO()
+    writer = ArchiveWriter(out, Codec.NONE)
+    writer.add([Piece(Head(Kind.BEFORE), half) for half in SPLIT[halves]])
+    writer.add([Piece(Head(Kind.AFTER), LAST + b"--\n\n")])
+    index = writer.finish()
+    if not seekable:
+        index = replace(index, segments=tuple(replace(each, offset=None, bytes=None) for each in index.segments))
+    with pytest.raises(RestoreValidationError, match=r"does not take its rows|whole server|not a whole"):
+        load_into(empty_database, archive(out.getvalue(), Codec.NONE, index))
+
+
+def test_a_row_that_an_index_calls_sql_is_refused_before_it_is_run(empty_database: TestDatabase) -> None:
+    """A file that can only be read through is linted as it stands, and its SQL is what its index says."""
+    out = io.BytesIO()
+    writer = ArchiveWriter(out, Codec.NONE)
+    writer.add([Piece(Head(Kind.BEFORE), b"CREATE TABLE public.a (x text);\n")])
+    writer.add([Piece(Head(Kind.DATA, TableName("public", "a"), ("x",)), b"COPY public.a (x) FROM stdin;\n")])
+    writer.add([Piece(Head(Kind.AFTER), b"COPY public.a FROM PROGRAM 'touch /tmp/owned';\n")])
+    writer.add([Piece(Head(Kind.AFTER), b"\\.\n" + LAST + b"--\n\n")])
+    index = writer.finish()
+    index = replace(index, segments=tuple(replace(each, offset=None, bytes=None) for each in index.segments))
+    with pytest.raises(RestoreValidationError, match="does not take its rows"):
+        load_into(empty_database, archive(out.getvalue(), Codec.NONE, index))
+
+
+def test_a_segment_of_data_that_is_empty_is_a_typed_error(empty_database: TestDatabase, stock: bytes) -> None:
+    whole = build_index(io.BytesIO(stock), Codec.NONE)
+    number, first = next((n, each) for n, each in enumerate(whole.segments) if each.kind is Kind.DATA)
+    empty = replace(first, bytes=0, raw_bytes=0, rows=0, sha256=hashlib.sha256().hexdigest())
+    segments = (*whole.segments[:number], empty, *whole.segments[number:])
+    with pytest.raises(RestoreValidationError, match="something else than one COPY block"):
+        load_into(empty_database, archive(stock, Codec.NONE, replace(whole, segments=segments)))
+
+
+def test_a_deadlock_repeats_only_the_statement_that_it_ended(empty_database: TestDatabase) -> None:
+    class Once(Session):
+        """A session whose second statement loses a deadlock, the first time."""
+
+        lost = False
+
+        def run(self, statement: bytes, what: str) -> None:
+            if b"a_two" in statement and not Once.lost:
+                Once.lost = True
+                raise RestoreError("deadlock detected") from psycopg.errors.DeadlockDetected()
+            super().run(statement, what)
+
+    head = b"-- Name: %s; Type: INDEX; Schema: public; Owner: -\n"
+    text = (
+        b"CREATE TABLE public.a (x int);\nCREATE TABLE public.b (x int);\n"
+        + head % b"a_one" + b"CREATE INDEX a_one ON public.a (x);\nCREATE INDEX a_two ON public.a (x);\n"
+        + head % b"b_one" + b"CREATE INDEX b_one ON public.b (x);\n"
+    )  # fmt: skip
+    with empty_database.connect() as one, empty_database.connect() as two:
+        SqlRunner([Once(one, "a"), Once(two, "a")]).run(scan([text]))
+    assert Once.lost
+    assert empty_database.query("SELECT count(*) FROM pg_index WHERE indrelid::regclass::text ~ '^[ab]$'") == [(3,)]
 
 
 def assert_nobody_is_left(database: TestDatabase) -> None:

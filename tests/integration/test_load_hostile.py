@@ -145,14 +145,15 @@ def test_rows_that_refer_to_later_ones_end_the_load_before_they_fill_the_memory(
     monkeypatch.setattr("app.postgres.load_batches._BATCH_BYTES", 100)
     monkeypatch.setattr("app.postgres.load_batches._WHOLE_BYTES", 100)
     function = (
-        b"SET check_function_bodies = off;\nCREATE FUNCTION public.there() RETURNS boolean LANGUAGE sql AS 'SELECT EXISTS (SELECT FROM public.b)';\n"
+        b"SET check_function_bodies = off;\n"
+        b"CREATE FUNCTION public.there() RETURNS boolean LANGUAGE sql AS 'SELECT EXISTS (SELECT FROM public.b)';\n"
         b"CREATE TABLE public.b (x int);\nCREATE TABLE public.a (x text CHECK (public.there()));\n"
     )
     rows = b"COPY public.a (x) FROM stdin;\n" + b"row\n" * 500 + b"\\.\nCOPY public.b (x) FROM stdin;\n1\n\\.\n"
     data = gzip.compress(function + rows + LAST)
     assert load_into(empty_database, archive(data, Codec.GZIP), 1) == 500
     empty_database.execute("DROP TABLE public.a, public.b; DROP FUNCTION public.there")
-    monkeypatch.setattr("app.postgres.load_data._LATER_BYTES", 1000)
+    monkeypatch.setattr("app.postgres.load_data._HELD_BYTES", 1000)
     with pytest.raises(RestoreDataError, match="check constraint"):
         load_into(empty_database, archive(data, Codec.GZIP), 1)
 

@@ -13,6 +13,7 @@ COMMENT ON EXTENSION hstore IS 'a comment of our own';
 CREATE EXTENSION torture_config;
 INSERT INTO app.config VALUES ('mine; ''quoted''', E'\\.\n', true), ('theirs', NULL, true);
 INSERT INTO app.config_log (key, said) SELECT 'mine; ''quoted''', repeat('x', i) FROM generate_series(1, 9) i;
+INSERT INTO app.config_alone VALUES ('mine', true), ('mine too', true);
 
 -- Names
 CREATE TABLE "Odd ""schema"" 🏥;

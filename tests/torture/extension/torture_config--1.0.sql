@@ -5,3 +5,6 @@ CREATE TABLE app.config_log (id serial PRIMARY KEY, key text REFERENCES app.conf
 SELECT pg_extension_config_dump('app.config_log', '');
 SELECT pg_extension_config_dump('app.config_log_id_seq', '');
 CREATE TABLE app.not_config (a int);
+CREATE TABLE app.config_alone (key text PRIMARY KEY, own boolean DEFAULT true);
+INSERT INTO app.config_alone VALUES ('built in', false);
+SELECT pg_extension_config_dump('app.config_alone', 'WHERE own');

@@ -103,7 +103,7 @@ HOSTILE = {
     b"SELECT setval('x', 1) FROM evil();": "a statement that no dump has",
     b"SELECT setval('x', (SELECT 1));": "a statement that no dump has",
     b"SELECT set_config('a.b', E'\\'', f(), E'', false);": "a statement that no dump has",
-    b"SELECT set_config('\\'', f(), ''', false);": "a statement that no dump has",
+    b"SELECT set_config('\\'', f(), ''', '');": "a statement that no dump has",
     b"INSERT INTO pg_catalog.pg_authid VALUES (1);": "a table of the server's own",
     b'INSERT INTO "pg_catalog"."pg_authid" VALUES (1);': "a table of the server's own",
     b"INSERT INTO PG_Authid (oid) VALUES (1);": "a table of the server's own",
@@ -159,7 +159,7 @@ HARMLESS = [
     b"SELECT lo_open(1, 2);",
     b"SELECT pg_catalog.lo_unlink('4242');",
     b"SELECT pg_catalog.lo_unlink(oid) FROM pg_catalog.pg_largeobject_metadata WHERE oid = '4242';",
-    b"SELECT * FROM pg_catalog.pg_restore_attribute_stats(\n\t'version', '180006'::integer,\n\t'inherited', 'f'::boolean);",
+    b"SELECT * FROM pg_restore_attribute_stats(\n\t'version', '180006'::integer,\n\t'inherited', 'f'::boolean);",
     b"SELECT * FROM pg_restore_attribute_stats('freqs', '{0.1}'::real[],\n\t'bounds', '{\"a\\\\b''\"}'::text\n);",
 ]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.archive.codecs import framing
+from app.archive.codecs import Framing, framing
 from app.domain.backup import Codec
 from app.postgres import crew as crew_module
 from app.postgres.crew import Crew
@@ -92,6 +92,23 @@ def test_one_failed_range_stops_all_and_its_error_is_the_one_raised(codec: Codec
         run(readers, ranges(500), codec)
     assert all(reader.killed.is_set() for reader in readers)
     assert sum(each.given for each in readers) < 100 * 10 * 100_000
+
+
+def test_a_thread_that_cannot_begin_fails_the_dump() -> None:
+    def broken() -> Framing:
+        raise MemoryError("no room for a compressor")
+
+    crew = Crew([Reader()], ranges(3), broken)  # type: ignore[list-item]
+    with pytest.raises(MemoryError, match="no room"), crew:
+        next(next(crew.parcels(lambda _: True)).frames())
+
+
+def test_ranges_that_nobody_took_are_an_error() -> None:
+    with (
+        pytest.raises(RuntimeError, match="not all ranges were taken"),
+        Crew([Reader()], ranges(3), lambda: framing(Codec.NONE)),  # type: ignore[list-item]
+    ):
+        pass
 
 
 def test_who_leaves_early_leaves_no_thread_behind() -> None:

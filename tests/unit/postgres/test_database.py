@@ -18,12 +18,9 @@ from app.postgres.database import CONNECT_SECONDS, Database
 from app.postgres.dump import pg_dump_arguments
 
 PASSWORD = "p@ss:w/rd?#%41 ' \\ \" & ="
+OURS = {"PGTZ": "UTC", "LC_MESSAGES": "C"}
 OWN = {
-    "application_name",
-    "connect_timeout",
-    "keepalives_idle",
-    "keepalives_interval",
-    "keepalives_count",
+    *("application_name", "connect_timeout", "keepalives_idle", "keepalives_interval", "keepalives_count"),
     "tcp_user_timeout",
 }
 
@@ -124,8 +121,8 @@ def test_a_program_gets_the_password_and_only_what_it_needs_of_the_environment()
     inherited = {
         "PATH": "/bin",
         "HOME": "/root",
-        "LANG": "C.UTF-8",
-        "LC_ALL": "C",
+        "LANG": "de_DE.UTF-8",
+        "LC_TIME": "C",
         "TMPDIR": "/t",
         "PGSSLROOTCERT": "/ca.pem",
         "KRB5CCNAME": "/k",
@@ -137,21 +134,23 @@ def test_a_program_gets_the_password_and_only_what_it_needs_of_the_environment()
         "AWS_SECRET_ACCESS_KEY": "s3cr3t",
         "PGPASSWORD": "another's",
         "PGTZ": "Mars",
+        "LANGUAGE": "de",
+        "LC_ALL": "de_DE.UTF-8",
+        "LC_MESSAGES": "de_DE.UTF-8",
         "LD_PRELOAD": "x",
         "PYTHONPATH": "x",
     }
     before = dict(inherited)
-    passed = {name: inherited[name] for name in list(inherited)[:10] if name != "LC_ALL"}
-    ours = {"PGTZ": "UTC", "LC_MESSAGES": "C", "PGPASSWORD": "s3cr3t"}
-    assert database().environment(inherited) == passed | ours
-    assert database("postgresql://db/app").environment(inherited) == passed | ours | {"PGPASSWORD": "another's"}
+    passed = {name: inherited[name] for name in list(inherited)[:10]}
+    assert database().environment(inherited) == passed | OURS | {"PGPASSWORD": "s3cr3t"}
+    assert database("postgresql://db/app").environment(inherited) == passed | OURS | {"PGPASSWORD": "another's"}
     assert inherited == before
 
 
 def test_the_environment_of_this_process_plays_no_part(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGSSLMODE", "disable")
     monkeypatch.setenv("LC_TIME", "C")
-    assert database().environment({}) == {"PGTZ": "UTC", "LC_MESSAGES": "C", "PGPASSWORD": "s3cr3t"}
+    assert database().environment({}) == OURS | {"PGPASSWORD": "s3cr3t"}
 
 
 def test_a_database_is_a_value() -> None:
