@@ -11,14 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
-from itertools import chain, groupby
 
 import psycopg
 import structlog
 from psycopg import sql
 
 from app.archive.content import content_of
-from app.archive.index import Kind, TableDigest, TableName
+from app.archive.index import TableDigest, TableName
 from app.archive.lint import lint
 from app.archive.manifest import ServerFacts
 from app.archive.reader import Archive
@@ -34,7 +33,7 @@ from app.postgres.load_session import SPEED, restoring
 from app.postgres.load_sql import SqlRunner
 from app.postgres.maintenance import Maintenance
 from app.postgres.proof import Differences, compare_tables, compare_values
-from app.postgres.transactions import durable_id
+from app.postgres.transactions import durable_ids
 
 log = structlog.get_logger(__name__)
 LOCK_WAIT_MS = 60_000
@@ -107,7 +106,7 @@ def replace_in_place(
     lint(archive)
     with (
         _session(database) as session,
-        _beside(database) as beside,
+        durable_ids(database) as durable_id,
         session.transaction(f"the restore of database {database.name}"),
     ):
         _clear(session)
@@ -116,7 +115,7 @@ def replace_in_place(
         analyze([session])
         remarks = session.skipped + _prove(session, database.name, archive, facts)
         session.tell("a setting", "SET LOCAL synchronous_commit = on")
-        on_commit(durable_id(session, beside))
+        on_commit(durable_id(session))
     log.debug("restore replaced in place", database=database.name, remarks=remarks)
     return remarks
 
@@ -128,13 +127,6 @@ def _session(database: Database) -> Iterator[_InPlace]:
         connection.execute(SPEED.format(memory=_MEMORY_MB).encode())
         connection.execute("SELECT set_config('lock_timeout', %s, false)", (str(LOCK_WAIT_MS),))
         yield _InPlace(connection, database.name)
-
-
-@contextmanager
-def _beside(database: Database) -> Iterator[Maintenance]:
-    with restoring(), database.connect() as connection:
-        connection.execute("SELECT set_config('default_transaction_read_only', 'off', false)")
-        yield Maintenance(connection, database.name)
 
 
 def _clear(session: _InPlace) -> None:
@@ -150,14 +142,13 @@ def _clear(session: _InPlace) -> None:
 def _load(session: _InPlace, archive: Archive) -> None:
     rows: Counter[TableName] = Counter()
     runner = SqlRunner([session])
-    for is_data, run in groupby(archive.index.segments, lambda each: each.kind is Kind.DATA):
-        segments = list(run)
+    for is_data, segments in archive.runs():
         if is_data:
             loader = DataLoader(archive, segments, lambda _: None)
             loader.load([session])
             rows += loader.rows
         else:
-            runner.run(scan(chain.from_iterable(archive.text(each) for each in segments)))
+            runner.run(scan(archive.joined(segments)))
     runner.finish()
     check_rows(rows, {each.table: each.rows for each in archive.index.tables})
 

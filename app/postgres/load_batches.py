@@ -7,7 +7,7 @@ tool wrote for a table is cut at line ends.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice, takewhile
 
@@ -54,7 +54,7 @@ class Batch:
     def frozen(self) -> Batch:
         """The same rows, written as rows that everybody sees."""
         end = self.copy.rindex(b";")
-        return Batch(self.table, self.copy[:end] + b" (FREEZE);", self.blocks, self.alone, self.held)
+        return replace(self, copy=self.copy[:end] + b" (FREEZE);")
 
 
 def batches_of_table(archive: Archive, segments: Sequence[Segment]) -> Iterator[Batch]:
@@ -109,7 +109,8 @@ def _one_block(archive: Archive, segment: Segment) -> Iterator[Piece]:
 def _first(pieces: Iterator[Piece], segment: Segment) -> Piece:
     head = next(pieces, None)
     if head is None:
-        raise RestoreValidationError(f"{segment} is empty", _NOT_ONE_BLOCK)
+        message = f"{segment} holds something else than one COPY block: it is empty"
+        raise RestoreValidationError(message, _NOT_ONE_BLOCK)
     return head
 
 

@@ -126,7 +126,7 @@ class DataLoader:
             with session.transaction(f"data of table {table}"):
                 session.run(b"LOCK TABLE ONLY " + batch.name, f"table {table}")
                 if session.connection.execute(b"SELECT FROM ONLY " + batch.name + b" LIMIT 1").fetchone() is not None:
-                    work.again()  # rows of an extension, or of another place of the file: not ours to empty
+                    work.again()  # what stands there came with an extension, or from an earlier block, and stays
                     return
                 session.run(b"TRUNCATE ONLY " + batch.name, f"table {table}")
                 while batch is not None:

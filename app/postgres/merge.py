@@ -25,6 +25,7 @@ from app.domain.restore import Policy
 from app.errors import MergeConflictError
 from app.postgres.database import Database
 from app.postgres.live_schema import live_schema
+from app.postgres.load_session import Session
 from app.postgres.merge_apply import apply, lock
 from app.postgres.merge_inverse import Inverse
 from app.postgres.merge_match import Matched, match
@@ -33,9 +34,9 @@ from app.postgres.merge_report import counted, samples
 from app.postgres.merge_sequences import Move, moves
 from app.postgres.merge_session import MergeSession, merge_session
 from app.postgres.merge_stage import Staged, stage
+from app.postgres.transactions import durable_ids
 
 log = structlog.get_logger(__name__)
-_XID = "SELECT pg_current_xact_id()::text"
 _LARGE_OBJECT = re.compile(rb"lo_create\('(\d+)'\)")
 
 
@@ -49,6 +50,7 @@ class LiveMerge:
     _matched: Matched
     _staged: list[Staged]
     _planner: Planner
+    _durable_id: Callable[[Session], str]
 
     def preview(self) -> Changes:
         """What `apply` would do now."""
@@ -72,7 +74,7 @@ class LiveMerge:
             undo.after()
             for move in sequences:
                 self._session.do(move.statement, f"sequence {move.sequence}")
-            on_commit(self._session.ask(_XID, "the merge")[0][0])
+            on_commit(self._durable_id(self._session))
         log.debug("restore merged rows", **{name: report.total(name) for name in ("inserted", "updated", "deleted")})
         return report
 
@@ -116,12 +118,12 @@ def merging(
 ) -> Iterator[LiveMerge]:
     """Put an archive's rows beside the live tables for the length of a block; see the port."""
     lint(archive)
-    with merge_session(database) as session:
+    with merge_session(database) as session, durable_ids(database) as durable_id:
         live = live_schema(session.connection)
         matched = match(archive, live, request)
         staged = stage(session, archive, matched.tables, request.where, progress)
         planner = Planner(session, staged, live, request)
-        yield LiveMerge(session, archive, request, matched, staged, planner)
+        yield LiveMerge(session, archive, request, matched, staged, planner, durable_id)
 
 
 def _notes_on(staged: list[Staged]) -> Iterator[str]:

@@ -20,6 +20,8 @@ _SETTINGS = (
     "SET TimeZone = 'UTC'",
     "SET row_security = off",  # rows that a policy would hide make an error, never a hole
     "SET idle_in_transaction_session_timeout = 0",
+    "SET statement_timeout = 0",
+    "SET synchronous_commit = on",  # a merge that is reported must outlive a crash
     f"SET lock_timeout = {LOCK_WAIT_MS}",
 )
 # The operators of an extension's types, by which keys are compared; everything else is named in full.

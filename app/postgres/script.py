@@ -11,6 +11,7 @@ from app.errors import RestoreDataError
 from app.postgres.database import Database
 from app.postgres.load_session import sqlstate_of
 from app.postgres.merge_session import MergeSession, merge_session
+from app.postgres.transactions import durable_ids
 
 _BLOCK = 1 << 20
 _RAISED = "P0001"
@@ -19,7 +20,11 @@ _RAISED = "P0001"
 def run_script(database: Database, script: BinaryIO, on_commit: Callable[[str], None]) -> None:
     """Run a script in one transaction; see the port."""
     pieces = scan(iter(lambda: script.read(_BLOCK), b""))
-    with merge_session(database) as session, session.transaction("the script"):
+    with (
+        merge_session(database) as session,
+        durable_ids(database) as durable_id,
+        session.transaction("the script"),
+    ):
         try:
             for head, its in groupby(pieces, lambda piece: piece.head):
                 if head.table is None:
@@ -31,7 +36,7 @@ def run_script(database: Database, script: BinaryIO, on_commit: Callable[[str], 
                 hint = "what was changed since would be lost; restore the safety backup into another database and look"
                 raise RestoreDataError(error.message, hint) from error.__cause__
             raise
-        on_commit(session.ask("SELECT pg_current_xact_id()::text", "the script")[0][0])
+        on_commit(durable_id(session))
 
 
 def _statements(session: MergeSession, pieces: Iterator[Piece]) -> None:

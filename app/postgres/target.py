@@ -24,7 +24,6 @@ from app.postgres import (
     transactions,
 )
 from app.postgres.database import Database
-from app.postgres.facts import free_connections
 from app.postgres.load_session import restoring
 from app.postgres.maintenance import Maintenance
 
@@ -64,8 +63,7 @@ class PostgresTarget:
 
     def load(self, name: str, archive: Archive, progress: Progress) -> Loaded:
         """Load an archive into an empty database."""
-        its = self._database.named(name)
-        return load.load(its, archive, self._affordable(its), progress)
+        return load.load(self._database.named(name), archive, self._jobs, progress)
 
     def prove(self, name: str, archive: Archive, facts: ServerFacts | None, progress: Progress) -> list[str]:
         """Compare a whole database with an archive."""
@@ -97,8 +95,3 @@ class PostgresTarget:
         """Whether a transaction of the live database was committed."""
         with restoring(), self._database.connect() as connection:
             return transactions.committed(Maintenance(connection, self.database), transaction)
-
-    def _affordable(self, database: Database) -> int:
-        """As many connections as are wanted and the server gives; one where it would refuse even that, and says so."""
-        with restoring(), database.connect() as connection:
-            return max(1, min(self._jobs, free_connections(connection) + 1))  # this one ends

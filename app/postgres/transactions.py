@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 import psycopg
 
+from app.postgres.database import Database
+from app.postgres.load_session import Session, restoring
 from app.postgres.maintenance import Maintenance
 
 _STATUS = "SELECT pg_xact_status(%s::xid8)"
@@ -12,19 +17,24 @@ _MINE = "SELECT pg_current_xact_id()::text"
 _FLUSH = "SELECT pg_logical_emit_message(true, 'residency-backup', 'restore')"
 
 
-def durable_id(session: Maintenance, beside: Maintenance) -> str:
-    """The id of a session's transaction, in a form that outlives a crash of the server.
+@contextmanager
+def durable_ids(database: Database) -> Iterator[Callable[[Session], str]]:
+    """A way to ask for the id of a session's transaction, which has written already, for the length of a block.
 
-    An id that no record on disk mentions is given away again after a crash; then whoever asked for it later would be
-    told of another transaction.
-
-    Args:
-        session: in the transaction, which has written already.
-        beside: another session, outside of a transaction.
+    The id outlives a crash of the server: one that no record on disk mentions is given away again after a crash, and
+    whoever asked for it later would be told of another transaction.
     """
-    identifier = str(session.ask(_MINE)[0][0])
-    beside.ask(_FLUSH)
-    return identifier
+    with restoring(), database.connect() as beside:
+        beside.execute("SELECT set_config('default_transaction_read_only', 'off', false)")
+
+        def durable_id(session: Session) -> str:
+            with session.translated("the transaction's id"):
+                row = session.connection.execute(_MINE).fetchone()
+            with restoring(), database.translated():
+                beside.execute(_FLUSH)
+            return str(row[0] if row else "")
+
+        yield durable_id
 
 
 def committed(session: Maintenance, transaction: str) -> bool | None:

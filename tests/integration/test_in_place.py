@@ -135,7 +135,7 @@ FAULTS = {
     "a missing parent": (b"\n2999\t500\t", b"\n2999\t999\t", RestoreDataError, "violates foreign key"),
     "a wrong value": (b"\n2999\t500\t", b"\nsecret\t500\t", RestoreDataError, r"line \d+ of its rows, column id"),
     "a missing role": (LAST, b"ALTER TABLE public.notes OWNER TO nobody_here;\n" + LAST, RestoreDataError, "role"),
-    "a foreign owner": (LAST, b"ALTER TABLE public.notes OWNER TO postgres;\n" + LAST, RestorePermissionError, "role"),
+    "a foreign owner": (LAST, b"ALTER TABLE public.notes OWNER TO postgres;\n" + LAST, RestorePermissionError, "ROLE"),
     "a command": (LAST, b"\\! id\n" + LAST, RestoreValidationError, "psql command"),
     "an early commit": (LAST, b"COMMIT;\nCREATE NONSENSE x;\n" + LAST, RestoreDataError, "syntax error"),
 }  # fmt: skip

@@ -12,7 +12,6 @@ import psycopg
 import pytest
 import structlog
 
-from app.archive.codecs import framing
 from app.archive.index import Index, Kind, TableName
 from app.archive.reader import build_index, verify
 from app.archive.writer import ArchiveWriter
@@ -24,7 +23,6 @@ from app.postgres.crew import Crew
 from app.postgres.database import Database
 from app.postgres.digest import table_digest, use_read_settings
 from app.postgres.dump import PostgresSource
-from app.postgres.ranges import TableRange
 from tests.fix_postgres import TestDatabase, copy_of_all_tables, psql, scratch_database
 
 TOKEN = re.compile(rb"^\\(un)?restrict .*$", re.MULTILINE)
@@ -392,27 +390,3 @@ def test_a_schema_that_is_named_like_a_header_spoils_no_dump(empty_database: Tes
     empty_database.execute(f"DROP SCHEMA {name} CASCADE")
     psql(empty_database.url, file)
     assert copy_of_all_tables(empty_database.url) == before
-
-
-def test_a_server_that_refuses_a_connection_after_all_gets_one_back(
-    mixed: TestDatabase, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    role = "limited_reader"
-    mixed.execute(f"DROP ROLE IF EXISTS {role}; CREATE ROLE {role} LOGIN PASSWORD 'r' CONNECTION LIMIT 4")
-    mixed.execute(f"GRANT pg_read_all_data TO {role}")
-    free = facts.free_connections
-    monkeypatch.setattr(facts, "free_connections", lambda connection: free(connection) + 3)
-    try:
-        place = mixed.url.split("@")[1]
-        with structlog.testing.capture_logs() as logs:
-            _, index = dumped(f"postgresql://{role}:r@{place}", jobs=6)
-        assert index.complete
-        assert [each["used"] for each in logs if "fewer connections" in each["event"]] == [2]
-    finally:
-        mixed.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
-
-
-def test_ranges_that_nobody_takes_are_an_error() -> None:
-    ranges = [TableRange(None, 0, None)]  # type: ignore[arg-type]
-    with pytest.raises(RuntimeError, match="not all ranges were taken"), Crew([], ranges, lambda: framing(Codec.NONE)):
-        pass
