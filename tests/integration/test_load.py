@@ -347,8 +347,7 @@ def test_a_statement_that_begins_in_one_segment_and_ends_in_another_gets_nothing
     writer.add([Piece(Head(Kind.AFTER), LAST + b"--\n\n")])
     index = writer.finish()
     if not seekable:
-        segments = tuple(replace(each, offset=None, bytes=None) for each in index.segments)
-    index = replace(index, segments=segments, complete=True)
+        index = replace(index, segments=tuple(replace(each, offset=None, bytes=None) for each in index.segments))
     with pytest.raises(RestoreValidationError, match=r"does not take its rows|whole server|not a whole"):
         load_into(empty_database, archive(out.getvalue(), Codec.NONE, index))
 
@@ -362,7 +361,8 @@ def test_a_row_that_an_index_calls_sql_is_refused_before_it_is_run(empty_databas
     writer.add([Piece(Head(Kind.AFTER), b"COPY public.a FROM PROGRAM 'touch /tmp/owned';\n")])
     writer.add([Piece(Head(Kind.AFTER), b"\\.\n" + LAST + b"--\n\n")])
     index = writer.finish()
-    index = replace(index, segments=tuple(replace(each, offset=None, bytes=None) for each in index.segments))
+    segments = tuple(replace(each, offset=None, bytes=None) for each in index.segments)
+    index = replace(index, segments=segments, complete=True)
     with pytest.raises(RestoreValidationError, match="does not take its rows"):
         load_into(empty_database, archive(out.getvalue(), Codec.NONE, index))
 

@@ -19,7 +19,6 @@ from app.domain.backup import Codec
 from app.embedded.postgres import EmbeddedPostgres
 from app.errors import BackupCreationError, ServerUnavailableError
 from app.postgres import crew, facts, ranges
-from app.postgres.crew import Crew
 from app.postgres.database import Database
 from app.postgres.digest import table_digest, use_read_settings
 from app.postgres.dump import PostgresSource
