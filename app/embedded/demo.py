@@ -16,19 +16,19 @@ from psycopg import sql
 
 from app.archive.manifest import Manifest, parse_manifest
 from app.embedded.broker import EmbeddedBroker
+from app.embedded.demo_restore import accident_and_back
 from app.embedded.postgres import EmbeddedPostgres, binaries
 from app.embedded.residency import fill
-from app.embedded.stack import DATABASE, celery, residency_backup, surroundings, wait_for, worker_and_beat
-from app.errors import BackupError, BackupValidationError, ResidencyBackupError
+from app.embedded.stack import DATABASE, celery, residency_backup, run_shown, say, wait_for, worker_and_beat
+from app.errors import BackupValidationError, ResidencyBackupError
 from app.postgres.database import Database
 from app.postgres.digest import table_digest, use_read_settings
-from app.postgres.programs import Program, run
+from app.postgres.programs import Program
 
 # Due every ten seconds (six fields, the seconds first), so that nobody waits for the next minute. It makes one backup
 # all the same: the slot is the day's, and is run once.
 SOON = "*/10 * * * * *"
 _TASK_SECONDS = 60.0
-_COMMAND_SECONDS = 300.0
 
 
 def main() -> int:
@@ -48,7 +48,7 @@ def main() -> int:
 
 
 def _demonstrate(folder: Path) -> None:
-    _say("A PostgreSQL and a broker of our own, on free ports, in a temporary folder")
+    say("A PostgreSQL and a broker of our own, on free ports, in a temporary folder")
     with EmbeddedPostgres(folder / "postgres") as server, EmbeddedBroker(folder / "broker") as broker:
         _fill(server)
         backups = folder / "backups"
@@ -57,7 +57,8 @@ def _demonstrate(folder: Path) -> None:
         with log.open("wb") as output, worker_and_beat(env, output) as programs:
             try:
                 _back_up(env, backups, programs)
-            except BackupError:
+                accident_and_back(server, env, log, programs)
+            except ResidencyBackupError:
                 print(log.read_text(errors="replace"), file=sys.stderr)
                 raise
         _show(env, backups, log)
@@ -84,16 +85,14 @@ def _environment(server: EmbeddedPostgres, broker: EmbeddedBroker, backups: Path
 
 
 def _back_up(env: Mapping[str, str], backups: Path, programs: Sequence[Program]) -> None:
-    _say(
-        f"A worker and beat, with BACKUP_DAILY_CRON={env['BACKUP_DAILY_CRON']!r}: due in a few seconds, and once a day"
-    )
+    say(f"A worker and beat, with BACKUP_DAILY_CRON={env['BACKUP_DAILY_CRON']!r}: due in a few seconds, and once a day")
     _await_backup(backups, "daily", programs)
     print("beat fired, the worker made it: daily")
-    _say("Backups on demand")
-    _run(celery("call", "backup.weekly"), env, shown="celery -A tasks call backup.weekly")
-    _run(celery("call", "backup.monthly"), env, shown="celery -A tasks call backup.monthly")
+    say("Backups on demand")
+    run_shown(celery("call", "backup.weekly"), env, shown="celery -A tasks call backup.weekly")
+    run_shown(celery("call", "backup.monthly"), env, shown="celery -A tasks call backup.monthly")
     label = """{"label": "before the upgrade"}"""
-    _run(
+    run_shown(
         celery("call", "backup.manual", "--kwargs", label),
         env,
         shown=f"celery -A tasks call backup.manual --kwargs '{label}'",
@@ -107,29 +106,31 @@ def _await_backup(backups: Path, tier: str, programs: Sequence[Program]) -> None
 
 
 def _show(env: Mapping[str, str], backups: Path, log: Path) -> None:
-    _say("The tree")
+    say("The tree")
     for path in sorted(backups.rglob("backup-*")):
         print(f"  {path.stat().st_size:>12,}  {path.relative_to(backups)}")
-    _say("The log: docker-compose logs backend | grep -i backup")
+    say("The log: docker-compose logs backend | grep -i backup")
     lines = [line for line in log.read_text(errors="replace").splitlines() if "backup " in line and "[info" in line]
     print("\n".join(f"  {line}" for line in lines if "app.operations" in line))
-    _say("The list")
-    print(_run(residency_backup("list"), env, shown="residency-backup list"))
+    say("The list")
+    print(run_shown(residency_backup("list"), env, shown="residency-backup list"))
 
 
 def _damage(env: Mapping[str, str], backups: Path, copy: Path) -> None:
-    _say("One flipped bit in a copy of the daily backup: verify must find it")
+    say("One flipped bit in a copy of the daily backup: verify must find it")
     shutil.copytree(backups, copy, ignore=shutil.ignore_patterns("catalog.db*"))
     victim = next(copy.glob("daily/*.sql"))
     content = bytearray(victim.read_bytes())
     content[len(content) // 2] ^= 1
     victim.write_bytes(content)
     there = {**env, "BACKUP_DIR": str(copy)}
-    _run(residency_backup("verify", "latest-daily"), there, shown="residency-backup verify latest-daily", expected=13)
+    run_shown(
+        residency_backup("verify", "latest-daily"), there, shown="residency-backup verify latest-daily", expected=13
+    )
 
 
 def _restore(server: EmbeddedPostgres, backups: Path) -> None:
-    _say("Restore with stock psql into an empty database; every table compared with what was dumped")
+    say("Restore with stock psql into an empty database; every table compared with what was dumped")
     with psycopg.connect(server.url(), autocommit=True) as connection:
         connection.execute("CREATE DATABASE restored")
     file = next(backups.glob("daily/*.sql"))
@@ -137,7 +138,7 @@ def _restore(server: EmbeddedPostgres, backups: Path) -> None:
     argv = [str(binaries() / "psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", database.conninfo, "-f", str(file)]
     began = time.monotonic()
     env = database.environment(os.environ)
-    _run(argv, env, shown=f"psql -v ON_ERROR_STOP=1 -d restored -f {file.relative_to(backups.parent)}", quiet=True)
+    run_shown(argv, env, shown=f"psql -v ON_ERROR_STOP=1 -d restored -f {file.relative_to(backups.parent)}", quiet=True)
     print(f"restored in {time.monotonic() - began:.1f} s")
     manifest = parse_manifest(file.with_name(f"{file.name}.json").read_bytes(), file.name)
     _compare(server.url("restored"), manifest)
@@ -154,21 +155,6 @@ def _compare(url: str, manifest: Manifest) -> None:
             print(f"  {expected.rows:>8,} rows  {expected.digest}  {expected.table}")
     rows = sum(each.rows for each in manifest.tables)
     print(f"all {len(manifest.tables)} tables, {rows:,} rows: the same as at the instant of the dump")
-
-
-def _run(argv: list[str], env: Mapping[str, str], *, shown: str, expected: int = 0, quiet: bool = False) -> str:
-    """Run a command to its end, print it and, where it is to fail, what it says."""
-    print(f"$ {shown}")
-    done = run(argv, surroundings(env), timeout=_COMMAND_SECONDS)
-    if done.code != expected:
-        raise BackupError(f"{shown}: exit code {done.code} instead of {expected}\n{done.stderr}")
-    if expected:
-        print(done.stdout + done.stderr + f"exit code {done.code}, as it should be")
-    return "" if quiet else done.stdout.rstrip()
-
-
-def _say(text: str) -> None:
-    print(f"\n=== {text}", flush=True)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,12 @@ from contextlib import ExitStack, contextmanager
 from typing import IO
 
 from app.errors import BackupError
-from app.postgres.programs import Program
+from app.postgres.programs import Program, run
 from app.settings import Settings
 
 DATABASE = "residency_scheduler"
 _POLL_SECONDS = 0.1
+_COMMAND_SECONDS = 300.0
 
 
 def celery(*words: str) -> list[str]:
@@ -68,3 +69,19 @@ def wait_for(what: str, condition: Callable[[], bool], seconds: float, programs:
         if time.monotonic() > end:
             raise BackupError(f"waited {seconds:.0f} s in vain for {what}")
         time.sleep(_POLL_SECONDS)
+
+
+def run_shown(argv: list[str], env: Mapping[str, str], *, shown: str, expected: int = 0, quiet: bool = False) -> str:
+    """Run a command to its end, print it and, where it is to fail, what it says."""
+    print(f"$ {shown}")
+    done = run(argv, surroundings(env), timeout=_COMMAND_SECONDS)
+    if done.code != expected:
+        raise BackupError(f"{shown}: exit code {done.code} instead of {expected}\n{done.stderr}")
+    if expected:
+        print(done.stdout + done.stderr + f"exit code {done.code}, as it should be")
+    return "" if quiet else done.stdout.rstrip()
+
+
+def say(text: str) -> None:
+    """Print a headline."""
+    print(f"\n=== {text}", flush=True)

@@ -31,7 +31,7 @@ from app.postgres.load import analyze
 from app.postgres.load_data import DataLoader, check_rows
 from app.postgres.load_session import SPEED, restoring
 from app.postgres.load_sql import SqlRunner
-from app.postgres.maintenance import Maintenance
+from app.postgres.maintenance import Maintenance, ended_at_once
 from app.postgres.proof import Differences, compare_tables, compare_values
 from app.postgres.transactions import durable_ids
 
@@ -126,7 +126,8 @@ def _session(database: Database) -> Iterator[_InPlace]:
         connection.prepare_threshold = None
         connection.execute(SPEED.format(memory=_MEMORY_MB).encode())
         connection.execute("SELECT set_config('lock_timeout', %s, false)", (str(LOCK_WAIT_MS),))
-        yield _InPlace(connection, database.name)
+        with ended_at_once(connection):
+            yield _InPlace(connection, database.name)
 
 
 def _clear(session: _InPlace) -> None:

@@ -10,6 +10,7 @@ from app.postgres.database import Database
 from app.postgres.programs import ProgramError, running
 
 _TAIL = 4000
+_SHORTEST_SECRET = 4  # hiding shorter ones would garble the message and hide nothing
 _IN_URL = ("host", "port", "user", "dbname")
 
 
@@ -37,8 +38,8 @@ def run_on(database: Database, argv: Sequence[str], inherited: Mapping[str, str]
     except ProgramError as error:
         printed = f"; it printed: {said.decode(errors='replace').strip()}" if said.strip() else ""
         message = f"RESTORE_POST_COMMAND on database {database.name}: {error.message}{printed}"
-        for secret in (url, quote(database.password, safe="") if database.password else "", database.password or ""):
-            message = message.replace(secret, "***") if secret else message
+        for secret in (url, quote(database.password or "", safe=""), database.password or ""):
+            message = message.replace(secret, "***") if len(secret) >= _SHORTEST_SECRET else message
         hint = "the live database is as before; put the command right, or restore without it"
         raise RestorePostCommandError(message, hint) from error
 

@@ -14,14 +14,13 @@ import threading
 import time
 from collections.abc import Iterator
 
-import psycopg
 import structlog
 from psycopg import sql
 
 from app.errors import RestoreBusyError, RestoreError, RestorePermissionError, RestoreValidationError
 from app.postgres.database import Database
 from app.postgres.load_session import sqlstate_of
-from app.postgres.maintenance import Maintenance, maintenance
+from app.postgres.maintenance import Maintenance, ended_at_once, maintenance
 
 log = structlog.get_logger(__name__)
 GIVE_UP_SECONDS = 30.0
@@ -99,7 +98,7 @@ def _renames(session: Maintenance, new: str, live: str, old: str) -> list[tuple[
 
 def _rename(session: Maintenance, renames: list[tuple[str, str]]) -> None:
     try:
-        with session.transaction("the renaming of databases"):
+        with ended_at_once(session.connection), session.transaction("the renaming of databases"):
             for name, its in renames:
                 what = f"the renaming of database {name} to {its}"
                 session.do(what, "ALTER DATABASE {} RENAME TO {}", sql.Identifier(name), sql.Identifier(its))
@@ -109,11 +108,6 @@ def _rename(session: Maintenance, renames: list[tuple[str, str]]) -> None:
     except RestoreError as error:
         if sqlstate_of(error) == _TAKEN:
             raise RestoreValidationError(error.message, "run 'residency-backup check --repair'") from error
-        raise
-    except BaseException:
-        # The server would go on waiting, and keep everybody out meanwhile.
-        with contextlib.suppress(psycopg.Error):
-            session.connection.cancel_safe(timeout=5)
         raise
 
 

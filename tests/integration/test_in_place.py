@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -219,6 +222,35 @@ def test_a_locked_table_is_an_error_of_its_own(owned: TestDatabase, monkeypatch:
             restore(owned, archive, facts)
         assert "pg_stat_activity" in caught.value.hint
         reader.rollback()
+    assert state(owned) == before
+
+
+def test_a_cancelled_restore_waits_for_nothing(owned: TestDatabase) -> None:
+    archive, facts = archive_of(owned)
+    before = state(owned)
+    waiting = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+    def cancel(*_: object) -> None:
+        raise Cancelled(BackupCancelledError("cancelled"))
+
+    def interrupt() -> None:
+        while not owned.query(waiting):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    thread = threading.Thread(target=interrupt)
+    handler = signal.signal(signal.SIGUSR1, cancel)
+    try:
+        with psycopg.connect(owned.url) as reader:
+            reader.execute("SELECT FROM notes LIMIT 1")
+            thread.start()
+            with pytest.raises(Cancelled):
+                restore(owned, archive, facts)
+            thread.join()
+            reader.rollback()
+    finally:
+        signal.signal(signal.SIGUSR1, handler)
+    nobody_is_left(owned)
     assert state(owned) == before
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,7 +91,7 @@ def corrupt(damaged: Damaged) -> Fault:
 
 
 def corrupt_while_loading(damaged: Damaged) -> Fault:
-    return Fault(progress=At(lambda: flip(damaged), phase="create", after=0))
+    return Fault(progress=AtStart(lambda: flip(damaged), phase="create"))
 
 
 def cut_while_loading(damaged: Damaged) -> Fault:
@@ -135,10 +133,10 @@ def under_way(damaged: Damaged) -> Fault:
             damaged.run(mode="replace")
         raise RestoreRunningError("as the second was refused")
 
-    return Fault(progress=_Raising(second, phase="swap"))
+    return Fault(progress=AtStart(second, phase="swap"))
 
 
-class _Raising(At):
+class AtStart(At):
     """Acts when its phase begins, in the restore's own thread."""
 
     def start(self, what: str, total: int | None) -> None:
@@ -274,7 +272,9 @@ def test_a_catalog_in_the_database_that_is_replaced(damaged: Damaged) -> None:
 def test_a_catalog_lost_in_the_middle_stops_the_restore(damaged: Damaged, postgres_server: EmbeddedPostgres) -> None:
     with scratch_database(postgres_server) as elsewhere:
         service = damaged.service(BACKUP_CATALOG_URL=elsewhere.url)
-        lose = At(lambda: execute(postgres_server, f'DROP DATABASE "{elsewhere.name}" WITH (FORCE)'), phase="load")
+        lose = AtStart(
+            lambda: execute(postgres_server, f'DROP DATABASE "{elsewhere.name}" WITH (FORCE)'), phase="prove"
+        )
         with pytest.raises(CatalogError):
             damaged.run(service, lose, mode="replace")
         assert lose.done
@@ -348,11 +348,3 @@ def test_a_rollback_that_finds_the_database_in_use_can_be_tried_again(
 def test_a_request_with_nothing_in_it_is_refused() -> None:
     with pytest.raises(TypeError):
         RestoreRequest()  # type: ignore[call-arg]
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition."""
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end
-        threading.Event().wait(0.02)

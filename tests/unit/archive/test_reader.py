@@ -107,8 +107,8 @@ def test_a_file_cut_anywhere_is_an_error_that_names_the_first_segment_it_lacks(c
 def test_a_flipped_bit_is_found_in_its_own_segment_and_in_no_other(
     codec: Codec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("_FAST_FRAME_BYTES", "_SLOW_FRAME_BYTES"):
-        monkeypatch.setattr(codecs, name, 10_000)
+    monkeypatch.setattr(codecs, "_FAST_FRAME_BYTES", 10_000)
+    monkeypatch.setattr(codecs, "_SLOW_FRAME_BYTES", 10_000)
     data, index = written(codec)
     for at in range(3, len(data), max(1, len(data) // 150)):
         broken = bytearray(data)

@@ -182,8 +182,8 @@ def test_pieces_cut_anywhere_give_the_same_index(codec: Codec) -> None:
 
 @pytest.mark.parametrize("codec", Codec)
 def test_large_segments_are_several_frames(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("_FAST_FRAME_BYTES", "_SLOW_FRAME_BYTES"):
-        monkeypatch.setattr(codecs, name, 1000)
+    monkeypatch.setattr(codecs, "_FAST_FRAME_BYTES", 1000)
+    monkeypatch.setattr(codecs, "_SLOW_FRAME_BYTES", 1000)
     text = b"COPY t FROM stdin;\n" + b"a row\n" * 5000 + b"\\.\n"
     for size in (10, 100, 999, 5000):
         out = io.BytesIO()
@@ -197,8 +197,8 @@ def test_large_segments_are_several_frames(codec: Codec, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize(("codec", "level"), [(codec, level) for codec in Codec for level in LEVELS[codec][::3]])
 def test_empty_pieces_leave_no_trace(codec: Codec, level: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("_FAST_FRAME_BYTES", "_SLOW_FRAME_BYTES"):
-        monkeypatch.setattr(codecs, name, 2)
+    monkeypatch.setattr(codecs, "_FAST_FRAME_BYTES", 2)
+    monkeypatch.setattr(codecs, "_SLOW_FRAME_BYTES", 2)
     head, other = Head(Kind.BEFORE), Head(Kind.AFTER)
     parts = [(head, b""), (head, b"ab"), (head, b""), (other, b""), (other, b"c"), (other, b"")]
     out = io.BytesIO()

@@ -1,0 +1,93 @@
+"""Restores told to a real worker, as an admin would."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from celery import Celery
+
+from app.domain.restore import RestoreState
+from app.errors import RestoreCancelledError, RestoreValidationError
+from tests.e2e.test_worker_and_beat import eventually
+from tests.fix_celery import NodeFactory
+from tests.fix_restores import Damaged, require_nothing_left
+from tests.fix_service import fill_wide
+
+pytestmark = pytest.mark.e2e
+PATIENCE = 60.0
+
+
+@pytest.fixture
+def sender(broker_url: str) -> Iterator[Celery]:
+    """Sends tasks by name and reads their results."""
+    app = Celery("sender", broker=broker_url, backend=broker_url)
+    app.conf.task_default_queue = "backup"
+    yield app
+    app.close()
+
+
+@pytest.fixture
+def env(damaged: Damaged, broker_url: str) -> dict[str, str]:
+    """The worker's settings; nothing comes due by itself."""
+    off = {f"BACKUP_{tier}_CRON": "off" for tier in ("DAILY", "WEEKLY", "MONTHLY", "VERIFY")}
+    return {**damaged.site.env, **off, "CELERY_BROKER_URL": broker_url, "LOG_LEVEL": "INFO"}
+
+
+def test_preview_run_and_rollback_return_what_the_contract_says(
+    damaged: Damaged, env: dict[str, str], celery_node: NodeFactory, sender: Celery
+) -> None:
+    worker = celery_node("worker", env)
+
+    def call(name: str, **kwargs: object) -> dict[str, object]:
+        result: dict[str, object] = sender.send_task(f"restore.{name}", kwargs=kwargs).get(timeout=PATIENCE)
+        return result
+
+    plan = call("preview", backup=damaged.backup)
+    assert plan["dry_run"] is True
+    assert plan["tables"]
+    assert damaged.content() == damaged.broken
+    done = call("run", backup=damaged.backup, confirm=damaged.name)
+    assert {"restore", "mode", "rows", "safety"} <= set(done)
+    assert damaged.content() == damaged.whole
+    undone = call("rollback", restore=done["restore"])
+    assert (undone["restore"], undone["rolled_back"]) == (done["restore"], True)
+    assert damaged.content() == damaged.broken
+    merged = call("run", backup="latest-manual", mode="merge", confirm=damaged.name, tables=["notifications"])
+    assert merged["mode"] == "merge"
+    assert damaged.content()['"public"."notifications"'] == damaged.whole['"public"."notifications"']
+    with pytest.raises(RestoreValidationError) as caught:
+        call("run", backup=damaged.backup)
+    assert f"--confirm {damaged.name}" in caught.value.hint
+    story = worker.logs()
+    for event in ("restore started", "restore completed", "restore rolled back", "restore failed"):
+        assert event in story
+
+
+def test_a_message_delivered_twice_restores_once(
+    damaged: Damaged, env: dict[str, str], celery_node: NodeFactory, sender: Celery
+) -> None:
+    worker = celery_node("worker", env)
+    task_id, kwargs = str(uuid.uuid4()), {"backup": damaged.backup, "confirm": damaged.name}
+    sender.send_task("restore.run", task_id=task_id, kwargs=kwargs).get(timeout=PATIENCE)
+    sender.send_task("restore.run", task_id=task_id, kwargs=kwargs)
+    eventually(lambda: "delivered twice" in worker.logs(), "the second message's refusal")
+    assert len(damaged.records()) == 1
+    assert damaged.content() == damaged.whole
+
+
+def test_a_revoked_restore_leaves_everything_as_it_was(
+    damaged: Damaged, env: dict[str, str], celery_node: NodeFactory, sender: Celery
+) -> None:
+    fill_wide(damaged.site.database)
+    before = damaged.content()
+    worker = celery_node("worker", env)
+    result = sender.send_task("restore.run", kwargs={"backup": damaged.backup, "confirm": damaged.name})
+    eventually(lambda: "restore started" in worker.logs(), "the restore")
+    sender.control.revoke(result.id, terminate=True)
+    eventually(lambda: "restore failed" in worker.logs(), "its end")
+    eventually(lambda: [each.state for each in damaged.records()] == [RestoreState.FAILED], "its record")
+    assert damaged.records()[0].error == RestoreCancelledError.__name__
+    assert damaged.content() == before
+    require_nothing_left(damaged)

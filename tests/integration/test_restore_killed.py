@@ -1,0 +1,155 @@
+"""kill -9 at every step of a restore: the live database is exactly before or exactly after, and nothing leaks."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.domain.restore import RestoreState
+from app.embedded.postgres import EmbeddedPostgres
+from app.errors import ResidencyBackupError, RestoreRunningError
+from app.operations.check import check, repair
+from app.operations.rollback import rollback
+from app.postgres.programs import run
+from tests.fix_postgres import scratch_database
+from tests.fix_restores import Content, Damaged, drop_databases, make_damaged, require_nothing_left
+from tests.fix_service import make_site
+from tests.integration.test_restore_faults import AtStart
+
+Point = dict[str, Any]
+MERGED = ["On-Call Note", "call_assignments", "swap_requests", "attachments", "notifications", "people"]
+REPLACE, MERGE = {"mode": "replace"}, {"mode": "merge", "tables": MERGED}
+PATIENCE = 60.0
+MOST_RECORDS = 12
+
+
+def killed(damaged: Damaged, verb: str, asked: dict[str, Any], point: Point) -> bool:
+    """Run a restore in a process that dies at a point; False where it came to its end before."""
+    confirmed = {"backup": damaged.backup, "confirm": damaged.name, **asked} if verb == "restore" else asked
+    given = json.dumps({"verb": verb, "asked": confirmed, **point})
+    argv = [sys.executable, "-m", "tests.kill_restore", given]
+    done = run(argv, damaged.site.process_env(LOG_LEVEL="ERROR"), timeout=PATIENCE)
+    assert done.code in {0, -signal.SIGKILL}, done.stderr
+    return done.code != 0
+
+
+def walk(damaged: Damaged, asked: dict[str, Any], after: Content, phases: tuple[str, ...]) -> list[RestoreState]:
+    """Kill a restore in the middle of phases, then before and after each record of a step, until there are no more."""
+    points: list[Point] = [{"phase": phase} for phase in phases]
+    points += [{"record": number, "when": when} for number in range(1, MOST_RECORDS) for when in ("before", "after")]
+    seen: list[RestoreState] = []
+    for point in points:
+        if not killed(damaged, "restore", asked, point):
+            break
+        seen.append(settled(damaged, point, damaged.broken, after))
+    assert damaged.content() == after
+    return seen
+
+
+def settled(damaged: Damaged, point: Point, before: Content, after: Content) -> RestoreState:
+    """Look, repair, look again; leaves the database as before."""
+    found = damaged.content()
+    assert found in (before, after), f"neither before nor after: {point}"
+    record = damaged.records()[0]
+    if record.state is RestoreState.RUNNING and "phase" in point:
+        assert any(record.id in each.message and each.severity == "warning" for each in check(damaged.service()))
+        with pytest.raises(RestoreRunningError, match="not settled"):
+            damaged.run(mode="replace")
+    repair(damaged.service())
+    assert damaged.content() == found, point
+    record = damaged.records()[0]
+    assert (record.state is RestoreState.COMPLETE) == (found == after), point
+    if record.state is RestoreState.COMPLETE:
+        assert damaged.databases() == ({record.undo} if record.undo else set())
+        rollback(damaged.service(), record.id)
+        drop_databases(damaged.server, damaged.name)
+        assert damaged.content() == before
+    require_nothing_left(damaged)
+    return record.state
+
+
+@pytest.mark.timeout(500)
+def test_a_replace_killed_at_every_step(damaged: Damaged) -> None:
+    seen = walk(damaged, REPLACE, damaged.whole, ("dump", "load", "prove"))
+    assert seen[0] is RestoreState.FAILED
+    assert {*seen} == {RestoreState.FAILED, RestoreState.COMPLETE}
+    assert len(seen) >= 13
+
+
+@pytest.mark.timeout(500)
+def test_a_merge_killed_at_every_step(damaged: Damaged) -> None:
+    record = damaged.run(**MERGE).restore
+    after = damaged.content()
+    rollback(damaged.service(), record.id)
+    seen = walk(damaged, MERGE, after, ("merge",))
+    assert {*seen} == {RestoreState.FAILED, RestoreState.COMPLETE}
+    assert len(seen) >= 11
+
+
+@pytest.mark.timeout(500)
+def test_a_replace_in_place_killed_at_every_step(own: Damaged) -> None:
+    seen = walk(own, REPLACE, own.whole, ())
+    assert {*seen} == {RestoreState.FAILED, RestoreState.COMPLETE}
+    assert len(seen) >= 10
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("asked", [REPLACE, MERGE], ids=["replace", "merge"])
+def test_a_rollback_killed_at_every_step(damaged: Damaged, asked: dict[str, Any]) -> None:
+    seen = []
+    for number, when in ((1, "before"), (1, "after"), (2, "before"), (2, "after"), (3, "before")):
+        record = damaged.run(**asked).restore
+        after = damaged.content()
+        if not killed(damaged, "rollback", {"restore": record.id}, {"record": number, "when": when}):
+            assert damaged.content() == damaged.broken
+            drop_databases(damaged.server, damaged.name)
+            continue
+        found = damaged.content()
+        assert found in (damaged.broken, after)
+        repair(damaged.service())
+        assert damaged.content() == found
+        state = damaged.records()[0].state
+        seen.append(state)
+        assert (state is RestoreState.ROLLED_BACK) == (found == damaged.broken), (number, when)
+        if state is RestoreState.COMPLETE:
+            rollback(damaged.service(), record.id)
+        assert damaged.content() == damaged.broken
+        drop_databases(damaged.server, damaged.name)
+        require_nothing_left(damaged)
+    assert {*seen} == {RestoreState.COMPLETE, RestoreState.ROLLED_BACK}
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("asked", "phase"), [(REPLACE, "create"), (REPLACE, "prove"), (REPLACE, "swap"), (MERGE, "merge")]
+)
+def test_a_server_killed_at_a_step(
+    own_postgres_server: EmbeddedPostgres, tmp_path: Path, asked: dict[str, Any], phase: str
+) -> None:
+    with scratch_database(own_postgres_server) as database:
+        damaged = make_damaged(make_site(database, tmp_path / "backups", scale=0.05), own_postgres_server)
+        fault = AtStart(own_postgres_server.kill, phase=phase)
+        with pytest.raises(ResidencyBackupError):
+            damaged.run(progress=fault, **asked)
+        assert fault.done
+        own_postgres_server.restart()
+        assert damaged.content() == damaged.broken
+        repair(damaged.service())
+        assert damaged.content() == damaged.broken
+        assert [each.state for each in damaged.records()] == [RestoreState.FAILED]
+        require_nothing_left(damaged)
+
+
+def test_a_rollback_finishes_what_a_crash_left(damaged: Damaged) -> None:
+    assert killed(damaged, "restore", REPLACE, {"phase": "load"})
+    record = damaged.records()[0]
+    outcome = rollback(damaged.service(), record.id)
+    assert outcome.restore.state is RestoreState.FAILED
+    assert outcome.notes
+    assert damaged.content() == damaged.broken
+    require_nothing_left(damaged)

@@ -1,0 +1,72 @@
+"""The operator's own command finds its database by the environment, whatever the database is called."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import psycopg.conninfo
+import pytest
+
+from app.errors import RestorePostCommandError
+from app.postgres.database import Database
+from app.postgres.post_command import run_on, url_of
+
+URLS = [
+    "postgresql://u:p%40ss%2Fword@db.example:5433/app",
+    "postgresql://u@[::1]:5432/a%20b",
+    "postgresql:///app?host=/var/run/postgresql&port=5433&user=me",
+    "postgresql://one:1,two:2/app?target_session_attrs=read-write",
+    "host=db dbname=app user=u password='s p' sslmode=require",
+    "postgresql://db/app",
+]
+
+
+@pytest.mark.parametrize("text", URLS)
+def test_the_url_means_the_same_server_and_the_other_database(text: str) -> None:
+    database = Database.from_url(text).named("app_restore_0")
+    again = Database.from_url(url_of(database))
+    assert again.name == "app_restore_0"
+    assert again.password == database.password
+    ours, theirs = (dict(each.parameters) for each in (database, again))
+    assert theirs == ours
+    assert "keepalives" not in url_of(database)
+
+
+def test_the_scheme_is_the_applications() -> None:
+    url = url_of(Database.from_url("postgresql://u:p@h/app"), "postgresql+psycopg")
+    assert url == "postgresql+psycopg://u:p@h/app"
+
+
+def program(text: str) -> list[str]:
+    return [sys.executable, "-c", text]
+
+
+def test_the_command_has_the_rest_of_its_environment_too(tmp_path: Path) -> None:
+    database = Database.from_url("postgresql://u:secret-4711@h/app")
+    seen = tmp_path / "seen"
+    text = f"import os; open({str(seen)!r}, 'w').write(os.environ['DATABASE_URL'] + ' ' + os.environ['X'])"
+    run_on(database, program(text), {"X": "y", "DATABASE_URL": "other", "DATABASE_URL_FILE": "/run/secret"})
+    assert seen.read_text() == "postgresql://u:secret-4711@h/app y"
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (program("import sys; print('out'); sys.exit('err')"), ["exit code 1: err", "it printed: out"]),
+        (["/no/such/program"], ["cannot be started"]),
+        (program("import os; os.kill(os.getpid(), 9)"), ["was ended by signal 9"]),
+    ],
+)
+def test_a_failure_says_what_the_command_said(argv: list[str], words: list[str]) -> None:
+    with pytest.raises(RestorePostCommandError) as caught:
+        run_on(Database.from_url("postgresql://u:p@h/app"), argv, {})
+    assert all(word in caught.value.message for word in words)
+
+
+def test_a_password_that_the_command_prints_is_hidden() -> None:
+    database = Database.from_url(psycopg.conninfo.make_conninfo(host="h", dbname="d", user="u", password="geheim+4711"))
+    text = "import os, sys; print(os.environ['DATABASE_URL'], 'geheim+4711'); sys.exit('geheim%2B4711')"
+    with pytest.raises(RestorePostCommandError) as caught:
+        run_on(database, program(text), {})
+    assert "4711" not in caught.value.message
