@@ -9,13 +9,13 @@ Source: pg_dump's own output, majors 10 to 18; CVE-2025-8714 and 8715 (meta-comm
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice, takewhile
 
 from app.archive import lexer
 from app.archive.index import Segment
 from app.archive.reader import Archive
-from app.archive.scanner import COPY, Piece, scan
+from app.archive.scanner import COLUMN_LIST, COPY, IDENTIFIER, Piece, scan, unquoted
 from app.errors import RestoreValidationError
 
 _SHOWN_BYTES = 60
@@ -25,28 +25,39 @@ _RESTRICT = re.compile(rb"\\(?:un)?restrict [A-Za-z0-9]+\s*\Z")
 _ANY_COPY = re.compile(rb"COPY\b", re.IGNORECASE)
 _END = re.compile(rb"\s*;\s*\Z")
 _END_OF_DATA = {b"\\.\n", b"\\.\r\n"}
-# Calls of pg_dump's own, with nothing but values between their parentheses.
-_VALUE = rb"""(?:[eE]'(?:[^'\\]|\\.|'')*+' | '(?:[^']|'')*+' | -?[0-9][0-9.]* | true | false | null)
-    (?:::[\w".\[\]\ ]+)?"""
+# A literal that cannot be read in two ways: where backslashes escape, and where they do not. One that ends in a
+# backslash can, unless it is the last.
+_LITERAL = rb"""(?:[Ee]'(?:[^'\\]++|\\[\s\S]|'')*+' | '(?:[^'\\]++|''|\\(?!'))*+' | '(?:[^']++|'')*+'(?=[^']*\Z)
+    | [-+]?[0-9][\w.+-]* | true | false | NULL)(?:::[\w."\[\] ]+)?"""
 _CALL = (
-    rb"""(?:pg_catalog\.)?
+    rb"""SELECT\s+(?:\*\s+FROM\s+)?(?:pg_catalog\.)?
     (?:set_config|setval|lo_(?:creat|create|open|close|unlink|put|from_bytea)|lowrite|pg_restore_\w+_stats)
     \s*\(\s*(?:"""
-    + _VALUE
+    + _LITERAL
     + rb"(?:\s*,\s*"
-    + _VALUE
-    + rb")*+)?\s*\)\s*;"
+    + _LITERAL
+    + rb")*+)?\s*\)\s*;\s*\Z"
 )
 _ALLOWED = re.compile(
-    rb"""(?: SET\s | RESET\s | BEGIN\s*; | COMMIT\s*; | COMMENT\s+ON\s | GRANT\s | REVOKE\s | SECURITY\s+LABEL\s
-    | COPY\s | REFRESH\s+MATERIALIZED\s+VIEW\s | INSERT\s+INTO\s | (?:CREATE|ALTER|DROP)\s+[A-Za-z]
-    | SELECT\s+(?:\*\s+FROM\s+)?"""
+    rb"""(?: SET\s | RESET\s | BEGIN\s*; | COMMIT\s*; | COMMENT\s+ON\s | SECURITY\s+LABEL\s
+    | REFRESH\s+MATERIALIZED\s+VIEW\s | (?:CREATE|ALTER|DROP)\s+[A-Za-z]
+    | SELECT\s+pg_catalog\.lo_unlink\(oid\)\s+FROM\s+pg_catalog\.pg_largeobject_metadata\s+WHERE\s+oid\s=\s'\d+';\s*\Z
+    | """
     + _CALL
     + rb")",
-    re.IGNORECASE | re.VERBOSE | re.DOTALL,
+    re.IGNORECASE | re.VERBOSE,
 )
-_CATALOG = re.compile(rb"(?:COPY|INSERT\s+INTO)\s+\"?pg_", re.IGNORECASE)
-_MEMBERSHIP = re.compile(rb"(?:GRANT|REVOKE)\s(?!(?:[^'\"]|'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\")*\sON\s)", re.IGNORECASE)
+_ANY_INSERT = re.compile(rb"INSERT\b", re.IGNORECASE)
+_INSERT = re.compile(
+    rb"INSERT\s+INTO\s+(" + IDENTIFIER + rb")(?:\.(" + IDENTIFIER + rb"))?\s*(?:\(\s*" + COLUMN_LIST + rb"\)\s*)?"
+    rb"(?:OVERRIDING\s+\w+\s+VALUE\s+)?(?:DEFAULT\s+)?VALUES\b",
+    re.IGNORECASE,
+)
+_ANY_GRANT = re.compile(rb"(?:GRANT|REVOKE)\b", re.IGNORECASE)
+_GRANT = re.compile(  # without ON it makes a role a member of another
+    rb"(?:GRANT|REVOKE)\s(?:[A-Za-z,\s]|\(\s*" + COLUMN_LIST + rb"\))+?\sON\s++(?!(?:DATABASE|TABLESPACE|PARAMETER)\b)",
+    re.IGNORECASE,
+)
 # What dumps of a whole cluster, or `pg_dump --create`, have and one database's contents do not.
 _CLUSTER = re.compile(
     rb"""(?:CREATE|ALTER|DROP)\s+
@@ -66,7 +77,10 @@ def lint(archive: Archive) -> None:
         BackupReadError, BackupValidationError: it cannot be read, or is not what its index says.
     """
     if not archive.index.complete:
-        message = "the file is no whole dump: its last line, 'PostgreSQL database dump complete', is missing"
+        message = (
+            "the file is no whole dump: its last line, 'PostgreSQL database dump complete', is missing,"
+            " or stands within a statement that does not end"
+        )
         raise RestoreValidationError(message, "it was cut off, or is something else: use another backup")
     if not archive.seekable:
         _check_all(scan(archive.whole()))
@@ -135,27 +149,55 @@ def check_statement(statement: bytes, where: str) -> None:
 
 def _problem(statement: bytes) -> tuple[str, str] | None:
     """What is wrong with a statement, and what to do."""
+    if b"\0" in statement:
+        return "a statement with a zero byte", _LOOK
     if statement.startswith(b"\\"):
         return _problem_of_command(statement)
     if not statement.rstrip().endswith(b";"):
         return "not a whole statement", _LOOK
-    refused = (
-        (b"\0" in statement, "a statement with a zero byte", _LOOK),
-        (_CATALOG.match(statement), "a change of the server's own tables", _LOOK),
-        (_is_other_copy(statement), "a COPY that does not take its rows, as text, from the file", _LOOK),
-        (_CLUSTER.match(statement), "a statement for the whole server", _CLUSTER_HINT),
-        (_MEMBERSHIP.match(statement), "a statement for the whole server", _CLUSTER_HINT),
-        (not _ALLOWED.match(statement), "a statement that no dump has", _LOOK),
-    )
-    return next(((what, hint) for wrong, what, hint in refused if wrong), None)
+    for begins, problem in _BY_BEGINNING:
+        if begins.match(statement):
+            return problem(statement)
+    return None if _ALLOWED.match(statement) else ("a statement that no dump has", _LOOK)
 
 
-def _is_other_copy(statement: bytes) -> bool:
+def _problem_of_insert(statement: bytes) -> tuple[str, str] | None:
+    return _problem_of_target(_INSERT.match(statement), "an INSERT that does not take its rows from the file")
+
+
+def _problem_of_grant(statement: bytes) -> tuple[str, str] | None:
+    return None if _GRANT.match(statement) else _problem_of_cluster(statement)
+
+
+def _problem_of_cluster(_: bytes) -> tuple[str, str]:
+    return "a statement for the whole server", _CLUSTER_HINT
+
+
+def _problem_of_copy(statement: bytes) -> tuple[str, str] | None:
     found = COPY.match(statement)
-    return _ANY_COPY.match(statement) is not None and not (found and _END.match(statement, found.end()))
+    plain = found if found is not None and _END.match(statement, found.end()) else None
+    return _problem_of_target(plain, "a COPY that does not take its rows, as text, from the file")
+
+
+def _problem_of_target(found: re.Match[bytes] | None, otherwise: str) -> tuple[str, str] | None:
+    """What is wrong with a statement that adds rows to the table which the first two groups of `found` name."""
+    if found is None:
+        return otherwise, _LOOK
+    # Names of the server's own schemas begin so, and its tables are found without a schema.
+    if unquoted(found[1], "latin-1").startswith("pg_"):
+        return "rows for a table of the server's own", _LOOK
+    return None
 
 
 def _problem_of_command(command: bytes) -> tuple[str, str] | None:
     if _CONNECT.match(command):
         return "a psql command to connect elsewhere", _CLUSTER_HINT
     return None if _RESTRICT.match(command) else ("a psql command", _LOOK)
+
+
+_BY_BEGINNING: tuple[tuple[re.Pattern[bytes], Callable[[bytes], tuple[str, str] | None]], ...] = (
+    (_ANY_COPY, _problem_of_copy),
+    (_ANY_INSERT, _problem_of_insert),
+    (_ANY_GRANT, _problem_of_grant),
+    (_CLUSTER, _problem_of_cluster),
+)

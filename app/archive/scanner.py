@@ -17,14 +17,14 @@ from app.archive import lexer
 from app.archive.index import END_MARKER, Kind, PageRange, TableName
 from app.errors import BackupReadError
 
-_IDENTIFIER = rb"""(?:"(?:[^"]|"")+"|[A-Za-z_\x80-\xff][\w$\x80-\xff]*)"""
-_COLUMN_LIST = _IDENTIFIER + rb"\s*(?:,\s*" + _IDENTIFIER + rb"\s*)*+"
+IDENTIFIER = rb"""(?:"(?:[^"]|"")+"|[A-Za-z_\x80-\xff][\w$\x80-\xff]*)"""
+COLUMN_LIST = IDENTIFIER + rb"\s*(?:,\s*" + IDENTIFIER + rb"\s*)*+"
 COPY = re.compile(  # from the file itself; the rest of the statement is not matched
-    rb"COPY\s+(" + _IDENTIFIER + rb")(?:\.(" + _IDENTIFIER + rb"))?"
-    rb"(?:\s*\(\s*((?:" + _COLUMN_LIST + rb")?)\))?\s+FROM\s+stdin\b",
+    rb"COPY\s+(" + IDENTIFIER + rb")(?:\.(" + IDENTIFIER + rb"))?"
+    rb"(?:\s*\(\s*((?:" + COLUMN_LIST + rb")?)\))?\s+FROM\s+stdin\b",
     re.IGNORECASE,
 )
-_COLUMN = re.compile(_IDENTIFIER)
+_COLUMN = re.compile(IDENTIFIER)
 _HEADER = re.compile(rb"^-- (?:Data for )?Name: (LARGE OBJECT)?.*; Type: ([A-Z ]+); Schema: ", re.MULTILINE)
 # What pg_dump's plain text never has in front of the data: its post-data section, and rights, which come last.
 _BEHIND_DATA = frozenset(
@@ -37,7 +37,7 @@ _LINE_END = re.compile(rb"[^\S\n]*(?:\n|(\Z))")
 _END_LINE = re.compile(rb"\\\.\r?\n")
 _FOLDED = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)  # what the server does without quotes
 _NEWLINE = ord("\n")
-_LONGEST = 1 << 30  # bytes of a statement: what a server takes at most
+_UNIT_BYTES = 1 << 30  # no statement that a server takes is longer
 _SPARE = 4  # bytes of a line break and the end-of-data line that may be cut by a block's end
 
 
@@ -98,7 +98,7 @@ class _Scanner:
     def _fill(self) -> bool:
         """Read on, doubling what is held, so that a long statement is not copied once for each block."""
         held = self._text[self._at :]
-        wanted = max(len(held), 1)
+        wanted = max(min(len(held), _UNIT_BYTES - len(held)), 1)
         more = [held]
         while wanted > 0 and (block := next(self._blocks, b"")):
             more.append(block)
@@ -117,8 +117,9 @@ class _Scanner:
             end = self._unit_end()
             if end != lexer.UNFINISHED:
                 return self._take(end)
-            if len(self._text) - self._at > _LONGEST:
-                raise BackupReadError("a statement of more than 1 GiB", "no dump of pg_dump has one: use another file")
+            if len(self._text) - self._at > _UNIT_BYTES:
+                message = f"a statement or comment is longer than {_UNIT_BYTES >> 20} MiB"
+                raise BackupReadError(message, "no dump has this: look at the file before you load anything from it")
             if not self._fill():
                 return self._take(len(self._text))
 

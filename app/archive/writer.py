@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
+from app.archive import lexer
 from app.archive.codecs import Framing, framing
 from app.archive.digest import RowDigest
 from app.archive.index import END_MARKER, Index, Segment, TableDigest, TableName
@@ -19,9 +20,7 @@ from app.archive.scanner import Head, Piece
 from app.domain.backup import Codec
 from app.errors import BackupStorageError, BackupWriteError
 
-# Nothing but comments stands behind the marker, so that a string which reads like it is not taken for it.
-_END = re.compile(rb"(?:\A|\n)" + END_MARKER + rb"\r?\n(?:(?:--[^\n]*|\\unrestrict [^\n]*|\s*)(?:\n|\Z))*\Z")
-_TAIL_BYTES = 4096  # more than what follows the end marker in any pg_dump
+_MARKER_LINE = re.compile(b"^" + END_MARKER, re.MULTILINE)
 
 
 class Sink(Protocol):
@@ -79,7 +78,7 @@ class ArchiveWriter:
         self._digests: dict[TableName, RowDigest] = {}
         self._open: Packer | None = None
         self._offset = 0
-        self._tail = b""
+        self._complete = False
 
     def framing(self) -> Framing:
         """How parcels for this archive are framed; a new one for each thread that packs."""
@@ -94,11 +93,8 @@ class ArchiveWriter:
         """
         for piece in pieces:
             self._write(self._packer(piece.head).take(piece.data, rows=piece.rows))
-            self._tail = (
-                piece.data[-_TAIL_BYTES:]
-                if len(piece.data) >= _TAIL_BYTES
-                else (self._tail + piece.data)[-_TAIL_BYTES:]
-            )
+            if (self._complete or END_MARKER in piece.data) and (is_end := _is_end(piece)) is not None:
+                self._complete = is_end
             self._progress(len(piece.data))
 
     def append(self, parcel: Parcel) -> None:
@@ -111,6 +107,7 @@ class ArchiveWriter:
         self._close_segment()
         self._write(parcel.frames())
         self._list(parcel.packed)
+        self._complete = False
         self._progress(parcel.packed.raw_bytes)
 
     def finish(self) -> Index:
@@ -130,7 +127,7 @@ class ArchiveWriter:
             bytes=self._out.bytes,
             raw_bytes=sum(segment.raw_bytes for segment in self._segments),
             sha256=self._out.hash.hexdigest(),
-            complete=_END.search(self._tail) is not None,
+            complete=self._complete,
         )
 
     def _packer(self, head: Head) -> Packer:
@@ -167,6 +164,24 @@ class ArchiveWriter:
         )
         self._offset = self._out.bytes
         self._segments.append(segment)
+
+
+def _is_end(piece: Piece) -> bool | None:
+    """Whether a dump is whole after a piece: behind its end marker stand comments and psql commands alone.
+
+    Args:
+        piece: SQL is a unit of the scanner.
+
+    Returns:
+        None where the piece leaves that as it was.
+    """
+    if piece.head.table is not None:
+        return False
+    start = lexer.statement_start(piece.data + b"\n ", 0)
+    end = len(piece.data) if start == lexer.UNFINISHED else start
+    if end < len(piece.data) and not piece.data.startswith(b"\\", end):
+        return False
+    return True if _MARKER_LINE.search(piece.data, 0, end) else None
 
 
 class _CountedFile:

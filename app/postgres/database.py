@@ -36,6 +36,7 @@ _REFUSED = re.compile(
 FULL = re.compile(r"too many (?:clients|connections)|remaining connection slots")
 _BACKSLASHED = r"\\\g<0>"
 _ESCAPED = re.compile(r"[\s\\]")  # in the words of libpq's "options"
+_NO_CONVERSION = re.compile(r"conversion between \S+ and \S+ is not supported")
 _NO_DATABASE = re.compile(r"database \"?.*\"? does not exist")
 
 
@@ -165,6 +166,11 @@ class Database:
             return BackupCreationError(
                 f"database {self.name} does not exist: {text}",
                 "check the name in DATABASE_URL (or POSTGRES_DB)",
+            )
+        if _NO_CONVERSION.search(text):
+            return BackupCreationError(
+                f"the encoding of database {self.name} cannot be read: {text}",
+                "dump it by hand: pg_dump reads it without a conversion",
             )
         if isinstance(error, psycopg.errors.InsufficientPrivilege):
             return BackupPermissionError(

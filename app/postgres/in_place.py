@@ -84,11 +84,6 @@ class _InPlace(Maintenance):
                 return
         super().run(statement, what)
 
-    def copy(self, statement: bytes, blocks: Iterable[bytes], what: str) -> int:
-        # What fails may be tried again in another order, so it must not end the whole transaction.
-        with self.transaction(what):
-            return super().copy(statement, blocks, what)
-
     def otherwise(self, message: str) -> RestoreError:
         return RestoreDataError(message, "nothing was changed; the message is the server's")
 
@@ -155,6 +150,7 @@ def _load(session: _InPlace, archive: Archive) -> None:
             rows += loader.rows
         else:
             runner.run(scan(archive.joined(segments)))
+    runner.finish()
     check_rows(rows, {each.table: each.rows for each in archive.index.tables})
 
 
@@ -184,7 +180,7 @@ def _prove(session: _InPlace, name: str, archive: Archive, facts: ServerFacts | 
 def _sequences(session: _InPlace, names: Iterable[bytes], encoding: str | None) -> dict[bytes, bytes]:
     found: dict[bytes, bytes] = {}
     for literal in names:
-        spelled = literal.decode(python_encoding(encoding or "UTF8"))
+        spelled = literal.decode(python_encoding(encoding or "UTF8"), errors="backslashreplace")
         row = session.ask(_SEQUENCE, spelled.strip("'").replace("''", "'"))
         if row:
             query = sql.SQL("SELECT last_value, is_called FROM {}").format(sql.Identifier(*row[0]))

@@ -68,13 +68,16 @@ def load(database: Database, archive: Archive, jobs: int, progress: Callable[[in
         for is_data, segments in archive.runs():
             with _timed(seconds, segments[-1].kind):
                 if is_data:
-                    for each in sessions[1:]:
+                    # What a transaction of the file has made so far, nobody but its own session sees.
+                    able = sessions[:1] if sessions[0].in_transaction else sessions
+                    for each in able[1:]:
                         each.follow(sessions[0].state)
                     loader = DataLoader(archive, segments, progress)
-                    loader.load(sessions)
+                    loader.load(able)
                     rows += loader.rows
                 else:
                     runner.run(scan(archive.joined(segments)))
+        runner.finish()
         check_rows(rows, {each.table: each.rows for each in archive.index.tables})
         with _timed(seconds, "analyze"):
             analyze(sessions)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
+from itertools import chain, islice, takewhile
 
 from app.archive import lexer
 from app.archive.index import Kind, Segment, TableName
@@ -68,14 +68,24 @@ def batches_of_table(archive: Archive, segments: Sequence[Segment]) -> Iterator[
         if segment.raw_bytes <= _WHOLE_BYTES or segment.pages is not None:
             yield _whole(archive, segment)
         else:
-            yield from _cut(_one_block(archive, segment), {0})
+            pieces = _one_block(archive, segment)
+            yield from _block(table_of(segment), _first(pieces, segment), pieces)
 
 
 def batches_of_stream(archive: Archive, segments: Sequence[Segment]) -> Iterator[Batch]:
-    """The batches of some segments of a file that can only be read from its beginning."""
-    data = [each for each in archive.index.segments if each.kind is Kind.DATA]
-    wanted = {id(each) for each in segments}
-    return _cut(scan(archive.whole()), {number for number, each in enumerate(data) if id(each) in wanted})
+    """The batches of some consecutive segments of a file that can only be read from its beginning.
+
+    Raises:
+        RestoreValidationError: they are not what the index says.
+        BackupReadError: the file cannot be read.
+    """
+    before = takewhile(lambda each: each is not segments[0], archive.index.segments)  # an equal one is another
+    skipped = sum(each.kind is Kind.DATA for each in before)
+    pieces = scan(archive.whole())
+    for segment, head in zip(segments, islice(_heads(pieces), skipped, None), strict=False):
+        if head.head.table != segment.table:
+            raise RestoreValidationError(f"rows of {head.head.table} stand where {segment} should", _NOT_ONE_BLOCK)
+        yield from _block(table_of(segment), head, pieces)
 
 
 def table_of(segment: Segment) -> TableName:
@@ -96,31 +106,30 @@ def _one_block(archive: Archive, segment: Segment) -> Iterator[Piece]:
         yield piece
 
 
-def _whole(archive: Archive, segment: Segment) -> Batch:
-    head = next(_one_block(archive, segment), None)
+def _first(pieces: Iterator[Piece], segment: Segment) -> Piece:
+    head = next(pieces, None)
     if head is None:
-        raise RestoreValidationError(f"{segment} holds something else than one COPY block", _NOT_ONE_BLOCK)
-    return Batch(table_of(segment), head.data, partial(_rows, archive, segment))
+        message = f"{segment} holds something else than one COPY block: it is empty"
+        raise RestoreValidationError(message, _NOT_ONE_BLOCK)
+    return head
+
+
+def _whole(archive: Archive, segment: Segment) -> Batch:
+    copy = _first(_one_block(archive, segment), segment).data
+    return Batch(table_of(segment), copy, partial(_rows, archive, segment))
 
 
 def _rows(archive: Archive, segment: Segment) -> Iterator[bytes]:
     return (each.data for each in _one_block(archive, segment) if each.rows)
 
 
-def _cut(pieces: Iterator[Piece], wanted: set[int]) -> Iterator[Batch]:
-    """Batches of whole lines, of the COPY blocks of these numbers; a line longer than one is not held in memory."""
-    number, seen = -1, None
-    for piece in pieces:
-        if piece.head.kind is Kind.DATA and piece.head is not seen:
-            number, seen = number + 1, piece.head
-            if number in wanted:
-                yield from _block(piece, pieces)
+def _heads(pieces: Iterator[Piece]) -> Iterator[Piece]:
+    """The pieces that begin a COPY block each; whoever takes one may take its rows from `pieces` before the next."""
+    return (each for each in pieces if each.head.table and not each.rows and not each.data.startswith(b"\\."))
 
 
-def _block(head: Piece, pieces: Iterator[Piece]) -> Iterator[Batch]:
-    """The batches of the COPY block that begins with `head`."""
-    table = head.head.table
-    assert table is not None  # noqa: S101 -- what the caller chose it by
+def _block(table: TableName, head: Piece, pieces: Iterator[Piece]) -> Iterator[Batch]:
+    """The COPY block that begins with `head`, in whole lines; a line longer than a batch is not held in memory."""
     held: list[bytes] = []
     for piece in pieces:
         if not piece.rows:

@@ -77,7 +77,7 @@ class DataLoader:
         """
         together(sessions, self._work)
         for batch in self._later:
-            self._count(batch.table, self._send(sessions[0], batch))
+            self._count(batch.table, self._add(sessions[0], batch))
 
     def _work(self, session: Session, stopped: Stopped) -> None:
         while (found := self._next(stopped)) is not None:
@@ -139,7 +139,7 @@ class DataLoader:
         with work.taking:
             batch = work.take()
             if batch is not None and batch.alone:
-                self._count(batch.table, self._send(session, batch))
+                self._count(batch.table, self._add(session, batch))
                 return
         if batch is None:
             with self._state:
@@ -147,7 +147,7 @@ class DataLoader:
                     self._shared.remove(work)
             return
         try:
-            rows = self._send(session, batch)
+            rows = self._add(session, batch)
         except RestoreError as error:
             if sqlstate_of(error) not in _LATER:
                 raise
@@ -157,6 +157,10 @@ class DataLoader:
                     raise
         else:
             self._count(batch.table, rows)
+
+    def _add(self, session: Session, batch: Batch) -> int:
+        with session.apart(f"data of table {batch.table}"):
+            return self._send(session, batch)
 
     def _send(self, session: Session, batch: Batch) -> int:
         return session.copy(batch.copy, self._counted(batch.blocks()), f"data of table {batch.table}")

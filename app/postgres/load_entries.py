@@ -62,4 +62,8 @@ class Entry:
 def header_of(unit: bytes, end: int) -> tuple[bytes, str] | None:
     """Type and name in the last entry header among the comments before `end`; None where there is none."""
     headers = _HEADER.findall(unit, 0, end)
-    return (headers[-1][1], headers[-1][0].decode(errors="backslashreplace")) if headers else None
+    if not headers:
+        return None
+    name, type_ = headers[-1]
+    # A schema or owner may be called like the rest of a header; what such an entry is, nobody can tell.
+    return b"ENTRY" if b"; Type: " in name else type_, name.decode(errors="backslashreplace")

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import ClassVar
 
 import psycopg
 import structlog
+from psycopg.pq import TransactionStatus
 
 from app.errors import (
     BackupCreationError,
@@ -29,7 +30,7 @@ from app.postgres.database import Database
 
 log = structlog.get_logger(__name__)
 _SETTING = re.compile(rb"(?:SET\s+(?:SESSION\s+)?(\w+)|SELECT\s+pg_catalog\.set_config\('(\w+)')", re.IGNORECASE)
-_ZERO = re.compile(rb"(?:=|TO)\s*'?0'?\s*;?\s*\Z", re.IGNORECASE)
+_ZERO = re.compile(rb"(?:=|TO)\s*'?0'?\s*(?:;\s*)?\Z", re.IGNORECASE)
 _COPY_PLACE = re.compile(r"COPY .*?, line (\d+)(?:, column ([^:]+))?")
 _VALUE = re.compile(r':? "(?:[^"]|"")*"\Z')
 _MEMORY_MB = 512  # for the index builds of all connections together
@@ -91,6 +92,11 @@ class Session:
         """Each setting that the file has set so far, with its statement."""
         return dict(self._state)
 
+    @property
+    def in_transaction(self) -> bool:
+        """Whether one is open: of the file, or around all of the load."""
+        return self.connection.info.transaction_status != TransactionStatus.IDLE
+
     def run(self, statement: bytes, what: str) -> None:
         """Run one statement of the file.
 
@@ -102,12 +108,14 @@ class Session:
             RestoreError: the server refuses it or goes away; see `translated`.
         """
         setting = _SETTING.match(statement)
+        may_fail = bool(setting and _ZERO.search(statement))
         with self.translated(what):
             try:
-                # Binary asks for the protocol that takes one statement and no more, whatever the lexer made of it.
-                self.connection.execute(statement, binary=True)
+                with self.connection.transaction() if may_fail and self.in_transaction else nullcontext():
+                    # Binary asks for the protocol that takes one statement and no more, whatever the lexer made of it.
+                    self.connection.execute(statement, binary=True)
             except psycopg.errors.UndefinedObject:
-                if not (setting and _ZERO.search(statement)):
+                if not may_fail:
                     raise
                 # A newer pg_dump lifts a limit that this server does not have.
                 skipped = statement.decode(errors="backslashreplace")
@@ -147,6 +155,10 @@ class Session:
         """All or nothing of what is done in a block."""
         with self.translated(what), self.connection.transaction():
             yield
+
+    def apart(self, what: str) -> AbstractContextManager[None]:
+        """One statement that may fail and be tried in another way: that does not end the transaction around it."""
+        return self.transaction(what) if self.in_transaction else nullcontext()
 
     @contextmanager
     def translated(self, what: str) -> Iterator[None]:

@@ -7,6 +7,7 @@ entry runs alone, where it stands, so that any order that pg_dump chose stays va
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterable, Sequence
 
@@ -19,6 +20,7 @@ from app.postgres.load_session import Session, is_setting, sqlstate_of
 from app.postgres.load_together import together
 
 _DEADLOCK = "40P01"
+_TRANSACTION = re.compile(rb"(?:BEGIN|COMMIT)\s*;\Z", re.IGNORECASE)
 
 
 class SqlRunner:
@@ -27,6 +29,7 @@ class SqlRunner:
     def __init__(self, sessions: Sequence[Session]) -> None:
         self._sessions = sessions
         self._main = sessions[0]
+        self._was_in_transaction = self._main.in_transaction
         self._name = ""
         self._entry: Entry | None = None
         self._batch: list[Entry] = []
@@ -37,19 +40,25 @@ class SqlRunner:
         """Run some SQL, a piece a statement.
 
         Raises:
-            RestoreValidationError: there is data or a command among it.
+            RestoreValidationError: there is data among it, or what no dump has.
             RestoreError: the server refuses a statement, or goes away.
         """
-        before = self._main.connection.info.transaction_status
         for piece in pieces:
             if piece.head.table is not None:
                 message = f"rows of table {piece.head.table} stand among the SQL"
                 raise RestoreValidationError(message, "the manifest does not fit the file: run 'residency-backup sync'")
             self._unit(piece.data)
         self._flush()
-        if self._main.connection.info.transaction_status != before:
-            message = "a transaction that the file begins spans table data"
-            raise RestoreValidationError(message, "make the dump without --single-transaction")
+
+    def finish(self) -> None:
+        """There is no more SQL, nor data.
+
+        Raises:
+            RestoreValidationError: a transaction that the file began is still open.
+        """
+        if self._main.in_transaction != self._was_in_transaction:
+            message = "the file begins a transaction and does not end it"
+            raise RestoreValidationError(message, "no dump of pg_dump has this: look at the end of the file")
 
     def _unit(self, unit: bytes) -> None:
         start = lexer.statement_start(unit + b"\n ", 0)
@@ -63,7 +72,11 @@ class SqlRunner:
         check_statement(statement, self._name or "the dump's settings")
         if statement.startswith(b"\\"):
             return  # \restrict, which is psql's business
-        if is_setting(statement):
+        if _TRANSACTION.match(statement):
+            self._flush()
+            self._entry = None
+            self._main.run(statement, "a transaction")
+        elif is_setting(statement):
             self._main.run(statement, "a setting")  # stands in front of the entry that it is meant for
         elif self._entry is not None:
             self._entry.statements.append(statement)
@@ -90,7 +103,8 @@ class SqlRunner:
         comments, self._comments = self._comments, []
         if batch:
             self._entry = None
-            _Group(batch).run(self._sessions)
+            # What a transaction of the file has made so far, nobody but its own session sees.
+            _Group(batch).run(self._sessions[:1] if self._main.in_transaction else self._sessions)
         for comment in comments:
             self._main.run(comment, "a comment")
 

@@ -14,6 +14,7 @@ from app.archive.reader import Archive, build_index
 from app.archive.writer import ArchiveWriter
 from app.domain.backup import Codec
 from app.embedded.postgres import EmbeddedPostgres
+from app.errors import BackupCreationError
 from app.postgres import ranges
 from app.postgres.database import Database
 from app.postgres.dump import PostgresSource
@@ -107,3 +108,11 @@ def test_a_latin1_dump_goes_into_a_utf8_database(
     restored = make(postgres_server, "encoded_again", "UTF8")
     load(Database.from_url(restored.url), Archive(lambda: io.BytesIO(data), Codec.NONE, index), 2)
     assert query(restored, 'SELECT "größe" FROM "Ärzte"'.encode()) == [("Müßig",)]
+
+
+def test_an_encoding_that_has_no_way_to_utf8_is_no_passing_failure(postgres_server: EmbeddedPostgres) -> None:
+    source = make(postgres_server, "encoded", "MULE_INTERNAL")
+    with pytest.raises(BackupCreationError, match="MULE_INTERNAL is not supported") as caught:
+        PostgresSource(Database.from_url(source.url)).facts()
+    assert not caught.value.transient
+    assert caught.value.hint

@@ -354,6 +354,29 @@ def test_a_range_is_read_by_a_tid_range_scan(mixed: TestDatabase) -> None:
     assert "Tid Range Scan" in plan[0][0]
 
 
+@pytest.mark.parametrize("of", ["schema", "owner"])
+def test_a_name_that_reads_like_a_header_does_not_move_rows_before_their_table(
+    postgres_server: EmbeddedPostgres, tmp_path: Path, of: str
+) -> None:
+    name = "q; Type: INDEX; Schema: "
+    with scratch_database(postgres_server) as database, scratch_database(postgres_server) as restored:
+        database.execute("CREATE TABLE t AS SELECT i, repeat('x', 100) FROM generate_series(1, 20000) i")
+        if of == "schema":
+            database.execute(f'CREATE SCHEMA "{name}"; ALTER TABLE t SET SCHEMA "{name}"')
+        else:
+            database.execute(f'CREATE ROLE "{name}"; ALTER TABLE t OWNER TO "{name}"')
+        try:
+            file = tmp_path / "backup.sql"
+            file.write_bytes(dumped(database.url)[0])
+            psql(restored.url, file)
+            assert copy_of_all_tables(restored.url) == copy_of_all_tables(database.url)
+        finally:
+            if of == "owner":
+                for each in (restored, database):
+                    each.execute(f'DROP OWNED BY "{name}"')
+                database.execute(f'DROP ROLE "{name}"')
+
+
 def test_a_schema_that_is_named_like_a_header_spoils_no_dump(empty_database: TestDatabase, tmp_path: Path) -> None:
     name = '"q; Type: INDEX; Schema: "'
     rows = "SELECT i, repeat(md5(i::text), 30) AS f FROM generate_series(1, 30000) i"

@@ -193,3 +193,15 @@ def test_a_changed_value_under_the_old_checksum_is_refused() -> None:
     content["database"] = "another"
     with pytest.raises(ManifestError, match="checksum"):
         parse_manifest(json.dumps(content).encode(), "m")
+
+
+@pytest.mark.parametrize(("offset", "length"), [(-1, 4), (1 << 70, 4), (0, -4), (4, 1 << 70), (7, 4)])
+def test_a_segment_outside_of_the_file_is_named(offset: int, length: int) -> None:
+    text = manifest().to_json().replace('"offset": 0,\n   "bytes": 4', f'"offset": {offset},\n   "bytes": {length}')
+    content = json.loads(text)
+    assert content["segments"][0]["bytes"] == length
+    del content["checksum"]
+    signed = json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
+    content["checksum"] = hashlib.sha256(signed).hexdigest()
+    with pytest.raises(ManifestError, match=r"corrupt: (a segment lies outside|segments\.0\.)"):
+        parse_manifest(json.dumps(content).encode(), "m.json")

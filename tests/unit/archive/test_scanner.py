@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.archive import scanner
 from app.archive.index import Kind, TableName
 from app.archive.scanner import Head, Piece, scan
 from app.errors import BackupReadError
@@ -274,7 +275,7 @@ def test_names_are_read_in_the_encoding_that_the_dump_sets(postgres: str, python
     assert (found.table, found.columns) == (TableName("", name), (name,))
 
 
-@pytest.mark.parametrize("encoding", ["SQL_ASCII", "MULE_INTERNAL", "NONSENSE"])
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "MULE_INTERNAL", "NONSENSE", "hex", "zlib", "undefined", "idna"])
 def test_names_in_an_unknown_encoding_stay_distinct(encoding: str) -> None:
     head = f"SET client_encoding = '{encoding}';\n".encode()
     assert list(tables(head + b"COPY t\xe4 FROM stdin;\n\\.\nCOPY t\xfc FROM stdin;\n\\.\n")) == ["t\\xe4", "t\\xfc"]
@@ -336,3 +337,33 @@ def test_a_statement_of_20_mb_in_small_blocks_is_not_scanned_anew_for_each_block
     begun = time.perf_counter()
     assert len(list(scan(blocks()))) == 1
     assert time.perf_counter() - begun < 5
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 1000])
+def test_a_byte_order_mark_belongs_to_no_statement(size: int) -> None:
+    text = b"\xef\xbb\xbfSET a = 1;\nCOPY t FROM stdin;\n1\n\\.\n"
+    found = scanned(text, size)
+    assert [each.kind for each in found] == [Kind.BEFORE, Kind.DATA]
+    assert found[0].text == text[:14]
+    for short in (text[:1], text[:2], b"\xef\xbbx;"):
+        assert b"".join(each.data for each in scan([short])) == short
+
+
+@pytest.mark.parametrize("text", [b"-- ", b"/* ", b"SELECT '"])
+def test_what_is_longer_than_any_statement_is_refused_before_it_fills_the_memory(
+    text: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scanner, "_UNIT_BYTES", 3 << 20)
+
+    def blocks() -> Iterator[bytes]:
+        yield b"SET a = 1;\n" + text
+        while True:
+            yield b" " * 65536
+
+    tracemalloc.start()
+    try:
+        with pytest.raises(BackupReadError, match="longer than 3 MiB"):
+            list(scan(blocks()))
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()

@@ -134,6 +134,28 @@ def test_each_segment_can_be_read_by_itself(codec: Codec) -> None:
     assert text == DUMP
 
 
+MARKER = b"-- PostgreSQL database dump complete"
+ENDS = {
+    b"--\n" + MARKER + b"\n--\n\n\\unrestrict aBc\n\n": True,
+    b"--\r\n" + MARKER + b"\r\n--\r\n": True,
+    MARKER: True,
+    MARKER + b"\n" + b"-- padding\n" * 1000: True,
+    b"COMMENT ON TABLE a IS '" + MARKER + b"';\n": False,
+    b"COMMENT ON TABLE a IS '\n" + MARKER + b"\n';\n": False,
+    b"COMMENT ON TABLE a IS '\n" + MARKER + b"\n": False,
+    b"COPY a (x) FROM stdin;\n" + MARKER + b"\n\\.\n": False,
+    b"-- Name: " + MARKER + b"; Type: COMMENT\n": False,
+    MARKER + b"\nCREATE TABLE b ();\n": False,
+    MARKER + b"\n\nCREATE TABLE b ();\n" + MARKER + b"\n": True,
+    MARKER + b"\n\nCOPY a (x) FROM stdin;\n1\n\\.\n": False,
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_dump_is_complete_where_nothing_but_its_end_follows(end: bytes) -> None:
+    assert write(Codec.NONE, b"CREATE TABLE a (x int);\n" + end)[1].complete is ENDS[end]
+
+
 def test_a_dump_without_its_end_is_not_complete() -> None:
     assert not write(Codec.NONE, DUMP[: DUMP.index(b"-- PostgreSQL database dump complete")])[1].complete
 
