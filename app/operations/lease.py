@@ -19,8 +19,9 @@ class Lease:
     """A claim that this process holds."""
 
     def __init__(
-        self, beat: Callable[[datetime], bool], lost: ResidencyBackupError, clock: Callable[[], datetime]
+        self, beat: Callable[[datetime], bool], lost: ResidencyBackupError, clock: Callable[[], datetime], work: str
     ) -> None:
+        self._event = f"{work} heartbeat not saved"
         self._beat_once = beat
         self._error = lost
         self._clock = clock
@@ -41,7 +42,7 @@ class Lease:
         try:
             self._lost = self._lost or not self._beat_once(self._clock())
         except CatalogError as error:
-            log.warning("backup heartbeat not saved", error=type(error).__name__, reason=error.message)
+            log.warning(self._event, error=type(error).__name__, reason=error.message)
 
     def _keep_beating(self, every: float) -> None:
         while not self._ended.wait(every) and not self._lost:
@@ -55,6 +56,7 @@ def lease(
     clock: Callable[[], datetime],
     *,
     every: float = HEARTBEAT_SECONDS,
+    work: str = "backup",
 ) -> Iterator[Lease]:
     """Give signs of life every so many seconds for the length of a block.
 
@@ -63,8 +65,9 @@ def lease(
         lost: what to raise where it is not.
         clock: the present instant.
         every: seconds between two.
+        work: what is done, for the log.
     """
-    held = Lease(beat, lost, clock)
+    held = Lease(beat, lost, clock, work)
     thread = threading.Thread(target=held._keep_beating, args=(every,), name="lease", daemon=True)  # noqa: SLF001
     thread.start()
     try:
