@@ -70,6 +70,7 @@ def test_an_error_in_json_is_a_document_too(site: Site) -> None:
         (("keep", "latest", "--release"), 2),
         (("list", "--tier", "yearly"), 2),
         (("create", "yearly"), 13),
+        (("create", "safety"), 13),
         (("show", "../../etc/passwd"), 10),
         (("--env-file", "/does/not/exist", "list"), 2),
     ],
@@ -86,6 +87,13 @@ def test_help_lists_every_verb_and_the_exit_codes(site: Site) -> None:
     text = site.cli("--help").stdout
     for verb in ("create", "list", "show", "verify", "prune", "keep", "check", "sync", "130 cancelled"):
         assert verb in text
+
+
+def test_only_a_restore_makes_a_safety_backup(site: Site) -> None:
+    assert "[daily|weekly|monthly|manual]" in site.cli("create", "--help").stdout
+    assert "a safety backup is made by a restore" in site.cli("create", "safety").stderr
+    assert "safety" not in site.cli("create", "yearly").stderr
+    assert "latest-safety" in site.cli("--help").stdout
 
 
 def test_check_exits_3_for_a_warning_and_with_the_errors_own_code(site: Site) -> None:
