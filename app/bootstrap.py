@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TextIO
@@ -10,16 +10,18 @@ from typing import TextIO
 import structlog
 
 from app import __version__
-from app.catalog.engine import lazy_catalog
+from app.catalog.engine import lazy_catalog, parse_url
 from app.domain.checks import Finding
 from app.domain.retention import Policy
 from app.log import configure_logging
 from app.operations.schedule import Schedule
 from app.operations.service import Service
 from app.postgres.dump import PostgresSource
+from app.postgres.post_command import run_on
 from app.postgres.target import PostgresTarget
 from app.settings import Settings, load_settings, process_environment
 from app.storage.local import LocalTree
+from app.storage.scripts import LocalScripts
 
 log = structlog.get_logger(__name__)
 
@@ -57,7 +59,27 @@ class Program:
             post_command=settings.post_command,
             clock=lambda: datetime.now(zone),
             tool=f"residency-backup {__version__}",
+            target_of=lambda name: PostgresTarget(settings.database.named(name), settings.backup_jobs),
+            scripts=LocalScripts(settings.backup_dir),
+            run_program=self._run_program,
+            holds_catalog=self._holds_catalog,
         )
+
+    def _run_program(self, argv: Sequence[str], name: str) -> None:
+        settings = self.settings
+        url = settings.database_url.get_secret_value() if settings.database_url else ""
+        scheme = url.partition("://")[0] if "://" in url else "postgresql"
+        run_on(settings.database.named(name), argv, process_environment(), scheme)
+
+    def _holds_catalog(self, name: str) -> bool:
+        """Whether the catalog stands in the database of a name, as far as the two ways to a server tell."""
+        catalog, ours = parse_url(self.settings.catalog_url), self.settings.database.parameters
+        if catalog.drivername == "sqlite" or catalog.database != name:
+            return False
+        host, port = ours.get("host", ""), ours.get("port", "5432")
+        theirs = str(catalog.host or catalog.query.get("host", ""))
+        same = host == theirs or (_is_local(host) and _is_local(theirs))
+        return same and str(catalog.port or catalog.query.get("port", "5432")) == port
 
     def broker_finding(self) -> Finding:
         """Whether the broker answers. Only worker and beat need it, so a broker that does not is a warning."""
@@ -80,6 +102,10 @@ class Program:
 
     def _secrets(self) -> list[str]:
         return [*self.settings.secrets, *([password] if (password := self.settings.database.password) else [])]
+
+
+def _is_local(host: str) -> bool:
+    return host in {"", "localhost", "127.0.0.1", "::1"} or host.startswith("/")
 
 
 def bootstrap(environ: Mapping[str, str] | None = None) -> Program:

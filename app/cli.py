@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -10,27 +9,23 @@ from types import FrameType
 from typing import Any
 
 import click
-from dotenv import dotenv_values
 
-from app import __version__, show
-from app.bootstrap import Program, bootstrap
+from app import __version__, cli_restore, show
+from app.cli_session import WARNINGS, Session, as_json
 from app.domain.backup import Origin, Tier
 from app.domain.checks import Severity, first_error
-from app.errors import BackupCancelledError, BackupValidationError, Cancelled, ResidencyBackupError, SettingsError
+from app.errors import BackupCancelledError, BackupValidationError, Cancelled, ResidencyBackupError
 from app.operations.check import check as check_system
 from app.operations.check import repair as repair_system
 from app.operations.inventory import ALIASES, find, inventory
 from app.operations.keep import keep as keep_backup
 from app.operations.prune import prune as prune_backups
-from app.operations.service import Service
 from app.operations.sync import sync as sync_catalog
 from app.operations.take_backup import BackupRequest, take_backup
 from app.operations.verify import read_manifest, require_all
 from app.operations.verify import verify as verify_backups
-from app.settings import process_environment
 
 CREATED = [tier for tier in Tier if tier is not Tier.SAFETY]
-WARNINGS = 3
 USAGE = 2
 EXIT_CODES = """\b
 Exit codes:
@@ -38,44 +33,11 @@ Exit codes:
   1 any other failure            14 disk full or too little space
   2 settings or usage            15 backup could not be created
   3 done, with warnings          16 backup cannot be read
- 10 no such backup               17 backup cannot be written
- 11 already running             130 cancelled
- 12 a right is missing
+ 10 no such backup or restore    17 backup cannot be written
+ 11 already running              18 data does not load, or conflicts
+ 12 a right is missing           19 rollback failed
+                                130 cancelled
 """
-as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
-
-
-class Session:
-    """What one call of the program works with; the service is put together when a verb first needs it."""
-
-    def __init__(self, env_file: str | None, *, verbose: bool) -> None:
-        self._env_file = env_file
-        self._verbose = verbose
-
-    @functools.cached_property
-    def program(self) -> Program:
-        """The configured program, logging to standard error."""
-        environ = dict(process_environment())
-        if self._env_file:
-            environ = _file_values(self._env_file) | {name: value for name, value in environ.items() if value}
-        program = bootstrap(environ)
-        asked = "log_level" in program.settings.model_fields_set
-        level = "DEBUG" if self._verbose else program.settings.log_level if asked else "WARNING"
-        program.start_logging(level=level, stream=sys.stderr, errors=asked or self._verbose)
-        return program
-
-    @functools.cached_property
-    def service(self) -> Service:
-        """The service."""
-        return self.program.service()
-
-
-def _file_values(path: str) -> dict[str, str]:
-    try:
-        values = dotenv_values(path, interpolate=False, encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise SettingsError(f"{path} is no text", "a line of it reads NAME=value") from None
-    return {name: value or "" for name, value in values.items()}
 
 
 @click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
@@ -86,7 +48,7 @@ def _file_values(path: str) -> dict[str, str]:
 @click.version_option(__version__, prog_name="residency-backup")
 @click.pass_context
 def commands(context: click.Context, env_file: str | None, *, verbose: bool) -> None:
-    """Back up the residency scheduler's database, and look after the backups.
+    """Back up the residency scheduler's database, look after the backups, and restore from them.
 
     ID is a backup's path without extensions, as `list` shows it (daily/backup-2025-01-15), or one of: latest,
     latest-daily, latest-weekly, latest-monthly, latest-manual, latest-safety, oldest.
@@ -201,6 +163,10 @@ def sync(session: Session, *, as_json: bool) -> int:
         outcome = sync_catalog(session.service, bars)
     show.synced(outcome, as_json=as_json)
     return WARNINGS if outcome.problems else 0
+
+
+for verb in (cli_restore.restore, cli_restore.rollback, cli_restore.diff, cli_restore.restores):
+    commands.add_command(verb)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -89,7 +89,7 @@ def created(service: Service, taken: Taken, *, as_json: bool) -> None:
         return
     size = f"{decimal(backup.bytes)}, {backup.rows:,} rows of {backup.tables} tables, {backup.seconds:.1f} s"
     click.echo(f"{backup.id}: {size}, read back and verified\n{path}")
-    _warn(taken.warnings)
+    warn(taken.warnings)
 
 
 def listing(service: Service, backups: Sequence[Backup], *, as_json: bool) -> None:
@@ -111,7 +111,7 @@ def listing(service: Service, backups: Sequence[Backup], *, as_json: bool) -> No
         table.add_row(
             backup.id, f"{taken:%Y-%m-%d %H:%M:%S}", _state(backup), decimal(backup.bytes), rows, _notes(backup)
         )
-    _print(table)
+    print_table(table)
 
 
 def details(service: Service, backup: Backup, manifest: Manifest, *, as_json: bool) -> None:
@@ -130,9 +130,9 @@ def details(service: Service, backup: Backup, manifest: Manifest, *, as_json: bo
     tables.add_column("digest")
     for each in sorted(manifest.tables, key=lambda each: each.table):
         tables.add_row(Text(str(each.table)), f"{each.rows:,}", each.digest)
-    _print(facts)
+    print_table(facts)
     click.echo()
-    _print(tables)
+    print_table(tables)
 
 
 def verified(outcome: Verified, *, as_json: bool) -> None:
@@ -152,7 +152,7 @@ def verified(outcome: Verified, *, as_json: bool) -> None:
         click.secho(f"damaged  {backup.id}: {error.message}", fg="red")
     if not outcome.verified and not outcome.failed:
         click.echo("there are no backups to verify")
-    _warn(outcome.warnings)
+    warn(outcome.warnings)
 
 
 def pruned(outcome: Pruned, *, dry_run: bool, as_json: bool) -> None:
@@ -171,7 +171,7 @@ def pruned(outcome: Pruned, *, dry_run: bool, as_json: bool) -> None:
         click.echo(f"{'would be pruned' if dry_run else 'pruned'}  {backup.id} ({decimal(backup.bytes)})")
     if not gone:
         click.echo("nothing to remove")
-    _warn(outcome.problems)
+    warn(outcome.problems)
 
 
 def kept(backup: Backup, *, as_json: bool) -> None:
@@ -195,8 +195,13 @@ def findings(found: Sequence[Finding], done: Sequence[str], *, as_json: bool) ->
     for line in done:
         click.echo(f"repaired  {line}")
     for each in found:
-        click.secho(f"{each.severity:8}", fg=_COLOURS[each.severity], nl=False)
-        click.echo(f" {each.check}: {each.message}" + (f"\n         {each.error.hint}" if each.error else ""))
+        finding_line(each)
+
+
+def finding_line(found: Finding) -> None:
+    """One finding."""
+    click.secho(f"{found.severity:8}", fg=_COLOURS[found.severity], nl=False)
+    click.echo(f" {found.check}: {found.message}" + (f"\n         {found.error.hint}" if found.error else ""))
 
 
 def synced(outcome: Synced, *, as_json: bool) -> None:
@@ -210,7 +215,7 @@ def synced(outcome: Synced, *, as_json: bool) -> None:
             click.echo(f"{verb:10}{name}")
     if not any(changes.values()) and not outcome.problems:
         click.echo("the catalog and the files agree")
-    _warn(outcome.problems)
+    warn(outcome.problems)
 
 
 def error(failure: ResidencyBackupError, *, as_json: bool) -> None:
@@ -271,12 +276,13 @@ def _notes(backup: Backup) -> str:
     return ", ".join(note for note in notes if note)
 
 
-def _warn(warnings: Sequence[str]) -> None:
+def warn(warnings: Sequence[str]) -> None:
+    """Warnings, on standard error."""
     for warning in warnings:
         click.secho(f"warning: {warning}", fg="yellow", err=True)
 
 
-def _print(table: Table) -> None:
+def print_table(table: Table) -> None:
     """Print a table; a pipe gets its lines whole, since there is no terminal whose width would count."""
     console = Console()
     if not console.is_terminal:

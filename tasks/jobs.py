@@ -10,13 +10,21 @@ from app.bootstrap import Program
 from app.domain.backup import Tier
 from app.errors import BackupError, Cancelled, RestoreError
 from app.operations.catch_up import due_slots
+from app.operations.expire import expire_quietly
+from app.operations.preview import preview as preview_restore
+from app.operations.preview import preview_json
 from app.operations.prune import prune as prune_backups
+from app.operations.restore import restore as run_restore
+from app.operations.restore_report import restored_json
+from app.operations.restore_request import RestoreRequest
+from app.operations.rollback import rollback as roll_back
 from app.operations.service import Service
 from app.operations.take_backup import BackupRequest, take_backup
 from app.operations.verify import verify as verify_backups
 from tasks.schedule import CATCH_UP, CATCH_UP_SECONDS, SCHEDULED
 
 JSON = dict[str, Any]
+Names = list[str] | None
 
 
 class BackupTask(Task[Any, Any]):
@@ -86,11 +94,62 @@ def prune(self: BackupTask, dry_run: bool = False) -> JSON:  # noqa: FBT001, FBT
 
 @shared_task(name=CATCH_UP, bind=True, base=BackupTask)
 def catch_up(self: BackupTask) -> JSON:
-    """Send again what is due and was not run."""
+    """Send again what is due and was not run, and remove what restores kept for as long as was wanted."""
     slots = due_slots(self.service)
+    expire_quietly(self.service)
     for slot in slots:
         self.app.send_task(f"backup.{slot.tier}", headers=SCHEDULED, expires=CATCH_UP_SECONDS)
     return {"sent": [{"tier": str(slot.tier), "period": slot.period} for slot in slots]}
+
+
+@shared_task(name="restore.preview", bind=True, base=BackupTask)
+def preview(  # noqa: PLR0913, PLR0917 -- the contract's arguments, and the command line's
+    self: BackupTask,
+    backup: str,
+    mode: str = "replace",
+    tables: Names = None,
+    on_conflict: str = "take-backup",
+    into: str | None = None,
+    dependents: bool = False,  # noqa: FBT001, FBT002
+    where: str | None = None,
+) -> JSON:
+    """Say what a restore would do."""
+    chosen: JSON = {"tables": tables or (), "dependents": dependents, "where": where}
+    request = RestoreRequest(backup=backup, mode=mode, on_conflict=on_conflict, into=into, **chosen)
+    return preview_json(preview_restore(self.service, request))
+
+
+@shared_task(name="restore.run", bind=True, base=BackupTask)
+def run(  # noqa: PLR0913, PLR0917 -- likewise
+    self: BackupTask,
+    backup: str,
+    mode: str = "replace",
+    confirm: str | None = None,
+    tables: Names = None,
+    on_conflict: str = "take-backup",
+    into: str | None = None,
+    dependents: bool = False,  # noqa: FBT001, FBT002
+    where: str | None = None,
+) -> JSON:
+    """Restore, once: the task's id tells a message that is delivered twice."""
+    chosen: JSON = {"tables": tables or (), "dependents": dependents, "where": where}
+    request = RestoreRequest(
+        backup=backup,
+        mode=mode,
+        confirm=confirm,
+        on_conflict=on_conflict,
+        into=into,
+        request_key=self.request.id,
+        **chosen,
+    )
+    return restored_json(run_restore(self.service, request))
+
+
+@shared_task(name="restore.rollback", bind=True, base=BackupTask)
+def rollback(self: BackupTask, restore: str) -> JSON:
+    """Undo a restore."""
+    outcome = roll_back(self.service, restore)
+    return {"restore": outcome.restore.id, "rolled_back": True, "notes": list(outcome.notes)}
 
 
 def _take(task: BackupTask, tier: Tier, label: str | None = None) -> JSON:

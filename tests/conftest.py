@@ -7,4 +7,10 @@ for name in list(os.environ):
     if name.startswith(("BACKUP_", "RESTORE_", "CELERY_", "DATABASE_URL", "LOG_", "PG", "POSTGRES_")):
         del os.environ[name]
 
-pytest_plugins = ["tests.fix_postgres", "tests.fix_broker", "tests.fix_celery", "tests.fix_service"]
+pytest_plugins = [
+    "tests.fix_postgres",
+    "tests.fix_broker",
+    "tests.fix_celery",
+    "tests.fix_service",
+    "tests.fix_restores",
+]

@@ -22,7 +22,7 @@ _COMMENT = re.compile(rb"/\*|\*/")
 _WORD = rb"[A-Za-z0-9_$\x80-\xff]"
 _ENDS_WORD = re.compile(_WORD + rb"\Z")
 _ESCAPE_PREFIX = re.compile(rb"(?<!" + _WORD + rb")[eE]\Z")
-_SPACE = re.compile(rb"\s+")
+_SPACE = re.compile(rb"(?:\s|\xef\xbb\xbf)+")  # psql passes over a byte order mark
 UNFINISHED = -1
 
 

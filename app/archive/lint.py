@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import chain
+from itertools import islice
 
 from app.archive import lexer
 from app.archive.index import Kind, Segment
@@ -24,19 +24,34 @@ _RESTRICT = re.compile(rb"\\(?:un)?restrict [A-Za-z0-9]+\s*\Z")
 _ANY_COPY = re.compile(rb"COPY\b", re.IGNORECASE)
 _END = re.compile(rb"\s*;\s*\Z")
 _END_OF_DATA = {b"\\.\n", b"\\.\r\n"}
-_CALL = rb"(?:pg_catalog\.)?(?:set_config|setval|lo_\w+|lowrite|pg_restore_\w+_stats)\s*\("
+# Calls of pg_dump's own, with nothing but values between their parentheses.
+_VALUE = rb"""(?:[eE]'(?:[^'\\]|\\.|'')*+' | '(?:[^']|'')*+' | -?[0-9][0-9.]* | true | false | null)
+    (?:::[\w".\[\]\ ]+)?"""
+_CALL = (
+    rb"""(?:pg_catalog\.)?
+    (?:set_config|setval|lo_(?:creat|create|open|close|unlink|put|from_bytea)|lowrite|pg_restore_\w+_stats)
+    \s*\(\s*(?:"""
+    + _VALUE
+    + rb"(?:\s*,\s*"
+    + _VALUE
+    + rb")*+)?\s*\)\s*;"
+)
 _ALLOWED = re.compile(
     rb"""(?: SET\s | RESET\s | BEGIN\s*; | COMMIT\s*; | COMMENT\s+ON\s | GRANT\s | REVOKE\s | SECURITY\s+LABEL\s
-    | REFRESH\s+MATERIALIZED\s+VIEW\s | INSERT\s+INTO\s | CREATE\s | ALTER\s | DROP\s
+    | COPY\s | REFRESH\s+MATERIALIZED\s+VIEW\s | INSERT\s+INTO\s | (?:CREATE|ALTER|DROP)\s+[A-Za-z]
     | SELECT\s+(?:\*\s+FROM\s+)?"""
     + _CALL
     + rb")",
-    re.IGNORECASE | re.VERBOSE,
+    re.IGNORECASE | re.VERBOSE | re.DOTALL,
 )
+_CATALOG = re.compile(rb"(?:COPY|INSERT\s+INTO)\s+\"?pg_", re.IGNORECASE)
+_MEMBERSHIP = re.compile(rb"(?:GRANT|REVOKE)\s(?!(?:[^'\"]|'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\")*\sON\s)", re.IGNORECASE)
 # What dumps of a whole cluster, or `pg_dump --create`, have and one database's contents do not.
 _CLUSTER = re.compile(
-    rb"(?:ALTER\s+SYSTEM|(?:CREATE|ALTER|DROP)\s+(?:DATABASE|ROLE|USER(?!\s+MAPPING)|GROUP|TABLESPACE))\s",
-    re.IGNORECASE,
+    rb"""(?:CREATE|ALTER|DROP)\s+
+    (?:SYSTEM|DATABASE|ROLE|USER(?!\s+MAPPING\s+(?:IF\s+(?:NOT\s+)?EXISTS\s+)?FOR\s)|GROUP|TABLESPACE)
+    (?![\w$\x80-\xff])""",
+    re.IGNORECASE | re.VERBOSE,
 )
 _CLUSTER_HINT = "make the dump without --create, and of one database; run what concerns the whole server by hand"
 _CONNECT = re.compile(rb"\\(?:c|connect)\b")
@@ -62,27 +77,17 @@ def lint(archive: Archive) -> None:
 def _check_segment(archive: Archive, segment: Segment) -> None:
     pieces = scan(archive.text(segment))
     if segment.kind is Kind.DATA:
-        pieces = iter([next(pieces)])  # whoever loads the rows refuses what is not one COPY block
+        pieces = islice(pieces, 1)  # whoever loads the rows refuses what is not one COPY block
     try:
         _check_all(pieces)
     except RestoreValidationError:
         before = archive.index.segments[: archive.index.segments.index(segment)]
-        _check_all(_prefixed(archive, before, segment))
+        lines = sum(block.count(b"\n") for each in before for block in archive.text(each))
+        _check_all(scan(archive.text(segment)), 1 + lines)  # raises again, and names the line in the file
         raise
 
 
-def _prefixed(archive: Archive, before: tuple[Segment, ...], segment: Segment) -> Iterator[Piece]:
-    """A segment after all that stands before it, so that its lines have their numbers in the file."""
-    text = chain.from_iterable(archive.text(each) for each in before)
-    lines = sum(block.count(b"\n") for block in text)
-    first = True
-    for piece in scan(archive.text(segment)):
-        yield Piece(piece.head, b"\n" * lines * first + piece.data, piece.rows)
-        first = False
-
-
-def _check_all(pieces: Iterator[Piece]) -> None:
-    line = 1
+def _check_all(pieces: Iterator[Piece], line: int = 1) -> None:
     for piece in pieces:
         is_data = piece.rows or (piece.head.table is not None and piece.data in _END_OF_DATA)
         if not is_data:
@@ -105,25 +110,32 @@ def check_unit(unit: bytes, line: int) -> None:
         return  # comments alone
     statement = unit[start:]
     line += unit.count(b"\n", 0, start)
-    if problem := _problem(statement):
+    if problem := problem_of(statement):
         what, hint = problem
         shown = statement[:_SHOWN_BYTES].split(b"\n")[0].decode(errors="backslashreplace")
         raise RestoreValidationError(f"line {line}: {what}: {shown!r}", hint)
 
 
-def _problem(statement: bytes) -> tuple[str, str] | None:
+def problem_of(statement: bytes) -> tuple[str, str] | None:
     """What is wrong with a statement, and what to do."""
     if statement.startswith(b"\\"):
         return _problem_of_command(statement)
     if not statement.rstrip().endswith(b";"):
         return "not a whole statement", _LOOK
-    if _ANY_COPY.match(statement):
-        found = COPY.match(statement)
-        plain = found is not None and _END.match(statement, found.end())
-        return None if plain else ("a COPY that does not take its rows, as text, from the file", _LOOK)
-    if _CLUSTER.match(statement):
-        return "a statement for the whole server", _CLUSTER_HINT
-    return None if _ALLOWED.match(statement) else ("a statement that no dump has", _LOOK)
+    refused = (
+        (b"\0" in statement, "a statement with a zero byte", _LOOK),
+        (_CATALOG.match(statement), "a change of the server's own tables", _LOOK),
+        (_is_other_copy(statement), "a COPY that does not take its rows, as text, from the file", _LOOK),
+        (_CLUSTER.match(statement), "a statement for the whole server", _CLUSTER_HINT),
+        (_MEMBERSHIP.match(statement), "a statement for the whole server", _CLUSTER_HINT),
+        (not _ALLOWED.match(statement), "a statement that no dump has", _LOOK),
+    )
+    return next(((what, hint) for wrong, what, hint in refused if wrong), None)
+
+
+def _is_other_copy(statement: bytes) -> bool:
+    found = COPY.match(statement)
+    return _ANY_COPY.match(statement) is not None and not (found and _END.match(statement, found.end()))
 
 
 def _problem_of_command(command: bytes) -> tuple[str, str] | None:

@@ -173,11 +173,20 @@ def parse_manifest(data: bytes, name: str) -> Manifest:
     if checksum != _checksum(content):
         raise ManifestError(f"the manifest {name} is corrupt: its checksum does not match", _REBUILD)
     try:
-        return Manifest.model_validate_json(json.dumps(content))
+        manifest = Manifest.model_validate_json(json.dumps(content))
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(str(part) for part in problem["loc"])
         raise ManifestError(f"the manifest {name} is corrupt: {place}: {problem['msg']}", _REBUILD) from error
+    if not all(_lies_within(segment, manifest.bytes) for segment in manifest.segments):
+        raise ManifestError(f"the manifest {name} is corrupt: a segment lies outside of its file", _REBUILD)
+    return manifest
+
+
+def _lies_within(segment: Segment, length: int) -> bool:
+    if segment.raw_bytes < 0 or (segment.offset is None) != (segment.bytes is None):
+        return False
+    return segment.offset is None or 0 <= segment.offset <= segment.offset + (segment.bytes or 0) <= length
 
 
 def _checksum(content: dict[str, Any]) -> str:

@@ -43,13 +43,15 @@ class Packer:
             self._digest.feed(data)
         if not self._framing.size:
             return
-        while len(data) >= self._room:
-            self._held.append(data[: self._room])
-            data = data[self._room :]
+        at = 0  # an offset, not a copy of the rest for each frame
+        while len(data) - at >= self._room:
+            end = at + self._room
+            self._held.append(data[at:end])
+            at = end
             yield self._frame()
-        if data:
-            self._held.append(data)
-            self._room -= len(data)
+        if at < len(data):
+            self._held.append(data[at:])
+            self._room -= len(data) - at
 
     def finish(self) -> Iterator[bytes]:
         """Give out the last frame."""

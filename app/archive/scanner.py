@@ -17,11 +17,11 @@ from app.archive import lexer
 from app.archive.index import END_MARKER, Kind, PageRange, TableName
 from app.errors import BackupReadError
 
-_IDENTIFIER = rb"""(?:"(?:[^"]|"")+"|[^\s".,()]+)"""
+_IDENTIFIER = rb"""(?:"(?:[^"]|"")+"|[A-Za-z_\x80-\xff][\w$\x80-\xff]*)"""
 _COLUMN_LIST = _IDENTIFIER + rb"\s*(?:,\s*" + _IDENTIFIER + rb"\s*)*+"
 COPY = re.compile(  # from the file itself; the rest of the statement is not matched
-    rb"COPY\s+(" + _IDENTIFIER + rb")(?:\.(" + _IDENTIFIER + rb"))?\s*"
-    rb"(?:\(\s*((?:" + _COLUMN_LIST + rb")?)\))?\s+FROM\s+stdin\b",
+    rb"COPY\s+(" + _IDENTIFIER + rb")(?:\.(" + _IDENTIFIER + rb"))?"
+    rb"(?:\s*\(\s*((?:" + _COLUMN_LIST + rb")?)\))?\s+FROM\s+stdin\b",
     re.IGNORECASE,
 )
 _COLUMN = re.compile(_IDENTIFIER)
@@ -37,6 +37,7 @@ _LINE_END = re.compile(rb"[^\S\n]*(?:\n|(\Z))")
 _END_LINE = re.compile(rb"\\\.\r?\n")
 _FOLDED = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)  # what the server does without quotes
 _NEWLINE = ord("\n")
+_LONGEST = 1 << 30  # bytes of a statement: what a server takes at most
 _SPARE = 4  # bytes of a line break and the end-of-data line that may be cut by a block's end
 
 
@@ -116,6 +117,8 @@ class _Scanner:
             end = self._unit_end()
             if end != lexer.UNFINISHED:
                 return self._take(end)
+            if len(self._text) - self._at > _LONGEST:
+                raise BackupReadError("a statement of more than 1 GiB", "no dump of pg_dump has one: use another file")
             if not self._fill():
                 return self._take(len(self._text))
 
@@ -214,6 +217,7 @@ def python_encoding(name: str) -> str:
     """Python's name of a PostgreSQL encoding; UTF-8, whose undecodable bytes are shown escaped, for what has none."""
     spelled = re.sub(r"\AWIN(?=\d)", "cp", re.sub(r"\AKOI8(?=[RU])", "koi8-", name))
     try:
+        b"a".decode(spelled, errors="backslashreplace")
         return codecs.lookup(spelled).name
-    except LookupError:
+    except (LookupError, ValueError):
         return "utf-8"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
@@ -18,6 +19,8 @@ from app.archive.scanner import Head, Piece
 from app.domain.backup import Codec
 from app.errors import BackupStorageError, BackupWriteError
 
+# Nothing but comments stands behind the marker, so that a string which reads like it is not taken for it.
+_END = re.compile(rb"(?:\A|\n)" + END_MARKER + rb"\r?\n(?:(?:--[^\n]*|\\unrestrict [^\n]*|\s*)(?:\n|\Z))*\Z")
 _TAIL_BYTES = 4096  # more than what follows the end marker in any pg_dump
 
 
@@ -127,7 +130,7 @@ class ArchiveWriter:
             bytes=self._out.bytes,
             raw_bytes=sum(segment.raw_bytes for segment in self._segments),
             sha256=self._out.hash.hexdigest(),
-            complete=END_MARKER in self._tail,
+            complete=_END.search(self._tail) is not None,
         )
 
     def _packer(self, head: Head) -> Packer:

@@ -65,7 +65,14 @@ def settle(connection: Connection, restore: Restore, was: Restore) -> bool:
     """Record what became of a restore, whoever held it; False where it does not stand as it was any more."""
     unchanged = (restores.c.id == was.id) & (restores.c.state == was.state) & (restores.c.step == was.step)
     unchanged &= restores.c.heartbeat_at == was.heartbeat_at
-    return connection.execute(update(restores).where(unchanged).values(**_values(restore))).rowcount == 1
+    # Who begins a rollback holds the record from then on.
+    mine = {"holder": holder.current()} if restore.state is RestoreState.RUNNING else {}
+    change = update(restores).where(unchanged).values(**_values(restore), **mine)
+    try:
+        return connection.execute(change).rowcount == 1
+    except IntegrityError as error:
+        message = f"a restore of database {restore.database} is under way"
+        raise RestoreRunningError(message, "wait for it, then decide again") from error
 
 
 def read(connection: Connection, database: str | None = None, restore_id: str | None = None) -> list[Restore]:

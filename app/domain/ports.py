@@ -119,7 +119,13 @@ class Restores(Protocol):
         """
 
     def settle_restore(self, restore: Restore, was: Restore) -> bool:
-        """Record what became of a restore, whoever held it. False where it does not stand as `was` any more."""
+        """Record what became of a restore, whoever held it. False where it does not stand as `was` any more.
+
+        A record that is RUNNING, for a rollback begins, is this process's from then on.
+
+        Raises:
+            RestoreRunningError: it is to run, and another restore of the database is under way.
+        """
 
     def restore(self, restore_id: str) -> Restore | None:
         """The restore of an id; None where there is none."""
@@ -216,3 +222,31 @@ class Draft(Protocol):
         Returns:
             Why the manifest could not be saved, or None. The backup then stands without one.
         """
+
+
+class Scripts(Protocol):
+    """Plain SQL scripts that undo merges, each under its restore's id. Raises what `Tree` raises."""
+
+    def create(self, restore_id: str) -> AbstractContextManager[Script]:
+        """A new script; gone when the block ends in an error."""
+
+    def open(self, restore_id: str) -> BinaryIO:
+        """Open a script for reading. Raises BackupNotFoundError where it is missing."""
+
+    def ids(self) -> Sequence[str]:
+        """The restores that have one."""
+
+    def path(self, restore_id: str) -> Path:
+        """Where a script stands, or would."""
+
+    def remove(self, restore_id: str) -> None:
+        """Remove a script. Missing is no error."""
+
+
+class Script(Protocol):
+    """A script in the making."""
+
+    stream: BinaryIO
+
+    def keep(self) -> None:
+        """Put it on the disk itself: from here on a crash leaves it whole."""

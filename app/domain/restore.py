@@ -97,6 +97,14 @@ class Step(StrEnum):
     ROLLING_BACK = "rolling back"
 
 
+class Method(StrEnum):
+    """How a restore changes the live database, and so how it is undone."""
+
+    SHADOW = "shadow database"  # built beside, renamed; undone by renaming back
+    IN_PLACE = "in place"  # all in one transaction of the live database; undone from the safety backup
+    ROWS = "rows"  # a merge, or a replace of chosen tables; undone by its inverse script
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restore:
     """A restore as the catalog records it.
@@ -112,7 +120,7 @@ class Restore:
         transaction: the server's id of the one transaction that changes the live database (merge, in place), recorded
             before its commit.
         undo_until: until when a rollback is possible; None where there is nothing to roll back to.
-        report: counts and samples, as JSON takes them.
+        report: its method, then counts and samples, as JSON takes them.
         error, message, hint: of a failed one.
     """
 
@@ -141,6 +149,17 @@ class Restore:
     def pin(self) -> str:
         """The reason under which it pins the backups that it needs."""
         return f"restore {self.id}"
+
+    @property
+    def changes(self) -> str:
+        """Name of the database that it changes."""
+        return self.into or self.database
+
+    @property
+    def method(self) -> Method | None:
+        """How it changes that; None where it has not come so far."""
+        word = self.report.get("method")
+        return None if word is None else Method(word)
 
 
 def shadow_name(database: str, restore_id: str) -> str:

@@ -10,6 +10,7 @@ from app.domain.backup import Tier
 from app.domain.checks import Finding
 from app.domain.slots import SlotState
 from app.errors import ResidencyBackupError
+from app.operations.check_restores import check_restores, repair_restores
 from app.operations.inventory import inventory, newest_good
 from app.operations.leftovers import find_leftovers, remove_leftovers
 from app.operations.preflight import preflight
@@ -29,6 +30,7 @@ def check(service: Service) -> list[Finding]:
         ("catalog", _catalog),
         ("schedule", _schedule),
         ("leftovers", _leftovers),
+        ("restores", check_restores),
         ("backups", _backups),
     ):
         findings += _tried(name, look, service)
@@ -36,7 +38,10 @@ def check(service: Service) -> list[Finding]:
 
 
 def repair(service: Service) -> list[str]:
-    """Clean up what crashes left: leftovers, and what differs between the catalog and the files. Says what was done."""
+    """Clean up what crashes left: leftovers, restores, and what differs between the catalog and the files.
+
+    Says what was done.
+    """
     done = [f"leftover removed: {file}" for file in remove_leftovers(service)]
     outcome = sync(service)
     for verb, names in (
@@ -45,7 +50,7 @@ def repair(service: Service) -> list[str]:
         ("removed from", outcome.forgotten),
     ):
         done += [f"{verb} the catalog: {name}" for name in names]
-    return done
+    return done + repair_restores(service)
 
 
 def _tried(name: str, look: Callable[[Service], list[Finding]], service: Service) -> list[Finding]:

@@ -14,6 +14,7 @@ from app.archive.manifest import parse_manifest
 from app.domain.backup import Backup, State
 from app.domain.retention import Plan, plan_retention
 from app.errors import BackupValidationError, CatalogError, ResidencyBackupError
+from app.operations.expire import expire_quietly
 from app.operations.inventory import MISSING, inventory
 from app.operations.service import Service
 
@@ -39,6 +40,8 @@ def prune(service: Service, *, dry_run: bool = False) -> Pruned:
     Raises:
         BackupError: the tree cannot be read.
     """
+    if not dry_run:
+        expire_quietly(service)
     backups = [each for each in inventory(service) if each.database == service.database]
     # What a crash interrupted: with the file gone, or replaced meanwhile, only the row is left to remove.
     unfinished = [each for each in backups if each.state is State.DELETING]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from app.archive.source import Source
 from app.archive.target import Target
 from app.domain.backup import Codec, Tier
-from app.domain.ports import Catalog, Restores, Tree
+from app.domain.ports import Catalog, Restores, Scripts, Tree
 from app.domain.retention import Policy
 from app.operations.schedule import Schedule
 
@@ -29,6 +29,11 @@ class Service:
         post_command: program and arguments to run on a restored database; empty for none.
         clock: the present instant in the schedule's time zone.
         tool: name and version of this program, for manifests.
+        target_of: the same server, with another database in the live one's place.
+        scripts: where the inverses of merges are kept.
+        run_program: runs a program with its arguments on the server's database of a name, or raises
+            RestorePostCommandError.
+        holds_catalog: whether the catalog stands in the server's database of a name.
     """
 
     source: Source
@@ -45,6 +50,10 @@ class Service:
     post_command: tuple[str, ...]
     clock: Callable[[], datetime]
     tool: str
+    target_of: Callable[[str], Target]
+    scripts: Scripts
+    run_program: Callable[[Sequence[str], str], None]
+    holds_catalog: Callable[[str], bool]
 
     @property
     def database(self) -> str:

@@ -59,9 +59,12 @@ class Crew:
                 reader.kill()
         for thread in self._threads:
             thread.join()
-        if not self.failure:
-            for reader in self.readers:
-                reader.finish()
+        if self.failure:
+            if error is None:
+                raise self.failure
+            return
+        for reader in self.readers:
+            reader.finish()
 
     def parcels(self, until: Callable[[TableRange], bool]) -> Iterator[_Parcel]:
         """The next parcels in order, as long as their ranges are wanted."""
@@ -75,8 +78,8 @@ class Crew:
             self.state.notify_all()
 
     def _work(self, reader: RangeReader) -> None:
-        framing = self._framing()
         try:
+            framing = self._framing()
             while (parcel := self._claim()) is not None:
                 parcel.fill(reader, framing)
         except BaseException as error:  # noqa: BLE001 -- it is raised in the thread that takes the parcels

@@ -23,6 +23,7 @@ _DEFAULTS = {
     "keepalives_idle": "30",
     "keepalives_interval": "10",
     "keepalives_count": "3",
+    "tcp_user_timeout": "60000",  # and where data is under way, when nothing is sent to keep it alive
 }
 # Secrets that libpq takes from nowhere but its connection string.
 _UNFIT = ("sslpassword", "oauth_client_secret")
@@ -95,6 +96,11 @@ class Database:
         )
 
     @property
+    def own_parameters(self) -> dict[str, str]:
+        """The parameters that were given, without those that this program adds."""
+        return {name: value for name, value in self.parameters.items() if _DEFAULTS.get(name) != value}
+
+    @property
     def conninfo(self) -> str:
         """The libpq connection string without the password: fit for an argument list."""
         return make_conninfo(**self.parameters)
@@ -109,8 +115,15 @@ class Database:
             key: value for key, value in inherited.items() if key in _INHERITED or key.startswith(("LC_", "PG", "KRB5"))
         }
         kept.pop("PGCLIENTENCODING", None)  # a dump is in its database's own encoding
-        # PGTZ makes the text of timestamps, and so their digest, independent of the role's and the machine's time zone.
-        return kept | {"PGTZ": "UTC"} | ({"PGPASSWORD": self.password} if self.password is not None else {})
+        for name in ("LC_ALL", "LANGUAGE"):
+            kept.pop(name, None)
+        # What the programs complain of is read by us, so it is in one language. PGTZ makes the text of timestamps, and
+        # so their digest, independent of the role's and the machine's time zone.
+        return (
+            kept
+            | {"PGTZ": "UTC", "LC_MESSAGES": "C"}
+            | ({"PGPASSWORD": self.password} if self.password is not None else {})
+        )
 
     @contextmanager
     def connect(self) -> Iterator[psycopg.Connection]:

@@ -28,7 +28,7 @@ _TRAITS = """
     SELECT d.oid, pg_get_userbyid(datdba), pg_encoding_to_char(encoding), datcollate, datctype,
            coalesce(to_jsonb(d)->>'datlocprovider', 'c'),
            coalesce(to_jsonb(d)->>'datlocale', to_jsonb(d)->>'daticulocale'), to_jsonb(d)->>'daticurules',
-           spcname, datconnlimit, datistemplate
+           nullif(spcname, 'pg_default'), datconnlimit, datistemplate
     FROM pg_database d JOIN pg_tablespace t ON t.oid = dattablespace WHERE datname = %s"""
 _CONFIG = """
     SELECT rolname, unnest(setconfig) FROM pg_db_role_setting LEFT JOIN pg_roles r ON r.oid = setrole
@@ -52,6 +52,9 @@ _LISTS = {
 }
 _LIST_ITEM = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([^",\s]+))\s*(?:,|$)')
 _BAD_LOCALE = {"42809", "22023", "0A000"}
+_MAY_NOT_GIVE = (
+    "let a superuser restore; a role without CREATEDB restores in place, where the database keeps what it has"
+)
 _TAKEN = "42P04"
 Grant = tuple[str, str | None, str, bool]
 
@@ -139,9 +142,11 @@ def create(database: Database, name: str, facts: ServerFacts | None) -> None:
             try:
                 with session.transaction(f"the settings and rights of database {name}"):
                     _dress(session, name, traits.oid, str(traits.owner))
-            except BaseException:
+            except BaseException as error:
                 with contextlib.suppress(RestoreError, psycopg.Error):
                     _drop(session, name)
+                if isinstance(error, RestorePermissionError):
+                    raise RestorePermissionError(error.message, _MAY_NOT_GIVE) from error
                 raise
 
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 
 import psycopg
 import structlog
@@ -35,6 +37,7 @@ _GONE = re.compile(
     r"server closed the connection|terminating connection|connection to server .* failed|no connection to the server"
 )
 _FULL = re.compile(r"too many (?:clients|connections)|remaining connection slots")
+_FREED_SECONDS, _LOOK_SECONDS = 2.0, 0.05
 _NOTHING_KEPT = "see the server's log; nothing of this dump was kept"
 # pg_dump sets its --lock-wait-timeout as the timeout of the LOCK statement.
 _BLOCKED = re.compile(r"canceling statement due to (?:lock|statement) timeout")
@@ -93,7 +96,7 @@ class _Snapshot:
         """Write everything that the snapshot shows, in the archive's order."""
         large = large_tables(self._connection)
         ranges = [each for table in large for each in ranges_of(table, self._connection.info.server_version)]
-        with ExitStack() as stack:
+        with self._explained(), ExitStack() as stack:
             readers = self._readers(stack, len(ranges))
             if not readers:
                 large, ranges = [], []
@@ -105,10 +108,8 @@ class _Snapshot:
                 self._connection.execute("SELECT 1")  # its locks and its snapshot were there to the end
             except BackupReadError:
                 if dump.closed_output:
-                    self._check(dump)  # the text broke off: pg_dump knows why
+                    dump.check()  # the text broke off: pg_dump knows why
                 raise
-            except ProgramError as error:
-                raise self._cause(error) from error
             except psycopg.OperationalError as error:
                 message = f"the connection that holds the snapshot of {self._database.name} was lost: {error}"
                 raise ServerUnavailableError(message, _NOTHING_KEPT) from error
@@ -125,12 +126,20 @@ class _Snapshot:
                 readers.append(stack.enter_context(self._reader()))
             except ProgramError as error:
                 if not (readers and _FULL.search(error.message)):
-                    raise self._cause(error) from error
-                free = len(readers)
+                    raise
+                readers.pop().finish()  # pg_dump needs a connection too
+                self._await_connection()
+                break
         if len(readers) < wanted:
             reason = "the server has no more to give: see max_connections, and the limits of role and database"
             log.warning("backup uses fewer connections than wanted", used=len(readers), wanted=wanted, reason=reason)
         return readers
+
+    def _await_connection(self) -> None:
+        """The server gives a connection back a moment after its client has left."""
+        end = time.monotonic() + _FREED_SECONDS
+        while questions.free_connections(self._connection) < 1 and time.monotonic() < end:
+            time.sleep(_LOOK_SECONDS)
 
     @contextmanager
     def _reader(self) -> Iterator[RangeReader]:
@@ -146,9 +155,11 @@ class _Snapshot:
         without = [b"--exclude-table-data=" + table.pattern for table in large]
         return running([*argv, *without], self._database.environment(os.environ))
 
-    def _check(self, dump: Program) -> None:
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Say what a program's failure means to the dump."""
         try:
-            dump.check()
+            yield
         except ProgramError as error:
             raise self._cause(error) from error
 
@@ -179,19 +190,16 @@ def _merge(dump: Program, crew: Crew, archive: Destination) -> None:
     for piece in scan(dump.blocks()):
         if piece.head is not head:
             head = piece.head
-            for parcel in crew.parcels(_stands_before(head)):
+            for parcel in crew.parcels(partial(_stands_before, head)):
                 archive.append(parcel)
         archive.add([piece])
 
 
-def _stands_before(head: Head) -> Callable[[TableRange], bool]:
-    """Which ranges belong before a segment of pg_dump's."""
-    if head.kind is Kind.BEFORE:
-        return lambda _: False
+def _stands_before(head: Head, each: TableRange) -> bool:
+    """Whether a range belongs before a segment of pg_dump's."""
     if head.kind is Kind.DATA and head.table is not None:
-        table = head.table
-        return lambda each: each.of.table < table
-    return lambda _: True
+        return each.of.table < head.table
+    return head.kind is not Kind.BEFORE
 
 
 def pg_dump_arguments(program: str, database: Database, snapshot: str, encoding: str) -> list[str]:

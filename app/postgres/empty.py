@@ -16,7 +16,8 @@ from app.postgres.load_session import sqlstate_of
 from app.postgres.maintenance import Maintenance
 
 _MEMBER = "EXISTS (SELECT FROM pg_depend e WHERE e.classid = {} AND e.objid = {} AND e.deptype = 'e')"
-_OURS = "NOT " + _MEMBER
+# What is a part of something else goes with that: a range's multirange, an identity column's sequence.
+_OURS = "NOT " + _MEMBER.replace("e.deptype = 'e'", "(e.deptype = 'e' OR e.deptype = 'i' AND e.refobjid <> e.objid)")
 _NOT_SYSTEM = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
 _NEW = 16384  # the first oid that initdb did not give away
 # Schemas that an extension is in, or is to be moved to; DROP SCHEMA would take it along.
@@ -27,6 +28,11 @@ _KEPT = f"""
                    WHERE e.deptype = 'e' AND i.refclassid = 'pg_namespace'::regclass AND i.refobjid = n.oid))"""
 _SCHEMAS = f"SELECT nspname FROM pg_namespace n WHERE {_NOT_SYSTEM} AND oid NOT IN ({_KEPT}) ORDER BY 1"
 _KEPT_NAMES = f"SELECT nspname FROM pg_namespace WHERE oid IN ({_KEPT})"
+
+
+# Not an array's type, and not that of a table's rows.
+_TYPES: LiteralString = """o.typtype IN ('b', 'd', 'e', 'r', 'c') AND o.typelem = 0
+            AND NOT EXISTS (SELECT FROM pg_class r WHERE r.oid = o.typrelid AND r.relkind <> 'c')"""
 
 
 def _identified(catalog: LiteralString, namespace: LiteralString | None, more: LiteralString = "true") -> str:
@@ -44,12 +50,12 @@ _OBJECTS = (
     _identified("pg_foreign_server", None),
     _identified("pg_transform", None),
     _identified("pg_cast", None),
-    _identified("pg_class", "relnamespace", "o.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c')"),
+    _identified("pg_class", "relnamespace", "o.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')"),
     _identified("pg_operator", "oprnamespace"),
     _identified("pg_opclass", "opcnamespace"),
     _identified("pg_opfamily", "opfnamespace"),
     _identified("pg_proc", "pronamespace"),
-    _identified("pg_type", "typnamespace", "o.typtype IN ('b', 'd', 'e', 'r') AND o.typelem = 0 AND o.typrelid = 0"),
+    _identified("pg_type", "typnamespace", _TYPES),
     _identified("pg_collation", "collnamespace"),
     _identified("pg_conversion", "connamespace"),
     _identified("pg_statistic_ext", "stxnamespace"),
@@ -72,7 +78,6 @@ _RULES = f"""
 # What DROP calls a type of object, where that is not what the server calls it; ROUTINE takes any signature.
 _DROPPED_AS = {
     "aggregate": "ROUTINE",
-    "composite type": "TYPE",
     "foreign-data wrapper": "FOREIGN DATA WRAPPER",
     "function": "ROUTINE",
     "procedure": "ROUTINE",

@@ -36,8 +36,10 @@ _ROLES = """
     ORDER BY rolname"""
 _ALEMBIC = """
     SELECT quote_ident(nspname) || '.alembic_version' FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+        JOIN pg_attribute a ON a.attrelid = c.oid AND attname = 'version_num' AND NOT attisdropped
     WHERE relname = 'alembic_version' AND relkind = 'r' AND pg_table_is_visible(c.oid)
       AND has_table_privilege(c.oid, 'SELECT') AND NOT row_security_active(c.oid)"""
+_REVISIONS = "SELECT version_num::text FROM {} WHERE version_num IS NOT NULL"
 
 # A relation that pg_dump reads: not the system's, and not an extension's unless that asks for its rows to be dumped.
 DUMPED = """
@@ -95,7 +97,7 @@ def server_facts(connection: psycopg.Connection) -> ServerFacts:
     version, number, encoding, locale, size, bytea_output = _one(connection, _DATABASE)
     revision = None
     if table := connection.execute(_ALEMBIC).fetchone():
-        revision = ",".join(sorted(row[0] for row in connection.execute(f"SELECT version_num FROM {table[0]}"))) or None
+        revision = ",".join(sorted(row[0] for row in connection.execute(_REVISIONS.format(table[0])))) or None
     return ServerFacts(
         version=version.split()[0],
         version_num=number,

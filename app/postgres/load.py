@@ -1,7 +1,8 @@
 """Loads an archive, or any plain dump, into an empty database, in parallel.
 
-The file is linted first, and its statements go to the server over libpq, so that nothing in it reaches a shell. What
-fails leaves a half-loaded database behind: whoever loads makes a new one for it, and drops that.
+The file is linted first, and its statements go to the server over libpq, so that nothing in it reaches a shell of this
+machine; what SQL may do on the server is the role's right. What fails leaves a half-loaded database behind: whoever
+loads makes a new one for it, and drops that.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ _FOUND = f"""
     WHERE {_NOT_SYSTEM} AND {_OWN.format("'pg_proc'::regclass")} LIMIT 1"""
 _ANALYZED = f"""
     SELECT n.nspname, o.relname FROM pg_class o JOIN pg_namespace n ON n.oid = o.relnamespace
-    WHERE {_NOT_SYSTEM} AND o.relkind IN ('r', 'm', 'p') ORDER BY pg_table_size(o.oid) DESC"""
+    WHERE {_NOT_SYSTEM} AND o.relkind IN ('r', 'm', 'p') AND NOT o.relispartition
+    ORDER BY pg_table_size(o.oid) DESC"""
 
 
 def load(database: Database, archive: Archive, jobs: int, progress: Callable[[int], None] = lambda _: None) -> Loaded:

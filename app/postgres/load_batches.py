@@ -7,7 +7,8 @@ tool wrote for a table is cut at line ends.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 
 from app.archive import lexer
@@ -29,25 +30,31 @@ class Batch:
         copy: the statement.
         blocks: makes the rows.
         alone: they are still to be read, from what later batches are read from too.
+        held: bytes of them in memory; 0 where they are read when asked for.
     """
 
     table: TableName
     copy: bytes
     blocks: Callable[[], Iterable[bytes]]
     alone: bool = False
+    held: int = 0
 
     @property
-    def name(self) -> bytes | None:
-        """The table as the statement spells it; None where that has options of its own."""
+    def name(self) -> bytes:
+        """The table as the statement spells it.
+
+        Raises:
+            RestoreValidationError: the statement is none that the lint lets pass.
+        """
         found = COPY.match(self.copy, lexer.statement_start(self.copy, 0))
         if found is None or self.copy[found.end() :].strip() != b";":
-            return None
+            raise RestoreValidationError(f"a COPY of {self.table} that no dump has", _NOT_ONE_BLOCK)
         return b".".join(filter(None, found.groups()[:2]))
 
     def frozen(self) -> Batch:
-        """The same rows, written as rows that everybody sees; only where there is a `name`."""
+        """The same rows, written as rows that everybody sees."""
         end = self.copy.rindex(b";")
-        return Batch(self.table, self.copy[:end] + b" (FREEZE);", self.blocks, self.alone)
+        return replace(self, copy=self.copy[:end] + b" (FREEZE);")
 
 
 def batches_of_table(archive: Archive, segments: Sequence[Segment]) -> Iterator[Batch]:
@@ -61,12 +68,14 @@ def batches_of_table(archive: Archive, segments: Sequence[Segment]) -> Iterator[
         if segment.raw_bytes <= _WHOLE_BYTES or segment.pages is not None:
             yield _whole(archive, segment)
         else:
-            yield from _cut(_one_block(archive, segment), {segment.table})
+            yield from _cut(_one_block(archive, segment), {0})
 
 
 def batches_of_stream(archive: Archive, segments: Sequence[Segment]) -> Iterator[Batch]:
     """The batches of some segments of a file that can only be read from its beginning."""
-    return _cut(scan(archive.whole()), {each.table for each in segments})
+    data = [each for each in archive.index.segments if each.kind is Kind.DATA]
+    wanted = {id(each) for each in segments}
+    return _cut(scan(archive.whole()), {number for number, each in enumerate(data) if id(each) in wanted})
 
 
 def table_of(segment: Segment) -> TableName:
@@ -88,15 +97,21 @@ def _one_block(archive: Archive, segment: Segment) -> Iterator[Piece]:
 
 
 def _whole(archive: Archive, segment: Segment) -> Batch:
-    copy = next(_one_block(archive, segment)).data
+    head = next(_one_block(archive, segment), None)
+    if head is None:
+        raise RestoreValidationError(f"{segment} is empty", _NOT_ONE_BLOCK)
+    copy = head.data
     return Batch(table_of(segment), copy, lambda: (each.data for each in _one_block(archive, segment) if each.rows))
 
 
-def _cut(pieces: Iterator[Piece], wanted: set[TableName | None]) -> Iterator[Batch]:
-    """Batches of whole lines; a line that is longer than a batch is not held in memory."""
-    for head in pieces:
-        if head.head.kind is Kind.DATA and head.head.table in wanted and not head.data.startswith(b"\\."):
-            yield from _block(head, pieces)
+def _cut(pieces: Iterator[Piece], wanted: set[int]) -> Iterator[Batch]:
+    """Batches of whole lines, of the COPY blocks of these numbers; a line longer than one is not held in memory."""
+    number, seen = -1, None
+    for piece in pieces:
+        if piece.head.kind is Kind.DATA and piece.head is not seen:
+            number, seen = number + 1, piece.head
+            if number in wanted:
+                yield from _block(piece, pieces)
 
 
 def _block(head: Piece, pieces: Iterator[Piece]) -> Iterator[Batch]:
@@ -112,15 +127,19 @@ def _block(head: Piece, pieces: Iterator[Piece]) -> Iterator[Batch]:
             continue
         line_end = piece.data.rfind(b"\n") + 1
         if line_end:
-            yield Batch(table, head.data, lambda held=(*held[:-1], piece.data[:line_end]): held)  # type: ignore[misc]
+            yield _held(table, head.data, [*held[:-1], piece.data[:line_end]])
             held = [piece.data[line_end:]] if line_end < len(piece.data) else []
         else:
             rest: list[bytes] = []
             long = chain(held, _to_line_end(pieces, rest))
-            yield Batch(table, head.data, lambda long=long: long, alone=True)  # type: ignore[misc]
+            yield Batch(table, head.data, partial(iter, long), alone=True)
             held = rest
     if held:
-        yield Batch(table, head.data, lambda: held)
+        yield _held(table, head.data, held)
+
+
+def _held(table: TableName, copy: bytes, rows: list[bytes]) -> Batch:
+    return Batch(table, copy, partial(iter, rows), held=sum(map(len, rows)))
 
 
 def _to_line_end(pieces: Iterator[Piece], rest: list[bytes]) -> Iterator[bytes]:

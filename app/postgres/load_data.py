@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
 from app.archive.index import Segment, TableName
 from app.archive.reader import Archive
@@ -22,6 +23,7 @@ from app.postgres.load_together import Stopped, together
 
 # A row that another table's rows were missing for, or a check that looks at another table: pg_dump has an order for
 # such tables, those of an extension among them.
+_LATER_BYTES = 64 << 20
 _LATER = {"23503", "23514"}
 # A partitioned table, one that a foreign key refers to, one that the role may fill but not empty, …
 _NOT_FROZEN = {"0A000", "25000", "42501", "42809", "55000"}
@@ -120,11 +122,12 @@ class DataLoader:
             batch = work.take()
             if batch is None:
                 return
-            if batch.name is None:
-                work.again()
-                return
             table, rows = batch.table, 0
             with session.transaction(f"data of table {table}"):
+                session.run(b"LOCK TABLE ONLY " + batch.name, f"table {table}")
+                if session.connection.execute(b"SELECT 1 FROM ONLY " + batch.name + b" LIMIT 1").fetchone() is not None:
+                    work.again()  # rows of an extension, or of an earlier block: not ours to empty
+                    return
                 session.run(b"TRUNCATE ONLY " + batch.name, f"table {table}")
                 while batch is not None:
                     rows += self._send(session, batch.frozen())
@@ -150,6 +153,8 @@ class DataLoader:
                 raise
             with self._state:
                 self._later.append(batch)
+                if sum(each.held for each in self._later) > _LATER_BYTES:
+                    raise  # in memory there is an end to waiting
         else:
             self._count(batch.table, rows)
 
@@ -171,7 +176,7 @@ def _by_table(archive: Archive, segments: Sequence[Segment]) -> Iterator[tuple[C
     for segment in segments:
         tables[table_of(segment)].append(segment)
     for its in tables.values():
-        yield (lambda its=its: batches_of_table(archive, its)), sum(each.raw_bytes for each in its)  # type: ignore[misc]
+        yield partial(batches_of_table, archive, its), sum(each.raw_bytes for each in its)
 
 
 def check_rows(found: Counter[TableName], expected: dict[TableName, int]) -> None:

@@ -63,6 +63,11 @@ _BY_CLASS: tuple[tuple[type[psycopg.Error], type[RestoreError], str], ...] = (
         "find who uses it in pg_stat_activity and pg_prepared_xacts; try again when it has ended",
     ),
     (psycopg.errors.DiskFull, RestoreStorageError, "make room on the server's disk, and try again"),
+    (
+        psycopg.errors.OutOfMemory,
+        RestoreDataError,
+        "the server has run out of memory, or of locks: see its log, and max_locks_per_transaction",
+    ),
     (psycopg.errors.InsufficientResources, RestoreDataError, "the server has run out of memory or connections"),
 )
 
@@ -105,7 +110,8 @@ class Session:
                 if not (setting and _ZERO.search(statement)):
                     raise
                 # A newer pg_dump lifts a limit that this server does not have.
-                log.debug("restore skips a setting that the server does not know", setting=statement.decode())
+                skipped = statement.decode(errors="backslashreplace")
+                log.debug("restore skips a setting that the server does not know", setting=skipped)
                 return
         if setting:
             self._state[(setting[1] or setting[2]).lower()] = statement

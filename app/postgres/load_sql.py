@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 
 from app.archive import lexer
+from app.archive.lint import problem_of
 from app.archive.scanner import Piece
 from app.errors import RestoreError, RestoreValidationError
 from app.postgres.load_entries import PARALLEL, Entry, Locks, header_of
@@ -40,12 +41,16 @@ class SqlRunner:
             RestoreValidationError: there is data or a command among it.
             RestoreError: the server refuses a statement, or goes away.
         """
+        before = self._main.connection.info.transaction_status
         for piece in pieces:
             if piece.head.table is not None:
                 message = f"rows of table {piece.head.table} stand among the SQL"
                 raise RestoreValidationError(message, "the manifest does not fit the file: run 'residency-backup sync'")
             self._unit(piece.data)
         self._flush()
+        if self._main.connection.info.transaction_status != before:
+            message = "a transaction that the file begins spans table data"
+            raise RestoreValidationError(message, "make the dump without --single-transaction")
 
     def _unit(self, unit: bytes) -> None:
         start = lexer.statement_start(unit + b"\n ", 0)
@@ -55,8 +60,8 @@ class SqlRunner:
         statement = unit[end:].strip()
         if not statement or statement.startswith(_RESTRICT):
             return
-        if statement.startswith(b"\\"):
-            raise RestoreValidationError("a psql command stands in the file", "no dump has one: do not load it")
+        if problem := problem_of(statement):  # again: a manifest may cut the text elsewhere than the lint saw it cut
+            raise RestoreValidationError(f"{self._name or 'the SQL'}: {problem[0]}", problem[1])
         if is_setting(statement):
             self._main.run(statement, "a setting")  # stands in front of the entry that it is meant for
         elif self._entry is not None:
@@ -139,5 +144,6 @@ class _Batch:
 
 def _run(session: Session, entry: Entry) -> None:
     session.follow(entry.state)
-    for statement in entry.statements:
-        session.run(statement, entry.name)
+    while entry.statements:  # what ran stays done, should a deadlock bring the rest here again
+        session.run(entry.statements[0], entry.name)
+        del entry.statements[0]

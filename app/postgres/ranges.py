@@ -46,6 +46,12 @@ _LARGE = f"""
     ORDER BY pg_table_size(c.oid) DESC LIMIT %s"""
 
 
+# Names that look like a header of pg_dump's own, by which its text is cut: then it writes everything itself.
+_MISLEADING = """
+    SELECT FROM pg_namespace WHERE nspname LIKE '%; Type: %'
+    UNION ALL SELECT FROM pg_class WHERE relname LIKE '%; Type: %' LIMIT 1"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LargeTable:
     """A table that is read beside pg_dump.
@@ -106,6 +112,8 @@ class TableRange:
 
 def large_tables(connection: psycopg.Connection) -> list[LargeTable]:
     """The tables to read by ranges, in pg_dump's order; none where too little would be gained."""
+    if connection.execute(_MISLEADING.encode()).fetchone() is not None:
+        return []
     rows = connection.execute(_LARGE, (LARGE_BYTES, _MOST)).fetchall()
     found = [
         LargeTable(

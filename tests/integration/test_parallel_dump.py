@@ -12,16 +12,19 @@ import psycopg
 import pytest
 import structlog
 
+from app.archive.codecs import framing
 from app.archive.index import Index, Kind, TableName
 from app.archive.reader import build_index, verify
 from app.archive.writer import ArchiveWriter
 from app.domain.backup import Codec
 from app.embedded.postgres import EmbeddedPostgres
 from app.errors import BackupCreationError, ServerUnavailableError
-from app.postgres import crew, ranges
+from app.postgres import crew, facts, ranges
+from app.postgres.crew import Crew
 from app.postgres.database import Database
 from app.postgres.digest import table_digest, use_read_settings
 from app.postgres.dump import PostgresSource
+from app.postgres.ranges import TableRange
 from tests.fix_postgres import TestDatabase, copy_of_all_tables, psql, scratch_database
 
 TOKEN = re.compile(rb"^\\(un)?restrict .*$", re.MULTILINE)
@@ -347,3 +350,41 @@ def test_a_range_is_read_by_a_tid_range_scan(mixed: TestDatabase) -> None:
         query = second.query.removeprefix(b"COPY (").removesuffix(b") TO STDOUT;")
         plan = connection.execute(b"EXPLAIN " + query).fetchall()
     assert "Tid Range Scan" in plan[0][0]
+
+
+def test_a_schema_that_is_named_like_a_header_spoils_no_dump(empty_database: TestDatabase, tmp_path: Path) -> None:
+    name = '"q; Type: INDEX; Schema: "'
+    rows = "SELECT i, repeat(md5(i::text), 30) AS f FROM generate_series(1, 30000) i"
+    empty_database.execute(f"CREATE SCHEMA {name}; CREATE TABLE {name}.t AS {rows}")
+    file = tmp_path / "dump.sql"
+    content, index = dumped(empty_database.url)
+    file.write_bytes(content)
+    assert not [each for each in index.segments if each.pages]
+    before = copy_of_all_tables(empty_database.url)
+    empty_database.execute(f"DROP SCHEMA {name} CASCADE")
+    psql(empty_database.url, file)
+    assert copy_of_all_tables(empty_database.url) == before
+
+
+def test_a_server_that_refuses_a_connection_after_all_gets_one_back(
+    mixed: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    role = "limited_reader"
+    mixed.execute(f"DROP ROLE IF EXISTS {role}; CREATE ROLE {role} LOGIN PASSWORD 'r' CONNECTION LIMIT 4")
+    mixed.execute(f"GRANT pg_read_all_data TO {role}")
+    free = facts.free_connections
+    monkeypatch.setattr(facts, "free_connections", lambda connection: free(connection) + 3)
+    try:
+        place = mixed.url.split("@")[1]
+        with structlog.testing.capture_logs() as logs:
+            _, index = dumped(f"postgresql://{role}:r@{place}", jobs=6)
+        assert index.complete
+        assert [each["used"] for each in logs if "fewer connections" in each["event"]] == [2]
+    finally:
+        mixed.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+def test_ranges_that_nobody_takes_are_an_error() -> None:
+    ranges = [TableRange(None, 0, None)]  # type: ignore[arg-type]
+    with pytest.raises(RuntimeError, match="not all ranges were taken"), Crew([], ranges, lambda: framing(Codec.NONE)):
+        pass

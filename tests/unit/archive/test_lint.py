@@ -79,6 +79,25 @@ HOSTILE = {
     b"CREATE DATABASE x;": "for the whole server",
     b"CREATE ROLE x SUPERUSER;": "for the whole server",
     b"ALTER USER postgres PASSWORD 'x';": "for the whole server",
+    b"ALTER /**/SYSTEM SET archive_command = 'evil';": "a statement that no dump has",
+    b"ALTER SYSTEM/**/SET archive_command = 'evil';": "for the whole server",
+    b'CREATE ROLE"e" SUPERUSER;': "for the whole server",
+    b'CREATE DATABASE"d";': "for the whole server",
+    b"DROP /* */ DATABASE IF EXISTS x;": "a statement that no dump has",
+    b"CREATE USER mapping SUPERUSER LOGIN PASSWORD 'x';": "for the whole server",
+    b"GRANT pg_execute_server_program TO postgres;": "for the whole server",
+    b'GRANT " ON " TO postgres;': "for the whole server",
+    b"REVOKE pg_monitor FROM postgres;": "for the whole server",
+    b"COPY public.a (x/*,\"*/) FROM PROGRAM 'id'--\") FROM stdin\n;": "does not take its rows",
+    b"COPY pg_catalog.pg_authid (rolname) FROM stdin;\n\\.": "the server's own tables",
+    b"COPY pg_authid (rolname) FROM stdin;\n\\.": "the server's own tables",
+    b"INSERT INTO pg_catalog.pg_auth_members VALUES (1);": "the server's own tables",
+    b'INSERT INTO "pg_catalog".pg_auth_members VALUES (1);': "the server's own tables",
+    b"SELECT pg_catalog.lo_export(1, '/tmp/x');": "a statement that no dump has",
+    b"SELECT lo_import('/etc/passwd');": "a statement that no dump has",
+    b"SELECT set_config('a.b', pg_read_file('/etc/passwd'), false);": "a statement that no dump has",
+    b"SELECT setval('a', 1) FROM pg_read_file('/etc/passwd');": "a statement that no dump has",
+    b"INSERT INTO public.a VALUES ('1') \0, ('2');": "zero byte",
     b"hello world": "not a whole statement",
     b"<html>": "not a whole statement",
     b"x": "not a whole statement",
@@ -89,8 +108,35 @@ def archive(data: bytes, codec: Codec = Codec.NONE) -> Archive:
     return Archive(lambda: io.BytesIO(data), codec, build_index(io.BytesIO(data), codec))
 
 
-def test_a_dump_passes() -> None:
-    lint(archive(BEFORE + AFTER))
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"SELECT pg_catalog.setval('public.\"It''s\"', -5, false);",
+        b"SELECT pg_catalog.lo_open('4711', 131072);\nSELECT pg_catalog.lowrite(0, '\\x5c00');\nSELECT lo_close(0);",
+        b"SELECT lowrite(0, '\\');",
+        b"SELECT * FROM pg_catalog.pg_restore_relation_stats(\n\t'version', '180006'::integer,\n\t'x', '2'::real\n);",
+        b"CREATE USER MAPPING IF NOT EXISTS FOR x SERVER y OPTIONS (a 'b');",
+        b"DROP USER MAPPING FOR x SERVER y;",
+        b"CREATE TABLESPACES_ARE_NONE (a int);",
+        b'GRANT SELECT(id),UPDATE(t) ON TABLE app.parent TO "odd ""one" WITH GRANT OPTION;',
+        b"REVOKE ALL ON FUNCTION app.nasty() FROM PUBLIC;",
+        b"\xef\xbb\xbfSET a = 1;",
+    ],
+)
+def test_what_dumps_have_passes(text: bytes) -> None:
+    lint(archive(BEFORE + text + b"\n" + AFTER))
+
+
+def test_a_statement_of_spaces_takes_no_longer_than_its_length() -> None:
+    with pytest.raises(RestoreValidationError):
+        lint(archive(BEFORE + b"COPY a" + b" " * 300_000 + b";\n" + AFTER))
+
+
+def test_an_end_marker_inside_of_a_string_is_no_end() -> None:
+    said = b"COMMENT ON TABLE a IS '\n-- PostgreSQL database dump complete\n--\n';\n"
+    with pytest.raises(RestoreValidationError, match="no whole dump"):
+        lint(archive(BEFORE + said))
 
 
 @pytest.mark.parametrize("text", HOSTILE)

@@ -18,7 +18,14 @@ from app.postgres.database import CONNECT_SECONDS, Database
 from app.postgres.dump import pg_dump_arguments
 
 PASSWORD = "p@ss:w/rd?#%41 ' \\ \" & ="
-OWN = {"application_name", "connect_timeout", "keepalives_idle", "keepalives_interval", "keepalives_count"}
+OWN = {
+    "application_name",
+    "connect_timeout",
+    "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_count",
+    "tcp_user_timeout",
+}
 
 
 def database(url: str = "postgresql://me:s3cr3t@db.example:5433/app") -> Database:
@@ -134,16 +141,17 @@ def test_a_program_gets_the_password_and_only_what_it_needs_of_the_environment()
         "PYTHONPATH": "x",
     }
     before = dict(inherited)
-    passed = {name: inherited[name] for name in list(inherited)[:10]}
-    assert database().environment(inherited) == passed | {"PGTZ": "UTC", "PGPASSWORD": "s3cr3t"}
-    assert database("postgresql://db/app").environment(inherited) == passed | {"PGTZ": "UTC", "PGPASSWORD": "another's"}
+    passed = {name: inherited[name] for name in list(inherited)[:10] if name != "LC_ALL"}
+    ours = {"PGTZ": "UTC", "LC_MESSAGES": "C", "PGPASSWORD": "s3cr3t"}
+    assert database().environment(inherited) == passed | ours
+    assert database("postgresql://db/app").environment(inherited) == passed | ours | {"PGPASSWORD": "another's"}
     assert inherited == before
 
 
 def test_the_environment_of_this_process_plays_no_part(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGSSLMODE", "disable")
     monkeypatch.setenv("LC_TIME", "C")
-    assert database().environment({}) == {"PGTZ": "UTC", "PGPASSWORD": "s3cr3t"}
+    assert database().environment({}) == {"PGTZ": "UTC", "LC_MESSAGES": "C", "PGPASSWORD": "s3cr3t"}
 
 
 def test_a_database_is_a_value() -> None:
@@ -196,3 +204,19 @@ def test_a_server_that_is_not_there_is_told_without_the_password() -> None:
     assert "app" in caught.value.message
     assert caught.value.hint
     assert "s3cr3t" not in f"{caught.value!r}{caught.value.__cause__!r}"
+
+
+def test_another_database_of_the_server_is_reached_in_the_same_way() -> None:
+    database = Database.from_url("postgresql://me:secret@host:1234/live?sslmode=require")
+    other = database.named("other's")
+    assert (other.name, other.password) == ("other's", "secret")
+    assert other.parameters == {**database.parameters, "dbname": "other's"}
+    assert database.name == "live"
+
+
+def test_settings_for_sessions_are_added_to_those_that_the_url_asks_for() -> None:
+    database = Database.from_url("postgresql://me@host/live?options=-c%20geqo%3Doff")
+    assert database.with_settings({}).parameters == database.parameters
+    options = database.with_settings({"a": "x y\\z", "b": ""}).parameters["options"]
+    assert options == "-c geqo=off -c a=x\\ y\\\\z -c b="
+    assert Database.from_url("postgresql://me@host/live").with_settings({}).parameters.get("options") is None

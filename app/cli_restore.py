@@ -1,0 +1,116 @@
+"""The verbs of restores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from app import show, show_restore
+from app.cli_session import WARNINGS, Session, as_json
+from app.domain.restore import Mode, Policy
+from app.errors import MergeConflictError
+from app.operations.preview import Preview
+from app.operations.preview import diff as diff_backups
+from app.operations.preview import preview as preview_restore
+from app.operations.restore import restore as run_restore
+from app.operations.restore_request import RestoreRequest
+from app.operations.rollback import rollback as roll_back
+
+
+@click.command()
+@click.argument("backup", metavar="ID|PATH")
+@click.option("--mode", required=True, metavar=f"[{'|'.join(Mode)}]", help="What to do with what is there.")
+@click.option("--confirm", metavar="DBNAME", help="The name of the database that changes, typed out.")
+@click.option("--table", "tables", multiple=True, metavar="T", help="Only this table; may be given again.")
+@click.option("--dependents", is_flag=True, help="With the tables that refer to these.")
+@click.option("--where", metavar="SQL", help="Merge only the rows of --table that meet a condition.")
+@click.option(
+    "--on-conflict",
+    default=str(Policy.TAKE_BACKUP),
+    show_default=True,
+    metavar="POLICY",
+    help="Where a row differs: take-backup, keep-live, newest:COLUMN or fail.",
+)
+@click.option("--into", metavar="DB", help="Restore into another database, made where it is missing.")
+@click.option("--dry-run", is_flag=True, help="Say what would change; nothing is touched.")
+@as_json
+@click.pass_obj
+def restore(  # noqa: PLR0913 -- an option each
+    session: Session,
+    *,
+    backup: str,
+    mode: str,
+    confirm: str | None,
+    tables: Sequence[str],
+    dependents: bool,
+    where: str | None,
+    on_conflict: str,
+    into: str | None,
+    dry_run: bool,
+    as_json: bool,
+) -> int:
+    """Restore a backup, or the file of any plain dump: all of it, or nothing.
+
+    replace makes the database what the backup holds; merge adds the backup's rows to those that are there.
+    """
+    request = RestoreRequest(
+        backup=backup,
+        mode=mode,
+        confirm=confirm,
+        tables=tables,
+        dependents=dependents,
+        where=where,
+        on_conflict=on_conflict,
+        into=into,
+    )
+    if dry_run:
+        return _preview(session, request, as_json=as_json)
+    with show.progress(quiet=as_json) as bars:
+        outcome = run_restore(session.service, request, bars)
+    show_restore.restored(outcome, as_json=as_json)
+    return WARNINGS if outcome.warnings else 0
+
+
+def _preview(session: Session, request: RestoreRequest, *, as_json: bool) -> int:
+    with show.progress(quiet=as_json) as bars:
+        plan: Preview = preview_restore(session.service, request, bars)
+    show_restore.previewed(plan, as_json=as_json)
+    if plan.refused:
+        return MergeConflictError.exit_code
+    return WARNINGS if plan.warnings else 0
+
+
+@click.command()
+@click.argument("restore_id", metavar="RESTORE_ID")
+@as_json
+@click.pass_obj
+def rollback(session: Session, restore_id: str, *, as_json: bool) -> int:
+    """Undo a restore, or finish one that a crash left half done."""
+    with show.progress(quiet=as_json) as bars:
+        outcome = roll_back(session.service, restore_id, bars)
+    show_restore.rolled_back(outcome, as_json=as_json)
+    return 0
+
+
+@click.command()
+@click.argument("one", metavar="ID")
+@click.argument("other", metavar="[ID2]", required=False)
+@as_json
+@click.pass_obj
+def diff(session: Session, one: str, other: str | None, *, as_json: bool) -> int:
+    """Show what differs between two backups, or a backup and the live database, down to sample rows."""
+    with show.progress(quiet=as_json) as bars:
+        changes = diff_backups(session.service, one, other, bars)
+    show_restore.differences(changes, one, other, as_json=as_json)
+    return 0
+
+
+@click.command()
+@as_json
+@click.pass_obj
+def restores(session: Session, *, as_json: bool) -> int:
+    """List the restores, newest first, and until when each can be rolled back."""
+    service = session.service
+    show_restore.listing(service, service.restores.restores(service.database), as_json=as_json)
+    return 0

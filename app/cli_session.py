@@ -1,0 +1,50 @@
+"""What every verb of the command line works with."""
+
+from __future__ import annotations
+
+import functools
+import sys
+
+import click
+from dotenv import dotenv_values
+
+from app.bootstrap import Program, bootstrap
+from app.errors import SettingsError
+from app.operations.service import Service
+from app.settings import process_environment
+
+WARNINGS = 3
+as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
+
+
+class Session:
+    """What one call of the program works with; the service is put together when a verb first needs it."""
+
+    def __init__(self, env_file: str | None, *, verbose: bool) -> None:
+        self._env_file = env_file
+        self._verbose = verbose
+
+    @functools.cached_property
+    def program(self) -> Program:
+        """The configured program, logging to standard error."""
+        environ = dict(process_environment())
+        if self._env_file:
+            environ = _file_values(self._env_file) | {name: value for name, value in environ.items() if value}
+        program = bootstrap(environ)
+        asked = "log_level" in program.settings.model_fields_set
+        level = "DEBUG" if self._verbose else program.settings.log_level if asked else "WARNING"
+        program.start_logging(level=level, stream=sys.stderr, errors=asked or self._verbose)
+        return program
+
+    @functools.cached_property
+    def service(self) -> Service:
+        """The service."""
+        return self.program.service()
+
+
+def _file_values(path: str) -> dict[str, str]:
+    try:
+        values = dotenv_values(path, interpolate=False, encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path} is no text", "a line of it reads NAME=value") from None
+    return {name: value or "" for name, value in values.items()}

@@ -1,0 +1,92 @@
+"""Whether restores left anything behind: what a crash did, and what their time is over for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from app.domain.checks import Finding
+from app.domain.restore import Restore, RestoreState
+from app.errors import ResidencyBackupError
+from app.operations.expire import due, expire
+from app.operations.keep import keep
+from app.operations.restore_pins import stale_pins
+from app.operations.service import Service
+from app.operations.settle import settle_all, unsettled
+
+_REPAIR = "'residency-backup check --repair' settles it"
+_OURS = re.compile(r"_(?:restore|undo)_(?P<id>[0-9a-f]{12})")
+
+
+def check_restores(service: Service) -> list[Finding]:
+    """Look at all restores, and at what stands on the server and in the tree."""
+    records = service.restores.restores(service.database)
+    found = [
+        Finding.warning("restores", f"restore {each.id}: its process died in step '{each.step}'; {_REPAIR}")
+        for each in unsettled(service)
+    ]
+    found += [
+        Finding.warning("restores", f"restore {each.id} can no longer be rolled back; {_REPAIR}")
+        for each in due(service)
+    ]
+    found += [Finding.warning("restores", f"{each}; {_REPAIR}") for each in _strays(service, records)]
+    found += [Finding.warning("restores", each) for each in _strange_databases(service, records)]
+    kept = [Finding.ok("restores", _kept(each)) for each in records if _needed(service, each)]
+    return found + kept or [Finding.ok("restores", "nothing is left of any")]
+
+
+def repair_restores(service: Service) -> list[str]:
+    """Settle what crashes left, and remove what is not needed any more; says what was done."""
+    done = settle_all(service) + expire(service)
+    needed = {each.id for each in service.restores.restores(service.database) if _needed(service, each)}
+    for restore_id in _stray_scripts(service, needed):
+        service.scripts.remove(restore_id)
+        done.append(f"script of restore {restore_id} removed")
+    for backup in stale_pins(service, needed):
+        keep(service, backup.id, None)
+        done.append(f"pin released: {backup.id}")
+    return done
+
+
+def _needed(service: Service, record: Restore) -> bool:
+    """Whether what a restore made and pinned has to stay."""
+    ended = record.state in {RestoreState.COMPLETE, RestoreState.ROLLED_BACK}
+    if ended:
+        return record.undo_until is not None and record.undo_until > service.clock()
+    return record.state is not RestoreState.FAILED
+
+
+def _kept(record: Restore) -> str:
+    if record.state is RestoreState.RUNNING:
+        return f"restore {record.id} is under way, in step '{record.step}'"
+    if record.state is RestoreState.ROLLED_BACK:
+        return (
+            f"restore {record.id} is rolled back; {record.shadow} is kept until {record.undo_until:%Y-%m-%d %H:%M %Z}"
+        )
+    return f"restore {record.id} can be rolled back until {record.undo_until:%Y-%m-%d %H:%M %Z}"
+
+
+def _strays(service: Service, records: Sequence[Restore]) -> Iterator[str]:
+    needed = {each.id for each in records if _needed(service, each)}
+    needed |= {each.id for each in due(service)}
+    for restore_id in _stray_scripts(service, needed):
+        yield f"a script of restore {restore_id} is left"
+    for backup in stale_pins(service, needed):
+        yield f"{backup.id} is still pinned: {backup.kept}"
+
+
+def _stray_scripts(service: Service, needed: set[str]) -> list[str]:
+    return [each for each in service.scripts.ids() if each not in needed]
+
+
+def _strange_databases(service: Service, records: Sequence[Restore]) -> Iterator[str]:
+    """Databases named like those of a restore of ours that no record knows: the catalog was lost. Nobody drops them."""
+    known = {name for each in records for name in (each.shadow, each.undo)}
+    try:
+        names = service.target.databases()
+    except ResidencyBackupError:
+        return  # said already
+    for name in sorted(names - known):
+        base, found = _OURS.sub("", name), _OURS.search(name)
+        if found and service.database.startswith(base) and base:
+            yield f"database {name} is of a restore that the catalog does not know; look at it, and drop it by hand"

@@ -1,0 +1,58 @@
+"""Removes what was kept for rolling restores back, once its time is over."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import structlog
+
+from app.domain.restore import Method, Restore, RestoreState
+from app.errors import ResidencyBackupError
+from app.operations.restore_pins import release
+from app.operations.service import Service
+from app.operations.settle import target_for
+
+log = structlog.get_logger(__name__)
+_ENDED = (RestoreState.COMPLETE, RestoreState.ROLLED_BACK)
+
+
+def due(service: Service) -> list[Restore]:
+    """Restores whose undo is to go."""
+    now = service.clock()
+    ended = (each for each in service.restores.restores(service.database) if each.state in _ENDED)
+    return [each for each in ended if each.undo_until is not None and each.undo_until <= now]
+
+
+def expire(service: Service) -> list[str]:
+    """Remove databases, scripts and pins whose time is over; says what was removed.
+
+    Raises:
+        RestoreError, BackupError: something cannot be removed; the next run tries again.
+    """
+    return [line for record in due(service) for line in _expire_one(service, record)]
+
+
+def expire_quietly(service: Service) -> list[str]:
+    """The same, beside other work: what fails is a warning."""
+    try:
+        return expire(service)
+    except ResidencyBackupError as error:
+        log.warning("restore undo not removed", error=type(error).__name__, reason=error.message)
+        return []
+
+
+def _expire_one(service: Service, record: Restore) -> list[str]:
+    done = []
+    kept = record.undo if record.state is RestoreState.COMPLETE else record.shadow
+    if record.method is Method.SHADOW and kept:
+        target = target_for(service, record)
+        if kept in target.databases():
+            target.drop(kept)
+            done.append(f"database of restore {record.id} dropped: {kept}")
+    service.scripts.remove(record.id)
+    done += [f"pin of restore {record.id} released: {name}" for name in release(service, record)]
+    changed = replace(record, undo=None, shadow=None, undo_until=None)
+    if service.restores.settle_restore(changed, record):
+        done.append(f"restore {record.id} can no longer be rolled back")
+        log.info("restore undo removed", restore=record.id, database=kept)
+    return done

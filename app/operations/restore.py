@@ -1,0 +1,210 @@
+"""Restores: all or nothing.
+
+begin in the catalog -> pin the source -> checks -> safety backup -> load beside, prove, swap (or one transaction) ->
+done. Whatever fails or cancels it: the live database is as before, and what was made beside it is gone.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import replace
+
+import structlog
+
+from app.archive.target import TargetFacts
+from app.domain.backup import Tier
+from app.domain.checks import Finding, first_error
+from app.domain.restore import Method, Restore, RestoreState, Step
+from app.errors import (
+    BackupCancelledError,
+    BackupStorageError,
+    Cancelled,
+    CatalogError,
+    ResidencyBackupError,
+    RestoreCancelledError,
+    RestoreError,
+    RestorePostCommandError,
+    RestoreRollbackError,
+)
+from app.operations.expire import expire_quietly
+from app.operations.restore_checks import needs_safety, restore_checks, safety_room_error
+from app.operations.restore_journal import Journal
+from app.operations.restore_pins import pin, release
+from app.operations.restore_report import to_report
+from app.operations.restore_request import Job, Restored, RestoreRequest, Wanted, restored
+from app.operations.restore_source import Located, locate, open_source
+from app.operations.restore_ways import change
+from app.operations.rollback import back_in_place
+from app.operations.service import SILENT, Progress, Service
+from app.operations.settle import resolve, target_for
+from app.operations.take_backup import BackupRequest, take_backup
+
+log = structlog.get_logger(__name__)
+
+
+def restore(service: Service, request: RestoreRequest, progress: Progress = SILENT) -> Restored:
+    """Restore.
+
+    Raises:
+        RestoreRunningError: another restore is under way, or this request was served already.
+        BackupNotFoundError: there is no such backup.
+        RestoreRollbackError: it failed, and so did cleaning up after it; says what stands where.
+        RestoreError, BackupError: the first thing that failed; the live database is as before.
+    """
+    wanted = Wanted.of(service, request)
+    located = locate(service, request.backup)
+    now = service.clock()
+    record = Restore(
+        id=secrets.token_hex(6),
+        database=service.database,
+        mode=wanted.mode,
+        backup=located.name,
+        into=wanted.into,
+        started_at=now,
+        heartbeat_at=now,
+        request_key=request.request_key,
+    )
+    with structlog.contextvars.bound_contextvars(database=wanted.changes, restore=record.id):
+        service.restores.begin_restore(record)
+        log.info("restore started", backup=located.name, mode=str(wanted.mode))
+        journal = Journal(service, record)
+        with journal.beating():
+            try:
+                if located.backup is not None:
+                    pin(service, located.backup, record)
+                job = _prepared(journal, wanted, located, request.confirm, progress)
+                _safety_backup(job)
+                change(job)
+                _done(job)
+                return restored(job)
+            except (Cancelled, KeyboardInterrupt, BackupCancelledError) as signal:
+                error: Exception = RestoreCancelledError("the restore was cancelled", "the live database is as before")
+                _undo(journal, error, signal)
+            except Exception as failure:  # noqa: BLE001 -- whatever it was, it is raised again when all is as before
+                _undo(journal, failure, failure)
+            return _done_all_the_same(journal)
+
+
+def _prepared(journal: Journal, wanted: Wanted, located: Located, confirm: str | None, progress: Progress) -> Job:
+    """The checklist, and the job when all of it is well."""
+    service = journal.service
+    source = open_source(service, located, progress)
+    target = target_for(service, journal.record)
+    checked = restore_checks(service, target, wanted, source, confirm)
+    if error := first_error(checked.findings):
+        raise error
+    facts: TargetFacts | None = checked.facts
+    assert facts is not None  # noqa: S101 -- else a finding was raised
+    return Job(
+        service=service,
+        wanted=wanted,
+        source=source,
+        target=target,
+        facts=facts,
+        journal=journal,
+        progress=progress,
+        findings=list(checked.findings),
+    )
+
+
+def _safety_backup(job: Job) -> None:
+    """Take, verify and pin a backup of what is there."""
+    if not needs_safety(job.wanted, job.facts):
+        absent = "does not exist" if not job.live else "is not the live database"
+        job.findings.append(Finding.ok("safety backup", f"none is taken: {job.wanted.changes} {absent}"))
+        return
+    journal = job.journal
+    journal.write(Step.SAFETY)
+    with job.phase("safety backup"):
+        request = BackupRequest(tier=Tier.SAFETY, label=f"before restore {journal.record.id}")
+        try:
+            taken = take_backup(job.service, request, job.progress)
+        except BackupStorageError as error:
+            raise safety_room_error(error) from error
+    if taken is None:
+        raise RuntimeError("a backup without a slot cannot have been made already")
+    job.warnings += taken.warnings
+    pin(job.service, taken.backup, journal.record)
+    journal.write(safety=taken.backup.id)
+    message = f"{taken.backup.id}: taken, verified and pinned until the restore can no longer be rolled back"
+    job.findings.append(Finding.ok("safety backup", message))
+
+
+def _done(job: Job) -> None:
+    """Record the end. What cannot be recorded now is found out by `check --repair`."""
+    record = job.journal.record
+    release(job.service, record, but=record.safety if record.undo_until else None)
+    if record.undo_until is None and job.live:
+        job.warnings.append("this restore cannot be rolled back: what was there before could not be kept")
+    elif record.undo_until is None:
+        job.notes.append(f"{job.wanted.changes} did not exist: there is nothing to roll back to")
+    now, report = job.service.clock(), to_report(job)
+    try:
+        job.journal.write(Step.DONE, state=RestoreState.COMPLETE, finished_at=now, report=report)
+    except (CatalogError, RestoreError) as error:
+        job.warnings.append(f"the end of the restore is not in the catalog: {error.message}; run 'check --repair'")
+        log.warning("restore catalog not saved", error=type(error).__name__, reason=error.message)
+    figures = {"mode": str(record.mode), "backup": record.backup, "safety": record.safety, "downtime": job.downtime}
+    rows = sum(job.rows.values()) if job.changes is None else job.changes.total("inserted")
+    log.info("restore completed", rows=rows, seconds=job.seconds, undo_until=str(record.undo_until), **figures)
+    expire_quietly(job.service)
+
+
+def _undo(journal: Journal, error: Exception, cause: BaseException) -> None:
+    """Leave everything as before and raise what went wrong; returns only where the restore had gone through already.
+
+    Raises:
+        RestoreRollbackError: the clean-up failed.
+    """
+    service, record = journal.service, journal.record
+    try:
+        if isinstance(error, RestorePostCommandError) and record.method is Method.IN_PLACE:
+            back_in_place(service, journal)
+        settled = resolve(service, journal.record)
+    except ResidencyBackupError as failure:
+        _abandon(journal, failure)
+        log.error("restore failed, and so did its clean-up", error=type(failure).__name__, reason=failure.message)  # noqa: TRY400
+        raise RestoreRollbackError(f"{error}; then {failure.message}", failure.hint) from cause
+    if settled.state is RestoreState.COMPLETE:
+        journal.record = settled
+        return
+    error = _as_before(error)
+    hint = error.hint if isinstance(error, ResidencyBackupError) else None
+    log.error("restore failed", error=type(error).__name__, reason=str(error), hint=hint, step=str(record.step))
+    failed = replace(settled, state=RestoreState.FAILED, error=type(error).__name__, message=str(error), hint=hint)
+    _record(journal, failed)
+    raise error from cause
+
+
+def _as_before(error: Exception) -> Exception:
+    return safety_room_error(error) if isinstance(error, BackupStorageError) else error
+
+
+def _abandon(journal: Journal, failure: ResidencyBackupError) -> None:
+    """`check --repair` goes on where this process has to leave it."""
+    left = replace(journal.record, state=RestoreState.ABANDONED, error=type(failure).__name__)
+    _record(journal, replace(left, message=failure.message, hint=failure.hint))
+
+
+def _record(journal: Journal, record: Restore) -> None:
+    try:
+        journal.service.restores.save_restore(record)
+    except (CatalogError, RestoreError) as lost:
+        log.warning("restore failure not saved in the catalog", error=type(lost).__name__, reason=lost.message)
+
+
+def _done_all_the_same(journal: Journal) -> Restored:
+    """It was cancelled, or lost its connection, when the change was committed already."""
+    note = "it was cancelled or cut off after it had been committed, and so is done"
+    log.warning("restore completed although it was cancelled or cut off after its commit")
+    _record(journal, journal.record)
+    return Restored(
+        restore=journal.record,
+        rows={},
+        findings=(),
+        notes=(),
+        warnings=(note,),
+        seconds={},
+        downtime=None,
+        changes=None,
+    )

@@ -1,0 +1,225 @@
+"""The checklist before a restore, each a finding that the user sees; all of it is looked at before anything is done."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from app.archive.lint import lint
+from app.archive.needs import needs_of
+from app.archive.target import Target, TargetFacts
+from app.domain.checks import Finding, Severity
+from app.errors import (
+    BackupStorageError,
+    ResidencyBackupError,
+    RestoreBusyError,
+    RestorePermissionError,
+    RestoreStorageError,
+    RestoreValidationError,
+)
+from app.operations.inventory import newest_good
+from app.operations.preflight import MEGABYTE, forecast
+from app.operations.restore_request import Wanted
+from app.operations.restore_source import RestoreSource
+from app.operations.service import Service
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What was found; `facts` is None where the server did not say."""
+
+    findings: tuple[Finding, ...]
+    facts: TargetFacts | None
+
+
+def restore_checks(
+    service: Service, target: Target, wanted: Wanted, source: RestoreSource, confirm: str | None
+) -> Checked:
+    """Check everything that a restore needs but the safety backup, which is taken when all else is well."""
+    facts, server = _server(target)
+    findings = [source.verified]
+    if facts is not None:
+        findings += list(_room(service, wanted, source, facts))
+    findings += [_mode(wanted), _confirmation(wanted, confirm), server]
+    if facts is not None:
+        findings += list(_fit(target, wanted, source, facts))
+    findings.append(_catalog(service, wanted))
+    for finding in findings:
+        _log(finding)
+    return Checked(tuple(findings), facts)
+
+
+def preview_checks(target: Target, wanted: Wanted, source: RestoreSource) -> Checked:
+    """Those that matter where nothing will be changed."""
+    facts, server = _server(target)
+    findings = [source.verified, server]
+    if facts is not None:
+        findings += list(_fit(target, wanted, source, facts))
+    return Checked(tuple(findings), facts)
+
+
+def needs_safety(wanted: Wanted, facts: TargetFacts) -> bool:
+    """Whether there is something that a safety backup would keep: the live database, if that is what changes."""
+    return wanted.into is None and facts.live is not None
+
+
+def _log(finding: Finding) -> None:
+    level = {Severity.OK: log.debug, Severity.WARNING: log.warning, Severity.ERROR: log.error}[finding.severity]
+    level("restore check", check=finding.check, found=str(finding.severity), message=finding.message)
+
+
+def _tried(name: str, look: Callable[[], Sequence[Finding]]) -> Sequence[Finding]:
+    try:
+        return look()
+    except ResidencyBackupError as error:
+        return [Finding.failed(name, error)]
+
+
+def _server(target: Target) -> tuple[TargetFacts | None, Finding]:
+    try:
+        facts = target.facts()
+    except ResidencyBackupError as error:
+        return None, Finding.failed("server", error)
+    return facts, Finding.ok("server", f"PostgreSQL {facts.version} answers")
+
+
+def _room(service: Service, wanted: Wanted, source: RestoreSource, facts: TargetFacts) -> Iterator[Finding]:
+    """Room for the safety backup, and for what the server builds."""
+    safety = 0
+    if needs_safety(wanted, facts) and facts.live is not None:
+        safety = forecast(facts.live.size, service.codec, newest_good(service))
+    # A merge puts the backup's rows beside the live ones, without indexes.
+    building = source.archive.index.raw_bytes if wanted.by_rows else source.size
+    folder = facts.data_folder
+    together = folder is not None and _same_disk(folder, service.tree.root)
+    yield from _tried("disk", lambda: [_tree_room(service, safety + (building if together else 0))])
+    if folder is not None and not together:
+        yield from _tried("disk of the server", lambda: [_server_room(folder, building)])
+
+
+def _tree_room(service: Service, wanted: int) -> Finding:
+    free = service.tree.free_bytes()
+    if free - wanted < service.min_free_bytes:
+        raise RestoreStorageError(
+            f"too little free space in {service.tree.root}: {free // MEGABYTE} MB free, about {wanted // MEGABYTE} MB "
+            f"wanted by this restore and its safety backup, and {service.min_free_bytes // MEGABYTE} MB must remain "
+            "(BACKUP_MIN_FREE_MB)",
+            "free space there; nothing was changed",
+        )
+    return Finding.ok("disk", f"{free // MEGABYTE} MB free, about {wanted // MEGABYTE} MB wanted")
+
+
+def _server_room(folder: Path, wanted: int) -> Finding:
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        return Finding.warning("disk of the server", f"the room of {folder} is not known: {error.strerror}")
+    if free < wanted:
+        raise RestoreStorageError(
+            f"too little free space for the server in {folder}: {free // MEGABYTE} MB free, about "
+            f"{wanted // MEGABYTE} MB wanted",
+            "free space there; nothing was changed",
+        )
+    return Finding.ok("disk of the server", f"{free // MEGABYTE} MB free, about {wanted // MEGABYTE} MB wanted")
+
+
+def _same_disk(one: Path, other: Path) -> bool:
+    try:
+        return os.stat(one).st_dev == os.stat(other).st_dev  # noqa: PTH116 -- of folders that are not ours
+    except OSError:
+        return False
+
+
+def _mode(wanted: Wanted) -> Finding:
+    if not wanted.by_rows:
+        return Finding.ok("mode", f"replace: {wanted.changes} becomes what the backup holds")
+    tables = ", ".join(wanted.merge.tables) or "all tables"
+    if wanted.merge.exact:
+        return Finding.ok("mode", f"replace of {tables}: they become what they are in the backup")
+    return Finding.ok("mode", f"merge into {tables}; where rows differ: {wanted.merge.on_conflict}")
+
+
+def _confirmation(wanted: Wanted, confirm: str | None) -> Finding:
+    if confirm == wanted.changes:
+        return Finding.ok("confirmation", f"{wanted.changes} is what is to be changed")
+    message = f"the confirmation {confirm!r} is not the name of the database" if confirm else "nothing is confirmed"
+    hint = f"a restore changes database {wanted.changes}: say so with --confirm {wanted.changes}"
+    return Finding.failed("confirmation", RestoreValidationError(message, hint))
+
+
+def _fit(target: Target, wanted: Wanted, source: RestoreSource, facts: TargetFacts) -> Iterator[Finding]:
+    """Whether the server takes what the backup holds."""
+    yield from _existence(wanted, facts)
+    yield _versions(source, facts)
+    yield from _tried("content", lambda: _content(source))
+    if not wanted.by_rows:
+        yield from _tried("needs", lambda: _needs(target, source))
+        yield from _prepared(wanted, facts)
+
+
+def _existence(wanted: Wanted, facts: TargetFacts) -> Iterator[Finding]:
+    if facts.live is not None:
+        return
+    if wanted.by_rows:
+        message = f"there is no database {wanted.changes} to bring rows into"
+        yield Finding.failed("database", RestoreValidationError(message, "use --mode replace, without --table"))
+    elif not facts.may_create:
+        message = f"there is no database {wanted.changes}, and the role may not create one"
+        hint = f"ALTER ROLE … CREATEDB, or as another role: CREATE DATABASE {wanted.changes} OWNER …"
+        yield Finding.failed("database", RestorePermissionError(message, hint))
+    else:
+        yield Finding.ok("database", f"{wanted.changes} does not exist, and will be created")
+
+
+def _versions(source: RestoreSource, facts: TargetFacts) -> Finding:
+    came = source.manifest.server if source.manifest else None
+    if came is None:
+        return Finding.ok("versions", f"the dump is a stranger's; the server is PostgreSQL {facts.version}")
+    if facts.version_num // 10000 >= came.major:
+        return Finding.ok("versions", f"from PostgreSQL {came.version} to {facts.version}")
+    message = f"from PostgreSQL {came.version} to the older {facts.version}: it may not know what the dump says"
+    return Finding.warning("versions", message)
+
+
+def _content(source: RestoreSource) -> Sequence[Finding]:
+    if source.verified.severity is Severity.ERROR:
+        return []  # said already
+    lint(source.archive)
+    return [Finding.ok("content", "nothing in it but what pg_dump writes")]
+
+
+def _needs(target: Target, source: RestoreSource) -> Sequence[Finding]:
+    if source.verified.severity is Severity.ERROR:
+        return []
+    lacking = target.missing(needs_of(source.archive))
+    if lacking:
+        message = f"the server lacks what the backup needs: {', '.join(lacking)}"
+        hint = "install the extensions' packages on the server's machine; CREATE ROLE name; CREATE COLLATION …"
+        raise RestoreValidationError(message, hint)
+    return [Finding.ok("needs", "the server has all extensions, roles, collations and tablespaces")]
+
+
+def _prepared(wanted: Wanted, facts: TargetFacts) -> Iterator[Finding]:
+    if facts.prepared:
+        message = f"transactions are prepared in {wanted.changes}, and block its replacement: "
+        hint = "COMMIT PREPARED or ROLLBACK PREPARED each, in that database"
+        yield Finding.failed("prepared transactions", RestoreBusyError(message + ", ".join(facts.prepared), hint))
+
+
+def _catalog(service: Service, wanted: Wanted) -> Finding:
+    if not service.holds_catalog(wanted.changes):
+        return Finding.ok("catalog", "stands outside of the database that changes")
+    message = f"the catalog stands in {wanted.changes}, which is to be changed: the restore would lose its own record"
+    return Finding.failed("catalog", RestoreValidationError(message, "set BACKUP_CATALOG_URL to another database"))
+
+
+def safety_room_error(error: BackupStorageError) -> RestoreStorageError:
+    """The disk filled up where a restore wrote."""
+    return RestoreStorageError(f"{error.message}; the live database is as before", error.hint)

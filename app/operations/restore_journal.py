@@ -1,0 +1,49 @@
+"""Keeps a restore's record: each step is in the catalog before it is done, and so is each name that it makes."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any
+
+import structlog
+
+from app.domain.restore import Restore, Step
+from app.errors import RestoreError
+from app.operations.lease import lease
+from app.operations.service import Service
+
+log = structlog.get_logger(__name__)
+
+
+class Journal:
+    """The record of a restore that this process holds."""
+
+    def __init__(self, service: Service, record: Restore) -> None:
+        self.service = service
+        self.record = record
+
+    def write(self, step: Step | None = None, **changes: Any) -> None:
+        """Record where the restore stands.
+
+        Args:
+            step: the one that is begun next.
+            changes: fields of the record.
+
+        Raises:
+            CatalogError: it cannot be recorded; so the step must not be done.
+            RestoreError: another process took this one for dead.
+        """
+        if step is not None:
+            changes["step"] = step
+            log.debug("restore step", step=str(step))
+        record = replace(self.record, heartbeat_at=self.service.clock(), **changes)
+        self.service.restores.save_restore(record)
+        self.record = record
+
+    def beating(self) -> AbstractContextManager[object]:
+        """Give signs of life for the length of a block. Where they are refused, the next step finds out."""
+        lost = RestoreError(f"restore {self.record.id} was taken for dead", "'residency-backup restores' shows it")
+        return lease(
+            lambda now: self.service.restores.beat_restore(self.record, now), lost, self.service.clock, work="restore"
+        )

@@ -1,0 +1,60 @@
+"""Pins of restores: retention must not remove what a restore needs, nor what undoes it."""
+
+from __future__ import annotations
+
+import re
+
+import structlog
+
+from app.domain.backup import Backup
+from app.domain.restore import Restore
+from app.errors import ManifestError, ResidencyBackupError
+from app.operations.inventory import inventory
+from app.operations.keep import keep
+from app.operations.service import Service
+
+log = structlog.get_logger(__name__)
+_PIN = re.compile(r"restore (?P<id>[0-9a-f]{12})")
+
+
+def pin(service: Service, backup: Backup, restore: Restore) -> None:
+    """Pin a backup for a restore, unless somebody has pinned it already.
+
+    One without a manifest has nothing to write a pin into, and is none that retention removes.
+    """
+    if backup.kept is not None:
+        return
+    try:
+        keep(service, backup.id, restore.pin)
+    except ManifestError as error:
+        log.warning("restore pin not set", backup=backup.id, error=type(error).__name__, reason=error.message)
+
+
+def release(service: Service, restore: Restore, *, but: str | None = None) -> list[str]:
+    """Release what a restore pinned, except one backup; returns what was released. What fails waits for the next."""
+    released = []
+    for backup in _pinned(service, restore.pin):
+        if backup.id == but:
+            continue
+        try:
+            keep(service, backup.id, None)
+        except ResidencyBackupError as error:
+            log.warning("restore pin not released", backup=backup.id, error=type(error).__name__, reason=error.message)
+        else:
+            released.append(backup.id)
+    return released
+
+
+def stale_pins(service: Service, needed: set[str]) -> list[Backup]:
+    """Backups pinned by restores that need nothing any more.
+
+    Args:
+        service: the parts.
+        needed: ids of the restores that do.
+    """
+    pinned = ((each, _PIN.fullmatch(each.kept or "")) for each in inventory(service))
+    return [backup for backup, found in pinned if found and found["id"] not in needed]
+
+
+def _pinned(service: Service, reason: str) -> list[Backup]:
+    return [each for each in inventory(service) if each.kept == reason]

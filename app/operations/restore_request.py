@@ -1,0 +1,185 @@
+"""What is asked of a restore, what came of it, and what its parts share meanwhile."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from app.archive.target import Target, TargetFacts
+from app.domain.checks import Finding
+from app.domain.merge import Changes, MergeRequest
+from app.domain.restore import Method, Mode, OnConflict, Policy, Restore
+from app.errors import RestoreValidationError
+from app.operations.restore_journal import Journal
+from app.operations.restore_source import RestoreSource
+from app.operations.service import Progress, Service
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreRequest:
+    """What is wanted, as it was typed.
+
+    Attributes:
+        backup: id, alias or path.
+        confirm: the name of the database that changes, typed out; no restore runs without it.
+        into: another database than the live one.
+        request_key: what tells a message delivered twice.
+    """
+
+    backup: str
+    mode: str = Mode.REPLACE
+    confirm: str | None = None
+    tables: Sequence[str] = ()
+    dependents: bool = False
+    where: str | None = None
+    on_conflict: str = Policy.TAKE_BACKUP
+    into: str | None = None
+    request_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """The same, understood.
+
+    Attributes:
+        changes: the database that changes.
+        merge: what a merge, or a preview, is asked for.
+    """
+
+    mode: Mode
+    database: str
+    into: str | None
+    merge: MergeRequest
+
+    @classmethod
+    def of(cls, service: Service, request: RestoreRequest) -> Wanted:
+        """Understand a request.
+
+        Raises:
+            RestoreValidationError: it makes no sense.
+        """
+        mode = Mode.parse(request.mode)
+        policy = OnConflict.parse(request.on_conflict)
+        tables = _names(request.tables)
+        into = None if request.into == service.database else request.into
+        if into is not None and (not isinstance(into, str) or not into or "\0" in into):
+            raise RestoreValidationError(f"{into!r} is no database's name", "name the database to restore into")
+        if mode is Mode.REPLACE and policy != OnConflict():
+            message = f"--on-conflict {policy} belongs to a merge: a replace takes all from the backup"
+            raise RestoreValidationError(message, "use --mode merge, or leave it away")
+        if (request.where or request.dependents) and not tables:
+            raise RestoreValidationError("--where and --dependents need to know of which table", "name it with --table")
+        merge = MergeRequest(
+            on_conflict=policy,
+            tables=tables,
+            dependents=bool(request.dependents),
+            where=request.where,
+            exact=mode is Mode.REPLACE,
+        )
+        return cls(mode=mode, database=service.database, into=into, merge=merge)
+
+    @property
+    def changes(self) -> str:
+        """Name of the database that changes."""
+        return self.into or self.database
+
+    @property
+    def by_rows(self) -> bool:
+        """Whether rows are brought into the tables that are there."""
+        return self.mode is Mode.MERGE or bool(self.merge.tables)
+
+    def method(self, facts: TargetFacts) -> Method:
+        """How it is done on that server."""
+        if self.by_rows:
+            return Method.ROWS
+        return Method.SHADOW if facts.may_create else Method.IN_PLACE
+
+
+def _names(tables: object) -> tuple[str, ...]:
+    """Tables as a task's argument or the command line gives them."""
+    if isinstance(tables, str) or not isinstance(tables, Sequence) or not all(isinstance(each, str) for each in tables):
+        if tables is None:
+            return ()
+        raise RestoreValidationError(f"tables are named in a list, not {tables!r}", 'write "tables": ["public.people"]')
+    return tuple(tables)
+
+
+@dataclass(slots=True, kw_only=True)
+class Job:
+    """A restore under way.
+
+    Attributes:
+        live: whether the database that changes exists.
+        notes, warnings: what a person may, and must, know.
+        seconds: of each phase.
+    """
+
+    service: Service
+    wanted: Wanted
+    source: RestoreSource
+    target: Target
+    facts: TargetFacts
+    journal: Journal
+    progress: Progress
+    findings: list[Finding] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+    changes: Changes | None = None
+    downtime: float | None = None
+
+    @property
+    def live(self) -> bool:
+        """Whether the database that changes exists."""
+        return self.facts.live is not None
+
+    @contextmanager
+    def phase(self, name: str, total: int | None = None) -> Iterator[None]:
+        """A phase, timed and shown."""
+        self.progress.start(name, total)
+        begun = time.monotonic()
+        yield
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + time.monotonic() - begun, 3)
+        log.debug("restore phase done", phase=name, seconds=self.seconds[name])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restored:
+    """A restore that is done.
+
+    Attributes:
+        restore: its record.
+        rows: of each table (replace), or of each kind of change (merge).
+        downtime: seconds for which nobody could connect; None where that was never so.
+        warnings: what a person must see.
+    """
+
+    restore: Restore
+    rows: dict[str, int]
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+    seconds: dict[str, float]
+    downtime: float | None
+    changes: Changes | None
+
+
+def restored(job: Job) -> Restored:
+    """What a job came to."""
+    return Restored(
+        restore=replace(job.journal.record),
+        rows=dict(job.rows),
+        findings=tuple(job.findings),
+        notes=tuple(job.notes),
+        warnings=tuple(job.warnings),
+        seconds=dict(job.seconds),
+        downtime=job.downtime,
+        changes=job.changes,
+    )

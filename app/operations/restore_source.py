@@ -1,0 +1,182 @@
+"""What a restore restores from: a backup of the tree, or the file of any plain dump."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+import structlog
+
+from app.archive import reader
+from app.archive.manifest import Manifest, ServerFacts
+from app.archive.reader import Archive
+from app.domain.backup import Backup, Codec, Origin
+from app.domain.checks import Finding
+from app.errors import (
+    BackupError,
+    BackupNotFoundError,
+    BackupPermissionError,
+    BackupReadError,
+    BackupValidationError,
+    DiskReadError,
+    ManifestError,
+    ResidencyBackupError,
+    RestoreValidationError,
+)
+from app.operations.inventory import codec_of, find
+from app.operations.service import SILENT, Progress, Service
+from app.operations.verify import read_manifest, verify
+
+log = structlog.get_logger(__name__)
+_MAGIC = {b"\x1f\x8b": Codec.GZIP, b"\x28\xb5\x2f\xfd": Codec.ZSTD}
+_CUSTOM = b"PGDMP"
+_OTHER = "use another backup: 'residency-backup list' shows what there is"
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """Where the bytes are: a backup of the tree, or a file."""
+
+    backup: Backup | None
+    path: Path | None
+
+    @property
+    def name(self) -> str:
+        """Its id, or its path."""
+        return self.backup.id if self.backup else str(self.path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreSource:
+    """What to restore from, read from its first to its last byte.
+
+    Attributes:
+        manifest: None for a foreign dump, and for a backup that has lost its own.
+        verified: what reading it found.
+    """
+
+    name: str
+    archive: Archive
+    manifest: Manifest | None
+    backup: Backup | None
+    verified: Finding
+
+    @property
+    def facts(self) -> ServerFacts | None:
+        """Of the database that it came from, where this service dumped that; only then its digests are comparable."""
+        dumped = self.manifest is not None and self.manifest.origin is Origin.DUMP
+        return self.manifest.server if self.manifest and dumped else None
+
+    @property
+    def size(self) -> int:
+        """About what it takes on a server's disk."""
+        known = self.manifest.server.size if self.manifest and self.manifest.server else None
+        return known or self.archive.index.raw_bytes
+
+
+def locate(service: Service, name: str) -> Located:
+    """Find what is meant: a backup by id or alias, else a file by its path.
+
+    Raises:
+        BackupNotFoundError: there is neither.
+    """
+    try:
+        return Located(find(service, name), None)
+    except BackupNotFoundError:
+        if not isinstance(name, str) or not (Path(name).is_absolute() or Path(name).is_file()):
+            raise
+    path = Path(name).absolute()
+    if not path.exists():
+        raise BackupNotFoundError(f"there is no file {path}", _OTHER)
+    return Located(None, path)
+
+
+def open_source(service: Service, located: Located, progress: Progress = SILENT) -> RestoreSource:
+    """Read what was located, and prove what it has a manifest to be proven by.
+
+    Raises:
+        RestoreValidationError: it is no plain dump, or not a whole one.
+        BackupError: it cannot be read.
+    """
+    if located.backup is None:
+        path = located.path or Path()
+        return _scanned(located, partial(_open, path), _codec(path), path.stat().st_size, progress)
+    backup = located.backup
+    open_ = partial(service.tree.open, backup.file)
+    try:
+        manifest = read_manifest(service, backup)
+    except ManifestError as error:
+        log.warning("restore goes by the file alone", backup=backup.id, error=type(error).__name__)
+        return _scanned(located, open_, codec_of(backup.file), backup.bytes, progress)
+    return RestoreSource(
+        name=backup.id,
+        archive=Archive(open_, manifest.codec, manifest.index),
+        manifest=manifest,
+        backup=backup,
+        verified=_verified(service, backup, progress),
+    )
+
+
+def _verified(service: Service, backup: Backup, progress: Progress) -> Finding:
+    outcome = verify(service, backup.id, progress)
+    if not outcome.failed:
+        return Finding.ok("backup", f"{backup.id} verifies: every byte is what was dumped")
+    return Finding.failed("backup", _unfit(backup.id, outcome.failed[0][1]))
+
+
+def _unfit(name: str, error: BackupError) -> ResidencyBackupError:
+    """The error of a backup that must not be restored; what a disk refuses just now says nothing of it."""
+    damaged = isinstance(error, BackupReadError | BackupValidationError) and not isinstance(error, DiskReadError)
+    if not damaged:
+        return error
+    return RestoreValidationError(f"{name} does not verify: {error.message}", _OTHER)
+
+
+def _scanned(
+    located: Located, open_: Callable[[], BinaryIO], codec: Codec, size: int, progress: Progress
+) -> RestoreSource:
+    progress.start(f"index {Path(located.name).name}", size)
+    try:
+        with open_() as stream:
+            index = reader.build_index(stream, codec, progress.advance)
+    except (BackupReadError, BackupValidationError) as error:
+        raise _unfit(located.name, error) from error
+    if not index.complete:
+        message = f"{located.name} is no plain dump of pg_dump, or was cut off: its end marker is missing"
+        raise RestoreValidationError(message, _OTHER)
+    said = "has no manifest to be proven by; it is whole, and was indexed by reading it"
+    found = Finding.warning if located.backup else Finding.ok
+    return RestoreSource(
+        name=located.name,
+        archive=Archive(open_, codec, index),
+        manifest=None,
+        backup=located.backup,
+        verified=found("backup", f"{located.name} {said}"),
+    )
+
+
+def _codec(path: Path) -> Codec:
+    """How a file is compressed, by its first bytes: a stranger's name may say anything."""
+    with _open(path) as stream:
+        start = stream.read(len(_CUSTOM))
+    if start == _CUSTOM:
+        message = f"{path} is a dump in pg_dump's custom format, not plain SQL"
+        raise RestoreValidationError(message, f"make it one: pg_restore --file={path.stem}.sql {path}")
+    return next((codec for magic, codec in _MAGIC.items() if start.startswith(magic)), Codec.NONE)
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except FileNotFoundError as error:
+        raise BackupNotFoundError(f"there is no file {path}", _OTHER) from error
+    except PermissionError as error:
+        raise BackupPermissionError(f"{path} may not be read: {error.strerror}", f"chmod u+r {path}") from error
+    except IsADirectoryError as error:
+        message = f"{path} is a folder: a dump in pg_dump's directory format is no plain SQL"
+        raise RestoreValidationError(message, f"make it one: pg_restore --file=dump.sql {path}") from error
+    except OSError as error:
+        raise DiskReadError(f"{path} cannot be read: {error.strerror or error}", "look at its disk") from error

@@ -1,0 +1,109 @@
+"""The three ways in which a restore changes a database. Each records what it is about to do, then does it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import structlog
+
+from app.domain.merge import Changes
+from app.domain.restore import Method, Step, shadow_name, undo_name
+from app.operations.restore_request import Job
+
+log = structlog.get_logger(__name__)
+COUNTS = ("inserted", "updated", "deleted", "unchanged", "conflicting", "blocked")
+
+
+def change(job: Job) -> None:
+    """Do it, the way that fits."""
+    method = job.wanted.method(job.facts)
+    way = {Method.SHADOW: _by_shadow, Method.IN_PLACE: _in_place, Method.ROWS: _by_rows}[method]
+    way(job)
+
+
+def _by_shadow(job: Job) -> None:
+    """Build the database beside the live one, prove it, and swap the two."""
+    live, restore_id = job.wanted.changes, job.journal.record.id
+    shadow = shadow_name(live, restore_id)
+    undo = undo_name(live, restore_id) if job.live else None
+    method = {"method": str(Method.SHADOW)}
+    job.journal.write(Step.LOADING, shadow=shadow, undo=undo, report=method)
+    archive, facts = job.source.archive, job.source.facts
+    with job.phase("create"):
+        maker = job.target if job.live else job.service.target
+        maker.create(shadow, job.source.manifest.server if job.source.manifest else None)
+    with job.phase("load", archive.index.raw_bytes):
+        loaded = job.target.load(shadow, archive, job.progress.advance)
+        job.rows = {str(table): rows for table, rows in loaded.rows.items()}
+    job.journal.write(Step.PROVING)
+    with job.phase("prove", archive.index.raw_bytes):
+        job.warnings += job.target.prove(shadow, archive, facts, job.progress.advance)
+    log.info("restore proven: the database holds what the backup holds", database=shadow)
+    _post_command(job, shadow)
+    until = job.service.clock() + job.service.undo_for if undo else None
+    job.journal.write(Step.SWAPPING, undo_until=until)
+    with job.phase("swap"):
+        seconds = job.target.swap(shadow, live, undo or undo_name(live, restore_id))
+        job.downtime = seconds if undo else None  # nobody misses what was not there
+    log.info("restore swapped the databases", database=live, downtime=job.downtime, undo=undo)
+
+
+def _post_command(job: Job, database: str) -> None:
+    command = job.service.post_command
+    if not command:
+        return
+    job.journal.write(Step.POST_COMMAND)
+    with job.phase("post command"):
+        job.service.run_program(command, database)
+    log.info("restore post command done", database=database)
+
+
+def _in_place(job: Job) -> None:
+    """Everything in one transaction of the live database: the role may make no other."""
+    live = job.wanted.changes
+    job.notes.append(f"the role may not create databases: {live} is replaced in place, in one transaction")
+    log.info("restore goes in place: the role may not create databases", database=live)
+    job.journal.write(Step.LOADING, report={"method": str(Method.IN_PLACE)})
+    archive = job.source.archive
+    # Only a safety backup undoes it.
+    until = job.service.clock() + job.service.undo_for if job.journal.record.safety else None
+
+    def on_commit(transaction: str) -> None:
+        job.journal.write(Step.SWAPPING, transaction=transaction, undo_until=until)
+
+    with job.phase("replace in place", archive.index.raw_bytes):
+        job.warnings += job.target.replace_in_place(archive, job.source.facts, on_commit)
+    job.rows = {str(each.table): each.rows for each in archive.index.tables}
+    if job.service.post_command:
+        # What one transaction holds no other can see: the command comes after it, and undoes it where it fails.
+        with job.phase("post command"):
+            job.service.run_program(job.service.post_command, live)
+        log.info("restore post command done", database=live)
+
+
+def _by_rows(job: Job) -> None:
+    """Bring rows into the tables that are there, and write down how to undo it."""
+    service, restore_id = job.service, job.journal.record.id
+    job.journal.write(Step.LOADING, report={"method": str(Method.ROWS)})
+    archive = job.source.archive
+    total = archive.index.raw_bytes
+    with service.scripts.create(restore_id) as script:
+
+        def on_commit(transaction: str) -> None:
+            script.keep()
+            until = service.clock() + service.undo_for
+            job.journal.write(Step.SWAPPING, transaction=transaction, undo_until=until)
+
+        with job.phase("merge", total), job.target.merging(archive, job.wanted.merge, job.progress.advance) as merging:
+            job.changes = merging.apply(script.stream, on_commit)
+    job.rows = {name: job.changes.total(name) for name in COUNTS}
+    job.notes += job.changes.notes
+    if blocked := job.changes.total("blocked"):
+        job.warnings.append(f"{blocked} rows were not brought back: see the samples for what stands in their way")
+
+
+def changes_report(changes: Changes) -> dict[str, object]:
+    """Counts and samples, as JSON takes them."""
+    tables = [asdict(each) for each in changes.tables]
+    samples = [asdict(each) | {"kind": str(each.kind), "columns": list(each.columns)} for each in changes.samples]
+    return {"tables": tables, "samples": samples, "notes": list(changes.notes), "schema": list(changes.schema)}

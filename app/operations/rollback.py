@@ -1,0 +1,230 @@
+"""Undoes a restore that is complete, or finishes one that a crash left half done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import structlog
+
+from app.archive.reader import Archive
+from app.archive.target import Target
+from app.domain.restore import Method, Restore, RestoreState, Step
+from app.errors import (
+    BackupCancelledError,
+    Cancelled,
+    CatalogError,
+    ResidencyBackupError,
+    RestoreCancelledError,
+    RestoreError,
+    RestoreNotFoundError,
+    RestoreRollbackError,
+    RestoreRunningError,
+    RestoreValidationError,
+)
+from app.operations.inventory import find
+from app.operations.restore_journal import Journal
+from app.operations.service import SILENT, Progress, Service
+from app.operations.settle import after_rollback, resolve, settle, target_for, unsettled
+from app.operations.verify import read_manifest
+
+log = structlog.get_logger(__name__)
+_ENDED = {
+    RestoreState.FAILED: "it failed, and the database is as before",
+    RestoreState.ABANDONED: "it could not be cleaned up",
+    RestoreState.ROLLED_BACK: "it was rolled back already",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """A restore that is undone, and what a person should know of it."""
+
+    restore: Restore
+    notes: tuple[str, ...] = ()
+
+
+def rollback(service: Service, restore_id: str, progress: Progress = SILENT) -> RolledBack:
+    """Undo a restore.
+
+    Raises:
+        RestoreNotFoundError: there is none of that id.
+        RestoreRunningError: it is under way.
+        RestoreValidationError: there is nothing to roll back to.
+        RestoreRollbackError: it failed; says what stands where, and how to go on.
+        RestoreCancelledError: it was cancelled; the database is as the restore left it.
+    """
+    record = _find(service, restore_id)
+    with structlog.contextvars.bound_contextvars(database=record.changes, restore=record.id):
+        if any(each.id == record.id for each in unsettled(service)):
+            settled = settle(service, record)
+            if settled is None:
+                raise RestoreRunningError(f"restore {record.id} is being settled by another", "look again: restores")
+            if settled.state is not RestoreState.COMPLETE:
+                state = "rolled back" if settled.state is RestoreState.ROLLED_BACK else "not complete"
+                note = f"the restore was {state} when its process died; what it left is cleaned up"
+                return RolledBack(settled, (note,))
+            record = settled
+        _require_undo(service, record)
+        return _roll_back(service, record, progress)
+
+
+def back_in_place(service: Service, journal: Journal, progress: Progress = SILENT) -> None:
+    """Make the live database what the safety backup holds, in one transaction."""
+    backup = find(service, journal.record.safety or "")
+    manifest = read_manifest(service, backup)
+    archive = Archive(lambda: service.tree.open(backup.file), manifest.codec, manifest.index)
+    progress.start("roll back in place", manifest.raw_bytes)
+    journal.write(Step.ROLLING_BACK, transaction=None)
+    target_for(service, journal.record).replace_in_place(archive, manifest.server, _recording(journal))
+
+
+def _find(service: Service, restore_id: str) -> Restore:
+    record = service.restores.restore(restore_id) if isinstance(restore_id, str) else None
+    if record is None or record.database != service.database:
+        message = f"there is no restore {restore_id} of {service.database}"
+        raise RestoreNotFoundError(message, "'residency-backup restores' lists them")
+    return record
+
+
+def _require_undo(service: Service, record: Restore) -> None:
+    """Make sure that there is something to roll back to.
+
+    Raises:
+        RestoreRunningError, RestoreValidationError: there is not; says why, and what else helps.
+    """
+    if record.state is RestoreState.RUNNING:
+        raise RestoreRunningError(f"restore {record.id} is under way", "wait for its end, or cancel it")
+    why = _why_not(service, record)
+    if why is None:
+        return
+    hint = "nothing is to be done" if record.state is not RestoreState.COMPLETE else "take another backup to go back to"
+    if record.safety and record.state is RestoreState.COMPLETE:
+        live = record.database
+        hint = f"the state before is in {record.safety}: restore {record.safety} --mode replace --confirm {live}"
+    raise RestoreValidationError(f"restore {record.id} cannot be rolled back: {why}", hint)
+
+
+def _why_not(service: Service, record: Restore) -> str | None:
+    if record.state is not RestoreState.COMPLETE:
+        return _ENDED[record.state]
+    if record.undo_until is None:
+        return "nothing that was before it is kept"
+    if service.clock() >= record.undo_until:
+        return f"it could be until {record.undo_until:%Y-%m-%d %H:%M %Z} (RESTORE_UNDO_HOURS)"
+    target = target_for(service, record)
+    if record.method is Method.SHADOW and record.undo not in target.databases():
+        return f"database {record.undo}, which was kept for it, is gone"
+    if record.method is Method.ROWS and record.id not in service.scripts.ids():
+        return f"{_script(service, record)}, which was kept for it, is gone"
+    return None
+
+
+def _script(service: Service, record: Restore) -> Path:
+    return service.scripts.path(record.id)
+
+
+def _roll_back(service: Service, record: Restore, progress: Progress) -> RolledBack:
+    now = service.clock()
+    claimed = replace(
+        record, state=RestoreState.RUNNING, step=Step.ROLLING_BACK, transaction=None, heartbeat_at=now, finished_at=None
+    )
+    if not service.restores.settle_restore(claimed, record):
+        raise RestoreRunningError(f"restore {record.id} is being rolled back by another", "look again: restores")
+    log.info("restore rollback started", method=str(record.method))
+    journal = Journal(service, claimed)
+    ways: dict[Method | None, Callable[[Service, Journal, Progress], list[str]]] = {
+        Method.SHADOW: _by_rename,
+        Method.IN_PLACE: _in_place,
+        Method.ROWS: _by_script,
+    }
+    with journal.beating():
+        try:
+            return _done(journal, ways[record.method](service, journal, progress))
+        except (Cancelled, KeyboardInterrupt, BackupCancelledError) as signal:
+            message = "the rollback was cancelled"
+            _back_off(journal, RestoreCancelledError(message, "the database is as the restore left it"), signal)
+        except Exception as error:  # noqa: BLE001 -- whatever it was, it is raised again when all is looked after
+            _back_off(journal, error, error)
+        return _done(journal, ["it was cancelled or cut off after it had been committed, and so is done"])
+
+
+def _by_rename(service: Service, journal: Journal, progress: Progress) -> list[str]:
+    record = journal.record
+    progress.start("swap", None)
+    undo, shadow = record.undo or "", record.shadow or ""
+    downtime = target_for(service, record).swap(undo, record.changes, shadow)
+    log.info("restore rollback swapped the databases", downtime=downtime, kept=shadow)
+    return [f"what the restore had made is kept as database {shadow} until {record.undo_until:%Y-%m-%d %H:%M %Z}"]
+
+
+def _in_place(service: Service, journal: Journal, progress: Progress) -> list[str]:
+    back_in_place(service, journal, progress)
+    return [f"the database was made what the safety backup {journal.record.safety} holds"]
+
+
+def _by_script(service: Service, journal: Journal, progress: Progress) -> list[str]:
+    progress.start("undo rows", None)
+    target: Target = target_for(service, journal.record)
+    with service.scripts.open(journal.record.id) as script:
+        target.run_script(script, _recording(journal))
+    return []
+
+
+def _recording(journal: Journal) -> Callable[[str], None]:
+    return lambda transaction: journal.write(transaction=transaction)
+
+
+def _done(journal: Journal, notes: list[str]) -> RolledBack:
+    service = journal.service
+    record = after_rollback(service, journal.record)
+    try:
+        service.restores.save_restore(record)
+    except (CatalogError, RestoreError) as error:
+        notes.append(f"the end of the rollback is not in the catalog: {error.message}; run 'check --repair'")
+        log.warning("restore catalog not saved", error=type(error).__name__, reason=error.message)
+    log.info("restore rolled back", method=str(record.method))
+    return RolledBack(record, tuple(notes))
+
+
+def _back_off(journal: Journal, error: Exception, cause: BaseException) -> None:
+    """Record where a rollback that failed leaves everything, and raise; returns only where it had gone through.
+
+    Raises:
+        RestoreCancelledError: it was cancelled.
+        RestoreRollbackError: it failed.
+    """
+    service, record = journal.service, journal.record
+    try:
+        settled = resolve(service, record)
+        if settled.state is RestoreState.ROLLED_BACK:
+            return
+        service.restores.save_restore(settled)
+    except ResidencyBackupError as failure:
+        log.error("restore not rolled back", error=type(failure).__name__, reason=failure.message)  # noqa: TRY400
+        raise RestoreRollbackError(f"{error}; then {failure.message}", failure.hint) from cause
+    log.error("restore not rolled back", error=type(error).__name__, reason=str(error))
+    if isinstance(error, RestoreCancelledError):
+        raise error from cause
+    raise _failed(service, record, error) from cause
+
+
+def _failed(service: Service, record: Restore, error: Exception) -> RestoreRollbackError:
+    """Says what stands where, and what can be done by hand."""
+    live = record.changes
+    by_hand = {
+        Method.SHADOW: f'ALTER DATABASE "{live}" RENAME TO "{record.shadow}"; ALTER DATABASE "{record.undo}" RENAME TO '
+        f'"{live}"; both in one transaction, from another database',
+        Method.IN_PLACE: f"residency-backup restore {record.safety} --mode replace --confirm {live}",
+        Method.ROWS: f"psql -X -1 -v ON_ERROR_STOP=1 -d {live} -f {_script(service, record)}",
+    }
+    stands = f"database {live} is as the restore left it"
+    if record.method is Method.SHADOW:
+        stands += f", and what was before is in database {record.undo}"
+    if record.safety:
+        stands += f"; the safety backup is {record.safety}"
+    words = f"restore {record.id} could not be rolled back: {error}; {stands}"
+    first = f"{error.hint}; " if isinstance(error, ResidencyBackupError) and error.hint else ""
+    method = record.method or Method.IN_PLACE
+    return RestoreRollbackError(words, f"{first}try again: rollback {record.id}; by hand: {by_hand[method]}")

@@ -1,0 +1,170 @@
+"""What became of a restore whose process did not live to say: looked up on the server, cleaned up, recorded.
+
+The live database is exactly before or exactly after. Which of the two is told by the databases that stand, or by what
+the server knows of one transaction.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import structlog
+
+from app.archive.target import Target
+from app.domain.restore import Method, Restore, RestoreState, Step
+from app.errors import ResidencyBackupError, RestoreRollbackError
+from app.operations.restore_pins import release
+from app.operations.service import Service
+
+log = structlog.get_logger(__name__)
+_COMMIT_SECONDS = 20.0  # a commit that was sent is done or refused long before
+_POLL_SECONDS = 0.2
+_BY_HAND = "when the server answers again: residency-backup check --repair"
+
+
+def target_for(service: Service, record: Restore) -> Target:
+    """The server, with the database that a restore changes in the live one's place."""
+    return service.target if record.into is None else service.target_of(record.into)
+
+
+def unsettled(service: Service) -> list[Restore]:
+    """Restores whose processes died, or could not clean up."""
+    dead = {each.id: each for each in service.restores.dead_restores(service.database, service.clock())}
+    left = (each for each in service.restores.restores(service.database) if each.state is RestoreState.ABANDONED)
+    return list((dead | {each.id: each for each in left}).values())
+
+
+def settle_all(service: Service) -> list[str]:
+    """Settle every one that can be; says what was done.
+
+    Raises:
+        RestoreRollbackError: the first that could not be, when all others are.
+    """
+    done, failures = [], []
+    for record in unsettled(service):
+        try:
+            settled = settle(service, record)
+        except RestoreRollbackError as error:
+            failures.append(error)
+            continue
+        if settled is not None:
+            done.append(f"restore {record.id}, whose process died in step '{record.step}': {settled.state}")
+    if failures:
+        raise failures[0]
+    return done
+
+
+def settle(service: Service, record: Restore) -> Restore | None:
+    """Clean up after one, and record what became of it. None where another process did so first.
+
+    Raises:
+        RestoreRollbackError: that failed; says what stands where.
+    """
+    settled = resolve(service, record)
+    if settled.state is RestoreState.FAILED and settled.message is None:
+        said = f"its process died in step '{record.step}'; the live database is as before"
+        settled = replace(settled, error="RestoreError", message=said, hint="restore again")
+    if not service.restores.settle_restore(settled, record):
+        return None
+    log.warning("restore settled", restore=record.id, step=str(record.step), state=str(settled.state))
+    return settled
+
+
+def resolve(service: Service, record: Restore) -> Restore:
+    """Clean up after a restore or a rollback that came to no end; returns where it stands, unrecorded.
+
+    Raises:
+        RestoreRollbackError: that failed; says what stands where.
+    """
+    try:
+        target = target_for(service, record)
+        if record.step is Step.ROLLING_BACK:
+            done = _rolled_back(target, record)
+            return after_rollback(service, record) if done else _complete(service, record)
+        if _went_through(target, record):
+            return _complete(service, record)
+        service.scripts.remove(record.id)
+    except ResidencyBackupError as error:
+        raise stranded(record, error) from error
+    release(service, record)
+    return replace(
+        record,
+        state=RestoreState.FAILED,
+        finished_at=service.clock(),
+        shadow=None,
+        undo=None,
+        undo_until=None,
+    )
+
+
+def after_rollback(service: Service, record: Restore) -> Restore:
+    """A restore that is undone.
+
+    The database that it had made is kept as long as its undo would have been: rows that came later are in it.
+    """
+    service.scripts.remove(record.id)
+    release(service, record)
+    kept = record.undo_until if record.method is Method.SHADOW else None
+    return replace(
+        record,
+        state=RestoreState.ROLLED_BACK,
+        step=Step.DONE,
+        finished_at=service.clock(),
+        undo=None,
+        undo_until=kept,
+    )
+
+
+def _complete(service: Service, record: Restore) -> Restore:
+    release(service, record, but=record.safety if record.undo_until else None)
+    return replace(record, state=RestoreState.COMPLETE, step=Step.DONE, finished_at=service.clock())
+
+
+def _went_through(target: Target, record: Restore) -> bool:
+    """Whether the live database is as after. Where it is not, the shadow is dropped."""
+    if record.shadow is not None:
+        if record.shadow in target.databases():
+            target.drop(record.shadow)
+        # Looked at after the drop, which waits for a swap that is just being committed.
+        return record.step in {Step.SWAPPING, Step.DONE} and (record.undo or record.changes) in target.databases()
+    return record.transaction is not None and _committed(target, record.transaction)
+
+
+def _rolled_back(target: Target, record: Restore) -> bool:
+    if record.method is Method.SHADOW:
+        return record.undo not in target.databases()
+    return record.transaction is not None and _committed(target, record.transaction)
+
+
+def _committed(target: Target, transaction: str) -> bool:
+    """Whether a transaction was committed; a commit that was sent just now is waited for.
+
+    Raises:
+        RestoreRollbackError: nobody knows.
+    """
+    end = time.monotonic() + _COMMIT_SECONDS
+    while (known := target.committed(transaction)) is None:
+        if time.monotonic() > end:
+            raise RestoreRollbackError(f"transaction {transaction} has neither ended nor failed", _BY_HAND)
+        time.sleep(_POLL_SECONDS)
+    return known
+
+
+def stranded(record: Restore, error: ResidencyBackupError) -> RestoreRollbackError:
+    """The error of a clean-up that failed: what stands where, and how to finish by hand."""
+    live = record.changes
+    if record.method is Method.SHADOW:
+        stands = (
+            f"{live} is before where database {record.undo} does not exist, after where it does; {record.shadow} is "
+            "half built, or the database that was rolled back from"
+        )
+        by_hand = f'DROP DATABASE IF EXISTS "{record.shadow}" WITH (FORCE)'
+    elif record.transaction:
+        stands = f"{live} is after where transaction {record.transaction} was committed, else before"
+        by_hand = f"SELECT pg_xact_status('{record.transaction}') in {live} tells which"
+    else:
+        stands = f"{live} is as before"
+        by_hand = "nothing is to be done to the database"
+    message = f"restore {record.id} could not be cleaned up: {error.message}; {stands}"
+    return RestoreRollbackError(message, f"{_BY_HAND}; by hand: {by_hand}")

@@ -1,0 +1,61 @@
+"""Runs an operator's own command on a database, which it finds by its environment alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from urllib.parse import quote, urlencode
+
+from app.errors import RestorePostCommandError
+from app.postgres.database import Database
+from app.postgres.programs import ProgramError, running
+
+_TAIL = 4000
+_IN_URL = ("host", "port", "user", "dbname")
+
+
+def run_on(database: Database, argv: Sequence[str], inherited: Mapping[str, str], scheme: str = "postgresql") -> None:
+    """Run a command to its end; it is ended where the restore is.
+
+    Args:
+        database: what it works on.
+        argv: program and arguments; no shell reads them.
+        inherited: the rest of its environment.
+        scheme: of DATABASE_URL, as the application is used to: ``postgresql+psycopg``.
+
+    Raises:
+        RestorePostCommandError: it cannot be started or failed; carries the end of what it said.
+    """
+    url = url_of(database, scheme)
+    env = {**inherited, "DATABASE_URL": url, "POSTGRES_DB": database.name, "PGDATABASE": database.name}
+    env.pop("DATABASE_URL_FILE", None)
+    said = b""
+    try:
+        with running(argv, env) as program:
+            for block in program.blocks():
+                said = (said + block)[-_TAIL:]
+            program.check()
+    except ProgramError as error:
+        printed = f"; it printed: {said.decode(errors='replace').strip()}" if said.strip() else ""
+        message = f"RESTORE_POST_COMMAND on database {database.name}: {error.message}{printed}"
+        for secret in (url, quote(database.password, safe="") if database.password else "", database.password or ""):
+            message = message.replace(secret, "***") if secret else message
+        hint = "the live database is as before; put the command right, or restore without it"
+        raise RestorePostCommandError(message, hint) from error
+
+
+def url_of(database: Database, scheme: str = "postgresql") -> str:
+    """The database as a URL, with its password: for an environment, never for an argument list."""
+    known = database.own_parameters
+    secret = f":{quote(database.password, safe='')}" if database.password is not None else ""
+    who = f"{quote(known['user'], safe='')}{secret}@" if "user" in known else ""
+    host = known.get("host", "")
+    others = {name: value for name, value in known.items() if name not in _IN_URL}
+    plain = "/" not in host and "," not in host
+    if plain:
+        where = f"[{host}]" if ":" in host else host
+        where += f":{known['port']}" if "port" in known else ""
+    else:  # a socket's folder, or several hosts
+        where = ""
+        others = {"host": host, **({"port": known["port"]} if "port" in known else {}), **others}
+    query = f"?{urlencode(others, quote_via=quote)}" if others else ""
+    return f"{scheme}://{who}{where}/{quote(database.name, safe='')}{query}"

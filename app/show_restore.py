@@ -1,0 +1,156 @@
+"""What the command line prints of restores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from app.domain.merge import Changes, Sample
+from app.domain.restore import Restore, RestoreState
+from app.operations.preview import Preview, preview_json
+from app.operations.restore_report import record_json, restored_json
+from app.operations.restore_request import Restored
+from app.operations.restore_ways import COUNTS, changes_report
+from app.operations.rollback import RolledBack
+from app.operations.service import Service
+from app.show import document, finding_line, print_table, warn
+
+_SHOWN = 20
+_COUNTS = (*COUNTS, "live_only")
+
+
+def restored(outcome: Restored, *, as_json: bool) -> None:
+    """A restore that is done."""
+    if as_json:
+        document(restored_json(outcome))
+        return
+    record = outcome.restore
+    for finding in outcome.findings:
+        finding_line(finding)
+    if outcome.changes is not None:
+        _changes(outcome.changes, ("inserted", "updated", "deleted"))
+    elif outcome.rows:
+        click.echo(f"{sum(outcome.rows.values()):,} rows of {len(outcome.rows)} tables, proven by content")
+    for note in outcome.notes:
+        click.echo(f"note: {note}")
+    click.echo(f"restore {record.id} of {record.backup} into {record.changes} is complete" + _times(outcome))
+    if record.undo_until:
+        click.echo(f"until {_time(record)} it can be undone: residency-backup rollback {record.id}")
+    warn(outcome.warnings)
+
+
+def previewed(plan: Preview, *, as_json: bool) -> None:
+    """What a restore would do."""
+    if as_json:
+        document(preview_json(plan))
+        return
+    click.echo(f"{plan.mode} of {plan.backup} into {plan.database} ({plan.method}) would change:")
+    _changes(plan.changes, ("to insert", "to update", "to delete"))
+    if plan.refused:
+        click.secho("it would be refused for its conflicts", fg="red")
+    click.echo("nothing was touched")
+    warn(plan.warnings)
+
+
+def rolled_back(outcome: RolledBack, *, as_json: bool) -> None:
+    """A restore that is undone."""
+    if as_json:
+        document({"restore": outcome.restore.id, "rolled_back": True, "notes": list(outcome.notes)})
+        return
+    click.echo(f"restore {outcome.restore.id} is rolled back: {outcome.restore.changes} is what it was before")
+    for note in outcome.notes:
+        click.echo(f"note: {note}")
+
+
+def differences(changes: Changes, one: str, other: str | None, *, as_json: bool) -> None:
+    """What differs."""
+    against = other or "the live database"
+    if as_json:
+        document({"backup": one, "other": other, **changes_report(changes)})
+        return
+    if not changes.schema and not any(each.changed for each in changes.tables):
+        click.echo(f"{one} and {against} hold the same rows")
+        return
+    click.echo(f"{one} against {against}:")
+    _changes(changes, (f"only in {one}", "differ", f"only in {against}"))
+
+
+def listing(service: Service, records: Sequence[Restore], *, as_json: bool) -> None:
+    """All restores."""
+    if as_json:
+        document([record_json(each) for each in records])
+        return
+    if not records:
+        click.echo("there were no restores yet")
+        return
+    zone = service.clock().tzinfo
+    table = Table("restore", f"begun ({zone})", "mode", "backup", "into", "state", "can be undone", box=None)
+    for each in records:
+        table.add_row(
+            each.id,
+            f"{each.started_at.astimezone(zone):%Y-%m-%d %H:%M:%S}",
+            str(each.mode),
+            Text(each.backup),
+            Text(each.changes),
+            _state(each),
+            _undo(service, each),
+        )
+    print_table(table)
+
+
+def _state(record: Restore) -> Text:
+    if record.state is RestoreState.RUNNING:
+        return Text(f"{record.state}: {record.step}")
+    return Text(f"{record.state}: {record.error}" if record.error else str(record.state))
+
+
+def _undo(service: Service, record: Restore) -> Text:
+    if record.state is not RestoreState.COMPLETE:
+        return Text("")
+    if record.undo_until is None or record.undo_until <= service.clock():
+        return Text(f"no; before it: {record.safety}" if record.safety else "no")
+    return Text(f"until {record.undo_until.astimezone(service.clock().tzinfo):%Y-%m-%d %H:%M:%S}")
+
+
+def _changes(changes: Changes, words: tuple[str, str, str]) -> None:
+    """A table of counts, then samples, then what else is to be said."""
+    shown = [each for each in changes.tables if each.changed or each.conflicting or each.blocked]
+    counts = [name for name in _COUNTS if changes.total(name)]
+    heads = dict(zip(("inserted", "updated", "deleted"), words, strict=True))
+    table = Table("table", box=None, pad_edge=False)
+    for name in counts:
+        table.add_column(heads.get(name, name.replace("_", " ")), justify="right")
+    for each in shown:
+        table.add_row(Text(each.table), *(f"{getattr(each, name):,}" for name in counts))
+    if shown:
+        print_table(table)
+    else:
+        click.echo(f"no row differs in {len(changes.tables)} tables")
+    for line in changes.schema:
+        click.echo(f"schema: {line}")
+    _samples(changes.samples)
+
+
+def _samples(samples: Iterable[Sample]) -> None:
+    shown = list(samples)
+    for each in shown[:_SHOWN]:
+        key = ", ".join(f"{name}={value}" for name, value in each.key.items())
+        columns = f" ({', '.join(each.columns)})" if each.columns else ""
+        click.echo(f"  {each.kind}: {each.table} {key}{columns}")
+    if len(shown) > _SHOWN:
+        click.echo(f"  … and {len(shown) - _SHOWN} more samples: --json shows them")
+
+
+def _times(outcome: Restored) -> str:
+    total = sum(outcome.seconds.values())
+    parts = [f"{total:.1f} s"] if total else []
+    if outcome.downtime is not None:
+        parts.append(f"nobody could connect for {outcome.downtime:.2f} s")
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def _time(record: Restore) -> str:
+    return f"{record.undo_until:%Y-%m-%d %H:%M %Z}"

@@ -1,0 +1,101 @@
+"""The scripts that undo merges: a folder ``restores`` beside those of the tiers, private like them."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from app.storage import disk
+
+FOLDER = "restores"
+_ID = re.compile(r"[0-9a-f]{12}")
+
+
+class LocalScripts:
+    """The port `Scripts`: ``restores/<id>.sql`` under the root of the backups."""
+
+    def __init__(self, root: Path) -> None:
+        self._folder = root / FOLDER
+
+    @contextmanager
+    def create(self, restore_id: str) -> Iterator[LocalScript]:
+        """A new script; gone when the block ends in an error."""
+        path = self.path(restore_id)
+        with disk.writing(path):
+            disk.make_folder(self._folder)
+            stream = disk.new_file(path)
+        try:
+            yield LocalScript(path, stream)
+        except BaseException:
+            disk.discard(path)
+            raise
+        finally:
+            with suppress(OSError):  # what counts was flushed by `keep`
+                stream.close()
+
+    def open(self, restore_id: str) -> BinaryIO:
+        """Open a script for reading. Raises BackupNotFoundError where it is missing."""
+        path = self.path(restore_id)
+        with disk.reading(path):
+            return disk.open_file(path)
+
+    def ids(self) -> Sequence[str]:
+        """The restores that have one."""
+        with disk.reading(self._folder):
+            try:
+                names = sorted(each.stem for each in self._folder.iterdir() if each.suffix == ".sql")
+            except FileNotFoundError:
+                return []
+        return [name for name in names if _ID.fullmatch(name)]
+
+    def path(self, restore_id: str) -> Path:
+        """Where a script stands, or would.
+
+        Raises:
+            BackupNotFoundError: that is no id.
+        """
+        if not _ID.fullmatch(restore_id):
+            raise disk.not_found(f"{FOLDER}/{restore_id}")
+        return self._folder / f"{restore_id}.sql"
+
+    def remove(self, restore_id: str) -> None:
+        """Remove a script. Missing is no error."""
+        path = self.path(restore_id)
+        with disk.writing(path):
+            disk.unlink_all(self._folder, [path])
+
+
+class LocalScript:
+    """A script in the making."""
+
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self._path = path
+        self._file = file
+        self.stream = cast("BinaryIO", _Translated(path, file))
+
+    def keep(self) -> None:
+        """Put it on the disk itself: from here on a crash leaves it whole."""
+        with disk.writing(self._path):
+            disk.sync(self._file)
+            disk.sync_folder(self._path.parent)
+
+
+class _Translated(io.RawIOBase):
+    """A file whose errors are ours: whoever writes into it is no part of the storage."""
+
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self._path = path
+        self._file = file
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def write(self, data: object) -> int:
+        """Write all of it."""
+        with disk.writing(self._path):
+            return self._file.write(cast("bytes", data))

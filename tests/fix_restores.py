@@ -1,0 +1,146 @@
+"""Restores on a real server: a backup to go back to, damage to undo, and a look at what is left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from app.domain.backup import Tier
+from app.domain.restore import Restore, RestoreState
+from app.embedded.postgres import EmbeddedPostgres
+from app.operations.inventory import inventory
+from app.operations.restore import restore
+from app.operations.restore_request import Restored, RestoreRequest
+from app.operations.service import SILENT, Progress, Service
+from app.operations.take_backup import BackupRequest, take_backup
+from tests.fix_postgres import TestDatabase, copy_of_all_tables
+from tests.fix_service import Site, make_site
+
+Content = dict[str, tuple[int, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """A site whose database lost rows and a table since its backup.
+
+    Attributes:
+        backup: id of the backup of the state before.
+        whole: content of all tables then; `broken` is that of now.
+    """
+
+    site: Site
+    server: EmbeddedPostgres
+    backup: str
+    whole: Content
+    broken: Content
+
+    @property
+    def name(self) -> str:
+        """The live database's name."""
+        return self.site.database.name
+
+    def service(self, **settings: str) -> Service:
+        """The service."""
+        return self.site.service(**settings)
+
+    def run(self, service: Service | None = None, progress: Progress = SILENT, **asked: Any) -> Restored:
+        """Restore the backup, confirmed; `asked` says what else, or otherwise."""
+        request = RestoreRequest(**{"backup": self.backup, "confirm": asked.get("into") or self.name, **asked})
+        return restore(service or self.service(), request, progress)
+
+    def content(self) -> Content:
+        """What the live database holds now."""
+        return copy_of_all_tables(self.site.database.url)
+
+    def databases(self) -> set[str]:
+        """Databases whose name begins with the live one's, without it."""
+        names = query(self.server, "SELECT datname FROM pg_database WHERE datname LIKE %s", f"{self.name}%")
+        return {name for (name,) in names} - {self.name}
+
+    def records(self) -> list[Restore]:
+        """The catalog's restores, newest first."""
+        return list(self.service().restores.restores(self.name))
+
+    def scripts(self) -> list[str]:
+        """Names of the scripts that undo merges."""
+        return sorted(path.name for path in self.site.backups.glob("restores/*"))
+
+    def pins(self) -> dict[str, str]:
+        """Pinned backups, with their reasons."""
+        return {each.id: each.kept for each in inventory(self.service()) if each.kept is not None}
+
+
+def query(server: EmbeddedPostgres, statement: str, *params: object) -> list[tuple[Any, ...]]:
+    """The rows of one statement in the server's own database."""
+    with psycopg.connect(server.url(), autocommit=True) as connection:
+        return connection.execute(statement.encode(), params or None).fetchall()
+
+
+def execute(server: EmbeddedPostgres, statement: str) -> None:
+    """Run one statement in the server's own database."""
+    with psycopg.connect(server.url(), autocommit=True) as connection:
+        connection.execute(statement.encode())
+
+
+def damage(database: TestDatabase) -> None:
+    """What people do by mistake: rows gone, rows changed, a table dropped."""
+    database.execute("DELETE FROM swap_requests; DELETE FROM call_assignments; DELETE FROM attachments")
+    database.execute("DELETE FROM notifications WHERE id % 7 = 0")
+    database.execute("UPDATE people SET last_name = last_name || ' (changed)' WHERE staff_number % 5 = 0")
+    database.execute("DROP TABLE leave_balances CASCADE")
+
+
+def make_damaged(site: Site, server: EmbeddedPostgres) -> Damaged:
+    """Back a site up, and spoil it."""
+    taken = take_backup(site.service(), BackupRequest(tier=Tier.MANUAL))
+    assert taken is not None
+    whole = copy_of_all_tables(site.database.url)
+    damage(site.database)
+    broken = copy_of_all_tables(site.database.url)
+    assert whole != broken
+    return Damaged(site, server, taken.backup.id, whole, broken)
+
+
+def drop_databases(server: EmbeddedPostgres, prefix: str) -> None:
+    """Drop what tests leave on the shared server."""
+    with psycopg.connect(server.url(), autocommit=True) as connection:
+        found = connection.execute("SELECT datname FROM pg_database WHERE datname LIKE %s", (f"{prefix}_%",)).fetchall()
+        for (name,) in found:
+            connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'.encode())
+
+
+@pytest.fixture
+def damaged(site: Site, postgres_server: EmbeddedPostgres) -> Iterator[Damaged]:
+    """A site with a backup of what it lost."""
+    yield make_damaged(site, postgres_server)
+    drop_databases(postgres_server, site.database.name)
+
+
+@pytest.fixture
+def own(empty_database: TestDatabase, tmp_path: Path, postgres_server: EmbeddedPostgres) -> Iterator[Damaged]:
+    """Likewise, for a role that owns its database, and may make no other."""
+    role = f"owner_{empty_database.name}"
+    execute(postgres_server, f"CREATE ROLE {role} LOGIN PASSWORD 'secret-4711'")
+    execute(postgres_server, f'ALTER DATABASE "{empty_database.name}" OWNER TO {role}')
+    url = psycopg.conninfo.make_conninfo(empty_database.url, user=role, password="secret-4711")
+    database = TestDatabase(empty_database.name, url)
+    try:
+        yield make_damaged(make_site(database, tmp_path / "backups", scale=0.05), postgres_server)
+    finally:
+        drop_databases(postgres_server, database.name)
+        empty_database.execute(f"DROP OWNED BY {role} CASCADE")
+        execute(postgres_server, f'ALTER DATABASE "{database.name}" OWNER TO postgres')
+        execute(postgres_server, f"DROP ROLE {role}")
+
+
+def require_nothing_left(damaged: Damaged) -> None:
+    """No database, no script, no pin, no restore under way."""
+    assert damaged.databases() == set()
+    assert damaged.scripts() == []
+    assert damaged.pins() == {}
+    assert all(each.state is not RestoreState.RUNNING for each in damaged.records())
