@@ -301,6 +301,28 @@ def test_it_is_settled_once_and_only_as_it_was_seen(catalog: SqlCatalog) -> None
     assert recorded(catalog) == ended
 
 
+def test_who_begins_a_rollback_holds_the_record_from_then_on(catalog: SqlCatalog, other: Beginner) -> None:
+    theirs = recorded(catalog, "dead00000000")
+    ended = replace(theirs, state=RestoreState.COMPLETE)
+    assert catalog.settle_restore(ended, theirs)
+    assert other.process.poll() is None
+    claimed = replace(ended, state=RestoreState.RUNNING, step=Step.ROLLING_BACK)
+    assert catalog.settle_restore(claimed, ended)
+    assert catalog.beat_restore(claimed, NOW)
+    assert not catalog.settle_restore(claimed, ended), "a second rollback finds it begun"
+    with pytest.raises(RestoreRunningError, match="step: rolling back"):
+        catalog.begin_restore(RESTORE)
+
+
+def test_no_rollback_begins_while_another_restore_is_under_way(catalog: SqlCatalog) -> None:
+    ended = replace(RESTORE, state=RestoreState.COMPLETE)
+    catalog.begin_restore(ended)
+    catalog.begin_restore(replace(RESTORE, id="second000000"))
+    with pytest.raises(RestoreRunningError, match="under way"):
+        catalog.settle_restore(replace(ended, state=RestoreState.RUNNING), ended)
+    assert recorded(catalog) == ended
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     words=st.text(st.characters(exclude_categories=()), max_size=50),
