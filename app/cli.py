@@ -51,7 +51,7 @@ def commands(context: click.Context, env_file: str | None, *, verbose: bool) -> 
     """Back up the residency scheduler's database, look after the backups, and restore from them.
 
     ID is a backup's path without extensions, as `list` shows it (daily/backup-2025-01-15), or one of: latest,
-    latest-daily, latest-weekly, latest-monthly, latest-manual, oldest.
+    latest-daily, latest-weekly, latest-monthly, latest-manual, latest-safety, oldest.
     """
     context.obj = Session(env_file, verbose=verbose)
 

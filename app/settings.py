@@ -89,9 +89,11 @@ def _cpus() -> int:
 def _command(line: str | None) -> str | None:
     """A program and its arguments, as a shell would read them; no shell ever does."""
     try:
-        shlex.split(line or "")
+        words = shlex.split(line or "")
     except ValueError as error:
         raise ValueError(f"not a command line: {error}") from error
+    if words[:1] == [""] or "\0" in (line or ""):
+        raise ValueError("not a command line: it names no program")
     return line
 
 

@@ -10,7 +10,7 @@ from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, select, update
+from sqlalchemy import ColumnElement, Connection, Row, case, select, update
 from sqlalchemy.exc import IntegrityError
 
 from app.catalog import holder
@@ -21,7 +21,7 @@ from app.domain.restore import Restore, RestoreState
 from app.errors import RestoreError, RestoreRunningError
 
 _FIELDS = [field.name for field in fields(Restore)]
-_TEXTS = ("message", "hint")
+_TEXTS = ("backup", "message", "hint")  # what others say: a path may be no text, and a message hold anything
 _SETTLE = "'residency-backup check --repair' settles it; 'residency-backup restores' shows all"
 
 
@@ -31,17 +31,13 @@ def begin(connection: Connection, restore: Restore, lease: timedelta) -> None:
     Raises:
         RestoreRunningError: another of the database is under way or not settled, or the request is known already.
     """
-    if restore.request_key is not None:
-        known = connection.execute(select(restores.c.id).where(restores.c.request_key == restore.request_key)).first()
-        if known is not None:
-            message = f"this request was begun before, as restore {known.id}: a message delivered twice is run once"
-            raise RestoreRunningError(message, f"'residency-backup restores' shows what became of {known.id}")
-    for row in _under_way(connection, restore.database):
-        raise _in_the_way(row, restore.started_at, lease)
+    _require_free(connection, restore, lease)
     try:
-        connection.execute(restores.insert().values(**_values(restore), holder=holder.current()))
+        with connection.begin_nested():
+            connection.execute(restores.insert().values(**_values(restore), holder=holder.current()))
     except IntegrityError as error:
-        # Another process was quicker by a moment.
+        # Another process was quicker by a moment, and its record can be seen by now.
+        _require_free(connection, restore, lease)
         message = f"another restore of database {restore.database} was begun at the same time"
         raise RestoreRunningError(message, "wait for it, then decide again") from error
 
@@ -52,7 +48,10 @@ def save(connection: Connection, restore: Restore) -> None:
     Raises:
         RestoreError: it is no longer this process's.
     """
-    if not _change(connection, restore.id, **_values(restore)):
+    # Signs of life are given beside the work, which may hold a record from before them.
+    earlier = restores.c.heartbeat_at < restore.heartbeat_at
+    latest = case((earlier, restore.heartbeat_at), else_=restores.c.heartbeat_at)
+    if not _change(connection, restore.id, **_values(restore) | {"heartbeat_at": latest}):
         message = f"restore {restore.id} was taken for dead and settled by another process"
         raise RestoreError(message, "'residency-backup restores' shows what became of it")
 
@@ -91,13 +90,34 @@ def dead(connection: Connection, database: str, now: datetime, lease: timedelta)
     return [_restore_of(row) for row in _under_way(connection, database) if why_dead(row, now, lease)]
 
 
+def _require_free(connection: Connection, restore: Restore, lease: timedelta) -> None:
+    """Raise where a restore is not to begin, and name the one that is in its way."""
+    wanted = _is_under_way(restore.database)
+    if restore.request_key is not None:
+        # One look for both: between two, another process may begin the same request.
+        wanted |= restores.c.request_key == restore.request_key
+    found = connection.execute(select(restores).where(wanted)).all()
+    for row in sorted(found, key=lambda row: not _is_same_request(row, restore)):
+        raise _in_the_way(row, restore, lease)
+
+
+def _is_same_request(row: Row[Any], restore: Restore) -> bool:
+    return restore.request_key is not None and row.request_key == restore.request_key
+
+
+def _is_under_way(database: str) -> ColumnElement[bool]:
+    return (restores.c.database == database) & (restores.c.state == RestoreState.RUNNING)
+
+
 def _under_way(connection: Connection, database: str) -> Sequence[Row[Any]]:
-    here = (restores.c.database == database) & (restores.c.state == RestoreState.RUNNING)
-    return connection.execute(select(restores).where(here)).all()
+    return connection.execute(select(restores).where(_is_under_way(database))).all()
 
 
-def _in_the_way(row: Row[Any], now: datetime, lease: timedelta) -> RestoreRunningError:
-    if why := why_dead(row, now, lease):
+def _in_the_way(row: Row[Any], restore: Restore, lease: timedelta) -> RestoreRunningError:
+    if _is_same_request(row, restore):
+        message = f"this request was begun before, as restore {row.id}: a message delivered twice is run once"
+        return RestoreRunningError(message, f"'residency-backup restores' shows what became of {row.id}")
+    if why := why_dead(row, restore.started_at, lease):
         return RestoreRunningError(f"restore {row.id} of database {row.database} is not settled: {why}", _SETTLE)
     message = f"restore {row.id} of database {row.database} is under way, in step: {row.step}"
     return RestoreRunningError(message, "wait for it, then decide again")

@@ -39,7 +39,7 @@ class Tier(StrEnum):
         try:
             return cls(text)
         except ValueError:
-            known = ", ".join(cls)
+            known = ", ".join(tier for tier in cls if tier is not cls.SAFETY)  # nobody asks for that one
             raise BackupValidationError(f"unsupported backup type {text!r}", f"use one of: {known}") from None
 
 

@@ -112,6 +112,8 @@ class Restores(Protocol):
     def save_restore(self, restore: Restore) -> None:
         """Record where a restore of this process stands, or how it ended.
 
+        A sign of life given since is not taken back.
+
         Raises:
             RestoreError: it is no longer this process's: it was taken for dead and settled by another.
         """

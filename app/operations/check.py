@@ -61,7 +61,7 @@ def _tried(name: str, look: Callable[[Service], list[Finding]], service: Service
 
 
 def _preflight(service: Service) -> list[Finding]:
-    first, *others = [Tier.MANUAL, *service.schedules]
+    first, *others = [Tier.MANUAL, Tier.SAFETY, *service.schedules]
     found = list(preflight(service, first, newest_good(service)).findings)
     return found + [finding for tier in others for finding in _tried("directory", partial(_probe, tier), service)]
 

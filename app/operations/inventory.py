@@ -47,7 +47,8 @@ def find(service: Service, name: str) -> Backup:
     backups = [each for each in inventory(service) if each.damage != MISSING and each.state is State.COMPLETE]
     if name in ALIASES:
         tier = name.removeprefix("latest-") if name.startswith("latest-") else None
-        candidates = [backup for backup in backups if tier is None or backup.tier == tier]
+        # A safety backup holds what somebody wanted to get away from: only its own alias means one.
+        candidates = [each for each in backups if (each.tier == tier if tier else each.tier is not Tier.SAFETY)]
         if candidates:
             return candidates[-1 if name == "oldest" else 0]
     else:

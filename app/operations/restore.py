@@ -117,7 +117,8 @@ def _safety_backup(job: Job) -> None:
     journal = job.journal
     journal.write(Step.SAFETY)
     with job.phase("safety backup"):
-        request = BackupRequest(tier=Tier.SAFETY, label=f"before restore {journal.record.id}")
+        label = f"before restore {journal.record.id}"
+        request = BackupRequest(tier=Tier.SAFETY, label=label, kept=journal.record.pin)
         try:
             taken = take_backup(job.service, request, job.progress)
         except BackupStorageError as error:
@@ -125,7 +126,6 @@ def _safety_backup(job: Job) -> None:
     if taken is None:
         raise RuntimeError("a backup without a slot cannot have been made already")
     job.warnings += taken.warnings
-    pin(job.service, taken.backup, journal.record)
     journal.write(safety=taken.backup.id)
     message = f"{taken.backup.id}: taken, verified and pinned until the restore can no longer be rolled back"
     job.findings.append(Finding.ok("safety backup", message))

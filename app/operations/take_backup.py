@@ -47,20 +47,25 @@ _LOOK_EVERY = 16 << 20  # plain bytes between two looks at the free space
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackupRequest:
-    """What is wanted; `slot` is set for a scheduled run, which happens once."""
+    """What is wanted; `slot` is set for a scheduled run, which happens once.
+
+    `kept` pins the backup before it has its name: at no instant can retention, which also runs beside, remove it.
+    """
 
     tier: Tier
     slot: Slot | None = None
     label: str | None = None
+    kept: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a label that no manifest could hold.
+        """Refuse a label or a reason that no manifest could hold.
 
         Raises:
             BackupValidationError: it is not a line of text.
         """
-        if self.label is not None:
-            checked_note("label", self.label)
+        for what, text in (("label", self.label), ("reason", self.kept)):
+            if text is not None:
+                checked_note(what, text)
 
 
 @dataclass(slots=True)
@@ -161,6 +166,7 @@ def _make(service: Service, request: BackupRequest, run: Run, held: Lease, progr
             tier=request.tier,
             period=period,
             label=request.label,
+            kept=request.kept,
             snapshot_time=taken_at,
             wal_position=wal_position,
             verified_at=now,

@@ -6,16 +6,18 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from app.catalog import restores
+from app.catalog.engine import make_engine, parse_url
 from app.catalog.store import LEASE, SqlCatalog
 from app.domain.restore import Mode, Restore, RestoreState, Step
 from app.embedded.postgres import EmbeddedPostgres
@@ -33,18 +35,51 @@ RESTORE = Restore(
     started_at=NOW,
     heartbeat_at=NOW,
 )
+# Begins what each line of its standard input names (database, id, key) and says how that went; it holds them while it
+# lives.
 BEGINNER = f"""
 import sys
-from app.domain.restore import *
-from tests.fix_catalog import open_catalog
 from datetime import datetime
+from app.domain.restore import Mode, Restore, Step
+from app.errors import RestoreRunningError
+from tests.fix_catalog import open_catalog
+
 now = datetime.fromisoformat({NOW.isoformat()!r})
 catalog = open_catalog(sys.argv[1])
-catalog.begin_restore(Restore(id="dead00000000", database="residency", mode=Mode.MERGE, backup="b",
-    started_at=now, heartbeat_at=now, step=Step.SWAPPING))
-print("begun", flush=True)
-sys.stdin.read()
+print("ready", flush=True)
+for line in sys.stdin:
+    database, id, key = line.split()
+    try:
+        catalog.begin_restore(Restore(id=id, database=database, mode=Mode.MERGE, backup="b", request_key=key,
+            started_at=now, heartbeat_at=now, step=Step.SWAPPING))
+        print("begun", flush=True)
+    except RestoreRunningError as error:
+        print(error.message, flush=True)
 """
+
+
+class Beginner:
+    """Another process with the same catalog."""
+
+    def __init__(self, url: str) -> None:
+        root = Path(__file__).parents[2]
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", BEGINNER, url],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=root,
+            env={**os.environ, "PYTHONPATH": str(root)},
+        )
+        assert self.receive() == "ready"
+
+    def send(self, database: str, restore_id: str, key: str) -> None:
+        assert self.process.stdin
+        print(database, restore_id, key, file=self.process.stdin, flush=True)
+
+    def receive(self) -> str:
+        assert self.process.stdout
+        return self.process.stdout.readline().strip()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -64,19 +99,32 @@ def catalog(url: str) -> Iterator[SqlCatalog]:
     opened.close()
 
 
-@contextlib.contextmanager
-def another_process(url: str) -> Iterator[subprocess.Popen[bytes]]:
-    """One that has begun a restore and lives on."""
-    root = Path(__file__).parents[2]
-    env = {**os.environ, "PYTHONPATH": str(root)}
-    argv = [sys.executable, "-c", BEGINNER, url]
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env, cwd=root) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"begun\n"
-        try:
-            yield process
-        finally:
-            process.kill()
+@pytest.fixture
+def beginner(url: str, catalog: SqlCatalog) -> Iterator[Callable[[], Beginner]]:
+    with contextlib.ExitStack() as stack:
+
+        def start() -> Beginner:
+            started = Beginner(url)
+            stack.enter_context(started.process)
+            stack.callback(started.process.kill)
+            return started
+
+        yield start
+
+
+@pytest.fixture
+def other(beginner: Callable[[], Beginner]) -> Beginner:
+    """Another process that holds a restore."""
+    started = beginner()
+    started.send("residency", "dead00000000", "theirs")
+    assert started.receive() == "begun"
+    return started
+
+
+def recorded(catalog: SqlCatalog, restore_id: str = RESTORE.id) -> Restore:
+    found = catalog.restore(restore_id)
+    assert found is not None
+    return found
 
 
 def test_everything_of_a_restore_comes_back(catalog: SqlCatalog) -> None:
@@ -102,6 +150,31 @@ def test_everything_of_a_restore_comes_back(catalog: SqlCatalog) -> None:
     assert catalog.restores("residency") == [full]
     assert catalog.restores("another") == []
     assert catalog.restore("unknown") is None
+    other = replace(
+        full,
+        mode=Mode.MERGE,
+        backup="/files/dump.sql",
+        into="elsewhere",
+        state=RestoreState.ROLLED_BACK,
+        step=Step.DONE,
+        finished_at=NOW + 2 * SECOND,
+        safety="safety/backup-2025-01-15T020001Z",
+        shadow="s2",
+        undo="u2",
+        transaction="4712",
+        undo_until=NOW + timedelta(hours=1),
+        report={},
+        error="RestoreError",
+        message="another message",
+        hint="another hint",
+    )
+    catalog.save_restore(other)
+    assert catalog.restore(full.id) == other
+
+
+def test_what_is_not_known_yet_comes_back_as_unknown(catalog: SqlCatalog) -> None:
+    catalog.begin_restore(RESTORE)
+    assert catalog.restore(RESTORE.id) == RESTORE
 
 
 def test_they_are_listed_newest_first(catalog: SqlCatalog) -> None:
@@ -120,20 +193,38 @@ def test_a_second_restore_of_the_database_is_refused_and_names_the_first(catalog
     catalog.begin_restore(replace(RESTORE, id="next00000000"))
 
 
-def test_of_many_at_once_one_begins(url: str) -> None:
-    catalogs = [open_catalog(url) for _ in range(6)]
+def test_of_two_processes_one_begins(beginner: Callable[[], Beginner]) -> None:
+    pair = [beginner(), beginner()]
+    for number in range(20):
+        for at, process in enumerate(pair):
+            process.send(f"db{number}", f"{at}{number:011}", f"key-{at}-{number}")
+        answers = sorted(process.receive() for process in pair)
+        assert answers[0] == "begun"
+        assert answers[1].startswith("restore "), "the loser names the winner"
+        assert f"of database db{number} is under way" in answers[1]
 
-    def begin(number: int) -> bool:
-        try:
-            catalogs[number].begin_restore(replace(RESTORE, id=f"{number:012}"))
-        except RestoreRunningError:
-            return False
-        return True
 
-    with ThreadPoolExecutor(6) as pool:
-        assert sum(pool.map(begin, range(6))) == 1
-    for each in catalogs:
-        each.close()
+def test_of_two_processes_one_begins_the_request_that_both_were_given(beginner: Callable[[], Beginner]) -> None:
+    pair = [beginner(), beginner()]
+    for number in range(20):
+        for at, process in enumerate(pair):
+            process.send(f"db{number}", f"{at}{number:011}", f"key-{number}")
+        answers = sorted(process.receive() for process in pair)
+        assert answers[0] == "begun"
+        assert answers[1].startswith("this request was begun before, as restore ")
+
+
+def test_whoever_waited_for_another_to_begin_is_told_which(url: str, catalog: SqlCatalog) -> None:
+    engine = make_engine(parse_url(url))
+    with ThreadPoolExecutor() as threads:
+        with engine.begin() as connection:
+            restores.begin(connection, RESTORE, LEASE)
+            second = threads.submit(catalog.begin_restore, replace(RESTORE, id="second000000"))
+            with pytest.raises(TimeoutError):
+                second.result(timeout=0.5)
+        with pytest.raises(RestoreRunningError, match=r"restore 0123456789ab of database residency is under way"):
+            second.result(timeout=20)
+    assert [each.id for each in catalog.restores("residency")] == [RESTORE.id]
 
 
 def test_a_message_delivered_twice_begins_nothing_also_when_the_first_has_ended(catalog: SqlCatalog) -> None:
@@ -143,40 +234,55 @@ def test_a_message_delivered_twice_begins_nothing_also_when_the_first_has_ended(
         catalog.begin_restore(replace(RESTORE, id="again0000000", request_key="task"))
 
 
-def test_a_dead_one_must_be_settled_first(url: str, catalog: SqlCatalog) -> None:
-    with another_process(url) as process:
-        assert catalog.dead_restores("residency", NOW) == []
-        with pytest.raises(RestoreRunningError, match="under way, in step: swapping"):
-            catalog.begin_restore(RESTORE)
-        process.kill()
-        process.wait()
-        with pytest.raises(RestoreRunningError, match="not settled: the process that held it is gone") as raised:
-            catalog.begin_restore(RESTORE)
+def test_a_request_is_known_whatever_database_it_was_for(catalog: SqlCatalog) -> None:
+    catalog.begin_restore(replace(RESTORE, request_key="task"))
+    with pytest.raises(RestoreRunningError, match=r"begun before, as restore 0123456789ab"):
+        catalog.begin_restore(replace(RESTORE, id="again0000000", database="another", request_key="task"))
+
+
+def test_a_dead_one_must_be_settled_first(catalog: SqlCatalog, other: Beginner) -> None:
+    assert catalog.dead_restores("residency", NOW) == []
+    with pytest.raises(RestoreRunningError, match="under way, in step: swapping"):
+        catalog.begin_restore(RESTORE)
+    other.process.kill()
+    other.process.wait()
+    named = r"restore dead00000000 .* not settled: the process that held it is gone"
+    with pytest.raises(RestoreRunningError, match=named) as raised:
+        catalog.begin_restore(RESTORE)
     assert "check --repair" in raised.value.hint
+    assert catalog.dead_restores("another", NOW) == []
     (dead,) = catalog.dead_restores("residency", NOW)
     assert (dead.id, dead.step, dead.mode) == ("dead00000000", Step.SWAPPING, Mode.MERGE)
+    assert dead.state is RestoreState.RUNNING, "a look ends nothing"
     assert catalog.settle_restore(replace(dead, state=RestoreState.ABANDONED), dead)
     catalog.begin_restore(RESTORE)
 
 
-def test_what_another_process_holds_cannot_be_spoken_for(url: str, catalog: SqlCatalog) -> None:
-    with another_process(url):
-        theirs = catalog.restore("dead00000000")
-        assert theirs is not None
-        assert not catalog.beat_restore(theirs, NOW)
-        with pytest.raises(RestoreError, match="taken for dead and settled"):
-            catalog.save_restore(replace(theirs, step=Step.DONE))
-        assert catalog.restore(theirs.id) == theirs
+def test_what_another_process_holds_cannot_be_spoken_for(catalog: SqlCatalog, other: Beginner) -> None:
+    assert other.process.poll() is None
+    theirs = recorded(catalog, "dead00000000")
+    assert not catalog.beat_restore(theirs, NOW)
+    with pytest.raises(RestoreError, match="taken for dead and settled"):
+        catalog.save_restore(replace(theirs, step=Step.DONE))
+    assert catalog.restore(theirs.id) == theirs
 
 
 def test_a_sign_of_life_is_recorded_and_its_lack_is_death(catalog: SqlCatalog) -> None:
     catalog.begin_restore(RESTORE)
     assert catalog.beat_restore(RESTORE, NOW + LEASE)
-    found = catalog.restore(RESTORE.id)
-    assert found is not None
-    assert found.heartbeat_at == NOW + LEASE
+    assert recorded(catalog).heartbeat_at == NOW + LEASE
     assert catalog.dead_restores("residency", NOW + LEASE) == []
     assert [each.id for each in catalog.dead_restores("residency", NOW + 20 * LEASE)] == [RESTORE.id]
+
+
+def test_a_save_takes_no_sign_of_life_back(catalog: SqlCatalog) -> None:
+    catalog.begin_restore(RESTORE)
+    catalog.beat_restore(RESTORE, NOW + 20 * LEASE)
+    catalog.save_restore(replace(RESTORE, step=Step.LOADING))
+    assert recorded(catalog) == replace(RESTORE, step=Step.LOADING, heartbeat_at=NOW + 20 * LEASE)
+    assert catalog.dead_restores("residency", NOW + 21 * LEASE) == []
+    catalog.save_restore(replace(RESTORE, heartbeat_at=NOW + 22 * LEASE))
+    assert recorded(catalog).heartbeat_at == NOW + 22 * LEASE, "a save is a sign of life itself"
 
 
 def test_it_is_settled_once_and_only_as_it_was_seen(catalog: SqlCatalog) -> None:
@@ -184,21 +290,49 @@ def test_it_is_settled_once_and_only_as_it_was_seen(catalog: SqlCatalog) -> None
     catalog.beat_restore(RESTORE, NOW + SECOND)
     ended = replace(RESTORE, state=RestoreState.ABANDONED)
     assert not catalog.settle_restore(ended, RESTORE)
-    seen = catalog.restore(RESTORE.id)
-    assert seen is not None
+    seen = recorded(catalog)
+    catalog.save_restore(replace(seen, step=Step.LOADING))
+    assert not catalog.settle_restore(ended, seen)
+    seen = recorded(catalog)
     assert catalog.settle_restore(ended, seen)
     assert not catalog.settle_restore(replace(RESTORE, state=RestoreState.COMPLETE), seen)
     with pytest.raises(RestoreError, match="taken for dead and settled"):
         catalog.save_restore(replace(RESTORE, step=Step.DONE))
+    assert recorded(catalog) == ended
+
+
+def test_who_begins_a_rollback_holds_the_record_from_then_on(catalog: SqlCatalog, other: Beginner) -> None:
+    theirs = recorded(catalog, "dead00000000")
+    ended = replace(theirs, state=RestoreState.COMPLETE)
+    assert catalog.settle_restore(ended, theirs)
+    assert other.process.poll() is None
+    claimed = replace(ended, state=RestoreState.RUNNING, step=Step.ROLLING_BACK)
+    assert catalog.settle_restore(claimed, ended)
+    assert catalog.beat_restore(claimed, NOW)
+    assert not catalog.settle_restore(claimed, ended), "a second rollback finds it begun"
+    with pytest.raises(RestoreRunningError, match="step: rolling back"):
+        catalog.begin_restore(RESTORE)
+
+
+def test_no_rollback_begins_while_another_restore_is_under_way(catalog: SqlCatalog) -> None:
+    ended = replace(RESTORE, state=RestoreState.COMPLETE)
+    catalog.begin_restore(ended)
+    catalog.begin_restore(replace(RESTORE, id="second000000"))
+    with pytest.raises(RestoreRunningError, match="under way"):
+        catalog.settle_restore(replace(ended, state=RestoreState.RUNNING), ended)
+    assert recorded(catalog) == ended
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(message=st.text(max_size=50), report=st.dictionaries(st.text(max_size=5), st.integers() | st.none()))
-def test_any_text_can_be_recorded(catalog: SqlCatalog, message: str, report: dict[str, int | None]) -> None:
-    current = catalog.restore(RESTORE.id)
-    if current is None:
+@given(
+    words=st.text(st.characters(exclude_categories=()), max_size=50),
+    report=st.dictionaries(st.text(max_size=5), st.integers() | st.none() | st.text(max_size=5)),
+)
+@example(words="a \0 and a \udcff", report={"\0": "\0"})
+def test_any_text_can_be_recorded(catalog: SqlCatalog, words: str, report: dict[str, int | str | None]) -> None:
+    """What servers and files say may hold NUL and halves of characters, which no database takes."""
+    if catalog.restore(RESTORE.id) is None:
         catalog.begin_restore(RESTORE)
-    catalog.save_restore(replace(RESTORE, message=message, report=report))
-    found = catalog.restore(RESTORE.id)
-    assert found is not None
-    assert found.report == report
+    catalog.save_restore(replace(RESTORE, backup=words, message=words, hint=words, report=report))
+    kept = words.encode("utf-8", "replace").decode().replace("\0", "")
+    assert recorded(catalog) == replace(RESTORE, backup=kept, message=kept, hint=kept, report=report)

@@ -73,6 +73,7 @@ def test_an_error_in_json_is_a_document_too(site: Site) -> None:
         (("keep", "latest", "--release"), 2),
         (("list", "--tier", "yearly"), 2),
         (("create", "yearly"), 13),
+        (("create", "safety"), 13),
         (("show", "../../etc/passwd"), 10),
         (("restore", "latest"), 2),
         (("restore", "/nowhere.sql", "--mode", "mirror"), 13),
@@ -105,6 +106,13 @@ def test_help_lists_every_verb_and_the_exit_codes(site: Site) -> None:
         "130 cancelled",
     ):
         assert verb in text
+
+
+def test_only_a_restore_makes_a_safety_backup(site: Site) -> None:
+    assert "[daily|weekly|monthly|manual]" in site.cli("create", "--help").stdout
+    assert "a safety backup is made by a restore" in site.cli("create", "safety").stderr
+    assert "safety" not in site.cli("create", "yearly").stderr
+    assert "latest-safety" in site.cli("--help").stdout
 
 
 def test_check_exits_3_for_a_warning_and_with_the_errors_own_code(site: Site) -> None:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,9 @@ from sqlalchemy import Connection, inspect, text
 
 from app.catalog.engine import make_engine, parse_url
 from app.catalog.migrations import configuration, keep_others_out, revision_of
-from app.catalog.tables import HEAD, VERSION_TABLE, metadata
+from app.catalog.tables import HEAD, VERSION_TABLE, metadata, slots
+from app.domain.backup import Tier
+from app.domain.slots import Slot, SlotState
 from app.errors import CatalogError
 from tests.fix_catalog import open_catalog
 
@@ -122,10 +125,30 @@ def test_a_downgrade_removes_the_catalog_and_nothing_else(url: str) -> None:
     assert tables(url) == OURS | {"alembic_version", "backup_codes"}
 
 
+def test_a_catalog_from_before_restores_keeps_what_it_holds(url: str) -> None:
+    alembic("upgrade", "0001", BACKUP_CATALOG_URL=url)
+    slot = Slot(Tier.DAILY, "2025-01-15", datetime(2025, 1, 15, 2, tzinfo=UTC))
+    with connected(url) as connection:
+        connection.execute(
+            slots.insert().values(
+                database="residency", tier=slot.tier, period=slot.period, due=slot.due, state=SlotState.DONE,
+                attempts=1, transient=False, updated_at=slot.due,
+            )
+        )  # fmt: skip
+    catalog = open_catalog(url)
+    found = catalog.slot("residency", slot.tier, slot.period)
+    assert found is not None
+    assert found.state is SlotState.DONE
+    assert catalog.restores("residency") == []
+    alembic("downgrade", "0001", BACKUP_CATALOG_URL=url)
+    assert tables(url) == OURS - {"backup_restores"}
+
+
 def test_statements_can_be_printed(url: str) -> None:
     printed = alembic("upgrade", "head", "--sql", BACKUP_CATALOG_URL=url)
     assert "CREATE UNIQUE INDEX uq_backup_runs_under_way" in printed
-    assert "WHERE state = 'running'" in printed
+    assert "CREATE UNIQUE INDEX uq_backup_restores_under_way" in printed
+    assert printed.count("WHERE state = 'running'") == 2
 
 
 def test_processes_that_start_at_once_all_find_a_catalog(url: str) -> None:

@@ -48,6 +48,7 @@ def test_a_period_is_the_calendars_and_names_the_file(tier: Tier, when: datetime
         (Tier.WEEKLY, "2025-W01", "2025-W01"),
         (Tier.MONTHLY, "2024-12", "2025-01"),
         (Tier.MANUAL, "2024-12-31T120000Z", "2024-12-31T120000Z"),
+        (Tier.SAFETY, "2024-12-31T120000Z", "2024-12-31T120000Z"),
     ],
 )
 def test_one_instant_falls_in_the_period_of_its_own_zone(tier: Tier, in_utc: str, in_auckland: str) -> None:
@@ -176,7 +177,7 @@ def test_an_unknown_type_is_refused_with_a_list_of_the_types(text: str) -> None:
         Tier.parse(text)
     assert repr(text) in caught.value.message
     assert "unsupported backup type" in caught.value.message
-    assert caught.value.hint == "use one of: daily, weekly, monthly, manual, safety"
+    assert caught.value.hint == "use one of: daily, weekly, monthly, manual"
 
 
 @pytest.mark.parametrize("tier", Tier)
