@@ -142,6 +142,9 @@ class Target(Protocol):
             RestoreDataError: a value does not fit the live column's type.
         """
 
+    def schema(self, archive: Archive) -> list[str]:
+        """What differs between the archive's schema and the live one, a line each. Takes no lock above ACCESS SHARE."""
+
     def compare(self, one: Archive, other: Archive, progress: Progress) -> Changes:
         """What differs between two archives' rows, as if `one` were the backup and `other` the live database."""
 

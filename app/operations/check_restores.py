@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from app.domain.checks import Finding
-from app.domain.restore import Restore, RestoreState
+from app.domain.restore import Method, Restore, RestoreState
 from app.errors import ResidencyBackupError
 from app.operations.expire import due, expire
 from app.operations.keep import keep
@@ -30,8 +30,9 @@ def check_restores(service: Service) -> list[Finding]:
         for each in due(service)
     ]
     found += [Finding.warning("restores", f"{each}; {_REPAIR}") for each in _strays(service, records)]
-    found += [Finding.warning("restores", each) for each in _strange_databases(service, records)]
-    kept = [Finding.ok("restores", _kept(each)) for each in records if _needed(service, each)]
+    names = _databases(service)
+    found += [Finding.warning("restores", each) for each in _strange_databases(service, records, names or set())]
+    kept = [_kept(each, names) for each in records if _needed(service, each)]
     return found + kept or [Finding.ok("restores", "nothing is left of any")]
 
 
@@ -56,14 +57,24 @@ def _needed(service: Service, record: Restore) -> bool:
     return record.state is not RestoreState.FAILED
 
 
-def _kept(record: Restore) -> str:
+def _kept(record: Restore, names: set[str] | None) -> Finding:
+    """What a restore still holds; `names` of the server's databases, None where it does not say."""
     if record.state is RestoreState.RUNNING:
-        return f"restore {record.id} is under way, in step '{record.step}'"
+        return Finding.ok("restores", f"restore {record.id} is under way, in step '{record.step}'")
+    until = f"{record.undo_until:%Y-%m-%d %H:%M %Z}"
     if record.state is RestoreState.ROLLED_BACK:
-        return (
-            f"restore {record.id} is rolled back; {record.shadow} is kept until {record.undo_until:%Y-%m-%d %H:%M %Z}"
-        )
-    return f"restore {record.id} can be rolled back until {record.undo_until:%Y-%m-%d %H:%M %Z}"
+        return Finding.ok("restores", f"restore {record.id} is rolled back; {record.shadow} is kept until {until}")
+    if record.method is Method.SHADOW and names is not None and record.undo not in names:
+        said = f"restore {record.id} cannot be rolled back: database {record.undo} is gone; before it: {record.safety}"
+        return Finding.warning("restores", said)
+    return Finding.ok("restores", f"restore {record.id} can be rolled back until {until}")
+
+
+def _databases(service: Service) -> set[str] | None:
+    try:
+        return service.target.databases()
+    except ResidencyBackupError:
+        return None  # said already
 
 
 def _strays(service: Service, records: Sequence[Restore]) -> Iterator[str]:
@@ -79,13 +90,9 @@ def _stray_scripts(service: Service, needed: set[str]) -> list[str]:
     return [each for each in service.scripts.ids() if each not in needed]
 
 
-def _strange_databases(service: Service, records: Sequence[Restore]) -> Iterator[str]:
+def _strange_databases(service: Service, records: Sequence[Restore], names: set[str]) -> Iterator[str]:
     """Databases named like those of a restore of ours that no record knows: the catalog was lost. Nobody drops them."""
     known = {name for each in records for name in (each.shadow, each.undo)}
-    try:
-        names = service.target.databases()
-    except ResidencyBackupError:
-        return  # said already
     for name in sorted(names - known):
         base, found = _OURS.sub("", name), _OURS.search(name)
         if found and service.database.startswith(base) and base:

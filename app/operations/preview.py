@@ -111,8 +111,12 @@ def _plan(target: Target, source: RestoreSource, request: MergeRequest, progress
     progress.start("compare", source.archive.index.raw_bytes)
     with target.merging(source.archive, request, progress.advance) as merging:
         changes = merging.preview()
+    if not request.exact or request.tables:
+        return changes
     # What a merge says of triggers, keys and sequences is no concern of a replace, which rebuilds it all.
-    return replace(changes, notes=()) if request.exact and not request.tables else changes
+    columns = (line for line in changes.schema if line.startswith("column "))
+    tables = tuple(replace(each, conflicting=0) for each in changes.tables)  # the backup wins
+    return replace(changes, tables=tables, notes=(), schema=(*columns, *target.schema(source.archive)))
 
 
 def _all_new(source: RestoreSource) -> Changes:

@@ -18,6 +18,7 @@ from app.postgres import (
     merge,
     merge_compare,
     proof,
+    schema_diff,
     script,
     swap,
     target_facts,
@@ -82,6 +83,10 @@ class PostgresTarget:
     def merging(self, archive: Archive, request: MergeRequest, progress: Progress) -> AbstractContextManager[Merging]:
         """Put the archive's rows beside the live tables for the length of a block."""
         return merge.merging(self._database, archive, request, progress)
+
+    def schema(self, archive: Archive) -> list[str]:
+        """What differs between the archive's schema and the live one."""
+        return schema_diff.schema_differences(self._database, archive)
 
     def compare(self, one: Archive, other: Archive, progress: Progress) -> Changes:
         """What differs between two archives' rows."""

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -22,7 +23,7 @@ from app.embedded.server import environment
 from app.errors import RestorePostCommandError, RestoreValidationError
 from app.operations.check import check, repair
 from app.operations.expire import expire
-from app.operations.inventory import inventory
+from app.operations.inventory import find, inventory
 from app.operations.preview import diff, preview
 from app.operations.prune import prune
 from app.operations.restore_request import RestoreRequest
@@ -30,7 +31,7 @@ from app.operations.rollback import rollback
 from app.operations.take_backup import BackupRequest, take_backup
 from tests.fix_postgres import copy_of_all_tables
 from tests.fix_restores import Damaged, execute, require_nothing_left
-from tests.fix_service import At
+from tests.fix_service import At, Site
 
 MERGED = ("On-Call Note", "call_assignments", "swap_requests", "attachments", "notifications", "people")
 LATER = 1 << 16
@@ -353,3 +354,35 @@ def test_the_manifest_of_a_safety_backup_says_what_it_is_for(damaged: Damaged) -
     manifest = parse_manifest(file.read_bytes(), file.name)
     assert manifest.label == f"before restore {record.id}"
     assert manifest.kept == record.pin
+
+
+def test_latest_never_means_what_somebody_wanted_to_get_away_from(damaged: Damaged) -> None:
+    safety = damaged.run(mode="replace").restore.safety
+    service = damaged.service()
+    assert find(service, "latest-safety").id == safety
+    assert find(service, "latest").id == find(service, "oldest").id == damaged.backup
+
+
+def test_a_preview_names_what_differs_in_the_schema(site: Site) -> None:
+    service = site.service()
+    backup = take_backup(service, BackupRequest(tier=Tier.MANUAL))
+    assert backup is not None
+    assert diff(service, "latest", None) == replace(diff(service, "latest", None), schema=())
+    site.database.execute(
+        "DROP INDEX assignments_superseding_idx; ALTER TABLE people ADD COLUMN pager text;"
+        "CREATE VIEW mine AS SELECT 1; GRANT SELECT ON people TO PUBLIC"
+    )
+    assert diff(service, "latest", None).schema == (
+        "column public.people.pager is not in the backup",
+        "acl public.TABLE people is not in the backup",
+        "index public.assignments_superseding_idx is not in the live database",
+        "table public.people is another",
+        "view public.mine is not in the backup",
+    )
+
+
+def test_check_says_when_what_a_rollback_needs_was_dropped(damaged: Damaged) -> None:
+    record = damaged.run(mode="replace").restore
+    execute(damaged.server, f'DROP DATABASE "{record.undo}"')
+    found = [each for each in check(damaged.service()) if record.id in each.message]
+    assert [(each.severity, "cannot be rolled back" in each.message) for each in found] == [("warning", True)]

@@ -1,0 +1,55 @@
+"""What differs between a backup's schema and the live one, by pg_dump's entries: tables, indexes, functions, rights."""
+
+from __future__ import annotations
+
+import os
+
+from app.archive.content import Content, Entries, content_of
+from app.archive.reader import Archive
+from app.archive.scanner import scan
+from app.errors import RestoreError
+from app.postgres.binaries import find_binary
+from app.postgres.database import Database
+from app.postgres.dump import PostgresSource
+from app.postgres.load_session import restoring
+from app.postgres.programs import ProgramError, running
+from app.postgres.snapshot import LOCK_WAIT_MS
+
+_DATA = b"MATERIALIZED VIEW DATA"  # an order to fill it, no part of the schema
+
+
+def schema_differences(database: Database, archive: Archive) -> list[str]:
+    """Compare an archive's schema with a database's; a line for each difference, none where there is none.
+
+    Raises:
+        TargetUnavailableError: the server does not answer.
+        RestoreError: pg_dump fails.
+        BackupReadError, BackupValidationError: the archive cannot be read.
+    """
+    wanted, live = content_of(archive).entries, _live(database)
+    for name in [each for each in wanted.words if each.type == _DATA]:
+        del wanted.words[name]
+    lines = [f"{name} is not in the live database" for name in wanted.words if name not in live.words]
+    lines += [f"{name} is not in the backup" for name in live.words if name not in wanted.words]
+    if (wanted.server, wanted.program) == (live.server, live.program):  # else the same thing is said in other words
+        common = [name for name in wanted.words if name in live.words]
+        lines += [f"{name} is another" for name in common if sorted(wanted.words[name]) != sorted(live.words[name])]
+    return sorted(lines)
+
+
+def _live(database: Database) -> Entries:
+    with restoring():
+        version = PostgresSource(database).facts().version
+        program = find_binary("pg_dump", version).path
+    words = ["--schema-only", "--no-password", f"--lock-wait-timeout={LOCK_WAIT_MS}"]
+    content = Content()
+    try:
+        with running([program, f"--dbname={database.conninfo}", *words], database.environment(os.environ)) as dump:
+            content.add(scan(dump.blocks()))
+            dump.check()
+    except ProgramError as error:
+        with restoring(), database.connect():
+            pass  # a server that is away is why, and says so here
+        raise RestoreError(f"the schema of database {database.name} cannot be read: {error.message}") from error
+    content.finish()
+    return content.entries
