@@ -19,6 +19,7 @@ class Kind(StrEnum):
     DELETED = "deleted"
     DIFFERS = "differs"  # in backup and live database, and not the same: what the policy decides on
     UNIQUE = "unique key taken"  # another row has its value of a secondary unique key
+    CHECK = "not allowed"  # a check, or a column that must have a value, refuses it
     PARENT = "missing parent"  # the row that a foreign key refers to is in neither
     REFERENCED = "still referenced"  # other rows refer to what would go
 
@@ -103,3 +104,8 @@ class MergeRequest:
     dependents: bool = False
     where: str | None = None
     exact: bool = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether it stands for a replace of the whole database."""
+        return self.exact and not self.tables

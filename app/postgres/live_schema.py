@@ -22,7 +22,12 @@ _COLUMNS = """
     SELECT attrelid::bigint, attname, attgenerated <> '', attidentity = 'a', attnotnull, atthasdef OR attidentity <> ''
     FROM pg_attribute WHERE attrelid = ANY (%s) AND attnum > 0 AND NOT attisdropped ORDER BY attrelid, attnum"""
 _KEYS = """
-    SELECT i.indrelid::bigint, c.relname, i.indisprimary, i.indpred IS NULL AND i.indexprs IS NULL,
+    SELECT i.indrelid::bigint, c.relname,
+           i.indpred IS NULL AND i.indexprs IS NULL AND NOT i.indisexclusion,
+           ARRAY(SELECT format('OPERATOR(%%I.%%s)', nspname, oprname)
+                 FROM pg_constraint, unnest(conexclop) WITH ORDINALITY x (o, at) JOIN pg_operator p ON p.oid = o
+                      JOIN pg_namespace n ON n.oid = oprnamespace
+                 WHERE conindid = i.indexrelid AND conrelid = i.indrelid AND i.indisexclusion ORDER BY at),
            ARRAY(SELECT pg_get_indexdef(i.indexrelid, k, true) FROM generate_series(1, i.indnkeyatts) k ORDER BY k),
            ARRAY(SELECT attname::text FROM pg_attribute WHERE attrelid = i.indrelid AND (
                attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])
@@ -33,8 +38,15 @@ _KEYS = """
            (SELECT bool_and(attnotnull) FROM pg_attribute
             WHERE attrelid = i.indrelid AND attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1]))
     FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
-    WHERE i.indisunique AND i.indisvalid AND i.indrelid = ANY (%s)
+    WHERE (i.indisunique OR i.indisexclusion) AND i.indisvalid AND i.indrelid = ANY (%s)
     ORDER BY i.indrelid, NOT i.indisprimary, c.relname"""
+# A domain's own checks are made when a value of it comes in, as is a column's NOT NULL where it was staged.
+_CHECKS = """
+    SELECT conrelid::bigint, conname, pg_get_expr(conbin, conrelid),
+           ARRAY(SELECT attname::text FROM pg_attribute WHERE attrelid = conrelid AND attnum = ANY (conkey))
+    FROM pg_constraint c
+    WHERE contype = 'c' AND conrelid = ANY (%s) AND to_jsonb(c)->>'conenforced' IS DISTINCT FROM 'false'
+    ORDER BY conrelid, conname"""
 _FOREIGN_KEYS = """
     SELECT conname, conrelid::bigint, confrelid::bigint,
            ARRAY(SELECT attname::text FROM unnest(conkey) WITH ORDINALITY k (n, at) JOIN pg_attribute
@@ -70,10 +82,11 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class UniqueKey:
-    """A unique index.
+    """A unique index, or an exclusion constraint.
 
     Attributes:
-        plain: neither an expression nor a condition.
+        plain: neither an expression nor a condition, and no exclusion.
+        operators: of an exclusion constraint, which two rows must not fulfil all; empty for a unique index.
         parts: its columns and expressions, as SQL.
         columns: all that these and the condition use.
         nulls_equal: two nulls count as the same value.
@@ -81,13 +94,22 @@ class UniqueKey:
     """
 
     name: str
-    primary: bool
     plain: bool
+    operators: tuple[str, ...]
     parts: tuple[str, ...]
     columns: frozenset[str]
     condition: str | None
     nulls_equal: bool
     not_null: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A check constraint: a condition, as SQL, over some columns."""
+
+    name: str
+    condition: str
+    columns: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +152,7 @@ class LiveTable:
     owned: bool
     columns: dict[str, Column] = field(default_factory=dict)
     keys: list[UniqueKey] = field(default_factory=list)
+    checks: list[Check] = field(default_factory=list)
     firings: list[Firing] = field(default_factory=list)
 
     @property
@@ -178,14 +201,24 @@ def live_schema(connection: psycopg.Connection) -> LiveSchema:
     for oid, name, generated, always, not_null, has_default in connection.execute(_COLUMNS.encode(), (oids,)):
         if table := tables.get(names[oid]):
             table.columns[name] = Column(name, generated, always, not_null, has_default)
-    for oid, name, primary, plain, parts, columns, condition, nulls_equal, not_null in connection.execute(
+    for oid, name, plain, operators, parts, columns, condition, nulls_equal, not_null in connection.execute(
         _KEYS.encode(), (oids,)
     ):
         if table := tables.get(names[oid]):
-            its = frozenset(columns)
-            table.keys.append(
-                UniqueKey(name, primary, plain, tuple(parts), its, condition, bool(nulls_equal), bool(not_null))
+            key = UniqueKey(
+                name=name,
+                plain=plain,
+                operators=tuple(operators),
+                parts=tuple(parts),
+                columns=frozenset(columns),
+                condition=condition,
+                nulls_equal=bool(nulls_equal),
+                not_null=bool(not_null),
             )
+            table.keys.append(key)
+    for oid, name, condition, columns in connection.execute(_CHECKS.encode(), (oids,)):
+        if table := tables.get(names[oid]):
+            table.checks.append(Check(name, condition, frozenset(columns)))
     _read_firings(connection, names, roots, tables)
     foreign = [
         ForeignKey(name, names[child], names[parent], tuple(columns), tuple(referenced))

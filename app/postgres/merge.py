@@ -31,7 +31,7 @@ from app.postgres.merge_inverse import Inverse
 from app.postgres.merge_match import Matched, match
 from app.postgres.merge_plan import Planner
 from app.postgres.merge_report import counted, samples
-from app.postgres.merge_sequences import Move, moves
+from app.postgres.merge_sequences import Move, move_on, moves
 from app.postgres.merge_session import MergeSession, merge_session
 from app.postgres.merge_stage import Staged, stage
 from app.postgres.transactions import durable_ids
@@ -73,7 +73,7 @@ class LiveMerge:
             apply(self._session, self._staged, planned)
             undo.after()
             for move in sequences:
-                self._session.do(move.statement, f"sequence {move.sequence}")
+                move_on(self._session, move)
             on_commit(self._durable_id(self._session))
         log.debug("restore merged rows", **{name: report.total(name) for name in ("inserted", "updated", "deleted")})
         return report
@@ -88,6 +88,10 @@ class LiveMerge:
     def _report(self, planned: list[TableChanges], sequences: list[Move]) -> Changes:
         gone = [TableChanges(table=str(table), inserted=rows) for table, rows in self._matched.gone.items()]
         new = [TableChanges(table=str(each.name), deleted=self._rows_of(each.sql)) for each in self._matched.new]
+        rows = {each.table: each.rows for each in self._archive.index.tables}
+        for each in self._matched.unfit:
+            its = sum(rows.get(table, 0) for table in {segment.table for segment in each.sources} if table is not None)
+            new.append(TableChanges(table=str(each.name), inserted=its, deleted=self._rows_of(each.live.sql)))
         notes = [*_left_alone(self._session, self._archive, self._request), *_notes_on(self._staged)]
         notes += [f"sequence {each.sequence} goes on from {each.start}" for each in sequences]
         return Changes(
@@ -121,7 +125,7 @@ def merging(
     with merge_session(database) as session, durable_ids(database) as durable_id:
         live = live_schema(session.connection)
         matched = match(archive, live, request)
-        staged = stage(session, archive, matched.tables, request.where, progress)
+        staged = stage(session, archive, matched, request, progress)
         planner = Planner(session, staged, live, request)
         yield LiveMerge(session, archive, request, matched, staged, planner, durable_id)
 

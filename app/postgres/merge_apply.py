@@ -13,6 +13,7 @@ from app.domain.merge import TableChanges
 from app.errors import RestoreDataError
 from app.postgres.live_schema import LiveTable, quoted
 from app.postgres.merge_session import MergeSession
+from app.postgres.merge_sql import row_of
 from app.postgres.merge_stage import Staged
 
 _FREE = "p.blocked IS NULL AND p.act"
@@ -61,7 +62,7 @@ def _statements(session: MergeSession, each: Staged, plan: TableChanges) -> Iter
     planned = f"{each.plan} p JOIN {each.rows} s ON s.ctid = p.s"
     if plan.deleted:
         yield f"d{number}", f"DELETE FROM {match.live.sql} l USING {each.plan} p WHERE {_FREE} = 'd' AND {here}"
-    values = ", ".join(f"{quoted(name)} = s.{quoted(name)}" for name in match.values)
+    values = ", ".join(f"{quoted(name)} = s.{quoted(name)}" for name in updated_columns(session, each))
     for wave in waves_of(session, each) if plan.updated else ():
         condition = f"{_FREE} = 'u' AND {here} AND p.wave = {wave}"
         yield f"u{number}_{wave}", f"UPDATE {match.live.sql} l SET {values} FROM {planned} WHERE {condition}"
@@ -71,6 +72,17 @@ def _statements(session: MergeSession, each: Staged, plan: TableChanges) -> Iter
         taken = ", ".join(f"s.{quoted(name)}" for name in match.columns)
         source = f"SELECT {taken} FROM {planned} WHERE {_FREE} = 'i'"
         yield f"i{number}", f"INSERT INTO {quoted(*match.name)} {listed} {source}"
+
+
+def updated_columns(session: MergeSession, each: Staged) -> tuple[str, ...]:
+    """What an update gives new values: the key too where that is spelled differently, as numeric 1.0 and 1.00 are."""
+    match = each.match
+    key = f"{row_of('s', match.key_columns)} *<> {row_of('l', match.key_columns)}"
+    query = (
+        f"SELECT EXISTS (SELECT FROM {each.plan} p JOIN {each.rows} s ON s.ctid = p.s"
+        f" JOIN {match.live.sql} l ON l.ctid = p.l AND l.tableoid = p.part WHERE {_FREE} = 'u' AND {key})"
+    )
+    return match.columns if session.ask(query, f"plan for {match.name}")[0][0] else match.values
 
 
 def waves_of(session: MergeSession, each: Staged) -> list[int]:
@@ -98,7 +110,7 @@ def stillness(live: LiveTable, updated: Sequence[str]) -> Iterator[tuple[str, st
 
 @contextmanager
 def _still(session: MergeSession, each: Staged, plan: TableChanges) -> Iterator[None]:
-    pairs = list(stillness(each.match.live, each.match.values if plan.updated else ()))
+    pairs = list(stillness(each.match.live, updated_columns(session, each) if plan.updated else ()))
     for off, _ in pairs:
         session.do(off, f"triggers of {each.match.name}")
     yield

@@ -12,7 +12,7 @@ from app.domain.merge import Changes, MergeRequest, TableChanges
 from app.errors import RestoreValidationError
 from app.postgres.database import Database
 from app.postgres.live_schema import Column, LiveSchema, LiveTable, UniqueKey, quoted
-from app.postgres.merge_match import Match, primary_keys
+from app.postgres.merge_match import Match, Matched, primary_keys
 from app.postgres.merge_plan import Planner
 from app.postgres.merge_report import counted, samples
 from app.postgres.merge_session import MergeSession, merge_session
@@ -36,7 +36,7 @@ def compare(database: Database, one: Archive, other: Archive, progress: Callable
         for each in matches:
             segments = other.segments_of(differing[int(each.name.name.rpartition("_")[2]) - 1])
             copy_rows(session, other, [(quoted(*each.name), each.live, segments)], progress)
-        staged = stage(session, one, matches, None, progress)
+        staged = stage(session, one, Matched(tables=matches), MergeRequest(exact=True), progress)
         planner = Planner(session, staged, LiveSchema({}, {}, []), MergeRequest(exact=True))
         planner.plan()
         names = {str(each.name): str(table) for each, table in zip(matches, differing, strict=True)}
@@ -72,7 +72,16 @@ def _beside(
     unique = None
     if key and set(key) <= set(common):
         parts = tuple(map(quoted, key))
-        unique = UniqueKey("key", True, True, parts, frozenset(key), None, False, True)  # noqa: FBT003
+        unique = UniqueKey(
+            name="key",
+            plain=True,
+            operators=(),
+            parts=parts,
+            columns=frozenset(key),
+            condition=None,
+            nulls_equal=False,
+            not_null=True,
+        )
     return Match(
         LiveTable(name, partitioned=True, owned=False, columns=columns),
         archives[0].segments_of(table),

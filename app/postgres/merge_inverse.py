@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from app.domain.merge import TableChanges
 from app.postgres.live_schema import quoted
-from app.postgres.merge_apply import stillness, waves_of
+from app.postgres.merge_apply import stillness, updated_columns, waves_of
 from app.postgres.merge_session import MergeSession
 from app.postgres.merge_sql import equal, image_of, literal, row_of
 from app.postgres.merge_stage import Staged
@@ -23,6 +23,7 @@ _TAG = "$residency_backup$"
 _WAVE = "residency_backup_wave"  # of the merge's updates: see merge_unique
 _HEAD = """\
 -- Undoes one merge. By hand, all or nothing: psql -X -1 -v ON_ERROR_STOP=1 -d DATABASE -f THIS_FILE
+SET transaction_read_only = off;
 SET client_encoding = 'UTF8';
 SET DateStyle = ISO;
 SET IntervalStyle = postgres;
@@ -33,7 +34,7 @@ SET row_security = off;
 """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Table:
     """One table of the script."""
 
@@ -64,13 +65,18 @@ class Inverse:
         self._session = session
         self._out = out
         self._tables = [_Table(each, plan) for each, plan in zip(staged, planned, strict=True) if plan.changed]
+        self._set: dict[_Table, Sequence[str]] = {}
 
     def before(self) -> None:
         """Write the rows that the merge will change or delete."""
         path = self._session.ask("SELECT current_setting('search_path')", "a setting")[0][0]
         self._write(_HEAD + (f"SET search_path = {path};\n" if path else "SET search_path = '';\n"))
+        # Between its look at the rows and its change of them nobody may come.
+        locked = sorted(self._tables, key=lambda each: each.staged.match.name)
+        self._statements([f"LOCK TABLE {each.staged.match.live.sql} IN SHARE ROW EXCLUSIVE MODE" for each in locked])
         for each in self._tables:
             live = each.staged.match.live.sql
+            self._set[each] = _settable(each, updated_columns(self._session, each.staged)) if each.plan.updated else ()
             self._rows(
                 each,
                 each.old,
@@ -92,9 +98,11 @@ class Inverse:
                 query = f"SELECT {_listed(each.columns, 's.')} FROM {source}"
             self._rows(each, each.new, f"{query} WHERE {changed}")
         self._statements([_expect(each, each.new, "rows of %s were changed since the merge") for each in self._tables])
-        pairs = [pair for each in self._tables for pair in stillness(each.staged.match.live, _set(each))]
+        pairs = [pair for each in self._tables for pair in stillness(each.staged.match.live, self._set[each])]
         self._statements([off for off, _ in pairs])
-        parts = [part for each in self._tables for part in _undo(each, waves_of(self._session, each.staged))]
+        parts = [
+            part for each in self._tables for part in _undo(each, waves_of(self._session, each.staged), self._set[each])
+        ]
         listed = ",\n".join(f"{name} AS ({statement} RETURNING 1)" for name, statement in parts)
         # Asked for in this order, they are done in it: what goes makes room for what comes.
         counts = ", ".join(f"(SELECT count(*) FROM {name})" for name, _ in parts)
@@ -130,9 +138,10 @@ def _listed(columns: Sequence[str], alias: str, *more: str) -> str:
     return ", ".join([*(f"{alias}{quoted(name)}" for name in columns), *more])
 
 
-def _set(each: _Table) -> Sequence[str]:
+def _settable(each: _Table, updated: Sequence[str]) -> Sequence[str]:
+    """All columns, but the key's where the merge does not touch it."""
     key = each.staged.match.key_columns
-    return [name for name in each.columns if name not in key] if each.plan.updated else ()
+    return [name for name in each.columns if name in updated or name not in key]
 
 
 def _expect(each: _Table, rows: str, complaint: str) -> str:
@@ -152,7 +161,7 @@ def _expect(each: _Table, rows: str, complaint: str) -> str:
     return f"DO {_TAG} BEGIN\nIF EXISTS ({missing}) THEN RAISE EXCEPTION {said}; END IF;\nEND {_TAG}"
 
 
-def _undo(each: _Table, waves: Sequence[int]) -> list[tuple[str, str]]:
+def _undo(each: _Table, waves: Sequence[int], changed: Sequence[str]) -> list[tuple[str, str]]:
     """What puts a table's rows back, by name: deletes, updates, the last wave first, and inserts."""
     match, number, live = each.staged.match, each.staged.number, each.staged.match.live.sql
     columns = _listed(each.columns, "")
@@ -164,7 +173,7 @@ def _undo(each: _Table, waves: Sequence[int]) -> list[tuple[str, str]]:
     gone = equal("l", match.key_columns, "n", match.key_columns)
     added = f"NOT EXISTS (SELECT FROM {each.old} o WHERE {pair})"
     parts = [(f"d{number}", f"DELETE FROM {live} l USING {each.new} n WHERE {gone} AND {added}")]
-    if values := ", ".join(f"{quoted(name)} = o.{quoted(name)}" for name in _set(each)):
+    if values := ", ".join(f"{quoted(name)} = o.{quoted(name)}" for name in changed):
         update = f"UPDATE {live} l SET {values} FROM {each.old} o JOIN {each.new} n ON {pair} WHERE {gone}"
         parts += [(f"u{number}_{wave}", f"{update} AND o.{_WAVE} = {wave}") for wave in reversed(waves)]
     deleted = f"NOT EXISTS (SELECT FROM {each.new} n WHERE {pair})"

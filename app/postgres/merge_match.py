@@ -15,7 +15,7 @@ from app.archive.reader import Archive
 from app.archive.scanner import scan
 from app.domain.merge import MergeRequest
 from app.errors import RestoreValidationError
-from app.postgres.live_schema import LiveSchema, LiveTable, UniqueKey
+from app.postgres.live_schema import ForeignKey, LiveSchema, LiveTable, UniqueKey
 
 _NAME = r'(?:"(?:[^"]|"")+"|[^\s".,();]+)'
 _ATTACH = re.compile(
@@ -66,12 +66,21 @@ class Match:
 
 @dataclass(slots=True)
 class Matched:
-    """All of them, and what stands alone: tables of the backup, with their rows, and of the live database."""
+    """All of them, and what stands alone.
+
+    Attributes:
+        gone: tables of the backup that are not in the live database, with their rows; `new` the other way round.
+        schema: what differs, in words.
+        unfit: whose rows the live table could not take as it is now; only a replace of all does not mind.
+        foreign_keys: of the live database.
+    """
 
     tables: list[Match] = field(default_factory=list)
     gone: dict[TableName, int] = field(default_factory=dict)
     new: list[LiveTable] = field(default_factory=list)
     schema: list[str] = field(default_factory=list)
+    unfit: list[Match] = field(default_factory=list)
+    foreign_keys: Sequence[ForeignKey] = ()
 
 
 def match(archive: Archive, live: LiveSchema, request: MergeRequest) -> Matched:
@@ -83,8 +92,7 @@ def match(archive: Archive, live: LiveSchema, request: MergeRequest) -> Matched:
     """
     homes = _homes(archive, live)
     chosen = _chosen(request, homes, live)
-    whole = request.exact and not request.tables  # a whole replace brings its own tables along
-    found = Matched()
+    found = Matched(foreign_keys=live.foreign_keys)
     sources: defaultdict[TableName, list[Segment]] = defaultdict(list)
     for segment in archive.index.segments:
         if segment.kind is Kind.DATA and segment.table in homes:
@@ -101,7 +109,7 @@ def match(archive: Archive, live: LiveSchema, request: MergeRequest) -> Matched:
         found.tables.append(matched)
         found.schema += [f"column {name}.{each} is not in the live database" for each in matched.lost]
         found.schema += [f"column {name}.{each} is not in the backup" for each in matched.extra]
-    if whole:
+    if request.whole:
         found.new = [table for name, table in sorted(live.tables.items()) if name not in sources]
         found.schema += [f"table {each.name} is not in the backup" for each in found.new]
     elif lacking := [str(table) for table, count in found.gone.items() if count]:

@@ -10,7 +10,7 @@ Rows are compared by their binary images (``*<>``), which is exact, also for typ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from app.domain.merge import MergeRequest
 from app.domain.restore import Policy
@@ -21,7 +21,7 @@ from app.postgres.merge_sql import APPLIED, equal, image_of, literal, row_of
 from app.postgres.merge_stage import Staged
 from app.postgres.merge_unique import order_updates, taken, twice
 
-PARENT, REFERENCED = "parent", "referenced"
+CHECK, PARENT, REFERENCED = "check", "parent", "referenced"
 
 
 class Planner:
@@ -34,7 +34,7 @@ class Planner:
         self._staged = staged
         self._by_name = {each.match.name: each for each in staged}
         self._request = request
-        self._whole = request.exact and not request.tables
+        self._whole = request.whole
         self._live = live.tables
         self._foreign_keys = live.foreign_keys
         for each in staged:
@@ -58,6 +58,8 @@ class Planner:
             if self._request.exact:
                 self._do(each, _surplus(each) if each.match.key else _surplus_rows(each))
             self._do(each, f"ANALYZE {each.plan}")
+            for why, condition in _refusals(each):
+                self._do(each, _refused(each, why, condition))
         acts = {each.number: self._acts(each) for each in self._staged}
         while sum(self._block(each, acts[each.number]) for each in self._staged):
             pass
@@ -75,7 +77,9 @@ class Planner:
     def _compared(self, each: Staged) -> str:
         """Rows by key: those that the live database lacks, and those that differ."""
         match = each.match
-        differ = f"{row_of('s', match.values)} *<> {row_of('l', match.values)}" if match.values else "false"
+        differ = (
+            f"{row_of('s', match.columns)} *<> {row_of('l', match.columns)}"  # equal keys may be spelled differently
+        )
         if self._whole and (match.extra or match.lost):
             differ = "true"  # every row gets another shape
         same = equal("s", match.key_columns, "l", match.key_columns)
@@ -171,6 +175,24 @@ def _surplus(each: Staged) -> str:
     return (
         f"INSERT INTO {each.plan} SELECT NULL, l.ctid, l.tableoid, 'd', false FROM {match.live.sql} l"
         f" WHERE NOT EXISTS (SELECT FROM {each.rows} s WHERE {same})"
+    )
+
+
+def _refusals(each: Staged) -> Iterator[tuple[str, str]]:
+    """Names and conditions under which a row is refused by itself: missing values, and checks."""
+    match = each.match
+    for name in match.columns:
+        if match.live.columns[name].not_null:
+            yield name, f"{quoted(name)} IS NULL"
+    for check in match.live.checks:
+        if check.columns <= set(match.columns):
+            yield ", ".join(sorted(check.columns)), f"NOT ({check.condition})"
+
+
+def _refused(each: Staged, why: str, condition: str) -> str:
+    return (
+        f"UPDATE {each.plan} p SET blocked = '{CHECK}', why = {literal(why)}"
+        f" FROM (SELECT ctid AS id FROM {each.rows} WHERE {condition}) s WHERE s.id = p.s AND {APPLIED}"
     )
 
 

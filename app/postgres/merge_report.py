@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 
 from app.domain.merge import MOST_SAMPLES, Kind, Sample, TableChanges
 from app.postgres.live_schema import quoted
-from app.postgres.merge_plan import PARENT, REFERENCED
+from app.postgres.merge_plan import CHECK, PARENT, REFERENCED
 from app.postgres.merge_session import MergeSession
 from app.postgres.merge_sql import literal, row_of
 from app.postgres.merge_stage import Staged
 from app.postgres.merge_unique import UNIQUE
 
-_BLOCKED = {UNIQUE: Kind.UNIQUE, PARENT: Kind.PARENT, REFERENCED: Kind.REFERENCED}
+_BLOCKED = {UNIQUE: Kind.UNIQUE, CHECK: Kind.CHECK, PARENT: Kind.PARENT, REFERENCED: Kind.REFERENCED}
 _ACTS = {"i": Kind.INSERTED, "u": Kind.UPDATED, "d": Kind.DELETED, "k": Kind.DIFFERS}
 _CONFLICT = "(p.blocked IS NOT NULL OR p.act = 'k')"
 

@@ -25,15 +25,11 @@ _LIVE = """
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A sequence that goes on from `start`."""
+    """A sequence that goes on from `start`, by steps of `increment`."""
 
     sequence: str
     start: int
-
-    @property
-    def statement(self) -> str:
-        """What moves it, in the transaction: setval would stay moved when that is rolled back."""
-        return f"ALTER SEQUENCE {self.sequence} RESTART WITH {self.start}"
+    increment: int
 
 
 def moves(session: MergeSession, archive: Archive, tables: set[TableName] | None) -> list[Move]:
@@ -47,6 +43,17 @@ def moves(session: MergeSession, archive: Archive, tables: set[TableName] | None
     return [
         move for name, value, called in _of(archive) if (move := _move(session, name, value, tables, called=called))
     ]
+
+
+def move_on(session: MergeSession, move: Move) -> None:
+    """Move a sequence, in the transaction: setval would stay moved when that is rolled back."""
+    what = f"sequence {move.sequence}"
+    # Changes nothing but keeps others from drawing, so that what is looked at next stays so.
+    session.do(f"ALTER SEQUENCE {move.sequence} INCREMENT BY {move.increment}", what)
+    last, called = session.ask(f"SELECT last_value, is_called FROM {move.sequence}", what)[0]
+    coming = last + move.increment * called
+    if move.start > coming if move.increment > 0 else move.start < coming:
+        session.do(f"ALTER SEQUENCE {move.sequence} RESTART WITH {move.start}", what)
 
 
 def _of(archive: Archive) -> Iterator[tuple[str, int, bool]]:
@@ -68,4 +75,4 @@ def _move(session: MergeSession, name: str, value: int, tables: set[TableName] |
     start = value + increment * called
     ahead = start > coming if increment > 0 else start < coming
     # One that is used up stays where it is: the live one is no further on than its last value either.
-    return Move(sequence, start) if ahead and least <= start <= most else None
+    return Move(sequence, start, increment) if ahead and least <= start <= most else None

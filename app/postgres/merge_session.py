@@ -8,11 +8,13 @@ from typing import Any
 
 import psycopg
 
+from app.errors import RestoreDataError, RestoreError
 from app.postgres.database import Database
 from app.postgres.load_session import Session, restoring
 
 LOCK_WAIT_MS = 60_000
 _SETTINGS = (
+    "SET default_transaction_read_only = off",
     "SET temp_buffers = '64MB'",
     "SET work_mem = '128MB'",
     "SET extra_float_digits = 3",
@@ -33,6 +35,8 @@ _PATH = """
 class MergeSession(Session):
     """A session that asks and tells in text of our own."""
 
+    after_loss = "see the server's log; 'residency-backup check' says whether it was done"
+
     def do(self, statement: str, what: str) -> int:
         """Run one statement; returns how many rows it touched.
 
@@ -42,6 +46,10 @@ class MergeSession(Session):
         with self.translated(what):
             # Binary asks for the protocol that takes one statement and no more.
             return self.connection.execute(statement.encode(), binary=True).rowcount
+
+    def otherwise(self, message: str) -> RestoreError:
+        """The error where the server's code says nothing more."""
+        return RestoreDataError(message, "nothing was changed; the message is the server's")
 
     def ask(self, query: str, what: str) -> list[tuple[Any, ...]]:
         """The rows of one query.

@@ -13,11 +13,13 @@ from itertools import chain
 
 from app.archive.index import Kind, Segment, TableName
 from app.archive.reader import Archive
+from app.domain.merge import MergeRequest
 from app.errors import RestoreDataError, RestoreValidationError
-from app.postgres.live_schema import LiveTable, quoted
+from app.postgres.live_schema import ForeignKey, LiveTable, quoted
 from app.postgres.load_batches import Batch, batches_of_stream, batches_of_table
-from app.postgres.merge_match import Match, primary_keys
+from app.postgres.merge_match import Match, Matched, primary_keys
 from app.postgres.merge_session import MergeSession
+from app.postgres.merge_sql import equal
 
 _ENCODING = re.compile(rb"SET client_encoding = '([\w-]+)'")
 
@@ -43,11 +45,13 @@ class Staged:
 def stage(
     session: MergeSession,
     archive: Archive,
-    matches: Sequence[Match],
-    where: str | None,
+    matched: Matched,
+    request: MergeRequest,
     progress: Callable[[int], None],
 ) -> list[Staged]:
     """Load the rows of all matches.
+
+    A whole replace is only previewed by rows: there nothing can be lost, since it brings its own tables along.
 
     Raises:
         RestoreValidationError: a column that has values has no place, rows are not told apart by the live key, or the
@@ -55,22 +59,45 @@ def stage(
         RestoreDataError: a value does not fit the live column.
         BackupReadError, BackupValidationError: the file cannot be read, or is not what its index says.
     """
-    staged = [Staged(match, number) for number, match in enumerate(matches, 1)]
+    staged = [Staged(match, number) for number, match in enumerate(matched.tables, 1)]
     for each in staged:
         session.do(_table_of(each), f"room for {each.match.name}")
-    copy_rows(session, archive, [(each.rows, each.match.live, each.match.sources) for each in staged], progress)
+    if request.whole and archive.seekable:
+        staged = [each for each in staged if _fits(session, archive, each, matched, progress)]
+    else:
+        copy_rows(session, archive, [(each.rows, each.match.live, each.match.sources) for each in staged], progress)
     keys = primary_keys(archive)
+    if request.where:
+        for each in staged:
+            if each.match.filtered:
+                _filter(session, each, request.where)
+        _keep_dependents(session, staged, matched.foreign_keys)
     for each in staged:
-        if where and each.match.filtered:
-            _filter(session, each, where)
         if each.match.key:  # what is joined by; of wide rows the rest costs more than it tells
             key = ", ".join(map(quoted, each.match.key_columns))
             session.do(f"ANALYZE {each.rows} ({key})", f"rows of {each.match.name}")
-        _require_columns(session, each)
+        if not request.whole:
+            _require_columns(session, each)
         sources = {segment.table for segment in each.match.sources}
         if not all(table and set(keys.get(table, ())) == set(each.match.key_columns) for table in sources):
             _require_key(session, each)
     return staged
+
+
+def _fits(
+    session: MergeSession, archive: Archive, each: Staged, matched: Matched, progress: Callable[[int], None]
+) -> bool:
+    """Load a table's rows; False where they are not what the live table could take."""
+    try:
+        copy_rows(session, archive, [(each.rows, each.match.live, each.match.sources)], progress)
+        _require_key(session, each)
+    except (RestoreDataError, RestoreValidationError):
+        matched.unfit.append(each.match)
+        matched.schema.append(
+            f"column types or keys of {each.match.name} are others: all of its rows count as different"
+        )
+        return False
+    return True
 
 
 def encoding_of(archive: Archive) -> str:
@@ -140,6 +167,21 @@ def _filter(session: MergeSession, each: Staged, where: str) -> None:
     except RestoreDataError as error:
         hint = "--where takes an SQL condition on the table's columns: \"start_date >= '2025-01-01'\""
         raise RestoreValidationError(error.message, hint) from error
+
+
+def _keep_dependents(session: MergeSession, staged: Sequence[Staged], foreign_keys: Sequence[ForeignKey]) -> None:
+    """Of the tables that come along keep the rows that refer to a row that was kept, table by table."""
+    done = {each.match.name: each for each in staged if each.match.filtered}
+    left = {each.match.name: each for each in staged if not each.match.filtered}
+    while found := [key for key in foreign_keys if key.child in left and key.parent in done]:
+        child = left.pop(found[0].child)
+        held = [
+            f"EXISTS (SELECT FROM {done[key.parent].rows} p WHERE {equal('p', key.referenced, 'c', key.columns)})"
+            for key in found
+            if key.child == child.match.name
+        ]
+        session.do(f"DELETE FROM {child.rows} c WHERE NOT ({' OR '.join(held)})", f"rows of {child.match.name}")
+        done[child.match.name] = child
 
 
 def _require_columns(session: MergeSession, each: Staged) -> None:

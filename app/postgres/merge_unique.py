@@ -97,5 +97,7 @@ def _values_of(table: str, key: UniqueKey) -> str:
 
 
 def _same(key: UniqueKey) -> str:
+    """That two rows exclude each other."""
     equals = "IS NOT DISTINCT FROM" if key.nulls_equal else "="
-    return " AND ".join(f"s.k{number} {equals} l.k{number}" for number in range(1, len(key.parts) + 1))
+    operators = key.operators or (equals,) * len(key.parts)
+    return " AND ".join(f"s.k{number} {operator} l.k{number}" for number, operator in enumerate(operators, 1))

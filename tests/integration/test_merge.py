@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
 import psycopg
 import pytest
@@ -17,6 +18,7 @@ from app.errors import (
     RestorePermissionError,
     RestoreValidationError,
 )
+from app.postgres import merge as merge_module
 from app.postgres import merge_session
 from tests.fix_merge import archive_of, beside, merge, request, undo
 from tests.fix_postgres import TestDatabase, copy_of_all_tables
@@ -486,3 +488,106 @@ def test_unique_values_that_rows_pass_on_follow_in_order_and_circles_are_left(em
     assert again.tables == (of("t", conflicting=2, blocked=2, unchanged=10),)
     undo(empty_database, inverse)
     assert empty_database.query(rows) == changed
+
+
+CONSTRAINED = """
+    CREATE EXTENSION btree_gist;
+    CREATE TABLE t (id int PRIMARY KEY, n int, at daterange, e text, EXCLUDE USING gist (e WITH =, at WITH &&));
+    INSERT INTO t VALUES (1, -1, NULL, 'a'), (2, NULL, NULL, 'b'), (3, 3, '[2025-01-01,2025-01-05)', 'c'),
+      (4, 4, '[2025-01-05,2025-01-09)', 'c'), (5, 5, NULL, 'd')"""
+
+
+def test_what_checks_and_exclusions_refuse_is_blocked_and_the_rest_done(empty_database: TestDatabase) -> None:
+    empty_database.execute(CONSTRAINED)
+    archive = archive_of(empty_database)
+    empty_database.execute(
+        "DELETE FROM t; ALTER TABLE t ADD CHECK (n > 0), ALTER n SET NOT NULL;"
+        "INSERT INTO t VALUES (9, 9, '[2025-01-04,2025-01-05)', 'c')"
+    )
+    with beside(empty_database, archive, request()) as found:
+        preview = found.preview()
+    done, _ = merge(empty_database, archive, request())
+    assert done == preview
+    assert done.tables == (of("t", inserted=2, blocked=3, live_only=1),)
+    blocked = {each.key["id"]: (each.kind, each.columns) for each in done.samples if each.kind is not Kind.INSERTED}
+    assert blocked == {"1": (Kind.CHECK, ("n",)), "2": (Kind.CHECK, ("n",)), "3": (Kind.UNIQUE, ("at", "e"))}
+    again, _ = merge(empty_database, archive, request())
+    assert again.total("changed") == 0
+
+
+def test_one_row_comes_back_with_what_hangs_on_it_and_no_more(database: TestDatabase) -> None:
+    database.execute(
+        "CREATE TABLE notes (id int PRIMARY KEY, day date, slot int, FOREIGN KEY (day, slot) REFERENCES shifts)"
+    )
+    database.execute("INSERT INTO notes SELECT row_number() OVER (), day, slot FROM shifts")
+    archive = archive_of(database)
+    database.execute("DELETE FROM notes; DELETE FROM shifts; DELETE FROM people WHERE id IN (3, 4)")
+    done, _ = merge(database, archive, request(tables=["people"], dependents=True, where="id = 3"))
+    assert [(each.table, each.inserted) for each in done.tables] == [
+        ("public.notes", 5),
+        ("public.people", 1),
+        ("public.shifts", 5),
+    ]
+    assert database.query("SELECT DISTINCT person FROM shifts") == [(3,)]
+
+
+def test_a_key_that_is_equal_but_spelled_otherwise_becomes_what_it_was(empty_database: TestDatabase) -> None:
+    empty_database.execute("CREATE TABLE t (n numeric PRIMARY KEY, v int); INSERT INTO t VALUES (1.00, 1), (2, 2)")
+    archive, before = archive_of(empty_database), copy_of_all_tables(empty_database.url)
+    empty_database.execute("UPDATE t SET n = 1.0 WHERE n = 1; UPDATE t SET v = 3 WHERE n = 2")
+    changed = copy_of_all_tables(empty_database.url)
+    done, inverse = merge(empty_database, archive, request())
+    assert done.tables == (of("t", updated=2, conflicting=2),)
+    assert copy_of_all_tables(empty_database.url) == before
+    undo(empty_database, inverse)
+    assert copy_of_all_tables(empty_database.url) == changed
+
+
+def test_a_sequence_that_others_draw_from_meanwhile_does_not_go_back(
+    empty_database: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty_database.execute("CREATE TABLE a (id serial PRIMARY KEY); INSERT INTO a SELECT FROM generate_series(1, 100)")
+    archive = archive_of(empty_database)
+    empty_database.execute("DELETE FROM a; ALTER SEQUENCE a_id_seq RESTART")
+    real = merge_module.apply
+
+    def drawn(*arguments: Any) -> None:
+        empty_database.execute("SELECT nextval('a_id_seq') FROM generate_series(1, 500)")
+        real(*arguments)
+
+    monkeypatch.setattr(merge_module, "apply", drawn)
+    merge(empty_database, archive, request())
+    assert empty_database.query("SELECT nextval('a_id_seq')") == [(501,)]
+
+
+def test_undo_locks_what_it_looks_at(database: TestDatabase) -> None:
+    archive = archive_of(database)
+    database.execute("DELETE FROM shifts WHERE slot = 1")
+    _, inverse = merge(database, archive, request())
+    text = inverse.decode()
+    assert text.index('LOCK TABLE ONLY "public"."shifts" IN SHARE ROW EXCLUSIVE MODE') < text.index("DO $")
+
+
+def test_a_database_that_is_closed_to_writers_is_merged_into_all_the_same(database: TestDatabase) -> None:
+    archive = archive_of(database)
+    database.execute(f"DELETE FROM log; ALTER DATABASE {database.name} SET default_transaction_read_only = on")
+    done, inverse = merge(database, archive, request())
+    assert done.total("inserted") == 5
+    undo(database, inverse)
+
+
+def test_a_whole_replace_is_previewed_whatever_became_of_the_schema(database: TestDatabase) -> None:
+    archive = archive_of(database)
+    database.execute(
+        "ALTER TABLE people DROP COLUMN name; ALTER TABLE log ALTER COLUMN said TYPE int USING 1;"
+        "DELETE FROM shifts WHERE slot = 0; ALTER TABLE shifts DROP CONSTRAINT shifts_pkey; DROP TABLE log"
+    )
+    database.execute("CREATE TABLE log (at int, said text); INSERT INTO log VALUES (1), (2)")
+    with beside(database, archive, request(exact=True)) as found:
+        preview = found.preview()
+    assert preview.tables == (
+        of("log", inserted=5, deleted=2),
+        of("people", updated=20, conflicting=20),
+        of("shifts", inserted=30, unchanged=60),
+    )
+    assert "column public.people.name is not in the live database" in preview.schema
