@@ -136,6 +136,9 @@ def _notes_on(staged: list[Staged]) -> Iterator[str]:
         if live.firings and not live.owned:
             names = ", ".join(firing.name for firing in live.firings)
             yield f"triggers of {live.name} fire, since the role does not own it: {names}"
+        for key in live.keys:
+            if not key.columns <= set(each.match.columns):
+                yield f"{key.name} of {live.name} cannot be looked at beforehand: what it refuses fails the whole merge"
         if each.match.key is None:
             yield f"{live.name} has no key: rows are compared whole"
 
