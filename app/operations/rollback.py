@@ -156,7 +156,7 @@ def _by_rename(service: Service, journal: Journal, progress: Progress) -> list[s
     undo, shadow = record.undo or "", record.shadow or ""
     downtime = target_for(service, record).swap(undo, record.changes, shadow)
     log.info("restore rollback swapped the databases", downtime=downtime, kept=shadow)
-    return [f"what the restore had made is kept as database {shadow} until {record.undo_until:%Y-%m-%d %H:%M %Z}"]
+    return []
 
 
 def _in_place(service: Service, journal: Journal, progress: Progress) -> list[str]:
@@ -179,6 +179,9 @@ def _recording(journal: Journal) -> Callable[[str], None]:
 def _done(journal: Journal, notes: list[str]) -> RolledBack:
     service = journal.service
     record = after_rollback(service, journal.record)
+    if record.undo_until is not None:
+        until = f"{record.undo_until:%Y-%m-%d %H:%M %Z}"
+        notes.append(f"what the restore had made is kept as database {record.shadow} until {until}")
     try:
         service.restores.save_restore(record)
     except (CatalogError, RestoreError) as error:

@@ -81,9 +81,9 @@ def resolve(service: Service, record: Restore) -> Restore:
         target = target_for(service, record)
         if record.step is Step.ROLLING_BACK:
             done = _rolled_back(target, record)
-            return after_rollback(service, record) if done else _complete(service, record)
+            return after_rollback(service, record) if done else complete(service, record)
         if _went_through(target, record):
-            return _complete(service, record)
+            return complete(service, record)
         service.scripts.remove(record.id)
     except ResidencyBackupError as error:
         raise stranded(record, error) from error
@@ -101,24 +101,27 @@ def resolve(service: Service, record: Restore) -> Restore:
 def after_rollback(service: Service, record: Restore) -> Restore:
     """A restore that is undone.
 
-    The database that it had made is kept as long as its undo would have been: rows that came later are in it.
+    The database that it had made is kept as long as its undo was, from now on: rows that came later are in it.
     """
     service.scripts.remove(record.id)
     release(service, record)
-    kept = record.undo_until if record.method is Method.SHADOW else None
+    now = service.clock()
     return replace(
         record,
         state=RestoreState.ROLLED_BACK,
         step=Step.DONE,
-        finished_at=service.clock(),
+        finished_at=now,
         undo=None,
-        undo_until=kept,
+        undo_until=now + service.undo_for if record.method is Method.SHADOW else None,
     )
 
 
-def _complete(service: Service, record: Restore) -> Restore:
+def complete(service: Service, record: Restore) -> Restore:
+    """A restore that stands. The time to undo it counts from when that is known: nobody could decide on it before."""
     release(service, record, but=record.safety if record.undo_until else None)
-    return replace(record, state=RestoreState.COMPLETE, step=Step.DONE, finished_at=service.clock())
+    now = service.clock()
+    until = now + service.undo_for if record.undo_until else None
+    return replace(record, state=RestoreState.COMPLETE, step=Step.DONE, finished_at=now, undo_until=until)
 
 
 def _went_through(target: Target, record: Restore) -> bool:
