@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,6 +67,9 @@ class Target(Protocol):
 
     def databases(self) -> set[str]:
         """Names of all databases of the server."""
+
+    def renaming(self, names: Collection[str]) -> bool:
+        """Whether one of these databases is just being renamed or dropped: `databases` may say another thing soon."""
 
     def create(self, name: str, facts: ServerFacts | None) -> None:
         """Make an empty database with the live one's owner, encoding, locale, settings, limits, grants and comment.

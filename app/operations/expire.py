@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 
 import structlog
 
@@ -19,8 +20,12 @@ _ENDED = (RestoreState.COMPLETE, RestoreState.ROLLED_BACK)
 def due(service: Service) -> list[Restore]:
     """Restores whose undo is to go."""
     now = service.clock()
-    ended = (each for each in service.restores.restores(service.database) if each.state in _ENDED)
-    return [each for each in ended if each.undo_until is not None and each.undo_until <= now]
+    ended = service.restores.restores(service.database)
+    return [each for each in ended if _is_over(each, now)]
+
+
+def _is_over(record: Restore, now: datetime) -> bool:
+    return record.state in _ENDED and record.undo_until is not None and record.undo_until <= now
 
 
 def expire(service: Service) -> list[str]:
@@ -41,7 +46,10 @@ def expire_quietly(service: Service) -> list[str]:
         return []
 
 
-def _expire_one(service: Service, record: Restore) -> list[str]:
+def _expire_one(service: Service, listed: Restore) -> list[str]:
+    record = _claimed(service, listed)
+    if record is None:
+        return []
     done = []
     kept = record.undo if record.state is RestoreState.COMPLETE else record.shadow
     if record.method is Method.SHADOW and kept:
@@ -56,3 +64,13 @@ def _expire_one(service: Service, record: Restore) -> list[str]:
         done.append(f"restore {record.id} can no longer be rolled back")
         log.info("restore undo removed", restore=record.id, database=kept)
     return done
+
+
+def _claimed(service: Service, listed: Restore) -> Restore | None:
+    """The restore as it stands now, kept from a rollback that was about to begin; None where its undo is to stay."""
+    now = service.clock()
+    record = service.restores.restore(listed.id)
+    if record is None or not _is_over(record, now):
+        return None
+    claimed = replace(record, heartbeat_at=now)
+    return claimed if service.restores.settle_restore(claimed, record) else None

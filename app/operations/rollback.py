@@ -26,7 +26,7 @@ from app.errors import (
 from app.operations.inventory import find
 from app.operations.restore_journal import Journal
 from app.operations.service import SILENT, Progress, Service
-from app.operations.settle import after_rollback, resolve, settle, target_for, unsettled
+from app.operations.settle import after_rollback, complete, resolve, settle, target_for, unsettled
 from app.operations.verify import read_manifest
 
 log = structlog.get_logger(__name__)
@@ -200,7 +200,9 @@ def _back_off(journal: Journal, error: Exception, cause: BaseException) -> None:
     """
     service, record = journal.service, journal.record
     try:
-        settled = resolve(service, record)
+        # What the server found unfit was never begun.
+        refused = isinstance(error, RestoreValidationError)
+        settled = complete(service, record) if refused else resolve(service, record)
         if settled.state is RestoreState.ROLLED_BACK:
             return
         service.restores.save_restore(settled)
@@ -216,14 +218,19 @@ def _back_off(journal: Journal, error: Exception, cause: BaseException) -> None:
 def _failed(service: Service, record: Restore, error: Exception) -> RestoreRollbackError:
     """Says what stands where, and what can be done by hand."""
     live = record.changes
+    from_safety = f"residency-backup restore {record.safety} --mode replace --confirm {live}"
+    there = not isinstance(error, RestoreValidationError)
+    renamed = (
+        f'ALTER DATABASE "{live}" RENAME TO "{record.shadow}"; ALTER DATABASE "{record.undo}" RENAME TO '
+        f'"{live}"; both in one transaction, from another database'
+    )
     by_hand = {
-        Method.SHADOW: f'ALTER DATABASE "{live}" RENAME TO "{record.shadow}"; ALTER DATABASE "{record.undo}" RENAME TO '
-        f'"{live}"; both in one transaction, from another database',
-        Method.IN_PLACE: f"residency-backup restore {record.safety} --mode replace --confirm {live}",
+        Method.SHADOW: renamed if there else from_safety,
+        Method.IN_PLACE: from_safety,
         Method.ROWS: f"psql -X -1 -v ON_ERROR_STOP=1 -d {live} -f {_script(service, record)}",
     }
     stands = f"database {live} is as the restore left it"
-    if record.method is Method.SHADOW:
+    if record.method is Method.SHADOW and there:
         stands += f", and what was before is in database {record.undo}"
     if record.safety:
         stands += f"; the safety backup is {record.safety}"

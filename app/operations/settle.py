@@ -136,8 +136,24 @@ def _went_through(target: Target, record: Restore) -> bool:
 
 def _rolled_back(target: Target, record: Restore) -> bool:
     if record.method is Method.SHADOW:
-        return record.undo not in target.databases()
+        names = _databases(target, record)
+        return record.undo not in names and record.shadow in names
     return record.transaction is not None and _committed(target, record.transaction)
+
+
+def _databases(target: Target, record: Restore) -> set[str]:
+    """The databases that stand when no swap of a restore's is under way any more.
+
+    Raises:
+        RestoreRollbackError: one does not come to its end.
+    """
+    ours = [name for name in (record.changes, record.shadow, record.undo) if name is not None]
+    end = time.monotonic() + _COMMIT_SECONDS
+    while target.renaming(ours):
+        if time.monotonic() > end:
+            raise RestoreRollbackError(f"the renaming of {record.changes} has neither ended nor failed", _BY_HAND)
+        time.sleep(_POLL_SECONDS)
+    return target.databases()
 
 
 def _committed(target: Target, transaction: str) -> bool:

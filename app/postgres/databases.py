@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +56,10 @@ _MAY_NOT_GIVE = (
     "let a superuser restore; a role without CREATEDB restores in place, where the database keeps what it has"
 )
 _TAKEN = "42P04"
+_RENAMING = """
+    SELECT EXISTS (SELECT FROM pg_locks l JOIN pg_database d ON d.oid = objid
+                   WHERE locktype = 'object' AND classid = 'pg_database'::regclass AND mode = 'AccessExclusiveLock'
+                         AND granted AND l.pid IS DISTINCT FROM pg_backend_pid() AND datname = ANY (%s))"""
 Grant = tuple[str, str | None, str, bool]
 
 
@@ -124,6 +128,12 @@ def names(database: Database) -> set[str]:
     """Names of all databases of the server."""
     with maintenance(database) as session:
         return {name for (name,) in session.ask("SELECT datname FROM pg_database")}
+
+
+def renaming(database: Database, names: Collection[str]) -> bool:
+    """Whether one of these is just being renamed or dropped: that holds its lock until it can be seen."""
+    with maintenance(database) as session:
+        return bool(session.ask(_RENAMING, list(names))[0][0])
 
 
 def create(database: Database, name: str, facts: ServerFacts | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from typing import BinaryIO
 
@@ -53,6 +53,10 @@ class PostgresTarget:
     def databases(self) -> set[str]:
         """Names of all databases of the server."""
         return databases.names(self._database)
+
+    def renaming(self, names: Collection[str]) -> bool:
+        """Whether one of these databases is just being renamed or dropped."""
+        return databases.renaming(self._database, names)
 
     def create(self, name: str, facts: ServerFacts | None) -> None:
         """Make an empty database like the live one."""

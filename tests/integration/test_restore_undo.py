@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import BinaryIO
 
+import psycopg
 import pytest
 
 from app.domain.restore import Restore, RestoreState, Step
-from app.errors import RestoreCancelledError
+from app.errors import RestoreCancelledError, RestoreRollbackError
 from app.operations.check import repair
+from app.operations.expire import expire
 from app.operations.rollback import rollback
 from app.operations.service import Service
+from app.operations.settle import resolve
 from app.postgres.merge import LiveMerge
-from tests.fix_restores import Damaged, require_nothing_left
+from tests.fix_restores import Damaged, execute, require_nothing_left
+from tests.integration.test_restore_faults import AtStart
 
 
 class Crash(BaseException):
@@ -79,3 +84,48 @@ def test_a_merge_that_is_cancelled_at_its_commit_can_be_undone_if_it_was_done(
             damaged.run(mode="merge", tables=["people"])
     assert damaged.content() == damaged.broken
     require_nothing_left(damaged)
+
+
+def test_a_rollback_whose_database_vanishes_is_no_success(damaged: Damaged) -> None:
+    record = damaged.run(mode="replace").restore
+    gone = AtStart(lambda: execute(damaged.server, f'DROP DATABASE "{record.undo}"'), phase="swap")
+    with pytest.raises(RestoreRollbackError, match="there is no database") as caught:
+        rollback(damaged.service(), record.id, gone)
+    assert gone.done
+    assert f"restore {record.safety}" in caught.value.hint
+    assert damaged.content() == damaged.whole
+    assert damaged.records()[0].state is RestoreState.COMPLETE
+    assert record.safety in damaged.pins()
+
+
+def test_a_rollback_that_died_and_whose_database_vanished_is_no_success(damaged: Damaged) -> None:
+    record = damaged.run(mode="replace").restore
+    execute(damaged.server, f'DROP DATABASE "{record.undo}"')
+    cut = replace(record, step=Step.ROLLING_BACK)
+    assert resolve(damaged.service(), cut).state is RestoreState.COMPLETE
+
+
+def test_a_renaming_that_is_not_committed_yet_is_waited_for(damaged: Damaged) -> None:
+    record = damaged.run(mode="replace").restore
+    cut = replace(record, step=Step.ROLLING_BACK)
+    with psycopg.connect(damaged.server.url()) as connection:
+        for old, new in ((record.changes, record.shadow), (record.undo, record.changes)):
+            connection.execute(f'ALTER DATABASE "{old}" RENAME TO "{new}"'.encode())
+        threading.Timer(0.4, connection.commit).start()
+        assert resolve(damaged.service(), cut).state is RestoreState.ROLLED_BACK
+
+
+def test_what_is_being_rolled_back_does_not_expire(damaged: Damaged) -> None:
+    record = damaged.run(mode="replace").restore
+    service = damaged.service()
+    late = later(damaged.service(), 30)
+
+    def claimed(_: object) -> list[Restore]:
+        listed = list(service.restores.restores(damaged.name))
+        running = replace(record, state=RestoreState.RUNNING, step=Step.ROLLING_BACK)
+        assert service.restores.settle_restore(running, listed[0])
+        return listed
+
+    late.restores.restores = claimed  # type: ignore[method-assign, assignment]
+    assert expire(late) == []
+    assert damaged.databases() == {record.undo}
