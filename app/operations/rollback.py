@@ -113,12 +113,21 @@ def _why_not(service: Service, record: Restore) -> str | None:
         return "nothing that was before it is kept"
     if service.clock() >= record.undo_until:
         return f"it could be until {record.undo_until:%Y-%m-%d %H:%M %Z} (RESTORE_UNDO_HOURS)"
+    if newer := _after(service, record):
+        return f"restore {newer[-1].id} came after it: roll that back first"
     target = target_for(service, record)
     if record.method is Method.SHADOW and record.undo not in target.databases():
         return f"database {record.undo}, which was kept for it, is gone"
     if record.method is Method.ROWS and record.id not in service.scripts.ids():
         return f"{_script(service, record)}, which was kept for it, is gone"
     return None
+
+
+def _after(service: Service, record: Restore) -> list[Restore]:
+    """Restores of the same database that came later and stand, oldest first."""
+    others = (each for each in service.restores.restores(service.database) if each.changes == record.changes)
+    standing = [each for each in others if each.state is RestoreState.COMPLETE and each.started_at > record.started_at]
+    return sorted(standing, key=lambda each: each.started_at)
 
 
 def _script(service: Service, record: Restore) -> Path:

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from app.domain.restore import Restore, RestoreState, Step
-from app.errors import RestoreCancelledError, RestoreRollbackError
+from app.errors import RestoreCancelledError, RestoreRollbackError, RestoreValidationError
 from app.operations.check import repair
 from app.operations.expire import expire
 from app.operations.rollback import rollback
@@ -129,3 +129,14 @@ def test_what_is_being_rolled_back_does_not_expire(damaged: Damaged) -> None:
     late.restores.restores = claimed  # type: ignore[method-assign, assignment]
     assert expire(late) == []
     assert damaged.databases() == {record.undo}
+
+
+def test_an_older_restore_is_not_undone_past_a_newer_one(damaged: Damaged) -> None:
+    first = damaged.run(mode="replace").restore
+    second = damaged.run(mode="merge", tables=["people"]).restore
+    with pytest.raises(RestoreValidationError, match=f"restore {second.id} came after it: roll that back first"):
+        rollback(damaged.service(), first.id)
+    assert damaged.content() == damaged.whole
+    for each in (second, first):
+        rollback(damaged.service(), each.id)
+    assert damaged.content() == damaged.broken
