@@ -32,8 +32,9 @@ def check_restores(service: Service) -> list[Finding]:
     found += [Finding.warning("restores", f"{each}; {_REPAIR}") for each in _strays(service, records)]
     names = _databases(service)
     found += [Finding.warning("restores", each) for each in _strange_databases(service, records, names or set())]
-    kept = [_kept(each, names) for each in records if _needed(service, each)]
-    return found + kept or [Finding.ok("restores", "nothing is left of any")]
+    # What is abandoned is said above already.
+    held = [each for each in records if _needed(service, each) and each.state is not RestoreState.ABANDONED]
+    return found + [_kept(each, names) for each in held] or [Finding.ok("restores", "nothing is left of any")]
 
 
 def repair_restores(service: Service) -> list[str]:
