@@ -79,8 +79,12 @@ class Target(Protocol):
             facts: of the database that the backup came from; they decide where no live one exists.
         """
 
-    def drop(self, name: str) -> None:
-        """Drop a database and end its sessions. Missing is no error. Refuses the live database's name."""
+    def drop(self, name: str) -> bool:
+        """Drop a database and end its sessions; waits for a swap of it. Refuses the live database's name.
+
+        Returns:
+            Whether it was there to be dropped.
+        """
 
     def load(self, name: str, archive: Archive, progress: Progress) -> Loaded:
         """Load an archive into an empty database.

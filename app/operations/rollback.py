@@ -115,6 +115,10 @@ def _why_not(service: Service, record: Restore) -> str | None:
         return f"it could be until {record.undo_until:%Y-%m-%d %H:%M %Z} (RESTORE_UNDO_HOURS)"
     if newer := _after(service, record):
         return f"restore {newer[-1].id} came after it: roll that back first"
+    return _gone(service, record)
+
+
+def _gone(service: Service, record: Restore) -> str | None:
     target = target_for(service, record)
     if record.method is Method.SHADOW and record.undo not in target.databases():
         return f"database {record.undo}, which was kept for it, is gone"

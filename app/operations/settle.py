@@ -118,19 +118,27 @@ def after_rollback(service: Service, record: Restore) -> Restore:
 
 def complete(service: Service, record: Restore) -> Restore:
     """A restore that stands. The time to undo it counts from when that is known: nobody could decide on it before."""
-    release(service, record, but=record.safety if record.undo_until else None)
+    kept = record.undo_until is not None
+    if record.method is Method.SHADOW and record.step is not Step.ROLLING_BACK:
+        # Since the checklist, the live database may have come or gone.
+        kept = record.undo in target_for(service, record).databases()
+        record = replace(record, undo=record.undo if kept else None)
+    release(service, record, but=record.safety if kept else None)
     now = service.clock()
-    until = now + service.undo_for if record.undo_until else None
+    until = now + service.undo_for if kept else None
     return replace(record, state=RestoreState.COMPLETE, step=Step.DONE, finished_at=now, undo_until=until)
 
 
 def _went_through(target: Target, record: Restore) -> bool:
     """Whether the live database is as after. Where it is not, the shadow is dropped."""
     if record.shadow is not None:
-        if record.shadow in target.databases():
-            target.drop(record.shadow)
-        # Looked at after the drop, which waits for a swap that is just being committed.
-        return record.step in {Step.SWAPPING, Step.DONE} and (record.undo or record.changes) in target.databases()
+        # The drop waits for a swap that is just being committed; then there is nothing to drop any more.
+        if record.shadow in target.databases() and target.drop(record.shadow):
+            return False
+        names = target.databases()
+        # Where none was there to be replaced, none was kept.
+        new = record.undo_until is None and record.changes in names
+        return record.step in {Step.SWAPPING, Step.DONE} and (record.undo in names or new)
     return record.transaction is not None and _committed(target, record.transaction)
 
 

@@ -62,9 +62,9 @@ class PostgresTarget:
         """Make an empty database like the live one."""
         databases.create(self._database, name, facts)
 
-    def drop(self, name: str) -> None:
+    def drop(self, name: str) -> bool:
         """Drop a database that is not the live one."""
-        databases.drop(self._database, name)
+        return databases.drop(self._database, name)
 
     def load(self, name: str, archive: Archive, progress: Progress) -> Loaded:
         """Load an archive into an empty database."""

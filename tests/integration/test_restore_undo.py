@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,13 +13,15 @@ import psycopg
 import pytest
 
 from app.domain.restore import Restore, RestoreState, Step
-from app.errors import RestoreCancelledError, RestoreRollbackError, RestoreValidationError
+from app.errors import RestoreBusyError, RestoreCancelledError, RestoreRollbackError, RestoreValidationError
 from app.operations.check import repair
 from app.operations.expire import expire
 from app.operations.rollback import rollback
 from app.operations.service import Service
 from app.operations.settle import resolve
+from app.postgres import swap
 from app.postgres.merge import LiveMerge
+from tests.fix_postgres import copy_of_all_tables
 from tests.fix_restores import Damaged, execute, require_nothing_left
 from tests.integration.test_restore_faults import AtStart
 
@@ -140,3 +143,47 @@ def test_an_older_restore_is_not_undone_past_a_newer_one(damaged: Damaged) -> No
     for each in (second, first):
         rollback(damaged.service(), each.id)
     assert damaged.content() == damaged.broken
+
+
+def test_a_database_that_appears_meanwhile_and_stays_in_use_is_no_success(
+    damaged: Damaged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(swap, "GIVE_UP_SECONDS", 0.5)
+    monkeypatch.setattr(swap, "_END", "SELECT 1 WHERE %s::text[] IS NULL")  # as where the role may not end it
+    other = f"{damaged.name}_new"
+    with contextlib.ExitStack() as stack:
+
+        def come() -> None:
+            execute(damaged.server, f'CREATE DATABASE "{other}"')
+            stack.enter_context(psycopg.connect(damaged.server.url(other)))
+
+        with pytest.raises(RestoreBusyError):
+            damaged.run(progress=AtStart(come, phase="swap"), mode="replace", into=other)
+    assert [each.state for each in damaged.records()] == [RestoreState.FAILED]
+    assert damaged.databases() == {other}
+
+
+@pytest.mark.parametrize("cut", [False, True], ids=["to its end", "cut off after the swap"])
+def test_a_database_that_appears_meanwhile_is_kept(damaged: Damaged, *, cut: bool) -> None:
+    other = f"{damaged.name}_new"
+    come = AtStart(lambda: execute(damaged.server, f'CREATE DATABASE "{other}"'), phase="swap")
+    if cut:
+        with pytest.raises(Crash):
+            damaged.run(crashing(damaged.service(), Step.DONE), come, mode="replace", into=other)
+        repair(later(damaged.service(), 1))
+    else:
+        assert damaged.run(progress=come, mode="replace", into=other).downtime is not None
+    record = damaged.records()[0]
+    assert record.state is RestoreState.COMPLETE
+    assert damaged.databases() == {other, record.undo}
+    rollback(damaged.service(), record.id)
+    assert copy_of_all_tables(damaged.server.url(other)) == {}
+
+
+def test_a_database_that_goes_meanwhile_leaves_nothing_to_go_back_to(damaged: Damaged) -> None:
+    go = AtStart(lambda: execute(damaged.server, f'DROP DATABASE "{damaged.name}"'), phase="swap")
+    outcome = damaged.run(progress=go, mode="replace")
+    assert any("cannot be rolled back" in each for each in outcome.warnings)
+    assert (outcome.restore.undo, outcome.restore.undo_until, outcome.downtime) == (None, None, None)
+    assert damaged.content() == damaged.whole
+    require_nothing_left(damaged)
