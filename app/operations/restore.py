@@ -23,7 +23,6 @@ from app.errors import (
     ResidencyBackupError,
     RestoreCancelledError,
     RestoreError,
-    RestorePostCommandError,
     RestoreRollbackError,
 )
 from app.operations.expire import expire_quietly
@@ -135,9 +134,9 @@ def _done(job: Job) -> None:
     """Record the end. What cannot be recorded now is found out by `check --repair`."""
     record = job.journal.record
     release(job.service, record, but=record.safety if record.undo_until else None)
-    if record.undo_until is None and job.live:
+    if record.undo_until is None and job.live and record.method is Method.SHADOW:
         job.warnings.append("this restore cannot be rolled back: what was there before could not be kept")
-    elif record.undo_until is None:
+    elif record.undo_until is None and not job.live:
         job.notes.append(f"{job.wanted.changes} did not exist: there is nothing to roll back to")
     now, report = job.service.clock(), to_report(job)
     try:
@@ -159,7 +158,7 @@ def _undo(journal: Journal, error: Exception, cause: BaseException) -> None:
     """
     service, record = journal.service, journal.record
     try:
-        if isinstance(error, RestorePostCommandError) and record.method is Method.IN_PLACE:
+        if record.method is Method.IN_PLACE and record.step is Step.POST_COMMAND and record.safety:
             back_in_place(service, journal)
         settled = resolve(service, journal.record)
     except ResidencyBackupError as failure:
@@ -196,7 +195,7 @@ def _record(journal: Journal, record: Restore) -> None:
 
 def _done_all_the_same(journal: Journal) -> Restored:
     """It was cancelled, or lost its connection, when the change was committed already."""
-    note = "it was cancelled or cut off after it had been committed, and so is done"
+    note = journal.record.message or "it was cancelled or cut off after it had been committed, and so is done"
     log.warning("restore completed although it was cancelled or cut off after its commit")
     _record(journal, journal.record)
     return Restored(

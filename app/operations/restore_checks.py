@@ -14,6 +14,7 @@ from app.archive.lint import lint
 from app.archive.needs import needs_of
 from app.archive.target import Target, TargetFacts
 from app.domain.checks import Finding, Severity
+from app.domain.restore import Method
 from app.errors import (
     BackupStorageError,
     ResidencyBackupError,
@@ -49,19 +50,19 @@ def restore_checks(
         findings += list(_room(service, wanted, source, facts))
     findings += [_mode(wanted), _confirmation(wanted, confirm), server]
     if facts is not None:
-        findings += list(_fit(target, wanted, source, facts))
+        findings += [*_fit(target, wanted, source, facts), *_way_back(service, wanted, facts)]
     findings.append(_catalog(service, wanted))
     for finding in findings:
         _log(finding)
     return Checked(tuple(findings), facts)
 
 
-def preview_checks(target: Target, wanted: Wanted, source: RestoreSource) -> Checked:
+def preview_checks(service: Service, target: Target, wanted: Wanted, source: RestoreSource) -> Checked:
     """Those that matter where nothing will be changed."""
     facts, server = _server(target)
     findings = [source.verified, server]
     if facts is not None:
-        findings += list(_fit(target, wanted, source, facts))
+        findings += [*_fit(target, wanted, source, facts), *_way_back(service, wanted, facts)]
     return Checked(tuple(findings), facts)
 
 
@@ -211,6 +212,19 @@ def _prepared(wanted: Wanted, facts: TargetFacts) -> Iterator[Finding]:
         message = f"transactions are prepared in {wanted.changes}, and block its replacement: "
         hint = "COMMIT PREPARED or ROLLBACK PREPARED each, in that database"
         yield Finding.failed("prepared transactions", RestoreBusyError(message + ", ".join(facts.prepared), hint))
+
+
+def _way_back(service: Service, wanted: Wanted, facts: TargetFacts) -> Iterator[Finding]:
+    """What is replaced in place is given back from the safety backup, which only the live database has."""
+    if facts.live is None or wanted.method(facts) is not Method.IN_PLACE or needs_safety(wanted, facts):
+        return
+    message = f"the role may not create databases, and {wanted.changes} is not the live database: no safety backup "
+    if service.post_command:
+        hint = "ALTER ROLE … CREATEDB, or restore without RESTORE_POST_COMMAND and run it by hand"
+        message += "is there to go back to where RESTORE_POST_COMMAND fails"
+        yield Finding.failed("way back", RestoreValidationError(message, hint))
+    else:
+        yield Finding.warning("way back", message + "is taken, and this restore cannot be rolled back")
 
 
 def _catalog(service: Service, wanted: Wanted) -> Finding:

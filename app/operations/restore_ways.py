@@ -77,11 +77,8 @@ def _in_place(job: Job) -> None:
     with job.phase("replace in place", archive.index.raw_bytes):
         job.warnings += job.target.replace_in_place(archive, job.source.facts, on_commit)
     job.rows = {str(each.table): each.rows for each in archive.index.tables}
-    if job.service.post_command:
-        # What one transaction holds no other can see: the command comes after it, and undoes it where it fails.
-        with job.phase("post command"):
-            job.service.run_program(job.service.post_command, live)
-        log.info("restore post command done", database=live)
+    # What one transaction holds no other can see: the command comes after it, and undoes it where it does not end well.
+    _post_command(job, live)
 
 
 def _by_rows(job: Job) -> None:

@@ -49,7 +49,8 @@ def settle_all(service: Service) -> list[str]:
             failures.append(error)
             continue
         if settled is not None:
-            done.append(f"restore {record.id}, whose process died in step '{record.step}': {settled.state}")
+            note = f"; {settled.message}: {settled.hint}" if settled.message and settled.safety else ""
+            done.append(f"restore {record.id}, whose process died in step '{record.step}': {settled.state}{note}")
     if failures:
         raise failures[0]
     return done
@@ -126,6 +127,10 @@ def complete(service: Service, record: Restore) -> Restore:
     release(service, record, but=record.safety if kept else None)
     now = service.clock()
     until = now + service.undo_for if kept else None
+    if record.method is Method.IN_PLACE and record.step is Step.POST_COMMAND:
+        log.warning("restore post command not finished", restore=record.id)
+        hint = f"run it on {record.changes} by hand, or: rollback {record.id}"
+        record = replace(record, message="RESTORE_POST_COMMAND was not finished", hint=hint)
     return replace(record, state=RestoreState.COMPLETE, step=Step.DONE, finished_at=now, undo_until=until)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import BinaryIO
@@ -12,6 +12,7 @@ from typing import BinaryIO
 import psycopg
 import pytest
 
+from app.domain.checks import Severity
 from app.domain.restore import Restore, RestoreState, Step
 from app.errors import RestoreBusyError, RestoreCancelledError, RestoreRollbackError, RestoreValidationError
 from app.operations.check import repair
@@ -187,3 +188,40 @@ def test_a_database_that_goes_meanwhile_leaves_nothing_to_go_back_to(damaged: Da
     assert (outcome.restore.undo, outcome.restore.undo_until, outcome.downtime) == (None, None, None)
     assert damaged.content() == damaged.whole
     require_nothing_left(damaged)
+
+
+def test_in_place_a_post_command_that_is_cancelled_is_undone_with_the_restore(own: Damaged) -> None:
+    def cancel(_: Sequence[str], __: str) -> None:
+        raise KeyboardInterrupt
+
+    service = replace(own.service(RESTORE_POST_COMMAND="true"), run_program=cancel)
+    with pytest.raises(RestoreCancelledError):
+        own.run(service, mode="replace")
+    assert own.content() == own.broken
+    assert [each.state for each in own.records()] == [RestoreState.FAILED]
+    require_nothing_left(own)
+
+
+def test_in_place_a_crash_in_the_post_command_is_told_of(own: Damaged) -> None:
+    def die(_: Sequence[str], __: str) -> None:
+        raise Crash
+
+    with pytest.raises(Crash):
+        own.run(replace(own.service(RESTORE_POST_COMMAND="true"), run_program=die), mode="replace")
+    said = repair(later(own.service(), 1))
+    record = own.records()[0]
+    assert any("RESTORE_POST_COMMAND was not finished" in each and record.id in each for each in said)
+    assert (record.state, record.message) == (RestoreState.COMPLETE, "RESTORE_POST_COMMAND was not finished")
+    assert own.content() == own.whole
+    rollback(own.service(), record.id)
+    assert own.content() == own.broken
+
+
+def test_in_place_into_another_database_a_post_command_has_no_way_back(own: Damaged) -> None:
+    other = f"{own.name}_staging"
+    execute(own.server, f'CREATE DATABASE "{other}" OWNER owner_{own.name}')
+    with pytest.raises(RestoreValidationError, match="no safety backup is there to go back to"):
+        own.run(own.service(RESTORE_POST_COMMAND="true"), mode="replace", into=other)
+    assert copy_of_all_tables(own.server.url(other)) == {}
+    outcome = own.run(mode="replace", into=other)
+    assert [each.severity for each in outcome.findings if each.check == "way back"] == [Severity.WARNING]
