@@ -17,6 +17,7 @@ from app.domain.checks import Finding, Severity, first_error
 from app.domain.restore import Method, Restore, RestoreState, Step
 from app.errors import (
     BackupCancelledError,
+    BackupError,
     BackupStorageError,
     Cancelled,
     CatalogError,
@@ -26,7 +27,7 @@ from app.errors import (
     RestoreRollbackError,
 )
 from app.operations.expire import expire_quietly
-from app.operations.restore_checks import needs_safety, restore_checks, safety_room_error
+from app.operations.restore_checks import needs_safety, restore_checks, room_error, safety_error
 from app.operations.restore_journal import Journal
 from app.operations.restore_pins import pin, release
 from app.operations.restore_report import to_report
@@ -120,8 +121,10 @@ def _safety_backup(job: Job) -> None:
         request = BackupRequest(tier=Tier.SAFETY, label=label, kept=journal.record.pin)
         try:
             taken = take_backup(job.service, request, job.progress)
-        except BackupStorageError as error:
-            raise safety_room_error(error) from error
+        except (BackupCancelledError, CatalogError):
+            raise
+        except BackupError as error:
+            raise safety_error(job.wanted.changes, error) from error
     if taken is None:
         raise RuntimeError("a backup without a slot cannot have been made already")
     job.warnings += taken.warnings
@@ -177,7 +180,7 @@ def _undo(journal: Journal, error: Exception, cause: BaseException) -> None:
 
 
 def _as_before(error: Exception) -> Exception:
-    return safety_room_error(error) if isinstance(error, BackupStorageError) else error
+    return room_error(error) if isinstance(error, BackupStorageError) else error
 
 
 def _abandon(journal: Journal, failure: ResidencyBackupError) -> None:

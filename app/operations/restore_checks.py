@@ -16,12 +16,20 @@ from app.archive.target import Target, TargetFacts
 from app.domain.checks import Finding, Severity
 from app.domain.restore import Method
 from app.errors import (
+    BackupError,
+    BackupPermissionError,
+    BackupRunningError,
     BackupStorageError,
     ResidencyBackupError,
     RestoreBusyError,
+    RestoreError,
     RestorePermissionError,
+    RestoreRunningError,
     RestoreStorageError,
     RestoreValidationError,
+    ServerUnavailableError,
+    TableLockedError,
+    TargetUnavailableError,
 )
 from app.operations.inventory import newest_good
 from app.operations.preflight import MEGABYTE, forecast
@@ -234,6 +242,22 @@ def _catalog(service: Service, wanted: Wanted) -> Finding:
     return Finding.failed("catalog", RestoreValidationError(message, "set BACKUP_CATALOG_URL to another database"))
 
 
-def safety_room_error(error: BackupStorageError) -> RestoreStorageError:
+def safety_error(live: str, error: BackupError) -> RestoreError:
+    """What is there cannot be kept, and so is not replaced."""
+    kinds: dict[type[BackupError], type[RestoreError]] = {
+        BackupStorageError: RestoreStorageError,
+        BackupPermissionError: RestorePermissionError,
+        BackupRunningError: RestoreRunningError,
+        TableLockedError: RestoreBusyError,
+        ServerUnavailableError: TargetUnavailableError,
+    }
+    kind = next((kinds[each] for each in kinds if isinstance(error, each)), RestoreError)
+    aside = (
+        f'if {live} is beyond saving: ALTER DATABASE "{live}" RENAME TO "{live}_broken", then restore again; or --into'
+    )
+    return kind(f"the safety backup of {live} failed: {error.message}", "; ".join(filter(None, (error.hint, aside))))
+
+
+def room_error(error: BackupStorageError) -> RestoreStorageError:
     """The disk filled up where a restore wrote."""
     return RestoreStorageError(f"{error.message}; the live database is as before", error.hint)
