@@ -7,8 +7,8 @@ import re
 import structlog
 
 from app.domain.backup import Backup
-from app.domain.restore import Restore
-from app.errors import ManifestError, ResidencyBackupError
+from app.domain.restore import Restore, RestoreState
+from app.errors import CatalogError, ManifestError, ResidencyBackupError
 from app.operations.inventory import inventory
 from app.operations.keep import keep
 from app.operations.service import Service
@@ -43,6 +43,20 @@ def release(service: Service, restore: Restore, *, but: str | None = None) -> li
         else:
             released.append(backup.id)
     return released
+
+
+def in_use(service: Service) -> set[str]:
+    """Backups that a restore under way, or one that is not settled, restores from or has taken, pinned or not.
+
+    A pin can be lost: to a person, to another restore whose time is over, or for want of a manifest.
+    """
+    try:
+        records = service.restores.restores(service.database)
+    except CatalogError as error:
+        log.warning("restores not readable, going by the pins", error=type(error).__name__, reason=error.message)
+        return set()
+    open_ = (each for each in records if each.state in {RestoreState.RUNNING, RestoreState.ABANDONED})
+    return {name for each in open_ for name in (each.backup, each.safety) if name is not None}
 
 
 def stale_pins(service: Service, needed: set[str]) -> list[Backup]:
