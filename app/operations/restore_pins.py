@@ -59,15 +59,10 @@ def in_use(service: Service) -> set[str]:
     return {name for each in open_ for name in (each.backup, each.safety) if name is not None}
 
 
-def stale_pins(service: Service, needed: set[str]) -> list[Backup]:
-    """Backups pinned by restores that need nothing any more.
-
-    Args:
-        service: the parts.
-        needed: ids of the restores that do.
-    """
-    pinned = ((each, _PIN.fullmatch(each.kept or "")) for each in inventory(service))
-    return [backup for backup, found in pinned if found and found["id"] not in needed]
+def pinned_for(service: Service) -> list[tuple[str, Backup]]:
+    """Backups pinned by restores, with the restores' ids."""
+    pinned = ((_PIN.fullmatch(each.kept or ""), each) for each in inventory(service))
+    return [(found["id"], backup) for found, backup in pinned if found]
 
 
 def _pinned(service: Service, reason: str) -> list[Backup]:

@@ -13,10 +13,12 @@ import psycopg
 import pytest
 
 from app.domain.checks import Severity
-from app.domain.restore import Restore, RestoreState, Step
+from app.domain.restore import Mode, Restore, RestoreState, Step
 from app.errors import RestoreBusyError, RestoreCancelledError, RestoreRollbackError, RestoreValidationError
 from app.operations.check import repair
+from app.operations.check_restores import repair_restores
 from app.operations.expire import expire
+from app.operations.keep import keep
 from app.operations.rollback import rollback
 from app.operations.service import Service
 from app.operations.settle import resolve
@@ -225,3 +227,33 @@ def test_in_place_into_another_database_a_post_command_has_no_way_back(own: Dama
     assert copy_of_all_tables(own.server.url(other)) == {}
     outcome = own.run(mode="replace", into=other)
     assert [each.severity for each in outcome.findings if each.check == "way back"] == [Severity.WARNING]
+
+
+def test_repair_takes_nothing_from_a_restore_that_is_just_beginning(damaged: Damaged) -> None:
+    service = damaged.service()
+    find_all = service.scripts.ids
+    begun = Restore(
+        id="0123456789ab",
+        database=damaged.name,
+        mode=Mode.MERGE,
+        backup=damaged.backup,
+        started_at=service.clock(),
+        heartbeat_at=service.clock(),
+    )
+    records = service.restores.restores
+    looks = []
+
+    def begin(database: str) -> Sequence[Restore]:
+        looks.append(records(database))
+        if len(looks) == 3:  # after those for what is unsettled, and what is due
+            service.restores.begin_restore(begun)
+            keep(service, damaged.backup, begun.pin)
+            with service.scripts.create(begun.id) as script:
+                script.keep()
+        return looks[-1]
+
+    service.restores.restores = begin  # type: ignore[method-assign, assignment]
+    repair_restores(service)
+    assert len(looks) == 3
+    assert find_all() == [begun.id]
+    assert damaged.pins() == {damaged.backup: begun.pin}
