@@ -32,9 +32,18 @@ def expire(service: Service) -> list[str]:
     """Remove databases, scripts and pins whose time is over; says what was removed.
 
     Raises:
-        RestoreError, BackupError: something cannot be removed; the next run tries again.
+        RestoreError, BackupError: the first that cannot be removed, when all others are; the next run tries again.
     """
-    return [line for record in due(service) for line in _expire_one(service, record)]
+    done, failures = [], []
+    for record in due(service):
+        try:
+            done += _expire_one(service, record)
+        except ResidencyBackupError as error:
+            log.warning("restore undo not removed", restore=record.id, error=type(error).__name__, reason=error.message)
+            failures.append(error)
+    if failures:
+        raise failures[0]
+    return done
 
 
 def expire_quietly(service: Service) -> list[str]:
@@ -42,7 +51,7 @@ def expire_quietly(service: Service) -> list[str]:
     try:
         return expire(service)
     except ResidencyBackupError as error:
-        log.warning("restore undo not removed", error=type(error).__name__, reason=error.message)
+        log.warning("restore undos not all removed", error=type(error).__name__, reason=error.message)
         return []
 
 

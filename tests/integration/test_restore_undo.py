@@ -24,6 +24,7 @@ from app.operations.service import Service
 from app.operations.settle import resolve
 from app.postgres import swap
 from app.postgres.merge import LiveMerge
+from app.postgres.target import PostgresTarget
 from tests.fix_postgres import copy_of_all_tables
 from tests.fix_restores import Damaged, execute, require_nothing_left
 from tests.integration.test_restore_faults import AtStart
@@ -257,3 +258,23 @@ def test_repair_takes_nothing_from_a_restore_that_is_just_beginning(damaged: Dam
     assert len(looks) == 3
     assert find_all() == [begun.id]
     assert damaged.pins() == {damaged.backup: begun.pin}
+
+
+def test_an_undo_that_cannot_be_dropped_keeps_no_other(damaged: Damaged, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, second = (damaged.run(mode="replace").restore for _ in range(2))
+    drop = PostgresTarget.drop
+
+    def busy(self: PostgresTarget, name: str) -> bool:
+        if name == second.undo:
+            raise RestoreBusyError(f"database {name} is in use by a slot")
+        return drop(self, name)
+
+    service = later(damaged.service(), 30)
+    with monkeypatch.context() as patch:
+        patch.setattr(PostgresTarget, "drop", busy)
+        with pytest.raises(RestoreBusyError, match="in use by a slot"):
+            expire(service)
+    assert damaged.databases() == {second.undo}
+    assert set(damaged.pins()) == {second.safety}
+    assert expire(service)
+    require_nothing_left(damaged)
