@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,6 +68,9 @@ class Target(Protocol):
     def databases(self) -> set[str]:
         """Names of all databases of the server."""
 
+    def renaming(self, names: Collection[str]) -> bool:
+        """Whether one of these databases is just being renamed or dropped: `databases` may say another thing soon."""
+
     def create(self, name: str, facts: ServerFacts | None) -> None:
         """Make an empty database with the live one's owner, encoding, locale, settings, limits, grants and comment.
 
@@ -76,8 +79,12 @@ class Target(Protocol):
             facts: of the database that the backup came from; they decide where no live one exists.
         """
 
-    def drop(self, name: str) -> None:
-        """Drop a database and end its sessions. Missing is no error. Refuses the live database's name."""
+    def drop(self, name: str) -> bool:
+        """Drop a database and end its sessions; waits for a swap of it. Refuses the live database's name.
+
+        Returns:
+            Whether it was there to be dropped.
+        """
 
     def load(self, name: str, archive: Archive, progress: Progress) -> Loaded:
         """Load an archive into an empty database.

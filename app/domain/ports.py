@@ -228,7 +228,7 @@ class Scripts(Protocol):
     """Plain SQL scripts that undo merges, each under its restore's id. Raises what `Tree` raises."""
 
     def create(self, restore_id: str) -> AbstractContextManager[Script]:
-        """A new script; gone when the block ends in an error."""
+        """A new script; gone when the block ends in an error, unless it was kept before that."""
 
     def open(self, restore_id: str) -> BinaryIO:
         """Open a script for reading. Raises BackupNotFoundError where it is missing."""

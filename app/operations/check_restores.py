@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
+from app.domain.backup import Backup
 from app.domain.checks import Finding
 from app.domain.restore import Method, Restore, RestoreState
 from app.errors import ResidencyBackupError
 from app.operations.expire import due, expire
 from app.operations.keep import keep
-from app.operations.restore_pins import stale_pins
+from app.operations.restore_pins import pinned_for
 from app.operations.service import Service
 from app.operations.settle import settle_all, unsettled
 
@@ -18,8 +20,17 @@ _REPAIR = "'residency-backup check --repair' settles it"
 _OURS = re.compile(r"_(?:restore|undo)_(?P<id>[0-9a-f]{12})")
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What restores hold by their ids. Looked for before their records are: what is of a restore just begun has one."""
+
+    scripts: Sequence[str]
+    pins: Sequence[tuple[str, Backup]]
+
+
 def check_restores(service: Service) -> list[Finding]:
     """Look at all restores, and at what stands on the server and in the tree."""
+    held = _held(service)
     records = service.restores.restores(service.database)
     found = [
         Finding.warning("restores", f"restore {each.id}: its process died in step '{each.step}'; {_REPAIR}")
@@ -29,23 +40,27 @@ def check_restores(service: Service) -> list[Finding]:
         Finding.warning("restores", f"restore {each.id} can no longer be rolled back; {_REPAIR}")
         for each in due(service)
     ]
-    found += [Finding.warning("restores", f"{each}; {_REPAIR}") for each in _strays(service, records)]
+    found += [Finding.warning("restores", f"{each}; {_REPAIR}") for each in _strays(service, held, records)]
     names = _databases(service)
     found += [Finding.warning("restores", each) for each in _strange_databases(service, records, names or set())]
-    kept = [_kept(each, names) for each in records if _needed(service, each)]
-    return found + kept or [Finding.ok("restores", "nothing is left of any")]
+    # What is abandoned is said above already.
+    standing = [each for each in records if _needed(service, each) and each.state is not RestoreState.ABANDONED]
+    return found + [_kept(each, names) for each in standing] or [Finding.ok("restores", "nothing is left of any")]
 
 
 def repair_restores(service: Service) -> list[str]:
     """Settle what crashes left, and remove what is not needed any more; says what was done."""
     done = settle_all(service) + expire(service)
+    held = _held(service)
     needed = {each.id for each in service.restores.restores(service.database) if _needed(service, each)}
-    for restore_id in _stray_scripts(service, needed):
-        service.scripts.remove(restore_id)
-        done.append(f"script of restore {restore_id} removed")
-    for backup in stale_pins(service, needed):
-        keep(service, backup.id, None)
-        done.append(f"pin released: {backup.id}")
+    for restore_id in held.scripts:
+        if restore_id not in needed:
+            service.scripts.remove(restore_id)
+            done.append(f"script of restore {restore_id} removed")
+    for restore_id, backup in held.pins:
+        if restore_id not in needed:
+            keep(service, backup.id, None)
+            done.append(f"pin released: {backup.id}")
     return done
 
 
@@ -77,17 +92,19 @@ def _databases(service: Service) -> set[str] | None:
         return None  # said already
 
 
-def _strays(service: Service, records: Sequence[Restore]) -> Iterator[str]:
+def _held(service: Service) -> _Held:
+    return _Held(service.scripts.ids(), pinned_for(service))
+
+
+def _strays(service: Service, held: _Held, records: Sequence[Restore]) -> Iterator[str]:
     needed = {each.id for each in records if _needed(service, each)}
     needed |= {each.id for each in due(service)}
-    for restore_id in _stray_scripts(service, needed):
-        yield f"a script of restore {restore_id} is left"
-    for backup in stale_pins(service, needed):
-        yield f"{backup.id} is still pinned: {backup.kept}"
-
-
-def _stray_scripts(service: Service, needed: set[str]) -> list[str]:
-    return [each for each in service.scripts.ids() if each not in needed]
+    for restore_id in held.scripts:
+        if restore_id not in needed:
+            yield f"a script of restore {restore_id} is left"
+    for restore_id, backup in held.pins:
+        if restore_id not in needed:
+            yield f"{backup.id} is still pinned: {backup.kept}"
 
 
 def _strange_databases(service: Service, records: Sequence[Restore], names: set[str]) -> Iterator[str]:

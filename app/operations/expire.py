@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 
 import structlog
 
@@ -19,17 +20,30 @@ _ENDED = (RestoreState.COMPLETE, RestoreState.ROLLED_BACK)
 def due(service: Service) -> list[Restore]:
     """Restores whose undo is to go."""
     now = service.clock()
-    ended = (each for each in service.restores.restores(service.database) if each.state in _ENDED)
-    return [each for each in ended if each.undo_until is not None and each.undo_until <= now]
+    ended = service.restores.restores(service.database)
+    return [each for each in ended if _is_over(each, now)]
+
+
+def _is_over(record: Restore, now: datetime) -> bool:
+    return record.state in _ENDED and record.undo_until is not None and record.undo_until <= now
 
 
 def expire(service: Service) -> list[str]:
     """Remove databases, scripts and pins whose time is over; says what was removed.
 
     Raises:
-        RestoreError, BackupError: something cannot be removed; the next run tries again.
+        RestoreError, BackupError: the first that cannot be removed, when all others are; the next run tries again.
     """
-    return [line for record in due(service) for line in _expire_one(service, record)]
+    done, failures = [], []
+    for record in due(service):
+        try:
+            done += _expire_one(service, record)
+        except ResidencyBackupError as error:
+            log.warning("restore undo not removed", restore=record.id, error=type(error).__name__, reason=error.message)
+            failures.append(error)
+    if failures:
+        raise failures[0]
+    return done
 
 
 def expire_quietly(service: Service) -> list[str]:
@@ -37,11 +51,14 @@ def expire_quietly(service: Service) -> list[str]:
     try:
         return expire(service)
     except ResidencyBackupError as error:
-        log.warning("restore undo not removed", error=type(error).__name__, reason=error.message)
+        log.warning("restore undos not all removed", error=type(error).__name__, reason=error.message)
         return []
 
 
-def _expire_one(service: Service, record: Restore) -> list[str]:
+def _expire_one(service: Service, listed: Restore) -> list[str]:
+    record = _claimed(service, listed)
+    if record is None:
+        return []
     done = []
     kept = record.undo if record.state is RestoreState.COMPLETE else record.shadow
     if record.method is Method.SHADOW and kept:
@@ -56,3 +73,13 @@ def _expire_one(service: Service, record: Restore) -> list[str]:
         done.append(f"restore {record.id} can no longer be rolled back")
         log.info("restore undo removed", restore=record.id, database=kept)
     return done
+
+
+def _claimed(service: Service, listed: Restore) -> Restore | None:
+    """The restore as it stands now, kept from a rollback that was about to begin; None where its undo is to stay."""
+    now = service.clock()
+    record = service.restores.restore(listed.id)
+    if record is None or not _is_over(record, now):
+        return None
+    claimed = replace(record, heartbeat_at=now)
+    return claimed if service.restores.settle_restore(claimed, record) else None

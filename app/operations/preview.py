@@ -49,7 +49,7 @@ def preview(service: Service, request: RestoreRequest, progress: Progress = SILE
     wanted = Wanted.of(service, request)
     source = open_source(service, locate(service, request.backup), progress)
     target = _target(service, wanted)
-    checked = preview_checks(target, wanted, source)
+    checked = preview_checks(service, target, wanted, source)
     if error := first_error(checked.findings):
         raise error
     assert checked.facts is not None  # noqa: S101 -- else a finding was raised

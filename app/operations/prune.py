@@ -16,6 +16,7 @@ from app.domain.retention import Plan, plan_retention
 from app.errors import BackupValidationError, CatalogError, ResidencyBackupError
 from app.operations.expire import expire_quietly
 from app.operations.inventory import MISSING, inventory
+from app.operations.restore_pins import in_use
 from app.operations.service import Service
 
 log = structlog.get_logger(__name__)
@@ -42,7 +43,8 @@ def prune(service: Service, *, dry_run: bool = False) -> Pruned:
     """
     if not dry_run:
         expire_quietly(service)
-    backups = [each for each in inventory(service) if each.database == service.database]
+    needed = in_use(service)
+    backups = [each for each in inventory(service) if each.database == service.database and each.id not in needed]
     # What a crash interrupted: with the file gone, or replaced meanwhile, only the row is left to remove.
     unfinished = [each for each in backups if each.state is State.DELETING]
     plan = plan_retention([each for each in backups if each.state is State.COMPLETE], service.policy)
@@ -78,3 +80,5 @@ def _require_unpinned(service: Service, backup: Backup) -> None:
     data = service.tree.read_manifest(backup.file)
     if data is not None and backup.state is State.COMPLETE and parse_manifest(data, backup.file).kept is not None:
         raise BackupValidationError(f"backup {backup.id} was pinned meanwhile")
+    if backup.id in in_use(service):
+        raise BackupValidationError(f"backup {backup.id} is needed by a restore that began meanwhile")

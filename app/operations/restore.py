@@ -17,17 +17,17 @@ from app.domain.checks import Finding, Severity, first_error
 from app.domain.restore import Method, Restore, RestoreState, Step
 from app.errors import (
     BackupCancelledError,
+    BackupError,
     BackupStorageError,
     Cancelled,
     CatalogError,
     ResidencyBackupError,
     RestoreCancelledError,
     RestoreError,
-    RestorePostCommandError,
     RestoreRollbackError,
 )
 from app.operations.expire import expire_quietly
-from app.operations.restore_checks import needs_safety, restore_checks, safety_room_error
+from app.operations.restore_checks import needs_safety, restore_checks, room_error, safety_error
 from app.operations.restore_journal import Journal
 from app.operations.restore_pins import pin, release
 from app.operations.restore_report import to_report
@@ -121,8 +121,10 @@ def _safety_backup(job: Job) -> None:
         request = BackupRequest(tier=Tier.SAFETY, label=label, kept=journal.record.pin)
         try:
             taken = take_backup(job.service, request, job.progress)
-        except BackupStorageError as error:
-            raise safety_room_error(error) from error
+        except (BackupCancelledError, CatalogError):
+            raise
+        except BackupError as error:
+            raise safety_error(job.wanted.changes, error) from error
     if taken is None:
         raise RuntimeError("a backup without a slot cannot have been made already")
     job.warnings += taken.warnings
@@ -135,9 +137,9 @@ def _done(job: Job) -> None:
     """Record the end. What cannot be recorded now is found out by `check --repair`."""
     record = job.journal.record
     release(job.service, record, but=record.safety if record.undo_until else None)
-    if record.undo_until is None and job.live:
+    if record.undo_until is None and job.live and record.method is Method.SHADOW:
         job.warnings.append("this restore cannot be rolled back: what was there before could not be kept")
-    elif record.undo_until is None:
+    elif record.undo_until is None and not job.live:
         job.notes.append(f"{job.wanted.changes} did not exist: there is nothing to roll back to")
     now, report = job.service.clock(), to_report(job)
     try:
@@ -159,7 +161,7 @@ def _undo(journal: Journal, error: Exception, cause: BaseException) -> None:
     """
     service, record = journal.service, journal.record
     try:
-        if isinstance(error, RestorePostCommandError) and record.method is Method.IN_PLACE:
+        if record.method is Method.IN_PLACE and record.step is Step.POST_COMMAND and record.safety:
             back_in_place(service, journal)
         settled = resolve(service, journal.record)
     except ResidencyBackupError as failure:
@@ -178,7 +180,7 @@ def _undo(journal: Journal, error: Exception, cause: BaseException) -> None:
 
 
 def _as_before(error: Exception) -> Exception:
-    return safety_room_error(error) if isinstance(error, BackupStorageError) else error
+    return room_error(error) if isinstance(error, BackupStorageError) else error
 
 
 def _abandon(journal: Journal, failure: ResidencyBackupError) -> None:
@@ -196,7 +198,7 @@ def _record(journal: Journal, record: Restore) -> None:
 
 def _done_all_the_same(journal: Journal) -> Restored:
     """It was cancelled, or lost its connection, when the change was committed already."""
-    note = "it was cancelled or cut off after it had been committed, and so is done"
+    note = journal.record.message or "it was cancelled or cut off after it had been committed, and so is done"
     log.warning("restore completed although it was cancelled or cut off after its commit")
     _record(journal, journal.record)
     return Restored(

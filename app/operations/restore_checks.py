@@ -14,13 +14,22 @@ from app.archive.lint import lint
 from app.archive.needs import needs_of
 from app.archive.target import Target, TargetFacts
 from app.domain.checks import Finding, Severity
+from app.domain.restore import Method
 from app.errors import (
+    BackupError,
+    BackupPermissionError,
+    BackupRunningError,
     BackupStorageError,
     ResidencyBackupError,
     RestoreBusyError,
+    RestoreError,
     RestorePermissionError,
+    RestoreRunningError,
     RestoreStorageError,
     RestoreValidationError,
+    ServerUnavailableError,
+    TableLockedError,
+    TargetUnavailableError,
 )
 from app.operations.inventory import newest_good
 from app.operations.preflight import MEGABYTE, forecast
@@ -49,19 +58,19 @@ def restore_checks(
         findings += list(_room(service, wanted, source, facts))
     findings += [_mode(wanted), _confirmation(wanted, confirm), server]
     if facts is not None:
-        findings += list(_fit(target, wanted, source, facts))
+        findings += [*_fit(target, wanted, source, facts), *_way_back(service, wanted, facts)]
     findings.append(_catalog(service, wanted))
     for finding in findings:
         _log(finding)
     return Checked(tuple(findings), facts)
 
 
-def preview_checks(target: Target, wanted: Wanted, source: RestoreSource) -> Checked:
+def preview_checks(service: Service, target: Target, wanted: Wanted, source: RestoreSource) -> Checked:
     """Those that matter where nothing will be changed."""
     facts, server = _server(target)
     findings = [source.verified, server]
     if facts is not None:
-        findings += list(_fit(target, wanted, source, facts))
+        findings += [*_fit(target, wanted, source, facts), *_way_back(service, wanted, facts)]
     return Checked(tuple(findings), facts)
 
 
@@ -213,6 +222,19 @@ def _prepared(wanted: Wanted, facts: TargetFacts) -> Iterator[Finding]:
         yield Finding.failed("prepared transactions", RestoreBusyError(message + ", ".join(facts.prepared), hint))
 
 
+def _way_back(service: Service, wanted: Wanted, facts: TargetFacts) -> Iterator[Finding]:
+    """What is replaced in place is given back from the safety backup, which only the live database has."""
+    if facts.live is None or wanted.method(facts) is not Method.IN_PLACE or needs_safety(wanted, facts):
+        return
+    message = f"the role may not create databases, and {wanted.changes} is not the live database: no safety backup "
+    if service.post_command:
+        hint = "ALTER ROLE … CREATEDB, or restore without RESTORE_POST_COMMAND and run it by hand"
+        message += "is there to go back to where RESTORE_POST_COMMAND fails"
+        yield Finding.failed("way back", RestoreValidationError(message, hint))
+    else:
+        yield Finding.warning("way back", message + "is taken, and this restore cannot be rolled back")
+
+
 def _catalog(service: Service, wanted: Wanted) -> Finding:
     if not service.holds_catalog(wanted.changes):
         return Finding.ok("catalog", "stands outside of the database that changes")
@@ -220,6 +242,22 @@ def _catalog(service: Service, wanted: Wanted) -> Finding:
     return Finding.failed("catalog", RestoreValidationError(message, "set BACKUP_CATALOG_URL to another database"))
 
 
-def safety_room_error(error: BackupStorageError) -> RestoreStorageError:
+def safety_error(live: str, error: BackupError) -> RestoreError:
+    """What is there cannot be kept, and so is not replaced."""
+    kinds: dict[type[BackupError], type[RestoreError]] = {
+        BackupStorageError: RestoreStorageError,
+        BackupPermissionError: RestorePermissionError,
+        BackupRunningError: RestoreRunningError,
+        TableLockedError: RestoreBusyError,
+        ServerUnavailableError: TargetUnavailableError,
+    }
+    kind = next((kinds[each] for each in kinds if isinstance(error, each)), RestoreError)
+    aside = (
+        f'if {live} is beyond saving: ALTER DATABASE "{live}" RENAME TO "{live}_broken", then restore again; or --into'
+    )
+    return kind(f"the safety backup of {live} failed: {error.message}", "; ".join(filter(None, (error.hint, aside))))
+
+
+def room_error(error: BackupStorageError) -> RestoreStorageError:
     """The disk filled up where a restore wrote."""
     return RestoreStorageError(f"{error.message}; the live database is as before", error.hint)

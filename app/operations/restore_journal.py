@@ -41,6 +41,10 @@ class Journal:
         self.service.restores.save_restore(record)
         self.record = record
 
+    def note(self, **changes: Any) -> None:
+        """Change fields of the record, to be recorded with the next step."""
+        self.record = replace(self.record, **changes)
+
     def beating(self) -> AbstractContextManager[object]:
         """Give signs of life for the length of a block. Where they are refused, the next step finds out."""
         lost = RestoreError(f"restore {self.record.id} was taken for dead", "'residency-backup restores' shows it")

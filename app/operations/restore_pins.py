@@ -7,8 +7,8 @@ import re
 import structlog
 
 from app.domain.backup import Backup
-from app.domain.restore import Restore
-from app.errors import ManifestError, ResidencyBackupError
+from app.domain.restore import Restore, RestoreState
+from app.errors import CatalogError, ManifestError, ResidencyBackupError
 from app.operations.inventory import inventory
 from app.operations.keep import keep
 from app.operations.service import Service
@@ -45,15 +45,24 @@ def release(service: Service, restore: Restore, *, but: str | None = None) -> li
     return released
 
 
-def stale_pins(service: Service, needed: set[str]) -> list[Backup]:
-    """Backups pinned by restores that need nothing any more.
+def in_use(service: Service) -> set[str]:
+    """Backups that a restore under way, or one that is not settled, restores from or has taken, pinned or not.
 
-    Args:
-        service: the parts.
-        needed: ids of the restores that do.
+    A pin can be lost: to a person, to another restore whose time is over, or for want of a manifest.
     """
-    pinned = ((each, _PIN.fullmatch(each.kept or "")) for each in inventory(service))
-    return [backup for backup, found in pinned if found and found["id"] not in needed]
+    try:
+        records = service.restores.restores(service.database)
+    except CatalogError as error:
+        log.warning("restores not readable, going by the pins", error=type(error).__name__, reason=error.message)
+        return set()
+    open_ = (each for each in records if each.state in {RestoreState.RUNNING, RestoreState.ABANDONED})
+    return {name for each in open_ for name in (each.backup, each.safety) if name is not None}
+
+
+def pinned_for(service: Service) -> list[tuple[str, Backup]]:
+    """Backups pinned by restores, with the restores' ids."""
+    pinned = ((_PIN.fullmatch(each.kept or ""), each) for each in inventory(service))
+    return [(found["id"], backup) for found, backup in pinned if found]
 
 
 def _pinned(service: Service, reason: str) -> list[Backup]:

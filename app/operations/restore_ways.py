@@ -25,7 +25,7 @@ def _by_shadow(job: Job) -> None:
     """Build the database beside the live one, prove it, and swap the two."""
     live, restore_id = job.wanted.changes, job.journal.record.id
     shadow = shadow_name(live, restore_id)
-    undo = undo_name(live, restore_id) if job.live else None
+    undo = undo_name(live, restore_id)
     method = {"method": str(Method.SHADOW)}
     job.journal.write(Step.LOADING, shadow=shadow, undo=undo, report=method)
     archive, facts = job.source.archive, job.source.facts
@@ -40,11 +40,14 @@ def _by_shadow(job: Job) -> None:
         job.warnings += job.target.prove(shadow, archive, facts, job.progress.advance)
     log.info("restore proven: the database holds what the backup holds", database=shadow)
     _post_command(job, shadow)
-    until = job.service.clock() + job.service.undo_for if undo else None
-    job.journal.write(Step.SWAPPING, undo_until=until)
+    until = job.service.clock() + job.service.undo_for
+    job.journal.write(Step.SWAPPING, undo_until=until if job.live else None)
     with job.phase("swap"):
-        seconds = job.target.swap(shadow, live, undo or undo_name(live, restore_id))
-        job.downtime = seconds if undo else None  # nobody misses what was not there
+        seconds = job.target.swap(shadow, live, undo)
+    # Since the checklist, the live database may have come or gone.
+    kept = undo in job.target.databases()
+    job.downtime = seconds if kept else None  # nobody misses what was not there
+    job.journal.note(undo=undo if kept else None, undo_until=until if kept else None)
     log.info("restore swapped the databases", database=live, downtime=job.downtime, undo=undo)
 
 
@@ -74,11 +77,8 @@ def _in_place(job: Job) -> None:
     with job.phase("replace in place", archive.index.raw_bytes):
         job.warnings += job.target.replace_in_place(archive, job.source.facts, on_commit)
     job.rows = {str(each.table): each.rows for each in archive.index.tables}
-    if job.service.post_command:
-        # What one transaction holds no other can see: the command comes after it, and undoes it where it fails.
-        with job.phase("post command"):
-            job.service.run_program(job.service.post_command, live)
-        log.info("restore post command done", database=live)
+    # What one transaction holds no other can see: the command comes after it, and undoes it where it does not end well.
+    _post_command(job, live)
 
 
 def _by_rows(job: Job) -> None:

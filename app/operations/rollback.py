@@ -26,7 +26,7 @@ from app.errors import (
 from app.operations.inventory import find
 from app.operations.restore_journal import Journal
 from app.operations.service import SILENT, Progress, Service
-from app.operations.settle import after_rollback, resolve, settle, target_for, unsettled
+from app.operations.settle import after_rollback, complete, resolve, settle, target_for, unsettled
 from app.operations.verify import read_manifest
 
 log = structlog.get_logger(__name__)
@@ -113,12 +113,25 @@ def _why_not(service: Service, record: Restore) -> str | None:
         return "nothing that was before it is kept"
     if service.clock() >= record.undo_until:
         return f"it could be until {record.undo_until:%Y-%m-%d %H:%M %Z} (RESTORE_UNDO_HOURS)"
+    if newer := _after(service, record):
+        return f"restore {newer[-1].id} came after it: roll that back first"
+    return _gone(service, record)
+
+
+def _gone(service: Service, record: Restore) -> str | None:
     target = target_for(service, record)
     if record.method is Method.SHADOW and record.undo not in target.databases():
         return f"database {record.undo}, which was kept for it, is gone"
     if record.method is Method.ROWS and record.id not in service.scripts.ids():
         return f"{_script(service, record)}, which was kept for it, is gone"
     return None
+
+
+def _after(service: Service, record: Restore) -> list[Restore]:
+    """Restores of the same database that came later and stand, oldest first."""
+    others = (each for each in service.restores.restores(service.database) if each.changes == record.changes)
+    standing = [each for each in others if each.state is RestoreState.COMPLETE and each.started_at > record.started_at]
+    return sorted(standing, key=lambda each: each.started_at)
 
 
 def _script(service: Service, record: Restore) -> Path:
@@ -156,7 +169,7 @@ def _by_rename(service: Service, journal: Journal, progress: Progress) -> list[s
     undo, shadow = record.undo or "", record.shadow or ""
     downtime = target_for(service, record).swap(undo, record.changes, shadow)
     log.info("restore rollback swapped the databases", downtime=downtime, kept=shadow)
-    return [f"what the restore had made is kept as database {shadow} until {record.undo_until:%Y-%m-%d %H:%M %Z}"]
+    return []
 
 
 def _in_place(service: Service, journal: Journal, progress: Progress) -> list[str]:
@@ -179,6 +192,9 @@ def _recording(journal: Journal) -> Callable[[str], None]:
 def _done(journal: Journal, notes: list[str]) -> RolledBack:
     service = journal.service
     record = after_rollback(service, journal.record)
+    if record.undo_until is not None:
+        until = f"{record.undo_until:%Y-%m-%d %H:%M %Z}"
+        notes.append(f"what the restore had made is kept as database {record.shadow} until {until}")
     try:
         service.restores.save_restore(record)
     except (CatalogError, RestoreError) as error:
@@ -197,7 +213,9 @@ def _back_off(journal: Journal, error: Exception, cause: BaseException) -> None:
     """
     service, record = journal.service, journal.record
     try:
-        settled = resolve(service, record)
+        # What the server found unfit was never begun.
+        refused = isinstance(error, RestoreValidationError)
+        settled = complete(service, record) if refused else resolve(service, record)
         if settled.state is RestoreState.ROLLED_BACK:
             return
         service.restores.save_restore(settled)
@@ -213,14 +231,19 @@ def _back_off(journal: Journal, error: Exception, cause: BaseException) -> None:
 def _failed(service: Service, record: Restore, error: Exception) -> RestoreRollbackError:
     """Says what stands where, and what can be done by hand."""
     live = record.changes
+    from_safety = f"residency-backup restore {record.safety} --mode replace --confirm {live}"
+    there = not isinstance(error, RestoreValidationError)
+    renamed = (
+        f'ALTER DATABASE "{live}" RENAME TO "{record.shadow}"; ALTER DATABASE "{record.undo}" RENAME TO '
+        f'"{live}"; both in one transaction, from another database'
+    )
     by_hand = {
-        Method.SHADOW: f'ALTER DATABASE "{live}" RENAME TO "{record.shadow}"; ALTER DATABASE "{record.undo}" RENAME TO '
-        f'"{live}"; both in one transaction, from another database',
-        Method.IN_PLACE: f"residency-backup restore {record.safety} --mode replace --confirm {live}",
+        Method.SHADOW: renamed if there else from_safety,
+        Method.IN_PLACE: from_safety,
         Method.ROWS: f"psql -X -1 -v ON_ERROR_STOP=1 -d {live} -f {_script(service, record)}",
     }
     stands = f"database {live} is as the restore left it"
-    if record.method is Method.SHADOW:
+    if record.method is Method.SHADOW and there:
         stands += f", and what was before is in database {record.undo}"
     if record.safety:
         stands += f"; the safety backup is {record.safety}"

@@ -49,7 +49,8 @@ def settle_all(service: Service) -> list[str]:
             failures.append(error)
             continue
         if settled is not None:
-            done.append(f"restore {record.id}, whose process died in step '{record.step}': {settled.state}")
+            note = f"; {settled.message}: {settled.hint}" if settled.message and settled.safety else ""
+            done.append(f"restore {record.id}, whose process died in step '{record.step}': {settled.state}{note}")
     if failures:
         raise failures[0]
     return done
@@ -81,9 +82,9 @@ def resolve(service: Service, record: Restore) -> Restore:
         target = target_for(service, record)
         if record.step is Step.ROLLING_BACK:
             done = _rolled_back(target, record)
-            return after_rollback(service, record) if done else _complete(service, record)
+            return after_rollback(service, record) if done else complete(service, record)
         if _went_through(target, record):
-            return _complete(service, record)
+            return complete(service, record)
         service.scripts.remove(record.id)
     except ResidencyBackupError as error:
         raise stranded(record, error) from error
@@ -101,40 +102,71 @@ def resolve(service: Service, record: Restore) -> Restore:
 def after_rollback(service: Service, record: Restore) -> Restore:
     """A restore that is undone.
 
-    The database that it had made is kept as long as its undo would have been: rows that came later are in it.
+    The database that it had made is kept as long as its undo was, from now on: rows that came later are in it.
     """
     service.scripts.remove(record.id)
     release(service, record)
-    kept = record.undo_until if record.method is Method.SHADOW else None
+    now = service.clock()
     return replace(
         record,
         state=RestoreState.ROLLED_BACK,
         step=Step.DONE,
-        finished_at=service.clock(),
+        finished_at=now,
         undo=None,
-        undo_until=kept,
+        undo_until=now + service.undo_for if record.method is Method.SHADOW else None,
     )
 
 
-def _complete(service: Service, record: Restore) -> Restore:
-    release(service, record, but=record.safety if record.undo_until else None)
-    return replace(record, state=RestoreState.COMPLETE, step=Step.DONE, finished_at=service.clock())
+def complete(service: Service, record: Restore) -> Restore:
+    """A restore that stands. The time to undo it counts from when that is known: nobody could decide on it before."""
+    kept = record.undo_until is not None
+    if record.method is Method.SHADOW and record.step is not Step.ROLLING_BACK:
+        # Since the checklist, the live database may have come or gone.
+        kept = record.undo in target_for(service, record).databases()
+        record = replace(record, undo=record.undo if kept else None)
+    release(service, record, but=record.safety if kept else None)
+    now = service.clock()
+    until = now + service.undo_for if kept else None
+    if record.method is Method.IN_PLACE and record.step is Step.POST_COMMAND:
+        log.warning("restore post command not finished", restore=record.id)
+        hint = f"run it on {record.changes} by hand, or: rollback {record.id}"
+        record = replace(record, message="RESTORE_POST_COMMAND was not finished", hint=hint)
+    return replace(record, state=RestoreState.COMPLETE, step=Step.DONE, finished_at=now, undo_until=until)
 
 
 def _went_through(target: Target, record: Restore) -> bool:
     """Whether the live database is as after. Where it is not, the shadow is dropped."""
     if record.shadow is not None:
-        if record.shadow in target.databases():
-            target.drop(record.shadow)
-        # Looked at after the drop, which waits for a swap that is just being committed.
-        return record.step in {Step.SWAPPING, Step.DONE} and (record.undo or record.changes) in target.databases()
+        # The drop waits for a swap that is just being committed; then there is nothing to drop any more.
+        if record.shadow in target.databases() and target.drop(record.shadow):
+            return False
+        names = target.databases()
+        # Where none was there to be replaced, none was kept.
+        new = record.undo_until is None and record.changes in names
+        return record.step in {Step.SWAPPING, Step.DONE} and (record.undo in names or new)
     return record.transaction is not None and _committed(target, record.transaction)
 
 
 def _rolled_back(target: Target, record: Restore) -> bool:
     if record.method is Method.SHADOW:
-        return record.undo not in target.databases()
+        names = _databases(target, record)
+        return record.undo not in names and record.shadow in names
     return record.transaction is not None and _committed(target, record.transaction)
+
+
+def _databases(target: Target, record: Restore) -> set[str]:
+    """The databases that stand when no swap of a restore's is under way any more.
+
+    Raises:
+        RestoreRollbackError: one does not come to its end.
+    """
+    ours = [name for name in (record.changes, record.shadow, record.undo) if name is not None]
+    end = time.monotonic() + _COMMIT_SECONDS
+    while target.renaming(ours):
+        if time.monotonic() > end:
+            raise RestoreRollbackError(f"the renaming of {record.changes} has neither ended nor failed", _BY_HAND)
+        time.sleep(_POLL_SECONDS)
+    return target.databases()
 
 
 def _committed(target: Target, transaction: str) -> bool:

@@ -39,6 +39,7 @@ from app.operations.lease import Lease, lease
 from app.operations.leftovers import remove_leftovers
 from app.operations.preflight import Preflight, forecast, preflight, require_reserve
 from app.operations.prune import prune
+from app.operations.restore_pins import in_use
 from app.operations.service import SILENT, Progress, Service
 
 log = structlog.get_logger(__name__)
@@ -212,6 +213,11 @@ def _require_free(service: Service, tier: Tier, period: str) -> None:
             raise BackupValidationError(
                 f"{name} is a backup of database {backup.database}, which this one of {service.database} would replace",
                 "give each database a BACKUP_DIR of its own",
+            )
+        if backup.id in in_use(service):
+            raise BackupValidationError(
+                f"a restore that is under way needs {name}, and this run would replace it",
+                "'residency-backup restores' shows it; try again when it has ended",
             )
         if backup.kept is not None and backup.period == period:
             raise BackupValidationError(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +56,11 @@ _MAY_NOT_GIVE = (
     "let a superuser restore; a role without CREATEDB restores in place, where the database keeps what it has"
 )
 _TAKEN = "42P04"
+_UNKNOWN = "3D000"
+_RENAMING = """
+    SELECT EXISTS (SELECT FROM pg_locks l JOIN pg_database d ON d.oid = objid
+                   WHERE locktype = 'object' AND classid = 'pg_database'::regclass AND mode = 'AccessExclusiveLock'
+                         AND granted AND l.pid IS DISTINCT FROM pg_backend_pid() AND datname = ANY (%s))"""
 Grant = tuple[str, str | None, str, bool]
 
 
@@ -126,6 +131,12 @@ def names(database: Database) -> set[str]:
         return {name for (name,) in session.ask("SELECT datname FROM pg_database")}
 
 
+def renaming(database: Database, names: Collection[str]) -> bool:
+    """Whether one of these is just being renamed or dropped: that holds its lock until it can be seen."""
+    with maintenance(database) as session:
+        return bool(session.ask(_RENAMING, list(names))[0][0])
+
+
 def create(database: Database, name: str, facts: ServerFacts | None) -> None:
     """Make an empty database like `database`; see `app.archive.target.Target.create`.
 
@@ -150,7 +161,7 @@ def create(database: Database, name: str, facts: ServerFacts | None) -> None:
                 raise
 
 
-def drop(database: Database, name: str) -> None:
+def drop(database: Database, name: str) -> bool:
     """Drop a database and end its sessions; see `app.archive.target.Target.drop`.
 
     Raises:
@@ -160,7 +171,7 @@ def drop(database: Database, name: str) -> None:
     if name == database.name:
         raise RestoreValidationError(f"database {name} is the live one: it is not dropped", "this is a bug: report it")
     with maintenance(database, database.name, name) as session:
-        _drop(session, name)
+        return _drop(session, name)
 
 
 def _create(session: Maintenance, name: str, traits: _Traits) -> None:
@@ -181,18 +192,23 @@ def _create(session: Maintenance, name: str, traits: _Traits) -> None:
         raise
 
 
-def _drop(session: Maintenance, name: str) -> None:
+def _drop(session: Maintenance, name: str) -> bool:
     found = session.ask("SELECT datistemplate FROM pg_database WHERE datname = %s", name)
     if not found:
-        return
+        return False
     identifier = sql.Identifier(name)
-    if found[0][0]:
-        session.do(f"database {name}", "ALTER DATABASE {} IS_TEMPLATE false", identifier)
     try:
-        session.do(f"database {name}", "DROP DATABASE IF EXISTS {} WITH (FORCE)", identifier)
+        if found[0][0]:
+            session.do(f"database {name}", "ALTER DATABASE {} IS_TEMPLATE false", identifier)
+        session.do(f"database {name}", "DROP DATABASE {} WITH (FORCE)", identifier)
     except RestoreBusyError as error:
         detail = error.__cause__.diag.message_detail if isinstance(error.__cause__, psycopg.Error) else None
         raise RestoreBusyError(f"{error.message}: {detail or 'it is in use'}", error.hint) from error
+    except RestoreError as error:
+        if sqlstate_of(error) == _UNKNOWN:
+            return False  # it was renamed or dropped while this one waited
+        raise
+    return True
 
 
 def _dress(session: Maintenance, name: str, like: int, owner: str) -> None:

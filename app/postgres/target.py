@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from typing import BinaryIO
 
@@ -54,13 +54,17 @@ class PostgresTarget:
         """Names of all databases of the server."""
         return databases.names(self._database)
 
+    def renaming(self, names: Collection[str]) -> bool:
+        """Whether one of these databases is just being renamed or dropped."""
+        return databases.renaming(self._database, names)
+
     def create(self, name: str, facts: ServerFacts | None) -> None:
         """Make an empty database like the live one."""
         databases.create(self._database, name, facts)
 
-    def drop(self, name: str) -> None:
+    def drop(self, name: str) -> bool:
         """Drop a database that is not the live one."""
-        databases.drop(self._database, name)
+        return databases.drop(self._database, name)
 
     def load(self, name: str, archive: Archive, progress: Progress) -> Loaded:
         """Load an archive into an empty database."""

@@ -23,15 +23,17 @@ class LocalScripts:
 
     @contextmanager
     def create(self, restore_id: str) -> Iterator[LocalScript]:
-        """A new script; gone when the block ends in an error."""
+        """A new script; gone when the block ends in an error before it was to be kept."""
         path = self.path(restore_id)
         with disk.writing(path):
             disk.make_folder(self._folder)
             stream = disk.new_file(path)
+        script = LocalScript(path, stream)
         try:
-            yield LocalScript(path, stream)
+            yield script
         except BaseException:
-            disk.discard(path)
+            if not script.kept:
+                disk.discard(path)
             raise
         finally:
             with suppress(OSError):  # what counts was flushed by `keep`
@@ -70,15 +72,21 @@ class LocalScripts:
 
 
 class LocalScript:
-    """A script in the making."""
+    """A script in the making.
+
+    Attributes:
+        kept: whether it may be needed by now: what it undoes is about to be committed.
+    """
 
     def __init__(self, path: Path, file: BinaryIO) -> None:
         self._path = path
         self._file = file
+        self.kept = False
         self.stream = cast("BinaryIO", _Translated(path, file))
 
     def keep(self) -> None:
         """Put it on the disk itself: from here on a crash leaves it whole."""
+        self.kept = True
         with disk.writing(self._path):
             disk.sync(self._file)
             disk.sync_folder(self._path.parent)

@@ -34,7 +34,7 @@ from app.errors import (
     RestoreValidationError,
     TargetUnavailableError,
 )
-from app.operations.check import repair
+from app.operations.check import check, repair
 from app.operations.restore_request import RestoreRequest
 from app.operations.rollback import rollback
 from app.operations.service import SILENT, Progress
@@ -301,6 +301,8 @@ def test_a_server_that_dies_while_loading_is_settled_when_it_is_back(
         assert "DROP DATABASE" in caught.value.hint
         assert [each.state for each in damaged.records()] == [RestoreState.ABANDONED]
         own_postgres_server.restart()
+        said = [each.message for each in check(damaged.service()) if each.check == "restores"]
+        assert any("its process died in step 'loading'" in each for each in said)
         assert any("failed" in line for line in repair(damaged.service()))
         assert damaged.content() == damaged.broken
         require_nothing_left(damaged)

@@ -48,6 +48,17 @@ def test_nothing_is_left_of_one_that_fails(scripts: LocalScripts) -> None:
     assert scripts.ids() == []
 
 
+def test_one_that_is_kept_outlives_what_comes_after(scripts: LocalScripts) -> None:
+    def cancel() -> None:
+        with scripts.create(ID) as script:
+            script.keep()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cancel()
+    assert scripts.ids() == [ID]
+
+
 def test_what_is_no_script_of_ours_is_left_alone(scripts: LocalScripts, tmp_path: Path) -> None:
     (tmp_path / "restores").mkdir()
     for name in ("notes.sql", f"{ID}.txt"):
