@@ -48,7 +48,8 @@ def find(service: Service, name: str) -> Backup:
     if name in ALIASES:
         tier = name.removeprefix("latest-") if name.startswith("latest-") else None
         # A safety backup holds what somebody wanted to get away from: only its own alias means one.
-        candidates = [each for each in backups if (each.tier == tier if tier else each.tier is not Tier.SAFETY)]
+        own = (each for each in backups if each.database == service.database)
+        candidates = [each for each in own if (each.tier == tier if tier else each.tier is not Tier.SAFETY)]
         if candidates:
             return candidates[-1 if name == "oldest" else 0]
     else:

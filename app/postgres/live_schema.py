@@ -55,6 +55,7 @@ _FOREIGN_KEYS = """
                  ON attrelid = confrelid AND attnum = n ORDER BY at)
     FROM pg_constraint c
     WHERE contype = 'f' AND conparentid = 0 AND to_jsonb(c)->>'conenforced' IS DISTINCT FROM 'false'
+      AND to_jsonb(c)->>'conperiod' IS DISTINCT FROM 'true'
     ORDER BY conrelid, conname"""
 _TRIGGERS = """
     SELECT tgrelid::bigint, 'TRIGGER', tgname, tgenabled = 'A' FROM pg_trigger
@@ -182,7 +183,7 @@ class LiveSchema:
     def dependents(self, names: Iterable[TableName]) -> set[TableName]:
         """These tables and all that refer to them, directly or not."""
         found = set(names)
-        while more := {each.child for each in self.foreign_keys if each.parent in found} - found:
+        while more := {self.roots[each.child] for each in self.foreign_keys if each.parent in found} - found:
             found |= more
         return found
 
@@ -223,8 +224,7 @@ def live_schema(connection: psycopg.Connection) -> LiveSchema:
     foreign = [
         ForeignKey(name, names[child], names[parent], tuple(columns), tuple(referenced))
         for name, child, parent, columns, referenced in connection.execute(_FOREIGN_KEYS.encode())
-        if names.get(child) in tables
-        and names.get(parent) in tables  # a single partition's own is the server's to check
+        if child in names and names.get(parent) in tables  # the child may be a single partition
     ]
     return LiveSchema(tables, roots, foreign)
 

@@ -24,7 +24,7 @@ from app.domain.merge import Changes, MergeRequest, TableChanges
 from app.domain.restore import Policy
 from app.errors import MergeConflictError
 from app.postgres.database import Database
-from app.postgres.live_schema import live_schema
+from app.postgres.live_schema import ForeignKey, live_schema
 from app.postgres.load_session import Session
 from app.postgres.merge_apply import apply, lock
 from app.postgres.merge_inverse import Inverse
@@ -62,13 +62,15 @@ class LiveMerge:
     def apply(self, inverse: BinaryIO, on_commit: Callable[[str], None]) -> Changes:
         """Merge, in one transaction."""
         with self._session.transaction("the merge"):
-            lock(self._session, self._staged)
+            # A row that goes, or gives up what others refer to by, must not get a new one that refers to it meanwhile.
+            watched = {key.child for key in self._planner.referring() if self._request.exact or self._moves_away(key)}
+            lock(self._session, self._staged, watched)
             self._planner.plan()
             planned = self._counted()
             sequences = self._moves()
             report = self._report(planned, sequences)
             self._require_agreement(report)
-            undo = Inverse(self._session, self._staged, planned, inverse)
+            undo = Inverse(self._session, self._staged, planned, inverse, self._planner.referring())
             undo.before()
             apply(self._session, self._staged, planned)
             undo.after()
@@ -77,6 +79,11 @@ class LiveMerge:
             on_commit(self._durable_id(self._session))
         log.debug("restore merged rows", **{name: report.total(name) for name in ("inserted", "updated", "deleted")})
         return report
+
+    def _moves_away(self, key: ForeignKey) -> bool:
+        """Whether an update may change what a foreign key refers to."""
+        match = next(each.match for each in self._staged if each.match.name == key.parent)
+        return not set(key.referenced) <= set(match.key_columns)
 
     def _counted(self) -> list[TableChanges]:
         return [counted(self._session, each) for each in self._staged]
@@ -93,7 +100,7 @@ class LiveMerge:
             its = sum(rows.get(table, 0) for table in {segment.table for segment in each.sources} if table is not None)
             new.append(TableChanges(table=str(each.name), inserted=its, deleted=self._rows_of(each.live.sql)))
         notes = [*_left_alone(self._session, self._archive, self._request), *_notes_on(self._staged)]
-        notes += [f"sequence {each.sequence} goes on from {each.start}" for each in sequences]
+        notes += [str(each) for each in sequences]
         return Changes(
             tables=tuple(sorted([*planned, *gone, *new], key=lambda each: each.table)),
             samples=samples(self._session, self._staged),

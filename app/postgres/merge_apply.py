@@ -6,9 +6,10 @@ plan has made sure that they hold; should the server find otherwise, nothing is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
+from app.archive.index import TableName
 from app.domain.merge import TableChanges
 from app.errors import RestoreDataError
 from app.postgres.live_schema import LiveTable, quoted
@@ -19,10 +20,17 @@ from app.postgres.merge_stage import Staged
 _FREE = "p.blocked IS NULL AND p.act"
 
 
-def lock(session: MergeSession, staged: Sequence[Staged]) -> None:
-    """Keep others from writing to the tables until the end of the transaction; reading goes on."""
-    for each in sorted(staged, key=lambda staged: staged.match.name):
-        session.do(f"LOCK TABLE {each.match.live.sql} IN SHARE ROW EXCLUSIVE MODE", f"lock on {each.match.name}")
+def lock(session: MergeSession, staged: Sequence[Staged], more: Iterable[TableName] = ()) -> None:
+    """Keep others from writing to the tables, and to `more` of them, until the end of the transaction."""
+    for name, statement in locks({each.match.name: each.match.live.sql for each in staged}, more):
+        session.do(statement, f"lock on {name}")
+
+
+def locks(tables: Mapping[TableName, str], more: Iterable[TableName]) -> Iterator[tuple[TableName, str]]:
+    """The statements that lock tables, given by name with what they are as SQL, and more; always in one order."""
+    everything = {name: quoted(*name) for name in more} | dict(tables)
+    for name, table in sorted(everything.items()):
+        yield name, f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE"
 
 
 def apply(session: MergeSession, staged: Sequence[Staged], planned: Sequence[TableChanges]) -> None:
@@ -46,7 +54,8 @@ def apply(session: MergeSession, staged: Sequence[Staged], planned: Sequence[Tab
     with ExitStack() as stack:
         for each, plan in work:
             stack.enter_context(_still(session, each, plan))
-        done = session.ask(f"WITH {', '.join(parts)} SELECT {', '.join(counts)}", "the merge")[0]
+        # An array, since a list of answers has an end at 1,664.
+        done = session.ask(f"WITH {', '.join(parts)} SELECT ARRAY[{', '.join(counts)}]", "the merge")[0][0]
         # Now, not at the commit, so that what fails is known while it can be told.
         session.do("SET CONSTRAINTS ALL IMMEDIATE", "the merge's constraints")
     expected = sum(plan.changed for _, plan in work)

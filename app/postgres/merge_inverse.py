@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from app.domain.merge import TableChanges
-from app.postgres.live_schema import quoted
-from app.postgres.merge_apply import stillness, updated_columns, waves_of
+from app.postgres.live_schema import ForeignKey, quoted
+from app.postgres.merge_apply import locks, stillness, updated_columns, waves_of
 from app.postgres.merge_session import MergeSession
 from app.postgres.merge_sql import equal, image_of, literal, row_of
 from app.postgres.merge_stage import Staged
@@ -43,9 +43,8 @@ class _Table:
 
     @property
     def columns(self) -> Sequence[str]:
-        """Rows are kept whole where a key tells them apart; else by what the backup knows of them."""
-        match = self.staged.match
-        return match.live.settable if match.key else match.columns
+        """Rows are kept whole."""
+        return self.staged.match.live.settable
 
     @property
     def new(self) -> str:
@@ -60,20 +59,27 @@ class Inverse:
     """Writes the script, in two parts: what there was, before the merge, and the rest after it."""
 
     def __init__(
-        self, session: MergeSession, staged: Sequence[Staged], planned: Sequence[TableChanges], out: BinaryIO
+        self,
+        session: MergeSession,
+        staged: Sequence[Staged],
+        planned: Sequence[TableChanges],
+        out: BinaryIO,
+        referring: Sequence[ForeignKey],
     ) -> None:
         self._session = session
         self._out = out
         self._tables = [_Table(each, plan) for each, plan in zip(staged, planned, strict=True) if plan.changed]
         self._set: dict[_Table, Sequence[str]] = {}
+        changed = {each.staged.match.name for each in self._tables}
+        self._keys = [key for key in referring if key.parent in changed]
 
     def before(self) -> None:
         """Write the rows that the merge will change or delete."""
         path = self._session.ask("SELECT current_setting('search_path')", "a setting")[0][0]
         self._write(_HEAD + (f"SET search_path = {path};\n" if path else "SET search_path = '';\n"))
         # Between its look at the rows and its change of them nobody may come.
-        locked = sorted(self._tables, key=lambda each: each.staged.match.name)
-        self._statements([f"LOCK TABLE {each.staged.match.live.sql} IN SHARE ROW EXCLUSIVE MODE" for each in locked])
+        tables = {each.staged.match.name: each.staged.match.live.sql for each in self._tables}
+        self._statements([statement for _, statement in locks(tables, [key.child for key in self._keys])])
         for each in self._tables:
             live = each.staged.match.live.sql
             self._set[each] = _settable(each, updated_columns(self._session, each.staged)) if each.plan.updated else ()
@@ -95,9 +101,13 @@ class Inverse:
                 same = equal("s", match.key_columns, "l", match.key_columns)
                 query = f"SELECT {_listed(each.columns, 'l.')} FROM {source} JOIN {match.live.sql} l ON {same}"
             else:
-                query = f"SELECT {_listed(each.columns, 's.')} FROM {source}"
+                # Without a key only this transaction's mark tells what it has made.
+                query = f"SELECT {_listed(each.columns, 'l.')} FROM {match.live.sql} l"
+                changed = "l.xmin = pg_current_xact_id()::xid"
             self._rows(each, each.new, f"{query} WHERE {changed}")
         self._statements([_expect(each, each.new, "rows of %s were changed since the merge") for each in self._tables])
+        by_name = {each.staged.match.name: each for each in self._tables}
+        self._statements([_unreferred(key, by_name[key.parent], by_name.get(key.child)) for key in self._keys])
         pairs = [pair for each in self._tables for pair in stillness(each.staged.match.live, self._set[each])]
         self._statements([off for off, _ in pairs])
         parts = [
@@ -106,7 +116,7 @@ class Inverse:
         listed = ",\n".join(f"{name} AS ({statement} RETURNING 1)" for name, statement in parts)
         # Asked for in this order, they are done in it: what goes makes room for what comes.
         counts = ", ".join(f"(SELECT count(*) FROM {name})" for name, _ in parts)
-        self._statements([f"WITH {listed}\nSELECT {counts}"] if parts else [])
+        self._statements([f"WITH {listed}\nSELECT ARRAY[{counts}]"] if parts else [])
         self._statements(["SET CONSTRAINTS ALL IMMEDIATE", *(on for _, on in pairs)])
         self._statements([_expect(each, each.old, "rows of %s did not come back") for each in self._tables])
 
@@ -159,6 +169,22 @@ def _expect(each: _Table, rows: str, complaint: str) -> str:
         missing = f"SELECT FROM ({wanted}) r LEFT JOIN ({there}) l USING (image) WHERE r.n > coalesce(l.n, 0)"
     said = literal(complaint.replace("%s", str(match.name).replace("%", "%%")))
     return f"DO {_TAG} BEGIN\nIF EXISTS ({missing}) THEN RAISE EXCEPTION {said}; END IF;\nEND {_TAG}"
+
+
+def _unreferred(key: ForeignKey, parent: _Table, child: _Table | None) -> str:
+    """A check that no row refers to one that goes, but those that go with it: a cascade would take them along."""
+    same = equal("c", key.columns, "n", key.referenced)
+    stays = f"SELECT FROM {parent.old} o WHERE {equal('o', key.referenced, 'n', key.referenced)}"
+    found = f"SELECT FROM {quoted(*key.child)} c JOIN {parent.new} n ON {same} WHERE NOT EXISTS ({stays})"
+    if child is not None:
+        found += f" AND NOT EXISTS (SELECT FROM {child.new} m WHERE {_same_row(child, 'm', 'c')})"
+    said = literal(f"rows of {key.child} refer to rows that the merge has brought".replace("%", "%%"))
+    return f"DO {_TAG} BEGIN\nIF EXISTS ({found}) THEN RAISE EXCEPTION {said}; END IF;\nEND {_TAG}"
+
+
+def _same_row(each: _Table, one: str, other: str) -> str:
+    key = each.staged.match.key_columns
+    return equal(one, key, other, key) if key else f"{row_of(one, each.columns)} *= {row_of(other, each.columns)}"
 
 
 def _undo(each: _Table, waves: Sequence[int], changed: Sequence[str]) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ from itertools import chain
 from app.archive import lexer
 from app.archive.index import Kind, Segment, TableName
 from app.archive.reader import Archive
-from app.archive.scanner import scan
+from app.archive.scanner import python_encoding, scan
 from app.domain.merge import MergeRequest
 from app.errors import RestoreValidationError
 from app.postgres.live_schema import ForeignKey, LiveSchema, LiveTable, UniqueKey
@@ -25,6 +25,7 @@ _PRIMARY = re.compile(
     rf"ALTER TABLE (?:ONLY )?({_NAME})\.({_NAME})\s+ADD CONSTRAINT {_NAME} PRIMARY KEY \(((?:{_NAME}(?:, )?)+)\)"
 )
 _COLUMN = re.compile(_NAME)
+_ENCODING = re.compile(rb"SET client_encoding = '([\w-]+)'")
 _ELSEWHERE = "restore it into another database (--into), or choose other tables (--table)"
 
 
@@ -90,6 +91,7 @@ def match(archive: Archive, live: LiveSchema, request: MergeRequest) -> Matched:
         RestoreValidationError: a table or column of the backup with something in it has no place in the live database,
             or the request names a table that the backup has not.
     """
+    _require_rows(archive, request)
     homes = _homes(archive, live)
     chosen = _chosen(request, homes, live)
     found = Matched(foreign_keys=live.foreign_keys)
@@ -118,6 +120,14 @@ def match(archive: Archive, live: LiveSchema, request: MergeRequest) -> Matched:
     return found
 
 
+def _require_rows(archive: Archive, request: MergeRequest) -> None:
+    """Rows must stand there as COPY blocks; a replace, which runs the file as it is, does not mind."""
+    sql = (each for kind in (Kind.BEFORE, Kind.AFTER) for each in _statements(archive, kind))
+    if not request.whole and any(each.startswith("INSERT INTO ") for each in sql):
+        message = "the dump has its rows as INSERT statements, which cannot be merged"
+        raise RestoreValidationError(message, "restore it into another database (--into), and merge a backup of that")
+
+
 @dataclass(slots=True)
 class _Chosen:
     """Tables that the request names, and with their dependents; the backup's own name where no live one is there."""
@@ -144,7 +154,10 @@ def _resolved(text: str, homes: dict[TableName, TableName | None]) -> TableName:
     known = {home or table for table, home in homes.items()} | set(homes)
     found = [each for each in known if text in (str(each), each.name)]
     if len(found) == 1:
-        return homes.get(found[0]) or found[0]
+        home = homes.get(found[0]) or found[0]
+        if home != found[0]:
+            raise RestoreValidationError(f"{text} is a partition of {home}", f"name the whole: --table {home}")
+        return home
     if found:
         listed = ", ".join(sorted(map(str, found)))
         raise RestoreValidationError(f"more than one table is called {text}", f"say which: {listed}")
@@ -165,6 +178,16 @@ def _homes(archive: Archive, live: LiveSchema) -> dict[TableName, TableName | No
             table = (parents or {}).get(table)
         homes[each.table] = None if table is None else live.roots[table]
     return homes
+
+
+def encoding_of(archive: Archive) -> str:
+    """The encoding that a dump says it is in; UTF8 where it says nothing."""
+    for segment in archive.index.segments:
+        if segment.kind is Kind.BEFORE:
+            for block in archive.text(segment):
+                if found := _ENCODING.search(block):
+                    return found[1].decode()
+    return "UTF8"
 
 
 def primary_keys(archive: Archive) -> dict[TableName, tuple[str, ...]]:
@@ -188,11 +211,12 @@ def _partitions(archive: Archive) -> dict[TableName, TableName]:
 
 def _statements(archive: Archive, kind: Kind) -> Iterator[str]:
     """The statements of one kind of segment, without the comments before them."""
+    encoding = python_encoding(encoding_of(archive))
     text = (archive.text(each) for each in archive.index.segments if each.kind is kind)
     for piece in scan(chain.from_iterable(text)):
         start = lexer.statement_start(piece.data + b"\n ", 0)
         if start != lexer.UNFINISHED:
-            yield piece.data[start:].decode(errors="backslashreplace")
+            yield piece.data[start:].decode(encoding, errors="backslashreplace")
 
 
 def plain_name(identifier: str) -> str:

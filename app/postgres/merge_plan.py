@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from app.archive.index import TableName
 from app.domain.merge import MergeRequest
 from app.domain.restore import Policy
 from app.errors import RestoreValidationError
@@ -36,6 +37,7 @@ class Planner:
         self._request = request
         self._whole = request.whole
         self._live = live.tables
+        self._roots = live.roots
         self._foreign_keys = live.foreign_keys
         for each in staged:
             self._do(
@@ -67,6 +69,13 @@ class Planner:
             while sum(self._block(each, acts[each.number]) for each in self._staged):
                 pass
         self._require_values()
+
+    def referring(self) -> list[ForeignKey]:
+        """The foreign keys to tables of the merge: no cascade must reach a row that the plan has not seen."""
+        return [key for key in self._foreign_keys if key.parent in self._by_name]
+
+    def _sql_of(self, name: TableName) -> str:
+        return self._live[name].sql if name in self._live else quoted(*name)
 
     def _require_column(self) -> None:
         column = self._request.on_conflict.column
@@ -151,9 +160,9 @@ class Planner:
         ):
             changed = f"{row_of('s', key.referenced)} *<> {row_of('l', key.referenced)}"
             goes += f" OR p.act = 'u' AND EXISTS (SELECT FROM {parent.rows} s WHERE s.ctid = p.s AND {changed})"
-        child = self._by_name.get(key.child)
+        child = self._by_name.get(self._roots[key.child])
         same = equal("c", key.columns, "l", key.referenced)
-        held = f"EXISTS (SELECT FROM {self._live[key.child].sql} c WHERE {same}{_stays('c', child, key.columns)})"
+        held = f"EXISTS (SELECT FROM {self._sql_of(key.child)} c WHERE {same}{_stays('c', child, key.columns)})"
         if child is not None and set(key.columns) <= set(child.match.columns):
             held += (
                 f" OR EXISTS (SELECT FROM {child.plan} q JOIN {child.rows} c ON c.ctid = q.s"

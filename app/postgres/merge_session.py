@@ -30,6 +30,7 @@ _SETTINGS = (
 _PATH = """
     SELECT set_config('search_path', coalesce(string_agg(DISTINCT quote_ident(nspname), ', '), ''), false)
     FROM pg_operator JOIN pg_namespace n ON n.oid = oprnamespace WHERE nspname <> 'pg_catalog'"""
+_UNLIMITED = "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'"  # from 17 on
 
 
 class MergeSession(Session):
@@ -70,6 +71,7 @@ def merge_session(database: Database) -> Iterator[MergeSession]:
         for setting in _SETTINGS:
             session.do(setting, "a setting")
         session.ask(_PATH, "a setting")
+        session.ask(_UNLIMITED, "a setting")
         try:
             yield session
         finally:

@@ -6,22 +6,19 @@ database could not take is found here, before anything is touched.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from app.archive.index import Kind, Segment, TableName
+from app.archive.index import Segment, TableName
 from app.archive.reader import Archive
 from app.domain.merge import MergeRequest
 from app.errors import RestoreDataError, RestoreValidationError
 from app.postgres.live_schema import ForeignKey, LiveTable, quoted
 from app.postgres.load_batches import Batch, batches_of_stream, batches_of_table
-from app.postgres.merge_match import Match, Matched, primary_keys
+from app.postgres.merge_match import Match, Matched, encoding_of, primary_keys
 from app.postgres.merge_session import MergeSession
 from app.postgres.merge_sql import equal
-
-_ENCODING = re.compile(rb"SET client_encoding = '([\w-]+)'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,16 +95,6 @@ def _fits(
         )
         return False
     return True
-
-
-def encoding_of(archive: Archive) -> str:
-    """The encoding that a dump says it is in; UTF8 where it says nothing."""
-    for segment in archive.index.segments:
-        if segment.kind is Kind.BEFORE:
-            for block in archive.text(segment):
-                if found := _ENCODING.search(block):
-                    return found[1].decode()
-    return "UTF8"
 
 
 def _table_of(each: Staged) -> str:

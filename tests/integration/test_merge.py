@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
+import threading
 from typing import Any
 
 import psycopg
 import pytest
 
-from app.archive.reader import Archive
+from app.archive.reader import Archive, build_index
 from app.domain.backup import Codec
 from app.domain.merge import Kind, TableChanges
+from app.embedded.postgres import binaries
+from app.embedded.server import environment
 from app.errors import (
     MergeConflictError,
     RestoreBusyError,
@@ -20,6 +24,7 @@ from app.errors import (
 )
 from app.postgres import merge as merge_module
 from app.postgres import merge_session
+from app.postgres.programs import output_of
 from tests.fix_merge import archive_of, beside, merge, request, undo
 from tests.fix_postgres import TestDatabase, copy_of_all_tables
 
@@ -591,3 +596,113 @@ def test_a_whole_replace_is_previewed_whatever_became_of_the_schema(database: Te
         of("shifts", inserted=30, unchanged=60),
     )
     assert "column public.people.name is not in the live database" in preview.schema
+
+
+REFERRED = """
+    CREATE TABLE p (id int PRIMARY KEY, v text);
+    CREATE TABLE c (id int PRIMARY KEY, p int REFERENCES p ON DELETE CASCADE);
+    INSERT INTO p SELECT i, 'v' FROM generate_series(1, 5) i; INSERT INTO c VALUES (1, 1)"""
+
+
+def test_undo_refuses_where_a_newer_row_would_go_with_what_it_takes_away(empty_database: TestDatabase) -> None:
+    empty_database.execute(REFERRED)
+    archive = archive_of(empty_database)
+    empty_database.execute("DELETE FROM p WHERE id = 2")
+    _, inverse = merge(empty_database, archive, request())
+    empty_database.execute("INSERT INTO c VALUES (2, 2)")
+    with pytest.raises(RestoreDataError, match=r"rows of public\.c refer to rows that the merge has brought"):
+        undo(empty_database, inverse)
+    assert empty_database.query("SELECT count(*) FROM c") == [(2,)]
+
+
+def test_a_row_that_comes_while_chosen_tables_are_replaced_is_not_taken_along(empty_database: TestDatabase) -> None:
+    empty_database.execute(REFERRED)
+    archive = archive_of(empty_database)
+    empty_database.execute("INSERT INTO p VALUES (9, 'new')")
+    with empty_database.connect() as other:
+        with other.transaction():
+            other.execute("INSERT INTO c VALUES (9, 9)")
+            results: list[object] = []
+            waits = threading.Thread(target=lambda: results.append(_outcome(empty_database, archive)))
+            waits.start()
+            waits.join(1)
+        waits.join(30)
+    assert isinstance(results[0], MergeConflictError)
+    assert empty_database.query("SELECT count(*) FROM c") == [(2,)]
+
+
+def _outcome(database: TestDatabase, archive: Archive) -> object:
+    try:
+        return merge(database, archive, request(tables=["p"], exact=True))
+    except MergeConflictError as error:
+        return error
+
+
+def test_a_foreign_key_of_one_partition_is_seen(empty_database: TestDatabase) -> None:
+    empty_database.execute(
+        "CREATE TABLE p (id int PRIMARY KEY); CREATE TABLE m (id int, p int) PARTITION BY RANGE (id);"
+        "CREATE TABLE m1 PARTITION OF m FOR VALUES FROM (0) TO (10); ALTER TABLE m1 ADD FOREIGN KEY (p) REFERENCES p"
+        " ON DELETE CASCADE; INSERT INTO p VALUES (1)"
+    )
+    archive = archive_of(empty_database)
+    empty_database.execute("INSERT INTO p VALUES (2); INSERT INTO m VALUES (1, 2)")
+    with pytest.raises(MergeConflictError, match="1 rows of the chosen tables"):
+        merge(empty_database, archive, request(tables=["p"], exact=True))
+    assert empty_database.query("SELECT count(*) FROM m") == [(1,)]
+    with pytest.raises(RestoreValidationError, match=r"m1 is a partition of public\.m"):
+        merge(empty_database, archive, request(tables=["m1"]))
+
+
+def test_undo_of_a_table_without_a_key_spares_what_only_looks_alike(empty_database: TestDatabase) -> None:
+    empty_database.execute("CREATE TABLE log (said text); INSERT INTO log VALUES ('x'), ('x')")
+    archive = archive_of(empty_database)
+    empty_database.execute("DELETE FROM log; ALTER TABLE log ADD COLUMN who int; INSERT INTO log VALUES ('x', 42)")
+    before = empty_database.query("SELECT * FROM log")
+    done, inverse = merge(empty_database, archive, request())
+    assert done.total("inserted") == 1
+    undo(empty_database, inverse)
+    assert empty_database.query("SELECT * FROM log") == before
+
+
+def test_a_dump_of_inserts_is_no_dump_to_merge(empty_database: TestDatabase) -> None:
+    empty_database.execute("CREATE TABLE t (a int); INSERT INTO t VALUES (1)")
+    options = [str(binaries() / "pg_dump"), "--inserts", "-d", empty_database.url]
+    text = output_of(options, environment()).encode()
+    archive = Archive(lambda: io.BytesIO(text), Codec.NONE, build_index(io.BytesIO(text), Codec.NONE))
+    empty_database.execute("DELETE FROM t")
+    with pytest.raises(RestoreValidationError, match="as INSERT statements"):
+        merge(empty_database, archive, request())
+
+
+def test_as_many_tables_as_there_are_can_be_merged_and_undone(empty_database: TestDatabase) -> None:
+    each = "DO $$ BEGIN FOR i IN 1..560 LOOP {} END LOOP; END $$"
+    make = "EXECUTE format('CREATE TABLE t%s (id int PRIMARY KEY, v int)', i);"
+    empty_database.execute(each.format(make + "EXECUTE format('INSERT INTO t%s VALUES (1, 1), (2, 2)', i);"))
+    archive = archive_of(empty_database)
+    empty_database.execute(
+        each.format(
+            "EXECUTE format('UPDATE t%s SET id = 3 * id, v = 3', i); EXECUTE format('UPDATE t%s SET id = 2"
+            " WHERE id = 3', i);"
+        )  # fmt: skip
+    )
+    wanted = request(tables=[f"t{number}" for number in range(1, 561)], exact=True)
+    done, inverse = merge(empty_database, archive, wanted)
+    assert [done.total(what) for what in ("inserted", "updated", "deleted")] == [560, 560, 560]
+    undo(empty_database, inverse)
+    assert empty_database.query("SELECT id, v FROM t560 ORDER BY id") == [(2, 3), (6, 3)]
+
+
+def test_a_sequence_of_another_owner_stays_and_is_told_of(database: TestDatabase) -> None:
+    database.execute("CREATE SEQUENCE s; SELECT nextval('s'); DROP ROLE IF EXISTS merge_writer")
+    archive = archive_of(database)
+    database.execute("ALTER SEQUENCE s RESTART; DELETE FROM log; CREATE ROLE merge_writer LOGIN PASSWORD 'r'")
+    try:
+        database.execute(
+            "GRANT ALL ON ALL TABLES IN SCHEMA public TO merge_writer; GRANT ALL ON SEQUENCE s TO merge_writer"
+        )
+        writer = TestDatabase(database.name, f"postgresql://merge_writer:r@{database.url.split('@')[1]}")
+        done, _ = merge(writer, archive, request())
+        assert done.total("inserted") == 5
+        assert [each for each in done.notes if "does not own" in each and "sequence" in each]
+    finally:
+        database.execute("DROP OWNED BY merge_writer; DROP ROLE merge_writer")
