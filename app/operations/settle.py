@@ -20,6 +20,7 @@ from app.operations.service import Service
 log = structlog.get_logger(__name__)
 _COMMIT_SECONDS = 20.0  # a commit that was sent is done or refused long before
 _POLL_SECONDS = 0.2
+SINCE = "before the rollback"  # in a report: id of the backup of what was there then
 _BY_HAND = "when the server answers again: residency-backup check --repair"
 
 
@@ -102,18 +103,22 @@ def resolve(service: Service, record: Restore) -> Restore:
 def after_rollback(service: Service, record: Restore) -> Restore:
     """A restore that is undone.
 
-    The database that it had made is kept as long as its undo was, from now on: rows that came later are in it.
+    The database that it had made, or the backup of what was there, is kept as long as its undo was, from now on: rows
+    that came later are in it.
     """
     service.scripts.remove(record.id)
-    release(service, record)
+    since = record.report.get(SINCE)
+    release(service, record, but=since)
     now = service.clock()
+    kept = record.method is Method.SHADOW or since is not None
     return replace(
         record,
         state=RestoreState.ROLLED_BACK,
         step=Step.DONE,
         finished_at=now,
         undo=None,
-        undo_until=now + service.undo_for if record.method is Method.SHADOW else None,
+        safety=since or record.safety,
+        undo_until=now + service.undo_for if kept else None,
     )
 
 
