@@ -49,12 +49,14 @@ class Wanted:
 
     Attributes:
         changes: the database that changes.
+        confirm: its name as it was typed out.
         merge: what a merge, or a preview, is asked for.
     """
 
     mode: Mode
     database: str
     into: str | None
+    confirm: str | None
     merge: MergeRequest
 
     @classmethod
@@ -82,7 +84,7 @@ class Wanted:
             where=request.where,
             exact=mode is Mode.REPLACE,
         )
-        return cls(mode=mode, database=service.database, into=into, merge=merge)
+        return cls(mode=mode, database=service.database, into=into, confirm=request.confirm, merge=merge)
 
     @property
     def changes(self) -> str:

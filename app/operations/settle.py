@@ -183,7 +183,10 @@ def _committed(target: Target, transaction: str) -> bool:
     end = time.monotonic() + _COMMIT_SECONDS
     while (known := target.committed(transaction)) is None:
         if time.monotonic() > end:
-            raise RestoreRollbackError(f"transaction {transaction} has neither ended nor failed", _BY_HAND)
+            raise RestoreRollbackError(
+                f"transaction {transaction} has neither ended nor failed, or is too old for the server to know",
+                _BY_HAND,
+            )
         time.sleep(_POLL_SECONDS)
     return known
 
