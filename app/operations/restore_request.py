@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -176,7 +176,7 @@ class Restored:
 def restored(job: Job) -> Restored:
     """What a job came to."""
     return Restored(
-        restore=replace(job.journal.record),
+        restore=job.journal.record,
         rows=dict(job.rows),
         findings=tuple(job.findings),
         notes=tuple(job.notes),

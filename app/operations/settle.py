@@ -15,6 +15,7 @@ from app.archive.target import Target
 from app.domain.restore import Method, Restore, RestoreState, Step
 from app.errors import ResidencyBackupError, RestoreRollbackError
 from app.operations.restore_pins import release
+from app.operations.restore_request import Wanted
 from app.operations.service import Service
 
 log = structlog.get_logger(__name__)
@@ -24,8 +25,8 @@ SINCE = "before the rollback"  # in a report: id of the backup of what was there
 _BY_HAND = "when the server answers again: residency-backup check --repair"
 
 
-def target_for(service: Service, record: Restore) -> Target:
-    """The server, with the database that a restore changes in the live one's place."""
+def target_for(service: Service, record: Restore | Wanted) -> Target:
+    """The server, with the database that a restore changes, or would change, in the live one's place."""
     return service.target if record.into is None else service.target_of(record.into)
 
 
