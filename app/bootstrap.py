@@ -19,6 +19,7 @@ from app.operations.service import Service
 from app.postgres.dump import PostgresSource
 from app.postgres.post_command import run_on
 from app.postgres.target import PostgresTarget
+from app.postgres.target_facts import knows_restore
 from app.settings import Settings, load_settings, process_environment
 from app.storage.local import LocalTree
 from app.storage.scripts import LocalScripts
@@ -71,15 +72,16 @@ class Program:
         scheme = url.partition("://")[0] if "://" in url else "postgresql"
         run_on(settings.database.named(name), argv, process_environment(), scheme)
 
-    def _holds_catalog(self, name: str) -> bool:
-        """Whether the catalog stands in the database of a name, as far as the two ways to a server tell."""
+    def _holds_catalog(self, name: str, restore_id: str) -> bool:
+        """Whether the catalog stands in the database of a name: by the two ways to a server, or by what is in it."""
         catalog, ours = parse_url(self.settings.catalog_url), self.settings.database.parameters
-        if catalog.drivername == "sqlite" or catalog.database != name:
+        if catalog.drivername == "sqlite":
             return False
         host, port = ours.get("host", ""), ours.get("port", "5432")
         theirs = str(catalog.host or catalog.query.get("host", ""))
         same = host == theirs or (_is_local(host) and _is_local(theirs))
-        return same and str(catalog.port or catalog.query.get("port", "5432")) == port
+        same = same and catalog.database == name and str(catalog.port or catalog.query.get("port", "5432")) == port
+        return same or knows_restore(self.settings.database.named(name), restore_id)
 
     def broker_finding(self) -> Finding:
         """Whether the broker answers. Only worker and beat need it, so a broker that does not is a warning."""

@@ -78,7 +78,8 @@ def _kept(record: Restore, names: set[str] | None) -> Finding:
         return Finding.ok("restores", f"restore {record.id} is under way, in step '{record.step}'")
     until = f"{record.undo_until:%Y-%m-%d %H:%M %Z}"
     if record.state is RestoreState.ROLLED_BACK:
-        return Finding.ok("restores", f"restore {record.id} is rolled back; {record.shadow} is kept until {until}")
+        kept = record.shadow or record.safety
+        return Finding.ok("restores", f"restore {record.id} is rolled back; {kept} is kept until {until}")
     if record.method is Method.SHADOW and names is not None and record.undo not in names:
         said = f"restore {record.id} cannot be rolled back: database {record.undo} is gone; before it: {record.safety}"
         return Finding.warning("restores", said)

@@ -13,6 +13,7 @@ from app.operations.restore_request import RestoreRequest, Wanted
 from app.operations.restore_source import RestoreSource, locate, open_source
 from app.operations.restore_ways import changes_report
 from app.operations.service import SILENT, Progress, Service
+from app.operations.settle import target_for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +22,7 @@ class Preview:
 
     Attributes:
         database: the one that would change.
-        method: how; None where the database does not exist yet.
+        method: how it would be done.
         refused: whether the restore would be refused for its conflicts.
     """
 
@@ -48,7 +49,7 @@ def preview(service: Service, request: RestoreRequest, progress: Progress = SILE
     """
     wanted = Wanted.of(service, request)
     source = open_source(service, locate(service, request.backup), progress)
-    target = _target(service, wanted)
+    target = target_for(service, wanted)
     checked = preview_checks(service, target, wanted, source)
     if error := first_error(checked.findings):
         raise error
@@ -94,10 +95,6 @@ def preview_json(plan: Preview) -> dict[str, object]:
         **changes_report(plan.changes),
         "warnings": list(plan.warnings),
     }
-
-
-def _target(service: Service, wanted: Wanted) -> Target:
-    return service.target if wanted.into is None else service.target_of(wanted.into)
 
 
 def _sound(service: Service, name: str, progress: Progress) -> RestoreSource:

@@ -72,7 +72,7 @@ def restore(service: Service, request: RestoreRequest, progress: Progress = SILE
             try:
                 if located.backup is not None:
                     pin(service, located.backup, record)
-                job = _prepared(journal, wanted, located, request.confirm, progress)
+                job = _prepared(journal, wanted, located, progress)
                 _safety_backup(job)
                 change(job)
                 _done(job)
@@ -85,12 +85,12 @@ def restore(service: Service, request: RestoreRequest, progress: Progress = SILE
             return _done_all_the_same(journal)
 
 
-def _prepared(journal: Journal, wanted: Wanted, located: Located, confirm: str | None, progress: Progress) -> Job:
+def _prepared(journal: Journal, wanted: Wanted, located: Located, progress: Progress) -> Job:
     """The checklist, and the job when all of it is well."""
     service = journal.service
     source = open_source(service, located, progress)
     target = target_for(service, journal.record)
-    checked = restore_checks(service, target, wanted, source, confirm)
+    checked = restore_checks(service, journal.record, target, wanted, source)
     if error := first_error(checked.findings):
         raise error
     facts: TargetFacts | None = checked.facts

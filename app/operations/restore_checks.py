@@ -14,7 +14,7 @@ from app.archive.lint import lint
 from app.archive.needs import needs_of
 from app.archive.target import Target, TargetFacts
 from app.domain.checks import Finding, Severity
-from app.domain.restore import Method
+from app.domain.restore import Method, Restore
 from app.errors import (
     BackupError,
     BackupPermissionError,
@@ -48,18 +48,16 @@ class Checked:
     facts: TargetFacts | None
 
 
-def restore_checks(
-    service: Service, target: Target, wanted: Wanted, source: RestoreSource, confirm: str | None
-) -> Checked:
+def restore_checks(service: Service, record: Restore, target: Target, wanted: Wanted, source: RestoreSource) -> Checked:
     """Check everything that a restore needs but the safety backup, which is taken when all else is well."""
     facts, server = _server(target)
     findings = [source.verified]
     if facts is not None:
         findings += list(_room(service, wanted, source, facts))
-    findings += [_mode(wanted), _confirmation(wanted, confirm), server]
+    findings += [_mode(wanted), _confirmation(wanted), server]
     if facts is not None:
         findings += [*_fit(target, wanted, source, facts), *_way_back(service, wanted, facts)]
-    findings.append(_catalog(service, wanted))
+        findings += _tried("catalog", lambda: [_catalog(service, wanted, record)])
     for finding in findings:
         _log(finding)
     return Checked(tuple(findings), facts)
@@ -155,7 +153,8 @@ def _mode(wanted: Wanted) -> Finding:
     return Finding.ok("mode", f"merge into {tables}; where rows differ: {wanted.merge.on_conflict}")
 
 
-def _confirmation(wanted: Wanted, confirm: str | None) -> Finding:
+def _confirmation(wanted: Wanted) -> Finding:
+    confirm = wanted.confirm
     if confirm == wanted.changes:
         return Finding.ok("confirmation", f"{wanted.changes} is what is to be changed")
     message = f"the confirmation {confirm!r} is not the name of the database" if confirm else "nothing is confirmed"
@@ -235,8 +234,8 @@ def _way_back(service: Service, wanted: Wanted, facts: TargetFacts) -> Iterator[
         yield Finding.warning("way back", message + "is taken, and this restore cannot be rolled back")
 
 
-def _catalog(service: Service, wanted: Wanted) -> Finding:
-    if not service.holds_catalog(wanted.changes):
+def _catalog(service: Service, wanted: Wanted, record: Restore) -> Finding:
+    if not service.holds_catalog(wanted.changes, record.id):
         return Finding.ok("catalog", "stands outside of the database that changes")
     message = f"the catalog stands in {wanted.changes}, which is to be changed: the restore would lose its own record"
     return Finding.failed("catalog", RestoreValidationError(message, "set BACKUP_CATALOG_URL to another database"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from app.domain.checks import Finding
@@ -37,7 +38,7 @@ def restored_json(outcome: Restored) -> JSON:
         "rows": outcome.rows,
         "safety": record.safety,
         "undo": record.undo,
-        "undo_until": record.undo_until and record.undo_until.isoformat(),
+        "undo_until": _time(record.undo_until),
         "downtime": outcome.downtime,
         "seconds": outcome.seconds,
         "checks": [finding_json(each) for each in outcome.findings],
@@ -57,6 +58,10 @@ def record_json(record: Restore) -> JSON:
     times = ("started_at", "finished_at", "undo_until")
     names = ("id", "database", "into", "backup", "safety", "undo", "error", "message", "hint")
     facts: JSON = {name: getattr(record, name) for name in names}
-    facts |= {name: value and value.isoformat() for name in times if (value := getattr(record, name)) or True}
+    facts |= {name: _time(getattr(record, name)) for name in times}
     words = {"mode": str(record.mode), "state": str(record.state), "step": str(record.step)}
     return {"restore": facts.pop("id"), **words, "method": record.method and str(record.method), **facts}
+
+
+def _time(value: datetime | None) -> str | None:
+    return None if value is None else value.isoformat()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -49,12 +49,14 @@ class Wanted:
 
     Attributes:
         changes: the database that changes.
+        confirm: its name as it was typed out.
         merge: what a merge, or a preview, is asked for.
     """
 
     mode: Mode
     database: str
     into: str | None
+    confirm: str | None
     merge: MergeRequest
 
     @classmethod
@@ -82,7 +84,7 @@ class Wanted:
             where=request.where,
             exact=mode is Mode.REPLACE,
         )
-        return cls(mode=mode, database=service.database, into=into, merge=merge)
+        return cls(mode=mode, database=service.database, into=into, confirm=request.confirm, merge=merge)
 
     @property
     def changes(self) -> str:
@@ -174,7 +176,7 @@ class Restored:
 def restored(job: Job) -> Restored:
     """What a job came to."""
     return Restored(
-        restore=replace(job.journal.record),
+        restore=job.journal.record,
         rows=dict(job.rows),
         findings=tuple(job.findings),
         notes=tuple(job.notes),

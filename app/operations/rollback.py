@@ -10,9 +10,11 @@ import structlog
 
 from app.archive.reader import Archive
 from app.archive.target import Target
+from app.domain.backup import Tier
 from app.domain.restore import Method, Restore, RestoreState, Step
 from app.errors import (
     BackupCancelledError,
+    BackupError,
     Cancelled,
     CatalogError,
     ResidencyBackupError,
@@ -24,9 +26,11 @@ from app.errors import (
     RestoreValidationError,
 )
 from app.operations.inventory import find
+from app.operations.restore_checks import safety_error
 from app.operations.restore_journal import Journal
 from app.operations.service import SILENT, Progress, Service
-from app.operations.settle import after_rollback, complete, resolve, settle, target_for, unsettled
+from app.operations.settle import SINCE, after_rollback, complete, resolve, settle, target_for, unsettled
+from app.operations.take_backup import BackupRequest, take_backup
 from app.operations.verify import read_manifest
 
 log = structlog.get_logger(__name__)
@@ -173,8 +177,24 @@ def _by_rename(service: Service, journal: Journal, progress: Progress) -> list[s
 
 
 def _in_place(service: Service, journal: Journal, progress: Progress) -> list[str]:
+    _keep_what_is_there(service, journal, progress)
     back_in_place(service, journal, progress)
     return [f"the database was made what the safety backup {journal.record.safety} holds"]
+
+
+def _keep_what_is_there(service: Service, journal: Journal, progress: Progress) -> None:
+    """Take a backup of what came since the restore: nothing else of it would be left."""
+    record = journal.record
+    label = f"before the rollback of restore {record.id}"
+    try:
+        taken = take_backup(service, BackupRequest(tier=Tier.SAFETY, label=label, kept=record.pin), progress)
+    except (BackupCancelledError, CatalogError):
+        raise
+    except BackupError as error:
+        raise safety_error(record.changes, error) from error
+    if taken is None:
+        raise RuntimeError("a backup without a slot cannot have been made already")
+    journal.write(report={**record.report, SINCE: taken.backup.id})
 
 
 def _by_script(service: Service, journal: Journal, progress: Progress) -> list[str]:
@@ -194,7 +214,8 @@ def _done(journal: Journal, notes: list[str]) -> RolledBack:
     record = after_rollback(service, journal.record)
     if record.undo_until is not None:
         until = f"{record.undo_until:%Y-%m-%d %H:%M %Z}"
-        notes.append(f"what the restore had made is kept as database {record.shadow} until {until}")
+        kept = f"database {record.shadow}" if record.method is Method.SHADOW else f"backup {record.safety}"
+        notes.append(f"what was there before the rollback is kept as {kept} until {until}")
     try:
         service.restores.save_restore(record)
     except (CatalogError, RestoreError) as error:

@@ -33,7 +33,7 @@ class Service:
         scripts: where the inverses of merges are kept.
         run_program: runs a program with its arguments on the server's database of a name, or raises
             RestorePostCommandError.
-        holds_catalog: whether the catalog stands in the server's database of a name.
+        holds_catalog: whether the catalog, which knows a restore of that id, stands in the server's database of a name.
     """
 
     source: Source
@@ -53,7 +53,7 @@ class Service:
     target_of: Callable[[str], Target]
     scripts: Scripts
     run_program: Callable[[Sequence[str], str], None]
-    holds_catalog: Callable[[str], bool]
+    holds_catalog: Callable[[str, str], bool]
 
     @property
     def database(self) -> str:

@@ -15,16 +15,18 @@ from app.archive.target import Target
 from app.domain.restore import Method, Restore, RestoreState, Step
 from app.errors import ResidencyBackupError, RestoreRollbackError
 from app.operations.restore_pins import release
+from app.operations.restore_request import Wanted
 from app.operations.service import Service
 
 log = structlog.get_logger(__name__)
 _COMMIT_SECONDS = 20.0  # a commit that was sent is done or refused long before
 _POLL_SECONDS = 0.2
+SINCE = "before the rollback"  # in a report: id of the backup of what was there then
 _BY_HAND = "when the server answers again: residency-backup check --repair"
 
 
-def target_for(service: Service, record: Restore) -> Target:
-    """The server, with the database that a restore changes in the live one's place."""
+def target_for(service: Service, record: Restore | Wanted) -> Target:
+    """The server, with the database that a restore changes, or would change, in the live one's place."""
     return service.target if record.into is None else service.target_of(record.into)
 
 
@@ -102,18 +104,22 @@ def resolve(service: Service, record: Restore) -> Restore:
 def after_rollback(service: Service, record: Restore) -> Restore:
     """A restore that is undone.
 
-    The database that it had made is kept as long as its undo was, from now on: rows that came later are in it.
+    The database that it had made, or the backup of what was there, is kept as long as its undo was, from now on: rows
+    that came later are in it.
     """
     service.scripts.remove(record.id)
-    release(service, record)
+    since = record.report.get(SINCE)
+    release(service, record, but=since)
     now = service.clock()
+    kept = record.method is Method.SHADOW or since is not None
     return replace(
         record,
         state=RestoreState.ROLLED_BACK,
         step=Step.DONE,
         finished_at=now,
         undo=None,
-        undo_until=now + service.undo_for if record.method is Method.SHADOW else None,
+        safety=since or record.safety,
+        undo_until=now + service.undo_for if kept else None,
     )
 
 
@@ -178,7 +184,10 @@ def _committed(target: Target, transaction: str) -> bool:
     end = time.monotonic() + _COMMIT_SECONDS
     while (known := target.committed(transaction)) is None:
         if time.monotonic() > end:
-            raise RestoreRollbackError(f"transaction {transaction} has neither ended nor failed", _BY_HAND)
+            raise RestoreRollbackError(
+                f"transaction {transaction} has neither ended nor failed, or is too old for the server to know",
+                _BY_HAND,
+            )
         time.sleep(_POLL_SECONDS)
     return known
 

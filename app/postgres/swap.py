@@ -24,6 +24,7 @@ from app.postgres.maintenance import Maintenance, ended_at_once, maintenance
 
 log = structlog.get_logger(__name__)
 GIVE_UP_SECONDS = 30.0
+LOCK_WAIT_MS = 5_000  # as long as RENAME itself waits for sessions; who connects queues behind it
 _PAUSE_SECONDS = 0.5
 _END_SECONDS = 0.02
 _SHOWN = 5
@@ -46,6 +47,13 @@ _THERE = """
 _END = f"""
     SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity JOIN pg_roles r ON r.oid = usesysid
     WHERE datname = ANY (%s) AND pid <> pg_backend_pid() AND {_MAY_END}"""
+# Who holds a lock on the databases themselves, from wherever.
+_HOLD = """
+    SELECT format('pid %%s of user %%s', a.pid, coalesce(usename, backend_type, '-'))
+           || coalesce(' (' || nullif(application_name, '') || ')', '') || ', which holds a lock on it'
+    FROM pg_locks l JOIN pg_database d ON d.oid = objid JOIN pg_stat_activity a ON a.pid = l.pid
+    WHERE locktype = 'object' AND classid = 'pg_database'::regclass AND granted AND d.datname = ANY (%s)
+          AND a.pid <> pg_backend_pid() ORDER BY a.pid"""
 _NAMES = "SELECT datname FROM pg_database WHERE datname = ANY (%s)"
 
 
@@ -77,7 +85,8 @@ def swap(database: Database, new: str, live: str, old: str) -> float:
                     log.debug("restore finds the database in use", database=live, reason=error.message)
                 closed += time.monotonic() - begun
             if time.monotonic() > deadline:
-                raise _busy(live, stays or [what for (what,) in session.ask(_THERE, rooms)])
+                there = stays or [what for query in (_THERE, _HOLD) for (what,) in session.ask(query, rooms)]
+                raise _busy(live, there)
             time.sleep(_PAUSE_SECONDS)
     log.debug("restore swapped databases", database=live, new=new, old=old, seconds=round(closed, 3))
     return round(closed, 3)
@@ -99,6 +108,7 @@ def _renames(session: Maintenance, new: str, live: str, old: str) -> list[tuple[
 def _rename(session: Maintenance, renames: list[tuple[str, str]]) -> None:
     try:
         with ended_at_once(session.connection), session.transaction("the renaming of databases"):
+            session.do("a setting", "SET LOCAL lock_timeout = {}", sql.Literal(LOCK_WAIT_MS))
             for name, its in renames:
                 what = f"the renaming of database {name} to {its}"
                 session.do(what, "ALTER DATABASE {} RENAME TO {}", sql.Identifier(name), sql.Identifier(its))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from psycopg import sql
+
 from app.archive.needs import Needs
 from app.archive.target import TargetFacts
 from app.errors import RestorePermissionError
@@ -26,6 +28,9 @@ _DATA_FOLDER = """
     SELECT setting FROM pg_settings WHERE name = 'data_directory'
         AND (inet_server_addr() IS NULL OR inet_server_addr() = inet_client_addr())"""
 _PREPARED = "SELECT gid FROM pg_prepared_xacts WHERE database = %s ORDER BY prepared"
+_RESTORES = """
+    SELECT n.nspname, has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+    FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE relname = 'backup_restores' AND relkind = 'r'"""
 _LACKED = {
     "extension": "SELECT name FROM pg_available_extensions",
     "role": "SELECT rolname FROM pg_roles",
@@ -58,6 +63,22 @@ def missing(database: Database, needs: Needs) -> list[str]:
             return list(_missing(session, needs))
     with restoring(), database.connect() as connection:
         return list(_missing(Maintenance(connection, database.name), needs))
+
+
+def knows_restore(database: Database, restore_id: str) -> bool:
+    """Whether a database, if it exists, has a catalog in it that knows a restore, or one that cannot be read."""
+    with maintenance(database) as session:
+        if not session.ask(_EXISTS, database.name):
+            return False
+    with restoring(), database.connect() as connection:
+        session = Maintenance(connection, database.name)
+        tables = session.ask(_RESTORES)
+        known = sql.SQL("SELECT FROM {} WHERE id = %s")
+        return any(
+            not readable
+            or connection.execute(known.format(sql.Identifier(schema, "backup_restores")), (restore_id,)).fetchall()
+            for schema, readable in tables
+        )
 
 
 def _missing(session: Maintenance, needs: Needs) -> Iterator[str]:

@@ -208,9 +208,16 @@ def test_without_the_right_to_create_databases_it_goes_in_place(own: Damaged) ->
     assert own.content() == own.whole
     assert own.databases() == set()
     assert own.pins() == {outcome.restore.safety: f"restore {outcome.restore.id}"}
-    rollback(own.service(), outcome.restore.id)
+    own.site.database.execute("DELETE FROM notifications WHERE id = 8")
+    since = own.content()
+    undone = rollback(own.service(), outcome.restore.id)
     assert own.content() == own.broken
-    require_nothing_left(own)
+    kept = undone.restore.safety
+    assert own.pins() == {kept: outcome.restore.pin}
+    assert any(str(kept) in note for note in undone.notes)
+    assert any(str(kept) in each.message for each in check(own.service()))
+    own.run(own.service(RESTORE_UNDO_HOURS="0"), backup=str(kept), mode="replace")
+    assert own.content() == since, "what came since the restore is not lost"
 
 
 def test_a_post_command_that_fails_in_place_is_undone_with_the_restore(own: Damaged) -> None:

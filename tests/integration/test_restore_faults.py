@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy import make_url
 
 from app.domain.restore import RestoreState
 from app.embedded.postgres import EmbeddedPostgres
@@ -267,6 +268,22 @@ def test_a_catalog_in_the_database_that_is_replaced(damaged: Damaged) -> None:
     service = damaged.service(BACKUP_CATALOG_URL=damaged.site.database.url)
     with pytest.raises(RestoreValidationError, match="would lose its own record"):
         damaged.run(service, mode="replace")
+
+
+def test_a_catalog_in_the_database_that_is_replaced_by_another_name_of_the_server(damaged: Damaged) -> None:
+    url = make_url(damaged.site.database.url).set(host="127.1")
+    service = damaged.service(BACKUP_CATALOG_URL=url.render_as_string(hide_password=False))
+    with pytest.raises(RestoreValidationError, match="would lose its own record"):
+        damaged.run(service, mode="replace")
+
+
+def test_a_catalog_that_stood_in_the_database_once_is_no_obstacle(
+    damaged: Damaged, postgres_server: EmbeddedPostgres
+) -> None:
+    damaged.site.database.execute("CREATE TABLE backup_restores (id text)")
+    with scratch_database(postgres_server) as elsewhere:
+        damaged.run(damaged.service(BACKUP_CATALOG_URL=elsewhere.url), mode="replace")
+    assert damaged.content() == damaged.whole
 
 
 def test_a_catalog_lost_in_the_middle_stops_the_restore(damaged: Damaged, postgres_server: EmbeddedPostgres) -> None:

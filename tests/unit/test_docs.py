@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from app import errors
 from app.cli import commands
 from app.settings import Settings
@@ -23,7 +25,7 @@ def test_the_table_of_settings_lists_exactly_the_settings() -> None:
 
 
 def test_every_verb_in_the_documentation_exists() -> None:
-    for name in ("README.md", "docs/operations.md", "docs/settings.md"):
+    for name in ("README.md", "docs/operations.md", "docs/restore.md", "docs/settings.md"):
         for verb in re.findall(r"residency-backup ([a-z]+)", text_of(name)):
             assert verb in commands.commands, (name, verb)
 
@@ -33,12 +35,13 @@ def test_every_verb_is_in_the_readme() -> None:
         assert f"residency-backup {verb}" in text_of("README.md"), verb
 
 
-def test_every_error_in_the_operations_table_exists_with_that_exit_code() -> None:
-    rows = [line.split("|") for line in text_of("docs/operations.md").splitlines() if re.match(r"\| `\w+Error`", line)]
+@pytest.mark.parametrize("name", ["docs/operations.md", "docs/restore.md"])
+def test_every_error_in_the_tables_exists_with_that_exit_code(name: str) -> None:
+    rows = [line.split("|") for line in text_of(name).splitlines() if re.match(r"\| `\w+Error`", line)]
     assert rows
     for _, names, code, *_ in rows:
-        for name in re.findall(r"`(\w+Error)`", names):
-            assert getattr(errors, name).exit_code == int(code), name
+        for error in re.findall(r"`(\w+Error)`", names):
+            assert getattr(errors, error).exit_code == int(code), error
 
 
 def test_every_make_target_in_the_documentation_exists() -> None:
