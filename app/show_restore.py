@@ -37,7 +37,7 @@ def restored(outcome: Restored, *, as_json: bool) -> None:
     for note in outcome.notes:
         click.echo(f"note: {note}")
     click.echo(f"restore {record.id} of {record.backup} into {record.changes} is complete" + _times(outcome))
-    if record.undo_until:
+    if record.undo_until and record.finished_at and record.undo_until > record.finished_at:
         click.echo(f"until {_time(record)} it can be undone: residency-backup rollback {record.id}")
     warn(outcome.warnings)
 

@@ -17,7 +17,7 @@ from typing import Any
 from app.errors import RestoreValidationError
 
 _NEWEST = re.compile(r"newest:(?P<column>.+)", re.DOTALL)
-_NAME_BYTES = 63  # what PostgreSQL keeps of a name
+NAME_BYTES = 63  # what PostgreSQL keeps of a name
 
 
 class Mode(StrEnum):
@@ -174,4 +174,4 @@ def undo_name(database: str, restore_id: str) -> str:
 
 def _suffixed(name: str, suffix: str) -> str:
     """A name of at most 63 bytes."""
-    return name.encode()[: _NAME_BYTES - len(suffix)].decode(errors="ignore") + suffix
+    return name.encode()[: NAME_BYTES - len(suffix)].decode(errors="ignore") + suffix

@@ -12,13 +12,14 @@ import structlog
 from app.archive.target import Target, TargetFacts
 from app.domain.checks import Finding
 from app.domain.merge import Changes, MergeRequest
-from app.domain.restore import Method, Mode, OnConflict, Policy, Restore
+from app.domain.restore import NAME_BYTES, Method, Mode, OnConflict, Policy, Restore
 from app.errors import RestoreValidationError
 from app.operations.restore_journal import Journal
 from app.operations.restore_source import RestoreSource
 from app.operations.service import Progress, Service
 
 log = structlog.get_logger(__name__)
+_SERVERS_OWN = {"postgres", "template0", "template1"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +71,7 @@ class Wanted:
         policy = OnConflict.parse(request.on_conflict)
         tables = _names(request.tables)
         into = None if request.into == service.database else request.into
-        if into is not None and (not isinstance(into, str) or not into or "\0" in into):
-            raise RestoreValidationError(f"{into!r} is no database's name", "name the database to restore into")
+        _require_name(into)
         if mode is Mode.REPLACE and policy != OnConflict():
             message = f"--on-conflict {policy} belongs to a merge: a replace takes all from the backup"
             raise RestoreValidationError(message, "use --mode merge, or leave it away")
@@ -101,6 +101,17 @@ class Wanted:
         if self.by_rows:
             return Method.ROWS
         return Method.SHADOW if facts.may_create else Method.IN_PLACE
+
+
+def _require_name(into: object) -> None:
+    """A name that the server takes as it stands, and not one of the server's own databases."""
+    if into is None:
+        return
+    if not isinstance(into, str) or not into or "\0" in into or len(into.encode()) > NAME_BYTES:
+        hint = f"name the database to restore into, in up to {NAME_BYTES} bytes"
+        raise RestoreValidationError(f"{into!r} is no database's name", hint)
+    if into in _SERVERS_OWN:
+        raise RestoreValidationError(f"database {into} is the server's own", "restore into a database of another name")
 
 
 def _names(tables: object) -> tuple[str, ...]:

@@ -286,7 +286,10 @@ def test_a_server_killed_while_it_restores_has_what_it_had(own_postgres_server: 
         database.execute("CREATE EXTENSION hstore")
         database.execute(CONTENT)
         archive, facts = archive_of(database)
-        database.execute("DELETE FROM notes; CHECKPOINT")
+        database.execute("DELETE FROM notes")
+        database.execute(
+            "CHECKPOINT"
+        )  # in a transaction of its own: the server does not wait for commits to reach the disk
         before = state(database)
         said: list[str] = []
 

@@ -679,12 +679,8 @@ def test_as_many_tables_as_there_are_can_be_merged_and_undone(empty_database: Te
     make = "EXECUTE format('CREATE TABLE t%s (id int PRIMARY KEY, v int)', i);"
     empty_database.execute(each.format(make + "EXECUTE format('INSERT INTO t%s VALUES (1, 1), (2, 2)', i);"))
     archive = archive_of(empty_database)
-    empty_database.execute(
-        each.format(
-            "EXECUTE format('UPDATE t%s SET id = 3 * id, v = 3', i); EXECUTE format('UPDATE t%s SET id = 2"
-            " WHERE id = 3', i);"
-        )  # fmt: skip
-    )
+    change = "EXECUTE format('UPDATE t%s SET id = 3 * id, v = 3', i);"
+    empty_database.execute(each.format(change + "EXECUTE format('UPDATE t%s SET id = 2 WHERE id = 3', i);"))
     wanted = request(tables=[f"t{number}" for number in range(1, 561)], exact=True)
     done, inverse = merge(empty_database, archive, wanted)
     assert [done.total(what) for what in ("inserted", "updated", "deleted")] == [560, 560, 560]

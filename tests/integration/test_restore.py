@@ -393,3 +393,10 @@ def test_check_says_when_what_a_rollback_needs_was_dropped(damaged: Damaged) -> 
     execute(damaged.server, f'DROP DATABASE "{record.undo}"')
     found = [each for each in check(damaged.service()) if record.id in each.message]
     assert [(each.severity, "cannot be rolled back" in each.message) for each in found] == [("warning", True)]
+
+
+@pytest.mark.parametrize("into", ["postgres", "template1", "x" * 64, ""])
+def test_what_no_database_of_ours_can_be_called_is_refused(damaged: Damaged, into: str) -> None:
+    with pytest.raises(RestoreValidationError):
+        damaged.run(mode="replace", into=into, confirm=into)
+    require_nothing_left(damaged)
