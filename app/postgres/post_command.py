@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from urllib.parse import quote, urlencode
 
@@ -11,6 +12,7 @@ from app.postgres.programs import ProgramError, running
 
 _TAIL = 4000
 _SHORTEST_SECRET = 4  # hiding shorter ones would garble the message and hide nothing
+_PASSWORD = re.compile(r"(://[^\s:/@]*:)[^\s@]+@")
 _IN_URL = ("host", "port", "user", "dbname")
 
 
@@ -40,6 +42,7 @@ def run_on(database: Database, argv: Sequence[str], inherited: Mapping[str, str]
         message = f"RESTORE_POST_COMMAND on database {database.name}: {error.message}{printed}"
         for secret in (url, quote(database.password or "", safe=""), database.password or ""):
             message = message.replace(secret, "***") if len(secret) >= _SHORTEST_SECRET else message
+        message = _PASSWORD.sub(r"\1***@", message)  # what else the command knows: the broker's, the catalog's
         hint = "the live database is as before; put the command right, or restore without it"
         raise RestorePostCommandError(message, hint) from error
 

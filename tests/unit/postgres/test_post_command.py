@@ -70,3 +70,12 @@ def test_a_password_that_the_command_prints_is_hidden() -> None:
     with pytest.raises(RestorePostCommandError) as caught:
         run_on(database, program(text), {})
     assert "4711" not in caught.value.message
+
+
+def test_a_password_of_another_service_is_hidden_too() -> None:
+    argv = [sys.executable, "-c", "import os, sys; sys.exit(os.environ['CELERY_BROKER_URL'])"]
+    inherited = {"CELERY_BROKER_URL": "redis://:br0ker@redis:6379/0"}
+    with pytest.raises(RestorePostCommandError) as failed:
+        run_on(Database.from_url("postgresql://u:p@h/app"), argv, inherited)
+    assert "redis://:***@redis:6379/0" in failed.value.message
+    assert "br0ker" not in failed.value.message
