@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from app.domain.restore import OnConflict
+from app.domain.restore import OnConflict, Policy
 
 MOST_SAMPLES = 100
 
@@ -109,3 +109,9 @@ class MergeRequest:
     def whole(self) -> bool:
         """Whether it stands for a replace of the whole database."""
         return self.exact and not self.tables
+
+    def refuses(self, changes: Changes) -> bool:
+        """Whether that plan is one that this request does not allow: nothing of it is done then."""
+        blocked = changes.total("blocked")
+        strict = self.on_conflict.policy is Policy.FAIL
+        return bool((strict and (changes.total("conflicting") or blocked)) or (self.exact and blocked))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from app.archive.target import Target
 from app.domain.checks import Finding, Severity, first_error
 from app.domain.merge import Changes, MergeRequest, TableChanges
-from app.domain.restore import Mode, Policy
+from app.domain.restore import Mode
 from app.operations.restore_checks import preview_checks
 from app.operations.restore_request import RestoreRequest, Wanted
 from app.operations.restore_source import RestoreSource, locate, open_source
@@ -56,9 +56,6 @@ def preview(service: Service, request: RestoreRequest, progress: Progress = SILE
     assert checked.facts is not None  # noqa: S101 -- else a finding was raised
     there = checked.facts.live is not None
     changes = _plan(target, source, wanted.merge, progress) if there else _all_new(source)
-    stopped = wanted.by_rows and (changes.total("conflicting") or changes.total("blocked"))
-    strict = wanted.merge.on_conflict.policy is Policy.FAIL
-    blocked = wanted.by_rows and wanted.merge.exact and changes.total("blocked")
     return Preview(
         backup=source.name,
         mode=wanted.mode,
@@ -66,7 +63,7 @@ def preview(service: Service, request: RestoreRequest, progress: Progress = SILE
         method=str(wanted.method(checked.facts)),
         changes=changes,
         findings=checked.findings,
-        refused=bool(strict and stopped) or bool(blocked),
+        refused=wanted.by_rows and wanted.merge.refuses(changes),
     )
 
 

@@ -27,7 +27,7 @@ from app.errors import (
     RestoreRollbackError,
 )
 from app.operations.expire import expire_quietly
-from app.operations.restore_checks import needs_safety, restore_checks, room_error, safety_error
+from app.operations.restore_checks import needs_safety, require_confirmation, restore_checks, room_error, safety_error
 from app.operations.restore_journal import Journal
 from app.operations.restore_pins import pin, release
 from app.operations.restore_report import to_report
@@ -48,10 +48,12 @@ def restore(service: Service, request: RestoreRequest, progress: Progress = SILE
     Raises:
         RestoreRunningError: another restore is under way, or this request was served already.
         BackupNotFoundError: there is no such backup.
+        RestoreValidationError: the request makes no sense, or is not confirmed.
         RestoreRollbackError: it failed, and so did cleaning up after it; says what stands where.
         RestoreError, BackupError: the first thing that failed; the live database is as before.
     """
     wanted = Wanted.of(service, request)
+    require_confirmation(wanted)
     located = locate(service, request.backup)
     now = service.clock()
     record = Restore(

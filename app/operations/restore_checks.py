@@ -54,7 +54,8 @@ def restore_checks(service: Service, record: Restore, target: Target, wanted: Wa
     findings = [source.verified]
     if facts is not None:
         findings += list(_room(service, wanted, source, facts))
-    findings += [_mode(wanted), _confirmation(wanted), server]
+    confirmed = Finding.ok("confirmation", f"{wanted.changes} is what is to be changed")
+    findings += [_mode(wanted), confirmed, server]
     if facts is not None:
         findings += [*_fit(target, wanted, source, facts), *_way_back(service, wanted, facts)]
         findings += _tried("catalog", lambda: [_catalog(service, wanted, record)])
@@ -153,13 +154,18 @@ def _mode(wanted: Wanted) -> Finding:
     return Finding.ok("mode", f"merge into {tables}; where rows differ: {wanted.merge.on_conflict}")
 
 
-def _confirmation(wanted: Wanted) -> Finding:
+def require_confirmation(wanted: Wanted) -> None:
+    """Make sure that whoever asks knows what will be changed.
+
+    Raises:
+        RestoreValidationError: its name was not typed out.
+    """
     confirm = wanted.confirm
     if confirm == wanted.changes:
-        return Finding.ok("confirmation", f"{wanted.changes} is what is to be changed")
+        return
     message = f"the confirmation {confirm!r} is not the name of the database" if confirm else "nothing is confirmed"
     hint = f"a restore changes database {wanted.changes}: say so with --confirm {wanted.changes}"
-    return Finding.failed("confirmation", RestoreValidationError(message, hint))
+    raise RestoreValidationError(message, hint)
 
 
 def _fit(target: Target, wanted: Wanted, source: RestoreSource, facts: TargetFacts) -> Iterator[Finding]:

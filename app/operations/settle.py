@@ -133,7 +133,9 @@ def complete(service: Service, record: Restore) -> Restore:
     release(service, record, but=record.safety if kept else None)
     now = service.clock()
     until = now + service.undo_for if kept else None
-    if record.method is Method.IN_PLACE and record.step is Step.POST_COMMAND:
+    # In place, the command comes after the commit.
+    left_out = record.step is Step.POST_COMMAND or (record.step is Step.SWAPPING and service.post_command)
+    if record.method is Method.IN_PLACE and left_out:
         log.warning("restore post command not finished", restore=record.id)
         hint = f"run it on {record.changes} by hand, or: rollback {record.id}"
         record = replace(record, message="RESTORE_POST_COMMAND was not finished", hint=hint)

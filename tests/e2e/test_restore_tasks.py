@@ -60,6 +60,8 @@ def test_preview_run_and_rollback_return_what_the_contract_says(
     with pytest.raises(RestoreValidationError) as caught:
         call("run", backup=damaged.backup)
     assert f"--confirm {damaged.name}" in caught.value.hint
+    with pytest.raises(RestoreValidationError, match="peeple"):
+        call("run", backup=damaged.backup, mode="merge", confirm=damaged.name, tables=["peeple"])
     story = worker.logs()
     for event in ("restore started", "restore completed", "restore rolled back", "restore failed"):
         assert event in story

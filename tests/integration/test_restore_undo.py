@@ -205,13 +205,16 @@ def test_in_place_a_post_command_that_is_cancelled_is_undone_with_the_restore(ow
     require_nothing_left(own)
 
 
-def test_in_place_a_crash_in_the_post_command_is_told_of(own: Damaged) -> None:
+@pytest.mark.parametrize("begun", [False, True])
+def test_in_place_a_crash_in_the_post_command_is_told_of(own: Damaged, *, begun: bool) -> None:
     def die(_: Sequence[str], __: str) -> None:
         raise Crash
 
+    service = own.service(RESTORE_POST_COMMAND="true")
+    dying = replace(service, run_program=die) if begun else crashing(service, Step.POST_COMMAND)
     with pytest.raises(Crash):
-        own.run(replace(own.service(RESTORE_POST_COMMAND="true"), run_program=die), mode="replace")
-    said = repair(later(own.service(), 1))
+        own.run(dying, mode="replace")
+    said = repair(later(own.service(RESTORE_POST_COMMAND="true"), 1))
     record = own.records()[0]
     assert any("RESTORE_POST_COMMAND was not finished" in each and record.id in each for each in said)
     assert (record.state, record.message) == (RestoreState.COMPLETE, "RESTORE_POST_COMMAND was not finished")

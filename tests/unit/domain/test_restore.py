@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from app.domain.restore import Mode, OnConflict, Policy, shadow_name, undo_name
@@ -12,7 +14,7 @@ ID = "0123456789ab"
 
 @pytest.mark.parametrize("make", [shadow_name, undo_name])
 @pytest.mark.parametrize("database", ["residency", "x" * 63, "é" * 31, "x" + "é" * 31, "€" * 21, "𝄞" * 15])
-def test_a_name_is_cut_between_two_characters_and_keeps_its_id(make: type[str], database: str) -> None:
+def test_a_name_is_cut_between_two_characters_and_keeps_its_id(make: Callable[[str, str], str], database: str) -> None:
     name = make(database, ID)
     assert len(name.encode()) <= 63
     assert name.endswith(f"_{ID}")
