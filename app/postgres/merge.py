@@ -113,14 +113,15 @@ class LiveMerge:
 
     def _require_agreement(self, report: Changes) -> None:
         """Refuse what the request does not allow, before anything is changed."""
+        if not self._request.refuses(report):
+            return
         conflicting, blocked = report.total("conflicting"), report.total("blocked")
         where = ", ".join(each.table for each in report.tables if each.conflicting or each.blocked)
-        if self._request.on_conflict.policy is Policy.FAIL and (conflicting or blocked):
+        if self._request.on_conflict.policy is Policy.FAIL:
             message = f"{conflicting} rows differ and {blocked} are blocked, in {where}; the policy is to fail"
             raise MergeConflictError(message, "see them with --dry-run; choose another --on-conflict")
-        if self._request.exact and blocked:
-            message = f"{blocked} rows of the chosen tables cannot be made what they were, in {where}"
-            raise MergeConflictError(message, "see them with --dry-run; take the tables that refer to them along")
+        message = f"{blocked} rows of the chosen tables cannot be made what they were, in {where}"
+        raise MergeConflictError(message, "see them with --dry-run; take the tables that refer to them along")
 
 
 @contextmanager
