@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from app.domain.restore import RestoreState
+from app.domain.restore import Method, Restore, RestoreState
 from app.embedded.postgres import EmbeddedPostgres
 from app.errors import ResidencyBackupError, RestoreRunningError
 from app.operations.check import check, repair
+from app.operations.keep import keep
 from app.operations.rollback import rollback
 from app.postgres.programs import run
 from tests.fix_postgres import scratch_database
@@ -66,11 +67,20 @@ def settled(damaged: Damaged, point: Point, before: Content, after: Content) -> 
     assert (record.state is RestoreState.COMPLETE) == (found == after), point
     if record.state is RestoreState.COMPLETE:
         assert damaged.databases() == ({record.undo} if record.undo else set())
-        rollback(damaged.service(), record.id)
+        undone = rollback(damaged.service(), record.id).restore
         drop_databases(damaged.server, damaged.name)
         assert damaged.content() == before
+        release_since(damaged, undone)
     require_nothing_left(damaged)
     return record.state
+
+
+def release_since(damaged: Damaged, undone: Restore) -> None:
+    """Release what an in-place rollback keeps, and nothing else: a backup of what was there."""
+    kept = {undone.safety: undone.pin} if undone.method is Method.IN_PLACE else {}
+    assert damaged.pins() == kept
+    for name in damaged.pins():
+        keep(damaged.service(), name, None)
 
 
 @pytest.mark.timeout(500)
@@ -121,6 +131,36 @@ def test_a_rollback_killed_at_every_step(damaged: Damaged, asked: dict[str, Any]
         assert damaged.content() == damaged.broken
         drop_databases(damaged.server, damaged.name)
         require_nothing_left(damaged)
+    assert {*seen} == {RestoreState.COMPLETE, RestoreState.ROLLED_BACK}
+
+
+@pytest.mark.timeout(300)
+def test_a_rollback_in_place_killed_at_every_step(own: Damaged) -> None:
+    seen = []
+    for number, when in (
+        (1, "after"),
+        (2, "before"),
+        (2, "after"),
+        (3, "after"),
+        (4, "before"),
+        (4, "after"),
+        (5, "before"),
+    ):
+        record = own.run(**REPLACE).restore
+        assert killed(own, "rollback", {"restore": record.id}, {"record": number, "when": when})
+        found = own.content()
+        assert found in (own.broken, own.whole)
+        repair(own.service())
+        assert own.content() == found
+        undone = own.records()[0]
+        seen.append(undone.state)
+        assert (undone.state is RestoreState.ROLLED_BACK) == (found == own.broken), (number, when)
+        if undone.state is RestoreState.COMPLETE:
+            assert own.pins() == {record.safety: record.pin}
+            undone = rollback(own.service(), record.id).restore
+        assert own.content() == own.broken
+        release_since(own, undone)
+        require_nothing_left(own)
     assert {*seen} == {RestoreState.COMPLETE, RestoreState.ROLLED_BACK}
 
 

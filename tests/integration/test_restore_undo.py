@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -152,17 +151,14 @@ def test_an_older_restore_is_not_undone_past_a_newer_one(damaged: Damaged) -> No
 def test_a_database_that_appears_meanwhile_and_stays_in_use_is_no_success(
     damaged: Damaged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(swap, "GIVE_UP_SECONDS", 0.5)
-    monkeypatch.setattr(swap, "_END", "SELECT 1 WHERE %s::text[] IS NULL")  # as where the role may not end it
+    def busy(*_: object) -> float:
+        raise RestoreBusyError("the database stays in use")
+
+    monkeypatch.setattr(swap, "swap", busy)
     other = f"{damaged.name}_new"
-    with contextlib.ExitStack() as stack:
-
-        def come() -> None:
-            execute(damaged.server, f'CREATE DATABASE "{other}"')
-            stack.enter_context(psycopg.connect(damaged.server.url(other)))
-
-        with pytest.raises(RestoreBusyError):
-            damaged.run(progress=AtStart(come, phase="swap"), mode="replace", into=other)
+    come = AtStart(lambda: execute(damaged.server, f'CREATE DATABASE "{other}"'), phase="swap")
+    with pytest.raises(RestoreBusyError):
+        damaged.run(progress=come, mode="replace", into=other)
     assert [each.state for each in damaged.records()] == [RestoreState.FAILED]
     assert damaged.databases() == {other}
 
