@@ -51,7 +51,7 @@ class Checked:
 def restore_checks(service: Service, record: Restore, target: Target, wanted: Wanted, source: RestoreSource) -> Checked:
     """Check everything that a restore needs but the safety backup, which is taken when all else is well."""
     facts, server = _server(target)
-    findings = [source.verified]
+    findings = [source.verified, *_origin(wanted, source)]
     if facts is not None:
         findings += list(_room(service, wanted, source, facts))
     confirmed = Finding.ok("confirmation", f"{wanted.changes} is what is to be changed")
@@ -67,10 +67,18 @@ def restore_checks(service: Service, record: Restore, target: Target, wanted: Wa
 def preview_checks(service: Service, target: Target, wanted: Wanted, source: RestoreSource) -> Checked:
     """Those that matter where nothing will be changed."""
     facts, server = _server(target)
-    findings = [source.verified, server]
+    findings = [source.verified, *_origin(wanted, source), server]
     if facts is not None:
         findings += [*_fit(target, wanted, source, facts), *_way_back(service, wanted, facts)]
     return Checked(tuple(findings), facts)
+
+
+def _origin(wanted: Wanted, source: RestoreSource) -> list[Finding]:
+    """Somebody may have named another database's backup."""
+    if source.backup is None or source.backup.database in {wanted.database, wanted.changes}:
+        return []
+    said = f"{source.name} is a backup of database {source.backup.database}, not of {wanted.changes}"
+    return [Finding.warning("origin", said)]
 
 
 def needs_safety(wanted: Wanted, facts: TargetFacts) -> bool:

@@ -115,13 +115,14 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class ForeignKey:
-    """A foreign key: `columns` of `child` refer to `referenced` of `parent`."""
+    """A foreign key: `columns` of `child`, which may be a partition of `root`, refer to `referenced` of `parent`."""
 
     name: str
     child: TableName
     parent: TableName
     columns: tuple[str, ...]
     referenced: tuple[str, ...]
+    root: TableName
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +184,7 @@ class LiveSchema:
     def dependents(self, names: Iterable[TableName]) -> set[TableName]:
         """These tables and all that refer to them, directly or not."""
         found = set(names)
-        while more := {self.roots[each.child] for each in self.foreign_keys if each.parent in found} - found:
+        while more := {each.root for each in self.foreign_keys if each.parent in found} - found:
             found |= more
         return found
 
@@ -222,7 +223,7 @@ def live_schema(connection: psycopg.Connection) -> LiveSchema:
             table.checks.append(Check(name, condition, frozenset(columns)))
     _read_firings(connection, names, roots, tables)
     foreign = [
-        ForeignKey(name, names[child], names[parent], tuple(columns), tuple(referenced))
+        ForeignKey(name, names[child], names[parent], tuple(columns), tuple(referenced), roots[names[child]])
         for name, child, parent, columns, referenced in connection.execute(_FOREIGN_KEYS.encode())
         if child in names and names.get(parent) in tables  # the child may be a single partition
     ]

@@ -70,8 +70,9 @@ class Inverse:
         self._out = out
         self._tables = [_Table(each, plan) for each, plan in zip(staged, planned, strict=True) if plan.changed]
         self._set: dict[_Table, Sequence[str]] = {}
-        changed = {each.staged.match.name for each in self._tables}
-        self._keys = [key for key in referring if key.parent in changed]
+        columns = {each.staged.match.name: set(each.columns) for each in self._tables}
+        # Who refers to a generated column is the server's to look after: its values are not kept.
+        self._keys = [key for key in referring if set(key.referenced) <= columns.get(key.parent, set())]
 
     def before(self) -> None:
         """Write the rows that the merge will change or delete."""
@@ -107,7 +108,7 @@ class Inverse:
             self._rows(each, each.new, f"{query} WHERE {changed}")
         self._statements([_expect(each, each.new, "rows of %s were changed since the merge") for each in self._tables])
         by_name = {each.staged.match.name: each for each in self._tables}
-        self._statements([_unreferred(key, by_name[key.parent], by_name.get(key.child)) for key in self._keys])
+        self._statements([_unreferred(key, by_name[key.parent], by_name.get(key.root)) for key in self._keys])
         pairs = [pair for each in self._tables for pair in stillness(each.staged.match.live, self._set[each])]
         self._statements([off for off, _ in pairs])
         parts = [

@@ -37,7 +37,6 @@ class Planner:
         self._request = request
         self._whole = request.whole
         self._live = live.tables
-        self._roots = live.roots
         self._foreign_keys = live.foreign_keys
         for each in staged:
             self._do(
@@ -160,7 +159,7 @@ class Planner:
         ):
             changed = f"{row_of('s', key.referenced)} *<> {row_of('l', key.referenced)}"
             goes += f" OR p.act = 'u' AND EXISTS (SELECT FROM {parent.rows} s WHERE s.ctid = p.s AND {changed})"
-        child = self._by_name.get(self._roots[key.child])
+        child = self._by_name.get(key.root)
         same = equal("c", key.columns, "l", key.referenced)
         held = f"EXISTS (SELECT FROM {self._sql_of(key.child)} c WHERE {same}{_stays('c', child, key.columns)})"
         if child is not None and set(key.columns) <= set(child.match.columns):

@@ -651,6 +651,12 @@ def test_a_foreign_key_of_one_partition_is_seen(empty_database: TestDatabase) ->
     assert empty_database.query("SELECT count(*) FROM m") == [(1,)]
     with pytest.raises(RestoreValidationError, match=r"m1 is a partition of public\.m"):
         merge(empty_database, archive, request(tables=["m1"]))
+    archive, before = archive_of(empty_database), copy_of_all_tables(empty_database.url)
+    empty_database.execute("DELETE FROM m; DELETE FROM p")
+    _, inverse = merge(empty_database, archive, request())
+    assert copy_of_all_tables(empty_database.url) == before
+    undo(empty_database, inverse)
+    assert empty_database.query("SELECT (SELECT count(*) FROM m), (SELECT count(*) FROM p)") == [(0, 0)]
 
 
 def test_undo_of_a_table_without_a_key_spares_what_only_looks_alike(empty_database: TestDatabase) -> None:

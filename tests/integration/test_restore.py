@@ -29,7 +29,7 @@ from app.operations.prune import prune
 from app.operations.restore_request import RestoreRequest
 from app.operations.rollback import rollback
 from app.operations.take_backup import BackupRequest, take_backup
-from tests.fix_postgres import copy_of_all_tables
+from tests.fix_postgres import copy_of_all_tables, scratch_database
 from tests.fix_restores import Damaged, execute, require_nothing_left
 from tests.fix_service import At, Site
 
@@ -400,3 +400,13 @@ def test_what_no_database_of_ours_can_be_called_is_refused(damaged: Damaged, int
     with pytest.raises(RestoreValidationError):
         damaged.run(mode="replace", into=into, confirm=into)
     require_nothing_left(damaged)
+
+
+def test_another_databases_backup_is_never_the_latest_and_is_told_of(damaged: Damaged) -> None:
+    with scratch_database(damaged.server) as stranger:
+        other = damaged.service(DATABASE_URL=stranger.url)
+        assert take_backup(other, BackupRequest(tier=Tier.WEEKLY)) is not None
+        strange = find(other, "latest").id
+    assert find(damaged.service(), "latest").id == damaged.backup
+    plan = preview(damaged.service(), RestoreRequest(backup=strange, mode="replace"))
+    assert any("is a backup of database" in warning for warning in plan.warnings)
