@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 _SETTING = re.compile(rb"(?:SET\s+(?:SESSION\s+)?(\w+)|SELECT\s+pg_catalog\.set_config\('(\w+)')", re.IGNORECASE)
 _ZERO = re.compile(rb"(?:=|TO)\s*'?0'?\s*(?:;\s*)?\Z", re.IGNORECASE)
 _COPY_PLACE = re.compile(r"COPY .*?, line (\d+)(?:, column ([^:]+))?")
-_VALUE = re.compile(r':? ?".*"', re.DOTALL)
+_VALUE = re.compile(r': ".*"\Z|(?<=value) ".*"(?= is out of range)| "(?:[^"]|"")*"\Z', re.DOTALL)
 _MEMORY_MB = 512  # for the index builds of all connections together
 # A crash of the server in the middle of a load costs the load, not data that anybody relies on. A database that was
 # closed to writers for the restore is still to be written.

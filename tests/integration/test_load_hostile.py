@@ -199,3 +199,15 @@ def test_entries_know_what_is_left_of_them() -> None:
     entry = Entry(b"INDEX", "index i", {}, [b"CREATE INDEX i ON a (x);"])
     assert entry.locks is not None
     assert entry.locks.shared == {b"a"}
+
+
+@pytest.mark.parametrize(
+    ("type_", "value"), [("int", b'top "secret"x'), ("int", b"98765432101"), ("date", b"secret"), ("int[]", b"{secret")]
+)
+def test_no_value_of_a_row_is_told(empty_database: TestDatabase, type_: str, value: bytes) -> None:
+    table = f"CREATE TABLE public.a (x {type_});\n".encode()
+    with pytest.raises(RestoreDataError) as caught:
+        load_into(empty_database, archive(table + b"COPY public.a (x) FROM stdin;\n" + value + b"\n\\.\n" + LAST))
+    assert "secret" not in caught.value.message
+    assert "98765432101" not in caught.value.message
+    assert "line 1 of its rows, column x" in caught.value.message
