@@ -19,7 +19,7 @@ from app.errors import MergeConflictError
 from tests.fix_merge import archive_of, beside, merge, request, undo
 from tests.fix_postgres import TestDatabase, scratch_database
 
-EXAMPLES = int(os.environ.get("TEST_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("TEST_EXAMPLES", "40"))
 POLICIES = ("take-backup", "keep-live", "newest:ts", "fail")
 Row = tuple[int | None, ...]
 State = dict[int, list[Row]]
