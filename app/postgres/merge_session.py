@@ -17,6 +17,7 @@ _SETTINGS = (
     "SET default_transaction_read_only = off",
     "SET temp_buffers = '64MB'",
     "SET work_mem = '128MB'",
+    "SET default_statistics_target = 10",  # joins by key need a count, no more; a hundred reads ten times the pages
     "SET extra_float_digits = 3",
     "SET xmloption = content",
     "SET TimeZone = 'UTC'",
