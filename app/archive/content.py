@@ -20,6 +20,7 @@ from app.archive import lexer
 from app.archive.codecs import NO_FRAMES, Framing, Hash
 from app.archive.digest import RowDigest
 from app.archive.index import Kind, TableDigest, TableName
+from app.archive.marks import without_marks
 from app.archive.reader import Archive
 from app.archive.scanner import ENCODING, Piece, scan
 from app.archive.writer import Parcel
@@ -101,7 +102,7 @@ class Content:
 
     def add(self, pieces: Iterable[Piece]) -> None:
         """Take pieces, in the dump's order."""
-        for piece in pieces:
+        for piece in without_marks(pieces):
             if piece.head.table is None:
                 self._sql(piece.data)
             else:

@@ -21,6 +21,7 @@ import structlog
 
 from app.archive.index import Kind
 from app.archive.manifest import ServerFacts
+from app.archive.marks import without_marks
 from app.archive.scanner import Head, scan
 from app.archive.writer import Destination
 from app.errors import BackupCreationError, BackupReadError, ServerUnavailableError, TableLockedError
@@ -199,7 +200,7 @@ class _Snapshot:
 def _merge(text: Iterator[bytes], crew: Crew, archive: Destination) -> None:
     """Put each range where pg_dump would have put its table's data: tables stand in the order of their names."""
     head: Head | None = None
-    for piece in scan(text):
+    for piece in without_marks(scan(text)):
         if piece.head is not head:
             head = piece.head
             for parcel in crew.parcels(partial(_stands_before, head)):

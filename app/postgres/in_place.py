@@ -20,6 +20,7 @@ from app.archive.content import content_of
 from app.archive.index import TableDigest, TableName
 from app.archive.lint import lint
 from app.archive.manifest import ServerFacts
+from app.archive.marks import without_marks
 from app.archive.reader import Archive
 from app.archive.scanner import python_encoding, scan
 from app.errors import RestoreBusyError, RestoreDataError, RestoreError
@@ -149,7 +150,7 @@ def _load(session: _InPlace, archive: Archive) -> None:
             loader.load([session])
             rows += loader.rows
         else:
-            runner.run(scan(archive.joined(segments)))
+            runner.run(without_marks(scan(archive.joined(segments))))
     runner.finish()
     check_rows(rows, {each.table: each.rows for each in archive.index.tables})
 

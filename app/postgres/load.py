@@ -17,6 +17,7 @@ from psycopg import sql
 
 from app.archive.index import TableName
 from app.archive.lint import lint
+from app.archive.marks import without_marks
 from app.archive.reader import Archive
 from app.archive.scanner import scan
 from app.archive.target import Loaded
@@ -76,7 +77,7 @@ def load(database: Database, archive: Archive, jobs: int, progress: Callable[[in
                     loader.load(able)
                     rows += loader.rows
                 else:
-                    runner.run(scan(archive.joined(segments)))
+                    runner.run(without_marks(scan(archive.joined(segments))))
         runner.finish()
         check_rows(rows, {each.table: each.rows for each in archive.index.tables})
         with _timed(seconds, "analyze"):

@@ -548,3 +548,13 @@ def test_a_schema_called_like_a_header_is_loaded(empty_database: TestDatabase) -
     empty_database.execute(f'DROP SCHEMA "{name}" CASCADE')
     load_into(empty_database, archive(text))
     assert empty_database.query(f'SELECT id, u FROM "{name}".t') == [(1, 1)]
+
+
+def test_what_a_newer_server_noted_for_itself_is_passed_over(empty_database: TestDatabase, stock: bytes) -> None:
+    """An older pg_dump writes it down; this server says "unrecognized parameter" to it."""
+    table = b"ALTER TABLE public.big OWNER TO "
+    note = b"ALTER TABLE ONLY public.big ALTER COLUMN id SET (pg_attver=36092272);\n"
+    noted = stock.replace(table, note + table, 1)
+    assert noted != stock
+    load_into(empty_database, archive(noted))
+    assert empty_database.query("SELECT count(*) FROM big") == [(60000,)]
