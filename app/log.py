@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 import sys
@@ -105,6 +106,34 @@ def configure_logging(
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
+
+
+class PrintedLines(io.TextIOBase):
+    """A standard stream whose every line becomes an event: what reads JSON stumbles over plain text."""
+
+    def __init__(self, name: str, level: int) -> None:
+        super().__init__()
+        self._log = logging.getLogger(name)
+        self._level = level
+        self._begun = ""
+
+    def writable(self) -> bool:
+        """It can be written to, and nothing else."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Log the lines that are whole, and keep what is begun."""
+        *lines, self._begun = (self._begun + text).split("\n")
+        for line in lines:
+            if line.strip():
+                self._log.log(self._level, "%s", line.rstrip())
+        return len(text)
+
+
+def log_what_is_printed() -> None:
+    """Turn what other libraries print, on either standard stream, into events. Call it after `configure_logging`."""
+    sys.stdout = sys.__stdout__ = PrintedLines("stdout", logging.INFO)  # type: ignore[misc] # Celery prints to both
+    sys.stderr = sys.__stderr__ = PrintedLines("stderr", logging.WARNING)  # type: ignore[misc]
 
 
 def _processors(secrets: Iterable[str]) -> list[Processor]:
