@@ -12,6 +12,8 @@ RUN postgresql-clients /usr/lib/postgresql 14 15 16 17 18
 
 # 2. The Python packages, in the versions of constraints.txt.
 FROM python:3.13-slim AS packages
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install -y --no-install-recommends binutils && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 RUN python -m venv --without-pip /opt/residency-backup
 COPY pyproject.toml constraints.txt ./
@@ -19,7 +21,9 @@ COPY pyproject.toml constraints.txt ./
 RUN python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' \
         > requirements.txt \
     && pip --python /opt/residency-backup/bin/python install --no-cache-dir --disable-pip-version-check \
-        --only-binary=:all: -c constraints.txt -r requirements.txt
+        --only-binary=:all: -c constraints.txt -r requirements.txt \
+    # Debug information is half of it. The libraries in *.libs were changed after linking, and do not survive it.
+    && find /opt/residency-backup -name '*.so' -exec strip --strip-unneeded {} +
 COPY README.md LICENSE ./
 COPY alembic alembic
 COPY app app
@@ -39,7 +43,7 @@ LABEL org.opencontainers.image.title="residency-backup" \
 RUN apt-get update \
     && apt-get install -y --no-install-recommends \
         libgssapi-krb5-2 liblz4-1 libreadline8 libssl3 libzstd1 tini tzdata \
-    && rm -rf /var/lib/apt/lists/* \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* \
     && groupadd --gid 10001 residency \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin residency \
     && install -d -o 10001 -g 10001 -m 700 /backups

@@ -12,6 +12,8 @@ from typing import Any, Literal, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from app.errors import ResidencyBackupError
+
 HIDDEN = "***"
 Style = Literal["console", "json"]
 _SECRET_KEY = re.compile(r"passw|pwd|secret|token|credential|api_?key|private|identity", re.IGNORECASE)
@@ -108,6 +110,15 @@ def configure_logging(
     )
 
 
+def tell(event: str, error: ResidencyBackupError, style: str) -> None:
+    """Say why the program ends, before its settings could say how it logs."""
+    if style != "json":
+        sys.stderr.write(f"{event}: {error.message}\n{error.hint}\n")
+        return
+    configure_logging("ERROR", "json")
+    structlog.get_logger(__name__).error(event, error=type(error).__name__, message=error.message, hint=error.hint)
+
+
 class PrintedLines(io.TextIOBase):
     """A standard stream whose every line becomes an event: what reads JSON stumbles over plain text."""
 
@@ -132,8 +143,8 @@ class PrintedLines(io.TextIOBase):
 
 def log_what_is_printed() -> None:
     """Turn what other libraries print, on either standard stream, into events. Call it after `configure_logging`."""
-    sys.stdout = sys.__stdout__ = PrintedLines("stdout", logging.INFO)  # type: ignore[misc] # Celery prints to both
-    sys.stderr = sys.__stderr__ = PrintedLines("stderr", logging.WARNING)  # type: ignore[misc]
+    sys.stdout = sys.__stdout__ = PrintedLines("stdout", logging.INFO)  # type: ignore[assignment, misc] # Celery prints to both
+    sys.stderr = sys.__stderr__ = PrintedLines("stderr", logging.WARNING)  # type: ignore[assignment, misc]
 
 
 def _processors(secrets: Iterable[str]) -> list[Processor]:
