@@ -53,7 +53,8 @@ def restored(stack: Stack, file: str) -> str:
 
 
 def test_everything_is_healthy_and_what_runs_once_has_ended_well(stack: Stack) -> None:
-    assert [stack.state(each) for each in ("db", "redis", "backend", "beat")] == ["running healthy"] * 4
+    for service in ("db", "redis", "backend", "beat"):
+        eventually(f"{service} is healthy", stack.is_healthy(service), 150)
     assert [stack.state(each) for each in ("prepare", "migrate")] == ["exited 0"] * 2
 
 
