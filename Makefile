@@ -1,10 +1,10 @@
-# make demo | run | test | test-matrix | check | bench — each works on a clean clone by itself and needs Python >= 3.11, pip and make.
+# make demo | run | test | test-matrix | test-compose | check | bench — each works on a clean clone by itself and needs Python >= 3.11, pip and make.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: install demo run test test-matrix check bench format clean
+.PHONY: install demo run test test-matrix test-compose check bench format clean
 .DEFAULT_GOAL := help
 
 help:
@@ -32,11 +32,16 @@ test-matrix: $(STAMP)
 	TEST_MATRIX=1 $(BIN)/python -m pytest tests/integration/test_fidelity.py tests/integration/test_databases.py \
 	    tests/integration/test_proof.py tests/integration/test_in_place.py
 
+# The image and the compose files, for real. COMPOSE="docker compose" tries that where docker-compose is installed too.
+test-compose: $(STAMP)
+	TEST_COMPOSE="$(or $(COMPOSE),1)" $(BIN)/python -m pytest tests/compose
+
 check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
 	$(BIN)/python -m pytest -q tests/integration/test_migrations.py tests/unit/test_house.py
 
 bench: $(STAMP)

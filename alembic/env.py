@@ -6,6 +6,7 @@ catalog by BACKUP_CATALOG_URL, BACKUP_CATALOG_URL_FILE (a file that holds the UR
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from logging.config import fileConfig
@@ -15,9 +16,12 @@ from typing import Any
 from alembic import context
 from sqlalchemy import Connection
 
-from app.catalog.engine import make_engine, parse_url
+from app.catalog.edge import translated
+from app.catalog.engine import make_engine, parse_url, place_of
 from app.catalog.migrations import keep_others_out
 from app.catalog.tables import VERSION_TABLE, metadata
+from app.errors import ResidencyBackupError
+from app.log import configure_logging, tell
 
 config = context.config
 
@@ -51,15 +55,30 @@ def migrate(connection: Connection) -> None:
 
 def migrate_by_environment() -> None:
     """Run what was asked for on the catalog that the environment names."""
-    if config.config_file_name is not None:
-        fileConfig(config.config_file_name, disable_existing_loggers=False)
-    engine = make_engine(parse_url(catalog_url(os.environ)))
+    style = os.environ.get("LOG_FORMAT", "").strip()
+    start_logging(style)
     try:
-        with engine.begin() as connection:
-            keep_others_out(connection)
-            migrate(connection)
-    finally:
-        engine.dispose()
+        url = parse_url(catalog_url(os.environ))
+        with translated("the catalog cannot be migrated", place_of(url)):
+            engine = make_engine(url)
+            try:
+                with engine.begin() as connection:
+                    keep_others_out(connection)
+                    migrate(connection)
+            finally:
+                engine.dispose()
+    except ResidencyBackupError as error:
+        tell("backup catalog", error, style)
+        raise SystemExit(error.exit_code) from error
+
+
+def start_logging(style: str) -> None:
+    """As alembic.ini says; one JSON object a line, where the service's other processes write that."""
+    if style == "json":
+        configure_logging("INFO", "json")
+        logging.getLogger("alembic").setLevel(logging.INFO)
+    elif config.config_file_name is not None:
+        fileConfig(config.config_file_name, disable_existing_loggers=False)
 
 
 def print_statements() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 import sys
@@ -10,6 +11,8 @@ from typing import Any, Literal, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
+
+from app.errors import ResidencyBackupError
 
 HIDDEN = "***"
 Style = Literal["console", "json"]
@@ -105,6 +108,43 @@ def configure_logging(
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
+
+
+def tell(event: str, error: ResidencyBackupError, style: str) -> None:
+    """Say why the program ends, before its settings could say how it logs."""
+    if style != "json":
+        sys.stderr.write(f"{event}: {error.message}\n{error.hint}\n")
+        return
+    configure_logging("ERROR", "json")
+    structlog.get_logger(__name__).error(event, error=type(error).__name__, message=error.message, hint=error.hint)
+
+
+class PrintedLines(io.TextIOBase):
+    """A standard stream whose every line becomes an event: what reads JSON stumbles over plain text."""
+
+    def __init__(self, name: str, level: int) -> None:
+        super().__init__()
+        self._log = logging.getLogger(name)
+        self._level = level
+        self._begun = ""
+
+    def writable(self) -> bool:
+        """It can be written to, and nothing else."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Log the lines that are whole, and keep what is begun."""
+        *lines, self._begun = (self._begun + text).split("\n")
+        for line in lines:
+            if line.strip():
+                self._log.log(self._level, "%s", line.rstrip())
+        return len(text)
+
+
+def log_what_is_printed() -> None:
+    """Turn what other libraries print, on either standard stream, into events. Call it after `configure_logging`."""
+    sys.stdout = sys.__stdout__ = PrintedLines("stdout", logging.INFO)  # type: ignore[assignment, misc] # Celery prints to both
+    sys.stderr = sys.__stderr__ = PrintedLines("stderr", logging.WARNING)  # type: ignore[assignment, misc]
 
 
 def _processors(secrets: Iterable[str]) -> list[Processor]:

@@ -136,6 +136,7 @@ class Settings(BaseSettings):
     backup_compression_level: int | None = None
     restore_undo_hours: Annotated[float, Field(ge=0, le=24 * 366)] = 24
     restore_post_command: Annotated[str | None, AfterValidator(_command)] = None
+    beat_alive_file: Annotated[Path, AfterValidator(_absolute)] | None = None
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = "INFO"
     log_format: Literal["console", "json"] = "console"
 

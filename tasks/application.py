@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from functools import cache
 from typing import Any
 
@@ -10,6 +9,8 @@ from celery import Celery
 
 from app.bootstrap import Program, bootstrap
 from app.errors import SettingsError
+from app.log import tell
+from app.settings import process_environment
 from tasks.schedule import beat_schedule
 
 QUEUE = "backup"
@@ -76,5 +77,5 @@ def app_or_exit() -> BackupApp:
     try:
         return make_app(bootstrap())
     except SettingsError as error:
-        sys.stderr.write(f"backup settings: {error.message}\n{error.hint}\n")
+        tell("backup settings", error, process_environment().get("LOG_FORMAT", "").strip())
         raise SystemExit(error.exit_code) from None

@@ -15,7 +15,10 @@ from celery.worker import state
 
 from app.bootstrap import Program
 from app.errors import BackupCancelledError, BackupInterruptedError, Cancelled
+from app.log import log_what_is_printed
 from tasks.schedule import CATCH_UP
+
+log = structlog.get_logger(__name__)
 
 WORKER_STOPS = signal.SIGUSR2
 # SIGTERM is what `revoke --terminate` sends, SIGUSR1 Celery's soft time limit.
@@ -32,9 +35,12 @@ REASONS: dict[int, BackupCancelledError] = {
 
 @signals.setup_logging.connect
 def own_the_logs(**_: Any) -> None:
-    """Celery's own lines go where ours go."""
+    """Celery's own lines go where ours go, and so do Python's warnings."""
     program: Program = current_app.program  # type: ignore[attr-defined] # ours, see tasks.application
     program.start_logging()
+    logging.captureWarnings(capture=True)
+    if program.settings.log_format == "json":
+        log_what_is_printed()
     for name in ("celery.worker.strategy", "celery.app.trace", "celery.beat"):
         logging.getLogger(name).addFilter(_worth_a_line)
 
@@ -74,6 +80,22 @@ def look_for_what_was_missed(sender: Any, **_: Any) -> None:
     """A slot missed while the service was down is made up for as soon as it is back."""
     app: Celery = sender.app
     app.send_task(CATCH_UP, expires=600)
+
+
+@signals.beat_init.connect
+def show_that_beat_lives(sender: Any, **_: Any) -> None:
+    """Touch a file whenever the broker has taken a message, which is once a minute: a health check looks at its age."""
+    program: Program = sender.app.program
+    if (file := program.settings.beat_alive_file) is None:
+        return
+
+    def touch(**_: Any) -> None:
+        try:
+            file.touch()
+        except OSError as error:
+            log.warning("backup schedule cannot touch its file", file=str(file), error=error.strerror)
+
+    signals.after_task_publish.connect(touch, weak=False)
 
 
 def _worth_a_line(record: logging.LogRecord) -> bool:

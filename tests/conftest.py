@@ -7,7 +7,11 @@ for name in list(os.environ):
     if name.startswith(("BACKUP_", "RESTORE_", "CELERY_", "DATABASE_URL", "LOG_", "PG", "POSTGRES_")):
         del os.environ[name]
 
+# These need a container engine and minutes: make test-compose.
+collect_ignore = [] if os.environ.get("TEST_COMPOSE") else ["compose"]
+
 pytest_plugins = [
+    "tests.fix_compose",
     "tests.fix_postgres",
     "tests.fix_broker",
     "tests.fix_celery",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,7 +38,7 @@ def translated(doing: str, place: str) -> Iterator[None]:
             ) from error
         raise CatalogError(
             f"{doing}: {' '.join(_said(error).split())}",
-            f"Check that {place} is there, reachable and writable, then try again.",
+            f"Check that {place} is there, reachable and, for uid {os.geteuid()}, writable, then try again.",
         ) from error
 
 

@@ -122,7 +122,7 @@ def _make_file(path: Path) -> None:
     except OSError as error:
         raise CatalogError(
             f"the catalog {path} cannot be made: {error.strerror or error}",
-            f"Let this user write in {path.parent}, or name another place in BACKUP_CATALOG_URL.",
+            f"Let this user (uid {os.geteuid()}) write in {path.parent}, or name another place in BACKUP_CATALOG_URL.",
         ) from error
 
 
