@@ -128,14 +128,13 @@ class Manifest(BaseModel):
     @classmethod
     def of(cls, index: Index, **facts: Any) -> Manifest:
         """The manifest of an archive with that index; `facts` are all the other attributes."""
-        return cls(
-            bytes=index.bytes,
-            raw_bytes=index.raw_bytes,
-            sha256=index.sha256,
-            tables=index.tables,
-            segments=index.segments,
-            **facts,
-        )
+        return cls(**cls.of_index(index), **facts)
+
+    @staticmethod
+    def of_index(index: Index) -> dict[str, Any]:
+        """The attributes that an archive's index gives."""
+        names = ("bytes", "raw_bytes", "sha256", "tables", "segments")
+        return {name: getattr(index, name) for name in names}
 
     @property
     def index(self) -> Index:

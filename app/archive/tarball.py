@@ -13,10 +13,10 @@ import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, BinaryIO, cast
+from typing import IO, Any, BinaryIO, cast
 
 from app.archive.codecs import decode, framing
-from app.archive.manifest import Member
+from app.archive.manifest import Manifest, Member
 from app.archive.reader import HashedFile
 from app.archive.writer import write_error
 from app.domain.backup import Codec
@@ -35,6 +35,12 @@ class TarIndex:
     bytes: int
     raw_bytes: int
     sha256: str
+
+
+def tar_index_of(manifest: Manifest) -> TarIndex:
+    """What the manifest of a full backup says of its file."""
+    members = manifest.full.members if manifest.full else ()
+    return TarIndex(members=members, bytes=manifest.bytes, raw_bytes=manifest.raw_bytes, sha256=manifest.sha256)
 
 
 def printable(name: str) -> str:
@@ -99,7 +105,7 @@ class TarWriter:
 
     def _add(self, info: tarfile.TarInfo, source: _Hashed | None) -> None:
         self._tar.addfile(info, cast("IO[bytes] | None", source))
-        self._tar.members.clear()  # else it would keep all of them in memory
+        _forget_entries(self._tar)
 
 
 class TarReader:
@@ -129,7 +135,7 @@ class TarReader:
                     yield info, content
                     for _ in content:
                         pass  # what nobody wanted is hashed all the same
-                    tar.members.clear()
+                    _forget_entries(tar)
         except (tarfile.TarError, EOFError, UnicodeError) as error:
             raise BackupReadError(f"the tar cannot be read: {error}", _USE_ANOTHER) from error
 
@@ -183,6 +189,11 @@ def require_equal(found: TarIndex, wanted: TarIndex) -> None:
         raise BackupValidationError(f"{next(iter(theirs))}: is missing from the tar", _USE_ANOTHER)
     if (found.bytes, found.sha256) != (wanted.bytes, wanted.sha256):
         raise BackupValidationError("the file's length or SHA-256 is not what its manifest says", _USE_ANOTHER)
+
+
+def _forget_entries(tar: Any) -> None:
+    """A tar that is written or read as a stream needs no list of what has passed, and so takes no memory for it."""
+    tar.members.clear()
 
 
 def _info(name: str, found: os.stat_result, kind: bytes) -> tarfile.TarInfo:

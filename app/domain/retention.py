@@ -2,7 +2,8 @@
 
 Each tier keeps its newest N *periods that have a sound backup*, newest by the instant that a backup shows. Counting
 backups, not days, means that an outage, however long, prunes nothing. On top of that, whatever the numbers say, these
-are never pruned: the newest verified backup of our own (and the newest verified full one), a pinned one, and a file that this service did not make.
+are never pruned: the newest verified backup of our own, and the newest verified full one; a pinned one; and a file
+that this service did not make.
 """
 
 from __future__ import annotations

@@ -18,7 +18,8 @@ from app.errors import BackupNotFoundError, CatalogError, ManifestError
 from app.operations.service import Service
 
 MISSING = "the file is missing"
-# A safety backup holds what somebody wanted to get away from, a full one is no plain SQL: only their own aliases mean them.
+# A safety backup holds what somebody wanted to get away from, and a full one is no plain SQL: only their own aliases
+# mean one.
 _UNMEANT = (Tier.SAFETY, Tier.FULL)
 ALIASES = ("latest", *(f"latest-{tier}" for tier in Tier), "oldest")
 log = structlog.get_logger(__name__)

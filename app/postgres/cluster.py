@@ -10,6 +10,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from pathlib import Path
 
 import psycopg
@@ -36,9 +37,8 @@ _TAIL = 4096
 _FACTS = """
     SELECT current_setting('server_version'), session_user::text, rolsuper OR rolreplication, rolsuper,
            current_setting('wal_level'), current_setting('max_wal_senders')::int,
-           (SELECT coalesce(sum(CASE WHEN has_database_privilege(d.oid, 'CONNECT')
-                                       OR pg_has_role('pg_read_all_stats', 'USAGE') THEN pg_database_size(d.oid) END), 0)
-            FROM pg_database d)::bigint,
+           (SELECT coalesce(sum(pg_database_size(oid)), 0) FROM pg_database
+            WHERE has_database_privilege(oid, 'CONNECT') OR pg_has_role('pg_read_all_stats', 'USAGE'))::bigint,
            ARRAY(SELECT spcname || ' at ' || pg_tablespace_location(oid) FROM pg_tablespace
                  WHERE spcname NOT IN ('pg_default', 'pg_global') ORDER BY spcname)::text[],
            ARRAY(SELECT f.setting FROM pg_settings f, pg_settings d
@@ -96,7 +96,7 @@ class PostgresCluster:
                 f"pg_hba.conf needs a line such as 'host replication {role} ADDRESS scram-sha-256'; "
                 "then SELECT pg_reload_conf()",
             ) from error
-        return str(row[0]) if row else ""
+        return _text(row[0]) if row else ""
 
     def program_version(self, version: str) -> str:
         """Version of the programs of the server's own major."""
@@ -130,19 +130,7 @@ class PostgresCluster:
 
     def verify(self, folder: Path) -> str:
         """Compare a copy with the server's own record of it."""
-        version = _version_of(folder)
-        program = _fitting(VERIFY, version)
-        # Where the client programs are packaged without the server's there is no pg_waldump. The WAL is read then when
-        # the server is started, which wants all of it.
-        parses = os.access(Path(program.path).with_name(WALDUMP), os.X_OK)
-        argv = [program.path, "--exit-on-error", "--quiet", *([] if parses else ["--no-parse-wal"]), str(folder)]
-        try:
-            with running(argv, self._database.environment(os.environ)) as child:
-                _wait(child, lambda _: None)
-        except ProgramError as error:
-            message = f"the copy of the server's data does not verify: {error.message}"
-            raise BackupValidationError(message, "look at the disks; then try again, or use another backup") from error
-        return program.version
+        return verify_copy(folder)
 
     def global_objects(self, *, passwords: bool) -> str:
         """Roles, their memberships and settings, and tablespaces, as SQL."""
@@ -160,6 +148,31 @@ class PostgresCluster:
         return output_of(argv, self._database.environment(os.environ), timeout=GLOBALS_SECONDS)
 
 
+def verify_copy(folder: Path) -> str:
+    """Compare a copy of a server's data with that server's record of it, without asking any server.
+
+    Returns:
+        The version of the program that did.
+
+    Raises:
+        BackupValidationError: it differs.
+        BackupCreationError: the program is not installed.
+        BackupReadError: the folder is no copy at all.
+    """
+    program = _fitting(VERIFY, _version_of(folder))
+    # Where the client programs are packaged without the server's there is no pg_waldump. The WAL is read then when
+    # the server is started, which wants all of it.
+    parses = os.access(Path(program.path).with_name(WALDUMP), os.X_OK)
+    argv = [program.path, "--exit-on-error", "--quiet", *([] if parses else ["--no-parse-wal"]), str(folder)]
+    try:
+        with running(argv, {"PATH": os.environ.get("PATH", os.defpath), "LC_MESSAGES": "C"}) as child:
+            _wait(child, lambda _: None)
+    except ProgramError as error:
+        message = f"the copy of the server's data does not verify: {error.message}"
+        raise BackupValidationError(message, "look at the disks; then try again, or use another backup") from error
+    return program.version
+
+
 def start_command(folder: Path) -> Sequence[str]:
     """The argument list that starts a server on a copy, by the programs of its major where they are installed."""
     try:
@@ -169,9 +182,14 @@ def start_command(folder: Path) -> Sequence[str]:
     return [program, "-D", str(folder), "-l", str(folder.with_name("postgres.log")), "start"]
 
 
+def _text(value: object) -> str:
+    """A replication connection says nothing of types, so the driver may leave a text as bytes."""
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
 def _fitting(program: str, version: str) -> Binary:
     found = find_binary(program, version)
-    major = version.split(".", maxsplit=1)[0]
+    major = "".join(takewhile(str.isdigit, version))
     if str(found.major) != major:
         message = f"a full backup of PostgreSQL {version} needs {program} of the same major; found is {found.version}"
         raise BackupCreationError(message, f"install the programs of PostgreSQL {major}")
