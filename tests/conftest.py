@@ -13,4 +13,5 @@ pytest_plugins = [
     "tests.fix_celery",
     "tests.fix_service",
     "tests.fix_restores",
+    "tests.fix_full",
 ]

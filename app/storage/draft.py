@@ -25,7 +25,8 @@ def variants_of(archive: Path) -> Sequence[Path]:
 
 
 def _suffixes(archive: Path) -> Sequence[str]:
-    return extensions_of(Tier(archive.parent.name))
+    tier = archive.parent.name
+    return extensions_of(Tier(tier)) if tier in set(Tier) else ()
 
 
 def manifest_of(archive: Path) -> Path:
