@@ -13,7 +13,7 @@ import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, BinaryIO, cast
+from typing import IO, Any, BinaryIO, Self, cast
 
 from app.archive.codecs import decode, framing
 from app.archive.manifest import Manifest, Member
@@ -49,7 +49,7 @@ def printable(name: str) -> str:
 
 
 class TarWriter:
-    """Makes a tar out of files, folders and links.
+    """Makes a tar out of files, folders and links, in a block; one that is left before `finish` writes nothing more.
 
     Args:
         stream: where it goes.
@@ -59,10 +59,17 @@ class TarWriter:
 
     def __init__(self, stream: BinaryIO, codec: Codec, level: int | None, progress: Callable[[int], None]) -> None:
         self._out = _Packed(stream, codec, level, progress)
-        self._tar = tarfile.open(  # noqa: SIM115 -- ended by `finish`; what is not finished is thrown away
+        self._tar = tarfile.open(  # noqa: SIM115 -- closed by the block's end
             fileobj=cast("IO[bytes]", self._out), mode="w|", format=tarfile.PAX_FORMAT, bufsize=_BLOCK
         )
         self._members: list[Member] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._out.ended = True
+        self._tar.close()
 
     def add_file(self, name: str, path: Path) -> bool:
         """Add a regular file as it is now; True where it was cut short while it was read, and filled up with zeros.
@@ -247,11 +254,14 @@ class _Packed:
         self._framing = framing(codec, level)
         self._progress = progress
         self._waiting = bytearray()
+        self.ended = False
         self.bytes = 0
         self.raw_bytes = 0
         self.digest = hashlib.sha256()
 
     def write(self, data: bytes) -> int:
+        if self.ended:
+            return len(data)
         self._waiting += data
         size = self._framing.size
         while len(self._waiting) >= size:

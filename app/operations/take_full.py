@@ -60,12 +60,12 @@ def write_full(  # noqa: PLR0913, PLR0917 -- what a run knows
         log.debug("backup of the server verified by its own program")
         _write_beside(service, folder)
         progress.start("pack", ready.facts.size)
-        writer = TarWriter(draft.stream, codec, service.level, guard.advance)
-        packing = _Packing(writer)
-        packing.add_staged(folder)
-        for path in service.system.paths:
-            packing.add_path(path)
-        index = writer.finish()
+        with TarWriter(draft.stream, codec, service.level, guard.advance) as writer:
+            packing = _Packing(writer)
+            packing.add_staged(folder)
+            for path in service.system.paths:
+                packing.add_path(path)
+            index = writer.finish()
     _read_back(service, draft, index, codec, progress)
     facts = FullFacts(
         system_identifier=identifier,

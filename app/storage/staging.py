@@ -3,22 +3,39 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from app.storage import disk
 
+_PATIENCE_SECONDS = 5.0
+_PAUSE_SECONDS = 0.1
+
 
 @contextmanager
 def staging(folder: Path) -> Iterator[Path]:
     """A new folder, ours alone, for the length of a block."""
-    with disk.writing(folder):
-        folder.mkdir(0o700)
     try:
+        with disk.writing(folder):
+            folder.mkdir(0o700)
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)  # what does not go now is a leftover, which `check --repair` removes
+        _discard_surely(folder)
+
+
+def _discard_surely(folder: Path) -> None:
+    """Remove a folder in which a program that was just ended may be writing its last.
+
+    What does not go is a leftover, which the next run or `check --repair` removes.
+    """
+    end = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists() or time.monotonic() > end:
+            return
+        time.sleep(_PAUSE_SECONDS)
 
 
 def discard_folder(folder: Path) -> None:

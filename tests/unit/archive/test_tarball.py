@@ -21,16 +21,16 @@ CODECS = pytest.mark.parametrize("codec", [Codec.GZIP, Codec.ZSTD])
 def whole(folder: Path, codec: Codec) -> tuple[bytes, TarIndex]:
     """A tar of everything below a folder."""
     out = io.BytesIO()
-    writer = TarWriter(out, codec, None, lambda _: None)
-    for path in sorted(folder.rglob("*")):
-        name = f"paths/{path.relative_to(folder)}"
-        if path.is_symlink():
-            writer.add_link(name, path)
-        elif path.is_dir():
-            writer.add_folder(name, path)
-        else:
-            writer.add_file(name, path)
-    index = writer.finish()
+    with TarWriter(out, codec, None, lambda _: None) as writer:
+        for path in sorted(folder.rglob("*")):
+            name = f"paths/{path.relative_to(folder)}"
+            if path.is_symlink():
+                writer.add_link(name, path)
+            elif path.is_dir():
+                writer.add_folder(name, path)
+            else:
+                writer.add_file(name, path)
+        index = writer.finish()
     return out.getvalue(), index
 
 
@@ -120,22 +120,26 @@ def test_a_file_that_shrinks_while_it_is_read_is_filled_up_and_told(tmp_path: Pa
         if not shrunk:
             shrunk.append(os.truncate(path, 1 << 20))
 
-    writer = TarWriter(out, Codec.GZIP, None, shrink)
-    assert writer.add_file("paths/log", path) is True
-    index = writer.finish()
+    with TarWriter(out, Codec.GZIP, None, shrink) as writer:
+        assert writer.add_file("paths/log", path) is True
+        index = writer.finish()
     assert index_tar(io.BytesIO(out.getvalue()), Codec.GZIP) == index
     assert index.members[0].bytes == 3 << 20
 
 
 def test_what_is_gone_or_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    writer = TarWriter(io.BytesIO(), Codec.GZIP, None, lambda _: None)
-    with pytest.raises(FileNotFoundError):
+    out = io.BytesIO()
+    with TarWriter(out, Codec.GZIP, None, lambda _: None) as writer, pytest.raises(FileNotFoundError):
         writer.add_file("paths/x", tmp_path / "x")
+    assert out.getvalue() == b"", "what is not finished writes no end"
     (tmp_path / "x").touch()
 
     def refuse(*_: object) -> int:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(os, "open", refuse)
-    with pytest.raises(BackupPermissionError, match="may not be read"):
+    with (
+        TarWriter(out, Codec.GZIP, None, lambda _: None) as writer,
+        pytest.raises(BackupPermissionError, match="may not be read"),
+    ):
         writer.add_file("paths/x", tmp_path / "x")
