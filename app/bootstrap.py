@@ -5,22 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import TextIO
 
 import structlog
 
 from app import __version__
+from app.catalog.copy import copy_catalog
 from app.catalog.engine import lazy_catalog, parse_url
 from app.domain.checks import Finding
 from app.domain.retention import Policy
 from app.log import configure_logging
+from app.operations.restore_full import Programs as FullPrograms
 from app.operations.schedule import Schedule
-from app.operations.service import Service
+from app.operations.service import Service, System
+from app.postgres.cluster import PostgresCluster, start_command, verify_copy
 from app.postgres.dump import PostgresSource
 from app.postgres.post_command import run_on
 from app.postgres.target import PostgresTarget
 from app.postgres.target_facts import knows_restore
 from app.settings import Settings, load_settings, process_environment
+from app.settings_file import as_environment_file
 from app.storage.local import LocalTree
 from app.storage.scripts import LocalScripts
 
@@ -63,6 +68,12 @@ class Program:
             target_of=lambda name: PostgresTarget(settings.database.named(name), settings.backup_jobs),
             scripts=LocalScripts(settings.backup_dir),
             run_program=self._run_program,
+            system=System(
+                cluster=PostgresCluster(settings.database),
+                paths=settings.backup_full_paths,
+                settings=as_environment_file(settings),
+                copy_catalog=partial(copy_catalog, settings.catalog_url),
+            ),
             holds_catalog=self._holds_catalog,
         )
 
@@ -108,6 +119,11 @@ class Program:
 
 def _is_local(host: str) -> bool:
     return host in {"", "localhost", "127.0.0.1", "::1"} or host.startswith("/")
+
+
+def full_programs() -> FullPrograms:
+    """What a full backup is checked with and started by; needs no settings."""
+    return FullPrograms(verify=verify_copy, start=start_command)
 
 
 def bootstrap(environ: Mapping[str, str] | None = None) -> Program:

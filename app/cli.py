@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from app import __version__, cli_restore, show
+from app import __version__, cli_full, cli_restore, show
 from app.cli_session import WARNINGS, Session, as_json
 from app.domain.backup import Origin, Tier
 from app.domain.checks import Severity, first_error
@@ -51,7 +51,7 @@ def commands(context: click.Context, env_file: str | None, *, verbose: bool) -> 
     """Back up the residency scheduler's database, look after the backups, and restore from them.
 
     ID is a backup's path without extensions, as `list` shows it (daily/backup-2025-01-15), or one of: latest,
-    latest-daily, latest-weekly, latest-monthly, latest-manual, latest-safety, oldest.
+    latest-daily, latest-weekly, latest-monthly, latest-manual, latest-safety, latest-full, oldest.
     """
     context.obj = Session(env_file, verbose=verbose)
 
@@ -165,7 +165,7 @@ def sync(session: Session, *, as_json: bool) -> int:
     return WARNINGS if outcome.problems else 0
 
 
-for verb in (cli_restore.restore, cli_restore.rollback, cli_restore.diff, cli_restore.restores):
+for verb in (cli_full.restore_full, cli_restore.restore, cli_restore.rollback, cli_restore.diff, cli_restore.restores):
     commands.add_command(verb)
 
 

@@ -10,6 +10,7 @@ from dotenv import dotenv_values
 
 from app.bootstrap import Program, bootstrap
 from app.errors import SettingsError
+from app.log import configure_logging
 from app.operations.service import Service
 from app.settings import process_environment
 
@@ -35,6 +36,10 @@ class Session:
         level = "DEBUG" if self._verbose else program.settings.log_level if asked else "WARNING"
         program.start_logging(level=level, stream=sys.stderr, errors=asked or self._verbose)
         return program
+
+    def log_plainly(self) -> None:
+        """Log to standard error without settings, for a verb that needs none."""
+        configure_logging("DEBUG" if self._verbose else "WARNING", "console", stream=sys.stderr, errors=self._verbose)
 
     @functools.cached_property
     def service(self) -> Service:

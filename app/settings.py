@@ -29,7 +29,13 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from app.archive.codecs import LEVELS
 from app.catalog.engine import parse_url
@@ -101,6 +107,16 @@ def _upper(text: Any) -> Any:
     return text.upper() if isinstance(text, str) else text
 
 
+def _paths(listed: Any) -> Any:
+    """Absolute paths, comma separated."""
+    if not isinstance(listed, str):
+        return listed
+    paths = [Path(each.strip()) for each in listed.split(",") if each.strip()]
+    if relative := [str(each) for each in paths if not each.is_absolute() or ".." in each.parts]:
+        raise ValueError(f"absolute paths are wanted, comma separated, and not {', '.join(relative)}")
+    return tuple(dict.fromkeys(paths))
+
+
 Cron = Annotated[str, AfterValidator(_cron)]
 Count = Annotated[int, Field(ge=0, le=10_000)]
 
@@ -125,11 +141,14 @@ class Settings(BaseSettings):
     backup_weekly_cron: Cron = "0 3 * * 0"
     backup_monthly_cron: Cron = "0 4 1 * *"
     backup_verify_cron: Cron = "0 5 * * *"
+    backup_full_cron: Cron = "off"
     backup_keep_days: Count = 7
     backup_keep_weeks: Count = 4
     backup_keep_months: Count = 12
     backup_keep_manual: Count = 10
     backup_keep_safety: Count = 5
+    backup_keep_full: Count = 2
+    backup_full_paths: Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_paths)] = ()
     backup_min_free_mb: Annotated[int, Field(ge=0)] = 100
     backup_jobs: Annotated[int, Field(ge=1, le=256)] = Field(default_factory=_cpus)
     backup_compression: Codec = Codec.NONE
@@ -189,6 +208,7 @@ class Settings(BaseSettings):
             Tier.MONTHLY: self.backup_keep_months,
             Tier.MANUAL: self.backup_keep_manual,
             Tier.SAFETY: self.backup_keep_safety,
+            Tier.FULL: self.backup_keep_full,
         }
 
     @property
@@ -198,6 +218,7 @@ class Settings(BaseSettings):
             Tier.DAILY: self.backup_daily_cron,
             Tier.WEEKLY: self.backup_weekly_cron,
             Tier.MONTHLY: self.backup_monthly_cron,
+            Tier.FULL: self.backup_full_cron,
         }
         return {tier: cron for tier, cron in crons.items() if cron != "off" and self.keep[tier]}
 

@@ -87,8 +87,8 @@ def created(service: Service, taken: Taken, *, as_json: bool) -> None:
     if as_json:
         document(as_dict(backup) | {"path": path, "warnings": taken.warnings})
         return
-    size = f"{decimal(backup.bytes)}, {backup.rows:,} rows of {backup.tables} tables, {backup.seconds:.1f} s"
-    click.echo(f"{backup.id}: {size}, read back and verified\n{path}")
+    content = "" if backup.rows is None else f"{backup.rows:,} rows of {backup.tables} tables, "
+    click.echo(f"{backup.id}: {decimal(backup.bytes)}, {content}{backup.seconds:.1f} s, read back and verified\n{path}")
     warn(taken.warnings)
 
 
@@ -120,11 +120,16 @@ def details(service: Service, backup: Backup, manifest: Manifest, *, as_json: bo
     if as_json:
         server = manifest.server.model_dump(mode="json") if manifest.server else None
         content = [{"table": str(each.table), "rows": each.rows, "digest": each.digest} for each in manifest.tables]
-        document(as_dict(backup) | {"path": path, "server": server, "pg_dump": manifest.pg_dump, "content": content})
+        full = {"full": manifest.full.model_dump(mode="json")} if manifest.full else {}
+        described = as_dict(backup) | {"path": path, "server": server, "pg_dump": manifest.pg_dump}
+        document(described | full | {"content": content})
         return
     facts = Table(show_header=False, box=None, pad_edge=False)
     for name, value in _facts(backup, manifest, path):
         facts.add_row(name, value)
+    if manifest.full is not None:
+        print_table(facts)
+        return
     tables = Table("table", box=None, pad_edge=False)
     tables.add_column("rows", justify="right")
     tables.add_column("digest")
@@ -243,8 +248,12 @@ def _facts(backup: Backup, manifest: Manifest, path: str) -> Iterator[tuple[str,
     yield "database", backup.database
     yield "taken", _time(backup.created_at)
     yield "state", f"{_state(backup)} {_time(backup.verified_at) if backup.verified_at else ''}"
-    yield "size", f"{backup.bytes:,} bytes ({backup.raw_bytes:,} of plain SQL, compression {backup.codec})"
+    what = "plain SQL" if manifest.full is None else "tar"
+    yield "size", f"{backup.bytes:,} bytes ({backup.raw_bytes:,} of {what}, compression {backup.codec})"
     yield "sha256", backup.sha256
+    if full := manifest.full:
+        yield "holds", ", ".join([f"the server, {len(full.members):,} files", *full.paths])
+        yield "WAL", f"{full.wal_start} to {full.wal_end}, system identifier {full.system_identifier}"
     if server := manifest.server:
         yield "server", f"PostgreSQL {server.version}, {server.encoding}, {server.locale}; pg_dump {manifest.pg_dump}"
         yield "extensions", ", ".join(f"{each.name} {each.version}" for each in server.extensions)

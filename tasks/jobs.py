@@ -71,6 +71,12 @@ def manual(self: BackupTask, label: str | None = None) -> JSON:
     return _take(self, Tier.MANUAL, label)
 
 
+@shared_task(name="backup.full", bind=True, base=BackupTask)
+def full(self: BackupTask) -> JSON:
+    """Take a backup of the whole server and what stands beside it."""
+    return _take(self, Tier.FULL)
+
+
 @shared_task(name="backup.verify", bind=True, base=BackupTask)
 def verify(self: BackupTask, backup: str | None = None) -> JSON:
     """Read one backup back, or all, and compare with the manifests."""

@@ -17,4 +17,5 @@ pytest_plugins = [
     "tests.fix_celery",
     "tests.fix_service",
     "tests.fix_restores",
+    "tests.fix_full",
 ]

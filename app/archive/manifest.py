@@ -59,6 +59,36 @@ class ServerFacts(BaseModel):
         return self.version_num // 10000
 
 
+class Member(BaseModel):
+    """A regular file in the tar of a full backup."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+class FullFacts(BaseModel):
+    """What a full backup holds.
+
+    Attributes:
+        system_identifier: of the server's cluster; a standby or another server's WAL fits only the same one.
+        wal_start, wal_end: what recovery must replay; both are in the backup.
+        paths: the folders and files beside the server.
+        members: every regular file in the tar, in its order.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    system_identifier: str | None = None
+    wal_start: str | None = None
+    wal_end: str | None = None
+    tablespaces: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    members: tuple[Member, ...]
+
+
 class Manifest(BaseModel):
     """What stands in a manifest.
 
@@ -68,6 +98,7 @@ class Manifest(BaseModel):
         verified_at: when the file was read back, before it got its name.
         server, pg_dump: None where the file was found, not made.
         kept: why the backup is pinned, which must outlive the catalog.
+        full: what a full backup, which has neither tables nor segments, holds.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -92,18 +123,18 @@ class Manifest(BaseModel):
     sha256: str
     tables: tuple[TableDigest, ...]
     segments: tuple[Segment, ...]
+    full: FullFacts | None = None
 
     @classmethod
     def of(cls, index: Index, **facts: Any) -> Manifest:
         """The manifest of an archive with that index; `facts` are all the other attributes."""
-        return cls(
-            bytes=index.bytes,
-            raw_bytes=index.raw_bytes,
-            sha256=index.sha256,
-            tables=index.tables,
-            segments=index.segments,
-            **facts,
-        )
+        return cls(**cls.of_index(index), **facts)
+
+    @staticmethod
+    def of_index(index: Index) -> dict[str, Any]:
+        """The attributes that an archive's index gives."""
+        names = ("bytes", "raw_bytes", "sha256", "tables", "segments")
+        return {name: getattr(index, name) for name in names}
 
     @property
     def index(self) -> Index:
@@ -134,8 +165,8 @@ class Manifest(BaseModel):
             created_at=self.snapshot_time,
             bytes=self.bytes,
             raw_bytes=self.raw_bytes,
-            rows=total_rows(self.tables),
-            tables=len(self.tables),
+            rows=None if self.full else total_rows(self.tables),
+            tables=None if self.full else len(self.tables),
             database_size=self.server.size if self.server else None,
             sha256=self.sha256,
             codec=self.codec,

@@ -20,7 +20,7 @@ READ_BYTES = 256 << 10  # compressed, so that even an extreme ratio keeps what i
 _USE_ANOTHER = "do not restore from it: use another backup, and look at the disk that holds this one"
 
 
-class _HashedFile:
+class HashedFile:
     """The blocks of a file, counted and hashed as they pass."""
 
     def __init__(self, stream: BinaryIO, progress: Callable[[int], None]) -> None:
@@ -164,7 +164,7 @@ def verify(stream: BinaryIO, index: Index, codec: Codec, progress: Callable[[int
         BackupReadError: it cannot be read or decompressed; names the segment.
         BackupValidationError: it reads, but is not what the index says; names the segment.
     """
-    blocks = _HashedFile(stream, progress)
+    blocks = HashedFile(stream, progress)
     # A decompressor may take a block and say nothing yet.
     text = (piece.data for piece in decode(blocks, codec) if piece.data)
     left = b""
@@ -222,7 +222,7 @@ def build_index(stream: BinaryIO, codec: Codec, progress: Callable[[int], None] 
     Raises:
         BackupReadError: it cannot be read, decompressed or understood.
     """
-    blocks = _HashedFile(stream, progress)
+    blocks = HashedFile(stream, progress)
     frames: dict[int, int] = {}
     plain = ArchiveWriter(_Discard(), Codec.NONE)
     plain.add(scan(_text_with_frames(decode(blocks, codec), frames)))

@@ -23,6 +23,7 @@ class Tier(StrEnum):
     MONTHLY = "monthly"
     MANUAL = "manual"
     SAFETY = "safety"  # the state before a restore; only a restore makes one
+    FULL = "full"  # the whole server and what stands beside it, as one tar; no plain SQL
 
     @property
     def ad_hoc(self) -> bool:
@@ -54,6 +55,21 @@ class Codec(StrEnum):
     def suffix(self) -> str:
         """What the codec appends to the file's name."""
         return {Codec.NONE: "", Codec.GZIP: ".gz", Codec.ZSTD: ".zst"}[self]
+
+
+def codec_for(tier: Tier, codec: Codec) -> Codec:
+    """How a tier's file is compressed where `codec` is wanted: a full backup is never plain."""
+    return Codec.GZIP if tier is Tier.FULL and codec is Codec.NONE else codec
+
+
+def extension_of(tier: Tier, codec: Codec) -> str:
+    """What follows an id in its file's name: ``.sql.zst``, ``.tar.gz``."""
+    return f".{'tar' if tier is Tier.FULL else 'sql'}{codec_for(tier, codec).suffix}"
+
+
+def extensions_of(tier: Tier) -> tuple[str, ...]:
+    """All extensions that a tier's files may have."""
+    return tuple(dict.fromkeys(extension_of(tier, codec) for codec in Codec))
 
 
 class Origin(StrEnum):
@@ -118,7 +134,9 @@ _PERIODS = {
     Tier.MONTHLY: re.compile(r"[0-9]{4}-[0-9]{2}"),
     Tier.MANUAL: re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{6}Z"),
     Tier.SAFETY: re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{6}Z"),
+    Tier.FULL: re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}"),
 }
+_FULL = "full-"
 _MOST_WEEKS = 53
 _NOTE_LENGTH = 200
 _NAME = re.compile(r"backup-(?:(?P<year>[0-9]{4})-)?week-(?P<week>[0-9]{2})|backup-(?P<period>.+)")
@@ -134,7 +152,7 @@ def period_of(tier: Tier, when: datetime) -> str:
     if tier is Tier.WEEKLY:
         year, week, _ = when.isocalendar()
         return f"{year:04d}-W{week:02d}"
-    return f"{when:%Y-%m-%d}" if tier is Tier.DAILY else f"{when:%Y-%m}"
+    return f"{when:%Y-%m}" if tier is Tier.MONTHLY else f"{when:%Y-%m-%d}"
 
 
 def name_of(tier: Tier, period: str, *, with_year: bool = False) -> str:
@@ -146,7 +164,7 @@ def name_of(tier: Tier, period: str, *, with_year: bool = False) -> str:
     if not _PERIODS[tier].fullmatch(period):
         raise BackupValidationError(f"{period!r} is not a period of {tier} backups")
     if tier is not Tier.WEEKLY:
-        return f"backup-{period}"
+        return f"backup-{_FULL if tier is Tier.FULL else ''}{period}"
     year, week = period.split("-W")
     return f"backup-{year}-week-{week}" if with_year else f"backup-week-{week}"
 
@@ -169,6 +187,8 @@ def period_in_name(tier: Tier, name: str, written: datetime) -> str | None:
         return None
     if tier is Tier.WEEKLY:
         period = f"{found['year'] or _year_of_week(int(week), written)}-W{week}" if (week := found["week"]) else ""
+    elif tier is Tier.FULL:
+        period = (found["period"] or "").removeprefix(_FULL) if name.startswith(f"backup-{_FULL}") else ""
     else:
         period = found["period"] or ""
     return period if _exists(tier, period) else None

@@ -174,6 +174,9 @@ class Tree(Protocol):
     def create(self, tier: Tier, name: str, run_id: str) -> AbstractContextManager[Draft]:
         """A new file under a temporary name in the tier's folder; gone when the block ends, unless published."""
 
+    def staging(self, tier: Tier, name: str, run_id: str) -> AbstractContextManager[Path]:
+        """A new folder under a temporary name in the tier's folder; gone with all in it when the block ends."""
+
     def open(self, file: str) -> BinaryIO:
         """Open a file for reading. Raises BackupNotFoundError where it is missing."""
 
@@ -199,10 +202,10 @@ class Tree(Protocol):
         """Remove the manifest, then the archive. What is missing already is no error."""
 
     def leftovers(self) -> Sequence[tuple[str, str]]:
-        """Temporary files as (file, id of the run that wrote it)."""
+        """Temporary files, and folders of `staging`, as (file, id of the run that wrote it)."""
 
     def remove_leftover(self, file: str) -> None:
-        """Remove a temporary file. Missing is no error."""
+        """Remove a temporary file or folder. Missing is no error."""
 
 
 class Draft(Protocol):

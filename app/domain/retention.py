@@ -2,7 +2,8 @@
 
 Each tier keeps its newest N *periods that have a sound backup*, newest by the instant that a backup shows. Counting
 backups, not days, means that an outage, however long, prunes nothing. On top of that, whatever the numbers say, these
-are never pruned: the newest verified backup of our own, a pinned one, and a file that this service did not make.
+are never pruned: the newest verified backup of our own, and the newest verified full one; a pinned one; and a file
+that this service did not make.
 """
 
 from __future__ import annotations
@@ -66,10 +67,11 @@ def _keep_newest_periods(newest_first: list[Backup], limit: int | None, reasons:
 
 
 def _keep_always(newest_first: list[Backup], reasons: dict[str, list[str]]) -> None:
-    own = (backup for backup in newest_first if backup.origin is Origin.DUMP)
-    newest_verified = next((backup for backup in own if backup.good), None)
-    if newest_verified is not None:
-        reasons[newest_verified.id].append("newest verified backup")
+    good = [backup for backup in newest_first if backup.origin is Origin.DUMP and backup.good]
+    # A full backup is no database's plain dump, nor the other way round: neither stands in for the other.
+    for full in (False, True):
+        if newest := next((each for each in good if (each.tier is Tier.FULL) is full), None):
+            reasons[newest.id].append("newest verified full backup" if full else "newest verified backup")
     for backup in newest_first:
         if backup.kept is not None:
             reasons[backup.id].append(f"pinned: {backup.kept}" if backup.kept else "pinned")

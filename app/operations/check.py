@@ -11,6 +11,7 @@ from app.domain.checks import Finding
 from app.domain.slots import SlotState
 from app.errors import ResidencyBackupError
 from app.operations.check_restores import check_restores, repair_restores
+from app.operations.full_preflight import preflight_full
 from app.operations.inventory import inventory, newest_good
 from app.operations.leftovers import find_leftovers, remove_leftovers
 from app.operations.preflight import preflight
@@ -63,6 +64,8 @@ def _tried(name: str, look: Callable[[Service], list[Finding]], service: Service
 def _preflight(service: Service) -> list[Finding]:
     first, *others = [Tier.MANUAL, Tier.SAFETY, *service.schedules]
     found = list(preflight(service, first, newest_good(service)).findings)
+    if Tier.FULL in service.schedules:
+        found += preflight_full(service).findings
     return found + [finding for tier in others for finding in _tried("directory", partial(_probe, tier), service)]
 
 

@@ -18,6 +18,9 @@ from app.errors import BackupNotFoundError, CatalogError, ManifestError
 from app.operations.service import Service
 
 MISSING = "the file is missing"
+# A safety backup holds what somebody wanted to get away from, and a full one is no plain SQL: only their own aliases
+# mean one.
+_UNMEANT = (Tier.SAFETY, Tier.FULL)
 ALIASES = ("latest", *(f"latest-{tier}" for tier in Tier), "oldest")
 log = structlog.get_logger(__name__)
 
@@ -31,9 +34,9 @@ def inventory(service: Service) -> list[Backup]:
 
 
 def newest_good(service: Service) -> Backup | None:
-    """The newest sound backup of this database that this service made."""
+    """The newest sound backup of this database, as plain SQL, that this service made."""
     own = (each for each in inventory(service) if each.database == service.database and each.origin is Origin.DUMP)
-    return next((each for each in own if each.good), None)
+    return next((each for each in own if each.good and each.tier is not Tier.FULL), None)
 
 
 def find(service: Service, name: str) -> Backup:
@@ -47,9 +50,8 @@ def find(service: Service, name: str) -> Backup:
     backups = [each for each in inventory(service) if each.damage != MISSING and each.state is State.COMPLETE]
     if name in ALIASES:
         tier = name.removeprefix("latest-") if name.startswith("latest-") else None
-        # A safety backup holds what somebody wanted to get away from: only its own alias means one.
         own = (each for each in backups if each.database == service.database)
-        candidates = [each for each in own if (each.tier == tier if tier else each.tier is not Tier.SAFETY)]
+        candidates = [each for each in own if (each.tier == tier if tier else each.tier not in _UNMEANT)]
         if candidates:
             return candidates[-1 if name == "oldest" else 0]
     else:

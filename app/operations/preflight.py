@@ -36,7 +36,7 @@ def preflight(service: Service, tier: Tier, earlier: Backup | None) -> Preflight
         tier: the kind of backup.
         earlier: the newest good backup of this database, if any: what it took is the best forecast.
     """
-    findings = [_tried("directory", lambda: service.tree.probe(tier), "readable and writable")]
+    findings = [tried("directory", lambda: service.tree.probe(tier), "readable and writable")]
     facts: ServerFacts | None = None
     version: str | None = None
     try:
@@ -50,11 +50,9 @@ def preflight(service: Service, tier: Tier, earlier: Backup | None) -> Preflight
             findings.append(_versions(version, facts))
         except ResidencyBackupError as error:
             findings.append(Finding.failed("versions", error))
-        findings.append(
-            _tried("privileges", lambda: _require_readable(service), "every table and sequence can be read")
-        )
+        findings.append(tried("privileges", lambda: _require_readable(service), "every table and sequence can be read"))
         size = facts.size
-        findings.append(_tried("free space", lambda: _require_space(service, size, earlier), "enough"))
+        findings.append(tried("free space", lambda: _require_space(service, size, earlier), "enough"))
     return Preflight(tuple(findings), facts, version)
 
 
@@ -68,7 +66,8 @@ def _versions(dump: str, facts: ServerFacts) -> Finding:
     return Finding.warning("versions", message + f"install the client programs of PostgreSQL {facts.major}")
 
 
-def _tried(name: str, check: Callable[[], None], well: str) -> Finding:
+def tried(name: str, check: Callable[[], None], well: str) -> Finding:
+    """What became of a check: `well` where it raised nothing of ours."""
     try:
         check()
     except ResidencyBackupError as error:
@@ -87,12 +86,20 @@ def _require_readable(service: Service) -> None:
 
 
 def _require_space(service: Service, database_size: int, earlier: Backup | None) -> None:
-    expected = forecast(database_size, service.codec, earlier)
+    require_room(service, forecast(database_size, service.codec, earlier), "this backup")
+
+
+def require_room(service: Service, expected: int, what: str) -> None:
+    """Make sure that so many bytes fit.
+
+    Raises:
+        BackupStorageError: they do not.
+    """
     free = service.tree.free_bytes()
     if free - expected < service.min_free_bytes:
         raise BackupStorageError(
             f"too little free space in {service.tree.root}: {free // MEGABYTE} MB free, about "
-            f"{expected // MEGABYTE} MB wanted by this backup, and {service.min_free_bytes // MEGABYTE} MB must remain "
+            f"{expected // MEGABYTE} MB wanted by {what}, and {service.min_free_bytes // MEGABYTE} MB must remain "
             "(BACKUP_MIN_FREE_MB)",
             _MAKE_ROOM,
         )

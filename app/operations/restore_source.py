@@ -13,7 +13,7 @@ import structlog
 from app.archive import reader
 from app.archive.manifest import Manifest, ServerFacts
 from app.archive.reader import Archive
-from app.domain.backup import Backup, Codec, Origin
+from app.domain.backup import Backup, Codec, Origin, Tier
 from app.domain.checks import Finding
 from app.errors import (
     BackupError,
@@ -82,12 +82,20 @@ def locate(service: Service, name: str) -> Located:
 
     Raises:
         BackupNotFoundError: there is neither.
+        RestoreValidationError: it is a full backup.
     """
     try:
-        return Located(find(service, name), None)
+        backup = find(service, name)
     except BackupNotFoundError:
         if not isinstance(name, str) or not (Path(name).is_absolute() or Path(name).is_file()):
             raise
+    else:
+        if backup.tier is Tier.FULL:
+            raise RestoreValidationError(
+                f"{backup.id} is a full backup: a whole server, and no dump that a database is restored from",
+                f"lay it out in an empty folder: residency-backup restore-full {backup.id} --target FOLDER",
+            )
+        return Located(backup, None)
     path = Path(name).absolute()
     if not path.exists():
         raise BackupNotFoundError(f"there is no file {path}", _OTHER)

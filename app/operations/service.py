@@ -5,13 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 
+from app.archive.cluster import Cluster
 from app.archive.source import Source
 from app.archive.target import Target
 from app.domain.backup import Codec, Tier
 from app.domain.ports import Catalog, Restores, Scripts, Tree
 from app.domain.retention import Policy
 from app.operations.schedule import Schedule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class System:
+    """What a full backup takes in.
+
+    Attributes:
+        cluster: the whole server.
+        paths: folders and files beside it.
+        settings: this service's settings, without secrets, as an environment file.
+        copy_catalog: writes the catalog, wherever it is kept, as an SQLite file.
+    """
+
+    cluster: Cluster
+    paths: tuple[Path, ...]
+    settings: str
+    copy_catalog: Callable[[Path], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +52,7 @@ class Service:
         scripts: where the inverses of merges are kept.
         run_program: runs a program with its arguments on the server's database of a name, or raises
             RestorePostCommandError.
+        system: what full backups take in.
         holds_catalog: whether the catalog, which knows a restore of that id, stands in the server's database of a name.
     """
 
@@ -53,6 +73,7 @@ class Service:
     target_of: Callable[[str], Target]
     scripts: Scripts
     run_program: Callable[[Sequence[str], str], None]
+    system: System
     holds_catalog: Callable[[str, str], bool]
 
     @property

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
+from typing import Any, BinaryIO
 
 import structlog
 
 from app.archive import reader
-from app.archive.manifest import Manifest, parse_manifest
-from app.domain.backup import Backup, Origin, State
+from app.archive.manifest import FullFacts, Manifest, parse_manifest
+from app.archive.tarball import index_tar
+from app.domain.backup import Backup, Codec, Origin, State, Tier
 from app.domain.ports import StoredFile
 from app.errors import BackupError, BackupReadError, BackupValidationError, ManifestError, NewerManifestError
 from app.operations.inventory import codec_of, unindexed
@@ -116,14 +118,11 @@ def _rebuild(service: Service, stored: StoredFile, row: Backup | None, progress:
     codec = codec_of(stored.file)
     progress.start(f"index {PurePosixPath(stored.file).name}", stored.size)
     with service.tree.open(stored.file) as stream:
-        index = reader.build_index(stream, codec, progress.advance)
-    if not index.complete:
-        raise BackupValidationError(
-            "it has no end marker: it was cut off, or is no PostgreSQL dump", "use another backup"
-        )
-    base = row if row is not None and row.sha256 == index.sha256 else unindexed(stored, service.database)
-    return Manifest.of(
-        index,
+        read = _index_of_tar if unindexed(stored, service.database).tier is Tier.FULL else _index_of_sql
+        index = read(stream, codec, progress)
+    base = row if row is not None and row.sha256 == index["sha256"] else unindexed(stored, service.database)
+    return Manifest(
+        **index,
         tool=service.tool,
         origin=base.origin if base is row else Origin.SCAN,
         database=base.database,
@@ -136,6 +135,21 @@ def _rebuild(service: Service, stored: StoredFile, row: Backup | None, progress:
         seconds=base.seconds,
         codec=codec,
     )
+
+
+def _index_of_sql(stream: BinaryIO, codec: Codec, progress: Progress) -> dict[str, Any]:
+    index = reader.build_index(stream, codec, progress.advance)
+    if not index.complete:
+        raise BackupValidationError(
+            "it has no end marker: it was cut off, or is no PostgreSQL dump", "use another backup"
+        )
+    return Manifest.of_index(index)
+
+
+def _index_of_tar(stream: BinaryIO, codec: Codec, progress: Progress) -> dict[str, Any]:
+    index = index_tar(stream, codec, progress.advance)
+    figures = {"bytes": index.bytes, "raw_bytes": index.raw_bytes, "sha256": index.sha256}
+    return {**figures, "tables": (), "segments": (), "full": FullFacts(members=index.members)}
 
 
 def _forget(service: Service, row: Backup, outcome: Synced) -> None:

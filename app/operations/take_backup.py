@@ -7,6 +7,7 @@ beside it is a warning.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -18,32 +19,43 @@ from app.archive.index import Index
 from app.archive.manifest import Manifest
 from app.archive.source import Snapshot
 from app.archive.writer import ArchiveWriter
-from app.domain.backup import Backup, Codec, Origin, Tier, checked_note, id_of, name_of, period_of
+from app.domain.backup import (
+    Backup,
+    Codec,
+    Origin,
+    Tier,
+    checked_note,
+    codec_for,
+    extension_of,
+    id_of,
+    name_of,
+    period_of,
+)
 from app.domain.checks import Finding, Severity, first_error
 from app.domain.ports import Draft, Run
 from app.domain.slots import Slot
 from app.errors import (
     BackupCancelledError,
     BackupCreationError,
-    BackupReadError,
     BackupRunningError,
     BackupValidationError,
-    BackupWriteError,
     Cancelled,
     CatalogError,
     ResidencyBackupError,
 )
+from app.operations.full_preflight import preflight_full
 from app.operations.inventory import MISSING, inventory, newest_good
 from app.operations.keep_year import keep_year
 from app.operations.lease import Lease, lease
 from app.operations.leftovers import remove_leftovers
-from app.operations.preflight import Preflight, forecast, preflight, require_reserve
+from app.operations.preflight import Preflight, forecast, preflight
 from app.operations.prune import prune
 from app.operations.restore_pins import in_use
 from app.operations.service import SILENT, Progress, Service
+from app.operations.space_guard import SpaceGuard, giving_back
+from app.operations.take_full import Written, write_full
 
 log = structlog.get_logger(__name__)
-_LOOK_EVERY = 16 << 20  # plain bytes between two looks at the free space
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,23 +156,19 @@ def _made_already(service: Service, slot: Slot) -> Backup | None:
 
 def _make(service: Service, request: BackupRequest, run: Run, held: Lease, progress: Progress) -> Taken:
     started = service.clock()
-    earlier = newest_good(service)
-    ready = _require_ready(preflight(service, request.tier, earlier))
-    assert ready.facts is not None  # noqa: S101 -- else a finding was raised
+    full = request.tier is Tier.FULL
+    ready = _require_ready(preflight_full(service) if full else preflight(service, request.tier, newest_good(service)))
     period = _free_period(service, request)
     _require_free(service, request.tier, period)
     name = name_of(request.tier, period)
     with service.tree.create(request.tier, name, run.id) as draft:
-        progress.start("dump", forecast(ready.facts.size, Codec.NONE, None))
-        with service.source.snapshot() as snapshot:
-            taken_at, wal_position = snapshot.taken_at, snapshot.wal_position
-            index = _dump(service, snapshot, draft, progress)
-        log.debug("backup dumped", bytes=index.bytes, rows=index.rows)
-        _read_back(service, draft, index, progress)
+        if full:
+            written = write_full(service, ready, draft, run.id, name, progress)
+        else:
+            written = _write_dump(service, ready, draft, progress)
         held.confirm()
         now = service.clock()
-        manifest = Manifest.of(
-            index,
+        manifest = Manifest(
             tool=service.tool,
             origin=Origin.DUMP,
             database=service.database,
@@ -168,15 +176,24 @@ def _make(service: Service, request: BackupRequest, run: Run, held: Lease, progr
             period=period,
             label=request.label,
             kept=request.kept,
-            snapshot_time=taken_at,
-            wal_position=wal_position,
             verified_at=now,
             seconds=round((now - started).total_seconds(), 3),
-            server=ready.facts,
             pg_dump=ready.dump_version,
-            codec=service.codec,
+            codec=codec_for(request.tier, service.codec),
+            **written.facts,
         )
-        return _publish(service, draft, manifest)
+        return _publish(service, draft, manifest, written.warnings)
+
+
+def _write_dump(service: Service, ready: Preflight, draft: Draft, progress: Progress) -> Written:
+    assert ready.facts is not None  # noqa: S101 -- else a finding was raised
+    progress.start("dump", forecast(ready.facts.size, Codec.NONE, None))
+    with service.source.snapshot() as snapshot:
+        instant = {"snapshot_time": snapshot.taken_at, "wal_position": snapshot.wal_position}
+        index = _dump(service, snapshot, draft, progress)
+    log.debug("backup dumped", bytes=index.bytes, rows=index.rows)
+    _read_back(service, draft, index, progress)
+    return Written({**instant, "server": ready.facts, **Manifest.of_index(index)})
 
 
 def _require_ready(ready: Preflight) -> Preflight:
@@ -226,24 +243,8 @@ def _require_free(service: Service, tier: Tier, period: str) -> None:
             )
 
 
-class _SpaceGuard:
-    """Passes progress on, and stops a dump that turns out larger than forecast before it takes the reserve."""
-
-    def __init__(self, service: Service, progress: Progress) -> None:
-        self._service = service
-        self._progress = progress
-        self._unseen = 0
-
-    def advance(self, amount: int) -> None:
-        self._progress.advance(amount)
-        self._unseen += amount
-        if self._unseen >= _LOOK_EVERY:
-            self._unseen = 0
-            require_reserve(self._service)
-
-
 def _dump(service: Service, snapshot: Snapshot, draft: Draft, progress: Progress) -> Index:
-    writer = ArchiveWriter(draft.stream, service.codec, service.level, _SpaceGuard(service, progress).advance)
+    writer = ArchiveWriter(draft.stream, service.codec, service.level, SpaceGuard(service, progress).advance)
     snapshot.dump_into(writer)
     index = writer.finish()
     if not index.complete:
@@ -260,22 +261,18 @@ def _dump(service: Service, snapshot: Snapshot, draft: Draft, progress: Progress
 def _read_back(service: Service, draft: Draft, index: Index, progress: Progress) -> None:
     draft.flush()
     progress.start("read back", index.bytes)
-    with draft.reopen() as stream:
-        try:
-            reader.verify(stream, index, service.codec, progress.advance)
-        except (BackupReadError, BackupValidationError) as error:
-            message = f"the disk of {service.tree.root} does not give back what was written: {error.message}"
-            raise BackupWriteError(
-                message, "check that disk; older backups on it deserve 'residency-backup verify --all'"
-            ) from error
+    with draft.reopen() as stream, giving_back(service.tree.root):
+        reader.verify(stream, index, service.codec, progress.advance)
 
 
-def _publish(service: Service, draft: Draft, manifest: Manifest) -> Taken:
+def _publish(service: Service, draft: Draft, manifest: Manifest, warnings: Sequence[str]) -> Taken:
     keep_year(service, manifest.tier, manifest.period)
     backup_id = id_of(manifest.tier, manifest.period)
-    file = f"{backup_id}.sql{manifest.codec.suffix}"
+    file = backup_id + extension_of(manifest.tier, manifest.codec)
     problem = draft.publish(file, manifest.to_json().encode())
     taken = Taken(manifest.to_backup(backup_id, file))
+    for warning in warnings:
+        taken.warn("backup lacks something", warning)
     if problem:
         saved = service.tree.read_manifest(file) is not None
         taken.warn("backup of the same period not removed" if saved else "backup manifest not saved", problem)

@@ -9,6 +9,7 @@ import structlog
 
 from app.archive import reader
 from app.archive.manifest import Manifest, parse_manifest
+from app.archive.tarball import index_tar, require_equal, tar_index_of
 from app.domain.backup import Backup
 from app.errors import (
     BackupError,
@@ -63,7 +64,7 @@ def read_manifest(service: Service, backup: Backup) -> Manifest:
     if data is None:
         message = f"backup {backup.id} has no manifest to prove it by"
         raise ManifestError(
-            message, "run 'residency-backup sync' to index the file; if it is whole, it is plain SQL and stays usable"
+            message, "run 'residency-backup sync' to index the file; if it is whole, it stays usable as it is"
         )
     return parse_manifest(data, f"{backup.file}.json")
 
@@ -89,7 +90,10 @@ def _check(service: Service, backup: Backup, progress: Progress) -> None:
         raise BackupNotFoundError(message, "run 'residency-backup sync' if that is as it should be")
     manifest = read_manifest(service, backup)
     with service.tree.open(backup.file) as stream:
-        reader.verify(stream, manifest.index, manifest.codec, progress.advance)
+        if manifest.full is None:
+            reader.verify(stream, manifest.index, manifest.codec, progress.advance)
+        else:
+            require_equal(index_tar(stream, manifest.codec, progress.advance), tar_index_of(manifest))
 
 
 def _is_damage(error: BackupError) -> bool:

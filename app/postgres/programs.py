@@ -64,7 +64,11 @@ class Program:
         except OSError as error:
             raise ProgramError(f"{os.fsdecode(argv[0])} cannot be started: {error.strerror or error}") from error
         self._reader = threading.Thread(target=self._read_errors, name=f"{self.name}-stderr", daemon=True)
-        self._reader.start()
+        try:
+            self._reader.start()
+        except BaseException:  # a signal that cancels may come here too, and nobody else knows of the process yet
+            self.kill()
+            raise
 
     @property
     def pid(self) -> int:

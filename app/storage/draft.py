@@ -7,23 +7,26 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from app.domain.backup import Codec
+from app.domain.backup import Tier, extensions_of
 from app.errors import BackupError
 from app.storage import disk
 
-_SUFFIXES = tuple(f".sql{codec.suffix}" for codec in Codec)
 
-
-def stem_of(name: str) -> str | None:
-    """An archive's name without extensions, or None for a name that no archive has."""
-    found = next((suffix for suffix in _SUFFIXES if name.endswith(suffix)), None)
-    return name.removesuffix(found) if found else None
+def stem_of(archive: Path) -> str | None:
+    """An archive's name without extensions, or None for a name that no archive in its tier's folder has."""
+    found = next((suffix for suffix in _suffixes(archive) if archive.name.endswith(suffix)), None)
+    return archive.name.removesuffix(found) if found else None
 
 
 def variants_of(archive: Path) -> Sequence[Path]:
     """All names that the backup of this id may have: an id does not say how its file is compressed."""
-    stem = stem_of(archive.name)
-    return [archive] if stem is None else [archive.with_name(stem + suffix) for suffix in _SUFFIXES]
+    stem = stem_of(archive)
+    return [archive] if stem is None else [archive.with_name(stem + suffix) for suffix in _suffixes(archive)]
+
+
+def _suffixes(archive: Path) -> Sequence[str]:
+    tier = archive.parent.name
+    return extensions_of(Tier(tier)) if tier in set(Tier) else ()
 
 
 def manifest_of(archive: Path) -> Path:
@@ -115,7 +118,7 @@ class LocalDraft:
 
     def _target(self, file: str) -> Path:
         tier, _, name = file.rpartition("/")
-        if tier != self._folder.name or stem_of(name) is None:
+        if tier != self._folder.name or stem_of(self._folder / name) is None:
             raise disk.not_found(file)
         return self._folder / name
 

@@ -7,6 +7,7 @@ import re
 import secrets
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -16,6 +17,7 @@ from app.domain.ports import StoredFile
 from app.errors import BackupError, BackupNotFoundError, BackupStorageError, BackupWriteError
 from app.storage import disk
 from app.storage.draft import LocalDraft, manifest_of, stem_of, temporary, variants_of
+from app.storage.staging import discard_folder, staging
 
 _LEFTOVER = re.compile(r"\..+\.(?P<run>[^.]+)\.partial")
 _PASSING = "passing-"
@@ -71,6 +73,13 @@ class LocalTree:
         with disk.writing(path.parent):
             disk.make_folder(path.parent)
         return LocalDraft(path, run_id)
+
+    def staging(self, tier: Tier, name: str, run_id: str) -> AbstractContextManager[Path]:
+        """A new folder under a temporary name in the tier's folder; gone with all in it when the block ends."""
+        path = self._path(f"{tier}/{name}")
+        with disk.writing(path.parent):
+            disk.make_folder(path.parent)
+        return staging(temporary(path.with_name(f"{name}.staging"), run_id))
 
     def open(self, file: str) -> BinaryIO:
         """Open a file for reading. Raises BackupNotFoundError where it is missing."""
@@ -152,12 +161,15 @@ class LocalTree:
         )
 
     def remove_leftover(self, file: str) -> None:
-        """Remove a temporary file. Missing is no error."""
+        """Remove a temporary file or folder. Missing is no error."""
         path = self._path(file)
         if not _LEFTOVER.fullmatch(path.name):
             raise disk.not_found(file)
         with disk.writing(path):
-            disk.unlink(path)
+            if path.is_dir() and not path.is_symlink():
+                discard_folder(path)
+            else:
+                disk.unlink(path)
 
     def _folder(self, tier: Tier) -> Path:
         """The folder of a tier, which need not exist.
@@ -185,7 +197,7 @@ class LocalTree:
         return self._folder(Tier(tier)) / name
 
     def _entries(self) -> Iterator[tuple[Tier, os.DirEntry[str]]]:
-        """The regular files in the tiers' folders."""
+        """The regular files in the tiers' folders, and where full backups are put together."""
         for tier in Tier:
             folder = self._folder(tier)
             with disk.reading(folder):
@@ -193,12 +205,12 @@ class LocalTree:
                     entries = list(os.scandir(folder))
                 except FileNotFoundError:
                     continue
-                regular = [entry for entry in entries if entry.is_file(follow_symlinks=False)]
-            yield from ((tier, entry) for entry in regular)
+                found = [entry for entry in entries if entry.is_file(follow_symlinks=False) or _staged(tier, entry)]
+            yield from ((tier, entry) for entry in found)
 
     def _stored(self, tier: Tier, entry: os.DirEntry[str]) -> StoredFile | None:
         """What stands under a name; None where it is not ours, or was removed since the folder was listed."""
-        stem = stem_of(entry.name)
+        stem = stem_of(Path(entry.path))
         file = f"{tier}/{entry.name}"
         found = None if stem is None else self._found(file)
         if stem is None or found is None:
@@ -232,6 +244,10 @@ class LocalTree:
 def _passing() -> str:
     """In the place of a run's id, for a temporary file that exists for a moment and belongs to none."""
     return _PASSING + secrets.token_hex(6)
+
+
+def _staged(tier: Tier, entry: os.DirEntry[str]) -> bool:
+    return tier is Tier.FULL and entry.is_dir(follow_symlinks=False) and bool(_LEFTOVER.fullmatch(entry.name))
 
 
 def _young(entry: os.DirEntry[str]) -> bool:

@@ -59,6 +59,9 @@ DEFAULTS: dict[str, Any] = {
     "backup_keep_months": 12,
     "backup_keep_manual": 10,
     "backup_keep_safety": 5,
+    "backup_keep_full": 2,
+    "backup_full_cron": "off",
+    "backup_full_paths": (),
     "restore_undo_hours": 24,
     "restore_post_command": None,
     "backup_min_free_mb": 100,
@@ -98,6 +101,9 @@ def test_every_name_is_read_from_the_environment_that_was_given_and_no_other(mon
         "BACKUP_KEEP_MONTHS": "10",
         "BACKUP_KEEP_MANUAL": "11",
         "BACKUP_KEEP_SAFETY": "12",
+        "BACKUP_KEEP_FULL": "13",
+        "BACKUP_FULL_CRON": "0 5 * * 6",
+        "BACKUP_FULL_PATHS": "/srv/uploads, /etc/residency,,/srv/uploads",
         "RESTORE_UNDO_HOURS": "1.5",
         "RESTORE_POST_COMMAND": "alembic upgrade 'my head'",
         "BACKUP_MIN_FREE_MB": "0",
@@ -115,10 +121,17 @@ def test_every_name_is_read_from_the_environment_that_was_given_and_no_other(mon
         Tier.MONTHLY: 10,
         Tier.MANUAL: 11,
         Tier.SAFETY: 12,
+        Tier.FULL: 13,
     }
+    assert loaded.backup_full_paths == (Path("/srv/uploads"), Path("/etc/residency"))
     assert loaded.undo_for == timedelta(minutes=90)
     assert loaded.post_command == ("alembic", "upgrade", "my head")
-    assert loaded.crons == {Tier.DAILY: "30 1 * * *", Tier.WEEKLY: "0 1 * * 1", Tier.MONTHLY: "0 1 2 * *"}
+    assert loaded.crons == {
+        Tier.DAILY: "30 1 * * *",
+        Tier.WEEKLY: "0 1 * * 1",
+        Tier.MONTHLY: "0 1 2 * *",
+        Tier.FULL: "0 5 * * 6",
+    }
     assert (loaded.backup_compression, loaded.backup_compression_level) == (Codec.ZSTD, 19)
     assert (loaded.backup_min_free_mb, loaded.log_level, loaded.log_format) == (0, "DEBUG", "json")
 

@@ -9,7 +9,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.domain.backup import Codec, Tier, id_of, name_of, period_in_name, period_of
+from app.domain.backup import (
+    Codec,
+    Tier,
+    codec_for,
+    extension_of,
+    extensions_of,
+    id_of,
+    name_of,
+    period_in_name,
+    period_of,
+)
 from app.errors import BackupValidationError
 
 ZONES = [UTC, *(ZoneInfo(name) for name in ("Europe/Berlin", "America/New_York", "Pacific/Auckland", "Asia/Kolkata"))]
@@ -33,6 +43,7 @@ TIERS = st.sampled_from(Tier)
         (Tier.MONTHLY, datetime(2025, 1, 1, 4, tzinfo=UTC), "2025-01", "backup-2025-01"),
         (Tier.MONTHLY, datetime(2024, 12, 31, 23, 59, 59, tzinfo=UTC), "2024-12", "backup-2024-12"),
         (Tier.MANUAL, datetime(2025, 1, 15, 14, 30, tzinfo=UTC), "2025-01-15T143000Z", "backup-2025-01-15T143000Z"),
+        (Tier.FULL, datetime(2025, 1, 15, 14, 30, tzinfo=UTC), "2025-01-15", "backup-full-2025-01-15"),
     ],
 )
 def test_a_period_is_the_calendars_and_names_the_file(tier: Tier, when: datetime, period: str, name: str) -> None:
@@ -49,6 +60,7 @@ def test_a_period_is_the_calendars_and_names_the_file(tier: Tier, when: datetime
         (Tier.MONTHLY, "2024-12", "2025-01"),
         (Tier.MANUAL, "2024-12-31T120000Z", "2024-12-31T120000Z"),
         (Tier.SAFETY, "2024-12-31T120000Z", "2024-12-31T120000Z"),
+        (Tier.FULL, "2024-12-31", "2025-01-01"),
     ],
 )
 def test_one_instant_falls_in_the_period_of_its_own_zone(tier: Tier, in_utc: str, in_auckland: str) -> None:
@@ -154,7 +166,10 @@ FOREIGN = [
     "old-backup-2025-01-15",
     "Backup-2025-01-15",
     "backup-2025-01-15\n",
-    "backup-full-2025-01-15",
+    "backup-full-2025-01",
+    "backup-full-2025-13-15",
+    "backup-full-",
+    "backup-full-full-2025-01-15",
 ]
 
 
@@ -177,7 +192,7 @@ def test_an_unknown_type_is_refused_with_a_list_of_the_types(text: str) -> None:
         Tier.parse(text)
     assert repr(text) in caught.value.message
     assert "unsupported backup type" in caught.value.message
-    assert caught.value.hint == "use one of: daily, weekly, monthly, manual"
+    assert caught.value.hint == "use one of: daily, weekly, monthly, manual, full"
 
 
 @pytest.mark.parametrize("tier", Tier)
@@ -187,3 +202,10 @@ def test_a_type_is_parsed_by_its_name(tier: Tier) -> None:
 
 def test_each_codec_has_the_suffix_that_its_stock_program_writes() -> None:
     assert {codec: codec.suffix for codec in Codec} == {Codec.NONE: "", Codec.GZIP: ".gz", Codec.ZSTD: ".zst"}
+
+
+def test_a_full_backup_is_a_tar_and_never_a_plain_one() -> None:
+    assert [extension_of(Tier.FULL, codec) for codec in Codec] == [".tar.gz", ".tar.gz", ".tar.zst"]
+    assert [codec_for(Tier.FULL, codec) for codec in Codec] == [Codec.GZIP, Codec.GZIP, Codec.ZSTD]
+    assert extensions_of(Tier.FULL) == (".tar.gz", ".tar.zst")
+    assert extensions_of(Tier.DAILY) == (".sql", ".sql.gz", ".sql.zst")

@@ -19,7 +19,7 @@ from app.domain.retention import Plan, Policy, plan_retention
 DAY = timedelta(days=1)
 # A busy machine is no failure.
 PROPERTY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-ALWAYS = re.compile(r"newest verified backup|pinned(: .+)?|no manifest of this service")
+ALWAYS = re.compile(r"newest verified (full )?backup|pinned(: .+)?|no manifest of this service")
 BY_NUMBER = re.compile(rf"({'|'.join(Tier)}) (\d+) of (\d+)")
 
 
@@ -88,8 +88,9 @@ def by_number(plan: Plan) -> dict[Tier, set[str]]:
     return found
 
 
-def newest_verified(history: list[Backup]) -> Backup | None:
-    ours = [each for each in history if each.origin is Origin.DUMP]
+def newest_verified(history: list[Backup], *, full: bool = False) -> Backup | None:
+    """A full backup stands in for no plain one, nor the other way round."""
+    ours = [each for each in history if each.origin is Origin.DUMP and (each.tier is Tier.FULL) is full]
     good = [each for each in ours if each.verified_at is not None and each.damage is None]
     return max(good, key=lambda each: (each.created_at, each.id), default=None)
 
@@ -119,6 +120,9 @@ def test_the_newest_verified_backup_is_never_pruned(history: list[Backup], polic
     newest = newest_verified(history)
     plan = plan_retention(history, policy)
     named = {name for name, reasons in plan.reasons.items() if "newest verified backup" in reasons}
+    assert named == ({newest.id} if newest else set())
+    newest = newest_verified(history, full=True)
+    named = {name for name, reasons in plan.reasons.items() if "newest verified full backup" in reasons}
     assert named == ({newest.id} if newest else set())
 
 
@@ -259,7 +263,7 @@ def test_a_new_backup_costs_its_own_tier_one_period_at_most(history: list[Backup
     latest = datetime(2200, 1, 1, tzinfo=UTC)
     after = plan_retention([*history, backup(tier, latest)], policy)
     lost = [each for each in before.kept if each.id in ids(after.pruned) and each.damage is None]
-    was_newest = [each for each in lost if before.reasons[each.id] == ("newest verified backup",)]
+    was_newest = [each for each in lost if before.reasons[each.id][0].startswith("newest verified")]
     assert {each.tier for each in lost if each not in was_newest} <= {tier}
     assert len({each.period for each in lost if each not in was_newest}) <= 1
     assert len(was_newest) <= 1
@@ -275,7 +279,7 @@ def test_three_years_of_daily_backups_come_down_to_the_numbers(first: int, last:
     history += {each.id: each for day in days for each in [backup(Tier.WEEKLY, day)]}.values()
     history += {each.id: each for day in days for each in [backup(Tier.MONTHLY, day)]}.values()
     kept = plan_retention(history, Policy({Tier.DAILY: 7, Tier.WEEKLY: 4, Tier.MONTHLY: 12})).kept
-    assert [sum(each.tier is tier for each in kept) for tier in Tier] == [7, 4, 12, 0, 0]
+    assert [sum(each.tier is tier for each in kept) for tier in Tier] == [7, 4, 12, 0, 0, 0]
 
 
 def plan_of(history: Iterable[Backup], **numbers: int) -> Mapping[str, tuple[str, ...]]:

@@ -1,0 +1,38 @@
+"""The verb that lays a full backup out. A file's path is enough: it may be all that is left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from app import show, show_full
+from app.bootstrap import full_programs
+from app.cli_session import WARNINGS, Session, as_json
+from app.operations.full_source import full_from_file, full_from_tree, no_such
+from app.operations.restore_full import FullSource
+from app.operations.restore_full import restore_full as lay_out
+
+
+@click.command("restore-full")
+@click.argument("file", metavar="FILE|ID")
+@click.option("--target", required=True, type=click.Path(path_type=Path), help="A folder that is missing or empty.")
+@as_json
+@click.pass_obj
+def restore_full(session: Session, file: str, *, target: Path, as_json: bool) -> int:
+    """Lay a full backup out in an empty folder, check it, and say what to start. No running server is touched."""
+    source = _source(session, file)
+    with show.progress(quiet=as_json) as bars:
+        done = lay_out(source, target, full_programs(), bars)
+    show_full.laid_out(done, as_json=as_json)
+    return WARNINGS if done.warnings else 0
+
+
+def _source(session: Session, file: str) -> FullSource:
+    """A path needs no settings, which may be lost with the server."""
+    if Path(file).is_file():
+        session.log_plainly()
+        return full_from_file(Path(file))
+    if Path(file).is_absolute():
+        raise no_such(file)
+    return full_from_tree(session.service, file)

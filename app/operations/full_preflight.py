@@ -1,0 +1,120 @@
+"""Checks before a full backup: the server must let itself be copied, and the folders beside it must be there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from app.archive.cluster import ClusterFacts
+from app.archive.manifest import ServerFacts
+from app.domain.backup import Tier
+from app.domain.checks import Finding
+from app.errors import BackupCreationError, BackupPermissionError, BackupValidationError, ResidencyBackupError
+from app.operations.preflight import Preflight, require_room, tried
+from app.operations.service import Service
+
+_SETTING = "BACKUP_FULL_PATHS"
+
+
+def preflight_full(service: Service) -> Preflight:
+    """Check everything that a full backup needs. `facts` are of the database, with the size of all that is copied."""
+    cluster, paths = service.system.cluster, service.system.paths
+    findings = [tried("directory", lambda: service.tree.probe(Tier.FULL), "readable and writable")]
+    findings.append(tried("paths", lambda: require_paths(paths, service.tree.root), f"{len(paths)} beside the server"))
+    try:
+        found, facts = cluster.facts(), service.source.facts()
+    except ResidencyBackupError as error:
+        return Preflight((*findings, Finding.failed("server", error)), None, None)
+    findings.append(Finding.ok("server", f"PostgreSQL {facts.version} answers"))
+    version: str | None = None
+    try:
+        version = cluster.program_version(facts.version)
+        findings.append(Finding.ok("versions", f"the programs of PostgreSQL {version} fit"))
+    except ResidencyBackupError as error:
+        findings.append(Finding.failed("versions", error))
+    findings.append(tried("replication", lambda: _require_replication(service, found), "the server may be copied"))
+    findings.append(tried("tablespaces", lambda: _require_no_tablespaces(found), "none beside the server's own"))
+    if found.outside:
+        findings.append(Finding.warning("configuration", _outside(found.outside)))
+    size = found.size + size_of(paths)
+    # The copy of the server stands beside the growing tar, each of its files until it is in there.
+    findings.append(tried("free space", lambda: require_room(service, size, "this full backup"), "enough"))
+    return Preflight(tuple(findings), _sized(facts, size), version)
+
+
+def require_paths(paths: Sequence[Path], root: Path) -> None:
+    """Look at the folders beside the server.
+
+    Raises:
+        BackupValidationError: one is missing, or holds the backups, or another one.
+        BackupPermissionError: one may not be read.
+    """
+    backups = root.resolve()
+    seen: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise BackupValidationError(f"{path} does not exist", f"mend {_SETTING}, or mount it")
+        real = path.resolve()
+        if _within(backups, real) or _within(real, backups):
+            message = f"{path} holds the backups, or is among them: {root}"
+            raise BackupValidationError(message, f"name folders in {_SETTING} that do not hold BACKUP_DIR")
+        if other := next((each for each in seen if _within(each, real) or _within(real, each)), None):
+            raise BackupValidationError(f"{path} and {other} are one in the other", f"name each once in {_SETTING}")
+        if not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)):
+            raise BackupPermissionError(f"{path} may not be read by uid {os.geteuid()}", "let this user read it")
+        seen.append(real)
+
+
+def size_of(paths: Sequence[Path]) -> int:
+    """Bytes of all regular files; what cannot be looked at counts as nothing here."""
+    total = 0
+    for path in paths:
+        if path.is_file():
+            total += path.stat().st_size
+        for folder, _, names in os.walk(path):
+            for name in names:
+                try:
+                    total += Path(folder, name).lstat().st_size
+                except OSError:
+                    continue
+    return total
+
+
+def _within(inner: Path, outer: Path) -> bool:
+    return inner == outer or outer in inner.parents
+
+
+def _require_replication(service: Service, found: ClusterFacts) -> None:
+    if not found.may_replicate:
+        raise BackupPermissionError(
+            f"the role {found.role} may not copy the server: it lacks REPLICATION",
+            f'as a superuser: ALTER ROLE "{found.role}" REPLICATION',
+        )
+    if found.wal_level == "minimal":
+        message = "the server writes too little WAL to be copied while it runs: wal_level is minimal"
+        raise BackupCreationError(message, "set wal_level = replica in postgresql.conf and restart the server")
+    if found.max_wal_senders <= 0:
+        message = "the server lets nobody copy it: max_wal_senders is 0"
+        raise BackupCreationError(message, "set max_wal_senders = 10 in postgresql.conf and restart the server")
+    service.system.cluster.system_identifier()
+
+
+def _require_no_tablespaces(found: ClusterFacts) -> None:
+    if found.tablespaces:
+        raise BackupValidationError(
+            f"the server has tablespaces outside of its data folder: {', '.join(found.tablespaces)}",
+            "a full backup is one plain folder: move what is in them to pg_default, or use pg_basebackup by hand with "
+            "--tablespace-mapping",
+        )
+
+
+def _outside(files: Sequence[str]) -> str:
+    return (
+        f"{', '.join(files)}: outside of the server's data folder, so not in its copy; name the folder in {_SETTING}, "
+        "where that is on this machine"
+    )
+
+
+def _sized(facts: ServerFacts, size: int) -> ServerFacts:
+    return facts.model_copy(update={"size": size})

@@ -1,0 +1,91 @@
+"""Finds what `restore-full` lays out: a full backup of the tree, or a file anywhere, for which no service is needed."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import structlog
+
+from app.archive.manifest import Manifest, parse_manifest
+from app.domain.backup import Tier, extensions_of
+from app.errors import (
+    BackupNotFoundError,
+    BackupPermissionError,
+    DiskReadError,
+    ManifestError,
+    RestoreValidationError,
+)
+from app.operations.inventory import codec_of, find
+from app.operations.restore_full import FullSource
+from app.operations.service import Service
+
+log = structlog.get_logger(__name__)
+
+
+def full_from_file(path: Path) -> FullSource:
+    """The file at that path, and the manifest beside it.
+
+    Raises:
+        RestoreValidationError: its name is none of a tar that this service makes.
+        BackupPermissionError, DiskReadError: it cannot be read.
+    """
+    path = path.absolute()
+    if not path.name.endswith(extensions_of(Tier.FULL)):
+        wanted = " or ".join(extensions_of(Tier.FULL))
+        raise RestoreValidationError(f"{path} is no full backup: a {wanted} is wanted", "see 'residency-backup list'")
+    try:
+        path.open("rb").close()
+        size = path.stat().st_size
+    except PermissionError as error:
+        raise BackupPermissionError(f"{path} may not be read: {error.strerror}", f"chmod u+r {path}") from error
+    except OSError as error:
+        raise DiskReadError(f"{path} cannot be read: {error.strerror or error}", "look at its disk") from error
+    beside = path.with_name(f"{path.name}.json")
+    data = beside.read_bytes() if beside.is_file() else None
+    return FullSource(
+        name=str(path),
+        open=lambda: path.open("rb"),
+        codec=codec_of(path.name),
+        size=size,
+        manifest=_manifest(data, str(beside)),
+    )
+
+
+def full_from_tree(service: Service, name: str) -> FullSource:
+    """The full backup of an id or alias.
+
+    Raises:
+        BackupNotFoundError: there is none.
+        RestoreValidationError: it is a backup of another kind.
+    """
+    backup = find(service, name)
+    if backup.tier is not Tier.FULL:
+        raise RestoreValidationError(
+            f"{backup.id} is a plain dump of a database, not a full backup",
+            f"restore it into the server: residency-backup restore {backup.id} --mode replace",
+        )
+    return FullSource(
+        name=backup.id,
+        open=partial(service.tree.open, backup.file),
+        codec=backup.codec,
+        size=backup.bytes,
+        manifest=_manifest(service.tree.read_manifest(backup.file), f"{backup.file}.json"),
+    )
+
+
+def _manifest(data: bytes | None, name: str) -> Manifest | None:
+    """The manifest; None, with a warning, where it cannot be used: the server's data has a record of its own."""
+    if data is None:
+        return None
+    try:
+        manifest = parse_manifest(data, name)
+    except ManifestError as error:
+        log.warning("restore goes by the file alone", error=type(error).__name__, reason=error.message)
+        return None
+    return manifest if manifest.full is not None else None
+
+
+def no_such(name: str) -> BackupNotFoundError:
+    """The error for a path where nothing stands."""
+    return BackupNotFoundError(f"there is no file {name}", "'residency-backup list' shows what there is")

@@ -1,0 +1,199 @@
+"""Lays a full backup out in an empty folder, checks it, and says what to start. No running server is touched.
+
+Everything is put together under a temporary name and takes the target's name only when it was found right; so whatever
+fails, nothing half done stands there.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import structlog
+
+from app.archive.manifest import Manifest
+from app.archive.tarball import TarReader, require_equal, tar_index_of
+from app.domain.backup import Codec
+from app.errors import (
+    BackupReadError,
+    BackupValidationError,
+    DiskReadError,
+    RestoreError,
+    RestorePermissionError,
+    RestoreStorageError,
+    RestoreValidationError,
+)
+from app.operations.full_layout import POSTGRES
+from app.operations.service import SILENT, Progress
+from app.operations.unpack import Unpacker
+
+log = structlog.get_logger(__name__)
+_EMPTY = "name a folder that is missing or empty"
+_OTHER = "use another backup: 'residency-backup list' shows what there is"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FullSource:
+    """What is laid out: the file of a full backup, and its manifest where there is one."""
+
+    name: str
+    open: Callable[[], BinaryIO]
+    codec: Codec
+    size: int
+    manifest: Manifest | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaidOut:
+    """What stands now.
+
+    Attributes:
+        verified_by: version of the program that compared the server's data with the server's own record.
+        paths: the folders beside the server, where they stand under the target.
+        start: the argument list that starts a server on it.
+    """
+
+    source: FullSource
+    target: Path
+    verified_by: str
+    paths: tuple[Path, ...]
+    start: Sequence[str]
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Programs:
+    """PostgreSQL's own programs for a data folder: what checks it, and the argument list that starts a server on it."""
+
+    verify: Callable[[Path], str]
+    start: Callable[[Path], Sequence[str]]
+
+
+def restore_full(source: FullSource, target: Path, programs: Programs, progress: Progress = SILENT) -> LaidOut:
+    """Lay a full backup out.
+
+    Raises:
+        RestoreValidationError: the target is not empty, or the file is not what was backed up, or no full backup.
+        RestorePermissionError, RestoreStorageError: the target cannot be written, or is too small.
+        BackupCreationError: pg_verifybackup of the server's major is not installed.
+        DiskReadError: the disk cannot read the file.
+    """
+    target = target.absolute()
+    log.info("restore of a full backup started", backup=source.name, target=str(target))
+    try:
+        with _writing(target):
+            _require_empty(target)
+            _require_room(source, target)
+            with _put_together(target) as folder:
+                _unpack(source, folder, progress)
+                version = _verified(programs, folder / POSTGRES)
+                paths = _paths_in(source, target)
+                os.sync()  # all of it is on the disk before it has its name
+    except Exception as error:
+        log.error("restore of a full backup failed", error=type(error).__name__, reason=str(error))  # noqa: TRY400
+        raise
+    warnings = [] if source.manifest else [f"{source.name} has no manifest to be proven by; the server's own record is"]
+    log.info("restore of a full backup completed", backup=source.name, target=str(target), verified_by=version)
+    start = programs.start(target / POSTGRES)
+    return LaidOut(source=source, target=target, verified_by=version, paths=paths, start=start, warnings=warnings)
+
+
+def _require_empty(target: Path) -> None:
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        raise RestoreValidationError(f"{target} is not a folder", _EMPTY)
+    if target.is_dir() and any(target.iterdir()):
+        raise RestoreValidationError(f"{target} is not empty", _EMPTY)
+
+
+def _require_room(source: FullSource, target: Path) -> None:
+    wanted = source.manifest.raw_bytes if source.manifest else source.size
+    place = next(each for each in (target, *target.parents) if each.exists())
+    free = shutil.disk_usage(place).free
+    if free < wanted:
+        raise RestoreStorageError(
+            f"too little free space at {place}: {free >> 20} MB free, {wanted >> 20} MB wanted", "name another disk"
+        )
+
+
+@contextmanager
+def _put_together(target: Path) -> Iterator[Path]:
+    """A folder that becomes the target when the block ends well, and is gone when it does not."""
+    mounted = target.is_dir() and os.path.ismount(target)
+    above = target if mounted else target.parent  # a mount cannot be replaced, only filled
+    made = _make_folders(above)
+    folder = above / f".{target.name}.{secrets.token_hex(6)}.partial"
+    try:
+        folder.mkdir(0o700)
+        yield folder
+        if mounted:
+            for each in sorted(folder.iterdir()):
+                each.rename(target / each.name)
+            folder.rmdir()
+        else:
+            folder.rename(target)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        for each in made:
+            each.rmdir()
+        raise
+
+
+def _make_folders(path: Path) -> list[Path]:
+    """Make a folder and those above it; returns those made, the innermost first."""
+    missing = [each for each in (path, *path.parents) if not each.exists()]
+    path.mkdir(0o755, parents=True, exist_ok=True)
+    return missing
+
+
+def _unpack(source: FullSource, folder: Path, progress: Progress) -> None:
+    progress.start("unpack", source.size)
+    unpacker = Unpacker(folder)
+    try:
+        with source.open() as stream:
+            reader = TarReader(stream, source.codec, progress.advance)
+            for entry, content in reader.entries():
+                unpacker.add(entry, content)
+            found = reader.finish()
+        if source.manifest is not None:
+            require_equal(found, tar_index_of(source.manifest))
+    except DiskReadError:
+        raise  # that may pass, and says nothing of the backup
+    except (BackupReadError, BackupValidationError) as error:
+        raise RestoreValidationError(f"{source.name} does not verify: {error.message}", _OTHER) from error
+    unpacker.finish()
+    if not (folder / POSTGRES).is_dir():
+        raise RestoreValidationError(f"{source.name} is no full backup: it holds no folder {POSTGRES}", _OTHER)
+
+
+def _verified(programs: Programs, folder: Path) -> str:
+    try:
+        return programs.verify(folder)
+    except (BackupReadError, BackupValidationError) as error:
+        raise RestoreValidationError(error.message, error.hint) from error
+
+
+def _paths_in(source: FullSource, target: Path) -> tuple[Path, ...]:
+    paths = source.manifest.full.paths if source.manifest and source.manifest.full else ()
+    return tuple(target / f"paths{each}" for each in paths)
+
+
+@contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    """Turn the errors of a disk that is written into ours."""
+    try:
+        yield
+    except OSError as error:
+        place, said = error.filename or target, error.strerror or str(error)
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            message = f"{place}: {said}: this process runs as uid {os.geteuid()}"
+            raise RestorePermissionError(message, "let this user write there, or name another folder") from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise RestoreStorageError(f"{place}: {said}", "name a folder on another disk") from error
+        raise RestoreError(f"{place} cannot be written: {said}", "look at the disk that holds it") from error

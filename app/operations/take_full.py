@@ -1,0 +1,180 @@
+"""Writes a full backup: the whole running server, and what stands beside it, as one tar.
+
+The server is copied into a folder beside the file to be, because only there pg_basebackup can stream the WAL meanwhile
+and pg_verifybackup look at the outcome. Each of its files goes as soon as it is in the tar, so both together take
+hardly more of the disk than the copy alone.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from app.archive.manifest import FullFacts
+from app.archive.tarball import TarIndex, TarWriter, index_tar, printable, require_equal
+from app.archive.writer import write_error
+from app.domain.backup import Codec, Tier, codec_for
+from app.domain.ports import Draft
+from app.errors import DiskReadError
+from app.operations.full_layout import CATALOG, GLOBALS, PATHS, POSTGRES, SETTINGS
+from app.operations.preflight import Preflight
+from app.operations.service import Progress, Service
+from app.operations.space_guard import SpaceGuard, giving_back
+
+log = structlog.get_logger(__name__)
+_NAMED = 5  # of a kind of remark, in one message
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What stands in a draft: the facts of it that a manifest holds, and what is not in it although it was wanted."""
+
+    facts: dict[str, Any]
+    warnings: list[str] = field(default_factory=list)
+
+
+def write_full(  # noqa: PLR0913, PLR0917 -- what a run knows
+    service: Service, ready: Preflight, draft: Draft, run_id: str, name: str, progress: Progress
+) -> Written:
+    """Copy, verify, pack, and read back.
+
+    Raises:
+        BackupError: the first thing that failed; the copy is gone.
+    """
+    assert ready.facts is not None  # noqa: S101 -- else a finding was raised
+    cluster, codec = service.system.cluster, codec_for(Tier.FULL, service.codec)
+    identifier = cluster.system_identifier()
+    with service.tree.staging(Tier.FULL, name, run_id) as folder:
+        guard = SpaceGuard(service, progress)
+        progress.start("copy", ready.facts.size)
+        copied = cluster.copy_into(folder / POSTGRES, guard.advance)
+        shown = service.clock()
+        log.debug("backup copied from the server", wal_start=copied.wal_start, wal_end=copied.wal_end)
+        cluster.verify(folder / POSTGRES)
+        log.debug("backup of the server verified by its own program")
+        _write_beside(service, folder)
+        progress.start("pack", ready.facts.size)
+        with TarWriter(draft.stream, codec, service.level, guard.advance) as writer:
+            packing = _Packing(writer)
+            packing.add_staged(folder)
+            for path in service.system.paths:
+                packing.add_path(path)
+            index = writer.finish()
+    _read_back(service, draft, index, codec, progress)
+    facts = FullFacts(
+        system_identifier=identifier,
+        wal_start=copied.wal_start,
+        wal_end=copied.wal_end,
+        paths=tuple(map(str, service.system.paths)),
+        members=index.members,
+    )
+    sizes = {"bytes": index.bytes, "raw_bytes": index.raw_bytes, "sha256": index.sha256}
+    described = {"snapshot_time": shown, "server": ready.facts, "tables": (), "segments": (), "full": facts}
+    return Written({**described, **sizes}, list(packing.remarks()))
+
+
+def _write_beside(service: Service, folder: Path) -> None:
+    """What the server's copy does not say in words: who may log in, what was backed up when, and by which settings."""
+    superuser = service.system.cluster.facts().superuser
+    texts = {
+        GLOBALS: service.system.cluster.global_objects(passwords=superuser),
+        SETTINGS: service.system.settings,
+    }
+    service.system.copy_catalog(folder / CATALOG)
+    try:
+        for name, text in texts.items():
+            path = folder / name
+            path.touch(0o600)
+            path.write_text(text, encoding="utf-8")
+        (folder / CATALOG).chmod(0o600)
+    except OSError as error:
+        raise write_error(error) from error
+
+
+def _read_back(service: Service, draft: Draft, index: TarIndex, codec: Codec, progress: Progress) -> None:
+    draft.flush()
+    progress.start("read back", index.bytes)
+    with draft.reopen() as stream, giving_back(service.tree.root):
+        require_equal(index_tar(stream, codec, progress.advance), index)
+
+
+class _Packing:
+    """Puts files into the tar, and remembers what could not be put there as it is."""
+
+    def __init__(self, writer: TarWriter) -> None:
+        self._writer = writer
+        self._left_out: dict[str, list[str]] = {}
+
+    def add_staged(self, folder: Path) -> None:
+        """Add what was put together in a folder, and remove each file that is in the tar."""
+        for name in (SETTINGS, GLOBALS, CATALOG, POSTGRES):
+            for path in _walk(folder / name):
+                inside = str(path.relative_to(folder))
+                if path.is_dir():
+                    self._writer.add_folder(inside, path)
+                else:
+                    self._writer.add_file(inside, path)
+                    path.unlink()
+
+    def add_path(self, top: Path) -> None:
+        """Add a folder or file beside the server; it is in use, and may change meanwhile."""
+        for path in _walk(top):
+            self._add(top, path, PATHS + str(path))
+
+    def remarks(self) -> Iterator[str]:
+        """What is not in the tar as it was."""
+        for what, names in self._left_out.items():
+            more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+            yield f"{what}: {', '.join(names[:_NAMED])}{more}"
+
+    def _add(self, top: Path, path: Path, name: str) -> None:
+        try:
+            mode = (path.stat() if path == top else path.lstat()).st_mode  # what is named may be a link
+            if stat.S_ISDIR(mode):
+                self._writer.add_folder(name, path)
+            elif stat.S_ISLNK(mode):
+                self._add_link(top, path, name)
+            elif stat.S_ISREG(mode):
+                if self._writer.add_file(name, path.resolve() if path == top else path):
+                    self._remark("changed while it was read", path)
+            else:
+                self._remark("neither file, folder nor link, and left out", path)
+        except FileNotFoundError:
+            self._remark("went away meanwhile", path)
+
+    def _add_link(self, top: Path, path: Path, name: str) -> None:
+        target = path.readlink()
+        there = Path(os.path.normpath(path.parent / target))
+        if target.is_absolute() or not (there == top or top in there.parents):
+            self._remark("a link that leads out of its folder, and left out", path)
+        else:
+            self._writer.add_link(name, path)
+
+    def _remark(self, what: str, path: Path) -> None:
+        self._left_out.setdefault(what, []).append(printable(str(path)))
+
+
+def _walk(top: Path) -> Iterator[Path]:
+    """A path and all below it, folders before what is in them; no link is followed below the top."""
+    yield top
+    if not top.is_dir():
+        return
+    for folder, folders, files in os.walk(top, onerror=_refused):
+        folders.sort()
+        links = [each for each in folders if Path(folder, each).is_symlink()]
+        yield from (Path(folder, each) for each in sorted([*files, *links]))
+        folders[:] = [each for each in folders if each not in links]
+        yield from (Path(folder, each) for each in folders)
+
+
+def _refused(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise DiskReadError(
+            f"{error.filename} cannot be read: {error.strerror}", "let the user of this service read it"
+        ) from error

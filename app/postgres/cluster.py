@@ -1,0 +1,238 @@
+"""A whole server: copied while it runs by its own pg_basebackup, and verified by its own pg_verifybackup.
+
+Both are of the server's own major: pg_verifybackup reads the WAL too, by the pg_waldump beside it, and that
+understands no other.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Sequence
+from itertools import takewhile
+from pathlib import Path
+
+import psycopg
+
+from app.archive.cluster import BaseBackup, ClusterFacts
+from app.errors import (
+    BackupCreationError,
+    BackupError,
+    BackupPermissionError,
+    BackupReadError,
+    BackupStorageError,
+    BackupValidationError,
+    ServerUnavailableError,
+)
+from app.postgres.binaries import Binary, find_binary
+from app.postgres.database import Database
+from app.postgres.programs import Program, ProgramError, output_of, running
+
+COPY, VERIFY, WALDUMP = "pg_basebackup", "pg_verifybackup", "pg_waldump"
+POLL_SECONDS = 0.2
+GLOBALS_SECONDS = 600.0
+_TAIL = 4096
+# What the role may not ask about counts as nothing: the disk itself is watched while the copy grows.
+_FACTS = """
+    SELECT current_setting('server_version'), session_user::text, rolsuper OR rolreplication, rolsuper,
+           current_setting('wal_level'), current_setting('max_wal_senders')::int,
+           (SELECT coalesce(sum(pg_database_size(oid)), 0) FROM pg_database
+            WHERE has_database_privilege(oid, 'CONNECT') OR pg_has_role('pg_read_all_stats', 'USAGE'))::bigint,
+           ARRAY(SELECT spcname || ' at ' || pg_tablespace_location(oid) FROM pg_tablespace
+                 WHERE spcname NOT IN ('pg_default', 'pg_global') ORDER BY spcname)::text[],
+           ARRAY(SELECT f.setting FROM pg_settings f, pg_settings d
+                 WHERE f.name IN ('config_file', 'hba_file', 'ident_file') AND d.name = 'data_directory'
+                   AND NOT starts_with(f.setting, d.setting || '/') ORDER BY 1)::text[]
+    FROM pg_roles WHERE rolname = session_user"""
+_PROGRESS = re.compile(r"^\s*(\d+)/\d+ kB \(")
+_GONE = re.compile(r"server closed the connection|terminating connection|connection to server .* failed|no COPY data")
+_FULL = re.compile(r"No space left on device|Disk quota exceeded")
+_SENDERS = re.compile(r"exceeds \"?max_wal_senders")
+_LSN = r"[0-9A-F]+/[0-9A-F]+"
+_RANGE = re.compile(rf'"Start-LSN": "({_LSN})", "End-LSN": "({_LSN})"')
+
+
+class PostgresCluster:
+    """The server of a database: see `app.archive.cluster.Cluster`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def facts(self) -> ClusterFacts:
+        """What the server is, and what the role may."""
+        with self._database.connect() as connection:
+            row = connection.execute(_FACTS).fetchone()
+        if row is None:
+            raise BackupCreationError("the server does not know the role that is logged in")
+        version, role, may_replicate, superuser, wal_level, senders, size, tablespaces, outside = row
+        return ClusterFacts(
+            version=version.split()[0],
+            size=size,
+            role=role,
+            may_replicate=may_replicate,
+            superuser=superuser,
+            wal_level=wal_level,
+            max_wal_senders=senders,
+            tablespaces=tuple(tablespaces),
+            outside=tuple(outside),
+        )
+
+    def system_identifier(self) -> str:
+        """The cluster's own number, asked over a replication connection."""
+        database = self._database
+        try:
+            with (
+                database.translated(),
+                psycopg.connect(
+                    database.conninfo, password=database.password, autocommit=True, replication="true"
+                ) as connection,
+            ):
+                row = connection.execute("IDENTIFY_SYSTEM").fetchone()
+        except BackupPermissionError as error:
+            role = database.parameters.get("user", "ROLE")
+            raise BackupPermissionError(
+                f"the server refuses a replication connection, which a full backup needs: {error.message}",
+                f"pg_hba.conf needs a line such as 'host replication {role} ADDRESS scram-sha-256'; "
+                "then SELECT pg_reload_conf()",
+            ) from error
+        return _text(row[0]) if row else ""
+
+    def program_version(self, version: str) -> str:
+        """Version of the programs of the server's own major."""
+        _fitting(VERIFY, version)
+        return _fitting(COPY, version).version
+
+    def copy_into(self, folder: Path, advance: Callable[[int], None]) -> BaseBackup:
+        """Copy the running server's data into a folder that is made."""
+        with self._database.connect() as connection:
+            version = str(connection.info.parameter_status("server_version"))
+        argv = [
+            _fitting(COPY, version).path,
+            f"--dbname={self._database.conninfo}",
+            f"--pgdata={folder}",
+            "--format=plain",
+            "--wal-method=stream",
+            "--checkpoint=fast",
+            "--label=residency-backup",
+            "--no-password",
+            "--no-sync",  # it is packed into a file at once, and that one is flushed
+            # What it says of its progress is wanted; and when this process is killed, nobody reads that any more, which
+            # ends it.
+            "--progress",
+        ]
+        try:
+            with running(argv, self._database.environment(os.environ)) as program:
+                _wait(program, advance)
+        except ProgramError as error:
+            raise _typed(error) from error
+        return _wal_of(folder)
+
+    def verify(self, folder: Path) -> str:
+        """Compare a copy with the server's own record of it."""
+        return verify_copy(folder)
+
+    def global_objects(self, *, passwords: bool) -> str:
+        """Roles, their memberships and settings, and tablespaces, as SQL."""
+        with self._database.connect() as connection:
+            version = str(connection.info.parameter_status("server_version"))
+        argv = [
+            find_binary("pg_dumpall", version).path,
+            f"--dbname={self._database.conninfo}",
+            f"--database={self._database.name}",
+            "--globals-only",
+            "--encoding=UTF8",
+            "--no-password",
+            *([] if passwords else ["--no-role-passwords"]),
+        ]
+        return output_of(argv, self._database.environment(os.environ), timeout=GLOBALS_SECONDS)
+
+
+def verify_copy(folder: Path) -> str:
+    """Compare a copy of a server's data with that server's record of it, without asking any server.
+
+    Returns:
+        The version of the program that did.
+
+    Raises:
+        BackupValidationError: it differs.
+        BackupCreationError: the program is not installed.
+        BackupReadError: the folder is no copy at all.
+    """
+    program = _fitting(VERIFY, _version_of(folder))
+    # Where the client programs are packaged without the server's there is no pg_waldump. The WAL is read then when
+    # the server is started, which wants all of it.
+    parses = os.access(Path(program.path).with_name(WALDUMP), os.X_OK)
+    argv = [program.path, "--exit-on-error", "--quiet", *([] if parses else ["--no-parse-wal"]), str(folder)]
+    try:
+        with running(argv, {"PATH": os.environ.get("PATH", os.defpath), "LC_MESSAGES": "C"}) as child:
+            _wait(child, lambda _: None)
+    except ProgramError as error:
+        message = f"the copy of the server's data does not verify: {error.message}"
+        raise BackupValidationError(message, "look at the disks; then try again, or use another backup") from error
+    return program.version
+
+
+def start_command(folder: Path) -> Sequence[str]:
+    """The argument list that starts a server on a copy, by the programs of its major where they are installed."""
+    try:
+        program = _fitting("pg_ctl", _version_of(folder)).path
+    except BackupError:
+        program = "pg_ctl"
+    return [program, "-D", str(folder), "-l", str(folder.with_name("postgres.log")), "start"]
+
+
+def _text(value: object) -> str:
+    """A replication connection says nothing of types, so the driver may leave a text as bytes."""
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _fitting(program: str, version: str) -> Binary:
+    found = find_binary(program, version)
+    major = "".join(takewhile(str.isdigit, version))
+    if str(found.major) != major:
+        message = f"a full backup of PostgreSQL {version} needs {program} of the same major; found is {found.version}"
+        raise BackupCreationError(message, f"install the programs of PostgreSQL {major}")
+    return found
+
+
+def _wait(program: Program, advance: Callable[[int], None]) -> None:
+    """Wait for the end of a program that says how far it is."""
+    seen = 0
+    while program.running:
+        figures = [found[1] for line in program.error_tail().splitlines() if (found := _PROGRESS.match(line))]
+        now = int(figures[-1]) << 10 if figures else seen
+        advance(max(now - seen, 0))
+        seen = max(now, seen)
+        time.sleep(POLL_SECONDS)
+    program.check()
+
+
+def _typed(error: ProgramError) -> BackupError:
+    said = "\n".join(line for line in error.message.splitlines() if not _PROGRESS.match(line))
+    if _FULL.search(said):
+        return BackupStorageError(f"the disk is full: {said}", "free space in BACKUP_DIR, which holds the copy too")
+    if _SENDERS.search(said):
+        return ServerUnavailableError(said, "raise max_wal_senders, or try again when fewer replicas are connected")
+    if _GONE.search(said):
+        return ServerUnavailableError(f"the server was lost during the full backup: {said}", "see the server's log")
+    return BackupCreationError(f"the server could not be copied: {said}", "see the server's log, and try again")
+
+
+def _version_of(folder: Path) -> str:
+    try:
+        return (folder / "PG_VERSION").read_text().strip()
+    except (OSError, UnicodeError) as error:
+        raise BackupReadError(f"{folder} is no data folder of PostgreSQL: {error}", "use another backup") from error
+
+
+def _wal_of(folder: Path) -> BaseBackup:
+    """From the end of the server's own record; its list of files before that may be long."""
+    record = folder / "backup_manifest"
+    try:
+        with record.open("rb") as stream:
+            stream.seek(max(record.stat().st_size - _TAIL, 0))
+            ranges = _RANGE.findall(stream.read().decode(errors="replace"))
+    except OSError as error:
+        raise BackupReadError(f"{record} cannot be read: {error.strerror or error}") from error
+    return BaseBackup(wal_start=ranges[0][0] if ranges else None, wal_end=ranges[-1][1] if ranges else None)

@@ -1,0 +1,45 @@
+"""The settings as an environment file, without secrets: what a full backup keeps of them."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+
+from pydantic import SecretStr
+
+from app.settings import Settings
+
+_PLAIN = re.compile(r"[\w@%+=:,./-]*")
+
+
+def as_environment_file(settings: Settings) -> str:
+    """``NAME=value`` lines of what was set, for `residency-backup --env-file`; of a secret its name, in a comment."""
+    lines = [
+        "# The settings of the service that made this backup. Secrets are not kept here.",
+        f"# {_database(settings)}",
+    ]
+    for name in sorted(settings.model_fields_set):
+        value = getattr(settings, name)
+        if isinstance(value, SecretStr):
+            lines.append(f"# {name.upper()}=")
+        elif value is not None:
+            lines.append(f"{name.upper()}={_quoted(_text(value))}")
+    return "\n".join(lines) + "\n"
+
+
+def _database(settings: Settings) -> str:
+    given = settings.database.own_parameters
+    return "The database: " + " ".join(f"{name}={given[name]}" for name in sorted(given))
+
+
+def _text(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(str(each) for each in value)
+    return str(value.value) if isinstance(value, StrEnum) else str(value)
+
+
+def _quoted(text: str) -> str:
+    if _PLAIN.fullmatch(text):
+        return text
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

@@ -1,0 +1,59 @@
+"""What the command line prints of full backups."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterator
+
+import click
+
+from app.operations.full_layout import CATALOG, GLOBALS, POSTGRES, SETTINGS
+from app.operations.restore_full import LaidOut
+from app.show import document, warn
+
+
+def laid_out(done: LaidOut, *, as_json: bool) -> None:
+    """Where everything stands, what to start, and what to do next."""
+    start = shlex.join(done.start)
+    if as_json:
+        document(
+            {
+                "backup": done.source.name,
+                "target": str(done.target),
+                "postgres": str(done.target / POSTGRES),
+                "paths": [str(each) for each in done.paths],
+                "globals": str(done.target / GLOBALS),
+                "catalog": str(done.target / CATALOG),
+                "settings": str(done.target / SETTINGS),
+                "proven_by_manifest": done.source.manifest is not None,
+                "pg_verifybackup": done.verified_by,
+                "start": start,
+                "next": list(_next(done)),
+                "warnings": done.warnings,
+            }
+        )
+        return
+    proof = "its manifest and " if done.source.manifest else ""
+    click.echo(f"{done.target}: laid out, and checked by {proof}pg_verifybackup {done.verified_by}")
+    click.echo(f"\nstart a server on it:\n\n    {start}\n\nnext:")
+    for number, line in enumerate(_next(done), start=1):
+        click.echo(f"  {number}. {line}")
+    warn(done.warnings)
+
+
+def _next(done: LaidOut) -> Iterator[str]:
+    data = done.target / POSTGRES
+    if os.geteuid() == 0:
+        yield (
+            f"PostgreSQL does not run as root: chown -R postgres {shlex.quote(str(done.target))}, "
+            "let that user enter the folders above it, and start the server as postgres"
+        )
+    if not (data / "postgresql.conf").exists():
+        yield f"its configuration stood elsewhere: put postgresql.conf, pg_hba.conf and pg_ident.conf into {data}"
+    yield "where the old server still runs, give this one another port: add -o '-p 5433'"
+    yield "look at the data, then let the application use this server"
+    for path in done.paths:
+        yield f"put {path} back in its place, {path.as_posix().removeprefix(f'{done.target}/paths')}"
+    yield f"the service's settings are in {done.target / SETTINGS}: fill in the secrets"
+    yield f"{done.target / GLOBALS} is for another server; this one has its roles"

@@ -1,0 +1,285 @@
+"""A full backup is a server that starts: taken while it works, laid out by us or by stock tar, and compared."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import threading
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from app.archive.manifest import parse_manifest
+from app.domain.backup import Origin, Tier
+from app.errors import BackupNotFoundError, BackupValidationError, RestoreValidationError
+from app.operations.check import check
+from app.operations.inventory import find, inventory
+from app.operations.keep import keep
+from app.operations.prune import prune
+from app.operations.restore_source import locate
+from app.operations.sync import sync
+from app.operations.take_backup import BackupRequest, take_backup
+from app.operations.verify import verify
+from tests.fix_full import FullSite, server_on
+from tests.fix_postgres import TestDatabase, scratch_database
+from tests.fix_service import At, leftovers, require_same_content
+
+
+def manifest_beside(full_site: FullSite, file: str) -> dict[str, object]:
+    content: dict[str, object] = json.loads((full_site.site.backups / f"{file}.json").read_text())
+    return content
+
+
+@pytest.mark.parametrize(("compression", "suffix"), [("none", ".tar.gz"), ("zstd", ".tar.zst")])
+def test_laid_out_and_started_it_is_the_server_that_was(
+    full_site: FullSite, server_folder: Path, compression: str, suffix: str
+) -> None:
+    site = full_site.site
+    taken = full_site.take(BACKUP_COMPRESSION=compression)
+    assert taken.warnings == []
+    assert taken.backup.file == f"{taken.backup.id}{suffix}"
+    assert not leftovers(site.backups)
+    target = server_folder / "target"
+    done = site.cli("restore-full", taken.backup.id, "--target", str(target), "--json")
+    assert done.code == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert f"pg_ctl -D {target}/postgres" in told["start"]
+    assert told["proven_by_manifest"] is True
+    assert (target / "postgres").stat().st_mode & 0o7777 == 0o700
+    beside = Path(told["paths"][0])
+    assert (beside / "newest").read_text() == "dear resident"
+    assert (beside / "a/empty").is_dir()
+    assert "CREATE ROLE postgres" in (target / "globals.sql").read_text()
+    settings = (target / "settings.env").read_text()
+    assert f"BACKUP_DIR={site.backups}" in settings
+    assert full_site.server.password not in settings
+    with sqlite3.connect(target / "catalog.db") as catalog:
+        assert catalog.execute("SELECT tier, state FROM backup_runs").fetchall() == [("full", "running")]
+    catalog.close()
+    with server_on(target / "postgres", full_site.server, site.database.name) as copy:
+        require_same_content(site.database, copy)
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd"])
+def test_stock_tar_alone_lays_it_out_too(full_site: FullSite, server_folder: Path, compression: str) -> None:
+    taken = full_site.take(BACKUP_COMPRESSION=compression)
+    target = server_folder / "by-hand"
+    target.mkdir()
+    file = full_site.site.backups / taken.backup.file
+    subprocess.run(["tar", "-xf", file, "-C", target], check=True)
+    with server_on(target / "postgres", full_site.server, full_site.site.database.name) as copy:
+        require_same_content(full_site.site.database, copy)
+
+
+def test_what_is_written_meanwhile_is_there_up_to_an_instant(full_site: FullSite, server_folder: Path) -> None:
+    site, stop = full_site.site, threading.Event()
+    site.database.execute("CREATE TABLE written (n int PRIMARY KEY, half int)")
+    written: list[int] = []
+
+    def write() -> None:
+        with site.database.connect() as connection:
+            while not stop.is_set():
+                with connection.transaction():
+                    connection.execute("INSERT INTO written SELECT %s * 2, 0", [len(written)])
+                    connection.execute("INSERT INTO written SELECT %s * 2 + 1, 1", [len(written)])
+                written.append(len(written))
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        before = len(written)
+        taken = full_site.take()
+    finally:
+        stop.set()
+        thread.join()
+    target = server_folder / "target"
+    assert site.cli("restore-full", taken.backup.id, "--target", str(target)).code == 0
+    with server_on(target / "postgres", full_site.server, site.database.name) as copy:
+        rows = [row[0] for row in copy.query("SELECT n FROM written ORDER BY n")]
+    assert rows == list(range(len(rows))), "without a hole, and no half of a transaction"
+    assert len(rows) % 2 == 0
+    assert before * 2 <= len(rows) <= len(written) * 2
+
+
+def test_the_manifest_says_what_it_holds(full_site: FullSite) -> None:
+    taken = full_site.take()
+    manifest = parse_manifest((full_site.site.backups / f"{taken.backup.file}.json").read_bytes(), "x")
+    assert manifest.full is not None
+    system = full_site.site.database.query("SELECT system_identifier::text FROM pg_control_system()")[0][0]
+    assert manifest.full.system_identifier == system
+    assert manifest.full.wal_start
+    assert manifest.full.wal_end
+    assert manifest.full.paths == (str(full_site.uploads),)
+    names = {each.name for each in manifest.full.members}
+    assert {"globals.sql", "catalog.db", "settings.env", "postgres/PG_VERSION", "postgres/backup_label"} <= names
+    assert f"paths{full_site.uploads}/a/letter.txt" in names
+    assert (taken.backup.rows, taken.backup.tables) == (None, None)
+    shown = full_site.site.cli("show", "latest-full")
+    assert shown.code == 0
+    assert system in shown.stdout
+    assert json.loads(full_site.site.cli("show", "latest-full", "--json").stdout)["full"]["system_identifier"] == system
+
+
+def test_a_catalog_in_postgresql_is_kept_as_the_same_file(full_site: FullSite, server_folder: Path) -> None:
+    site = full_site.site
+    with scratch_database(full_site.server) as elsewhere:
+        take_backup(site.service(BACKUP_CATALOG_URL=elsewhere.url), BackupRequest(tier=Tier.DAILY))
+        taken = full_site.take(BACKUP_CATALOG_URL=elsewhere.url)
+    target = server_folder / "target"
+    assert site.cli("restore-full", str(site.backups / taken.backup.file), "--target", str(target)).code == 0
+    revived = site.service(BACKUP_CATALOG_URL=f"sqlite:///{target}/catalog.db")
+    assert [each.tier for each in revived.catalog.backups(site.database.name)] == [Tier.DAILY]
+    assert revived.catalog.backups(site.database.name)[0].good
+
+
+def test_it_is_done_with_like_the_others(full_site: FullSite) -> None:
+    site = full_site.site
+    service = site.service()
+    start = service.clock()
+    for day in range(4):
+        take_backup(replace(service, clock=lambda day=day: start + timedelta(days=day)), BackupRequest(tier=Tier.FULL))
+        if day == 0:
+            first = find(service, "latest-full")
+            keep(service, first.id, "the first")
+    kept = [each.id for each in inventory(service)]
+    assert len(kept) == 3, "two, and the pinned one"
+    assert kept[-1] == first.id
+    assert prune(service).plan.reasons[kept[0]] == ("full 1 of 2", "newest verified full backup")
+    assert len(verify(service).verified) == 3
+    known = service.catalog.backups(service.database)
+    for path in site.backups.glob("catalog.db*"):
+        path.unlink()
+    fresh = site.service()
+    assert sorted(sync(fresh).added) == sorted(kept)
+    assert {each.id: each.sha256 for each in fresh.catalog.backups(service.database)} == {
+        each.id: each.sha256 for each in known
+    }
+
+
+def test_a_lost_manifest_is_rebuilt_and_what_was_dumped_is_known_by_its_digest(full_site: FullSite) -> None:
+    service = full_site.site.service()
+    taken = full_site.take()
+    before = manifest_beside(full_site, taken.backup.file)
+    (full_site.site.backups / f"{taken.backup.file}.json").unlink()
+    assert sync(service).healed == [taken.backup.id]
+    after = manifest_beside(full_site, taken.backup.file)
+    assert after["full"]["members"] == before["full"]["members"]  # type: ignore[index]
+    assert find(service, taken.backup.id).origin is Origin.DUMP
+    assert verify(service).failed == []
+
+
+def test_no_alias_of_plain_backups_means_one_and_no_plain_restore_takes_one(full_site: FullSite) -> None:
+    service = full_site.site.service()
+    taken = full_site.take()
+    for alias in ("latest", "oldest"):
+        with pytest.raises(BackupNotFoundError):
+            find(service, alias)
+    with pytest.raises(RestoreValidationError) as caught:
+        locate(service, taken.backup.id)
+    assert f"restore-full {taken.backup.id}" in caught.value.hint
+    name = full_site.site.database.name
+    done = full_site.site.cli("restore", taken.backup.id, "--mode", "replace", "--confirm", name)
+    assert done.code == 13
+    assert "restore-full" in done.stderr
+    plain = take_backup(service, BackupRequest(tier=Tier.DAILY))
+    assert plain is not None
+    assert find(service, "latest").id == find(service, "oldest").id == plain.backup.id
+    refused = full_site.site.cli("restore-full", "latest", "--target", "/nowhere/x")
+    assert refused.code == 13
+    assert "plain dump" in refused.stderr
+
+
+def test_a_second_of_the_day_replaces_the_first_only_when_it_is_right(full_site: FullSite) -> None:
+    first = full_site.take()
+    before = full_site.site.files()
+    fault = At(full_site.server.kill, phase="copy", after=0)
+    with pytest.raises(Exception, match=r"server"):
+        full_site.take(fault)
+    assert fault.done
+    assert full_site.site.files() == before
+    full_site.server.restart()
+    second = full_site.take(BACKUP_COMPRESSION="zstd")
+    assert second.backup.id == first.backup.id
+    assert [each.file for each in inventory(full_site.site.service())] == [second.backup.file]
+
+
+def flip(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 2)
+        byte = file.read(1)
+        file.seek(-1, 1)
+        file.write(bytes([byte[0] ^ 1]))
+
+
+@pytest.mark.parametrize("with_manifest", [True, False])
+def test_a_flipped_bit_is_found_by_verify_and_by_restore_full(
+    full_site: FullSite,
+    server_folder: Path,
+    with_manifest: bool,  # noqa: FBT001
+) -> None:
+    site = full_site.site
+    taken = full_site.take()
+    file = site.backups / taken.backup.file
+    flip(file)
+    if with_manifest:
+        assert site.cli("verify", taken.backup.id).code in {13, 16}
+    else:
+        Path(f"{file}.json").unlink()
+    before = sorted(server_folder.iterdir())
+    done = site.cli("restore-full", str(file), "--target", str(server_folder / "target"))
+    assert done.code == 13, done.stderr
+    assert "does not verify" in done.stderr
+    assert sorted(server_folder.iterdir()) == before
+
+
+def test_a_path_alone_is_enough_when_settings_and_manifest_are_lost(full_site: FullSite, server_folder: Path) -> None:
+    site = full_site.site
+    taken = full_site.take()
+    file = (server_folder / "moved.tar.gz").absolute()
+    (site.backups / taken.backup.file).rename(file)
+    target = server_folder / "deep" / "target"
+    done = site.cli("restore-full", str(file), "--target", str(target), DATABASE_URL="", BACKUP_DIR="")
+    assert done.code == 3, "no manifest to be proven by"
+    assert "no manifest" in done.stderr
+    assert "pg_ctl" in done.stdout
+    with server_on(target / "postgres", full_site.server, site.database.name) as copy:
+        require_same_content(site.database, copy)
+
+
+def test_a_data_folder_that_its_own_record_does_not_prove_is_not_laid_out(
+    full_site: FullSite, server_folder: Path
+) -> None:
+    taken = full_site.take()
+    work = server_folder / "work"
+    work.mkdir()
+    subprocess.run(["tar", "-xf", full_site.site.backups / taken.backup.file, "-C", work], check=True)
+    flip(work / "postgres/global/pg_filenode.map")
+    forged = server_folder / "forged.tar.gz"
+    subprocess.run(["tar", "-czf", forged, "-C", work, *sorted(each.name for each in work.iterdir())], check=True)
+    target = server_folder / "target"
+    done = full_site.site.cli("restore-full", str(forged), "--target", str(target))
+    assert done.code == 13, done.stderr
+    assert "pg_filenode.map" in done.stderr
+    assert not target.exists()
+
+
+def test_check_looks_at_what_a_full_backup_needs_where_it_is_scheduled(full_site: FullSite) -> None:
+    quiet = {each.check for each in check(full_site.site.service())}
+    assert "replication" not in quiet
+    service = full_site.site.service(BACKUP_FULL_CRON="0 5 * * 6", BACKUP_FULL_PATHS="/not/there")
+    found = {each.check: each for each in check(service)}
+    assert found["replication"].error is None
+    assert isinstance(found["paths"].error, BackupValidationError)
+
+
+def test_another_database_of_the_server_is_in_it_too(full_site: FullSite, server_folder: Path) -> None:
+    with scratch_database(full_site.server) as other:
+        other.execute("CREATE TABLE t AS SELECT generate_series(1, 100) n")
+        taken = full_site.take()
+        target = server_folder / "target"
+        assert full_site.site.cli("restore-full", taken.backup.id, "--target", str(target)).code == 0
+        with server_on(target / "postgres", full_site.server, other.name) as copy:
+            require_same_content(other, TestDatabase(other.name, copy.url))

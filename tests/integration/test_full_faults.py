@@ -1,0 +1,253 @@
+"""What may go wrong with a full backup: each has its own error, and leaves nothing but what was there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from app.errors import (
+    BackupCreationError,
+    BackupError,
+    BackupPermissionError,
+    BackupStorageError,
+    BackupValidationError,
+    ServerUnavailableError,
+)
+from app.operations.check import check, repair
+from app.operations.take_backup import take_backup
+from tests.fix_full import FULL, FullSite, server_on
+from tests.fix_postgres import nothing_runs_in
+from tests.fix_service import At, fill_wide, leftovers, require_same_content
+
+
+def fails(full_site: FullSite, expected: type[BackupError], progress: At | None = None, **settings: str) -> BackupError:
+    """Take a full backup that must fail, and see that nothing came of it."""
+    site = full_site.site
+    before = site.files()
+    service = site.service(**settings)
+    with pytest.raises(expected) as caught:
+        take_backup(service, FULL, progress) if progress else take_backup(service, FULL)
+    assert progress is None or progress.done, "the fault was never injected"
+    assert type(caught.value) is expected
+    assert caught.value.hint
+    assert site.files() == before
+    assert not leftovers(site.backups)
+    assert not site.service().catalog.running(site.database.name)
+    assert nothing_runs_in(site.backups)
+    return caught.value
+
+
+def role(full_site: FullSite, attributes: str) -> str:
+    """The URL of a new role that may read everything."""
+    full_site.site.database.execute(
+        f"CREATE ROLE copier LOGIN PASSWORD 'canary-4711' {attributes}; GRANT pg_read_all_data TO copier"
+    )
+    return psycopg.conninfo.make_conninfo(full_site.site.database.url, user="copier", password="canary-4711")
+
+
+def test_a_role_without_replication_is_told_how_to_get_it(full_site: FullSite) -> None:
+    error = fails(full_site, BackupPermissionError, DATABASE_URL=role(full_site, "NOREPLICATION"))
+    assert error.hint == 'as a superuser: ALTER ROLE "copier" REPLICATION'
+    assert error.exit_code == 12
+
+
+def test_a_role_with_replication_alone_makes_one(full_site: FullSite, server_folder: Path) -> None:
+    taken = full_site.take(DATABASE_URL=role(full_site, "REPLICATION"))
+    target = server_folder / "target"
+    assert full_site.site.cli("restore-full", taken.backup.id, "--target", str(target)).code == 0
+    words = (target / "globals.sql").read_text()
+    assert "CREATE ROLE copier" in words
+    assert "SCRAM" not in words, "only a superuser may read passwords"
+    with server_on(target / "postgres", full_site.server, full_site.site.database.name) as copy:
+        require_same_content(full_site.site.database, copy)
+
+
+def test_a_server_that_refuses_replication_connections_is_told_the_line_it_needs(
+    full_site: FullSite, server_folder: Path
+) -> None:
+    hba = server_folder / "postgres/data/pg_hba.conf"
+    hba.write_text("".join(each for each in hba.read_text().splitlines(keepends=True) if "replication" not in each))
+    full_site.site.database.execute("SELECT pg_reload_conf()")
+    error = fails(full_site, BackupPermissionError)
+    assert "pg_hba.conf" in error.hint
+    assert "host replication postgres" in error.hint
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [("max_wal_senders = 0", "max_wal_senders"), ("wal_level = minimal\nmax_wal_senders = 0", "wal_level")],
+)
+def test_a_server_that_lets_nobody_copy_it(full_site: FullSite, server_folder: Path, settings: str, named: str) -> None:
+    with (server_folder / "postgres/data/postgresql.conf").open("a") as file:
+        file.write(f"\n{settings}\n")
+    full_site.server.restart()
+    error = fails(full_site, BackupCreationError)
+    assert named in error.message
+    assert named in error.hint
+
+
+def test_tablespaces_are_refused_by_name(full_site: FullSite, server_folder: Path) -> None:
+    place = server_folder / "postgres" / "space"
+    place.mkdir()
+    with full_site.site.database.connect() as connection:
+        connection.execute(f"CREATE TABLESPACE fast LOCATION '{place}'")
+        error = fails(full_site, BackupValidationError)
+        connection.execute("DROP TABLESPACE fast")
+    assert f"fast at {place}" in error.message
+
+
+@pytest.mark.parametrize("which", ["missing", "the backups", "above the backups", "within the backups", "nested"])
+def test_paths_that_cannot_be_taken_in(full_site: FullSite, server_folder: Path, which: str) -> None:
+    backups = full_site.site.backups
+    full_site.site.service().tree.probe(FULL.tier)
+    paths = {
+        "missing": "/not/there",
+        "the backups": str(backups),
+        "above the backups": str(server_folder),
+        "within the backups": str(backups / "full"),
+        "nested": f"{full_site.uploads},{full_site.uploads}/a",
+    }
+    error = fails(full_site, BackupValidationError, BACKUP_FULL_PATHS=paths[which])
+    assert "BACKUP_FULL_PATHS" in error.hint
+    assert error.exit_code == 13
+
+
+def test_a_link_to_the_backups_is_seen_through(full_site: FullSite, server_folder: Path) -> None:
+    full_site.site.service().tree.probe(FULL.tier)
+    (server_folder / "alias").symlink_to(full_site.site.backups)
+    fails(full_site, BackupValidationError, BACKUP_FULL_PATHS=str(server_folder / "alias"))
+
+
+def test_a_file_that_may_not_be_read_fails_the_backup(full_site: FullSite, ordinary: tuple[str, ...]) -> None:
+    if not ordinary:
+        (full_site.uploads / "a/letter.txt").chmod(0)
+    else:
+        pytest.skip("root may read everything, and the server is not this process's to copy as another")
+    fails(full_site, BackupPermissionError)
+
+
+def test_odd_files_are_left_out_with_a_warning(full_site: FullSite) -> None:
+    os.mkfifo(full_site.uploads / "pipe")
+    (full_site.uploads / "out").symlink_to("/etc/passwd")
+    (full_site.uploads / "up").symlink_to("../../etc")
+    warnings = " ".join(full_site.take().warnings)
+    for name in ("pipe", "out", "up"):
+        assert str(full_site.uploads / name) in warnings
+
+
+def test_too_little_free_space_is_found_before_anything_is_copied(full_site: FullSite) -> None:
+    error = fails(full_site, BackupStorageError, BACKUP_MIN_FREE_MB=str(1 << 30))
+    assert "full backup" in error.message
+    assert error.exit_code == 14
+
+
+def test_a_disk_that_fills_up_while_the_server_is_copied(full_site: FullSite) -> None:
+    limited = (
+        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20)); from app.cli import main; main()"
+    )
+    before = full_site.site.files()
+    done = subprocess.run(
+        [sys.executable, "-c", limited, "create", "full"],
+        env=full_site.site.process_env(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode in {14, 15}, done.stderr
+    assert full_site.site.files() == before
+    assert not leftovers(full_site.site.backups)
+
+
+def test_a_disk_that_fills_up_while_the_tar_is_packed(full_site: FullSite) -> None:
+    service = full_site.site.service()
+
+    def lose_space() -> None:
+        service.tree.free_bytes = lambda: 0  # type: ignore[method-assign]
+
+    fault = At(lose_space, phase="pack")
+    with pytest.raises(BackupStorageError, match="filling up"):
+        take_backup(service, FULL, fault)
+    assert fault.done
+    assert not leftovers(full_site.site.backups)
+    assert not list(full_site.site.backups.glob("full/backup-*"))
+
+
+def test_a_server_lost_while_it_is_copied(full_site: FullSite) -> None:
+    fill_wide(full_site.site.database)
+    fault = At(full_site.server.kill, phase="copy", after=0)
+    error = fails(full_site, ServerUnavailableError, fault)
+    assert error.transient
+    full_site.server.restart()
+    assert full_site.take().backup.good
+
+
+def slowed(full_site: FullSite) -> None:
+    """Enough to copy that the fault comes before the end."""
+    fill_wide(full_site.site.database)
+    full_site.site.database.execute("CREATE TABLE more AS SELECT * FROM wide, generate_series(1, 3)")
+
+
+def test_a_process_killed_in_the_middle_takes_the_copying_with_it_and_repair_cleans_up(full_site: FullSite) -> None:
+    slowed(full_site)
+    process = full_site.start_and_wait_for_copy()
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert nothing_runs_in(full_site.site.backups), "pg_basebackup goes on"
+    left = leftovers(full_site.site.backups)
+    assert left
+    assert not list(full_site.site.backups.glob("full/backup-*"))
+    assert any(each.check == "leftovers" and each.severity == "warning" for each in check(full_site.site.service()))
+    done = repair(full_site.site.service())
+    assert sum("leftover removed" in each for each in done) == len(left)
+    assert not leftovers(full_site.site.backups)
+    assert full_site.take().backup.good
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_cancelled_process_ends_the_copying_and_leaves_nothing(full_site: FullSite, number: int) -> None:
+    slowed(full_site)
+    process = full_site.start_and_wait_for_copy()
+    os.kill(process.pid, number)
+    assert process.wait(20) == 130
+    assert nothing_runs_in(full_site.site.backups)
+    assert not leftovers(full_site.site.backups)
+    assert full_site.site.files() == {}
+
+
+def test_programs_of_another_major_are_refused(full_site: FullSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    from app.postgres.binaries import Binary  # noqa: PLC0415
+
+    newer = [Binary(19, 0, "/usr/bin/pg_basebackup")]
+    monkeypatch.setattr("app.postgres.binaries.installed", lambda *_: newer)
+    error = fails(full_site, BackupCreationError)
+    assert "of the same major" in error.message
+
+
+def test_a_target_on_a_full_or_closed_disk_is_left_as_it_was(full_site: FullSite, server_folder: Path) -> None:
+    taken = full_site.take()
+    limited = (
+        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20)); from app.cli import main; main()"
+    )
+    target = server_folder / "target"
+    done = subprocess.run(
+        [sys.executable, "-c", limited, "restore-full", taken.backup.id, "--target", str(target)],
+        env=full_site.site.process_env(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 14, done.stderr
+    assert not target.exists()
+    assert [each for each in server_folder.iterdir() if each.name.startswith(".")] == []
+    shutil.rmtree(server_folder / "x", ignore_errors=True)

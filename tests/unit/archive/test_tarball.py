@@ -1,0 +1,145 @@
+"""The tar of a full backup: what stock tar reads, what a flipped bit or a cut costs, and names of any bytes."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from app.archive.codecs import framing
+from app.archive.tarball import TarIndex, TarWriter, index_tar, require_equal
+from app.domain.backup import Codec
+from app.errors import BackupPermissionError, BackupReadError, BackupValidationError
+
+CODECS = pytest.mark.parametrize("codec", [Codec.GZIP, Codec.ZSTD])
+
+
+def whole(folder: Path, codec: Codec) -> tuple[bytes, TarIndex]:
+    """A tar of everything below a folder."""
+    out = io.BytesIO()
+    with TarWriter(out, codec, None, lambda _: None) as writer:
+        for path in sorted(folder.rglob("*")):
+            name = f"paths/{path.relative_to(folder)}"
+            if path.is_symlink():
+                writer.add_link(name, path)
+            elif path.is_dir():
+                writer.add_folder(name, path)
+            else:
+                writer.add_file(name, path)
+        index = writer.finish()
+    return out.getvalue(), index
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    top = tmp_path / "top"
+    (top / "empty").mkdir(parents=True)
+    (top / "deep" / ("n" * 200)).mkdir(parents=True)
+    (top / "deep" / ("n" * 200) / "x").write_bytes(os.urandom(3 << 20))
+    (top / "none").touch()
+    (top / "größer \n name").write_text("odd")
+    Path(os.fsdecode(os.fsencode(top) + b"/\xff\xfe")).write_text("not UTF-8")
+    (top / "link").symlink_to("none")
+    return top
+
+
+@CODECS
+def test_stock_tar_unpacks_what_was_packed(folder: Path, tmp_path: Path, codec: Codec) -> None:
+    data, index = whole(folder, codec)
+    (tmp_path / "x.tar").write_bytes(data)
+    out = tmp_path / "out"
+    out.mkdir()
+    option = "--gzip" if codec is Codec.GZIP else "--zstd"
+    subprocess.run(["tar", option, "-xf", tmp_path / "x.tar", "-C", out], check=True, capture_output=True)
+    subprocess.run(["diff", "-r", folder, out / "paths"], check=True, capture_output=True)
+    assert (out / "paths/link").readlink() == Path("none")
+    assert index.bytes == len(data)
+    assert len(index.members) == 4
+
+
+@CODECS
+def test_read_back_it_has_the_same_index(folder: Path, codec: Codec) -> None:
+    data, index = whole(folder, codec)
+    found = index_tar(io.BytesIO(data), codec)
+    assert found == index
+    require_equal(found, index)
+
+
+@CODECS
+def test_a_flipped_bit_anywhere_is_found(folder: Path, codec: Codec) -> None:
+    data, index = whole(folder, codec)
+    for at in range(0, len(data), len(data) // 40):
+        broken = bytearray(data)
+        broken[at] ^= 1
+        with pytest.raises((BackupReadError, BackupValidationError)):
+            require_equal(index_tar(io.BytesIO(broken), codec), index)
+
+
+@CODECS
+def test_a_cut_anywhere_is_found_without_a_manifest(folder: Path, codec: Codec) -> None:
+    data, _ = whole(folder, codec)
+    for at in range(0, len(data), len(data) // 40):
+        with pytest.raises(BackupReadError):
+            index_tar(io.BytesIO(data[:at]), codec)
+
+
+def test_a_cut_between_two_members_at_the_end_of_a_frame_is_found() -> None:
+    plain = io.BytesIO()
+    with tarfile.open(fileobj=plain, mode="w") as tar:
+        info = tarfile.TarInfo("settings.env")
+        info.size = 512
+        tar.addfile(info, io.BytesIO(b"x" * 512))
+    cut = framing(Codec.GZIP).pack(plain.getvalue()[:1024])
+    with pytest.raises(BackupReadError, match="cut off"):
+        index_tar(io.BytesIO(cut), Codec.GZIP)
+
+
+def test_the_first_file_that_differs_is_named(folder: Path) -> None:
+    _, index = whole(folder, Codec.GZIP)
+    (folder / "none").write_text("some")
+    data, _ = whole(folder, Codec.GZIP)
+    with pytest.raises(BackupValidationError, match="paths/none"):
+        require_equal(index_tar(io.BytesIO(data), Codec.GZIP), index)
+    (folder / "none").unlink()
+    data, _ = whole(folder, Codec.GZIP)
+    with pytest.raises(BackupValidationError, match="paths/none: is missing"):
+        require_equal(index_tar(io.BytesIO(data), Codec.GZIP), index)
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_filled_up_and_told(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"x" * (3 << 20))
+    out = io.BytesIO()
+    shrunk = []
+
+    def shrink(_: int) -> None:
+        if not shrunk:
+            shrunk.append(os.truncate(path, 1 << 20))
+
+    with TarWriter(out, Codec.GZIP, None, shrink) as writer:
+        assert writer.add_file("paths/log", path) is True
+        index = writer.finish()
+    assert index_tar(io.BytesIO(out.getvalue()), Codec.GZIP) == index
+    assert index.members[0].bytes == 3 << 20
+
+
+def test_what_is_gone_or_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.BytesIO()
+    with TarWriter(out, Codec.GZIP, None, lambda _: None) as writer, pytest.raises(FileNotFoundError):
+        writer.add_file("paths/x", tmp_path / "x")
+    assert out.getvalue() == b"", "what is not finished writes no end"
+    (tmp_path / "x").touch()
+
+    def refuse(*_: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refuse)
+    with (
+        TarWriter(out, Codec.GZIP, None, lambda _: None) as writer,
+        pytest.raises(BackupPermissionError, match="may not be read"),
+    ):
+        writer.add_file("paths/x", tmp_path / "x")

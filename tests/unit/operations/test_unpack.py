@@ -1,0 +1,101 @@
+"""A hostile tar writes nothing outside, and nothing twice."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from app.archive.codecs import framing
+from app.domain.backup import Codec
+from app.errors import RestoreValidationError
+from app.operations.restore_full import FullSource, Programs, restore_full
+
+PROGRAMS = Programs(verify=lambda _: "18.6", start=lambda folder: ["pg_ctl", "-D", str(folder)])
+
+
+def entry(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", mode: int = 0o644) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname, info.mode = kind, link, mode
+    info.size = 1 if kind == tarfile.REGTYPE else 0
+    return info
+
+
+def source(*entries: tarfile.TarInfo) -> FullSource:
+    plain = io.BytesIO()
+    with tarfile.open(fileobj=plain, mode="w") as tar:
+        tar.addfile(entry("postgres", tarfile.DIRTYPE, mode=0o700))
+        for each in entries:
+            tar.addfile(each, io.BytesIO(b"x" * each.size))
+    data = framing(Codec.GZIP).pack(plain.getvalue())
+    return FullSource(name="x", open=lambda: io.BytesIO(data), codec=Codec.GZIP, size=len(data), manifest=None)
+
+
+HOSTILE = {
+    "absolute": [entry("/etc/cron.d/x")],
+    "climbing": [entry("postgres/../../x")],
+    "dots": [entry("./postgres/x")],
+    "another top": [entry("home/x")],
+    "twice": [entry("postgres/x"), entry("postgres/x")],
+    "file as folder": [entry("postgres/x"), entry("postgres/x/y")],
+    "link in the server's data": [entry("postgres/x", tarfile.SYMTYPE, "y")],
+    "absolute link": [entry("paths/x", tarfile.SYMTYPE, "/etc")],
+    "link out": [entry("paths/x", tarfile.SYMTYPE, "../../..")],
+    "link into the server's data": [entry("paths/x", tarfile.SYMTYPE, "../postgres")],
+    "links that lead out together": [
+        entry("paths/a/b/c", tarfile.DIRTYPE),
+        entry("paths/up", tarfile.SYMTYPE, "a/b/c"),
+        entry("paths/out", tarfile.SYMTYPE, "up/../../../../.."),
+    ],
+    "file through a link": [entry("paths/a", tarfile.SYMTYPE, "."), entry("paths/a/x")],
+    "hard link": [entry("paths/x"), entry("paths/y", tarfile.LNKTYPE, "paths/x")],
+    "hard link out": [entry("paths/y", tarfile.LNKTYPE, "/etc/passwd")],
+    "device": [entry("paths/x", tarfile.CHRTYPE)],
+    "pipe": [entry("paths/x", tarfile.FIFOTYPE)],
+}
+
+
+@pytest.mark.parametrize("entries", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_tar_is_refused_and_leaves_nothing(tmp_path: Path, entries: list[tarfile.TarInfo]) -> None:
+    with pytest.raises(RestoreValidationError) as caught:
+        restore_full(source(*entries), tmp_path / "above" / "target", PROGRAMS)
+    assert caught.value.hint
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_full_backup_is_refused(tmp_path: Path) -> None:
+    data = b"\x1f\x8b nothing of the kind"
+    stranger = FullSource(name="x", open=lambda: io.BytesIO(data), codec=Codec.GZIP, size=9, manifest=None)
+    with pytest.raises(RestoreValidationError, match="does not verify"):
+        restore_full(stranger, tmp_path / "target", PROGRAMS)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_modes_are_kept_but_nobodys_power_is(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.mkdir()
+    inside = [entry("paths/srv", tarfile.DIRTYPE, mode=0o500), entry("paths/srv/run", mode=0o4755)]
+    link = entry("paths/srv/link", tarfile.SYMTYPE, "run")
+    done = restore_full(source(*inside, link), target, PROGRAMS)
+    assert (target / "paths/srv/link").read_text() == "x"
+    assert (target / "paths/srv/run").stat().st_mode & 0o7777 == 0o755
+    assert (target / "postgres").stat().st_mode & 0o7777 == 0o700
+    assert target.stat().st_mode & 0o7777 == 0o700
+    assert done.warnings
+
+
+@pytest.mark.parametrize("what", ["file", "folder with something in it", "link"])
+def test_a_target_that_is_not_empty_is_left_alone(tmp_path: Path, what: str) -> None:
+    target = tmp_path / "target"
+    if what == "file":
+        target.touch()
+    elif what == "link":
+        target.symlink_to(tmp_path)
+    else:
+        (target / "x").mkdir(parents=True)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(RestoreValidationError, match="not"):
+        restore_full(source(), target, PROGRAMS)
+    assert sorted(tmp_path.rglob("*")) == before
