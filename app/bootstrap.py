@@ -15,7 +15,7 @@ from app.catalog.copy import copy_catalog
 from app.catalog.engine import lazy_catalog, parse_url
 from app.domain.checks import Finding
 from app.domain.retention import Policy
-from app.log import configure_logging
+from app.log import configure_logging, log_also_to
 from app.operations.restore_full import Programs as FullPrograms
 from app.operations.schedule import Schedule
 from app.operations.service import Service, System
@@ -112,6 +112,19 @@ class Program:
         configure_logging(level or settings.log_level, settings.log_format, self._secrets(), stream, errors=errors)
         for warning in self.warnings:
             log.warning("backup settings", warning=warning)
+
+    def log_commands(self) -> None:
+        """Write what a command logs also to where the settings say, so that it is seen beside the worker's lines."""
+        settings = self.settings
+        if settings.log_commands_to is None:
+            return
+        try:
+            stream = settings.log_commands_to.open("a", encoding="utf-8")
+        except OSError as error:  # no reason to refuse somebody a restore
+            reason = f"{settings.log_commands_to} cannot be written to: {error.strerror}"
+            log.warning("backup settings", warning=f"LOG_COMMANDS_TO: {reason}")
+            return
+        log_also_to(stream, settings.log_level, settings.log_format, self._secrets())
 
     def _secrets(self) -> list[str]:
         return [*self.settings.secrets, *([password] if (password := self.settings.database.password) else [])]

@@ -35,6 +35,7 @@ class Session:
         asked = "log_level" in program.settings.model_fields_set
         level = "DEBUG" if self._verbose else program.settings.log_level if asked else "WARNING"
         program.start_logging(level=level, stream=sys.stderr, errors=asked or self._verbose)
+        program.log_commands()
         return program
 
     def log_plainly(self) -> None:

@@ -91,6 +91,7 @@ def configure_logging(
     shared = _processors(secrets)
     handler = logging.StreamHandler(stream or sys.stdout)
     handler.setFormatter(_formatter(shared, style))
+    handler.setLevel(level)
     if not errors:
         handler.addFilter(lambda record: record.levelno < logging.ERROR)
     root = logging.getLogger()
@@ -108,6 +109,16 @@ def configure_logging(
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
+
+
+def log_also_to(stream: TextIO, level: str, style: Style, secrets: Iterable[str] = ()) -> None:
+    """Write every line from `level` on to a second stream too. Call it after `configure_logging`."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(_formatter(_processors(secrets), style))
+    handler.setLevel(level)
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(min(root.level, handler.level))
 
 
 def tell(event: str, error: ResidencyBackupError, style: str) -> None:

@@ -158,6 +158,7 @@ class Settings(BaseSettings):
     beat_alive_file: Annotated[Path, AfterValidator(_absolute)] | None = None
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = "INFO"
     log_format: Literal["console", "json"] = "console"
+    log_commands_to: Annotated[Path, AfterValidator(_absolute)] | None = None
 
     @field_validator("backup_compression_level")
     @classmethod

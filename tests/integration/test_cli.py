@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -135,3 +136,21 @@ def test_what_others_have_pinned_shows_in_the_list_when_the_catalog_cannot_be_re
     assert "pinned: audit" in done.stdout
     assert "going by the files" in done.stderr
     assert "canary-4711" not in done.stderr
+
+
+def test_what_a_command_logs_also_goes_where_the_workers_lines_are(site: Site, tmp_path: Path) -> None:
+    copy = tmp_path / "log"
+    settings = {"LOG_COMMANDS_TO": str(copy), "LOG_LEVEL": ""}
+    assert site.cli("create", "manual", **settings).code == 0
+    done = site.cli("restore", "latest", "--mode", "merge", "--confirm", site.database.name, **settings)
+    assert done.code == 0, done.stderr
+    assert "restore completed" not in done.stderr
+    lines = copy.read_text().splitlines()
+    for event in ("backup created", "backup verified", "restore completed"):
+        assert sum(event in line for line in lines) >= 1, (event, lines)
+
+
+def test_a_log_that_cannot_be_written_to_does_not_keep_anybody_from_working(site: Site) -> None:
+    done = site.cli("create", "manual", LOG_COMMANDS_TO="/proc/nowhere/log")
+    assert done.code == 0
+    assert "LOG_COMMANDS_TO" in done.stderr

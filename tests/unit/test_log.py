@@ -13,7 +13,7 @@ from typing import Any, Literal
 import pytest
 import structlog
 
-from app.log import HIDDEN, Redactor, configure_logging
+from app.log import HIDDEN, Redactor, configure_logging, log_also_to
 
 Style = Literal["console", "json"]
 Start = Callable[..., io.StringIO]
@@ -270,3 +270,14 @@ def test_keys_that_tell_the_story_are_untouched() -> None:
 
 def test_an_empty_value_under_a_telling_name_hides_nothing() -> None:
     assert Redactor()(None, "info", {"password": "", "token": None}) == {"password": "", "token": None}
+
+
+def test_a_second_stream_has_a_level_of_its_own_and_the_errors() -> None:
+    one, other = io.StringIO(), io.StringIO()
+    configure_logging("WARNING", "json", ["hunter22"], one, errors=False)
+    log_also_to(other, "INFO", "json", ["hunter22"])
+    for method in ("debug", "info", "warning", "error"):
+        getattr(structlog.get_logger("t"), method)("restore completed", said="hunter22")
+    assert [each["level"] for each in events(one)] == ["warning"]
+    assert [each["level"] for each in events(other)] == ["info", "warning", "error"]
+    assert "hunter22" not in other.getvalue()
