@@ -126,7 +126,7 @@ def tell(event: str, error: ResidencyBackupError, style: str) -> None:
     if style != "json":
         sys.stderr.write(f"{event}: {error.message}\n{error.hint}\n")
         return
-    configure_logging("ERROR", "json")
+    configure_logging("ERROR", "json", stream=sys.stderr)
     structlog.get_logger(__name__).error(event, error=type(error).__name__, message=error.message, hint=error.hint)
 
 

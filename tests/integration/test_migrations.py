@@ -1,5 +1,6 @@
 """The catalog's migrations, run by the program and by alembic's own command."""
 
+import json
 import logging
 import os
 import subprocess
@@ -65,6 +66,17 @@ def alembic(*arguments: str, **environment: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def refused(**environment: str) -> subprocess.CompletedProcess[str]:
+    """An `alembic upgrade head` that cannot be."""
+    argv = [sys.executable, "-W", "error", "-m", "alembic", "upgrade", "head"]
+    done = subprocess.run(
+        argv, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert "Traceback" not in done.stderr
+    assert done.returncode == CatalogError.exit_code
+    return done
 
 
 def make_application(url: str) -> None:
@@ -241,3 +253,19 @@ def test_migrating_prints_nothing_and_leaves_loggers_alone(url: str, capfd: pyte
     assert capfd.readouterr() == ("", "")
     assert not logger.disabled
     assert logging.getLogger().handlers == before
+
+
+def test_alembic_says_in_a_line_why_it_cannot_migrate(tmp_path: Path) -> None:
+    (tmp_path / "catalog.db").write_text("no database, but long enough to be taken for one" * 50)
+    assert "is corrupt" in refused(BACKUP_DIR=str(tmp_path)).stderr
+    assert "the folder of the catalog is missing" in refused(BACKUP_DIR=str(tmp_path / "none")).stderr
+
+
+def test_alembic_writes_objects_where_the_service_does(tmp_path: Path) -> None:
+    argv = [sys.executable, "-m", "alembic", "upgrade", "head"]
+    environ = os.environ | {"BACKUP_DIR": str(tmp_path), "LOG_FORMAT": "json"}
+    done = subprocess.run(argv, cwd=ROOT, env=environ, capture_output=True, text=True, check=True)
+    events = [json.loads(line) for line in (done.stdout + done.stderr).splitlines()]
+    assert any(str(each["event"]).startswith("Running upgrade") for each in events)
+    done = refused(BACKUP_DIR=str(tmp_path / "none"), LOG_FORMAT="json")
+    assert json.loads(done.stderr)["error"] == "CatalogError"

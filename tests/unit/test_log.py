@@ -13,7 +13,8 @@ from typing import Any, Literal
 import pytest
 import structlog
 
-from app.log import HIDDEN, Redactor, configure_logging, log_also_to
+from app.errors import SettingsError
+from app.log import HIDDEN, PrintedLines, Redactor, configure_logging, log_also_to, tell
 
 Style = Literal["console", "json"]
 Start = Callable[..., io.StringIO]
@@ -281,3 +282,26 @@ def test_a_second_stream_has_a_level_of_its_own_and_the_errors() -> None:
     assert [each["level"] for each in events(one)] == ["warning"]
     assert [each["level"] for each in events(other)] == ["info", "warning", "error"]
     assert "hunter22" not in other.getvalue()
+
+
+def test_what_a_library_prints_becomes_events_line_by_line(start: Start) -> None:
+    stream = start(style="json")
+    printed = PrintedLines("stdout", logging.INFO)
+    print("\nworker: Warm shutdown\n\nbeg", end="", file=printed)
+    assert printed.write("un\n") == 3
+    events = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [each["event"] for each in events] == ["worker: Warm shutdown", "begun"]
+    assert {each["logger"] for each in events} == {"stdout"}
+    assert not printed.isatty()
+
+
+def test_the_reason_to_end_is_told_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    tell("backup settings", SettingsError("two things", "mend them"), "console")
+    assert capsys.readouterr() == ("", "backup settings: two things\nmend them\n")
+
+
+def test_the_reason_to_end_is_told_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    tell("backup settings", SettingsError("two\nthings", "mend them"), "json")
+    said = json.loads(capsys.readouterr().err)
+    assert (said["event"], said["message"], said["hint"]) == ("backup settings", "two\nthings", "mend them")
+    assert (said["level"], said["error"]) == ("error", "SettingsError")
