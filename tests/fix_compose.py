@@ -150,7 +150,10 @@ class Stack:
 
     def remove(self) -> None:
         """End everything, and remove what belongs to other users too."""
+        (self.folder / "secrets").mkdir(exist_ok=True)
+        (self.folder / "secrets/postgres_password").touch()  # without it compose would not even look
         self.sh("docker-compose down --volumes --remove-orphans --timeout 5", code=None)
+        assert not self.container("db")
         docker("run", "--rm", "--user", "root", "--entrypoint", "sh", "-v", f"{self.folder}:/folder", IMAGE,
                "-c", "rm -rf /folder/data* /folder/secrets", check=False)  # fmt: skip
 
@@ -168,7 +171,7 @@ def compose_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, s
     """An environment in which `docker-compose` is the compose to be tried."""
     if shutil.which("docker") is None or docker("info", check=False).returncode:
         pytest.skip("no container engine answers here (docker info): the image and the compose files are not tried")
-    environment = dict(os.environ) | {"RESIDENCY_BACKUP_TAG": TAG, "COMPOSE_IGNORE_ORPHANS": "1"}
+    environment = dict(os.environ) | {"RESIDENCY_BACKUP_TAG": TAG}
     if os.environ.get("TEST_COMPOSE") == "docker compose" or shutil.which("docker-compose") is None:
         if docker("compose", "version", check=False).returncode:
             pytest.skip("neither docker-compose nor 'docker compose' is installed here")
