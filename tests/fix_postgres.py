@@ -172,7 +172,7 @@ def _content(connection: psycopg.Connection[Any], table: sql.Identifier) -> tupl
 
 def nothing_runs_in(folder: Path) -> bool:
     """Whether all processes that work in a folder or name it have ended; a killed one takes a moment to."""
-    return wait_until(lambda: not any(_uses(process, str(folder)) for process in psutil.process_iter()), 5)
+    return wait_until(lambda: not any(_uses(process, str(folder)) for process in psutil.process_iter()), 20)
 
 
 def _uses(process: psutil.Process, folder: str) -> bool:

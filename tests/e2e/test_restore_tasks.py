@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterator
 
@@ -82,7 +83,7 @@ def test_a_message_delivered_twice_restores_once(
 def test_a_revoked_restore_leaves_everything_as_it_was(
     damaged: Damaged, env: dict[str, str], celery_node: NodeFactory, sender: Celery
 ) -> None:
-    nap = "sleep 4711.4711"
+    nap = f"sleep 4711.{os.getpid()}"  # no other run's
     celery_node("worker", {**env, "RESTORE_POST_COMMAND": nap})
     result = sender.send_task("restore.run", kwargs={"backup": damaged.backup, "confirm": damaged.name})
     eventually(lambda: any(nap.split() == each.info["cmdline"] for each in psutil.process_iter(["cmdline"])), "the nap")

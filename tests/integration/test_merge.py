@@ -680,6 +680,7 @@ def test_a_dump_of_inserts_is_no_dump_to_merge(empty_database: TestDatabase) -> 
         merge(empty_database, archive, request())
 
 
+@pytest.mark.timeout(300)
 def test_as_many_tables_as_there_are_can_be_merged_and_undone(empty_database: TestDatabase) -> None:
     each = "DO $$ BEGIN FOR i IN 1..560 LOOP {} END LOOP; END $$"
     make = "EXECUTE format('CREATE TABLE t%s (id int PRIMARY KEY, v int)', i);"

@@ -268,6 +268,7 @@ def arena(postgres_server: object) -> object:
         yield database
 
 
+@pytest.mark.timeout(300)
 @settings(
     max_examples=EXAMPLES,
     deadline=None,

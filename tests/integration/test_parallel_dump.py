@@ -195,6 +195,7 @@ def test_the_wal_position_is_not_behind_what_the_snapshot_misses(empty_database:
 # Under fire
 
 
+@pytest.mark.timeout(300)
 def test_every_dump_restores_in_balance_while_a_writer_moves_amounts(
     empty_database: TestDatabase, postgres_server: EmbeddedPostgres, tmp_path: Path
 ) -> None:

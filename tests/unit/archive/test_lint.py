@@ -213,10 +213,10 @@ def test_a_copy_into_a_table_of_the_servers_own_is_refused(table: bytes) -> None
     "start", [b"COPY a", b"COPY a (", b"COPY a (b", b"GRANT a", b"INSERT INTO a", b"SELECT setval("]
 )
 def test_a_long_run_of_blanks_takes_no_long_time(start: bytes) -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()
     with pytest.raises(RestoreValidationError):
         lint(archive(BEFORE + start + b" " * 60_000 + b";\n" + AFTER))
-    assert time.perf_counter() - begun < 2
+    assert time.process_time() - begun < 2
 
 
 @pytest.mark.parametrize(

@@ -283,9 +283,9 @@ def test_names_in_an_unknown_encoding_stay_distinct(encoding: str) -> None:
 
 def test_a_table_after_one_line_with_many_statements_is_found_in_time() -> None:
     text = b"SELECT 1; " * 100_000 + b"\nCOPY t FROM stdin;\n1\n\\.\n"
-    begun = time.perf_counter()
+    begun = time.process_time()
     assert tables(text) == {"t": b"1\n"}
-    assert time.perf_counter() - begun < 5
+    assert time.process_time() - begun < 5
 
 
 def test_text_after_a_copy_on_its_line_is_refused_not_misread() -> None:
@@ -334,9 +334,9 @@ def test_a_statement_of_20_mb_in_small_blocks_is_not_scanned_anew_for_each_block
             yield b"x" * 4096
         yield b"';\n"
 
-    begun = time.perf_counter()
+    begun = time.process_time()
     assert len(list(scan(blocks()))) == 1
-    assert time.perf_counter() - begun < 5
+    assert time.process_time() - begun < 5
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 1000])
