@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from app.domain.backup import Backup
 from app.domain.checks import Finding
-from app.domain.restore import Method, Restore, RestoreState
+from app.domain.restore import Method, Restore, RestoreState, in_front_of
 from app.errors import ResidencyBackupError
 from app.operations.expire import due, expire
 from app.operations.keep import keep
@@ -45,7 +45,9 @@ def check_restores(service: Service) -> list[Finding]:
     found += [Finding.warning("restores", each) for each in _strange_databases(service, records, names or set())]
     # What is abandoned is said above already.
     standing = [each for each in records if _needed(service, each) and each.state is not RestoreState.ABANDONED]
-    return found + [_kept(each, names) for each in standing] or [Finding.ok("restores", "nothing is left of any")]
+    return found + [_kept(each, names, in_front_of(each, records)) for each in standing] or [
+        Finding.ok("restores", "nothing is left of any")
+    ]
 
 
 def repair_restores(service: Service) -> list[str]:
@@ -72,8 +74,14 @@ def _needed(service: Service, record: Restore) -> bool:
     return record.state is not RestoreState.FAILED
 
 
-def _kept(record: Restore, names: set[str] | None) -> Finding:
-    """What a restore still holds; `names` of the server's databases, None where it does not say."""
+def _kept(record: Restore, names: set[str] | None, in_front: Sequence[Restore]) -> Finding:
+    """What a restore still holds.
+
+    Args:
+        record: the restore.
+        names: of the server's databases; None where it does not say.
+        in_front: the restores to be rolled back before this one.
+    """
     if record.state is RestoreState.RUNNING:
         return Finding.ok("restores", f"restore {record.id} is under way, in step '{record.step}'")
     until = f"{record.undo_until:%Y-%m-%d %H:%M %Z}"
@@ -83,6 +91,9 @@ def _kept(record: Restore, names: set[str] | None) -> Finding:
     if record.method is Method.SHADOW and names is not None and record.undo not in names:
         said = f"restore {record.id} cannot be rolled back: database {record.undo} is gone; before it: {record.safety}"
         return Finding.warning("restores", said)
+    if in_front:
+        ids = ", ".join(each.id for each in in_front)
+        until += f", after {ids} {'is' if len(in_front) == 1 else 'are'}"
     return Finding.ok("restores", f"restore {record.id} can be rolled back until {until}")
 
 
