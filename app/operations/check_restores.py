@@ -14,7 +14,8 @@ from app.operations.expire import due, expire
 from app.operations.keep import keep
 from app.operations.restore_pins import pinned_for
 from app.operations.service import Service
-from app.operations.settle import settle_all, unsettled
+from app.operations.settle import settle_all, target_for, unsettled
+from app.operations.whereabouts import whereabouts
 
 _REPAIR = "'residency-backup check --repair' settles it"
 _OURS = re.compile(r"_(?:restore|undo)_(?P<id>[0-9a-f]{12})")
@@ -32,10 +33,8 @@ def check_restores(service: Service) -> list[Finding]:
     """Look at all restores, and at what stands on the server and in the tree."""
     held = _held(service)
     records = service.restores.restores(service.database)
-    found = [
-        Finding.warning("restores", f"restore {each.id}: its process died in step '{each.step}'; {_REPAIR}")
-        for each in unsettled(service)
-    ]
+    dead = {each.id: each for each in unsettled(service)}
+    found = [Finding.warning("restores", f"{_left(service, each)}; {_REPAIR}") for each in dead.values()]
     found += [
         Finding.warning("restores", f"restore {each.id} can no longer be rolled back; {_REPAIR}")
         for each in due(service)
@@ -43,8 +42,8 @@ def check_restores(service: Service) -> list[Finding]:
     found += [Finding.warning("restores", f"{each}; {_REPAIR}") for each in _strays(service, held, records)]
     names = _databases(service)
     found += [Finding.warning("restores", each) for each in _strange_databases(service, records, names or set())]
-    # What is abandoned is said above already.
-    standing = [each for each in records if _needed(service, each) and each.state is not RestoreState.ABANDONED]
+    # What came to no end is said above already.
+    standing = [each for each in records if _needed(service, each) and each.id not in dead]
     return found + [_kept(each, names, in_front_of(each, records)) for each in standing] or [
         Finding.ok("restores", "nothing is left of any")
     ]
@@ -64,6 +63,12 @@ def repair_restores(service: Service) -> list[str]:
             keep(service, backup.id, None)
             done.append(f"pin released: {backup.id}")
     return done
+
+
+def _left(service: Service, record: Restore) -> str:
+    """What a restore left that came to no end."""
+    where = whereabouts(target_for(service, record), record)
+    return f"restore {record.id}: its process died in step '{record.step}'; {where}"
 
 
 def _needed(service: Service, record: Restore) -> bool:
