@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from app.domain.merge import Changes, Sample
-from app.domain.restore import Restore, RestoreState
+from app.domain.restore import Restore, RestoreState, in_front_of
 from app.operations.preview import Preview, preview_json
 from app.operations.restore_report import record_json, restored_json
 from app.operations.restore_request import Restored
@@ -81,7 +81,7 @@ def differences(changes: Changes, one: str, other: str | None, *, as_json: bool)
 def listing(service: Service, records: Sequence[Restore], *, as_json: bool) -> None:
     """All restores."""
     if as_json:
-        document([record_json(each) for each in records])
+        document([record_json(each) | {"after": [i.id for i in in_front_of(each, records)]} for each in records])
         return
     if not records:
         click.echo("there were no restores yet")
@@ -96,7 +96,7 @@ def listing(service: Service, records: Sequence[Restore], *, as_json: bool) -> N
             Text(each.backup),
             Text(each.changes),
             _state(each),
-            _undo(service, each),
+            _undo(service, each, in_front_of(each, records)),
         )
     print_table(table)
 
@@ -107,12 +107,13 @@ def _state(record: Restore) -> Text:
     return Text(f"{record.state}: {record.error}" if record.error else str(record.state))
 
 
-def _undo(service: Service, record: Restore) -> Text:
+def _undo(service: Service, record: Restore, in_front: Sequence[Restore]) -> Text:
     if record.state is not RestoreState.COMPLETE:
         return Text("")
     if record.undo_until is None or record.undo_until <= service.clock():
         return Text(f"no; before it: {record.safety}" if record.safety else "no")
-    return Text(f"until {record.undo_until.astimezone(service.clock().tzinfo):%Y-%m-%d %H:%M:%S}")
+    until = f"until {record.undo_until.astimezone(service.clock().tzinfo):%Y-%m-%d %H:%M:%S}"
+    return Text(", ".join([until, *(f"after {each.id}" for each in in_front)]))
 
 
 def _changes(changes: Changes, words: tuple[str, str, str]) -> None:

@@ -35,12 +35,14 @@ class Needs:
     Attributes:
         collations: those that the dump uses and does not make, ``schema.name``.
         tablespaces: that its tables and indexes are put into.
+        owners: those of the roles that whoever restores must be able to become, or to act for.
     """
 
     extensions: frozenset[str] = frozenset()
     roles: frozenset[str] = frozenset()
     collations: frozenset[str] = frozenset()
     tablespaces: frozenset[str] = frozenset()
+    owners: frozenset[str] = frozenset()
 
 
 def needs_of(archive: Archive) -> Needs:
@@ -72,6 +74,7 @@ class _Found:
         self._encoding = "utf-8"
         self._extensions: set[str] = set()
         self._roles: set[str] = set()
+        self._owners: set[str] = set()
         self._tablespaces: set[str] = set()
         self._used: set[tuple[str, str]] = set()
         self._made: set[tuple[str, str]] = set()
@@ -101,6 +104,7 @@ class _Found:
                 if not (schema in {"", "pg_catalog"} and name in _EVERYWHERE) and not (not schema and name in made)
             ),
             tablespaces=frozenset(self._tablespaces - _NO_TABLESPACES),
+            owners=frozenset(self._owners),
         )
 
     def _read(self, tokens: Sequence[bytes]) -> None:
@@ -129,12 +133,12 @@ class _Found:
         if tokens[0] in {b"GRANT", b"REVOKE"}:
             self._name_roles(tokens, _last(tokens, b"TO" if tokens[0] == b"GRANT" else b"FROM"))
         elif tokens[:3] == [b"ALTER", b"DEFAULT", b"PRIVILEGES"]:
-            self._name_roles(tokens, _first(tokens, b"ROLE"))
+            self._name_owner(tokens, _first(tokens, b"ROLE"))
             self._name_roles(tokens, _last(tokens, b"TO" if b"GRANT" in tokens else b"FROM"))
         elif tokens[0] == b"ALTER" and tokens[-4:-2] == [b"OWNER", b"TO"]:
-            self._name_roles(tokens, len(tokens) - 2)
+            self._name_owner(tokens, len(tokens) - 2)
         elif kind == b"SCHEMA":
-            self._name_roles(tokens, _first(tokens, b"AUTHORIZATION"))
+            self._name_owner(tokens, _first(tokens, b"AUTHORIZATION"))
         elif kind == b"POLICY":
             end = min((tokens.index(each) for each in (b"USING", b"WITH") if each in tokens), default=len(tokens))
             self._name_roles(tokens[:end], _first(tokens[:end], b"TO"))
@@ -150,6 +154,11 @@ class _Found:
                 self._tablespaces.add(self._name(tokens[at + 1]))
             elif token == b"collation" and tokens[1] == b"TYPE" and tokens[at + 1] == b"=":  # of a range type
                 self._used.add(self._qualified(tokens, at + 2))
+
+    def _name_owner(self, tokens: Sequence[bytes], at: int | None) -> None:
+        self._name_roles(tokens, at)
+        if at is not None and _NAME.match(tokens[at]) and tokens[at] not in _NOBODY:
+            self._owners.add(self._name(tokens[at]))
 
     def _name_roles(self, tokens: Sequence[bytes], at: int | None) -> None:
         """The roles that a list names, from there on."""

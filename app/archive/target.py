@@ -65,6 +65,9 @@ class Target(Protocol):
     def missing(self, needs: Needs) -> list[str]:
         """What a backup needs and the server has not, a phrase each: ``extension postgis``, ``role app``."""
 
+    def foreign_owners(self, needs: Needs) -> dict[str, str]:
+        """Owners in the backup whom the role may not give things to, each with the GRANT that would let it."""
+
     def databases(self) -> set[str]:
         """Names of all databases of the server."""
 

@@ -8,7 +8,7 @@ in place). A restore's steps are therefore recorded before they are done.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -160,6 +160,15 @@ class Restore:
         """How it changes that; None where it has not come so far."""
         word = self.report.get("method")
         return None if word is None else Method(word)
+
+
+def in_front_of(restore: Restore, others: Iterable[Restore]) -> list[Restore]:
+    """Restores that came after one that stands, and stand, newest first: to be undone before it."""
+    if restore.state is not RestoreState.COMPLETE:
+        return []
+    same = (each for each in others if each.changes == restore.changes and each.state is RestoreState.COMPLETE)
+    later = [each for each in same if each.started_at > restore.started_at]
+    return sorted(later, key=lambda each: each.started_at, reverse=True)
 
 
 def shadow_name(database: str, restore_id: str) -> str:

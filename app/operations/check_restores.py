@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 from app.domain.backup import Backup
 from app.domain.checks import Finding
-from app.domain.restore import Method, Restore, RestoreState
+from app.domain.restore import Method, Restore, RestoreState, in_front_of
 from app.errors import ResidencyBackupError
 from app.operations.expire import due, expire
 from app.operations.keep import keep
 from app.operations.restore_pins import pinned_for
 from app.operations.service import Service
-from app.operations.settle import settle_all, unsettled
+from app.operations.settle import settle_all, target_for, unsettled
+from app.operations.whereabouts import whereabouts
 
 _REPAIR = "'residency-backup check --repair' settles it"
 _OURS = re.compile(r"_(?:restore|undo)_(?P<id>[0-9a-f]{12})")
@@ -32,10 +33,8 @@ def check_restores(service: Service) -> list[Finding]:
     """Look at all restores, and at what stands on the server and in the tree."""
     held = _held(service)
     records = service.restores.restores(service.database)
-    found = [
-        Finding.warning("restores", f"restore {each.id}: its process died in step '{each.step}'; {_REPAIR}")
-        for each in unsettled(service)
-    ]
+    dead = {each.id: each for each in unsettled(service)}
+    found = [Finding.warning("restores", f"{_left(service, each)}; {_REPAIR}") for each in dead.values()]
     found += [
         Finding.warning("restores", f"restore {each.id} can no longer be rolled back; {_REPAIR}")
         for each in due(service)
@@ -43,9 +42,11 @@ def check_restores(service: Service) -> list[Finding]:
     found += [Finding.warning("restores", f"{each}; {_REPAIR}") for each in _strays(service, held, records)]
     names = _databases(service)
     found += [Finding.warning("restores", each) for each in _strange_databases(service, records, names or set())]
-    # What is abandoned is said above already.
-    standing = [each for each in records if _needed(service, each) and each.state is not RestoreState.ABANDONED]
-    return found + [_kept(each, names) for each in standing] or [Finding.ok("restores", "nothing is left of any")]
+    # What came to no end is said above already.
+    standing = [each for each in records if _needed(service, each) and each.id not in dead]
+    return found + [_kept(each, names, in_front_of(each, records)) for each in standing] or [
+        Finding.ok("restores", "nothing is left of any")
+    ]
 
 
 def repair_restores(service: Service) -> list[str]:
@@ -64,6 +65,12 @@ def repair_restores(service: Service) -> list[str]:
     return done
 
 
+def _left(service: Service, record: Restore) -> str:
+    """What a restore left that came to no end."""
+    where = whereabouts(target_for(service, record), record)
+    return f"restore {record.id}: its process died in step '{record.step}'; {where}"
+
+
 def _needed(service: Service, record: Restore) -> bool:
     """Whether what a restore made and pinned has to stay."""
     ended = record.state in {RestoreState.COMPLETE, RestoreState.ROLLED_BACK}
@@ -72,8 +79,14 @@ def _needed(service: Service, record: Restore) -> bool:
     return record.state is not RestoreState.FAILED
 
 
-def _kept(record: Restore, names: set[str] | None) -> Finding:
-    """What a restore still holds; `names` of the server's databases, None where it does not say."""
+def _kept(record: Restore, names: set[str] | None, in_front: Sequence[Restore]) -> Finding:
+    """What a restore still holds.
+
+    Args:
+        record: the restore.
+        names: of the server's databases; None where it does not say.
+        in_front: the restores to be rolled back before this one.
+    """
     if record.state is RestoreState.RUNNING:
         return Finding.ok("restores", f"restore {record.id} is under way, in step '{record.step}'")
     until = f"{record.undo_until:%Y-%m-%d %H:%M %Z}"
@@ -83,6 +96,9 @@ def _kept(record: Restore, names: set[str] | None) -> Finding:
     if record.method is Method.SHADOW and names is not None and record.undo not in names:
         said = f"restore {record.id} cannot be rolled back: database {record.undo} is gone; before it: {record.safety}"
         return Finding.warning("restores", said)
+    if in_front:
+        ids = ", ".join(each.id for each in in_front)
+        until += f", after {ids} {'is' if len(in_front) == 1 else 'are'}"
     return Finding.ok("restores", f"restore {record.id} can be rolled back until {until}")
 
 

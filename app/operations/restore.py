@@ -169,11 +169,11 @@ def _undo(journal: Journal, error: Exception, cause: BaseException) -> None:
     except ResidencyBackupError as failure:
         _abandon(journal, failure)
         log.error("restore failed, and so did its clean-up", error=type(failure).__name__, reason=failure.message)  # noqa: TRY400
-        raise RestoreRollbackError(f"{error}; then {failure.message}", failure.hint) from cause
+        raise _with_safety(RestoreRollbackError(f"{error}; then {failure.message}", failure.hint), record) from cause
     if settled.state is RestoreState.COMPLETE:
         journal.record = settled
         return
-    error = _as_before(error)
+    error = _with_safety(room_error(error) if isinstance(error, BackupStorageError) else error, record)
     hint = error.hint if isinstance(error, ResidencyBackupError) else None
     log.error("restore failed", error=type(error).__name__, reason=str(error), hint=hint, step=str(record.step))
     failed = replace(settled, state=RestoreState.FAILED, error=type(error).__name__, message=str(error), hint=hint)
@@ -181,8 +181,12 @@ def _undo(journal: Journal, error: Exception, cause: BaseException) -> None:
     raise error from cause
 
 
-def _as_before(error: Exception) -> Exception:
-    return room_error(error) if isinstance(error, BackupStorageError) else error
+def _with_safety(error: Exception, record: Restore) -> Exception:
+    """The same error; its hint names the safety backup, which whoever is in trouble wants at hand."""
+    if record.safety is None or not isinstance(error, ResidencyBackupError):
+        return error
+    taken = f"the safety backup taken before it is {record.safety}"
+    return type(error)(error.message, "; ".join(filter(None, (error.hint, taken))))
 
 
 def _abandon(journal: Journal, failure: ResidencyBackupError) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import structlog
 
 from app.archive.lint import lint
-from app.archive.needs import needs_of
+from app.archive.needs import Needs, needs_of
 from app.archive.target import Target, TargetFacts
 from app.domain.checks import Finding, Severity
 from app.domain.restore import Method, Restore
@@ -38,6 +38,7 @@ from app.operations.restore_source import RestoreSource
 from app.operations.service import Service
 
 log = structlog.get_logger(__name__)
+_OWNERS = "owners"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,14 @@ def preview_checks(service: Service, target: Target, wanted: Wanted, source: Res
     findings = [source.verified, *_origin(wanted, source), server]
     if facts is not None:
         findings += [*_fit(target, wanted, source, facts), *_way_back(service, wanted, facts)]
-    return Checked(tuple(findings), facts)
+    return Checked(tuple(map(_as_told, findings)), facts)
+
+
+def _as_told(finding: Finding) -> Finding:
+    """Whoever looks need not be who restores: what this role may not give to others is told, and the plan shown."""
+    if finding.check != _OWNERS or finding.error is None:
+        return finding
+    return Finding.warning(_OWNERS, f"{finding.message}; {finding.error.hint}")
 
 
 def _origin(wanted: Wanted, source: RestoreSource) -> list[Finding]:
@@ -220,12 +228,24 @@ def _content(source: RestoreSource) -> Sequence[Finding]:
 def _needs(target: Target, source: RestoreSource) -> Sequence[Finding]:
     if source.verified.severity is Severity.ERROR:
         return []
-    lacking = target.missing(needs_of(source.archive))
-    if lacking:
+    needs = needs_of(source.archive)
+    return [*_tried("needs", lambda: _missing(target, needs)), *_tried(_OWNERS, lambda: _owners(target, needs))]
+
+
+def _missing(target: Target, needs: Needs) -> Sequence[Finding]:
+    if lacking := target.missing(needs):
         message = f"the server lacks what the backup needs: {', '.join(lacking)}"
         hint = "install the extensions' packages on the server's machine; CREATE ROLE name; CREATE COLLATION …"
         raise RestoreValidationError(message, hint)
     return [Finding.ok("needs", "the server has all extensions, roles, collations and tablespaces")]
+
+
+def _owners(target: Target, needs: Needs) -> Sequence[Finding]:
+    """Whether the role may give everything to whom it belonged."""
+    if foreign := target.foreign_owners(needs):
+        message = f"the role may not act for owners of what the backup holds: {', '.join(foreign)}"
+        raise RestorePermissionError(message, "; ".join(foreign.values()))
+    return [Finding.ok(_OWNERS, "the role may give everything to its owner")]
 
 
 def _prepared(wanted: Wanted, facts: TargetFacts) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ import structlog
 from app.archive.reader import Archive
 from app.archive.target import Target
 from app.domain.backup import Tier
-from app.domain.restore import Method, Restore, RestoreState, Step
+from app.domain.restore import Method, Restore, RestoreState, Step, in_front_of
 from app.errors import (
     BackupCancelledError,
     BackupError,
@@ -117,8 +117,8 @@ def _why_not(service: Service, record: Restore) -> str | None:
         return "nothing that was before it is kept"
     if service.clock() >= record.undo_until:
         return f"it could be until {record.undo_until:%Y-%m-%d %H:%M %Z} (RESTORE_UNDO_HOURS)"
-    if newer := _after(service, record):
-        return f"restore {newer[-1].id} came after it: roll that back first"
+    if newer := in_front_of(record, service.restores.restores(service.database)):
+        return f"restore {newer[0].id} came after it: roll that back first"
     return _gone(service, record)
 
 
@@ -129,13 +129,6 @@ def _gone(service: Service, record: Restore) -> str | None:
     if record.method is Method.ROWS and record.id not in service.scripts.ids():
         return f"{_script(service, record)}, which was kept for it, is gone"
     return None
-
-
-def _after(service: Service, record: Restore) -> list[Restore]:
-    """Restores of the same database that came later and stand, oldest first."""
-    others = (each for each in service.restores.restores(service.database) if each.changes == record.changes)
-    standing = [each for each in others if each.state is RestoreState.COMPLETE and each.started_at > record.started_at]
-    return sorted(standing, key=lambda each: each.started_at)
 
 
 def _script(service: Service, record: Restore) -> Path:

@@ -17,6 +17,7 @@ from app.errors import ResidencyBackupError, RestoreRollbackError
 from app.operations.restore_pins import release
 from app.operations.restore_request import Wanted
 from app.operations.service import Service
+from app.operations.whereabouts import is_swapped, is_swapped_back
 
 log = structlog.get_logger(__name__)
 _COMMIT_SECONDS = 20.0  # a commit that was sent is done or refused long before
@@ -148,17 +149,13 @@ def _went_through(target: Target, record: Restore) -> bool:
         # The drop waits for a swap that is just being committed; then there is nothing to drop any more.
         if record.shadow in target.databases() and target.drop(record.shadow):
             return False
-        names = target.databases()
-        # Where none was there to be replaced, none was kept.
-        new = record.undo_until is None and record.changes in names
-        return record.step in {Step.SWAPPING, Step.DONE} and (record.undo in names or new)
+        return is_swapped(record, target.databases())
     return record.transaction is not None and _committed(target, record.transaction)
 
 
 def _rolled_back(target: Target, record: Restore) -> bool:
     if record.method is Method.SHADOW:
-        names = _databases(target, record)
-        return record.undo not in names and record.shadow in names
+        return is_swapped_back(record, _databases(target, record))
     return record.transaction is not None and _committed(target, record.transaction)
 
 

@@ -50,6 +50,10 @@ class PostgresTarget:
         """What a backup needs and the server has not."""
         return target_facts.missing(self._database, needs)
 
+    def foreign_owners(self, needs: Needs) -> dict[str, str]:
+        """Owners in the backup whom the role may not give things to."""
+        return target_facts.foreign_owners(self._database, needs)
+
     def databases(self) -> set[str]:
         """Names of all databases of the server."""
         return databases.names(self._database)

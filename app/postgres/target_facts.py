@@ -23,6 +23,13 @@ _MAY_CREATE = """
             pg_has_role(datdba, 'USAGE') AND pg_has_role(datdba, CASE WHEN {} THEN 'SET' ELSE 'MEMBER' END))))
     FROM pg_roles WHERE rolname = current_user"""
 _SET_OPTION = 160000
+# To give a thing away takes the right to become its owner; to go on filling it then, the owner's rights. Who owns the
+# database is who restores.
+_FOREIGN = """
+    SELECT rolname, format('GRANT %%I TO %%I', rolname, current_user)
+    FROM pg_roles WHERE rolname = ANY (%s) AND rolname <> 'pg_database_owner'
+        AND NOT (pg_has_role(oid, 'USAGE') AND pg_has_role(oid, CASE WHEN {} THEN 'SET' ELSE 'MEMBER' END))
+    ORDER BY rolname"""
 # The setting is shown to superusers and those who may read all settings.
 _DATA_FOLDER = """
     SELECT setting FROM pg_settings WHERE name = 'data_directory'
@@ -63,6 +70,15 @@ def missing(database: Database, needs: Needs) -> list[str]:
             return list(_missing(session, needs))
     with restoring(), database.connect() as connection:
         return list(_missing(Maintenance(connection, database.name), needs))
+
+
+def foreign_owners(database: Database, needs: Needs) -> dict[str, str]:
+    """Whom the role may not give things to; see `app.archive.target.Target.foreign_owners`."""
+    with maintenance(database) as session:
+        since = session.connection.info.server_version >= _SET_OPTION
+        # A membership may be there already, without these.
+        options = " WITH INHERIT TRUE, SET TRUE" if since else ""
+        return {owner: grant + options for owner, grant in session.ask(_FOREIGN.format(since), list(needs.owners))}
 
 
 def knows_restore(database: Database, restore_id: str) -> bool:

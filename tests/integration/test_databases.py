@@ -263,6 +263,7 @@ def test_what_the_server_lacks_is_named(major: Major) -> None:
         assert target(database).missing(own) == ["collation public.mine"]
         database.execute("CREATE COLLATION public.mine (provider = libc, locale = 'C')")
         assert target(database).missing(own) == []
+        assert target(database).foreign_owners(Needs(owners=frozenset({"friend"}))) == {}
     assert PostgresTarget(Database.from_url(major.server.url("missing"))).missing(needs) == lacks
 
 

@@ -14,6 +14,7 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
+from app.domain.backup import Tier
 from app.domain.restore import RestoreState
 from app.embedded.postgres import EmbeddedPostgres
 from app.errors import (
@@ -36,6 +37,7 @@ from app.errors import (
     TargetUnavailableError,
 )
 from app.operations.check import check, repair
+from app.operations.inventory import inventory
 from app.operations.restore_request import RestoreRequest
 from app.operations.rollback import rollback
 from app.operations.service import SILENT, Progress
@@ -218,7 +220,12 @@ def test_a_fault_has_its_error_and_leaves_everything_as_it_was(damaged: Damaged,
     assert not isinstance(fault.progress, At) or fault.progress.done, "the fault was never injected"
     assert damaged.content() == before
     require_nothing_left(damaged)
-    assert all((each.state, each.error) == (RestoreState.FAILED, expected.__name__) for each in damaged.records())
+    records = damaged.records()
+    assert all((each.state, each.error) == (RestoreState.FAILED, expected.__name__) for each in records)
+    taken = [each.id for each in inventory(damaged.service()) if each.tier is Tier.SAFETY]
+    assert [each.safety for each in records if each.safety] == taken
+    assert all(f"safety backup taken before it is {each}" in error.hint for each in taken)
+    assert all(each.hint == (error.hint or None) for each in records)
     assert not Path("/tmp/evil").exists()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+from dataclasses import replace
 
 import pytest
 
@@ -69,7 +70,17 @@ def archive(text: bytes, codec: Codec = Codec.NONE) -> Archive:
 def test_a_statement_needs_what_it_names(statement: str) -> None:
     kind, names = NEEDS[statement]
     found = needs_of(archive(b"-- a comment: OWNER TO me;\n" + statement.encode() + b"\n" + END))
-    assert found == Needs(**{kind: frozenset(names)})
+    assert replace(found, owners=frozenset()) == Needs(**{kind: frozenset(names)})
+
+
+def test_owners_are_those_of_the_roles_that_get_something_as_their_own() -> None:
+    text = (
+        "CREATE SCHEMA s AUTHORIZATION one;\nALTER SCHEMA public OWNER TO pg_database_owner;\n"
+        'ALTER TABLE s.t OWNER TO "Two";\nALTER TABLE s.t OWNER TO CURRENT_USER;\n'
+        "ALTER DEFAULT PRIVILEGES FOR ROLE three IN SCHEMA s GRANT SELECT ON TABLES TO four;\n"
+        "GRANT SELECT ON TABLE s.t TO five;\n"
+    )
+    assert needs_of(archive(text.encode() + END)).owners == {"one", "pg_database_owner", "Two", "three"}
 
 
 @pytest.mark.parametrize(
@@ -89,4 +100,4 @@ def test_rows_name_nothing(codec: Codec) -> None:
     rows = b"COPY public.a (b) FROM stdin;\nGRANT x ON y TO z;\nALTER TABLE a OWNER TO b;\n\\.\n"
     text = b"CREATE EXTENSION hstore;\n" + rows + b"ALTER TABLE a OWNER TO c;\n" + END
     found = needs_of(archive(gzip.compress(text) if codec is Codec.GZIP else text, codec))
-    assert found == Needs(extensions=frozenset({"hstore"}), roles=frozenset({"c"}))
+    assert found == Needs(extensions=frozenset({"hstore"}), roles=frozenset({"c"}), owners=frozenset({"c"}))
