@@ -203,6 +203,7 @@ def new_stack(
         folder = tmp_path_factory.mktemp("stack")
         for name in SHIPPED:
             shutil.copy(ROOT / name, folder)
+        shutil.copytree(ROOT / "deploy", folder / "deploy")
         if secret is not None:
             (folder / "secrets").mkdir(mode=0o700)
             (folder / "secrets/postgres_password").write_text(f"{secret}\n")
