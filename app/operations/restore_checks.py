@@ -24,6 +24,7 @@ from app.errors import (
     RestoreBusyError,
     RestoreError,
     RestorePermissionError,
+    RestorePostCommandError,
     RestoreRunningError,
     RestoreStorageError,
     RestoreValidationError,
@@ -38,7 +39,8 @@ from app.operations.restore_source import RestoreSource
 from app.operations.service import Service
 
 log = structlog.get_logger(__name__)
-_OWNERS = "owners"
+_OWNERS, _COMMAND = "owners", "post command"
+_WHO_RESTORES = {_OWNERS, _COMMAND}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,11 @@ def restore_checks(service: Service, record: Restore, target: Target, wanted: Wa
     confirmed = Finding.ok("confirmation", f"{wanted.changes} is what is to be changed")
     findings += [_mode(wanted), confirmed, server]
     if facts is not None:
-        findings += [*_fit(target, wanted, source, facts), *_way_back(service, wanted, facts)]
+        findings += [
+            *_fit(target, wanted, source, facts),
+            *_way_back(service, wanted, facts),
+            *_command(service, wanted),
+        ]
         findings += _tried("catalog", lambda: [_catalog(service, wanted, record)])
     for finding in findings:
         _log(finding)
@@ -70,15 +76,19 @@ def preview_checks(service: Service, target: Target, wanted: Wanted, source: Res
     facts, server = _server(target)
     findings = [source.verified, *_origin(wanted, source), server]
     if facts is not None:
-        findings += [*_fit(target, wanted, source, facts), *_way_back(service, wanted, facts)]
+        findings += [
+            *_fit(target, wanted, source, facts),
+            *_way_back(service, wanted, facts),
+            *_command(service, wanted),
+        ]
     return Checked(tuple(map(_as_told, findings)), facts)
 
 
 def _as_told(finding: Finding) -> Finding:
-    """Whoever looks need not be who restores: what this role may not give to others is told, and the plan shown."""
-    if finding.check != _OWNERS or finding.error is None:
+    """Whoever looks need not be who restores: what this role may not give, or this machine has not, is told only."""
+    if finding.check not in _WHO_RESTORES or finding.error is None:
         return finding
-    return Finding.warning(_OWNERS, f"{finding.message}; {finding.error.hint}")
+    return Finding.warning(finding.check, f"{finding.message}; {finding.error.hint}")
 
 
 def _origin(wanted: Wanted, source: RestoreSource) -> list[Finding]:
@@ -266,6 +276,19 @@ def _way_back(service: Service, wanted: Wanted, facts: TargetFacts) -> Iterator[
         yield Finding.failed("way back", RestoreValidationError(message, hint))
     else:
         yield Finding.warning("way back", message + "is taken, and this restore cannot be rolled back")
+
+
+def _command(service: Service, wanted: Wanted) -> Iterator[Finding]:
+    """Whether RESTORE_POST_COMMAND is there to be run; its turn comes late."""
+    if wanted.by_rows or not service.post_command:
+        return
+    program = service.post_command[0]
+    if found := shutil.which(program):
+        yield Finding.ok(_COMMAND, f"RESTORE_POST_COMMAND runs {found}")
+    else:
+        message = f"RESTORE_POST_COMMAND: there is no program {program} that can be run"
+        hint = "write its whole path, or restore without it"
+        yield Finding.failed(_COMMAND, RestorePostCommandError(message, hint))
 
 
 def _catalog(service: Service, wanted: Wanted, record: Restore) -> Finding:

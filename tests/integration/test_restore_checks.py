@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
 
-from app.errors import RestorePermissionError
+from app.domain.backup import Tier
+from app.errors import RestorePermissionError, RestorePostCommandError
+from app.operations.inventory import inventory
 from app.operations.preview import preview
 from app.operations.restore_request import RestoreRequest
 from tests.fix_restores import Damaged, execute, require_nothing_left
@@ -45,3 +48,25 @@ def test_owners_whom_the_role_may_not_act_for_are_named_before_anything_is_done(
     own.run(**asked)
     assert own.site.database.query("SELECT a FROM theirs.t") == [(1,)]
     assert own.site.database.query("SELECT tableowner FROM pg_tables WHERE tablename = 't'") == [(stranger.strip('"'),)]
+
+
+@pytest.mark.parametrize("program", ["no_such_program", "/no/such/program", "/etc/passwd"])
+def test_a_post_command_that_is_not_there_is_found_before_anything_is_done(damaged: Damaged, program: str) -> None:
+    service = damaged.service(RESTORE_POST_COMMAND=f"{program} upgrade head")
+    with pytest.raises(RestorePostCommandError, match=f"no program {program} that can be run"):
+        damaged.run(service, mode="replace")
+    assert all(each.tier is not Tier.SAFETY for each in inventory(service))
+    require_nothing_left(damaged)
+    plan = preview(service, RestoreRequest(backup=damaged.backup, mode="replace"))
+    assert any(program in said for said in plan.warnings)
+    damaged.run(service, mode="merge", tables=["people"])  # which does not run it
+
+
+def test_a_post_command_is_found_as_the_shell_would(damaged: Damaged, tmp_path: Path) -> None:
+    program = tmp_path / "my command"
+    program.write_text("#!/bin/sh\nexit 0\n")
+    program.chmod(0o755)
+    for command in ("true", f"'{program}' once"):
+        outcome = damaged.run(damaged.service(RESTORE_POST_COMMAND=command), mode="replace")
+        assert any(each.check == "post command" and each.severity == "ok" for each in outcome.findings)
+        assert damaged.content() == damaged.whole
