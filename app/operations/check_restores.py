@@ -92,7 +92,9 @@ def _kept(record: Restore, there: Mapping[str, int] | None, in_front: Sequence[R
     until = f"{record.undo_until:%Y-%m-%d %H:%M %Z}"
     if record.state is RestoreState.ROLLED_BACK:
         kept = record.shadow or record.safety
-        return Finding.ok("restores", f"restore {record.id} is rolled back; {kept} is kept until {until}")
+        gone = record.shadow is not None and there is not None and record.shadow not in there
+        fate = f"of it nothing is kept: database {kept} is gone" if gone else f"{kept} is kept until {until}"
+        return Finding.ok("restores", f"restore {record.id} is rolled back; {fate}")
     if obstacle := _obstacle(record, there, in_front):
         said = f"restore {record.id} cannot be rolled back: {obstacle.why}; before it: {record.safety}"
         return Finding.warning("restores", said)

@@ -205,7 +205,7 @@ def _recording(journal: Journal) -> Callable[[str], None]:
 def _done(journal: Journal, notes: list[str]) -> RolledBack:
     service = journal.service
     record = after_rollback(service, journal.record)
-    if record.undo_until is not None:
+    if record.undo_until is not None and _is_kept(service, record):
         until = f"{record.undo_until:%Y-%m-%d %H:%M %Z}"
         kept = f"database {record.shadow}" if record.method is Method.SHADOW else f"backup {record.safety}"
         notes.append(f"what was there before the rollback is kept as {kept} until {until}")
@@ -216,6 +216,17 @@ def _done(journal: Journal, notes: list[str]) -> RolledBack:
         log.warning("restore catalog not saved", error=type(error).__name__, reason=error.message)
     log.info("restore rolled back", method=str(record.method))
     return RolledBack(record, tuple(notes))
+
+
+def _is_kept(service: Service, record: Restore) -> bool:
+    """Whether what was there before the rollback is; where there was no live database, none could be kept."""
+    if record.method is not Method.SHADOW:
+        return True
+    try:
+        return record.shadow in target_for(service, record).databases()
+    except ResidencyBackupError as error:
+        log.warning("restore rolled back, and the server is away", error=type(error).__name__, reason=error.message)
+        return False  # what is not known is not promised; `check` says it later
 
 
 def _back_off(journal: Journal, error: Exception, cause: BaseException) -> None:

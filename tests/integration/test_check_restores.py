@@ -61,7 +61,18 @@ def test_a_live_database_that_was_replaced_by_hand_is_not_put_away(damaged: Dama
     assert "cannot be rolled back: database" in message
     assert damaged.site.database.query("SELECT count(*) FROM by_hand") == [(0,)]
     rename(damaged, name, f"{name}_by_hand")
-    rollback(damaged.service(), record.id)
+    assert rollback(damaged.service(), record.id).notes == ()  # there was no live database to be kept
+    assert f"database {record.shadow} is gone" in said_of(damaged, record.id)[0][1]
+    assert damaged.content() == damaged.broken
+
+
+def test_what_a_rollback_kept_is_told_of_while_it_is_there(damaged: Damaged) -> None:
+    record = damaged.run(mode="replace").restore
+    (note,) = rollback(damaged.service(), record.id).notes
+    assert f"is kept as database {record.shadow} until" in note
+    assert f"{record.shadow} is kept until" in said_of(damaged, record.id)[0][1]
+    execute(damaged.server, f'DROP DATABASE "{record.shadow}"')
+    assert f"nothing is kept: database {record.shadow} is gone" in said_of(damaged, record.id)[0][1]
     assert damaged.content() == damaged.broken
 
 
