@@ -68,8 +68,8 @@ class Target(Protocol):
     def foreign_owners(self, needs: Needs) -> dict[str, str]:
         """Owners in the backup whom the role may not give things to, each with the GRANT that would let it."""
 
-    def databases(self) -> set[str]:
-        """Names of all databases of the server."""
+    def databases(self) -> dict[str, int]:
+        """All databases of the server by name, with the number that a database keeps whatever it is called: its oid."""
 
     def renaming(self, names: Collection[str]) -> bool:
         """Whether one of these databases is just being renamed or dropped: `databases` may say another thing soon."""

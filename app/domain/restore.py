@@ -120,7 +120,7 @@ class Restore:
         transaction: the server's id of the one transaction that changes the live database (merge, in place), recorded
             before its commit.
         undo_until: until when a rollback is possible; None where there is nothing to roll back to.
-        report: its method, then counts and samples, as JSON takes them.
+        report: its method and the oids of the databases that are swapped, then counts and samples, as JSON takes them.
         error, message, hint: of a failed one.
     """
 
@@ -160,6 +160,18 @@ class Restore:
         """How it changes that; None where it has not come so far."""
         word = self.report.get("method")
         return None if word is None else Method(word)
+
+    @property
+    def made(self) -> int | None:
+        """Oid of the database that a replace made; None where it has not come so far, or nobody noted it."""
+        oid: int | None = self.report.get("oids", {}).get("made")
+        return oid
+
+    @property
+    def replaced(self) -> int | None:
+        """Likewise of the one whose place that took."""
+        oid: int | None = self.report.get("oids", {}).get("replaced")
+        return oid
 
 
 def in_front_of(restore: Restore, others: Iterable[Restore]) -> list[Restore]:

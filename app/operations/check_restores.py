@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.domain.backup import Backup
@@ -15,7 +15,7 @@ from app.operations.keep import keep
 from app.operations.restore_pins import pinned_for
 from app.operations.service import Service
 from app.operations.settle import settle_all, target_for, unsettled
-from app.operations.whereabouts import whereabouts
+from app.operations.whereabouts import Obstacle, no_way_back, whereabouts
 
 _REPAIR = "'residency-backup check --repair' settles it"
 _OURS = re.compile(r"_(?:restore|undo)_(?P<id>[0-9a-f]{12})")
@@ -40,11 +40,11 @@ def check_restores(service: Service) -> list[Finding]:
         for each in due(service)
     ]
     found += [Finding.warning("restores", f"{each}; {_REPAIR}") for each in _strays(service, held, records)]
-    names = _databases(service)
-    found += [Finding.warning("restores", each) for each in _strange_databases(service, records, names or set())]
+    there = _databases(service)
+    found += [Finding.warning("restores", each) for each in _strange_databases(service, records, set(there or ()))]
     # What came to no end is said above already.
     standing = [each for each in records if _needed(service, each) and each.id not in dead]
-    return found + [_kept(each, names, in_front_of(each, records)) for each in standing] or [
+    return found + [_kept(each, there, in_front_of(each, records)) for each in standing] or [
         Finding.ok("restores", "nothing is left of any")
     ]
 
@@ -79,12 +79,12 @@ def _needed(service: Service, record: Restore) -> bool:
     return record.state is not RestoreState.FAILED
 
 
-def _kept(record: Restore, names: set[str] | None, in_front: Sequence[Restore]) -> Finding:
+def _kept(record: Restore, there: Mapping[str, int] | None, in_front: Sequence[Restore]) -> Finding:
     """What a restore still holds.
 
     Args:
         record: the restore.
-        names: of the server's databases; None where it does not say.
+        there: the server's databases; None where it does not say.
         in_front: the restores to be rolled back before this one.
     """
     if record.state is RestoreState.RUNNING:
@@ -92,9 +92,11 @@ def _kept(record: Restore, names: set[str] | None, in_front: Sequence[Restore]) 
     until = f"{record.undo_until:%Y-%m-%d %H:%M %Z}"
     if record.state is RestoreState.ROLLED_BACK:
         kept = record.shadow or record.safety
-        return Finding.ok("restores", f"restore {record.id} is rolled back; {kept} is kept until {until}")
-    if record.method is Method.SHADOW and names is not None and record.undo not in names:
-        said = f"restore {record.id} cannot be rolled back: database {record.undo} is gone; before it: {record.safety}"
+        gone = record.shadow is not None and there is not None and record.shadow not in there
+        fate = f"of it nothing is kept: database {kept} is gone" if gone else f"{kept} is kept until {until}"
+        return Finding.ok("restores", f"restore {record.id} is rolled back; {fate}")
+    if obstacle := _obstacle(record, there, in_front):
+        said = f"restore {record.id} cannot be rolled back: {obstacle.why}; before it: {record.safety}"
         return Finding.warning("restores", said)
     if in_front:
         ids = ", ".join(each.id for each in in_front)
@@ -102,7 +104,14 @@ def _kept(record: Restore, names: set[str] | None, in_front: Sequence[Restore]) 
     return Finding.ok("restores", f"restore {record.id} can be rolled back until {until}")
 
 
-def _databases(service: Service) -> set[str] | None:
+def _obstacle(record: Restore, there: Mapping[str, int] | None, in_front: Sequence[Restore]) -> Obstacle | None:
+    if record.method is not Method.SHADOW or there is None:
+        return None
+    # What is live now is the work of those in front.
+    return None if in_front and record.undo in there else no_way_back(record, there)
+
+
+def _databases(service: Service) -> Mapping[str, int] | None:
     try:
         return service.target.databases()
     except ResidencyBackupError:

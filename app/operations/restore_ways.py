@@ -41,7 +41,9 @@ def _by_shadow(job: Job) -> None:
     log.info("restore proven: the database holds what the backup holds", database=shadow)
     _post_command(job, shadow)
     until = job.service.clock() + job.service.undo_for
-    job.journal.write(Step.SWAPPING, undo_until=until if job.live else None)
+    there = job.target.databases()
+    report = {**method, "oids": {"made": there.get(shadow), "replaced": there.get(live)}}
+    job.journal.write(Step.SWAPPING, undo_until=until if job.live else None, report=report)
     with job.phase("swap"):
         seconds = job.target.swap(shadow, live, undo)
     # Since the checklist, the live database may have come or gone.

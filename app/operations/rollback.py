@@ -32,6 +32,7 @@ from app.operations.service import SILENT, Progress, Service
 from app.operations.settle import SINCE, after_rollback, complete, resolve, settle, target_for, unsettled
 from app.operations.take_backup import BackupRequest, take_backup
 from app.operations.verify import read_manifest
+from app.operations.whereabouts import Obstacle, no_way_back
 
 log = structlog.get_logger(__name__)
 _ENDED = {
@@ -100,34 +101,33 @@ def _require_undo(service: Service, record: Restore) -> None:
     """
     if record.state is RestoreState.RUNNING:
         raise RestoreRunningError(f"restore {record.id} is under way", "wait for its end, or cancel it")
-    why = _why_not(service, record)
-    if why is None:
+    found = _why_not(service, record)
+    if found is None:
         return
     hint = "nothing is to be done" if record.state is not RestoreState.COMPLETE else "take another backup to go back to"
     if record.safety and record.state is RestoreState.COMPLETE:
         live = record.database
         hint = f"the state before is in {record.safety}: restore {record.safety} --mode replace --confirm {live}"
-    raise RestoreValidationError(f"restore {record.id} cannot be rolled back: {why}", hint)
+    raise RestoreValidationError(f"restore {record.id} cannot be rolled back: {found.why}", found.hint or hint)
 
 
-def _why_not(service: Service, record: Restore) -> str | None:
+def _why_not(service: Service, record: Restore) -> Obstacle | None:
     if record.state is not RestoreState.COMPLETE:
-        return _ENDED[record.state]
+        return Obstacle(_ENDED[record.state])
     if record.undo_until is None:
-        return "nothing that was before it is kept"
+        return Obstacle("nothing that was before it is kept")
     if service.clock() >= record.undo_until:
-        return f"it could be until {record.undo_until:%Y-%m-%d %H:%M %Z} (RESTORE_UNDO_HOURS)"
+        return Obstacle(f"it could be until {record.undo_until:%Y-%m-%d %H:%M %Z} (RESTORE_UNDO_HOURS)")
     if newer := in_front_of(record, service.restores.restores(service.database)):
-        return f"restore {newer[0].id} came after it: roll that back first"
-    return _gone(service, record)
+        return Obstacle(f"restore {newer[0].id} came after it: roll that back first")
+    return _no_means(service, record)
 
 
-def _gone(service: Service, record: Restore) -> str | None:
-    target = target_for(service, record)
-    if record.method is Method.SHADOW and record.undo not in target.databases():
-        return f"database {record.undo}, which was kept for it, is gone"
+def _no_means(service: Service, record: Restore) -> Obstacle | None:
+    if record.method is Method.SHADOW:
+        return no_way_back(record, target_for(service, record).databases())
     if record.method is Method.ROWS and record.id not in service.scripts.ids():
-        return f"{_script(service, record)}, which was kept for it, is gone"
+        return Obstacle(f"{_script(service, record)}, which was kept for it, is gone")
     return None
 
 
@@ -205,7 +205,7 @@ def _recording(journal: Journal) -> Callable[[str], None]:
 def _done(journal: Journal, notes: list[str]) -> RolledBack:
     service = journal.service
     record = after_rollback(service, journal.record)
-    if record.undo_until is not None:
+    if record.undo_until is not None and _is_kept(service, record):
         until = f"{record.undo_until:%Y-%m-%d %H:%M %Z}"
         kept = f"database {record.shadow}" if record.method is Method.SHADOW else f"backup {record.safety}"
         notes.append(f"what was there before the rollback is kept as {kept} until {until}")
@@ -216,6 +216,17 @@ def _done(journal: Journal, notes: list[str]) -> RolledBack:
         log.warning("restore catalog not saved", error=type(error).__name__, reason=error.message)
     log.info("restore rolled back", method=str(record.method))
     return RolledBack(record, tuple(notes))
+
+
+def _is_kept(service: Service, record: Restore) -> bool:
+    """Whether what was there before the rollback is; where there was no live database, none could be kept."""
+    if record.method is not Method.SHADOW:
+        return True
+    try:
+        return record.shadow in target_for(service, record).databases()
+    except ResidencyBackupError as error:
+        log.warning("restore rolled back, and the server is away", error=type(error).__name__, reason=error.message)
+        return False  # what is not known is not promised; `check` says it later
 
 
 def _back_off(journal: Journal, error: Exception, cause: BaseException) -> None:

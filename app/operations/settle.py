@@ -159,7 +159,7 @@ def _rolled_back(target: Target, record: Restore) -> bool:
     return record.transaction is not None and _committed(target, record.transaction)
 
 
-def _databases(target: Target, record: Restore) -> set[str]:
+def _databases(target: Target, record: Restore) -> dict[str, int]:
     """The databases that stand when no swap of a restore's is under way any more.
 
     Raises:

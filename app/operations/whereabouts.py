@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from app.archive.target import Target
 from app.domain.restore import Method, Restore, Step
 from app.errors import ResidencyBackupError
+
+
+class Obstacle(NamedTuple):
+    """Why something cannot be undone, and what helps, where that is something of its own."""
+
+    why: str
+    hint: str | None = None
 
 
 def whereabouts(target: Target, record: Restore) -> str:
@@ -23,17 +31,43 @@ def whereabouts(target: Target, record: Restore) -> str:
     return f"{live} is as {'after' if done else 'before'} it"
 
 
-def is_swapped(record: Restore, names: Collection[str]) -> bool:
-    """Whether the restored database is in the live one's place, by the names of those that stand."""
+def is_swapped(record: Restore, there: Mapping[str, int]) -> bool:
+    """Whether the restored database came into the live one's place, by those that stand."""
+    live = there.get(record.changes)
     # Where none was there to be replaced, none was kept.
-    new = record.undo_until is None and record.changes in names
+    new = record.undo_until is None and live is not None
+    its = new if record.made is None else live == record.made
     swapping = record.step in {Step.SWAPPING, Step.DONE}
-    return swapping and record.shadow not in names and (record.undo in names or new)
+    return swapping and record.shadow not in there and (record.undo in there or its)
 
 
-def is_swapped_back(record: Restore, names: Collection[str]) -> bool:
+def is_swapped_back(record: Restore, there: Mapping[str, int]) -> bool:
     """Whether the replaced database is in its old place again."""
-    return record.undo not in names and record.shadow in names
+    if record.replaced is not None:
+        return there.get(record.changes) == record.replaced
+    return record.undo not in there and record.shadow in there
+
+
+def no_way_back(record: Restore, there: Mapping[str, int]) -> Obstacle | None:
+    """Why a replace cannot be undone by renaming; None where it can."""
+    live = there.get(record.changes)
+    if record.undo not in there:
+        if live is not None and live == record.replaced:
+            return Obstacle(f"{record.changes} is what it was before already: it was renamed by hand", "look at it")
+        return Obstacle(f"database {record.undo}, which was kept for it, is gone")
+    return None if live is None or record.made in {None, live} else _by_hand(record, there)
+
+
+def _by_hand(record: Restore, there: Mapping[str, int]) -> Obstacle:
+    """What is live now is nobody's to put away but theirs who put it there."""
+    name = record.changes
+    now = next((each for each, oid in there.items() if oid == record.made), None)
+    its = f"what the restore made is called {now}" if now else "what the restore made is gone"
+    hint = (
+        f'{its}, what was before it is in {record.undo}. To have that back: ALTER DATABASE "{name}" RENAME TO '
+        f'"{name}_by_hand", then again: rollback {record.id}'
+    )
+    return Obstacle(f"database {name} was replaced by hand since", hint)
 
 
 def _is_through(target: Target, record: Restore) -> bool | None:

@@ -125,10 +125,10 @@ class _Traits:
                 yield sql.SQL("{} = {}").format(sql.SQL(word), shown)
 
 
-def names(database: Database) -> set[str]:
-    """Names of all databases of the server."""
+def oids(database: Database) -> dict[str, int]:
+    """All databases of the server by name, with their oids."""
     with maintenance(database) as session:
-        return {name for (name,) in session.ask("SELECT datname FROM pg_database")}
+        return {str(name): int(oid) for name, oid in session.ask("SELECT datname, oid FROM pg_database")}
 
 
 def renaming(database: Database, names: Collection[str]) -> bool:

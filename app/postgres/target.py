@@ -54,9 +54,9 @@ class PostgresTarget:
         """Owners in the backup whom the role may not give things to."""
         return target_facts.foreign_owners(self._database, needs)
 
-    def databases(self) -> set[str]:
-        """Names of all databases of the server."""
-        return databases.names(self._database)
+    def databases(self) -> dict[str, int]:
+        """All databases of the server by name, with their oids."""
+        return databases.oids(self._database)
 
     def renaming(self, names: Collection[str]) -> bool:
         """Whether one of these databases is just being renamed or dropped."""

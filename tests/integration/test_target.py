@@ -75,7 +75,7 @@ def test_a_replace_of_a_closed_database_step_by_step_and_back(live: TestDatabase
     target.swap(old, live.name, new)
     assert whole(live, PG_DUMP) == damaged
     target.drop(new)
-    assert target.databases() & {new, old} == set()
+    assert target.databases().keys() & {new, old} == set()
     assert not [each for each in threading.enumerate() if each.name.startswith(("load-", "range-", "restore-", "p"))]
 
 
