@@ -37,7 +37,7 @@ def call(stack: Stack, task: str = "backup.manual") -> str:
 
 def in_the_middle(stack: Stack) -> None:
     """Wait until a backup is being written."""
-    eventually("a backup is being written", stack.partials, 60, 0.1)
+    eventually("a backup is being written", stack.partials, 150, 0.1)
 
 
 def recovers(stack: Stack, known: list[str]) -> None:
