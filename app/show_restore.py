@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 
 import click
 from rich.table import Table
@@ -75,7 +75,7 @@ def differences(changes: Changes, one: str, other: str | None, *, as_json: bool)
         click.echo(f"{one} and {against} hold the same rows")
         return
     click.echo(f"{one} against {against}:")
-    _changes(changes, (f"only in {one}", "differ", f"only in {against}"))
+    _changes(changes, (f"only in {one}", "differs", f"only in {against}"))
 
 
 def listing(service: Service, records: Sequence[Restore], *, as_json: bool) -> None:
@@ -132,17 +132,19 @@ def _changes(changes: Changes, words: tuple[str, str, str]) -> None:
         click.echo(f"no row differs in {len(changes.tables)} tables")
     for line in changes.schema:
         click.echo(f"schema: {line}")
-    _samples(changes.samples)
+    _samples(changes.samples, heads)
 
 
-def _samples(samples: Iterable[Sample]) -> None:
-    shown = list(samples)
-    for each in shown[:_SHOWN]:
+def _samples(samples: Sequence[Sample], words: Mapping[str, str]) -> None:
+    """Some rows; `words` say what becomes of them. The first of all tables and kinds, each then by itself."""
+    first = list(samples[:_SHOWN])
+    order = list(dict.fromkeys((each.kind, each.table) for each in first))
+    for each in sorted(first, key=lambda each: order.index((each.kind, each.table))):
         key = ", ".join(f"{name}={value}" for name, value in each.key.items())
         columns = f" ({', '.join(each.columns)})" if each.columns else ""
-        click.echo(f"  {each.kind}: {each.table} {key}{columns}")
-    if len(shown) > _SHOWN:
-        click.echo(f"  … and {len(shown) - _SHOWN} more samples: --json shows them")
+        click.echo(f"  {words.get(each.kind, each.kind)}: {each.table} {key}{columns}")
+    if len(samples) > _SHOWN:
+        click.echo(f"  … and {len(samples) - _SHOWN} more samples: --json shows them")
 
 
 def _times(outcome: Restored) -> str:

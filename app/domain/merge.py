@@ -72,7 +72,7 @@ class Changes:
 
     Attributes:
         tables: those of the backup that take part, by name.
-        samples: up to `MOST_SAMPLES`, conflicts before changes.
+        samples: up to `MOST_SAMPLES`, conflicts before changes, tables and kinds in turn.
         notes: what else a person should know: triggers that fire, columns left alone, tables not compared.
         schema: differences between the backup's tables and the live ones.
     """

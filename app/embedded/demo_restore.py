@@ -14,6 +14,7 @@ from app.errors import RestoreDataError
 from app.postgres.programs import Program
 
 _SECONDS = 60.0
+_SAMPLES = ("  to insert: ", "  inserted: ")
 _CONFIRMED = ("--confirm", DATABASE)
 
 
@@ -51,7 +52,7 @@ def accident_and_back(server: EmbeddedPostgres, env: Mapping[str, str], log: Pat
 def _shown(env: Mapping[str, str], *words: str) -> str:
     """Run a verb and print what it says, but for the samples; returns all of it."""
     said = run_shown(residency_backup(*words), env, shown=" ".join(("residency-backup", *words)))
-    print("\n".join(f"  {line}" for line in said.splitlines() if not line.startswith("  inserted: ")))
+    print("\n".join(f"  {line}" for line in said.splitlines() if not line.startswith(_SAMPLES)))
     return said
 
 

@@ -103,7 +103,7 @@ class LiveMerge:
         notes += [str(each) for each in sequences]
         return Changes(
             tables=tuple(sorted([*planned, *gone, *new], key=lambda each: each.table)),
-            samples=samples(self._session, self._staged),
+            samples=samples(self._session, self._staged, planned),
             notes=tuple(notes),
             schema=tuple(self._matched.schema),
         )

@@ -40,8 +40,9 @@ def compare(database: Database, one: Archive, other: Archive, progress: Callable
         planner = Planner(session, staged, LiveSchema({}, {}, []), MergeRequest(exact=True))
         planner.plan()
         names = {str(each.name): str(table) for each, table in zip(matches, differing, strict=True)}
-        found = [replace(count, table=names[count.table]) for count in (counted(session, each) for each in staged)]
-        shown = tuple(replace(each, table=names[each.table]) for each in samples(session, staged))
+        counts = [counted(session, each) for each in staged]
+        found = [replace(each, table=names[each.table]) for each in counts]
+        shown = tuple(replace(each, table=names[each.table]) for each in samples(session, staged, counts))
     found += [TableChanges(table=str(table), unchanged=left[table].rows) for table in alike]
     found += [TableChanges(table=str(table), inserted=left[table].rows) for table in left.keys() - right.keys()]
     found += [TableChanges(table=str(table), deleted=right[table].rows) for table in right.keys() - left.keys()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 
 from app.domain.merge import MOST_SAMPLES, Kind, Sample, TableChanges
 from app.postgres.live_schema import quoted
@@ -15,7 +16,8 @@ from app.postgres.merge_unique import UNIQUE
 
 _BLOCKED = {UNIQUE: Kind.UNIQUE, CHECK: Kind.CHECK, PARENT: Kind.PARENT, REFERENCED: Kind.REFERENCED}
 _ACTS = {"i": Kind.INSERTED, "u": Kind.UPDATED, "d": Kind.DELETED, "k": Kind.DIFFERS}
-_CONFLICT = "(p.blocked IS NOT NULL OR p.act = 'k')"
+_CONFLICT = "(p.blocked IS NOT NULL OR p.differs IS TRUE)"
+_MANY = 10  # of so many tables each a few rows are enough
 
 
 def counted(session: MergeSession, each: Staged) -> TableChanges:
@@ -46,27 +48,41 @@ def counted(session: MergeSession, each: Staged) -> TableChanges:
     )
 
 
-def samples(session: MergeSession, staged: Sequence[Staged]) -> tuple[Sample, ...]:
-    """Up to `MOST_SAMPLES` rows: of all tables first those that conflict, then those that change."""
+def samples(session: MergeSession, staged: Sequence[Staged], counts: Sequence[TableChanges]) -> tuple[Sample, ...]:
+    """Up to `MOST_SAMPLES` rows: first those that conflict, then those that change, of all tables and kinds in turn."""
+    work = [
+        (each, its) for each, its in zip(staged, counts, strict=True) if its.changed or its.blocked or its.conflicting
+    ]
+    most = MOST_SAMPLES if len(work) < _MANY else MOST_SAMPLES // _MANY
     found: list[Sample] = []
     for conflicts in (True, False):
-        for each in staged:
-            found += _samples(session, each, MOST_SAMPLES - len(found), conflicts=conflicts)
-    return tuple(found)
+        kinds: dict[tuple[str, Kind], list[Sample]] = {}
+        for each, its in work if len(found) < MOST_SAMPLES else ():
+            if its.blocked or its.conflicting if conflicts else its.changed:
+                for sample in _samples(session, each, most, conflicts=conflicts):
+                    kinds.setdefault((sample.table, sample.kind), []).append(sample)
+        found += [sample for turn in zip_longest(*kinds.values()) for sample in turn if sample is not None]
+    return tuple(found[:MOST_SAMPLES])
 
 
 def _samples(session: MergeSession, each: Staged, most: int, *, conflicts: bool) -> Iterator[Sample]:
-    if not most:
-        return
+    """Up to `most` rows of each kind of change, of one table."""
     match = each.match
     key = match.key_columns or match.columns
     shown = ", ".join(f"coalesce(s.{quoted(name)}, l.{quoted(name)})::text" for name in key)
     differing = ", ".join(
         f"CASE WHEN {row_of('s', [name])} *<> {row_of('l', [name])} THEN {literal(name)} END" for name in match.values
     )
+    wanted = f"{'' if conflicts else 'NOT '}{_CONFLICT}"
+    kinds = (
+        f"(SELECT * FROM {each.plan} p WHERE act = {literal(act)} AND (blocked IS NOT NULL) = {stopped} AND {wanted}"
+        f" LIMIT {most})"
+        for act in _ACTS
+        for stopped in ("true", "false")
+    )
     query = (
         f"SELECT p.act, p.blocked, p.why, p.differs, ARRAY[{shown}]::text[], ARRAY[{differing}]::text[]"
-        f" FROM (SELECT * FROM {each.plan} p WHERE {'' if conflicts else 'NOT '}{_CONFLICT} LIMIT {most}) p"
+        f" FROM ({' UNION ALL '.join(kinds)}) p"
         f" LEFT JOIN {each.rows} s ON s.ctid = p.s"
         f" LEFT JOIN {match.live.sql} l ON l.ctid = p.l AND l.tableoid = p.part"
     )

@@ -106,6 +106,22 @@ def test_at_most_a_hundred_samples_conflicts_first(database: TestDatabase) -> No
     assert len(samples) <= 100
 
 
+def test_samples_are_of_all_tables_and_kinds_in_turn(database: TestDatabase) -> None:
+    for name in ("a", "z"):
+        database.execute(f"CREATE TABLE {name} (id int PRIMARY KEY, v int)")
+        database.execute(f"INSERT INTO {name} SELECT i, i FROM generate_series(1, 400) i")
+    archive = archive_of(database)
+    for name in ("a", "z"):
+        database.execute(f"DELETE FROM {name} WHERE id <= 200; UPDATE {name} SET v = 0 WHERE id > 385")
+    with beside(database, archive, request()) as found:
+        samples = found.preview().samples
+    assert len(samples) == 100
+    assert [(each.table, each.kind) for each in samples[:30]] == [("public.a", "updated"), ("public.z", "updated")] * 15
+    assert [(each.table, each.kind) for each in samples[30:]] == [
+        ("public.a", "inserted"), ("public.z", "inserted")
+    ] * 35  # fmt: skip
+
+
 def test_the_newest_row_wins_and_what_has_no_time_is_older(database: TestDatabase) -> None:
     archive = archive_of(database)
     database.execute(
