@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -145,6 +146,24 @@ def fill_wide(database: TestDatabase) -> None:
             "INSERT INTO wide SELECT g, (SELECT string_agg(md5((g * 100 + n)::text), '') FROM generate_series(1, 30) n)"
             " FROM generate_series(1, 40000) g"
         )
+
+
+@contextmanager
+def stalled(database: TestDatabase) -> Iterator[None]:
+    """The server stands still for a dump: it cannot come to its end before the fault, however slow the machine is."""
+    sessions = database.query(
+        "SELECT pid FROM pg_stat_activity"
+        " WHERE datname = current_database() AND application_name IN ('pg_dump', 'psql')"
+    )
+    assert sessions
+    for (pid,) in sessions:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for (pid,) in sessions:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
 
 def dumps_of(database: TestDatabase) -> int:

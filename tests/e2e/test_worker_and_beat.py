@@ -26,7 +26,7 @@ from app.operations.take_backup import BackupRequest, take_backup
 from app.postgres.programs import run
 from tests.fix_celery import LocalNode, NodeFactory
 from tests.fix_postgres import TestDatabase
-from tests.fix_service import Site, fill_wide, gone_soon, leftovers, require_same_content
+from tests.fix_service import Site, fill_wide, gone_soon, leftovers, require_same_content, stalled
 
 pytestmark = pytest.mark.e2e
 Restore = Callable[[Path], TestDatabase]
@@ -184,11 +184,12 @@ def test_a_revoked_task_kills_its_dump_and_leaves_nothing(
     site: Site, busy: tuple[LocalNode, str], sender: Celery, restored: Restore
 ) -> None:
     worker, task = busy
-    with pytest.raises(BackupRunningError):
-        sender.send_task("backup.daily").get(timeout=PATIENCE)
-    words = ("control", "terminate", "SIGTERM", task)
-    done = run([sys.executable, "-m", "celery", "-A", "tasks", *words], worker_env(site, sender), timeout=PATIENCE)
-    assert done.code == 0, done.stderr
+    with stalled(site.database):
+        with pytest.raises(BackupRunningError):
+            sender.send_task("backup.daily").get(timeout=PATIENCE)
+        words = ("control", "terminate", "SIGTERM", task)
+        done = run([sys.executable, "-m", "celery", "-A", "tasks", *words], worker_env(site, sender), timeout=PATIENCE)
+        assert done.code == 0, done.stderr
     eventually(lambda: not leftovers(site.backups), "the end of the dump")
     eventually(lambda: nothing_is_left(site), "the cleaning up")
     assert "BackupCancelledError" in worker.logs()
