@@ -119,6 +119,8 @@ class Program:
         if settings.log_commands_to is None:
             return
         try:
+            if os.path.samestat(settings.log_commands_to.stat(), os.fstat(sys.stdout.fileno())):
+                return  # run as a container's first process: what is on standard output is the answer, and nothing else
             stream = settings.log_commands_to.open("a", encoding="utf-8")
         except OSError as error:  # no reason to refuse somebody a restore
             reason = f"{settings.log_commands_to} cannot be written to: {error.strerror}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -30,7 +31,7 @@ def restore_full(session: Session, file: str, *, target: Path, as_json: bool) ->
 
 def _source(session: Session, file: str) -> FullSource:
     """A path needs no settings, which may be lost with the server."""
-    if Path(file).is_file():
+    if os.path.isfile(file):  # noqa: PTH113 -- Path's raises where one may not look
         session.log_plainly()
         return full_from_file(Path(file))
     if Path(file).is_absolute():

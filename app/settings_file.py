@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from pydantic import SecretStr
 
+from app.log import Redactor
 from app.settings import Settings
 
 _PLAIN = re.compile(r"[\w@%+=:,./-]*")
@@ -18,12 +19,15 @@ def as_environment_file(settings: Settings) -> str:
         "# The settings of the service that made this backup. Secrets are not kept here.",
         f"# {_database(settings)}",
     ]
+    redactor = Redactor(settings.secrets)
     for name in sorted(settings.model_fields_set):
         value = getattr(settings, name)
-        if isinstance(value, SecretStr):
-            lines.append(f"# {name.upper()}=")
-        elif value is not None:
-            lines.append(f"{name.upper()}={_quoted(_text(value))}")
+        if value is None:
+            continue
+        text = "" if isinstance(value, SecretStr) else _text(value)
+        # A command may have a password in it.
+        hidden = isinstance(value, SecretStr) or redactor.text(text) != text
+        lines.append(f"# {name.upper()}=" if hidden else f"{name.upper()}={_quoted(text)}")
     return "\n".join(lines) + "\n"
 
 

@@ -11,6 +11,7 @@ import os
 import stat
 import tarfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Self, cast
@@ -45,7 +46,9 @@ def tar_index_of(manifest: Manifest) -> TarIndex:
 
 def printable(name: str) -> str:
     """A file's name as a manifest, which is JSON, can hold it: names need not be UTF-8."""
-    return os.fsencode(name).decode(errors="backslashreplace")
+    data = os.fsencode(name)
+    # A backslash is written twice, so that no other name reads alike.
+    return data.replace(b"\\", b"\\\\").decode(errors="backslashreplace")
 
 
 class TarWriter:
@@ -135,16 +138,13 @@ class TarReader:
         Raises:
             BackupReadError: it cannot be read or decompressed, or is no tar.
         """
-        try:
-            with tarfile.open(fileobj=cast("IO[bytes]", self._text), mode="r|", bufsize=_BLOCK) as tar:
-                while (info := tar.next()) is not None:
-                    content = self._content(info, tar.extractfile(info)) if info.isreg() else iter(())
-                    yield info, content
-                    for _ in content:
-                        pass  # what nobody wanted is hashed all the same
-                    _forget_entries(tar)
-        except (tarfile.TarError, EOFError, UnicodeError) as error:
-            raise BackupReadError(f"the tar cannot be read: {error}", _USE_ANOTHER) from error
+        with _translated(), tarfile.open(fileobj=cast("IO[bytes]", self._text), mode="r|", bufsize=_BLOCK) as tar:
+            while (info := tar.next()) is not None:
+                content = self._content(info, tar.extractfile(info)) if info.isreg() else iter(())
+                yield info, content
+                for _ in content:
+                    pass  # what nobody wanted is hashed all the same
+                _forget_entries(tar)
 
     def finish(self) -> TarIndex:
         """What was read, all of it.
@@ -164,10 +164,20 @@ class TarReader:
 
     def _content(self, info: tarfile.TarInfo, source: IO[bytes] | None) -> Iterator[bytes]:
         digest = hashlib.sha256()
-        while source is not None and (block := source.read(_BLOCK)):
-            digest.update(block)
-            yield block
+        with _translated():  # it is read by whoever was given it
+            while source is not None and (block := source.read(_BLOCK)):
+                digest.update(block)
+                yield block
         self._members.append(Member(name=printable(info.name), bytes=info.size, sha256=digest.hexdigest()))
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn what Python's tarfile says of a bad tar into ours; of numbers that are none it says ValueError."""
+    try:
+        yield
+    except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
+        raise BackupReadError(f"the tar cannot be read: {error}", _USE_ANOTHER) from error
 
 
 def index_tar(stream: BinaryIO, codec: Codec, progress: Callable[[int], None] = lambda _: None) -> TarIndex:

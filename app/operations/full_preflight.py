@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from app.operations.preflight import Preflight, require_room, tried
 from app.operations.service import Service
 
 _SETTING = "BACKUP_FULL_PATHS"
+_LET = "let this user read it"
 
 
 def preflight_full(service: Service) -> Preflight:
@@ -53,7 +55,11 @@ def require_paths(paths: Sequence[Path], root: Path) -> None:
     backups = root.resolve()
     seen: list[Path] = []
     for path in paths:
-        if not path.exists():
+        try:
+            found = path.exists()
+        except PermissionError as error:
+            raise BackupPermissionError(f"{path} may not be looked at: {error.strerror}", _LET) from error
+        if not found:
             raise BackupValidationError(f"{path} does not exist", f"mend {_SETTING}, or mount it")
         real = path.resolve()
         if _within(backups, real) or _within(real, backups):
@@ -62,7 +68,7 @@ def require_paths(paths: Sequence[Path], root: Path) -> None:
         if other := next((each for each in seen if _within(each, real) or _within(real, each)), None):
             raise BackupValidationError(f"{path} and {other} are one in the other", f"name each once in {_SETTING}")
         if not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)):
-            raise BackupPermissionError(f"{path} may not be read by uid {os.geteuid()}", "let this user read it")
+            raise BackupPermissionError(f"{path} may not be read by uid {os.geteuid()}", _LET)
         seen.append(real)
 
 
@@ -70,14 +76,13 @@ def size_of(paths: Sequence[Path]) -> int:
     """Bytes of all regular files; what cannot be looked at counts as nothing here."""
     total = 0
     for path in paths:
-        if path.is_file():
-            total += path.stat().st_size
-        for folder, _, names in os.walk(path):
-            for name in names:
-                try:
-                    total += Path(folder, name).lstat().st_size
-                except OSError:
-                    continue
+        inside = (Path(folder, name) for folder, _, names in os.walk(path) for name in names)
+        for each in (path.resolve(), *inside):
+            try:
+                found = each.lstat()
+            except OSError:
+                continue
+            total += found.st_size if stat.S_ISREG(found.st_mode) else 0
     return total
 
 

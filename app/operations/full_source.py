@@ -42,7 +42,11 @@ def full_from_file(path: Path) -> FullSource:
     except OSError as error:
         raise DiskReadError(f"{path} cannot be read: {error.strerror or error}", "look at its disk") from error
     beside = path.with_name(f"{path.name}.json")
-    data = beside.read_bytes() if beside.is_file() else None
+    try:
+        data = beside.read_bytes() if beside.is_file() else None
+    except OSError as error:
+        hint = f"chmod u+r {beside}, or move it away to go by the file alone"
+        raise BackupPermissionError(f"{beside} cannot be read: {error.strerror}", hint) from error
     return FullSource(
         name=str(path),
         open=lambda: path.open("rb"),

@@ -21,7 +21,7 @@ from app.archive.tarball import TarIndex, TarWriter, index_tar, printable, requi
 from app.archive.writer import write_error
 from app.domain.backup import Codec, Tier, codec_for
 from app.domain.ports import Draft
-from app.errors import DiskReadError
+from app.errors import BackupPermissionError, DiskReadError
 from app.operations.full_layout import CATALOG, GLOBALS, PATHS, POSTGRES, SETTINGS
 from app.operations.preflight import Preflight
 from app.operations.service import Progress, Service
@@ -124,8 +124,13 @@ class _Packing:
 
     def add_path(self, top: Path) -> None:
         """Add a folder or file beside the server; it is in use, and may change meanwhile."""
-        for path in _walk(top):
-            self._add(top, path, PATHS + str(path))
+        try:
+            for path in _walk(top):
+                self._add(top, path, PATHS + str(path))
+        except PermissionError as error:
+            message = f"{printable(str(error.filename))} may not be read: {error.strerror}"
+            hint = "let the user of this service read it, or take it out of BACKUP_FULL_PATHS"
+            raise BackupPermissionError(message, hint) from error
 
     def remarks(self) -> Iterator[str]:
         """What is not in the tar as it was."""
@@ -151,7 +156,9 @@ class _Packing:
     def _add_link(self, top: Path, path: Path, name: str) -> None:
         target = path.readlink()
         there = Path(os.path.normpath(path.parent / target))
-        if target.is_absolute() or not (there == top or top in there.parents):
+        real, home = Path(os.path.realpath(path)), Path(os.path.realpath(top))
+        inside = (there == top or top in there.parents) and (real == home or home in real.parents)
+        if target.is_absolute() or not inside:
             self._remark("a link that leads out of its folder, and left out", path)
         else:
             self._writer.add_link(name, path)
@@ -174,6 +181,8 @@ def _walk(top: Path) -> Iterator[Path]:
 
 
 def _refused(error: OSError) -> None:
+    if isinstance(error, PermissionError):
+        raise error
     if not isinstance(error, FileNotFoundError):
         raise DiskReadError(
             f"{error.filename} cannot be read: {error.strerror}", "let the user of this service read it"

@@ -6,9 +6,11 @@ astray; and each link is looked at when all stand.
 
 from __future__ import annotations
 
+import errno
 import os
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from app.archive.tarball import printable
@@ -18,6 +20,22 @@ from app.operations.full_layout import PATHS, TOPS
 _HOSTILE = "it was not made by this service: do not use it"
 _FOLDER, _FILE = 0o700, 0o600
 _BITS = 0o777  # no set-uid and its like
+_LONGEST = 8192  # twice what Linux takes for a path
+
+
+@contextmanager
+def _judged(name: str) -> Iterator[None]:
+    """An entry that cannot be written as it says it is was not made from a file or folder."""
+    try:
+        yield
+    except (FileExistsError, NotADirectoryError) as error:
+        raise RestoreValidationError(f"{printable(name)} stands twice in the tar", _HOSTILE) from error
+    except (ValueError, OverflowError) as error:
+        raise RestoreValidationError(f"{printable(name)} cannot be: {error}", _HOSTILE) from error
+    except OSError as error:
+        if error.errno not in {errno.ENAMETOOLONG, errno.ENOENT, errno.EINVAL, errno.EOVERFLOW}:
+            raise
+        raise RestoreValidationError(f"{printable(name)} cannot be: {error.strerror}", _HOSTILE) from error
 
 
 class Unpacker:
@@ -34,11 +52,8 @@ class Unpacker:
         Raises:
             RestoreValidationError: it would stand elsewhere, stands twice, or is no file, folder or link.
         """
-        path = self._place(entry)
-        try:
-            self._add(path, entry, content)
-        except (FileExistsError, NotADirectoryError) as error:
-            raise RestoreValidationError(f"{printable(entry.name)} stands twice in the tar", _HOSTILE) from error
+        with _judged(entry.name):
+            self._add(self._place(entry), entry, content)
 
     def _add(self, path: Path, entry: tarfile.TarInfo, content: Iterable[bytes]) -> None:
         path.parent.mkdir(_FOLDER, parents=True, exist_ok=True)
@@ -57,10 +72,8 @@ class Unpacker:
             RestoreValidationError: a link leads out.
         """
         for path, target in self._links:
-            try:
+            with _judged(path.name):
                 path.symlink_to(target)
-            except FileExistsError as error:
-                raise RestoreValidationError(f"{printable(path.name)} stands twice in the tar", _HOSTILE) from error
         home = Path(os.path.realpath(self._folder / PATHS))
         for path, target in self._links:
             if home not in Path(os.path.realpath(path)).parents:
@@ -70,6 +83,8 @@ class Unpacker:
 
     def _place(self, entry: tarfile.TarInfo) -> Path:
         name = printable(entry.name)
+        if len(name) > _LONGEST:
+            raise RestoreValidationError(f"{name[:80]}…: a name of {len(name)} bytes", _HOSTILE)
         if hasattr(tarfile, "data_filter"):  # Python's own judgement, from 3.11.4 on; ours below is narrower
             try:
                 tarfile.data_filter(entry, str(self._folder))
@@ -78,7 +93,7 @@ class Unpacker:
         parts = entry.name.split("/")
         if parts[0] not in TOPS or any(each in {"", ".", ".."} for each in parts):
             raise RestoreValidationError(f"{name} is no part of a full backup", _HOSTILE)
-        if not (entry.isreg() or entry.isdir() or (entry.issym() and parts[0] == PATHS)):
+        if entry.issparse() or not (entry.isreg() or entry.isdir() or (entry.issym() and parts[0] == PATHS)):
             raise RestoreValidationError(f"{name} is no file or folder", _HOSTILE)
         return self._folder.joinpath(*parts)
 

@@ -33,6 +33,7 @@ COPY, VERIFY, WALDUMP = "pg_basebackup", "pg_verifybackup", "pg_waldump"
 POLL_SECONDS = 0.2
 GLOBALS_SECONDS = 600.0
 _TAIL = 4096
+_VERSION_BYTES = 16
 # What the role may not ask about counts as nothing: the disk itself is watched while the copy grows.
 _FACTS = """
     SELECT current_setting('server_version'), session_user::text, rolsuper OR rolreplication, rolsuper,
@@ -221,9 +222,14 @@ def _typed(error: ProgramError) -> BackupError:
 
 def _version_of(folder: Path) -> str:
     try:
-        return (folder / "PG_VERSION").read_text().strip()
+        with (folder / "PG_VERSION").open(encoding="ascii") as stream:
+            text = stream.read(_VERSION_BYTES).strip()
     except (OSError, UnicodeError) as error:
         raise BackupReadError(f"{folder} is no data folder of PostgreSQL: {error}", "use another backup") from error
+    if not re.fullmatch(r"\d{1,3}(\.\d{1,3})?", text, re.ASCII):
+        message = f"{folder} is no data folder of PostgreSQL: its PG_VERSION is no version"
+        raise BackupReadError(message, "use another backup")
+    return text
 
 
 def _wal_of(folder: Path) -> BaseBackup:

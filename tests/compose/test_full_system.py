@@ -62,8 +62,8 @@ def test_a_dropped_database_is_restored_by_hand_and_the_log_of_the_worker_tells_
 def test_another_password_is_taken_as_documented(stack: Stack) -> None:
     stack.sh("head -c 24 /dev/urandom | od -An -tx1 | tr -d ' \\n' > secrets/postgres_password")
     stack.sh(
-        "docker-compose exec -T db psql -qU postgres -c"
-        " \"ALTER ROLE postgres PASSWORD '$(cat secrets/postgres_password)'\""
+        "echo \"ALTER ROLE postgres PASSWORD '$(cat secrets/postgres_password)'\""
+        " | docker-compose exec -T db psql -qU postgres"
     )
-    stack.sh("docker-compose up -d --force-recreate backend beat")
+    stack.sh("docker-compose restart backend beat")
     stack.sh("docker-compose exec -T backend residency-backup create manual")

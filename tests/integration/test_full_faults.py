@@ -136,9 +136,40 @@ def test_odd_files_are_left_out_with_a_warning(full_site: FullSite) -> None:
     os.mkfifo(full_site.uploads / "pipe")
     (full_site.uploads / "out").symlink_to("/etc/passwd")
     (full_site.uploads / "up").symlink_to("../../etc")
-    warnings = " ".join(full_site.take().warnings)
-    for name in ("pipe", "out", "up"):
-        assert str(full_site.uploads / name) in warnings
+    (full_site.uploads / "deep").mkdir()
+    (full_site.uploads / "deep/back").symlink_to("..")
+    (full_site.uploads / "round").symlink_to("deep/back/../..")  # by its letters it stays inside
+    taken = full_site.take()
+    for name in ("pipe", "out", "up", "round"):
+        assert str(full_site.uploads / name) in " ".join(taken.warnings)
+    assert str(full_site.uploads / "deep/back") not in " ".join(taken.warnings)
+    target = full_site.uploads.parent / "laid-out"
+    assert full_site.site.cli("restore-full", taken.backup.id, "--target", str(target)).code == 0
+
+
+def test_a_folder_that_may_not_be_entered_fails_the_backup(full_site: FullSite, ordinary: tuple[str, ...]) -> None:
+    (full_site.uploads / "a").chmod(0o444)
+    done = full_site.site.cli("create", "full", prefix=ordinary)
+    assert done.code == 12, done.stderr
+    assert "may not be read" in done.stderr
+    assert full_site.site.files() == {}
+
+
+def test_two_slashes_are_one(full_site: FullSite) -> None:
+    paths = f"/{full_site.uploads}"
+    assert full_site.site.cli("create", "full", BACKUP_FULL_PATHS=paths).code == 0
+    target = full_site.uploads.parent / "laid-out"
+    assert full_site.site.cli("restore-full", "latest-full", "--target", str(target)).code == 0
+
+
+def test_a_password_in_a_command_is_not_kept(full_site: FullSite) -> None:
+    done = full_site.site.cli("create", "full", RESTORE_POST_COMMAND="env PGPASSWORD=s3cretX true")
+    assert done.code == 0, done.stderr
+    target = full_site.uploads.parent / "laid-out"
+    assert full_site.site.cli("restore-full", "latest-full", "--target", str(target)).code == 0
+    kept = (target / "settings.env").read_text()
+    assert "# RESTORE_POST_COMMAND=\n" in kept
+    assert "s3cretX" not in kept
 
 
 def test_too_little_free_space_is_found_before_anything_is_copied(full_site: FullSite) -> None:

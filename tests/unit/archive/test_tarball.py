@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.archive.codecs import framing
-from app.archive.tarball import TarIndex, TarWriter, index_tar, require_equal
+from app.archive.tarball import TarIndex, TarWriter, index_tar, printable, require_equal
 from app.domain.backup import Codec
 from app.errors import BackupPermissionError, BackupReadError, BackupValidationError
 
@@ -143,3 +143,9 @@ def test_what_is_gone_or_may_not_be_read_is_told(tmp_path: Path, monkeypatch: py
         pytest.raises(BackupPermissionError, match="may not be read"),
     ):
         writer.add_file("paths/x", tmp_path / "x")
+
+
+def test_no_two_names_read_alike() -> None:
+    names = [os.fsdecode(each) for each in (b"b\xff", b"b\\xff", b"b\\\\xff", b"plain")]
+    assert len({printable(each) for each in names}) == len(names)
+    assert printable("plain") == "plain"

@@ -23,12 +23,19 @@ def entry(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", mode: int = 
     return info
 
 
+def with_pax(name: str, **headers: str) -> tarfile.TarInfo:
+    """An entry whose extended header says something else."""
+    info = entry(name)
+    info.pax_headers = headers
+    return info
+
+
 def source(*entries: tarfile.TarInfo) -> FullSource:
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w") as tar:
         tar.addfile(entry("postgres", tarfile.DIRTYPE, mode=0o700))
         for each in entries:
-            tar.addfile(each, io.BytesIO(b"x" * each.size))
+            tar.addfile(each, io.BytesIO(b"x" * each.size))  # the headers of `with_pax` go first, as they are
     data = framing(Codec.GZIP).pack(plain.getvalue())
     return FullSource(name="x", open=lambda: io.BytesIO(data), codec=Codec.GZIP, size=len(data), manifest=None)
 
@@ -54,6 +61,16 @@ HOSTILE = {
     "hard link out": [entry("paths/y", tarfile.LNKTYPE, "/etc/passwd")],
     "device": [entry("paths/x", tarfile.CHRTYPE)],
     "pipe": [entry("paths/x", tarfile.FIFOTYPE)],
+    "a name that no disk takes": [entry("paths/" + "x" * 300)],
+    "a name of megabytes": [entry("paths/" + "x/" * 1_000_000 + "x")],
+    "a link to nothing": [entry("paths/x", tarfile.SYMTYPE, "")],
+    "a link that no disk takes": [entry("paths/x", tarfile.SYMTYPE, "y" * 5000)],
+    "a time that is none": [with_pax("paths/x", mtime="nan")],
+    "a time that no disk takes": [with_pax("paths/x", mtime="1e30")],
+    "a nothing in a name": [with_pax("paths/x", path="paths/x\0y")],
+    "a sparse file": [with_pax("paths/x", **{"GNU.sparse.map": "0,1", "GNU.sparse.size": "1"})],
+    "a sparse file of no size": [with_pax("paths/x", **{"GNU.sparse.map": "0,1", "GNU.sparse.size": "zz"})],
+    "larger than the file": [with_pax("paths/x", size=str(1 << 60))],
 }
 
 
