@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from app.archive.reader import Archive
 from app.archive.scanner import python_encoding, scan
 from app.domain.merge import MergeRequest
 from app.errors import RestoreValidationError
-from app.postgres.live_schema import ForeignKey, LiveSchema, LiveTable, UniqueKey
+from app.postgres.live_schema import ForeignKey, LiveSchema, LiveTable, UniqueKey, quoted
 
 _NAME = r'(?:"(?:[^"]|"")+"|[^\s".,();]+)'
 _ATTACH = re.compile(
@@ -26,7 +27,7 @@ _PRIMARY = re.compile(
 )
 _COLUMN = re.compile(_NAME)
 _ENCODING = re.compile(rb"SET client_encoding = '([\w-]+)'")
-_ELSEWHERE = "restore it into another database (--into), or choose other tables (--table)"
+_BARE = re.compile(r"[a-z_][a-z0-9_]*\.[a-z_][a-z0-9_]*")  # what pg_dump takes for itself, unquoted
 
 
 @dataclass(slots=True)
@@ -114,10 +115,21 @@ def match(archive: Archive, live: LiveSchema, request: MergeRequest) -> Matched:
     if request.whole:
         found.new = [table for name, table in sorted(live.tables.items()) if name not in sources]
         found.schema += [f"table {each.name} is not in the backup" for each in found.new]
-    elif lacking := [str(table) for table, count in found.gone.items() if count]:
-        message = f"these tables of the backup are not in the live database: {', '.join(lacking)}"
-        raise RestoreValidationError(message, "restore in mode replace, " + _ELSEWHERE)
+    elif lacking := [table for table, count in found.gone.items() if count]:
+        message = f"these tables of the backup are not in the live database: {', '.join(map(str, lacking))}"
+        raise RestoreValidationError(message, _first_bring(lacking))
     return found
+
+
+def _first_bring(lacking: Sequence[TableName]) -> str:
+    """How tables come back, empty: no merge makes one, but it fills them, and with what their rows refer to."""
+    named = (str(each) if _BARE.fullmatch(str(each)) else quoted(*each) for each in lacking)
+    options = " ".join(f"-t {shlex.quote(each)}" for each in named)
+    return (
+        "bring them back first (docs/restore.md, 'One table'): restore ID --mode replace --into staging --confirm "
+        f"staging; pg_dump -s -d staging {options} -f table.sql; psql -X -v ON_ERROR_STOP=1 -1 -d DBNAME -f table.sql; "
+        "then merge again. Or choose other tables (--table)"
+    )
 
 
 def _require_rows(archive: Archive, request: MergeRequest) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
+import shlex
 import subprocess
 import sys
 import threading
@@ -29,7 +31,7 @@ from app.operations.prune import prune
 from app.operations.restore_request import RestoreRequest
 from app.operations.rollback import rollback
 from app.operations.take_backup import BackupRequest, take_backup
-from tests.fix_postgres import copy_of_all_tables, scratch_database
+from tests.fix_postgres import copy_of_all_tables, psql, scratch_database
 from tests.fix_restores import Damaged, execute, require_nothing_left
 from tests.fix_service import At, Site
 
@@ -117,6 +119,31 @@ def test_a_merge_refuses_what_has_no_place_and_names_it(damaged: Damaged) -> Non
         damaged.run(mode="merge")
     assert damaged.content() == damaged.broken
     require_nothing_left(damaged)
+
+
+def test_a_table_that_is_gone_comes_back_by_the_hint_of_the_refused_merge(damaged: Damaged, tmp_path: Path) -> None:
+    damaged.site.database.execute('DROP TABLE "On-Call Note" CASCADE')
+    with pytest.raises(RestoreValidationError, match="are not in the live database") as refused:
+        damaged.run(mode="merge")
+    asked = re.search("pg_dump -s -d staging (.*?) -f table.sql", refused.value.hint)
+    assert asked is not None
+    staging, file = f"{damaged.name}_staging", tmp_path / "table.sql"
+    damaged.run(mode="replace", into=staging)
+    dump = [
+        str(binaries() / "pg_dump"),
+        "-s",
+        "-d",
+        damaged.server.url(staging),
+        *shlex.split(asked[1]),
+        "-f",
+        str(file),
+    ]
+    subprocess.run(dump, env=environment(), check=True)
+    psql(damaged.site.database.url, file)
+    damaged.run(mode="merge")
+    back = ('"public"."leave_balances"', '"public"."On-Call Note"', '"public"."notifications"', '"public"."people"')
+    content = damaged.content()
+    assert {name: content[name] for name in back} == {name: damaged.whole[name] for name in back}
 
 
 def test_chosen_tables_become_what_they_were(damaged: Damaged) -> None:
