@@ -6,6 +6,7 @@ import io
 import logging
 import re
 import sys
+import threading
 from collections.abc import Iterable
 from typing import Any, Literal, TextIO
 
@@ -133,11 +134,13 @@ def tell(event: str, error: ResidencyBackupError, style: str) -> None:
 class PrintedLines(io.TextIOBase):
     """A standard stream whose every line becomes an event: what reads JSON stumbles over plain text."""
 
-    def __init__(self, name: str, level: int) -> None:
+    def __init__(self, name: str, level: int, real: TextIO) -> None:
         super().__init__()
         self._log = logging.getLogger(name)
         self._level = level
         self._begun = ""
+        self._real = real
+        self._thread = threading.local()
 
     def writable(self) -> bool:
         """It can be written to, and nothing else."""
@@ -145,17 +148,23 @@ class PrintedLines(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Log the lines that are whole, and keep what is begun."""
+        if getattr(self._thread, "logging", False):
+            return self._real.write(text)  # logging failed, and says so here: another event would fail likewise
         *lines, self._begun = (self._begun + text).split("\n")
-        for line in lines:
-            if line.strip():
-                self._log.log(self._level, "%s", line.rstrip())
+        self._thread.logging = True
+        try:
+            for line in lines:
+                if line.strip():
+                    self._log.log(self._level, "%s", line.rstrip())
+        finally:
+            self._thread.logging = False
         return len(text)
 
 
 def log_what_is_printed() -> None:
     """Turn what other libraries print, on either standard stream, into events. Call it after `configure_logging`."""
-    sys.stdout = sys.__stdout__ = PrintedLines("stdout", logging.INFO)  # type: ignore[assignment, misc] # Celery prints to both
-    sys.stderr = sys.__stderr__ = PrintedLines("stderr", logging.WARNING)  # type: ignore[assignment, misc]
+    sys.stdout = sys.__stdout__ = PrintedLines("stdout", logging.INFO, sys.stdout)  # type: ignore[assignment, misc] # Celery prints to both
+    sys.stderr = sys.__stderr__ = PrintedLines("stderr", logging.WARNING, sys.stderr)  # type: ignore[assignment, misc]
 
 
 def _processors(secrets: Iterable[str]) -> list[Processor]:

@@ -108,15 +108,14 @@ def _upper(text: Any) -> Any:
 
 
 def _paths(listed: Any) -> Any:
-    """Absolute paths, comma separated."""
+    """Absolute paths, comma separated; two slashes in front are one, though Path would keep them."""
     if not isinstance(listed, str):
         return listed
-    if any("\udc80" <= letter <= "\udcff" for letter in listed):
-        raise ValueError("a name that is not UTF-8 cannot be taken: name the folder above it")
-    # Two slashes in front mean the same as one, but Path keeps them.
     paths = [Path(re.sub(r"\A/+", "/", each.strip())) for each in listed.split(",") if each.strip()]
-    if relative := [str(each) for each in paths if not each.is_absolute() or ".." in each.parts]:
-        raise ValueError(f"absolute paths are wanted, comma separated, and not {', '.join(relative)}")
+    if wrong := [each for each in paths if not each.is_absolute() or ".." in each.parts or not str(each).isprintable()]:
+        raise ValueError(
+            f"absolute, printable paths are wanted, comma separated, and not {', '.join(ascii(str(each)) for each in wrong)}"
+        )
     return tuple(dict.fromkeys(paths))
 
 

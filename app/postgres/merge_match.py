@@ -122,13 +122,13 @@ def match(archive: Archive, live: LiveSchema, request: MergeRequest) -> Matched:
 
 
 def _first_bring(lacking: Sequence[TableName]) -> str:
-    """How tables come back of which nothing is there: no merge makes one."""
+    """How tables come back, empty: no merge makes one, but it fills them, and with what their rows refer to."""
     named = (str(each) if _BARE.fullmatch(str(each)) else quoted(*each) for each in lacking)
     options = " ".join(f"-t {shlex.quote(each)}" for each in named)
     return (
         "bring them back first (docs/restore.md, 'One table'): restore ID --mode replace --into staging --confirm "
-        f"staging; pg_dump -d staging {options} -f table.sql; psql -X -v ON_ERROR_STOP=1 -1 -d DBNAME -f table.sql; or "
-        "choose other tables (--table)"
+        f"staging; pg_dump -s -d staging {options} -f table.sql; psql -X -v ON_ERROR_STOP=1 -1 -d DBNAME -f table.sql; "
+        "then merge again. Or choose other tables (--table)"
     )
 
 

@@ -125,11 +125,19 @@ def test_a_table_that_is_gone_comes_back_by_the_hint_of_the_refused_merge(damage
     damaged.site.database.execute('DROP TABLE "On-Call Note" CASCADE')
     with pytest.raises(RestoreValidationError, match="are not in the live database") as refused:
         damaged.run(mode="merge")
-    asked = re.search("pg_dump -d staging (.*?) -f table.sql", refused.value.hint)
+    asked = re.search("pg_dump -s -d staging (.*?) -f table.sql", refused.value.hint)
     assert asked is not None
     staging, file = f"{damaged.name}_staging", tmp_path / "table.sql"
     damaged.run(mode="replace", into=staging)
-    dump = [str(binaries() / "pg_dump"), "-d", damaged.server.url(staging), *shlex.split(asked[1]), "-f", str(file)]
+    dump = [
+        str(binaries() / "pg_dump"),
+        "-s",
+        "-d",
+        damaged.server.url(staging),
+        *shlex.split(asked[1]),
+        "-f",
+        str(file),
+    ]
     subprocess.run(dump, env=environment(), check=True)
     psql(damaged.site.database.url, file)
     damaged.run(mode="merge")

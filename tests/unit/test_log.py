@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -286,13 +287,28 @@ def test_a_second_stream_has_a_level_of_its_own_and_the_errors() -> None:
 
 def test_what_a_library_prints_becomes_events_line_by_line(start: Start) -> None:
     stream = start(style="json")
-    printed = PrintedLines("stdout", logging.INFO)
+    printed = PrintedLines("stdout", logging.INFO, io.StringIO())
     print("\nworker: Warm shutdown\n\nbeg", end="", file=printed)
     assert printed.write("un\n") == 3
     events = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [each["event"] for each in events] == ["worker: Warm shutdown", "begun"]
     assert {each["logger"] for each in events} == {"stdout"}
     assert not printed.isatty()
+
+
+class Broken(io.StringIO):
+    """A pipe that nobody reads any more."""
+
+    def write(self, _: str) -> int:
+        raise BrokenPipeError
+
+
+def test_a_log_that_cannot_be_written_ends_nobodys_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = io.StringIO()
+    configure_logging("INFO", "json", (), Broken())
+    monkeypatch.setattr(sys, "stderr", PrintedLines("stderr", logging.WARNING, real))
+    structlog.get_logger("t").info("backup created")
+    assert "BrokenPipeError" in real.getvalue()
 
 
 def test_the_reason_to_end_is_told_for_people(capsys: pytest.CaptureFixture[str]) -> None:
