@@ -112,10 +112,10 @@ def _paths(listed: Any) -> Any:
     if not isinstance(listed, str):
         return listed
     paths = [Path(re.sub(r"\A/+", "/", each.strip())) for each in listed.split(",") if each.strip()]
-    if wrong := [each for each in paths if not each.is_absolute() or ".." in each.parts or not str(each).isprintable()]:
-        raise ValueError(
-            f"absolute, printable paths are wanted, comma separated, and not {', '.join(ascii(str(each)) for each in wrong)}"
-        )
+    if wrong := [
+        str(each) for each in paths if not each.is_absolute() or ".." in each.parts or not str(each).isprintable()
+    ]:
+        raise ValueError(f"absolute, printable paths are wanted, comma separated, and not {ascii(wrong)[1:-1]}")
     return tuple(dict.fromkeys(paths))
 
 
