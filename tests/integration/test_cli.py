@@ -110,7 +110,7 @@ def test_help_lists_every_verb_and_the_exit_codes(site: Site) -> None:
 
 
 def test_only_a_restore_makes_a_safety_backup(site: Site) -> None:
-    assert "[daily|weekly|monthly|manual]" in site.cli("create", "--help").stdout
+    assert "[daily|weekly|monthly|manual|full]" in site.cli("create", "--help").stdout
     assert "a safety backup is made by a restore" in site.cli("create", "safety").stderr
     assert "safety" not in site.cli("create", "yearly").stderr
     assert "latest-safety" in site.cli("--help").stdout
