@@ -112,9 +112,7 @@ def _paths(listed: Any) -> Any:
     if not isinstance(listed, str):
         return listed
     paths = [Path(re.sub(r"\A/+", "/", each.strip())) for each in listed.split(",") if each.strip()]
-    if wrong := [
-        str(each) for each in paths if not each.is_absolute() or ".." in each.parts or not str(each).isprintable()
-    ]:
+    if wrong := [str(p) for p in paths if not p.is_absolute() or ".." in p.parts or not str(p).isprintable()]:
         raise ValueError(f"absolute, printable paths are wanted, comma separated, and not {ascii(wrong)[1:-1]}")
     return tuple(dict.fromkeys(paths))
 
