@@ -92,8 +92,9 @@ def test_the_worker_is_killed_in_the_middle_of_a_due_backup_and_makes_up_for_it(
     stack.set(BACKUP_DAILY_CRON="* * * * *")
     stack.sh("docker-compose up -d")
     in_the_middle(stack)
+    starts = stack.logs("backend").count("ready.")
     stack.kill("backend")
-    eventually("compose starts it again", lambda: stack.state("backend").startswith("running"), 60)
+    eventually("the engine starts it again", lambda: stack.logs("backend").count("ready.") > starts, 60)
     eventually("the day's backup is there", lambda: stack.backups("daily/*"), 400, 5)
     assert stack.partials() == []
     stack.sh("docker-compose exec -T backend residency-backup verify --all")
