@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -121,12 +120,13 @@ class Program:
         if settings.log_commands_to is None:
             return
         try:
-            if os.path.samestat(settings.log_commands_to.stat(), os.fstat(sys.stdout.fileno())):
-                return  # run as a container's first process: what is on standard output is the answer, and nothing else
             stream = settings.log_commands_to.open("a", encoding="utf-8")
         except OSError as error:  # no reason to refuse somebody a restore
             reason = f"{settings.log_commands_to} cannot be written to: {error.strerror}"
             log.warning("backup settings", warning=f"LOG_COMMANDS_TO: {reason}")
+            return
+        if os.path.samestat(os.fstat(stream.fileno()), os.fstat(1)):
+            stream.close()  # a container's first process: on standard output is the answer, and nothing else
             return
         log_also_to(stream, settings.log_level, settings.log_format, self._secrets())
 

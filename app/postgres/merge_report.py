@@ -16,6 +16,7 @@ from app.postgres.merge_unique import UNIQUE
 
 _BLOCKED = {UNIQUE: Kind.UNIQUE, CHECK: Kind.CHECK, PARENT: Kind.PARENT, REFERENCED: Kind.REFERENCED}
 _ACTS = {"i": Kind.INSERTED, "u": Kind.UPDATED, "d": Kind.DELETED, "k": Kind.DIFFERS}
+_ORDER = "p.s, p.part, p.l"  # as the rows stand, so that asked again it shows the same ones
 _CONFLICT = "(p.blocked IS NOT NULL OR p.differs IS TRUE)"
 _MANY = 10  # of so many tables each a few rows are enough
 
@@ -76,7 +77,7 @@ def _samples(session: MergeSession, each: Staged, most: int, *, conflicts: bool)
     wanted = f"{'' if conflicts else 'NOT '}{_CONFLICT}"
     kinds = (
         f"(SELECT * FROM {each.plan} p WHERE act = {literal(act)} AND (blocked IS NOT NULL) = {stopped} AND {wanted}"
-        f" LIMIT {most})"
+        f" ORDER BY {_ORDER} LIMIT {most})"
         for act in _ACTS
         for stopped in ("true", "false")
     )
@@ -84,7 +85,7 @@ def _samples(session: MergeSession, each: Staged, most: int, *, conflicts: bool)
         f"SELECT p.act, p.blocked, p.why, p.differs, ARRAY[{shown}]::text[], ARRAY[{differing}]::text[]"
         f" FROM ({' UNION ALL '.join(kinds)}) p"
         f" LEFT JOIN {each.rows} s ON s.ctid = p.s"
-        f" LEFT JOIN {match.live.sql} l ON l.ctid = p.l AND l.tableoid = p.part"
+        f" LEFT JOIN {match.live.sql} l ON l.ctid = p.l AND l.tableoid = p.part ORDER BY {_ORDER}"
     )
     for act, blocked, why, differs, values, columns in session.ask(query, f"samples of {match.name}"):
         kind = _BLOCKED[blocked] if blocked else _ACTS[act]
