@@ -285,3 +285,12 @@ def celery_worker_cluster(
         **celery_worker_env,
     }
     return CeleryWorkerCluster(LocalWorker(celery_node("worker", env), celery_setup_app))
+
+
+@pytest.fixture
+def sender(broker_url: str) -> Iterator[Celery]:
+    """Sends tasks by name and reads their results."""
+    app = Celery("sender", broker=broker_url, backend=broker_url)
+    app.conf.task_default_queue = "backup"
+    yield app
+    app.close()

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import pytest
 
 from app.domain.backup import Tier
@@ -49,19 +48,11 @@ class FullSite:
             start_new_session=True,
         )
         end = time.monotonic() + 30
-        while not any(Path(each).is_dir() for each in leftovers(self.site.backups)):
+        while not any(Path(each, "postgres").is_dir() for each in leftovers(self.site.backups)):
             assert process.poll() is None, "it ended before the fault"
             assert time.monotonic() < end
             time.sleep(0.01)
         return process
-
-    def copies(self) -> list[psutil.Process]:
-        """The processes that copy the server into our folder."""
-        return [
-            each
-            for each in psutil.process_iter(["cmdline"])
-            if any(word.startswith(f"--pgdata={self.site.backups}") for word in each.info["cmdline"] or ())
-        ]
 
 
 @pytest.fixture

@@ -60,11 +60,7 @@ def restore_checks(service: Service, record: Restore, target: Target, wanted: Wa
     confirmed = Finding.ok("confirmation", f"{wanted.changes} is what is to be changed")
     findings += [_mode(wanted), confirmed, server]
     if facts is not None:
-        findings += [
-            *_fit(target, wanted, source, facts),
-            *_way_back(service, wanted, facts),
-            *_command(service, wanted),
-        ]
+        findings += _means(service, target, wanted, source, facts)
         findings += _tried("catalog", lambda: [_catalog(service, wanted, record)])
     for finding in findings:
         _log(finding)
@@ -76,12 +72,17 @@ def preview_checks(service: Service, target: Target, wanted: Wanted, source: Res
     facts, server = _server(target)
     findings = [source.verified, *_origin(wanted, source), server]
     if facts is not None:
-        findings += [
-            *_fit(target, wanted, source, facts),
-            *_way_back(service, wanted, facts),
-            *_command(service, wanted),
-        ]
+        findings += _means(service, target, wanted, source, facts)
     return Checked(tuple(map(_as_told, findings)), facts)
+
+
+def _means(
+    service: Service, target: Target, wanted: Wanted, source: RestoreSource, facts: TargetFacts
+) -> Iterator[Finding]:
+    """Whether the server takes it, it can be undone, and what is to be run is there."""
+    yield from _fit(target, wanted, source, facts)
+    yield from _way_back(service, wanted, facts)
+    yield from _command(service, wanted)
 
 
 def _as_told(finding: Finding) -> Finding:

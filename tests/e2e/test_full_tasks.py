@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,15 +17,6 @@ from tests.fix_service import require_same_content
 
 pytestmark = pytest.mark.e2e
 PATIENCE = 60.0
-
-
-@pytest.fixture
-def sender(broker_url: str) -> Iterator[Celery]:
-    """Sends tasks by name and reads their results."""
-    app = Celery("sender", broker=broker_url, backend=broker_url)
-    app.conf.task_default_queue = "backup"
-    yield app
-    app.close()
 
 
 @pytest.fixture

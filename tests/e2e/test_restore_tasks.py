@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator
 
 import psutil
 import pytest
@@ -18,15 +17,6 @@ from tests.fix_restores import Damaged, require_nothing_left
 
 pytestmark = pytest.mark.e2e
 PATIENCE = 60.0
-
-
-@pytest.fixture
-def sender(broker_url: str) -> Iterator[Celery]:
-    """Sends tasks by name and reads their results."""
-    app = Celery("sender", broker=broker_url, backend=broker_url)
-    app.conf.task_default_queue = "backup"
-    yield app
-    app.close()
 
 
 @pytest.fixture
