@@ -48,7 +48,7 @@ class FullSite:
             start_new_session=True,
         )
         end = time.monotonic() + 30
-        while not any(Path(each, "postgres").is_dir() for each in leftovers(self.site.backups)):
+        while not any(Path(each).is_dir() for each in leftovers(self.site.backups)):
             assert process.poll() is None, "it ended before the fault"
             assert time.monotonic() < end
             time.sleep(0.01)
