@@ -52,10 +52,12 @@ class ResidencyBackupError(Exception):
     Attributes:
         exit_code: what the command line exits with.
         transient: whether trying again later, unchanged, can help.
+        logged: whether the operation that it ended has said so in the log; an error of this process only.
     """
 
     exit_code: ClassVar[int] = 1
     transient: ClassVar[bool] = False
+    logged = False
 
     def __init__(self, message: str = "", hint: str = "") -> None:
         super().__init__(*((message, hint) if hint else (message,)))
@@ -72,6 +74,13 @@ class ResidencyBackupError(Exception):
 
     def __str__(self) -> str:
         return self.message
+
+
+def as_logged(error: Exception) -> Exception:
+    """The same error, marked as said in the log."""
+    if isinstance(error, ResidencyBackupError):
+        error.logged = True
+    return error
 
 
 class BackupError(ResidencyBackupError):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import click
 
-from app.operations.full_layout import CATALOG, GLOBALS, POSTGRES, SETTINGS
+from app.operations.full_layout import CATALOG, GLOBALS, PATHS, POSTGRES, SETTINGS
 from app.operations.restore_full import LaidOut
 from app.show import document, warn
 
@@ -46,7 +46,8 @@ def _next(done: LaidOut) -> Iterator[str]:
     data = done.target / POSTGRES
     if os.geteuid() == 0:
         yield (
-            f"PostgreSQL does not run as root: chown -R postgres {shlex.quote(str(done.target))}, "
+            f"PostgreSQL does not run as root: chown postgres {shlex.quote(str(done.target))}; "
+            f"chown -R postgres {shlex.quote(str(data))}; "
             "let that user enter the folders above it, and start the server as postgres"
         )
     if not (data / "postgresql.conf").exists():
@@ -54,6 +55,8 @@ def _next(done: LaidOut) -> Iterator[str]:
     yield "where the old server still runs, give this one another port: add -o '-p 5433'"
     yield "look at the data, then let the application use this server"
     for path in done.paths:
-        yield f"put {path} back in its place, {path.as_posix().removeprefix(f'{done.target}/paths')}"
+        place = path.as_posix().removeprefix(f"{done.target}/{PATHS}")
+        owners = "" if done.owners_kept else ", and give its files back to their owners, which only root could do"
+        yield f"put {path} back in its place, {place}{owners}"
     yield f"the service's settings are in {done.target / SETTINGS}: fill in the secrets"
     yield f"{done.target / GLOBALS} is for another server; this one has its roles"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import structlog
 from celery import Task, shared_task
 
 from app.bootstrap import Program
 from app.domain.backup import Tier
-from app.errors import BackupError, Cancelled, RestoreError
+from app.errors import BackupError, Cancelled, ResidencyBackupError, RestoreError
 from app.operations.catch_up import due_slots
 from app.operations.expire import expire_quietly
 from app.operations.preview import preview as preview_restore
@@ -23,6 +24,7 @@ from app.operations.take_backup import BackupRequest, take_backup
 from app.operations.verify import verify as verify_backups
 from tasks.schedule import CATCH_UP, CATCH_UP_SECONDS, SCHEDULED
 
+log = structlog.get_logger(__name__)
 JSON = dict[str, Any]
 Names = list[str] | None
 
@@ -39,6 +41,12 @@ class BackupTask(Task[Any, Any]):
             return self.run(*args, **kwargs)  # the worker has set up the context already; a second would hide it
         except Cancelled as cancelled:
             raise cancelled.error from cancelled
+
+    def on_failure(self, exc: Exception, *_: Any, **__: Any) -> None:
+        """Log what no operation has logged, such as a refusal: Celery's own line of it is at INFO and has no hint."""
+        if isinstance(exc, ResidencyBackupError) and not exc.logged:
+            event = f"{self.name.partition('.')[0]} task failed"
+            log.error(event, error=type(exc).__name__, reason=exc.message, hint=exc.hint)
 
     @property
     def service(self) -> Service:

@@ -58,6 +58,13 @@ class Cluster(Protocol):
             BackupCreationError: one of them is not installed.
         """
 
+    def reads_wal(self, version: str) -> bool:
+        """Whether the copy's WAL is read when it is verified, for which a program of its own is wanted.
+
+        Raises:
+            BackupCreationError: the program that verifies is not installed.
+        """
+
     def copy_into(self, folder: Path, advance: Callable[[int], None]) -> BaseBackup:
         """Copy the running server's data into a folder that is made, with the WAL that makes it consistent.
 

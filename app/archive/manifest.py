@@ -17,7 +17,7 @@ from app.domain.backup import Backup, Codec, Origin, Tier
 from app.errors import ManifestError, NewerManifestError
 
 FORMAT = 1
-_REBUILD = "run 'residency-backup sync' to rebuild it from the backup, which itself is plain SQL and stays usable"
+_REBUILD = "run 'residency-backup sync' to rebuild it from the backup, which itself stays usable"
 
 
 class Extension(BaseModel):
@@ -84,7 +84,6 @@ class FullFacts(BaseModel):
     system_identifier: str | None = None
     wal_start: str | None = None
     wal_end: str | None = None
-    tablespaces: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
     members: tuple[Member, ...]
 
@@ -199,7 +198,10 @@ def parse_manifest(data: bytes, name: str) -> Manifest:
         raise ManifestError(f"the manifest {name} is corrupt: it names no format", _REBUILD)
     if version > FORMAT:
         message = f"the manifest {name} is of format {version}; this program reads up to {FORMAT}"
-        raise NewerManifestError(message, "upgrade residency-backup; the backup itself is plain SQL that psql restores")
+        raise NewerManifestError(
+            message,
+            "upgrade residency-backup; the backup itself needs none: psql restores plain SQL, and a full one is a tar",
+        )
     checksum = content.pop("checksum", None)
     if checksum != _checksum(content):
         raise ManifestError(f"the manifest {name} is corrupt: its checksum does not match", _REBUILD)

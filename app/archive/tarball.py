@@ -75,7 +75,9 @@ class TarWriter:
         self._tar.close()
 
     def add_file(self, name: str, path: Path) -> bool:
-        """Add a regular file as it is now; True where it was cut short while it was read, and filled up with zeros.
+        """Add a regular file as it is now; True where it was written to while it was read.
+
+        It is as long as it was when it was opened: what was cut off meanwhile are zeros, what was added is not there.
 
         Raises:
             FileNotFoundError: it has gone.
@@ -86,11 +88,13 @@ class TarWriter:
         except OSError as error:
             raise _read_error(path, error) from error
         with os.fdopen(descriptor, "rb") as source:
-            info = _info(name, os.fstat(source.fileno()), tarfile.REGTYPE)
+            before = os.fstat(source.fileno())
+            info = _info(name, before, tarfile.REGTYPE)
             hashed = _Hashed(path, source, info.size)
             self._add(info, hashed)
+            after = os.fstat(source.fileno())
         self._members.append(Member(name=printable(name), bytes=info.size, sha256=hashed.digest.hexdigest()))
-        return hashed.short
+        return hashed.short or (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
 
     def add_folder(self, name: str, path: Path) -> None:
         """Add a folder, without what is in it."""

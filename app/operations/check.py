@@ -126,6 +126,9 @@ def _backups(service: Service) -> list[Finding]:
     if good is None:
         return [
             *found,
-            Finding.warning("backups", "there is no verified backup; 'residency-backup create manual' makes one"),
+            Finding.warning(
+                "backups",
+                "there is no verified backup of the database as plain SQL; 'residency-backup create manual' makes one",
+            ),
         ]
     return [*found, Finding.ok("backups", f"newest verified: {good.id} of {good.created_at:%Y-%m-%d %H:%M %Z}")]

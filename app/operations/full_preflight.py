@@ -17,6 +17,7 @@ from app.operations.service import Service
 
 _SETTING = "BACKUP_FULL_PATHS"
 _LET = "let this user read it"
+_UNREAD = "there is no pg_waldump, so that a full backup's WAL is first read when a server is started on it"
 
 
 def preflight_full(service: Service) -> Preflight:
@@ -33,6 +34,8 @@ def preflight_full(service: Service) -> Preflight:
     try:
         version = cluster.program_version(facts.version)
         findings.append(Finding.ok("versions", f"the programs of PostgreSQL {version} fit"))
+        if not cluster.reads_wal(facts.version):
+            findings.append(Finding.warning("versions", f"{_UNREAD}: install the server's package of {version} here"))
     except ResidencyBackupError as error:
         findings.append(Finding.failed("versions", error))
     findings.append(tried("replication", lambda: _require_replication(service, found), "the server may be copied"))

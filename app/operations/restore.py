@@ -25,6 +25,7 @@ from app.errors import (
     RestoreCancelledError,
     RestoreError,
     RestoreRollbackError,
+    as_logged,
 )
 from app.operations.expire import expire_quietly
 from app.operations.restore_checks import needs_safety, require_confirmation, restore_checks, room_error, safety_error
@@ -169,7 +170,8 @@ def _undo(journal: Journal, error: Exception, cause: BaseException) -> None:
     except ResidencyBackupError as failure:
         _abandon(journal, failure)
         log.error("restore failed, and so did its clean-up", error=type(failure).__name__, reason=failure.message)  # noqa: TRY400
-        raise _with_safety(RestoreRollbackError(f"{error}; then {failure.message}", failure.hint), record) from cause
+        both = RestoreRollbackError(f"{error}; then {failure.message}", failure.hint)
+        raise as_logged(_with_safety(both, record)) from cause
     if settled.state is RestoreState.COMPLETE:
         journal.record = settled
         return
@@ -178,7 +180,7 @@ def _undo(journal: Journal, error: Exception, cause: BaseException) -> None:
     log.error("restore failed", error=type(error).__name__, reason=str(error), hint=hint, step=str(record.step))
     failed = replace(settled, state=RestoreState.FAILED, error=type(error).__name__, message=str(error), hint=hint)
     _record(journal, failed)
-    raise error from cause
+    raise as_logged(error) from cause
 
 
 def _with_safety(error: Exception, record: Restore) -> Exception:

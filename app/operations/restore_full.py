@@ -6,7 +6,9 @@ fails, nothing half done stands there.
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import glob
 import os
 import secrets
 import shutil
@@ -19,7 +21,7 @@ from typing import BinaryIO
 import structlog
 
 from app.archive.manifest import Manifest
-from app.archive.tarball import TarReader, require_equal, tar_index_of
+from app.archive.tarball import TarReader, printable, require_equal, tar_index_of
 from app.domain.backup import Codec
 from app.errors import (
     BackupReadError,
@@ -35,6 +37,7 @@ from app.operations.service import SILENT, Progress
 from app.operations.unpack import Unpacker
 
 log = structlog.get_logger(__name__)
+_PARTIAL = ".partial"
 _EMPTY = "name a folder that is missing or empty"
 _OTHER = "use another backup: 'residency-backup list' shows what there is"
 
@@ -57,6 +60,7 @@ class LaidOut:
     Attributes:
         verified_by: version of the program that compared the server's data with the server's own record.
         paths: the folders beside the server, where they stand under the target.
+        owners_kept: whether what is in them belongs to whom it belonged.
         start: the argument list that starts a server on it.
     """
 
@@ -64,6 +68,7 @@ class LaidOut:
     target: Path
     verified_by: str
     paths: tuple[Path, ...]
+    owners_kept: bool
     start: Sequence[str]
     warnings: list[str] = field(default_factory=list)
 
@@ -85,31 +90,36 @@ def restore_full(source: FullSource, target: Path, programs: Programs, progress:
         BackupCreationError: pg_verifybackup of the server's major is not installed.
         DiskReadError: the disk cannot read the file.
     """
-    target = target.absolute()
+    target = target.resolve() if ".." in target.parts else target.absolute()
     log.info("restore of a full backup started", backup=source.name, target=str(target))
     try:
         with _writing(target):
             _require_empty(target)
             _require_room(source, target)
+            warnings = _remarks(source, target)
             with _put_together(target) as folder:
-                _unpack(source, folder, progress)
+                owners_kept = _unpack(source, folder, progress)
                 version = _verified(programs, folder / POSTGRES)
-                paths = _paths_in(source, target)
-                os.sync()  # all of it is on the disk before it has its name
     except Exception as error:
         log.error("restore of a full backup failed", error=type(error).__name__, reason=str(error))  # noqa: TRY400
         raise
-    warnings = [] if source.manifest else [f"{source.name} has no manifest to be proven by; the server's own record is"]
     log.info("restore of a full backup completed", backup=source.name, target=str(target), verified_by=version)
-    start = programs.start(target / POSTGRES)
-    return LaidOut(source=source, target=target, verified_by=version, paths=paths, start=start, warnings=warnings)
+    return LaidOut(
+        source=source,
+        target=target,
+        verified_by=version,
+        paths=_paths_in(source, target),
+        owners_kept=owners_kept,
+        start=programs.start(target / POSTGRES),
+        warnings=warnings,
+    )
 
 
 def _require_empty(target: Path) -> None:
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise RestoreValidationError(f"{target} is not a folder", _EMPTY)
-    if target.is_dir() and any(target.iterdir()):
-        raise RestoreValidationError(f"{target} is not empty", _EMPTY)
+    if target.is_dir() and (inside := next(target.iterdir(), None)):
+        raise RestoreValidationError(f"{target} is not empty: it holds {printable(inside.name)}", _EMPTY)
 
 
 def _require_room(source: FullSource, target: Path) -> None:
@@ -122,37 +132,51 @@ def _require_room(source: FullSource, target: Path) -> None:
         )
 
 
+def _remarks(source: FullSource, target: Path) -> list[str]:
+    """What the user should know although nothing is wrong with what is laid out."""
+    proof = [] if source.manifest else [f"{source.name} has no manifest to be proven by; the server's own record is"]
+    left = sorted(target.parent.glob(f".{glob.escape(target.name)}.*{_PARTIAL}"))
+    return [*proof, *(f"{each} is what a run that was cut off has left: remove it" for each in left)]
+
+
 @contextmanager
 def _put_together(target: Path) -> Iterator[Path]:
     """A folder that becomes the target when the block ends well, and is gone when it does not."""
     mounted = target.is_dir() and os.path.ismount(target)
     above = target if mounted else target.parent  # a mount cannot be replaced, only filled
-    made = _make_folders(above)
-    folder = above / f".{target.name}.{secrets.token_hex(6)}.partial"
+    missing = [each for each in (above, *above.parents) if not each.exists()]
+    folder = above / f".{target.name}.{secrets.token_hex(6)}{_PARTIAL}"
+    placed: list[Path] = []
     try:
+        above.mkdir(0o755, parents=True, exist_ok=True)
         folder.mkdir(0o700)
         yield folder
+        os.sync()  # all of it is on the disk before it has its name
         if mounted:
             for each in sorted(folder.iterdir()):
-                each.rename(target / each.name)
+                placed.append(each.rename(target / each.name))  # noqa: PERF401 -- those before one that fails count
             folder.rmdir()
         else:
             folder.rename(target)
+        os.sync()
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        for each in made:
-            each.rmdir()
+        for each in (*placed, folder):
+            _remove(each)
+        for each in missing:
+            with contextlib.suppress(OSError):  # what failed is raised, not what could not be tidied up after it
+                each.rmdir()
         raise
 
 
-def _make_folders(path: Path) -> list[Path]:
-    """Make a folder and those above it; returns those made, the innermost first."""
-    missing = [each for each in (path, *path.parents) if not each.exists()]
-    path.mkdir(0o755, parents=True, exist_ok=True)
-    return missing
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
-def _unpack(source: FullSource, folder: Path, progress: Progress) -> None:
+def _unpack(source: FullSource, folder: Path, progress: Progress) -> bool:
+    """Write all of it; returns whether owners could be given back."""
     progress.start("unpack", source.size)
     unpacker = Unpacker(folder)
     try:
@@ -170,6 +194,7 @@ def _unpack(source: FullSource, folder: Path, progress: Progress) -> None:
     unpacker.finish()
     if not (folder / POSTGRES).is_dir():
         raise RestoreValidationError(f"{source.name} is no full backup: it holds no folder {POSTGRES}", _OTHER)
+    return unpacker.owners_kept
 
 
 def _verified(programs: Programs, folder: Path) -> str:

@@ -24,6 +24,7 @@ from app.errors import (
     RestoreRollbackError,
     RestoreRunningError,
     RestoreValidationError,
+    as_logged,
 )
 from app.operations.inventory import find
 from app.operations.restore_checks import safety_error
@@ -246,11 +247,11 @@ def _back_off(journal: Journal, error: Exception, cause: BaseException) -> None:
         service.restores.save_restore(settled)
     except ResidencyBackupError as failure:
         log.error("restore not rolled back", error=type(failure).__name__, reason=failure.message)  # noqa: TRY400
-        raise RestoreRollbackError(f"{error}; then {failure.message}", failure.hint) from cause
+        raise as_logged(RestoreRollbackError(f"{error}; then {failure.message}", failure.hint)) from cause
     log.error("restore not rolled back", error=type(error).__name__, reason=str(error))
     if isinstance(error, RestoreCancelledError):
-        raise error from cause
-    raise _failed(service, record, error) from cause
+        raise as_logged(error) from cause
+    raise as_logged(_failed(service, record, error)) from cause
 
 
 def _failed(service: Service, record: Restore, error: Exception) -> RestoreRollbackError:

@@ -42,6 +42,7 @@ from app.errors import (
     Cancelled,
     CatalogError,
     ResidencyBackupError,
+    as_logged,
 )
 from app.operations.full_preflight import preflight_full
 from app.operations.inventory import MISSING, inventory, newest_good
@@ -121,10 +122,10 @@ def take_backup(service: Service, request: BackupRequest, progress: Progress = S
             _record(service, run, taken)
         except (Cancelled, KeyboardInterrupt) as signal:
             cancelled = signal.error if isinstance(signal, Cancelled) else BackupCancelledError("cancelled by Ctrl-C")
-            _record_failure(service, run, cancelled)
+            _give_up(service, run, cancelled)
             raise cancelled from signal
         except Exception as error:
-            _record_failure(service, run, error)
+            _give_up(service, run, error)
             raise
         _prune(service, taken)
         return taken
@@ -290,8 +291,16 @@ def _record(service: Service, run: Run, taken: Taken) -> None:
     log.info("backup verified", backup=backup.id, bytes=backup.bytes)
 
 
+def _give_up(service: Service, run: Run | None, error: Exception) -> None:
+    """End a run that failed; the caller raises the error again."""
+    _record_failure(service, run, as_logged(error))
+    if run is not None:
+        # Blocks remove what they made, but a signal may come in the instant between the making and the block.
+        _clear_up(service)
+
+
 def _record_failure(service: Service, run: Run | None, error: Exception) -> None:
-    """Log a failure and free the claim, whatever it was; the caller raises it again."""
+    """Log a failure and free the claim, whatever it was."""
     typed = error if isinstance(error, ResidencyBackupError) else None
     if run is None and isinstance(error, BackupRunningError):
         log.warning("backup not begun: another run of the tier is under way", reason=error.message)

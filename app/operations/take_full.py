@@ -17,15 +17,22 @@ from typing import Any
 import structlog
 
 from app.archive.manifest import FullFacts
-from app.archive.tarball import TarIndex, TarWriter, index_tar, printable, require_equal
+from app.archive.tarball import TarIndex, TarReader, TarWriter, printable, require_equal
 from app.archive.writer import write_error
 from app.domain.backup import Codec, Tier, codec_for
 from app.domain.ports import Draft
-from app.errors import BackupPermissionError, DiskReadError
+from app.errors import (
+    BackupCreationError,
+    BackupPermissionError,
+    BackupValidationError,
+    DiskReadError,
+    RestoreValidationError,
+)
 from app.operations.full_layout import CATALOG, GLOBALS, PATHS, POSTGRES, SETTINGS
 from app.operations.preflight import Preflight
 from app.operations.service import Progress, Service
 from app.operations.space_guard import SpaceGuard, giving_back
+from app.operations.unpack import place_of
 
 log = structlog.get_logger(__name__)
 _NAMED = 5  # of a kind of remark, in one message
@@ -100,8 +107,16 @@ def _write_beside(service: Service, folder: Path) -> None:
 def _read_back(service: Service, draft: Draft, index: TarIndex, codec: Codec, progress: Progress) -> None:
     draft.flush()
     progress.start("read back", index.bytes)
-    with draft.reopen() as stream, giving_back(service.tree.root):
-        require_equal(index_tar(stream, codec, progress.advance), index)
+    root = service.tree.root
+    try:
+        with draft.reopen() as stream, giving_back(root):
+            reader = TarReader(stream, codec, progress.advance)
+            for entry, _ in reader.entries():
+                place_of(entry, root)
+            require_equal(reader.finish(), index)
+    except RestoreValidationError as error:  # what cannot be laid out again is no backup
+        message = f"what was packed could not be laid out again: {error.message}"
+        raise BackupValidationError(message, "rename it, or take it out of BACKUP_FULL_PATHS") from error
 
 
 class _Packing:
@@ -118,8 +133,10 @@ class _Packing:
                 inside = str(path.relative_to(folder))
                 if path.is_dir():
                     self._writer.add_folder(inside, path)
+                elif self._writer.add_file(inside, path):
+                    message = f"{inside} of the server's copy was written to while it was packed"
+                    raise BackupCreationError(message, "what else writes into BACKUP_DIR? then try again")
                 else:
-                    self._writer.add_file(inside, path)
                     path.unlink()
 
     def add_path(self, top: Path) -> None:

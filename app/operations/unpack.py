@@ -1,7 +1,8 @@
 """Unpacks the tar of a full backup, which may be anybody's: nothing of it is written but below one folder.
 
 Files are made anew, never opened where something stands; no link exists while files are written, so none can lead one
-astray; and each link is looked at when all stand.
+astray; and each link is looked at when all stand. What stood beside the server belongs again to whom it belonged,
+where this process may give it away.
 """
 
 from __future__ import annotations
@@ -38,13 +39,41 @@ def _judged(name: str) -> Iterator[None]:
         raise RestoreValidationError(f"{printable(name)} cannot be: {error.strerror}", _HOSTILE) from error
 
 
+def place_of(entry: tarfile.TarInfo, folder: Path) -> Path:
+    """Where an entry is written to.
+
+    Raises:
+        RestoreValidationError: it would stand elsewhere, or is no file, folder or link.
+    """
+    name = printable(entry.name)
+    if (length := len(os.fsencode(entry.name))) > _LONGEST:
+        raise RestoreValidationError(f"{name[:80]}…: a name of {length} bytes", _HOSTILE)
+    if hasattr(tarfile, "data_filter"):  # Python's own judgement, from 3.11.4 on; ours below is narrower
+        try:
+            tarfile.data_filter(entry, str(folder))
+        except tarfile.FilterError as error:
+            raise RestoreValidationError(f"the tar is hostile: {error}", _HOSTILE) from error
+    parts = entry.name.split("/")
+    if parts[0] not in TOPS or any(each in {"", ".", ".."} for each in parts):
+        raise RestoreValidationError(f"{name} is no part of a full backup", _HOSTILE)
+    if entry.issparse() or not (entry.isreg() or entry.isdir() or (entry.issym() and parts[0] == PATHS)):
+        raise RestoreValidationError(f"{name} is no file or folder", _HOSTILE)
+    return folder.joinpath(*parts)
+
+
 class Unpacker:
-    """Writes entries below a folder that is new and empty."""
+    """Writes entries below a folder that is new and empty.
+
+    Attributes:
+        owners_kept: whether all that stood beside the server belongs to whom it belonged.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._links: list[tuple[Path, str]] = []
-        self._modes: list[tuple[Path, int]] = []
+        self._beside = folder / PATHS
+        self._links: list[tuple[Path, tarfile.TarInfo]] = []
+        self._folders: list[tuple[Path, tarfile.TarInfo]] = []
+        self.owners_kept = True
 
     def add(self, entry: tarfile.TarInfo, content: Iterable[bytes]) -> None:
         """Write one entry.
@@ -53,49 +82,37 @@ class Unpacker:
             RestoreValidationError: it would stand elsewhere, stands twice, or is no file, folder or link.
         """
         with _judged(entry.name):
-            self._add(self._place(entry), entry, content)
+            self._add(place_of(entry, self._folder), entry, content)
 
     def _add(self, path: Path, entry: tarfile.TarInfo, content: Iterable[bytes]) -> None:
         path.parent.mkdir(_FOLDER, parents=True, exist_ok=True)
         if entry.isdir():
             path.mkdir(_FOLDER, exist_ok=True)
-            self._modes.append((path, entry.mode & _BITS | _FOLDER))
+            self._folders.append((path, entry))
         elif entry.isreg():
             self._write(path, entry, content)
         else:
-            self._links.append((path, entry.linkname))
+            self._links.append((path, entry))
 
     def finish(self) -> None:
-        """Make the links, and give the folders their modes.
+        """Make the links, and give the folders their owners and modes.
 
         Raises:
             RestoreValidationError: a link leads out.
         """
-        for path, target in self._links:
+        for path, entry in self._links:
             with _judged(path.name):
-                path.symlink_to(target)
-        home = Path(os.path.realpath(self._folder / PATHS))
-        for path, target in self._links:
+                path.symlink_to(entry.linkname)
+                self._give_back(path, entry)
+        home = Path(os.path.realpath(self._beside))
+        for path, entry in self._links:
             if home not in Path(os.path.realpath(path)).parents:
-                raise RestoreValidationError(f"{printable(path.name)} is a link that leads out: {target}", _HOSTILE)
-        for path, mode in reversed(self._modes):
-            path.chmod(mode)
-
-    def _place(self, entry: tarfile.TarInfo) -> Path:
-        name = printable(entry.name)
-        if len(name) > _LONGEST:
-            raise RestoreValidationError(f"{name[:80]}…: a name of {len(name)} bytes", _HOSTILE)
-        if hasattr(tarfile, "data_filter"):  # Python's own judgement, from 3.11.4 on; ours below is narrower
-            try:
-                tarfile.data_filter(entry, str(self._folder))
-            except tarfile.FilterError as error:
-                raise RestoreValidationError(f"the tar is hostile: {error}", _HOSTILE) from error
-        parts = entry.name.split("/")
-        if parts[0] not in TOPS or any(each in {"", ".", ".."} for each in parts):
-            raise RestoreValidationError(f"{name} is no part of a full backup", _HOSTILE)
-        if entry.issparse() or not (entry.isreg() or entry.isdir() or (entry.issym() and parts[0] == PATHS)):
-            raise RestoreValidationError(f"{name} is no file or folder", _HOSTILE)
-        return self._folder.joinpath(*parts)
+                name, target = printable(path.name), printable(entry.linkname)
+                raise RestoreValidationError(f"{name} is a link that leads out: {target}", _HOSTILE)
+        for path, entry in reversed(self._folders):
+            with _judged(path.name):
+                path.chmod(entry.mode & _BITS | _FOLDER)
+                self._give_back(path, entry)
 
     def _write(self, path: Path, entry: tarfile.TarInfo, content: Iterable[bytes]) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, _FILE)
@@ -103,4 +120,14 @@ class Unpacker:
             for block in content:
                 stream.write(block)
             os.fchmod(descriptor, entry.mode & _BITS | _FILE)
+            self._give_back(path, entry)
         os.utime(path, (entry.mtime, entry.mtime))
+
+    def _give_back(self, path: Path, entry: tarfile.TarInfo) -> None:
+        """Set the owner of what stood beside the server; the server's own files are for the user who will start it."""
+        if self._beside not in (path, *path.parents) or (entry.uid, entry.gid) == (os.geteuid(), os.getegid()):
+            return
+        try:
+            os.chown(path, entry.uid, entry.gid, follow_symlinks=False)
+        except PermissionError:
+            self.owners_kept = False

@@ -34,6 +34,7 @@ POLL_SECONDS = 0.2
 GLOBALS_SECONDS = 600.0
 _TAIL = 4096
 _VERSION_BYTES = 16
+_DIFFERS = 1  # what pg_verifybackup exits with when it has found something
 # What the role may not ask about counts as nothing: the disk itself is watched while the copy grows.
 _FACTS = """
     SELECT current_setting('server_version'), session_user::text, rolsuper OR rolreplication, rolsuper,
@@ -48,7 +49,8 @@ _FACTS = """
     FROM pg_roles WHERE rolname = session_user"""
 _PROGRESS = re.compile(r"^\s*(\d+)/\d+ kB \(")
 _GONE = re.compile(r"server closed the connection|terminating connection|connection to server .* failed|no COPY data")
-_FULL = re.compile(r"No space left on device|Disk quota exceeded")
+_FULL = re.compile(r"No space left on device|Disk quota exceeded|File too large")
+_SAID_BY_SERVER = re.compile(r"\b(ERROR|FATAL|PANIC):  ")
 _SENDERS = re.compile(r"exceeds \"?max_wal_senders")
 _LSN = r"[0-9A-F]+/[0-9A-F]+"
 _RANGE = re.compile(rf'"Start-LSN": "({_LSN})", "End-LSN": "({_LSN})"')
@@ -103,6 +105,10 @@ class PostgresCluster:
         """Version of the programs of the server's own major."""
         _fitting(VERIFY, version)
         return _fitting(COPY, version).version
+
+    def reads_wal(self, version: str) -> bool:
+        """Whether the copy's WAL is read when it is verified."""
+        return _reads_wal(_fitting(VERIFY, version))
 
     def copy_into(self, folder: Path, advance: Callable[[int], None]) -> BaseBackup:
         """Copy the running server's data into a folder that is made."""
@@ -163,15 +169,22 @@ def verify_copy(folder: Path) -> str:
     program = _fitting(VERIFY, _version_of(folder))
     # Where the client programs are packaged without the server's there is no pg_waldump. The WAL is read then when
     # the server is started, which wants all of it.
-    parses = os.access(Path(program.path).with_name(WALDUMP), os.X_OK)
-    argv = [program.path, "--exit-on-error", "--quiet", *([] if parses else ["--no-parse-wal"]), str(folder)]
+    argv = [program.path, "--exit-on-error", "--quiet", *([] if _reads_wal(program) else ["--no-parse-wal"])]
+    argv.append(str(folder))
     try:
         with running(argv, {"PATH": os.environ.get("PATH", os.defpath), "LC_MESSAGES": "C"}) as child:
             _wait(child, lambda _: None)
     except ProgramError as error:
+        if error.code != _DIFFERS:
+            message = f"the copy of the server's data was not verified: {error.message}"
+            raise BackupCreationError(message, f"does {program.path} run here? then try again") from error
         message = f"the copy of the server's data does not verify: {error.message}"
         raise BackupValidationError(message, "look at the disks; then try again, or use another backup") from error
     return program.version
+
+
+def _reads_wal(program: Binary) -> bool:
+    return os.access(Path(program.path).with_name(WALDUMP), os.X_OK)
 
 
 def start_command(folder: Path) -> Sequence[str]:
@@ -211,6 +224,8 @@ def _wait(program: Program, advance: Callable[[int], None]) -> None:
 
 def _typed(error: ProgramError) -> BackupError:
     said = "\n".join(line for line in error.message.splitlines() if not _PROGRESS.match(line))
+    if _FULL.search(said) and _SAID_BY_SERVER.search(said):
+        return BackupCreationError(f"the server's own disk is full: {said}", "free space on the disk of the server")
     if _FULL.search(said):
         return BackupStorageError(f"the disk is full: {said}", "free space in BACKUP_DIR, which holds the copy too")
     if _SENDERS.search(said):

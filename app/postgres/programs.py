@@ -27,7 +27,13 @@ BLOCK = 1 << 20
 
 
 class ProgramError(BackupCreationError):
-    """A program could not be started or exited with an error; the message carries the end of what it said."""
+    """A program could not be started or exited with an error; the message carries the end of what it said.
+
+    Attributes:
+        code: what it exited with; None where it did not end by itself.
+    """
+
+    code: int | None = None
 
 
 class Program:
@@ -116,7 +122,9 @@ class Program:
         if code:
             said = self.error_tail() or "it said nothing"
             how = f"was ended by signal {-code}" if code < 0 else f"failed with exit code {code}"
-            raise ProgramError(f"{self.name} {how}: {said}")
+            error = ProgramError(f"{self.name} {how}: {said}")
+            error.code = code
+            raise error
 
     def kill(self) -> None:
         """Kill the whole group; whoever reads its output sees the end. The pipes stay open until `end`."""

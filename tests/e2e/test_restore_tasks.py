@@ -56,6 +56,10 @@ def test_preview_run_and_rollback_return_what_the_contract_says(
     story = worker.logs()
     for event in ("restore started", "restore completed", "restore rolled back", "restore failed"):
         assert event in story
+    refused = [line for line in story.splitlines() if "restore task failed" in line]
+    assert len(refused) == 1, "what a restore has said of its end is not said twice"
+    assert "[error" in refused[0]
+    assert f"--confirm {damaged.name}" in refused[0]
 
 
 def test_a_message_delivered_twice_restores_once(

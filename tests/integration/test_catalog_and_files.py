@@ -160,7 +160,9 @@ def test_an_interrupted_deletion_is_finished_by_the_next_prune(site: Site) -> No
 
 def test_check_is_content_with_a_healthy_system_and_says_what_is_missing(site: Site) -> None:
     service = site.service()
-    assert warnings(service) == ["there is no verified backup; 'residency-backup create manual' makes one"]
+    assert warnings(service) == [
+        "there is no verified backup of the database as plain SQL; 'residency-backup create manual' makes one"
+    ]
     taken = take_backup(service, DAILY)
     assert taken is not None
     assert warnings(service) == []

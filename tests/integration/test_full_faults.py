@@ -6,21 +6,28 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from app.errors import (
+    BackupCancelledError,
     BackupCreationError,
     BackupError,
     BackupPermissionError,
     BackupStorageError,
     BackupValidationError,
+    Cancelled,
+    RestoreValidationError,
     ServerUnavailableError,
 )
 from app.operations.check import check, repair
+from app.operations.full_preflight import preflight_full
 from app.operations.take_backup import take_backup
+from app.postgres.binaries import Binary, find_binary, installed
 from tests.fix_full import FULL, FullSite, server_on
 from tests.fix_postgres import nothing_runs_in
 from tests.fix_service import At, fill_wide, leftovers, require_same_content
@@ -192,6 +199,7 @@ def test_a_disk_that_fills_up_while_the_server_is_copied(full_site: FullSite) ->
         timeout=60,
         check=False,
     )
+    # A signal that is ignored says less than a disk that is full: pg_basebackup does not always tell why it ended.
     assert done.returncode in {14, 15}, done.stderr
     assert full_site.site.files() == before
     assert not leftovers(full_site.site.backups)
@@ -253,9 +261,120 @@ def test_a_cancelled_process_ends_the_copying_and_leaves_nothing(full_site: Full
     assert full_site.site.files() == {}
 
 
-def test_programs_of_another_major_are_refused(full_site: FullSite, monkeypatch: pytest.MonkeyPatch) -> None:
-    from app.postgres.binaries import Binary  # noqa: PLC0415
+def test_a_cancel_in_the_instant_after_the_folder_was_made(
+    full_site: FullSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class CancelledOnEntry:
+        def __init__(self, folder: Path) -> None:
+            self.folder = folder
 
+        def __enter__(self) -> Path:
+            self.folder.mkdir()
+            raise Cancelled(BackupCancelledError("the run was revoked"))
+
+        def __exit__(self, *_: object) -> None:
+            raise AssertionError("the block was never entered")
+
+    monkeypatch.setattr("app.storage.local.staging", CancelledOnEntry)
+    with pytest.raises(BackupCancelledError):
+        full_site.take()
+    assert not leftovers(full_site.site.backups)
+    assert not full_site.site.service().catalog.running(full_site.site.database.name)
+
+
+def programs_that(folder: Path, monkeypatch: pytest.MonkeyPatch, **lines: str) -> None:
+    """The server's own programs, but some of them shell scripts."""
+    folder.mkdir()
+
+    def found(program: str, path: str) -> list[Binary]:
+        if program not in lines:
+            return installed(program, path)
+        return [replace(each, path=str(folder / program)) for each in installed("pg_basebackup", path)]
+
+    for program, line in lines.items():
+        script = folder / program
+        script.write_text(f"#!/bin/sh\n{line}\n")
+        script.chmod(0o755)
+    monkeypatch.setattr("app.postgres.binaries.installed", found)
+    assert find_binary(next(iter(lines)), "1").path.startswith(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("said", "expected", "words"),
+    [
+        ('could not write to file "x": No space left on device', BackupStorageError, "BACKUP_DIR"),
+        (
+            'could not read COPY data: ERROR:  could not write "y": No space left on device',
+            BackupCreationError,
+            "server",
+        ),
+        (
+            'FATAL:  number of requested standby connections exceeds "max_wal_senders"',
+            ServerUnavailableError,
+            "senders",
+        ),
+    ],
+)
+def test_whose_disk_is_full(
+    full_site: FullSite,
+    server_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    said: str,
+    expected: type[BackupError],
+    words: str,
+) -> None:
+    programs_that(server_folder / "bin", monkeypatch, pg_basebackup=f"echo 'pg_basebackup: error: {said}' >&2; exit 1")
+    assert words in fails(full_site, expected).hint
+
+
+def test_a_proof_that_could_not_be_tried_is_no_difference(
+    full_site: FullSite, server_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs_that(server_folder / "bin", monkeypatch, pg_verifybackup="kill -9 $$")
+    error = fails(full_site, BackupCreationError)
+    assert "was not verified" in error.message
+
+
+def test_without_pg_waldump_it_is_said_that_no_wal_was_read(
+    full_site: FullSite, server_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = find_binary("pg_verifybackup", full_site.site.database.query("SHOW server_version")[0][0]).path
+    programs_that(
+        server_folder / "bin", monkeypatch, pg_verifybackup=f'case "$*" in *--no-parse-wal*) exec {real} "$@";; esac'
+    )
+    assert full_site.take().backup.good
+    found = [each for each in preflight_full(full_site.site.service()).findings if each.severity == "warning"]
+    assert any("pg_waldump" in each.message for each in found)
+
+
+def test_what_writes_into_the_copy_fails_it(full_site: FullSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.archive.tarball.TarWriter.add_file", lambda *_: True)
+    error = fails(full_site, BackupCreationError)
+    assert "written to while it was packed" in error.message
+
+
+def test_what_could_not_be_laid_out_again_is_no_backup(full_site: FullSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    def place(entry: tarfile.TarInfo, _: Path) -> Path:
+        if entry.name.endswith("letter.txt"):
+            raise RestoreValidationError("letter.txt is no part of a full backup")
+        return Path()
+
+    monkeypatch.setattr("app.operations.take_full.place_of", place)
+    error = fails(full_site, BackupValidationError)
+    assert "letter.txt" in error.message
+
+
+def test_names_as_long_as_the_disk_takes_come_back(full_site: FullSite, server_folder: Path) -> None:
+    deep = full_site.uploads.joinpath(*[os.fsdecode(b"\xff" * 250)] * 10)
+    deep.mkdir(parents=True)
+    (deep / "x").write_text("deep")
+    taken = full_site.take()
+    target = server_folder / "target"
+    assert full_site.site.cli("restore-full", taken.backup.id, "--target", str(target)).code == 0
+    assert Path(f"{target}/paths{deep}/x").read_text() == "deep"
+
+
+def test_programs_of_another_major_are_refused(full_site: FullSite, monkeypatch: pytest.MonkeyPatch) -> None:
     newer = [Binary(19, 0, "/usr/bin/pg_basebackup")]
     monkeypatch.setattr("app.postgres.binaries.installed", lambda *_: newer)
     error = fails(full_site, BackupCreationError)

@@ -127,6 +127,23 @@ def test_a_file_that_shrinks_while_it_is_read_is_filled_up_and_told(tmp_path: Pa
     assert index.members[0].bytes == 3 << 20
 
 
+@pytest.mark.parametrize("how", ["longer", "rewritten"])
+def test_a_file_that_is_written_to_while_it_is_read_is_told(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "busy"
+    path.write_bytes(os.urandom(8 << 20))
+    written: list[int] = []
+
+    def write(_: int) -> None:
+        if not written:
+            with path.open("ab" if how == "longer" else "r+b") as file:
+                written.append(file.write(b"x"))
+
+    with TarWriter(io.BytesIO(), Codec.GZIP, None, write) as writer:
+        assert writer.add_file("paths/busy", path)
+        writer.finish()
+    assert written
+
+
 def test_what_is_gone_or_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.BytesIO()
     with TarWriter(out, Codec.GZIP, None, lambda _: None) as writer, pytest.raises(FileNotFoundError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import tarfile
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from app.archive.codecs import framing
 from app.domain.backup import Codec
-from app.errors import RestoreValidationError
+from app.errors import BackupValidationError, RestorePermissionError, RestoreValidationError
 from app.operations.restore_full import FullSource, Programs, restore_full
 
 PROGRAMS = Programs(verify=lambda _: "18.6", start=lambda folder: ["pg_ctl", "-D", str(folder)])
@@ -116,3 +117,96 @@ def test_a_target_that_is_not_empty_is_left_alone(tmp_path: Path, what: str) -> 
     with pytest.raises(RestoreValidationError, match="not"):
         restore_full(source(), target, PROGRAMS)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_it_belongs_again_to_whom_it_belonged_or_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, tuple[int, int]] = {}
+
+    def give(path: Path, uid: int, gid: int, *, follow_symlinks: bool) -> None:
+        assert not follow_symlinks
+        if "closed" in path.name:
+            raise PermissionError
+        given[path.name] = (uid, gid)
+
+    monkeypatch.setattr(os, "chown", give)
+    folder, file, link = (
+        entry("paths/srv", tarfile.DIRTYPE, mode=0o500),
+        entry("paths/srv/run"),
+        entry("paths/srv/link", tarfile.SYMTYPE, "run"),
+    )
+    server = entry("postgres/PG_VERSION")
+    for each in (folder, file, link, server):
+        each.uid, each.gid = 1234, 4321
+    done = restore_full(source(folder, file, link, server), tmp_path / "one", PROGRAMS)
+    assert given == dict.fromkeys(("srv", "run", "link"), (1234, 4321)), "the server's files are for whoever starts it"
+    assert done.owners_kept
+    closed = entry("paths/closed")
+    closed.uid = 1234
+    assert not restore_full(source(closed), tmp_path / "two", PROGRAMS).owners_kept
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_root_gives_files_back(tmp_path: Path) -> None:
+    file = entry("paths/run")
+    file.uid, file.gid = 1234, 4321
+    restore_full(source(file), tmp_path / "target", PROGRAMS)
+    found = (tmp_path / "target/paths/run").stat()
+    assert (found.st_uid, found.st_gid) == (1234, 4321)
+
+
+def test_a_way_that_goes_up_ends_where_it_says(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    done = restore_full(source(), tmp_path / "deep" / ".." / "target", PROGRAMS)
+    assert done.target == tmp_path / "target"
+    assert (tmp_path / "target/postgres").is_dir()
+
+
+def mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder that cannot be replaced."""
+    target = tmp_path / "target"
+    target.mkdir()
+    monkeypatch.setattr(os.path, "ismount", lambda path: path == target)
+    return target
+
+
+def test_a_mount_is_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = mounted(tmp_path, monkeypatch)
+    number = target.stat().st_ino
+    restore_full(source(entry("paths/x")), target, PROGRAMS)
+    assert sorted(each.name for each in target.iterdir()) == ["paths", "postgres"]
+    assert target.stat().st_ino == number
+
+
+def test_a_mount_that_cannot_be_filled_is_empty_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = mounted(tmp_path, monkeypatch)
+    rename = Path.rename
+
+    def fail_at_the_second(path: Path, new: Path) -> Path:
+        if path.name == "postgres":
+            raise PermissionError(1, "Operation not permitted", str(new))
+        return rename(path, new)
+
+    monkeypatch.setattr(Path, "rename", fail_at_the_second)
+    with pytest.raises(RestorePermissionError):
+        restore_full(source(entry("paths/x")), target, PROGRAMS)
+    assert list(target.iterdir()) == []
+
+
+def test_what_failed_is_raised_not_what_could_not_be_tidied_up(tmp_path: Path) -> None:
+    def verify(folder: Path) -> str:
+        (folder.parents[1] / "somebody's").touch()
+        raise BackupValidationError("it differs")
+
+    with pytest.raises(RestoreValidationError, match="it differs"):
+        restore_full(source(), tmp_path / "new" / "target", Programs(verify=verify, start=PROGRAMS.start))
+    assert [each.name for each in (tmp_path / "new").iterdir()] == ["somebody's"]
+
+
+def test_what_a_killed_run_has_left_is_named(tmp_path: Path) -> None:
+    left = tmp_path / ".target.0123456789ab.partial"
+    left.mkdir()
+    done = restore_full(source(), tmp_path / "target", PROGRAMS)
+    assert any(str(left) in each for each in done.warnings)
+    (left / "x").touch()
+    with pytest.raises(RestoreValidationError, match="it holds x"):
+        restore_full(source(), left, PROGRAMS)
