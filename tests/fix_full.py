@@ -6,9 +6,10 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from tests.fix_postgres import TestDatabase, nothing_runs_in, scratch_database
 from tests.fix_service import Site, leftovers, make_site
 
 FULL = BackupRequest(tier=Tier.FULL)
+SAME = partial(EmbeddedPostgres, fast=True)  # a server of the major that the tests' own is of
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +72,16 @@ def full_site(own_postgres_server: EmbeddedPostgres, server_folder: Path) -> Ite
 
 
 @contextmanager
-def server_on(data: Path, of: EmbeddedPostgres, name: str) -> Iterator[TestDatabase]:
+def server_on(
+    data: Path,
+    of: EmbeddedPostgres,
+    name: str,
+    make: Callable[[Path], EmbeddedPostgres] = SAME,
+) -> Iterator[TestDatabase]:
     """A real server on a laid-out data folder, with the password of the one that it was copied from."""
     home = data.parent / "server"
     home.mkdir(0o700)
     shutil.move(data, home / "data")
     (home / "password").write_text(of.password)
-    with EmbeddedPostgres(home, fast=True) as server:
+    with make(home) as server:
         yield TestDatabase(name, server.url(name))

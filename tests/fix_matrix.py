@@ -105,6 +105,11 @@ def _installed(major: int) -> Path | str:
     return folder if tried.returncode == 0 else f"PostgreSQL {major} does not run: {tried.stderr.decode()[-300:]}"
 
 
+def server_of(number: int, programs: Path, folder: Path) -> EmbeddedPostgres:
+    """A server of that major in a folder, not started."""
+    return EmbeddedPostgres(folder, fast=True) if number == EMBEDDED else MajorPostgres(folder, programs)
+
+
 @contextlib.contextmanager
 def running_major(number: int) -> Iterator[Major]:
     """A server of that major; the test is skipped where there is none, and says what is missing."""
@@ -113,9 +118,7 @@ def running_major(number: int) -> Iterator[Major]:
         pytest.skip(programs)
     _install_extension(programs)
     with open_folder() as folder, contextlib.ExitStack() as stack:
-        server = EmbeddedPostgres(folder / "pg", fast=True)
-        if number != EMBEDDED:
-            server = MajorPostgres(folder / "pg", programs)
+        server = server_of(number, programs, folder / "pg")
         try:
             stack.enter_context(server)
         except EmbeddedServerError as error:

@@ -16,6 +16,7 @@ class ClusterFacts:
         size: what all its databases take on the server's disk, as far as the role may know.
         may_replicate: whether the role has REPLICATION, or is a superuser.
         tablespaces: those beside the two of each server, as ``name at /location``.
+        unlogged: tables of this database without WAL, which a copy of the server has without their rows.
         outside: files of its configuration that stand outside of its data folder, where the role may know.
     """
 
@@ -27,6 +28,7 @@ class ClusterFacts:
     wal_level: str
     max_wal_senders: int
     tablespaces: tuple[str, ...]
+    unlogged: tuple[str, ...]
     outside: tuple[str, ...]
 
 

@@ -40,6 +40,8 @@ def preflight_full(service: Service) -> Preflight:
         findings.append(Finding.failed("versions", error))
     findings.append(tried("replication", lambda: _require_replication(service, found), "the server may be copied"))
     findings.append(tried("tablespaces", lambda: _require_no_tablespaces(found), "none beside the server's own"))
+    if found.unlogged:
+        findings.append(Finding.warning("unlogged tables", _unlogged(found.unlogged)))
     if found.outside:
         findings.append(Finding.warning("configuration", _outside(found.outside)))
     size = found.size + size_of(paths)
@@ -115,6 +117,10 @@ def _require_no_tablespaces(found: ClusterFacts) -> None:
             "a full backup is one plain folder: move what is in them to pg_default, or use pg_basebackup by hand with "
             "--tablespace-mapping",
         )
+
+
+def _unlogged(tables: Sequence[str]) -> str:
+    return f"{', '.join(tables)}: without rows in a copy of the server; a backup of the database as plain SQL has them"
 
 
 def _outside(files: Sequence[str]) -> str:

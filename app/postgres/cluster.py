@@ -43,6 +43,7 @@ _FACTS = """
             WHERE has_database_privilege(oid, 'CONNECT') OR pg_has_role('pg_read_all_stats', 'USAGE'))::bigint,
            ARRAY(SELECT spcname || ' at ' || pg_tablespace_location(oid) FROM pg_tablespace
                  WHERE spcname NOT IN ('pg_default', 'pg_global') ORDER BY spcname)::text[],
+           ARRAY(SELECT oid::regclass FROM pg_class WHERE relpersistence = 'u' AND relkind = 'r' ORDER BY 1)::text[],
            ARRAY(SELECT f.setting FROM pg_settings f, pg_settings d
                  WHERE f.name IN ('config_file', 'hba_file', 'ident_file') AND d.name = 'data_directory'
                    AND NOT starts_with(f.setting, d.setting || '/') ORDER BY 1)::text[]
@@ -68,7 +69,7 @@ class PostgresCluster:
             row = connection.execute(_FACTS).fetchone()
         if row is None:
             raise BackupCreationError("the server does not know the role that is logged in")
-        version, role, may_replicate, superuser, wal_level, senders, size, tablespaces, outside = row
+        version, role, may_replicate, superuser, wal_level, senders, size, tablespaces, unlogged, outside = row
         return ClusterFacts(
             version=version.split()[0],
             size=size,
@@ -78,6 +79,7 @@ class PostgresCluster:
             wal_level=wal_level,
             max_wal_senders=senders,
             tablespaces=tuple(tablespaces),
+            unlogged=tuple(unlogged),
             outside=tuple(outside),
         )
 

@@ -1,0 +1,47 @@
+"""A full backup of each major, made and verified by that major's own programs, is a server that starts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from app.operations.full_preflight import preflight_full
+from app.operations.take_backup import take_backup
+from tests.fix_full import FULL, server_on
+from tests.fix_matrix import Major, running_major, server_of, torment
+from tests.fix_service import Site, require_same_content
+
+ELSEWHERE = "a backup of the database as plain SQL has them"
+MAJORS = (14, 15, 16, 17, 18) if os.environ.get("TEST_MATRIX") else (18,)
+
+
+@pytest.fixture(scope="module", params=MAJORS)
+def major(request: pytest.FixtureRequest) -> Iterator[Major]:
+    with running_major(request.param) as found:
+        yield found
+
+
+def test_it_starts_with_everything_that_its_major_knows(
+    major: Major, server_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{major.programs}{os.pathsep}{os.environ['PATH']}")
+    with major.database("torture") as database:
+        torment(major, database)
+        env = {"DATABASE_URL": database.url, "BACKUP_DIR": str(server_folder / "backups"), "BACKUP_MIN_FREE_MB": "1"}
+        site = Site(database, server_folder / "backups", env)
+        taken = take_backup(site.service(), FULL)
+        assert taken is not None
+        warned = [each.message for each in preflight_full(site.service()).findings if each.severity == "warning"]
+        assert warned == ["app.not_logged: without rows in a copy of the server; " + ELSEWHERE]
+        target = server_folder / "target"
+        done = site.cli("restore-full", taken.backup.id, "--target", str(target))
+        assert done.code == 0, done.stderr
+        assert f"pg_verifybackup {major.number}." in done.stdout
+        again = partial(server_of, major.number, major.programs)
+        with server_on(target / "postgres", major.server, database.name, again) as copy:
+            database.execute("TRUNCATE app.not_logged")
+            require_same_content(database, copy)
