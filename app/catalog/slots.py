@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, select, update
+from sqlalchemy import ColumnElement, Connection, func, select, update
 
 from app.catalog.rows import record_of
 from app.catalog.tables import insert_into, slots
@@ -21,10 +21,11 @@ def read(connection: Connection, database: str, tier: Tier, period: str) -> Slot
     return None if row is None else record_of(row)
 
 
-def known(connection: Connection, database: str, tier: Tier) -> bool:
-    """Whether the tier has any entry."""
-    query = select(slots.c.period).where((slots.c.database == database) & (slots.c.tier == tier)).limit(1)
-    return connection.execute(query).first() is not None
+def first_due(connection: Connection, database: str, tier: Tier) -> datetime | None:
+    """When the tier's first entry came due; None where it has none."""
+    query = select(func.min(slots.c.due)).where((slots.c.database == database) & (slots.c.tier == tier))
+    found: datetime | None = connection.execute(query).scalar_one()
+    return found
 
 
 def begin(connection: Connection, database: str, slot: Slot, before: SlotRecord | None, now: datetime) -> None:

@@ -113,10 +113,10 @@ class SqlCatalog:
         with self._reading("the slot cannot be read") as connection:
             return slots.read(connection, database, tier, period)
 
-    def knows_slots(self, database: str, tier: Tier) -> bool:
-        """Whether any slot of the tier was ever recorded."""
+    def first_slot_due(self, database: str, tier: Tier) -> datetime | None:
+        """When the first slot of the tier that is recorded came due; None where none is."""
         with self._reading("slots cannot be read") as connection:
-            return slots.known(connection, database, tier)
+            return slots.first_due(connection, database, tier)
 
     def pass_slot(self, database: str, slot: Slot, now: datetime) -> None:
         """Record that a slot is nobody's to run, unless it is recorded already."""

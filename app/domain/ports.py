@@ -69,8 +69,8 @@ class Catalog(Protocol):
     def slot(self, database: str, tier: Tier, period: str) -> SlotRecord | None:
         """What became of a slot; None where it was never run."""
 
-    def knows_slots(self, database: str, tier: Tier) -> bool:
-        """Whether any slot of the tier was ever recorded."""
+    def first_slot_due(self, database: str, tier: Tier) -> datetime | None:
+        """When the first slot of the tier that is recorded came due; None where none is."""
 
     def pass_slot(self, database: str, slot: Slot, now: datetime) -> None:
         """Record that a slot was not missed by anybody. Does nothing where the slot is recorded already."""

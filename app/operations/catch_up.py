@@ -22,7 +22,8 @@ def due_slots(service: Service) -> list[Slot]:
 
 def _due(service: Service, schedule: Schedule, now: datetime) -> Slot | None:
     slot = schedule.last_due(now)
-    if not service.catalog.knows_slots(service.database, slot.tier):
+    first = service.catalog.first_slot_due(service.database, slot.tier)
+    if first is None or slot.due < first:  # the latter where a schedule was moved to later on its first day
         service.catalog.pass_slot(service.database, slot, now)
         return None
     record = service.catalog.slot(service.database, slot.tier, slot.period)

@@ -8,7 +8,7 @@ from functools import partial
 
 from app.domain.backup import Tier
 from app.domain.checks import Finding
-from app.domain.slots import SlotState
+from app.domain.slots import Slot, SlotState
 from app.errors import ResidencyBackupError
 from app.operations.check_restores import check_restores, repair_restores
 from app.operations.full_preflight import preflight_full
@@ -102,7 +102,7 @@ def _schedule(service: Service) -> list[Finding]:
         upcoming = f"next {schedule.next_due(now).due:%Y-%m-%d %H:%M %Z}"
         if record is not None and record.state is SlotState.FAILED:
             found.append(Finding.warning("schedule", f"the {slot.tier} backup of {slot.period} failed; {upcoming}"))
-        elif record is None and now - slot.due > LATE and service.catalog.knows_slots(service.database, slot.tier):
+        elif record is None and now - slot.due > LATE and _was_expected(service, slot):
             message = (
                 f"the {slot.tier} backup of {slot.period} was due at {slot.due:%Y-%m-%d %H:%M %Z} and was not run: "
             )
@@ -110,6 +110,12 @@ def _schedule(service: Service) -> list[Finding]:
         else:
             found.append(Finding.ok("schedule", f"{slot.tier}: {upcoming}"))
     return found
+
+
+def _was_expected(service: Service, slot: Slot) -> bool:
+    """Whether the service was there when a slot came due."""
+    first = service.catalog.first_slot_due(service.database, slot.tier)
+    return first is not None and first <= slot.due
 
 
 def _leftovers(service: Service) -> list[Finding]:

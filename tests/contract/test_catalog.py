@@ -192,7 +192,7 @@ def test_a_run_without_a_slot_records_none(catalog: Catalog) -> None:
     assert run.slot is None
     assert catalog.running("residency") == [run]
     catalog.complete(run, BACKUP, NOW)
-    assert not catalog.knows_slots("residency", Tier.DAILY)
+    assert catalog.first_slot_due("residency", Tier.DAILY) is None
 
 
 def test_runs_under_way_come_oldest_first(catalog: Catalog) -> None:
@@ -315,12 +315,15 @@ def test_a_slot_that_failed_for_good_is_not_tried_again(catalog: Catalog) -> Non
 
 
 def test_a_slot_passed_over_is_recorded(catalog: Catalog) -> None:
-    assert not catalog.knows_slots("residency", Tier.DAILY)
+    assert catalog.first_slot_due("residency", Tier.DAILY) is None
     assert catalog.slot("residency", Tier.DAILY, SLOT.period) is None
     catalog.pass_slot("residency", SLOT, NOW)
-    assert catalog.knows_slots("residency", Tier.DAILY)
-    assert not catalog.knows_slots("residency", Tier.WEEKLY)
-    assert not catalog.knows_slots("another", Tier.DAILY)
+    earlier = replace(SLOT, period="2025-01-01", due=SLOT.due - timedelta(days=14))
+    assert catalog.first_slot_due("residency", Tier.DAILY) == SLOT.due
+    catalog.pass_slot("residency", earlier, NOW)
+    assert catalog.first_slot_due("residency", Tier.DAILY) == earlier.due
+    assert catalog.first_slot_due("residency", Tier.WEEKLY) is None
+    assert catalog.first_slot_due("another", Tier.DAILY) is None
     assert record(catalog) == SlotRecord(SlotState.PASSED, 0, transient=False, updated_at=NOW)
 
 

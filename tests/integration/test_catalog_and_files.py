@@ -190,6 +190,20 @@ def test_a_missed_slot_is_due_once_and_only_the_last_one(site: Site) -> None:
     assert [slot for slot in due_slots(later) if slot.tier is Tier.DAILY] == []
 
 
+def test_a_schedule_moved_to_later_makes_up_for_nothing(site: Site) -> None:
+    now = datetime(2025, 3, 10, 12, tzinfo=UTC)
+    early = replace(site.service(BACKUP_DAILY_CRON="0 2 * * *"), clock=lambda: now)
+    assert due_slots(early) == []
+    late = replace(site.service(BACKUP_DAILY_CRON="0 23 * * *"), clock=lambda: now)
+    assert due_slots(late) == [], "yesterday at 23:00 nobody had wanted one"
+    assert "2025-03-09 was due" not in " ".join(warnings(late))
+    evening = replace(late, clock=lambda: now + timedelta(hours=11))
+    today = late.schedules[Tier.DAILY].last_due(evening.clock())
+    assert take_backup(evening, BackupRequest(tier=Tier.DAILY, slot=today)) is not None
+    tomorrow = replace(late, clock=lambda: now + timedelta(days=1, hours=12))
+    assert [slot.period for slot in due_slots(tomorrow) if slot.tier is Tier.DAILY] == ["2025-03-11"]
+
+
 def test_a_slot_that_failed_for_a_passing_reason_comes_again_three_times_at_most(site: Site) -> None:
     down = "postgresql://postgres:x@127.0.0.1:1/" + site.database.name
     now = datetime(2025, 3, 10, 2, tzinfo=UTC)
