@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 import click
@@ -10,6 +11,7 @@ import click
 from app import show, show_full
 from app.bootstrap import full_programs
 from app.cli_session import WARNINGS, Session, as_json
+from app.errors import BackupPermissionError
 from app.operations.full_source import full_from_file, full_from_tree, no_such
 from app.operations.restore_full import FullSource
 from app.operations.restore_full import restore_full as lay_out
@@ -31,9 +33,17 @@ def restore_full(session: Session, file: str, *, target: Path, as_json: bool) ->
 
 def _source(session: Session, file: str) -> FullSource:
     """A path needs no settings, which may be lost with the server."""
-    if os.path.isfile(file):  # noqa: PTH113 -- Path's raises where one may not look
+    path = Path(file)
+    try:
+        found = path.stat()
+    except PermissionError as error:
+        hint = "let this user enter its folder, or become one who may"
+        raise BackupPermissionError(f"{path} may not be looked at: {error.strerror}", hint) from error
+    except (OSError, ValueError):
+        found = None
+    if found is not None and stat.S_ISREG(found.st_mode):
         session.log_plainly()
-        return full_from_file(Path(file))
-    if Path(file).is_absolute():
+        return full_from_file(path)
+    if path.is_absolute() or (file.startswith(".") and os.sep in file):
         raise no_such(file)
     return full_from_tree(session.service, file)

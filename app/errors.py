@@ -52,7 +52,7 @@ class ResidencyBackupError(Exception):
     Attributes:
         exit_code: what the command line exits with.
         transient: whether trying again later, unchanged, can help.
-        logged: whether the operation that it ended has said so in the log; an error of this process only.
+        logged: whether the operation that it ended has said so in the log.
     """
 
     exit_code: ClassVar[int] = 1

@@ -15,11 +15,12 @@ _PLAIN = re.compile(r"[\w@%+=:,./-]*")
 
 def as_environment_file(settings: Settings) -> str:
     """``NAME=value`` lines of what was set, for `residency-backup --env-file`; of a secret its name, in a comment."""
+    redactor = Redactor(settings.secrets)
     lines = [
         "# The settings of the service that made this backup. Secrets are not kept here.",
-        f"# {_database(settings)}",
+        # Escaped, for a name may hold anything, and this is one line.
+        f"# {redactor.text(_database(settings)).encode('unicode_escape').decode()}",
     ]
-    redactor = Redactor(settings.secrets)
     for name in sorted(settings.model_fields_set):
         value = getattr(settings, name)
         if value is None:

@@ -23,6 +23,7 @@ def laid_out(done: LaidOut, *, as_json: bool) -> None:
                 "target": str(done.target),
                 "postgres": str(done.target / POSTGRES),
                 "paths": [str(each) for each in done.paths],
+                "owners_kept": done.owners_kept,
                 "globals": str(done.target / GLOBALS),
                 "catalog": str(done.target / CATALOG),
                 "settings": str(done.target / SETTINGS),
@@ -54,9 +55,12 @@ def _next(done: LaidOut) -> Iterator[str]:
         yield f"its configuration stood elsewhere: put postgresql.conf, pg_hba.conf and pg_ident.conf into {data}"
     yield "where the old server still runs, give this one another port: add -o '-p 5433'"
     yield "look at the data, then let the application use this server"
+    beside = done.target / PATHS
     for path in done.paths:
-        place = path.as_posix().removeprefix(f"{done.target}/{PATHS}")
-        owners = "" if done.owners_kept else ", and give its files back to their owners, which only root could do"
-        yield f"put {path} back in its place, {place}{owners}"
+        yield f"put {path} back in its place, {path.as_posix().removeprefix(beside.as_posix())}"
+    if not done.paths and beside.is_dir():
+        yield f"put back in its place what is in {beside}: each stands there under its whole path"
+    if not done.owners_kept:
+        yield f"not all in {beside} has its owner, whom this user may not set: 'tar -tvf' of the backup shows each"
     yield f"the service's settings are in {done.target / SETTINGS}: fill in the secrets"
     yield f"{done.target / GLOBALS} is for another server; this one has its roles"

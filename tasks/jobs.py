@@ -45,7 +45,7 @@ class BackupTask(Task[Any, Any]):
     def on_failure(self, exc: Exception, *_: Any, **__: Any) -> None:
         """Log what no operation has logged, such as a refusal: Celery's own line of it is at INFO and has no hint."""
         if isinstance(exc, ResidencyBackupError) and not exc.logged:
-            event = f"{self.name.partition('.')[0]} task failed"
+            event = "restore task failed" if self.name.startswith("restore.") else "backup task failed"
             log.error(event, error=type(exc).__name__, reason=exc.message, hint=exc.hint)
 
     @property

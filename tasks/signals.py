@@ -107,4 +107,5 @@ def _cancel(number: int, _: FrameType | None) -> None:
     # A second signal must not interrupt the cleaning up after the first.
     for each in REASONS:
         signal.signal(each, signal.SIG_IGN)
-    raise Cancelled(REASONS[number])
+    known = REASONS[number]
+    raise Cancelled(type(known)(*known.args))  # each run's own: what is noted on it is not the next one's

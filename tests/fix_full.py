@@ -41,7 +41,7 @@ class FullSite:
         return taken
 
     def start_and_wait_for_copy(self) -> subprocess.Popen[bytes]:
-        """A `create full` process while the server is being copied."""
+        """A `create full` process in the middle of copying the server."""
         process = subprocess.Popen(
             [sys.executable, "-c", "from app.cli import main; main()", "create", "full"],
             env=self.site.process_env(),
@@ -50,7 +50,7 @@ class FullSite:
             start_new_session=True,
         )
         end = time.monotonic() + 30
-        while not any(Path(each).is_dir() for each in leftovers(self.site.backups)):
+        while not any(Path(each, "postgres", "base", "1").is_dir() for each in leftovers(self.site.backups)):
             assert process.poll() is None, "it ended before the fault"
             assert time.monotonic() < end
             time.sleep(0.01)

@@ -171,12 +171,8 @@ def _content(connection: psycopg.Connection[Any], table: sql.Identifier) -> tupl
 
 
 def nothing_runs_in(folder: Path) -> bool:
-    """Whether all processes that work in a folder or name it have ended.
-
-    A killed one takes a moment to; and pg_basebackup's second process, which receives the WAL, looks whether the first
-    is there when the server says something, which may be every half minute only (wal_sender_timeout / 2).
-    """
-    return wait_until(lambda: not any(_uses(process, str(folder)) for process in psutil.process_iter()), 60)
+    """Whether all processes that work in a folder or name it have ended; a killed one takes a moment to."""
+    return wait_until(lambda: not any(_uses(process, str(folder)) for process in psutil.process_iter()), 20)
 
 
 def _uses(process: psutil.Process, folder: str) -> bool:

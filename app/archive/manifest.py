@@ -74,6 +74,7 @@ class FullFacts(BaseModel):
 
     Attributes:
         system_identifier: of the server's cluster; a standby or another server's WAL fits only the same one.
+        pg_basebackup: version of the program that copied the server.
         wal_start, wal_end: what recovery must replay; both are in the backup.
         paths: the folders and files beside the server.
         members: every regular file in the tar, in its order.
@@ -82,6 +83,7 @@ class FullFacts(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     system_identifier: str | None = None
+    pg_basebackup: str | None = None
     wal_start: str | None = None
     wal_end: str | None = None
     paths: tuple[str, ...] = ()
@@ -95,7 +97,7 @@ class Manifest(BaseModel):
         snapshot_time: the instant that the backup shows.
         wal_position: where no transaction that the snapshot cannot see had written before; None where not known.
         verified_at: when the file was read back, before it got its name.
-        server, pg_dump: None where the file was found, not made.
+        server, pg_dump: None where the file was found, not made; a full backup has no `pg_dump` either.
         kept: why the backup is pinned, which must outlive the catalog.
         full: what a full backup, which has neither tables nor segments, holds.
     """

@@ -6,6 +6,7 @@ proven by the digest of the whole.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -24,6 +25,13 @@ from app.domain.backup import Codec
 from app.errors import BackupError, BackupPermissionError, BackupReadError, BackupValidationError, DiskReadError
 
 _BLOCK = 1 << 20
+_EXTENSIONS = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
 _END = b"\0" * 1024  # two empty blocks end a tar
 _USE_ANOTHER = "use another backup: 'residency-backup list' shows what there is"
 
@@ -83,11 +91,7 @@ class TarWriter:
             FileNotFoundError: it has gone.
             BackupPermissionError, DiskReadError: it cannot be read.
         """
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError as error:
-            raise _read_error(path, error) from error
-        with os.fdopen(descriptor, "rb") as source:
+        with _opened(path) as source:
             before = os.fstat(source.fileno())
             info = _info(name, before, tarfile.REGTYPE)
             hashed = _Hashed(path, source, info.size)
@@ -135,6 +139,7 @@ class TarReader:
         self._file = HashedFile(stream, progress)
         self._text = _Unpacked(piece.data for piece in decode(self._file, codec) if piece.data)
         self._members: list[Member] = []
+        self._end = 0  # where the last entry ends; zeros before that are a file's
 
     def entries(self) -> Iterator[tuple[tarfile.TarInfo, Iterator[bytes]]]:
         """Each entry with its content, which is read before the next one is asked for.
@@ -142,13 +147,17 @@ class TarReader:
         Raises:
             BackupReadError: it cannot be read or decompressed, or is no tar.
         """
-        with _translated(), tarfile.open(fileobj=cast("IO[bytes]", self._text), mode="r|", bufsize=_BLOCK) as tar:
+        with (
+            _translated(),
+            tarfile.open(fileobj=cast("IO[bytes]", self._text), mode="r|", bufsize=_BLOCK, tarinfo=_Entry) as tar,
+        ):
             while (info := tar.next()) is not None:
                 content = self._content(info, tar.extractfile(info)) if info.isreg() else iter(())
                 yield info, content
                 for _ in content:
                     pass  # what nobody wanted is hashed all the same
                 _forget_entries(tar)
+            self._end = tar.offset
 
     def finish(self) -> TarIndex:
         """What was read, all of it.
@@ -157,7 +166,7 @@ class TarReader:
             BackupReadError: the tar has no end: it was cut off.
         """
         self._text.drain()
-        if self._text.tail != _END:
+        if self._text.tail != _END or self._text.bytes - self._end < len(_END):
             raise BackupReadError("the tar has no end mark: it was cut off, or is no tar", _USE_ANOTHER)
         return TarIndex(
             members=tuple(self._members),
@@ -173,6 +182,18 @@ class TarReader:
                 digest.update(block)
                 yield block
         self._members.append(Member(name=printable(info.name), bytes=info.size, sha256=digest.hexdigest()))
+
+
+class _Entry(tarfile.TarInfo):
+    """An entry whose name and times, which tarfile holds in memory, are of a size that names and times have."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """The entry of a block."""
+        entry = super().frombuf(buf, encoding, errors)
+        if entry.type in _EXTENSIONS and entry.size > _BLOCK:
+            raise tarfile.ReadError(f"a header of {entry.size} bytes")
+        return entry
 
 
 @contextmanager
@@ -227,9 +248,23 @@ def _info(name: str, found: os.stat_result, kind: bytes) -> tarfile.TarInfo:
     return info
 
 
-def _read_error(path: Path, error: OSError) -> BackupError | OSError:
-    if isinstance(error, FileNotFoundError):
-        return error
+def _opened(path: Path) -> BinaryIO:
+    """A regular file, and nothing that took its place meanwhile: no link is followed, no pipe waited for."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise read_error(path, error) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FileNotFoundError(errno.ENOENT, "is no file any more", path)
+    return os.fdopen(descriptor, "rb")
+
+
+def read_error(path: Path | str, error: OSError) -> BackupError | OSError:
+    """The typed error for what cannot be read; FileNotFoundError for what has gone, or is something else by now."""
+    if isinstance(error, FileNotFoundError) or error.errno in {errno.ELOOP, errno.ENXIO}:
+        return FileNotFoundError(errno.ENOENT, "is no file any more", path)
+    path = printable(str(path))
     if isinstance(error, PermissionError):
         hint = "let the user of this service read it, or take it out of BACKUP_FULL_PATHS"
         return BackupPermissionError(f"{path} may not be read: {error.strerror}", hint)
@@ -251,7 +286,7 @@ class _Hashed:
         try:
             data = self._source.read(wanted)
         except OSError as error:
-            raise _read_error(self._path, error) from error
+            raise read_error(self._path, error) from error
         if len(data) < wanted:
             self.short = True
             data += b"\0" * (wanted - len(data))

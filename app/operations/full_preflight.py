@@ -15,6 +15,7 @@ from app.errors import BackupCreationError, BackupPermissionError, BackupValidat
 from app.operations.preflight import Preflight, require_room, tried
 from app.operations.service import Service
 
+_NAMED = 5  # tables, in a message
 _SETTING = "BACKUP_FULL_PATHS"
 _LET = "let this user read it"
 _UNREAD = "there is no pg_waldump, so that a full backup's WAL is first read when a server is started on it"
@@ -41,9 +42,9 @@ def preflight_full(service: Service) -> Preflight:
     findings.append(tried("replication", lambda: _require_replication(service, found), "the server may be copied"))
     findings.append(tried("tablespaces", lambda: _require_no_tablespaces(found), "none beside the server's own"))
     if found.unlogged:
-        findings.append(Finding.warning("unlogged tables", _unlogged(found.unlogged)))
-    if found.outside:
-        findings.append(Finding.warning("configuration", _outside(found.outside)))
+        findings.append(Finding.warning("unlogged tables", _unlogged(service.database, found.unlogged)))
+    if outside := [each for each in found.outside if not any(_within(Path(each), path) for path in paths)]:
+        findings.append(Finding.warning("configuration", _outside(outside)))
     size = found.size + size_of(paths)
     # The copy of the server stands beside the growing tar, each of its files until it is in there.
     findings.append(tried("free space", lambda: require_room(service, size, "this full backup"), "enough"))
@@ -74,6 +75,11 @@ def require_paths(paths: Sequence[Path], root: Path) -> None:
             raise BackupValidationError(f"{path} and {other} are one in the other", f"name each once in {_SETTING}")
         if not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)):
             raise BackupPermissionError(f"{path} may not be read by uid {os.geteuid()}", _LET)
+        if server := next((each for each in (real, *real.parents) if (each / "postmaster.pid").exists()), None):
+            message = f"{path} is a running server's own data, in {server}: read while it changes, it would be no copy"
+            raise BackupValidationError(
+                message, f"take it out of {_SETTING}: the server is copied anyway, as it must be"
+            )
         seen.append(real)
 
 
@@ -119,8 +125,12 @@ def _require_no_tablespaces(found: ClusterFacts) -> None:
         )
 
 
-def _unlogged(tables: Sequence[str]) -> str:
-    return f"{', '.join(tables)}: without rows in a copy of the server; a backup of the database as plain SQL has them"
+def _unlogged(database: str, tables: Sequence[str]) -> str:
+    more = f" and {len(tables) - _NAMED} more" if len(tables) > _NAMED else ""
+    return (
+        f"{', '.join(tables[:_NAMED])}{more} of database {database}: unlogged, so their rows are not in a copy of the "
+        "server, but in a backup as plain SQL"
+    )
 
 
 def _outside(files: Sequence[str]) -> str:

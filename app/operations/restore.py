@@ -169,18 +169,24 @@ def _undo(journal: Journal, error: Exception, cause: BaseException) -> None:
         settled = resolve(service, journal.record)
     except ResidencyBackupError as failure:
         _abandon(journal, failure)
-        log.error("restore failed, and so did its clean-up", error=type(failure).__name__, reason=failure.message)  # noqa: TRY400
-        both = RestoreRollbackError(f"{error}; then {failure.message}", failure.hint)
-        raise as_logged(_with_safety(both, record)) from cause
+        both = _with_safety(RestoreRollbackError(f"{error}; then {failure.message}", failure.hint), record)
+        _log_failure("restore failed, and so did its clean-up", both, record)
+        raise both from cause
     if settled.state is RestoreState.COMPLETE:
         journal.record = settled
         return
     error = _with_safety(room_error(error) if isinstance(error, BackupStorageError) else error, record)
     hint = error.hint if isinstance(error, ResidencyBackupError) else None
-    log.error("restore failed", error=type(error).__name__, reason=str(error), hint=hint, step=str(record.step))
+    _log_failure("restore failed", error, record)
     failed = replace(settled, state=RestoreState.FAILED, error=type(error).__name__, message=str(error), hint=hint)
     _record(journal, failed)
-    raise as_logged(error) from cause
+    raise error from cause
+
+
+def _log_failure(event: str, error: Exception, record: Restore) -> None:
+    hint = error.hint if isinstance(error, ResidencyBackupError) else None
+    log.error(event, error=type(error).__name__, reason=str(error), hint=hint, step=str(record.step))
+    as_logged(error)
 
 
 def _with_safety(error: Exception, record: Restore) -> Exception:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import glob
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -27,6 +26,7 @@ from app.errors import (
     BackupReadError,
     BackupValidationError,
     DiskReadError,
+    ResidencyBackupError,
     RestoreError,
     RestorePermissionError,
     RestoreStorageError,
@@ -101,7 +101,8 @@ def restore_full(source: FullSource, target: Path, programs: Programs, progress:
                 owners_kept = _unpack(source, folder, progress)
                 version = _verified(programs, folder / POSTGRES)
     except Exception as error:
-        log.error("restore of a full backup failed", error=type(error).__name__, reason=str(error))  # noqa: TRY400
+        hint = error.hint if isinstance(error, ResidencyBackupError) else None
+        log.error("restore of a full backup failed", error=type(error).__name__, reason=str(error), hint=hint)  # noqa: TRY400
         raise
     log.info("restore of a full backup completed", backup=source.name, target=str(target), verified_by=version)
     return LaidOut(
@@ -134,30 +135,42 @@ def _require_room(source: FullSource, target: Path) -> None:
 
 def _remarks(source: FullSource, target: Path) -> list[str]:
     """What the user should know although nothing is wrong with what is laid out."""
-    proof = [] if source.manifest else [f"{source.name} has no manifest to be proven by; the server's own record is"]
-    left = sorted(target.parent.glob(f".{glob.escape(target.name)}.*{_PARTIAL}"))
-    return [*proof, *(f"{each} is what a run that was cut off has left: remove it" for each in left)]
+    own = f"{source.name} has no usable manifest to be proven by; the server's own record is"
+    ours = re.compile(rf"{re.escape(_partial_of(target, ''))}[0-9a-f]+{re.escape(_PARTIAL)}")
+    beside = sorted(target.parent.iterdir()) if target.parent.is_dir() else []
+    left = [each for each in beside if ours.fullmatch(each.name)]
+    return [
+        *([] if source.manifest else [own]),
+        *(f"{each} was left by a run that was cut off: remove it, if no other is at work there" for each in left),
+    ]
 
 
-@contextmanager
+def _partial_of(target: Path, number: str) -> str:
+    return f".{target.name}.{number}"
+
+
+@contextlib.contextmanager
 def _put_together(target: Path) -> Iterator[Path]:
-    """A folder that becomes the target when the block ends well, and is gone when it does not."""
-    mounted = target.is_dir() and os.path.ismount(target)
-    above = target if mounted else target.parent  # a mount cannot be replaced, only filled
+    """A folder of which the target is made when the block ends well, and which is gone when it does not.
+
+    A target that is there is filled, not replaced: it may be a mount, or stand where this user may not make another.
+    """
+    there = target.is_dir()
+    above = target if there else target.parent
     missing = [each for each in (above, *above.parents) if not each.exists()]
-    folder = above / f".{target.name}.{secrets.token_hex(6)}{_PARTIAL}"
+    folder = above / f"{_partial_of(target, secrets.token_hex(6))}{_PARTIAL}"
     placed: list[Path] = []
     try:
         above.mkdir(0o755, parents=True, exist_ok=True)
         folder.mkdir(0o700)
         yield folder
         os.sync()  # all of it is on the disk before it has its name
-        if mounted:
-            for each in sorted(folder.iterdir()):
+        if there:
+            for each in sorted(folder.iterdir(), key=lambda each: each.name == POSTGRES):  # what a server needs is last
                 placed.append(each.rename(target / each.name))  # noqa: PERF401 -- those before one that fails count
             folder.rmdir()
         else:
-            folder.rename(target)
+            placed.append(folder.rename(target))
         os.sync()
     except BaseException:
         for each in (*placed, folder):
@@ -209,7 +222,7 @@ def _paths_in(source: FullSource, target: Path) -> tuple[Path, ...]:
     return tuple(target / f"paths{each}" for each in paths)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _writing(target: Path) -> Iterator[None]:
     """Turn the errors of a disk that is written into ours."""
     try:

@@ -246,12 +246,15 @@ def _back_off(journal: Journal, error: Exception, cause: BaseException) -> None:
             return
         service.restores.save_restore(settled)
     except ResidencyBackupError as failure:
-        log.error("restore not rolled back", error=type(failure).__name__, reason=failure.message)  # noqa: TRY400
-        raise as_logged(RestoreRollbackError(f"{error}; then {failure.message}", failure.hint)) from cause
-    log.error("restore not rolled back", error=type(error).__name__, reason=str(error))
+        raise _logged(RestoreRollbackError(f"{error}; then {failure.message}", failure.hint)) from cause
     if isinstance(error, RestoreCancelledError):
-        raise as_logged(error) from cause
-    raise as_logged(_failed(service, record, error)) from cause
+        raise _logged(error) from cause
+    raise _logged(_failed(service, record, error)) from cause
+
+
+def _logged(error: RestoreError) -> Exception:
+    log.error("restore not rolled back", error=type(error).__name__, reason=error.message, hint=error.hint)
+    return as_logged(error)
 
 
 def _failed(service: Service, record: Restore, error: Exception) -> RestoreRollbackError:

@@ -179,7 +179,7 @@ def _make(service: Service, request: BackupRequest, run: Run, held: Lease, progr
             kept=request.kept,
             verified_at=now,
             seconds=round((now - started).total_seconds(), 3),
-            pg_dump=ready.dump_version,
+            pg_dump=None if full else ready.dump_version,
             codec=codec_for(request.tier, service.codec),
             **written.facts,
         )
@@ -273,7 +273,7 @@ def _publish(service: Service, draft: Draft, manifest: Manifest, warnings: Seque
     problem = draft.publish(file, manifest.to_json().encode())
     taken = Taken(manifest.to_backup(backup_id, file))
     for warning in warnings:
-        taken.warn("backup lacks something", warning)
+        taken.warn("backup is made, but not of everything", warning)
     if problem:
         saved = service.tree.read_manifest(file) is not None
         taken.warn("backup of the same period not removed" if saved else "backup manifest not saved", problem)
@@ -317,6 +317,9 @@ def _record_failure(service: Service, run: Run | None, error: Exception) -> None
 def _prune(service: Service, taken: Taken) -> None:
     try:
         outcome = prune(service)
+    except (Cancelled, KeyboardInterrupt):  # the backup stands: that is what was asked for
+        taken.warn("backup retention was cut short", "cancelled; the next run or 'residency-backup prune' goes on")
+        return
     except ResidencyBackupError as error:
         taken.warn("backup retention failed", error)
         return

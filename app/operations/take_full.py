@@ -17,15 +17,14 @@ from typing import Any
 import structlog
 
 from app.archive.manifest import FullFacts
-from app.archive.tarball import TarIndex, TarReader, TarWriter, printable, require_equal
+from app.archive.tarball import TarIndex, TarReader, TarWriter, printable, read_error, require_equal
 from app.archive.writer import write_error
 from app.domain.backup import Codec, Tier, codec_for
+from app.domain.checks import Severity
 from app.domain.ports import Draft
 from app.errors import (
     BackupCreationError,
-    BackupPermissionError,
     BackupValidationError,
-    DiskReadError,
     RestoreValidationError,
 )
 from app.operations.full_layout import CATALOG, GLOBALS, PATHS, POSTGRES, SETTINGS
@@ -40,7 +39,7 @@ _NAMED = 5  # of a kind of remark, in one message
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What stands in a draft: the facts of it that a manifest holds, and what is not in it although it was wanted."""
+    """What stands in a draft: the facts of it that a manifest holds, and what whoever relies on it must know."""
 
     facts: dict[str, Any]
     warnings: list[str] = field(default_factory=list)
@@ -76,6 +75,7 @@ def write_full(  # noqa: PLR0913, PLR0917 -- what a run knows
     _read_back(service, draft, index, codec, progress)
     facts = FullFacts(
         system_identifier=identifier,
+        pg_basebackup=ready.dump_version,
         wal_start=copied.wal_start,
         wal_end=copied.wal_end,
         paths=tuple(map(str, service.system.paths)),
@@ -83,7 +83,8 @@ def write_full(  # noqa: PLR0913, PLR0917 -- what a run knows
     )
     sizes = {"bytes": index.bytes, "raw_bytes": index.raw_bytes, "sha256": index.sha256}
     described = {"snapshot_time": shown, "server": ready.facts, "tables": (), "segments": (), "full": facts}
-    return Written({**described, **sizes}, list(packing.remarks()))
+    found = [each.message for each in ready.findings if each.severity is Severity.WARNING]
+    return Written({**described, **sizes}, [*found, *packing.remarks()])
 
 
 def _write_beside(service: Service, folder: Path) -> None:
@@ -128,32 +129,37 @@ class _Packing:
 
     def add_staged(self, folder: Path) -> None:
         """Add what was put together in a folder, and remove each file that is in the tar."""
-        for name in (SETTINGS, GLOBALS, CATALOG, POSTGRES):
-            for path in _walk(folder / name):
-                inside = str(path.relative_to(folder))
-                if path.is_dir():
-                    self._writer.add_folder(inside, path)
-                elif self._writer.add_file(inside, path):
-                    message = f"{inside} of the server's copy was written to while it was packed"
-                    raise BackupCreationError(message, "what else writes into BACKUP_DIR? then try again")
-                else:
-                    path.unlink()
+        try:
+            for name in (SETTINGS, GLOBALS, CATALOG, POSTGRES):
+                for path in _walk(folder / name):
+                    self._move_in(str(path.relative_to(folder)), path)
+        except OSError as error:
+            raise write_error(error) from error
 
     def add_path(self, top: Path) -> None:
         """Add a folder or file beside the server; it is in use, and may change meanwhile."""
         try:
             for path in _walk(top):
                 self._add(top, path, PATHS + str(path))
-        except PermissionError as error:
-            message = f"{printable(str(error.filename))} may not be read: {error.strerror}"
-            hint = "let the user of this service read it, or take it out of BACKUP_FULL_PATHS"
-            raise BackupPermissionError(message, hint) from error
+        except FileNotFoundError:
+            self._remark("went away meanwhile", top)
+        except OSError as error:
+            raise read_error(error.filename or top, error) from error
 
     def remarks(self) -> Iterator[str]:
         """What is not in the tar as it was."""
         for what, names in self._left_out.items():
             more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
             yield f"{what}: {', '.join(names[:_NAMED])}{more}"
+
+    def _move_in(self, name: str, path: Path) -> None:
+        if path.is_dir():
+            self._writer.add_folder(name, path)
+        elif self._writer.add_file(name, path):
+            message = f"{name} was written to while it was packed"
+            raise BackupCreationError(message, "what else writes into BACKUP_DIR? then try again")
+        else:
+            path.unlink()
 
     def _add(self, top: Path, path: Path, name: str) -> None:
         try:
@@ -165,6 +171,8 @@ class _Packing:
             elif stat.S_ISREG(mode):
                 if self._writer.add_file(name, path.resolve() if path == top else path):
                     self._remark("changed while it was read", path)
+                if path.name == "postmaster.pid":
+                    self._remark("a server runs on it, and this is no copy that would start", path.parent)
             else:
                 self._remark("neither file, folder nor link, and left out", path)
         except FileNotFoundError:
@@ -198,9 +206,5 @@ def _walk(top: Path) -> Iterator[Path]:
 
 
 def _refused(error: OSError) -> None:
-    if isinstance(error, PermissionError):
-        raise error
     if not isinstance(error, FileNotFoundError):
-        raise DiskReadError(
-            f"{error.filename} cannot be read: {error.strerror}", "let the user of this service read it"
-        ) from error
+        raise error

@@ -7,11 +7,11 @@ where this process may give it away.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import tarfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from app.archive.tarball import printable
@@ -19,24 +19,28 @@ from app.errors import RestoreValidationError
 from app.operations.full_layout import PATHS, TOPS
 
 _HOSTILE = "it was not made by this service: do not use it"
+_REFUSED = "name a shorter target, on a file system that takes such names; if it fails there too, the tar is not ours"
 _FOLDER, _FILE = 0o700, 0o600
-_BITS = 0o777  # no set-uid and its like
+_BITS, _FOLDER_BITS = (
+    0o777,
+    0o3777,
+)  # no file gets anybody's power; a folder may share its group, and keep what is whose
 _LONGEST = 8192  # twice what Linux takes for a path
 
 
-@contextmanager
+@contextlib.contextmanager
 def _judged(name: str) -> Iterator[None]:
-    """An entry that cannot be written as it says it is was not made from a file or folder."""
+    """An entry that cannot be written as it says was not made from a file or folder, or not on such a file system."""
     try:
         yield
     except (FileExistsError, NotADirectoryError) as error:
-        raise RestoreValidationError(f"{printable(name)} stands twice in the tar", _HOSTILE) from error
+        raise RestoreValidationError(f"{printable(name)} stands there already", _REFUSED) from error
     except (ValueError, OverflowError) as error:
         raise RestoreValidationError(f"{printable(name)} cannot be: {error}", _HOSTILE) from error
     except OSError as error:
         if error.errno not in {errno.ENAMETOOLONG, errno.ENOENT, errno.EINVAL, errno.EOVERFLOW}:
             raise
-        raise RestoreValidationError(f"{printable(name)} cannot be: {error.strerror}", _HOSTILE) from error
+        raise RestoreValidationError(f"{printable(name)} cannot be: {error.strerror}", _REFUSED) from error
 
 
 def place_of(entry: tarfile.TarInfo, folder: Path) -> Path:
@@ -111,7 +115,7 @@ class Unpacker:
                 raise RestoreValidationError(f"{name} is a link that leads out: {target}", _HOSTILE)
         for path, entry in reversed(self._folders):
             with _judged(path.name):
-                path.chmod(entry.mode & _BITS | _FOLDER)
+                path.chmod(entry.mode & _FOLDER_BITS | _FOLDER)
                 self._give_back(path, entry)
 
     def _write(self, path: Path, entry: tarfile.TarInfo, content: Iterable[bytes]) -> None:
@@ -119,15 +123,19 @@ class Unpacker:
         with os.fdopen(descriptor, "wb") as stream:
             for block in content:
                 stream.write(block)
-            os.fchmod(descriptor, entry.mode & _BITS | _FILE)
-            self._give_back(path, entry)
-        os.utime(path, (entry.mtime, entry.mtime))
+            stream.flush()
+            os.utime(descriptor, (entry.mtime, entry.mtime))
+            os.fchmod(descriptor, entry.mode & _BITS)
+        self._give_back(path, entry)
 
     def _give_back(self, path: Path, entry: tarfile.TarInfo) -> None:
-        """Set the owner of what stood beside the server; the server's own files are for the user who will start it."""
-        if self._beside not in (path, *path.parents) or (entry.uid, entry.gid) == (os.geteuid(), os.getegid()):
+        """Set the owner of what stood beside the server; the server's own files are for the user who will start it.
+
+        Comes last: what belongs to somebody else may not be changed any more, even by a root of few rights.
+        """
+        if self._beside not in (path, *path.parents):
             return
-        try:
+        with contextlib.suppress(OSError):  # who may not, or has no such user here, sees it in the outcome
             os.chown(path, entry.uid, entry.gid, follow_symlinks=False)
-        except PermissionError:
-            self.owners_kept = False
+        found = path.lstat()
+        self.owners_kept &= (found.st_uid, found.st_gid) == (entry.uid, entry.gid)

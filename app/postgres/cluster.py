@@ -27,14 +27,14 @@ from app.errors import (
 )
 from app.postgres.binaries import Binary, find_binary
 from app.postgres.database import Database
-from app.postgres.programs import Program, ProgramError, output_of, running
+from app.postgres.programs import Program, ProgramError, guard, output_of, running
 
-COPY, VERIFY, WALDUMP = "pg_basebackup", "pg_verifybackup", "pg_waldump"
+COPY, VERIFY, WALDUMP, GLOBALS = "pg_basebackup", "pg_verifybackup", "pg_waldump", "pg_dumpall"
 POLL_SECONDS = 0.2
 GLOBALS_SECONDS = 600.0
 _TAIL = 4096
 _VERSION_BYTES = 16
-_DIFFERS = 1  # what pg_verifybackup exits with when it has found something
+_DIFFERS = 1  # what pg_verifybackup exits with when it has found something, and when it could not look
 # What the role may not ask about counts as nothing: the disk itself is watched while the copy grows.
 _FACTS = """
     SELECT current_setting('server_version'), session_user::text, rolsuper OR rolreplication, rolsuper,
@@ -50,7 +50,9 @@ _FACTS = """
     FROM pg_roles WHERE rolname = session_user"""
 _PROGRESS = re.compile(r"^\s*(\d+)/\d+ kB \(")
 _GONE = re.compile(r"server closed the connection|terminating connection|connection to server .* failed|no COPY data")
-_FULL = re.compile(r"No space left on device|Disk quota exceeded|File too large")
+_FULL = re.compile(r"No space left on device|Disk quota exceeded")
+_LIMITED = re.compile(r"File too large")
+_UNTRIED = re.compile(r"out of memory|could not (execute|open|read|fork)|Too many open files")
 _SAID_BY_SERVER = re.compile(r"\b(ERROR|FATAL|PANIC):  ")
 _SENDERS = re.compile(r"exceeds \"?max_wal_senders")
 _LSN = r"[0-9A-F]+/[0-9A-F]+"
@@ -106,6 +108,7 @@ class PostgresCluster:
     def program_version(self, version: str) -> str:
         """Version of the programs of the server's own major."""
         _fitting(VERIFY, version)
+        find_binary(GLOBALS, version)
         return _fitting(COPY, version).version
 
     def reads_wal(self, version: str) -> bool:
@@ -126,12 +129,13 @@ class PostgresCluster:
             "--label=residency-backup",
             "--no-password",
             "--no-sync",  # it is packed into a file at once, and that one is flushed
-            # What it says of its progress is wanted; and when this process is killed, nobody reads that any more, which
-            # ends it.
             "--progress",
         ]
         try:
-            with running(argv, self._database.environment(os.environ)) as program:
+            # Its second process, which receives the WAL, sees no end of the first, and would go on for ever: the server
+            # would keep all WAL for it.
+            with guard() as watch, running(argv, self._database.environment(os.environ)) as program:
+                watch(program)
                 _wait(program, advance)
         except ProgramError as error:
             raise _typed(error) from error
@@ -146,7 +150,7 @@ class PostgresCluster:
         with self._database.connect() as connection:
             version = str(connection.info.parameter_status("server_version"))
         argv = [
-            find_binary("pg_dumpall", version).path,
+            find_binary(GLOBALS, version).path,
             f"--dbname={self._database.conninfo}",
             f"--database={self._database.name}",
             "--globals-only",
@@ -154,7 +158,10 @@ class PostgresCluster:
             "--no-password",
             *([] if passwords else ["--no-role-passwords"]),
         ]
-        return output_of(argv, self._database.environment(os.environ), timeout=GLOBALS_SECONDS)
+        try:
+            return output_of(argv, self._database.environment(os.environ), timeout=GLOBALS_SECONDS)
+        except ProgramError as error:
+            raise _typed(error) from error
 
 
 def verify_copy(folder: Path) -> str:
@@ -177,7 +184,7 @@ def verify_copy(folder: Path) -> str:
         with running(argv, {"PATH": os.environ.get("PATH", os.defpath), "LC_MESSAGES": "C"}) as child:
             _wait(child, lambda _: None)
     except ProgramError as error:
-        if error.code != _DIFFERS:
+        if error.code != _DIFFERS or _UNTRIED.search(error.message):
             message = f"the copy of the server's data was not verified: {error.message}"
             raise BackupCreationError(message, f"does {program.path} run here? then try again") from error
         message = f"the copy of the server's data does not verify: {error.message}"
@@ -230,6 +237,10 @@ def _typed(error: ProgramError) -> BackupError:
         return BackupCreationError(f"the server's own disk is full: {said}", "free space on the disk of the server")
     if _FULL.search(said):
         return BackupStorageError(f"the disk is full: {said}", "free space in BACKUP_DIR, which holds the copy too")
+    if _LIMITED.search(said):
+        return BackupStorageError(
+            f"a file may not be that large: {said}", "lift the limit (ulimit -f), or use another disk"
+        )
     if _SENDERS.search(said):
         return ServerUnavailableError(said, "raise max_wal_senders, or try again when fewer replicas are connected")
     if _GONE.search(said):

@@ -11,9 +11,10 @@ import io
 import os
 import signal
 import subprocess
+import sys
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -30,7 +31,7 @@ class ProgramError(BackupCreationError):
     """A program could not be started or exited with an error; the message carries the end of what it said.
 
     Attributes:
-        code: what it exited with; None where it did not end by itself.
+        code: what a `Program` exited with, negative where a signal ended it; None where it never ran, or is another.
     """
 
     code: int | None = None
@@ -179,6 +180,27 @@ def running(
         yield program
     finally:
         program.end()
+
+
+# Told a process group, it waits for the end of its input, which is the end of whoever started it.
+_GUARD = "import os, signal; group = os.read(0, 32); os.read(0, 1); group and os.killpg(int(group), signal.SIGKILL)"
+
+
+@contextlib.contextmanager
+def guard() -> Iterator[Callable[[Program], None]]:
+    """For a program that would go on for ever after this process was killed: a process of its own, which then kills it.
+
+    Gives a function that is called once, with the program that is guarded until the block ends.
+
+    Raises:
+        ProgramError: it cannot be started.
+    """
+    with running([sys.executable, "-ISc", _GUARD], os.environ, stdin=subprocess.PIPE, name="guard") as watcher:
+
+        def watch(program: Program) -> None:
+            watcher.stdin.write(str(program.pid).encode())
+
+        yield watch
 
 
 @dataclass(frozen=True, slots=True)

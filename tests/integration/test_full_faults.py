@@ -340,7 +340,9 @@ def test_without_pg_waldump_it_is_said_that_no_wal_was_read(
 ) -> None:
     real = find_binary("pg_verifybackup", full_site.site.database.query("SHOW server_version")[0][0]).path
     programs_that(
-        server_folder / "bin", monkeypatch, pg_verifybackup=f'case "$*" in *--no-parse-wal*) exec {real} "$@";; esac'
+        server_folder / "bin",
+        monkeypatch,
+        pg_verifybackup=f'case "$*" in *--no-parse-wal*) exec {real} "$@";; *) exit 1;; esac',
     )
     assert full_site.take().backup.good
     found = [each for each in preflight_full(full_site.site.service()).findings if each.severity == "warning"]

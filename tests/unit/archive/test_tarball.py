@@ -144,6 +144,40 @@ def test_a_file_that_is_written_to_while_it_is_read_is_told(tmp_path: Path, how:
     assert written
 
 
+@pytest.mark.parametrize("what", ["pipe", "link", "folder"])
+def test_what_is_no_file_any_more_has_gone(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "x"
+    if what == "pipe":
+        os.mkfifo(path)
+    elif what == "link":
+        path.symlink_to("y")
+    else:
+        path.mkdir()
+    with TarWriter(io.BytesIO(), Codec.GZIP, None, lambda _: None) as writer, pytest.raises(FileNotFoundError):
+        writer.add_file("paths/x", path)
+
+
+def test_zeros_of_a_file_are_no_end() -> None:
+    plain = io.BytesIO()
+    with tarfile.open(fileobj=plain, mode="w") as tar:
+        info = tarfile.TarInfo("settings.env")
+        info.size = 1024
+        tar.addfile(info, io.BytesIO(bytes(1024)))
+    cut = plain.getvalue()[: 512 + 1024]
+    with pytest.raises(BackupReadError, match="end mark"):
+        index_tar(io.BytesIO(framing(Codec.GZIP).pack(cut)), Codec.GZIP)
+
+
+def test_a_header_of_megabytes_is_refused_before_it_is_read() -> None:
+    plain = io.BytesIO()
+    with tarfile.open(fileobj=plain, mode="w") as tar:
+        info = tarfile.TarInfo("settings.env")
+        info.pax_headers = {"comment": "x" * (8 << 20)}
+        tar.addfile(info)
+    with pytest.raises(BackupReadError, match="header of 8"):
+        index_tar(io.BytesIO(framing(Codec.GZIP).pack(plain.getvalue())), Codec.GZIP)
+
+
 def test_what_is_gone_or_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.BytesIO()
     with TarWriter(out, Codec.GZIP, None, lambda _: None) as writer, pytest.raises(FileNotFoundError):

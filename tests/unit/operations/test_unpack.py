@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -94,13 +96,16 @@ def test_what_is_no_full_backup_is_refused(tmp_path: Path) -> None:
 def test_modes_are_kept_but_nobodys_power_is(tmp_path: Path) -> None:
     target = tmp_path / "target"
     target.mkdir()
-    inside = [entry("paths/srv", tarfile.DIRTYPE, mode=0o500), entry("paths/srv/run", mode=0o4755)]
+    inside = [entry("paths/srv", tarfile.DIRTYPE, mode=0o3500), entry("paths/srv/run", mode=0o4755)]
+    inside.append(entry("paths/srv/kept", mode=0o444))
     link = entry("paths/srv/link", tarfile.SYMTYPE, "run")
     done = restore_full(source(*inside, link), target, PROGRAMS)
     assert (target / "paths/srv/link").read_text() == "x"
     assert (target / "paths/srv/run").stat().st_mode & 0o7777 == 0o755
+    assert (target / "paths/srv/kept").stat().st_mode & 0o7777 == 0o444
+    assert (target / "paths/srv").stat().st_mode & 0o7777 == 0o3700
     assert (target / "postgres").stat().st_mode & 0o7777 == 0o700
-    assert target.stat().st_mode & 0o7777 == 0o700
+    assert (target / "paths").stat().st_mode & 0o7777 == 0o700
     assert done.warnings
 
 
@@ -122,13 +127,20 @@ def test_a_target_that_is_not_empty_is_left_alone(tmp_path: Path, what: str) -> 
 def test_it_belongs_again_to_whom_it_belonged_or_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given: dict[str, tuple[int, int]] = {}
 
+    lstat = Path.lstat
+
     def give(path: Path, uid: int, gid: int, *, follow_symlinks: bool) -> None:
         assert not follow_symlinks
         if "closed" in path.name:
-            raise PermissionError
+            raise OSError(errno.EINVAL, "Invalid argument")  # in a user namespace that has no such user
         given[path.name] = (uid, gid)
 
+    def owned(path: Path) -> SimpleNamespace | os.stat_result:
+        uid, gid = given.get(path.name, (None, None))
+        return lstat(path) if uid is None else SimpleNamespace(st_uid=uid, st_gid=gid, st_mode=lstat(path).st_mode)
+
     monkeypatch.setattr(os, "chown", give)
+    monkeypatch.setattr(Path, "lstat", owned)
     folder, file, link = (
         entry("paths/srv", tarfile.DIRTYPE, mode=0o500),
         entry("paths/srv/run"),
@@ -161,28 +173,23 @@ def test_a_way_that_goes_up_ends_where_it_says(tmp_path: Path) -> None:
     assert (tmp_path / "target/postgres").is_dir()
 
 
-def mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder that cannot be replaced."""
+def test_a_folder_that_is_there_is_filled_and_stays_what_it_is(tmp_path: Path) -> None:
     target = tmp_path / "target"
-    target.mkdir()
-    monkeypatch.setattr(os.path, "ismount", lambda path: path == target)
-    return target
-
-
-def test_a_mount_is_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    target = mounted(tmp_path, monkeypatch)
-    number = target.stat().st_ino
+    target.mkdir(0o750)
+    before = target.stat()
     restore_full(source(entry("paths/x")), target, PROGRAMS)
     assert sorted(each.name for each in target.iterdir()) == ["paths", "postgres"]
-    assert target.stat().st_ino == number
+    assert (target.stat().st_ino, target.stat().st_mode) == (before.st_ino, before.st_mode)
 
 
-def test_a_mount_that_cannot_be_filled_is_empty_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    target = mounted(tmp_path, monkeypatch)
+def test_a_folder_that_cannot_be_filled_is_empty_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "target"
+    target.mkdir()
     rename = Path.rename
 
     def fail_at_the_second(path: Path, new: Path) -> Path:
         if path.name == "postgres":
+            assert (target / "paths").is_dir()
             raise PermissionError(1, "Operation not permitted", str(new))
         return rename(path, new)
 
@@ -190,6 +197,26 @@ def test_a_mount_that_cannot_be_filled_is_empty_again(tmp_path: Path, monkeypatc
     with pytest.raises(RestorePermissionError):
         restore_full(source(entry("paths/x")), target, PROGRAMS)
     assert list(target.iterdir()) == []
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_cancel_at_the_very_end_leaves_nothing(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    there: bool,  # noqa: FBT001
+) -> None:
+    target = tmp_path / "target"
+    if there:
+        target.mkdir()
+
+    def sync() -> None:
+        if (target / "postgres").exists():
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "sync", sync)
+    with pytest.raises(KeyboardInterrupt):
+        restore_full(source(entry("paths/x")), target, PROGRAMS)
+    assert list(tmp_path.rglob("*")) == ([target] if there else [])
 
 
 def test_what_failed_is_raised_not_what_could_not_be_tidied_up(tmp_path: Path) -> None:
@@ -203,10 +230,12 @@ def test_what_failed_is_raised_not_what_could_not_be_tidied_up(tmp_path: Path) -
 
 
 def test_what_a_killed_run_has_left_is_named(tmp_path: Path) -> None:
-    left = tmp_path / ".target.0123456789ab.partial"
+    left, anothers = tmp_path / ".target.0123456789ab.partial", tmp_path / ".target.2.0123456789ab.partial"
     left.mkdir()
+    anothers.mkdir()
     done = restore_full(source(), tmp_path / "target", PROGRAMS)
     assert any(str(left) in each for each in done.warnings)
+    assert not any(str(anothers) in each for each in done.warnings)
     (left / "x").touch()
     with pytest.raises(RestoreValidationError, match="it holds x"):
         restore_full(source(), left, PROGRAMS)
