@@ -245,6 +245,7 @@ def test_a_path_alone_is_enough_when_settings_and_manifest_are_lost(full_site: F
     assert done.code == 3, "no manifest to be proven by"
     assert "no usable manifest" in done.stderr
     assert "pg_ctl" in done.stdout
+    assert f"put back in its place what is in {target}/paths" in done.stdout
     with server_on(target / "postgres", full_site.server, site.database.name) as copy:
         require_same_content(site.database, copy)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -20,7 +21,9 @@ from app.errors import (
     BackupPermissionError,
     BackupStorageError,
     BackupValidationError,
+    BackupWriteError,
     Cancelled,
+    DiskReadError,
     RestoreValidationError,
     ServerUnavailableError,
 )
@@ -327,10 +330,11 @@ def test_whose_disk_is_full(
     assert words in fails(full_site, expected).hint
 
 
+@pytest.mark.parametrize("how", ["kill -9 $$", "echo 'pg_verifybackup: error: out of memory' >&2; exit 1"])
 def test_a_proof_that_could_not_be_tried_is_no_difference(
-    full_site: FullSite, server_folder: Path, monkeypatch: pytest.MonkeyPatch
+    full_site: FullSite, server_folder: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    programs_that(server_folder / "bin", monkeypatch, pg_verifybackup="kill -9 $$")
+    programs_that(server_folder / "bin", monkeypatch, pg_verifybackup=how)
     error = fails(full_site, BackupCreationError)
     assert "was not verified" in error.message
 
@@ -347,6 +351,64 @@ def test_without_pg_waldump_it_is_said_that_no_wal_was_read(
     assert full_site.take().backup.good
     found = [each for each in preflight_full(full_site.site.service()).findings if each.severity == "warning"]
     assert any("pg_waldump" in each.message for each in found)
+
+
+def test_a_missing_pg_dumpall_is_found_before_anything_is_copied(
+    full_site: FullSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "app.postgres.binaries.installed",
+        lambda program, path: [] if program == "pg_dumpall" else installed(program, path),
+    )
+    assert "pg_dumpall" in fails(full_site, BackupCreationError).message
+
+
+def test_a_server_lost_before_its_roles_were_read_may_be_tried_again(
+    full_site: FullSite, server_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "connection to server at 127.0.0.1 failed: Connection refused"
+    programs_that(server_folder / "bin", monkeypatch, pg_dumpall=f"echo '{said}' >&2; exit 1")
+    assert fails(full_site, ServerUnavailableError).transient
+
+
+@pytest.mark.parametrize(
+    ("where", "number", "expected"),
+    [("lstat", errno.ESTALE, DiskReadError), ("unlink", errno.EROFS, BackupWriteError)],
+)
+def test_a_disk_that_fails_has_a_type(
+    full_site: FullSite, monkeypatch: pytest.MonkeyPatch, where: str, number: int, expected: type[BackupError]
+) -> None:
+    real = getattr(Path, where)
+
+    def fail(path: Path, *arguments: object, **options: object) -> object:
+        if path.name in {"letter.txt", "PG_VERSION"}:
+            raise OSError(number, os.strerror(number), str(path))
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, where, fail)
+    assert fails(full_site, expected).hint
+
+
+def test_a_running_servers_own_folder_is_refused(full_site: FullSite, server_folder: Path) -> None:
+    error = fails(full_site, BackupValidationError, BACKUP_FULL_PATHS=str(server_folder / "postgres" / "data" / "base"))
+    assert "running server" in error.message
+
+
+def test_a_running_servers_folder_further_down_is_told(full_site: FullSite) -> None:
+    (full_site.uploads / "a" / "postmaster.pid").touch()
+    assert any("a server runs on it" in each for each in full_site.take().warnings)
+
+
+def test_a_cancel_while_retention_works_does_not_undo_the_backup(
+    full_site: FullSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cancelled(*_: object) -> None:
+        raise Cancelled(BackupCancelledError("the run was revoked"))
+
+    monkeypatch.setattr("app.operations.take_backup.prune", cancelled)
+    taken = full_site.take()
+    assert taken.backup.good
+    assert "retention was cut short" in taken.warnings[0]
 
 
 def test_what_writes_into_the_copy_fails_it(full_site: FullSite, monkeypatch: pytest.MonkeyPatch) -> None:

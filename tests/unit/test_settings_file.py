@@ -39,6 +39,13 @@ def test_they_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert came_back(settings, tmp_path, monkeypatch).model_dump() == settings.model_dump()
 
 
+def test_no_name_makes_a_line_of_its_own_or_shows_a_secret() -> None:
+    url = "postgresql://u@h/x%0AEVIL=1?options=-c%20foo.secret%3Dabcdef"
+    lines = as_environment_file(load_settings({"DATABASE_URL": url}).settings).splitlines()
+    assert all(line.startswith("#") for line in lines)
+    assert "abcdef" not in "".join(lines)
+
+
 @given(name=LINES)
 def test_any_path_comes_back(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = f"/srv/{name}/x".replace(",", "")
