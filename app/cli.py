@@ -172,6 +172,7 @@ for verb in (cli_full.restore_full, cli_restore.restore, cli_restore.rollback, c
 def run(arguments: Sequence[str]) -> int:
     """Run one verb and return the exit code: the one place where errors become such."""
     signal.signal(signal.SIGTERM, _cancel)
+    signal.signal(signal.SIGINT, _interrupt)
     return _exit_code(lambda: commands.main(list(arguments), "residency-backup", standalone_mode=False), arguments)
 
 
@@ -197,6 +198,13 @@ def _failed(error: ResidencyBackupError, arguments: Sequence[str]) -> int:
     return error.exit_code
 
 
+def _interrupt(_: int, __: FrameType | None) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):  # a second one must not interrupt the cleaning up after the first
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
 def _cancel(_: int, __: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
     raise Cancelled(BackupCancelledError("cancelled by SIGTERM", "start it again when you want it"))

@@ -26,8 +26,8 @@ def as_environment_file(settings: Settings) -> str:
         if value is None:
             continue
         text = "" if isinstance(value, SecretStr) else _text(value)
-        # A command may have a password in it.
-        hidden = isinstance(value, SecretStr) or redactor.text(text) != text
+        # A command may have a password in it, where nothing else tells it.
+        hidden = isinstance(value, SecretStr) or name == "restore_post_command" or redactor.text(text) != text
         lines.append(f"# {name.upper()}=" if hidden else f"{name.upper()}={_quoted(text)}")
     return "\n".join(lines) + "\n"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import structlog
@@ -9,7 +10,14 @@ from celery import Task, shared_task
 
 from app.bootstrap import Program
 from app.domain.backup import Tier
-from app.errors import BackupError, Cancelled, ResidencyBackupError, RestoreError
+from app.errors import (
+    BackupError,
+    BackupValidationError,
+    Cancelled,
+    ResidencyBackupError,
+    RestoreError,
+    RestoreValidationError,
+)
 from app.operations.catch_up import due_slots
 from app.operations.expire import expire_quietly
 from app.operations.preview import preview as preview_restore
@@ -37,6 +45,13 @@ class BackupTask(Task[Any, Any]):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run; a signal that cancels becomes the error that it stands for."""
+        try:
+            inspect.signature(self.run).bind(*args, **kwargs)
+        except TypeError as error:
+            wrong = RestoreValidationError if self.name.startswith("restore.") else BackupValidationError
+            raise wrong(
+                f"{self.name}: {error}", "name its arguments as docs/operations.md and the README do"
+            ) from error
         try:
             return self.run(*args, **kwargs)  # the worker has set up the context already; a second would hide it
         except Cancelled as cancelled:

@@ -67,8 +67,10 @@ class At(Progress):
         self._active = what == self._phase
 
     def advance(self, amount: int) -> None:
+        if not self._active:
+            return
         self._left -= amount
-        if self._active and self._left <= 0 and self._act is not None:
+        if self._left <= 0 and self._act is not None:
             act, self._act = self._act, None
             act()
 

@@ -61,13 +61,7 @@ def require_paths(paths: Sequence[Path], root: Path) -> None:
     backups = root.resolve()
     seen: list[Path] = []
     for path in paths:
-        try:
-            found = path.exists()
-        except PermissionError as error:
-            raise BackupPermissionError(f"{path} may not be looked at: {error.strerror}", _LET) from error
-        if not found:
-            raise BackupValidationError(f"{path} does not exist", f"mend {_SETTING}, or mount it")
-        real = path.resolve()
+        real = _resolved(path)
         if _within(backups, real) or _within(real, backups):
             message = f"{path} holds the backups, or is among them: {root}"
             raise BackupValidationError(message, f"name folders in {_SETTING} that do not hold BACKUP_DIR")
@@ -83,14 +77,25 @@ def require_paths(paths: Sequence[Path], root: Path) -> None:
         seen.append(real)
 
 
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve(strict=True)
+    except FileNotFoundError as error:
+        raise BackupValidationError(f"{path} does not exist", f"mend {_SETTING}, or mount it") from error
+    except PermissionError as error:
+        raise BackupPermissionError(f"{path} may not be looked at: {error.strerror}", _LET) from error
+    except (OSError, RuntimeError) as error:  # the latter, before Python 3.13, for links in a circle
+        raise BackupValidationError(f"{path} cannot be: {error}", f"mend {_SETTING}") from error
+
+
 def size_of(paths: Sequence[Path]) -> int:
     """Bytes of all regular files; what cannot be looked at counts as nothing here."""
     total = 0
     for path in paths:
         inside = (Path(folder, name) for folder, _, names in os.walk(path) for name in names)
-        for each in (path.resolve(), *inside):
+        for each in (path, *inside):
             try:
-                found = each.lstat()
+                found = each.stat(follow_symlinks=each is path)  # what is named may be a link
             except OSError:
                 continue
             total += found.st_size if stat.S_ISREG(found.st_mode) else 0

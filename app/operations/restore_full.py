@@ -20,7 +20,7 @@ from typing import BinaryIO
 import structlog
 
 from app.archive.manifest import Manifest
-from app.archive.tarball import TarReader, printable, require_equal, tar_index_of
+from app.archive.tarball import TarReader, require_equal, shown, tar_index_of
 from app.domain.backup import Codec
 from app.errors import (
     BackupReadError,
@@ -37,7 +37,7 @@ from app.operations.service import SILENT, Progress
 from app.operations.unpack import Unpacker
 
 log = structlog.get_logger(__name__)
-_PARTIAL = ".partial"
+_UNFINISHED = ".unfinished"  # and not ".partial", which the tree of backups removes where nobody is at work
 _EMPTY = "name a folder that is missing or empty"
 _OTHER = "use another backup: 'residency-backup list' shows what there is"
 
@@ -120,7 +120,7 @@ def _require_empty(target: Path) -> None:
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise RestoreValidationError(f"{target} is not a folder", _EMPTY)
     if target.is_dir() and (inside := next(target.iterdir(), None)):
-        raise RestoreValidationError(f"{target} is not empty: it holds {printable(inside.name)}", _EMPTY)
+        raise RestoreValidationError(f"{target} is not empty: it holds {shown(inside.name)}", _EMPTY)
 
 
 def _require_room(source: FullSource, target: Path) -> None:
@@ -136,7 +136,7 @@ def _require_room(source: FullSource, target: Path) -> None:
 def _remarks(source: FullSource, target: Path) -> list[str]:
     """What the user should know although nothing is wrong with what is laid out."""
     own = f"{source.name} has no usable manifest to be proven by; the server's own record is"
-    ours = re.compile(rf"{re.escape(_partial_of(target, ''))}[0-9a-f]+{re.escape(_PARTIAL)}")
+    ours = re.compile(rf"{re.escape(_unfinished_of(target, ''))}[0-9a-f]+{re.escape(_UNFINISHED)}")
     beside = sorted(target.parent.iterdir()) if target.parent.is_dir() else []
     left = [each for each in beside if ours.fullmatch(each.name)]
     return [
@@ -145,7 +145,7 @@ def _remarks(source: FullSource, target: Path) -> list[str]:
     ]
 
 
-def _partial_of(target: Path, number: str) -> str:
+def _unfinished_of(target: Path, number: str) -> str:
     return f".{target.name}.{number}"
 
 
@@ -158,7 +158,7 @@ def _put_together(target: Path) -> Iterator[Path]:
     there = target.is_dir()
     above = target if there else target.parent
     missing = [each for each in (above, *above.parents) if not each.exists()]
-    folder = above / f"{_partial_of(target, secrets.token_hex(6))}{_PARTIAL}"
+    folder = above / f"{_unfinished_of(target, secrets.token_hex(6))}{_UNFINISHED}"
     placed: list[Path] = []
     try:
         above.mkdir(0o755, parents=True, exist_ok=True)
@@ -232,6 +232,8 @@ def _writing(target: Path) -> Iterator[None]:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             message = f"{place}: {said}: this process runs as uid {os.geteuid()}"
             raise RestorePermissionError(message, "let this user write there, or name another folder") from error
+        if error.errno in (errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP, errno.EINVAL):
+            raise RestoreValidationError(f"{shown(str(target))} cannot be made: {said}", _EMPTY) from error
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise RestoreStorageError(f"{place}: {said}", "name a folder on another disk") from error
         raise RestoreError(f"{place} cannot be written: {said}", "look at the disk that holds it") from error

@@ -168,6 +168,7 @@ def _make(service: Service, request: BackupRequest, run: Run, held: Lease, progr
         else:
             written = _write_dump(service, ready, draft, progress)
         held.confirm()
+        _require_content(service, request.tier, period, written)
         now = service.clock()
         manifest = Manifest(
             tool=service.tool,
@@ -240,7 +241,23 @@ def _require_free(service: Service, tier: Tier, period: str) -> None:
         if backup.kept is not None and backup.period == period:
             raise BackupValidationError(
                 f"{name} is pinned, and this run would replace it",
-                f"'residency-backup create manual' takes another beside it; to release it: keep --release {name}",
+                ""
+                if tier is Tier.FULL
+                else f"'residency-backup create manual' takes another beside it; to release it: keep --release {name}",
+            )
+
+
+def _require_content(service: Service, tier: Tier, period: str, written: Written) -> None:
+    """A database that is found empty, lost or not the one that was meant, takes no place of one that was not."""
+    if written.facts["tables"] or tier is Tier.FULL:
+        return
+    name = id_of(tier, period)
+    for backup in inventory(service):
+        if backup.id == name and backup.period == period and backup.tables and backup.damage is None:
+            raise BackupValidationError(
+                f"database {service.database} has no tables, and this run would replace {name}, which has some",
+                "is this the right server? if the database was lost, restore it (docs/restore.md); "
+                "'residency-backup create manual' takes another backup beside it",
             )
 
 

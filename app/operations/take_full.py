@@ -7,9 +7,6 @@ hardly more of the disk than the copy alone.
 
 from __future__ import annotations
 
-import os
-import stat
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,24 +14,24 @@ from typing import Any
 import structlog
 
 from app.archive.manifest import FullFacts
-from app.archive.tarball import TarIndex, TarReader, TarWriter, printable, read_error, require_equal
+from app.archive.tar_writer import TarWriter
+from app.archive.tarball import TarIndex, TarReader, require_equal
 from app.archive.writer import write_error
 from app.domain.backup import Codec, Tier, codec_for
 from app.domain.checks import Severity
 from app.domain.ports import Draft
 from app.errors import (
-    BackupCreationError,
     BackupValidationError,
     RestoreValidationError,
 )
-from app.operations.full_layout import CATALOG, GLOBALS, PATHS, POSTGRES, SETTINGS
+from app.operations.full_layout import CATALOG, GLOBALS, POSTGRES, SETTINGS
+from app.operations.pack import Packing
 from app.operations.preflight import Preflight
 from app.operations.service import Progress, Service
 from app.operations.space_guard import SpaceGuard, giving_back
 from app.operations.unpack import place_of
 
 log = structlog.get_logger(__name__)
-_NAMED = 5  # of a kind of remark, in one message
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +64,7 @@ def write_full(  # noqa: PLR0913, PLR0917 -- what a run knows
         _write_beside(service, folder)
         progress.start("pack", ready.facts.size)
         with TarWriter(draft.stream, codec, service.level, guard.advance) as writer:
-            packing = _Packing(writer)
+            packing = Packing(writer)
             packing.add_staged(folder)
             for path in service.system.paths:
                 packing.add_path(path)
@@ -118,93 +115,3 @@ def _read_back(service: Service, draft: Draft, index: TarIndex, codec: Codec, pr
     except RestoreValidationError as error:  # what cannot be laid out again is no backup
         message = f"what was packed could not be laid out again: {error.message}"
         raise BackupValidationError(message, "rename it, or take it out of BACKUP_FULL_PATHS") from error
-
-
-class _Packing:
-    """Puts files into the tar, and remembers what could not be put there as it is."""
-
-    def __init__(self, writer: TarWriter) -> None:
-        self._writer = writer
-        self._left_out: dict[str, list[str]] = {}
-
-    def add_staged(self, folder: Path) -> None:
-        """Add what was put together in a folder, and remove each file that is in the tar."""
-        try:
-            for name in (SETTINGS, GLOBALS, CATALOG, POSTGRES):
-                for path in _walk(folder / name):
-                    self._move_in(str(path.relative_to(folder)), path)
-        except OSError as error:
-            raise write_error(error) from error
-
-    def add_path(self, top: Path) -> None:
-        """Add a folder or file beside the server; it is in use, and may change meanwhile."""
-        try:
-            for path in _walk(top):
-                self._add(top, path, PATHS + str(path))
-        except FileNotFoundError:
-            self._remark("went away meanwhile", top)
-        except OSError as error:
-            raise read_error(error.filename or top, error) from error
-
-    def remarks(self) -> Iterator[str]:
-        """What is not in the tar as it was."""
-        for what, names in self._left_out.items():
-            more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-            yield f"{what}: {', '.join(names[:_NAMED])}{more}"
-
-    def _move_in(self, name: str, path: Path) -> None:
-        if path.is_dir():
-            self._writer.add_folder(name, path)
-        elif self._writer.add_file(name, path):
-            message = f"{name} was written to while it was packed"
-            raise BackupCreationError(message, "what else writes into BACKUP_DIR? then try again")
-        else:
-            path.unlink()
-
-    def _add(self, top: Path, path: Path, name: str) -> None:
-        try:
-            mode = (path.stat() if path == top else path.lstat()).st_mode  # what is named may be a link
-            if stat.S_ISDIR(mode):
-                self._writer.add_folder(name, path)
-            elif stat.S_ISLNK(mode):
-                self._add_link(top, path, name)
-            elif stat.S_ISREG(mode):
-                if self._writer.add_file(name, path.resolve() if path == top else path):
-                    self._remark("changed while it was read", path)
-                if path.name == "postmaster.pid":
-                    self._remark("a server runs on it, and this is no copy that would start", path.parent)
-            else:
-                self._remark("neither file, folder nor link, and left out", path)
-        except FileNotFoundError:
-            self._remark("went away meanwhile", path)
-
-    def _add_link(self, top: Path, path: Path, name: str) -> None:
-        target = path.readlink()
-        there = Path(os.path.normpath(path.parent / target))
-        real, home = Path(os.path.realpath(path)), Path(os.path.realpath(top))
-        inside = (there == top or top in there.parents) and (real == home or home in real.parents)
-        if target.is_absolute() or not inside:
-            self._remark("a link that leads out of its folder, and left out", path)
-        else:
-            self._writer.add_link(name, path)
-
-    def _remark(self, what: str, path: Path) -> None:
-        self._left_out.setdefault(what, []).append(printable(str(path)))
-
-
-def _walk(top: Path) -> Iterator[Path]:
-    """A path and all below it, folders before what is in them; no link is followed below the top."""
-    yield top
-    if not top.is_dir():
-        return
-    for folder, folders, files in os.walk(top, onerror=_refused):
-        folders.sort()
-        links = [each for each in folders if Path(folder, each).is_symlink()]
-        yield from (Path(folder, each) for each in sorted([*files, *links]))
-        folders[:] = [each for each in folders if each not in links]
-        yield from (Path(folder, each) for each in folders)
-
-
-def _refused(error: OSError) -> None:
-    if not isinstance(error, FileNotFoundError):
-        raise error

@@ -14,7 +14,7 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from app.archive.tarball import printable
+from app.archive.tarball import shown
 from app.errors import RestoreValidationError
 from app.operations.full_layout import PATHS, TOPS
 
@@ -34,13 +34,13 @@ def _judged(name: str) -> Iterator[None]:
     try:
         yield
     except (FileExistsError, NotADirectoryError) as error:
-        raise RestoreValidationError(f"{printable(name)} stands there already", _REFUSED) from error
+        raise RestoreValidationError(f"{shown(name)} stands there already", _REFUSED) from error
     except (ValueError, OverflowError) as error:
-        raise RestoreValidationError(f"{printable(name)} cannot be: {error}", _HOSTILE) from error
+        raise RestoreValidationError(f"{shown(name)} cannot be: {error}", _HOSTILE) from error
     except OSError as error:
         if error.errno not in {errno.ENAMETOOLONG, errno.ENOENT, errno.EINVAL, errno.EOVERFLOW}:
             raise
-        raise RestoreValidationError(f"{printable(name)} cannot be: {error.strerror}", _REFUSED) from error
+        raise RestoreValidationError(f"{shown(name)} cannot be: {error.strerror}", _REFUSED) from error
 
 
 def place_of(entry: tarfile.TarInfo, folder: Path) -> Path:
@@ -49,7 +49,7 @@ def place_of(entry: tarfile.TarInfo, folder: Path) -> Path:
     Raises:
         RestoreValidationError: it would stand elsewhere, or is no file, folder or link.
     """
-    name = printable(entry.name)
+    name = shown(entry.name)
     if (length := len(os.fsencode(entry.name))) > _LONGEST:
         raise RestoreValidationError(f"{name[:80]}…: a name of {length} bytes", _HOSTILE)
     if hasattr(tarfile, "data_filter"):  # Python's own judgement, from 3.11.4 on; ours below is narrower
@@ -89,7 +89,8 @@ class Unpacker:
             self._add(place_of(entry, self._folder), entry, content)
 
     def _add(self, path: Path, entry: tarfile.TarInfo, content: Iterable[bytes]) -> None:
-        path.parent.mkdir(_FOLDER, parents=True, exist_ok=True)
+        for each in [each for each in reversed(path.parents) if self._folder in each.parents]:
+            each.mkdir(_FOLDER, exist_ok=True)
         if entry.isdir():
             path.mkdir(_FOLDER, exist_ok=True)
             self._folders.append((path, entry))
@@ -111,7 +112,7 @@ class Unpacker:
         home = Path(os.path.realpath(self._beside))
         for path, entry in self._links:
             if home not in Path(os.path.realpath(path)).parents:
-                name, target = printable(path.name), printable(entry.linkname)
+                name, target = shown(path.name), shown(entry.linkname)
                 raise RestoreValidationError(f"{name} is a link that leads out: {target}", _HOSTILE)
         for path, entry in reversed(self._folders):
             with _judged(path.name):

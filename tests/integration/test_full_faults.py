@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -373,19 +375,22 @@ def test_a_server_lost_before_its_roles_were_read_may_be_tried_again(
 
 @pytest.mark.parametrize(
     ("where", "number", "expected"),
-    [("lstat", errno.ESTALE, DiskReadError), ("unlink", errno.EROFS, BackupWriteError)],
+    [
+        ("app.operations.pack.os.readlink", errno.ESTALE, DiskReadError),
+        ("pathlib.Path.unlink", errno.EROFS, BackupWriteError),
+    ],
 )
 def test_a_disk_that_fails_has_a_type(
     full_site: FullSite, monkeypatch: pytest.MonkeyPatch, where: str, number: int, expected: type[BackupError]
 ) -> None:
-    real = getattr(Path, where)
+    real = os.readlink if "readlink" in where else Path.unlink
 
     def fail(path: Path, *arguments: object, **options: object) -> object:
-        if path.name in {"letter.txt", "PG_VERSION"}:
+        if str(path) == "newest" or Path(path).name == "PG_VERSION":
             raise OSError(number, os.strerror(number), str(path))
-        return real(path, *arguments, **options)
+        return real(path, *arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Path, where, fail)
+    monkeypatch.setattr(where, fail)
     assert fails(full_site, expected).hint
 
 
@@ -397,6 +402,82 @@ def test_a_running_servers_own_folder_is_refused(full_site: FullSite, server_fol
 def test_a_running_servers_folder_further_down_is_told(full_site: FullSite) -> None:
     (full_site.uploads / "a" / "postmaster.pid").touch()
     assert any("a server runs on it" in each for each in full_site.take().warnings)
+
+
+BIG = 64 << 20
+
+
+def packed_before(full_site: FullSite) -> int:
+    """Bytes of the tar before what stands beside the server, about."""
+    return full_site.take(BACKUP_FULL_PATHS="").backup.raw_bytes
+
+
+def swap_for_secret(folder: Path, elsewhere: Path) -> None:
+    folder.rename(folder.with_name("zz"))
+    folder.symlink_to(elsewhere)
+
+
+@pytest.mark.parametrize(
+    ("act", "named"),
+    [
+        pytest.param(lambda d, _: (shutil.rmtree(d), d.write_text("x")), "d/b", id="folder becomes file"),
+        pytest.param(
+            lambda d, _: (shutil.rmtree(d / "sub"), (d / "sub").touch()), "uploads/d", id="inner becomes file"
+        ),
+        pytest.param(lambda d, _: (d / "sub/x").rename(d.parent / "moved"), "uploads", id="moved up"),
+        pytest.param(
+            lambda d, _: ((d / "b").unlink(), (d / "b").mkdir(), (d / "b/new").touch()),
+            "uploads/d",
+            id="file becomes folder",
+        ),
+        pytest.param(lambda d, _: ((d / "b").unlink(), os.mkfifo(d / "b")), "uploads/d", id="file becomes pipe"),
+        pytest.param(swap_for_secret, "uploads", id="folder becomes link"),
+        pytest.param(
+            lambda d, elsewhere: swap_for_secret(d / "sub", elsewhere), "d/sub", id="inner folder becomes link"
+        ),
+    ],
+)
+def test_what_changes_its_kind_while_it_is_packed_is_told_and_nothing_from_elsewhere_comes_in(
+    full_site: FullSite, server_folder: Path, act: Callable[[Path, Path], object], named: str
+) -> None:
+    folder, elsewhere = full_site.uploads / "d", server_folder / "elsewhere"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "000big").write_bytes(os.urandom(BIG))
+    (folder / "b").write_text("b")
+    (folder / "sub/x").write_text("x")
+    elsewhere.mkdir()
+    for name in ("b", "x"):
+        (elsewhere / name).write_text("OUTSIDE")
+    # The server's own files come first; then some frames of this large one are packed, and more are to be.
+    fault = At(lambda: act(folder, elsewhere), phase="pack", after=packed_before(full_site) + BIG // 2)
+    taken = full_site.take(fault)
+    assert fault.done
+    assert any(named in each for each in taken.warnings), taken.warnings
+    target = server_folder / "target"
+    assert full_site.site.cli("restore-full", taken.backup.id, "--target", str(target)).code == 0
+    texts = [path.read_bytes() for path in (target / "paths").rglob("*") if path.is_file()]
+    assert b"OUTSIDE" not in texts
+
+
+def test_what_is_too_deep_to_be_laid_out_again_is_left_out_and_told(full_site: FullSite, server_folder: Path) -> None:
+    deep = full_site.uploads.joinpath(*["d" * 250] * 15)
+    at = os.open(full_site.uploads, os.O_RDONLY)
+    for name in deep.relative_to(full_site.uploads).parts:
+        os.mkdir(name, dir_fd=at)
+        inner = os.open(name, os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = inner
+    os.close(at)
+    taken = full_site.take()
+    assert any("too long a path" in each for each in taken.warnings)
+    assert full_site.site.cli("restore-full", taken.backup.id, "--target", str(server_folder / "target")).code == 0
+
+
+@pytest.mark.parametrize("which", ["circle", "long"])
+def test_a_path_that_cannot_be_is_no_crash(full_site: FullSite, server_folder: Path, which: str) -> None:
+    (server_folder / "circle").symlink_to("circle")
+    path = {"circle": server_folder / "circle", "long": server_folder / ("k" * 300)}[which]
+    assert "cannot be" in fails(full_site, BackupValidationError, BACKUP_FULL_PATHS=str(path)).message
 
 
 def test_a_cancel_while_retention_works_does_not_undo_the_backup(
@@ -412,7 +493,7 @@ def test_a_cancel_while_retention_works_does_not_undo_the_backup(
 
 
 def test_what_writes_into_the_copy_fails_it(full_site: FullSite, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.archive.tarball.TarWriter.add_file", lambda *_: True)
+    monkeypatch.setattr("app.archive.tar_writer.TarWriter.add_file", lambda *_: True)
     error = fails(full_site, BackupCreationError)
     assert "written to while it was packed" in error.message
 

@@ -15,7 +15,7 @@ import pytest
 from app.archive.manifest import parse_manifest
 from app.domain.backup import Origin, Tier
 from app.domain.slots import Slot, SlotState
-from app.errors import BackupRunningError
+from app.errors import BackupRunningError, BackupValidationError
 from app.operations.inventory import find, inventory
 from app.operations.take_backup import BackupRequest, take_backup
 from tests.fix_postgres import TestDatabase
@@ -60,6 +60,22 @@ def test_nothing_but_the_backup_and_its_manifest_is_left_and_only_the_owner_may_
     for path in (site.backups / taken.backup.file, site.backups / f"{taken.backup.file}.json"):
         assert path.stat().st_mode & 0o777 == 0o600
     assert (site.backups / "daily").stat().st_mode & 0o777 == 0o700
+
+
+def test_an_empty_database_replaces_no_backup_of_a_full_one(site: Site) -> None:
+    taken = take_backup(site.service(), DAILY)
+    before = site.files()
+    for schema in {row[0] for row in site.database.query("SELECT schemaname FROM pg_tables WHERE tableowner = user")}:
+        if schema not in {"pg_catalog", "information_schema"}:
+            site.database.execute(f'DROP SCHEMA "{schema}" CASCADE; CREATE SCHEMA "{schema}"')
+    with pytest.raises(BackupValidationError, match="has no tables") as caught:
+        take_backup(site.service(), DAILY)
+    assert "create manual" in caught.value.hint
+    assert site.files() == before
+    assert not leftovers(site.backups)
+    assert take_backup(site.service(), BackupRequest(tier=Tier.MANUAL)) is not None
+    assert taken is not None
+    assert find(site.service(), taken.backup.id).tables == taken.backup.tables
 
 
 def test_a_second_run_of_the_day_replaces_the_first_and_its_codec(site: Site, restored: Restore) -> None:

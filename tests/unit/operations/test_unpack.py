@@ -230,7 +230,7 @@ def test_what_failed_is_raised_not_what_could_not_be_tidied_up(tmp_path: Path) -
 
 
 def test_what_a_killed_run_has_left_is_named(tmp_path: Path) -> None:
-    left, anothers = tmp_path / ".target.0123456789ab.partial", tmp_path / ".target.2.0123456789ab.partial"
+    left, anothers = tmp_path / ".target.0123456789ab.unfinished", tmp_path / ".target.2.0123456789ab.unfinished"
     left.mkdir()
     anothers.mkdir()
     done = restore_full(source(), tmp_path / "target", PROGRAMS)
