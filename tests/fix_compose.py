@@ -47,7 +47,7 @@ class Stack:
     folder: Path
     project: str
     environment: dict[str, str]
-    files: tuple[str, ...] = ("docker-compose.yml",)
+    files: tuple[str, ...] = ()  # where they are others than compose finds by itself
     settings: dict[str, str] = field(default_factory=dict)
 
     def sh(self, line: str, *, code: int | None = 0) -> str:
@@ -158,7 +158,8 @@ class Stack:
                "-c", "rm -rf /folder/data* /folder/secrets", check=False)  # fmt: skip
 
     def _environment(self) -> dict[str, str]:
-        return self.environment | {"COMPOSE_PROJECT_NAME": self.project, "COMPOSE_FILE": ":".join(self.files)}
+        files = {"COMPOSE_FILE": ":".join(self.files)} if self.files else {}
+        return self.environment | {"COMPOSE_PROJECT_NAME": self.project} | files
 
     def _ended(self, line: str, code: int, shown: bytes, wanted: int | None) -> str:
         text = shown.decode(errors="replace")

@@ -39,7 +39,7 @@ def check_restores(service: Service) -> list[Finding]:
         Finding.warning("restores", f"restore {each.id} can no longer be rolled back; {_REPAIR}")
         for each in due(service)
     ]
-    found += [Finding.warning("restores", f"{each}; {_REPAIR}") for each in _strays(service, held, records)]
+    found += [Finding.warning("restores", each) for each in _strays(service, held, records)]
     there = _databases(service)
     found += [Finding.warning("restores", each) for each in _strange_databases(service, records, set(there or ()))]
     # What came to no end is said above already.
@@ -53,13 +53,13 @@ def repair_restores(service: Service) -> list[str]:
     """Settle what crashes left, and remove what is not needed any more; says what was done."""
     done = settle_all(service) + expire(service)
     held = _held(service)
-    needed = {each.id for each in service.restores.restores(service.database) if _needed(service, each)}
+    done_with = {each.id for each in service.restores.restores(service.database) if not _needed(service, each)}
     for restore_id in held.scripts:
-        if restore_id not in needed:
+        if restore_id in done_with:
             service.scripts.remove(restore_id)
             done.append(f"script of restore {restore_id} removed")
     for restore_id, backup in held.pins:
-        if restore_id not in needed:
+        if restore_id in done_with:
             keep(service, backup.id, None)
             done.append(f"pin released: {backup.id}")
     return done
@@ -123,14 +123,22 @@ def _held(service: Service) -> _Held:
 
 
 def _strays(service: Service, held: _Held, records: Sequence[Restore]) -> Iterator[str]:
+    """What is held and not needed. Of a restore that a lost catalog knew, nobody can say that."""
     needed = {each.id for each in records if _needed(service, each)}
     needed |= {each.id for each in due(service)}
+    known = {each.id for each in records}
     for restore_id in held.scripts:
         if restore_id not in needed:
-            yield f"a script of restore {restore_id} is left"
+            unknown = (
+                f"which the catalog does not know: remove {service.scripts.path(restore_id)} when it is not wanted"
+            )
+            yield f"a script of restore {restore_id} is left" + (
+                f"; {_REPAIR}" if restore_id in known else f", {unknown}"
+            )
     for restore_id, backup in held.pins:
         if restore_id not in needed:
-            yield f"{backup.id} is still pinned: {backup.kept}"
+            unknown = f"the catalog does not know that restore; 'keep --release {backup.id}' lets retention have it"
+            yield f"{backup.id} is still pinned: {backup.kept}; " + (_REPAIR if restore_id in known else unknown)
 
 
 def _strange_databases(service: Service, records: Sequence[Restore], names: set[str]) -> Iterator[str]:

@@ -228,14 +228,15 @@ def test_the_service_joins_a_scheduler_that_runs_already(new_stack: Stacks) -> N
         eventually("their database is ready", theirs.is_healthy("db"), 60)
         eventually("their broker is ready", theirs.is_healthy("redis"), 60)
         theirs.sql(LARGE.replace("1500000", "1000"))
-        ours.files = ("docker-compose.residency.yml",)
-        ours.set(RESIDENCY_NETWORK=f"{theirs.project}_default")
+        ours.set(COMPOSE_FILE="docker-compose.residency.yml", RESIDENCY_NETWORK=f"{theirs.project}_default")
         ours.sh("docker-compose up -d")
         shown = ours.sh("docker-compose exec -T backup residency-backup check", code=3)
         assert "there is no verified backup" in shown
         ours.sh("docker-compose exec -T backup celery -A tasks call backup.daily")
         story = "docker-compose logs backup | grep -i backup"
         eventually("a backup of their database", lambda: "backup verified" in ours.sh(story, code=None), 60)
+        services = ours.sh("docker-compose config --services").split()
+        assert sorted(services) == ["backup", "backup-beat", "backup-migrate", "backup-prepare"]
         lines = ours.sh("docker-compose exec -T backup residency-backup list --json")
         assert len(json.loads(lines)) == 1
         started = time.monotonic()

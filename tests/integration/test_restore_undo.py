@@ -15,7 +15,7 @@ from app.domain.checks import Severity
 from app.domain.restore import Mode, Restore, RestoreState, Step
 from app.errors import RestoreBusyError, RestoreCancelledError, RestoreRollbackError, RestoreValidationError
 from app.operations.check import repair
-from app.operations.check_restores import repair_restores
+from app.operations.check_restores import check_restores, repair_restores
 from app.operations.expire import expire
 from app.operations.keep import keep
 from app.operations.rollback import rollback
@@ -90,6 +90,19 @@ def test_a_merge_that_is_cancelled_at_its_commit_can_be_undone_if_it_was_done(
             damaged.run(mode="merge", tables=["people"])
     assert damaged.content() == damaged.broken
     require_nothing_left(damaged)
+
+
+def test_a_lost_catalog_takes_no_way_back_with_it(damaged: Damaged) -> None:
+    record = damaged.run(mode="merge", tables=["people"]).restore
+    for path in damaged.site.backups.glob("catalog.db*"):
+        path.unlink()
+    service = damaged.service()
+    repair(service)
+    assert damaged.scripts() == [f"{record.id}.sql"]
+    assert record.safety in damaged.pins()
+    said = " ".join(each.message for each in check_restores(service))
+    assert f"restores/{record.id}.sql when it is not wanted" in said
+    assert f"keep --release {record.safety}" in said
 
 
 def test_a_rollback_whose_database_vanishes_is_no_success(damaged: Damaged) -> None:
