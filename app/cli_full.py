@@ -37,8 +37,10 @@ def _source(session: Session, file: str) -> FullSource:
     try:
         found = path.stat()
     except PermissionError as error:
-        hint = "let this user enter its folder, or become one who may"
-        raise BackupPermissionError(f"{path} may not be looked at: {error.strerror}", hint) from error
+        if path.is_absolute():
+            hint = "let this user enter its folder, or become one who may"
+            raise BackupPermissionError(f"{path} may not be looked at: {error.strerror}", hint) from error
+        found = None  # it may be an id, given in a folder that this user may not enter
     except (OSError, ValueError):
         found = None
     if found is not None and stat.S_ISREG(found.st_mode):

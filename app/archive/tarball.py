@@ -29,7 +29,7 @@ _EXTENSIONS = (
     tarfile.GNUTYPE_LONGLINK,
 )
 _LONGEST_HEADER = 1 << 16
-_END = b"\0" * 1024  # two empty blocks end a tar
+_END = 1024  # bytes: two empty blocks end a tar, and nothing comes after them
 _USE_ANOTHER = "use another backup: 'residency-backup list' shows what there is"
 
 
@@ -101,7 +101,7 @@ class TarReader:
             BackupReadError: the tar has no end: it was cut off.
         """
         self._text.drain()
-        if self._text.tail != _END or self._text.bytes - self._end < len(_END):
+        if not _END <= self._text.bytes - self._end <= self._text.zeros:
             raise BackupReadError("the tar has no end mark: it was cut off, or is no tar", _USE_ANOTHER)
         return TarIndex(
             members=tuple(self._members),
@@ -179,13 +179,14 @@ class _Unpacked:
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
         self._waiting = b""
-        self.tail = b""
+        self.zeros = 0  # at the end of what was read
         self.bytes = 0
 
     def read(self, size: int) -> bytes:
         while len(self._waiting) < size and (piece := next(self._pieces, b"")):
             self.bytes += len(piece)
-            self.tail = (self.tail + piece)[-len(_END) :]
+            content = len(piece.rstrip(b"\0"))
+            self.zeros = len(piece) - content + (0 if content else self.zeros)
             self._waiting += piece
         data, self._waiting = self._waiting[:size], self._waiting[size:]
         return data

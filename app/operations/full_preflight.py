@@ -67,6 +67,8 @@ def require_paths(paths: Sequence[Path], root: Path) -> None:
             raise BackupValidationError(message, f"name folders in {_SETTING} that do not hold BACKUP_DIR")
         if other := next((each for each in seen if _within(each, real) or _within(real, each)), None):
             raise BackupValidationError(f"{path} and {other} are one in the other", f"name each once in {_SETTING}")
+        if not (real.is_dir() or real.is_file()):
+            raise BackupValidationError(f"{path} is neither a folder nor a file", f"take it out of {_SETTING}")
         if not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)):
             raise BackupPermissionError(f"{path} may not be read by uid {os.geteuid()}", _LET)
         if server := next((each for each in (real, *real.parents) if (each / "postmaster.pid").exists()), None):

@@ -49,17 +49,19 @@ class Packing:
             raise write_error(error) from error
 
     def add_path(self, top: Path) -> None:
-        """Add a folder or file beside the server.
+        """Add a folder or file beside the server. What is in it may go meanwhile, it itself may not.
 
         Raises:
-            BackupPermissionError, DiskReadError: something in it cannot be read.
+            BackupPermissionError, DiskReadError: it, or something in it, cannot be read.
         """
-        with self._as_found(top):
-            real = top.resolve()  # what is named may be a link
+        try:
+            real = top.resolve(strict=True)  # what is named may be a link
             if real.is_dir():
                 self._add_folder(top, top, os.open(real, _ENTER))
             else:
                 self._add_file(top, real, None)
+        except OSError as error:
+            raise read_error(top, error) from error
 
     def remarks(self) -> Iterator[str]:
         """What is not in the tar as it was."""

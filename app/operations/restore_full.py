@@ -161,7 +161,8 @@ def _put_together(target: Path) -> Iterator[Path]:
     folder = above / f"{_unfinished_of(target, secrets.token_hex(6))}{_UNFINISHED}"
     placed: list[Path] = []
     try:
-        above.mkdir(0o755, parents=True, exist_ok=True)
+        for each in reversed(missing):
+            each.mkdir(0o755, exist_ok=True)
         folder.mkdir(0o700)
         yield folder
         os.sync()  # all of it is on the disk before it has its name

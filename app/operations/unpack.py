@@ -25,7 +25,7 @@ _BITS, _FOLDER_BITS = (
     0o777,
     0o3777,
 )  # no file gets anybody's power; a folder may share its group, and keep what is whose
-_LONGEST = 8192  # twice what Linux takes for a path
+_LONGEST, _DEEPEST = 8192, 250  # twice what Linux takes for a path; and more than this service packs
 
 
 @contextlib.contextmanager
@@ -58,6 +58,8 @@ def place_of(entry: tarfile.TarInfo, folder: Path) -> Path:
         except tarfile.FilterError as error:
             raise RestoreValidationError(f"the tar is hostile: {error}", _HOSTILE) from error
     parts = entry.name.split("/")
+    if len(parts) > _DEEPEST:
+        raise RestoreValidationError(f"{name[:80]}…: {len(parts)} folders deep", _HOSTILE)
     if parts[0] not in TOPS or any(each in {"", ".", ".."} for each in parts):
         raise RestoreValidationError(f"{name} is no part of a full backup", _HOSTILE)
     if entry.issparse() or not (entry.isreg() or entry.isdir() or (entry.issym() and parts[0] == PATHS)):

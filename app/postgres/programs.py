@@ -198,7 +198,10 @@ def guard() -> Iterator[Callable[[Program], None]]:
     with running([sys.executable, "-ISc", _GUARD], os.environ, stdin=subprocess.PIPE, name="guard") as watcher:
 
         def watch(program: Program) -> None:
-            watcher.stdin.write(str(program.pid).encode())
+            try:
+                watcher.stdin.write(str(program.pid).encode())
+            except OSError as error:
+                raise ProgramError(f"the guard of {program.name} ended: {watcher.error_tail()}") from error
 
         yield watch
 

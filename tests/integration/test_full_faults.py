@@ -480,6 +480,20 @@ def test_a_path_that_cannot_be_is_no_crash(full_site: FullSite, server_folder: P
     assert "cannot be" in fails(full_site, BackupValidationError, BACKUP_FULL_PATHS=str(path)).message
 
 
+@pytest.mark.parametrize("what", ["gone", "pipe"])
+def test_a_whole_path_that_goes_meanwhile_fails_the_backup_and_the_last_one_stays(
+    full_site: FullSite, what: str
+) -> None:
+    kept = full_site.take().backup
+    if what == "pipe":
+        shutil.rmtree(full_site.uploads)
+        os.mkfifo(full_site.uploads)
+        fails(full_site, BackupValidationError)
+    else:
+        fails(full_site, DiskReadError, At(lambda: shutil.rmtree(full_site.uploads), phase="pack"))
+    assert full_site.site.cli("verify", kept.id).code == 0
+
+
 def test_a_cancel_while_retention_works_does_not_undo_the_backup(
     full_site: FullSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -179,6 +179,20 @@ def test_a_header_of_megabytes_is_refused_before_it_is_read() -> None:
         index_tar(io.BytesIO(framing(Codec.GZIP).pack(plain.getvalue())), Codec.GZIP)
 
 
+@pytest.mark.parametrize("damage", ["bit", "zeros"])
+def test_a_header_that_is_none_in_the_middle_is_no_end(damage: str) -> None:
+    plain = io.BytesIO()
+    with tarfile.open(fileobj=plain, mode="w") as tar:
+        for number in range(3):
+            info = tarfile.TarInfo(f"paths/{number}")
+            info.size = 512
+            tar.addfile(info, io.BytesIO(bytes([number + 1]) * 512))
+    data = bytearray(plain.getvalue())
+    data[1024:1536] = bytes(512) if damage == "zeros" else bytes([data[1024] ^ 1]) + data[1025:1536]
+    with pytest.raises(BackupReadError):
+        index_tar(io.BytesIO(framing(Codec.GZIP).pack(bytes(data))), Codec.GZIP)
+
+
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
 def test_headers_on_headers_are_refused(kind: bytes) -> None:
     info = tarfile.TarInfo("x")

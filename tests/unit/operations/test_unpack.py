@@ -66,6 +66,7 @@ HOSTILE = {
     "pipe": [entry("paths/x", tarfile.FIFOTYPE)],
     "a name that no disk takes": [entry("paths/" + "x" * 300)],
     "a name of megabytes": [entry("paths/" + "x/" * 1_000_000 + "x")],
+    "a folder in a folder in a folder": [entry("paths/" + "x/" * 1500 + "x")],
     "a link to nothing": [entry("paths/x", tarfile.SYMTYPE, "")],
     "a link that no disk takes": [entry("paths/x", tarfile.SYMTYPE, "y" * 5000)],
     "a time that is none": [with_pax("paths/x", mtime="nan")],
@@ -239,3 +240,12 @@ def test_what_a_killed_run_has_left_is_named(tmp_path: Path) -> None:
     (left / "x").touch()
     with pytest.raises(RestoreValidationError, match="it holds x"):
         restore_full(source(), left, PROGRAMS)
+
+
+def test_folders_above_it_are_nobody_elses_to_change(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        restore_full(source(), tmp_path / "a" / "b" / "target", PROGRAMS)
+    finally:
+        os.umask(before)
+    assert [each.stat().st_mode & 0o777 for each in (tmp_path / "a", tmp_path / "a/b")] == [0o755, 0o755]
