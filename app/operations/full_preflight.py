@@ -26,6 +26,8 @@ def preflight_full(service: Service) -> Preflight:
     cluster, paths = service.system.cluster, service.system.paths
     findings = [tried("directory", lambda: service.tree.probe(Tier.FULL), "readable and writable")]
     findings.append(tried("paths", lambda: require_paths(paths, service.tree.root), f"{len(paths)} beside the server"))
+    if findings[-1].error is None:
+        findings += [Finding.warning("paths", f"{path} is empty: is it mounted?") for path in paths if _is_empty(path)]
     try:
         found, facts = cluster.facts(), service.source.facts()
     except ResidencyBackupError as error:
@@ -77,6 +79,10 @@ def require_paths(paths: Sequence[Path], root: Path) -> None:
                 message, f"take it out of {_SETTING}: the server is copied anyway, as it must be"
             )
         seen.append(real)
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_dir() and next(path.iterdir(), None) is None
 
 
 def _resolved(path: Path) -> Path:

@@ -473,6 +473,12 @@ def test_what_is_too_deep_to_be_laid_out_again_is_left_out_and_told(full_site: F
     assert full_site.site.cli("restore-full", taken.backup.id, "--target", str(server_folder / "target")).code == 0
 
 
+def test_a_folder_that_is_empty_may_have_been_a_mount(full_site: FullSite) -> None:
+    shutil.rmtree(full_site.uploads)
+    full_site.uploads.mkdir()
+    assert any("is it mounted?" in each for each in full_site.take().warnings)
+
+
 @pytest.mark.parametrize("which", ["circle", "long"])
 def test_a_path_that_cannot_be_is_no_crash(full_site: FullSite, server_folder: Path, which: str) -> None:
     (server_folder / "circle").symlink_to("circle")
