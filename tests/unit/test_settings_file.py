@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,6 +47,7 @@ def test_no_name_makes_a_line_of_its_own_or_shows_a_secret() -> None:
     assert "abcdef" not in "".join(lines)
 
 
+@hypothesis.settings(deadline=None, max_examples=30)  # each one begins a program
 @given(name=LINES)
 def test_any_path_comes_back(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = f"/srv/{name}/x".replace(",", "")
