@@ -33,6 +33,7 @@ from app.embedded.broker import EmbeddedBroker
 APP = "tasks"
 HOME = Path(__file__).parents[1]
 QUEUE = "backup"
+NOTHING_DUE = {f"BACKUP_{tier}_CRON": "off" for tier in ("DAILY", "WEEKLY", "MONTHLY", "VERIFY")}
 READY_SECONDS = 30.0
 END_SECONDS = 20.0
 GRACE_SECONDS = 5.0

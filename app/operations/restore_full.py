@@ -37,7 +37,6 @@ from app.operations.service import SILENT, Progress
 from app.operations.unpack import Unpacker
 
 log = structlog.get_logger(__name__)
-_UNFINISHED = ".unfinished"  # and not ".partial", which the tree of backups removes where nobody is at work
 _EMPTY = "name a folder that is missing or empty"
 _OTHER = "use another backup: 'residency-backup list' shows what there is"
 
@@ -136,8 +135,9 @@ def _require_room(source: FullSource, target: Path) -> None:
 def _remarks(source: FullSource, target: Path) -> list[str]:
     """What the user should know although nothing is wrong with what is laid out."""
     own = f"{source.name} has no usable manifest to be proven by; the server's own record is"
-    ours = re.compile(rf"{re.escape(_unfinished_of(target, ''))}[0-9a-f]+{re.escape(_UNFINISHED)}")
-    beside = sorted(target.parent.iterdir()) if target.parent.is_dir() else []
+    ours = re.compile(re.escape(_unfinished(target, "\0")).replace("\0", "[0-9a-f]+"))
+    above = target.parent
+    beside = sorted(above.iterdir()) if above.is_dir() and os.access(above, os.R_OK) else []
     left = [each for each in beside if ours.fullmatch(each.name)]
     return [
         *([] if source.manifest else [own]),
@@ -145,8 +145,9 @@ def _remarks(source: FullSource, target: Path) -> list[str]:
     ]
 
 
-def _unfinished_of(target: Path, number: str) -> str:
-    return f".{target.name}.{number}"
+def _unfinished(target: Path, number: str) -> str:
+    # And not ".partial", which the tree of backups removes where nobody is at work.
+    return f".{target.name}.{number}.unfinished"
 
 
 @contextlib.contextmanager
@@ -158,7 +159,7 @@ def _put_together(target: Path) -> Iterator[Path]:
     there = target.is_dir()
     above = target if there else target.parent
     missing = [each for each in (above, *above.parents) if not each.exists()]
-    folder = above / f"{_unfinished_of(target, secrets.token_hex(6))}{_UNFINISHED}"
+    folder = above / _unfinished(target, secrets.token_hex(6))
     placed: list[Path] = []
     try:
         for each in reversed(missing):

@@ -117,10 +117,8 @@ class PostgresCluster:
 
     def copy_into(self, folder: Path, advance: Callable[[int], None]) -> BaseBackup:
         """Copy the running server's data into a folder that is made."""
-        with self._database.connect() as connection:
-            version = str(connection.info.parameter_status("server_version"))
         argv = [
-            _fitting(COPY, version).path,
+            _fitting(COPY, self._version()).path,
             f"--dbname={self._database.conninfo}",
             f"--pgdata={folder}",
             "--format=plain",
@@ -147,10 +145,8 @@ class PostgresCluster:
 
     def global_objects(self, *, passwords: bool) -> str:
         """Roles, their memberships and settings, and tablespaces, as SQL."""
-        with self._database.connect() as connection:
-            version = str(connection.info.parameter_status("server_version"))
         argv = [
-            find_binary(GLOBALS, version).path,
+            find_binary(GLOBALS, self._version()).path,
             f"--dbname={self._database.conninfo}",
             f"--database={self._database.name}",
             "--globals-only",
@@ -162,6 +158,10 @@ class PostgresCluster:
             return output_of(argv, self._database.environment(os.environ), timeout=GLOBALS_SECONDS)
         except ProgramError as error:
             raise _typed(error) from error
+
+    def _version(self) -> str:
+        with self._database.connect() as connection:
+            return str(connection.info.parameter_status("server_version"))
 
 
 def verify_copy(folder: Path) -> str:

@@ -11,7 +11,7 @@ from celery import Celery
 from app.domain.backup import Tier
 from app.operations.inventory import inventory
 from tests.e2e.test_worker_and_beat import SOON, eventually
-from tests.fix_celery import NodeFactory
+from tests.fix_celery import NOTHING_DUE, NodeFactory
 from tests.fix_full import FullSite, server_on
 from tests.fix_service import require_same_content
 
@@ -22,8 +22,7 @@ PATIENCE = 60.0
 @pytest.fixture
 def env(full_site: FullSite, broker_url: str) -> dict[str, str]:
     """The worker's settings; nothing comes due by itself."""
-    off = {f"BACKUP_{tier}_CRON": "off" for tier in ("DAILY", "WEEKLY", "MONTHLY", "VERIFY")}
-    return {**full_site.site.env, **off, "CELERY_BROKER_URL": broker_url, "LOG_LEVEL": "INFO"}
+    return {**full_site.site.env, **NOTHING_DUE, "CELERY_BROKER_URL": broker_url, "LOG_LEVEL": "INFO"}
 
 
 def test_the_task_makes_one_and_returns_what_the_contract_says(

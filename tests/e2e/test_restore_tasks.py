@@ -12,7 +12,7 @@ from celery import Celery
 from app.domain.restore import RestoreState
 from app.errors import RestoreCancelledError, RestoreValidationError
 from tests.e2e.test_worker_and_beat import eventually
-from tests.fix_celery import NodeFactory
+from tests.fix_celery import NOTHING_DUE, NodeFactory
 from tests.fix_restores import Damaged, require_nothing_left
 
 pytestmark = pytest.mark.e2e
@@ -22,8 +22,7 @@ PATIENCE = 60.0
 @pytest.fixture
 def env(damaged: Damaged, broker_url: str) -> dict[str, str]:
     """The worker's settings; nothing comes due by itself."""
-    off = {f"BACKUP_{tier}_CRON": "off" for tier in ("DAILY", "WEEKLY", "MONTHLY", "VERIFY")}
-    return {**damaged.site.env, **off, "CELERY_BROKER_URL": broker_url, "LOG_LEVEL": "INFO"}
+    return {**damaged.site.env, **NOTHING_DUE, "CELERY_BROKER_URL": broker_url, "LOG_LEVEL": "INFO"}
 
 
 def test_preview_run_and_rollback_return_what_the_contract_says(
