@@ -51,5 +51,6 @@ def test_beat_fires_and_the_slot_is_run_once(
     eventually(lambda: list(full_site.site.backups.glob("full/*.json")), "the full backup", PATIENCE)
     eventually(lambda: beat.logs().count("Sending due task full") > 1, "beat to fire twice")
     eventually(lambda: "run already" in worker.logs(), "the other message")
+    eventually(lambda: "backup created" in worker.logs(), "the line, which comes after the file and the slot's end")
     assert worker.logs().count("backup created") == 1
     assert [each.tier for each in inventory(full_site.site.service())] == [Tier.FULL]

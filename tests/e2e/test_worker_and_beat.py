@@ -128,6 +128,7 @@ def test_beat_fires_and_two_beats_and_two_workers_make_one_backup(
     for beat in nodes[2:]:
         eventually(lambda beat=beat: beat.logs().count("Sending due task daily") > 1, "each beat to fire twice")
     eventually(lambda: logs(nodes).count("run already") > 1, "the other messages")
+    eventually(lambda: "backup created" in logs(nodes), "the line, which comes after the file and the slot's end")
     assert logs(nodes).count("backup created") == 1
     (backup,) = inventory(site.service())
     require_same_content(site.database, restored(site.backups / backup.file))
@@ -192,7 +193,7 @@ def test_a_revoked_task_kills_its_dump_and_leaves_nothing(
         assert done.code == 0, done.stderr
     eventually(lambda: not leftovers(site.backups), "the end of the dump")
     eventually(lambda: nothing_is_left(site), "the cleaning up")
-    assert "BackupCancelledError" in worker.logs()
+    eventually(lambda: "BackupCancelledError" in worker.logs(), "the error's name, which comes after the cleaning up")
     taken = sender.send_task("backup.daily").get(timeout=2 * PATIENCE)
     require_same_content(site.database, restored(Path(taken["path"])))
 
