@@ -24,7 +24,7 @@ from app.operations.catch_up import due_slots
 from app.operations.inventory import inventory
 from app.operations.take_backup import BackupRequest, take_backup
 from app.postgres.programs import run
-from tests.fix_celery import LocalNode, NodeFactory
+from tests.fix_celery import NOTHING_DUE, LocalNode, NodeFactory
 from tests.fix_postgres import TestDatabase
 from tests.fix_service import Site, fill_wide, gone_soon, leftovers, require_same_content, stalled
 
@@ -46,8 +46,7 @@ def eventually(condition: Callable[[], object], what: str, seconds: float = PATI
 @pytest.fixture
 def site_env(site: Site, broker_url: str) -> dict[str, str]:
     """The settings of the site's processes; nothing comes due by itself."""
-    off = {f"BACKUP_{tier}_CRON": "off" for tier in ("DAILY", "WEEKLY", "MONTHLY", "VERIFY")}
-    return {**site.env, **off, "CELERY_BROKER_URL": broker_url, "LOG_LEVEL": "INFO"}
+    return {**site.env, **NOTHING_DUE, "CELERY_BROKER_URL": broker_url, "LOG_LEVEL": "INFO"}
 
 
 @pytest.fixture
