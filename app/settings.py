@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
-from cronsim import CronSim, CronSimError
 from psycopg.conninfo import make_conninfo
 from pydantic import (
-    AfterValidator,
     BeforeValidator,
     Field,
     SecretStr,
@@ -32,93 +29,17 @@ from pydantic import (
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
 from app.archive.codecs import LEVELS
-from app.catalog.engine import parse_url
 from app.domain.backup import Codec, Tier
 from app.errors import SettingsError
 from app.postgres.database import Database
+from app.settings_fields import Command, Count, Cron, Folder, Paths, Zone, broker, catalog, cpus, upper
 
-_CRON_FIELDS = (5, 6)
 _OURS = ("BACKUP_", "RESTORE_")
-_URL = re.compile(r"[a-z][a-z0-9+.-]*://")
-
-
-def _zone(name: str) -> str:
-    if name not in available_timezones():
-        raise ValueError("not an IANA time zone, such as Europe/Berlin or UTC")
-    return name
-
-
-def _cron(expression: str) -> str:
-    """Five fields, or six with the seconds first; ``off`` is what switches a schedule off."""
-    if expression == "off":
-        return expression
-    if len(expression.split()) not in _CRON_FIELDS:
-        raise ValueError("five cron fields are wanted, or 'off'")
-    try:
-        next(CronSim(expression, datetime.now(UTC)))
-    except (CronSimError, StopIteration) as error:
-        raise ValueError(f"not a cron expression that ever comes due: {error}") from error
-    return expression
-
-
-def _broker(url: Any) -> Any:
-    if isinstance(url, str) and not _URL.match(url):
-        raise ValueError("a URL such as redis://host:6379/0 is wanted")
-    return url
-
-
-def _catalog(url: Any) -> Any:
-    if isinstance(url, str):
-        try:
-            parse_url(url)
-        except SettingsError as error:
-            raise ValueError(error.message) from None
-    return url
-
-
-def _absolute(path: Path) -> Path:
-    """The worker and the command line may start in different folders, and must mean the same one."""
-    return path.expanduser().absolute()
-
-
-def _cpus() -> int:
-    """How many CPUs this process may use, where the system tells; else how many there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _command(line: str | None) -> str | None:
-    """A program and its arguments, as a shell would read them; no shell ever does."""
-    try:
-        words = shlex.split(line or "")
-    except ValueError as error:
-        raise ValueError(f"not a command line: {error}") from error
-    if words[:1] == [""] or "\0" in (line or ""):
-        raise ValueError("not a command line: it names no program")
-    return line
-
-
-def _upper(text: Any) -> Any:
-    return text.upper() if isinstance(text, str) else text
-
-
-def _paths(listed: Any) -> Any:
-    """Absolute paths, comma separated; two slashes in front are one, though Path would keep them."""
-    if not isinstance(listed, str):
-        return listed
-    paths = [Path(re.sub(r"\A/+", "/", each.strip())) for each in listed.split(",") if each.strip()]
-    if wrong := [str(p) for p in paths if not p.is_absolute() or ".." in p.parts or not str(p).isprintable()]:
-        raise ValueError(f"absolute, printable paths are wanted, comma separated, and not {ascii(wrong)[1:-1]}")
-    return tuple(dict.fromkeys(paths))
-
-
-Cron = Annotated[str, AfterValidator(_cron)]
-Count = Annotated[int, Field(ge=0, le=10_000)]
 
 
 class Settings(BaseSettings):
@@ -132,11 +53,11 @@ class Settings(BaseSettings):
     postgres_db: str | None = None
     postgres_user: str | None = None
     postgres_password: SecretStr | None = None
-    backup_dir: Annotated[Path, AfterValidator(_absolute)] = Path("/backups")
-    backup_catalog_url: Annotated[SecretStr | None, BeforeValidator(_catalog)] = None
-    celery_broker_url: Annotated[SecretStr, BeforeValidator(_broker)] = SecretStr("redis://localhost:6379/0")
-    celery_result_backend: Annotated[SecretStr | None, BeforeValidator(_broker)] = None
-    backup_timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
+    backup_dir: Folder = Path("/backups")
+    backup_catalog_url: Annotated[SecretStr | None, BeforeValidator(catalog)] = None
+    celery_broker_url: Annotated[SecretStr, BeforeValidator(broker)] = SecretStr("redis://localhost:6379/0")
+    celery_result_backend: Annotated[SecretStr | None, BeforeValidator(broker)] = None
+    backup_timezone: Zone = "UTC"
     backup_daily_cron: Cron = "0 2 * * *"
     backup_weekly_cron: Cron = "0 3 * * 0"
     backup_monthly_cron: Cron = "0 4 1 * *"
@@ -148,17 +69,17 @@ class Settings(BaseSettings):
     backup_keep_manual: Count = 10
     backup_keep_safety: Count = 5
     backup_keep_full: Count = 2
-    backup_full_paths: Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_paths)] = ()
+    backup_full_paths: Paths = ()
     backup_min_free_mb: Annotated[int, Field(ge=0)] = 100
-    backup_jobs: Annotated[int, Field(ge=1, le=256)] = Field(default_factory=_cpus)
+    backup_jobs: Annotated[int, Field(ge=1, le=256)] = Field(default_factory=cpus)
     backup_compression: Codec = Codec.NONE
     backup_compression_level: int | None = None
     restore_undo_hours: Annotated[float, Field(ge=0, le=24 * 366)] = 24
-    restore_post_command: Annotated[str | None, AfterValidator(_command)] = None
-    beat_alive_file: Annotated[Path, AfterValidator(_absolute)] | None = None
-    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = "INFO"
+    restore_post_command: Command = None
+    beat_alive_file: Folder | None = None
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(upper)] = "INFO"
     log_format: Literal["console", "json"] = "console"
-    log_commands_to: Annotated[Path, AfterValidator(_absolute)] | None = None
+    log_commands_to: Folder | None = None
 
     @field_validator("backup_compression_level")
     @classmethod

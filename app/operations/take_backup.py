@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 
 import structlog
 
@@ -29,7 +28,6 @@ from app.domain.backup import (
     extension_of,
     id_of,
     name_of,
-    period_of,
 )
 from app.domain.checks import Finding, Severity, first_error
 from app.domain.ports import Draft, Run
@@ -45,13 +43,13 @@ from app.errors import (
     as_logged,
 )
 from app.operations.full_preflight import preflight_full
-from app.operations.inventory import MISSING, inventory, newest_good
+from app.operations.inventory import inventory, newest_good
 from app.operations.keep_year import keep_year
 from app.operations.lease import Lease, lease
 from app.operations.leftovers import remove_leftovers
 from app.operations.preflight import Preflight, forecast, preflight
 from app.operations.prune import prune
-from app.operations.restore_pins import in_use
+from app.operations.replaced import free_period, require_content, require_free
 from app.operations.service import SILENT, Progress, Service
 from app.operations.space_guard import SpaceGuard, giving_back
 from app.operations.take_full import Written, write_full
@@ -159,8 +157,8 @@ def _make(service: Service, request: BackupRequest, run: Run, held: Lease, progr
     started = service.clock()
     full = request.tier is Tier.FULL
     ready = _require_ready(preflight_full(service) if full else preflight(service, request.tier, newest_good(service)))
-    period = _free_period(service, request)
-    _require_free(service, request.tier, period)
+    period = free_period(service, request.tier, request.slot)
+    require_free(service, request.tier, period)
     name = name_of(request.tier, period)
     with service.tree.create(request.tier, name, run.id) as draft:
         if full:
@@ -168,7 +166,7 @@ def _make(service: Service, request: BackupRequest, run: Run, held: Lease, progr
         else:
             written = _write_dump(service, ready, draft, progress)
         held.confirm()
-        _require_content(service, request.tier, period, written)
+        require_content(service, request.tier, period, tables=len(written.facts["tables"]))
         now = service.clock()
         manifest = Manifest(
             tool=service.tool,
@@ -209,56 +207,6 @@ def _require_ready(ready: Preflight) -> Preflight:
 def _log_finding(finding: Finding) -> None:
     level = {Severity.OK: log.debug, Severity.WARNING: log.warning, Severity.ERROR: log.error}[finding.severity]
     level("backup preflight", check=finding.check, found=str(finding.severity), message=finding.message)
-
-
-def _free_period(service: Service, request: BackupRequest) -> str:
-    """The period to name the backup by. Two ad hoc runs in one second do not share a name."""
-    when: datetime = request.slot.due if request.slot else service.clock()
-    period = period_of(request.tier, when)
-    if request.tier.ad_hoc:
-        taken = {stored.id for stored in service.tree.files()}
-        while id_of(request.tier, period) in taken:
-            when += timedelta(seconds=1)
-            period = period_of(request.tier, when)
-    return period
-
-
-def _require_free(service: Service, tier: Tier, period: str) -> None:
-    """A backup replaces that of its own period, but no pinned one, and none of another database."""
-    name = id_of(tier, period)
-    standing = [each for each in inventory(service) if each.id == name and each.damage != MISSING]
-    for backup in standing:
-        if backup.origin is Origin.DUMP and backup.database != service.database:
-            raise BackupValidationError(
-                f"{name} is a backup of database {backup.database}, which this one of {service.database} would replace",
-                "give each database a BACKUP_DIR of its own",
-            )
-        if backup.id in in_use(service):
-            raise BackupValidationError(
-                f"a restore that is under way needs {name}, and this run would replace it",
-                "'residency-backup restores' shows it; try again when it has ended",
-            )
-        if backup.kept is not None and backup.period == period:
-            raise BackupValidationError(
-                f"{name} is pinned, and this run would replace it",
-                ""
-                if tier is Tier.FULL
-                else f"'residency-backup create manual' takes another beside it; to release it: keep --release {name}",
-            )
-
-
-def _require_content(service: Service, tier: Tier, period: str, written: Written) -> None:
-    """A database that is found empty, lost or not the one that was meant, takes no place of one that was not."""
-    if written.facts["tables"] or tier is Tier.FULL:
-        return
-    name = id_of(tier, period)
-    for backup in inventory(service):
-        if backup.id == name and backup.period == period and backup.tables and backup.damage is None:
-            raise BackupValidationError(
-                f"database {service.database} has no tables, and this run would replace {name}, which has some",
-                "is this the right server? if the database was lost, restore it (docs/restore.md); "
-                "'residency-backup create manual' takes another backup beside it",
-            )
 
 
 def _dump(service: Service, snapshot: Snapshot, draft: Draft, progress: Progress) -> Index:

@@ -1,0 +1,70 @@
+"""What a run may replace: the backup of its own period, but no pinned one, no other database's, and no fuller one."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from app.domain.backup import Origin, Tier, id_of, period_of
+from app.domain.slots import Slot
+from app.errors import BackupValidationError
+from app.operations.inventory import MISSING, inventory
+from app.operations.restore_pins import in_use
+from app.operations.service import Service
+
+
+def free_period(service: Service, tier: Tier, slot: Slot | None) -> str:
+    """The period to name the backup by. Two ad hoc runs in one second do not share a name."""
+    when: datetime = slot.due if slot else service.clock()
+    period = period_of(tier, when)
+    if tier.ad_hoc:
+        taken = {stored.id for stored in service.tree.files()}
+        while id_of(tier, period) in taken:
+            when += timedelta(seconds=1)
+            period = period_of(tier, when)
+    return period
+
+
+def require_free(service: Service, tier: Tier, period: str) -> None:
+    """A backup replaces that of its own period, but no pinned one, and none of another database.
+
+    Raises:
+        BackupValidationError: the backup that stands there must stay.
+    """
+    name = id_of(tier, period)
+    standing = [each for each in inventory(service) if each.id == name and each.damage != MISSING]
+    for backup in standing:
+        if backup.origin is Origin.DUMP and backup.database != service.database:
+            raise BackupValidationError(
+                f"{name} is a backup of database {backup.database}, which this one of {service.database} would replace",
+                "give each database a BACKUP_DIR of its own",
+            )
+        if backup.id in in_use(service):
+            raise BackupValidationError(
+                f"a restore that is under way needs {name}, and this run would replace it",
+                "'residency-backup restores' shows it; try again when it has ended",
+            )
+        if backup.kept is not None and backup.period == period:
+            raise BackupValidationError(
+                f"{name} is pinned, and this run would replace it",
+                ""
+                if tier is Tier.FULL
+                else f"'residency-backup create manual' takes another beside it; to release it: keep --release {name}",
+            )
+
+
+def require_content(service: Service, tier: Tier, period: str, *, tables: int) -> None:
+    """A database that is found empty, lost or not the one that was meant, takes no place of one that was not.
+
+    Raises:
+        BackupValidationError: the database has no tables, and the backup that stands there has some.
+    """
+    if tables or tier is Tier.FULL:
+        return
+    name = id_of(tier, period)
+    for backup in inventory(service):
+        if backup.id == name and backup.period == period and backup.tables and backup.damage is None:
+            raise BackupValidationError(
+                f"database {service.database} has no tables, and this run would replace {name}, which has some",
+                "is this the right server? if the database was lost, restore it (docs/restore.md); "
+                "'residency-backup create manual' takes another backup beside it",
+            )

@@ -1,0 +1,102 @@
+"""The kinds of value that settings take: what is wrong with one is said in words that fit behind its name."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+from zoneinfo import available_timezones
+
+from cronsim import CronSim, CronSimError
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_settings import NoDecode
+
+from app.catalog.engine import parse_url
+from app.errors import SettingsError
+
+_CRON_FIELDS = (5, 6)
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://")
+
+
+def zone(name: str) -> str:
+    """Refuse what is no IANA time zone."""
+    if name not in available_timezones():
+        raise ValueError("not an IANA time zone, such as Europe/Berlin or UTC")
+    return name
+
+
+def cron(expression: str) -> str:
+    """Five fields, or six with the seconds first; ``off`` is what switches a schedule off."""
+    if expression == "off":
+        return expression
+    if len(expression.split()) not in _CRON_FIELDS:
+        raise ValueError("five cron fields are wanted, or 'off'")
+    try:
+        next(CronSim(expression, datetime.now(UTC)))
+    except (CronSimError, StopIteration) as error:
+        raise ValueError(f"not a cron expression that ever comes due: {error}") from error
+    return expression
+
+
+def broker(url: Any) -> Any:
+    """Refuse what is no URL of a broker."""
+    if isinstance(url, str) and not _URL.match(url):
+        raise ValueError("a URL such as redis://host:6379/0 is wanted")
+    return url
+
+
+def catalog(url: Any) -> Any:
+    """Refuse what is no URL of a catalog."""
+    if isinstance(url, str):
+        try:
+            parse_url(url)
+        except SettingsError as error:
+            raise ValueError(error.message) from None
+    return url
+
+
+def absolute(path: Path) -> Path:
+    """The worker and the command line may start in different folders, and must mean the same one."""
+    return path.expanduser().absolute()
+
+
+def cpus() -> int:
+    """How many CPUs this process may use, where the system tells; else how many there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def command(line: str | None) -> str | None:
+    """A program and its arguments, as a shell would read them; no shell ever does."""
+    try:
+        words = shlex.split(line or "")
+    except ValueError as error:
+        raise ValueError(f"not a command line: {error}") from error
+    if words[:1] == [""] or "\0" in (line or ""):
+        raise ValueError("not a command line: it names no program")
+    return line
+
+
+def upper(text: Any) -> Any:
+    """Upper case, so that a level may be written in either."""
+    return text.upper() if isinstance(text, str) else text
+
+
+def paths(listed: Any) -> Any:
+    """Absolute paths, comma separated; two slashes in front are one, though Path would keep them."""
+    if not isinstance(listed, str):
+        return listed
+    paths = [Path(re.sub(r"\A/+", "/", each.strip())) for each in listed.split(",") if each.strip()]
+    if wrong := [str(p) for p in paths if not p.is_absolute() or ".." in p.parts or not str(p).isprintable()]:
+        raise ValueError(f"absolute, printable paths are wanted, comma separated, and not {ascii(wrong)[1:-1]}")
+    return tuple(dict.fromkeys(paths))
+
+
+Zone = Annotated[str, AfterValidator(zone)]
+Cron = Annotated[str, AfterValidator(cron)]
+Count = Annotated[int, Field(ge=0, le=10_000)]
+Folder = Annotated[Path, AfterValidator(absolute)]
+Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(paths)]
+Command = Annotated[str | None, AfterValidator(command)]
