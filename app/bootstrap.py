@@ -16,7 +16,7 @@ from app.catalog.copy import copy_catalog
 from app.catalog.engine import lazy_catalog, parse_url
 from app.domain.checks import Finding
 from app.domain.retention import Policy
-from app.log import configure_logging, log_also_to
+from app.log import configure_logging, log_also_to, open_for_lines
 from app.operations.restore_full import Programs as FullPrograms
 from app.operations.schedule import Schedule
 from app.operations.service import Service, System
@@ -120,7 +120,7 @@ class Program:
         if settings.log_commands_to is None:
             return
         try:
-            stream = settings.log_commands_to.open("a", encoding="utf-8")
+            stream = open_for_lines(settings.log_commands_to)
         except OSError as error:  # no reason to refuse somebody a restore
             reason = f"{settings.log_commands_to} cannot be written to: {error.strerror}"
             log.warning("backup settings", warning=f"LOG_COMMANDS_TO: {reason}")
