@@ -7,6 +7,8 @@ import shutil
 import signal
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -187,3 +189,26 @@ def test_results_that_are_kept_elsewhere_are_looked_at_too(own_broker_server: Em
     assert results.check == "results"
     assert "does not answer: 127.0.0.1:1 refuses" in results.message
     assert "CELERY_RESULT_BACKEND" in results.message
+
+
+@pytest.mark.parametrize("kind", ["worker", "beat"])
+def test_worker_and_beat_say_it_once_when_they_start(tmp_path: Path, kind: str) -> None:
+    env = {"DATABASE_URL": "postgresql://u@127.0.0.1:9/x", "BACKUP_DIR": str(tmp_path), "PATH": os.environ["PATH"]}
+    argv = [
+        sys.executable,
+        "-m",
+        "celery",
+        "-A",
+        "tasks",
+        kind,
+        *(["-s", str(tmp_path / "s")] if kind == "beat" else []),
+    ]
+    broker = {"CELERY_BROKER_URL": f"redis://:{SECRET}@127.0.0.1:1/0"}
+    home = Path(__file__).parents[2]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen(argv, cwd=home, env={**env, **broker}, text=True, **streams) as process:
+        assert process.stdout is not None
+        line = next((line for line in process.stdout if "backup broker takes no messages" in line), "")
+        process.kill()
+    assert "refuses the connection" in line
+    assert SECRET not in line
