@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -12,11 +12,13 @@ from typing import TextIO
 import structlog
 
 from app import __version__
+from app.broker.look import look
+from app.broker.place import REDIS
 from app.catalog.copy import copy_catalog
 from app.catalog.engine import lazy_catalog, parse_url
 from app.domain.checks import Finding
 from app.domain.retention import Policy
-from app.log import configure_logging, log_also_to
+from app.log import configure_logging, log_also_to, open_for_lines
 from app.operations.restore_full import Programs as FullPrograms
 from app.operations.schedule import Schedule
 from app.operations.service import Service, System
@@ -95,17 +97,19 @@ class Program:
         same = same and catalog.database == name and str(catalog.port or catalog.query.get("port", "5432")) == port
         return same or knows_restore(self.settings.database.named(name), restore_id)
 
-    def broker_finding(self) -> Finding:
-        """Whether the broker answers. Only worker and beat need it, so a broker that does not is a warning."""
-        from kombu import Connection  # noqa: PLC0415 -- a fifth of a second that only this check is worth
+    def ask_broker(self) -> Callable[[], list[Finding]]:
+        """Begin to ask whether the broker takes messages; what is returned waits for the answer.
 
-        try:
-            with Connection(self.settings.celery_broker_url.get_secret_value(), connect_timeout=3) as connection:
-                connection.ensure_connection(max_retries=1, timeout=3)
-        except Exception as error:  # noqa: BLE001 -- each transport raises its own, and each means the same here
-            reason = f"{type(error).__name__}; scheduled backups and 'celery call' need it (CELERY_BROKER_URL)"
-            return Finding.warning("broker", f"does not answer: {reason}")
-        return Finding.ok("broker", "answers")
+        Only worker and beat need it, so a broker that takes none is a warning.
+        """
+        broker = self.settings.celery_broker_url.get_secret_value()
+        loss = "without it no scheduled backup is run, and no 'celery call'"
+        waits = [look("broker", "CELERY_BROKER_URL", broker, loss)]
+        results = self.settings.result_backend
+        if results != broker and results.partition("://")[0] in REDIS:
+            loss = "without it every task waits long, and its result is lost"
+            waits.append(look("results", "CELERY_RESULT_BACKEND", results, loss))
+        return lambda: [found() for found in waits]
 
     def start_logging(self, *, level: str | None = None, stream: TextIO | None = None, errors: bool = True) -> None:
         """Configure logging as the settings say, unless told otherwise, and say what looks odd about them."""
@@ -120,7 +124,7 @@ class Program:
         if settings.log_commands_to is None:
             return
         try:
-            stream = settings.log_commands_to.open("a", encoding="utf-8")
+            stream = open_for_lines(settings.log_commands_to)
         except OSError as error:  # no reason to refuse somebody a restore
             reason = f"{settings.log_commands_to} cannot be written to: {error.strerror}"
             log.warning("backup settings", warning=f"LOG_COMMANDS_TO: {reason}")

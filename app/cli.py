@@ -147,7 +147,8 @@ def keep(session: Session, backup: str, reason: str, *, release: bool, as_json: 
 def check(session: Session, *, repair: bool, as_json: bool) -> int:
     """Check that the whole backup system is healthy."""
     done = repair_system(session.service) if repair else []
-    findings = [*check_system(session.service), session.program.broker_finding()]
+    broker = session.program.ask_broker()
+    findings = [*check_system(session.service), *broker()]
     show.findings(findings, done, as_json=as_json)
     if error := first_error(findings):
         return error.exit_code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 
@@ -12,10 +13,10 @@ from app.domain.backup import Tier, extensions_of
 from app.errors import (
     BackupNotFoundError,
     BackupPermissionError,
-    DiskReadError,
     ManifestError,
     RestoreValidationError,
 )
+from app.operations.given_file import open_plain
 from app.operations.inventory import codec_of, find
 from app.operations.restore_full import FullSource
 from app.operations.service import Service
@@ -27,20 +28,15 @@ def full_from_file(path: Path) -> FullSource:
     """The file at that path, and the manifest beside it.
 
     Raises:
-        RestoreValidationError: its name is none of a tar that this service makes.
+        RestoreValidationError: its name is none of a tar that this service makes, or it is no regular file.
         BackupPermissionError, DiskReadError: it cannot be read.
     """
     path = path.absolute()
     if not path.name.endswith(extensions_of(Tier.FULL)):
         wanted = " or ".join(extensions_of(Tier.FULL))
         raise RestoreValidationError(f"{path} is no full backup: a {wanted} is wanted", "see 'residency-backup list'")
-    try:
-        path.open("rb").close()
-        size = path.stat().st_size
-    except PermissionError as error:
-        raise BackupPermissionError(f"{path} may not be read: {error.strerror}", f"chmod u+r {path}") from error
-    except OSError as error:
-        raise DiskReadError(f"{path} cannot be read: {error.strerror or error}", "look at its disk") from error
+    with open_plain(path) as stream:
+        size = os.fstat(stream.fileno()).st_size
     beside = path.with_name(f"{path.name}.json")
     try:
         data = beside.read_bytes() if beside.is_file() else None
@@ -49,7 +45,7 @@ def full_from_file(path: Path) -> FullSource:
         raise BackupPermissionError(f"{beside} cannot be read: {error.strerror}", hint) from error
     return FullSource(
         name=str(path),
-        open=lambda: path.open("rb"),
+        open=partial(open_plain, path),
         codec=codec_of(path.name),
         size=size,
         manifest=_manifest(data, str(beside)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +19,6 @@ from app.domain.checks import Finding
 from app.errors import (
     BackupError,
     BackupNotFoundError,
-    BackupPermissionError,
     BackupReadError,
     BackupValidationError,
     DiskReadError,
@@ -26,6 +26,7 @@ from app.errors import (
     ResidencyBackupError,
     RestoreValidationError,
 )
+from app.operations.given_file import open_plain, require_plain, stat_of
 from app.operations.inventory import codec_of, find
 from app.operations.service import SILENT, Progress, Service
 from app.operations.verify import read_manifest, verify
@@ -82,12 +83,12 @@ def locate(service: Service, name: str) -> Located:
 
     Raises:
         BackupNotFoundError: there is neither.
-        RestoreValidationError: it is a full backup.
+        RestoreValidationError: it is a full backup, or a path of what is no regular file.
     """
     try:
         backup = find(service, name)
     except BackupNotFoundError:
-        if not isinstance(name, str) or not (Path(name).is_absolute() or Path(name).is_file()):
+        if not isinstance(name, str) or not _names_a_file(name):
             raise
     else:
         if backup.tier is Tier.FULL:
@@ -97,9 +98,16 @@ def locate(service: Service, name: str) -> Located:
             )
         return Located(backup, None)
     path = Path(name).absolute()
-    if not path.exists():
-        raise BackupNotFoundError(f"there is no file {path}", _OTHER)
+    require_plain(path)
     return Located(None, path)
+
+
+def _names_a_file(name: str) -> bool:
+    """Whether a path is meant; a folder of a tier's name is none, for an id may begin with that."""
+    if Path(name).is_absolute():
+        return True
+    found = stat_of(Path(name))
+    return found is not None and not stat.S_ISDIR(found.st_mode)
 
 
 def open_source(service: Service, located: Located, progress: Progress = SILENT) -> RestoreSource:
@@ -111,7 +119,7 @@ def open_source(service: Service, located: Located, progress: Progress = SILENT)
     """
     if located.backup is None:
         path = located.path or Path()
-        return _scanned(located, partial(_open, path), _codec(path), path.stat().st_size, progress)
+        return _scanned(located, partial(open_plain, path), _codec(path), path.stat().st_size, progress)
     backup = located.backup
     open_ = partial(service.tree.open, backup.file)
     try:
@@ -168,23 +176,9 @@ def _scanned(
 
 def _codec(path: Path) -> Codec:
     """How a file is compressed, by its first bytes: a stranger's name may say anything."""
-    with _open(path) as stream:
+    with open_plain(path) as stream:
         start = stream.read(len(_CUSTOM))
     if start == _CUSTOM:
         message = f"{path} is a dump in pg_dump's custom format, not plain SQL"
         raise RestoreValidationError(message, f"make it one: pg_restore --file={path.stem}.sql {path}")
     return next((codec for magic, codec in _MAGIC.items() if start.startswith(magic)), Codec.NONE)
-
-
-def _open(path: Path) -> BinaryIO:
-    try:
-        return path.open("rb")
-    except FileNotFoundError as error:
-        raise BackupNotFoundError(f"there is no file {path}", _OTHER) from error
-    except PermissionError as error:
-        raise BackupPermissionError(f"{path} may not be read: {error.strerror}", f"chmod u+r {path}") from error
-    except IsADirectoryError as error:
-        message = f"{path} is a folder: a dump in pg_dump's directory format is no plain SQL"
-        raise RestoreValidationError(message, f"make it one: pg_restore --file=dump.sql {path}") from error
-    except OSError as error:
-        raise DiskReadError(f"{path} cannot be read: {error.strerror or error}", "look at its disk") from error
