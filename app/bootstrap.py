@@ -66,6 +66,7 @@ class Program:
             min_free_bytes=settings.backup_min_free_mb << 20,
             undo_for=settings.undo_for,
             post_command=settings.post_command,
+            version_tables=settings.restore_version_tables,
             clock=lambda: datetime.now(zone),
             tool=f"residency-backup {__version__}",
             target_of=lambda name: PostgresTarget(settings.database.named(name), settings.backup_jobs),

@@ -94,9 +94,15 @@ def paths(listed: Any) -> Any:
     return tuple(dict.fromkeys(paths))
 
 
+def names(listed: Any) -> Any:
+    """Names, comma separated."""
+    return tuple(filter(None, map(str.strip, listed.split(",")))) if isinstance(listed, str) else listed
+
+
 Zone = Annotated[str, AfterValidator(zone)]
 Cron = Annotated[str, AfterValidator(cron)]
 Count = Annotated[int, Field(ge=0, le=10_000)]
 Folder = Annotated[Path, AfterValidator(absolute)]
 Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(paths)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(names)]
 Command = Annotated[str | None, AfterValidator(command)]

@@ -46,6 +46,7 @@ class Service:
         min_free_bytes: what must remain free on the disk of the tree after a backup.
         undo_for: how long a restore can be rolled back.
         post_command: program and arguments to run on a restored database; empty for none.
+        version_tables: tables of migration tools, beside those that are known, that no merge touches.
         clock: the present instant in the schedule's time zone.
         tool: name and version of this program, for manifests.
         target_of: the same server, with another database in the live one's place.
@@ -68,6 +69,7 @@ class Service:
     min_free_bytes: int
     undo_for: timedelta
     post_command: tuple[str, ...]
+    version_tables: tuple[str, ...]
     clock: Callable[[], datetime]
     tool: str
     target_of: Callable[[str], Target]
