@@ -49,7 +49,7 @@ class Program:
         """Put the parts together. Nothing connects, and nothing is made, yet."""
         settings, zone = self.settings, self.settings.zone
         tree = LocalTree(settings.backup_dir)
-        folder = LocalFolder(settings.backup_dir, self.memory)
+        folder = self._folder()
         apart = not self._holds_the_catalog(settings.backup_dir)
 
         def prepare() -> None:
@@ -97,9 +97,14 @@ class Program:
     def remember_folder(self) -> None:
         """Look at the folder of backups once, so that the processes which are forked from this one remember it."""
         try:
-            LocalFolder(self.settings.backup_dir, self.memory).require_here()
+            self._folder().require_here()
         except ResidencyBackupError as error:  # each run says it, and is refused
-            log.error("backup folder", error=type(error).__name__, reason=error.message, hint=error.hint)
+            facts = {"error": type(error).__name__, "reason": error.message, "hint": error.hint}
+            log.error("backup folder is not what it was", **facts)  # noqa: TRY400 -- a finding
+
+    def _folder(self) -> LocalFolder:
+        settings = self.settings
+        return LocalFolder(settings.backup_dir, self.memory, settings.database.name)
 
     def _holds_the_catalog(self, folder: Path) -> bool:
         url = parse_url(self.settings.catalog_url)

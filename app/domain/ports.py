@@ -198,8 +198,14 @@ class Tree(Protocol):
     def files(self) -> Sequence[StoredFile]:
         """Every archive under a name that is ours, sorted by id."""
 
-    def rename(self, old: str, new: str) -> None:
-        """Give an archive and its manifest another name. Raises BackupWriteError where that is taken."""
+    def rename(self, old: str, new: str, manifest: bytes | None = None) -> None:
+        """Give an archive and its manifest another name. Raises BackupWriteError where that is taken.
+
+        Args:
+            old: the name that it has.
+            new: the other; the tier may be another, too.
+            manifest: what the manifest is to say under the new name; None leaves it as it is.
+        """
 
     def remove(self, file: str) -> None:
         """Remove the manifest, then the archive. What is missing already is no error."""

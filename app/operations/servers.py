@@ -5,6 +5,8 @@ Where neither marker nor manifests say whose they are, the first server that mak
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import structlog
 
 from app.archive.manifest import ServerFacts
@@ -30,7 +32,8 @@ def require_folder(service: Service) -> None:
     if rows := service.catalog.backups(service.database):
         raise BackupFolderLostError(
             f"the catalog knows {len(rows)} backups in {service.tree.root}, which is missing or empty now",
-            "mount it again; if it is really to be a new one: residency-backup adopt --new-folder",
+            "mount it again; if it is really to be a new one: "
+            f"residency-backup adopt --new-folder --confirm {service.database}",
         )
 
 
@@ -89,7 +92,7 @@ def note_restored(service: Service, restore: Restore, made: Identity) -> None:
     service.folder.change(service.database, lambda said: _or_manifests(service, said).with_restored(known))
 
 
-def adopt(service: Service, server: Identity) -> None:
+def adopt_server(service: Service, server: Identity) -> None:
     """Take a server for the one whose backups these are from now on."""
     known = Known(identity=server, since=service.clock(), how="adopted")
     service.folder.change(service.database, lambda said: _or_manifests(service, said).with_known(known))
@@ -99,6 +102,14 @@ def adopt(service: Service, server: Identity) -> None:
 def may_run(service: Service, server: Identity) -> bool:
     """Whether a server's backups may stand among those that are there."""
     return _may_run(service, lineage_of(service), server)
+
+
+def of_this_server(service: Service, restores: Sequence[Restore]) -> list[Restore]:
+    """Those that were made on the server which answers now; what another one holds nobody can look at from here."""
+    if not any(each.server for each in restores):
+        return list(restores)
+    here = asked(service)
+    return [each for each in restores if here.same_system(Identity(each.server))]
 
 
 def identity_of(facts: ServerFacts | None) -> Identity:

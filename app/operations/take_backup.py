@@ -45,6 +45,7 @@ from app.errors import (
 )
 from app.operations.full_preflight import preflight_full
 from app.operations.inventory import inventory, newest_good
+from app.operations.keep_beside import keep_beside
 from app.operations.keep_year import keep_year
 from app.operations.lease import Lease, lease
 from app.operations.leftovers import remove_leftovers
@@ -183,7 +184,7 @@ def _make(service: Service, request: BackupRequest, run: Run, held: Lease, progr
         require_ours(service, server)  # once more: one that did not answer at first is asked only now
     mark(service)
     period = free_period(service, request.tier, request.slot)
-    require_free(service, request.tier, period)
+    require_free(service, request.tier, period, server)
     name = name_of(request.tier, period)
     with service.tree.create(request.tier, name, run.id) as draft:
         if full:
@@ -262,10 +263,13 @@ def _publish(service: Service, draft: Draft, manifest: Manifest, warnings: Seque
     keep_year(service, manifest.tier, manifest.period)
     backup_id = id_of(manifest.tier, manifest.period)
     file = backup_id + extension_of(manifest.tier, manifest.codec)
-    problem = draft.publish(file, manifest.to_json().encode())
     taken = Taken(manifest.to_backup(backup_id, file))
+    kept = keep_beside(service, taken.backup)
+    problem = draft.publish(file, manifest.to_json().encode())
     for warning in warnings:
         taken.warn("backup is made, but not of everything", warning)
+    for warning in kept:
+        taken.warn("backup is another than the one before", warning)
     if problem:
         saved = service.tree.read_manifest(file) is not None
         taken.warn("backup of the same period not removed" if saved else "backup manifest not saved", problem)

@@ -41,9 +41,11 @@ class LocalFolder:
     Args:
         root: of the tree; need not exist.
         memory: what is remembered elsewhere.
+        database: whose backups stand in it; for messages.
     """
 
-    def __init__(self, root: Path, memory: FolderMemory) -> None:
+    def __init__(self, root: Path, memory: FolderMemory, database: str) -> None:
+        self._database = database
         self._root = root
         self._memory = memory
 
@@ -108,7 +110,8 @@ class LocalFolder:
     def _lost(self, how: str, at: str) -> BackupFolderLostError:
         return BackupFolderLostError(
             f"{self._root} held backups when it was last looked at ({at}); {how}",
-            "mount it again; if it is really to be a new one: residency-backup adopt --new-folder",
+            "mount it again; if it is really to be a new one: "
+            f"residency-backup adopt --new-folder --confirm {self._database}",
         )
 
     def _has_backups(self) -> bool:
