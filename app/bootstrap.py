@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import TextIO
 
 import structlog
@@ -18,6 +19,7 @@ from app.catalog.copy import copy_catalog
 from app.catalog.engine import lazy_catalog, parse_url
 from app.domain.checks import Finding
 from app.domain.retention import Policy
+from app.errors import ResidencyBackupError
 from app.log import configure_logging, log_also_to, open_for_lines
 from app.operations.restore_full import Programs as FullPrograms
 from app.operations.schedule import Schedule
@@ -29,7 +31,9 @@ from app.postgres.target import PostgresTarget
 from app.postgres.target_facts import knows_restore
 from app.settings import Settings, load_settings, process_environment
 from app.settings_file import as_environment_file
+from app.storage.folder import LocalFolder
 from app.storage.local import LocalTree
+from app.storage.memory import FolderMemory
 from app.storage.scripts import LocalScripts
 
 log = structlog.get_logger(__name__)
@@ -41,21 +45,27 @@ class Program:
 
     settings: Settings
     warnings: tuple[str, ...]
+    memory: FolderMemory
 
     def service(self) -> Service:
-        """Put the parts together. Nothing connects yet.
-
-        Raises:
-            BackupPermissionError, BackupStorageError: the folder of backups is missing and cannot be made.
-        """
+        """Put the parts together. Nothing connects, and nothing is made, yet."""
         settings, zone = self.settings, self.settings.zone
         tree = LocalTree(settings.backup_dir)
-        if settings.backup_catalog_url is None:
-            tree.make_root()  # the catalog stands in it
-        catalog = lazy_catalog(settings.catalog_url)
+        folder = self._folder()
+        apart = not self._holds_the_catalog(settings.backup_dir)
+
+        def prepare() -> None:
+            """A catalog in the tree is made only where the tree is the one that is meant."""
+            if not apart:
+                folder.require_here()
+                tree.make_root()
+
+        catalog = lazy_catalog(settings.catalog_url, prepare=prepare)
         return Service(
             source=PostgresSource(settings.database, settings.backup_jobs),
             tree=tree,
+            folder=folder,
+            catalog_apart=apart,
             catalog=catalog,
             target=PostgresTarget(settings.database, settings.backup_jobs),
             restores=catalog,
@@ -66,6 +76,7 @@ class Program:
             min_free_bytes=settings.backup_min_free_mb << 20,
             undo_for=settings.undo_for,
             post_command=settings.post_command,
+            version_tables=settings.restore_version_tables,
             clock=lambda: datetime.now(zone),
             tool=f"residency-backup {__version__}",
             target_of=lambda name: PostgresTarget(settings.database.named(name), settings.backup_jobs),
@@ -85,6 +96,22 @@ class Program:
         url = settings.database_url.get_secret_value() if settings.database_url else ""
         scheme = url.partition("://")[0] if "://" in url else "postgresql"
         run_on(settings.database.named(name), argv, process_environment(), scheme)
+
+    def remember_folder(self) -> None:
+        """Look at the folder of backups once, so that the processes which are forked from this one remember it."""
+        try:
+            self._folder().require_here()
+        except ResidencyBackupError as error:  # each run says it, and is refused
+            facts = {"error": type(error).__name__, "reason": error.message, "hint": error.hint}
+            log.error("backup folder is not what it was", **facts)  # noqa: TRY400 -- a finding
+
+    def _folder(self) -> LocalFolder:
+        settings = self.settings
+        return LocalFolder(settings.backup_dir, self.memory, settings.database.name)
+
+    def _holds_the_catalog(self, folder: Path) -> bool:
+        url = parse_url(self.settings.catalog_url)
+        return url.drivername == "sqlite" and Path(str(url.database)).is_relative_to(folder)
 
     def _holds_catalog(self, name: str, restore_id: str) -> bool:
         """Whether the catalog stands in the database of a name: by the two ways to a server, or by what is in it."""
@@ -157,4 +184,4 @@ def bootstrap(environ: Mapping[str, str] | None = None) -> Program:
         SettingsError: something is missing or wrong, all of it listed.
     """
     loaded = load_settings(process_environment() if environ is None else environ)
-    return Program(loaded.settings, loaded.warnings)
+    return Program(loaded.settings, loaded.warnings, FolderMemory(loaded.settings.backup_state_dir))

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from app import __version__, cli_full, cli_restore, show
+from app import __version__, cli_adopt, cli_full, cli_restore, show
 from app.cli_session import WARNINGS, Session, as_json
 from app.domain.backup import Origin, Tier
 from app.domain.checks import Severity, first_error
@@ -166,7 +166,14 @@ def sync(session: Session, *, as_json: bool) -> int:
     return WARNINGS if outcome.problems else 0
 
 
-for verb in (cli_full.restore_full, cli_restore.restore, cli_restore.rollback, cli_restore.diff, cli_restore.restores):
+for verb in (
+    cli_adopt.adopt,
+    cli_full.restore_full,
+    cli_restore.restore,
+    cli_restore.rollback,
+    cli_restore.diff,
+    cli_restore.restores,
+):
     commands.add_command(verb)
 
 

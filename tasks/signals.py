@@ -46,6 +46,12 @@ def own_the_logs(**_: Any) -> None:
         logging.getLogger(name).addFilter(_worth_a_line)
 
 
+@signals.worker_init.connect
+def remember_the_folder(sender: Any, **_: Any) -> None:
+    """Before the pool is made: its processes then know what stood in the folder, should its mount go."""
+    sender.app.program.remember_folder()
+
+
 @signals.task_prerun.connect
 def begin(task_id: str, task: Any, **_: Any) -> None:
     """Bind the run's context, and let a signal cancel it."""

@@ -9,6 +9,7 @@ from typing import Protocol
 from app.archive.index import TableName
 from app.archive.manifest import ServerFacts
 from app.archive.writer import Destination
+from app.domain.servers import Identity
 
 
 class Snapshot(Protocol):
@@ -45,6 +46,9 @@ class Source(Protocol):
 
     def facts(self) -> ServerFacts:
         """What the server and the database are."""
+
+    def identity(self) -> Identity:
+        """Which server and database it is: its own numbers, which a name does not give away."""
 
     def dump_program_version(self, facts: ServerFacts) -> str:
         """Version of the dump program that fits the server.

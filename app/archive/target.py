@@ -40,6 +40,7 @@ class TargetFacts:
         may_create: whether the role may create databases, and rename the live one.
         data_folder: where the server keeps its data, if that is on this machine.
         prepared: names of transactions prepared in the live database, which nobody can end from outside.
+        system_identifier: of the server; None where it does not tell.
     """
 
     version: str
@@ -48,6 +49,7 @@ class TargetFacts:
     may_create: bool
     data_folder: Path | None
     prepared: tuple[str, ...] = ()
+    system_identifier: str | None = None
 
 
 class Target(Protocol):

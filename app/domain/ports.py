@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +11,7 @@ from typing import BinaryIO, Protocol
 
 from app.domain.backup import Backup, Tier
 from app.domain.restore import Restore
+from app.domain.servers import ANY, Identity, Lineage
 from app.domain.slots import Slot, SlotRecord
 
 
@@ -22,6 +23,7 @@ class Run:
         id: random, 12 hexadecimal digits; part of the temporary file's name.
         slot: the due run that it serves; None for one that an admin asked for.
         heartbeat_at: the last sign of life of whoever holds it.
+        server: the server and database that it is of.
     """
 
     id: str
@@ -30,6 +32,7 @@ class Run:
     slot: Slot | None
     started_at: datetime
     heartbeat_at: datetime
+    server: Identity = ANY
 
 
 class Catalog(Protocol):
@@ -38,8 +41,8 @@ class Catalog(Protocol):
     Every method may raise CatalogError: it cannot be reached, read or written.
     """
 
-    def claim(self, database: str, tier: Tier, slot: Slot | None, now: datetime) -> Run | None:
-        """Begin a run; at most one of a tier is under way for a database.
+    def claim(self, database: str, tier: Tier, slot: Slot | None, now: datetime, server: Identity = ANY) -> Run | None:
+        """Begin a run; at most one of a tier is under way for a database. A slot of another server was not run here.
 
         A run whose holder is dead (its process is gone, or it gave no sign of life for long enough) is abandoned first:
         it counts as failed for a passing reason, and so does its slot.
@@ -195,8 +198,14 @@ class Tree(Protocol):
     def files(self) -> Sequence[StoredFile]:
         """Every archive under a name that is ours, sorted by id."""
 
-    def rename(self, old: str, new: str) -> None:
-        """Give an archive and its manifest another name. Raises BackupWriteError where that is taken."""
+    def rename(self, old: str, new: str, manifest: bytes | None = None) -> None:
+        """Give an archive and its manifest another name. Raises BackupWriteError where that is taken.
+
+        Args:
+            old: the name that it has.
+            new: the other; the tier may be another, too.
+            manifest: what the manifest is to say under the new name; None leaves it as it is.
+        """
 
     def remove(self, file: str) -> None:
         """Remove the manifest, then the archive. What is missing already is no error."""
@@ -206,6 +215,37 @@ class Tree(Protocol):
 
     def remove_leftover(self, file: str) -> None:
         """Remove a temporary file or folder. Missing is no error."""
+
+
+class Folder(Protocol):
+    """What the tree's root is known by: a marker in it, and what is remembered of that elsewhere.
+
+    Every method may raise what `Tree` raises.
+    """
+
+    def require_here(self) -> None:
+        """Make sure that what stood in the folder still does, as far as anybody remembers. Writes nothing there.
+
+        Raises:
+            BackupFolderLostError: it does not.
+        """
+
+    def is_marked(self) -> bool:
+        """Whether the marker is there."""
+
+    def lineage(self, database: str) -> Lineage | None:
+        """What the marker says of a database's servers; None where it says nothing."""
+
+    def change(self, database: str, change: Callable[[Lineage | None], Lineage | None]) -> None:
+        """Change what the marker says of a database, and make the marker where it is missing; one at a time.
+
+        Args:
+            database: its name.
+            change: gets what the marker says, gives what it is to say; None leaves it. What it raises changes nothing.
+        """
+
+    def renew(self) -> None:
+        """Take the folder as it is for the one that is meant, whatever is remembered."""
 
 
 class Draft(Protocol):

@@ -120,7 +120,8 @@ class Restore:
         transaction: the server's id of the one transaction that changes the live database (merge, in place), recorded
             before its commit.
         undo_until: until when a rollback is possible; None where there is nothing to roll back to.
-        report: its method and the oids of the databases that are swapped, then counts and samples, as JSON takes them.
+        report: its server, its method and the oids of the databases that are swapped, then counts and samples,
+            as JSON takes them.
         error, message, hint: of a failed one.
     """
 
@@ -160,6 +161,12 @@ class Restore:
         """How it changes that; None where it has not come so far."""
         word = self.report.get("method")
         return None if word is None else Method(word)
+
+    @property
+    def server(self) -> str | None:
+        """System identifier of the server that it was made on; None where it did not tell."""
+        system: str | None = self.report.get("server")
+        return system
 
     @property
     def made(self) -> int | None:

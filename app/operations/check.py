@@ -11,10 +11,12 @@ from app.domain.checks import Finding
 from app.domain.slots import Slot, SlotState
 from app.errors import ResidencyBackupError
 from app.operations.check_restores import check_restores, repair_restores
+from app.operations.check_servers import check_servers
 from app.operations.full_preflight import preflight_full
 from app.operations.inventory import inventory, newest_good
 from app.operations.leftovers import find_leftovers, remove_leftovers
 from app.operations.preflight import preflight
+from app.operations.servers import require_folder
 from app.operations.service import Service
 from app.operations.sync import sync
 
@@ -26,8 +28,13 @@ def check(service: Service) -> list[Finding]:
 
     What is missing is made: the folders, the catalog; and runs whose process is gone are recorded as such.
     """
+    try:
+        require_folder(service)
+    except ResidencyBackupError as error:  # to look at anything in it would be to make it
+        return [Finding.failed("folder", error)]
     findings = _tried("preflight", _preflight, service)
     for name, look in (
+        ("identity", check_servers),
         ("catalog", _catalog),
         ("schedule", _schedule),
         ("leftovers", _leftovers),
@@ -43,6 +50,7 @@ def repair(service: Service) -> list[str]:
 
     Says what was done.
     """
+    require_folder(service)
     done = [f"leftover removed: {file}" for file in remove_leftovers(service)]
     outcome = sync(service)
     for verb, names in (

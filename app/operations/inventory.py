@@ -15,6 +15,7 @@ from app.archive.manifest import Manifest, parse_manifest
 from app.domain.backup import Backup, Codec, Origin, State, Tier
 from app.domain.ports import StoredFile
 from app.errors import BackupNotFoundError, CatalogError, ManifestError
+from app.operations.lineage import ours
 from app.operations.service import Service
 
 MISSING = "the file is missing"
@@ -35,7 +36,7 @@ def inventory(service: Service) -> list[Backup]:
 
 def newest_good(service: Service) -> Backup | None:
     """The newest sound backup of this database, as plain SQL, that this service made."""
-    own = (each for each in inventory(service) if each.database == service.database and each.origin is Origin.DUMP)
+    own = (each for each in ours(service, inventory(service)) if each.origin is Origin.DUMP)
     return next((each for each in own if each.good and each.tier is not Tier.FULL), None)
 
 
@@ -50,8 +51,9 @@ def find(service: Service, name: str) -> Backup:
     backups = [each for each in inventory(service) if each.damage != MISSING and each.state is State.COMPLETE]
     if name in ALIASES:
         tier = name.removeprefix("latest-") if name.startswith("latest-") else None
-        own = (each for each in backups if each.database == service.database)
-        candidates = [each for each in own if (each.tier == tier if tier else each.tier not in _UNMEANT)]
+        candidates = [
+            each for each in ours(service, backups) if (each.tier == tier if tier else each.tier not in _UNMEANT)
+        ]
         if candidates:
             return candidates[-1 if name == "oldest" else 0]
     else:

@@ -16,7 +16,9 @@ from app.domain.retention import Plan, plan_retention
 from app.errors import BackupValidationError, CatalogError, ResidencyBackupError
 from app.operations.expire import expire_quietly
 from app.operations.inventory import MISSING, inventory
+from app.operations.lineage import ours
 from app.operations.restore_pins import in_use
+from app.operations.servers import asked, require_folder, require_ours
 from app.operations.service import Service
 
 log = structlog.get_logger(__name__)
@@ -39,12 +41,15 @@ def prune(service: Service, *, dry_run: bool = False) -> Pruned:
         dry_run: plan only.
 
     Raises:
-        BackupError: the tree cannot be read.
+        ServerMismatchError: the backups are another server's.
+        BackupError: the tree is not there, or cannot be read.
     """
+    require_folder(service)
     if not dry_run:
+        require_ours(service, asked(service))
         expire_quietly(service)
     needed = in_use(service)
-    backups = [each for each in inventory(service) if each.database == service.database and each.id not in needed]
+    backups = [each for each in ours(service, inventory(service)) if each.id not in needed]
     # What a crash interrupted: with the file gone, or replaced meanwhile, only the row is left to remove.
     unfinished = [each for each in backups if each.state is State.DELETING]
     plan = plan_retention([each for each in backups if each.state is State.COMPLETE], service.policy)

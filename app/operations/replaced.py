@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from app.domain.backup import Origin, Tier, id_of, period_of
+from app.domain.servers import ANY, Identity
 from app.domain.slots import Slot
 from app.errors import BackupValidationError
 from app.operations.inventory import MISSING, inventory
@@ -15,17 +16,21 @@ from app.operations.service import Service
 def free_period(service: Service, tier: Tier, slot: Slot | None) -> str:
     """The period to name the backup by. Two ad hoc runs in one second do not share a name."""
     when: datetime = slot.due if slot else service.clock()
-    period = period_of(tier, when)
-    if tier.ad_hoc:
-        taken = {stored.id for stored in service.tree.files()}
-        while id_of(tier, period) in taken:
-            when += timedelta(seconds=1)
-            period = period_of(tier, when)
+    return free_name(service, tier, when) if tier.ad_hoc else period_of(tier, when)
+
+
+def free_name(service: Service, tier: Tier, when: datetime) -> str:
+    """The period of an ad hoc backup that shows an instant, or the next second's whose name is free."""
+    taken = {stored.id for stored in service.tree.files()}
+    while id_of(tier, period := period_of(tier, when)) in taken:
+        when += timedelta(seconds=1)
     return period
 
 
-def require_free(service: Service, tier: Tier, period: str) -> None:
+def require_free(service: Service, tier: Tier, period: str, server: Identity = ANY) -> None:
     """A backup replaces that of its own period, but no pinned one, and none of another database.
+
+    One of another server is kept beside the new one; but a full one, which has no other name, must stay.
 
     Raises:
         BackupValidationError: the backup that stands there must stay.
@@ -37,6 +42,11 @@ def require_free(service: Service, tier: Tier, period: str) -> None:
             raise BackupValidationError(
                 f"{name} is a backup of database {backup.database}, which this one of {service.database} would replace",
                 "give each database a BACKUP_DIR of its own",
+            )
+        if tier is Tier.FULL and not backup.identity.same_system(server):
+            raise BackupValidationError(
+                f"{name} is of another server ({backup.identity}), and this run would replace it",
+                f"move it and its .json out of {service.tree.root / tier}; tomorrow's has a name of its own",
             )
         if backup.id in in_use(service):
             raise BackupValidationError(

@@ -98,6 +98,7 @@ def _prepared(journal: Journal, wanted: Wanted, located: Located, progress: Prog
         raise error
     facts: TargetFacts | None = checked.facts
     assert facts is not None  # noqa: S101 -- else a finding was raised
+    journal.note(report={"server": facts.system_identifier})
     return Job(
         service=service,
         wanted=wanted,

@@ -29,6 +29,7 @@ from app.errors import (
 from app.operations.inventory import find
 from app.operations.restore_checks import safety_error
 from app.operations.restore_journal import Journal
+from app.operations.servers import of_this_server
 from app.operations.service import SILENT, Progress, Service
 from app.operations.settle import SINCE, after_rollback, complete, resolve, settle, target_for, unsettled
 from app.operations.take_backup import BackupRequest, take_backup
@@ -57,7 +58,7 @@ def rollback(service: Service, restore_id: str, progress: Progress = SILENT) -> 
     Raises:
         RestoreNotFoundError: there is none of that id.
         RestoreRunningError: it is under way.
-        RestoreValidationError: there is nothing to roll back to.
+        RestoreValidationError: there is nothing to roll back to, or it is on another server.
         RestoreRollbackError: it failed; says what stands where, and how to go on.
         RestoreCancelledError: it was cancelled; the database is as the restore left it.
     """
@@ -91,6 +92,9 @@ def _find(service: Service, restore_id: str) -> Restore:
     if record is None or record.database != service.database:
         message = f"there is no restore {restore_id} of {service.database}"
         raise RestoreNotFoundError(message, "'residency-backup restores' lists them")
+    if not of_this_server(service, [record]):
+        message = f"restore {restore_id} was made on another server, of system identifier {record.server}"
+        raise RestoreValidationError(message, "roll it back there: DATABASE_URL leads to another one now")
     return record
 
 

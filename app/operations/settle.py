@@ -16,6 +16,7 @@ from app.domain.restore import Method, Restore, RestoreState, Step
 from app.errors import ResidencyBackupError, RestoreRollbackError
 from app.operations.restore_pins import release
 from app.operations.restore_request import Wanted
+from app.operations.servers import of_this_server
 from app.operations.service import Service
 from app.operations.whereabouts import is_swapped, is_swapped_back
 
@@ -35,7 +36,7 @@ def unsettled(service: Service) -> list[Restore]:
     """Restores whose processes died, or could not clean up."""
     dead = {each.id: each for each in service.restores.dead_restores(service.database, service.clock())}
     left = (each for each in service.restores.restores(service.database) if each.state is RestoreState.ABANDONED)
-    return list((dead | {each.id: each for each in left}).values())
+    return of_this_server(service, list((dead | {each.id: each for each in left}).values()))
 
 
 def settle_all(service: Service) -> list[str]:

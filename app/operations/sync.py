@@ -15,6 +15,7 @@ from app.domain.backup import Backup, Codec, Origin, State, Tier
 from app.domain.ports import StoredFile
 from app.errors import BackupError, BackupReadError, BackupValidationError, ManifestError, NewerManifestError
 from app.operations.inventory import codec_of, unindexed
+from app.operations.servers import require_folder
 from app.operations.service import SILENT, Progress, Service
 
 log = structlog.get_logger(__name__)
@@ -38,8 +39,10 @@ def sync(service: Service, progress: Progress = SILENT) -> Synced:
     found.
 
     Raises:
+        BackupFolderLostError: the folder held backups, and is empty.
         CatalogError: the catalog cannot be written.
     """
+    require_folder(service)
     rows = {row.file: row for row in service.catalog.backups(service.database)}
     outcome = Synced()
     files = service.tree.files()

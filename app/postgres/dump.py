@@ -24,6 +24,7 @@ from app.archive.manifest import ServerFacts
 from app.archive.marks import without_marks
 from app.archive.scanner import Head, scan
 from app.archive.writer import Destination
+from app.domain.servers import Identity
 from app.errors import BackupCreationError, BackupReadError, ServerUnavailableError, TableLockedError
 from app.postgres import facts as questions
 from app.postgres.binaries import find_binary
@@ -63,6 +64,11 @@ class PostgresSource:
         """What the server and the database are."""
         with self._database.connect() as connection:
             return questions.server_facts(connection)
+
+    def identity(self) -> Identity:
+        """Which server and database it is."""
+        with self._database.connect() as connection:
+            return questions.identity(connection)
 
     def dump_program_version(self, facts: ServerFacts) -> str:
         """Version of the pg_dump that fits the server."""

@@ -31,9 +31,10 @@ from app.postgres.merge_inverse import Inverse
 from app.postgres.merge_match import Matched, match
 from app.postgres.merge_plan import Planner
 from app.postgres.merge_report import counted, samples
-from app.postgres.merge_sequences import Move, move_on, moves
+from app.postgres.merge_sequences import Moves, TakingPart, move_on, moves
 from app.postgres.merge_session import MergeSession, merge_session
 from app.postgres.merge_stage import Staged, stage
+from app.postgres.merge_versions import notes_on_versions
 from app.postgres.transactions import durable_ids
 
 log = structlog.get_logger(__name__)
@@ -57,7 +58,8 @@ class LiveMerge:
         with self._session.transaction("the preview"):
             self._session.do("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "the preview")  # one instant for all
             self._planner.plan()
-            return self._report(self._counted(), self._moves())
+            planned = self._counted()
+            return self._report(planned, self._moves(planned))
 
     def apply(self, inverse: BinaryIO, on_commit: Callable[[str], None]) -> Changes:
         """Merge, in one transaction."""
@@ -67,16 +69,18 @@ class LiveMerge:
             lock(self._session, self._staged, watched)
             self._planner.plan()
             planned = self._counted()
-            sequences = self._moves()
+            sequences = self._moves(planned)
             report = self._report(planned, sequences)
             self._require_agreement(report)
             undo = Inverse(self._session, self._staged, planned, inverse, self._planner.referring())
             undo.before()
             apply(self._session, self._staged, planned)
             undo.after()
-            for move in sequences:
-                move_on(self._session, move)
+            moved = [move_on(self._session, move) for move in sequences.moves]
+            undo.sequences([move for move in moved if move is not None])
             on_commit(self._durable_id(self._session))
+        if kept := [str(each.name) for each in self._matched.versions]:
+            log.info("restore leaves the tables of migration tools alone", tables=kept)
         log.debug("restore merged rows", **{name: report.total(name) for name in ("inserted", "updated", "deleted")})
         return report
 
@@ -88,19 +92,24 @@ class LiveMerge:
     def _counted(self) -> list[TableChanges]:
         return [counted(self._session, each) for each in self._staged]
 
-    def _moves(self) -> list[Move]:
-        chosen = {each.match.name for each in self._staged} if self._request.tables else None
-        return moves(self._session, self._archive, chosen)
+    def _moves(self, planned: list[TableChanges]) -> Moves:
+        taking = TakingPart(
+            tables={each.match.name for each in self._staged},
+            growing={each.match.name for each, plan in zip(self._staged, planned, strict=True) if plan.inserted},
+            left={each.name for each in self._matched.versions},
+        )
+        return moves(self._session, self._archive, self._request, taking)
 
-    def _report(self, planned: list[TableChanges], sequences: list[Move]) -> Changes:
+    def _report(self, planned: list[TableChanges], sequences: Moves) -> Changes:
         gone = [TableChanges(table=str(table), inserted=rows) for table, rows in self._matched.gone.items()]
         new = [TableChanges(table=str(each.name), deleted=self._rows_of(each.sql)) for each in self._matched.new]
         rows = {each.table: each.rows for each in self._archive.index.tables}
         for each in self._matched.unfit:
             its = sum(rows.get(table, 0) for table in {segment.table for segment in each.sources} if table is not None)
             new.append(TableChanges(table=str(each.name), inserted=its, deleted=self._rows_of(each.live.sql)))
-        notes = [*_left_alone(self._session, self._archive, self._request), *_notes_on(self._staged)]
-        notes += [str(each) for each in sequences]
+        notes = [*self._matched.notes, *notes_on_versions(self._session, self._matched.versions)]
+        notes += [*_left_alone(self._session, self._archive, self._request), *_notes_on(self._staged)]
+        notes += sequences.notes
         return Changes(
             tables=tuple(sorted([*planned, *gone, *new], key=lambda each: each.table)),
             samples=samples(self._session, self._staged, planned),

@@ -117,11 +117,12 @@ class LocalTree:
         found = [stored for tier, entry in self._entries() if (stored := self._stored(tier, entry))]
         return sorted(found, key=lambda stored: (stored.id, stored.file))
 
-    def rename(self, old: str, new: str) -> None:
+    def rename(self, old: str, new: str, manifest: bytes | None = None) -> None:
         """Give an archive and its manifest another name. Raises BackupWriteError where that is taken.
 
-        The manifest is copied to the new name before the archive moves, and removed from the old one after it: a crash
-        leaves the pair under one of the names, and at worst a manifest beside nothing under the other.
+        The manifest, or the one that is given, is written under the new name before the archive moves, and the old one
+        is removed after it: a crash leaves the pair under one of the names, and at worst a manifest beside nothing
+        under the other.
         """
         source, target = self._path(old), self._path(new)
         with disk.reading(source):
@@ -130,8 +131,9 @@ class LocalTree:
         if taken := next((each for each in variants_of(target) if os.path.lexists(each)), None):
             raise BackupWriteError(f"{old} cannot be renamed: {taken} exists", "move or remove it")
         with disk.writing(target):
+            disk.make_folder(target.parent)
             disk.unlink_all(target.parent, (manifest_of(each) for each in variants_of(target)))
-        manifest = self.read_manifest(old)
+        manifest = manifest or self.read_manifest(old)
         if manifest is not None:
             self.write_manifest(new, manifest)
         with disk.writing(target):
