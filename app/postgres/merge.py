@@ -21,15 +21,18 @@ from app.archive.lint import lint
 from app.archive.reader import Archive
 from app.archive.scanner import scan
 from app.domain.merge import Changes, MergeRequest, TableChanges
+from app.domain.merge import Kind as Reason
 from app.domain.restore import Policy
 from app.errors import MergeConflictError
 from app.postgres.database import Database
-from app.postgres.live_schema import ForeignKey, live_schema
+from app.postgres.live_reader import live_schema
+from app.postgres.live_schema import ForeignKey
 from app.postgres.load_session import Session
 from app.postgres.merge_apply import apply, lock
 from app.postgres.merge_inverse import Inverse
 from app.postgres.merge_match import Matched, match
 from app.postgres.merge_plan import Planner
+from app.postgres.merge_published import require_identity
 from app.postgres.merge_report import counted, samples
 from app.postgres.merge_sequences import Moves, TakingPart, move_on, moves
 from app.postgres.merge_session import MergeSession, merge_session
@@ -38,6 +41,12 @@ from app.postgres.merge_versions import notes_on_versions
 from app.postgres.transactions import durable_ids
 
 log = structlog.get_logger(__name__)
+_WAYS = {
+    Reason.REFERENCED: "take the tables that refer to them along (--dependents)",
+    Reason.PARENT: "take the tables that they refer to along (--table)",
+    Reason.UNIQUE: "if rows only swap unique values, make their constraint DEFERRABLE first",
+    Reason.CHECK: "drop the constraint that was added since",
+}
 _LARGE_OBJECT = re.compile(rb"lo_create\('(\d+)'\)")
 
 
@@ -59,6 +68,8 @@ class LiveMerge:
             self._session.do("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "the preview")  # one instant for all
             self._planner.plan()
             planned = self._counted()
+            if not self._request.whole:
+                require_identity(self._session, self._staged, planned)
             return self._report(planned, self._moves(planned))
 
     def apply(self, inverse: BinaryIO, on_commit: Callable[[str], None]) -> Changes:
@@ -72,6 +83,7 @@ class LiveMerge:
             sequences = self._moves(planned)
             report = self._report(planned, sequences)
             self._require_agreement(report)
+            require_identity(self._session, self._staged, planned)
             undo = Inverse(self._session, self._staged, planned, inverse, self._planner.referring())
             undo.before()
             apply(self._session, self._staged, planned)
@@ -130,7 +142,8 @@ class LiveMerge:
             message = f"{conflicting} rows differ and {blocked} are blocked, in {where}; the policy is to fail"
             raise MergeConflictError(message, "see them with --dry-run; choose another --on-conflict")
         message = f"{blocked} rows of the chosen tables cannot be made what they were, in {where}"
-        raise MergeConflictError(message, "see them with --dry-run; take the tables that refer to them along")
+        ways = dict.fromkeys(_WAYS[sample.kind] for sample in report.samples if sample.kind in _WAYS)
+        raise MergeConflictError(message, "; ".join(("see them with --dry-run", *ways)))
 
 
 @contextmanager
@@ -153,9 +166,11 @@ def _notes_on(staged: list[Staged]) -> Iterator[str]:
         if live.firings and not live.owned:
             names = ", ".join(firing.name for firing in live.firings)
             yield f"triggers of {live.name} fire, since the role does not own it: {names}"
-        for key in live.keys:
-            if not key.columns <= set(each.match.columns):
-                yield f"{key.name} of {live.name} cannot be looked at beforehand: what it refuses fails the whole merge"
+        given = set(each.match.columns)
+        named = [key.name for key in live.keys if not key.columns <= given]
+        named += [check.name for check in live.checks if not check.columns <= given]
+        for name in (*named, *live.unseen):
+            yield f"{name} of {live.name} cannot be looked at beforehand: what it refuses fails the whole merge"
         if each.match.key is None:
             yield f"{live.name} has no key: rows are compared whole"
 

@@ -115,12 +115,16 @@ class Planner:
             for key in each.match.other_keys:
                 statements += [taken(each, key), twice(each, key)]
         for foreign in self._foreign_keys:
-            its = foreign.child == each.match.name and set(foreign.columns) <= set(each.match.columns)
-            if its and acts & {"i", "u"}:
+            if self._looked_at(each, foreign) and acts & {"i", "u"}:
                 statements.append(self._orphans(each, foreign))
             if foreign.parent == each.match.name and acts & {"d", "u"}:
                 statements.append(self._referenced(each, foreign))
         return sum(self._do(each, statement) for statement in statements)
+
+    @staticmethod
+    def _looked_at(each: Staged, foreign: ForeignKey) -> bool:
+        within = foreign.within.columns if foreign.within else set()
+        return foreign.root == each.match.name and {*foreign.columns, *within} <= set(each.match.columns)
 
     def _require_values(self) -> None:
         """A new row needs a value in every column that must have one."""
@@ -144,9 +148,10 @@ class Planner:
                 f" WHERE q.blocked IS NULL AND q.act IN ('i', 'u') AND {same})"
             )
         given = " AND ".join(f"s.{quoted(name)} IS NOT NULL" for name in key.columns)
+        rows = f"(SELECT ctid, * FROM {child.rows} WHERE {key.within.condition})" if key.within else child.rows
         return (
             f"UPDATE {child.plan} p SET blocked = '{PARENT}', why = {literal(', '.join(key.columns))}"
-            f" FROM {child.rows} s WHERE s.ctid = p.s AND {APPLIED} AND {given} AND NOT {there}{coming}"
+            f" FROM {rows} s WHERE s.ctid = p.s AND {APPLIED} AND {given} AND NOT {there}{coming}"
         )
 
     def _referenced(self, parent: Staged, key: ForeignKey) -> str:
