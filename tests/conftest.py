@@ -18,6 +18,7 @@ pytest_plugins = [
     "tests.fix_broker",
     "tests.fix_celery",
     "tests.fix_service",
+    "tests.fix_servers",
     "tests.fix_restores",
     "tests.fix_full",
 ]

@@ -120,8 +120,8 @@ class Restore:
         transaction: the server's id of the one transaction that changes the live database (merge, in place), recorded
             before its commit.
         undo_until: until when a rollback is possible; None where there is nothing to roll back to.
-        report: its server, its method and the oids of the databases that are swapped, then counts and samples,
-            as JSON takes them.
+        report: its server, its method and the oids of the databases that are swapped, then counts and samples, as JSON
+            takes them.
         error, message, hint: of a failed one.
     """
 
