@@ -13,8 +13,7 @@ from typing import TextIO
 import structlog
 
 from app import __version__
-from app.broker.look import look
-from app.broker.place import REDIS
+from app.broker import REDIS, ask
 from app.catalog.copy import copy_catalog
 from app.catalog.engine import lazy_catalog, parse_url
 from app.domain.checks import Finding
@@ -131,11 +130,11 @@ class Program:
         """
         broker = self.settings.celery_broker_url.get_secret_value()
         loss = "without it no scheduled backup is run, and no 'celery call'"
-        waits = [look("broker", "CELERY_BROKER_URL", broker, loss)]
+        waits = [ask("broker", "CELERY_BROKER_URL", broker, loss)]
         results = self.settings.result_backend
         if results != broker and results.partition("://")[0] in REDIS:
             loss = "without it every task waits long, and its result is lost"
-            waits.append(look("results", "CELERY_RESULT_BACKEND", results, loss))
+            waits.append(ask("results", "CELERY_RESULT_BACKEND", results, loss))
         return lambda: [found() for found in waits]
 
     def start_logging(self, *, level: str | None = None, stream: TextIO | None = None, errors: bool = True) -> None:
