@@ -19,10 +19,11 @@ from app.operations.check import check as check_system
 from app.operations.check import repair as repair_system
 from app.operations.inventory import ALIASES, find, inventory
 from app.operations.keep import keep as keep_backup
+from app.operations.opened import described
 from app.operations.prune import prune as prune_backups
 from app.operations.sync import sync as sync_catalog
 from app.operations.take_backup import BackupRequest, take_backup
-from app.operations.verify import read_manifest, require_all
+from app.operations.verify import require_all
 from app.operations.verify import verify as verify_backups
 
 CREATED = [tier for tier in Tier if tier is not Tier.SAFETY]
@@ -91,8 +92,8 @@ def list_backups(session: Session, tier: str | None, *, as_json: bool) -> int:
 @click.pass_obj
 def show_backup(session: Session, backup: str, *, as_json: bool) -> int:
     """Show what is in a backup: server, tables, rows, digests."""
-    found = find(session.service, backup)
-    show.details(session.service, found, read_manifest(session.service, found), as_json=as_json)
+    found, manifest = described(session.service, find(session.service, backup))
+    show.details(session.service, found, manifest, as_json=as_json)
     return 0
 
 

@@ -195,6 +195,19 @@ class Tree(Protocol):
             of: what the manifest describes. Raises BackupWriteError where that is not what stands there any more.
         """
 
+    def add_manifest(self, manifest: bytes, of: StoredFile) -> bool:
+        """Write a manifest beside an archive that was found without one, or with one that cannot be used.
+
+        It never takes the place of another: False where one stands there by now, or where the archive is not the one
+        that was found any more.
+        """
+
+    def is_at(self, file: str, stream: BinaryIO) -> bool:
+        """Whether a file that was opened still stands under the name, and no other has taken it."""
+
+    def look(self, file: str) -> StoredFile | None:
+        """What stands under a name now; None where nothing does, or where the name is not ours."""
+
     def files(self) -> Sequence[StoredFile]:
         """Every archive under a name that is ours, sorted by id."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import structlog
 
+from app.archive.held import Held
 from app.archive.manifest import Manifest, parse_manifest
 from app.domain.backup import Tier, extensions_of
 from app.errors import (
@@ -18,6 +19,7 @@ from app.errors import (
 )
 from app.operations.given_file import open_plain
 from app.operations.inventory import codec_of, find
+from app.operations.opened import ReplacedMeanwhileError, each_look, opened, replaced_meanwhile
 from app.operations.restore_full import FullSource
 from app.operations.service import Service
 
@@ -65,13 +67,20 @@ def full_from_tree(service: Service, name: str) -> FullSource:
             f"{backup.id} is a plain dump of a database, not a full backup",
             f"restore it into the server: residency-backup restore {backup.id} --mode replace",
         )
-    return FullSource(
-        name=backup.id,
-        open=partial(service.tree.open, backup.file),
-        codec=backup.codec,
-        size=backup.bytes,
-        manifest=_manifest(service.tree.read_manifest(backup.file), f"{backup.file}.json"),
-    )
+    for now in each_look(service, backup):
+        try:
+            with opened(service, now) as found:
+                held = Held(found.stream)
+                return FullSource(
+                    name=now.id,
+                    open=held.open,
+                    codec=now.codec,
+                    size=held.size,
+                    manifest=_manifest(found.data, f"{now.file}.json"),
+                )
+        except (ReplacedMeanwhileError, BackupNotFoundError):
+            continue
+    raise replaced_meanwhile(backup)
 
 
 def _manifest(data: bytes | None, name: str) -> Manifest | None:

@@ -30,8 +30,14 @@ def inventory(service: Service) -> list[Backup]:
     """All backups, newest first. Rows without a file are in it too, as damaged."""
     rows = {row.file: row for row in _rows(service)}
     found = [_known(stored, rows.pop(stored.file, None), service) for stored in service.tree.files()]
-    gone = [replace(row, damage=MISSING) for row in rows.values()]
+    gone = [replace(row, damage=MISSING) for row in _still_known(service, rows)]
     return sorted([*found, *gone], key=lambda backup: (backup.created_at, backup.id), reverse=True)
+
+
+def _still_known(service: Service, rows: dict[str, Backup]) -> list[Backup]:
+    """Rows without a file that are there still: whoever removes a backup removes its row too, a moment later."""
+    now = {row.file: row for row in _rows(service)} if rows else {}
+    return [row for file, row in rows.items() if now.get(file) == row]
 
 
 def newest_good(service: Service) -> Backup | None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 import structlog
 
 from app.archive import reader
+from app.archive.held import Held
 from app.archive.manifest import Manifest, ServerFacts
 from app.archive.reader import Archive
 from app.domain.backup import Backup, Codec, Origin, Tier
@@ -28,8 +26,9 @@ from app.errors import (
 )
 from app.operations.given_file import open_plain, require_plain, stat_of
 from app.operations.inventory import codec_of, find
+from app.operations.opened import Opened, ReplacedMeanwhileError, each_look, opened, replaced_meanwhile
 from app.operations.service import SILENT, Progress, Service
-from app.operations.verify import read_manifest, verify
+from app.operations.verify import Verified, verify_opened
 
 log = structlog.get_logger(__name__)
 _MAGIC = {b"\x1f\x8b": Codec.GZIP, b"\x28\xb5\x2f\xfd": Codec.ZSTD}
@@ -113,34 +112,54 @@ def _names_a_file(name: str) -> bool:
 def open_source(service: Service, located: Located, progress: Progress = SILENT) -> RestoreSource:
     """Read what was located, and prove what it has a manifest to be proven by.
 
+    The file is held open: what is read from the source later is of the same bytes, also when a run replaces the backup.
+
     Raises:
         RestoreValidationError: it is no plain dump, or not a whole one.
         BackupError: it cannot be read.
     """
     if located.backup is None:
         path = located.path or Path()
-        return _scanned(located, partial(open_plain, path), _codec(path), path.stat().st_size, progress)
-    backup = located.backup
-    open_ = partial(service.tree.open, backup.file)
+        codec = _codec(path)
+        with open_plain(path) as stream:
+            return _scanned(located, Held(stream), codec, progress)
+    for backup in each_look(service, located.backup):
+        try:
+            with opened(service, backup) as found:
+                return _of_backup(found, progress)
+        except (ReplacedMeanwhileError, BackupNotFoundError):
+            continue
+    raise replaced_meanwhile(located.backup)
+
+
+def _of_backup(found: Opened, progress: Progress) -> RestoreSource:
+    """A backup of the tree as a source.
+
+    Raises:
+        ReplacedMeanwhileError: another one has taken its place while it was read.
+    """
+    backup, held = found.backup, Held(found.stream)
     try:
-        manifest = read_manifest(service, backup)
+        manifest = found.manifest()
     except ManifestError as error:
         log.warning("restore goes by the file alone", backup=backup.id, error=type(error).__name__)
-        return _scanned(located, open_, codec_of(backup.file), backup.bytes, progress)
+        try:
+            return _scanned(Located(backup, None), held, codec_of(backup.file), progress)
+        finally:
+            found.require_still()
+    outcome = Verified()
+    progress.start("verify", manifest.bytes)
+    verify_opened(found, progress, outcome)
+    verified = Finding.ok("backup", f"{backup.id} verifies: every byte is what was dumped")
+    if outcome.failed:
+        verified = Finding.failed("backup", _unfit(backup.id, outcome.failed[0][1]))
     return RestoreSource(
         name=backup.id,
-        archive=Archive(open_, manifest.codec, manifest.index),
+        archive=Archive(held.open, manifest.codec, manifest.index),
         manifest=manifest,
-        backup=backup,
-        verified=_verified(service, backup, progress),
+        backup=manifest.to_backup(backup.id, backup.file),
+        verified=verified,
     )
-
-
-def _verified(service: Service, backup: Backup, progress: Progress) -> Finding:
-    outcome = verify(service, backup.id, progress)
-    if not outcome.failed:
-        return Finding.ok("backup", f"{backup.id} verifies: every byte is what was dumped")
-    return Finding.failed("backup", _unfit(backup.id, outcome.failed[0][1]))
 
 
 def _unfit(name: str, error: BackupError) -> ResidencyBackupError:
@@ -151,12 +170,10 @@ def _unfit(name: str, error: BackupError) -> ResidencyBackupError:
     return RestoreValidationError(f"{name} does not verify: {error.message}", _OTHER)
 
 
-def _scanned(
-    located: Located, open_: Callable[[], BinaryIO], codec: Codec, size: int, progress: Progress
-) -> RestoreSource:
-    progress.start(f"index {Path(located.name).name}", size)
+def _scanned(located: Located, held: Held, codec: Codec, progress: Progress) -> RestoreSource:
+    progress.start(f"index {Path(located.name).name}", held.size)
     try:
-        with open_() as stream:
+        with held.open() as stream:
             index = reader.build_index(stream, codec, progress.advance)
     except (BackupReadError, BackupValidationError) as error:
         raise _unfit(located.name, error) from error
@@ -167,7 +184,7 @@ def _scanned(
     found = Finding.warning if located.backup else Finding.ok
     return RestoreSource(
         name=located.name,
-        archive=Archive(open_, codec, index),
+        archive=Archive(held.open, codec, index),
         manifest=None,
         backup=located.backup,
         verified=found("backup", f"{located.name} {said}"),

@@ -15,7 +15,7 @@ from typing import BinaryIO
 from app.domain.backup import Tier, period_in_name
 from app.domain.ports import StoredFile
 from app.errors import BackupError, BackupNotFoundError, BackupStorageError, BackupWriteError
-from app.storage import disk
+from app.storage import disk, sidecar
 from app.storage.draft import LocalDraft, manifest_of, stem_of, temporary, variants_of
 from app.storage.staging import discard_folder, staging
 
@@ -112,10 +112,40 @@ class LocalTree:
                 raise
             disk.sync_folder(final.parent)
 
+    def add_manifest(self, manifest: bytes, of: StoredFile) -> bool:
+        """Write a manifest beside an archive that was found without a usable one; never over another."""
+        final = manifest_of(self._path(of.file))
+        draft, aside = temporary(final, _passing()), temporary(final, _passing())
+        with disk.writing(final):
+            disk.write_whole(draft, manifest)
+            try:
+                if not self._is_unchanged(of) or (of.manifest and not sidecar.take_away(final, aside, of.manifest)):
+                    return False
+                added = sidecar.add(draft, final, manifest)
+                if added and not self._is_unchanged(of):  # then it would describe other bytes
+                    sidecar.take_away(final, aside, manifest)
+                    added = False
+                disk.sync_folder(final.parent)
+            finally:
+                disk.discard(draft)
+        return added
+
+    def is_at(self, file: str, stream: BinaryIO) -> bool:
+        """Whether a file that was opened still stands under the name."""
+        path = self._path(file)
+        with disk.reading(path):
+            try:
+                return os.path.samestat(path.lstat(), os.fstat(stream.fileno()))
+            except FileNotFoundError:
+                return False
+
+    def look(self, file: str) -> StoredFile | None:
+        """What stands under a name now; None where nothing does, or where the name is not ours."""
+        return next(iter(self._listed(file)), None)
+
     def files(self) -> Sequence[StoredFile]:
         """Every archive under a name that is ours, sorted by id."""
-        found = [stored for tier, entry in self._entries() if (stored := self._stored(tier, entry))]
-        return sorted(found, key=lambda stored: (stored.id, stored.file))
+        return sorted(self._listed(), key=lambda stored: (stored.id, stored.file))
 
     def rename(self, old: str, new: str, manifest: bytes | None = None) -> None:
         """Give an archive and its manifest another name. Raises BackupWriteError where that is taken.
@@ -210,6 +240,11 @@ class LocalTree:
                 found = [entry for entry in entries if entry.is_file(follow_symlinks=False) or _staged(tier, entry)]
             yield from ((tier, entry) for entry in found)
 
+    def _listed(self, only: str | None = None) -> list[StoredFile]:
+        """Every archive, or the one of a name."""
+        entries = [(tier, entry) for tier, entry in self._entries() if only in {None, f"{tier}/{entry.name}"}]
+        return [stored for tier, entry in entries if (stored := self._stored(tier, entry))]
+
     def _stored(self, tier: Tier, entry: os.DirEntry[str]) -> StoredFile | None:
         """What stands under a name; None where it is not ours, or was removed since the folder was listed."""
         stem = stem_of(Path(entry.path))
@@ -228,8 +263,11 @@ class LocalTree:
             problem = error.message  # one sidecar that cannot be read is not to hide all backups
         return StoredFile(f"{tier}/{stem}", file, period, size, written, manifest, problem)
 
+    def _is_unchanged(self, stored: StoredFile) -> bool:
+        return self._found(stored.file) == (stored.size, stored.written_at)
+
     def _require_unchanged(self, stored: StoredFile | None) -> None:
-        if stored is not None and self._found(stored.file) != (stored.size, stored.written_at):
+        if stored is not None and not self._is_unchanged(stored):
             raise BackupWriteError(f"{stored.file} has changed meanwhile", "try again")
 
     def _found(self, file: str) -> tuple[int, datetime] | None:
