@@ -20,6 +20,7 @@ pytest_plugins = [
     "tests.fix_service",
     "tests.fix_restores",
     "tests.fix_full",
+    "tests.fix_logical",
 ]
 
 

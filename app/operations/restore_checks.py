@@ -34,13 +34,14 @@ from app.errors import (
 )
 from app.operations.inventory import newest_good
 from app.operations.preflight import MEGABYTE, forecast
+from app.operations.replication import SUBSCRIPTIONS, replication_findings
 from app.operations.restore_request import Wanted
 from app.operations.restore_source import RestoreSource
 from app.operations.service import Service
 
 log = structlog.get_logger(__name__)
 _OWNERS, _COMMAND = "owners", "post command"
-_WHO_RESTORES = {_OWNERS, _COMMAND}
+_WHO_RESTORES = {_OWNERS, _COMMAND, SUBSCRIPTIONS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ def _means(
     yield from _fit(target, wanted, source, facts)
     yield from _way_back(service, wanted, facts)
     yield from _command(service, wanted)
+    yield from _tried(SUBSCRIPTIONS, lambda: list(replication_findings(target, wanted, facts)))
 
 
 def _as_told(finding: Finding) -> Finding:

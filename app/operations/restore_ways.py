@@ -8,6 +8,7 @@ import structlog
 
 from app.domain.merge import Changes
 from app.domain.restore import Method, Step, shadow_name, undo_name
+from app.operations.replication import Side, detach_copies, pause, say_what_is_next
 from app.operations.restore_request import Job
 
 log = structlog.get_logger(__name__)
@@ -40,17 +41,21 @@ def _by_shadow(job: Job) -> None:
         job.warnings += job.target.prove(shadow, archive, facts, job.progress.advance)
     log.info("restore proven: the database holds what the backup holds", database=shadow)
     _post_command(job, shadow)
+    detach_copies(job, shadow)
     until = job.service.clock() + job.service.undo_for
     there = job.target.databases()
     report = {**method, "oids": {"made": there.get(shadow), "replaced": there.get(live)}}
     job.journal.write(Step.SWAPPING, undo_until=until if job.live else None, report=report)
     with job.phase("swap"):
+        if job.live:
+            pause(job.target, job.journal, Side.REPLACED)
         seconds = job.target.swap(shadow, live, undo)
     # Since the checklist, the live database may have come or gone.
     kept = undo in job.target.databases()
     job.downtime = seconds if kept else None  # nobody misses what was not there
     job.journal.note(undo=undo if kept else None, undo_until=until if kept else None)
     log.info("restore swapped the databases", database=live, downtime=job.downtime, undo=undo)
+    say_what_is_next(job)
 
 
 def _post_command(job: Job, database: str) -> None:
