@@ -193,6 +193,13 @@ class Merging(Protocol):
     def preview(self) -> Changes:
         """What `apply` would do now. Takes no lock above ACCESS SHARE and changes nothing."""
 
+    def check(self) -> None:
+        """Refuse what `apply` would refuse, as far as it can be told now. Takes no lock above ACCESS SHARE.
+
+        Raises:
+            RestoreValidationError, MergeConflictError: the request cannot be served, or allows no such plan.
+        """
+
     def apply(self, inverse: BinaryIO, on_commit: Callable[[str], None]) -> Changes:
         """Merge, in one transaction.
 
@@ -201,6 +208,7 @@ class Merging(Protocol):
             on_commit: called with the transaction's id just before the commit; what it raises rolls back.
 
         Raises:
+            RestoreBusyError: the live tables were altered since their rows were put beside them.
             MergeConflictError: the policy is `fail` and rows conflict, or an exact restore of tables is not possible.
             RestoreDataError: the server refuses a row.
         """

@@ -84,4 +84,8 @@ def quoted(name: str) -> str:
 
 def _word(text: str) -> str:
     """A word as the shell takes it."""
-    return "'" + text.replace("'", "'\"'\"'") + "'" if not text.isidentifier() else text
+    if text.isidentifier():
+        return text
+    if "'" in text and not set(text) & set('"$`\\!'):
+        return f'"{text}"'
+    return "'" + text.replace("'", "'\"'\"'") + "'"

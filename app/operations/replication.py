@@ -7,7 +7,7 @@ settles the restore enables them again where the database stays, or comes back.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 
 import structlog
@@ -15,10 +15,11 @@ import structlog
 from app.archive.target import Target, TargetFacts
 from app.domain.checks import Finding
 from app.domain.replication import Replication, Subscription, disabling, enabling, freeing, in_psql, quoted
-from app.domain.restore import Method, Restore
+from app.domain.restore import Method, Restore, RestoreState
 from app.errors import ResidencyBackupError, RestorePermissionError, RestoreValidationError
 from app.operations.restore_journal import Journal
 from app.operations.restore_request import Job, Wanted
+from app.operations.service import Service
 
 log = structlog.get_logger(__name__)
 SUBSCRIPTIONS, SLOTS = "subscriptions", "replication slots"
@@ -150,6 +151,19 @@ def say_what_is_next(job: Job) -> None:
     if missing := paused - {each.name for each in restored}:
         names = ", ".join(sorted(missing))
         job.warnings.append(f"the restored {live} has no subscription {names}: CREATE SUBSCRIPTION anew; see {_SEE}")
+
+
+def held_aside(service: Service, records: Iterable[Restore]) -> Iterator[Finding]:
+    """Slots of databases that are kept for rollbacks: the server keeps WAL for them, on the disk that all share."""
+    for record in records:
+        name = record.undo if record.state is RestoreState.COMPLETE else record.shadow
+        if record.method is not Method.SHADOW or name is None or record.undo_until is None:
+            continue
+        target = service.target if record.into is None else service.target_of(record.into)
+        if slots := target.replication(name).slots:
+            said = f"database {name} of restore {record.id} has logical replication slots: {', '.join(map(str, slots))}"
+            drops = (f"SELECT pg_drop_replication_slot('{each.name}')" for each in slots)
+            yield Finding.warning(SLOTS, f"{said}; if it will not be had back: {in_psql('postgres', *drops)}")
 
 
 def put_aside(target: Target, record: Restore, name: str) -> list[str]:

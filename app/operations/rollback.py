@@ -28,8 +28,8 @@ from app.errors import (
 )
 from app.operations.inventory import find
 from app.operations.replication import Side, pause, put_aside, resume, resumed_or_said
-from app.operations.restore_checks import safety_error
 from app.operations.restore_journal import Journal
+from app.operations.restore_safety import safety_error
 from app.operations.service import SILENT, Progress, Service
 from app.operations.settle import SINCE, after_rollback, complete, resolve, settle, target_for, unsettled
 from app.operations.take_backup import BackupRequest, take_backup
