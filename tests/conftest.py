@@ -21,6 +21,7 @@ pytest_plugins = [
     "tests.fix_servers",
     "tests.fix_restores",
     "tests.fix_full",
+    "tests.fix_logical",
 ]
 
 
