@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
@@ -15,6 +16,8 @@ from app.domain.backup import Backup, Codec, Origin, State, Tier
 from app.domain.ports import StoredFile
 from app.errors import BackupError, BackupReadError, BackupValidationError, ManifestError, NewerManifestError
 from app.operations.inventory import codec_of, unindexed
+from app.operations.leftovers import adopt_manifests
+from app.operations.same_name import Named, by_id, describing, remark
 from app.operations.service import SILENT, Progress, Service
 
 log = structlog.get_logger(__name__)
@@ -41,19 +44,24 @@ def sync(service: Service, progress: Progress = SILENT) -> Synced:
         CatalogError: the catalog cannot be written.
     """
     rows = {row.file: row for row in service.catalog.backups(service.database)}
-    outcome = Synced()
+    outcome = Synced(healed=adopt_manifests(service))
     files = service.tree.files()
     if rows and not files:
         outcome.problems.append(f"all {len(rows)} backups are gone from {service.tree.root}: is it mounted?")
         return outcome
-    for stored in files:
+    names = by_id(files, rows)
+    for named in names:
+        outcome.problems += [remark(other, named.backup) for other in _others(service, named, rows, outcome)]
+        stored = named.backup
         try:
-            _sync_file(service, stored, rows.pop(stored.file, None), outcome, progress)
+            _sync_file(service, stored, rows.get(stored.file), outcome, progress)
         except BackupError as error:
             outcome.problems.append(f"{stored.file}: {error.message}")
             log.warning("backup not synced", backup=stored.id, error=type(error).__name__, reason=error.message)
+    there = {named.backup.id for named in names}
     for row in rows.values():
-        _forget(service, row, outcome)
+        if row.id not in there:
+            _forget(service, row, outcome)
     return outcome
 
 
@@ -61,13 +69,31 @@ def _sync_file(service: Service, stored: StoredFile, row: Backup | None, outcome
     if row is not None and row.state is State.DELETING and not _replaced(stored, row):
         service.tree.remove(stored.file)
         _forget(service, row, outcome)
-    elif stored.manifest is None and any(each.id == stored.id and each.manifest for each in service.tree.files()):
-        if row is None:
-            raise BackupValidationError("another file of the same backup stands beside it", "remove the wrong one")
-        service.tree.remove(stored.file)  # a run replaced it, and died before it could clear it away
-        outcome.forgotten.append(stored.id)
     else:
         _take_in(service, stored, row, outcome, progress)
+
+
+def _others(service: Service, named: Named, rows: Mapping[str, Backup], outcome: Synced) -> list[StoredFile]:
+    """What stands beside a backup, after what a run that died has replaced by it was cleared away."""
+    left = []
+    for other in named.others:
+        if _is_replaced(other, rows.get(other.file), named.backup):
+            service.tree.remove(other.file)
+            outcome.forgotten.append(other.file)
+            log.info("backup file removed: a newer one of its id stands beside it", file=other.file)
+        else:
+            left.append(other)
+    return left
+
+
+def _is_replaced(other: StoredFile, row: Backup | None, backup: StoredFile) -> bool:
+    """Whether a file is what a run has taken its manifest from, for a newer one that stands beside it whole."""
+    manifest = describing(backup)
+    bare = other.manifest is None and other.problem is None
+    if manifest is None or row is None or not bare:
+        return False
+    known = row.origin is Origin.DUMP and row.bytes == other.size
+    return known and manifest.origin is Origin.DUMP and manifest.snapshot_time > row.created_at
 
 
 def _take_in(service: Service, stored: StoredFile, row: Backup | None, outcome: Synced, progress: Progress) -> None:

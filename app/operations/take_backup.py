@@ -43,13 +43,13 @@ from app.errors import (
     as_logged,
 )
 from app.operations.full_preflight import preflight_full
-from app.operations.inventory import inventory, newest_good
+from app.operations.inventory import inventory, newest_good, own_files_of
 from app.operations.keep_year import keep_year
 from app.operations.lease import Lease, lease
 from app.operations.leftovers import remove_leftovers
 from app.operations.preflight import Preflight, forecast, preflight
 from app.operations.prune import prune
-from app.operations.replaced import free_period, require_content, require_free
+from app.operations.replaced import free_period, require_content, require_free, require_own
 from app.operations.service import SILENT, Progress, Service
 from app.operations.space_guard import SpaceGuard, giving_back
 from app.operations.take_full import Written, write_full
@@ -159,6 +159,7 @@ def _make(service: Service, request: BackupRequest, run: Run, held: Lease, progr
     ready = _require_ready(preflight_full(service) if full else preflight(service, request.tier, newest_good(service)))
     period = free_period(service, request.tier, request.slot)
     require_free(service, request.tier, period)
+    require_own(service, request.tier, period)
     name = name_of(request.tier, period)
     with service.tree.create(request.tier, name, run.id) as draft:
         if full:
@@ -235,7 +236,7 @@ def _publish(service: Service, draft: Draft, manifest: Manifest, warnings: Seque
     keep_year(service, manifest.tier, manifest.period)
     backup_id = id_of(manifest.tier, manifest.period)
     file = backup_id + extension_of(manifest.tier, manifest.codec)
-    problem = draft.publish(file, manifest.to_json().encode())
+    problem = draft.publish(file, manifest.to_json().encode(), own_files_of(service, backup_id))
     taken = Taken(manifest.to_backup(backup_id, file))
     for warning in warnings:
         taken.warn("backup is made, but not of everything", warning)
