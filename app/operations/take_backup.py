@@ -44,14 +44,14 @@ from app.errors import (
     as_logged,
 )
 from app.operations.full_preflight import preflight_full
-from app.operations.inventory import inventory, newest_good
+from app.operations.inventory import inventory, newest_good, own_files_of
 from app.operations.keep_beside import keep_beside
 from app.operations.keep_year import keep_year
 from app.operations.lease import Lease, lease
 from app.operations.leftovers import remove_leftovers
 from app.operations.preflight import Preflight, forecast, preflight
 from app.operations.prune import prune
-from app.operations.replaced import free_period, require_content, require_free
+from app.operations.replaced import free_period, require_content, require_free, require_own
 from app.operations.servers import asked, bind, identity_of, mark, may_run, require_folder, require_ours
 from app.operations.service import SILENT, Progress, Service
 from app.operations.space_guard import SpaceGuard, giving_back
@@ -185,6 +185,7 @@ def _make(service: Service, request: BackupRequest, run: Run, held: Lease, progr
     mark(service)
     period = free_period(service, request.tier, request.slot)
     require_free(service, request.tier, period, server)
+    require_own(service, request.tier, period)
     name = name_of(request.tier, period)
     with service.tree.create(request.tier, name, run.id) as draft:
         if full:
@@ -265,7 +266,7 @@ def _publish(service: Service, draft: Draft, manifest: Manifest, warnings: Seque
     file = backup_id + extension_of(manifest.tier, manifest.codec)
     taken = Taken(manifest.to_backup(backup_id, file))
     kept = keep_beside(service, taken.backup)
-    problem = draft.publish(file, manifest.to_json().encode())
+    problem = draft.publish(file, manifest.to_json().encode(), own_files_of(service, backup_id))
     for warning in warnings:
         taken.warn("backup is made, but not of everything", warning)
     for warning in kept:
