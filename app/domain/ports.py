@@ -269,6 +269,9 @@ class Draft(Protocol):
 
     stream: BinaryIO
 
+    def restart(self) -> None:
+        """Forget everything written: what made it begins anew."""
+
     def flush(self) -> None:
         """Put everything written on the disk itself, so that reading it back shows what the disk holds."""
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from app.archive import reader
+from app.archive.attempts import dump_whole
 from app.archive.index import Index
 from app.archive.manifest import Manifest
 from app.archive.source import Snapshot
@@ -216,10 +217,16 @@ def _make(service: Service, request: BackupRequest, run: Run, held: Lease, progr
 
 def _write_dump(service: Service, ready: Preflight, draft: Draft, progress: Progress) -> Written:
     assert ready.facts is not None  # noqa: S101 -- else a finding was raised
-    progress.start("dump", forecast(ready.facts.size, Codec.NONE, None))
-    with service.source.snapshot() as snapshot:
-        instant = {"snapshot_time": snapshot.taken_at, "wal_position": snapshot.wal_position}
-        index = _dump(service, snapshot, draft, progress)
+    size = forecast(ready.facts.size, Codec.NONE, None)
+
+    def begin() -> ArchiveWriter:
+        progress.start("dump", size)
+        draft.restart()
+        return ArchiveWriter(draft.stream, service.codec, service.level, SpaceGuard(service, progress).advance)
+
+    snapshot, writer = dump_whole(service.source, begin)
+    instant = {"snapshot_time": snapshot.taken_at, "wal_position": snapshot.wal_position}
+    index = _whole(writer.finish(), snapshot)
     log.debug("backup dumped", bytes=index.bytes, rows=index.rows)
     _read_back(service, draft, index, progress)
     return Written({**instant, "server": ready.facts, **Manifest.of_index(index)})
@@ -238,10 +245,8 @@ def _log_finding(finding: Finding) -> None:
     level("backup preflight", check=finding.check, found=str(finding.severity), message=finding.message)
 
 
-def _dump(service: Service, snapshot: Snapshot, draft: Draft, progress: Progress) -> Index:
-    writer = ArchiveWriter(draft.stream, service.codec, service.level, SpaceGuard(service, progress).advance)
-    snapshot.dump_into(writer)
-    index = writer.finish()
+def _whole(index: Index, snapshot: Snapshot) -> Index:
+    """The index of a dump that holds what the snapshot shows."""
     if not index.complete:
         raise BackupValidationError(
             "the dump has no end marker: it is not whole", "see the server's log, and try again"

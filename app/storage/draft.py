@@ -89,6 +89,12 @@ class LocalDraft:
             while self._made:
                 disk.discard(self._made.pop())
 
+    def restart(self) -> None:
+        """Forget everything written."""
+        with disk.writing(self._folder):
+            self.stream.seek(0)
+            self.stream.truncate()
+
     def flush(self) -> None:
         """Put everything written on the disk itself."""
         with disk.writing(self._folder):
