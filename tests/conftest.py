@@ -13,6 +13,7 @@ for name in list(os.environ):
 collect_ignore = [] if os.environ.get("TEST_COMPOSE") else ["compose"]
 
 pytest_plugins = [
+    "tests.fix_folder",
     "tests.fix_compose",
     "tests.fix_postgres",
     "tests.fix_broker",

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from app.domain.backup import Tier
 from app.embedded.postgres import EmbeddedPostgres
 from app.operations.service import Progress
 from app.operations.take_backup import BackupRequest, Taken, take_backup
+from tests.fix_clusters import SMALL
 from tests.fix_postgres import TestDatabase, nothing_runs_in, scratch_database
 from tests.fix_service import Site, leftovers, make_site
 
@@ -65,10 +67,18 @@ def full_site(own_postgres_server: EmbeddedPostgres, server_folder: Path) -> Ite
     (uploads / "a" / "letter.txt").write_text("dear resident")
     (uploads / "newest").symlink_to("a/letter.txt")
     with scratch_database(own_postgres_server) as database:
-        site = make_site(database, server_folder / "backups", scale=0.05)
+        rename_small(own_postgres_server, database.name)
+        site = make_site(database, server_folder / "backups", scale=0)
         env = {**site.env, "BACKUP_FULL_PATHS": str(uploads)}
         yield FullSite(Site(site.database, site.backups, env), own_postgres_server, uploads)
         assert nothing_runs_in(site.backups)
+
+
+def rename_small(server: EmbeddedPostgres, name: str) -> None:
+    """Give its filled database another's name: a server that is backed up as a whole has no more than it needs."""
+    with psycopg.connect(server.url(), autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name}".encode())
+        connection.execute(f"ALTER DATABASE {SMALL} RENAME TO {name}".encode())
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from psycopg import sql
 
 from app.embedded.postgres import EmbeddedPostgres, Launcher, binaries
 from app.embedded.server import EmbeddedServerError
+from tests.fix_clusters import CopiedPostgres
 from tests.fix_postgres import TestDatabase, open_folder
 
 EMBEDDED = 18  # what the demo's own server is
@@ -107,7 +108,7 @@ def _installed(major: int) -> Path | str:
 
 def server_of(number: int, programs: Path, folder: Path) -> EmbeddedPostgres:
     """A server of that major in a folder, not started."""
-    return EmbeddedPostgres(folder, fast=True) if number == EMBEDDED else MajorPostgres(folder, programs)
+    return CopiedPostgres(folder, fast=True) if number == EMBEDDED else MajorPostgres(folder, programs)
 
 
 @contextlib.contextmanager

