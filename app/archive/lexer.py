@@ -15,8 +15,8 @@ _IN_FUNCTION = re.compile(
 _FUNCTION = re.compile(rb"CREATE\s+(?:OR\s+REPLACE\s+)?(?:FUNCTION|PROCEDURE)\s", re.IGNORECASE)
 _DOLLAR = re.compile(rb"\$(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*)?\$")
 _HALF_DOLLAR = re.compile(rb"\$[A-Za-z0-9_\x80-\xff]*\Z")
-# The last branch: strings with a line break between them are one string, and the escapes go on.
-_ESCAPED = re.compile(rb"""(?:[^'\\]++|\\.|''|'[ \t\f\v]*[\r\n]\s*')*+'""", re.DOTALL)
+# The third branch: strings with a line break between them are one string, and the escapes go on.
+_IN_ESCAPED = re.compile(rb"""\\.|''|'[ \t\f\v]*[\r\n]\s*'|'""", re.DOTALL)
 _NEWLINE = re.compile(rb"[\r\n]")
 _COMMENT = re.compile(rb"/\*|\*/")
 _WORD = rb"[A-Za-z0-9_$\x80-\xff]"
@@ -83,10 +83,19 @@ def _end_of_quoted(text: bytes, opening: re.Match[bytes]) -> int:
     if opening[0] == b"$":
         return _end_of_dollar_quote(text, start)
     if opening[0] == b"'" and _ESCAPE_PREFIX.search(text, max(0, start - 1), start):
-        escaped = _ESCAPED.match(text, at)
+        end = _end_of_escaped(text, at)
         # A quote at the very end may be the first half of a doubled one.
-        return escaped.end() if escaped and escaped.end() < len(text) else UNFINISHED
+        return end if end < len(text) else UNFINISHED
     return text.find(opening[0], at) + 1 or UNFINISHED
+
+
+def _end_of_escaped(text: bytes, at: int) -> int:
+    """Offset after the quote that ends the string of escapes which `at` is in, or UNFINISHED if text ends first.
+
+    Quote by quote, because an expression for the whole string would keep a way back for each of its escapes.
+    """
+    quotes = (found.end() for found in _IN_ESCAPED.finditer(text, at) if found[0] == b"'")
+    return next(quotes, UNFINISHED)
 
 
 def _end_of_line(text: bytes, at: int) -> int:

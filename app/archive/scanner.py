@@ -18,7 +18,7 @@ from app.archive.index import END_MARKER, Kind, PageRange, TableName
 from app.errors import BackupReadError
 
 IDENTIFIER = rb"""(?:"(?:[^"]|"")+"|[A-Za-z_\x80-\xff][\w$\x80-\xff]*)"""
-COLUMN_LIST = IDENTIFIER + rb"\s*(?:,\s*" + IDENTIFIER + rb"\s*)*+"
+COLUMN_LIST = IDENTIFIER + rb"\s*(?:,\s*" + IDENTIFIER + rb"\s*)*"
 COPY = re.compile(  # from the file itself; the rest of the statement is not matched
     rb"COPY\s+(" + IDENTIFIER + rb")(?:\.(" + IDENTIFIER + rb"))?"
     rb"(?:\s*\(\s*((?:" + COLUMN_LIST + rb")?)\))?\s+FROM\s+stdin\b",

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, func, select, update
 
-from app.catalog.rows import record_of
+from app.catalog.rows import record_of, server_values
 from app.catalog.tables import insert_into, slots
 from app.domain.backup import Tier
 from app.domain.ports import Run
@@ -28,7 +28,7 @@ def first_due(connection: Connection, database: str, tier: Tier) -> datetime | N
     return found
 
 
-def begin(connection: Connection, database: str, slot: Slot, before: SlotRecord | None, now: datetime) -> None:
+def begin(connection: Connection, run: Run, slot: Slot, before: SlotRecord | None, now: datetime) -> None:
     """Record one more attempt at a slot, of which `before` was the entry."""
     values = {
         "due": slot.due,
@@ -36,8 +36,9 @@ def begin(connection: Connection, database: str, slot: Slot, before: SlotRecord 
         "attempts": before.attempts + 1 if before else 1,
         "transient": False,
         "updated_at": now,
+        **server_values(run.server),
     }
-    key = {"database": database, "tier": slot.tier, "period": slot.period}
+    key = {"database": run.database, "tier": slot.tier, "period": slot.period}
     statement = insert_into(connection, slots, key | values)
     connection.execute(statement.on_conflict_do_update(index_elements=KEY, set_=values))
 

@@ -17,6 +17,7 @@ from app.catalog.tables import RunState, backups, insert_into
 from app.domain.backup import Backup, Tier
 from app.domain.ports import Run
 from app.domain.restore import Restore
+from app.domain.servers import ANY, Identity
 from app.domain.slots import Slot, SlotRecord, SlotState
 from app.errors import BackupRunningError
 
@@ -58,26 +59,28 @@ class SqlCatalog:
                 self._engine.dispose()
                 self._engine = None
 
-    def claim(self, database: str, tier: Tier, slot: Slot | None, now: datetime) -> Run | None:
+    def claim(self, database: str, tier: Tier, slot: Slot | None, now: datetime, server: Identity = ANY) -> Run | None:
         """Begin a run; None where its slot was run already, or may not be tried again yet.
 
         Raises:
             BackupRunningError: a living run of the tier is under way.
         """
         now = now.astimezone(UTC)
-        run = Run(id=secrets.token_hex(6), database=database, tier=tier, slot=slot, started_at=now, heartbeat_at=now)
+        instants = {"started_at": now, "heartbeat_at": now}
+        run = Run(id=secrets.token_hex(6), database=database, tier=tier, slot=slot, server=server, **instants)
         with self._writing("the run cannot be begun") as connection:
             runs.abandon_dead(connection, now, self._lease, database, tier)
             # The run comes first: from here on nobody else can begin or end its slot.
             begun = runs.begin(connection, run)
             record = slots.read(connection, database, tier, slot.period) if slot else None
+            record = record if record and record.server.same_system(server) else None
             if _settled(record, now, begun=begun):
                 runs.withdraw(connection, run)
                 return None
             if not begun:
                 raise _under_way(connection, run)
             if slot:
-                slots.begin(connection, database, slot, record, now)
+                slots.begin(connection, run, slot, record, now)
             return run
 
     def heartbeat(self, run: Run, now: datetime) -> bool:

@@ -120,7 +120,8 @@ class Restore:
         transaction: the server's id of the one transaction that changes the live database (merge, in place), recorded
             before its commit.
         undo_until: until when a rollback is possible; None where there is nothing to roll back to.
-        report: its method and the oids of the databases that are swapped, then counts and samples, as JSON takes them.
+        report: its server, its method, the oids of the databases that are swapped, and which subscriptions of them
+            were disabled for it; then counts and samples, as JSON takes them.
         error, message, hint: of a failed one.
     """
 
@@ -162,6 +163,12 @@ class Restore:
         return None if word is None else Method(word)
 
     @property
+    def server(self) -> str | None:
+        """System identifier of the server that it was made on; None where it did not tell."""
+        system: str | None = self.report.get("server")
+        return system
+
+    @property
     def made(self) -> int | None:
         """Oid of the database that a replace made; None where it has not come so far, or nobody noted it."""
         oid: int | None = self.report.get("oids", {}).get("made")
@@ -172,6 +179,10 @@ class Restore:
         """Likewise of the one whose place that took."""
         oid: int | None = self.report.get("oids", {}).get("replaced")
         return oid
+
+    def paused(self, side: str) -> list[str]:
+        """Subscriptions that were disabled in the database that was replaced, or made, so as to put it aside."""
+        return list(self.report.get("paused", {}).get(side, ()))
 
 
 def in_front_of(restore: Restore, others: Iterable[Restore]) -> list[Restore]:

@@ -14,8 +14,10 @@ import structlog
 from app.archive.target import Target
 from app.domain.restore import Method, Restore, RestoreState, Step
 from app.errors import ResidencyBackupError, RestoreRollbackError
+from app.operations.replication import Side, resume
 from app.operations.restore_pins import release
 from app.operations.restore_request import Wanted
+from app.operations.servers import of_this_server
 from app.operations.service import Service
 from app.operations.whereabouts import is_swapped, is_swapped_back
 
@@ -35,7 +37,7 @@ def unsettled(service: Service) -> list[Restore]:
     """Restores whose processes died, or could not clean up."""
     dead = {each.id: each for each in service.restores.dead_restores(service.database, service.clock())}
     left = (each for each in service.restores.restores(service.database) if each.state is RestoreState.ABANDONED)
-    return list((dead | {each.id: each for each in left}).values())
+    return of_this_server(service, list((dead | {each.id: each for each in left}).values()))
 
 
 def settle_all(service: Service) -> list[str]:
@@ -85,9 +87,12 @@ def resolve(service: Service, record: Restore) -> Restore:
         target = target_for(service, record)
         if record.step is Step.ROLLING_BACK:
             done = _rolled_back(target, record)
+            # Whichever database is live again was to be put aside, and its subscriptions were disabled for that.
+            resume(target, record, Side.REPLACED if done else Side.MADE)
             return after_rollback(service, record) if done else complete(service, record)
         if _went_through(target, record):
             return complete(service, record)
+        resume(target, record, Side.REPLACED)
         service.scripts.remove(record.id)
     except ResidencyBackupError as error:
         raise stranded(record, error) from error

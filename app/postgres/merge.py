@@ -8,7 +8,7 @@ transaction, of which it writes down the inverse (`merge_inverse`).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -16,24 +16,24 @@ from typing import BinaryIO
 
 import structlog
 
-from app.archive.index import Kind
+from app.archive.index import Kind, TableName
 from app.archive.lint import lint
 from app.archive.reader import Archive
 from app.archive.scanner import scan
 from app.domain.merge import Changes, MergeRequest, TableChanges
 from app.domain.merge import Kind as Reason
 from app.domain.restore import Policy
-from app.errors import MergeConflictError
+from app.errors import MergeConflictError, RestoreBusyError
 from app.postgres.database import Database
 from app.postgres.live_reader import live_schema
-from app.postgres.live_schema import ForeignKey
+from app.postgres.live_schema import ForeignKey, LiveSchema
 from app.postgres.load_session import Session
 from app.postgres.merge_apply import apply, lock
 from app.postgres.merge_derived import notes_on_views
 from app.postgres.merge_inverse import Inverse
 from app.postgres.merge_match import Matched, match
 from app.postgres.merge_plan import Planner
-from app.postgres.merge_published import require_identity
+from app.postgres.merge_published import require_publishable, unidentified
 from app.postgres.merge_report import counted, samples
 from app.postgres.merge_sequences import Moves, TakingPart, move_on, moves
 from app.postgres.merge_session import MergeSession, merge_session
@@ -58,6 +58,7 @@ class LiveMerge:
     _session: MergeSession
     _archive: Archive
     _request: MergeRequest
+    _live: LiveSchema
     _matched: Matched
     _staged: list[Staged]
     _planner: Planner
@@ -65,13 +66,19 @@ class LiveMerge:
 
     def preview(self) -> Changes:
         """What `apply` would do now."""
-        with self._session.transaction("the preview"):
-            self._session.do("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "the preview")  # one instant for all
+        with self._at_one_instant():
             self._planner.plan()
             planned = self._counted()
-            if not self._request.whole:
-                require_identity(self._session, self._staged, planned)
             return self._report(planned, self._moves(planned))
+
+    def check(self) -> None:
+        """Refuse what `apply` would refuse; rows are planned only where that can tell more than the tables do."""
+        self._planner.require_column()
+        strict = self._request.exact or self._request.on_conflict.policy is Policy.FAIL
+        with self._at_one_instant():
+            if strict or self._planner.may_want_values() or unidentified(self._session, self._staged):
+                self._planner.plan()
+                self._require_agreement(Changes(tables=tuple(self._counted())))
 
     def apply(self, inverse: BinaryIO, on_commit: Callable[[str], None]) -> Changes:
         """Merge, in one transaction."""
@@ -79,12 +86,12 @@ class LiveMerge:
             # A row that goes, or gives up what others refer to by, must not get a new one that refers to it meanwhile.
             watched = {key.child for key in self._planner.referring() if self._request.exact or self._moves_away(key)}
             lock(self._session, self._staged, watched)
+            self._require_same_tables()
             self._planner.plan()
             planned = self._counted()
             sequences = self._moves(planned)
             report = self._report(planned, sequences)
             self._require_agreement(report)
-            require_identity(self._session, self._staged, planned)
             undo = Inverse(self._session, self._staged, planned, inverse, self._planner.referring())
             undo.before()
             apply(self._session, self._staged, planned)
@@ -102,8 +109,24 @@ class LiveMerge:
         match = next(each.match for each in self._staged if each.match.name == key.parent)
         return not set(key.referenced) <= set(match.key_columns)
 
+    @contextmanager
+    def _at_one_instant(self) -> Iterator[None]:
+        with self._session.transaction("the preview"):
+            self._session.do("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "the preview")
+            yield
+
+    def _require_same_tables(self) -> None:
+        """What was planned is planned for the tables as they were when the rows were put beside them."""
+        names = {each.match.name for each in self._staged}
+        if _of_interest(live_schema(self._session.connection), names) != _of_interest(self._live, names):
+            message = "tables of the live database, or keys that refer to them, were altered meanwhile"
+            raise RestoreBusyError(message, "nothing was changed: restore again")
+
     def _counted(self) -> list[TableChanges]:
-        return [counted(self._session, each) for each in self._staged]
+        planned = [counted(self._session, each) for each in self._staged]
+        if not self._request.whole:
+            require_publishable(self._session, self._session.connection.info.dbname, self._staged, planned)
+        return planned
 
     def _moves(self, planned: list[TableChanges]) -> Moves:
         taking = TakingPart(
@@ -160,7 +183,13 @@ def merging(
         matched = match(archive, live, request)
         staged = stage(session, archive, matched, request, progress)
         planner = Planner(session, staged, live, request)
-        yield LiveMerge(session, archive, request, matched, staged, planner, durable_id)
+        yield LiveMerge(session, archive, request, live, matched, staged, planner, durable_id)
+
+
+def _of_interest(live: LiveSchema, names: Collection[TableName]) -> object:
+    """What a plan for some tables rests on; other sessions may make and drop tables of their own all the time."""
+    keys = [each for each in live.foreign_keys if each.parent in names or each.root in names]
+    return [live.tables.get(name) for name in sorted(names)], keys
 
 
 def _notes_on(staged: list[Staged]) -> Iterator[str]:

@@ -52,7 +52,7 @@ class Planner:
             RestoreValidationError: the policy's column is in no table.
             RestoreError: the server refuses a question.
         """
-        self._require_column()
+        self.require_column()
         for each in self._staged:
             self._do(each, f"TRUNCATE {each.plan}")
             self._do(each, self._compared(each) if each.match.key else _missing_rows(each))
@@ -76,7 +76,12 @@ class Planner:
     def _sql_of(self, name: TableName) -> str:
         return self._live[name].sql if name in self._live else quoted(*name)
 
-    def _require_column(self) -> None:
+    def require_column(self) -> None:
+        """Make sure that a policy's column is there.
+
+        Raises:
+            RestoreValidationError: it is in no table.
+        """
         column = self._request.on_conflict.column
         if column is not None and all(column not in each.match.values for each in self._staged):
             hint = "newest:<column> wants one that says when a row was changed last"
@@ -129,12 +134,15 @@ class Planner:
     def _require_values(self) -> None:
         """A new row needs a value in every column that must have one."""
         for each in self._staged:
-            columns = (each.match.live.columns[name] for name in each.match.extra)
-            wanting = [column.name for column in columns if column.not_null and not column.has_default]
+            wanting = _wanting(each)
             inserts = f"SELECT EXISTS (SELECT FROM {each.plan} WHERE act = 'i' AND blocked IS NULL)"
             if wanting and not self._whole and self._session.ask(inserts, "the plan")[0][0]:
                 message = f"{each.match.name} wants a value for {', '.join(wanting)}, and the backup has none"
                 raise RestoreValidationError(message, "give the column a default, then try again")
+
+    def may_want_values(self) -> bool:
+        """Whether new rows could be refused for that."""
+        return any(map(_wanting, self._staged))
 
     def _orphans(self, child: Staged, key: ForeignKey) -> str:
         """Block rows whose parent is neither there nor coming."""
@@ -179,6 +187,12 @@ class Planner:
 
     def _do(self, each: Staged, statement: str) -> int:
         return self._session.do(statement, f"plan for {each.match.name}")
+
+
+def _wanting(each: Staged) -> list[str]:
+    """Columns that the backup lacks, and that every row must have a value in."""
+    columns = (each.match.live.columns[name] for name in each.match.extra)
+    return [column.name for column in columns if column.not_null and not column.has_default]
 
 
 def _surplus(each: Staged) -> str:

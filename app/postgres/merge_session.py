@@ -23,6 +23,7 @@ _SETTINGS = (
     "SET TimeZone = 'UTC'",
     "SET row_security = off",  # rows that a policy would hide make an error, never a hole
     "SET idle_in_transaction_session_timeout = 0",
+    "SET idle_session_timeout = 0",  # it waits for the safety backup
     "SET statement_timeout = 0",
     "SET synchronous_commit = on",  # a merge that is reported must outlive a crash
     f"SET lock_timeout = {LOCK_WAIT_MS}",

@@ -126,6 +126,7 @@ def _facts(session: Maintenance, database: Database, *, exists: bool, may_create
         may_create=may_create,
         data_folder=path if path and _is_here(path) else None,
         prepared=tuple(gid for (gid,) in session.ask(_PREPARED, database.name)),
+        system_identifier=questions.system_identifier(session.connection),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -30,6 +32,9 @@ REGISTRIES = tuple(
         ("anaconda", "org"),
     )
 )
+
+# Before 3.11.5, Python's possessive quantifiers and atomic groups match what they must not (cpython issue 106052).
+NOT_ON_OLDEST = re.compile(r"(?<!\\)[*+?}]\+|\(\?>")
 
 
 def modules(*folders: str) -> Iterator[Path]:
@@ -60,6 +65,13 @@ def holding(needles: tuple[str, ...], files: list[Path]) -> list[str]:
     return found
 
 
+def broken_on_oldest(source: str) -> list[str]:
+    """The strings of a module that are regular expressions which the oldest Python of ours gets wrong."""
+    strings = (node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant))
+    texts = (text.decode("latin-1") if isinstance(text, bytes) else text for text in strings)
+    return [text for text in texts if isinstance(text, str) and NOT_ON_OLDEST.search(text)]
+
+
 def test_no_module_is_too_long_to_read() -> None:
     lengths = {str(file.relative_to(HOME)): len(file.read_text().splitlines()) for file in modules("app", "tasks")}
     assert len(lengths) > 40
@@ -76,6 +88,20 @@ def test_no_file_names_a_package_registry() -> None:
     files = tracked()
     assert HOME / "pyproject.toml" in files
     assert holding(REGISTRIES, files) == []
+
+
+def test_every_expression_works_on_the_oldest_python() -> None:
+    found = {str(file.relative_to(HOME)): broken_on_oldest(file.read_text()) for file in modules("app", "tasks")}
+    assert {name: texts for name, texts in found.items() if texts} == {}
+
+
+@pytest.mark.parametrize("broken", ["[^']*+", "(?:a)++", "b?+", "c{1,2}+", "(?>d)"])
+def test_an_expression_that_the_oldest_python_gets_wrong_is_found(broken: str) -> None:
+    assert broken_on_oldest(f"import re\nA = re.compile(rb{broken!r} + rb'b')\n") == [broken]
+
+
+def test_an_escaped_plus_is_no_possessive_quantifier() -> None:
+    assert broken_on_oldest(r"A = (r'a\++', f'{b}+c', r'[-+*/]+')") == []
 
 
 def test_what_is_looked_for_would_be_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

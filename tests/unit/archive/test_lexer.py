@@ -97,6 +97,25 @@ def test_a_minus_or_a_slash_alone_is_no_comment() -> None:
     assert statement_start(b"/1;", 0) == 0
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"SELECT E'" + b"a" * 5_000_000,
+        b"SELECT E'" + rb"\'" * 5_000_000,
+        b"SELECT E'" + b"''" * 5_000_000,
+        b"SELECT E'a'" + b" \n" * 5_000_000,
+        b"SELECT E'" + b"a'\n'" * 2_000_000,
+        b"SELECT E'" + b"a'   '" * 500_000,
+        b"SELECT '" + b"''" * 1_000_000,
+        b"SELECT /*" + b"/* " * 3_000_000,
+        b"SELECT $a$" + b"$b$" * 3_000_000,
+    ],
+    ids=lambda text: text[:14].decode(),
+)
+def test_megabytes_that_do_not_end_are_read_within_the_time_limit(text: bytes) -> None:
+    assert statement_end(text, 0) == UNFINISHED
+
+
 def test_a_string_of_ten_million_escapes_is_read_in_one_go() -> None:
     text = b"SELECT E'" + rb"\'" * 5_000_000 + b"';"
     assert statement_end(text, 0) == len(text) or statement_end(text + b"\n", 0) == len(text)

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from app.archive.lint import lint
+from app.archive.lint import check_statement, lint
 from app.archive.reader import Archive, build_index
 from app.domain.backup import Codec
 from app.errors import BackupReadError, RestoreValidationError
@@ -217,6 +217,30 @@ def test_a_long_run_of_blanks_takes_no_long_time(start: bytes) -> None:
     with pytest.raises(RestoreValidationError):
         lint(archive(BEFORE + start + b" " * 60_000 + b";\n" + AFTER))
     assert time.process_time() - begun < 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"SELECT lowrite(0, E'" + rb"\'" * 3_000_000 + b"'",
+        b"SELECT lowrite(0, '" + b"\\" * 3_000_000 + b"' x",
+        b"SELECT lowrite(0, '" + b"''" * 3_000_000 + b"' x",
+        b"SELECT setval(" + b"'a', " * 500_000 + b"x",
+        b"SELECT setval(" + b"'a\\', " * 500_000 + b"'b'",
+        b"SELECT setval('a'::text" + b" " * 3_000_000 + b"x",
+        b"SELECT setval('a'" + b" , 1" * 500_000 + b" " * 3_000_000 + b"x",
+        b"GRANT SELECT (" + b"a, " * 500_000 + b"b) TO c",
+        b"GRANT SELECT" + b" (a)" * 500_000 + b" TO c",
+        b"GRANT SELECT" + b" ON  DATABASE" * 200_000 + b" TO c",
+        b"GRANT SELECT ON" + b" " * 3_000_000 + b"DATABASE a TO c",
+        b"COPY a (" + b'"b""c", ' * 300_000 + b'"d") FROM PROGRAM',
+        b"INSERT INTO a (" + b"b , " * 500_000 + b"c) SELECT",
+    ],
+    ids=lambda text: text[:22].decode(),
+)
+def test_megabytes_of_a_hostile_statement_are_refused_within_the_time_limit(text: bytes) -> None:
+    with pytest.raises(RestoreValidationError):
+        check_statement(text + b";", "line 1")
 
 
 @pytest.mark.parametrize(
