@@ -29,6 +29,7 @@ from app.postgres.live_reader import live_schema
 from app.postgres.live_schema import ForeignKey, LiveSchema
 from app.postgres.load_session import Session
 from app.postgres.merge_apply import apply, lock
+from app.postgres.merge_derived import notes_on_views
 from app.postgres.merge_inverse import Inverse
 from app.postgres.merge_match import Matched, match
 from app.postgres.merge_plan import Planner
@@ -145,6 +146,8 @@ class LiveMerge:
         notes = [*self._matched.notes, *notes_on_versions(self._session, self._matched.versions)]
         notes += [*_left_alone(self._session, self._archive, self._request), *_notes_on(self._staged)]
         notes += sequences.notes
+        changed = [each.match.name for each, plan in zip(self._staged, planned, strict=True) if plan.changed]
+        notes += notes_on_views(self._session, changed)
         return Changes(
             tables=tuple(sorted([*planned, *gone, *new], key=lambda each: each.table)),
             samples=samples(self._session, self._staged, planned),

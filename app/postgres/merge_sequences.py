@@ -23,7 +23,7 @@ from app.postgres.sequence_users import SequenceUsers, sequence_users
 _SETVAL = re.compile(rb"SELECT\s+(?:pg_catalog\.)?setval\('((?:[^']|'')+)', (-?\d+), (true|false)\);")
 _LIVE = """
     SELECT c.oid::bigint, format('%I.%I', nspname, relname), s.seqincrement, s.seqmin, s.seqmax,
-           pg_has_role(c.relowner, 'USAGE')
+           pg_has_role(c.relowner, 'USAGE'), has_sequence_privilege(c.oid, 'SELECT')
     FROM pg_sequence s JOIN pg_class c ON c.oid = s.seqrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.oid = {oid}"""
 
@@ -130,8 +130,12 @@ def moves(session: MergeSession, archive: Archive, request: MergeRequest, taking
         if oid is None:
             notes += [f"sequence {name} is not in the live database"] if not request.tables else []
         elif taking.takes(users, oid, chosen=bool(request.tables)):
-            move = _move(session, oid, place, back=request.exact and not users.used_by_others(oid, taking.tables))
-            if _wanted(move, move.was):
+            back = request.exact and not users.used_by_others(oid, taking.tables)
+            move = _move(session, oid, place, back=back)
+            if move is None:
+                coming = f"the backup's last value is {place.value}"
+                notes.append(f"sequence {name} stays, since the role may not read it; {coming}")
+            elif _wanted(move, move.was):
                 found.append(move)
             elif request.exact and move.to != move.was and not move.back:
                 notes.append(f"sequence {move.sequence} does not go back: others draw from it too, or may")
@@ -184,8 +188,11 @@ def _staying(session: MergeSession, users: SequenceUsers, taking: TakingPart, se
             yield f"sequence {name} stays, since the backup has none of that name: {listed} draws from it, look at it"
 
 
-def _move(session: MergeSession, oid: int, place: Place, *, back: bool) -> Move:
-    _, sequence, increment, least, most, owned = session.ask(_LIVE.format(oid=oid), "a sequence")[0]
+def _move(session: MergeSession, oid: int, place: Place, *, back: bool) -> Move | None:
+    """Where a sequence is, and is to go; None if the role may not look."""
+    _, sequence, increment, least, most, owned, readable = session.ask(_LIVE.format(oid=oid), "a sequence")[0]
+    if not readable:
+        return None
     return Move(sequence, _place(session, sequence), place, increment, least, most, owned, back)
 
 

@@ -145,3 +145,12 @@ def test_published_rows_without_an_identity_are_refused_beforehand(
     else:
         done, _ = merge(empty_database, archive, request())
         assert done.total("inserted") + done.total("updated") > 2
+
+
+def test_materialized_views_of_changed_rows_are_told_of(empty_database: TestDatabase) -> None:
+    empty_database.execute(
+        f"{PARTS}; CREATE TABLE other (id int PRIMARY KEY); CREATE VIEW w AS SELECT count(*) FROM pa;"
+        "CREATE MATERIALIZED VIEW m AS SELECT * FROM w; CREATE MATERIALIZED VIEW n AS SELECT * FROM other"
+    )
+    done = done_as_previewed(empty_database, "DELETE FROM p")
+    assert done.notes == ("materialized view public.m shows what it did: REFRESH MATERIALIZED VIEW public.m",)

@@ -185,3 +185,18 @@ def test_a_merge_that_fails_leaves_sequences_where_they_were(empty_database: Tes
     with pytest.raises(RuntimeError, match="on commit"):
         merge(empty_database, archive, request(tables=["t"]), fail)
     assert next_row(empty_database) == 1
+
+
+def test_one_that_the_role_may_not_read_stops_no_merge(empty_database: TestDatabase) -> None:
+    role = f"reader_of_{empty_database.name}"
+    empty_database.execute(f"CREATE TABLE t (id serial PRIMARY KEY, v text); INSERT INTO t (v) {ROWS}")
+    archive = archive_of(empty_database)
+    empty_database.execute(f"DELETE FROM t; CREATE ROLE {role} LOGIN PASSWORD 'r'; GRANT ALL ON t TO {role}")
+    try:
+        grantee = TestDatabase(empty_database.name, f"postgresql://{role}:r@{empty_database.url.split('@')[1]}")
+        done, _ = merge(grantee, archive, request())
+        assert done.total("inserted") == 50
+        told = "sequence public.t_id_seq stays, since the role may not read it; the backup's last value is 50"
+        assert told in done.notes
+    finally:
+        empty_database.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
