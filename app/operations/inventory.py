@@ -30,7 +30,8 @@ def inventory(service: Service) -> list[Backup]:
     """All backups, newest first. Rows without a file are in it too, as damaged."""
     rows = {row.file: row for row in _rows(service)}
     found = [_known(stored, rows.pop(stored.file, None), service) for stored in service.tree.files()]
-    gone = [replace(row, damage=MISSING) for row in rows.values()]
+    # Where two trees share a catalog, the other's rows speak of files that never were in this one.
+    gone = ours(service, [replace(row, damage=MISSING) for row in rows.values()])
     return sorted([*found, *gone], key=lambda backup: (backup.created_at, backup.id), reverse=True)
 
 
