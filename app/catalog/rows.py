@@ -62,7 +62,7 @@ def server_values(server: Identity) -> dict[str, Any]:
 def record_of(row: Row[Any]) -> SlotRecord:
     """The ledger's entry of a row of `slots`."""
     facts = {name: row._mapping[name] for name in _RECORD}  # noqa: SLF001 -- as above
-    return SlotRecord(**facts, server=Identity(row.system_identifier, row.database_oid))
+    return SlotRecord(**facts, server=Identity(row.system_identifier or None, row.database_oid))
 
 
 def error_values(error: Exception) -> dict[str, str]:

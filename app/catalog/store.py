@@ -72,8 +72,7 @@ class SqlCatalog:
             runs.abandon_dead(connection, now, self._lease, database, tier)
             # The run comes first: from here on nobody else can begin or end its slot.
             begun = runs.begin(connection, run)
-            record = slots.read(connection, database, tier, slot.period) if slot else None
-            record = record if record and record.server.same_system(server) else None
+            record = slots.read(connection, database, tier, slot.period, server) if slot else None
             if _settled(record, now, begun=begun):
                 runs.withdraw(connection, run)
                 return None
@@ -111,10 +110,10 @@ class SqlCatalog:
         with self._reading("runs cannot be read") as connection:
             return [run_of(row) for row in runs.under_way(connection, database)]
 
-    def slot(self, database: str, tier: Tier, period: str) -> SlotRecord | None:
+    def slot(self, database: str, tier: Tier, period: str, server: Identity = ANY) -> SlotRecord | None:
         """What became of a slot; None where it was never run."""
         with self._reading("the slot cannot be read") as connection:
-            return slots.read(connection, database, tier, period)
+            return slots.read(connection, database, tier, period, server)
 
     def first_slot_due(self, database: str, tier: Tier) -> datetime | None:
         """When the first slot of the tier that is recorded came due; None where none is."""

@@ -175,10 +175,14 @@ Index(
     postgresql_where=UNDER_WAY,
 )
 
+# In a slot's key, of a server that did not tell its system identifier: a key takes no NULL.
+NOBODYS = ""
+
 slots = Table(
     "backup_slots",
     metadata,
     Column("database", Text),
+    Column("system_identifier", Text),
     Column("tier", Word(Tier)),
     Column("period", Text),
     Column("due", Utc, nullable=False),
@@ -186,9 +190,8 @@ slots = Table(
     Column("attempts", Integer, nullable=False),
     Column("transient", Boolean, nullable=False),
     Column("updated_at", Utc, nullable=False),
-    Column("system_identifier", Text),
     Column("database_oid", BigInteger),
-    PrimaryKeyConstraint("database", "tier", "period"),
+    PrimaryKeyConstraint("database", "system_identifier", "tier", "period"),
     one_of("state", SlotState),
 )
 

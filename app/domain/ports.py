@@ -69,8 +69,8 @@ class Catalog(Protocol):
     def running(self, database: str | None = None) -> Sequence[Run]:
         """Runs under way, of one database or of all, oldest first, dead or alive."""
 
-    def slot(self, database: str, tier: Tier, period: str) -> SlotRecord | None:
-        """What became of a slot; None where it was never run."""
+    def slot(self, database: str, tier: Tier, period: str, server: Identity = ANY) -> SlotRecord | None:
+        """What became of a slot; None where it was never run, or only on another server."""
 
     def first_slot_due(self, database: str, tier: Tier) -> datetime | None:
         """When the first slot of the tier that is recorded came due; None where none is."""

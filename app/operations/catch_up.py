@@ -6,6 +6,7 @@ from datetime import datetime
 
 import structlog
 
+from app.domain.servers import ANY
 from app.domain.slots import Slot
 from app.errors import ServerMismatchError
 from app.operations.schedule import Schedule
@@ -35,11 +36,9 @@ def _due(service: Service, schedule: Schedule, now: datetime) -> Slot | None:
     if first is None or slot.due < first:  # the latter where a schedule was moved to later on its first day
         service.catalog.pass_slot(service.database, slot, now)
         return None
-    record = service.catalog.slot(service.database, slot.tier, slot.period)
-    if record is None or record.may_run(now):
-        return slot
-    server = lineage_of(service).current
-    return None if server is None or record.server.same_system(server) else slot
+    server = lineage_of(service).current or ANY
+    record = service.catalog.slot(service.database, slot.tier, slot.period, server)
+    return slot if record is None or record.may_run(now) else None
 
 
 def _is_ours(service: Service, slot: Slot) -> bool:

@@ -8,6 +8,7 @@ from functools import partial
 
 from app.domain.backup import Tier
 from app.domain.checks import Finding
+from app.domain.servers import ANY
 from app.domain.slots import Slot, SlotState
 from app.errors import ResidencyBackupError
 from app.operations.check_restores import check_restores, repair_restores
@@ -17,7 +18,7 @@ from app.operations.inventory import inventory, newest_good, other_files
 from app.operations.leftovers import find_leftovers, remove_leftovers
 from app.operations.preflight import preflight
 from app.operations.same_name import by_id
-from app.operations.servers import require_folder
+from app.operations.servers import lineage_of, require_folder
 from app.operations.service import Service
 from app.operations.sync import sync
 
@@ -104,11 +105,11 @@ def _catalog(service: Service) -> list[Finding]:
 
 
 def _schedule(service: Service) -> list[Finding]:
-    now = service.clock()
+    now, server = service.clock(), lineage_of(service).current or ANY
     found: list[Finding] = []
     for schedule in service.schedules.values():
         slot = schedule.last_due(now)
-        record = service.catalog.slot(service.database, slot.tier, slot.period)
+        record = service.catalog.slot(service.database, slot.tier, slot.period, server)
         upcoming = f"next {schedule.next_due(now).due:%Y-%m-%d %H:%M %Z}"
         if record is not None and record.state is SlotState.FAILED:
             found.append(Finding.warning("schedule", f"the {slot.tier} backup of {slot.period} failed; {upcoming}"))

@@ -34,7 +34,8 @@ def inventory(service: Service) -> list[Backup]:
     found = [_known(named.backup, rows.get(named.backup.file), service) for named in names]
     there = {named.backup.id for named in names}
     lacking = {file: row for file, row in rows.items() if row.id not in there}
-    gone = [replace(row, damage=MISSING) for row in _still_known(service, lacking)]
+    # If two trees share a catalog, the other's rows speak of files that never were in this one.
+    gone = ours(service, [replace(row, damage=MISSING) for row in _still_known(service, lacking)])
     return sorted([*found, *gone], key=lambda backup: (backup.created_at, backup.id), reverse=True)
 
 

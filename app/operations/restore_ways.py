@@ -66,7 +66,7 @@ def _by_shadow(job: Job) -> None:
 
 def _note_made(job: Job, oid: int | None) -> None:
     """Note in the tree, before it is so, which database is live from then on: its backups are no other server's."""
-    if job.wanted.into is None:
+    if job.wanted.into is None and oid is not None:
         note_restored(job.service, job.journal.record, Identity(job.facts.system_identifier, oid))
 
 

@@ -14,7 +14,7 @@ from app.domain.restore import Restore
 from app.domain.servers import ANY, Identity, Known, Lineage
 from app.errors import BackupError, BackupFolderLostError, CatalogError, ServerMismatchError
 from app.operations.inventory import inventory
-from app.operations.lineage import by_manifests, lineage_by
+from app.operations.lineage import by_manifests
 from app.operations.service import Service
 
 log = structlog.get_logger(__name__)
@@ -39,7 +39,7 @@ def require_folder(service: Service) -> None:
 
 def lineage_of(service: Service) -> Lineage:
     """Which servers the backups of the database are of."""
-    return lineage_by(service, inventory(service))
+    return _or_manifests(service, service.folder.lineage(service.database))
 
 
 def asked(service: Service) -> Identity:
@@ -144,15 +144,22 @@ def _may_run(service: Service, lineage: Lineage, server: Identity) -> bool:
 
 
 def _explained(service: Service, lineage: Lineage, server: Identity) -> Known | None:
-    """The database of the same server that a restore of ours made live, or kept and gave back, as the catalog knows."""
-    if lineage.current is None or lineage.accepts(server) or not server.same_system(lineage.current):
+    """A database that a restore of ours made live, or kept and gave back, as the catalog knows.
+
+    On the server of the backups either will do; on another one only what was restored there is this database's heir.
+    """
+    if lineage.accepts(server) or lineage.follows(server):
+        return None
+    here = lineage.current is not None and server.same_system(lineage.current)
+    if not here and (lineage.heir is None or not server.same_system(lineage.heir.identity)):
         return None
     try:
         restores = service.restores.restores(service.database)
     except CatalogError as error:
         log.warning("restores not readable, going by the marker", error=type(error).__name__, reason=error.message)
         return None
-    for restore in restores:
-        if restore.into is None and server.database_oid in {restore.made, restore.replaced}:
+    for restore in of_this_server(service, restores):
+        known = {restore.made, restore.replaced} if here else {restore.made}
+        if restore.into is None and server.database_oid in known - {None}:
             return Known(identity=server, since=service.clock(), how=f"restore {restore.id}")
     return None
