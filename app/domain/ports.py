@@ -148,6 +148,8 @@ class StoredFile:
         file: its path relative to the root.
         period: the one that its name stands for.
         manifest: what stands beside it; None where nothing does, or where it cannot be read: then `problem` says why.
+        waiting: manifests that a run wrote for this name, or for this id, and did not put in their place. Only one
+            that describes the file's bytes is its own.
     """
 
     id: str
@@ -157,6 +159,7 @@ class StoredFile:
     written_at: datetime
     manifest: bytes | None
     problem: str | None = None
+    waiting: tuple[bytes, ...] = ()
 
 
 class Tree(Protocol):
@@ -266,14 +269,22 @@ class Draft(Protocol):
 
     stream: BinaryIO
 
+    def restart(self) -> None:
+        """Forget everything written: what made it begins anew."""
+
     def flush(self) -> None:
         """Put everything written on the disk itself, so that reading it back shows what the disk holds."""
 
     def reopen(self) -> BinaryIO:
         """The file from its start, for reading back. The caller closes it."""
 
-    def publish(self, file: str, manifest: bytes) -> str | None:
+    def publish(self, file: str, manifest: bytes, earlier: Sequence[str] = ()) -> str | None:
         """Give the file its final name and write its manifest, each whole and durable.
+
+        Args:
+            file: the final name.
+            manifest: what describes it.
+            earlier: the files of the same id that this one replaces; no other is removed.
 
         Returns:
             Why the manifest could not be saved, or None. The backup then stands without one.

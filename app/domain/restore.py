@@ -120,8 +120,8 @@ class Restore:
         transaction: the server's id of the one transaction that changes the live database (merge, in place), recorded
             before its commit.
         undo_until: until when a rollback is possible; None where there is nothing to roll back to.
-        report: its server, its method and the oids of the databases that are swapped, then counts and samples,
-            as JSON takes them.
+        report: its server, its method, the oids of the databases that are swapped, and which subscriptions of them
+            were disabled for it; then counts and samples, as JSON takes them.
         error, message, hint: of a failed one.
     """
 
@@ -179,6 +179,10 @@ class Restore:
         """Likewise of the one whose place that took."""
         oid: int | None = self.report.get("oids", {}).get("replaced")
         return oid
+
+    def paused(self, side: str) -> list[str]:
+        """Subscriptions that were disabled in the database that was replaced, or made, so as to put it aside."""
+        return list(self.report.get("paused", {}).get(side, ()))
 
 
 def in_front_of(restore: Restore, others: Iterable[Restore]) -> list[Restore]:

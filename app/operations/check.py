@@ -14,9 +14,10 @@ from app.operations.asked_once import asked_once
 from app.operations.check_restores import check_restores, repair_restores
 from app.operations.check_servers import check_servers
 from app.operations.full_preflight import preflight_full
-from app.operations.inventory import inventory, newest_good
+from app.operations.inventory import inventory, newest_good, other_files
 from app.operations.leftovers import find_leftovers, remove_leftovers
 from app.operations.preflight import preflight
+from app.operations.same_name import by_id
 from app.operations.servers import require_folder
 from app.operations.service import Service
 from app.operations.sync import sync
@@ -85,8 +86,9 @@ def _probe(tier: Tier, service: Service) -> list[Finding]:
 
 
 def _catalog(service: Service) -> list[Finding]:
-    rows = {row.file for row in service.catalog.backups(service.database)}
-    stored = service.tree.files()
+    known = {row.file: row for row in service.catalog.backups(service.database)}
+    rows = set(known)
+    stored = [named.backup for named in by_id(service.tree.files(), known)]
     files = {each.file for each in stored}
     strangers, gone = sorted(files - rows), sorted(rows - files)
     bare = [each for each in stored if each.manifest is None and each.file in rows]
@@ -138,6 +140,7 @@ def _leftovers(service: Service) -> list[Finding]:
 def _backups(service: Service) -> list[Finding]:
     backups = inventory(service)
     found = [Finding.warning("backups", f"{each.id}: {each.damage}") for each in backups if each.damage]
+    found += [Finding.warning("backups", said) for said in other_files(service)]
     good = newest_good(service)
     if good is None:
         return [

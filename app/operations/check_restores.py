@@ -12,6 +12,7 @@ from app.domain.restore import Method, Restore, RestoreState, in_front_of
 from app.errors import ResidencyBackupError
 from app.operations.expire import due, expire
 from app.operations.keep import keep
+from app.operations.replication import held_aside
 from app.operations.restore_pins import pinned_for
 from app.operations.service import Service
 from app.operations.settle import settle_all, target_for, unsettled
@@ -42,6 +43,7 @@ def check_restores(service: Service) -> list[Finding]:
     found += [Finding.warning("restores", each) for each in _strays(service, held, records)]
     there = _databases(service)
     found += [Finding.warning("restores", each) for each in _strange_databases(service, records, set(there or ()))]
+    found += held_aside(service, records) if there is not None else ()
     # What came to no end is said above already.
     standing = [each for each in records if _needed(service, each) and each.id not in dead]
     return found + [_kept(each, there, in_front_of(each, records)) for each in standing] or [

@@ -65,8 +65,10 @@ def _expire_one(service: Service, listed: Restore) -> list[str]:
     if record.method is Method.SHADOW and kept:
         target = target_for(service, record)
         if kept in target.databases():
+            slots = target.replication(kept).slots
             target.drop(kept)
             done.append(f"database of restore {record.id} dropped: {kept}")
+            done += [f"with {kept} went its logical replication slot {slot}" for slot in slots]
     service.scripts.remove(record.id)
     done += [f"pin of restore {record.id} released: {name}" for name in release(service, record)]
     changed = replace(record, undo=None, shadow=None, undo_until=None)

@@ -16,6 +16,7 @@ from app.domain.backup import Backup, Codec, Origin, State, Tier
 from app.domain.ports import StoredFile
 from app.errors import BackupNotFoundError, CatalogError, ManifestError
 from app.operations.lineage import ours
+from app.operations.same_name import by_id, own_files, remark, waiting_manifest
 from app.operations.service import Service
 
 MISSING = "the file is missing"
@@ -27,17 +28,33 @@ log = structlog.get_logger(__name__)
 
 
 def inventory(service: Service) -> list[Backup]:
-    """All backups, newest first. Rows without a file are in it too, as damaged."""
-    rows = {row.file: row for row in _rows(service)}
-    found = [_known(stored, rows.pop(stored.file, None), service) for stored in service.tree.files()]
-    gone = [replace(row, damage=MISSING) for row in _still_known(service, rows)]
+    """All backups, newest first. Rows without a file are in it too, as damaged; other files of an id are not."""
+    rows = known_rows(service)
+    names = by_id(service.tree.files(), rows)
+    found = [_known(named.backup, rows.get(named.backup.file), service) for named in names]
+    there = {named.backup.id for named in names}
+    lacking = {file: row for file, row in rows.items() if row.id not in there}
+    gone = [replace(row, damage=MISSING) for row in _still_known(service, lacking)]
     return sorted([*found, *gone], key=lambda backup: (backup.created_at, backup.id), reverse=True)
 
 
 def _still_known(service: Service, rows: dict[str, Backup]) -> list[Backup]:
     """Rows without a file that are there still: whoever removes a backup removes its row too, a moment later."""
-    now = {row.file: row for row in _rows(service)} if rows else {}
+    now = known_rows(service) if rows else {}
     return [row for file, row in rows.items() if now.get(file) == row]
+
+
+def other_files(service: Service) -> list[str]:
+    """What to say of each file that bears a backup's name and is not it."""
+    names = by_id(service.tree.files(), known_rows(service))
+    return [remark(other, named.backup) for named in names for other in named.others]
+
+
+def own_files_of(service: Service, backup_id: str) -> list[str]:
+    """The files of an id that this service made: what a run may put another one in the place of."""
+    rows = known_rows(service)
+    names = (named for named in by_id(service.tree.files(), rows) if named.backup.id == backup_id)
+    return [file for named in names for file in own_files(named, rows)]
 
 
 def newest_good(service: Service) -> Backup | None:
@@ -101,16 +118,26 @@ def _known(stored: StoredFile, row: Backup | None, service: Service) -> Backup:
     """What is known of a file: its manifest's word, and what the catalog remembers of these very bytes."""
     manifest = manifest_of(stored)
     if manifest is None:
-        return unindexed(stored, service.database) if row is None else _unproven(stored, row)
+        return _unproven(stored, row, service.database)
     backup = manifest.to_backup(stored.id, stored.file)
     if row is not None and row.sha256 == backup.sha256:
         backup = replace(row, kept=manifest.kept)
     return replace(backup, damage=backup.damage or _wrong_size(stored, backup.bytes))
 
 
-def _unproven(stored: StoredFile, row: Backup) -> Backup:
-    """What the catalog says of a file that lost its manifest: until `sync` heals it, nothing proves it to be ours."""
-    return replace(row, origin=Origin.SCAN, damage=row.damage or _wrong_size(stored, row.bytes))
+def _unproven(stored: StoredFile, row: Backup | None, database: str) -> Backup:
+    """What is known of a file that lost its manifest: until it has one again, nothing proves it to be ours.
+
+    A row of a file of another length is of other bytes, so only the pin that it remembers counts.
+    """
+    if waiting := waiting_manifest(stored):
+        found = waiting.to_backup(stored.id, stored.file)
+        return replace(found, origin=Origin.SCAN, verified_at=None)
+    if row is None:
+        return unindexed(stored, database)
+    if damage := _wrong_size(stored, row.bytes):
+        return replace(unindexed(stored, database), kept=row.kept, state=row.state, damage=damage)
+    return replace(row, origin=Origin.SCAN)
 
 
 def _wrong_size(stored: StoredFile, wanted: int) -> str | None:
@@ -128,9 +155,10 @@ def manifest_of(stored: StoredFile) -> Manifest | None:
         return None
 
 
-def _rows(service: Service) -> list[Backup]:
+def known_rows(service: Service) -> dict[str, Backup]:
+    """What the catalog knows, by file; nothing, with a warning, where it cannot be read."""
     try:
-        return list(service.catalog.backups(service.database))
+        return {row.file: row for row in service.catalog.backups(service.database)}
     except CatalogError as error:
         log.warning("backup catalog not readable, going by the files", error="CatalogError", reason=error.message)
-        return []
+        return {}

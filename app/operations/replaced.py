@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from shlex import quote
 
-from app.domain.backup import Origin, Tier, id_of, period_of
+from app.domain.backup import Origin, Tier, extension_of, id_of, period_of
 from app.domain.servers import ANY, Identity
 from app.domain.slots import Slot
 from app.errors import BackupValidationError
-from app.operations.inventory import MISSING, inventory
+from app.operations.inventory import MISSING, inventory, own_files_of
 from app.operations.restore_pins import in_use
 from app.operations.service import Service
 
@@ -60,6 +61,25 @@ def require_free(service: Service, tier: Tier, period: str, server: Identity = A
                 if tier is Tier.FULL
                 else f"'residency-backup create manual' takes another beside it; to release it: keep --release {name}",
             )
+
+
+def require_own(service: Service, tier: Tier, period: str) -> None:
+    """A backup takes the name of no file that this service did not make: it may be somebody's only copy.
+
+    Raises:
+        BackupValidationError: such a file stands under the very name that the backup is to bear.
+    """
+    name = id_of(tier, period)
+    file = name + extension_of(tier, service.codec)
+    standing = any(stored.file == file for stored in service.tree.files())
+    # Another year's week of that name is renamed first, whosever it is.
+    another = any(each.id == name and each.period != period for each in inventory(service))
+    if standing and not another and file not in own_files_of(service, name):
+        path = service.tree.root / file
+        raise BackupValidationError(
+            f"{file} is no backup of this service, and this run would replace it",
+            f"move it away, then create the backup again: mv {quote(str(path))} {quote(f'{path}.other')}",
+        )
 
 
 def require_content(service: Service, tier: Tier, period: str, *, tables: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import asdict
 
 import structlog
@@ -9,7 +10,9 @@ import structlog
 from app.domain.merge import Changes
 from app.domain.restore import Method, Step, shadow_name, undo_name
 from app.domain.servers import Identity
+from app.operations.replication import Side, detach_copies, pause, say_what_is_next
 from app.operations.restore_request import Job
+from app.operations.restore_safety import safety_backup
 from app.operations.servers import note_restored
 
 log = structlog.get_logger(__name__)
@@ -25,6 +28,7 @@ def change(job: Job) -> None:
 
 def _by_shadow(job: Job) -> None:
     """Build the database beside the live one, prove it, and swap the two."""
+    safety_backup(job)
     live, restore_id = job.wanted.changes, job.journal.record.id
     shadow = shadow_name(live, restore_id)
     undo = undo_name(live, restore_id)
@@ -42,18 +46,22 @@ def _by_shadow(job: Job) -> None:
         job.warnings += job.target.prove(shadow, archive, facts, job.progress.advance)
     log.info("restore proven: the database holds what the backup holds", database=shadow)
     _post_command(job, shadow)
+    detach_copies(job, shadow)
     until = job.service.clock() + job.service.undo_for
     there = job.target.databases()
     report = {**method, "oids": {"made": there.get(shadow), "replaced": there.get(live)}}
     job.journal.write(Step.SWAPPING, undo_until=until if job.live else None, report=report)
     _note_made(job, there.get(shadow))
     with job.phase("swap"):
+        if job.live:
+            pause(job.target, job.journal, Side.REPLACED)
         seconds = job.target.swap(shadow, live, undo)
     # Since the checklist, the live database may have come or gone.
     kept = undo in job.target.databases()
     job.downtime = seconds if kept else None  # nobody misses what was not there
     job.journal.note(undo=undo if kept else None, undo_until=until if kept else None)
     log.info("restore swapped the databases", database=live, downtime=job.downtime, undo=undo)
+    say_what_is_next(job)
 
 
 def _note_made(job: Job, oid: int | None) -> None:
@@ -74,6 +82,7 @@ def _post_command(job: Job, database: str) -> None:
 
 def _in_place(job: Job) -> None:
     """Everything in one transaction of the live database: the role may make no other."""
+    safety_backup(job)
     live = job.wanted.changes
     job.notes.append(f"the role may not create databases: {live} is replaced in place, in one transaction")
     log.info("restore goes in place: the role may not create databases", database=live)
@@ -94,19 +103,28 @@ def _in_place(job: Job) -> None:
 
 
 def _by_rows(job: Job) -> None:
-    """Bring rows into the tables that are there, and write down how to undo it."""
+    """Bring rows into the tables that are there, and write down how to undo it.
+
+    What a dry run refuses is refused before the safety backup is taken: so the rows are put beside the live ones first.
+    """
     service, restore_id = job.service, job.journal.record.id
     job.journal.write(Step.LOADING, report={**job.journal.record.report, "method": str(Method.ROWS)})
     archive = job.source.archive
     total = archive.index.raw_bytes
-    with service.scripts.create(restore_id) as script:
+    with ExitStack() as stack:
+        with job.phase("merge", total):
+            merging = stack.enter_context(job.target.merging(archive, job.wanted.merge, job.progress.advance))
+            merging.check()
+        safety_backup(job)
+        job.journal.write(Step.LOADING)
+        script = stack.enter_context(service.scripts.create(restore_id))
 
         def on_commit(transaction: str) -> None:
             script.keep()
             until = service.clock() + service.undo_for
             job.journal.write(Step.SWAPPING, transaction=transaction, undo_until=until)
 
-        with job.phase("merge", total), job.target.merging(archive, job.wanted.merge, job.progress.advance) as merging:
+        with job.phase("merge"):
             job.changes = merging.apply(script.stream, on_commit)
     job.rows = {name: job.changes.total(name) for name in COUNTS}
     job.notes += job.changes.notes

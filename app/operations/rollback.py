@@ -27,8 +27,9 @@ from app.errors import (
     as_logged,
 )
 from app.operations.inventory import find
-from app.operations.restore_checks import safety_error
+from app.operations.replication import Side, pause, put_aside, resume, resumed_or_said
 from app.operations.restore_journal import Journal
+from app.operations.restore_safety import safety_error
 from app.operations.servers import of_this_server
 from app.operations.service import SILENT, Progress, Service
 from app.operations.settle import (
@@ -178,9 +179,11 @@ def _by_rename(service: Service, journal: Journal, progress: Progress) -> list[s
     record = journal.record
     progress.start("swap", None)
     undo, shadow = record.undo or "", record.shadow or ""
-    downtime = target_for(service, record).swap(undo, record.changes, shadow)
+    target = target_for(service, record)
+    pause(target, journal, Side.MADE)
+    downtime = target.swap(undo, record.changes, shadow)
     log.info("restore rollback swapped the databases", downtime=downtime, kept=shadow)
-    return []
+    return put_aside(target, journal.record, shadow)
 
 
 def _in_place(service: Service, journal: Journal, progress: Progress) -> list[str]:
@@ -218,6 +221,7 @@ def _recording(journal: Journal) -> Callable[[str], None]:
 
 def _done(journal: Journal, notes: list[str]) -> RolledBack:
     service = journal.service
+    notes += resumed_or_said(target_for(service, journal.record), journal.record, Side.REPLACED)
     record = after_rollback(service, journal.record)
     if record.undo_until is not None and _is_kept(service, record):
         until = f"{record.undo_until:%Y-%m-%d %H:%M %Z}"
@@ -254,6 +258,8 @@ def _back_off(journal: Journal, error: Exception, cause: BaseException) -> None:
     try:
         # What the server found unfit was never begun.
         refused = isinstance(error, RestoreValidationError)
+        if refused:
+            resume(target_for(service, record), record, Side.MADE)
         settled = complete(service, record) if refused else resolve(service, record, patience=PATIENCE_SECONDS)
         if settled.state is RestoreState.ROLLED_BACK:
             return

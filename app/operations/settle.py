@@ -14,6 +14,7 @@ import structlog
 from app.archive.target import Target
 from app.domain.restore import Method, Restore, RestoreState, Step
 from app.errors import ResidencyBackupError, RestoreRollbackError
+from app.operations.replication import Side, resume
 from app.operations.restore_pins import release
 from app.operations.restore_request import Wanted
 from app.operations.servers import of_this_server
@@ -145,9 +146,12 @@ def _resolved(service: Service, record: Restore) -> Restore:
     target = target_for(service, record)
     if record.step is Step.ROLLING_BACK:
         done = _rolled_back(target, record)
+        # Whichever database is live again was to be put aside, and its subscriptions were disabled for that.
+        resume(target, record, Side.REPLACED if done else Side.MADE)
         return after_rollback(service, record) if done else complete(service, record)
     if _went_through(target, record):
         return complete(service, record)
+    resume(target, record, Side.REPLACED)
     service.scripts.remove(record.id)
     release(service, record)
     return replace(

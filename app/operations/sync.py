@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
@@ -22,7 +23,9 @@ from app.errors import (
     NewerManifestError,
 )
 from app.operations.inventory import codec_of, unindexed
+from app.operations.leftovers import adopt_manifests
 from app.operations.opened import LOOKS, holds
+from app.operations.same_name import Named, by_id, describing, remark
 from app.operations.servers import require_folder
 from app.operations.service import SILENT, Progress, Service
 
@@ -52,19 +55,24 @@ def sync(service: Service, progress: Progress = SILENT) -> Synced:
     """
     require_folder(service)
     rows = {row.file: row for row in service.catalog.backups(service.database)}
-    outcome = Synced()
+    outcome = Synced(healed=adopt_manifests(service))
     files = service.tree.files()
     if rows and not files:
         outcome.problems.append(f"all {len(rows)} backups are gone from {service.tree.root}: is it mounted?")
         return outcome
-    for stored in files:
+    names = by_id(files, rows)
+    for named in names:
+        outcome.problems += [remark(other, named.backup) for other in _others(service, named, rows, outcome)]
+        stored = named.backup
         try:
-            _sync_file(service, stored, rows.pop(stored.file, None), outcome, progress)
+            _sync_file(service, stored, rows.get(stored.file), outcome, progress)
         except BackupError as error:
             outcome.problems.append(f"{stored.file}: {error.message}")
             log.warning("backup not synced", backup=stored.id, error=type(error).__name__, reason=error.message)
+    there = {named.backup.id for named in names}
     for row in rows.values():
-        _forget(service, row, outcome)
+        if row.id not in there:
+            _forget(service, row, outcome)
     return outcome
 
 
@@ -72,20 +80,31 @@ def _sync_file(service: Service, stored: StoredFile, row: Backup | None, outcome
     if row is not None and row.state is State.DELETING and _is_of(service, stored, row):
         service.tree.remove(stored.file)
         _forget(service, row, outcome)
-    elif stored.manifest is None and _stands_beside(service, stored):
-        if row is None:
-            raise BackupValidationError("another file of the same backup stands beside it", "remove the wrong one")
-        service.tree.remove(stored.file)  # a run replaced it, and died before it could clear it away
-        outcome.forgotten.append(stored.id)
     else:
         _take_in(service, stored, row, outcome, progress)
 
 
-def _stands_beside(service: Service, stored: StoredFile) -> bool:
-    """Whether another file of the same id has a manifest, and this one has none, also now."""
-    files = [each for each in service.tree.files() if each.id == stored.id]
-    bare = any(each.file == stored.file and each.manifest is None for each in files)
-    return bare and any(each.file != stored.file and each.manifest for each in files)
+def _others(service: Service, named: Named, rows: Mapping[str, Backup], outcome: Synced) -> list[StoredFile]:
+    """What stands beside a backup, after what a run that died has replaced by it was cleared away."""
+    left = []
+    for other in named.others:
+        if _is_replaced(other, rows.get(other.file), named.backup):
+            service.tree.remove(other.file)
+            outcome.forgotten.append(other.file)
+            log.info("backup file removed: a newer one of its id stands beside it", file=other.file)
+        else:
+            left.append(other)
+    return left
+
+
+def _is_replaced(other: StoredFile, row: Backup | None, backup: StoredFile) -> bool:
+    """Whether a file is what a run has taken its manifest from, for a newer one that stands beside it whole."""
+    manifest = describing(backup)
+    bare = other.manifest is None and other.problem is None
+    if manifest is None or row is None or not bare:
+        return False
+    known = row.origin is Origin.DUMP and row.bytes == other.size
+    return known and manifest.origin is Origin.DUMP and manifest.snapshot_time > row.created_at
 
 
 def _take_in(service: Service, stored: StoredFile, row: Backup | None, outcome: Synced, progress: Progress) -> None:

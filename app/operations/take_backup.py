@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from app.archive import reader
+from app.archive.attempts import dump_whole
 from app.archive.index import Index
 from app.archive.manifest import Manifest
 from app.archive.source import Snapshot
@@ -45,14 +46,14 @@ from app.errors import (
 )
 from app.operations.beside_restore import naming_restores
 from app.operations.full_preflight import preflight_full
-from app.operations.inventory import inventory, newest_good
+from app.operations.inventory import inventory, newest_good, own_files_of
 from app.operations.keep_beside import keep_beside
 from app.operations.keep_year import keep_year
 from app.operations.lease import Lease, lease
 from app.operations.leftovers import remove_leftovers
 from app.operations.preflight import Preflight, forecast, preflight
 from app.operations.prune import prune
-from app.operations.replaced import free_period, require_content, require_free
+from app.operations.replaced import free_period, require_content, require_free, require_own
 from app.operations.servers import asked, bind, identity_of, mark, may_run, require_folder, require_ours
 from app.operations.service import SILENT, Progress, Service
 from app.operations.space_guard import SpaceGuard, giving_back
@@ -186,6 +187,7 @@ def _make(service: Service, request: BackupRequest, run: Run, held: Lease, progr
     mark(service)
     period = free_period(service, request.tier, request.slot)
     require_free(service, request.tier, period, server)
+    require_own(service, request.tier, period)
     name = name_of(request.tier, period)
     with service.tree.create(request.tier, name, run.id) as draft:
         if full:
@@ -216,10 +218,16 @@ def _make(service: Service, request: BackupRequest, run: Run, held: Lease, progr
 
 def _write_dump(service: Service, ready: Preflight, draft: Draft, progress: Progress) -> Written:
     assert ready.facts is not None  # noqa: S101 -- else a finding was raised
-    progress.start("dump", forecast(ready.facts.size, Codec.NONE, None))
-    with service.source.snapshot() as snapshot:
-        instant = {"snapshot_time": snapshot.taken_at, "wal_position": snapshot.wal_position}
-        index = _dump(service, snapshot, draft, progress)
+    size = forecast(ready.facts.size, Codec.NONE, None)
+
+    def begin() -> ArchiveWriter:
+        progress.start("dump", size)
+        draft.restart()
+        return ArchiveWriter(draft.stream, service.codec, service.level, SpaceGuard(service, progress).advance)
+
+    snapshot, writer = dump_whole(service.source, begin)
+    instant = {"snapshot_time": snapshot.taken_at, "wal_position": snapshot.wal_position}
+    index = _whole(writer.finish(), snapshot)
     log.debug("backup dumped", bytes=index.bytes, rows=index.rows)
     _read_back(service, draft, index, progress)
     return Written({**instant, "server": ready.facts, **Manifest.of_index(index)})
@@ -238,10 +246,8 @@ def _log_finding(finding: Finding) -> None:
     level("backup preflight", check=finding.check, found=str(finding.severity), message=finding.message)
 
 
-def _dump(service: Service, snapshot: Snapshot, draft: Draft, progress: Progress) -> Index:
-    writer = ArchiveWriter(draft.stream, service.codec, service.level, SpaceGuard(service, progress).advance)
-    snapshot.dump_into(writer)
-    index = writer.finish()
+def _whole(index: Index, snapshot: Snapshot) -> Index:
+    """The index of a dump that holds what the snapshot shows."""
     if not index.complete:
         raise BackupValidationError(
             "the dump has no end marker: it is not whole", "see the server's log, and try again"
@@ -266,7 +272,7 @@ def _publish(service: Service, draft: Draft, manifest: Manifest, warnings: Seque
     file = backup_id + extension_of(manifest.tier, manifest.codec)
     taken = Taken(manifest.to_backup(backup_id, file))
     kept = keep_beside(service, taken.backup)
-    problem = draft.publish(file, manifest.to_json().encode())
+    problem = draft.publish(file, manifest.to_json().encode(), own_files_of(service, backup_id))
     for warning in warnings:
         taken.warn("backup is made, but not of everything", warning)
     for warning in kept:

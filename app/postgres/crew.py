@@ -80,7 +80,9 @@ class Crew:
         try:
             framing = self._framing()
             while (parcel := self._claim()) is not None:
+                reader.turn_to(parcel.range.of)
                 parcel.fill(reader, framing)
+            reader.turn_to(None)
         except BaseException as error:  # noqa: BLE001 -- it is raised in the thread that takes the parcels
             self.fail(error)
 

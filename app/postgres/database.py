@@ -20,7 +20,11 @@ from app.errors import (
 
 CONNECT_SECONDS = 10
 # What a role or database may have set otherwise: forms that the driver cannot read, and limits that end a question.
-_SESSION = "SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; SET statement_timeout = 0; SET row_security = on"
+# Without array_nulls the text of an array's null is read as the word NULL.
+_SESSION = (
+    "SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; SET statement_timeout = 0; SET row_security = on;"
+    "SET array_nulls = on"
+)
 _WANTED = "postgresql://user:password@host:port/database is wanted"
 _DRIVER = re.compile(r"^(postgres(?:ql)?)\+\w+://")
 _DEFAULTS = {

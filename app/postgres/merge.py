@@ -8,7 +8,7 @@ transaction, of which it writes down the inverse (`merge_inverse`).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -16,20 +16,23 @@ from typing import BinaryIO
 
 import structlog
 
-from app.archive.index import Kind
+from app.archive.index import Kind, TableName
 from app.archive.lint import lint
 from app.archive.reader import Archive
 from app.archive.scanner import scan
 from app.domain.merge import Changes, MergeRequest, TableChanges
+from app.domain.merge import Kind as Reason
 from app.domain.restore import Policy
-from app.errors import MergeConflictError
+from app.errors import MergeConflictError, RestoreBusyError
 from app.postgres.database import Database
-from app.postgres.live_schema import ForeignKey, live_schema
+from app.postgres.live_reader import live_schema
+from app.postgres.live_schema import ForeignKey, LiveSchema
 from app.postgres.load_session import Session
 from app.postgres.merge_apply import apply, lock
 from app.postgres.merge_inverse import Inverse
 from app.postgres.merge_match import Matched, match
 from app.postgres.merge_plan import Planner
+from app.postgres.merge_published import require_publishable, unidentified
 from app.postgres.merge_report import counted, samples
 from app.postgres.merge_sequences import Moves, TakingPart, move_on, moves
 from app.postgres.merge_session import MergeSession, merge_session
@@ -38,6 +41,12 @@ from app.postgres.merge_versions import notes_on_versions
 from app.postgres.transactions import durable_ids
 
 log = structlog.get_logger(__name__)
+_WAYS = {
+    Reason.REFERENCED: "take the tables that refer to them along (--dependents)",
+    Reason.PARENT: "take the tables that they refer to along (--table)",
+    Reason.UNIQUE: "if rows only swap unique values, make their constraint DEFERRABLE first",
+    Reason.CHECK: "drop the constraint that was added since",
+}
 _LARGE_OBJECT = re.compile(rb"lo_create\('(\d+)'\)")
 
 
@@ -48,6 +57,7 @@ class LiveMerge:
     _session: MergeSession
     _archive: Archive
     _request: MergeRequest
+    _live: LiveSchema
     _matched: Matched
     _staged: list[Staged]
     _planner: Planner
@@ -55,11 +65,19 @@ class LiveMerge:
 
     def preview(self) -> Changes:
         """What `apply` would do now."""
-        with self._session.transaction("the preview"):
-            self._session.do("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "the preview")  # one instant for all
+        with self._at_one_instant():
             self._planner.plan()
             planned = self._counted()
             return self._report(planned, self._moves(planned))
+
+    def check(self) -> None:
+        """Refuse what `apply` would refuse; rows are planned only where that can tell more than the tables do."""
+        self._planner.require_column()
+        strict = self._request.exact or self._request.on_conflict.policy is Policy.FAIL
+        with self._at_one_instant():
+            if strict or self._planner.may_want_values() or unidentified(self._session, self._staged):
+                self._planner.plan()
+                self._require_agreement(Changes(tables=tuple(self._counted())))
 
     def apply(self, inverse: BinaryIO, on_commit: Callable[[str], None]) -> Changes:
         """Merge, in one transaction."""
@@ -67,6 +85,7 @@ class LiveMerge:
             # A row that goes, or gives up what others refer to by, must not get a new one that refers to it meanwhile.
             watched = {key.child for key in self._planner.referring() if self._request.exact or self._moves_away(key)}
             lock(self._session, self._staged, watched)
+            self._require_same_tables()
             self._planner.plan()
             planned = self._counted()
             sequences = self._moves(planned)
@@ -89,8 +108,24 @@ class LiveMerge:
         match = next(each.match for each in self._staged if each.match.name == key.parent)
         return not set(key.referenced) <= set(match.key_columns)
 
+    @contextmanager
+    def _at_one_instant(self) -> Iterator[None]:
+        with self._session.transaction("the preview"):
+            self._session.do("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "the preview")
+            yield
+
+    def _require_same_tables(self) -> None:
+        """What was planned is planned for the tables as they were when the rows were put beside them."""
+        names = {each.match.name for each in self._staged}
+        if _of_interest(live_schema(self._session.connection), names) != _of_interest(self._live, names):
+            message = "tables of the live database, or keys that refer to them, were altered meanwhile"
+            raise RestoreBusyError(message, "nothing was changed: restore again")
+
     def _counted(self) -> list[TableChanges]:
-        return [counted(self._session, each) for each in self._staged]
+        planned = [counted(self._session, each) for each in self._staged]
+        if not self._request.whole:
+            require_publishable(self._session, self._session.connection.info.dbname, self._staged, planned)
+        return planned
 
     def _moves(self, planned: list[TableChanges]) -> Moves:
         taking = TakingPart(
@@ -130,7 +165,8 @@ class LiveMerge:
             message = f"{conflicting} rows differ and {blocked} are blocked, in {where}; the policy is to fail"
             raise MergeConflictError(message, "see them with --dry-run; choose another --on-conflict")
         message = f"{blocked} rows of the chosen tables cannot be made what they were, in {where}"
-        raise MergeConflictError(message, "see them with --dry-run; take the tables that refer to them along")
+        ways = dict.fromkeys(_WAYS[sample.kind] for sample in report.samples if sample.kind in _WAYS)
+        raise MergeConflictError(message, "; ".join(("see them with --dry-run", *ways)))
 
 
 @contextmanager
@@ -144,7 +180,13 @@ def merging(
         matched = match(archive, live, request)
         staged = stage(session, archive, matched, request, progress)
         planner = Planner(session, staged, live, request)
-        yield LiveMerge(session, archive, request, matched, staged, planner, durable_id)
+        yield LiveMerge(session, archive, request, live, matched, staged, planner, durable_id)
+
+
+def _of_interest(live: LiveSchema, names: Collection[TableName]) -> object:
+    """What a plan for some tables rests on; other sessions may make and drop tables of their own all the time."""
+    keys = [each for each in live.foreign_keys if each.parent in names or each.root in names]
+    return [live.tables.get(name) for name in sorted(names)], keys
 
 
 def _notes_on(staged: list[Staged]) -> Iterator[str]:
@@ -153,9 +195,11 @@ def _notes_on(staged: list[Staged]) -> Iterator[str]:
         if live.firings and not live.owned:
             names = ", ".join(firing.name for firing in live.firings)
             yield f"triggers of {live.name} fire, since the role does not own it: {names}"
-        for key in live.keys:
-            if not key.columns <= set(each.match.columns):
-                yield f"{key.name} of {live.name} cannot be looked at beforehand: what it refuses fails the whole merge"
+        given = set(each.match.columns)
+        named = [key.name for key in live.keys if not key.columns <= given]
+        named += [check.name for check in live.checks if not check.columns <= given]
+        for name in (*named, *live.unseen):
+            yield f"{name} of {live.name} cannot be looked at beforehand: what it refuses fails the whole merge"
         if each.match.key is None:
             yield f"{live.name} has no key: rows are compared whole"
 

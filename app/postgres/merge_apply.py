@@ -54,6 +54,7 @@ def apply(session: MergeSession, staged: Sequence[Staged], planned: Sequence[Tab
     with ExitStack() as stack:
         for each, plan in work:
             stack.enter_context(_still(session, each, plan))
+        session.do("SET CONSTRAINTS ALL DEFERRED", "the merge's constraints")  # rows may swap what is unique
         # An array, since a list of answers has an end at 1,664.
         done = session.ask(f"WITH {', '.join(parts)} SELECT ARRAY[{', '.join(counts)}]", "the merge")[0][0]
         # Now, not at the commit, so that what fails is known while it can be told.

@@ -32,6 +32,9 @@ SET TimeZone = 'UTC';
 SET extra_float_digits = 3;
 SET xmloption = content;
 SET row_security = off;
+SET array_nulls = on;
+SELECT pg_catalog.set_config(name, 'origin', false) FROM pg_catalog.pg_settings
+    WHERE name = 'session_replication_role' AND setting <> 'origin';
 """
 
 
@@ -111,7 +114,7 @@ class Inverse:
         by_name = {each.staged.match.name: each for each in self._tables}
         self._statements([_unreferred(key, by_name[key.parent], by_name.get(key.root)) for key in self._keys])
         pairs = [pair for each in self._tables for pair in stillness(each.staged.match.live, self._set[each])]
-        self._statements([off for off, _ in pairs])
+        self._statements([*(off for off, _ in pairs), "SET CONSTRAINTS ALL DEFERRED"])
         parts = [
             part for each in self._tables for part in _undo(each, waves_of(self._session, each.staged), self._set[each])
         ]

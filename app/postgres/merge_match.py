@@ -256,7 +256,7 @@ def _match(live: LiveTable, sources: list[Segment], *, filtered: bool) -> Match:
     usable = [key for key in live.keys if key.columns <= set(columns)]
     key = next((each for each in usable if each.plain and each.not_null), None)
     key_columns = () if key is None else _columns_of(key, columns)
-    others = [each for each in usable if each is not key]
+    others = [each for each in usable if each is not key or each.operators]  # a period's key bars more than equals
     return Match(live, sources, columns, key, key_columns, others, filtered, extra, lost, computed)
 
 

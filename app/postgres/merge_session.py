@@ -23,6 +23,7 @@ _SETTINGS = (
     "SET TimeZone = 'UTC'",
     "SET row_security = off",  # rows that a policy would hide make an error, never a hole
     "SET idle_in_transaction_session_timeout = 0",
+    "SET idle_session_timeout = 0",  # it waits for the safety backup
     "SET statement_timeout = 0",
     "SET synchronous_commit = on",  # a merge that is reported must outlive a crash
     f"SET lock_timeout = {LOCK_WAIT_MS}",
@@ -31,6 +32,10 @@ _SETTINGS = (
 _PATH = """
     SELECT set_config('search_path', coalesce(string_agg(DISTINCT quote_ident(nspname), ', '), ''), false)
     FROM pg_operator JOIN pg_namespace n ON n.oid = oprnamespace WHERE nspname <> 'pg_catalog'"""
+# Triggers that are made for another role would fire, and are not held still.
+_ORIGIN = """
+    SELECT set_config(name, 'origin', false) FROM pg_settings
+    WHERE name = 'session_replication_role' AND setting <> 'origin'"""
 _UNLIMITED = "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'"  # from 17 on
 
 
@@ -73,6 +78,7 @@ def merge_session(database: Database) -> Iterator[MergeSession]:
             session.do(setting, "a setting")
         session.ask(_PATH, "a setting")
         session.ask(_UNLIMITED, "a setting")
+        session.ask(_ORIGIN, "the setting session_replication_role")
         try:
             yield session
         finally:

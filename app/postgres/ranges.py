@@ -7,7 +7,7 @@ codec for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import psycopg
@@ -64,6 +64,7 @@ class LargeTable:
         qualified, listed: its name and its columns as SQL.
         pattern: what pg_dump's options call it.
         title: its line in a dump's comments.
+        early: whether it is read before all others, because somebody else wants it.
     """
 
     table: TableName
@@ -75,6 +76,7 @@ class LargeTable:
     listed: bytes
     pattern: bytes
     title: bytes
+    early: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +114,13 @@ class TableRange:
         return b"COPY (SELECT %s FROM ONLY %s WHERE %s) TO STDOUT;" % (self.of.listed, self.of.qualified, where)
 
 
-def large_tables(connection: psycopg.Connection) -> list[LargeTable]:
-    """The tables to read by ranges, in pg_dump's order; none where too little would be gained."""
+def large_tables(connection: psycopg.Connection, wanted: Collection[TableName] = ()) -> list[LargeTable]:
+    """The tables to read by ranges, in pg_dump's order but for what others want; none where too little would be gained.
+
+    Args:
+        connection: in the snapshot.
+        wanted: tables that others want.
+    """
     if connection.execute(_MISLEADING).fetchone() is not None:
         return []
     rows = connection.execute(_LARGE, (LARGE_BYTES, _MOST)).fetchall()
@@ -128,12 +135,13 @@ def large_tables(connection: psycopg.Connection) -> list[LargeTable]:
             listed=listed,
             pattern=pattern,
             title=title,
+            early=TableName(schema, name) in wanted,
         )
         for schema, name, columns, relfilenode, pages, size, qualified, listed, pattern, title in rows
     ]
     if sum(each.size for each in found) < MANY_BYTES:
         return []
-    return sorted(found, key=lambda each: each.table)
+    return sorted(found, key=lambda each: (not each.early, each.table))
 
 
 def ranges_of(table: LargeTable, server_version: int) -> Iterator[TableRange]:

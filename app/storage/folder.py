@@ -116,7 +116,7 @@ class LocalFolder:
 
     def _has_backups(self) -> bool:
         for tier in Tier:
-            with suppress(FileNotFoundError), disk.reading(self._root), os.scandir(self._root / tier) as entries:
+            with disk.reading(self._root), suppress(FileNotFoundError), os.scandir(self._root / tier) as entries:
                 if any(stem_of(Path(entry.path)) for entry in entries if entry.is_file(follow_symlinks=False)):
                     return True
         return False

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -15,10 +15,9 @@ from app.domain.backup import Tier, period_in_name
 from app.domain.ports import StoredFile
 from app.errors import BackupError, BackupNotFoundError, BackupStorageError, BackupWriteError
 from app.storage import disk, passing, sidecar
-from app.storage.draft import LocalDraft, manifest_of, stem_of, temporary, variants_of
+from app.storage.draft import LocalDraft, manifest_of, run_in, stem_of, temporary, variants_of, waiting_for
 from app.storage.staging import discard_folder, staging
 
-_LEFTOVER = re.compile(r"\..+\.(?P<run>[^.]+)\.partial")
 _PASSING_SECONDS = 3600.0
 _PROBE = b"residency-backup was here\n"
 
@@ -186,15 +185,15 @@ class LocalTree:
         cannot be told, when they are old.
         """
         return sorted(
-            (f"{tier}/{entry.name}", found["run"])
+            (f"{tier}/{entry.name}", run)
             for tier, entry in self._entries()
-            if (found := _LEFTOVER.fullmatch(entry.name)) and not _in_use(found["run"], entry)
+            if (run := run_in(entry.name)) and not _in_use(run, entry)
         )
 
     def remove_leftover(self, file: str) -> None:
         """Remove a temporary file or folder. Missing is no error."""
         path = self._path(file)
-        if not _LEFTOVER.fullmatch(path.name):
+        if run_in(path.name) is None:
             raise disk.not_found(file)
         with disk.writing(path):
             if path.is_dir() and not path.is_symlink():
@@ -241,10 +240,15 @@ class LocalTree:
 
     def _listed(self, only: str | None = None) -> list[StoredFile]:
         """Every archive, or the one of a name."""
-        entries = [(tier, entry) for tier, entry in self._entries() if only in {None, f"{tier}/{entry.name}"}]
-        return [stored for tier, entry in entries if (stored := self._stored(tier, entry))]
+        entries = list(self._entries())
+        waiting: dict[str, list[str]] = {}
+        for tier, entry in entries:
+            if archive := waiting_for(entry.name):
+                waiting.setdefault(f"{tier}/{archive}", []).append(f"{tier}/{entry.name}")
+        wanted = [(tier, entry) for tier, entry in entries if only in {None, f"{tier}/{entry.name}"}]
+        return [stored for tier, entry in wanted if (stored := self._stored(tier, entry, waiting))]
 
-    def _stored(self, tier: Tier, entry: os.DirEntry[str]) -> StoredFile | None:
+    def _stored(self, tier: Tier, entry: os.DirEntry[str], waiting: Mapping[str, Sequence[str]]) -> StoredFile | None:
         """What stands under a name; None where it is not ours, or was removed since the folder was listed."""
         stem = stem_of(Path(entry.path))
         file = f"{tier}/{entry.name}"
@@ -255,18 +259,41 @@ class LocalTree:
         period = period_in_name(tier, stem, written)
         if period is None:
             return None
-        manifest, problem = None, None
+        manifest, problem = self._beside(file)
+        stored = StoredFile(f"{tier}/{stem}", file, period, size, written, manifest, problem)
+        names = [*waiting.get(stored.id, ()), *waiting.get(file, ())]
+        if manifest is not None or problem is not None or not names:
+            return stored
+        contents = tuple(content for name in names if (content := self._content(name)))
+        if len(contents) < len(names):  # its run has put it in its place since
+            manifest, problem = self._beside(file)
+        return replace(stored, manifest=manifest, problem=problem, waiting=contents)
+
+    def _beside(self, file: str) -> tuple[bytes | None, str | None]:
+        """A file's manifest, or why that cannot be read: one of them is not to hide all backups."""
         try:
-            manifest = self.read_manifest(file)
+            return self.read_manifest(file), None
         except BackupError as error:
-            problem = error.message  # one sidecar that cannot be read is not to hide all backups
-        return StoredFile(f"{tier}/{stem}", file, period, size, written, manifest, problem)
+            return None, error.message
+
+    def _content(self, file: str) -> bytes | None:
+        """The whole of a small file; None where it has gone, or was put in its place, since the folder was listed."""
+        try:
+            with self.open(file) as stream:
+                return stream.read()
+        except BackupError:
+            return None
 
     def _is_unchanged(self, stored: StoredFile) -> bool:
         return self._found(stored.file) == (stored.size, stored.written_at)
 
     def _require_unchanged(self, stored: StoredFile | None) -> None:
-        if stored is not None and not self._is_unchanged(stored):
+        if stored is None:
+            return
+        # A run that is publishing gives its file a manifest a moment after its name.
+        if not self._is_unchanged(stored) or (
+            stored.problem is None and self.read_manifest(stored.file) != stored.manifest
+        ):
             raise BackupWriteError(f"{stored.file} has changed meanwhile", "try again")
 
     def _found(self, file: str) -> tuple[int, datetime] | None:
@@ -281,7 +308,7 @@ class LocalTree:
 
 
 def _staged(tier: Tier, entry: os.DirEntry[str]) -> bool:
-    return tier is Tier.FULL and entry.is_dir(follow_symlinks=False) and bool(_LEFTOVER.fullmatch(entry.name))
+    return tier is Tier.FULL and entry.is_dir(follow_symlinks=False) and run_in(entry.name) is not None
 
 
 def _in_use(run: str, entry: os.DirEntry[str]) -> bool:
@@ -293,8 +320,11 @@ def _in_use(run: str, entry: os.DirEntry[str]) -> bool:
 
 
 def _young(entry: os.DirEntry[str]) -> bool:
-    """Whether somebody may be writing the file just now; one that has gone meanwhile is no leftover either."""
+    """Whether somebody may be writing the file just now; one that has gone meanwhile is no leftover either.
+
+    One that is far from the future was written by a clock that has been set since.
+    """
     try:
-        return time.time() - entry.stat(follow_symlinks=False).st_mtime < _PASSING_SECONDS
+        return abs(time.time() - entry.stat(follow_symlinks=False).st_mtime) < _PASSING_SECONDS
     except FileNotFoundError:
         return True
