@@ -5,6 +5,7 @@
     BackupError                         exit 1
     ├── BackupCreationError             15   could not be created: server down, dump failed
     │   ├── ServerUnavailableError      15   the server does not answer, or went away
+    │   ├── DatabaseMissingError        15   the server has no database of that name
     │   ├── TableLockedError            15   a table stayed locked for too long
     │   ├── BackupRunningError          11   another run of the same tier holds the claim
     │   └── BackupCancelledError       130   revoked, SIGTERM, SIGINT, time limit
@@ -99,6 +100,10 @@ class ServerUnavailableError(BackupCreationError):
     """The server does not answer, or went away: trying again can help."""
 
     transient = True
+
+
+class DatabaseMissingError(BackupCreationError):
+    """The server has no database of that name."""
 
 
 class TableLockedError(BackupCreationError):

@@ -133,8 +133,8 @@ class Backup:
 
     @property
     def good(self) -> bool:
-        """Whether the last look at it found it right."""
-        return self.verified_at is not None and self.damage is None
+        """Whether it is proven to be what was dumped, and the last look at it found it right."""
+        return self.origin is Origin.DUMP and self.verified_at is not None and self.damage is None
 
 
 _PERIODS = {

@@ -11,6 +11,7 @@ from app.domain.checks import Finding
 from app.domain.servers import ANY
 from app.domain.slots import Slot, SlotState
 from app.errors import ResidencyBackupError
+from app.operations.asked_once import asked_once
 from app.operations.check_restores import check_restores, repair_restores
 from app.operations.check_servers import check_servers
 from app.operations.full_preflight import preflight_full
@@ -34,6 +35,7 @@ def check(service: Service) -> list[Finding]:
         require_folder(service)
     except ResidencyBackupError as error:  # to look at anything in it would be to make it
         return [Finding.failed("folder", error)]
+    service = asked_once(service)
     findings = _tried("preflight", _preflight, service)
     for name, look in (
         ("identity", check_servers),

@@ -70,7 +70,9 @@ def repair_restores(service: Service) -> list[str]:
 def _left(service: Service, record: Restore) -> str:
     """What a restore left that came to no end."""
     where = whereabouts(target_for(service, record), record)
-    return f"restore {record.id}: its process died in step '{record.step}'; {where}"
+    abandoned = record.state is RestoreState.ABANDONED
+    how = "it could not be cleaned up after" if abandoned else "its process died in"
+    return f"restore {record.id}: {how} step '{record.step}'; {where}"
 
 
 def _needed(service: Service, record: Restore) -> bool:

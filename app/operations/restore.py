@@ -35,7 +35,7 @@ from app.operations.restore_source import Located, locate, open_source
 from app.operations.restore_ways import change
 from app.operations.rollback import back_in_place
 from app.operations.service import SILENT, Progress, Service
-from app.operations.settle import resolve, target_for
+from app.operations.settle import CAUSE, PATIENCE_SECONDS, resolve, target_for
 
 log = structlog.get_logger(__name__)
 
@@ -138,9 +138,9 @@ def _undo(journal: Journal, error: Exception, cause: BaseException) -> None:
     try:
         if record.method is Method.IN_PLACE and record.step is Step.POST_COMMAND and record.safety:
             back_in_place(service, journal)
-        settled = resolve(service, journal.record)
+        settled = resolve(service, journal.record, patience=PATIENCE_SECONDS)
     except ResidencyBackupError as failure:
-        _abandon(journal, failure)
+        _abandon(journal, failure, error)
         both = _with_safety(RestoreRollbackError(f"{error}; then {failure.message}", failure.hint), record)
         _log_failure("restore failed, and so did its clean-up", both, record)
         raise both from cause
@@ -169,9 +169,10 @@ def _with_safety(error: Exception, record: Restore) -> Exception:
     return type(error)(error.message, "; ".join(filter(None, (error.hint, taken))))
 
 
-def _abandon(journal: Journal, failure: ResidencyBackupError) -> None:
+def _abandon(journal: Journal, failure: ResidencyBackupError, cause: Exception) -> None:
     """`check --repair` goes on where this process has to leave it."""
-    left = replace(journal.record, state=RestoreState.ABANDONED, error=type(failure).__name__)
+    report = {**journal.record.report, CAUSE: str(cause)}
+    left = replace(journal.record, state=RestoreState.ABANDONED, error=type(failure).__name__, report=report)
     _record(journal, replace(left, message=failure.message, hint=failure.hint))
 
 

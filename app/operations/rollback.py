@@ -32,7 +32,16 @@ from app.operations.restore_journal import Journal
 from app.operations.restore_safety import safety_error
 from app.operations.servers import of_this_server
 from app.operations.service import SILENT, Progress, Service
-from app.operations.settle import SINCE, after_rollback, complete, resolve, settle, target_for, unsettled
+from app.operations.settle import (
+    PATIENCE_SECONDS,
+    SINCE,
+    after_rollback,
+    complete,
+    resolve,
+    settle,
+    target_for,
+    unsettled,
+)
 from app.operations.take_backup import BackupRequest, take_backup
 from app.operations.verify import read_manifest
 from app.operations.whereabouts import Obstacle, no_way_back
@@ -251,7 +260,7 @@ def _back_off(journal: Journal, error: Exception, cause: BaseException) -> None:
         refused = isinstance(error, RestoreValidationError)
         if refused:
             resume(target_for(service, record), record, Side.MADE)
-        settled = complete(service, record) if refused else resolve(service, record)
+        settled = complete(service, record) if refused else resolve(service, record, patience=PATIENCE_SECONDS)
         if settled.state is RestoreState.ROLLED_BACK:
             return
         service.restores.save_restore(settled)

@@ -44,6 +44,7 @@ from app.errors import (
     ResidencyBackupError,
     as_logged,
 )
+from app.operations.beside_restore import naming_restores
 from app.operations.full_preflight import preflight_full
 from app.operations.inventory import inventory, newest_good, own_files_of
 from app.operations.keep_beside import keep_beside
@@ -121,7 +122,7 @@ def take_backup(service: Service, request: BackupRequest, progress: Progress = S
                 log.info("backup of this slot stands already", backup=made.id, slot=request.slot.period)
                 return None
             log.info("backup started", run=run.id)
-            with _lease(service, run) as held:
+            with _lease(service, run) as held, naming_restores(service):
                 _clear_up(service)
                 taken = _make(service, request, run, held, progress)
             _record(service, run, taken)

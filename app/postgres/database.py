@@ -10,7 +10,13 @@ from dataclasses import dataclass, field
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from app.errors import BackupCreationError, BackupError, BackupPermissionError, ServerUnavailableError
+from app.errors import (
+    BackupCreationError,
+    BackupError,
+    BackupPermissionError,
+    DatabaseMissingError,
+    ServerUnavailableError,
+)
 
 CONNECT_SECONDS = 10
 # What a role or database may have set otherwise: forms that the driver cannot read, and limits that end a question.
@@ -136,7 +142,7 @@ class Database:
 
         Raises:
             ServerUnavailableError: the server does not answer or goes away.
-            BackupCreationError: there is no such database.
+            DatabaseMissingError: there is no such database.
             BackupPermissionError: the server refuses the role, or the role lacks a right.
         """
         with self.translated():
@@ -167,7 +173,7 @@ class Database:
                 "check user and password in DATABASE_URL (or POSTGRES_*), and the server's pg_hba.conf",
             )
         if _NO_DATABASE.search(text):
-            return BackupCreationError(
+            return DatabaseMissingError(
                 f"database {self.name} does not exist: {text}",
                 "check the name in DATABASE_URL (or POSTGRES_DB)",
             )

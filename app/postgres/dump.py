@@ -28,6 +28,7 @@ from app.archive.writer import Destination
 from app.domain.servers import Identity
 from app.errors import BackupCreationError, BackupReadError, ServerUnavailableError
 from app.postgres import facts as questions
+from app.postgres.arrival import Arrival
 from app.postgres.binaries import find_binary
 from app.postgres.crew import Crew
 from app.postgres.database import FULL, Database
@@ -68,6 +69,7 @@ class PostgresSource:
     def __init__(self, database: Database, jobs: int = 1, encoding: str | None = None) -> None:
         self.database = database.name
         self._database = database
+        self._arrival = Arrival(database)
         self._jobs = jobs
         self._encoding = encoding
         self._wanted: set[TableName] = set()
@@ -75,12 +77,12 @@ class PostgresSource:
 
     def facts(self) -> ServerFacts:
         """What the server and the database are."""
-        with self._database.connect() as connection:
+        with self._arrival.connect() as connection:
             return questions.server_facts(connection)
 
     def identity(self) -> Identity:
         """Which server and database it is."""
-        with self._database.connect() as connection:
+        with self._arrival.connect() as connection:
             return questions.identity(connection)
 
     def dump_program_version(self, facts: ServerFacts) -> str:
@@ -89,13 +91,13 @@ class PostgresSource:
 
     def unreadable(self) -> list[str]:
         """What the role may not read, each with the reason."""
-        with self._database.connect() as connection:
+        with self._arrival.connect() as connection:
             return questions.unreadable(connection)
 
     @contextmanager
     def snapshot(self) -> Iterator[_Snapshot]:
         """Hold an instant of the database open for the length of a block."""
-        with self._database.connect() as connection, exported(connection, wary=self._gave_way) as snapshot:
+        with self._arrival.connect() as connection, exported(connection, wary=self._gave_way) as snapshot:
             its = replace(snapshot, encoding=self._encoding or snapshot.encoding)
             dump = _Snapshot(self._database, connection, its, self._jobs, self._wanted)
             try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -15,11 +14,10 @@ from typing import BinaryIO
 from app.domain.backup import Tier, period_in_name
 from app.domain.ports import StoredFile
 from app.errors import BackupError, BackupNotFoundError, BackupStorageError, BackupWriteError
-from app.storage import disk, sidecar
+from app.storage import disk, passing, sidecar
 from app.storage.draft import LocalDraft, manifest_of, run_in, stem_of, temporary, variants_of, waiting_for
 from app.storage.staging import discard_folder, staging
 
-_PASSING = "passing-"
 _PASSING_SECONDS = 3600.0
 _PROBE = b"residency-backup was here\n"
 
@@ -43,7 +41,7 @@ class LocalTree:
         folder = self._folder(tier)
         with disk.writing(folder):
             disk.make_folder(folder)
-            path = temporary(folder / "probe", _passing())
+            path = temporary(folder / "probe", passing.new_id())
             try:
                 disk.write_whole(path, _PROBE)
                 disk.sync_folder(folder)
@@ -100,7 +98,7 @@ class LocalTree:
     def write_manifest(self, file: str, manifest: bytes, of: StoredFile | None = None) -> None:
         """Write the manifest beside an archive, whole or not at all, if that is still what the manifest describes."""
         final = manifest_of(self._path(file))
-        draft = temporary(final, _passing())
+        draft = temporary(final, passing.new_id())
         with disk.writing(final):
             disk.write_whole(draft, manifest)
             try:
@@ -114,7 +112,7 @@ class LocalTree:
     def add_manifest(self, manifest: bytes, of: StoredFile) -> bool:
         """Write a manifest beside an archive that was found without a usable one; never over another."""
         final = manifest_of(self._path(of.file))
-        draft, aside = temporary(final, _passing()), temporary(final, _passing())
+        draft, aside = temporary(final, passing.new_id()), temporary(final, passing.new_id())
         with disk.writing(final):
             disk.write_whole(draft, manifest)
             try:
@@ -183,12 +181,13 @@ class LocalTree:
     def leftovers(self) -> Sequence[tuple[str, str]]:
         """Temporary files as (file, id of the run that wrote it).
 
-        Those that exist for a moment, and outside of any run, are left over only when they are old.
+        Those that exist for a moment, and outside of any run, are left over when their process has ended; where that
+        cannot be told, when they are old.
         """
         return sorted(
             (f"{tier}/{entry.name}", run)
             for tier, entry in self._entries()
-            if (run := run_in(entry.name)) and not (run.startswith(_PASSING) and _young(entry))
+            if (run := run_in(entry.name)) and not _in_use(run, entry)
         )
 
     def remove_leftover(self, file: str) -> None:
@@ -308,13 +307,16 @@ class LocalTree:
         return found.st_size, datetime.fromtimestamp(found.st_mtime, UTC)
 
 
-def _passing() -> str:
-    """In the place of a run's id, for a temporary file that exists for a moment and belongs to none."""
-    return _PASSING + secrets.token_hex(6)
-
-
 def _staged(tier: Tier, entry: os.DirEntry[str]) -> bool:
     return tier is Tier.FULL and entry.is_dir(follow_symlinks=False) and run_in(entry.name) is not None
+
+
+def _in_use(run: str, entry: os.DirEntry[str]) -> bool:
+    """Whether somebody may be writing a file that belongs to no run just now; what has gone is no leftover either."""
+    if not run.startswith(passing.PREFIX):
+        return False
+    alive = passing.is_alive(run)
+    return _young(entry) if alive is None else alive
 
 
 def _young(entry: os.DirEntry[str]) -> bool:

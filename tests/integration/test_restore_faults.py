@@ -333,7 +333,7 @@ def test_a_server_that_dies_while_loading_is_settled_when_it_is_back(
         assert [each.state for each in damaged.records()] == [RestoreState.ABANDONED]
         own_postgres_server.restart()
         said = [each.message for each in check(damaged.service()) if each.check == "restores"]
-        assert any("its process died in step 'loading'" in each for each in said)
+        assert any("it could not be cleaned up after step 'loading'" in each for each in said)
         assert any("failed" in line for line in repair(damaged.service()))
         assert damaged.content() == damaged.broken
         require_nothing_left(damaged)
