@@ -46,7 +46,7 @@ def laid_out(done: LaidOut, *, as_json: bool) -> None:
     warn(done.warnings)
 
 
-def _may_subscribe(data: Path) -> bool:
+def may_subscribe(data: Path) -> bool:
     """Whether a server on this folder may have subscriptions; the file is empty where there never were any."""
     try:
         return (data / "global" / _PG_SUBSCRIPTION).stat().st_size > 0
@@ -56,7 +56,7 @@ def _may_subscribe(data: Path) -> bool:
 
 def _next(done: LaidOut) -> Iterator[str]:
     data = done.target / POSTGRES
-    if _may_subscribe(data):
+    if may_subscribe(data):
         yield (
             "subscriptions go to work as the server starts, and take rows from their publishers that the old server "
             "then never gets: unless that is gone for good, start with -o '-c max_logical_replication_workers=0'"

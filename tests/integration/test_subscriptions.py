@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -35,6 +36,7 @@ from app.postgres import swap
 from app.postgres.database import Database
 from app.postgres.programs import run
 from app.postgres.target import PostgresTarget
+from app.show_full import may_subscribe
 from tests.fix_logical import SECONDS, Subscriber, drop_subscription
 from tests.fix_matrix import running_major
 from tests.fix_postgres import TestDatabase
@@ -115,6 +117,21 @@ def test_a_disabled_one_stays_disabled(subscriber: Subscriber) -> None:
     record = live.run(mode="replace").restore
     rollback(live.service(), record.id)
     assert [enabled for _, enabled, _ in subscriber.subscriptions()] == [False, False]
+
+
+def test_what_may_not_be_enabled_is_said_and_keeps_no_rollback_from_its_end(subscriber: Subscriber, owner: str) -> None:
+    """The role owned the subscription when it was disabled, and has lost it since."""
+    live = subscriber.of
+    service = live.service(DATABASE_URL=as_role(live.site.database.url, owner))
+    execute(live.server, f"GRANT CREATE ON DATABASE {live.name} TO {owner}")
+    live.site.database.execute(f"ALTER SUBSCRIPTION {subscriber.slot} OWNER TO {owner}")
+    record = live.run(service, mode="replace").restore
+    undo = TestDatabase(str(record.undo), live.server.url(str(record.undo)))
+    undo.execute(f"ALTER SUBSCRIPTION {subscriber.slot} OWNER TO postgres")
+    undone = rollback(service, record.id)
+    assert undone.restore.state is RestoreState.ROLLED_BACK
+    by_hand = f"psql -d {live.name} -c 'ALTER SUBSCRIPTION \"{subscriber.slot}\" ENABLE'"
+    assert any("still disabled" in note and by_hand in note for note in undone.notes)
 
 
 def test_what_is_kept_can_be_dropped_although_somebody_enabled_it(subscriber: Subscriber) -> None:
@@ -284,3 +301,13 @@ def test_on_each_major(number: int) -> None:
         assert target.resume_subscriptions("live", ["one"]) == ["one"], "it has no slot any more"
         for database in (live, other):
             drop_subscription(database, "one")
+
+
+def test_a_folder_whose_server_may_have_subscriptions_is_told(subscriber: Subscriber, tmp_path: Path) -> None:
+    execute(subscriber.of.server, "CHECKPOINT")
+    where = "SELECT pg_relation_filepath('pg_subscription')"
+    assert query(subscriber.of.server, where) == [("global/6100",)]
+    assert may_subscribe(subscriber.of.server.folder / "data")
+    (tmp_path / "global").mkdir()
+    (tmp_path / "global/6100").touch()
+    assert not may_subscribe(tmp_path)
