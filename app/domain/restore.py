@@ -180,6 +180,12 @@ class Restore:
         oid: int | None = self.report.get("oids", {}).get("replaced")
         return oid
 
+    @property
+    def changed(self) -> int | None:
+        """Likewise of the one whose rows a merge changed."""
+        oid: int | None = self.report.get("oids", {}).get("changed")
+        return oid
+
     def paused(self, side: str) -> list[str]:
         """Subscriptions that were disabled in the database that was replaced, or made, so as to put it aside."""
         return list(self.report.get("paused", {}).get(side, ()))
@@ -192,6 +198,11 @@ def in_front_of(restore: Restore, others: Iterable[Restore]) -> list[Restore]:
     same = (each for each in others if each.changes == restore.changes and each.state is RestoreState.COMPLETE)
     later = [each for each in same if each.started_at > restore.started_at]
     return sorted(later, key=lambda each: each.started_at, reverse=True)
+
+
+def never_undone(in_front: Iterable[Restore], now: datetime) -> Restore | None:
+    """One of these that cannot be undone any more, or never could: what came before it cannot be either."""
+    return next((each for each in in_front if each.undo_until is None or each.undo_until <= now), None)
 
 
 def shadow_name(database: str, restore_id: str) -> str:

@@ -9,6 +9,7 @@ import structlog
 
 from app.domain.restore import Method, Restore, RestoreState
 from app.errors import ResidencyBackupError
+from app.operations.no_return import release_for_good
 from app.operations.restore_pins import release
 from app.operations.servers import of_this_server
 from app.operations.service import Service
@@ -42,6 +43,7 @@ def expire(service: Service) -> list[str]:
         except ResidencyBackupError as error:
             log.warning("restore undo not removed", restore=record.id, error=type(error).__name__, reason=error.message)
             failures.append(error)
+    done += release_for_good(service)
     if failures:
         raise failures[0]
     return done

@@ -16,13 +16,14 @@ from app.archive.target import Target, TargetFacts
 from app.domain.checks import Finding
 from app.domain.replication import Replication, Subscription, disabling, enabling, freeing, in_psql, quoted
 from app.domain.restore import Method, Restore, RestoreState
-from app.errors import ResidencyBackupError, RestorePermissionError, RestoreValidationError
+from app.errors import ResidencyBackupError, RestorePermissionError, RestoreValidationError, TargetUnavailableError
 from app.operations.restore_journal import Journal
 from app.operations.restore_request import Job, Wanted
 from app.operations.service import Service
 
 log = structlog.get_logger(__name__)
 SUBSCRIPTIONS, SLOTS = "subscriptions", "replication slots"
+_STILL = "restore subscriptions not enabled"
 _SEE = "docs/restore.md, 'Subscriptions and replication slots'"
 
 
@@ -106,22 +107,36 @@ def pause(target: Target, journal: Journal, side: Side) -> None:
         target.pause_subscriptions(live, enabled)
 
 
-def resume(target: Target, record: Restore, side: Side) -> None:
-    """Enable in the live database what was paused in it."""
-    if names := record.paused(side):
+def resume(target: Target, record: Restore, side: Side) -> list[str]:
+    """Enable in the live database what was paused in it; returns what the server refused, with the command that helps.
+
+    Raises:
+        TargetUnavailableError: it does not answer: to be tried again.
+    """
+    names = record.paused(side)
+    if not names:
+        return []
+    try:
         for name in target.resume_subscriptions(record.changes, names):
             log.warning("restore cannot enable a subscription again: it is gone, or has no slot", subscription=name)
+    except TargetUnavailableError:
+        raise
+    except ResidencyBackupError as error:
+        # What is asked once more will be refused once more: that must not keep a restore from being settled.
+        by_hand = in_psql(record.changes, *map(enabling, names))
+        log.warning(_STILL, error=type(error).__name__, reason=error.message, hint=by_hand)
+        return [f"subscriptions are still disabled: {error.message}; {by_hand}"]
+    return []
 
 
 def resumed_or_said(target: Target, record: Restore, side: Side) -> list[str]:
-    """The same where the work is done already: what fails is a remark, with the command that helps."""
+    """The same where the work is done already, and the server may have gone since."""
     try:
-        resume(target, record, side)
-    except ResidencyBackupError as error:
-        log.warning("restore subscriptions not enabled", error=type(error).__name__, reason=error.message)
+        return resume(target, record, side)
+    except TargetUnavailableError as error:
+        log.warning(_STILL, error=type(error).__name__, reason=error.message)
         by_hand = in_psql(record.changes, *map(enabling, record.paused(side)))
-        return [f"subscriptions are still disabled: {error.message}; {by_hand}"]
-    return []
+        return [f"subscriptions may still be disabled: {error.message}; {by_hand}"]
 
 
 def detach_copies(job: Job, shadow: str) -> None:

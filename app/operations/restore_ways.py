@@ -108,7 +108,9 @@ def _by_rows(job: Job) -> None:
     What a dry run refuses is refused before the safety backup is taken: so the rows are put beside the live ones first.
     """
     service, restore_id = job.service, job.journal.record.id
-    job.journal.write(Step.LOADING, report={**job.journal.record.report, "method": str(Method.ROWS)})
+    oids = {"changed": job.target.databases().get(job.wanted.changes)}
+    report = {**job.journal.record.report, "method": str(Method.ROWS), "oids": oids}
+    job.journal.write(Step.LOADING, report=report)
     archive = job.source.archive
     total = archive.index.raw_bytes
     with ExitStack() as stack:

@@ -11,7 +11,7 @@ import structlog
 from app.archive.reader import Archive
 from app.archive.target import Target
 from app.domain.backup import Tier
-from app.domain.restore import Method, Restore, RestoreState, Step, in_front_of
+from app.domain.restore import Method, Restore, RestoreState, Step, in_front_of, never_undone
 from app.errors import (
     BackupCancelledError,
     BackupError,
@@ -133,7 +133,10 @@ def _why_not(service: Service, record: Restore) -> Obstacle | None:
         return Obstacle("nothing that was before it is kept")
     if service.clock() >= record.undo_until:
         return Obstacle(f"it could be until {record.undo_until:%Y-%m-%d %H:%M %Z} (RESTORE_UNDO_HOURS)")
-    if newer := in_front_of(record, service.restores.restores(service.database)):
+    newer = in_front_of(record, service.restores.restores(service.database))
+    if final := never_undone(newer, service.clock()):
+        return Obstacle(f"restore {final.id} came after it, and cannot be undone")
+    if newer:
         return Obstacle(f"restore {newer[0].id} came after it: roll that back first")
     return _no_means(service, record)
 

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 import structlog
 from psycopg import sql
 
+from app.domain.replication import in_psql, quoted
 from app.errors import RestoreBusyError, RestoreError, RestorePermissionError, RestoreValidationError
 from app.postgres.database import Database
 from app.postgres.load_session import sqlstate_of
@@ -54,7 +55,8 @@ _HOLD = """
     FROM pg_locks l JOIN pg_database d ON d.oid = objid JOIN pg_stat_activity a ON a.pid = l.pid
     WHERE locktype = 'object' AND classid = 'pg_database'::regclass AND granted AND d.datname = ANY (%s)
           AND a.pid <> pg_backend_pid() ORDER BY a.pid"""
-_NAMES = "SELECT datname FROM pg_database WHERE datname = ANY (%s)"
+# A DROP DATABASE that was interrupted leaves -2: nobody can connect to that any more.
+_NAMES = "SELECT datname, datconnlimit = -2 FROM pg_database WHERE datname = ANY (%s)"
 
 
 def swap(database: Database, new: str, live: str, old: str) -> float:
@@ -94,9 +96,12 @@ def swap(database: Database, new: str, live: str, old: str) -> float:
 
 def _renames(session: Maintenance, new: str, live: str, old: str) -> list[tuple[str, str]]:
     """What to rename to what; the live database may be missing."""
-    there = {name for (name,) in session.ask(_NAMES, [new, live, old])}
+    there = {str(name): bool(invalid) for name, invalid in session.ask(_NAMES, [new, live, old])}
     if new not in there:
         raise RestoreValidationError(f"there is no database {new} to put in the place of {live}", "restore again")
+    if there[new]:
+        message = f"database {new} is what an interrupted DROP DATABASE left, so it is not put in the place of {live}"
+        raise RestoreValidationError(message, in_psql("postgres", f"DROP DATABASE {quoted(new)}"))
     if live not in there:
         return [(new, live)]
     if old in there:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -35,14 +37,15 @@ from app.postgres import swap
 from app.postgres.database import Database
 from app.postgres.programs import run
 from app.postgres.target import PostgresTarget
+from app.show_full import may_subscribe
 from tests.fix_logical import SECONDS, Subscriber, drop_subscription
 from tests.fix_matrix import running_major
 from tests.fix_postgres import TestDatabase
 from tests.fix_restore import as_role
 from tests.fix_restores import execute, query
-from tests.integration.test_databases import MAJORS
 from tests.integration.test_restore_faults import AtStart
 
+MAJORS = (14, 15, 16, 17, 18) if os.environ.get("TEST_MATRIX") else (18,)
 NOWHERE = "CONNECTION 'host=/nonexistent dbname=none' PUBLICATION p WITH (connect = false)"
 
 
@@ -97,7 +100,9 @@ def test_what_is_put_aside_swallows_nothing_and_a_rollback_brings_it_back_as_it_
     assert subscriber.arrives(1, 2, 3), "the publisher's slot is as it was"
 
 
-def test_the_commands_that_the_end_names_make_the_restored_one_whole(subscriber: Subscriber) -> None:
+def test_the_commands_that_the_end_names_make_it_whole_and_what_is_kept_can_be_dropped(
+    subscriber: Subscriber,
+) -> None:
     live = subscriber.of
     undo = live.run(mode="replace").restore.undo
     subscriber.send(2)
@@ -107,26 +112,25 @@ def test_the_commands_that_the_end_names_make_the_restored_one_whole(subscriber:
     subscriber.send(3)
     assert subscriber.arrives(1, 2, 3)
     assert subscriber.arrives(1, name=undo)
-
-
-def test_a_disabled_one_stays_disabled(subscriber: Subscriber) -> None:
-    live = subscriber.of
-    live.site.database.execute(f"ALTER SUBSCRIPTION {subscriber.slot} DISABLE")
-    record = live.run(mode="replace").restore
-    rollback(live.service(), record.id)
-    assert [enabled for _, enabled, _ in subscriber.subscriptions()] == [False, False]
-
-
-def test_what_is_kept_can_be_dropped_although_somebody_enabled_it(subscriber: Subscriber) -> None:
-    live = subscriber.of
-    undo = live.run(mode="replace").restore.undo
-    assert undo is not None
-    TestDatabase(undo, live.server.url(undo)).execute(f"ALTER SUBSCRIPTION {subscriber.slot} ENABLE")
-    subscriber.send(2)
-    assert subscriber.arrives(1, 2, name=undo)
+    TestDatabase(str(undo), live.server.url(str(undo))).execute(f"ALTER SUBSCRIPTION {subscriber.slot} ENABLE")
     expire(later(live.service()))
-    assert live.databases() == set()
+    assert live.databases() == set(), "although somebody enabled it there"
     assert subscriber.slots() == [subscriber.slot]
+
+
+def test_what_may_not_be_enabled_is_said_and_keeps_no_rollback_from_its_end(subscriber: Subscriber, owner: str) -> None:
+    """The role owned the subscription when it was disabled, and has lost it since."""
+    live = subscriber.of
+    service = live.service(DATABASE_URL=as_role(live.site.database.url, owner))
+    execute(live.server, f"GRANT CREATE ON DATABASE {live.name} TO {owner}")
+    live.site.database.execute(f"ALTER SUBSCRIPTION {subscriber.slot} OWNER TO {owner}")
+    record = live.run(service, mode="replace").restore
+    undo = TestDatabase(str(record.undo), live.server.url(str(record.undo)))
+    undo.execute(f"ALTER SUBSCRIPTION {subscriber.slot} OWNER TO postgres")
+    undone = rollback(service, record.id)
+    assert undone.restore.state is RestoreState.ROLLED_BACK
+    by_hand = f"psql -d {live.name} -c 'ALTER SUBSCRIPTION \"{subscriber.slot}\" ENABLE'"
+    assert any("still disabled" in note and by_hand in note for note in undone.notes)
 
 
 def test_a_restore_that_fails_leaves_it_enabled_and_no_database_behind(subscriber: Subscriber) -> None:
@@ -139,29 +143,24 @@ def test_a_restore_that_fails_leaves_it_enabled_and_no_database_behind(subscribe
     assert subscriber.arrives(1, 2)
 
 
-def test_a_swap_that_is_refused_leaves_it_enabled(
-    subscriber: Subscriber, prepared: Callable[[], object], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(swap, "GIVE_UP_SECONDS", 0.0)
-    act = AtStart(prepared, phase="swap")
-    with pytest.raises(RestoreBusyError, match="stays in use"):
-        subscriber.of.run(progress=act, mode="replace")
-    assert act.done
-    assert subscriber.of.records()[0].paused("replaced") == [subscriber.slot]
-    assert subscriber.subscriptions() == [(subscriber.of.name, True, subscriber.slot)]
-
-
-def test_a_rollback_that_is_refused_leaves_the_restored_one_enabled(
+def test_a_swap_that_is_refused_leaves_it_as_it_was(
     subscriber: Subscriber, prepared: Callable[[], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     live = subscriber.of
     record = live.run(mode="replace").restore
     live.site.database.execute(f"ALTER SUBSCRIPTION {subscriber.slot} ENABLE")
     monkeypatch.setattr(swap, "GIVE_UP_SECONDS", 0.0)
-    prepared()
+    act = AtStart(prepared, phase="swap")
+    with pytest.raises(RestoreBusyError, match="stays in use"):
+        live.run(progress=act, mode="replace")
+    assert act.done
+    assert live.records()[0].paused("replaced") == [subscriber.slot]
+    assert subscriber.subscriptions()[0] == (live.name, True, subscriber.slot)
     with pytest.raises(RestoreRollbackError, match="stays in use"):
         rollback(live.service(), record.id)
+    assert next(each for each in live.records() if each.id == record.id).paused("made") == [subscriber.slot]
     assert subscriber.subscriptions()[0] == (live.name, True, subscriber.slot)
+    assert not subscriber.subscriptions()[1][1], "and what was put aside stays disabled"
 
 
 @pytest.mark.parametrize("point", [{"record": 6, "when": "after"}, {"record": 7, "when": "before"}])
@@ -284,3 +283,13 @@ def test_on_each_major(number: int) -> None:
         assert target.resume_subscriptions("live", ["one"]) == ["one"], "it has no slot any more"
         for database in (live, other):
             drop_subscription(database, "one")
+
+
+def test_a_folder_whose_server_may_have_subscriptions_is_told(subscriber: Subscriber, tmp_path: Path) -> None:
+    execute(subscriber.of.server, "CHECKPOINT")
+    where = "SELECT pg_relation_filepath('pg_subscription')"
+    assert query(subscriber.of.server, where) == [("global/6100",)]
+    assert may_subscribe(subscriber.of.server.folder / "data")
+    (tmp_path / "global").mkdir()
+    (tmp_path / "global/6100").touch()
+    assert not may_subscribe(tmp_path)
