@@ -19,6 +19,7 @@ from rich.text import Text
 from app.archive.manifest import Manifest
 from app.domain.backup import Backup, Origin
 from app.domain.checks import Finding, Severity
+from app.domain.clocks import from_future
 from app.errors import ResidencyBackupError
 from app.operations.prune import Pruned
 from app.operations.service import Progress, Service
@@ -109,7 +110,12 @@ def listing(service: Service, backups: Sequence[Backup], *, as_json: bool) -> No
         rows = "" if backup.rows is None else f"{backup.rows:,}"
         taken = backup.created_at.astimezone(zone)
         table.add_row(
-            backup.id, f"{taken:%Y-%m-%d %H:%M:%S}", _state(backup), decimal(backup.bytes), rows, _notes(backup)
+            backup.id,
+            f"{taken:%Y-%m-%d %H:%M:%S}",
+            _state(backup),
+            decimal(backup.bytes),
+            rows,
+            _notes(backup, service.clock()),
         )
     print_table(table)
 
@@ -275,8 +281,9 @@ def _state(backup: Backup) -> str:
     return "verified" if backup.good else "not verified"
 
 
-def _notes(backup: Backup) -> str:
+def _notes(backup: Backup, now: datetime | None = None) -> str:
     notes = [
+        "from the future" if now is not None and from_future(backup, now) else "",
         f"pinned: {backup.kept}" if backup.kept else "pinned" if backup.kept is not None else "",
         "no manifest of this service" if backup.origin is Origin.SCAN else "",
         backup.damage or "",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from app.domain.clocks import SKEW
 from app.domain.slots import Slot
 from app.operations.schedule import Schedule
 from app.operations.service import Service
@@ -13,10 +14,12 @@ def due_slots(service: Service) -> list[Slot]:
     """The slots to run now, at most one of each tier: the last that came due.
 
     However many were missed, only the last is made up for: a backup shows the present, not the past. A slot that came
-    due before the service first looked is nobody's fault, and passes.
+    due before the service first looked is nobody's fault, and passes. A record of a slot that is not due yet is from a
+    clock that ran ahead: it is forgotten, for the slot is still to be run.
     """
     now = service.clock()
     service.catalog.abandon_dead(now)
+    service.catalog.forget_slots(service.database, now + SKEW)
     return [slot for schedule in service.schedules.values() if (slot := _due(service, schedule, now))]
 
 

@@ -10,10 +10,11 @@ from app.domain.backup import Tier
 from app.domain.checks import Finding
 from app.domain.slots import Slot, SlotState
 from app.errors import ResidencyBackupError
+from app.operations.check_clocks import check_clocks
 from app.operations.check_restores import check_restores, repair_restores
 from app.operations.full_preflight import preflight_full
 from app.operations.inventory import inventory, newest_good, other_files
-from app.operations.leftovers import find_leftovers, remove_leftovers
+from app.operations.leftovers import await_signs, find_leftovers, remove_leftovers
 from app.operations.preflight import preflight
 from app.operations.same_name import by_id
 from app.operations.service import Service
@@ -34,6 +35,7 @@ def check(service: Service) -> list[Finding]:
         ("leftovers", _leftovers),
         ("restores", check_restores),
         ("backups", _backups),
+        ("clock", check_clocks),
     ):
         findings += _tried(name, look, service)
     return findings
@@ -44,6 +46,7 @@ def repair(service: Service) -> list[str]:
 
     Says what was done.
     """
+    await_signs(service)
     done = [f"leftover removed: {file}" for file in remove_leftovers(service)]
     outcome = sync(service)
     for verb, names in (

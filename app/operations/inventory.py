@@ -13,6 +13,7 @@ import structlog
 
 from app.archive.manifest import Manifest, parse_manifest
 from app.domain.backup import Backup, Codec, Origin, State, Tier
+from app.domain.clocks import is_newer
 from app.domain.ports import StoredFile
 from app.errors import BackupNotFoundError, CatalogError, ManifestError
 from app.operations.same_name import by_id, own_files, remark, waiting_manifest
@@ -51,8 +52,9 @@ def own_files_of(service: Service, backup_id: str) -> list[str]:
 
 def newest_good(service: Service) -> Backup | None:
     """The newest sound backup of this database, as plain SQL, that this service made."""
+    now = service.clock()
     own = (each for each in inventory(service) if each.database == service.database and each.origin is Origin.DUMP)
-    return next((each for each in own if each.good and each.tier is not Tier.FULL), None)
+    return next((each for each in own if each.good and each.tier is not Tier.FULL and not is_newer(each, now)), None)
 
 
 def find(service: Service, name: str) -> Backup:
@@ -68,8 +70,15 @@ def find(service: Service, name: str) -> Backup:
         tier = name.removeprefix("latest-") if name.startswith("latest-") else None
         own = (each for each in backups if each.database == service.database)
         candidates = [each for each in own if (each.tier == tier if tier else each.tier not in _UNMEANT)]
+        now = service.clock()
+        come = [each for each in candidates if not is_newer(each, now)]
+        if come:
+            return come[-1 if name == "oldest" else 0]
         if candidates:
-            return candidates[-1 if name == "oldest" else 0]
+            raise BackupNotFoundError(
+                f"no such backup: {name}: {candidates[0].id} is from the future, as this machine's clock says",
+                f"the clock says {now:%Y-%m-%d %H:%M %Z}: if that is right, name the backup by its id",
+            )
     else:
         wanted = name.removeprefix(f"{service.tree.root}/")
         for backup in backups:

@@ -43,7 +43,7 @@ from app.errors import (
     as_logged,
 )
 from app.operations.full_preflight import preflight_full
-from app.operations.inventory import inventory, newest_good, own_files_of
+from app.operations.inventory import newest_good, own_files_of
 from app.operations.keep_year import keep_year
 from app.operations.lease import Lease, lease
 from app.operations.leftovers import remove_leftovers
@@ -53,6 +53,7 @@ from app.operations.replaced import free_period, require_content, require_free, 
 from app.operations.service import SILENT, Progress, Service
 from app.operations.space_guard import SpaceGuard, giving_back
 from app.operations.take_full import Written, write_full
+from app.operations.timing import dated, made_already
 
 log = structlog.get_logger(__name__)
 
@@ -109,7 +110,7 @@ def take_backup(service: Service, request: BackupRequest, progress: Progress = S
             if run is None:
                 log.debug("backup slot already run", slot=request.slot and request.slot.period)
                 return None
-            if request.slot and (made := _made_already(service, request.slot)):
+            if request.slot and (made := made_already(service, request.slot)):
                 service.catalog.complete(run, made, service.clock())
                 log.info("backup of this slot stands already", backup=made.id, slot=request.slot.period)
                 return None
@@ -143,14 +144,6 @@ def _clear_up(service: Service) -> None:
         remove_leftovers(service)
     except ResidencyBackupError as error:
         log.warning("backup leftovers not removed", error=type(error).__name__, reason=error.message)
-
-
-def _made_already(service: Service, slot: Slot) -> Backup | None:
-    """The slot's backup, where a run made it but could not say so to the catalog."""
-    wanted = id_of(slot.tier, slot.period)
-    own = (each for each in inventory(service) if each.database == service.database)
-    candidates = (each for each in own if each.id == wanted and each.period == slot.period)
-    return next((each for each in candidates if each.good and each.created_at >= slot.due), None)
 
 
 def _make(service: Service, request: BackupRequest, run: Run, held: Lease, progress: Progress) -> Taken:
@@ -190,7 +183,7 @@ def _write_dump(service: Service, ready: Preflight, draft: Draft, progress: Prog
     assert ready.facts is not None  # noqa: S101 -- else a finding was raised
     progress.start("dump", forecast(ready.facts.size, Codec.NONE, None))
     with service.source.snapshot() as snapshot:
-        instant = {"snapshot_time": snapshot.taken_at, "wal_position": snapshot.wal_position}
+        instant = {"snapshot_time": dated(service, snapshot.taken_at), "wal_position": snapshot.wal_position}
         index = _dump(service, snapshot, draft, progress)
     log.debug("backup dumped", bytes=index.bytes, rows=index.rows)
     _read_back(service, draft, index, progress)
