@@ -7,11 +7,12 @@ nothing of it is removed.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
-from app.domain.backup import Backup, period_of
+from app.domain.backup import Backup, Tier, period_of
 
 SKEW = timedelta(minutes=5)
+_DAY = timedelta(days=1)
 
 
 def is_ahead(instant: datetime, now: datetime) -> bool:
@@ -32,3 +33,20 @@ def from_future(backup: Backup, now: datetime) -> bool:
         now: the present, in the schedule's time zone.
     """
     return is_newer(backup, now) or backup.period > period_of(backup.tier, now + SKEW)
+
+
+def latest_of(tier: Tier, period: str) -> datetime:
+    """The last instant that a backup of a period may show: a day after its end, for a late run and for any time zone.
+
+    A file of which nothing else is known is no newer than that, whenever it was copied to where it is.
+    """
+    if tier is Tier.WEEKLY:
+        begin = datetime.fromisocalendar(int(period[:4]), int(period[6:]), 1)
+        length = 7 * _DAY
+    else:
+        begin = datetime.fromisoformat(f"{period}-01" if tier is Tier.MONTHLY else period)
+        length = {Tier.MONTHLY: 31 * _DAY}.get(tier, _DAY)
+    try:
+        return begin.replace(tzinfo=UTC) + length + _DAY
+    except OverflowError:
+        return datetime.max.replace(tzinfo=UTC)

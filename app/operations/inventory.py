@@ -13,10 +13,10 @@ import structlog
 
 from app.archive.manifest import Manifest, parse_manifest
 from app.domain.backup import Backup, Codec, Origin, State, Tier
-from app.domain.clocks import is_newer
+from app.domain.clocks import is_newer, latest_of
 from app.domain.ports import StoredFile
 from app.errors import BackupNotFoundError, CatalogError, ManifestError
-from app.operations.same_name import by_id, own_files, remark, waiting_manifest
+from app.operations.same_name import backup_at, by_id, own_files, remark, waiting_manifest
 from app.operations.service import Service
 
 MISSING = "the file is missing"
@@ -102,7 +102,7 @@ def unindexed(stored: StoredFile, database: str) -> Backup:
         tier=tier,
         period=stored.period,
         file=stored.file,
-        created_at=stored.written_at,
+        created_at=min(stored.written_at, latest_of(tier, stored.period)),
         bytes=stored.size,
         raw_bytes=0,
         rows=None,
@@ -119,9 +119,9 @@ def _known(stored: StoredFile, row: Backup | None, service: Service) -> Backup:
     manifest = manifest_of(stored)
     if manifest is None:
         return _unproven(stored, row, service.database)
-    backup = manifest.to_backup(stored.id, stored.file)
+    backup = backup_at(manifest, stored)
     if row is not None and row.sha256 == backup.sha256:
-        backup = replace(row, kept=manifest.kept)
+        backup = replace(row, tier=backup.tier, period=backup.period, kept=backup.kept)
     return replace(backup, damage=backup.damage or _wrong_size(stored, backup.bytes))
 
 
@@ -131,7 +131,7 @@ def _unproven(stored: StoredFile, row: Backup | None, database: str) -> Backup:
     A row of a file of another length is of other bytes, so only the pin that it remembers counts.
     """
     if waiting := waiting_manifest(stored):
-        found = waiting.to_backup(stored.id, stored.file)
+        found = backup_at(waiting, stored)
         return replace(found, origin=Origin.SCAN, verified_at=None)
     if row is None:
         return unindexed(stored, database)

@@ -17,7 +17,7 @@ from app.domain.ports import StoredFile
 from app.errors import BackupError, BackupReadError, BackupValidationError, ManifestError, NewerManifestError
 from app.operations.inventory import codec_of, unindexed
 from app.operations.leftovers import adopt_manifests
-from app.operations.same_name import Named, by_id, describing, remark
+from app.operations.same_name import Named, backup_at, by_id, describing, remark
 from app.operations.service import SILENT, Progress, Service
 
 log = structlog.get_logger(__name__)
@@ -104,7 +104,7 @@ def _take_in(service: Service, stored: StoredFile, row: Backup | None, outcome: 
         service.tree.write_manifest(stored.file, manifest.to_json().encode(), stored)
         outcome.healed.append(stored.id)
         log.info("backup manifest rebuilt", backup=stored.id, origin=str(manifest.origin))
-    backup = manifest.to_backup(stored.id, stored.file)
+    backup = backup_at(manifest, stored)
     if stored.size != backup.bytes:
         backup = replace(backup, damage=f"the file has {stored.size} bytes, its manifest says {backup.bytes}")
     elif row is not None and row.sha256 == backup.sha256 and not rebuilt:

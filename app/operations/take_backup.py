@@ -151,8 +151,8 @@ def _make(service: Service, request: BackupRequest, run: Run, held: Lease, progr
     full = request.tier is Tier.FULL
     ready = _require_ready(preflight_full(service) if full else preflight(service, request.tier, newest_good(service)))
     period = free_period(service, request.tier, request.slot)
-    require_free(service, request.tier, period)
     require_own(service, request.tier, period)
+    require_free(service, request.tier, period)
     name = name_of(request.tier, period)
     with service.tree.create(request.tier, name, run.id) as draft:
         if full:
