@@ -14,7 +14,7 @@ from app.operations.check_clocks import check_clocks
 from app.operations.check_restores import check_restores, repair_restores
 from app.operations.full_preflight import preflight_full
 from app.operations.inventory import inventory, newest_good, other_files
-from app.operations.leftovers import await_signs, find_leftovers, remove_leftovers
+from app.operations.leftovers import adopt_manifests, await_signs, find_leftovers, remove_leftovers
 from app.operations.preflight import preflight
 from app.operations.same_name import by_id
 from app.operations.service import Service
@@ -47,7 +47,8 @@ def repair(service: Service) -> list[str]:
     Says what was done.
     """
     await_signs(service)
-    done = [f"leftover removed: {file}" for file in remove_leftovers(service)]
+    done = [f"manifest put in its place: {name}" for name in adopt_manifests(service)]
+    done += [f"leftover removed: {file}" for file in remove_leftovers(service)]
     outcome = sync(service)
     for verb, names in (
         ("added to", outcome.added),
