@@ -19,6 +19,7 @@ from rich.text import Text
 from app.archive.manifest import Manifest
 from app.domain.backup import Backup, Origin
 from app.domain.checks import Finding, Severity
+from app.domain.clocks import from_future
 from app.errors import ResidencyBackupError
 from app.operations.inventory import inventory
 from app.operations.lineage import ours
@@ -108,7 +109,8 @@ def listing(service: Service, backups: Sequence[Backup], *, as_json: bool) -> No
     if not backups:
         click.echo("there are no backups yet; 'residency-backup create' makes one")
         return
-    zone = service.clock().tzinfo
+    now = service.clock()
+    zone = now.tzinfo
     table = Table("backup", f"taken ({zone})", "state", box=None, pad_edge=False)
     for column in ("size", "rows"):
         table.add_column(column, justify="right")
@@ -122,7 +124,7 @@ def listing(service: Service, backups: Sequence[Backup], *, as_json: bool) -> No
             _state(backup),
             decimal(backup.bytes),
             rows,
-            ", ".join(filter(None, ["of another server" if backup.id in others else "", _notes(backup)])),
+            ", ".join(filter(None, ["of another server" if backup.id in others else "", _notes(backup, now)])),
         )
     print_table(table)
 
@@ -289,8 +291,9 @@ def _state(backup: Backup) -> str:
     return "verified" if backup.good else "not verified"
 
 
-def _notes(backup: Backup) -> str:
+def _notes(backup: Backup, now: datetime | None = None) -> str:
     notes = [
+        "from the future" if now is not None and from_future(backup, now) else "",
         f"pinned: {backup.kept}" if backup.kept else "pinned" if backup.kept is not None else "",
         "no manifest of this service" if backup.origin is Origin.SCAN else "",
         backup.damage or "",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, func, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, select, update
 
 from app.catalog.rows import record_of
 from app.catalog.tables import NOBODYS, insert_into, slots
@@ -31,6 +31,18 @@ def first_due(connection: Connection, database: str, tier: Tier) -> datetime | N
     query = select(func.min(slots.c.due)).where((slots.c.database == database) & (slots.c.tier == tier))
     found: datetime | None = connection.execute(query).scalar_one()
     return found
+
+
+def last_due(connection: Connection, database: str) -> datetime | None:
+    """When the last entry of a database came, or comes, due; None where it has none."""
+    query = select(func.max(slots.c.due)).where(slots.c.database == database)
+    found: datetime | None = connection.execute(query).scalar_one()
+    return found
+
+
+def forget(connection: Connection, database: str, after: datetime) -> None:
+    """Remove the entries of slots that come due after an instant."""
+    connection.execute(delete(slots).where((slots.c.database == database) & (slots.c.due > after)))
 
 
 def begin(connection: Connection, run: Run, slot: Slot, before: SlotRecord | None, now: datetime) -> None:

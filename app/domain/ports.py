@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -66,6 +66,12 @@ class Catalog(Protocol):
     def abandon_dead(self, now: datetime) -> Sequence[Run]:
         """End, and return, all runs whose holders are dead."""
 
+    def doubtful_for(self, now: datetime) -> timedelta:
+        """How long until it is known of each holder out of sight, some signs of which are missing, if it is dead.
+
+        Runs' and restores' holders alike. Zero where all of them are dead, or give signs of life.
+        """
+
     def running(self, database: str | None = None) -> Sequence[Run]:
         """Runs under way, of one database or of all, oldest first, dead or alive."""
 
@@ -77,6 +83,9 @@ class Catalog(Protocol):
 
     def pass_slot(self, database: str, slot: Slot, now: datetime) -> None:
         """Record that a slot was not missed by anybody. Does nothing where the slot is recorded already."""
+
+    def forget_slots(self, database: str, after: datetime) -> None:
+        """Forget the slots that come due after an instant: nobody can have run them."""
 
     def backups(self, database: str) -> Sequence[Backup]:
         """All backups, newest first by `created_at`, those in state DELETING too."""

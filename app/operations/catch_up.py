@@ -6,6 +6,7 @@ from datetime import datetime
 
 import structlog
 
+from app.domain.clocks import SKEW
 from app.domain.servers import ANY
 from app.domain.slots import Slot
 from app.errors import ServerMismatchError
@@ -22,10 +23,13 @@ def due_slots(service: Service) -> list[Slot]:
 
     However many were missed, only the last is made up for: a backup shows the present, not the past. A slot that came
     due before the service first looked is nobody's fault, and passes. A slot that another server ran was not run here.
+    A record of a slot that is not due yet is from a clock that ran ahead: it is forgotten, for the slot is still to be
+    run.
     """
     require_folder(service)
     now = service.clock()
     service.catalog.abandon_dead(now)
+    service.catalog.forget_slots(service.database, now + SKEW)
     due = [slot for schedule in service.schedules.values() if (slot := _due(service, schedule, now))]
     return [slot for slot in due if _is_ours(service, slot)]
 

@@ -12,11 +12,12 @@ from app.domain.servers import ANY
 from app.domain.slots import Slot, SlotState
 from app.errors import ResidencyBackupError
 from app.operations.asked_once import asked_once
+from app.operations.check_clocks import check_clocks
 from app.operations.check_restores import check_restores, repair_restores
 from app.operations.check_servers import check_servers
 from app.operations.full_preflight import preflight_full
 from app.operations.inventory import inventory, newest_good, other_files
-from app.operations.leftovers import find_leftovers, remove_leftovers
+from app.operations.leftovers import adopt_manifests, await_signs, find_leftovers, remove_leftovers
 from app.operations.preflight import preflight
 from app.operations.same_name import by_id
 from app.operations.servers import lineage_of, require_folder
@@ -44,6 +45,7 @@ def check(service: Service) -> list[Finding]:
         ("leftovers", _leftovers),
         ("restores", check_restores),
         ("backups", _backups),
+        ("clock", check_clocks),
     ):
         findings += _tried(name, look, service)
     return findings
@@ -55,7 +57,9 @@ def repair(service: Service) -> list[str]:
     Says what was done.
     """
     require_folder(service)
-    done = [f"leftover removed: {file}" for file in remove_leftovers(service)]
+    await_signs(service)
+    done = [f"manifest put in its place: {name}" for name in adopt_manifests(service)]
+    done += [f"leftover removed: {file}" for file in remove_leftovers(service)]
     outcome = sync(service)
     for verb, names in (
         ("added to", outcome.added),

@@ -13,10 +13,11 @@ import structlog
 
 from app.archive.manifest import Manifest, parse_manifest
 from app.domain.backup import Backup, Codec, Origin, State, Tier
+from app.domain.clocks import is_newer, latest_of
 from app.domain.ports import StoredFile
 from app.errors import BackupNotFoundError, CatalogError, ManifestError
 from app.operations.lineage import ours
-from app.operations.same_name import by_id, own_files, remark, waiting_manifest
+from app.operations.same_name import backup_at, by_id, own_files, remark, waiting_manifest
 from app.operations.service import Service
 
 MISSING = "the file is missing"
@@ -60,8 +61,9 @@ def own_files_of(service: Service, backup_id: str) -> list[str]:
 
 def newest_good(service: Service) -> Backup | None:
     """The newest sound backup of this database, as plain SQL, that this service made."""
+    now = service.clock()
     own = (each for each in ours(service, inventory(service)) if each.origin is Origin.DUMP)
-    return next((each for each in own if each.good and each.tier is not Tier.FULL), None)
+    return next((each for each in own if each.good and each.tier is not Tier.FULL and not is_newer(each, now)), None)
 
 
 def find(service: Service, name: str) -> Backup:
@@ -75,11 +77,17 @@ def find(service: Service, name: str) -> Backup:
     backups = [each for each in inventory(service) if each.damage != MISSING and each.state is State.COMPLETE]
     if name in ALIASES:
         tier = name.removeprefix("latest-") if name.startswith("latest-") else None
-        candidates = [
-            each for each in ours(service, backups) if (each.tier == tier if tier else each.tier not in _UNMEANT)
-        ]
+        own = ours(service, backups)
+        candidates = [each for each in own if (each.tier == tier if tier else each.tier not in _UNMEANT)]
+        now = service.clock()
+        come = [each for each in candidates if not is_newer(each, now)]
+        if come:
+            return come[-1 if name == "oldest" else 0]
         if candidates:
-            return candidates[-1 if name == "oldest" else 0]
+            raise BackupNotFoundError(
+                f"no such backup: {name}: {candidates[0].id} is from the future, as this machine's clock says",
+                f"the clock says {now:%Y-%m-%d %H:%M %Z}: if that is right, name the backup by its id",
+            )
     else:
         wanted = name.removeprefix(f"{service.tree.root}/")
         for backup in backups:
@@ -103,7 +111,7 @@ def unindexed(stored: StoredFile, database: str) -> Backup:
         tier=tier,
         period=stored.period,
         file=stored.file,
-        created_at=stored.written_at,
+        created_at=min(stored.written_at, latest_of(tier, stored.period)),
         bytes=stored.size,
         raw_bytes=0,
         rows=None,
@@ -120,9 +128,9 @@ def _known(stored: StoredFile, row: Backup | None, service: Service) -> Backup:
     manifest = manifest_of(stored)
     if manifest is None:
         return _unproven(stored, row, service.database)
-    backup = manifest.to_backup(stored.id, stored.file)
+    backup = backup_at(manifest, stored)
     if row is not None and row.sha256 == backup.sha256:
-        backup = replace(row, kept=manifest.kept)
+        backup = replace(row, tier=backup.tier, period=backup.period, kept=backup.kept)
     return replace(backup, damage=backup.damage or _wrong_size(stored, backup.bytes))
 
 
@@ -132,7 +140,7 @@ def _unproven(stored: StoredFile, row: Backup | None, database: str) -> Backup:
     A row of a file of another length is of other bytes, so only the pin that it remembers counts.
     """
     if waiting := waiting_manifest(stored):
-        found = waiting.to_backup(stored.id, stored.file)
+        found = backup_at(waiting, stored)
         return replace(found, origin=Origin.SCAN, verified_at=None)
     if row is None:
         return unindexed(stored, database)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 
 import structlog
 
@@ -13,6 +14,19 @@ from app.operations.service import Service
 
 _BLOCK = 1 << 20
 log = structlog.get_logger(__name__)
+
+
+def await_signs(service: Service) -> None:
+    """Wait until it is known of each holder out of sight that has just missed some signs of life if it is dead.
+
+    A minute at most; then what it left can be cleaned up.
+    """
+    wait = service.catalog.doubtful_for(service.clock())
+    if wait:
+        log.warning(
+            "backup repair waits for a sign of life of whoever holds a run", seconds=round(wait.total_seconds())
+        )
+        time.sleep(wait.total_seconds())
 
 
 def find_leftovers(service: Service) -> list[str]:

@@ -53,7 +53,7 @@ def prune(service: Service, *, dry_run: bool = False) -> Pruned:
     backups = [each for each in ours(service, inventory(service)) if each.id not in needed]
     # What a crash interrupted: with the file gone, or replaced meanwhile, only the row is left to remove.
     unfinished = [each for each in backups if each.state is State.DELETING]
-    plan = plan_retention([each for each in backups if each.state is State.COMPLETE], service.policy)
+    plan = plan_retention([each for each in backups if each.state is State.COMPLETE], service.policy, service.clock())
     outcome = Pruned(plan)
     if dry_run:
         return outcome

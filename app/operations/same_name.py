@@ -8,15 +8,17 @@ is a run's to replace.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby
+from pathlib import PurePosixPath
 
 from app.archive.manifest import Manifest, parse_manifest
-from app.domain.backup import Backup, Origin, extension_of
+from app.domain.backup import Backup, Origin, Tier, extension_of, id_of
 from app.domain.ports import StoredFile
-from app.errors import ManifestError
+from app.errors import BackupValidationError, ManifestError
 
+COPIED = "copied here by somebody"
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
@@ -59,6 +61,19 @@ def describing(stored: StoredFile) -> Manifest | None:
     return manifest if manifest is not None and _describes(manifest, stored) else None
 
 
+def backup_at(manifest: Manifest, stored: StoredFile) -> Backup:
+    """The backup that a manifest describes, at its place in the tree.
+
+    A pair that stands under another name than this service gave it was copied by somebody: it is a backup of the name's
+    tier and period, and nobody else's to remove.
+    """
+    backup = manifest.to_backup(stored.id, stored.file)
+    if _at_home(manifest, stored):
+        return backup
+    tier = Tier(PurePosixPath(stored.id).parent.name)
+    return replace(backup, tier=tier, period=stored.period, kept=backup.kept or COPIED)
+
+
 def remark(other: StoredFile, backup: StoredFile) -> str:
     """What to say of a file that stands beside a backup."""
     return f"{other.file} bears the name of the backup {backup.file} and is not it; it is left alone: move or remove it"
@@ -84,7 +99,16 @@ def _is_own(stored: StoredFile, row: Backup | None) -> bool:
     if row is not None:
         return row.origin is Origin.DUMP
     manifest = describing(stored) or waiting_manifest(stored)
-    return manifest is not None and manifest.origin is Origin.DUMP
+    return manifest is not None and manifest.origin is Origin.DUMP and _at_home(manifest, stored)
+
+
+def _at_home(manifest: Manifest, stored: StoredFile) -> bool:
+    """Whether a file stands under the name that this service gives it."""
+    try:
+        names = {id_of(manifest.tier, manifest.period, with_year=dated) for dated in (False, True)}
+    except BackupValidationError:
+        return False
+    return stored.id in names
 
 
 def _describes(manifest: Manifest, stored: StoredFile) -> bool:

@@ -25,7 +25,7 @@ from app.errors import (
 from app.operations.inventory import codec_of, unindexed
 from app.operations.leftovers import adopt_manifests
 from app.operations.opened import LOOKS, holds
-from app.operations.same_name import Named, by_id, describing, remark
+from app.operations.same_name import Named, backup_at, by_id, describing, remark
 from app.operations.servers import require_folder
 from app.operations.service import SILENT, Progress, Service
 
@@ -154,7 +154,7 @@ def _heal(
 
 def _row_of(stored: StoredFile, manifest: Manifest, row: Backup | None) -> Backup:
     """What the catalog is to say of a file; what it says of these very bytes already counts on."""
-    backup = manifest.to_backup(stored.id, stored.file)
+    backup = backup_at(manifest, stored)
     if stored.size != backup.bytes:
         return replace(backup, damage=f"the file has {stored.size} bytes, its manifest says {backup.bytes}")
     if row is not None and row.sha256 == backup.sha256:

@@ -46,7 +46,7 @@ from app.errors import (
 )
 from app.operations.beside_restore import naming_restores
 from app.operations.full_preflight import preflight_full
-from app.operations.inventory import inventory, newest_good, own_files_of
+from app.operations.inventory import newest_good, own_files_of
 from app.operations.keep_beside import keep_beside
 from app.operations.keep_year import keep_year
 from app.operations.lease import Lease, lease
@@ -58,6 +58,7 @@ from app.operations.servers import asked, bind, identity_of, mark, may_run, requ
 from app.operations.service import SILENT, Progress, Service
 from app.operations.space_guard import SpaceGuard, giving_back
 from app.operations.take_full import Written, write_full
+from app.operations.timing import dated, made_already
 
 log = structlog.get_logger(__name__)
 
@@ -117,7 +118,7 @@ def take_backup(service: Service, request: BackupRequest, progress: Progress = S
             if run is None:
                 log.debug("backup slot already run", slot=request.slot and request.slot.period)
                 return None
-            if request.slot and (made := _made_already(service, request.slot, server)):
+            if request.slot and (made := made_already(service, request.slot, server)):
                 service.catalog.complete(run, made, service.clock())
                 log.info("backup of this slot stands already", backup=made.id, slot=request.slot.period)
                 return None
@@ -168,15 +169,6 @@ def _clear_up(service: Service) -> None:
         log.warning("backup leftovers not removed", error=type(error).__name__, reason=error.message)
 
 
-def _made_already(service: Service, slot: Slot, server: Identity) -> Backup | None:
-    """The slot's backup, where a run made it but could not say so to the catalog."""
-    wanted = id_of(slot.tier, slot.period)
-    found = (each for each in inventory(service) if each.database == service.database)
-    own = (each for each in found if each.identity.same_system(server))
-    candidates = (each for each in own if each.id == wanted and each.period == slot.period)
-    return next((each for each in candidates if each.good and each.created_at >= slot.due), None)
-
-
 def _make(service: Service, request: BackupRequest, run: Run, held: Lease, progress: Progress) -> Taken:
     started = service.clock()
     full = request.tier is Tier.FULL
@@ -186,8 +178,8 @@ def _make(service: Service, request: BackupRequest, run: Run, held: Lease, progr
         require_ours(service, server)  # once more: one that did not answer at first is asked only now
     mark(service)
     period = free_period(service, request.tier, request.slot)
-    require_free(service, request.tier, period, server)
     require_own(service, request.tier, period)
+    require_free(service, request.tier, period, server)
     name = name_of(request.tier, period)
     with service.tree.create(request.tier, name, run.id) as draft:
         if full:
@@ -226,7 +218,7 @@ def _write_dump(service: Service, ready: Preflight, draft: Draft, progress: Prog
         return ArchiveWriter(draft.stream, service.codec, service.level, SpaceGuard(service, progress).advance)
 
     snapshot, writer = dump_whole(service.source, begin)
-    instant = {"snapshot_time": snapshot.taken_at, "wal_position": snapshot.wal_position}
+    instant = {"snapshot_time": dated(service, snapshot.taken_at), "wal_position": snapshot.wal_position}
     index = _whole(writer.finish(), snapshot)
     log.debug("backup dumped", bytes=index.bytes, rows=index.rows)
     _read_back(service, draft, index, progress)

@@ -227,7 +227,7 @@ def test_aliases_name_what_they_say(site: Site) -> None:
     take_backup(replace(service, clock=lambda: START - timedelta(days=1)), BackupRequest(tier=Tier.MONTHLY))
     assert find(service, "latest-daily").id == "daily/backup-2025-01-11"
     assert find(service, "latest-monthly").id == "monthly/backup-2025-01"
-    assert find(service, "oldest").id == "daily/backup-2025-01-10", "by what they show, not by their names"
+    assert find(service, "oldest").id == "monthly/backup-2025-01", "by what they show, not by when they were made"
     assert find(service, "daily/backup-2025-01-10.sql").id == "daily/backup-2025-01-10"
     assert find(service, str(site.backups / "daily/backup-2025-01-10.sql")).id == "daily/backup-2025-01-10"
     with pytest.raises(BackupNotFoundError):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -174,3 +177,49 @@ def test_the_command_line_names_the_other_file(small: Site) -> None:
     assert [each["file"] for each in json.loads(small.cli("list", "--json").stdout)] == [
         f"daily/{other.name}".removesuffix(".gz")
     ]
+
+
+def test_a_backup_that_a_person_copied_to_another_name_is_theirs(small: Site) -> None:
+    """As pg_back #11: what the tool did not put there, retention removes not."""
+    start = datetime(2025, 3, 10, 12, tzinfo=UTC)
+    service = small.service(BACKUP_KEEP_DAYS="1", BACKUP_KEEP_MANUAL="1")
+    first = take_backup(replace(service, clock=lambda: start), DAILY)
+    assert first is not None
+    copy = small.backups / "manual/backup-2025-03-10T130000Z.sql"
+    copy.parent.mkdir()
+    for suffix in ("", ".json"):
+        shutil.copy(small.backups / f"{first.backup.file}{suffix}", f"{copy}{suffix}")
+    sync(service)
+    for day in (1, 2):
+        later = replace(service, clock=lambda day=day: start + timedelta(days=day))
+        assert take_backup(later, DAILY) is not None
+        assert take_backup(later, BackupRequest(tier=Tier.MANUAL)) is not None
+        sync(later)
+        prune(later)
+    assert copy.exists()
+    listed = find(service, "manual/backup-2025-03-10T130000Z")
+    assert (listed.tier, listed.period, listed.origin) == (Tier.MANUAL, "2025-03-10T130000Z", Origin.DUMP)
+    assert listed.kept == "copied here by somebody"
+    assert [each.id for each in inventory(service) if each.tier is Tier.DAILY] == ["daily/backup-2025-03-12"]
+    assert verify(service).failed == []
+
+
+def test_files_that_were_copied_without_their_times_are_as_old_as_their_names_say(small: Site) -> None:
+    """As btrfs-backup-ng #56: a file of unknown age is not the newest because it was copied now."""
+    start = datetime(2025, 3, 10, 12, tzinfo=UTC)
+    service = small.service()
+    for day in range(3):
+        take_backup(replace(service, clock=lambda day=day: start + timedelta(days=day)), DAILY)
+    for path in small.backups.glob("catalog.db*"):
+        path.unlink()
+    for path in small.backups.glob("daily/*.json"):
+        path.unlink()
+    for age, name in enumerate(["2025-03-12", "2025-03-10", "2025-03-11"]):
+        when = datetime.now(UTC).timestamp() - 600 + age
+        os.utime(small.backups / f"daily/backup-{name}.sql", (when, when))
+    assert find(small.service(), "latest").id == "daily/backup-2025-03-12"
+    assert find(small.service(), "oldest").id == "daily/backup-2025-03-10"
+    sync(small.service())
+    assert find(small.service(), "latest").id == "daily/backup-2025-03-12"
+    assert take_backup(replace(small.service(), clock=lambda: start + timedelta(days=9)), DAILY) is not None
+    assert find(small.service(), "latest").id == "daily/backup-2025-03-19"
