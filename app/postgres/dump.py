@@ -45,7 +45,7 @@ _GONE = re.compile(
 _MOMENT_SECONDS = 1
 _NOTHING_KEPT = "see the server's log; nothing of this dump was kept"
 # pg_dump sets its --lock-wait-timeout as the timeout of the LOCK statement.
-_BLOCKED = re.compile(r"canceling statement due to (?:lock|statement) timeout|could not obtain lock on relation")
+BLOCKED = re.compile(r"canceling statement due to (?:lock|statement) timeout|could not obtain lock on relation")
 PG_DUMP_LOCK_MS = 3_000  # all is locked before it begins: it waits only behind who waits for us
 # What has no lock against it, a view, a function or a type, was dropped or replaced while it was read.
 _CHANGED = re.compile(
@@ -232,7 +232,7 @@ class _Snapshot:
         if _GONE.search(error.message) or not self._alive():
             message = f"the connection to database {self._database.name} was lost during the dump: {error.message}"
             return ServerUnavailableError(message, _NOTHING_KEPT)
-        if _BLOCKED.search(error.message):
+        if BLOCKED.search(error.message):
             return self._blocked(error.message)
         if _CHANGED.search(error.message):
             message = f"the dump of database {self._database.name} failed: {error.message}"

@@ -23,11 +23,13 @@ AGAINST_LOCKING_OUT_WRITERS = (*_WRITERS, "AccessExclusiveLock")
 AGAINST_ANYTHING = ("AccessShareLock", "RowShareLock", *_WRITERS, "AccessExclusiveLock")
 # Cut here, so that no long statement crosses the wire for its first words.
 _SAID = "left(a.query, 300)"
+# In a transaction the server shows its sessions as they were when it was asked first.
+_ANEW = "SELECT pg_stat_clear_snapshot()"
 # pg_dump does not tell its pid: it is whoever bears its name and came after us. A stranger's makes us give way for
 # nothing, once in a while, and is not touched.
 _OURS = """
     ours AS (SELECT array_agg(pid) AS pids FROM pg_stat_activity
-             WHERE pid = ANY (%(pids)s) OR application_name = 'pg_dump' AND backend_start >= %(since)s
+             WHERE pid = ANY (%(pids)s) OR application_name = 'pg_dump' AND backend_start >= %(since)s::timestamptz
                    AND datname = current_database() AND usename = session_user)"""
 _WAITING = f"""
     WITH {_OURS},
@@ -107,13 +109,14 @@ def kind_of(statement: str | None) -> str:
     return " ".join([verb, *rest]) if _OBJECT.fullmatch(" ".join(rest)) else verb
 
 
-def waiting_for(connection: psycopg.Connection, pids: Collection[int], since: datetime, seconds: float) -> Other | None:
-    """Who of others has waited for that long for a lock of these sessions or of pg_dump's since then.
+def waiting_for(
+    connection: psycopg.Connection, pids: Collection[int], since: datetime | None, seconds: float
+) -> Other | None:
+    """Who of others has waited for that long for a lock of these sessions or, unless None, of pg_dump's since.
 
     Where one of ours waits behind somebody who waits for us, that one is named at once: nobody would ever go on.
     """
-    # In a transaction the server shows its sessions as they were when it was asked first.
-    connection.execute("SELECT pg_stat_clear_snapshot()")
+    connection.execute(_ANEW)
     asked = {"pids": list(pids), "since": since, "seconds": seconds}
     row = connection.execute(_WAITING.encode(), asked).fetchone()
     return _other(row) if row else None
@@ -121,6 +124,7 @@ def waiting_for(connection: psycopg.Connection, pids: Collection[int], since: da
 
 def holding(connection: psycopg.Connection, modes: Collection[str]) -> list[Other]:
     """Who holds, or waits for, a lock in one of the modes on a table or the like; those who hold it first."""
+    connection.execute(_ANEW)
     return [_other(row) for row in connection.execute(_HOLDING.encode(), [list(modes)])]
 
 
