@@ -42,16 +42,18 @@ _WAITING = f"""
       AND (clock_timestamp() - waitstart >= make_interval(secs => %(seconds)s)
            OR EXISTS (SELECT FROM waiting o WHERE o.pid = ANY (pids) AND w.pid = ANY (o.behind)))
     ORDER BY waitstart LIMIT 1"""
-# A prepared transaction has no process: its locks bear its own number.
+# A prepared transaction has no process; of its locks one is on its own number.
 _HOLDING = f"""
     SELECT n.nspname, c.relname, l.pid, p.gid, a.application_name, {_SAID}
     FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace
         LEFT JOIN pg_stat_activity a ON a.pid = l.pid
-        LEFT JOIN pg_prepared_xacts p ON l.virtualtransaction = '-1/' || p.transaction::text
+        LEFT JOIN pg_locks own ON l.pid IS NULL AND own.pid IS NULL AND own.locktype = 'transactionid'
+                                  AND own.virtualtransaction = l.virtualtransaction
+        LEFT JOIN pg_prepared_xacts p ON p.transaction = own.transactionid
     WHERE l.locktype = 'relation' AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-      AND mode = ANY (%s) AND l.pid IS DISTINCT FROM pg_backend_pid() AND c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
+      AND l.mode = ANY (%s) AND l.pid IS DISTINCT FROM pg_backend_pid() AND c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
       AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-    ORDER BY granted DESC, a.xact_start LIMIT 50"""
+    ORDER BY l.granted DESC, c.relkind IN ('r', 'p') DESC, a.xact_start LIMIT 50"""
 _COMMENT = r"(?:\s|--[^\n]*(?:\n|\Z)|/\*[^*]*\*+(?:[^/*][^*]*\*+)*/)*"
 _TWO_WORDS = r"(?:ALTER|CREATE|DROP|REFRESH|REINDEX|LOCK|COMMENT|DETACH)\s+(?:MATERIALIZED\s+VIEW|[A-Z]+)"
 _ONE_WORD = (
