@@ -23,7 +23,7 @@ from app.domain.backup import Codec, Tier
 from app.embedded.postgres import EmbeddedPostgres
 from app.errors import TableLockedError
 from app.operations.take_backup import BackupRequest, take_backup
-from app.postgres import crew, dump, ranges, snapshot, watch
+from app.postgres import crew, early, ranges, snapshot, watch
 from app.postgres.database import Database
 from app.postgres.dump import PostgresSource
 from tests.fix_beside import BOUND, Beside
@@ -133,7 +133,7 @@ def test_a_change_of_the_schema_holds_nobody_up(
 def test_a_change_between_our_locks_and_those_of_the_programs_costs_nobody_anything(
     large: TestDatabase, postgres_server: EmbeddedPostgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
-    real, before, changing = dump.large_tables, copy_of_all_tables(large.url), list[Beside]()
+    real, before, changing = early.large_tables, copy_of_all_tables(large.url), list[Beside]()
     monkeypatch.setattr(watch, "GIVE_WAY_SECONDS", 60.0)  # it is not what helps here
 
     def after_our_locks(*arguments: object) -> object:
@@ -141,7 +141,7 @@ def test_a_change_between_our_locks_and_those_of_the_programs_costs_nobody_anyth
             changing.append(Beside(large, change).start().wait_until_it_waits())
         return real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(dump, "large_tables", after_our_locks)
+    monkeypatch.setattr(early, "large_tables", after_our_locks)
     data, _ = dumped(large)
     assert changing[0].wait().error is None
     require_restores(data, postgres_server, tmp_path / "backup.sql", before, copy_of_all_tables(large.url))
@@ -192,6 +192,21 @@ def test_a_database_whose_sessions_make_and_drop_tables_all_the_time_is_backed_u
     # The last one may show a table that was about to go.
     copy = copy_of_all_tables(restored(site.backups / taken.backup.file).url)
     assert {name: rows for name, rows in copy.items() if '"job_' not in name} == copy_of_all_tables(site.database.url)
+
+
+def test_a_database_whose_sessions_empty_and_fill_a_table_all_the_time_is_backed_up_every_time(
+    large: TestDatabase, postgres_server: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    large.execute("CREATE TABLE staging (id int PRIMARY KEY, t text)")
+    fill = "INSERT INTO staging SELECT i, 'x' FROM generate_series(1, 100) i"
+    with busy(large, 1, f"BEGIN; TRUNCATE staging; {fill}; COMMIT", "TRUNCATE staging", fill):
+        data, index = dumped(large)
+        (staging,) = (each for each in index.tables if each.table.name == "staging")
+    assert staging.rows in {0, 100}
+    full = copy_of_all_tables(large.url)
+    large.execute("TRUNCATE staging")
+    empty = copy_of_all_tables(large.url)
+    require_restores(data, postgres_server, tmp_path / "backup.sql", empty, full)
 
 
 def test_who_stays_in_the_way_is_named_without_what_he_said(
