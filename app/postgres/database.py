@@ -16,14 +16,16 @@ from app.errors import (
     BackupPermissionError,
     DatabaseMissingError,
     ServerUnavailableError,
+    TableLockedError,
 )
 
 CONNECT_SECONDS = 10
+LOCK_SECONDS = 60  # a question that waits for a table holds nobody up, but must end
 # What a role or database may have set otherwise: forms that the driver cannot read, and limits that end a question.
 # Without array_nulls the text of an array's null is read as the word NULL.
 _SESSION = (
     "SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; SET statement_timeout = 0; SET row_security = on;"
-    "SET array_nulls = on"
+    f"SET array_nulls = on; SET lock_timeout = '{LOCK_SECONDS}s'"
 )
 _WANTED = "postgresql://user:password@host:port/database is wanted"
 _DRIVER = re.compile(r"^(postgres(?:ql)?)\+\w+://")
@@ -154,7 +156,7 @@ class Database:
                 client_encoding="UTF8",
             )
             with connection:
-                connection.execute(_SESSION)
+                connection.execute(_SESSION.encode())
                 yield connection
 
     @contextmanager
@@ -162,6 +164,9 @@ class Database:
         """Turn the driver's errors into ours."""
         try:
             yield
+        except psycopg.errors.LockNotAvailable as error:
+            message = f"a table of database {self.name} stayed locked: {error}"
+            raise TableLockedError(message, "find the session in pg_locks; try again when it has ended") from error
         except psycopg.Error as error:
             raise self._typed(error) from error
 

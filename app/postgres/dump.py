@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -19,7 +19,7 @@ from itertools import chain
 import psycopg
 import structlog
 
-from app.archive.index import Kind, TableName
+from app.archive.index import Kind
 from app.archive.manifest import ServerFacts
 from app.archive.marks import without_marks
 from app.archive.scanner import Head, scan
@@ -32,11 +32,13 @@ from app.postgres.arrival import Arrival
 from app.postgres.binaries import find_binary
 from app.postgres.crew import Crew
 from app.postgres.database import FULL, Database
+from app.postgres.early import Early, Learnt, early_session
+from app.postgres.exported import Exported
 from app.postgres.programs import Program, ProgramError, running
 from app.postgres.range_reader import RangeReader, range_reader
-from app.postgres.ranges import LargeTable, TableRange, large_tables, ranges_of
+from app.postgres.ranges import LargeTable, TableRange, ranges_of
 from app.postgres.read_ahead import read_ahead
-from app.postgres.snapshot import Exported, exported, time_limits
+from app.postgres.snapshot import exported, time_limits
 from app.postgres.watch import Watch
 from app.postgres.who import AGAINST_READING, holding, stands_in_the_way
 
@@ -47,7 +49,7 @@ _GONE = re.compile(
 _MOMENT_SECONDS = 1
 _NOTHING_KEPT = "see the server's log; nothing of this dump was kept"
 # pg_dump sets its --lock-wait-timeout as the timeout of the LOCK statement.
-_BLOCKED = re.compile(r"canceling statement due to (?:lock|statement) timeout|could not obtain lock on relation")
+BLOCKED = re.compile(r"canceling statement due to (?:lock|statement) timeout|could not obtain lock on relation")
 PG_DUMP_LOCK_MS = 3_000  # all is locked before it begins: it waits only behind who waits for us
 # What has no lock against it, a view, a function or a type, was dropped or replaced while it was read.
 _CHANGED = re.compile(
@@ -72,8 +74,7 @@ class PostgresSource:
         self._arrival = Arrival(database)
         self._jobs = jobs
         self._encoding = encoding
-        self._wanted: set[TableName] = set()
-        self._gave_way = False
+        self._learnt = Learnt()
 
     def facts(self) -> ServerFacts:
         """What the server and the database are."""
@@ -97,14 +98,16 @@ class PostgresSource:
     @contextmanager
     def snapshot(self) -> Iterator[_Snapshot]:
         """Hold an instant of the database open for the length of a block."""
-        with self._arrival.connect() as connection, exported(connection, wary=self._gave_way) as snapshot:
+        with (
+            self._arrival.connect() as connection,
+            early_session(self._database, self._learnt) as early,
+            exported(connection, early, wary=self._learnt.gave_way) as snapshot,
+        ):
             its = replace(snapshot, encoding=self._encoding or snapshot.encoding)
-            dump = _Snapshot(self._database, connection, its, self._jobs, self._wanted)
             try:
-                yield dump
+                yield _Snapshot(self._database, connection, its, self._jobs, early)
             except (GaveWayError, ChangedError):
-                self._gave_way = True
-                self._wanted |= dump.wanted
+                self._learnt.gave_way = True
                 raise
 
 
@@ -117,7 +120,7 @@ class _Snapshot:
         connection: psycopg.Connection,
         snapshot: Exported,
         jobs: int,
-        wanted: Collection[TableName],
+        early: Early,
     ) -> None:
         self.taken_at = snapshot.taken_at
         self.tables = snapshot.tables
@@ -126,19 +129,22 @@ class _Snapshot:
         self._connection = connection
         self._snapshot = snapshot
         self._jobs = jobs
-        self.wanted = set(wanted)
+        self._early = early
         self._programs: list[Program] = []
         self._watch = Watch(connection, snapshot.taken_at, self._end)
 
     def dump_into(self, archive: Destination) -> None:
         """Write everything that the snapshot shows, in the archive's order."""
-        large = large_tables(self._connection, self.wanted)
-        ranges = [each for table in large for each in ranges_of(table, self._connection.info.server_version)]
-        wanted = min(self._jobs, len(ranges))
         with self._explained(), ExitStack() as stack:
+            large = self._early.large_tables(self._connection, self._snapshot)
+            ranges = [each for table in large for each in ranges_of(table, self._connection.info.server_version)]
+            wanted = min(self._jobs, len(ranges))
             stack.enter_context(self._watch)
-            readers = self._readers(stack, wanted, large)
+            readers = self._readers(stack, wanted, [table for table in large if table.kept is None])
             if not readers:
+                if any(table.kept is not None for table in large):
+                    message = f"the server of database {self._database.name} has no connection left"
+                    raise ServerUnavailableError(message, "try again when fewer sessions are open")
                 large, ranges = [], []
             dump, text = self._pg_dump(stack, large, scarce=len(readers) < wanted)
             self._watch.let_go()
@@ -221,8 +227,8 @@ class _Snapshot:
         try:
             yield
         except ProgramError as error:
-            if (other := self._watch.waiting) and other.table:
-                self.wanted.add(other.table)
+            if self._watch.waiting:
+                self._early.learnt.take_in(self._watch.waiting)
             raise self._watch.cause() or self._cause(error) from error
         except psycopg.errors.LockNotAvailable as error:
             raise self._blocked(str(error)) from error
@@ -240,7 +246,7 @@ class _Snapshot:
         if _GONE.search(error.message) or not self._alive():
             message = f"the connection to database {self._database.name} was lost during the dump: {error.message}"
             return ServerUnavailableError(message, _NOTHING_KEPT)
-        if _BLOCKED.search(error.message):
+        if BLOCKED.search(error.message):
             return self._blocked(error.message)
         if _CHANGED.search(error.message):
             message = f"the dump of database {self._database.name} failed: {error.message}"
@@ -253,8 +259,7 @@ class _Snapshot:
         if other is None:
             message = f"a table of database {self._database.name} was locked by another session: {said}"
             return GaveWayError(message, "try again")
-        if other.table:
-            self.wanted.add(other.table)
+        self._early.learnt.take_in(other)
         return GaveWayError(f"table {other.table} of {self._database.name} was wanted by {other}", other.hint)
 
     def _alive(self) -> bool:

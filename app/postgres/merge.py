@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, count
 from typing import BinaryIO
 
 import structlog
@@ -24,6 +24,8 @@ from app.domain.merge import Changes, MergeRequest, TableChanges
 from app.domain.merge import Kind as Reason
 from app.domain.restore import Policy
 from app.errors import MergeConflictError, RestoreBusyError
+from app.postgres import merge_session as merge_sessions
+from app.postgres.beside import beside_others
 from app.postgres.database import Database
 from app.postgres.live_reader import live_schema
 from app.postgres.live_schema import ForeignKey, LiveSchema
@@ -39,7 +41,9 @@ from app.postgres.merge_sequences import Moves, TakingPart, move_on, moves
 from app.postgres.merge_session import MergeSession, merge_session
 from app.postgres.merge_stage import Staged, stage
 from app.postgres.merge_versions import notes_on_versions
+from app.postgres.patience import patiently
 from app.postgres.transactions import durable_ids
+from app.postgres.who import AGAINST_ANYTHING
 
 log = structlog.get_logger(__name__)
 _WAYS = {
@@ -55,6 +59,7 @@ _LARGE_OBJECT = re.compile(rb"lo_create\('(\d+)'\)")
 class LiveMerge:
     """Rows of a backup beside the live tables."""
 
+    _database: Database
     _session: MergeSession
     _archive: Archive
     _request: MergeRequest
@@ -65,7 +70,10 @@ class LiveMerge:
     _durable_id: Callable[[Session], str]
 
     def preview(self) -> Changes:
-        """What `apply` would do now."""
+        """What `apply` would do now; begins anew where somebody else waits for what it reads."""
+        return beside_others(self._database, self._session, self._preview)
+
+    def _preview(self) -> Changes:
         with self._at_one_instant():
             self._planner.plan()
             planned = self._counted()
@@ -75,33 +83,50 @@ class LiveMerge:
         """Refuse what `apply` would refuse; rows are planned only where that can tell more than the tables do."""
         self._planner.require_column()
         strict = self._request.exact or self._request.on_conflict.policy is Policy.FAIL
+        if strict or self._planner.may_want_values() or unidentified(self._session, self._staged):
+            beside_others(self._database, self._session, self._check)
+
+    def _check(self) -> None:
         with self._at_one_instant():
-            if strict or self._planner.may_want_values() or unidentified(self._session, self._staged):
-                self._planner.plan()
-                self._require_agreement(Changes(tables=tuple(self._counted())))
+            self._planner.plan()
+            self._require_agreement(Changes(tables=tuple(self._counted())))
 
     def apply(self, inverse: BinaryIO, on_commit: Callable[[str], None]) -> Changes:
         """Merge, in one transaction."""
-        with self._session.transaction("the merge"):
-            # A row that goes, or gives up what others refer to by, must not get a new one that refers to it meanwhile.
-            watched = {key.child for key in self._planner.referring() if self._request.exact or self._moves_away(key)}
-            lock(self._session, self._staged, watched)
-            self._require_same_tables()
-            self._planner.plan()
-            planned = self._counted()
-            sequences = self._moves(planned)
-            report = self._report(planned, sequences)
-            self._require_agreement(report)
-            undo = Inverse(self._session, self._staged, planned, inverse, self._planner.referring())
-            undo.before()
-            apply(self._session, self._staged, planned)
-            undo.after()
-            moved = [move_on(self._session, move) for move in sequences.moves]
-            undo.sequences([move for move in moved if move is not None])
+        attempts = count()
+
+        def attempt() -> Changes:
+            if again := next(attempts) > 0:
+                inverse.seek(0)
+                inverse.truncate()
+            report = self._apply(inverse, readers_out=again)
             on_commit(self._durable_id(self._session))
-        if kept := [str(each.name) for each in self._matched.versions]:
+            return report
+
+        # Each attempt is a transaction, no part of one: what it made is known by the transaction's number.
+        wait_ms = merge_sessions.LOCK_WAIT_MS
+        report = patiently(self._session, "the merge", AGAINST_ANYTHING, attempt, wait_ms=wait_ms)
+        if kept := [str(version.name) for version in self._matched.versions]:
             log.info("restore leaves the tables of migration tools alone", tables=kept)
         log.debug("restore merged rows", **{name: report.total(name) for name in ("inserted", "updated", "deleted")})
+        return report
+
+    def _apply(self, inverse: BinaryIO, *, readers_out: bool) -> Changes:
+        # A row that goes, or gives up what others refer to by, must not get a new one that refers to it meanwhile.
+        watched = {key.child for key in self._planner.referring() if self._request.exact or self._moves_away(key)}
+        lock(self._session, self._staged, watched, readers_out=readers_out)
+        self._require_same_tables()
+        self._planner.plan()
+        planned = self._counted()
+        sequences = self._moves(planned)
+        report = self._report(planned, sequences)
+        self._require_agreement(report)
+        undo = Inverse(self._session, self._staged, planned, inverse, self._planner.referring())
+        undo.before()
+        apply(self._session, self._staged, planned)
+        undo.after()
+        moved = [move_on(self._session, move) for move in sequences.moves]
+        undo.sequences([move for move in moved if move is not None])
         return report
 
     def _moves_away(self, key: ForeignKey) -> bool:
@@ -183,7 +208,7 @@ def merging(
         matched = match(archive, live, request)
         staged = stage(session, archive, matched, request, progress)
         planner = Planner(session, staged, live, request)
-        yield LiveMerge(session, archive, request, live, matched, staged, planner, durable_id)
+        yield LiveMerge(database, session, archive, request, live, matched, staged, planner, durable_id)
 
 
 def _of_interest(live: LiveSchema, names: Collection[TableName]) -> object:

@@ -11,8 +11,9 @@ import psycopg
 from app.errors import RestoreDataError, RestoreError
 from app.postgres.database import Database
 from app.postgres.load_session import Session, restoring
+from app.postgres.patience import STRETCH_MS
 
-LOCK_WAIT_MS = 60_000
+LOCK_WAIT_MS = 60_000  # in all, for all locks together
 _SETTINGS = (
     "SET default_transaction_read_only = off",
     "SET temp_buffers = '64MB'",
@@ -26,7 +27,7 @@ _SETTINGS = (
     "SET idle_session_timeout = 0",  # it waits for the safety backup
     "SET statement_timeout = 0",
     "SET synchronous_commit = on",  # a merge that is reported must outlive a crash
-    f"SET lock_timeout = {LOCK_WAIT_MS}",
+    f"SET lock_timeout = {STRETCH_MS}",  # at a time: who comes after it waits as long
 )
 # The operators of an extension's types, by which keys are compared; everything else is named in full.
 _PATH = """

@@ -9,8 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
 from itertools import count
 from typing import Any
 
@@ -19,6 +17,8 @@ from psycopg import sql
 
 from app.archive.index import TableName
 from app.errors import BackupCreationError, TableLockedError
+from app.postgres.early import Early
+from app.postgres.exported import Exported
 from app.postgres.facts import DUMPED, dumped_tables
 from app.postgres.who import AGAINST_READING, Other, holding, only, stands_in_the_way, waiting_for
 
@@ -62,36 +62,13 @@ _GONE = (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName, psycop
 _BUSY = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exported:
-    """A snapshot that a connection keeps exported.
-
-    Attributes:
-        id: what other connections call it.
-        taken_at: the instant, by the server's clock.
-        tables: every table whose rows a complete dump must carry, by the name that the dump gives them under.
-        server_version: as the server says it: ``18.6``.
-        encoding: of the database: ``UTF8``.
-        tables_locked: those tables, and the partitioned ones above them, by their own names.
-        wal_position: where no transaction that the snapshot cannot see had written before: ``0/1A2B3C4D``. None where
-            that is not known: an old transaction is open, or the server is a standby.
-    """
-
-    id: str
-    taken_at: datetime
-    tables: frozenset[TableName]
-    tables_locked: frozenset[TableName]
-    server_version: str
-    encoding: str
-    wal_position: str | None
-
-
 @contextmanager
-def exported(connection: psycopg.Connection, *, wary: bool = False) -> Iterator[Exported]:
+def exported(connection: psycopg.Connection, early: Early, *, wary: bool = False) -> Iterator[Exported]:
     """Hold an instant of the database open for the length of a block, or until the connection's `rollback`.
 
     Args:
         connection: an autocommitting one, for nothing else.
+        early: locks what this connection is not to lock.
         wary: rather take an instant at which nobody is about to drop a table that the snapshot shows.
 
     Raises:
@@ -101,7 +78,7 @@ def exported(connection: psycopg.Connection, *, wary: bool = False) -> Iterator[
         connection.execute(sql.SQL("SET {} = 0").format(sql.Identifier(name)))
     # What is asked of a table that is not locked, such as its size, waits for whoever has it.
     connection.execute(sql.SQL("SET lock_timeout = {}").format(LOCK_PATIENCE_MS))
-    snapshot = _Taking(connection, wary=wary).snapshot()
+    snapshot = _Taking(connection, early, wary=wary).snapshot()
     yield snapshot
     connection.rollback()
 
@@ -120,8 +97,9 @@ class _Taking:
     snapshot, which LOCK does not. A table that was made in between is locked after it, and then must be as it was.
     """
 
-    def __init__(self, connection: psycopg.Connection, *, wary: bool) -> None:
+    def __init__(self, connection: psycopg.Connection, early: Early, *, wary: bool) -> None:
         self._connection = connection
+        self._early = early
         self._contested: set[TableName] = set()
         self._looks = _WARY_LOOKS if wary else 0
 
@@ -133,8 +111,9 @@ class _Taking:
             position = _one(self._connection, _SAFE_POSITION, _one(self._connection, _INSERT_POSITION)[0])[0]
             self._connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             try:
-                self._lock(tables)
-                found = self._look(tables, position)
+                self._early.lock()
+                self._lock(tables - self._early.held)
+                found = self._look(tables | self._early.held, position)
                 if found is not None and not self._disturbed(found):
                     return found
             except _GONE:
@@ -142,6 +121,7 @@ class _Taking:
             except _BUSY:
                 because = self._locked
             self._connection.rollback()
+            self._early.let_go()
             if time.monotonic() > deadline:
                 raise because()
             if because == self._locked:

@@ -23,11 +23,13 @@ AGAINST_LOCKING_OUT_WRITERS = (*_WRITERS, "AccessExclusiveLock")
 AGAINST_ANYTHING = ("AccessShareLock", "RowShareLock", *_WRITERS, "AccessExclusiveLock")
 # Cut here, so that no long statement crosses the wire for its first words.
 _SAID = "left(a.query, 300)"
+# In a transaction the server shows its sessions as they were when it was asked first.
+_ANEW = "SELECT pg_stat_clear_snapshot()"
 # pg_dump does not tell its pid: it is whoever bears its name and came after us. A stranger's makes us give way for
 # nothing, once in a while, and is not touched.
 _OURS = """
     ours AS (SELECT array_agg(pid) AS pids FROM pg_stat_activity
-             WHERE pid = ANY (%(pids)s) OR application_name = 'pg_dump' AND backend_start >= %(since)s
+             WHERE pid = ANY (%(pids)s) OR application_name = 'pg_dump' AND backend_start >= %(since)s::timestamptz
                    AND datname = current_database() AND usename = session_user)"""
 _WAITING = f"""
     WITH {_OURS},
@@ -40,16 +42,18 @@ _WAITING = f"""
       AND (clock_timestamp() - waitstart >= make_interval(secs => %(seconds)s)
            OR EXISTS (SELECT FROM waiting o WHERE o.pid = ANY (pids) AND w.pid = ANY (o.behind)))
     ORDER BY waitstart LIMIT 1"""
-# A prepared transaction has no process: its locks bear its own number.
+# A prepared transaction has no process; of its locks one is on its own number.
 _HOLDING = f"""
     SELECT n.nspname, c.relname, l.pid, p.gid, a.application_name, {_SAID}
     FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace
         LEFT JOIN pg_stat_activity a ON a.pid = l.pid
-        LEFT JOIN pg_prepared_xacts p ON l.virtualtransaction = '-1/' || p.transaction::text
+        LEFT JOIN pg_locks own ON l.pid IS NULL AND own.pid IS NULL AND own.locktype = 'transactionid'
+                                  AND own.virtualtransaction = l.virtualtransaction
+        LEFT JOIN pg_prepared_xacts p ON p.transaction = own.transactionid
     WHERE l.locktype = 'relation' AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-      AND mode = ANY (%s) AND l.pid IS DISTINCT FROM pg_backend_pid() AND c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
+      AND l.mode = ANY (%s) AND l.pid IS DISTINCT FROM pg_backend_pid() AND c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
       AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-    ORDER BY granted DESC, a.xact_start LIMIT 50"""
+    ORDER BY l.granted DESC, c.relkind IN ('r', 'p') DESC, a.xact_start LIMIT 50"""
 _COMMENT = r"(?:\s|--[^\n]*(?:\n|\Z)|/\*[^*]*\*+(?:[^/*][^*]*\*+)*/)*"
 _TWO_WORDS = r"(?:ALTER|CREATE|DROP|REFRESH|REINDEX|LOCK|COMMENT|DETACH)\s+(?:MATERIALIZED\s+VIEW|[A-Z]+)"
 _ONE_WORD = (
@@ -107,13 +111,14 @@ def kind_of(statement: str | None) -> str:
     return " ".join([verb, *rest]) if _OBJECT.fullmatch(" ".join(rest)) else verb
 
 
-def waiting_for(connection: psycopg.Connection, pids: Collection[int], since: datetime, seconds: float) -> Other | None:
-    """Who of others has waited for that long for a lock of these sessions or of pg_dump's since then.
+def waiting_for(
+    connection: psycopg.Connection, pids: Collection[int], since: datetime | None, seconds: float
+) -> Other | None:
+    """Who of others has waited for that long for a lock of these sessions or, unless None, of pg_dump's since.
 
     Where one of ours waits behind somebody who waits for us, that one is named at once: nobody would ever go on.
     """
-    # In a transaction the server shows its sessions as they were when it was asked first.
-    connection.execute("SELECT pg_stat_clear_snapshot()")
+    connection.execute(_ANEW)
     asked = {"pids": list(pids), "since": since, "seconds": seconds}
     row = connection.execute(_WAITING.encode(), asked).fetchone()
     return _other(row) if row else None
@@ -121,6 +126,7 @@ def waiting_for(connection: psycopg.Connection, pids: Collection[int], since: da
 
 def holding(connection: psycopg.Connection, modes: Collection[str]) -> list[Other]:
     """Who holds, or waits for, a lock in one of the modes on a table or the like; those who hold it first."""
+    connection.execute(_ANEW)
     return [_other(row) for row in connection.execute(_HOLDING.encode(), [list(modes)])]
 
 

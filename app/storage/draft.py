@@ -92,8 +92,9 @@ class LocalDraft:
     def restart(self) -> None:
         """Forget everything written."""
         with disk.writing(self._folder):
-            self.stream.seek(0)
-            self.stream.truncate()
+            if self.stream.tell():
+                self.stream.seek(0)
+                self.stream.truncate()
 
     def flush(self) -> None:
         """Put everything written on the disk itself."""

@@ -245,7 +245,7 @@ def test_what_is_not_confirmed_is_not_begun(damaged: Damaged) -> None:
 
 
 def test_a_table_that_stays_locked(damaged: Damaged, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(merge_session, "_SETTINGS", (*merge_session._SETTINGS, "SET lock_timeout = 200"))
+    monkeypatch.setattr(merge_session, "LOCK_WAIT_MS", 200)
     with psycopg.connect(damaged.site.database.url) as connection:
         connection.execute("LOCK TABLE people IN ROW EXCLUSIVE MODE")
         with pytest.raises(RestoreBusyError) as caught:
