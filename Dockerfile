@@ -46,7 +46,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/* \
     && groupadd --gid 10001 residency \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin residency \
-    && install -d -o 10001 -g 10001 -m 700 /backups
+    && install -d -o 10001 -g 10001 -m 700 /backups /state
 COPY --from=clients /usr/lib/postgresql /usr/lib/postgresql
 COPY --from=packages /opt/residency-backup /opt/residency-backup
 COPY deploy/prepare /usr/local/bin/

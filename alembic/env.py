@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from alembic import context
-from sqlalchemy import Connection
+from sqlalchemy import URL, Connection
 
 from app.catalog.edge import translated
 from app.catalog.engine import make_engine, parse_url, place_of
@@ -22,6 +22,9 @@ from app.catalog.migrations import keep_others_out
 from app.catalog.tables import VERSION_TABLE, metadata
 from app.errors import ResidencyBackupError
 from app.log import configure_logging, tell
+from app.settings_fields import state_folder
+from app.storage.folder import LocalFolder
+from app.storage.memory import FolderMemory
 
 config = context.config
 
@@ -33,6 +36,19 @@ def catalog_url(environ: Mapping[str, str]) -> str:
     if file := environ.get("BACKUP_CATALOG_URL_FILE"):
         return Path(file).read_text().strip()
     return f"sqlite:///{Path(environ.get('BACKUP_DIR') or '/backups').absolute()}/catalog.db"
+
+
+def require_folder(url: URL, environ: Mapping[str, str]) -> None:
+    """A catalog beside the backups is not made anew where these were, and their mount is gone.
+
+    Raises:
+        BackupFolderLostError: so it is.
+    """
+    root = Path(environ.get("BACKUP_DIR") or "/backups").expanduser().absolute()
+    if url.drivername == "sqlite" and Path(str(url.database)).is_relative_to(root):
+        state = environ.get("BACKUP_STATE_DIR")
+        memory = FolderMemory(Path(state).expanduser().absolute() if state else state_folder())
+        LocalFolder(root, memory, environ.get("POSTGRES_DB") or "DBNAME").require_here()
 
 
 def is_ours(name: str | None, kind: str, _parents: Mapping[str, Any]) -> bool:
@@ -60,6 +76,7 @@ def migrate_by_environment() -> None:
     try:
         url = parse_url(catalog_url(os.environ))
         with translated("the catalog cannot be migrated", place_of(url)):
+            require_folder(url, os.environ)
             engine = make_engine(url)
             try:
                 with engine.begin() as connection:

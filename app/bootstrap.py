@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import TextIO
 
 import structlog
 
 from app import __version__
+from app.broker import REDIS, ask
 from app.catalog.copy import copy_catalog
 from app.catalog.engine import lazy_catalog, parse_url
 from app.domain.checks import Finding
 from app.domain.retention import Policy
-from app.log import configure_logging, log_also_to
+from app.errors import ResidencyBackupError
+from app.log import configure_logging, log_also_to, open_for_lines
 from app.operations.restore_full import Programs as FullPrograms
 from app.operations.schedule import Schedule
 from app.operations.service import Service, System
@@ -27,7 +30,9 @@ from app.postgres.target import PostgresTarget
 from app.postgres.target_facts import knows_restore
 from app.settings import Settings, load_settings, process_environment
 from app.settings_file import as_environment_file
+from app.storage.folder import LocalFolder
 from app.storage.local import LocalTree
+from app.storage.memory import FolderMemory
 from app.storage.scripts import LocalScripts
 
 log = structlog.get_logger(__name__)
@@ -39,21 +44,27 @@ class Program:
 
     settings: Settings
     warnings: tuple[str, ...]
+    memory: FolderMemory
 
     def service(self) -> Service:
-        """Put the parts together. Nothing connects yet.
-
-        Raises:
-            BackupPermissionError, BackupStorageError: the folder of backups is missing and cannot be made.
-        """
+        """Put the parts together. Nothing connects, and nothing is made, yet."""
         settings, zone = self.settings, self.settings.zone
         tree = LocalTree(settings.backup_dir)
-        if settings.backup_catalog_url is None:
-            tree.make_root()  # the catalog stands in it
-        catalog = lazy_catalog(settings.catalog_url)
+        folder = self._folder()
+        apart = not self._holds_the_catalog(settings.backup_dir)
+
+        def prepare() -> None:
+            """A catalog in the tree is made only where the tree is the one that is meant."""
+            if not apart:
+                folder.require_here()
+                tree.make_root()
+
+        catalog = lazy_catalog(settings.catalog_url, prepare=prepare)
         return Service(
             source=PostgresSource(settings.database, settings.backup_jobs),
             tree=tree,
+            folder=folder,
+            catalog_apart=apart,
             catalog=catalog,
             target=PostgresTarget(settings.database, settings.backup_jobs),
             restores=catalog,
@@ -64,6 +75,7 @@ class Program:
             min_free_bytes=settings.backup_min_free_mb << 20,
             undo_for=settings.undo_for,
             post_command=settings.post_command,
+            version_tables=settings.restore_version_tables,
             clock=lambda: datetime.now(zone),
             tool=f"residency-backup {__version__}",
             target_of=lambda name: PostgresTarget(settings.database.named(name), settings.backup_jobs),
@@ -84,6 +96,22 @@ class Program:
         scheme = url.partition("://")[0] if "://" in url else "postgresql"
         run_on(settings.database.named(name), argv, process_environment(), scheme)
 
+    def remember_folder(self) -> None:
+        """Look at the folder of backups once, so that the processes which are forked from this one remember it."""
+        try:
+            self._folder().require_here()
+        except ResidencyBackupError as error:  # each run says it, and is refused
+            facts = {"error": type(error).__name__, "reason": error.message, "hint": error.hint}
+            log.error("backup folder is not what it was", **facts)  # noqa: TRY400 -- a finding
+
+    def _folder(self) -> LocalFolder:
+        settings = self.settings
+        return LocalFolder(settings.backup_dir, self.memory, settings.database.name)
+
+    def _holds_the_catalog(self, folder: Path) -> bool:
+        url = parse_url(self.settings.catalog_url)
+        return url.drivername == "sqlite" and Path(str(url.database)).is_relative_to(folder)
+
     def _holds_catalog(self, name: str, restore_id: str) -> bool:
         """Whether the catalog stands in the database of a name: by the two ways to a server, or by what is in it."""
         catalog, ours = parse_url(self.settings.catalog_url), self.settings.database.parameters
@@ -95,17 +123,19 @@ class Program:
         same = same and catalog.database == name and str(catalog.port or catalog.query.get("port", "5432")) == port
         return same or knows_restore(self.settings.database.named(name), restore_id)
 
-    def broker_finding(self) -> Finding:
-        """Whether the broker answers. Only worker and beat need it, so a broker that does not is a warning."""
-        from kombu import Connection  # noqa: PLC0415 -- a fifth of a second that only this check is worth
+    def ask_broker(self) -> Callable[[], list[Finding]]:
+        """Begin to ask whether the broker takes messages; what is returned waits for the answer.
 
-        try:
-            with Connection(self.settings.celery_broker_url.get_secret_value(), connect_timeout=3) as connection:
-                connection.ensure_connection(max_retries=1, timeout=3)
-        except Exception as error:  # noqa: BLE001 -- each transport raises its own, and each means the same here
-            reason = f"{type(error).__name__}; scheduled backups and 'celery call' need it (CELERY_BROKER_URL)"
-            return Finding.warning("broker", f"does not answer: {reason}")
-        return Finding.ok("broker", "answers")
+        Only worker and beat need it, so a broker that takes none is a warning.
+        """
+        broker = self.settings.celery_broker_url.get_secret_value()
+        loss = "without it no scheduled backup is run, and no 'celery call'"
+        waits = [ask("broker", "CELERY_BROKER_URL", broker, loss)]
+        results = self.settings.result_backend
+        if results != broker and results.partition("://")[0] in REDIS:
+            loss = "without it every task waits long, and its result is lost"
+            waits.append(ask("results", "CELERY_RESULT_BACKEND", results, loss))
+        return lambda: [found() for found in waits]
 
     def start_logging(self, *, level: str | None = None, stream: TextIO | None = None, errors: bool = True) -> None:
         """Configure logging as the settings say, unless told otherwise, and say what looks odd about them."""
@@ -120,7 +150,7 @@ class Program:
         if settings.log_commands_to is None:
             return
         try:
-            stream = settings.log_commands_to.open("a", encoding="utf-8")
+            stream = open_for_lines(settings.log_commands_to)
         except OSError as error:  # no reason to refuse somebody a restore
             reason = f"{settings.log_commands_to} cannot be written to: {error.strerror}"
             log.warning("backup settings", warning=f"LOG_COMMANDS_TO: {reason}")
@@ -153,4 +183,4 @@ def bootstrap(environ: Mapping[str, str] | None = None) -> Program:
         SettingsError: something is missing or wrong, all of it listed.
     """
     loaded = load_settings(process_environment() if environ is None else environ)
-    return Program(loaded.settings, loaded.warnings)
+    return Program(loaded.settings, loaded.warnings, FolderMemory(loaded.settings.backup_state_dir))

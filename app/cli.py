@@ -10,19 +10,20 @@ from typing import Any
 
 import click
 
-from app import __version__, cli_full, cli_restore, show
+from app import __version__, cli_adopt, cli_full, cli_restore, show
 from app.cli_session import WARNINGS, Session, as_json
 from app.domain.backup import Origin, Tier
 from app.domain.checks import Severity, first_error
 from app.errors import BackupCancelledError, BackupValidationError, Cancelled, ResidencyBackupError
 from app.operations.check import check as check_system
 from app.operations.check import repair as repair_system
-from app.operations.inventory import ALIASES, find, inventory
+from app.operations.inventory import ALIASES, find, inventory, other_files
 from app.operations.keep import keep as keep_backup
+from app.operations.opened import described
 from app.operations.prune import prune as prune_backups
 from app.operations.sync import sync as sync_catalog
 from app.operations.take_backup import BackupRequest, take_backup
-from app.operations.verify import read_manifest, require_all
+from app.operations.verify import require_all
 from app.operations.verify import verify as verify_backups
 
 CREATED = [tier for tier in Tier if tier is not Tier.SAFETY]
@@ -82,6 +83,7 @@ def list_backups(session: Session, tier: str | None, *, as_json: bool) -> int:
     """List the backups, newest first."""
     backups = [each for each in inventory(session.service) if tier is None or each.tier == tier]
     show.listing(session.service, backups, as_json=as_json)
+    show.warn(other_files(session.service))
     return 0
 
 
@@ -91,8 +93,8 @@ def list_backups(session: Session, tier: str | None, *, as_json: bool) -> int:
 @click.pass_obj
 def show_backup(session: Session, backup: str, *, as_json: bool) -> int:
     """Show what is in a backup: server, tables, rows, digests."""
-    found = find(session.service, backup)
-    show.details(session.service, found, read_manifest(session.service, found), as_json=as_json)
+    found, manifest = described(session.service, find(session.service, backup))
+    show.details(session.service, found, manifest, as_json=as_json)
     return 0
 
 
@@ -147,7 +149,8 @@ def keep(session: Session, backup: str, reason: str, *, release: bool, as_json: 
 def check(session: Session, *, repair: bool, as_json: bool) -> int:
     """Check that the whole backup system is healthy."""
     done = repair_system(session.service) if repair else []
-    findings = [*check_system(session.service), session.program.broker_finding()]
+    broker = session.program.ask_broker()
+    findings = [*check_system(session.service), *broker()]
     show.findings(findings, done, as_json=as_json)
     if error := first_error(findings):
         return error.exit_code
@@ -165,7 +168,14 @@ def sync(session: Session, *, as_json: bool) -> int:
     return WARNINGS if outcome.problems else 0
 
 
-for verb in (cli_full.restore_full, cli_restore.restore, cli_restore.rollback, cli_restore.diff, cli_restore.restores):
+for verb in (
+    cli_adopt.adopt,
+    cli_full.restore_full,
+    cli_restore.restore,
+    cli_restore.rollback,
+    cli_restore.diff,
+    cli_restore.restores,
+):
     commands.add_command(verb)
 
 

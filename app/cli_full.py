@@ -13,6 +13,7 @@ from app.bootstrap import full_programs
 from app.cli_session import WARNINGS, Session, as_json
 from app.errors import BackupPermissionError
 from app.operations.full_source import full_from_file, full_from_tree, no_such
+from app.operations.given_file import require_plain
 from app.operations.restore_full import FullSource
 from app.operations.restore_full import restore_full as lay_out
 
@@ -46,6 +47,8 @@ def _source(session: Session, file: str) -> FullSource:
     if found is not None and stat.S_ISREG(found.st_mode):
         session.log_plainly()
         return full_from_file(path)
+    if found is not None and (path.is_absolute() or not stat.S_ISDIR(found.st_mode)):
+        require_plain(path)  # it is none, and this says what it is
     if path.is_absolute() or (file.startswith(".") and os.sep in file):
         raise no_such(file)
     return full_from_tree(session.service, file)

@@ -5,6 +5,7 @@
     BackupError                         exit 1
     ├── BackupCreationError             15   could not be created: server down, dump failed
     │   ├── ServerUnavailableError      15   the server does not answer, or went away
+    │   ├── DatabaseMissingError        15   the server has no database of that name
     │   ├── TableLockedError            15   a table stayed locked for too long
     │   ├── BackupRunningError          11   another run of the same tier holds the claim
     │   └── BackupCancelledError       130   revoked, SIGTERM, SIGINT, time limit
@@ -16,8 +17,10 @@
     ├── BackupWriteError                17   a file cannot be written
     ├── BackupNotFoundError             10   no such backup
     ├── BackupValidationError           13   unsupported type, or the content is not what it should be
+    │   └── ServerMismatchError         13   the backups are another server's, or another database's
     ├── BackupPermissionError           12   the directory or the database role lacks a right
     ├── BackupStorageError              14   disk full, too little free space
+    │   └── BackupFolderLostError       14   the folder held backups, and is empty: is it mounted?
     ├── CatalogError                     1   the catalog cannot be read or written
     │   ├── CorruptCatalogError          1   its file is damaged
     │   └── NewerCatalogError            1   a newer version of this program made it
@@ -99,6 +102,10 @@ class ServerUnavailableError(BackupCreationError):
     transient = True
 
 
+class DatabaseMissingError(BackupCreationError):
+    """The server has no database of that name."""
+
+
 class TableLockedError(BackupCreationError):
     """A table stayed locked for too long: trying again can help."""
 
@@ -170,6 +177,10 @@ class BackupValidationError(BackupError):
     exit_code = 13
 
 
+class ServerMismatchError(BackupValidationError):
+    """The backups in the folder are of another server, or of another database of the name. Nothing was touched."""
+
+
 class BackupPermissionError(BackupError):
     """The directory or the database role lacks a right."""
 
@@ -181,6 +192,10 @@ class BackupStorageError(BackupError):
 
     exit_code = 14
     transient = True
+
+
+class BackupFolderLostError(BackupStorageError):
+    """The folder of backups held some, and is empty or missing now. Nothing was written."""
 
 
 class CatalogError(BackupError):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import re
 import sys
 import threading
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Literal, TextIO
 
 import structlog
@@ -110,6 +112,18 @@ def configure_logging(
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
+
+
+def open_for_lines(path: Path) -> TextIO:
+    """Open a file, or a pipe that somebody reads, to append lines to.
+
+    Raises:
+        OSError: it cannot be written to; a pipe that nobody reads is refused, for opening it would wait for a reader.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o666)
+    os.set_blocking(descriptor, True)
+    return os.fdopen(descriptor, "a", encoding="utf-8")
 
 
 def log_also_to(stream: TextIO, level: str, style: Style, secrets: Iterable[str] = ()) -> None:

@@ -37,7 +37,20 @@ from app.archive.codecs import LEVELS
 from app.domain.backup import Codec, Tier
 from app.errors import SettingsError
 from app.postgres.database import Database
-from app.settings_fields import Command, Count, Cron, Folder, Paths, Zone, broker, catalog, cpus, upper
+from app.settings_fields import (
+    Command,
+    Count,
+    Cron,
+    Folder,
+    Names,
+    Paths,
+    Zone,
+    broker,
+    catalog,
+    cpus,
+    state_folder,
+    upper,
+)
 
 _OURS = ("BACKUP_", "RESTORE_")
 
@@ -54,6 +67,7 @@ class Settings(BaseSettings):
     postgres_user: str | None = None
     postgres_password: SecretStr | None = None
     backup_dir: Folder = Path("/backups")
+    backup_state_dir: Folder | None = Field(default_factory=state_folder)
     backup_catalog_url: Annotated[SecretStr | None, BeforeValidator(catalog)] = None
     celery_broker_url: Annotated[SecretStr, BeforeValidator(broker)] = SecretStr("redis://localhost:6379/0")
     celery_result_backend: Annotated[SecretStr | None, BeforeValidator(broker)] = None
@@ -76,6 +90,7 @@ class Settings(BaseSettings):
     backup_compression_level: int | None = None
     restore_undo_hours: Annotated[float, Field(ge=0, le=24 * 366)] = 24
     restore_post_command: Command = None
+    restore_version_tables: Names = ()
     beat_alive_file: Folder | None = None
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(upper)] = "INFO"
     log_format: Literal["console", "json"] = "console"

@@ -68,6 +68,16 @@ def cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def state_folder() -> Path | None:
+    """Where programs of this user remember things; None for a user who has no home."""
+    if state := os.environ.get("XDG_STATE_HOME"):
+        return Path(state) / "residency-backup"
+    try:
+        return Path.home() / ".local/state/residency-backup"
+    except RuntimeError:
+        return None
+
+
 def command(line: str | None) -> str | None:
     """A program and its arguments, as a shell would read them; no shell ever does."""
     try:
@@ -94,9 +104,15 @@ def paths(listed: Any) -> Any:
     return tuple(dict.fromkeys(paths))
 
 
+def names(listed: Any) -> Any:
+    """Names, comma separated."""
+    return tuple(filter(None, map(str.strip, listed.split(",")))) if isinstance(listed, str) else listed
+
+
 Zone = Annotated[str, AfterValidator(zone)]
 Cron = Annotated[str, AfterValidator(cron)]
 Count = Annotated[int, Field(ge=0, le=10_000)]
 Folder = Annotated[Path, AfterValidator(absolute)]
 Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(paths)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(names)]
 Command = Annotated[str | None, AfterValidator(command)]

@@ -19,7 +19,10 @@ from rich.text import Text
 from app.archive.manifest import Manifest
 from app.domain.backup import Backup, Origin
 from app.domain.checks import Finding, Severity
+from app.domain.clocks import from_future
 from app.errors import ResidencyBackupError
+from app.operations.inventory import inventory
+from app.operations.lineage import ours
 from app.operations.prune import Pruned
 from app.operations.service import Progress, Service
 from app.operations.sync import Synced
@@ -72,7 +75,8 @@ def document(content: Any) -> None:
 def as_dict(backup: Backup) -> dict[str, Any]:
     """A backup, for JSON."""
     names = ("database", "tier", "period", "file", "bytes", "raw_bytes", "rows", "tables", "codec", "origin", "seconds")
-    facts = {name: getattr(backup, name) for name in (*names, "sha256", "label", "damage", "kept")}
+    more = ("sha256", "label", "damage", "kept", "system_identifier", "database_oid")
+    facts = {name: getattr(backup, name) for name in (*names, *more)}
     times = {
         "created_at": backup.created_at.isoformat(),
         "verified_at": backup.verified_at and backup.verified_at.isoformat(),
@@ -94,13 +98,19 @@ def created(service: Service, taken: Taken, *, as_json: bool) -> None:
 
 def listing(service: Service, backups: Sequence[Backup], *, as_json: bool) -> None:
     """All backups."""
+    own = {each.id for each in ours(service, inventory(service))}
+    others = {each.id for each in backups if each.database == service.database and each.id not in own}
     if as_json:
-        document([as_dict(backup) | {"path": str(service.tree.root / backup.file)} for backup in backups])
+        place = service.tree.root
+        document(
+            [as_dict(each) | {"path": str(place / each.file), "other_server": each.id in others} for each in backups]
+        )
         return
     if not backups:
         click.echo("there are no backups yet; 'residency-backup create' makes one")
         return
-    zone = service.clock().tzinfo
+    now = service.clock()
+    zone = now.tzinfo
     table = Table("backup", f"taken ({zone})", "state", box=None, pad_edge=False)
     for column in ("size", "rows"):
         table.add_column(column, justify="right")
@@ -109,7 +119,12 @@ def listing(service: Service, backups: Sequence[Backup], *, as_json: bool) -> No
         rows = "" if backup.rows is None else f"{backup.rows:,}"
         taken = backup.created_at.astimezone(zone)
         table.add_row(
-            backup.id, f"{taken:%Y-%m-%d %H:%M:%S}", _state(backup), decimal(backup.bytes), rows, _notes(backup)
+            backup.id,
+            f"{taken:%Y-%m-%d %H:%M:%S}",
+            _state(backup),
+            decimal(backup.bytes),
+            rows,
+            ", ".join(filter(None, ["of another server" if backup.id in others else "", _notes(backup, now)])),
         )
     print_table(table)
 
@@ -256,6 +271,7 @@ def _facts(backup: Backup, manifest: Manifest, path: str) -> Iterator[tuple[str,
         yield "WAL", f"{full.wal_start} to {full.wal_end}, system identifier {full.system_identifier}"
     if server := manifest.server:
         yield "server", f"PostgreSQL {server.version}, {server.encoding}, {server.locale}; pg_dump {manifest.pg_dump}"
+        yield "of", str(server.identity)
         yield "extensions", ", ".join(f"{each.name} {each.version}" for each in server.extensions)
         yield "roles named", ", ".join(server.roles)
         yield "alembic revision", server.alembic_revision or "none"
@@ -275,8 +291,9 @@ def _state(backup: Backup) -> str:
     return "verified" if backup.good else "not verified"
 
 
-def _notes(backup: Backup) -> str:
+def _notes(backup: Backup, now: datetime | None = None) -> str:
     notes = [
+        "from the future" if now is not None and from_future(backup, now) else "",
         f"pinned: {backup.kept}" if backup.kept else "pinned" if backup.kept is not None else "",
         "no manifest of this service" if backup.origin is Origin.SCAN else "",
         backup.damage or "",

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 
 from app.operations.full_layout import CATALOG, GLOBALS, PATHS, POSTGRES, SETTINGS
 from app.operations.restore_full import LaidOut
 from app.show import document, warn
+
+_PG_SUBSCRIPTION = "6100"  # its oid, and so its file until somebody rewrites it
 
 
 def laid_out(done: LaidOut, *, as_json: bool) -> None:
@@ -43,8 +46,21 @@ def laid_out(done: LaidOut, *, as_json: bool) -> None:
     warn(done.warnings)
 
 
+def may_subscribe(data: Path) -> bool:
+    """Whether a server on this folder may have subscriptions; the file is empty where there never were any."""
+    try:
+        return (data / "global" / _PG_SUBSCRIPTION).stat().st_size > 0
+    except OSError:
+        return True
+
+
 def _next(done: LaidOut) -> Iterator[str]:
     data = done.target / POSTGRES
+    if may_subscribe(data):
+        yield (
+            "subscriptions go to work as the server starts, and take rows from their publishers that the old server "
+            "then never gets: unless that is gone for good, start with -o '-c max_logical_replication_workers=0'"
+        )
     if os.geteuid() == 0:
         yield (
             f"PostgreSQL does not run as root: chown postgres {shlex.quote(str(done.target))}; "

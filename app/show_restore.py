@@ -49,6 +49,8 @@ def previewed(plan: Preview, *, as_json: bool) -> None:
         return
     click.echo(f"{plan.mode} of {plan.backup} into {plan.database} ({plan.method}) would change:")
     _changes(plan.changes, ("to insert", "to update", "to delete"))
+    for note in plan.changes.notes:
+        click.echo(f"note: {note}")
     if plan.refused:
         click.secho("it would be refused for its conflicts", fg="red")
     click.echo("nothing was touched")

@@ -66,7 +66,7 @@ def configuration(program: Program) -> dict[str, Any]:
         "timezone": settings.backup_timezone,
         "enable_utc": True,
         # What is due is arithmetic and what was run is in the catalog: beat needs no file of its own to remember it.
-        "beat_scheduler": "celery.beat:Scheduler",
+        "beat_scheduler": "tasks.schedule:Beat",
         "beat_schedule": beat_schedule(settings),
     }
 

@@ -28,6 +28,7 @@ from app.operations.restore_report import restored_json
 from app.operations.restore_request import RestoreRequest
 from app.operations.rollback import rollback as roll_back
 from app.operations.service import Service
+from app.operations.settle import tidy
 from app.operations.take_backup import BackupRequest, take_backup
 from app.operations.verify import verify as verify_backups
 from tasks.schedule import CATCH_UP, CATCH_UP_SECONDS, SCHEDULED
@@ -128,6 +129,7 @@ def catch_up(self: BackupTask) -> JSON:
     expire_quietly(self.service)
     for slot in slots:
         self.app.send_task(f"backup.{slot.tier}", headers=SCHEDULED, expires=CATCH_UP_SECONDS)
+    tidy(self.service)
     return {"sent": [{"tier": str(slot.tier), "period": slot.period} for slot in slots]}
 
 

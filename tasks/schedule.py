@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from celery.schedules import BaseSchedule, schedstate
+from celery.beat import Scheduler
+from celery.schedules import BaseSchedule, schedstate, schedule
 
+from app.domain.clocks import SKEW, is_ahead
 from app.operations.schedule import due_after
 from app.settings import Settings
 
@@ -18,6 +21,39 @@ CATCH_UP = "schedule.catch_up"
 CATCH_UP_SECONDS = 60.0
 # A header, because the task's arguments are the contract's: it tells a due run from one that an admin asked for.
 SCHEDULED = {"scheduled": True}
+
+
+class Beat(Scheduler):
+    """Celery's scheduler, which keeps by the wall clock when each entry comes due: anew when that was set back.
+
+    Otherwise an entry that was sent by a clock a day ahead would not come due for a day.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._ahead = _wall_ahead()
+        super().__init__(*args, **kwargs)
+
+    def tick(self, *args: Any, **kwargs: Any) -> float:
+        """Send what is due; returns in how many seconds to ask again."""
+        before, self._ahead = self._ahead, _wall_ahead()
+        if self._ahead < before - SKEW.total_seconds():
+            self.old_schedulers = None  # what makes the next tick ask each entry
+        return float(super().tick(*args, **kwargs))
+
+
+def _wall_ahead() -> float:
+    """By how much the wall clock is ahead of one that nobody sets."""
+    return time.time() - time.monotonic()
+
+
+class Every(schedule):
+    """So many seconds after the last time, or now if that was later than now."""
+
+    def is_due(self, last_run_at: datetime) -> schedstate:
+        """Whether it is time, and in how many seconds to ask again."""
+        if is_ahead(self.maybe_make_aware(last_run_at), self.now()):
+            return schedstate(is_due=True, next=self.seconds)
+        return super().is_due(last_run_at)
 
 
 class Cron(BaseSchedule):
@@ -33,7 +69,10 @@ class Cron(BaseSchedule):
         """Whether a due time has passed since `last_run_at`, and in how many seconds to ask again."""
         now = self.now()
         due = self._after(last_run_at)
-        if due <= now:
+        # Sent by a clock that ran ahead, past what comes due next: it is sent again, and the ledger of slots knows what
+        # was run.
+        skipped = is_ahead(last_run_at, now) and self._after(now) <= last_run_at
+        if due <= now or skipped:
             return schedstate(is_due=True, next=(self._after(now) - now).total_seconds())
         return schedstate(is_due=False, next=(due - now).total_seconds())
 
@@ -72,7 +111,7 @@ def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
         entries["verify"] = {"task": "backup.verify", "schedule": Cron(settings.backup_verify_cron, zone)}
     entries["catch up"] = {
         "task": CATCH_UP,
-        "schedule": timedelta(seconds=CATCH_UP_SECONDS),
+        "schedule": Every(timedelta(seconds=CATCH_UP_SECONDS)),
         # While no worker runs these must not pile up: one that runs later finds the same.
         "options": {"expires": CATCH_UP_SECONDS},
     }

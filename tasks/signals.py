@@ -14,6 +14,7 @@ from celery import Celery, current_app, signals
 from celery.worker import state
 
 from app.bootstrap import Program
+from app.domain.checks import Severity
 from app.errors import BackupCancelledError, BackupInterruptedError, Cancelled
 from app.log import log_what_is_printed
 from tasks.schedule import CATCH_UP
@@ -45,6 +46,12 @@ def own_the_logs(**_: Any) -> None:
         logging.getLogger(name).addFilter(_worth_a_line)
 
 
+@signals.worker_init.connect
+def remember_the_folder(sender: Any, **_: Any) -> None:
+    """Before the pool is made: its processes then know what stood in the folder, should its mount go."""
+    sender.app.program.remember_folder()
+
+
 @signals.task_prerun.connect
 def begin(task_id: str, task: Any, **_: Any) -> None:
     """Bind the run's context, and let a signal cancel it."""
@@ -72,6 +79,16 @@ def cancel_what_runs(**_: Any) -> None:
         if pid and pid != os.getpid():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, WORKER_STOPS)
+
+
+@signals.celeryd_after_setup.connect
+@signals.beat_init.connect
+def say_why_the_broker_takes_nothing(**_: Any) -> None:
+    """Celery's own lines on it name classes, and come again and again; this one says what to do."""
+    program: Program = current_app.program  # type: ignore[attr-defined] # ours, see tasks.application
+    for finding in program.ask_broker()():
+        if finding.severity is not Severity.OK:
+            log.warning("backup broker takes no messages", check=finding.check, reason=finding.message)
 
 
 @signals.worker_ready.connect

@@ -19,8 +19,10 @@ pytest_plugins = [
     "tests.fix_broker",
     "tests.fix_celery",
     "tests.fix_service",
+    "tests.fix_servers",
     "tests.fix_restores",
     "tests.fix_full",
+    "tests.fix_logical",
 ]
 
 

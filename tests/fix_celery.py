@@ -39,7 +39,7 @@ END_SECONDS = 20.0
 GRACE_SECONDS = 5.0
 POLL_SECONDS = 0.05
 # What a program needs of its surroundings; settings come from the test alone.
-PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "COVERAGE_PROCESS_START")
+PASSED_ON = ("PATH", "HOME", "XDG_STATE_HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "COVERAGE_PROCESS_START")
 
 Kind = Literal["worker", "beat"]
 NodeFactory = Callable[..., "LocalNode"]

@@ -20,12 +20,13 @@ from app.embedded.postgres import EmbeddedPostgres
 from app.embedded.residency import fill
 from app.operations.service import Progress, Service
 from app.postgres.programs import Finished, run
+from app.storage.folder import MARKER
 from tests.fix_clusters import SCALE, SMALL
 from tests.fix_fork import COMMAND_LINE, READ_AT_START, run_forked
 from tests.fix_postgres import TestDatabase, copy_database, copy_of_all_tables, has_small, psql, scratch_database
 
 # As in a container: nothing of the machine's PostgreSQL, and no password of the one who runs the tests.
-_KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV")
+_KEPT = ("PATH", "HOME", "XDG_STATE_HOME", "LANG", "TMPDIR", "VIRTUAL_ENV")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,9 @@ class Site:
         return {**kept, "PYTHONPATH": str(Path(__file__).parents[1]), **self.env, **settings}
 
     def files(self) -> dict[str, str]:
-        """SHA-256 of every file of the tree but the catalog's own."""
-        paths = (path for path in self.backups.rglob("*") if path.is_file() and "catalog.db" not in path.name)
+        """SHA-256 of every file of the tree but the catalog's own, and the folder's marker."""
+        found = (path for path in self.backups.rglob("*") if path.is_file() and "catalog.db" not in path.name)
+        paths = (path for path in found if path.name != MARKER)
         return {str(path.relative_to(self.backups)): _digest(path) for path in paths}
 
 
@@ -86,6 +88,12 @@ class At(Progress):
     def done(self) -> bool:
         """Whether it was done: a fault that was never injected proves nothing."""
         return self._act is None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def remembered(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What the service remembers of folders is not to be left with the user who runs the tests."""
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from app.archive.index import Index, Segment, TableDigest, total_rows
 from app.domain.backup import Backup, Codec, Origin, Tier
+from app.domain.servers import Identity
 from app.errors import ManifestError, NewerManifestError
 
 FORMAT = 1
@@ -39,6 +40,7 @@ class ServerFacts(BaseModel):
         roles: names that the dump's owners and grants mention.
         alembic_revision: of the application's own schema, where it keeps one.
         read_settings: the session settings under which rows were read, and so under which a row digest is comparable.
+        system_identifier, database_oid: which server, and which database of it; None where it did not tell.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -52,6 +54,13 @@ class ServerFacts(BaseModel):
     roles: tuple[str, ...] = ()
     alembic_revision: str | None = None
     read_settings: dict[str, str] = {}
+    system_identifier: str | None = None
+    database_oid: int | None = None
+
+    @property
+    def identity(self) -> Identity:
+        """Which server and database it is."""
+        return Identity(self.system_identifier, self.database_oid)
 
     @property
     def major(self) -> int:
@@ -176,6 +185,8 @@ class Manifest(BaseModel):
             label=self.label,
             verified_at=self.verified_at,
             kept=self.kept,
+            system_identifier=self.server.system_identifier if self.server else None,
+            database_oid=self.server.database_oid if self.server else None,
         )
 
 

@@ -9,6 +9,16 @@ from typing import Protocol
 from app.archive.index import TableName
 from app.archive.manifest import ServerFacts
 from app.archive.writer import Destination
+from app.domain.servers import Identity
+from app.errors import BackupCreationError, TableLockedError
+
+
+class GaveWayError(TableLockedError):
+    """A dump ended itself because it stood in another session's way: an attempt with a new snapshot can do better."""
+
+
+class ChangedError(BackupCreationError):
+    """Something that the snapshot shows was gone when it was to be read: an attempt with a new one can do better."""
 
 
 class Snapshot(Protocol):
@@ -28,6 +38,7 @@ class Snapshot(Protocol):
         """Write everything that the snapshot shows, in the archive's order.
 
         Raises:
+            GaveWayError, ChangedError: another session waited, or was faster; see `app.archive.attempts`.
             ServerUnavailableError: the server went away; nothing that was written can be used.
             BackupCreationError: the dump failed for another reason.
             BackupStorageError, BackupWriteError: the archive could not be written.
@@ -45,6 +56,9 @@ class Source(Protocol):
 
     def facts(self) -> ServerFacts:
         """What the server and the database are."""
+
+    def identity(self) -> Identity:
+        """Which server and database it is: its own numbers, which a name does not give away."""
 
     def dump_program_version(self, facts: ServerFacts) -> str:
         """Version of the dump program that fits the server.

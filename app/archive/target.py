@@ -13,6 +13,7 @@ from app.archive.manifest import ServerFacts
 from app.archive.needs import Needs
 from app.archive.reader import Archive
 from app.domain.merge import Changes, MergeRequest
+from app.domain.replication import Replication
 
 Progress = Callable[[int], None]
 
@@ -40,6 +41,7 @@ class TargetFacts:
         may_create: whether the role may create databases, and rename the live one.
         data_folder: where the server keeps its data, if that is on this machine.
         prepared: names of transactions prepared in the live database, which nobody can end from outside.
+        system_identifier: of the server; None where it does not tell.
     """
 
     version: str
@@ -48,6 +50,7 @@ class TargetFacts:
     may_create: bool
     data_folder: Path | None
     prepared: tuple[str, ...] = ()
+    system_identifier: str | None = None
 
 
 class Target(Protocol):
@@ -85,9 +88,26 @@ class Target(Protocol):
     def drop(self, name: str) -> bool:
         """Drop a database and end its sessions; waits for a swap of it. Refuses the live database's name.
 
+        Its subscriptions go first; their publishers are not asked. Logical replication slots go with it.
+
         Returns:
             Whether it was there to be dropped.
+
+        Raises:
+            RestoreBusyError: somebody reads it through a logical replication slot, or stays in it.
         """
+
+    def replication(self, name: str) -> Replication:
+        """Subscriptions and logical replication slots of a database; none where there is no such database."""
+
+    def pause_subscriptions(self, name: str, subscriptions: Collection[str]) -> None:
+        """Disable some of a database's subscriptions, as far as they are there and enabled."""
+
+    def resume_subscriptions(self, name: str, subscriptions: Collection[str]) -> list[str]:
+        """Enable them again; returns those that are gone, or have lost their slot."""
+
+    def detach_subscriptions(self, name: str) -> list[str]:
+        """Take all subscriptions of a database their slot's name, and return theirs. No publisher is asked."""
 
     def load(self, name: str, archive: Archive, progress: Progress) -> Loaded:
         """Load an archive into an empty database.
@@ -175,6 +195,13 @@ class Merging(Protocol):
     def preview(self) -> Changes:
         """What `apply` would do now. Takes no lock above ACCESS SHARE and changes nothing."""
 
+    def check(self) -> None:
+        """Refuse what `apply` would refuse, as far as it can be told now. Takes no lock above ACCESS SHARE.
+
+        Raises:
+            RestoreValidationError, MergeConflictError: the request cannot be served, or allows no such plan.
+        """
+
     def apply(self, inverse: BinaryIO, on_commit: Callable[[str], None]) -> Changes:
         """Merge, in one transaction.
 
@@ -183,6 +210,7 @@ class Merging(Protocol):
             on_commit: called with the transaction's id just before the commit; what it raises rolls back.
 
         Raises:
+            RestoreBusyError: the live tables were altered since their rows were put beside them.
             MergeConflictError: the policy is `fail` and rows conflict, or an exact restore of tables is not possible.
             RestoreDataError: the server refuses a row.
         """

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,8 @@ _PASSING = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 SQLITE = {"sqlite", "sqlite+pysqlite"}
 
 
-def lazy_catalog(url: str, *, lease: timedelta = LEASE) -> SqlCatalog:
-    """The catalog of that URL, opened, made or brought up to date by its first use.
+def lazy_catalog(url: str, *, lease: timedelta = LEASE, prepare: Callable[[], None] = lambda: None) -> SqlCatalog:
+    """The catalog of that URL, opened, made or brought up to date by its first use; `prepare` is called before that.
 
     Every method may then raise what opening raises.
 
@@ -35,7 +36,12 @@ def lazy_catalog(url: str, *, lease: timedelta = LEASE) -> SqlCatalog:
         SettingsError: the URL names no SQLite file and no PostgreSQL database.
     """
     parsed = parse_url(url)
-    return SqlCatalog(lambda: _ready_engine(parsed), place=place_of(parsed), lease=lease)
+
+    def connect() -> Engine:
+        prepare()
+        return _ready_engine(parsed)
+
+    return SqlCatalog(connect, place=place_of(parsed), lease=lease)
 
 
 def parse_url(text: str) -> URL:

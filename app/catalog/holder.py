@@ -2,6 +2,10 @@
 
 The name is ``boot id/pid namespace/pid/start ticks``. The boot id tells machines and reboots apart, the namespace
 containers, and the start ticks a process from a later one that was given the same pid.
+
+In the catalog a sign of life follows the name, ``name@seconds@seconds``: by the machine's own steady clock, which
+counts from its boot and which nobody sets, and by the clock of the catalog's server, where there is one. So a wall
+clock that is set while a run goes on neither kills it nor keeps a dead one alive.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ import functools
 import os
 import secrets
 import socket
+import time
 from pathlib import Path
 
 PROC = Path("/proc")
@@ -22,17 +27,43 @@ def current() -> str:
     return _identity() or f"{socket.gethostname()}/{os.getpid()}/{_token(os.getpid())}"
 
 
+def signed(server: float | None) -> str:
+    """This process's name with a sign of life; `server` is what the catalog's server says, in seconds."""
+    return f"{current()}@{time.monotonic():.3f}@{'' if server is None else f'{server:.3f}'}"
+
+
+def name_in(holder: str) -> str:
+    """The name alone."""
+    return holder.partition("@")[0]
+
+
 def is_dead(holder: str) -> bool | None:
     """Whether a holder's process has ended; None where that cannot be told from here."""
-    mine = _identity()
-    if mine is None or mine.split("/")[:2] != holder.split("/")[:2]:
+    mine, name = _identity(), name_in(holder)
+    if mine is None or mine.split("/")[:2] != name.split("/")[:2]:
         return None
-    *_, pid, ticks = holder.split("/")
+    *_, pid, ticks = name.split("/")
     fields = _stat(pid)
     if fields is None:
         # A /proc mounted with hidepid does not show other users' processes: only the kernel's word counts.
         return True if _gone(int(pid)) else None
     return fields[STATE] in ENDED or fields[START_TICKS] != ticks
+
+
+def steady_silence(holder: str) -> float | None:
+    """Seconds since a sign of life by this machine's steady clock; None where it was not given by that."""
+    mine, (name, _, signs) = _identity(), holder.partition("@")
+    steady = signs.partition("@")[0]
+    if mine is None or not steady or mine.split("/")[0] != name.split("/")[0]:
+        return None
+    silent = time.monotonic() - float(steady)
+    return silent if silent >= 0 else None  # a container may have a steady clock of its own
+
+
+def server_sign(holder: str) -> float | None:
+    """When the last sign of life was given by the clock of the catalog's server."""
+    server = holder.partition("@")[2].partition("@")[2]
+    return float(server) if server else None
 
 
 def _identity() -> str | None:

@@ -13,9 +13,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, case, select, update
 from sqlalchemy.exc import IntegrityError
 
-from app.catalog import holder
+from app.catalog import signs
 from app.catalog.rows import storable
-from app.catalog.runs import why_dead
 from app.catalog.tables import restores
 from app.domain.restore import Restore, RestoreState
 from app.errors import RestoreError, RestoreRunningError
@@ -34,7 +33,7 @@ def begin(connection: Connection, restore: Restore, lease: timedelta) -> None:
     _require_free(connection, restore, lease)
     try:
         with connection.begin_nested():
-            connection.execute(restores.insert().values(**_values(restore), holder=holder.current()))
+            connection.execute(restores.insert().values(**_values(restore), holder=signs.signed(connection)))
     except IntegrityError as error:
         # Another process was quicker by a moment, and its record can be seen by now.
         _require_free(connection, restore, lease)
@@ -66,7 +65,7 @@ def settle(connection: Connection, restore: Restore, was: Restore) -> bool:
     unchanged = (restores.c.id == was.id) & (restores.c.state == was.state) & (restores.c.step == was.step)
     unchanged &= restores.c.heartbeat_at == was.heartbeat_at
     # Who begins a rollback holds the record from then on.
-    mine = {"holder": holder.current()} if restore.state is RestoreState.RUNNING else {}
+    mine = {"holder": signs.signed(connection)} if restore.state is RestoreState.RUNNING else {}
     change = update(restores).where(unchanged).values(**_values(restore), **mine)
     try:
         return connection.execute(change).rowcount == 1
@@ -87,7 +86,8 @@ def read(connection: Connection, database: str | None = None, restore_id: str | 
 
 def dead(connection: Connection, database: str, now: datetime, lease: timedelta) -> list[Restore]:
     """Those under way whose holders are dead."""
-    return [_restore_of(row) for row in _under_way(connection, database) if why_dead(row, now, lease)]
+    present = signs.moment(connection, now)
+    return [_restore_of(row) for row in _under_way(connection, database) if signs.why_dead(row, present, lease)]
 
 
 def _require_free(connection: Connection, restore: Restore, lease: timedelta) -> None:
@@ -98,7 +98,7 @@ def _require_free(connection: Connection, restore: Restore, lease: timedelta) ->
         wanted |= restores.c.request_key == restore.request_key
     found = connection.execute(select(restores).where(wanted)).all()
     for row in sorted(found, key=lambda row: not _is_same_request(row, restore)):
-        raise _in_the_way(row, restore, lease)
+        raise _in_the_way(row, restore, signs.why_dead(row, signs.moment(connection, restore.started_at), lease))
 
 
 def _is_same_request(row: Row[Any], restore: Restore) -> bool:
@@ -113,11 +113,11 @@ def _under_way(connection: Connection, database: str) -> Sequence[Row[Any]]:
     return connection.execute(select(restores).where(_is_under_way(database))).all()
 
 
-def _in_the_way(row: Row[Any], restore: Restore, lease: timedelta) -> RestoreRunningError:
+def _in_the_way(row: Row[Any], restore: Restore, why: str | None) -> RestoreRunningError:
     if _is_same_request(row, restore):
         message = f"this request was begun before, as restore {row.id}: a message delivered twice is run once"
         return RestoreRunningError(message, f"'residency-backup restores' shows what became of {row.id}")
-    if why := why_dead(row, restore.started_at, lease):
+    if why is not None:
         return RestoreRunningError(f"restore {row.id} of database {row.database} is not settled: {why}", _SETTLE)
     message = f"restore {row.id} of database {row.database} is under way, in step: {row.step}"
     return RestoreRunningError(message, "wait for it, then decide again")
@@ -125,8 +125,9 @@ def _in_the_way(row: Row[Any], restore: Restore, lease: timedelta) -> RestoreRun
 
 def _change(connection: Connection, restore_id: str, **values: object) -> bool:
     mine: ColumnElement[bool] = (restores.c.id == restore_id) & (restores.c.state == RestoreState.RUNNING)
-    mine &= restores.c.holder == holder.current()
-    return connection.execute(update(restores).where(mine).values(**values)).rowcount == 1
+    mine &= signs.is_mine(restores)
+    change = update(restores).where(mine).values(**values, holder=signs.signed(connection))
+    return connection.execute(change).rowcount == 1
 
 
 def _values(restore: Restore) -> dict[str, Any]:

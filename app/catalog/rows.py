@@ -9,10 +9,11 @@ from sqlalchemy import Row
 
 from app.domain.backup import Backup
 from app.domain.ports import Run
+from app.domain.servers import Identity
 from app.domain.slots import Slot, SlotRecord
 
 _BACKUP = [field.name for field in fields(Backup)]
-_RECORD = [field.name for field in fields(SlotRecord)]
+_RECORD = [field.name for field in fields(SlotRecord) if field.name != "server"]
 MESSAGE_LIMIT = 4000
 
 
@@ -35,6 +36,7 @@ def run_of(row: Row[Any]) -> Run:
         slot=None if row.slot_period is None else Slot(row.tier, row.slot_period, row.slot_due),
         started_at=row.started_at,
         heartbeat_at=row.heartbeat_at,
+        server=Identity(row.system_identifier, row.database_oid),
     )
 
 
@@ -48,12 +50,19 @@ def run_values(run: Run) -> dict[str, Any]:
         "slot_due": run.slot and run.slot.due,
         "started_at": run.started_at,
         "heartbeat_at": run.heartbeat_at,
+        **server_values(run.server),
     }
+
+
+def server_values(server: Identity) -> dict[str, Any]:
+    """What the row of a run or a slot says of the server that it is of."""
+    return {"system_identifier": server.system_identifier, "database_oid": server.database_oid}
 
 
 def record_of(row: Row[Any]) -> SlotRecord:
     """The ledger's entry of a row of `slots`."""
-    return SlotRecord(**{name: row._mapping[name] for name in _RECORD})  # noqa: SLF001 -- as above
+    facts = {name: row._mapping[name] for name in _RECORD}  # noqa: SLF001 -- as above
+    return SlotRecord(**facts, server=Identity(row.system_identifier or None, row.database_oid))
 
 
 def error_values(error: Exception) -> dict[str, str]:

@@ -8,15 +8,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select, update
 
-from app.catalog import holder, slots
+from app.catalog import signs, slots
 from app.catalog.rows import run_of, run_values
 from app.catalog.tables import UNDER_WAY, RunState, insert_into, runs
 from app.domain.backup import Tier
 from app.domain.ports import Run
-
-# A process can live on and have lost its run: the catalog was away when it wanted to end it, or a thread hangs. Without
-# this limit its tier would be blocked until the process is restarted. Fencing keeps a run that wakes up late harmless.
-STUCK_LEASES = 10
 
 
 def under_way(connection: Connection, database: str | None = None, tier: Tier | None = None) -> Sequence[Row[Any]]:
@@ -34,7 +30,7 @@ def begin(connection: Connection, run: Run) -> bool:
 
     On PostgreSQL this waits until a transaction that is beginning or ending another run of the tier has ended.
     """
-    values = run_values(run) | {"state": RunState.RUNNING, "holder": holder.current()}
+    values = run_values(run) | {"state": RunState.RUNNING, "holder": signs.signed(connection)}
     statement = insert_into(connection, runs, values).on_conflict_do_nothing(
         index_elements=["database", "tier"], index_where=UNDER_WAY
     )
@@ -58,34 +54,27 @@ def end(connection: Connection, run: Run, state: RunState, now: datetime, **fact
 
 def _change(connection: Connection, run: Run, **values: object) -> bool:
     """Change a run, but only while it is under way and this process's: whoever lost it must not speak for it."""
-    mine = (runs.c.id == run.id) & (runs.c.state == RunState.RUNNING) & (runs.c.holder == holder.current())
-    return connection.execute(update(runs).where(mine).values(**values)).rowcount == 1
+    mine = (runs.c.id == run.id) & (runs.c.state == RunState.RUNNING) & signs.is_mine(runs)
+    change = update(runs).where(mine).values(**values, holder=signs.signed(connection))
+    return connection.execute(change).rowcount == 1
 
 
 def abandon_dead(
     connection: Connection, now: datetime, lease: timedelta, database: str | None = None, tier: Tier | None = None
 ) -> list[Run]:
     """End the runs whose holders are dead, with their slots: both failed, for a passing reason."""
+    present = signs.moment(connection, now)
     return [
         run_of(row)
         for row in under_way(connection, database, tier)
-        if (why := why_dead(row, now, lease)) and _abandon(connection, row, now, why)
+        if (why := signs.why_dead(row, present, lease)) and _abandon(connection, row, now, why)
     ]
-
-
-def why_dead(row: Row[Any], now: datetime, lease: timedelta) -> str | None:
-    """Why the holder of a run, or of a restore, counts as dead; None where it does not."""
-    dead = holder.is_dead(row.holder)
-    if dead:
-        return "the process that held it is gone"
-    patience = lease if dead is None else STUCK_LEASES * lease
-    silent = now - row.heartbeat_at
-    return f"it gave no sign of life for {silent.total_seconds():.0f} s" if silent > patience else None
 
 
 def _abandon(connection: Connection, row: Row[Any], now: datetime, why: str) -> bool:
     """End a run, unless it ended or gave a sign of life since it was looked at."""
-    unchanged = (runs.c.id == row.id) & (runs.c.state == RunState.RUNNING) & (runs.c.heartbeat_at == row.heartbeat_at)
+    unchanged = (runs.c.id == row.id) & (runs.c.state == RunState.RUNNING)
+    unchanged &= (runs.c.heartbeat_at == row.heartbeat_at) & (runs.c.holder == row.holder)
     values = {"state": RunState.ABANDONED, "finished_at": now, "message": why}
     if connection.execute(update(runs).where(unchanged).values(**values)).rowcount != 1:
         return False

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, func, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, select, update
 
 from app.catalog.rows import record_of
-from app.catalog.tables import insert_into, slots
+from app.catalog.tables import NOBODYS, insert_into, slots
 from app.domain.backup import Tier
 from app.domain.ports import Run
+from app.domain.servers import ANY, Identity
 from app.domain.slots import Slot, SlotRecord, SlotState
 
-KEY = ["database", "tier", "period"]
+KEY = ["database", "system_identifier", "tier", "period"]
 
 
-def read(connection: Connection, database: str, tier: Tier, period: str) -> SlotRecord | None:
-    """The entry of a slot; None where there is none."""
-    row = connection.execute(select(slots).where(_is(database, tier, period))).one_or_none()
-    return None if row is None else record_of(row)
+def read(connection: Connection, database: str, tier: Tier, period: str, server: Identity = ANY) -> SlotRecord | None:
+    """The entry of a slot of a server, or else one that is of no server in particular; None where there is none.
+
+    Of a server that is not known, the last entry of any.
+    """
+    found = [record_of(row) for row in connection.execute(select(slots).where(_is(database, tier, period)))]
+    mine = [each for each in found if each.server.same_system(server)]
+    return max(mine, key=lambda each: (each.server.system_identifier is not None, each.updated_at), default=None)
 
 
 def first_due(connection: Connection, database: str, tier: Tier) -> datetime | None:
@@ -28,7 +33,19 @@ def first_due(connection: Connection, database: str, tier: Tier) -> datetime | N
     return found
 
 
-def begin(connection: Connection, database: str, slot: Slot, before: SlotRecord | None, now: datetime) -> None:
+def last_due(connection: Connection, database: str) -> datetime | None:
+    """When the last entry of a database came, or comes, due; None where it has none."""
+    query = select(func.max(slots.c.due)).where(slots.c.database == database)
+    found: datetime | None = connection.execute(query).scalar_one()
+    return found
+
+
+def forget(connection: Connection, database: str, after: datetime) -> None:
+    """Remove the entries of slots that come due after an instant."""
+    connection.execute(delete(slots).where((slots.c.database == database) & (slots.c.due > after)))
+
+
+def begin(connection: Connection, run: Run, slot: Slot, before: SlotRecord | None, now: datetime) -> None:
     """Record one more attempt at a slot, of which `before` was the entry."""
     values = {
         "due": slot.due,
@@ -36,8 +53,14 @@ def begin(connection: Connection, database: str, slot: Slot, before: SlotRecord 
         "attempts": before.attempts + 1 if before else 1,
         "transient": False,
         "updated_at": now,
+        "database_oid": run.server.database_oid,
     }
-    key = {"database": database, "tier": slot.tier, "period": slot.period}
+    key = {
+        "database": run.database,
+        "system_identifier": run.server.system_identifier or NOBODYS,
+        "tier": slot.tier,
+        "period": slot.period,
+    }
     statement = insert_into(connection, slots, key | values)
     connection.execute(statement.on_conflict_do_update(index_elements=KEY, set_=values))
 
@@ -54,8 +77,11 @@ def fail(connection: Connection, run: Run, now: datetime, *, transient: bool) ->
 
 def pass_over(connection: Connection, database: str, slot: Slot, now: datetime) -> None:
     """Record that a slot is nobody's to run, unless it has an entry."""
+    if read(connection, database, slot.tier, slot.period) is not None:
+        return
     values = {
         "database": database,
+        "system_identifier": NOBODYS,
         "tier": slot.tier,
         "period": slot.period,
         "due": slot.due,
@@ -70,7 +96,8 @@ def pass_over(connection: Connection, database: str, slot: Slot, now: datetime) 
 def _end(connection: Connection, run: Run, state: SlotState, now: datetime, *, transient: bool) -> None:
     if run.slot is None:
         return
-    here = _is(run.database, run.tier, run.slot.period)
+    mine = slots.c.system_identifier == (run.server.system_identifier or NOBODYS)
+    here = _is(run.database, run.tier, run.slot.period) & mine
     connection.execute(update(slots).where(here).values(state=state, transient=transient, updated_at=now))
 
 

@@ -10,13 +10,14 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import ColumnElement, Connection, Engine, delete, select, update
 
-from app.catalog import restores, runs, slots
+from app.catalog import restores, runs, signs, slots
 from app.catalog.edge import translated
 from app.catalog.rows import backup_of, backup_values, error_values, run_of
 from app.catalog.tables import RunState, backups, insert_into
 from app.domain.backup import Backup, Tier
 from app.domain.ports import Run
 from app.domain.restore import Restore
+from app.domain.servers import ANY, Identity
 from app.domain.slots import Slot, SlotRecord, SlotState
 from app.errors import BackupRunningError
 
@@ -58,26 +59,28 @@ class SqlCatalog:
                 self._engine.dispose()
                 self._engine = None
 
-    def claim(self, database: str, tier: Tier, slot: Slot | None, now: datetime) -> Run | None:
+    def claim(self, database: str, tier: Tier, slot: Slot | None, now: datetime, server: Identity = ANY) -> Run | None:
         """Begin a run; None where its slot was run already, or may not be tried again yet.
 
         Raises:
             BackupRunningError: a living run of the tier is under way.
         """
         now = now.astimezone(UTC)
-        run = Run(id=secrets.token_hex(6), database=database, tier=tier, slot=slot, started_at=now, heartbeat_at=now)
+        instants = {"started_at": now, "heartbeat_at": now}
+        run = Run(id=secrets.token_hex(6), database=database, tier=tier, slot=slot, server=server, **instants)
+        self._disbelieve(now)
         with self._writing("the run cannot be begun") as connection:
             runs.abandon_dead(connection, now, self._lease, database, tier)
             # The run comes first: from here on nobody else can begin or end its slot.
             begun = runs.begin(connection, run)
-            record = slots.read(connection, database, tier, slot.period) if slot else None
+            record = slots.read(connection, database, tier, slot.period, server) if slot else None
             if _settled(record, now, begun=begun):
                 runs.withdraw(connection, run)
                 return None
             if not begun:
                 raise _under_way(connection, run)
             if slot:
-                slots.begin(connection, database, slot, record, now)
+                slots.begin(connection, run, slot, record, now)
             return run
 
     def heartbeat(self, run: Run, now: datetime) -> bool:
@@ -100,18 +103,25 @@ class SqlCatalog:
 
     def abandon_dead(self, now: datetime) -> Sequence[Run]:
         """End, and return, all runs whose holders are dead."""
+        self._disbelieve(now)
         with self._writing("dead runs cannot be ended") as connection:
             return runs.abandon_dead(connection, now, self._lease)
+
+    def doubtful_for(self, now: datetime) -> timedelta:
+        """How long until it is known of each holder out of sight, some signs of which are missing, if it is dead."""
+        self._disbelieve(now)
+        with self._reading("signs of life cannot be read") as connection:
+            return signs.doubtful_for(connection, signs.moment(connection, now), self._lease)
 
     def running(self, database: str | None = None) -> Sequence[Run]:
         """Runs under way, of one database or of all, oldest first, dead or alive."""
         with self._reading("runs cannot be read") as connection:
             return [run_of(row) for row in runs.under_way(connection, database)]
 
-    def slot(self, database: str, tier: Tier, period: str) -> SlotRecord | None:
+    def slot(self, database: str, tier: Tier, period: str, server: Identity = ANY) -> SlotRecord | None:
         """What became of a slot; None where it was never run."""
         with self._reading("the slot cannot be read") as connection:
-            return slots.read(connection, database, tier, period)
+            return slots.read(connection, database, tier, period, server)
 
     def first_slot_due(self, database: str, tier: Tier) -> datetime | None:
         """When the first slot of the tier that is recorded came due; None where none is."""
@@ -122,6 +132,14 @@ class SqlCatalog:
         """Record that a slot is nobody's to run, unless it is recorded already."""
         with self._writing("the slot cannot be recorded") as connection:
             slots.pass_over(connection, database, slot, now)
+
+    def forget_slots(self, database: str, after: datetime) -> None:
+        """Forget the slots that come due after an instant."""
+        with self._reading("slots cannot be read") as connection:
+            last = slots.last_due(connection, database)
+        if last is not None and last > after:  # a writer would make others wait, every minute
+            with self._writing("slots cannot be forgotten") as connection:
+                slots.forget(connection, database, after)
 
     def backups(self, database: str) -> Sequence[Backup]:
         """All backups, newest first."""
@@ -158,6 +176,7 @@ class SqlCatalog:
         Raises:
             RestoreRunningError: another is under way or not settled, or the request is known already.
         """
+        self._disbelieve(restore.started_at)
         with self._writing("the restore cannot be begun") as connection:
             restores.begin(connection, restore, self._lease)
 
@@ -192,8 +211,17 @@ class SqlCatalog:
 
     def dead_restores(self, database: str, now: datetime) -> Sequence[Restore]:
         """Those under way whose holders are dead."""
+        self._disbelieve(now)
         with self._reading("restores cannot be read") as connection:
             return restores.dead(connection, database, now.astimezone(UTC), self._lease)
+
+    def _disbelieve(self, now: datetime) -> None:
+        """Put signs of life from the future back, in a transaction of its own: who looks at them may roll back his."""
+        with self._reading("signs of life cannot be read") as connection:
+            ahead = signs.any_ahead(connection, signs.moment(connection, now))
+        if ahead:
+            with self._writing("a sign of life from the future cannot be put back") as connection:
+                signs.disbelieve(connection, signs.moment(connection, now), self._lease)
 
     def _ready(self) -> Engine:
         with self._opening:

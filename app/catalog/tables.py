@@ -37,7 +37,7 @@ from app.domain.slots import SlotState
 
 VERSION_TABLE = "backup_alembic_version"
 # The newest migration. Written down here so that a start need not import alembic (0.2 s) to know that all is well.
-HEAD = "0002"
+HEAD = "0003"
 
 
 class RunState(StrEnum):
@@ -134,6 +134,8 @@ backups = Table(
     Column("verified_at", Utc),
     Column("damage", Text),
     Column("kept", Text),
+    Column("system_identifier", Text),
+    Column("database_oid", BigInteger),
     PrimaryKeyConstraint("database", "id"),
     one_of("state", State),
 )
@@ -155,6 +157,8 @@ runs = Table(
     Column("error", Text),
     Column("message", Text),
     Column("hint", Text),
+    Column("system_identifier", Text),
+    Column("database_oid", BigInteger),
     PrimaryKeyConstraint("id"),
     one_of("state", RunState),
 )
@@ -171,10 +175,14 @@ Index(
     postgresql_where=UNDER_WAY,
 )
 
+# In a slot's key, of a server that did not tell its system identifier: a key takes no NULL.
+NOBODYS = ""
+
 slots = Table(
     "backup_slots",
     metadata,
     Column("database", Text),
+    Column("system_identifier", Text),
     Column("tier", Word(Tier)),
     Column("period", Text),
     Column("due", Utc, nullable=False),
@@ -182,7 +190,8 @@ slots = Table(
     Column("attempts", Integer, nullable=False),
     Column("transient", Boolean, nullable=False),
     Column("updated_at", Utc, nullable=False),
-    PrimaryKeyConstraint("database", "tier", "period"),
+    Column("database_oid", BigInteger),
+    PrimaryKeyConstraint("database", "system_identifier", "tier", "period"),
     one_of("state", SlotState),
 )
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 
+from app.domain.servers import Identity
 from app.errors import BackupValidationError
 
 
@@ -99,6 +100,7 @@ class Backup:
         database_size: what the server said the database takes on disk when it was dumped.
         verified_at: when it was last read back and found right; `damage` says why it was not.
         kept: why it is pinned; None when it is not.
+        system_identifier, database_oid: which server and database it shows; None where its manifest does not say.
     """
 
     id: str
@@ -121,11 +123,18 @@ class Backup:
     verified_at: datetime | None = None
     damage: str | None = None
     kept: str | None = None
+    system_identifier: str | None = None
+    database_oid: int | None = None
+
+    @property
+    def identity(self) -> Identity:
+        """Which server and database it shows."""
+        return Identity(self.system_identifier, self.database_oid)
 
     @property
     def good(self) -> bool:
-        """Whether the last look at it found it right."""
-        return self.verified_at is not None and self.damage is None
+        """Whether it is proven to be what was dumped, and the last look at it found it right."""
+        return self.origin is Origin.DUMP and self.verified_at is not None and self.damage is None
 
 
 _PERIODS = {

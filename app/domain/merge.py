@@ -97,6 +97,8 @@ class MergeRequest:
         where: an SQL condition over a table's columns that rows of the backup must meet.
         exact: the tables become what they are in the backup: rows that it lacks are deleted, and rows that cannot be
             brought back are an error. This is a replace of selected tables.
+        version_tables: tables, beside those that are known, in which a migration tool keeps its state; no rows are
+            brought into them.
     """
 
     on_conflict: OnConflict = field(default_factory=OnConflict)
@@ -104,6 +106,7 @@ class MergeRequest:
     dependents: bool = False
     where: str | None = None
     exact: bool = False
+    version_tables: Sequence[str] = ()
 
     @property
     def whole(self) -> bool:

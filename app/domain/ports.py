@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from app.domain.backup import Backup, Tier
 from app.domain.restore import Restore
+from app.domain.servers import ANY, Identity, Lineage
 from app.domain.slots import Slot, SlotRecord
 
 
@@ -22,6 +23,7 @@ class Run:
         id: random, 12 hexadecimal digits; part of the temporary file's name.
         slot: the due run that it serves; None for one that an admin asked for.
         heartbeat_at: the last sign of life of whoever holds it.
+        server: the server and database that it is of.
     """
 
     id: str
@@ -30,6 +32,7 @@ class Run:
     slot: Slot | None
     started_at: datetime
     heartbeat_at: datetime
+    server: Identity = ANY
 
 
 class Catalog(Protocol):
@@ -38,8 +41,8 @@ class Catalog(Protocol):
     Every method may raise CatalogError: it cannot be reached, read or written.
     """
 
-    def claim(self, database: str, tier: Tier, slot: Slot | None, now: datetime) -> Run | None:
-        """Begin a run; at most one of a tier is under way for a database.
+    def claim(self, database: str, tier: Tier, slot: Slot | None, now: datetime, server: Identity = ANY) -> Run | None:
+        """Begin a run; at most one of a tier is under way for a database. A slot of another server was not run here.
 
         A run whose holder is dead (its process is gone, or it gave no sign of life for long enough) is abandoned first:
         it counts as failed for a passing reason, and so does its slot.
@@ -63,17 +66,26 @@ class Catalog(Protocol):
     def abandon_dead(self, now: datetime) -> Sequence[Run]:
         """End, and return, all runs whose holders are dead."""
 
+    def doubtful_for(self, now: datetime) -> timedelta:
+        """How long until it is known of each holder out of sight, some signs of which are missing, if it is dead.
+
+        Runs' and restores' holders alike. Zero where all of them are dead, or give signs of life.
+        """
+
     def running(self, database: str | None = None) -> Sequence[Run]:
         """Runs under way, of one database or of all, oldest first, dead or alive."""
 
-    def slot(self, database: str, tier: Tier, period: str) -> SlotRecord | None:
-        """What became of a slot; None where it was never run."""
+    def slot(self, database: str, tier: Tier, period: str, server: Identity = ANY) -> SlotRecord | None:
+        """What became of a slot; None where it was never run, or only on another server."""
 
     def first_slot_due(self, database: str, tier: Tier) -> datetime | None:
         """When the first slot of the tier that is recorded came due; None where none is."""
 
     def pass_slot(self, database: str, slot: Slot, now: datetime) -> None:
         """Record that a slot was not missed by anybody. Does nothing where the slot is recorded already."""
+
+    def forget_slots(self, database: str, after: datetime) -> None:
+        """Forget the slots that come due after an instant: nobody can have run them."""
 
     def backups(self, database: str) -> Sequence[Backup]:
         """All backups, newest first by `created_at`, those in state DELETING too."""
@@ -145,6 +157,8 @@ class StoredFile:
         file: its path relative to the root.
         period: the one that its name stands for.
         manifest: what stands beside it; None where nothing does, or where it cannot be read: then `problem` says why.
+        waiting: manifests that a run wrote for this name, or for this id, and did not put in their place. Only one
+            that describes the file's bytes is its own.
     """
 
     id: str
@@ -154,6 +168,7 @@ class StoredFile:
     written_at: datetime
     manifest: bytes | None
     problem: str | None = None
+    waiting: tuple[bytes, ...] = ()
 
 
 class Tree(Protocol):
@@ -192,11 +207,30 @@ class Tree(Protocol):
             of: what the manifest describes. Raises BackupWriteError where that is not what stands there any more.
         """
 
+    def add_manifest(self, manifest: bytes, of: StoredFile) -> bool:
+        """Write a manifest beside an archive that was found without one, or with one that cannot be used.
+
+        It never takes the place of another: False where one stands there by now, or where the archive is not the one
+        that was found any more.
+        """
+
+    def is_at(self, file: str, stream: BinaryIO) -> bool:
+        """Whether a file that was opened still stands under the name, and no other has taken it."""
+
+    def look(self, file: str) -> StoredFile | None:
+        """What stands under a name now; None where nothing does, or where the name is not ours."""
+
     def files(self) -> Sequence[StoredFile]:
         """Every archive under a name that is ours, sorted by id."""
 
-    def rename(self, old: str, new: str) -> None:
-        """Give an archive and its manifest another name. Raises BackupWriteError where that is taken."""
+    def rename(self, old: str, new: str, manifest: bytes | None = None) -> None:
+        """Give an archive and its manifest another name. Raises BackupWriteError where that is taken.
+
+        Args:
+            old: the name that it has.
+            new: the other; the tier may be another, too.
+            manifest: what the manifest is to say under the new name; None leaves it as it is.
+        """
 
     def remove(self, file: str) -> None:
         """Remove the manifest, then the archive. What is missing already is no error."""
@@ -208,10 +242,44 @@ class Tree(Protocol):
         """Remove a temporary file or folder. Missing is no error."""
 
 
+class Folder(Protocol):
+    """What the tree's root is known by: a marker in it, and what is remembered of that elsewhere.
+
+    Every method may raise what `Tree` raises.
+    """
+
+    def require_here(self) -> None:
+        """Make sure that what stood in the folder still does, as far as anybody remembers. Writes nothing there.
+
+        Raises:
+            BackupFolderLostError: it does not.
+        """
+
+    def is_marked(self) -> bool:
+        """Whether the marker is there."""
+
+    def lineage(self, database: str) -> Lineage | None:
+        """What the marker says of a database's servers; None where it says nothing."""
+
+    def change(self, database: str, change: Callable[[Lineage | None], Lineage | None]) -> None:
+        """Change what the marker says of a database, and make the marker where it is missing; one at a time.
+
+        Args:
+            database: its name.
+            change: gets what the marker says, gives what it is to say; None leaves it. What it raises changes nothing.
+        """
+
+    def renew(self) -> None:
+        """Take the folder as it is for the one that is meant, whatever is remembered."""
+
+
 class Draft(Protocol):
     """A file in the making."""
 
     stream: BinaryIO
+
+    def restart(self) -> None:
+        """Forget everything written: what made it begins anew."""
 
     def flush(self) -> None:
         """Put everything written on the disk itself, so that reading it back shows what the disk holds."""
@@ -219,8 +287,13 @@ class Draft(Protocol):
     def reopen(self) -> BinaryIO:
         """The file from its start, for reading back. The caller closes it."""
 
-    def publish(self, file: str, manifest: bytes) -> str | None:
+    def publish(self, file: str, manifest: bytes, earlier: Sequence[str] = ()) -> str | None:
         """Give the file its final name and write its manifest, each whole and durable.
+
+        Args:
+            file: the final name.
+            manifest: what describes it.
+            earlier: the files of the same id that this one replaces; no other is removed.
 
         Returns:
             Why the manifest could not be saved, or None. The backup then stands without one.

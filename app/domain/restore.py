@@ -120,7 +120,8 @@ class Restore:
         transaction: the server's id of the one transaction that changes the live database (merge, in place), recorded
             before its commit.
         undo_until: until when a rollback is possible; None where there is nothing to roll back to.
-        report: its method and the oids of the databases that are swapped, then counts and samples, as JSON takes them.
+        report: its server, its method, the oids of the databases that are swapped, and which subscriptions of them
+            were disabled for it; then counts and samples, as JSON takes them.
         error, message, hint: of a failed one.
     """
 
@@ -162,6 +163,12 @@ class Restore:
         return None if word is None else Method(word)
 
     @property
+    def server(self) -> str | None:
+        """System identifier of the server that it was made on; None where it did not tell."""
+        system: str | None = self.report.get("server")
+        return system
+
+    @property
     def made(self) -> int | None:
         """Oid of the database that a replace made; None where it has not come so far, or nobody noted it."""
         oid: int | None = self.report.get("oids", {}).get("made")
@@ -173,6 +180,16 @@ class Restore:
         oid: int | None = self.report.get("oids", {}).get("replaced")
         return oid
 
+    @property
+    def changed(self) -> int | None:
+        """Likewise of the one whose rows a merge changed."""
+        oid: int | None = self.report.get("oids", {}).get("changed")
+        return oid
+
+    def paused(self, side: str) -> list[str]:
+        """Subscriptions that were disabled in the database that was replaced, or made, so as to put it aside."""
+        return list(self.report.get("paused", {}).get(side, ()))
+
 
 def in_front_of(restore: Restore, others: Iterable[Restore]) -> list[Restore]:
     """Restores that came after one that stands, and stand, newest first: to be undone before it."""
@@ -181,6 +198,11 @@ def in_front_of(restore: Restore, others: Iterable[Restore]) -> list[Restore]:
     same = (each for each in others if each.changes == restore.changes and each.state is RestoreState.COMPLETE)
     later = [each for each in same if each.started_at > restore.started_at]
     return sorted(later, key=lambda each: each.started_at, reverse=True)
+
+
+def never_undone(in_front: Iterable[Restore], now: datetime) -> Restore | None:
+    """One of these that cannot be undone any more, or never could: what came before it cannot be either."""
+    return next((each for each in in_front if each.undo_until is None or each.undo_until <= now), None)
 
 
 def shadow_name(database: str, restore_id: str) -> str:

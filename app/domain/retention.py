@@ -4,14 +4,19 @@ Each tier keeps its newest N *periods that have a sound backup*, newest by the i
 backups, not days, means that an outage, however long, prunes nothing. On top of that, whatever the numbers say, these
 are never pruned: the newest verified backup of our own, and the newest verified full one; a pinned one; and a file
 that this service did not make.
+
+A backup from the future (`domain.clocks`) is neither counted, for it would push out those that are made now, nor the
+newest, nor pruned.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from app.domain.backup import Backup, Origin, Tier
+from app.domain.clocks import from_future
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +35,23 @@ class Plan:
     reasons: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def plan_retention(backups: Iterable[Backup], policy: Policy) -> Plan:
+def plan_retention(backups: Iterable[Backup], policy: Policy, now: datetime | None = None) -> Plan:
     """Decide what stays.
 
     Args:
         backups: all of one database, of all tiers, in any order.
         policy: the numbers.
+        now: the present, in the schedule's time zone; None believes every time.
     """
     everything = sorted(backups, key=lambda backup: (backup.created_at, backup.id), reverse=True)
     reasons: dict[str, list[str]] = {backup.id: [] for backup in everything}
+    ahead = [each for each in everything if now is not None and from_future(each, now)]
+    believed = [each for each in everything if each not in ahead]
     for tier in Tier:
-        _keep_newest_periods([each for each in everything if each.tier is tier], policy.keep.get(tier), reasons)
-    _keep_always(everything, reasons)
+        _keep_newest_periods([each for each in believed if each.tier is tier], policy.keep.get(tier), reasons)
+    _keep_always(believed, reasons)
+    for backup in ahead:
+        reasons[backup.id].append("from the future: a clock was wrong")
     return Plan(
         kept=tuple(backup for backup in everything if reasons[backup.id]),
         pruned=tuple(backup for backup in everything if not reasons[backup.id]),

@@ -11,6 +11,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from app.domain.backup import Tier, period_of
+from app.domain.clocks import is_ahead
+from app.domain.servers import ANY, Identity
 
 MAX_ATTEMPTS = 3
 FIRST_RETRY = timedelta(minutes=2)
@@ -41,15 +43,24 @@ class SlotState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SlotRecord:
-    """The ledger's entry for a slot; `attempts` counts the runs begun, `updated_at` is when the last one ended."""
+    """The ledger's entry for a slot.
+
+    Attributes:
+        attempts: how many runs were begun.
+        updated_at: when the last one ended.
+        server: whose slot it was; another server's says nothing of this one's.
+    """
 
     state: SlotState
     attempts: int
     transient: bool
     updated_at: datetime
+    server: Identity = ANY
 
     def may_run(self, now: datetime) -> bool:
         """Whether the slot is free for another attempt: failed for a passing reason, and long enough ago."""
         if self.state is not SlotState.FAILED or not self.transient or self.attempts >= MAX_ATTEMPTS:
             return False
+        if is_ahead(self.updated_at, now):  # by a clock that ran ahead: how long ago it was, nobody knows
+            return True
         return now >= self.updated_at + FIRST_RETRY * self.attempts**2

@@ -79,6 +79,7 @@ def _environment(server: EmbeddedPostgres, broker: EmbeddedBroker, backups: Path
     return {
         "DATABASE_URL": server.url(DATABASE),
         "BACKUP_DIR": str(backups),
+        "BACKUP_STATE_DIR": str(backups.with_name("state")),
         "CELERY_BROKER_URL": broker.url(),
         "BACKUP_DAILY_CRON": SOON,
     }

@@ -50,6 +50,7 @@ def _serve(stack: ExitStack, stopped: threading.Event) -> int:
         env["CELERY_BROKER_URL"] = stack.enter_context(EmbeddedBroker(STATE / "redis")).url()
     if not _given("BACKUP_DIR"):
         env["BACKUP_DIR"] = str((STATE / "backups").absolute())
+        env["BACKUP_STATE_DIR"] = str((STATE / "state").absolute())  # what goes with it is forgotten with it
     _write_settings(env)
     programs = stack.enter_context(worker_and_beat(env, sys.stdout.fileno(), inherit_settings=True))
     print(f"\nCtrl-C stops it. In another terminal: set -a; . {SETTINGS}; set +a")

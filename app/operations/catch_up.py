@@ -4,20 +4,34 @@ from __future__ import annotations
 
 from datetime import datetime
 
+import structlog
+
+from app.domain.clocks import SKEW
+from app.domain.servers import ANY
 from app.domain.slots import Slot
+from app.errors import ServerMismatchError
 from app.operations.schedule import Schedule
+from app.operations.servers import asked, lineage_of, require_folder, require_ours
 from app.operations.service import Service
+
+log = structlog.get_logger(__name__)
+_told: set[tuple[str, str, str]] = set()
 
 
 def due_slots(service: Service) -> list[Slot]:
     """The slots to run now, at most one of each tier: the last that came due.
 
     However many were missed, only the last is made up for: a backup shows the present, not the past. A slot that came
-    due before the service first looked is nobody's fault, and passes.
+    due before the service first looked is nobody's fault, and passes. A slot that another server ran was not run here.
+    A record of a slot that is not due yet is from a clock that ran ahead: it is forgotten, for the slot is still to be
+    run.
     """
+    require_folder(service)
     now = service.clock()
     service.catalog.abandon_dead(now)
-    return [slot for schedule in service.schedules.values() if (slot := _due(service, schedule, now))]
+    service.catalog.forget_slots(service.database, now + SKEW)
+    due = [slot for schedule in service.schedules.values() if (slot := _due(service, schedule, now))]
+    return [slot for slot in due if _is_ours(service, slot)]
 
 
 def _due(service: Service, schedule: Schedule, now: datetime) -> Slot | None:
@@ -26,5 +40,21 @@ def _due(service: Service, schedule: Schedule, now: datetime) -> Slot | None:
     if first is None or slot.due < first:  # the latter where a schedule was moved to later on its first day
         service.catalog.pass_slot(service.database, slot, now)
         return None
-    record = service.catalog.slot(service.database, slot.tier, slot.period)
+    server = lineage_of(service).current or ANY
+    record = service.catalog.slot(service.database, slot.tier, slot.period, server)
     return slot if record is None or record.may_run(now) else None
+
+
+def _is_ours(service: Service, slot: Slot) -> bool:
+    """Whether the slot is this server's to run. Where it is not, that is told once of each slot, not every minute."""
+    try:
+        require_ours(service, asked(service))
+    except ServerMismatchError as error:
+        key = (service.database, str(slot.tier), slot.period)
+        if key not in _told:
+            _told.add(key)
+            facts = {"tier": str(slot.tier), "slot": slot.period, "error": type(error).__name__}
+            event = "backup not begun: the others are another server's"
+            log.error(event, reason=error.message, hint=error.hint, **facts)  # noqa: TRY400 -- an outcome
+        return False
+    return True

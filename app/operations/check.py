@@ -8,13 +8,19 @@ from functools import partial
 
 from app.domain.backup import Tier
 from app.domain.checks import Finding
+from app.domain.servers import ANY
 from app.domain.slots import Slot, SlotState
 from app.errors import ResidencyBackupError
+from app.operations.asked_once import asked_once
+from app.operations.check_clocks import check_clocks
 from app.operations.check_restores import check_restores, repair_restores
+from app.operations.check_servers import check_servers
 from app.operations.full_preflight import preflight_full
-from app.operations.inventory import inventory, newest_good
-from app.operations.leftovers import find_leftovers, remove_leftovers
+from app.operations.inventory import inventory, newest_good, other_files
+from app.operations.leftovers import adopt_manifests, await_signs, find_leftovers, remove_leftovers
 from app.operations.preflight import preflight
+from app.operations.same_name import by_id
+from app.operations.servers import lineage_of, require_folder
 from app.operations.service import Service
 from app.operations.sync import sync
 
@@ -26,13 +32,20 @@ def check(service: Service) -> list[Finding]:
 
     What is missing is made: the folders, the catalog; and runs whose process is gone are recorded as such.
     """
+    try:
+        require_folder(service)
+    except ResidencyBackupError as error:  # to look at anything in it would be to make it
+        return [Finding.failed("folder", error)]
+    service = asked_once(service)
     findings = _tried("preflight", _preflight, service)
     for name, look in (
+        ("identity", check_servers),
         ("catalog", _catalog),
         ("schedule", _schedule),
         ("leftovers", _leftovers),
         ("restores", check_restores),
         ("backups", _backups),
+        ("clock", check_clocks),
     ):
         findings += _tried(name, look, service)
     return findings
@@ -43,7 +56,10 @@ def repair(service: Service) -> list[str]:
 
     Says what was done.
     """
-    done = [f"leftover removed: {file}" for file in remove_leftovers(service)]
+    require_folder(service)
+    await_signs(service)
+    done = [f"manifest put in its place: {name}" for name in adopt_manifests(service)]
+    done += [f"leftover removed: {file}" for file in remove_leftovers(service)]
     outcome = sync(service)
     for verb, names in (
         ("added to", outcome.added),
@@ -75,8 +91,9 @@ def _probe(tier: Tier, service: Service) -> list[Finding]:
 
 
 def _catalog(service: Service) -> list[Finding]:
-    rows = {row.file for row in service.catalog.backups(service.database)}
-    stored = service.tree.files()
+    known = {row.file: row for row in service.catalog.backups(service.database)}
+    rows = set(known)
+    stored = [named.backup for named in by_id(service.tree.files(), known)]
     files = {each.file for each in stored}
     strangers, gone = sorted(files - rows), sorted(rows - files)
     bare = [each for each in stored if each.manifest is None and each.file in rows]
@@ -94,11 +111,11 @@ def _catalog(service: Service) -> list[Finding]:
 
 
 def _schedule(service: Service) -> list[Finding]:
-    now = service.clock()
+    now, server = service.clock(), lineage_of(service).current or ANY
     found: list[Finding] = []
     for schedule in service.schedules.values():
         slot = schedule.last_due(now)
-        record = service.catalog.slot(service.database, slot.tier, slot.period)
+        record = service.catalog.slot(service.database, slot.tier, slot.period, server)
         upcoming = f"next {schedule.next_due(now).due:%Y-%m-%d %H:%M %Z}"
         if record is not None and record.state is SlotState.FAILED:
             found.append(Finding.warning("schedule", f"the {slot.tier} backup of {slot.period} failed; {upcoming}"))
@@ -128,6 +145,7 @@ def _leftovers(service: Service) -> list[Finding]:
 def _backups(service: Service) -> list[Finding]:
     backups = inventory(service)
     found = [Finding.warning("backups", f"{each.id}: {each.damage}") for each in backups if each.damage]
+    found += [Finding.warning("backups", said) for said in other_files(service)]
     good = newest_good(service)
     if good is None:
         return [

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from app.domain.backup import Backup
 from app.domain.checks import Finding
-from app.domain.restore import Method, Restore, RestoreState, in_front_of
+from app.domain.restore import Method, Restore, RestoreState, in_front_of, never_undone
 from app.errors import ResidencyBackupError
 from app.operations.expire import due, expire
 from app.operations.keep import keep
+from app.operations.no_return import safety_findings
+from app.operations.replication import held_aside
 from app.operations.restore_pins import pinned_for
 from app.operations.service import Service
 from app.operations.settle import settle_all, target_for, unsettled
@@ -42,11 +45,11 @@ def check_restores(service: Service) -> list[Finding]:
     found += [Finding.warning("restores", each) for each in _strays(service, held, records)]
     there = _databases(service)
     found += [Finding.warning("restores", each) for each in _strange_databases(service, records, set(there or ()))]
+    found += held_aside(service, records) if there is not None else ()
     # What came to no end is said above already.
     standing = [each for each in records if _needed(service, each) and each.id not in dead]
-    return found + [_kept(each, there, in_front_of(each, records)) for each in standing] or [
-        Finding.ok("restores", "nothing is left of any")
-    ]
+    found += [_kept(each, there, in_front_of(each, records), service.clock()) for each in standing]
+    return (found or [Finding.ok("restores", "nothing is left of any")]) + safety_findings(service, records)
 
 
 def repair_restores(service: Service) -> list[str]:
@@ -68,7 +71,9 @@ def repair_restores(service: Service) -> list[str]:
 def _left(service: Service, record: Restore) -> str:
     """What a restore left that came to no end."""
     where = whereabouts(target_for(service, record), record)
-    return f"restore {record.id}: its process died in step '{record.step}'; {where}"
+    abandoned = record.state is RestoreState.ABANDONED
+    how = "it could not be cleaned up after" if abandoned else "its process died in"
+    return f"restore {record.id}: {how} step '{record.step}'; {where}"
 
 
 def _needed(service: Service, record: Restore) -> bool:
@@ -79,13 +84,14 @@ def _needed(service: Service, record: Restore) -> bool:
     return record.state is not RestoreState.FAILED
 
 
-def _kept(record: Restore, there: Mapping[str, int] | None, in_front: Sequence[Restore]) -> Finding:
+def _kept(record: Restore, there: Mapping[str, int] | None, in_front: Sequence[Restore], now: datetime) -> Finding:
     """What a restore still holds.
 
     Args:
         record: the restore.
         there: the server's databases; None where it does not say.
         in_front: the restores to be rolled back before this one.
+        now: the present instant.
     """
     if record.state is RestoreState.RUNNING:
         return Finding.ok("restores", f"restore {record.id} is under way, in step '{record.step}'")
@@ -95,7 +101,7 @@ def _kept(record: Restore, there: Mapping[str, int] | None, in_front: Sequence[R
         gone = record.shadow is not None and there is not None and record.shadow not in there
         fate = f"of it nothing is kept: database {kept} is gone" if gone else f"{kept} is kept until {until}"
         return Finding.ok("restores", f"restore {record.id} is rolled back; {fate}")
-    if obstacle := _obstacle(record, there, in_front):
+    if obstacle := _obstacle(record, there, in_front, now):
         said = f"restore {record.id} cannot be rolled back: {obstacle.why}; before it: {record.safety}"
         return Finding.warning("restores", said)
     if in_front:
@@ -104,7 +110,11 @@ def _kept(record: Restore, there: Mapping[str, int] | None, in_front: Sequence[R
     return Finding.ok("restores", f"restore {record.id} can be rolled back until {until}")
 
 
-def _obstacle(record: Restore, there: Mapping[str, int] | None, in_front: Sequence[Restore]) -> Obstacle | None:
+def _obstacle(
+    record: Restore, there: Mapping[str, int] | None, in_front: Sequence[Restore], now: datetime
+) -> Obstacle | None:
+    if final := never_undone(in_front, now):
+        return Obstacle(f"restore {final.id} came after it, and cannot be undone")
     if record.method is not Method.SHADOW or there is None:
         return None
     # What is live now is the work of those in front.

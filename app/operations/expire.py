@@ -9,7 +9,9 @@ import structlog
 
 from app.domain.restore import Method, Restore, RestoreState
 from app.errors import ResidencyBackupError
+from app.operations.no_return import release_for_good
 from app.operations.restore_pins import release
+from app.operations.servers import of_this_server
 from app.operations.service import Service
 from app.operations.settle import target_for
 
@@ -21,7 +23,7 @@ def due(service: Service) -> list[Restore]:
     """Restores whose undo is to go."""
     now = service.clock()
     ended = service.restores.restores(service.database)
-    return [each for each in ended if _is_over(each, now)]
+    return of_this_server(service, [each for each in ended if _is_over(each, now)])
 
 
 def _is_over(record: Restore, now: datetime) -> bool:
@@ -41,6 +43,7 @@ def expire(service: Service) -> list[str]:
         except ResidencyBackupError as error:
             log.warning("restore undo not removed", restore=record.id, error=type(error).__name__, reason=error.message)
             failures.append(error)
+    done += release_for_good(service)
     if failures:
         raise failures[0]
     return done
@@ -64,8 +67,10 @@ def _expire_one(service: Service, listed: Restore) -> list[str]:
     if record.method is Method.SHADOW and kept:
         target = target_for(service, record)
         if kept in target.databases():
+            slots = target.replication(kept).slots
             target.drop(kept)
             done.append(f"database of restore {record.id} dropped: {kept}")
+            done += [f"with {kept} went its logical replication slot {slot}" for slot in slots]
     service.scripts.remove(record.id)
     done += [f"pin of restore {record.id} released: {name}" for name in release(service, record)]
     changed = replace(record, undo=None, shadow=None, undo_until=None)

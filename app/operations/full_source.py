@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 
 import structlog
 
+from app.archive.held import Held
 from app.archive.manifest import Manifest, parse_manifest
 from app.domain.backup import Tier, extensions_of
 from app.errors import (
     BackupNotFoundError,
     BackupPermissionError,
-    DiskReadError,
     ManifestError,
     RestoreValidationError,
 )
+from app.operations.given_file import open_plain
 from app.operations.inventory import codec_of, find
+from app.operations.opened import ReplacedMeanwhileError, each_look, opened, replaced_meanwhile
 from app.operations.restore_full import FullSource
 from app.operations.service import Service
 
@@ -27,20 +30,15 @@ def full_from_file(path: Path) -> FullSource:
     """The file at that path, and the manifest beside it.
 
     Raises:
-        RestoreValidationError: its name is none of a tar that this service makes.
+        RestoreValidationError: its name is none of a tar that this service makes, or it is no regular file.
         BackupPermissionError, DiskReadError: it cannot be read.
     """
     path = path.absolute()
     if not path.name.endswith(extensions_of(Tier.FULL)):
         wanted = " or ".join(extensions_of(Tier.FULL))
         raise RestoreValidationError(f"{path} is no full backup: a {wanted} is wanted", "see 'residency-backup list'")
-    try:
-        path.open("rb").close()
-        size = path.stat().st_size
-    except PermissionError as error:
-        raise BackupPermissionError(f"{path} may not be read: {error.strerror}", f"chmod u+r {path}") from error
-    except OSError as error:
-        raise DiskReadError(f"{path} cannot be read: {error.strerror or error}", "look at its disk") from error
+    with open_plain(path) as stream:
+        size = os.fstat(stream.fileno()).st_size
     beside = path.with_name(f"{path.name}.json")
     try:
         data = beside.read_bytes() if beside.is_file() else None
@@ -49,7 +47,7 @@ def full_from_file(path: Path) -> FullSource:
         raise BackupPermissionError(f"{beside} cannot be read: {error.strerror}", hint) from error
     return FullSource(
         name=str(path),
-        open=lambda: path.open("rb"),
+        open=partial(open_plain, path),
         codec=codec_of(path.name),
         size=size,
         manifest=_manifest(data, str(beside)),
@@ -69,13 +67,20 @@ def full_from_tree(service: Service, name: str) -> FullSource:
             f"{backup.id} is a plain dump of a database, not a full backup",
             f"restore it into the server: residency-backup restore {backup.id} --mode replace",
         )
-    return FullSource(
-        name=backup.id,
-        open=partial(service.tree.open, backup.file),
-        codec=backup.codec,
-        size=backup.bytes,
-        manifest=_manifest(service.tree.read_manifest(backup.file), f"{backup.file}.json"),
-    )
+    for now in each_look(service, backup):
+        try:
+            with opened(service, now) as found:
+                held = Held(found.stream)
+                return FullSource(
+                    name=now.id,
+                    open=held.open,
+                    codec=now.codec,
+                    size=held.size,
+                    manifest=_manifest(found.data, f"{now.file}.json"),
+                )
+        except (ReplacedMeanwhileError, BackupNotFoundError):
+            continue
+    raise replaced_meanwhile(backup)
 
 
 def _manifest(data: bytes | None, name: str) -> Manifest | None:

@@ -13,8 +13,11 @@ import structlog
 
 from app.archive.manifest import Manifest, parse_manifest
 from app.domain.backup import Backup, Codec, Origin, State, Tier
+from app.domain.clocks import is_newer, latest_of
 from app.domain.ports import StoredFile
 from app.errors import BackupNotFoundError, CatalogError, ManifestError
+from app.operations.lineage import ours
+from app.operations.same_name import backup_at, by_id, own_files, remark, waiting_manifest
 from app.operations.service import Service
 
 MISSING = "the file is missing"
@@ -26,17 +29,41 @@ log = structlog.get_logger(__name__)
 
 
 def inventory(service: Service) -> list[Backup]:
-    """All backups, newest first. Rows without a file are in it too, as damaged."""
-    rows = {row.file: row for row in _rows(service)}
-    found = [_known(stored, rows.pop(stored.file, None), service) for stored in service.tree.files()]
-    gone = [replace(row, damage=MISSING) for row in rows.values()]
+    """All backups, newest first. Rows without a file are in it too, as damaged; other files of an id are not."""
+    rows = known_rows(service)
+    names = by_id(service.tree.files(), rows)
+    found = [_known(named.backup, rows.get(named.backup.file), service) for named in names]
+    there = {named.backup.id for named in names}
+    lacking = {file: row for file, row in rows.items() if row.id not in there}
+    # If two trees share a catalog, the other's rows speak of files that never were in this one.
+    gone = ours(service, [replace(row, damage=MISSING) for row in _still_known(service, lacking)])
     return sorted([*found, *gone], key=lambda backup: (backup.created_at, backup.id), reverse=True)
+
+
+def _still_known(service: Service, rows: dict[str, Backup]) -> list[Backup]:
+    """Rows without a file that are there still: whoever removes a backup removes its row too, a moment later."""
+    now = known_rows(service) if rows else {}
+    return [row for file, row in rows.items() if now.get(file) == row]
+
+
+def other_files(service: Service) -> list[str]:
+    """What to say of each file that bears a backup's name and is not it."""
+    names = by_id(service.tree.files(), known_rows(service))
+    return [remark(other, named.backup) for named in names for other in named.others]
+
+
+def own_files_of(service: Service, backup_id: str) -> list[str]:
+    """The files of an id that this service made: what a run may put another one in the place of."""
+    rows = known_rows(service)
+    names = (named for named in by_id(service.tree.files(), rows) if named.backup.id == backup_id)
+    return [file for named in names for file in own_files(named, rows)]
 
 
 def newest_good(service: Service) -> Backup | None:
     """The newest sound backup of this database, as plain SQL, that this service made."""
-    own = (each for each in inventory(service) if each.database == service.database and each.origin is Origin.DUMP)
-    return next((each for each in own if each.good and each.tier is not Tier.FULL), None)
+    now = service.clock()
+    own = (each for each in ours(service, inventory(service)) if each.origin is Origin.DUMP)
+    return next((each for each in own if each.good and each.tier is not Tier.FULL and not is_newer(each, now)), None)
 
 
 def find(service: Service, name: str) -> Backup:
@@ -50,10 +77,17 @@ def find(service: Service, name: str) -> Backup:
     backups = [each for each in inventory(service) if each.damage != MISSING and each.state is State.COMPLETE]
     if name in ALIASES:
         tier = name.removeprefix("latest-") if name.startswith("latest-") else None
-        own = (each for each in backups if each.database == service.database)
+        own = ours(service, backups)
         candidates = [each for each in own if (each.tier == tier if tier else each.tier not in _UNMEANT)]
+        now = service.clock()
+        come = [each for each in candidates if not is_newer(each, now)]
+        if come:
+            return come[-1 if name == "oldest" else 0]
         if candidates:
-            return candidates[-1 if name == "oldest" else 0]
+            raise BackupNotFoundError(
+                f"no such backup: {name}: {candidates[0].id} is from the future, as this machine's clock says",
+                f"the clock says {now:%Y-%m-%d %H:%M %Z}: if that is right, name the backup by its id",
+            )
     else:
         wanted = name.removeprefix(f"{service.tree.root}/")
         for backup in backups:
@@ -77,7 +111,7 @@ def unindexed(stored: StoredFile, database: str) -> Backup:
         tier=tier,
         period=stored.period,
         file=stored.file,
-        created_at=stored.written_at,
+        created_at=min(stored.written_at, latest_of(tier, stored.period)),
         bytes=stored.size,
         raw_bytes=0,
         rows=None,
@@ -93,16 +127,26 @@ def _known(stored: StoredFile, row: Backup | None, service: Service) -> Backup:
     """What is known of a file: its manifest's word, and what the catalog remembers of these very bytes."""
     manifest = manifest_of(stored)
     if manifest is None:
-        return unindexed(stored, service.database) if row is None else _unproven(stored, row)
-    backup = manifest.to_backup(stored.id, stored.file)
+        return _unproven(stored, row, service.database)
+    backup = backup_at(manifest, stored)
     if row is not None and row.sha256 == backup.sha256:
-        backup = replace(row, kept=manifest.kept)
+        backup = replace(row, tier=backup.tier, period=backup.period, kept=backup.kept)
     return replace(backup, damage=backup.damage or _wrong_size(stored, backup.bytes))
 
 
-def _unproven(stored: StoredFile, row: Backup) -> Backup:
-    """What the catalog says of a file that lost its manifest: until `sync` heals it, nothing proves it to be ours."""
-    return replace(row, origin=Origin.SCAN, damage=row.damage or _wrong_size(stored, row.bytes))
+def _unproven(stored: StoredFile, row: Backup | None, database: str) -> Backup:
+    """What is known of a file that lost its manifest: until it has one again, nothing proves it to be ours.
+
+    A row of a file of another length is of other bytes, so only the pin that it remembers counts.
+    """
+    if waiting := waiting_manifest(stored):
+        found = backup_at(waiting, stored)
+        return replace(found, origin=Origin.SCAN, verified_at=None)
+    if row is None:
+        return unindexed(stored, database)
+    if damage := _wrong_size(stored, row.bytes):
+        return replace(unindexed(stored, database), kept=row.kept, state=row.state, damage=damage)
+    return replace(row, origin=Origin.SCAN)
 
 
 def _wrong_size(stored: StoredFile, wanted: int) -> str | None:
@@ -120,9 +164,10 @@ def manifest_of(stored: StoredFile) -> Manifest | None:
         return None
 
 
-def _rows(service: Service) -> list[Backup]:
+def known_rows(service: Service) -> dict[str, Backup]:
+    """What the catalog knows, by file; nothing, with a warning, where it cannot be read."""
     try:
-        return list(service.catalog.backups(service.database))
+        return {row.file: row for row in service.catalog.backups(service.database)}
     except CatalogError as error:
         log.warning("backup catalog not readable, going by the files", error="CatalogError", reason=error.message)
-        return []
+        return {}

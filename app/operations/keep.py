@@ -7,9 +7,10 @@ from dataclasses import replace
 import structlog
 
 from app.domain.backup import Backup, checked_note
+from app.errors import BackupNotFoundError
 from app.operations.inventory import find
+from app.operations.opened import ReplacedMeanwhileError, as_described, each_look, opened, replaced_meanwhile
 from app.operations.service import Service
-from app.operations.verify import read_manifest
 
 log = structlog.get_logger(__name__)
 
@@ -32,10 +33,28 @@ def keep(service: Service, name: str, reason: str | None) -> Backup:
     if reason is not None:
         checked_note("reason", reason)
     backup = find(service, name)
-    stored = next((each for each in service.tree.files() if each.file == backup.file), None)
-    manifest = read_manifest(service, backup).model_copy(update={"kept": reason})
-    service.tree.write_manifest(backup.file, manifest.to_json().encode(), stored)
-    pinned = replace(backup, kept=reason)
-    service.catalog.pin(backup.database, backup.id, reason)
-    log.info("backup released" if reason is None else "backup pinned", backup=backup.id, reason=reason or None)
+    for now in each_look(service, backup):
+        try:
+            pinned = _written(service, now, reason)
+            break
+        except (ReplacedMeanwhileError, BackupNotFoundError):
+            continue
+    service.catalog.pin(pinned.database, pinned.id, reason)
+    log.info("backup released" if reason is None else "backup pinned", backup=pinned.id, reason=reason or None)
     return pinned
+
+
+def _written(service: Service, backup: Backup, reason: str | None) -> Backup:
+    """Write the pin into the manifest.
+
+    Raises:
+        ReplacedMeanwhileError: the backup is another one by now.
+    """
+    with opened(service, backup) as found:
+        manifest = found.manifest().model_copy(update={"kept": reason})
+        stored = service.tree.look(backup.file)
+        found.require_still()
+        if stored is None or stored.manifest != found.data:
+            raise replaced_meanwhile(backup)
+        service.tree.write_manifest(backup.file, manifest.to_json().encode(), stored)
+    return replace(as_described(backup, manifest), kept=reason)

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+import time
 
 import structlog
 
 from app.archive.manifest import parse_manifest
 from app.domain.ports import StoredFile
-from app.errors import ManifestError
+from app.errors import BackupError, ManifestError
 from app.operations.service import Service
 
 _BLOCK = 1 << 20
 log = structlog.get_logger(__name__)
+
+
+def await_signs(service: Service) -> None:
+    """Wait until it is known of each holder out of sight that has just missed some signs of life if it is dead.
+
+    A minute at most; then what it left can be cleaned up.
+    """
+    wait = service.catalog.doubtful_for(service.clock())
+    if wait:
+        log.warning(
+            "backup repair waits for a sign of life of whoever holds a run", seconds=round(wait.total_seconds())
+        )
+        time.sleep(wait.total_seconds())
 
 
 def find_leftovers(service: Service) -> list[str]:
@@ -36,23 +50,49 @@ def remove_leftovers(service: Service) -> list[str]:
     return found
 
 
-def _adopt(service: Service, leftover: str) -> None:
-    """Put a manifest in its place where a run died between naming its file and naming its manifest."""
+def adopt_manifests(service: Service) -> list[str]:
+    """Put the manifests in their places whose runs died before they could; returns the backups' ids."""
+    if not any(stored.waiting for stored in service.tree.files()):
+        return []
+    adopted = []
+    for file in find_leftovers(service):
+        try:
+            backup_id = _adopt(service, file)
+        except BackupError as error:
+            log.warning(
+                "backup manifest not put in its place", file=file, error=type(error).__name__, reason=error.message
+            )
+            continue
+        if backup_id is not None:
+            adopted.append(backup_id)
+    return adopted
+
+
+def _adopt(service: Service, leftover: str) -> str | None:
+    """Put a manifest in its place where a run died between naming its file and naming its manifest.
+
+    Only the file's digest tells that the manifest is of these bytes, and not of those that the run had yet to name.
+    """
     folder, _, name = leftover.rpartition("/")
     archive, json, _ = name.removeprefix(".").rpartition(".json.")
+    if not json:
+        return None
     bare = (each for each in service.tree.files() if each.manifest is None and each.problem is None)
-    stored = next((each for each in bare if json and each.file == f"{folder}/{archive}"), None)
-    if stored is None:
-        return
+    candidates = [each for each in bare if f"{folder}/{archive}" in {each.file, each.id}]
+    if not candidates:
+        return None
     with service.tree.open(leftover) as stream:
         content = stream.read()
     try:
         manifest = parse_manifest(content, leftover)
     except ManifestError:
-        return  # it was cut off; the archive waits for `sync`
-    if manifest.bytes == stored.size and manifest.sha256 == _sha256(service, stored):
-        service.tree.write_manifest(stored.file, content, stored)
-        log.info("backup manifest put in its place", backup=stored.id)
+        return None  # it was cut off; the archive waits for `sync`
+    for stored in candidates:
+        if manifest.bytes == stored.size and manifest.sha256 == _sha256(service, stored):
+            service.tree.write_manifest(stored.file, content, stored)
+            log.info("backup manifest put in its place", backup=stored.id)
+            return stored.id
+    return None
 
 
 def _sha256(service: Service, stored: StoredFile) -> str:

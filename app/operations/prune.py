@@ -10,13 +10,16 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
-from app.archive.manifest import parse_manifest
 from app.domain.backup import Backup, State
+from app.domain.ports import StoredFile
 from app.domain.retention import Plan, plan_retention
 from app.errors import BackupValidationError, CatalogError, ResidencyBackupError
 from app.operations.expire import expire_quietly
-from app.operations.inventory import MISSING, inventory
+from app.operations.inventory import MISSING, inventory, manifest_of
+from app.operations.lineage import ours
+from app.operations.opened import ReplacedMeanwhileError, holds, replaced_meanwhile
 from app.operations.restore_pins import in_use
+from app.operations.servers import asked, require_folder, require_ours
 from app.operations.service import Service
 
 log = structlog.get_logger(__name__)
@@ -39,15 +42,18 @@ def prune(service: Service, *, dry_run: bool = False) -> Pruned:
         dry_run: plan only.
 
     Raises:
-        BackupError: the tree cannot be read.
+        ServerMismatchError: the backups are another server's.
+        BackupError: the tree is not there, or cannot be read.
     """
+    require_folder(service)
     if not dry_run:
+        require_ours(service, asked(service))
         expire_quietly(service)
     needed = in_use(service)
-    backups = [each for each in inventory(service) if each.database == service.database and each.id not in needed]
+    backups = [each for each in ours(service, inventory(service)) if each.id not in needed]
     # What a crash interrupted: with the file gone, or replaced meanwhile, only the row is left to remove.
     unfinished = [each for each in backups if each.state is State.DELETING]
-    plan = plan_retention([each for each in backups if each.state is State.COMPLETE], service.policy)
+    plan = plan_retention([each for each in backups if each.state is State.COMPLETE], service.policy, service.clock())
     outcome = Pruned(plan)
     if dry_run:
         return outcome
@@ -55,6 +61,9 @@ def prune(service: Service, *, dry_run: bool = False) -> Pruned:
     for backup in reversed([*plan.pruned, *unfinished]):
         try:
             _remove(service, backup)
+        except ReplacedMeanwhileError:
+            log.info("backup not pruned: a newer one has taken its name meanwhile", backup=backup.id)
+            continue
         except ResidencyBackupError as error:
             outcome.problems.append(f"{backup.id}: {error.message}")
             continue
@@ -65,7 +74,9 @@ def prune(service: Service, *, dry_run: bool = False) -> Pruned:
 
 def _remove(service: Service, backup: Backup) -> None:
     if backup.damage != MISSING:
-        _require_unpinned(service, backup)
+        stored = service.tree.look(backup.file)
+        _require_same(service, backup, stored)
+        _require_unpinned(service, backup, stored)
         try:
             service.catalog.save(replace(backup, state=State.DELETING))
         except CatalogError as error:
@@ -75,10 +86,24 @@ def _remove(service: Service, backup: Backup) -> None:
     service.catalog.forget(service.database, backup.id)
 
 
-def _require_unpinned(service: Service, backup: Backup) -> None:
+def _require_same(service: Service, backup: Backup, stored: StoredFile | None) -> None:
+    """Make sure that the file is the one which the plan speaks of: a run may have given its name to a newer one.
+
+    Raises:
+        ReplacedMeanwhileError: it is not, or a run is just about to say what it is.
+    """
+    if stored is None:
+        return  # what is gone needs no removing
+    manifest = manifest_of(stored)
+    same = holds(service, stored, backup.sha256) if manifest is None else manifest.sha256 == backup.sha256
+    if not same:
+        raise replaced_meanwhile(backup)
+
+
+def _require_unpinned(service: Service, backup: Backup, stored: StoredFile | None) -> None:
     """Look once more, at the last moment: the plan may have been made long before its turn came."""
-    data = service.tree.read_manifest(backup.file)
-    if data is not None and backup.state is State.COMPLETE and parse_manifest(data, backup.file).kept is not None:
+    manifest = None if stored is None else manifest_of(stored)
+    if manifest is not None and backup.state is State.COMPLETE and manifest.kept is not None:
         raise BackupValidationError(f"backup {backup.id} was pinned meanwhile")
     if backup.id in in_use(service):
         raise BackupValidationError(f"backup {backup.id} is needed by a restore that began meanwhile")

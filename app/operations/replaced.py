@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from shlex import quote
 
-from app.domain.backup import Origin, Tier, id_of, period_of
+from app.domain.backup import Origin, Tier, extension_of, id_of, period_of
+from app.domain.servers import ANY, Identity
 from app.domain.slots import Slot
 from app.errors import BackupValidationError
-from app.operations.inventory import MISSING, inventory
+from app.operations.inventory import MISSING, inventory, own_files_of
 from app.operations.restore_pins import in_use
 from app.operations.service import Service
 
@@ -15,17 +17,21 @@ from app.operations.service import Service
 def free_period(service: Service, tier: Tier, slot: Slot | None) -> str:
     """The period to name the backup by. Two ad hoc runs in one second do not share a name."""
     when: datetime = slot.due if slot else service.clock()
-    period = period_of(tier, when)
-    if tier.ad_hoc:
-        taken = {stored.id for stored in service.tree.files()}
-        while id_of(tier, period) in taken:
-            when += timedelta(seconds=1)
-            period = period_of(tier, when)
+    return free_name(service, tier, when) if tier.ad_hoc else period_of(tier, when)
+
+
+def free_name(service: Service, tier: Tier, when: datetime) -> str:
+    """The period of an ad hoc backup that shows an instant, or the next second's whose name is free."""
+    taken = {stored.id for stored in service.tree.files()}
+    while id_of(tier, period := period_of(tier, when)) in taken:
+        when += timedelta(seconds=1)
     return period
 
 
-def require_free(service: Service, tier: Tier, period: str) -> None:
+def require_free(service: Service, tier: Tier, period: str, server: Identity = ANY) -> None:
     """A backup replaces that of its own period, but no pinned one, and none of another database.
+
+    One of another server is kept beside the new one; but a full one, which has no other name, must stay.
 
     Raises:
         BackupValidationError: the backup that stands there must stay.
@@ -37,6 +43,11 @@ def require_free(service: Service, tier: Tier, period: str) -> None:
             raise BackupValidationError(
                 f"{name} is a backup of database {backup.database}, which this one of {service.database} would replace",
                 "give each database a BACKUP_DIR of its own",
+            )
+        if tier is Tier.FULL and not backup.identity.same_system(server):
+            raise BackupValidationError(
+                f"{name} is of another server ({backup.identity}), and this run would replace it",
+                f"move it and its .json out of {service.tree.root / tier}; tomorrow's has a name of its own",
             )
         if backup.id in in_use(service):
             raise BackupValidationError(
@@ -50,6 +61,25 @@ def require_free(service: Service, tier: Tier, period: str) -> None:
                 if tier is Tier.FULL
                 else f"'residency-backup create manual' takes another beside it; to release it: keep --release {name}",
             )
+
+
+def require_own(service: Service, tier: Tier, period: str) -> None:
+    """A backup takes the name of no file that this service did not make: it may be somebody's only copy.
+
+    Raises:
+        BackupValidationError: such a file stands under the very name that the backup is to bear.
+    """
+    name = id_of(tier, period)
+    file = name + extension_of(tier, service.codec)
+    standing = any(stored.file == file for stored in service.tree.files())
+    # Another year's week of that name is renamed first, whosever it is.
+    another = any(each.id == name and each.period != period for each in inventory(service))
+    if standing and not another and file not in own_files_of(service, name):
+        path = service.tree.root / file
+        raise BackupValidationError(
+            f"{file} is no backup of this service, and this run would replace it",
+            f"move it away, then create the backup again: mv {quote(str(path))} {quote(f'{path}.other')}",
+        )
 
 
 def require_content(service: Service, tier: Tier, period: str, *, tables: int) -> None:

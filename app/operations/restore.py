@@ -12,12 +12,10 @@ from dataclasses import replace
 import structlog
 
 from app.archive.target import TargetFacts
-from app.domain.backup import Tier
-from app.domain.checks import Finding, Severity, first_error
+from app.domain.checks import Severity, first_error
 from app.domain.restore import Method, Restore, RestoreState, Step
 from app.errors import (
     BackupCancelledError,
-    BackupError,
     BackupStorageError,
     Cancelled,
     CatalogError,
@@ -28,7 +26,7 @@ from app.errors import (
     as_logged,
 )
 from app.operations.expire import expire_quietly
-from app.operations.restore_checks import needs_safety, require_confirmation, restore_checks, room_error, safety_error
+from app.operations.restore_checks import require_confirmation, restore_checks, room_error
 from app.operations.restore_journal import Journal
 from app.operations.restore_pins import pin, release
 from app.operations.restore_report import to_report
@@ -37,8 +35,7 @@ from app.operations.restore_source import Located, locate, open_source
 from app.operations.restore_ways import change
 from app.operations.rollback import back_in_place
 from app.operations.service import SILENT, Progress, Service
-from app.operations.settle import resolve, target_for
-from app.operations.take_backup import BackupRequest, take_backup
+from app.operations.settle import CAUSE, PATIENCE_SECONDS, resolve, target_for
 
 log = structlog.get_logger(__name__)
 
@@ -76,7 +73,6 @@ def restore(service: Service, request: RestoreRequest, progress: Progress = SILE
                 if located.backup is not None:
                     pin(service, located.backup, record)
                 job = _prepared(journal, wanted, located, progress)
-                _safety_backup(job)
                 change(job)
                 _done(job)
                 return restored(job)
@@ -98,6 +94,7 @@ def _prepared(journal: Journal, wanted: Wanted, located: Located, progress: Prog
         raise error
     facts: TargetFacts | None = checked.facts
     assert facts is not None  # noqa: S101 -- else a finding was raised
+    journal.note(report={"server": facts.system_identifier})
     return Job(
         service=service,
         wanted=wanted,
@@ -109,31 +106,6 @@ def _prepared(journal: Journal, wanted: Wanted, located: Located, progress: Prog
         findings=list(checked.findings),
         warnings=[each.message for each in checked.findings if each.severity is Severity.WARNING],
     )
-
-
-def _safety_backup(job: Job) -> None:
-    """Take, verify and pin a backup of what is there."""
-    if not needs_safety(job.wanted, job.facts):
-        absent = "does not exist" if not job.live else "is not the live database"
-        job.findings.append(Finding.ok("safety backup", f"none is taken: {job.wanted.changes} {absent}"))
-        return
-    journal = job.journal
-    journal.write(Step.SAFETY)
-    with job.phase("safety backup"):
-        label = f"before restore {journal.record.id}"
-        request = BackupRequest(tier=Tier.SAFETY, label=label, kept=journal.record.pin)
-        try:
-            taken = take_backup(job.service, request, job.progress)
-        except (BackupCancelledError, CatalogError):
-            raise
-        except BackupError as error:
-            raise safety_error(job.wanted.changes, error) from error
-    if taken is None:
-        raise RuntimeError("a backup without a slot cannot have been made already")
-    job.warnings += taken.warnings
-    journal.write(safety=taken.backup.id)
-    message = f"{taken.backup.id}: taken, verified and pinned until the restore can no longer be rolled back"
-    job.findings.append(Finding.ok("safety backup", message))
 
 
 def _done(job: Job) -> None:
@@ -166,9 +138,9 @@ def _undo(journal: Journal, error: Exception, cause: BaseException) -> None:
     try:
         if record.method is Method.IN_PLACE and record.step is Step.POST_COMMAND and record.safety:
             back_in_place(service, journal)
-        settled = resolve(service, journal.record)
+        settled = resolve(service, journal.record, patience=PATIENCE_SECONDS)
     except ResidencyBackupError as failure:
-        _abandon(journal, failure)
+        _abandon(journal, failure, error)
         both = _with_safety(RestoreRollbackError(f"{error}; then {failure.message}", failure.hint), record)
         _log_failure("restore failed, and so did its clean-up", both, record)
         raise both from cause
@@ -197,9 +169,10 @@ def _with_safety(error: Exception, record: Restore) -> Exception:
     return type(error)(error.message, "; ".join(filter(None, (error.hint, taken))))
 
 
-def _abandon(journal: Journal, failure: ResidencyBackupError) -> None:
+def _abandon(journal: Journal, failure: ResidencyBackupError, cause: Exception) -> None:
     """`check --repair` goes on where this process has to leave it."""
-    left = replace(journal.record, state=RestoreState.ABANDONED, error=type(failure).__name__)
+    report = {**journal.record.report, CAUSE: str(cause)}
+    left = replace(journal.record, state=RestoreState.ABANDONED, error=type(failure).__name__, report=report)
     _record(journal, replace(left, message=failure.message, hint=failure.hint))
 
 

@@ -16,31 +16,24 @@ from app.archive.target import Target, TargetFacts
 from app.domain.checks import Finding, Severity
 from app.domain.restore import Method, Restore
 from app.errors import (
-    BackupError,
-    BackupPermissionError,
-    BackupRunningError,
     BackupStorageError,
     ResidencyBackupError,
     RestoreBusyError,
-    RestoreError,
     RestorePermissionError,
     RestorePostCommandError,
-    RestoreRunningError,
     RestoreStorageError,
     RestoreValidationError,
-    ServerUnavailableError,
-    TableLockedError,
-    TargetUnavailableError,
 )
 from app.operations.inventory import newest_good
 from app.operations.preflight import MEGABYTE, forecast
+from app.operations.replication import SUBSCRIPTIONS, replication_findings
 from app.operations.restore_request import Wanted
 from app.operations.restore_source import RestoreSource
 from app.operations.service import Service
 
 log = structlog.get_logger(__name__)
 _OWNERS, _COMMAND = "owners", "post command"
-_WHO_RESTORES = {_OWNERS, _COMMAND}
+_WHO_RESTORES = {_OWNERS, _COMMAND, SUBSCRIPTIONS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +76,7 @@ def _means(
     yield from _fit(target, wanted, source, facts)
     yield from _way_back(service, wanted, facts)
     yield from _command(service, wanted)
+    yield from _tried(SUBSCRIPTIONS, lambda: list(replication_findings(target, wanted, facts)))
 
 
 def _as_told(finding: Finding) -> Finding:
@@ -297,22 +291,6 @@ def _catalog(service: Service, wanted: Wanted, record: Restore) -> Finding:
         return Finding.ok("catalog", "stands outside of the database that changes")
     message = f"the catalog stands in {wanted.changes}, which is to be changed: the restore would lose its own record"
     return Finding.failed("catalog", RestoreValidationError(message, "set BACKUP_CATALOG_URL to another database"))
-
-
-def safety_error(live: str, error: BackupError) -> RestoreError:
-    """What is there cannot be kept, and so is not replaced."""
-    kinds: dict[type[BackupError], type[RestoreError]] = {
-        BackupStorageError: RestoreStorageError,
-        BackupPermissionError: RestorePermissionError,
-        BackupRunningError: RestoreRunningError,
-        TableLockedError: RestoreBusyError,
-        ServerUnavailableError: TargetUnavailableError,
-    }
-    kind = next((kinds[each] for each in kinds if isinstance(error, each)), RestoreError)
-    aside = (
-        f'if {live} is beyond saving: ALTER DATABASE "{live}" RENAME TO "{live}_broken", then restore again; or --into'
-    )
-    return kind(f"the safety backup of {live} failed: {error.message}", "; ".join(filter(None, (error.hint, aside))))
 
 
 def room_error(error: BackupStorageError) -> RestoreStorageError:

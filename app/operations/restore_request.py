@@ -83,6 +83,7 @@ class Wanted:
             dependents=bool(request.dependents),
             where=request.where,
             exact=mode is Mode.REPLACE,
+            version_tables=service.version_tables,
         )
         return cls(mode=mode, database=service.database, into=into, confirm=request.confirm, merge=merge)
 

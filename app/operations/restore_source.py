@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import stat
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 import structlog
 
 from app.archive import reader
+from app.archive.held import Held
 from app.archive.manifest import Manifest, ServerFacts
 from app.archive.reader import Archive
 from app.domain.backup import Backup, Codec, Origin, Tier
@@ -18,7 +17,6 @@ from app.domain.checks import Finding
 from app.errors import (
     BackupError,
     BackupNotFoundError,
-    BackupPermissionError,
     BackupReadError,
     BackupValidationError,
     DiskReadError,
@@ -26,9 +24,11 @@ from app.errors import (
     ResidencyBackupError,
     RestoreValidationError,
 )
+from app.operations.given_file import open_plain, require_plain, stat_of
 from app.operations.inventory import codec_of, find
+from app.operations.opened import Opened, ReplacedMeanwhileError, each_look, opened, replaced_meanwhile
 from app.operations.service import SILENT, Progress, Service
-from app.operations.verify import read_manifest, verify
+from app.operations.verify import Verified, verify_opened
 
 log = structlog.get_logger(__name__)
 _MAGIC = {b"\x1f\x8b": Codec.GZIP, b"\x28\xb5\x2f\xfd": Codec.ZSTD}
@@ -82,12 +82,12 @@ def locate(service: Service, name: str) -> Located:
 
     Raises:
         BackupNotFoundError: there is neither.
-        RestoreValidationError: it is a full backup.
+        RestoreValidationError: it is a full backup, or a path of what is no regular file.
     """
     try:
         backup = find(service, name)
     except BackupNotFoundError:
-        if not isinstance(name, str) or not (Path(name).is_absolute() or Path(name).is_file()):
+        if not isinstance(name, str) or not _names_a_file(name):
             raise
     else:
         if backup.tier is Tier.FULL:
@@ -97,13 +97,22 @@ def locate(service: Service, name: str) -> Located:
             )
         return Located(backup, None)
     path = Path(name).absolute()
-    if not path.exists():
-        raise BackupNotFoundError(f"there is no file {path}", _OTHER)
+    require_plain(path)
     return Located(None, path)
+
+
+def _names_a_file(name: str) -> bool:
+    """Whether a path is meant; a folder of a tier's name is none, for an id may begin with that."""
+    if Path(name).is_absolute():
+        return True
+    found = stat_of(Path(name))
+    return found is not None and not stat.S_ISDIR(found.st_mode)
 
 
 def open_source(service: Service, located: Located, progress: Progress = SILENT) -> RestoreSource:
     """Read what was located, and prove what it has a manifest to be proven by.
+
+    The file is held open: what is read from the source later is of the same bytes, also when a run replaces the backup.
 
     Raises:
         RestoreValidationError: it is no plain dump, or not a whole one.
@@ -111,28 +120,46 @@ def open_source(service: Service, located: Located, progress: Progress = SILENT)
     """
     if located.backup is None:
         path = located.path or Path()
-        return _scanned(located, partial(_open, path), _codec(path), path.stat().st_size, progress)
-    backup = located.backup
-    open_ = partial(service.tree.open, backup.file)
+        codec = _codec(path)
+        with open_plain(path) as stream:
+            return _scanned(located, Held(stream), codec, progress)
+    for backup in each_look(service, located.backup):
+        try:
+            with opened(service, backup) as found:
+                return _of_backup(found, progress)
+        except (ReplacedMeanwhileError, BackupNotFoundError):
+            continue
+    raise replaced_meanwhile(located.backup)
+
+
+def _of_backup(found: Opened, progress: Progress) -> RestoreSource:
+    """A backup of the tree as a source.
+
+    Raises:
+        ReplacedMeanwhileError: another one has taken its place while it was read.
+    """
+    backup, held = found.backup, Held(found.stream)
     try:
-        manifest = read_manifest(service, backup)
+        manifest = found.manifest()
     except ManifestError as error:
         log.warning("restore goes by the file alone", backup=backup.id, error=type(error).__name__)
-        return _scanned(located, open_, codec_of(backup.file), backup.bytes, progress)
+        try:
+            return _scanned(Located(backup, None), held, codec_of(backup.file), progress)
+        finally:
+            found.require_still()
+    outcome = Verified()
+    progress.start("verify", manifest.bytes)
+    verify_opened(found, progress, outcome)
+    verified = Finding.ok("backup", f"{backup.id} verifies: every byte is what was dumped")
+    if outcome.failed:
+        verified = Finding.failed("backup", _unfit(backup.id, outcome.failed[0][1]))
     return RestoreSource(
         name=backup.id,
-        archive=Archive(open_, manifest.codec, manifest.index),
+        archive=Archive(held.open, manifest.codec, manifest.index),
         manifest=manifest,
-        backup=backup,
-        verified=_verified(service, backup, progress),
+        backup=manifest.to_backup(backup.id, backup.file),
+        verified=verified,
     )
-
-
-def _verified(service: Service, backup: Backup, progress: Progress) -> Finding:
-    outcome = verify(service, backup.id, progress)
-    if not outcome.failed:
-        return Finding.ok("backup", f"{backup.id} verifies: every byte is what was dumped")
-    return Finding.failed("backup", _unfit(backup.id, outcome.failed[0][1]))
 
 
 def _unfit(name: str, error: BackupError) -> ResidencyBackupError:
@@ -143,12 +170,10 @@ def _unfit(name: str, error: BackupError) -> ResidencyBackupError:
     return RestoreValidationError(f"{name} does not verify: {error.message}", _OTHER)
 
 
-def _scanned(
-    located: Located, open_: Callable[[], BinaryIO], codec: Codec, size: int, progress: Progress
-) -> RestoreSource:
-    progress.start(f"index {Path(located.name).name}", size)
+def _scanned(located: Located, held: Held, codec: Codec, progress: Progress) -> RestoreSource:
+    progress.start(f"index {Path(located.name).name}", held.size)
     try:
-        with open_() as stream:
+        with held.open() as stream:
             index = reader.build_index(stream, codec, progress.advance)
     except (BackupReadError, BackupValidationError) as error:
         raise _unfit(located.name, error) from error
@@ -159,7 +184,7 @@ def _scanned(
     found = Finding.warning if located.backup else Finding.ok
     return RestoreSource(
         name=located.name,
-        archive=Archive(open_, codec, index),
+        archive=Archive(held.open, codec, index),
         manifest=None,
         backup=located.backup,
         verified=found("backup", f"{located.name} {said}"),
@@ -168,23 +193,9 @@ def _scanned(
 
 def _codec(path: Path) -> Codec:
     """How a file is compressed, by its first bytes: a stranger's name may say anything."""
-    with _open(path) as stream:
+    with open_plain(path) as stream:
         start = stream.read(len(_CUSTOM))
     if start == _CUSTOM:
         message = f"{path} is a dump in pg_dump's custom format, not plain SQL"
         raise RestoreValidationError(message, f"make it one: pg_restore --file={path.stem}.sql {path}")
     return next((codec for magic, codec in _MAGIC.items() if start.startswith(magic)), Codec.NONE)
-
-
-def _open(path: Path) -> BinaryIO:
-    try:
-        return path.open("rb")
-    except FileNotFoundError as error:
-        raise BackupNotFoundError(f"there is no file {path}", _OTHER) from error
-    except PermissionError as error:
-        raise BackupPermissionError(f"{path} may not be read: {error.strerror}", f"chmod u+r {path}") from error
-    except IsADirectoryError as error:
-        message = f"{path} is a folder: a dump in pg_dump's directory format is no plain SQL"
-        raise RestoreValidationError(message, f"make it one: pg_restore --file=dump.sql {path}") from error
-    except OSError as error:
-        raise DiskReadError(f"{path} cannot be read: {error.strerror or error}", "look at its disk") from error

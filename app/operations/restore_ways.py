@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import asdict
 
 import structlog
 
 from app.domain.merge import Changes
 from app.domain.restore import Method, Step, shadow_name, undo_name
+from app.domain.servers import Identity
+from app.operations.replication import Side, detach_copies, pause, say_what_is_next
 from app.operations.restore_request import Job
+from app.operations.restore_safety import safety_backup
+from app.operations.servers import note_restored
 
 log = structlog.get_logger(__name__)
 COUNTS = ("inserted", "updated", "deleted", "unchanged", "conflicting", "blocked")
@@ -23,10 +28,11 @@ def change(job: Job) -> None:
 
 def _by_shadow(job: Job) -> None:
     """Build the database beside the live one, prove it, and swap the two."""
+    safety_backup(job)
     live, restore_id = job.wanted.changes, job.journal.record.id
     shadow = shadow_name(live, restore_id)
     undo = undo_name(live, restore_id)
-    method = {"method": str(Method.SHADOW)}
+    method = {**job.journal.record.report, "method": str(Method.SHADOW)}
     job.journal.write(Step.LOADING, shadow=shadow, undo=undo, report=method)
     archive, facts = job.source.archive, job.source.facts
     with job.phase("create"):
@@ -40,17 +46,28 @@ def _by_shadow(job: Job) -> None:
         job.warnings += job.target.prove(shadow, archive, facts, job.progress.advance)
     log.info("restore proven: the database holds what the backup holds", database=shadow)
     _post_command(job, shadow)
+    detach_copies(job, shadow)
     until = job.service.clock() + job.service.undo_for
     there = job.target.databases()
     report = {**method, "oids": {"made": there.get(shadow), "replaced": there.get(live)}}
     job.journal.write(Step.SWAPPING, undo_until=until if job.live else None, report=report)
+    _note_made(job, there.get(shadow))
     with job.phase("swap"):
+        if job.live:
+            pause(job.target, job.journal, Side.REPLACED)
         seconds = job.target.swap(shadow, live, undo)
     # Since the checklist, the live database may have come or gone.
     kept = undo in job.target.databases()
     job.downtime = seconds if kept else None  # nobody misses what was not there
     job.journal.note(undo=undo if kept else None, undo_until=until if kept else None)
     log.info("restore swapped the databases", database=live, downtime=job.downtime, undo=undo)
+    say_what_is_next(job)
+
+
+def _note_made(job: Job, oid: int | None) -> None:
+    """Note in the tree, before it is so, which database is live from then on: its backups are no other server's."""
+    if job.wanted.into is None and oid is not None:
+        note_restored(job.service, job.journal.record, Identity(job.facts.system_identifier, oid))
 
 
 def _post_command(job: Job, database: str) -> None:
@@ -65,16 +82,18 @@ def _post_command(job: Job, database: str) -> None:
 
 def _in_place(job: Job) -> None:
     """Everything in one transaction of the live database: the role may make no other."""
+    safety_backup(job)
     live = job.wanted.changes
     job.notes.append(f"the role may not create databases: {live} is replaced in place, in one transaction")
     log.info("restore goes in place: the role may not create databases", database=live)
-    job.journal.write(Step.LOADING, report={"method": str(Method.IN_PLACE)})
+    job.journal.write(Step.LOADING, report={**job.journal.record.report, "method": str(Method.IN_PLACE)})
     archive = job.source.archive
     # Only a safety backup undoes it.
     until = job.service.clock() + job.service.undo_for if job.journal.record.safety else None
 
     def on_commit(transaction: str) -> None:
         job.journal.write(Step.SWAPPING, transaction=transaction, undo_until=until)
+        _note_made(job, job.facts.live.database_oid if job.facts.live else None)
 
     with job.phase("replace in place", archive.index.raw_bytes):
         job.warnings += job.target.replace_in_place(archive, job.source.facts, on_commit)
@@ -84,19 +103,30 @@ def _in_place(job: Job) -> None:
 
 
 def _by_rows(job: Job) -> None:
-    """Bring rows into the tables that are there, and write down how to undo it."""
+    """Bring rows into the tables that are there, and write down how to undo it.
+
+    What a dry run refuses is refused before the safety backup is taken: so the rows are put beside the live ones first.
+    """
     service, restore_id = job.service, job.journal.record.id
-    job.journal.write(Step.LOADING, report={"method": str(Method.ROWS)})
+    oids = {"changed": job.target.databases().get(job.wanted.changes)}
+    report = {**job.journal.record.report, "method": str(Method.ROWS), "oids": oids}
+    job.journal.write(Step.LOADING, report=report)
     archive = job.source.archive
     total = archive.index.raw_bytes
-    with service.scripts.create(restore_id) as script:
+    with ExitStack() as stack:
+        with job.phase("merge", total):
+            merging = stack.enter_context(job.target.merging(archive, job.wanted.merge, job.progress.advance))
+            merging.check()
+        safety_backup(job)
+        job.journal.write(Step.LOADING)
+        script = stack.enter_context(service.scripts.create(restore_id))
 
         def on_commit(transaction: str) -> None:
             script.keep()
             until = service.clock() + service.undo_for
             job.journal.write(Step.SWAPPING, transaction=transaction, undo_until=until)
 
-        with job.phase("merge", total), job.target.merging(archive, job.wanted.merge, job.progress.advance) as merging:
+        with job.phase("merge"):
             job.changes = merging.apply(script.stream, on_commit)
     job.rows = {name: job.changes.total(name) for name in COUNTS}
     job.notes += job.changes.notes

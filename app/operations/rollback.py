@@ -11,7 +11,7 @@ import structlog
 from app.archive.reader import Archive
 from app.archive.target import Target
 from app.domain.backup import Tier
-from app.domain.restore import Method, Restore, RestoreState, Step, in_front_of
+from app.domain.restore import Method, Restore, RestoreState, Step, in_front_of, never_undone
 from app.errors import (
     BackupCancelledError,
     BackupError,
@@ -27,10 +27,21 @@ from app.errors import (
     as_logged,
 )
 from app.operations.inventory import find
-from app.operations.restore_checks import safety_error
+from app.operations.replication import Side, pause, put_aside, resume, resumed_or_said
 from app.operations.restore_journal import Journal
+from app.operations.restore_safety import safety_error
+from app.operations.servers import of_this_server
 from app.operations.service import SILENT, Progress, Service
-from app.operations.settle import SINCE, after_rollback, complete, resolve, settle, target_for, unsettled
+from app.operations.settle import (
+    PATIENCE_SECONDS,
+    SINCE,
+    after_rollback,
+    complete,
+    resolve,
+    settle,
+    target_for,
+    unsettled,
+)
 from app.operations.take_backup import BackupRequest, take_backup
 from app.operations.verify import read_manifest
 from app.operations.whereabouts import Obstacle, no_way_back
@@ -57,7 +68,7 @@ def rollback(service: Service, restore_id: str, progress: Progress = SILENT) -> 
     Raises:
         RestoreNotFoundError: there is none of that id.
         RestoreRunningError: it is under way.
-        RestoreValidationError: there is nothing to roll back to.
+        RestoreValidationError: there is nothing to roll back to, or it is on another server.
         RestoreRollbackError: it failed; says what stands where, and how to go on.
         RestoreCancelledError: it was cancelled; the database is as the restore left it.
     """
@@ -91,6 +102,9 @@ def _find(service: Service, restore_id: str) -> Restore:
     if record is None or record.database != service.database:
         message = f"there is no restore {restore_id} of {service.database}"
         raise RestoreNotFoundError(message, "'residency-backup restores' lists them")
+    if not of_this_server(service, [record]):
+        message = f"restore {restore_id} was made on another server, of system identifier {record.server}"
+        raise RestoreValidationError(message, "roll it back there: DATABASE_URL leads to another one now")
     return record
 
 
@@ -119,7 +133,10 @@ def _why_not(service: Service, record: Restore) -> Obstacle | None:
         return Obstacle("nothing that was before it is kept")
     if service.clock() >= record.undo_until:
         return Obstacle(f"it could be until {record.undo_until:%Y-%m-%d %H:%M %Z} (RESTORE_UNDO_HOURS)")
-    if newer := in_front_of(record, service.restores.restores(service.database)):
+    newer = in_front_of(record, service.restores.restores(service.database))
+    if final := never_undone(newer, service.clock()):
+        return Obstacle(f"restore {final.id} came after it, and cannot be undone")
+    if newer:
         return Obstacle(f"restore {newer[0].id} came after it: roll that back first")
     return _no_means(service, record)
 
@@ -165,9 +182,11 @@ def _by_rename(service: Service, journal: Journal, progress: Progress) -> list[s
     record = journal.record
     progress.start("swap", None)
     undo, shadow = record.undo or "", record.shadow or ""
-    downtime = target_for(service, record).swap(undo, record.changes, shadow)
+    target = target_for(service, record)
+    pause(target, journal, Side.MADE)
+    downtime = target.swap(undo, record.changes, shadow)
     log.info("restore rollback swapped the databases", downtime=downtime, kept=shadow)
-    return []
+    return put_aside(target, journal.record, shadow)
 
 
 def _in_place(service: Service, journal: Journal, progress: Progress) -> list[str]:
@@ -205,6 +224,7 @@ def _recording(journal: Journal) -> Callable[[str], None]:
 
 def _done(journal: Journal, notes: list[str]) -> RolledBack:
     service = journal.service
+    notes += resumed_or_said(target_for(service, journal.record), journal.record, Side.REPLACED)
     record = after_rollback(service, journal.record)
     if record.undo_until is not None and _is_kept(service, record):
         until = f"{record.undo_until:%Y-%m-%d %H:%M %Z}"
@@ -241,7 +261,9 @@ def _back_off(journal: Journal, error: Exception, cause: BaseException) -> None:
     try:
         # What the server found unfit was never begun.
         refused = isinstance(error, RestoreValidationError)
-        settled = complete(service, record) if refused else resolve(service, record)
+        if refused:
+            resume(target_for(service, record), record, Side.MADE)
+        settled = complete(service, record) if refused else resolve(service, record, patience=PATIENCE_SECONDS)
         if settled.state is RestoreState.ROLLED_BACK:
             return
         service.restores.save_restore(settled)

@@ -11,7 +11,7 @@ from app.archive.cluster import Cluster
 from app.archive.source import Source
 from app.archive.target import Target
 from app.domain.backup import Codec, Tier
-from app.domain.ports import Catalog, Restores, Scripts, Tree
+from app.domain.ports import Catalog, Folder, Restores, Scripts, Tree
 from app.domain.retention import Policy
 from app.operations.schedule import Schedule
 
@@ -38,6 +38,8 @@ class Service:
     """One database's backup service.
 
     Attributes:
+        folder: what the tree's root is known by.
+        catalog_apart: whether the catalog stands elsewhere, and so remembers what stood in the tree.
         source, tree, catalog: the database, where its backups stand, and the record of them.
         target, restores: the server that backups are restored on, and the record of that.
         policy: how many are kept.
@@ -46,6 +48,7 @@ class Service:
         min_free_bytes: what must remain free on the disk of the tree after a backup.
         undo_for: how long a restore can be rolled back.
         post_command: program and arguments to run on a restored database; empty for none.
+        version_tables: tables of migration tools, beside those that are known, that no merge touches.
         clock: the present instant in the schedule's time zone.
         tool: name and version of this program, for manifests.
         target_of: the same server, with another database in the live one's place.
@@ -58,6 +61,8 @@ class Service:
 
     source: Source
     tree: Tree
+    folder: Folder
+    catalog_apart: bool
     catalog: Catalog
     target: Target
     restores: Restores
@@ -68,6 +73,7 @@ class Service:
     min_free_bytes: int
     undo_for: timedelta
     post_command: tuple[str, ...]
+    version_tables: tuple[str, ...]
     clock: Callable[[], datetime]
     tool: str
     target_of: Callable[[str], Target]

@@ -14,14 +14,21 @@ import structlog
 from app.archive.target import Target
 from app.domain.restore import Method, Restore, RestoreState, Step
 from app.errors import ResidencyBackupError, RestoreRollbackError
+from app.operations.replication import Side, resume
 from app.operations.restore_pins import release
 from app.operations.restore_request import Wanted
+from app.operations.servers import of_this_server
 from app.operations.service import Service
 from app.operations.whereabouts import is_swapped, is_swapped_back
 
 log = structlog.get_logger(__name__)
 _COMMIT_SECONDS = 20.0  # a commit that was sent is done or refused long before
 _POLL_SECONDS = 0.2
+PATIENCE_SECONDS = 5.0  # of a clean-up that is cut off: as long as a server takes to be started again, or a network
+_AS_BEFORE = "the live database is as before"
+_AGAIN = "restore again"
+_BEFORE_ANY_CHANGE = {Step.CHECKING, Step.SAFETY, Step.LOADING, Step.PROVING}
+CAUSE = "failed"  # in a report: what ended a restore whose clean-up failed as well
 SINCE = "before the rollback"  # in a report: id of the backup of what was there then
 _BY_HAND = "when the server answers again: residency-backup check --repair"
 
@@ -35,7 +42,7 @@ def unsettled(service: Service) -> list[Restore]:
     """Restores whose processes died, or could not clean up."""
     dead = {each.id: each for each in service.restores.dead_restores(service.database, service.clock())}
     left = (each for each in service.restores.restores(service.database) if each.state is RestoreState.ABANDONED)
-    return list((dead | {each.id: each for each in left}).values())
+    return of_this_server(service, list((dead | {each.id: each for each in left}).values()))
 
 
 def settle_all(service: Service) -> list[str]:
@@ -52,8 +59,7 @@ def settle_all(service: Service) -> list[str]:
             failures.append(error)
             continue
         if settled is not None:
-            note = f"; {settled.message}: {settled.hint}" if settled.message and settled.safety else ""
-            done.append(f"restore {record.id}, whose process died in step '{record.step}': {settled.state}{note}")
+            done.append(f"restore {record.id}, {_fate(record)}: {settled.state}{_note(settled)}")
     if failures:
         raise failures[0]
     return done
@@ -65,32 +71,88 @@ def settle(service: Service, record: Restore) -> Restore | None:
     Raises:
         RestoreRollbackError: that failed; says what stands where.
     """
-    settled = resolve(service, record)
-    if settled.state is RestoreState.FAILED and settled.message is None:
-        said = f"its process died in step '{record.step}'; the live database is as before"
-        settled = replace(settled, error="RestoreError", message=said, hint="restore again")
+    # What was said when its clean-up failed is not so any more.
+    settled = resolve(service, replace(record, error=None, message=None, hint=None))
+    if settled.state is RestoreState.FAILED:
+        settled = replace(settled, error="RestoreError", message=f"{_why(record)}; {_AS_BEFORE}", hint=_AGAIN)
     if not service.restores.settle_restore(settled, record):
         return None
     log.warning("restore settled", restore=record.id, step=str(record.step), state=str(settled.state))
     return settled
 
 
-def resolve(service: Service, record: Restore) -> Restore:
+def _why(record: Restore) -> str:
+    """Why a restore that did not go through came to no end."""
+    if record.state is not RestoreState.ABANDONED:
+        return f"its process died in step '{record.step}'"
+    cause = record.report.get(CAUSE)
+    return f"it failed in step '{record.step}'" + (f": {cause}" if cause else "")
+
+
+def _fate(record: Restore) -> str:
+    if record.state is RestoreState.ABANDONED:
+        return f"which could not be cleaned up after step '{record.step}'"
+    return f"whose process died in step '{record.step}'"
+
+
+def _note(settled: Restore) -> str:
+    if settled.state is RestoreState.FAILED:
+        return f"; {_AS_BEFORE}"
+    return f"; {settled.message}: {settled.hint}" if settled.message else ""
+
+
+def tidy(service: Service) -> list[str]:
+    """Settle the restores whose clean-up failed, as often as it takes, where the live database was not touched yet.
+
+    All that is left to do is to remove what was made beside it. Of any other, somebody should read first what happened.
+    """
+    done = []
+    for record in unsettled(service):
+        if record.state is RestoreState.ABANDONED and record.step in _BEFORE_ANY_CHANGE:
+            try:
+                settled = settle(service, record)
+            except ResidencyBackupError as error:
+                log.warning("restore clean-up waits for its next try", restore=record.id, reason=error.message)
+            else:
+                done += [record.id] if settled else []
+    return done
+
+
+def resolve(service: Service, record: Restore, *, patience: float = 0.0) -> Restore:
     """Clean up after a restore or a rollback that came to no end; returns where it stands, unrecorded.
+
+    Args:
+        service: the parts.
+        record: the restore.
+        patience: for how many seconds what a passing failure cuts off, such as a network's, is tried again.
 
     Raises:
         RestoreRollbackError: that failed; says what stands where.
     """
-    try:
-        target = target_for(service, record)
-        if record.step is Step.ROLLING_BACK:
-            done = _rolled_back(target, record)
-            return after_rollback(service, record) if done else complete(service, record)
-        if _went_through(target, record):
-            return complete(service, record)
-        service.scripts.remove(record.id)
-    except ResidencyBackupError as error:
-        raise stranded(record, error) from error
+    end = time.monotonic() + patience
+    pause = _POLL_SECONDS
+    while True:
+        try:
+            return _resolved(service, record)
+        except ResidencyBackupError as error:
+            if not error.transient or time.monotonic() + pause > end:
+                raise stranded(record, error) from error
+            log.warning("restore clean-up tried again", restore=record.id, reason=error.message)
+        time.sleep(pause)
+        pause *= 2
+
+
+def _resolved(service: Service, record: Restore) -> Restore:
+    target = target_for(service, record)
+    if record.step is Step.ROLLING_BACK:
+        done = _rolled_back(target, record)
+        # Whichever database is live again was to be put aside, and its subscriptions were disabled for that.
+        resume(target, record, Side.REPLACED if done else Side.MADE)
+        return after_rollback(service, record) if done else complete(service, record)
+    if _went_through(target, record):
+        return complete(service, record)
+    resume(target, record, Side.REPLACED)
+    service.scripts.remove(record.id)
     release(service, record)
     return replace(
         record,

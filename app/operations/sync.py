@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
@@ -13,8 +14,19 @@ from app.archive.manifest import FullFacts, Manifest, parse_manifest
 from app.archive.tarball import index_tar
 from app.domain.backup import Backup, Codec, Origin, State, Tier
 from app.domain.ports import StoredFile
-from app.errors import BackupError, BackupReadError, BackupValidationError, ManifestError, NewerManifestError
+from app.errors import (
+    BackupError,
+    BackupNotFoundError,
+    BackupReadError,
+    BackupValidationError,
+    ManifestError,
+    NewerManifestError,
+)
 from app.operations.inventory import codec_of, unindexed
+from app.operations.leftovers import adopt_manifests
+from app.operations.opened import LOOKS, holds
+from app.operations.same_name import Named, backup_at, by_id, describing, remark
+from app.operations.servers import require_folder
 from app.operations.service import SILENT, Progress, Service
 
 log = structlog.get_logger(__name__)
@@ -38,61 +50,122 @@ def sync(service: Service, progress: Progress = SILENT) -> Synced:
     found.
 
     Raises:
+        BackupFolderLostError: the folder held backups, and is empty.
         CatalogError: the catalog cannot be written.
     """
+    require_folder(service)
     rows = {row.file: row for row in service.catalog.backups(service.database)}
-    outcome = Synced()
+    outcome = Synced(healed=adopt_manifests(service))
     files = service.tree.files()
     if rows and not files:
         outcome.problems.append(f"all {len(rows)} backups are gone from {service.tree.root}: is it mounted?")
         return outcome
-    for stored in files:
+    names = by_id(files, rows)
+    for named in names:
+        outcome.problems += [remark(other, named.backup) for other in _others(service, named, rows, outcome)]
+        stored = named.backup
         try:
-            _sync_file(service, stored, rows.pop(stored.file, None), outcome, progress)
+            _sync_file(service, stored, rows.get(stored.file), outcome, progress)
         except BackupError as error:
             outcome.problems.append(f"{stored.file}: {error.message}")
             log.warning("backup not synced", backup=stored.id, error=type(error).__name__, reason=error.message)
+    there = {named.backup.id for named in names}
     for row in rows.values():
-        _forget(service, row, outcome)
+        if row.id not in there:
+            _forget(service, row, outcome)
     return outcome
 
 
 def _sync_file(service: Service, stored: StoredFile, row: Backup | None, outcome: Synced, progress: Progress) -> None:
-    if row is not None and row.state is State.DELETING and not _replaced(stored, row):
+    if row is not None and row.state is State.DELETING and _is_of(service, stored, row):
         service.tree.remove(stored.file)
         _forget(service, row, outcome)
-    elif stored.manifest is None and any(each.id == stored.id and each.manifest for each in service.tree.files()):
-        if row is None:
-            raise BackupValidationError("another file of the same backup stands beside it", "remove the wrong one")
-        service.tree.remove(stored.file)  # a run replaced it, and died before it could clear it away
-        outcome.forgotten.append(stored.id)
     else:
         _take_in(service, stored, row, outcome, progress)
 
 
+def _others(service: Service, named: Named, rows: Mapping[str, Backup], outcome: Synced) -> list[StoredFile]:
+    """What stands beside a backup, after what a run that died has replaced by it was cleared away."""
+    left = []
+    for other in named.others:
+        if _is_replaced(other, rows.get(other.file), named.backup):
+            service.tree.remove(other.file)
+            outcome.forgotten.append(other.file)
+            log.info("backup file removed: a newer one of its id stands beside it", file=other.file)
+        else:
+            left.append(other)
+    return left
+
+
+def _is_replaced(other: StoredFile, row: Backup | None, backup: StoredFile) -> bool:
+    """Whether a file is what a run has taken its manifest from, for a newer one that stands beside it whole."""
+    manifest = describing(backup)
+    bare = other.manifest is None and other.problem is None
+    if manifest is None or row is None or not bare:
+        return False
+    known = row.origin is Origin.DUMP and row.bytes == other.size
+    return known and manifest.origin is Origin.DUMP and manifest.snapshot_time > row.created_at
+
+
 def _take_in(service: Service, stored: StoredFile, row: Backup | None, outcome: Synced, progress: Progress) -> None:
-    manifest = _manifest_of(stored)
-    rebuilt = manifest is None
-    if manifest is None:
+    """Make the catalog say what a file's manifest says; what changes meanwhile is looked at again.
+
+    Raises:
+        BackupReadError: it changes each time.
+    """
+    for _ in range(LOOKS):
+        manifest = _manifest_of(stored)
+        healed = manifest is None
+        if manifest is None:
+            manifest = _heal(service, stored, row, outcome, progress)
+        if manifest is not None:
+            backup = _row_of(stored, manifest, None if healed else row)
+            if backup == row:
+                return
+            service.catalog.save(backup)
+        now = service.tree.look(stored.file)
+        if now is None:  # another has removed it, and its row
+            if manifest is not None:
+                _forget(service, backup, Synced())
+            return
+        if manifest is not None and (now.manifest is None or _manifest_of(now) == manifest):
+            if row is None:
+                outcome.added.append(stored.id)
+            return
+        log.debug("backup changed while it was synced, looked at again", backup=stored.id)
+        stored = now
+    raise BackupReadError(f"{stored.file} changes all the time", "when no backup is being made: residency-backup sync")
+
+
+def _heal(
+    service: Service, stored: StoredFile, row: Backup | None, outcome: Synced, progress: Progress
+) -> Manifest | None:
+    """Index a file and write what was found beside it; None where it has a manifest by now, or is another file."""
+    try:
         manifest = _rebuild(service, stored, row, progress)
-        service.tree.write_manifest(stored.file, manifest.to_json().encode(), stored)
-        outcome.healed.append(stored.id)
-        log.info("backup manifest rebuilt", backup=stored.id, origin=str(manifest.origin))
-    backup = manifest.to_backup(stored.id, stored.file)
+    except BackupNotFoundError:
+        return None
+    if manifest is None or not service.tree.add_manifest(manifest.to_json().encode(), stored):
+        return None
+    outcome.healed.append(stored.id)
+    log.info("backup manifest rebuilt", backup=stored.id, origin=str(manifest.origin))
+    return manifest
+
+
+def _row_of(stored: StoredFile, manifest: Manifest, row: Backup | None) -> Backup:
+    """What the catalog is to say of a file; what it says of these very bytes already counts on."""
+    backup = backup_at(manifest, stored)
     if stored.size != backup.bytes:
-        backup = replace(backup, damage=f"the file has {stored.size} bytes, its manifest says {backup.bytes}")
-    elif row is not None and row.sha256 == backup.sha256 and not rebuilt:
-        backup = replace(backup, verified_at=row.verified_at, damage=row.damage)
-    if backup != row:
-        service.catalog.save(backup)
-        if row is None:
-            outcome.added.append(stored.id)
+        return replace(backup, damage=f"the file has {stored.size} bytes, its manifest says {backup.bytes}")
+    if row is not None and row.sha256 == backup.sha256:
+        return replace(backup, verified_at=row.verified_at, damage=row.damage)
+    return backup
 
 
-def _replaced(stored: StoredFile, row: Backup) -> bool:
-    """Whether the file is not the one that the row speaks of, but a newer one under its name."""
+def _is_of(service: Service, stored: StoredFile, row: Backup) -> bool:
+    """Whether a file is the one that the row speaks of, and not a newer one under its name."""
     manifest = _manifest_of(stored)
-    return manifest is not None and manifest.sha256 != row.sha256
+    return holds(service, stored, row.sha256) if manifest is None else manifest.sha256 == row.sha256
 
 
 def _manifest_of(stored: StoredFile) -> Manifest | None:
@@ -114,12 +187,20 @@ def _manifest_of(stored: StoredFile) -> Manifest | None:
         return None
 
 
-def _rebuild(service: Service, stored: StoredFile, row: Backup | None, progress: Progress) -> Manifest:
+def _rebuild(service: Service, stored: StoredFile, row: Backup | None, progress: Progress) -> Manifest | None:
+    """What a file's content says of it; None where another has taken its name meanwhile."""
     codec = codec_of(stored.file)
     progress.start(f"index {PurePosixPath(stored.file).name}", stored.size)
     with service.tree.open(stored.file) as stream:
         read = _index_of_tar if unindexed(stored, service.database).tier is Tier.FULL else _index_of_sql
-        index = read(stream, codec, progress)
+        try:
+            index = read(stream, codec, progress)
+        except BackupError:
+            if service.tree.is_at(stored.file, stream):
+                raise
+            return None
+        if not service.tree.is_at(stored.file, stream):
+            return None
     base = row if row is not None and row.sha256 == index["sha256"] else unindexed(stored, service.database)
     return Manifest(
         **index,
@@ -153,6 +234,9 @@ def _index_of_tar(stream: BinaryIO, codec: Codec, progress: Progress) -> dict[st
 
 
 def _forget(service: Service, row: Backup, outcome: Synced) -> None:
+    """Remove the row of a file that is gone, unless it is of another one by now."""
+    if row not in service.catalog.backups(service.database):
+        return
     service.catalog.forget(service.database, row.id)
     outcome.forgotten.append(row.id)
     log.info("backup forgotten", backup=row.id)

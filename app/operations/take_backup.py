@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from app.archive import reader
+from app.archive.attempts import dump_whole
 from app.archive.index import Index
 from app.archive.manifest import Manifest
 from app.archive.source import Snapshot
@@ -31,6 +32,7 @@ from app.domain.backup import (
 )
 from app.domain.checks import Finding, Severity, first_error
 from app.domain.ports import Draft, Run
+from app.domain.servers import Identity
 from app.domain.slots import Slot
 from app.errors import (
     BackupCancelledError,
@@ -42,17 +44,21 @@ from app.errors import (
     ResidencyBackupError,
     as_logged,
 )
+from app.operations.beside_restore import naming_restores
 from app.operations.full_preflight import preflight_full
-from app.operations.inventory import inventory, newest_good
+from app.operations.inventory import newest_good, own_files_of
+from app.operations.keep_beside import keep_beside
 from app.operations.keep_year import keep_year
 from app.operations.lease import Lease, lease
 from app.operations.leftovers import remove_leftovers
 from app.operations.preflight import Preflight, forecast, preflight
 from app.operations.prune import prune
-from app.operations.replaced import free_period, require_content, require_free
+from app.operations.replaced import free_period, require_content, require_free, require_own
+from app.operations.servers import asked, bind, identity_of, mark, may_run, require_folder, require_ours
 from app.operations.service import SILENT, Progress, Service
 from app.operations.space_guard import SpaceGuard, giving_back
 from app.operations.take_full import Written, write_full
+from app.operations.timing import dated, made_already
 
 log = structlog.get_logger(__name__)
 
@@ -100,21 +106,24 @@ def take_backup(service: Service, request: BackupRequest, progress: Progress = S
 
     Raises:
         BackupRunningError: another run of the tier is under way.
+        ServerMismatchError: the backups are another server's.
+        BackupFolderLostError: the folder held backups, and is empty.
         BackupError: the first thing that failed; nothing was left and no older backup touched.
     """
     run: Run | None = None
     with structlog.contextvars.bound_contextvars(database=service.database, tier=str(request.tier)):
         try:
-            run = service.catalog.claim(service.database, request.tier, request.slot, service.clock())
+            server = _known_server(service, request)
+            run = service.catalog.claim(service.database, request.tier, request.slot, service.clock(), server)
             if run is None:
                 log.debug("backup slot already run", slot=request.slot and request.slot.period)
                 return None
-            if request.slot and (made := _made_already(service, request.slot)):
+            if request.slot and (made := made_already(service, request.slot, server)):
                 service.catalog.complete(run, made, service.clock())
                 log.info("backup of this slot stands already", backup=made.id, slot=request.slot.period)
                 return None
             log.info("backup started", run=run.id)
-            with _lease(service, run) as held:
+            with _lease(service, run) as held, naming_restores(service):
                 _clear_up(service)
                 taken = _make(service, request, run, held, progress)
             _record(service, run, taken)
@@ -125,8 +134,23 @@ def take_backup(service: Service, request: BackupRequest, progress: Progress = S
         except Exception as error:
             _give_up(service, run, error)
             raise
-        _prune(service, taken)
+        if _is_ours(request) or may_run(service, server):
+            _prune(service, taken)
         return taken
+
+
+def _known_server(service: Service, request: BackupRequest) -> Identity:
+    """Which server it is, and that the backups in the folder are of it: asked before anything is claimed or written."""
+    require_folder(service)
+    server = asked(service)
+    if _is_ours(request):
+        require_ours(service, server)
+    return server
+
+
+def _is_ours(request: BackupRequest) -> bool:
+    """Whether a backup must be of the server that the others are of: before a restore on a new one, it need not be."""
+    return request.tier is not Tier.SAFETY
 
 
 def _lease(service: Service, run: Run) -> AbstractContextManager[Lease]:
@@ -145,20 +169,17 @@ def _clear_up(service: Service) -> None:
         log.warning("backup leftovers not removed", error=type(error).__name__, reason=error.message)
 
 
-def _made_already(service: Service, slot: Slot) -> Backup | None:
-    """The slot's backup, where a run made it but could not say so to the catalog."""
-    wanted = id_of(slot.tier, slot.period)
-    own = (each for each in inventory(service) if each.database == service.database)
-    candidates = (each for each in own if each.id == wanted and each.period == slot.period)
-    return next((each for each in candidates if each.good and each.created_at >= slot.due), None)
-
-
 def _make(service: Service, request: BackupRequest, run: Run, held: Lease, progress: Progress) -> Taken:
     started = service.clock()
     full = request.tier is Tier.FULL
     ready = _require_ready(preflight_full(service) if full else preflight(service, request.tier, newest_good(service)))
+    server = identity_of(ready.facts)
+    if _is_ours(request):
+        require_ours(service, server)  # once more: one that did not answer at first is asked only now
+    mark(service)
     period = free_period(service, request.tier, request.slot)
-    require_free(service, request.tier, period)
+    require_own(service, request.tier, period)
+    require_free(service, request.tier, period, server)
     name = name_of(request.tier, period)
     with service.tree.create(request.tier, name, run.id) as draft:
         if full:
@@ -182,15 +203,23 @@ def _make(service: Service, request: BackupRequest, run: Run, held: Lease, progr
             codec=codec_for(request.tier, service.codec),
             **written.facts,
         )
+        if _is_ours(request):
+            bind(service, server)
         return _publish(service, draft, manifest, written.warnings)
 
 
 def _write_dump(service: Service, ready: Preflight, draft: Draft, progress: Progress) -> Written:
     assert ready.facts is not None  # noqa: S101 -- else a finding was raised
-    progress.start("dump", forecast(ready.facts.size, Codec.NONE, None))
-    with service.source.snapshot() as snapshot:
-        instant = {"snapshot_time": snapshot.taken_at, "wal_position": snapshot.wal_position}
-        index = _dump(service, snapshot, draft, progress)
+    size = forecast(ready.facts.size, Codec.NONE, None)
+
+    def begin() -> ArchiveWriter:
+        progress.start("dump", size)
+        draft.restart()
+        return ArchiveWriter(draft.stream, service.codec, service.level, SpaceGuard(service, progress).advance)
+
+    snapshot, writer = dump_whole(service.source, begin)
+    instant = {"snapshot_time": dated(service, snapshot.taken_at), "wal_position": snapshot.wal_position}
+    index = _whole(writer.finish(), snapshot)
     log.debug("backup dumped", bytes=index.bytes, rows=index.rows)
     _read_back(service, draft, index, progress)
     return Written({**instant, "server": ready.facts, **Manifest.of_index(index)})
@@ -209,10 +238,8 @@ def _log_finding(finding: Finding) -> None:
     level("backup preflight", check=finding.check, found=str(finding.severity), message=finding.message)
 
 
-def _dump(service: Service, snapshot: Snapshot, draft: Draft, progress: Progress) -> Index:
-    writer = ArchiveWriter(draft.stream, service.codec, service.level, SpaceGuard(service, progress).advance)
-    snapshot.dump_into(writer)
-    index = writer.finish()
+def _whole(index: Index, snapshot: Snapshot) -> Index:
+    """The index of a dump that holds what the snapshot shows."""
     if not index.complete:
         raise BackupValidationError(
             "the dump has no end marker: it is not whole", "see the server's log, and try again"
@@ -235,10 +262,13 @@ def _publish(service: Service, draft: Draft, manifest: Manifest, warnings: Seque
     keep_year(service, manifest.tier, manifest.period)
     backup_id = id_of(manifest.tier, manifest.period)
     file = backup_id + extension_of(manifest.tier, manifest.codec)
-    problem = draft.publish(file, manifest.to_json().encode())
     taken = Taken(manifest.to_backup(backup_id, file))
+    kept = keep_beside(service, taken.backup)
+    problem = draft.publish(file, manifest.to_json().encode(), own_files_of(service, backup_id))
     for warning in warnings:
         taken.warn("backup is made, but not of everything", warning)
+    for warning in kept:
+        taken.warn("backup is another than the one before", warning)
     if problem:
         saved = service.tree.read_manifest(file) is not None
         taken.warn("backup of the same period not removed" if saved else "backup manifest not saved", problem)

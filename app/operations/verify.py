@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import BinaryIO
 
 import structlog
 
 from app.archive import reader
-from app.archive.manifest import Manifest, parse_manifest
+from app.archive.manifest import Manifest
 from app.archive.tarball import index_tar, require_equal, tar_index_of
 from app.domain.backup import Backup
 from app.errors import (
@@ -20,7 +21,15 @@ from app.errors import (
     DiskReadError,
     ManifestError,
 )
-from app.operations.inventory import MISSING, find, inventory
+from app.operations.inventory import find, inventory
+from app.operations.opened import (
+    Opened,
+    PrunedMeanwhileError,
+    ReplacedMeanwhileError,
+    each_look,
+    manifest_in,
+    opened,
+)
 from app.operations.service import SILENT, Progress, Service
 
 log = structlog.get_logger(__name__)
@@ -50,7 +59,7 @@ def verify(service: Service, name: str | None = None, progress: Progress = SILEN
     outcome = Verified()
     progress.start("verify", sum(backup.bytes for backup in chosen))
     for backup in chosen:
-        _verify_one(service, backup, progress, outcome)
+        _verify_one(service, backup, progress, outcome, asked_for=name is not None)
     return outcome
 
 
@@ -60,45 +69,65 @@ def read_manifest(service: Service, backup: Backup) -> Manifest:
     Raises:
         ManifestError: it is missing, corrupt or of a newer version.
     """
-    data = service.tree.read_manifest(backup.file)
-    if data is None:
-        message = f"backup {backup.id} has no manifest to prove it by"
-        raise ManifestError(
-            message, "run 'residency-backup sync' to index the file; if it is whole, it stays usable as it is"
-        )
-    return parse_manifest(data, f"{backup.file}.json")
+    return manifest_in(service.tree.read_manifest(backup.file), backup)
 
 
-def _verify_one(service: Service, backup: Backup, progress: Progress, outcome: Verified) -> None:
+def verify_opened(found: Opened, progress: Progress, outcome: Verified) -> None:
+    """Compare an open file with its manifest, and remember what was found of these bytes.
+
+    Raises:
+        ReplacedMeanwhileError: they are not the backup any more; nothing was remembered.
+    """
+    backup, failure = found.backup, None
     try:
-        _check(service, backup, progress)
+        manifest = found.manifest()
+        backup = manifest.to_backup(backup.id, backup.file)
+        _compare(found.stream, manifest, progress)
     except BackupError as error:
-        outcome.failed.append((backup, error))
-        facts = {"error": type(error).__name__, "reason": error.message, "hint": error.hint}
-        log.error("backup not verified", backup=backup.id, **facts)  # noqa: TRY400 -- a finding, no crash: no stack
-        if _is_damage(error):
-            _remember(service, backup, None, error.message, outcome)
-    else:
+        failure = error
+    found.require_still()
+    _note(found.service, backup, failure, outcome)
+
+
+def _verify_one(service: Service, listed: Backup, progress: Progress, outcome: Verified, *, asked_for: bool) -> None:
+    """Verify one. What is replaced meanwhile is looked at again; what is pruned, and was not asked for, is left out."""
+    try:
+        for backup in each_look(service, listed):
+            try:
+                with opened(service, backup) as found:
+                    return verify_opened(found, progress, outcome)
+            except (ReplacedMeanwhileError, BackupNotFoundError):
+                continue
+    except PrunedMeanwhileError as error:
+        if asked_for:
+            outcome.failed.append((listed, error))
+    except BackupError as error:
+        _note(service, listed, error, outcome)
+
+
+def _note(service: Service, backup: Backup, error: BackupError | None, outcome: Verified) -> None:
+    if error is None:
         outcome.verified.append(backup)
         log.info("backup verified", backup=backup.id, bytes=backup.bytes)
         _remember(service, backup, service.clock(), None, outcome)
+        return
+    outcome.failed.append((backup, error))
+    facts = {"error": type(error).__name__, "reason": error.message, "hint": error.hint}
+    log.error("backup not verified", backup=backup.id, **facts)
+    if _is_damage(error):
+        _remember(service, backup, None, error.message, outcome)
 
 
-def _check(service: Service, backup: Backup, progress: Progress) -> None:
-    if backup.damage == MISSING:
-        message = f"backup {backup.id} is in the catalog, but its file is gone"
-        raise BackupNotFoundError(message, "run 'residency-backup sync' if that is as it should be")
-    manifest = read_manifest(service, backup)
-    with service.tree.open(backup.file) as stream:
-        if manifest.full is None:
-            reader.verify(stream, manifest.index, manifest.codec, progress.advance)
-        else:
-            require_equal(index_tar(stream, manifest.codec, progress.advance), tar_index_of(manifest))
+def _compare(stream: BinaryIO, manifest: Manifest, progress: Progress) -> None:
+    if manifest.full is None:
+        reader.verify(stream, manifest.index, manifest.codec, progress.advance)
+    else:
+        require_equal(index_tar(stream, manifest.codec, progress.advance), tar_index_of(manifest))
 
 
 def _is_damage(error: BackupError) -> bool:
     """Whether an error tells of the file's bytes. A manifest can be rebuilt, and what a disk refuses may pass."""
-    passing = isinstance(error, ManifestError | DiskReadError)
+    passing = isinstance(error, ManifestError | DiskReadError | ReplacedMeanwhileError)
     return isinstance(error, BackupReadError | BackupValidationError) and not passing
 
 

@@ -80,7 +80,10 @@ class Crew:
         try:
             framing = self._framing()
             while (parcel := self._claim()) is not None:
+                if parcel.range.of.kept is None:
+                    reader.turn_to(parcel.range.of)
                 parcel.fill(reader, framing)
+            reader.turn_to(None)
         except BaseException as error:  # noqa: BLE001 -- it is raised in the thread that takes the parcels
             self.fail(error)
 
@@ -103,7 +106,8 @@ class _Parcel:
         """Read and pack the range."""
         packer = Packer(self.range.head, framing)
         self._put(packer.take(self.range.opening))
-        for block in reader.rows(self.range.query):
+        kept = self.range.of.kept
+        for block in reader.rows(self.range.query) if kept is None else kept:
             self._put(packer.take(block, rows=True))
         self._put(packer.take(_CLOSING))
         self._put(packer.finish())

@@ -10,11 +10,23 @@ from dataclasses import dataclass, field
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from app.errors import BackupCreationError, BackupError, BackupPermissionError, ServerUnavailableError
+from app.errors import (
+    BackupCreationError,
+    BackupError,
+    BackupPermissionError,
+    DatabaseMissingError,
+    ServerUnavailableError,
+    TableLockedError,
+)
 
 CONNECT_SECONDS = 10
+LOCK_SECONDS = 60  # a question that waits for a table holds nobody up, but must end
 # What a role or database may have set otherwise: forms that the driver cannot read, and limits that end a question.
-_SESSION = "SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; SET statement_timeout = 0; SET row_security = on"
+# Without array_nulls the text of an array's null is read as the word NULL.
+_SESSION = (
+    "SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; SET statement_timeout = 0; SET row_security = on;"
+    f"SET array_nulls = on; SET lock_timeout = '{LOCK_SECONDS}s'"
+)
 _WANTED = "postgresql://user:password@host:port/database is wanted"
 _DRIVER = re.compile(r"^(postgres(?:ql)?)\+\w+://")
 _DEFAULTS = {
@@ -132,7 +144,7 @@ class Database:
 
         Raises:
             ServerUnavailableError: the server does not answer or goes away.
-            BackupCreationError: there is no such database.
+            DatabaseMissingError: there is no such database.
             BackupPermissionError: the server refuses the role, or the role lacks a right.
         """
         with self.translated():
@@ -144,7 +156,7 @@ class Database:
                 client_encoding="UTF8",
             )
             with connection:
-                connection.execute(_SESSION)
+                connection.execute(_SESSION.encode())
                 yield connection
 
     @contextmanager
@@ -152,6 +164,9 @@ class Database:
         """Turn the driver's errors into ours."""
         try:
             yield
+        except psycopg.errors.LockNotAvailable as error:
+            message = f"a table of database {self.name} stayed locked: {error}"
+            raise TableLockedError(message, "find the session in pg_locks; try again when it has ended") from error
         except psycopg.Error as error:
             raise self._typed(error) from error
 
@@ -163,7 +178,7 @@ class Database:
                 "check user and password in DATABASE_URL (or POSTGRES_*), and the server's pg_hba.conf",
             )
         if _NO_DATABASE.search(text):
-            return BackupCreationError(
+            return DatabaseMissingError(
                 f"database {self.name} does not exist: {text}",
                 "check the name in DATABASE_URL (or POSTGRES_DB)",
             )

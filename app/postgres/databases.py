@@ -15,14 +15,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
+import structlog
 from psycopg import sql
 
 from app.archive.manifest import ServerFacts
 from app.errors import RestoreBusyError, RestoreError, RestorePermissionError, RestoreValidationError
+from app.postgres import replication
 from app.postgres.database import Database
 from app.postgres.load_session import sqlstate_of
 from app.postgres.maintenance import Maintenance, maintenance
 
+log = structlog.get_logger(__name__)
 # to_jsonb shows which of the columns the server has: each major brought some.
 _TRAITS = """
     SELECT d.oid, pg_get_userbyid(datdba), pg_encoding_to_char(encoding), datcollate, datctype,
@@ -155,7 +158,7 @@ def create(database: Database, name: str, facts: ServerFacts | None) -> None:
                     _dress(session, name, traits.oid, str(traits.owner))
             except BaseException as error:
                 with contextlib.suppress(RestoreError, psycopg.Error):
-                    _drop(session, name)
+                    _drop(database, session, name)
                 if isinstance(error, RestorePermissionError):
                     raise RestorePermissionError(error.message, _MAY_NOT_GIVE) from error
                 raise
@@ -166,12 +169,13 @@ def drop(database: Database, name: str) -> bool:
 
     Raises:
         RestoreValidationError: it is the live one.
-        RestoreBusyError: a session or a prepared transaction stays in it.
+        RestoreBusyError: a session or a prepared transaction stays in it, or it is read through a replication slot.
+        RestorePermissionError: the role may not drop it, or a subscription of it.
     """
     if name == database.name:
         raise RestoreValidationError(f"database {name} is the live one: it is not dropped", "this is a bug: report it")
     with maintenance(database, database.name, name) as session:
-        return _drop(session, name)
+        return _drop(database, session, name)
 
 
 def _create(session: Maintenance, name: str, traits: _Traits) -> None:
@@ -192,15 +196,19 @@ def _create(session: Maintenance, name: str, traits: _Traits) -> None:
         raise
 
 
-def _drop(session: Maintenance, name: str) -> bool:
+def _drop(database: Database, session: Maintenance, name: str) -> bool:
+    """The one place where a database is dropped: with its subscriptions, and not while somebody reads from it."""
     found = session.ask("SELECT datistemplate FROM pg_database WHERE datname = %s", name)
     if not found:
         return False
     identifier = sql.Identifier(name)
+    replication.require_unread(session, name)
+    slots = replication.slots_of(session, name)
     try:
         if found[0][0]:
             session.do(f"database {name}", "ALTER DATABASE {} IS_TEMPLATE false", identifier)
-        session.do(f"database {name}", "DROP DATABASE {} WITH (FORCE)", identifier)
+        with replication.freed(database, session, name):
+            session.do(f"database {name}", "DROP DATABASE {} WITH (FORCE)", identifier)
     except RestoreBusyError as error:
         detail = error.__cause__.diag.message_detail if isinstance(error.__cause__, psycopg.Error) else None
         raise RestoreBusyError(f"{error.message}: {detail or 'it is in use'}", error.hint) from error
@@ -208,6 +216,8 @@ def _drop(session: Maintenance, name: str) -> bool:
         if sqlstate_of(error) == _UNKNOWN:
             return False  # it was renamed or dropped while this one waited
         raise
+    if slots:
+        log.warning("restore dropped a database with its replication slots", database=name, slots=list(map(str, slots)))
     return True
 
 

@@ -11,7 +11,7 @@ import os
 import re
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -23,16 +23,24 @@ from app.archive.index import Kind
 from app.archive.manifest import ServerFacts
 from app.archive.marks import without_marks
 from app.archive.scanner import Head, scan
+from app.archive.source import ChangedError, GaveWayError
 from app.archive.writer import Destination
-from app.errors import BackupCreationError, BackupReadError, ServerUnavailableError, TableLockedError
+from app.domain.servers import Identity
+from app.errors import BackupCreationError, BackupReadError, ServerUnavailableError
 from app.postgres import facts as questions
+from app.postgres.arrival import Arrival
 from app.postgres.binaries import find_binary
 from app.postgres.crew import Crew
 from app.postgres.database import FULL, Database
+from app.postgres.early import Early, Learnt, early_session
+from app.postgres.exported import Exported
 from app.postgres.programs import Program, ProgramError, running
 from app.postgres.range_reader import RangeReader, range_reader
-from app.postgres.ranges import LargeTable, TableRange, large_tables, ranges_of
-from app.postgres.snapshot import FIND_LOCK, LOCK_WAIT_MS, Exported, exported, time_limits
+from app.postgres.ranges import LargeTable, TableRange, ranges_of
+from app.postgres.read_ahead import read_ahead
+from app.postgres.snapshot import exported, time_limits
+from app.postgres.watch import Watch
+from app.postgres.who import AGAINST_READING, holding, stands_in_the_way
 
 log = structlog.get_logger(__name__)
 _GONE = re.compile(
@@ -41,7 +49,14 @@ _GONE = re.compile(
 _MOMENT_SECONDS = 1
 _NOTHING_KEPT = "see the server's log; nothing of this dump was kept"
 # pg_dump sets its --lock-wait-timeout as the timeout of the LOCK statement.
-_BLOCKED = re.compile(r"canceling statement due to (?:lock|statement) timeout")
+BLOCKED = re.compile(r"canceling statement due to (?:lock|statement) timeout|could not obtain lock on relation")
+PG_DUMP_LOCK_MS = 3_000  # all is locked before it begins: it waits only behind who waits for us
+# What has no lock against it, a view, a function or a type, was dropped or replaced while it was read.
+_CHANGED = re.compile(
+    r"(?:relation|table|view|schema|type|function|sequence|column|operator|role|object) .* does not exist"
+    r"|cache lookup failed|could not open relation with OID|could not find tuple"
+    r"|concurrently (?:dropped|updated|deleted)"
+)
 
 
 class PostgresSource:
@@ -56,13 +71,20 @@ class PostgresSource:
     def __init__(self, database: Database, jobs: int = 1, encoding: str | None = None) -> None:
         self.database = database.name
         self._database = database
+        self._arrival = Arrival(database)
         self._jobs = jobs
         self._encoding = encoding
+        self._learnt = Learnt()
 
     def facts(self) -> ServerFacts:
         """What the server and the database are."""
-        with self._database.connect() as connection:
+        with self._arrival.connect() as connection:
             return questions.server_facts(connection)
+
+    def identity(self) -> Identity:
+        """Which server and database it is."""
+        with self._arrival.connect() as connection:
+            return questions.identity(connection)
 
     def dump_program_version(self, facts: ServerFacts) -> str:
         """Version of the pg_dump that fits the server."""
@@ -70,21 +92,36 @@ class PostgresSource:
 
     def unreadable(self) -> list[str]:
         """What the role may not read, each with the reason."""
-        with self._database.connect() as connection:
+        with self._arrival.connect() as connection:
             return questions.unreadable(connection)
 
     @contextmanager
     def snapshot(self) -> Iterator[_Snapshot]:
         """Hold an instant of the database open for the length of a block."""
-        with self._database.connect() as connection, exported(connection) as snapshot:
+        with (
+            self._arrival.connect() as connection,
+            early_session(self._database, self._learnt) as early,
+            exported(connection, early, wary=self._learnt.gave_way) as snapshot,
+        ):
             its = replace(snapshot, encoding=self._encoding or snapshot.encoding)
-            yield _Snapshot(self._database, connection, its, self._jobs)
+            try:
+                yield _Snapshot(self._database, connection, its, self._jobs, early)
+            except (GaveWayError, ChangedError):
+                self._learnt.gave_way = True
+                raise
 
 
 class _Snapshot:
     """A snapshot and how to dump it: see `app.archive.source.Snapshot`."""
 
-    def __init__(self, database: Database, connection: psycopg.Connection, snapshot: Exported, jobs: int) -> None:
+    def __init__(
+        self,
+        database: Database,
+        connection: psycopg.Connection,
+        snapshot: Exported,
+        jobs: int,
+        early: Early,
+    ) -> None:
         self.taken_at = snapshot.taken_at
         self.tables = snapshot.tables
         self.wal_position = snapshot.wal_position
@@ -92,22 +129,32 @@ class _Snapshot:
         self._connection = connection
         self._snapshot = snapshot
         self._jobs = jobs
+        self._early = early
+        self._programs: list[Program] = []
+        self._watch = Watch(connection, snapshot.taken_at, self._end)
 
     def dump_into(self, archive: Destination) -> None:
         """Write everything that the snapshot shows, in the archive's order."""
-        large = large_tables(self._connection)
-        ranges = [each for table in large for each in ranges_of(table, self._connection.info.server_version)]
-        wanted = min(self._jobs, len(ranges))
         with self._explained(), ExitStack() as stack:
-            readers = self._readers(stack, wanted)
+            large = self._early.large_tables(self._connection, self._snapshot)
+            ranges = [each for table in large for each in ranges_of(table, self._connection.info.server_version)]
+            wanted = min(self._jobs, len(ranges))
+            stack.enter_context(self._watch)
+            readers = self._readers(stack, wanted, [table for table in large if table.kept is None])
             if not readers:
+                if any(table.kept is not None for table in large):
+                    message = f"the server of database {self._database.name} has no connection left"
+                    raise ServerUnavailableError(message, "try again when fewer sessions are open")
                 large, ranges = [], []
             dump, text = self._pg_dump(stack, large, scarce=len(readers) < wanted)
+            self._watch.let_go()
             crew = stack.enter_context(Crew(readers, ranges, archive.framing))
             try:
                 _merge(text, crew, archive)
                 dump.check()
-                self._connection.execute("SELECT 1")  # its locks and its snapshot were there to the end
+                self._connection.execute("SELECT 1")  # who watches was there to the end
+                if cause := self._watch.cause():
+                    raise cause
             except BackupReadError:
                 if dump.closed_output:
                     dump.check()  # the text broke off: pg_dump knows why
@@ -115,13 +162,18 @@ class _Snapshot:
             if said := dump.error_tail():
                 log.warning("backup dump has remarks", pg_dump=said)
 
-    def _readers(self, stack: ExitStack, wanted: int) -> list[RangeReader]:
+    def _end(self) -> None:
+        """End the programs; the locks of their sessions go with them."""
+        for program in self._programs:
+            program.terminate()
+
+    def _readers(self, stack: ExitStack, wanted: int, large: Sequence[LargeTable]) -> list[RangeReader]:
         """As many as are wanted and the server has connections for."""
         free = questions.free_connections(self._connection) - 1 if wanted else 0  # one is pg_dump's
         readers: list[RangeReader] = []
         while len(readers) < min(wanted, free):
             try:
-                readers.append(stack.enter_context(self._reader()))
+                readers.append(stack.enter_context(self._reader(large)))
             except ProgramError as error:
                 if not (readers and FULL.search(error.message)):
                     raise
@@ -133,37 +185,41 @@ class _Snapshot:
         return readers
 
     @contextmanager
-    def _reader(self) -> Iterator[RangeReader]:
+    def _reader(self, large: Sequence[LargeTable]) -> Iterator[RangeReader]:
         psql = find_binary("psql", self._snapshot.server_version).path
         with range_reader(psql, self._database.conninfo, self._database.environment(os.environ)) as reader:
-            reader.begin(self._snapshot.encoding, self._snapshot.id, time_limits(self._connection))
+            self._programs.append(reader.program)
+            reader.begin(self._snapshot.encoding, self._snapshot.id, time_limits(self._connection), large)
+            self._watch.pids.append(reader.pid)
             yield reader
 
     def _pg_dump(
         self, stack: ExitStack, large: Sequence[LargeTable], *, scarce: bool
     ) -> tuple[Program, Iterator[bytes]]:
-        """pg_dump and its output; where connections are scarce, its own may be free only in a moment."""
-        dump = stack.enter_context(self._started(large))
-        text = dump.blocks()
-        if not scarce:
-            return dump, text
-        if (first := next(text, None)) is not None:
-            return dump, chain([first], text)
-        try:
-            dump.check()
-        except ProgramError as error:
-            if not FULL.search(error.message):
-                raise
-        time.sleep(_MOMENT_SECONDS)
-        dump = stack.enter_context(self._started(large))
-        return dump, dump.blocks()
+        """pg_dump and its output, once it has begun that: then it has read the schema, and locked all.
 
-    def _started(self, large: Sequence[LargeTable]) -> AbstractContextManager[Program]:
+        Where connections are scarce, its own may be free only in a moment.
+        """
+        dump, text = self._started(stack, large)
+        first = next(text, None)
+        if first is None and scarce:
+            try:
+                dump.check()
+            except ProgramError as error:
+                if not FULL.search(error.message):
+                    raise
+            time.sleep(_MOMENT_SECONDS)
+            dump, text = self._started(stack, large)
+        return dump, chain([first] if first else [], text)
+
+    def _started(self, stack: ExitStack, large: Sequence[LargeTable]) -> tuple[Program, Iterator[bytes]]:
         program = find_binary("pg_dump", self._snapshot.server_version)
         argv = pg_dump_arguments(program.path, self._database, self._snapshot.id, self._snapshot.encoding)
         log.debug("backup dump begins", command=argv, large_tables=len(large), jobs=self._jobs)
         without = [b"--exclude-table-data=" + table.pattern for table in large]
-        return running([*argv, *without], self._database.environment(os.environ))
+        dump = stack.enter_context(running([*argv, *without], self._database.environment(os.environ)))
+        self._programs.append(dump)
+        return dump, stack.enter_context(read_ahead(dump))
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -171,8 +227,14 @@ class _Snapshot:
         try:
             yield
         except ProgramError as error:
-            raise self._cause(error) from error
+            if self._watch.waiting:
+                self._early.learnt.take_in(self._watch.waiting)
+            raise self._watch.cause() or self._cause(error) from error
+        except psycopg.errors.LockNotAvailable as error:
+            raise self._blocked(str(error)) from error
         except psycopg.OperationalError as error:
+            if cause := self._watch.cause():
+                raise cause from error
             message = f"the connection that holds the snapshot of {self._database.name} was lost: {error}"
             raise ServerUnavailableError(message, _NOTHING_KEPT) from error
 
@@ -184,10 +246,21 @@ class _Snapshot:
         if _GONE.search(error.message) or not self._alive():
             message = f"the connection to database {self._database.name} was lost during the dump: {error.message}"
             return ServerUnavailableError(message, _NOTHING_KEPT)
-        if _BLOCKED.search(error.message):
-            message = f"a table of database {self._database.name} stayed locked: {error.message}"
-            return TableLockedError(message, FIND_LOCK)
+        if BLOCKED.search(error.message):
+            return self._blocked(error.message)
+        if _CHANGED.search(error.message):
+            message = f"the dump of database {self._database.name} failed: {error.message}"
+            return ChangedError(message, "try again when nobody changes the schema")
         return BackupCreationError(f"the dump of database {self._database.name} failed: {error.message}")
+
+    def _blocked(self, said: str) -> GaveWayError:
+        """Somebody else wants what a session of ours asked for."""
+        other = stands_in_the_way(holding(self._connection, AGAINST_READING), self._snapshot.tables_locked)
+        if other is None:
+            message = f"a table of database {self._database.name} was locked by another session: {said}"
+            return GaveWayError(message, "try again")
+        self._early.learnt.take_in(other)
+        return GaveWayError(f"table {other.table} of {self._database.name} was wanted by {other}", other.hint)
 
     def _alive(self) -> bool:
         try:
@@ -210,6 +283,8 @@ def _merge(text: Iterator[bytes], crew: Crew, archive: Destination) -> None:
 
 def _stands_before(head: Head, range_: TableRange) -> bool:
     """Whether a range belongs before a segment of pg_dump's."""
+    if range_.of.early:
+        return head.kind is not Kind.BEFORE
     if head.kind is Kind.DATA and head.table is not None:
         return range_.of.table < head.table
     return head.kind is not Kind.BEFORE
@@ -222,7 +297,7 @@ def pg_dump_arguments(program: str, database: Database, snapshot: str, encoding:
         f"--dbname={database.conninfo}",
         "--format=plain",
         "--no-password",
-        f"--lock-wait-timeout={LOCK_WAIT_MS}",
+        f"--lock-wait-timeout={PG_DUMP_LOCK_MS}",
         f"--snapshot={snapshot}",
         f"--encoding={encoding}",
     ]

@@ -8,6 +8,7 @@ import psycopg
 
 from app.archive.index import TableName
 from app.archive.manifest import Extension, ServerFacts
+from app.domain.servers import Identity
 
 # What pg_dump sets for its own session; the rest is read from ours, which has the same role and database.
 _PG_DUMP_SETS = {
@@ -22,8 +23,12 @@ _DATABASE = """
     SELECT current_setting('server_version'), current_setting('server_version_num')::int, pg_encoding_to_char(encoding),
            concat_ws('/', datcollate, datctype, to_jsonb(d)->>'datlocprovider',
                      coalesce(to_jsonb(d)->>'datlocale', to_jsonb(d)->>'daticulocale')),
-           pg_database_size(oid), current_setting('bytea_output')
+           pg_database_size(oid), current_setting('bytea_output'), oid::bigint
     FROM pg_database d WHERE datname = current_database()"""
+# An administrator may have taken that right away; whoever asks all the same gets an error, however the question is put.
+_MAY_ASK = "SELECT has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')"
+_SYSTEM = "SELECT system_identifier::text FROM pg_catalog.pg_control_system()"
+_OID = "SELECT oid::bigint FROM pg_database WHERE datname = current_database()"
 _EXTENSIONS = "SELECT extname, extversion FROM pg_extension ORDER BY extname"
 # pg_shdepend leaves out the bootstrap superuser, who may own anything.
 _ROLES = """
@@ -94,7 +99,7 @@ _UNREADABLE = f"""
 
 def server_facts(connection: psycopg.Connection) -> ServerFacts:
     """What the server and its database are."""
-    version, number, encoding, locale, size, bytea_output = _one(connection, _DATABASE)
+    version, number, encoding, locale, size, bytea_output, oid = _one(connection, _DATABASE)
     revision = None
     if table := connection.execute(_ALEMBIC).fetchone():
         revision = ",".join(sorted(row[0] for row in connection.execute(_REVISIONS.format(table[0])))) or None
@@ -108,7 +113,19 @@ def server_facts(connection: psycopg.Connection) -> ServerFacts:
         roles=tuple(row[0] for row in connection.execute(_ROLES)),
         alembic_revision=revision,
         read_settings=_PG_DUMP_SETS | {"client_encoding": encoding, "bytea_output": bytea_output},
+        system_identifier=system_identifier(connection),
+        database_oid=oid,
     )
+
+
+def identity(connection: psycopg.Connection) -> Identity:
+    """Which server and database a session is in."""
+    return Identity(system_identifier(connection), _one(connection, _OID)[0])
+
+
+def system_identifier(connection: psycopg.Connection) -> str | None:
+    """The server's own number; None where the role may not ask for it."""
+    return str(_one(connection, _SYSTEM)[0]) if _one(connection, _MAY_ASK)[0] else None
 
 
 def read_settings(connection: psycopg.Connection) -> dict[str, str]:

@@ -28,22 +28,29 @@ from app.postgres import facts as questions
 from app.postgres.database import Database
 from app.postgres.digest import table_digest, use_read_settings
 from app.postgres.empty import empty
+from app.postgres.facts import DUMPED
 from app.postgres.load import analyze
 from app.postgres.load_data import DataLoader, check_rows
 from app.postgres.load_session import SPEED, restoring
 from app.postgres.load_sql import SqlRunner
 from app.postgres.maintenance import Maintenance, ended_at_once
+from app.postgres.patience import STRETCH_MS, lock_all, patiently
 from app.postgres.proof import Differences, compare_tables, compare_values
 from app.postgres.transactions import durable_ids
+from app.postgres.who import AGAINST_ANYTHING
 
 log = structlog.get_logger(__name__)
-LOCK_WAIT_MS = 60_000
+LOCK_WAIT_MS = 60_000  # in all, for all locks together
 _MEMORY_MB = 512
 _TRANSACTION = re.compile(rb"(?:BEGIN|COMMIT)\s*;\s*\Z", re.IGNORECASE)
 _SCHEMA = re.compile(rb"CREATE SCHEMA (\"(?:[^\"]|\"\")+\"|[^\s\";]+)\s*;")
 _EXTENSION = re.compile(
     rb"(?:CREATE EXTENSION(?: IF NOT EXISTS)?|COMMENT ON EXTENSION) (\"(?:[^\"]|\"\")+\"|[^\s\";]+)"
 )
+_LOCKS = f"""
+    SELECT format('%I.%I', nspname, relname), format('LOCK TABLE ONLY %I.%I IN ACCESS EXCLUSIVE MODE', nspname, relname)
+    FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+    WHERE relkind IN ('r', 'p') AND {DUMPED} AND pg_has_role(relowner, 'USAGE') ORDER BY 1"""
 _NOT_OURS = """
     SELECT convert_to(quote_ident(extname), getdatabaseencoding()), pg_has_role(extowner, 'USAGE') FROM pg_extension"""
 _QUOTED = "SELECT convert_to(quote_ident(n), getdatabaseencoding()) FROM unnest(%s::text[]) n"
@@ -110,7 +117,7 @@ def replace_in_place(
         durable_ids(database) as durable_id,
         session.transaction(f"the restore of database {database.name}"),
     ):
-        _clear(session)
+        patiently(session, "the emptying", AGAINST_ANYTHING, lambda: _clear(session), wait_ms=LOCK_WAIT_MS)
         _load(session, archive)
         session.tell("the constraints", "SET CONSTRAINTS ALL IMMEDIATE")
         analyze([session])
@@ -126,17 +133,19 @@ def _session(database: Database) -> Iterator[_InPlace]:
     with restoring(), database.connect() as connection:
         connection.prepare_threshold = None
         connection.execute(SPEED.format(memory=_MEMORY_MB).encode())
-        connection.execute("SELECT set_config('lock_timeout', %s, false)", (str(LOCK_WAIT_MS),))
+        connection.execute("SELECT set_config('lock_timeout', %s, false)", (str(STRETCH_MS),))
         with ended_at_once(connection):
             yield _InPlace(connection, database.name)
 
 
 def _clear(session: _InPlace) -> None:
     try:
+        # All at once: what is dropped one by one would keep what was dropped first while it waits for the next.
+        lock_all(session, [(f"lock on {name}", statement) for name, statement in session.ask(_LOCKS)])
         kept = empty(session)
     except RestoreBusyError as error:
         hint = "stop who uses the database (see pg_stat_activity), and restore again"
-        raise RestoreBusyError(error.message, hint) from error
+        raise RestoreBusyError(error.message, hint) from error.__cause__
     session.schemas = {name for (name,) in session.ask(_QUOTED, sorted(kept))}
     session.extensions = dict(session.ask(_NOT_OURS))
 

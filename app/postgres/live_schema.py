@@ -2,67 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-import psycopg
 from psycopg import sql
 
 from app.archive.index import TableName
-
-_TABLES = """
-    SELECT c.oid::bigint, n.nspname, c.relname, c.relkind = 'p', pg_has_role(c.relowner, 'USAGE'),
-           (CASE WHEN c.relispartition THEN pg_partition_root(c.oid) ELSE c.oid END)::oid::bigint
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND n.nspname !~ '^pg_'
-      AND n.nspname <> 'information_schema'
-    ORDER BY 2, 3"""
-_COLUMNS = """
-    SELECT attrelid::bigint, attname, attgenerated <> '', attidentity = 'a', attnotnull, atthasdef OR attidentity <> ''
-    FROM pg_attribute WHERE attrelid = ANY (%s) AND attnum > 0 AND NOT attisdropped ORDER BY attrelid, attnum"""
-_KEYS = """
-    SELECT i.indrelid::bigint, c.relname,
-           i.indpred IS NULL AND i.indexprs IS NULL AND NOT i.indisexclusion,
-           ARRAY(SELECT format('OPERATOR(%%I.%%s)', nspname, oprname)
-                 FROM pg_constraint, unnest(conexclop) WITH ORDINALITY x (o, at) JOIN pg_operator p ON p.oid = o
-                      JOIN pg_namespace n ON n.oid = oprnamespace
-                 WHERE conindid = i.indexrelid AND conrelid = i.indrelid AND i.indisexclusion ORDER BY at),
-           ARRAY(SELECT pg_get_indexdef(i.indexrelid, k, true) FROM generate_series(1, i.indnkeyatts) k ORDER BY k),
-           ARRAY(SELECT attname::text FROM pg_attribute WHERE attrelid = i.indrelid AND (
-               attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])
-               OR (i.indpred IS NOT NULL OR i.indexprs IS NOT NULL) AND attnum IN (
-                   SELECT refobjsubid FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = i.indexrelid
-                   AND refclassid = 'pg_class'::regclass AND refobjid = i.indrelid))),
-           pg_get_expr(i.indpred, i.indrelid), to_jsonb(i)->>'indnullsnotdistinct' = 'true',
-           (SELECT bool_and(attnotnull) FROM pg_attribute
-            WHERE attrelid = i.indrelid AND attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1]))
-    FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
-    WHERE (i.indisunique OR i.indisexclusion) AND i.indisvalid AND i.indrelid = ANY (%s)
-    ORDER BY i.indrelid, NOT i.indisprimary, c.relname"""
-# A domain's own checks are made when a value of it comes in, as is a column's NOT NULL where it was staged.
-_CHECKS = """
-    SELECT conrelid::bigint, conname, pg_get_expr(conbin, conrelid),
-           ARRAY(SELECT attname::text FROM pg_attribute WHERE attrelid = conrelid AND attnum = ANY (conkey))
-    FROM pg_constraint c
-    WHERE contype = 'c' AND conrelid = ANY (%s) AND to_jsonb(c)->>'conenforced' IS DISTINCT FROM 'false'
-    ORDER BY conrelid, conname"""
-_FOREIGN_KEYS = """
-    SELECT conname, conrelid::bigint, confrelid::bigint,
-           ARRAY(SELECT attname::text FROM unnest(conkey) WITH ORDINALITY k (n, at) JOIN pg_attribute
-                 ON attrelid = conrelid AND attnum = n ORDER BY at),
-           ARRAY(SELECT attname::text FROM unnest(confkey) WITH ORDINALITY k (n, at) JOIN pg_attribute
-                 ON attrelid = confrelid AND attnum = n ORDER BY at)
-    FROM pg_constraint c
-    WHERE contype = 'f' AND conparentid = 0 AND to_jsonb(c)->>'conenforced' IS DISTINCT FROM 'false'
-      AND to_jsonb(c)->>'conperiod' IS DISTINCT FROM 'true'
-    ORDER BY conrelid, conname"""
-_TRIGGERS = """
-    SELECT tgrelid::bigint, 'TRIGGER', tgname, tgenabled = 'A' FROM pg_trigger
-    WHERE NOT tgisinternal AND tgenabled IN ('O', 'A') AND tgrelid = ANY (%(tables)s)
-    UNION ALL
-    SELECT ev_class::bigint, 'RULE', rulename, ev_enabled = 'A' FROM pg_rewrite
-    WHERE ev_enabled IN ('O', 'A') AND ev_class = ANY (%(tables)s) ORDER BY 1, 2, 3"""
 
 
 def quoted(*names: str) -> str:
@@ -82,6 +27,14 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
+class Bounds:
+    """Which rows of a partitioned table a partition takes: a condition, as SQL, over some columns."""
+
+    condition: str
+    columns: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class UniqueKey:
     """A unique index, or an exclusion constraint.
 
@@ -92,6 +45,7 @@ class UniqueKey:
         columns: all that these and the condition use.
         nulls_equal: two nulls count as the same value.
         not_null: none of its columns can be null.
+        deferrable: whether it can be looked at when all is done, so that rows may swap their values.
     """
 
     name: str
@@ -102,6 +56,7 @@ class UniqueKey:
     condition: str | None
     nulls_equal: bool
     not_null: bool
+    deferrable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +70,10 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class ForeignKey:
-    """A foreign key: `columns` of `child`, which may be a partition of `root`, refer to `referenced` of `parent`."""
+    """A foreign key: `columns` of `child`, which may be a partition of `root`, refer to `referenced` of `parent`.
+
+    Of a partition's own key, `within` says which rows of the root it is for.
+    """
 
     name: str
     child: TableName
@@ -123,6 +81,7 @@ class ForeignKey:
     columns: tuple[str, ...]
     referenced: tuple[str, ...]
     root: TableName
+    within: Bounds | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +105,9 @@ class LiveTable:
 
     Attributes:
         owned: whether the role may alter it.
+        keys, checks: those of its partitions too, each for the partition's own rows.
         firings: triggers and rules, those of its partitions too.
+        unseen: constraints that are not looked at before the server does.
     """
 
     name: TableName
@@ -156,6 +117,7 @@ class LiveTable:
     keys: list[UniqueKey] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
     firings: list[Firing] = field(default_factory=list)
+    unseen: list[str] = field(default_factory=list)
 
     @property
     def sql(self) -> str:
@@ -187,60 +149,3 @@ class LiveSchema:
         while more := {each.root for each in self.foreign_keys if each.parent in found} - found:
             found |= more
         return found
-
-
-def live_schema(connection: psycopg.Connection) -> LiveSchema:
-    """Read what there is."""
-    rows = connection.execute(_TABLES.encode()).fetchall()
-    names = {oid: TableName(schema, name) for oid, schema, name, *_ in rows}
-    roots = {names[oid]: names[root] for oid, *_, root in rows}
-    tables = {
-        names[oid]: LiveTable(names[oid], partitioned, owned)
-        for oid, _, _, partitioned, owned, root in rows
-        if oid == root
-    }
-    oids = list(names)
-    for oid, name, generated, always, not_null, has_default in connection.execute(_COLUMNS.encode(), (oids,)):
-        if table := tables.get(names[oid]):
-            table.columns[name] = Column(name, generated, always, not_null, has_default)
-    for oid, name, plain, operators, parts, columns, condition, nulls_equal, not_null in connection.execute(
-        _KEYS.encode(), (oids,)
-    ):
-        if table := tables.get(names[oid]):
-            key = UniqueKey(
-                name=name,
-                plain=plain,
-                operators=tuple(operators),
-                parts=tuple(parts),
-                columns=frozenset(columns),
-                condition=condition,
-                nulls_equal=bool(nulls_equal),
-                not_null=bool(not_null),
-            )
-            table.keys.append(key)
-    for oid, name, condition, columns in connection.execute(_CHECKS.encode(), (oids,)):
-        if table := tables.get(names[oid]):
-            table.checks.append(Check(name, condition, frozenset(columns)))
-    _read_firings(connection, names, roots, tables)
-    foreign = [
-        ForeignKey(name, names[child], names[parent], tuple(columns), tuple(referenced), roots[names[child]])
-        for name, child, parent, columns, referenced in connection.execute(_FOREIGN_KEYS.encode())
-        if child in names and names.get(parent) in tables  # the child may be a single partition
-    ]
-    return LiveSchema(tables, roots, foreign)
-
-
-def _read_firings(
-    connection: psycopg.Connection,
-    names: dict[int, TableName],
-    roots: dict[TableName, TableName],
-    tables: dict[TableName, LiveTable],
-) -> None:
-    """Triggers; a partition's clone of its root's trigger is switched with that."""
-    seen: defaultdict[TableName, set[tuple[str, str]]] = defaultdict(set)
-    rows = connection.execute(_TRIGGERS.encode(), {"tables": list(names)}).fetchall()
-    for oid, what, name, always in sorted(rows, key=lambda row: roots[names[row[0]]] != names[row[0]]):
-        root = roots[names[oid]]
-        if (what, name) not in seen[root] or names[oid] == root:
-            seen[root].add((what, name))
-            tables[root].firings.append(Firing(names[oid], what, name, always))

@@ -8,35 +8,50 @@ transaction, of which it writes down the inverse (`merge_inverse`).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, count
 from typing import BinaryIO
 
 import structlog
 
-from app.archive.index import Kind
+from app.archive.index import Kind, TableName
 from app.archive.lint import lint
 from app.archive.reader import Archive
 from app.archive.scanner import scan
 from app.domain.merge import Changes, MergeRequest, TableChanges
+from app.domain.merge import Kind as Reason
 from app.domain.restore import Policy
-from app.errors import MergeConflictError
+from app.errors import MergeConflictError, RestoreBusyError
+from app.postgres import merge_session as merge_sessions
+from app.postgres.beside import beside_others
 from app.postgres.database import Database
-from app.postgres.live_schema import ForeignKey, live_schema
+from app.postgres.live_reader import live_schema
+from app.postgres.live_schema import ForeignKey, LiveSchema
 from app.postgres.load_session import Session
 from app.postgres.merge_apply import apply, lock
+from app.postgres.merge_derived import notes_on_views
 from app.postgres.merge_inverse import Inverse
 from app.postgres.merge_match import Matched, match
 from app.postgres.merge_plan import Planner
+from app.postgres.merge_published import require_publishable, unidentified
 from app.postgres.merge_report import counted, samples
-from app.postgres.merge_sequences import Move, move_on, moves
+from app.postgres.merge_sequences import Moves, TakingPart, move_on, moves
 from app.postgres.merge_session import MergeSession, merge_session
 from app.postgres.merge_stage import Staged, stage
+from app.postgres.merge_versions import notes_on_versions
+from app.postgres.patience import patiently
 from app.postgres.transactions import durable_ids
+from app.postgres.who import AGAINST_ANYTHING
 
 log = structlog.get_logger(__name__)
+_WAYS = {
+    Reason.REFERENCED: "take the tables that refer to them along (--dependents)",
+    Reason.PARENT: "take the tables that they refer to along (--table)",
+    Reason.UNIQUE: "if rows only swap unique values, make their constraint DEFERRABLE first",
+    Reason.CHECK: "drop the constraint that was added since",
+}
 _LARGE_OBJECT = re.compile(rb"lo_create\('(\d+)'\)")
 
 
@@ -44,40 +59,74 @@ _LARGE_OBJECT = re.compile(rb"lo_create\('(\d+)'\)")
 class LiveMerge:
     """Rows of a backup beside the live tables."""
 
+    _database: Database
     _session: MergeSession
     _archive: Archive
     _request: MergeRequest
+    _live: LiveSchema
     _matched: Matched
     _staged: list[Staged]
     _planner: Planner
     _durable_id: Callable[[Session], str]
 
     def preview(self) -> Changes:
-        """What `apply` would do now."""
-        with self._session.transaction("the preview"):
-            self._session.do("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "the preview")  # one instant for all
+        """What `apply` would do now; begins anew where somebody else waits for what it reads."""
+        return beside_others(self._database, self._session, self._preview)
+
+    def _preview(self) -> Changes:
+        with self._at_one_instant():
             self._planner.plan()
-            return self._report(self._counted(), self._moves())
+            planned = self._counted()
+            return self._report(planned, self._moves(planned))
+
+    def check(self) -> None:
+        """Refuse what `apply` would refuse; rows are planned only where that can tell more than the tables do."""
+        self._planner.require_column()
+        strict = self._request.exact or self._request.on_conflict.policy is Policy.FAIL
+        if strict or self._planner.may_want_values() or unidentified(self._session, self._staged):
+            beside_others(self._database, self._session, self._check)
+
+    def _check(self) -> None:
+        with self._at_one_instant():
+            self._planner.plan()
+            self._require_agreement(Changes(tables=tuple(self._counted())))
 
     def apply(self, inverse: BinaryIO, on_commit: Callable[[str], None]) -> Changes:
         """Merge, in one transaction."""
-        with self._session.transaction("the merge"):
-            # A row that goes, or gives up what others refer to by, must not get a new one that refers to it meanwhile.
-            watched = {key.child for key in self._planner.referring() if self._request.exact or self._moves_away(key)}
-            lock(self._session, self._staged, watched)
-            self._planner.plan()
-            planned = self._counted()
-            sequences = self._moves()
-            report = self._report(planned, sequences)
-            self._require_agreement(report)
-            undo = Inverse(self._session, self._staged, planned, inverse, self._planner.referring())
-            undo.before()
-            apply(self._session, self._staged, planned)
-            undo.after()
-            for move in sequences:
-                move_on(self._session, move)
+        attempts = count()
+
+        def attempt() -> Changes:
+            if again := next(attempts) > 0:
+                inverse.seek(0)
+                inverse.truncate()
+            report = self._apply(inverse, readers_out=again)
             on_commit(self._durable_id(self._session))
+            return report
+
+        # Each attempt is a transaction, no part of one: what it made is known by the transaction's number.
+        wait_ms = merge_sessions.LOCK_WAIT_MS
+        report = patiently(self._session, "the merge", AGAINST_ANYTHING, attempt, wait_ms=wait_ms)
+        if kept := [str(version.name) for version in self._matched.versions]:
+            log.info("restore leaves the tables of migration tools alone", tables=kept)
         log.debug("restore merged rows", **{name: report.total(name) for name in ("inserted", "updated", "deleted")})
+        return report
+
+    def _apply(self, inverse: BinaryIO, *, readers_out: bool) -> Changes:
+        # A row that goes, or gives up what others refer to by, must not get a new one that refers to it meanwhile.
+        watched = {key.child for key in self._planner.referring() if self._request.exact or self._moves_away(key)}
+        lock(self._session, self._staged, watched, readers_out=readers_out)
+        self._require_same_tables()
+        self._planner.plan()
+        planned = self._counted()
+        sequences = self._moves(planned)
+        report = self._report(planned, sequences)
+        self._require_agreement(report)
+        undo = Inverse(self._session, self._staged, planned, inverse, self._planner.referring())
+        undo.before()
+        apply(self._session, self._staged, planned)
+        undo.after()
+        moved = [move_on(self._session, move) for move in sequences.moves]
+        undo.sequences([move for move in moved if move is not None])
         return report
 
     def _moves_away(self, key: ForeignKey) -> bool:
@@ -85,22 +134,45 @@ class LiveMerge:
         match = next(each.match for each in self._staged if each.match.name == key.parent)
         return not set(key.referenced) <= set(match.key_columns)
 
+    @contextmanager
+    def _at_one_instant(self) -> Iterator[None]:
+        with self._session.transaction("the preview"):
+            self._session.do("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "the preview")
+            yield
+
+    def _require_same_tables(self) -> None:
+        """What was planned is planned for the tables as they were when the rows were put beside them."""
+        names = {each.match.name for each in self._staged}
+        if _of_interest(live_schema(self._session.connection), names) != _of_interest(self._live, names):
+            message = "tables of the live database, or keys that refer to them, were altered meanwhile"
+            raise RestoreBusyError(message, "nothing was changed: restore again")
+
     def _counted(self) -> list[TableChanges]:
-        return [counted(self._session, each) for each in self._staged]
+        planned = [counted(self._session, each) for each in self._staged]
+        if not self._request.whole:
+            require_publishable(self._session, self._session.connection.info.dbname, self._staged, planned)
+        return planned
 
-    def _moves(self) -> list[Move]:
-        chosen = {each.match.name for each in self._staged} if self._request.tables else None
-        return moves(self._session, self._archive, chosen)
+    def _moves(self, planned: list[TableChanges]) -> Moves:
+        taking = TakingPart(
+            tables={each.match.name for each in self._staged},
+            growing={each.match.name for each, plan in zip(self._staged, planned, strict=True) if plan.inserted},
+            left={each.name for each in self._matched.versions},
+        )
+        return moves(self._session, self._archive, self._request, taking)
 
-    def _report(self, planned: list[TableChanges], sequences: list[Move]) -> Changes:
+    def _report(self, planned: list[TableChanges], sequences: Moves) -> Changes:
         gone = [TableChanges(table=str(table), inserted=rows) for table, rows in self._matched.gone.items()]
         new = [TableChanges(table=str(each.name), deleted=self._rows_of(each.sql)) for each in self._matched.new]
         rows = {each.table: each.rows for each in self._archive.index.tables}
         for each in self._matched.unfit:
             its = sum(rows.get(table, 0) for table in {segment.table for segment in each.sources} if table is not None)
             new.append(TableChanges(table=str(each.name), inserted=its, deleted=self._rows_of(each.live.sql)))
-        notes = [*_left_alone(self._session, self._archive, self._request), *_notes_on(self._staged)]
-        notes += [str(each) for each in sequences]
+        notes = [*self._matched.notes, *notes_on_versions(self._session, self._matched.versions)]
+        notes += [*_left_alone(self._session, self._archive, self._request), *_notes_on(self._staged)]
+        notes += sequences.notes
+        changed = [each.match.name for each, plan in zip(self._staged, planned, strict=True) if plan.changed]
+        notes += notes_on_views(self._session, changed)
         return Changes(
             tables=tuple(sorted([*planned, *gone, *new], key=lambda each: each.table)),
             samples=samples(self._session, self._staged, planned),
@@ -121,7 +193,8 @@ class LiveMerge:
             message = f"{conflicting} rows differ and {blocked} are blocked, in {where}; the policy is to fail"
             raise MergeConflictError(message, "see them with --dry-run; choose another --on-conflict")
         message = f"{blocked} rows of the chosen tables cannot be made what they were, in {where}"
-        raise MergeConflictError(message, "see them with --dry-run; take the tables that refer to them along")
+        ways = dict.fromkeys(_WAYS[sample.kind] for sample in report.samples if sample.kind in _WAYS)
+        raise MergeConflictError(message, "; ".join(("see them with --dry-run", *ways)))
 
 
 @contextmanager
@@ -135,7 +208,13 @@ def merging(
         matched = match(archive, live, request)
         staged = stage(session, archive, matched, request, progress)
         planner = Planner(session, staged, live, request)
-        yield LiveMerge(session, archive, request, matched, staged, planner, durable_id)
+        yield LiveMerge(database, session, archive, request, live, matched, staged, planner, durable_id)
+
+
+def _of_interest(live: LiveSchema, names: Collection[TableName]) -> object:
+    """What a plan for some tables rests on; other sessions may make and drop tables of their own all the time."""
+    keys = [each for each in live.foreign_keys if each.parent in names or each.root in names]
+    return [live.tables.get(name) for name in sorted(names)], keys
 
 
 def _notes_on(staged: list[Staged]) -> Iterator[str]:
@@ -144,9 +223,11 @@ def _notes_on(staged: list[Staged]) -> Iterator[str]:
         if live.firings and not live.owned:
             names = ", ".join(firing.name for firing in live.firings)
             yield f"triggers of {live.name} fire, since the role does not own it: {names}"
-        for key in live.keys:
-            if not key.columns <= set(each.match.columns):
-                yield f"{key.name} of {live.name} cannot be looked at beforehand: what it refuses fails the whole merge"
+        given = set(each.match.columns)
+        named = [key.name for key in live.keys if not key.columns <= given]
+        named += [check.name for check in live.checks if not check.columns <= given]
+        for name in (*named, *live.unseen):
+            yield f"{name} of {live.name} cannot be looked at beforehand: what it refuses fails the whole merge"
         if each.match.key is None:
             yield f"{live.name} has no key: rows are compared whole"
 

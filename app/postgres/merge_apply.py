@@ -12,18 +12,43 @@ from contextlib import ExitStack, contextmanager
 from app.archive.index import TableName
 from app.domain.merge import TableChanges
 from app.errors import RestoreDataError
+from app.postgres import merge_session
 from app.postgres.live_schema import LiveTable, quoted
 from app.postgres.merge_session import MergeSession
 from app.postgres.merge_sql import row_of
 from app.postgres.merge_stage import Staged
+from app.postgres.patience import lock_all, patiently
+from app.postgres.who import AGAINST_ANYTHING, AGAINST_LOCKING_OUT_WRITERS
 
 _FREE = "p.blocked IS NULL AND p.act"
 
 
-def lock(session: MergeSession, staged: Sequence[Staged], more: Iterable[TableName] = ()) -> None:
-    """Keep others from writing to the tables, and to `more` of them, until the end of the transaction."""
-    for name, statement in locks({each.match.name: each.match.live.sql for each in staged}, more):
-        session.do(statement, f"lock on {name}")
+def lock(
+    session: MergeSession,
+    staged: Sequence[Staged],
+    more: Iterable[TableName] = (),
+    *,
+    readers_out: bool = False,
+) -> None:
+    """Keep others from writing to the tables, and to `more` of them, until the end of the transaction.
+
+    Args:
+        session: in the transaction.
+        staged: the tables of the merge.
+        more: others.
+        readers_out: lock those that are to be altered for everybody at once: an attempt to do so later met somebody.
+
+    Raises:
+        RestoreBusyError: others would not go for a minute; names who.
+    """
+    tables = {each.match.name: each.match.live.sql for each in staged}
+    statements = [(f"lock on {name}", statement) for name, statement in locks(tables, more)]
+    if readers_out:
+        altered = [(each.match.name, each.match.live) for each in staged if _is_altered(each.match.live)]
+        statements += [(f"lock on {name}", f"LOCK TABLE {live.sql} IN ACCESS EXCLUSIVE MODE") for name, live in altered]
+    modes = AGAINST_ANYTHING if readers_out else AGAINST_LOCKING_OUT_WRITERS
+    wait_ms = merge_session.LOCK_WAIT_MS
+    patiently(session, "the locks of the merge", modes, lambda: lock_all(session, statements), wait_ms=wait_ms)
 
 
 def locks(tables: Mapping[TableName, str], more: Iterable[TableName]) -> Iterator[tuple[TableName, str]]:
@@ -31,6 +56,12 @@ def locks(tables: Mapping[TableName, str], more: Iterable[TableName]) -> Iterato
     everything = {name: quoted(*name) for name in more} | dict(tables)
     for name, table in sorted(everything.items()):
         yield name, f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE"
+
+
+def _is_altered(live: LiveTable) -> bool:
+    """Whether holding it still may take a lock that keeps readers out too: a rule's or an identity's does."""
+    rules = any(firing.what == "RULE" for firing in live.firings)
+    return live.owned and (rules or any(column.always for column in live.columns.values()))
 
 
 def apply(session: MergeSession, staged: Sequence[Staged], planned: Sequence[TableChanges]) -> None:
@@ -54,6 +85,7 @@ def apply(session: MergeSession, staged: Sequence[Staged], planned: Sequence[Tab
     with ExitStack() as stack:
         for each, plan in work:
             stack.enter_context(_still(session, each, plan))
+        session.do("SET CONSTRAINTS ALL DEFERRED", "the merge's constraints")  # rows may swap what is unique
         # An array, since a list of answers has an end at 1,664.
         done = session.ask(f"WITH {', '.join(parts)} SELECT ARRAY[{', '.join(counts)}]", "the merge")[0][0]
         # Now, not at the commit, so that what fails is known while it can be told.

@@ -15,6 +15,7 @@ from typing import BinaryIO
 from app.domain.merge import TableChanges
 from app.postgres.live_schema import ForeignKey, quoted
 from app.postgres.merge_apply import locks, stillness, updated_columns, waves_of
+from app.postgres.merge_sequences import Move, set_to
 from app.postgres.merge_session import MergeSession
 from app.postgres.merge_sql import equal, image_of, literal, row_of
 from app.postgres.merge_stage import Staged
@@ -31,6 +32,9 @@ SET TimeZone = 'UTC';
 SET extra_float_digits = 3;
 SET xmloption = content;
 SET row_security = off;
+SET array_nulls = on;
+SELECT pg_catalog.set_config(name, 'origin', false) FROM pg_catalog.pg_settings
+    WHERE name = 'session_replication_role' AND setting <> 'origin';
 """
 
 
@@ -110,7 +114,7 @@ class Inverse:
         by_name = {each.staged.match.name: each for each in self._tables}
         self._statements([_unreferred(key, by_name[key.parent], by_name.get(key.root)) for key in self._keys])
         pairs = [pair for each in self._tables for pair in stillness(each.staged.match.live, self._set[each])]
-        self._statements([off for off, _ in pairs])
+        self._statements([*(off for off, _ in pairs), "SET CONSTRAINTS ALL DEFERRED"])
         parts = [
             part for each in self._tables for part in _undo(each, waves_of(self._session, each.staged), self._set[each])
         ]
@@ -120,6 +124,10 @@ class Inverse:
         self._statements([f"WITH {listed}\nSELECT ARRAY[{counts}]"] if parts else [])
         self._statements(["SET CONSTRAINTS ALL IMMEDIATE", *(on for _, on in pairs)])
         self._statements([_expect(each, each.old, "rows of %s did not come back") for each in self._tables])
+
+    def sequences(self, moved: Sequence[Move]) -> None:
+        """Write what brings forward again a sequence that went back: the rows that come back have drawn from it."""
+        self._statements([_forward(move) for move in moved if move.backwards])
 
     def _rows(self, each: _Table, name: str, query: str, *more: str) -> None:
         columns = _listed(each.columns, "", *more)
@@ -143,6 +151,15 @@ class Inverse:
 
     def _write(self, text: str) -> None:
         self._out.write(text.encode())
+
+
+def _forward(move: Move) -> str:
+    order = "<" if move.increment > 0 else ">"
+    behind = f"last_value::numeric + {move.increment} * is_called::int {order} {move.was.coming(move.increment)}"
+    restart, place = set_to(move.sequence, move.was)
+    perform = place.replace("SELECT", "PERFORM", 1)
+    found = f"SELECT FROM {move.sequence} WHERE {behind}"
+    return f"DO {_TAG} BEGIN\nIF EXISTS ({found}) THEN {restart}; {perform}; END IF;\nEND {_TAG}"
 
 
 def _listed(columns: Sequence[str], alias: str, *more: str) -> str:

@@ -17,6 +17,7 @@ from app.archive.scanner import python_encoding, scan
 from app.domain.merge import MergeRequest
 from app.errors import RestoreValidationError
 from app.postgres.live_schema import ForeignKey, LiveSchema, LiveTable, UniqueKey, quoted
+from app.postgres.merge_versions import LeftAlone, require_none_named, unknown_names, version_tables
 
 _NAME = r'(?:"(?:[^"]|"")+"|[^\s".,();]+)'
 _ATTACH = re.compile(
@@ -75,6 +76,8 @@ class Matched:
         schema: what differs, in words.
         unfit: whose rows the live table could not take as it is now; only a replace of all does not mind.
         foreign_keys: of the live database.
+        versions: tables of migration tools, which are left alone.
+        notes: what else a person should know.
     """
 
     tables: list[Match] = field(default_factory=list)
@@ -83,6 +86,8 @@ class Matched:
     schema: list[str] = field(default_factory=list)
     unfit: list[Match] = field(default_factory=list)
     foreign_keys: Sequence[ForeignKey] = ()
+    versions: list[LeftAlone] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def match(archive: Archive, live: LiveSchema, request: MergeRequest) -> Matched:
@@ -90,12 +95,18 @@ def match(archive: Archive, live: LiveSchema, request: MergeRequest) -> Matched:
 
     Raises:
         RestoreValidationError: a table or column of the backup with something in it has no place in the live database,
-            or the request names a table that the backup has not.
+            or the request names a table that the backup has not, or that no rows are brought into.
     """
     _require_rows(archive, request)
     homes = _homes(archive, live)
+    versions = version_tables(archive, homes, live, request)
     chosen = _chosen(request, homes, live)
+    if request.tables:
+        require_none_named(sorted(chosen.named), versions)
     found = Matched(foreign_keys=live.foreign_keys)
+    found.versions = [each for name, each in sorted(versions.items()) if name in chosen.all or not request.tables]
+    found.notes += unknown_names(request, versions, live)
+    homes = {table: home for table, home in homes.items() if (home or table) not in versions}
     sources: defaultdict[TableName, list[Segment]] = defaultdict(list)
     for segment in archive.index.segments:
         if segment.kind is Kind.DATA and segment.table in homes:
@@ -245,7 +256,7 @@ def _match(live: LiveTable, sources: list[Segment], *, filtered: bool) -> Match:
     usable = [key for key in live.keys if key.columns <= set(columns)]
     key = next((each for each in usable if each.plain and each.not_null), None)
     key_columns = () if key is None else _columns_of(key, columns)
-    others = [each for each in usable if each is not key]
+    others = [each for each in usable if each is not key or each.operators]  # a period's key bars more than equals
     return Match(live, sources, columns, key, key_columns, others, filtered, extra, lost, computed)
 
 

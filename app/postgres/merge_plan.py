@@ -52,7 +52,7 @@ class Planner:
             RestoreValidationError: the policy's column is in no table.
             RestoreError: the server refuses a question.
         """
-        self._require_column()
+        self.require_column()
         for each in self._staged:
             self._do(each, f"TRUNCATE {each.plan}")
             self._do(each, self._compared(each) if each.match.key else _missing_rows(each))
@@ -76,7 +76,12 @@ class Planner:
     def _sql_of(self, name: TableName) -> str:
         return self._live[name].sql if name in self._live else quoted(*name)
 
-    def _require_column(self) -> None:
+    def require_column(self) -> None:
+        """Make sure that a policy's column is there.
+
+        Raises:
+            RestoreValidationError: it is in no table.
+        """
         column = self._request.on_conflict.column
         if column is not None and all(column not in each.match.values for each in self._staged):
             hint = "newest:<column> wants one that says when a row was changed last"
@@ -115,22 +120,29 @@ class Planner:
             for key in each.match.other_keys:
                 statements += [taken(each, key), twice(each, key)]
         for foreign in self._foreign_keys:
-            its = foreign.child == each.match.name and set(foreign.columns) <= set(each.match.columns)
-            if its and acts & {"i", "u"}:
+            if self._looked_at(each, foreign) and acts & {"i", "u"}:
                 statements.append(self._orphans(each, foreign))
             if foreign.parent == each.match.name and acts & {"d", "u"}:
                 statements.append(self._referenced(each, foreign))
         return sum(self._do(each, statement) for statement in statements)
 
+    @staticmethod
+    def _looked_at(each: Staged, foreign: ForeignKey) -> bool:
+        within = foreign.within.columns if foreign.within else set()
+        return foreign.root == each.match.name and {*foreign.columns, *within} <= set(each.match.columns)
+
     def _require_values(self) -> None:
         """A new row needs a value in every column that must have one."""
         for each in self._staged:
-            columns = (each.match.live.columns[name] for name in each.match.extra)
-            wanting = [column.name for column in columns if column.not_null and not column.has_default]
+            wanting = _wanting(each)
             inserts = f"SELECT EXISTS (SELECT FROM {each.plan} WHERE act = 'i' AND blocked IS NULL)"
             if wanting and not self._whole and self._session.ask(inserts, "the plan")[0][0]:
                 message = f"{each.match.name} wants a value for {', '.join(wanting)}, and the backup has none"
                 raise RestoreValidationError(message, "give the column a default, then try again")
+
+    def may_want_values(self) -> bool:
+        """Whether new rows could be refused for that."""
+        return any(map(_wanting, self._staged))
 
     def _orphans(self, child: Staged, key: ForeignKey) -> str:
         """Block rows whose parent is neither there nor coming."""
@@ -144,9 +156,10 @@ class Planner:
                 f" WHERE q.blocked IS NULL AND q.act IN ('i', 'u') AND {same})"
             )
         given = " AND ".join(f"s.{quoted(name)} IS NOT NULL" for name in key.columns)
+        rows = f"(SELECT ctid, * FROM {child.rows} WHERE {key.within.condition})" if key.within else child.rows
         return (
             f"UPDATE {child.plan} p SET blocked = '{PARENT}', why = {literal(', '.join(key.columns))}"
-            f" FROM {child.rows} s WHERE s.ctid = p.s AND {APPLIED} AND {given} AND NOT {there}{coming}"
+            f" FROM {rows} s WHERE s.ctid = p.s AND {APPLIED} AND {given} AND NOT {there}{coming}"
         )
 
     def _referenced(self, parent: Staged, key: ForeignKey) -> str:
@@ -174,6 +187,12 @@ class Planner:
 
     def _do(self, each: Staged, statement: str) -> int:
         return self._session.do(statement, f"plan for {each.match.name}")
+
+
+def _wanting(each: Staged) -> list[str]:
+    """Columns that the backup lacks, and that every row must have a value in."""
+    columns = (each.match.live.columns[name] for name in each.match.extra)
+    return [column.name for column in columns if column.not_null and not column.has_default]
 
 
 def _surplus(each: Staged) -> str:

@@ -11,8 +11,9 @@ import psycopg
 from app.errors import RestoreDataError, RestoreError
 from app.postgres.database import Database
 from app.postgres.load_session import Session, restoring
+from app.postgres.patience import STRETCH_MS
 
-LOCK_WAIT_MS = 60_000
+LOCK_WAIT_MS = 60_000  # in all, for all locks together
 _SETTINGS = (
     "SET default_transaction_read_only = off",
     "SET temp_buffers = '64MB'",
@@ -23,14 +24,19 @@ _SETTINGS = (
     "SET TimeZone = 'UTC'",
     "SET row_security = off",  # rows that a policy would hide make an error, never a hole
     "SET idle_in_transaction_session_timeout = 0",
+    "SET idle_session_timeout = 0",  # it waits for the safety backup
     "SET statement_timeout = 0",
     "SET synchronous_commit = on",  # a merge that is reported must outlive a crash
-    f"SET lock_timeout = {LOCK_WAIT_MS}",
+    f"SET lock_timeout = {STRETCH_MS}",  # at a time: who comes after it waits as long
 )
 # The operators of an extension's types, by which keys are compared; everything else is named in full.
 _PATH = """
     SELECT set_config('search_path', coalesce(string_agg(DISTINCT quote_ident(nspname), ', '), ''), false)
     FROM pg_operator JOIN pg_namespace n ON n.oid = oprnamespace WHERE nspname <> 'pg_catalog'"""
+# Triggers that are made for another role would fire, and are not held still.
+_ORIGIN = """
+    SELECT set_config(name, 'origin', false) FROM pg_settings
+    WHERE name = 'session_replication_role' AND setting <> 'origin'"""
 _UNLIMITED = "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'"  # from 17 on
 
 
@@ -73,6 +79,7 @@ def merge_session(database: Database) -> Iterator[MergeSession]:
             session.do(setting, "a setting")
         session.ask(_PATH, "a setting")
         session.ask(_UNLIMITED, "a setting")
+        session.ask(_ORIGIN, "the setting session_replication_role")
         try:
             yield session
         finally:

@@ -19,6 +19,7 @@ from app.postgres.load_batches import Batch, batches_of_stream, batches_of_table
 from app.postgres.merge_match import Match, Matched, encoding_of, primary_keys
 from app.postgres.merge_session import MergeSession
 from app.postgres.merge_sql import equal
+from app.postgres.merge_versions import rooms
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,8 @@ def stage(
     if request.whole and archive.seekable:
         staged = [each for each in staged if _fits(session, archive, each, matched, progress)]
     else:
-        copy_rows(session, archive, [(each.rows, each.match.live, each.match.sources) for each in staged], progress)
+        homes = [(each.rows, each.match.live, each.match.sources) for each in staged]
+        copy_rows(session, archive, [*homes, *rooms(session, matched.versions)], progress)
     keys = primary_keys(archive)
     if request.where:
         for each in staged:

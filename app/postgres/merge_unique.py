@@ -15,7 +15,7 @@ from app.postgres.merge_sql import APPLIED, literal
 from app.postgres.merge_stage import Staged
 
 UNIQUE = "unique"
-MOST_WAVES = 20
+MOST_WAVES = 500
 
 
 def taken(each: Staged, key: UniqueKey) -> str:
@@ -46,6 +46,8 @@ def order_updates(session: MergeSession, each: Staged) -> int:
     after: defaultdict[str, set[str]] = defaultdict(set)
     why: dict[str, str] = {}
     for key in each.match.other_keys:
+        if key.deferrable:
+            continue  # looked at when all is done
         for taker, giver in session.ask(_passes_on(each, key), f"plan for {each.match.name}"):
             after[taker].add(giver)
             why[taker] = why[giver] = ", ".join(sorted(key.columns))

@@ -127,6 +127,11 @@ class Program:
             error.code = code
             raise error
 
+    def terminate(self) -> None:
+        """Ask the whole group to end: PostgreSQL's programs then cancel what the server does for them."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGTERM)
+
     def kill(self) -> None:
         """Kill the whole group; whoever reads its output sees the end. The pipes stay open until `end`."""
         with contextlib.suppress(ProcessLookupError):

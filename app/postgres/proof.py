@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from app.archive.attempts import dump_whole
 from app.archive.content import Content, Entries, content_of
 from app.archive.index import TableDigest, TableName
 from app.archive.manifest import ServerFacts
@@ -97,9 +98,7 @@ def prove(
 
 
 def _read(source: PostgresSource, progress: Callable[[int], None]) -> Content:
-    content = Content(progress)
-    with source.snapshot() as snapshot:
-        snapshot.dump_into(content)
+    _, content = dump_whole(source, lambda: Content(progress))
     content.finish()
     return content
 

@@ -14,9 +14,10 @@ import fcntl
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from app.postgres.programs import Program, running
+from app.postgres.ranges import LargeTable
 
 _BLOCK = 256 << 10  # fits the cache while it is hashed, counted and packed
 _PIPE = 1 << 20  # what an ordinary user may ask for
@@ -35,31 +36,66 @@ SET jit = off;
 {unlimited}
 BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;
 SET TRANSACTION SNAPSHOT '{snapshot}';
-\\echo ready
 """
+# In the order of reading's reverse: what is rolled back to a savepoint gives up what was locked after it. Psql sends
+# what is joined by this semicolon as one message.
+_LOCK = b"SAVEPOINT lock_%d \\; LOCK TABLE ONLY %s IN ACCESS SHARE MODE NOWAIT \\;\n"
+_BEGUN = b"SELECT pg_backend_pid();\n\\echo ready\n"
+# The planner locks a table's indexes too, and so would hold up REINDEX until the end.
+_RANGE = b"SAVEPOINT one_range;\n%s\nROLLBACK TO SAVEPOINT one_range;\nRELEASE SAVEPOINT one_range;\n\\echo '\\\\.'\n"
 
 
 class RangeReader:
-    """A psql that reads ranges."""
+    """A psql that reads ranges.
+
+    Attributes:
+        pid: of its session on the server, once that has begun.
+    """
 
     def __init__(self, program: Program) -> None:
         self.program = program
+        self.pid = 0
+        self._places: dict[LargeTable, int] = {}
+        self._at = 0
         self._output = program.stdout.fileno()
         for pipe in (program.stdout, program.stdin):
             with contextlib.suppress(OSError):  # more pipes than the kernel grants: smaller ones do
                 fcntl.fcntl(pipe.fileno(), _F_SETPIPE_SZ, _PIPE)
 
-    def begin(self, encoding: str, snapshot: str, limits: list[str]) -> None:
-        """Set the session up.
+    def begin(self, encoding: str, snapshot: str, limits: list[str], tables: Sequence[LargeTable]) -> None:
+        """Set the session up, and lock what is to be read.
+
+        It waits for no lock: the snapshot's session holds the same ones, and who waits for those would be waited for.
+
+        Args:
+            encoding: of the rows.
+            snapshot: what the server calls it.
+            limits: settings to lift.
+            tables: in the order in which they are read.
 
         Raises:
-            ProgramError: the server did not let it in, or does not know the snapshot.
+            ProgramError: the server did not let it in, does not know the snapshot, or somebody else wants a table.
         """
         unlimited = "\n".join(f"SET {name} = 0;" for name in limits)
-        self._say(_SESSION.format(encoding=encoding, snapshot=snapshot, unlimited=unlimited).encode())
+        self._places = {table: place for place, table in enumerate(tables)}
+        locks = [_LOCK % (place, table.qualified) for table, place in reversed(self._places.items())]
+        session = _SESSION.format(encoding=encoding, snapshot=snapshot, unlimited=unlimited).encode()
+        self._say(b"".join([session, *locks, _BEGUN]))
         said = b""
         while not said.endswith(_READY):
             said += self._hear()
+        self.pid = int(said.split()[0])
+
+    def turn_to(self, table: LargeTable | None) -> None:
+        """Let go of what stands before a table in the order of reading; of all where nothing is left to be read.
+
+        Raises:
+            ProgramError: the connection was lost.
+        """
+        place = len(self._places) if table is None else self._places[table]
+        if place > self._at:
+            self._say(b"ROLLBACK TO SAVEPOINT lock_%d;\n" % (place - 1))
+            self._at = place
 
     def rows(self, query: bytes) -> Iterator[bytes]:
         """The rows that a COPY statement gives, in blocks that end anywhere.
@@ -67,7 +103,7 @@ class RangeReader:
         Raises:
             ProgramError: the statement failed or the connection was lost.
         """
-        self._say(query + b"\n\\echo '\\\\.'\n")
+        self._say(_RANGE % query)
         at_line_start = True
         while True:
             block = self._hear()

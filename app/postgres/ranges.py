@@ -7,7 +7,7 @@ codec for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import psycopg
@@ -22,12 +22,14 @@ MANY_BYTES = 16 << 20  # of large tables; below that a second connection costs m
 _MOST = 1000  # pg_dump looks each name up by itself
 _TID_RANGE_SCAN = 140000
 
+# The size of a table that is read early is not asked for: this session has no lock on it, and would wait for one.
 # A table of an extension stays with pg_dump, which knows its condition and its place in the order; so does one below a
 # table that is hash partitioned by an enum, whose rows pg_dump sends through the root; so does what is no heap.
 _LARGE = f"""
     WITH RECURSIVE {THROUGH_ROOT}
     SELECT n.nspname, c.relname, array_agg(a.attname ORDER BY a.attnum), pg_relation_filenode(c.oid),
-           pg_relation_size(c.oid) / current_setting('block_size')::int, pg_table_size(c.oid),
+           CASE WHEN small THEN 0 ELSE pg_relation_size(c.oid) END / current_setting('block_size')::int,
+           CASE WHEN small THEN 0 ELSE pg_table_size(c.oid) END AS size,
            convert_to(quote_ident(n.nspname) || '.' || quote_ident(c.relname), getdatabaseencoding()),
            convert_to(string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum), getdatabaseencoding()),
            convert_to('"' || replace(n.nspname, '"', '""') || '"."' || replace(c.relname, '"', '""') || '"',
@@ -37,13 +39,15 @@ _LARGE = f"""
                       getdatabaseencoding())
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         JOIN pg_attribute a ON a.attrelid = c.oid AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
+        CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM unnest(%s::text[], %s::text[]) early (schema, name)
+                                           WHERE nspname = schema AND relname = name) AS small) read
     WHERE c.relkind = 'r' AND {DUMPED}
       AND c.relam = (SELECT oid FROM pg_am WHERE amname = 'heap') AND c.oid NOT IN (SELECT oid FROM through_root)
       AND NOT EXISTS (SELECT FROM pg_depend d
                       WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
-      AND pg_table_size(c.oid) >= %s
-    GROUP BY n.nspname, c.relname, c.oid, c.relowner
-    ORDER BY pg_table_size(c.oid) DESC LIMIT %s"""
+      AND CASE WHEN small THEN true ELSE pg_table_size(c.oid) >= %s END
+    GROUP BY n.nspname, c.relname, c.oid, c.relowner, small
+    ORDER BY small DESC, size DESC LIMIT %s"""
 
 
 # Such a name of a schema, owner or tablespace is taken for the type of the entry in a header of pg_dump's, and so for
@@ -64,6 +68,8 @@ class LargeTable:
         qualified, listed: its name and its columns as SQL.
         pattern: what pg_dump's options call it.
         title: its line in a dump's comments.
+        early: whether it is read before all others, because somebody else wants it.
+        kept: its rows as COPY text, where they were read already.
     """
 
     table: TableName
@@ -75,6 +81,13 @@ class LargeTable:
     listed: bytes
     pattern: bytes
     title: bytes
+    early: bool = False
+    kept: tuple[bytes, ...] | None = None
+
+    @property
+    def whole(self) -> bytes:
+        """The statement that reads all of its rows."""
+        return b"COPY %s (%s) TO STDOUT;" % (self.qualified, self.listed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,16 +120,25 @@ class TableRange:
         if self.end is not None:
             conditions.append(b"ctid < '(%d,0)'" % self.end)
         if not conditions:
-            return b"COPY %s (%s) TO STDOUT;" % (self.of.qualified, self.of.listed)
+            return self.of.whole
         where = b" AND ".join(conditions)
         return b"COPY (SELECT %s FROM ONLY %s WHERE %s) TO STDOUT;" % (self.of.listed, self.of.qualified, where)
 
 
-def large_tables(connection: psycopg.Connection) -> list[LargeTable]:
-    """The tables to read by ranges, in pg_dump's order; none where too little would be gained."""
+def large_tables(
+    connection: psycopg.Connection, wanted: Collection[TableName] = (), early: Collection[TableName] = ()
+) -> list[LargeTable]:
+    """The tables to read by ranges, in pg_dump's order but for what others want; none where too little would be gained.
+
+    Args:
+        connection: in the snapshot.
+        wanted: tables that others want.
+        early: those of them that are read already, whatever their size.
+    """
     if connection.execute(_MISLEADING).fetchone() is not None:
         return []
-    rows = connection.execute(_LARGE, (LARGE_BYTES, _MOST)).fetchall()
+    schemas, names = [table.schema for table in early], [table.name for table in early]
+    rows = connection.execute(_LARGE, (schemas, names, LARGE_BYTES, _MOST)).fetchall()
     found = [
         LargeTable(
             table=TableName(schema, name),
@@ -128,12 +150,13 @@ def large_tables(connection: psycopg.Connection) -> list[LargeTable]:
             listed=listed,
             pattern=pattern,
             title=title,
+            early=TableName(schema, name) in wanted,
         )
         for schema, name, columns, relfilenode, pages, size, qualified, listed, pattern, title in rows
     ]
     if sum(each.size for each in found) < MANY_BYTES:
-        return []
-    return sorted(found, key=lambda each: each.table)
+        found = [each for each in found if each.table in early]
+    return sorted(found, key=lambda each: (not each.early, each.table))
 
 
 def ranges_of(table: LargeTable, server_version: int) -> Iterator[TableRange]:

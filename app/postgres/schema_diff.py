@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 from app.archive.content import Content, Entries, content_of
 from app.archive.reader import Archive
@@ -10,7 +11,7 @@ from app.archive.scanner import scan
 from app.errors import RestoreError
 from app.postgres.binaries import find_binary
 from app.postgres.database import Database
-from app.postgres.dump import PostgresSource
+from app.postgres.dump import BLOCKED, PG_DUMP_LOCK_MS, PostgresSource
 from app.postgres.load_session import restoring
 from app.postgres.programs import ProgramError, running
 from app.postgres.snapshot import LOCK_WAIT_MS
@@ -41,15 +42,20 @@ def _live(database: Database) -> Entries:
     with restoring():
         version = PostgresSource(database).facts().version
         program = find_binary("pg_dump", version).path
-    words = ["--schema-only", "--no-password", f"--lock-wait-timeout={LOCK_WAIT_MS}"]
-    content = Content()
-    try:
-        with running([program, f"--dbname={database.conninfo}", *words], database.environment(os.environ)) as dump:
-            content.add(scan(dump.blocks()))
-            dump.check()
-    except ProgramError as error:
-        with restoring(), database.connect():
-            pass  # a server that is away is why, and says so here
-        raise RestoreError(f"the schema of database {database.name} cannot be read: {error.message}") from error
-    content.finish()
-    return content.entries
+    words = ["--schema-only", "--no-password", f"--lock-wait-timeout={PG_DUMP_LOCK_MS}"]
+    argv = [program, f"--dbname={database.conninfo}", *words]
+    deadline = time.monotonic() + LOCK_WAIT_MS / 1000
+    while True:
+        content = Content()
+        try:
+            with running(argv, database.environment(os.environ)) as dump:
+                content.add(scan(dump.blocks()))
+                dump.check()
+        except ProgramError as error:
+            if BLOCKED.search(error.message) and time.monotonic() < deadline:
+                continue  # its locks are gone, and those who waited for them get on
+            with restoring(), database.connect():
+                pass  # a server that is away is why, and says so here
+            raise RestoreError(f"the schema of database {database.name} cannot be read: {error.message}") from error
+        content.finish()
+        return content.entries

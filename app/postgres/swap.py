@@ -1,8 +1,8 @@
 """Puts a database in the place of another: two renames in one transaction.
 
 The live database is never closed by ALLOW_CONNECTIONS, which a crash would leave closed. ALTER DATABASE … RENAME holds
-its lock while it waits, up to 5 s, for other sessions to leave, and who connects queues behind it; so a second
-connection ends the sessions meanwhile. Whoever dies, the server's transaction is done or it is not.
+its lock while it waits, up to 5 s, for other sessions to leave, and who connects queues behind it; so it is given less
+time, and a second connection ends the sessions meanwhile. Whoever dies, the server's transaction is done or it is not.
 
 Source: RenameDatabase and CountOtherDBBackends in PostgreSQL's dbcommands.c and procarray.c.
 """
@@ -17,6 +17,7 @@ from collections.abc import Iterator
 import structlog
 from psycopg import sql
 
+from app.domain.replication import in_psql, quoted
 from app.errors import RestoreBusyError, RestoreError, RestorePermissionError, RestoreValidationError
 from app.postgres.database import Database
 from app.postgres.load_session import sqlstate_of
@@ -24,11 +25,13 @@ from app.postgres.maintenance import Maintenance, ended_at_once, maintenance
 
 log = structlog.get_logger(__name__)
 GIVE_UP_SECONDS = 30.0
-LOCK_WAIT_MS = 5_000  # as long as RENAME itself waits for sessions; who connects queues behind it
+LOCK_WAIT_MS = 2_000  # of each of the two renames; who connects queues behind them
+_MORE_MS = 400
 _PAUSE_SECONDS = 0.5
 _END_SECONDS = 0.02
 _SHOWN = 5
 _TAKEN = "42P04"
+_TOO_LONG = "57014"
 _MAY_END = """(current_setting('is_superuser') = 'on' OR NOT rolsuper
           AND (pg_has_role(usesysid, 'USAGE') OR pg_has_role('pg_signal_backend', 'USAGE')))"""
 # Whom this role may not end: then nobody is ended before they have left.
@@ -54,7 +57,8 @@ _HOLD = """
     FROM pg_locks l JOIN pg_database d ON d.oid = objid JOIN pg_stat_activity a ON a.pid = l.pid
     WHERE locktype = 'object' AND classid = 'pg_database'::regclass AND granted AND d.datname = ANY (%s)
           AND a.pid <> pg_backend_pid() ORDER BY a.pid"""
-_NAMES = "SELECT datname FROM pg_database WHERE datname = ANY (%s)"
+# A DROP DATABASE that was interrupted leaves -2: nobody can connect to that any more.
+_NAMES = "SELECT datname, datconnlimit = -2 FROM pg_database WHERE datname = ANY (%s)"
 
 
 def swap(database: Database, new: str, live: str, old: str) -> float:
@@ -94,9 +98,12 @@ def swap(database: Database, new: str, live: str, old: str) -> float:
 
 def _renames(session: Maintenance, new: str, live: str, old: str) -> list[tuple[str, str]]:
     """What to rename to what; the live database may be missing."""
-    there = {name for (name,) in session.ask(_NAMES, [new, live, old])}
+    there = {str(name): bool(invalid) for name, invalid in session.ask(_NAMES, [new, live, old])}
     if new not in there:
         raise RestoreValidationError(f"there is no database {new} to put in the place of {live}", "restore again")
+    if there[new]:
+        message = f"database {new} is what an interrupted DROP DATABASE left, so it is not put in the place of {live}"
+        raise RestoreValidationError(message, in_psql("postgres", f"DROP DATABASE {quoted(new)}"))
     if live not in there:
         return [(new, live)]
     if old in there:
@@ -109,6 +116,7 @@ def _rename(session: Maintenance, renames: list[tuple[str, str]]) -> None:
     try:
         with ended_at_once(session.connection), session.transaction("the renaming of databases"):
             session.do("a setting", "SET LOCAL lock_timeout = {}", sql.Literal(LOCK_WAIT_MS))
+            session.do("a setting", "SET LOCAL statement_timeout = {}", sql.Literal(LOCK_WAIT_MS + _MORE_MS))
             for name, its in renames:
                 what = f"the renaming of database {name} to {its}"
                 session.do(what, "ALTER DATABASE {} RENAME TO {}", sql.Identifier(name), sql.Identifier(its))
@@ -116,6 +124,8 @@ def _rename(session: Maintenance, renames: list[tuple[str, str]]) -> None:
         hint = "the role needs CREATEDB, and must own both databases or be a member of their owner"
         raise RestorePermissionError(error.message, hint) from error
     except RestoreError as error:
+        if sqlstate_of(error) == _TOO_LONG:
+            raise RestoreBusyError(error.message, error.hint) from error.__cause__
         if sqlstate_of(error) == _TAKEN:
             raise RestoreValidationError(error.message, "run 'residency-backup check --repair'") from error
         raise

@@ -11,6 +11,7 @@ from app.archive.needs import Needs
 from app.archive.reader import Archive
 from app.archive.target import Loaded, Merging, Progress, TargetFacts
 from app.domain.merge import Changes, MergeRequest
+from app.domain.replication import Replication
 from app.postgres import (
     databases,
     in_place,
@@ -18,6 +19,7 @@ from app.postgres import (
     merge,
     merge_compare,
     proof,
+    replication,
     schema_diff,
     script,
     swap,
@@ -69,6 +71,22 @@ class PostgresTarget:
     def drop(self, name: str) -> bool:
         """Drop a database that is not the live one."""
         return databases.drop(self._database, name)
+
+    def replication(self, name: str) -> Replication:
+        """Subscriptions and logical replication slots of a database."""
+        return replication.replication(self._database, name)
+
+    def pause_subscriptions(self, name: str, subscriptions: Collection[str]) -> None:
+        """Disable some of a database's subscriptions."""
+        replication.pause(self._database, name, subscriptions)
+
+    def resume_subscriptions(self, name: str, subscriptions: Collection[str]) -> list[str]:
+        """Enable them again."""
+        return replication.resume(self._database, name, subscriptions)
+
+    def detach_subscriptions(self, name: str) -> list[str]:
+        """Take their slots from all subscriptions of a database."""
+        return replication.detach(self._database, name)
 
     def load(self, name: str, archive: Archive, progress: Progress) -> Loaded:
         """Load an archive into an empty database."""

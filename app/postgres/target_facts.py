@@ -9,13 +9,15 @@ from psycopg import sql
 
 from app.archive.needs import Needs
 from app.archive.target import TargetFacts
-from app.errors import RestorePermissionError
+from app.domain.replication import in_psql, quoted
+from app.errors import RestorePermissionError, RestoreValidationError
 from app.postgres import facts as questions
 from app.postgres.database import Database
 from app.postgres.load_session import restoring
 from app.postgres.maintenance import Maintenance, maintenance
 
-_EXISTS = "SELECT FROM pg_database WHERE datname = %s"
+# A DROP DATABASE that was interrupted leaves -2: nobody can connect to that any more.
+_EXISTS = "SELECT datconnlimit = -2 FROM pg_database WHERE datname = %s"
 # PostgreSQL 16 tells who may use a role's rights from who may give things to it.
 _MAY_CREATE = """
     SELECT rolsuper OR (rolcreatedb AND NOT EXISTS (
@@ -52,14 +54,21 @@ def target_facts(database: Database) -> TargetFacts:
     """What the server is, and whether the live database exists."""
     try:
         with maintenance(database, database.name) as session:
-            exists = bool(session.ask(_EXISTS, database.name))
+            found = session.ask(_EXISTS, database.name)
+            if found and found[0][0]:
+                raise _invalid(database.name)
             version = session.connection.info.server_version
             may_create = session.ask(_MAY_CREATE.format(version >= _SET_OPTION), database.name)[0][0]
-            return _facts(session, database, exists=exists, may_create=may_create)
+            return _facts(session, database, exists=bool(found), may_create=may_create)
     except RestorePermissionError:
         # Nothing can be renamed from within the live database; in place it can be restored all the same.
         with restoring(), database.connect() as connection:
             return _facts(Maintenance(connection, database.name), database, exists=True, may_create=False)
+
+
+def _invalid(name: str) -> RestoreValidationError:
+    message = f"database {name} is what an interrupted DROP DATABASE left: nobody can connect to it"
+    return RestoreValidationError(message, f"{in_psql('postgres', f'DROP DATABASE {quoted(name)}')}; restore again")
 
 
 def missing(database: Database, needs: Needs) -> list[str]:
@@ -126,6 +135,7 @@ def _facts(session: Maintenance, database: Database, *, exists: bool, may_create
         may_create=may_create,
         data_folder=path if path and _is_here(path) else None,
         prepared=tuple(gid for (gid,) in session.ask(_PREPARED, database.name)),
+        system_identifier=questions.system_identifier(session.connection),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -10,6 +11,9 @@ from typing import BinaryIO, Self
 from app.domain.backup import Tier, extensions_of
 from app.errors import BackupError
 from app.storage import disk
+
+_TEMPORARY = re.compile(r"\..+\.(?P<run>[^.]+)\.partial")
+_WAITING = re.compile(r"\.(?P<archive>.+)\.json\.[^.]+\.partial")
 
 
 def stem_of(archive: Path) -> str | None:
@@ -39,6 +43,21 @@ def temporary(path: Path, run_id: str) -> Path:
     return path.with_name(f".{path.name}.{run_id}.partial")
 
 
+def run_in(name: str) -> str | None:
+    """The run whose temporary file has that name; None for any other name."""
+    found = _TEMPORARY.fullmatch(name)
+    return found["run"] if found else None
+
+
+def waiting_for(name: str) -> str | None:
+    """The archive, or the id's last part, whose manifest waits under a temporary name to be put in its place.
+
+    Earlier such a name did not say how the archive is compressed.
+    """
+    found = _WAITING.fullmatch(name)
+    return found["archive"] if found else None
+
+
 class LocalDraft:
     """The port `Draft`, and the block that it lives in: what was not published is gone after it.
 
@@ -52,7 +71,7 @@ class LocalDraft:
     def __init__(self, path: Path, run_id: str) -> None:
         self._folder = path.parent
         self._file = temporary(path, run_id)
-        self._manifest = temporary(manifest_of(path), run_id)
+        self._run_id = run_id
         self._made: list[Path] = []
 
     def __enter__(self) -> Self:
@@ -70,6 +89,13 @@ class LocalDraft:
             while self._made:
                 disk.discard(self._made.pop())
 
+    def restart(self) -> None:
+        """Forget everything written."""
+        with disk.writing(self._folder):
+            if self.stream.tell():
+                self.stream.seek(0)
+                self.stream.truncate()
+
     def flush(self) -> None:
         """Put everything written on the disk itself."""
         with disk.writing(self._folder):
@@ -80,38 +106,46 @@ class LocalDraft:
         with disk.reading(self._file):
             return disk.open_file(self._file)
 
-    def publish(self, file: str, manifest: bytes) -> str | None:
+    def publish(self, file: str, manifest: bytes, earlier: Sequence[str] = ()) -> str | None:
         """Give the file its final name and write its manifest, each whole and durable.
 
         A manifest must never stand beside bytes that it does not describe, whenever the power goes. So the names
         change in this order, and each step is on the disk before the next one begins:
 
         1. the new manifest is written under a temporary name, while a full disk can still do no harm;
-        2. the manifests of the backup's earlier file go: from here on that file stands alone, which is allowed;
+        2. the manifests of the backup's earlier files go: from here on those stand alone, which is allowed;
         3. the file takes its name, in the place of the earlier one;
         4. the manifest takes its name, beside the bytes that it describes;
         5. earlier files of the same id that are compressed differently go last, when the new one can be trusted.
 
         A failure up to step 3 is raised, and the earlier file stands, unless it was the new name that would not become
-        durable. After step 3 the new backup stands, and a failure is only told.
+        durable. After step 3 the new backup stands, and a failure is only told. Who dies between 3 and 4 leaves the
+        manifest under its temporary name, which says whose it is (`waiting_for`).
+
+        Args:
+            file: the final name.
+            manifest: what describes it.
+            earlier: the files of the same id that this one replaces. A file that is not named is nobody's to remove.
 
         Returns:
             Why the manifest could not be saved, or an earlier file not be removed; None where all went well.
         """
         target = self._target(file)
+        replaced = [each for each in map(self._target, earlier) if each != target]
+        waiting = temporary(manifest_of(target), self._run_id)
         with disk.writing(target):
             self.flush()
             self.stream.close()
-            problem = self._write_manifest(manifest)
-            disk.unlink_all(self._folder, (manifest_of(each) for each in variants_of(target)))
+            problem = self._write_manifest(waiting, manifest)
+            disk.unlink_all(self._folder, map(manifest_of, [target, *replaced]))
             self._file.replace(target)
             disk.sync_folder(self._folder)
         try:
             with disk.writing(target):
                 if problem is None:
-                    self._manifest.replace(manifest_of(target))
+                    waiting.replace(manifest_of(target))
                     disk.sync_folder(self._folder)
-                disk.unlink_all(self._folder, (each for each in variants_of(target) if each != target))
+                disk.unlink_all(self._folder, replaced)
         except BackupError as error:
             problem = problem or error.message
         return problem
@@ -122,12 +156,12 @@ class LocalDraft:
             raise disk.not_found(file)
         return self._folder / name
 
-    def _write_manifest(self, manifest: bytes) -> str | None:
+    def _write_manifest(self, path: Path, manifest: bytes) -> str | None:
         """Step 1; the reason where it fails, because a backup without a manifest is better than none."""
         try:
-            with disk.writing(self._manifest):
-                disk.write_whole(self._manifest, manifest)
+            with disk.writing(path):
+                disk.write_whole(path, manifest)
         except BackupError as error:
             return error.message
-        self._made.append(self._manifest)
+        self._made.append(path)
         return None

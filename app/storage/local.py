@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
-import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -15,12 +14,10 @@ from typing import BinaryIO
 from app.domain.backup import Tier, period_in_name
 from app.domain.ports import StoredFile
 from app.errors import BackupError, BackupNotFoundError, BackupStorageError, BackupWriteError
-from app.storage import disk
-from app.storage.draft import LocalDraft, manifest_of, stem_of, temporary, variants_of
+from app.storage import disk, passing, sidecar
+from app.storage.draft import LocalDraft, manifest_of, run_in, stem_of, temporary, variants_of, waiting_for
 from app.storage.staging import discard_folder, staging
 
-_LEFTOVER = re.compile(r"\..+\.(?P<run>[^.]+)\.partial")
-_PASSING = "passing-"
 _PASSING_SECONDS = 3600.0
 _PROBE = b"residency-backup was here\n"
 
@@ -44,7 +41,7 @@ class LocalTree:
         folder = self._folder(tier)
         with disk.writing(folder):
             disk.make_folder(folder)
-            path = temporary(folder / "probe", _passing())
+            path = temporary(folder / "probe", passing.new_id())
             try:
                 disk.write_whole(path, _PROBE)
                 disk.sync_folder(folder)
@@ -101,7 +98,7 @@ class LocalTree:
     def write_manifest(self, file: str, manifest: bytes, of: StoredFile | None = None) -> None:
         """Write the manifest beside an archive, whole or not at all, if that is still what the manifest describes."""
         final = manifest_of(self._path(file))
-        draft = temporary(final, _passing())
+        draft = temporary(final, passing.new_id())
         with disk.writing(final):
             disk.write_whole(draft, manifest)
             try:
@@ -112,16 +109,47 @@ class LocalTree:
                 raise
             disk.sync_folder(final.parent)
 
+    def add_manifest(self, manifest: bytes, of: StoredFile) -> bool:
+        """Write a manifest beside an archive that was found without a usable one; never over another."""
+        final = manifest_of(self._path(of.file))
+        draft, aside = temporary(final, passing.new_id()), temporary(final, passing.new_id())
+        with disk.writing(final):
+            disk.write_whole(draft, manifest)
+            try:
+                if not self._is_unchanged(of) or (of.manifest and not sidecar.take_away(final, aside, of.manifest)):
+                    return False
+                added = sidecar.add(draft, final, manifest)
+                if added and not self._is_unchanged(of):  # then it would describe other bytes
+                    sidecar.take_away(final, aside, manifest)
+                    added = False
+                disk.sync_folder(final.parent)
+            finally:
+                disk.discard(draft)
+        return added
+
+    def is_at(self, file: str, stream: BinaryIO) -> bool:
+        """Whether a file that was opened still stands under the name."""
+        path = self._path(file)
+        with disk.reading(path):
+            try:
+                return os.path.samestat(path.lstat(), os.fstat(stream.fileno()))
+            except FileNotFoundError:
+                return False
+
+    def look(self, file: str) -> StoredFile | None:
+        """What stands under a name now; None where nothing does, or where the name is not ours."""
+        return next(iter(self._listed(file)), None)
+
     def files(self) -> Sequence[StoredFile]:
         """Every archive under a name that is ours, sorted by id."""
-        found = [stored for tier, entry in self._entries() if (stored := self._stored(tier, entry))]
-        return sorted(found, key=lambda stored: (stored.id, stored.file))
+        return sorted(self._listed(), key=lambda stored: (stored.id, stored.file))
 
-    def rename(self, old: str, new: str) -> None:
+    def rename(self, old: str, new: str, manifest: bytes | None = None) -> None:
         """Give an archive and its manifest another name. Raises BackupWriteError where that is taken.
 
-        The manifest is copied to the new name before the archive moves, and removed from the old one after it: a crash
-        leaves the pair under one of the names, and at worst a manifest beside nothing under the other.
+        The manifest, or the one that is given, is written under the new name before the archive moves, and the old one
+        is removed after it: a crash leaves the pair under one of the names, and at worst a manifest beside nothing
+        under the other.
         """
         source, target = self._path(old), self._path(new)
         with disk.reading(source):
@@ -130,8 +158,9 @@ class LocalTree:
         if taken := next((each for each in variants_of(target) if os.path.lexists(each)), None):
             raise BackupWriteError(f"{old} cannot be renamed: {taken} exists", "move or remove it")
         with disk.writing(target):
+            disk.make_folder(target.parent)
             disk.unlink_all(target.parent, (manifest_of(each) for each in variants_of(target)))
-        manifest = self.read_manifest(old)
+        manifest = manifest or self.read_manifest(old)
         if manifest is not None:
             self.write_manifest(new, manifest)
         with disk.writing(target):
@@ -152,18 +181,19 @@ class LocalTree:
     def leftovers(self) -> Sequence[tuple[str, str]]:
         """Temporary files as (file, id of the run that wrote it).
 
-        Those that exist for a moment, and outside of any run, are left over only when they are old.
+        Those that exist for a moment, and outside of any run, are left over when their process has ended; where that
+        cannot be told, when they are old.
         """
         return sorted(
-            (f"{tier}/{entry.name}", found["run"])
+            (f"{tier}/{entry.name}", run)
             for tier, entry in self._entries()
-            if (found := _LEFTOVER.fullmatch(entry.name)) and not (found["run"].startswith(_PASSING) and _young(entry))
+            if (run := run_in(entry.name)) and not _in_use(run, entry)
         )
 
     def remove_leftover(self, file: str) -> None:
         """Remove a temporary file or folder. Missing is no error."""
         path = self._path(file)
-        if not _LEFTOVER.fullmatch(path.name):
+        if run_in(path.name) is None:
             raise disk.not_found(file)
         with disk.writing(path):
             if path.is_dir() and not path.is_symlink():
@@ -208,7 +238,17 @@ class LocalTree:
                 found = [entry for entry in entries if entry.is_file(follow_symlinks=False) or _staged(tier, entry)]
             yield from ((tier, entry) for entry in found)
 
-    def _stored(self, tier: Tier, entry: os.DirEntry[str]) -> StoredFile | None:
+    def _listed(self, only: str | None = None) -> list[StoredFile]:
+        """Every archive, or the one of a name."""
+        entries = list(self._entries())
+        waiting: dict[str, list[str]] = {}
+        for tier, entry in entries:
+            if archive := waiting_for(entry.name):
+                waiting.setdefault(f"{tier}/{archive}", []).append(f"{tier}/{entry.name}")
+        wanted = [(tier, entry) for tier, entry in entries if only in {None, f"{tier}/{entry.name}"}]
+        return [stored for tier, entry in wanted if (stored := self._stored(tier, entry, waiting))]
+
+    def _stored(self, tier: Tier, entry: os.DirEntry[str], waiting: Mapping[str, Sequence[str]]) -> StoredFile | None:
         """What stands under a name; None where it is not ours, or was removed since the folder was listed."""
         stem = stem_of(Path(entry.path))
         file = f"{tier}/{entry.name}"
@@ -219,15 +259,41 @@ class LocalTree:
         period = period_in_name(tier, stem, written)
         if period is None:
             return None
-        manifest, problem = None, None
+        manifest, problem = self._beside(file)
+        stored = StoredFile(f"{tier}/{stem}", file, period, size, written, manifest, problem)
+        names = [*waiting.get(stored.id, ()), *waiting.get(file, ())]
+        if manifest is not None or problem is not None or not names:
+            return stored
+        contents = tuple(content for name in names if (content := self._content(name)))
+        if len(contents) < len(names):  # its run has put it in its place since
+            manifest, problem = self._beside(file)
+        return replace(stored, manifest=manifest, problem=problem, waiting=contents)
+
+    def _beside(self, file: str) -> tuple[bytes | None, str | None]:
+        """A file's manifest, or why that cannot be read: one of them is not to hide all backups."""
         try:
-            manifest = self.read_manifest(file)
+            return self.read_manifest(file), None
         except BackupError as error:
-            problem = error.message  # one sidecar that cannot be read is not to hide all backups
-        return StoredFile(f"{tier}/{stem}", file, period, size, written, manifest, problem)
+            return None, error.message
+
+    def _content(self, file: str) -> bytes | None:
+        """The whole of a small file; None where it has gone, or was put in its place, since the folder was listed."""
+        try:
+            with self.open(file) as stream:
+                return stream.read()
+        except BackupError:
+            return None
+
+    def _is_unchanged(self, stored: StoredFile) -> bool:
+        return self._found(stored.file) == (stored.size, stored.written_at)
 
     def _require_unchanged(self, stored: StoredFile | None) -> None:
-        if stored is not None and self._found(stored.file) != (stored.size, stored.written_at):
+        if stored is None:
+            return
+        # A run that is publishing gives its file a manifest a moment after its name.
+        if not self._is_unchanged(stored) or (
+            stored.problem is None and self.read_manifest(stored.file) != stored.manifest
+        ):
             raise BackupWriteError(f"{stored.file} has changed meanwhile", "try again")
 
     def _found(self, file: str) -> tuple[int, datetime] | None:
@@ -241,18 +307,24 @@ class LocalTree:
         return found.st_size, datetime.fromtimestamp(found.st_mtime, UTC)
 
 
-def _passing() -> str:
-    """In the place of a run's id, for a temporary file that exists for a moment and belongs to none."""
-    return _PASSING + secrets.token_hex(6)
-
-
 def _staged(tier: Tier, entry: os.DirEntry[str]) -> bool:
-    return tier is Tier.FULL and entry.is_dir(follow_symlinks=False) and bool(_LEFTOVER.fullmatch(entry.name))
+    return tier is Tier.FULL and entry.is_dir(follow_symlinks=False) and run_in(entry.name) is not None
+
+
+def _in_use(run: str, entry: os.DirEntry[str]) -> bool:
+    """Whether somebody may be writing a file that belongs to no run just now; what has gone is no leftover either."""
+    if not run.startswith(passing.PREFIX):
+        return False
+    alive = passing.is_alive(run)
+    return _young(entry) if alive is None else alive
 
 
 def _young(entry: os.DirEntry[str]) -> bool:
-    """Whether somebody may be writing the file just now; one that has gone meanwhile is no leftover either."""
+    """Whether somebody may be writing the file just now; one that has gone meanwhile is no leftover either.
+
+    One that is far from the future was written by a clock that has been set since.
+    """
     try:
-        return time.time() - entry.stat(follow_symlinks=False).st_mtime < _PASSING_SECONDS
+        return abs(time.time() - entry.stat(follow_symlinks=False).st_mtime) < _PASSING_SECONDS
     except FileNotFoundError:
         return True

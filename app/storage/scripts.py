@@ -107,3 +107,17 @@ class _Translated(io.RawIOBase):
         """Write all of it."""
         with disk.writing(self._path):
             return self._file.write(cast("bytes", data))
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go elsewhere in it."""
+        with disk.writing(self._path):
+            return self._file.seek(offset, whence)
+
+    def truncate(self, size: int | None = None) -> int:
+        """Cut it off."""
+        with disk.writing(self._path):
+            return self._file.truncate(size)

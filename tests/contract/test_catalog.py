@@ -25,7 +25,7 @@ from app.domain.backup import Backup, Codec, Origin, State, Tier
 from app.domain.ports import Catalog, Run
 from app.domain.slots import FIRST_RETRY, MAX_ATTEMPTS, Slot, SlotRecord, SlotState
 from app.errors import BackupCreationError, BackupRunningError, CatalogError, ServerUnavailableError, SettingsError
-from tests.fix_catalog import open_catalog
+from tests.fix_catalog import held_by, make_silent, open_catalog
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2025, 1, 15, 2, 0, tzinfo=timezone(timedelta(hours=1)))
@@ -154,7 +154,7 @@ def execute(url: str, statement: str, **values: object) -> list[Any]:
 
 
 def held_elsewhere(url: str) -> None:
-    execute(url, "UPDATE backup_runs SET holder = 'another-machine/pid:[1]/7/123'")
+    held_by(url, "another-machine/pid:[1]/7/123")
 
 
 # A run
@@ -365,20 +365,26 @@ def test_a_claim_abandons_a_dead_run_and_waits_before_it_tries_the_slot_again(
     assert record(catalog).attempts == 2
 
 
-def test_a_living_holder_keeps_its_run_through_a_long_silence(catalog: Catalog, claimer: Callable[[], Claimer]) -> None:
+def test_a_living_holder_keeps_its_run_through_a_long_silence(
+    catalog: Catalog, claimer: Callable[[], Claimer], url: str
+) -> None:
     other = claimer()
     other.claim("residency")
     late = NOW + 9 * LEASE
+    make_silent(url, 9 * LEASE)
     assert catalog.abandon_dead(late) == []
     assert catalog.claim("residency", Tier.DAILY, SLOT, late) is None
     with pytest.raises(BackupRunningError):
         catalog.claim("residency", Tier.DAILY, None, late)
 
 
-def test_a_living_holder_that_is_stuck_loses_its_run(catalog: Catalog, claimer: Callable[[], Claimer]) -> None:
+def test_a_living_holder_that_is_stuck_loses_its_run(
+    catalog: Catalog, claimer: Callable[[], Claimer], url: str
+) -> None:
     other = claimer()
     run_id = other.claim("residency")
-    assert [run.id for run in catalog.abandon_dead(NOW + 11 * LEASE)] == [run_id]
+    make_silent(url, 11 * LEASE)
+    assert [run.id for run in catalog.abandon_dead(NOW)] == [run_id]
 
 
 def test_a_holder_out_of_sight_is_judged_by_its_silence(catalog: Catalog, url: str) -> None:
@@ -421,9 +427,10 @@ def test_an_abandoned_run_is_told_to_stop(catalog: Catalog, url: str) -> None:
     assert not catalog.heartbeat(run, NOW + 2 * LEASE)
 
 
-def test_an_abandoned_run_that_completes_saves_its_backup_and_nothing_else(catalog: Catalog) -> None:
+def test_an_abandoned_run_that_completes_saves_its_backup_and_nothing_else(catalog: Catalog, url: str) -> None:
     run = claimed(catalog)
     late = NOW + 11 * LEASE
+    make_silent(url, 11 * LEASE)
     catalog.abandon_dead(late)
     next_run = claimed(catalog, now=late + FIRST_RETRY)
     catalog.complete(run, BACKUP, late + FIRST_RETRY)

@@ -179,12 +179,34 @@ def test_a_run_cannot_take_over_the_draft_of_its_own_name(tree: Tree) -> None:
     assert content_of(tree, FILE) == b"mine"
 
 
-def test_a_second_backup_of_an_id_replaces_the_first_whatever_their_codecs(tree: Tree) -> None:
+def test_a_second_backup_of_an_id_replaces_those_that_it_names_whatever_their_codecs(tree: Tree) -> None:
     for suffix in (".sql", ".sql.gz", ".sql.zst", ".sql"):
-        save(tree, f"daily/{NAME}{suffix}", suffix.encode(), b'"%s"' % suffix.encode())
+        with tree.create(Tier.DAILY, NAME, RUN) as draft:
+            draft.stream.write(suffix.encode())
+            earlier = [stored.file for stored in tree.files()]
+            assert draft.publish(f"daily/{NAME}{suffix}", b'"%s"' % suffix.encode(), earlier) is None
         (stored,) = tree.files()
         assert (stored.file, stored.manifest) == (f"daily/{NAME}{suffix}", b'"%s"' % suffix.encode())
         assert content_of(tree, stored.file) == suffix.encode()
+
+
+def test_a_file_of_the_same_id_that_is_not_named_stays_with_its_manifest(tree: Tree) -> None:
+    save(tree, f"daily/{NAME}.sql.gz", b"theirs", b'"theirs"')
+    save(tree, FILE, b"mine", b'"mine"')
+    found = {stored.file: (stored.id, stored.manifest) for stored in tree.files()}
+    assert found == {
+        FILE: (f"daily/{NAME}", b'"mine"'),
+        f"daily/{NAME}.sql.gz": (f"daily/{NAME}", b'"theirs"'),
+    }
+
+
+def test_a_manifest_is_not_put_beside_a_file_that_was_given_another_meanwhile(tree: Tree) -> None:
+    save(tree, FILE, b"x")
+    (stored,) = tree.files()
+    tree.write_manifest(FILE, b"theirs")
+    with pytest.raises(BackupWriteError, match="changed meanwhile"):
+        tree.write_manifest(FILE, b"mine", stored)
+    assert tree.read_manifest(FILE) == b"theirs"
 
 
 def test_a_manifest_is_replaced_whole(tree: Tree) -> None:

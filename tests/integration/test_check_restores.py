@@ -18,7 +18,8 @@ from tests.fix_restores import Damaged, execute
 
 def said_of(damaged: Damaged, restore_id: str) -> list[tuple[str, str]]:
     """What `check` says of a restore."""
-    found = [each for each in check(damaged.service()) if f"restore {restore_id}" in each.message]
+    found = [each for each in check(damaged.service()) if each.check == "restores"]
+    found = [each for each in found if f"restore {restore_id}" in each.message]
     return [(str(each.severity), each.message) for each in found]
 
 

@@ -462,8 +462,7 @@ def test_a_preview_waits_for_nobody_and_a_merge_not_for_ever(
 ) -> None:
     archive = archive_of(database)
     database.execute("DELETE FROM shifts WHERE slot = 1")
-    settings = tuple(each for each in merge_session._SETTINGS if "lock_timeout" not in each)
-    monkeypatch.setattr(merge_session, "_SETTINGS", (*settings, "SET lock_timeout = 300"))
+    monkeypatch.setattr(merge_session, "LOCK_WAIT_MS", 300)
     with database.connect() as other, other.transaction():
         other.execute("LOCK TABLE shifts IN EXCLUSIVE MODE")
         with beside(database, archive, request()) as found:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -17,8 +17,9 @@ from sqlalchemy import Connection, inspect, text
 
 from app.catalog.engine import make_engine, parse_url
 from app.catalog.migrations import configuration, keep_others_out, revision_of
-from app.catalog.tables import HEAD, VERSION_TABLE, metadata, slots
+from app.catalog.tables import HEAD, VERSION_TABLE, metadata
 from app.domain.backup import Tier
+from app.domain.servers import Identity
 from app.domain.slots import Slot, SlotState
 from app.errors import CatalogError
 from tests.fix_catalog import open_catalog
@@ -142,18 +143,30 @@ def test_a_catalog_from_before_restores_keeps_what_it_holds(url: str) -> None:
     slot = Slot(Tier.DAILY, "2025-01-15", datetime(2025, 1, 15, 2, tzinfo=UTC))
     with connected(url) as connection:
         connection.execute(
-            slots.insert().values(
-                database="residency", tier=slot.tier, period=slot.period, due=slot.due, state=SlotState.DONE,
-                attempts=1, transient=False, updated_at=slot.due,
+            text(
+                "INSERT INTO backup_slots (database, tier, period, due, state, attempts, transient, updated_at) VALUES"
+                " ('residency', 'daily', '2025-01-15', '2025-01-15 02:00:00', 'done', 1, false, '2025-01-15 02:00:00')"
             )
-        )  # fmt: skip
+        )
     catalog = open_catalog(url)
     found = catalog.slot("residency", slot.tier, slot.period)
     assert found is not None
     assert found.state is SlotState.DONE
     assert catalog.restores("residency") == []
+    here = Identity("7512345678901234567", 16384)
+    assert catalog.claim("residency", slot.tier, slot, slot.due, here) is None, "it is of no server, and so of any"
+    next_slot = Slot(Tier.DAILY, "2025-01-16", slot.due + timedelta(days=1))
+    for server in (here, Identity("7599999999999999999", 16384)):
+        run = catalog.claim("residency", slot.tier, next_slot, next_slot.due, server)
+        assert run is not None, "what another server ran was not run here"
+        catalog.fail(run, RuntimeError("lasting"), next_slot.due, transient=False)
+        assert catalog.claim("residency", slot.tier, next_slot, next_slot.due, server) is None
     alembic("downgrade", "0001", BACKUP_CATALOG_URL=url)
     assert tables(url) == OURS - {"backup_restores"}
+    alembic("upgrade", "head", BACKUP_CATALOG_URL=url)
+    found = catalog.slot("residency", slot.tier, slot.period)
+    assert found is not None
+    assert found.state is SlotState.DONE
 
 
 def test_statements_can_be_printed(url: str) -> None:

@@ -245,7 +245,7 @@ def test_what_is_not_confirmed_is_not_begun(damaged: Damaged) -> None:
 
 
 def test_a_table_that_stays_locked(damaged: Damaged, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(merge_session, "_SETTINGS", (*merge_session._SETTINGS, "SET lock_timeout = 200"))
+    monkeypatch.setattr(merge_session, "LOCK_WAIT_MS", 200)
     with psycopg.connect(damaged.site.database.url) as connection:
         connection.execute("LOCK TABLE people IN ROW EXCLUSIVE MODE")
         with pytest.raises(RestoreBusyError) as caught:
@@ -333,7 +333,7 @@ def test_a_server_that_dies_while_loading_is_settled_when_it_is_back(
         assert [each.state for each in damaged.records()] == [RestoreState.ABANDONED]
         own_postgres_server.restart()
         said = [each.message for each in check(damaged.service()) if each.check == "restores"]
-        assert any("its process died in step 'loading'" in each for each in said)
+        assert any("it could not be cleaned up after step 'loading'" in each for each in said)
         assert any("failed" in line for line in repair(damaged.service()))
         assert damaged.content() == damaged.broken
         require_nothing_left(damaged)

@@ -78,7 +78,7 @@ def require_told(damaged: Damaged, where: str) -> None:
     """Of a restore that died `check` says where the live database is, and nothing else."""
     record = damaged.records()[0]
     if record.state is RestoreState.RUNNING:
-        said = [each for each in check(damaged.service()) if record.id in each.message]
+        said = [each for each in check(damaged.service()) if each.check == "restores" and record.id in each.message]
         assert [(str(each.severity), where in each.message) for each in said] == [("warning", True)], said
 
 

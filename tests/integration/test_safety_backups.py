@@ -66,9 +66,10 @@ def test_while_pinned_it_and_the_source_outlive_retention_that_is_full(site: Sit
     service = site.service(BACKUP_KEEP_DAYS="1", BACKUP_KEEP_SAFETY="1")
     take_days(service, 1)
     source = find(service, "oldest").id
-    take_safety(service)
+    before = replace(service, clock=lambda: START + timedelta(hours=1))
+    take_safety(before)
     keep(service, source, PIN)
-    safe = take_safety(service, PIN).backup
+    safe = take_safety(before, PIN).backup
     files = {name: digest for name, digest in site.files().items() if name.startswith((source, safe.id))}
     for day in (1, 2):
         later = replace(service, clock=lambda day=day: START + timedelta(days=day))

@@ -114,6 +114,7 @@ def test_only_what_time_can_heal_is_worth_another_attempt() -> None:
         "TargetUnavailableError",
         "BackupInterruptedError",
         "BackupStorageError",
+        "BackupFolderLostError",
         "CatalogError",
     }
 

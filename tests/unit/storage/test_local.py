@@ -55,7 +55,7 @@ def save(tree: LocalTree, content: bytes, file: str = FILE) -> str | None:
     tier, _, name = file.partition("/")
     with tree.create(Tier(tier), name, RUN) as draft:
         draft.stream.write(content)
-        return draft.publish(file, manifest_for(content))
+        return draft.publish(file, manifest_for(content), [stored.file for stored in tree.files()])
 
 
 def mode_of(path: Path) -> int:
@@ -107,7 +107,7 @@ def test_temporary_names_are_hidden_and_carry_the_run(tree: LocalTree, monkeypat
         with pytest.raises(Crash):
             draft.publish(FILE, b"{}")
         names = sorted(path.name for path in (tree.root / "daily").iterdir())
-    assert names == [f".{NAME}.{RUN}.partial", f".{NAME}.json.{RUN}.partial"]
+    assert names == [f".{NAME}.{RUN}.partial", f".{NAME}.sql.json.{RUN}.partial"]
     assert [run for _, run in tree.leftovers()] == []
 
 
@@ -267,7 +267,7 @@ def test_each_step_of_publishing_is_on_the_disk_before_the_next(
     monkeypatch: pytest.MonkeyPatch, tree: LocalTree
 ) -> None:
     save(tree, OLD)
-    for name in (f"{NAME}.sql.gz", f"{NAME}.sql.zst.json"):
+    for name in (f"{NAME}.sql.gz", f"{NAME}.sql.gz.json"):
         (tree.root / "daily" / name).touch()
     log: list[str] = []
 
@@ -288,7 +288,7 @@ def test_each_step_of_publishing_is_on_the_disk_before_the_next(
         f"fsync .{NAME}.sql.{RUN}.partial",
         f"fsync .{NAME}.sql.json.{RUN}.partial",
         f"unlink {NAME}.sql.json",
-        f"unlink {NAME}.sql.zst.json",
+        f"unlink {NAME}.sql.gz.json",
         "fsync daily",
         f"replace {NAME}.sql",
         "fsync daily",

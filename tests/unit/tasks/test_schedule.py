@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import pickle
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from celery import Celery
 
 from app.settings import load_settings
-from tasks.schedule import CATCH_UP_SECONDS, SCHEDULED, Cron, beat_schedule
+from tasks.schedule import CATCH_UP_SECONDS, SCHEDULED, Beat, Cron, Every, beat_schedule
 
 BERLIN = ZoneInfo("Europe/Berlin")
 HOUR = 3600.0
@@ -45,6 +47,47 @@ def test_a_run_is_due_from_its_instant_on_and_once(last_run: str, now: str, is_d
     state = cron(utc(now)).is_due(utc(last_run))
     assert state.is_due is is_due
     assert state.next == pytest.approx(again)
+
+
+def test_a_run_sent_by_a_clock_a_day_ahead_is_sent_again_and_then_as_ever() -> None:
+    ahead, now = utc("2025-01-16T02:00:00"), utc("2025-01-15T01:00:00")
+    assert cron(now).is_due(ahead) == (True, HOUR)
+    assert not cron(now).is_due(now).is_due
+
+
+class Silent(Beat):
+    """Sends nothing; remembers what it would have sent."""
+
+    sent: list[str]
+
+    def apply_entry(self, entry: Any, producer: Any = None) -> None:  # noqa: ARG002 -- Celery's
+        self.sent.append(entry.name)
+
+
+def test_beat_goes_on_at_once_when_the_clock_is_put_back_by_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [utc("2025-01-16T12:00:00")]
+    monkeypatch.setattr("tasks.schedule._wall_ahead", lambda: clock[0].timestamp())  # noqa: PLW0108 -- what the list holds then
+    app = Celery("test", broker="memory://", set_as_current=False, fixups=[])
+    schedules = {
+        "minute": Every(timedelta(seconds=60), nowfun=lambda: clock[0], app=app),
+        "night": Cron("0 2 * * *", "UTC", clock=lambda: clock[0]),
+    }
+    app.conf.update(beat_schedule={name: {"task": name, "schedule": each} for name, each in schedules.items()})
+    beat = Silent(app)
+    beat.sent = []
+
+    def sent_at(instant: datetime) -> list[str]:
+        clock[0], beat.sent = instant, []
+        for _ in range(5):
+            beat.tick()
+        return sorted(beat.sent)
+
+    assert sent_at(clock[0]) == []
+    assert sent_at(utc("2025-01-17T02:00:01")) == ["minute", "night"]
+    assert sent_at(utc("2025-01-16T00:00:00")) == ["minute", "night"], "a night may have been passed over"
+    assert sent_at(utc("2025-01-16T00:00:30")) == []
+    assert sent_at(utc("2025-01-16T00:01:01")) == ["minute"]
+    assert sent_at(utc("2025-01-16T02:00:01")) == ["minute", "night"]
 
 
 def test_the_time_left_is_counted_from_now() -> None:

@@ -1,0 +1,253 @@
+"""Asks the broker whether it takes messages, and says in an operator's words why it does not.
+
+The question is a write that writes nothing: a push to a list that does not exist. redis-py asks it, with a deadline and
+without a second attempt. A thread asks, because nothing bounds the time that the look-up of a name takes.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import secrets
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+
+from app.domain.checks import Finding
+
+REDIS = ("redis", "rediss", "redis+socket", "rediss+socket", "socket", "unix")
+_SECONDS = 2.0
+_GRACE = 0.8
+_HIDDEN = "***"
+
+
+class Refusal(NamedTuple):
+    """Why messages are not taken, and what to do; ``{setting}`` stands for the setting with the URL."""
+
+    why: str
+    hint: str
+
+
+# By the server's words, the first that fits counts. ``{at}`` is host and port, ``{to}`` is redis-cli's way there.
+_WORDS: tuple[tuple[str, str, str], ...] = (
+    (
+        r"NOAUTH|HELLO must be called|Authentication required|operation not permitted",
+        "{at} wants a password, and {setting} has none",
+        "write it into {setting}: redis://:PASSWORD@{at}/0",
+    ),
+    (
+        r"without any password|no password is set",
+        "{at} has no password, and {setting} gives one",
+        "is that the right broker? then take the password out of {setting}",
+    ),
+    (
+        r"invalid (?:username-)?password|WRONGPASS",
+        "{at} refuses the password (or the user) of {setting}",
+        "compare it with requirepass, or ACL LIST, of the broker; write @ / : # of a password as %40 %2F %3A %23",
+    ),
+    (
+        r"OOM|maxmemory",
+        "{at} takes no messages: its memory is full (maxmemory, with maxmemory-policy noeviction)",
+        "redis-cli {to} INFO memory; give it more (CONFIG SET maxmemory …), or find out what fills it",
+    ),
+    (
+        r"READONLY|read only replica",
+        "{at} takes no messages: it is a read-only replica",
+        "name the primary in {setting}: redis-cli {to} INFO replication",
+    ),
+    (
+        r"MISCONF",
+        "{at} takes no messages: it cannot save them on its disk",
+        "make room on the broker's disk, and look into its log: redis-cli {to} INFO persistence",
+    ),
+    (
+        r"NOREPLICAS|MASTERDOWN|MASTER is down",
+        "{at} takes no messages: {said}",
+        "redis-cli {to} INFO replication",
+    ),
+    (r"loading the dataset|LOADING|BUSY", "{at} is not ready: {said}", "wait, and ask again: residency-backup check"),
+    (
+        r"NOPERM|has no permissions",
+        "the user of {setting} may not do what is needed at {at}: {said}",
+        "give it the right: redis-cli {to} ACL SETUSER NAME ~* &* +@all",
+    ),
+    (
+        r"DB index",
+        "{at} has no database of the number that {setting} ends in",
+        "name another at the end of {setting}: 0 is always there",
+    ),
+    (r"max number of clients", "{at} has no connection left", "redis-cli {to} CLIENT LIST; raise maxclients"),
+    (
+        r"protected mode",
+        "{at} is in protected mode and talks to its own machine only",
+        "give it a password (requirepass), and {setting} the same",
+    ),
+    (
+        r"MOVED|CLUSTERDOWN|CROSSSLOT",
+        "{at} is a node of a cluster, which Celery cannot use",
+        "name a Redis of its own in {setting}",
+    ),
+)
+# Why no connection is made, by the operating system's number of the error.
+_UNREACHABLE = {
+    errno.ECONNREFUSED: "{at} refuses the connection: nothing listens there",
+    errno.ENOENT: "there is no socket {at}",
+    errno.EACCES: "this user may not use {at}",
+    errno.EHOSTUNREACH: "no way leads to {at}",
+    errno.ENETUNREACH: "no way leads to {at}",
+    errno.ECONNRESET: "{at} hangs up: is it a Redis, and does it speak TLS?",
+}
+
+
+@dataclass(slots=True)
+class _Question:
+    """What is known so far; the thread that asks may never come back."""
+
+    url: str
+    done: threading.Event = field(default_factory=threading.Event)
+    refusal: Refusal | None = None
+
+
+def ask(check: str, setting: str, url: str, loss: str) -> Callable[[], Finding]:
+    """Begin to ask a broker or a result backend; what is returned waits for the answer, some seconds at most.
+
+    Args:
+        check: name of the finding.
+        setting: name of the setting that holds the URL.
+        url: semicolons part alternatives, as Celery takes them.
+        loss: what does not work without it.
+    """
+    questions = [_Question(alternative.strip()) for alternative in url.split(";") if alternative.strip()]
+    end = time.monotonic() + _SECONDS + _GRACE
+    for question in questions:
+        threading.Thread(target=_answer, args=(question,), name=check, daemon=True).start()
+
+    def found() -> Finding:
+        for question in questions:
+            question.done.wait(max(0.0, end - time.monotonic()))
+        if any(question.done.is_set() and question.refusal is None for question in questions):
+            return Finding.ok(check, "answers, and takes messages")
+        return Finding.warning(check, _told(questions[0], loss).replace("{setting}", setting))
+
+    return found
+
+
+def _told(question: _Question, loss: str) -> str:
+    why, hint = question.refusal or _filled(_silent(question.url), question.url)
+    return _without_secrets(f"{why}; {loss}; what to do: {hint}", question.url)
+
+
+def _answer(question: _Question) -> None:
+    try:
+        _push_nothing(question.url)
+    except Exception as error:  # noqa: BLE001 -- each transport raises its own, and each is a reason
+        question.refusal = _filled(_refusal_of(error, question.url), question.url)
+    question.done.set()
+
+
+def _push_nothing(url: str) -> None:
+    if urlsplit(url).scheme not in REDIS:
+        from kombu import Connection  # noqa: PLC0415 -- a fifth of a second that only this check is worth
+
+        with Connection(url, connect_timeout=_SECONDS) as connection:
+            connection.connect()
+        return
+    from redis import Redis  # noqa: PLC0415 -- the same
+    from redis.backoff import NoBackoff  # noqa: PLC0415
+    from redis.retry import Retry  # noqa: PLC0415
+
+    once = Retry(NoBackoff(), 0)
+    with Redis.from_url(
+        _as_redis_py_reads(url), socket_connect_timeout=_SECONDS, socket_timeout=_SECONDS, retry=once
+    ) as client:
+        client.lpushx(f"backup-check-{secrets.token_hex(6)}", "is this kept?")
+
+
+def _as_redis_py_reads(url: str) -> str:
+    """Celery's way to write a socket, and whether certificates are checked, in redis-py's words."""
+    parts = urlsplit(url)
+    options = dict(parse_qsl(parts.query))
+    if "ssl_cert_reqs" in options:
+        options["ssl_cert_reqs"] = options["ssl_cert_reqs"].lower().removeprefix("cert_")
+    elif parts.scheme == "rediss":
+        options["ssl_cert_reqs"] = "none"
+    if not parts.scheme.endswith("socket"):
+        return urlunsplit(parts._replace(query=urlencode(options)))
+    if database := options.pop("virtual_host", "").strip("/"):
+        options["db"] = database
+    return f"unix://{parts.path}?{urlencode(options)}"
+
+
+def _refusal_of(error: Exception, url: str) -> Refusal:
+    causes = list(_causes(error))
+    if any(isinstance(cause, socket.gaierror) for cause in causes):
+        return Refusal(
+            "does not answer: the name {host} is not known here",
+            "correct the host in {setting}; this must print its address: getent hosts {host}",
+        )
+    if certificate := next((cause for cause in causes if isinstance(cause, ssl.SSLCertVerificationError)), None):
+        return Refusal(
+            f"the certificate of {{at}} is not trusted: {certificate.verify_message}",
+            "name its authority: ?ssl_ca_certs=/path/of/ca.pem at the end of {setting}",
+        )
+    if any(isinstance(cause, TimeoutError) for cause in causes):
+        return _silent(url)
+    if isinstance(error, ValueError):
+        return Refusal("{setting} cannot be read", "write @ / : # of a password as %40 %2F %3A %23")
+    return _refusal_of_words(causes)
+
+
+def _refusal_of_words(causes: list[BaseException]) -> Refusal:
+    said = " ".join(str(causes[0]).split())
+    for pattern, why, hint in _WORDS:
+        if re.search(pattern, said):
+            return Refusal(why.replace("{said}", said), hint)
+    for cause in causes:
+        if isinstance(cause, OSError) and (why := _UNREACHABLE.get(cause.errno or 0, "")):
+            return Refusal(f"does not answer: {why}", "start it, or correct {setting}")
+    if "Protocol Error" in said or "closed by server" in said:
+        return Refusal(f"what answers at {{at}} is no Redis: {said}", "correct host and port in {setting}")
+    return Refusal(f"does not answer: {type(causes[0]).__name__}: {said}", "see the log of the broker, and {setting}")
+
+
+def _silent(url: str) -> Refusal:
+    tls = "; if it speaks no TLS, the URL begins with redis://" if urlsplit(url).scheme == "rediss" else ""
+    return Refusal(
+        "does not answer: nothing came back from {at}", f"is it up? redis-cli {{to}} PING{tls} ({{setting}})"
+    )
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _filled(refusal: Refusal, url: str) -> Refusal:
+    """The same with the names of the place, which have neither user nor password."""
+    parts = urlsplit(url)
+    host = parts.hostname or "127.0.0.1"
+    if parts.scheme.endswith("socket") or parts.scheme == "unix":
+        at, to = parts.path, f"-s {parts.path}"
+    else:
+        port = re.search(r":(\d+)\Z", parts.netloc)
+        number = port[1] if port else "6379"
+        at, to = f"{host}:{number}", f"-h {host} -p {number}"
+    why, hint = (
+        text.replace("{at}", at).replace("{to}", to).replace("{host}", host) for text in (refusal.why, refusal.hint)
+    )
+    return Refusal(why, hint)
+
+
+def _without_secrets(text: str, url: str) -> str:
+    """A library's words may quote the URL that it was given, or a part of it."""
+    given = re.match(r"\w[\w+.-]*://[^/:@]*:(.*)@", url)
+    secret = given[1] if given else dict(parse_qsl(urlsplit(url).query)).get("password")
+    for form in filter(None, (secret, unquote(secret or ""))):
+        text = text.replace(form, _HIDDEN)
+    return text

@@ -1,0 +1,43 @@
+"""The verb that says which server, and which folder, is meant."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from app import show
+from app.cli_session import Session, as_json
+from app.domain.servers import Identity
+from app.operations.adopt import Adopted
+from app.operations.adopt import adopt as take
+
+
+@click.command()
+@click.option("--confirm", metavar="DBNAME", help="The name of the database, typed out.")
+@click.option("--new-folder", is_flag=True, help="BACKUP_DIR is really a new folder, although it held backups before.")
+@as_json
+@click.pass_obj
+def adopt(session: Session, *, confirm: str | None, new_folder: bool, as_json: bool) -> int:
+    """Say that this server is the new one: its backups follow those of the server before."""
+    service = session.service
+    outcome = take(service, confirm, new_folder=new_folder)
+    if as_json:
+        show.document(_document(service.database, outcome))
+        return 0
+    if outcome.before is not None and outcome.changed:
+        click.echo(f"until now the backups of {service.database} were of {outcome.before}")
+    click.echo(f"the backups of {service.database} are of this server: {outcome.now}")
+    if outcome.forgotten:
+        click.echo(f"the catalog has forgotten {len(outcome.forgotten)} backups whose files are gone")
+    return 0
+
+
+def _document(database: str, outcome: Adopted) -> dict[str, Any]:
+    before = None if outcome.before is None else _numbers(outcome.before)
+    facts = {"before": before, "now": _numbers(outcome.now), "changed": outcome.changed}
+    return {"database": database, **facts, "forgotten": list(outcome.forgotten)}
+
+
+def _numbers(identity: Identity) -> dict[str, Any]:
+    return {"system_identifier": identity.system_identifier, "database_oid": identity.database_oid}

@@ -1,0 +1,106 @@
+"""Tables in which migration tools keep which migrations a database's schema has seen.
+
+Their rows say something of the schema that stands there. A merge brings rows and no schema, so it must leave them
+alone: the backup's revision beside the live one is two heads, and the application that reads them does not start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+OTHER = "RESTORE_VERSION_TABLES"  # where an operator names those of tools that are not known here
+
+
+@dataclass(frozen=True, slots=True)
+class VersionTable:
+    """A table of a tool. Names are compared without regard to case, since some tools write theirs quoted.
+
+    Attributes:
+        tool: what keeps it.
+        names: the table's name; ``*`` stands for any letters.
+        columns: it has at least these: an application may have a table ``migrations`` of its own.
+        tells: the column that names a revision; None where none does.
+        schema: the only schema that it stands in; None means any.
+    """
+
+    tool: str
+    names: tuple[str, ...]
+    columns: frozenset[str] = frozenset()
+    tells: str | None = None
+    schema: str | None = None
+
+    def is_it(self, schema: str, name: str, columns: Collection[str]) -> bool:
+        """Whether a table is one of these."""
+        if self.schema is not None and self.schema != schema:
+            return False
+        named = any(fnmatchcase(name.casefold(), wanted) for wanted in self.names)
+        return named and self.columns <= {column.casefold() for column in columns}
+
+
+def _table(tool: str, names: str, columns: str = "", *, schema: str | None = None) -> VersionTable:
+    """An entry of the list below; the first of the columns tells the revision."""
+    listed = columns.split()
+    return VersionTable(tool, tuple(names.split()), frozenset(listed), listed[0] if listed else None, schema)
+
+
+# docs/restore.md lists the tools; a test compares. Where a name is used by several, each has its own line.
+KNOWN = (
+    _table("Alembic", "*alembic_version*", "version_num"),
+    _table("Django", "django_migrations", "name app applied"),
+    _table("South", "south_migrationhistory", "migration app_name"),
+    _table("Flyway", "flyway_schema_history schema_version", "version installed_rank script"),
+    _table("Liquibase", "databasechangelog", "id author filename"),
+    _table("Liquibase", "databasechangeloglock", "id locked"),
+    _table("Knex", "knex_migrations", "name batch"),
+    _table("Knex", "knex_migrations_lock", "is_locked"),
+    _table("Prisma", "_prisma_migrations", "migration_name checksum"),
+    _table("Rails", "ar_internal_metadata", "key value"),
+    # Rails, golang-migrate, Ecto, dbmate, Supabase: one name, and one column that all of them have.
+    _table("Rails, Ecto, golang-migrate, dbmate", "schema_migrations", "version"),
+    _table("Sequelize", "sequelizemeta", "name"),
+    _table("TypeORM", "migrations", "name timestamp"),
+    _table("TypeORM", "typeorm_metadata", "type table value"),
+    _table("Laravel", "migrations", "migration batch"),
+    _table("Goose", "goose_db_version", "version_id is_applied"),
+    _table("Doctrine", "doctrine_migration_versions migration_versions", "version"),
+    _table("Phinx", "phinxlog", "version migration_name"),
+    _table("Yii", "migration", "version apply_time"),
+    _table("yoyo", "_yoyo_* yoyo_lock"),
+    _table("Sqitch", "projects releases changes tags dependencies events", schema="sqitch"),
+    _table("Entity Framework", "__efmigrationshistory __ef_migrations_history", "migrationid productversion"),
+    _table("Entity Framework", "__efmigrationshistory __ef_migrations_history", "migration_id product_version"),
+    _table("FluentMigrator", "versioninfo", "version appliedon"),
+    _table("DbUp", "schemaversions", "scriptname applied"),
+    _table("Aerich", "aerich", "version app"),
+    _table("Drizzle", "__drizzle_migrations", "hash"),
+    _table("node-pg-migrate", "pgmigrations", "name run_on"),
+    _table("Kysely", "kysely_migration", "name"),
+    _table("Kysely", "kysely_migration_lock", "is_locked"),
+    _table("MikroORM", "mikro_orm_migrations", "name"),
+    _table("SQLx", "_sqlx_migrations", "version checksum"),
+    _table("Diesel", "__diesel_schema_migrations", "version run_on"),
+    _table("SeaORM", "seaql_migrations", "version applied_at"),
+    _table("Refinery", "refinery_schema_history", "version checksum"),
+    _table("Bun", "bun_migrations", "name group_id"),
+    _table("Bun", "bun_migration_locks", "table_name"),
+    _table("tern", "schema_version", "version"),
+    _table("Atlas", "atlas_schema_revisions", "version"),
+    _table("MyBatis", "changelog", "id applied_at description"),
+)
+
+
+def version_table(schema: str, name: str, columns: Collection[str], more: Iterable[str] = ()) -> VersionTable | None:
+    """What a table is, if a migration tool keeps its state in it.
+
+    Args:
+        schema: of the table.
+        name: its name there.
+        columns: those that it has.
+        more: names that an operator gave: ``table`` or ``schema.table``.
+    """
+    found = next((known for known in KNOWN if known.is_it(schema, name, columns)), None)
+    if found is None and {name, f"{schema}.{name}"} & set(more):
+        return VersionTable(OTHER, (name,))
+    return found

@@ -1,0 +1,74 @@
+"""Keeps the backup that a run would replace, where the new one is not the same thing a day later.
+
+It holds a fraction of what the older one held: then something happened to the database, and the older one may be what
+is wanted. Or it is of another server: then the older one is a lost server's last.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import structlog
+
+from app.archive.manifest import Manifest
+from app.domain.backup import Backup, Tier, id_of
+from app.domain.shrink import shrank
+from app.errors import CatalogError, ManifestError
+from app.operations.inventory import MISSING, inventory
+from app.operations.replaced import free_name
+from app.operations.service import Service
+from app.operations.verify import read_manifest
+
+log = structlog.get_logger(__name__)
+
+
+def keep_beside(service: Service, newer: Backup) -> list[str]:
+    """Move the backup that `newer` is about to replace to the ad hoc ones, pinned, if it is worth it.
+
+    Says so, for whoever reads the run's warnings.
+
+    Raises:
+        BackupWriteError: it cannot be moved; then the new one must not take its place.
+    """
+    if newer.tier.ad_hoc or newer.tier is Tier.FULL:
+        return []
+    return [
+        _move(service, each, why)
+        for each in inventory(service)
+        if each.id == newer.id and each.damage != MISSING and (why := _worth_it(each, newer))
+    ]
+
+
+def _worth_it(older: Backup, newer: Backup) -> str | None:
+    if not older.identity.same_system(newer.identity):
+        return "it is of another server"
+    return shrank(older, newer)
+
+
+def _move(service: Service, backup: Backup, why: str) -> str:
+    period = free_name(service, Tier.MANUAL, backup.created_at)
+    new_id = id_of(Tier.MANUAL, period)
+    reason = f"was {backup.id}, and was replaced: {why}"
+    file = backup.file.replace(backup.id, new_id, 1)
+    moved = replace(backup, id=new_id, file=file, tier=Tier.MANUAL, period=period, kept=reason)
+    service.tree.rename(backup.file, moved.file, _manifest(service, backup, moved))
+    log.warning("backup kept beside the one that replaces it", backup=backup.id, kept=new_id, reason=why)
+    try:
+        service.catalog.save(moved)
+        service.catalog.forget(service.database, backup.id)
+    except CatalogError as error:
+        log.warning("backup catalog not saved", backup=new_id, error="CatalogError", reason=error.message)
+    return (
+        f"{why}; what stood under {backup.id} is kept as {new_id}, pinned; when it is not wanted: "
+        f"residency-backup keep --release {new_id}"
+    )
+
+
+def _manifest(service: Service, backup: Backup, moved: Backup) -> bytes | None:
+    """The manifest under its new name; None where there is none, and so nothing that retention would remove."""
+    try:
+        manifest: Manifest = read_manifest(service, backup)
+    except ManifestError:
+        return None
+    facts = {"tier": moved.tier, "period": moved.period, "kept": moved.kept}
+    return manifest.model_copy(update=facts).to_json().encode()

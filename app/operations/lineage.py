@@ -1,0 +1,41 @@
+"""Which servers the backups of a database are of, and which backups are another server's.
+
+The marker in the tree says it. Where that is lost, the manifests say; where these do not either (of versions before it
+was noted), every backup of the name counts as ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from app.domain.backup import Backup, Origin, Tier
+from app.domain.servers import Known, Lineage
+from app.operations.service import Service
+
+
+def lineage_by(service: Service, backups: Iterable[Backup]) -> Lineage:
+    """Which servers the backups of the service's database are of.
+
+    Args:
+        service: the parts.
+        backups: all that are there.
+    """
+    said = service.folder.lineage(service.database)
+    return by_manifests(service.database, backups) if said is None else said
+
+
+def by_manifests(database: str, backups: Iterable[Backup]) -> Lineage:
+    """The same by the backups themselves. A safety backup shows what somebody wanted to get away from."""
+    lineage = Lineage()
+    for backup in sorted(backups, key=lambda backup: backup.created_at):
+        own = backup.database == database and backup.origin is Origin.DUMP and backup.tier is not Tier.SAFETY
+        if own and backup.system_identifier:
+            lineage = lineage.with_known(Known(identity=backup.identity, since=backup.created_at, how="its manifest"))
+    return lineage
+
+
+def ours(service: Service, backups: Iterable[Backup]) -> list[Backup]:
+    """Those of the service's own database: of no other name, and of no other server."""
+    found = list(backups)
+    lineage = lineage_by(service, found)
+    return [each for each in found if each.database == service.database and lineage.is_ours(each.identity)]

@@ -1,0 +1,89 @@
+"""Runs a long reading transaction beside the application's sessions, and ends it when one of them waits for it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from typing import TypeVar
+
+import psycopg
+
+from app.errors import RestoreBusyError, RestoreError
+from app.postgres.database import Database
+from app.postgres.load_session import Session, restoring, sqlstate_of
+from app.postgres.watch import GIVE_WAY_SECONDS
+from app.postgres.who import AGAINST_READING, Other, holding, waiting_for
+
+ATTEMPTS = 5
+SECONDS = 60.0
+_LOOK_SECONDS = 0.25
+_PAUSE_SECONDS = 0.5
+_LOCKED = "55P03"
+Read = TypeVar("Read")
+
+
+class _Found:
+    waiting: Other | None = None
+
+
+def beside_others(database: Database, session: Session, read: Callable[[], Read]) -> Read:
+    """What a transaction reads that nobody had to wait for for long; else it is ended, and begun anew.
+
+    Args:
+        database: where it reads.
+        session: where it does so.
+        read: the whole transaction.
+
+    Raises:
+        RestoreBusyError: somebody wanted what it reads each time; names who.
+        RestoreError: as `read` does.
+    """
+    begun = time.monotonic()
+    for number in count(1):
+        try:
+            with _watched(database, session) as found:
+                return read()
+        except RestoreError as error:
+            other = found.waiting
+            if other is None and sqlstate_of(error) != _LOCKED:
+                raise
+            if number >= ATTEMPTS and time.monotonic() - begun >= SECONDS:
+                raise _busy(session, other) from error
+        time.sleep(_PAUSE_SECONDS)
+    raise AssertionError("the loop has no other end")
+
+
+def _busy(session: Session, other: Other | None) -> RestoreBusyError:
+    with session.translated("who is in the way"):
+        other = other or next(iter(holding(session.connection, AGAINST_READING)), None)
+    if other is None:
+        return RestoreBusyError("a table stayed locked; whoever had it is gone by now", "try again")
+    return RestoreBusyError(f"table {other.table} is wanted by {other}, and so cannot be read for long", other.hint)
+
+
+@contextmanager
+def _watched(database: Database, session: Session) -> Iterator[_Found]:
+    """Cancel what a session does, for the length of a block, when somebody has waited for it for too long."""
+    found, over = _Found(), threading.Event()
+    pid = session.connection.info.backend_pid
+    with restoring(), database.connect() as watcher:
+
+        def work() -> None:
+            while not over.wait(_LOOK_SECONDS):
+                try:
+                    if other := waiting_for(watcher, [pid], None, GIVE_WAY_SECONDS):
+                        found.waiting = other
+                        watcher.execute("SELECT pg_cancel_backend(%s)", (pid,))  # again, where it was not at work
+                except psycopg.Error:
+                    return  # the block meets the same server, and says what became of it
+
+        thread = threading.Thread(target=work, name="restore-watch", daemon=True)
+        thread.start()
+        try:
+            yield found
+        finally:
+            over.set()
+            thread.join()

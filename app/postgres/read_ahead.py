@@ -1,0 +1,81 @@
+"""Reads a program's output ahead of whoever takes it, so that the program can end and let go of its locks."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from app.postgres.programs import GRACE_SECONDS, Program
+
+AHEAD_BYTES = 64 << 20  # what waits; then the program does
+
+
+class _Ahead:
+    def __init__(self, program: Program) -> None:
+        self._program = program
+        self._blocks: deque[bytes] = deque()
+        self._waiting = 0
+        self._ended = False
+        self._unwanted = False
+        self._failure: BaseException | None = None
+        self._state = threading.Condition()
+        self._thread = threading.Thread(target=self._read, name=f"{program.name}-ahead", daemon=True)
+        self._thread.start()
+
+    def blocks(self) -> Iterator[bytes]:
+        """The output, until the program closes it."""
+        while (block := self._next()) is not None:
+            yield block
+
+    def stop(self) -> None:
+        """End the program if it has not ended, and whoever reads it."""
+        with self._state:
+            self._unwanted = True
+            self._state.notify_all()
+        if self._thread.is_alive():
+            self._program.terminate()
+            self._thread.join(GRACE_SECONDS)
+        if self._thread.is_alive():
+            self._program.kill()
+            self._thread.join()
+
+    def _next(self) -> bytes | None:
+        with self._state:
+            self._state.wait_for(lambda: self._blocks or self._ended)
+            if not self._blocks:
+                if self._failure is not None:
+                    raise self._failure
+                return None
+            block = self._blocks.popleft()
+            self._waiting -= len(block)
+            self._state.notify_all()
+            return block
+
+    def _read(self) -> None:
+        try:
+            for block in self._program.blocks():
+                with self._state:
+                    self._state.wait_for(lambda: self._unwanted or self._waiting < AHEAD_BYTES)
+                    if self._unwanted:
+                        return
+                    self._blocks.append(block)
+                    self._waiting += len(block)
+                    self._state.notify_all()
+        except BaseException as error:  # noqa: BLE001 -- it is raised in the thread that takes the blocks
+            self._failure = error
+        finally:
+            with self._state:
+                self._ended = True
+                self._state.notify_all()
+
+
+@contextmanager
+def read_ahead(program: Program) -> Iterator[Iterator[bytes]]:
+    """A program's output, for the length of a block, after which it has ended."""
+    ahead = _Ahead(program)
+    try:
+        yield ahead.blocks()
+    finally:
+        ahead.stop()

@@ -1,0 +1,88 @@
+"""Watches that a dump holds nobody up: it gives way before a session of the application's has waited for too long.
+
+A session that wants to rewrite or drop a table waits while the dump has it locked, and whoever comes after it, be it
+to read, waits behind it. Some of ours may be among those: then nobody would ever go on, and the server, which does not
+know that our sessions wait for one another, sees no deadlock.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from types import TracebackType
+from typing import Self
+
+import psycopg
+
+from app.archive.source import GaveWayError
+from app.errors import BackupCreationError, ServerUnavailableError
+from app.postgres.who import Other, waiting_for
+
+GIVE_WAY_SECONDS = 2.0
+# The application must be free after 5 s: the wait, a look, and the end of our sessions.
+_LOOK_SECONDS = 0.25
+_FIRST_LOOK_SECONDS = 0.05  # while sessions of ours still ask for locks
+
+
+class Watch:
+    """A thread that looks who waits, for the length of a block.
+
+    Args:
+        connection: the session that has the locks at first; nobody else asks it anything that takes long.
+        since: when it took its snapshot.
+        give_way: ends the other sessions; called by another thread, once.
+    """
+
+    def __init__(self, connection: psycopg.Connection, since: datetime, give_way: Callable[[], None]) -> None:
+        self.pids = [connection.info.backend_pid]
+        self.waiting: Other | None = None
+        self._connection = connection
+        self._since = since
+        self._give_way = give_way
+        self._failure: psycopg.Error | None = None
+        self._calm = False
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="backup-watch", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def let_go(self) -> None:
+        """End the transaction of the snapshot's own session: the others have their locks now."""
+        self._calm = True
+        self._connection.rollback()
+
+    def cause(self) -> BackupCreationError | None:
+        """Why the dump was ended; None where it was not ended by the watch."""
+        if self.waiting is not None:
+            where = f" for table {self.waiting.table}" if self.waiting.table else ""
+            return GaveWayError(f"the dump stood in the way of {self.waiting}, which waited{where}", self.waiting.hint)
+        if self._failure is not None:
+            message = f"the connection that holds the snapshot was lost: {self._failure}"
+            return ServerUnavailableError(message, "see the server's log; nothing of this dump was kept")
+        return None
+
+    def _work(self) -> None:
+        while not self._over.wait(_LOOK_SECONDS if self._calm else _FIRST_LOOK_SECONDS):
+            try:
+                self.waiting = waiting_for(self._connection, self.pids, self._since, GIVE_WAY_SECONDS)
+            except psycopg.Error as error:
+                self._failure = error
+            if self.waiting is not None or self._failure is not None:
+                break
+        else:
+            return
+        self._give_way()
+        if self._failure is None:
+            try:
+                self._connection.rollback()
+            except psycopg.Error as error:
+                self._failure = error

@@ -1,0 +1,146 @@
+"""Who waits for locks of ours, and who stands in our way: named by pid, application and kind of statement.
+
+Never by the statement's text: that may hold values.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from app.archive.index import TableName
+
+# Modes that keep a mode from being granted: PostgreSQL documentation, "Conflicting Lock Modes".
+_WRITERS = ("RowExclusiveLock", "ShareUpdateExclusiveLock", "ShareLock", "ShareRowExclusiveLock", "ExclusiveLock")
+AGAINST_READING = ("AccessExclusiveLock",)
+AGAINST_LOCKING_OUT_WRITERS = (*_WRITERS, "AccessExclusiveLock")
+AGAINST_ANYTHING = ("AccessShareLock", "RowShareLock", *_WRITERS, "AccessExclusiveLock")
+# Cut here, so that no long statement crosses the wire for its first words.
+_SAID = "left(a.query, 300)"
+# In a transaction the server shows its sessions as they were when it was asked first.
+_ANEW = "SELECT pg_stat_clear_snapshot()"
+# pg_dump does not tell its pid: it is whoever bears its name and came after us. A stranger's makes us give way for
+# nothing, once in a while, and is not touched.
+_OURS = """
+    ours AS (SELECT array_agg(pid) AS pids FROM pg_stat_activity
+             WHERE pid = ANY (%(pids)s) OR application_name = 'pg_dump' AND backend_start >= %(since)s::timestamptz
+                   AND datname = current_database() AND usename = session_user)"""
+_WAITING = f"""
+    WITH {_OURS},
+    waiting AS (SELECT pid, relation, waitstart, pg_blocking_pids(pid) AS behind
+                FROM pg_locks WHERE NOT granted AND locktype = 'relation')
+    SELECT n.nspname, c.relname, w.pid, NULL, a.application_name, {_SAID}
+    FROM waiting w CROSS JOIN ours LEFT JOIN pg_stat_activity a ON a.pid = w.pid
+        LEFT JOIN pg_class c ON c.oid = w.relation LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE NOT w.pid = ANY (pids) AND behind && pids
+      AND (clock_timestamp() - waitstart >= make_interval(secs => %(seconds)s)
+           OR EXISTS (SELECT FROM waiting o WHERE o.pid = ANY (pids) AND w.pid = ANY (o.behind)))
+    ORDER BY waitstart LIMIT 1"""
+# A prepared transaction has no process; of its locks one is on its own number.
+_HOLDING = f"""
+    SELECT n.nspname, c.relname, l.pid, p.gid, a.application_name, {_SAID}
+    FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace
+        LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+        LEFT JOIN pg_locks own ON l.pid IS NULL AND own.pid IS NULL AND own.locktype = 'transactionid'
+                                  AND own.virtualtransaction = l.virtualtransaction
+        LEFT JOIN pg_prepared_xacts p ON p.transaction = own.transactionid
+    WHERE l.locktype = 'relation' AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND l.mode = ANY (%s) AND l.pid IS DISTINCT FROM pg_backend_pid() AND c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
+      AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+    ORDER BY l.granted DESC, c.relkind IN ('r', 'p') DESC, a.xact_start LIMIT 50"""
+_COMMENT = r"(?:\s|--[^\n]*(?:\n|\Z)|/\*[^*]*\*+(?:[^/*][^*]*\*+)*/)*"
+_TWO_WORDS = r"(?:ALTER|CREATE|DROP|REFRESH|REINDEX|LOCK|COMMENT|DETACH)\s+(?:MATERIALIZED\s+VIEW|[A-Z]+)"
+_ONE_WORD = (
+    r"ANALYZE|BEGIN|CALL|CLUSTER|COMMIT|COPY|DELETE|DO|EXECUTE|FETCH|GRANT|INSERT|MERGE|PREPARE|REVOKE|ROLLBACK|SAVEPOINT"
+    r"|SELECT|SET|SHOW|START|TRUNCATE|UPDATE|VACUUM|WITH"
+)
+_KIND = re.compile(rf"{_COMMENT}({_TWO_WORDS}|{_ONE_WORD})\b", re.IGNORECASE)
+# What may stand behind the first word without being a name.
+_OBJECT = re.compile(
+    "AGGREGATE|DATABASE|DEFAULT|DOMAIN|EXTENSION|FOREIGN|FUNCTION|INDEX|MATERIALIZED VIEW|OWNED|POLICY|PROCEDURE"
+    "|PUBLICATION|ROLE|ROUTINE|RULE|SCHEMA|SEQUENCE|SUBSCRIPTION|SYSTEM|TABLE|TABLESPACE|TEMP|TEMPORARY|TRIGGER|TYPE"
+    "|UNIQUE|UNLOGGED|USER|VIEW"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Other:
+    """A session, or a prepared transaction, of somebody else.
+
+    Attributes:
+        table: that it waits for or has locked; None where its name is not known here.
+        pid: of its process; None for a prepared transaction.
+        prepared: what a prepared transaction is called.
+        application: as it calls itself.
+        kind: of the statement that it is at, or was at last.
+    """
+
+    table: TableName | None
+    pid: int | None
+    prepared: str | None
+    application: str
+    kind: str
+
+    def __str__(self) -> str:
+        if self.pid is None:
+            return f"prepared transaction {self.prepared or '?'}"
+        named = f"application {self.application}, " if self.application else ""
+        return f"pid {self.pid} ({named}{self.kind})"
+
+    @property
+    def hint(self) -> str:
+        """How to look at it."""
+        if self.pid is None:
+            return "see pg_prepared_xacts; COMMIT PREPARED or ROLLBACK PREPARED ends it; then try again"
+        look = f"SELECT pid, usename, state, xact_start, query FROM pg_stat_activity WHERE pid = {self.pid}"
+        return f"{look}; try again when it has ended"
+
+
+def kind_of(statement: str | None) -> str:
+    """The kind of a statement: ``ALTER TABLE``; nothing of what it names."""
+    found = _KIND.match(statement or "")
+    if found is None:
+        return "a statement that is not shown"
+    verb, *rest = found[1].upper().split()
+    return " ".join([verb, *rest]) if _OBJECT.fullmatch(" ".join(rest)) else verb
+
+
+def waiting_for(
+    connection: psycopg.Connection, pids: Collection[int], since: datetime | None, seconds: float
+) -> Other | None:
+    """Who of others has waited for that long for a lock of these sessions or, unless None, of pg_dump's since.
+
+    Where one of ours waits behind somebody who waits for us, that one is named at once: nobody would ever go on.
+    """
+    connection.execute(_ANEW)
+    asked = {"pids": list(pids), "since": since, "seconds": seconds}
+    row = connection.execute(_WAITING.encode(), asked).fetchone()
+    return _other(row) if row else None
+
+
+def holding(connection: psycopg.Connection, modes: Collection[str]) -> list[Other]:
+    """Who holds, or waits for, a lock in one of the modes on a table or the like; those who hold it first."""
+    connection.execute(_ANEW)
+    return [_other(row) for row in connection.execute(_HOLDING.encode(), [list(modes)])]
+
+
+def stands_in_the_way(found: Collection[Other], tables: Collection[TableName]) -> Other | None:
+    """The first of those who have locked one of the tables."""
+    return next((other for other in found if other.table in tables), None)
+
+
+def only(name: TableName) -> sql.Composed:
+    """A table without its children, as LOCK takes it."""
+    return sql.SQL("ONLY {}").format(sql.Identifier(*name))
+
+
+def _other(row: tuple[Any, ...]) -> Other:
+    schema, name, pid, prepared, application, said = row
+    table = TableName(schema, name) if schema is not None and name is not None else None
+    return Other(table, pid, prepared, application or "", kind_of(said))

@@ -1,0 +1,99 @@
+"""Remembers, outside of a folder of backups, what stood in it.
+
+A folder whose mount is gone is an empty folder, and everything in it that could say so is gone too. So its marker's id
+is remembered by the process, which a worker's children inherit, and in a small file of the user's, for the next one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+log = structlog.get_logger(__name__)
+_MOST_IDS = 8  # disks that take turns under one path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What was last seen in a folder.
+
+    Attributes:
+        folder: its path.
+        ids: of the markers that stood there, the last one seen at the end.
+        mount: the mount point that the folder was on.
+        at: when, as ISO 8601.
+    """
+
+    folder: str
+    ids: tuple[str, ...]
+    mount: str
+    at: str
+
+
+class FolderMemory:
+    """What this process, and those before it, saw in the folders of backups.
+
+    Args:
+        home: the folder of the files; None, or one that cannot be written, leaves the process's own memory.
+    """
+
+    def __init__(self, home: Path | None) -> None:
+        self._home = home
+        self._seen: dict[Path, Seen] = {}
+
+    def recall(self, folder: Path) -> Seen | None:
+        """What was last seen; None where nobody ever looked."""
+        return self._seen.get(folder) or self._stored(folder)
+
+    def remember(self, folder: Path, marker_id: str, now: str) -> None:
+        """Note a marker that stands in a folder. The files are written only where that is news."""
+        before = self.recall(folder)
+        mount = mount_point(folder)
+        others = tuple(each for each in before.ids if each != marker_id) if before else ()
+        ids = (*others, marker_id)[-_MOST_IDS:]
+        seen = Seen(folder=str(folder), ids=ids, mount=mount, at=now)
+        self._seen[folder] = seen
+        stored = self._stored(folder)
+        if self._home is not None and (stored is None or (stored.ids, stored.mount) != (ids, mount)):
+            self._store(self._home, folder, seen)
+
+    def _file(self, home: Path, folder: Path) -> Path:
+        return home / f"folder-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]}.json"
+
+    def _stored(self, folder: Path) -> Seen | None:
+        if self._home is None:
+            return None
+        try:
+            content: Any = json.loads(self._file(self._home, folder).read_bytes())
+            return Seen(**content | {"ids": tuple(content["ids"])})
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            log.debug(
+                "backup folder's memory not readable", file=str(self._file(self._home, folder)), reason=str(error)
+            )
+            return None
+
+    def _store(self, home: Path, folder: Path, seen: Seen) -> None:
+        file = self._file(home, folder)
+        draft = file.with_name(f"{file.name}.{os.getpid()}.partial")
+        try:
+            home.mkdir(0o700, parents=True, exist_ok=True)
+            draft.write_text(json.dumps(asdict(seen), indent=1) + "\n")
+            draft.replace(file)
+        except OSError as error:
+            log.debug("backup folder's memory not saved", file=str(file), reason=error.strerror)
+
+
+def mount_point(folder: Path) -> str:
+    """The mount point that a folder, which may be missing, is on."""
+    for each in (folder, *folder.parents):
+        if os.path.ismount(each):
+            return str(each)
+    return "/"
