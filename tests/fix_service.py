@@ -22,6 +22,7 @@ from app.operations.service import Progress, Service
 from app.postgres.programs import Finished, run
 from app.storage.folder import MARKER
 from tests.fix_clusters import SCALE, SMALL
+from tests.fix_fork import COMMAND_LINE, READ_AT_START, run_forked
 from tests.fix_postgres import TestDatabase, copy_database, copy_of_all_tables, has_small, psql, scratch_database
 
 # As in a container: nothing of the machine's PostgreSQL, and no password of the one who runs the tests.
@@ -41,7 +42,13 @@ class Site:
         return bootstrap({**self.env, **settings}).service()
 
     def cli(self, *words: str, prefix: tuple[str, ...] = (), timeout: float = 100, **settings: str) -> Finished:
-        """Run `residency-backup` as a process."""
+        """Run `residency-backup` as a process: of a new interpreter, if that is to begin otherwise than ours."""
+        if not prefix and not any(name.startswith(READ_AT_START) for name in settings):
+            return run_forked(COMMAND_LINE, words, self.process_env(**settings), timeout=timeout)
+        return self.cli_anew(*words, prefix=prefix, timeout=timeout, **settings)
+
+    def cli_anew(self, *words: str, prefix: tuple[str, ...] = (), timeout: float = 100, **settings: str) -> Finished:
+        """Run `residency-backup` as a process of a new interpreter, as people do."""
         argv = [*prefix, sys.executable, "-c", "from app.cli import main; main()", *words]
         return run(argv, self.process_env(**settings), timeout=timeout)
 

@@ -1,4 +1,4 @@
-"""A process that restores, or rolls back, and is killed at one point of it: ``python -m tests.kill_restore``.
+"""A process that restores, or rolls back, and is killed at one point of it: the main program of `tests.fix_fork`.
 
 Its argument is JSON: `verb`, `asked`, and where to die: `record` (which save of the restore's record, from 1), `when`
 (before or after it is saved), or `phase` (in the middle of that).
@@ -56,7 +56,3 @@ def main() -> None:
         rollback(service, given["asked"]["restore"], progress)
     else:
         restore(service, RestoreRequest(**given["asked"]), progress)
-
-
-if __name__ == "__main__":
-    main()

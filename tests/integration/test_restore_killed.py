@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from app.errors import ResidencyBackupError, RestoreRunningError
 from app.operations.check import check, repair
 from app.operations.keep import keep
 from app.operations.rollback import rollback
-from app.postgres.programs import run
+from tests.fix_fork import run_forked
 from tests.fix_postgres import scratch_database
 from tests.fix_restores import Content, Damaged, drop_databases, make_damaged, require_nothing_left
 from tests.fix_service import make_site
@@ -33,8 +32,8 @@ def killed(damaged: Damaged, verb: str, asked: dict[str, Any], point: Point) -> 
     """Run a restore in a process that dies at a point; False where it came to its end before."""
     confirmed = {"backup": damaged.backup, "confirm": damaged.name, **asked} if verb == "restore" else asked
     given = json.dumps({"verb": verb, "asked": confirmed, **point})
-    argv = [sys.executable, "-m", "tests.kill_restore", given]
-    done = run(argv, damaged.site.process_env(LOG_LEVEL="ERROR"), timeout=PATIENCE)
+    env = damaged.site.process_env(LOG_LEVEL="ERROR")
+    done = run_forked("tests.kill_restore:main", [given], env, timeout=PATIENCE)
     assert done.code in {0, -signal.SIGKILL}, done.stderr
     return done.code != 0
 
