@@ -26,6 +26,7 @@ TEXT_SETTINGS = (
     "-c search_path=pg_catalog -c timezone=UTC -c datestyle=ISO,YMD -c intervalstyle=postgres"
     " -c extra_float_digits=1 -c bytea_output=hex -c lc_monetary=C -c row_security=off"
 )
+TABLES_AT_ONCE = 100
 USER_TABLES = """
     SELECT n.nspname, c.relname
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -110,9 +111,10 @@ def scratch_database(server: EmbeddedPostgres) -> Iterator[TestDatabase]:
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-def copy_database(url: str, template: str, name: str) -> None:
+def copy_database(url: str, template: str, name: str, oid: int | None = None) -> None:
     """Make a database that is a copy of another one, and replaces one of that name."""
-    copied = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY")  # half the work, if no disk is waited for
+    # FILE_COPY is half the work, if no disk is waited for.
+    copied = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY" + (f" OID {oid}" if oid else ""))
     with psycopg.connect(url, autocommit=True, dbname="postgres") as connection:
         connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
         connection.execute(copied.format(sql.Identifier(name), sql.Identifier(template)))
@@ -170,21 +172,22 @@ def copy_of_all_tables(url: str) -> dict[str, tuple[int, str]]:
     """Rows and content of every user table, each partition by itself: equal for equal content in any order of rows."""
     with psycopg.connect(url, options=TEXT_SETTINGS) as connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        tables = connection.execute(USER_TABLES).fetchall()
-        return {
-            sql.Identifier(*table).as_string(connection): _content(connection, sql.Identifier(*table))
-            for table in tables
-        }
+        tables = [sql.Identifier(*table) for table in connection.execute(USER_TABLES)]
+        # One statement for all would be the fastest, and too long for thousands.
+        parts = [tables[at : at + TABLES_AT_ONCE] for at in range(0, len(tables), TABLES_AT_ONCE)]
+        contents = [content for part in parts for content in _contents(connection, part)]
+        return {table.as_string(connection): content for table, content in zip(tables, contents, strict=True)}
 
 
-def _content(connection: psycopg.Connection[Any], table: sql.Identifier) -> tuple[int, str]:
+def _contents(connection: psycopg.Connection[Any], tables: list[sql.Identifier]) -> list[tuple[int, str]]:
     # (t.*) is the row even where a column is called t; the C collation is the same on every server.
-    statement = sql.SQL(
-        'SELECT count(*), coalesce(sum(hashtextextended((t.*)::text COLLATE "C", 0)::numeric), 0)::text'
+    one = sql.SQL(
+        'SELECT {}, count(*), coalesce(sum(hashtextextended((t.*)::text COLLATE "C", 0)::numeric), 0)::text'
         " FROM ONLY {} AS t"
-    ).format(table)
-    rows, content = connection.execute(statement).fetchall()[0]
-    return rows, content
+    )
+    statement = sql.SQL(" UNION ALL ").join(one.format(number, table) for number, table in enumerate(tables))
+    found = {number: (rows, content) for number, rows, content in connection.execute(statement)}
+    return [found[number] for number in range(len(tables))]
 
 
 def nothing_runs_in(folder: Path) -> bool:

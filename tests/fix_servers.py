@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,37 +10,18 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from app.embedded.postgres import EmbeddedPostgres, Launcher, binaries
-from app.embedded.server import environment
+from app.embedded.postgres import EmbeddedPostgres
 from app.operations.service import Service
-from app.postgres.programs import Finished, output_of
+from app.postgres.programs import Finished
+from tests.fix_clusters import CopiedPostgres
 from tests.fix_postgres import TestDatabase, open_folder
 from tests.fix_service import Site, make_site
-
-
-class StrangePostgres(EmbeddedPostgres):
-    """A server that initdb has made for itself: one copied from a template has the template's system identifier."""
-
-    def _initialise(self, launcher: Launcher, programs: Path) -> None:
-        fresh = self.folder / "data.new"
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(mode=0o700)
-        self._password_file.touch(mode=0o600)
-        self._password_file.write_text("strange")
-        if launcher.owner is not None:
-            for path in (fresh, self._password_file):
-                shutil.chown(path, launcher.owner, launcher.owner)
-        options = ["--username=postgres", "--encoding=UTF8", "--locale=C.UTF-8", "--auth=scram-sha-256", "--no-sync"]
-        argv = [str(programs / "initdb"), f"--pgdata={fresh}", f"--pwfile={self._password_file}", *options]
-        output_of([*launcher.prefix, *argv], environment())
-        fresh.rename(self._data)
 
 
 @pytest.fixture(scope="session")
 def other_server() -> Iterator[EmbeddedPostgres]:
     """Another server than the shared one: not to be stopped, nor its settings or roles changed for good."""
-    assert binaries()
-    with open_folder() as folder, StrangePostgres(folder / "postgres", fast=True) as server:
+    with open_folder() as folder, CopiedPostgres(folder / "postgres", fast=True) as server:
         yield server
 
 
