@@ -15,7 +15,7 @@ from app.domain.backup import State, Tier
 from app.domain.checks import Severity
 from app.domain.slots import Slot
 from app.embedded.postgres import EmbeddedPostgres
-from app.errors import BackupNotFoundError, BackupValidationError
+from app.errors import BackupFolderLostError, BackupNotFoundError, BackupValidationError
 from app.operations.catch_up import due_slots
 from app.operations.check import check, repair
 from app.operations.inventory import find, inventory
@@ -25,6 +25,7 @@ from app.operations.service import Progress, Service
 from app.operations.sync import sync
 from app.operations.take_backup import BackupRequest, take_backup
 from app.operations.verify import verify
+from app.storage.folder import MARKER
 from tests.fix_postgres import TestDatabase, output_or_fail, scratch_database
 from tests.fix_service import Site, make_site, require_same_content
 
@@ -142,6 +143,9 @@ def test_sync_does_not_forget_everything_because_a_mount_is_missing(site: Site, 
     take_days(service, 2)
     shutil.move(site.backups, tmp_path / "unmounted")
     site.backups.mkdir()
+    with pytest.raises(BackupFolderLostError):
+        sync(service)
+    shutil.copy(tmp_path / "unmounted" / MARKER, site.backups)  # not the mount, but each folder in it
     outcome = sync(service)
     assert outcome.forgotten == []
     assert "mounted" in outcome.problems[0]
