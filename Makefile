@@ -1,4 +1,4 @@
-# make demo | run | test | test-oldest | test-matrix | test-compose | check | bench — each works on a clean clone by itself and needs Python >= 3.11, pip and make.
+# make demo | run | test | test-all | test-oldest | test-matrix | test-compose | check | bench — each works on a clean clone by itself and needs Python >= 3.11, pip and make.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -10,7 +10,7 @@ WORKERS ?= 3
 OLDEST  ?= /usr/bin/python3
 OLD_VENV := .venv-oldest
 
-.PHONY: install demo run test test-oldest test-matrix test-compose check bench format clean
+.PHONY: install demo run test test-all test-oldest test-matrix test-compose check bench format clean
 .DEFAULT_GOAL := help
 
 help:
@@ -30,8 +30,13 @@ demo: $(STAMP)
 run: $(STAMP)
 	@$(BIN)/python -m app.embedded.run
 
+# What one waits for: everything, and of what is tried at many points, a sample; six minutes on two cores.
 test: $(STAMP)
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal --durations 20
+
+# Everything at every point: each kill, each major of PostgreSQL, ten times the examples.
+test-all: $(STAMP)
+	TEST_ALL=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal --durations 20
 
 # Debian's Python may lack ensurepip: the pip of $(VENV) fills this environment too.
 test-oldest: $(STAMP)

@@ -2,12 +2,19 @@
 
 import os
 
+import hypothesis
 import pytest
+
+from tests.tiers import ALL, examples
 
 # The shell may be set up for a real service, whose database, broker and backups are not the tests' to touch.
 for name in list(os.environ):
     if name.startswith(("BACKUP_", "RESTORE_", "CELERY_", "DATABASE_URL", "LOG_", "PG", "POSTGRES_")):
         del os.environ[name]
+
+if ALL:
+    hypothesis.settings.register_profile("all", max_examples=examples(hypothesis.settings.default.max_examples))
+    hypothesis.settings.load_profile("all")
 
 # These need a container engine and minutes: make test-compose.
 collect_ignore = [] if os.environ.get("TEST_COMPOSE") else ["compose"]

@@ -26,6 +26,7 @@ from app.domain.ports import Catalog, Run
 from app.domain.slots import FIRST_RETRY, MAX_ATTEMPTS, Slot, SlotRecord, SlotState
 from app.errors import BackupCreationError, BackupRunningError, CatalogError, ServerUnavailableError, SettingsError
 from tests.fix_catalog import held_by, make_silent, open_catalog
+from tests.tiers import examples
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2025, 1, 15, 2, 0, tzinfo=timezone(timedelta(hours=1)))
@@ -484,7 +485,7 @@ any_backup = st.builds(
 )
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(50), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(backup=any_backup, other=any_backup)
 def test_every_field_of_a_backup_comes_back(catalog: Catalog, backup: Backup, other: Backup) -> None:
     catalog.save(backup)

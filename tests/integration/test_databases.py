@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 
 import psycopg
@@ -22,8 +21,9 @@ from app.postgres.target import PostgresTarget
 from tests.fix_matrix import Major, running_major
 from tests.fix_postgres import TestDatabase
 from tests.fix_restore import as_role, target
+from tests.tiers import majors
 
-MAJORS = (14, 15, 16, 17, 18) if os.environ.get("TEST_MATRIX") else (14, 18)
+MAJORS = majors(14, 18)
 OWN = {"oid", "datname", "datfrozenxid", "datminmxid", "datlastsysoid", "datcollversion", "datacl"}
 DRESSED = """
     CREATE ROLE "the own""er" LOGIN CREATEDB PASSWORD 'secret';

@@ -23,9 +23,9 @@ from app.postgres.dump import PostgresSource
 from app.postgres.load import load
 from tests.fix_matrix import Major, running_major, torment
 from tests.fix_postgres import TestDatabase, copy_of_all_tables, psql
+from tests.tiers import majors
 
-ALWAYS = (14, 18)
-MAJORS = (14, 15, 16, 17, 18) if os.environ.get("TEST_MATRIX") else ALWAYS
+MAJORS = majors(14, 18)
 VARYING = re.compile(rb"^(\\(un)?restrict .*|-- Dumped (from|by) .*)$", re.MULTILINE)
 LARGE_OBJECTS = """
     SELECT oid, md5(lo_get(oid)), lomacl::text, obj_description(oid, 'pg_largeobject')

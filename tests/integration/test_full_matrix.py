@@ -14,8 +14,9 @@ from app.operations.take_backup import take_backup
 from tests.fix_full import FULL, server_on
 from tests.fix_matrix import Major, running_major, server_of, torment
 from tests.fix_service import Site, require_same_content
+from tests.tiers import majors
 
-MAJORS = (14, 15, 16, 17, 18) if os.environ.get("TEST_MATRIX") else (18,)
+MAJORS = majors(18)
 
 
 @pytest.fixture(scope="module", params=MAJORS)

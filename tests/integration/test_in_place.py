@@ -31,8 +31,9 @@ from app.postgres.load import load
 from tests.fix_matrix import Major, running_major, torment
 from tests.fix_postgres import TestDatabase, scratch_database
 from tests.fix_restore import archive_of, as_role, foreign, target, text_of, whole
+from tests.tiers import majors
 
-MAJORS = (14, 15, 16, 17, 18) if os.environ.get("TEST_MATRIX") else (18,)
+MAJORS = majors(18)
 PG_DUMP = str(binaries() / "pg_dump")
 CONTENT = """
     CREATE SCHEMA app; CREATE TABLE app.users (id serial PRIMARY KEY, name text NOT NULL, h public.hstore);

@@ -5,7 +5,6 @@ The oracle knows nothing of SQL: it decides row by row, and blocks what a constr
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -18,8 +17,8 @@ from app.domain.merge import TableChanges
 from app.errors import MergeConflictError
 from tests.fix_merge import archive_of, beside, merge, request, undo
 from tests.fix_postgres import TestDatabase, scratch_database
+from tests.tiers import examples
 
-EXAMPLES = int(os.environ.get("TEST_EXAMPLES", "40"))
 POLICIES = ("take-backup", "keep-live", "newest:ts", "fail")
 Row = tuple[int | None, ...]
 State = dict[int, list[Row]]
@@ -268,9 +267,9 @@ def arena(postgres_server: object) -> object:
         yield database
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(2000)
 @settings(
-    max_examples=EXAMPLES,
+    max_examples=examples(40),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large],
 )

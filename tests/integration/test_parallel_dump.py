@@ -17,6 +17,7 @@ from app.archive.reader import build_index, verify
 from app.archive.writer import ArchiveWriter
 from app.domain.backup import Codec
 from app.embedded.postgres import EmbeddedPostgres
+from app.embedded.server import wait_until
 from app.errors import BackupCreationError, ServerUnavailableError
 from app.postgres import crew, facts, ranges
 from app.postgres.database import Database
@@ -264,11 +265,11 @@ def test_a_connection_lost_in_one_range_stops_all(mixed: TestDatabase, monkeypat
     with pytest.raises(ServerUnavailableError, match="lost during the dump"):
         dump(mixed.url, Interrupted(kill), Codec.NONE, 3)
     assert not [each for each in threading.enumerate() if each.name.startswith("range-reader")]
-    assert mixed.query("SELECT pg_sleep(0.3), 1")[0][1] == 1
-    assert mixed.query(
+    left = (
         "SELECT count(*) FROM pg_stat_activity"
         " WHERE datname = current_database() AND application_name IN ('psql', 'pg_dump')"
-    ) == [(0,)]
+    )
+    assert wait_until(lambda: mixed.query(left) == [(0,)], 10)
 
 
 @pytest.mark.parametrize(

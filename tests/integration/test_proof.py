@@ -24,8 +24,9 @@ from app.postgres.proof import prove
 from tests.fix_matrix import Major, running_major, torment
 from tests.fix_postgres import TestDatabase, scratch_database
 from tests.fix_restore import archive_of, as_role, foreign, target, text_of
+from tests.tiers import majors
 
-MAJORS = (14, 15, 16, 17, 18) if os.environ.get("TEST_MATRIX") else (18,)
+MAJORS = majors(18)
 # What the tests change one thing of. Large enough that big is read by ranges.
 CONTENT = """
     CREATE TABLE big (id int PRIMARY KEY, t text);

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -44,8 +43,9 @@ from tests.fix_postgres import TestDatabase
 from tests.fix_restore import as_role
 from tests.fix_restores import execute, query
 from tests.integration.test_restore_faults import AtStart
+from tests.tiers import majors
 
-MAJORS = (14, 15, 16, 17, 18) if os.environ.get("TEST_MATRIX") else (18,)
+MAJORS = majors(18)
 NOWHERE = "CONNECTION 'host=/nonexistent dbname=none' PUBLICATION p WITH (connect = false)"
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from app.cli_session import Session
 from app.settings import Settings, load_settings
 from app.settings_file import as_environment_file
+from tests.tiers import examples
 
 LINES = st.text(st.characters(min_codepoint=32, exclude_categories=["Cs", "Cc", "Zl", "Zp"]), max_size=30)
 FULL = {
@@ -47,7 +48,7 @@ def test_no_name_makes_a_line_of_its_own_or_shows_a_secret() -> None:
     assert "abcdef" not in "".join(lines)
 
 
-@hypothesis.settings(deadline=None, max_examples=30)  # each one begins a program
+@hypothesis.settings(deadline=None, max_examples=examples(30))  # each one begins a program
 @given(name=LINES)
 def test_any_path_comes_back(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = f"/srv/{name}/x".replace(",", "")

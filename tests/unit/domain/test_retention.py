@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 
 from app.domain.backup import Backup, Codec, Origin, Tier, id_of, period_of
 from app.domain.retention import Plan, Policy, plan_retention
+from tests.tiers import examples
 
 DAY = timedelta(days=1)
 # A busy machine is no failure.
-PROPERTY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+PROPERTY = settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 ALWAYS = re.compile(r"newest verified (full )?backup|pinned(: .+)?|no manifest of this service")
 BY_NUMBER = re.compile(rf"({'|'.join(Tier)}) (\d+) of (\d+)")
 
@@ -271,7 +272,7 @@ def test_a_new_backup_costs_its_own_tier_one_period_at_most(history: list[Backup
         assert len(by_number(after)[each]) >= len(by_number(before)[each])
 
 
-@settings(PROPERTY, max_examples=20)
+@settings(PROPERTY, max_examples=examples(20))
 @given(st.integers(0, 6), st.integers(0, 60))
 def test_three_years_of_daily_backups_come_down_to_the_numbers(first: int, last: int) -> None:
     days = [datetime(2023, 1, 1, 2, tzinfo=UTC) + DAY * number for number in range(first, 3 * 365 - last)]

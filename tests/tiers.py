@@ -1,0 +1,26 @@
+"""What `make test` tries a sample of, `make test-all` tries all of: the one has to be waited for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TypeVar
+
+ALL = bool(os.environ.get("TEST_ALL"))
+EVERY_MAJOR = (14, 15, 16, 17, 18)
+Point = TypeVar("Point")
+
+
+def majors(*always: int) -> tuple[int, ...]:
+    """The majors of PostgreSQL to try: these, or every one, as `make test-matrix` does too."""
+    return EVERY_MAJOR if ALL or os.environ.get("TEST_MATRIX") else always
+
+
+def examples(number: int) -> int:
+    """How many examples hypothesis is to make up."""
+    return 10 * number if ALL else number
+
+
+def sample_of(points: Sequence[Point], chosen: Sequence[int]) -> list[Point]:
+    """The points at these places, or every one."""
+    return [point for place, point in enumerate(points) if ALL or place in chosen]
