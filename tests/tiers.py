@@ -21,6 +21,11 @@ def examples(number: int) -> int:
     return 10 * number if ALL else number
 
 
+def times(few: int, all_of_them: int) -> int:
+    """How often something is tried whose chances differ from time to time."""
+    return all_of_them if ALL else few
+
+
 def sample_of(points: Sequence[Point], chosen: Sequence[int]) -> list[Point]:
     """The points at these places, or every one."""
     return [point for place, point in enumerate(points) if ALL or place in chosen]

@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,13 +53,13 @@ def tormented(major: Major) -> Iterator[TestDatabase]:
 
 
 @pytest.fixture(scope="module")
-def twin(major: Major, tormented: TestDatabase, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestDatabase]:
+def twin(major: Major, tormented: TestDatabase, tmp_path_factory: pytest.TempPathFactory) -> Looks:
     """What stock psql makes of a stock dump: whatever that loses, we may lose."""
     file = tmp_path_factory.mktemp("stock") / "dump.sql"
     file.write_bytes(major.run("pg_dump", database=tormented.name))
     with major.database("twin") as database:
         major.psql(database.name, file)
-        yield database
+        return looks_of(major, database)
 
 
 def dump(database: TestDatabase, codec: Codec, jobs: int, file: Path) -> Index:
@@ -105,37 +107,49 @@ def assert_digests(restored: TestDatabase, source: TestDatabase, index: Index) -
     assert [each for each in found if each not in index.tables] == []
 
 
-def assert_same(major: Major, restored: TestDatabase, twin: TestDatabase) -> None:
-    (schema, rows), (twin_schema, twin_rows) = text_of(major, restored), text_of(major, twin)
-    assert schema == twin_schema
-    assert [table for table in rows if rows[table] != twin_rows[table]] == []
-    assert restored.query(LARGE_OBJECTS) == twin.query(LARGE_OBJECTS)
-    assert contents(restored) == contents(twin)
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """All that can be seen of a database."""
+
+    schema: list[bytes]
+    rows: dict[bytes, list[bytes]]
+    objects: list[tuple[Any, ...]]
+    contents: dict[str, tuple[int, str]]
+
+
+def looks_of(major: Major, database: TestDatabase) -> Looks:
+    return Looks(*text_of(major, database), database.query(LARGE_OBJECTS), contents(database))
+
+
+def assert_same(found: Looks, expected: Looks) -> None:
+    assert found.schema == expected.schema
+    assert [table for table in found.rows if found.rows[table] != expected.rows[table]] == []
+    assert found == expected
 
 
 @pytest.mark.parametrize(("codec", "jobs"), [(Codec.NONE, 1), (Codec.GZIP, 2), (Codec.ZSTD, 3)])
 def test_psql_restores_our_dump_to_what_it_restores_from_pg_dump(
-    major: Major, tormented: TestDatabase, twin: TestDatabase, codec: Codec, jobs: int, tmp_path: Path
+    major: Major, tormented: TestDatabase, twin: Looks, codec: Codec, jobs: int, tmp_path: Path
 ) -> None:
     file = tmp_path / f"backup.sql{codec.suffix}"
     index = dump(tormented, codec, jobs, file)
     assert {each.table.name for each in index.segments if each.pages and each.table} >= {"large", "toasted"}
     with major.database("restored") as restored:
         psql(restored.url, file)
-        assert_same(major, restored, twin)
+        assert_same(looks_of(major, restored), twin)
         assert_digests(restored, tormented, index)
 
 
 @pytest.mark.parametrize(("codec", "jobs"), [(Codec.NONE, 1), (Codec.GZIP, 2), (Codec.ZSTD, 3)])
 def test_our_load_of_our_dump_is_what_psql_restores_from_pg_dump(
-    major: Major, tormented: TestDatabase, twin: TestDatabase, codec: Codec, jobs: int, tmp_path: Path
+    major: Major, tormented: TestDatabase, twin: Looks, codec: Codec, jobs: int, tmp_path: Path
 ) -> None:
     file = tmp_path / f"backup.sql{codec.suffix}"
     index = dump(tormented, codec, jobs, file)
     with major.database("restored") as restored:
         loaded = load(Database.from_url(restored.url), Archive(lambda: file.open("rb"), codec, index), jobs)
         assert loaded.rows == {each.table: each.rows for each in index.tables}
-        assert_same(major, restored, twin)
+        assert_same(looks_of(major, restored), twin)
         assert_digests(restored, tormented, index)
 
 
@@ -150,7 +164,7 @@ def test_our_load_of_a_stock_dump_is_what_psql_makes_of_it(
     with major.database("restored") as restored, major.database("stock") as stock:
         major.psql(stock.name, file)
         load(Database.from_url(restored.url), archive, 2)
-        assert_same(major, restored, stock)
+        assert_same(looks_of(major, restored), looks_of(major, stock))
 
 
 def test_an_unchanged_database_gives_the_same_bytes_again(tormented: TestDatabase, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from app.postgres.database import Database
 from app.postgres.digest import table_digest, use_read_settings
 from app.postgres.dump import PostgresSource
 from tests.fix_postgres import TestDatabase, copy_of_all_tables, psql, scratch_database
+from tests.tiers import times
 
 TOKEN = re.compile(rb"^\\(un)?restrict .*$", re.MULTILINE)
 MIXED = """
@@ -227,9 +228,9 @@ def test_every_dump_restores_in_balance_while_a_writer_moves_amounts(
 
     writer = threading.Thread(target=write)
     writer.start()
-    seen = set()
+    seen, rounds = set(), times(15, 50)
     try:
-        for number in range(50):
+        for number in range(rounds):
             before = moved
             data, index = dumped(empty_database.url, Codec.NONE, jobs=2 + number % 2)
             assert moved > before
@@ -246,7 +247,7 @@ def test_every_dump_restores_in_balance_while_a_writer_moves_amounts(
     finally:
         stop.set()
         writer.join()
-    assert len(seen) == 50  # the writer was at it all the time
+    assert len(seen) == rounds  # the writer was at it all the time
 
 
 # Faults
