@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from app.domain.checks import Finding
 
@@ -198,7 +198,7 @@ def _refusal_of(error: Exception, url: str) -> Refusal:
     if any(isinstance(cause, TimeoutError) for cause in causes):
         return _silent(url)
     if isinstance(error, ValueError):
-        return Refusal("{setting} cannot be read", "write @ / : # of a password as %40 %2F %3A %23")
+        return Refusal("{setting} cannot be read", "write @ / : # [ of a password as %40 %2F %3A %23 %5B")
     return _refusal_of_words(causes)
 
 
@@ -216,10 +216,18 @@ def _refusal_of_words(causes: list[BaseException]) -> Refusal:
 
 
 def _silent(url: str) -> Refusal:
-    tls = "; if it speaks no TLS, the URL begins with redis://" if urlsplit(url).scheme == "rediss" else ""
+    tls = "; if it speaks no TLS, the URL begins with redis://" if _parts(url).scheme == "rediss" else ""
     return Refusal(
         "does not answer: nothing came back from {at}", f"is it up? redis-cli {{to}} PING{tls} ({{setting}})"
     )
+
+
+def _parts(url: str) -> SplitResult:
+    """The URL's parts; none of one that cannot be read: then no message names the place."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return urlsplit("")
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -230,7 +238,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 def _filled(refusal: Refusal, url: str) -> Refusal:
     """The same with the names of the place, which have neither user nor password."""
-    parts = urlsplit(url)
+    parts = _parts(url)
     host = parts.hostname or "127.0.0.1"
     if parts.scheme.endswith("socket") or parts.scheme == "unix":
         at, to = parts.path, f"-s {parts.path}"
@@ -247,7 +255,7 @@ def _filled(refusal: Refusal, url: str) -> Refusal:
 def _without_secrets(text: str, url: str) -> str:
     """A library's words may quote the URL that it was given, or a part of it."""
     given = re.match(r"\w[\w+.-]*://[^/:@]*:(.*)@", url)
-    secret = given[1] if given else dict(parse_qsl(urlsplit(url).query)).get("password")
+    secret = given[1] if given else dict(parse_qsl(_parts(url).query)).get("password")
     for form in filter(None, (secret, unquote(secret or ""))):
         text = text.replace(form, _HIDDEN)
     return text

@@ -60,6 +60,11 @@ def in_psql(database: str, *statements: str) -> str:
     return " ".join([f"psql -d {_word(database)}", *(f"-c {_word(statement)}" for statement in statements)])
 
 
+def renaming(database: str, name: str) -> str:
+    """The statement that gives a database another name."""
+    return f"ALTER DATABASE {quoted(database)} RENAME TO {quoted(name)}"
+
+
 def disabling(subscription: str) -> str:
     """The statement that lets a subscription rest."""
     return f"ALTER SUBSCRIPTION {quoted(subscription)} DISABLE"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from shlex import quote
 
 import structlog
 
@@ -69,7 +70,7 @@ def _unconfirmed(service: Service, confirm: str | None, now: Identity, *, new_fo
     was = f", no longer of {before}" if before is not None and before != now else ""
     return BackupValidationError(
         f"{what} of {service.database} would be of this server from now on: {now}{was}; {asked}",
-        f"if that is right: residency-backup adopt{option} --confirm {service.database}",
+        f"if that is right: residency-backup adopt{option} --confirm {quote(service.database)}",
     )
 
 

@@ -31,7 +31,7 @@ def naming_restores(service: Service) -> Iterator[None]:
         if found is None:
             raise
         said = f"{error.message}; restore {found.id} puts another database in its place"
-        hint = "when it has ended ('residency-backup restores' shows it), make the backup again"
+        hint = "when it has ended, make the backup again; this shows it: residency-backup restores"
         if found.state is not RestoreState.RUNNING:
             said, hint = f"{error.message}; restore {found.id} has replaced it meanwhile", "make the backup again"
         raise ServerUnavailableError(said, hint) from error

@@ -15,7 +15,7 @@ from app.operations.servers import asked, lineage_of, require_folder, require_ou
 from app.operations.service import Service
 
 log = structlog.get_logger(__name__)
-_told: set[tuple[str, str, str]] = set()
+_told: dict[tuple[str, str], str] = {}  # the last slot of each database and tier: what this process has logged
 
 
 def due_slots(service: Service) -> list[Slot]:
@@ -50,9 +50,9 @@ def _is_ours(service: Service, slot: Slot) -> bool:
     try:
         require_ours(service, asked(service))
     except ServerMismatchError as error:
-        key = (service.database, str(slot.tier), slot.period)
-        if key not in _told:
-            _told.add(key)
+        key = (service.database, str(slot.tier))
+        if _told.get(key) != slot.period:
+            _told[key] = slot.period
             facts = {"tier": str(slot.tier), "slot": slot.period, "error": type(error).__name__}
             event = "backup not begun: the others are another server's"
             log.error(event, reason=error.message, hint=error.hint, **facts)  # noqa: TRY400 -- an outcome

@@ -147,7 +147,9 @@ def _strays(service: Service, held: _Held, records: Sequence[Restore]) -> Iterat
             )
     for restore_id, backup in held.pins:
         if restore_id not in needed:
-            unknown = f"the catalog does not know that restore; 'keep --release {backup.id}' lets retention have it"
+            unknown = (
+                f"the catalog does not know that restore; to release it: residency-backup keep --release {backup.id}"
+            )
             yield f"{backup.id} is still pinned: {backup.kept}; " + (_REPAIR if restore_id in known else unknown)
 
 

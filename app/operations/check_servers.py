@@ -6,14 +6,13 @@ from collections.abc import Sequence
 
 from app.domain.backup import Backup
 from app.domain.checks import Finding
+from app.domain.replication import in_psql
 from app.domain.servers import Identity
 from app.errors import ResidencyBackupError
 from app.operations.inventory import inventory
 from app.operations.lineage import lineage_by, ours
 from app.operations.servers import require_ours
 from app.operations.service import Service
-
-_GRANT = "GRANT EXECUTE ON FUNCTION pg_control_system() TO the role, and another server is told by it"
 
 
 def check_servers(service: Service) -> list[Finding]:
@@ -31,7 +30,11 @@ def check_servers(service: Service) -> list[Finding]:
     except ResidencyBackupError as error:
         return [*found, Finding.failed("identity", error)]
     if server.system_identifier is None:
-        return [*found, Finding.warning("identity", f"the role may not ask which server this is: {_GRANT}")]
+        grant = in_psql(service.database, "GRANT EXECUTE ON FUNCTION pg_control_system() TO ROLE")
+        message = (
+            f"the role may not ask which server this is, so another server may not be noticed; as a superuser: {grant}"
+        )
+        return [*found, Finding.warning("identity", message)]
     lineage = lineage_by(service, backups)
     if lineage.current is None or lineage.follows(server):
         return [*found, Finding.ok("identity", f"the next backup notes that the backups are of this server: {server}")]

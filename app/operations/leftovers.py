@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 
 import structlog
 
 from app.archive.manifest import parse_manifest
-from app.domain.ports import StoredFile
 from app.errors import BackupError, ManifestError
+from app.operations.opened import holds
 from app.operations.service import Service
 
-_BLOCK = 1 << 20
 _LOOK_SECONDS = 1.0
 log = structlog.get_logger(__name__)
 
@@ -46,12 +44,17 @@ def find_leftovers(service: Service) -> list[str]:
 
 def remove_leftovers(service: Service) -> list[str]:
     """Remove them; returns what was removed."""
-    found = find_leftovers(service)
-    for file in found:
-        _adopt(service, file)
+    removed = []
+    for file in find_leftovers(service):
+        try:
+            _adopt(service, file)
+        except BackupError as error:  # the manifest may be a backup's only proof: it stays for the next look
+            _log_not_adopted(file, error)
+            continue
         service.tree.remove_leftover(file)
+        removed.append(file)
         log.info("backup leftover removed", file=file)
-    return found
+    return removed
 
 
 def adopt_manifests(service: Service) -> list[str]:
@@ -63,9 +66,7 @@ def adopt_manifests(service: Service) -> list[str]:
         try:
             backup_id = _adopt(service, file)
         except BackupError as error:
-            log.warning(
-                "backup manifest not put in its place", file=file, error=type(error).__name__, reason=error.message
-            )
+            _log_not_adopted(file, error)
             continue
         if backup_id is not None:
             adopted.append(backup_id)
@@ -92,16 +93,13 @@ def _adopt(service: Service, leftover: str) -> str | None:
     except ManifestError:
         return None  # it was cut off; the archive waits for `sync`
     for stored in candidates:
-        if manifest.bytes == stored.size and manifest.sha256 == _sha256(service, stored):
+        if manifest.bytes == stored.size and holds(service, stored, manifest.sha256):
             service.tree.write_manifest(stored.file, content, stored)
             log.info("backup manifest put in its place", backup=stored.id)
             return stored.id
     return None
 
 
-def _sha256(service: Service, stored: StoredFile) -> str:
-    digest = hashlib.sha256()
-    with service.tree.open(stored.file) as stream:
-        while block := stream.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+def _log_not_adopted(file: str, error: BackupError) -> None:
+    facts = {"error": type(error).__name__, "reason": error.message}
+    log.warning("backup manifest not put in its place", file=file, **facts)

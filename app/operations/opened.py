@@ -98,9 +98,7 @@ def manifest_in(data: bytes | None, backup: Backup) -> Manifest:
     """
     if data is None:
         message = f"backup {backup.id} has no manifest to prove it by"
-        raise ManifestError(
-            message, "run 'residency-backup sync' to index the file; if it is whole, it stays usable as it is"
-        )
+        raise ManifestError(message, "index the file: residency-backup sync; if it is whole, psql restores it as it is")
     return parse_manifest(data, f"{backup.file}.json")
 
 
@@ -146,7 +144,7 @@ def each_look(service: Service, backup: Backup) -> Iterator[Backup]:
 def missing(backup: Backup) -> BackupNotFoundError:
     """The error for a backup whose file went in no way that this service knows."""
     message = f"backup {backup.id} is in the catalog, but its file is gone"
-    return BackupNotFoundError(message, "run 'residency-backup sync' if that is as it should be")
+    return BackupNotFoundError(message, "if it was removed on purpose: residency-backup sync")
 
 
 def as_described(listed: Backup, manifest: Manifest) -> Backup:

@@ -59,7 +59,8 @@ def require_free(service: Service, tier: Tier, period: str, server: Identity = A
                 f"{name} is pinned, and this run would replace it",
                 ""
                 if tier is Tier.FULL
-                else f"'residency-backup create manual' takes another beside it; to release it: keep --release {name}",
+                else "another beside it: residency-backup create manual; to release this one: residency-backup keep "
+                f"--release {name}",
             )
 
 

@@ -120,7 +120,9 @@ def _done(job: Job) -> None:
     try:
         job.journal.write(Step.DONE, state=RestoreState.COMPLETE, finished_at=now, report=report)
     except (CatalogError, RestoreError) as error:
-        job.warnings.append(f"the end of the restore is not in the catalog: {error.message}; run 'check --repair'")
+        job.warnings.append(
+            f"the end of the restore is not in the catalog: {error.message}; residency-backup check --repair"
+        )
         log.warning("restore catalog not saved", error=type(error).__name__, reason=error.message)
     figures = {"mode": str(record.mode), "backup": record.backup, "safety": record.safety, "downtime": job.downtime}
     rows = sum(job.rows.values()) if job.changes is None else job.changes.total("inserted")

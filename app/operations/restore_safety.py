@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from app.domain.backup import Tier
 from app.domain.checks import Finding
+from app.domain.replication import in_psql, renaming
 from app.domain.restore import Step
 from app.errors import (
     BackupCancelledError,
@@ -62,6 +63,7 @@ def safety_error(live: str, error: BackupError) -> RestoreError:
     }
     kind = next((kinds[each] for each in kinds if isinstance(error, each)), RestoreError)
     aside = (
-        f'if {live} is beyond saving: ALTER DATABASE "{live}" RENAME TO "{live}_broken", then restore again; or --into'
+        f"if {live} is beyond saving: {in_psql('postgres', renaming(live, f'{live}_broken'))}; then restore again, "
+        "or restore into another database with --into"
     )
     return kind(f"the safety backup of {live} failed: {error.message}", "; ".join(filter(None, (error.hint, aside))))

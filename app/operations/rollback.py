@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 
 import structlog
 
 from app.archive.reader import Archive
 from app.archive.target import Target
 from app.domain.backup import Tier
+from app.domain.replication import in_psql, renaming
 from app.domain.restore import Method, Restore, RestoreState, Step, in_front_of, never_undone
 from app.errors import (
     BackupCancelledError,
@@ -47,6 +49,7 @@ from app.operations.verify import read_manifest
 from app.operations.whereabouts import Obstacle, no_way_back
 
 log = structlog.get_logger(__name__)
+_LOOK = "look again: residency-backup restores"
 _ENDED = {
     RestoreState.FAILED: "it failed, and the database is as before",
     RestoreState.ABANDONED: "it could not be cleaned up",
@@ -77,7 +80,7 @@ def rollback(service: Service, restore_id: str, progress: Progress = SILENT) -> 
         if any(each.id == record.id for each in unsettled(service)):
             settled = settle(service, record)
             if settled is None:
-                raise RestoreRunningError(f"restore {record.id} is being settled by another", "look again: restores")
+                raise RestoreRunningError(f"restore {record.id} is being settled by another", _LOOK)
             if settled.state is not RestoreState.COMPLETE:
                 state = "rolled back" if settled.state is RestoreState.ROLLED_BACK else "not complete"
                 note = f"the restore was {state} when its process died; what it left is cleaned up"
@@ -122,7 +125,7 @@ def _require_undo(service: Service, record: Restore) -> None:
     hint = "nothing is to be done" if record.state is not RestoreState.COMPLETE else "take another backup to go back to"
     if record.safety and record.state is RestoreState.COMPLETE:
         live = record.database
-        hint = f"the state before is in {record.safety}: restore {record.safety} --mode replace --confirm {live}"
+        hint = f"the state before is in {record.safety}: {_from_safety(record, live)}"
     raise RestoreValidationError(f"restore {record.id} cannot be rolled back: {found.why}", found.hint or hint)
 
 
@@ -159,7 +162,7 @@ def _roll_back(service: Service, record: Restore, progress: Progress) -> RolledB
         record, state=RestoreState.RUNNING, step=Step.ROLLING_BACK, transaction=None, heartbeat_at=now, finished_at=None
     )
     if not service.restores.settle_restore(claimed, record):
-        raise RestoreRunningError(f"restore {record.id} is being rolled back by another", "look again: restores")
+        raise RestoreRunningError(f"restore {record.id} is being rolled back by another", _LOOK)
     log.info("restore rollback started", method=str(record.method))
     journal = Journal(service, claimed)
     ways: dict[Method | None, Callable[[Service, Journal, Progress], list[str]]] = {
@@ -233,7 +236,7 @@ def _done(journal: Journal, notes: list[str]) -> RolledBack:
     try:
         service.restores.save_restore(record)
     except (CatalogError, RestoreError) as error:
-        notes.append(f"the end of the rollback is not in the catalog: {error.message}; run 'check --repair'")
+        notes.append(f"the end of the rollback is not in the catalog: {error.message}; residency-backup check --repair")
         log.warning("restore catalog not saved", error=type(error).__name__, reason=error.message)
     log.info("restore rolled back", method=str(record.method))
     return RolledBack(record, tuple(notes))
@@ -274,6 +277,10 @@ def _back_off(journal: Journal, error: Exception, cause: BaseException) -> None:
     raise _logged(_failed(service, record, error)) from cause
 
 
+def _from_safety(record: Restore, live: str) -> str:
+    return f"residency-backup restore {record.safety} --mode replace --confirm {quote(live)}"
+
+
 def _logged(error: RestoreError) -> Exception:
     log.error("restore not rolled back", error=type(error).__name__, reason=error.message, hint=error.hint)
     return as_logged(error)
@@ -282,16 +289,13 @@ def _logged(error: RestoreError) -> Exception:
 def _failed(service: Service, record: Restore, error: Exception) -> RestoreRollbackError:
     """Says what stands where, and what can be done by hand."""
     live = record.changes
-    from_safety = f"residency-backup restore {record.safety} --mode replace --confirm {live}"
+    from_safety = _from_safety(record, live)
     there = not isinstance(error, RestoreValidationError)
-    renamed = (
-        f'ALTER DATABASE "{live}" RENAME TO "{record.shadow}"; ALTER DATABASE "{record.undo}" RENAME TO '
-        f'"{live}"; both in one transaction, from another database'
-    )
+    renames = (renaming(live, record.shadow or ""), renaming(record.undo or "", live))
     by_hand = {
-        Method.SHADOW: renamed if there else from_safety,
+        Method.SHADOW: in_psql("postgres", "BEGIN", *renames, "COMMIT") if there else from_safety,
         Method.IN_PLACE: from_safety,
-        Method.ROWS: f"psql -X -1 -v ON_ERROR_STOP=1 -d {live} -f {_script(service, record)}",
+        Method.ROWS: f"psql -X -1 -v ON_ERROR_STOP=1 -d {quote(live)} -f {quote(str(_script(service, record)))}",
     }
     stands = f"database {live} is as the restore left it"
     if record.method is Method.SHADOW and there:
@@ -301,4 +305,6 @@ def _failed(service: Service, record: Restore, error: Exception) -> RestoreRollb
     words = f"restore {record.id} could not be rolled back: {error}; {stands}"
     first = f"{error.hint}; " if isinstance(error, ResidencyBackupError) and error.hint else ""
     method = record.method or Method.IN_PLACE
-    return RestoreRollbackError(words, f"{first}try again: rollback {record.id}; by hand: {by_hand[method]}")
+    return RestoreRollbackError(
+        words, f"{first}try again: residency-backup rollback {record.id}; by hand: {by_hand[method]}"
+    )

@@ -6,6 +6,7 @@ Where neither marker nor manifests say whose they are, the first server that mak
 from __future__ import annotations
 
 from collections.abc import Sequence
+from shlex import quote
 
 import structlog
 
@@ -33,7 +34,7 @@ def require_folder(service: Service) -> None:
         raise BackupFolderLostError(
             f"the catalog knows {len(rows)} backups in {service.tree.root}, which is missing or empty now",
             "mount it again; if it is really to be a new one: "
-            f"residency-backup adopt --new-folder --confirm {service.database}",
+            f"residency-backup adopt --new-folder --confirm {quote(service.database)}",
         )
 
 
@@ -130,7 +131,7 @@ def mismatch(service: Service, lineage: Lineage, server: Identity) -> ServerMism
         said = f"{where} another server ({current}) than the one that DATABASE_URL leads to ({server})"
     hint = (
         "is DATABASE_URL right? each server needs a BACKUP_DIR of its own; if this one is the new one, and takes the "
-        f"other's place: residency-backup adopt --confirm {service.database}"
+        f"other's place: residency-backup adopt --confirm {quote(service.database)}"
     )
     return ServerMismatchError(said, hint)
 

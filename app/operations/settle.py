@@ -12,6 +12,7 @@ from dataclasses import replace
 import structlog
 
 from app.archive.target import Target
+from app.domain.replication import in_psql, quoted
 from app.domain.restore import Method, Restore, RestoreState, Step
 from app.errors import ResidencyBackupError, RestoreRollbackError
 from app.operations.replication import Side, resume
@@ -200,7 +201,7 @@ def complete(service: Service, record: Restore) -> Restore:
     left_out = record.step is Step.POST_COMMAND or (record.step is Step.SWAPPING and service.post_command)
     if record.method is Method.IN_PLACE and left_out:
         log.warning("restore post command not finished", restore=record.id)
-        hint = f"run it on {record.changes} by hand, or: rollback {record.id}"
+        hint = f"run it on {record.changes} by hand, or: residency-backup rollback {record.id}"
         record = replace(record, message="RESTORE_POST_COMMAND was not finished", hint=hint)
     return replace(record, state=RestoreState.COMPLETE, step=Step.DONE, finished_at=now, undo_until=until)
 
@@ -258,13 +259,14 @@ def stranded(record: Restore, error: ResidencyBackupError) -> RestoreRollbackErr
     live = record.changes
     if record.method is Method.SHADOW:
         stands = (
-            f"{live} is before where database {record.undo} does not exist, after where it does; {record.shadow} is "
-            "half built, or the database that was rolled back from"
+            f"if database {record.undo} exists, {live} is as after the restore, else as before; {record.shadow} is "
+            "half built, or is the database that a rollback put aside"
         )
-        by_hand = f'DROP DATABASE IF EXISTS "{record.shadow}" WITH (FORCE)'
+        by_hand = in_psql("postgres", f"DROP DATABASE IF EXISTS {quoted(record.shadow or '')} WITH (FORCE)")
     elif record.transaction:
-        stands = f"{live} is after where transaction {record.transaction} was committed, else before"
-        by_hand = f"SELECT pg_xact_status('{record.transaction}') in {live} tells which"
+        stands = f"if transaction {record.transaction} was committed, {live} is as after the restore, else as before"
+        asks = in_psql(live, f"SELECT pg_xact_status('{record.transaction}')")
+        by_hand = f"this says whether it was: {asks}"
     else:
         stands = f"{live} is as before"
         by_hand = "nothing is to be done to the database"

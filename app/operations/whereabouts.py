@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from app.archive.target import Target
+from app.domain.replication import in_psql, renaming
 from app.domain.restore import Method, Restore, Step
 from app.errors import ResidencyBackupError
 
@@ -64,8 +65,8 @@ def _by_hand(record: Restore, there: Mapping[str, int]) -> Obstacle:
     now = next((each for each, oid in there.items() if oid == record.made), None)
     its = f"what the restore made is called {now}" if now else "what the restore made is gone"
     hint = (
-        f'{its}, what was before it is in {record.undo}. To have that back: ALTER DATABASE "{name}" RENAME TO '
-        f'"{name}_by_hand", then again: rollback {record.id}'
+        f"{its}, what was before it is in {record.undo}. To have that back: "
+        f"{in_psql('postgres', renaming(name, f'{name}_by_hand'))}; residency-backup rollback {record.id}"
     )
     return Obstacle(f"database {name} was replaced by hand since", hint)
 

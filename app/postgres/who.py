@@ -16,6 +16,7 @@ import psycopg
 from psycopg import sql
 
 from app.archive.index import TableName
+from app.domain.replication import in_psql
 
 # Modes that keep a mode from being granted: PostgreSQL documentation, "Conflicting Lock Modes".
 _WRITERS = ("RowExclusiveLock", "ShareUpdateExclusiveLock", "ShareLock", "ShareRowExclusiveLock", "ExclusiveLock")
@@ -100,7 +101,7 @@ class Other:
         if self.pid is None:
             return "see pg_prepared_xacts; COMMIT PREPARED or ROLLBACK PREPARED ends it; then try again"
         look = f"SELECT pid, usename, state, xact_start, query FROM pg_stat_activity WHERE pid = {self.pid}"
-        return f"{look}; try again when it has ended"
+        return f"{in_psql('postgres', look)}; try again when it has ended"
 
 
 def kind_of(statement: str | None) -> str:

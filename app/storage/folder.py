@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import structlog
@@ -111,7 +112,7 @@ class LocalFolder:
         return BackupFolderLostError(
             f"{self._root} held backups when it was last looked at ({at}); {how}",
             "mount it again; if it is really to be a new one: "
-            f"residency-backup adopt --new-folder --confirm {self._database}",
+            f"residency-backup adopt --new-folder --confirm {quote(self._database)}",
         )
 
     def _has_backups(self) -> bool:
@@ -132,7 +133,8 @@ class LocalFolder:
         try:
             return _parsed(json.loads(content))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            hint = f"move it away (mv {path} {path}.corrupt): it is made anew from the manifests"
+            away = f"mv {quote(str(path))} {quote(f'{path}.corrupt')}"
+            hint = f"move it away, and it is made anew from the manifests: {away}"
             raise BackupReadError(f"the marker {path} cannot be read: {error}", hint) from error
 
     def _read_at_all(self) -> _Marker | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +48,14 @@ class FolderMemory:
         self._seen: dict[Path, Seen] = {}
 
     def recall(self, folder: Path) -> Seen | None:
-        """What was last seen; None where nobody ever looked."""
-        return self._seen.get(folder) or self._stored(folder)
+        """What was last seen; None if nobody ever looked.
+
+        A process that runs for long also learns what another one has taken for the folder since (`adopt --new-folder`).
+        """
+        own, stored = self._seen.get(folder), self._stored(folder)
+        if own is None or stored is None:
+            return own or stored
+        return replace(own, ids=tuple(dict.fromkeys((*own.ids, *stored.ids))))
 
     def remember(self, folder: Path, marker_id: str, now: str) -> None:
         """Note a marker that stands in a folder. The files are written only where that is news."""

@@ -81,9 +81,10 @@ def test_one_that_works_is_well_and_nothing_is_left_in_it(own_broker_server: Emb
         (f"redis://u:{SECRET}@no-such-host.invalid/0", "the name no-such-host.invalid is not known"),
         (f"redis+socket:///no/such/socket?password={SECRET}", "there is no socket /no/such/socket"),
         (f"redis://:{SECRET}#@127.0.0.1:x/0", "CELERY_BROKER_URL cannot be read"),
+        (f"redis://:{SECRET}[@127.0.0.1:1/0", "CELERY_BROKER_URL cannot be read"),
         (f"amqp://u:{SECRET}@127.0.0.1:1//", "refuses the connection"),
     ],
-    ids=["refused", "unknown name", "no socket", "no URL", "another transport"],
+    ids=["refused", "unknown name", "no socket", "no URL", "a bracket", "another transport"],
 )
 def test_nothing_there(tmp_path: Path, url: str, said: str) -> None:
     assert said in why(url, tmp_path)

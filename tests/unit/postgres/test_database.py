@@ -12,6 +12,7 @@ from app.errors import (
     BackupCreationError,
     BackupError,
     BackupPermissionError,
+    DatabaseMissingError,
     ServerUnavailableError,
 )
 from app.postgres.database import CONNECT_SECONDS, Database
@@ -173,7 +174,7 @@ def test_a_database_is_a_value() -> None:
         (psycopg.OperationalError('FATAL:  role "me" is not permitted to log in'), BackupPermissionError),
         (psycopg.OperationalError('FATAL:  permission denied for database "app"'), BackupPermissionError),
         (psycopg.errors.InsufficientPrivilege("permission denied for table t"), BackupPermissionError),
-        (psycopg.OperationalError('FATAL:  database "app" does not exist'), BackupCreationError),
+        (psycopg.OperationalError('FATAL:  database "app" does not exist'), DatabaseMissingError),
         (psycopg.errors.UndefinedTable('relation "t" does not exist'), BackupCreationError),
         (psycopg.OperationalError('connection to server at "db", port 1 failed'), ServerUnavailableError),
         (psycopg.errors.AdminShutdown("terminating connection"), ServerUnavailableError),
