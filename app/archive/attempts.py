@@ -40,7 +40,7 @@ def dump_whole(source: Source, begin: Callable[[], Dumped]) -> tuple[Snapshot, D
         BackupCreationError: what the snapshots show was gone each time.
         BackupError: as the source's methods do.
     """
-    begun = time.monotonic()
+    begun, reason = time.monotonic(), ""
     for number in count(1):
         try:
             with source.snapshot() as snapshot:
@@ -52,7 +52,8 @@ def dump_whole(source: Source, begin: Callable[[], Dumped]) -> tuple[Snapshot, D
                 raise TableLockedError(message, error.hint) from error
             reason = error.message
         except ChangedError as error:
-            if number >= ATTEMPTS:
+            again = error.message == reason  # the same thing twice is lasting; who makes and drops things has many
+            if again or (number >= ATTEMPTS and time.monotonic() - begun >= SECONDS):
                 raise BackupCreationError(error.message, error.hint) from error
             reason = error.message
         else:

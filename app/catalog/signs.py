@@ -22,8 +22,6 @@ from app.domain.clocks import SKEW
 STUCK_LEASES = 10
 # How much of the lease has passed of a sign that is not believed; what is left is time for three others.
 _DOUBTED = 0.6
-# From here on at least two signs are missing.
-_DOUBTFUL = 0.3
 _SECOND = timedelta(seconds=1)
 
 
@@ -88,11 +86,10 @@ def disbelieve(connection: Connection, now: Moment, lease: timedelta) -> None:
 
 
 def doubtful_for(connection: Connection, now: Moment, lease: timedelta) -> timedelta:
-    """How long until it is known of each holder out of sight, some signs of which are missing, whether it is dead."""
+    """How long until each holder out of sight is dead, unless it gives a sign of life."""
     unseen = (row for _, row in _under_way(connection) if holder.is_dead(row.holder) is None)
     silent = [silence for row in unseen if (silence := _silence(row, now)) is not None]
-    left = [lease - silence + _SECOND for silence in silent if _DOUBTFUL * lease < silence <= lease]
-    return max(left, default=timedelta(0))
+    return max((lease - silence + _SECOND for silence in silent if silence <= lease), default=timedelta(0))
 
 
 def _silence(row: Row[Any], now: Moment) -> timedelta | None:

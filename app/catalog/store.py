@@ -108,7 +108,7 @@ class SqlCatalog:
             return runs.abandon_dead(connection, now, self._lease)
 
     def doubtful_for(self, now: datetime) -> timedelta:
-        """How long until it is known of each holder out of sight, some signs of which are missing, if it is dead."""
+        """How long until each holder out of sight is dead, unless it gives a sign of life."""
         self._disbelieve(now)
         with self._reading("signs of life cannot be read") as connection:
             return signs.doubtful_for(connection, signs.moment(connection, now), self._lease)

@@ -67,9 +67,9 @@ class Catalog(Protocol):
         """End, and return, all runs whose holders are dead."""
 
     def doubtful_for(self, now: datetime) -> timedelta:
-        """How long until it is known of each holder out of sight, some signs of which are missing, if it is dead.
+        """How long until each holder out of sight is dead, unless it gives a sign of life; zero without any.
 
-        Runs' and restores' holders alike. Zero where all of them are dead, or give signs of life.
+        Of runs and of restores alike.
         """
 
     def running(self, database: str | None = None) -> Sequence[Run]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from app.domain.backup import Backup
 from app.domain.checks import Finding
+from app.domain.servers import Identity
 from app.errors import ResidencyBackupError
 from app.operations.inventory import inventory
 from app.operations.lineage import lineage_by, ours
@@ -15,16 +19,13 @@ _GRANT = "GRANT EXECUTE ON FUNCTION pg_control_system() TO the role, and another
 def check_servers(service: Service) -> list[Finding]:
     """Look at the server's identity, and at the backups that are of another one."""
     backups = inventory(service)
-    own = {each.id for each in ours(service, backups)}
-    others = [each.id for each in backups if each.database == service.database and each.id not in own]
-    found = []
-    if others:
-        listed = ", ".join(others)
-        found = [Finding.warning("identity", f"of another server, and neither counted nor pruned: {listed}")]
     try:
-        server = service.source.identity()
+        server: Identity | None = service.source.identity()
     except ResidencyBackupError:
-        return found  # said already
+        server = None  # said already
+    found = _others(service, backups, server)
+    if server is None:
+        return found
     try:
         require_ours(service, server)
     except ResidencyBackupError as error:
@@ -35,3 +36,13 @@ def check_servers(service: Service) -> list[Finding]:
     if lineage.current is None or lineage.follows(server):
         return [*found, Finding.ok("identity", f"the next backup notes that the backups are of this server: {server}")]
     return [*found, Finding.ok("identity", f"the backups are of this server: {server}")]
+
+
+def _others(service: Service, backups: Sequence[Backup], server: Identity | None) -> list[Finding]:
+    """The backups that are neither of the servers which the folder is for, nor of the one that answers."""
+    own = {each.id for each in ours(service, backups)}
+    strange = [each for each in backups if each.database == service.database and each.id not in own]
+    others = [each.id for each in strange if server is None or not each.identity.same_system(server)]
+    if not others:
+        return []
+    return [Finding.warning("identity", f"of another server, and neither counted nor pruned: {', '.join(others)}")]

@@ -52,7 +52,7 @@ def _move(service: Service, backup: Backup, why: str) -> str:
     file = backup.file.replace(backup.id, new_id, 1)
     moved = replace(backup, id=new_id, file=file, tier=Tier.MANUAL, period=period, kept=reason)
     service.tree.rename(backup.file, moved.file, _manifest(service, backup, moved))
-    log.warning("backup kept beside the one that replaces it", backup=backup.id, kept=new_id, reason=why)
+    log.info("backup renamed, to keep it beside the one that replaces it", backup=backup.id, renamed=new_id)
     try:
         service.catalog.save(moved)
         service.catalog.forget(service.database, backup.id)

@@ -13,20 +13,24 @@ from app.errors import BackupError, ManifestError
 from app.operations.service import Service
 
 _BLOCK = 1 << 20
+_LOOK_SECONDS = 1.0
 log = structlog.get_logger(__name__)
 
 
 def await_signs(service: Service) -> None:
-    """Wait until it is known of each holder out of sight that has just missed some signs of life if it is dead.
+    """Wait for a sign of life of holders out of sight, or until they count as dead: what those left can be cleaned up.
 
-    A minute at most; then what it left can be cleaned up.
+    That is some seconds for one that lives, and a minute and a half at most.
     """
-    wait = service.catalog.doubtful_for(service.clock())
-    if wait:
-        log.warning(
-            "backup repair waits for a sign of life of whoever holds a run", seconds=round(wait.total_seconds())
-        )
-        time.sleep(wait.total_seconds())
+    left = service.catalog.doubtful_for(service.clock())
+    end = time.monotonic() + left.total_seconds()
+    if left:
+        log.warning("backup repair waits for a sign of life", seconds=round(left.total_seconds()))
+    while left and time.monotonic() < end:
+        time.sleep(min(left.total_seconds(), _LOOK_SECONDS))
+        before, left = left, service.catalog.doubtful_for(service.clock())
+        if left > before:
+            return
 
 
 def find_leftovers(service: Service) -> list[str]:

@@ -268,7 +268,7 @@ def _publish(service: Service, draft: Draft, manifest: Manifest, warnings: Seque
     for warning in warnings:
         taken.warn("backup is made, but not of everything", warning)
     for warning in kept:
-        taken.warn("backup is another than the one before", warning)
+        taken.warn("backup kept beside the one that replaces it", warning)
     if problem:
         saved = service.tree.read_manifest(file) is not None
         taken.warn("backup of the same period not removed" if saved else "backup manifest not saved", problem)

@@ -14,12 +14,11 @@ import psycopg
 from app.errors import RestoreBusyError, RestoreError
 from app.postgres.database import Database
 from app.postgres.load_session import Session, restoring, sqlstate_of
-from app.postgres.watch import GIVE_WAY_SECONDS
+from app.postgres.watch import LOOK_SECONDS, Pressure
 from app.postgres.who import AGAINST_READING, Other, holding, waiting_for
 
 ATTEMPTS = 5
 SECONDS = 60.0
-_LOOK_SECONDS = 0.25
 _PAUSE_SECONDS = 0.5
 _LOCKED = "55P03"
 Read = TypeVar("Read")
@@ -67,14 +66,14 @@ def _busy(session: Session, other: Other | None) -> RestoreBusyError:
 @contextmanager
 def _watched(database: Database, session: Session) -> Iterator[_Found]:
     """Cancel what a session does, for the length of a block, when somebody has waited for it for too long."""
-    found, over = _Found(), threading.Event()
+    found, over, pressure = _Found(), threading.Event(), Pressure()
     pid = session.connection.info.backend_pid
     with restoring(), database.connect() as watcher:
 
         def work() -> None:
-            while not over.wait(_LOOK_SECONDS):
+            while not over.wait(LOOK_SECONDS):
                 try:
-                    if other := waiting_for(watcher, [pid], None, GIVE_WAY_SECONDS):
+                    if other := pressure.too_much(waiting_for(watcher, [pid], None)):
                         found.waiting = other
                         watcher.execute("SELECT pg_cancel_backend(%s)", (pid,))  # again, where it was not at work
                 except psycopg.Error:

@@ -147,6 +147,7 @@ class _Snapshot:
                     raise ServerUnavailableError(message, "try again when fewer sessions are open")
                 large, ranges = [], []
             dump, text = self._pg_dump(stack, large, scarce=len(readers) < wanted)
+            self._early.require_unchanged(self._connection)
             self._watch.let_go()
             crew = stack.enter_context(Crew(readers, ranges, archive.framing))
             try:

@@ -16,7 +16,7 @@ import structlog
 from psycopg import sql
 
 from app.archive.index import TableName
-from app.archive.source import GaveWayError
+from app.archive.source import ChangedError, GaveWayError
 from app.errors import BackupError
 from app.postgres.database import Database
 from app.postgres.exported import Exported
@@ -36,6 +36,24 @@ _READ_SETTINGS = {
 }
 EARLY_BYTES = 32 << 20  # of all rows together: they wait in memory
 _PATIENCE_MS = 1_000
+_DEFINING = {"ALTER", "CREATE", "DROP"}
+# TRUNCATE, which gives a table new files, changes pg_class alone.
+_REDEFINED = " UNION ALL ".join(
+    f"SELECT 1 FROM {catalog} r JOIN chosen ON {column} = chosen.oid WHERE r.xmax::text <> '0'"
+    for catalog, column in (
+        ("pg_attribute", "attrelid"),
+        ("pg_attrdef", "adrelid"),
+        ("pg_constraint", "conrelid"),
+        ("pg_index", "indrelid"),
+        ("pg_policy", "polrelid"),
+        ("pg_rewrite", "ev_class"),
+        ("pg_trigger", "tgrelid"),
+    )
+)
+_CHOSEN = """
+    WITH chosen AS (SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                    JOIN unnest(%s::text[], %s::text[]) wanted (schema, name) ON nspname = schema AND relname = name)
+    SELECT EXISTS ("""
 
 
 @dataclass(slots=True)
@@ -45,7 +63,7 @@ class Learnt:
     Attributes:
         gave_way: whether one did.
         wanted: tables that others wanted: they are read first.
-        emptied: those of them to be read by `Early`; not what is dropped, which nothing helps against.
+        emptied: those of them to be read by `Early`; not what is altered or dropped: that must wait for pg_dump.
         refused: those that it cannot read.
     """
 
@@ -59,7 +77,7 @@ class Learnt:
         if other.table is None:
             return
         self.wanted.add(other.table)
-        if not other.kind.startswith("DROP") and other.table not in self.refused:
+        if other.kind.split()[0] not in _DEFINING and other.table not in self.refused:
             self.emptied.add(other.table)
 
     def refuse(self, tables: Collection[TableName]) -> None:
@@ -81,6 +99,7 @@ class Early:
         self.held: frozenset[TableName] = frozenset()
         self._connection = connection
         self._wanted = frozenset(learnt.emptied)
+        self._read_tables: frozenset[TableName] = frozenset()
 
     def lock(self) -> None:
         """Lock them, where nobody else has them for longer than a moment; it takes no snapshot yet."""
@@ -122,8 +141,24 @@ class Early:
             self.learnt.refuse(self.held)
             listed = ", ".join(sorted(map(str, self.held)))
             raise GaveWayError(f"tables that others want cannot be read early: {listed}", "try again")
+        self._read_tables = self.held
         self.let_go()
         return [replace(table, kept=rows.get(table.table)) for table in large]
+
+    def require_unchanged(self, connection: psycopg.Connection) -> None:
+        """Make sure, when pg_dump has its locks, that it describes the tables whose rows were read.
+
+        Raises:
+            ChangedError: one was altered meanwhile.
+        """
+        tables = sorted(self._read_tables)
+        if not tables:
+            return
+        names = ([table.schema for table in tables], [table.name for table in tables])
+        if (row := connection.execute(f"{_CHOSEN}{_REDEFINED})".encode(), names).fetchone()) and row[0]:
+            self.learnt.refuse(tables)
+            listed = ", ".join(map(str, tables))
+            raise ChangedError(f"one of the tables {listed} was altered while others wanted it", "try again")
 
     def _read(self, tables: Sequence[LargeTable], snapshot: Exported) -> dict[TableName, tuple[bytes, ...]] | None:
         """The rows as COPY text; None where they are more than fits."""

@@ -174,7 +174,7 @@ class _Taking:
         self._looks -= 1
         time.sleep(_GRACE_SECONDS)
         (pid,) = _one(self._connection, "SELECT pg_backend_pid()")
-        return waiting_for(self._connection, [pid], found.taken_at, 0) is not None
+        return waiting_for(self._connection, [pid], found.taken_at) is not None
 
     def _holders(self) -> list[Other]:
         return holding(self._connection, AGAINST_READING)

@@ -8,6 +8,7 @@ know that our sessions wait for one another, sees no deadlock.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from datetime import datetime
 from types import TracebackType
@@ -21,8 +22,26 @@ from app.postgres.who import Other, waiting_for
 
 GIVE_WAY_SECONDS = 2.0
 # The application must be free after 5 s: the wait, a look, and the end of our sessions.
-_LOOK_SECONDS = 0.25
+LOOK_SECONDS = 0.25
 _FIRST_LOOK_SECONDS = 0.05  # while sessions of ours still ask for locks
+
+
+class Pressure:
+    """How long others have waited, one after the other: some give up after a second, and come back at once."""
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+        self._looked = time.monotonic()
+
+    def too_much(self, found: tuple[Other, float] | None) -> Other | None:
+        """Who has waited for too long, now that somebody is found waiting, or nobody."""
+        now = time.monotonic()
+        passed, self._looked = now - self._looked, now
+        self._seconds = max(0.0, self._seconds + (passed if found else -passed))
+        if found is None:
+            return None
+        other, waited = found
+        return other if max(waited, self._seconds / 2) >= GIVE_WAY_SECONDS else None
 
 
 class Watch:
@@ -71,9 +90,10 @@ class Watch:
         return None
 
     def _work(self) -> None:
-        while not self._over.wait(_LOOK_SECONDS if self._calm else _FIRST_LOOK_SECONDS):
+        pressure = Pressure()
+        while not self._over.wait(LOOK_SECONDS if self._calm else _FIRST_LOOK_SECONDS):
             try:
-                self.waiting = waiting_for(self._connection, self.pids, self._since, GIVE_WAY_SECONDS)
+                self.waiting = pressure.too_much(waiting_for(self._connection, self.pids, self._since))
             except psycopg.Error as error:
                 self._failure = error
             if self.waiting is not None or self._failure is not None:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from math import inf
 from typing import Any
 
 import psycopg
@@ -35,13 +36,13 @@ _WAITING = f"""
     WITH {_OURS},
     waiting AS (SELECT pid, relation, waitstart, pg_blocking_pids(pid) AS behind
                 FROM pg_locks WHERE NOT granted AND locktype = 'relation')
-    SELECT n.nspname, c.relname, w.pid, NULL, a.application_name, {_SAID}
+    SELECT n.nspname, c.relname, w.pid, NULL, a.application_name, {_SAID},
+           coalesce(extract(epoch FROM clock_timestamp() - waitstart), 0)::float8,
+           EXISTS (SELECT FROM waiting o WHERE o.pid = ANY (pids) AND w.pid = ANY (o.behind)) AS for_ever
     FROM waiting w CROSS JOIN ours LEFT JOIN pg_stat_activity a ON a.pid = w.pid
         LEFT JOIN pg_class c ON c.oid = w.relation LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE NOT w.pid = ANY (pids) AND behind && pids
-      AND (clock_timestamp() - waitstart >= make_interval(secs => %(seconds)s)
-           OR EXISTS (SELECT FROM waiting o WHERE o.pid = ANY (pids) AND w.pid = ANY (o.behind)))
-    ORDER BY waitstart LIMIT 1"""
+    ORDER BY for_ever DESC, waitstart LIMIT 1"""
 # A prepared transaction has no process; of its locks one is on its own number.
 _HOLDING = f"""
     SELECT n.nspname, c.relname, l.pid, p.gid, a.application_name, {_SAID}
@@ -112,16 +113,18 @@ def kind_of(statement: str | None) -> str:
 
 
 def waiting_for(
-    connection: psycopg.Connection, pids: Collection[int], since: datetime | None, seconds: float
-) -> Other | None:
-    """Who of others has waited for that long for a lock of these sessions or, unless None, of pg_dump's since.
+    connection: psycopg.Connection, pids: Collection[int], since: datetime | None
+) -> tuple[Other, float] | None:
+    """Who of others waits for a lock of these sessions or, unless None, of pg_dump's since; and for how many seconds.
 
-    Where one of ours waits behind somebody who waits for us, that one is named at once: nobody would ever go on.
+    Where one of ours waits behind somebody who waits for us, that one is named, and waits for ever: nobody would go on.
     """
     connection.execute(_ANEW)
-    asked = {"pids": list(pids), "since": since, "seconds": seconds}
-    row = connection.execute(_WAITING.encode(), asked).fetchone()
-    return _other(row) if row else None
+    row = connection.execute(_WAITING.encode(), {"pids": list(pids), "since": since}).fetchone()
+    if row is None:
+        return None
+    *other, seconds, for_ever = row
+    return _other(tuple(other)), inf if for_ever else seconds
 
 
 def holding(connection: psycopg.Connection, modes: Collection[str]) -> list[Other]:

@@ -92,8 +92,9 @@ class FolderMemory:
 
 
 def mount_point(folder: Path) -> str:
-    """The mount point that a folder, which may be missing, is on."""
-    for each in (folder, *folder.parents):
+    """The mount point that a folder, which may be missing, or reached by a link, is on."""
+    real = folder.resolve()
+    for each in (real, *real.parents):
         if os.path.ismount(each):
             return str(each)
     return "/"

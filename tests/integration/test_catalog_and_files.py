@@ -15,7 +15,7 @@ from app.domain.backup import Origin, State, Tier
 from app.domain.checks import Severity
 from app.domain.slots import Slot
 from app.embedded.postgres import EmbeddedPostgres
-from app.errors import BackupNotFoundError, BackupValidationError
+from app.errors import BackupFolderLostError, BackupNotFoundError, BackupValidationError
 from app.operations.catch_up import due_slots
 from app.operations.check import check, repair
 from app.operations.inventory import find, inventory
@@ -142,9 +142,8 @@ def test_sync_does_not_forget_everything_because_a_mount_is_missing(site: Site, 
     take_days(service, 2)
     shutil.move(site.backups, tmp_path / "unmounted")
     site.backups.mkdir()
-    outcome = sync(service)
-    assert outcome.forgotten == []
-    assert "mounted" in outcome.problems[0]
+    with pytest.raises(BackupFolderLostError, match="missing or empty now"):
+        sync(service)
     assert len(service.catalog.backups(service.database)) == 2
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,7 @@ from app.domain.backup import Codec, Tier
 from app.embedded.postgres import EmbeddedPostgres
 from app.errors import TableLockedError
 from app.operations.take_backup import BackupRequest, take_backup
-from app.postgres import crew, early, ranges, snapshot, watch
+from app.postgres import crew, early, ranges, read_ahead, snapshot, watch
 from app.postgres.database import Database
 from app.postgres.dump import PostgresSource
 from tests.fix_beside import BOUND, Beside
@@ -207,6 +208,74 @@ def test_a_database_whose_sessions_empty_and_fill_a_table_all_the_time_is_backed
     large.execute("TRUNCATE staging")
     empty = copy_of_all_tables(large.url)
     require_restores(data, postgres_server, tmp_path / "backup.sql", empty, full)
+
+
+def test_views_that_come_and_go_do_not_end_a_dump(
+    large: TestDatabase, postgres_server: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    """A lock keeps no view: pg_dump fails on one that is gone when it asks for its definition."""
+    with busy(large, 2, "CREATE VIEW report_{0} AS SELECT * FROM small", "DROP VIEW report_{0}"):
+        for _ in range(3):
+            data, _ = dumped(large)
+    require_restores(data, postgres_server, tmp_path / "backup.sql", copy_of_all_tables(large.url))
+
+
+def test_who_asks_again_and_again_with_a_short_timeout_gets_his_turn(large: TestDatabase) -> None:
+    """As pg_repack and pgcompact do: none of their requests waits for long, and the application waits behind each."""
+
+    def happens() -> None:
+        with large.connect() as other:
+            other.execute("SET lock_timeout = '150ms'")
+            while True:
+                try:
+                    other.execute("ALTER TABLE z_large ADD COLUMN more int")
+                except psycopg.errors.LockNotAvailable:
+                    continue
+                break
+
+    assert dumped(large, happens)[1].complete
+
+
+def test_a_circle_of_waiting_that_the_server_cannot_see_is_broken(large: TestDatabase) -> None:
+    """Somebody refreshes a view that pg_dump asks for, and then wants a table of ours."""
+    in_the_way = (
+        "SELECT FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted AND application_name = 'pg_dump'"
+    )
+    errors: list[psycopg.Error] = []
+
+    def work() -> None:
+        with large.connect() as other, other.transaction():
+            other.execute("REFRESH MATERIALIZED VIEW seen")
+            refreshed.set()
+            while not large.query(in_the_way):
+                time.sleep(0.01)
+            other.execute(f"SET statement_timeout = '{BOUND}'".encode())
+            try:
+                other.execute("TRUNCATE z_large")
+            except psycopg.Error as error:
+                errors.append(error)
+                raise
+
+    refreshed, thread = threading.Event(), threading.Thread(target=work, daemon=True)
+    thread.start()
+    refreshed.wait()
+    data, _ = dumped(large)
+    thread.join()
+    assert not errors
+    assert b"\tzzzz" not in data  # it shows what was after the change
+
+
+def test_large_objects_keep_nobody_from_a_table(large: TestDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(read_ahead, "AHEAD_BYTES", 1)
+    large.execute("SELECT lo_from_bytea(4711, decode(repeat('ab', 2000000), 'hex'))")
+    locking: list[Beside] = []
+
+    def happens() -> None:
+        migrating = ("BEGIN", "LOCK TABLE small IN ACCESS EXCLUSIVE MODE", "COMMIT")
+        locking.append(Beside(large, *migrating).start().wait())
+
+    assert dumped(large, happens)[1].complete
+    assert locking[0].error is None
 
 
 def test_who_stays_in_the_way_is_named_without_what_he_said(

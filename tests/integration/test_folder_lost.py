@@ -15,7 +15,7 @@ from app.domain.backup import Tier
 from app.errors import BackupFolderLostError
 from app.operations.inventory import inventory
 from app.operations.take_backup import BackupRequest, take_backup
-from app.postgres.programs import run
+from app.postgres.programs import Finished, run
 from app.storage.folder import MARKER
 from tests.fix_celery import NOTHING_DUE, NodeFactory
 from tests.fix_postgres import TestDatabase
@@ -23,6 +23,7 @@ from tests.fix_service import Site, make_site, require_same_content
 
 MANUAL = BackupRequest(tier=Tier.MANUAL)
 PATIENCE = 40.0
+CREATE = shlex.join([sys.executable, "-c", "from app.cli import main; main()", "create", "daily"])
 
 
 @pytest.fixture
@@ -39,6 +40,17 @@ def unmount(site: Site) -> Path:
     site.backups.rename(away)
     site.backups.mkdir()
     return away
+
+
+def in_namespace(env: dict[str, str], script: str) -> Finished:
+    """Run a script that may mount and unmount; 99 is what it exits with where it may not all the same."""
+    argv = ["unshare", "--user", "--map-root-user", "--mount"]
+    if run([*argv, "true"]).code:
+        pytest.skip("no right to mount anything here")
+    done = run([*argv, "sh", "-c", script], env, timeout=100)
+    if done.code == 99:
+        pytest.skip("no right to mount anything here")
+    return done
 
 
 def mount(site: Site, away: Path) -> None:
@@ -73,41 +85,46 @@ def test_a_folder_that_is_missing_is_not_made_anew(small: Site) -> None:
 
 
 def test_a_real_mount_that_is_gone(small: Site) -> None:
-    if run(["unshare", "--user", "--map-root-user", "--mount", "true"]).code:
-        pytest.skip("no right to mount anything here")
     mounted = small.backups.with_name("disk")
     backups = mounted / "backups"
-    create = shlex.join([sys.executable, "-c", "from app.cli import main; main()", "create", "daily"])
     script = f"""
         set -u; mkdir {mounted}; mount -t tmpfs none {mounted} || exit 99
-        {create} || exit 98
+        {CREATE} || exit 98
         find {backups} -name '*.sql' | grep -q daily || exit 97
         umount {mounted} || exit 96
-        {create}; echo "code $?"
+        {CREATE}; echo "code $?"
         find {mounted}
     """
-    argv = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script]
-    done = run(argv, small.process_env(BACKUP_DIR=str(backups)), timeout=100)
-    if done.code == 99:
-        pytest.skip("no right to mount anything here")
+    done = in_namespace(small.process_env(BACKUP_DIR=str(backups)), script)
     assert done.code == 0, done.stderr
     assert done.stdout.splitlines()[-2:] == [f"code {BackupFolderLostError.exit_code}", str(mounted)]
     assert f"it was on the mount {mounted}, which is not mounted now" in done.stderr
 
 
-def test_an_old_marker_below_a_mount_does_not_hide_that_it_is_gone(small: Site, tmp_path: Path) -> None:
-    if run(["unshare", "--user", "--map-root-user", "--mount", "true"]).code:
-        pytest.skip("no right to mount anything here")
-    create = shlex.join([sys.executable, "-c", "from app.cli import main; main()", "create", "daily"])
-    # A version before this one has written to the bare mount point, long ago; or a stranger to it has.
-    assert small.cli("create", "manual", BACKUP_STATE_DIR=str(tmp_path / "elsewhere")).code == 0
-    before = small.files()
-    script = f"mount -t tmpfs none {small.backups} || exit 99; {create} || exit 98; umount {small.backups}; {create}"
+def test_a_link_to_a_folder_on_a_mount_that_is_gone(small: Site) -> None:
+    """As seen elsewhere: BACKUP_DIR is a link into a disk's folder, and the folder below the mount has an old tree."""
+    disk = small.backups.with_name("the disk")
+    (disk / "dir").mkdir(parents=True)
+    small.backups.symlink_to(disk / "dir")
+    assert small.cli("create", "manual", BACKUP_STATE_DIR=str(disk / "elsewhere")).code == 0
+    script = (
+        f"mount -t tmpfs none '{disk}' || exit 99; mkdir '{disk}/dir'; {CREATE} || exit 98; umount '{disk}'; {CREATE}"
+    )
     done = run(
         ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script], small.process_env(), timeout=100
     )
-    if done.code == 99:
-        pytest.skip("no right to mount anything here")
+    assert done.code == BackupFolderLostError.exit_code, done.stderr
+    assert f"it was on the mount {disk}" in done.stderr
+
+
+def test_an_old_marker_below_a_mount_does_not_hide_that_it_is_gone(small: Site, tmp_path: Path) -> None:
+    # A version before this one has written to the bare mount point, long ago; or a stranger to it has.
+    assert small.cli("create", "manual", BACKUP_STATE_DIR=str(tmp_path / "elsewhere")).code == 0
+    before = small.files()
+    script = f"mount -t tmpfs none {small.backups} || exit 99; {CREATE} || exit 98; umount {small.backups}; {CREATE}"
+    done = run(
+        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script], small.process_env(), timeout=100
+    )
     assert done.code == BackupFolderLostError.exit_code, done.stderr
     assert small.files() == before
 

@@ -138,7 +138,7 @@ def test_a_catalog_in_postgresql_is_kept_as_the_same_file(full_site: FullSite, s
 def test_it_is_done_with_like_the_others(full_site: FullSite) -> None:
     site = full_site.site
     service = site.service()
-    start = service.clock()
+    start = service.clock() - timedelta(days=3)
     for day in range(4):
         take_backup(replace(service, clock=lambda day=day: start + timedelta(days=day)), BackupRequest(tier=Tier.FULL))
         if day == 0:

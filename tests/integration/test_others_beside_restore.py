@@ -13,8 +13,7 @@ import pytest
 
 from app.embedded.postgres import EmbeddedPostgres
 from app.errors import RestoreBusyError
-from app.postgres import beside as beside_module
-from app.postgres import merge_session, patience, swap
+from app.postgres import merge_session, patience, swap, watch
 from app.postgres.database import Database
 from app.postgres.in_place import replace_in_place
 from app.postgres.merge_plan import Planner
@@ -115,7 +114,7 @@ def test_who_stands_in_the_way_of_a_merge_is_named(database: TestDatabase, monke
 def test_a_preview_gives_way_to_who_wants_to_alter_what_it_reads(
     database: TestDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(beside_module, "GIVE_WAY_SECONDS", 0.2)
+    monkeypatch.setattr(watch, "GIVE_WAY_SECONDS", 0.2)
     archive, altering = archive_of(database), list[Beside]()
     database.execute("DELETE FROM shifts")
     real = Planner.plan

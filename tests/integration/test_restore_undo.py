@@ -24,6 +24,7 @@ from app.operations.settle import resolve
 from app.postgres import swap
 from app.postgres.merge import LiveMerge
 from app.postgres.target import PostgresTarget
+from tests.fix_catalog import make_silent
 from tests.fix_postgres import copy_of_all_tables
 from tests.fix_restores import Damaged, execute, require_nothing_left
 from tests.integration.test_restore_faults import AtStart
@@ -47,7 +48,8 @@ def crashing(service: Service, step: Step) -> Service:
 
 
 def later(service: Service, hours: float) -> Service:
-    """The service, so many hours later."""
+    """The service, so many hours later, in which whoever held a restore gave no sign of life."""
+    make_silent(f"sqlite:///{service.tree.root}/catalog.db", timedelta(hours=hours), "backup_restores")
     return replace(service, clock=lambda: service.clock() + timedelta(hours=hours))
 
 

@@ -202,7 +202,7 @@ def test_backups_that_were_copied_here_from_another_server_are_neither_counted_n
     service = site.service(BACKUP_KEEP_MANUAL="1")
     own = taken(service, MANUAL)
     elsewhere = two_servers.service(BACKUP_DIR=str(tmp_path / "elsewhere"))
-    alien = taken(elsewhere, MANUAL)
+    alien = taken(at(elsewhere, datetime.now(UTC) - timedelta(hours=1)), MANUAL)  # of another second, as named
     assert alien.id != own.id
     for suffix in ("", ".json"):
         path = tmp_path / "elsewhere" / f"{alien.file}{suffix}"
