@@ -17,6 +17,7 @@ from psycopg import sql
 
 from app.embedded.postgres import EmbeddedPostgres, Launcher, binaries
 from app.embedded.server import EmbeddedServerError
+from app.postgres import ranges
 from tests.fix_clusters import CopiedPostgres
 from tests.fix_postgres import TestDatabase, open_folder
 
@@ -109,6 +110,13 @@ def _installed(major: int) -> Path | str:
 def server_of(number: int, programs: Path, folder: Path) -> EmbeddedPostgres:
     """A server of that major in a folder, not started."""
     return CopiedPostgres(folder, fast=True) if number == EMBEDDED else MajorPostgres(folder, programs)
+
+
+def at_home(major: Major, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Find the major's own programs first, and take what stands in `torture/` for large tables."""
+    monkeypatch.setenv("PATH", f"{major.programs}{os.pathsep}{os.environ['PATH']}")
+    for name in ("RANGE_BYTES", "LARGE_BYTES", "MANY_BYTES"):
+        monkeypatch.setattr(ranges, name, getattr(ranges, name) // 8)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,6 @@ none without a label provider, which is a module that none of these packages has
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from app.postgres.database import Database
 from app.postgres.digest import table_digest, use_read_settings
 from app.postgres.dump import PostgresSource
 from app.postgres.load import load
-from tests.fix_matrix import Major, running_major, torment
+from tests.fix_matrix import Major, at_home, running_major, torment
 from tests.fix_postgres import TestDatabase, copy_of_all_tables, psql
 from tests.tiers import majors
 
@@ -42,7 +41,7 @@ def major(request: pytest.FixtureRequest) -> Iterator[Major]:
 
 @pytest.fixture(autouse=True)
 def _its_own_programs(major: Major, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", f"{major.programs}{os.pathsep}{os.environ['PATH']}")
+    at_home(major, monkeypatch)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 from app.operations.full_preflight import preflight_full
 from app.operations.take_backup import take_backup
 from tests.fix_full import FULL, server_on
-from tests.fix_matrix import Major, running_major, server_of, torment
+from tests.fix_matrix import Major, at_home, running_major, server_of, torment
 from tests.fix_service import Site, require_same_content
 from tests.tiers import majors
 
@@ -28,7 +27,7 @@ def major(request: pytest.FixtureRequest) -> Iterator[Major]:
 def test_it_starts_with_everything_that_its_major_knows(
     major: Major, server_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PATH", f"{major.programs}{os.pathsep}{os.environ['PATH']}")
+    at_home(major, monkeypatch)
     with major.database("torture") as database:
         torment(major, database)
         env = {"DATABASE_URL": database.url, "BACKUP_DIR": str(server_folder / "backups"), "BACKUP_MIN_FREE_MB": "1"}

@@ -28,7 +28,7 @@ from app.errors import (
 from app.postgres import in_place
 from app.postgres.database import Database
 from app.postgres.load import load
-from tests.fix_matrix import Major, running_major, torment
+from tests.fix_matrix import Major, at_home, running_major, torment
 from tests.fix_postgres import TestDatabase, scratch_database
 from tests.fix_restore import archive_of, as_role, foreign, target, text_of, whole
 from tests.tiers import majors
@@ -97,7 +97,7 @@ def state(database: TestDatabase) -> object:
 def test_everything_that_pg_dump_carries_is_replaced(
     major: Major, codec: Codec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PATH", f"{major.programs}{os.pathsep}{os.environ['PATH']}")
+    at_home(major, monkeypatch)
     pg_dump = str(major.programs / "pg_dump")
     with major.database("torture") as database, major.database("twin") as twin:
         torment(major, database)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from app.postgres import snapshot
 from app.postgres.database import Database
 from app.postgres.load import load
 from app.postgres.proof import prove
-from tests.fix_matrix import Major, running_major, torment
+from tests.fix_matrix import Major, at_home, running_major, torment
 from tests.fix_postgres import TestDatabase, scratch_database
 from tests.fix_restore import archive_of, as_role, foreign, target, text_of
 from tests.tiers import majors
@@ -107,7 +106,7 @@ def major(request: pytest.FixtureRequest) -> Iterator[Major]:
 def test_everything_that_pg_dump_carries_is_proven_without_a_remark(
     major: Major, codec: Codec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PATH", f"{major.programs}{os.pathsep}{os.environ['PATH']}")
+    at_home(major, monkeypatch)
     with major.database("torture") as database, major.database("restored") as restored:
         torment(major, database)
         archive, facts = archive_of(database, codec)

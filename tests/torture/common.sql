@@ -88,14 +88,14 @@ INSERT INTO app.by_mood SELECT (enum_range(NULL::app.mood))[1 + i % 3], i FROM g
 
 -- Large tables: holes, uneven rows, values in TOAST
 CREATE TABLE app.large (id int, gone int, t text, filler text, at timestamptz DEFAULT '2025-01-01 00:00+00');
-INSERT INTO app.large SELECT i, i, E'tab\t nl\n bs\\ ' || i, repeat('x', i % 700) FROM generate_series(1, 60000) i;
-DELETE FROM app.large WHERE id BETWEEN 20000 AND 30000 OR id % 11 = 0;
+INSERT INTO app.large SELECT i, i, E'tab\t nl\n bs\\ ' || i, repeat('x', i % 700) FROM generate_series(1, 12000) i;
+DELETE FROM app.large WHERE id BETWEEN 4000 AND 6000 OR id % 11 = 0;
 UPDATE app.large SET t = NULL WHERE id % 7 = 0;
 ALTER TABLE app.large DROP COLUMN gone;
 ALTER TABLE app.large ADD PRIMARY KEY (id), ADD late int DEFAULT 4711;
 CREATE TABLE app.toasted (id int PRIMARY KEY, v text);
 ALTER TABLE app.toasted ALTER v SET STORAGE EXTERNAL;
-INSERT INTO app.toasted SELECT i, repeat(md5(i::text), 8000) FROM generate_series(1, 60) i;
+INSERT INTO app.toasted SELECT i, repeat(md5(i::text), 8000) FROM generate_series(1, 12) i;
 
 -- Constraints
 CREATE TABLE app.rooms (room int, during tstzrange, EXCLUDE USING gist (room WITH =, during WITH &&) DEFERRABLE INITIALLY DEFERRED);
