@@ -54,7 +54,7 @@ def _is_ours(service: Service, slot: Slot) -> bool:
         if _told.get(key) != slot.period:
             _told[key] = slot.period
             facts = {"tier": str(slot.tier), "slot": slot.period, "error": type(error).__name__}
-            event = "backup not begun: the others are another server's"
+            event = "backup not begun: the backups in the folder are of another server"
             log.error(event, reason=error.message, hint=error.hint, **facts)  # noqa: TRY400 -- an outcome
         return False
     return True

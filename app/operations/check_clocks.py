@@ -21,7 +21,7 @@ def check_clocks(service: Service) -> list[Finding]:
         if record.undo_until is not None and is_ahead(ended, now):
             message = (
                 f"restore {record.id} ended at {ended:%Y-%m-%d %H:%M %Z}, which has not come yet: a clock was wrong; "
-                f"what undoes it is kept until {record.undo_until:%Y-%m-%d %H:%M %Z}"
+                f"its undo is kept until {record.undo_until:%Y-%m-%d %H:%M %Z}"
             )
             found.append(Finding.warning("clock", message))
     return found

@@ -48,4 +48,8 @@ def _others(service: Service, backups: Sequence[Backup], server: Identity | None
     others = [each.id for each in strange if server is None or not each.identity.same_system(server)]
     if not others:
         return []
-    return [Finding.warning("identity", f"of another server, and neither counted nor pruned: {', '.join(others)}")]
+    return [
+        Finding.warning(
+            "identity", f"backups of another server, which are neither counted nor pruned: {', '.join(others)}"
+        )
+    ]

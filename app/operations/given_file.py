@@ -17,7 +17,11 @@ _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a disk",
 }
-_BORROWED = ("/dev/", "/proc/")  # the shell's <(…), and standard input: names that mean nothing to another command
+_BORROWED = (
+    "/dev/fd/",
+    "/dev/std",
+    "/proc/",
+)  # the shell's <(…), and standard input: names that mean nothing to another command
 _LISTED = "'residency-backup list' shows what there is"
 _TOC = "toc.dat"
 _NOTHING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)

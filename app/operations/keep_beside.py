@@ -59,7 +59,7 @@ def _move(service: Service, backup: Backup, why: str) -> str:
     except CatalogError as error:
         log.warning("backup catalog not saved", backup=new_id, error="CatalogError", reason=error.message)
     return (
-        f"{why}; what stood under {backup.id} is kept as {new_id}, pinned; when it is not wanted: "
+        f"{why}; the earlier {backup.id} is kept as {new_id}, pinned; to release it: "
         f"residency-backup keep --release {new_id}"
     )
 

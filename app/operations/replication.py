@@ -65,8 +65,8 @@ def _resting(live: str, subscriptions: Sequence[Subscription]) -> Iterator[Findi
         yield Finding.warning(SUBSCRIPTIONS, f"{said}{_names(enabled)}; see {_SEE}")
     if locked := [each for each in subscriptions if not each.may_alter]:
         by_hand = "; ".join(in_psql(f"{live}_undo_ID", *freeing(each.name)) for each in locked)
-        said = f"the role may not drop subscriptions of {live}, so what is kept of it can only be dropped after "
-        yield Finding.warning(SUBSCRIPTIONS, f"{said}a superuser's: {by_hand}")
+        said = f"the role may not drop subscriptions of {live}; before the database that is put aside can be dropped, "
+        yield Finding.warning(SUBSCRIPTIONS, f"{said}a superuser must run: {by_hand}")
 
 
 def _left_behind(live: str, found: Replication) -> Iterator[Finding]:
@@ -178,7 +178,7 @@ def held_aside(service: Service, records: Iterable[Restore]) -> Iterator[Finding
         if slots := target.replication(name).slots:
             said = f"database {name} of restore {record.id} has logical replication slots: {', '.join(map(str, slots))}"
             drops = (f"SELECT pg_drop_replication_slot('{each.name}')" for each in slots)
-            yield Finding.warning(SLOTS, f"{said}; if it will not be had back: {in_psql('postgres', *drops)}")
+            yield Finding.warning(SLOTS, f"{said}; if you will not roll back: {in_psql('postgres', *drops)}")
 
 
 def put_aside(target: Target, record: Restore, name: str) -> list[str]:
@@ -186,7 +186,7 @@ def put_aside(target: Target, record: Restore, name: str) -> list[str]:
     remarks = []
     if paused := record.paused(Side.MADE):
         said = f"subscriptions of the restored database are disabled: {', '.join(paused)}"
-        remarks.append(f"{said}; what they got from their publishers since is in {name}")
+        remarks.append(f"{said}; the rows that they got since the restore are in {name}")
     if slots := target.replication(name).slots:
         said = f"logical replication slots went with {name}, and hold WAL there: {', '.join(map(str, slots))}"
         drops = (f"SELECT pg_drop_replication_slot('{each.name}')" for each in slots)

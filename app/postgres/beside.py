@@ -59,8 +59,8 @@ def _busy(session: Session, other: Other | None) -> RestoreBusyError:
     with session.translated("who is in the way"):
         other = other or next(iter(holding(session.connection, AGAINST_READING)), None)
     if other is None:
-        return RestoreBusyError("a table stayed locked; whoever had it is gone by now", "try again")
-    return RestoreBusyError(f"table {other.table} is wanted by {other}, and so cannot be read for long", other.hint)
+        return RestoreBusyError("a table stayed locked; the session that had it has ended", "try again")
+    return RestoreBusyError(f"{other} wants table {other.table}, so the table cannot be read for long", other.hint)
 
 
 @contextmanager

@@ -227,7 +227,7 @@ def _notes_on(staged: list[Staged]) -> Iterator[str]:
         named = [key.name for key in live.keys if not key.columns <= given]
         named += [check.name for check in live.checks if not check.columns <= given]
         for name in (*named, *live.unseen):
-            yield f"{name} of {live.name} cannot be looked at beforehand: what it refuses fails the whole merge"
+            yield f"{name} of {live.name} cannot be tried beforehand: if it refuses a row, the whole merge fails"
         if each.match.key is None:
             yield f"{live.name} has no key: rows are compared whole"
 

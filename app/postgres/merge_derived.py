@@ -30,4 +30,4 @@ def notes_on_views(session: MergeSession, changed: Sequence[TableName]) -> Itera
         return
     tables = ", ".join(literal(quoted(*name)) for name in changed)
     for (view,) in session.ask(_VIEWS.format(tables=tables), "materialized views"):
-        yield f"materialized view {view} shows what it did: REFRESH MATERIALIZED VIEW {view}"
+        yield f"materialized view {view} still shows the old rows: REFRESH MATERIALIZED VIEW {view}"

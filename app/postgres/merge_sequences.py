@@ -141,7 +141,9 @@ def moves(session: MergeSession, archive: Archive, request: MergeRequest, taking
                 notes.append(f"sequence {move.sequence} does not go back: others draw from it too, or may")
     notes += _staying(session, users, taking, seen)
     for table in sorted(taking.tables & users.unknown.keys()):
-        notes += [f"{table}: {what}; that stays" for what in sorted(users.unknown[table])] if request.tables else []
+        notes += (
+            [f"{table}: {what}; that sequence stays" for what in sorted(users.unknown[table])] if request.tables else []
+        )
     return Moves(tuple(found), (*map(str, found), *notes))
 
 

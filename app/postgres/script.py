@@ -44,7 +44,7 @@ def _run(session: MergeSession, script: BinaryIO) -> None:
                 _rows(session, its)
     except RestoreDataError as error:
         if sqlstate_of(error) == _RAISED:
-            hint = "what was changed since would be lost; restore the safety backup into another database and look"
+            hint = "later changes would be lost; restore the safety backup into another database and compare"
             raise RestoreDataError(error.message, hint) from error.__cause__
         raise
 

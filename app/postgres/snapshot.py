@@ -183,7 +183,7 @@ class _Taking:
         name = self._connection.info.dbname
         other = stands_in_the_way(self._holders(), self._lockable())
         if other is None:
-            message = f"a table of database {name} stayed locked; whoever had it is gone by now"
+            message = f"a table of database {name} stayed locked; the session that had it has ended"
             return TableLockedError(message, "try again")
         return TableLockedError(f"table {other.table} of database {name} stayed locked by {other}", other.hint)
 

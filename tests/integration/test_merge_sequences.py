@@ -101,8 +101,8 @@ def test_a_sequence_that_cannot_be_told_is_said_to_stay(empty_database: TestData
     )
     archive = archive_of(empty_database)
     done, _ = merge(empty_database, archive, request(tables=["t"]))
-    told = "public.t: trigger fill calls public.fill, which draws from a sequence that it names as text; that stays"
-    assert told in done.notes
+    told = "public.t: trigger fill calls public.fill, which draws from a sequence that it names as text"
+    assert f"{told}; that sequence stays" in done.notes
 
 
 def test_a_sequence_that_the_backup_has_not_is_said_to_stay(empty_database: TestDatabase) -> None:
