@@ -24,6 +24,7 @@ REDIS = ("redis", "rediss", "redis+socket", "rediss+socket", "socket", "unix")
 _SECONDS = 2.0
 _GRACE = 0.8
 _HIDDEN = "***"
+_FORM = "write {setting}=redis://:PASSWORD@HOST:6379/0"
 
 
 class Refusal(NamedTuple):
@@ -198,7 +199,9 @@ def _refusal_of(error: Exception, url: str) -> Refusal:
     if any(isinstance(cause, TimeoutError) for cause in causes):
         return _silent(url)
     if isinstance(error, ValueError):
-        return Refusal("{setting} cannot be read", "write @ / : # [ of a password as %40 %2F %3A %23 %5B")
+        return Refusal("{setting} cannot be read", f"{_FORM}; @ / : # [ of a password are %40 %2F %3A %23 %5B")
+    if isinstance(error, KeyError | NameError | ImportError):  # what kombu raises for a transport that is not there
+        return Refusal(f"{{setting}} names the transport {_parts(url).scheme}, which is not installed", _FORM)
     return _refusal_of_words(causes)
 
 
@@ -245,7 +248,7 @@ def _filled(refusal: Refusal, url: str) -> Refusal:
     else:
         port = re.search(r":(\d+)\Z", parts.netloc)
         number = port[1] if port else "6379"
-        at, to = f"{host}:{number}", f"-h {host} -p {number}"
+        at, to = f"[{host}]:{number}" if ":" in host else f"{host}:{number}", f"-h {host} -p {number}"
     why, hint = (
         text.replace("{at}", at).replace("{to}", to).replace("{host}", host) for text in (refusal.why, refusal.hint)
     )

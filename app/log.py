@@ -22,7 +22,7 @@ Style = Literal["console", "json"]
 _SECRET_KEY = re.compile(r"passw|pwd|secret|token|credential|api_?key|private|identity", re.IGNORECASE)
 _IN_TEXT = (
     # Up to the last @ of a word: one that is not percent-encoded is a mistake that must not show the rest.
-    (re.compile(r"(\w+://[^\s:/@]*):\S+@"), rf"\1:{HIDDEN}@"),
+    (re.compile(r"((?<!\w)\w+://[^\s:/@]*):\S+@"), rf"\1:{HIDDEN}@"),
     # NAME=value of conninfo strings, environments and queries, "name": "value" of JSON; quoted, with escapes, or not.
     (
         re.compile(

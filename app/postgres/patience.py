@@ -17,6 +17,9 @@ from app.postgres.who import holding
 LOCK_WAIT_MS = 60_000  # in all
 STRETCH_MS = 2_000  # at a time, for all locks together; the application is to be free after 5 s
 PAUSE_SECONDS = 0.5
+# How long the server waits for this process while it holds locks: one that was suspended holds the application up so
+# long and no longer. Then the server ends the session, and nothing is changed.
+HELD_IDLE_SECONDS = 60
 _AGAIN = {"55P03", "40P01"}  # lock not available, deadlock
 Done = TypeVar("Done")
 
@@ -42,6 +45,8 @@ def patiently(
         try:
             with session.transaction(what):
                 session.connection.execute(f"SET LOCAL lock_timeout = {min(STRETCH_MS, wait_ms)}".encode())
+                idle = f"SET LOCAL idle_in_transaction_session_timeout = '{HELD_IDLE_SECONDS}s'"
+                session.connection.execute(idle.encode())
                 return attempt()
         except RestoreBusyError as error:
             if sqlstate_of(error) not in _AGAIN:
