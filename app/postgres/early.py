@@ -37,9 +37,11 @@ _READ_SETTINGS = {
 EARLY_BYTES = 32 << 20  # of all rows together: they wait in memory
 _PATIENCE_MS = 1_000
 _DEFINING = {"ALTER", "CREATE", "DROP"}
-# TRUNCATE, which gives a table new files, changes pg_class alone.
+# TRUNCATE, which gives a table new files, changes pg_class alone. An older number than the snapshot's is of a change
+# that was rolled back.
+_SINCE = "r.xmax::text <> '0' AND age(r.xmax) <= age(pg_snapshot_xmin(pg_current_snapshot())::xid)"
 _REDEFINED = " UNION ALL ".join(
-    f"SELECT 1 FROM {catalog} r JOIN chosen ON {column} = chosen.oid WHERE r.xmax::text <> '0'"
+    f"SELECT 1 FROM {catalog} r JOIN chosen ON {column} = chosen.oid WHERE {_SINCE}"
     for catalog, column in (
         ("pg_attribute", "attrelid"),
         ("pg_attrdef", "adrelid"),

@@ -18,7 +18,8 @@ import pytest
 
 from app.archive import attempts
 from app.archive.attempts import dump_whole
-from app.archive.index import Index
+from app.archive.index import Index, TableName
+from app.archive.source import ChangedError
 from app.archive.writer import ArchiveWriter
 from app.domain.backup import Codec, Tier
 from app.embedded.postgres import EmbeddedPostgres
@@ -208,6 +209,25 @@ def test_a_database_whose_sessions_empty_and_fill_a_table_all_the_time_is_backed
     large.execute("TRUNCATE staging")
     empty = copy_of_all_tables(large.url)
     require_restores(data, postgres_server, tmp_path / "backup.sql", empty, full)
+
+
+def test_a_change_that_was_rolled_back_long_ago_is_none(large: TestDatabase) -> None:
+    """Until a VACUUM freezes it, a row of the catalogs bears the number of whoever failed to change it."""
+    alter = "ALTER TABLE small ALTER t SET NOT NULL"
+    large.execute(f"BEGIN; {alter}; ROLLBACK")
+    small = TableName("public", "small")
+    learnt = early.Learnt(wanted={small}, emptied={small})
+    database = Database.from_url(large.url)
+    with (
+        database.connect() as connection,
+        early.early_session(database, learnt) as session,
+        snapshot.exported(connection, session) as taken,
+    ):
+        session.large_tables(connection, taken)
+        session.require_unchanged(connection)
+        large.execute(alter)
+        with pytest.raises(ChangedError, match="was altered"):
+            session.require_unchanged(connection)
 
 
 def test_views_that_come_and_go_do_not_end_a_dump(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -34,9 +33,9 @@ from app.operations.service import Service
 from app.operations.take_backup import BackupRequest, take_backup
 from app.postgres import swap
 from app.postgres.database import Database
-from app.postgres.programs import run
 from app.postgres.target import PostgresTarget
 from app.show_full import may_subscribe
+from tests.fix_fork import run_forked
 from tests.fix_logical import SECONDS, Subscriber, drop_subscription
 from tests.fix_matrix import running_major
 from tests.fix_postgres import TestDatabase
@@ -172,7 +171,7 @@ def test_after_a_kill_it_is_what_it_was_where_the_database_stays(
     asked = {"backup": live.backup, "confirm": live.name, "mode": "replace"}
     given = json.dumps({"verb": "restore", "asked": asked, **point})
     env = live.site.process_env(LOG_LEVEL="ERROR")
-    done = run([sys.executable, "-m", "tests.kill_restore", given], env, timeout=60)
+    done = run_forked("tests.kill_restore:main", [given], env, timeout=60)
     assert done.code == -signal.SIGKILL, done.stderr
     assert live.records()[0].paused("replaced") == [subscriber.slot]
     if enabled:
