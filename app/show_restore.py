@@ -89,6 +89,7 @@ def listing(service: Service, records: Sequence[Restore], *, as_json: bool) -> N
         click.echo("there were no restores yet")
         return
     zone = service.clock().tzinfo
+    servers = {each.server for each in records if each.server}
     table = Table("restore", f"begun ({zone})", "mode", "backup", "into", "state", "can be undone", box=None)
     for each in records:
         table.add_row(
@@ -98,7 +99,7 @@ def listing(service: Service, records: Sequence[Restore], *, as_json: bool) -> N
             Text(each.backup),
             Text(each.changes),
             _state(each),
-            _undo(service, each, in_front_of(each, records)),
+            _undo(service, each, in_front_of(each, records), told=len(servers) > 1),
         )
     print_table(table)
 
@@ -109,13 +110,15 @@ def _state(record: Restore) -> Text:
     return Text(f"{record.state}: {record.error}" if record.error else str(record.state))
 
 
-def _undo(service: Service, record: Restore, in_front: Sequence[Restore]) -> Text:
+def _undo(service: Service, record: Restore, in_front: Sequence[Restore], *, told: bool) -> Text:
+    """Until when, after which others, and, where they are of several servers, on which."""
     if record.state is not RestoreState.COMPLETE:
         return Text("")
     if record.undo_until is None or record.undo_until <= service.clock():
         return Text(f"no; before it: {record.safety}" if record.safety else "no")
     until = f"until {record.undo_until.astimezone(service.clock().tzinfo):%Y-%m-%d %H:%M:%S}"
-    return Text(", ".join([until, *(f"after {each.id}" for each in in_front)]))
+    where = [f"on server {record.server}"] if told and record.server else []
+    return Text(", ".join([until, *where, *(f"after {each.id}" for each in in_front)]))
 
 
 def _changes(changes: Changes, words: tuple[str, str, str]) -> None:

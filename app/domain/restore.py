@@ -14,6 +14,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from app.domain.servers import Identity
 from app.errors import RestoreValidationError
 
 _NEWEST = re.compile(r"newest:(?P<column>.+)", re.DOTALL)
@@ -192,11 +193,15 @@ class Restore:
 
 
 def in_front_of(restore: Restore, others: Iterable[Restore]) -> list[Restore]:
-    """Restores that came after one that stands, and stand, newest first: to be undone before it."""
+    """Restores that came after one that stands, and stand, newest first: to be undone before it.
+
+    Those of another server changed another database of the name.
+    """
     if restore.state is not RestoreState.COMPLETE:
         return []
-    same = (each for each in others if each.changes == restore.changes and each.state is RestoreState.COMPLETE)
-    later = [each for each in same if each.started_at > restore.started_at]
+    here = Identity(restore.server)
+    same = (each for each in others if each.changes == restore.changes and here.same_system(Identity(each.server)))
+    later = [each for each in same if each.state is RestoreState.COMPLETE and each.started_at > restore.started_at]
     return sorted(later, key=lambda each: each.started_at, reverse=True)
 
 

@@ -16,6 +16,7 @@ from app.operations.keep import keep
 from app.operations.no_return import safety_findings
 from app.operations.replication import held_aside
 from app.operations.restore_pins import pinned_for
+from app.operations.servers import of_this_server, surely_of_this_server
 from app.operations.service import Service
 from app.operations.settle import settle_all, target_for, unsettled
 from app.operations.whereabouts import Obstacle, no_way_back, whereabouts
@@ -36,6 +37,7 @@ def check_restores(service: Service) -> list[Finding]:
     """Look at all restores, and at what stands on the server and in the tree."""
     held = _held(service)
     records = service.restores.restores(service.database)
+    own = of_this_server(service, records)
     dead = {each.id: each for each in unsettled(service)}
     found = [Finding.warning("restores", f"{_left(service, each)}; {_REPAIR}") for each in dead.values()]
     found += [
@@ -45,10 +47,11 @@ def check_restores(service: Service) -> list[Finding]:
     found += [Finding.warning("restores", each) for each in _strays(service, held, records)]
     there = _databases(service)
     found += [Finding.warning("restores", each) for each in _strange_databases(service, records, set(there or ()))]
-    found += held_aside(service, records) if there is not None else ()
+    found += held_aside(service, own) if there is not None else ()
     # What came to no end is said above already.
-    standing = [each for each in records if _needed(service, each) and each.id not in dead]
-    found += [_kept(each, there, in_front_of(each, records), service.clock()) for each in standing]
+    standing = [each for each in own if _needed(service, each) and each.id not in dead]
+    found += [_kept(each, there, in_front_of(each, own), service.clock()) for each in standing]
+    found += [_elsewhere(service, each) for each in records if each not in own and _needed(service, each)]
     return (found or [Finding.ok("restores", "nothing is left of any")]) + safety_findings(service, records)
 
 
@@ -56,7 +59,8 @@ def repair_restores(service: Service) -> list[str]:
     """Settle what crashes left, and remove what is not needed any more; says what was done."""
     done = settle_all(service) + expire(service)
     held = _held(service)
-    done_with = {each.id for each in service.restores.restores(service.database) if not _needed(service, each)}
+    ended = [each for each in service.restores.restores(service.database) if not _needed(service, each)]
+    done_with = {each.id for each in surely_of_this_server(service, ended)}
     for restore_id in held.scripts:
         if restore_id in done_with:
             service.scripts.remove(restore_id)
@@ -110,6 +114,15 @@ def _kept(record: Restore, there: Mapping[str, int] | None, in_front: Sequence[R
     return Finding.ok("restores", f"restore {record.id} can be rolled back until {until}")
 
 
+def _elsewhere(service: Service, record: Restore) -> Finding:
+    """A restore of another server: what became of it, and of what it made, only that one knows."""
+    said = f"restore {record.id} was made on another server, of system identifier {record.server}"
+    if record.state is RestoreState.COMPLETE and record.undo_until is not None:
+        until = record.undo_until.astimezone(service.clock().tzinfo)
+        return Finding.ok("restores", f"{said}; roll it back there, until {until:%Y-%m-%d %H:%M %Z}")
+    return Finding.ok("restores", f"{said}; it is looked after there")
+
+
 def _obstacle(
     record: Restore, there: Mapping[str, int] | None, in_front: Sequence[Restore], now: datetime
 ) -> Obstacle | None:
@@ -134,7 +147,8 @@ def _held(service: Service) -> _Held:
 
 def _strays(service: Service, held: _Held, records: Sequence[Restore]) -> Iterator[str]:
     """What is held and not needed. Of a restore that a lost catalog knew, nobody can say that."""
-    needed = {each.id for each in records if _needed(service, each)}
+    here = {each.id for each in surely_of_this_server(service, records)}
+    needed = {each.id for each in records if _needed(service, each) or each.id not in here}
     needed |= {each.id for each in due(service)}
     known = {each.id for each in records}
     for restore_id in held.scripts:

@@ -11,7 +11,7 @@ from app.domain.restore import Method, Restore, RestoreState
 from app.errors import ResidencyBackupError
 from app.operations.no_return import release_for_good
 from app.operations.restore_pins import release
-from app.operations.servers import of_this_server
+from app.operations.servers import surely_of_this_server
 from app.operations.service import Service
 from app.operations.settle import target_for
 
@@ -23,7 +23,7 @@ def due(service: Service) -> list[Restore]:
     """Restores whose undo is to go."""
     now = service.clock()
     ended = service.restores.restores(service.database)
-    return of_this_server(service, [each for each in ended if _is_over(each, now)])
+    return surely_of_this_server(service, [each for each in ended if _is_over(each, now)])
 
 
 def _is_over(record: Restore, now: datetime) -> bool:

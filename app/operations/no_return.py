@@ -13,6 +13,7 @@ from app.domain.restore import Method, Restore, RestoreState, in_front_of, never
 from app.errors import ResidencyBackupError
 from app.operations.inventory import inventory
 from app.operations.restore_pins import pinned_for, release
+from app.operations.servers import surely_of_this_server
 from app.operations.service import Service
 
 log = structlog.get_logger(__name__)
@@ -24,7 +25,7 @@ def release_for_good(service: Service) -> list[str]:
     pinned = {restore_id for restore_id, backup in pinned_for(service) if backup.tier is Tier.SAFETY}
     if not pinned:
         return []
-    now, records = service.clock(), service.restores.restores(service.database)
+    now, records = service.clock(), surely_of_this_server(service, service.restores.restores(service.database))
     open_ = [each for each in records if each.id in pinned and _may_be_undone(each, now)]
     done = []
     for record in open_:

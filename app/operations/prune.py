@@ -13,7 +13,7 @@ import structlog
 from app.domain.backup import Backup, State
 from app.domain.ports import StoredFile
 from app.domain.retention import Plan, plan_retention
-from app.errors import BackupValidationError, CatalogError, ResidencyBackupError
+from app.errors import BackupValidationError, CatalogError, ResidencyBackupError, ServerMismatchError
 from app.operations.expire import expire_quietly
 from app.operations.inventory import MISSING, inventory, manifest_of
 from app.operations.lineage import ours
@@ -39,22 +39,28 @@ def prune(service: Service, *, dry_run: bool = False) -> Pruned:
 
     Args:
         service: the parts.
-        dry_run: plan only.
+        dry_run: plan only; on another server, with the reason why nothing would come of it.
 
     Raises:
         ServerMismatchError: the backups are another server's.
         BackupError: the tree is not there, or cannot be read.
     """
     require_folder(service)
-    if not dry_run:
+    refusals = []
+    try:
         require_ours(service, asked(service))
+    except ServerMismatchError as error:
+        if not dry_run:
+            raise
+        refusals = [f"prune would be refused: {error.message}; {error.hint}"]
+    if not dry_run:
         expire_quietly(service)
     needed = in_use(service)
     backups = [each for each in ours(service, inventory(service)) if each.id not in needed]
     # What a crash interrupted: with the file gone, or replaced meanwhile, only the row is left to remove.
     unfinished = [each for each in backups if each.state is State.DELETING]
     plan = plan_retention([each for each in backups if each.state is State.COMPLETE], service.policy, service.clock())
-    outcome = Pruned(plan)
+    outcome = Pruned(plan, problems=refusals)
     if dry_run:
         return outcome
     # Oldest first: whatever interrupts this, what is left is a newer stretch without holes.

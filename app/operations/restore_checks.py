@@ -27,6 +27,7 @@ from app.errors import (
 from app.operations.inventory import newest_good
 from app.operations.preflight import MEGABYTE, forecast
 from app.operations.replication import SUBSCRIPTIONS, replication_findings
+from app.operations.restore_origin import origin_findings
 from app.operations.restore_request import Wanted
 from app.operations.restore_source import RestoreSource
 from app.operations.service import Service
@@ -47,7 +48,7 @@ class Checked:
 def restore_checks(service: Service, record: Restore, target: Target, wanted: Wanted, source: RestoreSource) -> Checked:
     """Check everything that a restore needs but the safety backup, which is taken when all else is well."""
     facts, server = _server(target)
-    findings = [source.verified, *_origin(wanted, source)]
+    findings = [source.verified, *_tried("origin", lambda: origin_findings(service, wanted, source, facts))]
     if facts is not None:
         findings += list(_room(service, wanted, source, facts))
     confirmed = Finding.ok("confirmation", f"{wanted.changes} is what is to be changed")
@@ -63,7 +64,7 @@ def restore_checks(service: Service, record: Restore, target: Target, wanted: Wa
 def preview_checks(service: Service, target: Target, wanted: Wanted, source: RestoreSource) -> Checked:
     """Those that matter where nothing will be changed."""
     facts, server = _server(target)
-    findings = [source.verified, *_origin(wanted, source), server]
+    findings = [source.verified, *_tried("origin", lambda: origin_findings(service, wanted, source, facts)), server]
     if facts is not None:
         findings += _means(service, target, wanted, source, facts)
     return Checked(tuple(map(_as_told, findings)), facts)
@@ -84,14 +85,6 @@ def _as_told(finding: Finding) -> Finding:
     if finding.check not in _WHO_RESTORES or finding.error is None:
         return finding
     return Finding.warning(finding.check, f"{finding.message}; {finding.error.hint}")
-
-
-def _origin(wanted: Wanted, source: RestoreSource) -> list[Finding]:
-    """Somebody may have named another database's backup."""
-    if source.backup is None or source.backup.database in {wanted.database, wanted.changes}:
-        return []
-    said = f"{source.name} is a backup of database {source.backup.database}, not of {wanted.changes}"
-    return [Finding.warning("origin", said)]
 
 
 def needs_safety(wanted: Wanted, facts: TargetFacts) -> bool:

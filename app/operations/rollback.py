@@ -136,7 +136,7 @@ def _why_not(service: Service, record: Restore) -> Obstacle | None:
         return Obstacle("nothing that was before it is kept")
     if service.clock() >= record.undo_until:
         return Obstacle(f"it could be until {record.undo_until:%Y-%m-%d %H:%M %Z} (RESTORE_UNDO_HOURS)")
-    newer = in_front_of(record, service.restores.restores(service.database))
+    newer = in_front_of(record, of_this_server(service, service.restores.restores(service.database)))
     if final := never_undone(newer, service.clock()):
         return Obstacle(f"restore {final.id} came after it, and cannot be undone")
     if newer:

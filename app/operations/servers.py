@@ -113,6 +113,17 @@ def of_this_server(service: Service, restores: Sequence[Restore]) -> list[Restor
     return [each for each in restores if here.same_system(Identity(each.server))]
 
 
+def surely_of_this_server(service: Service, restores: Sequence[Restore]) -> list[Restore]:
+    """The same, before anything of them is released: of a server that tells nothing, nobody knows what it is.
+
+    One that notes no server (of an earlier version, or of a role that may not ask) counts as this server's.
+    """
+    if not any(each.server for each in restores):
+        return list(restores)
+    here = asked(service).system_identifier
+    return [each for each in restores if each.server in {None, here}]
+
+
 def identity_of(facts: ServerFacts | None) -> Identity:
     """Which server and database facts are of."""
     return ANY if facts is None else facts.identity
