@@ -75,12 +75,14 @@ class Changes:
         samples: up to `MOST_SAMPLES`, conflicts before changes, tables and kinds in turn.
         notes: what else a person should know: triggers that fire, columns left alone, tables not compared.
         schema: differences between the backup's tables and the live ones.
+        warnings: what a person must see.
     """
 
     tables: tuple[TableChanges, ...] = ()
     samples: tuple[Sample, ...] = ()
     notes: tuple[str, ...] = ()
     schema: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def total(self, what: str) -> int:
         """Sum of one of the counts over all tables: ``inserted``."""
@@ -99,6 +101,8 @@ class MergeRequest:
             brought back are an error. This is a replace of selected tables.
         version_tables: tables, beside those that are known, in which a migration tool keeps its state; no rows are
             brought into them.
+        backup: what the operator calls the backup, for hints; None where nobody said.
+        into: likewise the database, if it is not the live one.
     """
 
     on_conflict: OnConflict = field(default_factory=OnConflict)
@@ -107,6 +111,8 @@ class MergeRequest:
     where: str | None = None
     exact: bool = False
     version_tables: Sequence[str] = ()
+    backup: str | None = None
+    into: str | None = None
 
     @property
     def whole(self) -> bool:

@@ -1,4 +1,4 @@
-"""``make demo``: the whole main job on a real PostgreSQL, through a real broker, in under a minute."""
+"""``make demo``: the whole main job on a real PostgreSQL, through a real broker, in about a minute."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def adopt(service: Service, confirm: str | None, *, new_folder: bool = False) ->
         new_folder: take BACKUP_DIR as it is for the folder that is meant, too.
 
     Raises:
-        BackupValidationError: it is not confirmed; says what would change.
+        BackupValidationError: `confirm` is not its name; says what would change.
         BackupError: the server does not answer, or the folder cannot be written.
     """
     now = service.source.identity()
@@ -62,14 +62,14 @@ def adopt(service: Service, confirm: str | None, *, new_folder: bool = False) ->
 
 def _unconfirmed(service: Service, confirm: str | None, now: Identity, *, new_folder: bool) -> BackupValidationError:
     option = " --new-folder" if new_folder else ""
-    asked = "it is not confirmed" if confirm is None else f"{confirm!r} is not the database's name"
+    wrong = "" if confirm is None else f"; {confirm!r} is not the database's name"
     what = (
         f"the folder {service.tree.root} would be taken for a new one, and its backups" if new_folder else "the backups"
     )
     before = None if new_folder else lineage_of(service).current
     was = f", no longer of {before}" if before is not None and before != now else ""
     return BackupValidationError(
-        f"{what} of {service.database} would be of this server from now on: {now}{was}; {asked}",
+        f"{what} of {service.database} would be of this server from now on: {now}{was}; nothing was changed{wrong}",
         f"if that is right: residency-backup adopt{option} --confirm {quote(service.database)}",
     )
 

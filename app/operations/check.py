@@ -12,6 +12,7 @@ from app.domain.servers import ANY
 from app.domain.slots import Slot, SlotState
 from app.errors import ResidencyBackupError
 from app.operations.asked_once import asked_once
+from app.operations.beside_restore import naming_backups
 from app.operations.check_clocks import check_clocks
 from app.operations.check_restores import check_restores, repair_restores
 from app.operations.check_servers import check_servers
@@ -48,7 +49,7 @@ def check(service: Service) -> list[Finding]:
         ("clock", check_clocks),
     ):
         findings += _tried(name, look, service)
-    return findings
+    return [naming_backups(service, finding) for finding in findings]
 
 
 def repair(service: Service) -> list[str]:

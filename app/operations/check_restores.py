@@ -14,7 +14,7 @@ from app.errors import ResidencyBackupError
 from app.operations.expire import due, expire
 from app.operations.keep import keep
 from app.operations.no_return import safety_findings
-from app.operations.replication import held_aside
+from app.operations.replication import asleep, held_aside
 from app.operations.restore_pins import pinned_for
 from app.operations.servers import of_this_server, surely_of_this_server
 from app.operations.service import Service
@@ -47,7 +47,8 @@ def check_restores(service: Service) -> list[Finding]:
     found += [Finding.warning("restores", each) for each in _strays(service, held, records)]
     there = _databases(service)
     found += [Finding.warning("restores", each) for each in _strange_databases(service, records, set(there or ()))]
-    found += held_aside(service, own) if there is not None else ()
+    if there is not None:
+        found += [*held_aside(service, own), *asleep(service, own, there)]
     # What came to no end is said above already.
     standing = [each for each in own if _needed(service, each) and each.id not in dead]
     found += [_kept(each, there, in_front_of(each, own), service.clock()) for each in standing]

@@ -41,7 +41,7 @@ def keep_beside(service: Service, newer: Backup) -> list[str]:
 
 def _worth_it(older: Backup, newer: Backup) -> str | None:
     if not older.identity.same_system(newer.identity):
-        return "it is of another server"
+        return "the one that replaced it is of another server"
     return shrank(older, newer)
 
 
@@ -59,7 +59,7 @@ def _move(service: Service, backup: Backup, why: str) -> str:
     except CatalogError as error:
         log.warning("backup catalog not saved", backup=new_id, error="CatalogError", reason=error.message)
     return (
-        f"{why}; the earlier {backup.id} is kept as {new_id}, pinned; to release it: "
+        f"the earlier {backup.id} is kept as {new_id}, pinned: {why}; to release it: "
         f"residency-backup keep --release {new_id}"
     )
 

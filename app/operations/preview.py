@@ -37,7 +37,8 @@ class Preview:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a person must see."""
-        return tuple(each.message for each in self.findings if each.severity is Severity.WARNING)
+        found = tuple(each.message for each in self.findings if each.severity is Severity.WARNING)
+        return (*found, *self.changes.warnings)
 
 
 def preview(service: Service, request: RestoreRequest, progress: Progress = SILENT) -> Preview:
@@ -110,7 +111,7 @@ def _plan(target: Target, source: RestoreSource, request: MergeRequest, progress
     # What a merge says of triggers, keys and sequences is no concern of a replace, which rebuilds it all.
     columns = (line for line in changes.schema if line.startswith("column "))
     tables = tuple(replace(each, conflicting=0) for each in changes.tables)  # the backup wins
-    return replace(changes, tables=tables, notes=(), schema=(*columns, *target.schema(source.archive)))
+    return replace(changes, tables=tables, notes=(), warnings=(), schema=(*columns, *target.schema(source.archive)))
 
 
 def _all_new(source: RestoreSource) -> Changes:

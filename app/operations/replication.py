@@ -7,7 +7,7 @@ settles the restore enables them again where the database stays, or comes back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 
 import structlog
@@ -160,12 +160,17 @@ def say_what_is_next(job: Job) -> None:
         return
     for each in restored:
         if each.slot is not None:
-            steps = (enabling(each.name), f"ALTER SUBSCRIPTION {quoted(each.name)} REFRESH PUBLICATION")
-            said = f"subscription {each.name} of the restored {live} is disabled: empty its tables, then "
-            job.warnings.append(f"{said}{in_psql(live, *steps)}; or without copying again: {_SEE}")
+            said = f"subscription {each.name} of the restored {live} is disabled: {_anew(live, each.name)}"
+            job.warnings.append(said)
     if missing := paused - {each.name for each in restored}:
         names = ", ".join(sorted(missing))
         job.warnings.append(f"the restored {live} has no subscription {names}: CREATE SUBSCRIPTION anew; see {_SEE}")
+
+
+def _anew(live: str, subscription: str) -> str:
+    """How one that a backup brought begins: enabled alone, it would pass over what the publisher sends."""
+    steps = (enabling(subscription), f"ALTER SUBSCRIPTION {quoted(subscription)} REFRESH PUBLICATION")
+    return f"empty its tables, then {in_psql(live, *steps)}; or without copying again: {_SEE}"
 
 
 def held_aside(service: Service, records: Iterable[Restore]) -> Iterator[Finding]:
@@ -181,9 +186,43 @@ def held_aside(service: Service, records: Iterable[Restore]) -> Iterator[Finding
             yield Finding.warning(SLOTS, f"{said}; if you will not roll back: {in_psql('postgres', *drops)}")
 
 
+def asleep(service: Service, records: Iterable[Restore], there: Mapping[str, int]) -> Iterator[Finding]:
+    """Subscriptions that are disabled in the live database since a restore, or a rollback, put it there.
+
+    One that worked until a restore disabled it is warned of. What the backup brought disabled may be meant to be so.
+    """
+    live = there.get(service.database)
+    came = [each for each in records if each.into is None and live is not None and _put_there(each) == live]
+    if not came:
+        return
+    stopped = {name: each for each in came for name in each.paused(Side.REPLACED)}
+    for each in service.target.replication(service.database).subscriptions:
+        if each.enabled or each.slot is None:
+            continue
+        said = f"subscription {each.name} of {service.database} is disabled"
+        made = any(record.state is RestoreState.COMPLETE for record in came)
+        anew = _anew(service.database, each.name) if made else in_psql(service.database, enabling(each.name))
+        if each.name in stopped:
+            told = f"{said}, and was enabled until restore {stopped[each.name].id}: {anew}"
+            yield Finding.warning(SUBSCRIPTIONS, told)
+        elif made:
+            yield Finding.ok(SUBSCRIPTIONS, f"{said}, as a restore leaves it; if it is wanted: {anew}")
+
+
+def _put_there(record: Restore) -> int | None:
+    """Oid of the database that a restore, or its rollback, left in the live one's place."""
+    return record.made if record.state is RestoreState.COMPLETE else record.replaced
+
+
 def put_aside(target: Target, record: Restore, name: str) -> list[str]:
-    """Remarks on what a rollback took away with the restored database."""
+    """Remarks on what a rollback took away with the restored database, and on what it brought back."""
     remarks = []
+    before = set(record.paused(Side.REPLACED))  # those are enabled again
+    for each in target.replication(record.changes).subscriptions:
+        if not each.enabled and each.slot is not None and each.name not in before:
+            by_hand = in_psql(record.changes, enabling(each.name))
+            said = f"subscription {each.name} was disabled before the restore already, and still is"
+            remarks.append(f"{said}; if it is wanted: {by_hand}; if an earlier restore had made the database: {_SEE}")
     if paused := record.paused(Side.MADE):
         said = f"subscriptions of the restored database are disabled: {', '.join(paused)}"
         remarks.append(f"{said}; the rows that they got since the restore are in {name}")

@@ -25,6 +25,7 @@ from app.errors import (
     RestoreValidationError,
 )
 from app.operations.inventory import newest_good
+from app.operations.lacking import remedy
 from app.operations.preflight import MEGABYTE, forecast
 from app.operations.replication import SUBSCRIPTIONS, replication_findings
 from app.operations.restore_origin import origin_findings
@@ -233,8 +234,7 @@ def _needs(target: Target, source: RestoreSource) -> Sequence[Finding]:
 def _missing(target: Target, needs: Needs) -> Sequence[Finding]:
     if lacking := target.missing(needs):
         message = f"the server lacks what the backup needs: {', '.join(lacking)}"
-        hint = "install the extensions' packages on the server's machine; CREATE ROLE name; CREATE COLLATION …"
-        raise RestoreValidationError(message, hint)
+        raise RestoreValidationError(message, remedy(lacking))
     return [Finding.ok("needs", "the server has all extensions, roles, collations and tablespaces")]
 
 

@@ -84,6 +84,8 @@ class Wanted:
             where=request.where,
             exact=mode is Mode.REPLACE,
             version_tables=service.version_tables,
+            backup=request.backup,
+            into=into,
         )
         return cls(mode=mode, database=service.database, into=into, confirm=request.confirm, merge=merge)
 

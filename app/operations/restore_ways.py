@@ -130,6 +130,7 @@ def _by_rows(job: Job) -> None:
             job.changes = merging.apply(script.stream, on_commit)
     job.rows = {name: job.changes.total(name) for name in COUNTS}
     job.notes += job.changes.notes
+    job.warnings += job.changes.warnings
     if blocked := job.changes.total("blocked"):
         job.warnings.append(f"{blocked} rows were not brought back: see the samples for what stands in their way")
 

@@ -168,7 +168,7 @@ class LiveMerge:
         for each in self._matched.unfit:
             its = sum(rows.get(table, 0) for table in {segment.table for segment in each.sources} if table is not None)
             new.append(TableChanges(table=str(each.name), inserted=its, deleted=self._rows_of(each.live.sql)))
-        notes = [*self._matched.notes, *notes_on_versions(self._session, self._matched.versions)]
+        notes = [*notes_on_versions(self._session, self._matched.versions)]
         notes += [*_left_alone(self._session, self._archive, self._request), *_notes_on(self._staged)]
         notes += sequences.notes
         changed = [each.match.name for each, plan in zip(self._staged, planned, strict=True) if plan.changed]
@@ -178,6 +178,7 @@ class LiveMerge:
             samples=samples(self._session, self._staged, planned),
             notes=tuple(notes),
             schema=tuple(self._matched.schema),
+            warnings=tuple(self._matched.warnings),
         )
 
     def _rows_of(self, table: str) -> int:
@@ -205,7 +206,7 @@ def merging(
     lint(archive)
     with merge_session(database) as session, durable_ids(database) as durable_id:
         live = live_schema(session.connection)
-        matched = match(archive, live, request)
+        matched = match(archive, live, request, database.name)
         staged = stage(session, archive, matched, request, progress)
         planner = Planner(session, staged, live, request)
         yield LiveMerge(database, session, archive, request, live, matched, staged, planner, durable_id)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import shlex
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,8 @@ from app.archive.reader import Archive
 from app.archive.scanner import python_encoding, scan
 from app.domain.merge import MergeRequest
 from app.errors import RestoreValidationError
-from app.postgres.live_schema import ForeignKey, LiveSchema, LiveTable, UniqueKey, quoted
+from app.postgres.live_schema import ForeignKey, LiveSchema, LiveTable, UniqueKey
+from app.postgres.merge_missing import way_to_tables
 from app.postgres.merge_versions import LeftAlone, require_none_named, unknown_names, version_tables
 
 _NAME = r'(?:"(?:[^"]|"")+"|[^\s".,();]+)'
@@ -28,7 +28,6 @@ _PRIMARY = re.compile(
 )
 _COLUMN = re.compile(_NAME)
 _ENCODING = re.compile(rb"SET client_encoding = '([\w-]+)'")
-_BARE = re.compile(r"[a-z_][a-z0-9_]*\.[a-z_][a-z0-9_]*")  # what pg_dump takes for itself, unquoted
 
 
 @dataclass(slots=True)
@@ -77,7 +76,7 @@ class Matched:
         unfit: whose rows the live table could not take as it is now; only a replace of all does not mind.
         foreign_keys: of the live database.
         versions: tables of migration tools, which are left alone.
-        notes: what else a person should know.
+        warnings: what a person must see.
     """
 
     tables: list[Match] = field(default_factory=list)
@@ -87,11 +86,11 @@ class Matched:
     unfit: list[Match] = field(default_factory=list)
     foreign_keys: Sequence[ForeignKey] = ()
     versions: list[LeftAlone] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
-def match(archive: Archive, live: LiveSchema, request: MergeRequest) -> Matched:
-    """Match the tables that a request asks for.
+def match(archive: Archive, live: LiveSchema, request: MergeRequest, database: str) -> Matched:
+    """Match the tables that a request asks for with those of a database.
 
     Raises:
         RestoreValidationError: a table or column of the backup with something in it has no place in the live database,
@@ -105,7 +104,7 @@ def match(archive: Archive, live: LiveSchema, request: MergeRequest) -> Matched:
         require_none_named(sorted(chosen.named), versions)
     found = Matched(foreign_keys=live.foreign_keys)
     found.versions = [each for name, each in sorted(versions.items()) if name in chosen.all or not request.tables]
-    found.notes += unknown_names(request, versions, live)
+    found.warnings += unknown_names(request, versions, live)
     homes = {table: home for table, home in homes.items() if (home or table) not in versions}
     sources: defaultdict[TableName, list[Segment]] = defaultdict(list)
     for segment in archive.index.segments:
@@ -128,19 +127,9 @@ def match(archive: Archive, live: LiveSchema, request: MergeRequest) -> Matched:
         found.schema += [f"table {each.name} is not in the backup" for each in found.new]
     elif lacking := [table for table, count in found.gone.items() if count]:
         message = f"these tables of the backup are not in the live database: {', '.join(map(str, lacking))}"
-        raise RestoreValidationError(message, _first_bring(lacking))
+        absent = [table for table, home in homes.items() if home is None]
+        raise RestoreValidationError(message, way_to_tables(lacking, absent, len(homes), request, database))
     return found
-
-
-def _first_bring(lacking: Sequence[TableName]) -> str:
-    """How tables come back, empty: no merge makes one, but it fills them, and with what their rows refer to."""
-    named = (str(each) if _BARE.fullmatch(str(each)) else quoted(*each) for each in lacking)
-    options = " ".join(f"-t {shlex.quote(each)}" for each in named)
-    return (
-        "bring them back first (docs/restore.md, 'One table'): restore ID --mode replace --into staging --confirm "
-        f"staging; pg_dump -s -d staging {options} -f table.sql; psql -X -v ON_ERROR_STOP=1 -1 -d DBNAME -f table.sql; "
-        "then merge again. Or choose other tables (--table)"
-    )
 
 
 def _require_rows(archive: Archive, request: MergeRequest) -> None:

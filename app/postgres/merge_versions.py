@@ -5,6 +5,7 @@ See `app.domain.version_tables` for which they are, and why.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -107,7 +108,9 @@ def unknown_names(request: MergeRequest, versions: Mapping[TableName, LeftAlone]
     known = {text for name in (*versions, *live.tables) for text in (name.name, str(name))}
     for name in request.version_tables:
         if name not in known:
-            yield f"{OTHER} names {name}, which is a table of neither the backup nor the live database"
+            near = difflib.get_close_matches(name, sorted(known), n=1)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            yield f"{OTHER} names {name}, which is a table of neither the backup nor the live database{meant}"
 
 
 def _sides(session: MergeSession, number: int, each: LeftAlone) -> Iterator[str]:

@@ -98,7 +98,8 @@ def test_as_dependents_they_are_left_alone(database: TestDatabase) -> None:
 
 def test_a_name_in_the_setting_that_no_table_has_is_told(database: TestDatabase, archive: Archive) -> None:
     done, _ = merge(database, archive, request(version_tables=["publik.revisions"]))
-    assert any(note.startswith("RESTORE_VERSION_TABLES names publik.revisions") for note in done.notes)
+    told = "RESTORE_VERSION_TABLES names publik.revisions, which is a table of neither the backup nor the live database"
+    assert done.warnings == (f"{told}; did you mean public.revisions?",)
 
 
 def test_the_service_knows_them_and_a_diff_shows_them(damaged: Damaged) -> None:

@@ -136,9 +136,12 @@ def test_a_server_that_is_adopted_takes_over_and_keeps_what_stands(
 
     refused = two_servers.cli("adopt")
     assert refused.code == BackupValidationError.exit_code
+    begins = f"BackupValidationError: the backups of {two_servers.name} would be of this server from now on: "
+    assert refused.stderr.startswith(begins)
+    assert "; nothing was changed\n" in refused.stderr
     assert str(old.identity) in refused.stderr
     assert str(other.source.identity()) in refused.stderr
-    with pytest.raises(BackupValidationError):
+    with pytest.raises(BackupValidationError, match="'another' is not the database's name"):
         adopt(other, "another")
     done = two_servers.cli("adopt", "--confirm", two_servers.name, "--json")
     assert done.code == 0, done.stderr
@@ -150,6 +153,7 @@ def test_a_server_that_is_adopted_takes_over_and_keeps_what_stands(
     assert made is not None
     [kept] = [each for each in inventory(other) if each.kept and each.tier is Tier.MANUAL]
     assert any(kept.id in warning for warning in made.warnings)
+    assert str(kept.kept).endswith("and was replaced: the one that replaced it is of another server")
     assert (kept.identity, kept.rows) == (old.identity, 100)
     require_same_content(restored(site.backups / kept.file), site.database)
     # What the server before ran was not run here; what this one runs is.
