@@ -195,6 +195,9 @@ class Tree(Protocol):
     def open(self, file: str) -> BinaryIO:
         """Open a file for reading. Raises BackupNotFoundError where it is missing."""
 
+    def folder_under(self, file: str) -> str | None:
+        """The folder that stands under the name of a file or of its manifest; None if there is none."""
+
     def read_manifest(self, file: str) -> bytes | None:
         """The manifest beside an archive, or None."""
 
@@ -287,13 +290,14 @@ class Draft(Protocol):
     def reopen(self) -> BinaryIO:
         """The file from its start, for reading back. The caller closes it."""
 
-    def publish(self, file: str, manifest: bytes, earlier: Sequence[str] = ()) -> str | None:
+    def publish(self, file: str, manifest: bytes, earlier: Sequence[str] = (), *, proven: bool = False) -> str | None:
         """Give the file its final name and write its manifest, each whole and durable.
 
         Args:
             file: the final name.
             manifest: what describes it.
             earlier: the files of the same id that this one replaces; no other is removed.
+            proven: whether one of them is verified, so that none without a manifest may take its place.
 
         Returns:
             Why the manifest could not be saved, or None. The backup then stands without one.

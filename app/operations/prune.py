@@ -21,6 +21,7 @@ from app.operations.opened import ReplacedMeanwhileError, holds, replaced_meanwh
 from app.operations.restore_pins import in_use
 from app.operations.servers import asked, require_folder, require_ours
 from app.operations.service import Service
+from app.operations.unfinished import reinstated
 
 log = structlog.get_logger(__name__)
 
@@ -56,9 +57,10 @@ def prune(service: Service, *, dry_run: bool = False) -> Pruned:
     if not dry_run:
         expire_quietly(service)
     needed = in_use(service)
-    backups = [each for each in ours(service, inventory(service)) if each.id not in needed]
+    found = ours(service, inventory(service))
+    backups = [each for each in found if each.id not in needed]
     # What a crash interrupted: with the file gone, or replaced meanwhile, only the row is left to remove.
-    unfinished = [each for each in backups if each.state is State.DELETING]
+    unfinished = [each for each in found if each.state is State.DELETING]
     plan = plan_retention([each for each in backups if each.state is State.COMPLETE], service.policy, service.clock())
     outcome = Pruned(plan, problems=refusals)
     if dry_run:
@@ -66,7 +68,8 @@ def prune(service: Service, *, dry_run: bool = False) -> Pruned:
     # Oldest first: whatever interrupts this, what is left is a newer stretch without holes.
     for backup in reversed([*plan.pruned, *unfinished]):
         try:
-            _remove(service, backup)
+            if not _removed(service, backup):
+                continue
         except ReplacedMeanwhileError:
             log.info("backup not pruned: a newer one has taken its name meanwhile", backup=backup.id)
             continue
@@ -78,10 +81,13 @@ def prune(service: Service, *, dry_run: bool = False) -> Pruned:
     return outcome
 
 
-def _remove(service: Service, backup: Backup) -> None:
+def _removed(service: Service, backup: Backup) -> bool:
+    """Remove a backup; False where its deletion was cut short by a crash, and it must stay by now."""
     if backup.damage != MISSING:
         stored = service.tree.look(backup.file)
         _require_same(service, backup, stored)
+        if stored is not None and backup.state is State.DELETING and reinstated(service, backup):
+            return False
         _require_unpinned(service, backup, stored)
         try:
             service.catalog.save(replace(backup, state=State.DELETING))
@@ -90,6 +96,7 @@ def _remove(service: Service, backup: Backup) -> None:
             log.warning("backup catalog not saved", backup=backup.id, error="CatalogError", reason=error.message)
         service.tree.remove(backup.file)
     service.catalog.forget(service.database, backup.id)
+    return True
 
 
 def _require_same(service: Service, backup: Backup, stored: StoredFile | None) -> None:

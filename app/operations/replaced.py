@@ -67,11 +67,19 @@ def require_free(service: Service, tier: Tier, period: str, server: Identity = A
 def require_own(service: Service, tier: Tier, period: str) -> None:
     """A backup takes the name of no file that this service did not make: it may be somebody's only copy.
 
+    Nor can it take a folder's.
+
     Raises:
-        BackupValidationError: such a file stands under the very name that the backup is to bear.
+        BackupValidationError: such a file, or a folder, stands under the very name that the backup is to bear.
     """
     name = id_of(tier, period)
     file = name + extension_of(tier, service.codec)
+    if folder := service.tree.folder_under(file):
+        path = service.tree.root / folder
+        raise BackupValidationError(
+            f"{folder} is a folder, and the backup of this run would bear that name",
+            f"move it away, then create the backup again: mv {quote(str(path))} {quote(f'{path}.other')}",
+        )
     standing = any(stored.file == file for stored in service.tree.files())
     # Another year's week of that name is renamed first, whosever it is.
     another = any(each.id == name and each.period != period for each in inventory(service))

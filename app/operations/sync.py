@@ -28,6 +28,7 @@ from app.operations.opened import LOOKS, holds
 from app.operations.same_name import Named, backup_at, by_id, describing, remark
 from app.operations.servers import require_folder
 from app.operations.service import SILENT, Progress, Service
+from app.operations.unfinished import reinstated
 
 log = structlog.get_logger(__name__)
 
@@ -78,10 +79,14 @@ def sync(service: Service, progress: Progress = SILENT) -> Synced:
 
 def _sync_file(service: Service, stored: StoredFile, row: Backup | None, outcome: Synced, progress: Progress) -> None:
     if row is not None and row.state is State.DELETING and _is_of(service, stored, row):
-        service.tree.remove(stored.file)
-        _forget(service, row, outcome)
-    else:
-        _take_in(service, stored, row, outcome, progress)
+        whole = reinstated(service, row)
+        if whole is None:
+            service.tree.remove(stored.file)
+            _forget(service, row, outcome)
+            return
+        outcome.healed.append(whole.id)
+        row = whole
+    _take_in(service, stored, row, outcome, progress)
 
 
 def _others(service: Service, named: Named, rows: Mapping[str, Backup], outcome: Synced) -> list[StoredFile]:
@@ -147,7 +152,8 @@ def _heal(
         return None
     if manifest is None or not service.tree.add_manifest(manifest.to_json().encode(), stored):
         return None
-    outcome.healed.append(stored.id)
+    if stored.id not in outcome.healed:
+        outcome.healed.append(stored.id)
     log.info("backup manifest rebuilt", backup=stored.id, origin=str(manifest.origin))
     return manifest
 

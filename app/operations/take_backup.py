@@ -46,7 +46,7 @@ from app.errors import (
 )
 from app.operations.beside_restore import naming_restores
 from app.operations.full_preflight import preflight_full
-from app.operations.inventory import newest_good, own_files_of
+from app.operations.inventory import inventory, newest_good, own_files_of
 from app.operations.keep_beside import keep_beside
 from app.operations.keep_year import keep_year
 from app.operations.lease import Lease, lease
@@ -264,7 +264,8 @@ def _publish(service: Service, draft: Draft, manifest: Manifest, warnings: Seque
     file = backup_id + extension_of(manifest.tier, manifest.codec)
     taken = Taken(manifest.to_backup(backup_id, file))
     kept = keep_beside(service, taken.backup)
-    problem = draft.publish(file, manifest.to_json().encode(), own_files_of(service, backup_id))
+    proven = any(each.good for each in inventory(service) if each.id == backup_id)
+    problem = draft.publish(file, manifest.to_json().encode(), own_files_of(service, backup_id), proven=proven)
     for warning in warnings:
         taken.warn("backup is made, but not of everything", warning)
     for warning in kept:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from app.domain.backup import Tier, extensions_of
-from app.errors import BackupError
-from app.storage import disk
+import structlog
 
+from app.domain.backup import Tier, extensions_of
+from app.errors import BackupError, BackupNotFoundError
+from app.storage import disk, sidecar
+
+log = structlog.get_logger(__name__)
 _TEMPORARY = re.compile(r"\..+\.(?P<run>[^.]+)\.partial")
 _WAITING = re.compile(r"\.(?P<archive>.+)\.json\.[^.]+\.partial")
 
@@ -86,8 +90,10 @@ class LocalDraft:
         except OSError:
             pass  # what could not be written is not wanted any more
         finally:
-            while self._made:
-                disk.discard(self._made.pop())
+            # A file that has its name is nobody's to discard, and a manifest that still waits is its only proof.
+            if os.path.lexists(self._file):
+                while self._made:
+                    disk.discard(self._made.pop())
 
     def restart(self) -> None:
         """Forget everything written."""
@@ -106,7 +112,7 @@ class LocalDraft:
         with disk.reading(self._file):
             return disk.open_file(self._file)
 
-    def publish(self, file: str, manifest: bytes, earlier: Sequence[str] = ()) -> str | None:
+    def publish(self, file: str, manifest: bytes, earlier: Sequence[str] = (), *, proven: bool = False) -> str | None:
         """Give the file its final name and write its manifest, each whole and durable.
 
         A manifest must never stand beside bytes that it does not describe, whenever the power goes. So the names
@@ -118,14 +124,17 @@ class LocalDraft:
         4. the manifest takes its name, beside the bytes that it describes;
         5. earlier files of the same id that are compressed differently go last, when the new one can be trusted.
 
-        A failure up to step 3 is raised, and the earlier file stands, unless it was the new name that would not become
-        durable. After step 3 the new backup stands, and a failure is only told. Who dies between 3 and 4 leaves the
-        manifest under its temporary name, which says whose it is (`waiting_for`).
+        A failure up to step 3 is raised, and the earlier files stand with their manifests, which are put back. After
+        step 3 the new backup stands, and a failure is only told; but a name that would not become durable is raised.
+        Who dies or fails between 3 and 4 leaves the manifest under its temporary name, which says whose it is
+        (`waiting_for`).
 
         Args:
             file: the final name.
             manifest: what describes it.
             earlier: the files of the same id that this one replaces. A file that is not named is nobody's to remove.
+            proven: whether a verified backup is replaced: then one without a manifest is not better than that one, so
+                a failure of step 1 is raised too.
 
         Returns:
             Why the manifest could not be saved, or an earlier file not be removed; None where all went well.
@@ -136,9 +145,9 @@ class LocalDraft:
         with disk.writing(target):
             self.flush()
             self.stream.close()
-            problem = self._write_manifest(waiting, manifest)
-            disk.unlink_all(self._folder, map(manifest_of, [target, *replaced]))
-            self._file.replace(target)
+        problem = self._write_manifest(waiting, manifest, required=proven)
+        with disk.writing(target):
+            self._take_name(target, [manifest_of(each) for each in (target, *replaced)])
             disk.sync_folder(self._folder)
         try:
             with disk.writing(target):
@@ -148,7 +157,39 @@ class LocalDraft:
                 disk.unlink_all(self._folder, replaced)
         except BackupError as error:
             problem = problem or error.message
+            if os.path.lexists(waiting):
+                problem += f"; it waits as {waiting.name}, and 'residency-backup sync' puts it in its place"
         return problem
+
+    def _take_name(self, target: Path, manifests: Sequence[Path]) -> None:
+        """Steps 2 and 3; where they do not come to their end, the earlier manifests are put back."""
+        taken = {path: content for path in manifests if (content := _content(path)) is not None}
+        try:
+            disk.unlink_all(self._folder, manifests)
+            self._file.replace(target)
+        except BaseException:
+            # A signal may come when the name is taken already: then they describe nothing any more.
+            if os.path.lexists(self._file):
+                self._put_back(taken)
+            raise
+
+    def _put_back(self, manifests: Mapping[Path, bytes]) -> None:
+        """Give the earlier files their manifests again; one that gets no name waits, for the next run to name it."""
+        for path, content in manifests.items():
+            draft = temporary(path, self._run_id)
+            if draft in self._made:  # the new file's: it describes nothing, and the disk may have no room for both
+                self._made.remove(draft)
+                disk.discard(draft)
+            try:
+                disk.write_whole(draft, content)
+                sidecar.add(draft, path, content)
+                disk.sync_folder(self._folder)
+            except OSError as error:
+                log.warning(
+                    "backup manifest not put back", file=str(path), error=type(error).__name__, reason=str(error)
+                )
+            else:
+                disk.discard(draft)
 
     def _target(self, file: str) -> Path:
         tier, _, name = file.rpartition("/")
@@ -156,12 +197,26 @@ class LocalDraft:
             raise disk.not_found(file)
         return self._folder / name
 
-    def _write_manifest(self, path: Path, manifest: bytes) -> str | None:
+    def _write_manifest(self, path: Path, manifest: bytes, *, required: bool) -> str | None:
         """Step 1; the reason where it fails, because a backup without a manifest is better than none."""
         try:
             with disk.writing(path):
                 disk.write_whole(path, manifest)
         except BackupError as error:
+            if required:
+                raise
             return error.message
         self._made.append(path)
+        return None
+
+
+def _content(manifest: Path) -> bytes | None:
+    """What is put back if need be: None where there is none, or one that nobody can read, which proves nothing."""
+    try:
+        with disk.reading(manifest), disk.open_file(manifest) as stream:
+            return stream.read()
+    except BackupNotFoundError:
+        return None
+    except BackupError as error:
+        log.warning("backup manifest not readable", file=str(manifest), reason=error.message)
         return None

@@ -84,6 +84,13 @@ class LocalTree:
         with disk.reading(path):
             return disk.open_file(path)
 
+    def folder_under(self, file: str) -> str | None:
+        """The folder that stands under the name of a file or of its manifest; None if there is none."""
+        path = self._path(file)
+        with disk.reading(path):
+            found = next((each for each in (path, manifest_of(path)) if each.is_dir() and not each.is_symlink()), None)
+        return None if found is None else f"{path.parent.name}/{found.name}"
+
     def read_manifest(self, file: str) -> bytes | None:
         """The manifest beside an archive, or None."""
         path = manifest_of(self._path(file))
