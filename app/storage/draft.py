@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from shlex import quote
 from types import TracebackType
 from typing import BinaryIO, Self
 
 from app.domain.backup import Tier, extensions_of
-from app.errors import BackupError
+from app.errors import BackupError, BackupFolderLostError
 from app.storage import disk
 
 _TEMPORARY = re.compile(r"\..+\.(?P<run>[^.]+)\.partial")
@@ -76,7 +79,12 @@ class LocalDraft:
 
     def __enter__(self) -> Self:
         with disk.writing(self._folder):
-            self.stream = disk.new_file(self._file)
+            self._at = os.open(self._folder, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                self.stream = disk.new_file(self._file)
+            except BaseException:
+                os.close(self._at)
+                raise
         self._made.append(self._file)
         return self
 
@@ -87,7 +95,9 @@ class LocalDraft:
             pass  # what could not be written is not wanted any more
         finally:
             while self._made:
-                disk.discard(self._made.pop())
+                with suppress(OSError):  # not by its path: the folder may have another by now, or none
+                    os.unlink(self._made.pop().name, dir_fd=self._at)
+            os.close(self._at)
 
     def restart(self) -> None:
         """Forget everything written."""
@@ -133,11 +143,13 @@ class LocalDraft:
         target = self._target(file)
         replaced = [each for each in map(self._target, earlier) if each != target]
         waiting = temporary(manifest_of(target), self._run_id)
+        self._require_place()
         with disk.writing(target):
             self.flush()
             self.stream.close()
             problem = self._write_manifest(waiting, manifest)
             disk.unlink_all(self._folder, map(manifest_of, [target, *replaced]))
+            self._require_place()
             self._file.replace(target)
             disk.sync_folder(self._folder)
         try:
@@ -149,6 +161,16 @@ class LocalDraft:
         except BackupError as error:
             problem = problem or error.message
         return problem
+
+    def _require_place(self) -> None:
+        """Make sure that the folder's path still leads to the folder in which the file was made."""
+        with suppress(FileNotFoundError), disk.reading(self._folder):
+            if os.path.samestat(os.fstat(self._at), os.lstat(self._folder)):
+                return
+        raise BackupFolderLostError(
+            f"{self._folder} is not the folder any more in which this run made its file",
+            f"is its disk still mounted? then try again: findmnt -T {quote(str(self._folder.parent))}",
+        )
 
     def _target(self, file: str) -> Path:
         tier, _, name = file.rpartition("/")
