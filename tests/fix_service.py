@@ -20,7 +20,7 @@ from app.embedded.postgres import EmbeddedPostgres
 from app.embedded.residency import fill
 from app.operations.service import Progress, Service
 from app.postgres.programs import Finished, run
-from app.storage.folder import MARKER
+from app.storage.folder import LOCK, MARKER
 from tests.fix_clusters import SCALE, SMALL
 from tests.fix_fork import COMMAND_LINE, READ_AT_START, run_forked
 from tests.fix_postgres import TestDatabase, copy_database, copy_of_all_tables, has_small, psql, scratch_database
@@ -58,9 +58,9 @@ class Site:
         return {**kept, "PYTHONPATH": str(Path(__file__).parents[1]), **self.env, **settings}
 
     def files(self) -> dict[str, str]:
-        """SHA-256 of every file of the tree but the catalog's own, and the folder's marker."""
+        """SHA-256 of every file of the tree but the catalog's own, and the folder's marker and lock."""
         found = (path for path in self.backups.rglob("*") if path.is_file() and "catalog.db" not in path.name)
-        paths = (path for path in found if path.name != MARKER)
+        paths = (path for path in found if path.name not in {LOCK, MARKER})
         return {str(path.relative_to(self.backups)): _digest(path) for path in paths}
 
 

@@ -258,6 +258,23 @@ class Folder(Protocol):
             BackupFolderLostError: it does not.
         """
 
+    def held(self) -> Folder:
+        """The folder as it is now, for a run: `require_here`, `require_same` and `change` refuse any other.
+
+        Raises:
+            BackupFolderLostError: it is not the one that was there before.
+            BackupReadError: its marker cannot be read.
+        """
+
+    def require_same(self) -> None:
+        """Raise BackupFolderLostError where the folder is not the one that was held."""
+
+    def require_readable(self) -> None:
+        """Raise BackupReadError where there is a marker that cannot be read."""
+
+    def clear_up(self) -> list[str]:
+        """Remove what a crash left of a marker; says what."""
+
     def is_marked(self) -> bool:
         """Whether the marker is there."""
 

@@ -9,7 +9,7 @@ import structlog
 from app.domain.clocks import SKEW
 from app.domain.servers import ANY
 from app.domain.slots import Slot
-from app.errors import ServerMismatchError
+from app.errors import BackupError, BackupReadError, ServerMismatchError
 from app.operations.schedule import Schedule
 from app.operations.servers import asked, lineage_of, require_folder, require_ours
 from app.operations.service import Service
@@ -50,11 +50,19 @@ def _is_ours(service: Service, slot: Slot) -> bool:
     try:
         require_ours(service, asked(service))
     except ServerMismatchError as error:
-        key = (service.database, str(slot.tier))
-        if _told.get(key) != slot.period:
-            _told[key] = slot.period
-            facts = {"tier": str(slot.tier), "slot": slot.period, "error": type(error).__name__}
-            event = "backup not begun: the backups in the folder are of another server"
-            log.error(event, reason=error.message, hint=error.hint, **facts)  # noqa: TRY400 -- an outcome
+        _tell(service, slot, "backup not begun: the backups in the folder are of another server", error)
+        return False
+    try:
+        service.folder.require_readable()
+    except BackupReadError as error:
+        _tell(service, slot, "backup not begun: the folder's marker cannot be read", error)
         return False
     return True
+
+
+def _tell(service: Service, slot: Slot, event: str, error: BackupError) -> None:
+    key = (service.database, str(slot.tier))
+    if _told.get(key) != slot.period:
+        _told[key] = slot.period
+        facts = {"tier": str(slot.tier), "slot": slot.period, "error": type(error).__name__}
+        log.error(event, reason=error.message, hint=error.hint, **facts)

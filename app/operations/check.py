@@ -38,7 +38,7 @@ def check(service: Service) -> list[Finding]:
     except ResidencyBackupError as error:  # to look at anything in it would be to make it
         return [Finding.failed("folder", error)]
     service = asked_once(service)
-    findings = _tried("preflight", _preflight, service)
+    findings = _tried("folder", _marker, service) + _tried("preflight", _preflight, service)
     for name, look in (
         ("identity", check_servers),
         ("catalog", _catalog),
@@ -60,7 +60,7 @@ def repair(service: Service) -> list[str]:
     require_folder(service)
     await_signs(service)
     done = [f"manifest put in its place: {name}" for name in adopt_manifests(service)]
-    done += [f"leftover removed: {file}" for file in remove_leftovers(service)]
+    done += [f"leftover removed: {file}" for file in [*service.folder.clear_up(), *remove_leftovers(service)]]
     outcome = sync(service)
     for verb, names in (
         ("added to", outcome.added),
@@ -76,6 +76,12 @@ def _tried(name: str, look: Callable[[Service], list[Finding]], service: Service
         return look(service)
     except ResidencyBackupError as error:
         return [Finding.failed(name, error)]
+
+
+def _marker(service: Service) -> list[Finding]:
+    """Only what keeps every run from beginning is said."""
+    service.folder.require_readable()
+    return []
 
 
 def _preflight(service: Service) -> list[Finding]:

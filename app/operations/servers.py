@@ -5,7 +5,9 @@ Where neither marker nor manifests say whose they are, the first server that mak
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from shlex import quote
 
 import structlog
@@ -36,6 +38,27 @@ def require_folder(service: Service) -> None:
             "mount it again; if it is really to be a new one: "
             f"residency-backup adopt --new-folder --confirm {quote(service.database)}",
         )
+
+
+def in_place(service: Service) -> Service:
+    """The service for one run, bound to the folder that stands there now.
+
+    Raises:
+        BackupFolderLostError: it is not the one that was there before.
+        BackupReadError: its marker cannot be read: refused now, not when the backup is made and needs it.
+    """
+    return replace(service, folder=service.folder.held())
+
+
+@contextmanager
+def staying(service: Service) -> Iterator[None]:
+    """Say that the folder went away, where that is why a block failed: its own error may be of a file that is gone."""
+    service.folder.require_same()
+    try:
+        yield
+    except Exception:
+        service.folder.require_same()
+        raise
 
 
 def lineage_of(service: Service) -> Lineage:
@@ -82,7 +105,8 @@ def bind(service: Service, server: Identity) -> None:
 
 
 def mark(service: Service) -> None:
-    """Put the marker into the tree, where it has none."""
+    """Put the marker into the tree, where it has none, and make sure that the tree is the one the run began in."""
+    service.folder.require_same()
     if not service.folder.is_marked():
         service.folder.change(service.database, lambda said: said)
 

@@ -54,7 +54,17 @@ from app.operations.leftovers import remove_leftovers
 from app.operations.preflight import Preflight, forecast, preflight
 from app.operations.prune import prune
 from app.operations.replaced import free_period, require_content, require_free, require_own
-from app.operations.servers import asked, bind, identity_of, mark, may_run, require_folder, require_ours
+from app.operations.servers import (
+    asked,
+    bind,
+    identity_of,
+    in_place,
+    mark,
+    may_run,
+    require_folder,
+    require_ours,
+    staying,
+)
 from app.operations.service import SILENT, Progress, Service
 from app.operations.space_guard import SpaceGuard, giving_back
 from app.operations.take_full import Written, write_full
@@ -114,6 +124,7 @@ def take_backup(service: Service, request: BackupRequest, progress: Progress = S
     with structlog.contextvars.bound_contextvars(database=service.database, tier=str(request.tier)):
         try:
             server = _known_server(service, request)
+            service = in_place(service)
             run = service.catalog.claim(service.database, request.tier, request.slot, service.clock(), server)
             if run is None:
                 log.debug("backup slot already run", slot=request.slot and request.slot.period)
@@ -123,7 +134,7 @@ def take_backup(service: Service, request: BackupRequest, progress: Progress = S
                 log.info("backup of this slot stands already", backup=made.id, slot=request.slot.period)
                 return None
             log.info("backup started", run=run.id)
-            with _lease(service, run) as held, naming_restores(service):
+            with _lease(service, run) as held, naming_restores(service), staying(service):
                 _clear_up(service)
                 taken = _make(service, request, run, held, progress)
             _record(service, run, taken)
@@ -181,6 +192,7 @@ def _make(service: Service, request: BackupRequest, run: Run, held: Lease, progr
     require_own(service, request.tier, period)
     require_free(service, request.tier, period, server)
     name = name_of(request.tier, period)
+    service.folder.require_same()
     with service.tree.create(request.tier, name, run.id) as draft:
         if full:
             written = write_full(service, ready, draft, run.id, name, progress)
@@ -205,6 +217,7 @@ def _make(service: Service, request: BackupRequest, run: Run, held: Lease, progr
         )
         if _is_ours(request):
             bind(service, server)
+        service.folder.require_same()
         return _publish(service, draft, manifest, written.warnings)
 
 

@@ -15,6 +15,7 @@ from app.errors import BackupError, BackupNotFoundError, BackupPermissionError, 
 
 _FOLDER_MODE = 0o700
 _FILE_MODE = 0o600
+_SMALL = 64 << 10
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _NO_FOLDER = (errno.ENOTDIR, errno.ELOOP)
 _CANNOT_SYNC_FOLDERS = (errno.EINVAL, errno.ENOTSUP)
@@ -133,6 +134,24 @@ def open_file(path: Path) -> BinaryIO:
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def read_small(path: Path, *, follow: bool = False) -> bytes:
+    """The whole of a small regular file. What else may stand under its name is not waited for, nor read without end.
+
+    Raises:
+        OSError: there is none, or it cannot be read.
+        ValueError: it is no regular file, or too large.
+    """
+    if not stat.S_ISREG(path.stat(follow_symlinks=follow).st_mode):
+        raise ValueError("it is no regular file")
+    link = 0 if follow else os.O_NOFOLLOW
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | link), "rb") as stream:
+        found = os.fstat(stream.fileno())
+        content = stream.read(_SMALL + 1) if stat.S_ISREG(found.st_mode) else b""
+    if not stat.S_ISREG(found.st_mode) or len(content) > _SMALL:
+        raise ValueError(f"it is no regular file of at most {_SMALL >> 10} KiB")
+    return content
 
 
 def not_found(path: Path | str) -> BackupNotFoundError:

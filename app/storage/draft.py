@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from shlex import quote
 from types import TracebackType
 from typing import BinaryIO, Self
 
 import structlog
 
 from app.domain.backup import Tier, extensions_of
-from app.errors import BackupError, BackupNotFoundError
+from app.errors import BackupError, BackupFolderLostError, BackupNotFoundError
 from app.storage import disk, sidecar
 
 log = structlog.get_logger(__name__)
@@ -80,7 +82,12 @@ class LocalDraft:
 
     def __enter__(self) -> Self:
         with disk.writing(self._folder):
-            self.stream = disk.new_file(self._file)
+            self._at = os.open(self._folder, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                self.stream = disk.new_file(self._file)
+            except BaseException:
+                os.close(self._at)
+                raise
         self._made.append(self._file)
         return self
 
@@ -91,9 +98,11 @@ class LocalDraft:
             pass  # what could not be written is not wanted any more
         finally:
             # A file that has its name is nobody's to discard, and a manifest that still waits is its only proof.
-            if os.path.lexists(self._file):
+            if self._is_draft():
                 while self._made:
-                    disk.discard(self._made.pop())
+                    with suppress(OSError):  # not by its path: the folder may have another by now, or none
+                        os.unlink(self._made.pop().name, dir_fd=self._at)
+            os.close(self._at)
 
     def restart(self) -> None:
         """Forget everything written."""
@@ -142,6 +151,7 @@ class LocalDraft:
         target = self._target(file)
         replaced = [each for each in map(self._target, earlier) if each != target]
         waiting = temporary(manifest_of(target), self._run_id)
+        self._require_place()
         with disk.writing(target):
             self.flush()
             self.stream.close()
@@ -164,12 +174,13 @@ class LocalDraft:
     def _take_name(self, target: Path, manifests: Sequence[Path]) -> None:
         """Steps 2 and 3; where they do not come to their end, the earlier manifests are put back."""
         taken = {path: content for path in manifests if (content := _content(path)) is not None}
+        self._require_place()
         try:
             disk.unlink_all(self._folder, manifests)
             self._file.replace(target)
         except BaseException:
             # A signal may come when the name is taken already: then they describe nothing any more.
-            if os.path.lexists(self._file):
+            if self._is_draft():
                 self._put_back(taken)
             raise
 
@@ -190,6 +201,24 @@ class LocalDraft:
                 )
             else:
                 disk.discard(draft)
+
+    def _is_draft(self) -> bool:
+        """Whether the file still has its temporary name, in the folder in which it was made."""
+        try:
+            os.stat(self._file.name, dir_fd=self._at, follow_symlinks=False)
+        except OSError:
+            return False
+        return True
+
+    def _require_place(self) -> None:
+        """Make sure that the folder's path still leads to the folder in which the file was made."""
+        with suppress(FileNotFoundError), disk.reading(self._folder):
+            if os.path.samestat(os.fstat(self._at), os.lstat(self._folder)):
+                return
+        raise BackupFolderLostError(
+            f"{self._folder} is not the folder any more in which this run made its file",
+            f"is its disk still mounted? then try again: findmnt -T {quote(str(self._folder.parent))}",
+        )
 
     def _target(self, file: str) -> Path:
         tier, _, name = file.rpartition("/")

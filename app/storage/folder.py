@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import Self
 
 import structlog
 
 from app.domain.backup import Tier
-from app.domain.servers import Identity, Known, Lineage
-from app.errors import BackupFolderLostError, BackupNotFoundError, BackupReadError
+from app.domain.servers import Lineage
+from app.errors import BackupFolderLostError, BackupReadError
 from app.storage import disk
 from app.storage.draft import stem_of, temporary
+from app.storage.lock import alone
+from app.storage.marker import Marker, parse_marker, to_json
 from app.storage.memory import FolderMemory
 
 MARKER = ".residency-backup.json"
-FORMAT = 1
-_NOTE = "Residency Backup knows this folder by this file, and the servers that its backups are of. Leave it here."
+LOCK = ".residency-backup.lock"
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Marker:
-    id: str
-    made_at: str
-    databases: dict[str, Lineage]
+class _Place:
+    """What a run found: the folder's device and inode, and the marker's id; None for what was not there yet."""
+
+    at: tuple[int, int] | None
+    marker: str | None
 
 
 class LocalFolder:
@@ -43,15 +43,19 @@ class LocalFolder:
         root: of the tree; need not exist.
         memory: what is remembered elsewhere.
         database: whose backups stand in it; for messages.
+        held: what stood there when a run began, if this is for one.
     """
 
-    def __init__(self, root: Path, memory: FolderMemory, database: str) -> None:
+    def __init__(self, root: Path, memory: FolderMemory, database: str, held: _Place | None = None) -> None:
         self._database = database
         self._root = root
         self._memory = memory
+        self._held = held
+        self._told: str | None = None
 
     def require_here(self) -> None:
         """Make sure that what stood in the folder still does, as far as anybody remembers."""
+        self.require_same()
         marker, seen = self._read_at_all(), self._memory.recall(self._root)
         if marker is None and self.is_marked():
             return  # it cannot be read: who writes it says so
@@ -65,6 +69,39 @@ class LocalFolder:
         if marker is not None:
             self._remember(marker)
 
+    def held(self) -> Self:
+        """The folder as it is now, for a run: what is put in its place meanwhile is refused."""
+        at = self._at()  # first: what replaces the folder from here on is noticed, by this look or by a later one
+        self.require_here()
+        marker = self._read()
+        return type(self)(self._root, self._memory, self._database, _Place(at, marker.id if marker else None))
+
+    def require_same(self) -> None:
+        """Make sure that the folder is still the one that was held; without a run, any is."""
+        if self._held is None:
+            return
+        at, marker = self._at(), self._read()
+        same_marker = self._held.marker in {None, marker.id if marker else None}
+        if self._held.at in {None, at} and same_marker:
+            return
+        raise BackupFolderLostError(
+            f"{self._root} is not the folder any more that it was when this run began: "
+            + ("its marker is gone" if self._held.at == at else "another one, or none, stands in its place"),
+            f"is its disk still mounted? then try again: findmnt -T {quote(str(self._root))}",
+        )
+
+    def require_readable(self) -> None:
+        """Make sure that the marker, if there is one, can be read."""
+        self._read()
+
+    def clear_up(self) -> list[str]:
+        """Remove what a crash left of a marker that was being written; says what."""
+        draft = self._draft()
+        if not os.path.lexists(draft):
+            return []
+        with self._alone(), disk.writing(draft):
+            return [draft.name] if disk.unlink(draft) else []
+
     def is_marked(self) -> bool:
         """Whether the marker is there."""
         return os.path.lexists(self._root / MARKER)
@@ -76,17 +113,21 @@ class LocalFolder:
 
     def change(self, database: str, change: Callable[[Lineage | None], Lineage | None]) -> None:
         """Change what the marker says of a database, and make the marker where it is missing; one at a time."""
+        self.require_here()
         with disk.writing(self._root):
             disk.make_folder(self._root)
         with self._alone():
+            self.require_same()
             before = self._read()
             marker = before or self._new()
             lineage = marker.databases.get(database)
             changed = change(lineage)
             if changed is not None:
-                marker = _Marker(marker.id, marker.made_at, marker.databases | {database: changed})
+                marker = Marker(marker.id, marker.made_at, marker.databases | {database: changed})
             if before is None or changed != lineage:
                 self._write(marker)
+            if self._held is not None:
+                self._held = _Place(self._held.at or self._at(), marker.id)
         self._remember(marker)
 
     def renew(self) -> None:
@@ -96,16 +137,18 @@ class LocalFolder:
         with self._alone():
             marker = self._read()
             if marker is None:
-                marker = _Marker(str(uuid.uuid4()), _now(), {})
+                marker = Marker(str(uuid.uuid4()), _now(), {})
                 self._write(marker)
         self._remember(marker)
 
-    def _new(self) -> _Marker:
-        """One for a folder that has none: whose marker was only lost keeps its id."""
+    def _new(self) -> Marker:
+        """One for a folder that has none: whose marker was only lost keeps its id, if the backups are still there."""
         seen = self._memory.recall(self._root)
-        return _Marker(seen.ids[-1] if seen else str(uuid.uuid4()), _now(), {})
+        if seen and not self._has_backups():
+            raise self._lost("it is missing or empty now", seen.at)
+        return Marker(seen.ids[-1] if seen else str(uuid.uuid4()), _now(), {})
 
-    def _remember(self, marker: _Marker) -> None:
+    def _remember(self, marker: Marker) -> None:
         self._memory.remember(self._root, marker.id, _now())
 
     def _lost(self, how: str, at: str) -> BackupFolderLostError:
@@ -122,88 +165,57 @@ class LocalFolder:
                     return True
         return False
 
-    def _read(self) -> _Marker | None:
-        path = self._root / MARKER
-        with disk.reading(path):
+    def _at(self) -> tuple[int, int] | None:
+        """Where the folder is; None where it is missing."""
+        with disk.reading(self._root):
             try:
-                with disk.open_file(path) as stream:
-                    content = stream.read()
-            except BackupNotFoundError:
+                found = self._root.stat()
+            except FileNotFoundError:
                 return None
+        return found.st_dev, found.st_ino
+
+    def _read(self) -> Marker | None:
+        path = self._root / MARKER
         try:
-            return _parsed(json.loads(content))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            with disk.reading(path):
+                try:
+                    content = disk.read_small(path)
+                except FileNotFoundError:
+                    return None
+            return parse_marker(content)
+        except ValueError as error:
             away = f"mv {quote(str(path))} {quote(f'{path}.corrupt')}"
             hint = f"move it away, and it is made anew from the manifests: {away}"
             raise BackupReadError(f"the marker {path} cannot be read: {error}", hint) from error
 
-    def _read_at_all(self) -> _Marker | None:
-        """The marker; None also where it cannot be read, which keeps nobody from a backup."""
+    def _read_at_all(self) -> Marker | None:
+        """The marker; None also where it cannot be read, which keeps nobody from looking at backups."""
         try:
             return self._read()
         except BackupReadError as error:
-            log.warning("backup folder's marker not readable", error=type(error).__name__, reason=error.message)
+            level = log.debug if self._told == error.message else log.warning
+            level("backup folder's marker not readable", error=type(error).__name__, reason=error.message)
+            self._told = error.message
             return None
 
-    def _write(self, marker: _Marker) -> None:
-        path = self._root / MARKER
-        draft = temporary(path, "passing-marker")
+    def _draft(self) -> Path:
+        return temporary(self._root / MARKER, "passing-marker")
+
+    def _write(self, marker: Marker) -> None:
+        path, draft = self._root / MARKER, self._draft()
         with disk.writing(path):
             disk.discard(draft)  # one that a crash left; who writes it is alone
-            disk.write_whole(draft, (json.dumps(_content(marker), indent=1) + "\n").encode())
-            draft.replace(path)
+            disk.write_whole(draft, to_json(marker))
+            try:
+                draft.replace(path)
+            except BaseException:
+                disk.discard(draft)
+                raise
             disk.sync_folder(path.parent)
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """One process at a time, where the file system can say so; some network file systems cannot."""
-        with disk.reading(self._root):
-            folder = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            with suppress(OSError):
-                fcntl.flock(folder, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(folder)
+    def _alone(self) -> AbstractContextManager[None]:
+        return alone(self._root / LOCK)
 
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(sep=" ", timespec="seconds")
-
-
-def _content(marker: _Marker) -> dict[str, Any]:
-    databases = {
-        name: {
-            "servers": [_known_content(each) for each in lineage.known],
-            "heir": _known_content(lineage.heir) if lineage.heir else None,
-        }
-        for name, lineage in sorted(marker.databases.items())
-    }
-    about = {"format": FORMAT, "note": _NOTE, "id": marker.id, "made_at": marker.made_at}
-    return about | {"databases": databases}
-
-
-def _known_content(known: Known) -> dict[str, Any]:
-    numbers = {
-        "system_identifier": known.identity.system_identifier,
-        "database_oid": known.identity.database_oid,
-    }
-    return numbers | {"since": known.since.isoformat(), "how": known.how}
-
-
-def _parsed(content: Any) -> _Marker:
-    if content["format"] > FORMAT:
-        raise ValueError(f"it is of format {content['format']}, and this program reads up to {FORMAT}")
-    databases = {
-        name: Lineage(
-            known=tuple(map(_parsed_known, lineage["servers"])),
-            heir=_parsed_known(lineage["heir"]) if lineage["heir"] else None,
-        )
-        for name, lineage in content["databases"].items()
-    }
-    return _Marker(str(content["id"]), str(content["made_at"]), databases)
-
-
-def _parsed_known(content: dict[str, Any]) -> Known:
-    identity = Identity(content["system_identifier"], content["database_oid"])
-    return Known(identity=identity, since=datetime.fromisoformat(content["since"]), how=content["how"])

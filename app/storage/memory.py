@@ -15,6 +15,9 @@ from typing import Any
 
 import structlog
 
+from app.storage import disk
+from app.storage.marker import shortened, word
+
 log = structlog.get_logger(__name__)
 _MOST_IDS = 8  # disks that take turns under one path
 
@@ -76,14 +79,12 @@ class FolderMemory:
         if self._home is None:
             return None
         try:
-            content: Any = json.loads(self._file(self._home, folder).read_bytes())
-            return Seen(**content | {"ids": tuple(content["ids"])})
+            return _parsed(json.loads(disk.read_small(self._file(self._home, folder), follow=True)))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            log.debug(
-                "backup folder's memory not readable", file=str(self._file(self._home, folder)), reason=str(error)
-            )
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+            reason = shortened(str(error))
+            log.debug("backup folder's memory not readable", file=str(self._file(self._home, folder)), reason=reason)
             return None
 
     def _store(self, home: Path, folder: Path, seen: Seen) -> None:
@@ -91,10 +92,21 @@ class FolderMemory:
         draft = file.with_name(f"{file.name}.{os.getpid()}.partial")
         try:
             home.mkdir(0o700, parents=True, exist_ok=True)
-            draft.write_text(json.dumps(asdict(seen), indent=1) + "\n")
+            disk.discard(draft)  # a crash's, of a process that had our number
+            disk.write_whole(draft, (json.dumps(asdict(seen), indent=1) + "\n").encode())
             draft.replace(file)
         except OSError as error:
+            disk.discard(draft)
             log.debug("backup folder's memory not saved", file=str(file), reason=error.strerror)
+
+
+def _parsed(content: Any) -> Seen:
+    """What a file of ours holds. Raises ValueError, TypeError or KeyError where it is none of ours."""
+    ids = tuple(map(word, content["ids"]))
+    paths = (content["folder"], content["mount"])
+    if not ids or not all(isinstance(path, str) and path and "\0" not in path for path in paths):
+        raise ValueError("it is not a file of this service")
+    return Seen(folder=paths[0], ids=ids, mount=paths[1], at=word(content["at"]))
 
 
 def mount_point(folder: Path) -> str:
