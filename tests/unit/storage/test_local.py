@@ -277,9 +277,9 @@ def test_each_step_of_publishing_is_on_the_disk_before_the_next(
     log: list[str] = []
 
     def logged(step: str, real: Callable[..., object]) -> Callable[..., object]:
-        def call(target: int | Path, *rest: Path) -> object:
+        def call(target: int | Path, *rest: Path, **options: int) -> object:
             name = Path(f"/proc/self/fd/{target}").readlink() if isinstance(target, int) else [target, *rest][-1]
-            result = real(target, *rest)
+            result = real(target, *rest, **options)
             log.append(f"{step} {Path(name).name}")
             return result
 
