@@ -18,6 +18,7 @@ from app.errors import BackupError, BackupFolderLostError, BackupNotFoundError
 from app.storage import disk, sidecar
 
 log = structlog.get_logger(__name__)
+_CLOSED = -1
 _TEMPORARY = re.compile(r"\..+\.(?P<run>[^.]+)\.partial")
 _WAITING = re.compile(r"\.(?P<archive>.+)\.json\.[^.]+\.partial")
 
@@ -78,6 +79,7 @@ class LocalDraft:
         self._folder = path.parent
         self._file = temporary(path, run_id)
         self._run_id = run_id
+        self._at = _CLOSED
         self._made: list[Path] = []
 
     def __enter__(self) -> Self:
@@ -102,7 +104,9 @@ class LocalDraft:
                 while self._made:
                     with suppress(OSError):  # not by its path: the folder may have another by now, or none
                         os.unlink(self._made.pop().name, dir_fd=self._at)
-            os.close(self._at)
+            if self._at != _CLOSED:
+                os.close(self._at)
+                self._at = _CLOSED
 
     def restart(self) -> None:
         """Forget everything written."""
