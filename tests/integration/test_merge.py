@@ -27,6 +27,7 @@ from app.postgres import merge_session
 from app.postgres.programs import output_of
 from tests.fix_merge import archive_of, beside, merge, request, undo
 from tests.fix_postgres import TestDatabase, copy_of_all_tables
+from tests.tiers import ALL
 
 SCHEMA = """
     CREATE TABLE people (id int PRIMARY KEY, email text UNIQUE, name text, updated_at timestamptz DEFAULT '2025-01-01');
@@ -695,6 +696,7 @@ def test_a_dump_of_inserts_is_no_dump_to_merge(empty_database: TestDatabase) -> 
         merge(empty_database, archive, request())
 
 
+@pytest.mark.skipif(not ALL, reason="slow by nature: make test-all")
 @pytest.mark.timeout(300)
 def test_as_many_tables_as_there_are_can_be_merged_and_undone(empty_database: TestDatabase) -> None:
     each = "DO $$ BEGIN FOR i IN 1..560 LOOP {} END LOOP; END $$"

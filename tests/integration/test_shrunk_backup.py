@@ -126,7 +126,7 @@ def test_a_crash_between_the_two_names_loses_neither(small: Site) -> None:
     small.database.execute("DELETE FROM a; DELETE FROM b")
     program = (
         "import os\nfrom app.storage.draft import LocalDraft\n"
-        "LocalDraft.publish = lambda *_: os._exit(9)\nfrom app.cli import main\nmain()"
+        "LocalDraft.publish = lambda *_, **__: os._exit(9)\nfrom app.cli import main\nmain()"
     )
     assert run([sys.executable, "-c", program, "create", "daily"], small.process_env(), timeout=60).code == 9
     service = small.service()
