@@ -19,7 +19,7 @@ from app.embedded.postgres import EmbeddedPostgres, Launcher
 from app.embedded.residency import fill
 
 SMALL = "residency_small"  # the filled database of the clusters that have one
-SCALE = 0.05
+SCALE = 0.01
 _ID_BYTES = 8
 _ID_IN_WAL = slice(24, 24 + _ID_BYTES)  # XLogLongPageHeaderData: each segment begins with one
 _CASTAGNOLI = 0x82F63B78

@@ -21,6 +21,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -106,27 +107,34 @@ def _mother() -> Mother:
 
 def serve(control: socket.socket) -> Callable[[], object]:
     """Fork for each message until the other side is closed; gives, in the process that was forked, what it shall do."""
+    forked: dict[int, tuple[int, int]] = {}  # of a process' descriptor, its id and whom to tell its end
     while True:
+        ready, _, _ = select.select([control, *forked], [], [])
+        for ended in set(ready) & set(forked):
+            _tell_end_of(*forked.pop(ended))
+            os.close(ended)
+        if control not in ready:
+            continue
         message, fds, *_ = socket.recv_fds(control, _MESSAGE_BYTES, 3)
         if not message:
             return sys.exit
-        if not os.fork():
+        out, err, reply = fds
+        if not (pid := os.fork()):
             control.close()
-            out, err, reply = fds
-            if pid := os.fork():
-                _tell_end_of(pid, reply)
-            os.close(reply)
+            for fd in (reply, *(fd for process, (_, told) in forked.items() for fd in (process, told))):
+                os.close(fd)
             return _program(json.loads(message), out, err)
-        for fd in fds:
-            os.close(fd)
-        os.waitpid(-1, os.WNOHANG)
+        os.close(out)
+        os.close(err)
+        os.write(reply, f"{pid}\n".encode())
+        forked[os.pidfd_open(pid)] = (pid, reply)
 
 
 def _tell_end_of(pid: int, reply: int) -> None:
-    os.write(reply, f"{pid}\n".encode())
     _, status = os.waitpid(pid, 0)
-    os.write(reply, f"{status}\n".encode())
-    os._exit(0)
+    with suppress(BrokenPipeError):  # who asked may have waited long enough
+        os.write(reply, f"{status}\n".encode())
+    os.close(reply)
 
 
 def _program(asked: dict[str, object], out: int, err: int) -> Callable[[], object]:
@@ -147,7 +155,26 @@ def main() -> None:
         importlib.import_module(name)
     gc.collect()
     gc.freeze()
-    serve(socket.socket(fileno=int(sys.argv[1])))()
+    end_after(serve(socket.socket(fileno=int(sys.argv[1]))))
+
+
+def end_after(program: Callable[[], object]) -> None:
+    """End as an interpreter does, but for freeing what it imported, page by page: that costs most of such a process."""
+    code: object = None
+    try:
+        program()
+    except SystemExit as ended:
+        code = ended.code
+        if not isinstance(code, int | None):
+            raise
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        sys.exit(code)  # and the interpreter says what it says of a stream that takes no more
+    os._exit((code or 0) & 0xFF)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +19,8 @@ from app.operations.restore_request import Restored, RestoreRequest
 from app.operations.service import SILENT, Progress, Service
 from app.operations.take_backup import BackupRequest, take_backup
 from tests.fix_clusters import SCALE
-from tests.fix_postgres import TestDatabase, copy_database, copy_of_all_tables, scratch_database
+from tests.fix_kept import Kept, drop_databases, kept
+from tests.fix_postgres import TestDatabase, copy_of_all_tables
 from tests.fix_service import Site, make_site
 
 Content = dict[str, tuple[int, str]]
@@ -108,50 +108,21 @@ def make_damaged(site: Site, server: EmbeddedPostgres) -> Damaged:
     return Damaged(site, server, taken.backup.id, whole, broken)
 
 
-def drop_databases(server: EmbeddedPostgres, prefix: str) -> None:
-    """Drop what tests leave on the shared server."""
-    with psycopg.connect(server.url(), autocommit=True) as connection:
-        found = connection.execute("SELECT datname FROM pg_database WHERE datname LIKE %s", (f"{prefix}_%",)).fetchall()
-        for (name,) in found:
-            connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'.encode())
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """A damaged site to be copied.
-
-    Attributes:
-        oid: of its database, which a copy gets too: a backup says which database it is of.
-        copied: name of the database that is copied; the site's own name is free for the copy.
-    """
-
-    site: Damaged
-    oid: int
-    copied: str
-
-
 @pytest.fixture(scope="session")
-def damaged_once(postgres_server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
-    """What `damaged` is a copy of: made once by each process of a test run."""
-    with scratch_database(postgres_server) as database:
-        site = make_site(database, tmp_path_factory.mktemp("damaged") / "backups", scale=SCALE)
-        made = make_damaged(site, postgres_server)
-        ((oid,),) = query(postgres_server, "SELECT oid FROM pg_database WHERE datname = %s", made.name)
-        kept = Kept(made, oid, f"kept_{made.name}")
-        copy_database(postgres_server.url(), made.name, kept.copied)
-        yield kept
+def damaged_once(
+    postgres_server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Kept[Damaged]]:
+    """What `damaged` is a copy of."""
+    folder = tmp_path_factory.mktemp("damaged")
+    with kept(postgres_server, folder, lambda site: make_damaged(site, postgres_server)) as made:
+        yield made
 
 
 @pytest.fixture
-def damaged(damaged_once: Kept, postgres_server: EmbeddedPostgres, tmp_path: Path) -> Iterator[Damaged]:
+def damaged(damaged_once: Kept[Damaged], tmp_path: Path) -> Iterator[Damaged]:
     """A site with a backup of what it lost."""
-    made, backups = damaged_once.site, tmp_path / "backups"
-    copy_database(postgres_server.url(), damaged_once.copied, made.name, damaged_once.oid)
-    shutil.copytree(made.site.backups, backups)
-    env = {**made.site.env, "BACKUP_DIR": str(backups)}
-    yield replace(made, site=replace(made.site, backups=backups, env=env))
-    drop_databases(postgres_server, made.name)
-    execute(postgres_server, f"DROP DATABASE IF EXISTS {made.name} WITH (FORCE)")
+    with damaged_once.copy(tmp_path / "backups") as site:
+        yield replace(damaged_once.prepared, site=site)
 
 
 @pytest.fixture
@@ -163,7 +134,7 @@ def own(empty_database: TestDatabase, tmp_path: Path, postgres_server: EmbeddedP
     url = psycopg.conninfo.make_conninfo(empty_database.url, user=role, password="secret-4711")
     database = TestDatabase(empty_database.name, url)
     try:
-        yield make_damaged(make_site(database, tmp_path / "backups", scale=0.05), postgres_server)
+        yield make_damaged(make_site(database, tmp_path / "backups", scale=SCALE), postgres_server)
     finally:
         drop_databases(postgres_server, database.name)
         empty_database.execute(f"DROP OWNED BY {role} CASCADE")

@@ -99,7 +99,7 @@ def remembered(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture
 def site(empty_database: TestDatabase, tmp_path: Path) -> Site:
     """A small residency scheduler, and an empty folder for its backups."""
-    return make_site(empty_database, tmp_path / "backups", scale=0.05)
+    return make_site(empty_database, tmp_path / "backups", scale=SCALE)
 
 
 def make_site(database: TestDatabase, backups: Path, *, scale: float, url: str | None = None) -> Site:
@@ -158,13 +158,14 @@ def ordinary() -> tuple[str, ...]:
     return prefix
 
 
-def fill_wide(database: TestDatabase) -> None:
-    """About 40 MB in one table that hardly compresses, so that a dump takes long enough to be interrupted."""
+def fill_wide(database: TestDatabase, rows: int = 12_000) -> None:
+    """A KB a row in one table that hardly compresses, so that a dump takes long enough to be interrupted."""
     with database.connect() as connection:
         connection.execute("CREATE TABLE wide (id int, filler text)")
         connection.execute(
             "INSERT INTO wide SELECT g, (SELECT string_agg(md5((g * 100 + n)::text), '') FROM generate_series(1, 30) n)"
-            " FROM generate_series(1, 40000) g"
+            " FROM generate_series(1, %s) g",
+            (rows,),
         )
 
 

@@ -28,7 +28,7 @@ from app.postgres.programs import Program, ProgramError, output_of
 StopMode = Literal["smart", "fast", "immediate"]
 
 STOP_SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
-FAST_SETTINGS = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
+FAST_SETTINGS = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "min_wal_size=2MB")
 START_SECONDS = 60.0
 SOCKET_PATH_LIMIT = 107
 STATUS_LINE = 7
@@ -210,7 +210,7 @@ class EmbeddedPostgres(EmbeddedServer):
         self._password_file.write_text(secrets.token_urlsafe(24))
         _hand_over(self.folder, launcher.owner)
         options = ["--username=postgres", "--encoding=UTF8", "--locale=C.UTF-8", "--auth=scram-sha-256"]
-        options += ["--no-sync"] if self._fast else []
+        options += ["--no-sync", "--wal-segsize=1"] if self._fast else []
         argv = [str(programs / "initdb"), f"--pgdata={fresh}", f"--pwfile={self._password_file}", *options]
         output_of([*launcher.prefix, *argv], environment())
         fresh.rename(self._data)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -32,6 +32,8 @@ from app.operations.inventory import inventory
 from app.operations.sync import sync
 from app.operations.take_backup import BackupRequest, take_backup
 from app.postgres import dump, snapshot
+from tests.fix_clusters import SCALE
+from tests.fix_kept import Kept, kept
 from tests.fix_postgres import TestDatabase, scratch_database
 from tests.fix_service import At, Site, fill_wide, gone_soon, leftovers, make_site, require_same_content
 
@@ -40,12 +42,23 @@ WEEKLY = BackupRequest(tier=Tier.WEEKLY)
 DAILY = BackupRequest(tier=Tier.DAILY)
 
 
+@pytest.fixture(scope="session")
+def guarded_once(postgres_server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept[None]]:
+    """What `guarded` is a copy of."""
+
+    def prepare(site: Site) -> None:
+        for request in (WEEKLY, DAILY):
+            take_backup(site.service(), request)
+
+    with kept(postgres_server, tmp_path_factory.mktemp("guarded"), prepare) as made:
+        yield made
+
+
 @pytest.fixture
-def guarded(site: Site) -> Site:
+def guarded(guarded_once: Kept[None], tmp_path: Path) -> Iterator[Site]:
     """A site with an older backup in each of two tiers, which a fault must not touch."""
-    for request in (WEEKLY, DAILY):
-        take_backup(site.service(), request)
-    return site
+    with guarded_once.copy(tmp_path / "backups") as site:
+        yield site
 
 
 def fails(site: Site, expected: type[ResidencyBackupError], progress: At | None = None, **settings: str) -> BackupError:
@@ -117,7 +130,7 @@ def test_a_connection_lost_in_the_middle_of_the_dump(guarded: Site) -> None:
 
 def test_a_server_killed_in_the_middle_of_the_dump(own_postgres_server: EmbeddedPostgres, tmp_path: Path) -> None:
     with scratch_database(own_postgres_server) as database:
-        site = make_site(database, tmp_path / "backups", scale=0.05)
+        site = make_site(database, tmp_path / "backups", scale=SCALE)
         fill_wide(database)
         take_backup(site.service(), WEEKLY)
         error = fails(site, ServerUnavailableError, At(own_postgres_server.kill, after=1 << 20))
@@ -450,7 +463,7 @@ def test_a_role_with_other_habits_makes_the_same_backup(
 
 
 def test_a_dump_that_outgrows_its_forecast_stops_before_the_reserve_is_gone(guarded: Site) -> None:
-    fill_wide(guarded.database)
+    fill_wide(guarded.database, rows=30_000)  # the free space is looked at now and then
     service = guarded.service()
     before, free = guarded.files(), service.tree.free_bytes()
 

@@ -13,9 +13,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 
+from app.archive.tarball import BLOCK
 from app.errors import (
     BackupCancelledError,
     BackupCreationError,
@@ -236,7 +238,7 @@ def test_a_server_lost_while_it_is_copied(full_site: FullSite) -> None:
 def slowed(full_site: FullSite) -> None:
     """Enough to copy that the fault comes before the end."""
     fill_wide(full_site.site.database)
-    full_site.site.database.execute("CREATE TABLE more AS SELECT * FROM wide, generate_series(1, 3)")
+    full_site.site.database.execute("CREATE TABLE more AS SELECT * FROM wide, generate_series(1, 12)")
 
 
 def test_a_process_killed_in_the_middle_takes_the_copying_with_it_and_repair_cleans_up(full_site: FullSite) -> None:
@@ -404,12 +406,19 @@ def test_a_running_servers_folder_further_down_is_told(full_site: FullSite) -> N
     assert any("a server runs on it" in each for each in full_site.take().warnings)
 
 
-BIG = 64 << 20
+FRAMES = 4 * BLOCK
 
 
-def packed_before(full_site: FullSite) -> int:
-    """Bytes of the tar before what stands beside the server, about."""
-    return full_site.take(BACKUP_FULL_PATHS="").backup.raw_bytes
+class WhileOpen(At):
+    """Act once in the middle of packing one file: some of its blocks are in the tar, and more are to be."""
+
+    def __init__(self, file: Path, act: Callable[[], object]) -> None:
+        super().__init__(act, phase="pack")
+        self._file = file
+
+    def advance(self, amount: int) -> None:
+        if not self.done and any(each.path == str(self._file) for each in psutil.Process().open_files()):
+            super().advance(amount)
 
 
 def swap_for_secret(folder: Path, elsewhere: Path) -> None:
@@ -442,14 +451,13 @@ def test_what_changes_its_kind_while_it_is_packed_is_told_and_nothing_from_elsew
 ) -> None:
     folder, elsewhere = full_site.uploads / "d", server_folder / "elsewhere"
     (folder / "sub").mkdir(parents=True)
-    (folder / "000big").write_bytes(os.urandom(BIG))
+    (folder / "000big").write_bytes(os.urandom(FRAMES))
     (folder / "b").write_text("b")
     (folder / "sub/x").write_text("x")
     elsewhere.mkdir()
     for name in ("b", "x"):
         (elsewhere / name).write_text("OUTSIDE")
-    # The server's own files come first; then some frames of this large one are packed, and more are to be.
-    fault = At(lambda: act(folder, elsewhere), phase="pack", after=packed_before(full_site) + BIG // 2)
+    fault = WhileOpen(folder / "000big", lambda: act(folder, elsewhere))
     taken = full_site.take(fault)
     assert fault.done
     assert any(named in each for each in taken.warnings), taken.warnings
@@ -547,6 +555,7 @@ def test_programs_of_another_major_are_refused(full_site: FullSite, monkeypatch:
 
 
 def test_a_target_on_a_full_disk_is_left_as_it_was(full_site: FullSite, server_folder: Path) -> None:
+    (full_site.uploads / "large").write_bytes(os.urandom(2 << 20))
     taken = full_site.take()
     limited = (
         "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "

@@ -15,6 +15,7 @@ from app.errors import ResidencyBackupError, RestoreRunningError
 from app.operations.check import check, repair
 from app.operations.keep import keep
 from app.operations.rollback import rollback
+from tests.fix_clusters import SCALE
 from tests.fix_fork import run_forked
 from tests.fix_postgres import scratch_database
 from tests.fix_restores import Content, Damaged, drop_databases, make_damaged, require_nothing_left
@@ -183,7 +184,7 @@ def test_a_server_killed_at_a_step(
     own_postgres_server: EmbeddedPostgres, tmp_path: Path, asked: dict[str, Any], phase: str
 ) -> None:
     with scratch_database(own_postgres_server) as database:
-        damaged = make_damaged(make_site(database, tmp_path / "backups", scale=0.05), own_postgres_server)
+        damaged = make_damaged(make_site(database, tmp_path / "backups", scale=SCALE), own_postgres_server)
         fault = AtStart(own_postgres_server.kill, phase=phase)
         with pytest.raises(ResidencyBackupError):
             damaged.run(progress=fault, **asked)

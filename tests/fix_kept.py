@@ -1,0 +1,69 @@
+"""Sites that are copies: what takes a backup or two to prepare is prepared once by each process of a test run."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import psycopg
+
+from app.embedded.postgres import EmbeddedPostgres
+from tests.fix_clusters import SCALE
+from tests.fix_postgres import copy_database, scratch_database
+from tests.fix_service import Site, make_site
+
+Prepared = TypeVar("Prepared")
+
+
+@dataclass(frozen=True, slots=True)
+class Kept(Generic[Prepared]):
+    """A site to be copied.
+
+    Attributes:
+        prepared: what preparing it gave.
+        oid: of its database, which a copy gets too: a backup says which database it is of.
+        copied: name of the database that is copied; the site's own name is free for the copy.
+    """
+
+    site: Site
+    server: EmbeddedPostgres
+    prepared: Prepared
+    oid: int
+    copied: str
+
+    @contextmanager
+    def copy(self, backups: Path) -> Iterator[Site]:
+        """The site again, with its backups in a folder of its own; the server keeps nothing of it."""
+        name = self.site.database.name
+        copy_database(self.server.url(), self.copied, name, self.oid)
+        shutil.copytree(self.site.backups, backups)
+        try:
+            yield replace(self.site, backups=backups, env={**self.site.env, "BACKUP_DIR": str(backups)})
+        finally:
+            drop_databases(self.server, name)
+            with psycopg.connect(self.server.url(), autocommit=True) as connection:
+                connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)".encode())
+
+
+@contextmanager
+def kept(server: EmbeddedPostgres, folder: Path, prepare: Callable[[Site], Prepared]) -> Iterator[Kept[Prepared]]:
+    """A small residency scheduler with a service of its own, prepared, for copies."""
+    with scratch_database(server) as database:
+        site = make_site(database, folder / "backups", scale=SCALE)
+        prepared = prepare(site)
+        ((oid,),) = database.query("SELECT oid FROM pg_database WHERE datname = current_database()")
+        copied = f"kept_{database.name}"
+        copy_database(server.url(), database.name, copied)
+        yield Kept(site, server, prepared, oid, copied)
+
+
+def drop_databases(server: EmbeddedPostgres, prefix: str) -> None:
+    """Drop what tests leave on the shared server."""
+    with psycopg.connect(server.url(), autocommit=True) as connection:
+        found = connection.execute("SELECT datname FROM pg_database WHERE datname LIKE %s", (f"{prefix}_%",)).fetchall()
+        for (name,) in found:
+            connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'.encode())
