@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 ALL = bool(os.environ.get("TEST_ALL"))
 EVERY_MAJOR = (14, 15, 16, 17, 18)
@@ -29,3 +29,11 @@ def times(few: int, all_of_them: int) -> int:
 def sample_of(points: Sequence[Point], chosen: Sequence[int]) -> list[Point]:
     """The points at these places, or every one."""
     return [point for place, point in enumerate(points) if ALL or place in chosen]
+
+
+def pairs(first: Sequence[Any], second: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """What goes with what: every one with every other, or each once, and as many pairs as that takes."""
+    if ALL or os.environ.get("TEST_MATRIX"):
+        return [(one, other) for one in first for other in second]
+    number = max(len(first), len(second))
+    return [(first[place % len(first)], second[place % len(second)]) for place in range(number)]

@@ -24,9 +24,10 @@ from app.postgres.dump import PostgresSource
 from app.postgres.load import load
 from tests.fix_matrix import Major, at_home, running_major, torment
 from tests.fix_postgres import TestDatabase, copy_of_all_tables, psql
-from tests.tiers import majors
+from tests.tiers import majors, pairs
 
 MAJORS = majors(14, 18)
+WRITTEN = [(Codec.NONE, 1), (Codec.GZIP, 2), (Codec.ZSTD, 3)]  # codecs, and on how many connections
 VARYING = re.compile(rb"^(\\(un)?restrict .*|-- Dumped (from|by) .*)$", re.MULTILINE)
 LARGE_OBJECTS = """
     SELECT oid, md5(lo_get(oid)), lomacl::text, obj_description(oid, 'pg_largeobject')
@@ -126,10 +127,11 @@ def assert_same(found: Looks, expected: Looks) -> None:
     assert found == expected
 
 
-@pytest.mark.parametrize(("codec", "jobs"), [(Codec.NONE, 1), (Codec.GZIP, 2), (Codec.ZSTD, 3)])
+@pytest.mark.parametrize(("major", "written"), pairs(MAJORS, WRITTEN), indirect=["major"])
 def test_psql_restores_our_dump_to_what_it_restores_from_pg_dump(
-    major: Major, tormented: TestDatabase, twin: Looks, codec: Codec, jobs: int, tmp_path: Path
+    major: Major, tormented: TestDatabase, twin: Looks, written: tuple[Codec, int], tmp_path: Path
 ) -> None:
+    codec, jobs = written
     file = tmp_path / f"backup.sql{codec.suffix}"
     index = dump(tormented, codec, jobs, file)
     assert {each.table.name for each in index.segments if each.pages and each.table} >= {"large", "toasted"}
@@ -139,10 +141,11 @@ def test_psql_restores_our_dump_to_what_it_restores_from_pg_dump(
         assert_digests(restored, tormented, index)
 
 
-@pytest.mark.parametrize(("codec", "jobs"), [(Codec.NONE, 1), (Codec.GZIP, 2), (Codec.ZSTD, 3)])
+@pytest.mark.parametrize(("major", "written"), pairs(MAJORS, WRITTEN[::-1]), indirect=["major"])
 def test_our_load_of_our_dump_is_what_psql_restores_from_pg_dump(
-    major: Major, tormented: TestDatabase, twin: Looks, codec: Codec, jobs: int, tmp_path: Path
+    major: Major, tormented: TestDatabase, twin: Looks, written: tuple[Codec, int], tmp_path: Path
 ) -> None:
+    codec, jobs = written
     file = tmp_path / f"backup.sql{codec.suffix}"
     index = dump(tormented, codec, jobs, file)
     with major.database("restored") as restored:
@@ -152,7 +155,7 @@ def test_our_load_of_our_dump_is_what_psql_restores_from_pg_dump(
         assert_digests(restored, tormented, index)
 
 
-@pytest.mark.parametrize("options", [(), ("--rows-per-insert=7",)])
+@pytest.mark.parametrize(("major", "options"), pairs(MAJORS, [(), ("--rows-per-insert=7",)]), indirect=["major"])
 def test_our_load_of_a_stock_dump_is_what_psql_makes_of_it(
     major: Major, tormented: TestDatabase, options: tuple[str, ...], tmp_path: Path
 ) -> None:

@@ -42,7 +42,7 @@ from app.postgres.load_session import Session
 from app.postgres.load_sql import SqlRunner
 from app.postgres.programs import output_of
 from tests.fix_postgres import TestDatabase, copy_of_all_tables, scratch_database
-from tests.tiers import times
+from tests.tiers import pairs, times
 
 FOREIGN = {Codec.NONE: bytes, Codec.GZIP: gzip.compress, Codec.ZSTD: zstandard.ZstdCompressor(1).compress}
 MANY = """
@@ -100,8 +100,7 @@ def schema(database: TestDatabase) -> list[str]:
     return [line for line in text.splitlines() if not line.startswith("\\")]
 
 
-@pytest.mark.parametrize("codec", FOREIGN)
-@pytest.mark.parametrize("jobs", [1, 3])
+@pytest.mark.parametrize(("codec", "jobs"), pairs(list(FOREIGN), [1, 3]))
 def test_a_dump_of_pg_dump_is_loaded_whatever_compressed_it(
     source: TestDatabase,
     empty_database: TestDatabase,

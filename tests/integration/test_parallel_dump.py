@@ -24,7 +24,7 @@ from app.postgres.database import Database
 from app.postgres.digest import table_digest, use_read_settings
 from app.postgres.dump import PostgresSource
 from tests.fix_postgres import TestDatabase, copy_of_all_tables, psql, scratch_database
-from tests.tiers import times
+from tests.tiers import pairs, times
 
 TOKEN = re.compile(rb"^\\(un)?restrict .*$", re.MULTILINE)
 MIXED = """
@@ -94,8 +94,7 @@ class Interrupted(io.BytesIO):
 # What comes out
 
 
-@pytest.mark.parametrize("codec", Codec)
-@pytest.mark.parametrize("jobs", [1, 2, 5])
+@pytest.mark.parametrize(("codec", "jobs"), pairs(list(Codec), [1, 2, 5]))
 def test_stock_psql_restores_it_and_every_digest_is_that_of_the_restored_table(
     mixed: TestDatabase, empty_database: TestDatabase, tmp_path: Path, codec: Codec, jobs: int
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from app.domain.backup import Tier
+from app.embedded.postgres import EmbeddedPostgres
 from app.errors import (
     BackupError,
     BackupNotFoundError,
@@ -25,6 +26,7 @@ from app.operations.prune import prune
 from app.operations.sync import sync
 from app.operations.take_backup import BackupRequest, take_backup
 from app.operations.verify import require_all, verify
+from tests.fix_kept import Kept, kept
 from tests.fix_postgres import TestDatabase
 from tests.fix_service import Site, require_same_content
 
@@ -55,16 +57,31 @@ def append(file: Path, _: Path) -> None:
         stream.write(b"DROP TABLE people;\n")
 
 
-@pytest.fixture(params=["none", "gzip", "zstd"])
-def pair(site: Site, request: pytest.FixtureRequest) -> tuple[Site, Path, Path]:
+@pytest.fixture(scope="module", params=["none", "gzip", "zstd"])
+def pair_once(
+    postgres_server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Kept[tuple[str, str]]]:
+    """What `pair` is a copy of, with the names of the two files."""
+
+    def prepare(site: Site) -> tuple[str, str]:
+        service = site.service(BACKUP_COMPRESSION=request.param)
+        weekly = take_backup(service, BackupRequest(tier=Tier.WEEKLY))
+        site.database.execute("UPDATE people SET updated_at = updated_at + interval '1 day'")
+        daily = take_backup(service, BackupRequest(tier=Tier.DAILY))
+        assert daily is not None
+        assert weekly is not None
+        return daily.backup.file, weekly.backup.file
+
+    with kept(postgres_server, tmp_path_factory.mktemp("pair"), prepare) as made:
+        yield made
+
+
+@pytest.fixture
+def pair(pair_once: Kept[tuple[str, str]], tmp_path: Path) -> Iterator[tuple[Site, Path, Path]]:
     """A site with a daily and a weekly backup of different content; their files."""
-    service = site.service(BACKUP_COMPRESSION=request.param)
-    weekly = take_backup(service, BackupRequest(tier=Tier.WEEKLY))
-    site.database.execute("UPDATE people SET updated_at = updated_at + interval '1 day'")
-    daily = take_backup(service, BackupRequest(tier=Tier.DAILY))
-    assert daily is not None
-    assert weekly is not None
-    return site, site.backups / daily.backup.file, site.backups / weekly.backup.file
+    daily, weekly = pair_once.prepared
+    with pair_once.copy(tmp_path / "backups") as site:
+        yield site, site.backups / daily, site.backups / weekly
 
 
 @pytest.mark.parametrize("damage", [truncate, empty, flip, swap, append])
