@@ -22,7 +22,7 @@ from app.errors import (
     TargetUnavailableError,
 )
 from app.operations.service import SILENT, Progress, Service
-from app.postgres import swap
+from app.postgres import read_ahead, swap
 from app.storage import disk
 from tests.fix_restores import Damaged, execute, require_nothing_left
 from tests.fix_service import At
@@ -61,7 +61,8 @@ def kill_children(name: str) -> None:
 
 
 @pytest.mark.parametrize("phase", ["dump", "prove"])
-def test_a_pg_dump_that_is_killed(damaged: Damaged, phase: str) -> None:
+def test_a_pg_dump_that_is_killed(damaged: Damaged, monkeypatch: pytest.MonkeyPatch, phase: str) -> None:
+    monkeypatch.setattr(read_ahead, "AHEAD_BYTES", 1)  # it waits for us, and so has not ended
     fault = At(lambda: kill_children("pg_dump"), phase=phase)
     error = fails(damaged, RestoreError, progress=fault, mode="replace")
     assert fault.done
