@@ -3,12 +3,15 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
-# Tests wait much, for servers and processes: three workers keep two cores busy. WORKERS=0 runs all in one process.
-WORKERS ?= 3
+# Tests wait much, for servers and processes: four workers keep two cores busy. WORKERS=0 runs all in one process.
+WORKERS ?= 4
 
 # The machine's own Python, which may be the oldest that we promise: unit tests run with it besides.
 OLDEST  ?= /usr/bin/python3
 OLD_VENV := .venv-oldest
+
+# Some machines forbid Python to keep what it compiled: each process of the tests would compile all of them again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: install demo run test test-all test-oldest test-matrix test-compose check bench format clean
 .DEFAULT_GOAL := help

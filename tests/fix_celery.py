@@ -8,7 +8,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,8 +28,10 @@ from pytest_celery import (
 )
 
 from app.embedded.broker import EmbeddedBroker
+from tests.fix_fork import Forked, start_forked
 
 APP = "tasks"
+CELERY = "celery.__main__:main"
 HOME = Path(__file__).parents[1]
 QUEUE = "backup"
 NOTHING_DUE = {f"BACKUP_{tier}_CRON": "off" for tier in ("DAILY", "WEEKLY", "MONTHLY", "VERIFY")}
@@ -56,7 +57,7 @@ class LocalNode:
         self._env = {key: os.environ[key] for key in PASSED_ON if key in os.environ} | dict(env)
         self._log = log
         self._ready_line = ready_line
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Forked | None = None
         self._family: set[psutil.Process] = set()
 
     @property
@@ -72,8 +73,8 @@ class LocalNode:
     def start(self) -> None:
         """Start the process, with a new log."""
         with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                self._argv, cwd=HOME, env=self._env, stdout=log, stderr=log, start_new_session=True
+            self._process = start_forked(
+                "celery.__main__:main", self._argv, self._env, log, log, cwd=HOME, session=True
             )
 
     def ready(self, timeout: float = READY_SECONDS) -> bool:
@@ -137,7 +138,7 @@ class LocalNode:
         if self._process:
             self._process.wait(END_SECONDS)
 
-    def _running(self) -> subprocess.Popen[bytes]:
+    def _running(self) -> Forked:
         if self._process is None:
             raise RuntimeError(f"{self.name} was not started")
         return self._process
@@ -156,8 +157,8 @@ def as_signal(number: str | int) -> signal.Signals:
 
 
 def command(kind: Kind, name: str, schedule: Path) -> list[str]:
-    """The argument list that starts a worker or a beat of the app."""
-    argv = [sys.executable, "-m", "celery", "-A", APP, kind, "--loglevel", "INFO"]
+    """The words after `celery` that start a worker or a beat of the app."""
+    argv = ["-A", APP, kind, "--loglevel", "INFO"]
     if kind == "beat":
         # Beat's default is a file in the working folder, which is the repository.
         return [*argv, "-s", str(schedule)]

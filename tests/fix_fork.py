@@ -32,7 +32,12 @@ from app.postgres.programs import Finished, ProgramError
 COMMAND_LINE = "app.cli:main"
 # What an interpreter reads when it starts: whoever sets these wants one of its own.
 READ_AT_START = ("LANG", "LC_", "LD_", "PYTHON")
-_IMPORTED = ("app.cli", "tests.kill_restore", "alembic.command", "alembic.autogenerate", "sqlalchemy.dialects.sqlite")
+_IMPORTED = (
+    *("app.cli", "tests.kill_restore", "alembic.command", "alembic.autogenerate", "sqlalchemy.dialects.sqlite"),
+    *("celery.__main__", "celery.bin.celery", "celery.apps.worker", "celery.apps.beat", "celery.concurrency.prefork"),
+    *("kombu.transport.redis", "celery.backends.redis", "celery.fixups.django", "celery.app.log", "celery.app.events"),
+    *("celery.worker.components", "celery.worker.consumer", "celery.worker.strategy", "celery.app.amqp"),
+)
 _MESSAGE_BYTES = 1 << 20
 
 
@@ -43,14 +48,60 @@ def run_forked(entry: str, words: Sequence[str], env: Mapping[str, str], *, time
         ProgramError: it did not end in `timeout` seconds.
     """
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        code = _mother().run(
-            {"entry": entry, "words": list(words), "env": dict(env), "cwd": str(Path.cwd())}, out, err, timeout
-        )
+        process = start_forked(entry, words, env, out, err)
+        try:
+            code = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            os.kill(process.pid, signal.SIGKILL)
+            raise ProgramError(f"{entry} did not end within {timeout:.0f} s") from None
         texts = []
         for stream in (out, err):
             stream.seek(0)
             texts.append(stream.read().decode(errors="replace"))
     return Finished(code, *texts)
+
+
+def start_forked(
+    entry: str,
+    words: Sequence[str],
+    env: Mapping[str, str],
+    out: IO[bytes],
+    err: IO[bytes],
+    *,
+    cwd: Path | None = None,
+    session: bool = False,
+) -> Forked:
+    """Begin such a process; with a session of its own, it leads its group too."""
+    asked = {"entry": entry, "words": list(words), "env": dict(env), "cwd": str(cwd or Path.cwd()), "session": session}
+    return _mother().start(asked, out, err)
+
+
+class Forked:
+    """A process that was forked, as `subprocess.Popen` shows one."""
+
+    def __init__(self, reply: IO[bytes]) -> None:
+        self._reply = reply
+        self.pid = int(reply.readline() or pytest.fail("the process that forks has ended"))
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """The exit code, negative if a signal ended it; None as long as it runs."""
+        with suppress(subprocess.TimeoutExpired):
+            return self.wait(0)
+        return None
+
+    def wait(self, timeout: float) -> int:
+        """The exit code.
+
+        Raises:
+            subprocess.TimeoutExpired: it runs after that many seconds too.
+        """
+        if self.returncode is None:
+            if not select.select([self._reply], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired(str(self.pid), timeout)
+            with self._reply:
+                self.returncode = os.waitstatus_to_exitcode(int(self._reply.readline()))
+        return self.returncode
 
 
 class Mother:
@@ -70,32 +121,21 @@ class Mother:
                 pass_fds=[its.fileno()],
             )
 
-    def run(self, asked: Mapping[str, object], out: IO[bytes], err: IO[bytes], timeout: float) -> int:
-        """The exit code of a program, negative if a signal ended it."""
+    def start(self, asked: Mapping[str, object], out: IO[bytes], err: IO[bytes]) -> Forked:
+        """Have a program forked."""
         reading, writing = os.pipe()
-        with os.fdopen(reading, "rb", buffering=0) as reply:
-            try:
-                fds = [out.fileno(), err.fileno(), writing]
-                with self._sending:
-                    socket.send_fds(self._control, [json.dumps(asked).encode()], fds)
-            finally:
-                os.close(writing)
-            pid = int(reply.readline() or pytest.fail("the process that forks has ended"))
-            end = time.monotonic() + timeout
-            if not select.select([reply], [], [], max(0, end - time.monotonic()))[0]:
-                os.kill(pid, signal.SIGKILL)
-                raise ProgramError(f"{asked['entry']} did not end within {timeout:.0f} s")
-            return os.waitstatus_to_exitcode(int(reply.readline()))
+        try:
+            fds = [out.fileno(), err.fileno(), writing]
+            with self._sending:
+                socket.send_fds(self._control, [json.dumps(asked).encode()], fds)
+        finally:
+            os.close(writing)
+        return Forked(os.fdopen(reading, "rb", buffering=0))
 
     def end(self) -> None:
         """End it; what it forked goes on."""
         self._control.close()
         self._process.wait()
-
-
-def _text(stream: IO[bytes]) -> str:
-    stream.seek(0)
-    return stream.read().decode(errors="replace")
 
 
 @functools.cache
@@ -141,6 +181,8 @@ def _program(asked: dict[str, object], out: int, err: int) -> Callable[[], objec
     for source, number in ((out, 1), (err, 2)):
         os.dup2(source, number)
         os.close(source)
+    if asked["session"]:
+        os.setsid()
     os.environ.clear()
     os.environ.update(asked["env"])
     time.tzset()

@@ -158,7 +158,7 @@ def test_a_slot_missed_while_the_service_was_down_is_made_up_for_once(
 def busy(site: Site, site_env: dict[str, str], celery_node: NodeFactory, sender: Celery) -> tuple[LocalNode, str]:
     """A worker in the middle of a dump, with an older backup beside it; the worker, and the task's id."""
     take_backup(site.service(), BackupRequest(tier=Tier.WEEKLY))
-    fill_wide(site.database)
+    fill_wide(site.database, rows=40_000)
     worker = celery_node("worker", {**site_env, "BACKUP_COMPRESSION": "gzip", "BACKUP_COMPRESSION_LEVEL": "9"})
     task = sender.send_task("backup.daily")
     eventually(lambda: any(Path(each).stat().st_size > 100_000 for each in leftovers(site.backups)), "the dump")
@@ -210,7 +210,7 @@ def test_a_worker_that_is_stopped_kills_its_dump_and_leaves_nothing(site: Site, 
 def test_a_killed_worker_frees_its_slot_and_the_next_run_clears_up(
     site: Site, site_env: dict[str, str], celery_node: NodeFactory, restored: Restore
 ) -> None:
-    fill_wide(site.database)
+    fill_wide(site.database, rows=40_000)
     env = {**site_env, "BACKUP_COMPRESSION": "gzip", "BACKUP_COMPRESSION_LEVEL": "9"}
     settings = {**env, "BACKUP_DAILY_CRON": SOON}
     nodes = [celery_node("worker", settings), celery_node("beat", settings)]
