@@ -126,20 +126,26 @@ def damaged(damaged_once: Kept[Damaged], tmp_path: Path) -> Iterator[Damaged]:
 
 
 @pytest.fixture
-def own(empty_database: TestDatabase, tmp_path: Path, postgres_server: EmbeddedPostgres) -> Iterator[Damaged]:
-    """Likewise, for a role that owns its database, and may make no other."""
+def own_site(empty_database: TestDatabase, tmp_path: Path, postgres_server: EmbeddedPostgres) -> Iterator[Site]:
+    """The small residency scheduler of a role that owns its database, and may make no other."""
     role = f"owner_{empty_database.name}"
     execute(postgres_server, f"CREATE ROLE {role} LOGIN PASSWORD 'secret-4711'")
     execute(postgres_server, f'ALTER DATABASE "{empty_database.name}" OWNER TO {role}')
     url = psycopg.conninfo.make_conninfo(empty_database.url, user=role, password="secret-4711")
     database = TestDatabase(empty_database.name, url)
     try:
-        yield make_damaged(make_site(database, tmp_path / "backups", scale=SCALE), postgres_server)
+        yield make_site(database, tmp_path / "backups", scale=SCALE)
     finally:
         drop_databases(postgres_server, database.name)
         empty_database.execute(f"DROP OWNED BY {role} CASCADE")
         execute(postgres_server, f'ALTER DATABASE "{database.name}" OWNER TO postgres')
         execute(postgres_server, f"DROP ROLE {role}")
+
+
+@pytest.fixture
+def own(own_site: Site, postgres_server: EmbeddedPostgres) -> Damaged:
+    """Such a site with a backup of what it lost."""
+    return make_damaged(own_site, postgres_server)
 
 
 def require_nothing_left(damaged: Damaged) -> None:
