@@ -1,7 +1,7 @@
 """What alembic runs: migrations of the catalog, and of nothing else that stands in its database.
 
-The program hands over its connection, with a transaction begun. By itself, on the command line, alembic finds the
-catalog by BACKUP_CATALOG_URL, BACKUP_CATALOG_URL_FILE (a file that holds the URL) or BACKUP_DIR (catalog.db in it).
+The program itself runs the same migrations without this file. On the command line alembic finds the catalog by
+BACKUP_CATALOG_URL, BACKUP_CATALOG_URL_FILE (a file that holds the URL) or BACKUP_DIR (catalog.db in it).
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ import os
 from collections.abc import Mapping
 from logging.config import fileConfig
 from pathlib import Path
-from typing import Any
 
 from alembic import context
-from sqlalchemy import URL, Connection
+from sqlalchemy import URL
 
 from app.catalog.edge import translated
 from app.catalog.engine import make_engine, parse_url, place_of
-from app.catalog.migrations import keep_others_out
+from app.catalog.migrations import keep_others_out, migrate
 from app.catalog.tables import VERSION_TABLE, metadata
 from app.errors import ResidencyBackupError
 from app.log import configure_logging, tell
@@ -51,24 +50,6 @@ def require_folder(url: URL, environ: Mapping[str, str]) -> None:
         LocalFolder(root, memory, environ.get("POSTGRES_DB") or "DBNAME").require_here()
 
 
-def is_ours(name: str | None, kind: str, _parents: Mapping[str, Any]) -> bool:
-    """Whether alembic may look at a thing: an application's own tables may stand beside the catalog's."""
-    return kind != "table" or name in metadata.tables
-
-
-def migrate(connection: Connection) -> None:
-    """Run what was asked for, in the connection's transaction."""
-    context.configure(
-        connection=connection,
-        target_metadata=metadata,
-        version_table=VERSION_TABLE,
-        include_name=is_ours,
-        render_as_batch=connection.dialect.name == "sqlite",
-    )
-    with context.begin_transaction():
-        context.run_migrations()
-
-
 def migrate_by_environment() -> None:
     """Run what was asked for on the catalog that the environment names."""
     style = os.environ.get("LOG_FORMAT", "").strip()
@@ -81,7 +62,7 @@ def migrate_by_environment() -> None:
             try:
                 with engine.begin() as connection:
                     keep_others_out(connection)
-                    migrate(connection)
+                    migrate(context, connection)
             finally:
                 engine.dispose()
     except ResidencyBackupError as error:
@@ -108,7 +89,5 @@ def print_statements() -> None:
 
 if context.is_offline_mode():
     print_statements()
-elif (handed_over := config.attributes.get("connection")) is not None:
-    migrate(handed_over)
 else:
     migrate_by_environment()

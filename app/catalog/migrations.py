@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, inspect, text
 
-from app.catalog.tables import HEAD, VERSION_TABLE
+from app.catalog.tables import HEAD, VERSION_TABLE, metadata
 from app.errors import NewerCatalogError
 
 if TYPE_CHECKING:
     from alembic.config import Config
+    from alembic.runtime.environment import EnvironmentContext
+    from alembic.script import ScriptDirectory
 
 # Any number will do that no other program uses: it is "residency-backup", shortened.
 ADVISORY_LOCK = 0x7265_7362_6163_6B75
@@ -65,16 +68,40 @@ def configuration() -> Config:
     return config
 
 
-def _upgrade(connection: Connection, revision: str | None) -> None:
-    from alembic import command  # noqa: PLC0415 -- as above
+@functools.cache
+def _script() -> ScriptDirectory:
     from alembic.script import ScriptDirectory  # noqa: PLC0415 -- as above
 
-    config = configuration()
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    if revision is not None and revision not in known:
+    return ScriptDirectory.from_config(configuration())
+
+
+def _upgrade(connection: Connection, revision: str | None) -> None:
+    from alembic.runtime.environment import EnvironmentContext  # noqa: PLC0415 -- as above
+
+    script = _script()
+    if revision is not None and revision not in {each.revision for each in script.walk_revisions()}:
         raise NewerCatalogError(
             f"the catalog was made by a newer version of this program (its revision is {revision}, ours is {HEAD})",
             "Upgrade this program to at least the version that used the catalog last.",
         )
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    steps = lambda found, _: script._upgrade_revs("head", found)  # noqa: E731, SLF001 -- as alembic's cookbook has it
+    with EnvironmentContext(configuration(), script, fn=steps, destination_rev="head") as environment:
+        migrate(environment, connection)
+
+
+def migrate(environment: EnvironmentContext, connection: Connection) -> None:
+    """Run what alembic was asked for, in the connection's transaction, on the catalog's tables and no others."""
+    environment.configure(
+        connection=connection,
+        target_metadata=metadata,
+        version_table=VERSION_TABLE,
+        include_name=_is_ours,
+        render_as_batch=connection.dialect.name == "sqlite",
+    )
+    with environment.begin_transaction():
+        environment.run_migrations()
+
+
+def _is_ours(name: str | None, kind: str, _parents: Any) -> bool:
+    """Whether alembic may look at a thing: an application's own tables may stand beside the catalog's."""
+    return kind != "table" or name in metadata.tables
