@@ -143,7 +143,7 @@ class LiveMerge:
     def _require_same_tables(self) -> None:
         """What was planned is planned for the tables as they were when the rows were put beside them."""
         names = {each.match.name for each in self._staged}
-        if _of_interest(live_schema(self._session.connection), names) != _of_interest(self._live, names):
+        if _of_interest(live_schema(self._session), names) != _of_interest(self._live, names):
             message = "tables of the live database, or keys that refer to them, were altered meanwhile"
             raise RestoreBusyError(message, "nothing was changed: restore again")
 
@@ -182,7 +182,7 @@ class LiveMerge:
         )
 
     def _rows_of(self, table: str) -> int:
-        return int(self._session.ask(f"SELECT count(*) FROM {table}", "the preview")[0][0])
+        return int(self._session.ask(f"SELECT pg_catalog.count(*) FROM {table}", "the preview")[0][0])
 
     def _require_agreement(self, report: Changes) -> None:
         """Refuse what the request does not allow, before anything is changed."""
@@ -205,7 +205,7 @@ def merging(
     """Put an archive's rows beside the live tables for the length of a block; see the port."""
     lint(archive)
     with merge_session(database) as session, durable_ids(database) as durable_id:
-        live = live_schema(session.connection)
+        live = live_schema(session)
         matched = match(archive, live, request, database.name)
         staged = stage(session, archive, matched, request, progress)
         planner = Planner(session, staged, live, request)
@@ -238,6 +238,7 @@ def _left_alone(session: MergeSession, archive: Archive, request: MergeRequest) 
     text = (archive.text(each) for each in archive.index.segments if each.kind is Kind.LARGE_OBJECTS)
     pieces = scan(chain.from_iterable(text)) if not request.tables else iter(())
     wanted = {int(oid) for piece in pieces for oid in _LARGE_OBJECT.findall(piece.data)}
-    there = {oid for (oid,) in session.ask("SELECT oid::bigint FROM pg_largeobject_metadata", "large objects")}
+    query = "SELECT oid::pg_catalog.int8 FROM pg_catalog.pg_largeobject_metadata"
+    there = {oid for (oid,) in session.ask(query, "large objects")}
     if missing := wanted - there:
         yield f"{len(missing)} large objects of the backup are not in the live database; a merge does not add them"
