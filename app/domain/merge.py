@@ -103,6 +103,7 @@ class MergeRequest:
             brought into them.
         backup: what the operator calls the backup, for hints; None where nobody said.
         into: likewise the database, if it is not the live one.
+        search_path: schemas that functions look in; None means those of database and role.
     """
 
     on_conflict: OnConflict = field(default_factory=OnConflict)
@@ -113,6 +114,7 @@ class MergeRequest:
     version_tables: Sequence[str] = ()
     backup: str | None = None
     into: str | None = None
+    search_path: str | None = None
 
     @property
     def whole(self) -> bool:

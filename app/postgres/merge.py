@@ -204,7 +204,7 @@ def merging(
 ) -> Iterator[LiveMerge]:
     """Put an archive's rows beside the live tables for the length of a block; see the port."""
     lint(archive)
-    with merge_session(database) as session, durable_ids(database) as durable_id:
+    with merge_session(database, request.search_path) as session, durable_ids(database) as durable_id:
         live = live_schema(session)
         matched = match(archive, live, request, database.name)
         staged = stage(session, archive, matched, request, progress)

@@ -92,13 +92,15 @@ class MergeSession(Session):
 
 
 @contextmanager
-def merge_session(database: Database) -> Iterator[MergeSession]:
-    """A session for the length of a block."""
+def merge_session(database: Database, search_path: str | None = None) -> Iterator[MergeSession]:
+    """A session for the length of a block, with another search_path than that of database and role if one is given."""
     with restoring(), database.connect() as connection:
         connection.prepare_threshold = None
         session = MergeSession(connection, database.name)
         for setting in _SETTINGS:
             session.do(setting, "a setting")
+        if search_path is not None:
+            session.ask(_SET_PATH.format(literal(search_path)), "a setting")
         session.learn_path()
         with session.catalogs():
             session.ask(_UNLIMITED, "a setting")
