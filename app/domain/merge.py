@@ -20,6 +20,7 @@ class Kind(StrEnum):
     DIFFERS = "differs"  # in backup and live database, and not the same: what the policy decides on
     UNIQUE = "unique key taken"  # another row has its value of a secondary unique key
     CHECK = "not allowed"  # a check, or a column that must have a value, refuses it
+    PARTITION = "no partition"  # the live table has none for it, or one that is a foreign table
     PARENT = "missing parent"  # the row that a foreign key refers to is in neither
     REFERENCED = "still referenced"  # other rows refer to what would go
 

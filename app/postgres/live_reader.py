@@ -103,6 +103,20 @@ _CHECK_TEXTS = f"""
 _BOUND_TEXTS = f"""
     SELECT oid::pg_catalog.int8, pg_catalog.pg_get_partition_constraintdef(oid) FROM pg_catalog.pg_class
     WHERE relispartition AND oid {SAME} ANY (%s::pg_catalog.oid[])"""
+# Partitions that hold rows; a default one directly below the root takes what no other does.
+_LEAVES = """
+    SELECT pg_partition_root(c.oid)::oid::bigint, c.oid::bigint, n.nspname, c.relname, c.relkind = 'f',
+           c.relkind = 'r' AND EXISTS (SELECT FROM pg_partitioned_table p WHERE partdefid = c.oid
+                                       AND partrelid = pg_partition_root(c.oid))
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relispartition AND c.relkind IN ('r', 'f') AND pg_partition_root(c.oid)::oid = ANY (%s::oid[])
+    ORDER BY n.nspname, c.relname"""
+_PARTITIONED_BY = """
+    SELECT t.relid::oid::bigint, ARRAY(SELECT DISTINCT attname::text FROM pg_partition_tree(r.oid) x
+               JOIN pg_partitioned_table p ON partrelid = x.relid
+               JOIN pg_attribute ON attrelid = x.relid AND attnum > 0 AND NOT attisdropped
+               AND (attnum = ANY (partattrs::int2[]) OR partexprs IS NOT NULL))
+    FROM pg_class r CROSS JOIN LATERAL (SELECT r.oid AS relid) t WHERE r.oid = ANY (%s::oid[])"""
 _TRIGGERS = """
     SELECT tgrelid::bigint, 'TRIGGER', tgname, tgenabled = 'A' FROM pg_trigger
     WHERE NOT tgisinternal AND tgenabled IN ('O', 'A') AND tgrelid = ANY (%(tables)s)
@@ -151,6 +165,7 @@ def _read(connection: psycopg.Connection, rows: list[tuple[Any, ...]], texts: _T
     reader.keys()
     reader.checks()
     reader.foreign_keys()
+    reader.partitions()
     _read_firings(connection, names, roots, tables)
     return schema
 
@@ -226,6 +241,24 @@ class _Constraints:
             signs = (tuple(equals), tuple(among))
             key = ForeignKey(name, *ends, *signs, self._root(child).name, self._within(child))
             self._schema.foreign_keys.append(key)
+
+    def partitions(self) -> None:
+        """Which rows the partitions of a root take, and which of them are foreign tables."""
+        roots = [
+            oid for oid, name in self._names.items() if name in self._schema.tables and self._root(oid).partitioned
+        ]
+        columns: dict[int, list[str]] = dict(self._connection.execute(_PARTITIONED_BY.encode(), (roots,)).fetchall())
+        leaves: defaultdict[int, list[tuple[Any, ...]]] = defaultdict(list)
+        for root, *leaf in self._connection.execute(_LEAVES.encode(), (roots,)):
+            leaves[root].append(tuple(leaf))
+        for oid in roots:
+            table, its = self._root(oid), leaves[oid]
+            if any(foreign for *_, foreign, _ in its):
+                table.local = [TableName(schema, name) for _, schema, name, foreign, _ in its if not foreign]
+            if not any(takes_all for *_, takes_all in its):
+                told = [self._texts.bounds.get(leaf) or "true" for leaf, _, _, foreign, _ in its if not foreign]
+                condition = " OR ".join(f"({text})" for text in told) or "false"
+                table.room = Bounds(condition, frozenset(columns[oid]))
 
     def _add_check(self, oid: int, check: Check) -> None:
         if within := self._within(oid):

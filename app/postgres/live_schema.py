@@ -121,6 +121,8 @@ class LiveTable:
         keys, checks: those of its partitions too, each for the partition's own rows.
         firings: triggers and rules, those of its partitions too.
         unseen: constraints that are not looked at before the server does.
+        room: which rows its partitions take, if not every one; foreign tables take none.
+        local: of a table that has foreign partitions the others: rows of foreign tables are nobody's.
     """
 
     name: TableName
@@ -131,11 +133,27 @@ class LiveTable:
     checks: list[Check] = field(default_factory=list)
     firings: list[Firing] = field(default_factory=list)
     unseen: list[str] = field(default_factory=list)
+    room: Bounds | None = None
+    local: list[TableName] | None = None
 
     @property
     def sql(self) -> str:
         """Its name, such that rows of children that merely inherit are not meant."""
         return quoted(*self.name) if self.partitioned else f"ONLY {quoted(*self.name)}"
+
+    @property
+    def rows(self) -> str:
+        """What its rows are read from; an alias must follow."""
+        if self.local is None:
+            return self.sql
+        columns = ", ".join(["ctid", "tableoid", "xmin", *map(quoted, self.columns)])
+        none = f"SELECT {columns} FROM ONLY {quoted(*self.name)}"  # which holds no rows itself
+        return f"({' UNION ALL '.join([none, *(f'SELECT {columns} FROM {table}' for table in self.targets)])})"
+
+    @property
+    def targets(self) -> list[str]:
+        """What rows are deleted from."""
+        return [self.sql] if self.local is None else [f"ONLY {quoted(*name)}" for name in self.local]
 
     @property
     def settable(self) -> list[str]:

@@ -51,6 +51,7 @@ _WAYS = {
     Reason.PARENT: "take the tables that they refer to along (--table)",
     Reason.UNIQUE: "if rows only swap unique values, make their constraint DEFERRABLE first",
     Reason.CHECK: "drop the constraint that was added since",
+    Reason.PARTITION: "make the partition that they belong to (CREATE TABLE … PARTITION OF …)",
 }
 _LARGE_OBJECT = re.compile(rb"lo_create\('(\d+)'\)")
 
@@ -163,11 +164,11 @@ class LiveMerge:
 
     def _report(self, planned: list[TableChanges], sequences: Moves) -> Changes:
         gone = [TableChanges(table=str(table), inserted=rows) for table, rows in self._matched.gone.items()]
-        new = [TableChanges(table=str(each.name), deleted=self._rows_of(each.sql)) for each in self._matched.new]
+        new = [TableChanges(table=str(each.name), deleted=self._rows_of(each.rows)) for each in self._matched.new]
         rows = {each.table: each.rows for each in self._archive.index.tables}
         for each in self._matched.unfit:
             its = sum(rows.get(table, 0) for table in {segment.table for segment in each.sources} if table is not None)
-            new.append(TableChanges(table=str(each.name), inserted=its, deleted=self._rows_of(each.live.sql)))
+            new.append(TableChanges(table=str(each.name), inserted=its, deleted=self._rows_of(each.live.rows)))
         notes = [*notes_on_versions(self._session, self._matched.versions)]
         notes += [*_left_alone(self._session, self._archive, self._request), *_notes_on(self._staged)]
         notes += sequences.notes
@@ -182,7 +183,7 @@ class LiveMerge:
         )
 
     def _rows_of(self, table: str) -> int:
-        return int(self._session.ask(f"SELECT pg_catalog.count(*) FROM {table}", "the preview")[0][0])
+        return int(self._session.ask(f"SELECT pg_catalog.count(*) FROM {table} l", "the preview")[0][0])
 
     def _require_agreement(self, report: Changes) -> None:
         """Refuse what the request does not allow, before anything is changed."""

@@ -102,7 +102,8 @@ def _statements(session: MergeSession, each: Staged, plan: TableChanges) -> Iter
     here = same_place("l", "p")
     planned = f"{each.plan} p JOIN {each.rows} s ON s.ctid {SAME} p.s"
     if plan.deleted:
-        yield f"d{number}", f"DELETE FROM {match.live.sql} l USING {each.plan} p WHERE {_FREE} 'd' AND {here}"
+        for at, target in enumerate(match.live.targets):
+            yield f"d{number}_{at}", f"DELETE FROM {target} l USING {each.plan} p WHERE {_FREE} 'd' AND {here}"
     values = ", ".join(f"{quoted(name)} = s.{quoted(name)}" for name in updated_columns(session, each))
     for wave in waves_of(session, each) if plan.updated else ():
         condition = f"{_FREE} 'u' AND {here} AND p.wave {SAME} {wave}"
@@ -121,7 +122,7 @@ def updated_columns(session: MergeSession, each: Staged) -> tuple[str, ...]:
     key = f"{row_of('s', match.key_columns)} {DIFFERS} {row_of('l', match.key_columns)}"
     query = (
         f"SELECT EXISTS (SELECT FROM {each.plan} p JOIN {each.rows} s ON s.ctid {SAME} p.s"
-        f" JOIN {match.live.sql} l ON {same_place('l', 'p')} WHERE {_FREE} 'u' AND {key})"
+        f" JOIN {match.live.rows} l ON {same_place('l', 'p')} WHERE {_FREE} 'u' AND {key})"
     )
     return match.columns if session.ask(query, f"plan for {match.name}")[0][0] else match.values
 

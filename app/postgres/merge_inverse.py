@@ -86,7 +86,7 @@ class Inverse:
         tables = {each.staged.match.name: each.staged.match.live.sql for each in self._tables}
         self._statements([statement for _, statement in locks(tables, [key.child for key in self._keys])])
         for each in self._tables:
-            live = each.staged.match.live.sql
+            live = each.staged.match.live.rows
             self._set[each] = _settable(each, updated_columns(self._session, each.staged)) if each.plan.updated else ()
             self._rows(
                 each,
@@ -104,10 +104,10 @@ class Inverse:
             source = f"{each.staged.plan} p JOIN {each.staged.rows} s ON s.ctid {SAME} p.s"
             if match.key:
                 same = match.same("s", "l")
-                query = f"SELECT {_listed(each.columns, 'l.')} FROM {source} JOIN {match.live.sql} l ON {same}"
+                query = f"SELECT {_listed(each.columns, 'l.')} FROM {source} JOIN {match.live.rows} l ON {same}"
             else:
                 # Without a key only this transaction's mark tells what it has made.
-                query = f"SELECT {_listed(each.columns, 'l.')} FROM {match.live.sql} l"
+                query = f"SELECT {_listed(each.columns, 'l.')} FROM {match.live.rows} l"
                 changed = f"l.xmin {SAME} pg_catalog.pg_current_xact_id()::pg_catalog.xid"
             self._rows(each, each.new, f"{query} WHERE {changed}")
         self._statements([_expect(each, each.new, "rows of %s were changed since the merge") for each in self._tables])
@@ -180,7 +180,7 @@ def _settable(each: _Table, updated: Sequence[str]) -> Sequence[str]:
 def _expect(each: _Table, rows: str, complaint: str) -> str:
     """A check that all of some rows stand in the live table exactly so."""
     match = each.staged.match
-    live = match.live.sql
+    live = match.live.rows
     if match.key:
         same = match.same("r", "l")
         equal_rows = f"{row_of('r', each.columns)} {ALIKE} {row_of('l', each.columns)}"
@@ -218,7 +218,8 @@ def _undo(each: _Table, waves: Sequence[int], changed: Sequence[str]) -> list[tu
     listed = f"({columns}) OVERRIDING SYSTEM VALUE" if columns else ""
     insert = f"INSERT INTO {quoted(*match.name)} {listed} SELECT {_listed(each.columns, 'o.')} FROM {each.old} o"
     if not match.key:
-        return [(f"d{number}", _delete_copies(each)), (f"i{number}", insert)]
+        deletes = [(f"d{number}_{at}", _delete_copies(each, it)) for at, it in enumerate(match.live.targets)]
+        return [*deletes, (f"i{number}", insert)]
     pair, gone = match.same("n", "o"), match.same("l", "n")
     added = f"NOT EXISTS (SELECT FROM {each.old} o WHERE {pair})"
     parts = [(f"d{number}", f"DELETE FROM {live} l USING {each.new} n WHERE {gone} AND {added}")]
@@ -229,12 +230,12 @@ def _undo(each: _Table, waves: Sequence[int], changed: Sequence[str]) -> list[tu
     return [*parts, (f"i{number}", f"{insert} WHERE {deleted}")]
 
 
-def _delete_copies(each: _Table) -> str:
-    """Of rows that are alike as many as were added."""
-    live, image = each.staged.match.live.sql, image_of(each.columns)
+def _delete_copies(each: _Table, target: str) -> str:
+    """Of rows that are alike as many as were added, from one of the places where they stand."""
+    live, image = each.staged.match.live.rows, image_of(each.columns)
     number = f"pg_catalog.row_number() OVER (PARTITION BY {image}) AS k"
     numbered = f"SELECT t.ctid AS id, t.tableoid AS part, {image} AS image, {number}"
     counted = f"SELECT {image} AS image, pg_catalog.count(*) AS n FROM {each.new} t GROUP BY 1"
     found = f"({numbered} FROM {live} t) t JOIN ({counted}) n ON t.image {SAME} n.image"
     here = f"l.ctid {SAME} t.id AND l.tableoid {SAME} t.part"
-    return f"DELETE FROM {live} l USING {found} WHERE t.k OPERATOR(pg_catalog.<=) n.n AND {here}"
+    return f"DELETE FROM {target} l USING {found} WHERE t.k OPERATOR(pg_catalog.<=) n.n AND {here}"

@@ -16,13 +16,13 @@ from app.archive.index import TableName
 from app.domain.merge import MergeRequest
 from app.domain.restore import Policy
 from app.errors import RestoreValidationError
-from app.postgres.live_schema import SAME, ForeignKey, LiveSchema, quoted
+from app.postgres.live_schema import SAME, Bounds, ForeignKey, LiveSchema, quoted
 from app.postgres.merge_session import MergeSession
 from app.postgres.merge_sql import APPLIED, DIFFERS, TEXT, image_of, literal, row_of, same_place
 from app.postgres.merge_stage import Staged
-from app.postgres.merge_unique import order_updates, taken, twice
+from app.postgres.merge_unique import order_updates, taken, told_apart, twice
 
-CHECK, PARENT, REFERENCED = "check", "parent", "referenced"
+CHECK, PARENT, PARTITION, REFERENCED = "check", "parent", "partition", "referenced"
 
 
 class Planner:
@@ -56,11 +56,15 @@ class Planner:
         for each in self._staged:
             self._do(each, f"TRUNCATE {each.plan}")
             self._do(each, self._compared(each) if each.match.key else _missing_rows(each))
+            for statement in told_apart(each) if each.match.key else ():
+                self._do(each, statement)
             if self._request.exact:
                 self._do(each, _surplus(each) if each.match.key else _surplus_rows(each))
             self._do(each, f"ANALYZE {each.plan}")
             for why, condition in _refusals(each):
                 self._do(each, _refused(each, why, condition))
+            if each.match.live.room and not self._whole:  # a replace brings its own partitions
+                self._do(each, _without_room(each, each.match.live.room))
         acts = {each.number: self._acts(each) for each in self._staged}
         while sum(self._block(each, acts[each.number]) for each in self._staged):
             pass
@@ -74,7 +78,7 @@ class Planner:
         return [key for key in self._foreign_keys if key.parent in self._by_name]
 
     def _sql_of(self, name: TableName) -> str:
-        return self._live[name].sql if name in self._live else quoted(*name)
+        return self._live[name].rows if name in self._live else quoted(*name)
 
     def require_column(self) -> None:
         """Make sure that a policy's column is there.
@@ -98,7 +102,7 @@ class Planner:
         return (
             f"INSERT INTO {each.plan} SELECT s.ctid, l.ctid, l.tableoid,"
             f" CASE WHEN l.ctid IS NULL THEN 'i' ELSE {self._action(each)} END, l.ctid IS NOT NULL"
-            f" FROM {each.rows} s LEFT JOIN {match.live.sql} l ON {same} WHERE l.ctid IS NULL OR {differ}"
+            f" FROM {each.rows} s LEFT JOIN {match.live.rows} l ON {same} WHERE l.ctid IS NULL OR {differ}"
         )
 
     def _action(self, each: Staged) -> str:
@@ -149,7 +153,9 @@ class Planner:
         """Block rows whose parent is neither there nor coming."""
         parent = self._by_name.get(key.parent)
         same = key.same("r", "s")
-        there = f"EXISTS (SELECT FROM {self._live[key.parent].sql} r WHERE {same}{_stays('r', parent, key.referenced)})"
+        there = (
+            f"EXISTS (SELECT FROM {self._live[key.parent].rows} r WHERE {same}{_stays('r', parent, key.referenced)})"
+        )
         coming = ""
         if parent is not None and set(key.referenced) <= set(parent.match.columns):
             coming = (
@@ -166,7 +172,7 @@ class Planner:
     def _referenced(self, parent: Staged, key: ForeignKey) -> str:
         """Block the going of rows that others refer to: deleted ones, and updates of what is referred to."""
         goes = f"p.act {SAME} 'd'"
-        source = f"{parent.match.live.sql} l"
+        source = f"{parent.match.live.rows} l"
         joined = same_place("l", "p")
         if not set(key.referenced) <= set(parent.match.key_columns) and set(key.referenced) <= set(
             parent.match.columns
@@ -203,7 +209,7 @@ def _surplus(each: Staged) -> str:
     match = each.match
     same = match.same("s", "l")
     return (
-        f"INSERT INTO {each.plan} SELECT NULL, l.ctid, l.tableoid, 'd', false FROM {match.live.sql} l"
+        f"INSERT INTO {each.plan} SELECT NULL, l.ctid, l.tableoid, 'd', false FROM {match.live.rows} l"
         f" WHERE NOT EXISTS (SELECT FROM {each.rows} s WHERE {same})"
     )
 
@@ -226,11 +232,21 @@ def _refused(each: Staged, why: str, condition: str) -> str:
     )
 
 
+def _without_room(each: Staged, room: Bounds) -> str:
+    """Block new rows that no partition takes; only they are asked, for there may be many partitions."""
+    rows = f"SELECT s.ctid, s.* FROM {each.rows} s JOIN {each.plan} p ON p.s {SAME} s.ctid WHERE {APPLIED} OFFSET 0"
+    return (
+        f"UPDATE {each.plan} p SET blocked = '{PARTITION}', why = {literal(', '.join(sorted(room.columns)))}"
+        f" FROM (SELECT ctid AS id FROM ({rows}) s WHERE ({room.condition}) IS NOT TRUE) s"
+        f" WHERE s.id {SAME} p.s AND {APPLIED}"
+    )
+
+
 def _missing_rows(each: Staged) -> str:
     """Rows of a table without a key: of equal ones as many as the live database has too few."""
     return (
         f"INSERT INTO {each.plan} SELECT s.id, NULL, NULL, 'i', false FROM {_numbered(each, each.rows)} s"
-        f" LEFT JOIN {_counted(each, each.match.live.sql)} l ON s.image {SAME} l.image"
+        f" LEFT JOIN {_counted(each, each.match.live.rows)} l ON s.image {SAME} l.image"
         f" WHERE s.number OPERATOR(pg_catalog.>) coalesce(l.count, 0)"
     )
 
@@ -239,7 +255,7 @@ def _surplus_rows(each: Staged) -> str:
     """Likewise those of which the live database has too many."""
     return (
         f"INSERT INTO {each.plan} SELECT NULL, l.id, l.part, 'd', false"
-        f" FROM {_numbered(each, each.match.live.sql)} l"
+        f" FROM {_numbered(each, each.match.live.rows)} l"
         f" LEFT JOIN {_counted(each, each.rows)} s ON s.image {SAME} l.image"
         f" WHERE l.number OPERATOR(pg_catalog.>) coalesce(s.count, 0)"
     )

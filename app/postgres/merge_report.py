@@ -8,13 +8,19 @@ from itertools import zip_longest
 
 from app.domain.merge import MOST_SAMPLES, Kind, Sample, TableChanges
 from app.postgres.live_schema import SAME, quoted
-from app.postgres.merge_plan import CHECK, PARENT, REFERENCED
+from app.postgres.merge_plan import CHECK, PARENT, PARTITION, REFERENCED
 from app.postgres.merge_session import MergeSession
 from app.postgres.merge_sql import DIFFERS, TEXT, literal, row_of, same_place
 from app.postgres.merge_stage import Staged
 from app.postgres.merge_unique import UNIQUE
 
-_BLOCKED = {UNIQUE: Kind.UNIQUE, CHECK: Kind.CHECK, PARENT: Kind.PARENT, REFERENCED: Kind.REFERENCED}
+_BLOCKED = {
+    UNIQUE: Kind.UNIQUE,
+    CHECK: Kind.CHECK,
+    PARTITION: Kind.PARTITION,
+    PARENT: Kind.PARENT,
+    REFERENCED: Kind.REFERENCED,
+}
 _ACTS = {"i": Kind.INSERTED, "u": Kind.UPDATED, "d": Kind.DELETED, "k": Kind.DIFFERS}
 _ORDER = "p.s, p.part, p.l"  # as the rows stand, so that asked again it shows the same ones
 _CONFLICT = "(p.blocked IS NOT NULL OR p.differs IS TRUE)"
@@ -36,9 +42,8 @@ def counted(session: MergeSession, each: Staged) -> TableChanges:
             blocked += count
         else:
             done[act] += count
-    totals = (
-        f"SELECT (SELECT pg_catalog.count(*) FROM {each.rows}), (SELECT pg_catalog.count(*) FROM {each.match.live.sql})"
-    )
+    count = "SELECT pg_catalog.count(*) FROM"
+    totals = f"SELECT ({count} {each.rows}), ({count} {each.match.live.rows} l)"
     backup, live = session.ask(totals, f"rows of {name}")[0]
     return TableChanges(
         table=str(name),
@@ -48,7 +53,7 @@ def counted(session: MergeSession, each: Staged) -> TableChanges:
         unchanged=backup - planned["i"] - planned["u"] - planned["k"],
         conflicting=conflicting,
         blocked=blocked,
-        live_only=live - (backup - planned["i"]) - done["d"],
+        live_only=max(live - (backup - planned["i"]) - done["d"], 0),  # rows of the backup may share a key
     )
 
 
@@ -89,7 +94,7 @@ def _samples(session: MergeSession, each: Staged, most: int, *, conflicts: bool)
         f"SELECT p.act, p.blocked, p.why, p.differs, ARRAY[{shown}]::{TEXT}[], ARRAY[{differing}]::{TEXT}[]"
         f" FROM ({' UNION ALL '.join(kinds)}) p"
         f" LEFT JOIN {each.rows} s ON s.ctid {SAME} p.s"
-        f" LEFT JOIN {match.live.sql} l ON {same_place('l', 'p')} ORDER BY {_ORDER}"
+        f" LEFT JOIN {match.live.rows} l ON {same_place('l', 'p')} ORDER BY {_ORDER}"
     )
     for act, blocked, why, differs, values, columns in session.ask(query, f"samples of {match.name}"):
         kind = _BLOCKED[blocked] if blocked else _ACTS[act]

@@ -8,10 +8,11 @@ a longer chain than is worth an order, are blocked all together, so that a secon
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 
 from app.postgres.live_schema import SAME, UniqueKey
 from app.postgres.merge_session import MergeSession
-from app.postgres.merge_sql import APPLIED, TEXT, literal
+from app.postgres.merge_sql import APPLIED, TEXT, literal, same_place
 from app.postgres.merge_stage import Staged
 
 UNIQUE = "unique"
@@ -25,7 +26,7 @@ def taken(each: Staged, key: UniqueKey) -> str:
     leaves = f"q.blocked IS NULL AND (q.act {SAME} 'd' OR q.act {SAME} 'u' AND {moved})"
     return (
         f"UPDATE {each.plan} p SET blocked = '{UNIQUE}', why = {literal(columns)}"
-        f" FROM {_values_of(each.rows, key)} s, {_values_of(each.match.live.sql, key)} l"
+        f" FROM {_values_of(each.rows, key)} s, {_values_of(each.match.live.rows, key)} l"
         f" WHERE s.id {SAME} p.s AND {APPLIED} AND {_same(key)}"
         f" AND (p.l IS NULL OR NOT (l.id {SAME} p.l AND l.part {SAME} p.part))"
         f" AND NOT EXISTS (SELECT FROM {each.plan} q WHERE q.l {SAME} l.id AND q.part {SAME} l.part AND {leaves})"
@@ -41,6 +42,20 @@ def twice(each: Staged, key: UniqueKey) -> str:
         f" WHERE s.id {SAME} p.s AND {APPLIED} AND l.id {SAME} q.s AND q.act {SAME} ANY (ARRAY['i', 'u'])"
         f" AND NOT l.id {SAME} s.id AND {_same(key)}"
     )
+
+
+def told_apart(each: Staged) -> Iterator[str]:
+    """Leave rows alone whose key is not theirs alone: an index that was built for another collation lets that in."""
+    columns = literal(", ".join(sorted(each.match.key_columns)))
+    stopped = f"UPDATE {each.plan} p SET blocked = '{UNIQUE}', why = {columns} FROM {each.rows} s"
+    planned = f"s.ctid {SAME} p.s AND {APPLIED}"
+    twin = f"SELECT FROM {each.rows} o WHERE {each.match.same('o', 's')} AND NOT o.ctid {SAME} s.ctid"
+    yield f"{stopped} WHERE {planned} AND EXISTS ({twin})"
+    twin = f"SELECT FROM {each.match.live.rows} l WHERE {each.match.same('l', 's')} AND NOT ({same_place('l', 'p')})"
+    yield f"{stopped} WHERE {planned} AND p.act {SAME} 'u' AND EXISTS ({twin})"
+    # A row of the backup counts once, though two of the live database have its key.
+    before = f"q.part OPERATOR(pg_catalog.<) p.part OR q.part {SAME} p.part AND q.l OPERATOR(pg_catalog.<) p.l"
+    yield f"DELETE FROM {each.plan} p USING {each.plan} q WHERE q.s {SAME} p.s AND ({before})"
 
 
 def order_updates(session: MergeSession, each: Staged) -> int:
@@ -88,7 +103,7 @@ def _passes_on(each: Staged, key: UniqueKey) -> str:
     return (
         f"SELECT DISTINCT p.s::{TEXT}, q.s::{TEXT} FROM {each.plan} p"
         f" JOIN {_values_of(each.rows, key)} s ON s.id {SAME} p.s"
-        f" JOIN {_values_of(each.match.live.sql, key)} l ON {_same(key)}"
+        f" JOIN {_values_of(each.match.live.rows, key)} l ON {_same(key)}"
         f" JOIN {each.plan} q ON q.l {SAME} l.id AND q.part {SAME} l.part"
         f" WHERE p.act {SAME} 'u' AND q.act {SAME} 'u' AND p.blocked IS NULL AND q.blocked IS NULL"
         f" AND NOT p.s {SAME} q.s"
@@ -99,7 +114,7 @@ def _values_of(table: str, key: UniqueKey) -> str:
     """The rows that a unique index knows, with its parts as k1, k2 and so on."""
     parts = ", ".join(f"({part}) AS k{number}" for number, part in enumerate(key.parts, 1))
     condition = f" WHERE {key.condition}" if key.condition else ""
-    return f"(SELECT ctid AS id, tableoid AS part, {parts} FROM {table}{condition})"
+    return f"(SELECT ctid AS id, tableoid AS part, {parts} FROM {table} l{condition})"
 
 
 def _same(key: UniqueKey) -> str:
