@@ -7,6 +7,7 @@ of its table. Nothing is written, and what a function does is undone; see `relyi
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,7 @@ from app.errors import BackupError
 from app.postgres.database import Database
 from app.postgres.facts import DUMPED
 from app.postgres.live_schema import SAME, quoted
-from app.postgres.relying_try import Roles, Tries, tries
+from app.postgres.relying_try import UNTRIED, Roles, Tries, tries
 
 log = structlog.get_logger(__name__)
 # Functions that rely on nothing: the server's own, those in C, and those that set their search_path themselves.
@@ -104,6 +105,10 @@ _QUERY = f"""{_USED}, {_FOUND}
                      UNION ALL SELECT proowner, 1 FROM pg_proc p WHERE p.oid = ANY (functions)) o ORDER BY at, owner)
     FROM found LEFT JOIN pg_class c ON c.oid = relation LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
     ORDER BY c.relpages DESC NULLS LAST, name"""
+# Somebody may wait for what the snapshot has locked.
+BESIDE_SECONDS = 2.0
+ALONE_SECONDS = 10.0
+_SHOWN = 10
 _ROWS = 3  # of those that have values in most of the columns
 _LOOKED_AT = 1000
 _SCHEMAS = "SELECT coalesce(string_agg(quote_ident(s), ', '), 'public') FROM unnest(current_schemas(false)) s"
@@ -192,7 +197,8 @@ def relying(connection: psycopg.Connection, database: Database, snapshot: str | 
         roles = Roles.of(connection, {owner for each in found for owner in each.owners})
         path = _one(connection, _SCHEMAS)
         with database.connect() as trying:
-            return _tried(tries(trying, roles, snapshot), path, found)
+            seconds = BESIDE_SECONDS if snapshot else ALONE_SECONDS
+            return _tried(tries(trying, roles, snapshot), path, found, time.monotonic() + seconds)
     except (psycopg.Error, BackupError) as error:
         if connection.closed:
             raise
@@ -217,15 +223,19 @@ def _distinct(rows: Iterable[tuple[Any, ...]]) -> Iterator[_Object]:
             yield _Object(kind, name, says, table, tuple(columns), tuple(functions), tuple(owners))
 
 
-def _tried(trying: Tries, path: str, found: Iterable[_Object]) -> Relying:
-    doubts, tables = [], set()
+def _tried(trying: Tries, path: str, found: Iterable[_Object], deadline: float) -> Relying:
+    doubts, tables, left = [], set(), []
     for each in found:
-        outcome = trying.outcome(each.statement, each.owners)
+        if time.monotonic() > deadline:
+            left.append(f"{each.kind} {each.name}")
+        outcome = trying.outcome(each.statement, each.owners) if not left else UNTRIED
         if outcome.said is not None:
             name = f"{each.kind} {each.name}"
             doubts.append(Doubt(name, each.functions, outcome.said, outcome.lasting, path))
         if each.table is not None and (outcome.said is not None or not outcome.tried):
             tables.add(each.table)
+    if left:
+        log.warning("backup had no time to try all functions", left=left[:_SHOWN], of=len(left))
     return Relying(tuple(doubts), frozenset(tables))
 
 

@@ -82,6 +82,9 @@ class Outcome:
     lasting: bool = False
 
 
+UNTRIED = Outcome(tried=False)
+
+
 @dataclass(slots=True)
 class Tries:
     """A session that tries things."""
@@ -94,13 +97,13 @@ class Tries:
     def outcome(self, statement: str, owners: Sequence[str]) -> Outcome:
         """Try a statement as a restore would run it; then, if it fails, as the database's own sessions do."""
         if not self._roles.may_try(owners):
-            return Outcome(tried=False)
+            return UNTRIED
         whose = self._roles.whose(owners)
         error = self._error("", statement, whose)
         if error is None:
             return Outcome()
         if error.sqlstate in _UNKNOWN:
-            return Outcome(tried=False)
+            return UNTRIED
         lasting = self._error(self._path, statement, whose) is not None
         if lasting and error.sqlstate not in UNDEFINED:
             return Outcome()  # it is the rows' matter

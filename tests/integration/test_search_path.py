@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,10 +10,13 @@ from contextlib import contextmanager
 import pytest
 
 from app.archive.index import TableName
+from app.archive.writer import ArchiveWriter
+from app.domain.backup import Codec
 from app.errors import RestoreDataError, RestoreValidationError
 from app.operations.check_doubts import check_doubts
 from app.operations.restore_request import RestoreRequest, Wanted
 from app.postgres import ranges
+from app.postgres import relying as relies
 from app.postgres.database import Database
 from app.postgres.dump import PostgresSource
 from app.postgres.relying import Relying, relying
@@ -167,3 +171,13 @@ def a_role(database: TestDatabase) -> Iterator[str]:
 def site_of(empty_database: TestDatabase, tmp_path_factory: pytest.TempPathFactory) -> Site:
     """A service for the empty database."""
     return make_site(empty_database, tmp_path_factory.mktemp("paths") / "backups", scale=0)
+
+
+def test_slow_functions_do_not_keep_a_dump_waiting(
+    empty_database: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty_database.execute(RELYING)
+    monkeypatch.setattr(relies, "BESIDE_SECONDS", -1.0)
+    with PostgresSource(Database.from_url(empty_database.url)).snapshot() as snapshot:
+        snapshot.dump_into(ArchiveWriter(io.BytesIO(), Codec.NONE))
+        assert snapshot.doubts == []
