@@ -143,9 +143,10 @@ def preview(  # noqa: PLR0913, PLR0917 -- the contract's arguments, and the comm
     into: str | None = None,
     dependents: bool = False,  # noqa: FBT001, FBT002
     where: str | None = None,
+    search_path: str | None = None,
 ) -> JSON:
     """Say what a restore would do."""
-    chosen: JSON = {"tables": tables or (), "dependents": dependents, "where": where}
+    chosen: JSON = {"tables": tables or (), "dependents": dependents, "where": where, "search_path": search_path}
     request = RestoreRequest(backup=backup, mode=mode, on_conflict=on_conflict, into=into, **chosen)
     return preview_json(preview_restore(self.service, request))
 
@@ -161,9 +162,10 @@ def run(  # noqa: PLR0913, PLR0917 -- likewise
     into: str | None = None,
     dependents: bool = False,  # noqa: FBT001, FBT002
     where: str | None = None,
+    search_path: str | None = None,
 ) -> JSON:
     """Restore, once: the task's id tells a message that is delivered twice."""
-    chosen: JSON = {"tables": tables or (), "dependents": dependents, "where": where}
+    chosen: JSON = {"tables": tables or (), "dependents": dependents, "where": where, "search_path": search_path}
     request = RestoreRequest(
         backup=backup,
         mode=mode,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol
@@ -28,11 +29,13 @@ class Snapshot(Protocol):
         taken_at: the instant, by the server's clock.
         tables: every table whose rows a complete dump must carry, by the name that the dump gives them under.
         wal_position: where no transaction that the snapshot cannot see had written before; None where not known.
+        doubts: what a restore of the dump could not evaluate, in words; known once it was dumped.
     """
 
     taken_at: datetime
     tables: frozenset[TableName]
     wal_position: str | None
+    doubts: Sequence[str]
 
     def dump_into(self, archive: Destination) -> None:
         """Write everything that the snapshot shows, in the archive's order.
@@ -72,6 +75,9 @@ class Source(Protocol):
 
         Row level security that would filter what the role sees counts as not readable.
         """
+
+    def doubts(self) -> Sequence[str]:
+        """What a restore of a dump of now could not evaluate, in words: expressions that rely on search_path."""
 
     def snapshot(self) -> AbstractContextManager[Snapshot]:
         """Hold an instant of the database open for the length of a block."""

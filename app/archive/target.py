@@ -109,8 +109,8 @@ class Target(Protocol):
     def detach_subscriptions(self, name: str) -> list[str]:
         """Take all subscriptions of a database their slot's name, and return theirs. No publisher is asked."""
 
-    def load(self, name: str, archive: Archive, progress: Progress) -> Loaded:
-        """Load an archive into an empty database.
+    def load(self, name: str, archive: Archive, progress: Progress, search_path: str | None = None) -> Loaded:
+        """Load an archive into an empty database; functions have that search_path meanwhile, if one is given.
 
         Raises:
             RestoreValidationError, RestoreDataError, BackupReadError, BackupValidationError: see `app.postgres.load`.
@@ -146,7 +146,11 @@ class Target(Protocol):
         """
 
     def replace_in_place(
-        self, archive: Archive, facts: ServerFacts | None, on_commit: Callable[[str], None]
+        self,
+        archive: Archive,
+        facts: ServerFacts | None,
+        on_commit: Callable[[str], None],
+        search_path: str | None = None,
     ) -> list[str]:
         """Empty the live database, load the archive and prove it, all in one transaction.
 
@@ -154,6 +158,7 @@ class Target(Protocol):
             archive: what to load.
             facts: see `prove`.
             on_commit: called with the transaction's id just before the commit; what it raises rolls back.
+            search_path: what functions have meanwhile; an empty one stands for what database and role have.
 
         Returns:
             Remarks on what was left as it is, and on what could not be compared.

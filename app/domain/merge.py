@@ -20,6 +20,7 @@ class Kind(StrEnum):
     DIFFERS = "differs"  # in backup and live database, and not the same: what the policy decides on
     UNIQUE = "unique key taken"  # another row has its value of a secondary unique key
     CHECK = "not allowed"  # a check, or a column that must have a value, refuses it
+    PARTITION = "no partition"  # the live table has none for it, or one that is a foreign table
     PARENT = "missing parent"  # the row that a foreign key refers to is in neither
     REFERENCED = "still referenced"  # other rows refer to what would go
 
@@ -103,6 +104,7 @@ class MergeRequest:
             brought into them.
         backup: what the operator calls the backup, for hints; None where nobody said.
         into: likewise the database, if it is not the live one.
+        search_path: schemas that functions look in; None means those of database and role.
     """
 
     on_conflict: OnConflict = field(default_factory=OnConflict)
@@ -113,6 +115,7 @@ class MergeRequest:
     version_tables: Sequence[str] = ()
     backup: str | None = None
     into: str | None = None
+    search_path: str | None = None
 
     @property
     def whole(self) -> bool:

@@ -14,6 +14,7 @@ from app.errors import ResidencyBackupError
 from app.operations.asked_once import asked_once
 from app.operations.beside_restore import naming_backups
 from app.operations.check_clocks import check_clocks
+from app.operations.check_doubts import check_doubts
 from app.operations.check_restores import check_restores, repair_restores
 from app.operations.check_servers import check_servers
 from app.operations.full_preflight import preflight_full
@@ -46,6 +47,7 @@ def check(service: Service) -> list[Finding]:
         ("leftovers", _leftovers),
         ("restores", check_restores),
         ("backups", _backups),
+        ("search_path", check_doubts),
         ("clock", check_clocks),
     ):
         findings += _tried(name, look, service)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ from app.operations.restore_source import RestoreSource
 from app.operations.service import Progress, Service
 
 log = structlog.get_logger(__name__)
+_SCHEMA = r'\s*(?:"(?:[^"]|"")+"|[^\W\d][\w$]*)\s*'
+_SCHEMAS = re.compile(f"{_SCHEMA}(?:,{_SCHEMA})*")
 _SERVERS_OWN = {"postgres", "template0", "template1"}
 
 
@@ -31,6 +34,7 @@ class RestoreRequest:
         confirm: the name of the database that changes, typed out; no restore runs without it.
         into: another database than the live one.
         request_key: what tells a message delivered twice.
+        search_path: schemas that functions look in meanwhile.
     """
 
     backup: str
@@ -42,6 +46,7 @@ class RestoreRequest:
     on_conflict: str = Policy.TAKE_BACKUP
     into: str | None = None
     request_key: str | None = None
+    search_path: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +91,7 @@ class Wanted:
             version_tables=service.version_tables,
             backup=request.backup,
             into=into,
+            search_path=_path(request.search_path),
         )
         return cls(mode=mode, database=service.database, into=into, confirm=request.confirm, merge=merge)
 
@@ -115,6 +121,15 @@ def _require_name(into: object) -> None:
         raise RestoreValidationError(f"{into!r} is no database's name", hint)
     if into in _SERVERS_OWN:
         raise RestoreValidationError(f"database {into} is the server's own", "restore into a database of another name")
+
+
+def _path(text: object) -> str | None:
+    """A list of schemas, as SET search_path takes it."""
+    if text is None or (isinstance(text, str) and _SCHEMAS.fullmatch(text)):
+        return text
+    raise RestoreValidationError(
+        f"{text!r} is no list of schemas", "write --search-path public, or --search-path app,public"
+    )
 
 
 def _names(tables: object) -> tuple[str, ...]:

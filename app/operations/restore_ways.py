@@ -39,7 +39,7 @@ def _by_shadow(job: Job) -> None:
         maker = job.target if job.live else job.service.target
         maker.create(shadow, job.source.manifest.server if job.source.manifest else None)
     with job.phase("load", archive.index.raw_bytes):
-        loaded = job.target.load(shadow, archive, job.progress.advance)
+        loaded = job.target.load(shadow, archive, job.progress.advance, job.wanted.merge.search_path)
         job.rows = {str(table): rows for table, rows in loaded.rows.items()}
     job.journal.write(Step.PROVING)
     with job.phase("prove", archive.index.raw_bytes):
@@ -96,7 +96,8 @@ def _in_place(job: Job) -> None:
         _note_made(job, job.facts.live.database_oid if job.facts.live else None)
 
     with job.phase("replace in place", archive.index.raw_bytes):
-        job.warnings += job.target.replace_in_place(archive, job.source.facts, on_commit)
+        path = job.wanted.merge.search_path
+        job.warnings += job.target.replace_in_place(archive, job.source.facts, on_commit, path)
     job.rows = {str(each.table): each.rows for each in archive.index.tables}
     # What one transaction holds no other can see: the command comes after it, and undoes it where it does not end well.
     _post_command(job, live)

@@ -97,7 +97,8 @@ def back_in_place(service: Service, journal: Journal, progress: Progress = SILEN
     archive = Archive(lambda: service.tree.open(backup.file), manifest.codec, manifest.index)
     progress.start("roll back in place", manifest.raw_bytes)
     journal.write(Step.ROLLING_BACK, transaction=None)
-    target_for(service, journal.record).replace_in_place(archive, manifest.server, _recording(journal))
+    # Functions find what they found before.
+    target_for(service, journal.record).replace_in_place(archive, manifest.server, _recording(journal), search_path="")
 
 
 def _find(service: Service, restore_id: str) -> Restore:

@@ -218,7 +218,10 @@ def _make(service: Service, request: BackupRequest, run: Run, held: Lease, progr
         if _is_ours(request):
             bind(service, server)
         service.folder.require_same()
-        return _publish(service, draft, manifest, written.warnings)
+        taken = _publish(service, draft, manifest, written.warnings)
+    for doubt in written.doubts:
+        taken.warn("backup is made, but does not restore by itself", doubt)
+    return taken
 
 
 def _write_dump(service: Service, ready: Preflight, draft: Draft, progress: Progress) -> Written:
@@ -235,7 +238,7 @@ def _write_dump(service: Service, ready: Preflight, draft: Draft, progress: Prog
     index = _whole(writer.finish(), snapshot)
     log.debug("backup dumped", bytes=index.bytes, rows=index.rows)
     _read_back(service, draft, index, progress)
-    return Written({**instant, "server": ready.facts, **Manifest.of_index(index)})
+    return Written({**instant, "server": ready.facts, **Manifest.of_index(index)}, doubts=snapshot.doubts)
 
 
 def _require_ready(ready: Preflight) -> Preflight:

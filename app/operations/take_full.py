@@ -7,6 +7,7 @@ hardly more of the disk than the copy alone.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,10 +37,14 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What stands in a draft: the facts of it that a manifest holds, and what whoever relies on it must know."""
+    """What stands in a draft: the facts of it that a manifest holds, and what whoever relies on it must know.
+
+    `doubts` are about what a restore could not evaluate.
+    """
 
     facts: dict[str, Any]
     warnings: list[str] = field(default_factory=list)
+    doubts: Sequence[str] = ()
 
 
 def write_full(  # noqa: PLR0913, PLR0917 -- what a run knows

@@ -38,6 +38,7 @@ from app.postgres.programs import Program, ProgramError, running
 from app.postgres.range_reader import RangeReader, range_reader
 from app.postgres.ranges import LargeTable, TableRange, ranges_of
 from app.postgres.read_ahead import read_ahead
+from app.postgres.relying import relying
 from app.postgres.snapshot import exported, time_limits
 from app.postgres.watch import Watch
 from app.postgres.who import AGAINST_READING, holding, stands_in_the_way
@@ -95,6 +96,11 @@ class PostgresSource:
         with self._arrival.connect() as connection:
             return questions.unreadable(connection)
 
+    def doubts(self) -> Sequence[str]:
+        """What a restore of a dump of now could not evaluate, in words."""
+        with self._arrival.connect() as connection:
+            return [str(each) for each in relying(connection, self._database).doubts]
+
     @contextmanager
     def snapshot(self) -> Iterator[_Snapshot]:
         """Hold an instant of the database open for the length of a block."""
@@ -125,6 +131,7 @@ class _Snapshot:
         self.taken_at = snapshot.taken_at
         self.tables = snapshot.tables
         self.wal_position = snapshot.wal_position
+        self.doubts: Sequence[str] = ()
         self._database = database
         self._connection = connection
         self._snapshot = snapshot
@@ -137,7 +144,11 @@ class _Snapshot:
         """Write everything that the snapshot shows, in the archive's order."""
         with self._explained(), ExitStack() as stack:
             large = self._early.large_tables(self._connection, self._snapshot)
-            ranges = [each for table in large for each in ranges_of(table, self._connection.info.server_version)]
+            relies = relying(self._connection, self._database, self._snapshot.id)
+            self.doubts = [str(each) for each in relies.doubts]
+            # A range is planned, with the expressions of the table's indexes; a whole table is not.
+            version = self._connection.info.server_version
+            ranges = [each for it in large for each in ranges_of(it, version, whole=it.table in relies.tables)]
             wanted = min(self._jobs, len(ranges))
             stack.enter_context(self._watch)
             readers = self._readers(stack, wanted, [table for table in large if table.kept is None])

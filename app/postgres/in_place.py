@@ -31,6 +31,7 @@ from app.postgres.empty import empty
 from app.postgres.facts import DUMPED
 from app.postgres.load import analyze
 from app.postgres.load_data import DataLoader, check_rows
+from app.postgres.load_path import FunctionPath
 from app.postgres.load_session import SPEED, restoring
 from app.postgres.load_sql import SqlRunner
 from app.postgres.maintenance import Maintenance, ended_at_once
@@ -97,7 +98,11 @@ class _InPlace(Maintenance):
 
 
 def replace_in_place(
-    database: Database, archive: Archive, facts: ServerFacts | None, on_commit: Callable[[str], None]
+    database: Database,
+    archive: Archive,
+    facts: ServerFacts | None,
+    on_commit: Callable[[str], None],
+    search_path: str | None = None,
 ) -> list[str]:
     """Empty a database, load an archive and prove it; see `app.archive.target.Target.replace_in_place`.
 
@@ -118,7 +123,7 @@ def replace_in_place(
         session.transaction(f"the restore of database {database.name}"),
     ):
         patiently(session, "the emptying", AGAINST_ANYTHING, lambda: _clear(session), wait_ms=LOCK_WAIT_MS)
-        _load(session, archive)
+        _load(session, archive, search_path)
         session.tell("the constraints", "SET CONSTRAINTS ALL IMMEDIATE")
         analyze([session])
         remarks = session.skipped + _prove(session, database.name, archive, facts)
@@ -150,10 +155,11 @@ def _clear(session: _InPlace) -> None:
     session.extensions = dict(session.ask(_NOT_OURS))
 
 
-def _load(session: _InPlace, archive: Archive) -> None:
+def _load(session: _InPlace, archive: Archive, search_path: str | None) -> None:
     rows: Counter[TableName] = Counter()
-    runner = SqlRunner([session])
-    for is_data, segments in archive.runs():
+    path = FunctionPath(session, search_path)
+    runner = SqlRunner([session], path.on_entry)
+    for is_data, segments in path.along(archive):
         if is_data:
             loader = DataLoader(archive, segments, lambda _: None)
             loader.load([session])
@@ -161,6 +167,7 @@ def _load(session: _InPlace, archive: Archive) -> None:
         else:
             runner.run(without_marks(scan(archive.joined(segments))))
     runner.finish()
+    path.reset()
     check_rows(rows, {each.table: each.rows for each in archive.index.tables})
 
 

@@ -9,6 +9,8 @@ from psycopg import sql
 
 from app.archive.index import TableName
 
+SAME = "OPERATOR(pg_catalog.=)"  # the server's own, whatever the search_path leads to
+
 
 def quoted(*names: str) -> str:
     """A name as SQL: ``"schema"."name"``."""
@@ -42,6 +44,7 @@ class UniqueKey:
         plain: neither an expression nor a condition, and no exclusion.
         operators: of an exclusion constraint, which two rows must not fulfil all; empty for a unique index.
         parts: its columns and expressions, as SQL.
+        equals: for each part the operator by which two values are the same to it, as SQL.
         columns: all that these and the condition use.
         nulls_equal: two nulls count as the same value.
         not_null: none of its columns can be null.
@@ -52,6 +55,7 @@ class UniqueKey:
     plain: bool
     operators: tuple[str, ...]
     parts: tuple[str, ...]
+    equals: tuple[str, ...]
     columns: frozenset[str]
     condition: str | None
     nulls_equal: bool
@@ -72,7 +76,9 @@ class Check:
 class ForeignKey:
     """A foreign key: `columns` of `child`, which may be a partition of `root`, refer to `referenced` of `parent`.
 
-    Of a partition's own key, `within` says which rows of the root it is for.
+    `equals` are the operators, as SQL, between each of the referenced columns and the one that refers to it, and
+    `among` those among values of the referenced columns. Of a partition's own key, `within` says which rows of the
+    root it is for.
     """
 
     name: str
@@ -80,8 +86,15 @@ class ForeignKey:
     parent: TableName
     columns: tuple[str, ...]
     referenced: tuple[str, ...]
+    equals: tuple[str, ...]
+    among: tuple[str, ...]
     root: TableName
     within: Bounds | None = None
+
+    def same(self, parent: str, child: str) -> str:
+        """That a row of the one refers to a row of the other, each given by its alias."""
+        pairs = zip(self.referenced, self.equals, self.columns, strict=True)
+        return " AND ".join(f"{parent}.{quoted(one)} {sign} {child}.{quoted(other)}" for one, sign, other in pairs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +121,8 @@ class LiveTable:
         keys, checks: those of its partitions too, each for the partition's own rows.
         firings: triggers and rules, those of its partitions too.
         unseen: constraints that are not looked at before the server does.
+        room: which rows its partitions take, if not every one; foreign tables take none.
+        local: of a table that has foreign partitions the others: rows of foreign tables are nobody's.
     """
 
     name: TableName
@@ -118,11 +133,27 @@ class LiveTable:
     checks: list[Check] = field(default_factory=list)
     firings: list[Firing] = field(default_factory=list)
     unseen: list[str] = field(default_factory=list)
+    room: Bounds | None = None
+    local: list[TableName] | None = None
 
     @property
     def sql(self) -> str:
         """Its name, such that rows of children that merely inherit are not meant."""
         return quoted(*self.name) if self.partitioned else f"ONLY {quoted(*self.name)}"
+
+    @property
+    def rows(self) -> str:
+        """What its rows are read from; an alias must follow."""
+        if self.local is None:
+            return self.sql
+        columns = ", ".join(["ctid", "tableoid", "xmin", *map(quoted, self.columns)])
+        none = f"SELECT {columns} FROM ONLY {quoted(*self.name)}"  # which holds no rows itself
+        return f"({' UNION ALL '.join([none, *(f'SELECT {columns} FROM {table}' for table in self.targets)])})"
+
+    @property
+    def targets(self) -> list[str]:
+        """What rows are deleted from."""
+        return [self.sql] if self.local is None else [f"ONLY {quoted(*name)}" for name in self.local]
 
     @property
     def settable(self) -> list[str]:

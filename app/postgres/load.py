@@ -21,9 +21,10 @@ from app.archive.marks import without_marks
 from app.archive.reader import Archive
 from app.archive.scanner import scan
 from app.archive.target import Loaded
-from app.errors import RestoreValidationError, TargetUnavailableError
+from app.errors import RestoreDataError, RestoreValidationError, TargetUnavailableError
 from app.postgres.database import FULL, Database
 from app.postgres.load_data import DataLoader, check_rows
+from app.postgres.load_path import FunctionPath
 from app.postgres.load_session import Session, session
 from app.postgres.load_sql import SqlRunner
 from app.postgres.load_together import together
@@ -42,7 +43,13 @@ _ANALYZED = f"""
     WHERE {_NOT_SYSTEM} AND o.relkind IN ('r', 'm', 'p') AND NOT o.relispartition ORDER BY pg_table_size(o.oid) DESC"""
 
 
-def load(database: Database, archive: Archive, jobs: int, progress: Callable[[int], None] = lambda _: None) -> Loaded:
+def load(
+    database: Database,
+    archive: Archive,
+    jobs: int,
+    progress: Callable[[int], None] = lambda _: None,
+    search_path: str | None = None,
+) -> Loaded:
     """Load an archive.
 
     Args:
@@ -50,6 +57,7 @@ def load(database: Database, archive: Archive, jobs: int, progress: Callable[[in
         archive: of ours, or any plain dump with the index that was built of it.
         jobs: connections at once.
         progress: called with the number of bytes of row data sent.
+        search_path: what functions have meanwhile; see `load_path`.
 
     Raises:
         RestoreValidationError: the file holds what no dump holds, or the database is not empty.
@@ -65,8 +73,9 @@ def load(database: Database, archive: Archive, jobs: int, progress: Callable[[in
         sessions = _sessions(stack, database, jobs)
         _require_empty(sessions[0], database.name)
         rows: Counter[TableName] = Counter()
-        runner = SqlRunner(sessions)
-        for is_data, segments in archive.runs():
+        path = FunctionPath(sessions[0], search_path)
+        runner = SqlRunner(sessions, path.on_entry)
+        for is_data, segments in path.along(archive):
             with _timed(seconds, segments[-1].kind):
                 if is_data:
                     # What a transaction of the file has made so far, nobody but its own session sees.
@@ -79,6 +88,7 @@ def load(database: Database, archive: Archive, jobs: int, progress: Callable[[in
                 else:
                     runner.run(without_marks(scan(archive.joined(segments))))
         runner.finish()
+        path.reset()
         check_rows(rows, {each.table: each.rows for each in archive.index.tables})
         with _timed(seconds, "analyze"):
             analyze(sessions)
@@ -117,7 +127,13 @@ def analyze(sessions: Sequence[Session]) -> None:
     def work(session: Session, stopped: Callable[[], bool]) -> None:
         while not stopped() and (table := next(tables, None)) is not None:
             statement = sql.SQL("ANALYZE {}").format(sql.Identifier(*table)).as_bytes(session.connection)
-            session.run(statement, f"statistics of {'.'.join(table)}")
+            what = f"statistics of {'.'.join(table)}"
+            try:
+                with session.apart(what):
+                    session.run(statement, what)
+            except RestoreDataError as error:
+                # The server may evaluate an index's functions for them as nothing else does: then it has none of it.
+                log.warning("restore leaves a table without statistics", reason=error.message)
 
     together(sessions, work)
 

@@ -27,6 +27,7 @@ from app.errors import (
     TargetUnavailableError,
 )
 from app.postgres.database import Database
+from app.postgres.load_reasons import relying_function, way_around
 
 log = structlog.get_logger(__name__)
 _SETTING = re.compile(rb"(?:SET\s+(?:SESSION\s+)?(\w+)|SELECT\s+pg_catalog\.set_config\('(\w+)')", re.IGNORECASE)
@@ -179,6 +180,9 @@ class Session:
         if self.connection.closed or isinstance(error, psycopg.errors.AdminShutdown | psycopg.errors.CrashShutdown):
             message = f"{what}: the connection to database {self._database} was lost: {said}"
             return TargetUnavailableError(message, self.after_loss)
+        if function := relying_function(error):
+            message = f"{what}: function {function} relies on search_path: {said}"
+            return RestoreDataError(message, way_around(function))
         return self.otherwise(f"{what}: {said}")
 
     def otherwise(self, message: str) -> RestoreError:

@@ -24,10 +24,14 @@ _TRANSACTION = re.compile(rb"(?:BEGIN|COMMIT)\s*;\Z", re.IGNORECASE)
 
 
 class SqlRunner:
-    """Runs the SQL of an archive on the first of some sessions, batches on all of them."""
+    """Runs the SQL of an archive on the first of some sessions, batches on all of them.
 
-    def __init__(self, sessions: Sequence[Session]) -> None:
+    `on_entry` is called with the type of each entry before it is run.
+    """
+
+    def __init__(self, sessions: Sequence[Session], on_entry: Callable[[bytes], None] = lambda _: None) -> None:
         self._sessions = sessions
+        self._on_entry = on_entry
         self._main = sessions[0]
         self._was_in_transaction = self._main.in_transaction
         self._name = ""
@@ -90,6 +94,9 @@ class SqlRunner:
         """A new entry: of the batch, after it, or none of its business."""
         self._type, self._name = type_, f"{type_.decode().lower()} {name}"
         self._entry = None
+        if type_ == b"EVENT TRIGGER":
+            self._flush()  # all else is to be done before one of them can see anything
+        self._on_entry(type_)
         if type_ not in PARALLEL:
             return
         if self._batch and PARALLEL[self._batch[0].type] != PARALLEL[type_]:

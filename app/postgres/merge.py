@@ -51,6 +51,7 @@ _WAYS = {
     Reason.PARENT: "take the tables that they refer to along (--table)",
     Reason.UNIQUE: "if rows only swap unique values, make their constraint DEFERRABLE first",
     Reason.CHECK: "drop the constraint that was added since",
+    Reason.PARTITION: "make the partition that they belong to (CREATE TABLE … PARTITION OF …)",
 }
 _LARGE_OBJECT = re.compile(rb"lo_create\('(\d+)'\)")
 
@@ -143,7 +144,7 @@ class LiveMerge:
     def _require_same_tables(self) -> None:
         """What was planned is planned for the tables as they were when the rows were put beside them."""
         names = {each.match.name for each in self._staged}
-        if _of_interest(live_schema(self._session.connection), names) != _of_interest(self._live, names):
+        if _of_interest(live_schema(self._session), names) != _of_interest(self._live, names):
             message = "tables of the live database, or keys that refer to them, were altered meanwhile"
             raise RestoreBusyError(message, "nothing was changed: restore again")
 
@@ -163,11 +164,11 @@ class LiveMerge:
 
     def _report(self, planned: list[TableChanges], sequences: Moves) -> Changes:
         gone = [TableChanges(table=str(table), inserted=rows) for table, rows in self._matched.gone.items()]
-        new = [TableChanges(table=str(each.name), deleted=self._rows_of(each.sql)) for each in self._matched.new]
+        new = [TableChanges(table=str(each.name), deleted=self._rows_of(each.rows)) for each in self._matched.new]
         rows = {each.table: each.rows for each in self._archive.index.tables}
         for each in self._matched.unfit:
             its = sum(rows.get(table, 0) for table in {segment.table for segment in each.sources} if table is not None)
-            new.append(TableChanges(table=str(each.name), inserted=its, deleted=self._rows_of(each.live.sql)))
+            new.append(TableChanges(table=str(each.name), inserted=its, deleted=self._rows_of(each.live.rows)))
         notes = [*notes_on_versions(self._session, self._matched.versions)]
         notes += [*_left_alone(self._session, self._archive, self._request), *_notes_on(self._staged)]
         notes += sequences.notes
@@ -182,7 +183,7 @@ class LiveMerge:
         )
 
     def _rows_of(self, table: str) -> int:
-        return int(self._session.ask(f"SELECT count(*) FROM {table}", "the preview")[0][0])
+        return int(self._session.ask(f"SELECT pg_catalog.count(*) FROM {table} l", "the preview")[0][0])
 
     def _require_agreement(self, report: Changes) -> None:
         """Refuse what the request does not allow, before anything is changed."""
@@ -204,8 +205,8 @@ def merging(
 ) -> Iterator[LiveMerge]:
     """Put an archive's rows beside the live tables for the length of a block; see the port."""
     lint(archive)
-    with merge_session(database) as session, durable_ids(database) as durable_id:
-        live = live_schema(session.connection)
+    with merge_session(database, request.search_path) as session, durable_ids(database) as durable_id:
+        live = live_schema(session)
         matched = match(archive, live, request, database.name)
         staged = stage(session, archive, matched, request, progress)
         planner = Planner(session, staged, live, request)
@@ -238,6 +239,7 @@ def _left_alone(session: MergeSession, archive: Archive, request: MergeRequest) 
     text = (archive.text(each) for each in archive.index.segments if each.kind is Kind.LARGE_OBJECTS)
     pieces = scan(chain.from_iterable(text)) if not request.tables else iter(())
     wanted = {int(oid) for piece in pieces for oid in _LARGE_OBJECT.findall(piece.data)}
-    there = {oid for (oid,) in session.ask("SELECT oid::bigint FROM pg_largeobject_metadata", "large objects")}
+    query = "SELECT oid::pg_catalog.int8 FROM pg_catalog.pg_largeobject_metadata"
+    there = {oid for (oid,) in session.ask(query, "large objects")}
     if missing := wanted - there:
         yield f"{len(missing)} large objects of the backup are not in the live database; a merge does not add them"

@@ -13,14 +13,14 @@ from app.archive.index import TableName
 from app.domain.merge import TableChanges
 from app.errors import RestoreDataError
 from app.postgres import merge_session
-from app.postgres.live_schema import LiveTable, quoted
+from app.postgres.live_schema import SAME, LiveTable, quoted
 from app.postgres.merge_session import MergeSession
-from app.postgres.merge_sql import row_of
+from app.postgres.merge_sql import DIFFERS, row_of, same_place
 from app.postgres.merge_stage import Staged
 from app.postgres.patience import lock_all, patiently
 from app.postgres.who import AGAINST_ANYTHING, AGAINST_LOCKING_OUT_WRITERS
 
-_FREE = "p.blocked IS NULL AND p.act"
+_FREE = f"p.blocked IS NULL AND p.act {SAME}"
 
 
 def lock(
@@ -81,7 +81,7 @@ def apply(session: MergeSession, staged: Sequence[Staged], planned: Sequence[Tab
     statements = [found for each, plan in work for found in _statements(session, each, plan)]
     parts = [f"{name} AS ({statement} RETURNING 1)" for name, statement in statements]
     # Asked for in this order they are done in it, for the unique keys: what goes makes room for what comes.
-    counts = [f"(SELECT count(*) FROM {name})" for name, _ in statements]
+    counts = [f"(SELECT pg_catalog.count(*) FROM {name})" for name, _ in statements]
     with ExitStack() as stack:
         for each, plan in work:
             stack.enter_context(_still(session, each, plan))
@@ -99,36 +99,37 @@ def apply(session: MergeSession, staged: Sequence[Staged], planned: Sequence[Tab
 def _statements(session: MergeSession, each: Staged, plan: TableChanges) -> Iterator[tuple[str, str]]:
     """Name and text of what deletes, updates and inserts a table's rows."""
     match, number = each.match, each.number
-    here = "l.ctid = p.l AND l.tableoid = p.part"
-    planned = f"{each.plan} p JOIN {each.rows} s ON s.ctid = p.s"
+    here = same_place("l", "p")
+    planned = f"{each.plan} p JOIN {each.rows} s ON s.ctid {SAME} p.s"
     if plan.deleted:
-        yield f"d{number}", f"DELETE FROM {match.live.sql} l USING {each.plan} p WHERE {_FREE} = 'd' AND {here}"
+        for at, target in enumerate(match.live.targets):
+            yield f"d{number}_{at}", f"DELETE FROM {target} l USING {each.plan} p WHERE {_FREE} 'd' AND {here}"
     values = ", ".join(f"{quoted(name)} = s.{quoted(name)}" for name in updated_columns(session, each))
     for wave in waves_of(session, each) if plan.updated else ():
-        condition = f"{_FREE} = 'u' AND {here} AND p.wave = {wave}"
+        condition = f"{_FREE} 'u' AND {here} AND p.wave {SAME} {wave}"
         yield f"u{number}_{wave}", f"UPDATE {match.live.sql} l SET {values} FROM {planned} WHERE {condition}"
     if plan.inserted:
         columns = ", ".join(map(quoted, match.columns))
         listed = f"({columns}) OVERRIDING SYSTEM VALUE" if columns else ""
         taken = ", ".join(f"s.{quoted(name)}" for name in match.columns)
-        source = f"SELECT {taken} FROM {planned} WHERE {_FREE} = 'i'"
+        source = f"SELECT {taken} FROM {planned} WHERE {_FREE} 'i'"
         yield f"i{number}", f"INSERT INTO {quoted(*match.name)} {listed} {source}"
 
 
 def updated_columns(session: MergeSession, each: Staged) -> tuple[str, ...]:
     """What an update gives new values: the key too where that is spelled differently, as numeric 1.0 and 1.00 are."""
     match = each.match
-    key = f"{row_of('s', match.key_columns)} *<> {row_of('l', match.key_columns)}"
+    key = f"{row_of('s', match.key_columns)} {DIFFERS} {row_of('l', match.key_columns)}"
     query = (
-        f"SELECT EXISTS (SELECT FROM {each.plan} p JOIN {each.rows} s ON s.ctid = p.s"
-        f" JOIN {match.live.sql} l ON l.ctid = p.l AND l.tableoid = p.part WHERE {_FREE} = 'u' AND {key})"
+        f"SELECT EXISTS (SELECT FROM {each.plan} p JOIN {each.rows} s ON s.ctid {SAME} p.s"
+        f" JOIN {match.live.rows} l ON {same_place('l', 'p')} WHERE {_FREE} 'u' AND {key})"
     )
     return match.columns if session.ask(query, f"plan for {match.name}")[0][0] else match.values
 
 
 def waves_of(session: MergeSession, each: Staged) -> list[int]:
     """The waves in which a table's rows are updated."""
-    query = f"SELECT DISTINCT wave FROM {each.plan} p WHERE {_FREE} = 'u' ORDER BY 1"
+    query = f"SELECT DISTINCT wave FROM {each.plan} p WHERE {_FREE} 'u' ORDER BY 1"
     return [wave for (wave,) in session.ask(query, f"plan for {each.match.name}")]
 
 

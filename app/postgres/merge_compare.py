@@ -11,11 +11,12 @@ from app.archive.reader import Archive
 from app.domain.merge import Changes, MergeRequest, TableChanges
 from app.errors import RestoreValidationError
 from app.postgres.database import Database
-from app.postgres.live_schema import Column, LiveSchema, LiveTable, UniqueKey, quoted
+from app.postgres.live_schema import SAME, Column, LiveSchema, LiveTable, UniqueKey, quoted
 from app.postgres.merge_match import Match, Matched, primary_keys
 from app.postgres.merge_plan import Planner
 from app.postgres.merge_report import counted, samples
 from app.postgres.merge_session import MergeSession, merge_session
+from app.postgres.merge_sql import TEXT
 from app.postgres.merge_stage import copy_rows, stage
 
 
@@ -67,7 +68,7 @@ def _beside(
     """A table of the second archive as if it were a live one."""
     its, others = (_columns(archive, table) for archive in archives)
     name = TableName("pg_temp", f"restore_other_{number}")
-    session.do(f"CREATE TEMP TABLE {quoted(*name)} ({', '.join(f'{quoted(each)} text' for each in others)})", "room")
+    session.do(f"CREATE TEMP TABLE {quoted(*name)} ({', '.join(f'{quoted(each)} {TEXT}' for each in others)})", "room")
     columns = {each: Column(each, generated=False, always=False, not_null=False, has_default=True) for each in others}
     common = tuple(each for each in others if each in its)
     unique = None
@@ -78,6 +79,7 @@ def _beside(
             plain=True,
             operators=(),
             parts=parts,
+            equals=(SAME,) * len(parts),
             columns=frozenset(key),
             condition=None,
             nulls_equal=False,

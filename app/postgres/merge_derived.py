@@ -29,5 +29,7 @@ def notes_on_views(session: MergeSession, changed: Sequence[TableName]) -> Itera
     if not changed:
         return
     tables = ", ".join(literal(quoted(*name)) for name in changed)
-    for (view,) in session.ask(_VIEWS.format(tables=tables), "materialized views"):
+    with session.catalogs():
+        views = session.ask(_VIEWS.format(tables=tables), "materialized views")
+    for (view,) in views:
         yield f"materialized view {view} still shows the old rows: REFRESH MATERIALIZED VIEW {view}"

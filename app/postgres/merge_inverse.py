@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from app.domain.merge import TableChanges
-from app.postgres.live_schema import ForeignKey, quoted
+from app.postgres.live_schema import SAME, ForeignKey, quoted
 from app.postgres.merge_apply import locks, stillness, updated_columns, waves_of
 from app.postgres.merge_sequences import Move, set_to
 from app.postgres.merge_session import MergeSession
-from app.postgres.merge_sql import equal, image_of, literal, row_of
+from app.postgres.merge_sql import ALIKE, APPLIED, equal, image_of, literal, row_of, same_place
 from app.postgres.merge_stage import Staged
 
 _TAG = "$residency_backup$"
@@ -34,7 +34,7 @@ SET xmloption = content;
 SET row_security = off;
 SET array_nulls = on;
 SELECT pg_catalog.set_config(name, 'origin', false) FROM pg_catalog.pg_settings
-    WHERE name = 'session_replication_role' AND setting <> 'origin';
+    WHERE name OPERATOR(pg_catalog.=) 'session_replication_role' AND setting OPERATOR(pg_catalog.<>) 'origin';
 """
 
 
@@ -80,19 +80,19 @@ class Inverse:
 
     def before(self) -> None:
         """Write the rows that the merge will change or delete."""
-        path = self._session.ask("SELECT current_setting('search_path')", "a setting")[0][0]
-        self._write(_HEAD + (f"SET search_path = {path};\n" if path else "SET search_path = '';\n"))
+        # What belongs to the tables is evaluated as it was in the merge.
+        self._write(_HEAD + _set_path(self._session.path))
         # Between its look at the rows and its change of them nobody may come.
         tables = {each.staged.match.name: each.staged.match.live.sql for each in self._tables}
         self._statements([statement for _, statement in locks(tables, [key.child for key in self._keys])])
         for each in self._tables:
-            live = each.staged.match.live.sql
+            live = each.staged.match.live.rows
             self._set[each] = _settable(each, updated_columns(self._session, each.staged)) if each.plan.updated else ()
             self._rows(
                 each,
                 each.old,
                 f"SELECT {_listed(each.columns, 'l.', 'p.wave')} FROM {live} l JOIN {each.staged.plan} p"
-                " ON l.ctid = p.l AND l.tableoid = p.part WHERE p.blocked IS NULL AND p.act IN ('u', 'd')",
+                f" ON {same_place('l', 'p')} WHERE p.blocked IS NULL AND p.act {SAME} ANY (ARRAY['u', 'd'])",
                 _WAVE,
             )
 
@@ -100,15 +100,15 @@ class Inverse:
         """Write the rows that the merge has made of them or added, and the statements that put all back."""
         for each in self._tables:
             match = each.staged.match
-            changed = "p.blocked IS NULL AND p.act IN ('i', 'u')"
-            source = f"{each.staged.plan} p JOIN {each.staged.rows} s ON s.ctid = p.s"
+            changed = APPLIED
+            source = f"{each.staged.plan} p JOIN {each.staged.rows} s ON s.ctid {SAME} p.s"
             if match.key:
-                same = equal("s", match.key_columns, "l", match.key_columns)
-                query = f"SELECT {_listed(each.columns, 'l.')} FROM {source} JOIN {match.live.sql} l ON {same}"
+                same = match.same("s", "l")
+                query = f"SELECT {_listed(each.columns, 'l.')} FROM {source} JOIN {match.live.rows} l ON {same}"
             else:
                 # Without a key only this transaction's mark tells what it has made.
-                query = f"SELECT {_listed(each.columns, 'l.')} FROM {match.live.sql} l"
-                changed = "l.xmin = pg_current_xact_id()::xid"
+                query = f"SELECT {_listed(each.columns, 'l.')} FROM {match.live.rows} l"
+                changed = f"l.xmin {SAME} pg_catalog.pg_current_xact_id()::pg_catalog.xid"
             self._rows(each, each.new, f"{query} WHERE {changed}")
         self._statements([_expect(each, each.new, "rows of %s were changed since the merge") for each in self._tables])
         by_name = {each.staged.match.name: each for each in self._tables}
@@ -120,13 +120,14 @@ class Inverse:
         ]
         listed = ",\n".join(f"{name} AS ({statement} RETURNING 1)" for name, statement in parts)
         # Asked for in this order, they are done in it: what goes makes room for what comes.
-        counts = ", ".join(f"(SELECT count(*) FROM {name})" for name, _ in parts)
+        counts = ", ".join(f"(SELECT pg_catalog.count(*) FROM {name})" for name, _ in parts)
         self._statements([f"WITH {listed}\nSELECT ARRAY[{counts}]"] if parts else [])
         self._statements(["SET CONSTRAINTS ALL IMMEDIATE", *(on for _, on in pairs)])
         self._statements([_expect(each, each.old, "rows of %s did not come back") for each in self._tables])
 
     def sequences(self, moved: Sequence[Move]) -> None:
         """Write what brings forward again a sequence that went back: the rows that come back have drawn from it."""
+        self._write(_set_path(""))
         self._statements([_forward(move) for move in moved if move.backwards])
 
     def _rows(self, each: _Table, name: str, query: str, *more: str) -> None:
@@ -153,6 +154,10 @@ class Inverse:
         self._out.write(text.encode())
 
 
+def _set_path(path: str) -> str:
+    return f"SELECT pg_catalog.set_config('search_path', {literal(path)}, false);\n"
+
+
 def _forward(move: Move) -> str:
     order = "<" if move.increment > 0 else ">"
     behind = f"last_value::numeric + {move.increment} * is_called::int {order} {move.was.coming(move.increment)}"
@@ -175,24 +180,25 @@ def _settable(each: _Table, updated: Sequence[str]) -> Sequence[str]:
 def _expect(each: _Table, rows: str, complaint: str) -> str:
     """A check that all of some rows stand in the live table exactly so."""
     match = each.staged.match
-    live = match.live.sql
+    live = match.live.rows
     if match.key:
-        same = equal("r", match.key_columns, "l", match.key_columns)
-        equal_rows = f"{row_of('r', each.columns)} *= {row_of('l', each.columns)}"
+        same = match.same("r", "l")
+        equal_rows = f"{row_of('r', each.columns)} {ALIKE} {row_of('l', each.columns)}"
         missing = f"SELECT FROM {rows} r WHERE NOT EXISTS (SELECT FROM {live} l WHERE {same} AND {equal_rows})"
     else:
         image = image_of(each.columns)
-        there = f"SELECT {image} AS image, count(*) AS n FROM {live} t GROUP BY 1"
-        wanted = f"SELECT {image} AS image, count(*) AS n FROM {rows} t GROUP BY 1"
-        missing = f"SELECT FROM ({wanted}) r LEFT JOIN ({there}) l USING (image) WHERE r.n > coalesce(l.n, 0)"
+        there = f"SELECT {image} AS image, pg_catalog.count(*) AS n FROM {live} t GROUP BY 1"
+        wanted = f"SELECT {image} AS image, pg_catalog.count(*) AS n FROM {rows} t GROUP BY 1"
+        missing = f"SELECT FROM ({wanted}) r LEFT JOIN ({there}) l ON r.image {SAME} l.image"
+        missing += " WHERE r.n OPERATOR(pg_catalog.>) coalesce(l.n, 0)"
     said = literal(complaint.replace("%s", str(match.name).replace("%", "%%")))
     return f"DO {_TAG} BEGIN\nIF EXISTS ({missing}) THEN RAISE EXCEPTION {said}; END IF;\nEND {_TAG}"
 
 
 def _unreferred(key: ForeignKey, parent: _Table, child: _Table | None) -> str:
     """A check that no row refers to one that goes, but those that go with it: a cascade would take them along."""
-    same = equal("c", key.columns, "n", key.referenced)
-    stays = f"SELECT FROM {parent.old} o WHERE {equal('o', key.referenced, 'n', key.referenced)}"
+    same = key.same("n", "c")
+    stays = f"SELECT FROM {parent.old} o WHERE {equal('o', key.referenced, 'n', key.referenced, key.among)}"
     found = f"SELECT FROM {quoted(*key.child)} c JOIN {parent.new} n ON {same} WHERE NOT EXISTS ({stays})"
     if child is not None:
         found += f" AND NOT EXISTS (SELECT FROM {child.new} m WHERE {_same_row(child, 'm', 'c')})"
@@ -201,8 +207,8 @@ def _unreferred(key: ForeignKey, parent: _Table, child: _Table | None) -> str:
 
 
 def _same_row(each: _Table, one: str, other: str) -> str:
-    key = each.staged.match.key_columns
-    return equal(one, key, other, key) if key else f"{row_of(one, each.columns)} *= {row_of(other, each.columns)}"
+    match = each.staged.match
+    return match.same(one, other) if match.key else f"{row_of(one, each.columns)} {ALIKE} {row_of(other, each.columns)}"
 
 
 def _undo(each: _Table, waves: Sequence[int], changed: Sequence[str]) -> list[tuple[str, str]]:
@@ -212,24 +218,24 @@ def _undo(each: _Table, waves: Sequence[int], changed: Sequence[str]) -> list[tu
     listed = f"({columns}) OVERRIDING SYSTEM VALUE" if columns else ""
     insert = f"INSERT INTO {quoted(*match.name)} {listed} SELECT {_listed(each.columns, 'o.')} FROM {each.old} o"
     if not match.key:
-        return [(f"d{number}", _delete_copies(each)), (f"i{number}", insert)]
-    pair = equal("n", match.key_columns, "o", match.key_columns)
-    gone = equal("l", match.key_columns, "n", match.key_columns)
+        deletes = [(f"d{number}_{at}", _delete_copies(each, it)) for at, it in enumerate(match.live.targets)]
+        return [*deletes, (f"i{number}", insert)]
+    pair, gone = match.same("n", "o"), match.same("l", "n")
     added = f"NOT EXISTS (SELECT FROM {each.old} o WHERE {pair})"
     parts = [(f"d{number}", f"DELETE FROM {live} l USING {each.new} n WHERE {gone} AND {added}")]
     if values := ", ".join(f"{quoted(name)} = o.{quoted(name)}" for name in changed):
         update = f"UPDATE {live} l SET {values} FROM {each.old} o JOIN {each.new} n ON {pair} WHERE {gone}"
-        parts += [(f"u{number}_{wave}", f"{update} AND o.{_WAVE} = {wave}") for wave in reversed(waves)]
+        parts += [(f"u{number}_{wave}", f"{update} AND o.{_WAVE} {SAME} {wave}") for wave in reversed(waves)]
     deleted = f"NOT EXISTS (SELECT FROM {each.new} n WHERE {pair})"
     return [*parts, (f"i{number}", f"{insert} WHERE {deleted}")]
 
 
-def _delete_copies(each: _Table) -> str:
-    """Of rows that are alike as many as were added."""
-    live, image = each.staged.match.live.sql, image_of(each.columns)
-    numbered = (
-        f"SELECT t.ctid AS id, t.tableoid AS part, {image} AS image, row_number() OVER (PARTITION BY {image}) AS k"
-    )
-    counted = f"SELECT {image} AS image, count(*) AS n FROM {each.new} t GROUP BY 1"
-    found = f"({numbered} FROM {live} t) t JOIN ({counted}) n USING (image)"
-    return f"DELETE FROM {live} l USING {found} WHERE t.k <= n.n AND l.ctid = t.id AND l.tableoid = t.part"
+def _delete_copies(each: _Table, target: str) -> str:
+    """Of rows that are alike as many as were added, from one of the places where they stand."""
+    live, image = each.staged.match.live.rows, image_of(each.columns)
+    number = f"pg_catalog.row_number() OVER (PARTITION BY {image}) AS k"
+    numbered = f"SELECT t.ctid AS id, t.tableoid AS part, {image} AS image, {number}"
+    counted = f"SELECT {image} AS image, pg_catalog.count(*) AS n FROM {each.new} t GROUP BY 1"
+    found = f"({numbered} FROM {live} t) t JOIN ({counted}) n ON t.image {SAME} n.image"
+    here = f"l.ctid {SAME} t.id AND l.tableoid {SAME} t.part"
+    return f"DELETE FROM {target} l USING {found} WHERE t.k OPERATOR(pg_catalog.<=) n.n AND {here}"

@@ -15,8 +15,9 @@ from app.archive.reader import Archive
 from app.archive.scanner import python_encoding, scan
 from app.domain.merge import MergeRequest
 from app.errors import RestoreValidationError
-from app.postgres.live_schema import ForeignKey, LiveSchema, LiveTable, UniqueKey
+from app.postgres.live_schema import SAME, ForeignKey, LiveSchema, LiveTable, UniqueKey
 from app.postgres.merge_missing import way_to_tables
+from app.postgres.merge_sql import equal
 from app.postgres.merge_versions import LeftAlone, require_none_named, unknown_names, version_tables
 
 _NAME = r'(?:"(?:[^"]|"")+"|[^\s".,();]+)'
@@ -38,6 +39,7 @@ class Match:
         sources: the backup's segments of data; a partitioned table has those of all its partitions.
         columns: those that both have and rows can be given, in the live table's order.
         key: what tells rows apart; None where whole rows are compared.
+        key_columns: its columns, in the table's order.
         other_keys: unique keys that may stand in the way besides.
         filtered: whether the request's condition applies to it.
         extra: the live table's columns that the backup lacks.
@@ -59,6 +61,13 @@ class Match:
     def name(self) -> TableName:
         """The live table's name."""
         return self.live.name
+
+    def same(self, one: str, other: str) -> str:
+        """That two rows, each given by its alias, have the same key, as SQL."""
+        signs = dict(zip(map(plain_name, self.key.parts), self.key.equals, strict=True)) if self.key else {}
+        return equal(
+            one, self.key_columns, other, self.key_columns, [signs.get(name, SAME) for name in self.key_columns]
+        )
 
     @property
     def values(self) -> tuple[str, ...]:

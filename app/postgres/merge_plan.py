@@ -16,13 +16,13 @@ from app.archive.index import TableName
 from app.domain.merge import MergeRequest
 from app.domain.restore import Policy
 from app.errors import RestoreValidationError
-from app.postgres.live_schema import ForeignKey, LiveSchema, quoted
+from app.postgres.live_schema import SAME, Bounds, ForeignKey, LiveSchema, quoted
 from app.postgres.merge_session import MergeSession
-from app.postgres.merge_sql import APPLIED, equal, image_of, literal, row_of
+from app.postgres.merge_sql import APPLIED, DIFFERS, TEXT, image_of, literal, row_of, same_place
 from app.postgres.merge_stage import Staged
-from app.postgres.merge_unique import order_updates, taken, twice
+from app.postgres.merge_unique import order_updates, taken, told_apart, twice
 
-CHECK, PARENT, REFERENCED = "check", "parent", "referenced"
+CHECK, PARENT, PARTITION, REFERENCED = "check", "parent", "partition", "referenced"
 
 
 class Planner:
@@ -41,8 +41,8 @@ class Planner:
         for each in staged:
             self._do(
                 each,
-                f"CREATE TEMP TABLE {each.plan} (s tid, l tid, part oid, act text, differs boolean,"
-                " blocked text, why text, wave int NOT NULL DEFAULT 0)",
+                f"CREATE TEMP TABLE {each.plan} (s pg_catalog.tid, l pg_catalog.tid, part pg_catalog.oid, act {TEXT},"
+                f" differs boolean, blocked {TEXT}, why {TEXT}, wave int NOT NULL DEFAULT 0)",
             )
 
     def plan(self) -> None:
@@ -56,11 +56,15 @@ class Planner:
         for each in self._staged:
             self._do(each, f"TRUNCATE {each.plan}")
             self._do(each, self._compared(each) if each.match.key else _missing_rows(each))
+            for statement in told_apart(each) if each.match.key else ():
+                self._do(each, statement)
             if self._request.exact:
                 self._do(each, _surplus(each) if each.match.key else _surplus_rows(each))
             self._do(each, f"ANALYZE {each.plan}")
             for why, condition in _refusals(each):
                 self._do(each, _refused(each, why, condition))
+            if each.match.live.room and not self._whole:  # a replace brings its own partitions
+                self._do(each, _without_room(each, each.match.live.room))
         acts = {each.number: self._acts(each) for each in self._staged}
         while sum(self._block(each, acts[each.number]) for each in self._staged):
             pass
@@ -74,7 +78,7 @@ class Planner:
         return [key for key in self._foreign_keys if key.parent in self._by_name]
 
     def _sql_of(self, name: TableName) -> str:
-        return self._live[name].sql if name in self._live else quoted(*name)
+        return self._live[name].rows if name in self._live else quoted(*name)
 
     def require_column(self) -> None:
         """Make sure that a policy's column is there.
@@ -90,16 +94,15 @@ class Planner:
     def _compared(self, each: Staged) -> str:
         """Rows by key: those that the live database lacks, and those that differ."""
         match = each.match
-        differ = (
-            f"{row_of('s', match.columns)} *<> {row_of('l', match.columns)}"  # equal keys may be spelled differently
-        )
+        # The whole rows: equal keys may be spelled differently.
+        differ = f"{row_of('s', match.columns)} {DIFFERS} {row_of('l', match.columns)}"
         if self._whole and (match.extra or match.lost):
             differ = "true"  # every row gets another shape
-        same = equal("s", match.key_columns, "l", match.key_columns)
+        same = match.same("s", "l")
         return (
             f"INSERT INTO {each.plan} SELECT s.ctid, l.ctid, l.tableoid,"
             f" CASE WHEN l.ctid IS NULL THEN 'i' ELSE {self._action(each)} END, l.ctid IS NOT NULL"
-            f" FROM {each.rows} s LEFT JOIN {match.live.sql} l ON {same} WHERE l.ctid IS NULL OR {differ}"
+            f" FROM {each.rows} s LEFT JOIN {match.live.rows} l ON {same} WHERE l.ctid IS NULL OR {differ}"
         )
 
     def _action(self, each: Staged) -> str:
@@ -107,7 +110,9 @@ class Planner:
         policy, column = self._request.on_conflict.policy, self._request.on_conflict.column
         if policy is Policy.NEWEST and column in each.match.values:
             name = quoted(column or "")
-            return f"CASE WHEN s.{name} > l.{name} OR s.{name} IS NOT NULL AND l.{name} IS NULL THEN 'u' ELSE 'k' END"
+            newer = f"{row_of('s', [column or ''])} OPERATOR(pg_catalog.>) {row_of('l', [column or ''])}"  # any type's
+            given = f"s.{name} IS NOT NULL AND (l.{name} IS NULL OR {newer})"
+            return f"CASE WHEN {given} THEN 'u' ELSE 'k' END"
         return "'u'" if policy is Policy.TAKE_BACKUP else "'k'"
 
     def _acts(self, each: Staged) -> set[str]:
@@ -135,7 +140,7 @@ class Planner:
         """A new row needs a value in every column that must have one."""
         for each in self._staged:
             wanting = _wanting(each)
-            inserts = f"SELECT EXISTS (SELECT FROM {each.plan} WHERE act = 'i' AND blocked IS NULL)"
+            inserts = f"SELECT EXISTS (SELECT FROM {each.plan} WHERE act {SAME} 'i' AND blocked IS NULL)"
             if wanting and not self._whole and self._session.ask(inserts, "the plan")[0][0]:
                 message = f"{each.match.name} wants a value for {', '.join(wanting)}, and the backup has none"
                 raise RestoreValidationError(message, "give the column a default, then try again")
@@ -147,38 +152,42 @@ class Planner:
     def _orphans(self, child: Staged, key: ForeignKey) -> str:
         """Block rows whose parent is neither there nor coming."""
         parent = self._by_name.get(key.parent)
-        same = equal("r", key.referenced, "s", key.columns)
-        there = f"EXISTS (SELECT FROM {self._live[key.parent].sql} r WHERE {same}{_stays('r', parent, key.referenced)})"
+        same = key.same("r", "s")
+        there = (
+            f"EXISTS (SELECT FROM {self._live[key.parent].rows} r WHERE {same}{_stays('r', parent, key.referenced)})"
+        )
         coming = ""
         if parent is not None and set(key.referenced) <= set(parent.match.columns):
             coming = (
-                f" AND NOT EXISTS (SELECT FROM {parent.plan} q JOIN {parent.rows} r ON r.ctid = q.s"
-                f" WHERE q.blocked IS NULL AND q.act IN ('i', 'u') AND {same})"
+                f" AND NOT EXISTS (SELECT FROM {parent.plan} q JOIN {parent.rows} r ON r.ctid {SAME} q.s"
+                f" WHERE q.blocked IS NULL AND q.act {SAME} ANY (ARRAY['i', 'u']) AND {same})"
             )
         given = " AND ".join(f"s.{quoted(name)} IS NOT NULL" for name in key.columns)
         rows = f"(SELECT ctid, * FROM {child.rows} WHERE {key.within.condition})" if key.within else child.rows
         return (
             f"UPDATE {child.plan} p SET blocked = '{PARENT}', why = {literal(', '.join(key.columns))}"
-            f" FROM {rows} s WHERE s.ctid = p.s AND {APPLIED} AND {given} AND NOT {there}{coming}"
+            f" FROM {rows} s WHERE s.ctid {SAME} p.s AND {APPLIED} AND {given} AND NOT {there}{coming}"
         )
 
     def _referenced(self, parent: Staged, key: ForeignKey) -> str:
         """Block the going of rows that others refer to: deleted ones, and updates of what is referred to."""
-        goes = "p.act = 'd'"
-        source = f"{parent.match.live.sql} l"
-        joined = "l.ctid = p.l AND l.tableoid = p.part"
+        goes = f"p.act {SAME} 'd'"
+        source = f"{parent.match.live.rows} l"
+        joined = same_place("l", "p")
         if not set(key.referenced) <= set(parent.match.key_columns) and set(key.referenced) <= set(
             parent.match.columns
         ):
-            changed = f"{row_of('s', key.referenced)} *<> {row_of('l', key.referenced)}"
-            goes += f" OR p.act = 'u' AND EXISTS (SELECT FROM {parent.rows} s WHERE s.ctid = p.s AND {changed})"
+            changed = f"{row_of('s', key.referenced)} {DIFFERS} {row_of('l', key.referenced)}"
+            goes += (
+                f" OR p.act {SAME} 'u' AND EXISTS (SELECT FROM {parent.rows} s WHERE s.ctid {SAME} p.s AND {changed})"
+            )
         child = self._by_name.get(key.root)
-        same = equal("c", key.columns, "l", key.referenced)
+        same = key.same("l", "c")
         held = f"EXISTS (SELECT FROM {self._sql_of(key.child)} c WHERE {same}{_stays('c', child, key.columns)})"
         if child is not None and set(key.columns) <= set(child.match.columns):
             held += (
-                f" OR EXISTS (SELECT FROM {child.plan} q JOIN {child.rows} c ON c.ctid = q.s"
-                f" WHERE q.blocked IS NULL AND q.act IN ('i', 'u') AND {same})"
+                f" OR EXISTS (SELECT FROM {child.plan} q JOIN {child.rows} c ON c.ctid {SAME} q.s"
+                f" WHERE q.blocked IS NULL AND q.act {SAME} ANY (ARRAY['i', 'u']) AND {same})"
             )
         return (
             f"UPDATE {parent.plan} p SET blocked = '{REFERENCED}', why = {literal(str(key.child))} FROM {source}"
@@ -198,9 +207,9 @@ def _wanting(each: Staged) -> list[str]:
 def _surplus(each: Staged) -> str:
     """Rows that the backup lacks, by key."""
     match = each.match
-    same = equal("s", match.key_columns, "l", match.key_columns)
+    same = match.same("s", "l")
     return (
-        f"INSERT INTO {each.plan} SELECT NULL, l.ctid, l.tableoid, 'd', false FROM {match.live.sql} l"
+        f"INSERT INTO {each.plan} SELECT NULL, l.ctid, l.tableoid, 'd', false FROM {match.live.rows} l"
         f" WHERE NOT EXISTS (SELECT FROM {each.rows} s WHERE {same})"
     )
 
@@ -219,7 +228,17 @@ def _refusals(each: Staged) -> Iterator[tuple[str, str]]:
 def _refused(each: Staged, why: str, condition: str) -> str:
     return (
         f"UPDATE {each.plan} p SET blocked = '{CHECK}', why = {literal(why)}"
-        f" FROM (SELECT ctid AS id FROM {each.rows} WHERE {condition}) s WHERE s.id = p.s AND {APPLIED}"
+        f" FROM (SELECT ctid AS id FROM {each.rows} WHERE {condition}) s WHERE s.id {SAME} p.s AND {APPLIED}"
+    )
+
+
+def _without_room(each: Staged, room: Bounds) -> str:
+    """Block new rows that no partition takes; only they are asked, for there may be many partitions."""
+    rows = f"SELECT s.ctid, s.* FROM {each.rows} s JOIN {each.plan} p ON p.s {SAME} s.ctid WHERE {APPLIED} OFFSET 0"
+    return (
+        f"UPDATE {each.plan} p SET blocked = '{PARTITION}', why = {literal(', '.join(sorted(room.columns)))}"
+        f" FROM (SELECT ctid AS id FROM ({rows}) s WHERE ({room.condition}) IS NOT TRUE) s"
+        f" WHERE s.id {SAME} p.s AND {APPLIED}"
     )
 
 
@@ -227,7 +246,8 @@ def _missing_rows(each: Staged) -> str:
     """Rows of a table without a key: of equal ones as many as the live database has too few."""
     return (
         f"INSERT INTO {each.plan} SELECT s.id, NULL, NULL, 'i', false FROM {_numbered(each, each.rows)} s"
-        f" LEFT JOIN {_counted(each, each.match.live.sql)} l USING (image) WHERE s.number > coalesce(l.count, 0)"
+        f" LEFT JOIN {_counted(each, each.match.live.rows)} l ON s.image {SAME} l.image"
+        f" WHERE s.number OPERATOR(pg_catalog.>) coalesce(l.count, 0)"
     )
 
 
@@ -235,8 +255,9 @@ def _surplus_rows(each: Staged) -> str:
     """Likewise those of which the live database has too many."""
     return (
         f"INSERT INTO {each.plan} SELECT NULL, l.id, l.part, 'd', false"
-        f" FROM {_numbered(each, each.match.live.sql)} l"
-        f" LEFT JOIN {_counted(each, each.rows)} s USING (image) WHERE l.number > coalesce(s.count, 0)"
+        f" FROM {_numbered(each, each.match.live.rows)} l"
+        f" LEFT JOIN {_counted(each, each.rows)} s ON s.image {SAME} l.image"
+        f" WHERE l.number OPERATOR(pg_catalog.>) coalesce(s.count, 0)"
     )
 
 
@@ -244,12 +265,12 @@ def _numbered(each: Staged, table: str) -> str:
     image = image_of(each.match.columns)
     return (
         f"(SELECT t.ctid AS id, t.tableoid AS part, {image} AS image,"
-        f" row_number() OVER (PARTITION BY {image} ORDER BY t.tableoid, t.ctid) AS number FROM {table} t)"
+        f" pg_catalog.row_number() OVER (PARTITION BY {image} ORDER BY t.tableoid, t.ctid) AS number FROM {table} t)"
     )
 
 
 def _counted(each: Staged, table: str) -> str:
-    return f"(SELECT {image_of(each.match.columns)} AS image, count(*) FROM {table} t GROUP BY 1)"
+    return f"(SELECT {image_of(each.match.columns)} AS image, pg_catalog.count(*) AS count FROM {table} t GROUP BY 1)"
 
 
 def _stays(alias: str, staged: Staged | None, columns: Sequence[str]) -> str:
@@ -257,8 +278,8 @@ def _stays(alias: str, staged: Staged | None, columns: Sequence[str]) -> str:
     if staged is None:
         return ""
     lasting = set(columns) <= set(staged.match.key_columns) or not set(columns) & set(staged.match.columns)
-    acts = "'d'" if lasting else "'d', 'u'"
+    acts = "ARRAY['d']" if lasting else "ARRAY['d', 'u']"
     return (
-        f" AND NOT EXISTS (SELECT FROM {staged.plan} o WHERE o.l = {alias}.ctid AND o.part = {alias}.tableoid"
-        f" AND o.act IN ({acts}) AND o.blocked IS NULL)"
+        f" AND NOT EXISTS (SELECT FROM {staged.plan} o WHERE {same_place(alias, 'o')}"
+        f" AND o.act {SAME} ANY ({acts}) AND o.blocked IS NULL)"
     )

@@ -37,7 +37,8 @@ _BARRED = """
 
 def unidentified(session: MergeSession, staged: Sequence[Staged]) -> bool:
     """Whether there is any such table at all."""
-    return any(session.ask(_barred(each), "publications") for each in staged)
+    with session.catalogs():
+        return any(session.ask(_barred(each), "publications") for each in staged)
 
 
 def require_publishable(
@@ -49,9 +50,10 @@ def require_publishable(
         RestoreValidationError: some cannot; says what lets them.
     """
     barred: dict[str, None] = {}
-    for each, plan in zip(staged, planned, strict=True):
-        if plan.updated or plan.deleted:
-            for _, name, updates, deletes in session.ask(_barred(each), "publications"):
+    with session.catalogs():
+        for each, plan in zip(staged, planned, strict=True):
+            found = session.ask(_barred(each), "publications") if plan.updated or plan.deleted else ()
+            for _, name, updates, deletes in found:
                 if (updates and plan.updated) or (deletes and plan.deleted):
                     barred[name] = None
     if barred:

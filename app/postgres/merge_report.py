@@ -7,14 +7,20 @@ from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
 from app.domain.merge import MOST_SAMPLES, Kind, Sample, TableChanges
-from app.postgres.live_schema import quoted
-from app.postgres.merge_plan import CHECK, PARENT, REFERENCED
+from app.postgres.live_schema import SAME, quoted
+from app.postgres.merge_plan import CHECK, PARENT, PARTITION, REFERENCED
 from app.postgres.merge_session import MergeSession
-from app.postgres.merge_sql import literal, row_of
+from app.postgres.merge_sql import DIFFERS, TEXT, literal, row_of, same_place
 from app.postgres.merge_stage import Staged
 from app.postgres.merge_unique import UNIQUE
 
-_BLOCKED = {UNIQUE: Kind.UNIQUE, CHECK: Kind.CHECK, PARENT: Kind.PARENT, REFERENCED: Kind.REFERENCED}
+_BLOCKED = {
+    UNIQUE: Kind.UNIQUE,
+    CHECK: Kind.CHECK,
+    PARTITION: Kind.PARTITION,
+    PARENT: Kind.PARENT,
+    REFERENCED: Kind.REFERENCED,
+}
 _ACTS = {"i": Kind.INSERTED, "u": Kind.UPDATED, "d": Kind.DELETED, "k": Kind.DIFFERS}
 _ORDER = "p.s, p.part, p.l"  # as the rows stand, so that asked again it shows the same ones
 _CONFLICT = "(p.blocked IS NOT NULL OR p.differs IS TRUE)"
@@ -24,7 +30,8 @@ _MANY = 10  # of so many tables each a few rows are enough
 def counted(session: MergeSession, each: Staged) -> TableChanges:
     """The counts of one table."""
     name = each.match.name
-    query = f"SELECT act, blocked IS NOT NULL, count(*), count(*) FILTER (WHERE differs) FROM {each.plan} GROUP BY 1, 2"
+    counts = "pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE differs)"
+    query = f"SELECT act, blocked IS NOT NULL, {counts} FROM {each.plan} GROUP BY 1, 2"
     done: Counter[str] = Counter()
     planned: Counter[str] = Counter()
     blocked = conflicting = 0
@@ -35,7 +42,8 @@ def counted(session: MergeSession, each: Staged) -> TableChanges:
             blocked += count
         else:
             done[act] += count
-    totals = f"SELECT (SELECT count(*) FROM {each.rows}), (SELECT count(*) FROM {each.match.live.sql})"
+    count = "SELECT pg_catalog.count(*) FROM"
+    totals = f"SELECT ({count} {each.rows}), ({count} {each.match.live.rows} l)"
     backup, live = session.ask(totals, f"rows of {name}")[0]
     return TableChanges(
         table=str(name),
@@ -45,7 +53,7 @@ def counted(session: MergeSession, each: Staged) -> TableChanges:
         unchanged=backup - planned["i"] - planned["u"] - planned["k"],
         conflicting=conflicting,
         blocked=blocked,
-        live_only=live - (backup - planned["i"]) - done["d"],
+        live_only=max(live - (backup - planned["i"]) - done["d"], 0),  # rows of the backup may share a key
     )
 
 
@@ -70,22 +78,23 @@ def _samples(session: MergeSession, each: Staged, most: int, *, conflicts: bool)
     """Up to `most` rows of each kind of change, of one table."""
     match = each.match
     key = match.key_columns or match.columns
-    shown = ", ".join(f"coalesce(s.{quoted(name)}, l.{quoted(name)})::text" for name in key)
+    shown = ", ".join(f"coalesce(s.{quoted(name)}, l.{quoted(name)})::{TEXT}" for name in key)
     differing = ", ".join(
-        f"CASE WHEN {row_of('s', [name])} *<> {row_of('l', [name])} THEN {literal(name)} END" for name in match.values
+        f"CASE WHEN {row_of('s', [name])} {DIFFERS} {row_of('l', [name])} THEN {literal(name)} END"
+        for name in match.values
     )
     wanted = f"{'' if conflicts else 'NOT '}{_CONFLICT}"
     kinds = (
-        f"(SELECT * FROM {each.plan} p WHERE act = {literal(act)} AND (blocked IS NOT NULL) = {stopped} AND {wanted}"
-        f" ORDER BY {_ORDER} LIMIT {most})"
+        f"(SELECT * FROM {each.plan} p WHERE act {SAME} {literal(act)} AND (blocked IS NOT NULL) IS {stopped}"
+        f" AND {wanted} ORDER BY {_ORDER} LIMIT {most})"
         for act in _ACTS
         for stopped in ("true", "false")
     )
     query = (
-        f"SELECT p.act, p.blocked, p.why, p.differs, ARRAY[{shown}]::text[], ARRAY[{differing}]::text[]"
+        f"SELECT p.act, p.blocked, p.why, p.differs, ARRAY[{shown}]::{TEXT}[], ARRAY[{differing}]::{TEXT}[]"
         f" FROM ({' UNION ALL '.join(kinds)}) p"
-        f" LEFT JOIN {each.rows} s ON s.ctid = p.s"
-        f" LEFT JOIN {match.live.sql} l ON l.ctid = p.l AND l.tableoid = p.part ORDER BY {_ORDER}"
+        f" LEFT JOIN {each.rows} s ON s.ctid {SAME} p.s"
+        f" LEFT JOIN {match.live.rows} l ON {same_place('l', 'p')} ORDER BY {_ORDER}"
     )
     for act, blocked, why, differs, values, columns in session.ask(query, f"samples of {match.name}"):
         kind = _BLOCKED[blocked] if blocked else _ACTS[act]

@@ -120,6 +120,11 @@ class Moves:
 
 def moves(session: MergeSession, archive: Archive, request: MergeRequest, taking: TakingPart) -> Moves:
     """The sequences that are to move."""
+    with session.catalogs():
+        return _moves(session, archive, request, taking)
+
+
+def _moves(session: MergeSession, archive: Archive, request: MergeRequest, taking: TakingPart) -> Moves:
     users = sequence_users(session)
     found: list[Move] = []
     notes: list[str] = []
@@ -171,7 +176,7 @@ def set_to(sequence: str, place: Place) -> tuple[str, str]:
     called = "true" if place.called else "false"
     return (
         f"ALTER SEQUENCE {sequence} RESTART",
-        f"SELECT pg_catalog.setval({literal(sequence)}::regclass, {place.value}, {called})",
+        f"SELECT pg_catalog.setval({literal(sequence)}::pg_catalog.regclass, {place.value}, {called})",
     )
 
 

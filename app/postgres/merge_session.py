@@ -11,8 +11,10 @@ import psycopg
 from app.errors import RestoreDataError, RestoreError
 from app.postgres.database import Database
 from app.postgres.load_session import Session, restoring
+from app.postgres.merge_sql import literal
 from app.postgres.patience import STRETCH_MS
 
+_SOUND = (psycopg.pq.TransactionStatus.IDLE, psycopg.pq.TransactionStatus.INTRANS)
 LOCK_WAIT_MS = 60_000  # in all, for all locks together
 _SETTINGS = (
     "SET default_transaction_read_only = off",
@@ -29,10 +31,8 @@ _SETTINGS = (
     "SET synchronous_commit = on",  # a merge that is reported must outlive a crash
     f"SET lock_timeout = {STRETCH_MS}",  # at a time: who comes after it waits as long
 )
-# The operators of an extension's types, by which keys are compared; everything else is named in full.
-_PATH = """
-    SELECT set_config('search_path', coalesce(string_agg(DISTINCT quote_ident(nspname), ', '), ''), false)
-    FROM pg_operator JOIN pg_namespace n ON n.oid = oprnamespace WHERE nspname <> 'pg_catalog'"""
+_PATH = "SELECT pg_catalog.current_setting('search_path')"
+_SET_PATH = "SELECT pg_catalog.set_config('search_path', {}, false)"
 # Triggers that are made for another role would fire, and are not held still.
 _ORIGIN = """
     SELECT set_config(name, 'origin', false) FROM pg_settings
@@ -41,8 +41,15 @@ _UNLIMITED = "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 
 
 
 class MergeSession(Session):
-    """A session that asks and tells in text of our own."""
+    """A session that asks and tells in text of our own, under the search_path that database and role have.
 
+    What belongs to live tables is evaluated so: checks, indexes, generated columns. See `merge_sql`.
+
+    Attributes:
+        path: that search_path.
+    """
+
+    path = ""
     after_loss = "see the server's log; 'residency-backup check' says whether it was done"
 
     def do(self, statement: str, what: str) -> int:
@@ -68,18 +75,36 @@ class MergeSession(Session):
         with self.translated(what):
             return self.connection.execute(query.encode()).fetchall()
 
+    def learn_path(self) -> None:
+        """Note the search_path that the session began with."""
+        self.path = self.ask(_PATH, "a setting")[0][0]
+
+    @contextmanager
+    def catalogs(self) -> Iterator[None]:
+        """A block of questions to the server's catalogs: they are asked by names that mean nothing else here."""
+        self.ask(_SET_PATH.format("''"), "a setting")
+        try:
+            yield
+        finally:
+            # A transaction that failed takes the setting back by itself.
+            if self.connection.info.transaction_status in _SOUND:
+                self.ask(_SET_PATH.format(literal(self.path)), "a setting")
+
 
 @contextmanager
-def merge_session(database: Database) -> Iterator[MergeSession]:
-    """A session for the length of a block."""
+def merge_session(database: Database, search_path: str | None = None) -> Iterator[MergeSession]:
+    """A session for the length of a block, with another search_path than that of database and role if one is given."""
     with restoring(), database.connect() as connection:
         connection.prepare_threshold = None
         session = MergeSession(connection, database.name)
         for setting in _SETTINGS:
             session.do(setting, "a setting")
-        session.ask(_PATH, "a setting")
-        session.ask(_UNLIMITED, "a setting")
-        session.ask(_ORIGIN, "the setting session_replication_role")
+        if search_path is not None:
+            session.ask(_SET_PATH.format(literal(search_path)), "a setting")
+        session.learn_path()
+        with session.catalogs():
+            session.ask(_UNLIMITED, "a setting")
+            session.ask(_ORIGIN, "the setting session_replication_role")
         try:
             yield session
         finally:

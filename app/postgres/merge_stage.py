@@ -20,7 +20,7 @@ from app.postgres.live_schema import ForeignKey, LiveTable, quoted
 from app.postgres.load_batches import Batch, batches_of_stream, batches_of_table
 from app.postgres.merge_match import Match, Matched, encoding_of, primary_keys
 from app.postgres.merge_session import MergeSession
-from app.postgres.merge_sql import equal
+from app.postgres.merge_sql import TEXT
 from app.postgres.merge_versions import rooms
 
 _TAIL = "\n)) IS NOT TRUE"  # ends the condition; the line break ends a comment in it
@@ -106,7 +106,7 @@ def _fits(
 def _table_of(each: Staged) -> str:
     match = each.match
     columns = [quoted(name) for name in match.columns]
-    columns += [f"NULL::text AS {quoted(name)}" for name in (*match.lost, *match.computed)]
+    columns += [f"NULL::{TEXT} AS {quoted(name)}" for name in (*match.lost, *match.computed)]
     return f"CREATE TEMP TABLE {each.rows} AS SELECT {', '.join(columns)} FROM {match.live.sql} WITH NO DATA"
 
 
@@ -155,7 +155,6 @@ def _filter(session: MergeSession, each: Staged, where: str) -> None:
     try:
         with session.transaction(f"the condition on {name}"):
             session.do("SET TRANSACTION READ ONLY", "a setting")  # temporary tables may be written all the same
-            session.do('SET LOCAL search_path = "$user", public', "a setting")
             session.do(f"{head}{where}{_TAIL}", f"the condition on {name}")
     except RestoreDataError as error:
         hint = "--where takes an SQL condition on the table's columns: \"start_date >= '2025-01-01'\""
@@ -178,7 +177,7 @@ def _keep_dependents(session: MergeSession, staged: Sequence[Staged], foreign_ke
     while found := [key for key in foreign_keys if key.child in left and key.parent in done]:
         child = left.pop(found[0].child)
         held = [
-            f"EXISTS (SELECT FROM {done[key.parent].rows} p WHERE {equal('p', key.referenced, 'c', key.columns)})"
+            f"EXISTS (SELECT FROM {done[key.parent].rows} p WHERE {key.same('p', 'c')})"
             for key in found
             if key.child == child.match.name
         ]
@@ -200,7 +199,9 @@ def _require_key(session: MergeSession, each: Staged) -> None:
     """The live key must tell the backup's rows apart too, which it does where it was their key already."""
     match = each.match
     key = ", ".join(map(quoted, match.key_columns))
-    twice = f"SELECT EXISTS (SELECT FROM {each.rows} GROUP BY {key} HAVING count(*) > 1)"
+    twice = (
+        f"SELECT EXISTS (SELECT FROM {each.rows} GROUP BY {key} HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 1)"
+    )
     if match.key and session.ask(twice, f"rows of {match.name}")[0][0]:
         message = f"rows of {match.name} in the backup are not told apart by the live key ({key})"
         raise RestoreValidationError(message, "restore into another database (--into) and look")

@@ -8,10 +8,11 @@ a longer chain than is worth an order, are blocked all together, so that a secon
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 
-from app.postgres.live_schema import UniqueKey
+from app.postgres.live_schema import SAME, UniqueKey
 from app.postgres.merge_session import MergeSession
-from app.postgres.merge_sql import APPLIED, literal
+from app.postgres.merge_sql import APPLIED, TEXT, literal, same_place
 from app.postgres.merge_stage import Staged
 
 UNIQUE = "unique"
@@ -21,13 +22,14 @@ MOST_WAVES = 500
 def taken(each: Staged, key: UniqueKey) -> str:
     """Block rows whose unique value another live row has, and keeps."""
     columns = ", ".join(sorted(key.columns))
-    moved = f"NOT EXISTS (SELECT FROM {_values_of(each.rows, key)} s WHERE s.id = q.s AND {_same(key)})"
-    leaves = f"q.blocked IS NULL AND (q.act = 'd' OR q.act = 'u' AND {moved})"
+    moved = f"NOT EXISTS (SELECT FROM {_values_of(each.rows, key)} s WHERE s.id {SAME} q.s AND {_same(key)})"
+    leaves = f"q.blocked IS NULL AND (q.act {SAME} 'd' OR q.act {SAME} 'u' AND {moved})"
     return (
         f"UPDATE {each.plan} p SET blocked = '{UNIQUE}', why = {literal(columns)}"
-        f" FROM {_values_of(each.rows, key)} s, {_values_of(each.match.live.sql, key)} l"
-        f" WHERE s.id = p.s AND {APPLIED} AND {_same(key)} AND (p.l IS NULL OR (l.id, l.part) <> (p.l, p.part))"
-        f" AND NOT EXISTS (SELECT FROM {each.plan} q WHERE q.l = l.id AND q.part = l.part AND {leaves})"
+        f" FROM {_values_of(each.rows, key)} s, {_values_of(each.match.live.rows, key)} l"
+        f" WHERE s.id {SAME} p.s AND {APPLIED} AND {_same(key)}"
+        f" AND (p.l IS NULL OR NOT (l.id {SAME} p.l AND l.part {SAME} p.part))"
+        f" AND NOT EXISTS (SELECT FROM {each.plan} q WHERE q.l {SAME} l.id AND q.part {SAME} l.part AND {leaves})"
     )
 
 
@@ -37,8 +39,23 @@ def twice(each: Staged, key: UniqueKey) -> str:
     return (
         f"UPDATE {each.plan} p SET blocked = '{UNIQUE}', why = {literal(columns)}"
         f" FROM {_values_of(each.rows, key)} s, {_values_of(each.rows, key)} l, {each.plan} q"
-        f" WHERE s.id = p.s AND {APPLIED} AND l.id = q.s AND q.act IN ('i', 'u') AND l.id <> s.id AND {_same(key)}"
+        f" WHERE s.id {SAME} p.s AND {APPLIED} AND l.id {SAME} q.s AND q.act {SAME} ANY (ARRAY['i', 'u'])"
+        f" AND NOT l.id {SAME} s.id AND {_same(key)}"
     )
+
+
+def told_apart(each: Staged) -> Iterator[str]:
+    """Leave rows alone whose key is not theirs alone: an index that was built for another collation lets that in."""
+    columns = literal(", ".join(sorted(each.match.key_columns)))
+    stopped = f"UPDATE {each.plan} p SET blocked = '{UNIQUE}', why = {columns} FROM {each.rows} s"
+    planned = f"s.ctid {SAME} p.s AND {APPLIED}"
+    twin = f"SELECT FROM {each.rows} o WHERE {each.match.same('o', 's')} AND NOT o.ctid {SAME} s.ctid"
+    yield f"{stopped} WHERE {planned} AND EXISTS ({twin})"
+    twin = f"SELECT FROM {each.match.live.rows} l WHERE {each.match.same('l', 's')} AND NOT ({same_place('l', 'p')})"
+    yield f"{stopped} WHERE {planned} AND p.act {SAME} 'u' AND EXISTS ({twin})"
+    # A row of the backup counts once, though two of the live database have its key.
+    before = f"q.part OPERATOR(pg_catalog.<) p.part OR q.part {SAME} p.part AND q.l OPERATOR(pg_catalog.<) p.l"
+    yield f"DELETE FROM {each.plan} p USING {each.plan} q WHERE q.s {SAME} p.s AND ({before})"
 
 
 def order_updates(session: MergeSession, each: Staged) -> int:
@@ -55,10 +72,10 @@ def order_updates(session: MergeSession, each: Staged) -> int:
     blocked = 0
     for row, columns in why.items():
         if row in waves:
-            session.do(f"UPDATE {each.plan} SET wave = {waves[row]} WHERE s = '{row}'", "the plan")
+            session.do(f"UPDATE {each.plan} SET wave = {waves[row]} WHERE s {SAME} '{row}'", "the plan")
         else:
             stopped = f"blocked = '{UNIQUE}', why = {literal(columns)}"
-            blocked += session.do(f"UPDATE {each.plan} SET {stopped} WHERE s = '{row}'", "the plan")
+            blocked += session.do(f"UPDATE {each.plan} SET {stopped} WHERE s {SAME} '{row}'", "the plan")
     return blocked
 
 
@@ -84,10 +101,12 @@ def _waves(after: dict[str, set[str]]) -> dict[str, int]:
 def _passes_on(each: Staged, key: UniqueKey) -> str:
     """Pairs of updated rows of which the first takes over what the second gives up."""
     return (
-        f"SELECT DISTINCT p.s::text, q.s::text FROM {each.plan} p JOIN {_values_of(each.rows, key)} s ON s.id = p.s"
-        f" JOIN {_values_of(each.match.live.sql, key)} l ON {_same(key)}"
-        f" JOIN {each.plan} q ON q.l = l.id AND q.part = l.part"
-        " WHERE p.act = 'u' AND q.act = 'u' AND p.blocked IS NULL AND q.blocked IS NULL AND p.s <> q.s"
+        f"SELECT DISTINCT p.s::{TEXT}, q.s::{TEXT} FROM {each.plan} p"
+        f" JOIN {_values_of(each.rows, key)} s ON s.id {SAME} p.s"
+        f" JOIN {_values_of(each.match.live.rows, key)} l ON {_same(key)}"
+        f" JOIN {each.plan} q ON q.l {SAME} l.id AND q.part {SAME} l.part"
+        f" WHERE p.act {SAME} 'u' AND q.act {SAME} 'u' AND p.blocked IS NULL AND q.blocked IS NULL"
+        f" AND NOT p.s {SAME} q.s"
     )
 
 
@@ -95,11 +114,15 @@ def _values_of(table: str, key: UniqueKey) -> str:
     """The rows that a unique index knows, with its parts as k1, k2 and so on."""
     parts = ", ".join(f"({part}) AS k{number}" for number, part in enumerate(key.parts, 1))
     condition = f" WHERE {key.condition}" if key.condition else ""
-    return f"(SELECT ctid AS id, tableoid AS part, {parts} FROM {table}{condition})"
+    return f"(SELECT ctid AS id, tableoid AS part, {parts} FROM {table} l{condition})"
 
 
 def _same(key: UniqueKey) -> str:
     """That two rows exclude each other."""
-    equals = "IS NOT DISTINCT FROM" if key.nulls_equal else "="
-    operators = key.operators or (equals,) * len(key.parts)
-    return " AND ".join(f"s.k{number} {operator} l.k{number}" for number, operator in enumerate(operators, 1))
+    pairs = []
+    for number, operator in enumerate(key.operators or key.equals, 1):
+        one, other = f"s.k{number}", f"l.k{number}"
+        # IS NULL is true of a row of nulls as well, which is a value.
+        nulls = f" OR pg_catalog.num_nulls({one}, {other}) {SAME} 2" if key.nulls_equal else ""
+        pairs.append(f"({one} {operator} {other}{nulls})")
+    return " AND ".join(pairs)

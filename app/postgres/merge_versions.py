@@ -16,6 +16,7 @@ from app.domain.version_tables import OTHER, VersionTable, version_table
 from app.errors import RestoreValidationError
 from app.postgres.live_schema import LiveSchema, LiveTable, quoted
 from app.postgres.merge_session import MergeSession
+from app.postgres.merge_sql import TEXT
 
 _SHOWN = 3  # of the revisions that only one side has
 
@@ -86,7 +87,7 @@ def rooms(session: MergeSession, versions: Sequence[LeftAlone]) -> list[tuple[st
     for number, each in enumerate(versions):
         if each.live is None or each.tells is None:
             continue
-        columns = ", ".join(f"{quoted(name)} text" for name in each.columns)
+        columns = ", ".join(f"{quoted(name)} {TEXT}" for name in each.columns)
         session.do(f"CREATE TEMP TABLE {_room(number)} ({columns})", f"room for {each.name}")
         homes.append((f"pg_temp.{_room(number)}", each.live, each.sources))
     return homes
@@ -114,7 +115,7 @@ def unknown_names(request: MergeRequest, versions: Mapping[TableName, LeftAlone]
 
 
 def _sides(session: MergeSession, number: int, each: LeftAlone) -> Iterator[str]:
-    value = f'{quoted(each.tells or "")}::text COLLATE "C"'
+    value = f'{quoted(each.tells or "")}::{TEXT} COLLATE pg_catalog."C"'
     backup = f"SELECT {value} FROM pg_temp.{_room(number)}"
     live = f"SELECT {value} FROM {quoted(*each.name)}"
     for side, one, other in (("the backup", backup, live), ("the live database", live, backup)):

@@ -20,6 +20,8 @@ PAUSE_SECONDS = 0.5
 # How long the server waits for this process while it holds locks: one that was suspended holds the application up so
 # long and no longer. Then the server ends the session, and nothing is changed.
 HELD_IDLE_SECONDS = 60
+_LOCK_TIMEOUT = """
+    SELECT setting::int FROM pg_catalog.pg_settings WHERE name OPERATOR(pg_catalog.=) 'lock_timeout'"""
 _AGAIN = {"55P03", "40P01"}  # lock not available, deadlock
 Done = TypeVar("Done")
 
@@ -62,7 +64,7 @@ def lock_all(session: Session, statements: Iterable[tuple[str, str]]) -> None:
     Raises:
         RestoreBusyError: not all are free.
     """
-    row = session.connection.execute("SELECT setting::int FROM pg_settings WHERE name = 'lock_timeout'").fetchone()
+    row = session.connection.execute(_LOCK_TIMEOUT).fetchone()
     left = row[0] if row else STRETCH_MS
     end = time.monotonic() + left / 1000
     for what, statement in statements:

@@ -159,14 +159,15 @@ def large_tables(
     return sorted(found, key=lambda each: (not each.early, each.table))
 
 
-def ranges_of(table: LargeTable, server_version: int) -> Iterator[TableRange]:
+def ranges_of(table: LargeTable, server_version: int, *, whole: bool = False) -> Iterator[TableRange]:
     """Cut a table into ranges of about RANGE_BYTES, its TOAST counted in; whole where the server cannot scan a range.
 
     Args:
         table: which one.
         server_version: as a number: 180006.
+        whole: whether it is not to be cut.
     """
-    if server_version < _TID_RANGE_SCAN:
+    if whole or server_version < _TID_RANGE_SCAN:
         yield TableRange(table, 0, None)
         return
     step = max(1, table.pages * RANGE_BYTES // max(table.size, 1))

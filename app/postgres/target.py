@@ -88,9 +88,9 @@ class PostgresTarget:
         """Take their slots from all subscriptions of a database."""
         return replication.detach(self._database, name)
 
-    def load(self, name: str, archive: Archive, progress: Progress) -> Loaded:
+    def load(self, name: str, archive: Archive, progress: Progress, search_path: str | None = None) -> Loaded:
         """Load an archive into an empty database."""
-        return load.load(self._database.named(name), archive, self._jobs, progress)
+        return load.load(self._database.named(name), archive, self._jobs, progress, search_path)
 
     def prove(self, name: str, archive: Archive, facts: ServerFacts | None, progress: Progress) -> list[str]:
         """Compare a whole database with an archive."""
@@ -101,10 +101,14 @@ class PostgresTarget:
         return swap.swap(self._database, new, live, old)
 
     def replace_in_place(
-        self, archive: Archive, facts: ServerFacts | None, on_commit: Callable[[str], None]
+        self,
+        archive: Archive,
+        facts: ServerFacts | None,
+        on_commit: Callable[[str], None],
+        search_path: str | None = None,
     ) -> list[str]:
         """Replace the live database's content in one transaction."""
-        return in_place.replace_in_place(self._database, archive, facts, on_commit)
+        return in_place.replace_in_place(self._database, archive, facts, on_commit, search_path)
 
     def merging(self, archive: Archive, request: MergeRequest, progress: Progress) -> AbstractContextManager[Merging]:
         """Put the archive's rows beside the live tables for the length of a block."""

@@ -12,7 +12,7 @@ from app.postgres.load_session import Session, restoring
 from app.postgres.maintenance import Maintenance
 
 _STATUS = "SELECT pg_xact_status(%s::xid8)"
-_MINE = "SELECT pg_current_xact_id()::text"
+_MINE = "SELECT pg_catalog.pg_current_xact_id()::pg_catalog.text"
 # A commit of another transaction, whose record the disk has before it is reported, and so all that stands before it.
 _FLUSH = "SELECT pg_logical_emit_message(true, 'residency-backup', 'restore')"
 

@@ -1,0 +1,161 @@
+"""Tries what calls functions of users, with no more rights than those of who wrote them, and leaves nothing behind.
+
+A backup is often made by a superuser, and functions are anybody's: one that is called in a check must not run with the
+superuser's rights each night. So it runs as the server itself does it when it builds an index: with those of the owner
+of the table. A temporary function with the owner's rights (SECURITY DEFINER) is what cannot be left again by
+RESET ROLE; it is rolled back. Who is no superuser tries only what superusers, the database's owner and its own roles
+have written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+
+from app.postgres.load_reasons import UNDEFINED
+
+_TIMEOUT_MS = 1_000
+_LOCK_MS = 200
+_FUNCTION = "pg_temp.residency_backup_try"
+_QUOTE = "$residency_backup$"
+_EVENT_TRIGGERS_OFF = 170000
+# It took too long, somebody has the table, or the owner may not: nobody can tell.
+_UNKNOWN = {"57014", "55P03", "42501", "25006", "0A000", "40P01"}
+_ROLES = """
+    SELECT current_setting('is_superuser') = 'on', pg_is_in_recovery(),
+           ARRAY(SELECT rolname::text FROM pg_roles WHERE rolsuper AND rolname = ANY (%(owners)s)),
+           ARRAY(SELECT rolname::text FROM pg_roles r WHERE rolname = ANY (%(owners)s) AND (
+               pg_has_role(r.oid, 'USAGE')
+               OR r.oid = (SELECT datdba FROM pg_database WHERE datname = current_database())))"""
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """Whose functions may be tried, and how.
+
+    Attributes:
+        superuser: whether the session is one.
+        recovery: whether the server is a standby, on which no function can be made.
+        superusers, trusted: of the owners those that are superusers, and whom the session trusts.
+    """
+
+    superuser: bool
+    recovery: bool
+    superusers: frozenset[str]
+    trusted: frozenset[str]
+
+    @classmethod
+    def of(cls, connection: psycopg.Connection, owners: Collection[str]) -> Roles:
+        """Ask the server."""
+        row = connection.execute(_ROLES.encode(), {"owners": list(owners)}).fetchone()
+        if row is None:
+            return cls(superuser=True, recovery=True, superusers=frozenset(), trusted=frozenset())
+        return cls(row[0], row[1], frozenset(row[2]), frozenset(row[3]))
+
+    def whose(self, owners: Sequence[str]) -> str | None:
+        """With whose rights it is to run, if not with the session's own."""
+        return next((each for each in owners if each not in self.superusers), None) if self.superuser else None
+
+    def may_try(self, owners: Sequence[str]) -> bool:
+        """Whether it may be tried at all."""
+        if self.superuser:
+            return self.whose(owners) is None or not self.recovery
+        return all(each in self.superusers or each in self.trusted for each in owners)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a try.
+
+    Attributes:
+        tried: whether it was evaluated.
+        said: what the server said of a restore's way to do it; None if nothing.
+        lasting: whether it fails in the way of the database's own sessions too.
+    """
+
+    tried: bool = True
+    said: str | None = None
+    lasting: bool = False
+
+
+UNTRIED = Outcome(tried=False)
+
+
+@dataclass(slots=True)
+class Tries:
+    """A session that tries things."""
+
+    _connection: psycopg.Connection
+    _roles: Roles
+    _snapshot: str | None
+    _path: str
+
+    def outcome(self, statement: str, owners: Sequence[str]) -> Outcome:
+        """Try a statement as a restore would run it; then, if it fails, as the database's own sessions do."""
+        if not self._roles.may_try(owners):
+            return UNTRIED
+        whose = self._roles.whose(owners)
+        error = self._error("", statement, whose)
+        if error is None:
+            return Outcome()
+        if error.sqlstate in _UNKNOWN:
+            return UNTRIED
+        lasting = self._error(self._path, statement, whose) is not None
+        if lasting and error.sqlstate not in UNDEFINED:
+            return Outcome()  # it is the rows' matter
+        return Outcome(said=error.diag.message_primary or "it fails", lasting=lasting)
+
+    def _error(self, path: str, statement: str, whose: str | None) -> psycopg.Error | None:
+        connection = self._connection
+        try:
+            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+            if self._snapshot:
+                connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(self._snapshot))
+            for name, value in (("statement_timeout", _TIMEOUT_MS), ("lock_timeout", _LOCK_MS)):
+                connection.execute(sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(name), value))
+            connection.execute("SELECT pg_catalog.set_config('search_path', %s, true)", (path,))
+            if whose is not None:
+                self._make(statement, whose)
+            connection.execute("SET TRANSACTION READ ONLY")
+            said = f"SELECT {_FUNCTION}()" if whose is not None else statement
+            connection.execute(said.encode(), binary=True)
+        except psycopg.OperationalError as error:
+            if connection.closed:
+                raise
+            return error
+        except psycopg.Error as error:
+            return error
+        finally:
+            with suppress(psycopg.OperationalError):  # it was lost: that is being raised
+                connection.rollback()
+        return None
+
+    def _make(self, statement: str, whose: str) -> None:
+        """The temporary function; nobody's event triggers are to see it."""
+        connection = self._connection
+        connection.execute("SET LOCAL session_replication_role = replica")
+        if connection.info.server_version >= _EVENT_TRIGGERS_OFF:
+            connection.execute("SET LOCAL event_triggers = off")
+        head = f"CREATE FUNCTION {_FUNCTION}() RETURNS void LANGUAGE sql SECURITY DEFINER AS {_QUOTE}"
+        connection.execute(f"{head} {statement} {_QUOTE}".encode())
+        owner = sql.SQL("ALTER FUNCTION {}() OWNER TO {}").format(sql.SQL(_FUNCTION), sql.Identifier(whose))
+        connection.execute(owner)
+        connection.execute("SET LOCAL session_replication_role = origin")
+
+
+def tries(connection: psycopg.Connection, roles: Roles, snapshot: str | None) -> Tries:
+    """Begin to try.
+
+    Args:
+        connection: an autocommitting one, for nothing else; it is to be closed afterwards.
+        roles: of those who wrote what is tried.
+        snapshot: what the server calls an exported one; None for the present.
+    """
+    connection.prepare_threshold = None
+    connection.execute("SET jit = off")
+    row = connection.execute("SELECT pg_catalog.current_setting('search_path')").fetchone()
+    return Tries(connection, roles, snapshot, str(row[0]) if row else "")
