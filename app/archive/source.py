@@ -73,5 +73,8 @@ class Source(Protocol):
         Row level security that would filter what the role sees counts as not readable.
         """
 
+    def left_out(self) -> list[str]:
+        """Tables and sequences of which this server has no content: a standby's unlogged ones. No dump has it."""
+
     def snapshot(self) -> AbstractContextManager[Snapshot]:
         """Hold an instant of the database open for the length of a block."""
