@@ -149,7 +149,7 @@ class Database:
             ServerUnavailableError: the server does not answer or goes away.
             DatabaseMissingError: there is no such database.
             BackupPermissionError: the server refuses the role, or the role lacks a right.
-            BackupCreationError: a pooler gives each transaction another session.
+            PoolerError: a pooler gives each transaction another session.
         """
         with self.translated():
             connection = self._connected()

@@ -22,6 +22,7 @@ from app.errors import (
     RestoreError,
     RestorePermissionError,
     RestoreStorageError,
+    RestoreValidationError,
     ServerUnavailableError,
     TableLockedError,
     TargetUnavailableError,
@@ -62,6 +63,11 @@ _BY_CLASS: tuple[tuple[type[psycopg.Error], type[RestoreError], str], ...] = (
         psycopg.errors.ObjectInUse,
         RestoreBusyError,
         "find who uses it in pg_stat_activity and pg_prepared_xacts; try again when it has ended",
+    ),
+    (
+        psycopg.errors.ReadOnlySqlTransaction,
+        RestoreValidationError,
+        "the server is a standby, or is kept from writing: write the primary's host into DATABASE_URL",
     ),
     (psycopg.errors.DiskFull, RestoreStorageError, "make room on the server's disk, and try again"),
     (

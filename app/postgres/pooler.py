@@ -20,7 +20,7 @@ from contextlib import closing
 import psycopg
 from psycopg.pq import ExecStatus
 
-from app.errors import BackupCreationError
+from app.errors import PoolerError
 
 # A pool may take turns among its idle sessions.
 _LOOKS = 20
@@ -42,7 +42,7 @@ def require_own_session(connection: psycopg.Connection, connect: Callable[[], ps
         connect: connects once more in the same way; called only if there is a pooler.
 
     Raises:
-        BackupCreationError: a pooler shares the sessions among its clients.
+        PoolerError: a pooler shares the sessions among its clients.
         psycopg.Error: the server goes away.
     """
     pid = backend_pid(connection)
@@ -56,7 +56,7 @@ def require_own_session(connection: psycopg.Connection, connect: Callable[[], ps
             "write the host and port of the PostgreSQL server itself into DATABASE_URL, or those of a pool with "
             "pool_mode = session"
         )
-        raise BackupCreationError(message, hint)
+        raise PoolerError(message, hint)
 
 
 def _shares(first: psycopg.Connection, pid: int, connect: Callable[[], psycopg.Connection]) -> str | None:
