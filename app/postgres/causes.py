@@ -13,6 +13,8 @@ import psycopg
 
 from app.domain.replication import in_psql
 from app.errors import BackupCreationError, LockTableFullError, ServerUnavailableError, StandbyConflictError
+from app.postgres.shared_memory import HINT as SHARED_MEMORY_HINT
+from app.postgres.shared_memory import lacks_shared_memory
 
 _LOCK_TABLE = re.compile(r"max_(?:pred_)?locks_per_transaction")
 _CONFLICT = re.compile(r"conflict with recovery")
@@ -50,6 +52,8 @@ def known_cause(said: str, database: str, error: psycopg.Error | None = None) ->
     if _CONFLICT.search(whole) or isinstance(error, psycopg.errors.SerializationFailure):
         message = f"the standby ended what was read of database {database}, to go on with its recovery: {said}"
         return StandbyConflictError(message, _CONFLICT_HINT)
+    if error is not None and lacks_shared_memory(error):
+        return ServerUnavailableError(f"the server of database {database} refuses: {said}", SHARED_MEMORY_HINT)
     if isinstance(error, _REFUSALS):
         hint = "the message is the server's: see its log; try again when the cause has passed"
         return ServerUnavailableError(f"the server of database {database} refuses: {said}", hint)

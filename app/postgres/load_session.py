@@ -28,6 +28,8 @@ from app.errors import (
     TargetUnavailableError,
 )
 from app.postgres.database import Database
+from app.postgres.shared_memory import HINT as SHARED_MEMORY_HINT
+from app.postgres.shared_memory import SERIAL, lacks_shared_memory, may_use_workers
 
 log = structlog.get_logger(__name__)
 _SETTING = re.compile(rb"(?:SET\s+(?:SESSION\s+)?(\w+)|SELECT\s+pg_catalog\.set_config\('(\w+)')", re.IGNORECASE)
@@ -92,6 +94,7 @@ class Session:
         self.connection = connection
         self._database = database
         self._state: dict[bytes, bytes] = {}
+        self._workers = True
 
     @property
     def state(self) -> dict[bytes, bytes]:
@@ -115,11 +118,10 @@ class Session:
         """
         setting = _SETTING.match(statement)
         may_fail = bool(setting and _ZERO.search(statement))
+        shared = self._workers and may_use_workers(statement)
         with self.translated(what):
             try:
-                with self.connection.transaction() if may_fail and self.in_transaction else nullcontext():
-                    # Binary asks for the protocol that takes one statement and no more, whatever the lexer made of it.
-                    self.connection.execute(statement, binary=True)
+                self._execute(statement, apart=may_fail or shared)
             except psycopg.errors.UndefinedObject:
                 if not may_fail:
                     raise
@@ -127,8 +129,25 @@ class Session:
                 skipped = statement.decode(errors="backslashreplace")
                 log.debug("restore skips a setting that the server does not know", setting=skipped)
                 return
+            except psycopg.Error as error:
+                if not (shared and lacks_shared_memory(error)):
+                    raise
+                self._do_without_workers(what, error)
+                self._execute(statement)
         if setting:
             self._state[(setting[1] or setting[2]).lower()] = statement
+
+    def _execute(self, statement: bytes, *, apart: bool = False) -> None:
+        """Run a statement; `apart` keeps a transaction of which it is a part, should it fail."""
+        with self.connection.transaction() if apart and self.in_transaction else nullcontext():
+            # Binary asks for the protocol that takes one statement and no more, whatever the lexer made of it.
+            self.connection.execute(statement, binary=True)
+
+    def _do_without_workers(self, what: str, error: psycopg.Error) -> None:
+        self._workers = False
+        self.connection.execute(SERIAL.encode())
+        reason = f"{what}: {_without_values(error)}"
+        log.warning("restore goes on without parallel workers", reason=reason, hint=SHARED_MEMORY_HINT)
 
     def follow(self, state: dict[bytes, bytes]) -> None:
         """Come to the state that another session had."""
@@ -179,6 +198,8 @@ class Session:
         said = _without_values(error)
         if isinstance(error, psycopg.errors.UndefinedObject) and said.startswith("role "):
             return RestoreDataError(f"{what}: {said}", "create the role first: CREATE ROLE name NOLOGIN")
+        if lacks_shared_memory(error):
+            return RestoreStorageError(f"{what}: {said}", SHARED_MEMORY_HINT)
         for kind, ours, hint in _BY_CLASS:
             if isinstance(error, kind):
                 return ours(f"{what}: {said}", hint)

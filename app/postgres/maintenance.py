@@ -138,8 +138,8 @@ def _candidates(database: Database, refused: list[BackupError]) -> Iterator[str]
 
 def _refuse(refused: list[BackupError]) -> Maintenance:
     """Say why there is no connection."""
-    pooled = [each for each in refused if isinstance(each, PoolerError)]
-    reasons = pooled or [each for each in refused if isinstance(each, ServerUnavailableError)] or refused
+    reasons: list[BackupError] = [each for each in refused if isinstance(each, PoolerError)]
+    reasons = reasons or [each for each in refused if isinstance(each, ServerUnavailableError)] or refused
     with restoring():
         if reasons and not isinstance(reasons[0], BackupPermissionError):
             raise reasons[0]

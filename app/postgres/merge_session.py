@@ -23,9 +23,7 @@ _SETTINGS = (
     "SET xmloption = content",
     "SET TimeZone = 'UTC'",
     "SET row_security = off",  # rows that a policy would hide make an error, never a hole
-    "SET idle_in_transaction_session_timeout = 0",
-    "SET idle_session_timeout = 0",  # it waits for the safety backup
-    "SET statement_timeout = 0",
+    "SET enable_parallel_hash = off",  # it would want the server's shared memory, of which a container has little
     "SET synchronous_commit = on",  # a merge that is reported must outlive a crash
     f"SET lock_timeout = {STRETCH_MS}",  # at a time: who comes after it waits as long
 )
@@ -37,7 +35,6 @@ _PATH = """
 _ORIGIN = """
     SELECT set_config(name, 'origin', false) FROM pg_settings
     WHERE name = 'session_replication_role' AND setting <> 'origin'"""
-_UNLIMITED = "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'"  # from 17 on
 
 
 class MergeSession(Session):
@@ -78,7 +75,6 @@ def merge_session(database: Database) -> Iterator[MergeSession]:
         for setting in _SETTINGS:
             session.do(setting, "a setting")
         session.ask(_PATH, "a setting")
-        session.ask(_UNLIMITED, "a setting")
         session.ask(_ORIGIN, "the setting session_replication_role")
         try:
             yield session
