@@ -44,7 +44,6 @@ def _identified(catalog: LiteralString, namespace: LiteralString | None, more: L
 
 
 _OBJECTS = (
-    _identified("pg_event_trigger", None),
     _identified("pg_publication", None),
     _identified("pg_foreign_data_wrapper", None),
     _identified("pg_foreign_server", None),
@@ -66,6 +65,7 @@ _OBJECTS = (
     _identified("pg_language", None),
     _identified("pg_am", None),
 )
+_EVENT_TRIGGERS = _identified("pg_event_trigger", None)
 _GRANTEE = "CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END"
 _RULES = f"""
     SELECT format('ALTER DEFAULT PRIVILEGES FOR ROLE %I %s', pg_get_userbyid(defaclrole),
@@ -118,19 +118,25 @@ def empty(session: Maintenance) -> set[str]:
         raise RestoreValidationError(message, "DROP SUBSCRIPTION by hand, and restore again")
     extensions = set(session.ask(_EXTENSIONS))
     kept = {name for (name,) in session.ask(_KEPT_NAMES)}
+    _drop(session, _EVENT_TRIGGERS)  # before all else, on which they would fire
     _empty_extensions(session)
     for (name,) in session.ask(_SCHEMAS):
         session.do(f"schema {name}", "DROP SCHEMA {} CASCADE", sql.Identifier(name))
     for query in _OBJECTS:
-        for kind, identity in session.ask(query):
-            named = identity.replace(" on language ", " LANGUAGE ") if kind == "transform" else identity
-            session.tell(f"{kind} {identity}", f"DROP {_DROPPED_AS.get(kind, kind.upper())} IF EXISTS {named} CASCADE")
+        _drop(session, query)
     session.ask(_LARGE_OBJECTS)
     _reset_rights(session)
     if gone := extensions - set(session.ask(_EXTENSIONS)):
         names = ", ".join(sorted(name for (name,) in gone))
         raise RestoreValidationError(f"extensions depend on what users made: {names}", "drop them by hand first")
     return kept
+
+
+def _drop(session: Maintenance, query: str) -> None:
+    """Drop the objects that a query finds."""
+    for kind, identity in session.ask(query):
+        named = identity.replace(" on language ", " LANGUAGE ") if kind == "transform" else identity
+        session.tell(f"{kind} {identity}", f"DROP {_DROPPED_AS.get(kind, kind.upper())} IF EXISTS {named} CASCADE")
 
 
 def _empty_extensions(session: Maintenance) -> None:

@@ -28,12 +28,14 @@ from app.errors import (
     TargetUnavailableError,
 )
 from app.postgres.database import Database
+from app.postgres.event_triggers import EventTriggers, disabling, may_fire
 from app.postgres.shared_memory import HINT as SHARED_MEMORY_HINT
 from app.postgres.shared_memory import SERIAL, lacks_shared_memory, may_use_workers
 
 log = structlog.get_logger(__name__)
 _SETTING = re.compile(rb"(?:SET\s+(?:SESSION\s+)?(\w+)|SELECT\s+pg_catalog\.set_config\('(\w+)')", re.IGNORECASE)
 _ZERO = re.compile(rb"(?:=|TO)\s*'?0'?\s*(?:;\s*)?\Z", re.IGNORECASE)
+_EVENT_TRIGGER = re.compile(rb"(?:CREATE|ALTER)\s+EVENT\s+TRIGGER\s", re.IGNORECASE)
 _COPY_PLACE = re.compile(r"COPY .*?, line (\d+)(?:, column ([^:]+))?")
 _VALUE = re.compile(r': ".*"\Z|(?<=value) ".*"(?= is out of range)| "(?:[^"]|"")*"\Z', re.DOTALL)
 _MEMORY_MB = 512  # for the index builds of all connections together
@@ -95,6 +97,8 @@ class Session:
         self._database = database
         self._state: dict[bytes, bytes] = {}
         self._workers = True
+        self._event_triggers: EventTriggers | None = None
+        self._has_event_triggers = False  # that the file made
 
     @property
     def state(self) -> dict[bytes, bytes]:
@@ -119,7 +123,7 @@ class Session:
         setting = _SETTING.match(statement)
         may_fail = bool(setting and _ZERO.search(statement))
         shared = self._workers and may_use_workers(statement)
-        with self.translated(what):
+        with self.translated(what), self._quiet_by_then(statement):
             try:
                 self._execute(statement, apart=may_fail or shared)
             except psycopg.errors.UndefinedObject:
@@ -136,6 +140,47 @@ class Session:
                 self._execute(statement)
         if setting:
             self._state[(setting[1] or setting[2]).lower()] = statement
+
+    @property
+    def event_triggers(self) -> EventTriggers:
+        """Those of the database, as they were when they were asked for first."""
+        if self._event_triggers is None:
+            self._event_triggers = EventTriggers(self.connection)
+        return self._event_triggers
+
+    @contextmanager
+    def quietly(self, statement: bytes, what: str) -> Iterator[None]:
+        """No event trigger of the users' fires on a statement of ours, which a block runs.
+
+        Raises:
+            RestoreError: what the block raises; it names the triggers that this role cannot keep from firing.
+        """
+        if not may_fire(statement):
+            yield
+            return
+        with self.translated(what):
+            triggers = self.event_triggers
+        try:
+            with self.translated(what), triggers.still():
+                yield
+        except RestoreError as error:
+            if not triggers.loud:
+                raise
+            message = f"{error.message}; event triggers of the database fire on it: {', '.join(triggers.loud)}"
+            hint = f"restore as a superuser, or let one disable them: {disabling(self._database, triggers.loud)}"
+            raise type(error)(message, hint) from error.__cause__
+
+    @contextmanager
+    def _quiet_by_then(self, statement: bytes) -> Iterator[None]:
+        """Nor does one fire on what a dump does after it has made them: it fills materialized views."""
+        if _EVENT_TRIGGER.match(statement):
+            yield
+            self._event_triggers, self._has_event_triggers = None, True
+        elif self._has_event_triggers and may_fire(statement):
+            with self.event_triggers.still():
+                yield
+        else:
+            yield
 
     def _execute(self, statement: bytes, *, apart: bool = False) -> None:
         """Run a statement; `apart` keeps a transaction of which it is a part, should it fail."""

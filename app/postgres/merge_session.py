@@ -48,9 +48,10 @@ class MergeSession(Session):
         Raises:
             RestoreError: the server refuses it or goes away.
         """
-        with self.translated(what):
+        sent = statement.encode()
+        with self.quietly(sent, what), self.translated(what):
             # Binary asks for the protocol that takes one statement and no more.
-            return self.connection.execute(statement.encode(), binary=True).rowcount
+            return self.connection.execute(sent, binary=True).rowcount
 
     def otherwise(self, message: str) -> RestoreError:
         """The error where the server's code says nothing more."""
