@@ -7,6 +7,7 @@ extension stays, and the schema that it stands in; rows that users put into an e
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import LiteralString
 
 from psycopg import sql
@@ -84,12 +85,20 @@ _DROPPED_AS = {
     "statistics object": "STATISTICS",
 }
 _FOR_ALL = {"FUNCTIONS": "EXECUTE", "TYPES": "USAGE"}  # what everybody has where nothing else is said
+# Schema public is the one that no dump creates. Whoever owns it, pg_dump takes it for one with the rights that a new
+# database gives (getNamespaces in pg_dump.c); a dump only says what is otherwise.
+_PUBLIC = "public"
+_PUBLIC_OWNER = """
+    SELECT pg_get_userbyid(nspowner), pg_get_userbyid(%s::oid)
+    FROM pg_namespace WHERE nspname = 'public' AND pg_has_role(nspowner, 'USAGE')"""
+_PUBLIC_SINCE = 150000  # from here on it belongs to the owner of the database, who alone may create in it
+_DATABASE_OWNER, _BOOTSTRAP = 6171, 10  # roles: pg_database_owner, and who made the cluster
 _SCHEMA_RIGHTS = f"""
     SELECT n.nspname, ARRAY(SELECT DISTINCT {_GRANTEE} FROM aclexplode(nspacl)),
            ARRAY(SELECT format('GRANT %s ON SCHEMA %I TO %s', privilege_type, n.nspname, {_GRANTEE})
                  FROM aclexplode(coalesce(initprivs, acldefault('n', nspowner))))
     FROM pg_namespace n LEFT JOIN pg_init_privs p ON p.objoid = n.oid AND p.classoid = 'pg_namespace'::regclass
-    WHERE n.oid IN ({_KEPT}) AND nspacl IS NOT NULL AND pg_has_role(nspowner, 'USAGE')"""
+    WHERE n.oid IN ({_KEPT}) AND (nspacl IS NOT NULL OR nspname = '{_PUBLIC}') AND pg_has_role(nspowner, 'USAGE')"""
 _CONFIG = """
     SELECT n.nspname, c.relname, coalesce(condition, '')
     FROM pg_extension, unnest(extconfig, extcondition) AS config (id, condition)
@@ -172,11 +181,31 @@ def _reset_rights(session: Maintenance) -> None:
             session.tell("default privileges", f"{clause} GRANT ALL ON {kind} TO {owner}")
             if right := _FOR_ALL.get(kind):
                 session.tell("default privileges", f"{clause} GRANT {right} ON {kind} TO PUBLIC")
+    public = _rights_on_public(session)
     for name, grantees, grants in session.ask(_SCHEMA_RIGHTS):
         what = f"the rights on schema {name}"
         session.tell(what, f"REVOKE ALL ON SCHEMA {_quoted(name)} FROM {_list(grantees)} CASCADE")
-        for grant in grants:
+        for grant in public if name == _PUBLIC else grants:
             session.tell(what, grant)
+
+
+def _rights_on_public(session: Maintenance) -> list[str]:
+    """Give schema public back to whom it belongs in a new database; returns the rights that there are then."""
+    restricted = session.connection.info.server_version >= _PUBLIC_SINCE
+    found = session.ask(_PUBLIC_OWNER, _DATABASE_OWNER if restricted else _BOOTSTRAP)
+    if not found:
+        return []
+    owner, first = found[0]
+    if owner != first:
+        with suppress(RestorePermissionError), session.transaction("the owner of schema public"):
+            statement = "ALTER SCHEMA public OWNER TO {}"
+            session.do("the owner of schema public", statement, sql.Identifier(first))
+            owner = first
+    everybody = "USAGE" if restricted else "ALL"
+    return [
+        f"GRANT ALL ON SCHEMA {_PUBLIC} TO {_quoted(owner)}",
+        f"GRANT {everybody} ON SCHEMA {_PUBLIC} TO PUBLIC",
+    ]
 
 
 def _list(grantees: Iterable[str]) -> str:

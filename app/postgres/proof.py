@@ -92,10 +92,10 @@ def prove(
 
     differences = Differences()
     compare_tables(
-        differences, archive.index.tables, _compared(found, expected, archive), again, ours=facts is not None
+        differences, archive.index.tables, compared(found.tables, expected, archive), again, ours=facts is not None
     )
     compare_values(differences, expected, found.sequences, found.large_objects, ours=facts is not None)
-    _compare_schema(differences, expected.entries, found.entries, ours=facts is not None)
+    compare_schema(differences, expected.entries, found.entries, ours=facts is not None)
     return differences.settle(database.name)
 
 
@@ -105,12 +105,13 @@ def _read(source: PostgresSource, progress: Callable[[int], None]) -> Content:
     return content
 
 
-def _compared(found: Content, expected: Content, archive: Archive) -> dict[TableName, TableDigest]:
+def compared(
+    found: Mapping[TableName, TableDigest], expected: Content, archive: Archive
+) -> dict[TableName, TableDigest]:
     """What was found, without empty tables that the archive has too, but no rows of: a standby's unlogged ones."""
     given = {each.table for each in archive.index.tables}
-    return {
-        table: its for table, its in found.tables.items() if its.rows or table in given or not expected.describes(table)
-    }
+    kept = (each for each in found.values() if each.rows or each.table in given or not expected.describes(each.table))
+    return {each.table: each for each in kept}
 
 
 def compare_tables(
@@ -168,7 +169,8 @@ def compare_values(
         (differences.errors if ours else differences.remarks).append(f"{more} large objects are not in the backup")
 
 
-def _compare_schema(differences: Differences, expected: Entries, found: Entries, *, ours: bool) -> None:
+def compare_schema(differences: Differences, expected: Entries, found: Entries, *, ours: bool) -> None:
+    """Compare the entries of the schema, as far as both dumps say the same in the same words."""
     alike = (expected.server, expected.program) == (found.server, found.program)
     missing = [
         f"{name} is missing"
