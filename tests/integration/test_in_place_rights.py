@@ -8,9 +8,8 @@ import pytest
 
 from app.archive.manifest import ServerFacts
 from app.archive.reader import Archive
-from app.embedded.postgres import EmbeddedPostgres
 from app.errors import RestoreDataError
-from tests.fix_matrix import running_major
+from tests.fix_matrix import Major, at_home, running_major
 from tests.fix_postgres import TestDatabase
 from tests.fix_restore import archive_of, as_role, foreign, target, text_of
 from tests.fix_restores import execute
@@ -23,7 +22,7 @@ _RIGHTS = """
 
 
 @pytest.fixture(scope="module", params=majors(18), ids=lambda each: f"PostgreSQL {each}")
-def server(request: pytest.FixtureRequest) -> Iterator[EmbeddedPostgres]:
+def major(request: pytest.FixtureRequest) -> Iterator[Major]:
     with running_major(request.param) as found:
         for statement in (
             "CREATE ROLE own LOGIN",
@@ -32,12 +31,14 @@ def server(request: pytest.FixtureRequest) -> Iterator[EmbeddedPostgres]:
             "GRANT own TO dbo",
         ):
             execute(found.server, statement)
-        yield found.server
+        yield found
 
 
 @pytest.fixture
-def admin(server: EmbeddedPostgres) -> Iterator[TestDatabase]:
+def admin(major: Major, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestDatabase]:
     """A database of a role that may make no other, as the superuser sees it."""
+    at_home(major, monkeypatch)  # a newer pg_dump would say the rights as they are in a new database of its own major
+    server = major.server
     execute(server, "CREATE DATABASE theirs OWNER dbo TEMPLATE template0")
     database = TestDatabase("theirs", server.url("theirs"))
     # From 15 on that is so from the start.
