@@ -94,7 +94,7 @@ _PUBLIC_OWNER = """
 _PUBLIC_SINCE = 150000  # from here on it belongs to the owner of the database, who alone may create in it
 _DATABASE_OWNER, _BOOTSTRAP = 6171, 10  # roles: pg_database_owner, and who made the cluster
 _SCHEMA_RIGHTS = f"""
-    SELECT n.nspname, ARRAY(SELECT DISTINCT {_GRANTEE} FROM aclexplode(nspacl)),
+    SELECT n.nspname, pg_get_userbyid(nspowner), ARRAY(SELECT DISTINCT {_GRANTEE} FROM aclexplode(nspacl)),
            ARRAY(SELECT format('GRANT %s ON SCHEMA %I TO %s', privilege_type, n.nspname, {_GRANTEE})
                  FROM aclexplode(coalesce(initprivs, acldefault('n', nspowner))))
     FROM pg_namespace n LEFT JOIN pg_init_privs p ON p.objoid = n.oid AND p.classoid = 'pg_namespace'::regclass
@@ -182,11 +182,15 @@ def _reset_rights(session: Maintenance) -> None:
             if right := _FOR_ALL.get(kind):
                 session.tell("default privileges", f"{clause} GRANT {right} ON {kind} TO PUBLIC")
     public = _rights_on_public(session)
-    for name, grantees, grants in session.ask(_SCHEMA_RIGHTS):
+    for name, owner, grantees, grants in session.ask(_SCHEMA_RIGHTS):
         what = f"the rights on schema {name}"
+        # Who may grant by a right of his own would take back what he granted, and not what the owner did.
+        with suppress(RestorePermissionError), session.transaction(what):
+            session.do(what, "SET LOCAL ROLE {}", sql.Identifier(owner))
         session.tell(what, f"REVOKE ALL ON SCHEMA {_quoted(name)} FROM {_list(grantees)} CASCADE")
         for grant in public if name == _PUBLIC else grants:
             session.tell(what, grant)
+        session.do(what, "SET LOCAL ROLE NONE")
 
 
 def _rights_on_public(session: Maintenance) -> list[str]:
