@@ -7,6 +7,9 @@
     │   ├── ServerUnavailableError      15   the server does not answer, or went away
     │   ├── DatabaseMissingError        15   the server has no database of that name
     │   ├── TableLockedError            15   a table stayed locked for too long
+    │   ├── LockTableFullError          15   the server has no room for more locks
+    │   ├── PoolerError                 15   a connection pooler shares the server's sessions among its clients
+    │   ├── StandbyConflictError        15   a standby went on with its recovery, and ended the dump
     │   ├── BackupRunningError          11   another run of the same tier holds the claim
     │   └── BackupCancelledError       130   revoked, SIGTERM, SIGINT, time limit
     │       └── BackupInterruptedError 130   the worker was stopped
@@ -108,6 +111,22 @@ class DatabaseMissingError(BackupCreationError):
 
 class TableLockedError(BackupCreationError):
     """A table stayed locked for too long: trying again can help."""
+
+    transient = True
+
+
+class LockTableFullError(BackupCreationError):
+    """The server has no room for more locks: when others have let go of theirs, trying again can help."""
+
+    transient = True
+
+
+class PoolerError(BackupCreationError):
+    """A connection pooler gives each transaction another session of the server. Nothing was done."""
+
+
+class StandbyConflictError(BackupCreationError):
+    """A standby ended a session that read what its recovery was to remove: trying again can help."""
 
     transient = True
 

@@ -22,7 +22,7 @@ from app.archive.digest import RowDigest
 from app.archive.index import Kind, TableDigest, TableName
 from app.archive.marks import without_marks
 from app.archive.reader import Archive
-from app.archive.scanner import ENCODING, Piece, scan
+from app.archive.scanner import ENCODING, Piece, python_encoding, scan
 from app.archive.writer import Parcel
 
 _HEADER = re.compile(rb"^-- (Data for )?Name: (.*); Type: ([A-Z ]+); Schema: (.*); Owner: ", re.MULTILINE)
@@ -95,6 +95,12 @@ class Content:
     def large_objects(self) -> dict[int, str]:
         """The SHA-256 of each large object that has data."""
         return {oid: digest.hexdigest() for oid, digest in self._objects.items()}
+
+    def describes(self, table: TableName) -> bool:
+        """Whether the schema has a table of that name; a standby's dump has no rows of an unlogged one."""
+        codec = python_encoding(self.encoding or "UTF8")
+        schema, name = (each.encode(codec, errors="surrogateescape") for each in table)
+        return EntryName(b"TABLE", schema, name) in self.entries.words
 
     def framing(self) -> Framing:
         """None of a parcel is kept but its digest."""

@@ -79,5 +79,8 @@ class Source(Protocol):
     def doubts(self) -> Sequence[str]:
         """What a restore of a dump of now could not evaluate, in words: expressions that rely on search_path."""
 
+    def left_out(self) -> list[str]:
+        """Tables and sequences of which this server has no content: a standby's unlogged ones. No dump has it."""
+
     def snapshot(self) -> AbstractContextManager[Snapshot]:
         """Hold an instant of the database open for the length of a block."""

@@ -51,6 +51,7 @@ def preflight(service: Service, tier: Tier, earlier: Backup | None) -> Preflight
         except ResidencyBackupError as error:
             findings.append(Finding.failed("versions", error))
         findings.append(tried("privileges", lambda: _require_readable(service), "every table and sequence can be read"))
+        findings += _left_out(service)
         size = facts.size
         findings.append(tried("free space", lambda: _require_space(service, size, earlier), "enough"))
     return Preflight(tuple(findings), facts, version)
@@ -83,6 +84,22 @@ def _require_readable(service: Service) -> None:
             f"the role cannot read all of database {service.database}: {listed}",
             "GRANT pg_read_all_data to it, and BYPASSRLS where row level security hides rows",
         )
+
+
+def _left_out(service: Service) -> list[Finding]:
+    """What a standby cannot give."""
+    try:
+        names = service.source.left_out()
+    except ResidencyBackupError as error:
+        return [Finding.failed("unlogged tables", error)]
+    if not names:
+        return []
+    listed = ", ".join(names[:_NAMED]) + ("" if len(names) <= _NAMED else f" and {len(names) - _NAMED} more")
+    message = (
+        f"the server is a standby, which has no content of what is unlogged, so the backup has none either: {listed}; "
+        "back the primary up if you need it"
+    )
+    return [Finding.warning("unlogged tables", message)]
 
 
 def _require_space(service: Service, database_size: int, earlier: Backup | None) -> None:

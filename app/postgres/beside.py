@@ -14,6 +14,7 @@ import psycopg
 from app.errors import RestoreBusyError, RestoreError
 from app.postgres.database import Database
 from app.postgres.load_session import Session, restoring, sqlstate_of
+from app.postgres.pooler import backend_pid
 from app.postgres.watch import LOOK_SECONDS, Pressure
 from app.postgres.who import AGAINST_READING, Other, holding, waiting_for
 
@@ -67,7 +68,8 @@ def _busy(session: Session, other: Other | None) -> RestoreBusyError:
 def _watched(database: Database, session: Session) -> Iterator[_Found]:
     """Cancel what a session does, for the length of a block, when somebody has waited for it for too long."""
     found, over, pressure = _Found(), threading.Event(), Pressure()
-    pid = session.connection.info.backend_pid
+    with session.translated("its process"):
+        pid = backend_pid(session.connection)
     with restoring(), database.connect() as watcher:
 
         def work() -> None:

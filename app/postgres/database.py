@@ -18,14 +18,17 @@ from app.errors import (
     ServerUnavailableError,
     TableLockedError,
 )
+from app.postgres.causes import known_cause
+from app.postgres.limits import LOCK_LIMIT, lifted
+from app.postgres.pooler import require_own_session
 
 CONNECT_SECONDS = 10
 LOCK_SECONDS = 60  # a question that waits for a table holds nobody up, but must end
 # What a role or database may have set otherwise: forms that the driver cannot read, and limits that end a question.
 # Without array_nulls the text of an array's null is read as the word NULL.
 _SESSION = (
-    "SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; SET statement_timeout = 0; SET row_security = on;"
-    f"SET array_nulls = on; SET lock_timeout = '{LOCK_SECONDS}s'"
+    "SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; SET row_security = on; SET array_nulls = on; "
+    f"SET {LOCK_LIMIT} = '{LOCK_SECONDS}s'"
 )
 _WANTED = "postgresql://user:password@host:port/database is wanted"
 _DRIVER = re.compile(r"^(postgres(?:ql)?)\+\w+://")
@@ -146,18 +149,23 @@ class Database:
             ServerUnavailableError: the server does not answer or goes away.
             DatabaseMissingError: there is no such database.
             BackupPermissionError: the server refuses the role, or the role lacks a right.
+            PoolerError: a pooler gives each transaction another session.
         """
         with self.translated():
-            connection = psycopg.connect(
-                self.conninfo,
-                password=self.password,
-                autocommit=True,
-                fallback_application_name="residency-backup",
-                client_encoding="UTF8",
-            )
+            connection = self._connected()
             with connection:
-                connection.execute(_SESSION.encode())
+                require_own_session(connection, self._connected)
+                connection.execute(f"{lifted(connection.info.server_version)}; {_SESSION}".encode())
                 yield connection
+
+    def _connected(self) -> psycopg.Connection:
+        return psycopg.connect(
+            self.conninfo,
+            password=self.password,
+            autocommit=True,
+            fallback_application_name="residency-backup",
+            client_encoding="UTF8",
+        )
 
     @contextmanager
     def translated(self) -> Iterator[None]:
@@ -191,12 +199,14 @@ class Database:
             return BackupPermissionError(
                 f"the role lacks a right in database {self.name}: {text}", "grant it pg_read_all_data"
             )
-        if isinstance(error, psycopg.OperationalError):
-            return ServerUnavailableError(
-                f"the server of database {self.name} does not answer: {text}",
-                "check that it runs and can be reached from here",
-            )
-        return BackupCreationError(f"database {self.name}: {text}")
+        return known_cause(text, self.name, error) or _otherwise(text, self.name, error)
+
+
+def _otherwise(text: str, name: str, error: psycopg.Error) -> BackupError:
+    if isinstance(error, psycopg.OperationalError):
+        hint = "check that it runs and can be reached from here"
+        return ServerUnavailableError(f"the server of database {name} does not answer: {text}", hint)
+    return BackupCreationError(f"database {name}: {text}")
 
 
 _INHERITED = frozenset({"PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH"})

@@ -26,20 +26,22 @@ from app.archive.scanner import Head, scan
 from app.archive.source import ChangedError, GaveWayError
 from app.archive.writer import Destination
 from app.domain.servers import Identity
-from app.errors import BackupCreationError, BackupReadError, ServerUnavailableError
+from app.errors import BackupCreationError, BackupReadError, LockTableFullError, ServerUnavailableError
 from app.postgres import facts as questions
 from app.postgres.arrival import Arrival
 from app.postgres.binaries import find_binary
+from app.postgres.causes import known_cause
 from app.postgres.crew import Crew
 from app.postgres.database import FULL, Database
-from app.postgres.early import Early, Learnt, early_session
+from app.postgres.early import Early, Learnt, early_session, require_as_shown
 from app.postgres.exported import Exported
+from app.postgres.limits import LOCK_LIMIT, time_limits
 from app.postgres.programs import Program, ProgramError, running
 from app.postgres.range_reader import RangeReader, range_reader
 from app.postgres.ranges import LargeTable, TableRange, ranges_of
 from app.postgres.read_ahead import read_ahead
 from app.postgres.relying import relying
-from app.postgres.snapshot import exported, time_limits
+from app.postgres.snapshot import exported
 from app.postgres.watch import Watch
 from app.postgres.who import AGAINST_READING, holding, stands_in_the_way
 
@@ -101,20 +103,31 @@ class PostgresSource:
         with self._arrival.connect() as connection:
             return [str(each) for each in relying(connection, self._database).doubts]
 
+    def left_out(self) -> list[str]:
+        """Tables and sequences of which this server, a standby, has no content."""
+        with self._arrival.connect() as connection:
+            return questions.left_out(connection)
+
     @contextmanager
     def snapshot(self) -> Iterator[_Snapshot]:
         """Hold an instant of the database open for the length of a block."""
-        with (
-            self._arrival.connect() as connection,
-            early_session(self._database, self._learnt) as early,
-            exported(connection, early, wary=self._learnt.gave_way) as snapshot,
-        ):
-            its = replace(snapshot, encoding=self._encoding or snapshot.encoding)
-            try:
+        learnt = self._learnt
+        try:
+            with (
+                self._arrival.connect() as connection,
+                early_session(self._database, learnt) as early,
+                exported(connection, early, wary=learnt.gave_way, unlocked=learnt.lock_table_full) as snapshot,
+            ):
+                its = replace(snapshot, encoding=self._encoding or snapshot.encoding)
                 yield _Snapshot(self._database, connection, its, self._jobs, early)
-            except (GaveWayError, ChangedError):
-                self._learnt.gave_way = True
+        except (GaveWayError, ChangedError):
+            learnt.gave_way = True
+            raise
+        except LockTableFullError as error:
+            if learnt.lock_table_full:
                 raise
+            learnt.lock_table_full = True  # then pg_dump alone locks the tables, as it does without this service
+            raise GaveWayError(error.message, error.hint) from error
 
 
 class _Snapshot:
@@ -143,7 +156,7 @@ class _Snapshot:
     def dump_into(self, archive: Destination) -> None:
         """Write everything that the snapshot shows, in the archive's order."""
         with self._explained(), ExitStack() as stack:
-            large = self._early.large_tables(self._connection, self._snapshot)
+            large = self._large_tables()
             relies = relying(self._connection, self._database, self._snapshot.id)
             self.doubts = [str(each) for each in relies.doubts]
             # A range is planned, with the expressions of the table's indexes; a whole table is not.
@@ -159,6 +172,8 @@ class _Snapshot:
                 large, ranges = [], []
             dump, text = self._pg_dump(stack, large, scarce=len(readers) < wanted)
             self._early.require_unchanged(self._connection)
+            if self._snapshot.unlocked:
+                require_as_shown(self._connection)
             self._watch.let_go()
             crew = stack.enter_context(Crew(readers, ranges, archive.framing))
             try:
@@ -173,6 +188,13 @@ class _Snapshot:
                 raise
             if said := dump.error_tail():
                 log.warning("backup dump has remarks", pg_dump=said)
+
+    def _large_tables(self) -> list[LargeTable]:
+        """What is read beside pg_dump: nothing, if there is no room for more locks than its own."""
+        if not self._snapshot.unlocked:
+            return self._early.large_tables(self._connection, self._snapshot)
+        require_as_shown(self._connection)  # what it locks in the catalogs is locked before pg_dump takes what is left
+        return []
 
     def _end(self) -> None:
         """End the programs; the locks of their sessions go with them."""
@@ -201,7 +223,8 @@ class _Snapshot:
         psql = find_binary("psql", self._snapshot.server_version).path
         with range_reader(psql, self._database.conninfo, self._database.environment(os.environ)) as reader:
             self._programs.append(reader.program)
-            reader.begin(self._snapshot.encoding, self._snapshot.id, time_limits(self._connection), large)
+            limits = [*time_limits(self._connection.info.server_version), LOCK_LIMIT]
+            reader.begin(self._snapshot.encoding, self._snapshot.id, limits, large)
             self._watch.pids.append(reader.pid)
             yield reader
 
@@ -245,7 +268,7 @@ class _Snapshot:
         except psycopg.errors.LockNotAvailable as error:
             raise self._blocked(str(error)) from error
         except psycopg.OperationalError as error:
-            if cause := self._watch.cause():
+            if cause := self._watch.cause() or known_cause(str(error), self._database.name, error):
                 raise cause from error
             message = f"the connection that holds the snapshot of {self._database.name} was lost: {error}"
             raise ServerUnavailableError(message, _NOTHING_KEPT) from error
@@ -255,6 +278,8 @@ class _Snapshot:
         if FULL.search(error.message):
             message = f"the server of database {self._database.name} has no connection left: {error.message}"
             return ServerUnavailableError(message, "try again when fewer sessions are open, or raise max_connections")
+        if cause := known_cause(error.message, self._database.name):
+            return cause
         if _GONE.search(error.message) or not self._alive():
             message = f"the connection to database {self._database.name} was lost during the dump: {error.message}"
             return ServerUnavailableError(message, _NOTHING_KEPT)

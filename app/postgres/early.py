@@ -20,6 +20,7 @@ from app.archive.source import ChangedError, GaveWayError
 from app.errors import BackupError
 from app.postgres.database import Database
 from app.postgres.exported import Exported
+from app.postgres.facts import DUMPED
 from app.postgres.ranges import LargeTable, large_tables
 from app.postgres.who import Other, only
 
@@ -56,6 +57,11 @@ _CHOSEN = """
     WITH chosen AS (SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                     JOIN unnest(%s::text[], %s::text[]) wanted (schema, name) ON nspname = schema AND relname = name)
     SELECT EXISTS ("""
+# Of all tables, if none was locked before the snapshot was taken: one that was rewritten since would seem to be empty.
+_ALL = f"""
+    WITH chosen AS (SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                    WHERE c.relkind IN ('r', 'p') AND {DUMPED})
+    SELECT EXISTS (SELECT 1 FROM pg_class r JOIN chosen ON r.oid = chosen.oid WHERE {_SINCE} UNION ALL {_REDEFINED})"""
 
 
 @dataclass(slots=True)
@@ -67,12 +73,14 @@ class Learnt:
         wanted: tables that others wanted: they are read first.
         emptied: those of them to be read by `Early`; not what is altered or dropped: that must wait for pg_dump.
         refused: those that it cannot read.
+        lock_table_full: whether the server had no room for the locks of several sessions of ours.
     """
 
     gave_way: bool = False
     wanted: set[TableName] = field(default_factory=set)
     emptied: set[TableName] = field(default_factory=set)
     refused: set[TableName] = field(default_factory=set)
+    lock_table_full: bool = False
 
     def take_in(self, other: Other) -> None:
         """Somebody waited for a table, or had it."""
@@ -180,6 +188,16 @@ class Early:
                         return None
             found[table.table] = tuple(blocks)
         return found
+
+
+def require_as_shown(connection: psycopg.Connection) -> None:
+    """Make sure that no table was altered or rewritten since the snapshot of this session.
+
+    Raises:
+        ChangedError: one was.
+    """
+    if (row := connection.execute(_ALL.encode()).fetchone()) and row[0]:
+        raise ChangedError("a table was altered before pg_dump had locked it", "try again when nobody alters tables")
 
 
 @contextmanager

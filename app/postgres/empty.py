@@ -7,6 +7,7 @@ extension stays, and the schema that it stands in; rows that users put into an e
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import LiteralString
 
 from psycopg import sql
@@ -44,7 +45,6 @@ def _identified(catalog: LiteralString, namespace: LiteralString | None, more: L
 
 
 _OBJECTS = (
-    _identified("pg_event_trigger", None),
     _identified("pg_publication", None),
     _identified("pg_foreign_data_wrapper", None),
     _identified("pg_foreign_server", None),
@@ -66,6 +66,7 @@ _OBJECTS = (
     _identified("pg_language", None),
     _identified("pg_am", None),
 )
+_EVENT_TRIGGERS = _identified("pg_event_trigger", None)
 _GRANTEE = "CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END"
 _RULES = f"""
     SELECT format('ALTER DEFAULT PRIVILEGES FOR ROLE %I %s', pg_get_userbyid(defaclrole),
@@ -84,12 +85,20 @@ _DROPPED_AS = {
     "statistics object": "STATISTICS",
 }
 _FOR_ALL = {"FUNCTIONS": "EXECUTE", "TYPES": "USAGE"}  # what everybody has where nothing else is said
+# Schema public is the one that no dump creates. Whoever owns it, pg_dump takes it for one with the rights that a new
+# database gives (getNamespaces in pg_dump.c); a dump only says what is otherwise.
+_PUBLIC = "public"
+_PUBLIC_OWNER = """
+    SELECT pg_get_userbyid(nspowner), pg_get_userbyid(%s::oid)
+    FROM pg_namespace WHERE nspname = 'public' AND pg_has_role(nspowner, 'USAGE')"""
+_PUBLIC_SINCE = 150000  # from here on it belongs to the owner of the database, who alone may create in it
+_DATABASE_OWNER, _BOOTSTRAP = 6171, 10  # roles: pg_database_owner, and who made the cluster
 _SCHEMA_RIGHTS = f"""
-    SELECT n.nspname, ARRAY(SELECT DISTINCT {_GRANTEE} FROM aclexplode(nspacl)),
+    SELECT n.nspname, pg_get_userbyid(nspowner), ARRAY(SELECT DISTINCT {_GRANTEE} FROM aclexplode(nspacl)),
            ARRAY(SELECT format('GRANT %s ON SCHEMA %I TO %s', privilege_type, n.nspname, {_GRANTEE})
                  FROM aclexplode(coalesce(initprivs, acldefault('n', nspowner))))
     FROM pg_namespace n LEFT JOIN pg_init_privs p ON p.objoid = n.oid AND p.classoid = 'pg_namespace'::regclass
-    WHERE n.oid IN ({_KEPT}) AND nspacl IS NOT NULL AND pg_has_role(nspowner, 'USAGE')"""
+    WHERE n.oid IN ({_KEPT}) AND (nspacl IS NOT NULL OR nspname = '{_PUBLIC}') AND pg_has_role(nspowner, 'USAGE')"""
 _CONFIG = """
     SELECT n.nspname, c.relname, coalesce(condition, '')
     FROM pg_extension, unnest(extconfig, extcondition) AS config (id, condition)
@@ -118,19 +127,25 @@ def empty(session: Maintenance) -> set[str]:
         raise RestoreValidationError(message, "DROP SUBSCRIPTION by hand, and restore again")
     extensions = set(session.ask(_EXTENSIONS))
     kept = {name for (name,) in session.ask(_KEPT_NAMES)}
+    _drop(session, _EVENT_TRIGGERS)  # before all else, on which they would fire
     _empty_extensions(session)
     for (name,) in session.ask(_SCHEMAS):
         session.do(f"schema {name}", "DROP SCHEMA {} CASCADE", sql.Identifier(name))
     for query in _OBJECTS:
-        for kind, identity in session.ask(query):
-            named = identity.replace(" on language ", " LANGUAGE ") if kind == "transform" else identity
-            session.tell(f"{kind} {identity}", f"DROP {_DROPPED_AS.get(kind, kind.upper())} IF EXISTS {named} CASCADE")
+        _drop(session, query)
     session.ask(_LARGE_OBJECTS)
     _reset_rights(session)
     if gone := extensions - set(session.ask(_EXTENSIONS)):
         names = ", ".join(sorted(name for (name,) in gone))
         raise RestoreValidationError(f"extensions depend on what users made: {names}", "drop them by hand first")
     return kept
+
+
+def _drop(session: Maintenance, query: str) -> None:
+    """Drop the objects that a query finds."""
+    for kind, identity in session.ask(query):
+        named = identity.replace(" on language ", " LANGUAGE ") if kind == "transform" else identity
+        session.tell(f"{kind} {identity}", f"DROP {_DROPPED_AS.get(kind, kind.upper())} IF EXISTS {named} CASCADE")
 
 
 def _empty_extensions(session: Maintenance) -> None:
@@ -166,11 +181,35 @@ def _reset_rights(session: Maintenance) -> None:
             session.tell("default privileges", f"{clause} GRANT ALL ON {kind} TO {owner}")
             if right := _FOR_ALL.get(kind):
                 session.tell("default privileges", f"{clause} GRANT {right} ON {kind} TO PUBLIC")
-    for name, grantees, grants in session.ask(_SCHEMA_RIGHTS):
+    public = _rights_on_public(session)
+    for name, owner, grantees, grants in session.ask(_SCHEMA_RIGHTS):
         what = f"the rights on schema {name}"
+        # Who may grant by a right of his own would take back what he granted, and not what the owner did.
+        with suppress(RestorePermissionError), session.transaction(what):
+            session.do(what, "SET LOCAL ROLE {}", sql.Identifier(owner))
         session.tell(what, f"REVOKE ALL ON SCHEMA {_quoted(name)} FROM {_list(grantees)} CASCADE")
-        for grant in grants:
+        for grant in public if name == _PUBLIC else grants:
             session.tell(what, grant)
+        session.do(what, "SET LOCAL ROLE NONE")
+
+
+def _rights_on_public(session: Maintenance) -> list[str]:
+    """Give schema public back to whom it belongs in a new database; returns the rights that there are then."""
+    restricted = session.connection.info.server_version >= _PUBLIC_SINCE
+    found = session.ask(_PUBLIC_OWNER, _DATABASE_OWNER if restricted else _BOOTSTRAP)
+    if not found:
+        return []
+    owner, first = found[0]
+    if owner != first:
+        with suppress(RestorePermissionError), session.transaction("the owner of schema public"):
+            statement = "ALTER SCHEMA public OWNER TO {}"
+            session.do("the owner of schema public", statement, sql.Identifier(first))
+            owner = first
+    everybody = "USAGE" if restricted else "ALL"
+    return [
+        f"GRANT ALL ON SCHEMA {_PUBLIC} TO {_quoted(owner)}",
+        f"GRANT {everybody} ON SCHEMA {_PUBLIC} TO PUBLIC",
+    ]
 
 
 def _list(grantees: Iterable[str]) -> str:

@@ -21,6 +21,7 @@ class Exported:
         tables_locked: those tables, and the partitioned ones above them, by their own names.
         wal_position: where no transaction that the snapshot cannot see had written before: ``0/1A2B3C4D``. None where
             that is not known: an old transaction is open, or the server is a standby.
+        unlocked: whether no table is locked, so that one may be altered until pg_dump has locked it.
     """
 
     id: str
@@ -30,3 +31,4 @@ class Exported:
     server_version: str
     encoding: str
     wal_position: str | None
+    unlocked: bool = False

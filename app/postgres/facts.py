@@ -52,6 +52,11 @@ DUMPED = """
         NOT EXISTS (SELECT FROM pg_depend e
                     WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e')
         OR c.oid IN (SELECT unnest(extconfig) FROM pg_extension))"""
+# A standby has no rows of an unlogged table, and refuses whoever asks for them; pg_dump leaves them out there too.
+READABLE = "NOT (c.relpersistence = 'u' AND pg_is_in_recovery())"
+_LEFT_OUT = f"""
+    SELECT format('%s.%s', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'S') AND {DUMPED} AND NOT {READABLE} ORDER BY 1"""
 # What stands below a table that is hash partitioned by an enum: its rows go through the root, since the hash of an
 # enum's value is another in each database (pg_dump.c, forcePartitionRootLoad).
 THROUGH_ROOT = """
@@ -67,7 +72,7 @@ _TABLES = f"""
         JOIN pg_class r ON r.oid = CASE WHEN c.oid IN (SELECT oid FROM through_root)
                                    THEN pg_partition_root(c.oid)::oid ELSE c.oid END
         JOIN pg_namespace rn ON rn.oid = r.relnamespace
-    WHERE c.relkind = 'r' AND {DUMPED}"""
+    WHERE c.relkind = 'r' AND {DUMPED} AND {READABLE}"""
 # A superuser is bound by no role's limit. Background workers count here, not for the server: it errs to the safe side.
 _FREE = """
     SELECT least(
@@ -149,6 +154,11 @@ def free_connections(connection: psycopg.Connection) -> int:
 def unreadable(connection: psycopg.Connection) -> list[str]:
     """What the role may not read, each with the reason."""
     return [row[1] for row in connection.execute(_UNREADABLE)]
+
+
+def left_out(connection: psycopg.Connection) -> list[str]:
+    """Tables and sequences of which this server has no content: the unlogged ones of a standby."""
+    return [name for (name,) in connection.execute(_LEFT_OUT)]
 
 
 def _one(connection: psycopg.Connection, query: str) -> tuple[Any, ...]:

@@ -36,7 +36,8 @@ from app.postgres.load_session import SPEED, restoring
 from app.postgres.load_sql import SqlRunner
 from app.postgres.maintenance import Maintenance, ended_at_once
 from app.postgres.patience import STRETCH_MS, lock_all, patiently
-from app.postgres.proof import Differences, compare_tables, compare_values
+from app.postgres.proof import Differences, compare_schema, compare_tables, compare_values, compared
+from app.postgres.schema_diff import entries_of, live_entries
 from app.postgres.transactions import durable_ids
 from app.postgres.who import AGAINST_ANYTHING
 
@@ -129,8 +130,19 @@ def replace_in_place(
         remarks = session.skipped + _prove(session, database.name, archive, facts)
         session.tell("a setting", "SET LOCAL synchronous_commit = on")
         on_commit(durable_id(session))
+    remarks += _of_schema(database, archive, ours=facts is not None)
     log.debug("restore replaced in place", database=database.name, remarks=remarks)
     return remarks
+
+
+def _of_schema(database: Database, archive: Archive, *, ours: bool) -> list[str]:
+    """What of the schema is otherwise, missing or too much, rights too; nobody else sees it before the commit."""
+    differences = Differences()
+    try:
+        compare_schema(differences, entries_of(archive), live_entries(database), ours=ours)
+    except RestoreError as error:
+        return [f"the restore is done, but its schema was not compared: {error.message}"]
+    return differences.errors + differences.remarks
 
 
 @contextmanager
@@ -186,9 +198,13 @@ def _prove(session: _InPlace, name: str, archive: Archive, facts: ServerFacts | 
             return table_digest(session.connection, table, archive.segments_of(table)[0].columns)
 
         found = {each.table: its for each in archive.index.tables if (its := read(each.table)) is not None}
+        for table in set(questions.dumped_tables(session.connection).values()) - found.keys():
+            if more := table_digest(session.connection, table):
+                found[table] = more
         use_read_settings(session.connection, {"client_encoding": "UTF8"})
         differences = Differences()
-        compare_tables(differences, archive.index.tables, found, found.get, ours=facts is not None)
+        there = compared(found, expected, archive)
+        compare_tables(differences, archive.index.tables, there, found.get, ours=facts is not None)
         sequences = _sequences(session, expected.sequences, expected.encoding)
         compare_values(differences, expected, sequences, dict(_large_objects(session)), ours=facts is not None)
     return differences.settle(name)

@@ -22,16 +22,21 @@ from app.errors import (
     RestoreError,
     RestorePermissionError,
     RestoreStorageError,
+    RestoreValidationError,
     ServerUnavailableError,
     TableLockedError,
     TargetUnavailableError,
 )
 from app.postgres.database import Database
+from app.postgres.event_triggers import EventTriggers, disabling, may_fire
 from app.postgres.load_reasons import relying_function, way_around
+from app.postgres.shared_memory import HINT as SHARED_MEMORY_HINT
+from app.postgres.shared_memory import SERIAL, lacks_shared_memory, may_use_workers
 
 log = structlog.get_logger(__name__)
 _SETTING = re.compile(rb"(?:SET\s+(?:SESSION\s+)?(\w+)|SELECT\s+pg_catalog\.set_config\('(\w+)')", re.IGNORECASE)
 _ZERO = re.compile(rb"(?:=|TO)\s*'?0'?\s*(?:;\s*)?\Z", re.IGNORECASE)
+_EVENT_TRIGGER = re.compile(rb"(?:CREATE|ALTER)\s+EVENT\s+TRIGGER\s", re.IGNORECASE)
 _COPY_PLACE = re.compile(r"COPY .*?, line (\d+)(?:, column ([^:]+))?")
 _VALUE = re.compile(r': ".*"\Z|(?<=value) ".*"(?= is out of range)| "(?:[^"]|"")*"\Z', re.DOTALL)
 _MEMORY_MB = 512  # for the index builds of all connections together
@@ -64,6 +69,11 @@ _BY_CLASS: tuple[tuple[type[psycopg.Error], type[RestoreError], str], ...] = (
         RestoreBusyError,
         "find who uses it in pg_stat_activity and pg_prepared_xacts; try again when it has ended",
     ),
+    (
+        psycopg.errors.ReadOnlySqlTransaction,
+        RestoreValidationError,
+        "the server is a standby, or is kept from writing: write the primary's host into DATABASE_URL",
+    ),
     (psycopg.errors.DiskFull, RestoreStorageError, "make room on the server's disk, and try again"),
     (
         psycopg.errors.OutOfMemory,
@@ -87,6 +97,9 @@ class Session:
         self.connection = connection
         self._database = database
         self._state: dict[bytes, bytes] = {}
+        self._workers = True
+        self._event_triggers: EventTriggers | None = None
+        self._has_event_triggers = False  # that the file made
 
     @property
     def state(self) -> dict[bytes, bytes]:
@@ -110,11 +123,10 @@ class Session:
         """
         setting = _SETTING.match(statement)
         may_fail = bool(setting and _ZERO.search(statement))
-        with self.translated(what):
+        shared = self._workers and may_use_workers(statement)
+        with self.translated(what), self._quiet_by_then(statement):
             try:
-                with self.connection.transaction() if may_fail and self.in_transaction else nullcontext():
-                    # Binary asks for the protocol that takes one statement and no more, whatever the lexer made of it.
-                    self.connection.execute(statement, binary=True)
+                self._execute(statement, apart=may_fail or shared)
             except psycopg.errors.UndefinedObject:
                 if not may_fail:
                     raise
@@ -122,8 +134,66 @@ class Session:
                 skipped = statement.decode(errors="backslashreplace")
                 log.debug("restore skips a setting that the server does not know", setting=skipped)
                 return
+            except psycopg.Error as error:
+                if not (shared and lacks_shared_memory(error)):
+                    raise
+                self._do_without_workers(what, error)
+                self._execute(statement)
         if setting:
             self._state[(setting[1] or setting[2]).lower()] = statement
+
+    @property
+    def event_triggers(self) -> EventTriggers:
+        """Those of the database, as they were when they were asked for first."""
+        if self._event_triggers is None:
+            self._event_triggers = EventTriggers(self.connection)
+        return self._event_triggers
+
+    @contextmanager
+    def quietly(self, statement: bytes, what: str) -> Iterator[None]:
+        """No event trigger of the users' fires on a statement of ours, which a block runs.
+
+        Raises:
+            RestoreError: what the block raises; it names the triggers that this role cannot keep from firing.
+        """
+        if not may_fire(statement):
+            yield
+            return
+        with self.translated(what):
+            triggers = self.event_triggers
+        try:
+            with self.translated(what), triggers.still():
+                yield
+        except RestoreError as error:
+            if not triggers.loud:
+                raise
+            message = f"{error.message}; event triggers of the database fire on it: {', '.join(triggers.loud)}"
+            hint = f"restore as a superuser, or let one disable them: {disabling(self._database, triggers.loud)}"
+            raise type(error)(message, hint) from error.__cause__
+
+    @contextmanager
+    def _quiet_by_then(self, statement: bytes) -> Iterator[None]:
+        """Nor does one fire on what a dump does after it has made them: it fills materialized views."""
+        if _EVENT_TRIGGER.match(statement):
+            yield
+            self._event_triggers, self._has_event_triggers = None, True
+        elif self._has_event_triggers and may_fire(statement):
+            with self.event_triggers.still():
+                yield
+        else:
+            yield
+
+    def _execute(self, statement: bytes, *, apart: bool = False) -> None:
+        """Run a statement; `apart` keeps a transaction of which it is a part, should it fail."""
+        with self.connection.transaction() if apart and self.in_transaction else nullcontext():
+            # Binary asks for the protocol that takes one statement and no more, whatever the lexer made of it.
+            self.connection.execute(statement, binary=True)
+
+    def _do_without_workers(self, what: str, error: psycopg.Error) -> None:
+        self._workers = False
+        self.connection.execute(SERIAL.encode())
+        reason = f"{what}: {_without_values(error)}"
+        log.warning("restore goes on without parallel workers", reason=reason, hint=SHARED_MEMORY_HINT)
 
     def follow(self, state: dict[bytes, bytes]) -> None:
         """Come to the state that another session had."""
@@ -174,6 +244,8 @@ class Session:
         said = _without_values(error)
         if isinstance(error, psycopg.errors.UndefinedObject) and said.startswith("role "):
             return RestoreDataError(f"{what}: {said}", "create the role first: CREATE ROLE name NOLOGIN")
+        if lacks_shared_memory(error):
+            return RestoreStorageError(f"{what}: {said}", SHARED_MEMORY_HINT)
         for kind, ours, hint in _BY_CLASS:
             if isinstance(error, kind):
                 return ours(f"{what}: {said}", hint)

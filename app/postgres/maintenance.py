@@ -9,7 +9,14 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg import sql
 
-from app.errors import BackupError, BackupPermissionError, RestoreError, RestorePermissionError, ServerUnavailableError
+from app.errors import (
+    BackupError,
+    BackupPermissionError,
+    PoolerError,
+    RestoreError,
+    RestorePermissionError,
+    ServerUnavailableError,
+)
 from app.postgres.database import Database
 from app.postgres.load_session import Session, restoring
 
@@ -131,7 +138,8 @@ def _candidates(database: Database, refused: list[BackupError]) -> Iterator[str]
 
 def _refuse(refused: list[BackupError]) -> Maintenance:
     """Say why there is no connection."""
-    reasons = [each for each in refused if isinstance(each, ServerUnavailableError)] or refused
+    reasons: list[BackupError] = [each for each in refused if isinstance(each, PoolerError)]
+    reasons = reasons or [each for each in refused if isinstance(each, ServerUnavailableError)] or refused
     with restoring():
         if reasons and not isinstance(reasons[0], BackupPermissionError):
             raise reasons[0]

@@ -173,7 +173,7 @@ class LiveMerge:
         notes += [*_left_alone(self._session, self._archive, self._request), *_notes_on(self._staged)]
         notes += sequences.notes
         changed = [each.match.name for each, plan in zip(self._staged, planned, strict=True) if plan.changed]
-        notes += notes_on_views(self._session, changed)
+        notes += [*notes_on_views(self._session, changed), *_notes_on_event_triggers(self._session)]
         return Changes(
             tables=tuple(sorted([*planned, *gone, *new], key=lambda each: each.table)),
             samples=samples(self._session, self._staged, planned),
@@ -232,6 +232,11 @@ def _notes_on(staged: list[Staged]) -> Iterator[str]:
             yield f"{name} of {live.name} cannot be tried beforehand: if it refuses a row, the whole merge fails"
         if each.match.key is None:
             yield f"{live.name} has no key: rows are compared whole"
+
+
+def _notes_on_event_triggers(session: MergeSession) -> Iterator[str]:
+    if loud := session.event_triggers.loud:
+        yield f"event triggers fire on the temporary tables of this, since the role owns none: {', '.join(loud)}"
 
 
 def _left_alone(session: MergeSession, archive: Archive, request: MergeRequest) -> Iterator[str]:

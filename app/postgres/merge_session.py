@@ -25,9 +25,7 @@ _SETTINGS = (
     "SET xmloption = content",
     "SET TimeZone = 'UTC'",
     "SET row_security = off",  # rows that a policy would hide make an error, never a hole
-    "SET idle_in_transaction_session_timeout = 0",
-    "SET idle_session_timeout = 0",  # it waits for the safety backup
-    "SET statement_timeout = 0",
+    "SET enable_parallel_hash = off",  # it would want the server's shared memory, of which a container has little
     "SET synchronous_commit = on",  # a merge that is reported must outlive a crash
     f"SET lock_timeout = {STRETCH_MS}",  # at a time: who comes after it waits as long
 )
@@ -37,7 +35,6 @@ _SET_PATH = "SELECT pg_catalog.set_config('search_path', {}, false)"
 _ORIGIN = """
     SELECT set_config(name, 'origin', false) FROM pg_settings
     WHERE name = 'session_replication_role' AND setting <> 'origin'"""
-_UNLIMITED = "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'"  # from 17 on
 
 
 class MergeSession(Session):
@@ -58,9 +55,10 @@ class MergeSession(Session):
         Raises:
             RestoreError: the server refuses it or goes away.
         """
-        with self.translated(what):
+        sent = statement.encode()
+        with self.quietly(sent, what), self.translated(what):
             # Binary asks for the protocol that takes one statement and no more.
-            return self.connection.execute(statement.encode(), binary=True).rowcount
+            return self.connection.execute(sent, binary=True).rowcount
 
     def otherwise(self, message: str) -> RestoreError:
         """The error where the server's code says nothing more."""
@@ -103,7 +101,6 @@ def merge_session(database: Database, search_path: str | None = None) -> Iterato
             session.ask(_SET_PATH.format(literal(search_path)), "a setting")
         session.learn_path()
         with session.catalogs():
-            session.ask(_UNLIMITED, "a setting")
             session.ask(_ORIGIN, "the setting session_replication_role")
         try:
             yield session

@@ -14,7 +14,7 @@ import psycopg
 
 from app.archive.index import Kind, PageRange, TableName
 from app.archive.scanner import Head
-from app.postgres.facts import DUMPED, THROUGH_ROOT
+from app.postgres.facts import DUMPED, READABLE, THROUGH_ROOT
 
 RANGE_BYTES = 8 << 20  # of table and TOAST, for one segment
 LARGE_BYTES = 2 << 20  # from here on a table is taken out of pg_dump's hands
@@ -41,7 +41,7 @@ _LARGE = f"""
         JOIN pg_attribute a ON a.attrelid = c.oid AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
         CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM unnest(%s::text[], %s::text[]) early (schema, name)
                                            WHERE nspname = schema AND relname = name) AS small) read
-    WHERE c.relkind = 'r' AND {DUMPED}
+    WHERE c.relkind = 'r' AND {DUMPED} AND {READABLE}
       AND c.relam = (SELECT oid FROM pg_am WHERE amname = 'heap') AND c.oid NOT IN (SELECT oid FROM through_root)
       AND NOT EXISTS (SELECT FROM pg_depend d
                       WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')

@@ -165,7 +165,8 @@ def _free(session: Maintenance, name: str, subscription: Subscription) -> None:
 def _alter(session: Maintenance, name: str, subscription: Subscription, statement: str) -> None:
     what = f"subscription {subscription.name} of database {name}"
     try:
-        session.tell(what, statement)
+        with session.quietly(statement.encode(), what):
+            session.tell(what, statement)
     except RestorePermissionError as error:
         hint = f"as a superuser, or as {subscription.owner}: {in_psql(name, *_by_hand(subscription.name, statement))}"
         raise RestorePermissionError(error.message, hint) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from app.archive.content import Content, Entries, content_of
+from app.archive.content import Content, Entries, EntryName, content_of
 from app.archive.reader import Archive
 from app.archive.scanner import scan
 from app.errors import RestoreError
@@ -16,7 +16,8 @@ from app.postgres.load_session import restoring
 from app.postgres.programs import ProgramError, running
 from app.postgres.snapshot import LOCK_WAIT_MS
 
-_DATA = b"MATERIALIZED VIEW DATA"  # an order to fill it, no part of the schema
+# An order to fill it, and large objects with all that is said of them: no part of the schema.
+_DATA = {b"MATERIALIZED VIEW DATA", b"BLOB METADATA"}
 
 
 def schema_differences(database: Database, archive: Archive) -> list[str]:
@@ -27,9 +28,7 @@ def schema_differences(database: Database, archive: Archive) -> list[str]:
         RestoreError: pg_dump fails.
         BackupReadError, BackupValidationError: the archive cannot be read.
     """
-    wanted, live = content_of(archive).entries, _live(database)
-    for name in [each for each in wanted.words if each.type == _DATA]:
-        del wanted.words[name]
+    wanted, live = entries_of(archive), live_entries(database)
     lines = [f"{name} is not in the live database" for name in wanted.words if name not in live.words]
     lines += [f"{name} is not in the backup" for name in live.words if name not in wanted.words]
     if (wanted.server, wanted.program) == (live.server, live.program):  # else the same thing is said in other words
@@ -38,7 +37,26 @@ def schema_differences(database: Database, archive: Archive) -> list[str]:
     return sorted(lines)
 
 
-def _live(database: Database) -> Entries:
+def entries_of(archive: Archive) -> Entries:
+    """An archive's schema, as a dump of the schema alone says it."""
+    entries = content_of(archive).entries
+    for name in [each for each in entries.words if each.type in _DATA or _is_of_a_large_object(each)]:
+        del entries.words[name]
+    return entries
+
+
+def _is_of_a_large_object(name: EntryName) -> bool:
+    """Its comment, its rights."""
+    return name.schema == b"-" and name.name.startswith(b"LARGE OBJECT ")
+
+
+def live_entries(database: Database) -> Entries:
+    """A database's schema.
+
+    Raises:
+        TargetUnavailableError: the server does not answer.
+        RestoreError: pg_dump fails.
+    """
     with restoring():
         version = PostgresSource(database).facts().version
         program = find_binary("pg_dump", version).path

@@ -56,7 +56,7 @@ def _statements(session: MergeSession, pieces: Iterator[Piece]) -> None:
             lock_all(session, [("a lock of the script", statement.decode()) for statement in its])
             continue
         for statement in its:
-            with session.translated("the script"):
+            with session.quietly(statement, "the script"), session.translated("the script"):
                 session.connection.execute(statement, binary=True)
 
 

@@ -20,6 +20,7 @@ from app.errors import BackupCreationError, TableLockedError
 from app.postgres.early import Early
 from app.postgres.exported import Exported
 from app.postgres.facts import DUMPED, dumped_tables
+from app.postgres.pooler import backend_pid
 from app.postgres.who import AGAINST_READING, Other, holding, only, stands_in_the_way, waiting_for
 
 LOCK_WAIT_MS = 60_000  # in all, for all tables together
@@ -28,14 +29,6 @@ _PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 0.5
 _GRACE_SECONDS = 0.02  # a session that makes and drops tables all the time is there to drop one by then
 _WARY_LOOKS = 100
-# Long transactions are what these exist to end, and a snapshot is one.
-_LIMITS = (
-    "statement_timeout",
-    "lock_timeout",
-    "idle_in_transaction_session_timeout",
-    "idle_session_timeout",
-    "transaction_timeout",
-)
 _EXPORT = """
     SELECT pg_export_snapshot(), clock_timestamp(), current_setting('server_version'), pg_encoding_to_char(encoding)
     FROM pg_database WHERE datname = current_database()"""
@@ -63,30 +56,25 @@ _BUSY = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 
 
 @contextmanager
-def exported(connection: psycopg.Connection, early: Early, *, wary: bool = False) -> Iterator[Exported]:
+def exported(
+    connection: psycopg.Connection, early: Early, *, wary: bool = False, unlocked: bool = False
+) -> Iterator[Exported]:
     """Hold an instant of the database open for the length of a block, or until the connection's `rollback`.
 
     Args:
         connection: an autocommitting one, for nothing else.
         early: locks what this connection is not to lock.
         wary: rather take an instant at which nobody is about to drop a table that the snapshot shows.
+        unlocked: lock nothing, since the server has no room for so many locks twice; see `early.require_as_shown`.
 
     Raises:
         TableLockedError: a table stayed locked, or tables came and went too fast.
     """
-    for name in time_limits(connection):
-        connection.execute(sql.SQL("SET {} = 0").format(sql.Identifier(name)))
     # What is asked of a table that is not locked, such as its size, waits for whoever has it.
     connection.execute(sql.SQL("SET lock_timeout = {}").format(LOCK_PATIENCE_MS))
-    snapshot = _Taking(connection, early, wary=wary).snapshot()
+    snapshot = _Taking(connection, early, wary=wary, unlocked=unlocked).snapshot()
     yield snapshot
     connection.rollback()
-
-
-def time_limits(connection: psycopg.Connection) -> list[str]:
-    """The settings of this server that would end a long transaction."""
-    known = connection.execute("SELECT name FROM pg_settings WHERE name = ANY(%s) ORDER BY name", [list(_LIMITS)])
-    return [name for (name,) in known.fetchall()]
 
 
 class _Taking:
@@ -97,9 +85,10 @@ class _Taking:
     snapshot, which LOCK does not. A table that was made in between is locked after it, and then must be as it was.
     """
 
-    def __init__(self, connection: psycopg.Connection, early: Early, *, wary: bool) -> None:
+    def __init__(self, connection: psycopg.Connection, early: Early, *, wary: bool, unlocked: bool) -> None:
         self._connection = connection
         self._early = early
+        self._unlocked = unlocked
         self._contested: set[TableName] = set()
         self._looks = _WARY_LOOKS if wary else 0
 
@@ -111,8 +100,9 @@ class _Taking:
             position = _one(self._connection, _SAFE_POSITION, _one(self._connection, _INSERT_POSITION)[0])[0]
             self._connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             try:
-                self._early.lock()
-                self._lock(tables - self._early.held)
+                if not self._unlocked:
+                    self._early.lock()
+                    self._lock(tables - self._early.held)
                 found = self._look(tables | self._early.held, position)
                 if found is not None and not self._disturbed(found):
                     return found
@@ -152,7 +142,8 @@ class _Taking:
         identifier, taken_at, version, encoding = _one(self._connection, _EXPORT)
         tables = dumped_tables(self._connection)
         seen = self._lockable()
-        if new := sorted(seen - locked):
+        new = [] if self._unlocked else sorted(seen - locked)
+        if new:
             self._lock_all(new, "NOWAIT")
             schemas, names = [table.schema for table in new], [table.name for table in new]
             if _one(self._connection, _CHANGED, schemas, names)[0]:
@@ -165,6 +156,7 @@ class _Taking:
             server_version=version,
             encoding=encoding,
             wal_position=position,
+            unlocked=self._unlocked,
         )
 
     def _disturbed(self, found: Exported) -> bool:
@@ -173,8 +165,7 @@ class _Taking:
             return False
         self._looks -= 1
         time.sleep(_GRACE_SECONDS)
-        (pid,) = _one(self._connection, "SELECT pg_backend_pid()")
-        return waiting_for(self._connection, [pid], found.taken_at) is not None
+        return waiting_for(self._connection, [backend_pid(self._connection)], found.taken_at) is not None
 
     def _holders(self) -> list[Other]:
         return holding(self._connection, AGAINST_READING)

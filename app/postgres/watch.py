@@ -18,6 +18,8 @@ import psycopg
 
 from app.archive.source import GaveWayError
 from app.errors import BackupCreationError, ServerUnavailableError
+from app.postgres.causes import known_cause
+from app.postgres.pooler import backend_pid
 from app.postgres.who import Other, waiting_for
 
 GIVE_WAY_SECONDS = 2.0
@@ -54,7 +56,7 @@ class Watch:
     """
 
     def __init__(self, connection: psycopg.Connection, since: datetime, give_way: Callable[[], None]) -> None:
-        self.pids = [connection.info.backend_pid]
+        self.pids = [backend_pid(connection)]
         self.waiting: Other | None = None
         self._connection = connection
         self._since = since
@@ -85,6 +87,8 @@ class Watch:
             where = f" for table {self.waiting.table}" if self.waiting.table else ""
             return GaveWayError(f"the dump stood in the way of {self.waiting}, which waited{where}", self.waiting.hint)
         if self._failure is not None:
+            if cause := known_cause(str(self._failure), self._connection.info.dbname, self._failure):
+                return cause
             message = f"the connection that holds the snapshot was lost: {self._failure}"
             return ServerUnavailableError(message, "see the server's log; nothing of this dump was kept")
         return None
@@ -94,6 +98,9 @@ class Watch:
         while not self._over.wait(LOOK_SECONDS if self._calm else _FIRST_LOOK_SECONDS):
             try:
                 self.waiting = pressure.too_much(waiting_for(self._connection, self.pids, self._since))
+            except psycopg.errors.OutOfMemory as error:
+                if not self._calm:  # then the transaction of the snapshot is gone
+                    self._failure = error
             except psycopg.Error as error:
                 self._failure = error
             if self.waiting is not None or self._failure is not None:

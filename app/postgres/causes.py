@@ -1,0 +1,66 @@
+"""What a server's refusal means where its words tell more than its code, from the driver or from a program's errors.
+
+Messages may be in the server's own language; the names of settings in them are not translated.
+
+Source: PostgreSQL's lock.c and standby.c; documentation, "Hot Standby".
+"""
+
+from __future__ import annotations
+
+import re
+
+import psycopg
+
+from app.domain.replication import in_psql
+from app.errors import BackupCreationError, LockTableFullError, ServerUnavailableError, StandbyConflictError
+from app.postgres.shared_memory import HINT as SHARED_MEMORY_HINT
+from app.postgres.shared_memory import lacks_shared_memory
+
+_LOCK_TABLE = re.compile(r"max_(?:pred_)?locks_per_transaction")
+_CONFLICT = re.compile(r"conflict with recovery")
+_MORE_LOCKS = in_psql("postgres", "ALTER SYSTEM SET max_locks_per_transaction = 256")
+LOCKS_HINT = f"raise it on the server, and restart that: {_MORE_LOCKS} (SHOW max_locks_per_transaction says what it is)"
+_CONFLICT_HINT = (
+    "let the standby wait for its readers: hot_standby_feedback = on, or a higher max_standby_streaming_delay "
+    f"(-1: without end), on the standby: {in_psql('postgres', 'ALTER SYSTEM SET hot_standby_feedback = on')}, then "
+    "SELECT pg_reload_conf(); or back the primary up"
+)
+_SHOWN = 300
+# The driver counts them among what is wrong with the connection, but the server does answer.
+_REFUSALS = (
+    psycopg.errors.DiskFull,
+    psycopg.errors.IoError,
+    psycopg.errors.OutOfMemory,
+    psycopg.errors.ProgramLimitExceeded,
+    psycopg.errors.QueryCanceled,
+    psycopg.errors.StatementTooComplex,
+)
+
+
+def known_cause(said: str, database: str, error: psycopg.Error | None = None) -> BackupCreationError | None:
+    """What a refusal means; None where nothing special is known of it.
+
+    Args:
+        said: the server's words.
+        database: which one was asked.
+        error: of the driver, if it is one of the driver's.
+    """
+    said, whole = _brief(said), said
+    if _LOCK_TABLE.search(whole):
+        message = f"the server's table of locks is full (max_locks_per_transaction): database {database}: {said}"
+        return LockTableFullError(message, LOCKS_HINT)
+    if _CONFLICT.search(whole) or isinstance(error, psycopg.errors.SerializationFailure):
+        message = f"the standby ended what was read of database {database}, to go on with its recovery: {said}"
+        return StandbyConflictError(message, _CONFLICT_HINT)
+    if error is not None and lacks_shared_memory(error):
+        return ServerUnavailableError(f"the server of database {database} refuses: {said}", SHARED_MEMORY_HINT)
+    if isinstance(error, _REFUSALS):
+        hint = "the message is the server's: see its log; try again when the cause has passed"
+        return ServerUnavailableError(f"the server of database {database} refuses: {said}", hint)
+    return None
+
+
+def _brief(said: str) -> str:
+    """In one line, and without the query of thousands of names that pg_dump adds."""
+    line = " ".join(said.partition("pg_dump: detail: Query was")[0].split())
+    return line if len(line) <= _SHOWN else f"{line[:_SHOWN]} …"

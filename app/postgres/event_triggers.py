@@ -1,0 +1,98 @@
+"""Keeps the event triggers of users from firing on what is ours: temporary tables, triggers held still for a merge.
+
+From PostgreSQL 17 on there is a setting for that. Before, those that are enabled as usual pass over a session that says
+it replays what a replica got. One that fires always, or for a replica, is disabled and enabled again in one
+transaction, so that no other session sees it otherwise.
+
+Source: filter_event_trigger in PostgreSQL's evtcache.c and event_trigger.c; documentation, "Event Triggers".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import psycopg
+from psycopg import sql
+
+from app.domain.replication import in_psql, quoted
+
+_SETTING_SINCE = 170000
+_PRIVILEGE_SINCE = 150000
+_DDL = re.compile(rb"\s*(?:ALTER|COMMENT|CREATE|DROP|GRANT|REFRESH|REVOKE)\s", re.IGNORECASE)
+# One for logins has fired when anything can be said.
+_ENABLED = """
+    SELECT evtname, evtenabled::text, pg_has_role(evtowner, 'USAGE') FROM pg_event_trigger
+    WHERE evtenabled <> 'D' AND evtevent <> 'login' ORDER BY evtname"""
+_ENABLE = {"O": "ENABLE", "A": "ENABLE ALWAYS", "R": "ENABLE REPLICA"}
+
+
+def may_fire(statement: bytes) -> bool:
+    """Whether event triggers may fire on a statement."""
+    return _DDL.match(statement) is not None
+
+
+class EventTriggers:
+    """The event triggers of the database that a session is in.
+
+    Attributes:
+        loud: names of those that this role cannot keep from firing.
+    """
+
+    def __init__(self, connection: psycopg.Connection) -> None:
+        self.loud: tuple[str, ...] = ()
+        self._connection = connection
+        self._held: Sequence[tuple[str, str]] = ()
+        self._role: str | None = None  # that the session has otherwise, if it can act as a replica's
+        found = connection.execute(_ENABLED).fetchall()
+        if found:
+            self._hold([(str(name), str(how), bool(owned)) for name, how, owned in found])
+
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """None of them fires in a block, but the loud ones."""
+        if self._role is not None:
+            with self._connection.transaction():
+                self._act_as("replica")
+                yield
+                self._act_as(self._role)
+        elif self._held:
+            with self._connection.transaction():
+                self._alter((name, "DISABLE") for name, _ in self._held)
+                yield
+                self._alter((name, _ENABLE[how]) for name, how in self._held)
+        else:
+            yield
+
+    def _hold(self, found: Sequence[tuple[str, str, bool]]) -> None:
+        """Choose the way that is open to this role."""
+        version = self._connection.info.server_version
+        if version >= _SETTING_SINCE and self._may_set("event_triggers"):
+            self._connection.execute("SET event_triggers = off")
+        elif all(how == "O" for _, how, _ in found) and self._may_set("session_replication_role"):
+            row = self._connection.execute("SHOW session_replication_role").fetchone()
+            self._role = str(row[0]) if row else "origin"
+        else:
+            self._held = [(name, how) for name, how, owned in found if owned]
+            self.loud = tuple(name for name, _, owned in found if not owned)
+
+    def _may_set(self, name: str) -> bool:
+        since = self._connection.info.server_version >= _PRIVILEGE_SINCE
+        granted = "has_parameter_privilege(%(name)s, 'SET')" if since else "false AND %(name)s = ''"
+        query = f"SELECT current_setting('is_superuser') = 'on' OR {granted}"
+        row = self._connection.execute(query.encode(), {"name": name}).fetchone()
+        return bool(row and row[0])
+
+    def _act_as(self, role: str) -> None:
+        self._connection.execute("SELECT set_config('session_replication_role', %s, true)", (role,))
+
+    def _alter(self, triggers: Iterator[tuple[str, str]]) -> None:
+        for name, how in triggers:
+            statement = sql.SQL("ALTER EVENT TRIGGER {} {}").format(sql.Identifier(name), sql.SQL(how))
+            self._connection.execute(statement)
+
+
+def disabling(database: str, names: Sequence[str]) -> str:
+    """How a superuser keeps them from firing."""
+    return in_psql(database, *(f"ALTER EVENT TRIGGER {quoted(name)} DISABLE" for name in names))

@@ -1,0 +1,28 @@
+"""The time limits of a server that would end a session of ours, whatever role, database or server have set.
+
+What a backup or a restore does takes as long as it takes: a transaction that reads everything, a session that waits
+while another one works. Who wants to limit a run does so from outside: a task has a time limit of its own.
+
+Source: PostgreSQL documentation, "Client Connection Defaults", "Statement Behavior".
+"""
+
+from __future__ import annotations
+
+# Each with the first version that has it. A lock is waited for with a patience of our own, never without end.
+_SINCE = {
+    "statement_timeout": 0,
+    "idle_in_transaction_session_timeout": 0,
+    "idle_session_timeout": 140000,
+    "transaction_timeout": 170000,
+}
+LOCK_LIMIT = "lock_timeout"
+
+
+def time_limits(version: int) -> list[str]:
+    """The settings of a server of that version that end what takes long, but for `LOCK_LIMIT`."""
+    return [name for name, since in _SINCE.items() if version >= since]
+
+
+def lifted(version: int) -> str:
+    """The statements that lift them for a session."""
+    return "; ".join(f"SET {name} = 0" for name in time_limits(version))

@@ -1,0 +1,90 @@
+"""Backups of a hot standby: what it has no content of, and what its recovery does to who reads."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.archive.writer import ArchiveWriter
+from app.domain.backup import Codec, Tier
+from app.domain.restore import Mode
+from app.embedded.server import wait_until
+from app.errors import RestoreError, StandbyConflictError
+from app.operations.check import check
+from app.operations.preview import preview
+from app.operations.restore import restore
+from app.operations.restore_request import RestoreRequest
+from app.operations.take_backup import BackupRequest, take_backup
+from app.postgres.database import Database
+from app.postgres.dump import PostgresSource
+from tests.fix_postgres import TestDatabase
+from tests.fix_service import make_site
+from tests.fix_standby import Pair, standby_pair
+
+_CONFLICTS = "SELECT confl_snapshot FROM pg_stat_database_conflicts WHERE datname = current_database()"
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Pair]:
+    """A primary and its standby, with tables that are in the WAL and some that are not."""
+    with standby_pair(
+        "followed",
+        "CREATE TABLE people AS SELECT g AS id, 'person ' || g AS name FROM generate_series(1, 100) g",
+        "CREATE UNLOGGED TABLE cache (id serial PRIMARY KEY, said text)",
+        "INSERT INTO cache (said) VALUES ('gone after a crash')",
+    ) as pair:
+        yield pair
+
+
+def test_a_standby_is_backed_up_without_what_is_unlogged(pair: Pair, tmp_path: Path) -> None:
+    service = make_site(pair.standby, tmp_path / "backups", scale=0).service()
+    warned = [found.message for found in check(service) if found.check == "unlogged tables"]
+    assert len(warned) == 1
+    assert "the server is a standby" in warned[0]
+    assert "public.cache, public.cache_id_seq;" in warned[0]
+
+    taken = take_backup(service, BackupRequest(tier=Tier.MANUAL))
+    assert taken is not None
+    assert (taken.backup.tables, taken.backup.rows) == (1, 100)
+
+    at_home = make_site(pair.primary, tmp_path / "backups", scale=0).service()
+    assert not [found for found in check(at_home) if found.check == "unlogged tables"]
+    restored = restore(
+        at_home, RestoreRequest(backup=taken.backup.id, mode=Mode.REPLACE, into="beside", confirm="beside")
+    )
+    assert not restored.warnings
+    beside = TestDatabase("beside", pair.server.url("beside"))
+    assert beside.query("SELECT count(*) FROM people") == [(100,)]
+    assert beside.query(
+        "SELECT relpersistence::text, (SELECT count(*) FROM cache) FROM pg_class WHERE relname = 'cache'"
+    ) == [("u", 0)]
+
+
+def test_a_standby_that_is_to_be_written_to_is_named_as_one(pair: Pair, tmp_path: Path) -> None:
+    service = make_site(pair.standby, tmp_path / "backups", scale=0).service()
+    taken = take_backup(service, BackupRequest(tier=Tier.MANUAL))
+    assert taken is not None
+    with pytest.raises(RestoreError) as caught:
+        preview(service, RestoreRequest(backup=taken.backup.id, mode=Mode.MERGE))
+    assert "standby" in caught.value.hint
+
+
+def test_a_dump_that_the_recovery_ended_says_what_helps(pair: Pair) -> None:
+    source = PostgresSource(Database.from_url(pair.standby.url))
+
+    def dump_what_is_vacuumed() -> None:
+        with source.snapshot() as held:
+            pair.primary.execute("DELETE FROM people WHERE id > 90")
+            pair.primary.execute("VACUUM people")
+            assert wait_until(lambda: pair.standby.query(_CONFLICTS)[0][0] > 0, 30)
+            held.dump_into(ArchiveWriter(io.BytesIO(), Codec.NONE))
+
+    with pytest.raises(StandbyConflictError) as caught:
+        dump_what_is_vacuumed()
+    assert "the standby ended what was read of database followed" in caught.value.message
+    assert "hot_standby_feedback" in caught.value.hint
+    assert "max_standby_streaming_delay" in caught.value.hint
+    assert caught.value.transient
