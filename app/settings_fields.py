@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shlex
@@ -16,14 +17,17 @@ from pydantic_settings import NoDecode
 
 from app.catalog.engine import parse_url
 from app.errors import SettingsError
+from app.urls import require_broker, require_results
 
 _CRON_FIELDS = (5, 6)
-_URL = re.compile(r"[a-z][a-z0-9+.-]*://")
+
+
+_zones = functools.cache(available_timezones)  # it looks into 600 files
 
 
 def zone(name: str) -> str:
     """Refuse what is no IANA time zone."""
-    if name not in available_timezones():
+    if name not in _zones():
         raise ValueError("not an IANA time zone, such as Europe/Berlin or UTC")
     return name
 
@@ -43,8 +47,15 @@ def cron(expression: str) -> str:
 
 def broker(url: Any) -> Any:
     """Refuse what is no URL of a broker."""
-    if isinstance(url, str) and not _URL.match(url):
-        raise ValueError("a URL such as redis://host:6379/0 is wanted")
+    if isinstance(url, str):
+        require_broker(url)
+    return url
+
+
+def results(url: Any) -> Any:
+    """Refuse what is no URL of a result backend."""
+    if isinstance(url, str):
+        require_results(url)
     return url
 
 

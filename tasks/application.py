@@ -12,6 +12,7 @@ from app.errors import SettingsError
 from app.log import tell
 from app.settings import process_environment
 from tasks.schedule import beat_schedule
+from tasks.usable import require_usable
 
 QUEUE = "backup"
 # In this order: a run is asked to stop, then made to; and only much later would the broker take its message for lost
@@ -75,7 +76,9 @@ def configuration(program: Program) -> dict[str, Any]:
 def app_or_exit() -> BackupApp:
     """The application for this process's environment. With bad settings the program ends, exit code 2."""
     try:
-        return make_app(bootstrap())
+        app = make_app(bootstrap())
+        require_usable(app, app.program.settings)
     except SettingsError as error:
         tell("backup settings", error, process_environment().get("LOG_FORMAT", "").strip())
         raise SystemExit(error.exit_code) from None
+    return app
