@@ -7,6 +7,7 @@
     │   ├── ServerUnavailableError      15   the server does not answer, or went away
     │   ├── DatabaseMissingError        15   the server has no database of that name
     │   ├── TableLockedError            15   a table stayed locked for too long
+    │   ├── ProgramKilledError          15   pg_dump, psql or the like was killed: out of memory?
     │   ├── BackupRunningError          11   another run of the same tier holds the claim
     │   └── BackupCancelledError       130   revoked, SIGTERM, SIGINT, time limit
     │       └── BackupInterruptedError 130   the worker was stopped
@@ -108,6 +109,12 @@ class DatabaseMissingError(BackupCreationError):
 
 class TableLockedError(BackupCreationError):
     """A table stayed locked for too long: trying again can help."""
+
+    transient = True
+
+
+class ProgramKilledError(BackupCreationError):
+    """A program that the work needs was killed, as a rule for lack of memory: trying again can help."""
 
     transient = True
 

@@ -34,7 +34,7 @@ from app.postgres.crew import Crew
 from app.postgres.database import FULL, Database
 from app.postgres.early import Early, Learnt, early_session
 from app.postgres.exported import Exported
-from app.postgres.programs import Program, ProgramError, running
+from app.postgres.programs import Program, ProgramError, as_killed, running
 from app.postgres.range_reader import RangeReader, range_reader
 from app.postgres.ranges import LargeTable, TableRange, ranges_of
 from app.postgres.read_ahead import read_ahead
@@ -131,7 +131,8 @@ class _Snapshot:
         self._jobs = jobs
         self._early = early
         self._programs: list[Program] = []
-        self._watch = Watch(connection, snapshot.taken_at, self._end)
+        self._crew: Crew | None = None
+        self._watch = Watch(connection, snapshot.taken_at, self._end, self._died)
 
     def dump_into(self, archive: Destination) -> None:
         """Write everything that the snapshot shows, in the archive's order."""
@@ -149,7 +150,7 @@ class _Snapshot:
             dump, text = self._pg_dump(stack, large, scarce=len(readers) < wanted)
             self._early.require_unchanged(self._connection)
             self._watch.let_go()
-            crew = stack.enter_context(Crew(readers, ranges, archive.framing))
+            crew = self._crew = stack.enter_context(Crew(readers, ranges, archive.framing))
             try:
                 _merge(text, crew, archive)
                 dump.check()
@@ -165,8 +166,13 @@ class _Snapshot:
 
     def _end(self) -> None:
         """End the programs; the locks of their sessions go with them."""
+        if self._crew is not None:
+            self._crew.fail(self._watch.death or ProgramError("the dump was ended"))
         for program in self._programs:
             program.terminate()
+
+    def _died(self) -> ProgramError | None:
+        return next((death for program in self._programs if (death := program.failure())), None)
 
     def _readers(self, stack: ExitStack, wanted: int, large: Sequence[LargeTable]) -> list[RangeReader]:
         """As many as are wanted and the server has connections for."""
@@ -209,6 +215,7 @@ class _Snapshot:
             except ProgramError as error:
                 if not FULL.search(error.message):
                     raise
+            self._programs.remove(dump)
             time.sleep(_MOMENT_SECONDS)
             dump, text = self._started(stack, large)
         return dump, chain([first] if first else [], text)
@@ -230,7 +237,7 @@ class _Snapshot:
         except ProgramError as error:
             if self._watch.waiting:
                 self._early.learnt.take_in(self._watch.waiting)
-            raise self._watch.cause() or self._cause(error) from error
+            raise self._watch.cause() or self._cause(self._watch.death or error) from error
         except psycopg.errors.LockNotAvailable as error:
             raise self._blocked(str(error)) from error
         except psycopg.OperationalError as error:
@@ -247,6 +254,8 @@ class _Snapshot:
         if _GONE.search(error.message) or not self._alive():
             message = f"the connection to database {self._database.name} was lost during the dump: {error.message}"
             return ServerUnavailableError(message, _NOTHING_KEPT)
+        if killed := as_killed(error, f"the dump of database {self._database.name}"):
+            return killed
         if BLOCKED.search(error.message):
             return self._blocked(error.message)
         if _CHANGED.search(error.message):

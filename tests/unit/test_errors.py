@@ -111,6 +111,7 @@ def test_only_what_time_can_heal_is_worth_another_attempt() -> None:
     assert {each.__name__ for each in TREE if each.transient} == {
         "ServerUnavailableError",
         "TableLockedError",
+        "ProgramKilledError",
         "TargetUnavailableError",
         "BackupInterruptedError",
         "BackupStorageError",
