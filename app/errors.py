@@ -24,6 +24,8 @@
     │   └── BackupFolderLostError       14   the folder held backups, and is empty: is it mounted?
     ├── CatalogError                     1   the catalog cannot be read or written
     │   ├── CorruptCatalogError          1   its file is damaged
+    │   ├── CatalogStorageError         14   its disk is full; a BackupStorageError too
+    │   ├── CatalogReadOnlyError        12   its disk or server takes no changes; a BackupPermissionError too
     │   └── NewerCatalogError            1   a newer version of this program made it
     └── SettingsError                    2   bad or missing settings, all listed
     RestoreError                         1
@@ -220,6 +222,19 @@ class NewerCatalogError(CatalogError):
 class CorruptCatalogError(CatalogError):
     """The catalog's file is damaged. It can be rebuilt from the files."""
 
+    transient = False
+
+
+class CatalogStorageError(CatalogError, BackupStorageError):
+    """The disk that holds the catalog is full, or has no inode left."""
+
+    exit_code = 14
+
+
+class CatalogReadOnlyError(CatalogError, BackupPermissionError):
+    """The catalog's disk is mounted read-only, or its server takes no changes."""
+
+    exit_code = 12
     transient = False
 
 

@@ -18,6 +18,7 @@ from urllib.parse import quote
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url
 
 from app.catalog.migrations import bring_to_head
+from app.catalog.no_room import error_of_disk
 from app.catalog.store import LEASE, READS, SqlCatalog
 from app.errors import CatalogError, SettingsError
 from app.urls import ENCODED, require_port
@@ -130,8 +131,11 @@ def _make_file(path: Path) -> None:
             "Make it or mount it, and let this user write in it.",
         ) from None
     except OSError as error:
+        message = f"the catalog {path} cannot be made: {error.strerror or error}"
+        if of_disk := error_of_disk(message, str(path), error):
+            raise of_disk from error
         raise CatalogError(
-            f"the catalog {path} cannot be made: {error.strerror or error}",
+            message,
             f"Let this user (uid {os.geteuid()}) write in {path.parent}, or name another place in BACKUP_CATALOG_URL.",
         ) from error
 

@@ -117,6 +117,7 @@ def test_only_what_time_can_heal_is_worth_another_attempt() -> None:
         "BackupStorageError",
         "BackupFolderLostError",
         "CatalogError",
+        "CatalogStorageError",
     }
 
 
