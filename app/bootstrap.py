@@ -19,6 +19,7 @@ from app.catalog.engine import lazy_catalog, parse_url
 from app.domain.checks import Finding
 from app.domain.retention import Policy
 from app.errors import ResidencyBackupError
+from app.last_words import keep_to_oneself
 from app.log import configure_logging, log_also_to, open_for_lines
 from app.operations.restore_full import Programs as FullPrograms
 from app.operations.schedule import Schedule
@@ -34,6 +35,7 @@ from app.storage.folder import LocalFolder
 from app.storage.local import LocalTree
 from app.storage.memory import FolderMemory
 from app.storage.scripts import LocalScripts
+from app.urls import scheme_of, secrets_of
 
 log = structlog.get_logger(__name__)
 
@@ -93,8 +95,7 @@ class Program:
     def _run_program(self, argv: Sequence[str], name: str) -> None:
         settings = self.settings
         url = settings.database_url.get_secret_value() if settings.database_url else ""
-        scheme = url.partition("://")[0] if "://" in url else "postgresql"
-        run_on(settings.database.named(name), argv, process_environment(), scheme)
+        run_on(settings.database.named(name), argv, process_environment(), scheme_of(url) or "postgresql")
 
     def remember_folder(self) -> None:
         """Look at the folder of backups once, so that the processes which are forked from this one remember it."""
@@ -140,7 +141,8 @@ class Program:
     def start_logging(self, *, level: str | None = None, stream: TextIO | None = None, errors: bool = True) -> None:
         """Configure logging as the settings say, unless told otherwise, and say what looks odd about them."""
         settings = self.settings
-        configure_logging(level or settings.log_level, settings.log_format, self._secrets(), stream, errors=errors)
+        configure_logging(level or settings.log_level, settings.log_format, self.secrets(), stream, errors=errors)
+        keep_to_oneself(self.secrets())
         for warning in self.warnings:
             log.warning("backup settings", warning=warning)
 
@@ -158,10 +160,13 @@ class Program:
         if os.path.samestat(os.fstat(stream.fileno()), os.fstat(1)):
             stream.close()  # a container's first process: on standard output is the answer, and nothing else
             return
-        log_also_to(stream, settings.log_level, settings.log_format, self._secrets())
+        log_also_to(stream, settings.log_level, settings.log_format, self.secrets())
 
-    def _secrets(self) -> list[str]:
-        return [*self.settings.secrets, *([password] if (password := self.settings.database.password) else [])]
+    def secrets(self) -> list[str]:
+        """What no line may show: each URL that holds a password, and the password by itself."""
+        known = self.settings.secrets
+        parts = [part for secret in known for part in secrets_of(secret)]
+        return [*known, *parts, *([password] if (password := self.settings.database.password) else [])]
 
 
 def _is_local(host: str) -> bool:

@@ -10,6 +10,7 @@
     │   ├── LockTableFullError          15   the server has no room for more locks
     │   ├── PoolerError                 15   a connection pooler shares the server's sessions among its clients
     │   ├── StandbyConflictError        15   a standby went on with its recovery, and ended the dump
+    │   ├── ProgramKilledError          15   pg_dump, psql or the like was killed: out of memory?
     │   ├── BackupRunningError          11   another run of the same tier holds the claim
     │   └── BackupCancelledError       130   revoked, SIGTERM, SIGINT, time limit
     │       └── BackupInterruptedError 130   the worker was stopped
@@ -26,6 +27,8 @@
     │   └── BackupFolderLostError       14   the folder held backups, and is empty: is it mounted?
     ├── CatalogError                     1   the catalog cannot be read or written
     │   ├── CorruptCatalogError          1   its file is damaged
+    │   ├── CatalogStorageError         14   its disk is full; a BackupStorageError too
+    │   ├── CatalogReadOnlyError        12   its disk or server takes no changes; a BackupPermissionError too
     │   └── NewerCatalogError            1   a newer version of this program made it
     └── SettingsError                    2   bad or missing settings, all listed
     RestoreError                         1
@@ -131,6 +134,12 @@ class StandbyConflictError(BackupCreationError):
     transient = True
 
 
+class ProgramKilledError(BackupCreationError):
+    """A program that the work needs was killed, as a rule for lack of memory: trying again can help."""
+
+    transient = True
+
+
 class BackupRunningError(BackupCreationError):
     """Another run of the same tier is under way."""
 
@@ -232,6 +241,19 @@ class NewerCatalogError(CatalogError):
 class CorruptCatalogError(CatalogError):
     """The catalog's file is damaged. It can be rebuilt from the files."""
 
+    transient = False
+
+
+class CatalogStorageError(CatalogError, BackupStorageError):
+    """The disk that holds the catalog is full, or has no inode left."""
+
+    exit_code = 14
+
+
+class CatalogReadOnlyError(CatalogError, BackupPermissionError):
+    """The catalog's disk is mounted read-only, or its server takes no changes."""
+
+    exit_code = 12
     transient = False
 
 

@@ -43,11 +43,7 @@ class Redactor:
     """A structlog processor that hides secrets: known values, values under telling names, and passwords in URLs."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        self._secrets = sorted(
-            {each for each in secrets if len(each) >= _SHORTEST_SECRET and each.lower() not in _WORDS},
-            key=len,
-            reverse=True,
-        )
+        self._secrets = worth_hiding(secrets)
 
     def __call__(self, _: WrappedLogger, __: str, event: EventDict) -> EventDict:
         """Hide what has to be hidden in one event."""
@@ -72,6 +68,12 @@ class Redactor:
         if isinstance(value, list | tuple):
             return [self._clean(each) for each in value]
         return value if isinstance(value, int | float | bool | None) else self.text(str(value))
+
+
+def worth_hiding(secrets: Iterable[str]) -> list[str]:
+    """The secrets that can be replaced wherever they occur, the longest first."""
+    worth = {secret for secret in secrets if len(secret) >= _SHORTEST_SECRET and secret.lower() not in _WORDS}
+    return sorted(worth, key=len, reverse=True)
 
 
 def configure_logging(

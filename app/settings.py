@@ -17,7 +17,6 @@ from typing import Annotated, Any, Literal
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
-from psycopg.conninfo import make_conninfo
 from pydantic import (
     BeforeValidator,
     Field,
@@ -36,6 +35,7 @@ from pydantic_settings import (
 from app.archive.codecs import LEVELS
 from app.domain.backup import Codec, Tier
 from app.errors import SettingsError
+from app.log import Redactor
 from app.postgres.database import Database
 from app.settings_fields import (
     Command,
@@ -48,9 +48,11 @@ from app.settings_fields import (
     broker,
     catalog,
     cpus,
+    results,
     state_folder,
     upper,
 )
+from app.urls import require_text
 
 _OURS = ("BACKUP_", "RESTORE_")
 
@@ -70,7 +72,7 @@ class Settings(BaseSettings):
     backup_state_dir: Folder | None = Field(default_factory=state_folder)
     backup_catalog_url: Annotated[SecretStr | None, BeforeValidator(catalog)] = None
     celery_broker_url: Annotated[SecretStr, BeforeValidator(broker)] = SecretStr("redis://localhost:6379/0")
-    celery_result_backend: Annotated[SecretStr | None, BeforeValidator(broker)] = None
+    celery_result_backend: Annotated[SecretStr | None, BeforeValidator(results)] = None
     backup_timezone: Zone = "UTC"
     backup_daily_cron: Cron = "0 2 * * *"
     backup_weekly_cron: Cron = "0 3 * * 0"
@@ -109,15 +111,9 @@ class Settings(BaseSettings):
         """The database to back up."""
         if self.database_url is not None:
             return Database.from_url(self.database_url.get_secret_value())
-        return Database.from_url(
-            make_conninfo(
-                host=self.postgres_host,
-                port=self.postgres_port,
-                dbname=self.postgres_db,
-                user=self.postgres_user,
-                password=None if self.postgres_password is None else self.postgres_password.get_secret_value(),
-            )
-        )
+        password = self.postgres_password.get_secret_value() if self.postgres_password else None
+        parts = {"host": self.postgres_host or "", "port": str(self.postgres_port), "user": self.postgres_user or ""}
+        return Database.of_parts(self.postgres_db or "", password, **parts)
 
     @property
     def catalog_url(self) -> str:
@@ -129,7 +125,10 @@ class Settings(BaseSettings):
     @property
     def result_backend(self) -> str:
         """URL of Celery's result backend."""
-        return (self.celery_result_backend or self.celery_broker_url).get_secret_value()
+        if self.celery_result_backend is not None:
+            return self.celery_result_backend.get_secret_value()
+        broker = self.celery_broker_url.get_secret_value()
+        return broker if broker.startswith("sentinel://") else broker.partition(";")[0]
 
     @property
     def zone(self) -> ZoneInfo:
@@ -202,6 +201,7 @@ def load_settings(environ: Mapping[str, str]) -> Loaded:
         ) -> tuple[PydanticBaseSettingsSource, ...]:
             return (_Environment(settings_cls, values),)
 
+    problems += _no_text(values)
     settings: Settings | None = None
     try:
         settings = FromEnvironment()
@@ -228,7 +228,7 @@ def _names() -> list[str]:
 
 def _with_files(environ: Mapping[str, str], problems: list[str]) -> dict[str, str]:
     """The values of our settings, those given as NAME_FILE read from their files."""
-    values = {name: environ[name].strip() for name in _names() if environ.get(name, "").strip()}
+    values = {name: _stripped(name, environ[name]) for name in _names() if environ.get(name, "").strip()}
     for name in _names():
         file = environ.get(f"{name}_FILE")
         if not file:
@@ -237,7 +237,7 @@ def _with_files(environ: Mapping[str, str], problems: list[str]) -> dict[str, st
             problems.append(f"{name}: given twice, as {name} and as {name}_FILE")
             continue
         try:
-            values[name] = Path(file).read_text(encoding="utf-8-sig").strip()
+            values[name] = _stripped(name, Path(file).read_text(encoding="utf-8-sig"))
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not text"
             problems.append(f"{name}_FILE: {file} cannot be read: {reason}")
@@ -248,11 +248,29 @@ def _with_files(environ: Mapping[str, str], problems: list[str]) -> dict[str, st
     return values
 
 
+def _stripped(name: str, value: str) -> str:
+    """Without blanks around it; a password may begin or end with one."""
+    return value.strip("\r\n") if name == "POSTGRES_PASSWORD" and value.strip() else value.strip()
+
+
+def _no_text(values: dict[str, str]) -> list[str]:
+    """What no program could pass on; it is taken out, so that nothing else stumbles over it."""
+    problems = []
+    for name in list(values):
+        try:
+            require_text(values[name])
+        except ValueError as error:
+            problems.append(f"{name}: {error}")
+            values[name] = ""
+    return problems
+
+
 def _problem(error: Any, values: Mapping[str, str]) -> str:
     name = str(error["loc"][0]).upper()
     message = str(error["msg"]).removeprefix("Value error, ")
-    secret = "SecretStr" in str(Settings.model_fields[name.lower()].annotation)
-    return f"{name}: {message}" + ("" if secret else f" (got {values.get(name)!r})")
+    # A command may have a password in it, where nothing else tells it.
+    secret = "SecretStr" in str(Settings.model_fields[name.lower()].annotation) or name == "RESTORE_POST_COMMAND"
+    return f"{name}: {message}" + ("" if secret else f" (got {Redactor().text(values.get(name, ''))!r})")
 
 
 def _database_problems(values: Mapping[str, str]) -> list[str]:

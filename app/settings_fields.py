@@ -16,11 +16,11 @@ from pydantic_settings import NoDecode
 
 from app.catalog.engine import parse_url
 from app.errors import SettingsError
+from app.urls import require_broker, require_results
 
 _CRON_FIELDS = (5, 6)
 # Beside the zones the machine's folder has copies of all, with and without leap seconds.
 _NO_ZONES = ("posix", "right/")
-_URL = re.compile(r"[a-z][a-z0-9+.-]*://")
 
 
 def zone(name: str) -> str:
@@ -50,8 +50,15 @@ def cron(expression: str) -> str:
 
 def broker(url: Any) -> Any:
     """Refuse what is no URL of a broker."""
-    if isinstance(url, str) and not _URL.match(url):
-        raise ValueError("a URL such as redis://host:6379/0 is wanted")
+    if isinstance(url, str):
+        require_broker(url)
+    return url
+
+
+def results(url: Any) -> Any:
+    """Refuse what is no URL of a result backend."""
+    if isinstance(url, str):
+        require_results(url)
     return url
 
 

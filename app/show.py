@@ -21,6 +21,7 @@ from app.domain.backup import Backup, Origin
 from app.domain.checks import Finding, Severity
 from app.domain.clocks import from_future
 from app.errors import ResidencyBackupError
+from app.last_words import without_secrets
 from app.operations.inventory import inventory
 from app.operations.lineage import ours
 from app.operations.prune import Pruned
@@ -243,16 +244,16 @@ def error(failure: ResidencyBackupError, *, as_json: bool) -> None:
     if as_json:
         document(_error(failure))
         return
-    click.secho(f"{type(failure).__name__}: {failure.message}", fg="red", err=True)
+    click.secho(f"{type(failure).__name__}: {without_secrets(failure.message)}", fg="red", err=True)
     if failure.hint:
-        click.echo(f"what to do: {failure.hint}", err=True)
+        click.echo(f"what to do: {without_secrets(failure.hint)}", err=True)
 
 
 def _error(failure: ResidencyBackupError) -> dict[str, Any]:
     return {
         "error": type(failure).__name__,
-        "message": failure.message,
-        "hint": failure.hint or None,
+        "message": without_secrets(failure.message),
+        "hint": without_secrets(failure.hint) or None,
         "exit_code": failure.exit_code,
     }
 

@@ -11,7 +11,9 @@ from app.bootstrap import Program, bootstrap
 from app.errors import SettingsError
 from app.log import tell
 from app.settings import process_environment
+from tasks.letters import read_carefully
 from tasks.schedule import beat_schedule
+from tasks.usable import require_usable
 
 QUEUE = "backup"
 # In this order: a run is asked to stop, then made to; and only much later would the broker take its message for lost
@@ -60,6 +62,7 @@ def configuration(program: Program) -> dict[str, Any]:
         # was due, and schedule.catch_up sends it again.
         "task_acks_late": False,
         "worker_prefetch_multiplier": 1,
+        "worker_consumer": "tasks.letters:Consumer",
         "result_expires": RESULT_DAYS * 24 * 3600,
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,
@@ -75,7 +78,10 @@ def configuration(program: Program) -> dict[str, Any]:
 def app_or_exit() -> BackupApp:
     """The application for this process's environment. With bad settings the program ends, exit code 2."""
     try:
-        return make_app(bootstrap())
+        app = make_app(bootstrap())
+        read_carefully()
+        require_usable(app, app.program.settings)
     except SettingsError as error:
         tell("backup settings", error, process_environment().get("LOG_FORMAT", "").strip())
         raise SystemExit(error.exit_code) from None
+    return app

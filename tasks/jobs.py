@@ -29,6 +29,7 @@ from app.operations.restore_request import RestoreRequest
 from app.operations.rollback import rollback as roll_back
 from app.operations.service import Service
 from app.operations.settle import tidy
+from app.operations.skipped import why_skipped
 from app.operations.take_backup import BackupRequest, take_backup
 from app.operations.verify import verify as verify_backups
 from tasks.schedule import CATCH_UP, CATCH_UP_SECONDS, SCHEDULED
@@ -193,8 +194,12 @@ def _take(task: BackupTask, tier: Tier, label: str | None = None) -> JSON:
             return {"skipped": f"{tier} backups are off"}
         slot = service.schedules[tier].last_due(service.clock())
     taken = take_backup(service, BackupRequest(tier=tier, slot=slot, label=label))
+    if taken is None and slot is not None:
+        why = why_skipped(service, slot)
+        log.info("backup skipped", tier=str(tier), reason=why)
+        return {"skipped": why}
     if taken is None:
-        return {"skipped": f"the {tier} backup of {slot and slot.period} was run already"}
+        raise RuntimeError("a backup without a slot cannot have been made already")
     backup = taken.backup
     return {
         "backup": backup.id,

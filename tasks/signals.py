@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any
 
 import structlog
+from billiard.exceptions import WorkerLostError
 from celery import Celery, current_app, signals
 from celery.worker import state
 
@@ -20,6 +21,17 @@ from app.log import log_what_is_printed
 from tasks.schedule import CATCH_UP
 
 log = structlog.get_logger(__name__)
+_MEMORY = "was it out of memory? dmesg | grep -i 'killed process'; raise the memory limit of the machine or container"
+_KILLED = {
+    "backup": (
+        "backup failed: the process was killed",
+        f"{_MEMORY}, or lower BACKUP_JOBS; a scheduled run is tried again by itself, any other is not",
+    ),
+    "restore": (
+        "restore failed: the process was killed",
+        f"{_MEMORY}; then see where it stands: residency-backup check --repair",
+    ),
+}
 
 WORKER_STOPS = signal.SIGUSR2
 # SIGTERM is what `revoke --terminate` sends, SIGUSR1 Celery's soft time limit.
@@ -69,6 +81,15 @@ def end(**_: Any) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         for number in (signal.SIGUSR1, WORKER_STOPS):  # too late to stop anything
             signal.signal(number, signal.SIG_IGN)
+
+
+@signals.task_failure.connect
+def say_that_it_was_killed(sender: Any, task_id: str, exception: BaseException, **_: Any) -> None:
+    """A process of the pool that was killed says nothing itself, and Celery's line on it does not say `backup`."""
+    if isinstance(exception, WorkerLostError):
+        event, hint = _KILLED["restore" if sender.name.startswith("restore.") else "backup"]
+        facts = {"task": sender.name, "task_id": task_id, "error": type(exception).__name__}
+        log.error(event, reason=str(exception), hint=hint, **facts)
 
 
 @signals.worker_shutting_down.connect

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.catalog.no_room import error_of_disk
 from app.errors import CatalogError, CorruptCatalogError
 
 _PRIMARY = 0xFF  # the bits of an extended result code that say what kind it is
@@ -25,6 +26,8 @@ def translated(doing: str, place: str) -> Iterator[None]:
         place: the catalog, without a password.
 
     Raises:
+        CatalogStorageError: its disk is full.
+        CatalogReadOnlyError: its disk or server takes no changes.
         CatalogError: it cannot be reached, read or written, or holds what this program does not know.
     """
     try:
@@ -36,6 +39,9 @@ def translated(doing: str, place: str) -> Iterator[None]:
                 f"stop the worker, move it away (mv {place} {place}.corrupt; rm -f {place}-wal {place}-shm), then run "
                 "'residency-backup sync', which rebuilds it from the files",
             ) from error
+        cause = getattr(error, "orig", None)
+        if of_disk := error_of_disk(f"{doing}: {' '.join(_said(error).split())}", place, cause):
+            raise of_disk from error
         raise CatalogError(
             f"{doing}: {' '.join(_said(error).split())}",
             f"Check that {place} is there, reachable and, for uid {os.geteuid()}, writable, then try again.",

@@ -18,8 +18,10 @@ from urllib.parse import quote
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url
 
 from app.catalog.migrations import bring_to_head
+from app.catalog.no_room import error_of_disk
 from app.catalog.store import LEASE, READS, SqlCatalog
 from app.errors import CatalogError, SettingsError
+from app.urls import ENCODED, require_port
 
 BUSY_SECONDS = 15
 POSTGRESQL = {"postgresql", "postgresql+psycopg", "postgres"}
@@ -54,9 +56,12 @@ def parse_url(text: str) -> URL:
     hint = "Write sqlite:////folder/catalog.db or postgresql://user:password@host/database."
     try:
         url = make_url(text.strip())
+        require_port("" if url.port is None else str(url.port))
     except Exception:  # noqa: BLE001 -- ArgumentError, or ValueError from a port that is none
-        raise SettingsError("the catalog's URL cannot be read", hint) from None
+        raise SettingsError(f"the catalog's URL cannot be read; {ENCODED}", hint) from None
     if url.drivername in POSTGRESQL:
+        if text.count("@") > 1:  # the rest of the password would be taken for the host's name
+            raise SettingsError("an @ in the user's name or password of the catalog's URL is written %40", hint)
         return url.set(drivername="postgresql+psycopg")
     if url.drivername in SQLITE and not url.host and url.database and url.database != ":memory:":
         return URL.create("sqlite", database=str(Path(url.database).absolute()))
@@ -126,8 +131,11 @@ def _make_file(path: Path) -> None:
             "Make it or mount it, and let this user write in it.",
         ) from None
     except OSError as error:
+        message = f"the catalog {path} cannot be made: {error.strerror or error}"
+        if of_disk := error_of_disk(message, str(path), error):
+            raise of_disk from error
         raise CatalogError(
-            f"the catalog {path} cannot be made: {error.strerror or error}",
+            message,
             f"Let this user (uid {os.geteuid()}) write in {path.parent}, or name another place in BACKUP_CATALOG_URL.",
         ) from error
 

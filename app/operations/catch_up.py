@@ -28,7 +28,9 @@ def due_slots(service: Service) -> list[Slot]:
     """
     require_folder(service)
     now = service.clock()
-    service.catalog.abandon_dead(now)
+    for run in service.catalog.abandon_dead(now):
+        facts = {"tier": str(run.tier), "slot": run.slot and run.slot.period, "run": run.id}
+        log.error("backup failed: the process was killed, or is out of reach", database=run.database, **facts)
     service.catalog.forget_slots(service.database, now + SKEW)
     due = [slot for schedule in service.schedules.values() if (slot := _due(service, schedule, now))]
     return [slot for slot in due if _is_ours(service, slot)]

@@ -27,7 +27,7 @@ from app.errors import (
 )
 from app.postgres.binaries import Binary, find_binary
 from app.postgres.database import Database
-from app.postgres.programs import Program, ProgramError, guard, output_of, running
+from app.postgres.programs import Program, ProgramError, as_killed, guard, output_of, running
 
 COPY, VERIFY, WALDUMP, GLOBALS = "pg_basebackup", "pg_verifybackup", "pg_waldump", "pg_dumpall"
 POLL_SECONDS = 0.2
@@ -136,7 +136,7 @@ class PostgresCluster:
                 watch(program)
                 _wait(program, advance)
         except ProgramError as error:
-            raise _typed(error) from error
+            raise as_killed(error, "the copy of the server's data") or _typed(error) from error
         return _wal_of(folder)
 
     def verify(self, folder: Path) -> str:
@@ -157,7 +157,7 @@ class PostgresCluster:
         try:
             return output_of(argv, self._database.environment(os.environ), timeout=GLOBALS_SECONDS)
         except ProgramError as error:
-            raise _typed(error) from error
+            raise as_killed(error, "the copy of the server's data") or _typed(error) from error
 
     def _version(self) -> str:
         with self._database.connect() as connection:
@@ -184,6 +184,8 @@ def verify_copy(folder: Path) -> str:
         with running(argv, {"PATH": os.environ.get("PATH", os.defpath), "LC_MESSAGES": "C"}) as child:
             _wait(child, lambda _: None)
     except ProgramError as error:
+        if killed := as_killed(error, "the verification of the server's data"):
+            raise killed from error
         if error.code != _DIFFERS or _UNTRIED.search(error.message):
             message = f"the copy of the server's data was not verified: {error.message}"
             raise BackupCreationError(message, f"does {program.path} run here? then try again") from error

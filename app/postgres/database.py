@@ -21,6 +21,7 @@ from app.errors import (
 from app.postgres.causes import known_cause
 from app.postgres.limits import LOCK_LIMIT, lifted
 from app.postgres.pooler import require_own_session
+from app.urls import ENCODED, require_port, require_text, scheme_of
 
 CONNECT_SECONDS = 10
 LOCK_SECONDS = 60  # a question that waits for a table holds nobody up, but must end
@@ -31,6 +32,7 @@ _SESSION = (
     f"SET {LOCK_LIMIT} = '{LOCK_SECONDS}s'"
 )
 _WANTED = "postgresql://user:password@host:port/database is wanted"
+_OTHER_SERVERS = frozenset({"mysql", "mariadb", "sqlite", "mssql", "oracle", "mongodb", "redis", "http", "https"})
 _DRIVER = re.compile(r"^(postgres(?:ql)?)\+\w+://")
 _DEFAULTS = {
     "connect_timeout": str(CONNECT_SECONDS),
@@ -41,7 +43,7 @@ _DEFAULTS = {
     "tcp_user_timeout": "60000",  # while something is sent there are no keepalives
 }
 # Secrets that libpq takes from nowhere but its connection string.
-_UNFIT = ("sslpassword", "oauth_client_secret")
+_UNFIT = ("sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
 # libpq gives no SQLSTATE for a refused connection, only the server's text, so its text is all there is to go by.
 _REFUSED = re.compile(
     r"authentication failed|no password supplied|no pg_hba\.conf entry|pg_hba\.conf rejects|role .* does not exist"
@@ -76,19 +78,15 @@ class Database:
         Raises:
             ValueError: it is none, or names no database.
         """
-        scheme, separator, rest = url.partition("://")
-        if separator and scheme.split("+")[0] not in {"postgresql", "postgres"}:
-            raise ValueError(f"{scheme} is not PostgreSQL; {_WANTED}")
-        if separator and rest.partition("/")[0].count("@") > 1:
-            # libpq would take the rest of the password for the host's name, and tell everybody.
-            raise ValueError("an @ in the user's name or password is written %40")
-        if separator and "@" in rest.partition("/")[2].partition("?")[0]:
-            raise ValueError("a / in the user's name or password is written %2F")
+        require_text(url)
+        if scheme := scheme_of(url):
+            _require_url(scheme, url.partition("://")[2])
         try:
             parameters = conninfo_to_dict(_DRIVER.sub(r"\1://", url))
-        except psycopg.Error:
+        except (psycopg.Error, ValueError):
             # The driver's message may quote the URL, and so the password.
-            raise ValueError(f"not a PostgreSQL URL; {_WANTED}") from None
+            raise ValueError(f"not a PostgreSQL URL; {_WANTED}; {ENCODED}") from None
+        require_port(str(parameters.get("port", "")))
         if secret := next((each for each in _UNFIT if each in parameters), None):
             raise ValueError(f"{secret} is not supported: it would show in the argument list of pg_dump")
         password = parameters.pop("password", None)
@@ -100,6 +98,11 @@ class Database:
             _DEFAULTS | {key: str(value) for key, value in parameters.items()},
             None if password is None else str(password),
         )
+
+    @classmethod
+    def of_parts(cls, name: str, password: str | None, **parameters: str) -> Database:
+        """A database whose parameters are known one by one, and hold any character."""
+        return cls(name, _DEFAULTS | parameters | {"dbname": name}, password)
 
     def named(self, name: str) -> Database:
         """Another database of the same server, for the same role."""
@@ -207,6 +210,20 @@ def _otherwise(text: str, name: str, error: psycopg.Error) -> BackupError:
         hint = "check that it runs and can be reached from here"
         return ServerUnavailableError(f"the server of database {name} does not answer: {text}", hint)
     return BackupCreationError(f"database {name}: {text}")
+
+
+def _require_url(scheme: str, rest: str) -> None:
+    """Refuse a URL that libpq would read otherwise than it is meant."""
+    kind = scheme.partition("+")[0]
+    if kind not in {"postgresql", "postgres"}:
+        raise ValueError(
+            f"{f'{kind} is not PostgreSQL' if kind in _OTHER_SERVERS else 'not a PostgreSQL URL'}; {_WANTED}"
+        )
+    if rest.partition("/")[0].count("@") > 1:
+        # libpq would take the rest of the password for the host's name, and tell everybody.
+        raise ValueError("an @ in the user's name or password is written %40")
+    if "@" in rest.partition("/")[2].partition("?")[0]:
+        raise ValueError("a / in the user's name or password is written %2F")
 
 
 _INHERITED = frozenset({"PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH"})

@@ -36,7 +36,7 @@ from app.postgres.database import FULL, Database
 from app.postgres.early import Early, Learnt, early_session, require_as_shown
 from app.postgres.exported import Exported
 from app.postgres.limits import LOCK_LIMIT, time_limits
-from app.postgres.programs import Program, ProgramError, running
+from app.postgres.programs import Program, ProgramError, as_killed, running
 from app.postgres.range_reader import RangeReader, range_reader
 from app.postgres.ranges import LargeTable, TableRange, ranges_of
 from app.postgres.read_ahead import read_ahead
@@ -46,6 +46,7 @@ from app.postgres.watch import Watch
 from app.postgres.who import AGAINST_READING, holding, stands_in_the_way
 
 log = structlog.get_logger(__name__)
+_WHEN_CALM = "try again when nobody changes the schema"
 _GONE = re.compile(
     r"server closed the connection|terminating connection|connection to server .* failed|no connection to the server"
 )
@@ -151,7 +152,8 @@ class _Snapshot:
         self._jobs = jobs
         self._early = early
         self._programs: list[Program] = []
-        self._watch = Watch(connection, snapshot.taken_at, self._end)
+        self._crew: Crew | None = None
+        self._watch = Watch(connection, snapshot.taken_at, self._end, self._died)
 
     def dump_into(self, archive: Destination) -> None:
         """Write everything that the snapshot shows, in the archive's order."""
@@ -175,7 +177,7 @@ class _Snapshot:
             if self._snapshot.unlocked:
                 require_as_shown(self._connection)
             self._watch.let_go()
-            crew = stack.enter_context(Crew(readers, ranges, archive.framing))
+            crew = self._crew = stack.enter_context(Crew(readers, ranges, archive.framing))
             try:
                 _merge(text, crew, archive)
                 dump.check()
@@ -198,8 +200,13 @@ class _Snapshot:
 
     def _end(self) -> None:
         """End the programs; the locks of their sessions go with them."""
+        if self._crew is not None:
+            self._crew.fail(self._watch.death or ProgramError("the dump was ended"))
         for program in self._programs:
             program.terminate()
+
+    def _died(self) -> ProgramError | None:
+        return next((death for program in self._programs if (death := program.failure())), None)
 
     def _readers(self, stack: ExitStack, wanted: int, large: Sequence[LargeTable]) -> list[RangeReader]:
         """As many as are wanted and the server has connections for."""
@@ -243,6 +250,7 @@ class _Snapshot:
             except ProgramError as error:
                 if not FULL.search(error.message):
                     raise
+            self._programs.remove(dump)
             time.sleep(_MOMENT_SECONDS)
             dump, text = self._started(stack, large)
         return dump, chain([first] if first else [], text)
@@ -264,7 +272,7 @@ class _Snapshot:
         except ProgramError as error:
             if self._watch.waiting:
                 self._early.learnt.take_in(self._watch.waiting)
-            raise self._watch.cause() or self._cause(error) from error
+            raise self._watch.cause() or self._cause(self._watch.death or error) from error
         except psycopg.errors.LockNotAvailable as error:
             raise self._blocked(str(error)) from error
         except psycopg.OperationalError as error:
@@ -283,12 +291,13 @@ class _Snapshot:
         if _GONE.search(error.message) or not self._alive():
             message = f"the connection to database {self._database.name} was lost during the dump: {error.message}"
             return ServerUnavailableError(message, _NOTHING_KEPT)
+        if killed := as_killed(error, f"the dump of database {self._database.name}"):
+            return killed
         if BLOCKED.search(error.message):
             return self._blocked(error.message)
-        if _CHANGED.search(error.message):
-            message = f"the dump of database {self._database.name} failed: {error.message}"
-            return ChangedError(message, "try again when nobody changes the schema")
-        return BackupCreationError(f"the dump of database {self._database.name} failed: {error.message}")
+        message = f"the dump of database {self._database.name} failed: {error.message}"
+        changed = _CHANGED.search(error.message)
+        return ChangedError(message, _WHEN_CALM) if changed else BackupCreationError(message)
 
     def _blocked(self, said: str) -> GaveWayError:
         """Somebody else wants what a session of ours asked for."""

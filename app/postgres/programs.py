@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from app.errors import BackupCreationError
+from app.errors import BackupCreationError, ProgramKilledError
 
 ERROR_TAIL_LINES = 40
 ERROR_LINE_BYTES = 4096  # what is longer counts as several lines
@@ -35,6 +35,24 @@ class ProgramError(BackupCreationError):
     """
 
     code: int | None = None
+
+
+def as_killed(error: ProgramError, doing: str) -> ProgramKilledError | None:
+    """What it means that a signal ended a program; None if none did.
+
+    Args:
+        error: of the program.
+        doing: what failed, ``the dump of database app``.
+    """
+    if error.code is None or error.code >= 0:
+        return None
+    if error.code != -signal.SIGKILL:
+        return ProgramKilledError(f"{doing} failed: {error.message}", "find out who ended it; then try again")
+    return ProgramKilledError(
+        f"{doing} failed: {error.message}",
+        "was it out of memory? dmesg | grep -i 'killed process'; "
+        "raise the memory limit of the machine or container, or lower BACKUP_JOBS",
+    )
 
 
 class Program:
@@ -57,6 +75,7 @@ class Program:
     ) -> None:
         self.name = name or Path(os.fsdecode(argv[0])).name
         self.closed_output = False
+        self._unwanted = False
         self._errors: deque[str] = deque(maxlen=ERROR_TAIL_LINES)
         try:
             self._process = subprocess.Popen(
@@ -118,22 +137,27 @@ class Program:
         Raises:
             ProgramError: it exited with anything but 0.
         """
-        code = self._process.wait()
+        if code := self._process.wait():
+            raise self._error(code)
+
+    def failure(self) -> ProgramError | None:
+        """What a program that nobody here ended has ended with, if not well. Waits for nothing."""
+        code = self._process.poll()
+        return self._error(code) if code and not self._unwanted else None
+
+    def _error(self, code: int) -> ProgramError:
         self._reader.join(GRACE_SECONDS)
-        if code:
-            said = self.error_tail() or "it said nothing"
-            how = f"was ended by signal {-code}" if code < 0 else f"failed with exit code {code}"
-            error = ProgramError(f"{self.name} {how}: {said}")
-            error.code = code
-            raise error
+        return _ended(self.name, code, self.error_tail())
 
     def terminate(self) -> None:
         """Ask the whole group to end: PostgreSQL's programs then cancel what the server does for them."""
+        self._unwanted = True
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGTERM)
 
     def kill(self) -> None:
         """Kill the whole group; whoever reads its output sees the end. The pipes stay open until `end`."""
+        self._unwanted = True
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
 
@@ -142,6 +166,7 @@ class Program:
 
         May be called twice.
         """
+        self._unwanted = True
         for number in (first, signal.SIGKILL):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, number)
@@ -250,6 +275,12 @@ def output_of(argv: Sequence[str], env: Mapping[str, str] | None = None, *, time
     """
     done = run(argv, env, timeout=timeout)
     if done.code:
-        said = (done.stderr or done.stdout).strip()
-        raise ProgramError(f"{Path(argv[0]).name} failed with exit code {done.code}: {said}")
+        raise _ended(Path(argv[0]).name, done.code, (done.stderr or done.stdout).strip())
     return done.stdout
+
+
+def _ended(name: str, code: int, said: str) -> ProgramError:
+    how = f"was ended by signal {-code}" if code < 0 else f"failed with exit code {code}"
+    error = ProgramError(f"{name} {how}: {said or 'it said nothing'}")
+    error.code = code
+    return error

@@ -13,7 +13,7 @@ from app.postgres.binaries import find_binary
 from app.postgres.database import Database
 from app.postgres.dump import BLOCKED, PG_DUMP_LOCK_MS, PostgresSource
 from app.postgres.load_session import restoring
-from app.postgres.programs import ProgramError, running
+from app.postgres.programs import ProgramError, as_killed, running
 from app.postgres.snapshot import LOCK_WAIT_MS
 
 # An order to fill it, and large objects with all that is said of them: no part of the schema.
@@ -74,6 +74,8 @@ def live_entries(database: Database) -> Entries:
                 continue  # its locks are gone, and those who waited for them get on
             with restoring(), database.connect():
                 pass  # a server that is away is why, and says so here
-            raise RestoreError(f"the schema of database {database.name} cannot be read: {error.message}") from error
+            killed = as_killed(error, f"reading the schema of database {database.name}")
+            message = f"the schema of database {database.name} cannot be read: {error.message}"
+            raise RestoreError(message, *([killed.hint] if killed else [])) from error
         content.finish()
         return content.entries

@@ -1,4 +1,4 @@
-"""Watches that a dump holds nobody up: it gives way before a session of the application's has waited for too long.
+"""Watches that all of a dump is at work, and holds nobody up: it gives way before the application waits for too long.
 
 A session that wants to rewrite or drop a table waits while the dump has it locked, and whoever comes after it, be it
 to read, waits behind it. Some of ours may be among those: then nobody would ever go on, and the server, which does not
@@ -20,6 +20,7 @@ from app.archive.source import GaveWayError
 from app.errors import BackupCreationError, ServerUnavailableError
 from app.postgres.causes import known_cause
 from app.postgres.pooler import backend_pid
+from app.postgres.programs import ProgramError
 from app.postgres.who import Other, waiting_for
 
 GIVE_WAY_SECONDS = 2.0
@@ -53,14 +54,26 @@ class Watch:
         connection: the session that has the locks at first; nobody else asks it anything that takes long.
         since: when it took its snapshot.
         give_way: ends the other sessions; called by another thread, once.
+        died: with what a program that the dump needs has ended, before its time.
+
+    Attributes:
+        death: with what one has. The others would go on for long before anybody missed it.
     """
 
-    def __init__(self, connection: psycopg.Connection, since: datetime, give_way: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        connection: psycopg.Connection,
+        since: datetime,
+        give_way: Callable[[], None],
+        died: Callable[[], ProgramError | None] = lambda: None,
+    ) -> None:
         self.pids = [backend_pid(connection)]
         self.waiting: Other | None = None
         self._connection = connection
         self._since = since
         self._give_way = give_way
+        self._died = died
+        self.death: ProgramError | None = None
         self._failure: psycopg.Error | None = None
         self._calm = False
         self._over = threading.Event()
@@ -103,7 +116,9 @@ class Watch:
                     self._failure = error
             except psycopg.Error as error:
                 self._failure = error
-            if self.waiting is not None or self._failure is not None:
+            if self._calm:  # before, whoever starts a program waits for it
+                self.death = self._died()
+            if self.waiting is not None or self._failure is not None or self.death is not None:
                 break
         else:
             return

@@ -240,6 +240,7 @@ def test_a_killed_child_of_the_pool_is_told_and_the_worker_goes_on(
     dump.parent().kill()
     with pytest.raises(Exception, match="SIGKILL"):
         sender.AsyncResult(task).get(timeout=PATIENCE)
+    eventually(lambda: "backup failed: the process was killed" in worker.logs(), "the line for the operator")
     taken = sender.send_task("backup.daily").get(timeout=2 * PATIENCE)
     assert taken["backup"].startswith("daily/")
     assert not leftovers(site.backups)

@@ -68,8 +68,8 @@ def listener(answer: Callable[[socket.socket], socket.socket | None]) -> Iterato
 
 def test_one_that_works_is_well_and_nothing_is_left_in_it(own_broker_server: EmbeddedBroker, tmp_path: Path) -> None:
     for url in (own_broker_server.url(3), f"redis://127.0.0.1:1/0;{own_broker_server.url()}"):
-        (finding,) = found(url, tmp_path)
-        assert (finding.severity, finding.message) == (Severity.OK, "answers, and takes messages")
+        findings = found(url, tmp_path, CELERY_RESULT_BACKEND=own_broker_server.url(3))
+        assert {(each.severity, each.message) for each in findings} == {(Severity.OK, "answers, and takes messages")}
     with redis.Redis.from_url(own_broker_server.url(3)) as client:
         assert client.dbsize() == 0
 
@@ -80,11 +80,9 @@ def test_one_that_works_is_well_and_nothing_is_left_in_it(own_broker_server: Emb
         (f"redis://:{SECRET}@127.0.0.1:1/0", "does not answer: 127.0.0.1:1 refuses the connection"),
         (f"redis://u:{SECRET}@no-such-host.invalid/0", "the name no-such-host.invalid is not known"),
         (f"redis+socket:///no/such/socket?password={SECRET}", "there is no socket /no/such/socket"),
-        (f"redis://:{SECRET}#@127.0.0.1:x/0", "CELERY_BROKER_URL cannot be read"),
-        (f"redis://:{SECRET}[@127.0.0.1:1/0", "CELERY_BROKER_URL cannot be read"),
         (f"amqp://u:{SECRET}@127.0.0.1:1//", "refuses the connection"),
     ],
-    ids=["refused", "unknown name", "no socket", "no URL", "a bracket", "another transport"],
+    ids=["refused", "unknown name", "no socket", "another transport"],
 )
 def test_nothing_there(tmp_path: Path, url: str, said: str) -> None:
     assert said in why(url, tmp_path)

@@ -12,6 +12,8 @@ import pytest
 HOME = Path(__file__).parents[2]
 BAD = {
     "DATABASE_URL": "mysql://me:s3cr3t@db/app",
+    "CELERY_BROKER_URL": "redis://:s3cr3t#s3cr3t@broker/0",
+    "CELERY_RESULT_BACKEND": "redis://:s3cr3t/s3cr3t@broker/0",
     "BACKUP_KEEP_DAYS": "many",
     "BACKUP_DAILY_CRON": "0 0 31 2 *",
     "BACKUP_TIMEZONE": "Mars/Olympus",
@@ -41,7 +43,7 @@ def test_bad_settings_end_the_program_with_every_problem_listed(words: tuple[str
     assert done.returncode == 2
     assert done.stdout == ""
     first, *problems, hint = done.stderr.splitlines()
-    assert first == "backup settings: 5 settings are missing or wrong:"
+    assert first == "backup settings: 7 settings are missing or wrong:"
     assert [line.strip().partition(":")[0] for line in problems] == sorted(BAD)
     assert hint == "see docs/settings.md"
     assert "s3cr3t" not in done.stderr

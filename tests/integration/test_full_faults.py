@@ -28,6 +28,7 @@ from app.errors import (
     BackupWriteError,
     Cancelled,
     DiskReadError,
+    ProgramKilledError,
     RestoreValidationError,
     ServerUnavailableError,
 )
@@ -334,13 +335,23 @@ def test_whose_disk_is_full(
     assert words in fails(full_site, expected).hint
 
 
-@pytest.mark.parametrize("how", ["kill -9 $$", "echo 'pg_verifybackup: error: out of memory' >&2; exit 1"])
+@pytest.mark.parametrize(
+    ("how", "expected", "said"),
+    [
+        ("kill -9 $$", ProgramKilledError, "pg_verifybackup was ended by signal 9"),
+        ("echo 'pg_verifybackup: error: out of memory' >&2; exit 1", BackupCreationError, "was not verified"),
+    ],
+)
 def test_a_proof_that_could_not_be_tried_is_no_difference(
-    full_site: FullSite, server_folder: Path, monkeypatch: pytest.MonkeyPatch, how: str
+    full_site: FullSite,
+    server_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    how: str,
+    expected: type[BackupError],
+    said: str,
 ) -> None:
     programs_that(server_folder / "bin", monkeypatch, pg_verifybackup=how)
-    error = fails(full_site, BackupCreationError)
-    assert "was not verified" in error.message
+    assert said in fails(full_site, expected).message
 
 
 def test_without_pg_waldump_it_is_said_that_no_wal_was_read(

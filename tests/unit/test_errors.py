@@ -113,11 +113,13 @@ def test_only_what_time_can_heal_is_worth_another_attempt() -> None:
         "TableLockedError",
         "LockTableFullError",
         "StandbyConflictError",
+        "ProgramKilledError",
         "TargetUnavailableError",
         "BackupInterruptedError",
         "BackupStorageError",
         "BackupFolderLostError",
         "CatalogError",
+        "CatalogStorageError",
     }
 
 

@@ -188,9 +188,6 @@ def test_five_mistakes_are_reported_at_once_each_by_its_name() -> None:
         ("RESTORE_UNDO_HOURS", "99999"),
         ("RESTORE_UNDO_HOURS", "nan"),
         ("RESTORE_UNDO_HOURS", "a day"),
-        ("RESTORE_POST_COMMAND", "alembic 'upgrade"),
-        ("RESTORE_POST_COMMAND", "'' upgrade"),
-        ("RESTORE_POST_COMMAND", "alembic\0upgrade"),
         ("BACKUP_KEEP_SAFETY", "-1"),
         ("BACKUP_MIN_FREE_MB", "-1"),
         ("BACKUP_TIMEZONE", "../../etc/passwd"),
@@ -206,6 +203,13 @@ def test_a_wrong_value_is_named_and_shown(name: str, value: str) -> None:
     line = the_problem(MINIMAL | {name: value})
     assert line.startswith(f"{name}: ")
     assert line.endswith(f"(got {value!r})")
+
+
+@pytest.mark.parametrize("command", ["alembic 'upgrade", "'' upgrade", "alembic\0upgrade"])
+def test_a_command_that_is_none_is_named_and_not_shown(command: str) -> None:
+    line = the_problem(MINIMAL | {"RESTORE_POST_COMMAND": command})
+    assert line.startswith("RESTORE_POST_COMMAND: ")
+    assert "upgrade" not in line
 
 
 @pytest.mark.parametrize(
@@ -384,13 +388,14 @@ def test_the_secrets_are_those_that_may_hold_a_password() -> None:
 
 
 @pytest.mark.parametrize("name", SECRETS)
-@pytest.mark.parametrize("ending", ["", "\n", "\r\n", "  \n\n"])
+@pytest.mark.parametrize("ending", ["", "\n", "\r\n", "\n\n"])
 def test_a_secret_may_stand_in_a_file(name: str, ending: str, tmp_path: Path) -> None:
     file = tmp_path / "secret"
-    file.write_bytes(f"{URL}{ending}".encode())
+    url = "redis://:secret-word@h/0" if name.startswith("CELERY") else URL
+    file.write_bytes(f"{url}{ending}".encode())
     environ = {f"{name}_FILE": str(file)} | ({} if name == "DATABASE_URL" else MINIMAL)
     found = load_settings(environ)
-    assert getattr(found.settings, name.lower()) == SecretStr(URL)
+    assert getattr(found.settings, name.lower()) == SecretStr(url)
     assert found.warnings == ()
 
 

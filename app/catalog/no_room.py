@@ -1,0 +1,83 @@
+"""Whether the disk is why a catalog refuses: it is full, has no inode left, or is read-only.
+
+SQLite says `disk I/O error` or `unable to open database file` to most of that, so the folder is asked.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+import tempfile
+from pathlib import Path
+
+from app.errors import CatalogError, CatalogReadOnlyError, CatalogStorageError
+
+_PRIMARY = 0xFF  # the bits of an extended result code that say what kind it is
+_OF_THE_DISK = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_PROBE = bytes(64 << 10)  # as much as the files take that SQLite makes beside a catalog
+_SERVER_FULL = "53100"
+_SERVER_READ_ONLY = "25006"
+
+
+def error_of_disk(message: str, place: str, cause: object) -> CatalogError | None:
+    """The error that says so; None if the disk is not why.
+
+    Args:
+        message: what is not done, and what was said.
+        place: the catalog's file, or what its server is called.
+        cause: the driver's error, or the operating system's.
+    """
+    if isinstance(cause, OSError):
+        return error_of_folder(message, Path(place).parent, cause.errno or 0)
+    code = getattr(cause, "sqlite_errorcode", None)
+    if code is not None:
+        kind = code & _PRIMARY
+        found = _refusal(Path(place).parent) if kind in _OF_THE_DISK else 0
+        return error_of_folder(
+            message, Path(place).parent, found or (errno.ENOSPC if kind == sqlite3.SQLITE_FULL else 0)
+        )
+    if getattr(cause, "sqlstate", None) == _SERVER_FULL:
+        return CatalogStorageError(message, f"free space on the disk of the server that has {place}")
+    if getattr(cause, "sqlstate", None) == _SERVER_READ_ONLY:
+        return CatalogReadOnlyError(message, "name the primary in BACKUP_CATALOG_URL: this server takes no changes")
+    return None
+
+
+def error_of_folder(message: str, folder: Path, number: int) -> CatalogError | None:
+    """What an error of the operating system means for a catalog in a folder; None if it is none of its disk."""
+    if number == errno.EROFS:
+        return CatalogReadOnlyError(
+            f"{message} ({folder} is on a read-only file system)", f"mount the file system of {folder} read-write"
+        )
+    if number not in _FULL:
+        return None
+    if _no_inode(folder):
+        return CatalogStorageError(
+            f"{message} (no inode is left on the disk of {folder})", f"remove files there: df -i {folder}"
+        )
+    return CatalogStorageError(
+        f"{message} (no space is left on the disk of {folder})",
+        f"free space there: df -h {folder}; or lower the BACKUP_KEEP_* numbers and run 'residency-backup prune'",
+    )
+
+
+def _refusal(folder: Path) -> int:
+    """The operating system's number of why nothing can be written into a folder; 0 if it can."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(_PROBE)
+            probe.flush()
+            os.fsync(probe.fileno())
+    except OSError as error:
+        return error.errno or 0
+    return 0
+
+
+def _no_inode(folder: Path) -> bool:
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return False
+    return found.f_files > 0 and found.f_favail == 0

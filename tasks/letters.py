@@ -1,0 +1,198 @@
+"""Messages that are none.
+
+Whoever reaches the broker can put anything into its queue, and Celery's worker ends at what it cannot read, as does
+each that is started after it. So a message is looked at twice: what the transport reads, before it makes a message of
+it, and what the worker takes for a task. What is none is taken out of the queue, and told without its content.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from celery.worker import consumer
+from kombu import transport
+from kombu.transport import redis
+
+log = structlog.get_logger(__name__)
+_NOTHING = type(None)
+_NUMBER = (int, float)
+# What Celery does not look at before it uses it.
+_HEADERS: dict[str, tuple[type, ...]] = {
+    "task": (str,),
+    "id": (str,),
+    "lang": (str, _NOTHING),
+    "shadow": (str, _NOTHING),
+    "eta": (str, _NOTHING),
+    "expires": (str, *_NUMBER, _NOTHING),
+    "group": (str, _NOTHING),
+    "group_index": (int, _NOTHING),
+    "retries": (int, _NOTHING),
+    "timelimit": (list, _NOTHING),
+    "root_id": (str, _NOTHING),
+    "parent_id": (str, _NOTHING),
+    "argsrepr": (str, _NOTHING),
+    "kwargsrepr": (str, _NOTHING),
+    "origin": (str, _NOTHING),
+    "ignore_result": (bool, _NOTHING),
+    "replaced_task_nesting": (int, _NOTHING),
+    "stamped_headers": (list, _NOTHING),
+    "stamps": (dict, _NOTHING),
+    "compression": (str, _NOTHING),
+    "scheduled": (bool, _NOTHING),
+}
+_REQUIRED = ("task", "id")
+
+
+def require_envelope(raw: Any) -> None:
+    """Refuse what the transport could make no message of.
+
+    Raises:
+        ValueError: it is none.
+    """
+    _require(isinstance(raw, dict), "it is no JSON object")
+    properties = raw.get("properties")
+    _require(isinstance(properties, dict), "it has no properties")
+    _require(isinstance(properties.get("delivery_tag"), str), "it has no delivery_tag")
+    _require(isinstance(properties.get("delivery_info"), dict), "it has no delivery_info")
+    _require(isinstance(raw.get("headers"), dict), "it has no headers")
+    for name in ("content-type", "content-encoding"):
+        _require(isinstance(raw.get(name), str), f"it has no {name}")
+    body = raw.get("body")
+    _require(isinstance(body, str), "its body is no text")
+    encoding = properties.get("body_encoding")
+    _require(encoding in (None, "base64"), "its body_encoding is not known")
+    if encoding:
+        try:
+            base64.b64decode(body)
+        except (binascii.Error, ValueError):
+            raise ValueError("its body is not base64") from None
+
+
+def require_task(message: Any) -> None:
+    """Refuse what is no task of Celery's protocol 2.
+
+    Raises:
+        ValueError: it is none.
+    """
+    headers = message.headers
+    _require(isinstance(headers, dict), "it has no headers")
+    for name, kinds in _HEADERS.items():
+        if name in headers or name in _REQUIRED:
+            _require(isinstance(headers.get(name), kinds), f"its header {name} is not what it should be")
+    limits = headers.get("timelimit") or [None, None]
+    _require(len(limits) == 2 and all(isinstance(limit, (*_NUMBER, _NOTHING)) for limit in limits), "its timelimit")  # noqa: PLR2004
+    try:
+        body = message.payload
+    except Exception as error:
+        raise ValueError(f"its body cannot be read: {type(error).__name__}") from error
+    _require(isinstance(body, list | tuple) and len(body) == 3, "its body is not [args, kwargs, options]")  # noqa: PLR2004
+    arguments, named, options = body
+    _require(isinstance(arguments, list | tuple) and isinstance(named, dict), "its arguments are none")
+    _require(options is None or isinstance(options, dict), "its options are none")
+
+
+def _require(condition: bool, reason: str) -> None:  # noqa: FBT001
+    if not condition:
+        raise ValueError(reason)
+
+
+def _tell(reason: str) -> None:
+    log.error("backup message rejected", reason=reason, hint="who may write to the broker? see docs/settings.md")
+
+
+class Consumer(consumer.Consumer):
+    """Celery's consumer, which takes nothing but tasks."""
+
+    connection_errors: tuple[type[BaseException], ...]
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
+        """What is called for each message."""
+        handle = super().create_task_handler(*args, **kwargs)
+
+        def handle_if_a_task(message: Any) -> None:
+            try:
+                require_task(message)
+            except ValueError as error:
+                self._reject(message, str(error))
+                return
+            try:
+                handle(message)
+            except Exception as error:  # a message that ends the worker would end each that follows
+                if isinstance(error, (*self.connection_errors, MemoryError)):
+                    raise
+                self._reject(message, f"Celery cannot take it: {type(error).__name__}: {error}"[:200])
+
+        return handle_if_a_task
+
+    def _reject(self, message: Any, reason: str) -> None:
+        _tell(reason)
+        if not message.acknowledged:
+            message.reject_log_error(logging.getLogger(__name__), self.connection_errors)
+
+
+class _Reading:
+    """Of a channel: what is read from a list or a subscription, and is not even JSON."""
+
+    connection: Any
+
+    def _brpop_read(self, **options: Any) -> Any:
+        return self._read(super()._brpop_read, **options)  # type: ignore[misc]
+
+    def _receive_one(self, client: Any) -> Any:
+        return self._read(super()._receive_one, client)  # type: ignore[misc]
+
+    def _read(self, read: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        self.connection.delivering = False
+        try:
+            return read(*args, **kwargs)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            if self.connection.delivering:
+                raise
+            _tell(f"it is no JSON: {type(error).__name__}")
+            return True
+
+
+class _Delivering:
+    """Of a transport: what is JSON, and no message."""
+
+    delivering = False
+
+    def _deliver(self, message: Any, queue: Any) -> Any:
+        self.delivering = True
+        try:
+            require_envelope(message)
+        except ValueError as error:
+            _tell(str(error))
+            return None
+        return super()._deliver(message, queue)  # type: ignore[misc]
+
+
+class Channel(_Reading, redis.Channel):
+    """A channel of a Redis."""
+
+
+class Transport(_Delivering, redis.Transport):
+    """A Redis as broker."""
+
+    Channel = Channel
+
+
+class SentinelChannel(_Reading, redis.SentinelChannel):
+    """A channel of a Redis that sentinels look after."""
+
+
+class SentinelTransport(_Delivering, redis.SentinelTransport):
+    """A Redis that sentinels look after, as broker."""
+
+    Channel = SentinelChannel
+
+
+def read_carefully() -> None:
+    """Let every connection to a Redis of this process be read so, those too that are made when a broker was lost."""
+    for name, kind in (("redis", "Transport"), ("rediss", "Transport"), ("sentinel", "SentinelTransport")):
+        transport.TRANSPORT_ALIASES[name] = f"{__name__}:{kind}"
