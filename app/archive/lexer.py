@@ -34,7 +34,7 @@ def statement_start(text: bytes, at: int) -> int:
         if text.startswith(b"--", at):
             at = _end_of_line(text, at)
         elif text.startswith(b"/*", at):
-            at = _end_of_comment(text, at + 2)
+            at = end_of_comment(text, at + 2)
         else:
             return at if at < len(text) - 1 else UNFINISHED  # one more byte tells "-" from "--"
         if at == UNFINISHED:
@@ -79,7 +79,7 @@ def _end_of_quoted(text: bytes, opening: re.Match[bytes]) -> int:
     if opening[0] == b"--":
         return _end_of_line(text, at)
     if opening[0] == b"/*":
-        return _end_of_comment(text, at)
+        return end_of_comment(text, at)
     if opening[0] == b"$":
         return _end_of_dollar_quote(text, start)
     if opening[0] == b"'" and _ESCAPE_PREFIX.search(text, max(0, start - 1), start):
@@ -103,7 +103,8 @@ def _end_of_line(text: bytes, at: int) -> int:
     return found.end() if found else UNFINISHED
 
 
-def _end_of_comment(text: bytes, at: int) -> int:
+def end_of_comment(text: bytes, at: int) -> int:
+    """Offset after the comment, and those within it, whose ``/*`` ends at `at`; UNFINISHED where text ends first."""
     depth = 1
     while depth:
         found = _COMMENT.search(text, at)

@@ -18,6 +18,7 @@ from app.archive.index import Segment, TableName
 from app.archive.reader import Archive
 from app.errors import RestoreDataError, RestoreError
 from app.postgres.load_batches import Batch, batches_of_stream, batches_of_table, table_of
+from app.postgres.load_rows import require_table
 from app.postgres.load_session import Session, sqlstate_of
 from app.postgres.load_together import Stopped, together
 
@@ -63,6 +64,7 @@ class DataLoader:
         self._untouched: deque[_TableRows] = deque()
         self._shared: list[_TableRows] = []
         self._later: list[Batch] = []
+        self._tables: set[bytes] = set()
         if archive.seekable:
             works = (_TableRows(each, size) for each, size in _by_table(archive, segments))
             self._untouched.extend(sorted(works, key=lambda each: -each.size))
@@ -124,6 +126,7 @@ class DataLoader:
                 return
             table, rows = batch.table, 0
             with session.transaction(f"data of table {table}"):
+                self._require_table(session, batch)
                 session.run(b"LOCK TABLE ONLY " + batch.name, f"table {table}")
                 if session.connection.execute(b"SELECT FROM ONLY " + batch.name + b" LIMIT 1").fetchone() is not None:
                     work.again()  # what stands there came with an extension, or from an earlier block, and stays
@@ -158,7 +161,14 @@ class DataLoader:
         else:
             self._count(batch.table, rows)
 
+    def _require_table(self, session: Session, batch: Batch) -> None:
+        """Emptying what is no table of this database would empty another one's."""
+        if batch.name not in self._tables:
+            require_table(session, batch.name, insert=False)
+            self._tables.add(batch.name)
+
     def _add(self, session: Session, batch: Batch) -> int:
+        self._require_table(session, batch)
         with session.apart(f"data of table {batch.table}"):
             return self._send(session, batch)
 

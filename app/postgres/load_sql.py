@@ -12,10 +12,14 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 
 from app.archive import lexer
+from app.archive.grammar import Judge
+from app.archive.grammar_rows import insert_target
 from app.archive.lint import check_statement
 from app.archive.scanner import Piece
+from app.archive.tokens import Reading
 from app.errors import RestoreError, RestoreValidationError
 from app.postgres.load_entries import PARALLEL, Entry, Locks, header_of
+from app.postgres.load_rows import require_table
 from app.postgres.load_session import Session, is_setting, sqlstate_of
 from app.postgres.load_together import together
 
@@ -39,6 +43,8 @@ class SqlRunner:
         self._batch: list[Entry] = []
         self._comments: list[bytes] = []
         self._type = b""
+        self._judge = Judge()
+        self._targets: set[bytes] = set()
 
     def run(self, pieces: Iterable[Piece]) -> None:
         """Run some SQL, a piece a statement.
@@ -73,9 +79,15 @@ class SqlRunner:
         if not statement:
             return
         # Again, though the file was linted: nothing is run but what was looked at as it is run.
-        check_statement(statement, self._name or "the dump's settings")
+        self._judge.reading = reading = _reading(self._main)
+        if check_statement(self._judge, statement, self._name or "the dump's settings"):
+            return  # it is passed over, as the checklist says
         if statement.startswith(b"\\"):
             return  # \restrict, which is psql's business
+        if target := insert_target(statement, reading):
+            self._insert(target, statement)
+            return
+        self._targets.clear()
         if _TRANSACTION.match(statement):
             self._flush()
             self._entry = None
@@ -89,6 +101,15 @@ class SqlRunner:
         else:
             self._flush()
             self._main.run(statement, self._name or "the dump's settings")
+
+    def _insert(self, target: bytes, statement: bytes) -> None:
+        """A row, for what is a table in truth; it is looked at again when something else was done meanwhile."""
+        if target not in self._targets:
+            self._flush()
+            self._entry = None
+            require_table(self._main, target, insert=True)
+            self._targets.add(target)
+        self._main.run(statement, self._name)
 
     def _begin(self, type_: bytes, name: str) -> None:
         """A new entry: of the batch, after it, or none of its business."""
@@ -114,6 +135,12 @@ class SqlRunner:
             _Group(batch).run(self._sessions[:1] if self._main.in_transaction else self._sessions)
         for comment in comments:
             self._main.run(comment, "a comment")
+
+
+def _reading(session: Session) -> Reading:
+    """What the server reads the session's next statement under, whoever set it."""
+    said = session.connection.info.parameter_status
+    return Reading(said("client_encoding") or "UTF8", said("standard_conforming_strings") != "off")
 
 
 class _Group:

@@ -134,14 +134,14 @@ def test_a_foreign_dump_is_restored_in_place_too(owned: TestDatabase) -> None:
 
 LAST = b"--\n-- PostgreSQL database dump complete\n"
 FAULTS = {
-    "a syntax error": (LAST, b"CREATE NONSENSE x;\n" + LAST, RestoreDataError, "syntax error"),
+    "a syntax error": (LAST, b"CREATE TABLE x NONSENSE;\n" + LAST, RestoreDataError, "syntax error"),
     "a duplicate key": (b"\n2999\t", b"\n3000\t", RestoreDataError, "could not create unique index"),
     "a missing parent": (b"\n2999\t500\t", b"\n2999\t999\t", RestoreDataError, "violates foreign key"),
     "a wrong value": (b"\n2999\t500\t", b"\nsecret\t500\t", RestoreDataError, r"line \d+ of its rows, column id"),
     "a missing role": (LAST, b"ALTER TABLE public.notes OWNER TO nobody_here;\n" + LAST, RestoreDataError, "role"),
     "a foreign owner": (LAST, b"ALTER TABLE public.notes OWNER TO postgres;\n" + LAST, RestorePermissionError, "ROLE"),
     "a command": (LAST, b"\\! id\n" + LAST, RestoreValidationError, "psql command"),
-    "an early commit": (LAST, b"COMMIT;\nCREATE NONSENSE x;\n" + LAST, RestoreDataError, "syntax error"),
+    "an early commit": (LAST, b"COMMIT;\nCREATE TABLE x NONSENSE;\n" + LAST, RestoreDataError, "syntax error"),
 }  # fmt: skip
 
 

@@ -182,7 +182,7 @@ FAULTS: dict[str, tuple[Callable[[bytes], bytes], type[ResidencyBackupError], st
         "violates foreign key",
     ),
     "a syntax error": (
-        lambda text: text.replace(LAST, b"CREATE NONSENSE x;\n" + LAST), RestoreDataError, "syntax error"
+        lambda text: text.replace(LAST, b"CREATE TABLE x NONSENSE;\n" + LAST), RestoreDataError, "syntax error"
     ),
     "a command": (lambda text: text.replace(LAST, b"\\! id\n" + LAST), RestoreValidationError, "line .*psql command"),
 }  # fmt: skip
@@ -332,7 +332,10 @@ def test_a_manifest_that_lies_gets_nothing_past_the_lint(empty_database: TestDat
 
 SPLIT = {
     "a comment that ends in the next segment": (b"/* x\n", b"-- */ COPY public.a FROM PROGRAM 'touch /tmp/owned';\n"),
-    "a string that ends in the next segment": (b"SET a = 'x\n", b"-- '; ALTER SYSTEM SET archive_command = 'owned';\n"),
+    "a string that ends in the next segment": (
+        b"SET lock_timeout = 'x\n",
+        b"-- '; ALTER SYSTEM SET archive_command = 'owned';\n",
+    ),
 }
 
 

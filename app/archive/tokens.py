@@ -1,0 +1,142 @@
+"""The words of one SQL statement, as the server reads them: comments are gone, strings and names are one word each.
+
+What a dump may do is judged by these, because a comment may stand between any two words, and a quote may hide what
+looks like a keyword. A statement that can be read in two ways is no dump's, and is refused here.
+
+Source: PostgreSQL's scan.l; mbutils.c and wchar.c for the encodings whose characters may end in an ASCII byte.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from app.archive import lexer
+
+NAME_BYTES = 1000  # the server cuts names off at 63, unless somebody built one that does not
+_TOKEN = re.compile(
+    rb"""
+    (?P<space> [ \t\r\n\f\v]+ | --[^\r\n]* | (?P<comment> /\* ) )
+    | (?P<name> (?: [Uu]& )? " )
+    | (?P<string> (?P<escapes> [Ee] )? (?P<other> [BbXx] | [Uu]& )? ' )
+    | (?P<dollar> \$ (?: [A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]* )? \$ )
+    | (?P<word> [A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]* )
+    | (?P<number> [0-9] (?: [0-9A-Za-z_.] | (?<= [eE] ) [+-] )* )
+    | .""",
+    re.VERBOSE | re.DOTALL,
+)
+_QUOTED = {b"'", b'"', b"$"}
+_QUOTES = re.compile(rb"'+")
+_QUOTES_AND_ESCAPES = re.compile(rb"\\.|'+", re.DOTALL)
+_NAME_QUOTES = re.compile(rb'"+')
+_WIDE = re.compile(rb"[\x80-\xff].", re.DOTALL)
+_WIDE_OR_FOUR = re.compile(rb"[\x80-\xff][0-9]..|[\x80-\xff].", re.DOTALL)
+# Client encodings alone: no server keeps text in them. The first byte of a character says how long it is.
+_CHARACTERS = {
+    "big5": _WIDE,
+    "gb18030": _WIDE_OR_FOUR,
+    "gbk": _WIDE,
+    "johab": _WIDE,
+    "mskanji": (_SHIFTED := re.compile(rb"[\x80-\xa0\xe0-\xff].", re.DOTALL)),
+    "shiftjis": _SHIFTED,
+    "shiftjis2004": _SHIFTED,
+    "sjis": _SHIFTED,
+    "uhc": _WIDE,
+    "win932": _SHIFTED,
+    "win936": _WIDE,
+    "win949": _WIDE,
+    "win950": _WIDE,
+    "windows932": _SHIFTED,
+    "windows936": _WIDE,
+    "windows949": _WIDE,
+    "windows950": _WIDE,
+}
+_NO_LETTER = re.compile(r"[^a-z0-9]")
+
+
+class UnreadableError(ValueError):
+    """A statement that cannot be read, or in two ways; the message says what about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a statement is read under.
+
+    Attributes:
+        encoding: ``client_encoding``, by any of its names.
+        standard: ``standard_conforming_strings``: whether a backslash in a plain string is a letter like any other;
+            None where nobody knows.
+    """
+
+    encoding: str = "UTF8"
+    standard: bool | None = None
+
+    def ascii(self, statement: bytes) -> bytes:
+        """The statement with no ASCII byte but those that are characters by themselves."""
+        characters = _CHARACTERS.get(_NO_LETTER.sub("", self.encoding.lower()))
+        return characters.sub(_filled, statement) if characters else statement
+
+
+def _filled(character: re.Match[bytes]) -> bytes:
+    return b"\xff" * len(character[0])
+
+
+def tokens(statement: bytes, reading: Reading) -> Iterator[bytes]:
+    """The statement's words as they stand there: ``"A b"``, ``E'x'``, ``$$x$$``, ``->``'s two signs.
+
+    Raises:
+        UnreadableError: a quote or comment does not end, a name is longer than any, two strings stand side by side
+            (which makes one of them, in ways that differ), or a backslash might end a string or not.
+    """
+    text = reading.ascii(statement)
+    at, follows_string = 0, False
+    while found := _TOKEN.match(text, at):
+        start, at = found.span()
+        kind = found.lastgroup
+        if kind == "space":
+            if found["comment"]:
+                at = _ended(lexer.end_of_comment(text, at), "a comment")
+            continue
+        if kind == "string":
+            if follows_string:
+                raise UnreadableError("two strings side by side")
+            at = _end_of_string(text, at, found, reading)
+        elif kind is not None:
+            at = _end_of_other(text, at, kind, found[0])
+        follows_string = kind == "string"
+        yield text[start:at]
+
+
+def _end_of_other(text: bytes, at: int, kind: str, opening: bytes) -> int:
+    """Where a word, number, name or dollar quote ends that began with `opening`, which ends at `at`."""
+    if kind == "dollar":
+        return _ended(text.find(opening, at), "a dollar quote") + len(opening)
+    end = _ended(_end_of_run(_NAME_QUOTES, text, at), "a quoted name") if kind == "name" else at
+    if end - at + len(opening) > NAME_BYTES:
+        raise UnreadableError("a name or number longer than any")
+    if kind == "number" and text[at : at + 1] in _QUOTED:
+        raise UnreadableError("a quote in a number")  # which servers read in different ways
+    return end
+
+
+def _ended(end: int, what: str) -> int:
+    if end == lexer.UNFINISHED:
+        raise UnreadableError(f"{what} that does not end")
+    return end
+
+
+def _end_of_string(text: bytes, at: int, opening: re.Match[bytes], reading: Reading) -> int:
+    """Where the string ends whose first letter stands at `at`."""
+    if opening["escapes"] or (reading.standard is False and not opening["other"]):
+        return _ended(_end_of_run(_QUOTES_AND_ESCAPES, text, at), "a string")
+    end = _ended(_end_of_run(_QUOTES, text, at), "a string")
+    if reading.standard is None and text.find(b"\\'", at, end) >= 0 and text.find(b"'", end) >= 0:
+        raise UnreadableError("a backslash before a quote, where nobody knows what it means")
+    return end
+
+
+def _end_of_run(quotes: re.Pattern[bytes], text: bytes, at: int) -> int:
+    """Where a quoted thing ends: after a run of quotes whose number is odd, for two of them stand for one."""
+    ends = (found.end() for found in quotes.finditer(text, at) if found[0][:1] != b"\\" and len(found[0]) % 2)
+    return next(ends, lexer.UNFINISHED)

@@ -1,0 +1,59 @@
+"""Rows go into tables of the database that is loaded, and nowhere else.
+
+A view may be one of a shared catalog, and a foreign table one of another database: what is added to them stays when the
+load fails. What a name means, the server knows.
+"""
+
+from __future__ import annotations
+
+import psycopg
+from psycopg.adapt import Dumper
+
+from app.archive.cursor import NO_DUMP
+from app.errors import RestoreValidationError
+from app.postgres.load_session import Session
+
+_WHAT = """
+    SELECT relkind::text, relhasrules, nspname ~ '^pg_', EXISTS (
+        SELECT FROM pg_partition_tree(c.oid) t JOIN pg_class p ON p.oid = t.relid WHERE p.relkind = 'f')
+    FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE c.oid = to_regclass(%t)"""
+_FOREIGN_DATA = "make the dump without --include-foreign-data"
+_TABLES = {"r", "p"}
+
+
+class _Spelled:
+    """A name in the file's own bytes."""
+
+    def __init__(self, name: bytes) -> None:
+        self.name = name
+
+
+class _SpelledDumper(Dumper):
+    oid = psycopg.adapters.types["text"].oid
+
+    def dump(self, obj: _Spelled) -> bytes:
+        return obj.name
+
+
+def require_table(session: Session, name: bytes, *, insert: bool) -> None:
+    """Make sure that rows may be added under a name.
+
+    Args:
+        session: in the state in which the rows are added.
+        name: as the statement spells it, in the session's encoding.
+        insert: whether by INSERT, which rules turn into something else.
+
+    Raises:
+        RestoreValidationError: it is no table, or rows of it end up elsewhere. That there is none, the server says.
+    """
+    with session.translated("a table"), session.connection.cursor() as cursor:
+        cursor.adapters.register_dumper(_Spelled, _SpelledDumper)
+        found = cursor.execute(_WHAT, (_Spelled(name),)).fetchone()
+    if found is None:
+        return
+    kind, has_rules, is_servers, is_foreign = found
+    shown = name.decode(errors="backslashreplace")
+    if kind == "f" or is_foreign:
+        raise RestoreValidationError(f"rows of {shown} would be written to another server", _FOREIGN_DATA)
+    if kind not in _TABLES or is_servers or (insert and has_rules):
+        raise RestoreValidationError(f"rows for {shown}, which is no table of the dump's", NO_DUMP)
