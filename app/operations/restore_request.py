@@ -11,7 +11,7 @@ import structlog
 
 from app.archive.target import Target, TargetFacts
 from app.domain.checks import Finding
-from app.domain.merge import Changes, MergeRequest
+from app.domain.merge import Changes, MergeRequest, OtherWords
 from app.domain.restore import NAME_BYTES, Method, Mode, OnConflict, Policy, Restore
 from app.errors import RestoreValidationError
 from app.operations.restore_journal import Journal
@@ -134,6 +134,7 @@ class Job:
         live: whether the database that changes exists.
         notes, warnings: what a person may, and must, know.
         seconds: of each phase.
+        otherwise: what a warning says to read otherwise than in the backup.
     """
 
     service: Service
@@ -150,6 +151,7 @@ class Job:
     rows: dict[str, int] = field(default_factory=dict)
     changes: Changes | None = None
     downtime: float | None = None
+    otherwise: list[OtherWords] = field(default_factory=list)
 
     @property
     def live(self) -> bool:
@@ -175,6 +177,7 @@ class Restored:
         rows: of each table (replace), or of each kind of change (merge).
         downtime: seconds for which nobody could connect; None where that was never so.
         warnings: what a person must see.
+        otherwise: objects that read otherwise than in the backup, as a warning says.
     """
 
     restore: Restore
@@ -185,6 +188,7 @@ class Restored:
     seconds: dict[str, float]
     downtime: float | None
     changes: Changes | None
+    otherwise: tuple[OtherWords, ...] = ()
 
 
 def restored(job: Job) -> Restored:
@@ -198,4 +202,5 @@ def restored(job: Job) -> Restored:
         seconds=dict(job.seconds),
         downtime=job.downtime,
         changes=job.changes,
+        otherwise=tuple(job.otherwise),
     )
