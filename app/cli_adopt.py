@@ -11,6 +11,7 @@ from app.cli_session import Session, as_json
 from app.domain.servers import Identity
 from app.operations.adopt import Adopted
 from app.operations.adopt import adopt as take
+from app.terminal import say
 
 
 @click.command()
@@ -26,10 +27,10 @@ def adopt(session: Session, *, confirm: str | None, new_folder: bool, as_json: b
         show.document(_document(service.database, outcome))
         return 0
     if outcome.before is not None and outcome.changed:
-        click.echo(f"until now the backups of {service.database} were of {outcome.before}")
-    click.echo(f"the backups of {service.database} are of this server: {outcome.now}")
+        say(f"until now the backups of {service.database} were of {outcome.before}")
+    say(f"the backups of {service.database} are of this server: {outcome.now}")
     if outcome.forgotten:
-        click.echo(f"the catalog has forgotten {len(outcome.forgotten)} backups whose files are gone")
+        say(f"the catalog has forgotten {len(outcome.forgotten)} backups whose files are gone")
     return 0
 
 

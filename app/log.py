@@ -15,6 +15,7 @@ from typing import Any, Literal, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from app.domain.readable import readable
 from app.errors import ResidencyBackupError
 
 HIDDEN = "***"
@@ -117,13 +118,13 @@ def configure_logging(
 
 
 def open_for_lines(path: Path) -> TextIO:
-    """Open a file, or a pipe that somebody reads, to append lines to.
+    """Open a file, or a pipe that somebody reads, to append lines to; one that is made is ours alone to read.
 
     Raises:
         OSError: it cannot be written to; a pipe that nobody reads is refused, for opening it would wait for a reader.
     """
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
-    descriptor = os.open(path, flags, 0o666)
+    descriptor = os.open(path, flags, 0o600)
     os.set_blocking(descriptor, True)
     return os.fdopen(descriptor, "a", encoding="utf-8")
 
@@ -141,7 +142,7 @@ def log_also_to(stream: TextIO, level: str, style: Style, secrets: Iterable[str]
 def tell(event: str, error: ResidencyBackupError, style: str) -> None:
     """Say why the program ends, before its settings could say how it logs."""
     if style != "json":
-        sys.stderr.write(f"{event}: {error.message}\n{error.hint}\n")
+        sys.stderr.write(f"{event}: {readable(error.message)}\n{readable(error.hint)}\n")
         return
     configure_logging("ERROR", "json", stream=sys.stderr)
     structlog.get_logger(__name__).error(event, error=type(error).__name__, message=error.message, hint=error.hint)
@@ -210,8 +211,8 @@ def _without_nothing(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 def _on_one_line(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """A message of several lines would not be found whole by grep."""
+    """A message of several lines would not be found whole by grep; and a name gives a terminal no orders."""
     return {
-        _INLINE.get(key, key): " | ".join(value.splitlines()) if isinstance(value, str) else value
+        _INLINE.get(key, key): readable(" | ".join(value.splitlines())) if isinstance(value, str) else value
         for key, value in event.items()
     }

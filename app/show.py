@@ -14,7 +14,6 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, TaskID, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.progress import Progress as RichProgress
 from rich.table import Table
-from rich.text import Text
 
 from app.archive.manifest import Manifest
 from app.domain.backup import Backup, Origin
@@ -29,8 +28,8 @@ from app.operations.service import Progress, Service
 from app.operations.sync import Synced
 from app.operations.take_backup import Taken
 from app.operations.verify import Verified
+from app.terminal import add_row, print_table, say
 
-_PIPE_WIDTH = 1000
 _COLOURS = {Severity.OK: "green", Severity.WARNING: "yellow", Severity.ERROR: "red"}
 
 
@@ -93,7 +92,8 @@ def created(service: Service, taken: Taken, *, as_json: bool) -> None:
         document(as_dict(backup) | {"path": path, "warnings": taken.warnings})
         return
     content = "" if backup.rows is None else f"{backup.rows:,} rows of {backup.tables} tables, "
-    click.echo(f"{backup.id}: {decimal(backup.bytes)}, {content}{backup.seconds:.1f} s, read back and verified\n{path}")
+    say(f"{backup.id}: {decimal(backup.bytes)}, {content}{backup.seconds:.1f} s, read back and verified")
+    say(path)
     warn(taken.warnings)
 
 
@@ -108,7 +108,7 @@ def listing(service: Service, backups: Sequence[Backup], *, as_json: bool) -> No
         )
         return
     if not backups:
-        click.echo("there are no backups yet; 'residency-backup create' makes one")
+        say("there are no backups yet; 'residency-backup create' makes one")
         return
     now = service.clock()
     zone = now.tzinfo
@@ -119,7 +119,8 @@ def listing(service: Service, backups: Sequence[Backup], *, as_json: bool) -> No
     for backup in backups:
         rows = "" if backup.rows is None else f"{backup.rows:,}"
         taken = backup.created_at.astimezone(zone)
-        table.add_row(
+        add_row(
+            table,
             backup.id,
             f"{taken:%Y-%m-%d %H:%M:%S}",
             _state(backup),
@@ -142,7 +143,7 @@ def details(service: Service, backup: Backup, manifest: Manifest, *, as_json: bo
         return
     facts = Table(show_header=False, box=None, pad_edge=False)
     for name, value in _facts(backup, manifest, path):
-        facts.add_row(name, value)
+        add_row(facts, name, value)
     if manifest.full is not None:
         print_table(facts)
         return
@@ -150,9 +151,9 @@ def details(service: Service, backup: Backup, manifest: Manifest, *, as_json: bo
     tables.add_column("rows", justify="right")
     tables.add_column("digest")
     for each in sorted(manifest.tables, key=lambda each: each.table):
-        tables.add_row(Text(str(each.table)), f"{each.rows:,}", each.digest)
+        add_row(tables, str(each.table), f"{each.rows:,}", each.digest)
     print_table(facts)
-    click.echo()
+    say()
     print_table(tables)
 
 
@@ -166,13 +167,13 @@ def verified(outcome: Verified, *, as_json: bool) -> None:
         return
     for backup in outcome.verified:
         if backup.origin is Origin.SCAN:
-            click.echo(f"unproven {backup.id}: unchanged since it was found; what was dumped is not known")
+            say(f"unproven {backup.id}: unchanged since it was found; what was dumped is not known")
         else:
-            click.echo(f"ok       {backup.id}")
+            say(f"ok       {backup.id}")
     for backup, error in outcome.failed:
-        click.secho(f"damaged  {backup.id}: {error.message}", fg="red")
+        say(f"damaged  {backup.id}: {error.message}", colour="red")
     if not outcome.verified and not outcome.failed:
-        click.echo("there are no backups to verify")
+        say("there are no backups to verify")
     warn(outcome.warnings)
 
 
@@ -187,11 +188,11 @@ def pruned(outcome: Pruned, *, dry_run: bool, as_json: bool) -> None:
         )
         return
     for backup in plan.kept:
-        click.echo(f"kept    {backup.id}: {', '.join(plan.reasons[backup.id])}")
+        say(f"kept    {backup.id}: {', '.join(plan.reasons[backup.id])}")
     for backup in gone:
-        click.echo(f"{'would be pruned' if dry_run else 'pruned'}  {backup.id} ({decimal(backup.bytes)})")
+        say(f"{'would be pruned' if dry_run else 'pruned'}  {backup.id} ({decimal(backup.bytes)})")
     if not gone:
-        click.echo("nothing to remove")
+        say("nothing to remove")
     warn(outcome.problems)
 
 
@@ -200,7 +201,7 @@ def kept(backup: Backup, *, as_json: bool) -> None:
     if as_json:
         document(as_dict(backup))
     else:
-        click.echo(f"{backup.id}: {'released' if backup.kept is None else 'pinned, retention will not remove it'}")
+        say(f"{backup.id}: {'released' if backup.kept is None else 'pinned, retention will not remove it'}")
 
 
 def findings(found: Sequence[Finding], done: Sequence[str], *, as_json: bool) -> None:
@@ -214,15 +215,17 @@ def findings(found: Sequence[Finding], done: Sequence[str], *, as_json: bool) ->
         document({"findings": listed, "repaired": done})
         return
     for line in done:
-        click.echo(f"repaired  {line}")
+        say(f"repaired  {line}")
     for each in found:
         finding_line(each)
 
 
 def finding_line(found: Finding) -> None:
     """One finding."""
-    click.secho(f"{found.severity:8}", fg=_COLOURS[found.severity], nl=False)
-    click.echo(f" {found.check}: {found.message}" + (f"\n         {found.error.hint}" if found.error else ""))
+    say(f"{found.severity:8}", colour=_COLOURS[found.severity], end=False)
+    say(f" {found.check}: {found.message}")
+    if found.error:
+        say(f"         {found.error.hint}")
 
 
 def synced(outcome: Synced, *, as_json: bool) -> None:
@@ -233,9 +236,9 @@ def synced(outcome: Synced, *, as_json: bool) -> None:
         return
     for verb, names in changes.items():
         for name in names:
-            click.echo(f"{verb:10}{name}")
+            say(f"{verb:10}{name}")
     if not any(changes.values()) and not outcome.problems:
-        click.echo("the catalog and the files agree")
+        say("the catalog and the files agree")
     warn(outcome.problems)
 
 
@@ -244,9 +247,9 @@ def error(failure: ResidencyBackupError, *, as_json: bool) -> None:
     if as_json:
         document(_error(failure))
         return
-    click.secho(f"{type(failure).__name__}: {without_secrets(failure.message)}", fg="red", err=True)
+    say(f"{type(failure).__name__}: {without_secrets(failure.message)}", colour="red", error=True)
     if failure.hint:
-        click.echo(f"what to do: {without_secrets(failure.hint)}", err=True)
+        say(f"what to do: {without_secrets(failure.hint)}", error=True)
 
 
 def _error(failure: ResidencyBackupError) -> dict[str, Any]:
@@ -306,12 +309,4 @@ def _notes(backup: Backup, now: datetime | None = None) -> str:
 def warn(warnings: Sequence[str]) -> None:
     """Warnings, on standard error."""
     for warning in warnings:
-        click.secho(f"warning: {warning}", fg="yellow", err=True)
-
-
-def print_table(table: Table) -> None:
-    """Print a table; a pipe gets its lines whole, since there is no terminal whose width would count."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_PIPE_WIDTH)
-    console.print(table, markup=False)
+        say(f"warning: {warning}", colour="yellow", error=True)

@@ -7,11 +7,10 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-import click
-
 from app.operations.full_layout import CATALOG, GLOBALS, PATHS, POSTGRES, SETTINGS
 from app.operations.restore_full import LaidOut
 from app.show import document, warn
+from app.terminal import say
 
 _PG_SUBSCRIPTION = "6100"  # its oid, and so its file until somebody rewrites it
 
@@ -39,10 +38,11 @@ def laid_out(done: LaidOut, *, as_json: bool) -> None:
         )
         return
     proof = "its manifest and " if done.source.manifest else ""
-    click.echo(f"{done.target}: laid out, and checked by {proof}pg_verifybackup {done.verified_by}")
-    click.echo(f"\nstart a server on it:\n\n    {start}\n\nnext:")
+    say(f"{done.target}: laid out, and checked by {proof}pg_verifybackup {done.verified_by}")
+    for line in ("", "start a server on it:", "", f"    {start}", "", "next:"):
+        say(line)
     for number, line in enumerate(_next(done), start=1):
-        click.echo(f"  {number}. {line}")
+        say(f"  {number}. {line}")
     warn(done.warnings)
 
 

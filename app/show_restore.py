@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import click
 from rich.table import Table
-from rich.text import Text
 
 from app.domain.merge import Changes, Sample
 from app.domain.restore import Restore, RestoreState, in_front_of
@@ -16,7 +14,8 @@ from app.operations.restore_request import Restored
 from app.operations.restore_ways import COUNTS, changes_report
 from app.operations.rollback import RolledBack
 from app.operations.service import Service
-from app.show import document, finding_line, print_table, warn
+from app.show import document, finding_line, warn
+from app.terminal import add_row, print_table, say
 
 _SHOWN = 20
 _COUNTS = (*COUNTS, "live_only")
@@ -33,12 +32,12 @@ def restored(outcome: Restored, *, as_json: bool) -> None:
     if outcome.changes is not None:
         _changes(outcome.changes, ("inserted", "updated", "deleted"))
     elif outcome.rows:
-        click.echo(f"{sum(outcome.rows.values()):,} rows of {len(outcome.rows)} tables, proven by content")
+        say(f"{sum(outcome.rows.values()):,} rows of {len(outcome.rows)} tables, proven by content")
     for note in outcome.notes:
-        click.echo(f"note: {note}")
-    click.echo(f"restore {record.id} of {record.backup} into {record.changes} is complete" + _times(outcome))
+        say(f"note: {note}")
+    say(f"restore {record.id} of {record.backup} into {record.changes} is complete" + _times(outcome))
     if record.undo_until and record.finished_at and record.undo_until > record.finished_at:
-        click.echo(f"until {_time(record)} it can be undone: residency-backup rollback {record.id}")
+        say(f"until {_time(record)} it can be undone: residency-backup rollback {record.id}")
     warn(outcome.warnings)
 
 
@@ -47,13 +46,13 @@ def previewed(plan: Preview, *, as_json: bool) -> None:
     if as_json:
         document(preview_json(plan))
         return
-    click.echo(f"{plan.mode} of {plan.backup} into {plan.database} ({plan.method}) would change:")
+    say(f"{plan.mode} of {plan.backup} into {plan.database} ({plan.method}) would change:")
     _changes(plan.changes, ("to insert", "to update", "to delete"))
     for note in plan.changes.notes:
-        click.echo(f"note: {note}")
+        say(f"note: {note}")
     if plan.refused:
-        click.secho("it would be refused for its conflicts", fg="red")
-    click.echo("nothing was touched")
+        say("it would be refused for its conflicts", colour="red")
+    say("nothing was touched")
     warn(plan.warnings)
 
 
@@ -62,9 +61,9 @@ def rolled_back(outcome: RolledBack, *, as_json: bool) -> None:
     if as_json:
         document({"restore": outcome.restore.id, "rolled_back": True, "notes": list(outcome.notes)})
         return
-    click.echo(f"restore {outcome.restore.id} is rolled back: {outcome.restore.changes} is what it was before")
+    say(f"restore {outcome.restore.id} is rolled back: {outcome.restore.changes} is what it was before")
     for note in outcome.notes:
-        click.echo(f"note: {note}")
+        say(f"note: {note}")
 
 
 def differences(changes: Changes, one: str, other: str | None, *, as_json: bool) -> None:
@@ -74,9 +73,9 @@ def differences(changes: Changes, one: str, other: str | None, *, as_json: bool)
         document({"backup": one, "other": other, **changes_report(changes)})
         return
     if not changes.schema and not any(each.changed for each in changes.tables):
-        click.echo(f"{one} and {against} hold the same rows")
+        say(f"{one} and {against} hold the same rows")
         return
-    click.echo(f"{one} against {against}:")
+    say(f"{one} against {against}:")
     _changes(changes, (f"only in {one}", "differs", f"only in {against}"))
 
 
@@ -86,39 +85,40 @@ def listing(service: Service, records: Sequence[Restore], *, as_json: bool) -> N
         document([record_json(each) | {"after": [i.id for i in in_front_of(each, records)]} for each in records])
         return
     if not records:
-        click.echo("there were no restores yet")
+        say("there were no restores yet")
         return
     zone = service.clock().tzinfo
     servers = {each.server for each in records if each.server}
     table = Table("restore", f"begun ({zone})", "mode", "backup", "into", "state", "can be undone", box=None)
     for each in records:
-        table.add_row(
+        add_row(
+            table,
             each.id,
             f"{each.started_at.astimezone(zone):%Y-%m-%d %H:%M:%S}",
             str(each.mode),
-            Text(each.backup),
-            Text(each.changes),
+            each.backup,
+            each.changes,
             _state(each),
             _undo(service, each, in_front_of(each, records), told=len(servers) > 1),
         )
     print_table(table)
 
 
-def _state(record: Restore) -> Text:
+def _state(record: Restore) -> str:
     if record.state is RestoreState.RUNNING:
-        return Text(f"{record.state}: {record.step}")
-    return Text(f"{record.state}: {record.error}" if record.error else str(record.state))
+        return f"{record.state}: {record.step}"
+    return f"{record.state}: {record.error}" if record.error else str(record.state)
 
 
-def _undo(service: Service, record: Restore, in_front: Sequence[Restore], *, told: bool) -> Text:
+def _undo(service: Service, record: Restore, in_front: Sequence[Restore], *, told: bool) -> str:
     """Until when, after which others, and, where they are of several servers, on which."""
     if record.state is not RestoreState.COMPLETE:
-        return Text("")
+        return ""
     if record.undo_until is None or record.undo_until <= service.clock():
-        return Text(f"no; before it: {record.safety}" if record.safety else "no")
+        return f"no; before it: {record.safety}" if record.safety else "no"
     until = f"until {record.undo_until.astimezone(service.clock().tzinfo):%Y-%m-%d %H:%M:%S}"
     where = [f"on server {record.server}"] if told and record.server else []
-    return Text(", ".join([until, *where, *(f"after {each.id}" for each in in_front)]))
+    return ", ".join([until, *where, *(f"after {each.id}" for each in in_front)])
 
 
 def _changes(changes: Changes, words: tuple[str, str, str]) -> None:
@@ -130,13 +130,13 @@ def _changes(changes: Changes, words: tuple[str, str, str]) -> None:
     for name in counts:
         table.add_column(heads.get(name, name.replace("_", " ")), justify="right")
     for each in shown:
-        table.add_row(Text(each.table), *(f"{getattr(each, name):,}" for name in counts))
+        add_row(table, each.table, *(f"{getattr(each, name):,}" for name in counts))
     if shown:
         print_table(table)
     else:
-        click.echo(f"no row differs in {len(changes.tables)} tables")
+        say(f"no row differs in {len(changes.tables)} tables")
     for line in changes.schema:
-        click.echo(f"schema: {line}")
+        say(f"schema: {line}")
     _samples(changes.samples, heads)
 
 
@@ -147,9 +147,9 @@ def _samples(samples: Sequence[Sample], words: Mapping[str, str]) -> None:
     for each in sorted(first, key=lambda each: order.index((each.kind, each.table))):
         key = ", ".join(f"{name}={value}" for name, value in each.key.items())
         columns = f" ({', '.join(each.columns)})" if each.columns else ""
-        click.echo(f"  {words.get(each.kind, each.kind)}: {each.table} {key}{columns}")
+        say(f"  {words.get(each.kind, each.kind)}: {each.table} {key}{columns}")
     if len(samples) > _SHOWN:
-        click.echo(f"  … and {len(samples) - _SHOWN} more samples: --json shows them")
+        say(f"  … and {len(samples) - _SHOWN} more samples: --json shows them")
 
 
 def _times(outcome: Restored) -> str:

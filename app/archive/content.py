@@ -1,7 +1,7 @@
 """What a dump holds, whatever its bytes: to compare two dumps, one of them an archive, the other read anew.
 
 Rows are counted and digested, sequences have values, large objects are hashed, and each entry of the schema is known by
-the header that pg_dump writes before it, and by a hash of its words. So little is kept of a dump of any size.
+the header that pg_dump writes before it, and by its words. So little is kept of a dump of any size.
 
 Source: pg_dump's plain format (pg_backup_archiver.c, _printTocEntry).
 """
@@ -23,6 +23,7 @@ from app.archive.index import Kind, TableDigest, TableName
 from app.archive.marks import without_marks
 from app.archive.reader import Archive
 from app.archive.scanner import ENCODING, Piece, python_encoding, scan
+from app.archive.words import Words
 from app.archive.writer import Parcel
 
 _HEADER = re.compile(rb"^-- (Data for )?Name: (.*); Type: ([A-Z ]+); Schema: (.*); Owner: ", re.MULTILINE)
@@ -34,6 +35,7 @@ _LO_WRITE = re.compile(rb"SELECT (?:pg_catalog\.)?lowrite\(0, (?:E'\\\\x|'\\x)([
 _NO_WORDS = re.compile(
     rb"SET\s|SELECT pg_catalog\.set_config\(|\\(?:un)?restrict |BEGIN;|COMMIT;|SELECT (?:pg_catalog\.)?lo_close\("
 )
+_KEPT_BYTES = 64 << 20  # of words; what comes after that many is known by its hash alone
 _VALUES = {b"SEQUENCE SET", b"STATISTICS DATA", b"TABLE DATA", b"BLOBS", b"BLOB"}
 
 
@@ -54,11 +56,11 @@ class Entries:
     """The schema, entry by entry; of one name there may be several, since a header shows no line breaks.
 
     Attributes:
-        words: the hashes of each name's entries.
+        words: of each name's entries.
         server, program: majors of the server and the pg_dump that made the dump; None where it does not say.
     """
 
-    words: dict[EntryName, list[bytes]] = field(default_factory=lambda: defaultdict(list))
+    words: dict[EntryName, list[Words]] = field(default_factory=lambda: defaultdict(list))
     server: int | None = None
     program: int | None = None
 
@@ -81,7 +83,8 @@ class Content:
         self._objects: dict[int, Hash] = {}
         self._object: Hash | None = None
         self._entry: EntryName | None = None
-        self._words = hashlib.sha256()
+        self._words = Words()
+        self._room = _KEPT_BYTES
 
     @property
     def tables(self) -> dict[TableName, TableDigest]:
@@ -141,7 +144,7 @@ class Content:
         if encoding := ENCODING.match(statement):
             self.encoding = encoding[1].decode()
         if statement and not self._value(statement) and self._entry and not _NO_WORDS.match(statement):
-            self._words.update(statement)
+            self._words.add(statement)
 
     def _comments(self, unit: bytes, end: int) -> None:
         """What the comments before a statement say: a new entry, or who made the dump."""
@@ -175,8 +178,9 @@ class Content:
 
     def _end_entry(self) -> None:
         if self._entry is not None:
-            self.entries.words[self._entry].append(self._words.digest())
-            self._words = hashlib.sha256()
+            self.entries.words[self._entry].append(self._words)
+            self._room -= self._words.kept
+            self._words = Words(self._room)
             self._entry = None
 
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 from typing import Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError, field_validator
 
 from app.archive.index import Index, Segment, TableDigest, total_rows
 from app.domain.backup import Backup, Codec, Origin, Tier
@@ -18,6 +18,11 @@ from app.domain.servers import Identity
 from app.errors import ManifestError, NewerManifestError
 
 FORMAT = 1
+# What rows are read under: pg_dump's own settings, and the two that it leaves as they are.
+READ_SETTINGS = frozenset(
+    {"DateStyle", "IntervalStyle", "extra_float_digits", "TimeZone", "search_path"}
+    | {"client_encoding", "bytea_output"}
+)
 _REBUILD = "run 'residency-backup sync' to rebuild it from the backup, which itself stays usable"
 
 
@@ -56,6 +61,12 @@ class ServerFacts(BaseModel):
     read_settings: dict[str, str] = {}
     system_identifier: str | None = None
     database_oid: int | None = None
+
+    @field_validator("read_settings")
+    @classmethod
+    def _known(cls, settings: dict[str, str]) -> dict[str, str]:
+        """Sessions are opened with them, and a manifest may be anybody's: no other name is taken from one."""
+        return {name: value for name, value in settings.items() if name in READ_SETTINGS}
 
     @property
     def identity(self) -> Identity:

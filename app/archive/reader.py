@@ -165,8 +165,8 @@ def verify(stream: BinaryIO, index: Index, codec: Codec, progress: Callable[[int
         BackupValidationError: it reads, but is not what the index says; names the segment.
     """
     blocks = HashedFile(stream, progress)
-    # A decompressor may take a block and say nothing yet.
-    text = (piece.data for piece in decode(blocks, codec) if piece.data)
+    frames: dict[int, int] = {}
+    text = _text_with_frames(decode(blocks, codec), frames)
     left = b""
     for number, segment in enumerate(index.segments, start=1):
         where = f"segment {number} of {len(index.segments)} ({segment})"
@@ -178,6 +178,19 @@ def verify(stream: BinaryIO, index: Index, codec: Codec, progress: Callable[[int
         raise BackupValidationError("there is more in the file than its manifest lists", _USE_ANOTHER)
     if (blocks.bytes, blocks.hash.hexdigest()) != (index.bytes, index.sha256):
         raise BackupValidationError("the file's length or SHA-256 is not what its manifest says", _USE_ANOTHER)
+    frames[index.raw_bytes] = blocks.bytes
+    _require_places(index, None if codec is Codec.NONE else frames)
+
+
+def _require_places(index: Index, frames: dict[int, int] | None) -> None:
+    """A restore reads each segment where the manifest says that it stands, and verify everything in a row."""
+    raw = 0
+    for number, segment in enumerate(index.segments, start=1):
+        here = replace(segment, offset=raw, bytes=segment.raw_bytes)
+        if segment.offset is not None and segment != (here if frames is None else _placed(here, frames)):
+            message = f"segment {number} of {len(index.segments)} ({segment}) stands elsewhere than the manifest says"
+            raise BackupValidationError(message, "somebody changed the manifest: use another backup")
+        raw += segment.raw_bytes
 
 
 @contextmanager

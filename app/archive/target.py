@@ -12,7 +12,7 @@ from app.archive.index import TableName
 from app.archive.manifest import ServerFacts
 from app.archive.needs import Needs
 from app.archive.reader import Archive
-from app.domain.merge import Changes, MergeRequest
+from app.domain.merge import Changes, MergeRequest, OtherWords
 from app.domain.replication import Replication
 
 Progress = Callable[[int], None]
@@ -116,7 +116,14 @@ class Target(Protocol):
             RestoreValidationError, RestoreDataError, BackupReadError, BackupValidationError: see `app.postgres.load`.
         """
 
-    def prove(self, name: str, archive: Archive, facts: ServerFacts | None, progress: Progress) -> list[str]:
+    def prove(
+        self,
+        name: str,
+        archive: Archive,
+        facts: ServerFacts | None,
+        progress: Progress,
+        otherwise: Callable[[OtherWords], object] = lambda _: None,
+    ) -> list[str]:
         """Read a whole database back and compare it with the archive: rows, sequences, large objects, schema.
 
         Args:
@@ -125,6 +132,7 @@ class Target(Protocol):
             facts: of the database that the archive came from, as it was dumped by this service; None for a foreign
                 dump, whose rows may have been read under other settings, so that only what is certain is compared.
             progress: called with the number of bytes read.
+            otherwise: called with each object that differs in words, of a hundred at most.
 
         Returns:
             Remarks on what could not be compared, or differs in words alone. Empty where all is proven.
@@ -177,8 +185,11 @@ class Target(Protocol):
             RestoreDataError: a value does not fit the live column's type.
         """
 
-    def schema(self, archive: Archive) -> list[str]:
-        """What differs between the archive's schema and the live one, a line each. Takes no lock above ACCESS SHARE."""
+    def schema(self, archive: Archive) -> tuple[list[str], list[OtherWords]]:
+        """What differs between the archive's schema and the live one: a line each, and texts of a hundred at most.
+
+        Takes no lock above ACCESS SHARE, and gives the server nothing of the archive.
+        """
 
     def compare(self, one: Archive, other: Archive, progress: Progress) -> Changes:
         """What differs between two archives' rows, as if `one` were the backup and `other` the live database."""

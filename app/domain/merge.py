@@ -68,6 +68,20 @@ class TableChanges:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OtherWords:
+    """An object whose words in the backup mean another thing than those in the database.
+
+    Attributes:
+        object: ``table public.people``.
+        backup, database: the words of either side; None if they are longer than what is kept.
+    """
+
+    object: str
+    backup: str | None
+    database: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
     """A merge's plan or outcome; the two are the same thing, before and after.
 
@@ -77,6 +91,7 @@ class Changes:
         notes: what else a person should know: triggers that fire, columns left alone, tables not compared.
         schema: differences between the backup's tables and the live ones.
         warnings: what a person must see.
+        otherwise: up to `MOST_SAMPLES` objects that `schema` names, with both texts.
     """
 
     tables: tuple[TableChanges, ...] = ()
@@ -84,6 +99,7 @@ class Changes:
     notes: tuple[str, ...] = ()
     schema: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    otherwise: tuple[OtherWords, ...] = ()
 
     def total(self, what: str) -> int:
         """Sum of one of the counts over all tables: ``inserted``."""

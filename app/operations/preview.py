@@ -111,7 +111,9 @@ def _plan(target: Target, source: RestoreSource, request: MergeRequest, progress
     # What a merge says of triggers, keys and sequences is no concern of a replace, which rebuilds it all.
     columns = (line for line in changes.schema if line.startswith("column "))
     tables = tuple(replace(each, conflicting=0) for each in changes.tables)  # the backup wins
-    return replace(changes, tables=tables, notes=(), warnings=(), schema=(*columns, *target.schema(source.archive)))
+    lines, otherwise = target.schema(source.archive)
+    schema = (*columns, *lines)
+    return replace(changes, tables=tables, notes=(), warnings=(), schema=schema, otherwise=tuple(otherwise))
 
 
 def _all_new(source: RestoreSource) -> Changes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -44,6 +45,7 @@ def restored_json(outcome: Restored) -> JSON:
         "checks": [finding_json(each) for each in outcome.findings],
         "notes": list(outcome.notes),
         "warnings": list(outcome.warnings),
+        "otherwise": [asdict(words) for words in outcome.otherwise],
     }
     return result if outcome.changes is None else result | changes_report(outcome.changes)
 

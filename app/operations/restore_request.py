@@ -12,7 +12,7 @@ import structlog
 
 from app.archive.target import Target, TargetFacts
 from app.domain.checks import Finding
-from app.domain.merge import Changes, MergeRequest
+from app.domain.merge import Changes, MergeRequest, OtherWords
 from app.domain.restore import NAME_BYTES, Method, Mode, OnConflict, Policy, Restore
 from app.errors import RestoreValidationError
 from app.operations.restore_journal import Journal
@@ -149,6 +149,7 @@ class Job:
         live: whether the database that changes exists.
         notes, warnings: what a person may, and must, know.
         seconds: of each phase.
+        otherwise: what a warning says to read otherwise than in the backup.
     """
 
     service: Service
@@ -165,6 +166,7 @@ class Job:
     rows: dict[str, int] = field(default_factory=dict)
     changes: Changes | None = None
     downtime: float | None = None
+    otherwise: list[OtherWords] = field(default_factory=list)
 
     @property
     def live(self) -> bool:
@@ -190,6 +192,7 @@ class Restored:
         rows: of each table (replace), or of each kind of change (merge).
         downtime: seconds for which nobody could connect; None where that was never so.
         warnings: what a person must see.
+        otherwise: objects that read otherwise than in the backup, as a warning says.
     """
 
     restore: Restore
@@ -200,6 +203,7 @@ class Restored:
     seconds: dict[str, float]
     downtime: float | None
     changes: Changes | None
+    otherwise: tuple[OtherWords, ...] = ()
 
 
 def restored(job: Job) -> Restored:
@@ -213,4 +217,5 @@ def restored(job: Job) -> Restored:
         seconds=dict(job.seconds),
         downtime=job.downtime,
         changes=job.changes,
+        otherwise=tuple(job.otherwise),
     )

@@ -43,7 +43,7 @@ def _by_shadow(job: Job) -> None:
         job.rows = {str(table): rows for table, rows in loaded.rows.items()}
     job.journal.write(Step.PROVING)
     with job.phase("prove", archive.index.raw_bytes):
-        job.warnings += job.target.prove(shadow, archive, facts, job.progress.advance)
+        job.warnings += job.target.prove(shadow, archive, facts, job.progress.advance, job.otherwise.append)
     log.info("restore proven: the database holds what the backup holds", database=shadow)
     _post_command(job, shadow)
     detach_copies(job, shadow)
@@ -140,4 +140,5 @@ def changes_report(changes: Changes) -> dict[str, object]:
     """Counts and samples, as JSON takes them."""
     tables = [asdict(each) for each in changes.tables]
     samples = [asdict(each) | {"kind": str(each.kind), "columns": list(each.columns)} for each in changes.samples]
-    return {"tables": tables, "samples": samples, "notes": list(changes.notes), "schema": list(changes.schema)}
+    schema = {"schema": list(changes.schema), "otherwise": [asdict(words) for words in changes.otherwise]}
+    return {"tables": tables, "samples": samples, "notes": list(changes.notes), **schema}

@@ -133,7 +133,9 @@ class Database:
             inherited: the caller's environment, of which only what such a program needs is passed on.
         """
         kept = {
-            key: value for key, value in inherited.items() if key in _INHERITED or key.startswith(("LC_", "PG", "KRB5"))
+            key: value
+            for key, value in inherited.items()
+            if key in _INHERITED or key.startswith(("LC_", "KRB5")) or _LIBPQ.fullmatch(key)
         }
         kept.pop("PGCLIENTENCODING", None)  # a dump is in its database's own encoding
         kept.pop("LC_ALL", None)  # it would outweigh LC_MESSAGES, and what programs say is read here
@@ -226,4 +228,10 @@ def _require_url(scheme: str, rest: str) -> None:
         raise ValueError("a / in the user's name or password is written %2F")
 
 
+# What libpq reads, and Debian's wrapper of its programs; other things are called PG… too: PGBACKREST_…, PGADMIN_….
+_LIBPQ = re.compile(
+    r"PG(?:APPNAME|CHANNELBINDING|CLUSTER|CONNECT_TIMEOUT|DATABASE|DATESTYLE|GEQO|GSS\w+|HOST(?:ADDR)?|KRBSRVNAME"
+    r"|LOADBALANCEHOSTS|LOCALEDIR|(?:MAX|MIN)PROTOCOLVERSION|OAUTH\w+|OPTIONS|PASSFILE|PASSWORD|PORT|REQUIRE\w+"
+    r"|SERVICE(?:FILE)?|SSL\w+|SYSCONFDIR|TARGETSESSIONATTRS|TZ|USER)"
+)
 _INHERITED = frozenset({"PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH"})

@@ -137,7 +137,7 @@ class LiveMerge:
 
     @contextmanager
     def _at_one_instant(self) -> Iterator[None]:
-        with self._session.transaction("the preview"):
+        with self._session.looking("the preview"):
             self._session.do("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "the preview")
             yield
 

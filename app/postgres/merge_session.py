@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -59,6 +59,22 @@ class MergeSession(Session):
         with self.quietly(sent, what), self.translated(what):
             # Binary asks for the protocol that takes one statement and no more.
             return self.connection.execute(sent, binary=True).rowcount
+
+    def read(self, statement: str, take: Callable[[bytes], object], what: str) -> None:
+        """Take what a COPY statement gives.
+
+        Raises:
+            RestoreError: as `do`.
+        """
+        with self.translated(what), self.connection.cursor() as cursor, cursor.copy(statement.encode()) as blocks:
+            for block in blocks:
+                take(bytes(block))
+
+    @contextmanager
+    def looking(self, what: str) -> Iterator[None]:
+        """A transaction that is rolled back at its end: whatever was called in it, nothing of it stays."""
+        with self.translated(what), self.connection.transaction(force_rollback=True):
+            yield
 
     def otherwise(self, message: str) -> RestoreError:
         """The error where the server's code says nothing more."""

@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-import psycopg
-
 from app.archive.index import Segment, TableName
 from app.archive.reader import Archive
 from app.domain.merge import MergeRequest
@@ -22,8 +20,7 @@ from app.postgres.merge_match import Match, Matched, encoding_of, primary_keys
 from app.postgres.merge_session import MergeSession
 from app.postgres.merge_sql import TEXT
 from app.postgres.merge_versions import rooms
-
-_TAIL = "\n)) IS NOT TRUE"  # ends the condition; the line break ends a comment in it
+from app.postgres.merge_where import keep_only
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +70,7 @@ def stage(
     if request.where:
         for each in staged:
             if each.match.filtered:
-                _filter(session, each, request.where)
+                keep_only(session, each.rows, str(each.match.name), request.where)
         _keep_dependents(session, staged, matched.foreign_keys)
     for each in staged:
         if each.match.key:  # what is joined by; of wide rows the rest costs more than it tells
@@ -146,28 +143,6 @@ def _counted(blocks: Iterable[bytes], progress: Callable[[int], None]) -> Iterat
     for block in blocks:
         yield block
         progress(len(block))
-
-
-def _filter(session: MergeSession, each: Staged, where: str) -> None:
-    """Leave only the rows that meet the operator's condition, which is one expression or nothing."""
-    name = each.match.name
-    head = f"DELETE FROM {each.rows} AS t WHERE (SELECT ("
-    try:
-        with session.transaction(f"the condition on {name}"):
-            session.do("SET TRANSACTION READ ONLY", "a setting")  # temporary tables may be written all the same
-            session.do(f"{head}{where}{_TAIL}", f"the condition on {name}")
-    except RestoreDataError as error:
-        hint = "--where takes an SQL condition on the table's columns: \"start_date >= '2025-01-01'\""
-        raise RestoreValidationError(_of_theirs(error, len(head) + len(where)), hint) from error
-
-
-def _of_theirs(error: RestoreDataError, end: int) -> str:
-    """What the server says of a condition that ends there, in one line, without what stands around it."""
-    cause = error.__cause__
-    place = cause.diag.statement_position if isinstance(cause, psycopg.Error) else None
-    if place is not None and int(place) > end:
-        return f"{error.message.partition(' at or near ')[0]} at its end"
-    return " ".join(error.message.replace(_TAIL, "").split())
 
 
 def _keep_dependents(session: MergeSession, staged: Sequence[Staged], foreign_keys: Sequence[ForeignKey]) -> None:

@@ -225,7 +225,8 @@ def guard() -> Iterator[Callable[[Program], None]]:
     Raises:
         ProgramError: it cannot be started.
     """
-    with running([sys.executable, "-ISc", _GUARD], os.environ, stdin=subprocess.PIPE, name="guard") as watcher:
+    argv = [sys.executable, "-ISc", _GUARD]
+    with running(argv, bare_environment(), stdin=subprocess.PIPE, name="guard") as watcher:
 
         def watch(program: Program) -> None:
             try:
@@ -245,8 +246,21 @@ class Finished:
     stderr: str
 
 
+_NEEDED = ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH")
+
+
+def bare_environment(inherited: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What any program needs of an environment, and none of what is secret in it."""
+    return {name: inherited[name] for name in _NEEDED if name in inherited}
+
+
 def run(argv: Sequence[str], env: Mapping[str, str] | None = None, *, timeout: float = 60) -> Finished:
     """Run a short-lived program to its end, whatever its exit code.
+
+    Args:
+        argv: program and arguments.
+        env: its whole environment; None for what any program needs.
+        timeout: seconds.
 
     Raises:
         ProgramError: it cannot be started, or did not end in `timeout` seconds.
@@ -254,7 +268,7 @@ def run(argv: Sequence[str], env: Mapping[str, str] | None = None, *, timeout: f
     try:
         done = subprocess.run(
             list(argv),
-            env=None if env is None else dict(env),
+            env=bare_environment() if env is None else dict(env),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=timeout,

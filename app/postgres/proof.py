@@ -13,6 +13,8 @@ from app.archive.content import Content, Entries, content_of
 from app.archive.index import TableDigest, TableName
 from app.archive.manifest import ServerFacts
 from app.archive.reader import Archive
+from app.archive.words import both_texts, say_the_same
+from app.domain.merge import MOST_SAMPLES, OtherWords
 from app.errors import RestoreDataError
 from app.postgres.database import Database
 from app.postgres.digest import table_digest, use_read_settings
@@ -37,10 +39,15 @@ Again = Callable[[TableName], TableDigest | None]
 
 @dataclass(slots=True)
 class Differences:
-    """What is not as in the archive: `errors` prove that the content is another, `remarks` do not."""
+    """What is not as in the archive: `errors` prove that the content is another, `remarks` do not.
+
+    Attributes:
+        otherwise: the objects that a remark says to read otherwise.
+    """
 
     errors: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    otherwise: list[OtherWords] = field(default_factory=list)
 
     def settle(self, name: str) -> list[str]:
         """The remarks.
@@ -54,13 +61,13 @@ class Differences:
         return self.remarks
 
 
-def prove(
+def compare(
     database: Database,
     archive: Archive,
     facts: ServerFacts | None,
     jobs: int,
     progress: Callable[[int], None] = lambda _: None,
-) -> list[str]:
+) -> Differences:
     """Compare a whole database with an archive; see `app.archive.target.Target.prove`.
 
     Args:
@@ -71,7 +78,6 @@ def prove(
         progress: called with the number of bytes read.
 
     Raises:
-        RestoreDataError: the content is not the archive's.
         RestorePermissionError: the role may not read all of it.
         RestoreBusyError: a table stayed locked.
         TargetUnavailableError: the server went away.
@@ -96,7 +102,7 @@ def prove(
     )
     compare_values(differences, expected, found.sequences, found.large_objects, ours=facts is not None)
     compare_schema(differences, expected.entries, found.entries, ours=facts is not None)
-    return differences.settle(database.name)
+    return differences
 
 
 def _read(source: PostgresSource, progress: Callable[[int], None]) -> Content:
@@ -181,8 +187,11 @@ def compare_schema(differences: Differences, expected: Entries, found: Entries, 
     if not alike:
         differences.remarks.append(_not_compared(expected, found))
         return
-    other = [name for name, words in expected.words.items() if sorted(words) != sorted(found.words.get(name, words))]
+    common = [(name, words, found.words.get(name, words)) for name, words in expected.words.items()]
+    other = [name for name, words, there in common if not say_the_same(words, there)]
     if other:
+        texts = (both_texts(name, expected.words[name], found.words[name]) for name in other[:MOST_SAMPLES])
+        differences.otherwise += texts
         differences.remarks.append(f"{len(other)} objects read otherwise than in the backup: {listed(other)}")
     more = [name for name in found.words if name not in expected.words]
     if more and ours:

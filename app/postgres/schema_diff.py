@@ -8,6 +8,8 @@ import time
 from app.archive.content import Content, Entries, EntryName, content_of
 from app.archive.reader import Archive
 from app.archive.scanner import scan
+from app.archive.words import both_texts, say_the_same
+from app.domain.merge import MOST_SAMPLES, OtherWords
 from app.errors import RestoreError
 from app.postgres.binaries import find_binary
 from app.postgres.database import Database
@@ -20,8 +22,11 @@ from app.postgres.snapshot import LOCK_WAIT_MS
 _DATA = {b"MATERIALIZED VIEW DATA", b"BLOB METADATA"}
 
 
-def schema_differences(database: Database, archive: Archive) -> list[str]:
-    """Compare an archive's schema with a database's; a line for each difference, none where there is none.
+def schema_differences(database: Database, archive: Archive) -> tuple[list[str], list[OtherWords]]:
+    """Compare an archive's schema with a database's.
+
+    Returns:
+        A line for each difference, none where there is none; and both texts of up to `MOST_SAMPLES` objects.
 
     Raises:
         TargetUnavailableError: the server does not answer.
@@ -31,10 +36,12 @@ def schema_differences(database: Database, archive: Archive) -> list[str]:
     wanted, live = entries_of(archive), live_entries(database)
     lines = [f"{name} is not in the live database" for name in wanted.words if name not in live.words]
     lines += [f"{name} is not in the backup" for name in live.words if name not in wanted.words]
+    others = []
     if (wanted.server, wanted.program) == (live.server, live.program):  # else the same thing is said in other words
-        common = [name for name in wanted.words if name in live.words]
-        lines += [f"{name} is another" for name in common if sorted(wanted.words[name]) != sorted(live.words[name])]
-    return sorted(lines)
+        common = [(name, words, live.words[name]) for name, words in wanted.words.items() if name in live.words]
+        others = [both for both in common if not say_the_same(both[1], both[2])]
+    lines += [f"{name} is another" for name, _, _ in others]
+    return sorted(lines), [both_texts(*both) for both in others[:MOST_SAMPLES]]
 
 
 def entries_of(archive: Archive) -> Entries:

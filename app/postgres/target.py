@@ -10,7 +10,7 @@ from app.archive.manifest import ServerFacts
 from app.archive.needs import Needs
 from app.archive.reader import Archive
 from app.archive.target import Loaded, Merging, Progress, TargetFacts
-from app.domain.merge import Changes, MergeRequest
+from app.domain.merge import Changes, MergeRequest, OtherWords
 from app.domain.replication import Replication
 from app.postgres import (
     databases,
@@ -92,9 +92,19 @@ class PostgresTarget:
         """Load an archive into an empty database."""
         return load.load(self._database.named(name), archive, self._jobs, progress, search_path)
 
-    def prove(self, name: str, archive: Archive, facts: ServerFacts | None, progress: Progress) -> list[str]:
+    def prove(
+        self,
+        name: str,
+        archive: Archive,
+        facts: ServerFacts | None,
+        progress: Progress,
+        otherwise: Callable[[OtherWords], object] = lambda _: None,
+    ) -> list[str]:
         """Compare a whole database with an archive."""
-        return proof.prove(self._database.named(name), archive, facts, self._jobs, progress)
+        differences = proof.compare(self._database.named(name), archive, facts, self._jobs, progress)
+        for words in differences.otherwise:
+            otherwise(words)
+        return differences.settle(name)
 
     def swap(self, new: str, live: str, old: str) -> float:
         """Put a database in the place of another."""
@@ -114,7 +124,7 @@ class PostgresTarget:
         """Put the archive's rows beside the live tables for the length of a block."""
         return merge.merging(self._database, archive, request, progress)
 
-    def schema(self, archive: Archive) -> list[str]:
+    def schema(self, archive: Archive) -> tuple[list[str], list[OtherWords]]:
         """What differs between the archive's schema and the live one."""
         return schema_diff.schema_differences(self._database, archive)
 

@@ -19,7 +19,7 @@ from app.errors import RestoreBusyError, RestoreDataError, RestorePermissionErro
 from app.postgres import snapshot
 from app.postgres.database import Database
 from app.postgres.load import load
-from app.postgres.proof import prove
+from app.postgres.proof import compare
 from tests.fix_matrix import Major, at_home, running_major, torment
 from tests.fix_postgres import TestDatabase, scratch_database
 from tests.fix_restore import archive_of, as_role, foreign, target, text_of
@@ -93,7 +93,8 @@ def backup(source: TestDatabase) -> Backup:
 
 
 def proof(database: TestDatabase, backup: Backup, *, ours: bool = True, url: str | None = None) -> list[str]:
-    return prove(Database.from_url(url or database.url), backup.archive, backup.facts if ours else None, 2)
+    facts = backup.facts if ours else None
+    return compare(Database.from_url(url or database.url), backup.archive, facts, 2).settle(database.name)
 
 
 @pytest.fixture(scope="module", params=MAJORS, ids=lambda each: f"PostgreSQL {each}")
@@ -116,14 +117,13 @@ def test_everything_that_pg_dump_carries_is_proven_without_a_remark(
         assert target(database).missing(needs) == []
         load(Database.from_url(restored.url), archive, 2)
         read: list[int] = []
-        assert prove(Database.from_url(restored.url), archive, facts, 2, read.append) == []
+        assert compare(Database.from_url(restored.url), archive, facts, 2, read.append).settle("restored") == []
         assert sum(read) > 0.99 * archive.index.raw_bytes
         stock = foreign(major.run("pg_dump", database=database.name))
-        assert prove(Database.from_url(restored.url), stock, None, 2) == []
+        assert compare(Database.from_url(restored.url), stock, None, 2).settle("restored") == []
         inserts = foreign(major.run("pg_dump", "--rows-per-insert=100", database=database.name))
-        assert any(
-            "in a form not compared" in each for each in prove(Database.from_url(restored.url), inserts, None, 1)
-        )
+        remarks = compare(Database.from_url(restored.url), inserts, None, 1).settle("restored")
+        assert any("in a form not compared" in remark for remark in remarks)
 
 
 @pytest.mark.parametrize("change", CHANGES)

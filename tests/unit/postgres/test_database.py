@@ -133,6 +133,8 @@ def test_a_program_gets_the_password_and_only_what_it_needs_of_the_environment()
         "DATABASE_URL": "postgresql://me:s3cr3t@db/app",
         "POSTGRES_PASSWORD": "s3cr3t",
         "AWS_SECRET_ACCESS_KEY": "s3cr3t",
+        "PGBACKREST_REPO1_S3_KEY_SECRET": "s3cr3t",
+        "PGADMIN_DEFAULT_PASSWORD": "s3cr3t",
         "PGPASSWORD": "another's",
         "PGTZ": "Mars",
         "LANGUAGE": "de",

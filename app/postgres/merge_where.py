@@ -1,0 +1,100 @@
+"""The operator's condition on the rows of a merge (`--where`): one expression, and nothing that it does stays.
+
+It is read by the server alone first, and then where it is to stand: what is one expression in both places cannot reach
+out of either. It is evaluated in a transaction that is rolled back; what comes out of that is where the rows stand that
+meet it. So a function that writes leaves nothing behind, in a preview or otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from tempfile import SpooledTemporaryFile
+
+import psycopg
+import structlog
+
+from app.errors import RestoreDataError, RestoreValidationError
+from app.postgres.load_session import sqlstate_of
+from app.postgres.merge_session import MergeSession
+
+log = structlog.get_logger(__name__)
+_HINT = "--where takes an SQL condition on the table's columns: \"start_date >= '2025-01-01'\""
+_VALUES_HINT = "'residency-backup -v …' shows the server's words, which may hold values of rows"
+_SETTINGS = (
+    "SET TRANSACTION READ ONLY",  # temporary tables may be written all the same
+    "SET LOCAL standard_conforming_strings = on",
+)
+_TAIL = "\n)) IS TRUE"  # the line break ends a comment in the condition
+_PREPARED = "restore_condition"
+_WITHOUT_VALUES = ("25", "42501", "53", "57")  # kinds of errors whose words are the server's alone
+_IN_MEMORY = 16 << 20
+_BLOCK = 1 << 20
+
+
+def keep_only(session: MergeSession, rows: str, name: str, where: str) -> None:
+    """Delete the rows that do not meet a condition.
+
+    Args:
+        session: where the rows are.
+        rows: their temporary table, as SQL.
+        name: what to call it.
+        where: an SQL expression over its columns, which may be named by ``t.`` too.
+
+    Raises:
+        RestoreValidationError: the condition is no expression, or fails on a row.
+        RestoreError: as the session's methods do.
+    """
+    what = f"the condition on {name}"
+    meets = f"SELECT t.ctid FROM {rows} AS t WHERE "
+    with SpooledTemporaryFile(_IN_MEMORY) as places:
+        with session.looking(what):
+            for setting in _SETTINGS:
+                session.do(setting, "a setting")
+            _require_expression(session, meets, where, what)
+            with _told_without_values(what):
+                session.read(f"COPY ({meets}(SELECT ({where}{_TAIL}) TO STDOUT", places.write, what)
+        places.seek(0)
+        blocks = iter(lambda: places.read(_BLOCK), b"")
+        with session.transaction(what):
+            session.do("CREATE TEMP TABLE restore_kept (place pg_catalog.tid) ON COMMIT DROP", what)
+            session.copy(b"COPY pg_temp.restore_kept FROM STDIN", blocks, what)
+            session.do("ANALYZE pg_temp.restore_kept", what)
+            kept = "SELECT FROM pg_temp.restore_kept k WHERE k.place OPERATOR(pg_catalog.=) t.ctid"
+            session.do(f"DELETE FROM {rows} AS t WHERE NOT EXISTS ({kept})", what)
+
+
+def _require_expression(session: MergeSession, meets: str, where: str, what: str) -> None:
+    """Let the server read the condition, and do nothing else: alone, and where it is to stand."""
+    for head, tail in ((meets, "\n"), (f"{meets}(SELECT (", _TAIL)):
+        begun = f"PREPARE {_PREPARED} AS {head}{where}"
+        try:
+            session.do(f"{begun}{tail}", what)
+        except RestoreDataError as error:
+            raise RestoreValidationError(_of_theirs(error, len(begun)), _HINT) from error
+        session.do(f"DEALLOCATE {_PREPARED}", what)
+
+
+def _of_theirs(error: RestoreDataError, end: int) -> str:
+    """What the server says of a condition that ends there, in one line, without what stands around it."""
+    cause = error.__cause__
+    place = cause.diag.statement_position if isinstance(cause, psycopg.Error) else None
+    if place is not None and int(place) > end:
+        return f"{error.message.partition(' at or near ')[0]} at its end"
+    return " ".join(error.message.replace(_TAIL, "").split())
+
+
+@contextmanager
+def _told_without_values(what: str) -> Iterator[None]:
+    """The condition is an expression: an error now comes of a row, and what is said of it may hold the row's values."""
+    try:
+        yield
+    except RestoreDataError as error:
+        code = sqlstate_of(error) or ""
+        if code.startswith(_WITHOUT_VALUES):
+            raise RestoreValidationError(error.message, _HINT) from error
+        log.debug("restore condition failed", reason=" ".join(str(error.__cause__).split()))
+        kind = type(error.__cause__).__name__
+    else:
+        return
+    raise RestoreValidationError(f"{what} fails on a row: {kind} ({code})", _VALUES_HINT)
