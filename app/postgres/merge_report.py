@@ -70,7 +70,10 @@ def _samples(session: MergeSession, each: Staged, most: int, *, conflicts: bool)
     """Up to `most` rows of each kind of change, of one table."""
     match = each.match
     key = match.key_columns or match.columns
-    shown = ", ".join(f"coalesce(s.{quoted(name)}, l.{quoted(name)})::text" for name in key)
+    # Where the server knows no encoding a value may be of any bytes, and is no text of ours.
+    bare = session.connection.info.parameter_status("server_encoding") == "SQL_ASCII"
+    form, kind_of = ("pg_catalog.convert_to({}::text, 'SQL_ASCII')", "bytea") if bare else ("{}::text", "text")
+    shown = ", ".join(form.format(f"coalesce(s.{quoted(name)}, l.{quoted(name)})") for name in key)
     differing = ", ".join(
         f"CASE WHEN {row_of('s', [name])} *<> {row_of('l', [name])} THEN {literal(name)} END" for name in match.values
     )
@@ -82,7 +85,7 @@ def _samples(session: MergeSession, each: Staged, most: int, *, conflicts: bool)
         for stopped in ("true", "false")
     )
     query = (
-        f"SELECT p.act, p.blocked, p.why, p.differs, ARRAY[{shown}]::text[], ARRAY[{differing}]::text[]"
+        f"SELECT p.act, p.blocked, p.why, p.differs, ARRAY[{shown}]::{kind_of}[], ARRAY[{differing}]::text[]"
         f" FROM ({' UNION ALL '.join(kinds)}) p"
         f" LEFT JOIN {each.rows} s ON s.ctid = p.s"
         f" LEFT JOIN {match.live.sql} l ON l.ctid = p.l AND l.tableoid = p.part ORDER BY {_ORDER}"
@@ -90,4 +93,10 @@ def _samples(session: MergeSession, each: Staged, most: int, *, conflicts: bool)
     for act, blocked, why, differs, values, columns in session.ask(query, f"samples of {match.name}"):
         kind = _BLOCKED[blocked] if blocked else _ACTS[act]
         told = tuple(why.split(", ")) if blocked else tuple(filter(None, columns)) if differs else ()
-        yield Sample(table=str(match.name), kind=kind, key=dict(zip(key, values, strict=True)), columns=told)
+        yield Sample(
+            table=str(match.name), kind=kind, key=dict(zip(key, map(_text, values), strict=True)), columns=told
+        )
+
+
+def _text(value: str | bytes | None) -> str | None:
+    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else value
