@@ -29,6 +29,7 @@ from app.operations.service import Progress, Service
 from app.operations.sync import Synced
 from app.operations.take_backup import Taken
 from app.operations.verify import Verified
+from app.postgres.said import said_behind
 
 _PIPE_WIDTH = 1000
 _COLOURS = {Severity.OK: "green", Severity.WARNING: "yellow", Severity.ERROR: "red"}
@@ -245,6 +246,8 @@ def error(failure: ResidencyBackupError, *, as_json: bool) -> None:
         document(_error(failure))
         return
     click.secho(f"{type(failure).__name__}: {without_secrets(failure.message)}", fg="red", err=True)
+    for line in said_behind(failure):
+        click.echo(without_secrets(line), err=True)
     if failure.hint:
         click.echo(f"what to do: {without_secrets(failure.hint)}", err=True)
 
@@ -255,6 +258,7 @@ def _error(failure: ResidencyBackupError) -> dict[str, Any]:
         "message": without_secrets(failure.message),
         "hint": without_secrets(failure.hint) or None,
         "exit_code": failure.exit_code,
+        **({"server_said": [without_secrets(line) for line in said]} if (said := said_behind(failure)) else {}),
     }
 
 

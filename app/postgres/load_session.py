@@ -27,6 +27,7 @@ from app.errors import (
     TargetUnavailableError,
 )
 from app.postgres.database import Database
+from app.postgres.said import function_of, said_beside
 
 log = structlog.get_logger(__name__)
 _SETTING = re.compile(rb"(?:SET\s+(?:SESSION\s+)?(\w+)|SELECT\s+pg_catalog\.set_config\('(\w+)')", re.IGNORECASE)
@@ -80,7 +81,7 @@ class Session:
         after_loss: what to do when the connection was lost.
     """
 
-    after_loss: ClassVar[str] = "see the server's log; drop the half-loaded database and load again"
+    after_loss: ClassVar[str] = "see the server's log, and try again"
 
     def __init__(self, connection: psycopg.Connection, database: str) -> None:
         self.connection = connection
@@ -171,6 +172,10 @@ class Session:
     def typed(self, error: psycopg.Error, what: str) -> RestoreError:
         """What an error of the driver means to a restore."""
         said = _without_values(error)
+        if function := function_of(error):
+            said = f"{said}, in {function}"
+        if beside := said_beside(error):  # it may quote rows
+            log.debug("restore refused by the server", what=what, said=beside)
         if isinstance(error, psycopg.errors.UndefinedObject) and said.startswith("role "):
             return RestoreDataError(f"{what}: {said}", "create the role first: CREATE ROLE name NOLOGIN")
         for kind, ours, hint in _BY_CLASS:
@@ -183,7 +188,7 @@ class Session:
 
     def otherwise(self, message: str) -> RestoreError:
         """The error where the server's code says nothing more."""
-        return RestoreDataError(message, "drop the half-loaded database; the message is the server's")
+        return RestoreDataError(message, "the message is the server's: mend its cause, and try again")
 
 
 @contextmanager
