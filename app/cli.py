@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from app import __version__, cli_adopt, cli_full, cli_restore, show
+from app import __version__, cli_adopt, cli_full, cli_restore, show, streams
 from app.cli_session import WARNINGS, Session, as_json
 from app.domain.backup import Origin, Tier
 from app.domain.checks import Severity, first_error
@@ -188,7 +188,11 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> None:
     """The console command."""
-    sys.exit(run(sys.argv[1:]))
+    streams.forgive()
+    code = run(sys.argv[1:])
+    if lost := streams.what_was_lost():
+        show.warn([f"standard output cannot be written: {lost}; what was to be done is done all the same"])
+    sys.exit(WARNINGS if lost and code == 0 else code)
 
 
 def _exit_code(verb: Callable[[], Any], arguments: Sequence[str]) -> int:

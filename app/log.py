@@ -95,7 +95,10 @@ def configure_logging(
         errors: whether errors are shown; a command line raises them, and says them once, at its end.
     """
     shared = _processors(secrets)
-    handler = logging.StreamHandler(stream or sys.stdout)
+    stream = stream or sys.stdout
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")  # a line with a letter that the terminal lacks is not lost
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(_formatter(shared, style))
     handler.setLevel(level)
     if not errors:
@@ -126,7 +129,7 @@ def open_for_lines(path: Path) -> TextIO:
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
     descriptor = os.open(path, flags, 0o600)
     os.set_blocking(descriptor, True)
-    return os.fdopen(descriptor, "a", encoding="utf-8")
+    return os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace")
 
 
 def log_also_to(stream: TextIO, level: str, style: Style, secrets: Iterable[str] = ()) -> None:

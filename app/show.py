@@ -28,6 +28,7 @@ from app.operations.service import Progress, Service
 from app.operations.sync import Synced
 from app.operations.take_backup import Taken
 from app.operations.verify import Verified
+from app.postgres.said import said_behind
 from app.terminal import add_row, print_table, say
 
 _COLOURS = {Severity.OK: "green", Severity.WARNING: "yellow", Severity.ERROR: "red"}
@@ -248,6 +249,8 @@ def error(failure: ResidencyBackupError, *, as_json: bool) -> None:
         document(_error(failure))
         return
     say(f"{type(failure).__name__}: {without_secrets(failure.message)}", colour="red", error=True)
+    for line in said_behind(failure):
+        say(without_secrets(line), error=True)
     if failure.hint:
         say(f"what to do: {without_secrets(failure.hint)}", error=True)
 
@@ -258,6 +261,7 @@ def _error(failure: ResidencyBackupError) -> dict[str, Any]:
         "message": without_secrets(failure.message),
         "hint": without_secrets(failure.hint) or None,
         "exit_code": failure.exit_code,
+        **({"server_said": [without_secrets(line) for line in said]} if (said := said_behind(failure)) else {}),
     }
 
 

@@ -154,7 +154,7 @@ def _undo(journal: Journal, error: Exception, cause: BaseException) -> None:
     _log_failure("restore failed", error, record)
     failed = replace(settled, state=RestoreState.FAILED, error=type(error).__name__, message=str(error), hint=hint)
     _record(journal, failed)
-    raise error from cause
+    raise error from (error.__cause__ if error is cause else cause)  # what the server said stands behind it
 
 
 def _log_failure(event: str, error: Exception, record: Restore) -> None:

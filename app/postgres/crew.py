@@ -15,6 +15,7 @@ from typing import Self
 
 from app.archive.codecs import Framing
 from app.archive.packer import Packed, Packer
+from app.postgres.programs import ProgramError
 from app.postgres.range_reader import RangeReader
 from app.postgres.ranges import TableRange
 
@@ -107,13 +108,21 @@ class _Parcel:
         packer = Packer(self.range.head, framing)
         self._put(packer.take(self.range.opening))
         kept = self.range.of.kept
-        for block in reader.rows(self.range.query) if kept is None else kept:
+        for block in self._rows(reader) if kept is None else kept:
             self._put(packer.take(block, rows=True))
         self._put(packer.take(_CLOSING))
         self._put(packer.finish())
         with self._crew.state:
             self._packed = packer.packed
             self._crew.state.notify_all()
+
+    def _rows(self, reader: RangeReader) -> Iterator[bytes]:
+        try:
+            yield from reader.rows(self.range.query)
+        except ProgramError as error:  # the server names files, if anything
+            named = ProgramError(f"table {self.range.of.table}: {error.message}")
+            named.code = error.code
+            raise named from error
 
     def frames(self) -> Iterator[bytes]:
         """Its frames in order, as they get ready.

@@ -54,6 +54,7 @@ FULL = re.compile(r"too many (?:clients|connections)|remaining connection slots"
 _BACKSLASHED = r"\\\g<0>"
 _ESCAPED = re.compile(r"[\s\\]")  # in the words of libpq's "options"
 _NO_CONVERSION = re.compile(r"conversion between \S+ and \S+ is not supported")
+_NO_UTF8 = re.compile(r"invalid byte sequence for encoding \"UTF8\"")
 _NO_DATABASE = re.compile(r"database \"?.*\"? does not exist")
 
 
@@ -195,10 +196,10 @@ class Database:
                 f"database {self.name} does not exist: {text}",
                 "check the name in DATABASE_URL (or POSTGRES_DB)",
             )
-        if _NO_CONVERSION.search(text):
+        if _NO_CONVERSION.search(text) or _NO_UTF8.search(text):
+            what = "its encoding cannot be read" if _NO_CONVERSION.search(text) else "a name in it is not UTF-8"
             return BackupCreationError(
-                f"the encoding of database {self.name} cannot be read: {text}",
-                "dump it by hand: pg_dump reads it without a conversion",
+                f"database {self.name}: {what}: {text}", "dump it by hand: pg_dump reads it without a conversion"
             )
         if isinstance(error, psycopg.errors.InsufficientPrivilege):
             return BackupPermissionError(

@@ -30,6 +30,7 @@ from app.errors import (
 from app.postgres.database import Database
 from app.postgres.event_triggers import EventTriggers, disabling, may_fire
 from app.postgres.load_reasons import relying_function, way_around
+from app.postgres.said import function_of, said_beside
 from app.postgres.shared_memory import HINT as SHARED_MEMORY_HINT
 from app.postgres.shared_memory import SERIAL, lacks_shared_memory, may_use_workers
 
@@ -91,7 +92,7 @@ class Session:
         after_loss: what to do when the connection was lost.
     """
 
-    after_loss: ClassVar[str] = "see the server's log; drop the half-loaded database and load again"
+    after_loss: ClassVar[str] = "see the server's log, and try again"
 
     def __init__(self, connection: psycopg.Connection, database: str) -> None:
         self.connection = connection
@@ -242,6 +243,10 @@ class Session:
     def typed(self, error: psycopg.Error, what: str) -> RestoreError:
         """What an error of the driver means to a restore."""
         said = _without_values(error)
+        if function := function_of(error):
+            said = f"{said}, in {function}"
+        if beside := said_beside(error):  # it may quote rows
+            log.debug("restore refused by the server", what=what, said=beside)
         if isinstance(error, psycopg.errors.UndefinedObject) and said.startswith("role "):
             return RestoreDataError(f"{what}: {said}", "create the role first: CREATE ROLE name NOLOGIN")
         if lacks_shared_memory(error):
@@ -259,7 +264,7 @@ class Session:
 
     def otherwise(self, message: str) -> RestoreError:
         """The error where the server's code says nothing more."""
-        return RestoreDataError(message, "drop the half-loaded database; the message is the server's")
+        return RestoreDataError(message, "the message is the server's: mend its cause, and try again")
 
 
 @contextmanager

@@ -135,8 +135,11 @@ class Inverse:
         shape = _listed(each.columns, "", *(f"0 AS {column}" for column in more))
         live = each.staged.match.live.sql
         self._statements([f"CREATE TEMP TABLE {name} AS SELECT {shape} FROM {live} WITH NO DATA"])
-        self._write(f"COPY {name} {f'({columns})' if columns else ''} FROM stdin;\n")
-        copy = f"COPY ({query}) TO STDOUT".encode()
+        # Where the server knows no encoding a value may be of any bytes, which none of its conversions lets through.
+        bare = self._session.connection.info.parameter_status("server_encoding") == "SQL_ASCII"
+        how = " (ENCODING 'SQL_ASCII')" if bare else ""
+        self._write(f"COPY {name} {f'({columns})' if columns else ''} FROM stdin{how};\n")
+        copy = f"COPY ({query}) TO STDOUT{how}".encode()
         with (
             self._session.translated("the inverse of the merge"),
             self._session.connection.cursor() as cursor,

@@ -22,6 +22,8 @@ _BLOCKED = {
     REFERENCED: Kind.REFERENCED,
 }
 _ACTS = {"i": Kind.INSERTED, "u": Kind.UPDATED, "d": Kind.DELETED, "k": Kind.DIFFERS}
+_BYTES = "pg_catalog.bytea"
+_BARE = f"pg_catalog.convert_to({{}}::{TEXT}, 'SQL_ASCII')"
 _ORDER = "p.s, p.part, p.l"  # as the rows stand, so that asked again it shows the same ones
 _CONFLICT = "(p.blocked IS NOT NULL OR p.differs IS TRUE)"
 _MANY = 10  # of so many tables each a few rows are enough
@@ -78,7 +80,10 @@ def _samples(session: MergeSession, each: Staged, most: int, *, conflicts: bool)
     """Up to `most` rows of each kind of change, of one table."""
     match = each.match
     key = match.key_columns or match.columns
-    shown = ", ".join(f"coalesce(s.{quoted(name)}, l.{quoted(name)})::{TEXT}" for name in key)
+    # Where the server knows no encoding a value may be of any bytes, and is no text of ours.
+    bare = session.connection.info.parameter_status("server_encoding") == "SQL_ASCII"
+    form, kind_of = (_BARE, _BYTES) if bare else (f"{{}}::{TEXT}", TEXT)
+    shown = ", ".join(form.format(f"coalesce(s.{quoted(name)}, l.{quoted(name)})") for name in key)
     differing = ", ".join(
         f"CASE WHEN {row_of('s', [name])} {DIFFERS} {row_of('l', [name])} THEN {literal(name)} END"
         for name in match.values
@@ -91,7 +96,7 @@ def _samples(session: MergeSession, each: Staged, most: int, *, conflicts: bool)
         for stopped in ("true", "false")
     )
     query = (
-        f"SELECT p.act, p.blocked, p.why, p.differs, ARRAY[{shown}]::{TEXT}[], ARRAY[{differing}]::{TEXT}[]"
+        f"SELECT p.act, p.blocked, p.why, p.differs, ARRAY[{shown}]::{kind_of}[], ARRAY[{differing}]::{TEXT}[]"
         f" FROM ({' UNION ALL '.join(kinds)}) p"
         f" LEFT JOIN {each.rows} s ON s.ctid {SAME} p.s"
         f" LEFT JOIN {match.live.rows} l ON {same_place('l', 'p')} ORDER BY {_ORDER}"
@@ -99,4 +104,10 @@ def _samples(session: MergeSession, each: Staged, most: int, *, conflicts: bool)
     for act, blocked, why, differs, values, columns in session.ask(query, f"samples of {match.name}"):
         kind = _BLOCKED[blocked] if blocked else _ACTS[act]
         told = tuple(why.split(", ")) if blocked else tuple(filter(None, columns)) if differs else ()
-        yield Sample(table=str(match.name), kind=kind, key=dict(zip(key, values, strict=True)), columns=told)
+        yield Sample(
+            table=str(match.name), kind=kind, key=dict(zip(key, map(_text, values), strict=True)), columns=told
+        )
+
+
+def _text(value: str | bytes | None) -> str | None:
+    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else value

@@ -47,7 +47,8 @@ def test_a_program_that_is_killed_ends_the_dump_though_nothing_else_moves(wide: 
         with pytest.raises(ProgramKilledError) as caught:
             take_backup(service, BackupRequest(tier=Tier.DAILY, slot=slot), fault)
     assert fault.done
-    assert caught.value.message.startswith(f"the dump of database {wide.database.name} failed: {name} was ended by")
+    assert caught.value.message.startswith(f"the dump of database {wide.database.name} failed: ")
+    assert f"{name} was ended by signal 9" in caught.value.message
     assert "dmesg" in caught.value.hint
     assert "memory limit" in caught.value.hint
     assert caught.value.transient

@@ -1,0 +1,51 @@
+"""What a server says beside its message: which key, which row, which function.
+
+DETAIL, HINT and CONTEXT may quote rows. They are shown to who sits at the terminal, and are not in the error's own
+words, which go into the log and the catalog.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import psycopg
+
+_LONGEST = 400  # of each; a failing row may be a book
+_FUNCTION = re.compile(r"^((?:PL/\w+|SQL) function [^\n]*)", re.MULTILINE)
+
+
+def function_of(error: psycopg.Error) -> str | None:
+    """The innermost function that failed, and at which line; None if none did. It quotes no row."""
+    found = _FUNCTION.search(error.diag.context or "")
+    return _shortened(found[1]) if found else None
+
+
+def said_beside(error: psycopg.Error) -> list[str]:
+    """A line for each thing that the server said beside its message, shortened."""
+    parts = (
+        ("DETAIL", error.diag.message_detail),
+        ("HINT", error.diag.message_hint),
+        ("CONTEXT", error.diag.context),
+    )
+    return [f"{name}: {_shortened(text)}" for name, text in parts if text]
+
+
+def said_behind(error: BaseException) -> list[str]:
+    """The same of the server's error that an error of ours was made of; none if it was made of none."""
+    return next(
+        (lines for cause in _causes(error) if isinstance(cause, psycopg.Error) and (lines := said_beside(cause))), []
+    )
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__
+
+
+def _shortened(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
