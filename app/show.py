@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 import click
@@ -21,7 +22,7 @@ from app.domain.checks import Finding, Severity
 from app.domain.clocks import from_future
 from app.errors import ResidencyBackupError
 from app.last_words import without_secrets
-from app.operations.inventory import inventory
+from app.operations.inventory import inventory, only_found
 from app.operations.lineage import ours
 from app.operations.prune import Pruned
 from app.operations.service import Progress, Service
@@ -101,11 +102,20 @@ def created(service: Service, taken: Taken, *, as_json: bool) -> None:
 def listing(service: Service, backups: Sequence[Backup], *, as_json: bool) -> None:
     """All backups."""
     own = {each.id for each in ours(service, inventory(service))}
+    why = only_found(service)
     others = {each.id for each in backups if each.database == service.database and each.id not in own}
     if as_json:
         place = service.tree.root
         document(
-            [as_dict(each) | {"path": str(place / each.file), "other_server": each.id in others} for each in backups]
+            [
+                {
+                    **as_dict(each),
+                    "path": str(place / each.file),
+                    "other_server": each.id in others,
+                    "found": why.get(each.file),
+                }
+                for each in backups
+            ]
         )
         return
     if not backups:
@@ -127,7 +137,7 @@ def listing(service: Service, backups: Sequence[Backup], *, as_json: bool) -> No
             _state(backup),
             decimal(backup.bytes),
             rows,
-            ", ".join(filter(None, ["of another server" if backup.id in others else "", _notes(backup, now)])),
+            ", ".join(filter(None, ["of another server" if backup.id in others else "", _notes(backup, now, why)])),
         )
     print_table(table)
 
@@ -299,11 +309,12 @@ def _state(backup: Backup) -> str:
     return "verified" if backup.good else "not verified"
 
 
-def _notes(backup: Backup, now: datetime | None = None) -> str:
+def _notes(backup: Backup, now: datetime | None = None, why: Mapping[str, str] = MappingProxyType({})) -> str:
+    found_so = f"found: {why[backup.file]}" if backup.file in why else "no manifest of this service"
     notes = [
         "from the future" if now is not None and from_future(backup, now) else "",
         f"pinned: {backup.kept}" if backup.kept else "pinned" if backup.kept is not None else "",
-        "no manifest of this service" if backup.origin is Origin.SCAN else "",
+        found_so if backup.origin is Origin.SCAN else "",
         backup.damage or "",
         backup.label or "",
     ]

@@ -37,6 +37,16 @@ def begin(connection: Connection, run: Run) -> bool:
     return connection.execute(statement, execution_options={"preserve_rowcount": True}).rowcount == 1
 
 
+def may_have_made(connection: Connection, database: str, tier: Tier, backup_id: str, at: datetime) -> bool:
+    """Whether a run may have made a backup at an instant; also if no run is recorded that began before it."""
+    began = (runs.c.database == database) & (runs.c.started_at <= at)
+    if connection.execute(select(runs.c.id).where(began).limit(1)).first() is None:
+        return True
+    going = runs.c.finished_at.is_(None) | (runs.c.finished_at >= at)
+    its = (runs.c.tier == tier) & (runs.c.backup_id.is_(None) | (runs.c.backup_id == backup_id))
+    return connection.execute(select(runs.c.id).where(began, going, its).limit(1)).first() is not None
+
+
 def withdraw(connection: Connection, run: Run) -> None:
     """Remove a run that was begun in this transaction."""
     connection.execute(runs.delete().where(runs.c.id == run.id))

@@ -113,6 +113,11 @@ class SqlCatalog:
         with self._reading("signs of life cannot be read") as connection:
             return signs.doubtful_for(connection, signs.moment(connection, now), self._lease)
 
+    def may_have_made(self, database: str, tier: Tier, backup_id: str, at: datetime) -> bool:
+        """Whether a run that is recorded may have made a backup at that instant; also if the record is younger."""
+        with self._reading("runs cannot be read") as connection:
+            return runs.may_have_made(connection, database, tier, backup_id, at)
+
     def running(self, database: str | None = None) -> Sequence[Run]:
         """Runs under way, of one database or of all, oldest first, dead or alive."""
         with self._reading("runs cannot be read") as connection:

@@ -67,10 +67,10 @@ class Catalog(Protocol):
         """End, and return, all runs whose holders are dead."""
 
     def doubtful_for(self, now: datetime) -> timedelta:
-        """How long until each holder out of sight is dead, unless it gives a sign of life; zero without any.
+        """How long until each holder (of a run or restore) out of sight is dead, unless it gives a sign of life."""
 
-        Of runs and of restores alike.
-        """
+    def may_have_made(self, database: str, tier: Tier, backup_id: str, at: datetime) -> bool:
+        """Whether a run that is recorded may have made a backup at that instant; also if the record is younger."""
 
     def running(self, database: str | None = None) -> Sequence[Run]:
         """Runs under way, of one database or of all, oldest first, dead or alive."""
@@ -159,6 +159,7 @@ class StoredFile:
         manifest: what stands beside it; None where nothing does, or where it cannot be read: then `problem` says why.
         waiting: manifests that a run wrote for this name, or for this id, and did not put in their place. Only one
             that describes the file's bytes is its own.
+        stranger: who owns the file or its manifest, if that is nobody who is trusted.
     """
 
     id: str
@@ -169,6 +170,7 @@ class StoredFile:
     manifest: bytes | None
     problem: str | None = None
     waiting: tuple[bytes, ...] = ()
+    stranger: str | None = None
 
 
 class Tree(Protocol):
@@ -227,16 +229,13 @@ class Tree(Protocol):
         """Every archive under a name that is ours, sorted by id."""
 
     def rename(self, old: str, new: str, manifest: bytes | None = None) -> None:
-        """Give an archive and its manifest another name. Raises BackupWriteError where that is taken.
-
-        Args:
-            old: the name that it has.
-            new: the other; the tier may be another, too.
-            manifest: what the manifest is to say under the new name; None leaves it as it is.
-        """
+        """Rename an archive and its manifest, or the one given. Raises BackupWriteError where the name is taken."""
 
     def remove(self, file: str) -> None:
         """Remove the manifest, then the archive. What is missing already is no error."""
+
+    def other_writers(self, file: str | None = None) -> Sequence[tuple[Path, str]]:
+        """Paths that others may write, and who: of the whole tree, or those that a backup's file stands on."""
 
     def leftovers(self) -> Sequence[tuple[str, str]]:
         """Temporary files, and folders of `staging`, as (file, id of the run that wrote it)."""

@@ -13,12 +13,13 @@ from app.domain.slots import Slot, SlotState
 from app.errors import ResidencyBackupError
 from app.operations.asked_once import asked_once
 from app.operations.beside_restore import naming_backups
+from app.operations.check_access import check_access
 from app.operations.check_clocks import check_clocks
 from app.operations.check_doubts import check_doubts
 from app.operations.check_restores import check_restores, repair_restores
 from app.operations.check_servers import check_servers
 from app.operations.full_preflight import preflight_full
-from app.operations.inventory import inventory, newest_good, other_files
+from app.operations.inventory import inventory, newest_good, only_found, other_files
 from app.operations.leftovers import adopt_manifests, await_signs, find_leftovers, remove_leftovers
 from app.operations.preflight import preflight
 from app.operations.same_name import by_id
@@ -46,6 +47,7 @@ def check(service: Service) -> list[Finding]:
         ("schedule", _schedule),
         ("leftovers", _leftovers),
         ("restores", check_restores),
+        ("access", check_access),
         ("backups", _backups),
         ("search_path", check_doubts),
         ("clock", check_clocks),
@@ -63,7 +65,7 @@ def repair(service: Service) -> list[str]:
     await_signs(service)
     done = [f"manifest put in its place: {name}" for name in adopt_manifests(service)]
     done += [f"leftover removed: {file}" for file in [*service.folder.clear_up(), *remove_leftovers(service)]]
-    outcome = sync(service)
+    outcome = sync(service, trusting=False)
     for verb, names in (
         ("added to", outcome.added),
         ("healed in", outcome.healed),
@@ -104,7 +106,7 @@ def _catalog(service: Service) -> list[Finding]:
     rows = set(known)
     stored = [named.backup for named in by_id(service.tree.files(), known)]
     files = {each.file for each in stored}
-    strangers, gone = sorted(files - rows), sorted(rows - files)
+    strangers, gone = sorted(files - rows - only_found(service).keys()), sorted(rows - files)
     bare = [each for each in stored if each.manifest is None and each.file in rows]
     if not strangers and not gone and not bare:
         return [Finding.ok("catalog", f"{len(rows)} backups, all with their files and manifests")]

@@ -6,6 +6,7 @@ is no backup.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import PurePosixPath
 
@@ -16,6 +17,7 @@ from app.domain.backup import Backup, Codec, Origin, State, Tier
 from app.domain.clocks import is_newer, latest_of
 from app.domain.ports import StoredFile
 from app.errors import BackupNotFoundError, CatalogError, ManifestError
+from app.operations.found import found_files, known_bytes, why_found
 from app.operations.lineage import ours
 from app.operations.same_name import backup_at, by_id, own_files, remark, waiting_manifest
 from app.operations.service import Service
@@ -32,7 +34,8 @@ def inventory(service: Service) -> list[Backup]:
     """All backups, newest first. Rows without a file are in it too, as damaged; other files of an id are not."""
     rows = known_rows(service)
     names = by_id(service.tree.files(), rows)
-    found = [_known(named.backup, rows.get(named.backup.file), service) for named in names]
+    known = known_bytes(rows)
+    found = [_known(named.backup, rows.get(named.backup.file), known, service) for named in names]
     there = {named.backup.id for named in names}
     lacking = {file: row for file, row in rows.items() if row.id not in there}
     # If two trees share a catalog, the other's rows speak of files that never were in this one.
@@ -50,6 +53,11 @@ def other_files(service: Service) -> list[str]:
     """What to say of each file that bears a backup's name and is not it."""
     names = by_id(service.tree.files(), known_rows(service))
     return [remark(other, named.backup) for named in names for other in named.others]
+
+
+def only_found(service: Service) -> dict[str, str]:
+    """The files that count as found, whatever their manifests say, and why."""
+    return found_files(service, known_rows(service))
 
 
 def own_files_of(service: Service, backup_id: str) -> list[str]:
@@ -78,6 +86,8 @@ def find(service: Service, name: str) -> Backup:
     if name in ALIASES:
         tier = name.removeprefix("latest-") if name.startswith("latest-") else None
         own = ours(service, backups)
+        if any(each.origin is Origin.DUMP for each in own):  # else only these are left, and somebody wants them
+            own = [each for each in own if each.origin is Origin.DUMP]
         candidates = [each for each in own if (each.tier == tier if tier else each.tier not in _UNMEANT)]
         now = service.clock()
         come = [each for each in candidates if not is_newer(each, now)]
@@ -123,9 +133,15 @@ def unindexed(stored: StoredFile, database: str) -> Backup:
     )
 
 
-def _known(stored: StoredFile, row: Backup | None, service: Service) -> Backup:
+def _known(stored: StoredFile, row: Backup | None, known: Collection[str], service: Service) -> Backup:
     """What is known of a file: its manifest's word, and what the catalog remembers of these very bytes."""
     manifest = manifest_of(stored)
+    if why_found(service, stored, manifest, known):
+        return replace(_by_word(stored, row, manifest, service), origin=Origin.SCAN)
+    return _by_word(stored, row, manifest, service)
+
+
+def _by_word(stored: StoredFile, row: Backup | None, manifest: Manifest | None, service: Service) -> Backup:
     if manifest is None:
         return _unproven(stored, row, service.database)
     backup = backup_at(manifest, stored)

@@ -24,6 +24,7 @@ from app.errors import (
     RestoreStorageError,
     RestoreValidationError,
 )
+from app.operations.check_access import access_findings
 from app.operations.inventory import newest_good
 from app.operations.lacking import remedy
 from app.operations.preflight import MEGABYTE, forecast
@@ -50,6 +51,7 @@ def restore_checks(service: Service, record: Restore, target: Target, wanted: Wa
     """Check everything that a restore needs but the safety backup, which is taken when all else is well."""
     facts, server = _server(target)
     findings = [source.verified, *_tried("origin", lambda: origin_findings(service, wanted, source, facts))]
+    findings += _tried("access", lambda: access_findings(service, source))
     if facts is not None:
         findings += list(_room(service, wanted, source, facts))
     confirmed = Finding.ok("confirmation", f"{wanted.changes} is what is to be changed")
@@ -66,6 +68,7 @@ def preview_checks(service: Service, target: Target, wanted: Wanted, source: Res
     """Those that matter where nothing will be changed."""
     facts, server = _server(target)
     findings = [source.verified, *_tried("origin", lambda: origin_findings(service, wanted, source, facts)), server]
+    findings += _tried("access", lambda: access_findings(service, source))
     if facts is not None:
         findings += _means(service, target, wanted, source, facts)
     return Checked(tuple(map(_as_told, findings)), facts)

@@ -22,6 +22,7 @@ from app.errors import (
     ManifestError,
     NewerManifestError,
 )
+from app.operations.found import found_files
 from app.operations.inventory import codec_of, unindexed
 from app.operations.leftovers import adopt_manifests
 from app.operations.opened import LOOKS, holds
@@ -43,12 +44,17 @@ class Synced:
     problems: list[str] = field(default_factory=list)
 
 
-def sync(service: Service, progress: Progress = SILENT) -> Synced:
+def sync(service: Service, progress: Progress = SILENT, *, trusting: bool = True) -> Synced:
     """Make the catalog say what the files say.
 
     Files with a manifest are taken at its word, without reading them: that is `verify`'s work. A file without one is
     read and indexed; where the catalog knows its SHA-256, that proves it to be what was dumped, else it counts as
     found.
+
+    Args:
+        service: the parts.
+        progress: told of the bytes read.
+        trusting: whether to take in what says that it was made here, and what no run is known to have made.
 
     Raises:
         BackupFolderLostError: the folder held backups, and is empty.
@@ -62,9 +68,13 @@ def sync(service: Service, progress: Progress = SILENT) -> Synced:
         outcome.problems.append(f"all {len(rows)} backups are gone from {service.tree.root}: is it mounted?")
         return outcome
     names = by_id(files, rows)
+    found = {} if trusting else found_files(service, rows)
     for named in names:
         outcome.problems += [remark(other, named.backup) for other in _others(service, named, rows, outcome)]
         stored = named.backup
+        if reason := found.get(stored.file):
+            outcome.problems.append(f"{stored.file}: found, {reason}; if it is yours: residency-backup sync")
+            continue
         try:
             _sync_file(service, stored, rows.get(stored.file), outcome, progress)
         except BackupError as error:

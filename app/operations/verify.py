@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import BinaryIO
 
@@ -11,7 +11,7 @@ import structlog
 from app.archive import reader
 from app.archive.manifest import Manifest
 from app.archive.tarball import index_tar, require_equal, tar_index_of
-from app.domain.backup import Backup
+from app.domain.backup import Backup, Origin
 from app.errors import (
     BackupError,
     BackupNotFoundError,
@@ -81,7 +81,8 @@ def verify_opened(found: Opened, progress: Progress, outcome: Verified) -> None:
     backup, failure = found.backup, None
     try:
         manifest = found.manifest()
-        backup = manifest.to_backup(backup.id, backup.file)
+        origin = Origin.SCAN if backup.origin is Origin.SCAN else manifest.origin  # it was found, whatever it says
+        backup = replace(manifest.to_backup(backup.id, backup.file), origin=origin)
         _compare(found.stream, manifest, progress)
     except BackupError as error:
         failure = error

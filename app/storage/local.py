@@ -14,7 +14,7 @@ from typing import BinaryIO
 from app.domain.backup import Tier, period_in_name
 from app.domain.ports import StoredFile
 from app.errors import BackupError, BackupNotFoundError, BackupStorageError, BackupWriteError
-from app.storage import disk, passing, sidecar
+from app.storage import access, disk, passing, sidecar
 from app.storage.draft import LocalDraft, manifest_of, run_in, stem_of, temporary, variants_of, waiting_for
 from app.storage.staging import discard_folder, staging
 
@@ -185,6 +185,16 @@ class LocalTree:
             disk.unlink_all(path.parent, [manifest_of(path)])
             disk.unlink_all(path.parent, [path])
 
+    def other_writers(self, file: str | None = None) -> Sequence[tuple[Path, str]]:
+        """Paths that others may write, and who: of the whole tree, or those that a backup's file stands on."""
+        with disk.reading(self.root):
+            if file is None:
+                return access.other_writers(
+                    [*self.root.iterdir(), *(Path(it.path) for _, it in self._entries())], self.root
+                )
+            path = self._path(file)
+            return access.other_writers([path.parent, path, manifest_of(path)], self.root)
+
     def leftovers(self) -> Sequence[tuple[str, str]]:
         """Temporary files as (file, id of the run that wrote it).
 
@@ -267,7 +277,9 @@ class LocalTree:
         if period is None:
             return None
         manifest, problem = self._beside(file)
-        stored = StoredFile(f"{tier}/{stem}", file, period, size, written, manifest, problem)
+        with disk.reading(self.root):
+            owner = access.owner((self._path(file), manifest_of(self._path(file))), self.root)
+        stored = StoredFile(f"{tier}/{stem}", file, period, size, written, manifest, problem, stranger=owner)
         names = [*waiting.get(stored.id, ()), *waiting.get(file, ())]
         if manifest is not None or problem is not None or not names:
             return stored

@@ -1,0 +1,49 @@
+"""Who else may put something into the folder of backups, and what was put there."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+
+from app.domain.checks import Finding
+from app.operations.found import UNKNOWN
+from app.operations.inventory import only_found
+from app.operations.restore_source import RestoreSource
+from app.operations.service import Service
+
+_MOST = 10
+
+
+def check_access(service: Service) -> list[Finding]:
+    """Look at the rights on the tree, and name what was found in it."""
+    findings = [*_writers(service, None), *_found(service)]
+    return findings or [Finding.ok("access", "nobody else may write the backups")]
+
+
+def access_findings(service: Service, source: RestoreSource) -> list[Finding]:
+    """The same of what is to be restored: whoever could write it decides what the restoring role runs."""
+    if source.backup is None:
+        return []
+    file = source.backup.file
+    findings = [*_writers(service, file)]
+    if reason := only_found(service).get(file):
+        said = f"{source.name} was found, and not made here: {reason}; what is in it runs as the role that restores it"
+        findings.append(Finding.warning("access", said))
+    return findings
+
+
+def _writers(service: Service, file: str | None) -> Iterator[Finding]:
+    writers = service.tree.other_writers(file)
+    for path, who in writers[:_MOST]:
+        said = f"{path} can be written by {who}, who can so plant or change a backup"
+        yield Finding.warning("access", f"{said}: chmod go-w {shlex.quote(str(path))}, or chown it")
+    if len(writers) > _MOST:
+        said = f"{len(writers) - _MOST} more files or folders can be written by others"
+        yield Finding.warning("access", f"{said}: chmod -R go-w {shlex.quote(str(service.tree.root))}")
+
+
+def _found(service: Service) -> Iterator[Finding]:
+    for file, reason in only_found(service).items():
+        said = f"found {file}: {reason}; it is no 'latest', and neither counted nor pruned"
+        command = "residency-backup sync" if reason == UNKNOWN else "chown it and its .json"
+        yield Finding.warning("access", f"{said}; if it is yours: {command}")

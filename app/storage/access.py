@@ -1,0 +1,78 @@
+"""Who else may write what stands in the folder of backups, and whose it is.
+
+Trusted are this process's user, root, who may do anything, and the owner of the folder: on some network file systems
+everything belongs to one who is none of us.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import stat
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+_ROOT = 0
+_ACL = "system.posix_acl_access"  # where there is one, the group's bits stand for all that are named in it
+
+
+def owner(paths: Iterable[Path], root: Path) -> str | None:
+    """Who owns one of some files of the folder, if that is nobody who is trusted."""
+    for path in paths:
+        with suppress(FileNotFoundError):
+            if found := _stranger(path.lstat(), root):
+                return found
+    return None
+
+
+def other_writers(paths: Iterable[Path], root: Path) -> list[tuple[Path, str]]:
+    """The folder and those of some paths in it that others may write, and who."""
+    return [(path, who) for path in (root, *sorted(paths)) if (who := _writers(path, root))]
+
+
+def _stranger(found: os.stat_result, root: Path) -> str | None:
+    """Who owns a file, if that is nobody who is trusted."""
+    if found.st_uid in {os.geteuid(), _ROOT} or found.st_uid == root.stat().st_uid:
+        return None
+    with suppress(KeyError):
+        return f"{pwd.getpwuid(found.st_uid).pw_name} (uid {found.st_uid})"
+    return f"uid {found.st_uid}"
+
+
+def _writers(path: Path, root: Path) -> str | None:
+    """Who may write a file or folder beside those who are trusted; None for nobody, or if it is gone."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return None
+    if stat.S_ISLNK(found.st_mode):
+        return None  # its own bits mean nothing
+    if foreign := _stranger(found, root):
+        return foreign
+    if found.st_mode & stat.S_IWOTH:
+        return "anybody"
+    return _group(path, found) if found.st_mode & stat.S_IWGRP else None
+
+
+def _group(path: Path, found: os.stat_result) -> str | None:
+    """The group that may write, unless nobody else is in it."""
+    with suppress(OSError):
+        if _ACL in os.listxattr(path, follow_symlinks=False):
+            return "others whom its access list names (getfacl)"
+    ours = _name_of(os.geteuid())
+    try:
+        group = grp.getgrgid(found.st_gid)
+    except KeyError:
+        return None if found.st_gid in {*os.getgroups(), os.getegid()} else f"gid {found.st_gid}"
+    trusted = {ours, _name_of(_ROOT)}
+    others = {*group.gr_mem, *(user.pw_name for user in pwd.getpwall() if user.pw_gid == found.st_gid)} - trusted
+    return f"group {group.gr_name}" if others else None
+
+
+def _name_of(uid: int) -> str | None:
+    """A user's name; None if nobody has the number."""
+    with suppress(KeyError):
+        return pwd.getpwuid(uid).pw_name
+    return None
