@@ -79,6 +79,8 @@ def rename_small(server: EmbeddedPostgres, name: str) -> None:
     with psycopg.connect(server.url(), autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name}".encode())
         connection.execute(f"ALTER DATABASE {SMALL} RENAME TO {name}".encode())
+        connection.execute("ALTER DATABASE template0 IS_TEMPLATE false")
+        connection.execute("DROP DATABASE template0")
 
 
 @contextmanager

@@ -100,10 +100,10 @@ def own_postgres_server(server_folder: Path, request: pytest.FixtureRequest) -> 
 
 
 @contextlib.contextmanager
-def scratch_database(server: EmbeddedPostgres) -> Iterator[TestDatabase]:
+def scratch_database(server: EmbeddedPostgres, template: str = "template0") -> Iterator[TestDatabase]:
     """A new database of a server; dropped at the end, whoever is still connected."""
     name = f"test_{uuid.uuid4().hex[:12]}"
-    copy_database(server.url(), "template0", name)
+    copy_database(server.url(), template, name)
     try:
         yield TestDatabase(name, server.url(name))
     finally:

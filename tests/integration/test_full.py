@@ -125,7 +125,7 @@ def test_the_manifest_says_what_it_holds(full_site: FullSite) -> None:
 
 def test_a_catalog_in_postgresql_is_kept_as_the_same_file(full_site: FullSite, server_folder: Path) -> None:
     site = full_site.site
-    with scratch_database(full_site.server) as elsewhere:
+    with scratch_database(full_site.server, "template1") as elsewhere:
         take_backup(site.service(BACKUP_CATALOG_URL=elsewhere.url), BackupRequest(tier=Tier.DAILY))
         taken = full_site.take(BACKUP_CATALOG_URL=elsewhere.url)
     target = server_folder / "target"
@@ -277,7 +277,7 @@ def test_check_looks_at_what_a_full_backup_needs_where_it_is_scheduled(full_site
 
 
 def test_another_database_of_the_server_is_in_it_too(full_site: FullSite, server_folder: Path) -> None:
-    with scratch_database(full_site.server) as other:
+    with scratch_database(full_site.server, "template1") as other:
         other.execute("CREATE TABLE t AS SELECT generate_series(1, 100) n")
         taken = full_site.take()
         target = server_folder / "target"
