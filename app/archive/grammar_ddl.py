@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
 
@@ -114,7 +115,7 @@ def _outside(words: Iterator[bytes]) -> Iterator[bytes]:
 
 def _create_view(words: Iterator[bytes]) -> None:
     """A materialized one, not filled yet."""
-    last = [word.upper() for word in words][-4:]
+    last = [word.upper() for word in deque(words, maxlen=4)]
     require(last == [b"WITH", b"NO", b"DATA", b";"], "a materialized view that is filled at once")
 
 

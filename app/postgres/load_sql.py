@@ -67,8 +67,7 @@ class SqlRunner:
             raise RestoreValidationError(message, "no dump of pg_dump has this: look at the end of the file")
 
     def _unit(self, unit: bytes) -> None:
-        start = lexer.statement_start(unit + b"\n ", 0)
-        end = len(unit) if start == lexer.UNFINISHED else start
+        end = lexer.start_of(unit)
         if header := header_of(unit, end):
             self._begin(*header)
         statement = unit[end:].strip()
