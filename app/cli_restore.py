@@ -33,6 +33,7 @@ from app.operations.rollback import rollback as roll_back
     help="Where a row differs: take-backup, keep-live, newest:COLUMN or fail.",
 )
 @click.option("--into", metavar="DB", help="Restore into another database, made where it is missing.")
+@click.option("--as", "as_role", metavar="ROLE", help="Load a stranger's dump as a role that may little.")
 @click.option("--dry-run", is_flag=True, help="Say what would change; nothing is touched.")
 @as_json
 @click.pass_obj
@@ -47,6 +48,7 @@ def restore(  # noqa: PLR0913 -- an option each
     where: str | None,
     on_conflict: str,
     into: str | None,
+    as_role: str | None,
     dry_run: bool,
     as_json: bool,
 ) -> int:
@@ -63,6 +65,7 @@ def restore(  # noqa: PLR0913 -- an option each
         where=where,
         on_conflict=on_conflict,
         into=into,
+        as_role=as_role,
     )
     if dry_run:
         return _preview(session, request, as_json=as_json)

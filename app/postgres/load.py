@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import structlog
 from psycopg import sql
@@ -42,7 +42,17 @@ _ANALYZED = f"""
     WHERE {_NOT_SYSTEM} AND o.relkind IN ('r', 'm', 'p') AND NOT o.relispartition ORDER BY pg_table_size(o.oid) DESC"""
 
 
-def load(database: Database, archive: Archive, jobs: int, progress: Callable[[int], None] = lambda _: None) -> Loaded:
+Opened = Callable[[Database, int], AbstractContextManager[Session]]
+
+
+def load(
+    database: Database,
+    archive: Archive,
+    jobs: int,
+    progress: Callable[[int], None] = lambda _: None,
+    *,
+    opened: Opened = session,
+) -> Loaded:
     """Load an archive.
 
     Args:
@@ -50,6 +60,7 @@ def load(database: Database, archive: Archive, jobs: int, progress: Callable[[in
         archive: of ours, or any plain dump with the index that was built of it.
         jobs: connections at once.
         progress: called with the number of bytes of row data sent.
+        opened: makes each session, of so many.
 
     Raises:
         RestoreValidationError: the file holds what no dump holds, or the database is not empty.
@@ -62,7 +73,7 @@ def load(database: Database, archive: Archive, jobs: int, progress: Callable[[in
     with _timed(seconds, "lint"):
         lint(archive)
     with ExitStack() as stack:
-        sessions = _sessions(stack, database, jobs)
+        sessions = _sessions(stack, database, jobs, opened)
         _require_empty(sessions[0], database.name)
         rows: Counter[TableName] = Counter()
         runner = SqlRunner(sessions)
@@ -86,12 +97,12 @@ def load(database: Database, archive: Archive, jobs: int, progress: Callable[[in
     return Loaded({each.table: rows[each.table] for each in archive.index.tables}, seconds)
 
 
-def _sessions(stack: ExitStack, database: Database, wanted: int) -> list[Session]:
+def _sessions(stack: ExitStack, database: Database, wanted: int, opened: Opened) -> list[Session]:
     """As many as are wanted and the server has connections for."""
     sessions: list[Session] = []
     for _ in range(wanted):
         try:
-            sessions.append(stack.enter_context(session(database, wanted)))
+            sessions.append(stack.enter_context(opened(database, wanted)))
         except TargetUnavailableError as error:
             if not (sessions and FULL.search(error.message)):
                 raise

@@ -74,7 +74,7 @@ class SqlRunner:
         if not statement:
             return
         # Again, though the file was linted: nothing is run but what was looked at as it is run.
-        self._judge.reading = reading = _reading(self._main)
+        self._judge.reading = reading = reading_of(self._main)
         if check_statement(self._judge, statement, self._name or "the dump's settings"):
             return  # it is passed over, as the checklist says
         if statement.startswith(b"\\"):
@@ -129,7 +129,7 @@ class SqlRunner:
             self._main.run(comment, "a comment")
 
 
-def _reading(session: Session) -> Reading:
+def reading_of(session: Session) -> Reading:
     """What the server reads the session's next statement under, whoever set it."""
     said = session.connection.info.parameter_status
     return Reading(said("client_encoding") or "UTF8", said("standard_conforming_strings") != "off")
