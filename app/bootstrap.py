@@ -25,6 +25,7 @@ from app.operations.restore_full import Programs as FullPrograms
 from app.operations.schedule import Schedule
 from app.operations.service import Service, System
 from app.postgres.cluster import PostgresCluster, start_command, verify_copy
+from app.postgres.database import Database
 from app.postgres.dump import PostgresSource
 from app.postgres.post_command import run_on
 from app.postgres.target import PostgresTarget
@@ -68,7 +69,7 @@ class Program:
             folder=folder,
             catalog_apart=apart,
             catalog=catalog,
-            target=PostgresTarget(settings.database, settings.backup_jobs),
+            target=self._target(settings.database),
             restores=catalog,
             policy=Policy(settings.keep),
             schedules={tier: Schedule(tier, cron, zone) for tier, cron in settings.crons.items()},
@@ -78,9 +79,10 @@ class Program:
             undo_for=settings.undo_for,
             post_command=settings.post_command,
             version_tables=settings.restore_version_tables,
+            foreign_role=settings.restore_foreign_role,
             clock=lambda: datetime.now(zone),
             tool=f"residency-backup {__version__}",
-            target_of=lambda name: PostgresTarget(settings.database.named(name), settings.backup_jobs),
+            target_of=lambda name: self._target(settings.database.named(name)),
             scripts=LocalScripts(settings.backup_dir),
             run_program=self._run_program,
             system=System(
@@ -91,6 +93,10 @@ class Program:
             ),
             holds_catalog=self._holds_catalog,
         )
+
+    def _target(self, database: Database) -> PostgresTarget:
+        secret = self.settings.restore_foreign_password
+        return PostgresTarget(database, self.settings.backup_jobs, secret.get_secret_value() if secret else None)
 
     def _run_program(self, argv: Sequence[str], name: str) -> None:
         settings = self.settings

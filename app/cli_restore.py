@@ -34,6 +34,7 @@ from app.operations.rollback import rollback as roll_back
 )
 @click.option("--into", metavar="DB", help="Restore into another database, made where it is missing.")
 @click.option("--search-path", metavar="SCHEMAS", help="Where functions look for what they name without a schema.")
+@click.option("--as", "as_role", metavar="ROLE", help="Load a stranger's dump as a role that may little.")
 @click.option("--dry-run", is_flag=True, help="Say what would change; nothing is touched.")
 @as_json
 @click.pass_obj
@@ -49,6 +50,7 @@ def restore(  # noqa: PLR0913 -- an option each
     on_conflict: str,
     into: str | None,
     search_path: str | None,
+    as_role: str | None,
     dry_run: bool,
     as_json: bool,
 ) -> int:
@@ -66,6 +68,7 @@ def restore(  # noqa: PLR0913 -- an option each
         on_conflict=on_conflict,
         into=into,
         search_path=search_path,
+        as_role=as_role,
     )
     if dry_run:
         return _preview(session, request, as_json=as_json)

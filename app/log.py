@@ -9,6 +9,7 @@ import re
 import sys
 import threading
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
@@ -16,14 +17,13 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from app.domain.readable import readable
+from app.domain.url_passwords import without_url_passwords
 from app.errors import ResidencyBackupError
 
 HIDDEN = "***"
 Style = Literal["console", "json"]
 _SECRET_KEY = re.compile(r"passw|pwd|secret|token|credential|api_?key|private|identity", re.IGNORECASE)
 _IN_TEXT = (
-    # Up to the last @ of a word: one that is not percent-encoded is a mistake that must not show the rest.
-    (re.compile(r"((?<!\w)\w+://[^\s:/@]*):\S+@"), rf"\1:{HIDDEN}@"),
     # NAME=value of conninfo strings, environments and queries, "name": "value" of JSON; quoted, with escapes, or not.
     (
         re.compile(
@@ -37,6 +37,11 @@ _INLINE = {"exception": "traceback", "stack": "stack_trace"}  # the renderer wri
 _CHATTY = ("alembic", "kombu", "amqp")  # libraries whose INFO tells an operator nothing
 # Passwords so weak that hiding them wherever they occur would garble every line, and hide nothing.
 _WORDS = frozenset({"backup", "restore", "postgres", "postgresql", "redis", "admin", "residency", "scheduler"})
+# More of a value than this, whoever sent it, is no line that anybody reads.
+_LONGEST = 16 << 10
+_MOST_ITEMS = 200
+_DEEPEST = 8
+_LARGEST = 1 << 64  # the text of a longer number takes its length squared, and Python may refuse it
 _SHORTEST_SECRET = 4  # replacing shorter ones everywhere would garble the text and hide nothing
 
 
@@ -49,7 +54,7 @@ class Redactor:
     def __call__(self, _: WrappedLogger, __: str, event: EventDict) -> EventDict:
         """Hide what has to be hidden in one event."""
         return {
-            key: HIDDEN if _SECRET_KEY.search(str(key)) and value else self._clean(value)
+            key: HIDDEN if _SECRET_KEY.search(str(key)) and value else self._clean(value, _DEEPEST)
             for key, value in event.items()
         }
 
@@ -57,18 +62,31 @@ class Redactor:
         """The text without its secrets."""
         for secret in self._secrets:
             text = text.replace(secret, HIDDEN)
+        text = without_url_passwords(text, HIDDEN)
         for pattern, replacement in _IN_TEXT:
             text = pattern.sub(replacement, text)
         return text
 
-    def _clean(self, value: Any) -> Any:
-        if isinstance(value, str):
-            return self.text(value)
+    def _clean(self, value: Any, depth: int) -> Any:
+        if isinstance(value, dict | list | tuple) and not depth:
+            return "…"
         if isinstance(value, dict):
-            return self(None, "", value)
+            return {
+                _cut(key) if isinstance(key, str) else key: HIDDEN
+                if _SECRET_KEY.search(str(key)) and inner
+                else self._clean(inner, depth - 1)
+                for key, inner in islice(value.items(), _MOST_ITEMS)
+            }
         if isinstance(value, list | tuple):
-            return [self._clean(each) for each in value]
-        return value if isinstance(value, int | float | bool | None) else self.text(str(value))
+            return [self._clean(inner, depth - 1) for inner in value[:_MOST_ITEMS]]
+        if isinstance(value, int | float | None):
+            return value if not isinstance(value, int) or abs(value) < _LARGEST else _cut(hex(value))
+        # Cut only then: half a secret would not be known for one.
+        return _cut(self.text(str(value)))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text) - _LONGEST} letters more)"
 
 
 def worth_hiding(secrets: Iterable[str]) -> list[str]:
@@ -171,6 +189,9 @@ class PrintedLines(io.TextIOBase):
         if getattr(self._thread, "logging", False):
             return self._real.write(text)  # logging failed, and says so here: another event would fail likewise
         *lines, self._begun = (self._begun + text).split("\n")
+        if len(self._begun) > _LONGEST:
+            lines.append(self._begun)
+            self._begun = ""
         self._thread.logging = True
         try:
             for line in lines:

@@ -93,6 +93,8 @@ class Settings(BaseSettings):
     restore_undo_hours: Annotated[float, Field(ge=0, le=24 * 366)] = 24
     restore_post_command: Command = None
     restore_version_tables: Names = ()
+    restore_foreign_role: str | None = None
+    restore_foreign_password: SecretStr | None = None
     beat_alive_file: Folder | None = None
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(upper)] = "INFO"
     log_format: Literal["console", "json"] = "console"

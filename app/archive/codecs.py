@@ -24,7 +24,8 @@ _SLOW_FRAME_BYTES = 8 * _MEBIBYTE
 # zstd's level 1 for rows of a table: matches are long (7 bytes and more) and, within a frame, may be far. Measured on
 # COPY text against plain level 1: as fast, and a sixth smaller (docs/performance.md).
 _FAST_ZSTD = {"window_log": 20, "hash_log": 15, "min_match": 7}
-_SLICE = 4 << 10  # compressed bytes decoded at once: 4 bytes may stand for 128 KB of zeros
+# Compressed bytes decoded at once: in zstd, 4 bytes may stand for 128 KB of zeros, in gzip for 4 KB.
+_SLICE = {Codec.ZSTD: 1 << 10, Codec.GZIP: 4 << 10}
 _PIECE = 1 << 20  # plain bytes given out at once, since who takes them may need many times as much
 _GZIP_WINDOW = 31  # 15 bits of window and gzip's own header
 
@@ -136,7 +137,7 @@ def decode(blocks: Iterable[bytes], codec: Codec) -> Iterator[Decoded]:
     make, broken = _DECOMPRESSORS[codec]
     frame: Decompressor | None = None
     at = 0  # offset in the file of the first byte not taken by a frame yet
-    for block in _cut(blocks, _SLICE):
+    for block in _cut(blocks, _SLICE[codec]):
         rest = block
         while rest:
             begins = frame is None

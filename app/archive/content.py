@@ -19,6 +19,7 @@ from typing import NamedTuple
 from app.archive import lexer
 from app.archive.codecs import NO_FRAMES, Framing, Hash
 from app.archive.digest import RowDigest
+from app.archive.headers import last_header
 from app.archive.index import Kind, TableDigest, TableName
 from app.archive.marks import without_marks
 from app.archive.reader import Archive
@@ -26,7 +27,6 @@ from app.archive.scanner import ENCODING, Piece, python_encoding, scan
 from app.archive.words import Words
 from app.archive.writer import Parcel
 
-_HEADER = re.compile(rb"^-- (Data for )?Name: (.*); Type: ([A-Z ]+); Schema: (.*); Owner: ", re.MULTILINE)
 _VERSION = re.compile(rb"^-- Dumped (from database|by pg_dump) version (\d+)", re.MULTILINE)
 _SETVAL = re.compile(rb"SELECT (?:pg_catalog\.)?setval\(\s*(E?'(?:[^']|'')*'), (\d+|-\d+), (true|false)\)")
 _LO_OPEN = re.compile(rb"SELECT (?:pg_catalog\.)?lo_open\('(\d+)'")
@@ -136,8 +136,7 @@ class Content:
         self._end_entry()
 
     def _sql(self, unit: bytes) -> None:
-        start = lexer.statement_start(unit + b"\n ", 0)
-        end = len(unit) if start == lexer.UNFINISHED else start
+        end = lexer.start_of(unit)
         if end:
             self._comments(unit, end)
         statement = unit[end:].strip()
@@ -148,12 +147,11 @@ class Content:
 
     def _comments(self, unit: bytes, end: int) -> None:
         """What the comments before a statement say: a new entry, or who made the dump."""
-        headers = list(_HEADER.finditer(unit, 0, end))
-        if headers:
+        header = last_header(unit, end)
+        if header is not None and header.schema is not None:
             self._end_entry()
-            data, name, kind, schema = headers[-1].groups()
-            if not data and kind not in _VALUES:
-                self._entry = EntryName(kind, schema, name)
+            if not header.data and header.type not in _VALUES:
+                self._entry = EntryName(header.type, header.schema, header.name)
         elif not self.entries.words:
             for what, major in _VERSION.findall(unit, 0, end):
                 if what == b"by pg_dump":

@@ -20,6 +20,7 @@ from app.archive.tokens import Reading, UnreadableError, tokens
 _RESTRICT = re.compile(rb"\\(?:un)?restrict [A-Za-z0-9]+\s*\Z")
 _CONNECT = re.compile(rb"\\(?:c|connect)\b")
 _ON = {"on": True, "true": True, "1": True, "off": False, "false": False, "0": False}
+_TAIL_BYTES = 1000  # in which only a line break stands behind the end
 _SETTING_WORDS = 500  # a search_path may be long
 
 
@@ -49,7 +50,7 @@ class Judge:
         if statement.startswith(b"\\"):
             _require_known_command(statement)
             return None
-        require(statement.rstrip().endswith(b";"), "not a whole statement")
+        require(statement[-_TAIL_BYTES:].rstrip().endswith(b";"), "not a whole statement")
         if grammar_rows.is_plain_insert(statement):
             return None
         try:

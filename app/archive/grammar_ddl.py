@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
+import re
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
 
 from app.archive import kinds
 from app.archive.cursor import UNKNOWN, Cursor, NoDumpError, require
 from app.archive.kinds import Kind, kind_of
+from app.archive.tokens import Reading, UnreadableError, tokens
 
 ONE_DATABASE = "make the dump without --create, and of one database; run what concerns the whole server by hand"
+_OWNERS = re.compile(rb"(?:ALTER|SET|RESET|COMMENT)\b", re.IGNORECASE)
 _HEAD = 12  # words that tell a statement's kind, with room for what may stand between
 _MOST_WORDS = 12_800  # that say which right on which of 1600 columns is granted
 _KEPT = "is passed over: the database keeps the one that it has"
+
+
+def is_about_owners(statement: bytes, reading: Reading) -> bool:
+    """Whether it says who owns something, or who makes what follows; the comment on an extension is its owner's."""
+    if not _OWNERS.match(statement):
+        return False
+    try:
+        words = tokens(statement, reading)
+        head = _upper(words)
+        last = [*head[-4:], *(each.upper() for each in deque(words, maxlen=4))][-4:]
+    except UnreadableError:
+        return False
+    if head[0] == b"ALTER":
+        return head[1:3] == [b"DEFAULT", b"PRIVILEGES"] or last[:2] + last[3:] == [b"OWNER", b"TO", b";"]
+    if head[0] == b"COMMENT":
+        return head[1:3] == [b"ON", b"EXTENSION"]
+    return head[1:3] == [b"SESSION", b"AUTHORIZATION"] or head[1:2] == [b"ROLE"]
 
 
 def refresh(words: Iterator[bytes]) -> None:
@@ -114,7 +135,7 @@ def _outside(words: Iterator[bytes]) -> Iterator[bytes]:
 
 def _create_view(words: Iterator[bytes]) -> None:
     """A materialized one, not filled yet."""
-    last = [word.upper() for word in words][-4:]
+    last = [word.upper() for word in deque(words, maxlen=4)]
     require(last == [b"WITH", b"NO", b"DATA", b";"], "a materialized view that is filled at once")
 
 

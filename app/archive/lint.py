@@ -80,8 +80,8 @@ def _check_all(judge: Judge, pieces: Iterable[Piece], remarks: dict[str, None], 
 
 def _check_unit(judge: Judge, unit: bytes, line: int) -> str | None:
     """Check a statement, as the scanner gives it: with the comments before it."""
-    start = lexer.statement_start(unit + b"\n ", 0)
-    if start == lexer.UNFINISHED:
+    start = lexer.start_of(unit)
+    if start == len(unit):
         return None  # comments alone
     return check_statement(judge, unit[start:], f"line {line + unit.count(_NEWLINE, 0, start)}")
 

@@ -13,7 +13,10 @@ from dataclasses import replace
 
 from app.archive.scanner import Piece
 
-_SET = re.compile(rb"\s*(ALTER TABLE ONLY .* ALTER COLUMN .* SET \()([\w=., -]*)(\);\s*)", re.DOTALL)
+_OPENING, _CLOSING = b" SET (", re.compile(rb"\);\s*\Z")
+_BEGINS = re.compile(rb"\s*ALTER TABLE ONLY ")
+_COLUMN = b" ALTER COLUMN "
+_OPTIONS = re.compile(rb"[\w=., -]*")
 _MARK = re.compile(rb"pg_attver=\d+")
 
 
@@ -27,8 +30,10 @@ def without_marks(pieces: Iterable[Piece]) -> Iterator[Piece]:
 
 
 def _unmarked(statement: bytes) -> bytes:
-    found = _SET.fullmatch(statement)
-    if found is None:
+    start, end = statement.rfind(_OPENING) + len(_OPENING), _CLOSING.search(statement, max(0, len(statement) - 100))
+    known = _BEGINS.match(statement) and statement.find(_COLUMN, 0, start) >= 0
+    if end is None or not known or not _OPTIONS.fullmatch(statement, start, end.start()):
         return statement  # it stands in a comment, a function, a name
-    left = [option for option in found[2].split(b", ") if not _MARK.fullmatch(option)]
-    return found[1] + b", ".join(left) + found[3] if left else b""
+    options = statement[start : end.start()].split(b", ")
+    left = [option for option in options if not _MARK.fullmatch(option)]
+    return statement[:start] + b", ".join(left) + statement[end.start() :] if left else b""

@@ -7,22 +7,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 
 from app.archive import lexer
 from app.archive.index import Kind
 from app.archive.reader import Archive
 from app.archive.scanner import ENCODING, python_encoding, scan, unquoted
+from app.archive.tokens import Reading, UnreadableError, tokens
 
-_TOKEN = re.compile(
-    rb"""
-    (?P<skip> \s+ | --[^\n]* | [Ee]'(?:[^'\\]|\\.|'')*' | '(?:[^']|'')*' | \$(?P<tag>\w*)\$.*?\$(?P=tag)\$ )
-    | "(?:[^"]|"")*" | [A-Za-z_\x80-\xff][\w$\x80-\xff]* | .""",
-    re.VERBOSE | re.DOTALL,
-)
 _NAME = re.compile(rb'["A-Za-z_\x80-\xff]')
 _READ = re.compile(rb"(?:CREATE|ALTER|GRANT|REVOKE|SET)\s")
 _SESSION = re.compile(rb"SET SESSION AUTHORIZATION '((?:[^']|'')+)'")
+_MOST_WORDS = 500_000
 _NOBODY = {b"PUBLIC", b"CURRENT_USER", b"CURRENT_ROLE", b"SESSION_USER", b"DEFAULT"}
 _EVERYWHERE = {"default", "C", "POSIX"}
 _NO_TABLESPACES = {"", "pg_default", "pg_global"}
@@ -81,15 +79,17 @@ class _Found:
 
     def take(self, unit: bytes) -> None:
         """Look at one statement."""
-        start = lexer.statement_start(unit + b"\n ", 0)
-        if start == lexer.UNFINISHED or not _READ.match(unit, start):
+        start = lexer.start_of(unit)
+        if not _READ.match(unit, start):
             return
         if encoding := ENCODING.match(unit, start):
             self._encoding = python_encoding(encoding[1].decode())
         elif session := _SESSION.match(unit, start):
             self._roles.add(session[1].decode(self._encoding, errors="backslashreplace").replace("''", "'"))
         else:
-            self._read([each[0] for each in _TOKEN.finditer(unit, start) if each["skip"] is None])
+            with suppress(UnreadableError):  # whoever runs it will see
+                words = tokens(unit[start:], Reading(self._encoding, standard=True))
+                self._read([word for word in islice(words, _MOST_WORDS) if not word.endswith((b"'", b"$"))])
 
     def needs(self) -> Needs:
         """All of it."""
@@ -109,7 +109,7 @@ class _Found:
 
     def _read(self, tokens: Sequence[bytes]) -> None:
         if tokens[-1] != b";" or tokens[1] == b";":
-            return  # no whole statement: whoever runs it will see
+            return  # no whole statement, or a longer one than any that names something
         first, second = tokens[0], tokens[1]
         if first == b"SET":
             self._setting(tokens)

@@ -14,18 +14,19 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from app.archive import lexer
+from app.archive.headers import Header, last_header
 from app.archive.index import END_MARKER, Kind, PageRange, TableName
 from app.errors import BackupReadError
 
-IDENTIFIER = rb"""(?:"(?:[^"]|"")+"|[A-Za-z_\x80-\xff][\w$\x80-\xff]*)"""
-COLUMN_LIST = IDENTIFIER + rb"\s*(?:,\s*" + IDENTIFIER + rb"\s*)*"
+# No name that a server takes is longer, and no table has more columns.
+IDENTIFIER = rb"""(?:"(?:[^"]|""){1,1000}"|[A-Za-z_\x80-\xff][\w$\x80-\xff]{0,999}(?![\w$\x80-\xff]))"""
+COLUMN_LIST = IDENTIFIER + rb"\s*(?:,\s*" + IDENTIFIER + rb"\s*){0,1599}"
 COPY = re.compile(  # from the file itself; the rest of the statement is not matched
     rb"COPY\s+(" + IDENTIFIER + rb")(?:\.(" + IDENTIFIER + rb"))?"
     rb"(?:\s*\(\s*((?:" + COLUMN_LIST + rb")?)\))?\s+FROM\s+stdin\b",
     re.IGNORECASE,
 )
 _COLUMN = re.compile(IDENTIFIER)
-_HEADER = re.compile(rb"^-- (?:Data for )?Name: (LARGE OBJECT)?.*; Type: ([A-Z ]+); Schema: ", re.MULTILINE)
 # What pg_dump's plain text never has in front of the data: its post-data section, and rights, which come last.
 _BEHIND_DATA = frozenset(
     b"ACL,CHECK CONSTRAINT,CONSTRAINT,DEFAULT ACL,EVENT TRIGGER,FK CONSTRAINT,INDEX,INDEX ATTACH,"
@@ -37,7 +38,11 @@ _LINE_END = re.compile(rb"[^\S\n]*(?:\n|(\Z))")
 _END_LINE = re.compile(rb"\\\.\r?\n")
 _FOLDED = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)  # what the server does without quotes
 _NEWLINE = ord("\n")
-_UNIT_BYTES = 1 << 30  # no statement that a server takes is longer
+_UNIT_BYTES = 1 << 30  # no statement that a server takes is longer; only rows make one so long
+_SQL_BYTES = 64 << 20
+_COMMENT_BYTES = 16 << 20
+_INSERT = re.compile(rb"INSERT\b", re.IGNORECASE)
+_KEPT_BYTES = 8 << 20
 _SPARE = 4  # bytes of a line break and the end-of-data line that may be cut by a block's end
 
 
@@ -83,9 +88,7 @@ class _Scanner:
 
     def pieces(self) -> Iterator[Piece]:
         while unit := self._unit():
-            start = lexer.statement_start(unit, 0)
-            if start == lexer.UNFINISHED:
-                start = len(unit)  # comments alone
+            start = lexer.start_of(unit)
             found = self._copy_of(unit, start)
             self._head = found or self._follow(unit, start)
             yield Piece(self._head, unit)
@@ -96,9 +99,9 @@ class _Scanner:
                 self._head = Head(Kind.AFTER)
 
     def _fill(self) -> bool:
-        """Read on, doubling what is held, so that a long statement is not copied once for each block."""
+        """Read on, half as much as is held, so that a long statement is not copied once for each block."""
         held = self._text[self._at :]
-        wanted = max(min(len(held), _UNIT_BYTES - len(held)), 1)
+        wanted = max(len(held) // 2, 1)
         more = [held]
         while wanted > 0 and (block := next(self._blocks, b"")):
             more.append(block)
@@ -109,6 +112,8 @@ class _Scanner:
     def _take(self, end: int) -> bytes:
         taken = self._text[self._at : end]
         self._at = end
+        if len(taken) > _KEPT_BYTES:  # not twice in memory
+            self._text, self._at = self._text[end:], 0
         return taken
 
     def _unit(self) -> bytes:
@@ -117,11 +122,21 @@ class _Scanner:
             end = self._unit_end()
             if end != lexer.UNFINISHED:
                 return self._take(end)
-            if len(self._text) - self._at > _UNIT_BYTES:
-                message = f"a statement or comment is longer than {_UNIT_BYTES >> 20} MiB"
-                raise BackupReadError(message, "no dump has this: look at the file before you load anything from it")
+            self._require_bounded(len(self._text) - self._at)
             if not self._fill():
                 return self._take(len(self._text))
+
+    def _require_bounded(self, held: int) -> None:
+        """What does not end so far must be something that may be as long."""
+        if held <= _COMMENT_BYTES:
+            return
+        start = lexer.statement_start(self._text, self._at)
+        what, most = "a comment", _COMMENT_BYTES
+        if start != lexer.UNFINISHED:
+            what, most = "a statement", _UNIT_BYTES if _INSERT.match(self._text, start) else _SQL_BYTES
+        if held > most:
+            message = f"{what} is longer than {most >> 20} MiB"
+            raise BackupReadError(message, "no dump has this: look at the file before you load anything from it")
 
     def _unit_end(self) -> int:
         start = lexer.statement_start(self._text, self._at)
@@ -161,13 +176,14 @@ class _Scanner:
         """
         if encoding := ENCODING.match(unit, start):
             self._encoding = python_encoding(encoding[1].decode())
-        headers = _HEADER.findall(unit, 0, start)
-        kind = self._kind_of(*headers[-1]) if headers else self._head.kind
+        header = last_header(unit, start)
+        kind = self._kind_of(header) if header else self._head.kind
         if kind is Kind.BEFORE and unit.find(END_MARKER, 0, start) >= 0:
             kind = Kind.AFTER  # nothing else stands behind the data, wherever that may be
         return self._head if kind is self._head.kind else Head(kind)
 
-    def _kind_of(self, large_object: bytes, entry: bytes) -> Kind:
+    def _kind_of(self, header: Header) -> Kind:
+        entry, large_object = header.type, header.name.startswith(b"LARGE OBJECT")
         if entry == b"SEQUENCE SET":
             return Kind.SEQUENCES
         # PostgreSQL 17 and later make them beside their data; a comment on one may stand between the two.

@@ -42,6 +42,7 @@ class TargetFacts:
         data_folder: where the server keeps its data, if that is on this machine.
         prepared: names of transactions prepared in the live database, which nobody can end from outside.
         system_identifier: of the server; None where it does not tell.
+        role: that restores, and whether it is a superuser.
     """
 
     version: str
@@ -51,6 +52,16 @@ class TargetFacts:
     data_folder: Path | None
     prepared: tuple[str, ...] = ()
     system_identifier: str | None = None
+    role: str = ""
+    superuser: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Loader:
+    """A role that loads a dump, and the roles beyond the ordinary whose rights it has."""
+
+    role: str
+    powers: tuple[str, ...]
 
 
 class Target(Protocol):
@@ -109,8 +120,25 @@ class Target(Protocol):
     def detach_subscriptions(self, name: str) -> list[str]:
         """Take all subscriptions of a database their slot's name, and return theirs. No publisher is asked."""
 
-    def load(self, name: str, archive: Archive, progress: Progress, search_path: str | None = None) -> Loaded:
-        """Load an archive into an empty database; functions have that search_path meanwhile, if one is given.
+    def loader(self, role: str) -> Loader:
+        """Make sure that another role can load a dump.
+
+        Raises:
+            RestorePermissionError: it cannot connect; says what it needs.
+        """
+
+    def load(
+        self,
+        name: str,
+        archive: Archive,
+        progress: Progress,
+        *,
+        search_path: str | None = None,
+        role: str | None = None,
+    ) -> Loaded:
+        """Load an archive into an empty database, as another role if one is named: then everything belongs to it.
+
+        Functions have that search_path meanwhile, if one is given.
 
         Raises:
             RestoreValidationError, RestoreDataError, BackupReadError, BackupValidationError: see `app.postgres.load`.

@@ -26,6 +26,7 @@ _TOKEN = re.compile(
     | .""",
     re.VERBOSE | re.DOTALL,
 )
+_CONTENT = {"string": b"''", "dollar": b"$$$$"}
 _QUOTED = {b"'", b'"', b"$"}
 _QUOTES = re.compile(rb"'+")
 _QUOTES_AND_ESCAPES = re.compile(rb"\\.|'+", re.DOTALL)
@@ -85,6 +86,8 @@ def _filled(character: re.Match[bytes]) -> bytes:
 def tokens(statement: bytes, reading: Reading) -> Iterator[bytes]:
     """The statement's words as they stand there: ``"A b"``, ``E'x'``, ``$$x$$``, ``->``'s two signs.
 
+    What is in a long string nobody asks: it is an empty one here.
+
     Raises:
         UnreadableError: a quote or comment does not end, a name is longer than any, two strings stand side by side
             (which makes one of them, in ways that differ), or a backslash might end a string or not.
@@ -105,14 +108,17 @@ def tokens(statement: bytes, reading: Reading) -> Iterator[bytes]:
         elif kind is not None:
             at = _end_of_other(text, at, kind, found[0])
         follows_string = kind == "string"
-        yield text[start:at]
+        if at - start > NAME_BYTES and kind in _CONTENT:
+            yield _CONTENT[kind]
+        else:
+            yield text[start:at]
 
 
 def _end_of_other(text: bytes, at: int, kind: str, opening: bytes) -> int:
     """Where a word, number, name or dollar quote ends that began with `opening`, which ends at `at`."""
     if kind == "dollar":
         return _ended(text.find(opening, at), "a dollar quote") + len(opening)
-    end = _ended(_end_of_run(_NAME_QUOTES, text, at), "a quoted name") if kind == "name" else at
+    end = _ended(_end_of_quoted(text, at, _NAME_QUOTES), "a quoted name") if kind == "name" else at
     if end - at + len(opening) > NAME_BYTES:
         raise UnreadableError("a name or number longer than any")
     if kind == "number" and text[at : at + 1] in _QUOTED:
@@ -129,14 +135,26 @@ def _ended(end: int, what: str) -> int:
 def _end_of_string(text: bytes, at: int, opening: re.Match[bytes], reading: Reading) -> int:
     """Where the string ends whose first letter stands at `at`."""
     if opening["escapes"] or (reading.standard is False and not opening["other"]):
-        return _ended(_end_of_run(_QUOTES_AND_ESCAPES, text, at), "a string")
-    end = _ended(_end_of_run(_QUOTES, text, at), "a string")
+        return _ended(_end_of_escaped(text, at), "a string")
+    end = _ended(_end_of_quoted(text, at, _QUOTES), "a string")
     if reading.standard is None and text.find(b"\\'", at, end) >= 0 and text.find(b"'", end) >= 0:
         raise UnreadableError("a backslash before a quote, where nobody knows what it means")
     return end
 
 
-def _end_of_run(quotes: re.Pattern[bytes], text: bytes, at: int) -> int:
+def _end_of_quoted(text: bytes, at: int, quotes: re.Pattern[bytes]) -> int:
     """Where a quoted thing ends: after a run of quotes whose number is odd, for two of them stand for one."""
-    ends = (found.end() for found in quotes.finditer(text, at) if found[0][:1] != b"\\" and len(found[0]) % 2)
-    return next(ends, lexer.UNFINISHED)
+    quote = text[at - 1 : at]
+    # Not an expression that looks for the next, because a plain find runs at memory speed.
+    while (start := text.find(quote, at)) >= 0:
+        run = quotes.match(text, start)
+        at = run.end() if run else start
+        if (at - start) % 2:
+            return at
+    return lexer.UNFINISHED
+
+
+def _end_of_escaped(text: bytes, at: int) -> int:
+    """The same of a string in which a backslash takes the next letter's meaning."""
+    runs = (found for found in _QUOTES_AND_ESCAPES.finditer(text, at) if found[0][:1] == b"'")
+    return next((run.end() for run in runs if len(run[0]) % 2), lexer.UNFINISHED)

@@ -177,8 +177,7 @@ def _is_end(piece: Piece) -> bool | None:
     """
     if piece.head.table is not None:
         return False
-    start = lexer.statement_start(piece.data + b"\n ", 0)
-    end = len(piece.data) if start == lexer.UNFINISHED else start
+    end = lexer.start_of(piece.data)
     if end < len(piece.data) and not piece.data.startswith(b"\\", end):
         return False
     return True if _MARKER_LINE.search(piece.data, 0, end) else None

@@ -25,6 +25,7 @@ from app.errors import (
     RestoreValidationError,
 )
 from app.operations.check_access import access_findings
+from app.operations.foreign import RIGHTS, loading_role, rights_findings
 from app.operations.inventory import newest_good
 from app.operations.lacking import remedy
 from app.operations.preflight import MEGABYTE, forecast
@@ -36,7 +37,7 @@ from app.operations.service import Service
 
 log = structlog.get_logger(__name__)
 _OWNERS, _COMMAND = "owners", "post command"
-_WHO_RESTORES = {_OWNERS, _COMMAND, SUBSCRIPTIONS}
+_WHO_RESTORES = {RIGHTS, _OWNERS, _COMMAND, SUBSCRIPTIONS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ def _means(
     service: Service, target: Target, wanted: Wanted, source: RestoreSource, facts: TargetFacts
 ) -> Iterator[Finding]:
     """Whether the server takes it, it can be undone, and what is to be run is there."""
-    yield from _fit(target, wanted, source, facts)
+    yield from _fit(service, target, wanted, source, facts)
     yield from _way_back(service, wanted, facts)
     yield from _command(service, wanted)
     yield from _tried(SUBSCRIPTIONS, lambda: list(replication_findings(target, wanted, facts)))
@@ -186,13 +187,17 @@ def require_confirmation(wanted: Wanted) -> None:
     raise RestoreValidationError(message, hint)
 
 
-def _fit(target: Target, wanted: Wanted, source: RestoreSource, facts: TargetFacts) -> Iterator[Finding]:
+def _fit(
+    service: Service, target: Target, wanted: Wanted, source: RestoreSource, facts: TargetFacts
+) -> Iterator[Finding]:
     """Whether the server takes what the backup holds."""
     yield from _existence(wanted, facts)
     yield _versions(source, facts)
     yield from _tried("content", lambda: _content(source))
+    yield from _tried(RIGHTS, lambda: list(rights_findings(service, target, wanted, source, facts)))
     if not wanted.by_rows:
-        yield from _tried("needs", lambda: _needs(target, source))
+        gives = loading_role(service, wanted, source) is None
+        yield from _tried("needs", lambda: _needs(target, source, gives=gives))
         yield from _prepared(wanted, facts)
 
 
@@ -227,11 +232,13 @@ def _content(source: RestoreSource) -> Sequence[Finding]:
     return [Finding.ok("content", "; ".join(["nothing in it but statements as pg_dump writes them", *passed_over]))]
 
 
-def _needs(target: Target, source: RestoreSource) -> Sequence[Finding]:
+def _needs(target: Target, source: RestoreSource, *, gives: bool) -> Sequence[Finding]:
+    """What the server must have; and, if it `gives` things to their owners, what the role must be able to."""
     if source.verified.severity is Severity.ERROR:
         return []
     needs = needs_of(source.archive)
-    return [*_tried("needs", lambda: _missing(target, needs)), *_tried(_OWNERS, lambda: _owners(target, needs))]
+    owners = _tried(_OWNERS, lambda: _owners(target, needs)) if gives else []
+    return [*_tried("needs", lambda: _missing(target, needs)), *owners]
 
 
 def _missing(target: Target, needs: Needs) -> Sequence[Finding]:

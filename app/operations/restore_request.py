@@ -33,6 +33,7 @@ class RestoreRequest:
         backup: id, alias or path.
         confirm: the name of the database that changes, typed out; no restore runs without it.
         into: another database than the live one.
+        as_role: who loads it.
         request_key: what tells a message delivered twice.
         search_path: schemas that functions look in meanwhile.
     """
@@ -45,6 +46,7 @@ class RestoreRequest:
     where: str | None = None
     on_conflict: str = Policy.TAKE_BACKUP
     into: str | None = None
+    as_role: str | None = None
     request_key: str | None = None
     search_path: str | None = None
 
@@ -57,6 +59,7 @@ class Wanted:
         changes: the database that changes.
         confirm: its name as it was typed out.
         merge: what a merge, or a preview, is asked for.
+        as_role: who loads the dump, where somebody was named.
     """
 
     mode: Mode
@@ -64,6 +67,7 @@ class Wanted:
     into: str | None
     confirm: str | None
     merge: MergeRequest
+    as_role: str | None = None
 
     @classmethod
     def of(cls, service: Service, request: RestoreRequest) -> Wanted:
@@ -82,6 +86,9 @@ class Wanted:
             raise RestoreValidationError(message, "use --mode merge, or leave it away")
         if (request.where or request.dependents) and not tables:
             raise RestoreValidationError("--where and --dependents need to know of which table", "name it with --table")
+        if request.as_role and (mode is Mode.MERGE or tables):
+            message = "--as belongs to a replace of the whole database: else nothing that stands in the file is run"
+            raise RestoreValidationError(message, "leave it away")
         merge = MergeRequest(
             on_conflict=policy,
             tables=tables,
@@ -93,7 +100,14 @@ class Wanted:
             into=into,
             search_path=_path(request.search_path),
         )
-        return cls(mode=mode, database=service.database, into=into, confirm=request.confirm, merge=merge)
+        return cls(
+            mode=mode,
+            database=service.database,
+            into=into,
+            confirm=request.confirm,
+            merge=merge,
+            as_role=request.as_role or None,
+        )
 
     @property
     def changes(self) -> str:

@@ -10,6 +10,7 @@ import structlog
 from app.domain.merge import Changes
 from app.domain.restore import Method, Step, shadow_name, undo_name
 from app.domain.servers import Identity
+from app.operations.foreign import loading_role
 from app.operations.replication import Side, detach_copies, pause, say_what_is_next
 from app.operations.restore_request import Job
 from app.operations.restore_safety import safety_backup
@@ -39,7 +40,8 @@ def _by_shadow(job: Job) -> None:
         maker = job.target if job.live else job.service.target
         maker.create(shadow, job.source.manifest.server if job.source.manifest else None)
     with job.phase("load", archive.index.raw_bytes):
-        loaded = job.target.load(shadow, archive, job.progress.advance, job.wanted.merge.search_path)
+        role, path = loading_role(job.service, job.wanted, job.source), job.wanted.merge.search_path
+        loaded = job.target.load(shadow, archive, job.progress.advance, search_path=path, role=role)
         job.rows = {str(table): rows for table, rows in loaded.rows.items()}
     job.journal.write(Step.PROVING)
     with job.phase("prove", archive.index.raw_bytes):

@@ -49,6 +49,7 @@ class Service:
         undo_for: how long a restore can be rolled back.
         post_command: program and arguments to run on a restored database; empty for none.
         version_tables: tables of migration tools, beside those that are known, that no merge touches.
+        foreign_role: that loads dumps which this service did not make; None for the one that everything is done as.
         clock: the present instant in the schedule's time zone.
         tool: name and version of this program, for manifests.
         target_of: the same server, with another database in the live one's place.
@@ -74,6 +75,7 @@ class Service:
     undo_for: timedelta
     post_command: tuple[str, ...]
     version_tables: tuple[str, ...]
+    foreign_role: str | None
     clock: Callable[[], datetime]
     tool: str
     target_of: Callable[[str], Target]

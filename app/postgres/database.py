@@ -109,6 +109,10 @@ class Database:
         """Another database of the same server, for the same role."""
         return Database(name, {**self.parameters, "dbname": name}, self.password)
 
+    def as_role(self, role: str, password: str | None) -> Database:
+        """The same database for another role; without a password libpq looks for one where it always does."""
+        return Database(self.name, {**self.parameters, "user": role}, password)
+
     def with_settings(self, settings: Mapping[str, str]) -> Database:
         """The same database, for sessions that begin with these settings, whatever role and database have set."""
         words = [f"-c {name}={_ESCAPED.sub(_BACKSLASHED, value)}" for name, value in settings.items()]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import structlog
 from psycopg import sql
@@ -43,12 +43,17 @@ _ANALYZED = f"""
     WHERE {_NOT_SYSTEM} AND o.relkind IN ('r', 'm', 'p') AND NOT o.relispartition ORDER BY pg_table_size(o.oid) DESC"""
 
 
-def load(
+Opened = Callable[[Database, int], AbstractContextManager[Session]]
+
+
+def load(  # noqa: PLR0913 -- what a load takes, and how its sessions are made
     database: Database,
     archive: Archive,
     jobs: int,
     progress: Callable[[int], None] = lambda _: None,
     search_path: str | None = None,
+    *,
+    opened: Opened = session,
 ) -> Loaded:
     """Load an archive.
 
@@ -58,6 +63,7 @@ def load(
         jobs: connections at once.
         progress: called with the number of bytes of row data sent.
         search_path: what functions have meanwhile; see `load_path`.
+        opened: makes each session, of so many.
 
     Raises:
         RestoreValidationError: the file holds what no dump holds, or the database is not empty.
@@ -70,7 +76,7 @@ def load(
     with _timed(seconds, "lint"):
         lint(archive)
     with ExitStack() as stack:
-        sessions = _sessions(stack, database, jobs)
+        sessions = _sessions(stack, database, jobs, opened)
         _require_empty(sessions[0], database.name)
         rows: Counter[TableName] = Counter()
         path = FunctionPath(sessions[0], search_path)
@@ -96,12 +102,12 @@ def load(
     return Loaded({each.table: rows[each.table] for each in archive.index.tables}, seconds)
 
 
-def _sessions(stack: ExitStack, database: Database, wanted: int) -> list[Session]:
+def _sessions(stack: ExitStack, database: Database, wanted: int, opened: Opened) -> list[Session]:
     """As many as are wanted and the server has connections for."""
     sessions: list[Session] = []
     for _ in range(wanted):
         try:
-            sessions.append(stack.enter_context(session(database, wanted)))
+            sessions.append(stack.enter_context(opened(database, wanted)))
         except TargetUnavailableError as error:
             if not (sessions and FULL.search(error.message)):
                 raise

@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from app.archive.headers import Header, headers_in
+
 _NAME = rb'(?:"(?:[^"]|"")+"|[^\s".,();]+)'
 _QUALIFIED = _NAME + rb"(?:\." + _NAME + rb")?"
-_HEADER = re.compile(rb"^-- Name: (.*); Type: ([A-Z ]+); Schema: ", re.MULTILINE)
 _INDEX = re.compile(rb"CREATE (?:UNIQUE )?INDEX " + _NAME + rb" ON (?:ONLY )?(" + _QUALIFIED + rb")[ \n]")
 _ALTER = re.compile(rb"ALTER TABLE (?:ONLY )?(" + _QUALIFIED + rb")\s")
 _REFERENCES = re.compile(rb"\sREFERENCES (" + _QUALIFIED + rb")\s?\(")
@@ -61,9 +62,11 @@ class Entry:
 
 def header_of(unit: bytes, end: int) -> tuple[bytes, str] | None:
     """Type and name in the last entry header among the comments before `end`; None where there is none."""
-    headers = _HEADER.findall(unit, 0, end)
-    if not headers:
+    named: Header | None = None
+    for header in headers_in(unit, end):
+        named = named if header.data else header
+    if named is None:
         return None
-    name, type_ = headers[-1]
     # A schema or owner may be called like the rest of a header; what such an entry is, nobody can tell.
-    return b"ENTRY" if b"; Type: " in name else type_, name.decode(errors="backslashreplace")
+    type_ = b"ENTRY" if b"; Type: " in named.name else named.type
+    return type_, named.name.decode(errors="backslashreplace")

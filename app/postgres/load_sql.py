@@ -71,15 +71,14 @@ class SqlRunner:
             raise RestoreValidationError(message, "no dump of pg_dump has this: look at the end of the file")
 
     def _unit(self, unit: bytes) -> None:
-        start = lexer.statement_start(unit + b"\n ", 0)
-        end = len(unit) if start == lexer.UNFINISHED else start
+        end = lexer.start_of(unit)
         if header := header_of(unit, end):
             self._begin(*header)
         statement = unit[end:].strip()
         if not statement:
             return
         # Again, though the file was linted: nothing is run but what was looked at as it is run.
-        self._judge.reading = reading = _reading(self._main)
+        self._judge.reading = reading = reading_of(self._main)
         if check_statement(self._judge, statement, self._name or "the dump's settings"):
             return  # it is passed over, as the checklist says
         if statement.startswith(b"\\"):
@@ -137,7 +136,7 @@ class SqlRunner:
             self._main.run(comment, "a comment")
 
 
-def _reading(session: Session) -> Reading:
+def reading_of(session: Session) -> Reading:
     """What the server reads the session's next statement under, whoever set it."""
     said = session.connection.info.parameter_status
     return Reading(said("client_encoding") or "UTF8", said("standard_conforming_strings") != "off")

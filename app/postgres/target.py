@@ -9,13 +9,14 @@ from typing import BinaryIO
 from app.archive.manifest import ServerFacts
 from app.archive.needs import Needs
 from app.archive.reader import Archive
-from app.archive.target import Loaded, Merging, Progress, TargetFacts
+from app.archive.target import Loaded, Loader, Merging, Progress, TargetFacts
 from app.domain.merge import Changes, MergeRequest, OtherWords
 from app.domain.replication import Replication
 from app.postgres import (
     databases,
     in_place,
     load,
+    load_as,
     merge,
     merge_compare,
     proof,
@@ -37,12 +38,14 @@ class PostgresTarget:
     Args:
         database: the live one.
         jobs: how many connections load, and prove, at once.
+        foreign_password: of the role that loads what strangers made; None leaves it to libpq.
     """
 
-    def __init__(self, database: Database, jobs: int = 1) -> None:
+    def __init__(self, database: Database, jobs: int = 1, foreign_password: str | None = None) -> None:
         self.database = database.name
         self._database = database
         self._jobs = jobs
+        self._foreign_password = foreign_password
 
     def facts(self) -> TargetFacts:
         """What the server is, and whether the live database exists."""
@@ -88,9 +91,25 @@ class PostgresTarget:
         """Take their slots from all subscriptions of a database."""
         return replication.detach(self._database, name)
 
-    def load(self, name: str, archive: Archive, progress: Progress, search_path: str | None = None) -> Loaded:
+    def loader(self, role: str) -> Loader:
+        """Make sure that another role can load a dump."""
+        return load_as.loader_of(self._database, role, self._foreign_password)
+
+    def load(
+        self,
+        name: str,
+        archive: Archive,
+        progress: Progress,
+        *,
+        search_path: str | None = None,
+        role: str | None = None,
+    ) -> Loaded:
         """Load an archive into an empty database."""
-        return load.load(self._database.named(name), archive, self._jobs, progress, search_path)
+        database = self._database.named(name)
+        if role is None:
+            return load.load(database, archive, self._jobs, progress, search_path)
+        who = (role, self._foreign_password)
+        return load_as.load_as(database, who, archive, self._jobs, progress, search_path)
 
     def prove(
         self,

@@ -36,6 +36,7 @@ _FOREIGN = """
 _DATA_FOLDER = """
     SELECT setting FROM pg_settings WHERE name = 'data_directory'
         AND (inet_server_addr() IS NULL OR inet_server_addr() = inet_client_addr())"""
+_ROLE = "SELECT rolname::text, rolsuper FROM pg_roles WHERE rolname = current_user"
 _PREPARED = "SELECT gid FROM pg_prepared_xacts WHERE database = %s ORDER BY prepared"
 _RESTORES = """
     SELECT n.nspname, has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
@@ -126,6 +127,7 @@ def _facts(session: Maintenance, database: Database, *, exists: bool, may_create
         with restoring(), database.connect() as connection:
             live = questions.server_facts(connection)
     version, number = session.ask("SELECT current_setting('server_version'), current_setting('server_version_num')")[0]
+    role, superuser = session.ask(_ROLE)[0]
     folder = session.ask(_DATA_FOLDER)
     path = Path(folder[0][0]) if folder else None
     return TargetFacts(
@@ -136,6 +138,8 @@ def _facts(session: Maintenance, database: Database, *, exists: bool, may_create
         data_folder=path if path and _is_here(path) else None,
         prepared=tuple(gid for (gid,) in session.ask(_PREPARED, database.name)),
         system_identifier=questions.system_identifier(session.connection),
+        role=role,
+        superuser=superuser,
     )
 
 

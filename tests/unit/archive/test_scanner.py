@@ -349,11 +349,12 @@ def test_a_byte_order_mark_belongs_to_no_statement(size: int) -> None:
         assert b"".join(each.data for each in scan([short])) == short
 
 
-@pytest.mark.parametrize("text", [b"-- ", b"/* ", b"SELECT '"])
+@pytest.mark.parametrize("text", [b"-- ", b"/* ", b"SELECT '", b"INSERT INTO a VALUES ('"])
 def test_what_is_longer_than_any_statement_is_refused_before_it_fills_the_memory(
     text: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scanner, "_UNIT_BYTES", 3 << 20)
+    for bound in ("_UNIT_BYTES", "_SQL_BYTES", "_COMMENT_BYTES"):
+        monkeypatch.setattr(scanner, bound, 3 << 20)
 
     def blocks() -> Iterator[bytes]:
         yield b"SET a = 1;\n" + text
