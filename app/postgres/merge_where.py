@@ -7,6 +7,7 @@ meet it. So a function that writes leaves nothing behind, in a preview or otherw
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from tempfile import SpooledTemporaryFile
@@ -30,6 +31,7 @@ _PREPARED = "restore_condition"
 _WITHOUT_VALUES = ("25", "42501", "53", "57")  # kinds of errors whose words are the server's alone
 _IN_MEMORY = 16 << 20
 _BLOCK = 1 << 20
+_PLACE = re.compile(" at (?:or near|end of input)")
 
 
 def keep_only(session: MergeSession, rows: str, name: str, where: str) -> None:
@@ -80,7 +82,7 @@ def _of_theirs(error: RestoreDataError, end: int) -> str:
     cause = error.__cause__
     place = cause.diag.statement_position if isinstance(cause, psycopg.Error) else None
     if place is not None and int(place) > end:
-        return f"{error.message.partition(' at or near ')[0]} at its end"
+        return f"{_PLACE.split(error.message)[0]} at its end"
     return " ".join(error.message.replace(_TAIL, "").split())
 
 

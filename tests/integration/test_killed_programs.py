@@ -25,7 +25,7 @@ def children(name: str) -> list[psutil.Process]:
 
 @pytest.fixture
 def wide(site: Site) -> Site:
-    fill_wide(site.database)
+    fill_wide(site.database, rows=40_000)  # enough to be read in ranges
     return site
 
 
