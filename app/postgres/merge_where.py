@@ -83,7 +83,7 @@ def _of_theirs(error: RestoreDataError, end: int) -> str:
     place = cause.diag.statement_position if isinstance(cause, psycopg.Error) else None
     if place is not None and int(place) > end:
         return f"{_PLACE.split(error.message)[0]} at its end"
-    return " ".join(error.message.replace(_TAIL, "").split())
+    return " ".join(error.message.replace(_TAIL, "").replace('\n"', '"').split())
 
 
 @contextmanager
