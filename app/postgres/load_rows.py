@@ -14,11 +14,10 @@ from app.errors import RestoreValidationError
 from app.postgres.load_session import Session
 
 _WHAT = """
-    SELECT relkind::text, relhasrules, nspname ~ '^pg_', EXISTS (
+    SELECT relkind IN ('r', 'p'), relhasrules, nspname ~ '^pg_', relkind = 'f' OR EXISTS (
         SELECT FROM pg_partition_tree(c.oid) t JOIN pg_class p ON p.oid = t.relid WHERE p.relkind = 'f')
     FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE c.oid = to_regclass(%t)"""
 _FOREIGN_DATA = "make the dump without --include-foreign-data"
-_TABLES = {"r", "p"}
 
 
 class _Spelled:
@@ -51,9 +50,9 @@ def require_table(session: Session, name: bytes, *, insert: bool) -> None:
         found = cursor.execute(_WHAT, (_Spelled(name),)).fetchone()
     if found is None:
         return
-    kind, has_rules, is_servers, is_foreign = found
+    is_table, has_rules, is_servers, is_foreign = found
     shown = name.decode(errors="backslashreplace")
-    if kind == "f" or is_foreign:
+    if is_foreign:
         raise RestoreValidationError(f"rows of {shown} would be written to another server", _FOREIGN_DATA)
-    if kind not in _TABLES or is_servers or (insert and has_rules):
+    if not is_table or is_servers or (insert and has_rules):
         raise RestoreValidationError(f"rows for {shown}, which is no table of the dump's", NO_DUMP)
