@@ -98,7 +98,8 @@ def test_what_a_role_cannot_keep_still_is_named(watched: TestDatabase) -> None:
     try:
         with pytest.raises(RestoreDataError) as caught:
             merge(database, archive, request())
-        assert "forbidden in production; event triggers of the database fire on it: " in caught.value.message
+        assert "forbidden in production, in PL/pgSQL function forbid() " in caught.value.message
+        assert "; event triggers of the database fire on it: " in caught.value.message
         assert ", ".join(_NAMES) in caught.value.message
         assert 'ALTER EVENT TRIGGER "no_table" DISABLE' in caught.value.hint
         watched.execute("ALTER EVENT TRIGGER no_table DISABLE; ALTER EVENT TRIGGER no_drop DISABLE")
