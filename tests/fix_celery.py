@@ -39,11 +39,20 @@ READY_SECONDS = 30.0
 END_SECONDS = 20.0
 GRACE_SECONDS = 5.0
 POLL_SECONDS = 0.05
+PATIENCE = 40.0
 # What a program needs of its surroundings; settings come from the test alone.
 PASSED_ON = ("PATH", "HOME", "XDG_STATE_HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "COVERAGE_PROCESS_START")
 
 Kind = Literal["worker", "beat"]
 NodeFactory = Callable[..., "LocalNode"]
+
+
+def eventually(condition: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
+    """Wait until a condition holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"waited in vain: {what}"
+        time.sleep(POLL_SECONDS)
 
 
 class LocalNode:

@@ -28,7 +28,10 @@ from app.postgres.programs import Program, ProgramError, output_of
 StopMode = Literal["smart", "fast", "immediate"]
 
 STOP_SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
-FAST_SETTINGS = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "min_wal_size=2MB")
+FAST_SETTINGS = (
+    *("fsync=off", "synchronous_commit=off", "full_page_writes=off", "min_wal_size=2MB"),
+    *("autovacuum=off", "shared_buffers=32MB"),
+)
 START_SECONDS = 60.0
 SOCKET_PATH_LIMIT = 107
 STATUS_LINE = 7

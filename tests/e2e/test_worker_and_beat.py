@@ -24,23 +24,14 @@ from app.operations.catch_up import due_slots
 from app.operations.inventory import inventory
 from app.operations.take_backup import BackupRequest, take_backup
 from app.postgres.programs import run
-from tests.fix_celery import NOTHING_DUE, LocalNode, NodeFactory
+from tests.fix_celery import NOTHING_DUE, PATIENCE, LocalNode, NodeFactory, eventually
 from tests.fix_postgres import TestDatabase
 from tests.fix_service import Site, fill_wide, gone_soon, leftovers, require_same_content, stalled
 
 pytestmark = pytest.mark.e2e
 Restore = Callable[[Path], TestDatabase]
-PATIENCE = 40.0
 # Due every three seconds. The slot is the day's, and so is run once all the same.
 SOON = "*/3 * * * * *"
-
-
-def eventually(condition: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
-    """Wait until a condition holds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"waited in vain: {what}"
-        time.sleep(0.05)
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ import signal
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -32,8 +33,10 @@ from app.errors import (
     RestoreValidationError,
     ServerUnavailableError,
 )
+from app.operations import pack
 from app.operations.check import check, repair
 from app.operations.full_preflight import preflight_full
+from app.operations.service import Progress
 from app.operations.take_backup import take_backup
 from app.postgres.binaries import Binary, find_binary, installed
 from tests.fix_full import FULL, FullSite, server_on
@@ -432,46 +435,60 @@ class WhileOpen(At):
             super().advance(amount)
 
 
+class Several(Progress):
+    """Several progresses as one."""
+
+    def __init__(self, all_of_them: Sequence[Progress]) -> None:
+        self._all = all_of_them
+
+    def start(self, what: str, total: int | None) -> None:
+        for progress in self._all:
+            progress.start(what, total)
+
+    def advance(self, amount: int) -> None:
+        for progress in self._all:
+            progress.advance(amount)
+
+
 def swap_for_secret(folder: Path, elsewhere: Path) -> None:
     folder.rename(folder.with_name("zz"))
     folder.symlink_to(elsewhere)
 
 
-@pytest.mark.parametrize(
-    ("act", "named"),
-    [
-        pytest.param(lambda d, _: (shutil.rmtree(d), d.write_text("x")), "d/b", id="folder becomes file"),
-        pytest.param(
-            lambda d, _: (shutil.rmtree(d / "sub"), (d / "sub").touch()), "uploads/d", id="inner becomes file"
-        ),
-        pytest.param(lambda d, _: (d / "sub/x").rename(d.parent / "moved"), "uploads", id="moved up"),
-        pytest.param(
-            lambda d, _: ((d / "b").unlink(), (d / "b").mkdir(), (d / "b/new").touch()),
-            "uploads/d",
-            id="file becomes folder",
-        ),
-        pytest.param(lambda d, _: ((d / "b").unlink(), os.mkfifo(d / "b")), "uploads/d", id="file becomes pipe"),
-        pytest.param(swap_for_secret, "uploads", id="folder becomes link"),
-        pytest.param(
-            lambda d, elsewhere: swap_for_secret(d / "sub", elsewhere), "d/sub", id="inner folder becomes link"
-        ),
-    ],
-)
+CHANGES: dict[str, tuple[Callable[[Path, Path], object], str]] = {
+    "folder becomes file": (lambda d, _: (shutil.rmtree(d), d.write_text("x")), "{}/b"),
+    "inner becomes file": (lambda d, _: (shutil.rmtree(d / "sub"), (d / "sub").touch()), "{}"),
+    "moved up": (lambda d, _: (d / "sub/x").rename(d.parent / "moved"), "{}/sub"),
+    "file becomes folder": (lambda d, _: ((d / "b").unlink(), (d / "b").mkdir(), (d / "b/new").touch()), "{}"),
+    "file becomes pipe": (lambda d, _: ((d / "b").unlink(), os.mkfifo(d / "b")), "{}"),
+    "folder becomes link": (swap_for_secret, "{}"),
+    "inner folder becomes link": (lambda d, elsewhere: swap_for_secret(d / "sub", elsewhere), "{}/sub"),
+}
+
+
 def test_what_changes_its_kind_while_it_is_packed_is_told_and_nothing_from_elsewhere_comes_in(
-    full_site: FullSite, server_folder: Path, act: Callable[[Path, Path], object], named: str
+    full_site: FullSite, server_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, elsewhere = full_site.uploads / "d", server_folder / "elsewhere"
-    (folder / "sub").mkdir(parents=True)
-    (folder / "000big").write_bytes(os.urandom(FRAMES))
-    (folder / "b").write_text("b")
-    (folder / "sub/x").write_text("x")
+    monkeypatch.setattr(pack, "_NAMED", 100)
+    elsewhere = server_folder / "elsewhere"
     elsewhere.mkdir()
     for name in ("b", "x"):
         (elsewhere / name).write_text("OUTSIDE")
-    fault = WhileOpen(folder / "000big", lambda: act(folder, elsewhere))
-    taken = full_site.take(fault)
-    assert fault.done
-    assert any(named in each for each in taken.warnings), taken.warnings
+    folders = {change: full_site.uploads / f"{change}s" / "d" for change in CHANGES}
+    for folder in folders.values():
+        (folder / "sub").mkdir(parents=True)
+        (folder / "000big").write_bytes(os.urandom(FRAMES))
+        (folder / "b").write_text("b")
+        (folder / "sub/x").write_text("x")
+    faults = [
+        WhileOpen(folders[change] / "000big", partial(act, folders[change], elsewhere))
+        for change, (act, _) in CHANGES.items()
+    ]
+    taken = full_site.take(Several(faults))
+    for change, fault in zip(CHANGES, faults, strict=True):
+        assert fault.done, change
+        named = CHANGES[change][1].format(folders[change].relative_to(full_site.uploads))
+        assert any(named in warning for warning in taken.warnings), "\n".join((change, *taken.warnings))
     target = server_folder / "target"
     assert full_site.site.cli("restore-full", taken.backup.id, "--target", str(target)).code == 0
     texts = [path.read_bytes() for path in (target / "paths").rglob("*") if path.is_file()]

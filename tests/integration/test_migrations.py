@@ -1,5 +1,6 @@
 """The catalog's migrations, run by the program and by alembic's own command."""
 
+import contextlib
 import json
 import logging
 import os
@@ -22,7 +23,9 @@ from app.domain.backup import Tier
 from app.domain.servers import Identity
 from app.domain.slots import Slot, SlotState
 from app.errors import CatalogError
+from app.postgres.programs import Finished
 from tests.fix_catalog import open_catalog
+from tests.fix_fork import run_forked
 
 ROOT = Path(__file__).parents[2]
 OURS = {*metadata.tables, VERSION_TABLE}
@@ -57,26 +60,18 @@ def tables(url: str) -> set[str]:
 def alembic(*arguments: str, **environment: str) -> str:
     """What alembic's own command prints, run in the repository as an operator would."""
     variables = {name: value for name, value in os.environ.items() if not name.startswith("BACKUP_")}
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "alembic", *arguments],
-        cwd=ROOT,
-        env=variables | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    with contextlib.chdir(ROOT):
+        done = run_forked("alembic.config:main", arguments, variables | environment, timeout=60)
+    assert done.code == 0, done.stderr
     return done.stdout
 
 
-def refused(**environment: str) -> subprocess.CompletedProcess[str]:
+def refused(**environment: str) -> Finished:
     """An `alembic upgrade head` that cannot be."""
-    argv = [sys.executable, "-W", "error", "-m", "alembic", "upgrade", "head"]
-    done = subprocess.run(
-        argv, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False, timeout=60
-    )
+    with contextlib.chdir(ROOT):
+        done = run_forked("alembic.config:main", ["upgrade", "head"], {**os.environ, **environment}, timeout=60)
     assert "Traceback" not in done.stderr
-    assert done.returncode == CatalogError.exit_code
+    assert done.code == CatalogError.exit_code
     return done
 
 
@@ -275,7 +270,7 @@ def test_alembic_says_in_a_line_why_it_cannot_migrate(tmp_path: Path) -> None:
 
 
 def test_alembic_writes_objects_where_the_service_does(tmp_path: Path) -> None:
-    argv = [sys.executable, "-m", "alembic", "upgrade", "head"]
+    argv = [sys.executable, "-W", "error", "-m", "alembic", "upgrade", "head"]
     environ = os.environ | {"BACKUP_DIR": str(tmp_path), "LOG_FORMAT": "json"}
     done = subprocess.run(argv, cwd=ROOT, env=environ, capture_output=True, text=True, check=True)
     events = [json.loads(line) for line in (done.stdout + done.stderr).splitlines()]
