@@ -458,10 +458,10 @@ def swap_for_secret(folder: Path, elsewhere: Path) -> None:
 CHANGES: dict[str, tuple[Callable[[Path, Path], object], str]] = {
     "folder becomes file": (lambda d, _: (shutil.rmtree(d), d.write_text("x")), "{}/b"),
     "inner becomes file": (lambda d, _: (shutil.rmtree(d / "sub"), (d / "sub").touch()), "{}"),
-    "moved up": (lambda d, _: (d / "sub/x").rename(d.parent / "moved"), "{}/sub"),
+    "moved up": (lambda d, _: (d / "sub/x").rename(d.parent / "moved"), "moved ups"),
     "file becomes folder": (lambda d, _: ((d / "b").unlink(), (d / "b").mkdir(), (d / "b/new").touch()), "{}"),
     "file becomes pipe": (lambda d, _: ((d / "b").unlink(), os.mkfifo(d / "b")), "{}"),
-    "folder becomes link": (swap_for_secret, "{}"),
+    "folder becomes link": (swap_for_secret, "folder becomes links"),
     "inner folder becomes link": (lambda d, elsewhere: swap_for_secret(d / "sub", elsewhere), "{}/sub"),
 }
 
