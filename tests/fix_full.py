@@ -68,7 +68,7 @@ def full_site(own_postgres_server: EmbeddedPostgres, server_folder: Path) -> Ite
     (uploads / "newest").symlink_to("a/letter.txt")
     with scratch_database(own_postgres_server) as database:
         rename_small(own_postgres_server, database.name)
-        site = make_site(database, server_folder / "backups", scale=0)
+        site = make_site(database, server_folder / "backups", filled=False)
         env = {**site.env, "BACKUP_FULL_PATHS": str(uploads)}
         yield FullSite(Site(site.database, site.backups, env), own_postgres_server, uploads)
         assert nothing_runs_in(site.backups)

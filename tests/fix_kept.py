@@ -12,7 +12,6 @@ from typing import Generic, TypeVar
 import psycopg
 
 from app.embedded.postgres import EmbeddedPostgres
-from tests.fix_clusters import SCALE
 from tests.fix_postgres import copy_database, scratch_database
 from tests.fix_service import Site, make_site
 
@@ -53,7 +52,7 @@ class Kept(Generic[Prepared]):
 def kept(server: EmbeddedPostgres, folder: Path, prepare: Callable[[Site], Prepared]) -> Iterator[Kept[Prepared]]:
     """A small residency scheduler with a service of its own, prepared, for copies."""
     with scratch_database(server) as database:
-        site = make_site(database, folder / "backups", scale=SCALE)
+        site = make_site(database, folder / "backups")
         prepared = prepare(site)
         ((oid,),) = database.query("SELECT oid FROM pg_database WHERE datname = current_database()")
         copied = f"kept_{database.name}"

@@ -94,7 +94,7 @@ def subscriber(logical_server: EmbeddedPostgres, published: TestDatabase, tmp_pa
             f" WITH (create_slot = false, slot_name = {slot})"
         )
         try:
-            site = make_site(database, tmp_path / "backups", scale=0)
+            site = make_site(database, tmp_path / "backups", filled=False)
             made = Subscriber(published, Damaged(site, logical_server, "latest-manual", {}, {}), slot)
             made.send(1)
             assert made.arrives(1)

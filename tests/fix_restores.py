@@ -18,7 +18,6 @@ from app.operations.restore import restore
 from app.operations.restore_request import Restored, RestoreRequest
 from app.operations.service import SILENT, Progress, Service
 from app.operations.take_backup import BackupRequest, take_backup
-from tests.fix_clusters import SCALE
 from tests.fix_kept import Kept, drop_databases, kept
 from tests.fix_postgres import TestDatabase, copy_of_all_tables
 from tests.fix_service import Site, make_site
@@ -134,7 +133,7 @@ def own_site(empty_database: TestDatabase, tmp_path: Path, postgres_server: Embe
     url = psycopg.conninfo.make_conninfo(empty_database.url, user=role, password="secret-4711")
     database = TestDatabase(empty_database.name, url)
     try:
-        yield make_site(database, tmp_path / "backups", scale=SCALE)
+        yield make_site(database, tmp_path / "backups")
     finally:
         drop_databases(postgres_server, database.name)
         empty_database.execute(f"DROP OWNED BY {role} CASCADE")

@@ -61,7 +61,7 @@ def two_servers(
     empty_database.execute(
         "CREATE TABLE people AS SELECT g AS id, 'person ' || g AS name FROM generate_series(1, 100) g"
     )
-    site = make_site(empty_database, tmp_path / "backups", scale=0)
+    site = make_site(empty_database, tmp_path / "backups", filled=False)
     name = empty_database.name
     with psycopg.connect(other_server.url(), autocommit=True) as admin:
         admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))

@@ -17,11 +17,10 @@ import pytest
 
 from app.bootstrap import bootstrap
 from app.embedded.postgres import EmbeddedPostgres
-from app.embedded.residency import fill
 from app.operations.service import Progress, Service
 from app.postgres.programs import Finished, run
 from app.storage.folder import LOCK, MARKER
-from tests.fix_clusters import SCALE, SMALL
+from tests.fix_clusters import SMALL, fill_small
 from tests.fix_fork import COMMAND_LINE, READ_AT_START, run_forked
 from tests.fix_postgres import TestDatabase, copy_database, copy_of_all_tables, has_small, psql, scratch_database
 
@@ -99,16 +98,16 @@ def remembered(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture
 def site(empty_database: TestDatabase, tmp_path: Path) -> Site:
     """A small residency scheduler, and an empty folder for its backups."""
-    return make_site(empty_database, tmp_path / "backups", scale=SCALE)
+    return make_site(empty_database, tmp_path / "backups")
 
 
-def make_site(database: TestDatabase, backups: Path, *, scale: float, url: str | None = None) -> Site:
-    """Fill an empty database, or make it anew as a filled one, and describe a service for it."""
-    if scale == SCALE and has_small(database.url):
+def make_site(database: TestDatabase, backups: Path, *, filled: bool = True, url: str | None = None) -> Site:
+    """A small residency scheduler in a database that is empty, if wanted, and a service for it."""
+    if filled and has_small(database.url):
         copy_database(database.url, SMALL, database.name)
-    elif scale:
+    elif filled:
         with psycopg.connect(database.url) as connection:
-            fill(connection, scale=scale)
+            fill_small(connection)
     env = {
         "DATABASE_URL": url or database.url,
         "BACKUP_DIR": str(backups),

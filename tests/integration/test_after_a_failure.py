@@ -29,7 +29,6 @@ from app.postgres.programs import run
 from app.show import as_dict
 from app.storage import disk
 from app.storage.local import LocalTree
-from tests.fix_clusters import SCALE
 from tests.fix_postgres import scratch_database
 from tests.fix_restores import Damaged, execute, make_damaged, require_nothing_left
 from tests.fix_service import At, Site, make_site
@@ -54,7 +53,7 @@ disk.sync = disk.sync_folder
 def lost(own_postgres_server: EmbeddedPostgres, tmp_path: Path) -> Iterator[Damaged]:
     """A site on a server of its own, which may go away."""
     with scratch_database(own_postgres_server) as database:
-        yield make_damaged(make_site(database, tmp_path / "backups", scale=SCALE), own_postgres_server)
+        yield make_damaged(make_site(database, tmp_path / "backups"), own_postgres_server)
 
 
 @pytest.mark.parametrize("way", [repair, tidy, settle_all], ids=["repair", "the schedule's tick", "settle"])

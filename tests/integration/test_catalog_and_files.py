@@ -342,7 +342,7 @@ def test_databases_of_other_encodings_are_backed_up(
         url = psycopg.conninfo.make_conninfo(postgres_server.url(name), client_encoding="UTF8")
         database = TestDatabase(name, url)
         database.execute('CREATE TABLE "Zoë" (x text); INSERT INTO "Zoë" VALUES (\'Müller\')')
-        site = make_site(database, tmp_path / "backups", scale=0)
+        site = make_site(database, tmp_path / "backups", filled=False)
         taken = take_backup(site.service(), DAILY)
         assert taken is not None
         assert taken.backup.rows == 1

@@ -31,7 +31,7 @@ SHORT = timedelta(seconds=1)
 def small(empty_database: TestDatabase, tmp_path: Path) -> Site:
     empty_database.execute("CREATE TABLE notes (line text); INSERT INTO notes VALUES ('x')")
     (tmp_path / "backups").mkdir()
-    return make_site(empty_database, tmp_path / "backups", scale=0)
+    return make_site(empty_database, tmp_path / "backups", filled=False)
 
 
 def catalog_url(site: Site) -> str:

@@ -32,7 +32,6 @@ from app.operations.inventory import inventory
 from app.operations.sync import sync
 from app.operations.take_backup import BackupRequest, take_backup
 from app.postgres import dump, snapshot
-from tests.fix_clusters import SCALE
 from tests.fix_kept import Kept, kept
 from tests.fix_postgres import TestDatabase, scratch_database
 from tests.fix_service import At, Site, fill_wide, gone_soon, leftovers, make_site, require_same_content
@@ -130,7 +129,7 @@ def test_a_connection_lost_in_the_middle_of_the_dump(guarded: Site) -> None:
 
 def test_a_server_killed_in_the_middle_of_the_dump(own_postgres_server: EmbeddedPostgres, tmp_path: Path) -> None:
     with scratch_database(own_postgres_server) as database:
-        site = make_site(database, tmp_path / "backups", scale=SCALE)
+        site = make_site(database, tmp_path / "backups")
         fill_wide(database)
         take_backup(site.service(), WEEKLY)
         error = fails(site, ServerUnavailableError, At(own_postgres_server.kill, after=1 << 20))

@@ -34,7 +34,7 @@ DEEP = "[" * 300_000
 def small(empty_database: TestDatabase, tmp_path: Path) -> Site:
     """A database of one table, whose catalog outlives its folder; what programs remember is the test's own."""
     empty_database.execute("CREATE TABLE people AS SELECT g AS id FROM generate_series(1, 100) g")
-    site = make_site(empty_database, tmp_path / "backups", scale=0)
+    site = make_site(empty_database, tmp_path / "backups", filled=False)
     apart = {"BACKUP_STATE_DIR": str(tmp_path / "state"), "BACKUP_CATALOG_URL": f"sqlite:///{tmp_path}/catalog.db"}
     return Site(site.database, site.backups, {**site.env, **apart})
 

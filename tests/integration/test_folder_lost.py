@@ -30,7 +30,7 @@ CREATE = shlex.join([sys.executable, "-c", "from app.cli import main; main()", "
 def small(empty_database: TestDatabase, tmp_path: Path) -> Site:
     """A database of one table; what programs remember is the test's own."""
     empty_database.execute("CREATE TABLE people AS SELECT g AS id FROM generate_series(1, 100) g")
-    site = make_site(empty_database, tmp_path / "backups", scale=0)
+    site = make_site(empty_database, tmp_path / "backups", filled=False)
     return Site(site.database, site.backups, {**site.env, "BACKUP_STATE_DIR": str(tmp_path / "state")})
 
 

@@ -49,7 +49,7 @@ GRANT ALL ON SCHEMA public TO PUBLIC;
 def site(postgres_server: EmbeddedPostgres, tmp_path: Path) -> Iterator[Site]:
     with scratch_database(postgres_server) as live:
         live.execute("CREATE TABLE people (x int); INSERT INTO people VALUES (1)")
-        yield make_site(live, tmp_path / "backups", scale=0)
+        yield make_site(live, tmp_path / "backups", filled=False)
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ KEEP_ONE = {"BACKUP_KEEP_DAYS": "1", "BACKUP_KEEP_FULL": "1"}
 @pytest.fixture
 def small(empty_database: TestDatabase, tmp_path: Path) -> Site:
     empty_database.execute("CREATE TABLE notes (line text); INSERT INTO notes VALUES ('x')")
-    return make_site(empty_database, tmp_path / "backups", scale=0)
+    return make_site(empty_database, tmp_path / "backups", filled=False)
 
 
 def at(service: Service, now: datetime) -> Service:

@@ -20,7 +20,7 @@ CONTROLS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]")
 def test_no_verb_prints_what_a_terminal_takes_for_an_order(empty_database: TestDatabase, tmp_path: Path) -> None:
     quoted = NAME.replace('"', '""')
     empty_database.execute(f'CREATE TABLE "{quoted}" (id int PRIMARY KEY, t text); INSERT INTO "{quoted}" VALUES (1)')
-    site = make_site(empty_database, tmp_path / "backups", scale=0)
+    site = make_site(empty_database, tmp_path / "backups", filled=False)
     said = {"create": site.cli("create", "manual")}
     (file,) = site.backups.glob("manual/*.json")
     manifest = parse_manifest(file.read_bytes(), file.name).model_copy(update={"label": LABEL, "kept": LABEL})
@@ -51,7 +51,7 @@ def test_no_verb_prints_what_a_terminal_takes_for_an_order(empty_database: TestD
 
 
 def test_what_commands_log_is_written_for_ourselves(empty_database: TestDatabase, tmp_path: Path) -> None:
-    site, copy = make_site(empty_database, tmp_path / "backups", scale=0), tmp_path / "log"
+    site, copy = make_site(empty_database, tmp_path / "backups", filled=False), tmp_path / "log"
     empty_database.execute('CREATE TABLE "\x1b[2J" (id int)')
     assert site.cli("create", "manual", LOG_COMMANDS_TO=str(copy)).code == 0
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600

@@ -51,7 +51,7 @@ def make_tables(database: TestDatabase, first: int, end: int) -> None:
 
 def test_a_backup_needs_no_more_locks_than_a_stock_pg_dump(narrow: TestDatabase, tmp_path: Path) -> None:
     output_of([str(binaries() / "pg_dump"), "-f", "/dev/null", "-d", narrow.url])
-    service = make_site(narrow, tmp_path / "backups", scale=0).service()
+    service = make_site(narrow, tmp_path / "backups", filled=False).service()
     taken = take_backup(service, BackupRequest(tier=Tier.MANUAL))
     assert taken is not None
     assert (taken.backup.tables, taken.backup.rows, taken.warnings) == (FITS_ONCE, FITS_ONCE, [])

@@ -40,7 +40,7 @@ def sliced(logical_server: EmbeddedPostgres, tmp_path: Path) -> Iterator[Damaged
         database.execute("INSERT INTO orders VALUES (1, 'a'), (2, 'b'); INSERT INTO notes VALUES ('a'), ('a')")
         database.execute("CREATE PUBLICATION everything FOR ALL TABLES")
         database.execute("SELECT pg_create_logical_replication_slot(%s, 'test_decoding')", database.name)
-        site = make_site(database, tmp_path / "backups", scale=0)
+        site = make_site(database, tmp_path / "backups", filled=False)
         assert take_backup(site.service(), BackupRequest(tier=Tier.MANUAL))
         made = Damaged(site, logical_server, "latest-manual", {}, {})
         try:

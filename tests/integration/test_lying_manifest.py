@@ -39,7 +39,7 @@ def told_to(manifest: Manifest) -> Manifest:
 @pytest.fixture
 def site(empty_database: TestDatabase, tmp_path: Path) -> Site:
     empty_database.execute("CREATE TABLE t AS SELECT i FROM generate_series(1, 9) i; CREATE TABLE u AS TABLE t")
-    return make_site(empty_database, tmp_path / "backups", scale=0)
+    return make_site(empty_database, tmp_path / "backups", filled=False)
 
 
 def made(site: Site, codec: str) -> tuple[Path, Manifest]:

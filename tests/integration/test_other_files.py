@@ -31,7 +31,7 @@ ROWS = 7
 @pytest.fixture
 def small(empty_database: TestDatabase, tmp_path: Path) -> Site:
     empty_database.execute("CREATE TABLE notes (line text); INSERT INTO notes SELECT 'x' FROM generate_series(1, 7)")
-    return make_site(empty_database, tmp_path / "backups", scale=0)
+    return make_site(empty_database, tmp_path / "backups", filled=False)
 
 
 def taken(site: Site, **settings: str) -> Backup:

@@ -37,7 +37,7 @@ def bare(postgres_server: EmbeddedPostgres, tmp_path: Path) -> Iterator[Site]:
         database = TestDatabase(name, postgres_server.url(name))
         say(database, b'CREATE TABLE k (name text PRIMARY KEY, v text); CREATE TABLE "t\xc3\xa4ble" (id int)')
         say(database, b"INSERT INTO k VALUES ('M\xfcller \xff\xfe', 'a\xe9'), ('plain', 'b')")
-        yield make_site(database, tmp_path / "backups", scale=0)
+        yield make_site(database, tmp_path / "backups", filled=False)
         connection.execute(drop)
 
 

@@ -31,7 +31,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a fil
 @pytest.fixture
 def site(empty_database: TestDatabase, tmp_path: Path) -> Site:
     empty_database.execute("CREATE TABLE t AS SELECT 1 AS i")
-    site = make_site(empty_database, tmp_path / "backups", scale=0)
+    site = make_site(empty_database, tmp_path / "backups", filled=False)
     assert take_backup(site.service(), BackupRequest(tier=Tier.MANUAL)) is not None
     return site
 
@@ -41,7 +41,7 @@ def plant(site: Site) -> Path:
     (file,) = site.backups.glob("manual/*.sql")
     manifest = parse_manifest(file.with_name(f"{file.name}.json").read_bytes(), file.name)
     site.database.execute("CREATE TABLE planted AS SELECT 2 AS i")
-    other = make_site(site.database, site.backups.with_name("elsewhere"), scale=0)
+    other = make_site(site.database, site.backups.with_name("elsewhere"), filled=False)
     taken = take_backup(other.service(), BackupRequest(tier=Tier.MANUAL))
     assert taken is not None
     made = other.backups / taken.backup.file

@@ -54,7 +54,7 @@ def test_a_pooler_that_shares_sessions_is_named_before_anything_is_done(
         application.execute("BEGIN")
         assert application.execute("SHOW lock_timeout").fetchall() == [("0",)]
 
-    done = make_site(empty_database, tmp_path / "backups", scale=0, url=pool + "shared").cli("create", "manual")
+    done = make_site(empty_database, tmp_path / "backups", filled=False, url=pool + "shared").cli("create", "manual")
     assert done.code == PoolerError.exit_code
     assert "is a connection pooler in transaction mode" in done.stderr
     assert not list((tmp_path / "backups").rglob("*.sql*"))
@@ -63,7 +63,7 @@ def test_a_pooler_that_shares_sessions_is_named_before_anything_is_done(
 def test_a_pooler_that_leaves_a_client_its_session_does_no_harm(
     pool: str, empty_database: TestDatabase, tmp_path: Path
 ) -> None:
-    site: Site = make_site(empty_database, tmp_path / "backups", scale=0, url=pool + empty_database.name)
+    site: Site = make_site(empty_database, tmp_path / "backups", filled=False, url=pool + empty_database.name)
     service = site.service()
     taken = take_backup(service, BackupRequest(tier=Tier.MANUAL))
     assert taken is not None

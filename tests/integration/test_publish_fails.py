@@ -38,7 +38,7 @@ def small(empty_database: TestDatabase, tmp_path: Path) -> Site:
     """A database of one table, and its daily backup of 3 rows; the database has 5."""
     empty_database.execute("CREATE TABLE notes (line text)")
     empty_database.execute("INSERT INTO notes SELECT 'line ' || n FROM generate_series(1, 3) n")
-    site = make_site(empty_database, tmp_path / "backups", scale=0)
+    site = make_site(empty_database, tmp_path / "backups", filled=False)
     assert take_backup(site.service(), DAILY) is not None
     empty_database.execute("INSERT INTO notes VALUES ('more'), ('and more')")
     return site

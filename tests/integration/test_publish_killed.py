@@ -34,7 +34,7 @@ Restore = Callable[[Path], TestDatabase]
 def small(empty_database: TestDatabase, tmp_path: Path) -> Site:
     """A database of one table, and its daily backup of OLD rows; the database has NEW ones."""
     empty_database.execute("CREATE TABLE notes (line text)")
-    site = make_site(empty_database, tmp_path / "backups", scale=0)
+    site = make_site(empty_database, tmp_path / "backups", filled=False)
     add_rows(site, OLD)
     assert take_backup(site.service(), DAILY) is not None
     add_rows(site, NEW - OLD)

@@ -42,7 +42,6 @@ from app.operations.restore_request import RestoreRequest
 from app.operations.rollback import rollback
 from app.operations.service import SILENT, Progress
 from app.postgres import merge_session, swap
-from tests.fix_clusters import SCALE
 from tests.fix_postgres import scratch_database
 from tests.fix_restores import Damaged, execute, make_damaged, require_nothing_left
 from tests.fix_service import At, make_site
@@ -326,7 +325,7 @@ def test_a_server_that_dies_while_loading_is_settled_when_it_is_back(
     own_postgres_server: EmbeddedPostgres, tmp_path: Path
 ) -> None:
     with scratch_database(own_postgres_server) as database:
-        damaged = make_damaged(make_site(database, tmp_path / "backups", scale=SCALE), own_postgres_server)
+        damaged = make_damaged(make_site(database, tmp_path / "backups"), own_postgres_server)
         with pytest.raises(RestoreRollbackError) as caught:
             damaged.run(progress=At(own_postgres_server.kill, phase="load"), mode="replace")
         assert "check --repair" in caught.value.hint

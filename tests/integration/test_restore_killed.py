@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,10 @@ from app.errors import ResidencyBackupError, RestoreRunningError
 from app.operations.check import check, repair
 from app.operations.keep import keep
 from app.operations.rollback import rollback
-from tests.fix_clusters import SCALE
 from tests.fix_fork import run_forked
-from tests.fix_kept import Kept, kept
 from tests.fix_postgres import scratch_database
 from tests.fix_restores import Content, Damaged, drop_databases, make_damaged, require_nothing_left
-from tests.fix_service import Site, make_site
+from tests.fix_service import make_site
 from tests.integration.test_restore_faults import AtStart
 from tests.tiers import ALL, sample_of
 
@@ -30,29 +27,6 @@ MERGED = ["On-Call Note", "call_assignments", "swap_requests", "attachments", "n
 REPLACE, MERGE = {"mode": "replace"}, {"mode": "merge", "tables": MERGED}
 PATIENCE = 60.0
 MOST_RECORDS = 12
-
-
-def make_damaged_small(site: Site, server: EmbeddedPostgres) -> Damaged:
-    """A site with few tables, for it is restored a hundred times."""
-    site.database.execute(
-        "DROP TABLE absences, activities, activity_requirements, conflict_alerts, credentials, procedures,"
-        " procedure_logs, template_half_days CASCADE"
-    )
-    return make_damaged(site, server)
-
-
-@pytest.fixture(scope="module")
-def damaged_once(
-    postgres_server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Kept[Damaged]]:
-    folder = tmp_path_factory.mktemp("damaged")
-    with kept(postgres_server, folder, lambda site: make_damaged_small(site, postgres_server)) as made:
-        yield made
-
-
-@pytest.fixture
-def own(own_site: Site, postgres_server: EmbeddedPostgres) -> Damaged:
-    return make_damaged_small(own_site, postgres_server)
 
 
 def killed(damaged: Damaged, verb: str, asked: dict[str, Any], point: Point) -> bool:
@@ -209,7 +183,7 @@ def test_a_server_killed_at_a_step(
     own_postgres_server: EmbeddedPostgres, tmp_path: Path, asked: dict[str, Any], phase: str
 ) -> None:
     with scratch_database(own_postgres_server) as database:
-        damaged = make_damaged_small(make_site(database, tmp_path / "backups", scale=SCALE), own_postgres_server)
+        damaged = make_damaged(make_site(database, tmp_path / "backups"), own_postgres_server)
         fault = AtStart(own_postgres_server.kill, phase=phase)
         with pytest.raises(ResidencyBackupError):
             damaged.run(progress=fault, **asked)

@@ -83,7 +83,7 @@ REFUSED = {
 def made(database: TestDatabase, backups: Path, server: EmbeddedPostgres) -> Iterator[Damaged]:
     """A backed-up database of three tables."""
     database.execute(TABLES)
-    site = make_site(database, backups, scale=0)
+    site = make_site(database, backups, filled=False)
     assert take_backup(site.service(), BackupRequest(tier=Tier.MANUAL))
     yield Damaged(site, server, "latest-manual", {}, {})
     drop_databases(server, database.name)

@@ -92,4 +92,4 @@ def test_a_replace_shows_both_texts_of_what_reads_otherwise(
 @pytest.fixture
 def site_of_migrations(empty_database: TestDatabase, tmp_path: Path) -> Site:
     empty_database.execute("CREATE TABLE rota (state varchar(10) CHECK (state IN ('open', 'closed')))")
-    return make_site(empty_database, tmp_path / "backups", scale=0)
+    return make_site(empty_database, tmp_path / "backups", filled=False)

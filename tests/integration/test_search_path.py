@@ -170,7 +170,7 @@ def a_role(database: TestDatabase) -> Iterator[str]:
 @pytest.fixture
 def site_of(empty_database: TestDatabase, tmp_path_factory: pytest.TempPathFactory) -> Site:
     """A service for the empty database."""
-    return make_site(empty_database, tmp_path_factory.mktemp("paths") / "backups", scale=0)
+    return make_site(empty_database, tmp_path_factory.mktemp("paths") / "backups", filled=False)
 
 
 def test_slow_functions_do_not_keep_a_dump_waiting(

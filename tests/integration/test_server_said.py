@@ -40,7 +40,7 @@ COPY public.people (name) FROM stdin;
 
 @pytest.fixture
 def empty(empty_database: TestDatabase, tmp_path: Path) -> Iterator[Site]:
-    yield make_site(empty_database, tmp_path / "backups", scale=0)
+    yield make_site(empty_database, tmp_path / "backups", filled=False)
     with empty_database.connect() as connection:
         left = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [INTO]).fetchone()
         connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(INTO)))
@@ -89,6 +89,6 @@ def test_a_damaged_page_is_told_with_its_table(
             file.write(b"\xff" * 4000)
         own_postgres_server.start()
         again = TestDatabase(database.name, own_postgres_server.url(database.name))
-        site = make_site(again, tmp_path / "backups", scale=0)
+        site = make_site(again, tmp_path / "backups", filled=False)
         with pytest.raises(BackupCreationError, match=r"table public\.wide: .*invalid page in block 3"):
             take_backup(site.service(BACKUP_JOBS="2"), BackupRequest(tier=Tier.MANUAL))

@@ -32,7 +32,7 @@ def small(empty_database: TestDatabase, tmp_path: Path) -> Site:
     """Three tables of some rows."""
     for table in ("a", "b", "c"):
         empty_database.execute(f"CREATE TABLE {table} AS SELECT g AS id FROM generate_series(1, 100) g")
-    return make_site(empty_database, tmp_path / "backups", scale=0)
+    return make_site(empty_database, tmp_path / "backups", filled=False)
 
 
 def taken(site: Site, tier: Tier = Tier.DAILY, **settings: str) -> Taken:

@@ -68,7 +68,7 @@ def contained() -> Iterator[TestDatabase]:
 
 
 def test_what_is_built_in_parallel_is_built_again_without_workers(contained: TestDatabase, tmp_path: Path) -> None:
-    site = make_site(contained, tmp_path / "backups", scale=0)
+    site = make_site(contained, tmp_path / "backups", filled=False)
     taken = take_backup(site.service(), BackupRequest(tier=Tier.MANUAL))
     assert taken is not None
 

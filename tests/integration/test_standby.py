@@ -40,7 +40,7 @@ def pair() -> Iterator[Pair]:
 
 
 def test_a_standby_is_backed_up_without_what_is_unlogged(pair: Pair, tmp_path: Path) -> None:
-    service = make_site(pair.standby, tmp_path / "backups", scale=0).service()
+    service = make_site(pair.standby, tmp_path / "backups", filled=False).service()
     warned = [found.message for found in check(service) if found.check == "unlogged tables"]
     assert len(warned) == 1
     assert "the server is a standby" in warned[0]
@@ -50,7 +50,7 @@ def test_a_standby_is_backed_up_without_what_is_unlogged(pair: Pair, tmp_path: P
     assert taken is not None
     assert (taken.backup.tables, taken.backup.rows) == (1, 100)
 
-    at_home = make_site(pair.primary, tmp_path / "backups", scale=0).service()
+    at_home = make_site(pair.primary, tmp_path / "backups", filled=False).service()
     assert not [found for found in check(at_home) if found.check == "unlogged tables"]
     restored = restore(
         at_home, RestoreRequest(backup=taken.backup.id, mode=Mode.REPLACE, into="beside", confirm="beside")
@@ -64,7 +64,7 @@ def test_a_standby_is_backed_up_without_what_is_unlogged(pair: Pair, tmp_path: P
 
 
 def test_a_standby_that_is_to_be_written_to_is_named_as_one(pair: Pair, tmp_path: Path) -> None:
-    service = make_site(pair.standby, tmp_path / "backups", scale=0).service()
+    service = make_site(pair.standby, tmp_path / "backups", filled=False).service()
     taken = take_backup(service, BackupRequest(tier=Tier.MANUAL))
     assert taken is not None
     with pytest.raises(RestoreError) as caught:

@@ -109,7 +109,7 @@ def test_no_verb_dies_of_a_time_limit(
     for name in limits_of(major):
         assert database.query(f"SHOW {name}") == [(f"{LIMIT_MS}ms",)]
 
-    site: Site = make_site(database, tmp_path / "backups", scale=0)
+    site: Site = make_site(database, tmp_path / "backups", filled=False)
     service, progress = site.service(), Stretched(database)
     taken = take_backup(service, BackupRequest(tier=Tier.MANUAL), progress)
     assert taken is not None
