@@ -62,13 +62,6 @@ STATEMENTS = [
         "SET search_path = names, pg_catalog;\n"
         "INSERT INTO public.v VALUES (4711, 'evil', true, true, true, true, true, true, true, -1);"
     ),
-    (
-        VIEW.format(columns=USERS, catalog="pg_authid") + "CREATE SCHEMA names;\n"
-        'CREATE FUNCTION names.yes("char", "char") RETURNS boolean LANGUAGE sql AS $$SELECT true$$;\n'
-        'CREATE OPERATOR names.= (LEFTARG = "char", RIGHTARG = "char", FUNCTION = names.yes);\n'
-        "SET search_path = names, pg_catalog;\n"
-        "INSERT INTO public.v VALUES (4711, 'evil', true, true, true, true, true, true, true, -1);"
-    ),
     VIEW.format(columns="*", catalog="pg_database") + "INSERT INTO v SELECT * FROM pg_database;",
     VIEW.format(columns="*", catalog="pg_db_role_setting") + "INSERT INTO public.v VALUES (0, 0, '{{work_mem=1MB}}');",
     (
