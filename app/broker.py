@@ -16,14 +16,15 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
-from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
 from app.domain.checks import Finding
+from app.domain.redaction import without
+from app.urls import secrets_of
 
 REDIS = ("redis", "rediss", "redis+socket", "rediss+socket", "socket", "unix")
 _SECONDS = 2.0
 _GRACE = 0.8
-_HIDDEN = "***"
 _FORM = "write {setting}=redis://:PASSWORD@HOST:6379/0"
 
 
@@ -140,7 +141,8 @@ def ask(check: str, setting: str, url: str, loss: str) -> Callable[[], Finding]:
 
 def _told(question: _Question, loss: str) -> str:
     why, hint = question.refusal or _filled(_silent(question.url), question.url)
-    return _without_secrets(f"{why}; {loss}; what to do: {hint}", question.url)
+    # A library's words may quote the URL that it was given, or a part of it.
+    return without(f"{why}; {loss}; what to do: {hint}", secrets_of(question.url))
 
 
 def _answer(question: _Question) -> None:
@@ -253,12 +255,3 @@ def _filled(refusal: Refusal, url: str) -> Refusal:
         text.replace("{at}", at).replace("{to}", to).replace("{host}", host) for text in (refusal.why, refusal.hint)
     )
     return Refusal(why, hint)
-
-
-def _without_secrets(text: str, url: str) -> str:
-    """A library's words may quote the URL that it was given, or a part of it."""
-    given = re.match(r"\w[\w+.-]*://[^/:@]*:(.*)@", url)
-    secret = given[1] if given else dict(parse_qsl(_parts(url).query)).get("password")
-    for form in filter(None, (secret, unquote(secret or ""))):
-        text = text.replace(form, _HIDDEN)
-    return text

@@ -7,7 +7,8 @@ import traceback
 from collections.abc import Iterable
 from types import TracebackType
 
-from app.log import HIDDEN, Redactor, worth_hiding
+from app.domain.redaction import without, worth_hiding
+from app.log import Redactor
 
 _known: list[str] = []
 
@@ -20,9 +21,7 @@ def keep_to_oneself(secrets: Iterable[str]) -> None:
 
 def without_secrets(text: str) -> str:
     """The text without the known secrets. What only looks like one stays: a hint shows how a URL is written."""
-    for secret in _known:
-        text = text.replace(secret, HIDDEN)
-    return text
+    return without(text, _known)
 
 
 def _tell_of_crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -17,10 +17,9 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from app.domain.readable import readable
-from app.domain.url_passwords import without_url_passwords
+from app.domain.redaction import HIDDEN, without, without_url_passwords, worth_hiding
 from app.errors import ResidencyBackupError
 
-HIDDEN = "***"
 Style = Literal["console", "json"]
 _SECRET_KEY = re.compile(r"passw|pwd|secret|token|credential|api_?key|private|identity", re.IGNORECASE)
 _IN_TEXT = (
@@ -35,14 +34,11 @@ _IN_TEXT = (
 )
 _INLINE = {"exception": "traceback", "stack": "stack_trace"}  # the renderer writes these two below the line
 _CHATTY = ("alembic", "kombu", "amqp")  # libraries whose INFO tells an operator nothing
-# Passwords so weak that hiding them wherever they occur would garble every line, and hide nothing.
-_WORDS = frozenset({"backup", "restore", "postgres", "postgresql", "redis", "admin", "residency", "scheduler"})
 # More of a value than this, whoever sent it, is no line that anybody reads.
 _LONGEST = 16 << 10
 _MOST_ITEMS = 200
 _DEEPEST = 8
 _LARGEST = 1 << 64  # the text of a longer number takes its length squared, and Python may refuse it
-_SHORTEST_SECRET = 4  # replacing shorter ones everywhere would garble the text and hide nothing
 
 
 class Redactor:
@@ -60,9 +56,7 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """The text without its secrets."""
-        for secret in self._secrets:
-            text = text.replace(secret, HIDDEN)
-        text = without_url_passwords(text, HIDDEN)
+        text = without_url_passwords(without(text, self._secrets))
         for pattern, replacement in _IN_TEXT:
             text = pattern.sub(replacement, text)
         return text
@@ -87,12 +81,6 @@ class Redactor:
 
 def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text) - _LONGEST} letters more)"
-
-
-def worth_hiding(secrets: Iterable[str]) -> list[str]:
-    """The secrets that can be replaced wherever they occur, the longest first."""
-    worth = {secret for secret in secrets if len(secret) >= _SHORTEST_SECRET and secret.lower() not in _WORDS}
-    return sorted(worth, key=len, reverse=True)
 
 
 def configure_logging(

@@ -55,6 +55,7 @@ from app.settings_fields import (
 from app.urls import require_text
 
 _OURS = ("BACKUP_", "RESTORE_")
+_PASSWORDS = {"POSTGRES_PASSWORD", "RESTORE_FOREIGN_PASSWORD"}  # by themselves, not in a URL
 
 
 class Settings(BaseSettings):
@@ -252,7 +253,7 @@ def _with_files(environ: Mapping[str, str], problems: list[str]) -> dict[str, st
 
 def _stripped(name: str, value: str) -> str:
     """Without blanks around it; a password may begin or end with one."""
-    return value.strip("\r\n") if name == "POSTGRES_PASSWORD" and value.strip() else value.strip()
+    return value.strip("\r\n") if name in _PASSWORDS and value.strip() else value.strip()
 
 
 def _no_text(values: dict[str, str]) -> list[str]:

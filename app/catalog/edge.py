@@ -9,10 +9,8 @@ from contextlib import contextmanager
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.catalog.no_room import error_of_disk
+from app.catalog.no_room import PRIMARY, error_of_disk
 from app.errors import CatalogError, CorruptCatalogError
-
-_PRIMARY = 0xFF  # the bits of an extended result code that say what kind it is
 
 
 @contextmanager
@@ -50,7 +48,7 @@ def translated(doing: str, place: str) -> Iterator[None]:
 
 def _is_corrupt(error: Exception) -> bool:
     code = getattr(getattr(error, "orig", None), "sqlite_errorcode", None)
-    return code is not None and code & _PRIMARY in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+    return code is not None and code & PRIMARY in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 def _said(error: Exception) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from app.errors import CatalogError, CatalogReadOnlyError, CatalogStorageError
 
-_PRIMARY = 0xFF  # the bits of an extended result code that say what kind it is
+PRIMARY = 0xFF  # the bits of an extended result code that say what kind it is
 _OF_THE_DISK = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _PROBE = bytes(64 << 10)  # as much as the files take that SQLite makes beside a catalog
@@ -33,7 +33,7 @@ def error_of_disk(message: str, place: str, cause: object) -> CatalogError | Non
         return error_of_folder(message, Path(place).parent, cause.errno or 0)
     code = getattr(cause, "sqlite_errorcode", None)
     if code is not None:
-        kind = code & _PRIMARY
+        kind = code & PRIMARY
         found = _refusal(Path(place).parent) if kind in _OF_THE_DISK else 0
         return error_of_folder(
             message, Path(place).parent, found or (errno.ENOSPC if kind == sqlite3.SQLITE_FULL else 0)

@@ -45,5 +45,12 @@ def _writers(service: Service, file: str | None) -> Iterator[Finding]:
 def _found(service: Service) -> Iterator[Finding]:
     for file, reason in only_found(service).items():
         said = f"found {file}: {reason}; it is no 'latest', and neither counted nor pruned"
-        command = "residency-backup sync" if reason == UNKNOWN else "chown it and its .json"
+        command = "residency-backup sync" if reason == UNKNOWN else _taking_over(service, file)
         yield Finding.warning("access", f"{said}; if it is yours: {command}")
+
+
+def _taking_over(service: Service, file: str) -> str:
+    """The command that gives a file and its manifest to who owns the folder."""
+    root = shlex.quote(str(service.tree.root))
+    path = str(service.tree.root / file)
+    return f"chown --reference={root} {shlex.quote(path)} {shlex.quote(f'{path}.json')}; residency-backup sync"

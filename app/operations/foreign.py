@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from app.archive.target import Target, TargetFacts
 from app.domain.checks import Finding
+from app.domain.replication import in_psql, quoted
 from app.domain.restore import Method
 from app.errors import RestoreValidationError
 from app.operations.restore_request import Wanted
@@ -46,7 +47,7 @@ def rights_findings(
         message = (
             f"role {role} cannot load the file: the role of DATABASE_URL may not create a database to load it into"
         )
-        hint = "let a role restore that may create databases: ALTER ROLE … CREATEDB"
+        hint = f"let it create databases: {in_psql('postgres', f'ALTER ROLE {quoted(facts.role)} CREATEDB')}"
         raise RestoreValidationError(message, hint)
     loader = target.loader(role)
     if loader.powers:

@@ -57,7 +57,7 @@ def beside_others(database: Database, session: Session, read: Callable[[], Read]
 
 
 def _busy(session: Session, other: Other | None) -> RestoreBusyError:
-    with session.translated("who is in the way"):
+    with session.translated("who is in the way"), session.catalogs():
         other = other or next(iter(holding(session.connection, AGAINST_READING)), None)
     if other is None:
         return RestoreBusyError("a table stayed locked; the session that had it has ended", "try again")

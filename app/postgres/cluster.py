@@ -157,7 +157,7 @@ class PostgresCluster:
         try:
             return output_of(argv, self._database.environment(os.environ), timeout=GLOBALS_SECONDS)
         except ProgramError as error:
-            raise as_killed(error, "the copy of the server's data") or _typed(error) from error
+            raise as_killed(error, "the dump of the server's roles") or _typed(error) from error
 
     def _version(self) -> str:
         with self._database.connect() as connection:

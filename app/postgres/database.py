@@ -21,6 +21,7 @@ from app.errors import (
 from app.postgres.causes import known_cause
 from app.postgres.limits import LOCK_LIMIT, lifted
 from app.postgres.pooler import require_own_session
+from app.postgres.programs import bare_environment
 from app.urls import ENCODED, require_port, require_text, scheme_of
 
 CONNECT_SECONDS = 10
@@ -137,11 +138,10 @@ class Database:
         Args:
             inherited: the caller's environment, of which only what such a program needs is passed on.
         """
-        kept = {
-            key: value
-            for key, value in inherited.items()
-            if key in _INHERITED or key.startswith(("LC_", "KRB5")) or _LIBPQ.fullmatch(key)
+        ours = {
+            key: value for key, value in inherited.items() if key.startswith(("LC_", "KRB5")) or _LIBPQ.fullmatch(key)
         }
+        kept = bare_environment(inherited) | ours
         kept.pop("PGCLIENTENCODING", None)  # a dump is in its database's own encoding
         kept.pop("LC_ALL", None)  # it would outweigh LC_MESSAGES, and what programs say is read here
         # PGTZ makes the text of timestamps, and so their digest, independent of the role's and the machine's time zone.
@@ -239,4 +239,3 @@ _LIBPQ = re.compile(
     r"|LOADBALANCEHOSTS|LOCALEDIR|(?:MAX|MIN)PROTOCOLVERSION|OAUTH\w+|OPTIONS|PASSFILE|PASSWORD|PORT|REQUIRE\w+"
     r"|SERVICE(?:FILE)?|SSL\w+|SYSCONFDIR|TARGETSESSIONATTRS|TZ|USER)"
 )
-_INHERITED = frozenset({"PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH"})

@@ -18,13 +18,15 @@ from psycopg import sql
 
 from app.domain.replication import in_psql, quoted
 
-_SETTING_SINCE = 170000
+SETTING_SINCE = 170000
 _PRIVILEGE_SINCE = 150000
 _DDL = re.compile(rb"\s*(?:ALTER|COMMENT|CREATE|DROP|GRANT|REFRESH|REVOKE)\s", re.IGNORECASE)
-# One for logins has fired when anything can be said.
+# One for logins has fired when anything can be said. All is named in full: a merge has the search_path of users.
 _ENABLED = """
-    SELECT evtname, evtenabled::text, pg_has_role(evtowner, 'USAGE') FROM pg_event_trigger
-    WHERE evtenabled <> 'D' AND evtevent <> 'login' ORDER BY evtname"""
+    SELECT evtname, evtenabled::pg_catalog.text, pg_catalog.pg_has_role(evtowner, 'USAGE')
+    FROM pg_catalog.pg_event_trigger
+    WHERE evtenabled OPERATOR(pg_catalog.<>) 'D' AND evtevent OPERATOR(pg_catalog.<>) 'login' ORDER BY evtname"""
+_SUPERUSER = "pg_catalog.current_setting('is_superuser') OPERATOR(pg_catalog.=) 'on'"
 _ENABLE = {"O": "ENABLE", "A": "ENABLE ALWAYS", "R": "ENABLE REPLICA"}
 
 
@@ -68,7 +70,7 @@ class EventTriggers:
     def _hold(self, found: Sequence[tuple[str, str, bool]]) -> None:
         """Choose the way that is open to this role."""
         version = self._connection.info.server_version
-        if version >= _SETTING_SINCE and self._may_set("event_triggers"):
+        if version >= SETTING_SINCE and self._may_set("event_triggers"):
             self._connection.execute("SET event_triggers = off")
         elif all(how == "O" for _, how, _ in found) and self._may_set("session_replication_role"):
             row = self._connection.execute("SHOW session_replication_role").fetchone()
@@ -79,13 +81,12 @@ class EventTriggers:
 
     def _may_set(self, name: str) -> bool:
         since = self._connection.info.server_version >= _PRIVILEGE_SINCE
-        granted = "has_parameter_privilege(%(name)s, 'SET')" if since else "false AND %(name)s = ''"
-        query = f"SELECT current_setting('is_superuser') = 'on' OR {granted}"
-        row = self._connection.execute(query.encode(), {"name": name}).fetchone()
+        granted = f" OR pg_catalog.has_parameter_privilege('{name}', 'SET')" if since else ""
+        row = self._connection.execute(f"SELECT {_SUPERUSER}{granted}".encode()).fetchone()
         return bool(row and row[0])
 
     def _act_as(self, role: str) -> None:
-        self._connection.execute("SELECT set_config('session_replication_role', %s, true)", (role,))
+        self._connection.execute("SELECT pg_catalog.set_config('session_replication_role', %s, true)", (role,))
 
     def _alter(self, triggers: Iterator[tuple[str, str]]) -> None:
         for name, how in triggers:

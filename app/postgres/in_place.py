@@ -23,7 +23,7 @@ from app.archive.manifest import ServerFacts
 from app.archive.marks import without_marks
 from app.archive.reader import Archive
 from app.archive.scanner import python_encoding, scan
-from app.errors import RestoreBusyError, RestoreDataError, RestoreError
+from app.errors import BackupReadError, BackupValidationError, RestoreBusyError, RestoreDataError, RestoreError
 from app.postgres import facts as questions
 from app.postgres.database import Database
 from app.postgres.digest import table_digest, use_read_settings
@@ -140,7 +140,7 @@ def _of_schema(database: Database, archive: Archive, *, ours: bool) -> list[str]
     differences = Differences()
     try:
         compare_schema(differences, entries_of(archive), live_entries(database), ours=ours)
-    except RestoreError as error:
+    except (RestoreError, BackupReadError, BackupValidationError) as error:
         return [f"the restore is done, but its schema was not compared: {error.message}"]
     return differences.errors + differences.remarks
 

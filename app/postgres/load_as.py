@@ -16,6 +16,7 @@ from psycopg import sql
 from app.archive.grammar_ddl import is_about_owners
 from app.archive.reader import Archive
 from app.archive.target import Loaded, Loader
+from app.domain.replication import in_psql, quoted
 from app.errors import RestorePermissionError
 from app.postgres.database import Database
 from app.postgres.load import load
@@ -31,7 +32,6 @@ _POWERS = """
     SELECT rolname FROM pg_roles WHERE pg_has_role(session_user, oid, 'MEMBER') AND (rolsuper OR rolname IN (
         'pg_execute_server_program', 'pg_write_server_files', 'pg_read_server_files'))"""
 _OWNER = "SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = 'public'"
-_MAY_NOT = "it must be able to log in: ALTER ROLE {} LOGIN; its password is RESTORE_FOREIGN_PASSWORD, or in ~/.pgpass"
 
 
 def loader_of(database: Database, role: str, password: str | None) -> Loader:
@@ -118,4 +118,5 @@ def _session(database: Database, jobs: int) -> Iterator[Session]:
 
 
 def _hint(role: str) -> str:
-    return _MAY_NOT.format(sql.Identifier(role).as_string(None))
+    login = in_psql("postgres", f"ALTER ROLE {quoted(role)} LOGIN")
+    return f"it must be able to log in: {login}; its password is RESTORE_FOREIGN_PASSWORD, or in ~/.pgpass"

@@ -13,10 +13,15 @@ from app.archive.cursor import NO_DUMP
 from app.errors import RestoreValidationError
 from app.postgres.load_session import Session
 
+# All is named in full: the file has set the search_path, and may have put names of its own before the server's.
 _WHAT = """
-    SELECT relkind IN ('r', 'p'), relhasrules, nspname ~ '^pg_', relkind = 'f' OR EXISTS (
-        SELECT FROM pg_partition_tree(c.oid) t JOIN pg_class p ON p.oid = t.relid WHERE p.relkind = 'f')
-    FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE c.oid = to_regclass(%t)"""
+    SELECT relkind OPERATOR(pg_catalog.=) ANY ('{r,p}'), relhasrules, nspname OPERATOR(pg_catalog.~) '^pg_',
+        relkind OPERATOR(pg_catalog.=) 'f' OR EXISTS (
+            SELECT FROM pg_catalog.pg_partition_tree(c.oid) t
+                JOIN pg_catalog.pg_class p ON p.oid OPERATOR(pg_catalog.=) t.relid
+            WHERE p.relkind OPERATOR(pg_catalog.=) 'f')
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) relnamespace
+    WHERE c.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(%t)"""
 _FOREIGN_DATA = "make the dump without --include-foreign-data"
 
 

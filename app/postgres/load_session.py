@@ -229,6 +229,11 @@ class Session:
         with self.translated(what), self.connection.transaction():
             yield
 
+    @contextmanager
+    def catalogs(self) -> Iterator[None]:
+        """A block of questions to the server's catalogs, by names that must mean nothing else."""
+        yield
+
     def apart(self, what: str) -> AbstractContextManager[None]:
         """One statement that may fail and be tried in another way: that does not end the transaction around it."""
         return self.transaction(what) if self.in_transaction else nullcontext()

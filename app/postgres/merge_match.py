@@ -235,9 +235,8 @@ def _statements(archive: Archive, kind: Kind) -> Iterator[str]:
     encoding = python_encoding(encoding_of(archive))
     text = (archive.text(each) for each in archive.index.segments if each.kind is kind)
     for piece in scan(chain.from_iterable(text)):
-        start = lexer.statement_start(piece.data + b"\n ", 0)
-        if start != lexer.UNFINISHED:
-            yield piece.data[start:].decode(encoding, errors="backslashreplace")
+        if statement := piece.data[lexer.start_of(piece.data) :]:
+            yield statement.decode(encoding, errors="backslashreplace")
 
 
 def plain_name(identifier: str) -> str:

@@ -99,4 +99,5 @@ def _told_without_values(what: str) -> Iterator[None]:
         kind = type(error.__cause__).__name__
     else:
         return
+    # Not from that error: what is said behind one is shown.
     raise RestoreValidationError(f"{what} fails on a row: {kind} ({code})", _VALUES_HINT)

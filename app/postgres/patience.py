@@ -75,7 +75,7 @@ def lock_all(session: Session, statements: Iterable[tuple[str, str]]) -> None:
 
 
 def _named(session: Session, modes: Collection[str], error: RestoreBusyError) -> RestoreBusyError:
-    with session.translated("who holds the lock"):
+    with session.translated("who holds the lock"), session.catalogs():
         found = holding(session.connection, modes)
     if not found:
         return RestoreBusyError(error.message, error.hint)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from urllib.parse import quote, urlencode
 
+from app.domain.redaction import without, without_url_passwords, worth_hiding
 from app.errors import RestorePostCommandError
 from app.postgres.database import Database
 from app.postgres.programs import ProgramError, running
 
 _TAIL = 4000
-_SHORTEST_SECRET = 4  # hiding shorter ones would garble the message and hide nothing
-_PASSWORD = re.compile(r"(://[^\s:/@]*:)[^\s@]+@")
 _IN_URL = ("host", "port", "user", "dbname")
 
 
@@ -40,9 +38,10 @@ def run_on(database: Database, argv: Sequence[str], inherited: Mapping[str, str]
     except ProgramError as error:
         printed = f"; it printed: {said.decode(errors='replace').strip()}" if said.strip() else ""
         message = f"RESTORE_POST_COMMAND on database {database.name}: {error.message}{printed}"
-        for secret in (url, quote(database.password or "", safe=""), database.password or ""):
-            message = message.replace(secret, "***") if len(secret) >= _SHORTEST_SECRET else message
-        message = _PASSWORD.sub(r"\1***@", message)  # what else the command knows: the broker's, the catalog's
+        message = without(
+            message, worth_hiding((url, quote(database.password or "", safe=""), database.password or ""))
+        )
+        message = without_url_passwords(message)  # what else the command knows: the broker's, the catalog's
         hint = "the live database is as before; put the command right, or restore without it"
         raise RestorePostCommandError(message, hint) from error
 

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
+from app.postgres.event_triggers import SETTING_SINCE
 from app.postgres.load_reasons import UNDEFINED
 
 _TIMEOUT_MS = 1_000
 _LOCK_MS = 200
 _FUNCTION = "pg_temp.residency_backup_try"
 _QUOTE = "$residency_backup$"
-_EVENT_TRIGGERS_OFF = 170000
 # It took too long, somebody has the table, or the owner may not: nobody can tell.
 _UNKNOWN = {"57014", "55P03", "42501", "25006", "0A000", "40P01"}
 _ROLES = """
@@ -138,7 +138,7 @@ class Tries:
         """The temporary function; nobody's event triggers are to see it."""
         connection = self._connection
         connection.execute("SET LOCAL session_replication_role = replica")
-        if connection.info.server_version >= _EVENT_TRIGGERS_OFF:
+        if connection.info.server_version >= SETTING_SINCE:
             connection.execute("SET LOCAL event_triggers = off")
         head = f"CREATE FUNCTION {_FUNCTION}() RETURNS void LANGUAGE sql SECURITY DEFINER AS {_QUOTE}"
         connection.execute(f"{head} {statement} {_QUOTE}".encode())

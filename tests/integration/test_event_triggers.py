@@ -62,7 +62,7 @@ def watched(major: Major, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestDatab
 def test_none_fires_on_what_is_ours(
     watched: TestDatabase, major: Major, since: int, always: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(event_triggers, "_SETTING_SINCE", since)
+    monkeypatch.setattr(event_triggers, "SETTING_SINCE", since)
     for name in always:
         watched.execute(_ALWAYS.format(name))
     enabled = watched.query("SELECT evtname, evtenabled FROM pg_event_trigger ORDER BY 1")

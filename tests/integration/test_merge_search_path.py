@@ -91,7 +91,11 @@ HIJACK = """
     CREATE OPERATOR evil.> (LEFTARG = bigint, RIGHTARG = bigint, FUNCTION = evil.no);
     CREATE FUNCTION evil.row_number() RETURNS bigint LANGUAGE sql AS $$ SELECT 1 / 0::bigint $$;
     CREATE DOMAIN evil.record AS pg_catalog.int4;
-    CREATE DOMAIN evil.tid AS pg_catalog.int4"""
+    CREATE DOMAIN evil.tid AS pg_catalog.int4;
+    CREATE FUNCTION evil.no("char", "char") RETURNS boolean LANGUAGE sql AS $$ SELECT 1 / 0 = 0 $$;
+    CREATE OPERATOR evil.<> (LEFTARG = "char", RIGHTARG = "char", FUNCTION = evil.no);
+    CREATE FUNCTION public.seen() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN NULL; END $$;
+    CREATE EVENT TRIGGER seen ON sql_drop EXECUTE FUNCTION public.seen()"""
 
 
 def test_what_the_path_leads_to_first_is_never_ours(empty_database: TestDatabase) -> None:

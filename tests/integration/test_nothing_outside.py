@@ -19,7 +19,10 @@ from tests.fix_postgres import TestDatabase, scratch_database
 LAST = b"\n--\n-- PostgreSQL database dump complete\n--\n\n"
 ROLES = "mallory victim"
 VIEW = "CREATE VIEW v AS SELECT {columns} FROM {catalog};\n"
-USERS = "oid, rolname, rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin, rolreplication, rolbypassrls"
+USERS = (
+    "oid, rolname, rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin, rolreplication, rolbypassrls,"
+    " rolconnlimit"
+)
 FOREIGN = """
 CREATE EXTENSION postgres_fdw;
 CREATE SERVER s FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '{host}', port '{port}', dbname '{live}');
@@ -52,7 +55,13 @@ STATEMENTS = [
     "CREATE SCHEMA evil GRANT ALL ON DATABASE {live} TO mallory;",
     "CREATE SCHEMA evil AUTHORIZATION postgres GRANT CREATE ON DATABASE {live} TO mallory;",
     VIEW.format(columns=USERS, catalog="pg_authid") + "INSERT{c}INTO v VALUES (4711, 'evil', true, true, true, true,"
-    " true, true, true);",
+    " true, true, true, -1);",
+    (
+        VIEW.format(columns=USERS, catalog="pg_authid") + "CREATE SCHEMA names;\n"
+        "CREATE FUNCTION names.to_regclass(text) RETURNS regclass LANGUAGE sql AS $$SELECT 'public.t'::regclass$$;\n"
+        "SET search_path = names, pg_catalog;\n"
+        "INSERT INTO public.v VALUES (4711, 'evil', true, true, true, true, true, true, true, -1);"
+    ),
     VIEW.format(columns="*", catalog="pg_database") + "INSERT INTO v SELECT * FROM pg_database;",
     VIEW.format(columns="*", catalog="pg_db_role_setting") + "INSERT INTO public.v VALUES (0, 0, '{{work_mem=1MB}}');",
     (

@@ -14,8 +14,9 @@ from typing import Any, Literal
 import pytest
 import structlog
 
+from app.domain.redaction import HIDDEN
 from app.errors import SettingsError
-from app.log import HIDDEN, PrintedLines, Redactor, configure_logging, log_also_to, tell
+from app.log import PrintedLines, Redactor, configure_logging, log_also_to, tell
 
 Style = Literal["console", "json"]
 Start = Callable[..., io.StringIO]

@@ -145,7 +145,9 @@ def test_a_port_that_is_a_piece_of_a_password_is_refused_unseen(name: str) -> No
 
 
 def test_blanks_around_a_password_are_its_own() -> None:
-    assert load_settings(PARTS | {"POSTGRES_PASSWORD": " a b "}).settings.database.password == " a b "
+    settings = load_settings(PARTS | {"POSTGRES_PASSWORD": " a b ", "RESTORE_FOREIGN_PASSWORD": " c "}).settings
+    assert settings.database.password == " a b "
+    assert settings.restore_foreign_password == SecretStr(" c ")
 
 
 def test_what_is_to_be_written_is_said() -> None:
