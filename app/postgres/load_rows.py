@@ -13,8 +13,9 @@ from app.archive.cursor import NO_DUMP
 from app.errors import RestoreValidationError
 from app.postgres.load_session import Session
 
-_WHAT = """
-    SELECT relkind::text, relhasrules, nspname ~ '^pg_', EXISTS (
+_FIRST_OF_USERS = 16384  # a schema of the server's may have been renamed
+_WHAT = f"""
+    SELECT relkind::text, relhasrules, nspname ~ '^pg_' OR c.oid::int8 < {_FIRST_OF_USERS}, EXISTS (
         SELECT FROM pg_partition_tree(c.oid) t JOIN pg_class p ON p.oid = t.relid WHERE p.relkind = 'f')
     FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE c.oid = to_regclass(%t)"""
 _FOREIGN_DATA = "make the dump without --include-foreign-data"
