@@ -11,7 +11,7 @@ from app.errors import RestoreDataError
 from app.postgres import event_triggers
 from app.postgres.database import Database
 from app.postgres.load import load
-from app.postgres.proof import prove
+from app.postgres.proof import compare
 from tests.fix_matrix import Major, at_home, running_major
 from tests.fix_merge import beside, merge, request, undo
 from tests.fix_postgres import TestDatabase
@@ -82,7 +82,7 @@ def test_none_fires_on_what_is_ours(
 
     with major.database("shadow") as shadow:
         load(Database.from_url(shadow.url), archive, 2)
-        assert prove(Database.from_url(shadow.url), archive, facts, 1) == []
+        assert compare(Database.from_url(shadow.url), archive, facts, 1).settle(shadow.name) == []
 
     target(watched, 1).replace_in_place(archive, facts, lambda _: None)
     assert watched.query("SELECT count(*) FROM people") == [(2,)]

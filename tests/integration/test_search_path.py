@@ -91,7 +91,7 @@ def test_a_backup_names_what_relies_on_search_path_and_a_restore_the_way_around(
                     server.load(shadow, archive, lambda _: None)
                 assert "--search-path public" in (failed.value.hint or "")
             else:
-                server.load(shadow, archive, lambda _: None, path)
+                server.load(shadow, archive, lambda _: None, search_path=path)
                 assert server.prove(shadow, archive, facts, lambda _: None) == []
         finally:
             server.drop(shadow)

@@ -58,7 +58,7 @@ def test_they_are_named_restored_and_merged(number: int, monkeypatch: pytest.Mon
                     with pytest.raises(RestoreDataError, match="relies on search_path"):
                         server.load(shadow, archive, lambda _: None)
                 else:
-                    server.load(shadow, archive, lambda _: None, path)
+                    server.load(shadow, archive, lambda _: None, search_path=path)
                     assert server.prove(shadow, archive, facts, lambda _: None) == []
             finally:
                 server.drop(shadow)
