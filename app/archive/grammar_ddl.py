@@ -10,6 +10,7 @@ from itertools import chain, islice
 from app.archive import kinds
 from app.archive.cursor import UNKNOWN, Cursor, NoDumpError, require
 from app.archive.kinds import Kind, kind_of
+from app.archive.scanner import unquoted
 from app.archive.tokens import Reading, UnreadableError, tokens
 
 ONE_DATABASE = "make the dump without --create, and of one database; run what concerns the whole server by hand"
@@ -151,11 +152,15 @@ def _create_subscription(words: Iterator[bytes]) -> None:
 
 
 def alter(words: Iterator[bytes]) -> None:
-    """``ALTER kind …``; of a subscription the owner alone."""
-    head = _upper(words)
+    """``ALTER kind …``; of a subscription the owner alone, and no schema of the server's own."""
+    spelled = list(islice(words, _HEAD))
+    head = [each.upper() for each in spelled]
     kind = _known(head, kinds.ALTERED)
     if kind == (b"SUBSCRIPTION",):
         require(head[2:4] == [b"OWNER", b"TO"] and head[5:] == [b";"])
+    if kind == (b"SCHEMA",):
+        name = unquoted(b"".join(spelled[1:2]), "latin-1")
+        require(not name.startswith(("pg_", 'u&"')), "a schema of the server's own that is altered")
 
 
 def drop(words: Iterator[bytes]) -> str | None:

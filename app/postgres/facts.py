@@ -9,6 +9,7 @@ import psycopg
 from app.archive.index import TableName
 from app.archive.manifest import Extension, ServerFacts
 from app.domain.servers import Identity
+from app.postgres.own_path import under_own_path
 
 # What pg_dump sets for its own session; the rest is read from ours, which has the same role and database.
 _PG_DUMP_SETS = {
@@ -39,12 +40,15 @@ _ROLES = """
         UNION SELECT relowner FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace
               WHERE nspname !~ '^pg_' AND nspname <> 'information_schema')
     ORDER BY rolname"""
+_SEEN = "SELECT pg_catalog.to_regclass('alembic_version')::pg_catalog.oid"
+# A type of the users' may have a cast of theirs, which would run with the rights of this session.
 _ALEMBIC = """
     SELECT quote_ident(nspname) || '.alembic_version' FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
         JOIN pg_attribute a ON a.attrelid = c.oid AND attname = 'version_num' AND NOT attisdropped
-    WHERE relname = 'alembic_version' AND relkind = 'r' AND pg_table_is_visible(c.oid)
+        JOIN pg_type t ON t.oid = atttypid AND typnamespace = 'pg_catalog'::regnamespace
+    WHERE c.oid = %s AND relkind = 'r'
       AND has_table_privilege(c.oid, 'SELECT') AND NOT row_security_active(c.oid)"""
-_REVISIONS = "SELECT version_num::text FROM {} WHERE version_num IS NOT NULL"
+_REVISIONS = "SELECT version_num::text FROM ONLY {} WHERE version_num IS NOT NULL"
 
 # A relation that pg_dump reads: not the system's, and not an extension's unless that asks for its rows to be dumped.
 DUMPED = """
@@ -106,7 +110,9 @@ def server_facts(connection: psycopg.Connection) -> ServerFacts:
     """What the server and its database are."""
     version, number, encoding, locale, size, bytea_output, oid = _one(connection, _DATABASE)
     revision = None
-    if table := connection.execute(_ALEMBIC).fetchone():
+    with under_own_path(connection):
+        seen = _one(connection, _SEEN)
+    if table := connection.execute(_ALEMBIC, seen).fetchone():
         revision = ",".join(sorted(row[0] for row in connection.execute(_REVISIONS.format(table[0])))) or None
     return ServerFacts(
         version=version.split()[0],

@@ -13,9 +13,11 @@ from app.archive.cursor import NO_DUMP
 from app.errors import RestoreValidationError
 from app.postgres.load_session import Session
 
+_FIRST_OF_USERS = 16384  # a schema of the server's may have been renamed
 # All is named in full: the file has set the search_path, and may have put names of its own before the server's.
-_WHAT = """
-    SELECT relkind OPERATOR(pg_catalog.=) ANY ('{r,p}'), relhasrules, nspname OPERATOR(pg_catalog.~) '^pg_',
+_WHAT = f"""
+    SELECT relkind OPERATOR(pg_catalog.=) ANY ('{{r,p}}'), relhasrules,
+        nspname OPERATOR(pg_catalog.~) '^pg_' OR c.oid::pg_catalog.int8 OPERATOR(pg_catalog.<) {_FIRST_OF_USERS},
         relkind OPERATOR(pg_catalog.=) 'f' OR EXISTS (
             SELECT FROM pg_catalog.pg_partition_tree(c.oid) t
                 JOIN pg_catalog.pg_class p ON p.oid OPERATOR(pg_catalog.=) t.relid

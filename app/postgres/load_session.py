@@ -284,6 +284,7 @@ def session(database: Database, jobs: int) -> Iterator[Session]:
     with restoring(), database.connect() as connection:
         connection.prepare_threshold = None
         connection.execute(SPEED.format(memory=max(64, _MEMORY_MB // jobs)).encode())
+        connection.execute("RESET search_path")  # as a file finds it that sets none
         yield Session(connection, database.name)
 
 

@@ -12,6 +12,7 @@ from app.errors import RestoreDataError, RestoreError
 from app.postgres.database import Database
 from app.postgres.load_session import Session, restoring
 from app.postgres.merge_sql import literal
+from app.postgres.own_path import OWN_PATH
 from app.postgres.patience import STRETCH_MS
 
 _SOUND = (psycopg.pq.TransactionStatus.IDLE, psycopg.pq.TransactionStatus.INTRANS)
@@ -29,7 +30,6 @@ _SETTINGS = (
     "SET synchronous_commit = on",  # a merge that is reported must outlive a crash
     f"SET lock_timeout = {STRETCH_MS}",  # at a time: who comes after it waits as long
 )
-_PATH = "SELECT pg_catalog.current_setting('search_path')"
 _SET_PATH = "SELECT pg_catalog.set_config('search_path', {}, false)"
 # Triggers that are made for another role would fire, and are not held still.
 _ORIGIN = """
@@ -89,9 +89,10 @@ class MergeSession(Session):
         with self.translated(what):
             return self.connection.execute(query.encode()).fetchall()
 
-    def learn_path(self) -> None:
-        """Note the search_path that the session began with."""
-        self.path = self.ask(_PATH, "a setting")[0][0]
+    def take_path(self, path: str | None) -> None:
+        """Go on under a search_path, or under that of database and role."""
+        self.path = self.ask(OWN_PATH, "a setting")[0][0] if path is None else path
+        self.ask(_SET_PATH.format(literal(self.path)), "a setting")
 
     @contextmanager
     def catalogs(self) -> Iterator[None]:
@@ -113,9 +114,7 @@ def merge_session(database: Database, search_path: str | None = None) -> Iterato
         session = MergeSession(connection, database.name)
         for setting in _SETTINGS:
             session.do(setting, "a setting")
-        if search_path is not None:
-            session.ask(_SET_PATH.format(literal(search_path)), "a setting")
-        session.learn_path()
+        session.take_path(search_path)
         with session.catalogs():
             session.ask(_ORIGIN, "the setting session_replication_role")
         try:

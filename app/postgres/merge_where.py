@@ -91,7 +91,7 @@ def _told_without_values(what: str) -> Iterator[None]:
     """The condition is an expression: an error now comes of a row, and what is said of it may hold the row's values."""
     try:
         yield
-    except RestoreDataError as error:
+    except (RestoreDataError, RestoreValidationError) as error:  # the second: it writes, and may not
         code = sqlstate_of(error) or ""
         if code.startswith(_WITHOUT_VALUES):
             raise RestoreValidationError(error.message, _HINT) from error

@@ -30,7 +30,7 @@ _WAIT_SECONDS = 2.0
 
 def backend_pid(connection: psycopg.Connection) -> int:
     """Which process of the server a connection talks to; what the driver was told may be a pooler's number."""
-    row = connection.execute("SELECT pg_backend_pid()").fetchone()
+    row = connection.execute("SELECT pg_catalog.pg_backend_pid()").fetchone()
     return int(row[0]) if row else 0
 
 

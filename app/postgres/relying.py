@@ -20,6 +20,7 @@ from app.errors import BackupError
 from app.postgres.database import Database
 from app.postgres.facts import DUMPED
 from app.postgres.live_schema import SAME, quoted
+from app.postgres.own_path import under_own_path
 from app.postgres.relying_try import UNTRIED, Roles, Tries, tries
 
 log = structlog.get_logger(__name__)
@@ -111,7 +112,8 @@ ALONE_SECONDS = 10.0
 _SHOWN = 10
 _ROWS = 3  # of those that have values in most of the columns
 _LOOKED_AT = 1000
-_SCHEMAS = "SELECT coalesce(string_agg(quote_ident(s), ', '), 'public') FROM unnest(current_schemas(false)) s"
+_SCHEMAS = "SELECT pg_catalog.current_schemas(false)::pg_catalog.text[]"
+_SHOWN_PATH = "SELECT coalesce(string_agg(quote_ident(s), ', '), 'public') FROM unnest(%s::text[]) s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +197,9 @@ def relying(connection: psycopg.Connection, database: Database, snapshot: str | 
         if not found:
             return Relying()
         roles = Roles.of(connection, {owner for each in found for owner in each.owners})
-        path = _one(connection, _SCHEMAS)
+        with under_own_path(connection):
+            schemas = _one(connection, _SCHEMAS)
+        path = _one(connection, _SHOWN_PATH, schemas)
         with database.connect() as trying:
             seconds = BESIDE_SECONDS if snapshot else ALONE_SECONDS
             return _tried(tries(trying, roles, snapshot), path, found, time.monotonic() + seconds)
@@ -239,6 +243,6 @@ def _tried(trying: Tries, path: str, found: Iterable[_Object], deadline: float) 
     return Relying(tuple(doubts), frozenset(tables))
 
 
-def _one(connection: psycopg.Connection, query: str) -> str:
-    row = connection.execute(query.encode()).fetchone()
-    return str(row[0]) if row else ""
+def _one(connection: psycopg.Connection, query: str, *params: object) -> Any:
+    row = connection.execute(query.encode(), params).fetchone()
+    return row[0] if row else None

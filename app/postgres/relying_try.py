@@ -9,6 +9,7 @@ have written.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,11 +19,11 @@ from psycopg import sql
 
 from app.postgres.event_triggers import SETTING_SINCE
 from app.postgres.load_reasons import UNDEFINED
+from app.postgres.own_path import OWN_PATH
 
 _TIMEOUT_MS = 1_000
 _LOCK_MS = 200
 _FUNCTION = "pg_temp.residency_backup_try"
-_QUOTE = "$residency_backup$"
 # It took too long, somebody has the table, or the owner may not: nobody can tell.
 _UNKNOWN = {"57014", "55P03", "42501", "25006", "0A000", "40P01"}
 _ROLES = """
@@ -140,8 +141,10 @@ class Tries:
         connection.execute("SET LOCAL session_replication_role = replica")
         if connection.info.server_version >= SETTING_SINCE:
             connection.execute("SET LOCAL event_triggers = off")
-        head = f"CREATE FUNCTION {_FUNCTION}() RETURNS void LANGUAGE sql SECURITY DEFINER AS {_QUOTE}"
-        connection.execute(f"{head} {statement} {_QUOTE}".encode())
+        # Whoever wrote the statement knows this program, and must not know the quote. Binary: it is one, and no more.
+        quote = f"$try_{secrets.token_hex(16)}$"
+        head = f"CREATE FUNCTION {_FUNCTION}() RETURNS void LANGUAGE sql SECURITY DEFINER AS {quote}"
+        connection.execute(f"{head} {statement} {quote}".encode(), binary=True)
         owner = sql.SQL("ALTER FUNCTION {}() OWNER TO {}").format(sql.SQL(_FUNCTION), sql.Identifier(whose))
         connection.execute(owner)
         connection.execute("SET LOCAL session_replication_role = origin")
@@ -157,5 +160,5 @@ def tries(connection: psycopg.Connection, roles: Roles, snapshot: str | None) ->
     """
     connection.prepare_threshold = None
     connection.execute("SET jit = off")
-    row = connection.execute("SELECT pg_catalog.current_setting('search_path')").fetchone()
+    row = connection.execute(OWN_PATH.encode()).fetchone()
     return Tries(connection, roles, snapshot, str(row[0]) if row else "")

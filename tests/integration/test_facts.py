@@ -16,11 +16,13 @@ REVISIONS = {
     "(gone text, version text); ALTER TABLE alembic_version DROP COLUMN gone": None,
     "(version_num text); ALTER TABLE alembic_version DROP COLUMN version_num": None,
     "()": None,
+    "(version_num mine); INSERT INTO alembic_version VALUES ('(b)')": None,
 }
 
 
 @pytest.mark.parametrize("table", REVISIONS)
 def test_the_alembic_revision_is_told_where_there_is_one(empty_database: TestDatabase, table: str) -> None:
+    empty_database.execute("CREATE TYPE mine AS (v text)")
     empty_database.execute(f"CREATE TABLE alembic_version {table}")
     facts = PostgresSource(Database.from_url(empty_database.url)).facts()
     assert facts.alembic_revision == REVISIONS[table]

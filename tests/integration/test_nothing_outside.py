@@ -68,6 +68,11 @@ STATEMENTS = [
         "CREATE RULE r AS ON INSERT TO t DO INSTEAD INSERT INTO pg_db_role_setting VALUES (0, 0, '{{work_mem=1MB}}');\n"
         "INSERT INTO t VALUES (1);"
     ),
+    "ALTER SCHEMA pg_catalog RENAME TO c;\nINSERT INTO c.pg_db_role_setting VALUES (0, 0, '{{work_mem=1MB}}');",
+    (
+        'ALTER{c}SCHEMA "pg_catalog" RENAME TO c;\n'
+        "COPY c.pg_db_role_setting (setdatabase, setrole, setconfig) FROM stdin;\n0\t0\t{{{{work_mem=1MB}}}}\n\\.\n"
+    ),
     "INSERT INTO t VALUES (1) RETURNING set_config('x.y', {slot}('evil')::text, false);",
     "INSERT INTO t VALUES (1) ON CONFLICT DO UPDATE SET x = (SELECT 1 FROM {slot}('evil'));",
     "INSERT INTO t SELECT 1 FROM {slot}('evil');",

@@ -89,10 +89,11 @@ def test_a_preview_leaves_nothing_that_its_functions_wrote(number: int) -> None:
                 assert found.preview().total("inserted") == 1
         else:
             with (
-                pytest.raises(RestoreValidationError, match="in a read-only transaction"),
+                pytest.raises(RestoreValidationError, match="in a read-only transaction") as refused,
                 beside(database, archive, wanted),
             ):
                 pass
+            assert (refused.value.hint or "").startswith("--where takes")
         assert database.query(objects) == [(0,)]
 
 
