@@ -29,8 +29,11 @@ _LACKING = """
     SELECT wanted FROM unnest('{CREATE,CONNECT,TEMPORARY}'::text[]) wanted
     WHERE NOT has_database_privilege(%s, %s, wanted)"""
 _POWERS = """
-    SELECT rolname FROM pg_roles WHERE pg_has_role(session_user, oid, 'MEMBER') AND (rolsuper OR rolname IN (
-        'pg_execute_server_program', 'pg_write_server_files', 'pg_read_server_files'))"""
+    SELECT rolname FROM pg_roles r WHERE pg_has_role(session_user, oid, 'MEMBER') AND (
+        rolsuper OR NOT (SELECT rolsuper FROM pg_roles WHERE rolname = session_user) AND (
+            rolcreaterole OR rolreplication OR rolbypassrls OR rolname ~ '^pg_'
+            OR EXISTS (SELECT FROM pg_database WHERE datdba = r.oid)))
+    ORDER BY 1"""
 _OWNER = "SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = 'public'"
 
 

@@ -109,3 +109,23 @@ def test_a_superuser_is_warned_of_a_file_of_unknown_make_and_of_no_other(site: S
     merge = site.cli("restore", str(file), "--mode", "merge", "--as", "x", "--dry-run")
     assert merge.code == 13
     assert "--as belongs to a replace" in merge.stderr
+
+
+@pytest.mark.parametrize("power", ["CREATEROLE", "REPLICATION", "IN ROLE pg_write_all_data", "owner"])
+def test_a_role_that_can_do_more_is_no_stranger(
+    site: Site, stranger: tuple[str, str], tmp_path: Path, postgres_server: EmbeddedPostgres, power: str
+) -> None:
+    file, (role, password) = tmp_path / "file.sql", stranger
+    file.write_text("CREATE TABLE t (x int);\n" + LAST)
+    server = TestDatabase("postgres", postgres_server.url())
+    with scratch_database(postgres_server) as other:
+        if power == "owner":
+            server.execute(f"ALTER DATABASE {other.name} OWNER TO {role}")
+        elif power.startswith("IN ROLE"):
+            server.execute(f"GRANT {power.rsplit(maxsplit=1)[-1]} TO {role}")
+        else:
+            server.execute(f"ALTER ROLE {role} {power}")
+        command = ["restore", str(file), "--mode", "replace", "--into", "elsewhere", "--dry-run", "--as", role]
+        dry = site.cli(*command, RESTORE_FOREIGN_PASSWORD=password)
+    assert dry.code == 3, dry.stderr
+    assert "whoever wrote the file can do whatever these may" in dry.stderr
