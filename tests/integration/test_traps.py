@@ -57,7 +57,7 @@ def live(postgres_server: EmbeddedPostgres, role: str) -> Iterator[TestDatabase]
 
 @pytest.fixture
 def site(live: TestDatabase, tmp_path: Path) -> Site:
-    return make_site(live, tmp_path / "backups", scale=0)
+    return make_site(live, tmp_path / "backups", filled=False)
 
 
 def as_owner(live: TestDatabase, role: str, *statements: str) -> None:
