@@ -70,6 +70,7 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/hadolint Dockerfile
+	$(BIN)/python -m pytest --collect-only -qq > /dev/null || $(BIN)/python -m pytest --collect-only -q
 	$(BIN)/python -m pytest -q tests/integration/test_migrations.py tests/unit/test_house.py
 
 bench: $(STAMP)

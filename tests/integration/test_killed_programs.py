@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import psutil
 import pytest
+from structlog.testing import capture_logs
 
 from app.domain.backup import Tier
 from app.domain.slots import SlotState
@@ -87,14 +88,15 @@ def test_what_was_skipped_is_told_as_it_is(site: Site) -> None:
     assert why_skipped(service, service.schedules[Tier.WEEKLY].last_due(now)).endswith("was run already")
 
 
-def test_a_run_whose_whole_worker_was_killed_is_told_by_the_next(
-    site: Site, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_whose_whole_worker_was_killed_is_told_by_the_next(site: Site) -> None:
     service = site.service(BACKUP_DAILY_CRON="0 0 * * *")
     slot = service.schedules[Tier.DAILY].last_due(service.clock())
     if not (pid := os.fork()):
         service.catalog.claim(service.database, Tier.DAILY, slot, service.clock())
         os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(pid, 0)
-    due_slots(service)
-    assert "backup failed: the process was killed" in capsys.readouterr().out
+    with capture_logs() as logged:
+        due_slots(service)
+    assert [each["log_level"] for each in logged if "backup failed: the process was killed" in each["event"]] == [
+        "error"
+    ]
