@@ -17,7 +17,7 @@ from app.domain.checks import Severity, first_error
 from app.errors import BackupCancelledError, BackupValidationError, Cancelled, ResidencyBackupError
 from app.operations.check import check as check_system
 from app.operations.check import repair as repair_system
-from app.operations.inventory import ALIASES, find, inventory, other_files
+from app.operations.inventory import ALIASES, find, inventory
 from app.operations.keep import keep as keep_backup
 from app.operations.opened import described
 from app.operations.prune import prune as prune_backups
@@ -81,9 +81,9 @@ def create(session: Session, tier: str, label: str | None, *, as_json: bool) -> 
 @click.pass_obj
 def list_backups(session: Session, tier: str | None, *, as_json: bool) -> int:
     """List the backups, newest first."""
-    backups = [each for each in inventory(session.service) if tier is None or each.tier == tier]
-    show.listing(session.service, backups, as_json=as_json)
-    show.warn(other_files(session.service))
+    backups = inventory(session.service)
+    show.listing(session.service, backups, tier, as_json=as_json)
+    show.warn(backups.other_files())
     return 0
 
 

@@ -22,12 +22,12 @@ from app.domain.checks import Finding, Severity
 from app.domain.clocks import from_future
 from app.errors import ResidencyBackupError
 from app.last_words import without_secrets
-from app.operations.inventory import inventory, only_found
+from app.operations.inventory import Inventory
 from app.operations.lineage import ours
 from app.operations.prune import Pruned
+from app.operations.publish import Taken
 from app.operations.service import Progress, Service
 from app.operations.sync import Synced
-from app.operations.take_backup import Taken
 from app.operations.verify import Verified
 from app.postgres.said import said_behind
 from app.terminal import add_row, print_table, say
@@ -99,10 +99,11 @@ def created(service: Service, taken: Taken, *, as_json: bool) -> None:
     warn(taken.warnings)
 
 
-def listing(service: Service, backups: Sequence[Backup], *, as_json: bool) -> None:
-    """All backups."""
-    own = {each.id for each in ours(service, inventory(service))}
-    why = only_found(service)
+def listing(service: Service, there: Inventory, tier: str | None, *, as_json: bool) -> None:
+    """All backups, or those of a tier."""
+    backups = [backup for backup in there if tier is None or backup.tier == tier]
+    own = {each.id for each in ours(service, there)}
+    why = there.found
     others = {each.id for each in backups if each.database == service.database and each.id not in own}
     if as_json:
         place = service.tree.root

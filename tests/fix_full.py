@@ -17,8 +17,9 @@ import pytest
 
 from app.domain.backup import Tier
 from app.embedded.postgres import EmbeddedPostgres
+from app.operations.publish import Taken
 from app.operations.service import Progress
-from app.operations.take_backup import BackupRequest, Taken, take_backup
+from app.operations.take_backup import BackupRequest, take_backup
 from tests.fix_clusters import SMALL
 from tests.fix_postgres import TestDatabase, nothing_runs_in, scratch_database
 from tests.fix_service import Site, leftovers, make_site

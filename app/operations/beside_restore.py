@@ -13,7 +13,7 @@ import structlog
 from app.domain.checks import Finding
 from app.domain.restore import Restore, RestoreState, Step
 from app.errors import CatalogError, DatabaseMissingError, ResidencyBackupError, ServerUnavailableError
-from app.operations.inventory import newest_good
+from app.operations.inventory import inventory, newest_good
 from app.operations.service import Service
 
 log = structlog.get_logger(__name__)
@@ -54,7 +54,7 @@ def naming_backups(service: Service, finding: Finding) -> Finding:
 def _made_anew(service: Service, error: DatabaseMissingError) -> DatabaseMissingError:
     """The error with how the database comes back; as it is where nothing can bring it back."""
     try:
-        there = newest_good(service) is not None
+        there = newest_good(service, inventory(service)) is not None
     except ResidencyBackupError as other:  # what is missing is the news, whatever comes of this
         log.warning("backups not readable", error=type(other).__name__, reason=other.message)
         return error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from functools import partial
+from functools import cache, partial
 
 from app.domain.backup import Tier
 from app.domain.checks import Finding
@@ -19,10 +19,9 @@ from app.operations.check_doubts import check_doubts
 from app.operations.check_restores import check_restores, repair_restores
 from app.operations.check_servers import check_servers
 from app.operations.full_preflight import preflight_full
-from app.operations.inventory import inventory, newest_good, only_found, other_files
+from app.operations.inventory import Inventory, inventory, newest_good
 from app.operations.leftovers import adopt_manifests, await_signs, find_leftovers, remove_leftovers
 from app.operations.preflight import preflight
-from app.operations.same_name import by_id
 from app.operations.servers import lineage_of, require_folder
 from app.operations.service import Service
 from app.operations.sync import sync
@@ -40,19 +39,21 @@ def check(service: Service) -> list[Finding]:
     except ResidencyBackupError as error:  # to look at anything in it would be to make it
         return [Finding.failed("folder", error)]
     service = asked_once(service)
-    findings = _tried("folder", _marker, service) + _tried("preflight", _preflight, service)
-    for name, look in (
-        ("identity", check_servers),
-        ("catalog", _catalog),
-        ("schedule", _schedule),
-        ("leftovers", _leftovers),
-        ("restores", check_restores),
-        ("access", check_access),
-        ("backups", _backups),
-        ("search_path", check_doubts),
-        ("clock", check_clocks),
-    ):
-        findings += _tried(name, look, service)
+    backups = cache(partial(inventory, service))  # looked for once, unless that fails
+    looks: dict[str, Callable[[], list[Finding]]] = {
+        "folder": lambda: _marker(service),
+        "preflight": lambda: _preflight(service, backups()),
+        "identity": lambda: check_servers(service, backups()),
+        "catalog": lambda: _catalog(service, backups()),
+        "schedule": lambda: _schedule(service),
+        "leftovers": lambda: _leftovers(service),
+        "restores": lambda: check_restores(service, backups()),
+        "access": lambda: check_access(service, backups()),
+        "backups": lambda: _backups(service, backups()),
+        "search_path": lambda: check_doubts(service),
+        "clock": lambda: check_clocks(service, backups()),
+    }
+    findings = [finding for name, look in looks.items() for finding in _tried(name, look)]
     return [naming_backups(service, finding) for finding in findings]
 
 
@@ -75,9 +76,9 @@ def repair(service: Service) -> list[str]:
     return done + repair_restores(service)
 
 
-def _tried(name: str, look: Callable[[Service], list[Finding]], service: Service) -> list[Finding]:
+def _tried(name: str, look: Callable[[], list[Finding]]) -> list[Finding]:
     try:
-        return look(service)
+        return look()
     except ResidencyBackupError as error:
         return [Finding.failed(name, error)]
 
@@ -88,25 +89,24 @@ def _marker(service: Service) -> list[Finding]:
     return []
 
 
-def _preflight(service: Service) -> list[Finding]:
+def _preflight(service: Service, backups: Inventory) -> list[Finding]:
     first, *others = [Tier.MANUAL, Tier.SAFETY, *service.schedules]
-    found = list(preflight(service, first, newest_good(service)).findings)
+    found = list(preflight(service, first, newest_good(service, backups)).findings)
     if Tier.FULL in service.schedules:
         found += preflight_full(service).findings
-    return found + [finding for tier in others for finding in _tried("directory", partial(_probe, tier), service)]
+    return found + [finding for tier in others for finding in _tried("directory", partial(_probe, service, tier))]
 
 
-def _probe(tier: Tier, service: Service) -> list[Finding]:
+def _probe(service: Service, tier: Tier) -> list[Finding]:
     service.tree.probe(tier)
     return []
 
 
-def _catalog(service: Service) -> list[Finding]:
-    known = {row.file: row for row in service.catalog.backups(service.database)}
-    rows = set(known)
-    stored = [named.backup for named in by_id(service.tree.files(), known)]
+def _catalog(service: Service, backups: Inventory) -> list[Finding]:
+    rows = {row.file for row in service.catalog.backups(service.database)}  # raises if it cannot be read
+    stored = [named.backup.stored for named in backups.names]
     files = {each.file for each in stored}
-    strangers, gone = sorted(files - rows - only_found(service).keys()), sorted(rows - files)
+    strangers, gone = sorted(files - rows - backups.found.keys()), sorted(rows - files)
     bare = [each for each in stored if each.manifest is None and each.file in rows]
     if not strangers and not gone and not bare:
         return [Finding.ok("catalog", f"{len(rows)} backups, all with their files and manifests")]
@@ -153,11 +153,10 @@ def _leftovers(service: Service) -> list[Finding]:
     return [Finding.warning("leftovers", f"{file}: left by a run that died; --repair removes it") for file in left]
 
 
-def _backups(service: Service) -> list[Finding]:
-    backups = inventory(service)
+def _backups(service: Service, backups: Inventory) -> list[Finding]:
     found = [Finding.warning("backups", f"{each.id}: {each.damage}") for each in backups if each.damage]
-    found += [Finding.warning("backups", said) for said in other_files(service)]
-    good = newest_good(service)
+    found += [Finding.warning("backups", said) for said in backups.other_files()]
+    good = newest_good(service, backups)
     if good is None:
         return [
             *found,

@@ -7,26 +7,26 @@ from collections.abc import Iterator
 
 from app.domain.checks import Finding
 from app.operations.found import UNKNOWN
-from app.operations.inventory import only_found
+from app.operations.inventory import Inventory
 from app.operations.restore_source import RestoreSource
 from app.operations.service import Service
 
 _MOST = 10
 
 
-def check_access(service: Service) -> list[Finding]:
+def check_access(service: Service, backups: Inventory) -> list[Finding]:
     """Look at the rights on the tree, and name what was found in it."""
-    findings = [*_writers(service, None), *_found(service)]
+    findings = [*_writers(service, None), *_found(service, backups)]
     return findings or [Finding.ok("access", "nobody else may write the backups")]
 
 
-def access_findings(service: Service, source: RestoreSource) -> list[Finding]:
+def access_findings(service: Service, source: RestoreSource, backups: Inventory) -> list[Finding]:
     """The same of what is to be restored: whoever could write it decides what the restoring role runs."""
     if source.backup is None:
         return []
     file = source.backup.file
     findings = [*_writers(service, file)]
-    if reason := only_found(service).get(file):
+    if reason := backups.found.get(file):
         said = f"{source.name} was found, and not made here: {reason}; what is in it runs as the role that restores it"
         findings.append(Finding.warning("access", said))
     return findings
@@ -42,8 +42,8 @@ def _writers(service: Service, file: str | None) -> Iterator[Finding]:
         yield Finding.warning("access", f"{said}: chmod -R go-w {shlex.quote(str(service.tree.root))}")
 
 
-def _found(service: Service) -> Iterator[Finding]:
-    for file, reason in only_found(service).items():
+def _found(service: Service, backups: Inventory) -> Iterator[Finding]:
+    for file, reason in backups.found.items():
         said = f"found {file}: {reason}; it is no 'latest', and neither counted nor pruned"
         command = "residency-backup sync" if reason == UNKNOWN else _taking_over(service, file)
         yield Finding.warning("access", f"{said}; if it is yours: {command}")

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from shlex import quote
 
 from app.domain.backup import Backup
 from app.domain.checks import Finding
 from app.domain.clocks import from_future, is_ahead
-from app.operations.inventory import MISSING, inventory
+from app.operations.inventory import MISSING
 from app.operations.service import Service
 
 
-def check_clocks(service: Service) -> list[Finding]:
+def check_clocks(service: Service, backups: Sequence[Backup]) -> list[Finding]:
     """Look for backups and restores that were made later than now."""
     now = service.clock()
-    ahead = [each for each in inventory(service) if from_future(each, now) and each.damage != MISSING]
+    ahead = [each for each in backups if from_future(each, now) and each.damage != MISSING]
     found = [Finding.warning("clock", _said(service, each)) for each in ahead]
     for record in service.restores.restores(service.database):
         ended = record.finished_at or record.started_at

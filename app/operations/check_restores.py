@@ -12,7 +12,8 @@ from app.domain.checks import Finding
 from app.domain.restore import Method, Restore, RestoreState, in_front_of, never_undone
 from app.errors import ResidencyBackupError
 from app.operations.expire import due, expire
-from app.operations.keep import keep
+from app.operations.inventory import inventory
+from app.operations.keep import set_pin
 from app.operations.no_return import safety_findings
 from app.operations.replication import asleep, held_aside
 from app.operations.restore_pins import pinned_for
@@ -33,9 +34,9 @@ class _Held:
     pins: Sequence[tuple[str, Backup]]
 
 
-def check_restores(service: Service) -> list[Finding]:
+def check_restores(service: Service, backups: Sequence[Backup]) -> list[Finding]:
     """Look at all restores, and at what stands on the server and in the tree."""
-    held = _held(service)
+    held = _held(service, backups)
     records = service.restores.restores(service.database)
     own = of_this_server(service, records)
     dead = {each.id: each for each in unsettled(service)}
@@ -53,13 +54,13 @@ def check_restores(service: Service) -> list[Finding]:
     standing = [each for each in own if _needed(service, each) and each.id not in dead]
     found += [_kept(each, there, in_front_of(each, own), service.clock()) for each in standing]
     found += [_elsewhere(service, each) for each in records if each not in own and _needed(service, each)]
-    return (found or [Finding.ok("restores", "nothing is left of any")]) + safety_findings(service, records)
+    return (found or [Finding.ok("restores", "nothing is left of any")]) + safety_findings(service, records, backups)
 
 
 def repair_restores(service: Service) -> list[str]:
     """Settle what crashes left, and remove what is not needed any more; says what was done."""
     done = settle_all(service) + expire(service)
-    held = _held(service)
+    held = _held(service, inventory(service))
     ended = [each for each in service.restores.restores(service.database) if not _needed(service, each)]
     done_with = {each.id for each in surely_of_this_server(service, ended)}
     for restore_id in held.scripts:
@@ -68,7 +69,7 @@ def repair_restores(service: Service) -> list[str]:
             done.append(f"script of restore {restore_id} removed")
     for restore_id, backup in held.pins:
         if restore_id in done_with:
-            keep(service, backup.id, None)
+            set_pin(service, backup, None)
             done.append(f"pin released: {backup.id}")
     return done
 
@@ -142,8 +143,8 @@ def _databases(service: Service) -> Mapping[str, int] | None:
         return None  # said already
 
 
-def _held(service: Service) -> _Held:
-    return _Held(service.scripts.ids(), pinned_for(service))
+def _held(service: Service, backups: Sequence[Backup]) -> _Held:
+    return _Held(service.scripts.ids(), pinned_for(backups))
 
 
 def _strays(service: Service, held: _Held, records: Sequence[Restore]) -> Iterator[str]:

@@ -9,15 +9,13 @@ from app.domain.checks import Finding
 from app.domain.replication import in_psql
 from app.domain.servers import Identity
 from app.errors import ResidencyBackupError
-from app.operations.inventory import inventory
 from app.operations.lineage import lineage_by, ours
 from app.operations.servers import require_ours
 from app.operations.service import Service
 
 
-def check_servers(service: Service) -> list[Finding]:
+def check_servers(service: Service, backups: Sequence[Backup]) -> list[Finding]:
     """Look at the server's identity, and at the backups that are of another one."""
-    backups = inventory(service)
     try:
         server: Identity | None = service.source.identity()
     except ResidencyBackupError:

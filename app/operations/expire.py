@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
 import structlog
 
+from app.domain.backup import Backup
 from app.domain.restore import Method, Restore, RestoreState
 from app.errors import ResidencyBackupError
+from app.operations.inventory import inventory
 from app.operations.no_return import release_for_good
 from app.operations.restore_pins import release
 from app.operations.servers import surely_of_this_server
@@ -30,35 +33,40 @@ def _is_over(record: Restore, now: datetime) -> bool:
     return record.state in _ENDED and record.undo_until is not None and record.undo_until <= now
 
 
-def expire(service: Service) -> list[str]:
+def expire(service: Service, backups: Sequence[Backup] | None = None) -> list[str]:
     """Remove databases, scripts and pins whose time is over; says what was removed.
+
+    Args:
+        service: the parts.
+        backups: all that there are; None to look.
 
     Raises:
         RestoreError, BackupError: the first that cannot be removed, when all others are; the next run tries again.
     """
     done, failures = [], []
+    backups = inventory(service) if backups is None else backups
     for record in due(service):
         try:
-            done += _expire_one(service, record)
+            done += _expire_one(service, record, backups)
         except ResidencyBackupError as error:
             log.warning("restore undo not removed", restore=record.id, error=type(error).__name__, reason=error.message)
             failures.append(error)
-    done += release_for_good(service)
+    done += release_for_good(service, backups)
     if failures:
         raise failures[0]
     return done
 
 
-def expire_quietly(service: Service) -> list[str]:
+def expire_quietly(service: Service, backups: Sequence[Backup] | None = None) -> list[str]:
     """The same, beside other work: what fails is a warning."""
     try:
-        return expire(service)
+        return expire(service, backups)
     except ResidencyBackupError as error:
         log.warning("restore undos not all removed", error=type(error).__name__, reason=error.message)
         return []
 
 
-def _expire_one(service: Service, listed: Restore) -> list[str]:
+def _expire_one(service: Service, listed: Restore, backups: Sequence[Backup]) -> list[str]:
     record = _claimed(service, listed)
     if record is None:
         return []
@@ -72,7 +80,7 @@ def _expire_one(service: Service, listed: Restore) -> list[str]:
             done.append(f"database of restore {record.id} dropped: {kept}")
             done += [f"with {kept} went its logical replication slot {slot}" for slot in slots]
     service.scripts.remove(record.id)
-    done += [f"pin of restore {record.id} released: {name}" for name in release(service, record)]
+    done += [f"pin of restore {record.id} released: {name}" for name in release(service, record, backups)]
     changed = replace(record, undo=None, shadow=None, undo_until=None)
     if service.restores.settle_restore(changed, record):
         done.append(f"restore {record.id} can no longer be rolled back")

@@ -7,13 +7,11 @@ so: it is named, restored by its id, and never removed; but it is no `latest`, a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
-from app.archive.manifest import Manifest
 from app.domain.backup import Backup, Origin
-from app.domain.ports import StoredFile
 from app.errors import CatalogError
-from app.operations.same_name import by_id, describing
+from app.operations.same_name import Described, Named
 from app.operations.service import Service
 
 UNKNOWN = "its manifest says that this service made it, and the catalog knows of no run that did"
@@ -24,36 +22,27 @@ def known_bytes(rows: Mapping[str, Backup]) -> frozenset[str]:
     return frozenset(row.sha256 for row in rows.values())
 
 
-def why_found(service: Service, stored: StoredFile, manifest: Manifest | None, known: Collection[str]) -> str | None:
-    """Why a file counts as found although its manifest says that it was made; None if it does not.
+def found_files(service: Service, names: Iterable[Named], rows: Mapping[str, Backup]) -> dict[str, str]:
+    """The files that count as found although their manifests say that they were made, and why.
 
     Args:
         service: the parts.
-        stored: the file.
-        manifest: what stands beside it, if that is usable.
-        known: digests that the catalog knows.
-    """
-    if stored.stranger is not None:
-        return f"it belongs to {stored.stranger}"
-    if manifest is None or manifest.origin is not Origin.DUMP or manifest.sha256 in known:
-        return None
-    try:
-        explained = service.catalog.may_have_made(service.database, manifest.tier, stored.id, manifest.verified_at)
-    except CatalogError:
-        return None  # a catalog that cannot be read hides no backup
-    if explained or manifest.database != service.database:
-        return None
-    return UNKNOWN
-
-
-def found_files(service: Service, rows: Mapping[str, Backup]) -> dict[str, str]:
-    """The files of the tree that count as found, and why.
-
-    Args:
-        service: the parts.
+        names: the files of the tree, by their ids.
         rows: what the catalog knows, by file.
     """
     known = known_bytes(rows)
-    backups = [named.backup for named in by_id(service.tree.files(), rows)]
-    reasons = {stored.file: why_found(service, stored, describing(stored), known) for stored in backups}
+    reasons = {named.backup.stored.file: _why_found(service, named.backup, known) for named in names}
     return {file: reason for file, reason in reasons.items() if reason}
+
+
+def _why_found(service: Service, file: Described, known: Collection[str]) -> str | None:
+    if file.stored.stranger is not None:
+        return f"it belongs to {file.stored.stranger}"
+    told = file.told
+    if told is None or told.origin is not Origin.DUMP or told.sha256 in known or told.verified_at is None:
+        return None
+    try:
+        explained = service.catalog.may_have_made(service.database, told.tier, file.stored.id, told.verified_at)
+    except CatalogError:
+        return None  # a catalog that cannot be read hides no backup
+    return None if explained or told.database != service.database else UNKNOWN

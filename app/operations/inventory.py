@@ -6,20 +6,20 @@ is no backup.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
+from typing import overload
 
 import structlog
 
-from app.archive.manifest import Manifest, parse_manifest
 from app.domain.backup import Backup, Codec, Origin, State, Tier
 from app.domain.clocks import is_newer, latest_of
 from app.domain.ports import StoredFile
-from app.errors import BackupNotFoundError, CatalogError, ManifestError
-from app.operations.found import found_files, known_bytes, why_found
+from app.errors import BackupNotFoundError, CatalogError
+from app.operations.found import found_files
 from app.operations.lineage import ours
-from app.operations.same_name import backup_at, by_id, own_files, remark, waiting_manifest
+from app.operations.same_name import Described, Named, backup_at, by_id, describe, own_files, remark
 from app.operations.service import Service
 
 MISSING = "the file is missing"
@@ -30,17 +30,84 @@ ALIASES = ("latest", *(f"latest-{tier}" for tier in Tier), "oldest")
 log = structlog.get_logger(__name__)
 
 
-def inventory(service: Service) -> list[Backup]:
-    """All backups, newest first. Rows without a file are in it too, as damaged; other files of an id are not."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Inventory(Sequence[Backup]):
+    """All backups, newest first, as one look at the tree and the catalog found them.
+
+    Rows without a file are in it too, as damaged; other files of an id are not.
+
+    Attributes:
+        backups: these.
+        rows: what the catalog knows, by file.
+        names: the files of the tree, by their ids.
+        found: the files that count as found, whatever their manifests say, and why.
+    """
+
+    backups: tuple[Backup, ...]
+    rows: Mapping[str, Backup]
+    names: tuple[Named, ...]
+    found: Mapping[str, str]
+
+    @overload
+    def __getitem__(self, index: int) -> Backup: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Backup]: ...
+    def __getitem__(self, index: int | slice) -> Backup | Sequence[Backup]:
+        """One, or some."""
+        return self.backups[index]
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self.backups)
+
+    def standing(self, backup_id: str) -> Backup | None:
+        """The backup of an id whose file is there."""
+        there = (backup for backup in self.backups if backup.damage != MISSING)
+        return next((backup for backup in there if backup.id == backup_id), None)
+
+    def other_files(self) -> list[str]:
+        """What to say of each file that bears a backup's name and is not it."""
+        return [remark(other.stored, named.backup.stored) for named in self.names for other in named.others]
+
+    def own_files(self, backup_id: str) -> list[str]:
+        """The files of an id that this service made: what a run may put another one in the place of."""
+        names = (named for named in self.names if named.backup.stored.id == backup_id)
+        return [file for named in names for file in own_files(named, self.rows)]
+
+    def files(self) -> Iterator[Described]:
+        """Every file of the tree."""
+        return (file for named in self.names for file in (named.backup, *named.others))
+
+
+def inventory(service: Service, before: Inventory | None = None) -> Inventory:
+    """Look at the tree and the catalog.
+
+    Args:
+        service: the parts.
+        before: an earlier look; manifests that are as they were then are not parsed again.
+    """
     rows = known_rows(service)
-    names = by_id(service.tree.files(), rows)
-    known = known_bytes(rows)
-    found = [_known(named.backup, rows.get(named.backup.file), known, service) for named in names]
-    there = {named.backup.id for named in names}
-    lacking = {file: row for file, row in rows.items() if row.id not in there}
+    names = tuple(by_id(_described(service.tree.files(), before), rows))
+    found = found_files(service, names, rows)
+    there = [_known(named.backup, rows, found, service) for named in names]
+    ids = {backup.id for backup in there}
+    lacking = {file: row for file, row in rows.items() if row.id not in ids}
     # If two trees share a catalog, the other's rows speak of files that never were in this one.
     gone = ours(service, [replace(row, damage=MISSING) for row in _still_known(service, lacking)])
-    return sorted([*found, *gone], key=lambda backup: (backup.created_at, backup.id), reverse=True)
+    backups = sorted([*there, *gone], key=lambda backup: (backup.created_at, backup.id), reverse=True)
+    return Inventory(tuple(backups), rows, names, found)
+
+
+def _described(files: Sequence[StoredFile], before: Inventory | None) -> list[Described]:
+    earlier = {} if before is None else {file.stored.file: file for file in before.files()}
+    return [_as_before(stored, earlier.get(stored.file)) or describe(stored) for stored in files]
+
+
+def _as_before(stored: StoredFile, earlier: Described | None) -> Described | None:
+    """The file with what was parsed at the earlier look, if the manifests have not changed since."""
+    if earlier is None or (stored.manifest, stored.waiting) != (earlier.stored.manifest, earlier.stored.waiting):
+        return None
+    return replace(earlier, stored=stored)
 
 
 def _still_known(service: Service, rows: dict[str, Backup]) -> list[Backup]:
@@ -49,61 +116,63 @@ def _still_known(service: Service, rows: dict[str, Backup]) -> list[Backup]:
     return [row for file, row in rows.items() if now.get(file) == row]
 
 
-def other_files(service: Service) -> list[str]:
-    """What to say of each file that bears a backup's name and is not it."""
-    names = by_id(service.tree.files(), known_rows(service))
-    return [remark(other, named.backup) for named in names for other in named.others]
+def newest_good(service: Service, backups: Sequence[Backup]) -> Backup | None:
+    """The newest sound backup of this database, as plain SQL, that this service made.
 
-
-def only_found(service: Service) -> dict[str, str]:
-    """The files that count as found, whatever their manifests say, and why."""
-    return found_files(service, known_rows(service))
-
-
-def own_files_of(service: Service, backup_id: str) -> list[str]:
-    """The files of an id that this service made: what a run may put another one in the place of."""
-    rows = known_rows(service)
-    names = (named for named in by_id(service.tree.files(), rows) if named.backup.id == backup_id)
-    return [file for named in names for file in own_files(named, rows)]
-
-
-def newest_good(service: Service) -> Backup | None:
-    """The newest sound backup of this database, as plain SQL, that this service made."""
+    Args:
+        service: the parts.
+        backups: all, newest first.
+    """
     now = service.clock()
-    own = (each for each in ours(service, inventory(service)) if each.origin is Origin.DUMP)
-    return next((each for each in own if each.good and each.tier is not Tier.FULL and not is_newer(each, now)), None)
+    own = (backup for backup in ours(service, backups) if backup.origin is Origin.DUMP and backup.good)
+    return next((backup for backup in own if backup.tier is not Tier.FULL and not is_newer(backup, now)), None)
 
 
-def find(service: Service, name: str) -> Backup:
+def find(service: Service, name: str, backups: Sequence[Backup] | None = None) -> Backup:
     """The backup of an id, of a path in the tree, or of an alias.
+
+    Args:
+        service: the parts.
+        name: what an admin, or a task, calls it.
+        backups: all that there are, newest first; None to look.
 
     Raises:
         BackupNotFoundError: there is none.
     """
     if not isinstance(name, str):  # a task's argument may be anything
         raise BackupNotFoundError(f"no such backup: {name!r}", "name it by its id, or by an alias such as latest")
-    backups = [each for each in inventory(service) if each.damage != MISSING and each.state is State.COMPLETE]
-    if name in ALIASES:
-        tier = name.removeprefix("latest-") if name.startswith("latest-") else None
-        own = ours(service, backups)
-        if any(each.origin is Origin.DUMP for each in own):  # else only these are left, and somebody wants them
-            own = [each for each in own if each.origin is Origin.DUMP]
-        candidates = [each for each in own if (each.tier == tier if tier else each.tier not in _UNMEANT)]
-        now = service.clock()
-        come = [each for each in candidates if not is_newer(each, now)]
-        if come:
-            return come[-1 if name == "oldest" else 0]
-        if candidates:
-            raise BackupNotFoundError(
-                f"no such backup: {name}: {candidates[0].id} is from the future, as this machine's clock says",
-                f"the clock says {now:%Y-%m-%d %H:%M %Z}: if that is right, name the backup by its id",
-            )
-    else:
-        wanted = name.removeprefix(f"{service.tree.root}/")
-        for backup in backups:
-            if wanted in (backup.id, backup.file):
-                return backup
-    raise BackupNotFoundError(f"no such backup: {name}", "'residency-backup list' shows what there is")
+    there = inventory(service) if backups is None else backups
+    whole = [backup for backup in there if backup.damage != MISSING and backup.state is State.COMPLETE]
+    wanted = name.removeprefix(f"{service.tree.root}/")
+    found = _meant(service, name, whole) if name in ALIASES else _called(wanted, whole)
+    if found is None:
+        raise BackupNotFoundError(f"no such backup: {name}", "'residency-backup list' shows what there is")
+    return found
+
+
+def _called(name: str, backups: Sequence[Backup]) -> Backup | None:
+    return next((backup for backup in backups if name in (backup.id, backup.file)), None)
+
+
+def _meant(service: Service, alias: str, backups: Sequence[Backup]) -> Backup | None:
+    """The backup that an alias means.
+
+    Raises:
+        BackupNotFoundError: all that it could mean are from the future.
+    """
+    tier = alias.removeprefix("latest-") if alias.startswith("latest-") else None
+    own = ours(service, backups)
+    if any(backup.origin is Origin.DUMP for backup in own):  # else only these are left, and somebody wants them
+        own = [backup for backup in own if backup.origin is Origin.DUMP]
+    candidates = [backup for backup in own if (backup.tier == tier if tier else backup.tier not in _UNMEANT)]
+    now = service.clock()
+    come = [backup for backup in candidates if not is_newer(backup, now)]
+    if candidates and not come:
+        raise BackupNotFoundError(
+            f"no such backup: {alias}: {candidates[0].id} is from the future, as this machine's clock says",
+            f"the clock says {now:%Y-%m-%d %H:%M %Z}: if that is right, name the backup by its id",
+        )
+    return come[-1 if alias == "oldest" else 0] if come else None
 
 
 def codec_of(file: str) -> Codec:
@@ -133,31 +202,29 @@ def unindexed(stored: StoredFile, database: str) -> Backup:
     )
 
 
-def _known(stored: StoredFile, row: Backup | None, known: Collection[str], service: Service) -> Backup:
+def _known(file: Described, rows: Mapping[str, Backup], found: Mapping[str, str], service: Service) -> Backup:
     """What is known of a file: its manifest's word, and what the catalog remembers of these very bytes."""
-    manifest = manifest_of(stored)
-    if why_found(service, stored, manifest, known):
-        return replace(_by_word(stored, row, manifest, service), origin=Origin.SCAN)
-    return _by_word(stored, row, manifest, service)
+    backup = _by_word(file, rows.get(file.stored.file), service)
+    return replace(backup, origin=Origin.SCAN) if file.stored.file in found else backup
 
 
-def _by_word(stored: StoredFile, row: Backup | None, manifest: Manifest | None, service: Service) -> Backup:
-    if manifest is None:
-        return _unproven(stored, row, service.database)
-    backup = backup_at(manifest, stored)
+def _by_word(file: Described, row: Backup | None, service: Service) -> Backup:
+    if file.told is None:
+        return _unproven(file, row, service.database)
+    backup = backup_at(file.told, file.stored)
     if row is not None and row.sha256 == backup.sha256:
         backup = replace(row, tier=backup.tier, period=backup.period, kept=backup.kept)
-    return replace(backup, damage=backup.damage or _wrong_size(stored, backup.bytes))
+    return replace(backup, damage=backup.damage or _wrong_size(file.stored, backup.bytes))
 
 
-def _unproven(stored: StoredFile, row: Backup | None, database: str) -> Backup:
+def _unproven(file: Described, row: Backup | None, database: str) -> Backup:
     """What is known of a file that lost its manifest: until it has one again, nothing proves it to be ours.
 
     A row of a file of another length is of other bytes, so only the pin that it remembers counts.
     """
-    if waiting := waiting_manifest(stored):
-        found = backup_at(waiting, stored)
-        return replace(found, origin=Origin.SCAN, verified_at=None)
+    stored = file.stored
+    if file.waiting is not None:
+        return replace(backup_at(file.waiting, stored), origin=Origin.SCAN, verified_at=None)
     if row is None:
         return unindexed(stored, database)
     if damage := _wrong_size(stored, row.bytes):
@@ -167,17 +234,6 @@ def _unproven(stored: StoredFile, row: Backup | None, database: str) -> Backup:
 
 def _wrong_size(stored: StoredFile, wanted: int) -> str | None:
     return None if stored.size == wanted else f"the file has {stored.size} bytes instead of {wanted}"
-
-
-def manifest_of(stored: StoredFile) -> Manifest | None:
-    """The manifest beside a file, or None, with a warning, where it cannot be used."""
-    if stored.manifest is None:
-        return None
-    try:
-        return parse_manifest(stored.manifest, f"{stored.file}.json")
-    except ManifestError as error:
-        log.warning("backup manifest not usable", backup=stored.id, error=type(error).__name__, reason=error.message)
-        return None
 
 
 def known_rows(service: Service) -> dict[str, Backup]:

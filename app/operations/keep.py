@@ -26,13 +26,22 @@ def keep(service: Service, name: str, reason: str | None) -> Backup:
     Raises:
         BackupNotFoundError: there is none of that name.
         BackupValidationError: the reason is not a line of text.
+        ManifestError, BackupWriteError, CatalogError: as of `set_pin`.
+    """
+    if reason is not None:
+        checked_note("reason", reason)
+    return set_pin(service, find(service, name), reason)
+
+
+def set_pin(service: Service, backup: Backup, reason: str | None) -> Backup:
+    """Pin a backup, or with None release it.
+
+    Raises:
+        BackupNotFoundError: it is gone.
         ManifestError: it has no readable manifest to write the pin into.
         BackupWriteError: the manifest cannot be written, or the backup was replaced meanwhile.
         CatalogError: the pin is in the manifest, which is what counts, but not in the catalog.
     """
-    if reason is not None:
-        checked_note("reason", reason)
-    backup = find(service, name)
     for now in each_look(service, backup):
         try:
             pinned = _written(service, now, reason)

@@ -14,7 +14,7 @@ from app.archive.manifest import Manifest
 from app.domain.backup import Backup, Tier, id_of
 from app.domain.shrink import shrank
 from app.errors import CatalogError, ManifestError
-from app.operations.inventory import MISSING, inventory
+from app.operations.inventory import Inventory
 from app.operations.replaced import free_name
 from app.operations.service import Service
 from app.operations.verify import read_manifest
@@ -22,21 +22,20 @@ from app.operations.verify import read_manifest
 log = structlog.get_logger(__name__)
 
 
-def keep_beside(service: Service, newer: Backup) -> list[str]:
+def keep_beside(service: Service, newer: Backup, backups: Inventory) -> str | None:
     """Move the backup that `newer` is about to replace to the ad hoc ones, pinned, if it is worth it.
 
-    Says so, for whoever reads the run's warnings.
+    Returns:
+        What to say of it, for whoever reads the run's warnings; None if nothing was moved.
 
     Raises:
         BackupWriteError: it cannot be moved; then the new one must not take its place.
     """
     if newer.tier.ad_hoc or newer.tier is Tier.FULL:
-        return []
-    return [
-        _move(service, each, why)
-        for each in inventory(service)
-        if each.id == newer.id and each.damage != MISSING and (why := _worth_it(each, newer))
-    ]
+        return None
+    older = backups.standing(newer.id)
+    why = None if older is None else _worth_it(older, newer)
+    return None if older is None or why is None else _move(service, older, why, backups)
 
 
 def _worth_it(older: Backup, newer: Backup) -> str | None:
@@ -45,8 +44,8 @@ def _worth_it(older: Backup, newer: Backup) -> str | None:
     return shrank(older, newer)
 
 
-def _move(service: Service, backup: Backup, why: str) -> str:
-    period = free_name(service, Tier.MANUAL, backup.created_at)
+def _move(service: Service, backup: Backup, why: str, backups: Inventory) -> str:
+    period = free_name(Tier.MANUAL, backup.created_at, backups)
     new_id = id_of(Tier.MANUAL, period)
     reason = f"was {backup.id}, and was replaced: {why}"
     file = backup.file.replace(backup.id, new_id, 1)

@@ -11,7 +11,6 @@ from app.domain.backup import Backup, Tier
 from app.domain.checks import Finding
 from app.domain.restore import Method, Restore, RestoreState, in_front_of, never_undone
 from app.errors import ResidencyBackupError
-from app.operations.inventory import inventory
 from app.operations.restore_pins import pinned_for, release
 from app.operations.servers import surely_of_this_server
 from app.operations.service import Service
@@ -20,9 +19,9 @@ log = structlog.get_logger(__name__)
 _MEGABYTE = 1_000_000
 
 
-def release_for_good(service: Service) -> list[str]:
+def release_for_good(service: Service, backups: Sequence[Backup]) -> list[str]:
     """Release the safety backups of restores that nothing can undo any more; says which. Retention decides on them."""
-    pinned = {restore_id for restore_id, backup in pinned_for(service) if backup.tier is Tier.SAFETY}
+    pinned = {restore_id for restore_id, backup in pinned_for(backups) if backup.tier is Tier.SAFETY}
     if not pinned:
         return []
     now, records = service.clock(), surely_of_this_server(service, service.restores.restores(service.database))
@@ -30,15 +29,15 @@ def release_for_good(service: Service) -> list[str]:
     done = []
     for record in open_:
         if why := _why_never(service, record, records, now):
-            names = release(service, record)
+            names = release(service, record, backups)
             log.info("restore safety backup released", restore=record.id, released=names, reason=why)
             done += [f"{name} released: restore {record.id} cannot be undone any more: {why}" for name in names]
     return done
 
 
-def safety_findings(service: Service, records: Sequence[Restore]) -> list[Finding]:
+def safety_findings(service: Service, records: Sequence[Restore], backups: Sequence[Backup]) -> list[Finding]:
     """What safety backups hold: how many, how much, for which restores, and until when the pinned ones are kept."""
-    own = [each for each in inventory(service) if each.tier is Tier.SAFETY and each.database == service.database]
+    own = [each for each in backups if each.tier is Tier.SAFETY and each.database == service.database]
     if not own:
         return []
     size = sum(each.bytes for each in own) / _MEGABYTE

@@ -8,6 +8,7 @@ from app.archive.target import Target
 from app.domain.checks import Finding, Severity, first_error
 from app.domain.merge import Changes, MergeRequest, TableChanges
 from app.domain.restore import Mode
+from app.operations.inventory import Inventory, inventory
 from app.operations.restore_checks import preview_checks
 from app.operations.restore_request import RestoreRequest, Wanted
 from app.operations.restore_source import RestoreSource, locate, open_source
@@ -49,9 +50,10 @@ def preview(service: Service, request: RestoreRequest, progress: Progress = SILE
         RestoreError, BackupError: the restore would be refused, or the server does not answer.
     """
     wanted = Wanted.of(service, request)
-    source = open_source(service, locate(service, request.backup), progress)
+    backups = inventory(service)
+    source = open_source(service, locate(service, request.backup, backups), progress)
     target = target_for(service, wanted)
-    checked = preview_checks(service, target, wanted, source)
+    checked = preview_checks(service, target, wanted, source, backups)
     if error := first_error(checked.findings):
         raise error
     assert checked.facts is not None  # noqa: S101 -- else a finding was raised
@@ -75,10 +77,11 @@ def diff(service: Service, one: str, other: str | None, progress: Progress = SIL
         BackupNotFoundError: there is no such backup.
         RestoreError, BackupError: one of them cannot be read.
     """
-    source = _sound(service, one, progress)
+    backups = inventory(service)
+    source = _sound(service, one, backups, progress)
     if other is None:
         return _plan(service.target, source, MergeRequest(exact=True), progress)
-    second = _sound(service, other, progress)
+    second = _sound(service, other, backups, progress)
     progress.start("compare", source.archive.index.raw_bytes + second.archive.index.raw_bytes)
     return service.target.compare(source.archive, second.archive, progress.advance)
 
@@ -95,8 +98,8 @@ def preview_json(plan: Preview) -> dict[str, object]:
     }
 
 
-def _sound(service: Service, name: str, progress: Progress) -> RestoreSource:
-    source = open_source(service, locate(service, name), progress)
+def _sound(service: Service, name: str, backups: Inventory, progress: Progress) -> RestoreSource:
+    source = open_source(service, locate(service, name, backups), progress)
     if error := first_error([source.verified]):
         raise error
     return source

@@ -15,10 +15,11 @@ from app.domain.ports import StoredFile
 from app.domain.retention import Plan, plan_retention
 from app.errors import BackupValidationError, CatalogError, ResidencyBackupError, ServerMismatchError
 from app.operations.expire import expire_quietly
-from app.operations.inventory import MISSING, inventory, manifest_of
+from app.operations.inventory import MISSING, Inventory, inventory
 from app.operations.lineage import ours
 from app.operations.opened import ReplacedMeanwhileError, holds, replaced_meanwhile
 from app.operations.restore_pins import in_use
+from app.operations.same_name import describe
 from app.operations.servers import asked, require_folder, require_ours
 from app.operations.service import Service
 from app.operations.unfinished import reinstated
@@ -35,12 +36,13 @@ class Pruned:
     problems: list[str] = field(default_factory=list)
 
 
-def prune(service: Service, *, dry_run: bool = False) -> Pruned:
+def prune(service: Service, *, dry_run: bool = False, before: Inventory | None = None) -> Pruned:
     """Remove what retention does not keep. One file that cannot be removed does not keep the others.
 
     Args:
         service: the parts.
         dry_run: plan only; on another server, with the reason why nothing would come of it.
+        before: an earlier look at the backups, if there was one.
 
     Raises:
         ServerMismatchError: the backups are another server's.
@@ -54,10 +56,11 @@ def prune(service: Service, *, dry_run: bool = False) -> Pruned:
         if not dry_run:
             raise
         refusals = [f"prune would be refused: {error.message}; {error.hint}"]
-    if not dry_run:
-        expire_quietly(service)
+    there = inventory(service, before)
+    if not dry_run and expire_quietly(service, there):
+        there = inventory(service, there)
     needed = in_use(service)
-    found = ours(service, inventory(service))
+    found = ours(service, there)
     backups = [each for each in found if each.id not in needed]
     # What a crash interrupted: with the file gone, or replaced meanwhile, only the row is left to remove.
     unfinished = [each for each in found if each.state is State.DELETING]
@@ -107,16 +110,16 @@ def _require_same(service: Service, backup: Backup, stored: StoredFile | None) -
     """
     if stored is None:
         return  # what is gone needs no removing
-    manifest = manifest_of(stored)
-    same = holds(service, stored, backup.sha256) if manifest is None else manifest.sha256 == backup.sha256
+    told = describe(stored).told
+    same = holds(service, stored, backup.sha256) if told is None else told.sha256 == backup.sha256
     if not same:
         raise replaced_meanwhile(backup)
 
 
 def _require_unpinned(service: Service, backup: Backup, stored: StoredFile | None) -> None:
     """Look once more, at the last moment: the plan may have been made long before its turn came."""
-    manifest = None if stored is None else manifest_of(stored)
-    if manifest is not None and backup.state is State.COMPLETE and manifest.kept is not None:
+    told = None if stored is None else describe(stored).told
+    if told is not None and backup.state is State.COMPLETE and told.kept is not None:
         raise BackupValidationError(f"backup {backup.id} was pinned meanwhile")
     if backup.id in in_use(service):
         raise BackupValidationError(f"backup {backup.id} is needed by a restore that began meanwhile")

@@ -26,6 +26,7 @@ from app.errors import (
     as_logged,
 )
 from app.operations.expire import expire_quietly
+from app.operations.inventory import Inventory, inventory
 from app.operations.restore_checks import require_confirmation, restore_checks, room_error
 from app.operations.restore_journal import Journal
 from app.operations.restore_pins import pin, release
@@ -52,7 +53,8 @@ def restore(service: Service, request: RestoreRequest, progress: Progress = SILE
     """
     wanted = Wanted.of(service, request)
     require_confirmation(wanted)
-    located = locate(service, request.backup)
+    backups = inventory(service)
+    located = locate(service, request.backup, backups)
     now = service.clock()
     record = Restore(
         id=secrets.token_hex(6),
@@ -72,7 +74,7 @@ def restore(service: Service, request: RestoreRequest, progress: Progress = SILE
             try:
                 if located.backup is not None:
                     pin(service, located.backup, record)
-                job = _prepared(journal, wanted, located, progress)
+                job = _prepared(journal, wanted, located, backups, progress)
                 change(job)
                 _done(job)
                 return restored(job)
@@ -84,12 +86,12 @@ def restore(service: Service, request: RestoreRequest, progress: Progress = SILE
             return _done_all_the_same(journal)
 
 
-def _prepared(journal: Journal, wanted: Wanted, located: Located, progress: Progress) -> Job:
+def _prepared(journal: Journal, wanted: Wanted, located: Located, backups: Inventory, progress: Progress) -> Job:
     """The checklist, and the job when all of it is well."""
     service = journal.service
     source = open_source(service, located, progress)
     target = target_for(service, journal.record)
-    checked = restore_checks(service, journal.record, target, wanted, source)
+    checked = restore_checks(journal, target, wanted, source, backups)
     if error := first_error(checked.findings):
         raise error
     facts: TargetFacts | None = checked.facts
@@ -99,6 +101,7 @@ def _prepared(journal: Journal, wanted: Wanted, located: Located, progress: Prog
         service=service,
         wanted=wanted,
         source=source,
+        backups=backups,
         target=target,
         facts=facts,
         journal=journal,
@@ -111,7 +114,8 @@ def _prepared(journal: Journal, wanted: Wanted, located: Located, progress: Prog
 def _done(job: Job) -> None:
     """Record the end. What cannot be recorded now is found out by `check --repair`."""
     record = job.journal.record
-    release(job.service, record, but=record.safety if record.undo_until else None)
+    backups = inventory(job.service, job.backups)
+    released = release(job.service, record, backups, but=record.safety if record.undo_until else None)
     if record.undo_until is None and job.live and record.method is Method.SHADOW:
         job.warnings.append("this restore cannot be rolled back: what was there before could not be kept")
     elif record.undo_until is None and not job.live:
@@ -127,7 +131,7 @@ def _done(job: Job) -> None:
     figures = {"mode": str(record.mode), "backup": record.backup, "safety": record.safety, "downtime": job.downtime}
     rows = sum(job.rows.values()) if job.changes is None else job.changes.total("inserted")
     log.info("restore completed", rows=rows, seconds=job.seconds, undo_until=str(record.undo_until), **figures)
-    expire_quietly(job.service)
+    expire_quietly(job.service, [backup for backup in backups if backup.id not in released])
 
 
 def _undo(journal: Journal, error: Exception, cause: BaseException) -> None:

@@ -26,10 +26,11 @@ from app.errors import (
 )
 from app.operations.check_access import access_findings
 from app.operations.foreign import RIGHTS, loading_role, rights_findings
-from app.operations.inventory import newest_good
+from app.operations.inventory import Inventory, newest_good
 from app.operations.lacking import remedy
 from app.operations.preflight import MEGABYTE, forecast
 from app.operations.replication import SUBSCRIPTIONS, replication_findings
+from app.operations.restore_journal import Journal
 from app.operations.restore_origin import origin_findings
 from app.operations.restore_request import Wanted
 from app.operations.restore_source import RestoreSource
@@ -48,13 +49,16 @@ class Checked:
     facts: TargetFacts | None
 
 
-def restore_checks(service: Service, record: Restore, target: Target, wanted: Wanted, source: RestoreSource) -> Checked:
+def restore_checks(
+    journal: Journal, target: Target, wanted: Wanted, source: RestoreSource, backups: Inventory
+) -> Checked:
     """Check everything that a restore needs but the safety backup, which is taken when all else is well."""
+    service, record = journal.service, journal.record
     facts, server = _server(target)
     findings = [source.verified, *_tried("origin", lambda: origin_findings(service, wanted, source, facts))]
-    findings += _tried("access", lambda: access_findings(service, source))
+    findings += _tried("access", lambda: access_findings(service, source, backups))
     if facts is not None:
-        findings += list(_room(service, wanted, source, facts))
+        findings += list(_room(service, wanted, source, facts, backups))
     confirmed = Finding.ok("confirmation", f"{wanted.changes} is what is to be changed")
     findings += [_mode(wanted), confirmed, server]
     if facts is not None:
@@ -65,11 +69,13 @@ def restore_checks(service: Service, record: Restore, target: Target, wanted: Wa
     return Checked(tuple(findings), facts)
 
 
-def preview_checks(service: Service, target: Target, wanted: Wanted, source: RestoreSource) -> Checked:
+def preview_checks(
+    service: Service, target: Target, wanted: Wanted, source: RestoreSource, backups: Inventory
+) -> Checked:
     """Those that matter where nothing will be changed."""
     facts, server = _server(target)
     findings = [source.verified, *_tried("origin", lambda: origin_findings(service, wanted, source, facts)), server]
-    findings += _tried("access", lambda: access_findings(service, source))
+    findings += _tried("access", lambda: access_findings(service, source, backups))
     if facts is not None:
         findings += _means(service, target, wanted, source, facts)
     return Checked(tuple(map(_as_told, findings)), facts)
@@ -117,11 +123,13 @@ def _server(target: Target) -> tuple[TargetFacts | None, Finding]:
     return facts, Finding.ok("server", f"PostgreSQL {facts.version} answers")
 
 
-def _room(service: Service, wanted: Wanted, source: RestoreSource, facts: TargetFacts) -> Iterator[Finding]:
+def _room(
+    service: Service, wanted: Wanted, source: RestoreSource, facts: TargetFacts, backups: Inventory
+) -> Iterator[Finding]:
     """Room for the safety backup, and for what the server builds."""
     safety = 0
     if needs_safety(wanted, facts) and facts.live is not None:
-        safety = forecast(facts.live.size, service.codec, newest_good(service))
+        safety = forecast(facts.live.size, service.codec, newest_good(service, backups))
     # A merge puts the backup's rows beside the live ones, without indexes.
     building = source.archive.index.raw_bytes if wanted.by_rows else source.size
     folder = facts.data_folder

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 
 import structlog
 
 from app.domain.backup import Backup
 from app.domain.restore import Restore, RestoreState
 from app.errors import CatalogError, ManifestError, ResidencyBackupError
-from app.operations.inventory import inventory
-from app.operations.keep import keep
+from app.operations.keep import set_pin
 from app.operations.service import Service
 
 log = structlog.get_logger(__name__)
@@ -25,19 +25,19 @@ def pin(service: Service, backup: Backup, restore: Restore) -> None:
     if backup.kept is not None:
         return
     try:
-        keep(service, backup.id, restore.pin)
+        set_pin(service, backup, restore.pin)
     except ManifestError as error:
         log.warning("restore pin not set", backup=backup.id, error=type(error).__name__, reason=error.message)
 
 
-def release(service: Service, restore: Restore, *, but: str | None = None) -> list[str]:
+def release(service: Service, restore: Restore, backups: Sequence[Backup], *, but: str | None = None) -> list[str]:
     """Release what a restore pinned, except one backup; returns what was released. What fails waits for the next."""
     released = []
-    for backup in _pinned(service, restore.pin):
-        if backup.id == but:
+    for backup in backups:
+        if backup.kept != restore.pin or backup.id == but:
             continue
         try:
-            keep(service, backup.id, None)
+            set_pin(service, backup, None)
         except ResidencyBackupError as error:
             log.warning("restore pin not released", backup=backup.id, error=type(error).__name__, reason=error.message)
         else:
@@ -59,11 +59,7 @@ def in_use(service: Service) -> set[str]:
     return {name for each in open_ for name in (each.backup, each.safety) if name is not None}
 
 
-def pinned_for(service: Service) -> list[tuple[str, Backup]]:
+def pinned_for(backups: Iterable[Backup]) -> list[tuple[str, Backup]]:
     """Backups pinned by restores, with the restores' ids."""
-    pinned = ((_PIN.fullmatch(each.kept or ""), each) for each in inventory(service))
+    pinned = ((_PIN.fullmatch(backup.kept or ""), backup) for backup in backups)
     return [(found["id"], backup) for found, backup in pinned if found]
-
-
-def _pinned(service: Service, reason: str) -> list[Backup]:
-    return [each for each in inventory(service) if each.kept == reason]

@@ -15,6 +15,7 @@ from app.domain.checks import Finding
 from app.domain.merge import Changes, MergeRequest, OtherWords
 from app.domain.restore import NAME_BYTES, Method, Mode, OnConflict, Policy, Restore
 from app.errors import RestoreValidationError
+from app.operations.inventory import Inventory
 from app.operations.restore_journal import Journal
 from app.operations.restore_source import RestoreSource
 from app.operations.service import Progress, Service
@@ -160,6 +161,7 @@ class Job:
     """A restore under way.
 
     Attributes:
+        backups: what there was when it began.
         live: whether the database that changes exists.
         notes, warnings: what a person may, and must, know.
         seconds: of each phase.
@@ -169,6 +171,7 @@ class Job:
     service: Service
     wanted: Wanted
     source: RestoreSource
+    backups: Inventory
     target: Target
     facts: TargetFacts
     journal: Journal

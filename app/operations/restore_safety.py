@@ -39,7 +39,7 @@ def safety_backup(job: Job) -> None:
         label = f"before restore {journal.record.id}"
         request = BackupRequest(tier=Tier.SAFETY, label=label, kept=journal.record.pin)
         try:
-            taken = take_backup(job.service, request, job.progress)
+            taken = take_backup(job.service, request, job.progress, job.backups)
         except (BackupCancelledError, CatalogError):
             raise
         except BackupError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,15 +78,20 @@ class RestoreSource:
         return known or self.archive.index.raw_bytes
 
 
-def locate(service: Service, name: str) -> Located:
+def locate(service: Service, name: str, backups: Sequence[Backup] | None = None) -> Located:
     """Find what is meant: a backup by id or alias, else a file by its path.
+
+    Args:
+        service: the parts.
+        name: as `find` takes it, or a path.
+        backups: all that there are, newest first; None to look.
 
     Raises:
         BackupNotFoundError: there is neither.
         RestoreValidationError: it is a full backup, or a path of what is no regular file.
     """
     try:
-        backup = find(service, name)
+        backup = find(service, name, backups)
     except BackupNotFoundError:
         if not isinstance(name, str) or not _names_a_file(name):
             raise
@@ -149,7 +155,7 @@ def _of_backup(found: Opened, progress: Progress) -> RestoreSource:
             found.require_still()
     outcome = Verified()
     progress.start("verify", manifest.bytes)
-    verify_opened(found, progress, outcome)
+    verify_opened(found, progress, outcome, manifest)
     verified = Finding.ok("backup", f"{backup.id} verifies: every byte is what was dumped")
     if outcome.failed:
         verified = Finding.failed("backup", _unfit(backup.id, outcome.failed[0][1]))

@@ -13,65 +13,88 @@ from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import PurePosixPath
 
-from app.archive.manifest import Manifest, parse_manifest
+import structlog
+
+from app.archive.manifest import parse_manifest
 from app.domain.backup import Backup, Origin, Tier, extension_of, id_of
 from app.domain.ports import StoredFile
 from app.errors import BackupValidationError, ManifestError
 
+log = structlog.get_logger(__name__)
 COPIED = "copied here by somebody"
 _NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A file of the tree with what manifests say of it.
+
+    Attributes:
+        stored: the file.
+        told: the backup that the manifest beside it tells of; None if there is none that can be used.
+        waiting: the same of the manifest that a run which died did not put in its place, as far as its length can tell
+            that it is this file's. Only the file's digest proves it, and that takes reading the file: `leftovers` does.
+    """
+
+    stored: StoredFile
+    told: Backup | None
+    waiting: Backup | None = None
+
+    @property
+    def fitting(self) -> Backup | None:
+        """What the manifest beside it tells, if it is of a file of this length and compression."""
+        return self.told if self.told is not None and _fits(self.told, self.stored) else None
 
 
 @dataclass(frozen=True, slots=True)
 class Named:
     """The files of one id: the backup, and those that stand beside it."""
 
-    backup: StoredFile
-    others: tuple[StoredFile, ...] = ()
+    backup: Described
+    others: tuple[Described, ...] = ()
 
 
-def by_id(files: Sequence[StoredFile], rows: Mapping[str, Backup]) -> list[Named]:
+def describe(stored: StoredFile) -> Described:
+    """Parse a file's manifests; one that cannot be used is a warning."""
+    waiting = (_told(content, stored) for content in stored.waiting)
+    left = next((told for told in waiting if told is not None and _fits(told, stored)), None)
+    if stored.manifest is None:
+        return Described(stored, None, left)
+    try:
+        manifest = parse_manifest(stored.manifest, f"{stored.file}.json")
+    except ManifestError as error:
+        log.warning("backup manifest not usable", backup=stored.id, error=type(error).__name__, reason=error.message)
+        return Described(stored, None, left)
+    return Described(stored, manifest.to_backup(stored.id, stored.file), left)
+
+
+def by_id(files: Sequence[Described], rows: Mapping[str, Backup]) -> list[Named]:
     """Files by their ids.
 
     Args:
         files: of the tree, sorted by id.
         rows: what the catalog knows, by file.
     """
-    groups = (list(group) for _, group in groupby(files, key=lambda stored: stored.id))
+    groups = (list(group) for _, group in groupby(files, key=lambda file: file.stored.id))
     return [_named(group, rows) for group in groups]
 
 
 def own_files(named: Named, rows: Mapping[str, Backup]) -> list[str]:
     """Those of one id that this service made, as a manifest that describes the file says, or a row that names it."""
-    return [each.file for each in (named.backup, *named.others) if _is_own(each, rows.get(each.file))]
+    files = (named.backup, *named.others)
+    return [file.stored.file for file in files if _is_own(file, rows.get(file.stored.file))]
 
 
-def waiting_manifest(stored: StoredFile) -> Manifest | None:
-    """The manifest that a run which died did not put in its place, as far as its length can tell that it is this one's.
-
-    Only the file's digest proves it, and that takes reading the file: `leftovers` does.
-    """
-    found = (_parsed(content, stored.file) for content in stored.waiting)
-    return next((each for each in found if each is not None and _describes(each, stored)), None)
-
-
-def describing(stored: StoredFile) -> Manifest | None:
-    """The manifest beside a file, if it is a usable one and of a file of this length and compression."""
-    manifest = None if stored.manifest is None else _parsed(stored.manifest, stored.file)
-    return manifest if manifest is not None and _describes(manifest, stored) else None
-
-
-def backup_at(manifest: Manifest, stored: StoredFile) -> Backup:
-    """The backup that a manifest describes, at its place in the tree.
+def backup_at(told: Backup, stored: StoredFile) -> Backup:
+    """The backup that a manifest tells of, at its place in the tree.
 
     A pair that stands under another name than this service gave it was copied by somebody: it is a backup of the name's
     tier and period, and nobody else's to remove.
     """
-    backup = manifest.to_backup(stored.id, stored.file)
-    if _at_home(manifest, stored):
-        return backup
+    if _at_home(told, stored):
+        return told
     tier = Tier(PurePosixPath(stored.id).parent.name)
-    return replace(backup, tier=tier, period=stored.period, kept=backup.kept or COPIED)
+    return replace(told, tier=tier, period=stored.period, kept=told.kept or COPIED)
 
 
 def remark(other: StoredFile, backup: StoredFile) -> str:
@@ -79,44 +102,42 @@ def remark(other: StoredFile, backup: StoredFile) -> str:
     return f"{other.file} bears the name of the backup {backup.file} and is not it; it is left alone: move or remove it"
 
 
-def _named(group: Sequence[StoredFile], rows: Mapping[str, Backup]) -> Named:
+def _named(group: Sequence[Described], rows: Mapping[str, Backup]) -> Named:
     if len(group) == 1:
         return Named(group[0])
-    best = max(group, key=lambda stored: _claim(stored, rows.get(stored.file)))
-    return Named(best, tuple(each for each in group if each is not best))
+    best = max(group, key=lambda file: _claim(file, rows.get(file.stored.file)))
+    return Named(best, tuple(file for file in group if file is not best))
 
 
-def _claim(stored: StoredFile, row: Backup | None) -> tuple[bool, bool, bool, bool, datetime]:
+def _claim(file: Described, row: Backup | None) -> tuple[bool, bool, bool, bool, datetime]:
     """How good a file's claim is to be the backup of its id."""
-    manifest = describing(stored)
-    taken = _NEVER if manifest is None else manifest.snapshot_time
-    named = row is not None
-    beside = stored.manifest is not None or stored.problem is not None
-    return manifest is not None, waiting_manifest(stored) is not None, named, beside, taken
+    taken = _NEVER if file.fitting is None else file.fitting.created_at
+    beside = file.stored.manifest is not None or file.stored.problem is not None
+    return file.fitting is not None, file.waiting is not None, row is not None, beside, taken
 
 
-def _is_own(stored: StoredFile, row: Backup | None) -> bool:
+def _is_own(file: Described, row: Backup | None) -> bool:
     if row is not None:
         return row.origin is Origin.DUMP
-    manifest = describing(stored) or waiting_manifest(stored)
-    return manifest is not None and manifest.origin is Origin.DUMP and _at_home(manifest, stored)
+    told = file.fitting or file.waiting
+    return told is not None and told.origin is Origin.DUMP and _at_home(told, file.stored)
 
 
-def _at_home(manifest: Manifest, stored: StoredFile) -> bool:
+def _at_home(told: Backup, stored: StoredFile) -> bool:
     """Whether a file stands under the name that this service gives it."""
     try:
-        names = {id_of(manifest.tier, manifest.period, with_year=dated) for dated in (False, True)}
+        names = {id_of(told.tier, told.period, with_year=dated) for dated in (False, True)}
     except BackupValidationError:
         return False
     return stored.id in names
 
 
-def _describes(manifest: Manifest, stored: StoredFile) -> bool:
-    return manifest.bytes == stored.size and stored.file == stored.id + extension_of(manifest.tier, manifest.codec)
+def _fits(told: Backup, stored: StoredFile) -> bool:
+    return told.bytes == stored.size and stored.file == stored.id + extension_of(told.tier, told.codec)
 
 
-def _parsed(content: bytes, name: str) -> Manifest | None:
+def _told(content: bytes, stored: StoredFile) -> Backup | None:
     try:
-        return parse_manifest(content, name)
+        return parse_manifest(content, stored.file).to_backup(stored.id, stored.file)
     except ManifestError:
         return None

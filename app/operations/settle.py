@@ -15,6 +15,7 @@ from app.archive.target import Target
 from app.domain.replication import in_psql, quoted
 from app.domain.restore import Method, Restore, RestoreState, Step
 from app.errors import ResidencyBackupError, RestoreRollbackError
+from app.operations.inventory import inventory
 from app.operations.replication import Side, resume
 from app.operations.restore_pins import release
 from app.operations.restore_request import Wanted
@@ -154,7 +155,7 @@ def _resolved(service: Service, record: Restore) -> Restore:
         return complete(service, record)
     resume(target, record, Side.REPLACED)
     service.scripts.remove(record.id)
-    release(service, record)
+    release(service, record, inventory(service))
     return replace(
         record,
         state=RestoreState.FAILED,
@@ -173,7 +174,7 @@ def after_rollback(service: Service, record: Restore) -> Restore:
     """
     service.scripts.remove(record.id)
     since = record.report.get(SINCE)
-    release(service, record, but=since)
+    release(service, record, inventory(service), but=since)
     now = service.clock()
     kept = record.method is Method.SHADOW or since is not None
     return replace(
@@ -194,7 +195,7 @@ def complete(service: Service, record: Restore) -> Restore:
         # Since the checklist, the live database may have come or gone.
         kept = record.undo in target_for(service, record).databases()
         record = replace(record, undo=record.undo if kept else None)
-    release(service, record, but=record.safety if kept else None)
+    release(service, record, inventory(service), but=record.safety if kept else None)
     now = service.clock()
     until = now + service.undo_for if kept else None
     # In place, the command comes after the commit.

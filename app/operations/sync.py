@@ -26,7 +26,7 @@ from app.operations.found import found_files
 from app.operations.inventory import codec_of, unindexed
 from app.operations.leftovers import adopt_manifests
 from app.operations.opened import LOOKS, holds
-from app.operations.same_name import Named, backup_at, by_id, describing, remark
+from app.operations.same_name import Described, Named, backup_at, by_id, describe, remark
 from app.operations.servers import require_folder
 from app.operations.service import SILENT, Progress, Service
 from app.operations.unfinished import reinstated
@@ -67,11 +67,11 @@ def sync(service: Service, progress: Progress = SILENT, *, trusting: bool = True
     if rows and not files:
         outcome.problems.append(f"all {len(rows)} backups are gone from {service.tree.root}: is it mounted?")
         return outcome
-    names = by_id(files, rows)
-    found = {} if trusting else found_files(service, rows)
+    names = by_id([describe(stored) for stored in files], rows)
+    found = {} if trusting else found_files(service, names, rows)
     for named in names:
-        outcome.problems += [remark(other, named.backup) for other in _others(service, named, rows, outcome)]
-        stored = named.backup
+        outcome.problems += [remark(other, named.backup.stored) for other in _others(service, named, rows, outcome)]
+        stored = named.backup.stored
         if reason := found.get(stored.file):
             outcome.problems.append(f"{stored.file}: found, {reason}; if it is yours: residency-backup sync")
             continue
@@ -80,7 +80,7 @@ def sync(service: Service, progress: Progress = SILENT, *, trusting: bool = True
         except BackupError as error:
             outcome.problems.append(f"{stored.file}: {error.message}")
             log.warning("backup not synced", backup=stored.id, error=type(error).__name__, reason=error.message)
-    there = {named.backup.id for named in names}
+    there = {named.backup.stored.id for named in names}
     for row in rows.values():
         if row.id not in there:
             _forget(service, row, outcome)
@@ -102,7 +102,7 @@ def _sync_file(service: Service, stored: StoredFile, row: Backup | None, outcome
 def _others(service: Service, named: Named, rows: Mapping[str, Backup], outcome: Synced) -> list[StoredFile]:
     """What stands beside a backup, after what a run that died has replaced by it was cleared away."""
     left = []
-    for other in named.others:
+    for other in (file.stored for file in named.others):
         if _is_replaced(other, rows.get(other.file), named.backup):
             service.tree.remove(other.file)
             outcome.forgotten.append(other.file)
@@ -112,14 +112,14 @@ def _others(service: Service, named: Named, rows: Mapping[str, Backup], outcome:
     return left
 
 
-def _is_replaced(other: StoredFile, row: Backup | None, backup: StoredFile) -> bool:
+def _is_replaced(other: StoredFile, row: Backup | None, backup: Described) -> bool:
     """Whether a file is what a run has taken its manifest from, for a newer one that stands beside it whole."""
-    manifest = describing(backup)
+    told = backup.fitting
     bare = other.manifest is None and other.problem is None
-    if manifest is None or row is None or not bare:
+    if told is None or row is None or not bare:
         return False
     known = row.origin is Origin.DUMP and row.bytes == other.size
-    return known and manifest.origin is Origin.DUMP and manifest.snapshot_time > row.created_at
+    return known and told.origin is Origin.DUMP and told.created_at > row.created_at
 
 
 def _take_in(service: Service, stored: StoredFile, row: Backup | None, outcome: Synced, progress: Progress) -> None:
@@ -170,7 +170,7 @@ def _heal(
 
 def _row_of(stored: StoredFile, manifest: Manifest, row: Backup | None) -> Backup:
     """What the catalog is to say of a file; what it says of these very bytes already counts on."""
-    backup = backup_at(manifest, stored)
+    backup = backup_at(manifest.to_backup(stored.id, stored.file), stored)
     if stored.size != backup.bytes:
         return replace(backup, damage=f"the file has {stored.size} bytes, its manifest says {backup.bytes}")
     if row is not None and row.sha256 == backup.sha256:

@@ -7,9 +7,8 @@ beside it is a warning.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import structlog
 
@@ -20,14 +19,11 @@ from app.archive.manifest import Manifest
 from app.archive.source import Snapshot
 from app.archive.writer import ArchiveWriter
 from app.domain.backup import (
-    Backup,
     Codec,
     Origin,
     Tier,
     checked_note,
     codec_for,
-    extension_of,
-    id_of,
     name_of,
 )
 from app.domain.checks import Finding, Severity, first_error
@@ -46,13 +42,12 @@ from app.errors import (
 )
 from app.operations.beside_restore import naming_restores
 from app.operations.full_preflight import preflight_full
-from app.operations.inventory import inventory, newest_good, own_files_of
-from app.operations.keep_beside import keep_beside
-from app.operations.keep_year import keep_year
+from app.operations.inventory import Inventory, inventory, newest_good
 from app.operations.lease import Lease, lease
 from app.operations.leftovers import remove_leftovers
 from app.operations.preflight import Preflight, forecast, preflight
 from app.operations.prune import prune
+from app.operations.publish import Taken, publish
 from app.operations.replaced import free_period, require_content, require_free, require_own
 from app.operations.servers import (
     asked,
@@ -96,23 +91,25 @@ class BackupRequest:
                 checked_note(what, text)
 
 
-@dataclass(slots=True)
-class Taken:
-    """A backup that stands, and what failed beside it."""
+@dataclass(frozen=True, slots=True)
+class _Claimed:
+    """A run that is this process's."""
 
-    backup: Backup
-    warnings: list[str] = field(default_factory=list)
-
-    def warn(self, event: str, error: ResidencyBackupError | str) -> None:
-        """Note what failed although the backup is done."""
-        reason = error if isinstance(error, str) else error.message
-        name = None if isinstance(error, str) else type(error).__name__
-        self.warnings.append(f"{event}: {reason}")
-        log.warning(event, backup=self.backup.id, error=name, reason=reason)
+    request: BackupRequest
+    run: Run
+    held: Lease
 
 
-def take_backup(service: Service, request: BackupRequest, progress: Progress = SILENT) -> Taken | None:
+def take_backup(
+    service: Service, request: BackupRequest, progress: Progress = SILENT, before: Inventory | None = None
+) -> Taken | None:
     """Take one backup, or none where the request's slot was run already.
+
+    Args:
+        service: the parts.
+        request: what is wanted.
+        progress: told of the bytes dumped and read back.
+        before: an earlier look at the backups, if there was one.
 
     Raises:
         BackupRunningError: another run of the tier is under way.
@@ -129,14 +126,16 @@ def take_backup(service: Service, request: BackupRequest, progress: Progress = S
             if run is None:
                 log.debug("backup slot already run", slot=request.slot and request.slot.period)
                 return None
-            if request.slot and (made := made_already(service, request.slot, server)):
+            backups = inventory(service, before)
+            if request.slot and (made := made_already(service, request.slot, server, backups)):
                 service.catalog.complete(run, made, service.clock())
                 log.info("backup of this slot stands already", backup=made.id, slot=request.slot.period)
                 return None
             log.info("backup started", run=run.id)
             with _lease(service, run) as held, naming_restores(service), staying(service):
-                _clear_up(service)
-                taken = _make(service, request, run, held, progress)
+                if _clear_up(service):
+                    backups = inventory(service, backups)
+                taken = _make(service, _Claimed(request, run, held), backups, progress)
             _record(service, run, taken)
         except (Cancelled, KeyboardInterrupt) as signal:
             cancelled = signal.error if isinstance(signal, Cancelled) else BackupCancelledError("cancelled by Ctrl-C")
@@ -146,7 +145,7 @@ def take_backup(service: Service, request: BackupRequest, progress: Progress = S
             _give_up(service, run, error)
             raise
         if _is_ours(request) or may_run(service, server):
-            _prune(service, taken)
+            _prune(service, taken, backups)
         return taken
 
 
@@ -172,34 +171,37 @@ def _lease(service: Service, run: Run) -> AbstractContextManager[Lease]:
     return lease(lambda now: service.catalog.heartbeat(run, now), lost, service.clock)
 
 
-def _clear_up(service: Service) -> None:
-    """What an earlier run left is no reason not to make this one."""
+def _clear_up(service: Service) -> list[str]:
+    """Remove what earlier runs left, which is no reason not to make this one; returns what it was."""
     try:
-        remove_leftovers(service)
+        return remove_leftovers(service)
     except ResidencyBackupError as error:
         log.warning("backup leftovers not removed", error=type(error).__name__, reason=error.message)
+        return ["some"]
 
 
-def _make(service: Service, request: BackupRequest, run: Run, held: Lease, progress: Progress) -> Taken:
-    started = service.clock()
+def _make(service: Service, claimed: _Claimed, backups: Inventory, progress: Progress) -> Taken:
+    started, request = service.clock(), claimed.request
     full = request.tier is Tier.FULL
-    ready = _require_ready(preflight_full(service) if full else preflight(service, request.tier, newest_good(service)))
+    newest = newest_good(service, backups)
+    ready = _require_ready(preflight_full(service) if full else preflight(service, request.tier, newest))
     server = identity_of(ready.facts)
     if _is_ours(request):
         require_ours(service, server)  # once more: one that did not answer at first is asked only now
     mark(service)
-    period = free_period(service, request.tier, request.slot)
-    require_own(service, request.tier, period)
-    require_free(service, request.tier, period, server)
+    period = free_period(service, request.tier, request.slot, backups)
+    require_own(service, request.tier, period, backups)
+    require_free(service, request.tier, period, backups, server)
     name = name_of(request.tier, period)
     service.folder.require_same()
-    with service.tree.create(request.tier, name, run.id) as draft:
+    with service.tree.create(request.tier, name, claimed.run.id) as draft:
         if full:
-            written = write_full(service, ready, draft, run.id, name, progress)
+            written = write_full(service, ready, draft, claimed.run.id, name, progress)
         else:
             written = _write_dump(service, ready, draft, progress)
-        held.confirm()
-        require_content(service, request.tier, period, tables=len(written.facts["tables"]))
+        claimed.held.confirm()
+        backups = inventory(service, backups)  # the last look before anything is replaced
+        require_content(service, request.tier, period, backups, tables=len(written.facts["tables"]))
         now = service.clock()
         manifest = Manifest(
             tool=service.tool,
@@ -218,7 +220,7 @@ def _make(service: Service, request: BackupRequest, run: Run, held: Lease, progr
         if _is_ours(request):
             bind(service, server)
         service.folder.require_same()
-        taken = _publish(service, draft, manifest, written.warnings)
+        taken = publish(service, draft, manifest, backups, written.warnings)
     for doubt in written.doubts:
         taken.warn("backup is made, but does not restore by itself", doubt)
     return taken
@@ -274,24 +276,6 @@ def _read_back(service: Service, draft: Draft, index: Index, progress: Progress)
         reader.verify(stream, index, service.codec, progress.advance)
 
 
-def _publish(service: Service, draft: Draft, manifest: Manifest, warnings: Sequence[str]) -> Taken:
-    keep_year(service, manifest.tier, manifest.period)
-    backup_id = id_of(manifest.tier, manifest.period)
-    file = backup_id + extension_of(manifest.tier, manifest.codec)
-    taken = Taken(manifest.to_backup(backup_id, file))
-    kept = keep_beside(service, taken.backup)
-    proven = any(each.good for each in inventory(service) if each.id == backup_id)
-    problem = draft.publish(file, manifest.to_json().encode(), own_files_of(service, backup_id), proven=proven)
-    for warning in warnings:
-        taken.warn("backup is made, but not of everything", warning)
-    for warning in kept:
-        taken.warn("backup kept beside the one that replaces it", warning)
-    if problem:
-        saved = service.tree.read_manifest(file) is not None
-        taken.warn("backup of the same period not removed" if saved else "backup manifest not saved", problem)
-    return taken
-
-
 def _record(service: Service, run: Run, taken: Taken) -> None:
     backup = taken.backup
     try:
@@ -326,9 +310,9 @@ def _record_failure(service: Service, run: Run | None, error: Exception) -> None
         log.warning("backup failure not saved in the catalog", run=run.id, error="CatalogError", reason=lost.message)
 
 
-def _prune(service: Service, taken: Taken) -> None:
+def _prune(service: Service, taken: Taken, backups: Inventory) -> None:
     try:
-        outcome = prune(service)
+        outcome = prune(service, before=backups)
     except (Cancelled, KeyboardInterrupt):  # the backup stands: that is what was asked for
         taken.warn("backup retention was cut short", "cancelled; the next run or 'residency-backup prune' goes on")
         return

@@ -12,7 +12,7 @@ import structlog
 
 from app.domain.backup import Backup, State, Tier
 from app.domain.retention import Policy, plan_retention
-from app.operations.inventory import MISSING, inventory, known_rows
+from app.operations.inventory import MISSING, Inventory, inventory
 from app.operations.lineage import ours
 from app.operations.restore_pins import in_use
 from app.operations.service import Service
@@ -33,8 +33,8 @@ def reinstated(service: Service, backup: Backup) -> Backup | None:
     Raises:
         CatalogError: it must stay, and the catalog cannot be written.
     """
-    row = known_rows(service).get(backup.file, backup)
     found = inventory(service)
+    row = found.rows.get(backup.file, backup)
     now = next((each for each in found if each.id == row.id), backup)
     # A crash may have come after the manifest went: then the row is the proof.
     whole = replace(row, state=State.COMPLETE, kept=now.kept, damage=now.damage)
@@ -46,7 +46,7 @@ def reinstated(service: Service, backup: Backup) -> Backup | None:
     return whole
 
 
-def _why_it_stays(service: Service, backup: Backup, found: list[Backup]) -> str | None:
+def _why_it_stays(service: Service, backup: Backup, found: Inventory) -> str | None:
     if backup.id in in_use(service):
         return "a restore that is under way needs it"
     standing = (each for each in ours(service, found) if each.state is State.COMPLETE and each.damage != MISSING)

@@ -72,15 +72,21 @@ def read_manifest(service: Service, backup: Backup) -> Manifest:
     return manifest_in(service.tree.read_manifest(backup.file), backup)
 
 
-def verify_opened(found: Opened, progress: Progress, outcome: Verified) -> None:
+def verify_opened(found: Opened, progress: Progress, outcome: Verified, parsed: Manifest | None = None) -> None:
     """Compare an open file with its manifest, and remember what was found of these bytes.
+
+    Args:
+        found: the file.
+        progress: told of the bytes read.
+        outcome: what was found is added to it.
+        parsed: the manifest, if it was parsed already.
 
     Raises:
         ReplacedMeanwhileError: they are not the backup any more; nothing was remembered.
     """
     backup, failure = found.backup, None
     try:
-        manifest = found.manifest()
+        manifest = parsed or found.manifest()
         origin = Origin.SCAN if backup.origin is Origin.SCAN else manifest.origin  # it was found, whatever it says
         backup = replace(manifest.to_backup(backup.id, backup.file), origin=origin)
         _compare(found.stream, manifest, progress)

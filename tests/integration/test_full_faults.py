@@ -539,7 +539,7 @@ def test_a_whole_path_that_goes_meanwhile_fails_the_backup_and_the_last_one_stay
 def test_a_cancel_while_retention_works_does_not_undo_the_backup(
     full_site: FullSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def cancelled(*_: object) -> None:
+    def cancelled(*_: object, **_more: object) -> None:
         raise Cancelled(BackupCancelledError("the run was revoked"))
 
     monkeypatch.setattr("app.operations.take_backup.prune", cancelled)

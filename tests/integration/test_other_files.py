@@ -140,16 +140,16 @@ def test_a_copy_whose_backup_is_gone_is_a_file_that_was_found(small: Site) -> No
         )
         assert [each.file for each in service.catalog.backups(service.database)] == [f"daily/{other.name}"]
     again = taken(small)
-    assert (inventory(service), other.exists()) == ([again], True)
+    assert ([*inventory(service)], other.exists()) == ([again], True)
 
 
 def test_a_copied_manifest_does_not_make_a_backup_of_another_file(small: Site) -> None:
     backup = taken(small)
     other = packed(small, backup)
     shutil.copy(small.backups / f"{backup.file}.json", f"{other}.json")
-    assert inventory(small.service()) == [backup]
+    assert [*inventory(small.service())] == [backup]
     again = taken(small)
-    assert inventory(small.service()) == [again]
+    assert [*inventory(small.service())] == [again]
     assert other.exists()
 
 
@@ -159,12 +159,12 @@ def test_of_two_files_with_manifests_the_catalogs_is_the_backup_and_both_are_a_r
     shutil.copytree(small.backups / "daily", saved)
     second = taken(small, BACKUP_COMPRESSION="zstd")
     shutil.copytree(saved, small.backups / "daily", dirs_exist_ok=True)
-    assert inventory(small.service()) == [second]
+    assert [*inventory(small.service())] == [second]
     (said,) = warnings(small)
     assert first.file in said
     assert sync(small.service()).forgotten == []
     third = taken(small)
-    assert inventory(small.service()) == [third]
+    assert [*inventory(small.service())] == [third]
     names = [path.name for path in (small.backups / "daily").iterdir() if path.suffix != ".json"]
     assert names == [Path(third.file).name]
 

@@ -58,7 +58,7 @@ def plant(site: Site) -> Path:
 
 
 def messages(site: Site) -> list[str]:
-    findings = check_access(site.service())
+    findings = check_access(site.service(), inventory(site.service()))
     return [finding.message for finding in findings if finding.severity is Severity.WARNING]
 
 

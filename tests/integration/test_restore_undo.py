@@ -17,6 +17,7 @@ from app.errors import RestoreBusyError, RestoreCancelledError, RestoreRollbackE
 from app.operations.check import repair
 from app.operations.check_restores import check_restores, repair_restores
 from app.operations.expire import expire
+from app.operations.inventory import inventory
 from app.operations.keep import keep
 from app.operations.rollback import rollback
 from app.operations.service import Service
@@ -102,7 +103,7 @@ def test_a_lost_catalog_takes_no_way_back_with_it(damaged: Damaged) -> None:
     repair(service)
     assert damaged.scripts() == [f"{record.id}.sql"]
     assert record.safety in damaged.pins()
-    said = " ".join(each.message for each in check_restores(service))
+    said = " ".join(each.message for each in check_restores(service, inventory(service)))
     assert f"restores/{record.id}.sql when it is not wanted" in said
     assert f"keep --release {record.safety}" in said
 

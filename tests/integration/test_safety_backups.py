@@ -14,9 +14,10 @@ from app.operations.check import check
 from app.operations.inventory import find, inventory
 from app.operations.keep import keep
 from app.operations.prune import prune
+from app.operations.publish import Taken
 from app.operations.service import Service
 from app.operations.sync import sync
-from app.operations.take_backup import BackupRequest, Taken, take_backup
+from app.operations.take_backup import BackupRequest, take_backup
 from app.operations.verify import verify
 from tests.fix_service import At, Site
 from tests.integration.test_catalog_and_files import DAILY, START, take_days

@@ -17,8 +17,9 @@ from app.errors import BackupStorageError
 from app.operations.inventory import find, inventory
 from app.operations.keep import keep
 from app.operations.prune import prune
+from app.operations.publish import Taken
 from app.operations.sync import sync
-from app.operations.take_backup import BackupRequest, Taken, take_backup
+from app.operations.take_backup import BackupRequest, take_backup
 from app.operations.verify import verify
 from app.postgres.programs import run
 from tests.fix_postgres import TestDatabase, copy_of_all_tables
