@@ -28,10 +28,10 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(STAMP)
-	@$(BIN)/python -m app.embedded.demo
+	@$(BIN)/python -m demo
 
 run: $(STAMP)
-	@$(BIN)/python -m app.embedded.run
+	@$(BIN)/python -m demo.run
 
 # What one waits for: everything, and of what is tried at many points, a sample; six minutes on two cores.
 test: $(STAMP)

@@ -16,7 +16,7 @@ import psycopg
 from psycopg import sql
 
 from app.embedded.postgres import EmbeddedPostgres, Launcher
-from app.embedded.residency import fill
+from demo.residency import fill
 
 SMALL = "residency_small"  # the filled database of the clusters that have one
 SCALE = 0.01

@@ -7,8 +7,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from app.embedded.residency import copy_blocks, fill
-from app.embedded.residency_text import NULL
+from demo.residency import copy_blocks, fill
+from demo.residency_text import NULL
 
 SCALE = 0.05
 

@@ -16,14 +16,14 @@ from psycopg import sql
 
 from app.archive.manifest import Manifest, parse_manifest
 from app.embedded.broker import EmbeddedBroker
-from app.embedded.demo_restore import accident_and_back
 from app.embedded.postgres import EmbeddedPostgres, binaries
-from app.embedded.residency import fill
-from app.embedded.stack import DATABASE, celery, residency_backup, run_shown, say, wait_for, worker_and_beat
 from app.errors import BackupValidationError, ResidencyBackupError
 from app.postgres.database import Database
 from app.postgres.digest import table_digest, use_read_settings
 from app.postgres.programs import Program
+from demo.accident import accident_and_back
+from demo.residency import fill
+from demo.stack import DATABASE, celery, residency_backup, run_shown, say, wait_for, worker_and_beat
 
 # Due every ten seconds (six fields, the seconds first), so that nobody waits for the next minute. It makes one backup
 # all the same: the slot is the day's, and is run once.

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from random import Random
 
-from app.embedded.residency_rows import (
+from demo.residency_rows import (
     ALERTS,
     ASSIGNMENTS,
     AUDIT_SECONDS,
@@ -31,7 +31,7 @@ from app.embedded.residency_rows import (
     is_resident,
     procedures_of,
 )
-from app.embedded.residency_text import NULL, PROCEDURES, array, hard_text, identifier, note
+from demo.residency_text import NULL, PROCEDURES, array, hard_text, identifier, note
 
 NOTE_EVERY = 40
 

@@ -20,9 +20,9 @@ from psycopg import sql
 
 from app.embedded.broker import EmbeddedBroker
 from app.embedded.postgres import EmbeddedPostgres
-from app.embedded.residency import fill
-from app.embedded.stack import DATABASE, worker_and_beat
 from app.errors import ResidencyBackupError
+from demo.residency import fill
+from demo.stack import DATABASE, worker_and_beat
 
 STATE = Path("data")
 SETTINGS = STATE / "service.env"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from random import Random
 
-from app.embedded.residency_text import (
+from demo.residency_text import (
     FIRST_NAMES,
     LAST_NAMES,
     NULL,

@@ -9,9 +9,9 @@ from random import Random
 
 import psycopg
 
-from app.embedded.residency_events import GROWING_TABLES
-from app.embedded.residency_rows import SMALL_TABLES, Residency, Row, Table
-from app.embedded.residency_text import NULL
+from demo.residency_events import GROWING_TABLES
+from demo.residency_rows import SMALL_TABLES, Residency, Row, Table
+from demo.residency_text import NULL
 
 BLOCK_CHARACTERS = 1 << 20
 
@@ -104,4 +104,4 @@ def _encoded(lines: list[str]) -> str:
 
 
 def _script(name: str) -> bytes:
-    return resources.files("app.embedded").joinpath(name).read_bytes()
+    return resources.files("demo").joinpath(name).read_bytes()

@@ -9,9 +9,9 @@ from pathlib import Path
 import psycopg
 
 from app.embedded.postgres import EmbeddedPostgres
-from app.embedded.stack import DATABASE, celery, residency_backup, run_shown, say, wait_for
 from app.errors import RestoreDataError
 from app.postgres.programs import Program
+from demo.stack import DATABASE, celery, residency_backup, run_shown, say, wait_for
 
 _SECONDS = 60.0
 _SAMPLES = ("  to insert: ", "  inserted: ")
