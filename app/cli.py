@@ -28,6 +28,8 @@ from app.operations.verify import verify as verify_backups
 
 CREATED = [tier for tier in Tier if tier is not Tier.SAFETY]
 USAGE = 2
+_SIGNALS: dict[int, str] = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
+_AGAIN = "start it again when you want it"
 EXIT_CODES = """\b
 Exit codes:
   0 ok                           13 content is not what it should be
@@ -181,8 +183,8 @@ for verb in (
 
 def run(arguments: Sequence[str]) -> int:
     """Run one verb and return the exit code: the one place where errors become such."""
-    signal.signal(signal.SIGTERM, _cancel)
-    signal.signal(signal.SIGINT, _interrupt)
+    for number in _SIGNALS:
+        signal.signal(number, _cancel)
     return _exit_code(lambda: commands.main(list(arguments), "residency-backup", standalone_mode=False), arguments)
 
 
@@ -201,8 +203,10 @@ def _exit_code(verb: Callable[[], Any], arguments: Sequence[str]) -> int:
     except click.ClickException as error:
         error.show()
         return USAGE
-    except (Cancelled, click.Abort, KeyboardInterrupt):
-        return _failed(BackupCancelledError("cancelled", "start it again when you want it"), arguments)
+    except click.Abort as abort:  # what click makes of a KeyboardInterrupt
+        why = abort.__cause__
+        cancelled = why.error if isinstance(why, Cancelled) else BackupCancelledError("cancelled", _AGAIN)
+        return _failed(cancelled, arguments)
     except ResidencyBackupError as error:
         return _failed(error, arguments)
 
@@ -212,13 +216,7 @@ def _failed(error: ResidencyBackupError, arguments: Sequence[str]) -> int:
     return error.exit_code
 
 
-def _interrupt(_: int, __: FrameType | None) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):  # a second one must not interrupt the cleaning up after the first
+def _cancel(received: int, _: FrameType | None) -> None:
+    for number in _SIGNALS:  # a second one must not interrupt the cleaning up after the first
         signal.signal(number, signal.SIG_IGN)
-    raise KeyboardInterrupt
-
-
-def _cancel(_: int, __: FrameType | None) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
-    raise Cancelled(BackupCancelledError("cancelled by SIGTERM", "start it again when you want it"))
+    raise Cancelled(BackupCancelledError(f"cancelled by {_SIGNALS[received]}", _AGAIN))

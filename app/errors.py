@@ -158,10 +158,12 @@ class BackupInterruptedError(BackupCancelledError):
     transient = True
 
 
-class Cancelled(BaseException):
+class Cancelled(KeyboardInterrupt):
     """Raised by signal handlers, wherever the program happens to be; becomes its `error` at the edge.
 
-    Not an Exception, so that no handler of a lesser failure takes it for one and goes on.
+    Not an Exception, so that no handler of a lesser failure takes it for one and goes on. A KeyboardInterrupt, whatever
+    the signal: then the driver cancels the statement that the server is running, and the connection can be used to roll
+    back; after anything else the statement goes on, and with it its locks.
     """
 
     def __init__(self, error: BackupCancelledError) -> None:

@@ -19,7 +19,8 @@ from app.errors import (
     TableLockedError,
 )
 from app.postgres.causes import known_cause
-from app.postgres.limits import LOCK_LIMIT, lifted
+from app.postgres.cursor import Cursor, interruption
+from app.postgres.limits import LOCK_LIMIT, lifted, looking_for_us
 from app.postgres.pooler import require_own_session
 from app.postgres.programs import bare_environment
 from app.urls import ENCODED, require_port, require_text, scheme_of
@@ -165,7 +166,8 @@ class Database:
             connection = self._connected()
             with connection:
                 require_own_session(connection, self._connected)
-                connection.execute(f"{lifted(connection.info.server_version)}; {_SESSION}".encode())
+                version = connection.info.server_version
+                connection.execute(f"{lifted(version)}; {_SESSION}; {looking_for_us(version)}".encode())
                 yield connection
 
     def _connected(self) -> psycopg.Connection:
@@ -175,6 +177,7 @@ class Database:
             autocommit=True,
             fallback_application_name="residency-backup",
             client_encoding="UTF8",
+            cursor_factory=Cursor,
         )
 
     @contextmanager
@@ -186,6 +189,8 @@ class Database:
             message = f"a table of database {self.name} stayed locked: {error}"
             raise TableLockedError(message, "find the session in pg_locks; try again when it has ended") from error
         except psycopg.Error as error:
+            if signal := interruption(error):
+                raise signal from None
             raise self._typed(error) from error
 
     def _typed(self, error: psycopg.Error) -> BackupError:

@@ -34,7 +34,7 @@ from app.postgres.load_data import DataLoader, check_rows
 from app.postgres.load_path import FunctionPath
 from app.postgres.load_session import SPEED, restoring
 from app.postgres.load_sql import SqlRunner
-from app.postgres.maintenance import Maintenance, ended_at_once
+from app.postgres.maintenance import Maintenance
 from app.postgres.patience import STRETCH_MS, lock_all, patiently
 from app.postgres.proof import Differences, compare_schema, compare_tables, compare_values, compared
 from app.postgres.schema_diff import entries_of, live_entries
@@ -151,8 +151,7 @@ def _session(database: Database) -> Iterator[_InPlace]:
         connection.prepare_threshold = None
         connection.execute(SPEED.format(memory=_MEMORY_MB).encode())
         connection.execute("SELECT set_config('lock_timeout', %s, false)", (str(STRETCH_MS),))
-        with ended_at_once(connection):
-            yield _InPlace(connection, database.name)
+        yield _InPlace(connection, database.name)
 
 
 def _clear(session: _InPlace) -> None:

@@ -26,3 +26,20 @@ def time_limits(version: int) -> list[str]:
 def lifted(version: int) -> str:
     """The statements that lift them for a session."""
     return "; ".join(f"SET {name} = 0" for name in time_limits(version))
+
+
+LOOK_SECONDS = 5
+_SINCE_LOOKING = 140000
+# It is set once the path is empty. Elsewhere than on Linux older majors refuse it.
+_LOOKING = f"""
+    SELECT set_config('client_connection_check_interval', '{LOOK_SECONDS}s', false)
+    WHERE current_setting('client_connection_check_interval') = '0' AND version() ~ 'linux'"""
+
+
+def looking_for_us(version: int) -> str:
+    """The statement that lets the server see, while it works for a session, that its process is gone.
+
+    A process that is signalled cancels what the server does for it; one that was killed cannot, and the statement would
+    go on to its end, with its locks.
+    """
+    return _LOOKING if version >= _SINCE_LOOKING else ""

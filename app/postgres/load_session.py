@@ -15,6 +15,7 @@ import structlog
 from psycopg.pq import TransactionStatus
 
 from app.errors import (
+    BackupCancelledError,
     BackupCreationError,
     BackupPermissionError,
     RestoreBusyError,
@@ -27,6 +28,7 @@ from app.errors import (
     TableLockedError,
     TargetUnavailableError,
 )
+from app.postgres.cursor import interruption
 from app.postgres.database import Database
 from app.postgres.event_triggers import EventTriggers, disabling, may_fire
 from app.postgres.load_reasons import relying_function, way_around
@@ -244,6 +246,8 @@ class Session:
         try:
             yield
         except psycopg.Error as error:
+            if signal := interruption(error):
+                raise signal from None
             raise self.typed(error, what) from error
 
     def typed(self, error: psycopg.Error, what: str) -> RestoreError:
@@ -293,6 +297,8 @@ def restoring() -> Iterator[None]:
     """What a connection's failure means to a restore."""
     try:
         yield
+    except BackupCancelledError:  # of a safety backup
+        raise
     except ServerUnavailableError as error:
         raise TargetUnavailableError(error.message, error.hint) from error
     except BackupPermissionError as error:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from typing import Any, LiteralString
 
-import psycopg
 from psycopg import sql
 
 from app.errors import (
@@ -21,7 +20,6 @@ from app.postgres.database import Database
 from app.postgres.load_session import Session, restoring
 
 _FIRST = ("postgres", "template1")
-_CANCEL_SECONDS = 5.0
 _OTHERS = """
     SELECT datname FROM pg_database
     WHERE datallowconn AND NOT datistemplate AND has_database_privilege(oid, 'CONNECT') ORDER BY datname"""
@@ -88,22 +86,6 @@ def maintenance(database: Database, *beside: str) -> Iterator[Maintenance]:
     """
     with ExitStack() as stack:
         yield _enter(stack, database, beside)
-
-
-@contextmanager
-def ended_at_once(connection: psycopg.Connection) -> Iterator[None]:
-    """Cancel what the server still does for a connection when a block is left by an error.
-
-    Who is cancelled in the middle of a statement just goes away; the server would notice when that has ended, and keep
-    its locks until then.
-    """
-    try:
-        yield
-    except BaseException:
-        if connection.info.transaction_status is psycopg.pq.TransactionStatus.ACTIVE:
-            with suppress(psycopg.Error):
-                connection.cancel_safe(timeout=_CANCEL_SECONDS)
-        raise
 
 
 def _enter(stack: ExitStack, database: Database, beside: tuple[str, ...]) -> Maintenance:

@@ -2,7 +2,9 @@
 
 It is read by the server alone first, and then where it is to stand: what is one expression in both places cannot reach
 out of either. It is evaluated in a transaction that is rolled back; what comes out of that is where the rows stand that
-meet it. So a function that writes leaves nothing behind, in a preview or otherwise.
+meet it. So a function that writes leaves nothing behind, in a preview or otherwise. Some functions do what no ROLLBACK
+takes back: they make a replication slot, end a session, write a file of the server. Those are for roles that were given
+them; so the condition is evaluated as one that may read everything and nothing else, wherever the session may take it.
 """
 
 from __future__ import annotations
@@ -15,12 +17,18 @@ from tempfile import SpooledTemporaryFile
 import psycopg
 import structlog
 
-from app.errors import RestoreDataError, RestoreValidationError
+from app.errors import RestoreDataError, RestorePermissionError, RestoreValidationError
 from app.postgres.load_session import sqlstate_of
 from app.postgres.merge_session import MergeSession
 
 log = structlog.get_logger(__name__)
 _HINT = "--where takes an SQL condition on the table's columns: \"start_date >= '2025-01-01'\""
+_READER = "pg_read_all_data"
+_READER_HINT = (
+    f"a condition is evaluated as a role that may only read ({_READER}); what looks and does nothing else can be given "
+    f"to it: GRANT EXECUTE ON FUNCTION name TO {_READER}"
+)
+_SET_SINCE = 160000  # before, every member may take a role on
 _VALUES_HINT = "'residency-backup -v …' shows the server's words, which may hold values of rows"
 _SETTINGS = (
     "SET TRANSACTION READ ONLY",  # temporary tables may be written all the same
@@ -28,10 +36,11 @@ _SETTINGS = (
 )
 _TAIL = "\n)) IS TRUE"  # the line break ends a comment in the condition
 _PREPARED = "restore_condition"
-_WITHOUT_VALUES = ("25", "42501", "53", "57")  # kinds of errors whose words are the server's alone
+_WITHOUT_VALUES = ("25", "53", "57")  # kinds of errors whose words are the server's alone
 _IN_MEMORY = 16 << 20
 _BLOCK = 1 << 20
 _PLACE = re.compile(" at (?:or near|end of input)")
+_SHOWN = 100  # letters of what the server says, which may quote the whole condition
 
 
 def keep_only(session: MergeSession, rows: str, name: str, where: str) -> None:
@@ -53,8 +62,9 @@ def keep_only(session: MergeSession, rows: str, name: str, where: str) -> None:
         with session.looking(what):
             for setting in _SETTINGS:
                 session.do(setting, "a setting")
+            reader = _as_reader(session)
             _require_expression(session, meets, where, what)
-            with _told_without_values(what):
+            with _told_without_values(what, _READER_HINT if reader else _HINT):
                 session.read(f"COPY ({meets}(SELECT ({where}{_TAIL}) TO STDOUT", places.write, what)
         places.seek(0)
         blocks = iter(lambda: places.read(_BLOCK), b"")
@@ -66,6 +76,15 @@ def keep_only(session: MergeSession, rows: str, name: str, where: str) -> None:
             session.do(f"DELETE FROM {rows} AS t WHERE NOT EXISTS ({kept})", what)
 
 
+def _as_reader(session: MergeSession) -> bool:
+    """Go on as a role that may only read, to the end of the transaction; False if the session may not be that."""
+    able = "SET" if session.connection.info.server_version >= _SET_SINCE else "MEMBER"
+    if not session.ask(f"SELECT pg_catalog.pg_has_role('{_READER}', '{able}')", "a setting")[0][0]:
+        return False
+    session.do(f"SET LOCAL ROLE {_READER}", "a setting")
+    return True
+
+
 def _require_expression(session: MergeSession, meets: str, where: str, what: str) -> None:
     """Let the server read the condition, and do nothing else: alone, and where it is to stand."""
     for head, tail in ((meets, "\n"), (f"{meets}(SELECT (", _TAIL)):
@@ -73,8 +92,13 @@ def _require_expression(session: MergeSession, meets: str, where: str, what: str
         try:
             session.do(f"{begun}{tail}", what)
         except RestoreDataError as error:
-            raise RestoreValidationError(_of_theirs(error, len(begun)), _HINT) from error
+            raise RestoreValidationError(_brief(what, _of_theirs(error, len(begun))), _HINT) from error
         session.do(f"DEALLOCATE {_PREPARED}", what)
+
+
+def _brief(what: str, message: str) -> str:
+    end = len(what) + _SHOWN
+    return message if len(message) <= end else f"{message[:end]}…"
 
 
 def _of_theirs(error: RestoreDataError, end: int) -> str:
@@ -87,14 +111,16 @@ def _of_theirs(error: RestoreDataError, end: int) -> str:
 
 
 @contextmanager
-def _told_without_values(what: str) -> Iterator[None]:
+def _told_without_values(what: str, denied: str) -> Iterator[None]:
     """The condition is an expression: an error now comes of a row, and what is said of it may hold the row's values."""
     try:
         yield
+    except RestorePermissionError as error:
+        raise RestoreValidationError(_brief(what, error.message), denied) from error
     except (RestoreDataError, RestoreValidationError) as error:  # the second: it writes, and may not
         code = sqlstate_of(error) or ""
         if code.startswith(_WITHOUT_VALUES):
-            raise RestoreValidationError(error.message, _HINT) from error
+            raise RestoreValidationError(_brief(what, error.message), _HINT) from error
         log.debug("restore condition failed", reason=" ".join(str(error.__cause__).split()))
         kind = type(error.__cause__).__name__
     else:

@@ -21,7 +21,7 @@ from app.domain.replication import in_psql, quoted
 from app.errors import RestoreBusyError, RestoreError, RestorePermissionError, RestoreValidationError
 from app.postgres.database import Database
 from app.postgres.load_session import sqlstate_of
-from app.postgres.maintenance import Maintenance, ended_at_once, maintenance
+from app.postgres.maintenance import Maintenance, maintenance
 
 log = structlog.get_logger(__name__)
 GIVE_UP_SECONDS = 30.0
@@ -114,7 +114,7 @@ def _renames(session: Maintenance, new: str, live: str, old: str) -> list[tuple[
 
 def _rename(session: Maintenance, renames: list[tuple[str, str]]) -> None:
     try:
-        with ended_at_once(session.connection), session.transaction("the renaming of databases"):
+        with session.transaction("the renaming of databases"):
             session.do("a setting", "SET LOCAL lock_timeout = {}", sql.Literal(LOCK_WAIT_MS))
             session.do("a setting", "SET LOCAL statement_timeout = {}", sql.Literal(LOCK_WAIT_MS + _MORE_MS))
             for name, its in renames:

@@ -19,12 +19,13 @@ from pytest_celery import CeleryTestSetup
 
 from app.domain.backup import Tier
 from app.domain.slots import Slot, SlotState
-from app.errors import BackupNotFoundError, BackupPermissionError, BackupRunningError
+from app.errors import BackupCancelledError, BackupNotFoundError, BackupPermissionError, BackupRunningError
 from app.operations.catch_up import due_slots
 from app.operations.inventory import inventory
 from app.operations.take_backup import BackupRequest, take_backup
 from app.postgres.programs import run
 from tests.fix_celery import NOTHING_DUE, PATIENCE, LocalNode, NodeFactory, eventually
+from tests.fix_held import at_work, held
 from tests.fix_postgres import TestDatabase
 from tests.fix_service import Site, fill_wide, gone_soon, leftovers, require_same_content, stalled
 
@@ -187,6 +188,13 @@ def test_a_revoked_task_kills_its_dump_and_leaves_nothing(
     eventually(lambda: "BackupCancelledError" in worker.logs(), "the error's name, which comes after the cleaning up")
     taken = sender.send_task("backup.daily").get(timeout=2 * PATIENCE)
     require_same_content(site.database, restored(Path(taken["path"])))
+    with held(site.database, "question"):
+        preview = sender.send_task("restore.preview", kwargs={"backup": taken["backup"]})
+        eventually(lambda: len(at_work(site.database)) > 0, "a question to the server")
+        os.kill(preview.info["pid"], signal.SIGUSR1)  # as when its time is over
+        with pytest.raises(BackupCancelledError, match="longer than its time limit"):
+            preview.get(timeout=PATIENCE)
+        assert not at_work(site.database)
 
 
 def test_a_worker_that_is_stopped_kills_its_dump_and_leaves_nothing(site: Site, busy: tuple[LocalNode, str]) -> None:

@@ -95,6 +95,29 @@ def test_a_preview_leaves_nothing_that_its_functions_wrote(number: int) -> None:
                 pass
             assert (refused.value.hint or "").startswith("--where takes")
         assert database.query(objects) == [(0,)]
+        # What no ROLLBACK takes back is not the condition's to do, whoever runs it.
+        for where in ("pg_create_physical_replication_slot('left') IS NOT NULL", "pg_switch_wal() IS NOT NULL"):
+            with (
+                pytest.raises(RestoreValidationError, match=r"permission denied|replication slots") as denied,
+                beside(database, archive, request(tables=["notes"], where=f"id = 1 AND {where}")),
+            ):
+                pass
+            assert "as a role that may only read" in (denied.value.hint or "")
+        assert database.query("SELECT slot_name FROM pg_replication_slots WHERE slot_name = 'left'") == []
+        others = request(tables=["notes"], where="id IN (SELECT id + 2 FROM notes) AND said LIKE 'secret%'")
+        with beside(database, archive, others) as found:
+            assert found.preview().total("inserted") == 0
+            assert found.preview().total("unchanged") == 994
+
+
+def test_a_condition_that_is_a_book_is_not_told_as_one(database: TestDatabase) -> None:
+    archive = archive_of(database)
+    book = "long " * 2000
+    for where in (f"said = '{book}", f'"{book}" = 1'):
+        with pytest.raises(RestoreValidationError, match=r"condition on public\.notes: ") as raised:
+            merge(database, archive, request(tables=["notes"], where=where))
+        assert len(raised.value.message) < 250
+        assert "long long" in raised.value.message
 
 
 def test_the_command_line_says_what_is_wrong_with_a_condition(damaged: Damaged) -> None:
