@@ -87,31 +87,36 @@ class Cursor:
     def row(self) -> None:
         """A row of literals must come."""
         self.take(b"(")
-        self.literals(more=b"DEFAULT")
+        self.literals(b"DEFAULT")
 
-    def literals(self, more: bytes = b"") -> list[bytes]:
-        """Literals up to the closing parenthesis must come, or none."""
+    def literals(self, *more: bytes, most: int = _MOST_COLUMNS) -> list[bytes]:
+        """Literals up to the closing parenthesis must come, or none, or some of `more` words."""
         if self.maybe(b")"):
             return []
         found = [self._literal(more)]
         while not self.maybe(b")"):
             self.take(b",")
             found.append(self._literal(more))
-            require(len(found) <= _MOST_COLUMNS, self.what)
+            require(len(found) <= most, self.what)
         return found
 
-    def _literal(self, more: bytes) -> bytes:
+    def _literal(self, more: tuple[bytes, ...]) -> bytes:
         word = self.next()
         if word in _SIGNS:
             word = self.next()
             require(word[:1].isdigit(), self.what)
         upper = word.upper()
-        require(word[:1].isdigit() or is_string(word) or upper in _WORDS or upper == more, self.what)
+        require(word[:1].isdigit() or is_string(word) or upper in _WORDS or upper in more, self.what)
         if self.maybe(b":"):
             self.take(b":")
             while NAME.match(self._peek()) or self._peek() in {b".", b"[", b"]"}:
                 self.next()
         return word
+
+    def rest(self) -> Iterator[bytes]:
+        """All words that are left, one by one; others may be taken meanwhile."""
+        while word := self.next():
+            yield word
 
     def end(self) -> None:
         """Nothing may come."""

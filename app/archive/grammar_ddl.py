@@ -9,6 +9,7 @@ from itertools import chain, islice
 
 from app.archive import kinds
 from app.archive.cursor import UNKNOWN, Cursor, NoDumpError, require
+from app.archive.grammar_alter import altered, bounds
 from app.archive.kinds import Kind, kind_of
 from app.archive.scanner import unquoted
 from app.archive.tokens import Reading, UnreadableError, tokens
@@ -121,8 +122,12 @@ def _create_schema(words: Iterator[bytes]) -> None:
 
 
 def _create_table(words: Iterator[bytes]) -> None:
-    """Without rows of a query."""
-    require(not any(word.upper() == b"AS" for word in _outside(words)), "a table that is filled by a query")
+    """Without rows of a query, and with bounds that are literals."""
+    rest = Cursor(words, UNKNOWN)
+    for word in map(bytes.upper, _outside(rest.rest())):
+        require(word != b"AS", "a table that is filled by a query")
+        if word == b"FOR":
+            bounds(rest)
 
 
 def _outside(words: Iterator[bytes]) -> Iterator[bytes]:
@@ -132,6 +137,19 @@ def _outside(words: Iterator[bytes]) -> Iterator[bytes]:
         depth += (word == b"(") - (word == b")")
         if depth <= 0:
             yield word
+
+
+def _create_extension(words: Iterator[bytes]) -> None:
+    """As the server has it: no version of the file's choice, and no others with it."""
+    rest = Cursor(words, UNKNOWN)
+    if rest.maybe(b"IF"):
+        rest.take(b"NOT", b"EXISTS")
+    rest.name()
+    rest.maybe(b"WITH")
+    if rest.maybe(b"SCHEMA"):
+        rest.name()
+    rest.take(b";")
+    rest.end()
 
 
 def _create_view(words: Iterator[bytes]) -> None:
@@ -152,15 +170,14 @@ def _create_subscription(words: Iterator[bytes]) -> None:
 
 
 def alter(words: Iterator[bytes]) -> None:
-    """``ALTER kind …``; of a subscription the owner alone, and no schema of the server's own."""
+    """``ALTER kind …``, and one of the actions that dumps have; no schema of the server's own."""
     spelled = list(islice(words, _HEAD))
     head = [each.upper() for each in spelled]
     kind = _known(head, kinds.ALTERED)
-    if kind == (b"SUBSCRIPTION",):
-        require(head[2:4] == [b"OWNER", b"TO"] and head[5:] == [b";"])
     if kind == (b"SCHEMA",):
         name = unquoted(b"".join(spelled[1:2]), "latin-1")
         require(not name.startswith(("pg_", 'u&"')), "a schema of the server's own that is altered")
+    altered(kind, chain(spelled[len(kind) :], words))
 
 
 def drop(words: Iterator[bytes]) -> str | None:
@@ -172,6 +189,7 @@ def drop(words: Iterator[bytes]) -> str | None:
 
 
 _FURTHER: dict[Kind, Callable[[Iterator[bytes]], None]] = {
+    (b"EXTENSION",): _create_extension,
     (b"SCHEMA",): _create_schema,
     (b"TABLE",): _create_table,
     (b"FOREIGN", b"TABLE"): _create_table,

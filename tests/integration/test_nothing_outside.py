@@ -78,6 +78,17 @@ STATEMENTS = [
     "INSERT INTO t SELECT 1 FROM {slot}('evil');",
     "INSERT INTO t VALUES ((SELECT 1 FROM {slot}('evil')));",
     "WITH a AS (SELECT {slot}('evil')) INSERT INTO t SELECT 1 FROM a;",
+    "ALTER TABLE t ALTER COLUMN x{c}TYPE text USING {slot}('evil')::text;",
+    "ALTER TABLE t ALTER COLUMN x SET DEFAULT 1, ADD COLUMN y text DEFAULT {slot}('evil')::text;",
+    "ALTER TABLE t{c}ADD y text DEFAULT {slot}('evil')::text;",
+    (
+        "CREATE TABLE n (a text) PARTITION BY LIST (a);\n"
+        "CREATE TABLE p PARTITION OF n FOR{c}VALUES IN ({slot}('evil')::text);"
+    ),
+    (
+        "CREATE TABLE n (a text) PARTITION BY RANGE (a);\nCREATE TABLE p (a text);\n"
+        "ALTER TABLE ONLY n ATTACH PARTITION p FOR VALUES FROM ('0') TO ({slot}('evil')::text);"
+    ),
     "CREATE TABLE n{c}AS SELECT {slot}('evil');",
     "CREATE TABLE n (a) WITH (fillfactor = 70) AS SELECT {slot}('evil')::text;",
     "SELECT {slot}('evil') INTO n;",
