@@ -220,7 +220,7 @@ def _make(service: Service, request: BackupRequest, run: Run, held: Lease, progr
         service.folder.require_same()
         taken = _publish(service, draft, manifest, written.warnings)
     for doubt in written.doubts:
-        taken.warn("backup is made, but does not restore by itself", doubt)
+        taken.warn("backup is made, but does not restore by itself", str(doubt))
     return taken
 
 
