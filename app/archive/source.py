@@ -10,6 +10,7 @@ from typing import Protocol
 from app.archive.index import TableName
 from app.archive.manifest import ServerFacts
 from app.archive.writer import Destination
+from app.domain.doubts import Doubt
 from app.domain.servers import Identity
 from app.errors import BackupCreationError, TableLockedError
 
@@ -29,13 +30,13 @@ class Snapshot(Protocol):
         taken_at: the instant, by the server's clock.
         tables: every table whose rows a complete dump must carry, by the name that the dump gives them under.
         wal_position: where no transaction that the snapshot cannot see had written before; None where not known.
-        doubts: what a restore of the dump could not evaluate, in words; known once it was dumped.
+        doubts: what a restore of the dump could not evaluate; known once it was dumped.
     """
 
     taken_at: datetime
     tables: frozenset[TableName]
     wal_position: str | None
-    doubts: Sequence[str]
+    doubts: Sequence[Doubt]
 
     def dump_into(self, archive: Destination) -> None:
         """Write everything that the snapshot shows, in the archive's order.
@@ -76,8 +77,8 @@ class Source(Protocol):
         Row level security that would filter what the role sees counts as not readable.
         """
 
-    def doubts(self) -> Sequence[str]:
-        """What a restore of a dump of now could not evaluate, in words: expressions that rely on search_path."""
+    def doubts(self) -> Sequence[Doubt]:
+        """What a restore of a dump of now could not evaluate: expressions that rely on search_path."""
 
     def left_out(self) -> list[str]:
         """Tables and sequences of which this server has no content: a standby's unlogged ones. No dump has it."""

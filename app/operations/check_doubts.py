@@ -17,4 +17,4 @@ def check_doubts(service: Service) -> list[Finding]:
         return []
     if not doubts:
         return [Finding.ok(NAME, "nothing that a restore evaluates relies on it")]
-    return [Finding.warning(NAME, doubt) for doubt in doubts]
+    return [Finding.warning(NAME, str(doubt)) for doubt in doubts]

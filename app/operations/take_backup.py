@@ -222,7 +222,7 @@ def _make(service: Service, claimed: _Claimed, backups: Inventory, progress: Pro
         service.folder.require_same()
         taken = publish(service, draft, manifest, backups, written.warnings)
     for doubt in written.doubts:
-        taken.warn("backup is made, but does not restore by itself", doubt)
+        taken.warn("backup is made, but does not restore by itself", str(doubt))
     return taken
 
 

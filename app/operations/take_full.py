@@ -20,6 +20,7 @@ from app.archive.tarball import TarIndex, TarReader, require_equal
 from app.archive.writer import write_error
 from app.domain.backup import Codec, Tier, codec_for
 from app.domain.checks import Severity
+from app.domain.doubts import Doubt
 from app.domain.ports import Draft
 from app.errors import (
     BackupValidationError,
@@ -44,7 +45,7 @@ class Written:
 
     facts: dict[str, Any]
     warnings: list[str] = field(default_factory=list)
-    doubts: Sequence[str] = ()
+    doubts: Sequence[Doubt] = ()
 
 
 def write_full(  # noqa: PLR0913, PLR0917 -- what a run knows

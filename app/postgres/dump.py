@@ -13,18 +13,15 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from functools import partial
 from itertools import chain
 
 import psycopg
 import structlog
 
-from app.archive.index import Kind
 from app.archive.manifest import ServerFacts
-from app.archive.marks import without_marks
-from app.archive.scanner import Head, scan
 from app.archive.source import ChangedError, GaveWayError
 from app.archive.writer import Destination
+from app.domain.doubts import Doubt
 from app.domain.servers import Identity
 from app.errors import BackupCreationError, BackupReadError, LockTableFullError, ServerUnavailableError
 from app.postgres import facts as questions
@@ -35,13 +32,15 @@ from app.postgres.crew import Crew
 from app.postgres.database import FULL, Database
 from app.postgres.early import Early, Learnt, early_session, require_as_shown
 from app.postgres.exported import Exported
+from app.postgres.in_order import put_in_order
 from app.postgres.limits import LOCK_LIMIT, time_limits
 from app.postgres.programs import Program, ProgramError, as_killed, running
 from app.postgres.range_reader import RangeReader, range_reader
-from app.postgres.ranges import LargeTable, TableRange, ranges_of
+from app.postgres.ranges import LargeTable, ranges_of
 from app.postgres.read_ahead import read_ahead
 from app.postgres.relying import relying
 from app.postgres.snapshot import exported
+from app.postgres.unplanned import unplanned
 from app.postgres.watch import Watch
 from app.postgres.who import AGAINST_READING, holding, stands_in_the_way
 
@@ -70,14 +69,18 @@ class PostgresSource:
         database: which one.
         jobs: how many connections read large tables at once.
         encoding: of the dump; None for the database's own.
+        doubting: whether to look for what a restore of the dump could not evaluate.
     """
 
-    def __init__(self, database: Database, jobs: int = 1, encoding: str | None = None) -> None:
+    def __init__(
+        self, database: Database, jobs: int = 1, encoding: str | None = None, *, doubting: bool = True
+    ) -> None:
         self.database = database.name
         self._database = database
         self._arrival = Arrival(database)
         self._jobs = jobs
         self._encoding = encoding
+        self._doubting = doubting
         self._learnt = Learnt()
 
     def facts(self) -> ServerFacts:
@@ -99,10 +102,10 @@ class PostgresSource:
         with self._arrival.connect() as connection:
             return questions.unreadable(connection)
 
-    def doubts(self) -> Sequence[str]:
-        """What a restore of a dump of now could not evaluate, in words."""
+    def doubts(self) -> Sequence[Doubt]:
+        """What a restore of a dump of now could not evaluate."""
         with self._arrival.connect() as connection:
-            return [str(each) for each in relying(connection, self._database).doubts]
+            return relying(connection, self._database)
 
     def left_out(self) -> list[str]:
         """Tables and sequences of which this server, a standby, has no content."""
@@ -119,8 +122,10 @@ class PostgresSource:
                 early_session(self._database, learnt) as early,
                 exported(connection, early, wary=learnt.gave_way, unlocked=learnt.lock_table_full) as snapshot,
             ):
-                its = replace(snapshot, encoding=self._encoding or snapshot.encoding)
-                yield _Snapshot(self._database, connection, its, self._jobs, early)
+                shown = replace(snapshot, encoding=self._encoding or snapshot.encoding)
+                held = _Snapshot(self._database, connection, shown, self._jobs, early)
+                held.doubting = self._doubting
+                yield held
         except (GaveWayError, ChangedError):
             learnt.gave_way = True
             raise
@@ -145,7 +150,8 @@ class _Snapshot:
         self.taken_at = snapshot.taken_at
         self.tables = snapshot.tables
         self.wal_position = snapshot.wal_position
-        self.doubts: Sequence[str] = ()
+        self.doubts: Sequence[Doubt] = ()
+        self.doubting = True
         self._database = database
         self._connection = connection
         self._snapshot = snapshot
@@ -159,11 +165,10 @@ class _Snapshot:
         """Write everything that the snapshot shows, in the archive's order."""
         with self._explained(), ExitStack() as stack:
             large = self._large_tables()
-            relies = relying(self._connection, self._database, self._snapshot.id)
-            self.doubts = [str(each) for each in relies.doubts]
-            # A range is planned, with the expressions of the table's indexes; a whole table is not.
-            version = self._connection.info.server_version
-            ranges = [each for it in large for each in ranges_of(it, version, whole=it.table in relies.tables)]
+            if self.doubting:
+                self.doubts = relying(self._connection, self._database, self._snapshot.id)
+            whole, version = unplanned(self._connection, large), self._connection.info.server_version
+            ranges = [each for table in large for each in ranges_of(table, version, whole=table.table in whole)]
             wanted = min(self._jobs, len(ranges))
             stack.enter_context(self._watch)
             readers = self._readers(stack, wanted, [table for table in large if table.kept is None])
@@ -179,7 +184,7 @@ class _Snapshot:
             self._watch.let_go()
             crew = self._crew = stack.enter_context(Crew(readers, ranges, archive.framing))
             try:
-                _merge(text, crew, archive)
+                put_in_order(text, crew, archive)
                 dump.check()
                 self._connection.execute("SELECT 1")  # who watches was there to the end
                 if cause := self._watch.cause():
@@ -314,26 +319,6 @@ class _Snapshot:
         except psycopg.OperationalError:
             return False
         return True
-
-
-def _merge(text: Iterator[bytes], crew: Crew, archive: Destination) -> None:
-    """Put each range where pg_dump would have put its table's data: tables stand in the order of their names."""
-    head: Head | None = None
-    for piece in without_marks(scan(text)):
-        if piece.head is not head:
-            head = piece.head
-            for parcel in crew.parcels(partial(_stands_before, head)):
-                archive.append(parcel)
-        archive.add([piece])
-
-
-def _stands_before(head: Head, range_: TableRange) -> bool:
-    """Whether a range belongs before a segment of pg_dump's."""
-    if range_.of.early:
-        return head.kind is not Kind.BEFORE
-    if head.kind is Kind.DATA and head.table is not None:
-        return range_.of.table < head.table
-    return head.kind is not Kind.BEFORE
 
 
 def pg_dump_arguments(program: str, database: Database, snapshot: str, encoding: str) -> list[str]:

@@ -89,7 +89,7 @@ def compare(
     with restoring():
         own = PostgresSource(database).facts().read_settings
         reading = database.with_settings({name: value for name, value in settings.items() if own.get(name) != value})
-        found = _read(PostgresSource(reading, jobs, encoding), progress)
+        found = _read(PostgresSource(reading, jobs, encoding, doubting=False), progress)
 
     def again(table: TableName) -> TableDigest | None:
         with restoring(), reading.connect() as connection:

@@ -3,13 +3,13 @@
 A backup is often made by a superuser, and functions are anybody's: one that is called in a check must not run with the
 superuser's rights each night. So it runs as the server itself does it when it builds an index: with those of the owner
 of the table. A temporary function with the owner's rights (SECURITY DEFINER) is what cannot be left again by
-RESET ROLE; it is rolled back. Who is no superuser tries only what superusers, the database's owner and its own roles
-have written.
+RESET ROLE; it is rolled back. Its words are read under an empty search_path, whatever path it is run under: users may
+have operators that fit them better than the server's own. Who is no superuser tries only what superusers, the
+database's owner and its own roles have written.
 """
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,15 +17,18 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
-from app.postgres.event_triggers import SETTING_SINCE
+from app.postgres.event_triggers import EventTriggers
 from app.postgres.load_reasons import UNDEFINED
 from app.postgres.own_path import OWN_PATH
 
-_TIMEOUT_MS = 1_000
+_MANY_MS = 300
+_FEW_MS = 1_000
 _LOCK_MS = 200
 _FUNCTION = "pg_temp.residency_backup_try"
 # It took too long, somebody has the table, or the owner may not: nobody can tell.
 _UNKNOWN = {"57014", "55P03", "42501", "25006", "0A000", "40P01"}
+# Messages that quote names, and no rows: of syntax and access rules.
+_OF_NAMES = ("42", "3F")
 _ROLES = """
     SELECT current_setting('is_superuser') = 'on', pg_is_in_recovery(),
            ARRAY(SELECT rolname::text FROM pg_roles WHERE rolsuper AND rolname = ANY (%(owners)s)),
@@ -94,35 +97,54 @@ class Tries:
     _roles: Roles
     _snapshot: str | None
     _path: str
+    _triggers: EventTriggers
 
-    def outcome(self, statement: str, owners: Sequence[str]) -> Outcome:
-        """Try a statement as a restore would run it; then, if it fails, as the database's own sessions do."""
+    def outcome(self, statements: Sequence[str], owners: Sequence[str]) -> Outcome:
+        """Try the first statement that tells as a restore would run it; then, if it fails, as the database's own do.
+
+        Args:
+            statements: of the same, each on fewer rows: one of many may be another's fault, or they take too long.
+            owners: of those who wrote what is called.
+        """
         if not self._roles.may_try(owners):
             return UNTRIED
         whose = self._roles.whose(owners)
-        error = self._error("", statement, whose)
-        if error is None:
-            return Outcome()
-        if error.sqlstate in _UNKNOWN:
-            return UNTRIED
-        lasting = self._error(self._path, statement, whose) is not None
-        if lasting and error.sqlstate not in UNDEFINED:
-            return Outcome()  # it is the rows' matter
-        return Outcome(said=error.diag.message_primary or "it fails", lasting=lasting)
+        outcome = UNTRIED
+        for place, statement in enumerate(statements, start=1):
+            timeout = _FEW_MS if place == len(statements) else _MANY_MS
+            error = self._error("", statement, whose, timeout)
+            if error is None:
+                return Outcome()
+            if error.sqlstate in _UNKNOWN:
+                outcome = UNTRIED
+                continue
+            lasting = self._lasts(statement, whose, timeout)
+            if error.sqlstate in UNDEFINED or not lasting:
+                return Outcome(said=_said(error), lasting=lasting)
+            outcome = Outcome()  # it is the rows' matter
+        return outcome
 
-    def _error(self, path: str, statement: str, whose: str | None) -> psycopg.Error | None:
+    def _lasts(self, statement: str, whose: str | None, timeout: int) -> bool:
+        """Whether it fails under the database's own path too; no, if no function can be made that nobody else sees."""
+        if self._roles.recovery or self._triggers.loud:
+            return False
+        error = self._error(self._path, statement, whose, timeout)
+        return error is not None and error.sqlstate not in _UNKNOWN
+
+    def _error(self, path: str, statement: str, whose: str | None, timeout: int) -> psycopg.Error | None:
         connection = self._connection
         try:
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
             if self._snapshot:
                 connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(self._snapshot))
-            for name, value in (("statement_timeout", _TIMEOUT_MS), ("lock_timeout", _LOCK_MS)):
+            for name, value in (("statement_timeout", timeout), ("lock_timeout", _LOCK_MS)):
                 connection.execute(sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(name), value))
-            connection.execute("SELECT pg_catalog.set_config('search_path', %s, true)", (path,))
-            if whose is not None:
+            said = statement
+            if path or whose is not None:
                 self._make(statement, whose)
+                said = f"SELECT {_FUNCTION}()"
+            connection.execute("SELECT pg_catalog.set_config('search_path', %s, true)", (path,))
             connection.execute("SET TRANSACTION READ ONLY")
-            said = f"SELECT {_FUNCTION}()" if whose is not None else statement
             connection.execute(said.encode(), binary=True)
         except psycopg.OperationalError as error:
             if connection.closed:
@@ -135,19 +157,23 @@ class Tries:
                 connection.rollback()
         return None
 
-    def _make(self, statement: str, whose: str) -> None:
+    def _make(self, statement: str, whose: str | None) -> None:
         """The temporary function; nobody's event triggers are to see it."""
         connection = self._connection
-        connection.execute("SET LOCAL session_replication_role = replica")
-        if connection.info.server_version >= SETTING_SINCE:
-            connection.execute("SET LOCAL event_triggers = off")
-        # Whoever wrote the statement knows this program, and must not know the quote. Binary: it is one, and no more.
-        quote = f"$try_{secrets.token_hex(16)}$"
-        head = f"CREATE FUNCTION {_FUNCTION}() RETURNS void LANGUAGE sql SECURITY DEFINER AS {quote}"
-        connection.execute(f"{head} {statement} {quote}".encode(), binary=True)
-        owner = sql.SQL("ALTER FUNCTION {}() OWNER TO {}").format(sql.SQL(_FUNCTION), sql.Identifier(whose))
-        connection.execute(owner)
-        connection.execute("SET LOCAL session_replication_role = origin")
+        with self._triggers.still():
+            # Binary: it is one statement, and no more.
+            head = f"CREATE FUNCTION {_FUNCTION}() RETURNS void LANGUAGE sql SECURITY DEFINER BEGIN ATOMIC"
+            connection.execute(f"{head} {statement}; END".encode(), binary=True)
+            if whose is not None:
+                owner = sql.SQL("ALTER FUNCTION {}() OWNER TO {}").format(sql.SQL(_FUNCTION), sql.Identifier(whose))
+                connection.execute(owner)
+
+
+def _said(error: psycopg.Error) -> str:
+    """What the server said, as far as it quotes no rows."""
+    code = error.sqlstate or "?"
+    said = error.diag.message_primary if code.startswith(_OF_NAMES) else None
+    return " ".join(said.split()) if said else f"it fails there, with SQLSTATE {code}"
 
 
 def tries(connection: psycopg.Connection, roles: Roles, snapshot: str | None) -> Tries:
@@ -161,4 +187,4 @@ def tries(connection: psycopg.Connection, roles: Roles, snapshot: str | None) ->
     connection.prepare_threshold = None
     connection.execute("SET jit = off")
     row = connection.execute(OWN_PATH.encode()).fetchone()
-    return Tries(connection, roles, snapshot, str(row[0]) if row else "")
+    return Tries(connection, roles, snapshot, str(row[0]) if row else "", EventTriggers(connection))

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 
 import pytest
 
-from app.archive.index import TableName
 from app.archive.writer import ArchiveWriter
 from app.domain.backup import Codec
 from app.errors import RestoreDataError, RestoreValidationError
@@ -19,7 +18,7 @@ from app.postgres import ranges
 from app.postgres import relying as relies
 from app.postgres.database import Database
 from app.postgres.dump import PostgresSource
-from app.postgres.relying import Relying, relying
+from app.postgres.relying import relying
 from tests.fix_postgres import TestDatabase
 from tests.fix_restore import archive_of, as_role, target
 from tests.fix_service import Site, make_site
@@ -64,7 +63,7 @@ DOUBTFUL = {
 
 
 def doubts_of(database: TestDatabase) -> list[str]:
-    return list(PostgresSource(Database.from_url(database.url)).doubts())
+    return [str(doubt) for doubt in PostgresSource(Database.from_url(database.url)).doubts()]
 
 
 def test_a_backup_names_what_relies_on_search_path_and_a_restore_the_way_around(
@@ -141,6 +140,7 @@ def test_functions_of_others_run_with_their_owners_rights_only(empty_database: T
             INSERT INTO theirs.t VALUES ('a', 'b');
             ALTER TABLE theirs.t ADD CHECK (theirs.climbs(v)) NOT VALID, ADD CHECK (public.folds(v) = v);
             RESET ROLE;
+            UPDATE pg_constraint SET convalidated = true WHERE NOT convalidated;  -- as if an older row were right
             CREATE FUNCTION public.noted() RETURNS event_trigger LANGUAGE plpgsql AS
                 $$ BEGIN RAISE undefined_table USING MESSAGE = 'it was seen'; END $$;
             CREATE EVENT TRIGGER seen ON ddl_command_end EXECUTE FUNCTION public.noted()""")
@@ -151,7 +151,7 @@ def test_functions_of_others_run_with_their_owners_rights_only(empty_database: T
         empty_database.execute(f"CREATE ROLE {role}_r LOGIN PASSWORD 'secret' IN ROLE pg_read_all_data")
         reader = Database.from_url(as_role(empty_database.url, f"{role}_r"))
         with reader.connect() as connection:
-            assert relying(connection, reader) == Relying(tables=frozenset({TableName("theirs", "t")}))
+            assert relying(connection, reader) == ()
 
 
 @contextmanager
@@ -180,4 +180,4 @@ def test_slow_functions_do_not_keep_a_dump_waiting(
     monkeypatch.setattr(relies, "BESIDE_SECONDS", -1.0)
     with PostgresSource(Database.from_url(empty_database.url)).snapshot() as snapshot:
         snapshot.dump_into(ArchiveWriter(io.BytesIO(), Codec.NONE))
-        assert snapshot.doubts == []
+        assert not snapshot.doubts

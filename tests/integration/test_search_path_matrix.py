@@ -66,7 +66,7 @@ def test_they_are_named_restored_and_merged(number: int, monkeypatch: pytest.Mon
 
 
 def doubts_of(database: TestDatabase) -> list[str]:
-    return list(PostgresSource(Database.from_url(database.url)).doubts())
+    return [str(doubt) for doubt in PostgresSource(Database.from_url(database.url)).doubts()]
 
 
 def merged_and_undone(database: TestDatabase) -> None:
