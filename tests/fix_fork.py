@@ -32,8 +32,15 @@ from app.postgres.programs import Finished, ProgramError
 COMMAND_LINE = "app.cli:main"
 # What an interpreter reads when it starts: whoever sets these wants one of its own.
 READ_AT_START = ("LANG", "LC_", "LD_", "PYTHON")
+_VERBS = ("adopt", "backups", "full", "health", "restores")
 _IMPORTED = (
-    *("app.cli", "tests.kill_restore", "alembic.command", "alembic.autogenerate", "sqlalchemy.dialects.sqlite"),
+    *(f"app.cli.{verbs}" for verbs in _VERBS),
+    *(
+        "tests.kill_restore",
+        "alembic.command",
+        "alembic.autogenerate",
+        "sqlalchemy.dialects.sqlite",
+    ),
     *("celery.__main__", "celery.bin.celery", "celery.apps.worker", "celery.apps.beat", "celery.concurrency.prefork"),
     *("kombu.transport.redis", "celery.backends.redis", "celery.fixups.django", "celery.app.log", "celery.app.events"),
     *("celery.worker.components", "celery.worker.consumer", "celery.worker.strategy", "celery.app.amqp"),

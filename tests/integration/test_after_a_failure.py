@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from app.cli.output.backups import as_dict
 from app.domain.backup import Origin, Tier
 from app.domain.restore import Mode, Restore, RestoreState, Step
 from app.embedded.postgres import EmbeddedPostgres
@@ -26,7 +27,6 @@ from app.operations.sync import sync
 from app.operations.take_backup import BackupRequest, take_backup
 from app.postgres import arrival
 from app.postgres.programs import run
-from app.show import as_dict
 from app.storage import disk
 from app.storage.local import LocalTree
 from tests.fix_postgres import scratch_database

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from app.archive.manifest import ServerFacts
+from app.cli.output.full import may_subscribe
 from app.domain.backup import Tier
 from app.domain.restore import RestoreState
 from app.embedded.server import wait_until
@@ -34,7 +35,6 @@ from app.operations.take_backup import BackupRequest, take_backup
 from app.postgres import swap
 from app.postgres.database import Database
 from app.postgres.target import PostgresTarget
-from app.show_full import may_subscribe
 from tests.fix_fork import run_forked
 from tests.fix_logical import SECONDS, Subscriber, drop_subscription
 from tests.fix_matrix import running_major

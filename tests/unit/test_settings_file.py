@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.cli_session import Session
+from app.cli.session import Session
 from app.settings import Settings, load_settings
 from app.settings_file import as_environment_file
 from tests.tiers import examples

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import click
 
-from app import show, show_restore
-from app.cli_session import WARNINGS, Session, as_json
+from app.cli.output import restores as show
+from app.cli.output.progress import progress
+from app.cli.session import WARNINGS, Session, as_json
 from app.domain.restore import Mode, Policy
 from app.errors import MergeConflictError
 from app.operations.preview import Preview
@@ -72,16 +73,16 @@ def restore(  # noqa: PLR0913 -- an option each
     )
     if dry_run:
         return _preview(session, request, as_json=as_json)
-    with show.progress(quiet=as_json) as bars:
+    with progress(quiet=as_json) as bars:
         outcome = run_restore(session.service, request, bars)
-    show_restore.restored(outcome, as_json=as_json)
+    show.restored(outcome, as_json=as_json)
     return WARNINGS if outcome.warnings else 0
 
 
 def _preview(session: Session, request: RestoreRequest, *, as_json: bool) -> int:
-    with show.progress(quiet=as_json) as bars:
+    with progress(quiet=as_json) as bars:
         plan: Preview = preview_restore(session.service, request, bars)
-    show_restore.previewed(plan, as_json=as_json)
+    show.previewed(plan, as_json=as_json)
     if plan.refused:
         return MergeConflictError.exit_code
     return WARNINGS if plan.warnings else 0
@@ -93,9 +94,9 @@ def _preview(session: Session, request: RestoreRequest, *, as_json: bool) -> int
 @click.pass_obj
 def rollback(session: Session, restore_id: str, *, as_json: bool) -> int:
     """Undo a restore, or finish one that a crash left half done."""
-    with show.progress(quiet=as_json) as bars:
+    with progress(quiet=as_json) as bars:
         outcome = roll_back(session.service, restore_id, bars)
-    show_restore.rolled_back(outcome, as_json=as_json)
+    show.rolled_back(outcome, as_json=as_json)
     return 0
 
 
@@ -105,10 +106,13 @@ def rollback(session: Session, restore_id: str, *, as_json: bool) -> int:
 @as_json
 @click.pass_obj
 def diff(session: Session, one: str, other: str | None, *, as_json: bool) -> int:
-    """Show what differs between two backups, or a backup and the live database, down to sample rows."""
-    with show.progress(quiet=as_json) as bars:
+    """Show what differs between two backups, or a backup and the live database.
+
+    Sample rows are shown of each table that differs.
+    """
+    with progress(quiet=as_json) as bars:
         changes = diff_backups(session.service, one, other, bars)
-    show_restore.differences(changes, one, other, as_json=as_json)
+    show.differences(changes, one, other, as_json=as_json)
     return 0
 
 
@@ -118,5 +122,8 @@ def diff(session: Session, one: str, other: str | None, *, as_json: bool) -> int
 def restores(session: Session, *, as_json: bool) -> int:
     """List the restores, newest first, and until when each can be rolled back."""
     service = session.service
-    show_restore.listing(service, service.restores.restores(service.database), as_json=as_json)
+    show.listing(service, service.restores.restores(service.database), as_json=as_json)
     return 0
+
+
+VERBS: tuple[click.Command, ...] = (restore, rollback, diff, restores)

@@ -7,10 +7,10 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+from app.cli.output.messages import document, warn
+from app.cli.output.text import say
 from app.operations.full_layout import CATALOG, GLOBALS, PATHS, POSTGRES, SETTINGS
 from app.operations.restore_full import LaidOut
-from app.show import document, warn
-from app.terminal import say
 
 _PG_SUBSCRIPTION = "6100"  # its oid, and so its file until somebody rewrites it
 

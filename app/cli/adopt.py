@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 
-from app import show
-from app.cli_session import Session, as_json
+from app.cli.output.messages import document
+from app.cli.output.text import say
+from app.cli.session import Session, as_json
 from app.domain.servers import Identity
 from app.operations.adopt import Adopted
 from app.operations.adopt import adopt as take
-from app.terminal import say
 
 
 @click.command()
@@ -24,7 +24,7 @@ def adopt(session: Session, *, confirm: str | None, new_folder: bool, as_json: b
     service = session.service
     outcome = take(service, confirm, new_folder=new_folder)
     if as_json:
-        show.document(_document(service.database, outcome))
+        document(_document(service.database, outcome))
         return 0
     if outcome.before is not None and outcome.changed:
         say(f"until now the backups of {service.database} were of {outcome.before}")
@@ -42,3 +42,6 @@ def _document(database: str, outcome: Adopted) -> dict[str, Any]:
 
 def _numbers(identity: Identity) -> dict[str, Any]:
     return {"system_identifier": identity.system_identifier, "database_oid": identity.database_oid}
+
+
+VERBS: tuple[click.Command, ...] = (adopt,)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import click
 
-from app import show, show_full
 from app.bootstrap import full_programs
-from app.cli_session import WARNINGS, Session, as_json
+from app.cli.output import full as show
+from app.cli.output.progress import progress
+from app.cli.session import WARNINGS, Session, as_json
 from app.errors import BackupPermissionError
 from app.operations.full_source import full_from_file, full_from_tree, no_such
 from app.operations.given_file import require_plain
@@ -26,9 +27,9 @@ from app.operations.restore_full import restore_full as lay_out
 def restore_full(session: Session, file: str, *, target: Path, as_json: bool) -> int:
     """Lay a full backup out in an empty folder, check it, and say what to start. No running server is touched."""
     source = _source(session, file)
-    with show.progress(quiet=as_json) as bars:
+    with progress(quiet=as_json) as bars:
         done = lay_out(source, target, full_programs(), bars)
-    show_full.laid_out(done, as_json=as_json)
+    show.laid_out(done, as_json=as_json)
     return WARNINGS if done.warnings else 0
 
 
@@ -52,3 +53,6 @@ def _source(session: Session, file: str) -> FullSource:
     if path.is_absolute() or (file.startswith(".") and os.sep in file):
         raise no_such(file)
     return full_from_tree(session.service, file)
+
+
+VERBS: tuple[click.Command, ...] = (restore_full,)

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
+from app.cli.output.checks import finding_line
+from app.cli.output.messages import document, warn
+from app.cli.output.text import add_row, print_table, say
 from app.domain.merge import Changes, Sample
 from app.domain.restore import Restore, RestoreState, in_front_of
 from app.operations.preview import Preview, preview_json
@@ -14,8 +17,6 @@ from app.operations.restore_request import Restored
 from app.operations.restore_ways import COUNTS, changes_report
 from app.operations.rollback import RolledBack
 from app.operations.service import Service
-from app.show import document, finding_line, warn
-from app.terminal import add_row, print_table, say
 
 _SHOWN = 20
 _COUNTS = (*COUNTS, "live_only")

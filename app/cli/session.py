@@ -9,12 +9,13 @@ import click
 from dotenv import dotenv_values
 
 from app.bootstrap import Program, bootstrap
+from app.cli.entry import WARNINGS
 from app.errors import SettingsError
 from app.log import configure_logging
 from app.operations.service import Service
 from app.settings import process_environment
 
-WARNINGS = 3
+__all__ = ["WARNINGS", "Session", "as_json"]
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 
 

@@ -1,77 +1,26 @@
-"""What the command line prints: tables for people, one JSON document for programs."""
+"""What the verbs of backups print."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
-import click
-from rich.console import Console
 from rich.filesize import decimal
-from rich.progress import BarColumn, DownloadColumn, TaskID, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-from rich.progress import Progress as RichProgress
 from rich.table import Table
 
 from app.archive.manifest import Manifest
+from app.cli.output.messages import as_failure, document, warn
+from app.cli.output.text import add_row, print_table, say
 from app.domain.backup import Backup, Origin
-from app.domain.checks import Finding, Severity
 from app.domain.clocks import from_future
-from app.errors import ResidencyBackupError
-from app.last_words import without_secrets
 from app.operations.inventory import Inventory
 from app.operations.lineage import ours
 from app.operations.prune import Pruned
 from app.operations.publish import Taken
-from app.operations.service import Progress, Service
-from app.operations.sync import Synced
+from app.operations.service import Service
 from app.operations.verify import Verified
-from app.postgres.said import said_behind
-from app.terminal import add_row, print_table, say
-
-_COLOURS = {Severity.OK: "green", Severity.WARNING: "yellow", Severity.ERROR: "red"}
-
-
-class Bars(Progress):
-    """Progress bars on standard error."""
-
-    def __init__(self, bars: RichProgress) -> None:
-        self._bars = bars
-        self._task: TaskID | None = None
-
-    def start(self, what: str, total: int | None) -> None:
-        """A phase begins."""
-        if self._task is not None:
-            self._bars.update(self._task, visible=False)
-        self._task = self._bars.add_task(what, total=total or None)
-
-    def advance(self, amount: int) -> None:
-        """So many bytes more are done."""
-        if self._task is not None:
-            self._bars.advance(self._task, amount)
-
-
-@contextmanager
-def progress(*, quiet: bool) -> Iterator[Progress]:
-    """Progress bars while a block runs, where a person watches."""
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with RichProgress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bars:
-        yield Bars(bars)
-
-
-def document(content: Any) -> None:
-    """Print one JSON document."""
-    click.echo(json.dumps(content, indent=2, default=str))
 
 
 def as_dict(backup: Backup) -> dict[str, Any]:
@@ -172,7 +121,7 @@ def details(service: Service, backup: Backup, manifest: Manifest, *, as_json: bo
 def verified(outcome: Verified, *, as_json: bool) -> None:
     """What verification found."""
     if as_json:
-        failed = [{"backup": backup.id, **_error(error)} for backup, error in outcome.failed]
+        failed = [{"backup": backup.id, **as_failure(error)} for backup, error in outcome.failed]
         document(
             {"verified": [backup.id for backup in outcome.verified], "failed": failed, "warnings": outcome.warnings}
         )
@@ -214,66 +163,6 @@ def kept(backup: Backup, *, as_json: bool) -> None:
         document(as_dict(backup))
     else:
         say(f"{backup.id}: {'released' if backup.kept is None else 'pinned, retention will not remove it'}")
-
-
-def findings(found: Sequence[Finding], done: Sequence[str], *, as_json: bool) -> None:
-    """What a check found."""
-    if as_json:
-        listed = [
-            {"check": each.check, "severity": each.severity, "message": each.message}
-            | (_error(each.error) if each.error else {})
-            for each in found
-        ]
-        document({"findings": listed, "repaired": done})
-        return
-    for line in done:
-        say(f"repaired  {line}")
-    for each in found:
-        finding_line(each)
-
-
-def finding_line(found: Finding) -> None:
-    """One finding."""
-    say(f"{found.severity:8}", colour=_COLOURS[found.severity], end=False)
-    say(f" {found.check}: {found.message}")
-    if found.error:
-        say(f"         {found.error.hint}")
-
-
-def synced(outcome: Synced, *, as_json: bool) -> None:
-    """What a sync changed."""
-    changes = {"added": outcome.added, "healed": outcome.healed, "forgotten": outcome.forgotten}
-    if as_json:
-        document(changes | {"problems": outcome.problems})
-        return
-    for verb, names in changes.items():
-        for name in names:
-            say(f"{verb:10}{name}")
-    if not any(changes.values()) and not outcome.problems:
-        say("the catalog and the files agree")
-    warn(outcome.problems)
-
-
-def error(failure: ResidencyBackupError, *, as_json: bool) -> None:
-    """A failure, and what to do now."""
-    if as_json:
-        document(_error(failure))
-        return
-    say(f"{type(failure).__name__}: {without_secrets(failure.message)}", colour="red", error=True)
-    for line in said_behind(failure):
-        say(without_secrets(line), error=True)
-    if failure.hint:
-        say(f"what to do: {without_secrets(failure.hint)}", error=True)
-
-
-def _error(failure: ResidencyBackupError) -> dict[str, Any]:
-    return {
-        "error": type(failure).__name__,
-        "message": without_secrets(failure.message),
-        "hint": without_secrets(failure.hint) or None,
-        "exit_code": failure.exit_code,
-        **({"server_said": [without_secrets(line) for line in said]} if (said := said_behind(failure)) else {}),
-    }
 
 
 def _facts(backup: Backup, manifest: Manifest, path: str) -> Iterator[tuple[str, str]]:
@@ -320,9 +209,3 @@ def _notes(backup: Backup, now: datetime | None = None, why: Mapping[str, str] =
         backup.label or "",
     ]
     return ", ".join(note for note in notes if note)
-
-
-def warn(warnings: Sequence[str]) -> None:
-    """Warnings, on standard error."""
-    for warning in warnings:
-        say(f"warning: {warning}", colour="yellow", error=True)

@@ -1,0 +1,109 @@
+"""The verbs of backups."""
+
+from __future__ import annotations
+
+import click
+
+from app.cli.output import backups as show
+from app.cli.output.messages import warn
+from app.cli.output.progress import progress
+from app.cli.session import WARNINGS, Session, as_json
+from app.domain.backup import Origin, Tier
+from app.errors import BackupValidationError
+from app.operations.inventory import ALIASES, find, inventory
+from app.operations.keep import keep as keep_backup
+from app.operations.opened import described
+from app.operations.prune import prune as prune_backups
+from app.operations.take_backup import BackupRequest, take_backup
+from app.operations.verify import require_all
+from app.operations.verify import verify as verify_backups
+
+CREATED = [tier for tier in Tier if tier is not Tier.SAFETY]
+
+
+@click.command()
+@click.argument("tier", default="manual", metavar=f"[{'|'.join(CREATED)}]")
+@click.option("--label", help="A word on what it is for.")
+@as_json
+@click.pass_obj
+def create(session: Session, tier: str, label: str | None, *, as_json: bool) -> int:
+    """Take a backup now."""
+    if tier == Tier.SAFETY:
+        raise BackupValidationError("a safety backup is made by a restore", "'create manual' makes one at any time")
+    request = BackupRequest(tier=Tier.parse(tier), label=label)
+    with progress(quiet=as_json) as bars:
+        taken = take_backup(session.service, request, bars)
+    if taken is None:
+        raise RuntimeError("a backup without a slot cannot have been made already")
+    show.created(session.service, taken, as_json=as_json)
+    return WARNINGS if taken.warnings else 0
+
+
+@click.command("list")
+@click.option("--tier", type=click.Choice(list(Tier)), help="Only this type.")
+@as_json
+@click.pass_obj
+def list_backups(session: Session, tier: str | None, *, as_json: bool) -> int:
+    """List the backups, newest first."""
+    backups = inventory(session.service)
+    show.listing(session.service, backups, tier, as_json=as_json)
+    warn(backups.other_files())
+    return 0
+
+
+@click.command("show")
+@click.argument("backup", metavar="ID")
+@as_json
+@click.pass_obj
+def show_backup(session: Session, backup: str, *, as_json: bool) -> int:
+    """Show what is in a backup: server, tables, rows, digests."""
+    found, manifest = described(session.service, find(session.service, backup))
+    show.details(session.service, found, manifest, as_json=as_json)
+    return 0
+
+
+@click.command()
+@click.argument("backup", metavar="[ID]", required=False)
+@click.option("--all", "everything", is_flag=True, help="All backups (also when no ID is given).")
+@as_json
+@click.pass_obj
+def verify(session: Session, backup: str | None, *, everything: bool, as_json: bool) -> int:
+    """Read backups back and compare them with what was dumped."""
+    if backup and everything:
+        raise click.UsageError("give an ID or --all, not both")
+    with progress(quiet=as_json) as bars:
+        outcome = verify_backups(session.service, backup, bars)
+    show.verified(outcome, as_json=as_json)
+    if as_json and outcome.failed:
+        return outcome.failed[0][1].exit_code if len(outcome.failed) == 1 else BackupValidationError.exit_code
+    require_all(outcome)
+    unproven = any(each.origin is Origin.SCAN for each in outcome.verified)
+    return WARNINGS if outcome.warnings or unproven else 0
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Say what would be removed, and why the rest is kept.")
+@as_json
+@click.pass_obj
+def prune(session: Session, *, dry_run: bool, as_json: bool) -> int:
+    """Remove the backups that retention does not keep."""
+    outcome = prune_backups(session.service, dry_run=dry_run)
+    show.pruned(outcome, dry_run=dry_run, as_json=as_json)
+    return WARNINGS if outcome.problems else 0
+
+
+@click.command()
+@click.argument("backup", metavar="ID")
+@click.option("--reason", default="", help="Why, for whoever wonders later.")
+@click.option("--release", is_flag=True, help="Let retention have it again.")
+@as_json
+@click.pass_obj
+def keep(session: Session, backup: str, reason: str, *, release: bool, as_json: bool) -> int:
+    """Pin a backup, so that it is never pruned."""
+    if backup in ALIASES and release:
+        raise click.UsageError("name the backup to release by its ID: an alias may mean another one by now")
+    show.kept(keep_backup(session.service, backup, None if release else reason), as_json=as_json)
+    return 0
+
+
+VERBS: tuple[click.Command, ...] = (create, list_backups, show_backup, verify, prune, keep)

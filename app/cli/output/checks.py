@@ -1,0 +1,50 @@
+"""What the verbs that look after the whole print."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from app.cli.output.messages import as_failure, document, warn
+from app.cli.output.text import say
+from app.domain.checks import Finding, Severity
+from app.operations.sync import Synced
+
+_COLOURS = {Severity.OK: "green", Severity.WARNING: "yellow", Severity.ERROR: "red"}
+
+
+def findings(found: Sequence[Finding], done: Sequence[str], *, as_json: bool) -> None:
+    """What a check found."""
+    if as_json:
+        listed = [
+            {"check": each.check, "severity": each.severity, "message": each.message}
+            | (as_failure(each.error) if each.error else {})
+            for each in found
+        ]
+        document({"findings": listed, "repaired": done})
+        return
+    for line in done:
+        say(f"repaired  {line}")
+    for each in found:
+        finding_line(each)
+
+
+def finding_line(found: Finding) -> None:
+    """One finding."""
+    say(f"{found.severity:8}", colour=_COLOURS[found.severity], end=False)
+    say(f" {found.check}: {found.message}")
+    if found.error:
+        say(f"         {found.error.hint}")
+
+
+def synced(outcome: Synced, *, as_json: bool) -> None:
+    """What a sync changed."""
+    changes = {"added": outcome.added, "healed": outcome.healed, "forgotten": outcome.forgotten}
+    if as_json:
+        document(changes | {"problems": outcome.problems})
+        return
+    for verb, names in changes.items():
+        for name in names:
+            say(f"{verb:10}{name}")
+    if not any(changes.values()) and not outcome.problems:
+        say("the catalog and the files agree")
+    warn(outcome.problems)

@@ -1,0 +1,33 @@
+"""The list of verbs is written apart from the verbs, so that help comes at once: it must say what they say."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import click
+import pytest
+
+from app.cli import VERBS, commands
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_help_says_of_each_verb_what_the_verb_says_of_itself(name: str) -> None:
+    verb = commands.get_command(click.Context(commands), name)
+    assert verb is not None
+    assert verb.help is not None
+    assert " ".join(verb.help.partition("\n\n")[0].split()) == VERBS[name][1]
+
+
+def test_no_verb_is_left_out() -> None:
+    modules = {module for module, _ in VERBS.values()}
+    found = [verb.name for module in modules for verb in sys.modules[f"app.cli.{module}"].VERBS]
+    assert sorted(filter(None, found)) == sorted(VERBS)
+
+
+def test_help_takes_no_library_that_only_work_needs() -> None:
+    script = "import sys; from app.cli import run; run(['--help']); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    assert "Commands:" in done.stdout
+    imported = set(done.stdout.splitlines()[-1].split())
+    assert {"sqlalchemy", "psycopg", "pydantic", "rich", "structlog"} & imported == set()
