@@ -22,6 +22,7 @@ from app.postgres.facts import DUMPED
 from app.postgres.live_schema import SAME, quoted
 from app.postgres.own_path import under_own_path
 from app.postgres.relying_try import UNTRIED, Roles, Tries, tries
+from app.postgres.said import message_of
 
 log = structlog.get_logger(__name__)
 # Functions that rely on nothing: the server's own, those in C, and those that set their search_path themselves.
@@ -206,7 +207,7 @@ def relying(connection: psycopg.Connection, database: Database, snapshot: str | 
     except (psycopg.Error, BackupError) as error:
         if connection.closed:
             raise
-        reason = error.message if isinstance(error, BackupError) else " ".join(str(error).split())
+        reason = error.message if isinstance(error, BackupError) else message_of(error)
         log.warning("backup does not know whether functions rely on search_path", reason=reason)
         return Relying(tables=frozenset(each.table for each in found if each.table))
 
