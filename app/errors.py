@@ -134,6 +134,11 @@ class StandbyConflictError(BackupCreationError):
     transient = True
 
 
+OUT_OF_MEMORY = (
+    "was it out of memory? dmesg | grep -i 'killed process'; raise the memory limit of the machine or container"
+)
+
+
 class ProgramKilledError(BackupCreationError):
     """A program that the work needs was killed, as a rule for lack of memory: trying again can help."""
 

@@ -16,20 +16,19 @@ from celery.worker import state
 
 from app.bootstrap import Program
 from app.domain.checks import Severity
-from app.errors import BackupCancelledError, BackupInterruptedError, Cancelled
+from app.errors import OUT_OF_MEMORY, BackupCancelledError, BackupInterruptedError, Cancelled
 from app.log import log_what_is_printed
 from tasks.schedule import CATCH_UP
 
 log = structlog.get_logger(__name__)
-_MEMORY = "was it out of memory? dmesg | grep -i 'killed process'; raise the memory limit of the machine or container"
 _KILLED = {
     "backup": (
         "backup failed: the process was killed",
-        f"{_MEMORY}, or lower BACKUP_JOBS; a scheduled run is tried again by itself, any other is not",
+        f"{OUT_OF_MEMORY}, or lower BACKUP_JOBS; a scheduled run is tried again by itself, any other is not",
     ),
     "restore": (
         "restore failed: the process was killed",
-        f"{_MEMORY}; then see where it stands: residency-backup check --repair",
+        f"{OUT_OF_MEMORY}; then see where it stands: residency-backup check --repair",
     ),
 }
 

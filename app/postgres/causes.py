@@ -13,6 +13,7 @@ import psycopg
 
 from app.domain.replication import in_psql
 from app.errors import BackupCreationError, LockTableFullError, ServerUnavailableError, StandbyConflictError
+from app.postgres.said import message_of
 from app.postgres.shared_memory import HINT as SHARED_MEMORY_HINT
 from app.postgres.shared_memory import lacks_shared_memory
 
@@ -24,6 +25,15 @@ _CONFLICT_HINT = (
     "let the standby wait for its readers: hot_standby_feedback = on, or a higher max_standby_streaming_delay "
     f"(-1: without end), on the standby: {in_psql('postgres', 'ALTER SYSTEM SET hot_standby_feedback = on')}, then "
     "SELECT pg_reload_conf(); or back the primary up"
+)
+# As much as a palloc or a string buffer takes; far larger sizes are of damaged rows.
+_TOO_LONG = re.compile(
+    r"invalid memory alloc request size \d{10}\b|Cannot enlarge string buffer|string buffer exceeds maximum allowed"
+)
+_TOO_LONG_HINT = (
+    "no dump can hold that row (a bytea takes two letters a byte, some letters of a text two); find it: "
+    'SELECT ctid, octet_length(column) FROM table ORDER BY 2 DESC LIMIT 5; keep its value elsewhere: psql -c "\\copy '
+    "(SELECT column FROM table WHERE ctid = '(0,1)') TO value.bin (FORMAT binary)\"; then cut it into several rows"
 )
 _SHOWN = 300
 # The driver counts them among what is wrong with the connection, but the server does answer.
@@ -45,13 +55,17 @@ def known_cause(said: str, database: str, error: psycopg.Error | None = None) ->
         database: which one was asked.
         error: of the driver, if it is one of the driver's.
     """
-    said, whole = _brief(said), said
+    whole = said
+    said = _brief((error and message_of(error)) or said)  # the rest may quote rows
     if _LOCK_TABLE.search(whole):
         message = f"the server's table of locks is full (max_locks_per_transaction): database {database}: {said}"
         return LockTableFullError(message, LOCKS_HINT)
     if _CONFLICT.search(whole) or isinstance(error, psycopg.errors.SerializationFailure):
         message = f"the standby ended what was read of database {database}, to go on with its recovery: {said}"
         return StandbyConflictError(message, _CONFLICT_HINT)
+    if _TOO_LONG.search(whole):
+        message = f"a row is longer than the 1 GB of text that PostgreSQL can send: database {database}: {said}"
+        return BackupCreationError(message, _TOO_LONG_HINT)
     if error is not None and lacks_shared_memory(error):
         return ServerUnavailableError(f"the server of database {database} refuses: {said}", SHARED_MEMORY_HINT)
     if isinstance(error, _REFUSALS):

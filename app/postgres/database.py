@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import psycopg
+import structlog
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from app.errors import (
@@ -23,8 +24,10 @@ from app.postgres.cursor import Cursor, interruption
 from app.postgres.limits import LOCK_LIMIT, lifted, looking_for_us
 from app.postgres.pooler import require_own_session
 from app.postgres.programs import bare_environment
+from app.postgres.said import message_of, said_beside
 from app.urls import ENCODED, require_port, require_text, scheme_of
 
+log = structlog.get_logger(__name__)
 CONNECT_SECONDS = 10
 LOCK_SECONDS = 60  # a question that waits for a table holds nobody up, but must end
 # What a role or database may have set otherwise: forms that the driver cannot read, and limits that end a question.
@@ -185,16 +188,18 @@ class Database:
         """Turn the driver's errors into ours."""
         try:
             yield
-        except psycopg.errors.LockNotAvailable as error:
-            message = f"a table of database {self.name} stayed locked: {error}"
-            raise TableLockedError(message, "find the session in pg_locks; try again when it has ended") from error
         except psycopg.Error as error:
             if signal := interruption(error):
                 raise signal from None
             raise self._typed(error) from error
 
     def _typed(self, error: psycopg.Error) -> BackupError:
-        text = " ".join(str(error).split())
+        text = message_of(error)
+        if beside := said_beside(error):  # it may quote rows
+            log.debug("backup refused by the server", database=self.name, said=beside)
+        if isinstance(error, psycopg.errors.LockNotAvailable):
+            message = f"a table of database {self.name} stayed locked: {text}"
+            return TableLockedError(message, "find the session in pg_locks; try again when it has ended")
         if _REFUSED.search(text):
             return BackupPermissionError(
                 f"the server refuses the role for database {self.name}: {text}",
@@ -214,7 +219,7 @@ class Database:
             return BackupPermissionError(
                 f"the role lacks a right in database {self.name}: {text}", "grant it pg_read_all_data"
             )
-        return known_cause(text, self.name, error) or _otherwise(text, self.name, error)
+        return known_cause(str(error), self.name, error) or _otherwise(text, self.name, error)
 
 
 def _otherwise(text: str, name: str, error: psycopg.Error) -> BackupError:

@@ -39,6 +39,7 @@ from app.postgres.range_reader import RangeReader, range_reader
 from app.postgres.ranges import LargeTable, ranges_of
 from app.postgres.read_ahead import read_ahead
 from app.postgres.relying import relying
+from app.postgres.said import message_of
 from app.postgres.snapshot import exported
 from app.postgres.unplanned import unplanned
 from app.postgres.watch import Watch
@@ -279,11 +280,11 @@ class _Snapshot:
                 self._early.learnt.take_in(self._watch.waiting)
             raise self._watch.cause() or self._cause(self._watch.death or error) from error
         except psycopg.errors.LockNotAvailable as error:
-            raise self._blocked(str(error)) from error
+            raise self._blocked(message_of(error)) from error
         except psycopg.OperationalError as error:
             if cause := self._watch.cause() or known_cause(str(error), self._database.name, error):
                 raise cause from error
-            message = f"the connection that holds the snapshot of {self._database.name} was lost: {error}"
+            message = f"the connection that holds the snapshot of {self._database.name} was lost: {message_of(error)}"
             raise ServerUnavailableError(message, _NOTHING_KEPT) from error
 
     def _cause(self, error: ProgramError) -> BackupCreationError:

@@ -32,7 +32,7 @@ from app.postgres.cursor import interruption
 from app.postgres.database import Database
 from app.postgres.event_triggers import EventTriggers, disabling, may_fire
 from app.postgres.load_reasons import relying_function, way_around
-from app.postgres.said import function_of, said_beside
+from app.postgres.said import function_of, message_of, said_beside
 from app.postgres.shared_memory import HINT as SHARED_MEMORY_HINT
 from app.postgres.shared_memory import SERIAL, lacks_shared_memory, may_use_workers
 
@@ -41,8 +41,6 @@ _SETTING = re.compile(rb"(?:SET\s+(?:SESSION\s+)?(\w+)|SELECT\s+pg_catalog\.set_
 _ZERO = re.compile(rb"(?:=|TO)\s*'?0'?\s*(?:;\s*)?\Z", re.IGNORECASE)
 _EVENT_TRIGGER = re.compile(rb"(?:CREATE|ALTER)\s+EVENT\s+TRIGGER\s", re.IGNORECASE)
 _COPY_PLACE = re.compile(r"COPY .*?, line (\d+)(?:, column ([^:]+))?")
-_VALUE = re.compile(r': ".*"\Z|(?<=value) ".*"(?= is out of range)| "(?:[^"]|"")*"\Z', re.DOTALL)
-_LONGEST = 2000  # letters of a message
 _MEMORY_MB = 512  # for the index builds of all connections together
 # A crash of the server in the middle of a load costs the load, not data that anybody relies on. A database that was
 # closed to writers for the restore is still to be written.
@@ -322,11 +320,7 @@ def sqlstate_of(error: BaseException) -> str | None:
 
 def _without_values(error: psycopg.Error) -> str:
     """The server's message and, for rows, where they stand in their COPY; never what they hold."""
-    said = error.diag.message_primary or " ".join(str(error).split())
-    if (error.sqlstate or "").startswith("22"):
-        # An expression takes a long value's length squared.
-        said = said.partition('"')[0] if len(said) > _LONGEST else _VALUE.sub("", said)
-    said = said[:_LONGEST]
+    said = message_of(error)
     place = _COPY_PLACE.search(error.diag.context or "")
     if place is None:
         return said

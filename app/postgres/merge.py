@@ -149,7 +149,7 @@ class LiveMerge:
             raise RestoreBusyError(message, "nothing was changed: restore again")
 
     def _counted(self) -> list[TableChanges]:
-        planned = [counted(self._session, each) for each in self._staged]
+        planned = [counted(self._session, each, exact=self._request.exact) for each in self._staged]
         if not self._request.whole:
             require_publishable(self._session, self._session.connection.info.dbname, self._staged, planned)
         return planned

@@ -41,7 +41,7 @@ def compare(database: Database, one: Archive, other: Archive, progress: Callable
         planner = Planner(session, staged, LiveSchema({}, {}, []), MergeRequest(exact=True))
         planner.plan()
         names = {str(each.name): str(table) for each, table in zip(matches, differing, strict=True)}
-        counts = [counted(session, each) for each in staged]
+        counts = [counted(session, each, exact=True) for each in staged]
         found = [replace(each, table=names[each.table]) for each in counts]
         shown = tuple(replace(each, table=names[each.table]) for each in samples(session, staged, counts))
     found += [TableChanges(table=str(table), unchanged=left[table].rows) for table in alike]

@@ -29,8 +29,8 @@ _CONFLICT = "(p.blocked IS NOT NULL OR p.differs IS TRUE)"
 _MANY = 10  # of so many tables each a few rows are enough
 
 
-def counted(session: MergeSession, each: Staged) -> TableChanges:
-    """The counts of one table."""
+def counted(session: MergeSession, each: Staged, *, exact: bool) -> TableChanges:
+    """The counts of one table; if the backup's content is to be all, its plan has what only the live database has."""
     name = each.match.name
     counts = "pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE differs)"
     query = f"SELECT act, blocked IS NOT NULL, {counts} FROM {each.plan} GROUP BY 1, 2"
@@ -45,8 +45,15 @@ def counted(session: MergeSession, each: Staged) -> TableChanges:
         else:
             done[act] += count
     count = "SELECT pg_catalog.count(*) FROM"
-    totals = f"SELECT ({count} {each.rows}), ({count} {each.match.live.rows} l)"
+    # Rows of either side may share a key, so those that have one are looked for, and not reckoned.
+    unknown = f" WHERE NOT EXISTS (SELECT FROM {each.rows} s WHERE {each.match.same('s', 'l')})"
+    looked_for = each.match.key and not exact
+    totals = f"SELECT ({count} {each.rows}), ({count} {each.match.live.rows} l{unknown if looked_for else ''})"
     backup, live = session.ask(totals, f"rows of {name}")[0]
+    if exact:
+        live = planned["d"]
+    elif not looked_for:
+        live -= backup - planned["i"]
     return TableChanges(
         table=str(name),
         inserted=done["i"],
@@ -55,7 +62,7 @@ def counted(session: MergeSession, each: Staged) -> TableChanges:
         unchanged=backup - planned["i"] - planned["u"] - planned["k"],
         conflicting=conflicting,
         blocked=blocked,
-        live_only=max(live - (backup - planned["i"]) - done["d"], 0),  # rows of the backup may share a key
+        live_only=live - done["d"],
     )
 
 

@@ -19,7 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from app.errors import BackupCreationError, ProgramKilledError
+import structlog
+
+from app.errors import OUT_OF_MEMORY, BackupCreationError, ProgramKilledError
+from app.postgres.said import without_details
+
+log = structlog.get_logger(__name__)
 
 ERROR_TAIL_LINES = 40
 ERROR_LINE_BYTES = 4096  # what is longer counts as several lines
@@ -48,11 +53,7 @@ def as_killed(error: ProgramError, doing: str) -> ProgramKilledError | None:
         return None
     if error.code != -signal.SIGKILL:
         return ProgramKilledError(f"{doing} failed: {error.message}", "find out who ended it; then try again")
-    return ProgramKilledError(
-        f"{doing} failed: {error.message}",
-        "was it out of memory? dmesg | grep -i 'killed process'; "
-        "raise the memory limit of the machine or container, or lower BACKUP_JOBS",
-    )
+    return ProgramKilledError(f"{doing} failed: {error.message}", f"{OUT_OF_MEMORY}, or lower BACKUP_JOBS")
 
 
 class Program:
@@ -295,6 +296,9 @@ def output_of(argv: Sequence[str], env: Mapping[str, str] | None = None, *, time
 
 def _ended(name: str, code: int, said: str) -> ProgramError:
     how = f"was ended by signal {-code}" if code < 0 else f"failed with exit code {code}"
+    if (told := without_details(said)) != said:
+        log.debug("backup program failed", program=name, said=said)
+        said = told
     error = ProgramError(f"{name} {how}: {said or 'it said nothing'}")
     error.code = code
     return error

@@ -26,6 +26,7 @@ from app.postgres.own_path import under_own_path
 from app.postgres.relying_sql import ANY, QUERY
 from app.postgres.relying_try import UNTRIED, Roles, Tries, tries
 from app.postgres.relying_types import VALUE
+from app.postgres.said import message_of
 
 log = structlog.get_logger(__name__)
 # Somebody may wait for what the snapshot has locked.
@@ -103,7 +104,7 @@ def relying(connection: psycopg.Connection, database: Database, snapshot: str | 
     except (psycopg.Error, BackupError) as error:
         if connection.closed:
             raise
-        reason = error.message if isinstance(error, BackupError) else " ".join(str(error).split())
+        reason = error.message if isinstance(error, BackupError) else message_of(error)
         log.warning("backup does not know whether functions rely on search_path", reason=reason)
         return ()
 

@@ -12,7 +12,30 @@ from collections.abc import Iterator
 import psycopg
 
 _LONGEST = 400  # of each; a failing row may be a book
+_VALUE = re.compile(r': ".*"\Z|(?<=value) ".*"(?= is out of range)| "(?:[^"]|"")*"\Z', re.DOTALL)
+_LONGEST_MESSAGE = 2000  # letters
+_ABOUT_VALUES = "22"  # the class of errors that quote them
+# As libpq puts them for programs, whose language is set: to the next thing that is said.
+_DETAILS = re.compile(
+    r"^(?:DETAIL|CONTEXT|QUERY|STATEMENT):  (?!Cannot enlarge string buffer)"
+    r".*?(?=^(?:[A-Z]+:  |LINE \d|[a-z_]+: )|\Z)",
+    re.MULTILINE | re.DOTALL,
+)
 _FUNCTION = re.compile(r"^((?:PL/\w+|SQL) function [^\n]*)", re.MULTILINE)
+
+
+def message_of(error: psycopg.Error) -> str:
+    """The server's message in one line, without the values that it quotes, and nothing that it says beside it."""
+    said = " ".join((error.diag.message_primary or str(error)).split())
+    if (error.sqlstate or "").startswith(_ABOUT_VALUES):
+        # An expression takes a long value's length squared.
+        said = said.partition('"')[0] if len(said) > _LONGEST_MESSAGE else _VALUE.sub("", said)
+    return said[:_LONGEST_MESSAGE]
+
+
+def without_details(said: str) -> str:
+    """What a program tells of a server's refusal, without what may quote rows."""
+    return _DETAILS.sub("", said).strip()
 
 
 def function_of(error: psycopg.Error) -> str | None:

@@ -21,6 +21,7 @@ from app.errors import BackupCreationError, ServerUnavailableError
 from app.postgres.causes import known_cause
 from app.postgres.pooler import backend_pid
 from app.postgres.programs import ProgramError
+from app.postgres.said import message_of
 from app.postgres.who import Other, waiting_for
 
 GIVE_WAY_SECONDS = 2.0
@@ -102,7 +103,7 @@ class Watch:
         if self._failure is not None:
             if cause := known_cause(str(self._failure), self._connection.info.dbname, self._failure):
                 return cause
-            message = f"the connection that holds the snapshot was lost: {self._failure}"
+            message = f"the connection that holds the snapshot was lost: {message_of(self._failure)}"
             return ServerUnavailableError(message, "see the server's log; nothing of this dump was kept")
         return None
 
