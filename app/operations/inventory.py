@@ -146,7 +146,7 @@ def _by_word(stored: StoredFile, row: Backup | None, manifest: Manifest | None, 
         return _unproven(stored, row, service.database)
     backup = backup_at(manifest, stored)
     if row is not None and row.sha256 == backup.sha256:
-        backup = replace(row, tier=backup.tier, period=backup.period, kept=backup.kept)
+        backup = replace(row, tier=backup.tier, period=backup.period, kept=backup.kept, doubts=backup.doubts)
     return replace(backup, damage=backup.damage or _wrong_size(stored, backup.bytes))
 
 
