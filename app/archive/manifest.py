@@ -14,6 +14,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError, fiel
 
 from app.archive.index import Index, Segment, TableDigest, total_rows
 from app.domain.backup import Backup, Codec, Origin, Tier
+from app.domain.doubts import MOST, Doubt
 from app.domain.servers import Identity
 from app.errors import ManifestError, NewerManifestError
 
@@ -120,6 +121,7 @@ class Manifest(BaseModel):
         server, pg_dump: None where the file was found, not made; a full backup has no `pg_dump` either.
         kept: why the backup is pinned, which must outlive the catalog.
         full: what a full backup, which has neither tables nor segments, holds.
+        doubts: what a restore would fail of that gives functions no search_path, as far as the run could tell.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -145,6 +147,12 @@ class Manifest(BaseModel):
     tables: tuple[TableDigest, ...]
     segments: tuple[Segment, ...]
     full: FullFacts | None = None
+    doubts: tuple[Doubt, ...] = ()
+
+    @field_validator("doubts")
+    @classmethod
+    def _few(cls, doubts: tuple[Doubt, ...]) -> tuple[Doubt, ...]:
+        return tuple(doubt.bounded for doubt in doubts[:MOST])
 
     @classmethod
     def of(cls, index: Index, **facts: Any) -> Manifest:
@@ -198,6 +206,7 @@ class Manifest(BaseModel):
             kept=self.kept,
             system_identifier=self.server.system_identifier if self.server else None,
             database_oid=self.server.database_oid if self.server else None,
+            doubts=tuple(doubt.name for doubt in self.doubts),
         )
 
 

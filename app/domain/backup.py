@@ -8,7 +8,7 @@ the schedule that it stands for (a day, an ISO week, a month, or the second of a
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 
@@ -101,6 +101,7 @@ class Backup:
         verified_at: when it was last read back and found right; `damage` says why it was not.
         kept: why it is pinned; None when it is not.
         system_identifier, database_oid: which server and database it shows; None where its manifest does not say.
+        doubts: objects that keep it from being restored by itself; its manifest says it, the catalog does not.
     """
 
     id: str
@@ -125,6 +126,7 @@ class Backup:
     kept: str | None = None
     system_identifier: str | None = None
     database_oid: int | None = None
+    doubts: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def identity(self) -> Identity:

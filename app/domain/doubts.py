@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 MOST = 50  # that a manifest names
-_LONGEST = 300
+_FUNCTIONS = 10  # of each
+_LONGEST = 500
 _SHOWN = 3
 
 
@@ -28,29 +29,33 @@ class Doubt:
     lasting: bool
     path: str
 
+    @property
+    def bounded(self) -> Doubt:
+        """The same, of no great length whatever somebody called things."""
+        functions = tuple(map(_short, self.functions[:_FUNCTIONS]))
+        return Doubt(_short(self.name), functions, _short(self.said), self.lasting, _short(self.path))
+
     def __str__(self) -> str:
         called = ", ".join(self.functions)
-        said = self.said if len(self.said) <= _LONGEST else f"{self.said[:_LONGEST]}…"
         if self.lasting:
-            return f"{self.name} calls {called}, which fails in every session, and so in a restore: {said}"
+            return f"{self.name} calls {called}, which fails in every session, and so in a restore: {self.said}"
         set_path = "; ".join(f"ALTER FUNCTION {each} SET search_path = {self.path}" for each in self.functions)
         return (
             f"{self.name} calls {called}, which finds what it names by search_path alone, and so not in a restore: "
-            f"{said}; mend it: {set_path}; until then restore with --search-path"
+            f"{self.said}; mend it: {set_path}; until then restore with --search-path"
         )
 
 
-def shown(doubts: Sequence[Doubt]) -> str:
-    """The objects, or some of them and how many more there are."""
-    return listed([doubt.name for doubt in doubts])
-
-
-def listed(names: Sequence[str]) -> str:
-    """Some of the names, and how many more there are."""
+def in_short(names: Sequence[str]) -> str:
+    """What to say of a backup of which these objects are in doubt."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+    return f"does not restore by itself: {', '.join(names[:_SHOWN])}{more} would fail"
 
 
 def path_of(doubts: Iterable[Doubt]) -> str | None:
-    """What --search-path is to be for all of them; None if that is no way for any."""
+    """What --search-path is to be for them; None if that is no way for any."""
     return next((doubt.path for doubt in doubts if not doubt.lasting), None)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

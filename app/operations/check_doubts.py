@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
+
 from app.domain.checks import Finding
+from app.domain.doubts import in_short, path_of
 from app.errors import BackupError
+from app.operations.restore_request import Wanted
+from app.operations.restore_source import RestoreSource
 from app.operations.service import Service
 
 NAME = "search_path"
@@ -18,3 +23,16 @@ def check_doubts(service: Service) -> list[Finding]:
     if not doubts:
         return [Finding.ok(NAME, "nothing that a restore evaluates relies on it")]
     return [Finding.warning(NAME, str(doubt)) for doubt in doubts]
+
+
+def doubts_known(wanted: Wanted, source: RestoreSource) -> list[Finding]:
+    """What the run that made a backup knew of restores of it; a merge builds nothing that the backup says."""
+    doubts = source.manifest.doubts if source.manifest else ()
+    if not doubts or wanted.by_rows:
+        return []
+    said = f"{source.name} {in_short([doubt.name for doubt in doubts])}"
+    path = path_of(doubts)
+    if wanted.merge.search_path is not None and path is not None:
+        return [Finding.ok(NAME, f"{said} if functions did not look in {wanted.merge.search_path}")]
+    way = f"add --search-path {shlex.quote(path)}" if path is not None else "those fail in every session"
+    return [Finding.warning(NAME, f"{said}: {way}")]

@@ -14,6 +14,7 @@ from app.archive.lint import lint
 from app.archive.needs import Needs, needs_of
 from app.archive.target import Target, TargetFacts
 from app.domain.checks import Finding, Severity
+from app.domain.replication import in_psql, quoted
 from app.domain.restore import Method, Restore
 from app.errors import (
     BackupStorageError,
@@ -25,6 +26,7 @@ from app.errors import (
     RestoreValidationError,
 )
 from app.operations.check_access import access_findings
+from app.operations.check_doubts import doubts_known
 from app.operations.foreign import RIGHTS, loading_role, rights_findings
 from app.operations.inventory import Inventory, newest_good
 from app.operations.lacking import remedy
@@ -86,6 +88,7 @@ def _means(
 ) -> Iterator[Finding]:
     """Whether the server takes it, it can be undone, and what is to be run is there."""
     yield from _fit(service, target, wanted, source, facts)
+    yield from doubts_known(wanted, source)
     yield from _way_back(service, wanted, facts)
     yield from _command(service, wanted)
     yield from _tried(SUBSCRIPTIONS, lambda: list(replication_findings(target, wanted, facts)))
@@ -217,10 +220,15 @@ def _existence(wanted: Wanted, facts: TargetFacts) -> Iterator[Finding]:
         yield Finding.failed("database", RestoreValidationError(message, "use --mode replace, without --table"))
     elif not facts.may_create:
         message = f"there is no database {wanted.changes}, and the role may not create one"
-        hint = f"ALTER ROLE … CREATEDB, or as another role: CREATE DATABASE {wanted.changes} OWNER …"
+        made = in_psql("postgres", f"CREATE DATABASE {quoted(wanted.changes)} OWNER {quoted(facts.role)}")
+        hint = f"{_let_create(facts)}; or, as one who may: {made}"
         yield Finding.failed("database", RestorePermissionError(message, hint))
     else:
         yield Finding.ok("database", f"{wanted.changes} does not exist, and will be created")
+
+
+def _let_create(facts: TargetFacts) -> str:
+    return f"let the role create databases: {in_psql('postgres', f'ALTER ROLE {quoted(facts.role)} CREATEDB')}"
 
 
 def _versions(source: RestoreSource, facts: TargetFacts) -> Finding:
@@ -277,7 +285,7 @@ def _way_back(service: Service, wanted: Wanted, facts: TargetFacts) -> Iterator[
         return
     message = f"the role may not create databases, and {wanted.changes} is not the live database: no safety backup "
     if service.post_command:
-        hint = "ALTER ROLE … CREATEDB, or restore without RESTORE_POST_COMMAND and run it by hand"
+        hint = f"{_let_create(facts)}; or restore without RESTORE_POST_COMMAND and run it by hand"
         message += "is there to go back to where RESTORE_POST_COMMAND fails"
         yield Finding.failed("way back", RestoreValidationError(message, hint))
     else:

@@ -240,7 +240,8 @@ def _write_dump(service: Service, ready: Preflight, draft: Draft, progress: Prog
     index = _whole(writer.finish(), snapshot)
     log.debug("backup dumped", bytes=index.bytes, rows=index.rows)
     _read_back(service, draft, index, progress)
-    return Written({**instant, "server": ready.facts, **Manifest.of_index(index)}, doubts=snapshot.doubts)
+    facts = {**instant, "server": ready.facts, "doubts": tuple(snapshot.doubts)}
+    return Written({**facts, **Manifest.of_index(index)}, doubts=snapshot.doubts)
 
 
 def _require_ready(ready: Preflight) -> Preflight:

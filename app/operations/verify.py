@@ -12,6 +12,7 @@ from app.archive import reader
 from app.archive.manifest import Manifest
 from app.archive.tarball import index_tar, require_equal, tar_index_of
 from app.domain.backup import Backup, Origin
+from app.domain.doubts import in_short
 from app.errors import (
     BackupError,
     BackupNotFoundError,
@@ -116,6 +117,10 @@ def _note(service: Service, backup: Backup, error: BackupError | None, outcome: 
     if error is None:
         outcome.verified.append(backup)
         log.info("backup verified", backup=backup.id, bytes=backup.bytes)
+        if backup.doubts:
+            said = in_short(backup.doubts)
+            outcome.warnings.append(f"{backup.id} {said}; what mends it: residency-backup show {backup.id}")
+            log.warning("backup is whole, but does not restore by itself", backup=backup.id, reason=said)
         _remember(service, backup, service.clock(), None, outcome)
         return
     outcome.failed.append((backup, error))

@@ -26,7 +26,7 @@ from app.operations.verify import Verified
 def as_dict(backup: Backup) -> dict[str, Any]:
     """A backup, for JSON."""
     names = ("database", "tier", "period", "file", "bytes", "raw_bytes", "rows", "tables", "codec", "origin", "seconds")
-    more = ("sha256", "label", "damage", "kept", "system_identifier", "database_oid")
+    more = ("sha256", "label", "damage", "kept", "system_identifier", "database_oid", "doubts")
     facts = {name: getattr(backup, name) for name in (*names, *more)}
     times = {
         "created_at": backup.created_at.isoformat(),
@@ -100,7 +100,7 @@ def details(service: Service, backup: Backup, manifest: Manifest, *, as_json: bo
         content = [{"table": str(each.table), "rows": each.rows, "digest": each.digest} for each in manifest.tables]
         full = {"full": manifest.full.model_dump(mode="json")} if manifest.full else {}
         described = as_dict(backup) | {"path": path, "server": server, "pg_dump": manifest.pg_dump}
-        document(described | full | {"content": content})
+        document(described | full | {"doubts_in_words": list(map(str, manifest.doubts)), "content": content})
         return
     facts = Table(show_header=False, box=None, pad_edge=False)
     for name, value in _facts(backup, manifest, path):
@@ -185,6 +185,8 @@ def _facts(backup: Backup, manifest: Manifest, path: str) -> Iterator[tuple[str,
         yield "alembic revision", server.alembic_revision or "none"
     if notes := _notes(backup):
         yield "notes", notes
+    for doubt in manifest.doubts:
+        yield "does not restore", str(doubt)
 
 
 def _time(instant: datetime) -> str:
@@ -207,5 +209,6 @@ def _notes(backup: Backup, now: datetime | None = None, why: Mapping[str, str] =
         found_so if backup.origin is Origin.SCAN else "",
         backup.damage or "",
         backup.label or "",
+        "does not restore by itself" if backup.doubts else "",
     ]
     return ", ".join(note for note in notes if note)
