@@ -2,56 +2,100 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import shutil
-import subprocess
-import sys
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from app.archive.cluster import Cluster
+from app.bootstrap import full_programs
+from app.cli import main
 from app.domain.backup import Tier
 from app.embedded.postgres import EmbeddedPostgres
+from app.errors import BackupError
+from app.operations.full_source import full_from_tree
 from app.operations.publish import Taken
-from app.operations.service import Progress
+from app.operations.restore_full import LaidOut, Programs, restore_full
+from app.operations.service import SILENT, Progress, Service
 from app.operations.take_backup import BackupRequest, take_backup
+from tests.fix_cluster import FolderCluster, start_command, verify_copy
 from tests.fix_clusters import SMALL
+from tests.fix_fork import COMMAND_LINE, Forked, start_forked
 from tests.fix_postgres import TestDatabase, nothing_runs_in, scratch_database
-from tests.fix_service import Site, leftovers, make_site
+from tests.fix_service import At, Site, leftovers, make_site
 
 FULL = BackupRequest(tier=Tier.FULL)
+SMALL_FILES_ONLY = "tests.fix_full:small_files_only"
+MUCH_BYTES = 512 << 20
 SAME = partial(EmbeddedPostgres, fast=True)  # a server of the major that the tests' own is of
+
+
+def small_files_only() -> None:
+    """The command line, on a disk that takes no file of more than a megabyte."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+    main()
 
 
 @dataclass(frozen=True, slots=True)
 class FullSite:
-    """A site whose server nobody else uses, and a folder beside it that belongs to its backups."""
+    """A site whose server nobody else uses, and a folder beside it that belongs to its backups.
+
+    Attributes:
+        cluster: what is copied in the server's place.
+    """
 
     site: Site
     server: EmbeddedPostgres
     uploads: Path
+    cluster: Cluster | None = None
 
-    def take(self, progress: Progress | None = None, **settings: str) -> Taken:
-        """Take a full backup."""
+    def service(self, **settings: str) -> Service:
+        """The service, with other settings where given."""
         service = self.site.service(**settings)
-        taken = take_backup(service, FULL, progress) if progress else take_backup(service, FULL)
+        return replace(service, system=replace(service.system, cluster=self.cluster)) if self.cluster else service
+
+    def take(self, progress: Progress = SILENT, **settings: str) -> Taken:
+        """Take a full backup."""
+        taken = take_backup(self.service(**settings), FULL, progress)
         assert taken is not None
         return taken
 
-    def start_and_wait_for_copy(self) -> subprocess.Popen[bytes]:
-        """A `create full` process in the middle of copying the server."""
-        process = subprocess.Popen(
-            [sys.executable, "-c", "from app.cli import main; main()", "create", "full"],
-            env=self.site.process_env(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+    def lay_out(self, name: str, target: Path) -> LaidOut:
+        """Lay one out, as `restore-full` does."""
+        programs = Programs(verify=verify_copy, start=start_command) if self.cluster else full_programs()
+        return restore_full(full_from_tree(self.service(), name), target, programs)
+
+    def fails(self, expected: type[BackupError], progress: At | None = None, **settings: str) -> BackupError:
+        """Take a full backup that must fail, and see that nothing came of it."""
+        before = self.site.files()
+        with pytest.raises(expected) as caught:
+            self.take(progress or SILENT, **settings)
+        assert progress is None or progress.done, "the fault was never injected"
+        assert type(caught.value) is expected
+        assert caught.value.hint
+        assert self.site.files() == before
+        assert not leftovers(self.site.backups)
+        assert not self.service().catalog.running(self.site.database.name)
+        assert nothing_runs_in(self.site.backups)
+        return caught.value
+
+    def start_and_wait_for_copy(self) -> Forked:
+        """A `create full` process in the middle of copying the server, which has much to copy."""
+        self.much_to_copy.touch()
+        os.truncate(self.much_to_copy, MUCH_BYTES)
+        with Path(os.devnull).open("wb") as nowhere:
+            words, env = ("create", "full"), self.site.process_env()
+            process = start_forked(COMMAND_LINE, words, env, nowhere, nowhere, session=True)
         end = time.monotonic() + 30
         while not any(Path(each, "postgres", "base", "1").is_dir() for each in leftovers(self.site.backups)):
             assert process.poll() is None, "it ended before the fault"
@@ -59,20 +103,48 @@ class FullSite:
             time.sleep(0.01)
         return process
 
+    @property
+    def much_to_copy(self) -> Path:
+        """A file of the server that takes no room before it is copied."""
+        return self.server.folder / "data" / "base" / "1" / "much"
+
 
 @pytest.fixture
 def full_site(own_postgres_server: EmbeddedPostgres, server_folder: Path) -> Iterator[FullSite]:
     """A small residency scheduler on a server of its own."""
-    uploads = server_folder / "uploads"
+    with full_site_of(own_postgres_server, server_folder) as made:
+        yield made
+
+
+@contextmanager
+def full_site_of(server: EmbeddedPostgres, folder: Path) -> Iterator[FullSite]:
+    """The site of a server that has a small residency scheduler, and is copied as a whole."""
+    uploads = make_uploads(folder)
+    with scratch_database(server) as database:
+        rename_small(server, database.name)
+        site = make_site(database, folder / "backups", filled=False)
+        env = {**site.env, "BACKUP_FULL_PATHS": str(uploads)}
+        yield FullSite(Site(site.database, site.backups, env), server, uploads)
+        assert nothing_runs_in(site.backups)
+
+
+@pytest.fixture
+def packed_site(empty_database: TestDatabase, postgres_server: EmbeddedPostgres, server_folder: Path) -> FullSite:
+    """A full backup's site without a server of its own: a folder is copied in its place."""
+    uploads = make_uploads(server_folder)
+    site = make_site(empty_database, server_folder / "backups", filled=False)
+    env = {**site.env, "BACKUP_FULL_PATHS": str(uploads)}
+    cluster = FolderCluster(server_folder / "data")
+    return FullSite(Site(site.database, site.backups, env), postgres_server, uploads, cluster)
+
+
+def make_uploads(folder: Path) -> Path:
+    """A folder beside the server that belongs to its backups."""
+    uploads = folder / "uploads"
     (uploads / "a" / "empty").mkdir(parents=True)
     (uploads / "a" / "letter.txt").write_text("dear resident")
     (uploads / "newest").symlink_to("a/letter.txt")
-    with scratch_database(own_postgres_server) as database:
-        rename_small(own_postgres_server, database.name)
-        site = make_site(database, server_folder / "backups", filled=False)
-        env = {**site.env, "BACKUP_FULL_PATHS": str(uploads)}
-        yield FullSite(Site(site.database, site.backups, env), own_postgres_server, uploads)
-        assert nothing_runs_in(site.backups)
+    return uploads
 
 
 def rename_small(server: EmbeddedPostgres, name: str) -> None:
