@@ -80,6 +80,9 @@ class Source(Protocol):
     def doubts(self) -> Sequence[Doubt]:
         """What a restore of a dump of now could not evaluate: expressions that rely on search_path."""
 
+    def at_login(self) -> list[str]:
+        """What of the users' runs whenever a session begins, also one of this service, in words: event triggers."""
+
     def left_out(self) -> list[str]:
         """Tables and sequences of which this server has no content: a standby's unlogged ones. No dump has it."""
 

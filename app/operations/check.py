@@ -15,7 +15,7 @@ from app.operations.asked_once import asked_once
 from app.operations.beside_restore import naming_backups
 from app.operations.check_access import check_access
 from app.operations.check_clocks import check_clocks
-from app.operations.check_doubts import check_doubts
+from app.operations.check_doubts import check_doubts, check_logins
 from app.operations.check_restores import check_restores, repair_restores
 from app.operations.check_servers import check_servers
 from app.operations.full_preflight import preflight_full
@@ -51,6 +51,7 @@ def check(service: Service) -> list[Finding]:
         "access": lambda: check_access(service, backups()),
         "backups": lambda: _backups(service, backups()),
         "search_path": lambda: check_doubts(service),
+        "login": lambda: check_logins(service),
         "clock": lambda: check_clocks(service, backups()),
     }
     findings = [finding for name, look in looks.items() for finding in _tried(name, look)]

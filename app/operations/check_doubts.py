@@ -1,4 +1,4 @@
-"""Would a restore of a backup of now go through? It has no search_path, and functions may rely on one."""
+"""What of the users' runs in the service's own sessions, and whether a restore, without a search_path, could run it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from app.operations.restore_source import RestoreSource
 from app.operations.service import Service
 
 NAME = "search_path"
+LOGINS = "login"
 
 
 def check_doubts(service: Service) -> list[Finding]:
@@ -23,6 +24,15 @@ def check_doubts(service: Service) -> list[Finding]:
     if not doubts:
         return [Finding.ok(NAME, "nothing that a restore evaluates relies on it")]
     return [Finding.warning(NAME, str(doubt)) for doubt in doubts]
+
+
+def check_logins(service: Service) -> list[Finding]:
+    """Look for what of the users' no session of this service can keep from running: it has run when one can speak."""
+    try:
+        said = service.source.at_login()
+    except BackupError:  # the preflight has said it
+        return []
+    return [Finding.warning(LOGINS, each) for each in said]
 
 
 def doubts_known(wanted: Wanted, source: RestoreSource) -> list[Finding]:

@@ -24,6 +24,7 @@ from app.archive.writer import Destination
 from app.domain.doubts import Doubt
 from app.domain.servers import Identity
 from app.errors import BackupCreationError, BackupReadError, LockTableFullError, ServerUnavailableError
+from app.postgres import event_triggers
 from app.postgres import facts as questions
 from app.postgres.arrival import Arrival
 from app.postgres.binaries import find_binary
@@ -107,6 +108,11 @@ class PostgresSource:
         """What a restore of a dump of now could not evaluate."""
         with self._arrival.connect() as connection:
             return relying(connection, self._database)
+
+    def at_login(self) -> list[str]:
+        """What of the users' runs when a session begins, in words."""
+        with self._arrival.connect() as connection:
+            return event_triggers.at_login(connection)
 
     def left_out(self) -> list[str]:
         """Tables and sequences of which this server, a standby, has no content."""

@@ -30,6 +30,22 @@ _SUPERUSER = "pg_catalog.current_setting('is_superuser') OPERATOR(pg_catalog.=) 
 _ENABLE = {"O": "ENABLE", "A": "ENABLE ALWAYS", "R": "ENABLE REPLICA"}
 
 
+# They fire when a session begins, before it can say anything. Of a role that has it set otherwise they do not.
+_AT_LOGIN = """
+    SELECT evtname, current_database(), session_user FROM pg_event_trigger
+    WHERE evtevent = 'login' AND evtenabled IN ('O', 'A') AND current_setting('event_triggers', true) = 'on'
+    ORDER BY evtname"""
+
+
+def at_login(connection: psycopg.Connection) -> list[str]:
+    """What to say of each event trigger that fires when a session of this role begins, from PostgreSQL 17 on."""
+    return [
+        f"event trigger {name} fires whenever a session of this service begins, pg_dump's and psql's among them; "
+        f"if it is not meant for it: {in_psql(database, f'ALTER ROLE {quoted(role)} SET event_triggers = off')}"
+        for name, database, role in connection.execute(_AT_LOGIN).fetchall()
+    ]
+
+
 def may_fire(statement: bytes) -> bool:
     """Whether event triggers may fire on a statement."""
     return _DDL.match(statement) is not None

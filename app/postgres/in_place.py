@@ -16,7 +16,7 @@ import psycopg
 import structlog
 from psycopg import sql
 
-from app.archive.content import content_of
+from app.archive.content import Content, content_of
 from app.archive.index import TableDigest, TableName
 from app.archive.lint import lint
 from app.archive.manifest import ServerFacts
@@ -29,7 +29,7 @@ from app.postgres.database import Database
 from app.postgres.digest import table_digest, use_read_settings
 from app.postgres.empty import empty
 from app.postgres.facts import DUMPED
-from app.postgres.load import analyze
+from app.postgres.load import analyze, use_own_words
 from app.postgres.load_data import DataLoader, check_rows
 from app.postgres.load_path import FunctionPath
 from app.postgres.load_session import SPEED, restoring
@@ -37,7 +37,7 @@ from app.postgres.load_sql import SqlRunner
 from app.postgres.maintenance import Maintenance
 from app.postgres.patience import STRETCH_MS, lock_all, patiently
 from app.postgres.proof import Differences, compare_schema, compare_tables, compare_values, compared
-from app.postgres.schema_diff import entries_of, live_entries
+from app.postgres.schema_diff import live_entries, of_the_schema
 from app.postgres.transactions import durable_ids
 from app.postgres.who import AGAINST_ANYTHING
 
@@ -127,19 +127,20 @@ def replace_in_place(
         _load(session, archive, search_path)
         session.tell("the constraints", "SET CONSTRAINTS ALL IMMEDIATE")
         analyze([session])
-        remarks = session.skipped + _prove(session, database.name, archive, facts)
+        expected = content_of(archive)
+        remarks = session.skipped + _prove(session, database.name, archive, expected, facts)
         session.tell("a setting", "SET LOCAL synchronous_commit = on")
         on_commit(durable_id(session))
-    remarks += _of_schema(database, archive, ours=facts is not None)
+    remarks += _of_schema(database, expected, ours=facts is not None)
     log.debug("restore replaced in place", database=database.name, remarks=remarks)
     return remarks
 
 
-def _of_schema(database: Database, archive: Archive, *, ours: bool) -> list[str]:
+def _of_schema(database: Database, expected: Content, *, ours: bool) -> list[str]:
     """What of the schema is otherwise, missing or too much, rights too; nobody else sees it before the commit."""
     differences = Differences()
     try:
-        compare_schema(differences, entries_of(archive), live_entries(database), ours=ours)
+        compare_schema(differences, of_the_schema(expected.entries), live_entries(database), ours=ours)
     except (RestoreError, BackupReadError, BackupValidationError) as error:
         return [f"the restore is done, but its schema was not compared: {error.message}"]
     return differences.errors + differences.remarks
@@ -178,13 +179,13 @@ def _load(session: _InPlace, archive: Archive, search_path: str | None) -> None:
         else:
             runner.run(without_marks(scan(archive.joined(segments))))
     runner.finish()
+    use_own_words([session])
     path.reset()
     check_rows(rows, {each.table: each.rows for each in archive.index.tables})
 
 
-def _prove(session: _InPlace, name: str, archive: Archive, facts: ServerFacts | None) -> list[str]:
+def _prove(session: _InPlace, name: str, archive: Archive, expected: Content, facts: ServerFacts | None) -> list[str]:
     """Compare what the transaction sees with the archive."""
-    expected = content_of(archive)
     own = questions.read_settings(session.connection)
     settings = own | ({"client_encoding": expected.encoding} if expected.encoding else {})
     with session.translated("the proof"):

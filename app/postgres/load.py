@@ -94,6 +94,7 @@ def load(  # noqa: PLR0913 -- what a load takes, and how its sessions are made
                 else:
                     runner.run(without_marks(scan(archive.joined(segments))))
         runner.finish()
+        use_own_words(sessions)
         path.reset()
         check_rows(rows, {each.table: each.rows for each in archive.index.tables})
         with _timed(seconds, "analyze"):
@@ -124,10 +125,15 @@ def _require_empty(main: Session, name: str) -> None:
         raise RestoreValidationError(message, "load into a new database: CREATE DATABASE name TEMPLATE template0")
 
 
+def use_own_words(sessions: Sequence[Session]) -> None:
+    """The file is done: what is asked now is in our words, and finds none of its functions under its search_path."""
+    for each in sessions:
+        each.run(b"SET client_encoding = 'UTF8'", "a setting")
+        each.run(b"SET search_path = ''", "a setting")
+
+
 def analyze(sessions: Sequence[Session]) -> None:
     """Give the planner its statistics: without them the first queries of the day crawl."""
-    for each in sessions:
-        each.run(b"SET client_encoding = 'UTF8'", "a setting")  # no more of the file's own words
     tables: Iterator[tuple[str, str]] = iter(sessions[0].connection.execute(_ANALYZED.encode()).fetchall())
 
     def work(session: Session, stopped: Callable[[], bool]) -> None:

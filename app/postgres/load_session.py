@@ -267,8 +267,12 @@ class Session:
             return TargetUnavailableError(message, self.after_loss)
         if function := relying_function(error):
             message = f"{what}: function {function} relies on search_path: {said}"
-            return RestoreDataError(message, way_around(function))
+            return RestoreDataError(message, self.around(function))
         return self.otherwise(f"{what}: {said}")
+
+    def around(self, function: str) -> str:
+        """What to do about a function that does not find what it names."""
+        return way_around(function)
 
     def otherwise(self, message: str) -> RestoreError:
         """The error where the server's code says nothing more."""

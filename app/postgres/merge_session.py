@@ -10,6 +10,7 @@ import psycopg
 
 from app.errors import RestoreDataError, RestoreError
 from app.postgres.database import Database
+from app.postgres.load_reasons import way_around_in_live
 from app.postgres.load_session import Session, restoring
 from app.postgres.merge_sql import literal
 from app.postgres.own_path import OWN_PATH
@@ -75,6 +76,10 @@ class MergeSession(Session):
         """A transaction that is rolled back at its end: whatever was called in it, nothing of it stays."""
         with self.translated(what), self.connection.transaction(force_rollback=True):
             yield
+
+    def around(self, function: str) -> str:
+        """What to do about a function that does not find what it names."""
+        return way_around_in_live(function, self.path, self._database)
 
     def otherwise(self, message: str) -> RestoreError:
         """The error where the server's code says nothing more."""

@@ -46,7 +46,11 @@ def schema_differences(database: Database, archive: Archive) -> tuple[list[str],
 
 def entries_of(archive: Archive) -> Entries:
     """An archive's schema, as a dump of the schema alone says it."""
-    entries = content_of(archive).entries
+    return of_the_schema(content_of(archive).entries)
+
+
+def of_the_schema(entries: Entries) -> Entries:
+    """Entries of a dump without those that a dump of the schema alone lacks."""
     for name in [each for each in entries.words if each.type in _DATA or _is_of_a_large_object(each)]:
         del entries.words[name]
     return entries

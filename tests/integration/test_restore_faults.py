@@ -273,8 +273,12 @@ def test_a_server_that_is_down(damaged: Damaged) -> None:
 
 
 def test_a_role_without_the_right_to_make_what_is_missing(own: Damaged) -> None:
-    with pytest.raises(RestorePermissionError, match="may not create"):
+    with pytest.raises(RestorePermissionError, match="may not create") as failed:
         own.run(mode="replace", into=f"{own.name}_new")
+    commands = failed.value.hint or ""
+    assert "psql -d postgres -c 'ALTER ROLE " in commands
+    assert f"""psql -d postgres -c 'CREATE DATABASE "{own.name}_new" OWNER """ in commands
+    assert "…" not in commands
     require_nothing_left(own)
 
 

@@ -89,7 +89,7 @@ def test_a_header_may_hold_what_looks_like_many() -> None:
         b"CREATE TABLE a /* " + b"".join(b"$a%d$ " % number for number in range(MANY)) + b" */ (b int);\n",
         b"CREATE VIEW a AS SELECT " + b"1 + " * MANY + b"1;\n",
         b"GRANT SELECT ON TABLE a TO b" + b", c" * MANY + b";\n",
-        b"ALTER TABLE a ADD CHECK (b <> E'" + b"\\'" * MANY + b"');\n",
+        b"ALTER TABLE a ADD CONSTRAINT c CHECK (b <> E'" + b"\\'" * MANY + b"');\n",
         b"-- Name: a; Type: A; Schema: " * MANY + b"\nCREATE TABLE a (b int);\n",
         b"-- Name: a; Type: TABLE; Schema: s; Owner: o\n" * (MANY // 10) + b"CREATE TABLE a (b int);\n",
     ],
