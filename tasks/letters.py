@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import logging
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,8 @@ import structlog
 from celery.worker import consumer
 from kombu import transport
 from kombu.transport import redis
+from kombu.utils.json import loads
+from redis import exceptions as redis_errors
 
 log = structlog.get_logger(__name__)
 _NOTHING = type(None)
@@ -153,8 +156,16 @@ class _Reading:
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             if self.connection.delivering:
                 raise
+            if not _of_what_was_read(error):  # a socket that is gone shows so: then Celery connects again
+                raise redis_errors.ConnectionError(f"the connection to the broker is gone: {error!r}") from error
             _tell(f"it is no JSON: {type(error).__name__}")
             return True
+
+
+def _of_what_was_read(error: Exception) -> bool:
+    """Whether a text that the broker gave was the reason, and not how it was to be had."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_globals.get("__name__") == loads.__module__ for frame, _ in frames)
 
 
 class _Delivering:

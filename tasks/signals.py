@@ -55,6 +55,7 @@ def own_the_logs(**_: Any) -> None:
         log_what_is_printed()
     for name in ("celery.worker.strategy", "celery.app.trace", "celery.beat"):
         logging.getLogger(name).addFilter(_worth_a_line)
+    logging.getLogger("celery.worker.request").addFilter(_not_told_already)
 
 
 @signals.worker_init.connect
@@ -138,6 +139,11 @@ def show_that_beat_lives(sender: Any, **_: Any) -> None:
 def _worth_a_line(record: logging.LogRecord) -> bool:
     """Celery's lines on a task that runs every minute are worth reading only when something is wrong with it."""
     return record.levelno > logging.INFO or CATCH_UP not in record.getMessage()
+
+
+def _not_told_already(record: logging.LogRecord) -> bool:
+    """Celery tells of a killed process too, with a traceback of its own: see `say_that_it_was_killed`."""
+    return not (isinstance(record.args, tuple) and any(isinstance(given, WorkerLostError) for given in record.args))
 
 
 def _cancel(number: int, _: FrameType | None) -> None:

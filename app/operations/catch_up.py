@@ -9,12 +9,13 @@ import structlog
 from app.domain.clocks import SKEW
 from app.domain.servers import ANY
 from app.domain.slots import Slot
-from app.errors import BackupError, BackupReadError, ServerMismatchError
+from app.errors import OUT_OF_MEMORY, BackupError, BackupReadError, ServerMismatchError
 from app.operations.schedule import Schedule
 from app.operations.servers import asked, lineage_of, require_folder, require_ours
 from app.operations.service import Service
 
 log = structlog.get_logger(__name__)
+_KILLED_HINT = f"{OUT_OF_MEMORY}; a scheduled run is tried again by itself, any other is not"
 _told: dict[tuple[str, str], str] = {}  # the last slot of each database and tier: what this process has logged
 
 
@@ -29,7 +30,7 @@ def due_slots(service: Service) -> list[Slot]:
     require_folder(service)
     now = service.clock()
     for run in service.catalog.abandon_dead(now):
-        facts = {"tier": str(run.tier), "slot": run.slot and run.slot.period, "run": run.id}
+        facts = {"tier": str(run.tier), "slot": run.slot and run.slot.period, "run": run.id, "hint": _KILLED_HINT}
         log.error("backup failed: the process was killed, or is out of reach", database=run.database, **facts)
     service.catalog.forget_slots(service.database, now + SKEW)
     due = [slot for schedule in service.schedules.values() if (slot := _due(service, schedule, now))]

@@ -26,6 +26,7 @@ _BYTES = "pg_catalog.bytea"
 _BARE = f"pg_catalog.convert_to({{}}::{TEXT}, 'SQL_ASCII')"
 _ORDER = "p.s, p.part, p.l"  # as the rows stand, so that asked again it shows the same ones
 _CONFLICT = "(p.blocked IS NOT NULL OR p.differs IS TRUE)"
+_C_COLLATION = 950  # in every server
 _MANY = 10  # of so many tables each a few rows are enough
 
 
@@ -45,15 +46,12 @@ def counted(session: MergeSession, each: Staged, *, exact: bool) -> TableChanges
         else:
             done[act] += count
     count = "SELECT pg_catalog.count(*) FROM"
-    # Rows of either side may share a key, so those that have one are looked for, and not reckoned.
-    unknown = f" WHERE NOT EXISTS (SELECT FROM {each.rows} s WHERE {each.match.same('s', 'l')})"
-    looked_for = each.match.key and not exact
-    totals = f"SELECT ({count} {each.rows}), ({count} {each.match.live.rows} l{unknown if looked_for else ''})"
+    totals = f"SELECT ({count} {each.rows}), ({count} {each.match.live.rows} l)"
     backup, live = session.ask(totals, f"rows of {name}")[0]
-    if exact:
-        live = planned["d"]
-    elif not looked_for:
-        live -= backup - planned["i"]
+    only_live = planned["d"] if exact else live - (backup - planned["i"])
+    if each.match.key and not exact and (only_live < 0 or _may_share_keys(session, each)):
+        unknown = f"NOT EXISTS (SELECT FROM {each.rows} s WHERE {each.match.same('s', 'l')})"
+        only_live = session.ask(f"{count} {each.match.live.rows} l WHERE {unknown}", f"rows of {name}")[0][0]
     return TableChanges(
         table=str(name),
         inserted=done["i"],
@@ -62,8 +60,20 @@ def counted(session: MergeSession, each: Staged, *, exact: bool) -> TableChanges
         unchanged=backup - planned["i"] - planned["u"] - planned["k"],
         conflicting=conflicting,
         blocked=blocked,
-        live_only=live - done["d"],
+        live_only=only_live - done["d"],
     )
+
+
+def _may_share_keys(session: MergeSession, each: Staged) -> bool:
+    """Whether rows of one side may have the same key: its index goes by a collation, and those change with time."""
+    key = ", ".join(map(literal, each.match.key_columns))
+    table = literal(quoted(*each.match.name))
+    collated = f"attcollation OPERATOR(pg_catalog.<>) ALL (ARRAY[0, {_C_COLLATION}]::pg_catalog.oid[])"
+    query = (
+        f"SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attrelid {SAME} {table}::pg_catalog.regclass"
+        f" AND attname {SAME} ANY (ARRAY[{key}]::pg_catalog.name[]) AND {collated})"
+    )
+    return bool(session.ask(query, f"columns of {each.match.name}")[0][0])
 
 
 def samples(session: MergeSession, staged: Sequence[Staged], counts: Sequence[TableChanges]) -> tuple[Sample, ...]:

@@ -25,7 +25,11 @@ class _Ahead:
         self._thread.start()
 
     def blocks(self) -> Iterator[bytes]:
-        """The output, until the program closes it."""
+        """The output, until the program closes it.
+
+        Raises:
+            ProgramError: it has failed, and not all of that was taken.
+        """
         while (block := self._next()) is not None:
             yield block
 
@@ -48,6 +52,8 @@ class _Ahead:
                 if self._failure is not None:
                     raise self._failure
                 return None
+            if not self._program.running:
+                self._program.check()  # what was read ahead of its failure is of no use, and packing it takes seconds
             block = self._blocks.popleft()
             self._waiting -= len(block)
             self._state.notify_all()

@@ -243,6 +243,7 @@ def test_a_killed_child_of_the_pool_is_told_and_the_worker_goes_on(
     eventually(lambda: "backup failed: the process was killed" in worker.logs(), "the line for the operator")
     taken = sender.send_task("backup.daily").get(timeout=2 * PATIENCE)
     assert taken["backup"].startswith("daily/")
+    assert worker.logs().count("[error ") == 1, "and Celery's own says it no second time"
     assert not leftovers(site.backups)
 
 

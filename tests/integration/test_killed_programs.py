@@ -97,6 +97,6 @@ def test_a_run_whose_whole_worker_was_killed_is_told_by_the_next(site: Site) -> 
     os.waitpid(pid, 0)
     with capture_logs() as logged:
         due_slots(service)
-    assert [each["log_level"] for each in logged if "backup failed: the process was killed" in each["event"]] == [
-        "error"
-    ]
+    (told,) = (each for each in logged if "backup failed: the process was killed" in each["event"])
+    assert told["log_level"] == "error"
+    assert "dmesg" in told["hint"]
