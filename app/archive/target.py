@@ -127,7 +127,7 @@ class Target(Protocol):
             RestorePermissionError: it cannot connect; says what it needs.
         """
 
-    def load(
+    def load(  # noqa: PLR0913 -- what is loaded, where to, and how it is trusted
         self,
         name: str,
         archive: Archive,
@@ -135,10 +135,12 @@ class Target(Protocol):
         *,
         search_path: str | None = None,
         role: str | None = None,
+        foreign: bool = False,
     ) -> Loaded:
         """Load an archive into an empty database, as another role if one is named: then everything belongs to it.
 
-        Functions have that search_path meanwhile, if one is given.
+        Functions have that search_path meanwhile, if one is given. If the archive is `foreign`, or loaded as another
+        role, what it changes of the server outside of the database is refused.
 
         Raises:
             RestoreValidationError, RestoreDataError, BackupReadError, BackupValidationError: see `app.postgres.load`.

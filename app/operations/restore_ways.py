@@ -41,7 +41,9 @@ def _by_shadow(job: Job) -> None:
         maker.create(shadow, job.source.manifest.server if job.source.manifest else None)
     with job.phase("load", archive.index.raw_bytes):
         role, path = loading_role(job.service, job.wanted, job.source), job.wanted.merge.search_path
-        loaded = job.target.load(shadow, archive, job.progress.advance, search_path=path, role=role)
+        loaded = job.target.load(
+            shadow, archive, job.progress.advance, search_path=path, role=role, foreign=facts is None
+        )
         job.rows = {str(table): rows for table, rows in loaded.rows.items()}
     job.journal.write(Step.PROVING)
     with job.phase("prove", archive.index.raw_bytes):
