@@ -146,13 +146,15 @@ class Target(Protocol):
             RestoreValidationError, RestoreDataError, BackupReadError, BackupValidationError: see `app.postgres.load`.
         """
 
-    def prove(
+    def prove(  # noqa: PLR0913 -- what is compared with what, and who is told
         self,
         name: str,
         archive: Archive,
         facts: ServerFacts | None,
         progress: Progress,
         otherwise: Callable[[OtherWords], object] = lambda _: None,
+        *,
+        owners: bool = True,
     ) -> list[str]:
         """Read a whole database back and compare it with the archive: rows, sequences, large objects, schema.
 
@@ -163,6 +165,7 @@ class Target(Protocol):
                 dump, whose rows may have been read under other settings, so that only what is certain is compared.
             progress: called with the number of bytes read.
             otherwise: called with each object that differs in words, of a hundred at most.
+            owners: whether all is to belong to whom it belonged; not so if another role has loaded it.
 
         Returns:
             Remarks on what could not be compared, or differs in words alone. Empty where all is proven.

@@ -117,16 +117,19 @@ class PostgresTarget:
             who = (role, self._foreign_password)
             return load_as.load_as(database, who, archive, self._jobs, progress, search_path)
 
-    def prove(
+    def prove(  # noqa: PLR0913 -- what is compared with what, and who is told
         self,
         name: str,
         archive: Archive,
         facts: ServerFacts | None,
         progress: Progress,
         otherwise: Callable[[OtherWords], object] = lambda _: None,
+        *,
+        owners: bool = True,
     ) -> list[str]:
         """Compare a whole database with an archive."""
-        differences = proof.compare(self._database.named(name), archive, facts, self._jobs, progress)
+        database = self._database.named(name)
+        differences = proof.compare(database, archive, facts, self._jobs, progress, owners=owners)
         for words in differences.otherwise:
             otherwise(words)
         return differences.settle(name)
