@@ -4,7 +4,8 @@ A backup is often made by a superuser, and functions are anybody's: one that is 
 superuser's rights each night. So it runs as the server itself does it when it builds an index: with those of the owner
 of the table. A temporary function with the owner's rights (SECURITY DEFINER) is what cannot be left again by
 RESET ROLE; it is rolled back. Who is no superuser tries only what superusers, the database's owner and its own roles
-have written.
+have written. Under the database's search_path, even a superuser's function calls what others have put there: so it is
+tried under that with the session's own rights only if none of them has made, or may make, anything there.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from psycopg import sql
 
 from app.postgres.event_triggers import SETTING_SINCE
 from app.postgres.load_reasons import UNDEFINED
-from app.postgres.own_path import OWN_PATH
+from app.postgres.own_path import OWN_PATH, is_trusted
 
 _TIMEOUT_MS = 1_000
 _LOCK_MS = 200
@@ -94,6 +95,7 @@ class Tries:
     _roles: Roles
     _snapshot: str | None
     _path: str
+    _path_is_trusted: bool
 
     def outcome(self, statement: str, owners: Sequence[str]) -> Outcome:
         """Try a statement as a restore would run it; then, if it fails, as the database's own sessions do."""
@@ -105,6 +107,9 @@ class Tries:
             return Outcome()
         if error.sqlstate in _UNKNOWN:
             return UNTRIED
+        if whose is None and not self._path_is_trusted:
+            known = error.sqlstate in UNDEFINED
+            return Outcome(said=error.diag.message_primary or "it fails") if known else UNTRIED
         lasting = self._error(self._path, statement, whose) is not None
         if lasting and error.sqlstate not in UNDEFINED:
             return Outcome()  # it is the rows' matter
@@ -161,4 +166,5 @@ def tries(connection: psycopg.Connection, roles: Roles, snapshot: str | None) ->
     connection.prepare_threshold = None
     connection.execute("SET jit = off")
     row = connection.execute(OWN_PATH.encode()).fetchone()
-    return Tries(connection, roles, snapshot, str(row[0]) if row else "")
+    trusted = is_trusted(connection, superuser=roles.superuser)
+    return Tries(connection, roles, snapshot, str(row[0]) if row else "", trusted)
