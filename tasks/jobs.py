@@ -145,10 +145,11 @@ def preview(  # noqa: PLR0913, PLR0917 -- the contract's arguments, and the comm
     dependents: bool = False,  # noqa: FBT001, FBT002
     where: str | None = None,
     search_path: str | None = None,
+    as_role: str | None = None,
 ) -> JSON:
     """Say what a restore would do."""
     chosen: JSON = {"tables": tables or (), "dependents": dependents, "where": where, "search_path": search_path}
-    request = RestoreRequest(backup=backup, mode=mode, on_conflict=on_conflict, into=into, **chosen)
+    request = RestoreRequest(backup=backup, mode=mode, on_conflict=on_conflict, into=into, as_role=as_role, **chosen)
     return preview_json(preview_restore(self.service, request))
 
 
@@ -164,6 +165,7 @@ def run(  # noqa: PLR0913, PLR0917 -- likewise
     dependents: bool = False,  # noqa: FBT001, FBT002
     where: str | None = None,
     search_path: str | None = None,
+    as_role: str | None = None,
 ) -> JSON:
     """Restore, once: the task's id tells a message that is delivered twice."""
     chosen: JSON = {"tables": tables or (), "dependents": dependents, "where": where, "search_path": search_path}
@@ -173,6 +175,7 @@ def run(  # noqa: PLR0913, PLR0917 -- likewise
         confirm=confirm,
         on_conflict=on_conflict,
         into=into,
+        as_role=as_role,
         request_key=self.request.id,
         **chosen,
     )

@@ -127,7 +127,7 @@ class Target(Protocol):
             RestorePermissionError: it cannot connect; says what it needs.
         """
 
-    def load(
+    def load(  # noqa: PLR0913 -- what is loaded, where to, and how it is trusted
         self,
         name: str,
         archive: Archive,
@@ -135,22 +135,26 @@ class Target(Protocol):
         *,
         search_path: str | None = None,
         role: str | None = None,
+        foreign: bool = False,
     ) -> Loaded:
         """Load an archive into an empty database, as another role if one is named: then everything belongs to it.
 
-        Functions have that search_path meanwhile, if one is given.
+        Functions have that search_path meanwhile, if one is given. If the archive is `foreign`, or loaded as another
+        role, what it changes of the server outside of the database is refused.
 
         Raises:
             RestoreValidationError, RestoreDataError, BackupReadError, BackupValidationError: see `app.postgres.load`.
         """
 
-    def prove(
+    def prove(  # noqa: PLR0913 -- what is compared with what, and who is told
         self,
         name: str,
         archive: Archive,
         facts: ServerFacts | None,
         progress: Progress,
         otherwise: Callable[[OtherWords], object] = lambda _: None,
+        *,
+        owners: bool = True,
     ) -> list[str]:
         """Read a whole database back and compare it with the archive: rows, sequences, large objects, schema.
 
@@ -161,6 +165,7 @@ class Target(Protocol):
                 dump, whose rows may have been read under other settings, so that only what is certain is compared.
             progress: called with the number of bytes read.
             otherwise: called with each object that differs in words, of a hundred at most.
+            owners: whether all is to belong to whom it belonged; not so if another role has loaded it.
 
         Returns:
             Remarks on what could not be compared, or differs in words alone. Empty where all is proven.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -89,7 +90,7 @@ class Wanted:
             raise RestoreValidationError("--where and --dependents need to know of which table", "name it with --table")
         if request.as_role and (mode is Mode.MERGE or tables):
             message = "--as belongs to a replace of the whole database: else nothing that stands in the file is run"
-            raise RestoreValidationError(message, "leave it away")
+            raise RestoreValidationError(message, _without_as(request))
         merge = MergeRequest(
             on_conflict=policy,
             tables=tables,
@@ -125,6 +126,17 @@ class Wanted:
         if self.by_rows:
             return Method.ROWS
         return Method.SHADOW if facts.may_create else Method.IN_PLACE
+
+
+def _without_as(request: RestoreRequest) -> str:
+    """The same by rows, without --as; or all of the file beside the live database, as that role."""
+    named = "".join(f" --table {shlex.quote(table)}" for table in _names(request.tables))
+    file, role = shlex.quote(request.backup), shlex.quote(str(request.as_role))
+    return (
+        f"leave it away: residency-backup restore {file} --mode {request.mode}{named} --dry-run; or look at the file in"
+        f" a database of its own: residency-backup restore {file} --mode replace --into staging --confirm staging"
+        f" --as {role}"
+    )
 
 
 def _require_name(into: object) -> None:

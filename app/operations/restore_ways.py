@@ -39,13 +39,16 @@ def _by_shadow(job: Job) -> None:
     with job.phase("create"):
         maker = job.target if job.live else job.service.target
         maker.create(shadow, job.source.manifest.server if job.source.manifest else None)
+    role, path = loading_role(job.service, job.wanted, job.source), job.wanted.merge.search_path
     with job.phase("load", archive.index.raw_bytes):
-        role, path = loading_role(job.service, job.wanted, job.source), job.wanted.merge.search_path
-        loaded = job.target.load(shadow, archive, job.progress.advance, search_path=path, role=role)
+        loaded = job.target.load(
+            shadow, archive, job.progress.advance, search_path=path, role=role, foreign=facts is None
+        )
         job.rows = {str(table): rows for table, rows in loaded.rows.items()}
     job.journal.write(Step.PROVING)
     with job.phase("prove", archive.index.raw_bytes):
-        job.warnings += job.target.prove(shadow, archive, facts, job.progress.advance, job.otherwise.append)
+        advance, differs, owners = job.progress.advance, job.otherwise.append, role is None
+        job.warnings += job.target.prove(shadow, archive, facts, advance, differs, owners=owners)
     log.info("restore proven: the database holds what the backup holds", database=shadow)
     _post_command(job, shadow)
     detach_copies(job, shadow)

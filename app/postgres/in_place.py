@@ -39,6 +39,7 @@ from app.postgres.patience import STRETCH_MS, lock_all, patiently
 from app.postgres.proof import Differences, compare_schema, compare_tables, compare_values, compared
 from app.postgres.schema_diff import live_entries, of_the_schema
 from app.postgres.transactions import durable_ids
+from app.postgres.watched import require_nothing_beside
 from app.postgres.who import AGAINST_ANYTHING
 
 log = structlog.get_logger(__name__)
@@ -129,6 +130,8 @@ def replace_in_place(
         analyze([session])
         expected = content_of(archive)
         remarks = session.skipped + _prove(session, database.name, archive, expected, facts)
+        if facts is None:
+            require_nothing_beside(session.connection, f"database {database.name}")
         session.tell("a setting", "SET LOCAL synchronous_commit = on")
         on_commit(durable_id(session))
     remarks += _of_schema(database, expected, ours=facts is not None)

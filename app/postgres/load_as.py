@@ -23,6 +23,7 @@ from app.postgres.load import load
 from app.postgres.load_session import Session, restoring, session
 from app.postgres.load_sql import reading_of
 from app.postgres.maintenance import Maintenance, maintenance
+from app.postgres.watched import Watched
 
 log = structlog.get_logger(__name__)
 _LACKING = """
@@ -104,7 +105,7 @@ def _admitted(database: Database, role: str) -> Iterator[None]:
             ours.do(what, "REVOKE {} ON DATABASE {} FROM {}", right, here, whom)
 
 
-class _Strangers(Session):
+class _Strangers(Watched):
     """A session that passes over who owned what: everything belongs to the role."""
 
     def run(self, statement: bytes, what: str) -> None:

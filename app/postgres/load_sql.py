@@ -58,6 +58,7 @@ class SqlRunner:
                 message = f"rows of table {piece.head.table} stand among the SQL"
                 raise RestoreValidationError(message, "the manifest does not fit the file: run 'residency-backup sync'")
             self._unit(piece.data)
+        self._inserted()
         self._flush()
 
     def finish(self) -> None:
@@ -86,7 +87,7 @@ class SqlRunner:
         if target := insert_target(statement, reading):
             self._insert(target, statement)
             return
-        self._targets.clear()
+        self._inserted()
         if _TRANSACTION.match(statement):
             self._flush()
             self._entry = None
@@ -108,12 +109,18 @@ class SqlRunner:
             self._entry = None
             require_table(self._main, target, insert=True)
             self._targets.add(target)
-        self._main.run(statement, self._name)
+        self._main.insert(statement, self._name or "a row")
+
+    def _inserted(self) -> None:
+        """What comes next is no row."""
+        self._targets.clear()
+        self._main.inserted()
 
     def _begin(self, type_: bytes, name: str) -> None:
         """A new entry: of the batch, after it, or none of its business."""
         self._type, self._name = type_, f"{type_.decode().lower()} {name}"
         self._entry = None
+        self._inserted()
         if type_ == b"EVENT TRIGGER":
             self._flush()  # all else is to be done before one of them can see anything
         self._on_entry(type_)

@@ -18,6 +18,42 @@ import psycopg
 OWN_PATH = "SELECT reset_val FROM pg_catalog.pg_settings WHERE name OPERATOR(pg_catalog.=) 'search_path'"
 _TAKEN = f"SELECT pg_catalog.set_config('search_path', ({OWN_PATH}), true)"
 
+# The schemas of the path, whoever is neither a superuser nor trusted, and what such a one has made or may make there.
+_TRUSTED = """
+    WITH path AS (SELECT oid, nspowner, nspacl FROM pg_catalog.pg_namespace
+                  WHERE nspname OPERATOR(pg_catalog.=) ANY (pg_catalog.current_schemas(false))
+                      AND nspname OPERATOR(pg_catalog.<>) 'pg_catalog'),
+    strange AS (SELECT r.oid FROM pg_catalog.pg_roles r, pg_catalog.pg_database d
+                WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
+                    AND NOT r.rolsuper AND r.rolname OPERATOR(pg_catalog.!~) '^pg_'
+                    AND ({superuser} OR NOT (pg_catalog.pg_has_role(r.oid, 'USAGE')
+                                             OR r.oid OPERATOR(pg_catalog.=) d.datdba))),
+    made (owner, schema) AS (
+        SELECT proowner, pronamespace FROM pg_catalog.pg_proc
+        UNION ALL SELECT oprowner, oprnamespace FROM pg_catalog.pg_operator
+        UNION ALL SELECT typowner, typnamespace FROM pg_catalog.pg_type
+        UNION ALL SELECT relowner, relnamespace FROM pg_catalog.pg_class)
+    SELECT NOT EXISTS (SELECT FROM made, path, strange
+                       WHERE made.schema OPERATOR(pg_catalog.=) path.oid
+                           AND made.owner OPERATOR(pg_catalog.=) strange.oid)
+        AND NOT EXISTS (
+            SELECT FROM path, strange
+            WHERE pg_catalog.pg_has_role(strange.oid, nspowner, 'MEMBER')
+                OR EXISTS (SELECT FROM pg_catalog.aclexplode(nspacl) a
+                           WHERE privilege_type OPERATOR(pg_catalog.=) 'CREATE'
+                               AND (grantee OPERATOR(pg_catalog.=) 0::pg_catalog.oid
+                                    OR pg_catalog.pg_has_role(strange.oid, grantee, 'MEMBER'))))"""
+
+
+def is_trusted(connection: psycopg.Connection, *, superuser: bool) -> bool:
+    """Whether nobody but superusers has made, or may make, what is found by the path.
+
+    Others may, whom the session's role trusts anyway, if it is no `superuser`.
+    """
+    with under_own_path(connection):
+        row = connection.execute(_TRUSTED.format(superuser=superuser).encode()).fetchone()
+    return bool(row and row[0])
+
 
 @contextmanager
 def under_own_path(connection: psycopg.Connection) -> Iterator[None]:

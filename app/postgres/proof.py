@@ -6,10 +6,10 @@ The dump engine reads it, so that the proof costs what a dump costs; only a dige
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from app.archive.attempts import dump_whole
-from app.archive.content import Content, Entries, content_of
+from app.archive.content import Content, Entries, EntryName, content_of
 from app.archive.index import TableDigest, TableName
 from app.archive.manifest import ServerFacts
 from app.archive.reader import Archive
@@ -33,6 +33,7 @@ _ALIKE = {
     b"TRIGGER",
     b"VIEW",
 }
+_PUBLIC = EntryName(b"SCHEMA", b"-", b"public")
 _HINT = "restore again; if it stays so, verify the backup and see the server's log"
 Again = Callable[[TableName], TableDigest | None]
 
@@ -61,12 +62,14 @@ class Differences:
         return self.remarks
 
 
-def compare(
+def compare(  # noqa: PLR0913 -- what is compared with what, and how
     database: Database,
     archive: Archive,
     facts: ServerFacts | None,
     jobs: int,
     progress: Callable[[int], None] = lambda _: None,
+    *,
+    owners: bool = True,
 ) -> Differences:
     """Compare a whole database with an archive; see `app.archive.target.Target.prove`.
 
@@ -76,6 +79,7 @@ def compare(
         facts: of the database that the archive came from; None for a foreign dump.
         jobs: connections at once.
         progress: called with the number of bytes read.
+        owners: whether it is to belong to whom it belonged.
 
     Raises:
         RestorePermissionError: the role may not read all of it.
@@ -101,8 +105,27 @@ def compare(
         differences, archive.index.tables, compared(found.tables, expected, archive), again, ours=facts is not None
     )
     compare_values(differences, expected, found.sequences, found.large_objects, ours=facts is not None)
-    compare_schema(differences, expected.entries, found.entries, ours=facts is not None)
+    wanted = expected.entries if owners else _without_owners(expected.entries, found.entries)
+    compare_schema(differences, wanted, found.entries, ours=facts is not None)
     return differences
+
+
+def _without_owners(expected: Entries, found: Entries) -> Entries:
+    """What is wanted of a database that all belongs to who loaded it: a load as a role passes over the rest."""
+    kept = {
+        name: words
+        for name, words in expected.words.items()
+        if not (
+            name.type == b"DEFAULT ACL"
+            or (name.type == b"COMMENT" and name.name.startswith(b"EXTENSION "))
+            # Of the schema public a dump has an entry if its owner is another than usual.
+            or (name == _PUBLIC and name not in found.words)
+        )
+    }
+    for entries in kept.values():
+        for words in entries:
+            words.owner = None
+    return replace(expected, words=kept)
 
 
 def _read(source: PostgresSource, progress: Callable[[int], None]) -> Content:

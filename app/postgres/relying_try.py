@@ -6,6 +6,8 @@ of the table. A temporary function with the owner's rights (SECURITY DEFINER) is
 RESET ROLE; it is rolled back. Its words are read under an empty search_path, whatever path it is run under: users may
 have operators that fit them better than the server's own. Who is no superuser tries only what superusers, the
 database's owner and its own roles have written.
+Under the database's search_path, even a superuser's function calls what others have put there: so it is tried under
+that with the session's own rights only if none of them has made, or may make, anything there.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from psycopg import sql
 
 from app.postgres.event_triggers import EventTriggers
 from app.postgres.load_reasons import UNDEFINED
-from app.postgres.own_path import OWN_PATH
+from app.postgres.own_path import OWN_PATH, is_trusted
 
 _MANY_MS = 300
 _FEW_MS = 1_000
@@ -98,6 +100,7 @@ class Tries:
     _snapshot: str | None
     _path: str
     _triggers: EventTriggers
+    _path_is_trusted: bool
 
     def outcome(self, statements: Sequence[str], owners: Sequence[str]) -> Outcome:
         """Try the first statement that tells as a restore would run it; then, if it fails, as the database's own do.
@@ -118,6 +121,8 @@ class Tries:
             if error.sqlstate in _UNKNOWN:
                 outcome = UNTRIED
                 continue
+            if whose is None and not self._path_is_trusted:
+                return Outcome(said=_said(error)) if error.sqlstate in UNDEFINED else UNTRIED
             lasting = self._lasts(statement, whose, timeout)
             if error.sqlstate in UNDEFINED or not lasting:
                 return Outcome(said=_said(error), lasting=lasting)
@@ -187,4 +192,5 @@ def tries(connection: psycopg.Connection, roles: Roles, snapshot: str | None) ->
     connection.prepare_threshold = None
     connection.execute("SET jit = off")
     row = connection.execute(OWN_PATH.encode()).fetchone()
-    return Tries(connection, roles, snapshot, str(row[0]) if row else "", EventTriggers(connection))
+    trusted = is_trusted(connection, superuser=roles.superuser)
+    return Tries(connection, roles, snapshot, str(row[0]) if row else "", EventTriggers(connection), trusted)

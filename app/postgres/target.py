@@ -30,6 +30,8 @@ from app.postgres import (
 from app.postgres.database import Database
 from app.postgres.load_session import restoring
 from app.postgres.maintenance import Maintenance
+from app.postgres.outside import nothing_beside
+from app.postgres.watched import watched
 
 
 class PostgresTarget:
@@ -95,7 +97,7 @@ class PostgresTarget:
         """Make sure that another role can load a dump."""
         return load_as.loader_of(self._database, role, self._foreign_password)
 
-    def load(
+    def load(  # noqa: PLR0913 -- what is loaded, where to, and how it is trusted
         self,
         name: str,
         archive: Archive,
@@ -103,24 +105,31 @@ class PostgresTarget:
         *,
         search_path: str | None = None,
         role: str | None = None,
+        foreign: bool = False,
     ) -> Loaded:
         """Load an archive into an empty database."""
         database = self._database.named(name)
-        if role is None:
+        if role is None and not foreign:
             return load.load(database, archive, self._jobs, progress, search_path)
-        who = (role, self._foreign_password)
-        return load_as.load_as(database, who, archive, self._jobs, progress, search_path)
+        with nothing_beside(self._database, name):
+            if role is None:
+                return load.load(database, archive, self._jobs, progress, search_path, opened=watched)
+            who = (role, self._foreign_password)
+            return load_as.load_as(database, who, archive, self._jobs, progress, search_path)
 
-    def prove(
+    def prove(  # noqa: PLR0913 -- what is compared with what, and who is told
         self,
         name: str,
         archive: Archive,
         facts: ServerFacts | None,
         progress: Progress,
         otherwise: Callable[[OtherWords], object] = lambda _: None,
+        *,
+        owners: bool = True,
     ) -> list[str]:
         """Compare a whole database with an archive."""
-        differences = proof.compare(self._database.named(name), archive, facts, self._jobs, progress)
+        database = self._database.named(name)
+        differences = proof.compare(database, archive, facts, self._jobs, progress, owners=owners)
         for words in differences.otherwise:
             otherwise(words)
         return differences.settle(name)

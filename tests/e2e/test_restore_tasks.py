@@ -10,7 +10,7 @@ import pytest
 from celery import Celery
 
 from app.domain.restore import RestoreState
-from app.errors import RestoreCancelledError, RestoreValidationError
+from app.errors import RestoreCancelledError, RestorePermissionError, RestoreValidationError
 from tests.e2e.test_worker_and_beat import eventually
 from tests.fix_celery import NOTHING_DUE, NodeFactory
 from tests.fix_restores import Damaged, require_nothing_left
@@ -37,6 +37,8 @@ def test_preview_run_and_rollback_return_what_the_contract_says(
     plan = call("preview", backup=damaged.backup)
     assert plan["dry_run"] is True
     assert plan["tables"]
+    with pytest.raises(RestorePermissionError, match="role none_such cannot load the file"):
+        call("run", backup=damaged.backup, confirm=damaged.name, as_role="none_such")
     assert damaged.content() == damaged.broken
     done = call("run", backup=damaged.backup, confirm=damaged.name)
     assert {"restore", "mode", "rows", "safety"} <= set(done)

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from psycopg import sql
 
-from app.embedded.postgres import EmbeddedPostgres
+from app.embedded.postgres import EmbeddedPostgres, binaries
+from app.postgres.programs import run
 from tests.fix_postgres import TestDatabase, scratch_database
 from tests.fix_service import Site, make_site
 
@@ -96,6 +97,27 @@ def test_what_a_strangers_functions_may_is_what_the_role_may(
         TestDatabase("postgres", postgres_server.url()).execute(f"DROP DATABASE IF EXISTS {name}")
 
 
+def test_who_owned_what_elsewhere_is_no_difference(
+    site: Site, stranger: tuple[str, str], tmp_path: Path, postgres_server: EmbeddedPostgres
+) -> None:
+    (role, password), file = stranger, tmp_path / "file.sql"
+    name = f"staging_{role}"
+    with scratch_database(postgres_server) as elsewhere:
+        elsewhere.execute(
+            f"CREATE SCHEMA s; CREATE TABLE s.t (x int PRIMARY KEY); ALTER SCHEMA public OWNER TO {role};"
+            "CREATE EXTENSION hstore; COMMENT ON EXTENSION hstore IS 'mine'; GRANT SELECT ON s.t TO pg_monitor;"
+            "ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO pg_monitor"
+        )
+        run([str(binaries() / "pg_dump"), "--dbname", elsewhere.url, "--file", str(file)], {})
+    command = ["restore", str(file), "--mode", "replace", "--into", name, "--confirm", name, "--json", "--as", role]
+    try:
+        done = site.cli(*command, RESTORE_FOREIGN_PASSWORD=password)
+        assert done.code == 0, done.stderr
+        assert json.loads(done.stdout)["warnings"] == []
+    finally:
+        TestDatabase("postgres", postgres_server.url()).execute(f"DROP DATABASE IF EXISTS {name}")
+
+
 def test_a_superuser_is_warned_of_a_file_of_unknown_make_and_of_no_other(site: Site, tmp_path: Path) -> None:
     file = tmp_path / "file.sql"
     file.write_text("CREATE TABLE t (x int);\n" + LAST)
@@ -109,6 +131,8 @@ def test_a_superuser_is_warned_of_a_file_of_unknown_make_and_of_no_other(site: S
     merge = site.cli("restore", str(file), "--mode", "merge", "--as", "x", "--dry-run")
     assert merge.code == 13
     assert "--as belongs to a replace" in merge.stderr
+    assert f"residency-backup restore {file} --mode merge --dry-run" in merge.stderr
+    assert f"residency-backup restore {file} --mode replace --into staging --confirm staging --as x" in merge.stderr
 
 
 @pytest.mark.parametrize("power", ["CREATEROLE", "REPLICATION", "IN ROLE pg_write_all_data", "owner"])

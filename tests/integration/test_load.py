@@ -476,7 +476,7 @@ def test_a_dump_in_a_single_transaction_is_loaded(
 
 def test_rows_whose_check_needs_those_of_a_later_table_load_in_a_transaction_too(empty_database: TestDatabase) -> None:
     function = b"CREATE FUNCTION public.f(text) RETURNS bool LANGUAGE sql AS 'SELECT EXISTS(SELECT FROM public.b)';\n"
-    check = b"ALTER TABLE public.a ADD CHECK (public.f(x));\n"
+    check = b"ALTER TABLE public.a ADD CONSTRAINT c CHECK (public.f(x));\n"
     later = ROWS.replace(b"public.a", b"public.b")
     text = b"BEGIN;\n" + TABLES + function + check + ROWS * 2 + later + b"COMMIT;\n"
     load_into(empty_database, archive(text + END))

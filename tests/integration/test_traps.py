@@ -115,3 +115,30 @@ def test_what_a_strangers_file_made_is_not_called_by_who_proves_it(
     finally:
         live_server = sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name))
         live.execute(live_server.as_string(None))
+
+
+def test_a_superusers_function_is_not_tried_where_others_may_put_what_it_calls(
+    site: Site, live: TestDatabase, role: str
+) -> None:
+    slot = f"sprung_{role}"
+    live.execute(
+        f"CREATE SCHEMA trap; GRANT ALL ON SCHEMA trap TO {role}; ALTER DATABASE {live.name} SET search_path = trap;"
+        "CREATE FUNCTION public.f(int) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RETURN helper($1); END $$;"
+        "CREATE TABLE public.t (x int); INSERT INTO public.t VALUES (1)"
+    )
+    as_owner(
+        live,
+        role,
+        "CREATE FUNCTION trap.helper(int) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN"
+        " IF (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) AND NOT EXISTS"
+        f" (SELECT FROM pg_replication_slots WHERE slot_name = '{slot}')"
+        f" THEN PERFORM pg_create_physical_replication_slot('{slot}'); END IF; RETURN true; END $$",
+    )
+    live.execute("ALTER TABLE public.t ADD CHECK (public.f(x)) NOT VALID")
+    try:
+        done = site.cli("create", "manual")
+        assert done.code == 3, done.stderr
+        assert "function helper(integer) does not exist" in done.stderr
+        assert not live.query("SELECT FROM pg_replication_slots WHERE slot_name = %s", slot)
+    finally:
+        live.execute(f"SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = '{slot}'")

@@ -1,0 +1,119 @@
+"""What a server has beside one of its databases, before and after a stranger's file was loaded into that.
+
+Who looks is the one that everything else is done as, in another database, where nothing of the file is called. Others
+may change the server meanwhile: it is named, and the restore fails all the same, because nobody can tell who it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from app.errors import BackupError, RestoreError, RestoreValidationError
+from app.postgres.database import Database
+from app.postgres.maintenance import maintenance
+
+_SHOWN = 10
+_ROLES = "SELECT oid::text, 'role ' || quote_ident(rolname), NULL::oid, to_jsonb(r)::text FROM {roles} r"
+_SETTINGS_OF_SERVER = """
+    SELECT concat(sourcefile, name, setting), format('%s in %s', name, sourcefile), NULL, setting
+    FROM pg_file_settings"""
+_PARAMETERS = "SELECT parname, 'rights on setting ' || parname, NULL, paracl::text FROM pg_parameter_acl"
+_OTHERS = """
+    SELECT concat(roleid, '/', member, '/', grantor),
+        format('membership of %s in %s', member::regrole, roleid::regrole), NULL, to_jsonb(m)::text
+    FROM pg_auth_members m
+    UNION ALL SELECT concat(setdatabase, '/', setrole), CASE
+            WHEN setdatabase = 0 THEN format('settings of role %s', setrole::regrole)
+            WHEN setrole = 0 THEN format('settings of database %I', datname)
+            ELSE format('settings of role %s in database %I', setrole::regrole, datname) END,
+        nullif(setdatabase, 0), setconfig::text
+    FROM pg_db_role_setting LEFT JOIN pg_database d ON d.oid = setdatabase
+    UNION ALL SELECT oid::text, format('owner of, or rights on, database %I', datname), oid, concat(datdba, datacl)
+    FROM pg_database
+    UNION ALL SELECT oid::text, format('tablespace %I', spcname), NULL, to_jsonb(t)::text FROM pg_tablespace t
+    UNION ALL SELECT concat(classoid, '/', objoid), 'comment on ' || pg_describe_object(classoid, objoid, 0),
+        CASE WHEN classoid = 'pg_database'::regclass THEN objoid END, description
+    FROM pg_shdescription
+    UNION ALL SELECT concat(classoid, '/', objoid, provider), 'label of ' || pg_describe_object(classoid, objoid, 0),
+        CASE WHEN classoid = 'pg_database'::regclass THEN objoid END, label
+    FROM pg_shseclabel
+    UNION ALL SELECT slot_name, format('replication slot %I', slot_name), NULL, concat(plugin, slot_type, datoid)
+    FROM pg_replication_slots WHERE NOT temporary"""
+_STATE = """
+    SELECT id, said, ofdatabase, sha256(convert_to(said || value, 'UTF8'))
+    FROM ({parts}) found (id, said, ofdatabase, value)
+    WHERE ofdatabase IS NULL OR ofdatabase <> coalesce((SELECT oid FROM pg_database WHERE datname = %s), 0)"""
+_MAY = """
+    SELECT current_setting('is_superuser') = 'on', has_function_privilege('pg_show_all_file_settings()', 'EXECUTE'),
+        to_regclass('pg_parameter_acl') IS NOT NULL"""
+_DATABASES = "SELECT oid FROM pg_database"
+
+
+class _Thing(NamedTuple):
+    id: str
+    said: str
+    database: int | None
+
+
+class _State(NamedTuple):
+    things: dict[_Thing, bytes]
+    databases: set[int]
+
+
+def _state(database: Database, but: str) -> _State:
+    with maintenance(database, but) as ours:
+        ((superuser, files, parameters),) = ours.ask(_MAY)
+        parts = [_ROLES.format(roles="pg_authid" if superuser else "pg_roles"), _OTHERS]
+        parts += [_SETTINGS_OF_SERVER] * files + [_PARAMETERS] * parameters
+        query = _STATE.format(parts=" UNION ALL ".join(parts).replace("%", "%%"))
+        things = {_Thing(*row[:3]): bytes(row[3]) for row in ours.ask(query, but)}
+        return _State(things, {oid for (oid,) in ours.ask(_DATABASES)})
+
+
+def _changed(before: _State, after: _State) -> list[str]:
+    """What is otherwise; databases that others have made or dropped meanwhile bring and take what is theirs."""
+    stayed = before.databases & after.databases
+    either = before.things.items() ^ after.things.items()
+    return sorted({thing.said for thing, _ in either if thing.database is None or thing.database in stayed})
+
+
+@contextmanager
+def nothing_beside(database: Database, loaded: str) -> Iterator[None]:
+    """Load a stranger's file in a block, and find out what else it has done to the server.
+
+    Args:
+        database: any one of the server.
+        loaded: the name of the one that the file is loaded into.
+
+    Raises:
+        RestoreValidationError: something else was changed; names it.
+        RestoreError, BackupError: the block's own, which says so too.
+    """
+    before = _state(database, loaded)
+    try:
+        yield
+    except (RestoreError, BackupError) as error:
+        if changed := _looked(database, loaded, before):
+            raise type(error)(f"{error.message}; {_said(changed)}", _hint(error.hint)) from error
+        raise
+    if changed := _changed(before, _state(database, loaded)):
+        raise RestoreValidationError(_said(changed), _hint(None))
+
+
+def _looked(database: Database, loaded: str, before: _State) -> list[str]:
+    try:
+        return _changed(before, _state(database, loaded))
+    except (RestoreError, BackupError):  # what the block raised says more
+        return []
+
+
+def _said(changed: list[str]) -> str:
+    more = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
+    return f"while the file was loaded, this was changed outside of its database: {', '.join(changed[:_SHOWN])}{more}"
+
+
+def _hint(hint: str | None) -> str:
+    ours = "look at it and put it back: functions in the file may have done it; if it was somebody else, restore again"
+    return f"{ours}; {hint}" if hint else ours
