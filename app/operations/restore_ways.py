@@ -43,6 +43,7 @@ def _by_shadow(job: Job) -> None:
         role, path = loading_role(job.service, job.wanted, job.source), job.wanted.merge.search_path
         loaded = job.target.load(shadow, archive, job.progress.advance, search_path=path, role=role)
         job.rows = {str(table): rows for table, rows in loaded.rows.items()}
+        job.warnings += loaded.remarks
     job.journal.write(Step.PROVING)
     with job.phase("prove", archive.index.raw_bytes):
         job.warnings += job.target.prove(shadow, archive, facts, job.progress.advance, job.otherwise.append)

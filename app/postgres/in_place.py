@@ -70,7 +70,6 @@ class _InPlace(Maintenance):
     Attributes:
         schemas: that are there already, as SQL spells them.
         extensions: likewise, and whether the role may comment on them.
-        skipped: what was left out.
     """
 
     after_loss = "see the server's log; nothing was changed unless the commit was under way"
@@ -79,7 +78,6 @@ class _InPlace(Maintenance):
         super().__init__(connection, database)
         self.schemas: set[bytes] = set()
         self.extensions: dict[bytes, bool] = {}
-        self.skipped: list[str] = []
 
     def run(self, statement: bytes, what: str) -> None:
         if _TRANSACTION.match(statement):
@@ -89,7 +87,7 @@ class _InPlace(Maintenance):
         if extension := _EXTENSION.match(statement):
             may_touch = self.extensions.get(extension[1])
             if may_touch is False:
-                self.skipped.append(f"{what} is left as it is: the extension belongs to another role")
+                self.remarks.append(f"{what} is left as it is: the extension belongs to another role")
             if may_touch is False or (may_touch and statement.startswith(b"CREATE")):
                 return
         super().run(statement, what)
@@ -127,7 +125,7 @@ def replace_in_place(
         _load(session, archive, search_path)
         session.tell("the constraints", "SET CONSTRAINTS ALL IMMEDIATE")
         analyze([session])
-        remarks = session.skipped + _prove(session, database.name, archive, facts)
+        remarks = session.remarks + _prove(session, database.name, archive, facts)
         session.tell("a setting", "SET LOCAL synchronous_commit = on")
         on_commit(durable_id(session))
     remarks += _of_schema(database, archive, ours=facts is not None)

@@ -29,6 +29,7 @@ from app.errors import (
 )
 from app.postgres.database import Database
 from app.postgres.event_triggers import EventTriggers, disabling, may_fire
+from app.postgres.load_dispensable import do_without, is_dispensable
 from app.postgres.load_reasons import relying_function, way_around
 from app.postgres.said import function_of, said_beside
 from app.postgres.shared_memory import HINT as SHARED_MEMORY_HINT
@@ -91,6 +92,8 @@ class Session:
 
     Attributes:
         after_loss: what to do when the connection was lost.
+        remarks: what was done without; see `load_dispensable`.
+        unfilled: materialized views that could not be filled so far: statement, what it is called, why.
     """
 
     after_loss: ClassVar[str] = "see the server's log, and try again"
@@ -98,6 +101,8 @@ class Session:
     def __init__(self, connection: psycopg.Connection, database: str) -> None:
         self.connection = connection
         self._database = database
+        self.remarks: list[str] = []
+        self.unfilled: list[tuple[bytes, str, str]] = []
         self._state: dict[bytes, bytes] = {}
         self._workers = True
         self._event_triggers: EventTriggers | None = None
@@ -126,22 +131,24 @@ class Session:
         setting = _SETTING.match(statement)
         may_fail = bool(setting and _ZERO.search(statement))
         shared = self._workers and may_use_workers(statement)
+        dispensable = is_dispensable(statement)
+        done, again = True, False
         with self.translated(what), self._quiet_by_then(statement):
             try:
-                self._execute(statement, apart=may_fail or shared)
-            except psycopg.errors.UndefinedObject:
-                if not may_fail:
-                    raise
-                # A newer pg_dump lifts a limit that this server does not have.
-                skipped = statement.decode(errors="backslashreplace")
-                log.debug("restore skips a setting that the server does not know", setting=skipped)
-                return
+                self._execute(statement, apart=may_fail or shared or dispensable)
             except psycopg.Error as error:
-                if not (shared and lacks_shared_memory(error)):
+                if may_fail and isinstance(error, psycopg.errors.UndefinedObject):
+                    # A newer pg_dump lifts a limit that this server does not have.
+                    skipped = statement.decode(errors="backslashreplace")
+                    log.debug("restore skips a setting that the server does not know", setting=skipped)
+                elif again := shared and lacks_shared_memory(error):
+                    self._do_without_workers(what, error)
+                elif not (dispensable and do_without(self, statement, what, error)):
                     raise
-                self._do_without_workers(what, error)
-                self._execute(statement)
-        if setting:
+                done = False
+        if again:
+            self.run(statement, what)
+        elif setting and done:
             self._state[(setting[1] or setting[2]).lower()] = statement
 
     @property
