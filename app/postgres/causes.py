@@ -13,11 +13,14 @@ import psycopg
 
 from app.domain.replication import in_psql
 from app.errors import BackupCreationError, LockTableFullError, ServerUnavailableError, StandbyConflictError
+from app.postgres.limits import FILE_LIMIT
 from app.postgres.shared_memory import HINT as SHARED_MEMORY_HINT
 from app.postgres.shared_memory import lacks_shared_memory
 
 _LOCK_TABLE = re.compile(r"max_(?:pred_)?locks_per_transaction")
 _CONFLICT = re.compile(r"conflict with recovery")
+# The server's name for it is not translated.
+FILES_HINT = f"lift it for the role: {in_psql('postgres', f'ALTER ROLE … SET {FILE_LIMIT} = -1')}"
 _MORE_LOCKS = in_psql("postgres", "ALTER SYSTEM SET max_locks_per_transaction = 256")
 LOCKS_HINT = f"raise it on the server, and restart that: {_MORE_LOCKS} (SHOW max_locks_per_transaction says what it is)"
 _CONFLICT_HINT = (
@@ -28,6 +31,7 @@ _CONFLICT_HINT = (
 _SHOWN = 300
 # The driver counts them among what is wrong with the connection, but the server does answer.
 _REFUSALS = (
+    psycopg.errors.ConfigurationLimitExceeded,
     psycopg.errors.DiskFull,
     psycopg.errors.IoError,
     psycopg.errors.OutOfMemory,
@@ -54,6 +58,8 @@ def known_cause(said: str, database: str, error: psycopg.Error | None = None) ->
         return StandbyConflictError(message, _CONFLICT_HINT)
     if error is not None and lacks_shared_memory(error):
         return ServerUnavailableError(f"the server of database {database} refuses: {said}", SHARED_MEMORY_HINT)
+    if isinstance(error, psycopg.errors.ConfigurationLimitExceeded) and FILE_LIMIT in whole:
+        return ServerUnavailableError(f"the server of database {database} refuses: {said}", FILES_HINT)
     if isinstance(error, _REFUSALS):
         hint = "the message is the server's: see its log; try again when the cause has passed"
         return ServerUnavailableError(f"the server of database {database} refuses: {said}", hint)

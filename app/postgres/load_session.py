@@ -27,6 +27,7 @@ from app.errors import (
     TableLockedError,
     TargetUnavailableError,
 )
+from app.postgres.causes import FILES_HINT
 from app.postgres.database import Database
 from app.postgres.event_triggers import EventTriggers, disabling, may_fire
 from app.postgres.load_dispensable import do_without, is_dispensable
@@ -77,6 +78,7 @@ _BY_CLASS: tuple[tuple[type[psycopg.Error], type[RestoreError], str], ...] = (
         RestoreValidationError,
         "the server is a standby, or is kept from writing: write the primary's host into DATABASE_URL",
     ),
+    (psycopg.errors.ConfigurationLimitExceeded, RestoreStorageError, FILES_HINT),
     (psycopg.errors.DiskFull, RestoreStorageError, "make room on the server's disk, and try again"),
     (
         psycopg.errors.OutOfMemory,
