@@ -51,7 +51,7 @@ from app.operations.keep_beside import keep_beside
 from app.operations.keep_year import keep_year
 from app.operations.lease import Lease, lease
 from app.operations.leftovers import remove_leftovers
-from app.operations.preflight import Preflight, forecast, preflight
+from app.operations.preflight import UNDUMPED, Preflight, forecast, preflight
 from app.operations.prune import prune
 from app.operations.replaced import free_period, require_content, require_free, require_own
 from app.operations.servers import (
@@ -221,6 +221,8 @@ def _make(service: Service, request: BackupRequest, run: Run, held: Lease, progr
         taken = _publish(service, draft, manifest, written.warnings)
     for doubt in written.doubts:
         taken.warn("backup is made, but does not restore by itself", doubt)
+    for finding in (each for each in ready.findings if each.check == UNDUMPED):
+        taken.warn("backup is made, but no dump carries all", finding.message)
     return taken
 
 
