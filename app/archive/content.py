@@ -35,6 +35,13 @@ _LO_WRITE = re.compile(rb"SELECT (?:pg_catalog\.)?lowrite\(0, (?:E'\\\\x|'\\x)([
 _NO_WORDS = re.compile(
     rb"SET\s|SELECT pg_catalog\.set_config\(|\\(?:un)?restrict |BEGIN;|COMMIT;|SELECT (?:pg_catalog\.)?lo_close\("
 )
+# Each database has it from the beginning; pg_dump names it only where it was made anew, as pg_upgrade does.
+EVERYWHERE = frozenset({b"plpgsql"})
+_NOT_COMPARED = {(b"EXTENSION", name) for name in EVERYWHERE} | {
+    (b"COMMENT", form % name) for form in (b"EXTENSION %s", b'EXTENSION "%s"') for name in EVERYWHERE
+}
+# A role that was dropped is told by its number. What says so is nothing that a server could have again.
+_DROPPED_ROLE = re.compile(rb'(?:GRANT|REVOKE)\s[^;]*\s(?:TO|FROM) "[0-9]+"(?: WITH GRANT OPTION)?\s*;?\Z')
 _KEPT_BYTES = 64 << 20  # of words; what comes after that many is known by its hash alone
 _VALUES = {b"SEQUENCE SET", b"STATISTICS DATA", b"TABLE DATA", b"BLOBS", b"BLOB"}
 
@@ -57,10 +64,12 @@ class Entries:
 
     Attributes:
         words: of each name's entries.
+        unsure: rights that name a role which was dropped; what is left of them is told in another way without it.
         server, program: majors of the server and the pg_dump that made the dump; None where it does not say.
     """
 
     words: dict[EntryName, list[Words]] = field(default_factory=lambda: defaultdict(list))
+    unsure: set[EntryName] = field(default_factory=set)
     server: int | None = None
     program: int | None = None
 
@@ -142,6 +151,8 @@ class Content:
         statement = unit[end:].strip()
         if encoding := ENCODING.match(statement):
             self.encoding = encoding[1].decode()
+        if self._entry and of_dropped_role(statement):
+            self.entries.unsure.add(self._entry)
         if statement and not self._value(statement) and self._entry and not _NO_WORDS.match(statement):
             self._words.add(statement)
 
@@ -150,7 +161,8 @@ class Content:
         header = last_header(unit, end)
         if header is not None and header.schema is not None:
             self._end_entry()
-            if not header.data and header.type not in _VALUES:
+            named = (header.type, header.name)
+            if not header.data and header.type not in _VALUES and named not in _NOT_COMPARED:
                 self._entry = EntryName(header.type, header.schema, header.name)
         elif not self.entries.words:
             for what, major in _VERSION.findall(unit, 0, end):
@@ -180,6 +192,11 @@ class Content:
             self._room -= self._words.kept
             self._words = Words(self._room)
             self._entry = None
+
+
+def of_dropped_role(statement: bytes) -> bool:
+    """Whether a statement gives rights to a role that was dropped, or takes them from it."""
+    return statement.startswith((b"GRANT", b"REVOKE")) and _DROPPED_ROLE.match(statement) is not None
 
 
 def content_of(archive: Archive) -> Content:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from app.archive import lexer
+from app.archive.content import of_dropped_role
 from app.archive.index import Kind
 from app.archive.reader import Archive
 from app.archive.scanner import ENCODING, python_encoding, scan, unquoted
@@ -21,7 +22,8 @@ _NAME = re.compile(rb'["A-Za-z_\x80-\xff]')
 _READ = re.compile(rb"(?:CREATE|ALTER|GRANT|REVOKE|SET)\s")
 _SESSION = re.compile(rb"SET SESSION AUTHORIZATION '((?:[^']|'')+)'")
 _MOST_WORDS = 500_000
-_NOBODY = {b"PUBLIC", b"CURRENT_USER", b"CURRENT_ROLE", b"SESSION_USER", b"DEFAULT"}
+# pg_dump writes a mapping for all as one for "public", which no role can be called.
+_NOBODY = {b"PUBLIC", b"public", b"CURRENT_USER", b"CURRENT_ROLE", b"SESSION_USER", b"DEFAULT"}
 _EVERYWHERE = {"default", "C", "POSIX"}
 _NO_TABLESPACES = {"", "pg_default", "pg_global"}
 
@@ -131,7 +133,8 @@ class _Found:
         """Roles: of owners, of who may what, of policies and mappings."""
         kind = tokens[1]
         if tokens[0] in {b"GRANT", b"REVOKE"}:
-            self._name_roles(tokens, _last(tokens, b"TO" if tokens[0] == b"GRANT" else b"FROM"))
+            if not of_dropped_role(b" ".join(tokens)):
+                self._name_roles(tokens, _last(tokens, b"TO" if tokens[0] == b"GRANT" else b"FROM"))
         elif tokens[:3] == [b"ALTER", b"DEFAULT", b"PRIVILEGES"]:
             self._name_owner(tokens, _first(tokens, b"ROLE"))
             self._name_roles(tokens, _last(tokens, b"TO" if b"GRANT" in tokens else b"FROM"))

@@ -86,5 +86,8 @@ class Source(Protocol):
     def left_out(self) -> list[str]:
         """Tables and sequences of which this server has no content: a standby's unlogged ones. No dump has it."""
 
+    def undumped(self) -> list[str]:
+        """What of the users' no dump carries, since it counts as an extension's or the server's; and what helps."""
+
     def snapshot(self) -> AbstractContextManager[Snapshot]:
         """Hold an instant of the database open for the length of a block."""

@@ -25,10 +25,12 @@ class Loaded:
     Attributes:
         rows: of each table.
         seconds: that each phase took: ``lint``, then the kinds of segment, then ``analyze``.
+        remarks: what was done without.
     """
 
     rows: dict[TableName, int]
     seconds: dict[str, float] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ MEGABYTE = 1 << 20
 # plain dump is smaller (not where most of it is compressed values); a codec makes text at least this much smaller.
 _SHRINKS = {Codec.NONE: 1, Codec.GZIP: 3, Codec.ZSTD: 3}
 _MAKE_ROOM = "free space, keep fewer backups (BACKUP_KEEP_*, 'residency-backup prune'), or set BACKUP_COMPRESSION=zstd"
+UNDUMPED = "not in dumps"
 _NAMED = 100  # unreadable objects listed in one message
 
 
@@ -51,7 +52,7 @@ def preflight(service: Service, tier: Tier, earlier: Backup | None) -> Preflight
         except ResidencyBackupError as error:
             findings.append(Finding.failed("versions", error))
         findings.append(tried("privileges", lambda: _require_readable(service), "every table and sequence can be read"))
-        findings += _left_out(service)
+        findings += _left_out(service) + _undumped(service)
         size = facts.size
         findings.append(tried("free space", lambda: _require_space(service, size, earlier), "enough"))
     return Preflight(tuple(findings), facts, version)
@@ -100,6 +101,15 @@ def _left_out(service: Service) -> list[Finding]:
         "back the primary up if you need it"
     )
     return [Finding.warning("unlogged tables", message)]
+
+
+def _undumped(service: Service) -> list[Finding]:
+    """What is the users' and is taken for a part of something else."""
+    try:
+        found = service.source.undumped()
+    except ResidencyBackupError as error:
+        return [Finding.failed(UNDUMPED, error)]
+    return [Finding.warning(UNDUMPED, each) for each in found]
 
 
 def _require_space(service: Service, database_size: int, earlier: Backup | None) -> None:

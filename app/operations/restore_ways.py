@@ -45,6 +45,7 @@ def _by_shadow(job: Job) -> None:
             shadow, archive, job.progress.advance, search_path=path, role=role, foreign=facts is None
         )
         job.rows = {str(table): rows for table, rows in loaded.rows.items()}
+        job.warnings += loaded.remarks
     job.journal.write(Step.PROVING)
     with job.phase("prove", archive.index.raw_bytes):
         advance, differs, owners = job.progress.advance, job.otherwise.append, role is None

@@ -45,7 +45,7 @@ from app.operations.full_preflight import preflight_full
 from app.operations.inventory import Inventory, inventory, newest_good
 from app.operations.lease import Lease, lease
 from app.operations.leftovers import remove_leftovers
-from app.operations.preflight import Preflight, forecast, preflight
+from app.operations.preflight import UNDUMPED, Preflight, forecast, preflight
 from app.operations.prune import prune
 from app.operations.publish import Taken, publish
 from app.operations.replaced import free_period, require_content, require_free, require_own
@@ -223,6 +223,8 @@ def _make(service: Service, claimed: _Claimed, backups: Inventory, progress: Pro
         taken = publish(service, draft, manifest, backups, written.warnings)
     for doubt in written.doubts:
         taken.warn("backup is made, but does not restore by itself", str(doubt))
+    for finding in (each for each in ready.findings if each.check == UNDUMPED):
+        taken.warn("backup is made, but no dump carries all", finding.message)
     return taken
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import TypeVar
 
 import psycopg
 
@@ -13,6 +14,7 @@ from app.postgres.database import Database
 
 _SECONDS = 3.0  # two renames by hand, one after the other; those of a restore are one transaction
 _POLL_SECONDS = 0.1
+Answer = TypeVar("Answer")
 
 
 class Arrival:
@@ -32,6 +34,15 @@ class Arrival:
         """
         with ExitStack() as stack:
             yield self._entered(stack)
+
+    def asked(self, question: Callable[[psycopg.Connection], Answer]) -> Answer:
+        """What a question to the database is answered.
+
+        Raises:
+            BackupError: as `connect`.
+        """
+        with self.connect() as connection:
+            return question(connection)
 
     def _entered(self, stack: ExitStack) -> psycopg.Connection:
         while True:

@@ -13,12 +13,15 @@ import psycopg
 
 from app.domain.replication import in_psql
 from app.errors import BackupCreationError, LockTableFullError, ServerUnavailableError, StandbyConflictError
+from app.postgres.limits import FILE_LIMIT
 from app.postgres.said import message_of
 from app.postgres.shared_memory import HINT as SHARED_MEMORY_HINT
 from app.postgres.shared_memory import lacks_shared_memory
 
 _LOCK_TABLE = re.compile(r"max_(?:pred_)?locks_per_transaction")
 _CONFLICT = re.compile(r"conflict with recovery")
+# The server's name for it is not translated.
+FILES_HINT = f"lift it for the role: {in_psql('postgres', f'ALTER ROLE … SET {FILE_LIMIT} = -1')}"
 _MORE_LOCKS = in_psql("postgres", "ALTER SYSTEM SET max_locks_per_transaction = 256")
 LOCKS_HINT = f"raise it on the server, and restart that: {_MORE_LOCKS} (SHOW max_locks_per_transaction says what it is)"
 _CONFLICT_HINT = (
@@ -38,6 +41,7 @@ _TOO_LONG_HINT = (
 _SHOWN = 300
 # The driver counts them among what is wrong with the connection, but the server does answer.
 _REFUSALS = (
+    psycopg.errors.ConfigurationLimitExceeded,
     psycopg.errors.DiskFull,
     psycopg.errors.IoError,
     psycopg.errors.OutOfMemory,
@@ -66,11 +70,19 @@ def known_cause(said: str, database: str, error: psycopg.Error | None = None) ->
     if _TOO_LONG.search(whole):
         message = f"a row is longer than the 1 GB of text that PostgreSQL can send: database {database}: {said}"
         return BackupCreationError(message, _TOO_LONG_HINT)
-    if error is not None and lacks_shared_memory(error):
-        return ServerUnavailableError(f"the server of database {database} refuses: {said}", SHARED_MEMORY_HINT)
-    if isinstance(error, _REFUSALS):
-        hint = "the message is the server's: see its log; try again when the cause has passed"
+    if error is not None and (hint := _refused(error, whole)):
         return ServerUnavailableError(f"the server of database {database} refuses: {said}", hint)
+    return None
+
+
+def _refused(error: psycopg.Error, whole: str) -> str | None:
+    """What to do about a server that answers, and refuses; None if it does not."""
+    if lacks_shared_memory(error):
+        return SHARED_MEMORY_HINT
+    if isinstance(error, psycopg.errors.ConfigurationLimitExceeded) and FILE_LIMIT in whole:
+        return FILES_HINT
+    if isinstance(error, _REFUSALS):
+        return "the message is the server's: see its log; try again when the cause has passed"
     return None
 
 

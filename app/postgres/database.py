@@ -31,9 +31,12 @@ log = structlog.get_logger(__name__)
 CONNECT_SECONDS = 10
 LOCK_SECONDS = 60  # a question that waits for a table holds nobody up, but must end
 # What a role or database may have set otherwise: forms that the driver cannot read, and limits that end a question.
+# A snapshot that is older than the locks would not show what was written while they were waited for: each statement
+# takes one of its own, but where a transaction says otherwise.
 # Without array_nulls the text of an array's null is read as the word NULL. See `own_path` for the search_path.
 _SESSION = (
     "SET search_path = ''; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; SET row_security = on; "
+    "SET default_transaction_isolation = 'read committed'; "
     f"SET array_nulls = on; SET {LOCK_LIMIT} = '{LOCK_SECONDS}s'"
 )
 _WANTED = "postgresql://user:password@host:port/database is wanted"

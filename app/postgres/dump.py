@@ -42,6 +42,7 @@ from app.postgres.read_ahead import read_ahead
 from app.postgres.relying import relying
 from app.postgres.said import message_of
 from app.postgres.snapshot import exported
+from app.postgres.undumped import undumped
 from app.postgres.unplanned import unplanned
 from app.postgres.watch import Watch
 from app.postgres.who import AGAINST_READING, holding, stands_in_the_way
@@ -87,13 +88,11 @@ class PostgresSource:
 
     def facts(self) -> ServerFacts:
         """What the server and the database are."""
-        with self._arrival.connect() as connection:
-            return questions.server_facts(connection)
+        return self._arrival.asked(questions.server_facts)
 
     def identity(self) -> Identity:
         """Which server and database it is."""
-        with self._arrival.connect() as connection:
-            return questions.identity(connection)
+        return self._arrival.asked(questions.identity)
 
     def dump_program_version(self, facts: ServerFacts) -> str:
         """Version of the pg_dump that fits the server."""
@@ -101,8 +100,7 @@ class PostgresSource:
 
     def unreadable(self) -> list[str]:
         """What the role may not read, each with the reason."""
-        with self._arrival.connect() as connection:
-            return questions.unreadable(connection)
+        return self._arrival.asked(questions.unreadable)
 
     def doubts(self) -> Sequence[Doubt]:
         """What a restore of a dump of now could not evaluate."""
@@ -116,8 +114,11 @@ class PostgresSource:
 
     def left_out(self) -> list[str]:
         """Tables and sequences of which this server, a standby, has no content."""
-        with self._arrival.connect() as connection:
-            return questions.left_out(connection)
+        return self._arrival.asked(questions.left_out)
+
+    def undumped(self) -> list[str]:
+        """What of the users' no dump carries, a sentence each."""
+        return self._arrival.asked(undumped)
 
     @contextmanager
     def snapshot(self) -> Iterator[_Snapshot]:

@@ -71,7 +71,6 @@ class _InPlace(Maintenance):
     Attributes:
         schemas: that are there already, as SQL spells them.
         extensions: likewise, and whether the role may comment on them.
-        skipped: what was left out.
     """
 
     after_loss = "see the server's log; nothing was changed unless the commit was under way"
@@ -80,7 +79,6 @@ class _InPlace(Maintenance):
         super().__init__(connection, database)
         self.schemas: set[bytes] = set()
         self.extensions: dict[bytes, bool] = {}
-        self.skipped: list[str] = []
 
     def run(self, statement: bytes, what: str) -> None:
         if _TRANSACTION.match(statement):
@@ -90,7 +88,7 @@ class _InPlace(Maintenance):
         if extension := _EXTENSION.match(statement):
             may_touch = self.extensions.get(extension[1])
             if may_touch is False:
-                self.skipped.append(f"{what} is left as it is: the extension belongs to another role")
+                self.remarks.append(f"{what} is left as it is: the extension belongs to another role")
             if may_touch is False or (may_touch and statement.startswith(b"CREATE")):
                 return
         super().run(statement, what)
@@ -129,7 +127,7 @@ def replace_in_place(
         session.tell("the constraints", "SET CONSTRAINTS ALL IMMEDIATE")
         analyze([session])
         expected = content_of(archive)
-        remarks = session.skipped + _prove(session, database.name, archive, expected, facts)
+        remarks = session.remarks + _prove(session, database.name, archive, expected, facts)
         if facts is None:
             require_nothing_beside(session.connection, f"database {database.name}")
         session.tell("a setting", "SET LOCAL synchronous_commit = on")

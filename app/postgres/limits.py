@@ -1,4 +1,4 @@
-"""The time limits of a server that would end a session of ours, whatever role, database or server have set.
+"""The limits, above all of time, that would end a session of ours, whatever role, database or server have set.
 
 What a backup or a restore does takes as long as it takes: a transaction that reads everything, a session that waits
 while another one works. Who wants to limit a run does so from outside: a task has a time limit of its own.
@@ -15,6 +15,12 @@ _SINCE = {
     "idle_session_timeout": 140000,
     "transaction_timeout": 170000,
 }
+# A sort of an index build, or of a merge, takes as much as the table. Only a superuser may lift it.
+FILE_LIMIT = "temp_file_limit"
+_UNLIMITED_FILES = f"""
+    SELECT pg_catalog.set_config('{FILE_LIMIT}', '-1', false)
+    WHERE pg_catalog.current_setting('is_superuser') OPERATOR(pg_catalog.=) 'on'
+      AND pg_catalog.current_setting('{FILE_LIMIT}') OPERATOR(pg_catalog.<>) '-1'"""
 LOCK_LIMIT = "lock_timeout"
 
 
@@ -24,8 +30,8 @@ def time_limits(version: int) -> list[str]:
 
 
 def lifted(version: int) -> str:
-    """The statements that lift them for a session."""
-    return "; ".join(f"SET {name} = 0" for name in time_limits(version))
+    """The statements that lift them for a session, and the limit of its temporary files, where the role may do that."""
+    return "; ".join([*(f"SET {name} = 0" for name in time_limits(version)), _UNLIMITED_FILES])
 
 
 LOOK_SECONDS = 5

@@ -100,7 +100,8 @@ def load(  # noqa: PLR0913 -- what a load takes, and how its sessions are made
         with _timed(seconds, "analyze"):
             analyze(sessions)
     log.debug("restore loaded", database=database.name, rows=sum(rows.values()), tables=len(rows), seconds=seconds)
-    return Loaded({each.table: rows[each.table] for each in archive.index.tables}, seconds)
+    remarks = tuple(remark for each in sessions for remark in each.remarks)
+    return Loaded({each.table: rows[each.table] for each in archive.index.tables}, seconds, remarks)
 
 
 def _sessions(stack: ExitStack, database: Database, wanted: int, opened: Opened) -> list[Session]:

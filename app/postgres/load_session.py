@@ -28,11 +28,13 @@ from app.errors import (
     TableLockedError,
     TargetUnavailableError,
 )
+from app.postgres.causes import FILES_HINT
 from app.postgres.cursor import interruption
 from app.postgres.database import Database
 from app.postgres.event_triggers import EventTriggers, disabling, may_fire
+from app.postgres.load_dispensable import do_without, is_dispensable
 from app.postgres.load_reasons import relying_function, way_around
-from app.postgres.said import function_of, message_of, said_beside
+from app.postgres.said import function_of, said_beside, without_values
 from app.postgres.shared_memory import HINT as SHARED_MEMORY_HINT
 from app.postgres.shared_memory import SERIAL, lacks_shared_memory, may_use_workers
 
@@ -40,7 +42,6 @@ log = structlog.get_logger(__name__)
 _SETTING = re.compile(rb"(?:SET\s+(?:SESSION\s+)?(\w+)|SELECT\s+pg_catalog\.set_config\('(\w+)')", re.IGNORECASE)
 _ZERO = re.compile(rb"(?:=|TO)\s*'?0'?\s*(?:;\s*)?\Z", re.IGNORECASE)
 _EVENT_TRIGGER = re.compile(rb"(?:CREATE|ALTER)\s+EVENT\s+TRIGGER\s", re.IGNORECASE)
-_COPY_PLACE = re.compile(r"COPY .*?, line (\d+)(?:, column ([^:]+))?")
 _MEMORY_MB = 512  # for the index builds of all connections together
 # A crash of the server in the middle of a load costs the load, not data that anybody relies on. A database that was
 # closed to writers for the restore is still to be written.
@@ -76,6 +77,7 @@ _BY_CLASS: tuple[tuple[type[psycopg.Error], type[RestoreError], str], ...] = (
         RestoreValidationError,
         "the server is a standby, or is kept from writing: write the primary's host into DATABASE_URL",
     ),
+    (psycopg.errors.ConfigurationLimitExceeded, RestoreStorageError, FILES_HINT),
     (psycopg.errors.DiskFull, RestoreStorageError, "make room on the server's disk, and try again"),
     (
         psycopg.errors.OutOfMemory,
@@ -91,6 +93,8 @@ class Session:
 
     Attributes:
         after_loss: what to do when the connection was lost.
+        remarks: what was done without; see `load_dispensable`.
+        unfilled: materialized views that could not be filled so far: statement, what it is called, why.
     """
 
     after_loss: ClassVar[str] = "see the server's log, and try again"
@@ -98,6 +102,8 @@ class Session:
     def __init__(self, connection: psycopg.Connection, database: str) -> None:
         self.connection = connection
         self._database = database
+        self.remarks: list[str] = []
+        self.unfilled: list[tuple[bytes, str, str]] = []
         self._state: dict[bytes, bytes] = {}
         self._workers = True
         self._event_triggers: EventTriggers | None = None
@@ -127,22 +133,24 @@ class Session:
         setting = _SETTING.match(statement)
         may_fail = bool(setting and _ZERO.search(statement))
         shared = self._workers and may_use_workers(statement)
+        dispensable = is_dispensable(statement)
+        done, again = True, False
         with self.translated(what), self._quiet_by_then(statement):
             try:
-                self._execute(statement, apart=may_fail or shared)
-            except psycopg.errors.UndefinedObject:
-                if not may_fail:
-                    raise
-                # A newer pg_dump lifts a limit that this server does not have.
-                skipped = statement.decode(errors="backslashreplace")
-                log.debug("restore skips a setting that the server does not know", setting=skipped)
-                return
+                self._execute(statement, apart=may_fail or shared or dispensable)
             except psycopg.Error as error:
-                if not (shared and lacks_shared_memory(error)):
+                if may_fail and isinstance(error, psycopg.errors.UndefinedObject):
+                    # A newer pg_dump lifts a limit that this server does not have.
+                    skipped = statement.decode(errors="backslashreplace")
+                    log.debug("restore skips a setting that the server does not know", setting=skipped)
+                elif again := shared and lacks_shared_memory(error):
+                    self._do_without_workers(what, error)
+                elif not (dispensable and do_without(self, statement, what, error)):
                     raise
-                self._do_without_workers(what, error)
-                self._execute(statement)
-        if setting:
+                done = False
+        if again:
+            self.run(statement, what)
+        elif setting and done:
             self._state[(setting[1] or setting[2]).lower()] = statement
 
     @property
@@ -195,7 +203,7 @@ class Session:
     def _do_without_workers(self, what: str, error: psycopg.Error) -> None:
         self._workers = False
         self.connection.execute(SERIAL.encode())
-        reason = f"{what}: {_without_values(error)}"
+        reason = f"{what}: {without_values(error)}"
         log.warning("restore goes on without parallel workers", reason=reason, hint=SHARED_MEMORY_HINT)
 
     def follow(self, state: dict[bytes, bytes]) -> None:
@@ -269,7 +277,7 @@ class Session:
 
     def typed(self, error: psycopg.Error, what: str) -> RestoreError:
         """What an error of the driver means to a restore."""
-        said = _without_values(error)
+        said = without_values(error)
         if function := function_of(error):
             said = f"{said}, in {function}"
         if beside := said_beside(error):  # it may quote rows
@@ -339,12 +347,3 @@ def sqlstate_of(error: BaseException) -> str | None:
     """The server's code for the error that a `RestoreError` was made of."""
     cause = error.__cause__
     return cause.sqlstate if isinstance(cause, psycopg.Error) else None
-
-
-def _without_values(error: psycopg.Error) -> str:
-    """The server's message and, for rows, where they stand in their COPY; never what they hold."""
-    said = message_of(error)
-    place = _COPY_PLACE.search(error.diag.context or "")
-    if place is None:
-        return said
-    return f"{said} (line {place[1]} of its rows" + (f", column {place[2]})" if place[2] else ")")

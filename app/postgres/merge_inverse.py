@@ -28,7 +28,6 @@ SET transaction_read_only = off;
 SET client_encoding = 'UTF8';
 SET DateStyle = ISO;
 SET IntervalStyle = postgres;
-SET TimeZone = 'UTC';
 SET extra_float_digits = 3;
 SET xmloption = content;
 SET row_security = off;
@@ -81,7 +80,8 @@ class Inverse:
     def before(self) -> None:
         """Write the rows that the merge will change or delete."""
         # What belongs to the tables is evaluated as it was in the merge.
-        self._write(_HEAD + _set_path(self._session.path))
+        zone = f"SELECT pg_catalog.set_config('TimeZone', {literal(self._session.zone)}, false);\n"
+        self._write(_HEAD + zone + _set_path(self._session.path))
         # Between its look at the rows and its change of them nobody may come.
         tables = {each.staged.match.name: each.staged.match.live.sql for each in self._tables}
         self._statements([statement for _, statement in locks(tables, [key.child for key in self._keys])])

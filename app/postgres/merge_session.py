@@ -25,7 +25,6 @@ _SETTINGS = (
     "SET default_statistics_target = 10",  # joins by key need a count, no more; a hundred reads ten times the pages
     "SET extra_float_digits = 3",
     "SET xmloption = content",
-    "SET TimeZone = 'UTC'",
     "SET row_security = off",  # rows that a policy would hide make an error, never a hole
     "SET enable_parallel_hash = off",  # it would want the server's shared memory, of which a container has little
     "SET synchronous_commit = on",  # a merge that is reported must outlive a crash
@@ -43,11 +42,15 @@ class MergeSession(Session):
 
     What belongs to live tables is evaluated so: checks, indexes, generated columns. See `merge_sql`.
 
+    Their time zone is taken too: the value of a timestamp is not told by it, but a check may be.
+
     Attributes:
         path: that search_path.
+        zone: that time zone.
     """
 
     path = ""
+    zone = "UTC"
     after_loss = "see the server's log; 'residency-backup check' says whether it was done"
 
     def do(self, statement: str, what: str) -> int:
@@ -119,6 +122,7 @@ def merge_session(database: Database, search_path: str | None = None) -> Iterato
         session = MergeSession(connection, database.name)
         for setting in _SETTINGS:
             session.do(setting, "a setting")
+        session.zone = session.ask("SELECT pg_catalog.current_setting('TimeZone')", "a setting")[0][0]
         session.take_path(search_path)
         with session.catalogs():
             session.ask(_ORIGIN, "the setting session_replication_role")

@@ -22,6 +22,7 @@ _DETAILS = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 _FUNCTION = re.compile(r"^((?:PL/\w+|SQL) function [^\n]*)", re.MULTILINE)
+_COPY_PLACE = re.compile(r"COPY .*?, line (\d+)(?:, column ([^:]+))?")
 
 
 def message_of(error: psycopg.Error) -> str:
@@ -72,3 +73,12 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 def _shortened(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
+
+
+def without_values(error: psycopg.Error) -> str:
+    """The server's message and, for rows, where they stand in their COPY; never what they hold."""
+    said = message_of(error)
+    place = _COPY_PLACE.search(error.diag.context or "")
+    if place is None:
+        return said
+    return f"{said} (line {place[1]} of its rows" + (f", column {place[2]})" if place[2] else ")")

@@ -34,6 +34,9 @@ def schema_differences(database: Database, archive: Archive) -> tuple[list[str],
         BackupReadError, BackupValidationError: the archive cannot be read.
     """
     wanted, live = entries_of(archive), live_entries(database)
+    for name in wanted.unsure | live.unsure:
+        wanted.words.pop(name, None)
+        live.words.pop(name, None)
     lines = [f"{name} is not in the live database" for name in wanted.words if name not in live.words]
     lines += [f"{name} is not in the backup" for name in live.words if name not in wanted.words]
     others = []

@@ -36,6 +36,10 @@ NEEDS: dict[str, tuple[str, set[str]]] = {
     "CREATE POLICY p ON a.b FOR SELECT TO one, two USING ((id > 10));": ("roles", {"one", "two"}),
     "CREATE POLICY p ON a.b USING (((x)::text = 'TO me'::text));": ("roles", set()),
     "CREATE USER MAPPING FOR one SERVER s OPTIONS (\n    password 'FOR two'\n);": ("roles", {"one"}),
+    "CREATE USER MAPPING FOR public SERVER s;": ("roles", set()),
+    'REVOKE ALL ON TABLE app.t FROM "16407";': ("roles", set()),
+    'GRANT SELECT ON TABLE app.t TO "16407" WITH GRANT OPTION;': ("roles", set()),
+    'ALTER TABLE app.t OWNER TO "16407";': ("roles", {"16407"}),
     'CREATE TABLE a (b text COLLATE app.german, c text COLLATE pg_catalog."de-x-icu");': (
         "collations", {"app.german", "pg_catalog.de-x-icu"}
     ),

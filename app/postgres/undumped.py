@@ -1,0 +1,73 @@
+"""What no dump carries, although it is the users': pg_dump takes it for a part of an extension, or of the server.
+
+- Rows of an extension's tables that the extension has not declared to be worth a dump (`pg_extension_config_dump`).
+  Queues of pgmq were such tables. A row that the extension's own scripts have written bears the number of a transaction
+  in which they also made one of its objects; any other is taken for the users'.
+- Functions that somebody put into the server's own schema, and that tables, views or functions of users rely on.
+
+Source: pg_dump.c, selectDumpableTable, selectDumpableNamespace; PostgreSQL documentation, "Extension Configuration
+Tables".
+"""
+
+from __future__ import annotations
+
+import psycopg
+import structlog
+
+log = structlog.get_logger(__name__)
+_FIRST_OF_USERS = 16384  # FirstNormalObjectId
+_TABLES = """
+    SELECT e.extname, format('%I.%I', n.nspname, c.relname), format('%I', e.extname),
+           e.xmin::text || ARRAY(SELECT DISTINCT x.xmin::text FROM pg_depend x
+               WHERE x.refclassid = 'pg_extension'::regclass AND x.refobjid = e.oid AND x.deptype = 'e')
+    FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid JOIN pg_class c ON c.oid = d.objid
+        JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+      AND c.relkind = 'r' AND c.relpersistence = 'p' AND c.oid <> ALL (coalesce(e.extconfig, '{}'))
+      AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+      AND NOT row_security_active(c.oid)
+    ORDER BY 1, 2"""
+_ROWS = "SELECT EXISTS (SELECT FROM {} t WHERE t.xmin::text <> ALL (%s))"
+_FUNCTIONS = f"""
+    SELECT DISTINCT p.oid::regprocedure::text
+    FROM pg_proc p JOIN pg_depend d ON d.refclassid = 'pg_proc'::regclass AND d.refobjid = p.oid AND d.deptype <> 'e'
+        JOIN pg_namespace n ON n.oid = p.pronamespace AND n.nspname IN ('pg_catalog', 'information_schema')
+    WHERE p.oid >= {_FIRST_OF_USERS} AND d.classid <> 'pg_cast'::regclass
+      AND NOT EXISTS (SELECT FROM pg_depend m
+                      WHERE m.classid = 'pg_proc'::regclass AND m.objid = p.oid AND m.deptype = 'e')
+    ORDER BY 1"""
+# Nobody is to wait long for what is only looked at.
+_PATIENCE = "SET LOCAL lock_timeout = '200ms'; SET LOCAL statement_timeout = '1s'"
+_TOO_LONG = (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled)
+
+
+def undumped(connection: psycopg.Connection) -> list[str]:
+    """What of the users' is in no dump, a sentence each with what helps."""
+    found = []
+    for extension, table, named, own in connection.execute(_TABLES.encode()).fetchall():
+        if _has_others(connection, table, own):
+            found.append(
+                f"rows of {table} are in no backup, for the table belongs to extension {extension}: if it was added to"
+                f" that, ALTER EXTENSION {named} DROP TABLE {table} brings it into the next one; if the extension made"
+                " it, keep its rows by \\copy"
+            )
+    for (function,) in connection.execute(_FUNCTIONS.encode()).fetchall():
+        found.append(
+            f"function {function} stands in a schema of the server's own, so no backup has it, and what calls it is not"
+            f" restored: ALTER FUNCTION {function} SET SCHEMA public"
+        )
+    return found
+
+
+def _has_others(connection: psycopg.Connection, table: str, own: list[str]) -> bool:
+    """Whether a table has rows that no script of its extension wrote."""
+    try:
+        with connection.transaction(force_rollback=True):
+            connection.execute(_PATIENCE)
+            row = connection.execute(_ROWS.format(table).encode(), (own,)).fetchone()
+            return bool(row and row[0])
+    except _TOO_LONG as error:
+        log.warning(
+            "backup does not know whether a table of an extension has rows of users", table=table, why=str(error)
+        )
+        return False
