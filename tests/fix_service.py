@@ -174,8 +174,8 @@ def fill_wide(database: TestDatabase, rows: int = 12_000) -> None:
     with database.connect() as connection:
         connection.execute("CREATE TABLE wide (id int, filler text)")
         connection.execute(
-            "INSERT INTO wide SELECT g, (SELECT string_agg(md5((g * 100 + n)::text), '') FROM generate_series(1, 30) n)"
-            " FROM generate_series(1, %s) g",
+            "INSERT INTO wide SELECT g, (SELECT string_agg(encode(sha512((g * 100 + n)::text::bytea), 'hex'), '')"
+            " FROM generate_series(1, 8) n) FROM generate_series(1, %s) g",
             (rows,),
         )
 
