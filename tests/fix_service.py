@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import signal
@@ -9,17 +10,18 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from app.bootstrap import bootstrap
+from app.bootstrap import Program, bootstrap
 from app.embedded.postgres import EmbeddedPostgres
 from app.operations.service import Progress, Service
 from app.postgres.programs import Finished, run
 from app.storage.folder import LOCK, MARKER
+from app.storage.memory import FolderMemory
 from tests.fix_clusters import SMALL, fill_small
 from tests.fix_fork import COMMAND_LINE, READ_AT_START, run_forked
 from tests.fix_postgres import TestDatabase, copy_database, copy_of_all_tables, has_small, psql, scratch_database
@@ -38,7 +40,11 @@ class Site:
 
     def service(self, **settings: str) -> Service:
         """The service, with other settings where given."""
-        return bootstrap({**self.env, **settings}).service()
+        environ = {**self.env, **settings}
+        if any(name.endswith("_FILE") for name in environ):
+            return bootstrap(environ).service()
+        program = _read(tuple(sorted(environ.items())), os.environ.get("XDG_STATE_HOME"))
+        return replace(program, memory=FolderMemory(program.settings.backup_state_dir)).service()
 
     def cli(self, *words: str, prefix: tuple[str, ...] = (), timeout: float = 100, **settings: str) -> Finished:
         """Run `residency-backup` as a process: of a new interpreter, if that is to begin otherwise than ours."""
@@ -61,6 +67,12 @@ class Site:
         found = (path for path in self.backups.rglob("*") if path.is_file() and "catalog.db" not in path.name)
         paths = (path for path in found if path.name not in {LOCK, MARKER})
         return {str(path.relative_to(self.backups)): _digest(path) for path in paths}
+
+
+@functools.lru_cache(maxsize=32)
+def _read(environ: tuple[tuple[str, str], ...], state_home: str | None) -> Program:
+    """The program of these settings: to read them takes longer than to put the parts together."""
+    return bootstrap(dict(environ))
 
 
 class At(Progress):
@@ -162,8 +174,8 @@ def fill_wide(database: TestDatabase, rows: int = 12_000) -> None:
     with database.connect() as connection:
         connection.execute("CREATE TABLE wide (id int, filler text)")
         connection.execute(
-            "INSERT INTO wide SELECT g, (SELECT string_agg(md5((g * 100 + n)::text), '') FROM generate_series(1, 30) n)"
-            " FROM generate_series(1, %s) g",
+            "INSERT INTO wide SELECT g, (SELECT string_agg(encode(sha512((g * 100 + n)::text::bytea), 'hex'), '')"
+            " FROM generate_series(1, 8) n) FROM generate_series(1, %s) g",
             (rows,),
         )
 

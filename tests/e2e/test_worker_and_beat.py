@@ -186,6 +186,7 @@ def test_a_revoked_task_kills_its_dump_and_leaves_nothing(
     eventually(lambda: not leftovers(site.backups), "the end of the dump")
     eventually(lambda: nothing_is_left(site), "the cleaning up")
     eventually(lambda: "BackupCancelledError" in worker.logs(), "the error's name, which comes after the cleaning up")
+    site.database.execute("DROP TABLE wide")
     taken = sender.send_task("backup.daily").get(timeout=2 * PATIENCE)
     require_same_content(site.database, restored(Path(taken["path"])))
     with held(site.database, "question"):
@@ -226,6 +227,7 @@ def test_a_killed_worker_frees_its_slot_and_the_next_run_clears_up(
     assert record is not None
     assert (record.state, record.transient, record.attempts) == (SlotState.FAILED, True, 1)
     assert record.may_run(service.clock() + timedelta(minutes=3))
+    site.database.execute("DROP TABLE wide")
     taken = take_backup(service, BackupRequest(tier=Tier.DAILY))
     assert taken is not None
     assert not leftovers(site.backups)
@@ -241,6 +243,7 @@ def test_a_killed_child_of_the_pool_is_told_and_the_worker_goes_on(
     with pytest.raises(Exception, match="SIGKILL"):
         sender.AsyncResult(task).get(timeout=PATIENCE)
     eventually(lambda: "backup failed: the process was killed" in worker.logs(), "the line for the operator")
+    site.database.execute("DROP TABLE wide")
     taken = sender.send_task("backup.daily").get(timeout=2 * PATIENCE)
     assert taken["backup"].startswith("daily/")
     assert worker.logs().count("[error ") == 1, "and Celery's own says it no second time"

@@ -189,7 +189,7 @@ def test_a_database_whose_sessions_make_and_drop_tables_all_the_time_is_backed_u
         "INSERT INTO job_{0} (said) SELECT 'x' FROM generate_series(1, 10)",
         "DROP TABLE job_{0}",
     ):
-        for _ in range(3):
+        for _ in range(times(1, 3)):
             taken = take_backup(site.service(), BackupRequest(tier=Tier.DAILY))
             assert taken is not None
     # The last one may show a table that was about to go.

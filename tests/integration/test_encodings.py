@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from itertools import product
 from pathlib import Path
 
 import psycopg
@@ -20,8 +21,17 @@ from app.postgres.database import Database
 from app.postgres.dump import PostgresSource
 from app.postgres.load import load
 from tests.fix_postgres import TestDatabase, psql
+from tests.tiers import ALL
 
 ENCODINGS = ["LATIN1", "SQL_ASCII", "UTF8"]
+# Each way of restoring once with each encoding, and each of these with tables in ranges and in one go.
+WAYS = [
+    (encoding, in_ranges, by)
+    for place, (by, encoding) in enumerate(
+        product(["psql", "load", "load of a file without its manifest"], ENCODINGS),
+    )
+    for in_ranges in ([True, False] if ALL else [bool(place % 2)])
+]
 # What the bytes of every value are, whatever the client would make of them.
 CONTENT = 'SELECT id, encode(convert_to("größe", getdatabaseencoding()), \'hex\') FROM "Ärzte" ORDER BY id'.encode()
 
@@ -41,7 +51,7 @@ def query(database: TestDatabase, statement: bytes) -> list[tuple[object, ...]]:
         return cursor.fetchall() if cursor.description else []
 
 
-@pytest.fixture(params=ENCODINGS)
+@pytest.fixture
 def encoding(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -73,8 +83,7 @@ def dumped(database: TestDatabase, monkeypatch: pytest.MonkeyPatch, *, in_ranges
     return out.getvalue(), index
 
 
-@pytest.mark.parametrize("in_ranges", [True, False])
-@pytest.mark.parametrize("by", ["psql", "load", "load of a file without its manifest"])
+@pytest.mark.parametrize(("encoding", "in_ranges", "by"), WAYS, indirect=["encoding"])
 def test_every_byte_comes_back(
     source: TestDatabase,
     encoding: str,

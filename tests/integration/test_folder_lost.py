@@ -20,6 +20,7 @@ from app.storage.folder import MARKER
 from tests.fix_celery import NOTHING_DUE, NodeFactory
 from tests.fix_postgres import TestDatabase
 from tests.fix_service import Site, make_site, require_same_content
+from tests.tiers import sample_of
 
 MANUAL = BackupRequest(tier=Tier.MANUAL)
 PATIENCE = 40.0
@@ -101,31 +102,23 @@ def test_a_real_mount_that_is_gone(small: Site) -> None:
     assert f"it was on the mount {mounted}, which is not mounted now" in done.stderr
 
 
-def test_a_link_to_a_folder_on_a_mount_that_is_gone(small: Site) -> None:
+@pytest.mark.parametrize("linked", sample_of([True, False], [0]))
+def test_an_old_tree_below_a_mount_does_not_hide_that_it_is_gone(small: Site, tmp_path: Path, *, linked: bool) -> None:
     """As seen elsewhere: BACKUP_DIR is a link into a disk's folder, and the folder below the mount has an old tree."""
-    disk = small.backups.with_name("the disk")
-    (disk / "dir").mkdir(parents=True)
-    small.backups.symlink_to(disk / "dir")
-    assert small.cli("create", "manual", BACKUP_STATE_DIR=str(disk / "elsewhere")).code == 0
-    script = (
-        f"mount -t tmpfs none '{disk}' || exit 99; mkdir '{disk}/dir'; {CREATE} || exit 98; umount '{disk}'; {CREATE}"
-    )
-    done = run(
-        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script], small.process_env(), timeout=100
-    )
-    assert done.code == BackupFolderLostError.exit_code, done.stderr
-    assert f"it was on the mount {disk}" in done.stderr
-
-
-def test_an_old_marker_below_a_mount_does_not_hide_that_it_is_gone(small: Site, tmp_path: Path) -> None:
+    disk = tmp_path / "the disk" if linked else small.backups
+    folder = disk / "dir" if linked else disk
+    if linked:
+        folder.mkdir(parents=True)
+        small.backups.symlink_to(folder)
     # A version before this one has written to the bare mount point, long ago; or a stranger to it has.
     assert small.cli("create", "manual", BACKUP_STATE_DIR=str(tmp_path / "elsewhere")).code == 0
     before = small.files()
-    script = f"mount -t tmpfs none {small.backups} || exit 99; {CREATE} || exit 98; umount {small.backups}; {CREATE}"
-    done = run(
-        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script], small.process_env(), timeout=100
+    script = (
+        f"mount -t tmpfs none '{disk}' || exit 99; mkdir -p '{folder}'; {CREATE} || exit 98; umount '{disk}'; {CREATE}"
     )
+    done = in_namespace(small.process_env(), script)
     assert done.code == BackupFolderLostError.exit_code, done.stderr
+    assert not linked or f"it was on the mount {disk}" in done.stderr
     assert small.files() == before
 
 

@@ -35,6 +35,7 @@ from app.operations.take_backup import BackupRequest, take_backup
 from tests.fix_postgres import copy_of_all_tables, psql, scratch_database
 from tests.fix_restores import Damaged, execute, require_nothing_left
 from tests.fix_service import At, Site
+from tests.tiers import sample_of
 
 MERGED = ("On-Call Note", "call_assignments", "swap_requests", "attachments", "notifications", "people")
 LATER = 1 << 16
@@ -198,7 +199,7 @@ def foreign(damaged: Damaged, folder: Path, suffix: str) -> Path:
     return file
 
 
-@pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
+@pytest.mark.parametrize("suffix", sample_of(["", ".gz", ".zst"], [1]))
 def test_any_plain_dump_is_restored_by_its_path(damaged: Damaged, tmp_path: Path, suffix: str) -> None:
     file = foreign(damaged, tmp_path, suffix)
     damaged.site.database.execute("DELETE FROM notifications")

@@ -12,7 +12,8 @@ import pytest
 from app.domain.restore import Method, Restore, RestoreState
 from app.embedded.postgres import EmbeddedPostgres
 from app.errors import ResidencyBackupError, RestoreRunningError
-from app.operations.check import check, repair
+from app.operations.check import repair
+from app.operations.check_restores import check_restores
 from app.operations.keep import keep
 from app.operations.rollback import rollback
 from tests.fix_fork import run_forked
@@ -83,10 +84,12 @@ def settled(damaged: Damaged, point: Point, before: Content, after: Content) -> 
 
 
 def require_told(damaged: Damaged, where: str) -> None:
-    """Of a restore that died `check` says where the live database is, and nothing else."""
+    """Of a restore that died it is said where the live database is, and nothing else."""
+    service = damaged.service()
     record = damaged.records()[0]
     if record.state is RestoreState.RUNNING:
-        said = [each for each in check(damaged.service()) if each.check == "restores" and record.id in each.message]
+        found = check_restores(service)
+        said = [each for each in found if each.check == "restores" and record.id in each.message]
         assert [(str(each.severity), where in each.message) for each in said] == [("warning", True)], said
 
 

@@ -29,8 +29,12 @@ from app.operations.verify import require_all, verify
 from tests.fix_kept import Kept, kept
 from tests.fix_postgres import TestDatabase
 from tests.fix_service import Site, require_same_content
+from tests.tiers import pairs
 
 Damage = Callable[[Path, Path], None]
+
+
+CODECS = ["none", "gzip", "zstd"]
 
 
 def truncate(file: Path, _: Path) -> None:
@@ -57,7 +61,7 @@ def append(file: Path, _: Path) -> None:
         stream.write(b"DROP TABLE people;\n")
 
 
-@pytest.fixture(scope="module", params=["none", "gzip", "zstd"])
+@pytest.fixture(scope="module", params=CODECS)
 def pair_once(
     postgres_server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[Kept[tuple[str, str]]]:
@@ -84,7 +88,12 @@ def pair(pair_once: Kept[tuple[str, str]], tmp_path: Path) -> Iterator[tuple[Sit
         yield site, site.backups / daily, site.backups / weekly
 
 
-@pytest.mark.parametrize("damage", [truncate, empty, flip, swap, append])
+@pytest.mark.parametrize(
+    ("pair_once", "damage"),
+    pairs(CODECS, [truncate, empty, flip, swap, append]),
+    indirect=["pair_once"],
+    scope="module",
+)
 def test_a_damaged_file_is_found_and_remembered_and_the_others_are_not_blamed(
     pair: tuple[Site, Path, Path], damage: Damage
 ) -> None:
