@@ -43,6 +43,6 @@ def doubts_known(wanted: Wanted, source: RestoreSource) -> list[Finding]:
     said = f"{source.name} {in_short([doubt.name for doubt in doubts])}"
     path = path_of(doubts)
     if wanted.merge.search_path is not None and path is not None:
-        return [Finding.ok(NAME, f"{said} if functions did not look in {wanted.merge.search_path}")]
+        return [Finding.ok(NAME, f"functions look in {wanted.merge.search_path} meanwhile; else {said}")]
     way = f"add --search-path {shlex.quote(path)}" if path is not None else "those fail in every session"
     return [Finding.warning(NAME, f"{said}: {way}")]

@@ -21,9 +21,10 @@ _USED = f"""
             JOIN pg_amop ON amopfamily = amprocfamily  -- to sort and to group
         UNION ALL SELECT 'pg_proc'::regclass, aggfnoid, r.oid FROM pg_aggregate
             JOIN risky r ON r.oid IN (aggtransfn, aggfinalfn, aggcombinefn)),
-    used(class, id, function) AS (
-        SELECT classid, objid, function FROM pg_depend JOIN called ON refclassid = class AND refobjid = called.id
-        UNION SELECT classid, objid, function FROM used
+    used(class, id, part, function) AS (
+        SELECT classid, objid, objsubid, function
+        FROM pg_depend JOIN called ON refclassid = class AND refobjid = called.id
+        UNION SELECT classid, objid, objsubid, function FROM used
             CROSS JOIN LATERAL (
                 SELECT 'pg_class'::regclass, ev_class FROM pg_rewrite r
                 WHERE class = 'pg_rewrite'::regclass AND r.oid = id
@@ -32,19 +33,24 @@ _USED = f"""
                 UNION ALL SELECT 'pg_type'::regclass, id WHERE class = 'pg_type'::regclass) source(class, id)
             JOIN pg_depend ON refclassid = source.class AND refobjid = source.id
                 AND (classid <> used.class OR objid <> used.id)),
-    object(class, id, functions) AS (SELECT class, id, array_agg(DISTINCT function) FROM used GROUP BY class, id)"""
+    object(class, id, part, functions) AS (
+        SELECT class, id, part, array_agg(DISTINCT function) FROM used GROUP BY class, id, part)"""
+_BEFORE_15 = (
+    "current_setting('server_version_num')::int < 150000"  # there the column depends on what its expression calls
+)
 _NO_COLUMNS = "'{}'::text[]"
 # Kind and name of each object, the table whose rows it is tried on, its expressions as SQL, and columns that it needs.
 _EVALUATED = f"""
     evaluated(class, id, functions, kind, name, relation, says, needs) AS (
-        SELECT o.*, 'generated column', format('%I.%I.%I', n.nspname, c.relname, attname), c.oid,
+        SELECT class, id, functions, 'generated column', format('%I.%I.%I', n.nspname, c.relname, attname), c.oid,
                pg_get_expr(adbin, adrelid), {_NO_COLUMNS}
         FROM object o JOIN pg_attrdef d ON class = 'pg_attrdef'::regclass AND d.oid = id
+                OR {_BEFORE_15} AND class = 'pg_class'::regclass AND id = adrelid AND part = adnum
             JOIN pg_attribute a ON attrelid = adrelid AND attnum = adnum AND attgenerated <> ''
             JOIN pg_class c ON c.oid = adrelid AND relkind = 'r' JOIN pg_namespace n ON n.oid = relnamespace
         WHERE {DUMPED}
         UNION ALL
-        SELECT o.*, 'index', format('%I.%I', n.nspname, i.relname), c.oid, concat_ws(', ',
+        SELECT class, id, functions, 'index', format('%I.%I', n.nspname, i.relname), c.oid, concat_ws(', ',
                (SELECT string_agg(pg_get_indexdef(indexrelid, k, true), ', ') FROM generate_series(1, indnatts) k
                 WHERE indkey[k - 1] = 0), pg_get_expr(indpred, indrelid)), {_NO_COLUMNS}
         FROM object o JOIN pg_index x ON class = 'pg_class'::regclass AND indexrelid = id AND indisvalid
@@ -52,34 +58,34 @@ _EVALUATED = f"""
             JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE {DUMPED} AND (indexprs IS NOT NULL OR indpred IS NOT NULL)
         UNION ALL
-        SELECT o.*, 'check', format('%I of %I.%I', conname, n.nspname, c.relname), c.oid, pg_get_expr(conbin, conrelid),
-               {_NO_COLUMNS}
+        SELECT class, id, functions, 'check', format('%I of %I.%I', conname, n.nspname, c.relname), c.oid,
+               pg_get_expr(conbin, conrelid), {_NO_COLUMNS}
         FROM object o JOIN pg_constraint k ON class = 'pg_constraint'::regclass AND k.oid = id AND contype = 'c'
             AND convalidated  -- else it is made when the rows are there, and they are not looked at
             JOIN pg_class c ON c.oid = conrelid AND relkind = 'r' JOIN pg_namespace n ON n.oid = relnamespace
         WHERE {DUMPED}
         UNION ALL
-        SELECT o.*, 'statistics', format('%I.%I', s.nspname, stxname), c.oid,
+        SELECT class, id, functions, 'statistics', format('%I.%I', s.nspname, stxname), c.oid,
                array_to_string(pg_get_statisticsobjdef_expressions(x.oid), ', '), {_NO_COLUMNS}
         FROM object o JOIN pg_statistic_ext x ON class = 'pg_statistic_ext'::regclass AND x.oid = id
             JOIN pg_namespace s ON s.oid = stxnamespace
             JOIN pg_class c ON c.oid = stxrelid AND relkind IN ('r', 'm') JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE {DUMPED}
         UNION ALL
-        SELECT o.*, 'partitions', format('of %I.%I', n.nspname, c.relname), {LEAF}, pg_get_expr(partexprs, partrelid),
-               {_NO_COLUMNS}
-        FROM object o JOIN pg_partitioned_table p ON class = 'pg_class'::regclass AND partrelid = id
+        SELECT class, id, functions, 'partitions', format('of %I.%I', n.nspname, c.relname), {LEAF},
+               pg_get_expr(partexprs, partrelid), {_NO_COLUMNS}
+        FROM object o JOIN pg_partitioned_table p ON class = 'pg_class'::regclass AND partrelid = id AND part = 0
             JOIN pg_class c ON c.oid = partrelid JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE {DUMPED} AND partexprs IS NOT NULL
         UNION ALL
-        SELECT o.*, 'materialized view', format('%I.%I', n.nspname, c.relname), c.oid, pg_get_viewdef(c.oid),
-               {_NO_COLUMNS}
+        SELECT class, id, functions, 'materialized view', format('%I.%I', n.nspname, c.relname), c.oid,
+               pg_get_viewdef(c.oid), {_NO_COLUMNS}
         FROM object o JOIN pg_rewrite r ON class = 'pg_rewrite'::regclass AND r.oid = id
             JOIN pg_class c ON c.oid = ev_class AND relkind = 'm' AND relispopulated
             JOIN pg_namespace n ON n.oid = relnamespace
         WHERE {DUMPED}
         UNION ALL
-        SELECT o.*, 'domain', format('%I.%I', n.nspname, typname), u.relation,
+        SELECT class, id, functions, 'domain', format('%I.%I', n.nspname, typname), u.relation,
                format('CAST(CAST(%s AS %s) AS %I.%I)', replace(path, '{VALUE}', quote_ident(attname)),
                       format_type(typbasetype, typtypmod), n.nspname, typname), ARRAY[attname::text]
         FROM object o JOIN pg_constraint k ON class = 'pg_constraint'::regclass AND k.oid = id AND convalidated

@@ -139,16 +139,17 @@ def test_each_table_is_named_and_rows_all_over_it_are_tried(empty_database: Test
     assert named == {"check one_name_check of public.one", "check other_name_check of public.other"}
 
 
-def test_an_operator_of_others_is_not_taken_for_the_servers_own(empty_database: TestDatabase) -> None:
-    """What fails is tried under the database's path too: there a better match than the server's own may wait."""
-    empty_database.execute("""
-        CREATE FUNCTION planted(v varchar) RETURNS text LANGUAGE plpgsql
+def test_a_function_of_others_is_not_taken_for_the_servers_own(empty_database: TestDatabase) -> None:
+    """What fails is tried under the database's path too: there a function may stand before the server's own."""
+    empty_database.execute(f"""
+        CREATE FUNCTION planted(v text) RETURNS text LANGUAGE plpgsql
             AS $$ BEGIN RAISE undefined_table USING MESSAGE = 'planted'; END $$;
         CREATE FUNCTION inner_one(v text) RETURNS text LANGUAGE sql AS $$ SELECT v $$;
         CREATE FUNCTION outer_one(v text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN inner_one(v); END $$;
         CREATE TABLE t (name varchar CHECK (outer_one(lower(name)) = 'a'));
         INSERT INTO t VALUES ('a');
-        ALTER FUNCTION planted RENAME TO lower""")
+        ALTER FUNCTION planted RENAME TO lower;
+        ALTER DATABASE {empty_database.name} SET search_path = public, pg_catalog""")
     (doubt,) = doubts_of(empty_database)
     assert "which finds what it names by search_path alone" in doubt
 
