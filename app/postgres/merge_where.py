@@ -92,7 +92,10 @@ def _require_expression(session: MergeSession, meets: str, where: str, what: str
         try:
             session.do(f"{begun}{tail}", what)
         except RestoreDataError as error:
-            raise RestoreValidationError(_brief(what, _of_theirs(error, len(begun))), _HINT) from error
+            said = _of_theirs(error, len(begun))
+            if said.endswith(' "'):  # the line break is ours
+                said = f'{said[:-2]}"'
+            raise RestoreValidationError(_brief(what, said), _HINT) from error
         session.do(f"DEALLOCATE {_PREPARED}", what)
 
 
