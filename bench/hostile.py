@@ -9,6 +9,7 @@ import io
 import json
 import time
 import tracemalloc
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,6 +37,10 @@ INPUTS: dict[str, Input] = {
     "words of one statement": lambda times: b"CREATE VIEW a AS SELECT " + b"1 + " * _PARTS * times + b"1;\n",
     "literals of one statement": lambda times: b"INSERT INTO a VALUES " + b"(1, E'\\''), " * _PARTS * times + b"(1);\n",
     "rows by INSERT": lambda times: b"INSERT INTO a VALUES (1, 'x', NULL);\n" * (_PARTS // 5) * times,
+    "rows and SQL in turns, packed": lambda times: b"".join(
+        b"CREATE TABLE a%d (b int);\nCOPY a%d (b) FROM stdin;\n1\n\\.\n" % (number, number)
+        for number in range(_PARTS // 10 * times)
+    ),
     "a long literal, packed": lambda times: b"INSERT INTO a VALUES ('" + b"x" * (_MEBIBYTES << 20) * times + b"');\n",
 }
 LOGGED = {"urls": "a://a:", "words": "password=' ", "letters": "a"}
@@ -84,6 +89,8 @@ def _read(text: bytes, codec: Codec) -> Callable[[], None]:
         lint(source)
         needs_of(source)
         content_of(source)
+        for _, run in source.runs():  # as a load does
+            deque(source.joined(run), maxlen=0)
 
     return read
 

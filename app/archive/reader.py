@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import chain, groupby
+from itertools import accumulate, chain, groupby
 from typing import BinaryIO
 
 from app.archive.codecs import Decoded, decode
 from app.archive.index import Index, Kind, Segment, TableName
+from app.archive.onward import Onward
 from app.archive.scanner import scan
 from app.archive.writer import ArchiveWriter
 from app.domain.backup import Codec
@@ -68,12 +70,21 @@ class Archive:
         self._open = open_
         self._codec = codec
         self._numbers = {id(segment): number for number, segment in enumerate(index.segments)}  # two may be equal
+        self._starts = list(accumulate((segment.raw_bytes for segment in index.segments), initial=0))
+        self._of_tables: dict[TableName | None, list[Segment]] = defaultdict(list)
+        for segment in index.segments:
+            self._of_tables[segment.table].append(segment)
+        self._onward = Onward(open_, self._text)
         self.index = index
         self.seekable = all(segment.offset is not None for segment in index.segments)
 
     def segments_of(self, table: TableName) -> list[Segment]:
         """The segments of a table's data, in the file's order; none where it is unknown."""
-        return [segment for segment in self.index.segments if segment.table == table]
+        return list(self._of_tables.get(table, ()))
+
+    def in_order(self, segments: Iterable[Segment]) -> list[Segment]:
+        """Some segments as they stand in the file."""
+        return sorted(segments, key=lambda segment: self._numbers[id(segment)])
 
     def runs(self) -> Iterator[tuple[bool, list[Segment]]]:
         """What is linted, and loaded, together: consecutive segments that are all data (True), or all SQL."""
@@ -104,13 +115,14 @@ class Archive:
             BackupValidationError: it reads, but is not what the index says; names the segment.
         """
         where = f"segment {self._numbers[id(segment)] + 1} of {len(self._numbers)} ({segment})"
-        with self._open() as stream, _naming(where):
+        with _naming(where):
             if segment.offset is None or segment.bytes is None:
-                text = _from(decode(_blocks(stream), self._codec), self._raw_offset(segment), segment.raw_bytes)
-            else:
+                start = self._starts[self._numbers[id(segment)]]
+                yield from _proven(segment, self._onward.read(start, segment.raw_bytes), where)
+                return
+            with self._open() as stream:
                 stream.seek(segment.offset)
-                text = (piece.data for piece in decode(_blocks(stream, segment.bytes), self._codec) if piece.data)
-            yield from _proven(segment, text, where)
+                yield from _proven(segment, self._text(stream, segment.bytes), where)
 
     def whole(self) -> Iterator[bytes]:
         """The plain SQL of the whole file, not compared with anything.
@@ -119,22 +131,10 @@ class Archive:
             BackupReadError: it cannot be read or decompressed.
         """
         with self._open() as stream:
-            yield from (piece.data for piece in decode(_blocks(stream), self._codec) if piece.data)
+            yield from self._text(stream)
 
-    def _raw_offset(self, segment: Segment) -> int:
-        return sum(each.raw_bytes for each in self.index.segments[: self._numbers[id(segment)]])
-
-
-def _from(pieces: Iterator[Decoded], start: int, length: int) -> Iterator[bytes]:
-    """So many bytes of a text from an offset on; fewer where it ends."""
-    for piece in pieces:
-        data = piece.data[start : start + length]
-        start = max(0, start - len(piece.data))
-        length -= len(data)
-        if data:
-            yield data
-        if length <= 0:
-            return
+    def _text(self, stream: BinaryIO, limit: int | None = None) -> Iterator[bytes]:
+        return (piece.data for piece in decode(_blocks(stream, limit), self._codec) if piece.data)
 
 
 def _proven(segment: Segment, text: Iterator[bytes], where: str) -> Iterator[bytes]:

@@ -176,7 +176,7 @@ def _load(session: _InPlace, archive: Archive, search_path: str | None) -> None:
         if is_data:
             loader = DataLoader(archive, segments, lambda _: None)
             loader.load([session])
-            rows += loader.rows
+            rows.update(loader.rows)
         else:
             runner.run(without_marks(scan(archive.joined(segments))))
     runner.finish()

@@ -90,7 +90,7 @@ def load(  # noqa: PLR0913 -- what a load takes, and how its sessions are made
                         each.follow(sessions[0].state)
                     loader = DataLoader(archive, segments, progress)
                     loader.load(able)
-                    rows += loader.rows
+                    rows.update(loader.rows)
                 else:
                     runner.run(without_marks(scan(archive.joined(segments))))
         runner.finish()

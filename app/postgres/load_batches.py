@@ -6,13 +6,14 @@ tool wrote for a table is cut at line ends.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain, islice, takewhile
+from itertools import chain
 
 from app.archive import lexer
-from app.archive.index import Kind, Segment, TableName
+from app.archive.index import Segment, TableName
 from app.archive.reader import Archive
 from app.archive.scanner import COPY, Head, Piece, scan
 from app.errors import RestoreValidationError
@@ -68,24 +69,25 @@ def batches_of_table(archive: Archive, segments: Sequence[Segment]) -> Iterator[
         if segment.raw_bytes <= _WHOLE_BYTES or segment.pages is not None:
             yield _whole(archive, segment)
         else:
-            pieces = _one_block(archive, segment)
-            yield from _block(table_of(segment), _first(pieces, segment), pieces)
+            yield from _cut(archive, segment)
 
 
 def batches_of_stream(archive: Archive, segments: Sequence[Segment]) -> Iterator[Batch]:
-    """The batches of some consecutive segments of a file that can only be read from its beginning.
+    """The batches of some segments of a file that can only be read from its beginning: in its order, and only once.
 
     Raises:
-        RestoreValidationError: they are not what the index says.
-        BackupReadError: the file cannot be read.
+        RestoreValidationError: a segment is not one COPY block.
+        BackupReadError, BackupValidationError: it cannot be read, or is not what the index says.
     """
-    before = takewhile(lambda each: each is not segments[0], archive.index.segments)  # an equal one is another
-    skipped = sum(each.kind is Kind.DATA for each in before)
-    pieces = scan(archive.whole())
-    for segment, head in zip(segments, islice(_heads(pieces), skipped, None), strict=False):
-        if head.head.table != segment.table:
-            raise RestoreValidationError(f"rows of {head.head.table} stand where {segment} should", _NOT_ONE_BLOCK)
-        yield from _block(table_of(segment), head, pieces)
+    for segment in archive.in_order(segments):
+        yield from _cut(archive, segment)
+
+
+def _cut(archive: Archive, segment: Segment) -> Iterator[Batch]:
+    """The batches of a segment that are read one after the other."""
+    pieces = _one_block(archive, segment)
+    yield from _block(table_of(segment), _first(pieces, segment), pieces)
+    deque(pieces, maxlen=0)  # it is proven at its end
 
 
 def table_of(segment: Segment) -> TableName:
@@ -121,11 +123,6 @@ def _whole(archive: Archive, segment: Segment) -> Batch:
 
 def _rows(archive: Archive, segment: Segment) -> Iterator[bytes]:
     return (each.data for each in _one_block(archive, segment) if each.rows)
-
-
-def _heads(pieces: Iterator[Piece]) -> Iterator[Piece]:
-    """The pieces that begin a COPY block each; whoever takes one may take its rows from `pieces` before the next."""
-    return (each for each in pieces if each.head.table and not each.rows and not each.data.startswith(b"\\."))
 
 
 def _block(table: TableName, head: Piece, pieces: Iterator[Piece]) -> Iterator[Batch]:

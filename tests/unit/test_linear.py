@@ -22,6 +22,7 @@ from app.archive.tokens import Reading, UnreadableError, tokens
 from app.domain.backup import Codec
 from app.errors import BackupReadError, RestoreValidationError
 from app.log import Redactor
+from app.postgres.load_batches import batches_of_stream
 from app.postgres.load_entries import header_of
 
 MANY = 100_000
@@ -159,3 +160,30 @@ def test_a_name_longer_than_any_is_refused() -> None:
         with pytest.raises((RestoreValidationError, BackupReadError)):
             lint(archive(b"COPY " + name + b" (b) FROM stdin;\n\\.\n" + LAST))
     assert Judge(Reading(standard=True)).judge(b'INSERT INTO "' + b"a" * 900 + b'" VALUES (1);') is None
+
+
+def test_a_packed_file_in_which_rows_and_sql_alternate_is_unpacked_once() -> None:
+    tables = range(10_000)
+    table = b"CREATE TABLE a.t%d (x int);\nCOPY a.t%d (x) FROM stdin;\n%d\n\\.\n"
+    text = b"".join(table % (number, number, number) for number in tables) + LAST
+    source = archive(zstandard.ZstdCompressor().compress(text), Codec.ZSTD)
+    assert not source.seekable
+    assert b"".join(block for _, run in source.runs() for block in source.joined(run)) == text
+    data = [segment for segment in source.index.segments if segment.table]
+    batches = batches_of_stream(source, data[::-1])  # in the file's order all the same
+    assert b"".join(block for batch in batches for block in batch.blocks()) == b"".join(
+        b"%d\n" % each for each in tables
+    )
+
+
+def test_a_part_that_was_passed_is_read_again_from_the_beginning() -> None:
+    text = b"".join(b"COPY t%d (x) FROM stdin;\n%d\n\\.\n" % (number, number) for number in range(5)) + LAST
+    source = archive(zstandard.ZstdCompressor().compress(text), Codec.ZSTD)
+    forth = [b"".join(source.text(segment)) for segment in source.index.segments]
+    back = [b"".join(source.text(segment)) for segment in source.index.segments[::-1]]
+    assert forth == back[::-1]
+    assert b"".join(forth) == text
+    first, last = source.text(source.index.segments[0]), source.text(source.index.segments[-1])
+    assert (next(last), next(first)) == (forth[-1], forth[0])
+    last.close()
+    assert [b"".join(source.text(segment)) for segment in source.index.segments] == forth

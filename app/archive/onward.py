@@ -1,0 +1,83 @@
+"""Reads parts of a compressed file that can only be read from its beginning: each goes on where the last one ended.
+
+A stranger's file has no places in it to begin at. To decompress it anew for each of its tables would take the square of
+their number, so a reader that was read to its part's end is kept for who comes next, and wants what comes later.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
+
+
+class _Reader:
+    """An open file, and how far its text was read."""
+
+    def __init__(self, stream: BinaryIO, text: Iterator[bytes]) -> None:
+        self._stream = stream
+        self._text = text
+        self._left = b""
+        self.at = 0
+
+    def read(self, start: int, length: int) -> Iterator[bytes]:
+        """So many bytes of the text from an offset on, which it has not passed yet; fewer where it ends."""
+        end = start + length
+        while self.at < end and (block := self._left or next(self._text, b"")):
+            taken = min(len(block), (start if self.at < start else end) - self.at)
+            self._left = block[taken:]
+            self.at += taken
+            if self.at > start:
+                yield block[:taken]
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._stream.close()
+
+
+class Onward:
+    """Reads such a file, from any thread.
+
+    Args:
+        open_: opens it at its start.
+        text: decodes what was opened.
+    """
+
+    def __init__(self, open_: Callable[[], BinaryIO], text: Callable[[BinaryIO], Iterator[bytes]]) -> None:
+        self._open = open_
+        self._decoded = text
+        self._kept: _Reader | None = None
+        self._lock = threading.Lock()
+
+    def read(self, start: int, length: int) -> Iterator[bytes]:
+        """So many bytes of the text from an offset on; fewer where it ends.
+
+        Raises:
+            BackupReadError: it cannot be read or decompressed.
+        """
+        reader = self._take(start)
+        try:
+            yield from reader.read(start, length)
+        except BaseException:  # also of who has had enough
+            reader.close()
+            raise
+        self._keep(reader)
+
+    def _take(self, start: int) -> _Reader:
+        with self._lock:
+            kept = self._kept
+            if kept is not None and kept.at <= start:
+                self._kept = None
+                return kept
+        stream = self._open()
+        return _Reader(stream, self._decoded(stream))
+
+    def _keep(self, reader: _Reader) -> None:
+        with self._lock:
+            dropped, self._kept = self._kept, reader
+        if dropped is not None:
+            dropped.close()
+
+    def __del__(self) -> None:
+        if self._kept is not None:
+            self._kept.close()
