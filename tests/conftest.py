@@ -40,10 +40,16 @@ def pytest_configure(config: pytest.Config) -> None:
     """Each process of a run collects from another file on: one of them compiles a module that is new, not all."""
     worker: dict[str, Any] = getattr(config, "workerinput", {})
     if worker:
-        folders = [[str(file) for file in sorted(Path(each).rglob("test_*.py"))] or [each] for each in config.args]
-        files = [file for folder in folders for file in folder]
+        files = [file for each in config.args for file in files_of(each)]
         at = len(files) * int(worker["workerid"].removeprefix("gw")) // worker["workercount"]
         config.args = files[at:] + files[:at]
+
+
+def files_of(asked: str) -> list[str]:
+    """The modules of a folder that are to be collected; what is no folder, as it is."""
+    left_out = [Path(__file__).with_name(name) for name in collect_ignore]
+    files = sorted(Path(asked).absolute().rglob("test_*.py"))
+    return [str(file) for file in files if not any(folder in file.parents for folder in left_out)] or [asked]
 
 
 @pytest.hookimpl(trylast=True)
