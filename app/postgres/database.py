@@ -22,6 +22,7 @@ from app.postgres.causes import known_cause
 from app.postgres.limits import LOCK_LIMIT, lifted
 from app.postgres.pooler import require_own_session
 from app.postgres.programs import bare_environment
+from app.postgres.refusals import with_code
 from app.urls import ENCODED, require_port, require_text, scheme_of
 
 CONNECT_SECONDS = 10
@@ -33,6 +34,8 @@ LOCK_SECONDS = 60  # a question that waits for a table holds nobody up, but must
 _SESSION = (
     "SET search_path = ''; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; SET row_security = on; "
     "SET default_transaction_isolation = 'read committed'; "
+    # What a server says beside its code is read here in English; only a superuser may ask for that.
+    "SELECT set_config('lc_messages', 'C', false) WHERE current_setting('is_superuser') = 'on'; "
     f"SET array_nulls = on; SET {LOCK_LIMIT} = '{LOCK_SECONDS}s'"
 )
 _WANTED = "postgresql://user:password@host:port/database is wanted"
@@ -48,11 +51,12 @@ _DEFAULTS = {
 }
 # Secrets that libpq takes from nowhere but its connection string.
 _UNFIT = ("sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
-# libpq gives no SQLSTATE for a refused connection, only the server's text, so its text is all there is to go by.
+# libpq gives no SQLSTATE for a refused connection, only the server's text; see `refusals` for other languages.
 _REFUSED = re.compile(
     r"authentication failed|no password supplied|no pg_hba\.conf entry|pg_hba\.conf rejects|role .* does not exist"
     r"|is not permitted to log in|permission denied for database"
 )
+_NOT_LET_IN = (psycopg.errors.InvalidAuthorizationSpecification, psycopg.errors.InvalidPassword)
 # No connection is left for the role, the database, or at all; a refused connection has no SQLSTATE either.
 FULL = re.compile(r"too many (?:clients|connections)|remaining connection slots")
 _BACKSLASHED = r"\\\g<0>"
@@ -172,13 +176,13 @@ class Database:
                 yield connection
 
     def _connected(self) -> psycopg.Connection:
-        return psycopg.connect(
-            self.conninfo,
-            password=self.password,
-            autocommit=True,
-            fallback_application_name="residency-backup",
-            client_encoding="UTF8",
-        )
+        more = {"fallback_application_name": "residency-backup", "client_encoding": "UTF8"}
+        secret = {} if self.password is None else {"password": self.password}
+        conninfo = make_conninfo(self.conninfo, **more, **secret)
+        try:
+            return psycopg.connect(conninfo, autocommit=True)
+        except psycopg.OperationalError as error:
+            raise with_code(error, conninfo) from None
 
     @contextmanager
     def translated(self) -> Iterator[None]:
@@ -193,15 +197,19 @@ class Database:
 
     def _typed(self, error: psycopg.Error) -> BackupError:
         text = " ".join(str(error).split())
-        if _REFUSED.search(text):
+        if _REFUSED.search(text) or isinstance(error, _NOT_LET_IN):
             return BackupPermissionError(
                 f"the server refuses the role for database {self.name}: {text}",
                 "check user and password in DATABASE_URL (or POSTGRES_*), and the server's pg_hba.conf",
             )
-        if _NO_DATABASE.search(text):
+        if _NO_DATABASE.search(text) or isinstance(error, psycopg.errors.InvalidCatalogName):
             return DatabaseMissingError(
                 f"database {self.name} does not exist: {text}",
                 "check the name in DATABASE_URL (or POSTGRES_DB)",
+            )
+        if isinstance(error, psycopg.errors.TooManyConnections) and not FULL.search(text):
+            return ServerUnavailableError(
+                f"the server of database {self.name} has too many connections: {text}", "try again when fewer are open"
             )
         if _NO_CONVERSION.search(text) or _NO_UTF8.search(text):
             what = "its encoding cannot be read" if _NO_CONVERSION.search(text) else "a name in it is not UTF-8"

@@ -60,7 +60,7 @@ PG_DUMP_LOCK_MS = 3_000  # all is locked before it begins: it waits only behind 
 _CHANGED = re.compile(
     r"(?:relation|table|view|schema|type|function|sequence|column|operator|role|object) .* does not exist"
     r"|cache lookup failed|could not open relation with OID|could not find tuple"
-    r"|concurrently (?:dropped|updated|deleted)"
+    r"|concurrently (?:dropped|updated|deleted)|Query was: LOCK TABLE"  # the server may speak another language
 )
 
 
