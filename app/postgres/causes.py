@@ -21,6 +21,11 @@ _LOCK_TABLE = re.compile(r"max_(?:pred_)?locks_per_transaction")
 _CONFLICT = re.compile(r"conflict with recovery")
 # The server's name for it is not translated.
 FILES_HINT = f"lift it for the role: {in_psql('postgres', f'ALTER ROLE … SET {FILE_LIMIT} = -1')}"
+_NO_SNAPSHOT = re.compile(r"invalid snapshot identifier|snapshot \"[^\"]+\" does not exist")
+_NO_SNAPSHOT_HINT = (
+    "does a load balancer stand before several servers? write the host of one of them into DATABASE_URL; "
+    "else see the server's log, and try again"
+)
 _MORE_LOCKS = in_psql("postgres", "ALTER SYSTEM SET max_locks_per_transaction = 256")
 LOCKS_HINT = f"raise it on the server, and restart that: {_MORE_LOCKS} (SHOW max_locks_per_transaction says what it is)"
 _CONFLICT_HINT = (
@@ -56,12 +61,14 @@ def known_cause(said: str, database: str, error: psycopg.Error | None = None) ->
     if _CONFLICT.search(whole) or isinstance(error, psycopg.errors.SerializationFailure):
         message = f"the standby ended what was read of database {database}, to go on with its recovery: {said}"
         return StandbyConflictError(message, _CONFLICT_HINT)
+    if _NO_SNAPSHOT.search(whole):
+        message = f"a session of the dump of database {database} did not find the snapshot of the others: {said}"
+        return ServerUnavailableError(message, _NO_SNAPSHOT_HINT)
     if error is not None and lacks_shared_memory(error):
         return ServerUnavailableError(f"the server of database {database} refuses: {said}", SHARED_MEMORY_HINT)
-    if isinstance(error, psycopg.errors.ConfigurationLimitExceeded) and FILE_LIMIT in whole:
-        return ServerUnavailableError(f"the server of database {database} refuses: {said}", FILES_HINT)
     if isinstance(error, _REFUSALS):
         hint = "the message is the server's: see its log; try again when the cause has passed"
+        hint = FILES_HINT if FILE_LIMIT in whole else hint
         return ServerUnavailableError(f"the server of database {database} refuses: {said}", hint)
     return None
 

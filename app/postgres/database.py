@@ -49,6 +49,7 @@ _DEFAULTS = {
     "keepalives_count": "3",
     "tcp_user_timeout": "60000",  # while something is sent there are no keepalives
 }
+_CHOOSING = frozenset({"host", "hostaddr", "port", "load_balance_hosts", "target_session_attrs"})
 # Secrets that libpq takes from nowhere but its connection string.
 _UNFIT = ("sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
 # libpq gives no SQLSTATE for a refused connection, only the server's text; see `refusals` for other languages.
@@ -120,6 +121,16 @@ class Database:
     def as_role(self, role: str, password: str | None) -> Database:
         """The same database for another role; without a password libpq looks for one where it always does."""
         return Database(self.name, {**self.parameters, "user": role}, password)
+
+    def beside(self, connection: psycopg.Connection) -> Database:
+        """The same database on the very server that a session is on, if the name may lead to one of several.
+
+        An exported snapshot is known to its own server alone, and each of several standbys has another position.
+        """
+        info = connection.info
+        given = {name: value for name, value in self.parameters.items() if name not in _CHOOSING}
+        place = {"host": info.host, "hostaddr": info.hostaddr, "port": str(info.port)}
+        return Database(self.name, given | {name: value for name, value in place.items() if value}, self.password)
 
     def with_settings(self, settings: Mapping[str, str]) -> Database:
         """The same database, for sessions that begin with these settings, whatever role and database have set."""

@@ -117,11 +117,11 @@ class PostgresSource:
         try:
             with (
                 self._arrival.connect() as connection,
-                early_session(self._database, learnt) as early,
+                early_session(there := self._database.beside(connection), learnt) as early,
                 exported(connection, early, wary=learnt.gave_way, unlocked=learnt.lock_table_full) as snapshot,
             ):
                 its = replace(snapshot, encoding=self._encoding or snapshot.encoding)
-                yield _Snapshot(self._database, connection, its, self._jobs, early)
+                yield _Snapshot(there, connection, its, self._jobs, early)
         except (GaveWayError, ChangedError):
             learnt.gave_way = True
             raise
