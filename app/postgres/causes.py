@@ -22,6 +22,11 @@ _LOCK_TABLE = re.compile(r"max_(?:pred_)?locks_per_transaction")
 _CONFLICT = re.compile(r"conflict with recovery")
 # The server's name for it is not translated.
 FILES_HINT = f"lift it for the role: {in_psql('postgres', f'ALTER ROLE … SET {FILE_LIMIT} = -1')}"
+_NO_SNAPSHOT = re.compile(r"invalid snapshot identifier|snapshot \"[^\"]+\" does not exist")
+_NO_SNAPSHOT_HINT = (
+    "does a load balancer stand before several servers? write the host of one of them into DATABASE_URL; "
+    "else see the server's log, and try again"
+)
 _MORE_LOCKS = in_psql("postgres", "ALTER SYSTEM SET max_locks_per_transaction = 256")
 LOCKS_HINT = f"raise it on the server, and restart that: {_MORE_LOCKS} (SHOW max_locks_per_transaction says what it is)"
 _CONFLICT_HINT = (
@@ -70,6 +75,9 @@ def known_cause(said: str, database: str, error: psycopg.Error | None = None) ->
     if _TOO_LONG.search(whole):
         message = f"a row is longer than the 1 GB of text that PostgreSQL can send: database {database}: {said}"
         return BackupCreationError(message, _TOO_LONG_HINT)
+    if _NO_SNAPSHOT.search(whole):
+        message = f"a session of the dump of database {database} did not find the snapshot of the others: {said}"
+        return ServerUnavailableError(message, _NO_SNAPSHOT_HINT)
     if error is not None and (hint := _refused(error, whole)):
         return ServerUnavailableError(f"the server of database {database} refuses: {said}", hint)
     return None

@@ -24,6 +24,7 @@ from app.postgres.cursor import Cursor, interruption
 from app.postgres.limits import LOCK_LIMIT, lifted, looking_for_us
 from app.postgres.pooler import require_own_session
 from app.postgres.programs import bare_environment
+from app.postgres.refusals import with_code
 from app.postgres.said import message_of, said_beside
 from app.urls import ENCODED, require_port, require_text, scheme_of
 
@@ -37,6 +38,8 @@ LOCK_SECONDS = 60  # a question that waits for a table holds nobody up, but must
 _SESSION = (
     "SET search_path = ''; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; SET row_security = on; "
     "SET default_transaction_isolation = 'read committed'; "
+    # What a server says beside its code is read here in English; only a superuser may ask for that.
+    "SELECT set_config('lc_messages', 'C', false) WHERE current_setting('is_superuser') = 'on'; "
     f"SET array_nulls = on; SET {LOCK_LIMIT} = '{LOCK_SECONDS}s'"
 )
 _WANTED = "postgresql://user:password@host:port/database is wanted"
@@ -50,13 +53,15 @@ _DEFAULTS = {
     "keepalives_count": "3",
     "tcp_user_timeout": "60000",  # while something is sent there are no keepalives
 }
+_CHOOSING = frozenset({"host", "hostaddr", "port", "load_balance_hosts", "target_session_attrs"})
 # Secrets that libpq takes from nowhere but its connection string.
 _UNFIT = ("sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
-# libpq gives no SQLSTATE for a refused connection, only the server's text, so its text is all there is to go by.
+# libpq gives no SQLSTATE for a refused connection, only the server's text; see `refusals` for other languages.
 _REFUSED = re.compile(
     r"authentication failed|no password supplied|no pg_hba\.conf entry|pg_hba\.conf rejects|role .* does not exist"
     r"|is not permitted to log in|permission denied for database"
 )
+_NOT_LET_IN = (psycopg.errors.InvalidAuthorizationSpecification, psycopg.errors.InvalidPassword)
 # No connection is left for the role, the database, or at all; a refused connection has no SQLSTATE either.
 FULL = re.compile(r"too many (?:clients|connections)|remaining connection slots")
 _BACKSLASHED = r"\\\g<0>"
@@ -121,6 +126,16 @@ class Database:
         """The same database for another role; without a password libpq looks for one where it always does."""
         return Database(self.name, {**self.parameters, "user": role}, password)
 
+    def beside(self, connection: psycopg.Connection) -> Database:
+        """The same database on the very server that a session is on, if the name may lead to one of several.
+
+        An exported snapshot is known to its own server alone, and each of several standbys has another position.
+        """
+        info = connection.info
+        given = {name: value for name, value in self.parameters.items() if name not in _CHOOSING}
+        place = {"host": info.host, "hostaddr": info.hostaddr, "port": str(info.port)}
+        return Database(self.name, given | {name: value for name, value in place.items() if value}, self.password)
+
     def with_settings(self, settings: Mapping[str, str]) -> Database:
         """The same database, for sessions that begin with these settings, whatever role and database have set."""
         words = [f"-c {name}={_ESCAPED.sub(_BACKSLASHED, value)}" for name, value in settings.items()]
@@ -177,14 +192,13 @@ class Database:
                 yield connection
 
     def _connected(self) -> psycopg.Connection:
-        return psycopg.connect(
-            self.conninfo,
-            password=self.password,
-            autocommit=True,
-            fallback_application_name="residency-backup",
-            client_encoding="UTF8",
-            cursor_factory=Cursor,
-        )
+        more = {"fallback_application_name": "residency-backup", "client_encoding": "UTF8"}
+        secret = {} if self.password is None else {"password": self.password}
+        conninfo = make_conninfo(self.conninfo, **more, **secret)
+        try:
+            return psycopg.connect(conninfo, autocommit=True, cursor_factory=Cursor)
+        except psycopg.OperationalError as error:
+            raise with_code(error, conninfo) from None
 
     @contextmanager
     def translated(self) -> Iterator[None]:
@@ -203,16 +217,8 @@ class Database:
         if isinstance(error, psycopg.errors.LockNotAvailable):
             message = f"a table of database {self.name} stayed locked: {text}"
             return TableLockedError(message, "find the session in pg_locks; try again when it has ended")
-        if _REFUSED.search(text):
-            return BackupPermissionError(
-                f"the server refuses the role for database {self.name}: {text}",
-                "check user and password in DATABASE_URL (or POSTGRES_*), and the server's pg_hba.conf",
-            )
-        if _NO_DATABASE.search(text):
-            return DatabaseMissingError(
-                f"database {self.name} does not exist: {text}",
-                "check the name in DATABASE_URL (or POSTGRES_DB)",
-            )
+        if refusal := self._refusal(text, error):
+            return refusal
         if _NO_CONVERSION.search(text) or _NO_UTF8.search(text):
             what = "its encoding cannot be read" if _NO_CONVERSION.search(text) else "a name in it is not UTF-8"
             return BackupCreationError(
@@ -223,6 +229,24 @@ class Database:
                 f"the role lacks a right in database {self.name}: {text}", "grant it pg_read_all_data"
             )
         return known_cause(str(error), self.name, error) or _otherwise(text, self.name, error)
+
+    def _refusal(self, text: str, error: psycopg.Error) -> BackupError | None:
+        """What a server means that lets nobody in; None if it is something else."""
+        if _REFUSED.search(text) or isinstance(error, _NOT_LET_IN):
+            return BackupPermissionError(
+                f"the server refuses the role for database {self.name}: {text}",
+                "check user and password in DATABASE_URL (or POSTGRES_*), and the server's pg_hba.conf",
+            )
+        if _NO_DATABASE.search(text) or isinstance(error, psycopg.errors.InvalidCatalogName):
+            return DatabaseMissingError(
+                f"database {self.name} does not exist: {text}",
+                "check the name in DATABASE_URL (or POSTGRES_DB)",
+            )
+        if isinstance(error, psycopg.errors.TooManyConnections) and not FULL.search(text):
+            return ServerUnavailableError(
+                f"the server of database {self.name} has too many connections: {text}", "try again when fewer are open"
+            )
+        return None
 
 
 def _otherwise(text: str, name: str, error: psycopg.Error) -> BackupError:

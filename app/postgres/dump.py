@@ -61,7 +61,7 @@ PG_DUMP_LOCK_MS = 3_000  # all is locked before it begins: it waits only behind 
 _CHANGED = re.compile(
     r"(?:relation|table|view|schema|type|function|sequence|column|operator|role|object) .* does not exist"
     r"|cache lookup failed|could not open relation with OID|could not find tuple"
-    r"|concurrently (?:dropped|updated|deleted)"
+    r"|concurrently (?:dropped|updated|deleted)|Query was: LOCK TABLE"  # the server may speak another language
 )
 
 
@@ -127,11 +127,11 @@ class PostgresSource:
         try:
             with (
                 self._arrival.connect() as connection,
-                early_session(self._database, learnt) as early,
+                early_session(there := self._database.beside(connection), learnt) as early,
                 exported(connection, early, wary=learnt.gave_way, unlocked=learnt.lock_table_full) as snapshot,
             ):
                 shown = replace(snapshot, encoding=self._encoding or snapshot.encoding)
-                held = _Snapshot(self._database, connection, shown, self._jobs, early)
+                held = _Snapshot(there, connection, shown, self._jobs, early)
                 held.doubting = self._doubting
                 yield held
         except (GaveWayError, ChangedError):
