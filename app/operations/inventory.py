@@ -84,26 +84,37 @@ def find(service: Service, name: str) -> Backup:
         raise BackupNotFoundError(f"no such backup: {name!r}", "name it by its id, or by an alias such as latest")
     backups = [each for each in inventory(service) if each.damage != MISSING and each.state is State.COMPLETE]
     if name in ALIASES:
-        tier = name.removeprefix("latest-") if name.startswith("latest-") else None
-        own = ours(service, backups)
-        if any(each.origin is Origin.DUMP for each in own):  # else only these are left, and somebody wants them
-            own = [each for each in own if each.origin is Origin.DUMP]
-        candidates = [each for each in own if (each.tier == tier if tier else each.tier not in _UNMEANT)]
-        now = service.clock()
-        come = [each for each in candidates if not is_newer(each, now)]
-        if come:
-            return come[-1 if name == "oldest" else 0]
-        if candidates:
-            raise BackupNotFoundError(
-                f"no such backup: {name}: {candidates[0].id} is from the future, as this machine's clock says",
-                f"the clock says {now:%Y-%m-%d %H:%M %Z}: if that is right, name the backup by its id",
-            )
-    else:
-        wanted = name.removeprefix(f"{service.tree.root}/")
-        for backup in backups:
-            if wanted in (backup.id, backup.file):
-                return backup
+        return _meant(service, name, ours(service, backups))
+    wanted = name.removeprefix(f"{service.tree.root}/")
+    for backup in backups:
+        if wanted in (backup.id, backup.file):
+            return backup
     raise BackupNotFoundError(f"no such backup: {name}", "'residency-backup list' shows what there is")
+
+
+def _meant(service: Service, alias: str, own: list[Backup]) -> Backup:
+    """The backup of this database that an alias means."""
+    found: dict[str, str] = {}
+    made = [each for each in own if each.origin is Origin.DUMP]
+    if not made:  # then those are meant that have lost their manifests, but nothing that somebody else put there
+        found = only_found(service)
+        made = [each for each in own if each.file not in found]
+    tier = alias.removeprefix("latest-") if alias.startswith("latest-") else None
+    candidates = [each for each in made if (each.tier == tier if tier else each.tier not in _UNMEANT)]
+    now = service.clock()
+    come = [each for each in candidates if not is_newer(each, now)]
+    if come:
+        return come[-1 if alias == "oldest" else 0]
+    if candidates:
+        raise BackupNotFoundError(
+            f"no such backup: {alias}: {candidates[0].id} is from the future, as this machine's clock says",
+            f"the clock says {now:%Y-%m-%d %H:%M %Z}: if that is right, name the backup by its id",
+        )
+    for file, reason in found.items():
+        message = f"no such backup: {alias}: {file} is there, but was found, and not made here: {reason}"
+        hint = "'residency-backup check' says what to do if it is yours; or name it by its id"
+        raise BackupNotFoundError(message, hint)
+    raise BackupNotFoundError(f"no such backup: {alias}", "'residency-backup list' shows what there is")
 
 
 def codec_of(file: str) -> Codec:
