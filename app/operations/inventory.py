@@ -128,7 +128,7 @@ def newest_good(service: Service, backups: Sequence[Backup]) -> Backup | None:
     return next((backup for backup in own if backup.tier is not Tier.FULL and not is_newer(backup, now)), None)
 
 
-def find(service: Service, name: str, backups: Sequence[Backup] | None = None) -> Backup:
+def find(service: Service, name: str, backups: Inventory | None = None) -> Backup:
     """The backup of an id, of a path in the tree, or of an alias.
 
     Args:
@@ -143,36 +143,37 @@ def find(service: Service, name: str, backups: Sequence[Backup] | None = None) -
         raise BackupNotFoundError(f"no such backup: {name!r}", "name it by its id, or by an alias such as latest")
     there = inventory(service) if backups is None else backups
     whole = [backup for backup in there if backup.damage != MISSING and backup.state is State.COMPLETE]
+    if name in ALIASES:
+        return _meant(service, name, ours(service, whole), there.found)
     wanted = name.removeprefix(f"{service.tree.root}/")
-    found = _meant(service, name, whole) if name in ALIASES else _called(wanted, whole)
-    if found is None:
-        raise BackupNotFoundError(f"no such backup: {name}", "'residency-backup list' shows what there is")
-    return found
+    for backup in whole:
+        if wanted in (backup.id, backup.file):
+            return backup
+    raise BackupNotFoundError(f"no such backup: {name}", "'residency-backup list' shows what there is")
 
 
-def _called(name: str, backups: Sequence[Backup]) -> Backup | None:
-    return next((backup for backup in backups if name in (backup.id, backup.file)), None)
-
-
-def _meant(service: Service, alias: str, backups: Sequence[Backup]) -> Backup | None:
-    """The backup that an alias means.
-
-    Raises:
-        BackupNotFoundError: all that it could mean are from the future.
-    """
+def _meant(service: Service, alias: str, own: Sequence[Backup], found: Mapping[str, str]) -> Backup:
+    """The backup of this database that an alias means."""
+    made = [backup for backup in own if backup.origin is Origin.DUMP]
+    strange = [] if made else [file for file in found if any(backup.file == file for backup in own)]
+    if not made:  # then those are meant that have lost their manifests, but nothing that somebody else put there
+        made = [backup for backup in own if backup.file not in found]
     tier = alias.removeprefix("latest-") if alias.startswith("latest-") else None
-    own = ours(service, backups)
-    if any(backup.origin is Origin.DUMP for backup in own):  # else only these are left, and somebody wants them
-        own = [backup for backup in own if backup.origin is Origin.DUMP]
-    candidates = [backup for backup in own if (backup.tier == tier if tier else backup.tier not in _UNMEANT)]
+    candidates = [backup for backup in made if (backup.tier == tier if tier else backup.tier not in _UNMEANT)]
     now = service.clock()
     come = [backup for backup in candidates if not is_newer(backup, now)]
-    if candidates and not come:
+    if come:
+        return come[-1 if alias == "oldest" else 0]
+    if candidates:
         raise BackupNotFoundError(
             f"no such backup: {alias}: {candidates[0].id} is from the future, as this machine's clock says",
             f"the clock says {now:%Y-%m-%d %H:%M %Z}: if that is right, name the backup by its id",
         )
-    return come[-1 if alias == "oldest" else 0] if come else None
+    if strange:
+        message = f"no such backup: {alias}: {strange[0]} is there, but was found, and not made here: "
+        hint = "'residency-backup check' says what to do if it is yours; or name it by its id"
+        raise BackupNotFoundError(message + found[strange[0]], hint)
+    raise BackupNotFoundError(f"no such backup: {alias}", "'residency-backup list' shows what there is")
 
 
 def codec_of(file: str) -> Codec:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from app.errors import (
     RestoreValidationError,
 )
 from app.operations.given_file import open_plain, require_plain, stat_of
-from app.operations.inventory import codec_of, find
+from app.operations.inventory import Inventory, codec_of, find
 from app.operations.opened import Opened, ReplacedMeanwhileError, each_look, opened, replaced_meanwhile
 from app.operations.service import SILENT, Progress, Service
 from app.operations.verify import Verified, verify_opened
@@ -78,7 +77,7 @@ class RestoreSource:
         return known or self.archive.index.raw_bytes
 
 
-def locate(service: Service, name: str, backups: Sequence[Backup] | None = None) -> Located:
+def locate(service: Service, name: str, backups: Inventory | None = None) -> Located:
     """Find what is meant: a backup by id or alias, else a file by its path.
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
@@ -149,7 +150,11 @@ def _take_in(service: Service, stored: StoredFile, row: Backup | None, outcome: 
             return
         log.debug("backup changed while it was synced, looked at again", backup=stored.id)
         stored = now
-    raise BackupReadError(f"{stored.file} changes all the time", "when no backup is being made: residency-backup sync")
+    look = f"ls -l {shlex.quote(f'{service.tree.root / stored.file}.json')}"
+    raise BackupReadError(
+        f"{stored.file} changes all the time, or something that is no file has its manifest's name: {look}",
+        "when no backup is being made: residency-backup sync",
+    )
 
 
 def _heal(

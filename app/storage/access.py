@@ -1,7 +1,7 @@
 """Who else may write what stands in the folder of backups, and whose it is.
 
 Trusted are this process's user, root, who may do anything, and the owner of the folder: on some network file systems
-everything belongs to one who is none of us.
+everything belongs to one who is none of us. Whoever may write a folder above it can put another folder in its place.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import pwd
 import stat
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 _ROOT = 0
@@ -28,8 +29,12 @@ def owner(paths: Iterable[Path], root: Path) -> str | None:
 
 
 def other_writers(paths: Iterable[Path], root: Path) -> list[tuple[Path, str]]:
-    """The folder and those of some paths in it that others may write, and who."""
-    return [(path, who) for path in (root, *sorted(paths)) if (who := _writers(path, root))]
+    """The folder, those above it, and those of some paths in it that others may write, and who."""
+    folder = root.resolve()
+    above = sorted({*folder.parents, *root.absolute().parents})
+    found = [(path, _writers_above(path, root)) for path in above]
+    found += [(path, _writers(path, root)) for path in (folder, *sorted(paths))]
+    return [(path, who) for path, who in found if who]
 
 
 def _stranger(found: os.stat_result, root: Path) -> str | None:
@@ -39,6 +44,25 @@ def _stranger(found: os.stat_result, root: Path) -> str | None:
     with suppress(KeyError):
         return f"{pwd.getpwuid(found.st_uid).pw_name} (uid {found.st_uid})"
     return f"uid {found.st_uid}"
+
+
+def _writers_above(path: Path, root: Path) -> str | None:
+    """Who may put another folder in the place of one in this; in a sticky one only who owns what is there."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    sticky = found.st_mode & stat.S_ISVTX
+    if found.st_uid == _nobody():  # whose number all has, in a user's namespace, that belongs to nobody in it
+        return "anybody" if found.st_mode & stat.S_IWOTH and not sticky else None
+    return _stranger(found, root) if sticky else _writers(path, root)
+
+
+@cache
+def _nobody() -> int:
+    with suppress(OSError, ValueError):
+        return int(Path("/proc/sys/kernel/overflowuid").read_text(encoding="ascii"))
+    return 65534
 
 
 def _writers(path: Path, root: Path) -> str | None:

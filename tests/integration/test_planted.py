@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from app.archive.manifest import parse_manifest
 from app.domain.backup import Origin, Tier
 from app.domain.checks import Severity
+from app.errors import BackupNotFoundError
 from app.operations.check import repair
 from app.operations.check_access import check_access
 from app.operations.inventory import find, inventory
@@ -110,6 +112,22 @@ def test_a_file_of_another_owner_is_found_also_if_it_is_a_manifest_alone(site: S
     assert find(site.service(), "latest").id != f"manual/{planted.stem}", "its word is not enough"
 
 
+@as_root
+def test_what_somebody_else_put_there_is_no_latest_even_if_it_is_all_that_is_left(site: Site) -> None:
+    for path in site.backups.glob("manual/*"):
+        os.chown(path, MALLORY, MALLORY)
+    with pytest.raises(BackupNotFoundError, match=f"was found, and not made here: it belongs to uid {MALLORY}"):
+        find(site.service(), "latest")
+    for path in site.backups.glob("manual/*"):
+        os.chown(path, 0, 0)
+    (manifest,) = site.backups.glob("manual/*.json")
+    manifest.unlink()
+    assert find(site.service(), "latest").origin is Origin.SCAN
+    os.mkfifo(manifest)
+    (problem,) = sync(site.service()).problems
+    assert f"no file has its manifest's name: ls -l {manifest}" in problem
+
+
 def test_who_may_write_the_folder_or_a_file_is_told_by_check_and_restore(site: Site) -> None:
     assert messages(site) == []
     (file,) = site.backups.glob("manual/*.sql")
@@ -121,6 +139,17 @@ def test_who_may_write_the_folder_or_a_file_is_told_by_check_and_restore(site: S
         assert [message.startswith(said) for message in messages(site)] == [True]
         assert [warning for warning in preview(site.service(), request).warnings if warning.startswith(said)]
         path.chmod(before)
+    linked = site.backups.parent / "linked"
+    linked.symlink_to(site.backups)
+    above = site.backups.parent
+    before = above.stat().st_mode
+    for mode, warned in ((0o777, True), (0o1777, False)):  # in a sticky folder nobody renames what is another's
+        above.chmod(mode)
+        assert messages(replace(site, env={**site.env, "BACKUP_DIR": str(linked)})) == messages(site)
+        assert [message.startswith(f"{above} can be written by anybody") for message in messages(site)] == [
+            True
+        ] * warned
+    above.chmod(before)
     if os.geteuid() == 0:
         os.chown(file.parent, MALLORY, 0)
         assert [message.startswith(f"{file.parent} can be written by uid {MALLORY}") for message in messages(site)] == [
