@@ -40,9 +40,13 @@ def doubts_known(wanted: Wanted, source: RestoreSource) -> list[Finding]:
     doubts = source.manifest.doubts if source.manifest else ()
     if not doubts or wanted.by_rows:
         return []
-    said = f"{source.name} {in_short([doubt.name for doubt in doubts])}"
-    path = path_of(doubts)
-    if wanted.merge.search_path is not None and path is not None:
-        return [Finding.ok(NAME, f"functions look in {wanted.merge.search_path} meanwhile; else {said}")]
-    way = f"add --search-path {shlex.quote(path)}" if path is not None else "those fail in every session"
-    return [Finding.warning(NAME, f"{said}: {way}")]
+    found, given, path = [], wanted.merge.search_path, path_of(doubts)
+    if lasting := [doubt.name for doubt in doubts if doubt.lasting]:
+        found.append(Finding.warning(NAME, f"{source.name} {in_short(lasting)}: those fail in every session"))
+    if path is not None:
+        said = f"{source.name} {in_short([doubt.name for doubt in doubts if not doubt.lasting])}"
+        if given is None:
+            found.append(Finding.warning(NAME, f"{said}: add --search-path {shlex.quote(path)}"))
+        else:
+            found.append(Finding.ok(NAME, f"functions look in {given} meanwhile; else {said}"))
+    return found

@@ -104,10 +104,14 @@ def _described(files: Sequence[StoredFile], before: Inventory | None) -> list[De
 
 
 def _as_before(stored: StoredFile, earlier: Described | None) -> Described | None:
-    """The file with what was parsed at the earlier look, if the manifests have not changed since."""
-    if earlier is None or (stored.manifest, stored.waiting) != (earlier.stored.manifest, earlier.stored.waiting):
+    """The file with what was parsed at the earlier look, if its manifests and its length have not changed since."""
+    if earlier is None or _parsed_of(stored) != _parsed_of(earlier.stored):
         return None
     return replace(earlier, stored=stored)
+
+
+def _parsed_of(stored: StoredFile) -> tuple[bytes | None, tuple[bytes, ...], int]:
+    return stored.manifest, stored.waiting, stored.size
 
 
 def _still_known(service: Service, rows: dict[str, Backup]) -> list[Backup]:

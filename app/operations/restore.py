@@ -17,7 +17,6 @@ from app.domain.restore import Method, Restore, RestoreState, Step
 from app.errors import (
     BackupCancelledError,
     BackupStorageError,
-    Cancelled,
     CatalogError,
     ResidencyBackupError,
     RestoreCancelledError,
@@ -78,7 +77,7 @@ def restore(service: Service, request: RestoreRequest, progress: Progress = SILE
                 change(job)
                 _done(job)
                 return restored(job)
-            except (Cancelled, KeyboardInterrupt, BackupCancelledError) as signal:
+            except (KeyboardInterrupt, BackupCancelledError) as signal:
                 error: Exception = RestoreCancelledError("the restore was cancelled", "the live database is as before")
                 _undo(journal, error, signal)
             except Exception as failure:  # noqa: BLE001 -- whatever it was, it is raised again when all is as before

@@ -17,7 +17,6 @@ from app.domain.restore import Method, Restore, RestoreState, Step, in_front_of,
 from app.errors import (
     BackupCancelledError,
     BackupError,
-    Cancelled,
     CatalogError,
     ResidencyBackupError,
     RestoreCancelledError,
@@ -174,7 +173,7 @@ def _roll_back(service: Service, record: Restore, progress: Progress) -> RolledB
     with journal.beating():
         try:
             return _done(journal, ways[record.method](service, journal, progress))
-        except (Cancelled, KeyboardInterrupt, BackupCancelledError) as signal:
+        except (KeyboardInterrupt, BackupCancelledError) as signal:
             message = "the rollback was cancelled"
             _back_off(journal, RestoreCancelledError(message, "the database is as the restore left it"), signal)
         except Exception as error:  # noqa: BLE001 -- whatever it was, it is raised again when all is looked after

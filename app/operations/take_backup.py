@@ -137,7 +137,7 @@ def take_backup(
                     backups = inventory(service, backups)
                 taken = _make(service, _Claimed(request, run, held), backups, progress)
             _record(service, run, taken)
-        except (Cancelled, KeyboardInterrupt) as signal:
+        except KeyboardInterrupt as signal:
             cancelled = signal.error if isinstance(signal, Cancelled) else BackupCancelledError("cancelled by Ctrl-C")
             _give_up(service, run, cancelled)
             raise cancelled from signal
@@ -171,13 +171,13 @@ def _lease(service: Service, run: Run) -> AbstractContextManager[Lease]:
     return lease(lambda now: service.catalog.heartbeat(run, now), lost, service.clock)
 
 
-def _clear_up(service: Service) -> list[str]:
-    """Remove what earlier runs left, which is no reason not to make this one; returns what it was."""
+def _clear_up(service: Service) -> bool:
+    """Remove what earlier runs left, which is no reason not to make this one; False if there was nothing."""
     try:
-        return remove_leftovers(service)
-    except ResidencyBackupError as error:
+        return bool(remove_leftovers(service))
+    except ResidencyBackupError as error:  # some may be gone
         log.warning("backup leftovers not removed", error=type(error).__name__, reason=error.message)
-        return ["some"]
+        return True
 
 
 def _make(service: Service, claimed: _Claimed, backups: Inventory, progress: Progress) -> Taken:
@@ -316,7 +316,7 @@ def _record_failure(service: Service, run: Run | None, error: Exception) -> None
 def _prune(service: Service, taken: Taken, backups: Inventory) -> None:
     try:
         outcome = prune(service, before=backups)
-    except (Cancelled, KeyboardInterrupt):  # the backup stands: that is what was asked for
+    except KeyboardInterrupt:  # the backup stands: that is what was asked for
         taken.warn("backup retention was cut short", "cancelled; the next run or 'residency-backup prune' goes on")
         return
     except ResidencyBackupError as error:

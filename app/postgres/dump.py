@@ -109,8 +109,7 @@ class PostgresSource:
 
     def at_login(self) -> list[str]:
         """What of the users' runs when a session begins, in words."""
-        with self._arrival.connect() as connection:
-            return event_triggers.at_login(connection)
+        return self._arrival.asked(event_triggers.at_login)
 
     def left_out(self) -> list[str]:
         """Tables and sequences of which this server, a standby, has no content."""

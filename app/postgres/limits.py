@@ -22,6 +22,12 @@ _UNLIMITED_FILES = f"""
     WHERE pg_catalog.current_setting('is_superuser') OPERATOR(pg_catalog.=) 'on'
       AND pg_catalog.current_setting('{FILE_LIMIT}') OPERATOR(pg_catalog.<>) '-1'"""
 LOCK_LIMIT = "lock_timeout"
+LOOK_SECONDS = 5
+_SINCE_LOOKING = 140000
+# It is set once the path is empty. Elsewhere than on Linux older majors refuse it.
+_LOOKING = f"""
+    SELECT set_config('client_connection_check_interval', '{LOOK_SECONDS}s', false)
+    WHERE current_setting('client_connection_check_interval') = '0' AND version() ~ 'linux'"""
 
 
 def time_limits(version: int) -> list[str]:
@@ -32,14 +38,6 @@ def time_limits(version: int) -> list[str]:
 def lifted(version: int) -> str:
     """The statements that lift them for a session, and the limit of its temporary files, where the role may do that."""
     return "; ".join([*(f"SET {name} = 0" for name in time_limits(version)), _UNLIMITED_FILES])
-
-
-LOOK_SECONDS = 5
-_SINCE_LOOKING = 140000
-# It is set once the path is empty. Elsewhere than on Linux older majors refuse it.
-_LOOKING = f"""
-    SELECT set_config('client_connection_check_interval', '{LOOK_SECONDS}s', false)
-    WHERE current_setting('client_connection_check_interval') = '0' AND version() ~ 'linux'"""
 
 
 def looking_for_us(version: int) -> str:

@@ -16,8 +16,9 @@ from app.postgres.maintenance import maintenance
 
 _SHOWN = 10
 _ROLES = "SELECT oid::text, 'role ' || quote_ident(rolname), NULL::oid, to_jsonb(r)::text FROM {roles} r"
+# A line that the server cannot read has no name, but an error.
 _SETTINGS_OF_SERVER = """
-    SELECT concat(sourcefile, name, setting), format('%s in %s', name, sourcefile), NULL, setting
+    SELECT concat(sourcefile, name, setting), format('%s in %s', coalesce(name, error), sourcefile), NULL, setting
     FROM pg_file_settings"""
 _PARAMETERS = "SELECT parname, 'rights on setting ' || parname, NULL, paracl::text FROM pg_parameter_acl"
 _OTHERS = """
@@ -42,7 +43,7 @@ _OTHERS = """
     UNION ALL SELECT slot_name, format('replication slot %I', slot_name), NULL, concat(plugin, slot_type, datoid)
     FROM pg_replication_slots WHERE NOT temporary"""
 _STATE = """
-    SELECT id, said, ofdatabase, sha256(convert_to(said || value, 'UTF8'))
+    SELECT id, said, ofdatabase, sha256(convert_to(concat(said, value), 'UTF8'))
     FROM ({parts}) found (id, said, ofdatabase, value)
     WHERE ofdatabase IS NULL OR ofdatabase <> coalesce((SELECT oid FROM pg_database WHERE datname = %s), 0)"""
 _MAY = """

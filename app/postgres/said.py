@@ -15,10 +15,11 @@ _LONGEST = 400  # of each; a failing row may be a book
 _VALUE = re.compile(r': ".*"\Z|(?<=value) ".*"(?= is out of range)| "(?:[^"]|"")*"\Z', re.DOTALL)
 _LONGEST_MESSAGE = 2000  # letters
 _ABOUT_VALUES = "22"  # the class of errors that quote them
-# As libpq puts them for programs, whose language is set: to the next thing that is said.
+# As libpq puts them for programs, whose language is set: to the next thing that is said. A row may have lines too.
 _DETAILS = re.compile(
-    r"^(?:DETAIL|CONTEXT|QUERY|STATEMENT):  (?!Cannot enlarge string buffer)"
-    r".*?(?=^(?:[A-Z]+:  |LINE \d|[a-z_]+: )|\Z)",
+    r"^(?:DETAIL|CONTEXT|QUERY|STATEMENT):  (?!Cannot enlarge string buffer).*?"
+    r"(?=^(?:(?:DETAIL|HINT|CONTEXT|QUERY|STATEMENT|LOCATION|ERROR|FATAL|PANIC|WARNING|NOTICE):  |LINE \d+: "
+    r"|(?:pg_[a-z]+|psql):)|\Z)",
     re.MULTILINE | re.DOTALL,
 )
 _FUNCTION = re.compile(r"^((?:PL/\w+|SQL) function [^\n]*)", re.MULTILINE)

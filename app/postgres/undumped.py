@@ -14,6 +14,8 @@ from __future__ import annotations
 import psycopg
 import structlog
 
+from app.postgres.said import message_of
+
 log = structlog.get_logger(__name__)
 _FIRST_OF_USERS = 16384  # FirstNormalObjectId
 _TABLES = """
@@ -38,7 +40,6 @@ _FUNCTIONS = f"""
     ORDER BY 1"""
 # Nobody is to wait long for what is only looked at.
 _PATIENCE = "SET LOCAL lock_timeout = '200ms'; SET LOCAL statement_timeout = '1s'"
-_TOO_LONG = (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled)
 
 
 def undumped(connection: psycopg.Connection) -> list[str]:
@@ -60,14 +61,19 @@ def undumped(connection: psycopg.Connection) -> list[str]:
 
 
 def _has_others(connection: psycopg.Connection, table: str, own: list[str]) -> bool:
-    """Whether a table has rows that no script of its extension wrote."""
+    """Whether a table has rows that no script of its extension wrote; no, with a warning, if it cannot be told now.
+
+    Raises:
+        psycopg.Error: the connection was lost.
+    """
     try:
         with connection.transaction(force_rollback=True):
             connection.execute(_PATIENCE)
-            row = connection.execute(_ROWS.format(table).encode(), (own,)).fetchone()
+            row = connection.execute(_ROWS.format(table.replace("%", "%%")).encode(), (own,)).fetchone()
             return bool(row and row[0])
-    except _TOO_LONG as error:
-        log.warning(
-            "backup does not know whether a table of an extension has rows of users", table=table, why=str(error)
-        )
+    except psycopg.Error as error:
+        if connection.closed:
+            raise
+        said = "backup does not know whether a table of an extension has rows of users"
+        log.warning(said, table=table, reason=message_of(error))
         return False

@@ -12,6 +12,7 @@ from app.archive.manifest import Manifest, parse_manifest
 from app.domain.backup import Tier
 from app.domain.restore import Mode
 from app.operations import opened, same_name
+from app.operations.inventory import inventory
 from app.operations.take_backup import BackupRequest, take_backup
 from tests.fix_restores import Damaged
 from tests.fix_service import Site
@@ -52,3 +53,20 @@ def test_a_restore_parses_each_manifest_twice_at_most(damaged: Damaged) -> None:
     [source] = [times for name, times in counted.items() if name.startswith("manual/")]
     # The source's is written twice, pinned and released, and each of the three is read to be changed, used or listed.
     assert (daily <= 2, source <= 2 * 3) == (True, True), counted
+
+
+def test_a_file_of_another_length_is_described_anew(site: Site) -> None:
+    service = site.service()
+    taken = take_backup(service, BackupRequest(tier=Tier.DAILY))
+    assert taken
+    file = site.backups / taken.backup.file
+    whole = file.read_bytes()
+    # As a run leaves it that dies between its two renames: its manifest waits.
+    file.with_name(f"{file.name}.json").rename(file.with_name(f".{file.name}.json.{'0' * 32}.partial"))
+    file.unlink()
+    file.write_bytes(whole[:-1])
+    before = inventory(service)
+    file.write_bytes(whole)
+    (now,) = (named.backup for named in inventory(service).names)
+    assert now.waiting is not None
+    assert [named.backup for named in inventory(service, before).names] == [now]

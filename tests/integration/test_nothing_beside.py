@@ -16,6 +16,7 @@ from app.embedded.postgres import EmbeddedPostgres
 from app.errors import RestoreValidationError
 from app.postgres.database import Database
 from app.postgres.load import load
+from app.postgres.outside import nothing_beside
 from app.postgres.watched import watched
 from tests.fix_postgres import TestDatabase, scratch_database
 from tests.fix_service import make_site
@@ -118,6 +119,24 @@ def test_what_no_rollback_undoes_is_named(live: TestDatabase, role: str, tmp_pat
         assert not live.query("SELECT FROM pg_database WHERE datname LIKE 'staging%'")
     finally:
         live.execute(f"SELECT pg_drop_replication_slot({slot})")
+
+
+def test_a_server_whose_configuration_has_a_line_that_cannot_be_read_is_compared(live: TestDatabase) -> None:
+    database = Database.from_url(live.url)
+    ((folder,),) = live.query("SHOW data_directory")
+    file = Path(folder) / "postgresql.auto.conf"
+    before = file.read_text()
+    try:
+        file.write_text(f"{before}work_mem = = 1\n")
+        with nothing_beside(database, live.name):
+            pass
+        with (
+            pytest.raises(RestoreValidationError, match="outside of its database: syntax error in "),
+            nothing_beside(database, live.name),
+        ):
+            file.write_text(before)
+    finally:
+        file.write_text(before)
 
 
 def test_nor_in_place(live: TestDatabase, role: str, tmp_path: Path) -> None:

@@ -29,6 +29,8 @@ REFUSALS = {
 OF_A_PROGRAM = f"""pg_dump: error: query failed: ERROR:  no such person
 DETAIL:  It is {CANARY},
 and {CANARY} too.
+note: {CANARY}
+NOTE:  {CANARY}
 HINT:  Look for others.
 CONTEXT:  PL/pgSQL function f() line 1 at {CANARY}
 pg_dump: detail: Query was: SELECT f()"""

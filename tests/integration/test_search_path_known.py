@@ -59,6 +59,24 @@ def test_a_backup_says_itself_that_it_does_not_restore(site: Site, empty_databas
     require_bounds(site.backups / f"{made['file']}.json")
 
 
+def test_a_search_path_is_no_way_for_what_fails_in_every_session(site: Site, empty_database: TestDatabase) -> None:
+    empty_database.execute(
+        """CREATE FUNCTION gone(v text) RETURNS boolean LANGUAGE sql AS $$ SELECT v <> '' $$;
+        CREATE FUNCTION broken(v text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RETURN gone(v); END $$;
+        CREATE TABLE others (name text CONSTRAINT sound CHECK (broken(name)));
+        INSERT INTO others VALUES ('a');
+        DROP FUNCTION gone(text)"""
+    )
+    made = json.loads(site.cli("create", "manual", "--json").stdout)
+    plan = ("restore", made["backup"], "--mode", "replace", "--dry-run", "--json")
+    lasting = "check sound of public.others would fail: those fail in every session"
+    said = [each for each in warnings_of(site, *plan) if "does not restore by itself" in each]
+    assert [each.endswith(lasting) for each in said] == [True, False]
+    assert said[1].endswith(f"{NAME} would fail: add --search-path public")
+    said = [each for each in warnings_of(site, *plan, "--search-path", "public") if "restore by itself" in each]
+    assert [each.endswith(lasting) for each in said] == [True]
+
+
 def warnings_of(site: Site, *arguments: str) -> list[str]:
     done = site.cli(*arguments)
     assert done.code in {0, 3}, done.stderr

@@ -52,7 +52,7 @@ def signalled(site: Site, words: Sequence[str], act: Callable[[int], object]) ->
     """What a verb says that is signalled while the server works on its behalf."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         process = start_forked(COMMAND_LINE, words, site.process_env(LOG_LEVEL="WARNING"), out, err)
-        wait_until(lambda: bool(at_work(site.database)) or process.poll() is not None, 60)
+        assert wait_until(lambda: bool(at_work(site.database)) or process.poll() is not None, 60), "nobody waits"
         assert process.poll() is None, "it ended before the signal"
         act(process.pid)
         code = process.wait(60)

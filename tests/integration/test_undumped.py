@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from structlog.testing import capture_logs
+
 from app.domain.backup import Tier
 from app.operations.check import check
 from app.operations.take_backup import BackupRequest, take_backup
+from app.postgres.database import Database
+from app.postgres.dump import PostgresSource
 from tests.fix_postgres import TestDatabase
 from tests.fix_service import make_site
 
@@ -42,3 +46,16 @@ def test_it_is_named_with_what_brings_it_into_the_next_backup(empty_database: Te
     assert taken is not None
     assert taken.warnings == []
     assert 'COPY public."q Jobs" (id)' in (site.backups / taken.backup.file).read_text()
+
+
+def test_a_table_that_cannot_be_looked_at_is_no_reason_to_make_no_backup(empty_database: TestDatabase) -> None:
+    empty_database.execute("""
+        CREATE EXTENSION hstore; CREATE TABLE "half %s full" (id int); CREATE TABLE lost (id int);
+        ALTER EXTENSION hstore ADD TABLE "half %s full"; ALTER EXTENSION hstore ADD TABLE lost""")
+    empty_database.execute('INSERT INTO "half %s full" VALUES (1)')
+    ((file,),) = empty_database.query("SELECT current_setting('data_directory') || '/' || pg_relation_filepath('lost')")
+    Path(file).unlink()
+    with capture_logs() as logs:
+        (said,) = PostgresSource(Database.from_url(empty_database.url)).undumped()
+    assert 'rows of public."half %s full" are in no backup' in said
+    assert [event["table"] for event in logs if event["log_level"] == "warning"] == ["public.lost"]
