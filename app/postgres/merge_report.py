@@ -45,7 +45,7 @@ def counted(session: MergeSession, each: Staged) -> TableChanges:
         else:
             done[act] += count
     count = "SELECT pg_catalog.count(*) FROM"
-    totals = f"SELECT ({count} {each.rows}), ({count} {each.match.live.rows} l)"
+    totals = f"SELECT ({count} {each.rows}), ({count} {each.match.live.users} l)"
     backup, live = session.ask(totals, f"rows of {name}")[0]
     return TableChanges(
         table=str(name),
