@@ -15,6 +15,8 @@ from enum import StrEnum
 from app.domain.servers import Identity
 from app.errors import BackupValidationError
 
+ENDLESS = 1 << 62  # bytes that are free, where a file system does not tell how many
+
 
 class Tier(StrEnum):
     """The types of backup; each has a folder of its own."""

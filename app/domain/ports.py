@@ -186,7 +186,7 @@ class Tree(Protocol):
         """Make the tier's folder where it is missing; prove by doing it that files can be written and read in it."""
 
     def free_bytes(self) -> int:
-        """Bytes that this user may still write."""
+        """Bytes that this user may still write; `ENDLESS` where nobody knows."""
 
     def create(self, tier: Tier, name: str, run_id: str) -> AbstractContextManager[Draft]:
         """A new file under a temporary name in the tier's folder; gone when the block ends, unless published."""

@@ -13,6 +13,7 @@ import structlog
 from app.archive.lint import lint
 from app.archive.needs import Needs, needs_of
 from app.archive.target import Target, TargetFacts
+from app.domain.backup import ENDLESS
 from app.domain.checks import Finding, Severity
 from app.domain.replication import in_psql, quoted
 from app.domain.restore import Method, Restore
@@ -151,12 +152,13 @@ def _tree_room(service: Service, wanted: int) -> Finding:
             "(BACKUP_MIN_FREE_MB)",
             "free space there; nothing was changed",
         )
-    return Finding.ok("disk", f"{free // MEGABYTE} MB free, about {wanted // MEGABYTE} MB wanted")
+    return Finding.ok("disk", _enough(free, wanted))
 
 
 def _server_room(folder: Path, wanted: int) -> Finding:
     try:
-        free = shutil.disk_usage(folder).free
+        space = shutil.disk_usage(folder)
+        free = space.free if space.total else ENDLESS
     except OSError as error:
         return Finding.warning("disk of the server", f"the room of {folder} is not known: {error.strerror}")
     if free < wanted:
@@ -165,7 +167,12 @@ def _server_room(folder: Path, wanted: int) -> Finding:
             f"{wanted // MEGABYTE} MB wanted",
             "free space there; nothing was changed",
         )
-    return Finding.ok("disk of the server", f"{free // MEGABYTE} MB free, about {wanted // MEGABYTE} MB wanted")
+    return Finding.ok("disk of the server", _enough(free, wanted))
+
+
+def _enough(free: int, wanted: int) -> str:
+    told = "the file system does not tell what is" if free == ENDLESS else f"{free // MEGABYTE} MB"
+    return f"{told} free, about {wanted // MEGABYTE} MB wanted"
 
 
 def _same_disk(one: Path, other: Path) -> bool:

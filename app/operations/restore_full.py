@@ -21,7 +21,7 @@ import structlog
 
 from app.archive.manifest import Manifest
 from app.archive.tarball import TarReader, require_equal, shown, tar_index_of
-from app.domain.backup import Codec
+from app.domain.backup import ENDLESS, Codec
 from app.errors import (
     BackupReadError,
     BackupValidationError,
@@ -125,7 +125,8 @@ def _require_empty(target: Path) -> None:
 def _require_room(source: FullSource, target: Path) -> None:
     wanted = source.manifest.raw_bytes if source.manifest else source.size
     place = next(each for each in (target, *target.parents) if each.exists())
-    free = shutil.disk_usage(place).free
+    space = shutil.disk_usage(place)
+    free = space.free if space.total else ENDLESS
     if free < wanted:
         raise RestoreStorageError(
             f"too little free space at {place}: {free >> 20} MB free, {wanted >> 20} MB wanted", "name another disk"

@@ -25,6 +25,8 @@ from app.postgres.merge_session import MergeSession
 
 _TABLES = """
     SELECT c.oid::bigint, n.nspname, c.relname, c.relkind = 'p', pg_has_role(c.relowner, 'USAGE'),
+           (SELECT nullif(extcondition[array_position(extconfig, c.oid)], '') FROM pg_extension
+            WHERE c.oid = ANY (extconfig) AND NOT c.relispartition LIMIT 1),
            (CASE WHEN c.relispartition THEN pg_partition_root(c.oid) ELSE c.oid END)::oid::bigint
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND n.nspname !~ '^pg_'
@@ -155,8 +157,8 @@ def _read(connection: psycopg.Connection, rows: list[tuple[Any, ...]], texts: _T
     names = {oid: TableName(schema, name) for oid, schema, name, *_ in rows}
     roots = {names[oid]: names[root] for oid, *_, root in rows}
     tables = {
-        names[oid]: LiveTable(names[oid], partitioned, owned)
-        for oid, _, _, partitioned, owned, root in rows
+        names[oid]: LiveTable(names[oid], partitioned, owned, dumped=dumped)
+        for oid, _, _, partitioned, owned, dumped, root in rows
         if oid == root
     }
     schema = LiveSchema(tables, roots, [])

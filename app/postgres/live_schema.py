@@ -122,6 +122,7 @@ class LiveTable:
         firings: triggers and rules, those of its partitions too.
         unseen: constraints that are not looked at before the server does.
         room: which rows its partitions take, if not every one; foreign tables take none.
+        dumped: which rows of an extension's table are in a dump, if not all: the others come with the extension.
         local: of a table that has foreign partitions the others: rows of foreign tables are nobody's.
     """
 
@@ -134,6 +135,7 @@ class LiveTable:
     firings: list[Firing] = field(default_factory=list)
     unseen: list[str] = field(default_factory=list)
     room: Bounds | None = None
+    dumped: str | None = None
     local: list[TableName] | None = None
 
     @property
@@ -146,9 +148,19 @@ class LiveTable:
         """What its rows are read from; an alias must follow."""
         if self.local is None:
             return self.sql
-        columns = ", ".join(["ctid", "tableoid", "xmin", *map(quoted, self.columns)])
-        none = f"SELECT {columns} FROM ONLY {quoted(*self.name)}"  # which holds no rows itself
-        return f"({' UNION ALL '.join([none, *(f'SELECT {columns} FROM {table}' for table in self.targets)])})"
+        places = [f"ONLY {quoted(*self.name)}", *self.targets]  # the first holds no rows itself
+        return f"({' UNION ALL '.join(f'SELECT {self._columns} FROM {place}' for place in places)})"
+
+    @property
+    def users(self) -> str:
+        """What those of its rows are read from that a backup may hold; an alias must follow."""
+        if self.dumped is None:
+            return self.rows
+        return f"(SELECT {self._columns} FROM {self.sql} {self.dumped})"
+
+    @property
+    def _columns(self) -> str:
+        return ", ".join(["ctid", "tableoid", "xmin", *map(quoted, self.columns)])
 
     @property
     def targets(self) -> list[str]:

@@ -164,11 +164,11 @@ class LiveMerge:
 
     def _report(self, planned: list[TableChanges], sequences: Moves) -> Changes:
         gone = [TableChanges(table=str(table), inserted=rows) for table, rows in self._matched.gone.items()]
-        new = [TableChanges(table=str(each.name), deleted=self._rows_of(each.rows)) for each in self._matched.new]
+        new = [TableChanges(table=str(each.name), deleted=self._rows_of(each.users)) for each in self._matched.new]
         rows = {each.table: each.rows for each in self._archive.index.tables}
         for each in self._matched.unfit:
             its = sum(rows.get(table, 0) for table in {segment.table for segment in each.sources} if table is not None)
-            new.append(TableChanges(table=str(each.name), inserted=its, deleted=self._rows_of(each.live.rows)))
+            new.append(TableChanges(table=str(each.name), inserted=its, deleted=self._rows_of(each.live.users)))
         notes = [*notes_on_versions(self._session, self._matched.versions)]
         notes += [*_left_alone(self._session, self._archive, self._request), *_notes_on(self._staged)]
         notes += sequences.notes

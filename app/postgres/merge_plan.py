@@ -209,7 +209,7 @@ def _surplus(each: Staged) -> str:
     match = each.match
     same = match.same("s", "l")
     return (
-        f"INSERT INTO {each.plan} SELECT NULL, l.ctid, l.tableoid, 'd', false FROM {match.live.rows} l"
+        f"INSERT INTO {each.plan} SELECT NULL, l.ctid, l.tableoid, 'd', false FROM {match.live.users} l"
         f" WHERE NOT EXISTS (SELECT FROM {each.rows} s WHERE {same})"
     )
 
@@ -255,7 +255,7 @@ def _surplus_rows(each: Staged) -> str:
     """Likewise those of which the live database has too many."""
     return (
         f"INSERT INTO {each.plan} SELECT NULL, l.id, l.part, 'd', false"
-        f" FROM {_numbered(each, each.match.live.rows)} l"
+        f" FROM {_numbered(each, each.match.live.users)} l"
         f" LEFT JOIN {_counted(each, each.rows)} s ON s.image {SAME} l.image"
         f" WHERE l.number OPERATOR(pg_catalog.>) coalesce(s.count, 0)"
     )

@@ -46,7 +46,7 @@ def counted(session: MergeSession, each: Staged, *, exact: bool) -> TableChanges
         else:
             done[act] += count
     count = "SELECT pg_catalog.count(*) FROM"
-    totals = f"SELECT ({count} {each.rows}), ({count} {each.match.live.rows} l)"
+    totals = f"SELECT ({count} {each.rows}), ({count} {each.match.live.users} l)"
     backup, live = session.ask(totals, f"rows of {name}")[0]
     only_live = planned["d"] if exact else live - (backup - planned["i"])
     if each.match.key and not exact and (only_live < 0 or _may_share_keys(session, each)):

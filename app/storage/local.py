@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from app.domain.backup import Tier, period_in_name
+from app.domain.backup import ENDLESS, Tier, period_in_name
 from app.domain.ports import StoredFile
 from app.errors import BackupError, BackupNotFoundError, BackupStorageError, BackupWriteError
 from app.storage import access, disk, passing, sidecar
@@ -54,14 +54,15 @@ class LocalTree:
             raise BackupWriteError(f"{folder} does not keep what is written into it", "check the disk of BACKUP_DIR")
 
     def free_bytes(self) -> int:
-        """Bytes that this user may still write."""
+        """Bytes that this user may still write; as good as endless where the file system does not tell."""
         with disk.reading(self.root):
             for path in (self.root, *self.root.absolute().parents):
                 try:
                     space = os.statvfs(path)
                 except FileNotFoundError:
                     continue  # not made yet: it will be made on the file system of what is above
-                return space.f_bavail * space.f_frsize
+                # Network mounts, and a tmpfs without a limit, say that they have no size at all.
+                return space.f_bavail * space.f_frsize if space.f_blocks else ENDLESS
         raise disk.not_found(self.root)
 
     def create(self, tier: Tier, name: str, run_id: str) -> LocalDraft:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import suppress
 from pathlib import Path
 
 from app.storage import disk
@@ -45,10 +44,10 @@ def take_away(final: Path, aside: Path, content: bytes) -> bool:
     except FileNotFoundError:
         return True
     try:
-        if aside.read_bytes() == content:
+        found = aside.read_bytes()
+        if found == content:
             return True
-        with suppress(FileExistsError):  # somebody has put a newer one there meanwhile
-            os.link(aside, final, follow_symlinks=False)
+        add(aside, final, found)  # unless somebody has put a newer one there meanwhile
         return False
     finally:
         disk.discard(aside)
