@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import secrets
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,12 @@ from app.domain.backup import Codec
 from app.embedded.postgres import EmbeddedPostgres
 from app.errors import RestoreValidationError
 from app.postgres.database import Database
-from app.postgres.load import load
 from app.postgres.outside import nothing_beside
-from app.postgres.watched import watched
+from tests.fix_matrix import EMBEDDED, running_major
 from tests.fix_postgres import TestDatabase, scratch_database
+from tests.fix_restore import target
 from tests.fix_service import make_site
+from tests.tiers import majors
 
 LAST = "\n--\n-- PostgreSQL database dump complete\n--\n\n"
 FUNCTION = """
@@ -72,6 +74,17 @@ def live(postgres_server: EmbeddedPostgres) -> Iterator[TestDatabase]:
         yield database
 
 
+@pytest.fixture(params=majors(18), ids=lambda number: f"PostgreSQL {number}")
+def anywhere(request: pytest.FixtureRequest) -> Iterator[TestDatabase]:
+    """A database of a server of each major."""
+    with ExitStack() as stack:
+        if request.param == EMBEDDED:
+            server: EmbeddedPostgres = request.getfixturevalue("postgres_server")
+            yield stack.enter_context(scratch_database(server))
+        else:
+            yield stack.enter_context(stack.enter_context(running_major(request.param)).database("beside"))
+
+
 @pytest.fixture
 def role(live: TestDatabase) -> Iterator[str]:
     """One that may log in, with its name as its password."""
@@ -82,16 +95,19 @@ def role(live: TestDatabase) -> Iterator[str]:
     live.execute(f"DROP ROLE {name}")
 
 
-def test_no_transaction_that_changes_something_beside_is_committed(live: TestDatabase, role: str) -> None:
-    before = live.query(SHARED)
+def test_no_transaction_that_changes_something_beside_is_committed(anywhere: TestDatabase) -> None:
+    role = f"victim_{secrets.token_hex(3)}"
+    anywhere.execute(f"CREATE ROLE {role}")
+    before = anywhere.query(SHARED)
     cases = [(said, does, way) for way in WAYS for said, does in DOES.items() if way == "COPY" or "settings" in said]
     for number, (said, does, way) in enumerate(cases):
         text = (dump(does.format(role=role), way, number) + LAST).encode()
         source = Archive(lambda text=text: io.BytesIO(text), Codec.NONE, build_index(io.BytesIO(text), Codec.NONE))
         with pytest.raises(RestoreValidationError, match=f"outside of the database.*{said}"):
-            load(Database.from_url(live.url), source, 2, opened=watched)
-        live.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
-    assert live.query(SHARED) == before
+            target(anywhere).load(anywhere.name, source, lambda _: None, foreign=True)
+        anywhere.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    assert anywhere.query(SHARED) == before
+    anywhere.execute(f"DROP ROLE {role}")
 
 
 def test_a_role_that_loads_a_strangers_file_keeps_its_password_and_settings(
