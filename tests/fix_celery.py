@@ -28,10 +28,9 @@ from pytest_celery import (
 )
 
 from app.embedded.broker import EmbeddedBroker
-from tests.fix_fork import Forked, start_forked
+from tests.fix_fork import CELERY, Forked, start_forked
 
 APP = "tasks"
-CELERY = "celery.__main__:main"
 HOME = Path(__file__).parents[1]
 QUEUE = "backup"
 NOTHING_DUE = {f"BACKUP_{tier}_CRON": "off" for tier in ("DAILY", "WEEKLY", "MONTHLY", "VERIFY")}
@@ -82,9 +81,7 @@ class LocalNode:
     def start(self) -> None:
         """Start the process, with a new log."""
         with self._log.open("wb") as log:
-            self._process = start_forked(
-                "celery.__main__:main", self._argv, self._env, log, log, cwd=HOME, session=True
-            )
+            self._process = start_forked(CELERY, self._argv, self._env, log, log, cwd=HOME, session=True)
 
     def ready(self, timeout: float = READY_SECONDS) -> bool:
         """Wait for the ready line of this start; fails with the log."""

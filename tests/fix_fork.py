@@ -23,13 +23,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 import pytest
 
 from app.postgres.programs import Finished, ProgramError
 
 COMMAND_LINE = "app.cli:main"
+CELERY = "celery.__main__:main"
+TEXT = "tests.fix_fork:run_text"  # what is run is the first word
 # What an interpreter reads when it starts: whoever sets these wants one of its own.
 READ_AT_START = ("LANG", "LC_", "LD_", "PYTHON")
 _VERBS = ("adopt", "backups", "full", "health", "restores")
@@ -75,12 +77,13 @@ def start_forked(
     out: IO[bytes],
     err: IO[bytes],
     *,
+    reads: IO[bytes] | None = None,
     cwd: Path | None = None,
     session: bool = False,
 ) -> Forked:
     """Begin such a process; with a session of its own, it leads its group too."""
     asked = {"entry": entry, "words": list(words), "env": dict(env), "cwd": str(cwd or Path.cwd()), "session": session}
-    return _mother().start(asked, out, err)
+    return _mother().start(asked, out, err, reads)
 
 
 class Forked:
@@ -97,7 +100,7 @@ class Forked:
             return self.wait(0)
         return None
 
-    def wait(self, timeout: float) -> int:
+    def wait(self, timeout: float = 60) -> int:
         """The exit code.
 
         Raises:
@@ -109,6 +112,50 @@ class Forked:
             with self._reply:
                 self.returncode = os.waitstatus_to_exitcode(int(self._reply.readline()))
         return self.returncode
+
+
+class Conversation:
+    """Lines of Python as a process that was forked, which is told what to do line by line, and answers likewise."""
+
+    def __init__(self, text: str, *words: str) -> None:
+        answers, out = os.pipe()
+        reads, told = os.pipe()
+        self.stdin, self.stdout = os.fdopen(told, "w"), os.fdopen(answers)
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 -- closed at its end
+        with os.fdopen(out, "wb") as its_out, os.fdopen(reads, "rb") as its_in:
+            self._process = start_forked(TEXT, [text, *words], os.environ, its_out, self._errors, reads=its_in)
+
+    def kill(self) -> None:
+        """Kill it, and wait for its end."""
+        with suppress(ProcessLookupError):
+            os.kill(self._process.pid, signal.SIGKILL)
+        self.wait()
+
+    def wait(self) -> int:
+        """The exit code."""
+        return self._process.wait()
+
+    def poll(self) -> int | None:
+        """The exit code, if it has ended."""
+        return self._process.poll()
+
+    def errors(self) -> str:
+        """What it wrote to standard error."""
+        self._errors.seek(0)
+        return self._errors.read().decode()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self.stdout, self._errors:
+            self.stdin.close()
+            self.wait()
+
+
+def run_text() -> None:
+    """Run the text that is the first argument; its own are those that follow."""
+    exec(sys.argv.pop(1), {})
 
 
 class Mother:
@@ -128,11 +175,13 @@ class Mother:
                 pass_fds=[its.fileno()],
             )
 
-    def start(self, asked: Mapping[str, object], out: IO[bytes], err: IO[bytes]) -> Forked:
+    def start(
+        self, asked: Mapping[str, object], out: IO[bytes], err: IO[bytes], reads: IO[bytes] | None = None
+    ) -> Forked:
         """Have a program forked."""
         reading, writing = os.pipe()
         try:
-            fds = [out.fileno(), err.fileno(), writing]
+            fds = [out.fileno(), err.fileno(), writing, *([reads.fileno()] if reads else [])]
             with self._sending:
                 socket.send_fds(self._control, [json.dumps(asked).encode()], fds)
         finally:
@@ -162,17 +211,17 @@ def serve(control: socket.socket) -> Callable[[], object]:
             os.close(ended)
         if control not in ready:
             continue
-        message, fds, *_ = socket.recv_fds(control, _MESSAGE_BYTES, 3)
+        message, fds, *_ = socket.recv_fds(control, _MESSAGE_BYTES, 4)
         if not message:
             return sys.exit
-        out, err, reply = fds
+        out, err, reply, *reads = fds
         if not (pid := os.fork()):
             control.close()
             for fd in (reply, *(fd for process, (_, told) in forked.items() for fd in (process, told))):
                 os.close(fd)
-            return _program(json.loads(message), out, err)
-        os.close(out)
-        os.close(err)
+            return _program(json.loads(message), [(out, 1), (err, 2), *((fd, 0) for fd in reads)])
+        for fd in (out, err, *reads):
+            os.close(fd)
         os.write(reply, f"{pid}\n".encode())
         forked[os.pidfd_open(pid)] = (pid, reply)
 
@@ -184,8 +233,8 @@ def _tell_end_of(pid: int, reply: int) -> None:
     os.close(reply)
 
 
-def _program(asked: dict[str, object], out: int, err: int) -> Callable[[], object]:
-    for source, number in ((out, 1), (err, 2)):
+def _program(asked: dict[str, object], streams: Sequence[tuple[int, int]]) -> Callable[[], object]:
+    for source, number in streams:
         os.dup2(source, number)
         os.close(source)
     if asked["session"]:

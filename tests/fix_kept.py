@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 import psycopg
 
 from app.embedded.postgres import EmbeddedPostgres
-from tests.fix_postgres import copy_database, scratch_database
+from tests.fix_postgres import TestDatabase, copy_database, scratch_database
 from tests.fix_service import Site, make_site
 
 Prepared = TypeVar("Prepared")
@@ -24,7 +24,7 @@ class Kept(Generic[Prepared]):
 
     Attributes:
         prepared: what preparing it gave.
-        oid: of its database, which a copy gets too: a backup says which database it is of.
+        oid: of its database, which a copy gets too: a backup says which database it is of. Likewise the owner.
         copied: name of the database that is copied; the site's own name is free for the copy.
     """
 
@@ -32,6 +32,7 @@ class Kept(Generic[Prepared]):
     server: EmbeddedPostgres
     prepared: Prepared
     oid: int
+    owner: str
     copied: str
 
     @contextmanager
@@ -39,6 +40,8 @@ class Kept(Generic[Prepared]):
         """The site again, with its backups in a folder of its own; the server keeps nothing of it."""
         name = self.site.database.name
         copy_database(self.server.url(), self.copied, name, self.oid)
+        with psycopg.connect(self.server.url(), autocommit=True) as connection:
+            connection.execute(f"ALTER DATABASE {name} OWNER TO {self.owner}".encode())
         shutil.copytree(self.site.backups, backups)
         try:
             yield replace(self.site, backups=backups, env={**self.site.env, "BACKUP_DIR": str(backups)})
@@ -49,15 +52,21 @@ class Kept(Generic[Prepared]):
 
 
 @contextmanager
-def kept(server: EmbeddedPostgres, folder: Path, prepare: Callable[[Site], Prepared]) -> Iterator[Kept[Prepared]]:
-    """A small residency scheduler with a service of its own, prepared, for copies."""
+def kept(
+    server: EmbeddedPostgres,
+    folder: Path,
+    prepare: Callable[[Site], Prepared],
+    given_to: Callable[[TestDatabase], TestDatabase] = lambda database: database,
+) -> Iterator[Kept[Prepared]]:
+    """A small residency scheduler with a service of its own, prepared, for copies; somebody else's, if it is given."""
     with scratch_database(server) as database:
-        site = make_site(database, folder / "backups")
+        site = make_site(given_to(database), folder / "backups")
         prepared = prepare(site)
-        ((oid,),) = database.query("SELECT oid FROM pg_database WHERE datname = current_database()")
+        facts = "SELECT oid, datdba::regrole::text FROM pg_database WHERE datname = current_database()"
+        ((oid, owner),) = database.query(facts)
         copied = f"kept_{database.name}"
         copy_database(server.url(), database.name, copied)
-        yield Kept(site, server, prepared, oid, copied)
+        yield Kept(site, server, prepared, oid, owner, copied)
 
 
 def drop_databases(server: EmbeddedPostgres, prefix: str) -> None:

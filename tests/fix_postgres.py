@@ -19,7 +19,7 @@ from psycopg import sql
 from app.embedded.postgres import EmbeddedPostgres, binaries
 from app.embedded.server import EmbeddedServerError, environment, wait_until
 from app.postgres.programs import output_of
-from tests.fix_clusters import SMALL, CopiedPostgres, FilledPostgres
+from tests.fix_clusters import SMALL, FilledPostgres
 
 # Text forms depend on these, and a restored database need not have the source's ALTER DATABASE … SET.
 TEXT_SETTINGS = (
@@ -89,10 +89,9 @@ def postgres_server() -> Iterator[EmbeddedPostgres]:
 
 
 @pytest.fixture
-def own_postgres_server(server_folder: Path, request: pytest.FixtureRequest) -> Iterator[EmbeddedPostgres]:
+def own_postgres_server(server_folder: Path) -> Iterator[EmbeddedPostgres]:
     """A server of one test, which may stop, kill and spoil it."""
-    kind = FilledPostgres if "full_site" in request.fixturenames else CopiedPostgres
-    with kind(server_folder / "postgres", fast=True) as server:
+    with FilledPostgres(server_folder / "postgres", fast=True) as server:
         yield server
         # What a killed server leaves in shared memory goes when it comes up again.
         with contextlib.suppress(EmbeddedServerError):

@@ -18,9 +18,9 @@ from app.operations.restore import restore
 from app.operations.restore_request import Restored, RestoreRequest
 from app.operations.service import SILENT, Progress, Service
 from app.operations.take_backup import BackupRequest, take_backup
-from tests.fix_kept import Kept, drop_databases, kept
+from tests.fix_kept import Kept, drop_databases, kept  # noqa: F401 -- tests take what they drop by from here too
 from tests.fix_postgres import TestDatabase, copy_of_all_tables
-from tests.fix_service import Site, make_site
+from tests.fix_service import Site
 
 Content = dict[str, tuple[int, str]]
 
@@ -124,27 +124,27 @@ def damaged(damaged_once: Kept[Damaged], tmp_path: Path) -> Iterator[Damaged]:
         yield replace(damaged_once.prepared, site=site)
 
 
-@pytest.fixture
-def own_site(empty_database: TestDatabase, tmp_path: Path, postgres_server: EmbeddedPostgres) -> Iterator[Site]:
-    """The small residency scheduler of a role that owns its database, and may make no other."""
-    role = f"owner_{empty_database.name}"
-    execute(postgres_server, f"CREATE ROLE {role} LOGIN PASSWORD 'secret-4711'")
-    execute(postgres_server, f'ALTER DATABASE "{empty_database.name}" OWNER TO {role}')
-    url = psycopg.conninfo.make_conninfo(empty_database.url, user=role, password="secret-4711")
-    database = TestDatabase(empty_database.name, url)
-    try:
-        yield make_site(database, tmp_path / "backups")
-    finally:
-        drop_databases(postgres_server, database.name)
-        empty_database.execute(f"DROP OWNED BY {role} CASCADE")
-        execute(postgres_server, f'ALTER DATABASE "{database.name}" OWNER TO postgres')
-        execute(postgres_server, f"DROP ROLE {role}")
+def owned(database: TestDatabase) -> TestDatabase:
+    """A database as a new role sees it that owns it, and may make no other."""
+    role = f"owner_{database.name}"
+    database.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'secret-4711'; ALTER DATABASE {database.name} OWNER TO {role}")
+    url = psycopg.conninfo.make_conninfo(database.url, user=role, password="secret-4711")
+    return TestDatabase(database.name, url)
+
+
+@pytest.fixture(scope="session")
+def own_once(postgres_server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept[Damaged]]:
+    """What `own` is a copy of."""
+    folder = tmp_path_factory.mktemp("own")
+    with kept(postgres_server, folder, lambda site: make_damaged(site, postgres_server), owned) as made:
+        yield made
 
 
 @pytest.fixture
-def own(own_site: Site, postgres_server: EmbeddedPostgres) -> Damaged:
-    """Such a site with a backup of what it lost."""
-    return make_damaged(own_site, postgres_server)
+def own(own_once: Kept[Damaged], tmp_path: Path) -> Iterator[Damaged]:
+    """Likewise, of the role that owns the database, and may make no other."""
+    with own_once.copy(tmp_path / "backups") as site:
+        yield replace(own_once.prepared, site=site)
 
 
 def require_nothing_left(damaged: Damaged) -> None:

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -26,6 +25,7 @@ from app.domain.ports import Catalog, Run
 from app.domain.slots import FIRST_RETRY, MAX_ATTEMPTS, Slot, SlotRecord, SlotState
 from app.errors import BackupCreationError, BackupRunningError, CatalogError, ServerUnavailableError, SettingsError
 from tests.fix_catalog import held_by, make_silent, open_catalog
+from tests.fix_fork import Conversation
 from tests.tiers import examples
 
 ROOT = Path(__file__).parents[2]
@@ -74,15 +74,8 @@ for line in sys.stdin:
 class Claimer:
     """Another process with the same catalog."""
 
-    def __init__(self, url: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", CLAIMER, url],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )
+    def __init__(self, process: Conversation | subprocess.Popen[str]) -> None:
+        self.process = process
 
     def send(self, database: str) -> None:
         assert self.process.stdin
@@ -95,15 +88,6 @@ class Claimer:
     def claim(self, database: str) -> str:
         self.send(database)
         return self.receive()
-
-    def kill(self) -> None:
-        """Kill it and leave it a zombie."""
-        self.process.kill()
-        stat = Path(f"/proc/{self.process.pid}/stat")
-        deadline = time.monotonic() + 10
-        while stat.read_text().rpartition(")")[2].split()[0] != "Z":
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -126,13 +110,24 @@ def claimer(url: str, catalog: SqlCatalog) -> Iterator[Callable[[], Claimer]]:
     with contextlib.ExitStack() as stack:
 
         def start() -> Claimer:
-            started = Claimer(url)
-            stack.enter_context(started.process)
-            stack.callback(started.process.kill)
+            process = stack.enter_context(Conversation(CLAIMER, url))
+            stack.callback(process.kill)
+            started = Claimer(process)
             assert started.receive() == "ready"
             return started
 
         yield start
+
+
+@pytest.fixture
+def child(url: str, catalog: SqlCatalog) -> Iterator[Claimer]:
+    """A process that nobody but this one can wait for."""
+    argv, env = [sys.executable, "-c", CLAIMER, url], {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=env) as process:
+        started = Claimer(process)
+        assert started.receive() == "ready"
+        yield started
+        process.kill()
 
 
 def claimed(catalog: Catalog, slot: Slot | None = SLOT, now: datetime = NOW) -> Run:
@@ -343,10 +338,10 @@ def test_passing_over_changes_no_recorded_slot(catalog: Catalog) -> None:
 # The dead and the living
 
 
-def test_a_killed_holders_run_is_abandoned_at_once(catalog: Catalog, claimer: Callable[[], Claimer]) -> None:
-    other = claimer()
-    run_id = other.claim("residency")
-    other.kill()
+def test_a_killed_holders_run_is_abandoned_at_once_also_while_it_is_a_zombie(catalog: Catalog, child: Claimer) -> None:
+    run_id = child.claim("residency")
+    child.process.kill()
+    os.waitid(os.P_PID, child.process.pid, os.WEXITED | os.WNOWAIT)
     assert [run.id for run in catalog.abandon_dead(NOW + SECOND)] == [run_id]
     assert catalog.running("residency") == []
     assert record(catalog) == SlotRecord(SlotState.FAILED, 1, transient=True, updated_at=NOW + SECOND)
@@ -358,7 +353,7 @@ def test_a_claim_abandons_a_dead_run_and_waits_before_it_tries_the_slot_again(
 ) -> None:
     other = claimer()
     other.claim("residency")
-    other.kill()
+    other.process.kill()
     other.process.wait()
     assert catalog.claim("residency", Tier.DAILY, SLOT, NOW + SECOND) is None
     assert execute(url, "SELECT state, message FROM backup_runs") == [("abandoned", "the process that held it is gone")]

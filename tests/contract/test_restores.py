@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
@@ -23,6 +20,7 @@ from app.domain.restore import Mode, Restore, RestoreState, Step
 from app.embedded.postgres import EmbeddedPostgres
 from app.errors import RestoreError, RestoreRunningError
 from tests.fix_catalog import make_silent, open_catalog
+from tests.fix_fork import Conversation
 from tests.fix_postgres import scratch_database
 from tests.tiers import examples
 
@@ -63,23 +61,13 @@ class Beginner:
     """Another process with the same catalog."""
 
     def __init__(self, url: str) -> None:
-        root = Path(__file__).parents[2]
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", BEGINNER, url],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=root,
-            env={**os.environ, "PYTHONPATH": str(root)},
-        )
+        self.process = Conversation(BEGINNER, url)
         assert self.receive() == "ready"
 
     def send(self, database: str, restore_id: str, key: str) -> None:
-        assert self.process.stdin
         print(database, restore_id, key, file=self.process.stdin, flush=True)
 
     def receive(self) -> str:
-        assert self.process.stdout
         return self.process.stdout.readline().strip()
 
 

@@ -25,6 +25,7 @@ from app.operations.inventory import inventory
 from app.operations.take_backup import BackupRequest, take_backup
 from app.postgres.programs import run
 from tests.fix_celery import NOTHING_DUE, PATIENCE, LocalNode, NodeFactory, eventually
+from tests.fix_fork import CELERY, run_forked
 from tests.fix_held import at_work, held
 from tests.fix_postgres import TestDatabase
 from tests.fix_service import Site, fill_wide, gone_soon, leftovers, require_same_content, stalled
@@ -181,7 +182,7 @@ def test_a_revoked_task_kills_its_dump_and_leaves_nothing(
         with pytest.raises(BackupRunningError):
             sender.send_task("backup.daily").get(timeout=PATIENCE)
         words = ("control", "terminate", "SIGTERM", task)
-        done = run([sys.executable, "-m", "celery", "-A", "tasks", *words], worker_env(site, sender), timeout=PATIENCE)
+        done = run_forked(CELERY, ["-A", "tasks", *words], worker_env(site, sender), timeout=PATIENCE)
         assert done.code == 0, done.stderr
     eventually(lambda: not leftovers(site.backups), "the end of the dump")
     eventually(lambda: nothing_is_left(site), "the cleaning up")

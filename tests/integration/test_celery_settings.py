@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-HOME = Path(__file__).parents[2]
+from app.postgres.programs import Finished
+from tests.fix_fork import CELERY, run_forked
+
 BAD = {
     "DATABASE_URL": "mysql://me:s3cr3t@db/app",
     "CELERY_BROKER_URL": "redis://:s3cr3t#s3cr3t@broker/0",
@@ -25,22 +24,14 @@ GOOD = {
 }
 
 
-def celery(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "celery", "-A", "tasks", *words],
-        cwd=HOME,
-        env={"PATH": os.environ["PATH"]} | environ,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+def celery(*words: str, **environ: str) -> Finished:
+    return run_forked(CELERY, ["-A", "tasks", *words], {"PATH": os.environ["PATH"]} | environ, timeout=60)
 
 
 @pytest.mark.parametrize("words", [("worker",), ("beat",), ("call", "backup.daily")], ids=" ".join)
 def test_bad_settings_end_the_program_with_every_problem_listed(words: tuple[str, ...]) -> None:
     done = celery(*words, **BAD)
-    assert done.returncode == 2
+    assert done.code == 2
     assert done.stdout == ""
     first, *problems, hint = done.stderr.splitlines()
     assert first == "backup settings: 7 settings are missing or wrong:"
@@ -51,6 +42,6 @@ def test_bad_settings_end_the_program_with_every_problem_listed(words: tuple[str
 
 def test_good_settings_are_reported_without_a_secret() -> None:
     done = celery("report", **GOOD)
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.stderr
     assert "task_default_queue: 'backup'" in done.stdout
     assert "s3cr3t" not in done.stdout + done.stderr

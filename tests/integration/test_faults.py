@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +30,7 @@ from app.operations.inventory import inventory
 from app.operations.sync import sync
 from app.operations.take_backup import BackupRequest, take_backup
 from app.postgres import dump, snapshot
+from tests.fix_fork import COMMAND_LINE, TEXT, Forked, run_forked, start_forked
 from tests.fix_kept import Kept, kept
 from tests.fix_postgres import TestDatabase, scratch_database
 from tests.fix_service import At, Site, fill_wide, gone_soon, leftovers, make_site, require_same_content
@@ -249,15 +248,8 @@ def test_a_disk_that_fills_up_during_the_dump(guarded: Site) -> None:
         "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4 << 20, 4 << 20)); from app.cli import main; main()"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", limited, "create", "daily"],
-        env=guarded.process_env(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 14, done.stderr
+    done = run_forked(TEXT, [limited, "create", "daily"], guarded.process_env(), timeout=60)
+    assert done.code == 14, done.stderr
     assert "no space left" in done.stderr
     assert guarded.files() == before
     assert not guarded.service().catalog.running(guarded.database.name)
@@ -290,15 +282,11 @@ def test_an_unreachable_catalog_is_an_error_before_anything_is_done(site: Site) 
     assert site.files() == {}
 
 
-def start_and_wait_for_partial(site: Site) -> subprocess.Popen[bytes]:
+def start_and_wait_for_partial(site: Site) -> Forked:
     """A `create` process in the middle of its dump."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", "from app.cli import main; main()", "create", "daily"],
-        env=site.process_env(BACKUP_COMPRESSION="gzip", BACKUP_COMPRESSION_LEVEL="9"),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    env = site.process_env(BACKUP_COMPRESSION="gzip", BACKUP_COMPRESSION_LEVEL="9")
+    with Path(os.devnull).open("wb") as nowhere:
+        process = start_forked(COMMAND_LINE, ["create", "daily"], env, nowhere, nowhere, session=True)
     end = time.monotonic() + 30
     while not any(Path(each).stat().st_size > 100_000 for each in leftovers(site.backups)):
         assert process.poll() is None, "it ended before the fault"
@@ -389,15 +377,8 @@ def test_five_mistakes_in_a_settings_file_are_all_named(site: Site, tmp_path: Pa
     }
     file.write_text("".join(f"{name}={value}\n" for name, value in mistakes.items()))
     env = {name: value for name, value in site.process_env().items() if name not in mistakes}
-    done = subprocess.run(
-        [sys.executable, "-c", "from app.cli import main; main()", "--env-file", str(file), "list"],
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 2
+    done = run_forked(COMMAND_LINE, ["--env-file", str(file), "list"], env, timeout=60)
+    assert done.code == 2
     for name in mistakes:
         assert name in done.stderr
     assert "5 settings" in done.stderr

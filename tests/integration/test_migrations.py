@@ -25,7 +25,7 @@ from app.domain.slots import Slot, SlotState
 from app.errors import CatalogError
 from app.postgres.programs import Finished
 from tests.fix_catalog import open_catalog
-from tests.fix_fork import run_forked
+from tests.fix_fork import Conversation, run_forked
 
 ROOT = Path(__file__).parents[2]
 OURS = {*metadata.tables, VERSION_TABLE}
@@ -172,27 +172,14 @@ def test_statements_can_be_printed(url: str) -> None:
 
 
 def test_processes_that_start_at_once_all_find_a_catalog(url: str) -> None:
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", OPENER, url],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(4)
-    ]
-    for process in started:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in started:
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
-    ends = [(process.communicate(timeout=60)[1], process.returncode) for process in started]
-    assert ends == [("", 0)] * 4
+    with contextlib.ExitStack() as stack:
+        started = [stack.enter_context(Conversation(OPENER, url)) for _ in range(4)]
+        for process in started:
+            assert process.stdout.readline() == "ready\n"
+        for process in started:
+            process.stdin.write("\n")
+            process.stdin.flush()
+        assert [(process.wait(), process.errors()) for process in started] == [(0, "")] * 4
     assert tables(url) == OURS
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -21,7 +20,7 @@ from app.operations.publish import Taken
 from app.operations.sync import sync
 from app.operations.take_backup import BackupRequest, take_backup
 from app.operations.verify import verify
-from app.postgres.programs import run
+from tests.fix_fork import TEXT, run_forked
 from tests.fix_postgres import TestDatabase, copy_of_all_tables
 from tests.fix_service import Site, leftovers, make_site
 
@@ -129,7 +128,7 @@ def test_a_crash_between_the_two_names_loses_neither(small: Site) -> None:
         "import os\nfrom app.storage.draft import LocalDraft\n"
         "LocalDraft.publish = lambda *_, **__: os._exit(9)\nfrom app.cli import main\nmain()"
     )
-    assert run([sys.executable, "-c", program, "create", "daily"], small.process_env(), timeout=60).code == 9
+    assert run_forked(TEXT, [program, "create", "daily"], small.process_env(), timeout=60).code == 9
     service = small.service()
     [kept] = [each for each in inventory(service) if each.damage is None]
     assert (kept.sha256, kept.kept is not None, kept.tier) == (old.sha256, True, Tier.MANUAL)
