@@ -23,7 +23,7 @@ mount = ["mount", "-t", "tmpfs", "-o", "size=0,mode=0700", "none", str(folder)]
 if subprocess.run(mount, capture_output=True).returncode:
     sys.exit(99)
 from app.cli import run
-sys.exit(run(["create", "manual"]) or run(["restore", "latest", "--mode", "merge", "--confirm", sys.argv[1]]))
+sys.exit(run(["create", "manual"]))
 """
 
 
@@ -31,11 +31,10 @@ def test_a_mount_that_does_not_tell_its_size_takes_backups(site: Site) -> None:
     prefix = ["unshare", "--user", "--map-root-user", "--mount"]
     if run([*prefix, "true"]).code:
         pytest.skip("no right to mount anything here")
-    done = run([*prefix, sys.executable, "-c", BACK_UP, site.database.name], site.process_env(), timeout=100)
+    done = run([*prefix, sys.executable, "-c", BACK_UP], site.process_env(), timeout=100)
     if done.code == 99:
         pytest.skip("no right to mount anything here")
     assert done.code == 0, done.stderr
-    assert "the file system does not tell what is free" in done.stdout
 
 
 def test_without_hard_links_a_newer_manifest_is_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
