@@ -14,6 +14,7 @@ from __future__ import annotations
 import psycopg
 import structlog
 
+from app.domain.replication import in_psql
 from app.postgres.said import message_of
 
 log = structlog.get_logger(__name__)
@@ -44,18 +45,20 @@ _PATIENCE = "SET LOCAL lock_timeout = '200ms'; SET LOCAL statement_timeout = '1s
 
 def undumped(connection: psycopg.Connection) -> list[str]:
     """What of the users' is in no dump, a sentence each with what helps."""
-    found = []
+    found, database = [], connection.info.dbname
     for extension, table, named, own in connection.execute(_TABLES.encode()).fetchall():
         if _has_others(connection, table, own):
+            freed = in_psql(database, f"ALTER EXTENSION {named} DROP TABLE {table}")
+            copied = in_psql(database, f"\\copy {table} TO rows.copy")
             found.append(
                 f"rows of {table} are in no backup, for the table belongs to extension {extension}: if it was added to"
-                f" that, ALTER EXTENSION {named} DROP TABLE {table} brings it into the next one; if the extension made"
-                " it, keep its rows by \\copy"
+                f" that, this brings it into the next one: {freed}; if the extension made it, keep its rows: {copied}"
             )
     for (function,) in connection.execute(_FUNCTIONS.encode()).fetchall():
+        moved = in_psql(database, f"ALTER FUNCTION {function} SET SCHEMA public")
         found.append(
             f"function {function} stands in a schema of the server's own, so no backup has it, and what calls it is not"
-            f" restored: ALTER FUNCTION {function} SET SCHEMA public"
+            f" restored: {moved}"
         )
     return found
 

@@ -35,8 +35,10 @@ def test_it_is_named_with_what_brings_it_into_the_next_backup(empty_database: Te
     taken = take_backup(site.service(), MANUAL)
     assert taken is not None
     rows, function = (each for each in taken.warnings if "backup" in each)
-    assert 'ALTER EXTENSION hstore DROP TABLE public."q Jobs" brings it' in rows
-    assert "ALTER FUNCTION hidden() SET SCHEMA public" in function
+    psql = f"psql -d {empty_database.name} -c"
+    assert f"{psql} 'ALTER EXTENSION hstore DROP TABLE public.\"q Jobs\"'; if" in rows
+    assert rows.endswith(f"{psql} '\\copy public.\"q Jobs\" TO rows.copy'")
+    assert function.endswith(f"{psql} 'ALTER FUNCTION hidden() SET SCHEMA public'")
     said = [each.message for each in check(site.service()) if each.check == "not in dumps"]
     assert [rows, function] == [f"backup is made, but no dump carries all: {each}" for each in said]
     empty_database.execute(
