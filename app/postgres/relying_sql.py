@@ -20,7 +20,8 @@ _USED = f"""
         UNION ALL SELECT 'pg_operator'::regclass, amopopr, r.oid FROM risky r JOIN pg_amproc ON amproc = r.oid
             JOIN pg_amop ON amopfamily = amprocfamily  -- to sort and to group
         UNION ALL SELECT 'pg_proc'::regclass, aggfnoid, r.oid FROM pg_aggregate
-            JOIN risky r ON r.oid IN (aggtransfn, aggfinalfn, aggcombinefn)),
+            JOIN risky r ON r.oid IN (aggtransfn, aggfinalfn, aggcombinefn, aggserialfn, aggdeserialfn,
+                                      aggmtransfn, aggminvtransfn, aggmfinalfn)),  -- the last three of a moving frame
     used(class, id, part, function) AS (
         SELECT classid, objid, objsubid, function
         FROM pg_depend JOIN called ON refclassid = class AND refobjid = called.id

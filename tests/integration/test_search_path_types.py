@@ -122,6 +122,23 @@ def test_what_is_compared_by_functions_is_named_and_its_mending_mends_it(empty_d
     load(empty_database, archive_of(empty_database)[0])
 
 
+def test_an_aggregate_over_a_moving_frame_calls_functions_of_its_own(empty_database: TestDatabase) -> None:
+    """The server fills a materialized view without a search_path since 17: so the function changes afterwards."""
+    empty_database.execute("""
+        CREATE FUNCTION inner_one(v int) RETURNS int LANGUAGE sql IMMUTABLE AS $$ SELECT v $$;
+        CREATE FUNCTION plus(a int, b int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN a + b; END $$;
+        CREATE FUNCTION minus(a int, b int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN a - b; END $$;
+        CREATE AGGREGATE total(int) (SFUNC = int4pl, STYPE = int, INITCOND = '0',
+            MSFUNC = plus, MINVFUNC = minus, MSTYPE = int, MINITCOND = '0');
+        CREATE TABLE t (a int); INSERT INTO t SELECT generate_series(1, 9);
+        CREATE MATERIALIZED VIEW moving AS SELECT total(a) OVER (ORDER BY a ROWS 1 PRECEDING) FROM t;
+        CREATE OR REPLACE FUNCTION plus(a int, b int) RETURNS int LANGUAGE plpgsql IMMUTABLE
+            AS $$ BEGIN RETURN a + inner_one(b); END $$""")
+    (doubt,) = doubts_of(empty_database)
+    assert doubt.startswith("materialized view public.moving calls")
+    assert "public.plus(integer,integer)" in doubt
+
+
 def test_each_table_is_named_and_rows_all_over_it_are_tried(empty_database: TestDatabase) -> None:
     """Tables may say the same, and only some rows call the function; one that was not looked at is not looked at."""
     empty_database.execute("""
