@@ -7,12 +7,11 @@ from kombu import Connection
 from redis import exceptions
 from structlog.testing import capture_logs
 
-from tasks.letters import read_carefully
+from tasks.letters import Transport
 
 
 def test_a_connection_that_is_gone_is_told_from_a_bad_message(broker_url: str) -> None:
-    read_carefully()
-    with Connection(broker_url) as broker, capture_logs() as logs:
+    with Connection(broker_url, transport=Transport) as broker, capture_logs() as logs:
         channel = broker.channel()
         consumer = broker.Consumer(broker.SimpleQueue("backup", channel=channel).queue, channel=channel)
         consumer.consume()

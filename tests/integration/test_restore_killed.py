@@ -14,6 +14,7 @@ from app.embedded.postgres import EmbeddedPostgres
 from app.errors import ResidencyBackupError, RestoreRunningError
 from app.operations.check import repair
 from app.operations.check_restores import check_restores
+from app.operations.inventory import inventory
 from app.operations.keep import keep
 from app.operations.rollback import rollback
 from tests.fix_fork import run_forked
@@ -88,7 +89,7 @@ def require_told(damaged: Damaged, where: str) -> None:
     service = damaged.service()
     record = damaged.records()[0]
     if record.state is RestoreState.RUNNING:
-        found = check_restores(service)
+        found = check_restores(service, inventory(service))
         said = [each for each in found if each.check == "restores" and record.id in each.message]
         assert [(str(each.severity), where in each.message) for each in said] == [("warning", True)], said
 

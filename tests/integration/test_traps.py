@@ -126,15 +126,16 @@ def test_a_superusers_function_is_not_tried_where_others_may_put_what_it_calls(
         "CREATE FUNCTION public.f(int) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RETURN helper($1); END $$;"
         "CREATE TABLE public.t (x int); INSERT INTO public.t VALUES (1)"
     )
+    as_owner(live, role, "CREATE FUNCTION trap.helper(int) RETURNS boolean LANGUAGE sql AS 'SELECT true'")
+    live.execute("ALTER TABLE public.t ADD CHECK (public.f(x))")
     as_owner(
         live,
         role,
-        "CREATE FUNCTION trap.helper(int) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN"
+        "CREATE OR REPLACE FUNCTION trap.helper(int) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN"
         " IF (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) AND NOT EXISTS"
         f" (SELECT FROM pg_replication_slots WHERE slot_name = '{slot}')"
         f" THEN PERFORM pg_create_physical_replication_slot('{slot}'); END IF; RETURN true; END $$",
     )
-    live.execute("ALTER TABLE public.t ADD CHECK (public.f(x)) NOT VALID")
     try:
         done = site.cli("create", "manual")
         assert done.code == 3, done.stderr
