@@ -18,15 +18,17 @@ from app.catalog.copy import copy_catalog
 from app.catalog.engine import lazy_catalog, parse_url
 from app.domain.checks import Finding
 from app.domain.retention import Policy
-from app.errors import ResidencyBackupError
+from app.errors import ResidencyBackupError, SettingsError
 from app.last_words import keep_to_oneself
 from app.log import configure_logging, log_also_to, open_for_lines
 from app.operations.restore_full import Programs as FullPrograms
+from app.operations.same_name import describe
 from app.operations.schedule import Schedule
 from app.operations.service import Service, System
 from app.postgres.cluster import PostgresCluster, start_command, verify_copy
 from app.postgres.database import Database
 from app.postgres.dump import PostgresSource
+from app.postgres.nowhere import Nowhere
 from app.postgres.post_command import run_on
 from app.postgres.target import PostgresTarget
 from app.postgres.target_facts import knows_restore
@@ -48,6 +50,7 @@ class Program:
     settings: Settings
     warnings: tuple[str, ...]
     memory: FolderMemory
+    database: Database
 
     def service(self) -> Service:
         """Put the parts together. Nothing connects, and nothing is made, yet."""
@@ -64,12 +67,12 @@ class Program:
 
         catalog = lazy_catalog(settings.catalog_url, prepare=prepare)
         return Service(
-            source=PostgresSource(settings.database, settings.backup_jobs),
+            source=PostgresSource(self.database, settings.backup_jobs),
             tree=tree,
             folder=folder,
             catalog_apart=apart,
             catalog=catalog,
-            target=self._target(settings.database),
+            target=self._target(self.database),
             restores=catalog,
             policy=Policy(settings.keep),
             schedules={tier: Schedule(tier, cron, zone) for tier, cron in settings.crons.items()},
@@ -82,11 +85,11 @@ class Program:
             foreign_role=settings.restore_foreign_role,
             clock=lambda: datetime.now(zone),
             tool=f"residency-backup {__version__}",
-            target_of=lambda name: self._target(settings.database.named(name)),
+            target_of=lambda name: self._target(self.database.named(name)),
             scripts=LocalScripts(settings.backup_dir),
             run_program=self._run_program,
             system=System(
-                cluster=PostgresCluster(settings.database),
+                cluster=PostgresCluster(self.database),
                 paths=settings.backup_full_paths,
                 settings=as_environment_file(settings),
                 copy_catalog=partial(copy_catalog, settings.catalog_url),
@@ -101,7 +104,7 @@ class Program:
     def _run_program(self, argv: Sequence[str], name: str) -> None:
         settings = self.settings
         url = settings.database_url.get_secret_value() if settings.database_url else ""
-        run_on(settings.database.named(name), argv, process_environment(), scheme_of(url) or "postgresql")
+        run_on(self.database.named(name), argv, process_environment(), scheme_of(url) or "postgresql")
 
     def remember_folder(self) -> None:
         """Look at the folder of backups once, so that the processes which are forked from this one remember it."""
@@ -113,7 +116,7 @@ class Program:
 
     def _folder(self) -> LocalFolder:
         settings = self.settings
-        return LocalFolder(settings.backup_dir, self.memory, settings.database.name)
+        return LocalFolder(settings.backup_dir, self.memory, self.database.name)
 
     def _holds_the_catalog(self, folder: Path) -> bool:
         url = parse_url(self.settings.catalog_url)
@@ -121,14 +124,14 @@ class Program:
 
     def _holds_catalog(self, name: str, restore_id: str) -> bool:
         """Whether the catalog stands in the database of a name: by the two ways to a server, or by what is in it."""
-        catalog, ours = parse_url(self.settings.catalog_url), self.settings.database.parameters
+        catalog, ours = parse_url(self.settings.catalog_url), self.database.parameters
         if catalog.drivername == "sqlite":
             return False
         host, port = ours.get("host", ""), ours.get("port", "5432")
         theirs = str(catalog.host or catalog.query.get("host", ""))
         same = host == theirs or (_is_local(host) and _is_local(theirs))
         same = same and catalog.database == name and str(catalog.port or catalog.query.get("port", "5432")) == port
-        return same or knows_restore(self.settings.database.named(name), restore_id)
+        return same or knows_restore(self.database.named(name), restore_id)
 
     def ask_broker(self) -> Callable[[], list[Finding]]:
         """Begin to ask whether the broker takes messages; what is returned waits for the answer.
@@ -172,7 +175,7 @@ class Program:
         """What no line may show: each URL that holds a password, and the password by itself."""
         known = self.settings.secrets
         parts = [part for secret in known for part in secrets_of(secret)]
-        return [*known, *parts, *([password] if (password := self.settings.database.password) else [])]
+        return [*known, *parts, *([password] if (password := self.database.password) else [])]
 
 
 def _is_local(host: str) -> bool:
@@ -184,14 +187,37 @@ def full_programs() -> FullPrograms:
     return FullPrograms(verify=verify_copy, start=start_command)
 
 
-def bootstrap(environ: Mapping[str, str] | None = None) -> Program:
+def bootstrap(environ: Mapping[str, str] | None = None, *, serverless: bool = False) -> Program:
     """Read the settings.
 
     Args:
         environ: the environment; the process's own unless given.
+        serverless: whether nothing needs to lead to the database: the files are enough for what is wanted.
 
     Raises:
         SettingsError: something is missing or wrong, all of it listed.
     """
-    loaded = load_settings(process_environment() if environ is None else environ)
-    return Program(loaded.settings, loaded.warnings, FolderMemory(loaded.settings.backup_state_dir))
+    loaded = load_settings(process_environment() if environ is None else environ, serverless=serverless)
+    settings, memory = loaded.settings, FolderMemory(loaded.settings.backup_state_dir)
+    database = settings.database if settings.leads_to_a_server else Nowhere.of_name(_only_name(settings, memory))
+    return Program(settings, loaded.warnings, memory, database)
+
+
+def _only_name(settings: Settings, memory: FolderMemory) -> str:
+    """The database whose backups stand in the tree, if they are of one alone.
+
+    Raises:
+        SettingsError: they are of several.
+    """
+    if settings.postgres_db:
+        return settings.postgres_db
+    names = LocalFolder(settings.backup_dir, memory, "").databases() or _named_by_manifests(settings.backup_dir)
+    if len(names) > 1:
+        listed = ", ".join(names)
+        raise SettingsError.of([f"POSTGRES_DB: missing; {settings.backup_dir} has backups of several: {listed}"])
+    return names[0] if names else ""
+
+
+def _named_by_manifests(root: Path) -> list[str]:
+    found = (describe(stored).told for stored in LocalTree(root).files())
+    return sorted({told.database for told in found if told is not None})

@@ -110,6 +110,11 @@ class Settings(BaseSettings):
         return level
 
     @property
+    def leads_to_a_server(self) -> bool:
+        """Whether they say where the database is."""
+        return self.database_url is not None or self.postgres_host is not None
+
+    @property
     def database(self) -> Database:
         """The database to back up."""
         if self.database_url is not None:
@@ -186,8 +191,12 @@ class Loaded:
     warnings: tuple[str, ...]
 
 
-def load_settings(environ: Mapping[str, str]) -> Loaded:
+def load_settings(environ: Mapping[str, str], *, serverless: bool = False) -> Loaded:
     """Read the environment.
+
+    Args:
+        environ: as a process has it.
+        serverless: whether nothing needs to lead to the database: the files are enough for what is wanted.
 
     Raises:
         SettingsError: something is missing or wrong; the message has a line for every problem.
@@ -210,7 +219,7 @@ def load_settings(environ: Mapping[str, str]) -> Loaded:
         settings = FromEnvironment()
     except ValidationError as error:
         problems += [_problem(each, values) for each in error.errors()]
-    problems += _database_problems(values)
+    problems += _database_problems(values, serverless=serverless)
     if problems or settings is None:
         raise SettingsError.of(problems)
     return Loaded(settings, _unknown(environ))
@@ -276,7 +285,7 @@ def _problem(error: Any, values: Mapping[str, str]) -> str:
     return f"{name}: {message}" + ("" if secret else f" (got {Redactor().text(values.get(name, ''))!r})")
 
 
-def _database_problems(values: Mapping[str, str]) -> list[str]:
+def _database_problems(values: Mapping[str, str], *, serverless: bool) -> list[str]:
     """What is wrong with the way to the database, also where other settings are wrong."""
     if url := values.get("DATABASE_URL"):
         try:
@@ -284,7 +293,8 @@ def _database_problems(values: Mapping[str, str]) -> list[str]:
         except ValueError as error:
             return [f"DATABASE_URL: {error}"]
     missing = [name for name in ("POSTGRES_HOST", "POSTGRES_DB", "POSTGRES_USER") if name not in values]
-    if not missing or "DATABASE_URL" in values:
+    none = {"POSTGRES_HOST", "POSTGRES_USER"} <= set(missing)
+    if not missing or "DATABASE_URL" in values or (serverless and none):
         return []
     either = "set it, or POSTGRES_HOST, POSTGRES_DB, POSTGRES_USER"
     return [f"DATABASE_URL: missing; {either} (missing: {', '.join(missing)})"]

@@ -33,6 +33,8 @@ def as_environment_file(settings: Settings) -> str:
 
 
 def _database(settings: Settings) -> str:
+    if not settings.leads_to_a_server:
+        return "The database: not known"
     given = settings.database.own_parameters
     return "The database: " + " ".join(f"{name}={given[name]}" for name in sorted(given))
 

@@ -45,8 +45,9 @@ def create(session: Session, tier: str, label: str | None, *, as_json: bool) -> 
 @click.pass_obj
 def list_backups(session: Session, tier: str | None, *, as_json: bool) -> int:
     """List the backups, newest first."""
-    backups = inventory(session.service)
-    show.listing(session.service, backups, tier, as_json=as_json)
+    service = session.of_files()
+    backups = inventory(service)
+    show.listing(service, backups, tier, as_json=as_json)
     warn(backups.other_files())
     return 0
 
@@ -57,8 +58,9 @@ def list_backups(session: Session, tier: str | None, *, as_json: bool) -> int:
 @click.pass_obj
 def show_backup(session: Session, backup: str, *, as_json: bool) -> int:
     """Show what is in a backup: server, tables, rows, digests."""
-    found, manifest = described(session.service, find(session.service, backup))
-    show.details(session.service, found, manifest, as_json=as_json)
+    service = session.of_files()
+    found, manifest = described(service, find(service, backup))
+    show.details(service, found, manifest, as_json=as_json)
     return 0
 
 
@@ -71,8 +73,9 @@ def verify(session: Session, backup: str | None, *, everything: bool, as_json: b
     """Read backups back and compare them with what was dumped."""
     if backup and everything:
         raise click.UsageError("give an ID or --all, not both")
+    service = session.of_files()
     with progress(quiet=as_json) as bars:
-        outcome = verify_backups(session.service, backup, bars)
+        outcome = verify_backups(service, backup, bars)
     show.verified(outcome, as_json=as_json)
     if as_json and outcome.failed:
         return outcome.failed[0][1].exit_code if len(outcome.failed) == 1 else BackupValidationError.exit_code
@@ -102,7 +105,8 @@ def keep(session: Session, backup: str, reason: str, *, release: bool, as_json: 
     """Pin a backup, so that it is never pruned."""
     if backup in ALIASES and release:
         raise click.UsageError("name the backup to release by its ID: an alias may mean another one by now")
-    show.kept(keep_backup(session.service, backup, None if release else reason), as_json=as_json)
+    service = session.of_files()
+    show.kept(keep_backup(service, backup, None if release else reason), as_json=as_json)
     return 0
 
 

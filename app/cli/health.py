@@ -19,9 +19,10 @@ from app.operations.sync import sync as sync_catalog
 @click.pass_obj
 def check(session: Session, *, repair: bool, as_json: bool) -> int:
     """Check that the whole backup system is healthy."""
-    done = repair_system(session.service) if repair else []
+    service = session.of_files()
+    done = repair_system(service) if repair else []
     broker = session.program.ask_broker()
-    findings = [*check_system(session.service), *broker()]
+    findings = [*check_system(service), *broker()]
     show.findings(findings, done, as_json=as_json)
     if error := first_error(findings):
         return error.exit_code
@@ -33,8 +34,9 @@ def check(session: Session, *, repair: bool, as_json: bool) -> int:
 @click.pass_obj
 def sync(session: Session, *, as_json: bool) -> int:
     """Rebuild the catalog from the files, and missing manifests from their backups."""
+    service = session.of_files()
     with progress(quiet=as_json) as bars:
-        outcome = sync_catalog(session.service, bars)
+        outcome = sync_catalog(service, bars)
     show.synced(outcome, as_json=as_json)
     return WARNINGS if outcome.problems else 0
 

@@ -25,6 +25,12 @@ class Session:
     def __init__(self, env_file: str | None, *, verbose: bool) -> None:
         self._env_file = env_file
         self._verbose = verbose
+        self._serverless = False
+
+    def of_files(self) -> Service:
+        """The service for a verb that the files are enough for: it works when nothing leads to the database."""
+        self._serverless = True
+        return self.service
 
     @functools.cached_property
     def program(self) -> Program:
@@ -32,7 +38,7 @@ class Session:
         environ = dict(process_environment())
         if self._env_file:
             environ = _file_values(self._env_file) | {name: value for name, value in environ.items() if value}
-        program = bootstrap(environ)
+        program = bootstrap(environ, serverless=self._serverless)
         asked = "log_level" in program.settings.model_fields_set
         level = "DEBUG" if self._verbose else program.settings.log_level if asked else "WARNING"
         program.start_logging(level=level, stream=sys.stderr, errors=asked or self._verbose)

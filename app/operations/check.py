@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import cache, partial
 
@@ -10,7 +10,7 @@ from app.domain.backup import Tier
 from app.domain.checks import Finding
 from app.domain.servers import ANY
 from app.domain.slots import Slot, SlotState
-from app.errors import ResidencyBackupError
+from app.errors import ResidencyBackupError, SettingsError
 from app.operations.asked_once import asked_once
 from app.operations.beside_restore import naming_backups
 from app.operations.check_access import check_access
@@ -54,8 +54,16 @@ def check(service: Service) -> list[Finding]:
         "login": lambda: check_logins(service),
         "clock": lambda: check_clocks(service, backups()),
     }
-    findings = [finding for name, look in looks.items() for finding in _tried(name, look)]
+    findings = _said_once([finding for name, look in looks.items() for finding in _tried(name, look)])
     return [naming_backups(service, finding) for finding in findings]
+
+
+def _said_once(findings: Sequence[Finding]) -> list[Finding]:
+    """That nothing leads to the server is a warning, and said once: the files were looked at all the same."""
+    unasked = [finding for finding in findings if isinstance(finding.error, SettingsError)]
+    asked = [finding for finding in findings if finding not in unasked]
+    said = [Finding.warning("server", f"not asked: {' '.join(unasked[0].message.split())}")] if unasked else []
+    return said + asked
 
 
 def repair(service: Service) -> list[str]:

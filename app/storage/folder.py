@@ -111,6 +111,11 @@ class LocalFolder:
         marker = self._read_at_all()
         return None if marker is None else marker.databases.get(database)
 
+    def databases(self) -> list[str]:
+        """The names of the databases that the marker knows."""
+        marker = self._read_at_all()
+        return [] if marker is None else sorted(marker.databases)
+
     def change(self, database: str, change: Callable[[Lineage | None], Lineage | None]) -> None:
         """Change what the marker says of a database, and make the marker where it is missing; one at a time."""
         self.require_here()

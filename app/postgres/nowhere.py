@@ -1,0 +1,49 @@
+"""A database that nothing leads to: the settings do not say where its server is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NoReturn
+
+from app.errors import SettingsError
+from app.postgres.database import Database
+
+_MISSING = "DATABASE_URL: missing; set it, or POSTGRES_HOST, POSTGRES_DB, POSTGRES_USER"
+
+
+@dataclass(frozen=True, slots=True)
+class Nowhere(Database):
+    """A database of which the name alone is known. Whoever would talk to its server is told what to set.
+
+    Every way to the server raises SettingsError.
+    """
+
+    @classmethod
+    def of_name(cls, name: str) -> Nowhere:
+        """The database of that name."""
+        return cls(name, {"dbname": name}, None)
+
+    def named(self, name: str) -> Nowhere:
+        """Another one of the same server."""
+        return self.of_name(name)
+
+    def as_role(self, role: str, password: str | None) -> Nowhere:  # noqa: ARG002 -- as the other databases
+        """The same for another role."""
+        return self
+
+    @property
+    def conninfo(self) -> str:
+        """There is none."""
+        self._refuse()
+
+    def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:  # noqa: ARG002 -- as the other databases
+        """There is none."""
+        self._refuse()
+
+    def connect(self) -> NoReturn:
+        """Nobody can."""
+        self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        raise SettingsError.of([_MISSING])
