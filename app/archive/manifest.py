@@ -239,7 +239,7 @@ def parse_manifest(data: bytes, name: str) -> Manifest:
     if checksum != _checksum(content):
         raise ManifestError(f"the manifest {name} is corrupt: its checksum does not match", _REBUILD)
     try:
-        manifest = Manifest.model_validate(content)
+        manifest = Manifest.model_validate_json(data)
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(str(part) for part in problem["loc"])
