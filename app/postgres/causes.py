@@ -11,7 +11,7 @@ import re
 
 import psycopg
 
-from app.domain.replication import in_psql
+from app.domain.replication import in_psql, quoted
 from app.errors import BackupCreationError, LockTableFullError, ServerUnavailableError, StandbyConflictError
 from app.postgres.limits import FILE_LIMIT
 from app.postgres.said import message_of
@@ -34,6 +34,8 @@ _CONFLICT_HINT = (
     f"(-1: without end), on the standby: {in_psql('postgres', 'ALTER SYSTEM SET hot_standby_feedback = on')}, then "
     "SELECT pg_reload_conf(); or back the primary up"
 )
+# The server's name for the setting is not translated.
+_SERIALIZABLE = re.compile(r"default_transaction_isolation")
 # As much as a palloc or a string buffer takes; far larger sizes are of damaged rows.
 _TOO_LONG = re.compile(
     r"invalid memory alloc request size \d{10}\b|Cannot enlarge string buffer|string buffer exceeds maximum allowed"
@@ -56,22 +58,22 @@ _REFUSALS = (
 )
 
 
-def known_cause(said: str, database: str, error: psycopg.Error | None = None) -> BackupCreationError | None:
+def known_cause(
+    said: str, database: str, error: psycopg.Error | None = None, *, role: str
+) -> BackupCreationError | None:
     """What a refusal means; None where nothing special is known of it.
 
     Args:
         said: the server's words.
         database: which one was asked.
         error: of the driver, if it is one of the driver's.
+        role: whose session it was.
     """
     whole = said
     said = _brief((error and message_of(error)) or said)  # the rest may quote rows
     if _LOCK_TABLE.search(whole):
         message = f"the server's table of locks is full (max_locks_per_transaction): database {database}: {said}"
         return LockTableFullError(message, LOCKS_HINT)
-    if _CONFLICT.search(whole) or isinstance(error, psycopg.errors.SerializationFailure):
-        message = f"the standby ended what was read of database {database}, to go on with its recovery: {said}"
-        return StandbyConflictError(message, _CONFLICT_HINT)
     if _TOO_LONG.search(whole):
         message = f"a row is longer than the 1 GB of text that PostgreSQL can send: database {database}: {said}"
         return BackupCreationError(message, _TOO_LONG_HINT)
@@ -80,7 +82,23 @@ def known_cause(said: str, database: str, error: psycopg.Error | None = None) ->
         return ServerUnavailableError(message, _NO_SNAPSHOT_HINT)
     if error is not None and (hint := _refused(error, whole)):
         return ServerUnavailableError(f"the server of database {database} refuses: {said}", hint)
-    return None
+    if _CONFLICT.search(whole) or isinstance(error, psycopg.errors.SerializationFailure):
+        message = f"the standby ended what was read of database {database}, to go on with its recovery: {said}"
+        return StandbyConflictError(message, _CONFLICT_HINT)
+    return _not_serializable(said, database, error, role)
+
+
+def _not_serializable(said: str, database: str, error: psycopg.Error | None, role: str) -> BackupCreationError | None:
+    """What it means that a standby has no serializable sessions, if that is what it says."""
+    hint = error.diag.message_hint if isinstance(error, psycopg.errors.FeatureNotSupported) else None
+    if not _SERIALIZABLE.search(hint or ""):
+        return None
+    # For the role in the database: that counts more than what any of them, or the server, has set.
+    setting = f"IN DATABASE {quoted(database)} SET default_transaction_isolation = 'read committed'"
+    return BackupCreationError(
+        f"sessions of database {database} are serializable by default, and on a standby none can be: {said}",
+        f"on the primary: {in_psql('postgres', f'ALTER ROLE {quoted(role)} {setting}')}",
+    )
 
 
 def _refused(error: psycopg.Error, whole: str) -> str | None:

@@ -97,10 +97,9 @@ class PostgresCluster:
             ):
                 row = connection.execute("IDENTIFY_SYSTEM").fetchone()
         except BackupPermissionError as error:
-            role = database.parameters.get("user", "ROLE")
             raise BackupPermissionError(
                 f"the server refuses a replication connection, which a full backup needs: {error.message}",
-                f"pg_hba.conf needs a line such as 'host replication {role} ADDRESS scram-sha-256'; "
+                f"pg_hba.conf needs a line such as 'host replication {database.role} ADDRESS scram-sha-256'; "
                 "then SELECT pg_reload_conf()",
             ) from error
         return _text(row[0]) if row else ""

@@ -161,6 +161,7 @@ class _Snapshot:
         self.doubting = True
         self._database = database
         self._connection = connection
+        self._role = connection.info.user
         self._snapshot = snapshot
         self._jobs = jobs
         self._early = early
@@ -288,7 +289,7 @@ class _Snapshot:
         except psycopg.errors.LockNotAvailable as error:
             raise self._blocked(message_of(error)) from error
         except psycopg.OperationalError as error:
-            if cause := self._watch.cause() or known_cause(str(error), self._database.name, error):
+            if cause := self._watch.cause() or known_cause(str(error), self._database.name, error, role=self._role):
                 raise cause from error
             message = f"the connection that holds the snapshot of {self._database.name} was lost: {message_of(error)}"
             raise ServerUnavailableError(message, _NOTHING_KEPT) from error
@@ -298,7 +299,7 @@ class _Snapshot:
         if FULL.search(error.message):
             message = f"the server of database {self._database.name} has no connection left: {error.message}"
             return ServerUnavailableError(message, "try again when fewer sessions are open, or raise max_connections")
-        if cause := known_cause(error.message, self._database.name):
+        if cause := known_cause(error.message, self._database.name, role=self._role):
             return cause
         if _GONE.search(error.message) or not self._alive():
             message = f"the connection to database {self._database.name} was lost during the dump: {error.message}"
