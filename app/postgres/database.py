@@ -12,6 +12,7 @@ import structlog
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import Conninfo
 
+from app.domain.replication import in_psql, quoted
 from app.errors import (
     BackupCreationError,
     BackupError,
@@ -237,7 +238,8 @@ class Database:
             )
         if isinstance(error, psycopg.errors.InsufficientPrivilege):
             return BackupPermissionError(
-                f"the role lacks a right in database {self.name}: {text}", "grant it pg_read_all_data"
+                f"the role lacks a right in database {self.name}: {text}",
+                f"as a superuser: {in_psql('postgres', f'GRANT pg_read_all_data TO {quoted(role)}')}",
             )
         return known_cause(str(error), self.name, error, role=role) or _otherwise(text, self.name, error)
 

@@ -86,6 +86,11 @@ class PostgresSource:
         self._doubting = doubting
         self._learnt = Learnt()
 
+    @property
+    def role(self) -> str:
+        """Who asks."""
+        return self._database.role
+
     def facts(self) -> ServerFacts:
         """What the server and the database are."""
         return self._arrival.asked(questions.server_facts)
