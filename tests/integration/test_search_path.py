@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from app.archive.target import Loading
 from app.archive.writer import ArchiveWriter
 from app.domain.backup import Codec
 from app.errors import RestoreDataError, RestoreValidationError
@@ -87,11 +88,11 @@ def test_a_backup_names_what_relies_on_search_path_and_a_restore_the_way_around(
         try:
             if path is None:
                 with pytest.raises(RestoreDataError, match=r"function .* relies on search_path: ") as failed:
-                    server.load(shadow, archive, lambda _: None)
+                    server.load(shadow, archive, Loading(facts=facts), lambda _: None)
                 assert "--search-path public" in (failed.value.hint or "")
             else:
-                server.load(shadow, archive, lambda _: None, search_path=path)
-                assert server.prove(shadow, archive, facts, lambda _: None) == []
+                server.load(shadow, archive, Loading(facts=facts, search_path=path), lambda _: None)
+                assert server.prove(shadow, archive, Loading(facts=facts), lambda _: None) == []
         finally:
             server.drop(shadow)
     server.replace_in_place(archive, facts, lambda _: None, "")  # as the database has it
