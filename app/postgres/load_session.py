@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import ClassVar
 
 import psycopg
@@ -70,7 +70,6 @@ class Session:
         self._workers = True
         self._event_triggers: EventTriggers | None = None
         self._has_event_triggers = False  # that the file made
-        self._rows = ExitStack()
 
     @property
     def state(self) -> dict[bytes, bytes]:
@@ -193,24 +192,6 @@ class Session:
                 for block in blocks:
                     copy.write(block)
             return cursor.rowcount
-
-    def insert(self, statement: bytes, what: str) -> None:
-        """Run an INSERT of the file; all that follow one another are one transaction, which `inserted` ends.
-
-        Raises:
-            RestoreError: as `run`.
-        """
-        if not self.in_transaction:
-            self._rows.enter_context(self.transaction(what))
-        self.run(statement, what)
-
-    def inserted(self) -> None:
-        """Commit what was inserted, unless it is part of a greater transaction.
-
-        Raises:
-            RestoreError: the server refuses it or goes away.
-        """
-        self._rows.close()
 
     @contextmanager
     def transaction(self, what: str) -> Iterator[None]:
