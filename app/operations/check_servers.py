@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from app.domain.backup import Backup
 from app.domain.checks import Finding
-from app.domain.replication import in_psql, quoted
+from app.domain.psql import in_psql, quoted
 from app.domain.servers import Identity
 from app.errors import ResidencyBackupError
 from app.operations.lineage import lineage_by, ours

@@ -11,7 +11,7 @@ from app.archive.cluster import ClusterFacts
 from app.archive.manifest import ServerFacts
 from app.domain.backup import Tier
 from app.domain.checks import Finding
-from app.domain.replication import in_psql, quoted
+from app.domain.psql import in_psql, quoted
 from app.errors import BackupCreationError, BackupPermissionError, BackupValidationError, ResidencyBackupError
 from app.operations.preflight import Preflight, require_room, tried
 from app.operations.service import Service

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from app.domain.replication import in_psql, quoted
+from app.domain.psql import in_psql, quoted
 
 _IMPORT = "SELECT pg_import_system_collations('pg_catalog')"
 _CATALOG = "pg_catalog."

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from app.archive.manifest import ServerFacts
 from app.domain.backup import Backup, Codec, Tier
 from app.domain.checks import Finding
-from app.domain.replication import in_psql, quoted
+from app.domain.psql import in_psql, quoted
 from app.errors import BackupPermissionError, BackupStorageError, ResidencyBackupError
 from app.operations.service import Service
 

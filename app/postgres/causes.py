@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import psycopg
 
-from app.domain.replication import in_psql, quoted
+from app.domain.psql import in_psql, quoted
 from app.errors import BackupCreationError, LockTableFullError, ServerUnavailableError, StandbyConflictError
 from app.postgres.limits import FILE_LIMIT
 from app.postgres.said import message_of, without_details

@@ -16,7 +16,7 @@ from pathlib import Path
 import psycopg
 
 from app.archive.cluster import BaseBackup, ClusterFacts
-from app.domain.replication import in_psql, quoted
+from app.domain.psql import in_psql, quoted
 from app.errors import (
     BackupCreationError,
     BackupError,

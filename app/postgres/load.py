@@ -21,7 +21,7 @@ from app.archive.marks import without_marks
 from app.archive.reader import Archive
 from app.archive.scanner import scan
 from app.archive.target import Loaded
-from app.domain.replication import in_psql, quoted
+from app.domain.psql import in_psql, quoted
 from app.errors import RestoreDataError, RestoreValidationError, TargetUnavailableError
 from app.postgres.database import FULL, Database
 from app.postgres.load_data import DataLoader, check_rows

@@ -7,7 +7,7 @@ import shlex
 
 import psycopg
 
-from app.domain.replication import in_psql
+from app.domain.psql import in_psql
 
 # Names that lead nowhere: function or operator, table, type, schema.
 UNDEFINED = {"42883", "42P01", "42704", "3F000"}

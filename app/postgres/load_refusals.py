@@ -6,7 +6,7 @@ import re
 
 import psycopg
 
-from app.domain.replication import in_psql, quoted
+from app.domain.psql import in_psql, quoted
 from app.errors import (
     RestoreBusyError,
     RestoreDataError,

@@ -17,7 +17,7 @@ from tempfile import SpooledTemporaryFile
 import psycopg
 import structlog
 
-from app.domain.replication import in_psql
+from app.domain.psql import in_psql
 from app.errors import RestoreDataError, RestorePermissionError, RestoreValidationError
 from app.postgres.load_session import sqlstate_of
 from app.postgres.merge_session import MergeSession

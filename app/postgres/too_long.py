@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from app.domain.replication import in_psql
+from app.domain.psql import in_psql
 
 # As much as a palloc or a string buffer takes; far larger sizes are of damaged rows.
 _TOO_LONG = re.compile(
