@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import re
 import secrets
+import shlex
 import socket
 import ssl
 import threading
@@ -16,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
-from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from app.domain.checks import Finding
 from app.domain.redaction import without
@@ -55,7 +56,7 @@ _WORDS: tuple[tuple[str, str, str], ...] = (
     (
         r"OOM|maxmemory",
         "{at} takes no messages: its memory is full (maxmemory, with maxmemory-policy noeviction)",
-        "redis-cli {to} INFO memory; give it more (CONFIG SET maxmemory …), or find out what fills it",
+        "redis-cli {to} INFO memory; redis-cli {to} CONFIG SET maxmemory 0 lifts its limit",
     ),
     (
         r"READONLY|read only replica",
@@ -76,7 +77,7 @@ _WORDS: tuple[tuple[str, str, str], ...] = (
     (
         r"NOPERM|has no permissions",
         "the user of {setting} may not do what is needed at {at}: {said}",
-        "give it the right: redis-cli {to} ACL SETUSER NAME ~* &* +@all",
+        "give it the right: redis-cli {to} ACL SETUSER {user} ~* &* +@all",
     ),
     (
         r"DB index",
@@ -242,7 +243,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _filled(refusal: Refusal, url: str) -> Refusal:
-    """The same with the names of the place, which have neither user nor password."""
+    """The same with the names of the place, which have no password."""
     parts = _parts(url)
     host = parts.hostname or "127.0.0.1"
     if parts.scheme.endswith("socket") or parts.scheme == "unix":
@@ -251,7 +252,8 @@ def _filled(refusal: Refusal, url: str) -> Refusal:
         port = re.search(r":(\d+)\Z", parts.netloc)
         number = port[1] if port else "6379"
         at, to = f"[{host}]:{number}" if ":" in host else f"{host}:{number}", f"-h {host} -p {number}"
-    why, hint = (
-        text.replace("{at}", at).replace("{to}", to).replace("{host}", host) for text in (refusal.why, refusal.hint)
-    )
+    names = {"{at}": at, "{to}": to, "{host}": host, "{user}": shlex.quote(unquote(parts.username or "default"))}
+    why, hint = refusal
+    for place, name in names.items():
+        why, hint = why.replace(place, name), hint.replace(place, name)
     return Refusal(why, hint)

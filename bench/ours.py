@@ -19,6 +19,7 @@ from app.archive.index import Index
 from app.archive.manifest import Manifest
 from app.archive.reader import Archive
 from app.archive.scanner import scan
+from app.archive.target import Loading
 from app.archive.writer import ArchiveWriter
 from app.domain.backup import Codec
 from app.domain.merge import MergeRequest
@@ -95,9 +96,9 @@ def _replace(options: argparse.Namespace, codec: Codec) -> dict[str, float]:
         return done
 
     timed("create", lambda: target.create("bench_shadow", None))
-    timed("load", lambda: target.load("bench_shadow", archive, lambda _: None))
+    timed("load", lambda: target.load("bench_shadow", archive, Loading(facts=facts), lambda _: None))
     facts = PostgresSource(database, 1).facts()
-    remarks = timed("prove", lambda: target.prove("bench_shadow", archive, facts, lambda _: None))
+    remarks = timed("prove", lambda: target.prove("bench_shadow", archive, Loading(facts=facts), lambda _: None))
     seconds["nobody could connect"] = target.swap("bench_shadow", database.name, "bench_undo")
     target.drop("bench_undo")
     if remarks:

@@ -80,6 +80,10 @@ class Source(Protocol):
     def doubts(self) -> Sequence[Doubt]:
         """What a restore of a dump of now could not evaluate: expressions that rely on search_path."""
 
+    @property
+    def role(self) -> str:
+        """Who asks."""
+
     def at_login(self) -> list[str]:
         """What of the users' runs whenever a session begins, also one of this service, in words: event triggers."""
 

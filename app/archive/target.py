@@ -66,6 +66,32 @@ class Loader:
     powers: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loading:
+    """How an archive is loaded, and so what the database is to hold then.
+
+    Attributes:
+        facts: of the database that the archive came from, as it was dumped by this service; None for a foreign dump,
+            whose rows may have been read under other settings, and which is not to change the server beside.
+        search_path: that functions have meanwhile.
+        role: who loads it, and then owns everything; None for who restores, and everything belongs to whom it belonged.
+    """
+
+    facts: ServerFacts | None
+    search_path: str | None = None
+    role: str | None = None
+
+    @property
+    def foreign(self) -> bool:
+        """Whether this service did not make the archive."""
+        return self.facts is None
+
+    @property
+    def keeps_owners(self) -> bool:
+        """Whether everything is to belong to whom it belonged."""
+        return self.role is None
+
+
 class Target(Protocol):
     """The server of a live database. Every method connects anew.
 
@@ -129,45 +155,31 @@ class Target(Protocol):
             RestorePermissionError: it cannot connect; says what it needs.
         """
 
-    def load(  # noqa: PLR0913 -- what is loaded, where to, and how it is trusted
-        self,
-        name: str,
-        archive: Archive,
-        progress: Progress,
-        *,
-        search_path: str | None = None,
-        role: str | None = None,
-        foreign: bool = False,
-    ) -> Loaded:
-        """Load an archive into an empty database, as another role if one is named: then everything belongs to it.
+    def load(self, name: str, archive: Archive, loading: Loading, progress: Progress) -> Loaded:
+        """Load an archive into an empty database.
 
-        Functions have that search_path meanwhile, if one is given. If the archive is `foreign`, or loaded as another
-        role, what it changes of the server outside of the database is refused.
+        If it is foreign, or loaded as another role, what it changes of the server outside of the database is refused.
 
         Raises:
             RestoreValidationError, RestoreDataError, BackupReadError, BackupValidationError: see `app.postgres.load`.
         """
 
-    def prove(  # noqa: PLR0913 -- what is compared with what, and who is told
+    def prove(
         self,
         name: str,
         archive: Archive,
-        facts: ServerFacts | None,
+        loading: Loading,
         progress: Progress,
         otherwise: Callable[[OtherWords], object] = lambda _: None,
-        *,
-        owners: bool = True,
     ) -> list[str]:
         """Read a whole database back and compare it with the archive: rows, sequences, large objects, schema.
 
         Args:
             name: the database.
             archive: what it should hold.
-            facts: of the database that the archive came from, as it was dumped by this service; None for a foreign
-                dump, whose rows may have been read under other settings, so that only what is certain is compared.
+            loading: how it was loaded; of a foreign dump only what is certain is compared.
             progress: called with the number of bytes read.
             otherwise: called with each object that differs in words, of a hundred at most.
-            owners: whether all is to belong to whom it belonged; not so if another role has loaded it.
 
         Returns:
             Remarks on what could not be compared, or differs in words alone. Empty where all is proven.

@@ -44,4 +44,4 @@ def _numbers(identity: Identity) -> dict[str, Any]:
     return {"system_identifier": identity.system_identifier, "database_oid": identity.database_oid}
 
 
-VERBS: tuple[click.Command, ...] = (adopt,)
+COMMANDS: tuple[click.Command, ...] = (adopt,)

@@ -110,4 +110,4 @@ def keep(session: Session, backup: str, reason: str, *, release: bool, as_json: 
     return 0
 
 
-VERBS: tuple[click.Command, ...] = (create, list_backups, show_backup, verify, prune, keep)
+COMMANDS: tuple[click.Command, ...] = (create, list_backups, show_backup, verify, prune, keep)

@@ -66,7 +66,7 @@ class Verbs(click.Group):
         """A verb by its name."""
         if cmd_name not in VERBS:
             return None
-        verbs: Sequence[click.Command] = import_module(f"app.cli.{VERBS[cmd_name][0]}").VERBS
+        verbs: Sequence[click.Command] = import_module(f"app.cli.{VERBS[cmd_name][0]}").COMMANDS
         return next(verb for verb in verbs if verb.name == cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 -- click's

@@ -55,4 +55,4 @@ def _source(session: Session, file: str) -> FullSource:
     return full_from_tree(session.service, file)
 
 
-VERBS: tuple[click.Command, ...] = (restore_full,)
+COMMANDS: tuple[click.Command, ...] = (restore_full,)

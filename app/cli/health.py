@@ -41,4 +41,4 @@ def sync(session: Session, *, as_json: bool) -> int:
     return WARNINGS if outcome.problems else 0
 
 
-VERBS: tuple[click.Command, ...] = (check, sync)
+COMMANDS: tuple[click.Command, ...] = (check, sync)

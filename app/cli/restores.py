@@ -126,4 +126,4 @@ def restores(session: Session, *, as_json: bool) -> int:
     return 0
 
 
-VERBS: tuple[click.Command, ...] = (restore, rollback, diff, restores)
+COMMANDS: tuple[click.Command, ...] = (restore, rollback, diff, restores)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from app.domain.psql import quoted
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscription:
@@ -55,16 +57,6 @@ class Replication:
     slots: Sequence[LogicalSlot] = ()
 
 
-def in_psql(database: str, *statements: str) -> str:
-    """A command that an administrator can paste: these statements in that database."""
-    return " ".join([f"psql -d {_word(database)}", *(f"-c {_word(statement)}" for statement in statements)])
-
-
-def renaming(database: str, name: str) -> str:
-    """The statement that gives a database another name."""
-    return f"ALTER DATABASE {quoted(database)} RENAME TO {quoted(name)}"
-
-
 def disabling(subscription: str) -> str:
     """The statement that lets a subscription rest."""
     return f"ALTER SUBSCRIPTION {quoted(subscription)} DISABLE"
@@ -80,17 +72,3 @@ def freeing(subscription: str) -> tuple[str, str, str]:
     name = quoted(subscription)
     rests, forgets = disabling(subscription), f"ALTER SUBSCRIPTION {name} SET (slot_name = NONE)"
     return rests, forgets, f"DROP SUBSCRIPTION {name}"
-
-
-def quoted(name: str) -> str:
-    """A name as SQL."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _word(text: str) -> str:
-    """A word as the shell takes it."""
-    if text.isidentifier():
-        return text
-    if "'" in text and not set(text) & set('"$`\\!'):
-        return f'"{text}"'
-    return "'" + text.replace("'", "'\"'\"'") + "'"

@@ -15,7 +15,8 @@ from app.operations.asked_once import asked_once
 from app.operations.beside_restore import naming_backups
 from app.operations.check_access import check_access
 from app.operations.check_clocks import check_clocks
-from app.operations.check_doubts import check_doubts, check_logins
+from app.operations.check_doubts import check_doubts
+from app.operations.check_logins import check_logins
 from app.operations.check_restores import check_restores, repair_restores
 from app.operations.check_servers import check_servers
 from app.operations.full_preflight import preflight_full

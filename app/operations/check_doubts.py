@@ -1,18 +1,12 @@
-"""What of the users' runs in the service's own sessions, and whether a restore, without a search_path, could run it."""
+"""Whether a restore, without a search_path, could evaluate what the database has."""
 
 from __future__ import annotations
 
-import shlex
-
 from app.domain.checks import Finding
-from app.domain.doubts import in_short, path_of
 from app.errors import BackupError
-from app.operations.restore_request import Wanted
-from app.operations.restore_source import RestoreSource
 from app.operations.service import Service
 
-NAME = "search_path"
-LOGINS = "login"
+SEARCH_PATH = "search_path"
 
 
 def check_doubts(service: Service) -> list[Finding]:
@@ -22,31 +16,5 @@ def check_doubts(service: Service) -> list[Finding]:
     except BackupError:  # the preflight has said it
         return []
     if not doubts:
-        return [Finding.ok(NAME, "nothing that a restore evaluates relies on it")]
-    return [Finding.warning(NAME, str(doubt)) for doubt in doubts]
-
-
-def check_logins(service: Service) -> list[Finding]:
-    """Look for what of the users' no session of this service can keep from running: it has run when one can speak."""
-    try:
-        said = service.source.at_login()
-    except BackupError:  # the preflight has said it
-        return []
-    return [Finding.warning(LOGINS, each) for each in said]
-
-
-def doubts_known(wanted: Wanted, source: RestoreSource) -> list[Finding]:
-    """What the run that made a backup knew of restores of it; a merge builds nothing that the backup says."""
-    doubts = source.manifest.doubts if source.manifest else ()
-    if not doubts or wanted.by_rows:
-        return []
-    found, given, path = [], wanted.merge.search_path, path_of(doubts)
-    if lasting := [doubt.name for doubt in doubts if doubt.lasting]:
-        found.append(Finding.warning(NAME, f"{source.name} {in_short(lasting)}: those fail in every session"))
-    if path is not None:
-        said = f"{source.name} {in_short([doubt.name for doubt in doubts if not doubt.lasting])}"
-        if given is None:
-            found.append(Finding.warning(NAME, f"{said}: add --search-path {shlex.quote(path)}"))
-        else:
-            found.append(Finding.ok(NAME, f"functions look in {given} meanwhile; else {said}"))
-    return found
+        return [Finding.ok(SEARCH_PATH, "nothing that a restore evaluates relies on it")]
+    return [Finding.warning(SEARCH_PATH, str(doubt)) for doubt in doubts]

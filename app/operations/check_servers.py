@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from app.domain.backup import Backup
 from app.domain.checks import Finding
-from app.domain.replication import in_psql
+from app.domain.psql import in_psql, quoted
 from app.domain.servers import Identity
 from app.errors import ResidencyBackupError
 from app.operations.lineage import lineage_by, ours
@@ -28,7 +28,8 @@ def check_servers(service: Service, backups: Sequence[Backup]) -> list[Finding]:
     except ResidencyBackupError as error:
         return [*found, Finding.failed("identity", error)]
     if server.system_identifier is None:
-        grant = in_psql(service.database, "GRANT EXECUTE ON FUNCTION pg_control_system() TO ROLE")
+        role = quoted(service.source.role)
+        grant = in_psql(service.database, f"GRANT EXECUTE ON FUNCTION pg_control_system() TO {role}")
         message = (
             f"the role may not ask which server this is, so another server may not be noticed; as a superuser: {grant}"
         )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from app.archive.target import Target, TargetFacts
 from app.domain.checks import Finding
-from app.domain.replication import in_psql, quoted
+from app.domain.psql import in_psql, quoted
 from app.domain.restore import Method
 from app.errors import RestoreValidationError
 from app.operations.restore_request import Wanted

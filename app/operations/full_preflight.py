@@ -11,6 +11,7 @@ from app.archive.cluster import ClusterFacts
 from app.archive.manifest import ServerFacts
 from app.domain.backup import Tier
 from app.domain.checks import Finding
+from app.domain.psql import in_psql, quoted
 from app.errors import BackupCreationError, BackupPermissionError, BackupValidationError, ResidencyBackupError
 from app.operations.preflight import Preflight, require_room, tried
 from app.operations.service import Service
@@ -114,18 +115,22 @@ def _within(inner: Path, outer: Path) -> bool:
     return inner == outer or outer in inner.parents
 
 
+def _set(setting: str, value: str) -> str:
+    return in_psql("postgres", f"ALTER SYSTEM SET {setting} = {value}")
+
+
 def _require_replication(service: Service, found: ClusterFacts) -> None:
     if not found.may_replicate:
         raise BackupPermissionError(
             f"the role {found.role} may not copy the server: it lacks REPLICATION",
-            f'as a superuser: ALTER ROLE "{found.role}" REPLICATION',
+            f"as a superuser: {in_psql('postgres', f'ALTER ROLE {quoted(found.role)} REPLICATION')}",
         )
     if found.wal_level == "minimal":
         message = "the server writes too little WAL to be copied while it runs: wal_level is minimal"
-        raise BackupCreationError(message, "set wal_level = replica in postgresql.conf and restart the server")
+        raise BackupCreationError(message, f"{_set('wal_level', 'replica')}, and restart the server")
     if found.max_wal_senders <= 0:
         message = "the server lets nobody copy it: max_wal_senders is 0"
-        raise BackupCreationError(message, "set max_wal_senders = 10 in postgresql.conf and restart the server")
+        raise BackupCreationError(message, f"{_set('max_wal_senders', '10')}, and restart the server")
     service.system.cluster.system_identifier()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from app.domain.replication import in_psql, quoted
+from app.domain.psql import in_psql, quoted
 
 _IMPORT = "SELECT pg_import_system_collations('pg_catalog')"
 _CATALOG = "pg_catalog."
@@ -40,7 +40,8 @@ def _tablespaces(names: Sequence[str]) -> str:
 
 
 def _collations(names: Sequence[str]) -> str:
-    steps = [f"CREATE COLLATION {name} …" for name in names if not name.startswith(_CATALOG)]
+    own = {name: shlex.quote(rf"\dO {name}") for name in names if not name.startswith(_CATALOG)}
+    steps = [f"CREATE COLLATION {name} as the old server shows it: psql -c {shown}" for name, shown in own.items()]
     if systems := [name.removeprefix(_CATALOG) for name in names if name.startswith(_CATALOG)]:
         steps.append(
             f"install the locales of collations {', '.join(systems)} on the server's machine, and import them into "

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from app.archive.manifest import ServerFacts
 from app.domain.backup import Backup, Codec, Tier
 from app.domain.checks import Finding
+from app.domain.psql import in_psql, quoted
 from app.errors import BackupPermissionError, BackupStorageError, ResidencyBackupError
 from app.operations.service import Service
 
@@ -81,9 +82,12 @@ def _require_readable(service: Service) -> None:
     hidden = service.source.unreadable()
     if hidden:
         listed = "; ".join(hidden[:_NAMED]) + ("" if len(hidden) <= _NAMED else f"; and {len(hidden) - _NAMED} more")
+        role = quoted(service.source.role)
+        reading = in_psql("postgres", f"GRANT pg_read_all_data TO {role}")
+        all_rows = in_psql("postgres", f"ALTER ROLE {role} BYPASSRLS")
         raise BackupPermissionError(
             f"the role cannot read all of database {service.database}: {listed}",
-            "GRANT pg_read_all_data to it, and BYPASSRLS where row level security hides rows",
+            f"as a superuser: {reading}; if row level security hides rows, {all_rows} too",
         )
 
 

@@ -14,7 +14,8 @@ import structlog
 
 from app.archive.target import Target, TargetFacts
 from app.domain.checks import Finding
-from app.domain.replication import Replication, Subscription, disabling, enabling, freeing, in_psql, quoted
+from app.domain.psql import in_psql, quoted
+from app.domain.replication import Replication, Subscription, disabling, enabling, freeing
 from app.domain.restore import Method, Restore, RestoreState
 from app.errors import ResidencyBackupError, RestorePermissionError, RestoreValidationError, TargetUnavailableError
 from app.operations.restore_journal import Journal

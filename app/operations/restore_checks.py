@@ -15,7 +15,7 @@ from app.archive.needs import Needs, needs_of
 from app.archive.target import Target, TargetFacts
 from app.domain.backup import ENDLESS
 from app.domain.checks import Finding, Severity
-from app.domain.replication import in_psql, quoted
+from app.domain.psql import in_psql, quoted
 from app.domain.restore import Method, Restore
 from app.errors import (
     BackupStorageError,
@@ -27,12 +27,12 @@ from app.errors import (
     RestoreValidationError,
 )
 from app.operations.check_access import access_findings
-from app.operations.check_doubts import doubts_known
 from app.operations.foreign import RIGHTS, loading_role, rights_findings
 from app.operations.inventory import Inventory, newest_good
 from app.operations.lacking import remedy
 from app.operations.preflight import MEGABYTE, forecast
 from app.operations.replication import SUBSCRIPTIONS, replication_findings
+from app.operations.restore_doubts import doubts_known
 from app.operations.restore_journal import Journal
 from app.operations.restore_origin import origin_findings
 from app.operations.restore_request import Wanted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from app.domain.backup import Tier
 from app.domain.checks import Finding
-from app.domain.replication import in_psql, renaming
+from app.domain.psql import in_psql, renaming
 from app.domain.restore import Step
 from app.errors import (
     BackupCancelledError,

@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 import structlog
 
+from app.archive.target import Loading
 from app.domain.merge import Changes
 from app.domain.restore import Method, Step, shadow_name, undo_name
 from app.domain.servers import Identity
@@ -35,21 +36,19 @@ def _by_shadow(job: Job) -> None:
     undo = undo_name(live, restore_id)
     method = {**job.journal.record.report, "method": str(Method.SHADOW)}
     job.journal.write(Step.LOADING, shadow=shadow, undo=undo, report=method)
-    archive, facts = job.source.archive, job.source.facts
+    archive = job.source.archive
     with job.phase("create"):
         maker = job.target if job.live else job.service.target
         maker.create(shadow, job.source.manifest.server if job.source.manifest else None)
     role, path = loading_role(job.service, job.wanted, job.source), job.wanted.merge.search_path
+    loading = Loading(facts=job.source.facts, search_path=path, role=role)
     with job.phase("load", archive.index.raw_bytes):
-        loaded = job.target.load(
-            shadow, archive, job.progress.advance, search_path=path, role=role, foreign=facts is None
-        )
+        loaded = job.target.load(shadow, archive, loading, job.progress.advance)
         job.rows = {str(table): rows for table, rows in loaded.rows.items()}
         job.warnings += loaded.remarks
     job.journal.write(Step.PROVING)
     with job.phase("prove", archive.index.raw_bytes):
-        advance, differs, owners = job.progress.advance, job.otherwise.append, role is None
-        job.warnings += job.target.prove(shadow, archive, facts, advance, differs, owners=owners)
+        job.warnings += job.target.prove(shadow, archive, loading, job.progress.advance, job.otherwise.append)
     log.info("restore proven: the database holds what the backup holds", database=shadow)
     _post_command(job, shadow)
     detach_copies(job, shadow)

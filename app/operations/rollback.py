@@ -12,7 +12,7 @@ import structlog
 from app.archive.reader import Archive
 from app.archive.target import Target
 from app.domain.backup import Tier
-from app.domain.replication import in_psql, renaming
+from app.domain.psql import in_psql, renaming
 from app.domain.restore import Method, Restore, RestoreState, Step, in_front_of, never_undone
 from app.errors import (
     BackupCancelledError,

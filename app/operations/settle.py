@@ -12,7 +12,7 @@ from dataclasses import replace
 import structlog
 
 from app.archive.target import Target
-from app.domain.replication import in_psql, quoted
+from app.domain.psql import in_psql, quoted
 from app.domain.restore import Method, Restore, RestoreState, Step
 from app.errors import ResidencyBackupError, RestoreRollbackError
 from app.operations.inventory import inventory

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from app.archive.target import Target
-from app.domain.replication import in_psql, renaming
+from app.domain.psql import in_psql, renaming
 from app.domain.restore import Method, Restore, Step
 from app.errors import ResidencyBackupError
 

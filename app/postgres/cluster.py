@@ -16,6 +16,7 @@ from pathlib import Path
 import psycopg
 
 from app.archive.cluster import BaseBackup, ClusterFacts
+from app.domain.psql import in_psql, quoted
 from app.errors import (
     BackupCreationError,
     BackupError,
@@ -97,13 +98,19 @@ class PostgresCluster:
             ):
                 row = connection.execute("IDENTIFY_SYSTEM").fetchone()
         except BackupPermissionError as error:
-            role = database.parameters.get("user", "ROLE")
             raise BackupPermissionError(
                 f"the server refuses a replication connection, which a full backup needs: {error.message}",
-                f"pg_hba.conf needs a line such as 'host replication {role} ADDRESS scram-sha-256'; "
-                "then SELECT pg_reload_conf()",
+                f"pg_hba.conf needs the line '{self._replication_line()}'; then "
+                f"{in_psql('postgres', 'SELECT pg_reload_conf()')}",
             ) from error
         return _text(row[0]) if row else ""
+
+    def _replication_line(self) -> str:
+        """The line that lets this role copy the server from where it asks now."""
+        with self._database.connect() as connection:
+            row = connection.execute("SELECT pg_catalog.inet_client_addr()::text").fetchone()
+        where = f"host replication {{}} {row[0]}" if row and row[0] else "local replication {}"
+        return f"{where.format(quoted(self._database.role))} scram-sha-256"
 
     def program_version(self, version: str) -> str:
         """Version of the programs of the server's own major."""

@@ -18,6 +18,7 @@ from app.archive.packer import Packed, Packer
 from app.postgres.programs import ProgramError
 from app.postgres.range_reader import RangeReader
 from app.postgres.ranges import TableRange
+from app.postgres.too_long import is_too_long, with_command
 
 WAITING_BYTES = 32 << 20  # packed, of all parcels together
 _CLOSING = b"\\.\n"
@@ -120,7 +121,11 @@ class _Parcel:
         try:
             yield from reader.rows(self.range.query)
         except ProgramError as error:  # the server names files, if anything
-            named = ProgramError(f"table {self.range.of.table}: {error.message}")
+            table = self.range.of
+            message = f"table {table.table}: {error.message}"
+            if is_too_long(message):
+                message = with_command(message, table.whole.decode(errors="replace"))
+            named = ProgramError(message)
             named.code = error.code
             raise named from error
 

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 import psycopg
 import structlog
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import Conninfo
 
+from app.domain.psql import in_psql, quoted
 from app.errors import (
     BackupCreationError,
     BackupError,
@@ -145,6 +147,12 @@ class Database:
         )
 
     @property
+    def role(self) -> str:
+        """As whom libpq asks for a session: as the parameters say, or else the environment."""
+        given = {option.keyword: option.val for option in Conninfo.get_defaults()}
+        return self.parameters.get("user") or (given.get(b"user") or b"").decode()
+
+    @property
     def own_parameters(self) -> dict[str, str]:
         """The parameters that were given, without those that this program adds."""
         return {name: value for name, value in self.parameters.items() if _DEFAULTS.get(name) != value}
@@ -185,7 +193,7 @@ class Database:
         """
         with self.translated():
             connection = self._connected()
-            with connection:
+            with connection, self.translated(connection.info.user):
                 require_own_session(connection, self._connected)
                 version = connection.info.server_version
                 connection.execute(f"{lifted(version)}; {_SESSION}; {looking_for_us(version)}".encode())
@@ -201,16 +209,20 @@ class Database:
             raise with_code(error, conninfo) from None
 
     @contextmanager
-    def translated(self) -> Iterator[None]:
-        """Turn the driver's errors into ours."""
+    def translated(self, role: str | None = None) -> Iterator[None]:
+        """Turn the driver's errors into ours.
+
+        Args:
+            role: whose session it is; None for what the parameters say.
+        """
         try:
             yield
         except psycopg.Error as error:
             if signal := interruption(error):
                 raise signal from None
-            raise self._typed(error) from error
+            raise self._typed(error, role or self.role) from error
 
-    def _typed(self, error: psycopg.Error) -> BackupError:
+    def _typed(self, error: psycopg.Error, role: str) -> BackupError:
         text = message_of(error)
         if beside := said_beside(error):  # it may quote rows
             log.debug("backup refused by the server", database=self.name, said=beside)
@@ -226,9 +238,10 @@ class Database:
             )
         if isinstance(error, psycopg.errors.InsufficientPrivilege):
             return BackupPermissionError(
-                f"the role lacks a right in database {self.name}: {text}", "grant it pg_read_all_data"
+                f"the role lacks a right in database {self.name}: {text}",
+                f"as a superuser: {in_psql('postgres', f'GRANT pg_read_all_data TO {quoted(role)}')}",
             )
-        return known_cause(str(error), self.name, error) or _otherwise(text, self.name, error)
+        return known_cause(str(error), self.name, error, role=role) or _otherwise(text, self.name, error)
 
     def _refusal(self, text: str, error: psycopg.Error) -> BackupError | None:
         """What a server means that lets nobody in; None if it is something else."""

@@ -8,12 +8,12 @@ into the archive where pg_dump would have put its table, as a COPY block of its 
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from itertools import chain
+from typing import NamedTuple
 
 import psycopg
 import structlog
@@ -23,46 +23,39 @@ from app.archive.source import ChangedError, GaveWayError
 from app.archive.writer import Destination
 from app.domain.doubts import Doubt
 from app.domain.servers import Identity
-from app.errors import BackupCreationError, BackupReadError, LockTableFullError, ServerUnavailableError
+from app.errors import BackupReadError, LockTableFullError, ServerUnavailableError
 from app.postgres import event_triggers
 from app.postgres import facts as questions
 from app.postgres.arrival import Arrival
 from app.postgres.binaries import find_binary
-from app.postgres.causes import known_cause
 from app.postgres.crew import Crew
 from app.postgres.database import FULL, Database
+from app.postgres.dump_failures import DumpFailures
 from app.postgres.early import Early, Learnt, early_session, require_as_shown
 from app.postgres.exported import Exported
 from app.postgres.in_order import put_in_order
 from app.postgres.limits import LOCK_LIMIT, time_limits
-from app.postgres.programs import Program, ProgramError, as_killed, running
+from app.postgres.programs import Program, ProgramError, running
 from app.postgres.range_reader import RangeReader, range_reader
 from app.postgres.ranges import LargeTable, ranges_of
 from app.postgres.read_ahead import read_ahead
 from app.postgres.relying import relying
-from app.postgres.said import message_of
 from app.postgres.snapshot import exported
 from app.postgres.undumped import undumped
 from app.postgres.unplanned import unplanned
 from app.postgres.watch import Watch
-from app.postgres.who import AGAINST_READING, holding, stands_in_the_way
 
 log = structlog.get_logger(__name__)
-_WHEN_CALM = "try again when nobody changes the schema"
-_GONE = re.compile(
-    r"server closed the connection|terminating connection|connection to server .* failed|no connection to the server"
-)
 _MOMENT_SECONDS = 1
-_NOTHING_KEPT = "see the server's log; nothing of this dump was kept"
-# pg_dump sets its --lock-wait-timeout as the timeout of the LOCK statement.
-BLOCKED = re.compile(r"canceling statement due to (?:lock|statement) timeout|could not obtain lock on relation")
 PG_DUMP_LOCK_MS = 3_000  # all is locked before it begins: it waits only behind who waits for us
-# What has no lock against it, a view, a function or a type, was dropped or replaced while it was read.
-_CHANGED = re.compile(
-    r"(?:relation|table|view|schema|type|function|sequence|column|operator|role|object) .* does not exist"
-    r"|cache lookup failed|could not open relation with OID|could not find tuple"
-    r"|concurrently (?:dropped|updated|deleted)|Query was: LOCK TABLE"  # the server may speak another language
-)
+
+
+class _Manner(NamedTuple):
+    """How a database is dumped; see `PostgresSource`."""
+
+    jobs: int
+    encoding: str | None
+    doubting: bool
 
 
 class PostgresSource:
@@ -81,10 +74,13 @@ class PostgresSource:
         self.database = database.name
         self._database = database
         self._arrival = Arrival(database)
-        self._jobs = jobs
-        self._encoding = encoding
-        self._doubting = doubting
+        self._manner = _Manner(jobs, encoding, doubting)
         self._learnt = Learnt()
+
+    @property
+    def role(self) -> str:
+        """Who asks."""
+        return self._database.role
 
     def facts(self) -> ServerFacts:
         """What the server and the database are."""
@@ -129,10 +125,8 @@ class PostgresSource:
                 early_session(there := self._database.beside(connection), learnt) as early,
                 exported(connection, early, wary=learnt.gave_way, unlocked=learnt.lock_table_full) as snapshot,
             ):
-                shown = replace(snapshot, encoding=self._encoding or snapshot.encoding)
-                held = _Snapshot(there, connection, shown, self._jobs, early)
-                held.doubting = self._doubting
-                yield held
+                shown = replace(snapshot, encoding=self._manner.encoding or snapshot.encoding)
+                yield _Snapshot(there, connection, shown, early, self._manner)
         except (GaveWayError, ChangedError):
             learnt.gave_way = True
             raise
@@ -147,36 +141,31 @@ class _Snapshot:
     """A snapshot and how to dump it: see `app.archive.source.Snapshot`."""
 
     def __init__(
-        self,
-        database: Database,
-        connection: psycopg.Connection,
-        snapshot: Exported,
-        jobs: int,
-        early: Early,
+        self, database: Database, connection: psycopg.Connection, snapshot: Exported, early: Early, manner: _Manner
     ) -> None:
         self.taken_at = snapshot.taken_at
         self.tables = snapshot.tables
         self.wal_position = snapshot.wal_position
         self.doubts: Sequence[Doubt] = ()
-        self.doubting = True
         self._database = database
         self._connection = connection
         self._snapshot = snapshot
-        self._jobs = jobs
+        self._manner = manner
         self._early = early
         self._programs: list[Program] = []
         self._crew: Crew | None = None
         self._watch = Watch(connection, snapshot.taken_at, self._end, self._died)
+        self._failures = DumpFailures(database.name, connection, self._watch, early.learnt, snapshot.tables_locked)
 
     def dump_into(self, archive: Destination) -> None:
         """Write everything that the snapshot shows, in the archive's order."""
-        with self._explained(), ExitStack() as stack:
+        with self._failures.explained(), ExitStack() as stack:
             large = self._large_tables()
-            if self.doubting:
+            if self._manner.doubting:
                 self.doubts = relying(self._connection, self._database, self._snapshot.id)
             whole, version = unplanned(self._connection, large), self._connection.info.server_version
-            ranges = [each for table in large for each in ranges_of(table, version, whole=table.table in whole)]
-            wanted = min(self._jobs, len(ranges))
+            ranges = [part for table in large for part in ranges_of(table, version, whole=table.table in whole)]
+            wanted = min(self._manner.jobs, len(ranges))
             stack.enter_context(self._watch)
             readers = self._readers(stack, wanted, [table for table in large if table.kept is None])
             if not readers:
@@ -270,62 +259,11 @@ class _Snapshot:
     def _started(self, stack: ExitStack, large: Sequence[LargeTable]) -> tuple[Program, Iterator[bytes]]:
         program = find_binary("pg_dump", self._snapshot.server_version)
         argv = pg_dump_arguments(program.path, self._database, self._snapshot.id, self._snapshot.encoding)
-        log.debug("backup dump begins", command=argv, large_tables=len(large), jobs=self._jobs)
+        log.debug("backup dump begins", command=argv, large_tables=len(large), jobs=self._manner.jobs)
         without = [b"--exclude-table-data=" + table.pattern for table in large]
         dump = stack.enter_context(running([*argv, *without], self._database.environment(os.environ)))
         self._programs.append(dump)
         return dump, stack.enter_context(read_ahead(dump))
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Say what the failure of a program, or of the connection that holds the snapshot, means."""
-        try:
-            yield
-        except ProgramError as error:
-            if self._watch.waiting:
-                self._early.learnt.take_in(self._watch.waiting)
-            raise self._watch.cause() or self._cause(self._watch.death or error) from error
-        except psycopg.errors.LockNotAvailable as error:
-            raise self._blocked(message_of(error)) from error
-        except psycopg.OperationalError as error:
-            if cause := self._watch.cause() or known_cause(str(error), self._database.name, error):
-                raise cause from error
-            message = f"the connection that holds the snapshot of {self._database.name} was lost: {message_of(error)}"
-            raise ServerUnavailableError(message, _NOTHING_KEPT) from error
-
-    def _cause(self, error: ProgramError) -> BackupCreationError:
-        """What a failed program means: a server or connection that went away, a lock, or something lasting."""
-        if FULL.search(error.message):
-            message = f"the server of database {self._database.name} has no connection left: {error.message}"
-            return ServerUnavailableError(message, "try again when fewer sessions are open, or raise max_connections")
-        if cause := known_cause(error.message, self._database.name):
-            return cause
-        if _GONE.search(error.message) or not self._alive():
-            message = f"the connection to database {self._database.name} was lost during the dump: {error.message}"
-            return ServerUnavailableError(message, _NOTHING_KEPT)
-        if killed := as_killed(error, f"the dump of database {self._database.name}"):
-            return killed
-        if BLOCKED.search(error.message):
-            return self._blocked(error.message)
-        message = f"the dump of database {self._database.name} failed: {error.message}"
-        changed = _CHANGED.search(error.message)
-        return ChangedError(message, _WHEN_CALM) if changed else BackupCreationError(message)
-
-    def _blocked(self, said: str) -> GaveWayError:
-        """Somebody else wants what a session of ours asked for."""
-        other = stands_in_the_way(holding(self._connection, AGAINST_READING), self._snapshot.tables_locked)
-        if other is None:
-            message = f"a table of database {self._database.name} was locked by another session: {said}"
-            return GaveWayError(message, "try again")
-        self._early.learnt.take_in(other)
-        return GaveWayError(f"table {other.table} of {self._database.name} was wanted by {other}", other.hint)
-
-    def _alive(self) -> bool:
-        try:
-            self._connection.execute("SELECT 1")
-        except psycopg.OperationalError:
-            return False
-        return True
 
 
 def pg_dump_arguments(program: str, database: Database, snapshot: str, encoding: str) -> list[str]:

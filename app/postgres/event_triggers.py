@@ -16,7 +16,7 @@ from contextlib import contextmanager
 import psycopg
 from psycopg import sql
 
-from app.domain.replication import in_psql, quoted
+from app.domain.psql import in_psql, quoted
 
 SETTING_SINCE = 170000
 _PRIVILEGE_SINCE = 150000

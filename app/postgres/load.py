@@ -21,6 +21,7 @@ from app.archive.marks import without_marks
 from app.archive.reader import Archive
 from app.archive.scanner import scan
 from app.archive.target import Loaded
+from app.domain.psql import in_psql, quoted
 from app.errors import RestoreDataError, RestoreValidationError, TargetUnavailableError
 from app.postgres.database import FULL, Database
 from app.postgres.load_data import DataLoader, check_rows
@@ -122,8 +123,9 @@ def _sessions(stack: ExitStack, database: Database, wanted: int, opened: Opened)
 def _require_empty(main: Session, name: str) -> None:
     found = main.connection.execute(_FOUND.encode()).fetchone()
     if found is not None:
+        making = in_psql("postgres", f"CREATE DATABASE {quoted(f'{name}_new')} TEMPLATE template0")
         message = f"database {name} is not empty: it has {found[0]}.{found[1]}"
-        raise RestoreValidationError(message, "load into a new database: CREATE DATABASE name TEMPLATE template0")
+        raise RestoreValidationError(message, f"load into a new database: {making}")
 
 
 def use_own_words(sessions: Sequence[Session]) -> None:

@@ -16,7 +16,7 @@ from psycopg import sql
 from app.archive.grammar_ddl import is_about_owners
 from app.archive.reader import Archive
 from app.archive.target import Loaded, Loader
-from app.domain.replication import in_psql, quoted
+from app.domain.psql import in_psql, quoted
 from app.errors import RestorePermissionError
 from app.postgres.database import Database
 from app.postgres.load import load

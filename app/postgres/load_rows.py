@@ -6,6 +6,10 @@ load fails. What a name means, the server knows.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self
+
 import psycopg
 from psycopg.adapt import Dumper
 
@@ -39,6 +43,55 @@ class _SpelledDumper(Dumper):
 
     def dump(self, obj: _Spelled) -> bytes:
         return obj.name
+
+
+class RunOfInserts:
+    """The INSERTs of a file that follow one another: one transaction, if they are no part of a greater one.
+
+    An error that ends the block of this context manager rolls back what was inserted and not committed yet.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self.tables: set[bytes] = set()
+        self._session = session
+        self._transaction = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.tables.clear()
+        self._transaction.__exit__(kind, error, trace)
+
+    def add(self, table: bytes, statement: bytes, what: str) -> None:
+        """Run one more; what a table's name means is looked at anew in each run of INSERTs.
+
+        Args:
+            table: as the statement spells it.
+            statement: in the file's own encoding.
+            what: what to call it in an error.
+
+        Raises:
+            RestoreValidationError: as `require_table`.
+            RestoreError: as `Session.run`.
+        """
+        if table not in self.tables:
+            require_table(self._session, table, insert=True)
+            self.tables.add(table)
+        if not self._session.in_transaction:
+            self._transaction.enter_context(self._session.transaction(what))
+        self._session.run(statement, what)
+
+    def end(self) -> None:
+        """Commit them: what comes next is no row.
+
+        Raises:
+            RestoreError: the server refuses it or goes away.
+        """
+        self.tables.clear()
+        self._transaction.close()
 
 
 def require_table(session: Session, name: bytes, *, insert: bool) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import ClassVar
 
 import psycopg
@@ -22,18 +22,16 @@ from app.errors import (
     RestoreDataError,
     RestoreError,
     RestorePermissionError,
-    RestoreStorageError,
-    RestoreValidationError,
     ServerUnavailableError,
     TableLockedError,
     TargetUnavailableError,
 )
-from app.postgres.causes import FILES_HINT
 from app.postgres.cursor import interruption
 from app.postgres.database import Database
 from app.postgres.event_triggers import EventTriggers, disabling, may_fire
 from app.postgres.load_dispensable import do_without, is_dispensable
 from app.postgres.load_reasons import relying_function, way_around
+from app.postgres.load_refusals import known_refusal
 from app.postgres.said import function_of, said_beside, without_values
 from app.postgres.shared_memory import HINT as SHARED_MEMORY_HINT
 from app.postgres.shared_memory import SERIAL, lacks_shared_memory, may_use_workers
@@ -48,43 +46,6 @@ _MEMORY_MB = 512  # for the index builds of all connections together
 SPEED = (
     "SET synchronous_commit = off; SET lock_timeout = 0; SET maintenance_work_mem = '{memory}MB';"
     "SET default_transaction_read_only = off"
-)
-
-# The first that fits counts.
-_BY_CLASS: tuple[tuple[type[psycopg.Error], type[RestoreError], str], ...] = (
-    (
-        psycopg.errors.InsufficientPrivilege,
-        RestorePermissionError,
-        "restore as the owner of the database, or as a superuser",
-    ),
-    (
-        psycopg.errors.LockNotAvailable,
-        RestoreBusyError,
-        "a table stayed locked: find the session in pg_locks; try again when it has ended",
-    ),
-    (
-        psycopg.errors.DeadlockDetected,
-        RestoreBusyError,
-        "another session and the restore waited for each other: stop who writes, and try again",
-    ),
-    (
-        psycopg.errors.ObjectInUse,
-        RestoreBusyError,
-        "find who uses it in pg_stat_activity and pg_prepared_xacts; try again when it has ended",
-    ),
-    (
-        psycopg.errors.ReadOnlySqlTransaction,
-        RestoreValidationError,
-        "the server is a standby, or is kept from writing: write the primary's host into DATABASE_URL",
-    ),
-    (psycopg.errors.ConfigurationLimitExceeded, RestoreStorageError, FILES_HINT),
-    (psycopg.errors.DiskFull, RestoreStorageError, "make room on the server's disk, and try again"),
-    (
-        psycopg.errors.OutOfMemory,
-        RestoreDataError,
-        "the server has run out of memory, or of locks: see its log, and max_locks_per_transaction",
-    ),
-    (psycopg.errors.InsufficientResources, RestoreDataError, "the server has run out of memory or connections"),
 )
 
 
@@ -102,13 +63,13 @@ class Session:
     def __init__(self, connection: psycopg.Connection, database: str) -> None:
         self.connection = connection
         self._database = database
+        self._role = connection.info.user
         self.remarks: list[str] = []
         self.unfilled: list[tuple[bytes, str, str]] = []
         self._state: dict[bytes, bytes] = {}
         self._workers = True
         self._event_triggers: EventTriggers | None = None
         self._has_event_triggers = False  # that the file made
-        self._rows = ExitStack()
 
     @property
     def state(self) -> dict[bytes, bytes]:
@@ -232,24 +193,6 @@ class Session:
                     copy.write(block)
             return cursor.rowcount
 
-    def insert(self, statement: bytes, what: str) -> None:
-        """Run an INSERT of the file; all that follow one another are one transaction, which `inserted` ends.
-
-        Raises:
-            RestoreError: as `run`.
-        """
-        if not self.in_transaction:
-            self._rows.enter_context(self.transaction(what))
-        self.run(statement, what)
-
-    def inserted(self) -> None:
-        """Commit what was inserted, unless it is part of a greater transaction.
-
-        Raises:
-            RestoreError: the server refuses it or goes away.
-        """
-        self._rows.close()
-
     @contextmanager
     def transaction(self, what: str) -> Iterator[None]:
         """All or nothing of what is done in a block."""
@@ -282,13 +225,8 @@ class Session:
             said = f"{said}, in {function}"
         if beside := said_beside(error):  # it may quote rows
             log.debug("restore refused by the server", what=what, said=beside)
-        if isinstance(error, psycopg.errors.UndefinedObject) and said.startswith("role "):
-            return RestoreDataError(f"{what}: {said}", "create the role first: CREATE ROLE name NOLOGIN")
-        if lacks_shared_memory(error):
-            return RestoreStorageError(f"{what}: {said}", SHARED_MEMORY_HINT)
-        for kind, ours, hint in _BY_CLASS:
-            if isinstance(error, kind):
-                return ours(f"{what}: {said}", hint)
+        if refusal := known_refusal(error, what, said, self._role):
+            return refusal
         if self.connection.closed or isinstance(error, psycopg.errors.AdminShutdown | psycopg.errors.CrashShutdown):
             message = f"{what}: the connection to database {self._database} was lost: {said}"
             return TargetUnavailableError(message, self.after_loss)

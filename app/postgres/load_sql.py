@@ -20,7 +20,7 @@ from app.archive.tokens import Reading
 from app.errors import RestoreError, RestoreValidationError
 from app.postgres.load_dispensable import fill_what_is_left
 from app.postgres.load_entries import PARALLEL, Entry, Locks, header_of
-from app.postgres.load_rows import require_table
+from app.postgres.load_rows import RunOfInserts
 from app.postgres.load_session import Session, is_setting, sqlstate_of
 from app.postgres.load_together import together
 
@@ -45,7 +45,7 @@ class SqlRunner:
         self._comments: list[bytes] = []
         self._type = b""
         self._judge = Judge()
-        self._targets: set[bytes] = set()
+        self._inserts = RunOfInserts(self._main)
 
     def run(self, pieces: Iterable[Piece]) -> None:
         """Run some SQL, a piece a statement.
@@ -54,12 +54,13 @@ class SqlRunner:
             RestoreValidationError: there is data among it, or what no dump has.
             RestoreError: the server refuses a statement, or goes away.
         """
-        for piece in pieces:
-            if piece.head.table is not None:
-                message = f"rows of table {piece.head.table} stand among the SQL"
-                raise RestoreValidationError(message, "the manifest does not fit the file: run 'residency-backup sync'")
-            self._unit(piece.data)
-        self._inserted()
+        with self._inserts:
+            for piece in pieces:
+                if piece.head.table is not None:
+                    message = f"rows of table {piece.head.table} stand among the SQL"
+                    hint = "the manifest does not fit the file: run 'residency-backup sync'"
+                    raise RestoreValidationError(message, hint)
+                self._unit(piece.data)
         self._flush()
 
     def finish(self) -> None:
@@ -86,10 +87,10 @@ class SqlRunner:
             return  # it is passed over, as the checklist says
         if statement.startswith(b"\\"):
             return  # \restrict, which is psql's business
-        if target := insert_target(statement, reading):
-            self._insert(target, statement)
+        if table := insert_target(statement, reading):
+            self._insert(table, statement)
             return
-        self._inserted()
+        self._inserts.end()
         if _TRANSACTION.match(statement):
             self._flush()
             self._entry = None
@@ -104,25 +105,18 @@ class SqlRunner:
             self._flush()
             self._main.run(statement, self._name or "the dump's settings")
 
-    def _insert(self, target: bytes, statement: bytes) -> None:
+    def _insert(self, table: bytes, statement: bytes) -> None:
         """A row, for what is a table in truth; it is looked at again when something else was done meanwhile."""
-        if target not in self._targets:
+        if table not in self._inserts.tables:
             self._flush()
             self._entry = None
-            require_table(self._main, target, insert=True)
-            self._targets.add(target)
-        self._main.insert(statement, self._name or "a row")
-
-    def _inserted(self) -> None:
-        """What comes next is no row."""
-        self._targets.clear()
-        self._main.inserted()
+        self._inserts.add(table, statement, self._name or "a row")
 
     def _begin(self, type_: bytes, name: str) -> None:
         """A new entry: of the batch, after it, or none of its business."""
         self._type, self._name = type_, f"{type_.decode().lower()} {name}"
         self._entry = None
-        self._inserted()
+        self._inserts.end()
         if type_ == b"EVENT TRIGGER":
             self._flush()  # all else is to be done before one of them can see anything
         self._on_entry(type_)

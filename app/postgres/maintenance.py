@@ -8,6 +8,7 @@ from typing import Any, LiteralString
 
 from psycopg import sql
 
+from app.domain.psql import in_psql, quoted
 from app.errors import (
     BackupError,
     BackupPermissionError,
@@ -104,7 +105,7 @@ def _enter(stack: ExitStack, database: Database, beside: tuple[str, ...]) -> Mai
             session.ask(_SETTINGS)
             stack.enter_context(attempt.pop_all())
             return session
-    return _refuse(refused)
+    return _refuse(refused, database.role)
 
 
 def _candidates(database: Database, refused: list[BackupError]) -> Iterator[str]:
@@ -118,7 +119,7 @@ def _candidates(database: Database, refused: list[BackupError]) -> Iterator[str]
     yield from (each for each in others if each not in _FIRST)
 
 
-def _refuse(refused: list[BackupError]) -> Maintenance:
+def _refuse(refused: list[BackupError], role: str) -> Maintenance:
     """Say why there is no connection."""
     reasons: list[BackupError] = [each for each in refused if isinstance(each, PoolerError)]
     reasons = reasons or [each for each in refused if isinstance(each, ServerUnavailableError)] or refused
@@ -127,4 +128,6 @@ def _refuse(refused: list[BackupError]) -> Maintenance:
             raise reasons[0]
     said = f": {reasons[0].message}" if reasons else ""
     message = f"no database of the server lets the role in beside the one to restore{said}"
-    raise RestorePermissionError(message, "grant the role CONNECT on database postgres")
+    raise RestorePermissionError(
+        message, f"as a superuser: {in_psql('postgres', f'GRANT CONNECT ON DATABASE postgres TO {quoted(role)}')}"
+    )

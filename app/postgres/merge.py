@@ -51,7 +51,7 @@ _WAYS = {
     Reason.PARENT: "take the tables that they refer to along (--table)",
     Reason.UNIQUE: "if rows only swap unique values, make their constraint DEFERRABLE first",
     Reason.CHECK: "drop the constraint that was added since",
-    Reason.PARTITION: "make the partition that they belong to (CREATE TABLE … PARTITION OF …)",
+    Reason.PARTITION: "make the partition of {table} that they belong to",
 }
 _LARGE_OBJECT = re.compile(rb"lo_create\('(\d+)'\)")
 
@@ -195,7 +195,9 @@ class LiveMerge:
             message = f"{conflicting} rows differ and {blocked} are blocked, in {where}; the policy is to fail"
             raise MergeConflictError(message, "see them with --dry-run; choose another --on-conflict")
         message = f"{blocked} rows of the chosen tables cannot be made what they were, in {where}"
-        ways = dict.fromkeys(_WAYS[sample.kind] for sample in report.samples if sample.kind in _WAYS)
+        ways = dict.fromkeys(
+            _WAYS[sample.kind].format(table=sample.table) for sample in report.samples if sample.kind in _WAYS
+        )
         raise MergeConflictError(message, "; ".join(("see them with --dry-run", *ways)))
 
 

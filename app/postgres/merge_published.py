@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from app.domain.merge import TableChanges
-from app.domain.replication import in_psql
+from app.domain.psql import in_psql
 from app.errors import RestoreValidationError
 from app.postgres.live_schema import quoted
 from app.postgres.merge_session import MergeSession

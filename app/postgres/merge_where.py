@@ -17,17 +17,23 @@ from tempfile import SpooledTemporaryFile
 import psycopg
 import structlog
 
+from app.domain.psql import in_psql
 from app.errors import RestoreDataError, RestorePermissionError, RestoreValidationError
 from app.postgres.load_session import sqlstate_of
 from app.postgres.merge_session import MergeSession
+from app.postgres.merge_sql import literal
+from app.postgres.said import message_of
 
 log = structlog.get_logger(__name__)
 _HINT = "--where takes an SQL condition on the table's columns: \"start_date >= '2025-01-01'\""
 _READER = "pg_read_all_data"
-_READER_HINT = (
-    f"a condition is evaluated as a role that may only read ({_READER}); what looks and does nothing else can be given "
-    f"to it: GRANT EXECUTE ON FUNCTION name TO {_READER}"
-)
+_READER_HINT = f"a condition is evaluated as a role that may only read ({_READER})"
+_DENIED = re.compile(r"permission denied for function (.+)")
+# As the empty path makes the server spell them.
+_CALLED = f"""
+    SELECT p.oid::pg_catalog.regprocedure::pg_catalog.text FROM pg_catalog.pg_proc p
+    WHERE p.proname OPERATOR(pg_catalog.=) {{}}
+      AND NOT pg_catalog.has_function_privilege('{_READER}', p.oid, 'EXECUTE') ORDER BY 1"""
 _SET_SINCE = 160000  # before, every member may take a role on
 _VALUES_HINT = "'residency-backup -v …' shows the server's words, which may hold values of rows"
 _SETTINGS = (
@@ -57,6 +63,13 @@ def keep_only(session: MergeSession, rows: str, name: str, where: str) -> None:
         RestoreError: as the session's methods do.
     """
     what = f"the condition on {name}"
+    try:
+        _keep_only(session, rows, what, where)
+    except _DeniedError as error:
+        raise RestoreValidationError(error.message, _to_be_given(session, error, what)) from error.__cause__
+
+
+def _keep_only(session: MergeSession, rows: str, what: str, where: str) -> None:
     meets = f"SELECT t.ctid FROM {rows} AS t WHERE "
     with SpooledTemporaryFile(_IN_MEMORY) as places:
         with session.looking(what):
@@ -64,7 +77,7 @@ def keep_only(session: MergeSession, rows: str, name: str, where: str) -> None:
                 session.do(setting, "a setting")
             reader = _as_reader(session)
             _require_expression(session, meets, where, what)
-            with _told_without_values(what, _READER_HINT if reader else _HINT):
+            with _told_without_values(what, _DeniedError if reader else RestoreValidationError):
                 session.read(f"COPY ({meets}(SELECT ({where}{_TAIL}) TO STDOUT", places.write, what)
         places.seek(0)
         blocks = iter(lambda: places.read(_BLOCK), b"")
@@ -74,6 +87,23 @@ def keep_only(session: MergeSession, rows: str, name: str, where: str) -> None:
             session.do("ANALYZE pg_temp.restore_kept", what)
             kept = "SELECT FROM pg_temp.restore_kept k WHERE k.place OPERATOR(pg_catalog.=) t.ctid"
             session.do(f"DELETE FROM {rows} AS t WHERE NOT EXISTS ({kept})", what)
+
+
+class _DeniedError(RestoreValidationError):
+    """The role that may only read may not do something."""
+
+
+def _to_be_given(session: MergeSession, denied: _DeniedError, what: str) -> str:
+    """How an administrator lets it do that, if it is a function that only looks."""
+    cause = denied.__cause__.__cause__ if denied.__cause__ else None
+    called = _DENIED.match(message_of(cause)) if isinstance(cause, psycopg.Error) else None
+    if called is None:
+        return _READER_HINT
+    with session.looking(what), session.catalogs():
+        functions = ", ".join(name for (name,) in session.ask(_CALLED.format(literal(called[1])), what))
+        database = session.connection.info.dbname
+    granting = in_psql(database, f"GRANT EXECUTE ON FUNCTION {functions} TO {_READER}")
+    return f"{_READER_HINT}; what looks and does nothing else can be given to it: {granting}"
 
 
 def _as_reader(session: MergeSession) -> bool:
@@ -114,12 +144,12 @@ def _of_theirs(error: RestoreDataError, end: int) -> str:
 
 
 @contextmanager
-def _told_without_values(what: str, denied: str) -> Iterator[None]:
+def _told_without_values(what: str, denied: type[RestoreValidationError]) -> Iterator[None]:
     """The condition is an expression: an error now comes of a row, and what is said of it may hold the row's values."""
     try:
         yield
     except RestorePermissionError as error:
-        raise RestoreValidationError(_brief(what, error.message), denied) from error
+        raise denied(_brief(what, error.message), _HINT) from error
     except (RestoreDataError, RestoreValidationError) as error:  # the second: it writes, and may not
         code = sqlstate_of(error) or ""
         if code.startswith(_WITHOUT_VALUES):

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from app.archive.attempts import dump_whole
 from app.archive.content import Content, Entries, EntryName, content_of
 from app.archive.index import TableDigest, TableName
-from app.archive.manifest import ServerFacts
 from app.archive.reader import Archive
+from app.archive.target import Loading
 from app.archive.words import both_texts, say_the_same
 from app.domain.merge import MOST_SAMPLES, OtherWords
 from app.errors import RestoreDataError
@@ -62,24 +62,21 @@ class Differences:
         return self.remarks
 
 
-def compare(  # noqa: PLR0913 -- what is compared with what, and how
+def compare(
     database: Database,
     archive: Archive,
-    facts: ServerFacts | None,
+    loading: Loading,
     jobs: int,
     progress: Callable[[int], None] = lambda _: None,
-    *,
-    owners: bool = True,
 ) -> Differences:
     """Compare a whole database with an archive; see `app.archive.target.Target.prove`.
 
     Args:
         database: the restored one.
         archive: what it should hold.
-        facts: of the database that the archive came from; None for a foreign dump.
+        loading: how it was loaded.
         jobs: connections at once.
         progress: called with the number of bytes read.
-        owners: whether it is to belong to whom it belonged.
 
     Raises:
         RestorePermissionError: the role may not read all of it.
@@ -87,8 +84,8 @@ def compare(  # noqa: PLR0913 -- what is compared with what, and how
         TargetUnavailableError: the server went away.
         BackupReadError, BackupValidationError: the archive cannot be read.
     """
-    expected = content_of(archive)
-    settings = dict(facts.read_settings) if facts else {}
+    expected, ours = content_of(archive), not loading.foreign
+    settings = dict(loading.facts.read_settings) if loading.facts else {}
     encoding = settings.pop("client_encoding", None) or expected.encoding
     with restoring():
         own = PostgresSource(database).facts().read_settings
@@ -101,12 +98,10 @@ def compare(  # noqa: PLR0913 -- what is compared with what, and how
             return table_digest(connection, table, archive.segments_of(table)[0].columns)
 
     differences = Differences()
-    compare_tables(
-        differences, archive.index.tables, compared(found.tables, expected, archive), again, ours=facts is not None
-    )
-    compare_values(differences, expected, found.sequences, found.large_objects, ours=facts is not None)
-    wanted = expected.entries if owners else _without_owners(expected.entries, found.entries)
-    compare_schema(differences, wanted, found.entries, ours=facts is not None)
+    compare_tables(differences, archive.index.tables, compared(found.tables, expected, archive), again, ours=ours)
+    compare_values(differences, expected, found.sequences, found.large_objects, ours=ours)
+    wanted = expected.entries if loading.keeps_owners else _without_owners(expected.entries, found.entries)
+    compare_schema(differences, wanted, found.entries, ours=ours)
     return differences
 
 

@@ -14,16 +14,8 @@ from contextlib import contextmanager
 import structlog
 from psycopg import sql
 
-from app.domain.replication import (
-    LogicalSlot,
-    Replication,
-    Subscription,
-    disabling,
-    enabling,
-    freeing,
-    in_psql,
-    quoted,
-)
+from app.domain.psql import in_psql, quoted
+from app.domain.replication import LogicalSlot, Replication, Subscription, disabling, enabling, freeing
 from app.errors import RestoreBusyError, RestorePermissionError
 from app.postgres.database import Database
 from app.postgres.load_session import restoring

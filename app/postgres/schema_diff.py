@@ -13,7 +13,8 @@ from app.domain.merge import MOST_SAMPLES, OtherWords
 from app.errors import RestoreError
 from app.postgres.binaries import find_binary
 from app.postgres.database import Database
-from app.postgres.dump import BLOCKED, PG_DUMP_LOCK_MS, PostgresSource
+from app.postgres.dump import PG_DUMP_LOCK_MS, PostgresSource
+from app.postgres.dump_failures import BLOCKED
 from app.postgres.load_session import restoring
 from app.postgres.programs import ProgramError, as_killed, running
 from app.postgres.snapshot import LOCK_WAIT_MS

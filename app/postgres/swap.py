@@ -17,7 +17,7 @@ from collections.abc import Iterator
 import structlog
 from psycopg import sql
 
-from app.domain.replication import in_psql, quoted
+from app.domain.psql import in_psql, quoted
 from app.errors import RestoreBusyError, RestoreError, RestorePermissionError, RestoreValidationError
 from app.postgres.database import Database
 from app.postgres.load_session import sqlstate_of

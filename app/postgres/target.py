@@ -9,7 +9,7 @@ from typing import BinaryIO
 from app.archive.manifest import ServerFacts
 from app.archive.needs import Needs
 from app.archive.reader import Archive
-from app.archive.target import Loaded, Loader, Merging, Progress, TargetFacts
+from app.archive.target import Loaded, Loader, Loading, Merging, Progress, TargetFacts
 from app.domain.merge import Changes, MergeRequest, OtherWords
 from app.domain.replication import Replication
 from app.postgres import (
@@ -97,39 +97,27 @@ class PostgresTarget:
         """Make sure that another role can load a dump."""
         return load_as.loader_of(self._database, role, self._foreign_password)
 
-    def load(  # noqa: PLR0913 -- what is loaded, where to, and how it is trusted
-        self,
-        name: str,
-        archive: Archive,
-        progress: Progress,
-        *,
-        search_path: str | None = None,
-        role: str | None = None,
-        foreign: bool = False,
-    ) -> Loaded:
+    def load(self, name: str, archive: Archive, loading: Loading, progress: Progress) -> Loaded:
         """Load an archive into an empty database."""
-        database = self._database.named(name)
-        if role is None and not foreign:
-            return load.load(database, archive, self._jobs, progress, search_path)
+        database, path = self._database.named(name), loading.search_path
+        if loading.role is None and not loading.foreign:
+            return load.load(database, archive, self._jobs, progress, path)
         with nothing_beside(self._database, name):
-            if role is None:
-                return load.load(database, archive, self._jobs, progress, search_path, opened=watched)
-            who = (role, self._foreign_password)
-            return load_as.load_as(database, who, archive, self._jobs, progress, search_path)
+            if loading.role is None:
+                return load.load(database, archive, self._jobs, progress, path, opened=watched)
+            who = (loading.role, self._foreign_password)
+            return load_as.load_as(database, who, archive, self._jobs, progress, path)
 
-    def prove(  # noqa: PLR0913 -- what is compared with what, and who is told
+    def prove(
         self,
         name: str,
         archive: Archive,
-        facts: ServerFacts | None,
+        loading: Loading,
         progress: Progress,
         otherwise: Callable[[OtherWords], object] = lambda _: None,
-        *,
-        owners: bool = True,
     ) -> list[str]:
         """Compare a whole database with an archive."""
-        database = self._database.named(name)
-        differences = proof.compare(database, archive, facts, self._jobs, progress, owners=owners)
+        differences = proof.compare(self._database.named(name), archive, loading, self._jobs, progress)
         for words in differences.otherwise:
             otherwise(words)
         return differences.settle(name)

@@ -9,7 +9,7 @@ from psycopg import sql
 
 from app.archive.needs import Needs
 from app.archive.target import TargetFacts
-from app.domain.replication import in_psql, quoted
+from app.domain.psql import in_psql, quoted
 from app.errors import RestorePermissionError, RestoreValidationError
 from app.postgres import facts as questions
 from app.postgres.database import Database

@@ -14,7 +14,7 @@ from __future__ import annotations
 import psycopg
 import structlog
 
-from app.domain.replication import in_psql
+from app.domain.psql import in_psql
 from app.postgres.said import message_of
 
 log = structlog.get_logger(__name__)

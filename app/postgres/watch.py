@@ -101,7 +101,8 @@ class Watch:
             where = f" for table {self.waiting.table}" if self.waiting.table else ""
             return GaveWayError(f"the dump stood in the way of {self.waiting}, which waited{where}", self.waiting.hint)
         if self._failure is not None:
-            if cause := known_cause(str(self._failure), self._connection.info.dbname, self._failure):
+            info = self._connection.info
+            if cause := known_cause(str(self._failure), info.dbname, self._failure, role=info.user):
                 return cause
             message = f"the connection that holds the snapshot was lost: {message_of(self._failure)}"
             return ServerUnavailableError(message, "see the server's log; nothing of this dump was kept")

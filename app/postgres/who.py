@@ -16,7 +16,7 @@ import psycopg
 from psycopg import sql
 
 from app.archive.index import TableName
-from app.domain.replication import in_psql
+from app.domain.psql import in_psql
 
 # Modes that keep a mode from being granted: PostgreSQL documentation, "Conflicting Lock Modes".
 _WRITERS = ("RowExclusiveLock", "ShareUpdateExclusiveLock", "ShareLock", "ShareRowExclusiveLock", "ExclusiveLock")

@@ -104,6 +104,7 @@ def test_a_user_who_may_not_write(own_broker_server: EmbeddedBroker, tmp_path: P
     said = why(f"redis://reader:{SECRET}@127.0.0.1:{own_broker_server.port}/0", tmp_path)
     assert "may not do what is needed" in said
     assert "lpushx" in said
+    assert "ACL SETUSER reader ~* &* +@all" in said
 
 
 def full(client: redis.Redis) -> None:

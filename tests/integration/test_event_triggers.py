@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from app.archive.target import Loading
 from app.domain.merge import MergeRequest
 from app.errors import RestoreDataError
 from app.postgres import event_triggers
@@ -82,7 +83,7 @@ def test_none_fires_on_what_is_ours(
 
     with major.database("shadow") as shadow:
         load(Database.from_url(shadow.url), archive, 2)
-        assert compare(Database.from_url(shadow.url), archive, facts, 1).settle("shadow") == []
+        assert compare(Database.from_url(shadow.url), archive, Loading(facts=facts), 1).settle("shadow") == []
 
     target(watched, 1).replace_in_place(archive, facts, lambda _: None)
     assert watched.query("SELECT count(*) FROM people") == [(2,)]

@@ -40,7 +40,7 @@ def role(full_site: FullSite, attributes: str) -> str:
 
 def test_a_role_without_replication_is_told_how_to_get_it(full_site: FullSite) -> None:
     error = full_site.fails(BackupPermissionError, DATABASE_URL=role(full_site, "NOREPLICATION"))
-    assert error.hint == 'as a superuser: ALTER ROLE "copier" REPLICATION'
+    assert error.hint == """as a superuser: psql -d postgres -c 'ALTER ROLE "copier" REPLICATION'"""
     assert error.exit_code == 12
 
 
@@ -63,7 +63,7 @@ def test_a_server_that_refuses_replication_connections_is_told_the_line_it_needs
     full_site.site.database.execute("SELECT pg_reload_conf()")
     error = full_site.fails(BackupPermissionError)
     assert "pg_hba.conf" in error.hint
-    assert "host replication postgres" in error.hint
+    assert 'host replication "postgres" 127.0.0.1/32 scram-sha-256' in error.hint
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import pytest
 
 from app.archive.manifest import ServerFacts
 from app.archive.reader import Archive
+from app.archive.target import Loading
 from app.domain.backup import Codec
 from app.embedded.postgres import EmbeddedPostgres, binaries
 from app.errors import (
@@ -108,7 +109,7 @@ def test_everything_that_pg_dump_carries_is_replaced(
         assert remarks == []
         assert whole(database, pg_dump) == expected
         assert target(database).committed(transaction) is True
-        assert target(database).prove("torture", archive, facts, lambda _: None) == []
+        assert target(database).prove("torture", archive, Loading(facts=facts), lambda _: None) == []
 
 
 def test_an_owner_without_createdb_replaces_what_is_there(owned: TestDatabase) -> None:

@@ -6,6 +6,7 @@ import uuid
 
 import pytest
 
+from app.archive.target import Loading
 from tests.fix_merge import archive_of, merge, request, undo
 from tests.fix_postgres import TestDatabase, copy_of_all_tables
 from tests.fix_restore import archive_of as archive_and_facts
@@ -67,7 +68,7 @@ def test_a_replace_brings_nulls_of_arrays_as_nulls(empty_database: TestDatabase)
     server, shadow = target(empty_database), f"shadow_{uuid.uuid4().hex[:8]}"
     server.create(shadow, facts)
     try:
-        server.load(shadow, archive, lambda _: None)
-        assert server.prove(shadow, archive, facts, lambda _: None) == []
+        server.load(shadow, archive, Loading(facts=facts), lambda _: None)
+        assert server.prove(shadow, archive, Loading(facts=facts), lambda _: None) == []
     finally:
         server.drop(shadow)

@@ -12,6 +12,7 @@ import pytest
 from psycopg import sql
 
 from app.archive.reader import Archive, build_index
+from app.archive.target import Loading
 from app.domain.backup import Codec
 from app.embedded.postgres import EmbeddedPostgres
 from app.errors import RestoreValidationError
@@ -104,7 +105,7 @@ def test_no_transaction_that_changes_something_beside_is_committed(anywhere: Tes
         text = (dump(does.format(role=role), way, number) + LAST).encode()
         source = Archive(lambda text=text: io.BytesIO(text), Codec.NONE, build_index(io.BytesIO(text), Codec.NONE))
         with pytest.raises(RestoreValidationError, match=f"outside of the database.*{said}"):
-            target(anywhere).load(anywhere.name, source, lambda _: None, foreign=True)
+            target(anywhere).load(anywhere.name, source, Loading(facts=None), lambda _: None)
         anywhere.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
     assert anywhere.query(SHARED) == before
     anywhere.execute(f"DROP ROLE {role}")

@@ -13,6 +13,7 @@ import pytest
 from app.archive.manifest import ServerFacts
 from app.archive.needs import needs_of
 from app.archive.reader import Archive
+from app.archive.target import Loading
 from app.domain.backup import Codec
 from app.embedded.postgres import EmbeddedPostgres
 from app.errors import RestoreBusyError, RestoreDataError, RestorePermissionError, TargetUnavailableError
@@ -94,7 +95,8 @@ def backup(source: TestDatabase) -> Backup:
 
 def proof(database: TestDatabase, backup: Backup, *, ours: bool = True, url: str | None = None) -> list[str]:
     facts = backup.facts if ours else None
-    return compare(Database.from_url(url or database.url), backup.archive, facts, 2).settle(database.name)
+    restored = Database.from_url(url or database.url)
+    return compare(restored, backup.archive, Loading(facts=facts), 2).settle(database.name)
 
 
 @pytest.fixture(scope="module", params=MAJORS, ids=lambda each: f"PostgreSQL {each}")
@@ -117,12 +119,13 @@ def test_everything_that_pg_dump_carries_is_proven_without_a_remark(
         assert target(database).missing(needs) == []
         load(Database.from_url(restored.url), archive, 2)
         read: list[int] = []
-        assert compare(Database.from_url(restored.url), archive, facts, 2, read.append).settle("restored") == []
+        found = compare(Database.from_url(restored.url), archive, Loading(facts=facts), 2, read.append)
+        assert found.settle("restored") == []
         assert sum(read) > 0.99 * archive.index.raw_bytes
         stock = foreign(major.run("pg_dump", database=database.name))
-        assert compare(Database.from_url(restored.url), stock, None, 2).settle("restored") == []
+        assert compare(Database.from_url(restored.url), stock, Loading(facts=None), 2).settle("restored") == []
         inserts = foreign(major.run("pg_dump", "--rows-per-insert=100", database=database.name))
-        remarks = compare(Database.from_url(restored.url), inserts, None, 1).settle("restored")
+        remarks = compare(Database.from_url(restored.url), inserts, Loading(facts=None), 1).settle("restored")
         assert any("in a form not compared" in remark for remark in remarks)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from structlog.testing import capture_logs
 from app.domain.backup import Tier
 from app.errors import BackupCreationError, BackupError
 from app.operations.take_backup import BackupRequest, take_backup
+from app.postgres.binaries import find_binary
 from app.postgres.causes import known_cause
 from app.postgres.database import Database
 from app.postgres.programs import ProgramError, output_of
@@ -51,6 +54,17 @@ def test_details_are_in_no_message_of_a_backup(empty_database: TestDatabase) -> 
             assert CANARY in str(logs)
 
 
+def test_what_a_row_holds_is_no_reason(empty_database: TestDatabase) -> None:
+    row = "conflict with recovery, max_locks_per_transaction, Cannot enlarge string buffer"
+    with (
+        pytest.raises(BackupCreationError) as raised,
+        Database.from_url(empty_database.url).connect() as connection,
+    ):
+        connection.execute(f"DO $$ BEGIN RAISE 'no such person' USING DETAIL = '{row}'; END $$".encode())
+    assert type(raised.value) is BackupCreationError
+    assert raised.value.message == f"database {empty_database.name}: no such person"
+
+
 def test_details_that_a_program_tells_are_in_no_message() -> None:
     with capture_logs() as logs, pytest.raises(ProgramError) as raised:
         output_of(["sh", "-c", 'printf %s "$1" >&2; exit 1', "pg_dump", OF_A_PROGRAM])
@@ -72,9 +86,35 @@ def test_details_that_a_program_tells_are_in_no_message() -> None:
 def test_a_row_that_is_too_long_is_told_from_a_damaged_one(said: str, *, long: bool) -> None:
     with pytest.raises(ProgramError) as raised:
         output_of(["sh", "-c", 'printf %s "$1" >&2; exit 1', "psql", said])
-    cause = known_cause(raised.value.message, "live")
+    cause = known_cause(raised.value.message, "live", role="backup")
     assert (cause is not None) == long
-    assert cause is None or "octet_length" in cause.hint
+    assert cause is None or "the server's log has the statement" in cause.hint
+
+
+@pytest.mark.parametrize("told", ["pg_dump: detail: Command was: {} TO stdout;", "command was: {} TO STDOUT;"])
+def test_the_row_that_is_too_long_is_found_by_the_hint(
+    empty_database: TestDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    table, columns = 'public."odd (it\'s) ""table"', 'id, "a, ""b"""'
+    empty_database.execute(f'CREATE TABLE IF NOT EXISTS {table} (id int, "a, ""b""" bytea)')
+    empty_database.execute(
+        f"TRUNCATE {table}; INSERT INTO {table} SELECT g, repeat('x', g)::bytea FROM generate_series(1, 9) g"
+    )
+    error = "table t: psql failed: ERROR:  invalid memory alloc request size 1200000003"
+    said = f"{error}\n{told.format(f'COPY {table} ({columns})')}"
+    cause = known_cause(said, empty_database.name, role="backup")
+    assert cause is not None
+    assert table not in cause.message
+    finding, keeping = (shlex.split(step.partition(": ")[2]) for step in cause.hint.split("; ")[1:3])
+    assert empty_database.query(finding[-1])[0] == ("(0,9)", 4, 10)
+    psql = find_binary("psql", empty_database.query("SHOW server_version")[0][0]).path
+    database = Database.from_url(empty_database.url)
+    output_of(
+        [psql, "-d", database.conninfo, keeping[-2], keeping[-1]],
+        {**database.environment(os.environ)},
+    )
+    assert (tmp_path / "row.bin").stat().st_size > 0
 
 
 @pytest.mark.skipif(not ALL, reason="it takes some gigabytes of memory")
@@ -88,5 +128,5 @@ def test_a_row_of_more_than_a_gigabyte_is_told_with_its_table(
     site = make_site(empty_database, tmp_path / "backups", filled=False)
     with pytest.raises(BackupCreationError, match=r"a row is longer than the 1 GB .*documents") as raised:
         take_backup(site.service(), BackupRequest(tier=Tier.MANUAL))
-    assert "octet_length" in raised.value.hint
+    assert "FROM public.documents ORDER BY" in raised.value.hint
     assert not leftovers(site.backups)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from app.archive.target import Loading
 from app.archive.writer import ArchiveWriter
 from app.domain.backup import Codec
 from app.errors import RestoreDataError, RestoreValidationError
@@ -77,7 +78,7 @@ def test_a_backup_names_what_relies_on_search_path_and_a_restore_the_way_around(
     doubts = doubts_of(empty_database)
     assert {doubt.partition(", which finds")[0] for doubt in doubts} == DOUBTFUL
     assert all("mend it: ALTER FUNCTION public." in doubt for doubt in doubts)
-    assert all("SET search_path = public; until then restore with --search-path" in doubt for doubt in doubts)
+    assert all("SET search_path = public; until then restore with --search-path public" in doubt for doubt in doubts)
     assert [each.message for each in check_doubts(site_of.service())] == doubts
     server = target(empty_database)
     before = empty_database.query("SELECT oid::regprocedure::text, proconfig FROM pg_proc WHERE oid > 16384 ORDER BY 1")
@@ -87,11 +88,11 @@ def test_a_backup_names_what_relies_on_search_path_and_a_restore_the_way_around(
         try:
             if path is None:
                 with pytest.raises(RestoreDataError, match=r"function .* relies on search_path: ") as failed:
-                    server.load(shadow, archive, lambda _: None)
+                    server.load(shadow, archive, Loading(facts=facts), lambda _: None)
                 assert "--search-path public" in (failed.value.hint or "")
             else:
-                server.load(shadow, archive, lambda _: None, search_path=path)
-                assert server.prove(shadow, archive, facts, lambda _: None) == []
+                server.load(shadow, archive, Loading(facts=facts, search_path=path), lambda _: None)
+                assert server.prove(shadow, archive, Loading(facts=facts), lambda _: None) == []
         finally:
             server.drop(shadow)
     server.replace_in_place(archive, facts, lambda _: None, "")  # as the database has it

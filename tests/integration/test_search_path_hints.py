@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import RestoreDataError
-from app.operations.check_doubts import check_logins
+from app.operations.check_logins import check_logins
 from tests.fix_merge import archive_of, merge, request
 from tests.fix_postgres import TestDatabase
 from tests.fix_service import make_site
@@ -24,10 +24,9 @@ def test_a_merge_names_the_path_that_a_function_looked_in(empty_database: TestDa
     empty_database.execute(f"DELETE FROM items; CREATE SCHEMA other; ALTER DATABASE {name} SET search_path = other")
     with pytest.raises(RestoreDataError, match="relies on search_path") as failed:
         merge(empty_database, archive, request())
-    mending = f"psql -d {name} -c 'ALTER FUNCTION public.short(text) SET search_path = public'"
-    assert failed.value.hint == (
-        "it looked in other: name the schemas that it is to look in, --search-path public; or mend it there: " + mending
-    )
+    mending = f"psql -d {name} -c 'ALTER FUNCTION public.short(text) SET search_path = public, other'"
+    named = "it looked in other: name the schemas that it is to look in, --search-path 'public, other'"
+    assert failed.value.hint == f"{named}; or mend it there: {mending}"
     merge(empty_database, archive, request(search_path="public"))
 
 

@@ -6,6 +6,7 @@ import uuid
 
 import pytest
 
+from app.archive.target import Loading
 from app.errors import RestoreDataError
 from app.postgres import ranges
 from app.postgres.database import Database
@@ -63,10 +64,10 @@ def test_they_are_named_restored_and_merged(number: int, monkeypatch: pytest.Mon
             try:
                 if path is None:
                     with pytest.raises(RestoreDataError, match="relies on search_path"):
-                        server.load(shadow, archive, lambda _: None)
+                        server.load(shadow, archive, Loading(facts=facts), lambda _: None)
                 else:
-                    server.load(shadow, archive, lambda _: None, search_path=path)
-                    assert server.prove(shadow, archive, facts, lambda _: None) == []
+                    server.load(shadow, archive, Loading(facts=facts, search_path=path), lambda _: None)
+                    assert server.prove(shadow, archive, Loading(facts=facts), lambda _: None) == []
             finally:
                 server.drop(shadow)
         merged_and_undone(database)

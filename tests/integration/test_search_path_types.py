@@ -8,6 +8,7 @@ import uuid
 import pytest
 
 from app.archive.reader import Archive
+from app.archive.target import Loading
 from app.errors import RestoreDataError
 from app.postgres.database import Database
 from app.postgres.dump import PostgresSource
@@ -180,6 +181,6 @@ def load(database: TestDatabase, archive: Archive, path: str | None = None) -> N
     shadow = f"shadow_{uuid.uuid4().hex[:8]}"
     server.create(shadow, None)
     try:
-        server.load(shadow, archive, lambda _: None, search_path=path)
+        server.load(shadow, archive, Loading(facts=None, search_path=path), lambda _: None)
     finally:
         server.drop(shadow)

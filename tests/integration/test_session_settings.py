@@ -84,6 +84,8 @@ def test_a_limit_of_temporary_files_ends_no_session_of_a_superuser_and_is_named_
             limited.connect() as connection,
         ):
             connection.execute(SPILLING)
-        assert "SET temp_file_limit = -1" in caught.value.hint
+        where, _, command = caught.value.hint.partition(": ")
+        assert where == "lift it for the role, as a superuser"
+        assert command == f"psql -d postgres -c 'ALTER ROLE \"{role}\" SET temp_file_limit = -1'"
     finally:
         empty_database.execute(f"DROP ROLE {role}")

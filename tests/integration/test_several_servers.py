@@ -42,6 +42,6 @@ def test_all_sessions_go_to_the_server_that_has_the_snapshot(empty_database: Tes
 
 def test_a_balancer_that_shows_one_address_is_named() -> None:
     for said in ('invalid snapshot identifier: "0000-1"', 'snapshot "00000003-00000008-1" does not exist'):
-        error = known_cause(f"psql failed with exit code 3: ERROR:  {said}", "app")
+        error = known_cause(f"psql failed with exit code 3: ERROR:  {said}", "app", role="backup")
         assert isinstance(error, ServerUnavailableError)
         assert "load balancer" in error.hint

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,15 +14,18 @@ from app.archive.writer import ArchiveWriter
 from app.domain.backup import Codec, Tier
 from app.domain.restore import Mode
 from app.embedded.server import wait_until
-from app.errors import RestoreError, StandbyConflictError
+from app.errors import BackupCreationError, RestoreError, StandbyConflictError
 from app.operations.check import check
 from app.operations.preview import preview
 from app.operations.restore import restore
 from app.operations.restore_request import RestoreRequest
 from app.operations.take_backup import BackupRequest, take_backup
+from app.postgres.binaries import find_binary
 from app.postgres.database import Database
 from app.postgres.dump import PostgresSource
+from app.postgres.programs import ProgramError, output_of
 from tests.fix_postgres import TestDatabase
+from tests.fix_restore import as_role
 from tests.fix_service import make_site
 from tests.fix_standby import Pair, standby_pair
 
@@ -70,6 +75,28 @@ def test_a_standby_that_is_to_be_written_to_is_named_as_one(pair: Pair, tmp_path
     with pytest.raises(RestoreError) as caught:
         preview(service, RestoreRequest(backup=taken.backup.id, mode=Mode.MERGE))
     assert "standby" in caught.value.hint
+
+
+def test_a_standby_whose_sessions_are_serializable_is_told_what_to_set(pair: Pair) -> None:
+    standby = Database.from_url(as_role(pair.standby.url, "strict"))
+    written = "SET synchronous_commit = on"  # what is not written yet does not count for `catch_up`
+    strict = "ALTER ROLE strict SET default_transaction_isolation = 'serializable'"
+    pair.primary.execute(f"{written}; CREATE ROLE strict LOGIN PASSWORD 'secret'; {strict}")
+    pair.catch_up()
+    with pytest.raises(BackupCreationError, match="serializable by default") as caught, standby.connect():
+        pytest.fail("the standby lets it in")
+    where, _, command = caught.value.hint.partition(": ")
+    assert where == "on the primary"
+    program, to, *statements = shlex.split(command)
+    pg_dump = find_binary("pg_dump", pair.primary.query("SHOW server_version")[0][0]).path
+    with pytest.raises(ProgramError, match="cannot use serializable mode in a hot standby"):
+        output_of([pg_dump, "-d", standby.conninfo], standby.environment(os.environ))
+    assert [program, to] == ["psql", "-d"]
+    for statement in statements[2::2]:
+        pair.primary.execute(f"{written}; {statement}")
+    pair.catch_up()
+    with standby.connect() as connection:
+        assert connection.execute("SHOW transaction_isolation").fetchone() == ("read committed",)
 
 
 def test_a_dump_that_the_recovery_ended_says_what_helps(pair: Pair) -> None:

@@ -33,7 +33,7 @@ _SEGMENT = 'could not resize shared memory segment "/PostgreSQL.12" to 265326912
 def test_what_is_known_of_a_refusal_is_said(
     said: str, error: psycopg.Error | None, ours: type[BackupCreationError], hint: str
 ) -> None:
-    found = known_cause(said, "live", error)
+    found = known_cause(said, "live", error, role="backup")
     assert type(found) is ours
     assert "does not answer" not in found.message
     assert "database live" in found.message
@@ -41,9 +41,28 @@ def test_what_is_known_of_a_refusal_is_said(
     assert len(found.message) < 500
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "canceling statement due to conflict with recovery",
+        "max_locks_per_transaction",
+        "invalid memory alloc request size 1200000003",
+        'snapshot "1" does not exist',
+    ],
+)
+def test_the_words_of_a_row_are_no_reason(words: str) -> None:
+    said = f"""pg_dump: error: query failed: ERROR:  no such person
+DETAIL:  Failing row contains (1, {words}).
+CONTEXT:  COPY t, line 1: "{words}"
+pg_dump: detail: Query was: SELECT '{words}'"""
+    assert known_cause(said, "live", role="backup") is None
+    error = psycopg.errors.CheckViolation(said)
+    assert known_cause(said, "live", error, role="backup") is None
+
+
 def test_of_anything_else_nothing_is_known() -> None:
-    assert known_cause("server closed the connection", "live", psycopg.OperationalError()) is None
-    assert known_cause("relation does not exist", "live", psycopg.errors.UndefinedTable()) is None
+    assert known_cause("server closed the connection", "live", psycopg.OperationalError(), role="backup") is None
+    assert known_cause("relation does not exist", "live", psycopg.errors.UndefinedTable(), role="backup") is None
 
 
 def test_a_segment_of_shared_memory_is_told_from_a_disk() -> None:
