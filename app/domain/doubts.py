@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -42,7 +43,7 @@ class Doubt:
         set_path = "; ".join(f"ALTER FUNCTION {each} SET search_path = {self.path}" for each in self.functions)
         return (
             f"{self.name} calls {called}, which finds what it names by search_path alone, and so not in a restore: "
-            f"{self.said}; mend it: {set_path}; until then restore with --search-path"
+            f"{self.said}; mend it: {set_path}; until then restore with --search-path {shlex.quote(self.path)}"
         )
 
 
