@@ -108,7 +108,7 @@ class Target(Protocol):
         """What a backup needs and the server has not, a phrase each: ``extension postgis``, ``role app``."""
 
     def foreign_owners(self, needs: Needs) -> dict[str, str]:
-        """Owners in the backup whom the role may not give things to, each with the GRANT that would let it."""
+        """Owners in the backup whom the role may not give things to, each with what lets it: a GRANT, as a rule."""
 
     def databases(self) -> dict[str, int]:
         """All databases of the server by name, with the number that a database keeps whatever it is called: its oid."""

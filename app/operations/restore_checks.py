@@ -275,7 +275,7 @@ def _owners(target: Target, needs: Needs) -> Sequence[Finding]:
     """Whether the role may give everything to whom it belonged."""
     if foreign := target.foreign_owners(needs):
         message = f"the role may not act for owners of what the backup holds: {', '.join(foreign)}"
-        raise RestorePermissionError(message, "; ".join(foreign.values()))
+        raise RestorePermissionError(message, "; ".join(dict.fromkeys(foreign.values())))
     return [Finding.ok(_OWNERS, "the role may give everything to its owner")]
 
 

@@ -56,11 +56,34 @@ def beside_others(database: Database, session: Session, read: Callable[[], Read]
     raise AssertionError("the loop has no other end")
 
 
+def once_unlocked(session: Session, read: Callable[[], Read]) -> Read:
+    """What is read outside of a transaction, where others may hold locks on tables that it names.
+
+    It waits behind them for a short time only, so as to hold nobody up, and again.
+
+    Raises:
+        RestoreBusyError: a table stayed locked for a minute; names by whom.
+        RestoreError: as `read` does.
+    """
+    begun = time.monotonic()
+    while True:
+        try:
+            return read()
+        except RestoreError as error:
+            if sqlstate_of(error) != _LOCKED:
+                raise
+            if time.monotonic() - begun >= SECONDS:
+                raise _busy(session, None) from error
+        time.sleep(_PAUSE_SECONDS)
+
+
 def _busy(session: Session, other: Other | None) -> RestoreBusyError:
-    with session.translated("who is in the way"), session.catalogs():
-        other = other or next(iter(holding(session.connection, AGAINST_READING)), None)
     if other is None:
-        return RestoreBusyError("a table stayed locked; the session that had it has ended", "try again")
+        with session.translated("who is in the way"), session.catalogs():
+            holder = next(iter(holding(session.connection, AGAINST_READING)), None)
+        if holder is None:
+            return RestoreBusyError("a table stayed locked; the session that had it has ended", "try again")
+        return RestoreBusyError(f"table {holder.table} stayed locked by {holder}", holder.hint)
     return RestoreBusyError(f"{other} wants table {other.table}, so the table cannot be read for long", other.hint)
 
 

@@ -25,7 +25,7 @@ from app.domain.merge import Kind as Reason
 from app.domain.restore import Policy
 from app.errors import MergeConflictError, RestoreBusyError
 from app.postgres import merge_session as merge_sessions
-from app.postgres.beside import beside_others
+from app.postgres.beside import beside_others, once_unlocked
 from app.postgres.database import Database
 from app.postgres.live_reader import live_schema
 from app.postgres.live_schema import ForeignKey, LiveSchema
@@ -208,7 +208,7 @@ def merging(
     """Put an archive's rows beside the live tables for the length of a block; see the port."""
     lint(archive)
     with merge_session(database, request.search_path) as session, durable_ids(database) as durable_id:
-        live = live_schema(session)
+        live = once_unlocked(session, lambda: live_schema(session))
         matched = match(archive, live, request, database.name)
         staged = stage(session, archive, matched, request, progress)
         planner = Planner(session, staged, live, request)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 
 from app.archive.index import Segment, TableName
 from app.archive.reader import Archive
 from app.domain.merge import MergeRequest
 from app.errors import RestoreDataError, RestoreValidationError
+from app.postgres.beside import once_unlocked
 from app.postgres.live_schema import ForeignKey, LiveTable, quoted
 from app.postgres.load_batches import Batch, batches_of_stream, batches_of_table
 from app.postgres.merge_match import Match, Matched, encoding_of, primary_keys
@@ -60,7 +62,7 @@ def stage(
     """
     staged = [Staged(match, number) for number, match in enumerate(matched.tables, 1)]
     for each in staged:
-        session.do(_table_of(each), f"room for {each.match.name}")
+        once_unlocked(session, partial(session.do, _table_of(each), f"room for {each.match.name}"))
     if request.whole and archive.seekable:
         staged = [each for each in staged if _fits(session, archive, each, matched, progress)]
     else:

@@ -28,10 +28,12 @@ _SET_OPTION = 160000
 # To give a thing away takes the right to become its owner; to go on filling it then, the owner's rights. Who owns the
 # database is who restores.
 _FOREIGN = """
-    SELECT rolname, format('GRANT %%I TO %%I', rolname, current_user)
+    SELECT rolname, CASE WHEN NOT rolsuper THEN format('GRANT %%I TO %%I', rolname, current_user) END
     FROM pg_roles WHERE rolname = ANY (%s) AND rolname <> 'pg_database_owner'
         AND NOT (pg_has_role(oid, 'USAGE') AND pg_has_role(oid, CASE WHEN {} THEN 'SET' ELSE 'MEMBER' END))
     ORDER BY rolname"""
+# Who reads for the backups is made no member of a superuser.
+_AS_SUPERUSER = "restore as a superuser: write such a role into DATABASE_URL"
 # The setting is shown to superusers and those who may read all settings.
 _DATA_FOLDER = """
     SELECT setting FROM pg_settings WHERE name = 'data_directory'
@@ -88,7 +90,10 @@ def foreign_owners(database: Database, needs: Needs) -> dict[str, str]:
         since = session.connection.info.server_version >= _SET_OPTION
         # A membership may be there already, without these.
         options = " WITH INHERIT TRUE, SET TRUE" if since else ""
-        return {owner: grant + options for owner, grant in session.ask(_FOREIGN.format(since), list(needs.owners))}
+        return {
+            owner: grant + options if grant else _AS_SUPERUSER
+            for owner, grant in session.ask(_FOREIGN.format(since), list(needs.owners))
+        }
 
 
 def knows_restore(database: Database, restore_id: str) -> bool:

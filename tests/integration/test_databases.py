@@ -206,6 +206,14 @@ def test_who_may_create_is_known(major: Major) -> None:
     assert stranger.facts().live is None
 
 
+def test_nobody_is_told_to_become_a_member_of_a_superuser(major: Major) -> None:
+    with live(major) as database:
+        reader = PostgresTarget(Database.from_url(as_role(database.url, "stranger")))
+        wanted = reader.foreign_owners(Needs(owners=frozenset({"friend", "postgres"})))
+    assert wanted["friend"].startswith("GRANT friend TO stranger")
+    assert wanted["postgres"] == "restore as a superuser: write such a role into DATABASE_URL"
+
+
 def test_where_only_the_live_database_lets_the_role_in_it_is_restored_in_place(major: Major) -> None:
     with live(major) as database:
         database.execute("REVOKE CONNECT ON DATABASE postgres, template1 FROM PUBLIC")

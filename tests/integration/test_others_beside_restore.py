@@ -111,6 +111,29 @@ def test_who_stands_in_the_way_of_a_merge_is_named(database: TestDatabase, monke
         assert "secret" not in caught.value.message + caught.value.hint
 
 
+@pytest.mark.parametrize("table", ["people", "bare"])  # of the second no definition is read, only its columns
+def test_who_has_a_table_locked_before_a_merge_begins_is_waited_for_and_named(
+    database: TestDatabase, monkeypatch: pytest.MonkeyPatch, table: str
+) -> None:
+    database.execute("CREATE TABLE bare (a int); INSERT INTO bare VALUES (1)")
+    archive = archive_of(database)
+    database.execute("DELETE FROM shifts; DELETE FROM bare")
+    with psycopg.connect(database.url, application_name="import") as other:
+        other.execute(f"LOCK TABLE {table}".encode())
+        with monkeypatch.context() as short:
+            short.setattr("app.postgres.beside.SECONDS", 0.1)
+            with pytest.raises(RestoreBusyError) as caught:
+                merge(database, archive, request())
+        pid = other.info.backend_pid
+        held = f"table public.{table} stayed locked by pid {pid} (application import, LOCK TABLE"
+        assert held in caught.value.message
+        unlocked = threading.Timer(3.0, other.rollback)
+        unlocked.start()
+        report, _ = merge(database, archive, request())
+        assert report.total("inserted") == 51
+        unlocked.join()
+
+
 def test_a_preview_gives_way_to_who_wants_to_alter_what_it_reads(
     database: TestDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,1 +1,0 @@
-/tmp/work/guard-scratch/p4/backups/manual/backup-2026-11-29T000000Z.sql
