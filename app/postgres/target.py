@@ -31,6 +31,7 @@ from app.postgres.database import Database
 from app.postgres.load_session import restoring
 from app.postgres.maintenance import Maintenance
 from app.postgres.outside import nothing_beside
+from app.postgres.unnoticed import unnoticed
 from app.postgres.watched import watched
 
 
@@ -128,7 +129,7 @@ class PostgresTarget:
         owners: bool = True,
     ) -> list[str]:
         """Compare a whole database with an archive."""
-        database = self._database.named(name)
+        database = unnoticed(self._database, name)
         differences = proof.compare(database, archive, facts, self._jobs, progress, owners=owners)
         for words in differences.otherwise:
             otherwise(words)
