@@ -93,8 +93,7 @@ class Session:
 
     Attributes:
         after_loss: what to do when the connection was lost.
-        remarks: what was done without; see `load_dispensable`.
-        unfilled: materialized views that could not be filled so far: statement, what it is called, why.
+        remarks, nameless, unfilled: what was done without; see `load_dispensable.Loading`.
     """
 
     after_loss: ClassVar[str] = "see the server's log, and try again"
@@ -103,6 +102,7 @@ class Session:
         self.connection = connection
         self._database = database
         self.remarks: list[str] = []
+        self.nameless: dict[str, None] = {}
         self.unfilled: list[tuple[bytes, str, str]] = []
         self._state: dict[bytes, bytes] = {}
         self._workers = True
