@@ -92,7 +92,7 @@ class Settings(BaseSettings):
     backup_compression: Codec = Codec.NONE
     backup_compression_level: int | None = None
     restore_undo_hours: Annotated[float, Field(ge=0, le=24 * 366)] = 24
-    restore_post_command: Command = None
+    restore_post_command: Annotated[Command, Field(repr=False)] = None  # its arguments may hold a password
     restore_version_tables: Names = ()
     restore_foreign_role: str | None = None
     restore_foreign_password: SecretStr | None = None

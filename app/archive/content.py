@@ -40,8 +40,10 @@ EVERYWHERE = frozenset({b"plpgsql"})
 _NOT_COMPARED = {(b"EXTENSION", name) for name in EVERYWHERE} | {
     (b"COMMENT", form % name) for form in (b"EXTENSION %s", b'EXTENSION "%s"') for name in EVERYWHERE
 }
-# A role that was dropped is told by its number. What says so is nothing that a server could have again.
-_DROPPED_ROLE = re.compile(rb'(?:GRANT|REVOKE)\s[^;]*\s(?:TO|FROM) "[0-9]+"(?: WITH GRANT OPTION)?\s*;?\Z')
+# A role that was dropped is told by its number. What says so is nothing that a server could have again. Numbers below
+# 16384 are none that a server gives (access/transam.h), so such a role is called so.
+_DROPPED_ROLE = re.compile(rb'(?:GRANT|REVOKE)\s[^;]*\s(?:TO|FROM) "([1-9][0-9]{4,9})"(?: WITH GRANT OPTION)?\s*;?\Z')
+_ROLE_NUMBERS = range(16384, 1 << 32)
 _KEPT_BYTES = 64 << 20  # of words; what comes after that many is known by its hash alone
 _VALUES = {b"SEQUENCE SET", b"STATISTICS DATA", b"TABLE DATA", b"BLOBS", b"BLOB"}
 
@@ -151,7 +153,7 @@ class Content:
         statement = unit[end:].strip()
         if encoding := ENCODING.match(statement):
             self.encoding = encoding[1].decode()
-        if self._entry and of_dropped_role(statement):
+        if self._entry and dropped_role(statement):
             self.entries.unsure.add(self._entry)
         if statement and not self._value(statement) and self._entry and not _NO_WORDS.match(statement):
             self._words.add(statement)
@@ -194,9 +196,12 @@ class Content:
             self._entry = None
 
 
-def of_dropped_role(statement: bytes) -> bool:
-    """Whether a statement gives rights to a role that was dropped, or takes them from it."""
-    return statement.startswith((b"GRANT", b"REVOKE")) and _DROPPED_ROLE.match(statement) is not None
+def dropped_role(statement: bytes) -> str | None:
+    """The number that a statement gives rights to, or takes them from: of a role that was dropped, or called so."""
+    if not statement.startswith((b"GRANT", b"REVOKE")):
+        return None
+    found = _DROPPED_ROLE.match(statement)
+    return found[1].decode() if found and int(found[1]) in _ROLE_NUMBERS else None
 
 
 def content_of(archive: Archive) -> Content:

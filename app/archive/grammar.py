@@ -15,6 +15,7 @@ from itertools import islice
 from app.archive import grammar_ddl, grammar_rows
 from app.archive.cursor import NAME, UNKNOWN, NoDumpError, is_string, require
 from app.archive.grammar_ddl import ONE_DATABASE
+from app.archive.single import AGAIN, Single
 from app.archive.tokens import Reading, UnreadableError, tokens
 
 _RESTRICT = re.compile(rb"\\(?:un)?restrict [A-Za-z0-9]+\s*\Z")
@@ -54,9 +55,12 @@ class Judge:
         if grammar_rows.is_plain_insert(statement):
             return None
         try:
-            return self._by_words(statement, tokens(statement, self.reading))
+            words = Single(tokens(statement, self.reading))
+            found = self._by_words(statement, iter(words))
+            words.finish()
         except UnreadableError as error:
-            raise NoDumpError(str(error)) from error
+            raise NoDumpError(str(error), AGAIN) from error
+        return found
 
     def _by_words(self, statement: bytes, words: Iterator[bytes]) -> str | None:
         first = next(words, b"").upper()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from app.archive import lexer
-from app.archive.content import of_dropped_role
+from app.archive.content import dropped_role
 from app.archive.index import Kind
 from app.archive.reader import Archive
 from app.archive.scanner import ENCODING, python_encoding, scan, unquoted
@@ -133,7 +133,7 @@ class _Found:
         """Roles: of owners, of who may what, of policies and mappings."""
         kind = tokens[1]
         if tokens[0] in {b"GRANT", b"REVOKE"}:
-            if not of_dropped_role(b" ".join(tokens)):
+            if not dropped_role(b" ".join(tokens)):
                 self._name_roles(tokens, _last(tokens, b"TO" if tokens[0] == b"GRANT" else b"FROM"))
         elif tokens[:3] == [b"ALTER", b"DEFAULT", b"PRIVILEGES"]:
             self._name_owner(tokens, _first(tokens, b"ROLE"))

@@ -22,7 +22,7 @@ _TOKEN = re.compile(
     | (?P<string> (?P<escapes> [Ee] )? (?P<other> [BbXx] | [Uu]& )? ' )
     | (?P<dollar> \$ (?: [A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]* )? \$ )
     | (?P<word> [A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]* )
-    | (?P<number> [0-9] (?: [0-9A-Za-z_.] | (?<= [eE] ) [+-] )* )
+    | (?P<number> [0-9] [0-9A-Za-z_.]* (?: (?<= [eE] ) [+-] [0-9A-Za-z_.]* )* )
     | .""",
     re.VERBOSE | re.DOTALL,
 )
@@ -119,8 +119,8 @@ def _end_of_other(text: bytes, at: int, kind: str, opening: bytes) -> int:
     if kind == "dollar":
         return _ended(text.find(opening, at), "a dollar quote") + len(opening)
     end = _ended(_end_of_quoted(text, at, _NAME_QUOTES), "a quoted name") if kind == "name" else at
-    if end - at + len(opening) > NAME_BYTES:
-        raise UnreadableError("a name or number longer than any")
+    if kind != "number" and end - at + len(opening) > NAME_BYTES:
+        raise UnreadableError("a name longer than any")
     if kind == "number" and text[at : at + 1] in _QUOTED:
         raise UnreadableError("a quote in a number")  # which servers read in different ways
     return end

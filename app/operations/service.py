@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -73,7 +73,7 @@ class Service:
     level: int | None
     min_free_bytes: int
     undo_for: timedelta
-    post_command: tuple[str, ...]
+    post_command: tuple[str, ...] = field(repr=False)  # its arguments may hold a password
     version_tables: tuple[str, ...]
     foreign_role: str | None
     clock: Callable[[], datetime]

@@ -24,6 +24,7 @@ from app.errors import (
 from app.postgres.causes import known_cause
 from app.postgres.cursor import Cursor, interruption
 from app.postgres.limits import LOCK_LIMIT, lifted, looking_for_us
+from app.postgres.logins import refusal_of_trigger, refused_by_trigger
 from app.postgres.pooler import require_own_session
 from app.postgres.programs import bare_environment
 from app.postgres.refusals import with_code
@@ -199,10 +200,14 @@ class Database:
                 connection.execute(f"{lifted(version)}; {_SESSION}; {looking_for_us(version)}".encode())
                 yield connection
 
-    def _connected(self) -> psycopg.Connection:
+    @property
+    def _whole_conninfo(self) -> str:
         more = {"fallback_application_name": "residency-backup", "client_encoding": "UTF8"}
         secret = {} if self.password is None else {"password": self.password}
-        conninfo = make_conninfo(self.conninfo, **more, **secret)
+        return make_conninfo(self.conninfo, **more, **secret)
+
+    def _connected(self) -> psycopg.Connection:
+        conninfo = self._whole_conninfo
         try:
             return psycopg.connect(conninfo, autocommit=True, cursor_factory=Cursor)
         except psycopg.OperationalError as error:
@@ -229,6 +234,8 @@ class Database:
         if isinstance(error, psycopg.errors.LockNotAvailable):
             message = f"a table of database {self.name} stayed locked: {text}"
             return TableLockedError(message, "find the session in pg_locks; try again when it has ended")
+        if refused_by_trigger(error, text):
+            return refusal_of_trigger(self.name, self._whole_conninfo, text)
         if refusal := self._refusal(text, error):
             return refusal
         if _NO_CONVERSION.search(text) or _NO_UTF8.search(text):

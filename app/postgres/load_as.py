@@ -23,6 +23,7 @@ from app.postgres.load import load
 from app.postgres.load_session import Session, restoring, session
 from app.postgres.load_sql import reading_of
 from app.postgres.maintenance import Maintenance, maintenance
+from app.postgres.unnoticed import unnoticed
 from app.postgres.watched import Watched
 
 log = structlog.get_logger(__name__)
@@ -97,7 +98,8 @@ def _admitted(database: Database, role: str) -> Iterator[None]:
         owner = ours.ask(_OWNER)[0][0]
         ours.do(what, "ALTER SCHEMA public OWNER TO {}", whom)
     yield
-    with restoring(), database.connect() as connection:
+    # The role may be one that can make event triggers.
+    with restoring(), unnoticed(database, database.name).connect() as connection:
         ours = Maintenance(connection, database.name)
         if ours.ask(_OWNER) == [(role,)]:
             ours.do(what, "ALTER SCHEMA public OWNER TO {}", sql.Identifier(owner))

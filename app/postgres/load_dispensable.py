@@ -3,7 +3,8 @@
 - A materialized view that cannot be filled. Its rows are made of others', and pg_dump knows no order in which views are
   filled that functions read; so it is tried again when the rest is done. If that fails too (a foreign server that is
   away, a setting that the application makes, row level security), it is left without rows, and a remark says so.
-- Rights of a role that was dropped: pg_dump gives its number for its name.
+- Rights of a role that was dropped: pg_dump gives its number for its name. A role may be called by a number too, so a
+  remark says which ones were left out.
 - A comment on an extension that belongs to another role: nobody else may write it, and it comes with the extension.
 """
 
@@ -15,7 +16,8 @@ from typing import Protocol
 import psycopg
 import structlog
 
-from app.archive.content import EVERYWHERE, of_dropped_role
+from app.archive.content import EVERYWHERE, dropped_role
+from app.domain.replication import quoted
 from app.errors import RestoreError
 from app.postgres.load_reasons import relying_function
 
@@ -27,9 +29,16 @@ _NOT_ITS_OWN = re.compile(r"25|40|53|57|58|XX|55P03|55006")
 
 
 class Loading(Protocol):
-    """What is needed of the session that loads."""
+    """What is needed of the session that loads.
+
+    Attributes:
+        remarks: on what was done without.
+        nameless: numbers of roles that are not there, whose rights were left out.
+        unfilled: materialized views that could not be filled so far: statement, what it is called, why.
+    """
 
     remarks: list[str]
+    nameless: dict[str, None]
     unfilled: list[tuple[bytes, str, str]]
 
     def run(self, statement: bytes, what: str) -> None:
@@ -41,7 +50,7 @@ class Loading(Protocol):
 
 def is_dispensable(statement: bytes) -> bool:
     """Whether a restore may do without a statement."""
-    return bool(_REFRESH.match(statement) or _COMMENT.match(statement) or of_dropped_role(statement))
+    return bool(_REFRESH.match(statement) or _COMMENT.match(statement) or dropped_role(statement))
 
 
 def do_without(session: Loading, statement: bytes, what: str, error: psycopg.Error) -> bool:
@@ -59,8 +68,22 @@ def do_without(session: Loading, statement: bytes, what: str, error: psycopg.Err
             session.remarks.append(f"{what} is left as it is: the extension belongs to another role")
     elif not isinstance(error, psycopg.errors.UndefinedObject):
         return False
+    elif number := dropped_role(statement):
+        session.nameless[number] = None
     log.debug("restore does without what the server refuses", what=what, reason=said)
     return True
+
+
+def say_what_is_left_out(session: Loading) -> None:
+    """One remark on all rights that were left out."""
+    if not session.nameless:
+        return
+    names = ", ".join(quoted(number) for number in session.nameless)
+    session.remarks.append(
+        f"rights of {names} are left out, since there is no role of that name: by a number pg_dump tells a role that"
+        f" was dropped; if one is called so, CREATE ROLE {names.partition(',')[0]} NOLOGIN, and restore again"
+    )
+    session.nameless = {}
 
 
 def fill_what_is_left(session: Loading) -> None:

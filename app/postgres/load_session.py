@@ -54,8 +54,7 @@ class Session:
 
     Attributes:
         after_loss: what to do when the connection was lost.
-        remarks: what was done without; see `load_dispensable`.
-        unfilled: materialized views that could not be filled so far: statement, what it is called, why.
+        remarks, nameless, unfilled: what was done without; see `load_dispensable.Loading`.
     """
 
     after_loss: ClassVar[str] = "see the server's log, and try again"
@@ -65,6 +64,7 @@ class Session:
         self._database = database
         self._role = connection.info.user
         self.remarks: list[str] = []
+        self.nameless: dict[str, None] = {}
         self.unfilled: list[tuple[bytes, str, str]] = []
         self._state: dict[bytes, bytes] = {}
         self._workers = True

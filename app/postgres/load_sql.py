@@ -18,7 +18,7 @@ from app.archive.lint import check_statement
 from app.archive.scanner import Piece
 from app.archive.tokens import Reading
 from app.errors import RestoreError, RestoreValidationError
-from app.postgres.load_dispensable import fill_what_is_left
+from app.postgres.load_dispensable import fill_what_is_left, say_what_is_left_out
 from app.postgres.load_entries import PARALLEL, Entry, Locks, header_of
 from app.postgres.load_rows import RunOfInserts
 from app.postgres.load_session import Session, is_setting, sqlstate_of
@@ -70,6 +70,7 @@ class SqlRunner:
             RestoreValidationError: a transaction that the file began is still open.
         """
         fill_what_is_left(self._main)
+        say_what_is_left_out(self._main)
         if self._main.in_transaction != self._was_in_transaction:
             message = "the file begins a transaction and does not end it"
             raise RestoreValidationError(message, "no dump of pg_dump has this: look at the end of the file")

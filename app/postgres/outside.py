@@ -6,15 +6,20 @@ may change the server meanwhile: it is named, and the restore fails all the same
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
+import structlog
+
+from app.archive.scanner import python_encoding
 from app.errors import BackupError, RestoreError, RestoreValidationError
 from app.postgres.database import Database
 from app.postgres.maintenance import maintenance
 
+log = structlog.get_logger(__name__)
 _SHOWN = 10
+_UNKNOWN = "whether the file has changed something outside of the database is not known: {}"
 _ROLES = "SELECT oid::text, 'role ' || quote_ident(rolname), NULL::oid, to_jsonb(r)::text FROM {roles} r"
 # A line that the server cannot read has no name, but an error.
 _SETTINGS_OF_SERVER = """
@@ -42,18 +47,20 @@ _OTHERS = """
     FROM pg_shseclabel
     UNION ALL SELECT slot_name, format('replication slot %I', slot_name), NULL, concat(plugin, slot_type, datoid)
     FROM pg_replication_slots WHERE NOT temporary"""
+# In the bytes that are there: a database without an encoding (SQL_ASCII) shows names of any as they are.
 _STATE = """
-    SELECT id, said, ofdatabase, sha256(convert_to(concat(said, value), 'UTF8'))
-    FROM ({parts}) found (id, said, ofdatabase, value)
+    SELECT convert_to(id, here), convert_to(said, here), ofdatabase, sha256(convert_to(concat(said, value), here))
+    FROM ({parts}) found (id, said, ofdatabase, value), getdatabaseencoding() here
     WHERE ofdatabase IS NULL OR ofdatabase <> coalesce((SELECT oid FROM pg_database WHERE datname = %s), 0)"""
 _MAY = """
-    SELECT current_setting('is_superuser') = 'on', has_function_privilege('pg_show_all_file_settings()', 'EXECUTE'),
+    SELECT getdatabaseencoding(), current_setting('is_superuser') = 'on',
+        has_function_privilege('pg_show_all_file_settings()', 'EXECUTE'),
         to_regclass('pg_parameter_acl') IS NOT NULL"""
 _DATABASES = "SELECT oid FROM pg_database"
 
 
 class _Thing(NamedTuple):
-    id: str
+    id: bytes
     said: str
     database: int | None
 
@@ -65,11 +72,15 @@ class _State(NamedTuple):
 
 def _state(database: Database, but: str) -> _State:
     with maintenance(database, but) as ours:
-        ((superuser, files, parameters),) = ours.ask(_MAY)
+        ((encoding, superuser, files, parameters),) = ours.ask(_MAY)
         parts = [_ROLES.format(roles="pg_authid" if superuser else "pg_roles"), _OTHERS]
         parts += [_SETTINGS_OF_SERVER] * files + [_PARAMETERS] * parameters
         query = _STATE.format(parts=" UNION ALL ".join(parts).replace("%", "%%"))
-        things = {_Thing(*row[:3]): bytes(row[3]) for row in ours.ask(query, but)}
+        codec = python_encoding(encoding)
+        things = {
+            _Thing(bytes(identity), bytes(said).decode(codec, errors="backslashreplace"), of): bytes(digest)
+            for identity, said, of, digest in ours.ask(query, but)
+        }
         return _State(things, {oid for (oid,) in ours.ask(_DATABASES)})
 
 
@@ -78,6 +89,30 @@ def _changed(before: _State, after: _State) -> list[str]:
     stayed = before.databases & after.databases
     either = before.things.items() ^ after.things.items()
     return sorted({thing.said for thing, _ in either if thing.database is None or thing.database in stayed})
+
+
+@contextmanager
+def _compared(database: Database, loaded: str) -> Iterator[Callable[[], list[str]]]:
+    """A block in which a stranger's file is loaded; what it gets tells what was changed beside so far.
+
+    Raises:
+        RestoreError, BackupError: the block's own, which says so too.
+    """
+    before = _state(database, loaded)
+
+    def changed() -> list[str]:
+        return _changed(before, _state(database, loaded))
+
+    try:
+        yield changed
+    except (RestoreError, BackupError) as error:
+        if found := _tried(changed):
+            raise type(error)(f"{error.message}; {_said(found)}", _hint(error.hint)) from error
+        raise
+    except BaseException:  # the worker is stopped, somebody has typed ^C: whoever did so is not there to be told
+        if found := _tried(changed):
+            log.warning("restore was ended, and the server is not as before", changed=_said(found), hint=_hint(None))
+        raise
 
 
 @contextmanager
@@ -92,20 +127,40 @@ def nothing_beside(database: Database, loaded: str) -> Iterator[None]:
         RestoreValidationError: something else was changed; names it.
         RestoreError, BackupError: the block's own, which says so too.
     """
-    before = _state(database, loaded)
-    try:
+    with _compared(database, loaded) as changed:
         yield
-    except (RestoreError, BackupError) as error:
-        if changed := _looked(database, loaded, before):
-            raise type(error)(f"{error.message}; {_said(changed)}", _hint(error.hint)) from error
-        raise
-    if changed := _changed(before, _state(database, loaded)):
-        raise RestoreValidationError(_said(changed), _hint(None))
+    if found := changed():
+        raise RestoreValidationError(_said(found), _hint(None))
 
 
-def _looked(database: Database, loaded: str, before: _State) -> list[str]:
+@contextmanager
+def noted_beside(database: Database, remarks: list[str]) -> Iterator[None]:
+    """Load a stranger's file into the live database itself in a block, whose commit nothing takes back.
+
+    Args:
+        database: the live one.
+        remarks: get what was changed beside, or why that is not known: the role may have no other database.
+
+    Raises:
+        RestoreError, BackupError: the block's own, which says so too.
+    """
+    with ExitStack() as stack:
+        changed: Callable[[], list[str]] = list
+        try:
+            changed = stack.enter_context(_compared(database, database.name))
+        except (RestoreError, BackupError) as error:
+            remarks.append(_UNKNOWN.format(error.message))
+        yield
+        try:
+            if found := changed():
+                remarks.append(f"{_said(found)}; {_hint(None)}")
+        except (RestoreError, BackupError) as error:
+            remarks.append(_UNKNOWN.format(error.message))
+
+
+def _tried(changed: Callable[[], list[str]]) -> list[str]:
     try:
-        return _changed(before, _state(database, loaded))
+        return changed()
     except (RestoreError, BackupError):  # what the block raised says more
         return []
 

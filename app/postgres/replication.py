@@ -20,6 +20,7 @@ from app.errors import RestoreBusyError, RestorePermissionError
 from app.postgres.database import Database
 from app.postgres.load_session import restoring
 from app.postgres.maintenance import Maintenance, maintenance
+from app.postgres.unnoticed import unnoticed
 
 log = structlog.get_logger(__name__)
 _LOCK_WAIT_MS = 5_000
@@ -186,7 +187,7 @@ def _slots(session: Maintenance, name: str, *, temporary: bool = False) -> list[
 @contextmanager
 def _inside(database: Database, name: str) -> Iterator[Maintenance]:
     """A session in the database itself: subscriptions are altered nowhere else."""
-    with restoring(), database.named(name).connect() as connection:
+    with restoring(), unnoticed(database, name).connect() as connection:
         session = Maintenance(connection, name)
         session.do("a setting", "SET lock_timeout = {}", sql.Literal(_LOCK_WAIT_MS))
         session.do("a setting", "SET default_transaction_read_only = off")

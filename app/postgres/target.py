@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import BinaryIO
 
 from app.archive.manifest import ServerFacts
@@ -30,7 +30,8 @@ from app.postgres import (
 from app.postgres.database import Database
 from app.postgres.load_session import restoring
 from app.postgres.maintenance import Maintenance
-from app.postgres.outside import nothing_beside
+from app.postgres.outside import noted_beside, nothing_beside
+from app.postgres.unnoticed import unnoticed
 from app.postgres.watched import watched
 
 
@@ -117,7 +118,8 @@ class PostgresTarget:
         otherwise: Callable[[OtherWords], object] = lambda _: None,
     ) -> list[str]:
         """Compare a whole database with an archive."""
-        differences = proof.compare(self._database.named(name), archive, loading, self._jobs, progress)
+        database = unnoticed(self._database, name)
+        differences = proof.compare(database, archive, loading, self._jobs, progress)
         for words in differences.otherwise:
             otherwise(words)
         return differences.settle(name)
@@ -134,7 +136,10 @@ class PostgresTarget:
         search_path: str | None = None,
     ) -> list[str]:
         """Replace the live database's content in one transaction."""
-        return in_place.replace_in_place(self._database, archive, facts, on_commit, search_path)
+        beside: list[str] = []
+        with nullcontext() if facts is not None else noted_beside(self._database, beside):
+            remarks = in_place.replace_in_place(self._database, archive, facts, on_commit, search_path)
+        return remarks + beside
 
     def merging(self, archive: Archive, request: MergeRequest, progress: Progress) -> AbstractContextManager[Merging]:
         """Put the archive's rows beside the live tables for the length of a block."""

@@ -175,7 +175,7 @@ def test_a_folder_that_cannot_be_given_to_the_service_is_named_with_the_uid(new_
         stack.files = ("docker-compose.yml", "read-only.yml")
         stack.up(code=1)
         assert "cannot be given to uid 10001" in stack.logs("prepare")
-        assert "uid 10001" in stack.logs("migrate")
+        assert "is on a read-only file system" in stack.logs("migrate")
         assert "Traceback" not in stack.logs("migrate")
 
 

@@ -68,7 +68,7 @@ HOSTILE = {
     b"COPY/**/public.a/**/FROM/**/PROGRAM 'id';": "does not take its rows",
     b"SET lock_timeout = 1; COPY public.a FROM PROGRAM 'id';": "does not take its rows",
     b"CREATE FUNCTION begin() RETURNS int LANGUAGE sql AS 'SELECT 1'; COPY a FROM PROGRAM 'id';": "does not take its",
-    b"CREATE TABLE t (a int DEFAULT 1)); COPY a FROM PROGRAM 'id';": "does not take its rows",
+    b"CREATE TABLE t (a int DEFAULT 1)); COPY a FROM PROGRAM 'id';": "closes nothing",
     b"DO $$ BEGIN EXECUTE 'x'; END $$;": "a statement that no dump has",
     b"SELECT pg_read_file('/etc/passwd');": "a statement that no dump has",
     b"SELECT 1;": "a statement that no dump has",

@@ -39,6 +39,8 @@ NEEDS: dict[str, tuple[str, set[str]]] = {
     "CREATE USER MAPPING FOR public SERVER s;": ("roles", set()),
     'REVOKE ALL ON TABLE app.t FROM "16407";': ("roles", set()),
     'GRANT SELECT ON TABLE app.t TO "16407" WITH GRANT OPTION;': ("roles", set()),
+    'GRANT SELECT ON TABLE app.t TO "2024";': ("roles", {"2024"}),  # no number that a server gives
+    'REVOKE ALL ON TABLE app.t FROM "016407";': ("roles", {"016407"}),
     'ALTER TABLE app.t OWNER TO "16407";': ("roles", {"16407"}),
     'CREATE TABLE a (b text COLLATE app.german, c text COLLATE pg_catalog."de-x-icu");': (
         "collations", {"app.german", "pg_catalog.de-x-icu"}
