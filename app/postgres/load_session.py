@@ -34,12 +34,13 @@ from app.postgres.database import Database
 from app.postgres.event_triggers import EventTriggers, disabling, may_fire
 from app.postgres.load_dispensable import do_without, is_dispensable
 from app.postgres.load_reasons import relying_function, way_around
+from app.postgres.load_words import reading
 from app.postgres.said import function_of, said_beside, without_values
 from app.postgres.shared_memory import HINT as SHARED_MEMORY_HINT
 from app.postgres.shared_memory import SERIAL, lacks_shared_memory, may_use_workers
 
 log = structlog.get_logger(__name__)
-_SETTING = re.compile(rb"(?:SET\s+(?:SESSION\s+)?(\w+)|SELECT\s+pg_catalog\.set_config\('(\w+)')", re.IGNORECASE)
+SETTING = re.compile(rb"(?:SET\s+(?:SESSION\s+)?(\w+)|SELECT\s+pg_catalog\.set_config\('(\w+)')", re.IGNORECASE)
 _ZERO = re.compile(rb"(?:=|TO)\s*'?0'?\s*(?:;\s*)?\Z", re.IGNORECASE)
 _EVENT_TRIGGER = re.compile(rb"(?:CREATE|ALTER)\s+EVENT\s+TRIGGER\s", re.IGNORECASE)
 _MEMORY_MB = 512  # for the index builds of all connections together
@@ -95,6 +96,7 @@ class Session:
         after_loss: what to do when the connection was lost.
         remarks: what was done without; see `load_dispensable`.
         unfilled: materialized views that could not be filled so far: statement, what it is called, why.
+        words_path: see `load_words`.
     """
 
     after_loss: ClassVar[str] = "see the server's log, and try again"
@@ -104,6 +106,7 @@ class Session:
         self._database = database
         self.remarks: list[str] = []
         self.unfilled: list[tuple[bytes, str, str]] = []
+        self.words_path: str | None = None
         self._state: dict[bytes, bytes] = {}
         self._workers = True
         self._event_triggers: EventTriggers | None = None
@@ -130,7 +133,7 @@ class Session:
         Raises:
             RestoreError: the server refuses it or goes away; see `translated`.
         """
-        setting = _SETTING.match(statement)
+        setting = SETTING.match(statement)
         may_fail = bool(setting and _ZERO.search(statement))
         shared = self._workers and may_use_workers(statement)
         dispensable = is_dispensable(statement)
@@ -196,7 +199,8 @@ class Session:
 
     def _execute(self, statement: bytes, *, apart: bool = False) -> None:
         """Run a statement; `apart` keeps a transaction of which it is a part, should it fail."""
-        with self.connection.transaction() if apart and self.in_transaction else nullcontext():
+        savepoint = self.connection.transaction() if apart and self.in_transaction else nullcontext()
+        with savepoint, reading(self, statement):
             # Binary asks for the protocol that takes one statement and no more, whatever the lexer made of it.
             self.connection.execute(statement, binary=True)
 
@@ -226,7 +230,7 @@ class Session:
         Raises:
             RestoreError: the server refuses them or goes away; none of them stays.
         """
-        with self.translated(what), self.connection.cursor() as cursor:
+        with self.translated(what), self.connection.cursor() as cursor, reading(self):
             with cursor.copy(statement) as copy:
                 for block in blocks:
                     copy.write(block)
@@ -336,11 +340,6 @@ def restoring() -> Iterator[None]:
         raise RestoreBusyError(error.message, error.hint) from error
     except BackupCreationError as error:
         raise RestoreError(error.message, error.hint) from error
-
-
-def is_setting(statement: bytes) -> bool:
-    """Whether a statement sets a session's state and does nothing else."""
-    return _SETTING.match(statement) is not None
 
 
 def sqlstate_of(error: BaseException) -> str | None:
