@@ -13,22 +13,31 @@ _FIRST_OF_USERS = 16384  # FirstNormalObjectId
 # What a function's text says: in C, what is told to look something up (crosstab). Nobody is to call dblink by the way.
 SPEAKING = "(provolatile <> 'i' AND 'text'::regtype = ANY (proargtypes::oid[]) AND proname !~ '^dblink')"
 _LOOKING = "^(to_reg|regclass$|ts_stat$|ts_rewrite$|(query|table|schema|cursor|database)_to_xml)"
+_LOOKS_UP = f"p.pronamespace = 'pg_catalog'::regnamespace AND proname ~ '{_LOOKING}'"
 _REGS = "24|2202|2203|2204|2205|2206|3734|3769|4089|4096|4191"  # oids of regproc … regcollation
 _DATED = 1184  # timestamptz
 _CALLED = r":(?:funcid|opfuncid) (\d+) "
+_SOME_TEXT = r"\{(?:COERCEVIAIO|SQLVALUEFUNCTION) "  # the quick look
 _BY_TEXT = rf"\{{COERCEVIAIO .*type ({_REGS}|{_DATED}) |\{{SQLVALUEFUNCTION "
-SEEDS = rf"""
+# Materialized views, and what they are made of.
+_FILLED = """
+    WITH RECURSIVE filled(relation) AS (
+        SELECT oid FROM pg_class WHERE relkind = 'm' AND relispopulated
+        UNION SELECT refobjid FROM filled JOIN pg_rewrite r ON ev_class = relation
+            JOIN pg_depend ON classid = 'pg_rewrite'::regclass AND objid = r.oid
+                AND refclassid = 'pg_class'::regclass)"""
+SEEDS = rf"""{_FILLED}
     SELECT 'pg_constraint'::regclass::oid AS class, k.oid AS id, p.oid AS function FROM pg_constraint k
         CROSS JOIN LATERAL regexp_matches(conbin::text, '{_CALLED}', 'g') called(function)
         JOIN pg_proc p ON p.oid = called.function[1]::oid AND provolatile <> 'i'
     WHERE contype = 'c' AND convalidated
     UNION ALL SELECT 'pg_constraint'::regclass, oid, 0 FROM pg_constraint
-    WHERE contype = 'c' AND convalidated AND conbin::text ~ '{_BY_TEXT}'
-    UNION ALL SELECT 'pg_rewrite'::regclass, r.oid, p.oid
-    FROM pg_proc p JOIN pg_rewrite r ON r.oid >= {_FIRST_OF_USERS}
-        AND strpos(ev_action::text, format(':funcid %s ', p.oid)) > 0
-    WHERE p.pronamespace = 'pg_catalog'::regnamespace AND proname ~ '{_LOOKING}'
-        AND EXISTS (SELECT FROM pg_class WHERE relkind = 'm' AND relispopulated)"""
+    WHERE contype = 'c' AND convalidated AND conbin::text ~ '{_SOME_TEXT}' AND conbin::text ~ '{_BY_TEXT}'
+    UNION ALL SELECT 'pg_rewrite'::regclass, r.oid, p.oid FROM pg_rewrite r
+        JOIN pg_proc p ON {_LOOKS_UP} AND strpos(ev_action::text, format(':funcid %s ', p.oid)) > 0
+    WHERE ev_class IN (SELECT * FROM filled)
+        AND ev_action::text ~ (SELECT format(':funcid (%s) ', string_agg(p.oid::text, '|'))
+                               FROM pg_proc p WHERE {_LOOKS_UP})"""
 NAMING = f"""
     SELECT FROM pg_attribute WHERE atttypid = 'regclass'::regtype AND attnum > 0 AND NOT attisdropped
         AND attrelid >= {_FIRST_OF_USERS}"""
