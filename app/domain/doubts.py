@@ -34,8 +34,8 @@ class Doubt:
     @property
     def bounded(self) -> Doubt:
         """The same, of no great length whatever somebody called things."""
-        functions = tuple(map(_short, self.functions[:_FUNCTIONS]))
-        texts = map(_short, (self.name, self.said, self.path, self.mending))
+        functions = tuple(map(bounded, self.functions[:_FUNCTIONS]))
+        texts = map(bounded, (self.name, self.said, self.path, self.mending))
         name, said, path, mending = texts
         return Doubt(name, functions, said, self.lasting, path, mending)
 
@@ -58,10 +58,17 @@ def in_short(names: Sequence[str]) -> str:
     return f"does not restore by itself: {', '.join(names[:_SHOWN])}{more} would fail"
 
 
+def lacking_in_short(lacking: Sequence[str]) -> str:
+    """What to say of a backup that lacks these."""
+    more = f" (and {len(lacking) - 1} more)" if len(lacking) > 1 else ""
+    return f"lacks what no dump carries: {lacking[0]}{more}"
+
+
 def path_of(doubts: Iterable[Doubt]) -> str | None:
     """What --search-path is to be for them; None if that is no way for any."""
     return next((doubt.path for doubt in doubts if not doubt.lasting), None)
 
 
-def _short(text: str) -> str:
+def bounded(text: str) -> str:
+    """A text of no great length."""
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 from app.domain.checks import Finding
-from app.domain.doubts import in_short, path_of
+from app.domain.doubts import in_short, lacking_in_short, path_of
 from app.errors import BackupError
 from app.operations.restore_request import Wanted
 from app.operations.restore_source import RestoreSource
@@ -13,6 +13,7 @@ from app.operations.service import Service
 
 NAME = "search_path"
 LOGINS = "login"
+LACKING = "not in dumps"
 
 
 def check_doubts(service: Service) -> list[Finding]:
@@ -38,9 +39,11 @@ def check_logins(service: Service) -> list[Finding]:
 def doubts_known(wanted: Wanted, source: RestoreSource) -> list[Finding]:
     """What the run that made a backup knew of restores of it; a merge builds nothing that the backup says."""
     doubts = source.manifest.doubts if source.manifest else ()
-    if not doubts or wanted.by_rows:
+    lacking = source.manifest.lacking if source.manifest else ()
+    if wanted.by_rows:
         return []
-    found, given, path = [], wanted.merge.search_path, path_of(doubts)
+    found = [Finding.warning(LACKING, f"{source.name} {lacking_in_short(lacking)}")] if lacking else []
+    given, path = wanted.merge.search_path, path_of(doubts)
     if lasting := [doubt.name for doubt in doubts if doubt.lasting]:
         found.append(Finding.warning(NAME, f"{source.name} {in_short(lasting)}: those fail in every session"))
     if path is not None:
