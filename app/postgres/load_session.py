@@ -34,7 +34,7 @@ from app.postgres.database import Database
 from app.postgres.event_triggers import EventTriggers, disabling, may_fire
 from app.postgres.load_dispensable import do_without, is_dispensable
 from app.postgres.load_reasons import relying_function, way_around
-from app.postgres.load_words import reading
+from app.postgres.load_words import UNDEFINED_HINT, reading
 from app.postgres.said import function_of, said_beside, without_values
 from app.postgres.shared_memory import HINT as SHARED_MEMORY_HINT
 from app.postgres.shared_memory import SERIAL, lacks_shared_memory, may_use_workers
@@ -299,7 +299,9 @@ class Session:
         if function := relying_function(error):
             message = f"{what}: function {function} relies on search_path: {said}"
             return RestoreDataError(message, self.around(function))
-        return self.otherwise(f"{what}: {said}")
+        sought = isinstance(error, psycopg.errors.UndefinedFunction) and self.words_path is None
+        said = f"{what}: {said}"
+        return RestoreDataError(said, UNDEFINED_HINT) if sought else self.otherwise(said)
 
     def around(self, function: str) -> str:
         """What to do about a function that does not find what it names."""

@@ -20,6 +20,10 @@ from psycopg.pq import TransactionStatus
 BY_NAME = re.compile(
     rb"\bIS (?:NOT )?DISTINCT FROM\b|\bNULLIF\(|\bCASE\s+(?!WHEN\b)|\bUSING \(|\AREFRESH MATERIALIZED VIEW\s"
 )
+UNDEFINED_HINT = (
+    "if it compares by IS DISTINCT FROM, NULLIF, CASE or USING, name the schemas of the types' extensions: "
+    "--search-path public; else the message is the server's: mend its cause"
+)
 _PATHS = """
     SELECT coalesce(nullif(%t, ''), reset_val) FROM pg_catalog.pg_settings
     WHERE name OPERATOR(pg_catalog.=) 'search_path'"""

@@ -156,23 +156,23 @@ def _tried(trying: Tries, found: Iterable[_Object], deadline: float) -> Iterator
 
 def _doubt_of(database: str, path: str, tried: _Object, outcome: Outcome) -> Doubt:
     name, said, lasting = f"{tried.kind} {tried.name}", outcome.said or "", outcome.lasting
+    table = quoted(*tried.table)
     if said == BROKEN and tried.kind == "column":
-        lasting, said = True, "a value of it names an index, which is made when the rows are loaded"
-        table, column = f"{quoted(*tried.table)}", quoted(*tried.columns[:1])
-        mending = in_psql(database, f"ALTER TABLE {table} ALTER {column} TYPE text")
-        return Doubt(name, (), said, lasting, path, mending)
-    functions = tried.own or tried.functions
-    if said == BROKEN and lasting:
+        said = "a value of it names an index, which is made when the rows are loaded"
+        mending = in_psql(database, f"ALTER TABLE {table} ALTER {quoted(*tried.columns[:1])} TYPE text")
+        return Doubt(name, (), said, True, path, mending)  # noqa: FBT003 -- no path makes the index
+    if said == BROKEN and (lasting or not outcome.told):
         said = "a row breaks it today, or does in a database of another name: a restore does not load that"
-        mending = "mend the row, or let NOT VALID stand in the constraint"
+        mending = "mend the row, or the constraint"
         if tried.kind == "check":
             constraint = tried.name.rpartition(" of ")[0]
-            mending = in_psql(database, f"ALTER TABLE {quoted(*tried.table)} DROP CONSTRAINT {constraint}")
+            mending = in_psql(database, f"ALTER TABLE {table} DROP CONSTRAINT {constraint}")
+        mending = mending if outcome.told else f"{with_path(path)}; if that does not help, {mending}"
         return Doubt(name, tried.functions, said, lasting, path, mending)
     if tried.own:
-        return Doubt(name, functions, said, lasting, path)
+        return Doubt(name, tried.own, said, lasting, path)
     mending = "look at what it names" if lasting else with_path(path)
-    return Doubt(name, functions, f"a restore has no search_path: {said}", lasting, path, mending)
+    return Doubt(name, tried.functions, f"a restore has no search_path: {said}", lasting, path, mending)
 
 
 def _one(connection: psycopg.Connection, query: str, *params: object) -> Any:

@@ -83,11 +83,13 @@ class Outcome:
         tried: whether it was evaluated.
         said: what the server said of a restore's way to do it; None if nothing.
         lasting: whether it fails in the way of the database's own sessions too.
+        told: whether that could be tried.
     """
 
     tried: bool = True
     said: str | None = None
     lasting: bool = False
+    told: bool = True
 
 
 UNTRIED = Outcome(tried=False)
@@ -124,7 +126,8 @@ class Tries:
                 outcome = UNTRIED
                 continue
             if _breaks(error):
-                return Outcome(said=_said(error), lasting=not self._holds(statement, whose, timeout))
+                holds = self._holds(statement, whose, timeout)
+                return Outcome(said=_said(error), lasting=holds is False, told=holds is not None)
             if whose is None and not self._path_is_trusted:
                 return Outcome(said=_said(error)) if error.sqlstate in UNDEFINED else UNTRIED
             lasting = self._lasts(statement, whose, timeout)
@@ -140,10 +143,10 @@ class Tries:
         error = self._error(self._path, statement, whose, timeout)
         return error is not None and error.sqlstate not in _UNKNOWN
 
-    def _holds(self, statement: str, whose: str | None, timeout: int) -> bool:
-        """Whether it is so under the database's own path; no, if that cannot be told."""
+    def _holds(self, statement: str, whose: str | None, timeout: int) -> bool | None:
+        """Whether each row is as it is checked to be under the database's own path; None if that cannot be told."""
         if self._roles.recovery or self._triggers.loud or (whose is None and not self._path_is_trusted):
-            return False
+            return None
         return self._error(self._path, statement, whose, timeout) is None
 
     def _error(self, path: str, statement: str, whose: str | None, timeout: int) -> psycopg.Error | None:
