@@ -14,7 +14,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError, fiel
 
 from app.archive.index import Index, Segment, TableDigest, total_rows
 from app.domain.backup import Backup, Codec, Origin, Tier
-from app.domain.doubts import MOST, Doubt
+from app.domain.doubts import MOST, Doubt, bounded
 from app.domain.servers import Identity
 from app.errors import ManifestError, NewerManifestError
 
@@ -122,6 +122,7 @@ class Manifest(BaseModel):
         kept: why the backup is pinned, which must outlive the catalog.
         full: what a full backup, which has neither tables nor segments, holds.
         doubts: what a restore would fail of that gives functions no search_path, as far as the run could tell.
+        lacking: what of the users' no dump carries, a sentence each.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -148,11 +149,17 @@ class Manifest(BaseModel):
     segments: tuple[Segment, ...]
     full: FullFacts | None = None
     doubts: tuple[Doubt, ...] = ()
+    lacking: tuple[str, ...] = ()
 
     @field_validator("doubts")
     @classmethod
     def _few(cls, doubts: tuple[Doubt, ...]) -> tuple[Doubt, ...]:
         return tuple(doubt.bounded for doubt in doubts[:MOST])
+
+    @field_validator("lacking")
+    @classmethod
+    def _short(cls, lacking: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(bounded, lacking[:MOST]))
 
     @classmethod
     def of(cls, index: Index, **facts: Any) -> Manifest:
@@ -207,6 +214,7 @@ class Manifest(BaseModel):
             system_identifier=self.server.system_identifier if self.server else None,
             database_oid=self.server.database_oid if self.server else None,
             doubts=tuple(doubt.name for doubt in self.doubts),
+            lacking=self.lacking,
         )
 
 

@@ -12,7 +12,7 @@ from app.domain.ports import Run
 from app.domain.servers import Identity
 from app.domain.slots import Slot, SlotRecord
 
-_BACKUP = [field.name for field in fields(Backup) if field.name != "doubts"]
+_BACKUP = [field.name for field in fields(Backup) if field.name not in {"doubts", "lacking"}]
 _RECORD = [field.name for field in fields(SlotRecord) if field.name != "server"]
 MESSAGE_LIMIT = 4000
 

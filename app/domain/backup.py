@@ -104,6 +104,7 @@ class Backup:
         kept: why it is pinned; None when it is not.
         system_identifier, database_oid: which server and database it shows; None where its manifest does not say.
         doubts: objects that keep it from being restored by itself; its manifest says it, the catalog does not.
+        lacking: likewise, what of the users' no dump carries, a sentence each.
     """
 
     id: str
@@ -129,6 +130,7 @@ class Backup:
     system_identifier: str | None = None
     database_oid: int | None = None
     doubts: tuple[str, ...] = field(default=(), compare=False)
+    lacking: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def identity(self) -> Identity:

@@ -7,6 +7,7 @@ from app.errors import BackupError
 from app.operations.service import Service
 
 SEARCH_PATH = "search_path"
+LACKING = "not in dumps"
 
 
 def check_doubts(service: Service) -> list[Finding]:

@@ -218,7 +218,9 @@ def _by_word(file: Described, row: Backup | None, service: Service) -> Backup:
         return _unproven(file, row, service.database)
     backup = backup_at(file.told, file.stored)
     if row is not None and row.sha256 == backup.sha256:
-        backup = replace(row, tier=backup.tier, period=backup.period, kept=backup.kept, doubts=backup.doubts)
+        doubts, lacking = backup.doubts, backup.lacking
+        named = replace(row, tier=backup.tier, period=backup.period, kept=backup.kept)
+        backup = replace(named, doubts=doubts, lacking=lacking)
     return replace(backup, damage=backup.damage or _wrong_size(file.stored, backup.bytes))
 
 

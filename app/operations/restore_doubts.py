@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 
 from app.domain.checks import Finding
-from app.domain.doubts import in_short, path_of
-from app.operations.check_doubts import SEARCH_PATH
+from app.domain.doubts import in_short, lacking_in_short, path_of
+from app.operations.check_doubts import LACKING, SEARCH_PATH
 from app.operations.restore_request import Wanted
 from app.operations.restore_source import RestoreSource
 
@@ -14,9 +14,11 @@ from app.operations.restore_source import RestoreSource
 def doubts_known(wanted: Wanted, source: RestoreSource) -> list[Finding]:
     """The findings of a restore's checklist; a merge builds nothing that the backup says."""
     doubts = source.manifest.doubts if source.manifest else ()
-    if not doubts or wanted.by_rows:
+    lacking = source.manifest.lacking if source.manifest else ()
+    if wanted.by_rows:
         return []
-    found, given, path = [], wanted.merge.search_path, path_of(doubts)
+    found = [Finding.warning(LACKING, f"{source.name} {lacking_in_short(lacking)}")] if lacking else []
+    given, path = wanted.merge.search_path, path_of(doubts)
     if lasting := [doubt.name for doubt in doubts if doubt.lasting]:
         found.append(Finding.warning(SEARCH_PATH, f"{source.name} {in_short(lasting)}: those fail in every session"))
     if path is not None:

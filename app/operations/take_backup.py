@@ -242,7 +242,8 @@ def _write_dump(service: Service, ready: Preflight, draft: Draft, progress: Prog
     index = _whole(writer.finish(), snapshot)
     log.debug("backup dumped", bytes=index.bytes, rows=index.rows)
     _read_back(service, draft, index, progress)
-    facts = {**instant, "server": ready.facts, "doubts": tuple(snapshot.doubts)}
+    lacking = tuple(finding.message for finding in ready.findings if finding.check == UNDUMPED)
+    facts = {**instant, "server": ready.facts, "doubts": tuple(snapshot.doubts), "lacking": lacking}
     return Written({**facts, **Manifest.of_index(index)}, doubts=snapshot.doubts)
 
 

@@ -12,7 +12,7 @@ from app.archive import reader
 from app.archive.manifest import Manifest
 from app.archive.tarball import index_tar, require_equal, tar_index_of
 from app.domain.backup import Backup, Origin
-from app.domain.doubts import in_short
+from app.domain.doubts import in_short, lacking_in_short
 from app.errors import (
     BackupError,
     BackupNotFoundError,
@@ -121,6 +121,10 @@ def _note(service: Service, backup: Backup, error: BackupError | None, outcome: 
             said = in_short(backup.doubts)
             outcome.warnings.append(f"{backup.id} {said}; what mends it: residency-backup show {backup.id}")
             log.warning("backup is whole, but does not restore by itself", backup=backup.id, reason=said)
+        if backup.lacking:
+            said = lacking_in_short(backup.lacking)
+            outcome.warnings.append(f"{backup.id} {said}")
+            log.warning("backup is whole, but lacks what no dump carries", backup=backup.id, reason=said)
         _remember(service, backup, service.clock(), None, outcome)
         return
     outcome.failed.append((backup, error))

@@ -34,6 +34,7 @@ from app.postgres.load_data import DataLoader, check_rows
 from app.postgres.load_path import FunctionPath
 from app.postgres.load_session import SPEED, restoring
 from app.postgres.load_sql import SqlRunner
+from app.postgres.load_words import read_under
 from app.postgres.maintenance import Maintenance
 from app.postgres.patience import STRETCH_MS, lock_all, patiently
 from app.postgres.proof import Differences, compare_schema, compare_tables, compare_values, compared
@@ -170,6 +171,7 @@ def _clear(session: _InPlace) -> None:
 
 def _load(session: _InPlace, archive: Archive, search_path: str | None) -> None:
     rows: Counter[TableName] = Counter()
+    read_under([session], search_path)
     path = FunctionPath(session, search_path)
     runner = SqlRunner([session], path.on_entry)
     for is_data, segments in path.along(archive):

@@ -29,6 +29,7 @@ from app.postgres.load_path import FunctionPath
 from app.postgres.load_session import Session, session
 from app.postgres.load_sql import SqlRunner
 from app.postgres.load_together import together
+from app.postgres.load_words import read_under
 
 log = structlog.get_logger(__name__)
 # What an extension brought may be there before.
@@ -80,6 +81,7 @@ def load(  # noqa: PLR0913 -- what a load takes, and how its sessions are made
         sessions = _sessions(stack, database, jobs, opened)
         _require_empty(sessions[0], database.name)
         rows: Counter[TableName] = Counter()
+        read_under(sessions, search_path)
         path = FunctionPath(sessions[0], search_path)
         runner = SqlRunner(sessions, path.on_entry)
         for is_data, segments in path.along(archive):

@@ -17,7 +17,7 @@ import psycopg
 import structlog
 
 from app.archive.content import EVERYWHERE, dropped_role
-from app.domain.replication import quoted
+from app.domain.psql import quoted
 from app.errors import RestoreError
 from app.postgres.load_reasons import relying_function
 
@@ -25,7 +25,8 @@ log = structlog.get_logger(__name__)
 _REFRESH = re.compile(rb"REFRESH MATERIALIZED VIEW\s", re.IGNORECASE)
 _COMMENT = re.compile(rb'COMMENT ON EXTENSION "?([^\s";]+)', re.IGNORECASE)
 # The server is at fault, or who stands in the way: classes of SQLSTATE, and codes. A lost connection has none.
-_NOT_ITS_OWN = re.compile(r"25|40|53|57|58|XX|55P03|55006")
+# A file that is not there (58P01) is a foreign table's: of the server's own the load has just written each.
+_NOT_ITS_OWN = re.compile(r"25|40|53|57|58(?!P01)|XX|55P03|55006")
 
 
 class Loading(Protocol):

@@ -32,12 +32,13 @@ from app.postgres.event_triggers import EventTriggers, disabling, may_fire
 from app.postgres.load_dispensable import do_without, is_dispensable
 from app.postgres.load_reasons import relying_function, way_around
 from app.postgres.load_refusals import known_refusal
+from app.postgres.load_words import UNDEFINED_HINT, reading
 from app.postgres.said import function_of, said_beside, without_values
 from app.postgres.shared_memory import HINT as SHARED_MEMORY_HINT
 from app.postgres.shared_memory import SERIAL, lacks_shared_memory, may_use_workers
 
 log = structlog.get_logger(__name__)
-_SETTING = re.compile(rb"(?:SET\s+(?:SESSION\s+)?(\w+)|SELECT\s+pg_catalog\.set_config\('(\w+)')", re.IGNORECASE)
+SETTING = re.compile(rb"(?:SET\s+(?:SESSION\s+)?(\w+)|SELECT\s+pg_catalog\.set_config\('(\w+)')", re.IGNORECASE)
 _ZERO = re.compile(rb"(?:=|TO)\s*'?0'?\s*(?:;\s*)?\Z", re.IGNORECASE)
 _EVENT_TRIGGER = re.compile(rb"(?:CREATE|ALTER)\s+EVENT\s+TRIGGER\s", re.IGNORECASE)
 _MEMORY_MB = 512  # for the index builds of all connections together
@@ -55,6 +56,7 @@ class Session:
     Attributes:
         after_loss: what to do when the connection was lost.
         remarks, nameless, unfilled: what was done without; see `load_dispensable.Loading`.
+        words_path: see `load_words`.
     """
 
     after_loss: ClassVar[str] = "see the server's log, and try again"
@@ -66,6 +68,7 @@ class Session:
         self.remarks: list[str] = []
         self.nameless: dict[str, None] = {}
         self.unfilled: list[tuple[bytes, str, str]] = []
+        self.words_path: str | None = None
         self._state: dict[bytes, bytes] = {}
         self._workers = True
         self._event_triggers: EventTriggers | None = None
@@ -91,7 +94,7 @@ class Session:
         Raises:
             RestoreError: the server refuses it or goes away; see `translated`.
         """
-        setting = _SETTING.match(statement)
+        setting = SETTING.match(statement)
         may_fail = bool(setting and _ZERO.search(statement))
         shared = self._workers and may_use_workers(statement)
         dispensable = is_dispensable(statement)
@@ -157,7 +160,8 @@ class Session:
 
     def _execute(self, statement: bytes, *, apart: bool = False) -> None:
         """Run a statement; `apart` keeps a transaction of which it is a part, should it fail."""
-        with self.connection.transaction() if apart and self.in_transaction else nullcontext():
+        savepoint = self.connection.transaction() if apart and self.in_transaction else nullcontext()
+        with savepoint, reading(self, statement):
             # Binary asks for the protocol that takes one statement and no more, whatever the lexer made of it.
             self.connection.execute(statement, binary=True)
 
@@ -187,7 +191,7 @@ class Session:
         Raises:
             RestoreError: the server refuses them or goes away; none of them stays.
         """
-        with self.translated(what), self.connection.cursor() as cursor:
+        with self.translated(what), self.connection.cursor() as cursor, reading(self):
             with cursor.copy(statement) as copy:
                 for block in blocks:
                     copy.write(block)
@@ -233,7 +237,9 @@ class Session:
         if function := relying_function(error):
             message = f"{what}: function {function} relies on search_path: {said}"
             return RestoreDataError(message, self.around(function))
-        return self.otherwise(f"{what}: {said}")
+        sought = isinstance(error, psycopg.errors.UndefinedFunction) and self.words_path is None
+        said = f"{what}: {said}"
+        return RestoreDataError(said, UNDEFINED_HINT) if sought else self.otherwise(said)
 
     def around(self, function: str) -> str:
         """What to do about a function that does not find what it names."""
@@ -274,11 +280,6 @@ def restoring() -> Iterator[None]:
         raise RestoreBusyError(error.message, error.hint) from error
     except BackupCreationError as error:
         raise RestoreError(error.message, error.hint) from error
-
-
-def is_setting(statement: bytes) -> bool:
-    """Whether a statement sets a session's state and does nothing else."""
-    return _SETTING.match(statement) is not None
 
 
 def sqlstate_of(error: BaseException) -> str | None:

@@ -21,7 +21,7 @@ from app.errors import RestoreError, RestoreValidationError
 from app.postgres.load_dispensable import fill_what_is_left, say_what_is_left_out
 from app.postgres.load_entries import PARALLEL, Entry, Locks, header_of
 from app.postgres.load_rows import RunOfInserts
-from app.postgres.load_session import Session, is_setting, sqlstate_of
+from app.postgres.load_session import SETTING, Session, sqlstate_of
 from app.postgres.load_together import together
 
 _DEADLOCK = "40P01"
@@ -199,3 +199,8 @@ def _run(session: Session, entry: Entry) -> None:
     while entry.statements:  # after a deadlock the rest is run again, and not what was done
         session.run(entry.statements[0], entry.name)
         del entry.statements[0]
+
+
+def is_setting(statement: bytes) -> bool:
+    """Whether a statement sets a session's state and does nothing else."""
+    return SETTING.match(statement) is not None

@@ -20,6 +20,7 @@ from app.postgres.database import Database
 from app.postgres.digest import table_digest, use_read_settings
 from app.postgres.dump import PostgresSource
 from app.postgres.load_session import restoring
+from app.postgres.load_words import BY_NAME
 
 _SHOWN = 10
 # Types of entries that every pg_dump makes, and calls alike.
@@ -211,9 +212,13 @@ def compare_schema(differences: Differences, expected: Entries, found: Entries, 
     common = [(name, words, found.words.get(name, words)) for name, words in sure.items()]
     other = [name for name, words, there in common if not say_the_same(words, there)]
     if other:
-        texts = (both_texts(name, expected.words[name], found.words[name]) for name in other[:MOST_SAMPLES])
+        texts = [both_texts(name, expected.words[name], found.words[name]) for name in other[:MOST_SAMPLES]]
         differences.otherwise += texts
-        differences.remarks.append(f"{len(other)} objects read otherwise than in the backup: {listed(other)}")
+        by_name = any(BY_NAME.search(text.backup.encode()) for text in texts if text.backup)
+        differences.remarks.append(
+            f"{len(other)} objects read otherwise than in the backup: {listed(other)}"
+            + ("; what compares in them may compare otherwise now: restore with --search-path" if by_name else "")
+        )
     more = [name for name in found.words if name not in expected.words]
     if more and ours:
         differences.remarks.append(f"{len(more)} objects are not in the backup: {listed(more)}")

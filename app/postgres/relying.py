@@ -12,6 +12,7 @@ import secrets
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -19,13 +20,15 @@ import structlog
 
 from app.archive.index import TableName
 from app.domain.doubts import Doubt
+from app.domain.psql import in_psql
 from app.errors import BackupError
 from app.postgres.database import Database
 from app.postgres.live_schema import SAME, quoted
 from app.postgres.own_path import under_own_path
 from app.postgres.relying_sql import ANY, QUERY
-from app.postgres.relying_try import UNTRIED, Roles, Tries, tries
+from app.postgres.relying_try import BROKEN, UNTRIED, Outcome, Roles, Tries, tries
 from app.postgres.relying_types import VALUE
+from app.postgres.relying_words import scattered, unwritable, with_path
 from app.postgres.said import message_of
 
 log = structlog.get_logger(__name__)
@@ -44,7 +47,7 @@ _SHOWN_PATH = "SELECT coalesce(string_agg(quote_ident(s), ', '), 'public') FROM 
 
 @dataclass(frozen=True, slots=True)
 class _Object:
-    """What calls functions of users."""
+    """What calls functions that may look a name up; `own` are those of users."""
 
     kind: str
     name: str
@@ -54,6 +57,7 @@ class _Object:
     functions: tuple[str, ...]
     owners: tuple[str, ...]
     pages: int
+    own: tuple[str, ...]
 
     @property
     def statements(self) -> tuple[str, ...]:
@@ -90,28 +94,37 @@ def relying(connection: psycopg.Connection, database: Database, snapshot: str | 
     Raises:
         psycopg.OperationalError: the connection was lost.
     """
+    sure: list[Doubt] = []
     try:
-        found = _look(connection)
+        found = _look(connection, database.name, sure)
         if not found:
-            return ()
+            return tuple(sure)
         roles = Roles.of(connection, {owner for each in found for owner in each.owners})
-        with under_own_path(connection):
-            schemas = _one(connection, _SCHEMAS)
-        path = _one(connection, _SHOWN_PATH, schemas)
+        path = _own_path(connection)
         with database.connect() as trying:
             seconds = BESIDE_SECONDS if snapshot else ALONE_SECONDS
-            return tuple(_tried(tries(trying, roles, snapshot), path, found, time.monotonic() + seconds))
+            tried = _tried(tries(trying, roles, snapshot), found, time.monotonic() + seconds)
+            return (*sure, *(_doubt_of(database.name, path, *each) for each in tried))
     except (psycopg.Error, BackupError) as error:
         if connection.closed:
             raise
         reason = error.message if isinstance(error, BackupError) else message_of(error)
         log.warning("backup does not know whether functions rely on search_path", reason=reason)
-        return ()
+        return tuple(sure)
 
 
-def _look(connection: psycopg.Connection) -> list[_Object]:
+def _own_path(connection: psycopg.Connection) -> str:
+    with under_own_path(connection):
+        schemas = _one(connection, _SCHEMAS)
+    return str(_one(connection, _SHOWN_PATH, schemas))
+
+
+def _look(connection: psycopg.Connection, database: str, sure: list[Doubt]) -> list[_Object]:
+    """What is to be tried; what is sure without is added to the list."""
     with connection.transaction(force_rollback=True):  # which takes the setting back, also within a transaction
         connection.execute("SET LOCAL search_path = ''")
+        sure += scattered(connection, database)
+        sure += unwritable(connection, partial(_own_path, connection))
         if not _one(connection, ANY):
             return []
         query = QUERY.replace(VALUE, f"value_{secrets.token_hex(16)}")
@@ -121,13 +134,14 @@ def _look(connection: psycopg.Connection) -> list[_Object]:
 def _distinct(rows: Iterable[tuple[Any, ...]]) -> Iterator[_Object]:
     """Of what all partitions of a table have alike, that of the largest."""
     seen: dict[tuple[Any, ...], TableName] = {}
-    for kind, name, says, schema, relation, columns, functions, owners, root, pages in rows:
+    for kind, name, says, schema, relation, columns, functions, owners, root, pages, own in rows:
         table = TableName(schema, relation)
         if says and seen.setdefault((root, kind, says, tuple(functions)), table) == table:
-            yield _Object(kind, name, says, table, tuple(columns or ()), tuple(functions), tuple(owners), pages)
+            lists = tuple(columns or ()), tuple(functions), tuple(owners)
+            yield _Object(kind, name, says, table, *lists, pages, tuple(own))
 
 
-def _tried(trying: Tries, path: str, found: Iterable[_Object], deadline: float) -> Iterator[Doubt]:
+def _tried(trying: Tries, found: Iterable[_Object], deadline: float) -> Iterator[tuple[_Object, Outcome]]:
     left: list[str] = []
     for each in found:
         name = f"{each.kind} {each.name}"
@@ -135,9 +149,30 @@ def _tried(trying: Tries, path: str, found: Iterable[_Object], deadline: float) 
             left.append(name)
         outcome = trying.outcome(each.statements, each.owners) if not left else UNTRIED
         if outcome.said is not None:
-            yield Doubt(name, each.functions, outcome.said, outcome.lasting, path)
+            yield each, outcome
     if left:
         log.warning("backup had no time to try all functions", left=left[:_SHOWN], of=len(left))
+
+
+def _doubt_of(database: str, path: str, tried: _Object, outcome: Outcome) -> Doubt:
+    name, said, lasting = f"{tried.kind} {tried.name}", outcome.said or "", outcome.lasting
+    table = quoted(*tried.table)
+    if said == BROKEN and tried.kind == "column":
+        said = "a value of it names an index, which is made when the rows are loaded"
+        mending = in_psql(database, f"ALTER TABLE {table} ALTER {quoted(*tried.columns[:1])} TYPE text")
+        return Doubt(name, (), said, True, path, mending)  # noqa: FBT003 -- no path makes the index
+    if said == BROKEN and (lasting or not outcome.told):
+        said = "a row breaks it today, or does in a database of another name: a restore does not load that"
+        mending = "mend the row, or the constraint"
+        if tried.kind == "check":
+            constraint = tried.name.rpartition(" of ")[0]
+            mending = in_psql(database, f"ALTER TABLE {table} DROP CONSTRAINT {constraint}")
+        mending = mending if outcome.told else f"{with_path(path)}; if that does not help, {mending}"
+        return Doubt(name, tried.functions, said, lasting, path, mending)
+    if tried.own:
+        return Doubt(name, tried.own, said, lasting, path)
+    mending = "look at what it names" if lasting else with_path(path)
+    return Doubt(name, tried.functions, f"a restore has no search_path: {said}", lasting, path, mending)
 
 
 def _one(connection: psycopg.Connection, query: str, *params: object) -> Any:

@@ -31,6 +31,8 @@ _FUNCTION = "pg_temp.residency_backup_try"
 _UNKNOWN = {"57014", "55P03", "42501", "25006", "0A000", "40P01"}
 # Messages that quote names, and no rows: of syntax and access rules.
 _OF_NAMES = ("42", "3F")
+BROKEN = "a row breaks it"  # what is no number, and so fails
+_BREAKS = "23514"  # of a domain
 _ROLES = """
     SELECT current_setting('is_superuser') = 'on', pg_is_in_recovery(),
            ARRAY(SELECT rolname::text FROM pg_roles WHERE rolsuper AND rolname = ANY (%(owners)s)),
@@ -81,11 +83,13 @@ class Outcome:
         tried: whether it was evaluated.
         said: what the server said of a restore's way to do it; None if nothing.
         lasting: whether it fails in the way of the database's own sessions too.
+        told: whether that could be tried.
     """
 
     tried: bool = True
     said: str | None = None
     lasting: bool = False
+    told: bool = True
 
 
 UNTRIED = Outcome(tried=False)
@@ -121,6 +125,9 @@ class Tries:
             if error.sqlstate in _UNKNOWN:
                 outcome = UNTRIED
                 continue
+            if _breaks(error):
+                holds = self._holds(statement, whose, timeout)
+                return Outcome(said=_said(error), lasting=holds is False, told=holds is not None)
             if whose is None and not self._path_is_trusted:
                 return Outcome(said=_said(error)) if error.sqlstate in UNDEFINED else UNTRIED
             lasting = self._lasts(statement, whose, timeout)
@@ -135,6 +142,12 @@ class Tries:
             return False
         error = self._error(self._path, statement, whose, timeout)
         return error is not None and error.sqlstate not in _UNKNOWN
+
+    def _holds(self, statement: str, whose: str | None, timeout: int) -> bool | None:
+        """Whether each row is as it is checked to be under the database's own path; None if that cannot be told."""
+        if self._roles.recovery or self._triggers.loud or (whose is None and not self._path_is_trusted):
+            return None
+        return self._error(self._path, statement, whose, timeout) is None
 
     def _error(self, path: str, statement: str, whose: str | None, timeout: int) -> psycopg.Error | None:
         connection = self._connection
@@ -174,9 +187,16 @@ class Tries:
                 connection.execute(owner)
 
 
+def _breaks(error: psycopg.Error) -> bool:
+    """Whether a row is not what it is checked to be."""
+    return error.sqlstate == _BREAKS or f'"{BROKEN}"' in (error.diag.message_primary or "")
+
+
 def _said(error: psycopg.Error) -> str:
     """What the server said, as far as it quotes no rows."""
     code = error.sqlstate or "?"
+    if _breaks(error):
+        return BROKEN
     said = error.diag.message_primary if code.startswith(_OF_NAMES) else None
     return " ".join(said.split()) if said else f"it fails there, with SQLSTATE {code}"
 

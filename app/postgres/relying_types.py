@@ -13,6 +13,7 @@ from __future__ import annotations
 from app.postgres.facts import DUMPED
 
 VALUE = "<the value>"
+_DEEPEST = 32  # composite types in composite types
 # The largest of a table's partitions.
 LEAF = """(SELECT l.relid FROM pg_partition_tree(c.oid) l JOIN pg_class k ON k.oid = l.relid AND k.relkind = 'r'
             ORDER BY pg_relation_size(l.relid) DESC NULLS LAST LIMIT 1)"""
@@ -59,6 +60,8 @@ _SUPPORT = f"""
         FROM pg_range JOIN risky r ON r.oid = rngcanonical
         UNION ALL SELECT rngtypid, 'read', p.oid, {_OF_ENDS}
         FROM pg_range JOIN support ON opclass = rngsubopc JOIN pg_proc p ON p.oid = function AND pronargs = 2)"""
+# The first that is there: nothing is evaluated for NULL.
+_ELEMENT = f"'(SELECT e FROM (SELECT pg_catalog.unnest({VALUE})) u(e) WHERE e IS DISTINCT FROM NULL LIMIT 1)'"
 # Types, one that a value of each keeps, and the way from the one to the other; then columns of such types.
 HOLDS = f"""{_SUPPORT},
     holds(type, kept, path, depth) AS (
@@ -69,14 +72,14 @@ HOLDS = f"""{_SUPPORT},
         UNION SELECT around.type, kept, replace(path, '{VALUE}', way COLLATE "C"), depth + 1
         FROM holds CROSS JOIN LATERAL (
             SELECT oid, '{VALUE}' FROM pg_type WHERE typbasetype = holds.type
-            UNION ALL SELECT typarray, '({VALUE})[pg_catalog.array_lower({VALUE}, 1)]' FROM pg_type
+            UNION ALL SELECT typarray, {_ELEMENT} FROM pg_type
             WHERE oid = holds.type AND typarray <> 0
             UNION ALL SELECT rngtypid, 'pg_catalog.lower({VALUE})' FROM pg_range WHERE rngsubtype = holds.type
             UNION ALL SELECT rngmultitypid, 'pg_catalog.range_merge({VALUE})' FROM pg_range WHERE rngtypid = holds.type
             UNION ALL SELECT reltype, format('({VALUE}).%I', attname)
             FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
             WHERE atttypid = holds.type AND attnum > 0 AND NOT attisdropped AND reltype <> 0) around(type, way)
-        WHERE depth < 4),
+        WHERE depth < {_DEEPEST}),
     stored(kept, path, relation, attname, size) AS (
         SELECT kept, path, c.oid, attname, coalesce(pg_relation_size(c.oid), 0)
         FROM holds JOIN pg_attribute ON atttypid = type
@@ -130,14 +133,13 @@ _CALLS = f"""
             JOIN pg_class c ON c.oid = conrelid AND relkind = 'r' JOIN pg_namespace n ON n.oid = relnamespace
             JOIN pg_attribute ON attrelid = conrelid AND attnum = at
         WHERE contype = 'f' AND convalidated AND {DUMPED}
-        UNION ALL  -- a hash index asks for each row whether it is what was looked for
+        UNION ALL  -- hash, and what finds inexactly, asks of each row whether it is the one
         SELECT 'pg_constraint'::regclass, k.oid, r.oid, 'exclusion constraint',
                format('%I of %I.%I', conname, n.nspname, c.relname), c.oid,
                replace({_WITH_ITSELF}, '{VALUE}', pg_get_indexdef(conindid, at::int, true)), ARRAY[]::text[]
         FROM pg_constraint k CROSS JOIN LATERAL unnest(conexclop) WITH ORDINALITY key(operator, at)
             JOIN pg_operator o ON o.oid = operator JOIN risky r ON r.oid = oprcode
             JOIN pg_class c ON c.oid = conrelid AND c.relkind = 'r' JOIN pg_namespace n ON n.oid = c.relnamespace
-            JOIN pg_class i ON i.oid = conindid JOIN pg_am m ON m.oid = i.relam AND amname = 'hash'
         WHERE contype = 'x' AND {DUMPED})"""
 CALLS = f"""{_KEYS}, {_CALLS},
     compared(class, id, functions, kind, name, relation, says, needs) AS (

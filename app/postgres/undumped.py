@@ -3,6 +3,8 @@
 - Rows of an extension's tables that the extension has not declared to be worth a dump (`pg_extension_config_dump`).
   Queues of pgmq were such tables. A row that the extension's own scripts have written bears the number of a transaction
   in which they also made one of its objects; any other is taken for the users'.
+- What else was added to an extension (`ALTER EXTENSION … ADD`), and users' tables, views or functions rely on. It is
+  older than its membership; what an extension's scripts make is not.
 - Functions that somebody put into the server's own schema, and that tables, views or functions of users rely on.
 
 Source: pg_dump.c, selectDumpableTable, selectDumpableNamespace; PostgreSQL documentation, "Extension Configuration
@@ -39,6 +41,21 @@ _FUNCTIONS = f"""
       AND NOT EXISTS (SELECT FROM pg_depend m
                       WHERE m.classid = 'pg_proc'::regclass AND m.objid = p.oid AND m.deptype = 'e')
     ORDER BY 1"""
+_MEMBERS = f"""
+    WITH made(class, id, since) AS (
+        SELECT 'pg_proc'::regclass::oid, oid, xmin FROM pg_proc
+        UNION ALL SELECT 'pg_type'::regclass, oid, xmin FROM pg_type
+        UNION ALL SELECT 'pg_class'::regclass, oid, xmin FROM pg_class
+        UNION ALL SELECT 'pg_namespace'::regclass, oid, xmin FROM pg_namespace)
+    SELECT DISTINCT o.type, o.identity, format('%I', e.extname)
+    FROM pg_depend m JOIN pg_extension e ON m.refclassid = 'pg_extension'::regclass AND e.oid = m.refobjid
+        JOIN made ON class = m.classid AND id = m.objid AND age(since) > age(m.xmin)
+        CROSS JOIN LATERAL pg_identify_object(m.classid, m.objid, 0) o
+    WHERE m.deptype = 'e' AND m.objid >= {_FIRST_OF_USERS} AND EXISTS (
+        SELECT FROM pg_depend d WHERE d.refclassid = m.classid AND d.refobjid = m.objid AND d.deptype IN ('n', 'a')
+            AND NOT EXISTS (SELECT FROM pg_depend i WHERE i.classid = d.classid AND i.objid = d.objid
+                            AND i.deptype = 'e'))
+    ORDER BY 1, 2"""
 # Nobody is to wait long for what is only looked at.
 _PATIENCE = "SET LOCAL lock_timeout = '200ms'; SET LOCAL statement_timeout = '1s'"
 
@@ -54,6 +71,12 @@ def undumped(connection: psycopg.Connection) -> list[str]:
                 f"rows of {table} are in no backup, for the table belongs to extension {extension}: if it was added to"
                 f" that, this brings it into the next one: {freed}; if the extension made it, keep its rows: {copied}"
             )
+    for kind, name, extension in connection.execute(_MEMBERS.encode()).fetchall():
+        freed = in_psql(database, f"ALTER EXTENSION {extension} DROP {kind} {name}")
+        found.append(
+            f"{kind} {name} was added to extension {extension}, so no backup has it, and what relies on it is not"
+            f" restored: {freed}"
+        )
     for (function,) in connection.execute(_FUNCTIONS.encode()).fetchall():
         moved = in_psql(database, f"ALTER FUNCTION {function} SET SCHEMA public")
         found.append(

@@ -17,7 +17,8 @@ import psycopg
 
 from app.errors import RestoreValidationError
 from app.postgres.database import Database
-from app.postgres.load_session import Session, is_setting, session
+from app.postgres.load_session import Session, session
+from app.postgres.load_sql import is_setting
 
 _CATALOGS = {
     1260: "roles and their passwords",

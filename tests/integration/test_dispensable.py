@@ -27,7 +27,8 @@ from tests.fix_service import Site, make_site
 MANUAL = BackupRequest(tier=Tier.MANUAL)
 ODD = """
     DROP EXTENSION plpgsql; CREATE EXTENSION plpgsql; COMMENT ON EXTENSION plpgsql IS 'as pg_upgrade leaves it';
-    CREATE EXTENSION postgres_fdw;
+    CREATE EXTENSION postgres_fdw; CREATE EXTENSION file_fdw; CREATE SERVER files FOREIGN DATA WRAPPER file_fdw;
+    CREATE FOREIGN TABLE logs (id int) SERVER files OPTIONS (filename '/nowhere/logs.csv');
     CREATE SERVER away FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '127.0.0.1', port '1');
     CREATE USER MAPPING FOR PUBLIC SERVER away OPTIONS (user 'x', password 'y');
     CREATE FOREIGN TABLE remote (id int) SERVER away;
@@ -38,6 +39,8 @@ ODD = """
     CREATE MATERIALIZED VIEW a_third AS SELECT n FROM a_second;
     CREATE VIEW v AS SELECT id FROM t; CREATE MATERIALIZED VIEW far AS SELECT id FROM v;
     CREATE OR REPLACE VIEW v AS SELECT id FROM remote;
+    CREATE VIEW w AS SELECT id FROM t; CREATE MATERIALIZED VIEW logged AS SELECT id FROM w;
+    CREATE OR REPLACE VIEW w AS SELECT id FROM logs;
     SET app.tenant = '2';
     CREATE MATERIALIZED VIEW own AS SELECT * FROM t WHERE id = current_setting('app.tenant')::int;
     CREATE UNIQUE INDEX ON own (id);
@@ -57,11 +60,12 @@ def test_views_are_filled_in_the_order_that_works_and_what_no_server_takes_stand
     taken = take_backup(service, MANUAL)
     assert taken is not None
     done = restore(service, RestoreRequest(backup=taken.backup.id, mode="replace", confirm=odd.database.name))
-    away, tenant = sorted(each for each in done.warnings if "is left without rows" in each)
+    away, logged, tenant = sorted(each for each in done.warnings if "is left without rows" in each)
     assert 'view data far: could not connect to server "away"' in away
     assert away.endswith("REFRESH MATERIALIZED VIEW public.far")
+    assert 'view data logged: could not open file "/nowhere/logs.csv"' in logged
     assert 'view data own: unrecognized configuration parameter "app.tenant"' in tenant
-    (rights,) = {*done.warnings} - {away, tenant}
+    (rights,) = {*done.warnings} - {away, logged, tenant}
     assert rights.startswith('rights of "99999" are left out, since there is no role of that name')
     assert 'CREATE ROLE "99999" NOLOGIN' in rights
     assert odd.database.query("SELECT n FROM a_third") == [(2,)]

@@ -5,6 +5,7 @@ Seen in public trackers: pgmq/pgmq#408, citusdata/pg_cron#81.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from structlog.testing import capture_logs
@@ -26,6 +27,19 @@ LOST = """
     CREATE FUNCTION pg_catalog.unused() RETURNS int LANGUAGE sql AS 'SELECT 1';
     CREATE FUNCTION pg_catalog.spelled(int) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT $1::varchar::text';
     ALTER TABLE mine ADD made int DEFAULT pg_catalog.hidden()"""
+
+# Each in a transaction of its own, as people do it.
+ADDED = (
+    "CREATE EXTENSION hstore; CREATE EXTENSION ltree; CREATE TABLE sound (h hstore, l ltree)",
+    """CREATE TABLE mine (id int); INSERT INTO mine VALUES (1);
+    CREATE FUNCTION made(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1';
+    CREATE VIEW seen AS SELECT 1 AS n; CREATE TYPE mood AS ENUM ('a'); CREATE SCHEMA held""",
+    """ALTER EXTENSION hstore ADD TABLE mine; ALTER EXTENSION hstore ADD FUNCTION made(int);
+    ALTER EXTENSION hstore ADD VIEW seen; ALTER EXTENSION hstore ADD TYPE mood;
+    ALTER EXTENSION hstore ADD SCHEMA held""",
+    """CREATE TABLE t (id int, made int GENERATED ALWAYS AS (made(id)) STORED, m mood);
+    CREATE VIEW relying AS SELECT n FROM seen; CREATE TABLE held.t (id int)""",
+)
 
 
 def test_it_is_named_with_what_brings_it_into_the_next_backup(empty_database: TestDatabase, tmp_path: Path) -> None:
@@ -61,3 +75,27 @@ def test_a_table_that_cannot_be_looked_at_is_no_reason_to_make_no_backup(empty_d
         (said,) = PostgresSource(Database.from_url(empty_database.url)).undumped()
     assert 'rows of public."half %s full" are in no backup' in said
     assert [event["table"] for event in logs if event["log_level"] == "warning"] == ["public.lost"]
+
+
+def test_it_stays_known_and_what_else_was_added_to_an_extension_is_named(
+    empty_database: TestDatabase, tmp_path: Path
+) -> None:
+    for statement in ADDED:
+        empty_database.execute(statement)
+    site = make_site(empty_database, tmp_path / "backups", filled=False)
+    made = json.loads(site.cli("create", "manual", "--json").stdout)
+    psql = f"psql -d {empty_database.name} -c 'ALTER EXTENSION hstore DROP"
+    for what in ("function public.made(integer)", "type public.mood", "view public.seen", "schema held"):
+        assert any(said.endswith(f"{psql} {what}'") for said in made["warnings"])
+    assert len(made["warnings"]) == 4 + 1
+
+    verified = site.cli("verify", "latest")
+    assert (verified.code, f"{made['backup']} lacks what no dump carries: rows of public.mine" in verified.stderr) == (
+        3,
+        True,
+    )
+    assert "lacks what no dump carries" in site.cli("list").stdout
+    shown = json.loads(site.cli("show", "latest", "--json").stdout)
+    assert len(shown["lacking"]) == 5
+    plan = site.cli("restore", "latest", "--dry-run", "--json", "--mode", "replace")
+    assert any("lacks what no dump carries" in said for said in json.loads(plan.stdout)["warnings"])

@@ -26,7 +26,7 @@ from app.operations.verify import Verified
 def as_dict(backup: Backup) -> dict[str, Any]:
     """A backup, for JSON."""
     names = ("database", "tier", "period", "file", "bytes", "raw_bytes", "rows", "tables", "codec", "origin", "seconds")
-    more = ("sha256", "label", "damage", "kept", "system_identifier", "database_oid", "doubts")
+    more = ("sha256", "label", "damage", "kept", "system_identifier", "database_oid", "doubts", "lacking")
     facts = {name: getattr(backup, name) for name in (*names, *more)}
     times = {
         "created_at": backup.created_at.isoformat(),
@@ -187,6 +187,8 @@ def _facts(backup: Backup, manifest: Manifest, path: str) -> Iterator[tuple[str,
         yield "notes", notes
     for doubt in manifest.doubts:
         yield "does not restore", str(doubt)
+    for lacking in manifest.lacking:
+        yield "not in it", lacking
 
 
 def _time(instant: datetime) -> str:
@@ -210,5 +212,6 @@ def _notes(backup: Backup, now: datetime | None = None, why: Mapping[str, str] =
         backup.damage or "",
         backup.label or "",
         "does not restore by itself" if backup.doubts else "",
+        "lacks what no dump carries" if backup.lacking else "",
     ]
     return ", ".join(note for note in notes if note)
