@@ -6,6 +6,7 @@ import uuid
 
 import pytest
 
+from app.archive.target import Loading
 from app.errors import RestoreDataError
 from app.postgres.database import Database
 from app.postgres.dump import PostgresSource
@@ -79,10 +80,10 @@ def test_names_that_the_server_looks_up_are_found_by_a_path(empty_database: Test
         try:
             if path is None:
                 with pytest.raises(RestoreDataError):
-                    server.load(name, archive, lambda _: None)
+                    server.load(name, archive, Loading(facts=facts), lambda _: None)
             else:
-                server.load(name, archive, lambda _: None, search_path=path)
-                assert server.prove(name, archive, facts, lambda _: None) == []
+                server.load(name, archive, Loading(facts=facts, search_path=path), lambda _: None)
+                assert server.prove(name, archive, Loading(facts=facts), lambda _: None) == []
         finally:
             server.drop(name)
 
