@@ -55,11 +55,16 @@ class Session:
 
     Attributes:
         after_loss: what to do when the connection was lost.
+        broken_rule: what to do about rows that break a constraint; None where that says nothing of the backup.
         remarks, nameless, unfilled: what was done without; see `load_dispensable.Loading`.
         words_path: see `load_words`.
     """
 
     after_loss: ClassVar[str] = "see the server's log, and try again"
+    broken_rule: ClassVar[str | None] = (
+        "the backup's own rows break its rule; psql goes on past it: createdb rescued; psql -X -d rescued -f FILE; see "
+        "docs/restore.md, Rows that break a constraint"
+    )
 
     def __init__(self, connection: psycopg.Connection, database: str) -> None:
         self.connection = connection
@@ -239,6 +244,8 @@ class Session:
             return RestoreDataError(message, self.around(function))
         sought = isinstance(error, psycopg.errors.UndefinedFunction) and self.words_path is None
         said = f"{what}: {said}"
+        if self.broken_rule and isinstance(error, psycopg.errors.IntegrityError):
+            return RestoreDataError(said, self.broken_rule)
         return RestoreDataError(said, UNDEFINED_HINT) if sought else self.otherwise(said)
 
     def around(self, function: str) -> str:

@@ -35,6 +35,7 @@ class Maintenance(Session):
     """A session for what concerns a server as a whole."""
 
     after_loss = "see the server's log; what stands is shown by 'residency-backup check'"
+    broken_rule = None
 
     def ask(self, query: str, *params: object) -> list[tuple[Any, ...]]:
         """The rows of one query.

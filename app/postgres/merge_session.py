@@ -52,6 +52,7 @@ class MergeSession(Session):
     path = ""
     zone = "UTC"
     after_loss = "see the server's log; 'residency-backup check' says whether it was done"
+    broken_rule = None
 
     def do(self, statement: str, what: str) -> int:
         """Run one statement; returns how many rows it touched.
