@@ -1,4 +1,4 @@
-"""Rows that break a constraint of their own schema: nothing is restored, and the error says how to have all the rest."""
+"""Rows that break a constraint of their schema: nothing is restored, and the error says how to have all the rest."""
 
 from __future__ import annotations
 
