@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -201,7 +202,7 @@ def require_confirmation(wanted: Wanted) -> None:
     if confirm == wanted.changes:
         return
     message = f"the confirmation {confirm!r} is not the name of the database" if confirm else "nothing is confirmed"
-    hint = f"a restore changes database {wanted.changes}: say so with --confirm {wanted.changes}"
+    hint = f"a restore changes database {wanted.changes}: say so with --confirm {shlex.quote(wanted.changes)}"
     raise RestoreValidationError(message, hint)
 
 

@@ -64,6 +64,7 @@ _REFUSED = re.compile(
     r"authentication failed|no password supplied|no pg_hba\.conf entry|pg_hba\.conf rejects|role .* does not exist"
     r"|is not permitted to log in|permission denied for database"
 )
+_NO_CONNECT = "User does not have CONNECT privilege"  # beside "permission denied for database"
 _NOT_LET_IN = (psycopg.errors.InvalidAuthorizationSpecification, psycopg.errors.InvalidPassword)
 # No connection is left for the role, the database, or at all; a refused connection has no SQLSTATE either.
 FULL = re.compile(r"too many (?:clients|connections)|remaining connection slots")
@@ -252,6 +253,10 @@ class Database:
 
     def _refusal(self, text: str, error: psycopg.Error) -> BackupError | None:
         """What a server means that lets nobody in; None if it is something else."""
+        if _NO_CONNECT in text and (role := self.parameters.get("user")):
+            grant = f"GRANT CONNECT ON DATABASE {quoted(self.name)} TO {quoted(str(role))}"
+            message = f"the server refuses the role for database {self.name}: {text}"
+            return BackupPermissionError(message, f"as a superuser or the owner: {in_psql('postgres', grant)}")
         if _REFUSED.search(text) or isinstance(error, _NOT_LET_IN):
             return BackupPermissionError(
                 f"the server refuses the role for database {self.name}: {text}",

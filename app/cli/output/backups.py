@@ -178,7 +178,8 @@ def _facts(backup: Backup, manifest: Manifest, path: str) -> Iterator[tuple[str,
         yield "holds", ", ".join([f"the server, {len(full.members):,} files", *full.paths])
         yield "WAL", f"{full.wal_start} to {full.wal_end}, system identifier {full.system_identifier}"
     if server := manifest.server:
-        yield "server", f"PostgreSQL {server.version}, {server.encoding}, {server.locale}; pg_dump {manifest.pg_dump}"
+        dumped = f"; pg_dump {manifest.pg_dump}" if manifest.pg_dump else ""
+        yield "server", f"PostgreSQL {server.version}, {server.encoding}, {server.locale}{dumped}"
         yield "of", str(server.identity)
         yield "extensions", ", ".join(f"{each.name} {each.version}" for each in server.extensions)
         yield "roles named", ", ".join(server.roles)

@@ -135,7 +135,8 @@ def _changes(changes: Changes, words: tuple[str, str, str]) -> None:
     if shown:
         print_table(table)
     else:
-        say(f"no row differs in {len(changes.tables)} tables")
+        count = len(changes.tables)
+        say(f"no row differs in {count} table{'' if count == 1 else 's'}")
     for line in changes.schema:
         say(f"schema: {line}")
     _samples(changes.samples, heads)

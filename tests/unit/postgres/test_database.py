@@ -194,6 +194,15 @@ def test_a_drivers_error_becomes_ours_with_its_words_on_one_line(
     assert "app" in caught.value.message
 
 
+def test_who_may_not_connect_is_told_the_grant() -> None:
+    denied = psycopg.OperationalError(
+        'FATAL:  permission denied for database "app"\nDETAIL:  User does not have CONNECT privilege.'
+    )
+    with pytest.raises(BackupPermissionError) as caught, Database.from_url("postgresql://me@db/app").translated():
+        raise denied
+    assert """psql -d postgres -c 'GRANT CONNECT ON DATABASE "app" TO "me"'""" in caught.value.hint
+
+
 def test_another_error_passes_as_it_is() -> None:
     with pytest.raises(KeyError), database().translated():
         raise KeyError("mine")
