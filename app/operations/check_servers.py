@@ -42,9 +42,9 @@ def check_servers(service: Service, backups: Sequence[Backup]) -> list[Finding]:
 
 def _others(service: Service, backups: Sequence[Backup], server: Identity | None) -> list[Finding]:
     """The backups that are neither of the servers which the folder is for, nor of the one that answers."""
-    own = {each.id for each in ours(service, backups)}
-    strange = [each for each in backups if each.database == service.database and each.id not in own]
-    others = [each.id for each in strange if server is None or not each.identity.same_system(server)]
+    own = {backup.id for backup in ours(service, backups)}
+    strange = [backup for backup in backups if backup.database == service.database and backup.id not in own]
+    others = [backup.id for backup in strange if server is None or not backup.identity.same_system(server)]
     if not others:
         return []
     return [

@@ -46,7 +46,7 @@ def preflight_full(service: Service) -> Preflight:
     findings.append(tried("tablespaces", lambda: _require_no_tablespaces(found), "none beside the server's own"))
     if found.unlogged:
         findings.append(Finding.warning("unlogged tables", _unlogged(service.database, found.unlogged)))
-    if outside := [each for each in found.outside if not any(_within(Path(each), path) for path in paths)]:
+    if outside := [folder for folder in found.outside if not any(_within(Path(folder), path) for path in paths)]:
         findings.append(Finding.warning("configuration", _outside(outside)))
     size = found.size + size_of(paths)
     # The copy of the server stands beside the growing tar, each of its files until it is in there.
@@ -68,13 +68,13 @@ def require_paths(paths: Sequence[Path], root: Path) -> None:
         if _within(backups, real) or _within(real, backups):
             message = f"{path} holds the backups, or is among them: {root}"
             raise BackupValidationError(message, f"name folders in {_SETTING} that do not hold BACKUP_DIR")
-        if other := next((each for each in seen if _within(each, real) or _within(real, each)), None):
+        if other := next((earlier for earlier in seen if _within(earlier, real) or _within(real, earlier)), None):
             raise BackupValidationError(f"{path} and {other} are one in the other", f"name each once in {_SETTING}")
         if not (real.is_dir() or real.is_file()):
             raise BackupValidationError(f"{path} is neither a folder nor a file", f"take it out of {_SETTING}")
         if not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)):
             raise BackupPermissionError(f"{path} may not be read by uid {os.geteuid()}", _LET)
-        if server := next((each for each in (real, *real.parents) if (each / "postmaster.pid").exists()), None):
+        if server := next((folder for folder in (real, *real.parents) if (folder / "postmaster.pid").exists()), None):
             message = f"{path} is a running server's own data, in {server}: read while it changes, it would be no copy"
             raise BackupValidationError(
                 message, f"take it out of {_SETTING}: the server is copied anyway, as it must be"
@@ -102,9 +102,9 @@ def size_of(paths: Sequence[Path]) -> int:
     total = 0
     for path in paths:
         inside = (Path(folder, name) for folder, _, names in os.walk(path) for name in names)
-        for each in (path, *inside):
+        for place in (path, *inside):
             try:
-                found = each.stat(follow_symlinks=each is path)  # what is named may be a link
+                found = place.stat(follow_symlinks=place is path)  # what is named may be a link
             except OSError:
                 continue
             total += found.st_size if stat.S_ISREG(found.st_mode) else 0

@@ -113,7 +113,7 @@ def _undumped(service: Service) -> list[Finding]:
         found = service.source.undumped()
     except ResidencyBackupError as error:
         return [Finding.failed(UNDUMPED, error)]
-    return [Finding.warning(UNDUMPED, each) for each in found]
+    return [Finding.warning(UNDUMPED, what) for what in found]
 
 
 def _require_space(service: Service, database_size: int, earlier: Backup | None) -> None:

@@ -103,7 +103,7 @@ def _in_place(job: Job) -> None:
     with job.phase("replace in place", archive.index.raw_bytes):
         path = job.wanted.merge.search_path
         job.warnings += job.target.replace_in_place(archive, job.source.facts, on_commit, path)
-    job.rows = {str(each.table): each.rows for each in archive.index.tables}
+    job.rows = {str(table.table): table.rows for table in archive.index.tables}
     # What one transaction holds no other can see: the command comes after it, and undoes it where it does not end well.
     _post_command(job, live)
 
@@ -143,7 +143,9 @@ def _by_rows(job: Job) -> None:
 
 def changes_report(changes: Changes) -> dict[str, object]:
     """Counts and samples, as JSON takes them."""
-    tables = [asdict(each) for each in changes.tables]
-    samples = [asdict(each) | {"kind": str(each.kind), "columns": list(each.columns)} for each in changes.samples]
+    tables = [asdict(table) for table in changes.tables]
+    samples = [
+        asdict(sample) | {"kind": str(sample.kind), "columns": list(sample.columns)} for sample in changes.samples
+    ]
     schema = {"schema": list(changes.schema), "otherwise": [asdict(words) for words in changes.otherwise]}
     return {"tables": tables, "samples": samples, "notes": list(changes.notes), **schema}

@@ -220,11 +220,10 @@ def _make(service: Service, claimed: _Claimed, backups: Inventory, progress: Pro
         if _is_ours(request):
             bind(service, server)
         service.folder.require_same()
-        taken = publish(service, draft, manifest, backups, written.warnings)
+        undumped = [finding.message for finding in ready.findings if finding.check == UNDUMPED]
+        taken = publish(service, draft, manifest, backups, [*written.warnings, *undumped])
     for doubt in written.doubts:
         taken.warn("backup is made, but does not restore by itself", str(doubt))
-    for finding in (each for each in ready.findings if each.check == UNDUMPED):
-        taken.warn("backup is made, but no dump carries all", finding.message)
     return taken
 
 

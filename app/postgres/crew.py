@@ -36,7 +36,7 @@ class Crew:
     ) -> None:
         self.readers = readers
         self._framing = framing
-        self._parcels = [_Parcel(self, each) for each in ranges]
+        self._parcels = [_Parcel(self, part) for part in ranges]
         self._unclaimed = iter(self._parcels)
         self._untaken = deque(self._parcels)
         self.state = threading.Condition()

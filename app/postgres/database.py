@@ -35,8 +35,9 @@ log = structlog.get_logger(__name__)
 CONNECT_SECONDS = 10
 LOCK_SECONDS = 60  # a question that waits for a table holds nobody up, but must end
 # What a role or database may have set otherwise: forms that the driver cannot read, and limits that end a question.
-# A snapshot that is older than the locks would not show what was written while they were waited for: each statement
-# takes one of its own, but where a transaction says otherwise.
+# `read committed`: each statement sees what was committed before it. Under any other level the statements of a
+# transaction see what was committed before its first one, which may have waited for a lock: what others wrote
+# meanwhile would be missing. A transaction that is to see one instant says so itself.
 # Without array_nulls the text of an array's null is read as the word NULL. See `own_path` for the search_path.
 _SESSION = (
     "SET search_path = ''; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; SET row_security = on; "
@@ -105,7 +106,7 @@ class Database:
             # The driver's message may quote the URL, and so the password.
             raise ValueError(f"not a PostgreSQL URL; {_WANTED}; {ENCODED}") from None
         require_port(str(parameters.get("port", "")))
-        if secret := next((each for each in _UNFIT if each in parameters), None):
+        if secret := next((name for name in _UNFIT if name in parameters), None):
             raise ValueError(f"{secret} is not supported: it would show in the argument list of pg_dump")
         password = parameters.pop("password", None)
         name = parameters.get("dbname")

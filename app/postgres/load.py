@@ -89,8 +89,8 @@ def load(  # noqa: PLR0913 -- what a load takes, and how its sessions are made
                 if is_data:
                     # What a transaction of the file has made so far, nobody but its own session sees.
                     able = sessions[:1] if sessions[0].in_transaction else sessions
-                    for each in able[1:]:
-                        each.follow(sessions[0].state)
+                    for other in able[1:]:
+                        other.follow(sessions[0].state)
                     loader = DataLoader(archive, segments, progress)
                     loader.load(able)
                     rows.update(loader.rows)
@@ -99,12 +99,12 @@ def load(  # noqa: PLR0913 -- what a load takes, and how its sessions are made
         runner.finish()
         use_own_words(sessions)
         path.reset()
-        check_rows(rows, {each.table: each.rows for each in archive.index.tables})
+        check_rows(rows, {table.table: table.rows for table in archive.index.tables})
         with _timed(seconds, "analyze"):
             analyze(sessions)
     log.debug("restore loaded", database=database.name, rows=sum(rows.values()), tables=len(rows), seconds=seconds)
-    remarks = tuple(remark for each in sessions for remark in each.remarks)
-    return Loaded({each.table: rows[each.table] for each in archive.index.tables}, seconds, remarks)
+    remarks = tuple(remark for loaded in sessions for remark in loaded.remarks)
+    return Loaded({table.table: rows[table.table] for table in archive.index.tables}, seconds, remarks)
 
 
 def _sessions(stack: ExitStack, database: Database, wanted: int, opened: Opened) -> list[Session]:
@@ -132,9 +132,9 @@ def _require_empty(main: Session, name: str) -> None:
 
 def use_own_words(sessions: Sequence[Session]) -> None:
     """The file is done: what is asked now is in our words, and finds none of its functions under its search_path."""
-    for each in sessions:
-        each.run(b"SET client_encoding = 'UTF8'", "a setting")
-        each.run(b"SET search_path = ''", "a setting")
+    for loaded in sessions:
+        loaded.run(b"SET client_encoding = 'UTF8'", "a setting")
+        loaded.run(b"SET search_path = ''", "a setting")
 
 
 def analyze(sessions: Sequence[Session]) -> None:

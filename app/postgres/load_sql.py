@@ -150,8 +150,8 @@ class _Group:
     """Entries whose order is free."""
 
     def __init__(self, entries: Sequence[Entry]) -> None:
-        self._free = [(each, locks) for each in entries if (locks := each.locks) is not None]
-        self._alone = [each for each in entries if each.locks is None]
+        self._free = [(entry, locks) for entry in entries if (locks := entry.locks) is not None]
+        self._alone = [entry for entry in entries if entry.locks is None]
         self._running: list[Locks] = []
         self._changed = threading.Condition()
 
@@ -164,7 +164,7 @@ class _Group:
         if len(self._free) > 1:
             together(sessions[: len(self._free)], self._work)
         else:
-            self._alone = [each for each, _ in self._free] + self._alone
+            self._alone = [entry for entry, _ in self._free] + self._alone
         for entry in self._alone:
             _run(sessions[0], entry)
 
@@ -187,7 +187,7 @@ class _Group:
         with self._changed:
             while self._free and not stopped():
                 for number, (_, locks) in enumerate(self._free):
-                    if not any(locks.bars(each) for each in self._running):
+                    if not any(locks.bars(other) for other in self._running):
                         self._running.append(locks)
                         return self._free.pop(number)
                 self._changed.wait(1)

@@ -117,13 +117,13 @@ def _candidates(database: Database, refused: list[BackupError]) -> Iterator[str]
     except BackupError as error:
         refused.append(error)
         return
-    yield from (each for each in others if each not in _FIRST)
+    yield from (name for name in others if name not in _FIRST)
 
 
 def _refuse(refused: list[BackupError], role: str) -> Maintenance:
     """Say why there is no connection."""
-    reasons: list[BackupError] = [each for each in refused if isinstance(each, PoolerError)]
-    reasons = reasons or [each for each in refused if isinstance(each, ServerUnavailableError)] or refused
+    reasons: list[BackupError] = [error for error in refused if isinstance(error, PoolerError)]
+    reasons = reasons or [error for error in refused if isinstance(error, ServerUnavailableError)] or refused
     with restoring():
         if reasons and not isinstance(reasons[0], BackupPermissionError):
             raise reasons[0]

@@ -20,8 +20,9 @@ from app.archive.index import Kind, TableName
 from app.archive.lint import lint
 from app.archive.reader import Archive
 from app.archive.scanner import scan
-from app.domain.merge import Changes, MergeRequest, TableChanges
+from app.domain.merge import Changes, MergeRequest, Sample, TableChanges
 from app.domain.merge import Kind as Reason
+from app.domain.psql import in_psql
 from app.domain.restore import Policy
 from app.errors import MergeConflictError, RestoreBusyError
 from app.postgres import merge_session as merge_sessions
@@ -51,7 +52,7 @@ _WAYS = {
     Reason.PARENT: "take the tables that they refer to along (--table)",
     Reason.UNIQUE: "if rows only swap unique values, make their constraint DEFERRABLE first",
     Reason.CHECK: "drop the constraint that was added since",
-    Reason.PARTITION: "make the partition of {table} that they belong to",
+    Reason.PARTITION: "make the one that they belong to, PARTITION OF {table}; those that are there: {partitions}",
 }
 _LARGE_OBJECT = re.compile(rb"lo_create\('(\d+)'\)")
 
@@ -132,7 +133,7 @@ class LiveMerge:
 
     def _moves_away(self, key: ForeignKey) -> bool:
         """Whether an update may change what a foreign key refers to."""
-        match = next(each.match for each in self._staged if each.match.name == key.parent)
+        match = next(staged.match for staged in self._staged if staged.match.name == key.parent)
         return not set(key.referenced) <= set(match.key_columns)
 
     @contextmanager
@@ -143,39 +144,41 @@ class LiveMerge:
 
     def _require_same_tables(self) -> None:
         """What was planned is planned for the tables as they were when the rows were put beside them."""
-        names = {each.match.name for each in self._staged}
+        names = {staged.match.name for staged in self._staged}
         if _of_interest(live_schema(self._session), names) != _of_interest(self._live, names):
             message = "tables of the live database, or keys that refer to them, were altered meanwhile"
             raise RestoreBusyError(message, "nothing was changed: restore again")
 
     def _counted(self) -> list[TableChanges]:
-        planned = [counted(self._session, each, exact=self._request.exact) for each in self._staged]
+        planned = [counted(self._session, staged, exact=self._request.exact) for staged in self._staged]
         if not self._request.whole:
             require_publishable(self._session, self._session.connection.info.dbname, self._staged, planned)
         return planned
 
     def _moves(self, planned: list[TableChanges]) -> Moves:
         taking = TakingPart(
-            tables={each.match.name for each in self._staged},
-            growing={each.match.name for each, plan in zip(self._staged, planned, strict=True) if plan.inserted},
-            left={each.name for each in self._matched.versions},
+            tables={staged.match.name for staged in self._staged},
+            growing={staged.match.name for staged, plan in zip(self._staged, planned, strict=True) if plan.inserted},
+            left={version.name for version in self._matched.versions},
         )
         return moves(self._session, self._archive, self._request, taking)
 
     def _report(self, planned: list[TableChanges], sequences: Moves) -> Changes:
         gone = [TableChanges(table=str(table), inserted=rows) for table, rows in self._matched.gone.items()]
-        new = [TableChanges(table=str(each.name), deleted=self._rows_of(each.users)) for each in self._matched.new]
-        rows = {each.table: each.rows for each in self._archive.index.tables}
-        for each in self._matched.unfit:
-            its = sum(rows.get(table, 0) for table in {segment.table for segment in each.sources} if table is not None)
-            new.append(TableChanges(table=str(each.name), inserted=its, deleted=self._rows_of(each.live.users)))
+        new = [TableChanges(table=str(live.name), deleted=self._rows_of(live.users)) for live in self._matched.new]
+        rows = {table.table: table.rows for table in self._archive.index.tables}
+        for unfit in self._matched.unfit:
+            sources = {segment.table for segment in unfit.sources if segment.table is not None}
+            inserted = sum(rows.get(table, 0) for table in sources)
+            deleted = self._rows_of(unfit.live.users)
+            new.append(TableChanges(table=str(unfit.name), inserted=inserted, deleted=deleted))
         notes = [*notes_on_versions(self._session, self._matched.versions)]
         notes += [*_left_alone(self._session, self._archive, self._request), *_notes_on(self._staged)]
         notes += sequences.notes
-        changed = [each.match.name for each, plan in zip(self._staged, planned, strict=True) if plan.changed]
+        changed = [staged.match.name for staged, plan in zip(self._staged, planned, strict=True) if plan.changed]
         notes += [*notes_on_views(self._session, changed), *_notes_on_event_triggers(self._session)]
         return Changes(
-            tables=tuple(sorted([*planned, *gone, *new], key=lambda each: each.table)),
+            tables=tuple(sorted([*planned, *gone, *new], key=lambda table: table.table)),
             samples=samples(self._session, self._staged, planned),
             notes=tuple(notes),
             schema=tuple(self._matched.schema),
@@ -185,19 +188,22 @@ class LiveMerge:
     def _rows_of(self, table: str) -> int:
         return int(self._session.ask(f"SELECT pg_catalog.count(*) FROM {table} l", "the preview")[0][0])
 
+    def _way(self, sample: Sample) -> str:
+        """What lets a row that is blocked through."""
+        partitions = in_psql(self._database.name, rf"\d+ {sample.table}")
+        return _WAYS[sample.kind].format(table=sample.table, partitions=partitions)
+
     def _require_agreement(self, report: Changes) -> None:
         """Refuse what the request does not allow, before anything is changed."""
         if not self._request.refuses(report):
             return
         conflicting, blocked = report.total("conflicting"), report.total("blocked")
-        where = ", ".join(each.table for each in report.tables if each.conflicting or each.blocked)
+        where = ", ".join(table.table for table in report.tables if table.conflicting or table.blocked)
         if self._request.on_conflict.policy is Policy.FAIL:
             message = f"{conflicting} rows differ and {blocked} are blocked, in {where}; the policy is to fail"
             raise MergeConflictError(message, "see them with --dry-run; choose another --on-conflict")
         message = f"{blocked} rows of the chosen tables cannot be made what they were, in {where}"
-        ways = dict.fromkeys(
-            _WAYS[sample.kind].format(table=sample.table) for sample in report.samples if sample.kind in _WAYS
-        )
+        ways = dict.fromkeys(self._way(sample) for sample in report.samples if sample.kind in _WAYS)
         raise MergeConflictError(message, "; ".join(("see them with --dry-run", *ways)))
 
 
@@ -217,22 +223,22 @@ def merging(
 
 def _of_interest(live: LiveSchema, names: Collection[TableName]) -> object:
     """What a plan for some tables rests on; other sessions may make and drop tables of their own all the time."""
-    keys = [each for each in live.foreign_keys if each.parent in names or each.root in names]
+    keys = [key for key in live.foreign_keys if key.parent in names or key.root in names]
     return [live.tables.get(name) for name in sorted(names)], keys
 
 
 def _notes_on(staged: list[Staged]) -> Iterator[str]:
-    for each in staged:
-        live = each.match.live
+    for table in staged:
+        live = table.match.live
         if live.firings and not live.owned:
             names = ", ".join(firing.name for firing in live.firings)
             yield f"triggers of {live.name} fire, since the role does not own it: {names}"
-        given = set(each.match.columns)
+        given = set(table.match.columns)
         named = [key.name for key in live.keys if not key.columns <= given]
         named += [check.name for check in live.checks if not check.columns <= given]
         for name in (*named, *live.unseen):
             yield f"{name} of {live.name} cannot be tried beforehand: if it refuses a row, the whole merge fails"
-        if each.match.key is None:
+        if table.match.key is None:
             yield f"{live.name} has no key: rows are compared whole"
 
 
@@ -243,7 +249,7 @@ def _notes_on_event_triggers(session: MergeSession) -> Iterator[str]:
 
 def _left_alone(session: MergeSession, archive: Archive, request: MergeRequest) -> Iterator[str]:
     """Large objects are nobody's rows: a merge says which are missing and leaves them."""
-    text = (archive.text(each) for each in archive.index.segments if each.kind is Kind.LARGE_OBJECTS)
+    text = (archive.text(segment) for segment in archive.index.segments if segment.kind is Kind.LARGE_OBJECTS)
     pieces = scan(chain.from_iterable(text)) if not request.tables else iter(())
     wanted = {int(oid) for piece in pieces for oid in _LARGE_OBJECT.findall(piece.data)}
     query = "SELECT oid::pg_catalog.int8 FROM pg_catalog.pg_largeobject_metadata"

@@ -38,7 +38,7 @@ _BARRED = """
 def unidentified(session: MergeSession, staged: Sequence[Staged]) -> bool:
     """Whether there is any such table at all."""
     with session.catalogs():
-        return any(session.ask(_barred(each), "publications") for each in staged)
+        return any(session.ask(_barred(table), "publications") for table in staged)
 
 
 def require_publishable(

@@ -18,7 +18,11 @@ import psycopg
 OWN_PATH = "SELECT reset_val FROM pg_catalog.pg_settings WHERE name OPERATOR(pg_catalog.=) 'search_path'"
 _TAKEN = f"SELECT pg_catalog.set_config('search_path', ({OWN_PATH}), true)"
 
-# The schemas of the path, whoever is neither a superuser nor trusted, and what such a one has made or may make there.
+# Whether nobody strange has made, or may make, anything in the schemas of the path:
+# - path: these schemas, without the server's own.
+# - strange: the roles that are no superusers; for a session of no superuser without the database's owner, and without
+#   the roles whose rights it has itself: it trusts those anyway.
+# - made: who owns what in which schema.
 _TRUSTED = """
     WITH path AS (SELECT oid, nspowner, nspacl FROM pg_catalog.pg_namespace
                   WHERE nspname OPERATOR(pg_catalog.=) ANY (pg_catalog.current_schemas(false))

@@ -134,9 +134,11 @@ def compared(
     found: Mapping[TableName, TableDigest], expected: Content, archive: Archive
 ) -> dict[TableName, TableDigest]:
     """What was found, without empty tables that the archive has too, but no rows of: a standby's unlogged ones."""
-    given = {each.table for each in archive.index.tables}
-    kept = (each for each in found.values() if each.rows or each.table in given or not expected.describes(each.table))
-    return {each.table: each for each in kept}
+    given = {table.table for table in archive.index.tables}
+    kept = (
+        table for table in found.values() if table.rows or table.table in given or not expected.describes(table.table)
+    )
+    return {table.table: table for table in kept}
 
 
 def compare_tables(
@@ -158,18 +160,18 @@ def compare_tables(
     """
     there = dict(found)
     for table in expected:
-        its = there.pop(table.table, None)
-        if its is None:
+        restored = there.pop(table.table, None)
+        if restored is None:
             differences.errors.append(f"table {table.table} is missing")
-        elif its.rows != table.rows:
-            differences.errors.append(f"table {table.table} has {its.rows} rows, not {table.rows}")
-        elif its.digest != table.digest and again(table.table) != table:
+        elif restored.rows != table.rows:
+            differences.errors.append(f"table {table.table} has {restored.rows} rows, not {table.rows}")
+        elif restored.digest != table.digest and again(table.table) != table:
             (differences.errors if ours else differences.remarks).append(f"rows of table {table.table} differ")
-    for its in there.values():
+    for more in there.values():
         if ours:
-            differences.errors.append(f"table {its.table} is not in the backup")
-        elif its.rows:
-            differences.remarks.append(f"table {its.table}: the file has its {its.rows} rows in a form not compared")
+            differences.errors.append(f"table {more.table} is not in the backup")
+        elif more.rows:
+            differences.remarks.append(f"table {more.table}: the file has its {more.rows} rows in a form not compared")
 
 
 def compare_values(
@@ -237,6 +239,6 @@ def _not_compared(expected: Entries, found: Entries) -> str:
 
 def listed(things: Iterable[object]) -> str:
     """Some of them, and how many more there are."""
-    texts = [str(each) for each in things]
+    texts = [str(thing) for thing in things]
     more = f" and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
     return ", ".join(texts[:_SHOWN]) + more

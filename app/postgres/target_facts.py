@@ -114,7 +114,7 @@ def knows_restore(database: Database, restore_id: str) -> bool:
 
 def _missing(session: Maintenance, needs: Needs) -> Iterator[str]:
     # One outside of pg_catalog may come with an extension that the dump makes.
-    collations = {each for each in needs.collations if each.startswith("pg_catalog.") or not needs.extensions}
+    collations = {name for name in needs.collations if name.startswith("pg_catalog.") or not needs.extensions}
     wanted = {
         "extension": needs.extensions,
         "role": needs.roles,

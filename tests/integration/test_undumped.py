@@ -54,7 +54,7 @@ def test_it_is_named_with_what_brings_it_into_the_next_backup(empty_database: Te
     assert rows.endswith(f"{psql} '\\copy public.\"q Jobs\" TO rows.copy'")
     assert function.endswith(f"{psql} 'ALTER FUNCTION hidden() SET SCHEMA public'")
     said = [each.message for each in check(site.service()) if each.check == "not in dumps"]
-    assert [rows, function] == [f"backup is made, but no dump carries all: {each}" for each in said]
+    assert [rows, function] == [f"backup is made, but not of everything: {each}" for each in said]
     empty_database.execute(
         'ALTER EXTENSION hstore DROP TABLE public."q Jobs"; ALTER FUNCTION hidden() SET SCHEMA public'
     )
