@@ -56,7 +56,7 @@ class Doubt:
 def in_short(names: Sequence[str]) -> str:
     """What to say of a backup of which these objects are in doubt."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"does not restore by itself: {', '.join(names[:_SHOWN])}{more} would fail"
+    return f"does not restore by itself: {', '.join(names[:_SHOWN])}{more} would fail, or differ"
 
 
 def lacking_in_short(lacking: Sequence[str]) -> str:

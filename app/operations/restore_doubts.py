@@ -20,7 +20,7 @@ def doubts_known(wanted: Wanted, source: RestoreSource) -> list[Finding]:
     found = [Finding.warning(LACKING, f"{source.name} {lacking_in_short(lacking)}")] if lacking else []
     given, path = wanted.merge.search_path, path_of(doubts)
     if lasting := [doubt.name for doubt in doubts if doubt.lasting]:
-        found.append(Finding.warning(SEARCH_PATH, f"{source.name} {in_short(lasting)}: those fail in every session"))
+        found.append(Finding.warning(SEARCH_PATH, f"{source.name} {in_short(lasting)}: no --search-path helps these"))
     if path is not None:
         said = f"{source.name} {in_short([doubt.name for doubt in doubts if not doubt.lasting])}"
         if given is None:

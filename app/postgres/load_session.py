@@ -242,7 +242,7 @@ class Session:
         if function := relying_function(error):
             message = f"{what}: function {function} relies on search_path: {said}"
             return RestoreDataError(message, self.around(function))
-        sought = isinstance(error, psycopg.errors.UndefinedFunction) and self.words_path is None
+        sought = isinstance(error, psycopg.errors.UndefinedFunction) and " = " in said and self.words_path is None
         said = f"{what}: {said}"
         if self.broken_rule and isinstance(error, psycopg.errors.IntegrityError):
             return RestoreDataError(said, self.broken_rule)

@@ -102,7 +102,7 @@ def unwritable(connection: psycopg.Connection, own_path: Callable[[], str]) -> l
     if not (found and found[0]):
         return []
     rows = connection.execute(_FOUND.encode()).fetchall()
-    path = own_path() if rows else ""
+    path = _with(own_path(), sorted({schema for *_, schemas in rows for schema in schemas})) if rows else ""
     return [
         Doubt(
             name,
@@ -110,10 +110,10 @@ def unwritable(connection: psycopg.Connection, own_path: Callable[[], str]) -> l
             f"IS DISTINCT FROM, NULLIF, CASE or JOIN USING in it compares by {', '.join(operators)}, of which no dump"
             " can write the schema, so that a restore finds none, or another",
             lasting=False,
-            path=(within := _with(path, schemas)),
-            mending=with_path(within),
+            path=path,
+            mending=with_path(path),
         )
-        for name, operators, schemas in rows
+        for name, operators, _ in rows
     ]
 
 

@@ -62,9 +62,10 @@ _PATIENCE = "SET LOCAL lock_timeout = '200ms'; SET LOCAL statement_timeout = '1s
 
 def undumped(connection: psycopg.Connection) -> list[str]:
     """What of the users' is in no dump, a sentence each with what helps."""
-    found, database = [], connection.info.dbname
+    found, database, rows_of = [], connection.info.dbname, set()
     for extension, table, named, own in connection.execute(_TABLES.encode()).fetchall():
         if _has_others(connection, table, own):
+            rows_of.add(("table", table))
             freed = in_psql(database, f"ALTER EXTENSION {named} DROP TABLE {table}")
             copied = in_psql(database, f"\\copy {table} TO rows.copy")
             found.append(
@@ -72,6 +73,8 @@ def undumped(connection: psycopg.Connection) -> list[str]:
                 f" that, this brings it into the next one: {freed}; if the extension made it, keep its rows: {copied}"
             )
     for kind, name, extension in connection.execute(_MEMBERS.encode()).fetchall():
+        if (kind, name) in rows_of:
+            continue
         freed = in_psql(database, f"ALTER EXTENSION {extension} DROP {kind} {name}")
         found.append(
             f"{kind} {name} was added to extension {extension}, so no backup has it, and what relies on it is not"

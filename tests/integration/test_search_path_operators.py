@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import uuid
 
 import pytest
@@ -15,7 +16,7 @@ from tests.fix_postgres import TestDatabase
 from tests.fix_restore import archive_of, database, target
 
 BY_NAME = """
-    CREATE EXTENSION citext; CREATE EXTENSION hstore;
+    CREATE EXTENSION citext; CREATE SCHEMA "Own"; CREATE EXTENSION hstore SCHEMA "Own";
     CREATE TABLE people (id int PRIMARY KEY, email citext CONSTRAINT nobody CHECK (email IS DISTINCT FROM 'root'),
         own citext GENERATED ALWAYS AS (NULLIF(email, 'none')) STORED);
     CREATE TABLE sent (email citext, n int);
@@ -26,6 +27,7 @@ BY_NAME = """
     CREATE FUNCTION same(a citext, b citext) RETURNS boolean BEGIN ATOMIC SELECT a IS NOT DISTINCT FROM b; END;
     CREATE POLICY others ON people USING (email IS DISTINCT FROM 'admin')"""
 UNMADE = """
+    SET search_path = public, "Own";
     CREATE TABLE bags (h hstore); INSERT INTO bags VALUES ('a=>1');
     CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
     CREATE TRIGGER touched BEFORE UPDATE ON bags FOR EACH ROW WHEN (OLD.h IS DISTINCT FROM NEW.h)
@@ -35,6 +37,7 @@ SOUND = """
     CREATE VIEW sound AS SELECT h = 'a=>1'::hstore AS same, CASE WHEN h = 'b=>1'::hstore THEN 1 END AS other,
         CASE 'x'::text WHEN 'y' THEN 1 END AS text, NULLIF(h -> 'a', 'b') AS value
     FROM bags WHERE h ? 'a' IS DISTINCT FROM false"""
+PATH = 'public, "Own"'
 NAMED = {
     "constraint nobody on table public.people",
     "default value for column own of table public.people",
@@ -65,9 +68,9 @@ def test_they_are_named_and_restored_by_a_path(empty_database: TestDatabase, pos
     empty_database.execute(f"{UNMADE}; {SOUND}")
     doubts = PostgresSource(Database.from_url(empty_database.url)).doubts()
     assert {doubt.name for doubt in doubts} == NAMED
-    assert all(str(doubt).endswith("restore it with --search-path public") for doubt in doubts)
+    assert all(str(doubt).endswith(f"restore it with --search-path {shlex.quote(PATH)}") for doubt in doubts)
     archive, facts = archive_of(empty_database)
-    for path in (None, "public"):
+    for path in (None, PATH):
         server.create(name, facts)
         try:
             if path is None:
@@ -82,5 +85,5 @@ def test_they_are_named_and_restored_by_a_path(empty_database: TestDatabase, pos
                 assert there.query("SELECT id, n FROM joined") == [(1, 1)]
         finally:
             server.drop(name)
-    server.replace_in_place(archive, facts, lambda _: None, "")  # as the database has it
+    server.replace_in_place(archive, facts, lambda _: None, PATH)
     assert empty_database.query("SELECT id, own FROM people ORDER BY 1") == [(1, "A@b.c"), (2, None)]

@@ -31,7 +31,7 @@ LOST = """
 # Each in a transaction of its own, as people do it.
 ADDED = (
     "CREATE EXTENSION hstore; CREATE EXTENSION ltree; CREATE TABLE sound (h hstore, l ltree)",
-    """CREATE TABLE mine (id int); INSERT INTO mine VALUES (1);
+    """CREATE TABLE mine (id int PRIMARY KEY); INSERT INTO mine VALUES (1);
     CREATE FUNCTION made(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1';
     CREATE VIEW seen AS SELECT 1 AS n; CREATE TYPE mood AS ENUM ('a'); CREATE SCHEMA held""",
     """ALTER EXTENSION hstore ADD TABLE mine; ALTER EXTENSION hstore ADD FUNCTION made(int);
