@@ -23,6 +23,8 @@ AGAIN = (
 _ROUTINES = {b"FUNCTION", b"PROCEDURE"}
 _MANNERS = {b"OR", b"REPLACE"}
 _BODY = (b"BEGIN", b"ATOMIC")
+# What a body may do, and its end.
+_IN_BODIES = frozenset(b"END SELECT INSERT UPDATE DELETE MERGE VALUES WITH RETURN TABLE".split())
 
 
 class Single:
@@ -80,7 +82,9 @@ class _Place:
         if word == b";":
             self.ended = not self._in_body
         elif self._in_body:
-            self._in_body = not (word == b"END" and self._before in {b";", b"ATOMIC"})
+            if self._before in {b";", b"ATOMIC"}:
+                require(word in _IN_BODIES, TWO, AGAIN)
+                self._in_body = word != b"END"
         elif self._may_have_body is None:
             self._begin(word)
         elif self._may_have_body and (self._before, word) == _BODY:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from shlex import quote as quote_word
 from typing import Any
 from urllib.parse import quote
 
@@ -25,6 +27,7 @@ from app.urls import ENCODED, require_port
 
 BUSY_SECONDS = 15
 POSTGRESQL = {"postgresql", "postgresql+psycopg", "postgres"}
+_BESIDE = ("-journal", "-wal", "-shm")
 _PASSING = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 SQLITE = {"sqlite", "sqlite+pysqlite"}
 
@@ -90,6 +93,7 @@ def make_engine(url: URL) -> Engine:
         return engine
     path = Path(str(url.database))
     _make_file(path)
+    _require_files(path)
     # mode=rw: a file that was removed meanwhile is an error, not a new and empty catalog.
     file = URL.create("sqlite", database=f"file:{quote(str(path))}", query={"mode": "rw", "uri": "true"})
     engine = _engine(file, {"timeout": BUSY_SECONDS})
@@ -138,6 +142,19 @@ def _make_file(path: Path) -> None:
             message,
             f"Let this user (uid {os.geteuid()}) write in {path.parent}, or name another place in BACKUP_CATALOG_URL.",
         ) from error
+
+
+def _require_files(path: Path) -> None:
+    """SQLite would wait for a pipe without end, in a place where no signal reaches it."""
+    for file in (path, *(path.with_name(path.name + suffix) for suffix in _BESIDE)):
+        try:
+            regular = stat.S_ISREG(file.stat().st_mode)
+        except OSError:
+            continue  # it is not there, or SQLite says more of it
+        if not regular:
+            raise CatalogError(
+                f"{file} is no file", f"See who put it there, and remove it: rm -d {quote_word(str(file))}"
+            )
 
 
 def _begin_postgresql(connection: Connection) -> None:

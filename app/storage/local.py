@@ -93,7 +93,7 @@ class LocalTree:
         return None if found is None else f"{path.parent.name}/{found.name}"
 
     def read_manifest(self, file: str) -> bytes | None:
-        """The manifest beside an archive, or None."""
+        """The manifest beside an archive, or None; of one that is longer than any, a beginning that means nothing."""
         path = manifest_of(self._path(file))
         with disk.reading(path):
             try:
@@ -101,7 +101,7 @@ class LocalTree:
             except BackupNotFoundError:
                 return None
             with stream:
-                return stream.read()
+                return stream.read(disk.MANIFEST_BYTES)
 
     def write_manifest(self, file: str, manifest: bytes, of: StoredFile | None = None) -> None:
         """Write the manifest beside an archive, whole or not at all, if that is still what the manifest describes."""

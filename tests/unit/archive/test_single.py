@@ -33,6 +33,8 @@ HIDDEN: list[tuple[bytes, Reading]] = [
     (BODY + b"SELECT t.case FROM (SELECT 1 AS case) t; END; %s END;" % EVIL, STANDARD),
     (BODY + b"SELECT 1 AS case; END; %s CREATE FUNCTION g() RETURNS int BEGIN ATOMIC SELECT 1; END;" % EVIL, STANDARD),
     (BODY + b"SELECT 1 case; END; %s END;" % EVIL, STANDARD),
+    (b"CREATE FUNCTION f() RETURNS int SET a TO begin\natomic AS 'x'; %s END;" % EVIL, STANDARD),
+    (BODY + b"SELECT 1; %s END;" % EVIL, STANDARD),
     (b"CREATE or replace /**/ PROCEDURE p() begin--\natomic SELECT 1 AS case;END; " + EVIL, STANDARD),
 ]
 ONE = [
