@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -243,7 +244,8 @@ class Database:
         if _NO_CONVERSION.search(text) or _NO_UTF8.search(text):
             what = "its encoding cannot be read" if _NO_CONVERSION.search(text) else "a name in it is not UTF-8"
             return BackupCreationError(
-                f"database {self.name}: {what}: {text}", "dump it by hand: pg_dump reads it without a conversion"
+                f"database {self.name}: {what}: {text}",
+                f"dump it by hand, without a conversion: pg_dump -d {shlex.quote(self.name)} -f dump.sql",
             )
         if isinstance(error, psycopg.errors.InsufficientPrivilege):
             return BackupPermissionError(

@@ -19,6 +19,7 @@ import structlog
 from psycopg import sql
 
 from app.archive.manifest import ServerFacts
+from app.domain.psql import in_psql, quoted
 from app.errors import RestoreBusyError, RestoreError, RestorePermissionError, RestoreValidationError
 from app.postgres import replication
 from app.postgres.database import Database
@@ -184,7 +185,10 @@ def _create(session: Maintenance, name: str, traits: _Traits) -> None:
     try:
         session.do(what, "CREATE DATABASE {} TEMPLATE template0 {}", sql.Identifier(name), options)
     except RestorePermissionError as error:
-        hint = "let a role restore that may CREATE DATABASE and is a member of the live database's owner"
+        # Whether to make it a member, who may be a superuser, is not for a hint to say.
+        owner = f", and must be a member of the live database's owner {traits.owner}" if traits.owner else ""
+        making = in_psql("postgres", f"ALTER ROLE {quoted(session.connection.info.user)} CREATEDB")
+        hint = f"the role must be able to CREATE DATABASE ({making}){owner}"
         raise RestorePermissionError(error.message, hint) from error
     except RestoreError as error:
         state = sqlstate_of(error)

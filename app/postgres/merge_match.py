@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -166,11 +167,11 @@ def _chosen(request: MergeRequest, homes: dict[TableName, TableName | None], liv
     if request.where and request.exact:
         message = "--where chooses rows to merge; a replace of tables takes all of their rows"
         raise RestoreValidationError(message, "use --mode merge")
-    named = {_resolved(each, homes) for each in request.tables}
+    named = {_resolved(table, homes, request.backup) for table in request.tables}
     return _Chosen(named, live.dependents(named) if request.dependents else named)
 
 
-def _resolved(text: str, homes: dict[TableName, TableName | None]) -> TableName:
+def _resolved(text: str, homes: dict[TableName, TableName | None], backup: str | None) -> TableName:
     """The table that somebody means, by the name of its root where it is partitioned."""
     known = {home or table for table, home in homes.items()} | set(homes)
     found = [each for each in known if text in (str(each), each.name)]
@@ -184,7 +185,8 @@ def _resolved(text: str, homes: dict[TableName, TableName | None]) -> TableName:
         raise RestoreValidationError(f"more than one table is called {text}", f"say which: {listed}")
     near = difflib.get_close_matches(text, [*map(str, known), *(each.name for each in known)], n=1)
     hint = f"did you mean {near[0]}? " if near else ""
-    raise RestoreValidationError(f"the backup has no table {text}", hint + "'residency-backup show ID' lists them")
+    listed = f"residency-backup show {shlex.quote(backup or 'latest')}"
+    raise RestoreValidationError(f"the backup has no table {text}", f"{hint}'{listed}' lists them")
 
 
 def _homes(archive: Archive, live: LiveSchema) -> dict[TableName, TableName | None]:

@@ -26,7 +26,7 @@ def way_to_tables(
         request: the merge.
         database: the one that lacks them.
     """
-    restore = f"residency-backup restore {quote(request.backup or 'ID')} --mode replace"
+    restore = f"residency-backup restore {quote(request.backup or 'latest')} --mode replace"
     if len(absent) > _MOST * of:
         right = "is --into right?" if request.into else "is DATABASE_URL right?"
         into = f" --into {quote(request.into)}" if request.into else ""

@@ -117,11 +117,12 @@ def _rename(session: Maintenance, renames: list[tuple[str, str]]) -> None:
         with session.transaction("the renaming of databases"):
             session.do("a setting", "SET LOCAL lock_timeout = {}", sql.Literal(LOCK_WAIT_MS))
             session.do("a setting", "SET LOCAL statement_timeout = {}", sql.Literal(LOCK_WAIT_MS + _MORE_MS))
-            for name, its in renames:
-                what = f"the renaming of database {name} to {its}"
-                session.do(what, "ALTER DATABASE {} RENAME TO {}", sql.Identifier(name), sql.Identifier(its))
+            for old, new in renames:
+                what = f"the renaming of database {old} to {new}"
+                session.do(what, "ALTER DATABASE {} RENAME TO {}", sql.Identifier(old), sql.Identifier(new))
     except RestorePermissionError as error:
-        hint = "the role needs CREATEDB, and must own both databases or be a member of their owner"
+        making = in_psql("postgres", f"ALTER ROLE {quoted(session.connection.info.user)} CREATEDB")
+        hint = f"the role must own both databases, or be a member of their owner, and have CREATEDB: {making}"
         raise RestorePermissionError(error.message, hint) from error
     except RestoreError as error:
         if sqlstate_of(error) == _TOO_LONG:
