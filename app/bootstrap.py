@@ -21,13 +21,13 @@ from app.domain.retention import Policy
 from app.errors import ResidencyBackupError, SettingsError
 from app.last_words import keep_to_oneself
 from app.log import configure_logging, log_also_to, open_for_lines
-from app.operations.restore_full import Programs as FullPrograms
-from app.operations.same_name import describe
+from app.operations.backups.same_name import describe
+from app.operations.full_restore.run import Programs as FullPrograms
 from app.operations.schedule import Schedule
 from app.operations.service import Service, System
 from app.postgres.cluster import PostgresCluster, start_command, verify_copy
 from app.postgres.database import Database
-from app.postgres.dump import PostgresSource
+from app.postgres.dump.source import PostgresSource
 from app.postgres.nowhere import Nowhere
 from app.postgres.post_command import run_on
 from app.postgres.target import PostgresTarget

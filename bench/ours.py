@@ -25,8 +25,8 @@ from app.domain.backup import Codec
 from app.domain.merge import MergeRequest
 from app.log import configure_logging
 from app.postgres.database import Database
-from app.postgres.dump import PostgresSource
-from app.postgres.load import load
+from app.postgres.dump.source import PostgresSource
+from app.postgres.load.archive import load
 from app.postgres.target import PostgresTarget
 
 

@@ -44,7 +44,7 @@ def accident_and_back(server: EmbeddedPostgres, env: Mapping[str, str], log: Pat
     _print(before, _counts(server))
     say("The log: docker-compose logs backend | grep -i restore")
     lines = (line for line in log.read_text(errors="replace").splitlines() if "restore " in line and "[info" in line)
-    print("\n".join(f"  {line}" for line in lines if "app.operations.restore" in line))
+    print("\n".join(f"  {line}" for line in lines if "app.operations.restore.run" in line))
     say("All restores, and until when each can be undone")
     _shown(env, "restores")
 

@@ -18,20 +18,20 @@ from app.errors import (
     RestoreError,
     RestoreValidationError,
 )
-from app.operations.catch_up import due_slots
-from app.operations.expire import expire_quietly
-from app.operations.preview import preview as preview_restore
-from app.operations.preview import preview_json
-from app.operations.prune import prune as prune_backups
-from app.operations.restore import restore as run_restore
-from app.operations.restore_report import restored_json
-from app.operations.restore_request import RestoreRequest
-from app.operations.rollback import rollback as roll_back
+from app.operations.backup.catch_up import due_slots
+from app.operations.backup.skipped import why_skipped
+from app.operations.backup.take import BackupRequest, take_backup
+from app.operations.backups.expire import expire_quietly
+from app.operations.backups.prune import prune as prune_backups
+from app.operations.backups.verify import verify as verify_backups
+from app.operations.restore.preview import preview as preview_restore
+from app.operations.restore.preview import preview_json
+from app.operations.restore.recover import tidy
+from app.operations.restore.report import restored_json
+from app.operations.restore.request import RestoreRequest
+from app.operations.restore.rollback import rollback as roll_back
+from app.operations.restore.run import restore as run_restore
 from app.operations.service import Service
-from app.operations.settle import tidy
-from app.operations.skipped import why_skipped
-from app.operations.take_backup import BackupRequest, take_backup
-from app.operations.verify import verify as verify_backups
 from tasks.schedule import CATCH_UP, CATCH_UP_SECONDS, SCHEDULED
 
 log = structlog.get_logger(__name__)

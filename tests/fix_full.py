@@ -22,11 +22,11 @@ from app.cli import main
 from app.domain.backup import Tier
 from app.embedded.postgres import EmbeddedPostgres
 from app.errors import BackupError
-from app.operations.full_source import full_from_tree
-from app.operations.publish import Taken
-from app.operations.restore_full import LaidOut, Programs, restore_full
+from app.operations.backup.publish import Taken
+from app.operations.backup.take import BackupRequest, take_backup
+from app.operations.full_restore.run import LaidOut, Programs, restore_full
+from app.operations.full_restore.source import full_from_tree
 from app.operations.service import SILENT, Progress, Service
-from app.operations.take_backup import BackupRequest, take_backup
 from tests.fix_cluster import FolderCluster, start_command, verify_copy
 from tests.fix_clusters import SMALL
 from tests.fix_fork import COMMAND_LINE, Forked, start_forked

@@ -14,7 +14,7 @@ import pytest
 from app.domain.backup import Tier
 from app.embedded.postgres import EmbeddedPostgres
 from app.embedded.server import wait_until
-from app.operations.take_backup import BackupRequest, take_backup
+from app.operations.backup.take import BackupRequest, take_backup
 from tests.fix_postgres import TestDatabase, open_folder, scratch_database
 from tests.fix_restores import Damaged, drop_databases, execute, query
 from tests.fix_service import make_site

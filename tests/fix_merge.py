@@ -12,9 +12,9 @@ from app.domain.backup import Codec
 from app.domain.merge import Changes, MergeRequest
 from app.domain.restore import OnConflict
 from app.postgres.database import Database
-from app.postgres.dump import PostgresSource
-from app.postgres.merge import LiveMerge, merging
-from app.postgres.script import run_script
+from app.postgres.dump.source import PostgresSource
+from app.postgres.merge.live import LiveMerge, merging
+from app.postgres.merge.script import run_script
 from tests.fix_postgres import TestDatabase
 
 

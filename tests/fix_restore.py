@@ -13,7 +13,7 @@ from app.archive.writer import ArchiveWriter
 from app.domain.backup import Codec
 from app.embedded.postgres import EmbeddedPostgres
 from app.postgres.database import Database
-from app.postgres.dump import PostgresSource
+from app.postgres.dump.source import PostgresSource
 from app.postgres.programs import output_of
 from app.postgres.target import PostgresTarget
 from tests.fix_postgres import TestDatabase, copy_of_all_tables

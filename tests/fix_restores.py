@@ -13,11 +13,11 @@ import pytest
 from app.domain.backup import Tier
 from app.domain.restore import Restore, RestoreState
 from app.embedded.postgres import EmbeddedPostgres
-from app.operations.inventory import inventory
-from app.operations.restore import restore
-from app.operations.restore_request import Restored, RestoreRequest
+from app.operations.backup.take import BackupRequest, take_backup
+from app.operations.backups.inventory import inventory
+from app.operations.restore.request import Restored, RestoreRequest
+from app.operations.restore.run import restore
 from app.operations.service import SILENT, Progress, Service
-from app.operations.take_backup import BackupRequest, take_backup
 from tests.fix_kept import Kept, drop_databases, kept  # noqa: F401 -- tests take what they drop by from here too
 from tests.fix_postgres import TestDatabase, copy_of_all_tables
 from tests.fix_service import Site

@@ -14,9 +14,9 @@ from typing import Any
 
 from app.bootstrap import bootstrap
 from app.domain.restore import Restore
-from app.operations.restore import restore
-from app.operations.restore_request import RestoreRequest
-from app.operations.rollback import rollback
+from app.operations.restore.request import RestoreRequest
+from app.operations.restore.rollback import rollback
+from app.operations.restore.run import restore
 from app.operations.service import SILENT, Service
 from tests.fix_service import At
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from app.domain.ports import Tree
+from app.operations.backup.take import BackupRequest, take_backup
 from app.operations.service import Progress, Service
-from app.operations.take_backup import BackupRequest, take_backup
 from app.storage import disk
 
 SECONDS = 60.0

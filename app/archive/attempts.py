@@ -1,7 +1,7 @@
 """Dumps a database in as many attempts as its other sessions need.
 
 A dump gives way to whoever waits too long for a lock of its own, and begins anew with a fresh snapshot; see
-`app.postgres.watch` and docs/design.md.
+`app.postgres.dump.watch` and docs/design.md.
 """
 
 from __future__ import annotations

@@ -161,7 +161,8 @@ class Target(Protocol):
         If it is foreign, or loaded as another role, what it changes of the server outside of the database is refused.
 
         Raises:
-            RestoreValidationError, RestoreDataError, BackupReadError, BackupValidationError: see `app.postgres.load`.
+            RestoreValidationError, RestoreDataError, BackupReadError, BackupValidationError: see
+                `app.postgres.load.archive`.
         """
 
     def prove(

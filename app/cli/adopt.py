@@ -10,8 +10,8 @@ from app.cli.output.messages import document
 from app.cli.output.text import say
 from app.cli.session import Session, as_json
 from app.domain.servers import Identity
-from app.operations.adopt import Adopted
-from app.operations.adopt import adopt as take
+from app.operations.backups.adopt import Adopted
+from app.operations.backups.adopt import adopt as take
 
 
 @click.command()

@@ -10,13 +10,13 @@ from app.cli.output.progress import progress
 from app.cli.session import WARNINGS, Session, as_json
 from app.domain.backup import Origin, Tier
 from app.errors import BackupValidationError
-from app.operations.inventory import ALIASES, find, inventory
-from app.operations.keep import keep as keep_backup
-from app.operations.opened import described
-from app.operations.prune import prune as prune_backups
-from app.operations.take_backup import BackupRequest, take_backup
-from app.operations.verify import require_all
-from app.operations.verify import verify as verify_backups
+from app.operations.backup.take import BackupRequest, take_backup
+from app.operations.backups.inventory import ALIASES, find, inventory
+from app.operations.backups.keep import keep as keep_backup
+from app.operations.backups.opened import described
+from app.operations.backups.prune import prune as prune_backups
+from app.operations.backups.verify import require_all
+from app.operations.backups.verify import verify as verify_backups
 
 CREATED = [tier for tier in Tier if tier is not Tier.SAFETY]
 

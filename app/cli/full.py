@@ -13,10 +13,10 @@ from app.cli.output import full as show
 from app.cli.output.progress import progress
 from app.cli.session import WARNINGS, Session, as_json
 from app.errors import BackupPermissionError
-from app.operations.full_source import full_from_file, full_from_tree, no_such
+from app.operations.full_restore.run import FullSource
+from app.operations.full_restore.run import restore_full as lay_out
+from app.operations.full_restore.source import full_from_file, full_from_tree, no_such
 from app.operations.given_file import require_plain
-from app.operations.restore_full import FullSource
-from app.operations.restore_full import restore_full as lay_out
 
 
 @click.command("restore-full")

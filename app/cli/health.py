@@ -8,9 +8,9 @@ from app.cli.output import checks as show
 from app.cli.output.progress import progress
 from app.cli.session import WARNINGS, Session, as_json
 from app.domain.checks import Severity, first_error
-from app.operations.check import check as check_system
-from app.operations.check import repair as repair_system
-from app.operations.sync import sync as sync_catalog
+from app.operations.backups.sync import sync as sync_catalog
+from app.operations.health.check import check as check_system
+from app.operations.health.check import repair as repair_system
 
 
 @click.command()

@@ -11,12 +11,12 @@ from app.cli.output.progress import progress
 from app.cli.session import WARNINGS, Session, as_json
 from app.domain.restore import Mode, Policy
 from app.errors import MergeConflictError
-from app.operations.preview import Preview
-from app.operations.preview import diff as diff_backups
-from app.operations.preview import preview as preview_restore
-from app.operations.restore import restore as run_restore
-from app.operations.restore_request import RestoreRequest
-from app.operations.rollback import rollback as roll_back
+from app.operations.restore.preview import Preview
+from app.operations.restore.preview import diff as diff_backups
+from app.operations.restore.preview import preview as preview_restore
+from app.operations.restore.request import RestoreRequest
+from app.operations.restore.rollback import rollback as roll_back
+from app.operations.restore.run import restore as run_restore
 
 
 @click.command()

@@ -6,6 +6,9 @@ import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+# What findings of these are called.
+SEARCH_PATH = "search_path"
+LACKING = "not in dumps"
 MOST = 50  # that a manifest names
 _FUNCTIONS = 10  # of each
 _LONGEST = 500

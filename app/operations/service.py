@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Protocol
 
 from app.archive.cluster import Cluster
 from app.archive.source import Source
@@ -88,6 +89,19 @@ class Service:
     def database(self) -> str:
         """Name of the database."""
         return self.source.database
+
+
+class Changing(Protocol):
+    """What changes a database: the live one, or another of its server."""
+
+    @property
+    def into(self) -> str | None:
+        """The other one's name."""
+
+
+def target_for(service: Service, what: Changing) -> Target:
+    """The server, with the database that a restore changes, or would change, in the live one's place."""
+    return service.target if what.into is None else service.target_of(what.into)
 
 
 class Progress:

@@ -18,7 +18,7 @@ from app.errors import (
     ServerUnavailableError,
 )
 from app.postgres.database import Database
-from app.postgres.load_session import Session, restoring
+from app.postgres.session import Session, restoring
 
 _FIRST = ("postgres", "template1")
 _OTHERS = """

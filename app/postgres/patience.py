@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import TypeVar
 
 from app.errors import RestoreBusyError
-from app.postgres.load_session import Session, sqlstate_of
+from app.postgres.session import Session, sqlstate_of
 from app.postgres.who import holding
 
 LOCK_WAIT_MS = 60_000  # in all

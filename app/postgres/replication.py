@@ -18,8 +18,8 @@ from app.domain.psql import in_psql, quoted
 from app.domain.replication import LogicalSlot, Replication, Subscription, disabling, enabling, freeing
 from app.errors import RestoreBusyError, RestorePermissionError
 from app.postgres.database import Database
-from app.postgres.load_session import restoring
 from app.postgres.maintenance import Maintenance, maintenance
+from app.postgres.session import restoring
 from app.postgres.unnoticed import unnoticed
 
 log = structlog.get_logger(__name__)

@@ -12,27 +12,19 @@ from app.archive.reader import Archive
 from app.archive.target import Loaded, Loader, Loading, Merging, Progress, TargetFacts
 from app.domain.merge import Changes, MergeRequest, OtherWords
 from app.domain.replication import Replication
-from app.postgres import (
-    databases,
-    in_place,
-    load,
-    load_as,
-    merge,
-    merge_compare,
-    proof,
-    replication,
-    schema_diff,
-    script,
-    swap,
-    target_facts,
-    transactions,
-)
+from app.postgres import replication, target_facts, transactions
 from app.postgres.database import Database
-from app.postgres.load_session import restoring
+from app.postgres.load import archive as load
+from app.postgres.load import as_role as load_as
+from app.postgres.load.outside import noted_beside, nothing_beside
+from app.postgres.load.watched import watched
 from app.postgres.maintenance import Maintenance
-from app.postgres.outside import noted_beside, nothing_beside
+from app.postgres.merge import compare as merge_compare
+from app.postgres.merge import live as merge
+from app.postgres.merge import script
+from app.postgres.replace import databases, in_place, proof, schema_diff, swap
+from app.postgres.session import restoring
 from app.postgres.unnoticed import unnoticed
-from app.postgres.watched import watched
 
 
 class PostgresTarget:

@@ -13,8 +13,8 @@ from app.domain.psql import in_psql, quoted
 from app.errors import RestorePermissionError, RestoreValidationError
 from app.postgres import facts as questions
 from app.postgres.database import Database
-from app.postgres.load_session import restoring
 from app.postgres.maintenance import Maintenance, maintenance
+from app.postgres.session import restoring
 
 # A DROP DATABASE that was interrupted leaves -2: nobody can connect to that any more.
 _EXISTS = "SELECT datconnlimit = -2 FROM pg_database WHERE datname = %s"

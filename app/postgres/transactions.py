@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import psycopg
 
 from app.postgres.database import Database
-from app.postgres.load_session import Session, restoring
 from app.postgres.maintenance import Maintenance
+from app.postgres.session import Session, restoring
 
 _STATUS = "SELECT pg_xact_status(%s::xid8)"
 _MINE = "SELECT pg_catalog.pg_current_xact_id()::pg_catalog.text"

@@ -9,7 +9,7 @@ import pytest
 from celery import Celery
 
 from app.domain.backup import Tier
-from app.operations.inventory import inventory
+from app.operations.backups.inventory import inventory
 from tests.e2e.test_worker_and_beat import SOON, eventually
 from tests.fix_celery import NOTHING_DUE, NodeFactory
 from tests.fix_full import FullSite, server_on

@@ -20,9 +20,9 @@ from pytest_celery import CeleryTestSetup
 from app.domain.backup import Tier
 from app.domain.slots import Slot, SlotState
 from app.errors import BackupCancelledError, BackupNotFoundError, BackupPermissionError, BackupRunningError
-from app.operations.catch_up import due_slots
-from app.operations.inventory import inventory
-from app.operations.take_backup import BackupRequest, take_backup
+from app.operations.backup.catch_up import due_slots
+from app.operations.backup.take import BackupRequest, take_backup
+from app.operations.backups.inventory import inventory
 from app.postgres.programs import run
 from tests.fix_celery import NOTHING_DUE, PATIENCE, LocalNode, NodeFactory, eventually
 from tests.fix_fork import CELERY, run_forked

@@ -17,14 +17,14 @@ from app.domain.backup import Origin, Tier
 from app.domain.restore import Mode, Restore, RestoreState, Step
 from app.embedded.postgres import EmbeddedPostgres
 from app.errors import DatabaseMissingError, RestoreRollbackError, ServerUnavailableError, TargetUnavailableError
-from app.operations import restore as restoring
-from app.operations.check import repair
-from app.operations.inventory import find
-from app.operations.leftovers import find_leftovers
+from app.operations.backup.take import BackupRequest, take_backup
+from app.operations.backups.inventory import find
+from app.operations.backups.leftovers import find_leftovers
+from app.operations.backups.sync import sync
+from app.operations.health.check import repair
+from app.operations.restore import run as restoring
+from app.operations.restore.recover import settle_all, tidy
 from app.operations.service import Service
-from app.operations.settle import settle_all, tidy
-from app.operations.sync import sync
-from app.operations.take_backup import BackupRequest, take_backup
 from app.postgres import arrival
 from app.postgres.programs import run
 from app.storage import disk

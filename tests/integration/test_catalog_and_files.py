@@ -16,15 +16,15 @@ from app.domain.checks import Severity
 from app.domain.slots import Slot
 from app.embedded.postgres import EmbeddedPostgres
 from app.errors import BackupFolderLostError, BackupNotFoundError, BackupValidationError
-from app.operations.catch_up import due_slots
-from app.operations.check import check, repair
-from app.operations.inventory import find, inventory
-from app.operations.keep import keep
-from app.operations.prune import prune
+from app.operations.backup.catch_up import due_slots
+from app.operations.backup.take import BackupRequest, take_backup
+from app.operations.backups.inventory import find, inventory
+from app.operations.backups.keep import keep
+from app.operations.backups.prune import prune
+from app.operations.backups.sync import sync
+from app.operations.backups.verify import verify
+from app.operations.health.check import check, repair
 from app.operations.service import Progress, Service
-from app.operations.sync import sync
-from app.operations.take_backup import BackupRequest, take_backup
-from app.operations.verify import verify
 from tests.fix_postgres import TestDatabase, output_or_fail, scratch_database
 from tests.fix_service import Site, make_site, require_same_content
 

@@ -9,10 +9,10 @@ import pytest
 
 from app.domain.restore import RestoreState, Step
 from app.errors import RestoreValidationError
-from app.operations.check import check
-from app.operations.rollback import rollback
-from app.operations.settle import resolve
-from app.operations.whereabouts import whereabouts
+from app.operations.health.check import check
+from app.operations.restore.position import whereabouts
+from app.operations.restore.recover import resolve
+from app.operations.restore.rollback import rollback
 from tests.fix_restores import Damaged, execute
 
 

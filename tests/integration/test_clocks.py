@@ -13,10 +13,10 @@ from app.catalog.store import SqlCatalog
 from app.domain.backup import Tier
 from app.domain.restore import Mode, Restore, RestoreState
 from app.errors import BackupRunningError, RestoreRunningError
-from app.operations.catch_up import due_slots
-from app.operations.check import repair
+from app.operations.backup.catch_up import due_slots
+from app.operations.backup.take import BackupRequest, take_backup
+from app.operations.health.check import repair
 from app.operations.service import Service
-from app.operations.take_backup import BackupRequest, take_backup
 from tests.fix_catalog import held_by, in_another_namespace, open_catalog
 from tests.fix_postgres import TestDatabase
 from tests.fix_service import At, Site, leftovers, make_site

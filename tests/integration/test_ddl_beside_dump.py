@@ -24,10 +24,10 @@ from app.archive.writer import ArchiveWriter
 from app.domain.backup import Codec, Tier
 from app.embedded.postgres import EmbeddedPostgres
 from app.errors import TableLockedError
-from app.operations.take_backup import BackupRequest, take_backup
-from app.postgres import crew, early, ranges, read_ahead, snapshot, watch
+from app.operations.backup.take import BackupRequest, take_backup
 from app.postgres.database import Database
-from app.postgres.dump import PostgresSource
+from app.postgres.dump import crew, early, ranges, read_ahead, snapshot, watch
+from app.postgres.dump.source import PostgresSource
 from tests.fix_beside import BOUND, Beside
 from tests.fix_postgres import TestDatabase, copy_of_all_tables, psql, scratch_database
 from tests.fix_service import Site

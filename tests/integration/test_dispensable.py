@@ -15,10 +15,10 @@ import pytest
 
 from app.domain.backup import Tier
 from app.embedded.postgres import EmbeddedPostgres
-from app.operations.preview import diff
-from app.operations.restore import restore
-from app.operations.restore_request import RestoreRequest
-from app.operations.take_backup import BackupRequest, take_backup
+from app.operations.backup.take import BackupRequest, take_backup
+from app.operations.restore.preview import diff
+from app.operations.restore.request import RestoreRequest
+from app.operations.restore.run import restore
 from tests.fix_kept import drop_databases
 from tests.fix_postgres import TestDatabase
 from tests.fix_restores import execute

@@ -16,10 +16,10 @@ from app.archive.writer import ArchiveWriter
 from app.domain.backup import Codec
 from app.embedded.postgres import EmbeddedPostgres
 from app.errors import BackupCreationError
-from app.postgres import ranges
 from app.postgres.database import Database
-from app.postgres.dump import PostgresSource
-from app.postgres.load import load
+from app.postgres.dump import ranges
+from app.postgres.dump.source import PostgresSource
+from app.postgres.load.archive import load
 from tests.fix_postgres import TestDatabase, psql
 from tests.tiers import ALL
 

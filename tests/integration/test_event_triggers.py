@@ -11,8 +11,8 @@ from app.domain.merge import MergeRequest
 from app.errors import RestoreDataError
 from app.postgres import event_triggers
 from app.postgres.database import Database
-from app.postgres.load import load
-from app.postgres.proof import compare
+from app.postgres.load.archive import load
+from app.postgres.replace.proof import compare
 from tests.fix_matrix import Major, at_home, running_major
 from tests.fix_merge import beside, merge, request, undo
 from tests.fix_postgres import TestDatabase

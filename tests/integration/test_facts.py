@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.postgres.database import Database
-from app.postgres.dump import PostgresSource
+from app.postgres.dump.source import PostgresSource
 from tests.fix_postgres import TestDatabase
 
 REVISIONS = {

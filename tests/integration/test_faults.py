@@ -25,11 +25,12 @@ from app.errors import (
     ServerUnavailableError,
     TableLockedError,
 )
-from app.operations.check import check
-from app.operations.inventory import inventory
-from app.operations.sync import sync
-from app.operations.take_backup import BackupRequest, take_backup
-from app.postgres import dump, snapshot
+from app.operations.backup.take import BackupRequest, take_backup
+from app.operations.backups.inventory import inventory
+from app.operations.backups.sync import sync
+from app.operations.health.check import check
+from app.postgres.dump import snapshot
+from app.postgres.dump import source as dump
 from tests.fix_fork import COMMAND_LINE, TEXT, Forked, run_forked, start_forked
 from tests.fix_kept import Kept, kept
 from tests.fix_postgres import TestDatabase, scratch_database

@@ -15,11 +15,11 @@ import pytest
 from app.domain.backup import Tier
 from app.domain.checks import Severity
 from app.errors import BackupFolderLostError, BackupReadError, BackupStorageError
-from app.operations.catch_up import due_slots
-from app.operations.check import check, repair
-from app.operations.inventory import inventory
-from app.operations.servers import in_place, mark
-from app.operations.take_backup import BackupRequest, take_backup
+from app.operations.backup.catch_up import due_slots
+from app.operations.backup.take import BackupRequest, take_backup
+from app.operations.backups.inventory import inventory
+from app.operations.backups.servers import in_place, mark
+from app.operations.health.check import check, repair
 from app.storage import lock
 from app.storage.folder import LOCK, MARKER
 from tests.fix_postgres import TestDatabase

@@ -13,8 +13,8 @@ from celery import Celery
 
 from app.domain.backup import Tier
 from app.errors import BackupFolderLostError
-from app.operations.inventory import inventory
-from app.operations.take_backup import BackupRequest, take_backup
+from app.operations.backup.take import BackupRequest, take_backup
+from app.operations.backups.inventory import inventory
 from app.postgres.programs import Finished, run
 from app.storage.folder import MARKER
 from tests.fix_celery import NOTHING_DUE, NodeFactory

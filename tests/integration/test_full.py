@@ -18,14 +18,14 @@ import pytest
 from app.archive.manifest import parse_manifest
 from app.domain.backup import Origin, Tier
 from app.errors import BackupNotFoundError, BackupValidationError, RestoreValidationError, ServerUnavailableError
-from app.operations.check import check
-from app.operations.inventory import find, inventory
-from app.operations.keep import keep
-from app.operations.prune import prune
-from app.operations.restore_source import locate
-from app.operations.sync import sync
-from app.operations.take_backup import BackupRequest, Taken, take_backup
-from app.operations.verify import verify
+from app.operations.backup.take import BackupRequest, Taken, take_backup
+from app.operations.backups.inventory import find, inventory
+from app.operations.backups.keep import keep
+from app.operations.backups.prune import prune
+from app.operations.backups.sync import sync
+from app.operations.backups.verify import verify
+from app.operations.health.check import check
+from app.operations.restore.source import locate
 from tests.fix_clusters import FilledPostgres
 from tests.fix_full import FullSite, full_site_of, server_on
 from tests.fix_postgres import TestDatabase, open_folder, scratch_database

@@ -20,8 +20,8 @@ from app.errors import (
     ProgramKilledError,
     ServerUnavailableError,
 )
-from app.operations.check import check, repair
-from app.operations.full_preflight import preflight_full
+from app.operations.backup.full_preflight import preflight_full
+from app.operations.health.check import check, repair
 from app.postgres.binaries import Binary, find_binary, installed
 from tests.fix_fork import run_forked
 from tests.fix_full import MUCH_BYTES, SMALL_FILES_ONLY, FullSite, server_on

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from app.operations.full_preflight import preflight_full
-from app.operations.take_backup import take_backup
+from app.operations.backup.full_preflight import preflight_full
+from app.operations.backup.take import take_backup
 from tests.fix_full import FULL, server_on
 from tests.fix_matrix import Major, at_home, running_major, server_of, torment
 from tests.fix_service import Site, require_same_content

@@ -13,7 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from app.archive.tarball import BLOCK
+from app.archive.tar import pack
+from app.archive.tar.reader import BLOCK
 from app.errors import (
     BackupCancelledError,
     BackupCreationError,
@@ -26,11 +27,10 @@ from app.errors import (
     DiskReadError,
     RestoreValidationError,
 )
-from app.operations import pack
+from app.operations.backup.space import _LOOK_EVERY
+from app.operations.backup.take import take_backup
+from app.operations.backups.verify import verify
 from app.operations.service import Progress
-from app.operations.space_guard import _LOOK_EVERY
-from app.operations.take_backup import take_backup
-from app.operations.verify import verify
 from tests.fix_fork import run_forked
 from tests.fix_full import FULL, SMALL_FILES_ONLY, FullSite
 from tests.fix_service import At, leftovers
@@ -292,14 +292,14 @@ def test_a_cancel_while_retention_works_does_not_undo_the_backup(
     def cancelled(*_: object, **_more: object) -> None:
         raise Cancelled(BackupCancelledError("the run was revoked"))
 
-    monkeypatch.setattr("app.operations.take_backup.prune", cancelled)
+    monkeypatch.setattr("app.operations.backup.take.prune", cancelled)
     taken = packed_site.take()
     assert taken.backup.good
     assert "retention was cut short" in taken.warnings[0]
 
 
 def test_what_writes_into_the_copy_fails_it(packed_site: FullSite, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.archive.tar_writer.TarWriter.add_file", lambda *_: True)
+    monkeypatch.setattr("app.archive.tar.writer.TarWriter.add_file", lambda *_: True)
     error = packed_site.fails(BackupCreationError)
     assert "written to while it was packed" in error.message
 
@@ -310,7 +310,7 @@ def test_what_could_not_be_laid_out_again_is_no_backup(packed_site: FullSite, mo
             raise RestoreValidationError("letter.txt is no part of a full backup")
         return Path()
 
-    monkeypatch.setattr("app.operations.take_full.place_of", place)
+    monkeypatch.setattr("app.operations.backup.full.place_of", place)
     error = packed_site.fails(BackupValidationError)
     assert "letter.txt" in error.message
 

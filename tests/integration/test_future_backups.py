@@ -13,14 +13,14 @@ from app.archive.manifest import parse_manifest
 from app.domain.backup import Backup, Tier
 from app.domain.slots import Slot
 from app.errors import BackupNotFoundError
-from app.operations.catch_up import due_slots
-from app.operations.check import check
-from app.operations.inventory import find, inventory, newest_good
-from app.operations.prune import prune
+from app.operations.backup.catch_up import due_slots
+from app.operations.backup.take import BackupRequest, take_backup
+from app.operations.backups.inventory import find, inventory, newest_good
+from app.operations.backups.prune import prune
+from app.operations.backups.sync import sync
+from app.operations.backups.verify import verify
+from app.operations.health.check import check
 from app.operations.service import Service
-from app.operations.sync import sync
-from app.operations.take_backup import BackupRequest, take_backup
-from app.operations.verify import verify
 from tests.fix_postgres import TestDatabase
 from tests.fix_service import Site, make_site
 from tests.tiers import sample_of

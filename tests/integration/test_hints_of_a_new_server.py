@@ -7,9 +7,9 @@ import pytest
 from app.domain.backup import Tier
 from app.embedded.postgres import EmbeddedPostgres
 from app.errors import DatabaseMissingError, RestoreValidationError
-from app.operations.check import check
-from app.operations.lacking import remedy
-from app.operations.take_backup import BackupRequest, take_backup
+from app.operations.backup.take import BackupRequest, take_backup
+from app.operations.health.check import check
+from app.operations.restore.lacking import remedy
 from app.postgres import arrival
 from tests.fix_merge import archive_of, merge, request
 from tests.fix_postgres import TestDatabase

@@ -26,9 +26,9 @@ from app.errors import (
     RestoreValidationError,
     TargetUnavailableError,
 )
-from app.postgres import in_place
 from app.postgres.database import Database
-from app.postgres.load import load
+from app.postgres.load.archive import load
+from app.postgres.replace import in_place
 from tests.fix_matrix import Major, at_home, running_major, torment
 from tests.fix_postgres import TestDatabase, scratch_database
 from tests.fix_restore import archive_of, as_role, foreign, target, text_of, whole

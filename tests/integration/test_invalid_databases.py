@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.errors import RestoreRollbackError, RestoreValidationError
-from app.operations.rollback import rollback
+from app.operations.restore.rollback import rollback
 from tests.fix_restores import Damaged, execute
 from tests.integration.test_safety_before import small
 

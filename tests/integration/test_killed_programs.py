@@ -14,10 +14,10 @@ from structlog.testing import capture_logs
 from app.domain.backup import Tier
 from app.domain.slots import SlotState
 from app.errors import ProgramKilledError
-from app.operations.catch_up import due_slots
-from app.operations.skipped import why_skipped
-from app.operations.take_backup import BackupRequest, take_backup
-from app.postgres import read_ahead
+from app.operations.backup.catch_up import due_slots
+from app.operations.backup.skipped import why_skipped
+from app.operations.backup.take import BackupRequest, take_backup
+from app.postgres.dump import read_ahead
 from tests.fix_service import At, Site, fill_wide, leftovers, stalled
 
 

@@ -17,10 +17,10 @@ from app.archive.writer import ArchiveWriter
 from app.domain.backup import Codec
 from app.errors import RestoreDataError, RestoreValidationError
 from app.postgres.database import Database
-from app.postgres.load import load
-from app.postgres.load_entries import Entry
-from app.postgres.load_session import Session
-from app.postgres.load_sql import SqlRunner
+from app.postgres.load.archive import load
+from app.postgres.load.entries import Entry
+from app.postgres.load.sql import SqlRunner
+from app.postgres.session import Session
 from tests.fix_postgres import TestDatabase, copy_of_all_tables, psql
 
 LAST = b"\n--\n-- PostgreSQL database dump complete\n--\n\n"
@@ -142,8 +142,8 @@ def test_an_encoding_that_only_python_knows_is_the_servers_to_refuse(
 def test_rows_that_refer_to_later_ones_end_the_load_before_they_fill_the_memory(
     empty_database: TestDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.postgres.load_batches._BATCH_BYTES", 100)
-    monkeypatch.setattr("app.postgres.load_batches._WHOLE_BYTES", 100)
+    monkeypatch.setattr("app.postgres.load.batches._BATCH_BYTES", 100)
+    monkeypatch.setattr("app.postgres.load.batches._WHOLE_BYTES", 100)
     function = (
         b"SET check_function_bodies = off;\n"
         b"CREATE FUNCTION public.there() RETURNS boolean LANGUAGE sql AS 'SELECT EXISTS (SELECT FROM public.b)';\n"
@@ -153,7 +153,7 @@ def test_rows_that_refer_to_later_ones_end_the_load_before_they_fill_the_memory(
     data = gzip.compress(function + rows + LAST)
     assert load_into(empty_database, archive(data, Codec.GZIP), 1) == 500
     empty_database.execute("DROP TABLE public.a, public.b; DROP FUNCTION public.there")
-    monkeypatch.setattr("app.postgres.load_data._HELD_BYTES", 1000)
+    monkeypatch.setattr("app.postgres.load.data._HELD_BYTES", 1000)
     with pytest.raises(RestoreDataError, match="check constraint"):
         load_into(empty_database, archive(data, Codec.GZIP), 1)
 

@@ -12,13 +12,13 @@ from app.domain.backup import Tier
 from app.domain.restore import Mode
 from app.embedded.postgres import binaries
 from app.errors import LockTableFullError
-from app.operations.restore import restore
-from app.operations.restore_request import RestoreRequest
-from app.operations.take_backup import BackupRequest, take_backup
+from app.operations.backup.take import BackupRequest, take_backup
+from app.operations.restore.request import RestoreRequest
+from app.operations.restore.run import restore
 from app.postgres.database import Database
-from app.postgres.early import Early, Learnt, require_as_shown
+from app.postgres.dump.early import Early, Learnt, require_as_shown
+from app.postgres.dump.snapshot import exported
 from app.postgres.programs import output_of
-from app.postgres.snapshot import exported
 from tests.fix_clusters import CopiedPostgres
 from tests.fix_postgres import TestDatabase, open_folder, scratch_database
 from tests.fix_service import make_site

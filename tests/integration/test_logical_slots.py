@@ -13,12 +13,12 @@ from app.domain.checks import Severity
 from app.embedded.postgres import EmbeddedPostgres, binaries
 from app.embedded.server import wait_until
 from app.errors import RestoreBusyError
-from app.operations.check import check
-from app.operations.expire import expire
-from app.operations.preview import preview
-from app.operations.restore_request import RestoreRequest
-from app.operations.rollback import rollback
-from app.operations.take_backup import BackupRequest, take_backup
+from app.operations.backup.take import BackupRequest, take_backup
+from app.operations.backups.expire import expire
+from app.operations.health.check import check
+from app.operations.restore.preview import preview
+from app.operations.restore.request import RestoreRequest
+from app.operations.restore.rollback import rollback
 from app.postgres.programs import Program
 from tests.fix_logical import SECONDS, drop_slots
 from tests.fix_postgres import scratch_database

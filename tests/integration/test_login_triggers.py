@@ -9,9 +9,9 @@ import pytest
 from app.domain.backup import Tier
 from app.domain.restore import RestoreState
 from app.errors import BackupPermissionError
-from app.operations.restore import restore
-from app.operations.restore_request import RestoreRequest
-from app.operations.take_backup import BackupRequest, take_backup
+from app.operations.backup.take import BackupRequest, take_backup
+from app.operations.restore.request import RestoreRequest
+from app.operations.restore.run import restore
 from app.postgres.database import Database
 from app.postgres.unnoticed import unnoticed
 from tests.fix_postgres import TestDatabase

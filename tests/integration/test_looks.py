@@ -11,9 +11,9 @@ import pytest
 from app.archive.manifest import Manifest, parse_manifest
 from app.domain.backup import Tier
 from app.domain.restore import Mode
-from app.operations import opened, same_name
-from app.operations.inventory import inventory
-from app.operations.take_backup import BackupRequest, take_backup
+from app.operations.backup.take import BackupRequest, take_backup
+from app.operations.backups import opened, same_name
+from app.operations.backups.inventory import inventory
 from tests.fix_restores import Damaged
 from tests.fix_service import Site
 

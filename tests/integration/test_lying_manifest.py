@@ -10,7 +10,7 @@ import pytest
 from app.archive.manifest import READ_SETTINGS, Manifest, parse_manifest
 from app.errors import BackupValidationError
 from app.postgres.database import Database
-from app.postgres.dump import PostgresSource
+from app.postgres.dump.source import PostgresSource
 from tests.fix_postgres import TestDatabase
 from tests.fix_service import Site, make_site
 

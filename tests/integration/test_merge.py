@@ -22,8 +22,8 @@ from app.errors import (
     RestorePermissionError,
     RestoreValidationError,
 )
-from app.postgres import merge as merge_module
-from app.postgres import merge_session
+from app.postgres.merge import live as merge_module
+from app.postgres.merge import session as merge_session
 from app.postgres.programs import output_of
 from tests.fix_merge import archive_of, beside, merge, request, undo
 from tests.fix_postgres import TestDatabase, copy_of_all_tables

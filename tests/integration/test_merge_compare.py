@@ -5,7 +5,7 @@ from __future__ import annotations
 from app.archive.reader import Archive
 from app.domain.merge import Changes, Kind, TableChanges
 from app.postgres.database import Database
-from app.postgres.merge_compare import compare
+from app.postgres.merge.compare import compare
 from tests.fix_merge import archive_of
 from tests.fix_postgres import TestDatabase, copy_of_all_tables
 

@@ -6,9 +6,9 @@ import pytest
 
 from app.archive.reader import Archive
 from app.errors import RestoreValidationError
-from app.operations.preview import diff
-from app.operations.preview import preview as preview_of
-from app.operations.restore_request import RestoreRequest
+from app.operations.restore.preview import diff
+from app.operations.restore.preview import preview as preview_of
+from app.operations.restore.request import RestoreRequest
 from tests.fix_merge import archive_of, beside, merge, request, undo
 from tests.fix_postgres import TestDatabase, copy_of_all_tables
 from tests.fix_restores import Damaged

@@ -17,7 +17,7 @@ from app.domain.backup import Codec
 from app.embedded.postgres import EmbeddedPostgres
 from app.errors import RestoreValidationError
 from app.postgres.database import Database
-from app.postgres.outside import nothing_beside
+from app.postgres.load.outside import nothing_beside
 from tests.fix_matrix import EMBEDDED, running_major
 from tests.fix_postgres import TestDatabase, scratch_database
 from tests.fix_restore import target

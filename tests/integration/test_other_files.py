@@ -15,12 +15,12 @@ import pytest
 
 from app.domain.backup import Backup, Origin, Tier
 from app.errors import BackupValidationError
-from app.operations.check import check
-from app.operations.inventory import find, inventory
-from app.operations.prune import prune
-from app.operations.sync import sync
-from app.operations.take_backup import BackupRequest, take_backup
-from app.operations.verify import verify
+from app.operations.backup.take import BackupRequest, take_backup
+from app.operations.backups.inventory import find, inventory
+from app.operations.backups.prune import prune
+from app.operations.backups.sync import sync
+from app.operations.backups.verify import verify
+from app.operations.health.check import check
 from tests.fix_postgres import TestDatabase
 from tests.fix_service import Site, leftovers, make_site
 

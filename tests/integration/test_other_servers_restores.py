@@ -14,16 +14,16 @@ from app.domain.checks import Severity
 from app.domain.restore import Restore
 from app.embedded.postgres import EmbeddedPostgres
 from app.errors import ServerMismatchError
-from app.operations.check import check, repair
-from app.operations.expire import expire
-from app.operations.inventory import inventory
-from app.operations.preview import preview
-from app.operations.prune import prune
-from app.operations.restore import restore
-from app.operations.restore_request import RestoreRequest
-from app.operations.rollback import rollback
+from app.operations.backup.take import BackupRequest, take_backup
+from app.operations.backups.expire import expire
+from app.operations.backups.inventory import inventory
+from app.operations.backups.prune import prune
+from app.operations.health.check import check, repair
+from app.operations.restore.preview import preview
+from app.operations.restore.request import RestoreRequest
+from app.operations.restore.rollback import rollback
+from app.operations.restore.run import restore
 from app.operations.service import Service
-from app.operations.take_backup import BackupRequest, take_backup
 from tests.fix_restores import drop_databases
 from tests.fix_servers import TwoServers
 

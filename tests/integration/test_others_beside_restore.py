@@ -13,10 +13,13 @@ import pytest
 
 from app.embedded.postgres import EmbeddedPostgres
 from app.errors import RestoreBusyError
-from app.postgres import merge_session, patience, swap, watch
+from app.postgres import patience
 from app.postgres.database import Database
-from app.postgres.in_place import replace_in_place
-from app.postgres.merge_plan import Planner
+from app.postgres.dump import watch
+from app.postgres.merge import session as merge_session
+from app.postgres.merge.plan import Planner
+from app.postgres.replace import swap
+from app.postgres.replace.in_place import replace_in_place
 from tests.fix_beside import Beside, ours_waits
 from tests.fix_merge import archive_of, beside, merge, request, undo
 from tests.fix_postgres import TestDatabase, copy_of_all_tables, scratch_database
@@ -121,7 +124,7 @@ def test_who_has_a_table_locked_before_a_merge_begins_is_waited_for_and_named(
     with psycopg.connect(database.url, application_name="import") as other:
         other.execute(f"LOCK TABLE {table}".encode())
         with monkeypatch.context() as short:
-            short.setattr("app.postgres.beside.SECONDS", 0.1)
+            short.setattr("app.postgres.dump.beside.SECONDS", 0.1)
             with pytest.raises(RestoreBusyError) as caught:
                 merge(database, archive, request())
         pid = other.info.backend_pid

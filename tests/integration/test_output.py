@@ -13,7 +13,7 @@ from psycopg import sql
 from app.domain.backup import Tier
 from app.embedded.postgres import EmbeddedPostgres
 from app.errors import BackupCreationError
-from app.operations.take_backup import BackupRequest, take_backup
+from app.operations.backup.take import BackupRequest, take_backup
 from app.postgres.programs import Finished
 from tests.fix_fork import run_forked
 from tests.fix_postgres import TestDatabase

@@ -19,10 +19,11 @@ from app.domain.backup import Codec
 from app.embedded.postgres import EmbeddedPostgres
 from app.embedded.server import wait_until
 from app.errors import BackupCreationError, ServerUnavailableError
-from app.postgres import crew, facts, ranges
+from app.postgres import facts
 from app.postgres.database import Database
 from app.postgres.digest import table_digest, use_read_settings
-from app.postgres.dump import PostgresSource
+from app.postgres.dump import crew, ranges
+from app.postgres.dump.source import PostgresSource
 from tests.fix_postgres import TestDatabase, copy_of_all_tables, psql, scratch_database
 from tests.tiers import pairs, sample_of, times
 

@@ -15,14 +15,14 @@ from app.archive.manifest import parse_manifest
 from app.domain.backup import Origin, Tier
 from app.domain.checks import Severity
 from app.errors import BackupNotFoundError
-from app.operations.check import repair
-from app.operations.check_access import check_access
-from app.operations.inventory import find, inventory
-from app.operations.preview import preview
-from app.operations.prune import prune
-from app.operations.restore_request import RestoreRequest
-from app.operations.sync import sync
-from app.operations.take_backup import BackupRequest, take_backup
+from app.operations.backup.take import BackupRequest, take_backup
+from app.operations.backups.inventory import find, inventory
+from app.operations.backups.prune import prune
+from app.operations.backups.sync import sync
+from app.operations.health.check import repair
+from app.operations.restore.access import check_access
+from app.operations.restore.preview import preview
+from app.operations.restore.request import RestoreRequest
 from tests.fix_postgres import TestDatabase
 from tests.fix_service import Site, make_site
 

@@ -11,8 +11,8 @@ import pytest
 from app.domain.backup import Tier
 from app.embedded.postgres import EmbeddedPostgres
 from app.errors import PoolerError, RestoreError
-from app.operations.preview import diff
-from app.operations.take_backup import BackupRequest, take_backup
+from app.operations.backup.take import BackupRequest, take_backup
+from app.operations.restore.preview import diff
 from app.postgres.database import Database
 from app.postgres.pooler import backend_pid
 from app.postgres.target import PostgresTarget

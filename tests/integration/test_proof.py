@@ -17,10 +17,10 @@ from app.archive.target import Loading
 from app.domain.backup import Codec
 from app.embedded.postgres import EmbeddedPostgres
 from app.errors import RestoreBusyError, RestoreDataError, RestorePermissionError, TargetUnavailableError
-from app.postgres import snapshot
 from app.postgres.database import Database
-from app.postgres.load import load
-from app.postgres.proof import compare
+from app.postgres.dump import snapshot
+from app.postgres.load.archive import load
+from app.postgres.replace.proof import compare
 from tests.fix_matrix import Major, at_home, running_major, torment
 from tests.fix_postgres import TestDatabase, scratch_database
 from tests.fix_restore import archive_of, as_role, foreign, target, text_of

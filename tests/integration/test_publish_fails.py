@@ -16,14 +16,14 @@ from structlog.testing import capture_logs
 
 from app.domain.backup import Backup, Origin, State, Tier
 from app.errors import BackupError, BackupPermissionError, BackupStorageError, BackupValidationError, BackupWriteError
-from app.operations.check import repair
-from app.operations.inventory import find, inventory
-from app.operations.keep import keep
-from app.operations.prune import prune
+from app.operations.backup.take import BackupRequest, take_backup
+from app.operations.backups.inventory import find, inventory
+from app.operations.backups.keep import keep
+from app.operations.backups.prune import prune
+from app.operations.backups.sync import sync
+from app.operations.backups.verify import verify
+from app.operations.health.check import repair
 from app.operations.service import Service
-from app.operations.sync import sync
-from app.operations.take_backup import BackupRequest, take_backup
-from app.operations.verify import verify
 from tests.fix_postgres import TestDatabase
 from tests.fix_service import Site, leftovers, make_site
 

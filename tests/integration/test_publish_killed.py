@@ -15,11 +15,11 @@ import pytest
 
 from app.archive.manifest import parse_manifest
 from app.domain.backup import Origin, Tier
-from app.operations.check import check, repair
-from app.operations.inventory import find, inventory
-from app.operations.sync import sync
-from app.operations.take_backup import BackupRequest, take_backup
-from app.operations.verify import verify
+from app.operations.backup.take import BackupRequest, take_backup
+from app.operations.backups.inventory import find, inventory
+from app.operations.backups.sync import sync
+from app.operations.backups.verify import verify
+from app.operations.health.check import check, repair
 from app.storage.draft import LocalDraft
 from tests.fix_postgres import TestDatabase
 from tests.fix_service import Site, leftovers, make_site

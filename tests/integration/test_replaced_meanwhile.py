@@ -11,13 +11,13 @@ import pytest
 
 from app.domain.backup import Backup, Tier
 from app.errors import BackupNotFoundError, BackupValidationError
-from app.operations.inventory import find, inventory
-from app.operations.keep import keep
-from app.operations.opened import described
-from app.operations.preview import diff
+from app.operations.backup.take import BackupRequest, take_backup
+from app.operations.backups.inventory import find, inventory
+from app.operations.backups.keep import keep
+from app.operations.backups.opened import described
+from app.operations.backups.verify import Verified, verify
+from app.operations.restore.preview import diff
 from app.operations.service import Progress, Service
-from app.operations.take_backup import BackupRequest, take_backup
-from app.operations.verify import Verified, verify
 from tests.fix_service import At, Site
 from tests.meanwhile import hooked, publishing
 

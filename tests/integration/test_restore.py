@@ -24,14 +24,14 @@ from app.domain.restore import Method, RestoreState
 from app.embedded.postgres import binaries
 from app.embedded.server import environment
 from app.errors import RestorePostCommandError, RestoreValidationError
-from app.operations.check import check, repair
-from app.operations.expire import expire
-from app.operations.inventory import find, inventory
-from app.operations.preview import diff, preview
-from app.operations.prune import prune
-from app.operations.restore_request import RestoreRequest
-from app.operations.rollback import rollback
-from app.operations.take_backup import BackupRequest, take_backup
+from app.operations.backup.take import BackupRequest, take_backup
+from app.operations.backups.expire import expire
+from app.operations.backups.inventory import find, inventory
+from app.operations.backups.prune import prune
+from app.operations.health.check import check, repair
+from app.operations.restore.preview import diff, preview
+from app.operations.restore.request import RestoreRequest
+from app.operations.restore.rollback import rollback
 from tests.fix_postgres import copy_of_all_tables, psql, scratch_database
 from tests.fix_restores import Damaged, execute, require_nothing_left
 from tests.fix_service import At, Site

@@ -10,9 +10,9 @@ import pytest
 
 from app.domain.backup import Tier
 from app.errors import RestorePermissionError, RestorePostCommandError
-from app.operations.inventory import inventory
-from app.operations.preview import preview
-from app.operations.restore_request import RestoreRequest
+from app.operations.backups.inventory import inventory
+from app.operations.restore.preview import preview
+from app.operations.restore.request import RestoreRequest
 from tests.fix_restores import Damaged, execute, require_nothing_left
 from tests.integration.test_restore_faults import AtStart, dump
 

@@ -36,12 +36,13 @@ from app.errors import (
     RestoreValidationError,
     TargetUnavailableError,
 )
-from app.operations.check import check, repair
-from app.operations.inventory import inventory
-from app.operations.restore_request import RestoreRequest
-from app.operations.rollback import rollback
+from app.operations.backups.inventory import inventory
+from app.operations.health.check import check, repair
+from app.operations.restore.request import RestoreRequest
+from app.operations.restore.rollback import rollback
 from app.operations.service import SILENT, Progress
-from app.postgres import merge_session, swap
+from app.postgres.merge import session as merge_session
+from app.postgres.replace import swap
 from tests.fix_postgres import scratch_database
 from tests.fix_restores import Damaged, execute, make_damaged, require_nothing_left
 from tests.fix_service import At, make_site

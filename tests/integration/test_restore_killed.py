@@ -12,11 +12,11 @@ import pytest
 from app.domain.restore import Method, Restore, RestoreState
 from app.embedded.postgres import EmbeddedPostgres
 from app.errors import ResidencyBackupError, RestoreRunningError
-from app.operations.check import repair
-from app.operations.check_restores import check_restores
-from app.operations.inventory import inventory
-from app.operations.keep import keep
-from app.operations.rollback import rollback
+from app.operations.backups.inventory import inventory
+from app.operations.backups.keep import keep
+from app.operations.health.check import repair
+from app.operations.health.restores import check_restores
+from app.operations.restore.rollback import rollback
 from tests.fix_fork import run_forked
 from tests.fix_postgres import scratch_database
 from tests.fix_restores import Content, Damaged, drop_databases, make_damaged, require_nothing_left

@@ -22,7 +22,8 @@ from app.errors import (
     TargetUnavailableError,
 )
 from app.operations.service import SILENT, Progress, Service
-from app.postgres import read_ahead, swap
+from app.postgres.dump import read_ahead
+from app.postgres.replace import swap
 from app.storage import disk
 from tests.fix_restores import Damaged, execute, require_nothing_left
 from tests.fix_service import At

@@ -9,10 +9,10 @@ from app.domain.backup import Tier
 from app.domain.restore import RestoreState
 from app.embedded.postgres import EmbeddedPostgres
 from app.errors import BackupValidationError, RestoreBusyError
-from app.operations.keep import keep
-from app.operations.prune import prune
-from app.operations.take_backup import BackupRequest, take_backup
-from app.postgres import snapshot
+from app.operations.backup.take import BackupRequest, take_backup
+from app.operations.backups.keep import keep
+from app.operations.backups.prune import prune
+from app.postgres.dump import snapshot
 from tests.fix_restores import Damaged, drop_databases, require_nothing_left
 from tests.fix_service import Site
 from tests.integration.test_restore_faults import AtStart

@@ -14,16 +14,16 @@ import pytest
 from app.domain.checks import Severity
 from app.domain.restore import Mode, Restore, RestoreState, Step
 from app.errors import RestoreBusyError, RestoreCancelledError, RestoreRollbackError, RestoreValidationError
-from app.operations.check import repair
-from app.operations.check_restores import check_restores, repair_restores
-from app.operations.expire import expire
-from app.operations.inventory import inventory
-from app.operations.keep import keep
-from app.operations.rollback import rollback
+from app.operations.backups.expire import expire
+from app.operations.backups.inventory import inventory
+from app.operations.backups.keep import keep
+from app.operations.health.check import repair
+from app.operations.health.restores import check_restores, repair_restores
+from app.operations.restore.recover import resolve
+from app.operations.restore.rollback import rollback
 from app.operations.service import Service
-from app.operations.settle import resolve
-from app.postgres import swap
-from app.postgres.merge import LiveMerge
+from app.postgres.merge.live import LiveMerge
+from app.postgres.replace import swap
 from app.postgres.target import PostgresTarget
 from tests.fix_catalog import make_silent
 from tests.fix_postgres import copy_of_all_tables

@@ -7,8 +7,8 @@ import pytest
 from app.archive.scanner import scan
 from app.errors import RestoreDataError
 from app.postgres.database import Database
-from app.postgres.load_session import session
-from app.postgres.load_sql import SqlRunner
+from app.postgres.load.sql import SqlRunner
+from app.postgres.session import session
 from tests.fix_postgres import TestDatabase
 
 ROW = "INSERT INTO public.people VALUES ({});\n"

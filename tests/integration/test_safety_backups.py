@@ -10,15 +10,15 @@ import pytest
 from app.domain.backup import Tier
 from app.domain.checks import Severity
 from app.errors import BackupPermissionError, BackupValidationError
-from app.operations.check import check
-from app.operations.inventory import find, inventory
-from app.operations.keep import keep
-from app.operations.prune import prune
-from app.operations.publish import Taken
+from app.operations.backup.publish import Taken
+from app.operations.backup.take import BackupRequest, take_backup
+from app.operations.backups.inventory import find, inventory
+from app.operations.backups.keep import keep
+from app.operations.backups.prune import prune
+from app.operations.backups.sync import sync
+from app.operations.backups.verify import verify
+from app.operations.health.check import check
 from app.operations.service import Service
-from app.operations.sync import sync
-from app.operations.take_backup import BackupRequest, take_backup
-from app.operations.verify import verify
 from tests.fix_service import At, Site
 from tests.integration.test_catalog_and_files import DAILY, START, take_days
 

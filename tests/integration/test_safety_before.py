@@ -15,14 +15,14 @@ from app.domain.checks import Finding
 from app.domain.restore import RestoreState
 from app.embedded.postgres import EmbeddedPostgres
 from app.errors import ResidencyBackupError, RestoreBusyError, RestoreValidationError
-from app.operations.check import check
-from app.operations.expire import expire
-from app.operations.inventory import inventory
-from app.operations.keep import keep
-from app.operations.preview import preview
-from app.operations.restore_request import RestoreRequest
-from app.operations.rollback import rollback
-from app.operations.take_backup import BackupRequest, take_backup
+from app.operations.backup.take import BackupRequest, take_backup
+from app.operations.backups.expire import expire
+from app.operations.backups.inventory import inventory
+from app.operations.backups.keep import keep
+from app.operations.health.check import check
+from app.operations.restore.preview import preview
+from app.operations.restore.request import RestoreRequest
+from app.operations.restore.rollback import rollback
 from tests.fix_postgres import TestDatabase, scratch_database
 from tests.fix_restores import Damaged, drop_databases, execute, require_nothing_left
 from tests.fix_service import make_site

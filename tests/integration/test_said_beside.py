@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from app.domain.backup import Tier
 from app.errors import BackupCreationError, BackupError
-from app.operations.take_backup import BackupRequest, take_backup
+from app.operations.backup.take import BackupRequest, take_backup
 from app.postgres.binaries import find_binary
 from app.postgres.causes import known_cause
 from app.postgres.database import Database

@@ -11,9 +11,9 @@ import pytest
 from app.archive.content import content_of
 from app.archive.target import Loading
 from app.postgres.database import Database
-from app.postgres.load import load
-from app.postgres.proof import compare
-from app.postgres.schema_diff import schema_differences
+from app.postgres.load.archive import load
+from app.postgres.replace.proof import compare
+from app.postgres.replace.schema_diff import schema_differences
 from tests.fix_matrix import TORTURE, Major, at_home, running_major
 from tests.fix_postgres import TestDatabase
 from tests.fix_restore import archive_of, foreign

@@ -13,13 +13,13 @@ from app.archive.target import Loading
 from app.archive.writer import ArchiveWriter
 from app.domain.backup import Codec
 from app.errors import RestoreDataError, RestoreValidationError
-from app.operations.check_doubts import check_doubts
-from app.operations.restore_request import RestoreRequest, Wanted
-from app.postgres import ranges
-from app.postgres import relying as relies
+from app.operations.health.doubts import check_doubts
+from app.operations.restore.request import RestoreRequest, Wanted
 from app.postgres.database import Database
-from app.postgres.dump import PostgresSource
-from app.postgres.relying import relying
+from app.postgres.dump import ranges
+from app.postgres.dump import relying as relies
+from app.postgres.dump.relying import relying
+from app.postgres.dump.source import PostgresSource
 from tests.fix_postgres import TestDatabase
 from tests.fix_restore import archive_of, as_role, target
 from tests.fix_service import Site, make_site

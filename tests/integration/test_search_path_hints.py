@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import RestoreDataError
-from app.operations.check_logins import check_logins
+from app.operations.health.logins import check_logins
 from tests.fix_merge import archive_of, merge, request
 from tests.fix_postgres import TestDatabase
 from tests.fix_service import make_site

@@ -8,9 +8,9 @@ import pytest
 
 from app.archive.target import Loading
 from app.errors import RestoreDataError
-from app.postgres import ranges
 from app.postgres.database import Database
-from app.postgres.dump import PostgresSource
+from app.postgres.dump import ranges
+from app.postgres.dump.source import PostgresSource
 from tests.fix_matrix import EMBEDDED, at_home, running_major
 from tests.fix_merge import archive_of as archive_to_merge
 from tests.fix_merge import merge, request, undo

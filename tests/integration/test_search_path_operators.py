@@ -11,7 +11,7 @@ from app.archive.target import Loading
 from app.embedded.postgres import EmbeddedPostgres
 from app.errors import RestoreDataError
 from app.postgres.database import Database
-from app.postgres.dump import PostgresSource
+from app.postgres.dump.source import PostgresSource
 from tests.fix_postgres import TestDatabase
 from tests.fix_restore import archive_of, database, target
 

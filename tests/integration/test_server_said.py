@@ -11,8 +11,8 @@ from psycopg import sql
 from app.domain.backup import Tier
 from app.embedded.postgres import EmbeddedPostgres
 from app.errors import BackupCreationError
-from app.operations.take_backup import BackupRequest, take_backup
-from app.postgres import ranges
+from app.operations.backup.take import BackupRequest, take_backup
+from app.postgres.dump import ranges
 from tests.fix_postgres import TestDatabase, scratch_database
 from tests.fix_service import Site, make_site
 

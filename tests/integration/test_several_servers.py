@@ -14,7 +14,7 @@ from app.domain.backup import Codec
 from app.errors import ServerUnavailableError
 from app.postgres.causes import known_cause
 from app.postgres.database import Database
-from app.postgres.dump import PostgresSource
+from app.postgres.dump.source import PostgresSource
 from tests.fix_postgres import TestDatabase
 
 

@@ -13,13 +13,13 @@ import pytest
 from app.archive.manifest import parse_manifest
 from app.domain.backup import Codec, Tier
 from app.errors import BackupStorageError
-from app.operations.inventory import find, inventory
-from app.operations.keep import keep
-from app.operations.prune import prune
-from app.operations.publish import Taken
-from app.operations.sync import sync
-from app.operations.take_backup import BackupRequest, take_backup
-from app.operations.verify import verify
+from app.operations.backup.publish import Taken
+from app.operations.backup.take import BackupRequest, take_backup
+from app.operations.backups.inventory import find, inventory
+from app.operations.backups.keep import keep
+from app.operations.backups.prune import prune
+from app.operations.backups.sync import sync
+from app.operations.backups.verify import verify
 from tests.fix_fork import TEXT, run_forked
 from tests.fix_postgres import TestDatabase, copy_of_all_tables
 from tests.fix_service import Site, leftovers, make_site

@@ -13,7 +13,7 @@ import pytest
 from app.domain.backup import Tier
 from app.embedded.postgres import EmbeddedPostgres
 from app.embedded.server import wait_until
-from app.operations.take_backup import BackupRequest, take_backup
+from app.operations.backup.take import BackupRequest, take_backup
 from app.postgres.database import Database
 from app.postgres.programs import Finished
 from tests.fix_fork import COMMAND_LINE, start_forked

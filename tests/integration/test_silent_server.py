@@ -9,7 +9,7 @@ from pathlib import Path
 
 from app.bootstrap import bootstrap
 from app.domain.checks import Severity
-from app.operations.check import check
+from app.operations.health.check import check
 
 
 def test_a_check_waits_once_for_a_server_that_does_not_answer(tmp_path: Path) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from app.domain.checks import Finding, Severity
-from app.operations.check import check
-from app.operations.rollback import rollback
+from app.operations.health.check import check
+from app.operations.restore.rollback import rollback
 from app.operations.service import Service
 from tests.fix_logical import Subscriber
 

@@ -14,12 +14,12 @@ from app.domain.restore import Method, Mode
 from app.embedded.postgres import Launcher, default_launcher
 from app.embedded.server import environment
 from app.errors import RestoreStorageError
-from app.operations.restore import restore
-from app.operations.restore_request import Restored, RestoreRequest
-from app.operations.take_backup import BackupRequest, take_backup
+from app.operations.backup.take import BackupRequest, take_backup
+from app.operations.restore.request import Restored, RestoreRequest
+from app.operations.restore.run import restore
 from app.postgres.database import Database
-from app.postgres.load_session import session
 from app.postgres.programs import ProgramError, output_of
+from app.postgres.session import session
 from tests.fix_clusters import CopiedPostgres
 from tests.fix_postgres import TestDatabase, scratch_database
 from tests.fix_restore import as_role

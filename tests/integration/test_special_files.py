@@ -13,9 +13,9 @@ import pytest
 
 from app.bootstrap import bootstrap
 from app.errors import BackupNotFoundError, RestoreValidationError
-from app.operations.full_source import full_from_file
-from app.operations.preview import diff
-from app.operations.restore_source import locate
+from app.operations.full_restore.source import full_from_file
+from app.operations.restore.preview import diff
+from app.operations.restore.source import locate
 from app.operations.service import Service
 from app.postgres.programs import run
 

@@ -15,14 +15,14 @@ from app.domain.backup import Codec, Tier
 from app.domain.restore import Mode
 from app.embedded.server import wait_until
 from app.errors import BackupCreationError, RestoreError, StandbyConflictError
-from app.operations.check import check
-from app.operations.preview import preview
-from app.operations.restore import restore
-from app.operations.restore_request import RestoreRequest
-from app.operations.take_backup import BackupRequest, take_backup
+from app.operations.backup.take import BackupRequest, take_backup
+from app.operations.health.check import check
+from app.operations.restore.preview import preview
+from app.operations.restore.request import RestoreRequest
+from app.operations.restore.run import restore
 from app.postgres.binaries import find_binary
 from app.postgres.database import Database
-from app.postgres.dump import PostgresSource
+from app.postgres.dump.source import PostgresSource
 from app.postgres.programs import ProgramError, output_of
 from tests.fix_postgres import TestDatabase
 from tests.fix_restore import as_role

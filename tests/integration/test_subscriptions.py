@@ -24,16 +24,16 @@ from app.errors import (
     RestoreRollbackError,
     RestoreValidationError,
 )
-from app.operations.check import repair
-from app.operations.expire import expire
-from app.operations.inventory import inventory
-from app.operations.preview import preview
-from app.operations.restore_request import RestoreRequest
-from app.operations.rollback import rollback
+from app.operations.backup.take import BackupRequest, take_backup
+from app.operations.backups.expire import expire
+from app.operations.backups.inventory import inventory
+from app.operations.health.check import repair
+from app.operations.restore.preview import preview
+from app.operations.restore.request import RestoreRequest
+from app.operations.restore.rollback import rollback
 from app.operations.service import Service
-from app.operations.take_backup import BackupRequest, take_backup
-from app.postgres import swap
 from app.postgres.database import Database
+from app.postgres.replace import swap
 from app.postgres.target import PostgresTarget
 from tests.fix_fork import run_forked
 from tests.fix_logical import SECONDS, Subscriber, drop_subscription

@@ -21,9 +21,9 @@ from app.errors import (
     RestoreValidationError,
     TargetUnavailableError,
 )
-from app.postgres import swap as swapping
 from app.postgres.database import Database
-from app.postgres.swap import swap
+from app.postgres.replace import swap as swapping
+from app.postgres.replace.swap import swap
 from app.postgres.target import PostgresTarget
 from tests.fix_clusters import CopiedPostgres
 from tests.fix_postgres import TestDatabase

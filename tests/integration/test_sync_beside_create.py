@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from app.domain.backup import Backup, Codec, Origin, State, Tier
-from app.operations.check import repair
-from app.operations.inventory import find
-from app.operations.prune import prune
+from app.operations.backup.take import BackupRequest, take_backup
+from app.operations.backups.inventory import find
+from app.operations.backups.prune import prune
+from app.operations.backups.sync import Synced, sync
+from app.operations.backups.verify import verify
+from app.operations.health.check import repair
 from app.operations.service import Service
-from app.operations.sync import Synced, sync
-from app.operations.take_backup import BackupRequest, take_backup
-from app.operations.verify import verify
 from tests.fix_postgres import TestDatabase
 from tests.fix_service import Site, require_same_content
 from tests.meanwhile import Paused, hooked, publishing

@@ -16,8 +16,8 @@ from app.archive.manifest import parse_manifest
 from app.domain.backup import Origin, Tier
 from app.domain.slots import Slot, SlotState
 from app.errors import BackupRunningError, BackupValidationError
-from app.operations.inventory import find, inventory
-from app.operations.take_backup import BackupRequest, take_backup
+from app.operations.backup.take import BackupRequest, take_backup
+from app.operations.backups.inventory import find, inventory
 from tests.fix_postgres import TestDatabase
 from tests.fix_service import At, Site, leftovers, require_same_content
 

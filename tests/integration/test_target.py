@@ -20,7 +20,7 @@ from app.errors import (
     TargetUnavailableError,
 )
 from app.postgres.database import Database
-from app.postgres.load_session import session
+from app.postgres.session import session
 from app.postgres.target import PostgresTarget
 from tests.fix_postgres import TestDatabase, scratch_database
 from tests.fix_restore import archive_of, as_role, database, whole

@@ -15,14 +15,14 @@ from psycopg import sql
 from app.domain.backup import Tier
 from app.domain.checks import Severity
 from app.domain.restore import Method, Mode
-from app.operations.check import check
-from app.operations.preview import diff, preview
-from app.operations.restore import restore
-from app.operations.restore_request import RestoreRequest
-from app.operations.rollback import rollback
+from app.operations.backup.take import BackupRequest, take_backup
+from app.operations.backups.verify import verify
+from app.operations.health.check import check
+from app.operations.restore.preview import diff, preview
+from app.operations.restore.request import RestoreRequest
+from app.operations.restore.rollback import rollback
+from app.operations.restore.run import restore
 from app.operations.service import Progress
-from app.operations.take_backup import BackupRequest, take_backup
-from app.operations.verify import verify
 from app.postgres.limits import LOCK_LIMIT, time_limits
 from tests.fix_matrix import Major, running_major
 from tests.fix_postgres import TestDatabase

@@ -16,17 +16,17 @@ from app.domain.checks import Finding, Severity
 from app.domain.servers import Identity
 from app.domain.slots import Slot
 from app.errors import BackupValidationError, RestoreValidationError, ServerMismatchError
-from app.operations.adopt import adopt
-from app.operations.catch_up import due_slots
-from app.operations.check import check
-from app.operations.inventory import find, inventory, newest_good
-from app.operations.prune import prune
-from app.operations.restore import restore
-from app.operations.restore_request import RestoreRequest
-from app.operations.rollback import rollback
+from app.operations.backup.catch_up import due_slots
+from app.operations.backup.take import BackupRequest, take_backup
+from app.operations.backups.adopt import adopt
+from app.operations.backups.inventory import find, inventory, newest_good
+from app.operations.backups.prune import prune
+from app.operations.backups.sync import sync
+from app.operations.health.check import check
+from app.operations.restore.request import RestoreRequest
+from app.operations.restore.rollback import rollback
+from app.operations.restore.run import restore
 from app.operations.service import Service
-from app.operations.sync import sync
-from app.operations.take_backup import BackupRequest, take_backup
 from app.storage.folder import MARKER
 from tests.fix_postgres import TestDatabase
 from tests.fix_restores import Damaged, drop_databases, execute

@@ -11,10 +11,10 @@ from pathlib import Path
 from structlog.testing import capture_logs
 
 from app.domain.backup import Tier
-from app.operations.check import check
-from app.operations.take_backup import BackupRequest, take_backup
+from app.operations.backup.take import BackupRequest, take_backup
+from app.operations.health.check import check
 from app.postgres.database import Database
-from app.postgres.dump import PostgresSource
+from app.postgres.dump.source import PostgresSource
 from tests.fix_postgres import TestDatabase
 from tests.fix_service import make_site
 

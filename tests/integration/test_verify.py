@@ -21,11 +21,11 @@ from app.errors import (
     ManifestError,
     NewerManifestError,
 )
-from app.operations.inventory import find, inventory
-from app.operations.prune import prune
-from app.operations.sync import sync
-from app.operations.take_backup import BackupRequest, take_backup
-from app.operations.verify import require_all, verify
+from app.operations.backup.take import BackupRequest, take_backup
+from app.operations.backups.inventory import find, inventory
+from app.operations.backups.prune import prune
+from app.operations.backups.sync import sync
+from app.operations.backups.verify import require_all, verify
 from tests.fix_kept import Kept, kept
 from tests.fix_postgres import TestDatabase
 from tests.fix_service import Site, require_same_content

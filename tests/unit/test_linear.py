@@ -22,8 +22,8 @@ from app.archive.tokens import Reading, UnreadableError, tokens
 from app.domain.backup import Codec
 from app.errors import BackupReadError, RestoreValidationError
 from app.log import Redactor
-from app.postgres.load_batches import batches_of_stream
-from app.postgres.load_entries import header_of
+from app.postgres.load.batches import batches_of_stream
+from app.postgres.load.entries import header_of
 
 MANY = 100_000
 LAST = b"\n--\n-- PostgreSQL database dump complete\n--\n\n"

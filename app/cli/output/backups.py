@@ -15,12 +15,12 @@ from app.cli.output.messages import as_failure, document, warn
 from app.cli.output.text import add_row, print_table, say
 from app.domain.backup import Backup, Origin
 from app.domain.clocks import from_future
-from app.operations.inventory import Inventory
-from app.operations.lineage import ours
-from app.operations.prune import Pruned
-from app.operations.publish import Taken
+from app.operations.backup.publish import Taken
+from app.operations.backups.inventory import Inventory
+from app.operations.backups.lineage import ours
+from app.operations.backups.prune import Pruned
+from app.operations.backups.verify import Verified
 from app.operations.service import Service
-from app.operations.verify import Verified
 
 
 def as_dict(backup: Backup) -> dict[str, Any]:

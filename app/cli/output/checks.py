@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from app.cli.output.messages import as_failure, document, warn
 from app.cli.output.text import say
 from app.domain.checks import Finding, Severity
-from app.operations.sync import Synced
+from app.operations.backups.sync import Synced
 
 _COLOURS = {Severity.OK: "green", Severity.WARNING: "yellow", Severity.ERROR: "red"}
 

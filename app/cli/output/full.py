@@ -7,10 +7,10 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+from app.archive.tar.layout import CATALOG, GLOBALS, PATHS, POSTGRES, SETTINGS
 from app.cli.output.messages import document, warn
 from app.cli.output.text import say
-from app.operations.full_layout import CATALOG, GLOBALS, PATHS, POSTGRES, SETTINGS
-from app.operations.restore_full import LaidOut
+from app.operations.full_restore.run import LaidOut
 
 _PG_SUBSCRIPTION = "6100"  # its oid, and so its file until somebody rewrites it
 

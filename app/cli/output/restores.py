@@ -11,11 +11,11 @@ from app.cli.output.messages import document, warn
 from app.cli.output.text import add_row, print_table, say
 from app.domain.merge import Changes, Sample
 from app.domain.restore import Restore, RestoreState, in_front_of
-from app.operations.preview import Preview, preview_json
-from app.operations.restore_report import record_json, restored_json
-from app.operations.restore_request import Restored
-from app.operations.restore_ways import COUNTS, changes_report
-from app.operations.rollback import RolledBack
+from app.operations.restore.methods import COUNTS, changes_report
+from app.operations.restore.preview import Preview, preview_json
+from app.operations.restore.report import record_json, restored_json
+from app.operations.restore.request import Restored
+from app.operations.restore.rollback import RolledBack
 from app.operations.service import Service
 
 _SHOWN = 20

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from app.archive.codecs import framing
-from app.archive.tar_writer import TarWriter
-from app.archive.tarball import TarIndex, index_tar, printable, require_equal
+from app.archive.tar.reader import TarIndex, index_tar, printable, require_equal
+from app.archive.tar.writer import TarWriter
 from app.domain.backup import Codec
 from app.errors import BackupReadError, BackupValidationError
 

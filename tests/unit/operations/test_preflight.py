@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.backup import Backup, Codec, Origin, Tier
-from app.operations.preflight import forecast
+from app.operations.backup.preflight import forecast
 
 GIGABYTE = 1 << 30
 SIZES = st.integers(1, 1 << 50)

@@ -14,7 +14,7 @@ import pytest
 from app.archive.codecs import framing
 from app.domain.backup import Codec
 from app.errors import BackupValidationError, RestorePermissionError, RestoreValidationError
-from app.operations.restore_full import FullSource, Programs, restore_full
+from app.operations.full_restore.run import FullSource, Programs, restore_full
 
 PROGRAMS = Programs(verify=lambda _: "18.6", start=lambda folder: ["pg_ctl", "-D", str(folder)])
 

@@ -11,10 +11,10 @@ import pytest
 
 from app.archive.codecs import Framing, framing
 from app.domain.backup import Codec
-from app.postgres import crew as crew_module
-from app.postgres.crew import Crew
+from app.postgres.dump import crew as crew_module
+from app.postgres.dump.crew import Crew
+from app.postgres.dump.ranges import TableRange, ranges_of
 from app.postgres.programs import ProgramError
-from app.postgres.ranges import TableRange, ranges_of
 from tests.unit.postgres.test_ranges import table
 
 ROW = b"a row\n"

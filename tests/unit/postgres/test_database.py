@@ -16,7 +16,7 @@ from app.errors import (
     ServerUnavailableError,
 )
 from app.postgres.database import CONNECT_SECONDS, Database
-from app.postgres.dump import pg_dump_arguments
+from app.postgres.dump.source import pg_dump_arguments
 
 PASSWORD = "p@ss:w/rd?#%41 ' \\ \" & ="
 OURS = {"PGTZ": "UTC", "LC_MESSAGES": "C"}

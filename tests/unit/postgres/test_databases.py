@@ -6,7 +6,7 @@ import pytest
 
 from app.archive.manifest import ServerFacts
 from app.errors import RestoreValidationError
-from app.postgres.databases import _Traits, _value
+from app.postgres.replace.databases import _Traits, _value
 
 ICU = _Traits(owner="me", encoding="UTF8", collate="C", ctype="C", provider="i", locale="de", rules="&a < g")
 BUILTIN = _Traits(encoding="UTF8", collate="C", ctype="C", provider="b", locale="C.UTF-8", limit=3, template=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.archive.index import PageRange, TableName
-from app.postgres.ranges import RANGE_BYTES, LargeTable, ranges_of
+from app.postgres.dump.ranges import RANGE_BYTES, LargeTable, ranges_of
 
 PG14, PG13 = 140000, 130015
 

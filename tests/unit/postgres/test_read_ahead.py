@@ -8,8 +8,8 @@ import signal
 import pytest
 
 from app.embedded.server import wait_until
+from app.postgres.dump.read_ahead import read_ahead
 from app.postgres.programs import ProgramError, running
-from app.postgres.read_ahead import read_ahead
 
 LINES = 3 << 20
 

@@ -1,0 +1,184 @@
+"""Writes the tar of a full backup: whole frames or members, in one pass, each file hashed on its way."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, BinaryIO, Self, cast
+
+from app.archive.codecs import framing
+from app.archive.manifest import Member
+from app.archive.tar.reader import BLOCK, TarIndex, forget_entries, printable, shown
+from app.archive.writer import write_error
+from app.domain.backup import Codec
+from app.errors import BackupError, BackupPermissionError, DiskReadError
+
+
+class TarWriter:
+    """Makes a tar out of files, folders and links, in a block; one that is left before `finish` writes nothing more.
+
+    Args:
+        stream: where it goes.
+        codec, level: how it is compressed.
+        progress: called with the number of plain bytes written.
+    """
+
+    def __init__(self, stream: BinaryIO, codec: Codec, level: int | None, progress: Callable[[int], None]) -> None:
+        self._out = _Packed(stream, codec, level, progress)
+        self._tar = tarfile.open(  # noqa: SIM115 -- closed by the block's end
+            fileobj=cast("IO[bytes]", self._out), mode="w|", format=tarfile.PAX_FORMAT, bufsize=BLOCK
+        )
+        self._members: list[Member] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._out.ended = True
+        self._tar.close()
+
+    def add_file(self, name: str, path: Path, at: int | None = None) -> bool:
+        """Add a regular file as it is now; True where it was written to while it was read.
+
+        It is as long as it was when it was opened: what was cut off meanwhile are zeros, what was added is not there.
+
+        Args:
+            name: in the tar.
+            path: where it stands.
+            at: descriptor of the folder that it is looked up in, by the last part of `path`.
+
+        Raises:
+            OSError: it cannot be opened, or is no regular file.
+            BackupPermissionError, DiskReadError: it cannot be read.
+        """
+        with _opened(path, at) as source:
+            before = os.fstat(source.fileno())
+            info = _info(name, before, tarfile.REGTYPE)
+            hashed = _Hashed(path, source, info.size)
+            self._add(info, hashed)
+            after = os.fstat(source.fileno())
+        self._members.append(Member(name=printable(name), bytes=info.size, sha256=hashed.digest.hexdigest()))
+        return hashed.short or (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
+
+    def add_folder(self, name: str, found: os.stat_result) -> None:
+        """Add a folder, without what is in it."""
+        self._add(_info(name, found, tarfile.DIRTYPE), None)
+
+    def add_link(self, name: str, target: str, found: os.stat_result) -> None:
+        """Add a symbolic link."""
+        info = _info(name, found, tarfile.SYMTYPE)
+        info.linkname = target
+        self._add(info, None)
+
+    def finish(self) -> TarIndex:
+        """End the tar."""
+        self._tar.close()
+        self._out.close()
+        return TarIndex(
+            members=tuple(self._members),
+            bytes=self._out.bytes,
+            raw_bytes=self._out.raw_bytes,
+            sha256=self._out.digest.hexdigest(),
+        )
+
+    def _add(self, info: tarfile.TarInfo, source: _Hashed | None) -> None:
+        self._tar.addfile(info, cast("IO[bytes] | None", source))
+        forget_entries(self._tar)
+
+
+def _info(name: str, found: os.stat_result, kind: bytes) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type = kind
+    info.mode = stat.S_IMODE(found.st_mode)
+    info.uid, info.gid = found.st_uid, found.st_gid
+    info.mtime = int(found.st_mtime)
+    info.size = found.st_size if kind == tarfile.REGTYPE else 0
+    return info
+
+
+def _opened(path: Path, at: int | None) -> BinaryIO:
+    """A regular file, and nothing that took its place meanwhile: no link is followed, no pipe waited for."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path if at is None else path.name, flags, dir_fd=at)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FileNotFoundError(errno.ENOENT, "is no file any more", path)
+    return os.fdopen(descriptor, "rb")
+
+
+def read_error(path: Path, error: OSError) -> BackupError:
+    """The typed error for what cannot be read."""
+    if isinstance(error, PermissionError):
+        hint = "let the user of this service read it, or take it out of BACKUP_FULL_PATHS"
+        return BackupPermissionError(f"{shown(str(path))} may not be read: {error.strerror}", hint)
+    message = f"{shown(str(path))} cannot be read: {error.strerror or error}"
+    return DiskReadError(message, "look at the disk that holds it")
+
+
+class _Hashed:
+    """A file that gives exactly as many bytes as it had when it was opened, and hashes them."""
+
+    def __init__(self, path: Path, source: BinaryIO, size: int) -> None:
+        self._path = path
+        self._source = source
+        self._left = size
+        self.digest = hashlib.sha256()
+        self.short = False
+
+    def read(self, size: int) -> bytes:
+        wanted = min(size, self._left)
+        try:
+            data = self._source.read(wanted)
+        except OSError as error:
+            raise read_error(self._path, error) from error
+        if len(data) < wanted:
+            self.short = True
+            data += b"\0" * (wanted - len(data))
+        self._left -= wanted
+        self.digest.update(data)
+        return data
+
+
+class _Packed:
+    """Packs what is written into frames, and hashes the file that they make."""
+
+    def __init__(self, stream: BinaryIO, codec: Codec, level: int | None, progress: Callable[[int], None]) -> None:
+        self._stream = stream
+        self._framing = framing(codec, level)
+        self._progress = progress
+        self._waiting = bytearray()
+        self.ended = False
+        self.bytes = 0
+        self.raw_bytes = 0
+        self.digest = hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        if self.ended:
+            return len(data)
+        self._waiting += data
+        size = self._framing.size
+        while len(self._waiting) >= size:
+            self._pack(bytes(self._waiting[:size]))
+            del self._waiting[:size]
+        return len(data)
+
+    def close(self) -> None:
+        if self._waiting:
+            self._pack(bytes(self._waiting))
+            self._waiting.clear()
+
+    def _pack(self, data: bytes) -> None:
+        frame = self._framing.pack(data)
+        try:
+            self._stream.write(frame)
+        except OSError as error:
+            raise write_error(error) from error
+        self.digest.update(frame)
+        self.bytes += len(frame)
+        self.raw_bytes += len(data)
+        self._progress(len(data))

@@ -1,0 +1,71 @@
+"""Which slots are due and not run: missed while the service was down, lost on the way, or free for another attempt."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import structlog
+
+from app.domain.clocks import SKEW
+from app.domain.servers import ANY
+from app.domain.slots import Slot
+from app.errors import OUT_OF_MEMORY, BackupError, BackupReadError, ServerMismatchError
+from app.operations.backups.servers import asked, lineage_of, require_folder, require_ours
+from app.operations.schedule import Schedule
+from app.operations.service import Service
+
+log = structlog.get_logger(__name__)
+_KILLED_HINT = f"{OUT_OF_MEMORY}; a scheduled run is tried again by itself, any other is not"
+_told: dict[tuple[str, str], str] = {}  # the last slot of each database and tier: what this process has logged
+
+
+def due_slots(service: Service) -> list[Slot]:
+    """The slots to run now, at most one of each tier: the last that came due.
+
+    However many were missed, only the last is made up for: a backup shows the present, not the past. A slot that came
+    due before the service first looked is nobody's fault, and passes. A slot that another server ran was not run here.
+    A record of a slot that is not due yet is from a clock that ran ahead: it is forgotten, for the slot is still to be
+    run.
+    """
+    require_folder(service)
+    now = service.clock()
+    for run in service.catalog.abandon_dead(now):
+        facts = {"tier": str(run.tier), "slot": run.slot and run.slot.period, "run": run.id, "hint": _KILLED_HINT}
+        log.error("backup failed: the process was killed, or is out of reach", database=run.database, **facts)
+    service.catalog.forget_slots(service.database, now + SKEW)
+    due = [slot for schedule in service.schedules.values() if (slot := _due(service, schedule, now))]
+    return [slot for slot in due if _is_ours(service, slot)]
+
+
+def _due(service: Service, schedule: Schedule, now: datetime) -> Slot | None:
+    slot = schedule.last_due(now)
+    first = service.catalog.first_slot_due(service.database, slot.tier)
+    if first is None or slot.due < first:  # the latter where a schedule was moved to later on its first day
+        service.catalog.pass_slot(service.database, slot, now)
+        return None
+    server = lineage_of(service).current or ANY
+    record = service.catalog.slot(service.database, slot.tier, slot.period, server)
+    return slot if record is None or record.may_run(now) else None
+
+
+def _is_ours(service: Service, slot: Slot) -> bool:
+    """Whether the slot is this server's to run. Where it is not, that is told once of each slot, not every minute."""
+    try:
+        require_ours(service, asked(service))
+    except ServerMismatchError as error:
+        _tell(service, slot, "backup not begun: the backups in the folder are of another server", error)
+        return False
+    try:
+        service.folder.require_readable()
+    except BackupReadError as error:
+        _tell(service, slot, "backup not begun: the folder's marker cannot be read", error)
+        return False
+    return True
+
+
+def _tell(service: Service, slot: Slot, event: str, error: BackupError) -> None:
+    key = (service.database, str(slot.tier))
+    if _told.get(key) != slot.period:
+        _told[key] = slot.period
+        facts = {"tier": str(slot.tier), "slot": slot.period, "error": type(error).__name__}
+        log.error(event, reason=error.message, hint=error.hint, **facts)

@@ -1,0 +1,66 @@
+"""Gives a finished backup its name, when what stands there has been kept or may go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from app.archive.manifest import Manifest
+from app.domain.backup import Backup, extension_of, id_of
+from app.domain.ports import Draft
+from app.errors import ResidencyBackupError
+from app.operations.backup.beside import keep_beside
+from app.operations.backup.year import keep_year
+from app.operations.backups.inventory import Inventory, inventory
+from app.operations.service import Service
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Taken:
+    """A backup that stands, and what failed beside it."""
+
+    backup: Backup
+    warnings: list[str] = field(default_factory=list)
+
+    def warn(self, event: str, error: ResidencyBackupError | str) -> None:
+        """Note what failed although the backup is done."""
+        reason = error if isinstance(error, str) else error.message
+        name = None if isinstance(error, str) else type(error).__name__
+        self.warnings.append(f"{event}: {reason}")
+        log.warning(event, backup=self.backup.id, error=name, reason=reason)
+
+
+def publish(service: Service, draft: Draft, manifest: Manifest, backups: Inventory, warnings: Sequence[str]) -> Taken:
+    """Give a backup that is written and read back its name, and put its manifest beside it.
+
+    Args:
+        service: the parts.
+        draft: the file.
+        manifest: what it holds.
+        backups: the last look at what stands there.
+        warnings: what is not in the backup.
+
+    Raises:
+        BackupWriteError: it cannot be named, or what stands there cannot be kept; then that stands as it was.
+    """
+    renamed = keep_year(service, manifest.tier, manifest.period, backups)
+    backup_id = id_of(manifest.tier, manifest.period)
+    file = backup_id + extension_of(manifest.tier, manifest.codec)
+    taken = Taken(manifest.to_backup(backup_id, file))
+    kept = keep_beside(service, taken.backup, inventory(service, backups) if renamed else backups)
+    if renamed or kept:
+        backups = inventory(service, backups)
+    proven = any(backup.good for backup in backups if backup.id == backup_id)
+    problem = draft.publish(file, manifest.to_json().encode(), backups.own_files(backup_id), proven=proven)
+    for warning in warnings:
+        taken.warn("backup is made, but not of everything", warning)
+    if kept:
+        taken.warn("backup kept beside the one that replaces it", kept)
+    if problem:
+        saved = service.tree.read_manifest(file) is not None
+        taken.warn("backup of the same period not removed" if saved else "backup manifest not saved", problem)
+    return taken

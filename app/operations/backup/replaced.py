@@ -1,0 +1,110 @@
+"""What a run may replace: the backup of its own period, but no pinned one, no other database's, and no fuller one."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from shlex import quote
+
+from app.domain.backup import Origin, Tier, extension_of, id_of, period_of
+from app.domain.servers import ANY, Identity
+from app.domain.slots import Slot
+from app.errors import BackupValidationError
+from app.operations.backups.inventory import Inventory
+from app.operations.backups.pins import in_use
+from app.operations.service import Service
+
+
+def free_period(service: Service, tier: Tier, slot: Slot | None, backups: Inventory) -> str:
+    """The period to name the backup by. Two ad hoc runs in one second do not share a name."""
+    when: datetime = slot.due if slot else service.clock()
+    return free_name(tier, when, backups) if tier.ad_hoc else period_of(tier, when)
+
+
+def free_name(tier: Tier, when: datetime, backups: Inventory) -> str:
+    """The period of an ad hoc backup that shows an instant, or the next second's whose name is free."""
+    taken = {file.stored.id for file in backups.files()}
+    while id_of(tier, period := period_of(tier, when)) in taken:
+        when += timedelta(seconds=1)
+    return period
+
+
+def require_free(service: Service, tier: Tier, period: str, backups: Inventory, server: Identity = ANY) -> None:
+    """A backup replaces that of its own period, but no pinned one, and none of another database.
+
+    One of another server is kept beside the new one; but a full one, which has no other name, must stay.
+
+    Raises:
+        BackupValidationError: the backup that stands there must stay.
+    """
+    name = id_of(tier, period)
+    backup = backups.standing(name)
+    if backup is None:
+        return
+    if backup.origin is Origin.DUMP and backup.database != service.database:
+        raise BackupValidationError(
+            f"{name} is a backup of database {backup.database}, which this one of {service.database} would replace",
+            "give each database a BACKUP_DIR of its own",
+        )
+    if tier is Tier.FULL and not backup.identity.same_system(server):
+        raise BackupValidationError(
+            f"{name} is of another server ({backup.identity}), and this run would replace it",
+            f"move it and its .json out of {service.tree.root / tier}; tomorrow's has a name of its own",
+        )
+    if backup.id in in_use(service):
+        raise BackupValidationError(
+            f"a restore that is under way needs {name}, and this run would replace it",
+            "'residency-backup restores' shows it; try again when it has ended",
+        )
+    if backup.kept is not None and backup.period == period:
+        raise BackupValidationError(
+            f"{name} is pinned, and this run would replace it",
+            ""
+            if tier is Tier.FULL
+            else "another beside it: residency-backup create manual; to release this one: residency-backup keep "
+            f"--release {name}",
+        )
+
+
+def require_own(service: Service, tier: Tier, period: str, backups: Inventory) -> None:
+    """A backup takes the name of no file that this service did not make: it may be somebody's only copy.
+
+    Nor can it take a folder's.
+
+    Raises:
+        BackupValidationError: such a file, or a folder, stands under the very name that the backup is to bear.
+    """
+    name = id_of(tier, period)
+    file = name + extension_of(tier, service.codec)
+    if folder := service.tree.folder_under(file):
+        path = service.tree.root / folder
+        raise BackupValidationError(
+            f"{folder} is a folder, and the backup of this run would bear that name",
+            f"move it away, then create the backup again: mv {quote(str(path))} {quote(f'{path}.other')}",
+        )
+    standing = any(there.stored.file == file for there in backups.files())
+    # Another year's week of that name is renamed first, whosever it is.
+    another = any(backup.id == name and backup.period != period for backup in backups)
+    if standing and not another and file not in backups.own_files(name):
+        path = service.tree.root / file
+        raise BackupValidationError(
+            f"{file} is no backup of this service, and this run would replace it",
+            f"move it away, then create the backup again: mv {quote(str(path))} {quote(f'{path}.other')}",
+        )
+
+
+def require_content(service: Service, tier: Tier, period: str, backups: Inventory, *, tables: int) -> None:
+    """A database that is found empty, lost or not the one that was meant, takes no place of one that was not.
+
+    Raises:
+        BackupValidationError: the database has no tables, and the backup that stands there has some.
+    """
+    if tables or tier is Tier.FULL:
+        return
+    name = id_of(tier, period)
+    for backup in backups:
+        if backup.id == name and backup.period == period and backup.tables and backup.damage is None:
+            raise BackupValidationError(
+                f"database {service.database} has no tables, and this run would replace {name}, which has some",
+                "is this the right server? if the database was lost, restore it (docs/restore.md); "
+                "'residency-backup create manual' takes another backup beside it",
+            )

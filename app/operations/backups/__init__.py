@@ -1,0 +1,1 @@
+"""What stands in the tree, and what keeps it in order."""

@@ -1,0 +1,84 @@
+"""Takes a server for the one whose backups stand in the tree, or an empty folder for the tree: somebody must say so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from shlex import quote
+
+import structlog
+
+from app.domain.servers import Identity
+from app.errors import BackupValidationError
+from app.operations.backups.servers import adopt_server, lineage_of
+from app.operations.service import Service
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """What was taken.
+
+    Attributes:
+        before: the server and database whose backups these were; None where none was noted.
+        now: those they are from now on.
+        forgotten: backups in the catalog whose files were in the folder that is given up.
+    """
+
+    before: Identity | None
+    now: Identity
+    forgotten: tuple[str, ...] = ()
+
+    @property
+    def changed(self) -> bool:
+        """Whether it was another one."""
+        return self.before is None or self.before != self.now
+
+
+def adopt(service: Service, confirm: str | None, *, new_folder: bool = False) -> Adopted:
+    """Take this server for the one that the backups are of.
+
+    Args:
+        service: the parts.
+        confirm: the database's name, typed out.
+        new_folder: take BACKUP_DIR as it is for the folder that is meant, too.
+
+    Raises:
+        BackupValidationError: `confirm` is not its name; says what would change.
+        BackupError: the server does not answer, or the folder cannot be written.
+    """
+    now = service.source.identity()
+    if confirm != service.database:
+        raise _unconfirmed(service, confirm, now, new_folder=new_folder)
+    forgotten: tuple[str, ...] = ()
+    if new_folder:
+        service.folder.renew()
+        log.warning("backup folder taken for a new one", folder=str(service.tree.root))
+        forgotten = _forget(service)
+    before = lineage_of(service).current
+    adopt_server(service, now)
+    return Adopted(before, now, forgotten)
+
+
+def _unconfirmed(service: Service, confirm: str | None, now: Identity, *, new_folder: bool) -> BackupValidationError:
+    option = " --new-folder" if new_folder else ""
+    wrong = "" if confirm is None else f"; {confirm!r} is not the database's name"
+    what = (
+        f"the folder {service.tree.root} would be taken for a new one, and its backups" if new_folder else "the backups"
+    )
+    before = None if new_folder else lineage_of(service).current
+    was = f", no longer of {before}" if before is not None and before != now else ""
+    return BackupValidationError(
+        f"{what} of {service.database} would be of this server from now on: {now}{was}; nothing was changed{wrong}",
+        f"if that is right: residency-backup adopt{option} --confirm {quote(service.database)}",
+    )
+
+
+def _forget(service: Service) -> tuple[str, ...]:
+    """What a catalog that stands elsewhere knows of the folder that is given up."""
+    if service.tree.files():
+        return ()
+    gone = tuple(each.id for each in service.catalog.backups(service.database))
+    for backup_id in gone:
+        service.catalog.forget(service.database, backup_id)
+    return gone

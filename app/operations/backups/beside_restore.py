@@ -1,0 +1,82 @@
+"""Says of a database that is not there that a restore is putting another in its place, or that one would."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+from shlex import quote
+
+import structlog
+
+from app.domain.checks import Finding
+from app.domain.restore import Restore, RestoreState, Step
+from app.errors import CatalogError, DatabaseMissingError, ResidencyBackupError, ServerUnavailableError
+from app.operations.backups.inventory import inventory, newest_good
+from app.operations.service import Service
+
+log = structlog.get_logger(__name__)
+_RENAMING = {Step.SWAPPING, Step.ROLLING_BACK}
+
+
+@contextmanager
+def naming_restores(service: Service) -> Iterator[None]:
+    """Name the restore that took the database away from what is done in a block.
+
+    Raises:
+        ServerUnavailableError: one did; trying again helps.
+        DatabaseMissingError: none did; the hint says how the database is made anew, if there is a backup of it.
+    """
+    begun = service.clock()
+    try:
+        yield
+    except (DatabaseMissingError, ServerUnavailableError) as error:
+        found = _restore(service, begun)
+        if found is None:
+            if isinstance(error, DatabaseMissingError):
+                raise _made_anew(service, error) from error
+            raise
+        said = f"{error.message}; restore {found.id} puts another database in its place"
+        hint = "when it has ended, make the backup again; this shows it: residency-backup restores"
+        if found.state is not RestoreState.RUNNING:
+            said, hint = f"{error.message}; restore {found.id} has replaced it meanwhile", "make the backup again"
+        raise ServerUnavailableError(said, hint) from error
+
+
+def naming_backups(service: Service, finding: Finding) -> Finding:
+    """The finding of a database that does not exist with how it is made anew; any other as it is."""
+    if not isinstance(finding.error, DatabaseMissingError):
+        return finding
+    return replace(finding, error=_made_anew(service, finding.error))
+
+
+def _made_anew(service: Service, error: DatabaseMissingError) -> DatabaseMissingError:
+    """The error with how the database comes back; as it is where nothing can bring it back."""
+    try:
+        there = newest_good(service, inventory(service)) is not None
+    except ResidencyBackupError as other:  # what is missing is the news, whatever comes of this
+        log.warning("backups not readable", error=type(other).__name__, reason=other.message)
+        return error
+    if not there:
+        return error
+    name = quote(service.database)
+    anew = f"residency-backup restore latest --mode replace --confirm {name} makes it anew"
+    return DatabaseMissingError(error.message, f"{error.hint}; if it was lost: {anew}")
+
+
+def _restore(service: Service, since: datetime) -> Restore | None:
+    """The restore that renames the live database, or has done so since an instant."""
+    try:
+        records = service.restores.restores(service.database)
+    except CatalogError as error:
+        log.warning("restores not readable", error=type(error).__name__, reason=error.message)
+        return None
+    live = (each for each in records if each.into is None)
+    return next((each for each in live if _renames(each, since)), None)
+
+
+def _renames(record: Restore, since: datetime) -> bool:
+    if record.state is RestoreState.RUNNING:
+        return record.step in _RENAMING
+    return record.undo is not None and record.finished_at is not None and record.finished_at >= since

@@ -1,0 +1,48 @@
+"""What was found in the folder, and not made by this service, whatever its manifest says.
+
+Anybody who may write the folder can put a dump there with a manifest that says what ours say. What gives it away is its
+owner; and that no run, and no row of the catalog, knows of it. Such a file is a backup all the same, if its admin says
+so: it is named, restored by its id, and never removed; but it is no `latest`, and it proves nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from app.domain.backup import Backup, Origin
+from app.errors import CatalogError
+from app.operations.backups.same_name import Described, Named
+from app.operations.service import Service
+
+UNKNOWN = "its manifest says that this service made it, and the catalog knows of no run that did"
+
+
+def known_bytes(rows: Mapping[str, Backup]) -> frozenset[str]:
+    """The digests of the files that the catalog knows."""
+    return frozenset(row.sha256 for row in rows.values())
+
+
+def found_files(service: Service, names: Iterable[Named], rows: Mapping[str, Backup]) -> dict[str, str]:
+    """The files that count as found although their manifests say that they were made, and why.
+
+    Args:
+        service: the parts.
+        names: the files of the tree, by their ids.
+        rows: what the catalog knows, by file.
+    """
+    known = known_bytes(rows)
+    reasons = {named.backup.stored.file: _why_found(service, named.backup, known) for named in names}
+    return {file: reason for file, reason in reasons.items() if reason}
+
+
+def _why_found(service: Service, file: Described, known: Collection[str]) -> str | None:
+    if file.stored.stranger is not None:
+        return f"it belongs to {file.stored.stranger}"
+    told = file.told
+    if told is None or told.origin is not Origin.DUMP or told.sha256 in known or told.verified_at is None:
+        return None
+    try:
+        explained = service.catalog.may_have_made(service.database, told.tier, file.stored.id, told.verified_at)
+    except CatalogError:
+        return None  # a catalog that cannot be read hides no backup
+    return None if explained or told.database != service.database else UNKNOWN

@@ -1,0 +1,252 @@
+"""What backups there are: the files of the tree, with what the catalog knows of each.
+
+The files come first. A catalog that is lost or cannot be reached hides no backup, and a row whose file is gone
+is no backup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+from typing import overload
+
+import structlog
+
+from app.domain.backup import Backup, Codec, Origin, State, Tier
+from app.domain.clocks import is_newer, latest_of
+from app.domain.ports import StoredFile
+from app.errors import BackupNotFoundError, CatalogError
+from app.operations.backups.found import found_files
+from app.operations.backups.lineage import ours
+from app.operations.backups.same_name import Described, Named, backup_at, by_id, describe, own_files, remark
+from app.operations.service import Service
+
+MISSING = "the file is missing"
+# A safety backup holds what somebody wanted to get away from, and a full one is no plain SQL: only their own aliases
+# mean one.
+_UNMEANT = (Tier.SAFETY, Tier.FULL)
+ALIASES = ("latest", *(f"latest-{tier}" for tier in Tier), "oldest")
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Inventory(Sequence[Backup]):
+    """All backups, newest first, as one look at the tree and the catalog found them.
+
+    Rows without a file are in it too, as damaged; other files of an id are not.
+
+    Attributes:
+        backups: these.
+        rows: what the catalog knows, by file.
+        names: the files of the tree, by their ids.
+        found: the files that count as found, whatever their manifests say, and why.
+    """
+
+    backups: tuple[Backup, ...]
+    rows: Mapping[str, Backup]
+    names: tuple[Named, ...]
+    found: Mapping[str, str]
+
+    @overload
+    def __getitem__(self, index: int) -> Backup: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Backup]: ...
+    def __getitem__(self, index: int | slice) -> Backup | Sequence[Backup]:
+        """One, or some."""
+        return self.backups[index]
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self.backups)
+
+    def standing(self, backup_id: str) -> Backup | None:
+        """The backup of an id whose file is there."""
+        there = (backup for backup in self.backups if backup.damage != MISSING)
+        return next((backup for backup in there if backup.id == backup_id), None)
+
+    def other_files(self) -> list[str]:
+        """What to say of each file that bears a backup's name and is not it."""
+        return [remark(other.stored, named.backup.stored) for named in self.names for other in named.others]
+
+    def own_files(self, backup_id: str) -> list[str]:
+        """The files of an id that this service made: what a run may put another one in the place of."""
+        names = (named for named in self.names if named.backup.stored.id == backup_id)
+        return [file for named in names for file in own_files(named, self.rows)]
+
+    def files(self) -> Iterator[Described]:
+        """Every file of the tree."""
+        return (file for named in self.names for file in (named.backup, *named.others))
+
+
+def inventory(service: Service, before: Inventory | None = None) -> Inventory:
+    """Look at the tree and the catalog.
+
+    Args:
+        service: the parts.
+        before: an earlier look; manifests that are as they were then are not parsed again.
+    """
+    rows = known_rows(service)
+    names = tuple(by_id(_described(service.tree.files(), before), rows))
+    found = found_files(service, names, rows)
+    there = [_known(named.backup, rows, found, service) for named in names]
+    ids = {backup.id for backup in there}
+    lacking = {file: row for file, row in rows.items() if row.id not in ids}
+    # If two trees share a catalog, the other's rows speak of files that never were in this one.
+    gone = ours(service, [replace(row, damage=MISSING) for row in _still_known(service, lacking)])
+    backups = sorted([*there, *gone], key=lambda backup: (backup.created_at, backup.id), reverse=True)
+    return Inventory(tuple(backups), rows, names, found)
+
+
+def _described(files: Sequence[StoredFile], before: Inventory | None) -> list[Described]:
+    earlier = {} if before is None else {file.stored.file: file for file in before.files()}
+    return [_as_before(stored, earlier.get(stored.file)) or describe(stored) for stored in files]
+
+
+def _as_before(stored: StoredFile, earlier: Described | None) -> Described | None:
+    """The file with what was parsed at the earlier look, if its manifests and its length have not changed since."""
+    if earlier is None or _parsed_of(stored) != _parsed_of(earlier.stored):
+        return None
+    return replace(earlier, stored=stored)
+
+
+def _parsed_of(stored: StoredFile) -> tuple[bytes | None, tuple[bytes, ...], int]:
+    return stored.manifest, stored.waiting, stored.size
+
+
+def _still_known(service: Service, rows: dict[str, Backup]) -> list[Backup]:
+    """Rows without a file that are there still: whoever removes a backup removes its row too, a moment later."""
+    now = known_rows(service) if rows else {}
+    return [row for file, row in rows.items() if now.get(file) == row]
+
+
+def newest_good(service: Service, backups: Sequence[Backup]) -> Backup | None:
+    """The newest sound backup of this database, as plain SQL, that this service made.
+
+    Args:
+        service: the parts.
+        backups: all, newest first.
+    """
+    now = service.clock()
+    own = (backup for backup in ours(service, backups) if backup.origin is Origin.DUMP and backup.good)
+    return next((backup for backup in own if backup.tier is not Tier.FULL and not is_newer(backup, now)), None)
+
+
+def find(service: Service, name: str, backups: Inventory | None = None) -> Backup:
+    """The backup of an id, of a path in the tree, or of an alias.
+
+    Args:
+        service: the parts.
+        name: what an admin, or a task, calls it.
+        backups: all that there are, newest first; None to look.
+
+    Raises:
+        BackupNotFoundError: there is none.
+    """
+    if not isinstance(name, str):  # a task's argument may be anything
+        raise BackupNotFoundError(f"no such backup: {name!r}", "name it by its id, or by an alias such as latest")
+    there = inventory(service) if backups is None else backups
+    whole = [backup for backup in there if backup.damage != MISSING and backup.state is State.COMPLETE]
+    if name in ALIASES:
+        return _meant(service, name, ours(service, whole), there.found)
+    wanted = name.removeprefix(f"{service.tree.root}/")
+    for backup in whole:
+        if wanted in (backup.id, backup.file):
+            return backup
+    raise BackupNotFoundError(f"no such backup: {name}", "'residency-backup list' shows what there is")
+
+
+def _meant(service: Service, alias: str, own: Sequence[Backup], found: Mapping[str, str]) -> Backup:
+    """The backup of this database that an alias means."""
+    made = [backup for backup in own if backup.origin is Origin.DUMP]
+    strange = [] if made else [file for file in found if any(backup.file == file for backup in own)]
+    if not made:  # then those are meant that have lost their manifests, but nothing that somebody else put there
+        made = [backup for backup in own if backup.file not in found]
+    tier = alias.removeprefix("latest-") if alias.startswith("latest-") else None
+    candidates = [backup for backup in made if (backup.tier == tier if tier else backup.tier not in _UNMEANT)]
+    now = service.clock()
+    come = [backup for backup in candidates if not is_newer(backup, now)]
+    if come:
+        return come[-1 if alias == "oldest" else 0]
+    if candidates:
+        raise BackupNotFoundError(
+            f"no such backup: {alias}: {candidates[0].id} is from the future, as this machine's clock says",
+            f"the clock says {now:%Y-%m-%d %H:%M %Z}: if that is right, name the backup by its id",
+        )
+    if strange:
+        message = f"no such backup: {alias}: {strange[0]} is there, but was found, and not made here: "
+        hint = "'residency-backup check' says what to do if it is yours; or name it by its id"
+        raise BackupNotFoundError(message + found[strange[0]], hint)
+    raise BackupNotFoundError(f"no such backup: {alias}", "'residency-backup list' shows what there is")
+
+
+def codec_of(file: str) -> Codec:
+    """How a file is compressed, by its suffix."""
+    return next(codec for codec in (Codec.GZIP, Codec.ZSTD, Codec.NONE) if file.endswith(codec.suffix))
+
+
+def unindexed(stored: StoredFile, database: str) -> Backup:
+    """What its name and size alone say of a file."""
+    path = PurePosixPath(stored.id)
+    tier = Tier(path.parent.name)
+    return Backup(
+        id=stored.id,
+        database=database,
+        tier=tier,
+        period=stored.period,
+        file=stored.file,
+        created_at=min(stored.written_at, latest_of(tier, stored.period)),
+        bytes=stored.size,
+        raw_bytes=0,
+        rows=None,
+        tables=None,
+        database_size=None,
+        sha256="",
+        codec=codec_of(stored.file),
+        origin=Origin.SCAN,
+    )
+
+
+def _known(file: Described, rows: Mapping[str, Backup], found: Mapping[str, str], service: Service) -> Backup:
+    """What is known of a file: its manifest's word, and what the catalog remembers of these very bytes."""
+    backup = _by_word(file, rows.get(file.stored.file), service)
+    return replace(backup, origin=Origin.SCAN) if file.stored.file in found else backup
+
+
+def _by_word(file: Described, row: Backup | None, service: Service) -> Backup:
+    if file.told is None:
+        return _unproven(file, row, service.database)
+    backup = backup_at(file.told, file.stored)
+    if row is not None and row.sha256 == backup.sha256:
+        doubts, lacking = backup.doubts, backup.lacking
+        named = replace(row, tier=backup.tier, period=backup.period, kept=backup.kept)
+        backup = replace(named, doubts=doubts, lacking=lacking)
+    return replace(backup, damage=backup.damage or _wrong_size(file.stored, backup.bytes))
+
+
+def _unproven(file: Described, row: Backup | None, database: str) -> Backup:
+    """What is known of a file that lost its manifest: until it has one again, nothing proves it to be ours.
+
+    A row of a file of another length is of other bytes, so only the pin that it remembers counts.
+    """
+    stored = file.stored
+    if file.waiting is not None:
+        return replace(backup_at(file.waiting, stored), origin=Origin.SCAN, verified_at=None)
+    if row is None:
+        return unindexed(stored, database)
+    if damage := _wrong_size(stored, row.bytes):
+        return replace(unindexed(stored, database), kept=row.kept, state=row.state, damage=damage)
+    return replace(row, origin=Origin.SCAN)
+
+
+def _wrong_size(stored: StoredFile, wanted: int) -> str | None:
+    return None if stored.size == wanted else f"the file has {stored.size} bytes instead of {wanted}"
+
+
+def known_rows(service: Service) -> dict[str, Backup]:
+    """What the catalog knows, by file; nothing, with a warning, where it cannot be read."""
+    try:
+        return {row.file: row for row in service.catalog.backups(service.database)}
+    except CatalogError as error:
+        log.warning("backup catalog not readable, going by the files", error="CatalogError", reason=error.message)
+        return {}

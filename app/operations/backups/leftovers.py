@@ -1,0 +1,105 @@
+"""Removes what runs that died have left, and finishes what they had all but done."""
+
+from __future__ import annotations
+
+import time
+
+import structlog
+
+from app.archive.manifest import parse_manifest
+from app.errors import BackupError, ManifestError
+from app.operations.backups.opened import holds
+from app.operations.service import Service
+
+_LOOK_SECONDS = 1.0
+log = structlog.get_logger(__name__)
+
+
+def await_signs(service: Service) -> None:
+    """Wait for a sign of life of holders out of sight, or until they count as dead: what those left can be cleaned up.
+
+    That is some seconds for one that lives, and a minute and a half at most.
+    """
+    left = service.catalog.doubtful_for(service.clock())
+    end = time.monotonic() + left.total_seconds()
+    if left:
+        log.warning("backup repair waits for a sign of life", seconds=round(left.total_seconds()))
+    while left and time.monotonic() < end:
+        time.sleep(min(left.total_seconds(), _LOOK_SECONDS))
+        before, left = left, service.catalog.doubtful_for(service.clock())
+        if left > before:
+            return
+
+
+def find_leftovers(service: Service) -> list[str]:
+    """Temporary files of runs that are not under way, as paths in the tree.
+
+    Runs whose holders are dead are ended first, so that theirs count.
+    """
+    for run in service.catalog.abandon_dead(service.clock()):
+        log.warning("backup run abandoned: its process is gone", run=run.id, tier=str(run.tier))
+    alive = {run.id for run in service.catalog.running()}
+    return [file for file, run_id in service.tree.leftovers() if run_id not in alive]
+
+
+def remove_leftovers(service: Service) -> list[str]:
+    """Remove them; returns what was removed."""
+    removed = []
+    for file in find_leftovers(service):
+        try:
+            _adopt(service, file)
+        except BackupError as error:  # the manifest may be a backup's only proof: it stays for the next look
+            _log_not_adopted(file, error)
+            continue
+        service.tree.remove_leftover(file)
+        removed.append(file)
+        log.info("backup leftover removed", file=file)
+    return removed
+
+
+def adopt_manifests(service: Service) -> list[str]:
+    """Put the manifests in their places whose runs died before they could; returns the backups' ids."""
+    if not any(stored.waiting for stored in service.tree.files()):
+        return []
+    adopted = []
+    for file in find_leftovers(service):
+        try:
+            backup_id = _adopt(service, file)
+        except BackupError as error:
+            _log_not_adopted(file, error)
+            continue
+        if backup_id is not None:
+            adopted.append(backup_id)
+    return adopted
+
+
+def _adopt(service: Service, leftover: str) -> str | None:
+    """Put a manifest in its place where a run died between naming its file and naming its manifest.
+
+    Only the file's digest tells that the manifest is of these bytes, and not of those that the run had yet to name.
+    """
+    folder, _, name = leftover.rpartition("/")
+    archive, json, _ = name.removeprefix(".").rpartition(".json.")
+    if not json:
+        return None
+    bare = (each for each in service.tree.files() if each.manifest is None and each.problem is None)
+    candidates = [each for each in bare if f"{folder}/{archive}" in {each.file, each.id}]
+    if not candidates:
+        return None
+    with service.tree.open(leftover) as stream:
+        content = stream.read()
+    try:
+        manifest = parse_manifest(content, leftover)
+    except ManifestError:
+        return None  # it was cut off; the archive waits for `sync`
+    for stored in candidates:
+        if manifest.bytes == stored.size and holds(service, stored, manifest.sha256):
+            service.tree.write_manifest(stored.file, content, stored)
+            log.info("backup manifest put in its place", backup=stored.id)
+            return stored.id
+    return None
+
+
+def _log_not_adopted(file: str, error: BackupError) -> None:
+    facts = {"error": type(error).__name__, "reason": error.message}
+    log.warning("backup manifest not put in its place", file=file, **facts)

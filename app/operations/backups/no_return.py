@@ -1,0 +1,88 @@
+"""Restores that can no longer be undone although their time is not over; what they pinned is retention's again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+
+import structlog
+
+from app.domain.backup import Backup, Tier
+from app.domain.checks import Finding
+from app.domain.restore import Method, Restore, RestoreState, in_front_of, never_undone
+from app.errors import ResidencyBackupError
+from app.operations.backups.pins import pinned_for, release
+from app.operations.backups.servers import surely_of_this_server
+from app.operations.service import Service
+
+log = structlog.get_logger(__name__)
+_MEGABYTE = 1_000_000
+
+
+def release_for_good(service: Service, backups: Sequence[Backup]) -> list[str]:
+    """Release the safety backups of restores that nothing can undo any more; says which. Retention decides on them."""
+    pinned = {restore_id for restore_id, backup in pinned_for(backups) if backup.tier is Tier.SAFETY}
+    if not pinned:
+        return []
+    now, records = service.clock(), surely_of_this_server(service, service.restores.restores(service.database))
+    open_ = [each for each in records if each.id in pinned and _may_be_undone(each, now)]
+    done = []
+    for record in open_:
+        if why := _why_never(service, record, records, now):
+            names = release(service, record, backups)
+            log.info("restore safety backup released", restore=record.id, released=names, reason=why)
+            done += [f"{name} released: restore {record.id} cannot be undone any more: {why}" for name in names]
+    return done
+
+
+def safety_findings(service: Service, records: Sequence[Restore], backups: Sequence[Backup]) -> list[Finding]:
+    """What safety backups hold: how many, how much, for which restores, and until when the pinned ones are kept."""
+    own = [each for each in backups if each.tier is Tier.SAFETY and each.database == service.database]
+    if not own:
+        return []
+    size = sum(each.bytes for each in own) / _MEGABYTE
+    labels = ", ".join(sorted({each.label or "of no known restore" for each in own}))
+    pins = ", ".join(_pins(own, {each.pin: each for each in records}, service.clock()))
+    pinned = f"pinned: {pins}" if pins else "none is pinned"
+    return [Finding.ok("safety backups", f"{len(own)} of {size:,.1f} MB, {labels}; {pinned}")]
+
+
+def _pins(backups: Sequence[Backup], records: Mapping[str, Restore], now: datetime) -> Iterator[str]:
+    for backup in backups:
+        if backup.kept is None:
+            continue
+        record = records.get(backup.kept)
+        until = record.undo_until if record else None
+        how_long = (
+            f"until {until.astimezone(now.tzinfo):%Y-%m-%d %H:%M %Z}" if until else f"for {backup.kept or 'good'}"
+        )
+        yield f"{backup.id} {how_long}"
+
+
+def _may_be_undone(record: Restore, now: datetime) -> bool:
+    return record.state is RestoreState.COMPLETE and record.undo_until is not None and record.undo_until > now
+
+
+def _why_never(service: Service, record: Restore, records: Sequence[Restore], now: datetime) -> str | None:
+    if after := never_undone(in_front_of(record, records), now):
+        return f"restore {after.id} came after it, and cannot be undone"
+    if record.method is Method.ROWS and record.id not in service.scripts.ids():
+        return "its script is gone"
+    if record.method is Method.IN_PLACE:
+        return None  # from its safety backup it can always be
+    there = _databases(service, record)
+    if there is None:
+        return None
+    if record.method is Method.SHADOW:
+        return None if record.undo in there else f"database {record.undo} is gone"
+    anew = record.changed is not None and there.get(record.changes) not in {None, record.changed}
+    return f"database {record.changes} was made anew since" if anew and not in_front_of(record, records) else None
+
+
+def _databases(service: Service, record: Restore) -> Mapping[str, int] | None:
+    target = service.target if record.into is None else service.target_of(record.into)
+    try:
+        return target.databases()
+    except ResidencyBackupError as error:
+        log.warning("restores not looked at: the server is away", error=type(error).__name__, reason=error.message)
+        return None

@@ -1,0 +1,125 @@
+"""Applies retention.
+
+A deletion runs backwards: row DELETING, manifest, file, row gone; so a crash leaves no row that promises bytes which
+are not there, and the next run finishes what this one began.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from app.domain.backup import Backup, State
+from app.domain.ports import StoredFile
+from app.domain.retention import Plan, plan_retention
+from app.errors import BackupValidationError, CatalogError, ResidencyBackupError, ServerMismatchError
+from app.operations.backups.expire import expire_quietly
+from app.operations.backups.inventory import MISSING, Inventory, inventory
+from app.operations.backups.lineage import ours
+from app.operations.backups.opened import ReplacedMeanwhileError, holds, replaced_meanwhile
+from app.operations.backups.pins import in_use
+from app.operations.backups.same_name import describe
+from app.operations.backups.servers import asked, require_folder, require_ours
+from app.operations.backups.unfinished import reinstated
+from app.operations.service import Service
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Pruned:
+    """The plan, what of it was done, and why the rest was not."""
+
+    plan: Plan
+    removed: list[Backup] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def prune(service: Service, *, dry_run: bool = False, before: Inventory | None = None) -> Pruned:
+    """Remove what retention does not keep. One file that cannot be removed does not keep the others.
+
+    Args:
+        service: the parts.
+        dry_run: plan only; on another server, with the reason why nothing would come of it.
+        before: an earlier look at the backups, if there was one.
+
+    Raises:
+        ServerMismatchError: the backups are another server's.
+        BackupError: the tree is not there, or cannot be read.
+    """
+    require_folder(service)
+    refusals = []
+    try:
+        require_ours(service, asked(service))
+    except ServerMismatchError as error:
+        if not dry_run:
+            raise
+        refusals = [f"prune would be refused: {error.message}; {error.hint}"]
+    there = inventory(service, before)
+    if not dry_run and expire_quietly(service, there):
+        there = inventory(service, there)
+    needed = in_use(service)
+    found = ours(service, there)
+    backups = [each for each in found if each.id not in needed]
+    # What a crash interrupted: with the file gone, or replaced meanwhile, only the row is left to remove.
+    unfinished = [each for each in found if each.state is State.DELETING]
+    plan = plan_retention([each for each in backups if each.state is State.COMPLETE], service.policy, service.clock())
+    outcome = Pruned(plan, problems=refusals)
+    if dry_run:
+        return outcome
+    # Oldest first: whatever interrupts this, what is left is a newer stretch without holes.
+    for backup in reversed([*plan.pruned, *unfinished]):
+        try:
+            if not _removed(service, backup):
+                continue
+        except ReplacedMeanwhileError:
+            log.info("backup not pruned: a newer one has taken its name meanwhile", backup=backup.id)
+            continue
+        except ResidencyBackupError as error:
+            outcome.problems.append(f"{backup.id}: {error.message}")
+            continue
+        outcome.removed.append(backup)
+        log.info("backup pruned", backup=backup.id, bytes=backup.bytes)
+    return outcome
+
+
+def _removed(service: Service, backup: Backup) -> bool:
+    """Remove a backup; False where its deletion was cut short by a crash, and it must stay by now."""
+    if backup.damage != MISSING:
+        stored = service.tree.look(backup.file)
+        _require_same(service, backup, stored)
+        if stored is not None and backup.state is State.DELETING and reinstated(service, backup):
+            return False
+        _require_unpinned(service, backup, stored)
+        try:
+            service.catalog.save(replace(backup, state=State.DELETING))
+        except CatalogError as error:
+            # On a full disk nothing can be recorded, and only removing makes room; the next sync forgets the row.
+            log.warning("backup catalog not saved", backup=backup.id, error="CatalogError", reason=error.message)
+        service.tree.remove(backup.file)
+    service.catalog.forget(service.database, backup.id)
+    return True
+
+
+def _require_same(service: Service, backup: Backup, stored: StoredFile | None) -> None:
+    """Make sure that the file is the one which the plan speaks of: a run may have given its name to a newer one.
+
+    Raises:
+        ReplacedMeanwhileError: it is not, or a run is just about to say what it is.
+    """
+    if stored is None:
+        return  # what is gone needs no removing
+    told = describe(stored).told
+    same = holds(service, stored, backup.sha256) if told is None else told.sha256 == backup.sha256
+    if not same:
+        raise replaced_meanwhile(backup)
+
+
+def _require_unpinned(service: Service, backup: Backup, stored: StoredFile | None) -> None:
+    """Look once more, at the last moment: the plan may have been made long before its turn came."""
+    told = None if stored is None else describe(stored).told
+    if told is not None and backup.state is State.COMPLETE and told.kept is not None:
+        raise BackupValidationError(f"backup {backup.id} was pinned meanwhile")
+    if backup.id in in_use(service):
+        raise BackupValidationError(f"backup {backup.id} is needed by a restore that began meanwhile")

@@ -1,0 +1,201 @@
+"""A run, retention or the schedule of another server must not take the backups that stand in the tree for its own.
+
+Where neither marker nor manifests say whose they are, the first server that makes a backup is taken for theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from shlex import quote
+
+import structlog
+
+from app.archive.manifest import ServerFacts
+from app.domain.restore import Restore
+from app.domain.servers import ANY, Identity, Known, Lineage
+from app.errors import BackupError, BackupFolderLostError, CatalogError, ServerMismatchError
+from app.operations.backups.inventory import inventory
+from app.operations.backups.lineage import by_manifests
+from app.operations.service import Service
+
+log = structlog.get_logger(__name__)
+
+
+def require_folder(service: Service) -> None:
+    """Make sure that the tree is there, as far as the process, its user and the catalog remember what stood in it.
+
+    Raises:
+        BackupFolderLostError: it is not; nothing was written.
+    """
+    service.folder.require_here()
+    if not service.catalog_apart or service.folder.is_marked() or service.tree.files():
+        return
+    if rows := service.catalog.backups(service.database):
+        raise BackupFolderLostError(
+            f"the catalog knows {len(rows)} backups in {service.tree.root}, which is missing or empty now",
+            "mount it again; if it is really to be a new one: "
+            f"residency-backup adopt --new-folder --confirm {quote(service.database)}",
+        )
+
+
+def in_place(service: Service) -> Service:
+    """The service for one run, bound to the folder that stands there now.
+
+    Raises:
+        BackupFolderLostError: it is not the one that was there before.
+        BackupReadError: its marker cannot be read: refused now, not when the backup is made and needs it.
+    """
+    return replace(service, folder=service.folder.held())
+
+
+@contextmanager
+def staying(service: Service) -> Iterator[None]:
+    """Say that the folder went away, where that is why a block failed: its own error may be of a file that is gone."""
+    service.folder.require_same()
+    try:
+        yield
+    except Exception:
+        service.folder.require_same()
+        raise
+
+
+def lineage_of(service: Service) -> Lineage:
+    """Which servers the backups of the database are of."""
+    return _or_manifests(service, service.folder.lineage(service.database))
+
+
+def asked(service: Service) -> Identity:
+    """Which server and database this is; nothing is known of one that does not answer."""
+    try:
+        return service.source.identity()
+    except BackupError as error:  # whoever needs the server says it with its hint
+        log.debug("backup server not asked who it is", error=type(error).__name__, reason=error.message)
+        return ANY
+
+
+def require_ours(service: Service, server: Identity) -> None:
+    """Make sure that a server's backups may stand among, and take the place of, those that are there.
+
+    Raises:
+        ServerMismatchError: they may not.
+    """
+    lineage = lineage_of(service)
+    if not _may_run(service, lineage, server):
+        raise mismatch(service, lineage, server)
+
+
+def bind(service: Service, server: Identity) -> None:
+    """Note that the backup which is about to get its name is of that server.
+
+    Raises:
+        ServerMismatchError: another server's was made meanwhile.
+    """
+
+    def with_run(said: Lineage | None) -> Lineage:
+        lineage = _or_manifests(service, said)
+        if not _may_run(service, lineage, server):
+            raise mismatch(service, lineage, server)
+        if explained := _explained(service, lineage, server):
+            lineage = lineage.with_restored(explained)
+        return lineage.with_run(server, service.clock())
+
+    service.folder.change(service.database, with_run)
+
+
+def mark(service: Service) -> None:
+    """Put the marker into the tree, where it has none, and make sure that the tree is the one the run began in."""
+    service.folder.require_same()
+    if not service.folder.is_marked():
+        service.folder.change(service.database, lambda said: said)
+
+
+def note_restored(service: Service, restore: Restore, made: Identity) -> None:
+    """Note, before it is done, which database a restore makes the live one."""
+    known = Known(identity=made, since=service.clock(), how=f"restore {restore.id}")
+    service.folder.change(service.database, lambda said: _or_manifests(service, said).with_restored(known))
+
+
+def adopt_server(service: Service, server: Identity) -> None:
+    """Take a server for the one whose backups these are from now on."""
+    known = Known(identity=server, since=service.clock(), how="adopted")
+    service.folder.change(service.database, lambda said: _or_manifests(service, said).with_known(known))
+    log.info("backup server adopted", system_identifier=server.system_identifier, database_oid=server.database_oid)
+
+
+def may_run(service: Service, server: Identity) -> bool:
+    """Whether a server's backups may stand among those that are there."""
+    return _may_run(service, lineage_of(service), server)
+
+
+def of_this_server(service: Service, restores: Sequence[Restore]) -> list[Restore]:
+    """Those that were made on the server which answers now; what another one holds nobody can look at from here."""
+    if not any(each.server for each in restores):
+        return list(restores)
+    here = asked(service)
+    return [each for each in restores if here.same_system(Identity(each.server))]
+
+
+def surely_of_this_server(service: Service, restores: Sequence[Restore]) -> list[Restore]:
+    """The same, before anything of them is released: of a server that tells nothing, nobody knows what it is.
+
+    One that notes no server (of an earlier version, or of a role that may not ask) counts as this server's.
+    """
+    if not any(each.server for each in restores):
+        return list(restores)
+    here = asked(service).system_identifier
+    return [each for each in restores if each.server in {None, here}]
+
+
+def identity_of(facts: ServerFacts | None) -> Identity:
+    """Which server and database facts are of."""
+    return ANY if facts is None else facts.identity
+
+
+def mismatch(service: Service, lineage: Lineage, server: Identity) -> ServerMismatchError:
+    """The error of a run on a server that the backups are not of: what was seen, and what to do in each case."""
+    current = lineage.current or ANY
+    where = f"the backups of {service.database} in {service.tree.root} are of"
+    if server.same_system(current):
+        said = (
+            f"{where} the database of oid {current.database_oid}, and the one of that name on the server now has oid "
+            f"{server.database_oid}: it was made anew, and not by a restore of this service"
+        )
+    else:
+        said = f"{where} another server ({current}) than the one that DATABASE_URL leads to ({server})"
+    hint = (
+        "is DATABASE_URL right? each server needs a BACKUP_DIR of its own; if this one is the new one, and takes the "
+        f"other's place: residency-backup adopt --confirm {quote(service.database)}"
+    )
+    return ServerMismatchError(said, hint)
+
+
+def _or_manifests(service: Service, said: Lineage | None) -> Lineage:
+    return by_manifests(service.database, inventory(service)) if said is None else said
+
+
+def _may_run(service: Service, lineage: Lineage, server: Identity) -> bool:
+    return lineage.accepts(server) or lineage.follows(server) or _explained(service, lineage, server) is not None
+
+
+def _explained(service: Service, lineage: Lineage, server: Identity) -> Known | None:
+    """A database that a restore of ours made live, or kept and gave back, as the catalog knows.
+
+    On the server of the backups either will do; on another one only what was restored there is this database's heir.
+    """
+    if lineage.accepts(server) or lineage.follows(server):
+        return None
+    here = lineage.current is not None and server.same_system(lineage.current)
+    if not here and (lineage.heir is None or not server.same_system(lineage.heir.identity)):
+        return None
+    try:
+        restores = service.restores.restores(service.database)
+    except CatalogError as error:
+        log.warning("restores not readable, going by the marker", error=type(error).__name__, reason=error.message)
+        return None
+    for restore in of_this_server(service, restores):
+        known = {restore.made, restore.replaced} if here else {restore.made}
+        if restore.into is None and server.database_oid in known - {None}:
+            return Known(identity=server, since=service.clock(), how=f"restore {restore.id}")
+    return None

@@ -1,0 +1,263 @@
+"""Rebuilds the catalog from the files, and a missing manifest from its archive."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
+from typing import Any, BinaryIO
+
+import structlog
+
+from app.archive import reader
+from app.archive.manifest import FullFacts, Manifest, parse_manifest
+from app.archive.tar.reader import index_tar
+from app.domain.backup import Backup, Codec, Origin, State, Tier
+from app.domain.ports import StoredFile
+from app.errors import (
+    BackupError,
+    BackupNotFoundError,
+    BackupReadError,
+    BackupValidationError,
+    ManifestError,
+    NewerManifestError,
+)
+from app.operations.backups.found import found_files
+from app.operations.backups.inventory import codec_of, unindexed
+from app.operations.backups.leftovers import adopt_manifests
+from app.operations.backups.opened import LOOKS, holds
+from app.operations.backups.same_name import Described, Named, backup_at, by_id, describe, remark
+from app.operations.backups.servers import require_folder
+from app.operations.backups.unfinished import reinstated
+from app.operations.service import SILENT, Progress, Service
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Synced:
+    """Ids of what was changed; `problems` are what could not be."""
+
+    added: list[str] = field(default_factory=list)
+    healed: list[str] = field(default_factory=list)
+    forgotten: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def sync(service: Service, progress: Progress = SILENT, *, trusting: bool = True) -> Synced:
+    """Make the catalog say what the files say.
+
+    Files with a manifest are taken at its word, without reading them: that is `verify`'s work. A file without one is
+    read and indexed; where the catalog knows its SHA-256, that proves it to be what was dumped, else it counts as
+    found.
+
+    Args:
+        service: the parts.
+        progress: told of the bytes read.
+        trusting: whether to take in what says that it was made here, and what no run is known to have made.
+
+    Raises:
+        BackupFolderLostError: the folder held backups, and is empty.
+        CatalogError: the catalog cannot be written.
+    """
+    require_folder(service)
+    rows = {row.file: row for row in service.catalog.backups(service.database)}
+    outcome = Synced(healed=adopt_manifests(service))
+    files = service.tree.files()
+    if rows and not files:
+        outcome.problems.append(f"all {len(rows)} backups are gone from {service.tree.root}: is it mounted?")
+        return outcome
+    names = by_id([describe(stored) for stored in files], rows)
+    found = {} if trusting else found_files(service, names, rows)
+    for named in names:
+        outcome.problems += [remark(other, named.backup.stored) for other in _others(service, named, rows, outcome)]
+        stored = named.backup.stored
+        if reason := found.get(stored.file):
+            outcome.problems.append(f"{stored.file}: found, {reason}; if it is yours: residency-backup sync")
+            continue
+        try:
+            _sync_file(service, stored, rows.get(stored.file), outcome, progress)
+        except BackupError as error:
+            outcome.problems.append(f"{stored.file}: {error.message}")
+            log.warning("backup not synced", backup=stored.id, error=type(error).__name__, reason=error.message)
+    there = {named.backup.stored.id for named in names}
+    for row in rows.values():
+        if row.id not in there:
+            _forget(service, row, outcome)
+    return outcome
+
+
+def _sync_file(service: Service, stored: StoredFile, row: Backup | None, outcome: Synced, progress: Progress) -> None:
+    if row is not None and row.state is State.DELETING and _is_of(service, stored, row):
+        whole = reinstated(service, row)
+        if whole is None:
+            service.tree.remove(stored.file)
+            _forget(service, row, outcome)
+            return
+        outcome.healed.append(whole.id)
+        row = whole
+    _take_in(service, stored, row, outcome, progress)
+
+
+def _others(service: Service, named: Named, rows: Mapping[str, Backup], outcome: Synced) -> list[StoredFile]:
+    """What stands beside a backup, after what a run that died has replaced by it was cleared away."""
+    left = []
+    for other in (file.stored for file in named.others):
+        if _is_replaced(other, rows.get(other.file), named.backup):
+            service.tree.remove(other.file)
+            outcome.forgotten.append(other.file)
+            log.info("backup file removed: a newer one of its id stands beside it", file=other.file)
+        else:
+            left.append(other)
+    return left
+
+
+def _is_replaced(other: StoredFile, row: Backup | None, backup: Described) -> bool:
+    """Whether a file is what a run has taken its manifest from, for a newer one that stands beside it whole."""
+    told = backup.fitting
+    bare = other.manifest is None and other.problem is None
+    if told is None or row is None or not bare:
+        return False
+    known = row.origin is Origin.DUMP and row.bytes == other.size
+    return known and told.origin is Origin.DUMP and told.created_at > row.created_at
+
+
+def _take_in(service: Service, stored: StoredFile, row: Backup | None, outcome: Synced, progress: Progress) -> None:
+    """Make the catalog say what a file's manifest says; what changes meanwhile is looked at again.
+
+    Raises:
+        BackupReadError: it changes each time.
+    """
+    for _ in range(LOOKS):
+        manifest = _manifest_of(stored)
+        healed = manifest is None
+        if manifest is None:
+            manifest = _heal(service, stored, row, outcome, progress)
+        if manifest is not None:
+            backup = _row_of(stored, manifest, None if healed else row)
+            if backup == row:
+                return
+            service.catalog.save(backup)
+        now = service.tree.look(stored.file)
+        if now is None:  # another has removed it, and its row
+            if manifest is not None:
+                _forget(service, backup, Synced())
+            return
+        if manifest is not None and (now.manifest is None or _manifest_of(now) == manifest):
+            if row is None:
+                outcome.added.append(stored.id)
+            return
+        log.debug("backup changed while it was synced, looked at again", backup=stored.id)
+        stored = now
+    look = f"ls -l {shlex.quote(f'{service.tree.root / stored.file}.json')}"
+    raise BackupReadError(
+        f"{stored.file} changes all the time, or something that is no file has its manifest's name: {look}",
+        "when no backup is being made: residency-backup sync",
+    )
+
+
+def _heal(
+    service: Service, stored: StoredFile, row: Backup | None, outcome: Synced, progress: Progress
+) -> Manifest | None:
+    """Index a file and write what was found beside it; None where it has a manifest by now, or is another file."""
+    try:
+        manifest = _rebuild(service, stored, row, progress)
+    except BackupNotFoundError:
+        return None
+    if manifest is None or not service.tree.add_manifest(manifest.to_json().encode(), stored):
+        return None
+    if stored.id not in outcome.healed:
+        outcome.healed.append(stored.id)
+    log.info("backup manifest rebuilt", backup=stored.id, origin=str(manifest.origin))
+    return manifest
+
+
+def _row_of(stored: StoredFile, manifest: Manifest, row: Backup | None) -> Backup:
+    """What the catalog is to say of a file; what it says of these very bytes already counts on."""
+    backup = backup_at(manifest.to_backup(stored.id, stored.file), stored)
+    if stored.size != backup.bytes:
+        return replace(backup, damage=f"the file has {stored.size} bytes, its manifest says {backup.bytes}")
+    if row is not None and row.sha256 == backup.sha256:
+        return replace(backup, verified_at=row.verified_at, damage=row.damage)
+    return backup
+
+
+def _is_of(service: Service, stored: StoredFile, row: Backup) -> bool:
+    """Whether a file is the one that the row speaks of, and not a newer one under its name."""
+    manifest = _manifest_of(stored)
+    return holds(service, stored, row.sha256) if manifest is None else manifest.sha256 == row.sha256
+
+
+def _manifest_of(stored: StoredFile) -> Manifest | None:
+    """The manifest, or None where it has to be rebuilt.
+
+    Raises:
+        NewerManifestError: it is of a newer version, and not ours to overwrite.
+        BackupReadError: there is one, but it cannot be read just now.
+    """
+    if stored.problem is not None:
+        raise BackupReadError(stored.problem, "make its manifest readable, then run 'residency-backup sync' again")
+    if stored.manifest is None:
+        return None
+    try:
+        return parse_manifest(stored.manifest, f"{stored.file}.json")
+    except NewerManifestError:
+        raise
+    except ManifestError:
+        return None
+
+
+def _rebuild(service: Service, stored: StoredFile, row: Backup | None, progress: Progress) -> Manifest | None:
+    """What a file's content says of it; None where another has taken its name meanwhile."""
+    codec = codec_of(stored.file)
+    progress.start(f"index {PurePosixPath(stored.file).name}", stored.size)
+    with service.tree.open(stored.file) as stream:
+        read = _index_of_tar if unindexed(stored, service.database).tier is Tier.FULL else _index_of_sql
+        try:
+            index = read(stream, codec, progress)
+        except BackupError:
+            if service.tree.is_at(stored.file, stream):
+                raise
+            return None
+        if not service.tree.is_at(stored.file, stream):
+            return None
+    base = row if row is not None and row.sha256 == index["sha256"] else unindexed(stored, service.database)
+    return Manifest(
+        **index,
+        tool=service.tool,
+        origin=base.origin if base is row else Origin.SCAN,
+        database=base.database,
+        tier=base.tier,
+        period=base.period,
+        label=base.label,
+        kept=base.kept,
+        snapshot_time=base.created_at,
+        verified_at=service.clock(),
+        seconds=base.seconds,
+        codec=codec,
+    )
+
+
+def _index_of_sql(stream: BinaryIO, codec: Codec, progress: Progress) -> dict[str, Any]:
+    index = reader.build_index(stream, codec, progress.advance)
+    if not index.complete:
+        raise BackupValidationError(
+            "it has no end marker: it was cut off, or is no PostgreSQL dump", "use another backup"
+        )
+    return Manifest.of_index(index)
+
+
+def _index_of_tar(stream: BinaryIO, codec: Codec, progress: Progress) -> dict[str, Any]:
+    index = index_tar(stream, codec, progress.advance)
+    figures = {"bytes": index.bytes, "raw_bytes": index.raw_bytes, "sha256": index.sha256}
+    return {**figures, "tables": (), "segments": (), "full": FullFacts(members=index.members)}
+
+
+def _forget(service: Service, row: Backup, outcome: Synced) -> None:
+    """Remove the row of a file that is gone, unless it is of another one by now."""
+    if row not in service.catalog.backups(service.database):
+        return
+    service.catalog.forget(service.database, row.id)
+    outcome.forgotten.append(row.id)
+    log.info("backup forgotten", backup=row.id)

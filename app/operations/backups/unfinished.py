@@ -1,0 +1,55 @@
+"""Deletions that a crash cut short: each is asked about once more before it is finished.
+
+What retention decided then may not hold now: newer backups may be lost or damaged since, somebody may have pinned this
+one, or a restore may need it. So the rules that hold whatever the numbers say are asked again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import structlog
+
+from app.domain.backup import Backup, State, Tier
+from app.domain.retention import Policy, plan_retention
+from app.operations.backups.inventory import MISSING, Inventory, inventory
+from app.operations.backups.lineage import ours
+from app.operations.backups.pins import in_use
+from app.operations.service import Service
+
+log = structlog.get_logger(__name__)
+_ALWAYS_ONLY = Policy(dict.fromkeys(Tier, 0))
+
+
+def reinstated(service: Service, backup: Backup) -> Backup | None:
+    """Make a backup whose deletion was cut short a complete one again, if it must stay; None if it may go.
+
+    Other deletions that were cut short do not count as backups: each of them may be gone a moment later.
+
+    Args:
+        service: the parts.
+        backup: it, as the inventory or the catalog has it; its file is there, and has the bytes that the row names.
+
+    Raises:
+        CatalogError: it must stay, and the catalog cannot be written.
+    """
+    found = inventory(service)
+    row = found.rows.get(backup.file, backup)
+    now = next((each for each in found if each.id == row.id), backup)
+    # A crash may have come after the manifest went: then the row is the proof.
+    whole = replace(row, state=State.COMPLETE, kept=now.kept, damage=now.damage)
+    why = _why_it_stays(service, whole, found)
+    if why is None:
+        return None
+    service.catalog.save(whole)
+    log.info("backup kept: its deletion was cut short, and it must stay now", backup=whole.id, reason=why)
+    return whole
+
+
+def _why_it_stays(service: Service, backup: Backup, found: Inventory) -> str | None:
+    if backup.id in in_use(service):
+        return "a restore that is under way needs it"
+    standing = (each for each in ours(service, found) if each.state is State.COMPLETE and each.damage != MISSING)
+    others = [each for each in standing if each.id != backup.id]
+    plan = plan_retention([backup, *others], _ALWAYS_ONLY, service.clock())
+    return ", ".join(plan.reasons.get(backup.id, ())) or None

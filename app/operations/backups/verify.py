@@ -1,0 +1,172 @@
+"""Reads backups back and compares them with their manifests; needs no server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import BinaryIO
+
+import structlog
+
+from app.archive import reader
+from app.archive.manifest import Manifest
+from app.archive.tar.reader import index_tar, require_equal, tar_index_of
+from app.domain.backup import Backup, Origin
+from app.domain.doubts import in_short, lacking_in_short
+from app.errors import (
+    BackupError,
+    BackupNotFoundError,
+    BackupReadError,
+    BackupValidationError,
+    CatalogError,
+    DiskReadError,
+    ManifestError,
+)
+from app.operations.backups.inventory import find, inventory
+from app.operations.backups.opened import (
+    Opened,
+    PrunedMeanwhileError,
+    ReplacedMeanwhileError,
+    each_look,
+    manifest_in,
+    opened,
+)
+from app.operations.service import SILENT, Progress, Service
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Verified:
+    """Which backups are right, and what is wrong with the others."""
+
+    verified: list[Backup] = field(default_factory=list)
+    failed: list[tuple[Backup, BackupError]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def verify(service: Service, name: str | None = None, progress: Progress = SILENT) -> Verified:
+    """Verify one backup, or all.
+
+    Args:
+        service: the parts.
+        name: an id or alias; None means all.
+        progress: told of the bytes read.
+
+    Raises:
+        BackupNotFoundError: there is none of that name.
+    """
+    chosen = inventory(service) if name is None else [find(service, name)]
+    outcome = Verified()
+    progress.start("verify", sum(backup.bytes for backup in chosen))
+    for backup in chosen:
+        _verify_one(service, backup, progress, outcome, asked_for=name is not None)
+    return outcome
+
+
+def read_manifest(service: Service, backup: Backup) -> Manifest:
+    """The manifest of a backup.
+
+    Raises:
+        ManifestError: it is missing, corrupt or of a newer version.
+    """
+    return manifest_in(service.tree.read_manifest(backup.file), backup)
+
+
+def verify_opened(found: Opened, progress: Progress, outcome: Verified, parsed: Manifest | None = None) -> None:
+    """Compare an open file with its manifest, and remember what was found of these bytes.
+
+    Args:
+        found: the file.
+        progress: told of the bytes read.
+        outcome: what was found is added to it.
+        parsed: the manifest, if it was parsed already.
+
+    Raises:
+        ReplacedMeanwhileError: they are not the backup any more; nothing was remembered.
+    """
+    backup, failure = found.backup, None
+    try:
+        manifest = parsed or found.manifest()
+        origin = Origin.SCAN if backup.origin is Origin.SCAN else manifest.origin  # it was found, whatever it says
+        backup = replace(manifest.to_backup(backup.id, backup.file), origin=origin)
+        _compare(found.stream, manifest, progress)
+    except BackupError as error:
+        failure = error
+    found.require_still()
+    _note(found.service, backup, failure, outcome)
+
+
+def _verify_one(service: Service, listed: Backup, progress: Progress, outcome: Verified, *, asked_for: bool) -> None:
+    """Verify one. What is replaced meanwhile is looked at again; what is pruned, and was not asked for, is left out."""
+    try:
+        for backup in each_look(service, listed):
+            try:
+                with opened(service, backup) as found:
+                    return verify_opened(found, progress, outcome)
+            except (ReplacedMeanwhileError, BackupNotFoundError):
+                continue
+    except PrunedMeanwhileError as error:
+        if asked_for:
+            outcome.failed.append((listed, error))
+    except BackupError as error:
+        _note(service, listed, error, outcome)
+
+
+def _note(service: Service, backup: Backup, error: BackupError | None, outcome: Verified) -> None:
+    if error is None:
+        outcome.verified.append(backup)
+        log.info("backup verified", backup=backup.id, bytes=backup.bytes)
+        if backup.doubts:
+            said = in_short(backup.doubts)
+            outcome.warnings.append(f"{backup.id} {said}; what mends it: residency-backup show {backup.id}")
+            log.warning("backup is whole, but does not restore by itself", backup=backup.id, reason=said)
+        if backup.lacking:
+            said = lacking_in_short(backup.lacking)
+            outcome.warnings.append(f"{backup.id} {said}")
+            log.warning("backup is whole, but lacks what no dump carries", backup=backup.id, reason=said)
+        _remember(service, backup, service.clock(), None, outcome)
+        return
+    outcome.failed.append((backup, error))
+    facts = {"error": type(error).__name__, "reason": error.message, "hint": error.hint}
+    log.error("backup not verified", backup=backup.id, **facts)
+    if _is_damage(error):
+        _remember(service, backup, None, error.message, outcome)
+
+
+def _compare(stream: BinaryIO, manifest: Manifest, progress: Progress) -> None:
+    if manifest.full is None:
+        reader.verify(stream, manifest.index, manifest.codec, progress.advance)
+    else:
+        require_equal(index_tar(stream, manifest.codec, progress.advance), tar_index_of(manifest))
+
+
+def _is_damage(error: BackupError) -> bool:
+    """Whether an error tells of the file's bytes. A manifest can be rebuilt, and what a disk refuses may pass."""
+    passing = isinstance(error, ManifestError | DiskReadError | ReplacedMeanwhileError)
+    return isinstance(error, BackupReadError | BackupValidationError) and not passing
+
+
+def _remember(
+    service: Service, backup: Backup, verified_at: datetime | None, damage: str | None, outcome: Verified
+) -> None:
+    try:
+        service.catalog.record_check(backup, verified_at, damage)
+    except CatalogError as error:
+        outcome.warnings.append(f"{backup.id}: catalog not saved: {error.message}")
+        log.warning("backup catalog not saved", backup=backup.id, error="CatalogError", reason=error.message)
+
+
+def require_all(outcome: Verified) -> None:
+    """Raise when anything failed.
+
+    Raises:
+        BackupError: the one error, or a BackupValidationError that names all damaged backups.
+    """
+    if not outcome.failed:
+        return
+    if len(outcome.failed) == 1:
+        raise outcome.failed[0][1]
+    listed = "; ".join(f"{backup.id}: {error.message}" for backup, error in outcome.failed)
+    hint = "restore from another backup; take a new one now: residency-backup create manual"
+    raise BackupValidationError(f"{len(outcome.failed)} backups are damaged: {listed}", hint)

@@ -1,0 +1,1 @@
+"""Lays a full backup out in an empty folder."""

@@ -1,0 +1,242 @@
+"""Lays a full backup out in an empty folder, checks it, and says what to start. No running server is touched.
+
+Everything is put together under a temporary name and takes the target's name only when it was found right; so whatever
+fails, nothing half done stands there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import structlog
+
+from app.archive.manifest import Manifest
+from app.archive.tar.layout import POSTGRES
+from app.archive.tar.reader import TarReader, require_equal, shown, tar_index_of
+from app.archive.tar.unpack import Unpacker
+from app.domain.backup import ENDLESS, Codec
+from app.errors import (
+    BackupReadError,
+    BackupValidationError,
+    DiskReadError,
+    ResidencyBackupError,
+    RestoreError,
+    RestorePermissionError,
+    RestoreStorageError,
+    RestoreValidationError,
+)
+from app.operations.service import SILENT, Progress
+
+log = structlog.get_logger(__name__)
+_EMPTY = "name a folder that is missing or empty"
+_OTHER = "use another backup: 'residency-backup list' shows what there is"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FullSource:
+    """What is laid out: the file of a full backup, and its manifest where there is one."""
+
+    name: str
+    open: Callable[[], BinaryIO]
+    codec: Codec
+    size: int
+    manifest: Manifest | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaidOut:
+    """What stands now.
+
+    Attributes:
+        verified_by: version of the program that compared the server's data with the server's own record.
+        paths: the folders beside the server, where they stand under the target.
+        owners_kept: whether what is in them belongs to whom it belonged.
+        start: the argument list that starts a server on it.
+    """
+
+    source: FullSource
+    target: Path
+    verified_by: str
+    paths: tuple[Path, ...]
+    owners_kept: bool
+    start: Sequence[str]
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Programs:
+    """PostgreSQL's own programs for a data folder: what checks it, and the argument list that starts a server on it."""
+
+    verify: Callable[[Path], str]
+    start: Callable[[Path], Sequence[str]]
+
+
+def restore_full(source: FullSource, target: Path, programs: Programs, progress: Progress = SILENT) -> LaidOut:
+    """Lay a full backup out.
+
+    Raises:
+        RestoreValidationError: the target is not empty, or the file is not what was backed up, or no full backup.
+        RestorePermissionError, RestoreStorageError: the target cannot be written, or is too small.
+        BackupCreationError: pg_verifybackup of the server's major is not installed.
+        DiskReadError: the disk cannot read the file.
+    """
+    target = target.resolve() if ".." in target.parts else target.absolute()
+    log.info("restore of a full backup started", backup=source.name, target=str(target))
+    try:
+        with _writing(target):
+            _require_empty(target)
+            _require_room(source, target)
+            warnings = _remarks(source, target)
+            with _put_together(target) as folder:
+                owners_kept = _unpack(source, folder, progress)
+                version = _verified(programs, folder / POSTGRES)
+    except Exception as error:
+        hint = error.hint if isinstance(error, ResidencyBackupError) else None
+        log.error("restore of a full backup failed", error=type(error).__name__, reason=str(error), hint=hint)  # noqa: TRY400
+        raise
+    log.info("restore of a full backup completed", backup=source.name, target=str(target), verified_by=version)
+    return LaidOut(
+        source=source,
+        target=target,
+        verified_by=version,
+        paths=_paths_in(source, target),
+        owners_kept=owners_kept,
+        start=programs.start(target / POSTGRES),
+        warnings=warnings,
+    )
+
+
+def _require_empty(target: Path) -> None:
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        raise RestoreValidationError(f"{target} is not a folder", _EMPTY)
+    if target.is_dir() and (inside := next(target.iterdir(), None)):
+        raise RestoreValidationError(f"{target} is not empty: it holds {shown(inside.name)}", _EMPTY)
+
+
+def _require_room(source: FullSource, target: Path) -> None:
+    wanted = source.manifest.raw_bytes if source.manifest else source.size
+    place = next(each for each in (target, *target.parents) if each.exists())
+    space = shutil.disk_usage(place)
+    free = space.free if space.total else ENDLESS
+    if free < wanted:
+        raise RestoreStorageError(
+            f"too little free space at {place}: {free >> 20} MB free, {wanted >> 20} MB wanted", "name another disk"
+        )
+
+
+def _remarks(source: FullSource, target: Path) -> list[str]:
+    """What the user should know although nothing is wrong with what is laid out."""
+    own = f"{source.name} has no usable manifest to be proven by; the server's own record is"
+    ours = re.compile(re.escape(_unfinished(target, "\0")).replace("\0", "[0-9a-f]+"))
+    above = target.parent
+    beside = sorted(above.iterdir()) if above.is_dir() and os.access(above, os.R_OK) else []
+    left = [each for each in beside if ours.fullmatch(each.name)]
+    return [
+        *([] if source.manifest else [own]),
+        *(f"{each} was left by a run that was cut off: remove it, if no other is at work there" for each in left),
+    ]
+
+
+def _unfinished(target: Path, number: str) -> str:
+    # And not ".partial", which the tree of backups removes where nobody is at work.
+    return f".{target.name}.{number}.unfinished"
+
+
+@contextlib.contextmanager
+def _put_together(target: Path) -> Iterator[Path]:
+    """A folder of which the target is made when the block ends well, and which is gone when it does not.
+
+    A target that is there is filled, not replaced: it may be a mount, or stand where this user may not make another.
+    """
+    there = target.is_dir()
+    above = target if there else target.parent
+    missing = [each for each in (above, *above.parents) if not each.exists()]
+    folder = above / _unfinished(target, secrets.token_hex(6))
+    placed: list[Path] = []
+    try:
+        for each in reversed(missing):
+            each.mkdir(0o755, exist_ok=True)
+        folder.mkdir(0o700)
+        yield folder
+        os.sync()  # all of it is on the disk before it has its name
+        if there:
+            for each in sorted(folder.iterdir(), key=lambda each: each.name == POSTGRES):  # what a server needs is last
+                placed.append(each.rename(target / each.name))  # noqa: PERF401 -- those before one that fails count
+            folder.rmdir()
+        else:
+            placed.append(folder.rename(target))
+        os.sync()
+    except BaseException:
+        for each in (*placed, folder):
+            _remove(each)
+        for each in missing:
+            with contextlib.suppress(OSError):  # what failed is raised, not what could not be tidied up after it
+                each.rmdir()
+        raise
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _unpack(source: FullSource, folder: Path, progress: Progress) -> bool:
+    """Write all of it; returns whether owners could be given back."""
+    progress.start("unpack", source.size)
+    unpacker = Unpacker(folder)
+    try:
+        with source.open() as stream:
+            reader = TarReader(stream, source.codec, progress.advance)
+            for entry, content in reader.entries():
+                unpacker.add(entry, content)
+            found = reader.finish()
+        if source.manifest is not None:
+            require_equal(found, tar_index_of(source.manifest))
+    except DiskReadError:
+        raise  # that may pass, and says nothing of the backup
+    except (BackupReadError, BackupValidationError) as error:
+        raise RestoreValidationError(f"{source.name} does not verify: {error.message}", _OTHER) from error
+    unpacker.finish()
+    if not (folder / POSTGRES).is_dir():
+        raise RestoreValidationError(f"{source.name} is no full backup: it holds no folder {POSTGRES}", _OTHER)
+    return unpacker.owners_kept
+
+
+def _verified(programs: Programs, folder: Path) -> str:
+    try:
+        return programs.verify(folder)
+    except (BackupReadError, BackupValidationError) as error:
+        raise RestoreValidationError(error.message, error.hint) from error
+
+
+def _paths_in(source: FullSource, target: Path) -> tuple[Path, ...]:
+    paths = source.manifest.full.paths if source.manifest and source.manifest.full else ()
+    return tuple(target / f"paths{each}" for each in paths)
+
+
+@contextlib.contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    """Turn the errors of a disk that is written into ours."""
+    try:
+        yield
+    except OSError as error:
+        place, said = error.filename or target, error.strerror or str(error)
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            message = f"{place}: {said}: this process runs as uid {os.geteuid()}"
+            raise RestorePermissionError(message, "let this user write there, or name another folder") from error
+        if error.errno in (errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP, errno.EINVAL):
+            raise RestoreValidationError(f"{shown(str(target))} cannot be made: {said}", _EMPTY) from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise RestoreStorageError(f"{place}: {said}", "name a folder on another disk") from error
+        raise RestoreError(f"{place} cannot be written: {said}", "look at the disk that holds it") from error

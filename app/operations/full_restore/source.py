@@ -1,0 +1,100 @@
+"""Finds what `restore-full` lays out: a full backup of the tree, or a file anywhere, for which no service is needed."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+
+import structlog
+
+from app.archive.held import Held
+from app.archive.manifest import Manifest, parse_manifest
+from app.domain.backup import Tier, extensions_of
+from app.errors import (
+    BackupNotFoundError,
+    BackupPermissionError,
+    ManifestError,
+    RestoreValidationError,
+)
+from app.operations.backups.inventory import codec_of, find
+from app.operations.backups.opened import ReplacedMeanwhileError, each_look, opened, replaced_meanwhile
+from app.operations.full_restore.run import FullSource
+from app.operations.given_file import open_plain
+from app.operations.service import Service
+
+log = structlog.get_logger(__name__)
+
+
+def full_from_file(path: Path) -> FullSource:
+    """The file at that path, and the manifest beside it.
+
+    Raises:
+        RestoreValidationError: its name is none of a tar that this service makes, or it is no regular file.
+        BackupPermissionError, DiskReadError: it cannot be read.
+    """
+    path = path.absolute()
+    if not path.name.endswith(extensions_of(Tier.FULL)):
+        wanted = " or ".join(extensions_of(Tier.FULL))
+        raise RestoreValidationError(f"{path} is no full backup: a {wanted} is wanted", "see 'residency-backup list'")
+    with open_plain(path) as stream:
+        size = os.fstat(stream.fileno()).st_size
+    beside = path.with_name(f"{path.name}.json")
+    try:
+        data = beside.read_bytes() if beside.is_file() else None
+    except OSError as error:
+        hint = f"chmod u+r {beside}, or move it away to go by the file alone"
+        raise BackupPermissionError(f"{beside} cannot be read: {error.strerror}", hint) from error
+    return FullSource(
+        name=str(path),
+        open=partial(open_plain, path),
+        codec=codec_of(path.name),
+        size=size,
+        manifest=_manifest(data, str(beside)),
+    )
+
+
+def full_from_tree(service: Service, name: str) -> FullSource:
+    """The full backup of an id or alias.
+
+    Raises:
+        BackupNotFoundError: there is none.
+        RestoreValidationError: it is a backup of another kind.
+    """
+    backup = find(service, name)
+    if backup.tier is not Tier.FULL:
+        raise RestoreValidationError(
+            f"{backup.id} is a plain dump of a database, not a full backup",
+            f"restore it into the server: residency-backup restore {backup.id} --mode replace",
+        )
+    for now in each_look(service, backup):
+        try:
+            with opened(service, now) as found:
+                held = Held(found.stream)
+                return FullSource(
+                    name=now.id,
+                    open=held.open,
+                    codec=now.codec,
+                    size=held.size,
+                    manifest=_manifest(found.data, f"{now.file}.json"),
+                )
+        except (ReplacedMeanwhileError, BackupNotFoundError):
+            continue
+    raise replaced_meanwhile(backup)
+
+
+def _manifest(data: bytes | None, name: str) -> Manifest | None:
+    """The manifest; None, with a warning, where it cannot be used: the server's data has a record of its own."""
+    if data is None:
+        return None
+    try:
+        manifest = parse_manifest(data, name)
+    except ManifestError as error:
+        log.warning("restore goes by the file alone", error=type(error).__name__, reason=error.message)
+        return None
+    return manifest if manifest.full is not None else None
+
+
+def no_such(name: str) -> BackupNotFoundError:
+    """The error for a path where nothing stands."""
+    return BackupNotFoundError(f"there is no file {name}", "'residency-backup list' shows what there is")

@@ -1,0 +1,19 @@
+"""Whether a restore, without a search_path, could evaluate what the database has."""
+
+from __future__ import annotations
+
+from app.domain.checks import Finding
+from app.domain.doubts import SEARCH_PATH
+from app.errors import BackupError
+from app.operations.service import Service
+
+
+def check_doubts(service: Service) -> list[Finding]:
+    """Look for expressions that rely on search_path; nothing is said of a server that cannot be asked."""
+    try:
+        doubts = service.source.doubts()
+    except BackupError:  # the preflight has said it
+        return []
+    if not doubts:
+        return [Finding.ok(SEARCH_PATH, "nothing that a restore evaluates relies on it")]
+    return [Finding.warning(SEARCH_PATH, str(doubt)) for doubt in doubts]

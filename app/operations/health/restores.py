@@ -1,0 +1,178 @@
+"""Whether restores left anything behind: what a crash did, and what their time is over for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from app.domain.backup import Backup
+from app.domain.checks import Finding
+from app.domain.restore import Method, Restore, RestoreState, in_front_of, never_undone
+from app.errors import ResidencyBackupError
+from app.operations.backups.expire import due, expire
+from app.operations.backups.inventory import inventory
+from app.operations.backups.keep import set_pin
+from app.operations.backups.no_return import safety_findings
+from app.operations.backups.pins import pinned_for
+from app.operations.backups.servers import of_this_server, surely_of_this_server
+from app.operations.restore.position import Obstacle, no_way_back, whereabouts
+from app.operations.restore.recover import settle_all, unsettled
+from app.operations.restore.replication import asleep, held_aside
+from app.operations.service import Service, target_for
+
+_REPAIR = "'residency-backup check --repair' settles it"
+_OURS = re.compile(r"_(?:restore|undo)_(?P<id>[0-9a-f]{12})")
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What restores hold by their ids. Looked for before their records are: what is of a restore just begun has one."""
+
+    scripts: Sequence[str]
+    pins: Sequence[tuple[str, Backup]]
+
+
+def check_restores(service: Service, backups: Sequence[Backup]) -> list[Finding]:
+    """Look at all restores, and at what stands on the server and in the tree."""
+    held = _held(service, backups)
+    records = service.restores.restores(service.database)
+    own = of_this_server(service, records)
+    dead = {each.id: each for each in unsettled(service)}
+    found = [Finding.warning("restores", f"{_left(service, each)}; {_REPAIR}") for each in dead.values()]
+    found += [
+        Finding.warning("restores", f"restore {each.id} can no longer be rolled back; {_REPAIR}")
+        for each in due(service)
+    ]
+    found += [Finding.warning("restores", each) for each in _strays(service, held, records)]
+    there = _databases(service)
+    found += [Finding.warning("restores", each) for each in _strange_databases(service, records, set(there or ()))]
+    if there is not None:
+        found += [*held_aside(service, own), *asleep(service, own, there)]
+    # What came to no end is said above already.
+    standing = [each for each in own if _needed(service, each) and each.id not in dead]
+    found += [_kept(each, there, in_front_of(each, own), service.clock()) for each in standing]
+    found += [_elsewhere(service, each) for each in records if each not in own and _needed(service, each)]
+    return (found or [Finding.ok("restores", "nothing is left of any")]) + safety_findings(service, records, backups)
+
+
+def repair_restores(service: Service) -> list[str]:
+    """Settle what crashes left, and remove what is not needed any more; says what was done."""
+    done = settle_all(service) + expire(service)
+    held = _held(service, inventory(service))
+    ended = [each for each in service.restores.restores(service.database) if not _needed(service, each)]
+    done_with = {each.id for each in surely_of_this_server(service, ended)}
+    for restore_id in held.scripts:
+        if restore_id in done_with:
+            service.scripts.remove(restore_id)
+            done.append(f"script of restore {restore_id} removed")
+    for restore_id, backup in held.pins:
+        if restore_id in done_with:
+            set_pin(service, backup, None)
+            done.append(f"pin released: {backup.id}")
+    return done
+
+
+def _left(service: Service, record: Restore) -> str:
+    """What a restore left that came to no end."""
+    where = whereabouts(target_for(service, record), record)
+    abandoned = record.state is RestoreState.ABANDONED
+    how = "it could not be cleaned up after" if abandoned else "its process died in"
+    return f"restore {record.id}: {how} step '{record.step}'; {where}"
+
+
+def _needed(service: Service, record: Restore) -> bool:
+    """Whether what a restore made and pinned has to stay."""
+    ended = record.state in {RestoreState.COMPLETE, RestoreState.ROLLED_BACK}
+    if ended:
+        return record.undo_until is not None and record.undo_until > service.clock()
+    return record.state is not RestoreState.FAILED
+
+
+def _kept(record: Restore, there: Mapping[str, int] | None, in_front: Sequence[Restore], now: datetime) -> Finding:
+    """What a restore still holds.
+
+    Args:
+        record: the restore.
+        there: the server's databases; None where it does not say.
+        in_front: the restores to be rolled back before this one.
+        now: the present instant.
+    """
+    if record.state is RestoreState.RUNNING:
+        return Finding.ok("restores", f"restore {record.id} is under way, in step '{record.step}'")
+    until = f"{record.undo_until:%Y-%m-%d %H:%M %Z}"
+    if record.state is RestoreState.ROLLED_BACK:
+        kept = record.shadow or record.safety
+        gone = record.shadow is not None and there is not None and record.shadow not in there
+        fate = f"of it nothing is kept: database {kept} is gone" if gone else f"{kept} is kept until {until}"
+        return Finding.ok("restores", f"restore {record.id} is rolled back; {fate}")
+    if obstacle := _obstacle(record, there, in_front, now):
+        said = f"restore {record.id} cannot be rolled back: {obstacle.why}; before it: {record.safety}"
+        return Finding.warning("restores", said)
+    if in_front:
+        ids = ", ".join(each.id for each in in_front)
+        until += f", after {ids} {'is' if len(in_front) == 1 else 'are'}"
+    return Finding.ok("restores", f"restore {record.id} can be rolled back until {until}")
+
+
+def _elsewhere(service: Service, record: Restore) -> Finding:
+    """A restore of another server: what became of it, and of what it made, only that one knows."""
+    said = f"restore {record.id} was made on another server, of system identifier {record.server}"
+    if record.state is RestoreState.COMPLETE and record.undo_until is not None:
+        until = record.undo_until.astimezone(service.clock().tzinfo)
+        return Finding.ok("restores", f"{said}; roll it back there, until {until:%Y-%m-%d %H:%M %Z}")
+    return Finding.ok("restores", f"{said}; it is looked after there")
+
+
+def _obstacle(
+    record: Restore, there: Mapping[str, int] | None, in_front: Sequence[Restore], now: datetime
+) -> Obstacle | None:
+    if final := never_undone(in_front, now):
+        return Obstacle(f"restore {final.id} came after it, and cannot be undone")
+    if record.method is not Method.SHADOW or there is None:
+        return None
+    # What is live now is the work of those in front.
+    return None if in_front and record.undo in there else no_way_back(record, there)
+
+
+def _databases(service: Service) -> Mapping[str, int] | None:
+    try:
+        return service.target.databases()
+    except ResidencyBackupError:
+        return None  # said already
+
+
+def _held(service: Service, backups: Sequence[Backup]) -> _Held:
+    return _Held(service.scripts.ids(), pinned_for(backups))
+
+
+def _strays(service: Service, held: _Held, records: Sequence[Restore]) -> Iterator[str]:
+    """What is held and not needed. Of a restore that a lost catalog knew, nobody can say that."""
+    here = {each.id for each in surely_of_this_server(service, records)}
+    needed = {each.id for each in records if _needed(service, each) or each.id not in here}
+    needed |= {each.id for each in due(service)}
+    known = {each.id for each in records}
+    for restore_id in held.scripts:
+        if restore_id not in needed:
+            unknown = (
+                f"which the catalog does not know: remove {service.scripts.path(restore_id)} when it is not wanted"
+            )
+            yield f"a script of restore {restore_id} is left" + (
+                f"; {_REPAIR}" if restore_id in known else f", {unknown}"
+            )
+    for restore_id, backup in held.pins:
+        if restore_id not in needed:
+            unknown = (
+                f"the catalog does not know that restore; to release it: residency-backup keep --release {backup.id}"
+            )
+            yield f"{backup.id} is still pinned: {backup.kept}; " + (_REPAIR if restore_id in known else unknown)
+
+
+def _strange_databases(service: Service, records: Sequence[Restore], names: set[str]) -> Iterator[str]:
+    """Databases named like those of a restore of ours that no record knows: the catalog was lost. Nobody drops them."""
+    known = {name for each in records for name in (each.shadow, each.undo)}
+    for name in sorted(names - known):
+        base, found = _OURS.sub("", name), _OURS.search(name)
+        if found and service.database.startswith(base) and base:
+            yield f"database {name} is of a restore that the catalog does not know; look at it, and drop it by hand"

@@ -1,0 +1,1 @@
+"""Restores a database, and undoes that."""

@@ -1,0 +1,301 @@
+"""Undoes a restore that is complete, or finishes one that a crash left half done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from shlex import quote
+
+import structlog
+
+from app.archive.reader import Archive
+from app.archive.target import Target
+from app.domain.backup import Tier
+from app.domain.psql import in_psql, renaming
+from app.domain.restore import Method, Restore, RestoreState, Step, in_front_of, never_undone
+from app.errors import (
+    BackupCancelledError,
+    BackupError,
+    CatalogError,
+    ResidencyBackupError,
+    RestoreCancelledError,
+    RestoreError,
+    RestoreNotFoundError,
+    RestoreRollbackError,
+    RestoreRunningError,
+    RestoreValidationError,
+    as_logged,
+)
+from app.operations.backup.take import BackupRequest, take_backup
+from app.operations.backups.inventory import find
+from app.operations.backups.servers import of_this_server
+from app.operations.backups.verify import read_manifest
+from app.operations.restore.journal import Journal
+from app.operations.restore.position import Obstacle, no_way_back
+from app.operations.restore.recover import PATIENCE_SECONDS, SINCE, after_rollback, complete, resolve, settle, unsettled
+from app.operations.restore.replication import Side, pause, put_aside, resume, resumed_or_said
+from app.operations.restore.safety import safety_error
+from app.operations.service import SILENT, Progress, Service, target_for
+
+log = structlog.get_logger(__name__)
+_LOOK = "look again: residency-backup restores"
+_ENDED = {
+    RestoreState.FAILED: "it failed, and the database is as before",
+    RestoreState.ABANDONED: "it could not be cleaned up",
+    RestoreState.ROLLED_BACK: "it was rolled back already",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """A restore that is undone, and what a person should know of it."""
+
+    restore: Restore
+    notes: tuple[str, ...] = ()
+
+
+def rollback(service: Service, restore_id: str, progress: Progress = SILENT) -> RolledBack:
+    """Undo a restore.
+
+    Raises:
+        RestoreNotFoundError: there is none of that id.
+        RestoreRunningError: it is under way.
+        RestoreValidationError: there is nothing to roll back to, or it is on another server.
+        RestoreRollbackError: it failed; says what stands where, and how to go on.
+        RestoreCancelledError: it was cancelled; the database is as the restore left it.
+    """
+    record = _find(service, restore_id)
+    with structlog.contextvars.bound_contextvars(database=record.changes, restore=record.id):
+        if any(each.id == record.id for each in unsettled(service)):
+            settled = settle(service, record)
+            if settled is None:
+                raise RestoreRunningError(f"restore {record.id} is being settled by another", _LOOK)
+            if settled.state is not RestoreState.COMPLETE:
+                state = "rolled back" if settled.state is RestoreState.ROLLED_BACK else "not complete"
+                note = f"the restore was {state} when its process died; what it left is cleaned up"
+                return RolledBack(settled, (note,))
+            record = settled
+        _require_undo(service, record)
+        return _roll_back(service, record, progress)
+
+
+def back_in_place(service: Service, journal: Journal, progress: Progress = SILENT) -> None:
+    """Make the live database what the safety backup holds, in one transaction."""
+    backup = find(service, journal.record.safety or "")
+    manifest = read_manifest(service, backup)
+    archive = Archive(lambda: service.tree.open(backup.file), manifest.codec, manifest.index)
+    progress.start("roll back in place", manifest.raw_bytes)
+    journal.write(Step.ROLLING_BACK, transaction=None)
+    # Functions find what they found before.
+    target_for(service, journal.record).replace_in_place(archive, manifest.server, _recording(journal), search_path="")
+
+
+def _find(service: Service, restore_id: str) -> Restore:
+    record = service.restores.restore(restore_id) if isinstance(restore_id, str) else None
+    if record is None or record.database != service.database:
+        message = f"there is no restore {restore_id} of {service.database}"
+        raise RestoreNotFoundError(message, "'residency-backup restores' lists them")
+    if not of_this_server(service, [record]):
+        message = f"restore {restore_id} was made on another server, of system identifier {record.server}"
+        raise RestoreValidationError(message, "roll it back there: DATABASE_URL leads to another one now")
+    return record
+
+
+def _require_undo(service: Service, record: Restore) -> None:
+    """Make sure that there is something to roll back to.
+
+    Raises:
+        RestoreRunningError, RestoreValidationError: there is not; says why, and what else helps.
+    """
+    if record.state is RestoreState.RUNNING:
+        raise RestoreRunningError(f"restore {record.id} is under way", "wait for its end, or cancel it")
+    found = _why_not(service, record)
+    if found is None:
+        return
+    hint = "nothing is to be done" if record.state is not RestoreState.COMPLETE else "take another backup to go back to"
+    if record.safety and record.state is RestoreState.COMPLETE:
+        live = record.database
+        hint = f"the state before is in {record.safety}: {_from_safety(record, live)}"
+    raise RestoreValidationError(f"restore {record.id} cannot be rolled back: {found.why}", found.hint or hint)
+
+
+def _why_not(service: Service, record: Restore) -> Obstacle | None:
+    if record.state is not RestoreState.COMPLETE:
+        return Obstacle(_ENDED[record.state])
+    if record.undo_until is None:
+        return Obstacle("nothing that was before it is kept")
+    if service.clock() >= record.undo_until:
+        return Obstacle(f"it could be until {record.undo_until:%Y-%m-%d %H:%M %Z} (RESTORE_UNDO_HOURS)")
+    newer = in_front_of(record, of_this_server(service, service.restores.restores(service.database)))
+    if final := never_undone(newer, service.clock()):
+        return Obstacle(f"restore {final.id} came after it, and cannot be undone")
+    if newer:
+        return Obstacle(f"restore {newer[0].id} came after it: roll that back first")
+    return _no_means(service, record)
+
+
+def _no_means(service: Service, record: Restore) -> Obstacle | None:
+    if record.method is Method.SHADOW:
+        return no_way_back(record, target_for(service, record).databases())
+    if record.method is Method.ROWS and record.id not in service.scripts.ids():
+        return Obstacle(f"{_script(service, record)}, which was kept for it, is gone")
+    return None
+
+
+def _script(service: Service, record: Restore) -> Path:
+    return service.scripts.path(record.id)
+
+
+def _roll_back(service: Service, record: Restore, progress: Progress) -> RolledBack:
+    now = service.clock()
+    claimed = replace(
+        record, state=RestoreState.RUNNING, step=Step.ROLLING_BACK, transaction=None, heartbeat_at=now, finished_at=None
+    )
+    if not service.restores.settle_restore(claimed, record):
+        raise RestoreRunningError(f"restore {record.id} is being rolled back by another", _LOOK)
+    log.info("restore rollback started", method=str(record.method))
+    journal = Journal(service, claimed)
+    ways: dict[Method | None, Callable[[Service, Journal, Progress], list[str]]] = {
+        Method.SHADOW: _by_rename,
+        Method.IN_PLACE: _in_place,
+        Method.ROWS: _by_script,
+    }
+    with journal.beating():
+        try:
+            return _done(journal, ways[record.method](service, journal, progress))
+        except (KeyboardInterrupt, BackupCancelledError) as signal:
+            message = "the rollback was cancelled"
+            _back_off(journal, RestoreCancelledError(message, "the database is as the restore left it"), signal)
+        except Exception as error:  # noqa: BLE001 -- whatever it was, it is raised again when all is looked after
+            _back_off(journal, error, error)
+        return _done(journal, ["it was cancelled or cut off after it had been committed, and so is done"])
+
+
+def _by_rename(service: Service, journal: Journal, progress: Progress) -> list[str]:
+    record = journal.record
+    progress.start("swap", None)
+    undo, shadow = record.undo or "", record.shadow or ""
+    target = target_for(service, record)
+    pause(target, journal, Side.MADE)
+    downtime = target.swap(undo, record.changes, shadow)
+    log.info("restore rollback swapped the databases", downtime=downtime, kept=shadow)
+    return put_aside(target, journal.record, shadow)
+
+
+def _in_place(service: Service, journal: Journal, progress: Progress) -> list[str]:
+    _keep_what_is_there(service, journal, progress)
+    back_in_place(service, journal, progress)
+    return [f"the database was made what the safety backup {journal.record.safety} holds"]
+
+
+def _keep_what_is_there(service: Service, journal: Journal, progress: Progress) -> None:
+    """Take a backup of what came since the restore: nothing else of it would be left."""
+    record = journal.record
+    label = f"before the rollback of restore {record.id}"
+    try:
+        taken = take_backup(service, BackupRequest(tier=Tier.SAFETY, label=label, kept=record.pin), progress)
+    except (BackupCancelledError, CatalogError):
+        raise
+    except BackupError as error:
+        raise safety_error(record.changes, error) from error
+    if taken is None:
+        raise RuntimeError("a backup without a slot cannot have been made already")
+    journal.write(report={**record.report, SINCE: taken.backup.id})
+
+
+def _by_script(service: Service, journal: Journal, progress: Progress) -> list[str]:
+    progress.start("undo rows", None)
+    target: Target = target_for(service, journal.record)
+    with service.scripts.open(journal.record.id) as script:
+        target.run_script(script, _recording(journal))
+    return []
+
+
+def _recording(journal: Journal) -> Callable[[str], None]:
+    return lambda transaction: journal.write(transaction=transaction)
+
+
+def _done(journal: Journal, notes: list[str]) -> RolledBack:
+    service = journal.service
+    notes += resumed_or_said(target_for(service, journal.record), journal.record, Side.REPLACED)
+    record = after_rollback(service, journal.record)
+    if record.undo_until is not None and _is_kept(service, record):
+        until = f"{record.undo_until:%Y-%m-%d %H:%M %Z}"
+        kept = f"database {record.shadow}" if record.method is Method.SHADOW else f"backup {record.safety}"
+        notes.append(f"what was there before the rollback is kept as {kept} until {until}")
+    try:
+        service.restores.save_restore(record)
+    except (CatalogError, RestoreError) as error:
+        notes.append(f"the end of the rollback is not in the catalog: {error.message}; residency-backup check --repair")
+        log.warning("restore catalog not saved", error=type(error).__name__, reason=error.message)
+    log.info("restore rolled back", method=str(record.method))
+    return RolledBack(record, tuple(notes))
+
+
+def _is_kept(service: Service, record: Restore) -> bool:
+    """Whether what was there before the rollback is; where there was no live database, none could be kept."""
+    if record.method is not Method.SHADOW:
+        return True
+    try:
+        return record.shadow in target_for(service, record).databases()
+    except ResidencyBackupError as error:
+        log.warning("restore rolled back, and the server is away", error=type(error).__name__, reason=error.message)
+        return False  # what is not known is not promised; `check` says it later
+
+
+def _back_off(journal: Journal, error: Exception, cause: BaseException) -> None:
+    """Record where a rollback that failed leaves everything, and raise; returns only where it had gone through.
+
+    Raises:
+        RestoreCancelledError: it was cancelled.
+        RestoreRollbackError: it failed.
+    """
+    service, record = journal.service, journal.record
+    try:
+        # What the server found unfit was never begun.
+        refused = isinstance(error, RestoreValidationError)
+        if refused:
+            resume(target_for(service, record), record, Side.MADE)
+        settled = complete(service, record) if refused else resolve(service, record, patience=PATIENCE_SECONDS)
+        if settled.state is RestoreState.ROLLED_BACK:
+            return
+        service.restores.save_restore(settled)
+    except ResidencyBackupError as failure:
+        raise _logged(RestoreRollbackError(f"{error}; then {failure.message}", failure.hint)) from cause
+    if isinstance(error, RestoreCancelledError):
+        raise _logged(error) from cause
+    raise _logged(_failed(service, record, error)) from cause
+
+
+def _from_safety(record: Restore, live: str) -> str:
+    return f"residency-backup restore {record.safety} --mode replace --confirm {quote(live)}"
+
+
+def _logged(error: RestoreError) -> Exception:
+    log.error("restore not rolled back", error=type(error).__name__, reason=error.message, hint=error.hint)
+    return as_logged(error)
+
+
+def _failed(service: Service, record: Restore, error: Exception) -> RestoreRollbackError:
+    """Says what stands where, and what can be done by hand."""
+    live = record.changes
+    from_safety = _from_safety(record, live)
+    there = not isinstance(error, RestoreValidationError)
+    renames = (renaming(live, record.shadow or ""), renaming(record.undo or "", live))
+    by_hand = {
+        Method.SHADOW: in_psql("postgres", "BEGIN", *renames, "COMMIT") if there else from_safety,
+        Method.IN_PLACE: from_safety,
+        Method.ROWS: f"psql -X -1 -v ON_ERROR_STOP=1 -d {quote(live)} -f {quote(str(_script(service, record)))}",
+    }
+    stands = f"database {live} is as the restore left it"
+    if record.method is Method.SHADOW and there:
+        stands += f", and what was before is in database {record.undo}"
+    if record.safety:
+        stands += f"; the safety backup is {record.safety}"
+    words = f"restore {record.id} could not be rolled back: {error}; {stands}"
+    first = f"{error.hint}; " if isinstance(error, ResidencyBackupError) and error.hint else ""
+    method = record.method or Method.IN_PLACE
+    return RestoreRollbackError(
+        words, f"{first}try again: residency-backup rollback {record.id}; by hand: {by_hand[method]}"
+    )

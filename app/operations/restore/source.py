@@ -1,0 +1,206 @@
+"""What a restore restores from: a backup of the tree, or the file of any plain dump."""
+
+from __future__ import annotations
+
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from app.archive import reader
+from app.archive.held import Held
+from app.archive.manifest import Manifest, ServerFacts
+from app.archive.reader import Archive
+from app.domain.backup import Backup, Codec, Origin, Tier
+from app.domain.checks import Finding
+from app.errors import (
+    BackupError,
+    BackupNotFoundError,
+    BackupReadError,
+    BackupValidationError,
+    DiskReadError,
+    ManifestError,
+    ResidencyBackupError,
+    RestoreValidationError,
+)
+from app.operations.backups.inventory import Inventory, codec_of, find
+from app.operations.backups.opened import Opened, ReplacedMeanwhileError, each_look, opened, replaced_meanwhile
+from app.operations.backups.verify import Verified, verify_opened
+from app.operations.given_file import open_plain, require_plain, stat_of
+from app.operations.service import SILENT, Progress, Service
+
+log = structlog.get_logger(__name__)
+_MAGIC = {b"\x1f\x8b": Codec.GZIP, b"\x28\xb5\x2f\xfd": Codec.ZSTD}
+_CUSTOM = b"PGDMP"
+_OTHER = "use another backup: 'residency-backup list' shows what there is"
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """Where the bytes are: a backup of the tree, or a file."""
+
+    backup: Backup | None
+    path: Path | None
+
+    @property
+    def name(self) -> str:
+        """Its id, or its path."""
+        return self.backup.id if self.backup else str(self.path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreSource:
+    """What to restore from, read from its first to its last byte.
+
+    Attributes:
+        manifest: None for a foreign dump, and for a backup that has lost its own.
+        verified: what reading it found.
+    """
+
+    name: str
+    archive: Archive
+    manifest: Manifest | None
+    backup: Backup | None
+    verified: Finding
+
+    @property
+    def facts(self) -> ServerFacts | None:
+        """Of the database that it came from, where this service dumped that; only then its digests are comparable."""
+        dumped = self.manifest is not None and self.manifest.origin is Origin.DUMP
+        return self.manifest.server if self.manifest and dumped else None
+
+    @property
+    def size(self) -> int:
+        """About what it takes on a server's disk."""
+        known = self.manifest.server.size if self.manifest and self.manifest.server else None
+        return known or self.archive.index.raw_bytes
+
+
+def locate(service: Service, name: str, backups: Inventory | None = None) -> Located:
+    """Find what is meant: a backup by id or alias, else a file by its path.
+
+    Args:
+        service: the parts.
+        name: as `find` takes it, or a path.
+        backups: all that there are, newest first; None to look.
+
+    Raises:
+        BackupNotFoundError: there is neither.
+        RestoreValidationError: it is a full backup, or a path of what is no regular file.
+    """
+    try:
+        backup = find(service, name, backups)
+    except BackupNotFoundError:
+        if not isinstance(name, str) or not _names_a_file(name):
+            raise
+    else:
+        if backup.tier is Tier.FULL:
+            raise RestoreValidationError(
+                f"{backup.id} is a full backup: a whole server, and no dump that a database is restored from",
+                f"lay it out in an empty folder: residency-backup restore-full {backup.id} --target FOLDER",
+            )
+        return Located(backup, None)
+    path = Path(name).absolute()
+    require_plain(path)
+    return Located(None, path)
+
+
+def _names_a_file(name: str) -> bool:
+    """Whether a path is meant; a folder of a tier's name is none, for an id may begin with that."""
+    if Path(name).is_absolute():
+        return True
+    found = stat_of(Path(name))
+    return found is not None and not stat.S_ISDIR(found.st_mode)
+
+
+def open_source(service: Service, located: Located, progress: Progress = SILENT) -> RestoreSource:
+    """Read what was located, and prove what it has a manifest to be proven by.
+
+    The file is held open: what is read from the source later is of the same bytes, also when a run replaces the backup.
+
+    Raises:
+        RestoreValidationError: it is no plain dump, or not a whole one.
+        BackupError: it cannot be read.
+    """
+    if located.backup is None:
+        path = located.path or Path()
+        codec = _codec(path)
+        with open_plain(path) as stream:
+            return _scanned(located, Held(stream), codec, progress)
+    for backup in each_look(service, located.backup):
+        try:
+            with opened(service, backup) as found:
+                return _of_backup(found, progress)
+        except (ReplacedMeanwhileError, BackupNotFoundError):
+            continue
+    raise replaced_meanwhile(located.backup)
+
+
+def _of_backup(found: Opened, progress: Progress) -> RestoreSource:
+    """A backup of the tree as a source.
+
+    Raises:
+        ReplacedMeanwhileError: another one has taken its place while it was read.
+    """
+    backup, held = found.backup, Held(found.stream)
+    try:
+        manifest = found.manifest()
+    except ManifestError as error:
+        log.warning("restore goes by the file alone", backup=backup.id, error=type(error).__name__)
+        try:
+            return _scanned(Located(backup, None), held, codec_of(backup.file), progress)
+        finally:
+            found.require_still()
+    outcome = Verified()
+    progress.start("verify", manifest.bytes)
+    verify_opened(found, progress, outcome, manifest)
+    verified = Finding.ok("backup", f"{backup.id} verifies: every byte is what was dumped")
+    if outcome.failed:
+        verified = Finding.failed("backup", _unfit(backup.id, outcome.failed[0][1]))
+    return RestoreSource(
+        name=backup.id,
+        archive=Archive(held.open, manifest.codec, manifest.index),
+        manifest=manifest,
+        backup=manifest.to_backup(backup.id, backup.file),
+        verified=verified,
+    )
+
+
+def _unfit(name: str, error: BackupError) -> ResidencyBackupError:
+    """The error of a backup that must not be restored; what a disk refuses just now says nothing of it."""
+    damaged = isinstance(error, BackupReadError | BackupValidationError) and not isinstance(error, DiskReadError)
+    if not damaged:
+        return error
+    return RestoreValidationError(f"{name} does not verify: {error.message}", _OTHER)
+
+
+def _scanned(located: Located, held: Held, codec: Codec, progress: Progress) -> RestoreSource:
+    progress.start(f"index {Path(located.name).name}", held.size)
+    try:
+        with held.open() as stream:
+            index = reader.build_index(stream, codec, progress.advance)
+    except (BackupReadError, BackupValidationError) as error:
+        raise _unfit(located.name, error) from error
+    if not index.complete:
+        message = f"{located.name} is no plain dump of pg_dump, or was cut off: its end marker is missing"
+        raise RestoreValidationError(message, _OTHER)
+    said = "has no manifest to be proven by; it is whole, and was indexed by reading it"
+    found = Finding.warning if located.backup else Finding.ok
+    return RestoreSource(
+        name=located.name,
+        archive=Archive(held.open, codec, index),
+        manifest=None,
+        backup=located.backup,
+        verified=found("backup", f"{located.name} {said}"),
+    )
+
+
+def _codec(path: Path) -> Codec:
+    """How a file is compressed, by its first bytes: a stranger's name may say anything."""
+    with open_plain(path) as stream:
+        start = stream.read(len(_CUSTOM))
+    if start == _CUSTOM:
+        message = f"{path} is a dump in pg_dump's custom format, not plain SQL"
+        raise RestoreValidationError(message, f"make it one: pg_restore --file={path.stem}.sql {path}")
+    return next((codec for magic, codec in _MAGIC.items() if start.startswith(magic)), Codec.NONE)

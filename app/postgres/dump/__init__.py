@@ -1,0 +1,1 @@
+"""Reads a database, under one snapshot."""

@@ -1,0 +1,177 @@
+"""Several readers work on the ranges of a dump at once; what they pack is given out in the ranges' order.
+
+Each thread drives one reader: takes the next range, reads it, and packs it into the range's parcel. The archive takes
+the parcels one after the other. What lies packed and waits is bounded: a thread that is ahead stops when it gets too
+much, except the one whose parcel is being taken, which so can always go on.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import Self
+
+from app.archive.codecs import Framing
+from app.archive.packer import Packed, Packer
+from app.postgres.dump.range_reader import RangeReader
+from app.postgres.dump.ranges import TableRange
+from app.postgres.programs import ProgramError
+from app.postgres.too_long import is_too_long, with_command
+
+WAITING_BYTES = 32 << 20  # packed, of all parcels together
+_CLOSING = b"\\.\n"
+
+
+class Crew:
+    """Readers at work on the ranges of a dump; a context manager that ends them all, whatever the reason.
+
+    Attributes:
+        readers: one thread works for each.
+    """
+
+    def __init__(
+        self, readers: Sequence[RangeReader], ranges: Sequence[TableRange], framing: Callable[[], Framing]
+    ) -> None:
+        self.readers = readers
+        self._framing = framing
+        self._parcels = [_Parcel(self, part) for part in ranges]
+        self._unclaimed = iter(self._parcels)
+        self._untaken = deque(self._parcels)
+        self.state = threading.Condition()
+        self.waiting = 0
+        self.failure: BaseException | None = None
+        self._threads = [
+            threading.Thread(target=self._work, args=(reader,), name=f"range-reader-{number}", daemon=True)
+            for number, reader in enumerate(readers)
+        ]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None or self._untaken:
+            self.fail(error or RuntimeError("not all ranges were taken"))
+            for reader in self.readers:
+                reader.kill()
+        for thread in self._threads:
+            thread.join()
+        if error is None and self.failure:
+            raise self.failure
+        if not self.failure:
+            for reader in self.readers:
+                reader.finish()
+
+    def parcels(self, until: Callable[[TableRange], bool]) -> Iterator[_Parcel]:
+        """The next parcels in order, as long as their ranges are wanted."""
+        while self._untaken and until(self._untaken[0].range):
+            yield self._untaken.popleft()
+
+    def fail(self, error: BaseException) -> None:
+        """Stop all threads; the first error is the one that counts."""
+        with self.state:
+            self.failure = self.failure or error
+            self.state.notify_all()
+
+    def _work(self, reader: RangeReader) -> None:
+        try:
+            framing = self._framing()
+            while (parcel := self._claim()) is not None:
+                if parcel.range.of.kept is None:
+                    reader.turn_to(parcel.range.of)
+                parcel.fill(reader, framing)
+            reader.turn_to(None)
+        except BaseException as error:  # noqa: BLE001 -- it is raised in the thread that takes the parcels
+            self.fail(error)
+
+    def _claim(self) -> _Parcel | None:
+        with self.state:
+            return None if self.failure else next(self._unclaimed, None)
+
+
+class _Parcel:
+    """One range on its way into the archive: see `app.archive.writer.Parcel`."""
+
+    def __init__(self, crew: Crew, range_: TableRange) -> None:
+        self.range = range_
+        self._crew = crew
+        self._frames: deque[bytes] = deque()
+        self._taken = False
+        self._packed: Packed | None = None
+
+    def fill(self, reader: RangeReader, framing: Framing) -> None:
+        """Read and pack the range."""
+        packer = Packer(self.range.head, framing)
+        self._put(packer.take(self.range.opening))
+        kept = self.range.of.kept
+        for block in self._rows(reader) if kept is None else kept:
+            self._put(packer.take(block, rows=True))
+        self._put(packer.take(_CLOSING))
+        self._put(packer.finish())
+        with self._crew.state:
+            self._packed = packer.packed
+            self._crew.state.notify_all()
+
+    def _rows(self, reader: RangeReader) -> Iterator[bytes]:
+        try:
+            yield from reader.rows(self.range.query)
+        except ProgramError as error:  # the server names files, if anything
+            table = self.range.of
+            message = f"table {table.table}: {error.message}"
+            if is_too_long(message):
+                message = with_command(message, table.whole.decode(errors="replace"))
+            named = ProgramError(message)
+            named.code = error.code
+            raise named from error
+
+    def frames(self) -> Iterator[bytes]:
+        """Its frames in order, as they get ready.
+
+        Raises:
+            Exception: whatever stopped the crew.
+        """
+        self._taken = True
+        while (frame := self._next()) is not None:
+            yield frame
+
+    @property
+    def packed(self) -> Packed:
+        """Its figures, after the last frame."""
+        if self._packed is None:
+            raise RuntimeError("the range is still being read")
+        return self._packed
+
+    def _put(self, frames: Iterator[bytes]) -> None:
+        state = self._crew.state
+        for frame in frames:
+            with state:
+                state.wait_for(self._has_room)
+                if self._crew.failure:
+                    raise self._crew.failure
+                self._frames.append(frame)
+                self._crew.waiting += len(frame)
+                state.notify_all()
+
+    def _has_room(self) -> bool:
+        crew = self._crew
+        # The parcel being taken must go on whatever the others hold: nobody else can make room.
+        return bool(crew.failure) or crew.waiting < WAITING_BYTES or (self._taken and not self._frames)
+
+    def _next(self) -> bytes | None:
+        state = self._crew.state
+        with state:
+            state.notify_all()  # this parcel may have waited for being taken
+            state.wait_for(lambda: self._frames or self._packed or self._crew.failure)
+            if self._crew.failure:
+                raise self._crew.failure
+            if not self._frames:
+                return None
+            frame = self._frames.popleft()
+            self._crew.waiting -= len(frame)
+            state.notify_all()
+            return frame

@@ -1,0 +1,192 @@
+"""Takes the snapshot that a dump reads: exported, so that any number of connections see the same instant.
+
+Nobody waits for the locks of it that are not there yet: they are asked for at once or with a short patience, and all
+are let go before they are asked for again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from itertools import count
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from app.archive.index import TableName
+from app.errors import BackupCreationError, TableLockedError
+from app.postgres.dump.early import Early
+from app.postgres.dump.exported import Exported
+from app.postgres.facts import DUMPED, dumped_tables
+from app.postgres.pooler import backend_pid
+from app.postgres.who import AGAINST_READING, Other, holding, only, stands_in_the_way, waiting_for
+
+LOCK_WAIT_MS = 60_000  # in all, for all tables together
+LOCK_PATIENCE_MS = 1_000  # at a stretch, while nothing else is locked: who wants the table meanwhile waits as long
+_PAUSE_SECONDS = 0.05
+_LONGEST_PAUSE_SECONDS = 0.5
+_GRACE_SECONDS = 0.02  # a session that makes and drops tables all the time is there to drop one by then
+_WARY_LOOKS = 100
+_EXPORT = """
+    SELECT pg_export_snapshot(), clock_timestamp(), current_setting('server_version'), pg_encoding_to_char(encoding)
+    FROM pg_database WHERE datname = current_database()"""
+_INSERT_POSITION = "SELECT CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_insert_lsn()::text END"
+# Asked after the position and before the snapshot. Who had written by then has ended, and is seen, or holds its own xid
+# locked; where it is younger than the last checkpoint, that one's position will do.
+_SAFE_POSITION = """
+    SELECT CASE WHEN max(age(transactionid)) IS NULL THEN %s::text
+                WHEN max(age(transactionid)) <= age(split_part(next_xid, ':', 2)::xid) THEN redo_lsn::text END
+    FROM pg_control_checkpoint() LEFT JOIN pg_locks ON locktype = 'transactionid' AND mode = 'ExclusiveLock'
+    WHERE NOT pg_is_in_recovery() GROUP BY next_xid, redo_lsn UNION ALL SELECT NULL LIMIT 1"""
+# What pg_dump locks, and what of it the tables stand below.
+_LOCKED = f"""
+    SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p') AND {DUMPED}"""
+# A row that the snapshot sees, and that was changed or deleted since, bears the number of who did so.
+_CHANGED = """
+    SELECT EXISTS (
+        SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+            JOIN unnest(%s::text[], %s::text[]) wanted (schema, name) ON nspname = schema AND relname = name
+        WHERE c.xmax::text <> '0'
+           OR EXISTS (SELECT FROM pg_attribute a WHERE attrelid = c.oid AND a.xmax::text <> '0'))"""
+_GONE = (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName, psycopg.errors.WrongObjectType)
+_BUSY = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
+
+
+@contextmanager
+def exported(
+    connection: psycopg.Connection, early: Early, *, wary: bool = False, unlocked: bool = False
+) -> Iterator[Exported]:
+    """Hold an instant of the database open for the length of a block, or until the connection's `rollback`.
+
+    Args:
+        connection: an autocommitting one, for nothing else.
+        early: locks what this connection is not to lock.
+        wary: rather take an instant at which nobody is about to drop a table that the snapshot shows.
+        unlocked: lock nothing, since the server has no room for so many locks twice; see `early.require_as_shown`.
+
+    Raises:
+        TableLockedError: a table stayed locked, or tables came and went too fast.
+    """
+    # What is asked of a table that is not locked, such as its size, waits for whoever has it.
+    connection.execute(sql.SQL("SET lock_timeout = {}").format(LOCK_PATIENCE_MS))
+    snapshot = _Taking(connection, early, wary=wary, unlocked=unlocked).snapshot()
+    yield snapshot
+    connection.rollback()
+
+
+class _Taking:
+    """The attempts at one snapshot.
+
+    A snapshot that is older than the commit of an ALTER TABLE or TRUNCATE shows the rewritten table as empty:
+    PostgreSQL documentation, "Concurrency Control: Caveats". So tables are locked *before* the transaction takes its
+    snapshot, which LOCK does not. A table that was made in between is locked after it, and then must be as it was.
+    """
+
+    def __init__(self, connection: psycopg.Connection, early: Early, *, wary: bool, unlocked: bool) -> None:
+        self._connection = connection
+        self._early = early
+        self._unlocked = unlocked
+        self._contested: set[TableName] = set()
+        self._looks = _WARY_LOOKS if wary else 0
+
+    def snapshot(self) -> Exported:
+        deadline = time.monotonic() + LOCK_WAIT_MS / 1000
+        for number in count(1):
+            because: Callable[[], TableLockedError] = self._too_fast
+            tables = self._lockable()
+            position = _one(self._connection, _SAFE_POSITION, _one(self._connection, _INSERT_POSITION)[0])[0]
+            self._connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            try:
+                if not self._unlocked:
+                    self._early.lock()
+                    self._lock(tables - self._early.held)
+                found = self._look(tables | self._early.held, position)
+                if found is not None and not self._disturbed(found):
+                    return found
+            except _GONE:
+                pass
+            except _BUSY:
+                because = self._locked
+            self._connection.rollback()
+            self._early.let_go()
+            if time.monotonic() > deadline:
+                raise because()
+            if because == self._locked:
+                self._contested = {other.table for other in self._holders() if other.table}
+            time.sleep(min(_PAUSE_SECONDS * number, _LONGEST_PAUSE_SECONDS) if because == self._locked else 0)
+        raise AssertionError("the loop has no other end")
+
+    def _lockable(self) -> frozenset[TableName]:
+        return frozenset(TableName(schema, name) for schema, name in self._connection.execute(_LOCKED.encode()))
+
+    def _lock(self, tables: Collection[TableName]) -> None:
+        """Lock tables against being rewritten: what is wanted by others too with patience, and before all else."""
+        first = sorted(self._contested.intersection(tables))
+        if first:
+            patience = min(LOCK_PATIENCE_MS, LOCK_WAIT_MS)
+            self._connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(patience))
+            self._lock_all(first, "")
+        if others := sorted(self._contested.symmetric_difference(tables).intersection(tables)):
+            self._lock_all(others, "NOWAIT")
+
+    def _lock_all(self, tables: Collection[TableName], how: str) -> None:
+        names = sql.SQL(", ").join(map(only, tables))
+        statement = sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE {}")
+        self._connection.execute(statement.format(names, sql.SQL(how)))
+
+    def _look(self, locked: frozenset[TableName], position: str | None) -> Exported | None:
+        """The snapshot; None where it shows tables that were changed before they could be locked."""
+        identifier, taken_at, version, encoding = _one(self._connection, _EXPORT)
+        tables = dumped_tables(self._connection)
+        seen = self._lockable()
+        new = [] if self._unlocked else sorted(seen - locked)
+        if new:
+            self._lock_all(new, "NOWAIT")
+            schemas, names = [table.schema for table in new], [table.name for table in new]
+            if _one(self._connection, _CHANGED, schemas, names)[0]:
+                return None
+        return Exported(
+            id=identifier,
+            taken_at=taken_at,
+            tables=frozenset(tables.values()),
+            tables_locked=seen,
+            server_version=version,
+            encoding=encoding,
+            wal_position=position,
+            unlocked=self._unlocked,
+        )
+
+    def _disturbed(self, found: Exported) -> bool:
+        """Whether somebody waits for the locks already: pg_dump would queue behind that, and so for ever."""
+        if self._looks <= 0:
+            return False
+        self._looks -= 1
+        time.sleep(_GRACE_SECONDS)
+        return waiting_for(self._connection, [backend_pid(self._connection)], found.taken_at) is not None
+
+    def _holders(self) -> list[Other]:
+        return holding(self._connection, AGAINST_READING)
+
+    def _locked(self) -> TableLockedError:
+        name = self._connection.info.dbname
+        other = stands_in_the_way(self._holders(), self._lockable())
+        if other is None:
+            message = f"a table of database {name} stayed locked; the session that had it has ended"
+            return TableLockedError(message, "try again")
+        return TableLockedError(f"table {other.table} of database {name} stayed locked by {other}", other.hint)
+
+    def _too_fast(self) -> TableLockedError:
+        message = (
+            f"tables of database {self._connection.info.dbname} are made and dropped faster than they can be locked"
+        )
+        return TableLockedError(message, "try again when the migration is over")
+
+
+def _one(connection: psycopg.Connection, query: str, *params: object) -> tuple[Any, ...]:
+    row = connection.execute(query.encode(), params or None).fetchone()
+    if row is None:
+        raise BackupCreationError("the server did not say what its snapshot is")
+    return row

@@ -1,0 +1,128 @@
+"""Loads a stranger's dump as a role that may little: what the file makes runs with the rights of whoever loads it.
+
+The role connects by itself. A superuser's session that only took its name on could be given back by the file, with
+RESET. So the role has a login of its own; for the time of the load it may create things in the new database, and owns
+its schema public. Everything that is loaded belongs to it: who owned what elsewhere is passed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import structlog
+from psycopg import sql
+
+from app.archive.grammar_ddl import is_about_owners
+from app.archive.reader import Archive
+from app.archive.target import Loaded, Loader
+from app.domain.psql import in_psql, quoted
+from app.errors import RestorePermissionError
+from app.postgres.database import Database
+from app.postgres.load.archive import load
+from app.postgres.load.sql import reading_of
+from app.postgres.load.watched import Watched
+from app.postgres.maintenance import Maintenance, maintenance
+from app.postgres.session import Session, restoring, session
+from app.postgres.unnoticed import unnoticed
+
+log = structlog.get_logger(__name__)
+_LACKING = """
+    SELECT wanted FROM unnest('{CREATE,CONNECT,TEMPORARY}'::text[]) wanted
+    WHERE NOT has_database_privilege(%s, %s, wanted)"""
+_POWERS = """
+    SELECT rolname FROM pg_roles r WHERE pg_has_role(session_user, oid, 'MEMBER') AND (
+        rolsuper OR NOT (SELECT rolsuper FROM pg_roles WHERE rolname = session_user) AND (
+            rolcreaterole OR rolreplication OR rolbypassrls OR rolname ~ '^pg_'
+            OR EXISTS (SELECT FROM pg_database WHERE datdba = r.oid)))
+    ORDER BY 1"""
+_OWNER = "SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = 'public'"
+
+
+def loader_of(database: Database, role: str, password: str | None) -> Loader:
+    """Make sure that a role can load, and say what else it can do; see `app.archive.target.Target.loader`.
+
+    Raises:
+        RestorePermissionError: it cannot connect.
+        TargetUnavailableError: the server does not answer.
+    """
+    try:
+        with maintenance(database.as_role(role, password)) as found:
+            return Loader(role, tuple(name for (name,) in found.ask(_POWERS)))
+    except RestorePermissionError as error:
+        raise RestorePermissionError(f"role {role} cannot load the file: {error.message}", _hint(role)) from error
+
+
+def load_as(  # noqa: PLR0913, PLR0917 -- what a load takes, and by whom
+    database: Database,
+    who: tuple[str, str | None],
+    archive: Archive,
+    jobs: int,
+    progress: Callable[[int], None],
+    search_path: str | None = None,
+) -> Loaded:
+    """Load an archive into an empty database as another role; see `app.postgres.load.archive.load`.
+
+    Args:
+        database: for the role that made it.
+        who: is to load it: role and password.
+        archive: of any make.
+        jobs: connections at once.
+        progress: called with the number of bytes of row data sent.
+        search_path: what functions have meanwhile.
+
+    Raises:
+        RestorePermissionError: the file wants more than the role may.
+        RestoreError, BackupError: as `load`.
+    """
+    with _admitted(database, who[0]):
+        try:
+            return load(database.as_role(*who), archive, jobs, progress, search_path, opened=_session)
+        except RestorePermissionError as error:
+            hint = (
+                f"role {who[0]} may not do this; if you trust the file, load it without --as and RESTORE_FOREIGN_ROLE"
+            )
+            raise RestorePermissionError(error.message, hint) from error
+
+
+@contextmanager
+def _admitted(database: Database, role: str) -> Iterator[None]:
+    """Let a role make things in a database, and in its schema public, for the length of a block."""
+    with restoring(), database.connect() as connection:
+        ours = Maintenance(connection, database.name)
+        rights = [sql.SQL(right) for (right,) in ours.ask(_LACKING, role, database.name)]
+        here, whom = sql.Identifier(database.name), sql.Identifier(role)
+        what = f"rights of role {role} in database {database.name}"
+        for right in rights:
+            ours.do(what, "GRANT {} ON DATABASE {} TO {}", right, here, whom)
+        owner = ours.ask(_OWNER)[0][0]
+        ours.do(what, "ALTER SCHEMA public OWNER TO {}", whom)
+    yield
+    # The role may be one that can make event triggers.
+    with restoring(), unnoticed(database, database.name).connect() as connection:
+        ours = Maintenance(connection, database.name)
+        if ours.ask(_OWNER) == [(role,)]:
+            ours.do(what, "ALTER SCHEMA public OWNER TO {}", sql.Identifier(owner))
+        for right in rights:
+            ours.do(what, "REVOKE {} ON DATABASE {} FROM {}", right, here, whom)
+
+
+class _Strangers(Watched):
+    """A session that passes over who owned what: everything belongs to the role."""
+
+    def run(self, statement: bytes, what: str) -> None:
+        if is_about_owners(statement, reading_of(self)):
+            log.debug("restore passes over an owner", what=what)
+            return
+        super().run(statement, what)
+
+
+@contextmanager
+def _session(database: Database, jobs: int) -> Iterator[Session]:
+    with session(database, jobs) as found:
+        yield _Strangers(found.connection, database.name)
+
+
+def _hint(role: str) -> str:
+    login = in_psql("postgres", f"ALTER ROLE {quoted(role)} LOGIN")
+    return f"it must be able to log in: {login}; its password is RESTORE_FOREIGN_PASSWORD, or in ~/.pgpass"

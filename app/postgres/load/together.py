@@ -1,0 +1,63 @@
+"""Work that several sessions do together: a thread for each, and one failure stops them all."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterable, Sequence
+
+import psycopg
+
+from app.postgres.session import Session
+
+_LOOK_SECONDS = 0.2
+Stopped = Callable[[], bool]
+
+
+def together(sessions: Sequence[Session], work: Callable[[Session, Stopped], None]) -> None:
+    """Run `work` on every session at once and wait for all.
+
+    Args:
+        sessions: nobody else uses them meanwhile.
+        work: takes a session, and a question that it asks now and then: whether to stop.
+
+    Raises:
+        Exception: the first that any of them raised; the others' statements were cancelled then.
+    """
+    failures: list[BaseException] = []
+    lock = threading.Lock()
+
+    def run(session: Session) -> None:
+        try:
+            work(session, lambda: bool(failures))
+        except BaseException as error:  # noqa: BLE001 -- raised below, in the thread that waits
+            with lock:
+                failures.append(error)
+
+    threads = [threading.Thread(target=run, args=(each,), name=f"load-{n}") for n, each in enumerate(sessions)]
+    try:
+        for thread in threads:
+            thread.start()
+        _wait(threads, sessions, failures)
+    except BaseException as error:
+        failures.insert(0, error)
+        _wait(threads, sessions, failures)
+        raise
+    if failures:
+        raise failures[0]
+
+
+def _wait(threads: Sequence[threading.Thread], sessions: Sequence[Session], failures: Sequence[BaseException]) -> None:
+    """Wait for all; after a failure, cancel again and again: a statement may begin just after it was cancelled."""
+    for thread in threads:
+        while thread.ident is not None and thread.is_alive():
+            if failures:
+                _cancel(sessions)
+            thread.join(_LOOK_SECONDS)
+
+
+def _cancel(sessions: Iterable[Session]) -> None:
+    for session in sessions:
+        # One that has ended already has nothing to cancel.
+        with contextlib.suppress(psycopg.Error):
+            session.connection.cancel_safe(timeout=5)

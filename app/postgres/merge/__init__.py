@@ -1,0 +1,1 @@
+"""Brings an archive's rows beside those of the live database."""

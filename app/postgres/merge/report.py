@@ -1,0 +1,130 @@
+"""Counts and samples of a plan, for people."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
+
+from app.domain.merge import MOST_SAMPLES, Kind, Sample, TableChanges
+from app.postgres.merge.plan import CHECK, PARENT, PARTITION, REFERENCED
+from app.postgres.merge.session import MergeSession
+from app.postgres.merge.sql import DIFFERS, TEXT, literal, row_of, same_place
+from app.postgres.merge.stage import Staged
+from app.postgres.merge.unique import UNIQUE
+from app.postgres.quoting import SAME, quoted
+
+_BLOCKED = {
+    UNIQUE: Kind.UNIQUE,
+    CHECK: Kind.CHECK,
+    PARTITION: Kind.PARTITION,
+    PARENT: Kind.PARENT,
+    REFERENCED: Kind.REFERENCED,
+}
+_ACTS = {"i": Kind.INSERTED, "u": Kind.UPDATED, "d": Kind.DELETED, "k": Kind.DIFFERS}
+_BYTES = "pg_catalog.bytea"
+_BARE = f"pg_catalog.convert_to({{}}::{TEXT}, 'SQL_ASCII')"
+_ORDER = "p.s, p.part, p.l"  # as the rows stand, so that asked again it shows the same ones
+_CONFLICT = "(p.blocked IS NOT NULL OR p.differs IS TRUE)"
+_C_COLLATION = 950  # in every server
+_MANY = 10  # of so many tables each a few rows are enough
+
+
+def counted(session: MergeSession, each: Staged, *, exact: bool) -> TableChanges:
+    """The counts of one table; if the backup's content is to be all, its plan has what only the live database has."""
+    name = each.match.name
+    counts = "pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE differs)"
+    query = f"SELECT act, blocked IS NOT NULL, {counts} FROM {each.plan} GROUP BY 1, 2"
+    done: Counter[str] = Counter()
+    planned: Counter[str] = Counter()
+    blocked = conflicting = 0
+    for act, stopped, count, differing in session.ask(query, f"plan for {name}"):
+        planned[act] += count
+        conflicting += differing
+        if stopped:
+            blocked += count
+        else:
+            done[act] += count
+    count = "SELECT pg_catalog.count(*) FROM"
+    totals = f"SELECT ({count} {each.rows}), ({count} {each.match.live.users} l)"
+    backup, live = session.ask(totals, f"rows of {name}")[0]
+    only_live = planned["d"] if exact else live - (backup - planned["i"])
+    if each.match.key and not exact and (only_live < 0 or _may_share_keys(session, each)):
+        unknown = f"NOT EXISTS (SELECT FROM {each.rows} s WHERE {each.match.same('s', 'l')})"
+        only_live = session.ask(f"{count} {each.match.live.rows} l WHERE {unknown}", f"rows of {name}")[0][0]
+    return TableChanges(
+        table=str(name),
+        inserted=done["i"],
+        updated=done["u"],
+        deleted=done["d"],
+        unchanged=backup - planned["i"] - planned["u"] - planned["k"],
+        conflicting=conflicting,
+        blocked=blocked,
+        live_only=only_live - done["d"],
+    )
+
+
+def _may_share_keys(session: MergeSession, each: Staged) -> bool:
+    """Whether rows of one side may have the same key: its index goes by a collation, and those change with time."""
+    key = ", ".join(map(literal, each.match.key_columns))
+    table = literal(quoted(*each.match.name))
+    collated = f"attcollation OPERATOR(pg_catalog.<>) ALL (ARRAY[0, {_C_COLLATION}]::pg_catalog.oid[])"
+    query = (
+        f"SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attrelid {SAME} {table}::pg_catalog.regclass"
+        f" AND attname {SAME} ANY (ARRAY[{key}]::pg_catalog.name[]) AND {collated})"
+    )
+    return bool(session.ask(query, f"columns of {each.match.name}")[0][0])
+
+
+def samples(session: MergeSession, staged: Sequence[Staged], counts: Sequence[TableChanges]) -> tuple[Sample, ...]:
+    """Up to `MOST_SAMPLES` rows: first those that conflict, then those that change, of all tables and kinds in turn."""
+    work = [
+        (each, its) for each, its in zip(staged, counts, strict=True) if its.changed or its.blocked or its.conflicting
+    ]
+    most = MOST_SAMPLES if len(work) < _MANY else MOST_SAMPLES // _MANY
+    found: list[Sample] = []
+    for conflicts in (True, False):
+        kinds: dict[tuple[str, Kind], list[Sample]] = {}
+        for each, its in work if len(found) < MOST_SAMPLES else ():
+            if its.blocked or its.conflicting if conflicts else its.changed:
+                for sample in _samples(session, each, most, conflicts=conflicts):
+                    kinds.setdefault((sample.table, sample.kind), []).append(sample)
+        found += [sample for turn in zip_longest(*kinds.values()) for sample in turn if sample is not None]
+    return tuple(found[:MOST_SAMPLES])
+
+
+def _samples(session: MergeSession, each: Staged, most: int, *, conflicts: bool) -> Iterator[Sample]:
+    """Up to `most` rows of each kind of change, of one table."""
+    match = each.match
+    key = match.key_columns or match.columns
+    # Where the server knows no encoding a value may be of any bytes, and is no text of ours.
+    bare = session.connection.info.parameter_status("server_encoding") == "SQL_ASCII"
+    form, kind_of = (_BARE, _BYTES) if bare else (f"{{}}::{TEXT}", TEXT)
+    shown = ", ".join(form.format(f"coalesce(s.{quoted(name)}, l.{quoted(name)})") for name in key)
+    differing = ", ".join(
+        f"CASE WHEN {row_of('s', [name])} {DIFFERS} {row_of('l', [name])} THEN {literal(name)} END"
+        for name in match.values
+    )
+    wanted = f"{'' if conflicts else 'NOT '}{_CONFLICT}"
+    kinds = (
+        f"(SELECT * FROM {each.plan} p WHERE act {SAME} {literal(act)} AND (blocked IS NOT NULL) IS {stopped}"
+        f" AND {wanted} ORDER BY {_ORDER} LIMIT {most})"
+        for act in _ACTS
+        for stopped in ("true", "false")
+    )
+    query = (
+        f"SELECT p.act, p.blocked, p.why, p.differs, ARRAY[{shown}]::{kind_of}[], ARRAY[{differing}]::{TEXT}[]"
+        f" FROM ({' UNION ALL '.join(kinds)}) p"
+        f" LEFT JOIN {each.rows} s ON s.ctid {SAME} p.s"
+        f" LEFT JOIN {match.live.rows} l ON {same_place('l', 'p')} ORDER BY {_ORDER}"
+    )
+    for act, blocked, why, differs, values, columns in session.ask(query, f"samples of {match.name}"):
+        kind = _BLOCKED[blocked] if blocked else _ACTS[act]
+        told = tuple(why.split(", ")) if blocked else tuple(filter(None, columns)) if differs else ()
+        yield Sample(
+            table=str(match.name), kind=kind, key=dict(zip(key, map(_text, values), strict=True)), columns=told
+        )
+
+
+def _text(value: str | bytes | None) -> str | None:
+    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else value

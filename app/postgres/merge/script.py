@@ -1,0 +1,65 @@
+"""Runs a plain SQL script of our own making, with COPY blocks, all or nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from itertools import groupby
+from typing import BinaryIO
+
+from app.archive.scanner import Piece, scan
+from app.errors import RestoreDataError
+from app.postgres.database import Database
+from app.postgres.merge import session as merge_sessions
+from app.postgres.merge.session import MergeSession, merge_session
+from app.postgres.patience import lock_all, patiently
+from app.postgres.session import sqlstate_of
+from app.postgres.transactions import durable_ids
+from app.postgres.who import AGAINST_ANYTHING
+
+_BLOCK = 1 << 20
+_RAISED = "P0001"
+_LOCK = re.compile(rb"LOCK TABLE\s")  # as `merge_inverse` writes it: in UTF-8
+
+
+def run_script(database: Database, script: BinaryIO, on_commit: Callable[[str], None]) -> None:
+    """Run a script in one transaction; see the port."""
+    with merge_session(database) as session, durable_ids(database) as durable_id:
+
+        def attempt() -> None:
+            _run(session, script)
+            on_commit(durable_id(session))
+
+        patiently(session, "the script", AGAINST_ANYTHING, attempt, wait_ms=merge_sessions.LOCK_WAIT_MS)
+
+
+def _run(session: MergeSession, script: BinaryIO) -> None:
+    script.seek(0)
+    pieces = scan(iter(lambda: script.read(_BLOCK), b""))
+    try:
+        for head, its in groupby(pieces, lambda piece: piece.head):
+            if head.table is None:
+                _statements(session, its)
+            else:
+                _rows(session, its)
+    except RestoreDataError as error:
+        if sqlstate_of(error) == _RAISED:
+            hint = "later changes would be lost; restore the safety backup into another database and compare"
+            raise RestoreDataError(error.message, hint) from error.__cause__
+        raise
+
+
+def _statements(session: MergeSession, pieces: Iterator[Piece]) -> None:
+    statements = (piece.data.strip() for piece in pieces)
+    for locks, its in groupby(filter(None, statements), lambda statement: _LOCK.match(statement) is not None):
+        if locks:
+            lock_all(session, [("a lock of the script", statement.decode()) for statement in its])
+            continue
+        for statement in its:
+            with session.quietly(statement, "the script"), session.translated("the script"):
+                session.connection.execute(statement, binary=True)
+
+
+def _rows(session: MergeSession, pieces: Iterator[Piece]) -> None:
+    copy = next(pieces).data
+    session.copy(copy, (piece.data for piece in pieces if piece.rows), "the script's rows")

@@ -1,0 +1,135 @@
+"""Which sequences the rows of a table draw from: by what the server knows, and by what the text of functions names.
+
+The server records who owns a sequence (serial, identity) and which default, domain, rule or SQL function names it as
+a sequence. A name that is text (``nextval('s'::text)``, the body of a trigger's function) it does not record; that is
+read here, and is believed if it can mean only one sequence.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from app.archive.index import TableName
+from app.postgres.merge.match import plain_name
+from app.postgres.merge.session import MergeSession
+
+_NAME = r'(?:"(?:[^"]|"")+"|[^\s".,();]+)'
+_PARTS = re.compile(_NAME)
+_CALL = re.compile(r"\bnextval\s*\(", re.IGNORECASE)
+_NAMED = re.compile(r"\bnextval\s*\(\s*(?:\(\s*)?'((?:[^']|'')+)'(::regclass)?", re.IGNORECASE)
+# Partitions count as their root, as everywhere in a merge.
+_ROOT = "(CASE WHEN c.relispartition THEN pg_partition_root(c.oid) ELSE c.oid END)"
+_RECORDED = f"""
+    WITH RECURSIVE domain(type, source) AS (
+        SELECT oid, oid FROM pg_type WHERE typtype = 'd'
+        UNION SELECT d.type, t.typbasetype FROM domain d JOIN pg_type t ON t.oid = d.source WHERE t.typtype = 'd'),
+    call(relation, function) AS (
+        SELECT adrelid, d.refobjid FROM pg_attrdef a
+            JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = a.oid
+                AND d.refclassid = 'pg_proc'::regclass
+        UNION SELECT tgrelid, tgfoid FROM pg_trigger WHERE NOT tgisinternal),
+    named(class, object, sequence) AS (
+        SELECT classid, objid, refobjid FROM pg_depend JOIN pg_sequence ON seqrelid = refobjid
+        WHERE refclassid = 'pg_class'::regclass),
+    uses(sequence, relation) AS (
+        SELECT objid, refobjid FROM pg_depend JOIN pg_sequence ON seqrelid = objid
+            WHERE classid = 'pg_class'::regclass AND refclassid = 'pg_class'::regclass AND deptype IN ('a', 'i')
+                AND refobjsubid > 0
+        UNION SELECT sequence, adrelid FROM named JOIN pg_attrdef a ON class = 'pg_attrdef'::regclass AND a.oid = object
+        UNION SELECT sequence, refobjid FROM named JOIN pg_depend
+            ON class = 'pg_rewrite'::regclass AND classid = class AND objid = object
+                AND refclassid = 'pg_class'::regclass
+        UNION SELECT sequence, attrelid FROM named JOIN domain d ON class = 'pg_type'::regclass AND d.source = object
+            JOIN pg_attribute ON atttypid = d.type AND NOT attisdropped
+        UNION SELECT sequence, relation FROM named JOIN call ON class = 'pg_proc'::regclass AND function = object)
+    SELECT DISTINCT sequence::bigint, n.nspname, t.relname
+    FROM uses JOIN pg_class c ON c.oid = relation JOIN pg_class t ON t.oid = {_ROOT}
+        JOIN pg_namespace n ON n.oid = t.relnamespace"""
+_TEXTS = f"""
+    WITH text(relation, what, says, parsed) AS (
+        SELECT adrelid, 'the default of ' || attname, pg_get_expr(adbin, adrelid), true FROM pg_attrdef
+            JOIN pg_attribute ON attrelid = adrelid AND attnum = adnum WHERE attgenerated = ''
+        UNION SELECT adrelid, 'the default of ' || attname || ' calls ' || f.oid::regproc || ', which', prosrc, false
+            FROM pg_attrdef a
+            JOIN pg_attribute ON attrelid = adrelid AND attnum = adnum
+            JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = a.oid
+                AND d.refclassid = 'pg_proc'::regclass
+            JOIN pg_proc f ON f.oid = d.refobjid
+        UNION SELECT tgrelid, 'trigger ' || tgname || ' calls ' || f.oid::regproc || ', which', prosrc, false
+            FROM pg_trigger JOIN pg_proc f ON f.oid = tgfoid WHERE NOT tgisinternal)
+    SELECT n.nspname, t.relname, what, says, parsed
+    FROM text JOIN pg_class c ON c.oid = relation JOIN pg_class t ON t.oid = {_ROOT}
+        JOIN pg_namespace n ON n.oid = t.relnamespace
+    WHERE says ~* 'nextval' ORDER BY 1, 2, 3"""
+# Functions that nobody's default or trigger calls: anybody may.
+_OTHERS = """
+    SELECT prosrc FROM pg_proc f WHERE prosrc ~* 'nextval' AND pronamespace <> 'pg_catalog'::regnamespace
+        AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgfoid = f.oid)
+        AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = f.oid AND deptype = 'e')
+        AND NOT EXISTS (SELECT FROM pg_depend WHERE refclassid = 'pg_proc'::regclass AND refobjid = f.oid
+            AND classid = 'pg_attrdef'::regclass)"""
+_SEQUENCES = """
+    SELECT c.oid::bigint, n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind = 'S'"""
+_ANYBODY = TableName("", "")
+
+
+@dataclass(slots=True)
+class SequenceUsers:
+    """Who draws from which sequence.
+
+    Attributes:
+        tables: by the sequence's oid; a nameless one stands for a function that anybody may call.
+        unknown: by table, what draws from a sequence that cannot be told, in words.
+    """
+
+    tables: defaultdict[int, set[TableName]] = field(default_factory=lambda: defaultdict(set))
+    unknown: defaultdict[TableName, set[str]] = field(default_factory=lambda: defaultdict(set))
+
+    def used_by(self, sequence: int, chosen: Collection[TableName]) -> bool:
+        """Whether one of these tables draws from it."""
+        return not self.tables[sequence].isdisjoint(chosen)
+
+    def used_by_others(self, sequence: int, chosen: Collection[TableName]) -> bool:
+        """Whether somebody else does, or may."""
+        elsewhere = any(table not in chosen for table in self.unknown)
+        return elsewhere or not self.tables[sequence] <= set(chosen)
+
+
+def sequence_users(session: MergeSession) -> SequenceUsers:
+    """Read who draws from which sequence."""
+    found = SequenceUsers()
+    for sequence, *table in session.ask(_RECORDED, "sequences"):
+        found.tables[sequence].add(TableName(*table))
+    known: dict[TableName, int] = {
+        TableName(schema, name): oid for oid, schema, name in session.ask(_SEQUENCES, "sequences")
+    }
+    for schema, name, what, says, parsed in session.ask(_TEXTS, "sequences"):
+        _read(found, known, TableName(schema, name), (what, says), parsed=parsed)
+    for (says,) in session.ask(_OTHERS, "sequences"):
+        _read(found, known, _ANYBODY, ("a function", says), parsed=False)
+    return found
+
+
+def _read(
+    found: SequenceUsers, known: dict[TableName, int], table: TableName, text: tuple[str, str], *, parsed: bool
+) -> None:
+    """Note what a text, which is given with what it is, draws from; if the server parsed it, it knows some of that."""
+    what, says = text
+    named = _NAMED.findall(says)
+    meant = [_meant(name.replace("''", "'"), known) for name, cast in named if not (parsed and cast)]
+    for sequence in meant:
+        if sequence is not None:
+            found.tables[sequence].add(table)
+    if None in meant or len(_CALL.findall(says)) > len(named):
+        found.unknown[table].add(f"{what} draws from a sequence that it names as text")
+
+
+def _meant(text: str, known: dict[TableName, int]) -> int | None:
+    """The sequence that a text names; None if it may be more than one, or none."""
+    parts = [plain_name(part) if part.startswith('"') else part.lower() for part in _PARTS.findall(text)]
+    fitting = [oid for name, oid in known.items() if parts and list(name)[-len(parts) :] == parts]
+    return fitting[0] if len(fitting) == 1 else None

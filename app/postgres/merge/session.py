@@ -1,0 +1,134 @@
+"""The one connection that a merge works through: its temporary tables are seen by no other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+
+from app.errors import RestoreDataError, RestoreError
+from app.postgres.database import Database
+from app.postgres.merge.sql import literal
+from app.postgres.own_path import OWN_PATH
+from app.postgres.patience import STRETCH_MS
+from app.postgres.reasons import way_around_in_live
+from app.postgres.session import Session, restoring
+
+_SOUND = (psycopg.pq.TransactionStatus.IDLE, psycopg.pq.TransactionStatus.INTRANS)
+LOCK_WAIT_MS = 60_000  # in all, for all locks together
+_SETTINGS = (
+    "SET default_transaction_read_only = off",
+    "SET temp_buffers = '64MB'",
+    "SET work_mem = '128MB'",
+    "SET default_statistics_target = 10",  # joins by key need a count, no more; a hundred reads ten times the pages
+    "SET extra_float_digits = 3",
+    "SET xmloption = content",
+    "SET row_security = off",  # rows that a policy would hide make an error, never a hole
+    "SET enable_parallel_hash = off",  # it would want the server's shared memory, of which a container has little
+    "SET synchronous_commit = on",  # a merge that is reported must outlive a crash
+    f"SET lock_timeout = {STRETCH_MS}",  # at a time: who comes after it waits as long
+)
+_SET_PATH = "SELECT pg_catalog.set_config('search_path', {}, false)"
+# Triggers that are made for another role would fire, and are not held still.
+_ORIGIN = """
+    SELECT set_config(name, 'origin', false) FROM pg_settings
+    WHERE name = 'session_replication_role' AND setting <> 'origin'"""
+
+
+class MergeSession(Session):
+    """A session that asks and tells in text of our own, under the search_path that database and role have.
+
+    What belongs to live tables is evaluated so: checks, indexes, generated columns. See `merge_sql`.
+
+    Their time zone is taken too: the value of a timestamp is not told by it, but a check may be.
+
+    Attributes:
+        path: that search_path.
+        zone: that time zone.
+    """
+
+    path = ""
+    zone = "UTC"
+    after_loss = "see the server's log; 'residency-backup check' says whether it was done"
+    broken_rule = None
+
+    def do(self, statement: str, what: str) -> int:
+        """Run one statement; returns how many rows it touched.
+
+        Raises:
+            RestoreError: the server refuses it or goes away.
+        """
+        sent = statement.encode()
+        with self.quietly(sent, what), self.translated(what):
+            # Binary asks for the protocol that takes one statement and no more.
+            return self.connection.execute(sent, binary=True).rowcount
+
+    def read(self, statement: str, take: Callable[[bytes], object], what: str) -> None:
+        """Take what a COPY statement gives.
+
+        Raises:
+            RestoreError: as `do`.
+        """
+        with self.translated(what), self.connection.cursor() as cursor, cursor.copy(statement.encode()) as blocks:
+            for block in blocks:
+                take(bytes(block))
+
+    @contextmanager
+    def looking(self, what: str) -> Iterator[None]:
+        """A transaction that is rolled back at its end: whatever was called in it, nothing of it stays."""
+        with self.translated(what), self.connection.transaction(force_rollback=True):
+            yield
+
+    def around(self, function: str) -> str:
+        """What to do about a function that does not find what it names."""
+        return way_around_in_live(function, self.path, self._database)
+
+    def otherwise(self, message: str) -> RestoreError:
+        """The error where the server's code says nothing more."""
+        return RestoreDataError(message, "nothing was changed; the message is the server's")
+
+    def ask(self, query: str, what: str) -> list[tuple[Any, ...]]:
+        """The rows of one query.
+
+        Raises:
+            RestoreError: as `do`.
+        """
+        with self.translated(what):
+            return self.connection.execute(query.encode()).fetchall()
+
+    def take_path(self, path: str | None) -> None:
+        """Go on under a search_path, or under that of database and role."""
+        self.path = self.ask(OWN_PATH, "a setting")[0][0] if path is None else path
+        self.ask(_SET_PATH.format(literal(self.path)), "a setting")
+
+    @contextmanager
+    def catalogs(self) -> Iterator[None]:
+        """A block of questions to the server's catalogs: they are asked by names that mean nothing else here."""
+        self.ask(_SET_PATH.format("''"), "a setting")
+        try:
+            yield
+        finally:
+            # A transaction that failed takes the setting back by itself.
+            if self.connection.info.transaction_status in _SOUND:
+                self.ask(_SET_PATH.format(literal(self.path)), "a setting")
+
+
+@contextmanager
+def merge_session(database: Database, search_path: str | None = None) -> Iterator[MergeSession]:
+    """A session for the length of a block, with another search_path than that of database and role if one is given."""
+    with restoring(), database.connect() as connection:
+        connection.prepare_threshold = None
+        session = MergeSession(connection, database.name)
+        for setting in _SETTINGS:
+            session.do(setting, "a setting")
+        session.zone = session.ask("SELECT pg_catalog.current_setting('TimeZone')", "a setting")[0][0]
+        session.take_path(search_path)
+        with session.catalogs():
+            session.ask(_ORIGIN, "the setting session_replication_role")
+        try:
+            yield session
+        finally:
+            if connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE and not connection.closed:
+                connection.rollback()

@@ -1,0 +1,1 @@
+"""Puts one database in the place of another, or its content."""

@@ -1,0 +1,274 @@
+"""Makes databases that are like another one, and drops them.
+
+Everything that belongs to a database itself, and so stands in no dump of its contents, is carried over: owner,
+encoding, locale, tablespace, connection limit, settings (also those of single roles), rights, comment, labels.
+
+Source: pg_dump's --create (dumpDatabase in pg_dump.c, makeAlterConfigCommand in dumputils.c).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import structlog
+from psycopg import sql
+
+from app.archive.manifest import ServerFacts
+from app.domain.psql import in_psql, quoted
+from app.errors import RestoreBusyError, RestoreError, RestorePermissionError, RestoreValidationError
+from app.postgres import replication
+from app.postgres.database import Database
+from app.postgres.maintenance import Maintenance, maintenance
+from app.postgres.session import sqlstate_of
+
+log = structlog.get_logger(__name__)
+# to_jsonb shows which of the columns the server has: each major brought some.
+_TRAITS = """
+    SELECT d.oid, pg_get_userbyid(datdba), pg_encoding_to_char(encoding), datcollate, datctype,
+           coalesce(to_jsonb(d)->>'datlocprovider', 'c'),
+           coalesce(to_jsonb(d)->>'datlocale', to_jsonb(d)->>'daticulocale'), to_jsonb(d)->>'daticurules',
+           nullif(spcname, 'pg_default'), datconnlimit, datistemplate
+    FROM pg_database d JOIN pg_tablespace t ON t.oid = dattablespace WHERE datname = %s"""
+_CONFIG = """
+    SELECT rolname, unnest(setconfig) FROM pg_db_role_setting LEFT JOIN pg_roles r ON r.oid = setrole
+    WHERE setdatabase = %s ORDER BY rolname NULLS FIRST"""
+_GRANTS = """
+    SELECT pg_get_userbyid(a.grantor), CASE WHEN a.grantee <> 0 THEN pg_get_userbyid(a.grantee) END, a.privilege_type,
+           a.is_grantable
+    FROM pg_database, aclexplode(datacl) a WHERE oid = %s"""
+_HAS_GRANTS = "SELECT datacl IS NOT NULL FROM pg_database WHERE oid = %s"
+_COMMENT = "SELECT shobj_description(%s, 'pg_database')"
+_LABELS = "SELECT provider, label FROM pg_shseclabel WHERE classoid = 'pg_database'::regclass AND objoid = %s"
+_PROVIDERS = {"c": ("libc", 0), "i": ("icu", 150000), "b": ("builtin", 170000)}  # with the first version that has it
+# Their values are lists of names, quoted where need be; a quoted list as one name would be another thing.
+_LISTS = {
+    "local_preload_libraries",
+    "search_path",
+    "session_preload_libraries",
+    "shared_preload_libraries",
+    "temp_tablespaces",
+    "unix_socket_directories",
+}
+_LIST_ITEM = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([^",\s]+))\s*(?:,|$)')
+_BAD_LOCALE = {"42809", "22023", "0A000"}
+_MAY_NOT_GIVE = (
+    "let a superuser restore; a role without CREATEDB restores in place, where the database keeps what it has"
+)
+_TAKEN = "42P04"
+_UNKNOWN = "3D000"
+_RENAMING = """
+    SELECT EXISTS (SELECT FROM pg_locks l JOIN pg_database d ON d.oid = objid
+                   WHERE locktype = 'object' AND classid = 'pg_database'::regclass AND mode = 'AccessExclusiveLock'
+                         AND granted AND l.pid IS DISTINCT FROM pg_backend_pid() AND datname = ANY (%s))"""
+Grant = tuple[str, str | None, str, bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Traits:
+    """What CREATE DATABASE is told; None leaves it to the server."""
+
+    oid: int | None = None
+    owner: str | None = None
+    encoding: str | None = None
+    collate: str | None = None
+    ctype: str | None = None
+    provider: str = "c"
+    locale: str | None = None
+    rules: str | None = None
+    tablespace: str | None = None
+    limit: int = -1
+    template: bool = False
+
+    @classmethod
+    def of_facts(cls, facts: ServerFacts | None) -> _Traits:
+        """Of a database that was dumped elsewhere: what decides on how its text is stored and sorted."""
+        if facts is None:
+            return cls()
+        collate, ctype, provider, locale = (facts.locale.split("/", 3) + [""] * 3)[:4]
+        return cls(
+            encoding=facts.encoding,
+            collate=collate or None,
+            ctype=ctype or None,
+            provider=provider or "c",
+            locale=locale or None,
+        )
+
+    def options(self, version: int) -> Iterator[sql.Composable]:
+        """The options of CREATE DATABASE that this version of the server knows.
+
+        Raises:
+            RestoreValidationError: it does not know the provider of the locale.
+        """
+        provider, since = _PROVIDERS[self.provider]
+        if version < since:
+            message = (
+                f"the database sorts text by {provider}, which the server, version {version // 10000}, does not know"
+            )
+            raise RestoreValidationError(message, f"restore on PostgreSQL {since // 10000} or newer")
+        texts = {
+            "OWNER": self.owner and sql.Identifier(self.owner),
+            "ENCODING": self.encoding,
+            "LC_COLLATE": self.collate,
+            "LC_CTYPE": self.ctype,
+            "LOCALE_PROVIDER": provider if version >= _PROVIDERS["i"][1] else None,
+            "ICU_LOCALE": self.locale if provider == "icu" else None,
+            "ICU_RULES": self.rules if provider == "icu" else None,
+            "BUILTIN_LOCALE": self.locale if provider == "builtin" else None,
+            "TABLESPACE": self.tablespace and sql.Identifier(self.tablespace),
+            "CONNECTION LIMIT": self.limit,
+            "IS_TEMPLATE": self.template,
+        }
+        for word, value in texts.items():
+            if value is not None:
+                shown = value if isinstance(value, sql.Composable) else sql.Literal(value)
+                yield sql.SQL("{} = {}").format(sql.SQL(word), shown)
+
+
+def oids(database: Database) -> dict[str, int]:
+    """All databases of the server by name, with their oids."""
+    with maintenance(database) as session:
+        return {str(name): int(oid) for name, oid in session.ask("SELECT datname, oid FROM pg_database")}
+
+
+def renaming(database: Database, names: Collection[str]) -> bool:
+    """Whether one of these is just being renamed or dropped: that holds its lock until it can be seen."""
+    with maintenance(database) as session:
+        return bool(session.ask(_RENAMING, list(names))[0][0])
+
+
+def create(database: Database, name: str, facts: ServerFacts | None) -> None:
+    """Make an empty database like `database`; see `app.archive.target.Target.create`.
+
+    Raises:
+        RestorePermissionError: the role may not make it, or may not give it what the live one has.
+        RestoreValidationError: the server does not know its locale.
+        RestoreError: the name is taken.
+    """
+    with maintenance(database, database.name, name) as session:
+        found = session.ask(_TRAITS, database.name)
+        traits = _Traits(**dict(zip(_Traits.__slots__, found[0], strict=True))) if found else _Traits.of_facts(facts)
+        _create(session, name, traits)
+        if traits.oid is not None:
+            try:
+                with session.transaction(f"the settings and rights of database {name}"):
+                    _dress(session, name, traits.oid, str(traits.owner))
+            except BaseException as error:
+                with contextlib.suppress(RestoreError, psycopg.Error):
+                    _drop(database, session, name)
+                if isinstance(error, RestorePermissionError):
+                    raise RestorePermissionError(error.message, _MAY_NOT_GIVE) from error
+                raise
+
+
+def drop(database: Database, name: str) -> bool:
+    """Drop a database and end its sessions; see `app.archive.target.Target.drop`.
+
+    Raises:
+        RestoreValidationError: it is the live one.
+        RestoreBusyError: a session or a prepared transaction stays in it, or it is read through a replication slot.
+        RestorePermissionError: the role may not drop it, or a subscription of it.
+    """
+    if name == database.name:
+        raise RestoreValidationError(f"database {name} is the live one: it is not dropped", "this is a bug: report it")
+    with maintenance(database, database.name, name) as session:
+        return _drop(database, session, name)
+
+
+def _create(session: Maintenance, name: str, traits: _Traits) -> None:
+    options = sql.SQL(" ").join(traits.options(session.connection.info.server_version))
+    what = f"database {name}"
+    try:
+        session.do(what, "CREATE DATABASE {} TEMPLATE template0 {}", sql.Identifier(name), options)
+    except RestorePermissionError as error:
+        # Whether to make it a member, who may be a superuser, is not for a hint to say.
+        owner = f", and must be a member of the live database's owner {traits.owner}" if traits.owner else ""
+        making = in_psql("postgres", f"ALTER ROLE {quoted(session.connection.info.user)} CREATEDB")
+        hint = f"the role must be able to CREATE DATABASE ({making}){owner}"
+        raise RestorePermissionError(error.message, hint) from error
+    except RestoreError as error:
+        state = sqlstate_of(error)
+        if state == _TAKEN:
+            raise RestoreError(error.message, "see what it is; run 'residency-backup check --repair'") from error
+        if state in _BAD_LOCALE:
+            hint = "install the locale on the server, or make an empty live database with another one first"
+            raise RestoreValidationError(error.message, hint) from error
+        raise
+
+
+def _drop(database: Database, session: Maintenance, name: str) -> bool:
+    """The one place where a database is dropped: with its subscriptions, and not while somebody reads from it."""
+    found = session.ask("SELECT datistemplate FROM pg_database WHERE datname = %s", name)
+    if not found:
+        return False
+    identifier = sql.Identifier(name)
+    replication.require_unread(session, name)
+    slots = replication.slots_of(session, name)
+    try:
+        if found[0][0]:
+            session.do(f"database {name}", "ALTER DATABASE {} IS_TEMPLATE false", identifier)
+        with replication.freed(database, session, name):
+            session.do(f"database {name}", "DROP DATABASE {} WITH (FORCE)", identifier)
+    except RestoreBusyError as error:
+        detail = error.__cause__.diag.message_detail if isinstance(error.__cause__, psycopg.Error) else None
+        raise RestoreBusyError(f"{error.message}: {detail or 'it is in use'}", error.hint) from error
+    except RestoreError as error:
+        if sqlstate_of(error) == _UNKNOWN:
+            return False  # it was renamed or dropped while this one waited
+        raise
+    if slots:
+        log.warning("restore dropped a database with its replication slots", database=name, slots=list(map(str, slots)))
+    return True
+
+
+def _dress(session: Maintenance, name: str, like: int, owner: str) -> None:
+    """Give a database what the other one has beside its contents."""
+    target = sql.Identifier(name)
+    for role, setting in session.ask(_CONFIG, like):
+        variable, _, value = setting.partition("=")
+        whose = sql.SQL("ROLE {} IN DATABASE {}" if role else "DATABASE {1}").format(sql.Identifier(role or ""), target)
+        what = f"setting {variable} of database {name}" + (f" for role {role}" if role else "")
+        session.do(what, "ALTER {} SET {} TO {}", whose, sql.Identifier(variable), _value(variable, value))
+    if session.ask(_HAS_GRANTS, like)[0][0]:
+        _grant(session, target, owner, session.ask(_GRANTS, like))
+    if comment := session.ask(_COMMENT, like)[0][0]:
+        session.do("its comment", "COMMENT ON DATABASE {} IS {}", target, sql.Literal(comment))
+    for provider, label in session.ask(_LABELS, like):
+        statement = "SECURITY LABEL FOR {} ON DATABASE {} IS {}"
+        session.do("its security label", statement, sql.Identifier(provider), target, sql.Literal(label))
+
+
+def _value(variable: str, value: str) -> sql.Composable:
+    if variable.lower() not in _LISTS:
+        return sql.Literal(value)
+    items = [quoted.replace('""', '"') or plain for quoted, plain in _LIST_ITEM.findall(value)]
+    return sql.SQL(", ").join(map(sql.Literal, items or [""]))
+
+
+def _grant(session: Maintenance, target: sql.Identifier, owner: str, grants: Sequence[Grant]) -> None:
+    """Exactly these rights, each granted by whom it was granted by."""
+    what = "the rights on the database"
+    session.do(what, "REVOKE ALL ON DATABASE {} FROM PUBLIC, {}", target, sql.Identifier(owner))
+    able = {(owner, privilege) for _, _, privilege, _ in grants}
+    left = list(grants)
+    # Who was given a right to pass on can do so only then.
+    while ready := [each for each in left if (each[0], each[2]) in able]:
+        for grant in ready:
+            _grant_one(session, target, owner, grant)
+            able |= {(str(grant[1]), grant[2])} if grant[3] else set()
+            left.remove(grant)
+
+
+def _grant_one(session: Maintenance, target: sql.Identifier, owner: str, grant: Grant) -> None:
+    grantor, grantee, privilege, passes_on = grant
+    what = f"the right to {privilege} that {grantor} granted"
+    whom: list[Any] = [sql.SQL(privilege), target, sql.Identifier(grantee) if grantee else sql.SQL("PUBLIC")]
+    if grantor != owner:
+        session.do(what, "SET LOCAL ROLE {}", sql.Identifier(grantor))
+    session.do(what, "GRANT {} ON DATABASE {} TO {} {}", *whom, sql.SQL("WITH GRANT OPTION" if passes_on else ""))
+    if grantor != owner:
+        session.do(what, "SET LOCAL ROLE NONE")

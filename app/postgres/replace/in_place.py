@@ -1,0 +1,234 @@
+"""Replaces the content of the live database in one transaction of it: where the role may not create databases.
+
+Until the commit, everybody else sees what was there, and waits who touches it. The file's own BEGIN and COMMIT, which
+stand around large objects, are left out; what belongs to an extension that is there already is left as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+
+import psycopg
+import structlog
+from psycopg import sql
+
+from app.archive.content import Content, content_of
+from app.archive.index import TableDigest, TableName
+from app.archive.lint import lint
+from app.archive.manifest import ServerFacts
+from app.archive.marks import without_marks
+from app.archive.reader import Archive
+from app.archive.scanner import python_encoding, scan
+from app.errors import BackupReadError, BackupValidationError, RestoreBusyError, RestoreDataError, RestoreError
+from app.postgres import facts as questions
+from app.postgres.database import Database
+from app.postgres.digest import table_digest, use_read_settings
+from app.postgres.facts import DUMPED
+from app.postgres.load.archive import analyze, use_own_words
+from app.postgres.load.data import DataLoader, check_rows
+from app.postgres.load.path import FunctionPath
+from app.postgres.load.sql import SqlRunner
+from app.postgres.load.watched import require_nothing_beside
+from app.postgres.maintenance import Maintenance
+from app.postgres.patience import STRETCH_MS, lock_all, patiently
+from app.postgres.replace.empty import empty
+from app.postgres.replace.proof import Differences, compare_schema, compare_tables, compare_values, compared
+from app.postgres.replace.schema_diff import live_entries, of_the_schema
+from app.postgres.session import SPEED, restoring
+from app.postgres.transactions import durable_ids
+from app.postgres.who import AGAINST_ANYTHING
+from app.postgres.words_path import read_under
+
+log = structlog.get_logger(__name__)
+LOCK_WAIT_MS = 60_000  # in all, for all locks together
+_MEMORY_MB = 512
+_TRANSACTION = re.compile(rb"(?:BEGIN|COMMIT)\s*;\s*\Z", re.IGNORECASE)
+_SCHEMA = re.compile(rb"CREATE SCHEMA (\"(?:[^\"]|\"\")+\"|[^\s\";]+)\s*;")
+_EXTENSION = re.compile(
+    rb"(?:CREATE EXTENSION(?: IF NOT EXISTS)?|COMMENT ON EXTENSION) (\"(?:[^\"]|\"\")+\"|[^\s\";]+)"
+)
+_LOCKS = f"""
+    SELECT format('%I.%I', nspname, relname), format('LOCK TABLE ONLY %I.%I IN ACCESS EXCLUSIVE MODE', nspname, relname)
+    FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+    WHERE relkind IN ('r', 'p') AND {DUMPED} AND pg_has_role(relowner, 'USAGE') ORDER BY 1"""
+_NOT_OURS = """
+    SELECT convert_to(quote_ident(extname), getdatabaseencoding()), pg_has_role(extowner, 'USAGE') FROM pg_extension"""
+_QUOTED = "SELECT convert_to(quote_ident(n), getdatabaseencoding()) FROM unnest(%s::text[]) n"
+_SEQUENCE = """
+    SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+    WHERE c.oid = to_regclass(%s) AND relkind = 'S'"""
+_OBJECTS = "SELECT oid FROM pg_largeobject_metadata"
+_PART = "SELECT lo_get(%s, %s, %s)"
+_PART_BYTES = 1 << 20
+
+
+class _InPlace(Maintenance):
+    """The session of the transaction: knows what of the file is not to be run in it.
+
+    Attributes:
+        schemas: that are there already, as SQL spells them.
+        extensions: likewise, and whether the role may comment on them.
+    """
+
+    after_loss = "see the server's log; nothing was changed unless the commit was under way"
+
+    def __init__(self, connection: psycopg.Connection, database: str) -> None:
+        super().__init__(connection, database)
+        self.schemas: set[bytes] = set()
+        self.extensions: dict[bytes, bool] = {}
+
+    def run(self, statement: bytes, what: str) -> None:
+        if _TRANSACTION.match(statement):
+            return
+        if (schema := _SCHEMA.match(statement)) and schema[1] in self.schemas:
+            return
+        if extension := _EXTENSION.match(statement):
+            may_touch = self.extensions.get(extension[1])
+            if may_touch is False:
+                self.remarks.append(f"{what} is left as it is: the extension belongs to another role")
+            if may_touch is False or (may_touch and statement.startswith(b"CREATE")):
+                return
+        super().run(statement, what)
+
+    def otherwise(self, message: str) -> RestoreError:
+        return RestoreDataError(message, "nothing was changed; the message is the server's")
+
+
+def replace_in_place(
+    database: Database,
+    archive: Archive,
+    facts: ServerFacts | None,
+    on_commit: Callable[[str], None],
+    search_path: str | None = None,
+) -> list[str]:
+    """Empty a database, load an archive and prove it; see `app.archive.target.Target.replace_in_place`.
+
+    Returns:
+        Remarks: on what was left as it is, and what the proof could not compare.
+
+    Raises:
+        RestoreValidationError: the file holds what no dump holds, or the database what cannot be dropped.
+        RestoreDataError: the server refuses a statement or a row, or the content is not the archive's.
+        RestorePermissionError: the role lacks a right.
+        RestoreBusyError: something stayed locked.
+        TargetUnavailableError: the server went away.
+    """
+    lint(archive)
+    with (
+        _session(database) as session,
+        durable_ids(database) as durable_id,
+        session.transaction(f"the restore of database {database.name}"),
+    ):
+        patiently(session, "the emptying", AGAINST_ANYTHING, lambda: _clear(session), wait_ms=LOCK_WAIT_MS)
+        _load(session, archive, search_path)
+        session.tell("the constraints", "SET CONSTRAINTS ALL IMMEDIATE")
+        analyze([session])
+        expected = content_of(archive)
+        remarks = session.remarks + _prove(session, database.name, archive, expected, facts)
+        if facts is None:
+            require_nothing_beside(session.connection, f"database {database.name}")
+        session.tell("a setting", "SET LOCAL synchronous_commit = on")
+        on_commit(durable_id(session))
+    remarks += _of_schema(database, expected, ours=facts is not None)
+    log.debug("restore replaced in place", database=database.name, remarks=remarks)
+    return remarks
+
+
+def _of_schema(database: Database, expected: Content, *, ours: bool) -> list[str]:
+    """What of the schema is otherwise, missing or too much, rights too; nobody else sees it before the commit."""
+    differences = Differences()
+    try:
+        compare_schema(differences, of_the_schema(expected.entries), live_entries(database), ours=ours)
+    except (RestoreError, BackupReadError, BackupValidationError) as error:
+        return [f"the restore is done, but its schema was not compared: {error.message}"]
+    return differences.errors + differences.remarks
+
+
+@contextmanager
+def _session(database: Database) -> Iterator[_InPlace]:
+    with restoring(), database.connect() as connection:
+        connection.prepare_threshold = None
+        connection.execute(SPEED.format(memory=_MEMORY_MB).encode())
+        connection.execute("SELECT set_config('lock_timeout', %s, false)", (str(STRETCH_MS),))
+        yield _InPlace(connection, database.name)
+
+
+def _clear(session: _InPlace) -> None:
+    try:
+        # All at once: what is dropped one by one would keep what was dropped first while it waits for the next.
+        lock_all(session, [(f"lock on {name}", statement) for name, statement in session.ask(_LOCKS)])
+        kept = empty(session)
+    except RestoreBusyError as error:
+        hint = "stop who uses the database (see pg_stat_activity), and restore again"
+        raise RestoreBusyError(error.message, hint) from error.__cause__
+    session.schemas = {name for (name,) in session.ask(_QUOTED, sorted(kept))}
+    session.extensions = dict(session.ask(_NOT_OURS))
+
+
+def _load(session: _InPlace, archive: Archive, search_path: str | None) -> None:
+    rows: Counter[TableName] = Counter()
+    read_under([session], search_path)
+    path = FunctionPath(session, search_path)
+    runner = SqlRunner([session], path.on_entry)
+    for is_data, segments in path.along(archive):
+        if is_data:
+            loader = DataLoader(archive, segments, lambda _: None)
+            loader.load([session])
+            rows.update(loader.rows)
+        else:
+            runner.run(without_marks(scan(archive.joined(segments))))
+    runner.finish()
+    use_own_words([session])
+    path.reset()
+    check_rows(rows, {each.table: each.rows for each in archive.index.tables})
+
+
+def _prove(session: _InPlace, name: str, archive: Archive, expected: Content, facts: ServerFacts | None) -> list[str]:
+    """Compare what the transaction sees with the archive."""
+    own = questions.read_settings(session.connection)
+    settings = own | ({"client_encoding": expected.encoding} if expected.encoding else {})
+    with session.translated("the proof"):
+        use_read_settings(session.connection, facts.read_settings if facts else settings)
+        session.connection.execute(
+            "SET row_security = off"
+        )  # rows that a policy would hide make an error, never a hole
+
+        def read(table: TableName) -> TableDigest | None:
+            return table_digest(session.connection, table, archive.segments_of(table)[0].columns)
+
+        found = {each.table: its for each in archive.index.tables if (its := read(each.table)) is not None}
+        for table in set(questions.dumped_tables(session.connection).values()) - found.keys():
+            if more := table_digest(session.connection, table):
+                found[table] = more
+        use_read_settings(session.connection, {"client_encoding": "UTF8"})
+        differences = Differences()
+        there = compared(found, expected, archive)
+        compare_tables(differences, archive.index.tables, there, found.get, ours=facts is not None)
+        sequences = _sequences(session, expected.sequences, expected.encoding)
+        compare_values(differences, expected, sequences, dict(_large_objects(session)), ours=facts is not None)
+    return differences.settle(name)
+
+
+def _sequences(session: _InPlace, names: Iterable[bytes], encoding: str | None) -> dict[bytes, bytes]:
+    found: dict[bytes, bytes] = {}
+    for literal in names:
+        spelled = literal.decode(python_encoding(encoding or "UTF8"), errors="backslashreplace")
+        row = session.ask(_SEQUENCE, spelled.strip("'").replace("''", "'"))
+        if row:
+            query = sql.SQL("SELECT last_value, is_called FROM {}").format(sql.Identifier(*row[0]))
+            value, called = session.connection.execute(query).fetchall()[0]
+            found[literal] = b"%d, %s" % (value, b"true" if called else b"false")
+    return found
+
+
+def _large_objects(session: _InPlace) -> Iterator[tuple[int, str]]:
+    for (oid,) in session.ask(_OBJECTS):
+        digest, offset = sha256(), 0
+        while part := session.ask(_PART, oid, offset, _PART_BYTES)[0][0]:
+            digest.update(part)
+            offset += len(part)
+        yield oid, digest.hexdigest()

@@ -1,0 +1,96 @@
+"""What differs between a backup's schema and the live one, by pg_dump's entries: tables, indexes, functions, rights."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from app.archive.content import Content, Entries, EntryName, content_of
+from app.archive.reader import Archive
+from app.archive.scanner import scan
+from app.archive.words import both_texts, say_the_same
+from app.domain.merge import MOST_SAMPLES, OtherWords
+from app.errors import RestoreError
+from app.postgres.binaries import find_binary
+from app.postgres.database import Database
+from app.postgres.dump.failures import BLOCKED
+from app.postgres.dump.snapshot import LOCK_WAIT_MS
+from app.postgres.dump.source import PG_DUMP_LOCK_MS, PostgresSource
+from app.postgres.programs import ProgramError, as_killed, running
+from app.postgres.session import restoring
+
+# An order to fill it, and large objects with all that is said of them: no part of the schema.
+_DATA = {b"MATERIALIZED VIEW DATA", b"BLOB METADATA"}
+
+
+def schema_differences(database: Database, archive: Archive) -> tuple[list[str], list[OtherWords]]:
+    """Compare an archive's schema with a database's.
+
+    Returns:
+        A line for each difference, none where there is none; and both texts of up to `MOST_SAMPLES` objects.
+
+    Raises:
+        TargetUnavailableError: the server does not answer.
+        RestoreError: pg_dump fails.
+        BackupReadError, BackupValidationError: the archive cannot be read.
+    """
+    wanted, live = entries_of(archive), live_entries(database)
+    for name in wanted.unsure | live.unsure:
+        wanted.words.pop(name, None)
+        live.words.pop(name, None)
+    lines = [f"{name} is not in the live database" for name in wanted.words if name not in live.words]
+    lines += [f"{name} is not in the backup" for name in live.words if name not in wanted.words]
+    others = []
+    if (wanted.server, wanted.program) == (live.server, live.program):  # else the same thing is said in other words
+        common = [(name, words, live.words[name]) for name, words in wanted.words.items() if name in live.words]
+        others = [both for both in common if not say_the_same(both[1], both[2])]
+    lines += [f"{name} is another" for name, _, _ in others]
+    return sorted(lines), [both_texts(*both) for both in others[:MOST_SAMPLES]]
+
+
+def entries_of(archive: Archive) -> Entries:
+    """An archive's schema, as a dump of the schema alone says it."""
+    return of_the_schema(content_of(archive).entries)
+
+
+def of_the_schema(entries: Entries) -> Entries:
+    """Entries of a dump without those that a dump of the schema alone lacks."""
+    for name in [each for each in entries.words if each.type in _DATA or _is_of_a_large_object(each)]:
+        del entries.words[name]
+    return entries
+
+
+def _is_of_a_large_object(name: EntryName) -> bool:
+    """Its comment, its rights."""
+    return name.schema == b"-" and name.name.startswith(b"LARGE OBJECT ")
+
+
+def live_entries(database: Database) -> Entries:
+    """A database's schema.
+
+    Raises:
+        TargetUnavailableError: the server does not answer.
+        RestoreError: pg_dump fails.
+    """
+    with restoring():
+        version = PostgresSource(database).facts().version
+        program = find_binary("pg_dump", version).path
+    words = ["--schema-only", "--no-password", f"--lock-wait-timeout={PG_DUMP_LOCK_MS}"]
+    argv = [program, f"--dbname={database.conninfo}", *words]
+    deadline = time.monotonic() + LOCK_WAIT_MS / 1000
+    while True:
+        content = Content()
+        try:
+            with running(argv, database.environment(os.environ)) as dump:
+                content.add(scan(dump.blocks()))
+                dump.check()
+        except ProgramError as error:
+            if BLOCKED.search(error.message) and time.monotonic() < deadline:
+                continue  # its locks are gone, and those who waited for them get on
+            with restoring(), database.connect():
+                pass  # a server that is away is why, and says so here
+            killed = as_killed(error, f"reading the schema of database {database.name}")
+            message = f"the schema of database {database.name} cannot be read: {error.message}"
+            raise RestoreError(message, *([killed.hint] if killed else [])) from error
+        content.finish()
+        return content.entries

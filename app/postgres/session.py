@@ -1,0 +1,295 @@
+"""A session that loads an archive: runs the file's own bytes, in the state that the file's SET statements left.
+
+The server's errors become ours here. What they quote of rows is left out: messages are logged.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import ClassVar
+
+import psycopg
+import structlog
+from psycopg.pq import TransactionStatus
+
+from app.errors import (
+    BackupCancelledError,
+    BackupCreationError,
+    BackupPermissionError,
+    RestoreBusyError,
+    RestoreDataError,
+    RestoreError,
+    RestorePermissionError,
+    ServerUnavailableError,
+    TableLockedError,
+    TargetUnavailableError,
+)
+from app.postgres.cursor import interruption
+from app.postgres.database import Database
+from app.postgres.dispensable import do_without, is_dispensable
+from app.postgres.event_triggers import EventTriggers, disabling, may_fire
+from app.postgres.reasons import relying_function, way_around
+from app.postgres.refused import known_refusal
+from app.postgres.said import function_of, said_beside, without_values
+from app.postgres.shared_memory import HINT as SHARED_MEMORY_HINT
+from app.postgres.shared_memory import SERIAL, lacks_shared_memory, may_use_workers
+from app.postgres.words_path import UNDEFINED_HINT, reading
+
+log = structlog.get_logger(__name__)
+SETTING = re.compile(rb"(?:SET\s+(?:SESSION\s+)?(\w+)|SELECT\s+pg_catalog\.set_config\('(\w+)')", re.IGNORECASE)
+_ZERO = re.compile(rb"(?:=|TO)\s*'?0'?\s*(?:;\s*)?\Z", re.IGNORECASE)
+_EVENT_TRIGGER = re.compile(rb"(?:CREATE|ALTER)\s+EVENT\s+TRIGGER\s", re.IGNORECASE)
+_MEMORY_MB = 512  # for the index builds of all connections together
+# A crash of the server in the middle of a load costs the load, not data that anybody relies on. A database that was
+# closed to writers for the restore is still to be written.
+SPEED = (
+    "SET synchronous_commit = off; SET lock_timeout = 0; SET maintenance_work_mem = '{memory}MB';"
+    "SET default_transaction_read_only = off"
+)
+
+
+class Session:
+    """A connection in the state in which psql would be at some place of the file.
+
+    Attributes:
+        after_loss: what to do when the connection was lost.
+        broken_rule: what to do about rows that break a constraint; None where that says nothing of the backup.
+        remarks, nameless, unfilled: what was done without; see `load_dispensable.Loading`.
+        words_path: see `load_words`.
+    """
+
+    after_loss: ClassVar[str] = "see the server's log, and try again"
+    broken_rule: ClassVar[str | None] = (
+        "the backup's own rows break its rule; psql goes on past it: createdb rescued; psql -X -d rescued -f FILE; see "
+        "docs/restore.md, Rows that break a constraint"
+    )
+
+    def __init__(self, connection: psycopg.Connection, database: str) -> None:
+        self.connection = connection
+        self._database = database
+        self._role = connection.info.user
+        self.remarks: list[str] = []
+        self.nameless: dict[str, None] = {}
+        self.unfilled: list[tuple[bytes, str, str]] = []
+        self.words_path: str | None = None
+        self._state: dict[bytes, bytes] = {}
+        self._workers = True
+        self._event_triggers: EventTriggers | None = None
+        self._has_event_triggers = False  # that the file made
+
+    @property
+    def state(self) -> dict[bytes, bytes]:
+        """Each setting that the file has set so far, with its statement."""
+        return dict(self._state)
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether one is open: of the file, or around all of the load."""
+        return self.connection.info.transaction_status != TransactionStatus.IDLE
+
+    def run(self, statement: bytes, what: str) -> None:
+        """Run one statement of the file.
+
+        Args:
+            statement: in the file's own encoding.
+            what: what to call it in an error.
+
+        Raises:
+            RestoreError: the server refuses it or goes away; see `translated`.
+        """
+        setting = SETTING.match(statement)
+        may_fail = bool(setting and _ZERO.search(statement))
+        shared = self._workers and may_use_workers(statement)
+        dispensable = is_dispensable(statement)
+        done, again = True, False
+        with self.translated(what), self._quiet_by_then(statement):
+            try:
+                self._execute(statement, apart=may_fail or shared or dispensable)
+            except psycopg.Error as error:
+                if may_fail and isinstance(error, psycopg.errors.UndefinedObject):
+                    # A newer pg_dump lifts a limit that this server does not have.
+                    skipped = statement.decode(errors="backslashreplace")
+                    log.debug("restore skips a setting that the server does not know", setting=skipped)
+                elif again := shared and lacks_shared_memory(error):
+                    self._do_without_workers(what, error)
+                elif not (dispensable and do_without(self, statement, what, error)):
+                    raise
+                done = False
+        if again:
+            self.run(statement, what)
+        elif setting and done:
+            self._state[(setting[1] or setting[2]).lower()] = statement
+
+    @property
+    def event_triggers(self) -> EventTriggers:
+        """Those of the database, as they were when they were asked for first."""
+        if self._event_triggers is None:
+            self._event_triggers = EventTriggers(self.connection)
+        return self._event_triggers
+
+    @contextmanager
+    def quietly(self, statement: bytes, what: str) -> Iterator[None]:
+        """No event trigger of the users' fires on a statement of ours, which a block runs.
+
+        Raises:
+            RestoreError: what the block raises; it names the triggers that this role cannot keep from firing.
+        """
+        if not may_fire(statement):
+            yield
+            return
+        with self.translated(what):
+            triggers = self.event_triggers
+        try:
+            with self.translated(what), triggers.still():
+                yield
+        except RestoreError as error:
+            if not triggers.loud:
+                raise
+            message = f"{error.message}; event triggers of the database fire on it: {', '.join(triggers.loud)}"
+            hint = f"restore as a superuser, or let one disable them: {disabling(self._database, triggers.loud)}"
+            raise type(error)(message, hint) from error.__cause__
+
+    @contextmanager
+    def _quiet_by_then(self, statement: bytes) -> Iterator[None]:
+        """Nor does one fire on what a dump does after it has made them: it fills materialized views."""
+        if _EVENT_TRIGGER.match(statement):
+            yield
+            self._event_triggers, self._has_event_triggers = None, True
+        elif self._has_event_triggers and may_fire(statement):
+            with self.event_triggers.still():
+                yield
+        else:
+            yield
+
+    def _execute(self, statement: bytes, *, apart: bool = False) -> None:
+        """Run a statement; `apart` keeps a transaction of which it is a part, should it fail."""
+        savepoint = self.connection.transaction() if apart and self.in_transaction else nullcontext()
+        with savepoint, reading(self, statement):
+            # Binary asks for the protocol that takes one statement and no more, whatever the lexer made of it.
+            self.connection.execute(statement, binary=True)
+
+    def _do_without_workers(self, what: str, error: psycopg.Error) -> None:
+        self._workers = False
+        self.connection.execute(SERIAL.encode())
+        reason = f"{what}: {without_values(error)}"
+        log.warning("restore goes on without parallel workers", reason=reason, hint=SHARED_MEMORY_HINT)
+
+    def follow(self, state: dict[bytes, bytes]) -> None:
+        """Come to the state that another session had."""
+        for name, statement in state.items():
+            if self._state.get(name) != statement:
+                self.run(statement, "a setting")
+
+    def copy(self, statement: bytes, blocks: Iterable[bytes], what: str) -> int:
+        """Send rows.
+
+        Args:
+            statement: the file's ``COPY … FROM stdin;``.
+            blocks: COPY text, cut anywhere.
+            what: what to call it in an error.
+
+        Returns:
+            How many rows the server took.
+
+        Raises:
+            RestoreError: the server refuses them or goes away; none of them stays.
+        """
+        with self.translated(what), self.connection.cursor() as cursor, reading(self):
+            with cursor.copy(statement) as copy:
+                for block in blocks:
+                    copy.write(block)
+            return cursor.rowcount
+
+    @contextmanager
+    def transaction(self, what: str) -> Iterator[None]:
+        """All or nothing of what is done in a block."""
+        with self.translated(what), self.connection.transaction():
+            yield
+
+    @contextmanager
+    def catalogs(self) -> Iterator[None]:
+        """A block of questions to the server's catalogs, by names that must mean nothing else."""
+        yield
+
+    def apart(self, what: str) -> AbstractContextManager[None]:
+        """One statement that may fail and be tried in another way: that does not end the transaction around it."""
+        return self.transaction(what) if self.in_transaction else nullcontext()
+
+    @contextmanager
+    def translated(self, what: str) -> Iterator[None]:
+        """Turn the driver's errors into ours, naming what was being loaded."""
+        try:
+            yield
+        except psycopg.Error as error:
+            if signal := interruption(error):
+                raise signal from None
+            raise self.typed(error, what) from error
+
+    def typed(self, error: psycopg.Error, what: str) -> RestoreError:
+        """What an error of the driver means to a restore."""
+        said = without_values(error)
+        if function := function_of(error):
+            said = f"{said}, in {function}"
+        if beside := said_beside(error):  # it may quote rows
+            log.debug("restore refused by the server", what=what, said=beside)
+        if refusal := known_refusal(error, what, said, self._role):
+            return refusal
+        if self.connection.closed or isinstance(error, psycopg.errors.AdminShutdown | psycopg.errors.CrashShutdown):
+            message = f"{what}: the connection to database {self._database} was lost: {said}"
+            return TargetUnavailableError(message, self.after_loss)
+        if function := relying_function(error):
+            message = f"{what}: function {function} relies on search_path: {said}"
+            return RestoreDataError(message, self.around(function))
+        sought = isinstance(error, psycopg.errors.UndefinedFunction) and " = " in said and self.words_path is None
+        said = f"{what}: {said}"
+        if self.broken_rule and isinstance(error, psycopg.errors.IntegrityError):
+            return RestoreDataError(said, self.broken_rule)
+        return RestoreDataError(said, UNDEFINED_HINT) if sought else self.otherwise(said)
+
+    def around(self, function: str) -> str:
+        """What to do about a function that does not find what it names."""
+        return way_around(function)
+
+    def otherwise(self, message: str) -> RestoreError:
+        """The error where the server's code says nothing more."""
+        return RestoreDataError(message, "the message is the server's: mend its cause, and try again")
+
+
+@contextmanager
+def session(database: Database, jobs: int) -> Iterator[Session]:
+    """A session for the length of a block.
+
+    Args:
+        database: where to load.
+        jobs: how many such sessions there are; they share the memory for index builds.
+    """
+    with restoring(), database.connect() as connection:
+        connection.prepare_threshold = None
+        connection.execute(SPEED.format(memory=max(64, _MEMORY_MB // jobs)).encode())
+        connection.execute("RESET search_path")  # as a file finds it that sets none
+        yield Session(connection, database.name)
+
+
+@contextmanager
+def restoring() -> Iterator[None]:
+    """What a connection's failure means to a restore."""
+    try:
+        yield
+    except BackupCancelledError:  # of a safety backup
+        raise
+    except ServerUnavailableError as error:
+        raise TargetUnavailableError(error.message, error.hint) from error
+    except BackupPermissionError as error:
+        raise RestorePermissionError(error.message, error.hint) from error
+    except TableLockedError as error:
+        raise RestoreBusyError(error.message, error.hint) from error
+    except BackupCreationError as error:
+        raise RestoreError(error.message, error.hint) from error
+
+
+def sqlstate_of(error: BaseException) -> str | None:
+    """The server's code for the error that a `RestoreError` was made of."""
+    cause = error.__cause__
+    return cause.sqlstate if isinstance(cause, psycopg.Error) else None
