@@ -33,10 +33,10 @@ SEEDS = rf"""{_FILLED}
     WHERE contype = 'c' AND convalidated
     UNION ALL SELECT 'pg_constraint'::regclass, oid, 0 FROM pg_constraint
     WHERE contype = 'c' AND convalidated AND conbin::text ~ '{_SOME_TEXT}' AND conbin::text ~ '{_BY_TEXT}'
-    UNION ALL SELECT 'pg_rewrite'::regclass, r.oid, p.oid FROM pg_rewrite r
+    UNION ALL SELECT 'pg_rewrite'::regclass, r.oid, p.oid
+    FROM (SELECT oid, ev_action FROM pg_rewrite WHERE ev_class IN (SELECT * FROM filled) OFFSET 0) r  -- no other tree
         JOIN pg_proc p ON {_LOOKS_UP} AND strpos(ev_action::text, format(':funcid %s ', p.oid)) > 0
-    WHERE ev_class IN (SELECT * FROM filled)
-        AND ev_action::text ~ (SELECT format(':funcid (%s) ', string_agg(p.oid::text, '|'))
+    WHERE ev_action::text ~ (SELECT format(':funcid (%s) ', string_agg(p.oid::text, '|'))
                                FROM pg_proc p WHERE {_LOOKS_UP})"""
 NAMING = f"""
     SELECT FROM pg_attribute WHERE atttypid = 'regclass'::regtype AND attnum > 0 AND NOT attisdropped

@@ -10,6 +10,7 @@ from app.postgres.facts import DUMPED
 _RISKY = f"""
     SELECT p.oid FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace JOIN pg_language l ON l.oid = prolang
     WHERE nspname NOT IN ('pg_catalog', 'information_schema') AND nspname !~ '^pg_temp' AND prokind IN ('f', 'w')
+        AND prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype)  -- no expression can call these
         AND lanname <> 'internal' AND (lanname <> 'c' OR {SPEAKING})
         AND NOT EXISTS (SELECT FROM unnest(proconfig) setting WHERE setting LIKE 'search_path=%')"""
 ANY = f"SELECT EXISTS ({_RISKY}) OR EXISTS ({SEEDS}) OR EXISTS ({NAMING})"
