@@ -59,7 +59,7 @@ $(OLD_VENV)/.tested: $(OLD_VENV)/.installed
 test-matrix: $(STAMP)
 	TEST_MATRIX=1 $(BIN)/python -m pytest tests/integration/test_fidelity.py tests/integration/test_databases.py \
 	    tests/integration/test_proof.py tests/integration/test_in_place.py tests/integration/test_full_matrix.py \
-	    tests/integration/test_subscriptions.py
+	    tests/integration/test_subscriptions.py tests/integration/test_search_path_matrix.py
 
 # The image and the compose files, for real. COMPOSE="docker compose" tries that where docker-compose is installed too.
 test-compose: $(STAMP)

@@ -16,7 +16,7 @@ for name in list(os.environ):
         del os.environ[name]
 
 # A test that says no number of its own makes up half of what is usual, or ten times as much.
-hypothesis.settings.register_profile("ours", max_examples=1000 if ALL else 50)
+hypothesis.settings.register_profile("ours", max_examples=1000 if ALL else 40)
 hypothesis.settings.load_profile("ours")
 
 # These need a container engine and minutes: make test-compose.

@@ -23,7 +23,7 @@ from tests.fix_postgres import TestDatabase
 from tests.fix_restore import as_role, target
 from tests.tiers import majors
 
-MAJORS = majors(14, 18)
+MAJORS = majors(18)
 OWN = {"oid", "datname", "datfrozenxid", "datminmxid", "datlastsysoid", "datcollversion", "datacl"}
 DRESSED = """
     CREATE ROLE "the own""er" LOGIN CREATEDB PASSWORD 'secret';

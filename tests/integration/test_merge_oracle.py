@@ -269,7 +269,7 @@ def arena(postgres_server: object) -> object:
 
 @pytest.mark.timeout(2000)
 @settings(
-    max_examples=examples(20),
+    max_examples=examples(15),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large],
 )

@@ -43,7 +43,7 @@ MADE = """
 FIRST_THAT_SETS_ITS_OWN = 17
 
 
-@pytest.mark.parametrize("number", majors(14))
+@pytest.mark.parametrize("number", majors())
 def test_they_are_named_restored_and_merged(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     with running_major(number) as major, major.database("relying") as database:
         if number != EMBEDDED:

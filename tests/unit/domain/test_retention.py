@@ -19,7 +19,7 @@ from tests.tiers import examples
 
 DAY = timedelta(days=1)
 # A busy machine is no failure.
-PROPERTY = settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+PROPERTY = settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 ALWAYS = re.compile(r"newest verified (full )?backup|pinned(: .+)?|no manifest of this service")
 BY_NUMBER = re.compile(rf"({'|'.join(Tier)}) (\d+) of (\d+)")
 

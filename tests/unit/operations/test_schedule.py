@@ -17,7 +17,7 @@ BERLIN, NEW_YORK = ZoneInfo("Europe/Berlin"), ZoneInfo("America/New_York")
 # Half an hour of daylight saving, changes at midnight, none at all, and half-hour zones.
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Africa/Cairo", "Asia/Kolkata")
 SECOND = timedelta(seconds=1)
-PROPERTY = settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+PROPERTY = settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 DAILY, NIGHTLY, WEEKLY, MONTHLY = (
     (Tier.DAILY, "0 2 * * *"),
     (Tier.DAILY, "30 2 * * *"),
