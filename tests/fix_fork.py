@@ -27,6 +27,7 @@ from typing import IO, Self
 
 import pytest
 
+from app.postgres.binaries import installed
 from app.postgres.programs import Finished, ProgramError
 
 COMMAND_LINE = "app.cli:main"
@@ -251,6 +252,8 @@ def _program(asked: dict[str, object], streams: Sequence[tuple[int, int]]) -> Ca
 def main() -> None:
     for name in _IMPORTED:
         importlib.import_module(name)
+    for program in ("pg_dump", "psql"):  # they are asked for their versions once, and not by each command
+        installed(program, os.environ.get("PATH", ""))
     gc.collect()
     gc.freeze()
     end_after(serve(socket.socket(fileno=int(sys.argv[1]))))
