@@ -114,6 +114,7 @@ def configure_logging(
     root.setLevel(level)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("psycopg").addFilter(_demote_ignored_error)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -124,6 +125,17 @@ def configure_logging(
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
+
+
+def _demote_ignored_error(record: logging.LogRecord) -> bool:
+    """Lower "error ignored in rollback" and its like to DEBUG.
+
+    psycopg logs them while another error, or the signal that cancels us, passes through a connection. That one is
+    reported; what closing the connection adds to it tells an operator nothing.
+    """
+    if str(record.msg).startswith("error ignored"):
+        record.levelno, record.levelname = logging.DEBUG, "DEBUG"
+    return True
 
 
 def open_for_lines(path: Path) -> TextIO:

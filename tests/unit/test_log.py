@@ -30,7 +30,9 @@ def logging_as_it_was() -> Iterator[None]:
     """Logging is a state of the whole process: each test puts it back."""
     root = logging.getLogger()
     handlers, level, configuration = list(root.handlers), root.level, structlog.get_config()
+    psycopg_filters = list(logging.getLogger("psycopg").filters)
     yield
+    logging.getLogger("psycopg").filters[:] = psycopg_filters
     root.handlers[:] = handlers
     root.setLevel(level)
     structlog.configure(**configuration)
@@ -322,3 +324,14 @@ def test_the_reason_to_end_is_told_for_programs(capsys: pytest.CaptureFixture[st
     said = json.loads(capsys.readouterr().err)
     assert (said["event"], said["message"], said["hint"]) == ("backup settings", "two\nthings", "mend them")
     assert (said["level"], said["error"]) == ("error", "SettingsError")
+
+
+@pytest.mark.parametrize("level", ["INFO", "DEBUG"])
+def test_what_psycopg_ignores_on_the_way_out_of_an_error_is_debug(start: Start, level: str) -> None:
+    stream = start(level=level)
+    logging.getLogger("psycopg").warning("error ignored in rollback on %s: %s", "a connection", "it is forbidden")
+    logging.getLogger("psycopg").warning("server is strange")
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    told = [(line["level"], line["event"]) for line in lines]
+    ignored = [("debug", "error ignored in rollback on a connection: it is forbidden")] if level == "DEBUG" else []
+    assert told == [*ignored, ("warning", "server is strange")]
