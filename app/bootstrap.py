@@ -32,8 +32,8 @@ from app.postgres.nowhere import Nowhere
 from app.postgres.post_command import run_on
 from app.postgres.target import PostgresTarget
 from app.postgres.target_facts import knows_restore
-from app.settings import Settings, load_settings, process_environment
-from app.settings_file import as_environment_file
+from app.settings.file import as_environment_file
+from app.settings.settings import Settings, load_settings, process_environment
 from app.storage.folder import LocalFolder
 from app.storage.local import LocalTree
 from app.storage.memory import FolderMemory

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import zstandard
 
-from app.archive.content import content_of
-from app.archive.lint import lint
-from app.archive.needs import needs_of
+from app.archive.inspect.content import content_of
+from app.archive.inspect.lint import lint
+from app.archive.inspect.needs import needs_of
 from app.archive.reader import Archive, build_index
 from app.domain.backup import Codec
 from app.log import Redactor

@@ -19,11 +19,11 @@ from app.archive.index import Index
 from app.archive.manifest import Manifest
 from app.archive.reader import Archive
 from app.archive.scanner import scan
-from app.archive.target import Loading
 from app.archive.writer import ArchiveWriter
 from app.domain.backup import Codec
 from app.domain.merge import MergeRequest
 from app.log import configure_logging
+from app.ports.target import Loading
 from app.postgres.database import Database
 from app.postgres.dump.source import PostgresSource
 from app.postgres.load.archive import load

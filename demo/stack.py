@@ -11,7 +11,7 @@ from typing import IO
 
 from app.errors import BackupError
 from app.postgres.programs import Program, run
-from app.settings import Settings
+from app.settings.settings import Settings
 
 DATABASE = "residency_scheduler"
 _POLL_SECONDS = 0.1

@@ -23,14 +23,14 @@ hypothesis.settings.load_profile("ours")
 collect_ignore = [] if os.environ.get("TEST_COMPOSE") else ["compose"]
 
 pytest_plugins = [
-    "tests.fix_folder",
+    "tests.fix_scratch",
     "tests.fix_compose",
     "tests.fix_postgres",
     "tests.fix_broker",
     "tests.fix_celery",
     "tests.fix_service",
-    "tests.fix_servers",
-    "tests.fix_restores",
+    "tests.fix_two_servers",
+    "tests.fix_damaged",
     "tests.fix_full",
     "tests.fix_logical",
 ]

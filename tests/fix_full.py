@@ -16,7 +16,6 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from app.archive.cluster import Cluster
 from app.bootstrap import full_programs
 from app.cli import main
 from app.domain.backup import Tier
@@ -27,8 +26,9 @@ from app.operations.backup.take import BackupRequest, take_backup
 from app.operations.full_restore.run import LaidOut, Programs, restore_full
 from app.operations.full_restore.source import full_from_tree
 from app.operations.service import SILENT, Progress, Service
-from tests.fix_cluster import FolderCluster, start_command, verify_copy
-from tests.fix_clusters import SMALL
+from app.ports.cluster import Cluster
+from tests.fakes.cluster import FolderCluster, start_command, verify_copy
+from tests.fix_cluster_copies import SMALL
 from tests.fix_fork import COMMAND_LINE, Forked, start_forked
 from tests.fix_postgres import TestDatabase, nothing_runs_in, scratch_database
 from tests.fix_service import At, Site, leftovers, make_site

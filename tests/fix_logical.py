@@ -15,8 +15,8 @@ from app.domain.backup import Tier
 from app.embedded.postgres import EmbeddedPostgres
 from app.embedded.server import wait_until
 from app.operations.backup.take import BackupRequest, take_backup
+from tests.fix_damaged import Damaged, drop_databases, execute, query
 from tests.fix_postgres import TestDatabase, open_folder, scratch_database
-from tests.fix_restores import Damaged, drop_databases, execute, query
 from tests.fix_service import make_site
 
 SECONDS = 30.0

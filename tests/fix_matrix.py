@@ -18,7 +18,7 @@ from psycopg import sql
 from app.embedded.postgres import EmbeddedPostgres, Launcher, binaries
 from app.embedded.server import EmbeddedServerError
 from app.postgres.dump import ranges
-from tests.fix_clusters import CopiedPostgres
+from tests.fix_cluster_copies import CopiedPostgres
 from tests.fix_postgres import TestDatabase, open_folder
 
 EMBEDDED = 18  # what the demo's own server is

@@ -19,7 +19,7 @@ from psycopg import sql
 from app.embedded.postgres import EmbeddedPostgres, binaries
 from app.embedded.server import EmbeddedServerError, environment, wait_until
 from app.postgres.programs import output_of
-from tests.fix_clusters import SMALL, FilledPostgres
+from tests.fix_cluster_copies import SMALL, FilledPostgres
 
 # Text forms depend on these, and a restored database need not have the source's ALTER DATABASE … SET.
 TEXT_SETTINGS = (

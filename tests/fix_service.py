@@ -22,7 +22,7 @@ from app.operations.service import Progress, Service
 from app.postgres.programs import Finished, run
 from app.storage.folder import LOCK, MARKER
 from app.storage.memory import FolderMemory
-from tests.fix_clusters import SMALL, fill_small
+from tests.fix_cluster_copies import SMALL, fill_small
 from tests.fix_fork import COMMAND_LINE, READ_AT_START, run_forked
 from tests.fix_postgres import TestDatabase, copy_database, copy_of_all_tables, has_small, psql, scratch_database
 

@@ -13,7 +13,7 @@ import psycopg
 from app.embedded.postgres import EmbeddedPostgres, Launcher
 from app.embedded.server import environment, wait_until
 from app.postgres.programs import output_of
-from tests.fix_clusters import CopiedPostgres
+from tests.fix_cluster_copies import CopiedPostgres
 from tests.fix_postgres import TestDatabase, open_folder
 
 _CAUGHT_UP = "SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn"

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from app.domain.ports import Tree
 from app.operations.backup.take import BackupRequest, take_backup
 from app.operations.service import Progress, Service
+from app.ports.tree import Tree
 from app.storage import disk
 
 SECONDS = 60.0

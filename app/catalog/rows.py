@@ -8,9 +8,9 @@ from typing import Any
 from sqlalchemy import Row
 
 from app.domain.backup import Backup
-from app.domain.ports import Run
 from app.domain.servers import Identity
 from app.domain.slots import Slot, SlotRecord
+from app.ports.runs import Run
 
 _BACKUP = [field.name for field in fields(Backup) if field.name not in {"doubts", "lacking"}]
 _RECORD = [field.name for field in fields(SlotRecord) if field.name != "server"]

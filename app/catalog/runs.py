@@ -12,7 +12,7 @@ from app.catalog import signs, slots
 from app.catalog.rows import run_of, run_values
 from app.catalog.tables import UNDER_WAY, RunState, insert_into, runs
 from app.domain.backup import Tier
-from app.domain.ports import Run
+from app.ports.runs import Run
 
 
 def under_way(connection: Connection, database: str | None = None, tier: Tier | None = None) -> Sequence[Row[Any]]:

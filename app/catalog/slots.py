@@ -9,9 +9,9 @@ from sqlalchemy import ColumnElement, Connection, delete, func, select, update
 from app.catalog.rows import record_of
 from app.catalog.tables import NOBODYS, insert_into, slots
 from app.domain.backup import Tier
-from app.domain.ports import Run
 from app.domain.servers import ANY, Identity
 from app.domain.slots import Slot, SlotRecord, SlotState
+from app.ports.runs import Run
 
 KEY = ["database", "system_identifier", "tier", "period"]
 

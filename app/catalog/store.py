@@ -15,11 +15,11 @@ from app.catalog.edge import translated
 from app.catalog.rows import backup_of, backup_values, error_values, run_of
 from app.catalog.tables import RunState, backups, insert_into
 from app.domain.backup import Backup, Tier
-from app.domain.ports import Run
 from app.domain.restore import Restore
 from app.domain.servers import ANY, Identity
 from app.domain.slots import Slot, SlotRecord, SlotState
 from app.errors import BackupRunningError
+from app.ports.runs import Run
 
 # How long a holder that cannot be looked at (another machine, another container) may give no sign of life.
 LEASE = timedelta(seconds=90)

@@ -8,13 +8,17 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
-from app.archive.cluster import Cluster
-from app.archive.source import Source
-from app.archive.target import Target
 from app.domain.backup import Codec, Tier
-from app.domain.ports import Catalog, Folder, Restores, Scripts, Tree
 from app.domain.retention import Policy
 from app.operations.schedule import Schedule
+from app.ports.cluster import Cluster
+from app.ports.folder import Folder
+from app.ports.restores import Restores
+from app.ports.runs import Catalog
+from app.ports.scripts import Scripts
+from app.ports.source import Source
+from app.ports.target import Target
+from app.ports.tree import Tree
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import psycopg
 
-from app.archive.cluster import BaseBackup, ClusterFacts
 from app.domain.psql import in_psql, quoted
 from app.errors import (
     BackupCreationError,
@@ -26,6 +25,7 @@ from app.errors import (
     BackupValidationError,
     ServerUnavailableError,
 )
+from app.ports.cluster import BaseBackup, ClusterFacts
 from app.postgres.binaries import Binary, find_binary
 from app.postgres.database import Database
 from app.postgres.programs import Program, ProgramError, as_killed, guard, output_of, running
@@ -61,7 +61,7 @@ _RANGE = re.compile(rf'"Start-LSN": "({_LSN})", "End-LSN": "({_LSN})"')
 
 
 class PostgresCluster:
-    """The server of a database: see `app.archive.cluster.Cluster`."""
+    """The server of a database: see `app.ports.cluster.Cluster`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

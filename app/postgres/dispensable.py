@@ -16,7 +16,7 @@ from typing import Protocol
 import psycopg
 import structlog
 
-from app.archive.content import EVERYWHERE, dropped_role
+from app.archive.inspect.content import EVERYWHERE, dropped_role
 from app.domain.psql import quoted
 from app.errors import RestoreError
 from app.postgres.reasons import relying_function

@@ -1,4 +1,4 @@
-"""The server that archives are restored on: see `app.archive.target.Target`."""
+"""The server that archives are restored on: see `app.ports.target.Target`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
 from typing import BinaryIO
 
+from app.archive.inspect.needs import Needs
 from app.archive.manifest import ServerFacts
-from app.archive.needs import Needs
 from app.archive.reader import Archive
-from app.archive.target import Loaded, Loader, Loading, Merging, Progress, TargetFacts
 from app.domain.merge import Changes, MergeRequest, OtherWords
 from app.domain.replication import Replication
+from app.ports.target import Loaded, Loader, Loading, Merging, Progress, TargetFacts
 from app.postgres import replication, target_facts, transactions
 from app.postgres.database import Database
 from app.postgres.load import archive as load

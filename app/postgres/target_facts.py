@@ -7,10 +7,10 @@ from pathlib import Path
 
 from psycopg import sql
 
-from app.archive.needs import Needs
-from app.archive.target import TargetFacts
+from app.archive.inspect.needs import Needs
 from app.domain.psql import in_psql, quoted
 from app.errors import RestorePermissionError, RestoreValidationError
+from app.ports.target import TargetFacts
 from app.postgres import facts as questions
 from app.postgres.database import Database
 from app.postgres.maintenance import Maintenance, maintenance
@@ -75,7 +75,7 @@ def _invalid(name: str) -> RestoreValidationError:
 
 
 def missing(database: Database, needs: Needs) -> list[str]:
-    """What a backup needs and the server has not; see `app.archive.target.Target.missing`."""
+    """What a backup needs and the server has not; see `app.ports.target.Target.missing`."""
     with maintenance(database) as session:
         exists = bool(session.ask(_EXISTS, database.name))
         if not exists:
@@ -85,7 +85,7 @@ def missing(database: Database, needs: Needs) -> list[str]:
 
 
 def foreign_owners(database: Database, needs: Needs) -> dict[str, str]:
-    """Whom the role may not give things to; see `app.archive.target.Target.foreign_owners`."""
+    """Whom the role may not give things to; see `app.ports.target.Target.foreign_owners`."""
     with maintenance(database) as session:
         since = session.connection.info.server_version >= _SET_OPTION
         # A membership may be there already, without these.

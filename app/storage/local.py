@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from app.domain.backup import ENDLESS, Tier, period_in_name
-from app.domain.ports import StoredFile
 from app.errors import BackupError, BackupNotFoundError, BackupStorageError, BackupWriteError
+from app.ports.tree import StoredFile
 from app.storage import access, disk, passing, sidecar
 from app.storage.draft import LocalDraft, manifest_of, run_in, stem_of, temporary, variants_of, waiting_for
 from app.storage.staging import discard_folder, staging

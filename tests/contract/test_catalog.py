@@ -21,9 +21,9 @@ from app.catalog.engine import lazy_catalog, make_engine, parse_url
 from app.catalog.holder import is_dead
 from app.catalog.store import LEASE, SqlCatalog
 from app.domain.backup import Backup, Codec, Origin, State, Tier
-from app.domain.ports import Catalog, Run
 from app.domain.slots import FIRST_RETRY, MAX_ATTEMPTS, Slot, SlotRecord, SlotState
 from app.errors import BackupCreationError, BackupRunningError, CatalogError, ServerUnavailableError, SettingsError
+from app.ports.runs import Catalog, Run
 from tests.fix_catalog import held_by, make_silent, open_catalog
 from tests.fix_fork import Conversation
 from tests.tiers import examples

@@ -1,4 +1,4 @@
-"""What everything that is copied as a whole server must do. The folder of `tests/fix_cluster.py` stands in for one."""
+"""What everything that is copied as a whole server must do. `tests/fakes/cluster.py` stands in for one."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from app.archive.cluster import BaseBackup, Cluster
 from app.errors import BackupCreationError, BackupReadError, BackupValidationError
+from app.ports.cluster import BaseBackup, Cluster
 from app.postgres.cluster import PostgresCluster
 from app.postgres.database import Database
-from tests.fix_cluster import FolderCluster
-from tests.fix_clusters import CopiedPostgres
+from tests.fakes.cluster import FolderCluster
+from tests.fix_cluster_copies import CopiedPostgres
 from tests.fix_postgres import open_folder
 
 

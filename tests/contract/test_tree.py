@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from app.domain.backup import Tier
-from app.domain.ports import Tree
 from app.errors import BackupNotFoundError, BackupWriteError
+from app.ports.tree import Tree
 from app.storage.local import LocalTree
 
 TREES: dict[str, Callable[[Path], Tree]] = {"local": lambda folder: LocalTree(folder / "backups")}

@@ -13,7 +13,7 @@ from app.domain.restore import RestoreState
 from app.errors import RestoreCancelledError, RestorePermissionError, RestoreValidationError
 from tests.e2e.test_worker_and_beat import eventually
 from tests.fix_celery import NOTHING_DUE, NodeFactory
-from tests.fix_restores import Damaged, require_nothing_left
+from tests.fix_damaged import Damaged, require_nothing_left
 
 pytestmark = pytest.mark.e2e
 PATIENCE = 60.0

@@ -9,7 +9,7 @@ import pytest
 
 from app import errors
 from app.cli import VERBS
-from app.settings import Settings
+from app.settings.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 

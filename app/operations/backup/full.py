@@ -24,7 +24,6 @@ from app.archive.writer import write_error
 from app.domain.backup import Codec, Tier, codec_for
 from app.domain.checks import Severity
 from app.domain.doubts import Doubt
-from app.domain.ports import Draft
 from app.errors import (
     BackupValidationError,
     RestoreValidationError,
@@ -32,6 +31,7 @@ from app.errors import (
 from app.operations.backup.preflight import Preflight
 from app.operations.backup.space import SpaceGuard, giving_back
 from app.operations.service import Progress, Service
+from app.ports.tree import Draft
 
 log = structlog.get_logger(__name__)
 

@@ -7,7 +7,6 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from app.archive.cluster import ClusterFacts
 from app.archive.manifest import ServerFacts
 from app.domain.backup import Tier
 from app.domain.checks import Finding
@@ -15,6 +14,7 @@ from app.domain.psql import in_psql, quoted
 from app.errors import BackupCreationError, BackupPermissionError, BackupValidationError, ResidencyBackupError
 from app.operations.backup.preflight import Preflight, require_room, tried
 from app.operations.service import Service
+from app.ports.cluster import ClusterFacts
 
 _NAMED = 5  # tables, in a message
 _SETTING = "BACKUP_FULL_PATHS"

@@ -9,12 +9,12 @@ import structlog
 
 from app.archive.manifest import Manifest
 from app.domain.backup import Backup, extension_of, id_of
-from app.domain.ports import Draft
 from app.errors import ResidencyBackupError
 from app.operations.backup.beside import keep_beside
 from app.operations.backup.year import keep_year
 from app.operations.backups.inventory import Inventory, inventory
 from app.operations.service import Service
+from app.ports.tree import Draft
 
 log = structlog.get_logger(__name__)
 

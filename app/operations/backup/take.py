@@ -13,10 +13,8 @@ from dataclasses import dataclass
 import structlog
 
 from app.archive import reader
-from app.archive.attempts import dump_whole
 from app.archive.index import Index
 from app.archive.manifest import Manifest
-from app.archive.source import Snapshot
 from app.archive.writer import ArchiveWriter
 from app.domain.backup import (
     Codec,
@@ -27,7 +25,6 @@ from app.domain.backup import (
     name_of,
 )
 from app.domain.checks import Finding, Severity, first_error
-from app.domain.ports import Draft, Run
 from app.domain.servers import Identity
 from app.domain.slots import Slot
 from app.errors import (
@@ -64,6 +61,10 @@ from app.operations.backups.servers import (
 )
 from app.operations.lease import Lease, lease
 from app.operations.service import SILENT, Progress, Service
+from app.ports.attempts import dump_whole
+from app.ports.runs import Run
+from app.ports.source import Snapshot
+from app.ports.tree import Draft
 
 log = structlog.get_logger(__name__)
 

@@ -15,12 +15,12 @@ import structlog
 
 from app.domain.backup import Backup, Codec, Origin, State, Tier
 from app.domain.clocks import is_newer, latest_of
-from app.domain.ports import StoredFile
 from app.errors import BackupNotFoundError, CatalogError
 from app.operations.backups.found import found_files
 from app.operations.backups.lineage import ours
 from app.operations.backups.same_name import Described, Named, backup_at, by_id, describe, own_files, remark
 from app.operations.service import Service
+from app.ports.tree import StoredFile
 
 MISSING = "the file is missing"
 # A safety backup holds what somebody wanted to get away from, and a full one is no plain SQL: only their own aliases

@@ -18,10 +18,10 @@ import structlog
 
 from app.archive.manifest import Manifest, parse_manifest
 from app.domain.backup import Backup, State
-from app.domain.ports import StoredFile
 from app.errors import BackupNotFoundError, BackupReadError, CatalogError, ManifestError
 from app.operations.backups.inventory import MISSING, inventory
 from app.operations.service import Service
+from app.ports.tree import StoredFile
 
 log = structlog.get_logger(__name__)
 LOOKS = 5  # at a backup that is replaced each time: somebody makes it again and again

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from app.domain.backup import Backup, State
-from app.domain.ports import StoredFile
 from app.domain.retention import Plan, plan_retention
 from app.errors import BackupValidationError, CatalogError, ResidencyBackupError, ServerMismatchError
 from app.operations.backups.expire import expire_quietly
@@ -23,6 +22,7 @@ from app.operations.backups.same_name import describe
 from app.operations.backups.servers import asked, require_folder, require_ours
 from app.operations.backups.unfinished import reinstated
 from app.operations.service import Service
+from app.ports.tree import StoredFile
 
 log = structlog.get_logger(__name__)
 

@@ -17,8 +17,8 @@ import structlog
 
 from app.archive.manifest import parse_manifest
 from app.domain.backup import Backup, Origin, Tier, extension_of, id_of
-from app.domain.ports import StoredFile
 from app.errors import BackupValidationError, ManifestError
+from app.ports.tree import StoredFile
 
 log = structlog.get_logger(__name__)
 COPIED = "copied here by somebody"

@@ -14,7 +14,6 @@ from app.archive import reader
 from app.archive.manifest import FullFacts, Manifest, parse_manifest
 from app.archive.tar.reader import index_tar
 from app.domain.backup import Backup, Codec, Origin, State, Tier
-from app.domain.ports import StoredFile
 from app.errors import (
     BackupError,
     BackupNotFoundError,
@@ -31,6 +30,7 @@ from app.operations.backups.same_name import Described, Named, backup_at, by_id,
 from app.operations.backups.servers import require_folder
 from app.operations.backups.unfinished import reinstated
 from app.operations.service import SILENT, Progress, Service
+from app.ports.tree import StoredFile
 
 log = structlog.get_logger(__name__)
 

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import structlog
 
-from app.archive.lint import lint
-from app.archive.needs import Needs, needs_of
-from app.archive.target import Target, TargetFacts
+from app.archive.inspect.lint import lint
+from app.archive.inspect.needs import Needs, needs_of
 from app.domain.backup import ENDLESS
 from app.domain.checks import Finding, Severity
 from app.domain.psql import in_psql, quoted
@@ -39,6 +38,7 @@ from app.operations.restore.replication import SUBSCRIPTIONS, replication_findin
 from app.operations.restore.request import Wanted
 from app.operations.restore.source import RestoreSource
 from app.operations.service import Service
+from app.ports.target import Target, TargetFacts
 
 log = structlog.get_logger(__name__)
 _OWNERS, _COMMAND = "owners", "post command"

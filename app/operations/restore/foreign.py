@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from app.archive.target import Target, TargetFacts
 from app.domain.checks import Finding
 from app.domain.psql import in_psql, quoted
 from app.domain.restore import Method
@@ -12,6 +11,7 @@ from app.errors import RestoreValidationError
 from app.operations.restore.request import Wanted
 from app.operations.restore.source import RestoreSource
 from app.operations.service import Service
+from app.ports.target import Target, TargetFacts
 
 RIGHTS = "rights"
 _SAFER = "load it as a role that may little: --as ROLE, or RESTORE_FOREIGN_ROLE"

@@ -7,7 +7,6 @@ from dataclasses import asdict
 
 import structlog
 
-from app.archive.target import Loading
 from app.domain.merge import Changes
 from app.domain.restore import Method, Step, shadow_name, undo_name
 from app.domain.servers import Identity
@@ -16,6 +15,7 @@ from app.operations.restore.foreign import loading_role
 from app.operations.restore.replication import Side, detach_copies, pause, say_what_is_next
 from app.operations.restore.request import Job
 from app.operations.restore.safety import safety_backup
+from app.ports.target import Loading
 
 log = structlog.get_logger(__name__)
 COUNTS = ("inserted", "updated", "deleted", "unchanged", "conflicting", "blocked")

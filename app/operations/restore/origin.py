@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from app.archive.target import TargetFacts
 from app.domain.checks import Finding
 from app.domain.servers import Identity
 from app.operations.backups.servers import lineage_of
 from app.operations.restore.request import Wanted
 from app.operations.restore.source import RestoreSource
 from app.operations.service import Service
+from app.ports.target import TargetFacts
 
 _ORIGIN = "origin"
 

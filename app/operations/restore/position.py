@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from app.archive.target import Target
 from app.domain.psql import in_psql, renaming
 from app.domain.restore import Method, Restore, Step
 from app.errors import ResidencyBackupError
+from app.ports.target import Target
 
 
 class Obstacle(NamedTuple):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from app.archive.target import Target
 from app.domain.checks import Finding, Severity, first_error
 from app.domain.merge import Changes, MergeRequest, TableChanges
 from app.domain.restore import Mode
@@ -14,6 +13,7 @@ from app.operations.restore.methods import changes_report
 from app.operations.restore.request import RestoreRequest, Wanted
 from app.operations.restore.source import RestoreSource, locate, open_source
 from app.operations.service import SILENT, Progress, Service, target_for
+from app.ports.target import Target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

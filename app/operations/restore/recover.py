@@ -11,7 +11,6 @@ from dataclasses import replace
 
 import structlog
 
-from app.archive.target import Target
 from app.domain.psql import in_psql, quoted
 from app.domain.restore import Method, Restore, RestoreState, Step
 from app.errors import ResidencyBackupError, RestoreRollbackError
@@ -21,6 +20,7 @@ from app.operations.backups.servers import of_this_server
 from app.operations.restore.position import is_swapped, is_swapped_back
 from app.operations.restore.replication import Side, resume
 from app.operations.service import Service, target_for
+from app.ports.target import Target
 
 log = structlog.get_logger(__name__)
 _COMMIT_SECONDS = 20.0  # a commit that was sent is done or refused long before

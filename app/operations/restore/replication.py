@@ -12,7 +12,6 @@ from enum import StrEnum
 
 import structlog
 
-from app.archive.target import Target, TargetFacts
 from app.domain.checks import Finding
 from app.domain.psql import in_psql, quoted
 from app.domain.replication import Replication, Subscription, disabling, enabling, freeing
@@ -21,6 +20,7 @@ from app.errors import ResidencyBackupError, RestorePermissionError, RestoreVali
 from app.operations.restore.journal import Journal
 from app.operations.restore.request import Job, Wanted
 from app.operations.service import Service
+from app.ports.target import Target, TargetFacts
 
 log = structlog.get_logger(__name__)
 SUBSCRIPTIONS, SLOTS = "subscriptions", "replication slots"

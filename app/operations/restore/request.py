@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from app.archive.target import Target, TargetFacts
 from app.domain.checks import Finding
 from app.domain.merge import Changes, MergeRequest, OtherWords
 from app.domain.restore import NAME_BYTES, Method, Mode, OnConflict, Policy, Restore
@@ -20,6 +19,7 @@ from app.operations.backups.inventory import Inventory
 from app.operations.restore.journal import Journal
 from app.operations.restore.source import RestoreSource
 from app.operations.service import Progress, Service
+from app.ports.target import Target, TargetFacts
 
 log = structlog.get_logger(__name__)
 _SCHEMA = r'\s*(?:"(?:[^"]|"")+"|[^\W\d][\w$]*)\s*'

@@ -10,7 +10,6 @@ from shlex import quote
 import structlog
 
 from app.archive.reader import Archive
-from app.archive.target import Target
 from app.domain.backup import Tier
 from app.domain.psql import in_psql, renaming
 from app.domain.restore import Method, Restore, RestoreState, Step, in_front_of, never_undone
@@ -37,6 +36,7 @@ from app.operations.restore.recover import PATIENCE_SECONDS, SINCE, after_rollba
 from app.operations.restore.replication import Side, pause, put_aside, resume, resumed_or_said
 from app.operations.restore.safety import safety_error
 from app.operations.service import SILENT, Progress, Service, target_for
+from app.ports.target import Target
 
 log = structlog.get_logger(__name__)
 _LOOK = "look again: residency-backup restores"

@@ -11,7 +11,6 @@ from dataclasses import replace
 
 import structlog
 
-from app.archive.target import TargetFacts
 from app.domain.checks import Severity, first_error
 from app.domain.restore import Method, Restore, RestoreState, Step
 from app.errors import (
@@ -36,6 +35,7 @@ from app.operations.restore.request import Job, Restored, RestoreRequest, Wanted
 from app.operations.restore.rollback import back_in_place
 from app.operations.restore.source import Located, locate, open_source
 from app.operations.service import SILENT, Progress, Service, target_for
+from app.ports.target import TargetFacts
 
 log = structlog.get_logger(__name__)
 

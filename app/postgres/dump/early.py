@@ -16,8 +16,8 @@ import structlog
 from psycopg import sql
 
 from app.archive.index import TableName
-from app.archive.source import ChangedError, GaveWayError
 from app.errors import BackupError
+from app.ports.source import ChangedError, GaveWayError
 from app.postgres.database import Database
 from app.postgres.dump.exported import Exported
 from app.postgres.dump.ranges import LargeTable, large_tables

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 import psycopg
 
 from app.archive.index import TableName
-from app.archive.source import ChangedError, GaveWayError
 from app.errors import BackupCreationError, ServerUnavailableError
+from app.ports.source import ChangedError, GaveWayError
 from app.postgres.causes import known_cause
 from app.postgres.database import FULL
 from app.postgres.dump.early import Learnt

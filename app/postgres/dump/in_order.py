@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from functools import partial
 
 from app.archive.index import Kind
-from app.archive.marks import without_marks
+from app.archive.inspect.pg_attver import without_marks
 from app.archive.scanner import Head, scan
 from app.archive.writer import Destination
-from app.postgres.dump.crew import Crew
 from app.postgres.dump.ranges import TableRange
+from app.postgres.dump.workers import Crew
 
 
 def put_in_order(text: Iterator[bytes], crew: Crew, archive: Destination) -> None:

@@ -19,17 +19,16 @@ import psycopg
 import structlog
 
 from app.archive.manifest import ServerFacts
-from app.archive.source import ChangedError, GaveWayError
 from app.archive.writer import Destination
 from app.domain.doubts import Doubt
 from app.domain.servers import Identity
 from app.errors import BackupReadError, LockTableFullError, ServerUnavailableError
+from app.ports.source import ChangedError, GaveWayError
 from app.postgres import event_triggers
 from app.postgres import facts as questions
 from app.postgres.arrival import Arrival
 from app.postgres.binaries import find_binary
 from app.postgres.database import FULL, Database
-from app.postgres.dump.crew import Crew
 from app.postgres.dump.early import Early, Learnt, early_session, require_as_shown
 from app.postgres.dump.exported import Exported
 from app.postgres.dump.failures import DumpFailures
@@ -42,6 +41,7 @@ from app.postgres.dump.snapshot import exported
 from app.postgres.dump.undumped import undumped
 from app.postgres.dump.unplanned import unplanned
 from app.postgres.dump.watch import Watch
+from app.postgres.dump.workers import Crew
 from app.postgres.limits import LOCK_LIMIT, time_limits
 from app.postgres.programs import Program, ProgramError, running
 
@@ -59,7 +59,7 @@ class _Manner(NamedTuple):
 
 
 class PostgresSource:
-    """A PostgreSQL database as the source of an archive: see `app.archive.source.Source`.
+    """A PostgreSQL database as the source of an archive: see `app.ports.source.Source`.
 
     Args:
         database: which one.
@@ -138,7 +138,7 @@ class PostgresSource:
 
 
 class _Snapshot:
-    """A snapshot and how to dump it: see `app.archive.source.Snapshot`."""
+    """A snapshot and how to dump it: see `app.ports.source.Snapshot`."""
 
     def __init__(
         self, database: Database, connection: psycopg.Connection, snapshot: Exported, early: Early, manner: _Manner

@@ -16,8 +16,8 @@ from typing import Self
 
 import psycopg
 
-from app.archive.source import GaveWayError
 from app.errors import BackupCreationError, ServerUnavailableError
+from app.ports.source import GaveWayError
 from app.postgres.causes import known_cause
 from app.postgres.pooler import backend_pid
 from app.postgres.programs import ProgramError

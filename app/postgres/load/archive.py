@@ -16,13 +16,13 @@ import structlog
 from psycopg import sql
 
 from app.archive.index import TableName
-from app.archive.lint import lint
-from app.archive.marks import without_marks
+from app.archive.inspect.lint import lint
+from app.archive.inspect.pg_attver import without_marks
 from app.archive.reader import Archive
 from app.archive.scanner import scan
-from app.archive.target import Loaded
 from app.domain.psql import in_psql, quoted
 from app.errors import RestoreDataError, RestoreValidationError, TargetUnavailableError
+from app.ports.target import Loaded
 from app.postgres.database import FULL, Database
 from app.postgres.load.data import DataLoader, check_rows
 from app.postgres.load.path import FunctionPath

@@ -13,11 +13,11 @@ from contextlib import contextmanager
 import structlog
 from psycopg import sql
 
-from app.archive.grammar_ddl import is_about_owners
+from app.archive.inspect.grammar_ddl import is_about_owners
 from app.archive.reader import Archive
-from app.archive.target import Loaded, Loader
 from app.domain.psql import in_psql, quoted
 from app.errors import RestorePermissionError
+from app.ports.target import Loaded, Loader
 from app.postgres.database import Database
 from app.postgres.load.archive import load
 from app.postgres.load.sql import reading_of
@@ -40,7 +40,7 @@ _OWNER = "SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = 'pu
 
 
 def loader_of(database: Database, role: str, password: str | None) -> Loader:
-    """Make sure that a role can load, and say what else it can do; see `app.archive.target.Target.loader`.
+    """Make sure that a role can load, and say what else it can do; see `app.ports.target.Target.loader`.
 
     Raises:
         RestorePermissionError: it cannot connect.

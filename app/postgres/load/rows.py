@@ -13,7 +13,7 @@ from typing import Self
 import psycopg
 from psycopg.adapt import Dumper
 
-from app.archive.cursor import NO_DUMP
+from app.archive.inspect.cursor import NO_DUMP
 from app.errors import RestoreValidationError
 from app.postgres.session import Session
 

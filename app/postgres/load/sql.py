@@ -12,11 +12,11 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 
 from app.archive import lexer
-from app.archive.grammar import Judge
-from app.archive.grammar_rows import insert_target
-from app.archive.lint import check_statement
+from app.archive.inspect.grammar import Judge
+from app.archive.inspect.grammar_rows import insert_target
+from app.archive.inspect.lint import check_statement
+from app.archive.inspect.tokens import Reading
 from app.archive.scanner import Piece
-from app.archive.tokens import Reading
 from app.errors import RestoreError, RestoreValidationError
 from app.postgres.dispensable import fill_what_is_left, say_what_is_left_out
 from app.postgres.load.entries import PARALLEL, Entry, Locks, header_of

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from app.archive.index import Segment, TableDigest, TableName
-from app.archive.lint import lint
+from app.archive.inspect.lint import lint
 from app.archive.reader import Archive
 from app.domain.merge import Changes, MergeRequest, TableChanges
 from app.errors import RestoreValidationError

@@ -1,4 +1,4 @@
-"""Merges an archive into the live database: see `app.archive.target.Merging`.
+"""Merges an archive into the live database: see `app.ports.target.Merging`.
 
 The archive's rows are put beside the live tables (`merge_stage`), compared (`merge_plan`) and counted (`merge_report`);
 `preview` ends there. `apply` does the same again behind locks, and carries it out (`merge_apply`), all in one
@@ -17,7 +17,7 @@ from typing import BinaryIO
 import structlog
 
 from app.archive.index import Kind, TableName
-from app.archive.lint import lint
+from app.archive.inspect.lint import lint
 from app.archive.reader import Archive
 from app.archive.scanner import scan
 from app.domain.merge import Changes, MergeRequest, Sample, TableChanges

@@ -142,7 +142,7 @@ def renaming(database: Database, names: Collection[str]) -> bool:
 
 
 def create(database: Database, name: str, facts: ServerFacts | None) -> None:
-    """Make an empty database like `database`; see `app.archive.target.Target.create`.
+    """Make an empty database like `database`; see `app.ports.target.Target.create`.
 
     Raises:
         RestorePermissionError: the role may not make it, or may not give it what the live one has.
@@ -166,7 +166,7 @@ def create(database: Database, name: str, facts: ServerFacts | None) -> None:
 
 
 def drop(database: Database, name: str) -> bool:
-    """Drop a database and end its sessions; see `app.archive.target.Target.drop`.
+    """Drop a database and end its sessions; see `app.ports.target.Target.drop`.
 
     Raises:
         RestoreValidationError: it is the live one.

@@ -16,11 +16,11 @@ import psycopg
 import structlog
 from psycopg import sql
 
-from app.archive.content import Content, content_of
 from app.archive.index import TableDigest, TableName
-from app.archive.lint import lint
+from app.archive.inspect.content import Content, content_of
+from app.archive.inspect.lint import lint
+from app.archive.inspect.pg_attver import without_marks
 from app.archive.manifest import ServerFacts
-from app.archive.marks import without_marks
 from app.archive.reader import Archive
 from app.archive.scanner import python_encoding, scan
 from app.errors import BackupReadError, BackupValidationError, RestoreBusyError, RestoreDataError, RestoreError
@@ -105,7 +105,7 @@ def replace_in_place(
     on_commit: Callable[[str], None],
     search_path: str | None = None,
 ) -> list[str]:
-    """Empty a database, load an archive and prove it; see `app.archive.target.Target.replace_in_place`.
+    """Empty a database, load an archive and prove it; see `app.ports.target.Target.replace_in_place`.
 
     Returns:
         Remarks: on what was left as it is, and what the proof could not compare.

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from app.archive.attempts import dump_whole
-from app.archive.content import Content, Entries, EntryName, content_of
 from app.archive.index import TableDigest, TableName
+from app.archive.inspect.content import Content, Entries, EntryName, content_of
+from app.archive.inspect.words import both_texts, say_the_same
 from app.archive.reader import Archive
-from app.archive.target import Loading
-from app.archive.words import both_texts, say_the_same
 from app.domain.merge import MOST_SAMPLES, OtherWords
 from app.errors import RestoreDataError
+from app.ports.attempts import dump_whole
+from app.ports.target import Loading
 from app.postgres.database import Database
 from app.postgres.digest import table_digest, use_read_settings
 from app.postgres.dump.source import PostgresSource
@@ -70,7 +70,7 @@ def compare(
     jobs: int,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Differences:
-    """Compare a whole database with an archive; see `app.archive.target.Target.prove`.
+    """Compare a whole database with an archive; see `app.ports.target.Target.prove`.
 
     Args:
         database: the restored one.

@@ -62,7 +62,7 @@ _NAMES = "SELECT datname, datconnlimit = -2 FROM pg_database WHERE datname = ANY
 
 
 def swap(database: Database, new: str, live: str, old: str) -> float:
-    """Rename `live` to `old` and `new` to `live`; see `app.archive.target.Target.swap`.
+    """Rename `live` to `old` and `new` to `live`; see `app.ports.target.Target.swap`.
 
     Raises:
         RestoreBusyError: a session or a prepared transaction did not go away; names them. Nothing was renamed.

@@ -1,0 +1,229 @@
+"""What a dump holds, whatever its bytes: to compare two dumps, one of them an archive, the other read anew.
+
+Rows are counted and digested, sequences have values, large objects are hashed, and each entry of the schema is known by
+the header that pg_dump writes before it, and by its words. So little is kept of a dump of any size.
+
+Source: pg_dump's plain format (pg_backup_archiver.c, _printTocEntry).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from binascii import unhexlify
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from app.archive import lexer
+from app.archive.codecs import NO_FRAMES, Framing, Hash
+from app.archive.digest import RowDigest
+from app.archive.headers import last_header
+from app.archive.index import Kind, TableDigest, TableName
+from app.archive.inspect.pg_attver import without_marks
+from app.archive.inspect.words import Words
+from app.archive.reader import Archive
+from app.archive.scanner import ENCODING, Piece, python_encoding, scan
+from app.archive.writer import Parcel
+
+_VERSION = re.compile(rb"^-- Dumped (from database|by pg_dump) version (\d+)", re.MULTILINE)
+_SETVAL = re.compile(rb"SELECT (?:pg_catalog\.)?setval\(\s*(E?'(?:[^']|'')*'), (\d+|-\d+), (true|false)\)")
+_LO_OPEN = re.compile(rb"SELECT (?:pg_catalog\.)?lo_open\('(\d+)'")
+_LO_WRITE = re.compile(rb"SELECT (?:pg_catalog\.)?lowrite\(0, (?:E'\\\\x|'\\x)([0-9a-f]*)'\)")
+# They say how to load, not what is there, and which of them stand where depends on what stands before.
+_NO_WORDS = re.compile(
+    rb"SET\s|SELECT pg_catalog\.set_config\(|\\(?:un)?restrict |BEGIN;|COMMIT;|SELECT (?:pg_catalog\.)?lo_close\("
+)
+# Each database has it from the beginning; pg_dump names it only where it was made anew, as pg_upgrade does.
+EVERYWHERE = frozenset({b"plpgsql"})
+_NOT_COMPARED = {(b"EXTENSION", name) for name in EVERYWHERE} | {
+    (b"COMMENT", form % name) for form in (b"EXTENSION %s", b'EXTENSION "%s"') for name in EVERYWHERE
+}
+# A role that was dropped is told by its number. What says so is nothing that a server could have again. Numbers below
+# 16384 are none that a server gives (access/transam.h), so such a role is called so.
+_DROPPED_ROLE = re.compile(rb'(?:GRANT|REVOKE)\s[^;]*\s(?:TO|FROM) "([1-9][0-9]{4,9})"(?: WITH GRANT OPTION)?\s*;?\Z')
+_ROLE_NUMBERS = range(16384, 1 << 32)
+_KEPT_BYTES = 64 << 20  # of words; what comes after that many is known by its hash alone
+_VALUES = {b"SEQUENCE SET", b"STATISTICS DATA", b"TABLE DATA", b"BLOBS", b"BLOB"}
+
+
+class EntryName(NamedTuple):
+    """What pg_dump calls an entry: ``CONSTRAINT app.parent parent_pkey``."""
+
+    type: bytes
+    schema: bytes
+    name: bytes
+
+    def __str__(self) -> str:
+        schema = "" if self.schema == b"-" else f"{_text(self.schema)}."
+        return f"{_text(self.type).lower()} {schema}{_text(self.name)}"
+
+
+@dataclass(slots=True)
+class Entries:
+    """The schema, entry by entry; of one name there may be several, since a header shows no line breaks.
+
+    Attributes:
+        words: of each name's entries.
+        unsure: rights that name a role which was dropped; what is left of them is told in another way without it.
+        server, program: majors of the server and the pg_dump that made the dump; None where it does not say.
+    """
+
+    words: dict[EntryName, list[Words]] = field(default_factory=lambda: defaultdict(list))
+    unsure: set[EntryName] = field(default_factory=set)
+    server: int | None = None
+    program: int | None = None
+
+
+class Content:
+    """What a dump holds; takes the dump's pieces and parcels as an archive's writer does.
+
+    Attributes:
+        entries: its schema.
+        encoding: of the dump, as it says itself.
+        sequences: the arguments of ``setval`` behind the name, by the name as it stands there, quotes and all.
+    """
+
+    def __init__(self, progress: Callable[[int], None] = lambda _: None) -> None:
+        self.entries = Entries()
+        self.encoding: str | None = None
+        self.sequences: dict[bytes, bytes] = {}
+        self._progress = progress
+        self._rows: dict[TableName, RowDigest] = {}
+        self._objects: dict[int, Hash] = {}
+        self._object: Hash | None = None
+        self._entry: EntryName | None = None
+        self._words = Words()
+        self._room = _KEPT_BYTES
+
+    @property
+    def tables(self) -> dict[TableName, TableDigest]:
+        """Rows and digest of each table."""
+        return {
+            table: TableDigest(table=table, rows=digest.rows, digest=digest.hexdigest())
+            for table, digest in self._rows.items()
+        }
+
+    @property
+    def large_objects(self) -> dict[int, str]:
+        """The SHA-256 of each large object that has data."""
+        return {oid: digest.hexdigest() for oid, digest in self._objects.items()}
+
+    def describes(self, table: TableName) -> bool:
+        """Whether the schema has a table of that name; a standby's dump has no rows of an unlogged one."""
+        codec = python_encoding(self.encoding or "UTF8")
+        schema, name = (each.encode(codec, errors="surrogateescape") for each in table)
+        return EntryName(b"TABLE", schema, name) in self.entries.words
+
+    def framing(self) -> Framing:
+        """None of a parcel is kept but its digest."""
+        return NO_FRAMES
+
+    def add(self, pieces: Iterable[Piece]) -> None:
+        """Take pieces, in the dump's order."""
+        for piece in without_marks(pieces):
+            if piece.head.table is None:
+                self._sql(piece.data)
+            else:
+                self._end_entry()
+                digest = self._rows.setdefault(piece.head.table, RowDigest())
+                if piece.rows:
+                    digest.feed(piece.data)
+            self._progress(len(piece.data))
+
+    def append(self, parcel: Parcel) -> None:
+        """Take a whole segment of rows."""
+        self._end_entry()
+        for _ in parcel.frames():
+            pass
+        packed = parcel.packed
+        if packed.head.table is not None and packed.digest is not None:
+            self._rows.setdefault(packed.head.table, RowDigest()).add(packed.digest)
+        self._progress(packed.raw_bytes)
+
+    def finish(self) -> None:
+        """There is no more."""
+        self._end_entry()
+
+    def _sql(self, unit: bytes) -> None:
+        end = lexer.start_of(unit)
+        if end:
+            self._comments(unit, end)
+        statement = unit[end:].strip()
+        if encoding := ENCODING.match(statement):
+            self.encoding = encoding[1].decode()
+        if self._entry and dropped_role(statement):
+            self.entries.unsure.add(self._entry)
+        if statement and not self._value(statement) and self._entry and not _NO_WORDS.match(statement):
+            self._words.add(statement)
+
+    def _comments(self, unit: bytes, end: int) -> None:
+        """What the comments before a statement say: a new entry, or who made the dump."""
+        header = last_header(unit, end)
+        if header is not None and header.schema is not None:
+            self._end_entry()
+            named = (header.type, header.name)
+            if not header.data and header.type not in _VALUES and named not in _NOT_COMPARED:
+                self._entry = EntryName(header.type, header.schema, header.name)
+        elif not self.entries.words:
+            for what, major in _VERSION.findall(unit, 0, end):
+                if what == b"by pg_dump":
+                    self.entries.program = int(major)
+                else:
+                    self.entries.server = int(major)
+
+    def _value(self, statement: bytes) -> bool:
+        """Take the value of a sequence or some of a large object; False where it is something else."""
+        if not statement.startswith(b"SELECT"):
+            return False
+        if write := _LO_WRITE.match(statement):
+            if self._object is not None:
+                self._object.update(unhexlify(write[1]))
+        elif opened := _LO_OPEN.match(statement):
+            self._object = self._objects.setdefault(int(opened[1]), hashlib.sha256())
+        elif value := _SETVAL.match(statement):
+            self.sequences[value[1]] = b"%s, %s" % (value[2], value[3])
+        else:
+            return False
+        return True
+
+    def _end_entry(self) -> None:
+        if self._entry is not None:
+            self.entries.words[self._entry].append(self._words)
+            self._room -= self._words.kept
+            self._words = Words(self._room)
+            self._entry = None
+
+
+def dropped_role(statement: bytes) -> str | None:
+    """The number that a statement gives rights to, or takes them from: of a role that was dropped, or called so."""
+    if not statement.startswith((b"GRANT", b"REVOKE")):
+        return None
+    found = _DROPPED_ROLE.match(statement)
+    return found[1].decode() if found and int(found[1]) in _ROLE_NUMBERS else None
+
+
+def content_of(archive: Archive) -> Content:
+    """What an archive holds beside its rows, which its index knows; of rows nothing is read where that is possible.
+
+    Raises:
+        BackupReadError, BackupValidationError: it cannot be read, or is not what its index says.
+    """
+    content = Content()
+    content.add(_sql(archive))
+    content.finish()
+    return content
+
+
+def _sql(archive: Archive) -> Iterator[Piece]:
+    if not archive.seekable:
+        yield from (each for each in scan(archive.whole()) if each.head.table is None)
+        return
+    for segment in archive.index.segments:
+        if segment.kind is not Kind.DATA:
+            yield from scan(archive.text(segment))
+
+
+def _text(name: bytes) -> str:
+    return name.decode(errors="backslashreplace")

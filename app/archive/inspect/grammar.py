@@ -1,0 +1,135 @@
+"""Whether pg_dump writes such a statement: by its words, and by lists of what is allowed.
+
+A function that a dump makes is not looked into: it is the user's, and runs with the rights of whoever loads the dump.
+But no statement that stands in the file itself reaches what is outside of the database: roles, other databases, the
+server's settings, files, or a table that is another one's in truth.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import islice
+
+from app.archive.inspect import grammar_ddl, grammar_rows
+from app.archive.inspect.cursor import NAME, UNKNOWN, NoDumpError, is_string, require
+from app.archive.inspect.grammar_ddl import ONE_DATABASE
+from app.archive.inspect.single import AGAIN, Single
+from app.archive.inspect.tokens import Reading, UnreadableError, tokens
+
+_RESTRICT = re.compile(rb"\\(?:un)?restrict [A-Za-z0-9]+\s*\Z")
+_CONNECT = re.compile(rb"\\(?:c|connect)\b")
+_ON = {"on": True, "true": True, "1": True, "off": False, "false": False, "0": False}
+_TAIL_BYTES = 1000  # in which only a line break stands behind the end
+_SETTING_WORDS = 500  # a search_path may be long
+
+
+class Judge:
+    """Judges the statements of a file, in their order.
+
+    Attributes:
+        reading: what the next one is read under; follows the file's own settings.
+    """
+
+    def __init__(self, reading: Reading | None = None) -> None:
+        self.reading = reading or Reading()
+
+    def judge(self, statement: bytes) -> str | None:
+        """Look at a statement.
+
+        Args:
+            statement: without the comments before it.
+
+        Returns:
+            Why it is passed over; None where it is to be run.
+
+        Raises:
+            NoDumpError: no dump has it.
+        """
+        require(b"\0" not in statement, "a statement with a zero byte")
+        if statement.startswith(b"\\"):
+            _require_known_command(statement)
+            return None
+        require(statement[-_TAIL_BYTES:].rstrip().endswith(b";"), "not a whole statement")
+        if grammar_rows.is_plain_insert(statement):
+            return None
+        try:
+            words = Single(tokens(statement, self.reading))
+            found = self._by_words(statement, iter(words))
+            words.finish()
+        except UnreadableError as error:
+            raise NoDumpError(str(error), AGAIN) from error
+        return found
+
+    def _by_words(self, statement: bytes, words: Iterator[bytes]) -> str | None:
+        first = next(words, b"").upper()
+        if first == b"COPY":
+            grammar_rows.copy(statement)
+            return None
+        if first == b"SET":
+            self._set(list(islice(words, _SETTING_WORDS)))
+            return None
+        judge = _BY_WORD.get(first)
+        if judge is None:
+            raise NoDumpError(UNKNOWN)
+        return judge(words)
+
+    def _set(self, words: list[bytes]) -> None:
+        """``SET name = value, …;``, ``SET SESSION AUTHORIZATION name;``, ``SET ROLE name;``."""
+        match [each.upper() for each in words]:
+            case [b"SESSION", b"AUTHORIZATION", _, b";"] | [b"ROLE", _, b";"]:
+                pass
+            case [b"SESSION", _, b"=" | b"TO", _, *_, b";"]:
+                self._follow(words[1], words[3:-1])
+            case [_, b"=" | b"TO", _, *_, b";"]:
+                self._follow(words[0], words[2:-1])
+            case _:
+                raise NoDumpError(UNKNOWN)
+
+    def _follow(self, name: bytes, value: list[bytes]) -> None:
+        """Go on as the server does after a setting."""
+        require(all(map(_is_plain, value)))
+        # A newer pg_dump lifts limits that nobody knows yet.
+        require(grammar_rows.is_setting(name) or value in ([b"0"], [b"'0'"]))
+        said = b"".join(value).strip(b"'\"").decode("latin-1").lower()
+        if name.lower() == b"client_encoding":
+            self.reading = replace(self.reading, encoding=said)
+        elif name.lower() == b"standard_conforming_strings":
+            self.reading = replace(self.reading, standard=_ON.get(said))
+
+
+def _is_plain(word: bytes) -> bool:
+    """Whether it may be in a value: a word, name, number, string, comma or sign."""
+    return word in {b",", b"-", b"+", b"."} or NAME.match(word) is not None or word[:1].isdigit() or is_string(word)
+
+
+def _require_known_command(command: bytes) -> None:
+    require(not _CONNECT.match(command), "a psql command to connect elsewhere", ONE_DATABASE)
+    require(_RESTRICT.match(command), "a psql command")
+
+
+def _reset(words: Iterator[bytes]) -> None:
+    rest = [each.upper() for each in islice(words, 4)]
+    require(rest in ([b"SESSION", b"AUTHORIZATION", b";"], [b"ROLE", b";"]))
+
+
+def _alone(words: Iterator[bytes]) -> None:
+    require(list(islice(words, 2)) == [b";"])
+
+
+_BY_WORD: dict[bytes, Callable[[Iterator[bytes]], str | None]] = {
+    b"ALTER": grammar_ddl.alter,
+    b"BEGIN": _alone,
+    b"COMMENT": grammar_ddl.comment,
+    b"COMMIT": _alone,
+    b"CREATE": grammar_ddl.create,
+    b"DROP": grammar_ddl.drop,
+    b"GRANT": grammar_ddl.grant,
+    b"INSERT": grammar_rows.insert,
+    b"REFRESH": grammar_ddl.refresh,
+    b"RESET": _reset,
+    b"REVOKE": grammar_ddl.grant,
+    b"SECURITY": grammar_ddl.label,
+    b"SELECT": grammar_rows.call,
+}

@@ -1,0 +1,107 @@
+r"""Looks through a plain dump before any of it is run.
+
+psql runs what stands in a file: ``\!`` starts a shell, ``COPY … FROM PROGRAM`` starts one on the server. A dump needs
+neither. So every statement must be one that pg_dump writes, and the only psql command is ``\restrict``.
+
+Source: pg_dump's own output, majors 9.1 to 18; CVE-2025-8714 and 8715 (meta-commands smuggled into dumps).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import islice, takewhile
+
+from app.archive import lexer
+from app.archive.index import Segment
+from app.archive.inspect.cursor import NoDumpError
+from app.archive.inspect.grammar import Judge
+from app.archive.reader import Archive
+from app.archive.scanner import Piece, scan
+from app.errors import RestoreValidationError
+
+_SHOWN_BYTES = 60
+_NEWLINE = b"\n"
+_END_OF_DATA = {b"\\.\n", b"\\.\r\n"}
+
+
+def lint(archive: Archive) -> list[str]:
+    """Look through an archive; of rows nothing is read where its index says where they stand.
+
+    Returns:
+        What of it will be passed over, and why.
+
+    Raises:
+        RestoreValidationError: something stands there that no dump has, or it is no whole dump; names the line.
+        BackupReadError, BackupValidationError: it cannot be read, or is not what its index says.
+    """
+    if not archive.index.complete:
+        message = (
+            "the file is no whole dump: its last line, 'PostgreSQL database dump complete', is missing,"
+            " or stands within a statement that does not end"
+        )
+        raise RestoreValidationError(message, "it was cut off, or is something else: use another backup")
+    judge, remarks = Judge(), dict[str, None]()
+    if not archive.seekable:
+        _check_all(judge, scan(archive.whole()), remarks)
+        return list(remarks)
+    for is_data, run in archive.runs():
+        for segments in [[each] for each in run] if is_data else [run]:
+            # Of data, the COPY alone: whoever loads the rows refuses what is not one block.
+            _check_segments(judge, archive, segments, 1 if is_data else None, remarks)
+    return list(remarks)
+
+
+def _check_segments(
+    judge: Judge, archive: Archive, segments: Sequence[Segment], pieces: int | None, remarks: dict[str, None]
+) -> None:
+    """Check what some segments begin with, or all of it, as it will be loaded: joined."""
+    reading = judge.reading
+    try:
+        _check_all(judge, islice(scan(archive.joined(segments)), pieces), remarks)
+    except RestoreValidationError:
+        line = _line_of(archive, segments[0])
+        _check_all(Judge(reading), islice(scan(archive.joined(segments)), pieces), remarks, line)
+        raise
+
+
+def _line_of(archive: Archive, segment: Segment) -> int:
+    """Where in the file a segment begins."""
+    before = takewhile(lambda each: each is not segment, archive.index.segments)
+    return 1 + sum(block.count(b"\n") for block in archive.joined(before))
+
+
+def _check_all(judge: Judge, pieces: Iterable[Piece], remarks: dict[str, None], line: int = 1) -> None:
+    for piece in pieces:
+        is_data = piece.rows or (piece.head.table is not None and piece.data in _END_OF_DATA)
+        if not is_data and (remark := _check_unit(judge, piece.data, line)):
+            remarks[remark] = None
+        line += piece.data.count(b"\n")
+
+
+def _check_unit(judge: Judge, unit: bytes, line: int) -> str | None:
+    """Check a statement, as the scanner gives it: with the comments before it."""
+    start = lexer.start_of(unit)
+    if start == len(unit):
+        return None  # comments alone
+    return check_statement(judge, unit[start:], f"line {line + unit.count(_NEWLINE, 0, start)}")
+
+
+def check_statement(judge: Judge, statement: bytes, where: str) -> str | None:
+    """Check a statement.
+
+    Args:
+        judge: of the file that it stands in.
+        statement: without the comments before it.
+        where: it stands, for the error.
+
+    Returns:
+        Why it is passed over; None where it is to be run.
+
+    Raises:
+        RestoreValidationError: no dump has it.
+    """
+    try:
+        return judge.judge(statement)
+    except NoDumpError as error:
+        shown = statement[:_SHOWN_BYTES].split(b"\n")[0].decode(errors="backslashreplace")
+        raise RestoreValidationError(f"{where}: {error.what}: {shown!r}", error.hint) from error

@@ -1,0 +1,190 @@
+"""What a dump needs of the server that it is restored on, read off its SQL.
+
+pg_dump writes its keywords in capitals, and quotes every name that has any; so a word in capitals is a keyword.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+
+from app.archive import lexer
+from app.archive.index import Kind
+from app.archive.inspect.content import dropped_role
+from app.archive.inspect.tokens import Reading, UnreadableError, tokens
+from app.archive.reader import Archive
+from app.archive.scanner import ENCODING, python_encoding, scan, unquoted
+
+_NAME = re.compile(rb'["A-Za-z_\x80-\xff]')
+_READ = re.compile(rb"(?:CREATE|ALTER|GRANT|REVOKE|SET)\s")
+_SESSION = re.compile(rb"SET SESSION AUTHORIZATION '((?:[^']|'')+)'")
+_MOST_WORDS = 500_000
+# pg_dump writes a mapping for all as one for "public", which no role can be called.
+_NOBODY = {b"PUBLIC", b"public", b"CURRENT_USER", b"CURRENT_ROLE", b"SESSION_USER", b"DEFAULT"}
+_EVERYWHERE = {"default", "C", "POSIX"}
+_NO_TABLESPACES = {"", "pg_default", "pg_global"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """Names as the server spells them.
+
+    Attributes:
+        collations: those that the dump uses and does not make, ``schema.name``.
+        tablespaces: that its tables and indexes are put into.
+        owners: those of the roles that whoever restores must be able to become, or to act for.
+    """
+
+    extensions: frozenset[str] = frozenset()
+    roles: frozenset[str] = frozenset()
+    collations: frozenset[str] = frozenset()
+    tablespaces: frozenset[str] = frozenset()
+    owners: frozenset[str] = frozenset()
+
+
+def needs_of(archive: Archive) -> Needs:
+    """Read what an archive needs off its SQL; of rows nothing is read where its index says where they stand.
+
+    Raises:
+        BackupReadError, BackupValidationError: it cannot be read, or is not what its index says.
+    """
+    found = _Found()
+    for unit in _units(archive):
+        found.take(unit)
+    return found.needs()
+
+
+def _units(archive: Archive) -> Iterator[bytes]:
+    """The statements that may name something, with the comments before them."""
+    if not archive.seekable:
+        yield from (each.data for each in scan(archive.whole()) if each.head.table is None)
+        return
+    for segment in archive.index.segments:
+        if segment.kind not in {Kind.DATA, Kind.SEQUENCES}:
+            yield from (each.data for each in scan(archive.text(segment)))
+
+
+class _Found:
+    """What was named so far."""
+
+    def __init__(self) -> None:
+        self._encoding = "utf-8"
+        self._extensions: set[str] = set()
+        self._roles: set[str] = set()
+        self._owners: set[str] = set()
+        self._tablespaces: set[str] = set()
+        self._used: set[tuple[str, str]] = set()
+        self._made: set[tuple[str, str]] = set()
+
+    def take(self, unit: bytes) -> None:
+        """Look at one statement."""
+        start = lexer.start_of(unit)
+        if not _READ.match(unit, start):
+            return
+        if encoding := ENCODING.match(unit, start):
+            self._encoding = python_encoding(encoding[1].decode())
+        elif session := _SESSION.match(unit, start):
+            self._roles.add(session[1].decode(self._encoding, errors="backslashreplace").replace("''", "'"))
+        else:
+            with suppress(UnreadableError):  # whoever runs it will see
+                words = tokens(unit[start:], Reading(self._encoding, standard=True))
+                self._read([word for word in islice(words, _MOST_WORDS) if not word.endswith((b"'", b"$"))])
+
+    def needs(self) -> Needs:
+        """All of it."""
+        made = {name for _, name in self._made}
+        return Needs(
+            extensions=frozenset(self._extensions),
+            roles=frozenset(self._roles),
+            # Without a schema it is one of the system's, or of a dump so old that its path led elsewhere.
+            collations=frozenset(
+                f"{schema or 'pg_catalog'}.{name}"
+                for schema, name in self._used - self._made
+                if not (schema in {"", "pg_catalog"} and name in _EVERYWHERE) and not (not schema and name in made)
+            ),
+            tablespaces=frozenset(self._tablespaces - _NO_TABLESPACES),
+            owners=frozenset(self._owners),
+        )
+
+    def _read(self, tokens: Sequence[bytes]) -> None:
+        if tokens[-1] != b";" or tokens[1] == b";":
+            return  # no whole statement, or a longer one than any that names something
+        first, second = tokens[0], tokens[1]
+        if first == b"SET":
+            self._setting(tokens)
+        elif (first, second) == (b"CREATE", b"EXTENSION"):
+            self._extensions.add(self._name(tokens[5 if tokens[2:5] == [b"IF", b"NOT", b"EXISTS"] else 2]))
+        elif (first, second) == (b"CREATE", b"COLLATION"):
+            self._made.add(self._qualified(tokens, 2))
+        else:
+            self._rights(tokens)
+            self._places(tokens)
+
+    def _setting(self, tokens: Sequence[bytes]) -> None:
+        if tokens[1] == b"default_tablespace" and tokens[2] != b";" and _NAME.match(tokens[3]):
+            self._tablespaces.add(self._name(tokens[3]))
+        elif tokens[1:3] == [b"SESSION", b"AUTHORIZATION"]:
+            self._name_roles(tokens, 3)
+
+    def _rights(self, tokens: Sequence[bytes]) -> None:
+        """Roles: of owners, of who may what, of policies and mappings."""
+        kind = tokens[1]
+        if tokens[0] in {b"GRANT", b"REVOKE"}:
+            if not dropped_role(b" ".join(tokens)):
+                self._name_roles(tokens, _last(tokens, b"TO" if tokens[0] == b"GRANT" else b"FROM"))
+        elif tokens[:3] == [b"ALTER", b"DEFAULT", b"PRIVILEGES"]:
+            self._name_owner(tokens, _first(tokens, b"ROLE"))
+            self._name_roles(tokens, _last(tokens, b"TO" if b"GRANT" in tokens else b"FROM"))
+        elif tokens[0] == b"ALTER" and tokens[-4:-2] == [b"OWNER", b"TO"]:
+            self._name_owner(tokens, len(tokens) - 2)
+        elif kind == b"SCHEMA":
+            self._name_owner(tokens, _first(tokens, b"AUTHORIZATION"))
+        elif kind == b"POLICY":
+            end = min((tokens.index(each) for each in (b"USING", b"WITH") if each in tokens), default=len(tokens))
+            self._name_roles(tokens[:end], _first(tokens[:end], b"TO"))
+        elif tokens[1:3] == [b"USER", b"MAPPING"]:
+            self._name_roles(tokens, _first(tokens, b"FOR"))
+
+    def _places(self, tokens: Sequence[bytes]) -> None:
+        """Collations and tablespaces."""
+        for at, token in enumerate(tokens[:-1]):
+            if token == b"COLLATE":
+                self._used.add(self._qualified(tokens, at + 1))
+            elif token == b"TABLESPACE":
+                self._tablespaces.add(self._name(tokens[at + 1]))
+            elif token == b"collation" and tokens[1] == b"TYPE" and tokens[at + 1] == b"=":  # of a range type
+                self._used.add(self._qualified(tokens, at + 2))
+
+    def _name_owner(self, tokens: Sequence[bytes], at: int | None) -> None:
+        self._name_roles(tokens, at)
+        if at is not None and _NAME.match(tokens[at]) and tokens[at] not in _NOBODY:
+            self._owners.add(self._name(tokens[at]))
+
+    def _name_roles(self, tokens: Sequence[bytes], at: int | None) -> None:
+        """The roles that a list names, from there on."""
+        while at is not None and at < len(tokens) and _NAME.match(tokens[at]):
+            if tokens[at] == b"GROUP":
+                at += 1
+            if tokens[at] not in _NOBODY:
+                self._roles.add(self._name(tokens[at]))
+            at = at + 2 if tokens[at + 1 : at + 2] == [b","] else None
+
+    def _name(self, token: bytes) -> str:
+        return unquoted(token, self._encoding)
+
+    def _qualified(self, tokens: Sequence[bytes], at: int) -> tuple[str, str]:
+        if tokens[at + 1 : at + 2] == [b"."]:
+            return self._name(tokens[at]), self._name(tokens[at + 2])
+        return "", self._name(tokens[at])
+
+
+def _first(tokens: Sequence[bytes], keyword: bytes) -> int | None:
+    """Where what follows the first such keyword stands; None where there is none."""
+    return tokens.index(keyword) + 1 if keyword in tokens else None
+
+
+def _last(tokens: Sequence[bytes], keyword: bytes) -> int | None:
+    return len(tokens) - list(reversed(tokens)).index(keyword) if keyword in tokens else None

@@ -1,0 +1,248 @@
+"""The words of an entry of a schema, and whether two of them say the same thing.
+
+A server spells some expressions otherwise once they were restored, and then for good: what ``IN`` makes of a varchar is
+an array that is cast, and comes back as an array of casts; what ``BETWEEN`` makes is an AND of its own within another,
+and comes back as one. Both are brought to one form here. Nothing is asked of a server, because nothing of a file is
+given to one to be compared. Who owns a thing is compared if both sides say so: a dump by ``--no-owner`` does not.
+
+Source: PostgreSQL's parse_expr.c (transformTypeCast), gram.y (makeAndExpr, makeOrExpr); tried on 14 to 18, see
+`tests/integration/replace/test_same_words.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from app.archive.scanner import IDENTIFIER
+from app.domain.merge import OtherWords
+
+MOST_BYTES = 1 << 20  # longer words are compared as they stand
+_SHOWN_BYTES = 64 << 10
+_OWNED = re.compile(IDENTIFIER + rb";\Z")
+_TOKEN = re.compile(
+    rb"""\s+|[eE]'[^'\\]*(?:(?:\\.|'')[^'\\]*)*'|'[^']*'|"[^"]*"|[\w$\x80-\xff]+|::|[-+*/<>=~!@#%^&|`?]+|.""", re.DOTALL
+)
+_DOLLAR = re.compile(rb"\$(?:[A-Za-z_\x80-\xff][\w\x80-\xff]*)?\$")
+_NAME = re.compile(rb"""[A-Za-z_\x80-\xff"].*""", re.DOTALL)
+_CLOSING = {b"(": b")", b"[": b"]"}
+_JOINING = {b"AND", b"OR"}
+_MOST_DIMENSIONS = 6  # of an array
+_MOST_WORDS = 12  # of a type's name
+
+
+class Words:
+    """What the statements of one entry say; takes them one by one.
+
+    Args:
+        room: how many bytes of them may be kept.
+
+    Attributes:
+        owner: the statement that gives it to somebody; None if there is none.
+        kept: how many bytes are kept.
+    """
+
+    def __init__(self, room: int = MOST_BYTES) -> None:
+        self.owner: bytes | None = None
+        self.kept = 0
+        self._room = min(room, MOST_BYTES)
+        self._statements: list[bytes] | None = []
+        self._digest = hashlib.sha256()
+
+    def add(self, statement: bytes) -> None:
+        """Take a statement."""
+        if statement.startswith(b"ALTER ") and _OWNED.match(statement.rpartition(b" OWNER TO ")[2]):
+            self.owner = statement
+            return
+        self._digest.update(statement)
+        if self._statements is None:
+            return
+        self.kept += len(statement) + 2
+        self._statements.append(statement)
+        if self.kept > self._room:
+            self._statements, self.kept = None, 0
+
+    @property
+    def text(self) -> bytes | None:
+        """The statements but for the owner's; None if they are longer than what may be kept."""
+        return None if self._statements is None else b"\n\n".join(self._statements)
+
+    @property
+    def digest(self) -> bytes:
+        """A hash of what they say, but for the owner."""
+        return self._digest.digest()
+
+    @property
+    def form(self) -> bytes:
+        """The same, in one form for all that mean the same."""
+        text = self.text
+        return self.digest if text is None else hashlib.sha256(one_form(text)).digest()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Words) and (self.digest, self.owner) == (other.digest, other.owner)
+
+    def __hash__(self) -> int:
+        return hash((self.digest, self.owner))
+
+
+def say_the_same(one: Sequence[Words], other: Sequence[Words]) -> bool:
+    """Whether the entries of one name mean the same on both sides."""
+    if len(one) != len(other):
+        return False
+    owned = all(words.owner for words in (*one, *other))
+
+    def told(entries: Sequence[Words], *, form: bool) -> list[tuple[bytes, bytes | None]]:
+        return sorted((words.form if form else words.digest, words.owner if owned else b"") for words in entries)
+
+    return any(told(one, form=form) == told(other, form=form) for form in (False, True))
+
+
+def both_texts(name: object, backup: Sequence[Words], database: Sequence[Words]) -> OtherWords:
+    """The words of either side, for people."""
+    return OtherWords(object=str(name), backup=_text(backup), database=_text(database))
+
+
+def _text(entries: Sequence[Words]) -> str | None:
+    texts: list[bytes] = []
+    for words in entries:
+        if words.text is None:
+            return None
+        texts += filter(None, (words.text, words.owner))
+    text = b"\n\n".join(texts)
+    return text.decode(errors="backslashreplace") if len(text) <= _SHOWN_BYTES else None
+
+
+@dataclass(slots=True)
+class _Group:
+    """What stands between parentheses or brackets, or the whole.
+
+    Attributes:
+        joined: by AND or OR, if by one of them alone.
+        bare: its parentheses mean nothing.
+        cast: it is an array whose elements were cast here; once is enough, and anybody's file may ask for more.
+    """
+
+    opening: bytes
+    items: list[bytes | _Group] = field(default_factory=list)
+    joined: bytes | None = None
+    bare: bool = False
+    cast: bool = False
+
+
+def one_form(text: bytes) -> bytes:
+    """SQL as a server spells it, in one form for all that mean the same: tokens, with a space between them."""
+    whole = _Group(b"")
+    around = [whole]
+    for token in _tokens(text):
+        if token in _CLOSING:
+            group = _Group(token)
+            around[-1].items.append(group)
+            around.append(group)
+        elif token == _CLOSING.get(around[-1].opening):
+            _settle(around.pop())
+        else:
+            around[-1].items.append(token)
+    while around:
+        _settle(around.pop())
+    return b" ".join(_spelled(whole))
+
+
+def _tokens(text: bytes) -> Iterator[bytes]:
+    at = 0
+    while found := _TOKEN.match(text, at):
+        token, at = found[0], found.end()
+        if token.startswith(b"$") and (opening := _DOLLAR.match(token)):
+            end = text.find(opening[0], found.start() + len(opening[0]))
+            at = end + len(opening[0]) if end >= 0 else len(text)  # else nothing tells what the rest is
+            yield text[found.start() : at]
+        elif not token.isspace():
+            yield token
+
+
+def _settle(group: _Group) -> None:
+    """All within it is settled: join what is joined by the same word, and cast the elements of arrays that are cast."""
+    group.items = list(_with_casts_inside(group.items))
+    if group.opening != b"(":
+        return
+    joins = {item for item in group.items if isinstance(item, bytes) and item in _JOINING}
+    if len(joins) != 1:
+        return
+    (group.joined,) = joins
+    beside = [group.joined, *group.items, group.joined]
+    for before, item, after in zip(beside, group.items, beside[2:], strict=False):
+        if isinstance(item, _Group) and item.joined == before == after == group.joined:
+            item.bare = True
+
+
+def _with_casts_inside(items: list[bytes | _Group]) -> Iterator[bytes | _Group]:
+    """The items, with ``(ARRAY[a, b])::T[]`` as ``ARRAY[(a)::T, (b)::T]``."""
+    at = 0
+    while at < len(items):
+        item = items[at]
+        array = _array(item.items) if isinstance(item, _Group) and item.opening == b"(" else None
+        kind = _cast_to(items, at + 1) if array else []
+        if array and kind:
+            yield from (b"ARRAY", _each_cast(array, kind, _MOST_DIMENSIONS))
+            at += len(kind) + 3  # the array, the colons, the type and its brackets
+        else:
+            yield item
+            at += 1
+
+
+def _array(items: Sequence[bytes | _Group]) -> _Group | None:
+    """The elements, if this is ``ARRAY[…]`` and nothing else."""
+    match items:
+        case [b"ARRAY", _Group(opening=b"[", items=[_, *_], cast=False) as array]:
+            return array
+    return None
+
+
+def _cast_to(items: Sequence[bytes | _Group], at: int) -> list[bytes | _Group]:
+    """The type of the elements, if a cast to an array follows: ``character varying``; else nothing."""
+    if at >= len(items) or items[at] != b"::":
+        return []
+    kind: list[bytes | _Group] = []
+    for item in items[at + 1 : at + 2 + _MOST_WORDS]:
+        if isinstance(item, _Group):
+            if item.opening == b"[":
+                return [] if item.items else kind
+            if not kind:
+                return []
+        elif item != b"." and (item in _JOINING or not _NAME.match(item)):
+            return []
+        kind.append(item)
+    return []
+
+
+def _each_cast(array: _Group, kind: Sequence[bytes | _Group], dimensions: int) -> _Group:
+    """The array with each element cast by itself; an array within it is cast likewise."""
+    cast = _Group(b"[", cast=True)
+    element: list[bytes | _Group] = []
+    for item in (*array.items, b","):
+        if item != b",":
+            element.append(item)
+            continue
+        cast.items += [b","] if cast.items else []
+        if dimensions > 1 and (nested := _array(element)):
+            cast.items += [b"ARRAY", _each_cast(nested, kind, dimensions - 1)]
+        else:
+            cast.items += [_Group(b"(", element), b"::", *kind]
+        element = []
+    return cast
+
+
+def _spelled(whole: _Group) -> Iterator[bytes]:
+    """All tokens; a loop, because anybody's file may nest as deep as it likes."""
+    todo: list[bytes | _Group] = [whole]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, bytes):
+            yield item
+            continue
+        quiet = item.bare or not item.opening
+        if not quiet:
+            yield item.opening
+            todo.append(_CLOSING[item.opening])
+        todo += reversed(item.items)

@@ -1,0 +1,52 @@
+"""The port to the record of restores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from app.domain.restore import Restore
+
+
+class Restores(Protocol):
+    """The record of restores. All times are aware; every method is one transaction, and may raise CatalogError."""
+
+    def begin_restore(self, restore: Restore) -> None:
+        """Record a restore that this process begins; at most one is under way for a live database.
+
+        Raises:
+            RestoreRunningError: a restore of the database is under way, or left by a process that died and not settled
+                yet (the message says which, and that `check --repair` settles it), or the request's key is known
+                already: a message delivered twice.
+        """
+
+    def beat_restore(self, restore: Restore, now: datetime) -> bool:
+        """Give a sign of life. False when the restore is no longer this process's."""
+
+    def save_restore(self, restore: Restore) -> None:
+        """Record where a restore of this process stands, or how it ended.
+
+        A sign of life given since is not taken back.
+
+        Raises:
+            RestoreError: it is no longer this process's: it was taken for dead and settled by another.
+        """
+
+    def settle_restore(self, restore: Restore, was: Restore) -> bool:
+        """Record what became of a restore, whoever held it. False where it does not stand as `was` any more.
+
+        A record that is RUNNING, for a rollback begins, is this process's from then on.
+
+        Raises:
+            RestoreRunningError: it is to run, and another restore of the database is under way.
+        """
+
+    def restore(self, restore_id: str) -> Restore | None:
+        """The restore of an id; None where there is none."""
+
+    def restores(self, database: str) -> Sequence[Restore]:
+        """All restores of a live database, newest first."""
+
+    def dead_restores(self, database: str, now: datetime) -> Sequence[Restore]:
+        """Those under way whose holders are dead: nobody ends them but `check --repair` or a rollback."""
