@@ -86,7 +86,7 @@ def beside(
     both = Beside(scheduler, ours)
     try:
         scheduler.sh("docker-compose up -d")
-        eventually("its database answers", lambda: scheduler.is_healthy("db")(), 120)
+        eventually("its database answers", scheduler.is_healthy("db"), 120)
         both.sql(TABLES)
         steps = commands("Adopt it in five minutes")
         at = next(number for number, line in enumerate(steps) if "up -d" in line)
@@ -171,6 +171,6 @@ def test_a_lost_database_server_is_restored_into_a_new_one(beside: Beside) -> No
     beside.scheduler.sh("docker-compose stop db && docker-compose rm -f -v db")
     docker("volume", "rm", f"{beside.scheduler.project}_postgres_data")
     beside.scheduler.sh("docker-compose up -d db")
-    eventually("its database answers", lambda: beside.scheduler.is_healthy("db")(), 120)
+    eventually("its database answers", beside.scheduler.is_healthy("db"), 120)
     beside.cli("restore latest --mode replace --confirm residency_scheduler", code=None)
     assert beside.sql(CONTENT) == content
