@@ -16,7 +16,7 @@ from app.broker import REDIS, ask
 from app.catalog.engine import parse_url
 from app.catalog.store import lazy_catalog
 from app.domain.checks import Finding
-from app.domain.retention import Policy
+from app.domain.retention import Retention
 from app.errors import ResidencyBackupError, SettingsError
 from app.last_words import keep_to_oneself
 from app.log import configure_logging, log_also_to, open_for_lines
@@ -78,7 +78,7 @@ class Program:
     def _options(self) -> Options:
         settings, zone = self.settings, self.settings.zone
         return Options(
-            keep=Policy(settings.keep),
+            keep=Retention(settings.keep),
             schedules={tier: Schedule(tier, cron, zone) for tier, cron in settings.crons.items()},
             codec=settings.backup_compression,
             level=settings.backup_compression_level,

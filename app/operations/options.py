@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from app.domain.backup import Codec, Tier
-from app.domain.retention import Policy
+from app.domain.retention import Retention
 from app.operations.schedule import Schedule
 
 
@@ -29,7 +29,7 @@ class Options:
         environment: this service's settings, without secrets, as an environment file.
     """
 
-    keep: Policy
+    keep: Retention
     schedules: dict[Tier, Schedule]
     codec: Codec
     level: int | None

@@ -14,7 +14,7 @@ from app.domain.backup import ENDLESS, Tier, period_in_name
 from app.errors import BackupError, BackupNotFoundError, BackupStorageError, BackupWriteError
 from app.ports.folder import Folder
 from app.ports.tree import StoredFile
-from app.storage import access, disk, passing, sidecar
+from app.storage import access, disk, sidecar, transient
 from app.storage.draft import LocalDraft, manifest_of, run_in, stem_of, temporary, variants_of, waiting_for
 from app.storage.folder import LocalFolder
 from app.storage.memory import FolderMemory
@@ -51,7 +51,7 @@ class LocalTree:
         folder = self._folder(tier)
         with disk.writing(folder):
             disk.make_folder(folder)
-            path = temporary(folder / "probe", passing.new_id())
+            path = temporary(folder / "probe", transient.new_id())
             try:
                 disk.write_whole(path, _PROBE)
                 disk.sync_folder(folder)
@@ -116,7 +116,7 @@ class LocalTree:
     def write_manifest(self, file: str, manifest: bytes, of: StoredFile | None = None) -> None:
         """Write the manifest beside an archive, whole or not at all, if that is still what the manifest describes."""
         final = manifest_of(self._path(file))
-        draft = temporary(final, passing.new_id())
+        draft = temporary(final, transient.new_id())
         with disk.writing(final):
             disk.write_whole(draft, manifest)
             try:
@@ -130,7 +130,7 @@ class LocalTree:
     def add_manifest(self, manifest: bytes, of: StoredFile) -> bool:
         """Write a manifest beside an archive that was found without a usable one; never over another."""
         final = manifest_of(self._path(of.file))
-        draft, aside = temporary(final, passing.new_id()), temporary(final, passing.new_id())
+        draft, aside = temporary(final, transient.new_id()), temporary(final, transient.new_id())
         with disk.writing(final):
             disk.write_whole(draft, manifest)
             try:
@@ -215,7 +215,7 @@ class LocalTree:
         return sorted(
             (f"{tier}/{entry.name}", run)
             for tier, entry in self._entries()
-            if (run := run_in(entry.name)) and not passing.may_be_written(run, entry)
+            if (run := run_in(entry.name)) and not transient.may_be_written(run, entry)
         )
 
     def remove_leftover(self, file: str) -> None:
