@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import BinaryIO
+from types import MappingProxyType
+from typing import BinaryIO, Self
 
 from app.archive.inspect.needs import Needs
 from app.archive.manifest import ServerFacts
 from app.archive.reader import Archive
-from app.domain.merge import Changes, MergeRequest, OtherWords
+from app.domain.changes import Changes, MergeRequest, OtherWords
 from app.domain.replication import Replication
-from app.ports.target import Loaded, Loader, Loading, Merging, Progress, TargetFacts
+from app.ports.target import Advance, Loaded, Loader, Loading, Merging, TargetFacts
 from app.postgres import replication, target_facts, transactions
 from app.postgres.database import Database
 from app.postgres.load import archive as load
@@ -22,6 +23,7 @@ from app.postgres.maintenance import Maintenance
 from app.postgres.merge import compare as merge_compare
 from app.postgres.merge import live as merge
 from app.postgres.merge import script
+from app.postgres.post_command import run_on
 from app.postgres.replace import databases, in_place, proof, schema_diff, swap
 from app.postgres.session import restoring
 from app.postgres.unnoticed import unnoticed
@@ -34,13 +36,39 @@ class PostgresTarget:
         database: the live one.
         jobs: how many connections load, and prove, at once.
         foreign_password: of the role that loads what strangers made; None leaves it to libpq.
+        environment: of the programs that `run` starts.
+        scheme: of DATABASE_URL in that environment.
     """
 
-    def __init__(self, database: Database, jobs: int = 1, foreign_password: str | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        jobs: int = 1,
+        foreign_password: str | None = None,
+        *,
+        environment: Mapping[str, str] = MappingProxyType({}),
+        scheme: str = "postgresql",
+    ) -> None:
         self.database = database.name
         self._database = database
         self._jobs = jobs
         self._foreign_password = foreign_password
+        self._environment = environment
+        self._scheme = scheme
+
+    def named(self, name: str) -> Self:
+        """The same server, with another database in the live one's place."""
+        return type(self)(
+            self._database.named(name),
+            self._jobs,
+            self._foreign_password,
+            environment=self._environment,
+            scheme=self._scheme,
+        )
+
+    def run(self, argv: Sequence[str], name: str) -> None:
+        """Run a program on a database of the server."""
+        run_on(self._database.named(name), argv, self._environment, self._scheme)
 
     def facts(self) -> TargetFacts:
         """What the server is, and whether the live database exists."""
@@ -90,7 +118,7 @@ class PostgresTarget:
         """Make sure that another role can load a dump."""
         return load_as.loader_of(self._database, role, self._foreign_password)
 
-    def load(self, name: str, archive: Archive, loading: Loading, progress: Progress) -> Loaded:
+    def load(self, name: str, archive: Archive, loading: Loading, progress: Advance) -> Loaded:
         """Load an archive into an empty database."""
         database, path = self._database.named(name), loading.search_path
         if loading.role is None and not loading.foreign:
@@ -106,7 +134,7 @@ class PostgresTarget:
         name: str,
         archive: Archive,
         loading: Loading,
-        progress: Progress,
+        progress: Advance,
         otherwise: Callable[[OtherWords], object] = lambda _: None,
     ) -> list[str]:
         """Compare a whole database with an archive."""
@@ -133,7 +161,7 @@ class PostgresTarget:
             remarks = in_place.replace_in_place(self._database, archive, facts, on_commit, search_path)
         return remarks + beside
 
-    def merging(self, archive: Archive, request: MergeRequest, progress: Progress) -> AbstractContextManager[Merging]:
+    def merging(self, archive: Archive, request: MergeRequest, progress: Advance) -> AbstractContextManager[Merging]:
         """Put the archive's rows beside the live tables for the length of a block."""
         return merge.merging(self._database, archive, request, progress)
 
@@ -141,7 +169,7 @@ class PostgresTarget:
         """What differs between the archive's schema and the live one."""
         return schema_diff.schema_differences(self._database, archive)
 
-    def compare(self, one: Archive, other: Archive, progress: Progress) -> Changes:
+    def compare(self, one: Archive, other: Archive, progress: Advance) -> Changes:
         """What differs between two archives' rows."""
         return merge_compare.compare(self._database, one, other, progress)
 

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from itertools import islice
 
 from app.archive import lexer
-from app.archive.index import Kind
+from app.archive.index import SegmentKind
 from app.archive.inspect.content import dropped_role
 from app.archive.inspect.tokens import Reading, UnreadableError, tokens
+from app.archive.pg_dump import CLIENT_ENCODING, SESSION_AUTHORIZATION, python_encoding, string_value, unquoted
 from app.archive.reader import Archive
-from app.archive.scanner import ENCODING, python_encoding, scan, unquoted
+from app.archive.scanner import scan
 
 _NAME = re.compile(rb'["A-Za-z_\x80-\xff]')
 _READ = re.compile(rb"(?:CREATE|ALTER|GRANT|REVOKE|SET)\s")
-_SESSION = re.compile(rb"SET SESSION AUTHORIZATION '((?:[^']|'')+)'")
 _MOST_WORDS = 500_000
 # pg_dump writes a mapping for all as one for "public", which no role can be called.
 _NOBODY = {b"PUBLIC", b"public", b"CURRENT_USER", b"CURRENT_ROLE", b"SESSION_USER", b"DEFAULT"}
@@ -60,10 +60,10 @@ def needs_of(archive: Archive) -> Needs:
 def _units(archive: Archive) -> Iterator[bytes]:
     """The statements that may name something, with the comments before them."""
     if not archive.seekable:
-        yield from (each.data for each in scan(archive.whole()) if each.head.table is None)
+        yield from (each.data for each in scan(archive.whole()) if each.header.table is None)
         return
     for segment in archive.index.segments:
-        if segment.kind not in {Kind.DATA, Kind.SEQUENCES}:
+        if segment.kind not in {SegmentKind.DATA, SegmentKind.SEQUENCES}:
             yield from (each.data for each in scan(archive.text(segment)))
 
 
@@ -84,10 +84,10 @@ class _Found:
         start = lexer.start_of(unit)
         if not _READ.match(unit, start):
             return
-        if encoding := ENCODING.match(unit, start):
+        if encoding := CLIENT_ENCODING.match(unit, start):
             self._encoding = python_encoding(encoding[1].decode())
-        elif session := _SESSION.match(unit, start):
-            self._roles.add(session[1].decode(self._encoding, errors="backslashreplace").replace("''", "'"))
+        elif session := SESSION_AUTHORIZATION.match(unit, start):
+            self._roles.add(string_value(session[1], self._encoding))
         else:
             with suppress(UnreadableError):  # whoever runs it will see
                 words = tokens(unit[start:], Reading(self._encoding, standard=True))

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from app.domain.changes import Changes, MergeRequest, OtherWords
 from app.domain.checks import Finding
-from app.domain.merge import Changes, MergeRequest, OtherWords
 from app.domain.restore import NAME_BYTES, Method, Mode, OnConflict, Policy, Restore
 from app.errors import RestoreValidationError
 from app.operations.backups.inventory import Inventory
@@ -97,7 +97,7 @@ class Wanted:
             dependents=bool(request.dependents),
             where=request.where,
             exact=mode is Mode.REPLACE,
-            version_tables=service.version_tables,
+            version_tables=service.options.version_tables,
             backup=request.backup,
             into=into,
             search_path=_path(request.search_path),
