@@ -93,6 +93,32 @@ def secrets_of(url: str) -> list[str]:
     return list(dict.fromkeys(form for each in written for form in (each, unquote(each)) if form))
 
 
+def with_password(urls: str, password: str) -> str:
+    """URLs of Redis, with semicolons between them, each with a password if it has none.
+
+    Args:
+        urls: what to complete.
+        password: as it is meant; it is encoded here.
+
+    Raises:
+        ValueError: one is no redis://, rediss:// or sentinel:// URL: a password alone is not enough there.
+    """
+    return ";".join(_with_password(url, quote(password, safe="")) for url in urls.split(";"))
+
+
+def _with_password(url: str, password: str) -> str:
+    scheme, rest = scheme_of(url), url.partition("://")[2]
+    if scheme not in _REDIS | {"sentinel"}:
+        raise ValueError("only a redis://, rediss:// or sentinel:// URL takes it: write it into CELERY_BROKER_URL")
+    authority, tail = _authority(url)
+    if "@" not in authority:
+        return f"{scheme}://:{password}@{rest}"
+    user, _, place = authority.rpartition("@")
+    if ":" in user:
+        return url
+    return f"{scheme}://{user}:{password}@{place}{tail}"
+
+
 def require_text(value: str) -> None:
     """Refuse what no program passes on as it is.
 

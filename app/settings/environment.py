@@ -18,11 +18,11 @@ from pydantic_core import ErrorDetails
 from app.errors import SettingsError
 from app.log import Redactor
 from app.postgres.database import Database
-from app.settings.settings import Settings
-from app.urls import require_text
+from app.settings.settings import DEFAULT_BROKER, Settings
+from app.urls import require_text, with_password
 
 _PREFIXES = ("BACKUP_", "RESTORE_")  # other programs' variables do not begin so
-_PASSWORDS = {"POSTGRES_PASSWORD", "RESTORE_FOREIGN_PASSWORD"}  # by themselves, not in a URL
+_PASSWORDS = {"POSTGRES_PASSWORD", "RESTORE_FOREIGN_PASSWORD", "CELERY_BROKER_PASSWORD"}  # by themselves, not in a URL
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,7 @@ def load_settings(environ: Mapping[str, str], *, serverless: bool = False) -> Lo
     problems: list[str] = []
     values = _values(environ, problems)
     _drop_unprintable(values, problems)
+    _complete_broker(values, problems)
     settings: Settings | None = None
     try:
         settings = Settings.model_validate({name.lower(): value for name, value in values.items() if value})
@@ -105,6 +106,15 @@ def _drop_unprintable(values: dict[str, str], problems: list[str]) -> None:
         except ValueError as error:
             problems.append(f"{name}: {error}")
             values[name] = ""
+
+
+def _complete_broker(values: dict[str, str], problems: list[str]) -> None:
+    """Put the broker's password into its URL. A result backend of its own has its own password in its URL."""
+    if password := values.get("CELERY_BROKER_PASSWORD"):
+        try:
+            values["CELERY_BROKER_URL"] = with_password(values.get("CELERY_BROKER_URL", DEFAULT_BROKER), password)
+        except ValueError as error:
+            problems.append(f"CELERY_BROKER_PASSWORD: {error}")
 
 
 def _describe(problem: ErrorDetails, values: Mapping[str, str]) -> str:

@@ -33,6 +33,8 @@ from app.settings.fields import (
     upper,
 )
 
+DEFAULT_BROKER = "redis://localhost:6379/0"
+
 
 class Settings(BaseModel):
     """One field for each environment variable, in lower case; docs/settings.md describes them."""
@@ -48,7 +50,8 @@ class Settings(BaseModel):
     backup_dir: Folder = Path("/backups")
     backup_state_dir: Folder | None = Field(default_factory=state_folder)
     backup_catalog_url: Annotated[SecretStr | None, BeforeValidator(catalog)] = None
-    celery_broker_url: Annotated[SecretStr, BeforeValidator(broker)] = SecretStr("redis://localhost:6379/0")
+    celery_broker_url: Annotated[SecretStr, BeforeValidator(broker)] = SecretStr(DEFAULT_BROKER)
+    celery_broker_password: SecretStr | None = None
     celery_result_backend: Annotated[SecretStr | None, BeforeValidator(results)] = None
     backup_timezone: Zone = "UTC"
     backup_daily_cron: Cron = "0 2 * * *"

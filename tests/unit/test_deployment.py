@@ -16,6 +16,14 @@ IN_A_FILE, BEATS = "POSTGRES_PASSWORD", "BEAT_ALIVE_FILE"
 COMPOSES_OWN = {"DB_MEMORY", "REDIS_MEMORY", "BACKEND_MEMORY", "RESIDENCY_BACKUP_TAG"}
 
 
+# The first stack makes its database itself, with the password in the file.
+PASSWORD_AS = {
+    "docker-compose.yml": {f"{IN_A_FILE}_FILE"},
+    "docker-compose.residency.yml": {IN_A_FILE, f"{IN_A_FILE}_FILE"},
+}
+SECRETS = {name.upper() for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)}
+
+
 def names() -> set[str]:
     return {name.upper() for name in Settings.model_fields} - {IN_A_FILE} | {f"{IN_A_FILE}_FILE"}
 
@@ -34,13 +42,14 @@ def block(name: str, key: str) -> str:
 @pytest.mark.parametrize("name", COMPOSE)
 def test_compose_passes_every_setting_on(name: str) -> None:
     passed = re.findall(r"^  ([A-Z_]+): ", block(name, "x-settings"), re.MULTILINE)
-    assert sorted(passed) == sorted(names() - {BEATS})
+    files = {f"{secret}_FILE" for secret in SECRETS}
+    assert sorted(passed) == sorted(names() - {BEATS} | files | PASSWORD_AS[name])
     assert f"      {BEATS}: " in text_of(name)
 
 
 @pytest.mark.parametrize("name", COMPOSE)
 def test_what_compose_passes_on_comes_from_the_same_name(name: str) -> None:
-    for setting, variable in re.findall(r"^  ([A-Z_]+): \$\{([A-Z_]+):-", block(name, "x-settings"), re.MULTILINE):
+    for setting, variable in re.findall(r"^  ([A-Z_]+): \$\{([A-Z_]+):?-", block(name, "x-settings"), re.MULTILINE):
         assert setting == variable
 
 
@@ -60,7 +69,14 @@ def test_the_example_shows_the_defaults() -> None:
 
 def test_both_compose_files_keep_our_containers_alike() -> None:
     first, second = (block(name, "x-ours") for name in COMPOSE)
-    assert first == second
+    assert first.replace("[postgres_password]", "[postgres_password, broker_password]") == second
+
+
+def test_the_example_beside_a_scheduler_sets_what_its_compose_file_passes_on() -> None:
+    compose = text_of("docker-compose.residency.yml")
+    set_ = dict(re.findall(r"^([A-Z_]+)=(.*)$", text_of("deploy/residency.env.example"), re.MULTILINE))
+    assert set_["COMPOSE_FILE"] == "docker-compose.residency.yml"
+    assert all(f"${{{name}" in compose for name in set_ if not name.startswith("COMPOSE_"))
 
 
 def test_the_user_of_the_image_is_the_one_that_the_documentation_names() -> None:

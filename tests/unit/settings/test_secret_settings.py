@@ -200,3 +200,36 @@ def test_no_word_of_the_driver_on_a_server_that_does_not_answer_has_a_password()
     with pytest.raises(psycopg.OperationalError) as caught:
         psycopg.connect(database.conninfo, password=database.password)
     assert ONE not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "completed"),
+    [
+        (None, "redis://:p%40ss%2Fw%3Ard%231%25@localhost:6379/0"),
+        ("redis://redis:6379/1", "redis://:p%40ss%2Fw%3Ard%231%25@redis:6379/1"),
+        (
+            "rediss://app@redis/1?ssl_cert_reqs=required",
+            "rediss://app:p%40ss%2Fw%3Ard%231%25@redis/1?ssl_cert_reqs=required",
+        ),
+        ("redis://:other@redis:6379/1", "redis://:other@redis:6379/1"),
+        (
+            "sentinel://a:26379/0;sentinel://b:26379/0",
+            "sentinel://:p%40ss%2Fw%3Ard%231%25@a:26379/0;sentinel://:p%40ss%2Fw%3Ard%231%25@b:26379/0",
+        ),
+    ],
+)
+def test_the_broker_s_password_may_stand_by_itself(tmp_path: Path, url: str | None, completed: str) -> None:
+    file = tmp_path / "broker_password"
+    file.write_text("p@ss/w:rd#1%\n")
+    given = {"DATABASE_URL": "postgresql://h/d", "CELERY_BROKER_PASSWORD_FILE": str(file)}
+    settings = load_settings(given | ({"CELERY_BROKER_URL": url} if url else {})).settings
+    assert settings.celery_broker_url.get_secret_value() == completed
+    assert settings.result_backend == completed or ";" in completed
+    assert "p@ss/w:rd#1%" in settings.secrets
+
+
+def test_a_broker_that_takes_no_password_alone_is_named() -> None:
+    given = {"DATABASE_URL": "postgresql://h/d", "CELERY_BROKER_URL": "amqp://h//", "CELERY_BROKER_PASSWORD": "x"}
+    with pytest.raises(SettingsError, match="CELERY_BROKER_PASSWORD: only a redis://") as refused:
+        load_settings(given)
+    assert "'x'" not in str(refused.value)

@@ -384,6 +384,7 @@ def test_the_secrets_are_those_that_may_hold_a_password() -> None:
         "POSTGRES_PASSWORD",
         "BACKUP_CATALOG_URL",
         "CELERY_BROKER_URL",
+        "CELERY_BROKER_PASSWORD",
         "CELERY_RESULT_BACKEND",
         "RESTORE_FOREIGN_PASSWORD",
     }
