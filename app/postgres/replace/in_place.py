@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from hashlib import sha256
 
 import psycopg
@@ -30,6 +30,7 @@ from app.postgres.digest import table_digest, use_read_settings
 from app.postgres.facts import DUMPED
 from app.postgres.load.archive import analyze, use_own_words
 from app.postgres.load.data import DataLoader, check_rows
+from app.postgres.load.outside import noted_beside
 from app.postgres.load.path import FunctionPath
 from app.postgres.load.sql import SqlRunner
 from app.postgres.load.watched import require_nothing_beside
@@ -117,6 +118,19 @@ def replace_in_place(
         RestoreBusyError: something stayed locked.
         TargetUnavailableError: the server went away.
     """
+    beside: list[str] = []
+    with nullcontext() if facts is not None else noted_beside(database, beside):
+        remarks = _replaced(database, archive, facts, on_commit, search_path)
+    return remarks + beside
+
+
+def _replaced(
+    database: Database,
+    archive: Archive,
+    facts: ServerFacts | None,
+    on_commit: Callable[[str], None],
+    search_path: str | None,
+) -> list[str]:
     lint(archive)
     with (
         _session(database) as session,
