@@ -15,8 +15,8 @@ import psycopg
 
 from app.domain.psql import in_psql, quoted
 from app.errors import BackupCreationError, LockTableFullError, ServerUnavailableError, StandbyConflictError
-from app.postgres.limits import FILE_LIMIT
 from app.postgres.said import message_of, without_details
+from app.postgres.session_settings import FILE_LIMIT
 from app.postgres.shared_memory import HINT as SHARED_MEMORY_HINT
 from app.postgres.shared_memory import lacks_shared_memory
 from app.postgres.too_long import find_the_row, is_too_long

@@ -21,9 +21,9 @@ from app.postgres.dump.early import Early
 from app.postgres.dump.exported import Exported
 from app.postgres.facts import DUMPED, dumped_tables
 from app.postgres.pooler import backend_pid
+from app.postgres.session_settings import LOCK_WAIT_MS
 from app.postgres.who import AGAINST_READING, Other, holding, only, stands_in_the_way, waiting_for
 
-LOCK_WAIT_MS = 60_000  # in all, for all tables together
 LOCK_PATIENCE_MS = 1_000  # at a stretch, while nothing else is locked: who wants the table meanwhile waits as long
 _PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 0.5

@@ -42,8 +42,8 @@ from app.postgres.dump.undumped import undumped
 from app.postgres.dump.unplanned import unplanned
 from app.postgres.dump.watch import Watch
 from app.postgres.dump.workers import Crew
-from app.postgres.limits import LOCK_LIMIT, time_limits
 from app.postgres.programs import Program, ProgramError, running
+from app.postgres.session_settings import LOCK_LIMIT, time_limits
 
 log = structlog.get_logger(__name__)
 _MOMENT_SECONDS = 1

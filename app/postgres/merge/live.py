@@ -27,7 +27,6 @@ from app.domain.restore import Policy
 from app.errors import MergeConflictError, RestoreBusyError
 from app.postgres.database import Database
 from app.postgres.dump.beside import beside_others, once_unlocked
-from app.postgres.merge import session as merge_sessions
 from app.postgres.merge.apply import apply, lock
 from app.postgres.merge.derived import notes_on_views
 from app.postgres.merge.inverse import Inverse
@@ -106,8 +105,7 @@ class LiveMerge:
             return report
 
         # Each attempt is a transaction, no part of one: what it made is known by the transaction's number.
-        wait_ms = merge_sessions.LOCK_WAIT_MS
-        report = patiently(self._session, "the merge", AGAINST_ANYTHING, attempt, wait_ms=wait_ms)
+        report = patiently(self._session, "the merge", AGAINST_ANYTHING, attempt)
         if kept := [str(version.name) for version in self._matched.versions]:
             log.info("restore leaves the tables of migration tools alone", tables=kept)
         log.debug("restore merged rows", **{name: report.total(name) for name in ("inserted", "updated", "deleted")})

@@ -39,14 +39,13 @@ from app.postgres.patience import STRETCH_MS, lock_all, patiently
 from app.postgres.replace.empty import empty
 from app.postgres.replace.proof import Differences, compare_schema, compare_tables, compare_values, compared
 from app.postgres.replace.schema_diff import live_entries, of_the_schema
-from app.postgres.session import SPEED, restoring
+from app.postgres.session import restoring
+from app.postgres.session_settings import load_session
 from app.postgres.transactions import durable_ids
 from app.postgres.who import AGAINST_ANYTHING
 from app.postgres.words_path import read_under
 
 log = structlog.get_logger(__name__)
-LOCK_WAIT_MS = 60_000  # in all, for all locks together
-_MEMORY_MB = 512
 _TRANSACTION = re.compile(rb"(?:BEGIN|COMMIT)\s*;\s*\Z", re.IGNORECASE)
 _SCHEMA = re.compile(rb"CREATE SCHEMA (\"(?:[^\"]|\"\")+\"|[^\s\";]+)\s*;")
 _EXTENSION = re.compile(
@@ -137,7 +136,7 @@ def _replaced(
         durable_ids(database) as durable_id,
         session.transaction(f"the restore of database {database.name}"),
     ):
-        patiently(session, "the emptying", AGAINST_ANYTHING, lambda: _clear(session), wait_ms=LOCK_WAIT_MS)
+        patiently(session, "the emptying", AGAINST_ANYTHING, lambda: _clear(session))
         _load(session, archive, search_path)
         session.tell("the constraints", "SET CONSTRAINTS ALL IMMEDIATE")
         analyze([session])
@@ -166,7 +165,7 @@ def _of_schema(database: Database, expected: Content, *, ours: bool) -> list[str
 def _session(database: Database) -> Iterator[_InPlace]:
     with restoring(), database.connect() as connection:
         connection.prepare_threshold = None
-        connection.execute(SPEED.format(memory=_MEMORY_MB).encode())
+        connection.execute(load_session().encode())
         connection.execute("SELECT set_config('lock_timeout', %s, false)", (str(STRETCH_MS),))
         yield _InPlace(connection, database.name)
 

@@ -16,7 +16,6 @@ from app.errors import RestoreBusyError
 from app.postgres import patience
 from app.postgres.database import Database
 from app.postgres.dump import watch
-from app.postgres.merge import session as merge_session
 from app.postgres.merge.plan import Planner
 from app.postgres.replace import swap
 from app.postgres.replace.in_place import replace_in_place
@@ -101,7 +100,7 @@ def test_a_merge_that_must_alter_a_table_locks_it_at_the_start_of_the_next_attem
 
 
 def test_who_stands_in_the_way_of_a_merge_is_named(database: TestDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(merge_session, "LOCK_WAIT_MS", 300)
+    monkeypatch.setattr(patience, "LOCK_WAIT_MS", 300)
     archive = archive_of(database)
     database.execute("DELETE FROM shifts")
     with psycopg.connect(database.url, application_name="import") as other:
