@@ -23,12 +23,12 @@ from app.errors import (
     TableLockedError,
 )
 from app.postgres.causes import known_cause
+from app.postgres.connect_sqlstate import with_code
 from app.postgres.cursor import Cursor, interruption
-from app.postgres.logins import refusal_of_trigger, refused_by_trigger
+from app.postgres.login_triggers import refusal_of_trigger, refused_by_trigger
 from app.postgres.pooler import require_own_session
 from app.postgres.programs import bare_environment
-from app.postgres.refusals import with_code
-from app.postgres.said import message_of, said_beside
+from app.postgres.server_messages import message_of, said_beside
 from app.postgres.session_settings import every_session
 from app.urls import ENCODED, require_port, require_text, scheme_of
 

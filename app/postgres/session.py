@@ -30,13 +30,13 @@ from app.postgres.cursor import interruption
 from app.postgres.database import Database
 from app.postgres.dispensable import do_without, is_dispensable
 from app.postgres.event_triggers import EventTriggers, disabling, may_fire
-from app.postgres.reasons import relying_function, way_around
-from app.postgres.refused import known_refusal
-from app.postgres.said import function_of, said_beside, without_values
+from app.postgres.operator_path import UNDEFINED_HINT, reading
+from app.postgres.restore_errors import known_refusal
+from app.postgres.search_path_hints import relying_function, way_around
+from app.postgres.server_messages import function_of, said_beside, without_values
 from app.postgres.session_settings import load_session
 from app.postgres.shared_memory import HINT as SHARED_MEMORY_HINT
 from app.postgres.shared_memory import SERIAL, lacks_shared_memory, may_use_workers
-from app.postgres.words_path import UNDEFINED_HINT, reading
 
 log = structlog.get_logger(__name__)
 SETTING = re.compile(rb"(?:SET\s+(?:SESSION\s+)?(\w+)|SELECT\s+pg_catalog\.set_config\('(\w+)')", re.IGNORECASE)

@@ -16,7 +16,7 @@ from app.postgres import replication, target_facts, transactions
 from app.postgres.database import Database
 from app.postgres.load.as_role import loader_of
 from app.postgres.load.by_origin import load_by_origin
-from app.postgres.merge import compare, live, script
+from app.postgres.merge import compare, merger, script
 from app.postgres.replace import databases, in_place, proof, schema_diff, swap
 
 
@@ -99,7 +99,7 @@ class PostgresTarget(Target):
         return in_place.replace_in_place(self._database, archive, facts, on_commit, search_path)
 
     def merging(self, archive: Archive, request: MergeRequest, progress: Progress) -> AbstractContextManager[Merging]:
-        return live.merging(self._database, archive, request, progress)
+        return merger.merging(self._database, archive, request, progress)
 
     def schema(self, archive: Archive) -> tuple[list[str], list[OtherWords]]:
         return schema_diff.schema_differences(self._database, archive)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from app.archive.reader import Archive
 from app.ports.target import Loaded, Loading, Progress
 from app.postgres.database import Database
-from app.postgres.load.archive import load
 from app.postgres.load.as_role import load_as
-from app.postgres.load.outside import nothing_beside
+from app.postgres.load.loader import load
+from app.postgres.load.server_changes import nothing_beside
 from app.postgres.load.watched import watched
 
 

@@ -12,13 +12,13 @@ from contextlib import ExitStack, contextmanager
 from app.archive.index import TableName
 from app.domain.merge import TableChanges
 from app.errors import RestoreDataError
-from app.postgres.merge.live_schema import LiveTable
+from app.postgres.lock_holders import AGAINST_ANYTHING, AGAINST_LOCKING_OUT_WRITERS
+from app.postgres.lock_retries import lock_all, patiently
+from app.postgres.merge.schema import LiveTable
 from app.postgres.merge.session import MergeSession
 from app.postgres.merge.sql import DIFFERS, row_of, same_place
 from app.postgres.merge.stage import Staged
-from app.postgres.patience import lock_all, patiently
 from app.postgres.quoting import SAME, quoted
-from app.postgres.who import AGAINST_ANYTHING, AGAINST_LOCKING_OUT_WRITERS
 
 _FREE = f"p.blocked IS NULL AND p.act {SAME}"
 

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from app.domain.merge import TableChanges
 from app.postgres.merge.apply import locks, stillness, updated_columns, waves_of
-from app.postgres.merge.live_schema import ForeignKey
+from app.postgres.merge.schema import ForeignKey
 from app.postgres.merge.sequences import Move, set_to
 from app.postgres.merge.session import MergeSession
 from app.postgres.merge.sql import ALIKE, APPLIED, equal, image_of, row_of, same_place

@@ -16,10 +16,10 @@ from app.archive.reader import Archive
 from app.archive.scanner import python_encoding, scan
 from app.domain.merge import MergeRequest
 from app.errors import RestoreValidationError
-from app.postgres.merge.live_schema import ForeignKey, LiveSchema, LiveTable, UniqueKey
-from app.postgres.merge.missing import way_to_tables
+from app.postgres.merge.missing_tables import way_to_tables
+from app.postgres.merge.schema import ForeignKey, LiveSchema, LiveTable, UniqueKey
 from app.postgres.merge.sql import equal
-from app.postgres.merge.versions import LeftAlone, require_none_named, unknown_names, version_tables
+from app.postgres.merge.version_tables import LeftAlone, require_none_named, unknown_names, version_tables
 from app.postgres.quoting import SAME, unquoted
 
 _NAME = r'(?:"(?:[^"]|"")+"|[^\s".,();]+)'

@@ -16,7 +16,7 @@ from app.archive.index import TableName
 from app.domain.merge import MergeRequest
 from app.domain.restore import Policy
 from app.errors import RestoreValidationError
-from app.postgres.merge.live_schema import Bounds, ForeignKey, LiveSchema
+from app.postgres.merge.schema import Bounds, ForeignKey, LiveSchema
 from app.postgres.merge.session import MergeSession
 from app.postgres.merge.sql import APPLIED, DIFFERS, TEXT, image_of, row_of, same_place
 from app.postgres.merge.stage import Staged

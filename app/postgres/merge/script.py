@@ -10,11 +10,11 @@ from typing import BinaryIO
 from app.archive.scanner import Piece, scan
 from app.errors import RestoreDataError
 from app.postgres.database import Database
+from app.postgres.lock_holders import AGAINST_ANYTHING
+from app.postgres.lock_retries import lock_all, patiently
 from app.postgres.merge.session import MergeSession, merge_session
-from app.postgres.patience import lock_all, patiently
 from app.postgres.session import sqlstate_of
 from app.postgres.transactions import durable_ids
-from app.postgres.who import AGAINST_ANYTHING
 
 _BLOCK = 1 << 20
 _RAISED = "P0001"

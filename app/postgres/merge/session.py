@@ -9,11 +9,11 @@ from typing import Any
 import psycopg
 
 from app.errors import RestoreDataError, RestoreError
+from app.postgres.configured_path import OWN_PATH
 from app.postgres.database import Database
-from app.postgres.own_path import OWN_PATH
-from app.postgres.patience import STRETCH_MS
+from app.postgres.lock_retries import STRETCH_MS
 from app.postgres.quoting import literal
-from app.postgres.reasons import way_around_in_live
+from app.postgres.search_path_hints import way_around_in_live
 from app.postgres.session import Session, restoring
 from app.postgres.session_settings import MERGE
 

@@ -24,26 +24,26 @@ from app.archive.manifest import ServerFacts
 from app.archive.reader import Archive
 from app.archive.scanner import python_encoding, scan
 from app.errors import BackupReadError, BackupValidationError, RestoreBusyError, RestoreDataError, RestoreError
-from app.postgres import facts as questions
+from app.postgres import server_facts as questions
 from app.postgres.database import Database
 from app.postgres.digest import table_digest, use_read_settings
-from app.postgres.facts import DUMPED
-from app.postgres.load.archive import analyze, use_own_words
 from app.postgres.load.data import DataLoader, check_rows
-from app.postgres.load.outside import noted_beside
-from app.postgres.load.path import FunctionPath
-from app.postgres.load.sql import SqlRunner
+from app.postgres.load.function_path import FunctionPath
+from app.postgres.load.loader import analyze, use_own_words
+from app.postgres.load.server_changes import noted_beside
+from app.postgres.load.statements import SqlRunner
 from app.postgres.load.watched import require_nothing_beside
+from app.postgres.lock_holders import AGAINST_ANYTHING
+from app.postgres.lock_retries import STRETCH_MS, lock_all, patiently
 from app.postgres.maintenance import Maintenance
-from app.postgres.patience import STRETCH_MS, lock_all, patiently
+from app.postgres.operator_path import read_under
 from app.postgres.replace.empty import empty
 from app.postgres.replace.proof import Differences, compare_schema, compare_tables, compare_values, compared
 from app.postgres.replace.schema_diff import live_entries, of_the_schema
+from app.postgres.server_facts import DUMPED
 from app.postgres.session import restoring
 from app.postgres.session_settings import load_session
 from app.postgres.transactions import durable_ids
-from app.postgres.who import AGAINST_ANYTHING
-from app.postgres.words_path import read_under
 
 log = structlog.get_logger(__name__)
 _TRANSACTION = re.compile(rb"(?:BEGIN|COMMIT)\s*;\s*\Z", re.IGNORECASE)

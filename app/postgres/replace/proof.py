@@ -19,9 +19,9 @@ from app.ports.target import Loading
 from app.postgres.database import Database
 from app.postgres.digest import table_digest, use_read_settings
 from app.postgres.dump.source import PostgresSource
+from app.postgres.operator_path import BY_NAME
 from app.postgres.session import restoring
-from app.postgres.unnoticed import unnoticed
-from app.postgres.words_path import BY_NAME
+from app.postgres.without_login_triggers import unnoticed
 
 _SHOWN = 10
 # Types of entries that every pg_dump makes, and calls alike.

@@ -19,11 +19,11 @@ from app.archive.index import TableName
 from app.errors import BackupError
 from app.ports.source import ChangedError, GaveWayError
 from app.postgres.database import Database
-from app.postgres.dump.exported import Exported
+from app.postgres.dump.exported_snapshot import Exported
 from app.postgres.dump.ranges import LargeTable, large_tables
-from app.postgres.facts import DUMPED
+from app.postgres.lock_holders import Other, only
+from app.postgres.server_facts import DUMPED
 from app.postgres.session_settings import READ_ROWS
-from app.postgres.who import Other, only
 
 log = structlog.get_logger(__name__)
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Collection, Iterable
 from typing import TypeVar
 
 from app.errors import RestoreBusyError
+from app.postgres.lock_holders import holding
 from app.postgres.session import Session, sqlstate_of
 from app.postgres.session_settings import LOCK_WAIT_MS
-from app.postgres.who import holding
 
 STRETCH_MS = 2_000  # at a time, for all locks together; the application is to be free after 5 s
 PAUSE_SECONDS = 0.5

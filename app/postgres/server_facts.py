@@ -9,7 +9,7 @@ import psycopg
 from app.archive.index import TableName
 from app.archive.manifest import Extension, ServerFacts
 from app.domain.servers import Identity
-from app.postgres.own_path import under_own_path
+from app.postgres.configured_path import under_own_path
 from app.postgres.session_settings import PG_DUMP_READS
 
 _DATABASE = """
