@@ -9,9 +9,9 @@ from typing import BinaryIO
 from app.archive.inspect.needs import Needs
 from app.archive.manifest import ServerFacts
 from app.archive.reader import Archive
-from app.domain.merge import Changes, MergeRequest, OtherWords
+from app.domain.changes import Changes, MergeRequest, OtherWords
 from app.domain.replication import Replication
-from app.ports.target import Loaded, Loader, Loading, Merging, Progress, Target, TargetFacts
+from app.ports.target import Advance, Loaded, Loader, Loading, Merging, Target, TargetFacts
 from app.postgres import replication, target_facts, transactions
 from app.postgres.database import Database
 from app.postgres.load.as_role import loader_of
@@ -71,7 +71,7 @@ class PostgresTarget(Target):
     def loader(self, role: str) -> Loader:
         return loader_of(self._database, role, self._foreign_password)
 
-    def load(self, name: str, archive: Archive, loading: Loading, progress: Progress) -> Loaded:
+    def load(self, name: str, archive: Archive, loading: Loading, progress: Advance) -> Loaded:
         database, password = self._database.named(name), self._foreign_password
         return load_by_origin(database, archive, loading, jobs=self._jobs, foreign_password=password, progress=progress)
 
@@ -80,7 +80,7 @@ class PostgresTarget(Target):
         name: str,
         archive: Archive,
         loading: Loading,
-        progress: Progress,
+        progress: Advance,
         otherwise: Callable[[OtherWords], object] = lambda _: None,
     ) -> list[str]:
         differences = proof.compare(self._database.named(name), archive, loading, self._jobs, progress)
@@ -98,13 +98,13 @@ class PostgresTarget(Target):
     ) -> list[str]:
         return in_place.replace_in_place(self._database, archive, facts, on_commit, search_path)
 
-    def merging(self, archive: Archive, request: MergeRequest, progress: Progress) -> AbstractContextManager[Merging]:
+    def merging(self, archive: Archive, request: MergeRequest, progress: Advance) -> AbstractContextManager[Merging]:
         return merger.merging(self._database, archive, request, progress)
 
     def schema(self, archive: Archive) -> tuple[list[str], list[OtherWords]]:
         return schema_diff.schema_differences(self._database, archive)
 
-    def compare(self, one: Archive, other: Archive, progress: Progress) -> Changes:
+    def compare(self, one: Archive, other: Archive, progress: Advance) -> Changes:
         return compare.compare(self._database, one, other, progress)
 
     def run_script(self, text: BinaryIO, on_commit: Callable[[str], None]) -> None:

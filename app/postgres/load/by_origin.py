@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.archive.reader import Archive
-from app.ports.target import Loaded, Loading, Progress
+from app.ports.target import Advance, Loaded, Loading
 from app.postgres.database import Database
 from app.postgres.load.as_role import load_as
 from app.postgres.load.loader import load
@@ -18,7 +18,7 @@ def load_by_origin(  # noqa: PLR0913 -- what a load takes, and the password of t
     *,
     jobs: int,
     foreign_password: str | None,
-    progress: Progress,
+    progress: Advance,
 ) -> Loaded:
     """Load an archive into an empty database; see `app.ports.target.Target.load`.
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 from app.archive.index import TableName
-from app.domain.merge import TableChanges
+from app.domain.changes import TableChanges
 from app.errors import RestoreDataError
 from app.postgres.lock_holders import AGAINST_ANYTHING, AGAINST_LOCKING_OUT_WRITERS
 from app.postgres.lock_retries import lock_all, patiently
