@@ -9,7 +9,7 @@ from rich.table import Table
 from app.cli.output.checks import finding_line
 from app.cli.output.messages import document, warn
 from app.cli.output.text import add_row, print_table, say
-from app.domain.merge import Changes, Sample
+from app.domain.changes import Changes, Sample
 from app.domain.restore import Restore, RestoreState, in_front_of
 from app.operations.restore.methods import COUNTS, changes_report
 from app.operations.restore.preview import Preview, preview_json
