@@ -8,13 +8,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from app.archive.pg_dump import EntryHeader, headers_in
+from app.archive.pg_dump import IDENTIFIER, QUALIFIED, EntryHeader, headers_in
 
-_NAME = rb'(?:"(?:[^"]|"")+"|[^\s".,();]+)'
-_QUALIFIED = _NAME + rb"(?:\." + _NAME + rb")?"
-_INDEX = re.compile(rb"CREATE (?:UNIQUE )?INDEX " + _NAME + rb" ON (?:ONLY )?(" + _QUALIFIED + rb")[ \n]")
-_ALTER = re.compile(rb"ALTER TABLE (?:ONLY )?(" + _QUALIFIED + rb")\s")
-_REFERENCES = re.compile(rb"\sREFERENCES (" + _QUALIFIED + rb")\s?\(")
+_INDEX = re.compile(rb"CREATE (?:UNIQUE )?INDEX " + IDENTIFIER + rb" ON (?:ONLY )?(" + QUALIFIED + rb")[ \n]")
+_ALTER = re.compile(rb"ALTER TABLE (?:ONLY )?(" + QUALIFIED + rb")\s")
+_REFERENCES = re.compile(rb"\sREFERENCES (" + QUALIFIED + rb")\s?\(")
 # Their order among themselves is free; an entry of the second kind needs what those of the first have made.
 PARALLEL = {b"INDEX": 1, b"CONSTRAINT": 1, b"FK CONSTRAINT": 2}
 

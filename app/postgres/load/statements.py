@@ -7,7 +7,6 @@ entry runs alone, where it stands, so that any order that pg_dump chose stays va
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable, Iterable, Sequence
 
@@ -16,6 +15,7 @@ from app.archive.inspect.grammar import Judge
 from app.archive.inspect.grammar_rows import insert_target
 from app.archive.inspect.lint import check_statement
 from app.archive.inspect.tokens import Reading
+from app.archive.pg_dump import TRANSACTION
 from app.archive.scanner import Chunk
 from app.errors import RestoreError, RestoreValidationError
 from app.postgres.dispensable import fill_what_is_left, say_what_is_left_out
@@ -25,7 +25,6 @@ from app.postgres.load.threads import together
 from app.postgres.session import SETTING, Session, sqlstate_of
 
 _DEADLOCK = "40P01"
-_TRANSACTION = re.compile(rb"(?:BEGIN|COMMIT)\s*;\Z", re.IGNORECASE)
 
 
 class SqlRunner:
@@ -92,7 +91,7 @@ class SqlRunner:
             self._insert(table, statement)
             return
         self._inserts.end()
-        if _TRANSACTION.match(statement):
+        if TRANSACTION.match(statement):
             self._flush()
             self._entry = None
             self._main.run(statement, "a transaction")

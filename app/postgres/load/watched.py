@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import psycopg
 
+from app.archive.pg_dump import TRANSACTION
 from app.errors import RestoreValidationError
 from app.postgres.database import Database
 from app.postgres.load.statements import is_setting
@@ -42,7 +43,6 @@ _LOOK = """
     UNION SELECT catalog::pg_catalog.int8 FROM pg_catalog.unnest(ARRAY{granted}::pg_catalog.oid[]) catalog
     WHERE pg_catalog.pg_stat_get_xact_tuples_inserted(catalog) OPERATOR(pg_catalog.+)
         pg_catalog.pg_stat_get_xact_tuples_updated(catalog) OPERATOR(pg_catalog.>) 0"""
-_TRANSACTION = re.compile(rb"(BEGIN|COMMIT)\s*;\s*\Z", re.IGNORECASE)
 _EVENT_TRIGGER = re.compile(rb"(?:CREATE|ALTER)\s+EVENT\s+TRIGGER\s", re.IGNORECASE)
 
 
@@ -93,7 +93,7 @@ class Watched(Session):
                 require_nothing_beside(self.connection, what, self._granted)
 
     def _watched(self, statement: bytes, what: str) -> AbstractContextManager[None]:
-        if ends := _TRANSACTION.match(statement):
+        if ends := TRANSACTION.match(statement):
             if ends[1].upper() == b"COMMIT":
                 with self.translated(what):
                     require_nothing_beside(self.connection, what, self._granted)

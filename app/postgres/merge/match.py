@@ -12,7 +12,7 @@ from itertools import chain
 
 from app.archive import lexer
 from app.archive.index import Segment, SegmentKind, TableName
-from app.archive.pg_dump import python_encoding
+from app.archive.pg_dump import CLIENT_ENCODING, IDENTIFIER, NAME, python_encoding, unquoted
 from app.archive.reader import Archive
 from app.archive.scanner import scan
 from app.domain.changes import MergeRequest
@@ -21,17 +21,17 @@ from app.postgres.merge.missing_tables import way_to_tables
 from app.postgres.merge.schema import ForeignKey, LiveSchema, LiveTable, UniqueKey
 from app.postgres.merge.sql import equal
 from app.postgres.merge.version_tables import LeftAlone, require_none_named, unknown_names, version_tables
-from app.postgres.quoting import SAME, unquoted
+from app.postgres.quoting import SAME, unquoted_name
 
-_NAME = r'(?:"(?:[^"]|"")+"|[^\s".,();]+)'
 _ATTACH = re.compile(
-    rf"ALTER TABLE (?:ONLY )?({_NAME})\.({_NAME})\s+ATTACH PARTITION ({_NAME})\.({_NAME})\s", re.IGNORECASE
+    rb"ALTER TABLE (?:ONLY )?(%(name)s)\.(%(name)s)\s+ATTACH PARTITION (%(name)s)\.(%(name)s)\s"
+    % {b"name": IDENTIFIER},
+    re.IGNORECASE,
 )
 _PRIMARY = re.compile(
-    rf"ALTER TABLE (?:ONLY )?({_NAME})\.({_NAME})\s+ADD CONSTRAINT {_NAME} PRIMARY KEY \(((?:{_NAME}(?:, )?)+)\)"
+    rb"ALTER TABLE (?:ONLY )?(%(name)s)\.(%(name)s)\s+ADD CONSTRAINT %(name)s PRIMARY KEY"
+    rb" \((%(name)s(?:, %(name)s)*)\)" % {b"name": IDENTIFIER}
 )
-_COLUMN = re.compile(_NAME)
-_ENCODING = re.compile(rb"SET client_encoding = '([\w-]+)'")
 
 
 @dataclass(slots=True)
@@ -67,7 +67,7 @@ class Match:
 
     def same(self, one: str, other: str) -> str:
         """That two rows, each given by its alias, have the same key, as SQL."""
-        signs = dict(zip(map(unquoted, self.key.parts), self.key.equals, strict=True)) if self.key else {}
+        signs = dict(zip(map(unquoted_name, self.key.parts), self.key.equals, strict=True)) if self.key else {}
         return equal(
             one, self.key_columns, other, self.key_columns, [signs.get(name, SAME) for name in self.key_columns]
         )
@@ -147,7 +147,7 @@ def match(archive: Archive, live: LiveSchema, request: MergeRequest, database: s
 def _require_rows(archive: Archive, request: MergeRequest) -> None:
     """Rows must stand there as COPY blocks; a replace, which runs the file as it is, does not mind."""
     sql = (each for kind in (SegmentKind.BEFORE, SegmentKind.AFTER) for each in _statements(archive, kind))
-    if not request.whole and any(each.startswith("INSERT INTO ") for each in sql):
+    if not request.whole and any(each.startswith(b"INSERT INTO ") for each in sql):
         message = "the dump has its rows as INSERT statements, which cannot be merged"
         raise RestoreValidationError(message, "restore it into another database (--into), and merge a backup of that")
 
@@ -210,37 +210,39 @@ def encoding_of(archive: Archive) -> str:
     for segment in archive.index.segments:
         if segment.kind is SegmentKind.BEFORE:
             for block in archive.text(segment):
-                if found := _ENCODING.search(block):
+                if found := CLIENT_ENCODING.search(block):
                     return found[1].decode()
     return "UTF8"
 
 
 def primary_keys(archive: Archive) -> dict[TableName, tuple[str, ...]]:
     """The columns of the primary keys that a backup's tables have."""
-    return {
-        TableName(unquoted(key[1]), unquoted(key[2])): tuple(unquoted(each) for each in _COLUMN.findall(key[3]))
-        for statement in _statements(archive, SegmentKind.AFTER)
-        if (key := _PRIMARY.match(statement))
-    }
+    found: dict[TableName, tuple[str, ...]] = {}
+    encoding = python_encoding(encoding_of(archive))
+    for statement in _statements(archive, SegmentKind.AFTER):
+        if key := _PRIMARY.match(statement):
+            schema, name, *columns = (unquoted(part, encoding) for part in (key[1], key[2], *NAME.findall(key[3])))
+            found[TableName(schema, name)] = tuple(columns)
+    return found
 
 
 def _partitions(archive: Archive) -> dict[TableName, TableName]:
     """Which table each partition of the backup belongs to."""
     found: dict[TableName, TableName] = {}
+    encoding = python_encoding(encoding_of(archive))
     for statement in _statements(archive, SegmentKind.BEFORE):
         if attach := _ATTACH.match(statement):
-            schema, name, *partition = (unquoted(each) for each in attach.groups())
+            schema, name, *partition = (unquoted(identifier, encoding) for identifier in attach.groups())
             found[TableName(*partition)] = TableName(schema, name)
     return found
 
 
-def _statements(archive: Archive, kind: SegmentKind) -> Iterator[str]:
+def _statements(archive: Archive, kind: SegmentKind) -> Iterator[bytes]:
     """The statements of one kind of segment, without the comments before them."""
-    encoding = python_encoding(encoding_of(archive))
     text = (archive.text(each) for each in archive.index.segments if each.kind is kind)
     for chunk in scan(chain.from_iterable(text)):
         if statement := chunk.data[lexer.start_of(chunk.data) :]:
-            yield statement.decode(encoding, errors="backslashreplace")
+            yield statement
 
 
 def _match(live: LiveTable, sources: list[Segment], *, filtered: bool) -> Match:

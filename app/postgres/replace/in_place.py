@@ -21,7 +21,7 @@ from app.archive.inspect.content import Content, content_of
 from app.archive.inspect.lint import lint
 from app.archive.inspect.pg_attver import without_pg_attver
 from app.archive.manifest import ServerFacts
-from app.archive.pg_dump import python_encoding
+from app.archive.pg_dump import IDENTIFIER, TRANSACTION, python_encoding
 from app.archive.reader import Archive
 from app.archive.scanner import scan
 from app.errors import BackupReadError, BackupValidationError, RestoreBusyError, RestoreDataError, RestoreError
@@ -47,11 +47,8 @@ from app.postgres.session_settings import load_session
 from app.postgres.transactions import durable_ids
 
 log = structlog.get_logger(__name__)
-_TRANSACTION = re.compile(rb"(?:BEGIN|COMMIT)\s*;\s*\Z", re.IGNORECASE)
-_SCHEMA = re.compile(rb"CREATE SCHEMA (\"(?:[^\"]|\"\")+\"|[^\s\";]+)\s*;")
-_EXTENSION = re.compile(
-    rb"(?:CREATE EXTENSION(?: IF NOT EXISTS)?|COMMENT ON EXTENSION) (\"(?:[^\"]|\"\")+\"|[^\s\";]+)"
-)
+_SCHEMA = re.compile(rb"CREATE SCHEMA (" + IDENTIFIER + rb")\s*;")
+_EXTENSION = re.compile(rb"(?:CREATE EXTENSION(?: IF NOT EXISTS)?|COMMENT ON EXTENSION) (" + IDENTIFIER + rb")")
 _LOCKS = f"""
     SELECT format('%I.%I', nspname, relname), format('LOCK TABLE ONLY %I.%I IN ACCESS EXCLUSIVE MODE', nspname, relname)
     FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
@@ -83,7 +80,7 @@ class _InPlace(Maintenance):
         self.extensions: dict[bytes, bool] = {}
 
     def run(self, statement: bytes, what: str) -> None:
-        if _TRANSACTION.match(statement):
+        if TRANSACTION.match(statement):
             return
         if (schema := _SCHEMA.match(statement)) and schema[1] in self.schemas:
             return
