@@ -7,7 +7,6 @@ transaction, of which it writes down the inverse (`merge_inverse`).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import structlog
 
 from app.archive.index import SegmentKind, TableName
 from app.archive.inspect.lint import lint
+from app.archive.pg_dump import LO_CREATE
 from app.archive.reader import Archive
 from app.archive.scanner import scan
 from app.domain.changes import Changes, MergeRequest, Sample, SampleKind, TableChanges
@@ -52,7 +52,6 @@ _WAYS = {
     SampleKind.CHECK: "drop the constraint that was added since",
     SampleKind.PARTITION: "make the one that they belong to, PARTITION OF {table}; those that are there: {partitions}",
 }
-_LARGE_OBJECT = re.compile(rb"lo_create\('(\d+)'\)")
 
 
 @dataclass(slots=True)
@@ -248,7 +247,7 @@ def _left_alone(session: MergeSession, archive: Archive, request: MergeRequest) 
     """Large objects are nobody's rows: a merge says which are missing and leaves them."""
     text = (archive.text(segment) for segment in archive.index.segments if segment.kind is SegmentKind.LARGE_OBJECTS)
     chunks = scan(chain.from_iterable(text)) if not request.tables else iter(())
-    wanted = {int(oid) for chunk in chunks for oid in _LARGE_OBJECT.findall(chunk.data)}
+    wanted = {int(oid) for chunk in chunks for oid in LO_CREATE.findall(chunk.data)}
     query = "SELECT oid::pg_catalog.int8 FROM pg_catalog.pg_largeobject_metadata"
     there = {oid for (oid,) in session.ask(query, "large objects")}
     if missing := wanted - there:

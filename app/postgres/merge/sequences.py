@@ -6,13 +6,12 @@ the tables become what they were, and a sequence that an accident used up serves
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 
 from app.archive.index import SegmentKind, TableName
-from app.archive.pg_dump import python_encoding
+from app.archive.pg_dump import SETVAL, python_encoding, string_value
 from app.archive.reader import Archive
 from app.archive.scanner import scan
 from app.domain.changes import MergeRequest
@@ -21,7 +20,6 @@ from app.postgres.merge.sequence_users import SequenceUsers, sequence_users
 from app.postgres.merge.session import MergeSession
 from app.postgres.quoting import literal
 
-_SETVAL = re.compile(rb"SELECT\s+(?:pg_catalog\.)?setval\('((?:[^']|'')+)', (-?\d+), (true|false)\);")
 _LIVE = """
     SELECT c.oid::bigint, format('%I.%I', nspname, relname), s.seqincrement, s.seqmin, s.seqmax,
            pg_has_role(c.relowner, 'USAGE'), has_sequence_privilege(c.oid, 'SELECT')
@@ -218,6 +216,5 @@ def _of(archive: Archive) -> Iterator[tuple[str, Place]]:
     encoding = python_encoding(encoding_of(archive))
     text = (archive.text(each) for each in archive.index.segments if each.kind is SegmentKind.SEQUENCES)
     for chunk in scan(chain.from_iterable(text)):
-        for name, value, called in _SETVAL.findall(chunk.data):
-            told = name.decode(encoding, errors="backslashreplace").replace("''", "'")
-            yield told, Place(int(value), called == b"true")
+        for name, value, called in SETVAL.findall(chunk.data):
+            yield string_value(name, encoding), Place(int(value), called == b"true")
