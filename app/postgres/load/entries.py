@@ -29,7 +29,7 @@ class Locks:
         """All of them."""
         return self.shared | self.exclusive
 
-    def bars(self, other: Locks) -> bool:
+    def conflicts(self, other: Locks) -> bool:
         """Whether one of the two has to wait for the other."""
         return bool(self.exclusive & other.tables or self.tables & other.exclusive)
 
@@ -58,7 +58,7 @@ class Entry:
         return Locks(frozenset(shared), frozenset(exclusive))
 
 
-def header_of(unit: bytes, end: int) -> tuple[bytes, str] | None:
+def entry_header(unit: bytes, end: int) -> tuple[bytes, str] | None:
     """Type and name in the last entry header among the comments before `end`; None where there is none."""
     named: EntryHeader | None = None
     for header in headers_in(unit, end):

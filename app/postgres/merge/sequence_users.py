@@ -102,14 +102,14 @@ class SequenceUsers:
 def sequence_users(session: MergeSession) -> SequenceUsers:
     """Read who draws from which sequence."""
     found = SequenceUsers()
-    for sequence, *table in session.ask(_RECORDED, "sequences"):
+    for sequence, *table in session.query(_RECORDED, "sequences"):
         found.tables[sequence].add(TableName(*table))
     known: dict[TableName, int] = {
-        TableName(schema, name): oid for oid, schema, name in session.ask(_SEQUENCES, "sequences")
+        TableName(schema, name): oid for oid, schema, name in session.query(_SEQUENCES, "sequences")
     }
-    for schema, name, what, says, parsed in session.ask(_TEXTS, "sequences"):
+    for schema, name, what, says, parsed in session.query(_TEXTS, "sequences"):
         _read(found, known, TableName(schema, name), (what, says), parsed=parsed)
-    for (says,) in session.ask(_OTHERS, "sequences"):
+    for (says,) in session.query(_OTHERS, "sequences"):
         _read(found, known, _ANYBODY, ("a function", says), parsed=False)
     return found
 

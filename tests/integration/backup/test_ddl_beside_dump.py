@@ -218,12 +218,12 @@ def test_a_change_that_was_rolled_back_long_ago_is_none(large: TestDatabase) -> 
     alter = "ALTER TABLE small ALTER t SET NOT NULL"
     large.execute(f"BEGIN; {alter}; ROLLBACK")
     small = TableName("public", "small")
-    learnt = early_reads.Learnt(wanted={small}, emptied={small})
+    history = early_reads.AttemptHistory(wanted={small}, emptied={small})
     database = Database.from_url(large.url)
     with (
         database.connect() as connection,
-        early_reads.early_session(database, learnt) as session,
-        snapshot.exported(connection, session) as taken,
+        early_reads.early_session(database, history) as session,
+        snapshot.exported_snapshot(connection, session) as taken,
     ):
         session.large_tables(connection, taken)
         session.require_unchanged(connection)

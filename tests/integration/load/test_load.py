@@ -42,7 +42,7 @@ from app.postgres.load import data as load_data
 from app.postgres.load.loader import load
 from app.postgres.load.statements import SqlRunner
 from app.postgres.programs import output_of
-from app.postgres.session import Session
+from app.postgres.session import RestoreSession
 from tests.fix_postgres import TestDatabase, copy_of_all_tables, scratch_database
 from tests.tiers import pairs, sample_of, times
 
@@ -384,7 +384,7 @@ def test_a_segment_of_data_that_is_empty_is_a_typed_error(empty_database: TestDa
 
 
 def test_a_deadlock_repeats_only_the_statement_that_it_ended(empty_database: TestDatabase) -> None:
-    class Once(Session):
+    class Once(RestoreSession):
         """A session whose second statement loses a deadlock, the first time."""
 
         lost = False
