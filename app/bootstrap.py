@@ -33,8 +33,9 @@ from app.postgres.dump.source import PostgresSource
 from app.postgres.nowhere import Nowhere
 from app.postgres.target import PostgresTarget
 from app.postgres.target_facts import knows_restore
+from app.settings.environment import load_settings, process_environment
 from app.settings.file import as_environment_file
-from app.settings.settings import Settings, load_settings, process_environment
+from app.settings.settings import Settings
 from app.storage.folder import LocalFolder
 from app.storage.local import LocalTree
 from app.storage.memory import FolderMemory

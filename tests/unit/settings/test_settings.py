@@ -16,7 +16,8 @@ from sqlalchemy import make_url
 from app.domain.backup import Codec, Tier
 from app.errors import SettingsError
 from app.postgres.database import Database
-from app.settings.settings import Settings, load_settings
+from app.settings.environment import load_settings
+from app.settings.settings import Settings
 
 URL = "postgresql://app:secret-word@db.example:5433/residency"
 MINIMAL = {"DATABASE_URL": URL}
