@@ -198,7 +198,7 @@ def _explained(service: Service, lineage: Lineage, server: Identity) -> Known | 
         service.events.emit(failure(EventName.RESTORES_BY_MARKER, error))
         return None
     for restore in of_this_server(service, restores):
-        known = {restore.made, restore.replaced} if here else {restore.made}
+        known = {restore.made_oid, restore.replaced_oid} if here else {restore.made_oid}
         if restore.into is None and server.database_oid in known - {None}:
             return Known(identity=server, since=service.clock(), how=f"restore {restore.id}")
     return None

@@ -153,11 +153,11 @@ def test_a_swap_that_is_refused_leaves_it_as_it_was(
     with pytest.raises(RestoreBusyError, match="stays in use"):
         live.run(progress=act, mode="replace")
     assert act.done
-    assert live.records()[0].paused("replaced") == [subscriber.slot]
+    assert live.records()[0].paused_replaced == (subscriber.slot,)
     assert subscriber.subscriptions()[0] == (live.name, True, subscriber.slot)
     with pytest.raises(RestoreRollbackError, match="stays in use"):
         rollback(live.service(), record.id)
-    assert next(each for each in live.records() if each.id == record.id).paused("made") == [subscriber.slot]
+    assert next(each for each in live.records() if each.id == record.id).paused_made == (subscriber.slot,)
     assert subscriber.subscriptions()[0] == (live.name, True, subscriber.slot)
     assert not subscriber.subscriptions()[1][1], "and what was put aside stays disabled"
 
@@ -173,7 +173,7 @@ def test_after_a_kill_it_is_what_it_was_where_the_database_stays(
     env = live.site.process_env(LOG_LEVEL="ERROR")
     done = run_forked("tests.kill_restore:main", [given], env, timeout=60)
     assert done.code == -signal.SIGKILL, done.stderr
-    assert live.records()[0].paused("replaced") == [subscriber.slot]
+    assert live.records()[0].paused_replaced == (subscriber.slot,)
     if enabled:
         live.site.database.execute(f"ALTER SUBSCRIPTION {subscriber.slot} DISABLE")  # it may have come so far
     repair(live.service())
