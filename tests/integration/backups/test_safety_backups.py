@@ -19,8 +19,8 @@ from app.operations.backups.sync import sync
 from app.operations.backups.verify import verify
 from app.operations.health.check import check
 from app.operations.service import Service
+from tests.fix_days import DAILY, START, take_days
 from tests.fix_service import At, Site
-from tests.integration.backups.test_catalog_and_files import DAILY, START, take_days
 
 PIN = "restore 0123456789ab"
 
