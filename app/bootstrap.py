@@ -12,6 +12,8 @@ from typing import TextIO
 import structlog
 
 from app import __version__
+from app.alerts.listeners import Listeners
+from app.alerts.log import write_line
 from app.broker import REDIS, ask
 from app.catalog.engine import parse_url
 from app.catalog.store import lazy_catalog
@@ -30,7 +32,7 @@ from app.postgres.database import Database
 from app.postgres.dump.source import PostgresSource
 from app.postgres.target import PostgresTarget
 from app.postgres.target_facts import knows_restore
-from app.postgres.unconfigured import Nowhere
+from app.postgres.unconfigured import UnconfiguredDatabase
 from app.settings.environment import load_settings, process_environment
 from app.settings.file import as_environment_file
 from app.settings.settings import Settings
@@ -41,6 +43,7 @@ from app.storage.scripts import LocalScripts
 from app.urls import scheme_of, secrets_of
 
 log = structlog.get_logger(__name__)
+EVENTS = Listeners((write_line,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,7 @@ class Program:
             catalog=catalog,
             restores=catalog,
             options=self._options(),
+            events=EVENTS,
             clock=lambda: datetime.now(zone),
         )
 
@@ -191,7 +195,9 @@ def bootstrap(environ: Mapping[str, str] | None = None, *, serverless: bool = Fa
     """
     loaded = load_settings(process_environment() if environ is None else environ, serverless=serverless)
     settings, memory = loaded.settings, FolderMemory(loaded.settings.backup_state_dir)
-    database = settings.database if settings.leads_to_a_server else Nowhere.of_name(_only_name(settings, memory))
+    database = (
+        settings.database if settings.leads_to_a_server else UnconfiguredDatabase.of_name(_only_name(settings, memory))
+    )
     return Program(settings, loaded.warnings, memory, database)
 
 
@@ -211,5 +217,5 @@ def _only_name(settings: Settings, memory: FolderMemory) -> str:
 
 
 def _named_by_manifests(root: Path) -> list[str]:
-    found = (describe(stored).told for stored in LocalTree(root).files())
+    found = (describe(stored, EVENTS).told for stored in LocalTree(root).files())
     return sorted({told.database for told in found if told is not None})

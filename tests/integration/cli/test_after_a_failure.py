@@ -30,9 +30,9 @@ from app.postgres.programs import run
 from app.storage import disk
 from app.storage.local import LocalTree
 from tests.fix_damaged import Damaged, execute, make_damaged, require_nothing_left
+from tests.fix_killed import killed
 from tests.fix_postgres import scratch_database
 from tests.fix_service import At, Site, make_site
-from tests.integration.restore.test_restore_killed import killed
 
 MANUAL = BackupRequest(tier=Tier.MANUAL)
 KILLED = """
