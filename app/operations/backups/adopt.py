@@ -62,9 +62,7 @@ def adopt(service: Service, confirm: str | None, *, new_folder: bool = False) ->
 def _unconfirmed(service: Service, confirm: str | None, now: Identity, *, new_folder: bool) -> BackupValidationError:
     option = " --new-folder" if new_folder else ""
     wrong = "" if confirm is None else f"; {confirm!r} is not the database's name"
-    what = (
-        f"the folder {service.tree} would be taken for a new one, and its backups" if new_folder else "the backups"
-    )
+    what = f"the folder {service.tree} would be taken for a new one, and its backups" if new_folder else "the backups"
     before = None if new_folder else lineage_of(service).current
     was = f", no longer of {before}" if before is not None and before != now else ""
     return BackupValidationError(
