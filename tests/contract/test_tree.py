@@ -12,8 +12,12 @@ from app.domain.backup import Tier
 from app.errors import BackupNotFoundError, BackupWriteError
 from app.ports.tree import Tree
 from app.storage.local import LocalTree
+from tests.fakes.tree import MemoryTree
 
-TREES: dict[str, Callable[[Path], Tree]] = {"local": lambda folder: LocalTree(folder / "backups")}
+TREES: dict[str, Callable[[Path], Tree]] = {
+    "local": lambda folder: LocalTree(folder / "backups"),
+    "memory": lambda _: MemoryTree(),
+}
 RUN, OTHER_RUN = "0123456789ab", "ba9876543210"
 NAME = "backup-2025-01-15"
 FILE = f"daily/{NAME}.sql"
