@@ -68,6 +68,11 @@ def test_an_unused_tree_has_free_space_and_no_files(make: Callable[[Path], Tree]
     assert list(tree.leftovers()) == []
 
 
+def test_it_says_where_it_is_and_where_each_file_is(tree: Tree) -> None:
+    assert str(tree) == str(tree.root)
+    assert tree.location(FILE) == f"{tree.root}/{FILE}"
+
+
 def test_free_bytes_is_a_number_of_bytes(tree: Tree) -> None:
     assert tree.free_bytes() > 1 << 20
 

@@ -11,7 +11,7 @@ from typing import Self
 
 from app.domain.servers import Lineage
 from app.errors import BackupError, BackupFolderLostError, BackupReadError
-from app.storage.draft import stem_of
+from app.storage.names import stem_of
 
 
 @dataclass(eq=False)

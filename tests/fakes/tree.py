@@ -25,7 +25,7 @@ from app.errors import (
     BackupWriteError,
 )
 from app.ports.tree import StoredFile
-from app.storage.draft import manifest_of, run_in, stem_of, temporary, variants_of, waiting_for
+from app.storage.names import manifest_of, run_in, stem_of, temporary, variants_of, waiting_for
 from tests.fakes.folder import MemoryFile, MemoryFolder, Mount
 
 
@@ -56,6 +56,12 @@ class MemoryTree:
         self.files_of_disk[file] = MemoryFile(content, when)
         if manifest is not None:
             self.files_of_disk[f"{file}.json"] = MemoryFile(manifest, when)
+
+    def __str__(self) -> str:
+        return str(self.root)
+
+    def location(self, file: str) -> str:
+        return str(self.root / file)
 
     def held(self) -> Self:
         return type(self)(self.mount, self.folder.held())
