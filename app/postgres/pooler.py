@@ -48,7 +48,7 @@ def require_own_session(connection: psycopg.Connection, connect: Callable[[], ps
     if pid != connection.info.backend_pid and (shares := _shares(connection, pid, connect)):
         message = (
             f"host {connection.info.host or 'localhost'}, port {connection.info.port}, is a connection pooler in "
-            f"{shares} mode (pgbouncer: pool_mode = {shares}): each {shares} gets another session of the server, with which "
+            f"{shares} mode (pgbouncer: pool_mode = {shares}): each {shares} gets another server session, with which "
             "neither backups nor restores work"
         )
         hint = (
