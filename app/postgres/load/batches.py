@@ -127,7 +127,7 @@ def _rows(archive: Archive, segment: Segment) -> Iterator[bytes]:
 
 
 def _block(table: TableName, first: Chunk, chunks: Iterator[Chunk]) -> Iterator[Batch]:
-    """The COPY block that begins with `first`, in whole lines; a line longer than a batch is not held in memory."""
+    """The COPY block that begins with `first`, in whole lines. A line longer than a batch is not held in memory."""
     held: list[bytes] = []
     for chunk in chunks:
         if not chunk.rows:
