@@ -37,7 +37,7 @@ MERGED, KILLED = "f2ee8c00c352", "7c32897ec6e2"
 DAILY = "daily/backup-2026-11-28"
 OPENER = """
 import sys
-from app.catalog.engine import lazy_catalog
+from app.catalog.store import lazy_catalog
 lazy_catalog(sys.argv[1]).open()
 print("alembic" in sys.modules)
 """
