@@ -28,9 +28,9 @@ from app.operations.service import Service
 from app.postgres.cluster import PostgresCluster, start_command, verify_copy
 from app.postgres.database import Database
 from app.postgres.dump.source import PostgresSource
-from app.postgres.nowhere import Nowhere
 from app.postgres.target import PostgresTarget
 from app.postgres.target_facts import knows_restore
+from app.postgres.unconfigured import Nowhere
 from app.settings.environment import load_settings, process_environment
 from app.settings.file import as_environment_file
 from app.settings.settings import Settings

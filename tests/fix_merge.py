@@ -13,7 +13,7 @@ from app.domain.changes import Changes, MergeRequest
 from app.domain.restore import OnConflict
 from app.postgres.database import Database
 from app.postgres.dump.source import PostgresSource
-from app.postgres.merge.live import LiveMerge, merging
+from app.postgres.merge.merger import LiveMerge, merging
 from app.postgres.merge.script import run_script
 from tests.fix_postgres import TestDatabase
 

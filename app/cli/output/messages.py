@@ -11,7 +11,7 @@ import click
 from app.cli.output.text import say
 from app.errors import ResidencyBackupError
 from app.last_words import without_secrets
-from app.postgres.said import said_behind
+from app.postgres.server_messages import said_behind
 
 
 def document(content: Any) -> None:

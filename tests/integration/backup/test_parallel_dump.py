@@ -19,7 +19,7 @@ from app.domain.backup import Codec
 from app.embedded.postgres import EmbeddedPostgres
 from app.embedded.server import wait_until
 from app.errors import BackupCreationError, ServerUnavailableError
-from app.postgres import facts
+from app.postgres import server_facts
 from app.postgres.database import Database
 from app.postgres.digest import table_digest, use_read_settings
 from app.postgres.dump import ranges
@@ -329,8 +329,8 @@ def test_a_table_dropped_before_its_range_is_asked_for_fails_the_dump_by_name(
 def test_fewer_connections_than_wanted_are_used_and_said(
     mixed: TestDatabase, limit: int, used: int, too_many: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = facts.free_connections
-    monkeypatch.setattr(facts, "free_connections", lambda connection: real(connection) + too_many)
+    real = server_facts.free_connections
+    monkeypatch.setattr(server_facts, "free_connections", lambda connection: real(connection) + too_many)
     role = f"limited_{limit}"
     mixed.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'secret' CONNECTION LIMIT {limit} IN ROLE pg_read_all_data")
     try:

@@ -39,8 +39,8 @@ from app.postgres.database import Database
 from app.postgres.dump.source import PostgresSource
 from app.postgres.load import batches as load_batches
 from app.postgres.load import data as load_data
-from app.postgres.load.archive import load
-from app.postgres.load.sql import SqlRunner
+from app.postgres.load.loader import load
+from app.postgres.load.statements import SqlRunner
 from app.postgres.programs import output_of
 from app.postgres.session import Session
 from tests.fix_postgres import TestDatabase, copy_of_all_tables, scratch_database

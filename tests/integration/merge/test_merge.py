@@ -22,8 +22,8 @@ from app.errors import (
     RestorePermissionError,
     RestoreValidationError,
 )
-from app.postgres.merge import live as merge_module
-from app.postgres.merge import session as merge_session
+from app.postgres import lock_retries
+from app.postgres.merge import merger as merge_module
 from app.postgres.programs import output_of
 from tests.fix_merge import archive_of, beside, merge, request, undo
 from tests.fix_postgres import TestDatabase, copy_of_all_tables
@@ -463,7 +463,7 @@ def test_a_preview_waits_for_nobody_and_a_merge_not_for_ever(
 ) -> None:
     archive = archive_of(database)
     database.execute("DELETE FROM shifts WHERE slot = 1")
-    monkeypatch.setattr(merge_session, "LOCK_WAIT_MS", 300)
+    monkeypatch.setattr(lock_retries, "LOCK_WAIT_MS", 300)
     with database.connect() as other, other.transaction():
         other.execute("LOCK TABLE shifts IN EXCLUSIVE MODE")
         with beside(database, archive, request()) as found:

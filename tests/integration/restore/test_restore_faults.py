@@ -41,7 +41,7 @@ from app.operations.health.check import check, repair
 from app.operations.restore.request import RestoreRequest
 from app.operations.restore.rollback import rollback
 from app.operations.service import SILENT, Progress
-from app.postgres.merge import session as merge_session
+from app.postgres import lock_retries
 from app.postgres.replace import swap
 from tests.fix_damaged import Damaged, execute, make_damaged, require_nothing_left
 from tests.fix_postgres import scratch_database
@@ -246,7 +246,7 @@ def test_what_is_not_confirmed_is_not_begun(damaged: Damaged) -> None:
 
 
 def test_a_table_that_stays_locked(damaged: Damaged, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(merge_session, "LOCK_WAIT_MS", 200)
+    monkeypatch.setattr(lock_retries, "LOCK_WAIT_MS", 200)
     with psycopg.connect(damaged.site.database.url) as connection:
         connection.execute("LOCK TABLE people IN ROW EXCLUSIVE MODE")
         with pytest.raises(RestoreBusyError) as caught:

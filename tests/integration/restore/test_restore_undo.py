@@ -22,7 +22,7 @@ from app.operations.health.restores import check_restores, repair_restores
 from app.operations.restore.recover import resolve
 from app.operations.restore.rollback import rollback
 from app.operations.service import Service
-from app.postgres.merge.live import LiveMerge
+from app.postgres.merge.merger import LiveMerge
 from app.postgres.replace import swap
 from app.postgres.target import PostgresTarget
 from tests.fix_catalog import make_silent

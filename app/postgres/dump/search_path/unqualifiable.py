@@ -17,7 +17,7 @@ import psycopg
 
 from app.domain.doubts import Doubt
 from app.domain.psql import in_psql
-from app.postgres.facts import DUMPED
+from app.postgres.server_facts import DUMPED
 
 _EQUAL = "oprname = '=' AND oprnamespace <> 'pg_catalog'::regnamespace"
 _ANY = f"SELECT EXISTS (SELECT FROM pg_operator WHERE {_EQUAL})"

@@ -14,9 +14,8 @@ from app.domain.changes import TableChanges
 from app.domain.psql import in_psql
 from app.errors import RestoreValidationError
 from app.postgres.merge.session import MergeSession
-from app.postgres.merge.sql import literal
 from app.postgres.merge.stage import Staged
-from app.postgres.quoting import quoted
+from app.postgres.quoting import literal, quoted
 
 # Of a partitioned table the partitions are asked; the publication may name the root.
 _BARRED = """

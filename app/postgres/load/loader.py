@@ -25,11 +25,11 @@ from app.errors import RestoreDataError, RestoreValidationError, TargetUnavailab
 from app.ports.target import Loaded
 from app.postgres.database import FULL, Database
 from app.postgres.load.data import DataLoader, check_rows
-from app.postgres.load.path import FunctionPath
-from app.postgres.load.sql import SqlRunner
-from app.postgres.load.together import together
+from app.postgres.load.function_path import FunctionPath
+from app.postgres.load.statements import SqlRunner
+from app.postgres.load.threads import together
+from app.postgres.operator_path import read_under
 from app.postgres.session import Session, session
-from app.postgres.words_path import read_under
 
 log = structlog.get_logger(__name__)
 # What an extension brought may be there before.

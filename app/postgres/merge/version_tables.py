@@ -14,7 +14,7 @@ from app.archive.reader import Archive
 from app.domain.changes import MergeRequest
 from app.domain.version_tables import OTHER, VersionTable, version_table
 from app.errors import RestoreValidationError
-from app.postgres.merge.live_schema import LiveSchema, LiveTable
+from app.postgres.merge.schema import LiveSchema, LiveTable
 from app.postgres.merge.session import MergeSession
 from app.postgres.merge.sql import TEXT
 from app.postgres.quoting import quoted

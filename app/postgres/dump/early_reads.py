@@ -19,22 +19,14 @@ from app.archive.index import TableName
 from app.errors import BackupError
 from app.ports.source import ChangedError, GaveWayError
 from app.postgres.database import Database
-from app.postgres.dump.exported import Exported
+from app.postgres.dump.exported_snapshot import Exported
 from app.postgres.dump.ranges import LargeTable, large_tables
-from app.postgres.facts import DUMPED
-from app.postgres.who import Other, only
+from app.postgres.lock_holders import Other, only
+from app.postgres.server_facts import DUMPED
+from app.postgres.session_settings import READ_ROWS
 
 log = structlog.get_logger(__name__)
 
-# As `range_reader` sets them, and PGTZ.
-_READ_SETTINGS = {
-    "DateStyle": "ISO",
-    "IntervalStyle": "postgres",
-    "extra_float_digits": "3",
-    "search_path": "",
-    "row_security": "off",
-    "TimeZone": "UTC",
-}
 EARLY_BYTES = 32 << 20  # of all rows together: they wait in memory
 _PATIENCE_MS = 1_000
 _DEFINING = {"ALTER", "CREATE", "DROP"}
@@ -174,7 +166,7 @@ class Early:
         """The rows as COPY text; None where they are more than fits."""
         connection, room = self._connection, EARLY_BYTES
         assert connection is not None  # noqa: S101 -- else nothing would be locked
-        for name, value in (_READ_SETTINGS | {"client_encoding": snapshot.encoding}).items():
+        for name, value in (READ_ROWS | {"client_encoding": snapshot.encoding}).items():
             connection.execute(sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(name), value))
         connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(snapshot.id))
         found = {}

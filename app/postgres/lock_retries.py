@@ -11,10 +11,10 @@ from collections.abc import Callable, Collection, Iterable
 from typing import TypeVar
 
 from app.errors import RestoreBusyError
+from app.postgres.lock_holders import holding
 from app.postgres.session import Session, sqlstate_of
-from app.postgres.who import holding
+from app.postgres.session_settings import LOCK_WAIT_MS
 
-LOCK_WAIT_MS = 60_000  # in all
 STRETCH_MS = 2_000  # at a time, for all locks together; the application is to be free after 5 s
 PAUSE_SECONDS = 0.5
 # How long the server waits for this process while it holds locks: one that was suspended holds the application up so
@@ -26,9 +26,7 @@ _AGAIN = {"55P03", "40P01"}  # lock not available, deadlock
 Done = TypeVar("Done")
 
 
-def patiently(
-    session: Session, what: str, modes: Collection[str], attempt: Callable[[], Done], *, wait_ms: int = LOCK_WAIT_MS
-) -> Done:
+def patiently(session: Session, what: str, modes: Collection[str], attempt: Callable[[], Done]) -> Done:
     """What an attempt gives that finds all of its locks free; one that does not is undone, and repeated.
 
     Args:
@@ -36,17 +34,16 @@ def patiently(
         what: what to call it in an error.
         modes: of locks that would stand in the way.
         attempt: asks for locks, each with `stretch`'s patience.
-        wait_ms: after which no more attempts are made.
 
     Raises:
         RestoreBusyError: somebody stood in the way all the time; names who.
         RestoreError: as the attempt does.
     """
-    deadline = time.monotonic() + wait_ms / 1000
+    deadline = time.monotonic() + LOCK_WAIT_MS / 1000
     while True:
         try:
             with session.transaction(what):
-                session.connection.execute(f"SET LOCAL lock_timeout = {min(STRETCH_MS, wait_ms)}".encode())
+                session.connection.execute(f"SET LOCAL lock_timeout = {min(STRETCH_MS, LOCK_WAIT_MS)}".encode())
                 idle = f"SET LOCAL idle_in_transaction_session_timeout = '{HELD_IDLE_SECONDS}s'"
                 session.connection.execute(idle.encode())
                 return attempt()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.postgres.reasons import way_around, way_around_in_live
+from app.postgres.search_path_hints import way_around, way_around_in_live
 
 
 @pytest.mark.parametrize(

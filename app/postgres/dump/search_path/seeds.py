@@ -6,8 +6,8 @@ SQL is a part of `relying_sql`.
 
 from __future__ import annotations
 
-from app.postgres.dump.relying_try import BROKEN
-from app.postgres.facts import DUMPED
+from app.postgres.dump.search_path.trials import BROKEN
+from app.postgres.server_facts import DUMPED
 
 _FIRST_OF_USERS = 16384  # FirstNormalObjectId
 # What a function's text says: in C, what is told to look something up (crosstab). Nobody is to call dblink by the way.

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
+from app.postgres.configured_path import OWN_PATH, is_trusted
 from app.postgres.event_triggers import EventTriggers
-from app.postgres.own_path import OWN_PATH, is_trusted
-from app.postgres.reasons import UNDEFINED
+from app.postgres.search_path_hints import UNDEFINED
 
 _MANY_MS = 300
 _FEW_MS = 1_000

@@ -14,9 +14,9 @@ import psycopg
 from app.errors import RestoreBusyError, RestoreError
 from app.postgres.database import Database
 from app.postgres.dump.watch import LOOK_SECONDS, Pressure
+from app.postgres.lock_holders import AGAINST_READING, Other, holding, waiting_for
 from app.postgres.pooler import backend_pid
 from app.postgres.session import Session, restoring, sqlstate_of
-from app.postgres.who import AGAINST_READING, Other, holding, waiting_for
 
 ATTEMPTS = 5
 SECONDS = 60.0

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from app.archive.index import TableName
 from app.postgres.merge.session import MergeSession
-from app.postgres.merge.sql import literal
-from app.postgres.quoting import quoted
+from app.postgres.quoting import literal, quoted
 
 # A view on a parent shows the rows of what inherits from it, and partitions have those of their root.
 _VIEWS = """

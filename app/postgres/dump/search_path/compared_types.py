@@ -10,7 +10,7 @@ puts a word there that nobody can know, and so have in a name.
 
 from __future__ import annotations
 
-from app.postgres.facts import DUMPED
+from app.postgres.server_facts import DUMPED
 
 VALUE = "<the value>"
 _DEEPEST = 32  # composite types in composite types

@@ -22,14 +22,14 @@ from app.archive.index import TableName
 from app.domain.doubts import Doubt
 from app.domain.psql import in_psql
 from app.errors import BackupError
+from app.postgres.configured_path import under_own_path
 from app.postgres.database import Database
-from app.postgres.dump.relying_sql import ANY, QUERY
-from app.postgres.dump.relying_try import BROKEN, UNTRIED, Outcome, Roles, Tries, tries
-from app.postgres.dump.relying_types import VALUE
-from app.postgres.dump.relying_words import scattered, unwritable, with_path
-from app.postgres.own_path import under_own_path
+from app.postgres.dump.search_path.compared_types import VALUE
+from app.postgres.dump.search_path.query import ANY, QUERY
+from app.postgres.dump.search_path.trials import BROKEN, UNTRIED, Outcome, Roles, Tries, tries
+from app.postgres.dump.search_path.unqualifiable import scattered, unwritable, with_path
 from app.postgres.quoting import SAME, quoted
-from app.postgres.said import message_of
+from app.postgres.server_messages import message_of
 
 log = structlog.get_logger(__name__)
 # Somebody may wait for what the snapshot has locked.

@@ -9,16 +9,8 @@ import psycopg
 from app.archive.index import TableName
 from app.archive.manifest import Extension, ServerFacts
 from app.domain.servers import Identity
-from app.postgres.own_path import under_own_path
-
-# What pg_dump sets for its own session; the rest is read from ours, which has the same role and database.
-_PG_DUMP_SETS = {
-    "DateStyle": "ISO",
-    "IntervalStyle": "postgres",
-    "extra_float_digits": "3",
-    "TimeZone": "UTC",
-    "search_path": "",  # regclass and its like show a schema where the path does not lead to it
-}
+from app.postgres.configured_path import under_own_path
+from app.postgres.session_settings import PG_DUMP_READS
 
 _DATABASE = """
     SELECT current_setting('server_version'), current_setting('server_version_num')::int, pg_encoding_to_char(encoding),
@@ -123,7 +115,7 @@ def server_facts(connection: psycopg.Connection) -> ServerFacts:
         extensions=tuple(Extension(name=name, version=its) for name, its in connection.execute(_EXTENSIONS)),
         roles=tuple(row[0] for row in connection.execute(_ROLES)),
         alembic_revision=revision,
-        read_settings=_PG_DUMP_SETS | {"client_encoding": encoding, "bytea_output": bytea_output},
+        read_settings=PG_DUMP_READS | {"client_encoding": encoding, "bytea_output": bytea_output},
         system_identifier=system_identifier(connection),
         database_oid=oid,
     )

@@ -21,7 +21,7 @@ from app.errors import RestoreError, RestoreValidationError
 from app.postgres.dispensable import fill_what_is_left, say_what_is_left_out
 from app.postgres.load.entries import PARALLEL, Entry, Locks, header_of
 from app.postgres.load.rows import RunOfInserts
-from app.postgres.load.together import together
+from app.postgres.load.threads import together
 from app.postgres.session import SETTING, Session, sqlstate_of
 
 _DEADLOCK = "40P01"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from app.postgres.dump.relying_seeds import CHECKED, NAMED, NAMING, NO_COLUMNS, OWN, SEEDS, SPEAKING
-from app.postgres.dump.relying_types import CALLS, HOLDS, LEAF, VALUE
-from app.postgres.facts import DUMPED
+from app.postgres.dump.search_path.compared_types import CALLS, HOLDS, LEAF, VALUE
+from app.postgres.dump.search_path.seeds import CHECKED, NAMED, NAMING, NO_COLUMNS, OWN, SEEDS, SPEAKING
+from app.postgres.server_facts import DUMPED
 
 # Functions that rely on nothing: the server's own, most of those in C, and those that set their search_path themselves.
 _RISKY = f"""

@@ -1,7 +1,7 @@
 """Sessions of ours in a database that was restored: what it does at each login is meant for those who use it.
 
 Such a trigger may write, or refuse: some let a session in under their own database's name alone, and the one that a
-restore makes has another name until it is proven. See `app.postgres.logins`.
+restore makes has another name until it is proven. See `app.postgres.login_triggers`.
 """
 
 from __future__ import annotations

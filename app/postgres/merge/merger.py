@@ -25,25 +25,24 @@ from app.domain.psql import in_psql
 from app.domain.restore import Policy
 from app.errors import MergeConflictError, RestoreBusyError
 from app.postgres.database import Database
-from app.postgres.dump.beside import beside_others, once_unlocked
-from app.postgres.merge import session as merge_sessions
+from app.postgres.dump.give_way import beside_others, once_unlocked
+from app.postgres.lock_holders import AGAINST_ANYTHING
+from app.postgres.lock_retries import patiently
 from app.postgres.merge.apply import apply, lock
-from app.postgres.merge.derived import notes_on_views
 from app.postgres.merge.inverse import Inverse
-from app.postgres.merge.live_reader import live_schema
-from app.postgres.merge.live_schema import ForeignKey, LiveSchema
 from app.postgres.merge.match import Matched, match
+from app.postgres.merge.materialized_views import notes_on_views
 from app.postgres.merge.plan import Planner
-from app.postgres.merge.published import require_publishable, unidentified
+from app.postgres.merge.replica_identity import require_publishable, unidentified
 from app.postgres.merge.report import counted, samples
+from app.postgres.merge.schema import ForeignKey, LiveSchema
+from app.postgres.merge.schema_reader import live_schema
 from app.postgres.merge.sequences import Moves, TakingPart, move_on, moves
 from app.postgres.merge.session import MergeSession, merge_session
 from app.postgres.merge.stage import Staged, stage
-from app.postgres.merge.versions import notes_on_versions
-from app.postgres.patience import patiently
+from app.postgres.merge.version_tables import notes_on_versions
 from app.postgres.session import Session
 from app.postgres.transactions import durable_ids
-from app.postgres.who import AGAINST_ANYTHING
 
 log = structlog.get_logger(__name__)
 _WAYS = {
@@ -105,8 +104,7 @@ class LiveMerge:
             return report
 
         # Each attempt is a transaction, no part of one: what it made is known by the transaction's number.
-        wait_ms = merge_sessions.LOCK_WAIT_MS
-        report = patiently(self._session, "the merge", AGAINST_ANYTHING, attempt, wait_ms=wait_ms)
+        report = patiently(self._session, "the merge", AGAINST_ANYTHING, attempt)
         if kept := [str(version.name) for version in self._matched.versions]:
             log.info("restore leaves the tables of migration tools alone", tables=kept)
         log.debug("restore merged rows", **{name: report.total(name) for name in ("inserted", "updated", "deleted")})

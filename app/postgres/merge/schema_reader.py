@@ -1,4 +1,4 @@
-"""Reads what a merge needs to know of the live database's tables; see `app.postgres.merge.live_schema`."""
+"""Reads what a merge needs to know of the live database's tables; see `app.postgres.merge.schema`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 
 from app.archive.index import TableName
-from app.postgres.merge.live_schema import Bounds, Check, Column, Firing, ForeignKey, LiveSchema, LiveTable, UniqueKey
+from app.postgres.merge.schema import Bounds, Check, Column, Firing, ForeignKey, LiveSchema, LiveTable, UniqueKey
 from app.postgres.merge.session import MergeSession
 from app.postgres.quoting import SAME, quoted
 
