@@ -36,19 +36,6 @@ _CUSTOM = b"PGDMP"
 _OTHER = "use another backup: 'residency-backup list' shows what there is"
 
 
-@dataclass(frozen=True, slots=True)
-class Located:
-    """Where the bytes are: a backup of the tree, or a file."""
-
-    backup: Backup | None
-    path: Path | None
-
-    @property
-    def name(self) -> str:
-        """Its id, or its path."""
-        return self.backup.id if self.backup else str(self.path)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestoreSource:
     """What to restore from, read from its first to its last byte.
@@ -77,7 +64,12 @@ class RestoreSource:
         return known or self.archive.index.raw_bytes
 
 
-def locate(service: Service, name: str, backups: Inventory | None = None) -> Located:
+def name_of(place: Backup | Path) -> str:
+    """The id of a backup, or the path of a file."""
+    return place.id if isinstance(place, Backup) else str(place)
+
+
+def locate(service: Service, name: str, backups: Inventory | None = None) -> Backup | Path:
     """Find what is meant: a backup by id or alias, else a file by its path.
 
     Args:
@@ -100,10 +92,10 @@ def locate(service: Service, name: str, backups: Inventory | None = None) -> Loc
                 f"{backup.id} is a full backup: a whole server, and no dump that a database is restored from",
                 f"lay it out in an empty folder: residency-backup restore-full {backup.id} --target FOLDER",
             )
-        return Located(backup, None)
+        return backup
     path = Path(name).absolute()
     require_plain(path)
-    return Located(None, path)
+    return path
 
 
 def _names_a_file(name: str) -> bool:
@@ -114,27 +106,26 @@ def _names_a_file(name: str) -> bool:
     return found is not None and not stat.S_ISDIR(found.st_mode)
 
 
-def open_source(service: Service, located: Located, progress: Progress = SILENT) -> RestoreSource:
-    """Read what was located, and prove what it has a manifest to be proven by.
+def open_source(service: Service, place: Backup | Path, progress: Progress = SILENT) -> RestoreSource:
+    """Read a backup, or a file, from its first to its last byte, and compare it with its manifest if it has one.
 
-    The file is held open: what is read from the source later is of the same bytes, also when a run replaces the backup.
+    The file stays open: what is read from the source later is of the same bytes, even if a run replaces the backup.
 
     Raises:
         RestoreValidationError: it is no plain dump, or not a whole one.
         BackupError: it cannot be read.
     """
-    if located.backup is None:
-        path = located.path or Path()
-        codec = _codec(path)
-        with open_plain(path) as stream:
-            return _scanned(located, Held(stream), codec, progress)
-    for backup in each_look(service, located.backup):
+    if isinstance(place, Path):
+        codec = _codec(place)
+        with open_plain(place) as stream:
+            return _scanned(place, Held(stream), codec, progress)
+    for backup in each_look(service, place):
         try:
             with opened(service, backup) as found:
                 return _of_backup(found, progress)
         except (ReplacedMeanwhileError, BackupNotFoundError):
             continue
-    raise replaced_meanwhile(located.backup)
+    raise replaced_meanwhile(place)
 
 
 def _of_backup(found: Opened, progress: Progress) -> RestoreSource:
@@ -149,7 +140,7 @@ def _of_backup(found: Opened, progress: Progress) -> RestoreSource:
     except ManifestError as error:
         log.warning("restore goes by the file alone", backup=backup.id, error=type(error).__name__)
         try:
-            return _scanned(Located(backup, None), held, codec_of(backup.file), progress)
+            return _scanned(backup, held, codec_of(backup.file), progress)
         finally:
             found.require_still()
     outcome = Verified()
@@ -175,24 +166,26 @@ def _unfit(name: str, error: BackupError) -> ResidencyBackupError:
     return RestoreValidationError(f"{name} does not verify: {error.message}", _OTHER)
 
 
-def _scanned(located: Located, held: Held, codec: Codec, progress: Progress) -> RestoreSource:
-    progress.start(f"index {Path(located.name).name}", held.size)
+def _scanned(place: Backup | Path, held: Held, codec: Codec, progress: Progress) -> RestoreSource:
+    """A source without a manifest: its index is made by reading it."""
+    name = name_of(place)
+    progress.start(f"index {Path(name).name}", held.size)
     try:
         with held.open() as stream:
             index = reader.build_index(stream, codec, progress.advance)
     except (BackupReadError, BackupValidationError) as error:
-        raise _unfit(located.name, error) from error
+        raise _unfit(name, error) from error
     if not index.complete:
-        message = f"{located.name} is no plain dump of pg_dump, or was cut off: its end marker is missing"
+        message = f"{name} is no plain dump of pg_dump, or was cut off: its end marker is missing"
         raise RestoreValidationError(message, _OTHER)
-    said = "has no manifest to be proven by; it is whole, and was indexed by reading it"
-    found = Finding.warning if located.backup else Finding.ok
+    backup = place if isinstance(place, Backup) else None
+    message = f"{name} has no manifest to be proven by; it is whole, and was indexed by reading it"
     return RestoreSource(
-        name=located.name,
+        name=name,
         archive=Archive(held.open, codec, index),
         manifest=None,
-        backup=located.backup,
-        verified=found("backup", f"{located.name} {said}"),
+        backup=backup,
+        verified=Finding.warning("backup", message) if backup else Finding.ok("backup", message),
     )
 
 

@@ -76,7 +76,7 @@ def require_found(site: Site, planted: Path, reason: str) -> None:
     assert reason in site.cli("list").stdout
     listed = {each["backup"]: each["found"] for each in json.loads(site.cli("list", "--json").stdout)}
     assert [name for name, why in listed.items() if why] == [backup_id]
-    plan = preview(service, RestoreRequest(backup=backup_id, mode="replace"))
+    plan = preview(service, RestoreRequest.parse(service, backup=backup_id, mode="replace"))
     assert any("was found, and not made here" in said and reason in said for said in plan.warnings)
     assert f"unproven {backup_id}" in site.cli("verify", backup_id).stdout
 

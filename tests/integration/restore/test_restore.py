@@ -94,7 +94,7 @@ def test_an_undo_that_is_due_is_a_finding_and_is_removed_by_repair(damaged: Dama
 
 def test_a_merge_brings_rows_back_twice_is_once_and_its_inverse_is_exact(damaged: Damaged) -> None:
     asked = {"mode": "merge", "tables": list(MERGED)}
-    plan = preview(damaged.service(), RestoreRequest(backup=damaged.backup, **asked))
+    plan = preview(damaged.service(), RestoreRequest.parse(damaged.service(), backup=damaged.backup, **asked))
     assert damaged.content() == damaged.broken
     outcome = damaged.run(**asked)
     assert outcome.changes is not None
@@ -221,7 +221,7 @@ def test_a_backup_that_lost_its_manifest_is_restored_by_its_file_and_a_person_is
 
 def test_a_database_that_is_gone_is_made_anew(damaged: Damaged) -> None:
     execute(damaged.server, f'DROP DATABASE "{damaged.name}"')
-    plan = preview(damaged.service(), RestoreRequest(backup=damaged.backup, mode="replace"))
+    plan = preview(damaged.service(), RestoreRequest.parse(damaged.service(), backup=damaged.backup, mode="replace"))
     assert plan.changes.total("inserted") == sum(rows for rows, _ in damaged.whole.values() if rows)
     outcome = damaged.run(mode="replace")
     assert damaged.content() == damaged.whole
@@ -287,7 +287,7 @@ def test_the_post_command_works_on_the_shadow_before_the_swap(damaged: Damaged) 
 
 
 def test_a_preview_and_a_diff_touch_nothing_and_agree(damaged: Damaged) -> None:
-    plan = preview(damaged.service(), RestoreRequest(backup=damaged.backup, mode="replace"))
+    plan = preview(damaged.service(), RestoreRequest.parse(damaged.service(), backup=damaged.backup, mode="replace"))
     assert "table public.leave_balances is not in the live database" in plan.changes.schema
     assert plan.changes == diff(damaged.service(), damaged.backup, None)
     assert damaged.records() == []
@@ -437,5 +437,5 @@ def test_another_databases_backup_is_never_the_latest_and_is_told_of(damaged: Da
         assert take_backup(other, BackupRequest(tier=Tier.WEEKLY)) is not None
         strange = find(other, "latest").id
     assert find(damaged.service(), "latest").id == damaged.backup
-    plan = preview(damaged.service(), RestoreRequest(backup=strange, mode="replace"))
+    plan = preview(damaged.service(), RestoreRequest.parse(damaged.service(), backup=strange, mode="replace"))
     assert any("is a backup of database" in warning for warning in plan.warnings)

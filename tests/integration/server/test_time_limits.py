@@ -133,13 +133,13 @@ def test_no_verb_dies_of_a_time_limit(
     rollback(service, merged.restore.id, progress)
     assert rows() == 25
 
-    replaced = restore(service, RestoreRequest(backup=backup, mode=Mode.REPLACE, confirm=database.name), progress)
+    replaced = restore(service, RestoreRequest.parse(service, backup=backup, mode=Mode.REPLACE, confirm=database.name), progress)
     assert (rows(), replaced.restore.method) == (30, Method.SHADOW)
     rollback(service, replaced.restore.id, progress)
     assert rows() == 25
 
     keeper = site.service(DATABASE_URL=as_role(database.url, "keeper"))
-    in_place = restore(keeper, RestoreRequest(backup=backup, mode=Mode.REPLACE, confirm=database.name), progress)
+    in_place = restore(keeper, RestoreRequest.parse(keeper, backup=backup, mode=Mode.REPLACE, confirm=database.name), progress)
     assert (rows(), in_place.restore.method) == (30, Method.IN_PLACE)
     assert {"dump", "read back", "verify", "compare"} < set(progress.phases)
     if ALL:
