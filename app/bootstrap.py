@@ -12,6 +12,8 @@ from typing import TextIO
 import structlog
 
 from app import __version__
+from app.alerts.listeners import Listeners
+from app.alerts.log import write_line
 from app.broker import REDIS, ask
 from app.catalog.engine import parse_url
 from app.catalog.store import lazy_catalog
@@ -41,6 +43,7 @@ from app.storage.scripts import LocalScripts
 from app.urls import scheme_of, secrets_of
 
 log = structlog.get_logger(__name__)
+EVENTS = Listeners((write_line,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,7 @@ class Program:
             catalog=catalog,
             restores=catalog,
             options=self._options(),
+            events=EVENTS,
             clock=lambda: datetime.now(zone),
         )
 
@@ -211,5 +215,5 @@ def _only_name(settings: Settings, memory: FolderMemory) -> str:
 
 
 def _named_by_manifests(root: Path) -> list[str]:
-    found = (describe(stored).told for stored in LocalTree(root).files())
+    found = (describe(stored, EVENTS).told for stored in LocalTree(root).files())
     return sorted({told.database for told in found if told is not None})

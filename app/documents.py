@@ -42,7 +42,7 @@ if TYPE_CHECKING:  # so that a verb that prints backups does not wait for the im
 
 JSON = dict[str, Any]
 _BACKUP = ("database", "tier", "period", "file", "bytes", "raw_bytes", "rows", "tables", "codec", "origin", "seconds")
-_BACKUP_TOO = ("sha256", "label", "damage", "kept", "system_identifier", "database_oid", "doubts", "lacking")
+_BACKUP_TOO = ("sha256", "label", "damage", "system_identifier", "database_oid", "doubts", "lacking")
 _RESTORE = ("id", "database", "into", "backup", "safety", "undo", "error", "message", "hint")
 
 
@@ -62,7 +62,7 @@ def backup(value: Backup) -> JSON:
     """A backup."""
     facts = {name: getattr(value, name) for name in (*_BACKUP, *_BACKUP_TOO)}
     times = {"created_at": value.created_at.isoformat(), "verified_at": _time(value.verified_at)}
-    return {"backup": value.id, **facts, **times, "good": value.good}
+    return {"backup": value.id, **facts, "kept": value.pinned_reason, **times, "good": value.good}
 
 
 def backup_made(root: Path, made: Taken) -> JSON:

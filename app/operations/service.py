@@ -9,6 +9,7 @@ from typing import Protocol
 
 from app.operations.options import Options
 from app.ports.cluster import Cluster
+from app.ports.events import Events
 from app.ports.restores import Restores
 from app.ports.runs import Catalog
 from app.ports.scripts import Scripts
@@ -30,6 +31,7 @@ class Service:
         catalog: the record of backups, runs and slots.
         restores: the record of restores.
         options: all figures.
+        events: whoever wants to know what happens.
         clock: the present instant in the schedule's time zone.
     """
 
@@ -41,6 +43,7 @@ class Service:
     catalog: Catalog
     restores: Restores
     options: Options
+    events: Events
     clock: Callable[[], datetime]
 
     @property

@@ -129,7 +129,7 @@ def kept(backup: Backup, *, as_json: bool) -> None:
     if as_json:
         document(documents.backup(backup))
     else:
-        say(f"{backup.id}: {'released' if backup.kept is None else 'pinned, retention will not remove it'}")
+        say(f"{backup.id}: {'released' if backup.pinned_reason is None else 'pinned, retention will not remove it'}")
 
 
 def _facts(backup: Backup, manifest: Manifest, path: str) -> Iterator[tuple[str, str]]:
@@ -175,7 +175,11 @@ def _notes(backup: Backup, now: datetime | None = None, why: Mapping[str, str] =
     found_so = f"found: {why[backup.file]}" if backup.file in why else "no manifest of this service"
     notes = [
         "from the future" if now is not None and from_future(backup, now) else "",
-        f"pinned: {backup.kept}" if backup.kept else "pinned" if backup.kept is not None else "",
+        f"pinned: {backup.pinned_reason}"
+        if backup.pinned_reason
+        else "pinned"
+        if backup.pinned_reason is not None
+        else "",
         found_so if backup.origin is Origin.SCAN else "",
         backup.damage or "",
         backup.label or "",

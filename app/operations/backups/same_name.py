@@ -13,14 +13,13 @@ from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import PurePosixPath
 
-import structlog
-
 from app.archive.manifest import parse_manifest
 from app.domain.backup import Backup, Origin, Tier, extension_of, id_of
+from app.domain.events import EventName
 from app.errors import BackupValidationError, ManifestError
+from app.ports.events import Events, failure
 from app.ports.tree import StoredFile
 
-log = structlog.get_logger(__name__)
 COPIED = "copied here by somebody"
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
@@ -54,7 +53,7 @@ class Named:
     others: tuple[Described, ...] = ()
 
 
-def describe(stored: StoredFile) -> Described:
+def describe(stored: StoredFile, events: Events) -> Described:
     """Parse a file's manifests; one that cannot be used is a warning."""
     waiting = (_told(content, stored) for content in stored.waiting)
     left = next((told for told in waiting if told is not None and _fits(told, stored)), None)
@@ -63,7 +62,7 @@ def describe(stored: StoredFile) -> Described:
     try:
         manifest = parse_manifest(stored.manifest, f"{stored.file}.json")
     except ManifestError as error:
-        log.warning("backup manifest not usable", backup=stored.id, error=type(error).__name__, reason=error.message)
+        events.emit(failure(EventName.BACKUP_MANIFEST_UNUSABLE, error, backup=stored.id))
         return Described(stored, None, left)
     return Described(stored, manifest.to_backup(stored.id, stored.file), left)
 
@@ -94,7 +93,7 @@ def backup_at(told: Backup, stored: StoredFile) -> Backup:
     if _at_home(told, stored):
         return told
     tier = Tier(PurePosixPath(stored.id).parent.name)
-    return replace(told, tier=tier, period=stored.period, kept=told.kept or COPIED)
+    return replace(told, tier=tier, period=stored.period, pinned_reason=told.pinned_reason or COPIED)
 
 
 def remark(other: StoredFile, backup: StoredFile) -> str:

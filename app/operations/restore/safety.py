@@ -63,7 +63,7 @@ def take_safety_backup(
         RestoreError: it failed, so nothing may be changed.
         BackupCancelledError, CatalogError: as of any backup.
     """
-    request = BackupRequest(tier=Tier.SAFETY, label=label, kept=record.pin)
+    request = BackupRequest(tier=Tier.SAFETY, label=label, pinned_reason=record.pin)
     try:
         taken = take_backup(service, request, progress, backups)
     except (BackupCancelledError, CatalogError):

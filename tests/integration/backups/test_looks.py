@@ -48,7 +48,7 @@ def test_a_restore_parses_each_manifest_twice_at_most(damaged: Damaged) -> None:
     assert take_backup(damaged.service(), BackupRequest(tier=Tier.DAILY))
     with parses() as counted:
         restored = damaged.run(mode=Mode.REPLACE)
-    assert restored.warnings == ()
+    assert restored.warnings == []
     [daily] = [times for name, times in counted.items() if name.startswith("daily/")]
     [source] = [times for name, times in counted.items() if name.startswith("manual/")]
     # The source's is written twice, pinned and released, and each of the three is read to be changed, used or listed.

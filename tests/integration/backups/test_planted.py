@@ -131,7 +131,7 @@ def test_what_somebody_else_put_there_is_no_latest_even_if_it_is_all_that_is_lef
 def test_who_may_write_the_folder_or_a_file_is_told_by_check_and_restore(site: Site) -> None:
     assert messages(site) == []
     (file,) = site.backups.glob("manual/*.sql")
-    request = RestoreRequest(backup="latest", mode="replace")
+    request = RestoreRequest.parse(site.service(), "latest", mode="replace")
     for path, mode in ((site.backups, 0o1777), (file.parent, 0o733), (file, 0o666)):
         before = path.stat().st_mode
         path.chmod(mode)

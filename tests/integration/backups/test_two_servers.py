@@ -151,9 +151,9 @@ def test_a_server_that_is_adopted_takes_over_and_keeps_what_stands(
 
     made = take_backup(other, DAILY)
     assert made is not None
-    [kept] = [each for each in inventory(other) if each.kept and each.tier is Tier.MANUAL]
+    [kept] = [each for each in inventory(other) if each.pinned_reason and each.tier is Tier.MANUAL]
     assert any(kept.id in warning for warning in made.warnings)
-    assert str(kept.kept).endswith("and was replaced: the one that replaced it is of another server")
+    assert str(kept.pinned_reason).endswith("and was replaced: the one that replaced it is of another server")
     assert (kept.identity, kept.rows) == (old.identity, 100)
     require_same_content(restored(site.backups / kept.file), site.database)
     # What the server before ran was not run here; what this one runs is.
@@ -229,7 +229,7 @@ def test_a_restore_on_a_new_server_needs_no_more_to_go_on(two_servers: TwoServer
     old = taken(site.service())
     if not exists:
         drop_databases_of(two_servers)
-    request = RestoreRequest(backup="latest", confirm=two_servers.name)
+    request = RestoreRequest.parse(other, "latest", confirm=two_servers.name)
 
     outcome = restore(other, request)
 

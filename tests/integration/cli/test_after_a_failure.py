@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from app.cli.output.backups import as_dict
+from app import documents
 from app.domain.backup import Origin, Tier
 from app.domain.restore import Mode, Restore, RestoreState, Step
 from app.embedded.postgres import EmbeddedPostgres
@@ -30,9 +30,9 @@ from app.postgres.programs import run
 from app.storage import disk
 from app.storage.local import LocalTree
 from tests.fix_damaged import Damaged, execute, make_damaged, require_nothing_left
+from tests.fix_killed import killed
 from tests.fix_postgres import scratch_database
 from tests.fix_service import At, Site, make_site
-from tests.integration.restore.test_restore_killed import killed
 
 MANUAL = BackupRequest(tier=Tier.MANUAL)
 KILLED = """
@@ -180,9 +180,9 @@ def test_a_backup_whose_database_a_restore_has_taken_away_names_that_restore(
 def test_a_backup_that_is_not_proven_is_not_good(site: Site) -> None:
     taken = take_backup(site.service(), MANUAL)
     assert taken is not None
-    assert as_dict(taken.backup)["good"] is True
+    assert documents.backup(taken.backup)["good"] is True
     (site.backups / f"{taken.backup.file}.json").unlink()
     (site.backups / "catalog.db").unlink()
     sync(site.service())
     found = find(site.service(), "latest")
-    assert (found.origin, as_dict(found)["good"]) == (Origin.SCAN, False)
+    assert (found.origin, documents.backup(found)["good"]) == (Origin.SCAN, False)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 
 import psycopg
@@ -31,7 +29,6 @@ from app.operations.health.check import repair
 from app.operations.restore.preview import preview
 from app.operations.restore.request import RestoreRequest
 from app.operations.restore.rollback import rollback
-from app.operations.service import Service
 from app.postgres.database import Database
 from app.postgres.replace import swap
 from app.postgres.target import PostgresTarget
@@ -41,17 +38,12 @@ from tests.fix_fork import run_forked
 from tests.fix_logical import SECONDS, Subscriber, drop_subscription
 from tests.fix_matrix import running_major
 from tests.fix_postgres import TestDatabase
-from tests.integration.restore.test_restore_faults import AtStart
+from tests.fix_restore_faults import AtStart
+from tests.fix_service import later
 from tests.tiers import majors
 
 MAJORS = majors(18)
 NOWHERE = "CONNECTION 'host=/nonexistent dbname=none' PUBLICATION p WITH (connect = false)"
-
-
-def later(service: Service) -> Service:
-    """The same service when the time to roll back is over."""
-    clock = service.clock
-    return replace(service, clock=lambda: clock() + timedelta(days=2))
 
 
 @pytest.fixture

@@ -47,13 +47,15 @@ def both_restored(
     assert take_backup(own, MANUAL)
     two_servers.site.database.execute("DELETE FROM people WHERE id > 10")
     ours = restore(own, RestoreRequest.parse(own, backup="latest", mode="merge", confirm=two_servers.name)).restore
-    theirs = restore(two_servers.service(), RestoreRequest.parse(two_servers.service(), backup="latest", confirm=two_servers.name)).restore
+    theirs = restore(
+        two_servers.service(), RestoreRequest.parse(two_servers.service(), backup="latest", confirm=two_servers.name)
+    ).restore
     yield two_servers, ours, theirs
     drop_databases(other_server, two_servers.name)
 
 
 def pinned(service: Service) -> set[str]:
-    return {each.id for each in inventory(service) if each.kept is not None}
+    return {each.id for each in inventory(service) if each.pinned_reason is not None}
 
 
 def said_of(service: Service, restore: Restore) -> list[tuple[Severity, str]]:
@@ -148,7 +150,7 @@ def newest(service: Service) -> Backup:
 
 
 def warned(two_servers: TwoServers, **asked: str) -> str:
-    request = RestoreRequest(**{"backup": "latest", "confirm": two_servers.name, **asked})
+    request = RestoreRequest.parse(two_servers.service(), **{"backup": "latest", "confirm": two_servers.name, **asked})
     (found,) = (each for each in preview(two_servers.service(), request).warnings if "of another server" in each)
     return found
 
@@ -172,7 +174,10 @@ def test_a_restore_says_that_the_backup_is_of_another_server(
     assert whole in " ".join(dry.stderr.split())
     # What goes into another database is a drill.
     drill = restore(
-        other, RestoreRequest.parse(other, backup="latest", into=f"{two_servers.name}_drill", confirm=f"{two_servers.name}_drill")
+        other,
+        RestoreRequest.parse(
+            other, backup="latest", into=f"{two_servers.name}_drill", confirm=f"{two_servers.name}_drill"
+        ),
     )
     assert not drill.warnings
 

@@ -28,7 +28,7 @@ from app.postgres.target import PostgresTarget
 from tests.fix_catalog import make_silent
 from tests.fix_damaged import Damaged, execute, require_nothing_left
 from tests.fix_postgres import copy_of_all_tables
-from tests.integration.restore.test_restore_faults import AtStart
+from tests.fix_restore_faults import AtStart
 from tests.meanwhile import with_command
 
 
