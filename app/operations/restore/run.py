@@ -29,7 +29,7 @@ from app.errors import (
 )
 from app.operations.backups.expire import expire_quietly
 from app.operations.backups.inventory import Inventory, inventory
-from app.operations.backups.pins import pin, release
+from app.operations.backups.pins import release
 from app.operations.restore.checks import check_restore
 from app.operations.restore.job import RestoreJob, RestoreOutcome
 from app.operations.restore.journal import Journal
@@ -95,13 +95,14 @@ def _checked_job(
 ) -> RestoreJob:
     """Pin and open the backup, and run the checks."""
     service = journal.service
-    if isinstance(place, Backup):
-        pin(service, place, journal.record)
+    source = open_source(service, place, progress, pinned_for=journal.record)
+    if source.backup is not None and source.stored is not None:
+        backups = backups.with_manifest(source.backup.file, source.stored.data, source.stored.manifest)
     job = RestoreJob(
         service=service,
         request=request,
         backups=backups,
-        source=open_source(service, place, progress),
+        source=source,
         progress=progress,
         journal=journal,
         outcome=RestoreOutcome(restore=journal.record),
@@ -118,7 +119,8 @@ def _finish(job: RestoreJob) -> RestoreOutcome:
     """Record the end. If it cannot be recorded now, `check --repair` finds it out later."""
     record, outcome = job.record, job.outcome
     backups = inventory(job.service, job.backups)
-    released = release(job.service, record, backups, but=record.safety if record.undo_until else None)
+    still_needed = record.safety if record.undo_until else None
+    released = release(job.service, record, backups, but=still_needed, known=job.source.stored)
     if record.undo_until is None and job.live and record.method is Method.SHADOW:
         outcome.warnings.append("this restore cannot be rolled back: what was there before could not be kept")
     elif record.undo_until is None and not job.live:

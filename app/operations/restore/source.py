@@ -14,6 +14,8 @@ from app.archive.manifest import Manifest, ServerFacts
 from app.archive.reader import Archive
 from app.domain.backup import Backup, Codec, Origin, Tier
 from app.domain.checks import Finding
+from app.domain.events import EventName
+from app.domain.restore import Restore
 from app.errors import (
     BackupError,
     BackupNotFoundError,
@@ -25,10 +27,12 @@ from app.errors import (
     RestoreValidationError,
 )
 from app.operations.backups.inventory import Inventory, codec_of, find
+from app.operations.backups.keep import StoredManifest, pin_opened
 from app.operations.backups.opened import Opened, ReplacedMeanwhileError, each_look, opened, replaced_meanwhile
 from app.operations.backups.verify import Verified, verify_opened
 from app.operations.given_file import open_plain, require_plain, stat_of
 from app.operations.service import SILENT, Progress, Service
+from app.ports.events import failure
 
 log = structlog.get_logger(__name__)
 _MAGIC = {b"\x1f\x8b": Codec.GZIP, b"\x28\xb5\x2f\xfd": Codec.ZSTD}
@@ -43,6 +47,7 @@ class RestoreSource:
     Attributes:
         manifest: None for a foreign dump, and for a backup that has lost its own.
         verified: what reading it found.
+        stored: the manifest with its bytes, if this restore has pinned the backup.
     """
 
     name: str
@@ -50,6 +55,7 @@ class RestoreSource:
     manifest: Manifest | None
     backup: Backup | None
     verified: Finding
+    stored: StoredManifest | None = None
 
     @property
     def facts(self) -> ServerFacts | None:
@@ -106,10 +112,18 @@ def _names_a_file(name: str) -> bool:
     return found is not None and not stat.S_ISDIR(found.st_mode)
 
 
-def open_source(service: Service, place: Backup | Path, progress: Progress = SILENT) -> RestoreSource:
+def open_source(
+    service: Service, place: Backup | Path, progress: Progress = SILENT, pinned_for: Restore | None = None
+) -> RestoreSource:
     """Read a backup, or a file, from its first to its last byte, and compare it with its manifest if it has one.
 
     The file stays open: what is read from the source later is of the same bytes, even if a run replaces the backup.
+
+    Args:
+        service: the parts.
+        place: what `locate` found.
+        progress: told of the bytes read.
+        pinned_for: a restore; the backup is pinned for it before it is read.
 
     Raises:
         RestoreValidationError: it is no plain dump, or not a whole one.
@@ -122,13 +136,13 @@ def open_source(service: Service, place: Backup | Path, progress: Progress = SIL
     for backup in each_look(service, place):
         try:
             with opened(service, backup) as found:
-                return _of_backup(found, progress)
+                return _of_backup(found, progress, pinned_for)
         except (ReplacedMeanwhileError, BackupNotFoundError):
             continue
     raise replaced_meanwhile(place)
 
 
-def _of_backup(found: Opened, progress: Progress) -> RestoreSource:
+def _of_backup(found: Opened, progress: Progress, pinned_for: Restore | None) -> RestoreSource:
     """A backup of the tree as a source.
 
     Raises:
@@ -138,11 +152,17 @@ def _of_backup(found: Opened, progress: Progress) -> RestoreSource:
     try:
         manifest = found.manifest()
     except ManifestError as error:
+        if pinned_for is not None and backup.pinned_reason is None:
+            found.service.events.emit(failure(EventName.RESTORE_PIN_NOT_SET, error, backup=backup.id))
         log.warning("restore goes by the file alone", backup=backup.id, error=type(error).__name__)
         try:
             return _scanned(backup, held, codec_of(backup.file), progress)
         finally:
             found.require_still()
+    stored = None
+    if pinned_for is not None and backup.pinned_reason is None:
+        stored = pin_opened(found, manifest, pinned_for.pin)
+        manifest = stored.manifest
     outcome = Verified()
     progress.start("verify", manifest.bytes)
     verify_opened(found, progress, outcome, manifest)
@@ -155,6 +175,7 @@ def _of_backup(found: Opened, progress: Progress) -> RestoreSource:
         manifest=manifest,
         backup=manifest.to_backup(backup.id, backup.file),
         verified=verified,
+        stored=stored,
     )
 
 
