@@ -13,13 +13,12 @@ from app.archive.tar.layout import CATALOG, GLOBALS, POSTGRES, SETTINGS
 from app.domain.restore import newer_restores
 from app.last_words import without_secrets
 from app.operations.restore.report import changes_json
-from app.postgres.server_messages import said_behind
+from app.postgres.server_messages import details_behind
 
 if TYPE_CHECKING:  # so that a verb that prints backups does not wait for the import of restores
     from collections.abc import Sequence
     from collections.abc import Set as AbstractSet
     from datetime import datetime
-    from pathlib import Path
 
     from app.archive.manifest import Manifest
     from app.domain.backup import Backup
@@ -39,6 +38,7 @@ if TYPE_CHECKING:  # so that a verb that prints backups does not wait for the im
     from app.operations.restore.job import RestoreOutcome
     from app.operations.restore.preview import Preview
     from app.operations.restore.rollback import RollbackOutcome
+    from app.ports.tree import Tree
 
 JSON = dict[str, Any]
 _BACKUP = ("database", "tier", "period", "file", "bytes", "raw_bytes", "rows", "tables", "codec", "origin", "seconds")
@@ -48,7 +48,7 @@ _RESTORE = ("id", "database", "into", "backup", "safety", "undo", "error", "mess
 
 def failure(error: ResidencyBackupError) -> JSON:
     """An error with its hint and exit code, and what the server said of it."""
-    server_said = [without_secrets(line) for line in said_behind(error)]
+    server_said = [without_secrets(line) for line in details_behind(error)]
     return {
         "error": type(error).__name__,
         "message": without_secrets(error.message),
@@ -65,22 +65,22 @@ def backup(value: Backup) -> JSON:
     return {"backup": value.id, **facts, "kept": value.pinned_reason, **times, "good": value.good}
 
 
-def backup_made(root: Path, made: Taken) -> JSON:
-    """A new backup; `root` is the folder of the tree."""
-    return backup(made.backup) | {"path": str(root / made.backup.file), "warnings": made.warnings}
+def backup_made(tree: Tree, made: Taken) -> JSON:
+    """A new backup."""
+    return backup(made.backup) | {"path": tree.location(made.backup.file), "warnings": made.warnings}
 
 
-def backup_task(root: Path, value: Backup) -> JSON:
+def backup_task(tree: Tree, value: Backup) -> JSON:
     """The result of the task that made a backup."""
     names = ("bytes", "rows", "tables", "seconds")
-    return {"backup": value.id, "path": str(root / value.file), **{name: getattr(value, name) for name in names}}
+    return {"backup": value.id, "path": tree.location(value.file), **{name: getattr(value, name) for name in names}}
 
 
-def backups(root: Path, chosen: Sequence[Backup], there: Inventory, others: AbstractSet[str]) -> list[JSON]:
+def backups(tree: Tree, chosen: Sequence[Backup], there: Inventory, others: AbstractSet[str]) -> list[JSON]:
     """A list of backups.
 
     Args:
-        root: the folder of the tree.
+        tree: where they stand.
         chosen: those to be listed.
         there: all that there are.
         others: ids of those that another server's database made.
@@ -88,7 +88,7 @@ def backups(root: Path, chosen: Sequence[Backup], there: Inventory, others: Abst
     return [
         backup(value)
         | {
-            "path": str(root / value.file),
+            "path": tree.location(value.file),
             "other_server": value.id in others,
             "found": there.found.get(value.file),
         }
@@ -96,12 +96,12 @@ def backups(root: Path, chosen: Sequence[Backup], there: Inventory, others: Abst
     ]
 
 
-def backup_with_manifest(root: Path, value: Backup, manifest: Manifest) -> JSON:
+def backup_with_manifest(tree: Tree, value: Backup, manifest: Manifest) -> JSON:
     """A backup with what its manifest says."""
     server = manifest.server.model_dump(mode="json") if manifest.server else None
     content = [{"table": str(table.table), "rows": table.rows, "digest": table.digest} for table in manifest.tables]
     full = {"full": manifest.full.model_dump(mode="json")} if manifest.full else {}
-    described = backup(value) | {"path": str(root / value.file), "server": server, "pg_dump": manifest.pg_dump}
+    described = backup(value) | {"path": tree.location(value.file), "server": server, "pg_dump": manifest.pg_dump}
     return described | full | {"doubts_in_words": list(map(str, manifest.doubts)), "content": content}
 
 

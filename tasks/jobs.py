@@ -162,4 +162,4 @@ def _take(task: BackupTask, tier: Tier, label: str | None = None) -> JSON:
         return {"skipped": why}
     if taken is None:
         raise RuntimeError("a backup without a slot cannot have been made already")
-    return documents.backup_task(service.tree.root, taken.backup)
+    return documents.backup_task(service.tree, taken.backup)

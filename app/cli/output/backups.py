@@ -26,9 +26,9 @@ from app.operations.service import Service
 def created(service: Service, taken: Taken, *, as_json: bool) -> None:
     """A new backup."""
     backup = taken.backup
-    path = str(service.tree.root / backup.file)
+    path = service.tree.location(backup.file)
     if as_json:
-        document(documents.backup_made(service.tree.root, taken))
+        document(documents.backup_made(service.tree, taken))
         return
     content = "" if backup.rows is None else f"{backup.rows:,} rows of {backup.tables} tables, "
     say(f"{backup.id}: {decimal(backup.bytes)}, {content}{backup.seconds:.1f} s, read back and verified")
@@ -43,7 +43,7 @@ def listing(service: Service, there: Inventory, tier: str | None, *, as_json: bo
     why = there.found
     others = {each.id for each in backups if each.database == service.database and each.id not in own}
     if as_json:
-        document(documents.backups(service.tree.root, backups, there, others))
+        document(documents.backups(service.tree, backups, there, others))
         return
     if not backups:
         say("there are no backups yet; 'residency-backup create' makes one")
@@ -71,9 +71,9 @@ def listing(service: Service, there: Inventory, tier: str | None, *, as_json: bo
 
 def details(service: Service, backup: Backup, manifest: Manifest, *, as_json: bool) -> None:
     """One backup and its manifest."""
-    path = str(service.tree.root / backup.file)
+    path = service.tree.location(backup.file)
     if as_json:
-        document(documents.backup_with_manifest(service.tree.root, backup, manifest))
+        document(documents.backup_with_manifest(service.tree, backup, manifest))
         return
     facts = Table(show_header=False, box=None, pad_edge=False)
     for name, value in _facts(backup, manifest, path):

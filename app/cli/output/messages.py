@@ -12,7 +12,7 @@ from app import documents
 from app.cli.output.text import say
 from app.errors import ResidencyBackupError
 from app.last_words import without_secrets
-from app.postgres.server_messages import said_behind
+from app.postgres.server_messages import details_behind
 
 
 def document(content: Any) -> None:
@@ -32,7 +32,7 @@ def error(failure: ResidencyBackupError, *, as_json: bool) -> None:
         document(documents.failure(failure))
         return
     say(f"{type(failure).__name__}: {without_secrets(failure.message)}", colour="red", error=True)
-    for line in said_behind(failure):
+    for line in details_behind(failure):
         say(without_secrets(line), error=True)
     if failure.hint:
         say(f"what to do: {without_secrets(failure.hint)}", error=True)
