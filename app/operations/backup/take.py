@@ -29,15 +29,12 @@ from app.domain.events import EventName, Level
 from app.domain.servers import Identity
 from app.domain.slots import Slot
 from app.errors import (
-    BackupCancelledError,
     BackupCreationError,
-    BackupRunningError,
     BackupValidationError,
-    Cancelled,
     CatalogError,
     ResidencyBackupError,
-    as_logged,
 )
+from app.operations.backup.failure import RunEnding, clear_up
 from app.operations.backup.full import Written, write_full
 from app.operations.backup.full_preflight import preflight_full
 from app.operations.backup.preflight import UNDUMPED, Preflight, preflight
@@ -47,7 +44,6 @@ from app.operations.backup.space import SpaceGuard, forecast, giving_back
 from app.operations.backup.timing import dated, made_already
 from app.operations.backups.beside_restore import naming_restores
 from app.operations.backups.inventory import Inventory, inventory, newest_good
-from app.operations.backups.leftovers import remove_leftovers
 from app.operations.backups.prune import prune
 from app.operations.backups.servers import (
     asked,
@@ -60,6 +56,7 @@ from app.operations.backups.servers import (
     require_ours,
     staying,
 )
+from app.operations.ending import ending
 from app.operations.lease import Lease, lease
 from app.operations.service import SILENT, Progress, Service
 from app.ports.attempts import dump_whole
@@ -120,12 +117,12 @@ def take_backup(
         BackupFolderLostError: the folder held backups, and is empty.
         BackupError: the first thing that failed; nothing was left and no older backup touched.
     """
-    run: Run | None = None
+    how = RunEnding(service, request.tier)
     with structlog.contextvars.bound_contextvars(database=service.database, tier=str(request.tier)):
-        try:
+        with ending(how):
             server = _known_server(service, request)
-            service = in_place(service)
-            run = service.catalog.claim(service.database, request.tier, request.slot, service.clock(), server)
+            how.service = service = in_place(service)
+            how.run = run = service.catalog.claim(service.database, request.tier, request.slot, service.clock(), server)
             if run is None:
                 log.debug("backup slot already run", slot=request.slot and request.slot.period)
                 return None
@@ -136,17 +133,10 @@ def take_backup(
                 return None
             _tell(service, request.tier, EventName.BACKUP_STARTED, run=run.id)
             with _lease(service, run) as held, naming_restores(service), staying(service):
-                if _clear_up(service):
+                if clear_up(service):
                     backups = inventory(service, backups)
                 taken = _make(service, _Claimed(request, run, held), backups, progress)
             _record(service, run, taken)
-        except KeyboardInterrupt as signal:
-            cancelled = signal.error if isinstance(signal, Cancelled) else BackupCancelledError("cancelled by Ctrl-C")
-            _give_up(service, request.tier, run, cancelled)
-            raise cancelled from signal
-        except Exception as error:
-            _give_up(service, request.tier, run, error)
-            raise
         if _is_ours(request) or may_run(service, server):
             _prune(service, taken, backups)
         return taken
@@ -176,15 +166,6 @@ def _lease(service: Service, run: Run) -> AbstractContextManager[Lease]:
         service.events.emit(failure(EventName.BACKUP_HEARTBEAT_NOT_SAVED, error))
 
     return lease(lambda now: service.catalog.heartbeat(run, now), lost, service.clock, tell)
-
-
-def _clear_up(service: Service) -> bool:
-    """Remove what earlier runs left, which is no reason not to make this one; False if there was nothing."""
-    try:
-        return bool(remove_leftovers(service))
-    except ResidencyBackupError as error:  # some may be gone
-        service.events.emit(failure(EventName.BACKUP_LEFTOVERS_NOT_REMOVED, error))
-        return True
 
 
 def _make(service: Service, claimed: _Claimed, backups: Inventory, progress: Progress) -> Taken:
@@ -303,29 +284,6 @@ def _record(service: Service, run: Run, taken: Taken) -> None:
 
 def _tell(service: Service, tier: Tier, name: EventName, backup: str | None = None, **figures: object) -> None:
     service.events.emit(Event(name, backup=backup, database=service.database, tier=tier, figures=figures))
-
-
-def _give_up(service: Service, tier: Tier, run: Run | None, error: Exception) -> None:
-    """End a run that failed; the caller raises the error again."""
-    _record_failure(service, tier, run, as_logged(error))
-    if run is not None:
-        # Blocks remove what they made, but a signal may come in the instant between the making and the block.
-        _clear_up(service)
-
-
-def _record_failure(service: Service, tier: Tier, run: Run | None, error: Exception) -> None:
-    """Log a failure and free the claim, whatever it was."""
-    typed = error if isinstance(error, ResidencyBackupError) else None
-    if run is None and isinstance(error, BackupRunningError):
-        service.events.emit(Event(EventName.BACKUP_RUNNING, reason=error.message))
-        return
-    service.events.emit(failure(EventName.BACKUP_FAILED, error, database=service.database, tier=tier))
-    if run is None:
-        return
-    try:
-        service.catalog.fail(run, error, service.clock(), transient=typed is not None and typed.transient)
-    except CatalogError as lost:
-        service.events.emit(failure(EventName.BACKUP_FAILURE_NOT_SAVED, lost, run=run.id))
 
 
 def _prune(service: Service, taken: Taken, backups: Inventory) -> None:
