@@ -29,7 +29,7 @@ def keep_beside(service: Service, newer: Backup, backups: Inventory) -> str | No
     Raises:
         BackupWriteError: it cannot be moved; then the new one must not take its place.
     """
-    if newer.tier.ad_hoc or newer.tier is Tier.FULL:
+    if newer.tier.ad_hoc or not newer.tier.is_sql:
         return None
     older = backups.standing(newer.id)
     why = None if older is None else _worth_it(older, newer)
