@@ -19,7 +19,7 @@ MESSAGE_LIMIT = 4000
 
 def backup_of(row: Row[Any]) -> Backup:
     """The backup of a row of `backups`."""
-    return Backup(**{name: row._mapping[name] for name in _BACKUP})  # noqa: SLF001 -- documented by SQLAlchemy
+    return Backup(**{name: getattr(row, name) for name in _BACKUP})
 
 
 def backup_values(backup: Backup) -> dict[str, Any]:

@@ -47,7 +47,7 @@ any_backup = st.builds(
     state=st.sampled_from(BackupState),
     verified_at=st.none() | instants,
     damage=st.none() | words,
-    kept=st.none() | words,
+    pinned_reason=st.none() | words,
 )
 
 
@@ -192,13 +192,13 @@ def test_what_a_look_found_changes_nothing_else_of_the_row(catalog: Catalog) -> 
     catalog.save(BACKUP)
     catalog.pin("residency", BACKUP.id, "audit")
     catalog.record_check(BACKUP, NOW + SECOND, None)
-    assert catalog.backups("residency") == [replace(BACKUP, kept="audit", verified_at=NOW + SECOND)]
+    assert catalog.backups("residency") == [replace(BACKUP, pinned_reason="audit", verified_at=NOW + SECOND)]
     catalog.record_check(BACKUP, None, "a flipped bit")
     assert catalog.backups("residency") == [
-        replace(BACKUP, kept="audit", verified_at=NOW + SECOND, damage="a flipped bit")
+        replace(BACKUP, pinned_reason="audit", verified_at=NOW + SECOND, damage="a flipped bit")
     ]
     catalog.pin("residency", BACKUP.id, None)
-    assert catalog.backups("residency")[0].kept is None
+    assert catalog.backups("residency")[0].pinned_reason is None
 
 
 def test_what_a_look_found_is_not_said_of_other_bytes_or_of_a_row_that_is_gone(catalog: Catalog) -> None:

@@ -47,7 +47,7 @@ def _move(service: Service, backup: Backup, why: str, backups: Inventory) -> str
     new_id = id_of(Tier.MANUAL, period)
     reason = f"was {backup.id}, and was replaced: {why}"
     file = backup.file.replace(backup.id, new_id, 1)
-    moved = replace(backup, id=new_id, file=file, tier=Tier.MANUAL, period=period, kept=reason)
+    moved = replace(backup, id=new_id, file=file, tier=Tier.MANUAL, period=period, pinned_reason=reason)
     service.tree.rename(backup.file, moved.file, _manifest(service, backup, moved))
     service.events.emit(Event(EventName.BACKUP_RENAMED_BESIDE, backup=backup.id, figures={"renamed": new_id}))
     try:
@@ -67,5 +67,5 @@ def _manifest(service: Service, backup: Backup, moved: Backup) -> bytes | None:
         manifest: Manifest = read_manifest(service, backup)
     except ManifestError:
         return None
-    facts = {"tier": moved.tier, "period": moved.period, "kept": moved.kept}
+    facts = {"tier": moved.tier, "period": moved.period, "pinned_reason": moved.pinned_reason}
     return manifest.model_copy(update=facts).to_json().encode()

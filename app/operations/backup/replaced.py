@@ -55,7 +55,7 @@ def require_free(service: Service, tier: Tier, period: str, backups: Inventory, 
             f"a restore that is under way needs {name}, and this run would replace it",
             "'residency-backup restores' shows it; try again when it has ended",
         )
-    if backup.kept is not None and backup.period == period:
+    if backup.pinned_reason is not None and backup.period == period:
         raise BackupValidationError(
             f"{name} is pinned, and this run would replace it",
             ""

@@ -72,13 +72,14 @@ log = structlog.get_logger(__name__)
 class BackupRequest:
     """What is wanted; `slot` is set for a scheduled run, which happens once.
 
-    `kept` pins the backup before it has its name: at no instant can retention, which also runs beside, remove it.
+    `pinned_reason` pins the backup before it gets its name, so that retention, which also runs in other processes, can
+    never remove it.
     """
 
     tier: Tier
     slot: Slot | None = None
     label: str | None = None
-    kept: str | None = None
+    pinned_reason: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse a label or a reason that no manifest could hold.
@@ -86,7 +87,7 @@ class BackupRequest:
         Raises:
             BackupValidationError: it is not a line of text.
         """
-        for what, text in (("label", self.label), ("reason", self.kept)):
+        for what, text in (("label", self.label), ("reason", self.pinned_reason)):
             if text is not None:
                 checked_note(what, text)
 
@@ -198,7 +199,7 @@ def _make(service: Service, claimed: _Claimed, backups: Inventory, progress: Pro
             tier=request.tier,
             period=period,
             label=request.label,
-            kept=request.kept,
+            pinned_reason=request.pinned_reason,
             verified_at=now,
             seconds=round((now - started).total_seconds(), 3),
             pg_dump=None if full else ready.dump_version,

@@ -219,7 +219,7 @@ def _by_word(file: Described, row: Backup | None, service: Service) -> Backup:
     backup = backup_at(file.told, file.stored)
     if row is not None and row.sha256 == backup.sha256:
         doubts, lacking = backup.doubts, backup.lacking
-        named = replace(row, tier=backup.tier, period=backup.period, kept=backup.kept)
+        named = replace(row, tier=backup.tier, period=backup.period, pinned_reason=backup.pinned_reason)
         backup = replace(named, doubts=doubts, lacking=lacking)
     return replace(backup, damage=backup.damage or _wrong_size(file.stored, backup.bytes))
 
@@ -235,7 +235,7 @@ def _unproven(file: Described, row: Backup | None, database: str) -> Backup:
     if row is None:
         return unindexed(stored, database)
     if damage := _wrong_size(stored, row.bytes):
-        return replace(unindexed(stored, database), kept=row.kept, state=row.state, damage=damage)
+        return replace(unindexed(stored, database), pinned_reason=row.pinned_reason, state=row.state, damage=damage)
     return replace(row, origin=Origin.SCAN)
 
 

@@ -59,10 +59,10 @@ def _written(service: Service, backup: Backup, reason: str | None) -> Backup:
         ReplacedMeanwhileError: the backup is another one by now.
     """
     with opened(service, backup) as found:
-        manifest = found.manifest().model_copy(update={"kept": reason})
+        manifest = found.manifest().model_copy(update={"pinned_reason": reason})
         stored = service.tree.look(backup.file)
         found.require_still()
         if stored is None or stored.manifest != found.data:
             raise replaced_meanwhile(backup)
         service.tree.write_manifest(backup.file, manifest.to_json().encode(), stored)
-    return replace(as_described(backup, manifest), kept=reason)
+    return replace(as_described(backup, manifest), pinned_reason=reason)

@@ -51,12 +51,14 @@ def safety_findings(service: Service, records: Sequence[Restore], backups: Seque
 
 def _pins(backups: Sequence[Backup], records: Mapping[str, Restore], now: datetime) -> Iterator[str]:
     for backup in backups:
-        if backup.kept is None:
+        if backup.pinned_reason is None:
             continue
-        record = records.get(backup.kept)
+        record = records.get(backup.pinned_reason)
         until = record.undo_until if record else None
         how_long = (
-            f"until {until.astimezone(now.tzinfo):%Y-%m-%d %H:%M %Z}" if until else f"for {backup.kept or 'good'}"
+            f"until {until.astimezone(now.tzinfo):%Y-%m-%d %H:%M %Z}"
+            if until
+            else f"for {backup.pinned_reason or 'good'}"
         )
         yield f"{backup.id} {how_long}"
 

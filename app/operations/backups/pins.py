@@ -21,7 +21,7 @@ def pin(service: Service, backup: Backup, restore: Restore) -> None:
 
     One without a manifest has nothing to write a pin into, and is none that retention removes.
     """
-    if backup.kept is not None:
+    if backup.pinned_reason is not None:
         return
     try:
         set_pin(service, backup, restore.pin)
@@ -33,7 +33,7 @@ def release(service: Service, restore: Restore, backups: Sequence[Backup], *, bu
     """Release what a restore pinned, except one backup; returns what was released. What fails waits for the next."""
     released = []
     for backup in backups:
-        if backup.kept != restore.pin or backup.id == but:
+        if backup.pinned_reason != restore.pin or backup.id == but:
             continue
         try:
             set_pin(service, backup, None)
@@ -60,5 +60,5 @@ def in_use(service: Service) -> set[str]:
 
 def pinned_for(backups: Iterable[Backup]) -> list[tuple[str, Backup]]:
     """Backups pinned by restores, with the restores' ids."""
-    pinned = ((_PIN.fullmatch(backup.kept or ""), backup) for backup in backups)
+    pinned = ((_PIN.fullmatch(backup.pinned_reason or ""), backup) for backup in backups)
     return [(found["id"], backup) for found, backup in pinned if found]

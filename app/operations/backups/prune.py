@@ -119,7 +119,7 @@ def _require_same(service: Service, backup: Backup, stored: StoredFile | None) -
 def _require_unpinned(service: Service, backup: Backup, stored: StoredFile | None) -> None:
     """Look once more, at the last moment: the plan may have been made long before its turn came."""
     told = None if stored is None else describe(stored, service.events).told
-    if told is not None and backup.state is BackupState.COMPLETE and told.kept is not None:
+    if told is not None and backup.state is BackupState.COMPLETE and told.pinned_reason is not None:
         raise BackupValidationError(f"backup {backup.id} was pinned meanwhile")
     if backup.id in in_use(service):
         raise BackupValidationError(f"backup {backup.id} is needed by a restore that began meanwhile")

@@ -93,7 +93,7 @@ def backup_at(told: Backup, stored: StoredFile) -> Backup:
     if _at_home(told, stored):
         return told
     tier = Tier(PurePosixPath(stored.id).parent.name)
-    return replace(told, tier=tier, period=stored.period, kept=told.kept or COPIED)
+    return replace(told, tier=tier, period=stored.period, pinned_reason=told.pinned_reason or COPIED)
 
 
 def remark(other: StoredFile, backup: StoredFile) -> str:

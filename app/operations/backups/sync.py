@@ -235,7 +235,7 @@ def _rebuild(service: Service, stored: StoredFile, row: Backup | None, progress:
         tier=base.tier,
         period=base.period,
         label=base.label,
-        kept=base.kept,
+        pinned_reason=base.pinned_reason,
         snapshot_time=base.created_at,
         verified_at=service.clock(),
         seconds=base.seconds,

@@ -36,7 +36,7 @@ def reinstated(service: Service, backup: Backup) -> Backup | None:
     row = found.rows.get(backup.file, backup)
     now = next((each for each in found if each.id == row.id), backup)
     # A crash may have come after the manifest went: then the row is the proof.
-    whole = replace(row, state=BackupState.COMPLETE, kept=now.kept, damage=now.damage)
+    whole = replace(row, state=BackupState.COMPLETE, pinned_reason=now.pinned_reason, damage=now.damage)
     why = _why_it_stays(service, whole, found)
     if why is None:
         return None

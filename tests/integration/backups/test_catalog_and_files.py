@@ -49,7 +49,7 @@ def test_a_pinned_backup_outlives_retention_and_the_catalog(site: Site) -> None:
     now = START + timedelta(days=5)
     take_backup(replace(service, clock=lambda: now), DAILY)
     assert periods(service) == ["2025-01-10", "2025-01-15"]
-    assert find(service, "daily/backup-2025-01-10").kept == "audit 2025"
+    assert find(service, "daily/backup-2025-01-10").pinned_reason == "audit 2025"
     assert verify(service).failed == []
     keep(service, "daily/backup-2025-01-10", None)
     prune(service)

@@ -206,7 +206,7 @@ def test_the_manifest_of_a_safety_backup_says_what_it_is_for(damaged: Damaged) -
     file = damaged.site.backups / f"{record.safety}.sql.json"
     manifest = parse_manifest(file.read_bytes(), file.name)
     assert manifest.label == f"before restore {record.id}"
-    assert manifest.kept == record.pin
+    assert manifest.pinned_reason == record.pin
 
 
 def test_latest_never_means_what_somebody_wanted_to_get_away_from(damaged: Damaged) -> None:

@@ -56,12 +56,12 @@ def test_the_newest_verified_stays_below_unverified_ones_that_fill_the_number() 
 
 def test_pinned_and_foreign_ones_stay_beyond_the_number() -> None:
     history = [
-        backup(Tier.DAILY, day(1), kept="the audit"),
-        backup(Tier.DAILY, day(2), kept=""),
+        backup(Tier.DAILY, day(1), pinned_reason="the audit"),
+        backup(Tier.DAILY, day(2), pinned_reason=""),
         backup(Tier.DAILY, day(3), origin=Origin.SCAN, verified=False),
-        backup(Tier.DAILY, day(4), origin=Origin.SCAN, verified=False, kept="theirs"),
+        backup(Tier.DAILY, day(4), origin=Origin.SCAN, verified=False, pinned_reason="theirs"),
         backup(Tier.DAILY, day(5)),
-        backup(Tier.DAILY, day(6), kept="fresh"),
+        backup(Tier.DAILY, day(6), pinned_reason="fresh"),
     ]
     assert plan_of(history, daily=1) == {
         "daily/backup-2025-01-06": ("daily 1 of 1", "newest verified backup", "pinned: fresh"),

@@ -35,7 +35,7 @@ def one_history(draw: st.DrawFn, tiers: tuple[Tier, ...] = tuple(Tier)) -> list[
             when,
             verified=draw(st.booleans()),
             damage=draw(st.sampled_from([None, None, None, "a digest differs"])),
-            kept=draw(st.sampled_from([None, None, None, None, "", "before the move"])),
+            pinned_reason=draw(st.sampled_from([None, None, None, None, "", "before the move"])),
             origin=draw(st.sampled_from([Origin.DUMP, Origin.DUMP, Origin.DUMP, Origin.SCAN])),
             clock=draw(st.sampled_from([timedelta(0), timedelta(0), timedelta(0), 3 * DAY, -3 * DAY, 3000 * DAY])),
         )
@@ -103,9 +103,11 @@ def test_the_newest_verified_backup_is_never_pruned(history: list[Backup], polic
 @given(HISTORIES, SMALL)
 def test_a_pinned_backup_is_never_pruned(history: list[Backup], policy: Retention) -> None:
     plan = plan_retention(history, policy)
-    assert not [each for each in plan.pruned if each.kept is not None]
+    assert not [each for each in plan.pruned if each.pinned_reason is not None]
     for each in plan.kept:
-        wanted = None if each.kept is None else f"pinned: {each.kept}" if each.kept else "pinned"
+        wanted = (
+            None if each.pinned_reason is None else f"pinned: {each.pinned_reason}" if each.pinned_reason else "pinned"
+        )
         assert [why for why in plan.reasons[each.id] if why.startswith("pinned")] == ([wanted] if wanted else [])
 
 
@@ -164,7 +166,7 @@ def test_zero_switches_a_tier_off(history: list[Backup], policy: Retention, off:
         if each.tier is off:
             assert all(ALWAYS.fullmatch(why) for why in plan.reasons[each.id])
     for each in plan.pruned:
-        assert each.kept is None
+        assert each.pinned_reason is None
         assert each.origin is Origin.DUMP
 
 
@@ -224,7 +226,7 @@ def test_pinning_one_backup_prunes_no_other(history: list[Backup], policy: Reten
     if not history:
         return
     pinned = data.draw(st.sampled_from(history))
-    after = [replace(each, kept="wanted") if each is pinned else each for each in history]
+    after = [replace(each, pinned_reason="wanted") if each is pinned else each for each in history]
     assert ids(plan_retention(history, policy).kept) | {pinned.id} == ids(plan_retention(after, policy).kept)
 
 
