@@ -32,7 +32,7 @@ from app.postgres.database import Database
 from app.postgres.dump.source import PostgresSource
 from app.postgres.target import PostgresTarget
 from app.postgres.target_facts import knows_restore
-from app.postgres.unconfigured import Nowhere
+from app.postgres.unconfigured import UnconfiguredDatabase
 from app.settings.environment import load_settings, process_environment
 from app.settings.file import as_environment_file
 from app.settings.settings import Settings
@@ -195,7 +195,9 @@ def bootstrap(environ: Mapping[str, str] | None = None, *, serverless: bool = Fa
     """
     loaded = load_settings(process_environment() if environ is None else environ, serverless=serverless)
     settings, memory = loaded.settings, FolderMemory(loaded.settings.backup_state_dir)
-    database = settings.database if settings.leads_to_a_server else Nowhere.of_name(_only_name(settings, memory))
+    database = (
+        settings.database if settings.leads_to_a_server else UnconfiguredDatabase.of_name(_only_name(settings, memory))
+    )
     return Program(settings, loaded.warnings, memory, database)
 
 

@@ -11,7 +11,7 @@ import click
 from app.cli.output.text import say
 from app.errors import ResidencyBackupError
 from app.last_words import without_secrets
-from app.postgres.server_messages import said_behind
+from app.postgres.server_messages import details_behind
 
 
 def document(content: Any) -> None:
@@ -31,7 +31,7 @@ def error(failure: ResidencyBackupError, *, as_json: bool) -> None:
         document(as_failure(failure))
         return
     say(f"{type(failure).__name__}: {without_secrets(failure.message)}", colour="red", error=True)
-    for line in said_behind(failure):
+    for line in details_behind(failure):
         say(without_secrets(line), error=True)
     if failure.hint:
         say(f"what to do: {without_secrets(failure.hint)}", error=True)
@@ -44,5 +44,5 @@ def as_failure(failure: ResidencyBackupError) -> dict[str, Any]:
         "message": without_secrets(failure.message),
         "hint": without_secrets(failure.hint) or None,
         "exit_code": failure.exit_code,
-        **({"server_said": [without_secrets(line) for line in said]} if (said := said_behind(failure)) else {}),
+        **({"server_said": [without_secrets(line) for line in said]} if (said := details_behind(failure)) else {}),
     }

@@ -47,7 +47,7 @@ def require_free(service: Service, name: BackupName, backups: Inventory, server:
     if not name.tier.is_sql and not backup.identity.same_system(server):
         raise BackupValidationError(
             f"{name.id} is of another server ({backup.identity}), and this run would replace it",
-            f"move it and its .json out of {service.tree.root / name.tier}; tomorrow's has a name of its own",
+            f"move it and its .json out of {service.tree.location(name.tier)}; tomorrow's has a name of its own",
         )
     if backup.id in in_use(service):
         raise BackupValidationError(
@@ -74,7 +74,7 @@ def require_own(service: Service, name: BackupName, backups: Inventory) -> None:
     """
     file = name.file(service.options.codec)
     if folder := service.tree.folder_under(file):
-        path = service.tree.root / folder
+        path = service.tree.location(folder)
         raise BackupValidationError(
             f"{folder} is a folder, and the backup of this run would bear that name",
             f"move it away, then create the backup again: mv {quote(str(path))} {quote(f'{path}.other')}",
@@ -83,7 +83,7 @@ def require_own(service: Service, name: BackupName, backups: Inventory) -> None:
     # Another year's week of that name is renamed first, whosever it is.
     another = any(backup.id == name.id and backup.period != name.period for backup in backups)
     if standing and not another and file not in backups.own_files(name.id):
-        path = service.tree.root / file
+        path = service.tree.location(file)
         raise BackupValidationError(
             f"{file} is no backup of this service, and this run would replace it",
             f"move it away, then create the backup again: mv {quote(str(path))} {quote(f'{path}.other')}",
