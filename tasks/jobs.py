@@ -107,9 +107,10 @@ def verify(self: BackupTask, backup: str | None = None) -> JSON:
     """Read one backup back, or all, and compare with the manifests."""
     outcome = verify_backups(self.service, backup)
     return {
-        "verified": [each.id for each in outcome.verified],
+        "verified": [backup.id for backup in outcome.verified],
         "failed": [
-            {"backup": each.id, "error": type(error).__name__, "message": str(error)} for each, error in outcome.failed
+            {"backup": backup.id, "error": type(error).__name__, "message": str(error)}
+            for backup, error in outcome.failed
         ],
     }
 
@@ -119,8 +120,8 @@ def prune(self: BackupTask, dry_run: bool = False) -> JSON:  # noqa: FBT001, FBT
     """Apply retention."""
     outcome = prune_backups(self.service, dry_run=dry_run)
     pruned = outcome.plan.pruned if dry_run else outcome.removed
-    kept = [{"backup": each.id, "reasons": list(outcome.plan.reasons[each.id])} for each in outcome.plan.kept]
-    return {"kept": kept, "pruned": [each.id for each in pruned], "problems": outcome.problems}
+    kept = [{"backup": backup.id, "reasons": list(outcome.plan.reasons[backup.id])} for backup in outcome.plan.kept]
+    return {"kept": kept, "pruned": [backup.id for backup in pruned], "problems": outcome.problems}
 
 
 @shared_task(name=CATCH_UP, bind=True, base=BackupTask)

@@ -95,4 +95,4 @@ class Index:
 
 def total_rows(tables: Iterable[TableDigest]) -> int:
     """Rows of all the given tables."""
-    return sum(each.rows for each in tables)
+    return sum(table.rows for table in tables)

@@ -88,7 +88,7 @@ class Archive:
 
     def runs(self) -> Iterator[tuple[bool, list[Segment]]]:
         """What is linted, and loaded, together: consecutive segments that are all data (True), or all SQL."""
-        for is_data, run in groupby(self.index.segments, lambda each: each.kind is SegmentKind.DATA):
+        for is_data, run in groupby(self.index.segments, lambda segment: segment.kind is SegmentKind.DATA):
             yield is_data, list(run)
 
     def joined(self, segments: Iterable[Segment]) -> Iterator[bytes]:
@@ -97,7 +97,7 @@ class Archive:
         Raises:
             BackupReadError, BackupValidationError: as `text`.
         """
-        return chain.from_iterable(self.text(each) for each in segments)
+        return chain.from_iterable(self.text(segment) for segment in segments)
 
     def read_table(self, table: TableName) -> Iterator[bytes]:
         """The COPY blocks of one table; of a seekable archive nothing else is read.

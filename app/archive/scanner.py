@@ -156,7 +156,7 @@ class _Scanner:
         if name is None:
             schema, name = b"", schema
         table = TableName(self._name(schema), self._name(name))
-        named = None if columns is None else tuple(self._name(each) for each in NAME.findall(columns))
+        named = None if columns is None else tuple(self._name(column) for column in NAME.findall(columns))
         return SegmentHeader(SegmentKind.DATA, table, named)
 
     def _refuse_rest_of_line(self, header: SegmentHeader, unit: bytes) -> None:

@@ -103,7 +103,7 @@ class Changes:
 
     def total(self, what: str) -> int:
         """Sum of one of the counts over all tables: ``inserted``."""
-        return sum(getattr(each, what) for each in self.tables)
+        return sum(getattr(table, what) for table in self.tables)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

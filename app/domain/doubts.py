@@ -51,7 +51,7 @@ class Doubt:
             return f"{self.name}{called and ' calls '}{called}: {self.said}; {self.mending}"
         if self.lasting:
             return f"{self.name} calls {called}, which fails in every session, and so in a restore: {self.said}"
-        set_path = "; ".join(f"ALTER FUNCTION {each} SET search_path = {self.path}" for each in self.functions)
+        set_path = "; ".join(f"ALTER FUNCTION {function} SET search_path = {self.path}" for function in self.functions)
         return (
             f"{self.name} calls {called}, which finds what it names by search_path alone, and so not in a restore: "
             f"{self.said}; mend it: {set_path}; until then restore with --search-path {shlex.quote(self.path)}"

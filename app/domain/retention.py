@@ -45,10 +45,10 @@ def plan_retention(backups: Iterable[Backup], policy: Retention, now: datetime |
     """
     everything = sorted(backups, key=lambda backup: (backup.created_at, backup.id), reverse=True)
     reasons: dict[str, list[str]] = {backup.id: [] for backup in everything}
-    ahead = [each for each in everything if now is not None and from_future(each, now)]
-    believed = [each for each in everything if each not in ahead]
+    ahead = [backup for backup in everything if now is not None and from_future(backup, now)]
+    believed = [backup for backup in everything if backup not in ahead]
     for tier in Tier:
-        _keep_newest_periods([each for each in believed if each.tier is tier], policy.keep.get(tier), reasons)
+        _keep_newest_periods([backup for backup in believed if backup.tier is tier], policy.keep.get(tier), reasons)
     _keep_always(believed, reasons)
     for backup in ahead:
         reasons[backup.id].append("from the future: a clock was wrong")
@@ -80,7 +80,7 @@ def _keep_always(newest_first: list[Backup], reasons: dict[str, list[str]]) -> N
     good = [backup for backup in newest_first if backup.origin is Origin.DUMP and backup.good]
     # A full backup is no database's plain dump, nor the other way round: neither stands in for the other.
     for full in (False, True):
-        if newest := next((each for each in good if (each.tier is Tier.FULL) is full), None):
+        if newest := next((backup for backup in good if (backup.tier is Tier.FULL) is full), None):
             reasons[newest.id].append("newest verified full backup" if full else "newest verified backup")
     for backup in newest_first:
         if backup.pinned_reason is not None:

@@ -70,7 +70,7 @@ class Lineage:
         current = self.current
         if current is None:
             return True
-        return identity.same_system(current) and any(identity.same(each.identity) for each in self.known)
+        return identity.same_system(current) and any(identity.same(server.identity) for server in self.known)
 
     def follows(self, identity: Identity) -> bool:
         """Whether that database was restored from here, to take the place of the one before."""
@@ -80,17 +80,17 @@ class Lineage:
         """Whether a backup of that database belongs here; one that says nothing of its server does."""
         if not self.known or identity.system_identifier is None:
             return True
-        return any(identity.same_system(each.identity) for each in self.known)
+        return any(identity.same_system(server.identity) for server in self.known)
 
     def with_known(self, known: Known) -> Lineage:
         """The same, with that one as the one whose backups are made now."""
-        others = tuple(each for each in self.known if each.identity != known.identity)
+        others = tuple(server for server in self.known if server.identity != known.identity)
         return Lineage(known=(*others, known))
 
     def with_run(self, identity: Identity, now: datetime) -> Lineage:
         """The same after a backup of a database that may be made: whoever else waited is no heir any more."""
         if self.current is not None and self.accepts(identity):
-            last = next(each for each in self.known if identity.same(each.identity))
+            last = next(server for server in self.known if identity.same(server.identity))
             return self if last is self.known[-1] and self.heir is None else self.with_known(last)
         how = self.heir.how if self.heir and self.follows(identity) else "first run"
         return self.with_known(Known(identity=identity, since=now, how=how))
@@ -99,5 +99,5 @@ class Lineage:
         """The same after a restore made a database live: at once where it is on the same server, else as the heir."""
         current = self.current
         if current is not None and known.identity.same_system(current):
-            return replace(self, known=(*(each for each in self.known if each.identity != known.identity), known))
+            return replace(self, known=(*(server for server in self.known if server.identity != known.identity), known))
         return replace(self, heir=known)

@@ -117,7 +117,7 @@ class Content:
     def describes(self, table: TableName) -> bool:
         """Whether the schema has a table of that name; a standby's dump has no rows of an unlogged one."""
         codec = python_encoding(self.encoding or "UTF8")
-        schema, name = (each.encode(codec, errors="surrogateescape") for each in table)
+        schema, name = (part.encode(codec, errors="surrogateescape") for part in table)
         return EntryName(b"TABLE", schema, name) in self.entries.words
 
     def frame_format(self) -> FrameFormat:
@@ -222,7 +222,7 @@ def content_of(archive: Archive) -> Content:
 
 def _sql(archive: Archive) -> Iterator[Chunk]:
     if not archive.seekable:
-        yield from (each for each in scan(archive.whole()) if each.header.table is None)
+        yield from (chunk for chunk in scan(archive.whole()) if chunk.header.table is None)
         return
     for segment in archive.index.segments:
         if segment.kind is not SegmentKind.DATA:

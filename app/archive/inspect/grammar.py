@@ -77,7 +77,7 @@ class Judge:
 
     def _set(self, words: list[bytes]) -> None:
         """``SET name = value, …;``, ``SET SESSION AUTHORIZATION name;``, ``SET ROLE name;``."""
-        match [each.upper() for each in words]:
+        match [word.upper() for word in words]:
             case [b"SESSION", b"AUTHORIZATION", _, b";"] | [b"ROLE", _, b";"]:
                 pass
             case [b"SESSION", _, b"=" | b"TO", _, *_, b";"]:
@@ -110,7 +110,7 @@ def _require_known_command(command: bytes) -> None:
 
 
 def _reset(words: Iterator[bytes]) -> None:
-    rest = [each.upper() for each in islice(words, 4)]
+    rest = [word.upper() for word in islice(words, 4)]
     require(rest in ([b"SESSION", b"AUTHORIZATION", b";"], [b"ROLE", b";"]))
 
 

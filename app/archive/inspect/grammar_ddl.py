@@ -28,7 +28,7 @@ def is_about_owners(statement: bytes, reading: Reading) -> bool:
     try:
         words = tokens(statement, reading)
         head = _upper(words)
-        last = [*head[-4:], *(each.upper() for each in deque(words, maxlen=4))][-4:]
+        last = [*head[-4:], *(word.upper() for word in deque(words, maxlen=4))][-4:]
     except UnreadableError:
         return False
     if head[0] == b"ALTER":
@@ -44,7 +44,7 @@ def refresh(words: Iterator[bytes]) -> None:
 
 
 def _upper(words: Iterator[bytes]) -> list[bytes]:
-    return [each.upper() for each in islice(words, _HEAD)]
+    return [word.upper() for word in islice(words, _HEAD)]
 
 
 def _known(head: Sequence[bytes], known: frozenset[ObjectKind]) -> ObjectKind:
@@ -97,7 +97,7 @@ def grant(words: Iterator[bytes]) -> None:
 def create(words: Iterator[bytes]) -> None:
     """``CREATE kind …``, with nothing in it that is done at once to something else."""
     head = list(islice(words, _HEAD))
-    upper = [each.upper() for each in head]
+    upper = [word.upper() for word in head]
     manners = next((at for at, word in enumerate(upper) if word not in kinds.MANNERS), len(upper))
     # A word such as DEFAULT may belong to the kind: CREATE PROCEDURAL LANGUAGE.
     kind = _known(upper[manners:], kinds.CREATED)
@@ -163,7 +163,7 @@ def _create_subscription(words: Iterator[bytes]) -> None:
     what = "a subscription that connects"
     for word in words:
         if word.upper() == b"WITH":
-            options = [each.upper() for each in islice(words, 4)]
+            options = [word.upper() for word in islice(words, 4)]
             require(options == [b"(", b"CONNECT", b"=", b"FALSE"], what)
             return
     raise NoDumpError(what)
@@ -172,7 +172,7 @@ def _create_subscription(words: Iterator[bytes]) -> None:
 def alter(words: Iterator[bytes]) -> None:
     """``ALTER kind …``, and one of the actions that dumps have; no schema of the server's own."""
     spelled = list(islice(words, _HEAD))
-    head = [each.upper() for each in spelled]
+    head = [word.upper() for word in spelled]
     kind = _known(head, kinds.ALTERED)
     if kind == (b"SCHEMA",):
         name = unquoted(b"".join(spelled[1:2]), "latin-1")

@@ -98,7 +98,7 @@ def insert_target(statement: bytes, reading: Reading) -> bytes | None:
 def call(words: Iterator[bytes]) -> None:
     """A call of one of the functions that dumps call, with nothing but literals."""
     head = list(islice(words, 20))
-    upper = [b"SELECT", *(each.upper() for each in head)]
+    upper = [b"SELECT", *(word.upper() for word in head)]
     unlink, end = _UNLINK
     if upper[: len(unlink)] == unlink:
         require(len(upper) == len(unlink) + 2 and is_string(upper[-2]) and upper[-1] == end)

@@ -14,7 +14,7 @@ ObjectKind = tuple[bytes, ...]
 
 
 def _kinds(text: str) -> frozenset[ObjectKind]:
-    return frozenset(tuple(each.encode().split()) for each in text.split(","))
+    return frozenset(tuple(kind.encode().split()) for kind in text.split(","))
 
 
 def _words(text: str) -> frozenset[bytes]:

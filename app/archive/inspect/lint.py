@@ -45,7 +45,7 @@ def lint(archive: Archive) -> list[str]:
         _check_all(judge, scan(archive.whole()), remarks)
         return list(remarks)
     for is_data, run in archive.runs():
-        for segments in [[each] for each in run] if is_data else [run]:
+        for segments in [[segment] for segment in run] if is_data else [run]:
             # Of data, the COPY alone: whoever loads the rows refuses what is not one block.
             _check_segments(judge, archive, segments, 1 if is_data else None, remarks)
     return list(remarks)
@@ -66,7 +66,7 @@ def _check_segments(
 
 def _line_of(archive: Archive, segment: Segment) -> int:
     """Where in the file a segment begins."""
-    before = takewhile(lambda each: each is not segment, archive.index.segments)
+    before = takewhile(lambda candidate: candidate is not segment, archive.index.segments)
     return 1 + sum(block.count(b"\n") for block in archive.joined(before))
 
 

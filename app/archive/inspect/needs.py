@@ -60,11 +60,11 @@ def needs_of(archive: Archive) -> Needs:
 def _units(archive: Archive) -> Iterator[bytes]:
     """The statements that may name something, with the comments before them."""
     if not archive.seekable:
-        yield from (each.data for each in scan(archive.whole()) if each.header.table is None)
+        yield from (chunk.data for chunk in scan(archive.whole()) if chunk.header.table is None)
         return
     for segment in archive.index.segments:
         if segment.kind not in {SegmentKind.DATA, SegmentKind.SEQUENCES}:
-            yield from (each.data for each in scan(archive.text(segment)))
+            yield from (chunk.data for chunk in scan(archive.text(segment)))
 
 
 class _Found:
@@ -143,7 +143,9 @@ class _Found:
         elif kind == b"SCHEMA":
             self._name_owner(tokens, _first(tokens, b"AUTHORIZATION"))
         elif kind == b"POLICY":
-            end = min((tokens.index(each) for each in (b"USING", b"WITH") if each in tokens), default=len(tokens))
+            end = min(
+                (tokens.index(keyword) for keyword in (b"USING", b"WITH") if keyword in tokens), default=len(tokens)
+            )
             self._name_roles(tokens[:end], _first(tokens[:end], b"TO"))
         elif tokens[1:3] == [b"USER", b"MAPPING"]:
             self._name_roles(tokens, _first(tokens, b"FOR"))

@@ -113,9 +113,9 @@ class Packing:
             self._remark("a server runs on it, and this is no copy that would start", path.parent)
 
     def _add_link(self, top: Path, path: Path, target: str, found: os.stat_result) -> None:
-        there = Path(os.path.normpath(path.parent / target))
+        linked = Path(os.path.normpath(path.parent / target))
         real, home = Path(os.path.realpath(path)), Path(os.path.realpath(top))
-        inside = (there == top or top in there.parents) and (real == home or home in real.parents)
+        inside = (linked == top or top in linked.parents) and (real == home or home in real.parents)
         if Path(target).is_absolute() or not inside:
             self._remark("a link that leads out of its folder, and left out", path)
         else:
@@ -141,7 +141,7 @@ def _walk(top: Path) -> Iterator[Path]:
     yield top
     for folder, folders, files in os.walk(top, onerror=_raise) if folder_too else ():
         folders.sort()
-        yield from (Path(folder, each) for each in sorted(files) + folders)
+        yield from (Path(folder, name) for name in sorted(files) + folders)
 
 
 def _raise(error: OSError) -> None:

@@ -58,7 +58,7 @@ def printable(name: str) -> str:
 
 def shown(name: str) -> str:
     """A file's name for a message: one line, whatever is in it."""
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in printable(name))
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in printable(name))
 
 
 class TarReader:
@@ -158,12 +158,12 @@ def require_equal(found: TarIndex, wanted: TarIndex) -> None:
     Raises:
         BackupValidationError: it differs; names the first file that does.
     """
-    theirs = {each.name: each for each in wanted.members}
-    for each in found.members:
-        if theirs.pop(each.name, None) != each:
-            raise BackupValidationError(f"{each.name}: the content is not what was backed up", _USE_ANOTHER)
-    if theirs:
-        raise BackupValidationError(f"{next(iter(theirs))}: is missing from the tar", _USE_ANOTHER)
+    expected = {member.name: member for member in wanted.members}
+    for member in found.members:
+        if expected.pop(member.name, None) != member:
+            raise BackupValidationError(f"{member.name}: the content is not what was backed up", _USE_ANOTHER)
+    if expected:
+        raise BackupValidationError(f"{next(iter(expected))}: is missing from the tar", _USE_ANOTHER)
     if (found.bytes, found.sha256) != (wanted.bytes, wanted.sha256):
         raise BackupValidationError("the file's length or SHA-256 is not what its manifest says", _USE_ANOTHER)
 

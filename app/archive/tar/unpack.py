@@ -60,7 +60,7 @@ def place_of(entry: tarfile.TarInfo, folder: Path) -> Path:
     parts = entry.name.split("/")
     if len(parts) > _DEEPEST:
         raise RestoreValidationError(f"{name[:80]}…: {len(parts)} folders deep", _HOSTILE)
-    if parts[0] not in TOPS or any(each in {"", ".", ".."} for each in parts):
+    if parts[0] not in TOPS or any(part in {"", ".", ".."} for part in parts):
         raise RestoreValidationError(f"{name} is no part of a full backup", _HOSTILE)
     if entry.issparse() or not (entry.isreg() or entry.isdir() or (entry.issym() and parts[0] == PATHS)):
         raise RestoreValidationError(f"{name} is no file or folder", _HOSTILE)
@@ -91,8 +91,8 @@ class Unpacker:
             self._add(place_of(entry, self._folder), entry, content)
 
     def _add(self, path: Path, entry: tarfile.TarInfo, content: Iterable[bytes]) -> None:
-        for each in [each for each in reversed(path.parents) if self._folder in each.parents]:
-            each.mkdir(_FOLDER, exist_ok=True)
+        for parent in [parent for parent in reversed(path.parents) if self._folder in parent.parents]:
+            parent.mkdir(_FOLDER, exist_ok=True)
         if entry.isdir():
             path.mkdir(_FOLDER, exist_ok=True)
             self._folders.append((path, entry))
