@@ -71,7 +71,7 @@ def _keep_newest_periods(newest_first: list[Backup], limit: int | None, reasons:
         elif backup.period in counted:
             reasons[backup.id].append(f"{backup.tier} {counted.index(backup.period) + 1} of {limit}")
         elif len(counted) < limit and backup.damage:
-            reasons[backup.id].append("damaged, but too few newer ones are undamaged")
+            reasons[backup.id].append("damaged; kept until newer undamaged backups replace it")
         elif len(counted) < limit:
             counted.append(backup.period)
             reasons[backup.id].append(f"{backup.tier} {len(counted)} of {limit}")
