@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any
 
 from rich.filesize import decimal
 from rich.table import Table
 
+from app import documents
 from app.archive.manifest import Manifest
-from app.cli.output.messages import as_failure, document, warn
+from app.cli.output.messages import document, warn
 from app.cli.output.text import add_row, print_table, say
 from app.domain.backup import Backup, Origin
 from app.domain.clocks import from_future
@@ -23,24 +23,12 @@ from app.operations.backups.verify import Verified
 from app.operations.service import Service
 
 
-def as_dict(backup: Backup) -> dict[str, Any]:
-    """A backup, for JSON."""
-    names = ("database", "tier", "period", "file", "bytes", "raw_bytes", "rows", "tables", "codec", "origin", "seconds")
-    more = ("sha256", "label", "damage", "system_identifier", "database_oid", "doubts", "lacking")
-    facts = {name: getattr(backup, name) for name in (*names, *more)}
-    times = {
-        "created_at": backup.created_at.isoformat(),
-        "verified_at": backup.verified_at and backup.verified_at.isoformat(),
-    }
-    return {"backup": backup.id, **facts, "kept": backup.pinned_reason, **times, "good": backup.good}
-
-
 def created(service: Service, taken: Taken, *, as_json: bool) -> None:
     """A new backup."""
     backup = taken.backup
     path = service.tree.location(backup.file)
     if as_json:
-        document(as_dict(backup) | {"path": path, "warnings": taken.warnings})
+        document(documents.backup_made(service.tree, taken))
         return
     content = "" if backup.rows is None else f"{backup.rows:,} rows of {backup.tables} tables, "
     say(f"{backup.id}: {decimal(backup.bytes)}, {content}{backup.seconds:.1f} s, read back and verified")
@@ -55,17 +43,7 @@ def listing(service: Service, there: Inventory, tier: str | None, *, as_json: bo
     why = there.found
     others = {each.id for each in backups if each.database == service.database and each.id not in own}
     if as_json:
-        document(
-            [
-                {
-                    **as_dict(each),
-                    "path": service.tree.location(each.file),
-                    "other_server": each.id in others,
-                    "found": why.get(each.file),
-                }
-                for each in backups
-            ]
-        )
+        document(documents.backups(service.tree, backups, there, others))
         return
     if not backups:
         say("there are no backups yet; 'residency-backup create' makes one")
@@ -95,11 +73,7 @@ def details(service: Service, backup: Backup, manifest: Manifest, *, as_json: bo
     """One backup and its manifest."""
     path = service.tree.location(backup.file)
     if as_json:
-        server = manifest.server.model_dump(mode="json") if manifest.server else None
-        content = [{"table": str(each.table), "rows": each.rows, "digest": each.digest} for each in manifest.tables]
-        full = {"full": manifest.full.model_dump(mode="json")} if manifest.full else {}
-        described = as_dict(backup) | {"path": path, "server": server, "pg_dump": manifest.pg_dump}
-        document(described | full | {"doubts_in_words": list(map(str, manifest.doubts)), "content": content})
+        document(documents.backup_with_manifest(service.tree, backup, manifest))
         return
     facts = Table(show_header=False, box=None, pad_edge=False)
     for name, value in _facts(backup, manifest, path):
@@ -120,10 +94,7 @@ def details(service: Service, backup: Backup, manifest: Manifest, *, as_json: bo
 def verified(outcome: Verified, *, as_json: bool) -> None:
     """What verification found."""
     if as_json:
-        failed = [{"backup": backup.id, **as_failure(error)} for backup, error in outcome.failed]
-        document(
-            {"verified": [backup.id for backup in outcome.verified], "failed": failed, "warnings": outcome.warnings}
-        )
+        document(documents.verification(outcome))
         return
     for backup in outcome.verified:
         if backup.origin is Origin.SCAN:
@@ -142,10 +113,7 @@ def pruned(outcome: Pruned, *, dry_run: bool, as_json: bool) -> None:
     plan = outcome.plan
     gone = plan.pruned if dry_run else outcome.removed
     if as_json:
-        kept_ = [{"backup": each.id, "reasons": plan.reasons[each.id]} for each in plan.kept]
-        document(
-            {"kept": kept_, "pruned": [each.id for each in gone], "problems": outcome.problems, "dry_run": dry_run}
-        )
+        document(documents.pruning(outcome, dry_run=dry_run) | {"dry_run": dry_run})
         return
     for backup in plan.kept:
         say(f"kept    {backup.id}: {', '.join(plan.reasons[backup.id])}")
@@ -159,7 +127,7 @@ def pruned(outcome: Pruned, *, dry_run: bool, as_json: bool) -> None:
 def kept(backup: Backup, *, as_json: bool) -> None:
     """A pinned or released backup."""
     if as_json:
-        document(as_dict(backup))
+        document(documents.backup(backup))
     else:
         say(f"{backup.id}: {'released' if backup.pinned_reason is None else 'pinned, retention will not remove it'}")
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from app import documents
 from app.cli.output.text import say
 from app.errors import ResidencyBackupError
 from app.last_words import without_secrets
@@ -28,21 +29,10 @@ def warn(warnings: Sequence[str]) -> None:
 def error(failure: ResidencyBackupError, *, as_json: bool) -> None:
     """A failure, and what to do now."""
     if as_json:
-        document(as_failure(failure))
+        document(documents.failure(failure))
         return
     say(f"{type(failure).__name__}: {without_secrets(failure.message)}", colour="red", error=True)
     for line in details_behind(failure):
         say(without_secrets(line), error=True)
     if failure.hint:
         say(f"what to do: {without_secrets(failure.hint)}", error=True)
-
-
-def as_failure(failure: ResidencyBackupError) -> dict[str, Any]:
-    """A failure, for JSON."""
-    return {
-        "error": type(failure).__name__,
-        "message": without_secrets(failure.message),
-        "hint": without_secrets(failure.hint) or None,
-        "exit_code": failure.exit_code,
-        **({"server_said": [without_secrets(line) for line in said]} if (said := details_behind(failure)) else {}),
-    }

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import PurePosixPath
 
-from app.archive.manifest import parse_manifest
+from app.archive.manifest import Manifest, parse_manifest
 from app.domain.backup import Backup, Origin, Tier, extension_of, id_of
 from app.domain.events import EventName
 from app.errors import BackupValidationError, ManifestError
@@ -65,6 +65,11 @@ def describe(stored: StoredFile, events: Events) -> Described:
         events.emit(failure(EventName.BACKUP_MANIFEST_UNUSABLE, error, backup=stored.id))
         return Described(stored, None, left)
     return Described(stored, manifest.to_backup(stored.id, stored.file), left)
+
+
+def described_by(stored: StoredFile, data: bytes, manifest: Manifest) -> Described:
+    """A file whose manifest was written a moment ago."""
+    return Described(replace(stored, manifest=data, waiting=()), manifest.to_backup(stored.id, stored.file))
 
 
 def by_id(files: Sequence[Described], rows: Mapping[str, Backup]) -> list[Named]:

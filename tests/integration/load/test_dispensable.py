@@ -59,14 +59,16 @@ def test_views_are_filled_in_the_order_that_works_and_what_no_server_takes_stand
     service = odd.service()
     taken = take_backup(service, MANUAL)
     assert taken is not None
-    done = restore(service, RestoreRequest(backup=taken.backup.id, mode="replace", confirm=odd.database.name))
+    done = restore(
+        service, RestoreRequest.parse(service, backup=taken.backup.id, mode="replace", confirm=odd.database.name)
+    )
     away, logged, tenant = sorted(each for each in done.warnings if "is left without rows" in each)
     assert 'view data far: could not connect to server "away"' in away
     assert away.endswith("REFRESH MATERIALIZED VIEW public.far")
     assert 'view data logged: could not open file "/nowhere/logs.csv"' in logged
     assert 'view data own: unrecognized configuration parameter "app.tenant"' in tenant
     (rights,) = {*done.warnings} - {away, logged, tenant}
-    assert rights.startswith('rights of "99999" are left out, since there is no role of that name')
+    assert rights.startswith('rights of "99999" are left out, because there is no such role')
     assert 'CREATE ROLE "99999" NOLOGIN' in rights
     assert odd.database.query("SELECT n FROM a_third") == [(2,)]
     assert odd.database.query("SELECT usename FROM pg_user_mappings") == [("public",)]
@@ -89,8 +91,10 @@ def test_an_owner_brings_back_what_others_extensions_are_commented_with(
     try:
         taken = take_backup(site.service(), MANUAL)
         assert taken is not None
-        done = restore(site.service(), RestoreRequest(backup=taken.backup.id, mode="replace", confirm=name))
-        assert done.warnings == ()
+        done = restore(
+            site.service(), RestoreRequest.parse(site.service(), backup=taken.backup.id, mode="replace", confirm=name)
+        )
+        assert done.warnings == []
         assert site.database.query("SELECT id FROM t") == [(1,)]
     finally:
         drop_databases(postgres_server, name)
