@@ -109,7 +109,7 @@ def replace_in_place(
         Remarks on what was left as it is, and on what the proof could not compare.
 
     Raises:
-        RestoreValidationError: the file has a statement that no dump has, or an object of the database cannot be dropped.
+        RestoreValidationError: the file has a statement that no dump has, or an object cannot be dropped.
         RestoreDataError: the server refuses a statement or a row, or the content differs from the archive's.
         RestorePermissionError: the role lacks a right.
         RestoreBusyError: a table stayed locked.
