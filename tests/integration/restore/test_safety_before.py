@@ -56,7 +56,7 @@ REFUSED = {
         "the policy is to fail", {"mode": "merge", "on_conflict": "fail"}, "UPDATE people SET name = 'x' WHERE id = 1"
     ),
     "rows that others refer to": Refused(
-        "cannot be made what they were",
+        "cannot be restored",
         {"mode": "replace", "tables": ["units"]},
         "INSERT INTO units VALUES (3, 'c'); INSERT INTO people VALUES (3, 3, 'three')",
     ),
