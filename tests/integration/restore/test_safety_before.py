@@ -44,7 +44,7 @@ REFUSED = {
     "a table that is gone": Refused("are not in the live", {"mode": "merge"}, "DROP TABLE notes"),
     "a column that is gone": Refused("people.pager is not", {"mode": "merge"}, "ALTER TABLE people DROP pager"),
     "a column that wants a value": Refused(
-        "wants a value for grade",
+        "that the backup does not have: grade",
         {"mode": "merge"},
         "DELETE FROM people; ALTER TABLE people ADD grade int NOT NULL",
     ),
