@@ -145,7 +145,8 @@ class Planner:
             inserts = f"SELECT EXISTS (SELECT FROM {table.plan} WHERE action {SAME} 'i' AND blocked IS NULL)"
             if wanting and not self._whole and self._session.query(inserts, "the plan")[0][0]:
                 columns = ", ".join(wanting)
-                message = f"{table.match.name} has NOT NULL columns without a default that the backup does not have: {columns}"
+                lacking = f"NOT NULL columns without a default that the backup does not have: {columns}"
+                message = f"{table.match.name} has {lacking}"
                 raise RestoreValidationError(message, "give them a default, then try again")
 
     def may_want_values(self) -> bool:

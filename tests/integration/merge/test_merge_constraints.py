@@ -121,10 +121,10 @@ def test_published_rows_without_an_identity_are_refused_beforehand(
     if identity == "NOTHING" and "UPDATE" in change:
         with (
             beside(empty_database, archive, request()) as found,
-            pytest.raises(RestoreValidationError, match=r"public\.p.* published and have no replica identity"),
+            pytest.raises(RestoreValidationError, match=r"public\.p.* published without a replica identity"),
         ):
             found.preview()
-        with pytest.raises(RestoreValidationError, match=r"public\.p.* published and have no replica identity"):
+        with pytest.raises(RestoreValidationError, match=r"public\.p.* published without a replica identity"):
             merge(empty_database, archive, request())
     else:
         done, _ = merge(empty_database, archive, request())
