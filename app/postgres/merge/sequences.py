@@ -193,7 +193,8 @@ def _staying(session: MergeSession, users: SequenceUsers, taking: MergedTables, 
         if oid not in seen and (drawing := tables & taking.growing):
             name = session.query(_LIVE.format(oid=oid), "a sequence")[0][1]
             listed = ", ".join(sorted(map(str, drawing)))
-            yield f"sequence {name}, which {listed} uses, is not changed, because the backup has none of that name: check it"
+            unchanged = "is not changed, because the backup has none of that name: check it"
+            yield f"sequence {name}, which {listed} uses, {unchanged}"
 
 
 def _move(session: MergeSession, oid: int, position: SequencePosition, *, back: bool) -> SequenceAdvance | None:
