@@ -259,7 +259,7 @@ def _partitions(archive: Archive) -> dict[TableName, TableName]:
 
 def _statements(archive: Archive, kind: SegmentKind) -> Iterator[bytes]:
     """Statements of one kind of segment, without the comments before them."""
-    text = (archive.text(each) for each in archive.index.segments if each.kind is kind)
+    text = (archive.text(segment) for segment in archive.index.segments if segment.kind is kind)
     for chunk in scan(chain.from_iterable(text)):
         if statement := chunk.data[lexer.start_of(chunk.data) :]:
             yield statement
