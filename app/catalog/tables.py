@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     JSON,
@@ -28,12 +28,14 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.types import TypeDecorator
 
 from app.domain.backup import Codec, Origin, State, Tier
 from app.domain.restore import Mode, RestoreState, Step
 from app.domain.slots import SlotState
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql, sqlite
 
 VERSION_TABLE = "backup_alembic_version"
 # The newest migration. Written down here so that a start need not import alembic (0.2 s) to know that all is well.
@@ -238,5 +240,9 @@ Index(
 def insert_into(connection: Connection, table: Table, values: dict[str, Any]) -> sqlite.Insert | postgresql.Insert:
     """An INSERT that knows ON CONFLICT, in the words of the connection's database."""
     if connection.dialect.name == "sqlite":
+        from sqlalchemy.dialects import sqlite  # noqa: PLC0415 -- each dialect imports all of its drivers' adapters
+
         return sqlite.insert(table).values(values)
+    from sqlalchemy.dialects import postgresql  # noqa: PLC0415 -- as above
+
     return postgresql.insert(table).values(values)

@@ -6,7 +6,6 @@ import functools
 import sys
 
 import click
-from dotenv import dotenv_values
 
 from app.bootstrap import Program, bootstrap
 from app.cli.entry import WARNINGS
@@ -56,6 +55,8 @@ class Session:
 
 
 def _file_values(path: str) -> dict[str, str]:
+    from dotenv import dotenv_values  # noqa: PLC0415 -- by need
+
     try:
         values = dotenv_values(path, interpolate=False, encoding="utf-8-sig")
     except UnicodeDecodeError:

@@ -11,7 +11,6 @@ import click
 from app.cli.output.text import say
 from app.errors import ResidencyBackupError
 from app.last_words import without_secrets
-from app.postgres.said import said_behind
 
 
 def document(content: Any) -> None:
@@ -31,8 +30,8 @@ def error(failure: ResidencyBackupError, *, as_json: bool) -> None:
         document(as_failure(failure))
         return
     say(f"{type(failure).__name__}: {without_secrets(failure.message)}", colour="red", error=True)
-    for line in said_behind(failure):
-        say(without_secrets(line), error=True)
+    for line in _said_by_server(failure):
+        say(line, error=True)
     if failure.hint:
         say(f"what to do: {without_secrets(failure.hint)}", error=True)
 
@@ -44,5 +43,12 @@ def as_failure(failure: ResidencyBackupError) -> dict[str, Any]:
         "message": without_secrets(failure.message),
         "hint": without_secrets(failure.hint) or None,
         "exit_code": failure.exit_code,
-        **({"server_said": [without_secrets(line) for line in said]} if (said := said_behind(failure)) else {}),
+        **({"server_said": said} if (said := _said_by_server(failure)) else {}),
     }
+
+
+def _said_by_server(failure: ResidencyBackupError) -> list[str]:
+    """What the server said beside its message: key, row, function."""
+    from app.postgres.said import said_behind  # noqa: PLC0415 -- the driver, which only a failure is worth
+
+    return [without_secrets(line) for line in said_behind(failure)]
