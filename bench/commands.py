@@ -6,12 +6,7 @@ The yardstick is ``python -c 'import sqlalchemy'``, which every command that rea
 from __future__ import annotations
 
 import io
-import os
-import statistics
-import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row
 
-from app.domain.backup import Backup
+from app.domain.backup import Backup, Codec, Origin, State, Tier
 from app.domain.servers import Identity
 from app.domain.slots import Slot, SlotRecord
 from app.ports.runs import Run
 
 _BACKUP = [field.name for field in fields(Backup) if field.name not in {"doubts", "lacking"}]
+_TOLD = [field.name for field in fields(Backup)]
+_WORDS = {"tier": Tier, "codec": Codec, "origin": Origin, "state": State}
 _RECORD = [field.name for field in fields(SlotRecord) if field.name != "server"]
 MESSAGE_LIMIT = 4000
 
@@ -25,6 +28,26 @@ def backup_of(row: Row[Any]) -> Backup:
 def backup_values(backup: Backup) -> dict[str, Any]:
     """The row of a backup."""
     return {name: getattr(backup, name) for name in _BACKUP}
+
+
+def told_values(backup: Backup) -> dict[str, Any]:
+    """What a manifest tells, as JSON."""
+    values = {name: getattr(backup, name) for name in _TOLD}
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in values.items()}
+
+
+def told_of(content: dict[str, Any]) -> Backup | None:
+    """The backup that a manifest tells of; None if the row was written by a version that knew other facts."""
+    if content.keys() != set(_TOLD):
+        return None
+    words = {name: kind(content[name]) for name, kind in _WORDS.items()}
+    verified = content["verified_at"]
+    times = {
+        "created_at": datetime.fromisoformat(content["created_at"]),
+        "verified_at": None if verified is None else datetime.fromisoformat(verified),
+    }
+    lists = {name: tuple(content[name]) for name in ("doubts", "lacking")}
+    return Backup(**{**content, **words, **times, **lists})
 
 
 def run_of(row: Row[Any]) -> Run:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 VERSION_TABLE = "backup_alembic_version"
 # The newest migration. Written down here so that a start need not import alembic (0.2 s) to know that all is well.
-HEAD = "0003"
+HEAD = "0004"
 
 
 class RunState(StrEnum):
@@ -140,6 +140,16 @@ backups = Table(
     Column("database_oid", BigInteger),
     PrimaryKeyConstraint("database", "id"),
     one_of("state", State),
+)
+
+# What manifests tell, by the SHA-256 of their bytes, so that whoever only looks need not parse them all.
+manifests = Table(
+    "backup_manifests",
+    metadata,
+    Column("database", Text),
+    Column("digest", Text),
+    Column("told", JSON, nullable=False),
+    PrimaryKeyConstraint("database", "digest"),
 )
 
 runs = Table(

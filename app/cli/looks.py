@@ -8,8 +8,9 @@ from app.cli.output import backups as show
 from app.cli.output.messages import warn
 from app.cli.session import Session, as_json
 from app.domain.backup import Tier
-from app.operations.backups.inventory import find, inventory
+from app.operations.backups.inventory import find
 from app.operations.backups.opened import described
+from app.operations.backups.told import inventory_to_look_at
 
 
 @click.command("list")
@@ -19,7 +20,7 @@ from app.operations.backups.opened import described
 def list_backups(session: Session, tier: str | None, *, as_json: bool) -> int:
     """List the backups, newest first."""
     service = session.of_files()
-    backups = inventory(service)
+    backups = inventory_to_look_at(service)
     show.listing(service, backups, tier, as_json=as_json)
     warn(backups.other_files())
     return 0
@@ -32,7 +33,7 @@ def list_backups(session: Session, tier: str | None, *, as_json: bool) -> int:
 def show_backup(session: Session, backup: str, *, as_json: bool) -> int:
     """Show what is in a backup: server, tables, rows, digests."""
     service = session.of_files()
-    found, manifest = described(service, find(service, backup))
+    found, manifest = described(service, find(service, backup, inventory_to_look_at(service)))
     show.details(service, found, manifest, as_json=as_json)
     return 0
 

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
+from functools import cache
 
 from app.domain.servers import Identity
 from app.errors import BackupValidationError
@@ -70,6 +71,7 @@ def extension_of(tier: Tier, codec: Codec) -> str:
     return f".{'tar' if tier is Tier.FULL else 'sql'}{codec_for(tier, codec).suffix}"
 
 
+@cache
 def extensions_of(tier: Tier) -> tuple[str, ...]:
     """All extensions that a tier's files may have."""
     return tuple(dict.fromkeys(extension_of(tier, codec) for codec in Codec))

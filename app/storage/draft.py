@@ -19,6 +19,7 @@ from app.storage import disk, sidecar
 
 log = structlog.get_logger(__name__)
 _CLOSED = -1
+_TIERS = frozenset(Tier)
 _TEMPORARY = re.compile(r"\..+\.(?P<run>[^.]+)\.partial")
 _WAITING = re.compile(r"\.(?P<archive>.+)\.json\.[^.]+\.partial")
 
@@ -37,7 +38,7 @@ def variants_of(archive: Path) -> Sequence[Path]:
 
 def _suffixes(archive: Path) -> Sequence[str]:
     tier = archive.parent.name
-    return extensions_of(Tier(tier)) if tier in set(Tier) else ()
+    return extensions_of(Tier(tier)) if tier in _TIERS else ()
 
 
 def manifest_of(archive: Path) -> Path:

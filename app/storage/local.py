@@ -94,14 +94,7 @@ class LocalTree:
 
     def read_manifest(self, file: str) -> bytes | None:
         """The manifest beside an archive, or None; of one that is longer than any, a beginning that means nothing."""
-        path = manifest_of(self._path(file))
-        with disk.reading(path):
-            try:
-                stream = disk.open_file(path)
-            except BackupNotFoundError:
-                return None
-            with stream:
-                return stream.read(disk.MANIFEST_BYTES)
+        return _manifest_beside(self._path(file))
 
     def write_manifest(self, file: str, manifest: bytes, of: StoredFile | None = None) -> None:
         """Write the manifest beside an archive, whole or not at all, if that is still what the manifest describes."""
@@ -268,33 +261,27 @@ class LocalTree:
 
     def _stored(self, tier: Tier, entry: os.DirEntry[str], waiting: Mapping[str, Sequence[str]]) -> StoredFile | None:
         """What stands under a name; None where it is not ours, or was removed since the folder was listed."""
-        stem = stem_of(Path(entry.path))
+        path = Path(entry.path)
+        stem = stem_of(path)
         file = f"{tier}/{entry.name}"
-        found = None if stem is None else self._found(file)
+        found = None if stem is None else _found_at(path)
         if stem is None or found is None:
             return None
         size, written = found
         period = period_in_name(tier, stem, written)
         if period is None:
             return None
-        manifest, problem = self._beside(file)
+        manifest, problem = _beside(path)
         with disk.reading(self.root):
-            owner = access.owner((self._path(file), manifest_of(self._path(file))), self.root)
+            owner = access.owner((path, manifest_of(path)), self.root)
         stored = StoredFile(f"{tier}/{stem}", file, period, size, written, manifest, problem, stranger=owner)
         names = [*waiting.get(stored.id, ()), *waiting.get(file, ())]
         if manifest is not None or problem is not None or not names:
             return stored
         contents = tuple(content for name in names if (content := self._content(name)))
         if len(contents) < len(names):  # its run has put it in its place since
-            manifest, problem = self._beside(file)
+            manifest, problem = _beside(path)
         return replace(stored, manifest=manifest, problem=problem, waiting=contents)
-
-    def _beside(self, file: str) -> tuple[bytes | None, str | None]:
-        """A file's manifest, or why that cannot be read: one of them is not to hide all backups."""
-        try:
-            return self.read_manifest(file), None
-        except BackupError as error:
-            return None, error.message
 
     def _content(self, file: str) -> bytes | None:
         """The whole of a small file; None where it has gone, or was put in its place, since the folder was listed."""
@@ -317,14 +304,37 @@ class LocalTree:
             raise BackupWriteError(f"{stored.file} has changed meanwhile", "try again")
 
     def _found(self, file: str) -> tuple[int, datetime] | None:
-        """Size of a file and when it was written; None where it is gone."""
-        path = self._path(file)
-        with disk.reading(path):
-            try:
-                found = path.lstat()
-            except FileNotFoundError:
-                return None
-        return found.st_size, datetime.fromtimestamp(found.st_mtime, UTC)
+        return _found_at(self._path(file))
+
+
+def _found_at(path: Path) -> tuple[int, datetime] | None:
+    """Size of a file and when it was written; None if it is gone."""
+    with disk.reading(path):
+        try:
+            found = path.lstat()
+        except FileNotFoundError:
+            return None
+    return found.st_size, datetime.fromtimestamp(found.st_mtime, UTC)
+
+
+def _manifest_beside(archive: Path) -> bytes | None:
+    path = manifest_of(archive)
+    with disk.reading(path):
+        try:
+            stream = disk.open_file(path)
+        except BackupNotFoundError:
+            return None
+        with stream:
+            size = os.fstat(stream.fileno()).st_size
+            return stream.read(min(size + 1, disk.MANIFEST_BYTES))  # as many bytes are allocated as are asked for
+
+
+def _beside(archive: Path) -> tuple[bytes | None, str | None]:
+    """A file's manifest, or why that cannot be read: one of them is not to hide all backups."""
+    try:
+        return _manifest_beside(archive), None
+    except BackupError as error:
+        return None, error.message
 
 
 def _staged(tier: Tier, entry: os.DirEntry[str]) -> bool:

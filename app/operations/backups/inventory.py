@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
+from types import MappingProxyType
 from typing import overload
 
 import structlog
@@ -79,15 +80,18 @@ class Inventory(Sequence[Backup]):
         return (file for named in self.names for file in (named.backup, *named.others))
 
 
-def inventory(service: Service, before: Inventory | None = None) -> Inventory:
+def inventory(
+    service: Service, before: Inventory | None = None, told: Mapping[str, Backup] = MappingProxyType({})
+) -> Inventory:
     """Look at the tree and the catalog.
 
     Args:
         service: the parts.
         before: an earlier look; manifests that are as they were then are not parsed again.
+        told: what manifests tell, by their digests; these are not parsed. For looking only.
     """
     rows = known_rows(service)
-    names = tuple(by_id(_described(service.tree.files(), before), rows))
+    names = tuple(by_id(_described(service.tree.files(), before, told), rows))
     found = found_files(service, names, rows)
     there = [_known(named.backup, rows, found, service) for named in names]
     ids = {backup.id for backup in there}
@@ -98,9 +102,9 @@ def inventory(service: Service, before: Inventory | None = None) -> Inventory:
     return Inventory(tuple(backups), rows, names, found)
 
 
-def _described(files: Sequence[StoredFile], before: Inventory | None) -> list[Described]:
+def _described(files: Sequence[StoredFile], before: Inventory | None, told: Mapping[str, Backup]) -> list[Described]:
     earlier = {} if before is None else {file.stored.file: file for file in before.files()}
-    return [_as_before(stored, earlier.get(stored.file)) or describe(stored) for stored in files]
+    return [_as_before(stored, earlier.get(stored.file)) or describe(stored, told) for stored in files]
 
 
 def _as_before(stored: StoredFile, earlier: Described | None) -> Described | None:
