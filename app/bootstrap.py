@@ -17,7 +17,7 @@ from app.broker import REDIS, ask
 from app.catalog.copy import copy_catalog
 from app.catalog.engine import lazy_catalog, parse_url
 from app.domain.checks import Finding
-from app.domain.retention import Policy
+from app.domain.retention import Retention
 from app.errors import ResidencyBackupError, SettingsError
 from app.last_words import keep_to_oneself
 from app.log import configure_logging, log_also_to, open_for_lines
@@ -74,7 +74,7 @@ class Program:
             catalog=catalog,
             target=self._target(self.database),
             restores=catalog,
-            policy=Policy(settings.keep),
+            policy=Retention(settings.keep),
             schedules={tier: Schedule(tier, cron, zone) for tier, cron in settings.crons.items()},
             codec=settings.backup_compression,
             level=settings.backup_compression_level,

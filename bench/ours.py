@@ -21,7 +21,7 @@ from app.archive.reader import Archive
 from app.archive.scanner import scan
 from app.archive.writer import ArchiveWriter
 from app.domain.backup import Codec
-from app.domain.merge import MergeRequest
+from app.domain.changes import MergeRequest
 from app.log import configure_logging
 from app.ports.target import Loading
 from app.postgres.database import Database
@@ -126,7 +126,7 @@ def _merge(options: argparse.Namespace, codec: Codec) -> dict[str, float]:
 def _scan(options: argparse.Namespace, _: Codec) -> dict[str, float]:
     begun = time.monotonic()
     with options.file.open("rb") as stream:
-        total = sum(len(piece.data) for piece in scan(iter(lambda: stream.read(1 << 20), b"")))
+        total = sum(len(chunk.data) for chunk in scan(iter(lambda: stream.read(1 << 20), b"")))
     return {"mb_per_second": total / 1e6 / (time.monotonic() - begun)}
 
 

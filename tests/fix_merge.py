@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from app.archive.reader import Archive
 from app.archive.writer import ArchiveWriter
 from app.domain.backup import Codec
-from app.domain.merge import Changes, MergeRequest
+from app.domain.changes import Changes, MergeRequest
 from app.domain.restore import OnConflict
 from app.postgres.database import Database
 from app.postgres.dump.source import PostgresSource

@@ -41,7 +41,7 @@ class Hash(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Framing:
+class FrameFormat:
     """How plain bytes become frames: `size` of them at a time, each by one call of `pack`; not for several threads.
 
     Frames depend on nothing but their own bytes, so that equal text makes equal files. With size 0 nothing is kept, and
@@ -63,7 +63,7 @@ class _NoHash:
         return ""
 
 
-NO_FRAMES = Framing(0, bytes, _NoHash)
+NO_FRAMES = FrameFormat(0, bytes, _NoHash)
 
 
 class Decompressor(Protocol):
@@ -81,7 +81,7 @@ class Decompressor(Protocol):
         """Take data; return what can be said so far."""
 
 
-def framing(codec: Codec, level: int | None = None) -> Framing:
+def frame_format(codec: Codec, level: int | None = None) -> FrameFormat:
     """A maker of frames.
 
     Args:
@@ -96,10 +96,10 @@ def framing(codec: Codec, level: int | None = None) -> Framing:
         low, high = LEVELS[codec][0], LEVELS[codec][-1]
         raise BackupValidationError(f"{codec} has no compression level {level}", f"use a level from {low} to {high}")
     if codec is Codec.ZSTD:
-        return Framing(size, _zstd_compressor(level).compress)
+        return FrameFormat(size, _zstd_compressor(level).compress)
     if codec is Codec.GZIP:
-        return Framing(size, lambda data: _gzip_member(data, FAST_LEVEL[codec] if level is None else level))
-    return Framing(size, bytes)
+        return FrameFormat(size, lambda data: _gzip_member(data, FAST_LEVEL[codec] if level is None else level))
+    return FrameFormat(size, bytes)
 
 
 def _zstd_compressor(level: int | None) -> zstandard.ZstdCompressor:

@@ -17,7 +17,7 @@ _TYPE_MARK, _OWNER_MARK = b"; Type: ", b"; Owner: "
 _LONGEST = 64 << 10  # a function may have 100 arguments, with long names of long types
 
 
-class Header(NamedTuple):
+class EntryHeader(NamedTuple):
     """What one says; `schema` is None if no owner follows it, so that nobody knows where it ends."""
 
     data: bool
@@ -26,28 +26,28 @@ class Header(NamedTuple):
     schema: bytes | None
 
 
-def headers_in(text: bytes, end: int) -> Iterator[Header]:
+def headers_in(text: bytes, end: int) -> Iterator[EntryHeader]:
     """The headers among the comments before `end`, in their order. Lines that are longer than any are passed over."""
     for line in _LINE.finditer(text, 0, end):
         if line.end() - line.start() <= _LONGEST and (header := _header(bool(line[1]), line[2])):
             yield header
 
 
-def last_header(text: bytes, end: int) -> Header | None:
+def last_header(text: bytes, end: int) -> EntryHeader | None:
     """The last header among the comments before `end`; None where there is none."""
-    found: Header | None = None
+    found: EntryHeader | None = None
     for header in headers_in(text, end):
         found = header
     return found
 
 
-def _header(data: bool, text: bytes) -> Header | None:  # noqa: FBT001 -- of one's own
+def _header(data: bool, text: bytes) -> EntryHeader | None:  # noqa: FBT001 -- of one's own
     owner = text.rfind(_OWNER_MARK)
     known = None if owner < 0 else _type_before(text, owner)
     found = known or _type_before(text, len(text))
     if found is None:
         return None
-    return Header(data, text[: found.start()], found[1], text[found.end() : owner] if known else None)
+    return EntryHeader(data, text[: found.start()], found[1], text[found.end() : owner] if known else None)
 
 
 def _type_before(text: bytes, end: int) -> re.Match[bytes] | None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 END_MARKER = b"-- PostgreSQL database dump complete"
 
 
-class Kind(StrEnum):
+class SegmentKind(StrEnum):
     """The kinds of segment, in the order in which they stand in an archive."""
 
     BEFORE = "schema before data"
@@ -44,7 +44,7 @@ class PageRange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
-    """One piece of an archive that can be read by itself.
+    """One part of an archive that can be read by itself.
 
     Attributes:
         table, columns, rows: of a COPY block; None for SQL.
@@ -54,7 +54,7 @@ class Segment:
         pages: of the table, where the segment was read by a range of them.
     """
 
-    kind: Kind
+    kind: SegmentKind
     table: TableName | None = None
     columns: tuple[str, ...] | None = None
     offset: int | None

@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from app.archive.codecs import Framing
+from app.archive.codecs import FrameFormat
 from app.archive.digest import RowDigest
-from app.archive.scanner import Head
+from app.archive.scanner import SegmentHeader
 
 
 @dataclass(frozen=True, slots=True)
-class Packed:
+class SegmentFigures:
     """What became of a segment's plain bytes; `digest` is of its rows, None for SQL."""
 
-    head: Head
+    header: SegmentHeader
     raw_bytes: int
     sha256: str
     digest: RowDigest | None
@@ -26,14 +26,14 @@ class Packed:
 class Packer:
     """One segment in the making: one or more whole frames."""
 
-    def __init__(self, head: Head, framing: Framing) -> None:
-        self.head = head
-        self._framing = framing
+    def __init__(self, header: SegmentHeader, frame_format: FrameFormat) -> None:
+        self.header = header
+        self._frame_format = frame_format
         self._held: list[bytes] = []
-        self._room = framing.size
+        self._room = frame_format.size
         self._raw_bytes = 0
-        self._hash = framing.hash()
-        self._digest = None if head.table is None else RowDigest()
+        self._hash = frame_format.hash()
+        self._digest = None if header.table is None else RowDigest()
 
     def take(self, data: bytes, *, rows: bool = False) -> Iterator[bytes]:
         """Take the next bytes, COPY data or not; give out the frames that they fill."""
@@ -41,7 +41,7 @@ class Packer:
         self._raw_bytes += len(data)
         if rows and self._digest is not None:
             self._digest.feed(data)
-        if not self._framing.size:
+        if not self._frame_format.size:
             return
         at = 0  # an offset, not a copy of the rest for each frame
         while len(data) - at >= self._room:
@@ -59,12 +59,12 @@ class Packer:
             yield self._frame()
 
     @property
-    def packed(self) -> Packed:
+    def figures(self) -> SegmentFigures:
         """The figures, after `finish`."""
-        return Packed(self.head, self._raw_bytes, self._hash.hexdigest(), self._digest)
+        return SegmentFigures(self.header, self._raw_bytes, self._hash.hexdigest(), self._digest)
 
     def _frame(self) -> bytes:
         data = b"".join(self._held)
         self._held.clear()
-        self._room = self._framing.size
-        return self._framing.pack(data)
+        self._room = self._frame_format.size
+        return self._frame_format.pack(data)

@@ -11,7 +11,7 @@ from itertools import accumulate, chain, groupby
 from typing import BinaryIO
 
 from app.archive.codecs import Decoded, decode
-from app.archive.index import Index, Kind, Segment, TableName
+from app.archive.index import Index, Segment, SegmentKind, TableName
 from app.archive.onward import Onward
 from app.archive.scanner import scan
 from app.archive.writer import ArchiveWriter
@@ -88,7 +88,7 @@ class Archive:
 
     def runs(self) -> Iterator[tuple[bool, list[Segment]]]:
         """What is linted, and loaded, together: consecutive segments that are all data (True), or all SQL."""
-        for is_data, run in groupby(self.index.segments, lambda each: each.kind is Kind.DATA):
+        for is_data, run in groupby(self.index.segments, lambda each: each.kind is SegmentKind.DATA):
             yield is_data, list(run)
 
     def joined(self, segments: Iterable[Segment]) -> Iterator[bytes]:
@@ -134,7 +134,7 @@ class Archive:
             yield from self._text(stream)
 
     def _text(self, stream: BinaryIO, limit: int | None = None) -> Iterator[bytes]:
-        return (piece.data for piece in decode(_blocks(stream, limit), self._codec) if piece.data)
+        return (chunk.data for chunk in decode(_blocks(stream, limit), self._codec) if chunk.data)
 
 
 def _proven(segment: Segment, text: Iterator[bytes], where: str) -> Iterator[bytes]:
@@ -250,12 +250,12 @@ def build_index(stream: BinaryIO, codec: Codec, progress: Callable[[int], None] 
 def _text_with_frames(decoded: Iterator[Decoded], frames: dict[int, int]) -> Iterator[bytes]:
     """Pass the text on, noting which offsets of it begin a frame, and where in the file."""
     at = 0
-    for piece in decoded:
-        if piece.frame_at is not None:
-            frames[at] = piece.frame_at
-        at += len(piece.data)
-        if piece.data:
-            yield piece.data
+    for chunk in decoded:
+        if chunk.frame_at is not None:
+            frames[at] = chunk.frame_at
+        at += len(chunk.data)
+        if chunk.data:
+            yield chunk.data
 
 
 def _placed(segment: Segment, frames: dict[int, int]) -> Segment:

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from app.archive import lexer
-from app.archive.headers import Header, last_header
-from app.archive.index import END_MARKER, Kind, PageRange, TableName
+from app.archive.headers import EntryHeader, last_header
+from app.archive.index import END_MARKER, PageRange, SegmentKind, TableName
 from app.errors import BackupReadError
 
 # No name that a server takes is longer, and no table has more columns.
@@ -47,33 +47,33 @@ _SPARE = 4  # bytes of a line break and the end-of-data line that may be cut by 
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Head:
-    """The head of a segment; a new object begins a new segment."""
+class SegmentHeader:
+    """What a segment holds. Each new header object begins a new segment, even if it equals the one before."""
 
-    kind: Kind
+    kind: SegmentKind
     table: TableName | None = None
     columns: tuple[str, ...] | None = None
     pages: PageRange | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class Chunk:
     """Some bytes of a segment, in the file's order; `rows` says that they are COPY data, not SQL."""
 
-    head: Head
+    header: SegmentHeader
     data: bytes
     rows: bool = False
 
 
-def scan(blocks: Iterable[bytes]) -> Iterator[Piece]:
-    """Cut a dump, given in blocks of any size, into the pieces of its segments.
+def scan(blocks: Iterable[bytes]) -> Iterator[Chunk]:
+    """Cut a dump, given in blocks of any size, into chunks, each of one segment.
 
-    Joined, the pieces' data is the input, byte for byte.
+    The chunks' data, joined, is the input byte for byte.
 
     Raises:
         BackupReadError: the text ends within a COPY block.
     """
-    return _Scanner(blocks).pieces()
+    return _Scanner(blocks).chunks()
 
 
 class _Scanner:
@@ -84,19 +84,19 @@ class _Scanner:
         self._text = b""
         self._at = 0
         self._encoding = "utf-8"
-        self._head = Head(Kind.BEFORE)
+        self._header = SegmentHeader(SegmentKind.BEFORE)
 
-    def pieces(self) -> Iterator[Piece]:
+    def chunks(self) -> Iterator[Chunk]:
         while unit := self._unit():
             start = lexer.start_of(unit)
             found = self._copy_of(unit, start)
-            self._head = found or self._follow(unit, start)
-            yield Piece(self._head, unit)
+            self._header = found or self._follow(unit, start)
+            yield Chunk(self._header, unit)
             if found:
                 self._refuse_rest_of_line(found, unit)
                 yield from self._rows(found)
                 # Text without a header of its own is not part of the table that precedes it.
-                self._head = Head(Kind.AFTER)
+                self._header = SegmentHeader(SegmentKind.AFTER)
 
     def _fill(self) -> bool:
         """Read on, half as much as is held, so that a long statement is not copied once for each block."""
@@ -152,7 +152,7 @@ class _Scanner:
             return end  # several statements share the line
         return blank.end() if blank[1] is None else lexer.UNFINISHED
 
-    def _copy_of(self, unit: bytes, start: int) -> Head | None:
+    def _copy_of(self, unit: bytes, start: int) -> SegmentHeader | None:
         found = COPY.match(unit, start)
         if found is None:
             return None
@@ -161,55 +161,57 @@ class _Scanner:
             schema, name = b"", schema
         table = TableName(self._name(schema), self._name(name))
         named = None if columns is None else tuple(self._name(each) for each in _COLUMN.findall(columns))
-        return Head(Kind.DATA, table, named)
+        return SegmentHeader(SegmentKind.DATA, table, named)
 
-    def _refuse_rest_of_line(self, head: Head, unit: bytes) -> None:
+    def _refuse_rest_of_line(self, header: SegmentHeader, unit: bytes) -> None:
         """Data begins on the next line, and psql would run the rest of COPY's own line after it: no dump has that."""
         if not unit.endswith(b"\n") and self._at < len(self._text):
-            message = f"cannot tell the data of table {head.table} from what follows COPY on its line"
+            message = f"cannot tell the data of table {header.table} from what follows COPY on its line"
             raise BackupReadError(message, "put each statement on a line of its own")
 
-    def _follow(self, unit: bytes, start: int) -> Head:
-        """The head that a unit of SQL belongs to: the current one, unless the comments before it say otherwise.
+    def _follow(self, unit: bytes, start: int) -> SegmentHeader:
+        """The header that a unit of SQL belongs to: the current one, unless the comments before it say otherwise.
 
         Only there: strings and function bodies may hold anything.
         """
         if encoding := ENCODING.match(unit, start):
             self._encoding = python_encoding(encoding[1].decode())
-        header = last_header(unit, start)
-        kind = self._kind_of(header) if header else self._head.kind
-        if kind is Kind.BEFORE and unit.find(END_MARKER, 0, start) >= 0:
-            kind = Kind.AFTER  # nothing else stands behind the data, wherever that may be
-        return self._head if kind is self._head.kind else Head(kind)
+        entry = last_header(unit, start)
+        kind = self._kind_of(entry) if entry else self._header.kind
+        if kind is SegmentKind.BEFORE and unit.find(END_MARKER, 0, start) >= 0:
+            kind = SegmentKind.AFTER  # nothing else stands behind the data, wherever that may be
+        return self._header if kind is self._header.kind else SegmentHeader(kind)
 
-    def _kind_of(self, header: Header) -> Kind:
-        entry, large_object = header.type, header.name.startswith(b"LARGE OBJECT")
-        if entry == b"SEQUENCE SET":
-            return Kind.SEQUENCES
+    def _kind_of(self, entry: EntryHeader) -> SegmentKind:
+        large_object = entry.name.startswith(b"LARGE OBJECT")
+        if entry.type == b"SEQUENCE SET":
+            return SegmentKind.SEQUENCES
         # PostgreSQL 17 and later make them beside their data; a comment on one may stand between the two.
-        if entry in {b"BLOBS", b"BLOB METADATA"} or (large_object and self._head.kind is Kind.LARGE_OBJECTS):
-            return Kind.LARGE_OBJECTS
-        before = self._head.kind is Kind.BEFORE and entry not in _BEHIND_DATA
-        return Kind.BEFORE if before else Kind.AFTER
+        if entry.type in {b"BLOBS", b"BLOB METADATA"} or (
+            large_object and self._header.kind is SegmentKind.LARGE_OBJECTS
+        ):
+            return SegmentKind.LARGE_OBJECTS
+        before = self._header.kind is SegmentKind.BEFORE and entry.type not in _BEHIND_DATA
+        return SegmentKind.BEFORE if before else SegmentKind.AFTER
 
     def _name(self, identifier: bytes) -> str:
         return unquoted(identifier, self._encoding)
 
-    def _rows(self, head: Head) -> Iterator[Piece]:
-        """The data and its end line; pieces may end anywhere in a line, so that a row of any length streams through."""
+    def _rows(self, header: SegmentHeader) -> Iterator[Chunk]:
+        """The rows and their end line. A chunk may end inside a line, so a row of any length fits in memory."""
         at_line_start = True
         while (found := self._end_of_data(at_line_start=at_line_start)) is None:
             ready = len(self._text) - _SPARE
             if ready > self._at:
                 at_line_start = self._text[ready - 1] == _NEWLINE
-                yield Piece(head, self._take(ready), rows=True)
+                yield Chunk(header, self._take(ready), rows=True)
             if not self._fill():
-                message = f"the file ends within the data of table {head.table}"
+                message = f"the file ends within the data of table {header.table}"
                 raise BackupReadError(message, "it was cut off: use another backup")
         end, after = found
         if end > self._at:
-            yield Piece(head, self._take(end), rows=True)
-        yield Piece(head, self._take(after))
+            yield Chunk(header, self._take(end), rows=True)
+        yield Chunk(header, self._take(after))
 
     def _end_of_data(self, *, at_line_start: bool) -> tuple[int, int] | None:
         r"""Where the rows end and where the line ``\.`` after them ends; None while that line is not in sight."""

@@ -1,6 +1,6 @@
-"""Writes an archive: pieces of SQL as they come, and parcels that others have packed already.
+"""Writes an archive: chunks of SQL text as they come, and segments that other threads have packed already.
 
-Whoever reads the database hands things over in the archive's order and knows nothing of frames or digests.
+The caller passes both in the order of the archive. It does not have to know about frames or digests.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from app.archive import lexer
-from app.archive.codecs import Framing, framing
+from app.archive.codecs import FrameFormat, frame_format
 from app.archive.digest import RowDigest
 from app.archive.index import END_MARKER, Index, Segment, TableDigest, TableName
-from app.archive.packer import Packed, Packer
-from app.archive.scanner import Head, Piece
+from app.archive.packer import Packer, SegmentFigures
+from app.archive.scanner import Chunk, SegmentHeader
 from app.domain.backup import Codec
 from app.errors import BackupStorageError, BackupWriteError
 
@@ -30,27 +30,27 @@ class Sink(Protocol):
         """Write all of the data, or raise OSError."""
 
 
-class Parcel(Protocol):
+class PackedSegment(Protocol):
     """A segment that was packed elsewhere, perhaps still is."""
 
     def frames(self) -> Iterator[bytes]:
         """Its frames in order, as they get ready."""
 
     @property
-    def packed(self) -> Packed:
+    def figures(self) -> SegmentFigures:
         """Its figures, after the last frame."""
 
 
 class Destination(Protocol):
     """What a dump is given to: a file in the making, or whoever wants to know what the dump holds."""
 
-    def framing(self) -> Framing:
-        """How parcels are framed; a new one for each thread that packs."""
+    def frame_format(self) -> FrameFormat:
+        """The frame format of packed segments; a new one for each thread that packs."""
 
-    def add(self, pieces: Iterable[Piece]) -> None:
-        """Take pieces in the archive's order; a new head closes the segment before."""
+    def add(self, chunks: Iterable[Chunk]) -> None:
+        """Take chunks in the archive's order; a new header ends the segment before it."""
 
-    def append(self, parcel: Parcel) -> None:
+    def append(self, packed_segment: PackedSegment) -> None:
         """Take a whole segment."""
 
 
@@ -72,7 +72,7 @@ class ArchiveWriter:
     ) -> None:
         self._out = _CountedFile(stream)
         self._how = (codec, level)
-        self._framing = framing(codec, level)
+        self._frame_format = frame_format(codec, level)
         self._progress = progress
         self._segments: list[Segment] = []
         self._digests: dict[TableName, RowDigest] = {}
@@ -80,24 +80,24 @@ class ArchiveWriter:
         self._offset = 0
         self._complete = False
 
-    def framing(self) -> Framing:
-        """How parcels for this archive are framed; a new one for each thread that packs."""
-        return framing(*self._how)
+    def frame_format(self) -> FrameFormat:
+        """The frame format of packed segments; a new one for each thread that packs."""
+        return frame_format(*self._how)
 
-    def add(self, pieces: Iterable[Piece]) -> None:
-        """Take pieces in the archive's order; a new head closes the segment before.
+    def add(self, chunks: Iterable[Chunk]) -> None:
+        """Take chunks in the archive's order; a new header ends the segment before it.
 
         Raises:
             BackupStorageError: the disk is full.
             BackupWriteError: the file cannot be written.
         """
-        for piece in pieces:
-            self._write(self._packer(piece.head).take(piece.data, rows=piece.rows))
-            if (self._complete or END_MARKER in piece.data) and (is_end := _is_end(piece)) is not None:
+        for chunk in chunks:
+            self._write(self._packer(chunk.header).take(chunk.data, rows=chunk.rows))
+            if (self._complete or END_MARKER in chunk.data) and (is_end := _is_end(chunk)) is not None:
                 self._complete = is_end
-            self._progress(len(piece.data))
+            self._progress(len(chunk.data))
 
-    def append(self, parcel: Parcel) -> None:
+    def append(self, packed_segment: PackedSegment) -> None:
         """Take a whole segment.
 
         Raises:
@@ -105,10 +105,10 @@ class ArchiveWriter:
             BackupWriteError: the file cannot be written.
         """
         self._close_segment()
-        self._write(parcel.frames())
-        self._list(parcel.packed)
+        self._write(packed_segment.frames())
+        self._list(packed_segment.figures)
         self._complete = False
-        self._progress(parcel.packed.raw_bytes)
+        self._progress(packed_segment.figures.raw_bytes)
 
     def finish(self) -> Index:
         """Close the last segment and return the whole index. The stream stays open.
@@ -130,10 +130,10 @@ class ArchiveWriter:
             complete=self._complete,
         )
 
-    def _packer(self, head: Head) -> Packer:
-        if self._open is None or self._open.head is not head:
+    def _packer(self, header: SegmentHeader) -> Packer:
+        if self._open is None or self._open.header is not header:
             self._close_segment()
-            self._open = Packer(head, self._framing)
+            self._open = Packer(header, self._frame_format)
         return self._open
 
     def _write(self, frames: Iterable[bytes]) -> None:
@@ -143,44 +143,44 @@ class ArchiveWriter:
     def _close_segment(self) -> None:
         if self._open is not None:
             self._write(self._open.finish())
-            self._list(self._open.packed)
+            self._list(self._open.figures)
             self._open = None
 
-    def _list(self, packed: Packed) -> None:
+    def _list(self, figures: SegmentFigures) -> None:
         """Enter a segment, whose last frame was just written, in the index."""
-        head, digest = packed.head, packed.digest
-        if head.table is not None and digest is not None:
-            self._digests.setdefault(head.table, RowDigest()).add(digest)
+        header, digest = figures.header, figures.digest
+        if header.table is not None and digest is not None:
+            self._digests.setdefault(header.table, RowDigest()).add(digest)
         segment = Segment(
-            kind=head.kind,
-            table=head.table,
-            columns=head.columns,
-            pages=head.pages,
+            kind=header.kind,
+            table=header.table,
+            columns=header.columns,
+            pages=header.pages,
             offset=self._offset,
             bytes=self._out.bytes - self._offset,
-            raw_bytes=packed.raw_bytes,
+            raw_bytes=figures.raw_bytes,
             rows=None if digest is None else digest.rows,
-            sha256=packed.sha256,
+            sha256=figures.sha256,
         )
         self._offset = self._out.bytes
         self._segments.append(segment)
 
 
-def _is_end(piece: Piece) -> bool | None:
-    """Whether a dump is whole after a piece: behind its end marker stand comments and psql commands alone.
+def _is_end(chunk: Chunk) -> bool | None:
+    """Whether a dump is whole after this chunk: only comments and psql commands may follow its end marker.
 
     Args:
-        piece: SQL is a unit of the scanner.
+        chunk: of SQL, it is one statement with the comments before it, as the scanner yields it.
 
     Returns:
-        None where the piece leaves that as it was.
+        None if the chunk does not change the answer.
     """
-    if piece.head.table is not None:
+    if chunk.header.table is not None:
         return False
-    end = lexer.start_of(piece.data)
-    if end < len(piece.data) and not piece.data.startswith(b"\\", end):
+    end = lexer.start_of(chunk.data)
+    if end < len(chunk.data) and not chunk.data.startswith(b"\\", end):
         return False
-    return True if _MARKER_LINE.search(piece.data, 0, end) else None
+    return True if _MARKER_LINE.search(chunk.data, 0, end) else None
 
 
 class _CountedFile:

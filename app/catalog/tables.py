@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-from app.domain.backup import Codec, Origin, State, Tier
+from app.domain.backup import BackupState, Codec, Origin, Tier
 from app.domain.restore import Mode, RestoreState, Step
 from app.domain.slots import SlotState
 
@@ -132,14 +132,14 @@ backups = Table(
     Column("origin", Word(Origin), nullable=False),
     Column("seconds", Double),
     Column("label", Text),
-    Column("state", Word(State), nullable=False),
+    Column("state", Word(BackupState), nullable=False),
     Column("verified_at", Utc),
     Column("damage", Text),
     Column("kept", Text),
     Column("system_identifier", Text),
     Column("database_oid", BigInteger),
     PrimaryKeyConstraint("database", "id"),
-    one_of("state", State),
+    one_of("state", BackupState),
 )
 
 # What manifests tell, by the SHA-256 of their bytes, so that whoever only looks need not parse them all.

@@ -84,7 +84,7 @@ class Origin(StrEnum):
     SCAN = "scan"  # read off a file that was found: it proves only that the file has not changed since
 
 
-class State(StrEnum):
+class BackupState(StrEnum):
     """Where a backup's row stands between the file and its end."""
 
     COMPLETE = "complete"
@@ -125,7 +125,7 @@ class Backup:
     origin: Origin
     seconds: float | None = None
     label: str | None = None
-    state: State = State.COMPLETE
+    state: BackupState = BackupState.COMPLETE
     verified_at: datetime | None = None
     damage: str | None = None
     kept: str | None = None

@@ -6,6 +6,8 @@ import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from app.domain.listed import listed
+
 # What findings of these are called.
 SEARCH_PATH = "search_path"
 LACKING = "not in dumps"
@@ -58,8 +60,7 @@ class Doubt:
 
 def in_short(names: Sequence[str]) -> str:
     """What to say of a backup of which these objects are in doubt."""
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"does not restore by itself: {', '.join(names[:_SHOWN])}{more} would fail, or differ"
+    return f"does not restore by itself: {listed(names, _SHOWN)} would fail, or differ"
 
 
 def lacking_in_short(lacking: Sequence[str]) -> str:

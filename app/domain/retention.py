@@ -20,7 +20,7 @@ from app.domain.clocks import from_future
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class Retention:
     """How many periods each tier keeps; 0 switches a tier off. A tier without a number is not pruned at all."""
 
     keep: Mapping[Tier, int]
@@ -35,7 +35,7 @@ class Plan:
     reasons: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def plan_retention(backups: Iterable[Backup], policy: Policy, now: datetime | None = None) -> Plan:
+def plan_retention(backups: Iterable[Backup], policy: Retention, now: datetime | None = None) -> Plan:
     """Decide what stays.
 
     Args:

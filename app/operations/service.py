@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from app.domain.backup import Codec, Tier
-from app.domain.retention import Policy
+from app.domain.retention import Retention
 from app.operations.schedule import Schedule
 from app.ports.cluster import Cluster
 from app.ports.folder import Folder
@@ -72,7 +72,7 @@ class Service:
     catalog: Catalog
     target: Target
     restores: Restores
-    policy: Policy
+    policy: Retention
     schedules: dict[Tier, Schedule]
     codec: Codec
     level: int | None

@@ -12,10 +12,10 @@ from app.archive.index import TableName
 from app.archive.inspect.needs import Needs
 from app.archive.manifest import ServerFacts
 from app.archive.reader import Archive
-from app.domain.merge import Changes, MergeRequest, OtherWords
+from app.domain.changes import Changes, MergeRequest, OtherWords
 from app.domain.replication import Replication
 
-Progress = Callable[[int], None]
+Advance = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,7 @@ class Target(Protocol):
             RestorePermissionError: it cannot connect; says what it needs.
         """
 
-    def load(self, name: str, archive: Archive, loading: Loading, progress: Progress) -> Loaded:
+    def load(self, name: str, archive: Archive, loading: Loading, progress: Advance) -> Loaded:
         """Load an archive into an empty database.
 
         If it is foreign, or loaded as another role, what it changes of the server outside of the database is refused.
@@ -170,7 +170,7 @@ class Target(Protocol):
         name: str,
         archive: Archive,
         loading: Loading,
-        progress: Progress,
+        progress: Advance,
         otherwise: Callable[[OtherWords], object] = lambda _: None,
     ) -> list[str]:
         """Read a whole database back and compare it with the archive: rows, sequences, large objects, schema.
@@ -224,7 +224,7 @@ class Target(Protocol):
             RestoreValidationError, RestoreDataError, BackupReadError, BackupValidationError: see `load` and `prove`.
         """
 
-    def merging(self, archive: Archive, request: MergeRequest, progress: Progress) -> AbstractContextManager[Merging]:
+    def merging(self, archive: Archive, request: MergeRequest, progress: Advance) -> AbstractContextManager[Merging]:
         """Put the archive's rows beside the live tables, in temporary tables, for the length of a block.
 
         Raises:
@@ -239,7 +239,7 @@ class Target(Protocol):
         Takes no lock above ACCESS SHARE, and gives the server nothing of the archive.
         """
 
-    def compare(self, one: Archive, other: Archive, progress: Progress) -> Changes:
+    def compare(self, one: Archive, other: Archive, progress: Advance) -> Changes:
         """What differs between two archives' rows, as if `one` were the backup and `other` the live database."""
 
     def committed(self, transaction: str) -> bool | None:

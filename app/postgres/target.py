@@ -9,9 +9,9 @@ from typing import BinaryIO
 from app.archive.inspect.needs import Needs
 from app.archive.manifest import ServerFacts
 from app.archive.reader import Archive
-from app.domain.merge import Changes, MergeRequest, OtherWords
+from app.domain.changes import Changes, MergeRequest, OtherWords
 from app.domain.replication import Replication
-from app.ports.target import Loaded, Loader, Loading, Merging, Progress, TargetFacts
+from app.ports.target import Advance, Loaded, Loader, Loading, Merging, TargetFacts
 from app.postgres import replication, target_facts, transactions
 from app.postgres.database import Database
 from app.postgres.load import archive as load
@@ -90,7 +90,7 @@ class PostgresTarget:
         """Make sure that another role can load a dump."""
         return load_as.loader_of(self._database, role, self._foreign_password)
 
-    def load(self, name: str, archive: Archive, loading: Loading, progress: Progress) -> Loaded:
+    def load(self, name: str, archive: Archive, loading: Loading, progress: Advance) -> Loaded:
         """Load an archive into an empty database."""
         database, path = self._database.named(name), loading.search_path
         if loading.role is None and not loading.foreign:
@@ -106,7 +106,7 @@ class PostgresTarget:
         name: str,
         archive: Archive,
         loading: Loading,
-        progress: Progress,
+        progress: Advance,
         otherwise: Callable[[OtherWords], object] = lambda _: None,
     ) -> list[str]:
         """Compare a whole database with an archive."""
@@ -133,7 +133,7 @@ class PostgresTarget:
             remarks = in_place.replace_in_place(self._database, archive, facts, on_commit, search_path)
         return remarks + beside
 
-    def merging(self, archive: Archive, request: MergeRequest, progress: Progress) -> AbstractContextManager[Merging]:
+    def merging(self, archive: Archive, request: MergeRequest, progress: Advance) -> AbstractContextManager[Merging]:
         """Put the archive's rows beside the live tables for the length of a block."""
         return merge.merging(self._database, archive, request, progress)
 
@@ -141,7 +141,7 @@ class PostgresTarget:
         """What differs between the archive's schema and the live one."""
         return schema_diff.schema_differences(self._database, archive)
 
-    def compare(self, one: Archive, other: Archive, progress: Progress) -> Changes:
+    def compare(self, one: Archive, other: Archive, progress: Advance) -> Changes:
         """What differs between two archives' rows."""
         return merge_compare.compare(self._database, one, other, progress)
 

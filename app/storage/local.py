@@ -14,7 +14,7 @@ from typing import BinaryIO
 from app.domain.backup import ENDLESS, Tier, period_in_name
 from app.errors import BackupError, BackupNotFoundError, BackupStorageError, BackupWriteError
 from app.ports.tree import StoredFile
-from app.storage import access, disk, passing, sidecar
+from app.storage import access, disk, sidecar, transient
 from app.storage.draft import LocalDraft, manifest_of, run_in, stem_of, temporary, variants_of, waiting_for
 from app.storage.staging import discard_folder, staging
 
@@ -41,7 +41,7 @@ class LocalTree:
         folder = self._folder(tier)
         with disk.writing(folder):
             disk.make_folder(folder)
-            path = temporary(folder / "probe", passing.new_id())
+            path = temporary(folder / "probe", transient.new_id())
             try:
                 disk.write_whole(path, _PROBE)
                 disk.sync_folder(folder)
@@ -99,7 +99,7 @@ class LocalTree:
     def write_manifest(self, file: str, manifest: bytes, of: StoredFile | None = None) -> None:
         """Write the manifest beside an archive, whole or not at all, if that is still what the manifest describes."""
         final = manifest_of(self._path(file))
-        draft = temporary(final, passing.new_id())
+        draft = temporary(final, transient.new_id())
         with disk.writing(final):
             disk.write_whole(draft, manifest)
             try:
@@ -113,7 +113,7 @@ class LocalTree:
     def add_manifest(self, manifest: bytes, of: StoredFile) -> bool:
         """Write a manifest beside an archive that was found without a usable one; never over another."""
         final = manifest_of(self._path(of.file))
-        draft, aside = temporary(final, passing.new_id()), temporary(final, passing.new_id())
+        draft, aside = temporary(final, transient.new_id()), temporary(final, transient.new_id())
         with disk.writing(final):
             disk.write_whole(draft, manifest)
             try:
@@ -343,9 +343,9 @@ def _staged(tier: Tier, entry: os.DirEntry[str]) -> bool:
 
 def _in_use(run: str, entry: os.DirEntry[str]) -> bool:
     """Whether somebody may be writing a file that belongs to no run just now; what has gone is no leftover either."""
-    if not run.startswith(passing.PREFIX):
+    if not run.startswith(transient.PREFIX):
         return False
-    alive = passing.is_alive(run)
+    alive = transient.is_alive(run)
     return _young(entry) if alive is None else alive
 
 

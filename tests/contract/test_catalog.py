@@ -20,7 +20,7 @@ from sqlalchemy import text
 from app.catalog.engine import lazy_catalog, make_engine, parse_url
 from app.catalog.holder import is_dead
 from app.catalog.store import LEASE, SqlCatalog
-from app.domain.backup import Backup, Codec, Origin, State, Tier
+from app.domain.backup import Backup, BackupState, Codec, Origin, Tier
 from app.domain.slots import FIRST_RETRY, MAX_ATTEMPTS, Slot, SlotRecord, SlotState
 from app.errors import BackupCreationError, BackupRunningError, CatalogError, ServerUnavailableError, SettingsError
 from app.ports.runs import Catalog, Run
@@ -473,7 +473,7 @@ any_backup = st.builds(
     origin=st.sampled_from(Origin),
     seconds=st.none() | st.floats(allow_nan=False, allow_infinity=False, allow_subnormal=False),
     label=st.none() | words,
-    state=st.sampled_from(State),
+    state=st.sampled_from(BackupState),
     verified_at=st.none() | instants,
     damage=st.none() | words,
     kept=st.none() | words,
@@ -494,14 +494,14 @@ def test_words_come_back_as_members_and_times_in_utc(catalog: Catalog) -> None:
     catalog.complete(claimed(catalog), BACKUP, NOW)
     [backup] = catalog.backups("residency")
     assert (type(backup.tier), type(backup.codec)) == (Tier, Codec)
-    assert (type(backup.origin), type(backup.state)) == (Origin, State)
+    assert (type(backup.origin), type(backup.state)) == (Origin, BackupState)
     times = [backup.created_at, record(catalog).updated_at, claimed(catalog, slot=None).started_at]
     times += [catalog.running("residency")[0].heartbeat_at]
     assert [time.tzinfo for time in times] == [UTC] * 4
 
 
 def test_backups_come_newest_first_those_being_deleted_too(catalog: Catalog) -> None:
-    old = replace(BACKUP, id="old", created_at=NOW - SECOND, state=State.DELETING)
+    old = replace(BACKUP, id="old", created_at=NOW - SECOND, state=BackupState.DELETING)
     new = replace(BACKUP, id="new", created_at=NOW.astimezone(UTC) + SECOND)
     for backup in (BACKUP, old, new):
         catalog.save(backup)

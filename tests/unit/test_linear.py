@@ -15,10 +15,10 @@ from app.archive.inspect.content import content_of
 from app.archive.inspect.grammar import Judge
 from app.archive.inspect.lint import lint
 from app.archive.inspect.needs import needs_of
-from app.archive.inspect.pg_attver import without_marks
+from app.archive.inspect.pg_attver import without_pg_attver
 from app.archive.inspect.tokens import Reading, UnreadableError, tokens
 from app.archive.reader import Archive, build_index
-from app.archive.scanner import Head, Kind, Piece
+from app.archive.scanner import Chunk, SegmentHeader, SegmentKind
 from app.domain.backup import Codec
 from app.errors import BackupReadError, RestoreValidationError
 from app.log import Redactor
@@ -112,7 +112,7 @@ def test_words_that_do_not_end_are_given_up(part: bytes) -> None:
 @pytest.mark.parametrize("ends", [b" SET (pg_attver=1; x);", b" SET (" * 9 + b";", b"pg_attver=1"])
 def test_what_looks_like_a_mark_is_looked_at_once(ends: bytes) -> None:
     data = b"ALTER TABLE ONLY a" + b" ALTER COLUMN b SET (c=1, " * MANY + ends
-    assert [piece.data for piece in without_marks([Piece(Head(Kind.AFTER), data)])] == [data]
+    assert [chunk.data for chunk in without_pg_attver([Chunk(SegmentHeader(SegmentKind.AFTER), data)])] == [data]
 
 
 def peak_of(work: Callable[[], object]) -> float:
@@ -134,7 +134,7 @@ def packed(begins: bytes, mebibytes: int, ends: bytes) -> bytes:
 def test_a_few_bytes_of_zstd_are_not_a_gigabyte_of_memory() -> None:
     data = packed(b"COPY t (a) FROM stdin;\n", 150, b"\n\\.\n")
     assert len(data) < 20_000
-    assert peak_of(lambda: sum(len(piece.data) for piece in decode([data], Codec.ZSTD))) < 80
+    assert peak_of(lambda: sum(len(chunk.data) for chunk in decode([data], Codec.ZSTD))) < 80
     assert peak_of(lambda: archive(data, Codec.ZSTD)) < 90
 
 

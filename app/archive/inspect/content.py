@@ -17,15 +17,15 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from app.archive import lexer
-from app.archive.codecs import NO_FRAMES, Framing, Hash
+from app.archive.codecs import NO_FRAMES, FrameFormat, Hash
 from app.archive.digest import RowDigest
 from app.archive.headers import last_header
-from app.archive.index import Kind, TableDigest, TableName
-from app.archive.inspect.pg_attver import without_marks
+from app.archive.index import SegmentKind, TableDigest, TableName
+from app.archive.inspect.pg_attver import without_pg_attver
 from app.archive.inspect.words import Words
 from app.archive.reader import Archive
-from app.archive.scanner import ENCODING, Piece, python_encoding, scan
-from app.archive.writer import Parcel
+from app.archive.scanner import ENCODING, Chunk, python_encoding, scan
+from app.archive.writer import PackedSegment
 
 _VERSION = re.compile(rb"^-- Dumped (from database|by pg_dump) version (\d+)", re.MULTILINE)
 _SETVAL = re.compile(rb"SELECT (?:pg_catalog\.)?setval\(\s*(E?'(?:[^']|'')*'), (\d+|-\d+), (true|false)\)")
@@ -77,7 +77,7 @@ class Entries:
 
 
 class Content:
-    """What a dump holds; takes the dump's pieces and parcels as an archive's writer does.
+    """What a dump holds; takes the dump's chunks and packed segments, as the archive's writer does.
 
     Attributes:
         entries: its schema.
@@ -116,31 +116,31 @@ class Content:
         schema, name = (each.encode(codec, errors="surrogateescape") for each in table)
         return EntryName(b"TABLE", schema, name) in self.entries.words
 
-    def framing(self) -> Framing:
-        """None of a parcel is kept but its digest."""
+    def frame_format(self) -> FrameFormat:
+        """No frames: only the digest of a packed segment is used."""
         return NO_FRAMES
 
-    def add(self, pieces: Iterable[Piece]) -> None:
-        """Take pieces, in the dump's order."""
-        for piece in without_marks(pieces):
-            if piece.head.table is None:
-                self._sql(piece.data)
+    def add(self, chunks: Iterable[Chunk]) -> None:
+        """Take chunks, in the dump's order."""
+        for chunk in without_pg_attver(chunks):
+            if chunk.header.table is None:
+                self._sql(chunk.data)
             else:
                 self._end_entry()
-                digest = self._rows.setdefault(piece.head.table, RowDigest())
-                if piece.rows:
-                    digest.feed(piece.data)
-            self._progress(len(piece.data))
+                digest = self._rows.setdefault(chunk.header.table, RowDigest())
+                if chunk.rows:
+                    digest.feed(chunk.data)
+            self._progress(len(chunk.data))
 
-    def append(self, parcel: Parcel) -> None:
+    def append(self, packed_segment: PackedSegment) -> None:
         """Take a whole segment of rows."""
         self._end_entry()
-        for _ in parcel.frames():
+        for _ in packed_segment.frames():
             pass
-        packed = parcel.packed
-        if packed.head.table is not None and packed.digest is not None:
-            self._rows.setdefault(packed.head.table, RowDigest()).add(packed.digest)
-        self._progress(packed.raw_bytes)
+        figures = packed_segment.figures
+        if figures.header.table is not None and figures.digest is not None:
+            self._rows.setdefault(figures.header.table, RowDigest()).add(figures.digest)
+        self._progress(figures.raw_bytes)
 
     def finish(self) -> None:
         """There is no more."""
@@ -216,12 +216,12 @@ def content_of(archive: Archive) -> Content:
     return content
 
 
-def _sql(archive: Archive) -> Iterator[Piece]:
+def _sql(archive: Archive) -> Iterator[Chunk]:
     if not archive.seekable:
-        yield from (each for each in scan(archive.whole()) if each.head.table is None)
+        yield from (each for each in scan(archive.whole()) if each.header.table is None)
         return
     for segment in archive.index.segments:
-        if segment.kind is not Kind.DATA:
+        if segment.kind is not SegmentKind.DATA:
             yield from scan(archive.text(segment))
 
 

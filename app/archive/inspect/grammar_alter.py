@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from itertools import chain
 
 from app.archive.inspect.cursor import Cursor, require
-from app.archive.inspect.kinds import Kind
+from app.archive.inspect.kinds import ObjectKind
 
 _WHAT = "an ALTER that no dump has"
 _BOUND = "a partition whose bounds are no literals"
@@ -43,11 +43,11 @@ _OF_TABLES = {
     b"SET": {b"ACCESS"},
 }
 _TYPED = {b"INHERIT", b"OF"}
-_TABLES: frozenset[Kind] = frozenset(
+_TABLES: frozenset[ObjectKind] = frozenset(
     {(b"TABLE",), (b"FOREIGN", b"TABLE"), (b"VIEW",), (b"MATERIALIZED", b"VIEW"), (b"INDEX",)}
 )
 # Of others; besides, each of them is given to an owner, or depends on an extension.
-_OF_OTHERS: dict[Kind, dict[bytes, set[bytes]]] = {
+_OF_OTHERS: dict[ObjectKind, dict[bytes, set[bytes]]] = {
     (b"DOMAIN",): {b"ADD": {b"CONSTRAINT"}, b"DROP": {b"CONSTRAINT"}},
     (b"EVENT", b"TRIGGER"): {b"DISABLE": {b";"}, b"ENABLE": {b"ALWAYS", b"REPLICA", b";"}},
     (b"PUBLICATION",): {b"ADD": {b"TABLE", b"TABLES"}},
@@ -58,7 +58,7 @@ _OF_OTHERS: dict[Kind, dict[bytes, set[bytes]]] = {
 }
 
 
-def altered(kind: Kind, words: Iterator[bytes]) -> None:
+def altered(kind: ObjectKind, words: Iterator[bytes]) -> None:
     """What is done to a thing of some kind; the words behind ``ALTER kind``.
 
     Raises:

@@ -10,7 +10,7 @@ from itertools import chain, islice
 from app.archive.inspect import kinds
 from app.archive.inspect.cursor import UNKNOWN, Cursor, NoDumpError, require
 from app.archive.inspect.grammar_alter import altered, bounds
-from app.archive.inspect.kinds import Kind, kind_of
+from app.archive.inspect.kinds import ObjectKind, kind_of
 from app.archive.inspect.tokens import Reading, UnreadableError, tokens
 from app.archive.scanner import unquoted
 
@@ -47,7 +47,7 @@ def _upper(words: Iterator[bytes]) -> list[bytes]:
     return [each.upper() for each in islice(words, _HEAD)]
 
 
-def _known(head: Sequence[bytes], known: frozenset[Kind]) -> Kind:
+def _known(head: Sequence[bytes], known: frozenset[ObjectKind]) -> ObjectKind:
     """The kind of object that some words begin with.
 
     Raises:
@@ -188,7 +188,7 @@ def drop(words: Iterator[bytes]) -> str | None:
     return None
 
 
-_FURTHER: dict[Kind, Callable[[Iterator[bytes]], None]] = {
+_FURTHER: dict[ObjectKind, Callable[[Iterator[bytes]], None]] = {
     (b"EXTENSION",): _create_extension,
     (b"SCHEMA",): _create_schema,
     (b"TABLE",): _create_table,

@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-Kind = tuple[bytes, ...]
+ObjectKind = tuple[bytes, ...]
 
 
-def _kinds(text: str) -> frozenset[Kind]:
+def _kinds(text: str) -> frozenset[ObjectKind]:
     return frozenset(tuple(each.encode().split()) for each in text.split(","))
 
 
@@ -53,7 +53,7 @@ STATISTICS = re.compile(rb"pg_restore_\w+_stats")
 _LONGEST = 6
 
 
-def kind_of(words: Sequence[bytes], kinds: Iterable[Kind]) -> Kind | None:
+def kind_of(words: Sequence[bytes], kinds: Iterable[ObjectKind]) -> ObjectKind | None:
     """The longest kind that some words begin with; None where they begin with none of them."""
     for length in range(min(_LONGEST, len(words)), 0, -1):
         if (found := tuple(words[:length])) in kinds:

@@ -16,7 +16,7 @@ from app.archive.index import Segment
 from app.archive.inspect.cursor import NoDumpError
 from app.archive.inspect.grammar import Judge
 from app.archive.reader import Archive
-from app.archive.scanner import Piece, scan
+from app.archive.scanner import Chunk, scan
 from app.errors import RestoreValidationError
 
 _SHOWN_BYTES = 60
@@ -52,15 +52,15 @@ def lint(archive: Archive) -> list[str]:
 
 
 def _check_segments(
-    judge: Judge, archive: Archive, segments: Sequence[Segment], pieces: int | None, remarks: dict[str, None]
+    judge: Judge, archive: Archive, segments: Sequence[Segment], chunks: int | None, remarks: dict[str, None]
 ) -> None:
     """Check what some segments begin with, or all of it, as it will be loaded: joined."""
     reading = judge.reading
     try:
-        _check_all(judge, islice(scan(archive.joined(segments)), pieces), remarks)
+        _check_all(judge, islice(scan(archive.joined(segments)), chunks), remarks)
     except RestoreValidationError:
         line = _line_of(archive, segments[0])
-        _check_all(Judge(reading), islice(scan(archive.joined(segments)), pieces), remarks, line)
+        _check_all(Judge(reading), islice(scan(archive.joined(segments)), chunks), remarks, line)
         raise
 
 
@@ -70,12 +70,12 @@ def _line_of(archive: Archive, segment: Segment) -> int:
     return 1 + sum(block.count(b"\n") for block in archive.joined(before))
 
 
-def _check_all(judge: Judge, pieces: Iterable[Piece], remarks: dict[str, None], line: int = 1) -> None:
-    for piece in pieces:
-        is_data = piece.rows or (piece.head.table is not None and piece.data in _END_OF_DATA)
-        if not is_data and (remark := _check_unit(judge, piece.data, line)):
+def _check_all(judge: Judge, chunks: Iterable[Chunk], remarks: dict[str, None], line: int = 1) -> None:
+    for chunk in chunks:
+        is_data = chunk.rows or (chunk.header.table is not None and chunk.data in _END_OF_DATA)
+        if not is_data and (remark := _check_unit(judge, chunk.data, line)):
             remarks[remark] = None
-        line += piece.data.count(b"\n")
+        line += chunk.data.count(b"\n")
 
 
 def _check_unit(judge: Judge, unit: bytes, line: int) -> str | None:

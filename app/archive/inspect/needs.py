@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from app.archive import lexer
-from app.archive.index import Kind
+from app.archive.index import SegmentKind
 from app.archive.inspect.content import dropped_role
 from app.archive.inspect.tokens import Reading, UnreadableError, tokens
 from app.archive.reader import Archive
@@ -60,10 +60,10 @@ def needs_of(archive: Archive) -> Needs:
 def _units(archive: Archive) -> Iterator[bytes]:
     """The statements that may name something, with the comments before them."""
     if not archive.seekable:
-        yield from (each.data for each in scan(archive.whole()) if each.head.table is None)
+        yield from (each.data for each in scan(archive.whole()) if each.header.table is None)
         return
     for segment in archive.index.segments:
-        if segment.kind not in {Kind.DATA, Kind.SEQUENCES}:
+        if segment.kind not in {SegmentKind.DATA, SegmentKind.SEQUENCES}:
             yield from (each.data for each in scan(archive.text(segment)))
 
 

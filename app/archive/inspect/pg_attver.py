@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from app.archive.scanner import Piece
+from app.archive.scanner import Chunk
 
 _OPENING, _CLOSING = b" SET (", re.compile(rb"\);\s*\Z")
 _BEGINS = re.compile(rb"\s*ALTER TABLE ONLY ")
@@ -20,13 +20,13 @@ _OPTIONS = re.compile(rb"[\w=., -]*")
 _MARK = re.compile(rb"pg_attver=\d+")
 
 
-def without_marks(pieces: Iterable[Piece]) -> Iterator[Piece]:
-    """The pieces of a dump, where no statement sets what is the server's own."""
-    for piece in pieces:
-        if piece.rows or b"pg_attver=" not in piece.data:
-            yield piece
-        elif data := _unmarked(piece.data):
-            yield replace(piece, data=data)
+def without_pg_attver(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
+    """The chunks of a dump, without the options ``pg_attver`` in any statement."""
+    for chunk in chunks:
+        if chunk.rows or b"pg_attver=" not in chunk.data:
+            yield chunk
+        elif data := _unmarked(chunk.data):
+            yield replace(chunk, data=data)
 
 
 def _unmarked(statement: bytes) -> bytes:

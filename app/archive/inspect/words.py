@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from app.archive.scanner import IDENTIFIER
-from app.domain.merge import OtherWords
+from app.domain.changes import OtherWords
 
 MOST_BYTES = 1 << 20  # longer words are compared as they stand
 _SHOWN_BYTES = 64 << 10

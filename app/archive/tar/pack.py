@@ -17,6 +17,7 @@ from app.archive.tar.layout import CATALOG, GLOBALS, PATHS, POSTGRES, SETTINGS
 from app.archive.tar.reader import shown
 from app.archive.tar.writer import TarWriter, read_error
 from app.archive.writer import write_error
+from app.domain.listed import listed
 from app.errors import BackupCreationError
 
 _NAMED = 5  # of a kind of remark, in one message
@@ -66,8 +67,7 @@ class Packing:
     def remarks(self) -> Iterator[str]:
         """What is not in the tar as it was."""
         for what, names in self._remarks.items():
-            more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-            yield f"{what}: {', '.join(names[:_NAMED])}{more}"
+            yield f"{what}: {listed(names, _NAMED)}"
 
     def _move_in(self, name: str, path: Path) -> None:
         if path.is_dir():

@@ -72,7 +72,7 @@ class TarReader:
 
     def __init__(self, stream: BinaryIO, codec: Codec, progress: Callable[[int], None] = lambda _: None) -> None:
         self._file = HashedFile(stream, progress)
-        self._text = _Unpacked(piece.data for piece in decode(self._file, codec) if piece.data)
+        self._text = _Unpacked(chunk.data for chunk in decode(self._file, codec) if chunk.data)
         self._members: list[Member] = []
         self._end = 0  # where the last entry ends; zeros before that are a file's
 
@@ -176,18 +176,18 @@ def forget_entries(tar: Any) -> None:
 class _Unpacked:
     """The plain tar as a file to be read."""
 
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces = pieces
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
         self._waiting = b""
         self.zeros = 0  # at the end of what was read
         self.bytes = 0
 
     def read(self, size: int) -> bytes:
-        while len(self._waiting) < size and (piece := next(self._pieces, b"")):
-            self.bytes += len(piece)
-            content = len(piece.rstrip(b"\0"))
-            self.zeros = len(piece) - content + (0 if content else self.zeros)
-            self._waiting += piece
+        while len(self._waiting) < size and (chunk := next(self._chunks, b"")):
+            self.bytes += len(chunk)
+            content = len(chunk.rstrip(b"\0"))
+            self.zeros = len(chunk) - content + (0 if content else self.zeros)
+            self._waiting += chunk
         data, self._waiting = self._waiting[:size], self._waiting[size:]
         return data
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, BinaryIO, Self, cast
 
-from app.archive.codecs import framing
+from app.archive.codecs import frame_format
 from app.archive.manifest import Member
 from app.archive.tar.reader import BLOCK, TarIndex, forget_entries, printable, shown
 from app.archive.writer import write_error
@@ -149,7 +149,7 @@ class _Packed:
 
     def __init__(self, stream: BinaryIO, codec: Codec, level: int | None, progress: Callable[[int], None]) -> None:
         self._stream = stream
-        self._framing = framing(codec, level)
+        self._frame_format = frame_format(codec, level)
         self._progress = progress
         self._waiting = bytearray()
         self.ended = False
@@ -161,7 +161,7 @@ class _Packed:
         if self.ended:
             return len(data)
         self._waiting += data
-        size = self._framing.size
+        size = self._frame_format.size
         while len(self._waiting) >= size:
             self._pack(bytes(self._waiting[:size]))
             del self._waiting[:size]
@@ -173,7 +173,7 @@ class _Packed:
             self._waiting.clear()
 
     def _pack(self, data: bytes) -> None:
-        frame = self._framing.pack(data)
+        frame = self._frame_format.pack(data)
         try:
             self._stream.write(frame)
         except OSError as error:

@@ -8,7 +8,7 @@ from app.cli.output.checks import finding_line
 from app.cli.output.messages import document, warn
 from app.cli.output.table import Table, print_table
 from app.cli.output.text import say
-from app.domain.merge import Changes, Sample
+from app.domain.changes import Changes, Sample
 from app.domain.restore import Restore, RestoreState, in_front_of
 from app.operations.restore.methods import COUNTS, changes_report
 from app.operations.restore.preview import Preview, preview_json

@@ -14,7 +14,7 @@ from typing import overload
 
 import structlog
 
-from app.domain.backup import Backup, Codec, Origin, State, Tier
+from app.domain.backup import Backup, BackupState, Codec, Origin, Tier
 from app.domain.clocks import is_newer, latest_of
 from app.errors import BackupNotFoundError, CatalogError
 from app.operations.backups.found import found_files
@@ -150,7 +150,7 @@ def find(service: Service, name: str, backups: Inventory | None = None) -> Backu
     if not isinstance(name, str):  # a task's argument may be anything
         raise BackupNotFoundError(f"no such backup: {name!r}", "name it by its id, or by an alias such as latest")
     there = inventory(service) if backups is None else backups
-    whole = [backup for backup in there if backup.damage != MISSING and backup.state is State.COMPLETE]
+    whole = [backup for backup in there if backup.damage != MISSING and backup.state is BackupState.COMPLETE]
     if name in ALIASES:
         return _meant(service, name, ours(service, whole), there.found)
     wanted = name.removeprefix(f"{service.tree.root}/")

@@ -17,7 +17,7 @@ from typing import BinaryIO
 import structlog
 
 from app.archive.manifest import Manifest, parse_manifest
-from app.domain.backup import Backup, State
+from app.domain.backup import Backup, BackupState
 from app.errors import BackupNotFoundError, BackupReadError, CatalogError, ManifestError
 from app.operations.backups.inventory import MISSING, inventory
 from app.operations.service import Service
@@ -159,7 +159,7 @@ def _is_known(service: Service, backup: Backup) -> bool:
     except CatalogError as error:
         log.warning("backup catalog not readable", error="CatalogError", reason=error.message)
         return False
-    return any(row.id == backup.id and row.state is State.COMPLETE for row in rows)
+    return any(row.id == backup.id and row.state is BackupState.COMPLETE for row in rows)
 
 
 def _being_published(service: Service, file: str) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
-from app.domain.backup import Backup, State
+from app.domain.backup import Backup, BackupState
 from app.domain.retention import Plan, plan_retention
 from app.errors import BackupValidationError, CatalogError, ResidencyBackupError, ServerMismatchError
 from app.operations.backups.expire import expire_quietly
@@ -66,8 +66,10 @@ def prune(service: Service, *, dry_run: bool = False, before: Inventory | None =
     found = ours(service, there)
     backups = [each for each in found if each.id not in needed]
     # What a crash interrupted: with the file gone, or replaced meanwhile, only the row is left to remove.
-    unfinished = [each for each in found if each.state is State.DELETING]
-    plan = plan_retention([each for each in backups if each.state is State.COMPLETE], service.policy, service.clock())
+    unfinished = [each for each in found if each.state is BackupState.DELETING]
+    plan = plan_retention(
+        [each for each in backups if each.state is BackupState.COMPLETE], service.policy, service.clock()
+    )
     outcome = Pruned(plan, problems=refusals)
     if dry_run:
         return outcome
@@ -92,11 +94,11 @@ def _removed(service: Service, backup: Backup) -> bool:
     if backup.damage != MISSING:
         stored = service.tree.look(backup.file)
         _require_same(service, backup, stored)
-        if stored is not None and backup.state is State.DELETING and reinstated(service, backup):
+        if stored is not None and backup.state is BackupState.DELETING and reinstated(service, backup):
             return False
         _require_unpinned(service, backup, stored)
         try:
-            service.catalog.save(replace(backup, state=State.DELETING))
+            service.catalog.save(replace(backup, state=BackupState.DELETING))
         except CatalogError as error:
             # On a full disk nothing can be recorded, and only removing makes room; the next sync forgets the row.
             log.warning("backup catalog not saved", backup=backup.id, error="CatalogError", reason=error.message)
@@ -122,7 +124,7 @@ def _require_same(service: Service, backup: Backup, stored: StoredFile | None) -
 def _require_unpinned(service: Service, backup: Backup, stored: StoredFile | None) -> None:
     """Look once more, at the last moment: the plan may have been made long before its turn came."""
     told = None if stored is None else describe(stored).told
-    if told is not None and backup.state is State.COMPLETE and told.kept is not None:
+    if told is not None and backup.state is BackupState.COMPLETE and told.kept is not None:
         raise BackupValidationError(f"backup {backup.id} was pinned meanwhile")
     if backup.id in in_use(service):
         raise BackupValidationError(f"backup {backup.id} is needed by a restore that began meanwhile")

@@ -13,7 +13,7 @@ import structlog
 from app.archive import reader
 from app.archive.manifest import FullFacts, Manifest, parse_manifest
 from app.archive.tar.reader import index_tar
-from app.domain.backup import Backup, Codec, Origin, State, Tier
+from app.domain.backup import Backup, BackupState, Codec, Origin, Tier
 from app.errors import (
     BackupError,
     BackupNotFoundError,
@@ -92,7 +92,7 @@ def sync(service: Service, progress: Progress = SILENT, *, trusting: bool = True
 
 
 def _sync_file(service: Service, stored: StoredFile, row: Backup | None, outcome: Synced, progress: Progress) -> None:
-    if row is not None and row.state is State.DELETING and _is_of(service, stored, row):
+    if row is not None and row.state is BackupState.DELETING and _is_of(service, stored, row):
         whole = reinstated(service, row)
         if whole is None:
             service.tree.remove(stored.file)

@@ -10,15 +10,15 @@ from dataclasses import replace
 
 import structlog
 
-from app.domain.backup import Backup, State, Tier
-from app.domain.retention import Policy, plan_retention
+from app.domain.backup import Backup, BackupState, Tier
+from app.domain.retention import Retention, plan_retention
 from app.operations.backups.inventory import MISSING, Inventory, inventory
 from app.operations.backups.lineage import ours
 from app.operations.backups.pins import in_use
 from app.operations.service import Service
 
 log = structlog.get_logger(__name__)
-_ALWAYS_ONLY = Policy(dict.fromkeys(Tier, 0))
+_ALWAYS_ONLY = Retention(dict.fromkeys(Tier, 0))
 
 
 def reinstated(service: Service, backup: Backup) -> Backup | None:
@@ -37,7 +37,7 @@ def reinstated(service: Service, backup: Backup) -> Backup | None:
     row = found.rows.get(backup.file, backup)
     now = next((each for each in found if each.id == row.id), backup)
     # A crash may have come after the manifest went: then the row is the proof.
-    whole = replace(row, state=State.COMPLETE, kept=now.kept, damage=now.damage)
+    whole = replace(row, state=BackupState.COMPLETE, kept=now.kept, damage=now.damage)
     why = _why_it_stays(service, whole, found)
     if why is None:
         return None
@@ -49,7 +49,7 @@ def reinstated(service: Service, backup: Backup) -> Backup | None:
 def _why_it_stays(service: Service, backup: Backup, found: Inventory) -> str | None:
     if backup.id in in_use(service):
         return "a restore that is under way needs it"
-    standing = (each for each in ours(service, found) if each.state is State.COMPLETE and each.damage != MISSING)
+    standing = (each for each in ours(service, found) if each.state is BackupState.COMPLETE and each.damage != MISSING)
     others = [each for each in standing if each.id != backup.id]
     plan = plan_retention([backup, *others], _ALWAYS_ONLY, service.clock())
     return ", ".join(plan.reasons.get(backup.id, ())) or None

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import structlog
 
-from app.domain.merge import Changes
+from app.domain.changes import Changes
 from app.domain.restore import Method, Step, shadow_name, undo_name
 from app.domain.servers import Identity
 from app.operations.backups.servers import note_restored

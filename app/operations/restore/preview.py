@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from app.domain.changes import Changes, MergeRequest, TableChanges
 from app.domain.checks import Finding, Severity, first_error
-from app.domain.merge import Changes, MergeRequest, TableChanges
 from app.domain.restore import Mode
 from app.operations.backups.inventory import Inventory, inventory
 from app.operations.restore.checks import preview_checks

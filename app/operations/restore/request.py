@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from app.domain.changes import Changes, MergeRequest, OtherWords
 from app.domain.checks import Finding
-from app.domain.merge import Changes, MergeRequest, OtherWords
 from app.domain.restore import NAME_BYTES, Method, Mode, OnConflict, Policy, Restore
 from app.errors import RestoreValidationError
 from app.operations.backups.inventory import Inventory

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from app.archive.index import Kind
-from app.archive.inspect.pg_attver import without_marks
-from app.archive.scanner import Head, scan
+from app.archive.index import SegmentKind
+from app.archive.inspect.pg_attver import without_pg_attver
+from app.archive.scanner import SegmentHeader, scan
 from app.archive.writer import Destination
 from app.postgres.dump.ranges import TableRange
 from app.postgres.dump.workers import Crew
@@ -15,19 +15,19 @@ from app.postgres.dump.workers import Crew
 
 def put_in_order(text: Iterator[bytes], crew: Crew, archive: Destination) -> None:
     """Put each range where pg_dump would have put its table's data: tables stand in the order of their names."""
-    head: Head | None = None
-    for piece in without_marks(scan(text)):
-        if piece.head is not head:
-            head = piece.head
-            for parcel in crew.parcels(partial(_stands_before, head)):
-                archive.append(parcel)
-        archive.add([piece])
+    header: SegmentHeader | None = None
+    for chunk in without_pg_attver(scan(text)):
+        if chunk.header is not header:
+            header = chunk.header
+            for packed_segment in crew.packed_segments(partial(_stands_before, header)):
+                archive.append(packed_segment)
+        archive.add([chunk])
 
 
-def _stands_before(head: Head, range_: TableRange) -> bool:
+def _stands_before(header: SegmentHeader, range_: TableRange) -> bool:
     """Whether a range belongs before a segment of pg_dump's."""
     if range_.of.early:
-        return head.kind is not Kind.BEFORE
-    if head.kind is Kind.DATA and head.table is not None:
-        return range_.of.table < head.table
-    return head.kind is not Kind.BEFORE
+        return header.kind is not SegmentKind.BEFORE
+    if header.kind is SegmentKind.DATA and header.table is not None:
+        return range_.of.table < header.table
+    return header.kind is not SegmentKind.BEFORE

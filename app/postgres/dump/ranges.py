@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import psycopg
 
-from app.archive.index import Kind, PageRange, TableName
-from app.archive.scanner import Head
+from app.archive.index import PageRange, SegmentKind, TableName
+from app.archive.scanner import SegmentHeader
 from app.postgres.facts import DUMPED, READABLE, THROUGH_ROOT
 
 RANGE_BYTES = 8 << 20  # of table and TOAST, for one segment
@@ -99,11 +99,11 @@ class TableRange:
     end: int | None
 
     @property
-    def head(self) -> Head:
-        """The head of its segment."""
+    def header(self) -> SegmentHeader:
+        """The header of its segment."""
         last = (self.of.pages if self.end is None else self.end) - 1
         pages = PageRange(relfilenode=self.of.relfilenode, first=self.first, last=max(last, self.first))
-        return Head(Kind.DATA, self.of.table, self.of.columns, pages)
+        return SegmentHeader(SegmentKind.DATA, self.of.table, self.of.columns, pages)
 
     @property
     def opening(self) -> bytes:

@@ -178,7 +178,7 @@ class _Snapshot:
             if self._snapshot.unlocked:
                 require_as_shown(self._connection)
             self._watch.let_go()
-            crew = self._crew = stack.enter_context(Crew(readers, ranges, archive.framing))
+            crew = self._crew = stack.enter_context(Crew(readers, ranges, archive.frame_format))
             try:
                 put_in_order(text, crew, archive)
                 dump.check()

@@ -1,8 +1,8 @@
 """Several readers work on the ranges of a dump at once; what they pack is given out in the ranges' order.
 
-Each thread drives one reader: takes the next range, reads it, and packs it into the range's parcel. The archive takes
-the parcels one after the other. What lies packed and waits is bounded: a thread that is ahead stops when it gets too
-much, except the one whose parcel is being taken, which so can always go on.
+Each thread drives one reader: it takes the next range, reads it, and packs it into a segment. The archive takes the
+packed segments in order. The frames that wait for that are bounded: a thread that is ahead stops at the bound, unless
+its own segment is the one being taken, since nobody else can make room.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
-from app.archive.codecs import Framing
-from app.archive.packer import Packed, Packer
+from app.archive.codecs import FrameFormat
+from app.archive.packer import Packer, SegmentFigures
 from app.postgres.dump.range_reader import RangeReader
 from app.postgres.dump.ranges import TableRange
 from app.postgres.programs import ProgramError
 from app.postgres.too_long import is_too_long, with_command
 
-WAITING_BYTES = 32 << 20  # packed, of all parcels together
+WAITING_BYTES = 32 << 20  # packed, of all segments together
 _CLOSING = b"\\.\n"
 
 
@@ -32,13 +32,13 @@ class Crew:
     """
 
     def __init__(
-        self, readers: Sequence[RangeReader], ranges: Sequence[TableRange], framing: Callable[[], Framing]
+        self, readers: Sequence[RangeReader], ranges: Sequence[TableRange], frame_format: Callable[[], FrameFormat]
     ) -> None:
         self.readers = readers
-        self._framing = framing
-        self._parcels = [_Parcel(self, part) for part in ranges]
-        self._unclaimed = iter(self._parcels)
-        self._untaken = deque(self._parcels)
+        self._frame_format = frame_format
+        self._packed_ranges = [_PackedRange(self, part) for part in ranges]
+        self._unclaimed = iter(self._packed_ranges)
+        self._untaken = deque(self._packed_ranges)
         self.state = threading.Condition()
         self.waiting = 0
         self.failure: BaseException | None = None
@@ -67,8 +67,8 @@ class Crew:
             for reader in self.readers:
                 reader.finish()
 
-    def parcels(self, until: Callable[[TableRange], bool]) -> Iterator[_Parcel]:
-        """The next parcels in order, as long as their ranges are wanted."""
+    def packed_segments(self, until: Callable[[TableRange], bool]) -> Iterator[_PackedRange]:
+        """The next segments in order, as long as their ranges are wanted."""
         while self._untaken and until(self._untaken[0].range):
             yield self._untaken.popleft()
 
@@ -80,33 +80,33 @@ class Crew:
 
     def _work(self, reader: RangeReader) -> None:
         try:
-            framing = self._framing()
-            while (parcel := self._claim()) is not None:
-                if parcel.range.of.kept is None:
-                    reader.turn_to(parcel.range.of)
-                parcel.fill(reader, framing)
+            frame_format = self._frame_format()
+            while (packed_segment := self._claim()) is not None:
+                if packed_segment.range.of.kept is None:
+                    reader.turn_to(packed_segment.range.of)
+                packed_segment.fill(reader, frame_format)
             reader.turn_to(None)
-        except BaseException as error:  # noqa: BLE001 -- it is raised in the thread that takes the parcels
+        except BaseException as error:  # noqa: BLE001 -- it is raised in the thread that takes the segments
             self.fail(error)
 
-    def _claim(self) -> _Parcel | None:
+    def _claim(self) -> _PackedRange | None:
         with self.state:
             return None if self.failure else next(self._unclaimed, None)
 
 
-class _Parcel:
-    """One range on its way into the archive: see `app.archive.writer.Parcel`."""
+class _PackedRange:
+    """One range on its way into the archive: see `app.archive.writer.PackedSegment`."""
 
     def __init__(self, crew: Crew, range_: TableRange) -> None:
         self.range = range_
         self._crew = crew
         self._frames: deque[bytes] = deque()
         self._taken = False
-        self._packed: Packed | None = None
+        self._figures: SegmentFigures | None = None
 
-    def fill(self, reader: RangeReader, framing: Framing) -> None:
+    def fill(self, reader: RangeReader, frame_format: FrameFormat) -> None:
         """Read and pack the range."""
-        packer = Packer(self.range.head, framing)
+        packer = Packer(self.range.header, frame_format)
         self._put(packer.take(self.range.opening))
         kept = self.range.of.kept
         for block in self._rows(reader) if kept is None else kept:
@@ -114,7 +114,7 @@ class _Parcel:
         self._put(packer.take(_CLOSING))
         self._put(packer.finish())
         with self._crew.state:
-            self._packed = packer.packed
+            self._figures = packer.figures
             self._crew.state.notify_all()
 
     def _rows(self, reader: RangeReader) -> Iterator[bytes]:
@@ -140,11 +140,11 @@ class _Parcel:
             yield frame
 
     @property
-    def packed(self) -> Packed:
+    def figures(self) -> SegmentFigures:
         """Its figures, after the last frame."""
-        if self._packed is None:
+        if self._figures is None:
             raise RuntimeError("the range is still being read")
-        return self._packed
+        return self._figures
 
     def _put(self, frames: Iterator[bytes]) -> None:
         state = self._crew.state
@@ -159,14 +159,14 @@ class _Parcel:
 
     def _has_room(self) -> bool:
         crew = self._crew
-        # The parcel being taken must go on whatever the others hold: nobody else can make room.
+        # The segment being taken must go on whatever the others hold: nobody else can make room.
         return bool(crew.failure) or crew.waiting < WAITING_BYTES or (self._taken and not self._frames)
 
     def _next(self) -> bytes | None:
         state = self._crew.state
         with state:
-            state.notify_all()  # this parcel may have waited for being taken
-            state.wait_for(lambda: self._frames or self._packed or self._crew.failure)
+            state.notify_all()  # this segment may have waited for being taken
+            state.wait_for(lambda: self._frames or self._figures or self._crew.failure)
             if self._crew.failure:
                 raise self._crew.failure
             if not self._frames:

@@ -17,7 +17,7 @@ from psycopg import sql
 
 from app.archive.index import TableName
 from app.archive.inspect.lint import lint
-from app.archive.inspect.pg_attver import without_marks
+from app.archive.inspect.pg_attver import without_pg_attver
 from app.archive.reader import Archive
 from app.archive.scanner import scan
 from app.domain.psql import in_psql, quoted
@@ -95,7 +95,7 @@ def load(  # noqa: PLR0913 -- what a load takes, and how its sessions are made
                     loader.load(able)
                     rows.update(loader.rows)
                 else:
-                    runner.run(without_marks(scan(archive.joined(segments))))
+                    runner.run(without_pg_attver(scan(archive.joined(segments))))
         runner.finish()
         use_own_words(sessions)
         path.reset()

@@ -15,7 +15,7 @@ from itertools import chain
 from app.archive import lexer
 from app.archive.index import Segment, TableName
 from app.archive.reader import Archive
-from app.archive.scanner import COPY, Head, Piece, scan
+from app.archive.scanner import COPY, Chunk, SegmentHeader, scan
 from app.errors import RestoreValidationError
 
 _BATCH_BYTES = 8 << 20
@@ -85,9 +85,9 @@ def batches_of_stream(archive: Archive, segments: Sequence[Segment]) -> Iterator
 
 def _cut(archive: Archive, segment: Segment) -> Iterator[Batch]:
     """The batches of a segment that are read one after the other."""
-    pieces = _one_block(archive, segment)
-    yield from _block(table_of(segment), _first(pieces, segment), pieces)
-    deque(pieces, maxlen=0)  # it is proven at its end
+    chunks = _one_block(archive, segment)
+    yield from _block(table_of(segment), _first(chunks, segment), chunks)
+    deque(chunks, maxlen=0)  # it is proven at its end
 
 
 def table_of(segment: Segment) -> TableName:
@@ -97,23 +97,23 @@ def table_of(segment: Segment) -> TableName:
     return segment.table
 
 
-def _one_block(archive: Archive, segment: Segment) -> Iterator[Piece]:
-    """The pieces of a segment that must be one COPY block and nothing more."""
-    head: Head | None = None
-    for piece in scan(archive.text(segment)):
-        head = head or piece.head
-        if piece.head is not head or head.table is None:
+def _one_block(archive: Archive, segment: Segment) -> Iterator[Chunk]:
+    """The chunks of a segment that must be one COPY block and nothing more."""
+    header: SegmentHeader | None = None
+    for chunk in scan(archive.text(segment)):
+        header = header or chunk.header
+        if chunk.header is not header or header.table is None:
             message = f"{segment} holds something else than one COPY block"
             raise RestoreValidationError(message, _NOT_ONE_BLOCK)
-        yield piece
+        yield chunk
 
 
-def _first(pieces: Iterator[Piece], segment: Segment) -> Piece:
-    head = next(pieces, None)
-    if head is None:
+def _first(chunks: Iterator[Chunk], segment: Segment) -> Chunk:
+    first = next(chunks, None)
+    if first is None:
         message = f"{segment} holds something else than one COPY block: it is empty"
         raise RestoreValidationError(message, _NOT_ONE_BLOCK)
-    return head
+    return first
 
 
 def _whole(archive: Archive, segment: Segment) -> Batch:
@@ -125,38 +125,38 @@ def _rows(archive: Archive, segment: Segment) -> Iterator[bytes]:
     return (each.data for each in _one_block(archive, segment) if each.rows)
 
 
-def _block(table: TableName, head: Piece, pieces: Iterator[Piece]) -> Iterator[Batch]:
-    """The COPY block that begins with `head`, in whole lines; a line longer than a batch is not held in memory."""
+def _block(table: TableName, first: Chunk, chunks: Iterator[Chunk]) -> Iterator[Batch]:
+    """The COPY block that begins with `first`, in whole lines; a line longer than a batch is not held in memory."""
     held: list[bytes] = []
-    for piece in pieces:
-        if not piece.rows:
+    for chunk in chunks:
+        if not chunk.rows:
             break
-        held.append(piece.data)
+        held.append(chunk.data)
         if sum(map(len, held)) < _BATCH_BYTES:
             continue
-        line_end = piece.data.rfind(b"\n") + 1
+        line_end = chunk.data.rfind(b"\n") + 1
         if line_end:
-            yield _held(table, head.data, (*held[:-1], piece.data[:line_end]))
-            held = [piece.data[line_end:]] if line_end < len(piece.data) else []
+            yield _held(table, first.data, (*held[:-1], chunk.data[:line_end]))
+            held = [chunk.data[line_end:]] if line_end < len(chunk.data) else []
         else:
             rest: list[bytes] = []
-            yield Batch(table, head.data, partial(chain, held, _to_line_end(pieces, rest)), alone=True)
+            yield Batch(table, first.data, partial(chain, held, _to_line_end(chunks, rest)), alone=True)
             held = rest
     if held:
-        yield _held(table, head.data, held)
+        yield _held(table, first.data, held)
 
 
 def _held(table: TableName, copy: bytes, blocks: Sequence[bytes]) -> Batch:
     return Batch(table, copy, partial(tuple, blocks), held=sum(map(len, blocks)))
 
 
-def _to_line_end(pieces: Iterator[Piece], rest: list[bytes]) -> Iterator[bytes]:
-    """Go on with a line to its end; what follows it in its last piece is put in `rest`."""
-    for piece in pieces:
-        line_end = piece.data.find(b"\n") + 1
+def _to_line_end(chunks: Iterator[Chunk], rest: list[bytes]) -> Iterator[bytes]:
+    """Go on with a line to its end; what follows it in its last chunk is put in `rest`."""
+    for chunk in chunks:
+        line_end = chunk.data.find(b"\n") + 1
         if line_end:
-            yield piece.data[:line_end]
-            if line_end < len(piece.data):
-                rest.append(piece.data[line_end:])
+            yield chunk.data[:line_end]
+            if line_end < len(chunk.data):
+                rest.append(chunk.data[line_end:])
             return
-        yield piece.data
+        yield chunk.data

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from app.archive.headers import Header, headers_in
+from app.archive.headers import EntryHeader, headers_in
 
 _NAME = rb'(?:"(?:[^"]|"")+"|[^\s".,();]+)'
 _QUALIFIED = _NAME + rb"(?:\." + _NAME + rb")?"
@@ -62,7 +62,7 @@ class Entry:
 
 def header_of(unit: bytes, end: int) -> tuple[bytes, str] | None:
     """Type and name in the last entry header among the comments before `end`; None where there is none."""
-    named: Header | None = None
+    named: EntryHeader | None = None
     for header in headers_in(unit, end):
         named = named if header.data else header
     if named is None:

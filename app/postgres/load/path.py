@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
 
-from app.archive.index import Kind, Segment
+from app.archive.index import Segment, SegmentKind
 from app.archive.reader import Archive
 from app.postgres.session import Session
 
@@ -45,7 +45,7 @@ class FunctionPath:
     def along(self, archive: Archive) -> Iterator[tuple[bool, list[Segment]]]:
         """The archive's runs; functions have the path once the schema before the data was run."""
         for is_data, run in archive.runs():
-            for before, segments in groupby(run, lambda segment: segment.kind is Kind.BEFORE):
+            for before, segments in groupby(run, lambda segment: segment.kind is SegmentKind.BEFORE):
                 if not before:
                     self.set()
                 yield is_data, list(segments)

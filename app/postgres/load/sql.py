@@ -16,7 +16,7 @@ from app.archive.inspect.grammar import Judge
 from app.archive.inspect.grammar_rows import insert_target
 from app.archive.inspect.lint import check_statement
 from app.archive.inspect.tokens import Reading
-from app.archive.scanner import Piece
+from app.archive.scanner import Chunk
 from app.errors import RestoreError, RestoreValidationError
 from app.postgres.dispensable import fill_what_is_left, say_what_is_left_out
 from app.postgres.load.entries import PARALLEL, Entry, Locks, header_of
@@ -47,20 +47,20 @@ class SqlRunner:
         self._judge = Judge()
         self._inserts = RunOfInserts(self._main)
 
-    def run(self, pieces: Iterable[Piece]) -> None:
-        """Run some SQL, a piece a statement.
+    def run(self, chunks: Iterable[Chunk]) -> None:
+        """Run some SQL, one chunk for each statement.
 
         Raises:
             RestoreValidationError: there is data among it, or what no dump has.
             RestoreError: the server refuses a statement, or goes away.
         """
         with self._inserts:
-            for piece in pieces:
-                if piece.head.table is not None:
-                    message = f"rows of table {piece.head.table} stand among the SQL"
+            for chunk in chunks:
+                if chunk.header.table is not None:
+                    message = f"rows of table {chunk.header.table} stand among the SQL"
                     hint = "the manifest does not fit the file: run 'residency-backup sync'"
                     raise RestoreValidationError(message, hint)
-                self._unit(piece.data)
+                self._unit(chunk.data)
         self._flush()
 
     def finish(self) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 from app.archive.index import TableName
-from app.domain.merge import TableChanges
+from app.domain.changes import TableChanges
 from app.errors import RestoreDataError
 from app.postgres.merge import session as merge_session
 from app.postgres.merge.live_schema import LiveTable

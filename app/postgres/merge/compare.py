@@ -8,7 +8,7 @@ from dataclasses import replace
 from app.archive.index import Segment, TableDigest, TableName
 from app.archive.inspect.lint import lint
 from app.archive.reader import Archive
-from app.domain.merge import Changes, MergeRequest, TableChanges
+from app.domain.changes import Changes, MergeRequest, TableChanges
 from app.errors import RestoreValidationError
 from app.postgres.database import Database
 from app.postgres.merge.live_schema import Column, LiveSchema, LiveTable, UniqueKey

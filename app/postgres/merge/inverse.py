@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from app.domain.merge import TableChanges
+from app.domain.changes import TableChanges
 from app.postgres.merge.apply import locks, stillness, updated_columns, waves_of
 from app.postgres.merge.live_schema import ForeignKey
 from app.postgres.merge.sequences import Move, set_to

@@ -16,12 +16,11 @@ from typing import BinaryIO
 
 import structlog
 
-from app.archive.index import Kind, TableName
+from app.archive.index import SegmentKind, TableName
 from app.archive.inspect.lint import lint
 from app.archive.reader import Archive
 from app.archive.scanner import scan
-from app.domain.merge import Changes, MergeRequest, Sample, TableChanges
-from app.domain.merge import Kind as Reason
+from app.domain.changes import Changes, MergeRequest, Sample, SampleKind, TableChanges
 from app.domain.psql import in_psql
 from app.domain.restore import Policy
 from app.errors import MergeConflictError, RestoreBusyError
@@ -48,11 +47,11 @@ from app.postgres.who import AGAINST_ANYTHING
 
 log = structlog.get_logger(__name__)
 _WAYS = {
-    Reason.REFERENCED: "take the tables that refer to them along (--dependents)",
-    Reason.PARENT: "take the tables that they refer to along (--table)",
-    Reason.UNIQUE: "if rows only swap unique values, make their constraint DEFERRABLE first",
-    Reason.CHECK: "drop the constraint that was added since",
-    Reason.PARTITION: "make the one that they belong to, PARTITION OF {table}; those that are there: {partitions}",
+    SampleKind.REFERENCED: "take the tables that refer to them along (--dependents)",
+    SampleKind.PARENT: "take the tables that they refer to along (--table)",
+    SampleKind.UNIQUE: "if rows only swap unique values, make their constraint DEFERRABLE first",
+    SampleKind.CHECK: "drop the constraint that was added since",
+    SampleKind.PARTITION: "make the one that they belong to, PARTITION OF {table}; those that are there: {partitions}",
 }
 _LARGE_OBJECT = re.compile(rb"lo_create\('(\d+)'\)")
 
@@ -249,9 +248,9 @@ def _notes_on_event_triggers(session: MergeSession) -> Iterator[str]:
 
 def _left_alone(session: MergeSession, archive: Archive, request: MergeRequest) -> Iterator[str]:
     """Large objects are nobody's rows: a merge says which are missing and leaves them."""
-    text = (archive.text(segment) for segment in archive.index.segments if segment.kind is Kind.LARGE_OBJECTS)
-    pieces = scan(chain.from_iterable(text)) if not request.tables else iter(())
-    wanted = {int(oid) for piece in pieces for oid in _LARGE_OBJECT.findall(piece.data)}
+    text = (archive.text(segment) for segment in archive.index.segments if segment.kind is SegmentKind.LARGE_OBJECTS)
+    chunks = scan(chain.from_iterable(text)) if not request.tables else iter(())
+    wanted = {int(oid) for chunk in chunks for oid in _LARGE_OBJECT.findall(chunk.data)}
     query = "SELECT oid::pg_catalog.int8 FROM pg_catalog.pg_largeobject_metadata"
     there = {oid for (oid,) in session.ask(query, "large objects")}
     if missing := wanted - there:

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from app.archive import lexer
-from app.archive.index import Kind, Segment, TableName
+from app.archive.index import Segment, SegmentKind, TableName
 from app.archive.reader import Archive
 from app.archive.scanner import python_encoding, scan
-from app.domain.merge import MergeRequest
+from app.domain.changes import MergeRequest
 from app.errors import RestoreValidationError
 from app.postgres.merge.live_schema import ForeignKey, LiveSchema, LiveTable, UniqueKey
 from app.postgres.merge.missing import way_to_tables
@@ -119,7 +119,7 @@ def match(archive: Archive, live: LiveSchema, request: MergeRequest, database: s
     homes = {table: home for table, home in homes.items() if (home or table) not in versions}
     sources: defaultdict[TableName, list[Segment]] = defaultdict(list)
     for segment in archive.index.segments:
-        if segment.kind is Kind.DATA and segment.table in homes:
+        if segment.kind is SegmentKind.DATA and segment.table in homes:
             home = homes[segment.table]
             if home is not None and home in chosen.all:
                 sources[home].append(segment)
@@ -145,7 +145,7 @@ def match(archive: Archive, live: LiveSchema, request: MergeRequest, database: s
 
 def _require_rows(archive: Archive, request: MergeRequest) -> None:
     """Rows must stand there as COPY blocks; a replace, which runs the file as it is, does not mind."""
-    sql = (each for kind in (Kind.BEFORE, Kind.AFTER) for each in _statements(archive, kind))
+    sql = (each for kind in (SegmentKind.BEFORE, SegmentKind.AFTER) for each in _statements(archive, kind))
     if not request.whole and any(each.startswith("INSERT INTO ") for each in sql):
         message = "the dump has its rows as INSERT statements, which cannot be merged"
         raise RestoreValidationError(message, "restore it into another database (--into), and merge a backup of that")
@@ -207,7 +207,7 @@ def _homes(archive: Archive, live: LiveSchema) -> dict[TableName, TableName | No
 def encoding_of(archive: Archive) -> str:
     """The encoding that a dump says it is in; UTF8 where it says nothing."""
     for segment in archive.index.segments:
-        if segment.kind is Kind.BEFORE:
+        if segment.kind is SegmentKind.BEFORE:
             for block in archive.text(segment):
                 if found := _ENCODING.search(block):
                     return found[1].decode()
@@ -218,7 +218,7 @@ def primary_keys(archive: Archive) -> dict[TableName, tuple[str, ...]]:
     """The columns of the primary keys that a backup's tables have."""
     return {
         TableName(plain_name(key[1]), plain_name(key[2])): tuple(plain_name(each) for each in _COLUMN.findall(key[3]))
-        for statement in _statements(archive, Kind.AFTER)
+        for statement in _statements(archive, SegmentKind.AFTER)
         if (key := _PRIMARY.match(statement))
     }
 
@@ -226,19 +226,19 @@ def primary_keys(archive: Archive) -> dict[TableName, tuple[str, ...]]:
 def _partitions(archive: Archive) -> dict[TableName, TableName]:
     """Which table each partition of the backup belongs to."""
     found: dict[TableName, TableName] = {}
-    for statement in _statements(archive, Kind.BEFORE):
+    for statement in _statements(archive, SegmentKind.BEFORE):
         if attach := _ATTACH.match(statement):
             schema, name, *partition = (plain_name(each) for each in attach.groups())
             found[TableName(*partition)] = TableName(schema, name)
     return found
 
 
-def _statements(archive: Archive, kind: Kind) -> Iterator[str]:
+def _statements(archive: Archive, kind: SegmentKind) -> Iterator[str]:
     """The statements of one kind of segment, without the comments before them."""
     encoding = python_encoding(encoding_of(archive))
     text = (archive.text(each) for each in archive.index.segments if each.kind is kind)
-    for piece in scan(chain.from_iterable(text)):
-        if statement := piece.data[lexer.start_of(piece.data) :]:
+    for chunk in scan(chain.from_iterable(text)):
+        if statement := chunk.data[lexer.start_of(chunk.data) :]:
             yield statement.decode(encoding, errors="backslashreplace")
 
 

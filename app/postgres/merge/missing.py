@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from shlex import quote
 
 from app.archive.index import TableName
-from app.domain.merge import MergeRequest
+from app.domain.changes import MergeRequest
 from app.postgres.quoting import quoted
 
 _BARE = re.compile(r"[a-z_][a-z0-9_]*\.[a-z_][a-z0-9_]*")  # what pg_dump takes for itself, unquoted

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from app.archive.index import TableName
-from app.domain.merge import MergeRequest
+from app.domain.changes import MergeRequest
 from app.domain.restore import Policy
 from app.errors import RestoreValidationError
 from app.postgres.merge.live_schema import Bounds, ForeignKey, LiveSchema

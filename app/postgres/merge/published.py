@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from app.domain.merge import TableChanges
+from app.domain.changes import TableChanges
 from app.domain.psql import in_psql
 from app.errors import RestoreValidationError
 from app.postgres.merge.session import MergeSession

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
-from app.domain.merge import MOST_SAMPLES, Kind, Sample, TableChanges
+from app.domain.changes import MOST_SAMPLES, Sample, SampleKind, TableChanges
 from app.postgres.merge.plan import CHECK, PARENT, PARTITION, REFERENCED
 from app.postgres.merge.session import MergeSession
 from app.postgres.merge.sql import DIFFERS, TEXT, literal, row_of, same_place
@@ -15,13 +15,13 @@ from app.postgres.merge.unique import UNIQUE
 from app.postgres.quoting import SAME, quoted
 
 _BLOCKED = {
-    UNIQUE: Kind.UNIQUE,
-    CHECK: Kind.CHECK,
-    PARTITION: Kind.PARTITION,
-    PARENT: Kind.PARENT,
-    REFERENCED: Kind.REFERENCED,
+    UNIQUE: SampleKind.UNIQUE,
+    CHECK: SampleKind.CHECK,
+    PARTITION: SampleKind.PARTITION,
+    PARENT: SampleKind.PARENT,
+    REFERENCED: SampleKind.REFERENCED,
 }
-_ACTS = {"i": Kind.INSERTED, "u": Kind.UPDATED, "d": Kind.DELETED, "k": Kind.DIFFERS}
+_ACTS = {"i": SampleKind.INSERTED, "u": SampleKind.UPDATED, "d": SampleKind.DELETED, "k": SampleKind.DIFFERS}
 _BYTES = "pg_catalog.bytea"
 _BARE = f"pg_catalog.convert_to({{}}::{TEXT}, 'SQL_ASCII')"
 _ORDER = "p.s, p.part, p.l"  # as the rows stand, so that asked again it shows the same ones
@@ -84,7 +84,7 @@ def samples(session: MergeSession, staged: Sequence[Staged], counts: Sequence[Ta
     most = MOST_SAMPLES if len(work) < _MANY else MOST_SAMPLES // _MANY
     found: list[Sample] = []
     for conflicts in (True, False):
-        kinds: dict[tuple[str, Kind], list[Sample]] = {}
+        kinds: dict[tuple[str, SampleKind], list[Sample]] = {}
         for each, its in work if len(found) < MOST_SAMPLES else ():
             if its.blocked or its.conflicting if conflicts else its.changed:
                 for sample in _samples(session, each, most, conflicts=conflicts):

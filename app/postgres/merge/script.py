@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from itertools import groupby
 from typing import BinaryIO
 
-from app.archive.scanner import Piece, scan
+from app.archive.scanner import Chunk, scan
 from app.errors import RestoreDataError
 from app.postgres.database import Database
 from app.postgres.merge import session as merge_sessions
@@ -35,10 +35,10 @@ def run_script(database: Database, script: BinaryIO, on_commit: Callable[[str], 
 
 def _run(session: MergeSession, script: BinaryIO) -> None:
     script.seek(0)
-    pieces = scan(iter(lambda: script.read(_BLOCK), b""))
+    chunks = scan(iter(lambda: script.read(_BLOCK), b""))
     try:
-        for head, its in groupby(pieces, lambda piece: piece.head):
-            if head.table is None:
+        for header, its in groupby(chunks, lambda chunk: chunk.header):
+            if header.table is None:
                 _statements(session, its)
             else:
                 _rows(session, its)
@@ -49,8 +49,8 @@ def _run(session: MergeSession, script: BinaryIO) -> None:
         raise
 
 
-def _statements(session: MergeSession, pieces: Iterator[Piece]) -> None:
-    statements = (piece.data.strip() for piece in pieces)
+def _statements(session: MergeSession, chunks: Iterator[Chunk]) -> None:
+    statements = (chunk.data.strip() for chunk in chunks)
     for locks, its in groupby(filter(None, statements), lambda statement: _LOCK.match(statement) is not None):
         if locks:
             lock_all(session, [("a lock of the script", statement.decode()) for statement in its])
@@ -60,6 +60,6 @@ def _statements(session: MergeSession, pieces: Iterator[Piece]) -> None:
                 session.connection.execute(statement, binary=True)
 
 
-def _rows(session: MergeSession, pieces: Iterator[Piece]) -> None:
-    copy = next(pieces).data
-    session.copy(copy, (piece.data for piece in pieces if piece.rows), "the script's rows")
+def _rows(session: MergeSession, chunks: Iterator[Chunk]) -> None:
+    copy = next(chunks).data
+    session.copy(copy, (chunk.data for chunk in chunks if chunk.rows), "the script's rows")

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from app.archive.index import Kind, TableName
+from app.archive.index import SegmentKind, TableName
 from app.archive.reader import Archive
 from app.archive.scanner import python_encoding, scan
-from app.domain.merge import MergeRequest
+from app.domain.changes import MergeRequest
 from app.postgres.merge.match import encoding_of
 from app.postgres.merge.sequence_users import SequenceUsers, sequence_users
 from app.postgres.merge.session import MergeSession
@@ -215,8 +215,8 @@ def _place(session: MergeSession, sequence: str) -> Place:
 def _of(archive: Archive) -> Iterator[tuple[str, Place]]:
     """The backup's sequences, by name as SQL."""
     encoding = python_encoding(encoding_of(archive))
-    text = (archive.text(each) for each in archive.index.segments if each.kind is Kind.SEQUENCES)
-    for piece in scan(chain.from_iterable(text)):
-        for name, value, called in _SETVAL.findall(piece.data):
+    text = (archive.text(each) for each in archive.index.segments if each.kind is SegmentKind.SEQUENCES)
+    for chunk in scan(chain.from_iterable(text)):
+        for name, value, called in _SETVAL.findall(chunk.data):
             told = name.decode(encoding, errors="backslashreplace").replace("''", "'")
             yield told, Place(int(value), called == b"true")

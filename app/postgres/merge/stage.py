@@ -13,7 +13,7 @@ from itertools import chain
 
 from app.archive.index import Segment, TableName
 from app.archive.reader import Archive
-from app.domain.merge import MergeRequest
+from app.domain.changes import MergeRequest
 from app.errors import RestoreDataError, RestoreValidationError
 from app.postgres.dump.beside import once_unlocked
 from app.postgres.load.batches import Batch, batches_of_stream, batches_of_table

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from app.archive.index import Segment, TableName
 from app.archive.reader import Archive
-from app.domain.merge import MergeRequest
+from app.domain.changes import MergeRequest
 from app.domain.version_tables import OTHER, VersionTable, version_table
 from app.errors import RestoreValidationError
 from app.postgres.merge.live_schema import LiveSchema, LiveTable

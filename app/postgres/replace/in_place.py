@@ -19,7 +19,7 @@ from psycopg import sql
 from app.archive.index import TableDigest, TableName
 from app.archive.inspect.content import Content, content_of
 from app.archive.inspect.lint import lint
-from app.archive.inspect.pg_attver import without_marks
+from app.archive.inspect.pg_attver import without_pg_attver
 from app.archive.manifest import ServerFacts
 from app.archive.reader import Archive
 from app.archive.scanner import python_encoding, scan
@@ -180,7 +180,7 @@ def _load(session: _InPlace, archive: Archive, search_path: str | None) -> None:
             loader.load([session])
             rows.update(loader.rows)
         else:
-            runner.run(without_marks(scan(archive.joined(segments))))
+            runner.run(without_pg_attver(scan(archive.joined(segments))))
     runner.finish()
     use_own_words([session])
     path.reset()

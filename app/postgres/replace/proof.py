@@ -12,7 +12,7 @@ from app.archive.index import TableDigest, TableName
 from app.archive.inspect.content import Content, Entries, EntryName, content_of
 from app.archive.inspect.words import both_texts, say_the_same
 from app.archive.reader import Archive
-from app.domain.merge import MOST_SAMPLES, OtherWords
+from app.domain.changes import MOST_SAMPLES, OtherWords
 from app.errors import RestoreDataError
 from app.ports.attempts import dump_whole
 from app.ports.target import Loading

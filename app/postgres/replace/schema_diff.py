@@ -9,7 +9,7 @@ from app.archive.inspect.content import Content, Entries, EntryName, content_of
 from app.archive.inspect.words import both_texts, say_the_same
 from app.archive.reader import Archive
 from app.archive.scanner import scan
-from app.domain.merge import MOST_SAMPLES, OtherWords
+from app.domain.changes import MOST_SAMPLES, OtherWords
 from app.errors import RestoreError
 from app.postgres.binaries import find_binary
 from app.postgres.database import Database

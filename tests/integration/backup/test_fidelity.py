@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from app.archive.index import Index, Kind
+from app.archive.index import Index, SegmentKind
 from app.archive.reader import Archive, build_index
 from app.archive.writer import ArchiveWriter
 from app.domain.backup import Codec
@@ -181,5 +181,5 @@ def test_an_unchanged_database_gives_the_same_bytes_again(tormented: TestDatabas
         index = dump(tormented, Codec.NONE, jobs, file)
         texts.append(VARYING.sub(b"", file.read_bytes()))
         kinds = list(dict.fromkeys(each.kind for each in index.segments))
-        assert kinds == sorted(kinds, key=list(Kind).index)
+        assert kinds == sorted(kinds, key=list(SegmentKind).index)
     assert texts[0] == texts[1] == texts[2]

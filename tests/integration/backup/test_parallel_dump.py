@@ -12,7 +12,7 @@ import psycopg
 import pytest
 import structlog
 
-from app.archive.index import Index, Kind, TableName
+from app.archive.index import Index, SegmentKind, TableName
 from app.archive.reader import build_index, verify
 from app.archive.writer import ArchiveWriter
 from app.domain.backup import Codec
@@ -169,7 +169,7 @@ def test_a_database_of_large_tables_alone_keeps_its_data_before_its_indexes(
         empty_database.execute(post_data)
         data, index = dumped(empty_database.url)
         kinds = list(dict.fromkeys(each.kind for each in index.segments))
-        assert kinds == [Kind.BEFORE, Kind.DATA, Kind.AFTER]
+        assert kinds == [SegmentKind.BEFORE, SegmentKind.DATA, SegmentKind.AFTER]
         assert index.complete
         file = tmp_path / "backup.sql"
         file.write_bytes(data)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from app.domain.backup import Backup, Origin, State, Tier
+from app.domain.backup import Backup, BackupState, Origin, Tier
 from app.errors import BackupError, BackupPermissionError, BackupStorageError, BackupValidationError, BackupWriteError
 from app.operations.backup.take import BackupRequest, take_backup
 from app.operations.backups.inventory import find, inventory
@@ -66,7 +66,7 @@ def refusing(monkeypatch: pytest.MonkeyPatch, call: str, name: str, number: int,
 def require_proven(site: Site, rows: int) -> Backup:
     """One backup stands, which `list` and `verify` call whole."""
     (backup,) = inventory(site.service())
-    assert (backup.good, backup.rows, backup.state) == (True, rows, State.COMPLETE)
+    assert (backup.good, backup.rows, backup.state) == (True, rows, BackupState.COMPLETE)
     outcome = verify(site.service())
     assert ([each.id for each in outcome.verified], outcome.failed) == ([backup.id], [])
     assert not leftovers(site.backups)
@@ -232,5 +232,5 @@ def test_of_two_deletions_that_had_begun_only_what_must_stay_does(small: Site, w
     assert finish(service, way) == ["pinned: an audit"]
     ids = [each.id for each in inventory(service)]
     assert ids[1:] == ["daily/backup-2025-01-11"]
-    assert {each.state for each in inventory(service)} == {State.COMPLETE}
+    assert {each.state for each in inventory(service)} == {BackupState.COMPLETE}
     assert verify(service, "daily/backup-2025-01-11").failed == []

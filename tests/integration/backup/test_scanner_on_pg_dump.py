@@ -10,7 +10,7 @@ import pytest
 from psycopg import sql
 
 from app.archive.digest import RowDigest
-from app.archive.index import Kind, TableName
+from app.archive.index import SegmentKind, TableName
 from app.archive.reader import build_index, verify
 from app.archive.scanner import scan
 from app.archive.writer import ArchiveWriter
@@ -101,8 +101,8 @@ def test_the_index_of_a_dump_is_what_the_server_holds(nasty_database: TestDataba
 def test_the_kinds_of_segments_stand_in_their_order(nasty_database: TestDatabase) -> None:
     index = build_index(io.BytesIO(pg_dump(nasty_database.url)), Codec.NONE)
     kinds = [each.kind for each in index.segments]
-    assert sorted(kinds, key=list(Kind).index) == kinds
-    assert set(kinds) == set(Kind)
+    assert sorted(kinds, key=list(SegmentKind).index) == kinds
+    assert set(kinds) == set(SegmentKind)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_the_kinds_of_segments_stand_in_their_order(nasty_database: TestDatabase
 def test_other_kinds_of_dumps_come_through_whole(nasty_database: TestDatabase, options: list[str]) -> None:
     dump = pg_dump(nasty_database.url, *options)
     for size in (977, 65536, len(dump)):
-        text = b"".join(piece.data for piece in scan(dump[at : at + size] for at in range(0, len(dump), size)))
+        text = b"".join(chunk.data for chunk in scan(dump[at : at + size] for at in range(0, len(dump), size)))
         assert text == dump
     index = build_index(io.BytesIO(dump), Codec.NONE)
     assert len(index.tables) == (0 if "--inserts" in options else 6)

@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from app.domain.backup import Origin, State, Tier
+from app.domain.backup import BackupState, Origin, Tier
 from app.domain.checks import Severity
 from app.domain.slots import Slot
 from app.embedded.postgres import EmbeddedPostgres
@@ -151,7 +151,7 @@ def test_an_interrupted_deletion_is_finished_by_the_next_prune(site: Site) -> No
     service = site.service()
     take_days(service, 2)
     victim = find(service, "oldest")
-    service.catalog.save(replace(victim, state=State.DELETING))
+    service.catalog.save(replace(victim, state=BackupState.DELETING))
     prune(service)
     assert periods(service) == ["2025-01-11"]
     assert len(site.files()) == 2
@@ -309,7 +309,7 @@ def test_a_row_whose_deletion_was_cut_short_after_the_file_went_is_forgotten(sit
     service = site.service()
     take_days(service, 2)
     victim = find(service, "oldest")
-    service.catalog.save(replace(victim, state=State.DELETING))
+    service.catalog.save(replace(victim, state=BackupState.DELETING))
     service.tree.remove(victim.file)
     prune(service)
     assert [each.id for each in service.catalog.backups(service.database)] == ["daily/backup-2025-01-11"]

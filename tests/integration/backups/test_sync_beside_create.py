@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.domain.backup import Backup, Codec, Origin, State, Tier
+from app.domain.backup import Backup, BackupState, Codec, Origin, Tier
 from app.operations.backup.take import BackupRequest, take_backup
 from app.operations.backups.inventory import find
 from app.operations.backups.prune import prune
@@ -69,9 +69,9 @@ def test_a_manifest_that_comes_while_sync_reads_the_file_stays(
     require_same_content(site.database, restored(site.backups / backup.file))
 
 
-@pytest.mark.parametrize("known", [State.COMPLETE, State.DELETING, None], ids=str)
+@pytest.mark.parametrize("known", [BackupState.COMPLETE, BackupState.DELETING, None], ids=str)
 def test_a_run_that_is_publishing_keeps_its_file(
-    site: Site, monkeypatch: pytest.MonkeyPatch, known: State | None
+    site: Site, monkeypatch: pytest.MonkeyPatch, known: BackupState | None
 ) -> None:
     """Listed between its two renames; whole when it is looked at. A row of the earlier file says it may go."""
     service = service_at(site)
@@ -86,7 +86,7 @@ def test_a_run_that_is_publishing_keeps_its_file(
 
 def test_a_repair_between_the_renames_leaves_the_rest_to_the_run(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     service = service_at(site)
-    service.catalog.save(replace(take(service), state=State.DELETING))
+    service.catalog.save(replace(take(service), state=BackupState.DELETING))
     change(site)
     with publishing(service, DAILY, monkeypatch) as run:
         repair(service)

@@ -17,9 +17,9 @@ import pytest
 import structlog
 import zstandard
 
-from app.archive.index import Index, Kind, TableName
+from app.archive.index import Index, SegmentKind, TableName
 from app.archive.reader import Archive, build_index
-from app.archive.scanner import Head, Piece, scan
+from app.archive.scanner import Chunk, SegmentHeader, scan
 from app.archive.writer import ArchiveWriter
 from app.domain.backup import Codec
 from app.embedded.postgres import EmbeddedPostgres, binaries
@@ -324,8 +324,8 @@ def test_a_manifest_that_lies_gets_nothing_past_the_lint(empty_database: TestDat
     data = b"COPY public.a (x) FROM stdin;\n1\n\\.\nCREATE TABLE owned ();\n" + LAST + b"--\n\n"
     out = io.BytesIO()
     writer = ArchiveWriter(out, Codec.NONE)
-    head = Head(Kind.DATA, TableName("public", "a"), ("x",))
-    writer.add([Piece(Head(Kind.BEFORE), b"CREATE TABLE public.a (x int);\n"), Piece(head, data)])
+    head = SegmentHeader(SegmentKind.DATA, TableName("public", "a"), ("x",))
+    writer.add([Chunk(SegmentHeader(SegmentKind.BEFORE), b"CREATE TABLE public.a (x int);\n"), Chunk(head, data)])
     index = replace(writer.finish(), complete=True)
     with pytest.raises(RestoreValidationError, match="something else than one COPY block"):
         load_into(empty_database, archive(out.getvalue(), Codec.NONE, index))
@@ -348,8 +348,8 @@ def test_a_statement_that_begins_in_one_segment_and_ends_in_another_gets_nothing
 ) -> None:
     out = io.BytesIO()
     writer = ArchiveWriter(out, Codec.NONE)
-    writer.add([Piece(Head(Kind.BEFORE), half) for half in SPLIT[halves]])
-    writer.add([Piece(Head(Kind.AFTER), LAST + b"--\n\n")])
+    writer.add([Chunk(SegmentHeader(SegmentKind.BEFORE), half) for half in SPLIT[halves]])
+    writer.add([Chunk(SegmentHeader(SegmentKind.AFTER), LAST + b"--\n\n")])
     index = writer.finish()
     if not seekable:
         index = replace(index, segments=tuple(replace(each, offset=None, bytes=None) for each in index.segments))
@@ -361,10 +361,12 @@ def test_a_row_that_an_index_calls_sql_is_refused_before_it_is_run(empty_databas
     """A file that can only be read through is linted as it stands, and each part of it is what its index says."""
     out = io.BytesIO()
     writer = ArchiveWriter(out, Codec.NONE)
-    writer.add([Piece(Head(Kind.BEFORE), b"CREATE TABLE public.a (x text);\n")])
-    writer.add([Piece(Head(Kind.DATA, TableName("public", "a"), ("x",)), b"COPY public.a (x) FROM stdin;\n")])
-    writer.add([Piece(Head(Kind.AFTER), b"COPY public.a FROM PROGRAM 'touch /tmp/owned';\n")])
-    writer.add([Piece(Head(Kind.AFTER), b"\\.\n" + LAST + b"--\n\n")])
+    writer.add([Chunk(SegmentHeader(SegmentKind.BEFORE), b"CREATE TABLE public.a (x text);\n")])
+    writer.add(
+        [Chunk(SegmentHeader(SegmentKind.DATA, TableName("public", "a"), ("x",)), b"COPY public.a (x) FROM stdin;\n")]
+    )
+    writer.add([Chunk(SegmentHeader(SegmentKind.AFTER), b"COPY public.a FROM PROGRAM 'touch /tmp/owned';\n")])
+    writer.add([Chunk(SegmentHeader(SegmentKind.AFTER), b"\\.\n" + LAST + b"--\n\n")])
     index = writer.finish()
     segments = tuple(replace(each, offset=None, bytes=None) for each in index.segments)
     index = replace(index, segments=segments, complete=True)
@@ -374,7 +376,7 @@ def test_a_row_that_an_index_calls_sql_is_refused_before_it_is_run(empty_databas
 
 def test_a_segment_of_data_that_is_empty_is_a_typed_error(empty_database: TestDatabase, stock: bytes) -> None:
     whole = build_index(io.BytesIO(stock), Codec.NONE)
-    number, first = next((n, each) for n, each in enumerate(whole.segments) if each.kind is Kind.DATA)
+    number, first = next((n, each) for n, each in enumerate(whole.segments) if each.kind is SegmentKind.DATA)
     empty = replace(first, bytes=0, raw_bytes=0, rows=0, sha256=hashlib.sha256().hexdigest())
     segments = (*whole.segments[:number], empty, *whole.segments[number:])
     with pytest.raises(RestoreValidationError, match="something else than one COPY block"):
@@ -504,12 +506,12 @@ def test_a_setting_that_is_not_utf_8_and_unknown_is_passed_over(empty_database: 
 
 LIES = {
     "a comment over two segments": [
-        (Kind.BEFORE, TABLES + b"/*"),
-        (Kind.BEFORE, b"COMMENT ON TABLE a IS '*/ DO $$BEGIN CREATE TABLE owned(); END$$; --';\n"),
+        (SegmentKind.BEFORE, TABLES + b"/*"),
+        (SegmentKind.BEFORE, b"COMMENT ON TABLE a IS '*/ DO $$BEGIN CREATE TABLE owned(); END$$; --';\n"),
     ],
     "a line over two segments": [
-        (Kind.BEFORE, TABLES + b"/* x\n"),
-        (Kind.BEFORE, b"-- */ COPY public.a FROM PROGRAM 'touch /tmp/owned';\n"),
+        (SegmentKind.BEFORE, TABLES + b"/* x\n"),
+        (SegmentKind.BEFORE, b"-- */ COPY public.a FROM PROGRAM 'touch /tmp/owned';\n"),
     ],
 }
 
@@ -518,7 +520,7 @@ LIES = {
 def test_segments_that_read_otherwise_when_joined_run_nothing(empty_database: TestDatabase, lie: str) -> None:
     out = io.BytesIO()
     writer = ArchiveWriter(out, Codec.NONE)
-    writer.add(Piece(Head(kind), text) for kind, text in LIES[lie])
+    writer.add(Chunk(SegmentHeader(kind), text) for kind, text in LIES[lie])
     index = replace(writer.finish(), complete=True)
     with pytest.raises(RestoreValidationError, match=r"a statement that no dump has|does not take its rows"):
         load_into(empty_database, archive(out.getvalue(), Codec.NONE, index))
@@ -531,7 +533,12 @@ def test_rows_that_a_manifest_calls_sql_are_not_run(empty_database: TestDatabase
     text = before + rows + b"\\.\n" + END
     out = io.BytesIO()
     writer = ArchiveWriter(out, Codec.NONE)
-    writer.add([Piece(Head(Kind.DATA, TableName("public", "zz"), ()), before), Piece(Head(Kind.AFTER), rows)])
+    writer.add(
+        [
+            Chunk(SegmentHeader(SegmentKind.DATA, TableName("public", "zz"), ()), before),
+            Chunk(SegmentHeader(SegmentKind.AFTER), rows),
+        ]
+    )
     index = writer.finish()
     segments = tuple(replace(each, offset=None, bytes=None) for each in index.segments)
     lying = replace(index, segments=segments, tables=(), complete=True)

@@ -10,9 +10,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from app.archive.index import Index, Kind, TableName
+from app.archive.index import Index, SegmentKind, TableName
 from app.archive.reader import Archive, build_index
-from app.archive.scanner import Head, Piece
+from app.archive.scanner import Chunk, SegmentHeader
 from app.archive.writer import ArchiveWriter
 from app.domain.backup import Codec
 from app.errors import RestoreDataError, RestoreValidationError
@@ -77,7 +77,7 @@ def segments(*texts: bytes) -> tuple[bytes, Index]:
     """A file whose manifest cuts its SQL in these places."""
     out = io.BytesIO()
     writer = ArchiveWriter(out, Codec.NONE)
-    writer.add(Piece(Head(Kind.BEFORE), text) for text in texts)
+    writer.add(Chunk(SegmentHeader(SegmentKind.BEFORE), text) for text in texts)
     index = replace(writer.finish(), complete=True)
     return out.getvalue(), index
 
@@ -102,8 +102,14 @@ def test_a_manifest_that_cuts_in_the_middle_of_a_comment_hides_nothing(
 def test_an_empty_segment_of_data_is_a_typed_error(empty_database: TestDatabase) -> None:
     out = io.BytesIO()
     writer = ArchiveWriter(out, Codec.NONE)
-    head = Head(Kind.DATA, TableName("public", "a"), ("x",))
-    writer.add([Piece(Head(Kind.BEFORE), TABLE), Piece(head, b""), Piece(Head(Kind.AFTER), LAST)])
+    header = SegmentHeader(SegmentKind.DATA, TableName("public", "a"), ("x",))
+    writer.add(
+        [
+            Chunk(SegmentHeader(SegmentKind.BEFORE), TABLE),
+            Chunk(header, b""),
+            Chunk(SegmentHeader(SegmentKind.AFTER), LAST),
+        ]
+    )
     index = replace(writer.finish(), complete=True)
     with pytest.raises(RestoreValidationError, match="something else than one COPY block"):
         load_into(empty_database, archive(out.getvalue(), Codec.NONE, index))
@@ -183,9 +189,9 @@ def test_an_entry_that_deadlocks_goes_on_where_it_was(empty_database: TestDataba
     )
     with empty_database.connect() as one, empty_database.connect() as other:
         sessions = [Deadlocked(each, "a") for each in (one, other)]
-        head = Head(Kind.AFTER)
+        header = SegmentHeader(SegmentKind.AFTER)
         runner = SqlRunner(sessions)
-        runner.run(Piece(head, text.encode()) for text in _statements(sql))
+        runner.run(Chunk(header, text.encode()) for text in _statements(sql))
     assert [each.left for each in sessions].count(2) <= 1
     clustered = "SELECT relname FROM pg_index JOIN pg_class ON oid = indexrelid WHERE indisclustered"
     assert empty_database.query(clustered) == [("i1",)]

@@ -12,7 +12,7 @@ import pytest
 
 from app.archive.reader import Archive, build_index
 from app.domain.backup import Codec
-from app.domain.merge import Kind, TableChanges
+from app.domain.changes import SampleKind, TableChanges
 from app.embedded.postgres import binaries
 from app.embedded.server import environment
 from app.errors import (
@@ -84,11 +84,11 @@ def test_each_conflict_is_named_by_table_key_and_column(database: TestDatabase) 
     )
     with beside(database, archive, request("keep-live")) as found:
         samples = {(each.table, each.kind, tuple(each.key.values())): each.columns for each in found.preview().samples}
-    assert samples[("public.people", Kind.DIFFERS, ("3",))] == ("name", "updated_at")
-    assert samples[("public.people", Kind.DIFFERS, ("5",))] == ("email",)
-    assert samples[("public.people", Kind.UNIQUE, ("7",))] == ("email",)
-    assert samples[("public.people", Kind.INSERTED, ("8",))] == ()
-    orphans = {key: columns for (_, kind, key), columns in samples.items() if kind is Kind.PARENT}
+    assert samples[("public.people", SampleKind.DIFFERS, ("3",))] == ("name", "updated_at")
+    assert samples[("public.people", SampleKind.DIFFERS, ("5",))] == ("email",)
+    assert samples[("public.people", SampleKind.UNIQUE, ("7",))] == ("email",)
+    assert samples[("public.people", SampleKind.INSERTED, ("8",))] == ()
+    orphans = {key: columns for (_, kind, key), columns in samples.items() if kind is SampleKind.PARENT}
     assert set(orphans.values()) == {("person",)}
     assert {day for day, _ in orphans} == {str(day) for (day,) in _days_of(7)}
 
@@ -103,7 +103,7 @@ def test_at_most_a_hundred_samples_conflicts_first(database: TestDatabase) -> No
     database.execute("UPDATE shifts SET note = 'x'; DELETE FROM log")
     with beside(database, archive, request("keep-live")) as found:
         samples = found.preview().samples
-    assert [each.kind for each in samples] == [Kind.DIFFERS] * 90 + [Kind.INSERTED] * 5
+    assert [each.kind for each in samples] == [SampleKind.DIFFERS] * 90 + [SampleKind.INSERTED] * 5
     assert len(samples) <= 100
 
 
@@ -415,7 +415,7 @@ def test_every_kind_of_unique_key_can_stand_in_the_way(empty_database: TestDatab
     )
     done, _ = merge(empty_database, archive, request())
     assert done.tables == (of("t", inserted=1, blocked=3, live_only=4),)
-    blocked = {each.key["id"]: each.columns for each in done.samples if each.kind is Kind.UNIQUE}
+    blocked = {each.key["id"]: each.columns for each in done.samples if each.kind is SampleKind.UNIQUE}
     assert blocked == {"1": ("a", "b"), "3": ("c",), "4": ("b", "d")}
 
 
@@ -530,8 +530,14 @@ def test_what_checks_and_exclusions_refuse_is_blocked_and_the_rest_done(empty_da
     done, _ = merge(empty_database, archive, request())
     assert done == preview
     assert done.tables == (of("t", inserted=2, blocked=3, live_only=1),)
-    blocked = {each.key["id"]: (each.kind, each.columns) for each in done.samples if each.kind is not Kind.INSERTED}
-    assert blocked == {"1": (Kind.CHECK, ("n",)), "2": (Kind.CHECK, ("n",)), "3": (Kind.UNIQUE, ("at", "e"))}
+    blocked = {
+        each.key["id"]: (each.kind, each.columns) for each in done.samples if each.kind is not SampleKind.INSERTED
+    }
+    assert blocked == {
+        "1": (SampleKind.CHECK, ("n",)),
+        "2": (SampleKind.CHECK, ("n",)),
+        "3": (SampleKind.UNIQUE, ("at", "e")),
+    }
     again, _ = merge(empty_database, archive, request())
     assert again.total("changed") == 0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.archive.reader import Archive
-from app.domain.merge import Changes, Kind, TableChanges
+from app.domain.changes import Changes, SampleKind, TableChanges
 from app.postgres.database import Database
 from app.postgres.merge.compare import compare
 from tests.fix_merge import archive_of
@@ -48,9 +48,9 @@ def test_each_row_that_differs_is_found_by_its_key(empty_database: TestDatabase)
     }
     assert found.schema == ("table public.gone is only in the first", "table public.new is only in the second")
     people = {each.kind: each for each in found.samples if each.table == "public.people"}
-    assert people[Kind.INSERTED].key == {"id": "3", "Na,me": "p"}
-    assert people[Kind.DELETED].key == {"id": "50", "Na,me": "p"}
-    assert people[Kind.UPDATED].columns == ("j",)
+    assert people[SampleKind.INSERTED].key == {"id": "3", "Na,me": "p"}
+    assert people[SampleKind.DELETED].key == {"id": "50", "Na,me": "p"}
+    assert people[SampleKind.UPDATED].columns == ("j",)
     assert copy_of_all_tables(empty_database.url) == before
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.domain.merge import Changes, Kind
+from app.domain.changes import Changes, SampleKind
 from app.errors import MergeConflictError, RestoreValidationError
 from tests.fix_merge import archive_of, beside, merge, request, undo
 from tests.fix_postgres import TestDatabase, copy_of_all_tables
@@ -20,11 +20,11 @@ PARTS = """
     INSERT INTO p VALUES (1, 'a', 5), (2, 'a', 5), (3, 'a', 7), (4, 'z', 5), (5, 'z', -5), (6, 'z', NULL)"""
 # A constraint of one partition, and the rows that it bars when all are brought back.
 LOCAL = {
-    "CREATE UNIQUE INDEX ON pa1 (v); INSERT INTO p VALUES (11, 'a', 5)": {2: Kind.UNIQUE},
-    "ALTER TABLE pd0 ADD EXCLUDE USING btree (v WITH =); INSERT INTO p VALUES (11, 'z', 5)": {4: Kind.UNIQUE},
-    "ALTER TABLE pa0 ADD CHECK (v > 6)": {1: Kind.CHECK},
-    "ALTER TABLE pd0 ALTER v SET NOT NULL": {6: Kind.CHECK},
-    "ALTER TABLE pa ADD FOREIGN KEY (v) REFERENCES x; DELETE FROM x WHERE id = 7": {3: Kind.PARENT},
+    "CREATE UNIQUE INDEX ON pa1 (v); INSERT INTO p VALUES (11, 'a', 5)": {2: SampleKind.UNIQUE},
+    "ALTER TABLE pd0 ADD EXCLUDE USING btree (v WITH =); INSERT INTO p VALUES (11, 'z', 5)": {4: SampleKind.UNIQUE},
+    "ALTER TABLE pa0 ADD CHECK (v > 6)": {1: SampleKind.CHECK},
+    "ALTER TABLE pd0 ALTER v SET NOT NULL": {6: SampleKind.CHECK},
+    "ALTER TABLE pa ADD FOREIGN KEY (v) REFERENCES x; DELETE FROM x WHERE id = 7": {3: SampleKind.PARENT},
     "ALTER TABLE p ADD CHECK (v > -9)": {},
 }
 
@@ -51,7 +51,7 @@ def test_what_only_a_partition_refuses_is_blocked_and_the_rest_is_done(
 ) -> None:
     empty_database.execute(PARTS)
     done = done_as_previewed(empty_database, f"DELETE FROM p; {change}", tables=["p"])
-    blocked = {int(each.key["id"] or 0): each.kind for each in done.samples if each.kind is not Kind.INSERTED}
+    blocked = {int(each.key["id"] or 0): each.kind for each in done.samples if each.kind is not SampleKind.INSERTED}
     assert blocked == LOCAL[change]
     assert (done.total("inserted"), done.total("blocked")) == (6 - len(blocked), len(blocked))
 

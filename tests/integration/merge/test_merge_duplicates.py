@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.domain.merge import Changes
+from app.domain.changes import Changes
 from app.errors import MergeConflictError
 from tests.fix_merge import archive_of, beside, merge, request
 from tests.fix_postgres import TestDatabase

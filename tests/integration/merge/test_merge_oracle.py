@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.domain.merge import TableChanges
+from app.domain.changes import TableChanges
 from app.errors import MergeConflictError
 from tests.fix_merge import archive_of, beside, merge, request, undo
 from tests.fix_postgres import TestDatabase, scratch_database

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.domain.merge import Kind
+from app.domain.changes import SampleKind
 from app.errors import MergeConflictError
 from tests.fix_merge import archive_of, beside, merge, request, undo
 from tests.fix_postgres import TestDatabase
@@ -42,10 +42,10 @@ def test_rows_whose_partition_is_gone_are_blocked_and_the_rest_is_done(
 ) -> None:
     empty_database.execute(PARTS)
     done = done_as_previewed(empty_database, change)
-    shown = [each for each in done.samples if each.kind is Kind.PARTITION]
+    shown = [each for each in done.samples if each.kind is SampleKind.PARTITION]
     assert {each.key["id"] for each in shown} == blocked
     assert all((each.table, each.columns[-1]) == ("public.p", "k") for each in shown)
-    orphans = [each for each in done.samples if each.kind is Kind.PARENT]
+    orphans = [each for each in done.samples if each.kind is SampleKind.PARENT]
     assert len(orphans) == len(blocked)  # who refers to what does not come
     assert done.total("blocked") == 2 * len(blocked)
 
@@ -55,7 +55,7 @@ def test_a_table_without_a_key_and_a_replace_say_so_too(empty_database: TestData
     done = done_as_previewed(empty_database, "DROP TABLE free1; DELETE FROM free WHERE k < 5", tables=["free"])
     assert done.total("blocked") > 0
     assert done.total("inserted") > 0
-    assert {each.kind for each in done.samples} == {Kind.INSERTED, Kind.PARTITION}
+    assert {each.kind for each in done.samples} == {SampleKind.INSERTED, SampleKind.PARTITION}
     empty_database.execute("CREATE TABLE free1 PARTITION OF free FOR VALUES WITH (MODULUS 2, REMAINDER 1)")
     archive = archive_of(empty_database)
     empty_database.execute("INSERT INTO free VALUES (1, 'x'); DELETE FROM free WHERE said = 'said'")
@@ -120,7 +120,7 @@ def test_rows_that_belong_to_a_foreign_partition_by_now_are_blocked(empty_databa
     )
     done, _ = merge(empty_database, archive, request())
     assert (done.total("inserted"), done.total("blocked")) == (3, 1)
-    assert [each.key["id"] for each in done.samples if each.kind is Kind.PARTITION] == ["3"]
+    assert [each.key["id"] for each in done.samples if each.kind is SampleKind.PARTITION] == ["3"]
 
 
 # As an index that another version of the C library ordered lets them in: it does not know of the second row.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.domain.merge import Changes, Kind
+from app.domain.changes import Changes, SampleKind
 from tests.fix_merge import archive_of, beside, merge, request, undo
 from tests.fix_postgres import TestDatabase
 
@@ -64,7 +64,7 @@ def test_what_the_index_and_the_check_refuse_is_known_beforehand(empty_database:
     )
     done, _ = planned_and_done(empty_database, change)
     blocked = {each.key.get("id"): each.kind for each in done.samples if each.table == "public.items"}
-    assert blocked == {"1": Kind.UNIQUE, "2": Kind.CHECK, "4": Kind.CHECK, "3": Kind.INSERTED}
+    assert blocked == {"1": SampleKind.UNIQUE, "2": SampleKind.CHECK, "4": SampleKind.CHECK, "3": SampleKind.INSERTED}
 
 
 def test_a_condition_finds_what_the_role_finds(empty_database: TestDatabase) -> None:

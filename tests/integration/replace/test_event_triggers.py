@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.domain.merge import MergeRequest
+from app.domain.changes import MergeRequest
 from app.errors import RestoreDataError
 from app.ports.target import Loading
 from app.postgres import event_triggers

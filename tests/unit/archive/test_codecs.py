@@ -11,7 +11,7 @@ import zlib
 import pytest
 import zstandard
 
-from app.archive.codecs import LEVELS, decode, framing
+from app.archive.codecs import LEVELS, decode, frame_format
 from app.domain.backup import Codec
 from app.errors import BackupReadError, BackupValidationError
 
@@ -20,7 +20,7 @@ TEXT = b"".join(f"{number}\trow {number % 13}\n".encode() for number in range(30
 
 
 def frame(codec: Codec, data: bytes, level: int | None = None) -> bytes:
-    return framing(codec, level).pack(data)
+    return frame_format(codec, level).pack(data)
 
 
 def stock(codec: Codec, data: bytes) -> bytes:
@@ -33,7 +33,7 @@ def stock(codec: Codec, data: bytes) -> bytes:
 
 def read(codec: Codec, data: bytes, size: int) -> list[tuple[bytes, int | None]]:
     blocks = (data[at : at + size] for at in range(0, len(data), size))
-    return [(piece.data, piece.frame_at) for piece in decode(blocks, codec)]
+    return [(chunk.data, chunk.frame_at) for chunk in decode(blocks, codec)]
 
 
 @pytest.mark.parametrize(("codec", "level"), [(codec, level) for codec in Codec for level in LEVELS[codec]])
@@ -47,7 +47,7 @@ def test_each_level_comes_back_whole(codec: Codec, level: int) -> None:
 @pytest.mark.parametrize("level", [-1, 23, 100])
 def test_a_level_that_the_codec_has_not_is_refused(codec: Codec, level: int) -> None:
     with pytest.raises(BackupValidationError, match="level") as caught:
-        framing(codec, level)
+        frame_format(codec, level)
     assert "from" in caught.value.hint
 
 
@@ -57,9 +57,9 @@ def test_the_place_of_each_frame_is_told_for_any_block_size(codec: Codec, size: 
     texts = [b"one", TEXT[:5000], b"", b"four"]
     frames = [frame(codec, text) for text in texts]
     starts = [sum(map(len, frames[:number])) for number in range(len(frames))]
-    pieces = read(codec, b"".join(frames), size)
-    assert [at for _, at in pieces if at is not None] == starts
-    assert b"".join(data for data, _ in pieces) == b"".join(texts)
+    chunks = read(codec, b"".join(frames), size)
+    assert [at for _, at in chunks if at is not None] == starts
+    assert b"".join(data for data, _ in chunks) == b"".join(texts)
     assert stock(codec, b"".join(frames)) == b"".join(texts)
 
 
@@ -108,11 +108,11 @@ def test_what_shrank_a_thousand_times_and_more_comes_back_in_pieces(codec: Codec
     packed = gzip.compress(b"0" * (200 << 20), 1) if codec is Codec.GZIP else many_zeros()
     tracemalloc.start()
     try:
-        pieces = [len(piece.data) for piece in decode([packed], codec)]
+        chunks = [len(chunk.data) for chunk in decode([packed], codec)]
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert (sum(pieces), max(pieces) <= 1 << 20) == (200 << 20, True)
+    assert (sum(chunks), max(chunks) <= 1 << 20) == (200 << 20, True)
     assert peak < 300 << 20  # the decoder holds its output twice for a moment
 
 

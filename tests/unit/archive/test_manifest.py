@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from app.archive.index import Kind, Segment, TableDigest, TableName
+from app.archive.index import Segment, SegmentKind, TableDigest, TableName
 from app.archive.manifest import FORMAT, Extension, Manifest, ServerFacts, parse_manifest
 from app.domain.backup import Codec, Origin, Tier
 from app.errors import ManifestError
@@ -48,11 +48,20 @@ def manifest(**changes: Any) -> Manifest:
         "sha256": SHA,
         "tables": (TableDigest(table=table, rows=2, digest="0" * 16),),
         "segments": (
-            Segment(kind=Kind.BEFORE, offset=0, bytes=4, raw_bytes=9, sha256=SHA),
+            Segment(kind=SegmentKind.BEFORE, offset=0, bytes=4, raw_bytes=9, sha256=SHA),
             Segment(
-                kind=Kind.DATA, table=table, columns=("a", NASTY), offset=4, bytes=6, raw_bytes=11, rows=2, sha256=SHA
+                kind=SegmentKind.DATA,
+                table=table,
+                columns=("a", NASTY),
+                offset=4,
+                bytes=6,
+                raw_bytes=11,
+                rows=2,
+                sha256=SHA,
             ),
-            Segment(kind=Kind.DATA, table=table, columns=(), offset=None, bytes=None, raw_bytes=0, rows=0, sha256=SHA),
+            Segment(
+                kind=SegmentKind.DATA, table=table, columns=(), offset=None, bytes=None, raw_bytes=0, rows=0, sha256=SHA
+            ),
         ),
     }
     return Manifest(**{**fields, **changes})

@@ -11,7 +11,7 @@ import pytest
 import zstandard
 
 from app.archive import codecs
-from app.archive.index import Index, Kind, TableName
+from app.archive.index import Index, SegmentKind, TableName
 from app.archive.reader import Archive, build_index
 from app.archive.scanner import scan
 from app.archive.writer import ArchiveWriter
@@ -128,6 +128,6 @@ def test_a_flipped_bit_is_found_in_its_own_segment_and_in_no_other(
 def test_the_wrong_codec_is_an_error(codec: Codec, taken_for: Codec) -> None:
     data, index = written(codec)
     archive = Archive(opener(data), taken_for, index)
-    data_segment = next(each for each in index.segments if each.kind is Kind.DATA)
+    data_segment = next(each for each in index.segments if each.kind is SegmentKind.DATA)
     with pytest.raises((BackupReadError, BackupValidationError), match=r"table data of public\.a"):
         list(archive.text(data_segment))

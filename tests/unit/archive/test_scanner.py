@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.archive import scanner
-from app.archive.index import Kind, TableName
-from app.archive.scanner import Head, Piece, scan
+from app.archive.index import SegmentKind, TableName
+from app.archive.scanner import Chunk, SegmentHeader, scan
 from app.errors import BackupReadError
 
 
@@ -21,29 +21,29 @@ from app.errors import BackupReadError
 class Found:
     """A segment as the pieces show it, wherever they were cut."""
 
-    kind: Kind
+    kind: SegmentKind
     table: TableName | None
     columns: tuple[str, ...] | None
     text: bytes
     rows: bytes
 
 
-def segments(pieces: Iterator[Piece]) -> list[Found]:
-    found: list[tuple[Head, list[Piece]]] = []
-    for piece in pieces:
-        assert piece.data, "an empty piece"
-        if not found or found[-1][0] is not piece.head:
-            found.append((piece.head, []))
-        found[-1][1].append(piece)
+def segments(chunks: Iterator[Chunk]) -> list[Found]:
+    found: list[tuple[SegmentHeader, list[Chunk]]] = []
+    for chunk in chunks:
+        assert chunk.data, "an empty piece"
+        if not found or found[-1][0] is not chunk.header:
+            found.append((chunk.header, []))
+        found[-1][1].append(chunk)
     return [
         Found(
-            head.kind,
-            head.table,
-            head.columns,
-            b"".join(piece.data for piece in parts),
-            b"".join(piece.data for piece in parts if piece.rows),
+            header.kind,
+            header.table,
+            header.columns,
+            b"".join(chunk.data for chunk in parts),
+            b"".join(chunk.data for chunk in parts if chunk.rows),
         )
-        for head, parts in found
+        for header, parts in found
     ]
 
 
@@ -125,12 +125,12 @@ HEADS = [
 ]
 
 
-@pytest.mark.parametrize(("head", "table", "columns"), HEADS)
+@pytest.mark.parametrize(("header", "table", "columns"), HEADS)
 def test_a_table_is_named_as_the_server_spells_it(
-    head: bytes, table: TableName, columns: tuple[str, ...] | None
+    header: bytes, table: TableName, columns: tuple[str, ...] | None
 ) -> None:
-    (found,) = scanned(head + b"1\n\\.\n")
-    assert (found.kind, found.table, found.columns, found.rows) == (Kind.DATA, table, columns, b"1\n")
+    (found,) = scanned(header + b"1\n\\.\n")
+    assert (found.kind, found.table, found.columns, found.rows) == (SegmentKind.DATA, table, columns, b"1\n")
 
 
 @pytest.mark.parametrize("rows", ROWS)
@@ -178,8 +178,13 @@ def test_the_nasty_dump_is_found_to_be_what_it_is() -> None:
     data = [each for each in EXPECTED if each.table]
     assert [each.table.name for each in data if each.table] == [f"t {number}" for number in range(len(STATEMENTS))]
     assert [each.rows for each in data] == [ROWS[number % len(ROWS)] for number in range(len(STATEMENTS))]
-    assert [each.kind for each in EXPECTED[-4:]] == [Kind.DATA, Kind.SEQUENCES, Kind.LARGE_OBJECTS, Kind.AFTER]
-    assert EXPECTED[0].kind is Kind.BEFORE
+    assert [each.kind for each in EXPECTED[-4:]] == [
+        SegmentKind.DATA,
+        SegmentKind.SEQUENCES,
+        SegmentKind.LARGE_OBJECTS,
+        SegmentKind.AFTER,
+    ]
+    assert EXPECTED[0].kind is SegmentKind.BEFORE
 
 
 @pytest.mark.parametrize("size", range(1, 41))
@@ -198,7 +203,7 @@ def test_random_cuts_and_empty_blocks_give_the_same_segments(places: list[int]) 
 def test_any_text_without_copy_comes_through_whole(parts: list[str]) -> None:
     text = "\n".join(part for part in parts if "COPY" not in part).encode()
     for size in (1, 7, 1000):
-        assert b"".join(piece.data for piece in scan(text[at : at + size] for at in range(0, len(text), size))) == text
+        assert b"".join(chunk.data for chunk in scan(text[at : at + size] for at in range(0, len(text), size))) == text
 
 
 ALPHABET = st.text(alphabet="aE'\"$;-/*\\\n\r .&U1(", max_size=60)
@@ -235,7 +240,7 @@ def test_an_empty_file_has_no_segments() -> None:
 def test_a_header_within_a_string_or_body_changes_no_kind() -> None:
     header = b"--\n-- Name: x; Type: SEQUENCE SET; Schema: public; Owner: -\n--\n"
     text = b"COMMENT ON TABLE t IS '\n" + header + b"';\nSELECT $$\n" + header + b"$$;\n/* the end */\n"
-    assert [each.kind for each in scanned(text)] == [Kind.BEFORE]
+    assert [each.kind for each in scanned(text)] == [SegmentKind.BEFORE]
 
 
 def test_an_encoding_within_a_body_changes_no_name() -> None:
@@ -277,8 +282,8 @@ def test_names_are_read_in_the_encoding_that_the_dump_sets(postgres: str, python
 
 @pytest.mark.parametrize("encoding", ["SQL_ASCII", "MULE_INTERNAL", "NONSENSE", "hex", "zlib", "undefined", "idna"])
 def test_names_in_an_unknown_encoding_stay_distinct(encoding: str) -> None:
-    head = f"SET client_encoding = '{encoding}';\n".encode()
-    assert list(tables(head + b"COPY t\xe4 FROM stdin;\n\\.\nCOPY t\xfc FROM stdin;\n\\.\n")) == ["t\\xe4", "t\\xfc"]
+    header = f"SET client_encoding = '{encoding}';\n".encode()
+    assert list(tables(header + b"COPY t\xe4 FROM stdin;\n\\.\nCOPY t\xfc FROM stdin;\n\\.\n")) == ["t\\xe4", "t\\xfc"]
 
 
 def test_a_table_after_one_line_with_many_statements_is_found_in_time() -> None:
@@ -343,7 +348,7 @@ def test_a_statement_of_20_mb_in_small_blocks_is_not_scanned_anew_for_each_block
 def test_a_byte_order_mark_belongs_to_no_statement(size: int) -> None:
     text = b"\xef\xbb\xbfSET a = 1;\nCOPY t FROM stdin;\n1\n\\.\n"
     found = scanned(text, size)
-    assert [each.kind for each in found] == [Kind.BEFORE, Kind.DATA]
+    assert [each.kind for each in found] == [SegmentKind.BEFORE, SegmentKind.DATA]
     assert found[0].text == text[:14]
     for short in (text[:1], text[:2], b"\xef\xbbx;"):
         assert b"".join(each.data for each in scan([short])) == short

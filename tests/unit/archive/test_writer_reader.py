@@ -15,9 +15,9 @@ import zstandard
 
 from app.archive import codecs
 from app.archive.codecs import LEVELS
-from app.archive.index import Index, Kind, TableName
+from app.archive.index import Index, SegmentKind, TableName
 from app.archive.reader import build_index, verify
-from app.archive.scanner import Head, Piece, scan
+from app.archive.scanner import Chunk, SegmentHeader, scan
 from app.archive.writer import ArchiveWriter
 from app.domain.backup import Codec
 from app.errors import BackupReadError, BackupStorageError, BackupValidationError, BackupWriteError
@@ -107,12 +107,12 @@ def test_what_was_written_is_read_back_here_and_by_the_stock_program(codec: Code
 def test_the_index_says_what_stands_where() -> None:
     data, index = write(Codec.NONE)
     assert [each.kind for each in index.segments] == [
-        Kind.BEFORE,
-        Kind.DATA,
-        Kind.DATA,
-        Kind.DATA,
-        Kind.SEQUENCES,
-        Kind.AFTER,
+        SegmentKind.BEFORE,
+        SegmentKind.DATA,
+        SegmentKind.DATA,
+        SegmentKind.DATA,
+        SegmentKind.SEQUENCES,
+        SegmentKind.AFTER,
     ]
     assert [(each.table, each.rows) for each in index.tables] == [
         (TableName("public", "a"), 2),
@@ -199,11 +199,11 @@ def test_large_segments_are_several_frames(codec: Codec, monkeypatch: pytest.Mon
 def test_empty_pieces_leave_no_trace(codec: Codec, level: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(codecs, "_FAST_FRAME_BYTES", 2)
     monkeypatch.setattr(codecs, "_SLOW_FRAME_BYTES", 2)
-    head, other = Head(Kind.BEFORE), Head(Kind.AFTER)
-    parts = [(head, b""), (head, b"ab"), (head, b""), (other, b""), (other, b"c"), (other, b"")]
+    header, other = SegmentHeader(SegmentKind.BEFORE), SegmentHeader(SegmentKind.AFTER)
+    parts = [(header, b""), (header, b"ab"), (header, b""), (other, b""), (other, b"c"), (other, b"")]
     out = io.BytesIO()
     archive = ArchiveWriter(out, codec, level)
-    archive.add(Piece(each, data) for each, data in parts)
+    archive.add(Chunk(each, data) for each, data in parts)
     index = archive.finish()
     verify(io.BytesIO(out.getvalue()), index, codec)
     assert unpack(codec, out.getvalue()) == b"abc"

@@ -9,7 +9,7 @@ import pytest
 
 from app.domain.backup import Tier, period_of
 from app.domain.clocks import SKEW, from_future, is_newer
-from app.domain.retention import Policy, plan_retention
+from app.domain.retention import Retention, plan_retention
 from app.domain.slots import MAX_ATTEMPTS, SlotRecord, SlotState
 from tests.unit.domain.test_retention import backup
 
@@ -36,13 +36,13 @@ def test_a_period_that_has_not_begun_is_from_the_future_whatever_the_backup_show
 @pytest.mark.parametrize("tier", Tier)
 def test_retention_counts_and_removes_nothing_from_the_future(tier: Tier) -> None:
     old, now, ahead = (backup(tier, NOW + days * DAY) for days in (-40, 0, 40))
-    plan = plan_retention([old, now, ahead], Policy({tier: 1}), NOW)
+    plan = plan_retention([old, now, ahead], Retention({tier: 1}), NOW)
     assert plan.kept == (ahead, now)
     assert plan.pruned == (old,)
     assert plan.reasons[ahead.id] == ("from the future: a clock was wrong",)
     assert any(reason.startswith("newest verified") for reason in plan.reasons[now.id])
-    assert plan_retention([old, now, ahead], Policy({tier: 1})).kept == (ahead,)
-    assert plan_retention([ahead], Policy({tier: 0}), NOW).pruned == ()
+    assert plan_retention([old, now, ahead], Retention({tier: 1})).kept == (ahead,)
+    assert plan_retention([ahead], Retention({tier: 0}), NOW).pruned == ()
 
 
 def test_a_failure_later_than_now_does_not_put_off_the_next_attempt() -> None:

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.domain.backup import Backup, Codec, Origin, Tier, id_of, period_of
-from app.domain.retention import Plan, Policy, plan_retention
+from app.domain.retention import Plan, Retention, plan_retention
 from tests.tiers import examples
 
 DAY = timedelta(days=1)
@@ -72,8 +72,8 @@ def one_history(draw: st.DrawFn, tiers: tuple[Tier, ...] = tuple(Tier)) -> list[
 
 
 HISTORIES = one_history()
-POLICIES = st.dictionaries(st.sampled_from(Tier), st.integers(0, 20)).map(Policy)
-SMALL = st.fixed_dictionaries({tier: st.integers(0, 4) for tier in Tier}).map(Policy)
+POLICIES = st.dictionaries(st.sampled_from(Tier), st.integers(0, 20)).map(Retention)
+SMALL = st.fixed_dictionaries({tier: st.integers(0, 4) for tier in Tier}).map(Retention)
 
 
 def ids(backups: Iterable[Backup]) -> set[str]:
@@ -98,7 +98,7 @@ def newest_verified(history: list[Backup], *, full: bool = False) -> Backup | No
 
 @PROPERTY
 @given(HISTORIES, POLICIES)
-def test_every_backup_is_either_kept_or_pruned(history: list[Backup], policy: Policy) -> None:
+def test_every_backup_is_either_kept_or_pruned(history: list[Backup], policy: Retention) -> None:
     plan = plan_retention(history, policy)
     assert sorted(ids(plan.kept) | ids(plan.pruned)) == sorted(ids(history))
     assert len(plan.kept) + len(plan.pruned) == len(history)
@@ -108,7 +108,7 @@ def test_every_backup_is_either_kept_or_pruned(history: list[Backup], policy: Po
 
 @PROPERTY
 @given(HISTORIES, POLICIES)
-def test_each_kept_backup_has_a_reason_and_no_other_has(history: list[Backup], policy: Policy) -> None:
+def test_each_kept_backup_has_a_reason_and_no_other_has(history: list[Backup], policy: Retention) -> None:
     plan = plan_retention(history, policy)
     assert set(plan.reasons) == ids(plan.kept)
     assert all(plan.reasons.values())
@@ -117,7 +117,7 @@ def test_each_kept_backup_has_a_reason_and_no_other_has(history: list[Backup], p
 
 @PROPERTY
 @given(HISTORIES, SMALL)
-def test_the_newest_verified_backup_is_never_pruned(history: list[Backup], policy: Policy) -> None:
+def test_the_newest_verified_backup_is_never_pruned(history: list[Backup], policy: Retention) -> None:
     newest = newest_verified(history)
     plan = plan_retention(history, policy)
     named = {name for name, reasons in plan.reasons.items() if "newest verified backup" in reasons}
@@ -129,7 +129,7 @@ def test_the_newest_verified_backup_is_never_pruned(history: list[Backup], polic
 
 @PROPERTY
 @given(HISTORIES, SMALL)
-def test_a_pinned_backup_is_never_pruned(history: list[Backup], policy: Policy) -> None:
+def test_a_pinned_backup_is_never_pruned(history: list[Backup], policy: Retention) -> None:
     plan = plan_retention(history, policy)
     assert not [each for each in plan.pruned if each.kept is not None]
     for each in plan.kept:
@@ -140,7 +140,7 @@ def test_a_pinned_backup_is_never_pruned(history: list[Backup], policy: Policy) 
 @PROPERTY
 @given(HISTORIES, SMALL)
 def test_a_file_that_the_service_did_not_make_is_never_pruned_and_takes_no_place(
-    history: list[Backup], policy: Policy
+    history: list[Backup], policy: Retention
 ) -> None:
     plan = plan_retention(history, policy)
     assert not [each for each in plan.pruned if each.origin is Origin.SCAN]
@@ -152,7 +152,7 @@ def test_a_file_that_the_service_did_not_make_is_never_pruned_and_takes_no_place
 
 @PROPERTY
 @given(HISTORIES, POLICIES)
-def test_each_tier_keeps_its_newest_periods_that_have_a_sound_backup(history: list[Backup], policy: Policy) -> None:
+def test_each_tier_keeps_its_newest_periods_that_have_a_sound_backup(history: list[Backup], policy: Retention) -> None:
     kept = by_number(plan_retention(history, policy))
     for tier in Tier:
         own = [each for each in history if each.tier is tier and each.origin is Origin.DUMP]
@@ -164,7 +164,7 @@ def test_each_tier_keeps_its_newest_periods_that_have_a_sound_backup(history: li
 
 @PROPERTY
 @given(HISTORIES, POLICIES)
-def test_places_are_numbered_from_the_newest_on(history: list[Backup], policy: Policy) -> None:
+def test_places_are_numbered_from_the_newest_on(history: list[Backup], policy: Retention) -> None:
     plan = plan_retention(history, policy)
     for tier, limit in policy.keep.items():
         places: dict[str, int] = {}
@@ -179,15 +179,15 @@ def test_places_are_numbered_from_the_newest_on(history: list[Backup], policy: P
 
 @PROPERTY
 @given(HISTORIES, SMALL)
-def test_damaged_backups_never_count(history: list[Backup], policy: Policy) -> None:
+def test_damaged_backups_never_count(history: list[Backup], policy: Retention) -> None:
     sound = [each for each in history if each.damage is None]
     assert ids(plan_retention(sound, policy).kept) == ids(plan_retention(history, policy).kept) & ids(sound)
 
 
 @PROPERTY
 @given(HISTORIES, SMALL, st.sampled_from(Tier))
-def test_zero_switches_a_tier_off(history: list[Backup], policy: Policy, off: Tier) -> None:
-    plan = plan_retention(history, Policy({**policy.keep, off: 0}))
+def test_zero_switches_a_tier_off(history: list[Backup], policy: Retention, off: Tier) -> None:
+    plan = plan_retention(history, Retention({**policy.keep, off: 0}))
     for each in plan.kept:
         if each.tier is off:
             assert all(ALWAYS.fullmatch(why) for why in plan.reasons[each.id])
@@ -198,20 +198,20 @@ def test_zero_switches_a_tier_off(history: list[Backup], policy: Policy, off: Ti
 
 @PROPERTY
 @given(HISTORIES, SMALL, st.sampled_from(Tier))
-def test_a_tier_without_a_number_is_not_pruned(history: list[Backup], policy: Policy, free: Tier) -> None:
-    plan = plan_retention(history, Policy({tier: limit for tier, limit in policy.keep.items() if tier is not free}))
+def test_a_tier_without_a_number_is_not_pruned(history: list[Backup], policy: Retention, free: Tier) -> None:
+    plan = plan_retention(history, Retention({tier: limit for tier, limit in policy.keep.items() if tier is not free}))
     assert not [each for each in plan.pruned if each.tier is free]
 
 
 @PROPERTY
 @given(HISTORIES)
 def test_no_policy_prunes_nothing(history: list[Backup]) -> None:
-    assert plan_retention(history, Policy({})).pruned == ()
+    assert plan_retention(history, Retention({})).pruned == ()
 
 
 @PROPERTY
 @given(HISTORIES, SMALL)
-def test_while_nothing_new_is_made_nothing_more_is_pruned(history: list[Backup], policy: Policy) -> None:
+def test_while_nothing_new_is_made_nothing_more_is_pruned(history: list[Backup], policy: Retention) -> None:
     plan = plan_retention(history, policy)
     again = plan_retention(plan.kept, policy)
     assert again.pruned == ()
@@ -220,7 +220,7 @@ def test_while_nothing_new_is_made_nothing_more_is_pruned(history: list[Backup],
 
 @PROPERTY
 @given(one_history((Tier.DAILY,)), SMALL, st.integers(-1000, 1000))
-def test_how_long_ago_it_all_was_does_not_matter(history: list[Backup], policy: Policy, days: int) -> None:
+def test_how_long_ago_it_all_was_does_not_matter(history: list[Backup], policy: Retention, days: int) -> None:
     def moved(each: Backup) -> Backup:
         day = datetime.strptime(each.period, "%Y-%m-%d").replace(tzinfo=UTC) + DAY * days
         return replace(each, period=f"{day:%Y-%m-%d}", created_at=each.created_at + DAY * days)
@@ -231,7 +231,7 @@ def test_how_long_ago_it_all_was_does_not_matter(history: list[Backup], policy: 
 
 @PROPERTY
 @given(HISTORIES, SMALL, st.randoms(use_true_random=False))
-def test_the_order_of_the_list_does_not_matter(history: list[Backup], policy: Policy, random: Random) -> None:
+def test_the_order_of_the_list_does_not_matter(history: list[Backup], policy: Retention, random: Random) -> None:
     shuffled = list(history)
     random.shuffle(shuffled)
     assert plan_retention(shuffled, policy) == plan_retention(history, policy)
@@ -240,15 +240,15 @@ def test_the_order_of_the_list_does_not_matter(history: list[Backup], policy: Po
 @PROPERTY
 @given(HISTORIES, SMALL, st.sampled_from(Tier))
 def test_a_higher_number_prunes_nothing_that_a_lower_one_keeps(
-    history: list[Backup], policy: Policy, tier: Tier
+    history: list[Backup], policy: Retention, tier: Tier
 ) -> None:
-    more = Policy({**policy.keep, tier: policy.keep[tier] + 1})
+    more = Retention({**policy.keep, tier: policy.keep[tier] + 1})
     assert ids(plan_retention(history, policy).kept) <= ids(plan_retention(history, more).kept)
 
 
 @PROPERTY
 @given(HISTORIES, SMALL, st.data())
-def test_pinning_one_backup_prunes_no_other(history: list[Backup], policy: Policy, data: st.DataObject) -> None:
+def test_pinning_one_backup_prunes_no_other(history: list[Backup], policy: Retention, data: st.DataObject) -> None:
     if not history:
         return
     pinned = data.draw(st.sampled_from(history))
@@ -258,7 +258,9 @@ def test_pinning_one_backup_prunes_no_other(history: list[Backup], policy: Polic
 
 @PROPERTY
 @given(HISTORIES, SMALL, st.sampled_from(Tier))
-def test_a_new_backup_costs_its_own_tier_one_period_at_most(history: list[Backup], policy: Policy, tier: Tier) -> None:
+def test_a_new_backup_costs_its_own_tier_one_period_at_most(
+    history: list[Backup], policy: Retention, tier: Tier
+) -> None:
     """What else may go is the one backup that was kept only for being the newest verified, and damaged ones."""
     before = plan_retention(history, policy)
     latest = datetime(2200, 1, 1, tzinfo=UTC)
@@ -279,12 +281,12 @@ def test_three_years_of_daily_backups_come_down_to_the_numbers(first: int, last:
     history = [backup(Tier.DAILY, day) for day in days]
     history += {each.id: each for day in days for each in [backup(Tier.WEEKLY, day)]}.values()
     history += {each.id: each for day in days for each in [backup(Tier.MONTHLY, day)]}.values()
-    kept = plan_retention(history, Policy({Tier.DAILY: 7, Tier.WEEKLY: 4, Tier.MONTHLY: 12})).kept
+    kept = plan_retention(history, Retention({Tier.DAILY: 7, Tier.WEEKLY: 4, Tier.MONTHLY: 12})).kept
     assert [sum(each.tier is tier for each in kept) for tier in Tier] == [7, 4, 12, 0, 0, 0]
 
 
 def plan_of(history: Iterable[Backup], **numbers: int) -> Mapping[str, tuple[str, ...]]:
-    return plan_retention(history, Policy({Tier(name): number for name, number in numbers.items()})).reasons
+    return plan_retention(history, Retention({Tier(name): number for name, number in numbers.items()})).reasons
 
 
 def day(number: int, month: int = 1) -> datetime:
@@ -378,5 +380,5 @@ def test_a_tier_without_a_number_says_so() -> None:
 
 @pytest.mark.parametrize("limit", [0, 1, 20])
 def test_nothing_to_keep_is_an_empty_plan(limit: int) -> None:
-    plan = plan_retention([], Policy(dict.fromkeys(Tier, limit)))
+    plan = plan_retention([], Retention(dict.fromkeys(Tier, limit)))
     assert (plan.kept, plan.pruned, plan.reasons) == ((), (), {})

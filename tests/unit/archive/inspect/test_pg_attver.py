@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.archive.inspect.content import Content
-from app.archive.inspect.pg_attver import without_marks
+from app.archive.inspect.pg_attver import without_pg_attver
 from app.archive.scanner import scan
 
 HEADER = b"--\n-- Name: t; Type: TABLE; Schema: public; Owner: o\n--\n\n"
@@ -13,7 +13,7 @@ TABLE = HEADER + b"CREATE TABLE public.t (\n    a integer\n);\n"
 
 
 def through(text: bytes) -> bytes:
-    return b"".join(piece.data for piece in without_marks(scan([text])))
+    return b"".join(chunk.data for chunk in without_pg_attver(scan([text])))
 
 
 def test_a_statement_that_sets_nothing_else_is_left_out() -> None:

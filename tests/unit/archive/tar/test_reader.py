@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.archive.codecs import framing
+from app.archive.codecs import frame_format
 from app.archive.tar.reader import TarIndex, index_tar, printable, require_equal
 from app.archive.tar.writer import TarWriter
 from app.domain.backup import Codec
@@ -94,7 +94,7 @@ def test_a_cut_between_two_members_at_the_end_of_a_frame_is_found() -> None:
         info = tarfile.TarInfo("settings.env")
         info.size = 512
         tar.addfile(info, io.BytesIO(b"x" * 512))
-    cut = framing(Codec.GZIP).pack(plain.getvalue()[:1024])
+    cut = frame_format(Codec.GZIP).pack(plain.getvalue()[:1024])
     with pytest.raises(BackupReadError, match="cut off"):
         index_tar(io.BytesIO(cut), Codec.GZIP)
 
@@ -166,7 +166,7 @@ def test_zeros_of_a_file_are_no_end() -> None:
         tar.addfile(info, io.BytesIO(bytes(1024)))
     cut = plain.getvalue()[: 512 + 1024]
     with pytest.raises(BackupReadError, match="end mark"):
-        index_tar(io.BytesIO(framing(Codec.GZIP).pack(cut)), Codec.GZIP)
+        index_tar(io.BytesIO(frame_format(Codec.GZIP).pack(cut)), Codec.GZIP)
 
 
 def test_a_header_of_megabytes_is_refused_before_it_is_read() -> None:
@@ -176,7 +176,7 @@ def test_a_header_of_megabytes_is_refused_before_it_is_read() -> None:
         info.pax_headers = {"comment": "x" * (8 << 20)}
         tar.addfile(info)
     with pytest.raises(BackupReadError, match="header of 8"):
-        index_tar(io.BytesIO(framing(Codec.GZIP).pack(plain.getvalue())), Codec.GZIP)
+        index_tar(io.BytesIO(frame_format(Codec.GZIP).pack(plain.getvalue())), Codec.GZIP)
 
 
 @pytest.mark.parametrize("damage", ["bit", "zeros"])
@@ -190,7 +190,7 @@ def test_a_header_that_is_none_in_the_middle_is_no_end(damage: str) -> None:
     data = bytearray(plain.getvalue())
     data[1024:1536] = bytes(512) if damage == "zeros" else bytes([data[1024] ^ 1]) + data[1025:1536]
     with pytest.raises(BackupReadError):
-        index_tar(io.BytesIO(framing(Codec.GZIP).pack(bytes(data))), Codec.GZIP)
+        index_tar(io.BytesIO(frame_format(Codec.GZIP).pack(bytes(data))), Codec.GZIP)
 
 
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
@@ -199,7 +199,7 @@ def test_headers_on_headers_are_refused(kind: bytes) -> None:
     info.type, info.size = kind, 11
     header = info.tobuf() + b"11 path=ab\n".ljust(512, b"\0")
     with pytest.raises(BackupReadError):
-        index_tar(io.BytesIO(framing(Codec.GZIP).pack(header * 2000 + bytes(1024))), Codec.GZIP)
+        index_tar(io.BytesIO(frame_format(Codec.GZIP).pack(header * 2000 + bytes(1024))), Codec.GZIP)
 
 
 def test_what_is_not_finished_writes_no_end(tmp_path: Path) -> None:

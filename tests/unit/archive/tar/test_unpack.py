@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from app.archive.codecs import framing
+from app.archive.codecs import frame_format
 from app.domain.backup import Codec
 from app.errors import BackupValidationError, RestorePermissionError, RestoreValidationError
 from app.operations.full_restore.run import FullSource, Programs, restore_full
@@ -39,7 +39,7 @@ def source(*entries: tarfile.TarInfo) -> FullSource:
         tar.addfile(entry("postgres", tarfile.DIRTYPE, mode=0o700))
         for each in entries:
             tar.addfile(each, io.BytesIO(b"x" * each.size))  # the headers of `with_pax` go first, as they are
-    data = framing(Codec.GZIP).pack(plain.getvalue())
+    data = frame_format(Codec.GZIP).pack(plain.getvalue())
     return FullSource(name="x", open=lambda: io.BytesIO(data), codec=Codec.GZIP, size=len(data), manifest=None)
 
 

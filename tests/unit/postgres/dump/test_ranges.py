@@ -39,7 +39,7 @@ def test_toast_counts_so_that_a_range_of_large_values_is_no_larger() -> None:
 def test_a_server_without_tid_range_scans_gives_tables_whole() -> None:
     (whole,) = ranges_of(table(100_000), PG13)
     assert whole.query == b'COPY public.t (a, "b c") TO STDOUT;'
-    assert whole.head.pages == PageRange(relfilenode=4711, first=0, last=99_999)
+    assert whole.header.pages == PageRange(relfilenode=4711, first=0, last=99_999)
 
 
 def test_a_range_asks_for_its_pages_and_no_others() -> None:
@@ -48,7 +48,7 @@ def test_a_range_asks_for_its_pages_and_no_others() -> None:
     assert first.query == select % b"ctid < '(1024,0)'"
     assert second.query == select % b"ctid >= '(1024,0)' AND ctid < '(2048,0)'"
     assert last.query == select % b"ctid >= '(2048,0)'"
-    assert last.head.pages == PageRange(relfilenode=4711, first=2048, last=2499)
+    assert last.header.pages == PageRange(relfilenode=4711, first=2048, last=2499)
 
 
 def test_the_text_before_the_rows_is_pg_dumps_own() -> None:

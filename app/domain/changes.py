@@ -11,7 +11,7 @@ from app.domain.restore import OnConflict, Policy
 MOST_SAMPLES = 100
 
 
-class Kind(StrEnum):
+class SampleKind(StrEnum):
     """Why a row is in the samples."""
 
     INSERTED = "inserted"
@@ -35,7 +35,7 @@ class Sample:
     """
 
     table: str
-    kind: Kind
+    kind: SampleKind
     key: dict[str, str | None]
     columns: tuple[str, ...] = ()
 
