@@ -91,6 +91,8 @@ def _upgrade(connection: Connection, revision: str | None) -> None:
 
 def migrate(environment: EnvironmentContext, connection: Connection) -> None:
     """Run what alembic was asked for, in the connection's transaction, on the catalog's tables and no others."""
+    from app.catalog import indexes  # noqa: F401, PLC0415 -- alembic compares them
+
     environment.configure(
         connection=connection,
         target_metadata=metadata,

@@ -8,14 +8,14 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from app.domain.backup import Backup, Codec, Origin, State, Tier
+from app.domain.backup import Backup, BackupState, Codec, Origin, Tier
 from app.domain.servers import Identity
 from app.domain.slots import Slot, SlotRecord
 from app.ports.runs import Run
 
 _BACKUP = [field.name for field in fields(Backup) if field.name not in {"doubts", "lacking"}]
 _TOLD = [field.name for field in fields(Backup)]
-_WORDS = {"tier": Tier, "codec": Codec, "origin": Origin, "state": State}
+_WORDS = {"tier": Tier, "codec": Codec, "origin": Origin, "state": BackupState}
 _RECORD = [field.name for field in fields(SlotRecord) if field.name != "server"]
 MESSAGE_LIMIT = 4000
 

@@ -19,7 +19,6 @@ from sqlalchemy import (
     DateTime,
     Dialect,
     Double,
-    Index,
     Integer,
     MetaData,
     PrimaryKeyConstraint,
@@ -177,16 +176,6 @@ runs = Table(
 
 UNDER_WAY = text("state = 'running'")
 
-# This, and nothing in the program, is what makes two runs of a tier at once impossible.
-Index(
-    "uq_backup_runs_under_way",
-    runs.c.database,
-    runs.c.tier,
-    unique=True,
-    sqlite_where=UNDER_WAY,
-    postgresql_where=UNDER_WAY,
-)
-
 # In a slot's key, of a server that did not tell its system identifier: a key takes no NULL.
 NOBODYS = ""
 
@@ -236,14 +225,6 @@ restores = Table(
     UniqueConstraint("request_key"),
     one_of("mode", Mode),
     one_of("state", RestoreState),
-)
-
-Index(
-    "uq_backup_restores_under_way",
-    restores.c.database,
-    unique=True,
-    sqlite_where=UNDER_WAY,
-    postgresql_where=UNDER_WAY,
 )
 
 

@@ -9,7 +9,6 @@ from app.cli.output.messages import warn
 from app.cli.session import Session, as_json
 from app.domain.backup import Tier
 from app.operations.backups.inventory import find
-from app.operations.backups.opened import described
 from app.operations.backups.told import inventory_to_look_at
 
 
@@ -32,6 +31,8 @@ def list_backups(session: Session, tier: str | None, *, as_json: bool) -> int:
 @click.pass_obj
 def show_backup(session: Session, backup: str, *, as_json: bool) -> int:
     """Show what is in a backup: server, tables, rows, digests."""
+    from app.operations.backups.opened import described  # noqa: PLC0415 -- the archive's format, which `list` is spared
+
     service = session.of_files()
     found, manifest = described(service, find(service, backup, inventory_to_look_at(service)))
     show.details(service, found, manifest, as_json=as_json)

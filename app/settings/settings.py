@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
@@ -32,11 +32,9 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from app.archive.codecs import LEVELS
 from app.domain.backup import Codec, Tier
 from app.errors import SettingsError
 from app.log import Redactor
-from app.postgres.database import Database
 from app.settings.fields import (
     Command,
     Count,
@@ -53,6 +51,9 @@ from app.settings.fields import (
     upper,
 )
 from app.urls import require_text
+
+if TYPE_CHECKING:
+    from app.postgres.database import Database
 
 _OURS = ("BACKUP_", "RESTORE_")
 _PASSWORDS = {"POSTGRES_PASSWORD", "RESTORE_FOREIGN_PASSWORD"}  # by themselves, not in a URL
@@ -105,7 +106,11 @@ class Settings(BaseSettings):
     @classmethod
     def _level_of_codec(cls, level: int | None, others: ValidationInfo) -> int | None:
         codec = others.data.get("backup_compression")  # absent where it is wrong itself
-        if level is not None and codec is not None and level not in LEVELS[codec]:
+        if level is None or codec is None:
+            return level
+        from app.archive.codecs import LEVELS  # noqa: PLC0415 -- by need
+
+        if level not in LEVELS[codec]:
             raise ValueError(f"{codec} has levels {LEVELS[codec][0]} to {LEVELS[codec][-1]}")
         return level
 
@@ -117,6 +122,8 @@ class Settings(BaseSettings):
     @property
     def database(self) -> Database:
         """The database to back up."""
+        from app.postgres.database import Database  # noqa: PLC0415 -- the driver, which the files alone do not need
+
         if self.database_url is not None:
             return Database.from_url(self.database_url.get_secret_value())
         password = self.postgres_password.get_secret_value() if self.postgres_password else None
@@ -288,6 +295,8 @@ def _problem(error: Any, values: Mapping[str, str]) -> str:
 def _database_problems(values: Mapping[str, str], *, serverless: bool) -> list[str]:
     """What is wrong with the way to the database, also where other settings are wrong."""
     if url := values.get("DATABASE_URL"):
+        from app.postgres.database import Database  # noqa: PLC0415 -- as above
+
         try:
             Database.from_url(url)
         except ValueError as error:

@@ -10,7 +10,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from app.archive.writer import write_error
 from app.errors import BackupError, BackupNotFoundError, BackupPermissionError, BackupStorageError, DiskReadError
 
 MANIFEST_BYTES = 256 << 20  # of 100,000 tables it is a fifth of that
@@ -42,6 +41,8 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         if mapped := _refusal(error, path, folder=True):
             raise mapped from error
+        from app.archive.writer import write_error  # noqa: PLC0415 -- the codecs, which no listing needs
+
         general = write_error(error)
         raise type(general)(f"{general.message} ({path})", general.hint) from error
 
