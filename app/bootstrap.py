@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -14,8 +13,8 @@ import structlog
 
 from app import __version__
 from app.broker import REDIS, ask
-from app.catalog.copy import copy_catalog
-from app.catalog.engine import lazy_catalog, parse_url
+from app.catalog.engine import parse_url
+from app.catalog.store import lazy_catalog
 from app.domain.checks import Finding
 from app.domain.retention import Retention
 from app.errors import ResidencyBackupError, SettingsError
@@ -23,13 +22,13 @@ from app.last_words import keep_to_oneself
 from app.log import configure_logging, log_also_to, open_for_lines
 from app.operations.backups.same_name import describe
 from app.operations.full_restore.run import Programs as FullPrograms
+from app.operations.options import Options
 from app.operations.schedule import Schedule
-from app.operations.service import Service, System
+from app.operations.service import Service
 from app.postgres.cluster import PostgresCluster, start_command, verify_copy
 from app.postgres.database import Database
 from app.postgres.dump.source import PostgresSource
 from app.postgres.nowhere import Nowhere
-from app.postgres.post_command import run_on
 from app.postgres.target import PostgresTarget
 from app.postgres.target_facts import knows_restore
 from app.settings.file import as_environment_file
@@ -55,26 +54,31 @@ class Program:
     def service(self) -> Service:
         """Put the parts together. Nothing connects, and nothing is made, yet."""
         settings, zone = self.settings, self.settings.zone
-        tree = LocalTree(settings.backup_dir)
-        folder = self._folder()
-        apart = not self._holds_the_catalog(settings.backup_dir)
+        tree = LocalTree(settings.backup_dir, self._folder())
 
         def prepare() -> None:
             """A catalog in the tree is made only where the tree is the one that is meant."""
-            if not apart:
-                folder.require_here()
+            if catalog.is_below(tree.root):
+                tree.folder.require_here()
                 tree.make_root()
 
-        catalog = lazy_catalog(settings.catalog_url, prepare=prepare)
+        catalog = lazy_catalog(settings.catalog_url, prepare=prepare, is_in=self._holds_catalog)
         return Service(
             source=PostgresSource(self.database, settings.backup_jobs),
+            target=self._target(),
+            cluster=PostgresCluster(self.database),
             tree=tree,
-            folder=folder,
-            catalog_apart=apart,
+            scripts=LocalScripts(settings.backup_dir),
             catalog=catalog,
-            target=self._target(self.database),
             restores=catalog,
-            policy=Retention(settings.keep),
+            options=self._options(),
+            clock=lambda: datetime.now(zone),
+        )
+
+    def _options(self) -> Options:
+        settings, zone = self.settings, self.settings.zone
+        return Options(
+            keep=Retention(settings.keep),
             schedules={tier: Schedule(tier, cron, zone) for tier, cron in settings.crons.items()},
             codec=settings.backup_compression,
             level=settings.backup_compression_level,
@@ -83,28 +87,21 @@ class Program:
             post_command=settings.post_command,
             version_tables=settings.restore_version_tables,
             foreign_role=settings.restore_foreign_role,
-            clock=lambda: datetime.now(zone),
             tool=f"residency-backup {__version__}",
-            target_of=lambda name: self._target(self.database.named(name)),
-            scripts=LocalScripts(settings.backup_dir),
-            run_program=self._run_program,
-            system=System(
-                cluster=PostgresCluster(self.database),
-                paths=settings.backup_full_paths,
-                settings=as_environment_file(settings),
-                copy_catalog=partial(copy_catalog, settings.catalog_url),
-            ),
-            holds_catalog=self._holds_catalog,
+            full_paths=settings.backup_full_paths,
+            environment=as_environment_file(settings),
         )
 
-    def _target(self, database: Database) -> PostgresTarget:
-        secret = self.settings.restore_foreign_password
-        return PostgresTarget(database, self.settings.backup_jobs, secret.get_secret_value() if secret else None)
-
-    def _run_program(self, argv: Sequence[str], name: str) -> None:
-        settings = self.settings
+    def _target(self) -> PostgresTarget:
+        settings, secret = self.settings, self.settings.restore_foreign_password
         url = settings.database_url.get_secret_value() if settings.database_url else ""
-        run_on(self.database.named(name), argv, process_environment(), scheme_of(url) or "postgresql")
+        return PostgresTarget(
+            self.database,
+            settings.backup_jobs,
+            secret.get_secret_value() if secret else None,
+            environment=process_environment(),
+            scheme=scheme_of(url) or "postgresql",
+        )
 
     def remember_folder(self) -> None:
         """Look at the folder of backups once, so that the processes which are forked from this one remember it."""
@@ -118,15 +115,9 @@ class Program:
         settings = self.settings
         return LocalFolder(settings.backup_dir, self.memory, self.database.name)
 
-    def _holds_the_catalog(self, folder: Path) -> bool:
-        url = parse_url(self.settings.catalog_url)
-        return url.drivername == "sqlite" and Path(str(url.database)).is_relative_to(folder)
-
     def _holds_catalog(self, name: str, restore_id: str) -> bool:
-        """Whether the catalog stands in the database of a name: by the two ways to a server, or by what is in it."""
+        """Whether a PostgreSQL catalog stands in the database of a name: by the two ways to a server, or its rows."""
         catalog, ours = parse_url(self.settings.catalog_url), self.database.parameters
-        if catalog.drivername == "sqlite":
-            return False
         host, port = ours.get("host", ""), ours.get("port", "5432")
         theirs = str(catalog.host or catalog.query.get("host", ""))
         same = host == theirs or (_is_local(host) and _is_local(theirs))

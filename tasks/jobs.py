@@ -193,9 +193,9 @@ def _take(task: BackupTask, tier: Tier, label: str | None = None) -> JSON:
     service = task.service
     slot = None
     if task.request.get("scheduled"):
-        if tier not in service.schedules:
+        if tier not in service.options.schedules:
             return {"skipped": f"{tier} backups are off"}
-        slot = service.schedules[tier].last_due(service.clock())
+        slot = service.options.schedules[tier].last_due(service.clock())
     taken = take_backup(service, BackupRequest(tier=tier, slot=slot, label=label))
     if taken is None and slot is not None:
         why = why_skipped(service, slot)

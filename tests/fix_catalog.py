@@ -8,8 +8,8 @@ from pathlib import Path
 
 from sqlalchemy import text
 
-from app.catalog.engine import lazy_catalog, make_engine, parse_url
-from app.catalog.store import LEASE, SqlCatalog
+from app.catalog.engine import make_engine, parse_url
+from app.catalog.store import LEASE, SqlCatalog, lazy_catalog
 
 
 def open_catalog(url: str, *, lease: timedelta = LEASE) -> SqlCatalog:

@@ -62,7 +62,7 @@ class FullSite:
     def service(self, **settings: str) -> Service:
         """The service, with other settings where given."""
         service = self.site.service(**settings)
-        return replace(service, system=replace(service.system, cluster=self.cluster)) if self.cluster else service
+        return replace(service, cluster=self.cluster) if self.cluster else service
 
     def take(self, progress: Progress = SILENT, **settings: str) -> Taken:
         """Take a full backup."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -67,6 +68,11 @@ class Site:
         found = (path for path in self.backups.rglob("*") if path.is_file() and "catalog.db" not in path.name)
         paths = (path for path in found if path.name not in {LOCK, MARKER})
         return {str(path.relative_to(self.backups)): _digest(path) for path in paths}
+
+
+def with_options(service: Service, **changed: Any) -> Service:
+    """The service, with other figures."""
+    return replace(service, options=replace(service.options, **changed))
 
 
 @functools.lru_cache(maxsize=32)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +13,7 @@ import pytest
 
 from app.operations.backup.take import BackupRequest, take_backup
 from app.operations.service import Progress, Service
+from app.ports.target import Target
 from app.ports.tree import Tree
 from app.storage import disk
 
@@ -26,6 +27,10 @@ class Hooked:
         self._tree = tree
         self._method = method
         self._act: Callable[[], object] | None = act
+
+    def held(self) -> Hooked:
+        self._tree = self._tree.held()
+        return self
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._tree, name)
@@ -45,6 +50,22 @@ class Hooked:
 def hooked(service: Service, method: str, act: Callable[[], object]) -> Service:
     """The service, with something that happens once after a method of its tree."""
     return replace(service, tree=Hooked(service.tree, method, act))  # type: ignore[arg-type] # it delegates
+
+
+class Commanded:
+    """A target whose programs are run by a function."""
+
+    def __init__(self, target: Target, run: Callable[[Sequence[str], str], None]) -> None:
+        self._target = target
+        self.run = run
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._target, name)
+
+
+def with_command(service: Service, run: Callable[[Sequence[str], str], None]) -> Service:
+    """The service, which runs RESTORE_POST_COMMAND by a function."""
+    return replace(service, target=Commanded(service.target, run))  # type: ignore[arg-type] # it delegates
 
 
 class Paused(Progress):

@@ -12,6 +12,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.catalog.no_room import PRIMARY, error_of_disk
 from app.errors import CatalogError, CorruptCatalogError
 
+# An execution option of connections that only read; the engine then takes no lock that writers queue for.
+READS = "catalog_reads"
+
 
 @contextmanager
 def translated(doing: str, place: str) -> Iterator[None]:

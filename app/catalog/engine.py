@@ -10,8 +10,6 @@ import os
 import sqlite3
 import stat
 import time
-from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 from shlex import quote as quote_word
 from typing import Any
@@ -19,9 +17,9 @@ from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url
 
+from app.catalog.edge import READS
 from app.catalog.migrations import bring_to_head
 from app.catalog.no_room import error_of_disk
-from app.catalog.store import LEASE, READS, SqlCatalog
 from app.errors import CatalogError, SettingsError
 from app.urls import ENCODED, require_port
 
@@ -30,23 +28,6 @@ POSTGRESQL = {"postgresql", "postgresql+psycopg", "postgres"}
 _BESIDE = ("-journal", "-wal", "-shm")
 _PASSING = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 SQLITE = {"sqlite", "sqlite+pysqlite"}
-
-
-def lazy_catalog(url: str, *, lease: timedelta = LEASE, prepare: Callable[[], None] = lambda: None) -> SqlCatalog:
-    """The catalog of that URL, opened, made or brought up to date by its first use; `prepare` is called before that.
-
-    Every method may then raise what opening raises.
-
-    Raises:
-        SettingsError: the URL names no SQLite file and no PostgreSQL database.
-    """
-    parsed = parse_url(url)
-
-    def connect() -> Engine:
-        prepare()
-        return _ready_engine(parsed)
-
-    return SqlCatalog(connect, place=place_of(parsed), lease=lease)
 
 
 def parse_url(text: str) -> URL:
@@ -110,7 +91,8 @@ def _engine(url: URL, arguments: dict[str, Any]) -> Engine:
     return create_engine(url, poolclass=NullPool, hide_parameters=True, connect_args=arguments)
 
 
-def _ready_engine(url: URL) -> Engine:
+def ready_engine(url: URL) -> Engine:
+    """The engine of a catalog that is made, or brought up to date."""
     engine = make_engine(url)
     try:
         bring_to_head(engine)

@@ -7,11 +7,19 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
-from sqlalchemy import ColumnElement, Connection, Engine, delete, select, update
+from sqlalchemy import URL, ColumnElement, Connection, Engine, delete, select, update
 
+<<<<<<< HEAD
 from app.catalog import manifests, restores, runs, signs, slots
 from app.catalog.edge import translated
+=======
+from app.catalog import restores, runs, signs, slots
+from app.catalog.copy import copy_rows
+from app.catalog.edge import READS, translated
+from app.catalog.engine import parse_url, place_of, ready_engine
+>>>>>>> service
 from app.catalog.rows import backup_of, backup_values, error_values, run_of
 from app.catalog.tables import RunState, backups, insert_into
 from app.domain.backup import Backup, Tier
@@ -23,8 +31,6 @@ from app.ports.runs import Run
 
 # How long a holder that cannot be looked at (another machine, another container) may give no sign of life.
 LEASE = timedelta(seconds=90)
-# An execution option of connections that only read; the engine then takes no lock that writers queue for.
-READS = "catalog_reads"
 
 
 class SqlCatalog:
@@ -32,14 +38,19 @@ class SqlCatalog:
 
     Args:
         connect: makes the engine of a catalog that is ready for use. Called at the first use, again where it failed.
-        place: where the catalog is, without a password; for messages.
+        url: where the catalog is.
         lease: how long a holder that cannot be looked at may give no sign of life.
+        is_in: whether the live server's database of a name holds this catalog, which knows a restore of that id.
     """
 
-    def __init__(self, connect: Callable[[], Engine], *, place: str = "the catalog", lease: timedelta = LEASE) -> None:
+    def __init__(
+        self, connect: Callable[[], Engine], url: URL, *, lease: timedelta, is_in: Callable[[str, str], bool]
+    ) -> None:
         self._connect = connect
-        self._place = place
+        self._url = url
+        self._place = place_of(url)
         self._lease = lease
+        self._is_in = is_in
         self._engine: Engine | None = None
         self._opening = threading.Lock()
 
@@ -175,6 +186,7 @@ class SqlCatalog:
         with self._writing(f"the backup {backup_id} cannot be forgotten") as connection:
             connection.execute(delete(backups).where(_is(database, backup_id)))
 
+<<<<<<< HEAD
     def told(self, database: str) -> Mapping[str, Backup]:
         """What manifests tell, by the SHA-256 of their bytes."""
         with self._reading("what manifests tell cannot be read") as connection:
@@ -184,6 +196,20 @@ class SqlCatalog:
         """Record what manifests tell, and forget all others of the database."""
         with self._writing("what manifests tell cannot be recorded") as connection:
             manifests.keep_only(connection, database, told)
+=======
+    def is_below(self, folder: Path) -> bool:
+        """Whether the catalog is a file in a folder."""
+        return self._url.get_backend_name() == "sqlite" and Path(str(self._url.database)).is_relative_to(folder)
+
+    def copy(self, path: Path) -> None:
+        """Write every row, as of one instant, into a new SQLite catalog."""
+        with translated("the catalog cannot be copied", self._place):
+            copy_rows(self._ready(), path)
+
+    def stands_in(self, name: str, restore_id: str) -> bool:
+        """Whether the catalog, which knows a restore of that id, stands in the live server's database of a name."""
+        return self._url.get_backend_name() != "sqlite" and self._is_in(name, restore_id)
+>>>>>>> service
 
     def begin_restore(self, restore: Restore) -> None:
         """Record a restore that this process begins.
@@ -258,6 +284,35 @@ class SqlCatalog:
             self._ready().execution_options(**{READS: True}).begin() as connection,
         ):
             yield connection
+
+
+def lazy_catalog(
+    url: str,
+    *,
+    lease: timedelta = LEASE,
+    prepare: Callable[[], None] = lambda: None,
+    is_in: Callable[[str, str], bool] = lambda _name, _restore: False,
+) -> SqlCatalog:
+    """The catalog of that URL, opened, made or brought up to date by its first use.
+
+    Every method may then raise what opening raises.
+
+    Args:
+        url: of a SQLite file or a PostgreSQL database.
+        lease: how long a holder that cannot be looked at may give no sign of life.
+        prepare: called before the catalog is opened.
+        is_in: answers `SqlCatalog.stands_in`, for which the server of the live database is asked.
+
+    Raises:
+        SettingsError: the URL names no SQLite file and no PostgreSQL database.
+    """
+    parsed = parse_url(url)
+
+    def connect() -> Engine:
+        prepare()
+        return ready_engine(parsed)
+
+    return SqlCatalog(connect, parsed, lease=lease, is_in=is_in)
 
 
 def _save(connection: Connection, backup: Backup) -> None:

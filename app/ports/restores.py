@@ -48,5 +48,8 @@ class Restores(Protocol):
     def restores(self, database: str) -> Sequence[Restore]:
         """All restores of a live database, newest first."""
 
+    def stands_in(self, name: str, restore_id: str) -> bool:
+        """Whether this record, which knows a restore of that id, stands in the live server's database of a name."""
+
     def dead_restores(self, database: str, now: datetime) -> Sequence[Restore]:
         """Those under way whose holders are dead: nobody ends them but `check --repair` or a rollback."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Protocol
 
 from app.domain.backup import Backup, Tier
@@ -107,3 +108,13 @@ class Catalog(Protocol):
 
     def keep_told(self, database: str, told: Mapping[str, Backup]) -> None:
         """Record what manifests tell, and forget all others of the database."""
+
+    def is_below(self, folder: Path) -> bool:
+        """Whether the catalog is kept below a folder, and so is lost with it."""
+
+    def copy(self, path: Path) -> None:
+        """Write every row, as of one instant, into a new SQLite catalog.
+
+        Raises:
+            CatalogError: the catalog cannot be read, or the copy not be written.
+        """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,6 +100,16 @@ class Target(Protocol):
     """
 
     database: str
+
+    def named(self, name: str) -> Target:
+        """The same server, with another database in the live one's place."""
+
+    def run(self, argv: Sequence[str], name: str) -> None:
+        """Run a program to its end; its environment names the database of that name.
+
+        Raises:
+            RestorePostCommandError: it cannot be started, or failed; carries the end of what it printed.
+        """
 
     def facts(self) -> TargetFacts:
         """What the server is, and whether the live database exists."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from app.domain.backup import Tier
+from app.ports.folder import Folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +42,22 @@ class Tree(Protocol):
 
     Every method may raise BackupPermissionError (a right is missing), BackupStorageError (disk full, not a folder),
     BackupReadError or BackupWriteError (the disk's own errors).
+
+    Attributes:
+        root: the folder.
+        folder: what the root is known by.
     """
 
     root: Path
+    folder: Folder
+
+    def held(self) -> Tree:
+        """The tree for one run: its folder is the one that stands there now, and refuses any other.
+
+        Raises:
+            BackupFolderLostError: it is not the one that was there before.
+            BackupReadError: its marker cannot be read.
+        """
 
     def probe(self, tier: Tier) -> None:
         """Make the tier's folder where it is missing; prove by doing it that files can be written and read in it."""

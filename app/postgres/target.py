@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import BinaryIO
+from types import MappingProxyType
+from typing import BinaryIO, Self
 
 from app.archive.inspect.needs import Needs
 from app.archive.manifest import ServerFacts
@@ -22,6 +23,7 @@ from app.postgres.maintenance import Maintenance
 from app.postgres.merge import compare as merge_compare
 from app.postgres.merge import live as merge
 from app.postgres.merge import script
+from app.postgres.post_command import run_on
 from app.postgres.replace import databases, in_place, proof, schema_diff, swap
 from app.postgres.session import restoring
 from app.postgres.unnoticed import unnoticed
@@ -34,13 +36,39 @@ class PostgresTarget:
         database: the live one.
         jobs: how many connections load, and prove, at once.
         foreign_password: of the role that loads what strangers made; None leaves it to libpq.
+        environment: of the programs that `run` starts.
+        scheme: of DATABASE_URL in that environment.
     """
 
-    def __init__(self, database: Database, jobs: int = 1, foreign_password: str | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        jobs: int = 1,
+        foreign_password: str | None = None,
+        *,
+        environment: Mapping[str, str] = MappingProxyType({}),
+        scheme: str = "postgresql",
+    ) -> None:
         self.database = database.name
         self._database = database
         self._jobs = jobs
         self._foreign_password = foreign_password
+        self._environment = environment
+        self._scheme = scheme
+
+    def named(self, name: str) -> Self:
+        """The same server, with another database in the live one's place."""
+        return type(self)(
+            self._database.named(name),
+            self._jobs,
+            self._foreign_password,
+            environment=self._environment,
+            scheme=self._scheme,
+        )
+
+    def run(self, argv: Sequence[str], name: str) -> None:
+        """Run a program on a database of the server."""
+        run_on(self._database.named(name), argv, self._environment, self._scheme)
 
     def facts(self) -> TargetFacts:
         """What the server is, and whether the live database exists."""

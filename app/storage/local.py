@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 from app.domain.backup import ENDLESS, Tier, period_in_name
 from app.errors import BackupError, BackupNotFoundError, BackupStorageError, BackupWriteError
+from app.ports.folder import Folder
 from app.ports.tree import StoredFile
 from app.storage import access, disk, sidecar, transient
 from app.storage.draft import LocalDraft, manifest_of, run_in, stem_of, temporary, variants_of, waiting_for
+from app.storage.folder import LocalFolder
+from app.storage.memory import FolderMemory
 from app.storage.staging import discard_folder, staging
 
-_PASSING_SECONDS = 3600.0
 _PROBE = b"residency-backup was here\n"
 
 
@@ -26,10 +27,19 @@ class LocalTree:
     """The port `Tree`: a folder for each tier under `root`.
 
     The root may be a link or a mount. Below it no link is followed, and no path leads out of the tiers' folders.
+
+    Args:
+        root: the folder; need not exist.
+        folder: what it is known by; one that remembers nothing outside of this process unless given.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, folder: Folder | None = None) -> None:
         self.root = root
+        self.folder: Folder = folder or LocalFolder(root, FolderMemory(None), "")
+
+    def held(self) -> Self:
+        """The tree for one run, with its folder as it is now."""
+        return type(self)(self.root, self.folder.held())
 
     def make_root(self) -> None:
         """Make the root where it is missing."""
@@ -198,7 +208,7 @@ class LocalTree:
         return sorted(
             (f"{tier}/{entry.name}", run)
             for tier, entry in self._entries()
-            if (run := run_in(entry.name)) and not _in_use(run, entry)
+            if (run := run_in(entry.name)) and not transient.may_be_written(run, entry)
         )
 
     def remove_leftover(self, file: str) -> None:
@@ -339,22 +349,3 @@ def _beside(archive: Path) -> tuple[bytes | None, str | None]:
 
 def _staged(tier: Tier, entry: os.DirEntry[str]) -> bool:
     return tier is Tier.FULL and entry.is_dir(follow_symlinks=False) and run_in(entry.name) is not None
-
-
-def _in_use(run: str, entry: os.DirEntry[str]) -> bool:
-    """Whether somebody may be writing a file that belongs to no run just now; what has gone is no leftover either."""
-    if not run.startswith(transient.PREFIX):
-        return False
-    alive = transient.is_alive(run)
-    return _young(entry) if alive is None else alive
-
-
-def _young(entry: os.DirEntry[str]) -> bool:
-    """Whether somebody may be writing the file just now; one that has gone meanwhile is no leftover either.
-
-    One that is far from the future was written by a clock that has been set since.
-    """
-    try:
-        return abs(time.time() - entry.stat(follow_symlinks=False).st_mtime) < _PASSING_SECONDS
-    except FileNotFoundError:
-        return True

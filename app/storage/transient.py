@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import secrets
+import time
 from pathlib import Path
 
 PREFIX = "passing-"
@@ -17,6 +18,7 @@ _PROC = Path("/proc")
 _NAME = re.compile(rf"{PREFIX}(?P<place>[0-9a-f]{{8}})-(?P<pid>\d+)-(?P<ticks>\d+)-[0-9a-f]{{12}}")
 _STATE, _START_TICKS = 0, 19  # fields 3 and 22 of /proc/<pid>/stat, counted from after the program's name
 _ENDED = ("Z", "X")
+_YOUNG_SECONDS = 3600.0
 
 
 def new_id() -> str:
@@ -37,6 +39,25 @@ def is_alive(run: str) -> bool | None:
     if fields is None:
         return None if _is_there(int(found["pid"])) else False
     return fields[_STATE] not in _ENDED and fields[_START_TICKS] == found["ticks"]
+
+
+def may_be_written(run: str, entry: os.DirEntry[str]) -> bool:
+    """Whether somebody may be writing a file that belongs to no run just now; what has gone is no leftover either."""
+    if not run.startswith(PREFIX):
+        return False
+    alive = is_alive(run)
+    return _is_young(entry) if alive is None else alive
+
+
+def _is_young(entry: os.DirEntry[str]) -> bool:
+    """Whether somebody may be writing the file just now; one that has gone meanwhile is no leftover either.
+
+    One that is far from the future was written by a clock that has been set since.
+    """
+    try:
+        return abs(time.time() - entry.stat(follow_symlinks=False).st_mtime) < _YOUNG_SECONDS
+    except FileNotFoundError:
+        return True
 
 
 def _place() -> str | None:

@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from app.catalog.engine import lazy_catalog, make_engine, parse_url
+from app.catalog.engine import make_engine, parse_url
 from app.catalog.holder import is_dead
-from app.catalog.store import LEASE, SqlCatalog
+from app.catalog.store import LEASE, SqlCatalog, lazy_catalog
 from app.domain.backup import Backup, BackupState, Codec, Origin, Tier
 from app.domain.slots import FIRST_RETRY, MAX_ATTEMPTS, Slot, SlotRecord, SlotState
 from app.errors import BackupCreationError, BackupRunningError, CatalogError, ServerUnavailableError, SettingsError
@@ -53,7 +53,7 @@ BACKUP = Backup(
 CLAIMER = f"""
 import sys
 from datetime import datetime
-from app.catalog.engine import lazy_catalog
+from app.catalog.store import lazy_catalog
 from app.domain.backup import Tier
 from app.domain.slots import Slot
 from app.errors import BackupRunningError

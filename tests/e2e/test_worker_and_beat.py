@@ -223,7 +223,7 @@ def test_a_killed_worker_frees_its_slot_and_the_next_run_clears_up(
     assert gone_soon(site.database)
     service = site.service(BACKUP_DAILY_CRON=settings["BACKUP_DAILY_CRON"])
     assert due_slots(service) == [], "not at once: what killed it may still be there"
-    slot = service.schedules[Tier.DAILY].last_due(service.clock())
+    slot = service.options.schedules[Tier.DAILY].last_due(service.clock())
     record = service.catalog.slot(service.database, Tier.DAILY, slot.period)
     assert record is not None
     assert (record.state, record.transient, record.attempts) == (SlotState.FAILED, True, 1)

@@ -33,7 +33,7 @@ def due_slots(service: Service) -> list[Slot]:
         facts = {"tier": str(run.tier), "slot": run.slot and run.slot.period, "run": run.id, "hint": _KILLED_HINT}
         log.error("backup failed: the process was killed, or is out of reach", database=run.database, **facts)
     service.catalog.forget_slots(service.database, now + SKEW)
-    due = [slot for schedule in service.schedules.values() if (slot := _due(service, schedule, now))]
+    due = [slot for schedule in service.options.schedules.values() if (slot := _due(service, schedule, now))]
     return [slot for slot in due if _is_ours(service, slot)]
 
 
@@ -56,7 +56,7 @@ def _is_ours(service: Service, slot: Slot) -> bool:
         _tell(service, slot, "backup not begun: the backups in the folder are of another server", error)
         return False
     try:
-        service.folder.require_readable()
+        service.tree.folder.require_readable()
     except BackupReadError as error:
         _tell(service, slot, "backup not begun: the folder's marker cannot be read", error)
         return False

@@ -57,10 +57,10 @@ def write_full(  # noqa: PLR0913, PLR0917 -- what a run knows
         BackupError: the first thing that failed; the copy is gone.
     """
     assert ready.facts is not None  # noqa: S101 -- else a finding was raised
-    cluster, codec = service.system.cluster, codec_for(Tier.FULL, service.codec)
+    cluster, codec = service.cluster, codec_for(Tier.FULL, service.options.codec)
     identifier = cluster.system_identifier()
     with service.tree.staging(Tier.FULL, name, run_id) as folder:
-        guard = SpaceGuard(service, progress)
+        guard = SpaceGuard(service.tree, service.options, progress)
         progress.start("copy", ready.facts.size)
         copied = cluster.copy_into(folder / POSTGRES, guard.advance)
         shown = service.clock()
@@ -69,10 +69,10 @@ def write_full(  # noqa: PLR0913, PLR0917 -- what a run knows
         log.debug("backup of the server verified by its own program")
         _write_beside(service, folder)
         progress.start("pack", ready.facts.size)
-        with TarWriter(draft.stream, codec, service.level, guard.advance) as writer:
+        with TarWriter(draft.stream, codec, service.options.level, guard.advance) as writer:
             packing = Packing(writer)
             packing.add_staged(folder)
-            for path in service.system.paths:
+            for path in service.options.full_paths:
                 packing.add_path(path)
             index = writer.finish()
     _read_back(service, draft, index, codec, progress)
@@ -81,7 +81,7 @@ def write_full(  # noqa: PLR0913, PLR0917 -- what a run knows
         pg_basebackup=ready.dump_version,
         wal_start=copied.wal_start,
         wal_end=copied.wal_end,
-        paths=tuple(map(str, service.system.paths)),
+        paths=tuple(map(str, service.options.full_paths)),
         members=index.members,
     )
     sizes = {"bytes": index.bytes, "raw_bytes": index.raw_bytes, "sha256": index.sha256}
@@ -92,12 +92,12 @@ def write_full(  # noqa: PLR0913, PLR0917 -- what a run knows
 
 def _write_beside(service: Service, folder: Path) -> None:
     """What the server's copy does not say in words: who may log in, what was backed up when, and by which settings."""
-    superuser = service.system.cluster.facts().superuser
+    superuser = service.cluster.facts().superuser
     texts = {
-        GLOBALS: service.system.cluster.global_objects(passwords=superuser),
-        SETTINGS: service.system.settings,
+        GLOBALS: service.cluster.global_objects(passwords=superuser),
+        SETTINGS: service.options.environment,
     }
-    service.system.copy_catalog(folder / CATALOG)
+    service.catalog.copy(folder / CATALOG)
     try:
         for name, text in texts.items():
             path = folder / name

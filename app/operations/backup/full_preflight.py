@@ -12,7 +12,8 @@ from app.domain.backup import Tier
 from app.domain.checks import Finding
 from app.domain.psql import in_psql, quoted
 from app.errors import BackupCreationError, BackupPermissionError, BackupValidationError, ResidencyBackupError
-from app.operations.backup.preflight import Preflight, require_room, tried
+from app.operations.backup.preflight import Preflight, tried
+from app.operations.backup.space import require_room
 from app.operations.service import Service
 from app.ports.cluster import ClusterFacts
 
@@ -24,7 +25,7 @@ _UNREAD = "there is no pg_waldump, so that a full backup's WAL is first read whe
 
 def preflight_full(service: Service) -> Preflight:
     """Check everything that a full backup needs. `facts` are of the database, with the size of all that is copied."""
-    cluster, paths = service.system.cluster, service.system.paths
+    cluster, paths = service.cluster, service.options.full_paths
     findings = [tried("directory", lambda: service.tree.probe(Tier.FULL), "readable and writable")]
     findings.append(tried("paths", lambda: require_paths(paths, service.tree.root), f"{len(paths)} beside the server"))
     if findings[-1].error is None:
@@ -50,8 +51,12 @@ def preflight_full(service: Service) -> Preflight:
         findings.append(Finding.warning("configuration", _outside(outside)))
     size = found.size + size_of(paths)
     # The copy of the server stands beside the growing tar, each of its files until it is in there.
-    findings.append(tried("free space", lambda: require_room(service, size, "this full backup"), "enough"))
+    findings.append(tried("free space", lambda: _require_space(service, size), "enough"))
     return Preflight(tuple(findings), _sized(facts, size), version)
+
+
+def _require_space(service: Service, size: int) -> None:
+    require_room(service.tree, service.options, size, "this full backup")
 
 
 def require_paths(paths: Sequence[Path], root: Path) -> None:
@@ -131,7 +136,7 @@ def _require_replication(service: Service, found: ClusterFacts) -> None:
     if found.max_wal_senders <= 0:
         message = "the server lets nobody copy it: max_wal_senders is 0"
         raise BackupCreationError(message, f"{_set('max_wal_senders', '10')}, and restart the server")
-    service.system.cluster.system_identifier()
+    service.cluster.system_identifier()
 
 
 def _require_no_tablespaces(found: ClusterFacts) -> None:

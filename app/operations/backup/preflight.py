@@ -6,17 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from app.archive.manifest import ServerFacts
-from app.domain.backup import Backup, Codec, Tier
+from app.domain.backup import Backup, Tier
 from app.domain.checks import Finding
 from app.domain.psql import in_psql, quoted
-from app.errors import BackupPermissionError, BackupStorageError, ResidencyBackupError
+from app.errors import BackupPermissionError, ResidencyBackupError
+from app.operations.backup.space import forecast, require_room
 from app.operations.service import Service
 
-MEGABYTE = 1 << 20
-# Without an earlier backup to go by: a database on disk holds indexes and free space besides its rows, so as a rule its
-# plain dump is smaller (not where most of it is compressed values); a codec makes text at least this much smaller.
-_SHRINKS = {Codec.NONE: 1, Codec.GZIP: 3, Codec.ZSTD: 3}
-_MAKE_ROOM = "free space, keep fewer backups (BACKUP_KEEP_*, 'residency-backup prune'), or set BACKUP_COMPRESSION=zstd"
 UNDUMPED = "not in dumps"
 _NAMED = 100  # unreadable objects listed in one message
 
@@ -117,48 +113,4 @@ def _undumped(service: Service) -> list[Finding]:
 
 
 def _require_space(service: Service, database_size: int, earlier: Backup | None) -> None:
-    require_room(service, forecast(database_size, service.codec, earlier), "this backup")
-
-
-def require_room(service: Service, expected: int, what: str) -> None:
-    """Make sure that so many bytes fit.
-
-    Raises:
-        BackupStorageError: they do not.
-    """
-    free = service.tree.free_bytes()
-    if free - expected < service.min_free_bytes:
-        raise BackupStorageError(
-            f"too little free space in {service.tree.root}: {free // MEGABYTE} MB free, about "
-            f"{expected // MEGABYTE} MB wanted by {what}, and {service.min_free_bytes // MEGABYTE} MB must remain "
-            "(BACKUP_MIN_FREE_MB)",
-            _MAKE_ROOM,
-        )
-
-
-def require_reserve(service: Service) -> None:
-    """Make sure that what must remain free still is.
-
-    Raises:
-        BackupStorageError: it is not.
-    """
-    free = service.tree.free_bytes()
-    if free < service.min_free_bytes:
-        raise BackupStorageError(
-            f"the disk of {service.tree.root} is filling up: {free // MEGABYTE} MB free, and "
-            f"{service.min_free_bytes // MEGABYTE} MB must remain (BACKUP_MIN_FREE_MB)",
-            _MAKE_ROOM,
-        )
-
-
-def forecast(database_size: int, codec: Codec, earlier: Backup | None) -> int:
-    """Bytes that the next backup will take.
-
-    Args:
-        database_size: what the database takes on the server's disk now.
-        codec: how it will be compressed.
-        earlier: a backup to scale from; used where it was compressed the same way.
-    """
-    if earlier is not None and earlier.codec is codec and earlier.database_size:
-        return round(earlier.bytes * database_size / earlier.database_size)
-    return database_size // _SHRINKS[codec]
+    require_room(service.tree, service.options, forecast(database_size, service.options.codec, earlier), "this backup")

@@ -47,7 +47,7 @@ def publish(service: Service, draft: Draft, manifest: Manifest, backups: Invento
     Raises:
         BackupWriteError: it cannot be named, or what stands there cannot be kept; then that stands as it was.
     """
-    renamed = keep_year(service, manifest.tier, manifest.period, backups)
+    renamed = keep_year(service.tree, service.catalog, manifest.tier, manifest.period, backups)
     backup_id = id_of(manifest.tier, manifest.period)
     file = backup_id + extension_of(manifest.tier, manifest.codec)
     taken = Taken(manifest.to_backup(backup_id, file))

@@ -50,7 +50,7 @@ def require_free(service: Service, tier: Tier, period: str, backups: Inventory, 
             f"{name} is of another server ({backup.identity}), and this run would replace it",
             f"move it and its .json out of {service.tree.root / tier}; tomorrow's has a name of its own",
         )
-    if backup.id in in_use(service):
+    if backup.id in in_use(service.restores, service.database):
         raise BackupValidationError(
             f"a restore that is under way needs {name}, and this run would replace it",
             "'residency-backup restores' shows it; try again when it has ended",
@@ -74,7 +74,7 @@ def require_own(service: Service, tier: Tier, period: str, backups: Inventory) -
         BackupValidationError: such a file, or a folder, stands under the very name that the backup is to bear.
     """
     name = id_of(tier, period)
-    file = name + extension_of(tier, service.codec)
+    file = name + extension_of(tier, service.options.codec)
     if folder := service.tree.folder_under(file):
         path = service.tree.root / folder
         raise BackupValidationError(

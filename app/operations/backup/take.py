@@ -39,10 +39,10 @@ from app.errors import (
 )
 from app.operations.backup.full import Written, write_full
 from app.operations.backup.full_preflight import preflight_full
-from app.operations.backup.preflight import UNDUMPED, Preflight, forecast, preflight
+from app.operations.backup.preflight import UNDUMPED, Preflight, preflight
 from app.operations.backup.publish import Taken, publish
 from app.operations.backup.replaced import free_period, require_content, require_free, require_own
-from app.operations.backup.space import SpaceGuard, giving_back
+from app.operations.backup.space import SpaceGuard, forecast, giving_back
 from app.operations.backup.timing import dated, made_already
 from app.operations.backups.beside_restore import naming_restores
 from app.operations.backups.inventory import Inventory, inventory, newest_good
@@ -194,7 +194,7 @@ def _make(service: Service, claimed: _Claimed, backups: Inventory, progress: Pro
     require_own(service, request.tier, period, backups)
     require_free(service, request.tier, period, backups, server)
     name = name_of(request.tier, period)
-    service.folder.require_same()
+    service.tree.folder.require_same()
     with service.tree.create(request.tier, name, claimed.run.id) as draft:
         if full:
             written = write_full(service, ready, draft, claimed.run.id, name, progress)
@@ -205,7 +205,7 @@ def _make(service: Service, claimed: _Claimed, backups: Inventory, progress: Pro
         require_content(service, request.tier, period, backups, tables=len(written.facts["tables"]))
         now = service.clock()
         manifest = Manifest(
-            tool=service.tool,
+            tool=service.options.tool,
             origin=Origin.DUMP,
             database=service.database,
             tier=request.tier,
@@ -215,12 +215,12 @@ def _make(service: Service, claimed: _Claimed, backups: Inventory, progress: Pro
             verified_at=now,
             seconds=round((now - started).total_seconds(), 3),
             pg_dump=None if full else ready.dump_version,
-            codec=codec_for(request.tier, service.codec),
+            codec=codec_for(request.tier, service.options.codec),
             **written.facts,
         )
         if _is_ours(request):
             bind(service, server)
-        service.folder.require_same()
+        service.tree.folder.require_same()
         undumped = [finding.message for finding in ready.findings if finding.check == UNDUMPED]
         taken = publish(service, draft, manifest, backups, [*written.warnings, *undumped])
     for doubt in written.doubts:
@@ -235,7 +235,8 @@ def _write_dump(service: Service, ready: Preflight, draft: Draft, progress: Prog
     def begin() -> ArchiveWriter:
         progress.start("dump", size)
         draft.restart()
-        return ArchiveWriter(draft.stream, service.codec, service.level, SpaceGuard(service, progress).advance)
+        guard = SpaceGuard(service.tree, service.options, progress)
+        return ArchiveWriter(draft.stream, service.options.codec, service.options.level, guard.advance)
 
     snapshot, writer = dump_whole(service.source, begin)
     instant = {"snapshot_time": dated(service, snapshot.taken_at), "wal_position": snapshot.wal_position}
@@ -277,7 +278,7 @@ def _read_back(service: Service, draft: Draft, index: Index, progress: Progress)
     draft.flush()
     progress.start("read back", index.bytes)
     with draft.reopen() as stream, giving_back(service.tree.root):
-        reader.verify(stream, index, service.codec, progress.advance)
+        reader.verify(stream, index, service.options.codec, progress.advance)
 
 
 def _record(service: Service, run: Run, taken: Taken) -> None:

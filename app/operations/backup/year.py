@@ -9,12 +9,13 @@ import structlog
 from app.domain.backup import Tier, id_of
 from app.errors import CatalogError
 from app.operations.backups.inventory import Inventory
-from app.operations.service import Service
+from app.ports.runs import Catalog
+from app.ports.tree import Tree
 
 log = structlog.get_logger(__name__)
 
 
-def keep_year(service: Service, tier: Tier, period: str, backups: Inventory) -> bool:
+def keep_year(tree: Tree, catalog: Catalog, tier: Tier, period: str, backups: Inventory) -> bool:
     """Rename a weekly backup of another year that stands under the name which `period` is about to take.
 
     Returns:
@@ -31,11 +32,11 @@ def keep_year(service: Service, tier: Tier, period: str, backups: Inventory) -> 
         return False
     dated = id_of(tier, backup.period, with_year=True)
     renamed = replace(backup, id=dated, file=backup.file.replace(name, dated, 1))
-    service.tree.rename(backup.file, renamed.file)
+    tree.rename(backup.file, renamed.file)
     log.info("backup renamed, to keep its year", backup=name, renamed=dated)
     try:
-        service.catalog.save(renamed)
-        service.catalog.forget(service.database, name)
+        catalog.save(renamed)
+        catalog.forget(backup.database, name)
     except CatalogError as error:
         log.warning("backup catalog not saved", backup=dated, error="CatalogError", reason=error.message)
     return True

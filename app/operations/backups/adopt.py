@@ -52,7 +52,7 @@ def adopt(service: Service, confirm: str | None, *, new_folder: bool = False) ->
         raise _unconfirmed(service, confirm, now, new_folder=new_folder)
     forgotten: tuple[str, ...] = ()
     if new_folder:
-        service.folder.renew()
+        service.tree.folder.renew()
         log.warning("backup folder taken for a new one", folder=str(service.tree.root))
         forgotten = _forget(service)
     before = lineage_of(service).current

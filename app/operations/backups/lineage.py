@@ -20,7 +20,7 @@ def lineage_by(service: Service, backups: Iterable[Backup]) -> Lineage:
         service: the parts.
         backups: all that are there.
     """
-    said = service.folder.lineage(service.database)
+    said = service.tree.folder.lineage(service.database)
     return by_manifests(service.database, backups) if said is None else said
 
 

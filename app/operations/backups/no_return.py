@@ -80,7 +80,7 @@ def _why_never(service: Service, record: Restore, records: Sequence[Restore], no
 
 
 def _databases(service: Service, record: Restore) -> Mapping[str, int] | None:
-    target = service.target if record.into is None else service.target_of(record.into)
+    target = service.target if record.into is None else service.target.named(record.into)
     try:
         return target.databases()
     except ResidencyBackupError as error:

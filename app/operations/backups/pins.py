@@ -12,6 +12,7 @@ from app.domain.restore import Restore, RestoreState
 from app.errors import CatalogError, ManifestError, ResidencyBackupError
 from app.operations.backups.keep import set_pin
 from app.operations.service import Service
+from app.ports.restores import Restores
 
 log = structlog.get_logger(__name__)
 _PIN = re.compile(r"restore (?P<id>[0-9a-f]{12})")
@@ -45,13 +46,13 @@ def release(service: Service, restore: Restore, backups: Sequence[Backup], *, bu
     return released
 
 
-def in_use(service: Service) -> set[str]:
+def in_use(restores: Restores, database: str) -> set[str]:
     """Backups that a restore under way, or one that is not settled, restores from or has taken, pinned or not.
 
     A pin can be lost: to a person, to another restore whose time is over, or for want of a manifest.
     """
     try:
-        records = service.restores.restores(service.database)
+        records = restores.restores(database)
     except CatalogError as error:
         log.warning("restores not readable, going by the pins", error=type(error).__name__, reason=error.message)
         return set()

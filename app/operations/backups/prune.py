@@ -60,15 +60,19 @@ def prune(service: Service, *, dry_run: bool = False, before: Inventory | None =
     there = inventory(service, before)
     if not dry_run and expire_quietly(service, there):
         there = inventory(service, there)
+<<<<<<< HEAD
     if not dry_run:
         keep_told(service, there.files())
     needed = in_use(service)
+=======
+    needed = in_use(service.restores, service.database)
+>>>>>>> service
     found = ours(service, there)
     backups = [each for each in found if each.id not in needed]
     # What a crash interrupted: with the file gone, or replaced meanwhile, only the row is left to remove.
     unfinished = [each for each in found if each.state is BackupState.DELETING]
     plan = plan_retention(
-        [each for each in backups if each.state is BackupState.COMPLETE], service.policy, service.clock()
+        [each for each in backups if each.state is BackupState.COMPLETE], service.options.keep, service.clock()
     )
     outcome = Pruned(plan, problems=refusals)
     if dry_run:
@@ -126,5 +130,5 @@ def _require_unpinned(service: Service, backup: Backup, stored: StoredFile | Non
     told = None if stored is None else describe(stored).told
     if told is not None and backup.state is BackupState.COMPLETE and told.kept is not None:
         raise BackupValidationError(f"backup {backup.id} was pinned meanwhile")
-    if backup.id in in_use(service):
+    if backup.id in in_use(service.restores, service.database):
         raise BackupValidationError(f"backup {backup.id} is needed by a restore that began meanwhile")

@@ -29,9 +29,9 @@ def require_folder(service: Service) -> None:
     Raises:
         BackupFolderLostError: it is not; nothing was written.
     """
-    service.folder.require_here()
-    if not service.catalog_apart or service.folder.is_marked() or service.tree.files():
-        return
+    service.tree.folder.require_here()
+    if service.catalog.is_below(service.tree.root) or service.tree.folder.is_marked() or service.tree.files():
+        return  # a catalog that is lost with the folder remembers nothing
     if rows := service.catalog.backups(service.database):
         raise BackupFolderLostError(
             f"the catalog knows {len(rows)} backups in {service.tree.root}, which is missing or empty now",
@@ -47,23 +47,23 @@ def in_place(service: Service) -> Service:
         BackupFolderLostError: it is not the one that was there before.
         BackupReadError: its marker cannot be read: refused now, not when the backup is made and needs it.
     """
-    return replace(service, folder=service.folder.held())
+    return replace(service, tree=service.tree.held())
 
 
 @contextmanager
 def staying(service: Service) -> Iterator[None]:
     """Say that the folder went away, where that is why a block failed: its own error may be of a file that is gone."""
-    service.folder.require_same()
+    service.tree.folder.require_same()
     try:
         yield
     except Exception:
-        service.folder.require_same()
+        service.tree.folder.require_same()
         raise
 
 
 def lineage_of(service: Service) -> Lineage:
     """Which servers the backups of the database are of."""
-    return _or_manifests(service, service.folder.lineage(service.database))
+    return _or_manifests(service, service.tree.folder.lineage(service.database))
 
 
 def asked(service: Service) -> Identity:
@@ -101,26 +101,26 @@ def bind(service: Service, server: Identity) -> None:
             lineage = lineage.with_restored(explained)
         return lineage.with_run(server, service.clock())
 
-    service.folder.change(service.database, with_run)
+    service.tree.folder.change(service.database, with_run)
 
 
 def mark(service: Service) -> None:
     """Put the marker into the tree, where it has none, and make sure that the tree is the one the run began in."""
-    service.folder.require_same()
-    if not service.folder.is_marked():
-        service.folder.change(service.database, lambda said: said)
+    service.tree.folder.require_same()
+    if not service.tree.folder.is_marked():
+        service.tree.folder.change(service.database, lambda said: said)
 
 
 def note_restored(service: Service, restore: Restore, made: Identity) -> None:
     """Note, before it is done, which database a restore makes the live one."""
     known = Known(identity=made, since=service.clock(), how=f"restore {restore.id}")
-    service.folder.change(service.database, lambda said: _or_manifests(service, said).with_restored(known))
+    service.tree.folder.change(service.database, lambda said: _or_manifests(service, said).with_restored(known))
 
 
 def adopt_server(service: Service, server: Identity) -> None:
     """Take a server for the one whose backups these are from now on."""
     known = Known(identity=server, since=service.clock(), how="adopted")
-    service.folder.change(service.database, lambda said: _or_manifests(service, said).with_known(known))
+    service.tree.folder.change(service.database, lambda said: _or_manifests(service, said).with_known(known))
     log.info("backup server adopted", system_identifier=server.system_identifier, database_oid=server.database_oid)
 
 

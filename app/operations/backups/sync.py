@@ -228,7 +228,7 @@ def _rebuild(service: Service, stored: StoredFile, row: Backup | None, progress:
     base = row if row is not None and row.sha256 == index["sha256"] else unindexed(stored, service.database)
     return Manifest(
         **index,
-        tool=service.tool,
+        tool=service.options.tool,
         origin=base.origin if base is row else Origin.SCAN,
         database=base.database,
         tier=base.tier,

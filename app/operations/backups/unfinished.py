@@ -47,7 +47,7 @@ def reinstated(service: Service, backup: Backup) -> Backup | None:
 
 
 def _why_it_stays(service: Service, backup: Backup, found: Inventory) -> str | None:
-    if backup.id in in_use(service):
+    if backup.id in in_use(service.restores, service.database):
         return "a restore that is under way needs it"
     standing = (each for each in ours(service, found) if each.state is BackupState.COMPLETE and each.damage != MISSING)
     others = [each for each in standing if each.id != backup.id]

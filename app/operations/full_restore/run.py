@@ -34,6 +34,7 @@ from app.errors import (
     RestoreStorageError,
     RestoreValidationError,
 )
+from app.operations.backup.space import shortage
 from app.operations.service import SILENT, Progress
 
 log = structlog.get_logger(__name__)
@@ -127,10 +128,8 @@ def _require_room(source: FullSource, target: Path) -> None:
     place = next(each for each in (target, *target.parents) if each.exists())
     space = shutil.disk_usage(place)
     free = space.free if space.total else ENDLESS
-    if free < wanted:
-        raise RestoreStorageError(
-            f"too little free space at {place}: {free >> 20} MB free, {wanted >> 20} MB wanted", "name another disk"
-        )
+    if lacks := shortage(place, free, wanted, "this restore"):
+        raise RestoreStorageError(lacks, "name another disk")
 
 
 def _remarks(source: FullSource, target: Path) -> list[str]:

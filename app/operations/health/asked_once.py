@@ -12,20 +12,18 @@ from app.operations.service import Service
 def asked_once(service: Service) -> Service:
     """The service, for one look at everything: once the server was silent, all else that asks it fails at once."""
     silence: list[ResidencyBackupError] = []
-    cluster = _Asked(service.system.cluster, ServerUnavailableError, silence)
     return replace(
         service,
         source=_Asked(service.source, ServerUnavailableError, silence),
-        target=_Asked(service.target, TargetUnavailableError, silence),
-        target_of=lambda name: _Asked(service.target_of(name), TargetUnavailableError, silence),
-        system=replace(service.system, cluster=cluster),
+        target=_AskedTarget(service.target, TargetUnavailableError, silence),
+        cluster=_Asked(service.cluster, ServerUnavailableError, silence),
     )
 
 
 class _Asked:
     """A port to the server, all of whose questions are passed on until one finds it silent."""
 
-    def __init__(self, port: object, kind: type[ResidencyBackupError], silence: list[ResidencyBackupError]) -> None:
+    def __init__(self, port: Any, kind: type[ResidencyBackupError], silence: list[ResidencyBackupError]) -> None:
         self._port = port
         self._kind = kind
         self._silence = silence
@@ -45,3 +43,10 @@ class _Asked:
                 raise
 
         return ask
+
+
+class _AskedTarget(_Asked):
+    """The same, also with another database in the live one's place."""
+
+    def named(self, name: str) -> _AskedTarget:
+        return _AskedTarget(self._port.named(name), self._kind, self._silence)

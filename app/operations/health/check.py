@@ -75,7 +75,7 @@ def repair(service: Service) -> list[str]:
     require_folder(service)
     await_signs(service)
     done = [f"manifest put in its place: {name}" for name in adopt_manifests(service)]
-    done += [f"leftover removed: {file}" for file in [*service.folder.clear_up(), *remove_leftovers(service)]]
+    done += [f"leftover removed: {file}" for file in [*service.tree.folder.clear_up(), *remove_leftovers(service)]]
     outcome = sync(service, trusting=False)
     for verb, names in (
         ("added to", outcome.added),
@@ -95,14 +95,14 @@ def _tried(name: str, look: Callable[[], list[Finding]]) -> list[Finding]:
 
 def _marker(service: Service) -> list[Finding]:
     """Only what keeps every run from beginning is said."""
-    service.folder.require_readable()
+    service.tree.folder.require_readable()
     return []
 
 
 def _preflight(service: Service, backups: Inventory) -> list[Finding]:
-    first, *others = [Tier.MANUAL, Tier.SAFETY, *service.schedules]
+    first, *others = [Tier.MANUAL, Tier.SAFETY, *service.options.schedules]
     found = list(preflight(service, first, newest_good(service, backups)).findings)
-    if Tier.FULL in service.schedules:
+    if Tier.FULL in service.options.schedules:
         found += preflight_full(service).findings
     return found + [finding for tier in others for finding in _tried("directory", partial(_probe, service, tier))]
 
@@ -134,7 +134,7 @@ def _catalog(service: Service, backups: Inventory) -> list[Finding]:
 def _schedule(service: Service) -> list[Finding]:
     now, server = service.clock(), lineage_of(service).current or ANY
     found: list[Finding] = []
-    for schedule in service.schedules.values():
+    for schedule in service.options.schedules.values():
         slot = schedule.last_due(now)
         record = service.catalog.slot(service.database, slot.tier, slot.period, server)
         upcoming = f"next {schedule.next_due(now).due:%Y-%m-%d %H:%M %Z}"

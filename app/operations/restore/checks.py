@@ -26,7 +26,7 @@ from app.errors import (
     RestoreStorageError,
     RestoreValidationError,
 )
-from app.operations.backup.preflight import MEGABYTE, forecast
+from app.operations.backup.space import MEGABYTE, forecast, shortage
 from app.operations.backups.inventory import Inventory, newest_good
 from app.operations.restore.access import access_findings
 from app.operations.restore.doubts import doubts_known
@@ -134,7 +134,7 @@ def _room(
     """Room for the safety backup, and for what the server builds."""
     safety = 0
     if needs_safety(wanted, facts) and facts.live is not None:
-        safety = forecast(facts.live.size, service.codec, newest_good(service, backups))
+        safety = forecast(facts.live.size, service.options.codec, newest_good(service, backups))
     # A merge puts the backup's rows beside the live ones, without indexes.
     building = source.archive.index.raw_bytes if wanted.by_rows else source.size
     folder = facts.data_folder
@@ -145,14 +145,9 @@ def _room(
 
 
 def _tree_room(service: Service, wanted: int) -> Finding:
-    free = service.tree.free_bytes()
-    if free - wanted < service.min_free_bytes:
-        raise RestoreStorageError(
-            f"too little free space in {service.tree.root}: {free // MEGABYTE} MB free, about {wanted // MEGABYTE} MB "
-            f"wanted by this restore and its safety backup, and {service.min_free_bytes // MEGABYTE} MB must remain "
-            "(BACKUP_MIN_FREE_MB)",
-            "free space there; nothing was changed",
-        )
+    free, what = service.tree.free_bytes(), "this restore and its safety backup"
+    if lacks := shortage(service.tree.root, free, wanted, what, service.options.min_free_bytes):
+        raise RestoreStorageError(lacks, "free space there; nothing was changed")
     return Finding.ok("disk", _enough(free, wanted))
 
 
@@ -162,12 +157,8 @@ def _server_room(folder: Path, wanted: int) -> Finding:
         free = space.free if space.total else ENDLESS
     except OSError as error:
         return Finding.warning("disk of the server", f"the room of {folder} is not known: {error.strerror}")
-    if free < wanted:
-        raise RestoreStorageError(
-            f"too little free space for the server in {folder}: {free // MEGABYTE} MB free, about "
-            f"{wanted // MEGABYTE} MB wanted",
-            "free space there; nothing was changed",
-        )
+    if lacks := shortage(folder, free, wanted, "the server"):
+        raise RestoreStorageError(lacks, "free space there; nothing was changed")
     return Finding.ok("disk of the server", _enough(free, wanted))
 
 
@@ -292,7 +283,7 @@ def _way_back(service: Service, wanted: Wanted, facts: TargetFacts) -> Iterator[
     if facts.live is None or wanted.method(facts) is not Method.IN_PLACE or needs_safety(wanted, facts):
         return
     message = f"the role may not create databases, and {wanted.changes} is not the live database: no safety backup "
-    if service.post_command:
+    if service.options.post_command:
         hint = f"{_let_create(facts)}; or restore without RESTORE_POST_COMMAND and run it by hand"
         message += "is there to go back to where RESTORE_POST_COMMAND fails"
         yield Finding.failed("way back", RestoreValidationError(message, hint))
@@ -302,9 +293,9 @@ def _way_back(service: Service, wanted: Wanted, facts: TargetFacts) -> Iterator[
 
 def _command(service: Service, wanted: Wanted) -> Iterator[Finding]:
     """Whether RESTORE_POST_COMMAND is there to be run; its turn comes late."""
-    if wanted.by_rows or not service.post_command:
+    if wanted.by_rows or not service.options.post_command:
         return
-    program = service.post_command[0]
+    program = service.options.post_command[0]
     if found := shutil.which(program):
         yield Finding.ok(_COMMAND, f"RESTORE_POST_COMMAND runs {found}")
     else:
@@ -314,7 +305,7 @@ def _command(service: Service, wanted: Wanted) -> Iterator[Finding]:
 
 
 def _catalog(service: Service, wanted: Wanted, record: Restore) -> Finding:
-    if not service.holds_catalog(wanted.changes, record.id):
+    if not service.restores.stands_in(wanted.changes, record.id):
         return Finding.ok("catalog", "stands outside of the database that changes")
     message = f"the catalog stands in {wanted.changes}, which is to be changed: the restore would lose its own record"
     return Finding.failed("catalog", RestoreValidationError(message, "set BACKUP_CATALOG_URL to another database"))

@@ -25,7 +25,7 @@ def loading_role(service: Service, wanted: Wanted, source: RestoreSource) -> str
     if wanted.by_rows:
         return None
     is_foreign = source.facts is None
-    return wanted.as_role or (service.foreign_role if is_foreign else None)
+    return wanted.as_role or (service.options.foreign_role if is_foreign else None)
 
 
 def rights_findings(

@@ -52,7 +52,7 @@ def _by_shadow(job: Job) -> None:
     log.info("restore proven: the database holds what the backup holds", database=shadow)
     _post_command(job, shadow)
     detach_copies(job, shadow)
-    until = job.service.clock() + job.service.undo_for
+    until = job.service.clock() + job.service.options.undo_for
     there = job.target.databases()
     report = {**method, "oids": {"made": there.get(shadow), "replaced": there.get(live)}}
     job.journal.write(Step.SWAPPING, undo_until=until if job.live else None, report=report)
@@ -76,12 +76,12 @@ def _note_made(job: Job, oid: int | None) -> None:
 
 
 def _post_command(job: Job, database: str) -> None:
-    command = job.service.post_command
+    command = job.service.options.post_command
     if not command:
         return
     job.journal.write(Step.POST_COMMAND)
     with job.phase("post command"):
-        job.service.run_program(command, database)
+        job.service.target.run(command, database)
     log.info("restore post command done", database=database)
 
 
@@ -94,7 +94,7 @@ def _in_place(job: Job) -> None:
     job.journal.write(Step.LOADING, report={**job.journal.record.report, "method": str(Method.IN_PLACE)})
     archive = job.source.archive
     # Only a safety backup undoes it.
-    until = job.service.clock() + job.service.undo_for if job.journal.record.safety else None
+    until = job.service.clock() + job.service.options.undo_for if job.journal.record.safety else None
 
     def on_commit(transaction: str) -> None:
         job.journal.write(Step.SWAPPING, transaction=transaction, undo_until=until)
@@ -129,7 +129,7 @@ def _by_rows(job: Job) -> None:
 
         def on_commit(transaction: str) -> None:
             script.keep()
-            until = service.clock() + service.undo_for
+            until = service.clock() + service.options.undo_for
             job.journal.write(Step.SWAPPING, transaction=transaction, undo_until=until)
 
         with job.phase("merge"):

@@ -178,7 +178,7 @@ def after_rollback(service: Service, record: Restore) -> Restore:
         finished_at=now,
         undo=None,
         safety=since or record.safety,
-        undo_until=now + service.undo_for if kept else None,
+        undo_until=now + service.options.undo_for if kept else None,
     )
 
 
@@ -191,9 +191,9 @@ def complete(service: Service, record: Restore) -> Restore:
         record = replace(record, undo=record.undo if kept else None)
     release(service, record, inventory(service), but=record.safety if kept else None)
     now = service.clock()
-    until = now + service.undo_for if kept else None
+    until = now + service.options.undo_for if kept else None
     # In place, the command comes after the commit.
-    left_out = record.step is Step.POST_COMMAND or (record.step is Step.SWAPPING and service.post_command)
+    left_out = record.step is Step.POST_COMMAND or (record.step is Step.SWAPPING and service.options.post_command)
     if record.method is Method.IN_PLACE and left_out:
         log.warning("restore post command not finished", restore=record.id)
         hint = f"run it on {record.changes} by hand, or: residency-backup rollback {record.id}"

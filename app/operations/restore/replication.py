@@ -180,7 +180,7 @@ def held_aside(service: Service, records: Iterable[Restore]) -> Iterator[Finding
         name = record.undo if record.state is RestoreState.COMPLETE else record.shadow
         if record.method is not Method.SHADOW or name is None or record.undo_until is None:
             continue
-        target = service.target if record.into is None else service.target_of(record.into)
+        target = service.target if record.into is None else service.target.named(record.into)
         if slots := target.replication(name).slots:
             said = f"database {name} of restore {record.id} has logical replication slots: {', '.join(map(str, slots))}"
             drops = (f"SELECT pg_drop_replication_slot('{each.name}')" for each in slots)

@@ -97,7 +97,7 @@ class Wanted:
             dependents=bool(request.dependents),
             where=request.where,
             exact=mode is Mode.REPLACE,
-            version_tables=service.version_tables,
+            version_tables=service.options.version_tables,
             backup=request.backup,
             into=into,
             search_path=_path(request.search_path),

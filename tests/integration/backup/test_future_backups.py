@@ -166,7 +166,7 @@ def test_a_slot_that_was_run_before_its_time_is_run_in_its_time(small: Site) -> 
 def test_a_slot_that_failed_later_than_now_may_be_tried_again(small: Site) -> None:
     service = small.service()
     two = NOON.replace(hour=2)
-    slot = service.schedules[Tier.DAILY].last_due(two)
+    slot = service.options.schedules[Tier.DAILY].last_due(two)
     due_slots(at(service, two - DAY))
     wrong = service.catalog.claim(service.database, Tier.DAILY, slot, two + DAY)
     assert wrong is not None

@@ -47,7 +47,7 @@ def test_a_program_that_is_killed_ends_the_dump_though_nothing_else_moves(
             found[0].send_signal(signal.SIGKILL)
 
         service = wide.service(BACKUP_JOBS="2", BACKUP_DAILY_CRON="0 0 * * *")
-        slot = service.schedules[Tier.DAILY].last_due(service.clock())
+        slot = service.options.schedules[Tier.DAILY].last_due(service.clock())
         fault = At(kill)
         with pytest.raises(ProgramKilledError) as caught:
             take_backup(service, BackupRequest(tier=Tier.DAILY, slot=slot), fault)
@@ -68,7 +68,7 @@ def test_a_program_that_is_killed_ends_the_dump_though_nothing_else_moves(
 
 def test_what_was_skipped_is_told_as_it_is(site: Site) -> None:
     service = site.service(BACKUP_DAILY_CRON="0 0 * * *")
-    slot = service.schedules[Tier.DAILY].last_due(service.clock())
+    slot = service.options.schedules[Tier.DAILY].last_due(service.clock())
     now = service.clock()
     for attempt in (1, 2, 3):
         run = service.catalog.claim(service.database, Tier.DAILY, slot, now)
@@ -78,19 +78,20 @@ def test_what_was_skipped_is_told_as_it_is(site: Site) -> None:
         now += timedelta(hours=1)
         assert ("failed, and is tried again" in why_skipped(service, slot)) == (attempt < 3)
     assert "failed 3 times" in why_skipped(service, slot)
-    tomorrow = service.schedules[Tier.DAILY].next_due(service.clock())
+    tomorrow = service.options.schedules[Tier.DAILY].next_due(service.clock())
     run = service.catalog.claim(service.database, Tier.DAILY, tomorrow, now)
     assert run is not None
     service.catalog.fail(run, ValueError("lasting"), now, transient=False)
     assert "for a reason that lasts" in why_skipped(service, tomorrow)
-    made = take_backup(service, BackupRequest(tier=Tier.WEEKLY, slot=service.schedules[Tier.WEEKLY].last_due(now)))
+    weekly = service.options.schedules[Tier.WEEKLY].last_due(now)
+    made = take_backup(service, BackupRequest(tier=Tier.WEEKLY, slot=weekly))
     assert made is not None
-    assert why_skipped(service, service.schedules[Tier.WEEKLY].last_due(now)).endswith("was run already")
+    assert why_skipped(service, weekly).endswith("was run already")
 
 
 def test_a_run_whose_whole_worker_was_killed_is_told_by_the_next(site: Site) -> None:
     service = site.service(BACKUP_DAILY_CRON="0 0 * * *")
-    slot = service.schedules[Tier.DAILY].last_due(service.clock())
+    slot = service.options.schedules[Tier.DAILY].last_due(service.clock())
     if not (pid := os.fork()):
         service.catalog.claim(service.database, Tier.DAILY, slot, service.clock())
         os.kill(os.getpid(), signal.SIGKILL)

@@ -13,13 +13,13 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from app.archive.manifest import parse_manifest
-from app.domain.backup import Origin, Tier
+from app.domain.backup import Codec, Origin, Tier
 from app.domain.slots import Slot, SlotState
 from app.errors import BackupRunningError, BackupValidationError
 from app.operations.backup.take import BackupRequest, take_backup
 from app.operations.backups.inventory import find, inventory
 from tests.fix_postgres import TestDatabase
-from tests.fix_service import At, Site, leftovers, require_same_content
+from tests.fix_service import At, Site, leftovers, require_same_content, with_options
 
 Restore = Callable[[Path], TestDatabase]
 DAILY = BackupRequest(tier=Tier.DAILY)
@@ -82,7 +82,7 @@ def test_a_second_run_of_the_day_replaces_the_first_and_its_codec(site: Site, re
     service = site.service()
     take_backup(service, DAILY)
     site.database.execute("DELETE FROM notifications")
-    second = take_backup(replace(service, codec=service.codec.ZSTD), DAILY)
+    second = take_backup(with_options(service, codec=Codec.ZSTD), DAILY)
     assert second is not None
     assert sorted(site.files()) == [second.backup.file, f"{second.backup.file}.json"]
     assert [each.file for each in inventory(service)] == [second.backup.file]

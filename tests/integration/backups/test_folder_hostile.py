@@ -88,9 +88,9 @@ def test_a_folder_that_goes_before_the_draft_gets_neither_marker_nor_folders(sma
     with pytest.raises(BackupFolderLostError):
         mark(service)
     with pytest.raises(BackupFolderLostError):
-        service.folder.change(service.database, lambda said: said)
+        service.tree.folder.change(service.database, lambda said: said)
     with pytest.raises(BackupFolderLostError):  # and so does who began after it went, as a restore does
-        small.service().folder.change(service.database, lambda said: said)
+        small.service().tree.folder.change(service.database, lambda said: said)
     assert list(small.backups.iterdir()) == []
     assert remembered(tmp_path) == memory
 
@@ -259,6 +259,6 @@ def test_what_is_remembered_may_be_anything(small: Site, tmp_path: Path) -> None
     whole = state.read_bytes()
     for put in STATES.values():
         put(state)
-        small.service().folder.require_here()
+        small.service().tree.folder.require_here()
         assert state.is_dir() or json.loads(state.read_bytes())["mount"]
         _replace(state, whole)

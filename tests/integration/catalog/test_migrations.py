@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[3]
 OURS = {*metadata.tables, VERSION_TABLE}
 OPENER = """
 import sys
-from app.catalog.engine import lazy_catalog
+from app.catalog.store import lazy_catalog
 print("ready", flush=True)
 input()
 lazy_catalog(sys.argv[1]).open()

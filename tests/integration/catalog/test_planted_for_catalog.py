@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.bootstrap import bootstrap
-from app.catalog.engine import lazy_catalog
+from app.catalog.store import lazy_catalog
 from app.errors import CatalogError
 from app.storage import disk
 

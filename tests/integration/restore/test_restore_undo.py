@@ -29,6 +29,7 @@ from tests.fix_catalog import make_silent
 from tests.fix_damaged import Damaged, execute, require_nothing_left
 from tests.fix_postgres import copy_of_all_tables
 from tests.integration.restore.test_restore_faults import AtStart
+from tests.meanwhile import with_command
 
 
 class Crash(BaseException):
@@ -209,7 +210,7 @@ def test_in_place_a_post_command_that_is_cancelled_is_undone_with_the_restore(ow
     def cancel(_: Sequence[str], __: str) -> None:
         raise KeyboardInterrupt
 
-    service = replace(own.service(RESTORE_POST_COMMAND="true"), run_program=cancel)
+    service = with_command(own.service(RESTORE_POST_COMMAND="true"), cancel)
     with pytest.raises(RestoreCancelledError):
         own.run(service, mode="replace")
     assert own.content() == own.broken
@@ -223,7 +224,7 @@ def test_in_place_a_crash_in_the_post_command_is_told_of(own: Damaged, *, begun:
         raise Crash
 
     service = own.service(RESTORE_POST_COMMAND="true")
-    dying = replace(service, run_program=die) if begun else crashing(service, Step.POST_COMMAND)
+    dying = with_command(service, die) if begun else crashing(service, Step.POST_COMMAND)
     with pytest.raises(Crash):
         own.run(dying, mode="replace")
     said = repair(later(own.service(RESTORE_POST_COMMAND="true"), 1))

@@ -24,7 +24,7 @@ def test_no_part_of_the_program_shows_it(tmp_path: Path) -> None:
             "RESTORE_POST_COMMAND": f"run -p {SECRET}",
         }
     )
-    assert program.service().post_command == ("run", "-p", SECRET)
+    assert program.service().options.post_command == ("run", "-p", SECRET)
     for shown in (program, program.settings, program.service(), as_environment_file(program.settings)):
         assert SECRET not in f"{shown} {shown!r}"
 
