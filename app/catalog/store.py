@@ -11,15 +11,10 @@ from pathlib import Path
 
 from sqlalchemy import URL, ColumnElement, Connection, Engine, delete, select, update
 
-<<<<<<< HEAD
 from app.catalog import manifests, restores, runs, signs, slots
-from app.catalog.edge import translated
-=======
-from app.catalog import restores, runs, signs, slots
 from app.catalog.copy import copy_rows
 from app.catalog.edge import READS, translated
 from app.catalog.engine import parse_url, place_of, ready_engine
->>>>>>> service
 from app.catalog.rows import backup_of, backup_values, error_values, run_of
 from app.catalog.tables import RunState, backups, insert_into
 from app.domain.backup import Backup, Tier
@@ -186,7 +181,6 @@ class SqlCatalog:
         with self._writing(f"the backup {backup_id} cannot be forgotten") as connection:
             connection.execute(delete(backups).where(_is(database, backup_id)))
 
-<<<<<<< HEAD
     def told(self, database: str) -> Mapping[str, Backup]:
         """What manifests tell, by the SHA-256 of their bytes."""
         with self._reading("what manifests tell cannot be read") as connection:
@@ -196,7 +190,7 @@ class SqlCatalog:
         """Record what manifests tell, and forget all others of the database."""
         with self._writing("what manifests tell cannot be recorded") as connection:
             manifests.keep_only(connection, database, told)
-=======
+
     def is_below(self, folder: Path) -> bool:
         """Whether the catalog is a file in a folder."""
         return self._url.get_backend_name() == "sqlite" and Path(str(self._url.database)).is_relative_to(folder)
@@ -209,7 +203,6 @@ class SqlCatalog:
     def stands_in(self, name: str, restore_id: str) -> bool:
         """Whether the catalog, which knows a restore of that id, stands in the live server's database of a name."""
         return self._url.get_backend_name() != "sqlite" and self._is_in(name, restore_id)
->>>>>>> service
 
     def begin_restore(self, restore: Restore) -> None:
         """Record a restore that this process begins.

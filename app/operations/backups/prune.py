@@ -60,13 +60,9 @@ def prune(service: Service, *, dry_run: bool = False, before: Inventory | None =
     there = inventory(service, before)
     if not dry_run and expire_quietly(service, there):
         there = inventory(service, there)
-<<<<<<< HEAD
     if not dry_run:
         keep_told(service, there.files())
-    needed = in_use(service)
-=======
     needed = in_use(service.restores, service.database)
->>>>>>> service
     found = ours(service, there)
     backups = [each for each in found if each.id not in needed]
     # What a crash interrupted: with the file gone, or replaced meanwhile, only the row is left to remove.
