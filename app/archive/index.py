@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-END_MARKER = b"-- PostgreSQL database dump complete"
-
 
 class SegmentKind(StrEnum):
     """The kinds of segment, in the order in which they stand in an archive."""

@@ -7,36 +7,32 @@ of COPY text can be that line, since a backslash in a value is written twice.
 
 from __future__ import annotations
 
-import codecs
 import re
-import string
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from app.archive import lexer
-from app.archive.headers import EntryHeader, last_header
-from app.archive.index import END_MARKER, PageRange, SegmentKind, TableName
+from app.archive.index import PageRange, SegmentKind, TableName
+from app.archive.pg_dump import (
+    CLIENT_ENCODING,
+    COPY,
+    END_MARKER,
+    NAME,
+    EntryHeader,
+    last_header,
+    python_encoding,
+    unquoted,
+)
 from app.errors import BackupReadError
 
-# No name that a server takes is longer, and no table has more columns.
-IDENTIFIER = rb"""(?:"(?:[^"]|""){1,1000}"|[A-Za-z_\x80-\xff][\w$\x80-\xff]{0,999}(?![\w$\x80-\xff]))"""
-COLUMN_LIST = IDENTIFIER + rb"\s*(?:,\s*" + IDENTIFIER + rb"\s*){0,1599}"
-COPY = re.compile(  # from the file itself; the rest of the statement is not matched
-    rb"COPY\s+(" + IDENTIFIER + rb")(?:\.(" + IDENTIFIER + rb"))?"
-    rb"(?:\s*\(\s*((?:" + COLUMN_LIST + rb")?)\))?\s+FROM\s+stdin\b",
-    re.IGNORECASE,
-)
-_COLUMN = re.compile(IDENTIFIER)
 # What pg_dump's plain text never has in front of the data: its post-data section, and rights, which come last.
 _BEHIND_DATA = frozenset(
     b"ACL,CHECK CONSTRAINT,CONSTRAINT,DEFAULT ACL,EVENT TRIGGER,FK CONSTRAINT,INDEX,INDEX ATTACH,"
     b"MATERIALIZED VIEW DATA,POLICY,PUBLICATION,PUBLICATION TABLE,PUBLICATION TABLES IN SCHEMA,ROW SECURITY,RULE,"
     b"STATISTICS,SUBSCRIPTION,SUBSCRIPTION TABLE,TRIGGER".split(b",")
 )
-ENCODING = re.compile(rb"SET client_encoding = '([\w-]+)'")
 _LINE_END = re.compile(rb"[^\S\n]*(?:\n|(\Z))")
 _END_LINE = re.compile(rb"\\\.\r?\n")
-_FOLDED = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)  # what the server does without quotes
 _NEWLINE = ord("\n")
 _UNIT_BYTES = 1 << 30  # no statement that a server takes is longer; only rows make one so long
 _SQL_BYTES = 64 << 20
@@ -160,7 +156,7 @@ class _Scanner:
         if name is None:
             schema, name = b"", schema
         table = TableName(self._name(schema), self._name(name))
-        named = None if columns is None else tuple(self._name(each) for each in _COLUMN.findall(columns))
+        named = None if columns is None else tuple(self._name(each) for each in NAME.findall(columns))
         return SegmentHeader(SegmentKind.DATA, table, named)
 
     def _refuse_rest_of_line(self, header: SegmentHeader, unit: bytes) -> None:
@@ -174,7 +170,7 @@ class _Scanner:
 
         Only there: strings and function bodies may hold anything.
         """
-        if encoding := ENCODING.match(unit, start):
+        if encoding := CLIENT_ENCODING.match(unit, start):
             self._encoding = python_encoding(encoding[1].decode())
         entry = last_header(unit, start)
         kind = self._kind_of(entry) if entry else self._header.kind
@@ -224,19 +220,3 @@ class _Scanner:
                 return found + 1, line.end()
             found = self._text.find(b"\n\\.", found + 1)
         return None
-
-
-def unquoted(identifier: bytes, encoding: str) -> str:
-    """A name as the server spells it, of an identifier as it stands in SQL."""
-    name = identifier.decode(encoding, errors="backslashreplace")
-    return name[1:-1].replace('""', '"') if name.startswith('"') else name.translate(_FOLDED)
-
-
-def python_encoding(name: str) -> str:
-    """Python's name of a PostgreSQL encoding; UTF-8, whose undecodable bytes are shown escaped, for what has none."""
-    spelled = re.sub(r"\AWIN(?=\d)", "cp", re.sub(r"\AKOI8(?=[RU])", "koi8-", name))
-    try:
-        b"a".decode(spelled, errors="backslashreplace")
-        return codecs.lookup(spelled).name
-    except (LookupError, ValueError):
-        return "utf-8"

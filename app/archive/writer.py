@@ -7,20 +7,18 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from app.archive import lexer
 from app.archive.codecs import FrameFormat, frame_format
 from app.archive.digest import RowDigest
-from app.archive.index import END_MARKER, Index, Segment, TableDigest, TableName
+from app.archive.index import Index, Segment, TableDigest, TableName
 from app.archive.packer import Packer, SegmentFigures
+from app.archive.pg_dump import END_MARKER, END_MARKER_LINE
 from app.archive.scanner import Chunk, SegmentHeader
 from app.domain.backup import Codec
 from app.errors import BackupStorageError, BackupWriteError
-
-_MARKER_LINE = re.compile(b"^" + END_MARKER, re.MULTILINE)
 
 
 class Sink(Protocol):
@@ -180,7 +178,7 @@ def _is_end(chunk: Chunk) -> bool | None:
     end = lexer.start_of(chunk.data)
     if end < len(chunk.data) and not chunk.data.startswith(b"\\", end):
         return False
-    return True if _MARKER_LINE.search(chunk.data, 0, end) else None
+    return True if END_MARKER_LINE.search(chunk.data, 0, end) else None
 
 
 class _CountedFile:

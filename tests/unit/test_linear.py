@@ -10,15 +10,16 @@ import pytest
 import zstandard
 
 from app.archive.codecs import decode
-from app.archive.headers import last_header
+from app.archive.index import SegmentKind
 from app.archive.inspect.content import content_of
 from app.archive.inspect.grammar import Judge
 from app.archive.inspect.lint import lint
 from app.archive.inspect.needs import needs_of
 from app.archive.inspect.pg_attver import without_pg_attver
 from app.archive.inspect.tokens import Reading, UnreadableError, tokens
+from app.archive.pg_dump import last_header
 from app.archive.reader import Archive, build_index
-from app.archive.scanner import Chunk, SegmentHeader, SegmentKind
+from app.archive.scanner import Chunk, SegmentHeader
 from app.domain.backup import Codec
 from app.errors import BackupReadError, RestoreValidationError
 from app.log import Redactor

@@ -19,18 +19,22 @@ from typing import NamedTuple
 from app.archive import lexer
 from app.archive.codecs import NO_FRAMES, FrameFormat, Hash
 from app.archive.digest import RowDigest
-from app.archive.headers import last_header
 from app.archive.index import SegmentKind, TableDigest, TableName
 from app.archive.inspect.pg_attver import without_pg_attver
 from app.archive.inspect.words import Words
+from app.archive.pg_dump import (
+    CLIENT_ENCODING,
+    LO_OPEN,
+    LO_WRITE,
+    SETVAL,
+    VERSION,
+    last_header,
+    python_encoding,
+)
 from app.archive.reader import Archive
-from app.archive.scanner import ENCODING, Chunk, python_encoding, scan
+from app.archive.scanner import Chunk, scan
 from app.archive.writer import PackedSegment
 
-_VERSION = re.compile(rb"^-- Dumped (from database|by pg_dump) version (\d+)", re.MULTILINE)
-_SETVAL = re.compile(rb"SELECT (?:pg_catalog\.)?setval\(\s*(E?'(?:[^']|'')*'), (\d+|-\d+), (true|false)\)")
-_LO_OPEN = re.compile(rb"SELECT (?:pg_catalog\.)?lo_open\('(\d+)'")
-_LO_WRITE = re.compile(rb"SELECT (?:pg_catalog\.)?lowrite\(0, (?:E'\\\\x|'\\x)([0-9a-f]*)'\)")
 # They say how to load, not what is there, and which of them stand where depends on what stands before.
 _NO_WORDS = re.compile(
     rb"SET\s|SELECT pg_catalog\.set_config\(|\\(?:un)?restrict |BEGIN;|COMMIT;|SELECT (?:pg_catalog\.)?lo_close\("
@@ -151,7 +155,7 @@ class Content:
         if end:
             self._comments(unit, end)
         statement = unit[end:].strip()
-        if encoding := ENCODING.match(statement):
+        if encoding := CLIENT_ENCODING.match(statement):
             self.encoding = encoding[1].decode()
         if self._entry and dropped_role(statement):
             self.entries.unsure.add(self._entry)
@@ -167,7 +171,7 @@ class Content:
             if not header.data and header.type not in _VALUES and named not in _NOT_COMPARED:
                 self._entry = EntryName(header.type, header.schema, header.name)
         elif not self.entries.words:
-            for what, major in _VERSION.findall(unit, 0, end):
+            for what, major in VERSION.findall(unit, 0, end):
                 if what == b"by pg_dump":
                     self.entries.program = int(major)
                 else:
@@ -177,12 +181,12 @@ class Content:
         """Take the value of a sequence or some of a large object; False where it is something else."""
         if not statement.startswith(b"SELECT"):
             return False
-        if write := _LO_WRITE.match(statement):
+        if write := LO_WRITE.match(statement):
             if self._object is not None:
                 self._object.update(unhexlify(write[1]))
-        elif opened := _LO_OPEN.match(statement):
+        elif opened := LO_OPEN.match(statement):
             self._object = self._objects.setdefault(int(opened[1]), hashlib.sha256())
-        elif value := _SETVAL.match(statement):
+        elif value := SETVAL.match(statement):
             self.sequences[value[1]] = b"%s, %s" % (value[2], value[3])
         else:
             return False

@@ -12,7 +12,7 @@ from app.archive.inspect.cursor import UNKNOWN, Cursor, NoDumpError, require
 from app.archive.inspect.grammar_alter import altered, bounds
 from app.archive.inspect.kinds import ObjectKind, kind_of
 from app.archive.inspect.tokens import Reading, UnreadableError, tokens
-from app.archive.scanner import unquoted
+from app.archive.pg_dump import unquoted
 
 ONE_DATABASE = "make the dump without --create, and of one database; run what concerns the whole server by hand"
 _OWNERS = re.compile(rb"(?:ALTER|SET|RESET|COMMENT)\b", re.IGNORECASE)

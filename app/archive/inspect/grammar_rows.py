@@ -12,7 +12,7 @@ from itertools import chain, islice
 from app.archive.inspect import kinds
 from app.archive.inspect.cursor import UNKNOWN, Cursor, is_string, require
 from app.archive.inspect.tokens import Reading, tokens
-from app.archive.scanner import COPY, unquoted
+from app.archive.pg_dump import COPY, unquoted
 
 _INSERT = re.compile(rb"INSERT(?![\w$\x80-\xff])", re.IGNORECASE)
 _END = re.compile(rb"\s*;\s*\Z")

@@ -15,12 +15,12 @@ from app.archive import lexer
 from app.archive.index import SegmentKind
 from app.archive.inspect.content import dropped_role
 from app.archive.inspect.tokens import Reading, UnreadableError, tokens
+from app.archive.pg_dump import CLIENT_ENCODING, SESSION_AUTHORIZATION, python_encoding, string_value, unquoted
 from app.archive.reader import Archive
-from app.archive.scanner import ENCODING, python_encoding, scan, unquoted
+from app.archive.scanner import scan
 
 _NAME = re.compile(rb'["A-Za-z_\x80-\xff]')
 _READ = re.compile(rb"(?:CREATE|ALTER|GRANT|REVOKE|SET)\s")
-_SESSION = re.compile(rb"SET SESSION AUTHORIZATION '((?:[^']|'')+)'")
 _MOST_WORDS = 500_000
 # pg_dump writes a mapping for all as one for "public", which no role can be called.
 _NOBODY = {b"PUBLIC", b"public", b"CURRENT_USER", b"CURRENT_ROLE", b"SESSION_USER", b"DEFAULT"}
@@ -84,10 +84,10 @@ class _Found:
         start = lexer.start_of(unit)
         if not _READ.match(unit, start):
             return
-        if encoding := ENCODING.match(unit, start):
+        if encoding := CLIENT_ENCODING.match(unit, start):
             self._encoding = python_encoding(encoding[1].decode())
-        elif session := _SESSION.match(unit, start):
-            self._roles.add(session[1].decode(self._encoding, errors="backslashreplace").replace("''", "'"))
+        elif session := SESSION_AUTHORIZATION.match(unit, start):
+            self._roles.add(string_value(session[1], self._encoding))
         else:
             with suppress(UnreadableError):  # whoever runs it will see
                 words = tokens(unit[start:], Reading(self._encoding, standard=True))

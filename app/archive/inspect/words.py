@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from app.archive.scanner import IDENTIFIER
+from app.archive.pg_dump import IDENTIFIER
 from app.domain.changes import OtherWords
 
 MOST_BYTES = 1 << 20  # longer words are compared as they stand

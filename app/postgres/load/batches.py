@@ -14,8 +14,9 @@ from itertools import chain
 
 from app.archive import lexer
 from app.archive.index import Segment, TableName
+from app.archive.pg_dump import COPY
 from app.archive.reader import Archive
-from app.archive.scanner import COPY, Chunk, SegmentHeader, scan
+from app.archive.scanner import Chunk, SegmentHeader, scan
 from app.errors import RestoreValidationError
 
 _BATCH_BYTES = 8 << 20

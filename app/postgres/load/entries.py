@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from app.archive.headers import EntryHeader, headers_in
+from app.archive.pg_dump import EntryHeader, headers_in
 
 _NAME = rb'(?:"(?:[^"]|"")+"|[^\s".,();]+)'
 _QUALIFIED = _NAME + rb"(?:\." + _NAME + rb")?"

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import structlog
 
-from app.archive.scanner import python_encoding
+from app.archive.pg_dump import python_encoding
 from app.errors import BackupError, RestoreError, RestoreValidationError
 from app.postgres.database import Database
 from app.postgres.maintenance import maintenance

@@ -12,8 +12,9 @@ from itertools import chain
 
 from app.archive import lexer
 from app.archive.index import Segment, SegmentKind, TableName
+from app.archive.pg_dump import python_encoding
 from app.archive.reader import Archive
-from app.archive.scanner import python_encoding, scan
+from app.archive.scanner import scan
 from app.domain.changes import MergeRequest
 from app.errors import RestoreValidationError
 from app.postgres.merge.live_schema import ForeignKey, LiveSchema, LiveTable, UniqueKey

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from itertools import chain
 
 from app.archive.index import SegmentKind, TableName
+from app.archive.pg_dump import python_encoding
 from app.archive.reader import Archive
-from app.archive.scanner import python_encoding, scan
+from app.archive.scanner import scan
 from app.domain.changes import MergeRequest
 from app.postgres.merge.match import encoding_of
 from app.postgres.merge.sequence_users import SequenceUsers, sequence_users

@@ -21,8 +21,9 @@ from app.archive.inspect.content import Content, content_of
 from app.archive.inspect.lint import lint
 from app.archive.inspect.pg_attver import without_pg_attver
 from app.archive.manifest import ServerFacts
+from app.archive.pg_dump import python_encoding
 from app.archive.reader import Archive
-from app.archive.scanner import python_encoding, scan
+from app.archive.scanner import scan
 from app.errors import BackupReadError, BackupValidationError, RestoreBusyError, RestoreDataError, RestoreError
 from app.postgres import facts as questions
 from app.postgres.database import Database
