@@ -15,8 +15,10 @@ from app.archive.index import Index
 from app.archive.manifest import Manifest, ServerFacts
 from app.archive.scanner import scan
 from app.archive.writer import ArchiveWriter
-from app.catalog.engine import lazy_catalog
+from app.catalog.store import lazy_catalog
 from app.domain.backup import Codec, Origin, Tier, extension_of, id_of, period_of
+from app.storage.folder import LocalFolder
+from app.storage.memory import FolderMemory
 from app.storage.local import LocalTree
 
 BACKUPS = 1000
@@ -33,7 +35,10 @@ def make_tree(folder: Path, count: int = BACKUPS) -> None:
         folder: of the tree, which need not exist.
         count: of backups: half of them daily, half manual.
     """
-    tree, catalog = LocalTree(folder), lazy_catalog(f"sqlite:///{folder}/catalog.db")
+    tree, catalog = (
+        LocalTree(folder, LocalFolder(folder, FolderMemory(None), _DATABASE)),
+        lazy_catalog(f"sqlite:///{folder}/catalog.db"),
+    )
     tree.make_root()
     stream = io.BytesIO()
     writer = ArchiveWriter(stream, Codec.ZSTD)

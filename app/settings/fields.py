@@ -12,7 +12,6 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, BeforeValidator, Field
-from pydantic_settings import NoDecode
 
 from app.catalog.engine import parse_url
 from app.errors import SettingsError
@@ -127,6 +126,6 @@ Zone = Annotated[str, AfterValidator(zone)]
 Cron = Annotated[str, AfterValidator(cron)]
 Count = Annotated[int, Field(ge=0, le=10_000)]
 Folder = Annotated[Path, AfterValidator(absolute)]
-Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(paths)]
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(names)]
+Paths = Annotated[tuple[Path, ...], BeforeValidator(paths)]
+Names = Annotated[tuple[str, ...], BeforeValidator(names)]
 Command = Annotated[str | None, AfterValidator(command)]

@@ -18,18 +18,14 @@ from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from pydantic import (
+    BaseModel,
     BeforeValidator,
+    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
     ValidationInfo,
     field_validator,
-)
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
 )
 
 from app.domain.backup import Codec, Tier
@@ -59,10 +55,10 @@ _OURS = ("BACKUP_", "RESTORE_")
 _PASSWORDS = {"POSTGRES_PASSWORD", "RESTORE_FOREIGN_PASSWORD"}  # by themselves, not in a URL
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """What the environment says; see docs/settings.md for each name."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", validate_default=True)
 
     database_url: SecretStr | None = None
     postgres_host: str | None = None
@@ -211,34 +207,16 @@ def load_settings(environ: Mapping[str, str], *, serverless: bool = False) -> Lo
     problems: list[str] = []
     values = _with_files(environ, problems)
 
-    class FromEnvironment(Settings):
-        """Settings that read the given environment, not the process's."""
-
-        @classmethod
-        def settings_customise_sources(
-            cls, settings_cls: type[BaseSettings], *_: PydanticBaseSettingsSource, **__: PydanticBaseSettingsSource
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return (_Environment(settings_cls, values),)
-
     problems += _no_text(values)
     settings: Settings | None = None
     try:
-        settings = FromEnvironment()
+        settings = Settings.model_validate({name.lower(): value for name, value in values.items() if value})
     except ValidationError as error:
         problems += [_problem(each, values) for each in error.errors()]
     problems += _database_problems(values, serverless=serverless)
     if problems or settings is None:
         raise SettingsError.of(problems)
     return Loaded(settings, _unknown(environ))
-
-
-class _Environment(EnvSettingsSource):
-    def __init__(self, settings_cls: type[BaseSettings], values: Mapping[str, str]) -> None:
-        self._values = values
-        super().__init__(settings_cls)
-
-    def _load_env_vars(self) -> Mapping[str, str | None]:
-        return {name.lower(): value for name, value in self._values.items() if value}
 
 
 def _names() -> list[str]:

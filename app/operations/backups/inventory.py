@@ -222,10 +222,16 @@ def _by_word(file: Described, row: Backup | None, service: Service) -> Backup:
         return _unproven(file, row, service.database)
     backup = backup_at(file.told, file.stored)
     if row is not None and row.sha256 == backup.sha256:
-        doubts, lacking = backup.doubts, backup.lacking
-        named = replace(row, tier=backup.tier, period=backup.period, kept=backup.kept)
-        backup = replace(named, doubts=doubts, lacking=lacking)
-    return replace(backup, damage=backup.damage or _wrong_size(file.stored, backup.bytes))
+        backup = replace(
+            row,
+            tier=backup.tier,
+            period=backup.period,
+            kept=backup.kept,
+            doubts=backup.doubts,
+            lacking=backup.lacking,
+        )
+    damage = backup.damage or _wrong_size(file.stored, backup.bytes)
+    return backup if damage is None else replace(backup, damage=damage)
 
 
 def _unproven(file: Described, row: Backup | None, database: str) -> Backup:

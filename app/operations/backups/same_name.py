@@ -72,7 +72,8 @@ def describe(stored: StoredFile, told: Mapping[str, Backup] = MappingProxyType({
     if stored.manifest is None:
         return Described(stored, None, left)
     if told and (known := told.get(digest_of(stored.manifest))):
-        return Described(stored, replace(known, id=stored.id, file=stored.file), left)
+        here = known.file == stored.file
+        return Described(stored, known if here else replace(known, id=stored.id, file=stored.file), left)
     from app.archive.manifest import parse_manifest  # noqa: PLC0415 -- not for what is known
 
     try:
