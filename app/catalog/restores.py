@@ -20,7 +20,7 @@ from app.domain.restore import Restore, RestoreState
 from app.errors import RestoreError, RestoreRunningError
 
 _FIELDS = [field.name for field in fields(Restore)]
-_TEXTS = ("backup", "message", "hint")  # what others say: a path may be no text, and a message hold anything
+_TEXTS = ("backup", "message", "hint", "cause")  # what others say: a path may be no text, and a message hold anything
 _SETTLE = "'residency-backup check --repair' settles it; 'residency-backup restores' shows all"
 
 

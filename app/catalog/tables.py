@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeDecorator
 
 from app.domain.backup import BackupState, Codec, Origin, Tier
-from app.domain.restore import Mode, RestoreState, Step
+from app.domain.restore import Method, Mode, RestoreState, Step
 from app.domain.slots import SlotState
 
 if TYPE_CHECKING:
@@ -93,6 +93,21 @@ class Word(TypeDecorator[StrEnum]):
             ValueError: the catalog holds a word that this program does not know.
         """
         return None if value is None else self.kind(value)
+
+
+class Names(TypeDecorator[tuple[str, ...]]):
+    """Names, stored as a JSON array; NULL for none."""
+
+    impl = JSON(none_as_null=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: tuple[str, ...] | None, dialect: Dialect) -> list[str] | None:  # noqa: ARG002
+        """The names as JSON takes them."""
+        return list(value) if value else None
+
+    def process_result_value(self, value: list[str] | None, dialect: Dialect) -> tuple[str, ...]:  # noqa: ARG002
+        """The names."""
+        return tuple(value or ())
 
 
 def one_of(column: str, kind: type[StrEnum]) -> CheckConstraint:
@@ -217,6 +232,15 @@ restores = Table(
     Column("undo", Text),
     Column("transaction", Text),
     Column("undo_until", Utc),
+    Column("method", Word(Method)),
+    Column("server", Text),
+    Column("made_oid", BigInteger),
+    Column("replaced_oid", BigInteger),
+    Column("changed_oid", BigInteger),
+    Column("paused_replaced", Names),
+    Column("paused_made", Names),
+    Column("cause", Text),
+    Column("before_rollback", Text),
     Column("report", JSON, nullable=False),
     Column("error", Text),
     Column("message", Text),

@@ -106,6 +106,13 @@ class Method(StrEnum):
     ROWS = "rows"  # a merge, or a replace of chosen tables; undone by its inverse script
 
 
+class Side(StrEnum):
+    """Which of a replace's two databases."""
+
+    REPLACED = "replaced"
+    MADE = "made"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restore:
     """A restore as the catalog records it.
@@ -120,9 +127,17 @@ class Restore:
         shadow, undo: names of the databases that are built, and kept; recorded before they are made.
         transaction: the server's id of the one transaction that changes the live database (merge, in place), recorded
             before its commit.
-        undo_until: until when a rollback is possible; None where there is nothing to roll back to.
-        report: its server, its method, the oids of the databases that are swapped, and which subscriptions of them
-            were disabled for it; then counts and samples, as JSON takes them.
+        undo_until: until when a rollback is possible; None if there is nothing to roll back to.
+        method: how it changes the database; None until that is decided.
+        server: system identifier of the server that it was made on; None if the server did not tell.
+        made_oid: oid of the database that a replace made; None before the swap, or if it is not known.
+        replaced_oid: oid of the database that a replace put aside; likewise.
+        changed_oid: oid of the database whose rows a merge changed; likewise.
+        paused_replaced: subscriptions that it disabled in the database that it replaced.
+        paused_made: subscriptions that its rollback disabled in the database that it had made.
+        cause: what failed in an abandoned one, before its clean-up failed as well.
+        before_rollback: id of the backup that its rollback took first.
+        report: counts and samples, as JSON takes them. Nothing is decided by it.
         error, message, hint: of a failed one.
     """
 
@@ -142,6 +157,15 @@ class Restore:
     undo: str | None = None
     transaction: str | None = None
     undo_until: datetime | None = None
+    method: Method | None = None
+    server: str | None = None
+    made_oid: int | None = None
+    replaced_oid: int | None = None
+    changed_oid: int | None = None
+    paused_replaced: tuple[str, ...] = ()
+    paused_made: tuple[str, ...] = ()
+    cause: str | None = None
+    before_rollback: str | None = None
     report: Mapping[str, Any] = field(default_factory=dict)
     error: str | None = None
     message: str | None = None
@@ -157,39 +181,9 @@ class Restore:
         """Name of the database that it changes."""
         return self.into or self.database
 
-    @property
-    def method(self) -> Method | None:
-        """How it changes that; None where it has not come so far."""
-        word = self.report.get("method")
-        return None if word is None else Method(word)
-
-    @property
-    def server(self) -> str | None:
-        """System identifier of the server that it was made on; None where it did not tell."""
-        system: str | None = self.report.get("server")
-        return system
-
-    @property
-    def made(self) -> int | None:
-        """Oid of the database that a replace made; None where it has not come so far, or nobody noted it."""
-        oid: int | None = self.report.get("oids", {}).get("made")
-        return oid
-
-    @property
-    def replaced(self) -> int | None:
-        """Likewise of the one whose place that took."""
-        oid: int | None = self.report.get("oids", {}).get("replaced")
-        return oid
-
-    @property
-    def changed(self) -> int | None:
-        """Likewise of the one whose rows a merge changed."""
-        oid: int | None = self.report.get("oids", {}).get("changed")
-        return oid
-
-    def paused(self, side: str) -> list[str]:
-        """Subscriptions that were disabled in the database that was replaced, or made, so as to put it aside."""
-        return list(self.report.get("paused", {}).get(side, ()))
+    def paused(self, side: Side) -> tuple[str, ...]:
+        """Subscriptions that were disabled in one of a replace's two databases, to put it aside."""
+        return self.paused_replaced if side is Side.REPLACED else self.paused_made
 
 
 def in_front_of(restore: Restore, others: Iterable[Restore]) -> list[Restore]:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from app.catalog import restores
 from app.catalog.engine import make_engine, parse_url
 from app.catalog.store import LEASE, SqlCatalog
-from app.domain.restore import Mode, Restore, RestoreState, Step
+from app.domain.restore import Method, Mode, Restore, RestoreState, Step
 from app.embedded.postgres import EmbeddedPostgres
 from app.errors import RestoreError, RestoreRunningError
 from tests.fix_catalog import make_silent, open_catalog
@@ -39,7 +39,7 @@ RESTORE = Restore(
 BEGINNER = f"""
 import sys
 from datetime import datetime
-from app.domain.restore import Mode, Restore, Step
+from app.domain.restore import Method, Mode, Restore, Step
 from app.errors import RestoreRunningError
 from tests.fix_catalog import open_catalog
 
@@ -127,6 +127,15 @@ def test_everything_of_a_restore_comes_back(catalog: SqlCatalog) -> None:
         undo="u",
         transaction="4711",
         undo_until=NOW + timedelta(hours=24),
+        method=Method.SHADOW,
+        server="7512345678901234567",
+        made_oid=4_000_000_001,
+        replaced_oid=16385,
+        changed_oid=16386,
+        paused_replaced=("Größe", "two"),
+        paused_made=("three",),
+        cause="the server closed the connection",
+        before_rollback="safety/backup-2025-01-15T030000Z",
         report={"rows": {"inserted": 3}, "samples": [{"key": {"Größe": None}}]},
         error="RestoreDataError",
         message="a\nmessage",
@@ -152,6 +161,15 @@ def test_everything_of_a_restore_comes_back(catalog: SqlCatalog) -> None:
         undo="u2",
         transaction="4712",
         undo_until=NOW + timedelta(hours=1),
+        method=Method.ROWS,
+        server="7599999999999999999",
+        made_oid=None,
+        replaced_oid=4_000_000_002,
+        changed_oid=4_000_000_003,
+        paused_replaced=(),
+        paused_made=("four",),
+        cause="another cause",
+        before_rollback="safety/backup-2025-01-15T030001Z",
         report={},
         error="RestoreError",
         message="another message",
@@ -323,6 +341,6 @@ def test_any_text_can_be_recorded(catalog: SqlCatalog, words: str, report: dict[
     """What servers and files say may hold NUL and halves of characters, which no database takes."""
     if catalog.restore(RESTORE.id) is None:
         catalog.begin_restore(RESTORE)
-    catalog.save_restore(replace(RESTORE, backup=words, message=words, hint=words, report=report))
+    catalog.save_restore(replace(RESTORE, backup=words, message=words, hint=words, cause=words, report=report))
     kept = words.encode("utf-8", "replace").decode().replace("\0", "")
-    assert recorded(catalog) == replace(RESTORE, backup=kept, message=kept, hint=kept, report=report)
+    assert recorded(catalog) == replace(RESTORE, backup=kept, message=kept, hint=kept, cause=kept, report=report)

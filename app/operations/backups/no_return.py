@@ -75,7 +75,7 @@ def _why_never(service: Service, record: Restore, records: Sequence[Restore], no
         return None
     if record.method is Method.SHADOW:
         return None if record.undo in there else f"database {record.undo} is gone"
-    anew = record.changed is not None and there.get(record.changes) not in {None, record.changed}
+    anew = record.changed_oid is not None and there.get(record.changes) not in {None, record.changed_oid}
     return f"database {record.changes} was made anew since" if anew and not in_front_of(record, records) else None
 
 

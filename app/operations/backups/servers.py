@@ -195,7 +195,7 @@ def _explained(service: Service, lineage: Lineage, server: Identity) -> Known | 
         log.warning("restores not readable, going by the marker", error=type(error).__name__, reason=error.message)
         return None
     for restore in of_this_server(service, restores):
-        known = {restore.made, restore.replaced} if here else {restore.made}
+        known = {restore.made_oid, restore.replaced_oid} if here else {restore.made_oid}
         if restore.into is None and server.database_oid in known - {None}:
             return Known(identity=server, since=service.clock(), how=f"restore {restore.id}")
     return None

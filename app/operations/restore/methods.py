@@ -8,11 +8,11 @@ from dataclasses import asdict
 import structlog
 
 from app.domain.changes import Changes
-from app.domain.restore import Method, Step, shadow_name, undo_name
+from app.domain.restore import Method, Side, Step, shadow_name, undo_name
 from app.domain.servers import Identity
 from app.operations.backups.servers import note_restored
 from app.operations.restore.foreign import loading_role
-from app.operations.restore.replication import Side, detach_copies, pause, say_what_is_next
+from app.operations.restore.replication import detach_copies, pause, say_what_is_next
 from app.operations.restore.request import Job
 from app.operations.restore.safety import safety_backup
 from app.ports.target import Loading
@@ -34,8 +34,7 @@ def _by_shadow(job: Job) -> None:
     live, restore_id = job.wanted.changes, job.journal.record.id
     shadow = shadow_name(live, restore_id)
     undo = undo_name(live, restore_id)
-    method = {**job.journal.record.report, "method": str(Method.SHADOW)}
-    job.journal.write(Step.LOADING, shadow=shadow, undo=undo, report=method)
+    job.journal.write(Step.LOADING, method=Method.SHADOW, shadow=shadow, undo=undo)
     archive = job.source.archive
     with job.phase("create"):
         maker = job.target if job.live else job.service.target
@@ -54,8 +53,8 @@ def _by_shadow(job: Job) -> None:
     detach_copies(job, shadow)
     until = job.service.clock() + job.service.options.undo_for
     there = job.target.databases()
-    report = {**method, "oids": {"made": there.get(shadow), "replaced": there.get(live)}}
-    job.journal.write(Step.SWAPPING, undo_until=until if job.live else None, report=report)
+    oids = {"made_oid": there.get(shadow), "replaced_oid": there.get(live)}
+    job.journal.write(Step.SWAPPING, undo_until=until if job.live else None, **oids)
     _note_made(job, there.get(shadow))
     with job.phase("swap"):
         if job.live:
@@ -91,7 +90,7 @@ def _in_place(job: Job) -> None:
     live = job.wanted.changes
     job.notes.append(f"the role may not create databases: {live} is replaced in place, in one transaction")
     log.info("restore goes in place: the role may not create databases", database=live)
-    job.journal.write(Step.LOADING, report={**job.journal.record.report, "method": str(Method.IN_PLACE)})
+    job.journal.write(Step.LOADING, method=Method.IN_PLACE)
     archive = job.source.archive
     # Only a safety backup undoes it.
     until = job.service.clock() + job.service.options.undo_for if job.journal.record.safety else None
@@ -114,9 +113,8 @@ def _by_rows(job: Job) -> None:
     What a dry run refuses is refused before the safety backup is taken: so the rows are put beside the live ones first.
     """
     service, restore_id = job.service, job.journal.record.id
-    oids = {"changed": job.target.databases().get(job.wanted.changes)}
-    report = {**job.journal.record.report, "method": str(Method.ROWS), "oids": oids}
-    job.journal.write(Step.LOADING, report=report)
+    changed = job.target.databases().get(job.wanted.changes)
+    job.journal.write(Step.LOADING, method=Method.ROWS, changed_oid=changed)
     archive = job.source.archive
     total = archive.index.raw_bytes
     with ExitStack() as stack:

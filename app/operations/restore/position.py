@@ -37,15 +37,15 @@ def is_swapped(record: Restore, there: Mapping[str, int]) -> bool:
     live = there.get(record.changes)
     # Where none was there to be replaced, none was kept.
     new = record.undo_until is None and live is not None
-    its = new if record.made is None else live == record.made
+    its = new if record.made_oid is None else live == record.made_oid
     swapping = record.step in {Step.SWAPPING, Step.DONE}
     return swapping and record.shadow not in there and (record.undo in there or its)
 
 
 def is_swapped_back(record: Restore, there: Mapping[str, int]) -> bool:
     """Whether the replaced database is in its old place again."""
-    if record.replaced is not None:
-        return there.get(record.changes) == record.replaced
+    if record.replaced_oid is not None:
+        return there.get(record.changes) == record.replaced_oid
     return record.undo not in there and record.shadow in there
 
 
@@ -53,16 +53,16 @@ def no_way_back(record: Restore, there: Mapping[str, int]) -> Obstacle | None:
     """Why a replace cannot be undone by renaming; None where it can."""
     live = there.get(record.changes)
     if record.undo not in there:
-        if live is not None and live == record.replaced:
+        if live is not None and live == record.replaced_oid:
             return Obstacle(f"{record.changes} is what it was before already: it was renamed by hand", "look at it")
         return Obstacle(f"database {record.undo}, which was kept for it, is gone")
-    return None if live is None or record.made in {None, live} else _by_hand(record, there)
+    return None if live is None or record.made_oid in {None, live} else _by_hand(record, there)
 
 
 def _by_hand(record: Restore, there: Mapping[str, int]) -> Obstacle:
     """What is live now is nobody's to put away but theirs who put it there."""
     name = record.changes
-    now = next((each for each, oid in there.items() if oid == record.made), None)
+    now = next((each for each, oid in there.items() if oid == record.made_oid), None)
     its = f"what the restore made is called {now}" if now else "what the restore made is gone"
     hint = (
         f"{its}, what was before it is in {record.undo}. To have that back: "

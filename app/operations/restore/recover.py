@@ -12,13 +12,13 @@ from dataclasses import replace
 import structlog
 
 from app.domain.psql import in_psql, quoted
-from app.domain.restore import Method, Restore, RestoreState, Step
+from app.domain.restore import Method, Restore, RestoreState, Side, Step
 from app.errors import ResidencyBackupError, RestoreRollbackError
 from app.operations.backups.inventory import inventory
 from app.operations.backups.pins import release
 from app.operations.backups.servers import of_this_server
 from app.operations.restore.position import is_swapped, is_swapped_back
-from app.operations.restore.replication import Side, resume
+from app.operations.restore.replication import resume
 from app.operations.service import Service, target_for
 from app.ports.target import Target
 
@@ -29,8 +29,6 @@ PATIENCE_SECONDS = 5.0  # of a clean-up that is cut off: as long as a server tak
 _AS_BEFORE = "the live database is as before"
 _AGAIN = "restore again"
 _BEFORE_ANY_CHANGE = {Step.CHECKING, Step.SAFETY, Step.LOADING, Step.PROVING}
-CAUSE = "failed"  # in a report: what ended a restore whose clean-up failed as well
-SINCE = "before the rollback"  # in a report: id of the backup of what was there then
 _BY_HAND = "when the server answers again: residency-backup check --repair"
 
 
@@ -81,8 +79,7 @@ def _why(record: Restore) -> str:
     """Why a restore that did not go through came to no end."""
     if record.state is not RestoreState.ABANDONED:
         return f"its process died in step '{record.step}'"
-    cause = record.report.get(CAUSE)
-    return f"it failed in step '{record.step}'" + (f": {cause}" if cause else "")
+    return f"it failed in step '{record.step}'" + (f": {record.cause}" if record.cause else "")
 
 
 def _fate(record: Restore) -> str:
@@ -167,7 +164,7 @@ def after_rollback(service: Service, record: Restore) -> Restore:
     that came later are in it.
     """
     service.scripts.remove(record.id)
-    since = record.report.get(SINCE)
+    since = record.before_rollback
     release(service, record, inventory(service), but=since)
     now = service.clock()
     kept = record.method is Method.SHADOW or since is not None

@@ -8,14 +8,14 @@ settles the restore enables them again where the database stays, or comes back.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from enum import StrEnum
+from typing import Any
 
 import structlog
 
 from app.domain.checks import Finding
 from app.domain.psql import in_psql, quoted
 from app.domain.replication import Replication, Subscription, disabling, enabling, freeing
-from app.domain.restore import Method, Restore, RestoreState
+from app.domain.restore import Method, Restore, RestoreState, Side
 from app.errors import ResidencyBackupError, RestorePermissionError, RestoreValidationError, TargetUnavailableError
 from app.operations.restore.journal import Journal
 from app.operations.restore.request import Job, Wanted
@@ -26,13 +26,6 @@ log = structlog.get_logger(__name__)
 SUBSCRIPTIONS, SLOTS = "subscriptions", "replication slots"
 _STILL = "restore subscriptions not enabled"
 _SEE = "docs/restore.md, 'Subscriptions and replication slots'"
-
-
-class Side(StrEnum):
-    """Which of a replace's two databases."""
-
-    REPLACED = "replaced"
-    MADE = "made"
 
 
 def replication_findings(target: Target, wanted: Wanted, facts: TargetFacts) -> Iterator[Finding]:
@@ -103,8 +96,8 @@ def pause(target: Target, journal: Journal, side: Side) -> None:
     live = journal.record.changes
     enabled = [each.name for each in target.replication(live).subscriptions if each.enabled]
     if enabled:
-        paused = {**journal.record.report.get("paused", {}), str(side): enabled}
-        journal.write(report={**journal.record.report, "paused": paused})
+        paused: dict[str, Any] = {f"paused_{side}": tuple(enabled)}
+        journal.write(**paused)
         target.pause_subscriptions(live, enabled)
 
 
@@ -212,7 +205,7 @@ def asleep(service: Service, records: Iterable[Restore], there: Mapping[str, int
 
 def _put_there(record: Restore) -> int | None:
     """Oid of the database that a restore, or its rollback, left in the live one's place."""
-    return record.made if record.state is RestoreState.COMPLETE else record.replaced
+    return record.made_oid if record.state is RestoreState.COMPLETE else record.replaced_oid
 
 
 def put_aside(target: Target, record: Restore, name: str) -> list[str]:

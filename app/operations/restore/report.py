@@ -17,7 +17,6 @@ JSON = dict[str, Any]
 def to_report(job: Job) -> JSON:
     """What the catalog keeps of a restore's outcome."""
     report: JSON = {
-        **job.journal.record.report,
         "rows": dict(job.rows),
         "notes": list(job.notes),
         "warnings": list(job.warnings),

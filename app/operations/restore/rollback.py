@@ -12,7 +12,7 @@ import structlog
 from app.archive.reader import Archive
 from app.domain.backup import Tier
 from app.domain.psql import in_psql, renaming
-from app.domain.restore import Method, Restore, RestoreState, Step, in_front_of, never_undone
+from app.domain.restore import Method, Restore, RestoreState, Side, Step, in_front_of, never_undone
 from app.errors import (
     BackupCancelledError,
     BackupError,
@@ -32,8 +32,8 @@ from app.operations.backups.servers import of_this_server
 from app.operations.backups.verify import read_manifest
 from app.operations.restore.journal import Journal
 from app.operations.restore.position import Obstacle, no_way_back
-from app.operations.restore.recover import PATIENCE_SECONDS, SINCE, after_rollback, complete, resolve, settle, unsettled
-from app.operations.restore.replication import Side, pause, put_aside, resume, resumed_or_said
+from app.operations.restore.recover import PATIENCE_SECONDS, after_rollback, complete, resolve, settle, unsettled
+from app.operations.restore.replication import pause, put_aside, resume, resumed_or_said
 from app.operations.restore.safety import safety_error
 from app.operations.service import SILENT, Progress, Service, target_for
 from app.ports.target import Target
@@ -201,7 +201,7 @@ def _keep_what_is_there(service: Service, journal: Journal, progress: Progress) 
         raise safety_error(record.changes, error) from error
     if taken is None:
         raise RuntimeError("a backup without a slot cannot have been made already")
-    journal.write(report={**record.report, SINCE: taken.backup.id})
+    journal.write(before_rollback=taken.backup.id)
 
 
 def _by_script(service: Service, journal: Journal, progress: Progress) -> list[str]:

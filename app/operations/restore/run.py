@@ -29,7 +29,7 @@ from app.operations.backups.pins import pin, release
 from app.operations.restore.checks import require_confirmation, restore_checks, room_error
 from app.operations.restore.journal import Journal
 from app.operations.restore.methods import change
-from app.operations.restore.recover import CAUSE, PATIENCE_SECONDS, resolve
+from app.operations.restore.recover import PATIENCE_SECONDS, resolve
 from app.operations.restore.report import to_report
 from app.operations.restore.request import Job, Restored, RestoreRequest, Wanted, restored
 from app.operations.restore.rollback import back_in_place
@@ -95,7 +95,7 @@ def _prepared(journal: Journal, wanted: Wanted, located: Located, backups: Inven
         raise error
     facts: TargetFacts | None = checked.facts
     assert facts is not None  # noqa: S101 -- else a finding was raised
-    journal.note(report={"server": facts.system_identifier})
+    journal.note(server=facts.system_identifier)
     return Job(
         service=service,
         wanted=wanted,
@@ -176,8 +176,7 @@ def _with_safety(error: Exception, record: Restore) -> Exception:
 
 def _abandon(journal: Journal, failure: ResidencyBackupError, cause: Exception) -> None:
     """`check --repair` goes on where this process has to leave it."""
-    report = {**journal.record.report, CAUSE: str(cause)}
-    left = replace(journal.record, state=RestoreState.ABANDONED, error=type(failure).__name__, report=report)
+    left = replace(journal.record, state=RestoreState.ABANDONED, error=type(failure).__name__, cause=str(cause))
     _record(journal, replace(left, message=failure.message, hint=failure.hint))
 
 

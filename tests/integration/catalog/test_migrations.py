@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.script import ScriptDirectory
@@ -21,6 +22,7 @@ from app.catalog.engine import make_engine, parse_url
 from app.catalog.migrations import configuration, keep_others_out, revision_of
 from app.catalog.tables import HEAD, VERSION_TABLE, metadata
 from app.domain.backup import Tier
+from app.domain.restore import Method
 from app.domain.servers import Identity
 from app.domain.slots import Slot, SlotState
 from app.errors import CatalogError
@@ -163,6 +165,50 @@ def test_a_catalog_from_before_restores_keeps_what_it_holds(url: str) -> None:
     found = catalog.slot("residency", slot.tier, slot.period)
     assert found is not None
     assert found.state is SlotState.DONE
+
+
+def test_what_a_restore_is_decided_by_moves_from_its_report_into_columns_and_back(url: str) -> None:
+    alembic("upgrade", "0003", BACKUP_CATALOG_URL=url)
+    whole: dict[str, Any] = {
+        "method": "shadow database",
+        "server": "7512345678901234567",
+        "oids": {"made": 16385, "replaced": 4_000_000_001, "changed": 3},
+        "paused": {"replaced": ["Größe", "two"], "made": ["three"]},
+        "failed": "the clean-up's cause",
+        "before the rollback": "safety/backup-2025-01-15T030000Z",
+        "rows": {"public.people": 3},
+        "notes": ["a \0 and a \udcff"],
+    }
+    reports = {
+        "whole": whole,
+        "nothing": {},
+        "early": {"server": None, "oids": {"made": None}, "paused": {"made": []}, "failed": "x \0 y"},
+    }
+    with connected(url) as connection:
+        for name, report in reports.items():
+            connection.execute(
+                text(
+                    "INSERT INTO backup_restores (id, database, mode, backup, state, step, started_at, heartbeat_at,"
+                    " holder, report) VALUES (:id, 'residency', 'replace', 'b', 'complete', 'done',"
+                    " '2025-01-15 02:00:00', '2025-01-15 02:00:00', 'h', :report)"
+                ),
+                {"id": name, "report": json.dumps(report)},
+            )
+    found = {record.id: record for record in open_catalog(url).restores("residency")}
+    record = found["whole"]
+    assert (record.method, record.server) == (Method.SHADOW, whole["server"])
+    assert (record.made_oid, record.replaced_oid, record.changed_oid) == (16385, 4_000_000_001, 3)
+    assert (record.paused_replaced, record.paused_made) == (("Größe", "two"), ("three",))
+    assert (record.cause, record.before_rollback) == (whole["failed"], whole["before the rollback"])
+    assert record.report == {"rows": whole["rows"], "notes": whole["notes"]}
+    early = found["early"]
+    assert (early.server, early.made_oid, early.paused_made, early.cause) == (None, None, (), "x  y")
+    assert (early.report, found["nothing"].report, found["nothing"].method) == ({}, {}, None)
+    alembic("downgrade", "0003", BACKUP_CATALOG_URL=url)
+    with connected(url) as connection:
+        rows = dict(connection.execute(text("SELECT id, report FROM backup_restores")).tuples().all())
+    back = {name: json.loads(row) if isinstance(row, str) else row for name, row in rows.items()}
+    assert back == {"whole": whole, "nothing": {}, "early": {"failed": "x  y"}}
 
 
 def test_statements_can_be_printed(url: str) -> None:
