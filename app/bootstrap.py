@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 import structlog
 
 from app import __version__
-from app.catalog.engine import parse_url
-from app.catalog.store import lazy_catalog
+from app.catalog.glance import Glance
 from app.deferred import deferred
 from app.domain.checks import Finding
 from app.domain.retention import Retention
@@ -33,8 +32,10 @@ from app.storage.scripts import LocalScripts
 from app.urls import scheme_of, secrets_of
 
 if TYPE_CHECKING:
+    from app.catalog.store import SqlCatalog
     from app.operations.full_restore.run import Programs as FullPrograms
     from app.ports.cluster import Cluster
+    from app.ports.runs import Catalog
     from app.ports.source import Source
     from app.ports.target import Target
     from app.postgres.database import Database
@@ -51,29 +52,45 @@ class Program:
     memory: FolderMemory
     database: Database
 
-    def service(self) -> Service:
-        """Put the parts together. Nothing connects, and nothing is made, yet."""
+    def service(self, *, looking: bool = False) -> Service:
+        """Put the parts together. Nothing connects, and nothing is made, yet.
+
+        Args:
+            looking: whether it is only for looking at backups: then the catalog is read in the quickest way.
+        """
         settings, zone = self.settings, self.settings.zone
         tree = LocalTree(settings.backup_dir, self._folder())
 
         def prepare() -> None:
             """A catalog in the tree is made only where the tree is the one that is meant."""
-            if catalog.is_below(tree.root):
+            if settings.catalog_file is not None or catalog.is_below(tree.root):
                 tree.folder.require_here()
                 tree.make_root()
 
-        catalog = lazy_catalog(settings.catalog_url, prepare=prepare, is_in=self._holds_catalog)
+        def kept() -> SqlCatalog:
+            from app.catalog.store import lazy_catalog  # noqa: PLC0415 -- SQLAlchemy, which takes 0.2 s
+
+            return lazy_catalog(settings.catalog_url, prepare=prepare, is_in=self._holds_catalog)
+
+        catalog = deferred(kept)
         return Service(
             source=deferred(self._source, database=self.database.name),
             target=deferred(self._target),
             cluster=deferred(self._cluster),
             tree=tree,
             scripts=LocalScripts(settings.backup_dir),
-            catalog=catalog,
+            catalog=self._glanced_at(catalog, prepare) if looking else catalog,
             restores=catalog,
             options=self._options(),
             clock=lambda: datetime.now(zone),
         )
+
+    def _glanced_at(self, catalog: Catalog, prepare: Callable[[], None]) -> Catalog:
+        file = self.settings.catalog_file
+        if file is None:
+            return catalog
+        glance = Glance(file, prepare, catalog)
+        return deferred(lambda: catalog, backups=glance.backups, told=glance.told)
 
     def _options(self) -> Options:
         settings, zone = self.settings, self.settings.zone
@@ -129,6 +146,8 @@ class Program:
 
     def _holds_catalog(self, name: str, restore_id: str) -> bool:
         """Whether a PostgreSQL catalog stands in the database of a name: by the two ways to a server, or its rows."""
+        from app.catalog.engine import parse_url  # noqa: PLC0415 -- by need
+
         catalog, ours = parse_url(self.settings.catalog_url), self.database.parameters
         host, port = ours.get("host", ""), ours.get("port", "5432")
         theirs = str(catalog.host or catalog.query.get("host", ""))

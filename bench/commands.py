@@ -1,114 +1,112 @@
 """How long commands take that only look, on a tree of 1,000 backups: ``python -m bench.commands``.
 
-The yardstick is ``python -c 'import sqlalchemy'``, which every command that reads the catalog has to pay.
+The yardstick is ``python -c 'import sqlalchemy'``, which verbs that change the catalog have to pay.
 """
 
 from __future__ import annotations
 
 import io
+import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from app.archive.index import Index
 from app.archive.manifest import Manifest, ServerFacts
 from app.archive.scanner import scan
 from app.archive.writer import ArchiveWriter
 from app.catalog.store import lazy_catalog
-from app.domain.backup import Codec, Origin, Tier, extension_of, id_of, period_of
+from app.domain.backup import Backup, Codec, Origin, Tier, extension_of, id_of, period_of
+from app.domain.servers import Known, Lineage
+from app.operations.backups.same_name import digest_of
 from app.storage.folder import LocalFolder
-from app.storage.memory import FolderMemory
 from app.storage.local import LocalTree
+from app.storage.memory import FolderMemory
+from bench.measure import measured
+from bench.report import costs
 
 BACKUPS = 1000
-_DATABASE, _SERVER, _OID = "residency_scheduler", "7400000000000000001", 16384
+DATABASE = "residency_scheduler"
 _TABLES = 25  # the residency scheduler has as many
 _LAST = datetime(2025, 1, 15, 2, 0, tzinfo=UTC)
+_SERVER = ServerFacts(
+    version="18.1", version_num=180001, encoding="UTF8", locale="C.UTF-8/C.UTF-8/c", size=64 << 20,
+    roles=("postgres",), system_identifier="7400000000000000001", database_oid=16384,
+)  # fmt: skip
 _YARDSTICK = "python -c 'import sqlalchemy'"
 
 
 def make_tree(folder: Path, count: int = BACKUPS) -> None:
-    """Fill a folder with backups, each with its manifest and its row in the catalog.
-
-    Args:
-        folder: of the tree, which need not exist.
-        count: of backups: half of them daily, half manual.
-    """
-    tree, catalog = (
-        LocalTree(folder, LocalFolder(folder, FolderMemory(None), _DATABASE)),
-        lazy_catalog(f"sqlite:///{folder}/catalog.db"),
-    )
+    """Fill a folder with backups, half of them daily, half manual, as runs of the service leave it."""
+    marked = LocalFolder(folder, FolderMemory(None), DATABASE)
+    tree = LocalTree(folder, marked)
+    catalog = lazy_catalog(f"sqlite:///{folder}/catalog.db")
     tree.make_root()
     stream = io.BytesIO()
     writer = ArchiveWriter(stream, Codec.ZSTD)
     writer.add(scan([_dump()]))
     index = writer.finish()
+    told: dict[str, Backup] = {}
     for tier, at in _instants(count):
-        period = period_of(tier, at)
-        name = id_of(tier, period)
-        manifest = _manifest(index, tier, period, at)
+        manifest = _manifest(index, tier, at)
+        name, content = id_of(tier, manifest.period), manifest.to_json().encode()
         file = name + extension_of(tier, Codec.ZSTD)
-        with tree.create(tier, Path(file).name, f"bench{at:%s}") as draft:
+        with tree.create(tier, Path(file).name, "bench") as draft:
             draft.stream.write(stream.getvalue())
-            draft.publish(file, manifest.to_json().encode())
-        run = catalog.claim(_DATABASE, tier, None, at)
-        if run is None:
-            raise RuntimeError("the run cannot begin")
-        catalog.complete(run, manifest.to_backup(name, file), at)
+            draft.publish(file, content)
+        told[digest_of(content)] = manifest.to_backup(name, file)
+        catalog.save(told[digest_of(content)])
+    catalog.keep_told(DATABASE, told)
+    known = Known(identity=_SERVER.identity, since=_LAST, how="its manifest")
+    marked.change(DATABASE, lambda _: Lineage().with_known(known))
 
 
-def commands(folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """What is measured: a name, and its arguments."""
-    ours = [sys.executable, "-m", "app.cli"] if False else [str(Path(sys.executable).with_name("residency-backup"))]
+def commands() -> Iterator[tuple[str, list[str]]]:
+    """What is measured: its name, and its arguments."""
+    ours = str(Path(sys.executable).with_name("residency-backup"))
+    newest = id_of(Tier.DAILY, period_of(Tier.DAILY, _LAST))
     yield _YARDSTICK, [sys.executable, "-c", "import sqlalchemy"]
-    yield "--help", [*ours, "--help"]
-    yield "list", [*ours, "list"]
-    yield "list --json", [*ours, "list", "--json"]
-    yield "show ID", [*ours, "show", id_of(Tier.DAILY, period_of(Tier.DAILY, _LAST))]
+    for arguments in (["--help"], ["list"], ["list", "--json"], ["show", newest]):
+        yield f"residency-backup {' '.join(arguments)}", [ours, *arguments]
+
+
+def measure(runs: int) -> dict[str, list[dict[str, Any]]]:
+    """Costs by command; each is run once a round, so that what slows the machine slows all alike."""
+    figures: dict[str, list[dict[str, Any]]] = {}
+    with tempfile.TemporaryDirectory(prefix="residency-backup-bench-") as place:
+        make_tree(Path(place) / "backups")
+        env = {name: value for name, value in os.environ.items() if not name.startswith(("BACKUP_", "DATABASE_"))}
+        env.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed program is compiled once
+        env |= {"BACKUP_DIR": f"{place}/backups", "BACKUP_STATE_DIR": f"{place}/state"}
+        for _ in range(runs + 1):
+            for name, argv in commands():
+                figures.setdefault(name, []).append(measured(argv, env).to_json() | {"bytes": 0})
+    return {name: rows[1:] for name, rows in figures.items()}  # the first round compiles
 
 
 def _instants(count: int) -> Iterator[tuple[Tier, datetime]]:
-    for number in range(count // 2):
-        at = _LAST - timedelta(days=number)
+    for days in range(count // 2):
+        at = _LAST - timedelta(days=days)
         yield Tier.DAILY, at
         yield Tier.MANUAL, at + timedelta(hours=9)
 
 
 def _dump() -> bytes:
-    """A plain dump of some tables."""
-    copies = "".join(
-        f"COPY public.table_{number:02} (id, name) FROM stdin;\n1\ta\n2\tb\n\\.\n\n\n" for number in range(_TABLES)
-    )
-    return f"--\n-- PostgreSQL database dump\n--\n\n{copies}--\n-- PostgreSQL database dump complete\n--\n\n".encode()
+    rows = "(id, name) FROM stdin;\n1\ta\n2\tb\n\\.\n\n\n"
+    tables = (f"COPY public.table_{number:02} {rows}" for number in range(_TABLES))
+    end = "--\n-- PostgreSQL database dump complete\n--\n\n"
+    return f"--\n-- PostgreSQL database dump\n--\n\n{''.join(tables)}{end}".encode()
 
 
-def _manifest(index: Index, tier: Tier, period: str, at: datetime) -> Manifest:
-    server = ServerFacts(
-        version="18.1",
-        version_num=180001,
-        encoding="UTF8",
-        locale="C.UTF-8/C.UTF-8/c",
-        size=64 << 20,
-        roles=("postgres",),
-        system_identifier=_SERVER,
-        database_oid=_OID,
-    )
-    return Manifest.of(
-        index,
-        tool="residency-backup",
-        origin=Origin.DUMP,
-        database=_DATABASE,
-        tier=tier,
-        period=period,
-        snapshot_time=at,
-        verified_at=at,
-        seconds=1.0,
-        server=server,
-        pg_dump="18.1",
-        codec=Codec.ZSTD,
-    )
+def _manifest(index: Index, tier: Tier, at: datetime) -> Manifest:
+    times = {"snapshot_time": at, "verified_at": at}
+    facts = {"tool": "residency-backup", "origin": Origin.DUMP, "server": _SERVER, "pg_dump": "18.1", "seconds": 1.0}
+    period = period_of(tier, at)
+    return Manifest.of(index, database=DATABASE, tier=tier, period=period, codec=Codec.ZSTD, **facts, **times)
 
 
 if __name__ == "__main__":
-    make_tree(Path(sys.argv[1]))
+    print(costs(measure(int(os.environ.get("BENCH_RUNS", "5")))))

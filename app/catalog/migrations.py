@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, inspect, text
 
-from app.catalog.tables import HEAD, VERSION_TABLE, metadata
+from app.catalog.tables import metadata
+from app.catalog.version import HEAD, VERSION_TABLE
 from app.errors import NewerCatalogError
 
 if TYPE_CHECKING:

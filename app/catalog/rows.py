@@ -4,30 +4,31 @@ from __future__ import annotations
 
 from dataclasses import fields
 from datetime import datetime
-from typing import Any
-
-from sqlalchemy import Row
+from typing import TYPE_CHECKING, Any
 
 from app.domain.backup import Backup, BackupState, Codec, Origin, Tier
 from app.domain.servers import Identity
 from app.domain.slots import Slot, SlotRecord
 from app.ports.runs import Run
 
-_BACKUP = [field.name for field in fields(Backup) if field.name not in {"doubts", "lacking"}]
+if TYPE_CHECKING:
+    from sqlalchemy import Row
+
+BACKUP = [field.name for field in fields(Backup) if field.name not in {"doubts", "lacking"}]
 _TOLD = [field.name for field in fields(Backup)]
-_WORDS = {"tier": Tier, "codec": Codec, "origin": Origin, "state": BackupState}
+WORDS = {"tier": Tier, "codec": Codec, "origin": Origin, "state": BackupState}
 _RECORD = [field.name for field in fields(SlotRecord) if field.name != "server"]
 MESSAGE_LIMIT = 4000
 
 
 def backup_of(row: Row[Any]) -> Backup:
     """The backup of a row of `backups`."""
-    return Backup(**{name: row._mapping[name] for name in _BACKUP})  # noqa: SLF001 -- documented by SQLAlchemy
+    return Backup(**{name: row._mapping[name] for name in BACKUP})  # noqa: SLF001 -- documented by SQLAlchemy
 
 
 def backup_values(backup: Backup) -> dict[str, Any]:
     """The row of a backup."""
-    return {name: getattr(backup, name) for name in _BACKUP}
+    return {name: getattr(backup, name) for name in BACKUP}
 
 
 def told_values(backup: Backup) -> dict[str, Any]:
@@ -40,7 +41,7 @@ def told_of(content: dict[str, Any]) -> Backup | None:
     """The backup that a manifest tells of; None if the row was written by a version that knew other facts."""
     if content.keys() != set(_TOLD):
         return None
-    words = {name: kind(content[name]) for name, kind in _WORDS.items()}
+    words = {name: kind(content[name]) for name, kind in WORDS.items()}
     verified = content["verified_at"]
     times = {
         "created_at": datetime.fromisoformat(content["created_at"]),

@@ -36,10 +36,6 @@ from app.domain.slots import SlotState
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql, sqlite
 
-VERSION_TABLE = "backup_alembic_version"
-# The newest migration. Written down here so that a start need not import alembic (0.2 s) to know that all is well.
-HEAD = "0004"
-
 
 class RunState(StrEnum):
     """What became of a run."""

@@ -18,7 +18,7 @@ from app.operations.backups.told import inventory_to_look_at
 @click.pass_obj
 def list_backups(session: Session, tier: str | None, *, as_json: bool) -> int:
     """List the backups, newest first."""
-    service = session.of_files()
+    service = session.to_look()
     backups = inventory_to_look_at(service)
     show.listing(service, backups, tier, as_json=as_json)
     warn(backups.other_files())
@@ -33,7 +33,7 @@ def show_backup(session: Session, backup: str, *, as_json: bool) -> int:
     """Show what is in a backup: server, tables, rows, digests."""
     from app.operations.backups.opened import described  # noqa: PLC0415 -- the archive's format, which `list` is spared
 
-    service = session.of_files()
+    service = session.to_look()
     found, manifest = described(service, find(service, backup, inventory_to_look_at(service)))
     show.details(service, found, manifest, as_json=as_json)
     return 0

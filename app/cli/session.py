@@ -31,6 +31,11 @@ class Session:
         self._serverless = True
         return self.service
 
+    def to_look(self) -> Service:
+        """Likewise, for a verb that only looks at backups."""
+        self._serverless = True
+        return self.program.service(looking=True)
+
     @functools.cached_property
     def program(self) -> Program:
         """The configured program, logging to standard error."""

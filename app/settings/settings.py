@@ -134,6 +134,11 @@ class Settings(BaseModel):
         return f"sqlite:///{quote(str(self.backup_dir))}/catalog.db"
 
     @property
+    def catalog_file(self) -> Path | None:
+        """The catalog, if it is a SQLite file at its usual place."""
+        return self.backup_dir / "catalog.db" if self.backup_catalog_url is None else None
+
+    @property
     def result_backend(self) -> str:
         """URL of Celery's result backend."""
         if self.celery_result_backend is not None:

@@ -20,7 +20,8 @@ from sqlalchemy import Connection, inspect, text
 from app.catalog import indexes  # noqa: F401 -- they belong to the tables
 from app.catalog.engine import make_engine, parse_url
 from app.catalog.migrations import configuration, keep_others_out, revision_of
-from app.catalog.tables import HEAD, VERSION_TABLE, metadata
+from app.catalog.tables import metadata
+from app.catalog.version import HEAD, VERSION_TABLE
 from app.domain.backup import Tier
 from app.domain.restore import Method
 from app.domain.servers import Identity
