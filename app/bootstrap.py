@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, TextIO
 import structlog
 
 from app import __version__
+from app.alerts.listeners import Listeners
+from app.alerts.log import write_line
 from app.catalog.glance import Glance
 from app.deferred import deferred
 from app.domain.checks import Finding
@@ -23,8 +25,9 @@ from app.operations.backups.same_name import describe
 from app.operations.options import Options
 from app.operations.schedule import Schedule
 from app.operations.service import Service
+from app.settings.environment import load_settings, process_environment
 from app.settings.file import as_environment_file
-from app.settings.settings import Settings, load_settings, process_environment
+from app.settings.settings import Settings
 from app.storage.folder import LocalFolder
 from app.storage.local import LocalTree
 from app.storage.memory import FolderMemory
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from app.postgres.database import Database
 
 log = structlog.get_logger(__name__)
+EVENTS = Listeners((write_line,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,7 @@ class Program:
             catalog=self._glanced_at(catalog, prepare) if looking else catalog,
             restores=catalog,
             options=self._options(),
+            events=EVENTS,
             clock=lambda: datetime.now(zone),
         )
 
@@ -241,7 +246,7 @@ def _database(settings: Settings, memory: FolderMemory) -> Database:
     name = _only_name(settings, memory)
 
     def nowhere() -> Database:
-        from app.postgres.nowhere import Nowhere  # noqa: PLC0415 -- by need
+        from app.postgres.unconfigured import Nowhere  # noqa: PLC0415 -- by need
 
         return Nowhere.of_name(name)
 
@@ -264,5 +269,5 @@ def _only_name(settings: Settings, memory: FolderMemory) -> str:
 
 
 def _named_by_manifests(root: Path) -> list[str]:
-    found = (describe(stored).told for stored in LocalTree(root).files())
+    found = (describe(stored, EVENTS).told for stored in LocalTree(root).files())
     return sorted({told.database for told in found if told is not None})

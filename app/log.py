@@ -17,7 +17,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from app.domain.readable import readable
-from app.domain.redaction import HIDDEN, without, without_url_passwords, worth_hiding
+from app.domain.redaction import HIDDEN, redacted, worth_hiding
 from app.errors import ResidencyBackupError
 
 Style = Literal["console", "json"]
@@ -56,7 +56,7 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """The text without its secrets."""
-        text = without_url_passwords(without(text, self._secrets))
+        text = redacted(text, self._secrets)
         for pattern, replacement in _IN_TEXT:
             text = pattern.sub(replacement, text)
         return text

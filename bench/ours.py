@@ -26,7 +26,7 @@ from app.log import configure_logging
 from app.ports.target import Loading
 from app.postgres.database import Database
 from app.postgres.dump.source import PostgresSource
-from app.postgres.load.archive import load
+from app.postgres.load.loader import load
 from app.postgres.target import PostgresTarget
 
 

@@ -10,7 +10,7 @@ from celery import Celery
 from app.bootstrap import Program, bootstrap
 from app.errors import SettingsError
 from app.log import tell
-from app.settings.settings import process_environment
+from app.settings.environment import process_environment
 from tasks.letters import read_carefully
 from tasks.schedule import beat_schedule
 from tasks.usable import require_usable

@@ -33,6 +33,14 @@ pytest_plugins = [
     "tests.fix_damaged",
     "tests.fix_full",
     "tests.fix_logical",
+    "tests.fix_claims",
+    "tests.fix_guarded",
+    "tests.fix_loads",
+    "tests.fix_local_tree",
+    "tests.fix_parallel_dumps",
+    "tests.fix_people",
+    "tests.fix_restore_faults",
+    "tests.fix_small_site",
 ]
 
 

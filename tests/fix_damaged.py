@@ -73,7 +73,7 @@ class Damaged:
 
     def pins(self) -> dict[str, str]:
         """Pinned backups, with their reasons."""
-        return {each.id: each.kept for each in inventory(self.service()) if each.kept is not None}
+        return {each.id: each.pinned_reason for each in inventory(self.service()) if each.pinned_reason is not None}
 
 
 def query(server: EmbeddedPostgres, statement: str, *params: object) -> list[tuple[Any, ...]]:

@@ -13,9 +13,9 @@ from app.domain.changes import Changes, MergeRequest
 from app.domain.restore import OnConflict
 from app.postgres.database import Database
 from app.postgres.dump.source import PostgresSource
-from app.postgres.merge.live import LiveMerge, merging
+from app.postgres.merge.merger import LiveMerge, merging
 from app.postgres.merge.script import run_script
-from tests.fix_postgres import TestDatabase
+from tests.fix_postgres import TestDatabase, copy_of_all_tables
 
 
 def archive_of(database: TestDatabase, codec: Codec = Codec.NONE) -> Archive:
@@ -56,3 +56,19 @@ def merge(
 def undo(database: TestDatabase, script: bytes) -> None:
     """Run the inverse of a merge."""
     run_script(Database.from_url(database.url), io.BytesIO(script), lambda _: None)
+
+
+def done_as_previewed(database: TestDatabase, change: str, **wanted: object) -> Changes:
+    """What a merge did after a change, which its preview said and its undo took back."""
+    archive = archive_of(database)
+    database.execute(change)
+    before = copy_of_all_tables(database.url)
+    with beside(database, archive, request(**wanted)) as found:  # type: ignore[arg-type]
+        preview = found.preview()
+    done, inverse = merge(database, archive, request(**wanted))  # type: ignore[arg-type]
+    assert (preview.tables, preview.notes) == (done.tables, done.notes)
+    again, _ = merge(database, archive, request(**wanted))  # type: ignore[arg-type]
+    assert not any(each.changed for each in again.tables)
+    undo(database, inverse)
+    assert copy_of_all_tables(database.url) == before
+    return done

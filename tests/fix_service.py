@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -217,3 +218,9 @@ def gone_soon(database: TestDatabase) -> bool:
     while dumps_of(database) and time.monotonic() < end:
         time.sleep(0.05)
     return dumps_of(database) == 0
+
+
+def later(service: Service) -> Service:
+    """The same service when the time to roll back is over."""
+    clock = service.clock
+    return replace(service, clock=lambda: clock() + timedelta(days=2))

@@ -10,7 +10,7 @@ import hashlib
 import json
 from typing import Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from app.archive.index import Index, Segment, TableDigest, total_rows
 from app.domain.backup import Backup, Codec, Origin, Tier
@@ -112,20 +112,20 @@ class FullFacts(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What stands in a manifest.
+    """The content of a manifest.
 
     Attributes:
         snapshot_time: the instant that the backup shows.
         wal_position: where no transaction that the snapshot cannot see had written before; None where not known.
         verified_at: when the file was read back, before it got its name.
         server, pg_dump: None where the file was found, not made; a full backup has no `pg_dump` either.
-        kept: why the backup is pinned, which must outlive the catalog.
+        pinned_reason: why the backup is pinned; ``kept`` in the file. It must outlive the catalog.
         full: what a full backup, which has neither tables nor segments, holds.
         doubts: what a restore would fail of that gives functions no search_path, as far as the run could tell.
         lacking: what of the users' no dump carries, a sentence each.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
 
     format: int = FORMAT
     tool: str
@@ -134,7 +134,7 @@ class Manifest(BaseModel):
     tier: Tier
     period: str
     label: str | None = None
-    kept: str | None = None
+    pinned_reason: str | None = Field(default=None, alias="kept")
     snapshot_time: AwareDatetime
     wal_position: str | None = None
     verified_at: AwareDatetime
@@ -186,7 +186,7 @@ class Manifest(BaseModel):
 
     def to_json(self) -> str:
         """The file's content."""
-        content = self.model_dump(mode="json")
+        content = self.model_dump(mode="json", by_alias=True)
         content["checksum"] = _checksum(content)
         return json.dumps(content, indent=1) + "\n"
 
@@ -210,7 +210,7 @@ class Manifest(BaseModel):
             seconds=self.seconds,
             label=self.label,
             verified_at=self.verified_at,
-            kept=self.kept,
+            pinned_reason=self.pinned_reason,
             system_identifier=self.server.system_identifier if self.server else None,
             database_oid=self.server.database_oid if self.server else None,
             doubts=tuple(doubt.name for doubt in self.doubts),

@@ -16,7 +16,8 @@ from app.archive.onward import Onward
 from app.archive.scanner import scan
 from app.archive.writer import ArchiveWriter
 from app.domain.backup import Codec
-from app.errors import BackupReadError, BackupValidationError, DiskReadError
+from app.errors import BackupReadError, BackupValidationError
+from app.os_errors import read_error
 
 READ_BYTES = 256 << 10  # compressed, so that even an extreme ratio keeps what is held small
 _USE_ANOTHER = "do not restore from it: use another backup, and look at the disk that holds this one"
@@ -45,8 +46,7 @@ def _blocks(stream: BinaryIO, limit: int | None = None) -> Iterator[bytes]:
         try:
             block = stream.read(READ_BYTES if limit is None else min(READ_BYTES, limit))
         except OSError as error:
-            message = f"the disk cannot read the backup: {error.strerror or error}"
-            raise DiskReadError(message, "try again; when it stays, look at that disk") from error
+            raise read_error("the backup", error) from error
         if not block:
             return
         if limit is not None:

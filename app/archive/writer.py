@@ -5,7 +5,6 @@ The caller passes both in the order of the archive. It does not have to know abo
 
 from __future__ import annotations
 
-import errno
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
@@ -18,7 +17,7 @@ from app.archive.packer import Packer, SegmentFigures
 from app.archive.pg_dump import END_MARKER, END_MARKER_LINE
 from app.archive.scanner import Chunk, SegmentHeader
 from app.domain.backup import Codec
-from app.errors import BackupStorageError, BackupWriteError
+from app.os_errors import write_error
 
 
 class Sink(Protocol):
@@ -196,13 +195,3 @@ class _CountedFile:
             raise write_error(error) from error
         self.bytes += len(data)
         self.hash.update(data)
-
-
-def write_error(error: OSError) -> BackupStorageError | BackupWriteError:
-    """The typed error for a failed write: a full disk is the storage's, all else the file's."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return BackupStorageError(
-            f"no space left while writing the backup: {error.strerror}",
-            "free space in BACKUP_DIR, or lower the BACKUP_KEEP_* numbers and run 'residency-backup prune'",
-        )
-    return BackupWriteError(f"the backup cannot be written: {error.strerror or error}", "check the disk of BACKUP_DIR")

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from app.catalog.rows import BACKUP, WORDS, told_of
+from app.catalog.rows import BACKUP, COLUMNS, WORDS, told_of
 from app.catalog.version import HEAD, VERSION_TABLE
 from app.domain.backup import Backup
 from app.ports.runs import Catalog
 
 Answer = TypeVar("Answer")
-_COLUMNS = ", ".join(f'"{name}"' for name in BACKUP)
+_COLUMNS = ", ".join(f'"{COLUMNS.get(name, name)}"' for name in BACKUP)
 _BACKUPS = f"SELECT {_COLUMNS} FROM backup_files WHERE database = ? ORDER BY created_at DESC, id DESC"
 _TOLD = "SELECT digest, told FROM backup_manifests WHERE database = ?"
 _TIMES = ("created_at", "verified_at")

@@ -18,12 +18,13 @@ BACKUP = [field.name for field in fields(Backup) if field.name not in {"doubts",
 _TOLD = [field.name for field in fields(Backup)]
 WORDS = {"tier": Tier, "codec": Codec, "origin": Origin, "state": BackupState}
 _RECORD = [field.name for field in fields(SlotRecord) if field.name != "server"]
+COLUMNS = {"pinned_reason": "kept"}  # whose names are not those of the fields
 MESSAGE_LIMIT = 4000
 
 
 def backup_of(row: Row[Any]) -> Backup:
     """The backup of a row of `backups`."""
-    return Backup(**{name: row._mapping[name] for name in BACKUP})  # noqa: SLF001 -- documented by SQLAlchemy
+    return Backup(**{name: getattr(row, name) for name in BACKUP})
 
 
 def backup_values(backup: Backup) -> dict[str, Any]:

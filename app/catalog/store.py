@@ -174,7 +174,7 @@ class SqlCatalog:
     def pin(self, database: str, backup_id: str, reason: str | None) -> None:
         """Record a pin, or with None its release; nothing else of the row changes."""
         with self._writing(f"the pin of backup {backup_id} cannot be recorded") as connection:
-            connection.execute(update(backups).where(_is(database, backup_id)).values(kept=reason))
+            connection.execute(update(backups).where(_is(database, backup_id)).values(pinned_reason=reason))
 
     def forget(self, database: str, backup_id: str) -> None:
         """Remove a row. Does nothing where there is none."""

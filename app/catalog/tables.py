@@ -145,7 +145,7 @@ backups = Table(
     Column("state", Word(BackupState), nullable=False),
     Column("verified_at", Utc),
     Column("damage", Text),
-    Column("kept", Text),
+    Column("kept", Text, key="pinned_reason"),
     Column("system_identifier", Text),
     Column("database_oid", BigInteger),
     PrimaryKeyConstraint("database", "id"),

@@ -12,7 +12,7 @@ from app.cli.entry import WARNINGS
 from app.errors import SettingsError
 from app.log import configure_logging
 from app.operations.service import Service
-from app.settings.settings import process_environment
+from app.settings.environment import process_environment
 
 __all__ = ["WARNINGS", "Session", "as_json"]
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")

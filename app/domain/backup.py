@@ -103,7 +103,7 @@ class Backup:
         rows, tables: exact counts; None where no manifest says.
         database_size: what the server said the database takes on disk when it was dumped.
         verified_at: when it was last read back and found right; `damage` says why it was not.
-        kept: why it is pinned; None when it is not.
+        pinned_reason: why it is pinned; None if it is not.
         system_identifier, database_oid: which server and database it shows; None where its manifest does not say.
         doubts: objects that keep it from being restored by itself; its manifest says it, the catalog does not.
         lacking: likewise, what of the users' no dump carries, a sentence each.
@@ -128,7 +128,7 @@ class Backup:
     state: BackupState = BackupState.COMPLETE
     verified_at: datetime | None = None
     damage: str | None = None
-    kept: str | None = None
+    pinned_reason: str | None = None
     system_identifier: str | None = None
     database_oid: int | None = None
     doubts: tuple[str, ...] = field(default=(), compare=False)

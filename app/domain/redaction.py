@@ -1,4 +1,4 @@
-"""Hides secrets in a text: those that are known, and passwords of URLs, in a time that grows as the text does."""
+"""Hides secrets in a text: known values, and passwords of URLs. Its time grows linearly with the text."""
 
 from __future__ import annotations
 
@@ -6,30 +6,35 @@ import re
 from collections.abc import Iterable
 
 HIDDEN = "***"
-# Passwords so weak that hiding them wherever they occur would garble every line, and hide nothing.
+# Passwords that are common words: to hide them wherever they occur would garble every line, and hide nothing.
 _WORDS = frozenset({"backup", "restore", "postgres", "postgresql", "redis", "admin", "residency", "scheduler"})
-_SHORTEST_SECRET = 4  # likewise
+_SHORTEST_SECRET = 4  # shorter ones occur by chance
 _WORD = re.compile(r"\S+")
 _USER = re.compile(r"(?<!\w)\w+://[^\s:/@]*:")
 
 
 def worth_hiding(secrets: Iterable[str]) -> list[str]:
-    """The secrets that can be replaced wherever they occur, the longest first."""
+    """The secrets that can be replaced wherever they occur; the longest first, because one may contain another."""
     worth = {secret for secret in secrets if len(secret) >= _SHORTEST_SECRET and secret.lower() not in _WORDS}
     return sorted(worth, key=len, reverse=True)
 
 
 def without(text: str, secrets: Iterable[str]) -> str:
-    """The text without these secrets, each replaced in its turn."""
+    """The text without known secrets, each replaced in its turn: see `worth_hiding`."""
     for secret in secrets:
         text = text.replace(secret, HIDDEN)
     return text
 
 
-def without_url_passwords(text: str) -> str:
-    """The text without the password of each URL.
+def redacted(text: str, secrets: Iterable[str]) -> str:
+    """The text without known secrets, and without the password of any URL: for what other programs print."""
+    return _without_url_passwords(without(text, secrets))
 
-    Up to the last @ of a word: one that is not percent-encoded is a mistake that must not show the rest.
+
+def _without_url_passwords(text: str) -> str:
+    """The text without URL passwords: all between the colon and the last @ of a word.
+
+    The last, because a password whose @ is not percent-encoded must not show the part behind it.
     """
     if "://" not in text or "@" not in text:
         return text

@@ -83,7 +83,7 @@ def _keep_always(newest_first: list[Backup], reasons: dict[str, list[str]]) -> N
         if newest := next((each for each in good if (each.tier is Tier.FULL) is full), None):
             reasons[newest.id].append("newest verified full backup" if full else "newest verified backup")
     for backup in newest_first:
-        if backup.kept is not None:
-            reasons[backup.id].append(f"pinned: {backup.kept}" if backup.kept else "pinned")
+        if backup.pinned_reason is not None:
+            reasons[backup.id].append(f"pinned: {backup.pinned_reason}" if backup.pinned_reason else "pinned")
         if backup.origin is Origin.SCAN:
             reasons[backup.id].append("no manifest of this service")

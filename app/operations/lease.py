@@ -7,21 +7,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
-import structlog
-
 from app.errors import CatalogError, ResidencyBackupError
 
 HEARTBEAT_SECONDS = 10.0
-log = structlog.get_logger(__name__)
 
 
 class Lease:
     """A claim that this process holds."""
 
     def __init__(
-        self, beat: Callable[[datetime], bool], lost: ResidencyBackupError, clock: Callable[[], datetime], work: str
+        self,
+        beat: Callable[[datetime], bool],
+        lost: ResidencyBackupError,
+        clock: Callable[[], datetime],
+        tell: Callable[[CatalogError], None],
     ) -> None:
-        self._event = f"{work} heartbeat not saved"
+        self._tell = tell
         self._beat_once = beat
         self._error = lost
         self._clock = clock
@@ -42,7 +43,7 @@ class Lease:
         try:
             self._lost = self._lost or not self._beat_once(self._clock())
         except CatalogError as error:
-            log.warning(self._event, error=type(error).__name__, reason=error.message)
+            self._tell(error)
 
     def _keep_beating(self, every: float) -> None:
         while not self._ended.wait(every) and not self._lost:
@@ -54,9 +55,9 @@ def lease(
     beat: Callable[[datetime], bool],
     lost: ResidencyBackupError,
     clock: Callable[[], datetime],
+    tell: Callable[[CatalogError], None],
     *,
     every: float = HEARTBEAT_SECONDS,
-    work: str = "backup",
 ) -> Iterator[Lease]:
     """Give signs of life every so many seconds for the length of a block.
 
@@ -64,10 +65,10 @@ def lease(
         beat: gives one; says whether the claim is still ours.
         lost: what to raise where it is not.
         clock: the present instant.
+        tell: is given the error of a sign of life that could not be recorded.
         every: seconds between two.
-        work: what is done, for the log.
     """
-    held = Lease(beat, lost, clock, work)
+    held = Lease(beat, lost, clock, tell)
     thread = threading.Thread(target=held._keep_beating, args=(every,), name="lease", daemon=True)  # noqa: SLF001
     thread.start()
     try:

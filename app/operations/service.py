@@ -11,6 +11,7 @@ from app.operations.options import Options
 
 if TYPE_CHECKING:  # the ports of servers import the archive's format, and `list` is spared it
     from app.ports.cluster import Cluster
+    from app.ports.events import Events
     from app.ports.restores import Restores
     from app.ports.runs import Catalog
     from app.ports.scripts import Scripts
@@ -32,6 +33,7 @@ class Service:
         catalog: the record of backups, runs and slots.
         restores: the record of restores.
         options: all figures.
+        events: whoever wants to know what happens.
         clock: the present instant in the schedule's time zone.
     """
 
@@ -43,6 +45,7 @@ class Service:
     catalog: Catalog
     restores: Restores
     options: Options
+    events: Events
     clock: Callable[[], datetime]
 
     @property

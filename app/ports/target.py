@@ -172,7 +172,7 @@ class Target(Protocol):
 
         Raises:
             RestoreValidationError, RestoreDataError, BackupReadError, BackupValidationError: see
-                `app.postgres.load.archive`.
+                `app.postgres.load.loader`.
         """
 
     def prove(

@@ -15,11 +15,11 @@ import psycopg
 
 from app.domain.psql import in_psql, quoted
 from app.errors import BackupCreationError, LockTableFullError, ServerUnavailableError, StandbyConflictError
-from app.postgres.limits import FILE_LIMIT
-from app.postgres.said import message_of, without_details
+from app.postgres.oversized_rows import find_the_row, is_too_long
+from app.postgres.server_messages import message_of, without_details
+from app.postgres.session_settings import FILE_LIMIT
 from app.postgres.shared_memory import HINT as SHARED_MEMORY_HINT
 from app.postgres.shared_memory import lacks_shared_memory
-from app.postgres.too_long import find_the_row, is_too_long
 
 _LOCK_TABLE = re.compile(r"max_(?:pred_)?locks_per_transaction")
 _CONFLICT = re.compile(r"conflict with recovery")

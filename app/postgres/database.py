@@ -23,30 +23,17 @@ from app.errors import (
     TableLockedError,
 )
 from app.postgres.causes import known_cause
+from app.postgres.connect_sqlstate import with_code
 from app.postgres.cursor import Cursor, interruption
-from app.postgres.limits import LOCK_LIMIT, lifted, looking_for_us
-from app.postgres.logins import refusal_of_trigger, refused_by_trigger
+from app.postgres.login_triggers import refusal_of_trigger, refused_by_trigger
 from app.postgres.pooler import require_own_session
 from app.postgres.programs import bare_environment
-from app.postgres.refusals import with_code
-from app.postgres.said import message_of, said_beside
+from app.postgres.server_messages import message_of, said_beside
+from app.postgres.session_settings import every_session
 from app.urls import ENCODED, require_port, require_text, scheme_of
 
 log = structlog.get_logger(__name__)
 CONNECT_SECONDS = 10
-LOCK_SECONDS = 60  # a question that waits for a table holds nobody up, but must end
-# What a role or database may have set otherwise: forms that the driver cannot read, and limits that end a question.
-# `read committed`: each statement sees what was committed before it. Under any other level the statements of a
-# transaction see what was committed before its first one, which may have waited for a lock: what others wrote
-# meanwhile would be missing. A transaction that is to see one instant says so itself.
-# Without array_nulls the text of an array's null is read as the word NULL. See `own_path` for the search_path.
-_SESSION = (
-    "SET search_path = ''; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; SET row_security = on; "
-    "SET default_transaction_isolation = 'read committed'; "
-    # What a server says beside its code is read here in English; only a superuser may ask for that.
-    "SELECT set_config('lc_messages', 'C', false) WHERE current_setting('is_superuser') = 'on'; "
-    f"SET array_nulls = on; SET {LOCK_LIMIT} = '{LOCK_SECONDS}s'"
-)
 _WANTED = "postgresql://user:password@host:port/database is wanted"
 _OTHER_SERVERS = frozenset({"mysql", "mariadb", "sqlite", "mssql", "oracle", "mongodb", "redis", "http", "https"})
 _DRIVER = re.compile(r"^(postgres(?:ql)?)\+\w+://")
@@ -199,8 +186,7 @@ class Database:
             connection = self._connected()
             with connection, self.translated(connection.info.user):
                 require_own_session(connection, self._connected)
-                version = connection.info.server_version
-                connection.execute(f"{lifted(version)}; {_SESSION}; {looking_for_us(version)}".encode())
+                connection.execute(every_session(connection.info.server_version).encode())
                 yield connection
 
     @property

@@ -19,7 +19,7 @@ import structlog
 from app.archive.inspect.content import EVERYWHERE, dropped_role
 from app.domain.psql import quoted
 from app.errors import RestoreError
-from app.postgres.reasons import relying_function
+from app.postgres.search_path_hints import relying_function
 
 log = structlog.get_logger(__name__)
 _REFRESH = re.compile(rb"REFRESH MATERIALIZED VIEW\s", re.IGNORECASE)

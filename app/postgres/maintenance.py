@@ -19,16 +19,12 @@ from app.errors import (
 )
 from app.postgres.database import Database
 from app.postgres.session import Session, restoring
+from app.postgres.session_settings import MAINTENANCE
 
 _FIRST = ("postgres", "template1")
 _OTHERS = """
     SELECT datname FROM pg_database
     WHERE datallowconn AND NOT datistemplate AND has_database_privilege(oid, 'CONNECT') ORDER BY datname"""
-# A commit that is reported must outlive a crash; a role or database may be set to be content with less.
-_SETTINGS = """
-    SELECT set_config('lock_timeout', '0', false), set_config('default_transaction_read_only', 'off', false),
-           set_config('synchronous_commit', CASE WHEN current_setting('synchronous_commit') = 'off' THEN 'local'
-                                            ELSE current_setting('synchronous_commit') END, false)"""
 
 
 class Maintenance(Session):
@@ -103,7 +99,7 @@ def _enter(stack: ExitStack, database: Database, beside: tuple[str, ...]) -> Mai
                 refused.append(error)
                 continue
             session.connection.prepare_threshold = None
-            session.ask(_SETTINGS)
+            session.ask(MAINTENANCE)
             stack.enter_context(attempt.pop_all())
             return session
     return _refuse(refused, database.role)

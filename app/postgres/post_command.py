@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from urllib.parse import quote, urlencode
 
-from app.domain.redaction import without, without_url_passwords, worth_hiding
+from app.domain.redaction import redacted, worth_hiding
 from app.errors import RestorePostCommandError
 from app.postgres.database import Database
 from app.postgres.programs import ProgramError, running
@@ -38,10 +38,8 @@ def run_on(database: Database, argv: Sequence[str], inherited: Mapping[str, str]
     except ProgramError as error:
         printed = f"; it printed: {said.decode(errors='replace').strip()}" if said.strip() else ""
         message = f"RESTORE_POST_COMMAND on database {database.name}: {error.message}{printed}"
-        message = without(
-            message, worth_hiding((url, quote(database.password or "", safe=""), database.password or ""))
-        )
-        message = without_url_passwords(message)  # what else the command knows: the broker's, the catalog's
+        known = (url, quote(database.password or "", safe=""), database.password or "")
+        message = redacted(message, worth_hiding(known))  # URLs too: the command knows the broker's and the catalog's
         hint = "the live database is as before; put the command right, or restore without it"
         raise RestorePostCommandError(message, hint) from error
 

@@ -22,7 +22,7 @@ from typing import IO
 import structlog
 
 from app.errors import OUT_OF_MEMORY, BackupCreationError, ProgramKilledError
-from app.postgres.said import without_details
+from app.postgres.server_messages import without_details
 
 log = structlog.get_logger(__name__)
 

@@ -1,12 +1,22 @@
-"""Pieces of SQL that mean the same whatever the search_path."""
+"""Names, texts and operators as SQL, with one meaning under any search_path."""
 
 from __future__ import annotations
 
-from psycopg import sql
+from app.domain.psql import quoted as quoted_name
 
-SAME = "OPERATOR(pg_catalog.=)"  # the server's own, whatever the search_path leads to
+SAME = "OPERATOR(pg_catalog.=)"  # the server's own operator, whatever the search_path finds first
 
 
 def quoted(*names: str) -> str:
-    """A name as SQL: ``"schema"."name"``."""
-    return sql.Identifier(*names).as_string(None)
+    """A qualified name: ``"schema"."name"``."""
+    return ".".join(map(quoted_name, names))
+
+
+def unquoted(identifier: str) -> str:
+    """The name that pg_dump wrote as `identifier`."""
+    return identifier[1:-1].replace('""', '"') if identifier.startswith('"') else identifier
+
+
+def literal(text: str) -> str:
+    """A text as a string literal, for sessions with standard_conforming_strings."""
+    return "'" + text.replace("'", "''") + "'"

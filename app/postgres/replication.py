@@ -20,7 +20,7 @@ from app.errors import RestoreBusyError, RestorePermissionError
 from app.postgres.database import Database
 from app.postgres.maintenance import Maintenance, maintenance
 from app.postgres.session import restoring
-from app.postgres.unnoticed import unnoticed
+from app.postgres.without_login_triggers import unnoticed
 
 log = structlog.get_logger(__name__)
 _LOCK_WAIT_MS = 5_000

@@ -30,24 +30,18 @@ from app.postgres.cursor import interruption
 from app.postgres.database import Database
 from app.postgres.dispensable import do_without, is_dispensable
 from app.postgres.event_triggers import EventTriggers, disabling, may_fire
-from app.postgres.reasons import relying_function, way_around
-from app.postgres.refused import known_refusal
-from app.postgres.said import function_of, said_beside, without_values
+from app.postgres.operator_path import UNDEFINED_HINT, reading
+from app.postgres.restore_errors import known_refusal
+from app.postgres.search_path_hints import relying_function, way_around
+from app.postgres.server_messages import function_of, said_beside, without_values
+from app.postgres.session_settings import load_session
 from app.postgres.shared_memory import HINT as SHARED_MEMORY_HINT
 from app.postgres.shared_memory import SERIAL, lacks_shared_memory, may_use_workers
-from app.postgres.words_path import UNDEFINED_HINT, reading
 
 log = structlog.get_logger(__name__)
 SETTING = re.compile(rb"(?:SET\s+(?:SESSION\s+)?(\w+)|SELECT\s+pg_catalog\.set_config\('(\w+)')", re.IGNORECASE)
 _ZERO = re.compile(rb"(?:=|TO)\s*'?0'?\s*(?:;\s*)?\Z", re.IGNORECASE)
 _EVENT_TRIGGER = re.compile(rb"(?:CREATE|ALTER)\s+EVENT\s+TRIGGER\s", re.IGNORECASE)
-_MEMORY_MB = 512  # for the index builds of all connections together
-# A crash of the server in the middle of a load costs the load, not data that anybody relies on. A database that was
-# closed to writers for the restore is still to be written.
-SPEED = (
-    "SET synchronous_commit = off; SET lock_timeout = 0; SET maintenance_work_mem = '{memory}MB';"
-    "SET default_transaction_read_only = off"
-)
 
 
 class Session:
@@ -267,7 +261,7 @@ def session(database: Database, jobs: int) -> Iterator[Session]:
     """
     with restoring(), database.connect() as connection:
         connection.prepare_threshold = None
-        connection.execute(SPEED.format(memory=max(64, _MEMORY_MB // jobs)).encode())
+        connection.execute(load_session(jobs).encode())
         connection.execute("RESET search_path")  # as a file finds it that sets none
         yield Session(connection, database.name)
 

@@ -11,7 +11,7 @@ from app.archive.inspect.needs import Needs
 from app.domain.psql import in_psql, quoted
 from app.errors import RestorePermissionError, RestoreValidationError
 from app.ports.target import TargetFacts
-from app.postgres import facts as questions
+from app.postgres import server_facts as questions
 from app.postgres.database import Database
 from app.postgres.maintenance import Maintenance, maintenance
 from app.postgres.session import restoring

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 import psycopg
 
 from app.postgres.database import Database
-from app.postgres.maintenance import Maintenance
 from app.postgres.session import Session, restoring
 
 _STATUS = "SELECT pg_xact_status(%s::xid8)"
@@ -37,11 +36,18 @@ def durable_ids(database: Database) -> Iterator[Callable[[Session], str]]:
         yield durable_id
 
 
-def committed(session: Maintenance, transaction: str) -> bool | None:
-    """Whether a transaction of this server was committed; None where it still runs or nobody knows."""
-    try:
-        with session.connection.transaction():
-            status = session.connection.execute(_STATUS, (transaction,)).fetchone()
-    except psycopg.errors.InvalidParameterValue:
-        return False  # an id that was never given away: the server lost it in a crash, with all that was done under it
+def committed(database: Database, transaction: str) -> bool | None:
+    """Whether a transaction of this server was committed; None if it still runs or the server does not know.
+
+    Args:
+        database: any one of the server.
+        transaction: the id that `durable_ids` gave.
+    """
+    with restoring(), database.connect() as connection:
+        try:
+            with connection.transaction():
+                status = connection.execute(_STATUS, (transaction,)).fetchone()
+        except psycopg.errors.InvalidParameterValue:
+            # The server never assigned this id: a crash lost it, with everything that was done under it.
+            return False
     return {"committed": True, "aborted": False}.get(status[0]) if status else None

@@ -1,36 +1,20 @@
-"""Environment -> frozen Settings. Every problem is found and reported at once.
+"""The settings: names, types, defaults, and the values that the program derives from them.
 
-Each setting NAME may also be given as NAME_FILE, a file that holds its value: so secrets need not stand in the
-environment.
+`app.settings.environment` makes them from environment variables.
 """
 
 from __future__ import annotations
 
-import difflib
-import os
 import shlex
-from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
 from app.domain.backup import Codec, Tier
-from app.errors import SettingsError
-from app.log import Redactor
 from app.settings.fields import (
     Command,
     Count,
@@ -46,19 +30,15 @@ from app.settings.fields import (
     state_folder,
     upper,
 )
-from app.urls import require_text
 
 if TYPE_CHECKING:
     from app.postgres.database import Database
 
-_OURS = ("BACKUP_", "RESTORE_")
-_PASSWORDS = {"POSTGRES_PASSWORD", "RESTORE_FOREIGN_PASSWORD"}  # by themselves, not in a URL
-
 
 class Settings(BaseModel):
-    """What the environment says; see docs/settings.md for each name."""
+    """One field for each environment variable, in lower case; docs/settings.md describes them."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", validate_default=True)
+    model_config = ConfigDict(frozen=True, validate_default=True)
 
     database_url: SecretStr | None = None
     postgres_host: str | None = None
@@ -101,7 +81,7 @@ class Settings(BaseModel):
     @field_validator("backup_compression_level")
     @classmethod
     def _level_of_codec(cls, level: int | None, others: ValidationInfo) -> int | None:
-        codec = others.data.get("backup_compression")  # absent where it is wrong itself
+        codec = others.data.get("backup_compression")  # absent if it is wrong itself
         if level is None or codec is None:
             return level
         from app.archive.codecs import LEVELS  # noqa: PLC0415 -- by need
@@ -112,7 +92,7 @@ class Settings(BaseModel):
 
     @property
     def leads_to_a_server(self) -> bool:
-        """Whether they say where the database is."""
+        """Whether the settings name a server."""
         return self.database_url is not None or self.postgres_host is not None
 
     @property
@@ -153,7 +133,7 @@ class Settings(BaseModel):
 
     @property
     def keep(self) -> dict[Tier, int]:
-        """How many periods each tier keeps."""
+        """How many periods of each tier are kept."""
         return {
             Tier.DAILY: self.backup_keep_days,
             Tier.WEEKLY: self.backup_keep_weeks,
@@ -165,7 +145,7 @@ class Settings(BaseModel):
 
     @property
     def crons(self) -> dict[Tier, str]:
-        """The cron expression of each tier that is on."""
+        """The cron expression of each tier that is switched on."""
         crons = {
             Tier.DAILY: self.backup_daily_cron,
             Tier.WEEKLY: self.backup_weekly_cron,
@@ -181,128 +161,11 @@ class Settings(BaseModel):
 
     @property
     def post_command(self) -> tuple[str, ...]:
-        """The argument list to run after a restore; empty for none."""
+        """The arguments of the command to run after a restore; empty if there is none."""
         return tuple(shlex.split(self.restore_post_command or ""))
 
     @property
     def secrets(self) -> list[str]:
-        """Every secret value, to keep out of logs."""
+        """All secret values, which must not get into logs."""
         values = (getattr(self, name) for name in type(self).model_fields)
         return [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """Settings, and what looks odd about the environment that they came from."""
-
-    settings: Settings
-    warnings: tuple[str, ...]
-
-
-def load_settings(environ: Mapping[str, str], *, serverless: bool = False) -> Loaded:
-    """Read the environment.
-
-    Args:
-        environ: as a process has it.
-        serverless: whether nothing needs to lead to the database: the files are enough for what is wanted.
-
-    Raises:
-        SettingsError: something is missing or wrong; the message has a line for every problem.
-    """
-    problems: list[str] = []
-    values = _with_files(environ, problems)
-
-    problems += _no_text(values)
-    settings: Settings | None = None
-    try:
-        settings = Settings.model_validate({name.lower(): value for name, value in values.items() if value})
-    except ValidationError as error:
-        problems += [_problem(each, values) for each in error.errors()]
-    problems += _database_problems(values, serverless=serverless)
-    if problems or settings is None:
-        raise SettingsError.of(problems)
-    return Loaded(settings, _unknown(environ))
-
-
-def _names() -> list[str]:
-    return [name.upper() for name in Settings.model_fields]
-
-
-def _with_files(environ: Mapping[str, str], problems: list[str]) -> dict[str, str]:
-    """The values of our settings, those given as NAME_FILE read from their files."""
-    values = {name: _stripped(name, environ[name]) for name in _names() if environ.get(name, "").strip()}
-    for name in _names():
-        file = environ.get(f"{name}_FILE")
-        if not file:
-            continue
-        if name in values:
-            problems.append(f"{name}: given twice, as {name} and as {name}_FILE")
-            continue
-        try:
-            values[name] = _stripped(name, Path(file).read_text(encoding="utf-8-sig"))
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "not text"
-            problems.append(f"{name}_FILE: {file} cannot be read: {reason}")
-            values[name] = ""
-        else:
-            if not values[name]:
-                problems.append(f"{name}_FILE: {file} is empty")
-    return values
-
-
-def _stripped(name: str, value: str) -> str:
-    """Without blanks around it; a password may begin or end with one."""
-    return value.strip("\r\n") if name in _PASSWORDS and value.strip() else value.strip()
-
-
-def _no_text(values: dict[str, str]) -> list[str]:
-    """What no program could pass on; it is taken out, so that nothing else stumbles over it."""
-    problems = []
-    for name in list(values):
-        try:
-            require_text(values[name])
-        except ValueError as error:
-            problems.append(f"{name}: {error}")
-            values[name] = ""
-    return problems
-
-
-def _problem(error: Any, values: Mapping[str, str]) -> str:
-    name = str(error["loc"][0]).upper()
-    message = str(error["msg"]).removeprefix("Value error, ")
-    # A command may have a password in it, where nothing else tells it.
-    secret = "SecretStr" in str(Settings.model_fields[name.lower()].annotation) or name == "RESTORE_POST_COMMAND"
-    return f"{name}: {message}" + ("" if secret else f" (got {Redactor().text(values.get(name, ''))!r})")
-
-
-def _database_problems(values: Mapping[str, str], *, serverless: bool) -> list[str]:
-    """What is wrong with the way to the database, also where other settings are wrong."""
-    if url := values.get("DATABASE_URL"):
-        from app.postgres.database import Database  # noqa: PLC0415 -- as above
-
-        try:
-            Database.from_url(url)
-        except ValueError as error:
-            return [f"DATABASE_URL: {error}"]
-    missing = [name for name in ("POSTGRES_HOST", "POSTGRES_DB", "POSTGRES_USER") if name not in values]
-    none = {"POSTGRES_HOST", "POSTGRES_USER"} <= set(missing)
-    if not missing or "DATABASE_URL" in values or (serverless and none):
-        return []
-    either = "set it, or POSTGRES_HOST, POSTGRES_DB, POSTGRES_USER"
-    return [f"DATABASE_URL: missing; {either} (missing: {', '.join(missing)})"]
-
-
-def _unknown(environ: Mapping[str, str]) -> tuple[str, ...]:
-    known = [*_names(), *(f"{name}_FILE" for name in _names())]
-    odd = sorted(name for name in environ if name.startswith(_OURS) and name not in known)
-    return tuple(_suggest(name, known) for name in odd)
-
-
-def _suggest(name: str, known: list[str]) -> str:
-    nearest = difflib.get_close_matches(name, known, n=1)
-    return f"unknown setting {name}" + (f"; did you mean {nearest[0]}?" if nearest else "")
-
-
-def process_environment() -> Mapping[str, str]:
-    """This process's environment: the only place where it is read for settings."""
-    return os.environ

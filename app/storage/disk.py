@@ -1,86 +1,25 @@
-"""The edge to the file system: its errors become ours here, and what is made here is private and durable."""
+"""Files and folders as the tree needs them: private to this user, durable, and never a link.
+
+Errors of the operating system pass through; see `app.os_errors`.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
 import stat
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from app.errors import BackupError, BackupNotFoundError, BackupPermissionError, BackupStorageError, DiskReadError
+from app.errors import BackupNotFoundError
 
 MANIFEST_BYTES = 256 << 20  # of 100,000 tables it is a fifth of that
 _FOLDER_MODE = 0o700
 _FILE_MODE = 0o600
 _SMALL = 64 << 10
-_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
-_NO_FOLDER = (errno.ENOTDIR, errno.ELOOP)
 _CANNOT_SYNC_FOLDERS = (errno.EINVAL, errno.ENOTSUP)
-
-
-@contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turn the errors of a block that reads `path` into ours."""
-    try:
-        yield
-    except OSError as error:
-        if mapped := _refusal(error, path, folder=False):
-            raise mapped from error
-        message = f"{path} cannot be read: {error.strerror or error}"
-        raise DiskReadError(message, "try again; when it stays, look at the disk that holds it") from error
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn the errors of a block that writes `path`, or something below it, into ours."""
-    try:
-        yield
-    except OSError as error:
-        if mapped := _refusal(error, path, folder=True):
-            raise mapped from error
-        from app.archive.writer import write_error  # noqa: PLC0415 -- the codecs, which no listing needs
-
-        general = write_error(error)
-        raise type(general)(f"{general.message} ({path})", general.hint) from error
-
-
-def _refusal(error: OSError, path: Path, *, folder: bool) -> BackupError | None:
-    """The error for a right that is missing, or a folder that is none; None for any other error.
-
-    `folder` says that it was the folder which refused: who writes a name needs its rights, not the file's.
-    """
-    if error.errno in _REFUSED:
-        return _permission_error(error, *_nearest(path, folder=folder))
-    if error.errno in _NO_FOLDER:
-        message = f"{error.filename or path}: {error.strerror}"
-        return BackupStorageError(message, "BACKUP_DIR, and each folder in it, must be a real folder")
-    return None
-
-
-def _permission_error(error: OSError, culprit: Path, found: os.stat_result) -> BackupPermissionError:
-    """Says who was refused by whom: in containers, a mounted folder's owner is nearly always the reason."""
-    uid, mode = os.geteuid(), stat.S_IMODE(found.st_mode)
-    message = (
-        f"{error.filename or culprit}: {error.strerror}: this process runs as uid {uid}, "
-        f"and {culprit} belongs to uid {found.st_uid} with mode {mode:04o}"
-    )
-    if error.errno == errno.EROFS:
-        return BackupPermissionError(message, f"mount the file system of {culprit} read-write")
-    if found.st_uid == uid:
-        return BackupPermissionError(message, f"chmod u+rwX {culprit}")
-    return BackupPermissionError(message, f"chown -R {uid} {culprit}")
-
-
-def _nearest(path: Path, *, folder: bool) -> tuple[Path, os.stat_result]:
-    """The path itself, or the nearest folder above it that exists and that this process is allowed to see."""
-    with suppress(OSError):
-        found = path.lstat()
-        if not folder or stat.S_ISDIR(found.st_mode) or path == path.parent:
-            return path, found
-    return _nearest(path.parent, folder=folder)
 
 
 def make_folder(path: Path) -> None:

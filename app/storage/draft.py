@@ -15,6 +15,7 @@ import structlog
 
 from app.domain.backup import Tier, extensions_of
 from app.errors import BackupError, BackupFolderLostError, BackupNotFoundError
+from app.os_errors import reading, writing
 from app.storage import disk, sidecar
 
 log = structlog.get_logger(__name__)
@@ -84,7 +85,7 @@ class LocalDraft:
         self._made: list[Path] = []
 
     def __enter__(self) -> Self:
-        with disk.writing(self._folder):
+        with writing(self._folder):
             self._at = os.open(self._folder, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
                 self.stream = disk.new_file(self._file)
@@ -111,19 +112,19 @@ class LocalDraft:
 
     def restart(self) -> None:
         """Forget everything written."""
-        with disk.writing(self._folder):
+        with writing(self._folder):
             if self.stream.tell():
                 self.stream.seek(0)
                 self.stream.truncate()
 
     def flush(self) -> None:
         """Put everything written on the disk itself."""
-        with disk.writing(self._folder):
+        with writing(self._folder):
             disk.sync(self.stream)
 
     def reopen(self) -> BinaryIO:
         """The file from its start, for reading back."""
-        with disk.reading(self._file):
+        with reading(self._file):
             return disk.open_file(self._file)
 
     def publish(self, file: str, manifest: bytes, earlier: Sequence[str] = (), *, proven: bool = False) -> str | None:
@@ -157,15 +158,15 @@ class LocalDraft:
         replaced = [each for each in map(self._target, earlier) if each != target]
         waiting = temporary(manifest_of(target), self._run_id)
         self._require_place()
-        with disk.writing(target):
+        with writing(target):
             self.flush()
             self.stream.close()
         problem = self._write_manifest(waiting, manifest, required=proven)
-        with disk.writing(target):
+        with writing(target):
             self._take_name(target, [manifest_of(each) for each in (target, *replaced)])
             disk.sync_folder(self._folder)
         try:
-            with disk.writing(target):
+            with writing(target):
                 if problem is None:
                     waiting.replace(manifest_of(target))
                     disk.sync_folder(self._folder)
@@ -217,7 +218,7 @@ class LocalDraft:
 
     def _require_place(self) -> None:
         """Make sure that the folder's path still leads to the folder in which the file was made."""
-        with suppress(FileNotFoundError), disk.reading(self._folder):
+        with suppress(FileNotFoundError), reading(self._folder):
             if os.path.samestat(os.fstat(self._at), os.lstat(self._folder)):
                 return
         raise BackupFolderLostError(
@@ -234,7 +235,7 @@ class LocalDraft:
     def _write_manifest(self, path: Path, manifest: bytes, *, required: bool) -> str | None:
         """Step 1; the reason where it fails, because a backup without a manifest is better than none."""
         try:
-            with disk.writing(path):
+            with writing(path):
                 disk.write_whole(path, manifest)
         except BackupError as error:
             if required:
@@ -247,7 +248,7 @@ class LocalDraft:
 def _content(manifest: Path) -> bytes | None:
     """What is put back if need be: None where there is none, or one that nobody can read, which proves nothing."""
     try:
-        with disk.reading(manifest), disk.open_file(manifest) as stream:
+        with reading(manifest), disk.open_file(manifest) as stream:
             return stream.read()
     except BackupNotFoundError:
         return None

@@ -17,6 +17,7 @@ import structlog
 from app.domain.backup import Tier
 from app.domain.servers import Lineage
 from app.errors import BackupFolderLostError, BackupReadError
+from app.os_errors import reading, writing
 from app.storage import disk
 from app.storage.draft import stem_of, temporary
 from app.storage.lock import alone
@@ -99,7 +100,7 @@ class LocalFolder:
         draft = self._draft()
         if not os.path.lexists(draft):
             return []
-        with self._alone(), disk.writing(draft):
+        with self._alone(), writing(draft):
             return [draft.name] if disk.unlink(draft) else []
 
     def is_marked(self) -> bool:
@@ -119,7 +120,7 @@ class LocalFolder:
     def change(self, database: str, change: Callable[[Lineage | None], Lineage | None]) -> None:
         """Change what the marker says of a database, and make the marker where it is missing; one at a time."""
         self.require_here()
-        with disk.writing(self._root):
+        with writing(self._root):
             disk.make_folder(self._root)
         with self._alone():
             self.require_same()
@@ -137,7 +138,7 @@ class LocalFolder:
 
     def renew(self) -> None:
         """Take the folder as it is for the one that is meant, whatever is remembered."""
-        with disk.writing(self._root):
+        with writing(self._root):
             disk.make_folder(self._root)
         with self._alone():
             marker = self._read()
@@ -165,14 +166,14 @@ class LocalFolder:
 
     def _has_backups(self) -> bool:
         for tier in Tier:
-            with disk.reading(self._root), suppress(FileNotFoundError), os.scandir(self._root / tier) as entries:
+            with reading(self._root), suppress(FileNotFoundError), os.scandir(self._root / tier) as entries:
                 if any(stem_of(Path(entry.path)) for entry in entries if entry.is_file(follow_symlinks=False)):
                     return True
         return False
 
     def _at(self) -> tuple[int, int] | None:
         """Where the folder is; None where it is missing."""
-        with disk.reading(self._root):
+        with reading(self._root):
             try:
                 found = self._root.stat()
             except FileNotFoundError:
@@ -182,7 +183,7 @@ class LocalFolder:
     def _read(self) -> Marker | None:
         path = self._root / MARKER
         try:
-            with disk.reading(path):
+            with reading(path):
                 try:
                     content = disk.read_small(path)
                 except FileNotFoundError:
@@ -208,7 +209,7 @@ class LocalFolder:
 
     def _write(self, marker: Marker) -> None:
         path, draft = self._root / MARKER, self._draft()
-        with disk.writing(path):
+        with writing(path):
             disk.discard(draft)  # one that a crash left; who writes it is alone
             disk.write_whole(draft, to_json(marker))
             try:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from app.domain.backup import ENDLESS, Tier, period_in_name
-from app.errors import BackupError, BackupNotFoundError, BackupStorageError, BackupWriteError
+from app.errors import BackupError, BackupStorageError, BackupWriteError
+from app.os_errors import reading, writing
 from app.ports.folder import Folder
 from app.ports.tree import StoredFile
 from app.storage import access, disk, sidecar, transient
@@ -43,13 +44,13 @@ class LocalTree:
 
     def make_root(self) -> None:
         """Make the root where it is missing."""
-        with disk.writing(self.root):
+        with writing(self.root):
             disk.make_folder(self.root)
 
     def probe(self, tier: Tier) -> None:
         """Make the tier's folder where it is missing; prove by doing it that files can be written and read in it."""
         folder = self._folder(tier)
-        with disk.writing(folder):
+        with writing(folder):
             disk.make_folder(folder)
             path = temporary(folder / "probe", transient.new_id())
             try:
@@ -65,7 +66,7 @@ class LocalTree:
 
     def free_bytes(self) -> int:
         """Bytes that this user may still write; as good as endless where the file system does not tell."""
-        with disk.reading(self.root):
+        with reading(self.root):
             for path in (self.root, *self.root.absolute().parents):
                 try:
                     space = os.statvfs(path)
@@ -78,39 +79,39 @@ class LocalTree:
     def create(self, tier: Tier, name: str, run_id: str) -> LocalDraft:
         """A new file under a temporary name in the tier's folder; gone when the block ends, unless published."""
         path = self._path(f"{tier}/{name}")
-        with disk.writing(path.parent):
+        with writing(path.parent):
             disk.make_folder(path.parent)
         return LocalDraft(path, run_id)
 
     def staging(self, tier: Tier, name: str, run_id: str) -> AbstractContextManager[Path]:
         """A new folder under a temporary name in the tier's folder; gone with all in it when the block ends."""
         path = self._path(f"{tier}/{name}")
-        with disk.writing(path.parent):
+        with writing(path.parent):
             disk.make_folder(path.parent)
         return staging(temporary(path.with_name(f"{name}.staging"), run_id))
 
     def open(self, file: str) -> BinaryIO:
         """Open a file for reading. Raises BackupNotFoundError where it is missing."""
         path = self._path(file)
-        with disk.reading(path):
+        with reading(path):
             return disk.open_file(path)
 
     def folder_under(self, file: str) -> str | None:
         """The folder that stands under the name of a file or of its manifest; None if there is none."""
         path = self._path(file)
-        with disk.reading(path):
+        with reading(path):
             found = next((each for each in (path, manifest_of(path)) if each.is_dir() and not each.is_symlink()), None)
         return None if found is None else f"{path.parent.name}/{found.name}"
 
     def read_manifest(self, file: str) -> bytes | None:
         """The manifest beside an archive, or None; of one that is longer than any, a beginning that means nothing."""
-        return _manifest_beside(self._path(file))
+        return sidecar.read(manifest_of(self._path(file)))
 
     def write_manifest(self, file: str, manifest: bytes, of: StoredFile | None = None) -> None:
         """Write the manifest beside an archive, whole or not at all, if that is still what the manifest describes."""
         final = manifest_of(self._path(file))
         draft = temporary(final, transient.new_id())
-        with disk.writing(final):
+        with writing(final):
             disk.write_whole(draft, manifest)
             try:
                 self._require_unchanged(of)
@@ -124,7 +125,7 @@ class LocalTree:
         """Write a manifest beside an archive that was found without a usable one; never over another."""
         final = manifest_of(self._path(of.file))
         draft, aside = temporary(final, transient.new_id()), temporary(final, transient.new_id())
-        with disk.writing(final):
+        with writing(final):
             disk.write_whole(draft, manifest)
             try:
                 if not self._is_unchanged(of) or (of.manifest and not sidecar.take_away(final, aside, of.manifest)):
@@ -141,7 +142,7 @@ class LocalTree:
     def is_at(self, file: str, stream: BinaryIO) -> bool:
         """Whether a file that was opened still stands under the name."""
         path = self._path(file)
-        with disk.reading(path):
+        with reading(path):
             try:
                 return os.path.samestat(path.lstat(), os.fstat(stream.fileno()))
             except FileNotFoundError:
@@ -163,18 +164,18 @@ class LocalTree:
         under the other.
         """
         source, target = self._path(old), self._path(new)
-        with disk.reading(source):
+        with reading(source):
             disk.open_file(source).close()
         # Only one run of a tier is under way at a time, so nobody takes the name between this look and the move.
         if taken := next((each for each in variants_of(target) if os.path.lexists(each)), None):
             raise BackupWriteError(f"{old} cannot be renamed: {taken} exists", "move or remove it")
-        with disk.writing(target):
+        with writing(target):
             disk.make_folder(target.parent)
             disk.unlink_all(target.parent, (manifest_of(each) for each in variants_of(target)))
         manifest = manifest or self.read_manifest(old)
         if manifest is not None:
             self.write_manifest(new, manifest)
-        with disk.writing(target):
+        with writing(target):
             source.rename(target)
             disk.sync_folder(target.parent)
             if source.parent != target.parent:
@@ -184,14 +185,14 @@ class LocalTree:
     def remove(self, file: str) -> None:
         """Remove the manifest, then the archive. What is missing already is no error."""
         path = self._path(file)
-        with disk.writing(path):
+        with writing(path):
             # The manifest's end is on the disk first: a crash may leave plain SQL, never a promise of what is gone.
             disk.unlink_all(path.parent, [manifest_of(path)])
             disk.unlink_all(path.parent, [path])
 
     def other_writers(self, file: str | None = None) -> Sequence[tuple[Path, str]]:
         """Paths that others may write, and who: of the whole tree, or those that a backup's file stands on."""
-        with disk.reading(self.root):
+        with reading(self.root):
             if file is None:
                 return access.other_writers(
                     [*self.root.iterdir(), *(Path(it.path) for _, it in self._entries())], self.root
@@ -216,7 +217,7 @@ class LocalTree:
         path = self._path(file)
         if run_in(path.name) is None:
             raise disk.not_found(file)
-        with disk.writing(path):
+        with writing(path):
             if path.is_dir() and not path.is_symlink():
                 discard_folder(path)
             else:
@@ -229,7 +230,7 @@ class LocalTree:
             BackupStorageError: it is a link, which might lead out of the tree.
         """
         folder = self.root / tier
-        with disk.reading(folder):
+        with reading(folder):
             if folder.is_symlink():
                 raise BackupStorageError(
                     f"{folder} is a symbolic link, not a folder", "mount the other place there instead"
@@ -251,7 +252,7 @@ class LocalTree:
         """The regular files in the tiers' folders, and where full backups are put together."""
         for tier in Tier:
             folder = self._folder(tier)
-            with disk.reading(folder):
+            with reading(folder):
                 try:
                     entries = list(os.scandir(folder))
                 except FileNotFoundError:
@@ -274,15 +275,15 @@ class LocalTree:
         path = Path(entry.path)
         stem = stem_of(path)
         file = f"{tier}/{entry.name}"
-        found = None if stem is None else _found_at(path)
+        found = None if stem is None else _size_and_time(path)
         if stem is None or found is None:
             return None
         size, written = found
         period = period_in_name(tier, stem, written)
         if period is None:
             return None
-        manifest, problem = _beside(path)
-        with disk.reading(self.root):
+        manifest, problem = sidecar.read_or_say_why(manifest_of(path))
+        with reading(self.root):
             owner = access.owner((path, manifest_of(path)), self.root)
         stored = StoredFile(f"{tier}/{stem}", file, period, size, written, manifest, problem, stranger=owner)
         names = [*waiting.get(stored.id, ()), *waiting.get(file, ())]
@@ -290,7 +291,7 @@ class LocalTree:
             return stored
         contents = tuple(content for name in names if (content := self._content(name)))
         if len(contents) < len(names):  # its run has put it in its place since
-            manifest, problem = _beside(path)
+            manifest, problem = sidecar.read_or_say_why(manifest_of(path))
         return replace(stored, manifest=manifest, problem=problem, waiting=contents)
 
     def _content(self, file: str) -> bytes | None:
@@ -314,37 +315,17 @@ class LocalTree:
             raise BackupWriteError(f"{stored.file} has changed meanwhile", "try again")
 
     def _found(self, file: str) -> tuple[int, datetime] | None:
-        return _found_at(self._path(file))
+        return _size_and_time(self._path(file))
 
 
-def _found_at(path: Path) -> tuple[int, datetime] | None:
+def _size_and_time(path: Path) -> tuple[int, datetime] | None:
     """Size of a file and when it was written; None if it is gone."""
-    with disk.reading(path):
+    with reading(path):
         try:
             found = path.lstat()
         except FileNotFoundError:
             return None
     return found.st_size, datetime.fromtimestamp(found.st_mtime, UTC)
-
-
-def _manifest_beside(archive: Path) -> bytes | None:
-    path = manifest_of(archive)
-    with disk.reading(path):
-        try:
-            stream = disk.open_file(path)
-        except BackupNotFoundError:
-            return None
-        with stream:
-            size = os.fstat(stream.fileno()).st_size
-            return stream.read(min(size + 1, disk.MANIFEST_BYTES))  # as many bytes are allocated as are asked for
-
-
-def _beside(archive: Path) -> tuple[bytes | None, str | None]:
-    """A file's manifest, or why that cannot be read: one of them is not to hide all backups."""
-    try:
-        return _manifest_beside(archive), None
-    except BackupError as error:
-        return None, error.message
 
 
 def _staged(tier: Tier, entry: os.DirEntry[str]) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from shlex import quote
 
 from app.errors import BackupStorageError
-from app.storage import disk
+from app.os_errors import writing
 
 PATIENCE = 10.0  # seconds; who has the lock writes one small file
 _PAUSE = 0.05
@@ -35,7 +35,7 @@ def alone(path: Path) -> Iterator[None]:
 
 def _opened(path: Path) -> int:
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    with disk.writing(path):
+    with writing(path):
         with suppress(FileNotFoundError):
             _require_regular(path.lstat(), path)
         descriptor = os.open(path, flags, 0o600)

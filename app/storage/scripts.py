@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from app.os_errors import reading, writing
 from app.storage import disk
 
 FOLDER = "restores"
@@ -25,7 +26,7 @@ class LocalScripts:
     def create(self, restore_id: str) -> Iterator[LocalScript]:
         """A new script; gone when the block ends in an error before it was to be kept."""
         path = self.path(restore_id)
-        with disk.writing(path):
+        with writing(path):
             disk.make_folder(self._folder)
             stream = disk.new_file(path)
         script = LocalScript(path, stream)
@@ -42,12 +43,12 @@ class LocalScripts:
     def open(self, restore_id: str) -> BinaryIO:
         """Open a script for reading. Raises BackupNotFoundError where it is missing."""
         path = self.path(restore_id)
-        with disk.reading(path):
+        with reading(path):
             return disk.open_file(path)
 
     def ids(self) -> Sequence[str]:
         """The restores that have one."""
-        with disk.reading(self._folder):
+        with reading(self._folder):
             try:
                 names = sorted(each.stem for each in self._folder.iterdir() if each.suffix == ".sql")
             except FileNotFoundError:
@@ -67,7 +68,7 @@ class LocalScripts:
     def remove(self, restore_id: str) -> None:
         """Remove a script. Missing is no error."""
         path = self.path(restore_id)
-        with disk.writing(path):
+        with writing(path):
             disk.unlink_all(self._folder, [path])
 
 
@@ -87,7 +88,7 @@ class LocalScript:
     def keep(self) -> None:
         """Put it on the disk itself: from here on a crash leaves it whole."""
         self.kept = True
-        with disk.writing(self._path):
+        with writing(self._path):
             disk.sync(self._file)
             disk.sync_folder(self._path.parent)
 
@@ -105,7 +106,7 @@ class _Translated(io.RawIOBase):
 
     def write(self, data: object) -> int:
         """Write all of it."""
-        with disk.writing(self._path):
+        with writing(self._path):
             return self._file.write(cast("bytes", data))
 
     def seekable(self) -> bool:
@@ -114,10 +115,10 @@ class _Translated(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Go elsewhere in it."""
-        with disk.writing(self._path):
+        with writing(self._path):
             return self._file.seek(offset, whence)
 
     def truncate(self, size: int | None = None) -> int:
         """Cut it off."""
-        with disk.writing(self._path):
+        with writing(self._path):
             return self._file.truncate(size)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from app.storage import disk
+from app.os_errors import writing
 
 _PATIENCE_SECONDS = 5.0
 _PAUSE_SECONDS = 0.1
@@ -18,7 +18,7 @@ _PAUSE_SECONDS = 0.1
 def staging(folder: Path) -> Iterator[Path]:
     """A new folder, ours alone, for the length of a block."""
     try:
-        with disk.writing(folder):
+        with writing(folder):
             folder.mkdir(0o700)
         yield folder
     finally:

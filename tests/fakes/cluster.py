@@ -11,8 +11,8 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from app.archive.writer import write_error
 from app.errors import BackupCreationError, BackupReadError, BackupValidationError
+from app.os_errors import write_error
 from app.ports.cluster import BaseBackup, ClusterFacts
 
 _CONTENT = {

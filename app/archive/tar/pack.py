@@ -15,10 +15,10 @@ from pathlib import Path
 
 from app.archive.tar.layout import CATALOG, GLOBALS, PATHS, POSTGRES, SETTINGS
 from app.archive.tar.reader import shown
-from app.archive.tar.writer import TarWriter, read_error
-from app.archive.writer import write_error
+from app.archive.tar.writer import TarWriter, unreadable
 from app.domain.listed import listed
 from app.errors import BackupCreationError
+from app.os_errors import write_error
 
 _NAMED = 5  # of a kind of remark, in one message
 # What the kernel says of a name that is by now another kind of thing, or nothing.
@@ -62,7 +62,7 @@ class Packing:
             else:
                 self._add_file(top, real, None)
         except OSError as error:
-            raise read_error(top, error) from error
+            raise unreadable(top, error) from error
 
     def remarks(self) -> Iterator[str]:
         """What is not in the tar as it was."""
@@ -128,7 +128,7 @@ class Packing:
             yield
         except OSError as error:
             if error.errno not in _CHANGED:
-                raise read_error(path, error) from error
+                raise unreadable(path, error) from error
             self._remark("changed or went away meanwhile", path)
 
     def _remark(self, what: str, path: Path) -> None:

@@ -14,9 +14,9 @@ from typing import IO, BinaryIO, Self, cast
 from app.archive.codecs import frame_format
 from app.archive.manifest import Member
 from app.archive.tar.reader import BLOCK, TarIndex, forget_entries, printable, shown
-from app.archive.writer import write_error
 from app.domain.backup import Codec
-from app.errors import BackupError, BackupPermissionError, DiskReadError
+from app.errors import BackupError, BackupPermissionError
+from app.os_errors import read_error, write_error
 
 
 class TarWriter:
@@ -111,13 +111,12 @@ def _opened(path: Path, at: int | None) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-def read_error(path: Path, error: OSError) -> BackupError:
-    """The typed error for what cannot be read."""
+def unreadable(path: Path, error: OSError) -> BackupError:
+    """The error for a file or folder that a full backup cannot read."""
     if isinstance(error, PermissionError):
         hint = "let the user of this service read it, or take it out of BACKUP_FULL_PATHS"
         return BackupPermissionError(f"{shown(str(path))} may not be read: {error.strerror}", hint)
-    message = f"{shown(str(path))} cannot be read: {error.strerror or error}"
-    return DiskReadError(message, "look at the disk that holds it")
+    return read_error(shown(str(path)), error, "look at the disk that holds it")
 
 
 class _Hashed:
@@ -135,7 +134,7 @@ class _Hashed:
         try:
             data = self._source.read(wanted)
         except OSError as error:
-            raise read_error(self._path, error) from error
+            raise unreadable(self._path, error) from error
         if len(data) < wanted:
             self.short = True
             data += b"\0" * (wanted - len(data))

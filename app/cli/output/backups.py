@@ -28,13 +28,13 @@ if TYPE_CHECKING:  # `list` is spared the rest of the program
 def as_dict(backup: Backup) -> dict[str, Any]:
     """A backup, for JSON."""
     names = ("database", "tier", "period", "file", "bytes", "raw_bytes", "rows", "tables", "codec", "origin", "seconds")
-    more = ("sha256", "label", "damage", "kept", "system_identifier", "database_oid", "doubts", "lacking")
+    more = ("sha256", "label", "damage", "system_identifier", "database_oid", "doubts", "lacking")
     facts = {name: getattr(backup, name) for name in (*names, *more)}
     times = {
         "created_at": backup.created_at.isoformat(),
         "verified_at": backup.verified_at and backup.verified_at.isoformat(),
     }
-    return {"backup": backup.id, **facts, **times, "good": backup.good}
+    return {"backup": backup.id, **facts, "kept": backup.pinned_reason, **times, "good": backup.good}
 
 
 def created(service: Service, taken: Taken, *, as_json: bool) -> None:
@@ -158,7 +158,7 @@ def kept(backup: Backup, *, as_json: bool) -> None:
     if as_json:
         document(as_dict(backup))
     else:
-        say(f"{backup.id}: {'released' if backup.kept is None else 'pinned, retention will not remove it'}")
+        say(f"{backup.id}: {'released' if backup.pinned_reason is None else 'pinned, retention will not remove it'}")
 
 
 def _facts(backup: Backup, manifest: Manifest, path: str) -> Iterator[tuple[str, str]]:
@@ -204,7 +204,11 @@ def _notes(backup: Backup, now: datetime | None = None, why: Mapping[str, str] =
     found_so = f"found: {why[backup.file]}" if backup.file in why else "no manifest of this service"
     notes = [
         "from the future" if now is not None and from_future(backup, now) else "",
-        f"pinned: {backup.kept}" if backup.kept else "pinned" if backup.kept is not None else "",
+        f"pinned: {backup.pinned_reason}"
+        if backup.pinned_reason
+        else "pinned"
+        if backup.pinned_reason is not None
+        else "",
         found_so if backup.origin is Origin.SCAN else "",
         backup.damage or "",
         backup.label or "",

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import structlog
-
 from app.archive.manifest import Manifest
 from app.domain.backup import Backup, Tier, id_of
+from app.domain.events import EventName
 from app.domain.shrink import shrank
 from app.errors import CatalogError, ManifestError
 from app.operations.backup.replaced import free_name
 from app.operations.backups.inventory import Inventory
 from app.operations.backups.verify import read_manifest
 from app.operations.service import Service
-
-log = structlog.get_logger(__name__)
+from app.ports.events import Event, failure
 
 
 def keep_beside(service: Service, newer: Backup, backups: Inventory) -> str | None:
@@ -49,14 +47,14 @@ def _move(service: Service, backup: Backup, why: str, backups: Inventory) -> str
     new_id = id_of(Tier.MANUAL, period)
     reason = f"was {backup.id}, and was replaced: {why}"
     file = backup.file.replace(backup.id, new_id, 1)
-    moved = replace(backup, id=new_id, file=file, tier=Tier.MANUAL, period=period, kept=reason)
+    moved = replace(backup, id=new_id, file=file, tier=Tier.MANUAL, period=period, pinned_reason=reason)
     service.tree.rename(backup.file, moved.file, _manifest(service, backup, moved))
-    log.info("backup renamed, to keep it beside the one that replaces it", backup=backup.id, renamed=new_id)
+    service.events.emit(Event(EventName.BACKUP_RENAMED_BESIDE, backup=backup.id, figures={"renamed": new_id}))
     try:
         service.catalog.save(moved)
         service.catalog.forget(service.database, backup.id)
     except CatalogError as error:
-        log.warning("backup catalog not saved", backup=new_id, error="CatalogError", reason=error.message)
+        service.events.emit(failure(EventName.BACKUP_CATALOG_NOT_SAVED, error, backup=new_id))
     return (
         f"the earlier {backup.id} is kept as {new_id}, pinned: {why}; to release it: "
         f"residency-backup keep --release {new_id}"
@@ -69,5 +67,5 @@ def _manifest(service: Service, backup: Backup, moved: Backup) -> bytes | None:
         manifest: Manifest = read_manifest(service, backup)
     except ManifestError:
         return None
-    facts = {"tier": moved.tier, "period": moved.period, "kept": moved.kept}
+    facts = {"tier": moved.tier, "period": moved.period, "pinned_reason": moved.pinned_reason}
     return manifest.model_copy(update=facts).to_json().encode()

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from datetime import datetime
 
-import structlog
-
 from app.domain.clocks import SKEW
+from app.domain.events import EventName
 from app.domain.servers import ANY
 from app.domain.slots import Slot
 from app.errors import OUT_OF_MEMORY, BackupError, BackupReadError, ServerMismatchError
 from app.operations.backups.servers import asked, lineage_of, require_folder, require_ours
 from app.operations.schedule import Schedule
 from app.operations.service import Service
+from app.ports.events import Event, failure
 
-log = structlog.get_logger(__name__)
 _KILLED_HINT = f"{OUT_OF_MEMORY}; a scheduled run is tried again by itself, any other is not"
 _told: dict[tuple[str, str], str] = {}  # the last slot of each database and tier: what this process has logged
 
@@ -30,8 +29,10 @@ def due_slots(service: Service) -> list[Slot]:
     require_folder(service)
     now = service.clock()
     for run in service.catalog.abandon_dead(now):
-        facts = {"tier": str(run.tier), "slot": run.slot and run.slot.period, "run": run.id, "hint": _KILLED_HINT}
-        log.error("backup failed: the process was killed, or is out of reach", database=run.database, **facts)
+        figures = {"slot": run.slot and run.slot.period, "run": run.id}
+        killed = EventName.BACKUP_KILLED
+        event = Event(killed, database=run.database, tier=run.tier, figures=figures, hint=_KILLED_HINT)
+        service.events.emit(event)
     service.catalog.forget_slots(service.database, now + SKEW)
     due = [slot for schedule in service.options.schedules.values() if (slot := _due(service, schedule, now))]
     return [slot for slot in due if _is_ours(service, slot)]
@@ -53,19 +54,18 @@ def _is_ours(service: Service, slot: Slot) -> bool:
     try:
         require_ours(service, asked(service))
     except ServerMismatchError as error:
-        _tell(service, slot, "backup not begun: the backups in the folder are of another server", error)
+        _tell(service, slot, EventName.BACKUP_OTHER_SERVER, error)
         return False
     try:
         service.tree.folder.require_readable()
     except BackupReadError as error:
-        _tell(service, slot, "backup not begun: the folder's marker cannot be read", error)
+        _tell(service, slot, EventName.BACKUP_MARKER_UNREADABLE, error)
         return False
     return True
 
 
-def _tell(service: Service, slot: Slot, event: str, error: BackupError) -> None:
+def _tell(service: Service, slot: Slot, name: EventName, error: BackupError) -> None:
     key = (service.database, str(slot.tier))
     if _told.get(key) != slot.period:
         _told[key] = slot.period
-        facts = {"tier": str(slot.tier), "slot": slot.period, "error": type(error).__name__}
-        log.error(event, reason=error.message, hint=error.hint, **facts)
+        service.events.emit(failure(name, error, tier=slot.tier, slot=slot.period))

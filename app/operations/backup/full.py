@@ -20,7 +20,6 @@ from app.archive.tar.pack import Packing
 from app.archive.tar.reader import TarIndex, TarReader, require_equal
 from app.archive.tar.unpack import place_of
 from app.archive.tar.writer import TarWriter
-from app.archive.writer import write_error
 from app.domain.backup import Codec, Tier, codec_for
 from app.domain.checks import Severity
 from app.domain.doubts import Doubt
@@ -31,6 +30,7 @@ from app.errors import (
 from app.operations.backup.preflight import Preflight
 from app.operations.backup.space import SpaceGuard, giving_back
 from app.operations.service import Progress, Service
+from app.os_errors import write_error
 from app.ports.tree import Draft
 
 log = structlog.get_logger(__name__)

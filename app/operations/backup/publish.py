@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import structlog
-
 from app.archive.manifest import Manifest
 from app.domain.backup import Backup, extension_of, id_of
+from app.domain.events import EventName
 from app.errors import ResidencyBackupError
 from app.operations.backup.beside import keep_beside
 from app.operations.backup.year import keep_year
 from app.operations.backups.inventory import Inventory, inventory
 from app.operations.service import Service
+from app.ports.events import Event, Events, failure
 from app.ports.tree import Draft
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -24,14 +22,17 @@ class Taken:
     """A backup that stands, and what failed beside it."""
 
     backup: Backup
+    events: Events = field(repr=False)
     warnings: list[str] = field(default_factory=list)
 
-    def warn(self, event: str, error: ResidencyBackupError | str) -> None:
-        """Note what failed although the backup is done."""
-        reason = error if isinstance(error, str) else error.message
-        name = None if isinstance(error, str) else type(error).__name__
-        self.warnings.append(f"{event}: {reason}")
-        log.warning(event, backup=self.backup.id, error=name, reason=reason)
+    def warn(self, name: EventName, error: ResidencyBackupError | str) -> None:
+        """Note, and tell, what failed although the backup is done."""
+        if isinstance(error, str):
+            event = Event(name, backup=self.backup.id, reason=error)
+        else:
+            event = failure(name, error, backup=self.backup.id)
+        self.warnings.append(f"{name.phrase}: {event.reason}")
+        self.events.emit(event)
 
 
 def publish(service: Service, draft: Draft, manifest: Manifest, backups: Inventory, warnings: Sequence[str]) -> Taken:
@@ -47,20 +48,20 @@ def publish(service: Service, draft: Draft, manifest: Manifest, backups: Invento
     Raises:
         BackupWriteError: it cannot be named, or what stands there cannot be kept; then that stands as it was.
     """
-    renamed = keep_year(service.tree, service.catalog, manifest.tier, manifest.period, backups)
+    renamed = keep_year(service, manifest.tier, manifest.period, backups)
     backup_id = id_of(manifest.tier, manifest.period)
     file = backup_id + extension_of(manifest.tier, manifest.codec)
-    taken = Taken(manifest.to_backup(backup_id, file))
+    taken = Taken(manifest.to_backup(backup_id, file), service.events)
     kept = keep_beside(service, taken.backup, inventory(service, backups) if renamed else backups)
     if renamed or kept:
         backups = inventory(service, backups)
     proven = any(backup.good for backup in backups if backup.id == backup_id)
     problem = draft.publish(file, manifest.to_json().encode(), backups.own_files(backup_id), proven=proven)
     for warning in warnings:
-        taken.warn("backup is made, but not of everything", warning)
+        taken.warn(EventName.BACKUP_INCOMPLETE, warning)
     if kept:
-        taken.warn("backup kept beside the one that replaces it", kept)
+        taken.warn(EventName.BACKUP_KEPT_BESIDE, kept)
     if problem:
         saved = service.tree.read_manifest(file) is not None
-        taken.warn("backup of the same period not removed" if saved else "backup manifest not saved", problem)
+        taken.warn(EventName.BACKUP_EARLIER_NOT_REMOVED if saved else EventName.BACKUP_MANIFEST_NOT_SAVED, problem)
     return taken

@@ -50,12 +50,12 @@ def require_free(service: Service, tier: Tier, period: str, backups: Inventory, 
             f"{name} is of another server ({backup.identity}), and this run would replace it",
             f"move it and its .json out of {service.tree.root / tier}; tomorrow's has a name of its own",
         )
-    if backup.id in in_use(service.restores, service.database):
+    if backup.id in in_use(service):
         raise BackupValidationError(
             f"a restore that is under way needs {name}, and this run would replace it",
             "'residency-backup restores' shows it; try again when it has ended",
         )
-    if backup.kept is not None and backup.period == period:
+    if backup.pinned_reason is not None and backup.period == period:
         raise BackupValidationError(
             f"{name} is pinned, and this run would replace it",
             ""

@@ -25,6 +25,7 @@ from app.domain.backup import (
     name_of,
 )
 from app.domain.checks import Finding, Severity, first_error
+from app.domain.events import EventName, Level
 from app.domain.servers import Identity
 from app.domain.slots import Slot
 from app.errors import (
@@ -62,6 +63,7 @@ from app.operations.backups.servers import (
 from app.operations.lease import Lease, lease
 from app.operations.service import SILENT, Progress, Service
 from app.ports.attempts import dump_whole
+from app.ports.events import Event, failure
 from app.ports.runs import Run
 from app.ports.source import Snapshot
 from app.ports.tree import Draft
@@ -73,13 +75,14 @@ log = structlog.get_logger(__name__)
 class BackupRequest:
     """What is wanted; `slot` is set for a scheduled run, which happens once.
 
-    `kept` pins the backup before it has its name: at no instant can retention, which also runs beside, remove it.
+    `pinned_reason` pins the backup before it gets its name, so that retention, which also runs in other processes, can
+    never remove it.
     """
 
     tier: Tier
     slot: Slot | None = None
     label: str | None = None
-    kept: str | None = None
+    pinned_reason: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse a label or a reason that no manifest could hold.
@@ -87,7 +90,7 @@ class BackupRequest:
         Raises:
             BackupValidationError: it is not a line of text.
         """
-        for what, text in (("label", self.label), ("reason", self.kept)):
+        for what, text in (("label", self.label), ("reason", self.pinned_reason)):
             if text is not None:
                 checked_note(what, text)
 
@@ -130,9 +133,9 @@ def take_backup(
             backups = inventory(service, before)
             if request.slot and (made := made_already(service, request.slot, server, backups)):
                 service.catalog.complete(run, made, service.clock())
-                log.info("backup of this slot stands already", backup=made.id, slot=request.slot.period)
+                _tell(service, request.tier, EventName.BACKUP_SLOT_STANDS, made.id, slot=request.slot.period)
                 return None
-            log.info("backup started", run=run.id)
+            _tell(service, request.tier, EventName.BACKUP_STARTED, run=run.id)
             with _lease(service, run) as held, naming_restores(service), staying(service):
                 if _clear_up(service):
                     backups = inventory(service, backups)
@@ -140,10 +143,10 @@ def take_backup(
             _record(service, run, taken)
         except KeyboardInterrupt as signal:
             cancelled = signal.error if isinstance(signal, Cancelled) else BackupCancelledError("cancelled by Ctrl-C")
-            _give_up(service, run, cancelled)
+            _give_up(service, request.tier, run, cancelled)
             raise cancelled from signal
         except Exception as error:
-            _give_up(service, run, error)
+            _give_up(service, request.tier, run, error)
             raise
         if _is_ours(request) or may_run(service, server):
             _prune(service, taken, backups)
@@ -169,7 +172,11 @@ def _lease(service: Service, run: Run) -> AbstractContextManager[Lease]:
         f"run {run.id} of the {run.tier} backup was taken for dead and gave up its place",
         "was this machine asleep or out of memory? the next run makes the backup",
     )
-    return lease(lambda now: service.catalog.heartbeat(run, now), lost, service.clock)
+
+    def tell(error: CatalogError) -> None:
+        service.events.emit(failure(EventName.BACKUP_HEARTBEAT_NOT_SAVED, error))
+
+    return lease(lambda now: service.catalog.heartbeat(run, now), lost, service.clock, tell)
 
 
 def _clear_up(service: Service) -> bool:
@@ -177,7 +184,7 @@ def _clear_up(service: Service) -> bool:
     try:
         return bool(remove_leftovers(service))
     except ResidencyBackupError as error:  # some may be gone
-        log.warning("backup leftovers not removed", error=type(error).__name__, reason=error.message)
+        service.events.emit(failure(EventName.BACKUP_LEFTOVERS_NOT_REMOVED, error))
         return True
 
 
@@ -185,7 +192,7 @@ def _make(service: Service, claimed: _Claimed, backups: Inventory, progress: Pro
     started, request = service.clock(), claimed.request
     full = request.tier is Tier.FULL
     newest = newest_good(service, backups)
-    ready = _require_ready(preflight_full(service) if full else preflight(service, request.tier, newest))
+    ready = _require_ready(service, preflight_full(service) if full else preflight(service, request.tier, newest))
     server = identity_of(ready.facts)
     if _is_ours(request):
         require_ours(service, server)  # once more: one that did not answer at first is asked only now
@@ -211,7 +218,7 @@ def _make(service: Service, claimed: _Claimed, backups: Inventory, progress: Pro
             tier=request.tier,
             period=period,
             label=request.label,
-            kept=request.kept,
+            pinned_reason=request.pinned_reason,
             verified_at=now,
             seconds=round((now - started).total_seconds(), 3),
             pg_dump=None if full else ready.dump_version,
@@ -224,7 +231,7 @@ def _make(service: Service, claimed: _Claimed, backups: Inventory, progress: Pro
         undumped = [finding.message for finding in ready.findings if finding.check == UNDUMPED]
         taken = publish(service, draft, manifest, backups, [*written.warnings, *undumped])
     for doubt in written.doubts:
-        taken.warn("backup is made, but does not restore by itself", str(doubt))
+        taken.warn(EventName.BACKUP_MADE_DOUBTFUL, str(doubt))
     return taken
 
 
@@ -248,17 +255,20 @@ def _write_dump(service: Service, ready: Preflight, draft: Draft, progress: Prog
     return Written({**facts, **Manifest.of_index(index)}, doubts=snapshot.doubts)
 
 
-def _require_ready(ready: Preflight) -> Preflight:
+def _require_ready(service: Service, ready: Preflight) -> Preflight:
     for finding in ready.findings:
-        _log_finding(finding)
+        _tell_finding(service, finding)
     if error := first_error(ready.findings):
         raise error
     return ready
 
 
-def _log_finding(finding: Finding) -> None:
-    level = {Severity.OK: log.debug, Severity.WARNING: log.warning, Severity.ERROR: log.error}[finding.severity]
-    level("backup preflight", check=finding.check, found=str(finding.severity), message=finding.message)
+def _tell_finding(service: Service, finding: Finding) -> None:
+    figures = {"check": finding.check, "found": str(finding.severity), "message": finding.message}
+    if finding.severity is Severity.OK:
+        log.debug(EventName.BACKUP_PREFLIGHT.phrase, **figures)
+    else:
+        service.events.emit(Event(EventName.BACKUP_PREFLIGHT, figures=figures, found=Level(finding.severity)))
 
 
 def _whole(index: Index, snapshot: Snapshot) -> Index:
@@ -286,43 +296,47 @@ def _record(service: Service, run: Run, taken: Taken) -> None:
     try:
         service.catalog.complete(run, backup, service.clock())
     except CatalogError as error:
-        taken.warn("backup catalog not saved", error)
+        taken.warn(EventName.BACKUP_CATALOG_NOT_SAVED, error)
     figures = {"bytes": backup.bytes, "rows": backup.rows, "tables": backup.tables, "seconds": backup.seconds}
-    log.info("backup created", backup=backup.id, **figures)
-    log.info("backup verified", backup=backup.id, bytes=backup.bytes)
+    _tell(service, backup.tier, EventName.BACKUP_CREATED, backup.id, **figures)
+    _tell(service, backup.tier, EventName.BACKUP_VERIFIED, backup.id, bytes=backup.bytes)
 
 
-def _give_up(service: Service, run: Run | None, error: Exception) -> None:
+def _tell(service: Service, tier: Tier, name: EventName, backup: str | None = None, **figures: object) -> None:
+    service.events.emit(Event(name, backup=backup, database=service.database, tier=tier, figures=figures))
+
+
+def _give_up(service: Service, tier: Tier, run: Run | None, error: Exception) -> None:
     """End a run that failed; the caller raises the error again."""
-    _record_failure(service, run, as_logged(error))
+    _record_failure(service, tier, run, as_logged(error))
     if run is not None:
         # Blocks remove what they made, but a signal may come in the instant between the making and the block.
         _clear_up(service)
 
 
-def _record_failure(service: Service, run: Run | None, error: Exception) -> None:
+def _record_failure(service: Service, tier: Tier, run: Run | None, error: Exception) -> None:
     """Log a failure and free the claim, whatever it was."""
     typed = error if isinstance(error, ResidencyBackupError) else None
     if run is None and isinstance(error, BackupRunningError):
-        log.warning("backup not begun: another run of the tier is under way", reason=error.message)
+        service.events.emit(Event(EventName.BACKUP_RUNNING, reason=error.message))
         return
-    log.error("backup failed", error=type(error).__name__, reason=str(error), hint=typed.hint if typed else None)
+    service.events.emit(failure(EventName.BACKUP_FAILED, error, database=service.database, tier=tier))
     if run is None:
         return
     try:
         service.catalog.fail(run, error, service.clock(), transient=typed is not None and typed.transient)
     except CatalogError as lost:
-        log.warning("backup failure not saved in the catalog", run=run.id, error="CatalogError", reason=lost.message)
+        service.events.emit(failure(EventName.BACKUP_FAILURE_NOT_SAVED, lost, run=run.id))
 
 
 def _prune(service: Service, taken: Taken, backups: Inventory) -> None:
     try:
         outcome = prune(service, before=backups)
     except KeyboardInterrupt:  # the backup stands: that is what was asked for
-        taken.warn("backup retention was cut short", "cancelled; the next run or 'residency-backup prune' goes on")
+        taken.warn(EventName.BACKUP_RETENTION_CUT_SHORT, "cancelled; the next run or 'residency-backup prune' goes on")
         return
     except ResidencyBackupError as error:
-        taken.warn("backup retention failed", error)
+        taken.warn(EventName.BACKUP_RETENTION_FAILED, error)
         return
     for problem in outcome.problems:
-        taken.warn("backup not pruned", problem)
+        taken.warn(EventName.BACKUP_NOT_PRUNED, problem)

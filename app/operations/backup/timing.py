@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-import structlog
-
 from app.domain.backup import Backup, id_of
 from app.domain.clocks import SKEW
+from app.domain.events import EventName
 from app.domain.servers import Identity
 from app.domain.slots import Slot
 from app.operations.service import Service
-
-log = structlog.get_logger(__name__)
+from app.ports.events import Event
 
 
 def made_already(service: Service, slot: Slot, server: Identity, backups: Sequence[Backup]) -> Backup | None:
@@ -42,5 +40,6 @@ def dated(service: Service, taken_at: datetime) -> datetime:
     if abs(taken_at - now) <= SKEW:
         return taken_at
     ahead = round((taken_at - now).total_seconds())
-    log.warning("backup server's clock differs from this machine's", ahead_seconds=ahead, now=now.isoformat())
+    figures = {"ahead_seconds": ahead, "now": now.isoformat()}
+    service.events.emit(Event(EventName.BACKUP_CLOCK_DIFFERS, figures=figures))
     return min(taken_at, now)

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import structlog
-
 from app.domain.backup import Tier, id_of
+from app.domain.events import EventName
 from app.errors import CatalogError
 from app.operations.backups.inventory import Inventory
-from app.ports.runs import Catalog
-from app.ports.tree import Tree
-
-log = structlog.get_logger(__name__)
+from app.operations.service import Service
+from app.ports.events import Event, failure
 
 
-def keep_year(tree: Tree, catalog: Catalog, tier: Tier, period: str, backups: Inventory) -> bool:
+def keep_year(service: Service, tier: Tier, period: str, backups: Inventory) -> bool:
     """Rename a weekly backup of another year that stands under the name which `period` is about to take.
 
     Returns:
@@ -32,11 +29,11 @@ def keep_year(tree: Tree, catalog: Catalog, tier: Tier, period: str, backups: In
         return False
     dated = id_of(tier, backup.period, with_year=True)
     renamed = replace(backup, id=dated, file=backup.file.replace(name, dated, 1))
-    tree.rename(backup.file, renamed.file)
-    log.info("backup renamed, to keep its year", backup=name, renamed=dated)
+    service.tree.rename(backup.file, renamed.file)
+    service.events.emit(Event(EventName.BACKUP_RENAMED_YEAR, backup=name, figures={"renamed": dated}))
     try:
-        catalog.save(renamed)
-        catalog.forget(backup.database, name)
+        service.catalog.save(renamed)
+        service.catalog.forget(service.database, name)
     except CatalogError as error:
-        log.warning("backup catalog not saved", backup=dated, error="CatalogError", reason=error.message)
+        service.events.emit(failure(EventName.BACKUP_CATALOG_NOT_SAVED, error, backup=dated))
     return True

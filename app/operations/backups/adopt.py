@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from shlex import quote
 
-import structlog
-
+from app.domain.events import EventName
 from app.domain.servers import Identity
 from app.errors import BackupValidationError
 from app.operations.backups.servers import adopt_server, lineage_of
 from app.operations.service import Service
-
-log = structlog.get_logger(__name__)
+from app.ports.events import Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +51,8 @@ def adopt(service: Service, confirm: str | None, *, new_folder: bool = False) ->
     forgotten: tuple[str, ...] = ()
     if new_folder:
         service.tree.folder.renew()
-        log.warning("backup folder taken for a new one", folder=str(service.tree.root))
+        figures = {"folder": str(service.tree.root)}
+        service.events.emit(Event(EventName.BACKUP_FOLDER_RENEWED, figures=figures))
         forgotten = _forget(service)
     before = lineage_of(service).current
     adopt_server(service, now)

@@ -8,15 +8,14 @@ from dataclasses import replace
 from datetime import datetime
 from shlex import quote
 
-import structlog
-
 from app.domain.checks import Finding
+from app.domain.events import EventName
 from app.domain.restore import Restore, RestoreState, Step
 from app.errors import CatalogError, DatabaseMissingError, ResidencyBackupError, ServerUnavailableError
 from app.operations.backups.inventory import inventory, newest_good
 from app.operations.service import Service
+from app.ports.events import failure
 
-log = structlog.get_logger(__name__)
 _RENAMING = {Step.SWAPPING, Step.ROLLING_BACK}
 
 
@@ -56,7 +55,7 @@ def _made_anew(service: Service, error: DatabaseMissingError) -> DatabaseMissing
     try:
         there = newest_good(service, inventory(service)) is not None
     except ResidencyBackupError as other:  # what is missing is the news, whatever comes of this
-        log.warning("backups not readable", error=type(other).__name__, reason=other.message)
+        service.events.emit(failure(EventName.BACKUPS_UNREADABLE, other))
         return error
     if not there:
         return error
@@ -70,7 +69,7 @@ def _restore(service: Service, since: datetime) -> Restore | None:
     try:
         records = service.restores.restores(service.database)
     except CatalogError as error:
-        log.warning("restores not readable", error=type(error).__name__, reason=error.message)
+        service.events.emit(failure(EventName.RESTORES_UNREADABLE, error))
         return None
     live = (each for each in records if each.into is None)
     return next((each for each in live if _renames(each, since)), None)

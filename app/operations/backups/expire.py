@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-import structlog
-
 from app.domain.backup import Backup
+from app.domain.events import EventName
 from app.domain.restore import Method, Restore, RestoreState
 from app.errors import ResidencyBackupError
 from app.operations.backups.inventory import inventory
@@ -16,8 +15,8 @@ from app.operations.backups.no_return import release_for_good
 from app.operations.backups.pins import release
 from app.operations.backups.servers import surely_of_this_server
 from app.operations.service import Service, target_for
+from app.ports.events import Event, failure
 
-log = structlog.get_logger(__name__)
 _ENDED = (RestoreState.COMPLETE, RestoreState.ROLLED_BACK)
 
 
@@ -48,7 +47,7 @@ def expire(service: Service, backups: Sequence[Backup] | None = None) -> list[st
         try:
             done += _expire_one(service, record, backups)
         except ResidencyBackupError as error:
-            log.warning("restore undo not removed", restore=record.id, error=type(error).__name__, reason=error.message)
+            service.events.emit(failure(EventName.RESTORE_UNDO_NOT_REMOVED, error, restore=record.id))
             failures.append(error)
     done += release_for_good(service, backups)
     if failures:
@@ -61,7 +60,7 @@ def expire_quietly(service: Service, backups: Sequence[Backup] | None = None) ->
     try:
         return expire(service, backups)
     except ResidencyBackupError as error:
-        log.warning("restore undos not all removed", error=type(error).__name__, reason=error.message)
+        service.events.emit(failure(EventName.RESTORE_UNDOS_NOT_REMOVED, error))
         return []
 
 
@@ -83,7 +82,7 @@ def _expire_one(service: Service, listed: Restore, backups: Sequence[Backup]) ->
     changed = replace(record, undo=None, shadow=None, undo_until=None)
     if service.restores.settle_restore(changed, record):
         done.append(f"restore {record.id} can no longer be rolled back")
-        log.info("restore undo removed", restore=record.id, database=kept)
+        service.events.emit(Event(EventName.RESTORE_UNDO_REMOVED, restore=record.id, figures={"database": kept}))
     return done
 
 

@@ -12,15 +12,15 @@ from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import overload
 
-import structlog
-
 from app.domain.backup import Backup, BackupState, Codec, Origin, Tier
 from app.domain.clocks import is_newer, latest_of
+from app.domain.events import EventName
 from app.errors import BackupNotFoundError, CatalogError
 from app.operations.backups.found import found_files
 from app.operations.backups.lineage import ours
 from app.operations.backups.same_name import Described, Named, backup_at, by_id, describe, own_files, remark
 from app.operations.service import Service
+from app.ports.events import failure
 from app.ports.tree import StoredFile
 
 MISSING = "the file is missing"
@@ -28,7 +28,6 @@ MISSING = "the file is missing"
 # mean one.
 _UNMEANT = (Tier.SAFETY, Tier.FULL)
 ALIASES = ("latest", *(f"latest-{tier}" for tier in Tier), "oldest")
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,7 +90,7 @@ def inventory(
         told: what manifests tell, by their digests; these are not parsed. For looking only.
     """
     rows = known_rows(service)
-    names = tuple(by_id(_described(service.tree.files(), before, told), rows))
+    names = tuple(by_id(_described(service, before, told), rows))
     found = found_files(service, names, rows)
     there = [_known(named.backup, rows, found, service) for named in names]
     ids = {backup.id for backup in there}
@@ -102,9 +101,10 @@ def inventory(
     return Inventory(tuple(backups), rows, names, found)
 
 
-def _described(files: Sequence[StoredFile], before: Inventory | None, told: Mapping[str, Backup]) -> list[Described]:
+def _described(service: Service, before: Inventory | None, told: Mapping[str, Backup]) -> list[Described]:
     earlier = {} if before is None else {file.stored.file: file for file in before.files()}
-    return [_as_before(stored, earlier.get(stored.file)) or describe(stored, told) for stored in files]
+    files = service.tree.files()
+    return [_as_before(stored, earlier.get(stored.file)) or describe(stored, service.events, told) for stored in files]
 
 
 def _as_before(stored: StoredFile, earlier: Described | None) -> Described | None:
@@ -226,7 +226,7 @@ def _by_word(file: Described, row: Backup | None, service: Service) -> Backup:
             row,
             tier=backup.tier,
             period=backup.period,
-            kept=backup.kept,
+            pinned_reason=backup.pinned_reason,
             doubts=backup.doubts,
             lacking=backup.lacking,
         )
@@ -245,7 +245,7 @@ def _unproven(file: Described, row: Backup | None, database: str) -> Backup:
     if row is None:
         return unindexed(stored, database)
     if damage := _wrong_size(stored, row.bytes):
-        return replace(unindexed(stored, database), kept=row.kept, state=row.state, damage=damage)
+        return replace(unindexed(stored, database), pinned_reason=row.pinned_reason, state=row.state, damage=damage)
     return replace(row, origin=Origin.SCAN)
 
 
@@ -258,5 +258,5 @@ def known_rows(service: Service) -> dict[str, Backup]:
     try:
         return {row.file: row for row in service.catalog.backups(service.database)}
     except CatalogError as error:
-        log.warning("backup catalog not readable, going by the files", error="CatalogError", reason=error.message)
+        service.events.emit(failure(EventName.BACKUP_BY_FILES, error))
         return {}

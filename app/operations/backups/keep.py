@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import structlog
-
 from app.domain.backup import Backup, checked_note
+from app.domain.events import EventName
 from app.errors import BackupNotFoundError
 from app.operations.backups.inventory import find
 from app.operations.backups.opened import ReplacedMeanwhileError, as_described, each_look, opened, replaced_meanwhile
 from app.operations.service import Service
-
-log = structlog.get_logger(__name__)
+from app.ports.events import Event
 
 
 def keep(service: Service, name: str, reason: str | None) -> Backup:
@@ -49,7 +47,8 @@ def set_pin(service: Service, backup: Backup, reason: str | None) -> Backup:
         except (ReplacedMeanwhileError, BackupNotFoundError):
             continue
     service.catalog.pin(pinned.database, pinned.id, reason)
-    log.info("backup released" if reason is None else "backup pinned", backup=pinned.id, reason=reason or None)
+    name = EventName.BACKUP_RELEASED if reason is None else EventName.BACKUP_PINNED
+    service.events.emit(Event(name, backup=pinned.id, figures={"reason": reason or None}))
     return pinned
 
 
@@ -60,10 +59,10 @@ def _written(service: Service, backup: Backup, reason: str | None) -> Backup:
         ReplacedMeanwhileError: the backup is another one by now.
     """
     with opened(service, backup) as found:
-        manifest = found.manifest().model_copy(update={"kept": reason})
+        manifest = found.manifest().model_copy(update={"pinned_reason": reason})
         stored = service.tree.look(backup.file)
         found.require_still()
         if stored is None or stored.manifest != found.data:
             raise replaced_meanwhile(backup)
         service.tree.write_manifest(backup.file, manifest.to_json().encode(), stored)
-    return replace(as_described(backup, manifest), kept=reason)
+    return replace(as_described(backup, manifest), pinned_reason=reason)

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
-import structlog
-
 from app.domain.backup import Backup, Tier
 from app.domain.checks import Finding
+from app.domain.events import EventName
 from app.domain.restore import Method, Restore, RestoreState, in_front_of, never_undone
 from app.errors import ResidencyBackupError
 from app.operations.backups.pins import pinned_for, release
 from app.operations.backups.servers import surely_of_this_server
 from app.operations.service import Service
+from app.ports.events import Event, failure
 
-log = structlog.get_logger(__name__)
 _MEGABYTE = 1_000_000
 
 
@@ -30,7 +29,10 @@ def release_for_good(service: Service, backups: Sequence[Backup]) -> list[str]:
     for record in open_:
         if why := _why_never(service, record, records, now):
             names = release(service, record, backups)
-            log.info("restore safety backup released", restore=record.id, released=names, reason=why)
+            figures = {"released": names}
+            service.events.emit(
+                Event(EventName.RESTORE_SAFETY_RELEASED, restore=record.id, figures=figures, reason=why)
+            )
             done += [f"{name} released: restore {record.id} cannot be undone any more: {why}" for name in names]
     return done
 
@@ -49,12 +51,14 @@ def safety_findings(service: Service, records: Sequence[Restore], backups: Seque
 
 def _pins(backups: Sequence[Backup], records: Mapping[str, Restore], now: datetime) -> Iterator[str]:
     for backup in backups:
-        if backup.kept is None:
+        if backup.pinned_reason is None:
             continue
-        record = records.get(backup.kept)
+        record = records.get(backup.pinned_reason)
         until = record.undo_until if record else None
         how_long = (
-            f"until {until.astimezone(now.tzinfo):%Y-%m-%d %H:%M %Z}" if until else f"for {backup.kept or 'good'}"
+            f"until {until.astimezone(now.tzinfo):%Y-%m-%d %H:%M %Z}"
+            if until
+            else f"for {backup.pinned_reason or 'good'}"
         )
         yield f"{backup.id} {how_long}"
 
@@ -84,5 +88,5 @@ def _databases(service: Service, record: Restore) -> Mapping[str, int] | None:
     try:
         return target.databases()
     except ResidencyBackupError as error:
-        log.warning("restores not looked at: the server is away", error=type(error).__name__, reason=error.message)
+        service.events.emit(failure(EventName.RESTORES_SERVER_AWAY, error))
         return None

@@ -14,16 +14,15 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
-import structlog
-
 from app.archive.manifest import Manifest, parse_manifest
 from app.domain.backup import Backup, BackupState
+from app.domain.events import EventName
 from app.errors import BackupNotFoundError, BackupReadError, CatalogError, ManifestError
 from app.operations.backups.inventory import MISSING, inventory
 from app.operations.service import Service
+from app.ports.events import Event, failure
 from app.ports.tree import StoredFile
 
-log = structlog.get_logger(__name__)
 LOOKS = 5  # at a backup that is replaced each time: somebody makes it again and again
 _PATIENCE_SECONDS = 3.0  # a publish is two renames and as many flushes of a folder
 _POLL_SECONDS = 0.05
@@ -117,11 +116,11 @@ def again(service: Service, backup: Backup) -> Backup:
     """
     now = next((each for each in inventory(service) if each.id == backup.id), None)
     if now is not None and now.damage != MISSING:
-        log.info("backup replaced while it was read, looked at again", backup=backup.id)
+        service.events.emit(Event(EventName.BACKUP_REPLACED_MEANWHILE, backup=backup.id))
         return now
     if now is not None and _is_known(service, backup):
         raise missing(backup)
-    log.info("backup pruned while it was looked at, left out", backup=backup.id)
+    service.events.emit(Event(EventName.BACKUP_PRUNED_MEANWHILE, backup=backup.id))
     message = f"backup {backup.id} was removed while it was looked at"
     raise PrunedMeanwhileError(message, "'residency-backup list' shows what there is")
 
@@ -157,7 +156,7 @@ def _is_known(service: Service, backup: Backup) -> bool:
     try:
         rows = service.catalog.backups(service.database)
     except CatalogError as error:
-        log.warning("backup catalog not readable", error="CatalogError", reason=error.message)
+        service.events.emit(failure(EventName.BACKUP_CATALOG_UNREADABLE, error))
         return False
     return any(row.id == backup.id and row.state is BackupState.COMPLETE for row in rows)
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-import structlog
-
 from app.domain.backup import Backup, BackupState
+from app.domain.events import EventName
 from app.domain.retention import Plan, plan_retention
 from app.errors import BackupValidationError, CatalogError, ResidencyBackupError, ServerMismatchError
 from app.operations.backups.expire import expire_quietly
@@ -23,9 +22,8 @@ from app.operations.backups.servers import asked, require_folder, require_ours
 from app.operations.backups.told import keep_told
 from app.operations.backups.unfinished import reinstated
 from app.operations.service import Service
+from app.ports.events import Event, failure
 from app.ports.tree import StoredFile
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -62,7 +60,7 @@ def prune(service: Service, *, dry_run: bool = False, before: Inventory | None =
         there = inventory(service, there)
     if not dry_run:
         keep_told(service, there.files())
-    needed = in_use(service.restores, service.database)
+    needed = in_use(service)
     found = ours(service, there)
     backups = [each for each in found if each.id not in needed]
     # What a crash interrupted: with the file gone, or replaced meanwhile, only the row is left to remove.
@@ -79,13 +77,13 @@ def prune(service: Service, *, dry_run: bool = False, before: Inventory | None =
             if not _removed(service, backup):
                 continue
         except ReplacedMeanwhileError:
-            log.info("backup not pruned: a newer one has taken its name meanwhile", backup=backup.id)
+            service.events.emit(Event(EventName.BACKUP_NAME_TAKEN, backup=backup.id))
             continue
         except ResidencyBackupError as error:
             outcome.problems.append(f"{backup.id}: {error.message}")
             continue
         outcome.removed.append(backup)
-        log.info("backup pruned", backup=backup.id, bytes=backup.bytes)
+        service.events.emit(Event(EventName.BACKUP_PRUNED, backup=backup.id, figures={"bytes": backup.bytes}))
     return outcome
 
 
@@ -101,7 +99,7 @@ def _removed(service: Service, backup: Backup) -> bool:
             service.catalog.save(replace(backup, state=BackupState.DELETING))
         except CatalogError as error:
             # On a full disk nothing can be recorded, and only removing makes room; the next sync forgets the row.
-            log.warning("backup catalog not saved", backup=backup.id, error="CatalogError", reason=error.message)
+            service.events.emit(failure(EventName.BACKUP_CATALOG_NOT_SAVED, error, backup=backup.id))
         service.tree.remove(backup.file)
     service.catalog.forget(service.database, backup.id)
     return True
@@ -115,7 +113,7 @@ def _require_same(service: Service, backup: Backup, stored: StoredFile | None) -
     """
     if stored is None:
         return  # what is gone needs no removing
-    told = describe(stored).told
+    told = describe(stored, service.events).told
     same = holds(service, stored, backup.sha256) if told is None else told.sha256 == backup.sha256
     if not same:
         raise replaced_meanwhile(backup)
@@ -123,8 +121,8 @@ def _require_same(service: Service, backup: Backup, stored: StoredFile | None) -
 
 def _require_unpinned(service: Service, backup: Backup, stored: StoredFile | None) -> None:
     """Look once more, at the last moment: the plan may have been made long before its turn came."""
-    told = None if stored is None else describe(stored).told
-    if told is not None and backup.state is BackupState.COMPLETE and told.kept is not None:
+    told = None if stored is None else describe(stored, service.events).told
+    if told is not None and backup.state is BackupState.COMPLETE and told.pinned_reason is not None:
         raise BackupValidationError(f"backup {backup.id} was pinned meanwhile")
-    if backup.id in in_use(service.restores, service.database):
+    if backup.id in in_use(service):
         raise BackupValidationError(f"backup {backup.id} is needed by a restore that began meanwhile")

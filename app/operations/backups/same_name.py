@@ -15,13 +15,12 @@ from itertools import groupby
 from pathlib import PurePosixPath
 from types import MappingProxyType
 
-import structlog
-
 from app.domain.backup import Backup, Origin, Tier, extension_of, id_of
+from app.domain.events import EventName
 from app.errors import BackupValidationError, ManifestError
+from app.ports.events import Events, failure
 from app.ports.tree import StoredFile
 
-log = structlog.get_logger(__name__)
 COPIED = "copied here by somebody"
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
@@ -60,11 +59,12 @@ def digest_of(manifest: bytes) -> str:
     return hashlib.sha256(manifest).hexdigest()
 
 
-def describe(stored: StoredFile, told: Mapping[str, Backup] = MappingProxyType({})) -> Described:
+def describe(stored: StoredFile, events: Events, told: Mapping[str, Backup] = MappingProxyType({})) -> Described:
     """Parse a file's manifests; one that cannot be used is a warning.
 
     Args:
         stored: the file.
+        events: who is warned.
         told: what manifests tell that need not be parsed, by their digests.
     """
     waiting = (_told(content, stored) for content in stored.waiting)
@@ -79,7 +79,7 @@ def describe(stored: StoredFile, told: Mapping[str, Backup] = MappingProxyType({
     try:
         manifest = parse_manifest(stored.manifest, f"{stored.file}.json")
     except ManifestError as error:
-        log.warning("backup manifest not usable", backup=stored.id, error=type(error).__name__, reason=error.message)
+        events.emit(failure(EventName.BACKUP_MANIFEST_UNUSABLE, error, backup=stored.id))
         return Described(stored, None, left)
     return Described(stored, manifest.to_backup(stored.id, stored.file), left)
 
@@ -110,7 +110,7 @@ def backup_at(told: Backup, stored: StoredFile) -> Backup:
     if _at_home(told, stored):
         return told
     tier = Tier(PurePosixPath(stored.id).parent.name)
-    return replace(told, tier=tier, period=stored.period, kept=told.kept or COPIED)
+    return replace(told, tier=tier, period=stored.period, pinned_reason=told.pinned_reason or COPIED)
 
 
 def remark(other: StoredFile, backup: StoredFile) -> str:
@@ -153,7 +153,7 @@ def _fits(told: Backup, stored: StoredFile) -> bool:
 
 
 def _told(content: bytes, stored: StoredFile) -> Backup | None:
-    from app.archive.manifest import parse_manifest  # noqa: PLC0415 -- not for what is known
+    from app.archive.manifest import parse_manifest  # noqa: PLC0415 -- as above
 
     try:
         return parse_manifest(content, stored.file).to_backup(stored.id, stored.file)

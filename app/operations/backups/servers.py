@@ -13,12 +13,14 @@ from shlex import quote
 import structlog
 
 from app.archive.manifest import ServerFacts
+from app.domain.events import EventName
 from app.domain.restore import Restore
 from app.domain.servers import ANY, Identity, Known, Lineage
 from app.errors import BackupError, BackupFolderLostError, CatalogError, ServerMismatchError
 from app.operations.backups.inventory import inventory
 from app.operations.backups.lineage import by_manifests
 from app.operations.service import Service
+from app.ports.events import Event, failure
 
 log = structlog.get_logger(__name__)
 
@@ -121,7 +123,8 @@ def adopt_server(service: Service, server: Identity) -> None:
     """Take a server for the one whose backups these are from now on."""
     known = Known(identity=server, since=service.clock(), how="adopted")
     service.tree.folder.change(service.database, lambda said: _or_manifests(service, said).with_known(known))
-    log.info("backup server adopted", system_identifier=server.system_identifier, database_oid=server.database_oid)
+    figures = {"system_identifier": server.system_identifier, "database_oid": server.database_oid}
+    service.events.emit(Event(EventName.BACKUP_SERVER_ADOPTED, figures=figures))
 
 
 def may_run(service: Service, server: Identity) -> bool:
@@ -192,7 +195,7 @@ def _explained(service: Service, lineage: Lineage, server: Identity) -> Known | 
     try:
         restores = service.restores.restores(service.database)
     except CatalogError as error:
-        log.warning("restores not readable, going by the marker", error=type(error).__name__, reason=error.message)
+        service.events.emit(failure(EventName.RESTORES_BY_MARKER, error))
         return None
     for restore in of_this_server(service, restores):
         known = {restore.made_oid, restore.replaced_oid} if here else {restore.made_oid}

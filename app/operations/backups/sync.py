@@ -14,6 +14,7 @@ from app.archive import reader
 from app.archive.manifest import FullFacts, Manifest, parse_manifest
 from app.archive.tar.reader import index_tar
 from app.domain.backup import Backup, BackupState, Codec, Origin, Tier
+from app.domain.events import EventName
 from app.errors import (
     BackupError,
     BackupNotFoundError,
@@ -31,6 +32,7 @@ from app.operations.backups.servers import require_folder
 from app.operations.backups.told import keep_told
 from app.operations.backups.unfinished import reinstated
 from app.operations.service import SILENT, Progress, Service
+from app.ports.events import Event, failure
 from app.ports.tree import StoredFile
 
 log = structlog.get_logger(__name__)
@@ -69,7 +71,7 @@ def sync(service: Service, progress: Progress = SILENT, *, trusting: bool = True
     if rows and not files:
         outcome.problems.append(f"all {len(rows)} backups are gone from {service.tree.root}: is it mounted?")
         return outcome
-    described = [describe(stored) for stored in files]
+    described = [describe(stored, service.events) for stored in files]
     keep_told(service, described)
     names = by_id(described, rows)
     found = {} if trusting else found_files(service, names, rows)
@@ -83,7 +85,7 @@ def sync(service: Service, progress: Progress = SILENT, *, trusting: bool = True
             _sync_file(service, stored, rows.get(stored.file), outcome, progress)
         except BackupError as error:
             outcome.problems.append(f"{stored.file}: {error.message}")
-            log.warning("backup not synced", backup=stored.id, error=type(error).__name__, reason=error.message)
+            service.events.emit(failure(EventName.BACKUP_NOT_SYNCED, error, backup=stored.id))
     there = {named.backup.stored.id for named in names}
     for row in rows.values():
         if row.id not in there:
@@ -110,7 +112,7 @@ def _others(service: Service, named: Named, rows: Mapping[str, Backup], outcome:
         if _is_replaced(other, rows.get(other.file), named.backup):
             service.tree.remove(other.file)
             outcome.forgotten.append(other.file)
-            log.info("backup file removed: a newer one of its id stands beside it", file=other.file)
+            service.events.emit(Event(EventName.BACKUP_FILE_REMOVED, figures={"file": other.file}))
         else:
             left.append(other)
     return left
@@ -172,7 +174,8 @@ def _heal(
         return None
     if stored.id not in outcome.healed:
         outcome.healed.append(stored.id)
-    log.info("backup manifest rebuilt", backup=stored.id, origin=str(manifest.origin))
+    figures = {"origin": str(manifest.origin)}
+    service.events.emit(Event(EventName.BACKUP_MANIFEST_REBUILT, backup=stored.id, figures=figures))
     return manifest
 
 
@@ -234,7 +237,7 @@ def _rebuild(service: Service, stored: StoredFile, row: Backup | None, progress:
         tier=base.tier,
         period=base.period,
         label=base.label,
-        kept=base.kept,
+        pinned_reason=base.pinned_reason,
         snapshot_time=base.created_at,
         verified_at=service.clock(),
         seconds=base.seconds,
@@ -263,4 +266,4 @@ def _forget(service: Service, row: Backup, outcome: Synced) -> None:
         return
     service.catalog.forget(service.database, row.id)
     outcome.forgotten.append(row.id)
-    log.info("backup forgotten", backup=row.id)
+    service.events.emit(Event(EventName.BACKUP_FORGOTTEN, backup=row.id))

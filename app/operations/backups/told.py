@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-import structlog
-
 from app.domain.backup import Backup
+from app.domain.events import EventName
 from app.errors import CatalogError
 from app.operations.backups.inventory import Inventory, inventory
 from app.operations.backups.same_name import Described, digest_of
 from app.operations.service import Service
-
-log = structlog.get_logger(__name__)
+from app.ports.events import failure
 
 
 def inventory_to_look_at(service: Service) -> Inventory:
@@ -34,12 +32,11 @@ def keep_told(service: Service, files: Iterable[Described]) -> None:
     try:
         service.catalog.keep_told(service.database, told)
     except CatalogError as error:
-        log.warning("backup catalog not saved", error=type(error).__name__, reason=error.message)
+        service.events.emit(failure(EventName.BACKUP_CATALOG_NOT_SAVED, error))
 
 
 def _told(service: Service) -> Mapping[str, Backup]:
     try:
         return service.catalog.told(service.database)
-    except CatalogError as error:  # `inventory` warns of it
-        log.debug("backup catalog not readable", error=type(error).__name__, reason=error.message)
+    except CatalogError:  # `inventory` warns of it
         return {}

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import structlog
-
 from app.domain.backup import Backup, BackupState, Tier
+from app.domain.events import EventName
 from app.domain.retention import Retention, plan_retention
 from app.operations.backups.inventory import MISSING, Inventory, inventory
 from app.operations.backups.lineage import ours
 from app.operations.backups.pins import in_use
 from app.operations.service import Service
+from app.ports.events import Event
 
-log = structlog.get_logger(__name__)
 _ALWAYS_ONLY = Retention(dict.fromkeys(Tier, 0))
 
 
@@ -37,17 +36,17 @@ def reinstated(service: Service, backup: Backup) -> Backup | None:
     row = found.rows.get(backup.file, backup)
     now = next((each for each in found if each.id == row.id), backup)
     # A crash may have come after the manifest went: then the row is the proof.
-    whole = replace(row, state=BackupState.COMPLETE, kept=now.kept, damage=now.damage)
+    whole = replace(row, state=BackupState.COMPLETE, pinned_reason=now.pinned_reason, damage=now.damage)
     why = _why_it_stays(service, whole, found)
     if why is None:
         return None
     service.catalog.save(whole)
-    log.info("backup kept: its deletion was cut short, and it must stay now", backup=whole.id, reason=why)
+    service.events.emit(Event(EventName.BACKUP_REINSTATED, backup=whole.id, reason=why))
     return whole
 
 
 def _why_it_stays(service: Service, backup: Backup, found: Inventory) -> str | None:
-    if backup.id in in_use(service.restores, service.database):
+    if backup.id in in_use(service):
         return "a restore that is under way needs it"
     standing = (each for each in ours(service, found) if each.state is BackupState.COMPLETE and each.damage != MISSING)
     others = [each for each in standing if each.id != backup.id]

@@ -6,13 +6,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import BinaryIO
 
-import structlog
-
 from app.archive import reader
 from app.archive.manifest import Manifest
 from app.archive.tar.reader import index_tar, require_equal, tar_index_of
 from app.domain.backup import Backup, Origin
 from app.domain.doubts import in_short, lacking_in_short
+from app.domain.events import EventName
 from app.errors import (
     BackupError,
     BackupNotFoundError,
@@ -32,8 +31,7 @@ from app.operations.backups.opened import (
     opened,
 )
 from app.operations.service import SILENT, Progress, Service
-
-log = structlog.get_logger(__name__)
+from app.ports.events import Event, failure
 
 
 @dataclass(slots=True)
@@ -116,20 +114,19 @@ def _verify_one(service: Service, listed: Backup, progress: Progress, outcome: V
 def _note(service: Service, backup: Backup, error: BackupError | None, outcome: Verified) -> None:
     if error is None:
         outcome.verified.append(backup)
-        log.info("backup verified", backup=backup.id, bytes=backup.bytes)
+        service.events.emit(Event(EventName.BACKUP_VERIFIED, backup=backup.id, figures={"bytes": backup.bytes}))
         if backup.doubts:
             said = in_short(backup.doubts)
             outcome.warnings.append(f"{backup.id} {said}; what mends it: residency-backup show {backup.id}")
-            log.warning("backup is whole, but does not restore by itself", backup=backup.id, reason=said)
+            service.events.emit(Event(EventName.BACKUP_DOUBTFUL, backup=backup.id, reason=said))
         if backup.lacking:
             said = lacking_in_short(backup.lacking)
             outcome.warnings.append(f"{backup.id} {said}")
-            log.warning("backup is whole, but lacks what no dump carries", backup=backup.id, reason=said)
+            service.events.emit(Event(EventName.BACKUP_LACKING, backup=backup.id, reason=said))
         _remember(service, backup, service.clock(), None, outcome)
         return
     outcome.failed.append((backup, error))
-    facts = {"error": type(error).__name__, "reason": error.message, "hint": error.hint}
-    log.error("backup not verified", backup=backup.id, **facts)
+    service.events.emit(failure(EventName.BACKUP_NOT_VERIFIED, error, backup=backup.id))
     if _is_damage(error):
         _remember(service, backup, None, error.message, outcome)
 
@@ -154,7 +151,7 @@ def _remember(
         service.catalog.record_check(backup, verified_at, damage)
     except CatalogError as error:
         outcome.warnings.append(f"{backup.id}: catalog not saved: {error.message}")
-        log.warning("backup catalog not saved", backup=backup.id, error="CatalogError", reason=error.message)
+        service.events.emit(failure(EventName.BACKUP_CATALOG_NOT_SAVED, error, backup=backup.id))
 
 
 def require_all(outcome: Verified) -> None:

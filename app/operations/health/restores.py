@@ -166,7 +166,9 @@ def _strays(service: Service, held: _Held, records: Sequence[Restore]) -> Iterat
             unknown = (
                 f"the catalog does not know that restore; to release it: residency-backup keep --release {backup.id}"
             )
-            yield f"{backup.id} is still pinned: {backup.kept}; " + (_REPAIR if restore_id in known else unknown)
+            yield f"{backup.id} is still pinned: {backup.pinned_reason}; " + (
+                _REPAIR if restore_id in known else unknown
+            )
 
 
 def _strange_databases(service: Service, records: Sequence[Restore], names: set[str]) -> Iterator[str]:

@@ -8,10 +8,12 @@ from typing import Any
 
 import structlog
 
+from app.domain.events import EventName
 from app.domain.restore import Restore, Step
-from app.errors import RestoreError
+from app.errors import CatalogError, RestoreError
 from app.operations.lease import lease
 from app.operations.service import Service
+from app.ports.events import failure
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +50,8 @@ class Journal:
     def beating(self) -> AbstractContextManager[object]:
         """Give signs of life for the length of a block. Where they are refused, the next step finds out."""
         lost = RestoreError(f"restore {self.record.id} was taken for dead", "'residency-backup restores' shows it")
-        return lease(
-            lambda now: self.service.restores.beat_restore(self.record, now), lost, self.service.clock, work="restore"
-        )
+
+        def tell(error: CatalogError) -> None:
+            self.service.events.emit(failure(EventName.RESTORE_HEARTBEAT_NOT_SAVED, error))
+
+        return lease(lambda now: self.service.restores.beat_restore(self.record, now), lost, self.service.clock, tell)

@@ -194,7 +194,7 @@ def _keep_what_is_there(service: Service, journal: Journal, progress: Progress) 
     record = journal.record
     label = f"before the rollback of restore {record.id}"
     try:
-        taken = take_backup(service, BackupRequest(tier=Tier.SAFETY, label=label, kept=record.pin), progress)
+        taken = take_backup(service, BackupRequest(tier=Tier.SAFETY, label=label, pinned_reason=record.pin), progress)
     except (BackupCancelledError, CatalogError):
         raise
     except BackupError as error:

@@ -37,7 +37,7 @@ def safety_backup(job: Job) -> None:
     journal.write(Step.SAFETY)
     with job.phase("safety backup"):
         label = f"before restore {journal.record.id}"
-        request = BackupRequest(tier=Tier.SAFETY, label=label, kept=journal.record.pin)
+        request = BackupRequest(tier=Tier.SAFETY, label=label, pinned_reason=journal.record.pin)
         try:
             taken = take_backup(job.service, request, job.progress, job.backups)
         except (BackupCancelledError, CatalogError):

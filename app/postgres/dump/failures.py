@@ -13,11 +13,11 @@ from app.errors import BackupCreationError, ServerUnavailableError
 from app.ports.source import ChangedError, GaveWayError
 from app.postgres.causes import known_cause
 from app.postgres.database import FULL
-from app.postgres.dump.early import Learnt
+from app.postgres.dump.early_reads import Learnt
 from app.postgres.dump.watch import Watch
+from app.postgres.lock_holders import AGAINST_READING, holding, stands_in_the_way
 from app.postgres.programs import ProgramError, as_killed
-from app.postgres.said import message_of
-from app.postgres.who import AGAINST_READING, holding, stands_in_the_way
+from app.postgres.server_messages import message_of
 
 _WHEN_CALM = "try again when nobody changes the schema"
 _GONE = re.compile(

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from app.postgres.dump.ranges import LargeTable
 from app.postgres.programs import Program, running
+from app.postgres.session_settings import READ_ROWS, set_statements
 
 _BLOCK = 256 << 10  # fits the cache while it is hashed, counted and packed
 _PIPE = 1 << 20  # what an ordinary user may ask for
@@ -26,11 +27,7 @@ _READY = b"ready\n"
 _END = b"\\.\n"
 _SESSION = """\
 SET client_encoding = '{encoding}';
-SET DateStyle = ISO;
-SET IntervalStyle = postgres;
-SET extra_float_digits = 3;
-SET search_path = '';
-SET row_security = off;
+{read_rows}
 SET synchronize_seqscans = off;
 SET jit = off;
 {unlimited}
@@ -79,7 +76,8 @@ class RangeReader:
         unlimited = "\n".join(f"SET {name} = 0;" for name in limits)
         self._places = {table: place for place, table in enumerate(tables)}
         locks = [_LOCK % (place, table.qualified) for table, place in reversed(self._places.items())]
-        session = _SESSION.format(encoding=encoding, snapshot=snapshot, unlimited=unlimited).encode()
+        settings = {"encoding": encoding, "read_rows": set_statements(READ_ROWS), "unlimited": unlimited}
+        session = _SESSION.format(snapshot=snapshot, **settings).encode()
         self._say(b"".join([session, *locks, _BEGUN]))
         said = b""
         while not said.endswith(_READY):

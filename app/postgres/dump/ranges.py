@@ -14,7 +14,7 @@ import psycopg
 
 from app.archive.index import PageRange, SegmentKind, TableName
 from app.archive.scanner import SegmentHeader
-from app.postgres.facts import DUMPED, READABLE, THROUGH_ROOT
+from app.postgres.server_facts import DUMPED, READABLE, THROUGH_ROOT
 
 RANGE_BYTES = 8 << 20  # of table and TOAST, for one segment
 LARGE_BYTES = 2 << 20  # from here on a table is taken out of pg_dump's hands

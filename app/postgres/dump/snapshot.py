@@ -17,13 +17,13 @@ from psycopg import sql
 
 from app.archive.index import TableName
 from app.errors import BackupCreationError, TableLockedError
-from app.postgres.dump.early import Early
-from app.postgres.dump.exported import Exported
-from app.postgres.facts import DUMPED, dumped_tables
+from app.postgres.dump.early_reads import Early
+from app.postgres.dump.exported_snapshot import Exported
+from app.postgres.lock_holders import AGAINST_READING, Other, holding, only, stands_in_the_way, waiting_for
 from app.postgres.pooler import backend_pid
-from app.postgres.who import AGAINST_READING, Other, holding, only, stands_in_the_way, waiting_for
+from app.postgres.server_facts import DUMPED, dumped_tables
+from app.postgres.session_settings import LOCK_WAIT_MS
 
-LOCK_WAIT_MS = 60_000  # in all, for all tables together
 LOCK_PATIENCE_MS = 1_000  # at a stretch, while nothing else is locked: who wants the table meanwhile waits as long
 _PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 0.5

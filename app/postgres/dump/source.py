@@ -25,25 +25,25 @@ from app.domain.servers import Identity
 from app.errors import BackupReadError, LockTableFullError, ServerUnavailableError
 from app.ports.source import ChangedError, GaveWayError
 from app.postgres import event_triggers
-from app.postgres import facts as questions
-from app.postgres.arrival import Arrival
+from app.postgres import server_facts as questions
 from app.postgres.binaries import find_binary
 from app.postgres.database import FULL, Database
-from app.postgres.dump.early import Early, Learnt, early_session, require_as_shown
-from app.postgres.dump.exported import Exported
+from app.postgres.dump.dump_order import put_in_order
+from app.postgres.dump.early_reads import Early, Learnt, early_session, require_as_shown
+from app.postgres.dump.exported_snapshot import Exported
 from app.postgres.dump.failures import DumpFailures
-from app.postgres.dump.in_order import put_in_order
 from app.postgres.dump.range_reader import RangeReader, range_reader
 from app.postgres.dump.ranges import LargeTable, ranges_of
 from app.postgres.dump.read_ahead import read_ahead
-from app.postgres.dump.relying import relying
+from app.postgres.dump.search_path.reliance import relying
 from app.postgres.dump.snapshot import exported
 from app.postgres.dump.undumped import undumped
-from app.postgres.dump.unplanned import unplanned
+from app.postgres.dump.unplannable import unplanned
 from app.postgres.dump.watch import Watch
 from app.postgres.dump.workers import Crew
-from app.postgres.limits import LOCK_LIMIT, time_limits
 from app.postgres.programs import Program, ProgramError, running
+from app.postgres.session_settings import LOCK_LIMIT, time_limits
+from app.postgres.waiting_connector import Arrival
 
 log = structlog.get_logger(__name__)
 _MOMENT_SECONDS = 1

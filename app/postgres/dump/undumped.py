@@ -17,7 +17,7 @@ import psycopg
 import structlog
 
 from app.domain.psql import in_psql
-from app.postgres.said import message_of
+from app.postgres.server_messages import message_of
 
 log = structlog.get_logger(__name__)
 _FIRST_OF_USERS = 16384  # FirstNormalObjectId

@@ -19,10 +19,10 @@ import psycopg
 from app.errors import BackupCreationError, ServerUnavailableError
 from app.ports.source import GaveWayError
 from app.postgres.causes import known_cause
+from app.postgres.lock_holders import Other, waiting_for
 from app.postgres.pooler import backend_pid
 from app.postgres.programs import ProgramError
-from app.postgres.said import message_of
-from app.postgres.who import Other, waiting_for
+from app.postgres.server_messages import message_of
 
 GIVE_WAY_SECONDS = 2.0
 # The application must be free after 5 s: the wait, a look, and the end of our sessions.

@@ -17,8 +17,8 @@ from app.archive.codecs import FrameFormat
 from app.archive.packer import Packer, SegmentFigures
 from app.postgres.dump.range_reader import RangeReader
 from app.postgres.dump.ranges import TableRange
+from app.postgres.oversized_rows import is_too_long, with_command
 from app.postgres.programs import ProgramError
-from app.postgres.too_long import is_too_long, with_command
 
 WAITING_BYTES = 32 << 20  # packed, of all segments together
 _CLOSING = b"\\.\n"

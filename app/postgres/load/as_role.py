@@ -19,12 +19,12 @@ from app.domain.psql import in_psql, quoted
 from app.errors import RestorePermissionError
 from app.ports.target import Loaded, Loader
 from app.postgres.database import Database
-from app.postgres.load.archive import load
-from app.postgres.load.sql import reading_of
+from app.postgres.load.loader import load
+from app.postgres.load.statements import reading_of
 from app.postgres.load.watched import Watched
 from app.postgres.maintenance import Maintenance, maintenance
 from app.postgres.session import Session, restoring, session
-from app.postgres.unnoticed import unnoticed
+from app.postgres.without_login_triggers import unnoticed
 
 log = structlog.get_logger(__name__)
 _LACKING = """

@@ -19,7 +19,7 @@ from app.archive.reader import Archive
 from app.errors import RestoreDataError, RestoreError
 from app.postgres.load.batches import Batch, batches_of_stream, batches_of_table, table_of
 from app.postgres.load.rows import require_table
-from app.postgres.load.together import Stopped, together
+from app.postgres.load.threads import Stopped, together
 from app.postgres.session import Session, sqlstate_of
 
 # A row that another table's rows were missing for, or a check that looks at another table: pg_dump has an order for

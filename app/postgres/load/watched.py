@@ -4,7 +4,7 @@ Its functions run with the rights of whoever loads it, and every role may change
 statement is a transaction of its own here, and before the commit the session's locks are looked at: who changes a
 catalog that all databases share holds one. Only a GRANT lets go of it at once, but is counted. Then nothing of the
 statement stays. What can be done outside of a transaction (a replication slot), or hidden from this, is found
-afterwards: see `app.postgres.load.outside`.
+afterwards: see `app.postgres.load.server_changes`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import psycopg
 
 from app.errors import RestoreValidationError
 from app.postgres.database import Database
-from app.postgres.load.sql import is_setting
+from app.postgres.load.statements import is_setting
 from app.postgres.session import Session, session
 
 _CATALOGS = {

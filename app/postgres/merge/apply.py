@@ -12,14 +12,13 @@ from contextlib import ExitStack, contextmanager
 from app.archive.index import TableName
 from app.domain.changes import TableChanges
 from app.errors import RestoreDataError
-from app.postgres.merge import session as merge_session
-from app.postgres.merge.live_schema import LiveTable
+from app.postgres.lock_holders import AGAINST_ANYTHING, AGAINST_LOCKING_OUT_WRITERS
+from app.postgres.lock_retries import lock_all, patiently
+from app.postgres.merge.schema import LiveTable
 from app.postgres.merge.session import MergeSession
 from app.postgres.merge.sql import DIFFERS, row_of, same_place
 from app.postgres.merge.stage import Staged
-from app.postgres.patience import lock_all, patiently
 from app.postgres.quoting import SAME, quoted
-from app.postgres.who import AGAINST_ANYTHING, AGAINST_LOCKING_OUT_WRITERS
 
 _FREE = f"p.blocked IS NULL AND p.act {SAME}"
 
@@ -48,8 +47,7 @@ def lock(
         altered = [(each.match.name, each.match.live) for each in staged if _is_altered(each.match.live)]
         statements += [(f"lock on {name}", f"LOCK TABLE {live.sql} IN ACCESS EXCLUSIVE MODE") for name, live in altered]
     modes = AGAINST_ANYTHING if readers_out else AGAINST_LOCKING_OUT_WRITERS
-    wait_ms = merge_session.LOCK_WAIT_MS
-    patiently(session, "the locks of the merge", modes, lambda: lock_all(session, statements), wait_ms=wait_ms)
+    patiently(session, "the locks of the merge", modes, lambda: lock_all(session, statements))
 
 
 def locks(tables: Mapping[TableName, str], more: Iterable[TableName]) -> Iterator[tuple[TableName, str]]:

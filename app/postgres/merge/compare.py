@@ -11,10 +11,10 @@ from app.archive.reader import Archive
 from app.domain.changes import Changes, MergeRequest, TableChanges
 from app.errors import RestoreValidationError
 from app.postgres.database import Database
-from app.postgres.merge.live_schema import Column, LiveSchema, LiveTable, UniqueKey
 from app.postgres.merge.match import Match, Matched, primary_keys
 from app.postgres.merge.plan import Planner
 from app.postgres.merge.report import counted, samples
+from app.postgres.merge.schema import Column, LiveSchema, LiveTable, UniqueKey
 from app.postgres.merge.session import MergeSession, merge_session
 from app.postgres.merge.sql import TEXT
 from app.postgres.merge.stage import copy_rows, stage

@@ -14,12 +14,12 @@ from typing import BinaryIO
 
 from app.domain.changes import TableChanges
 from app.postgres.merge.apply import locks, stillness, updated_columns, waves_of
-from app.postgres.merge.live_schema import ForeignKey
+from app.postgres.merge.schema import ForeignKey
 from app.postgres.merge.sequences import Move, set_to
 from app.postgres.merge.session import MergeSession
-from app.postgres.merge.sql import ALIKE, APPLIED, equal, image_of, literal, row_of, same_place
+from app.postgres.merge.sql import ALIKE, APPLIED, equal, image_of, row_of, same_place
 from app.postgres.merge.stage import Staged
-from app.postgres.quoting import SAME, quoted
+from app.postgres.quoting import SAME, literal, quoted
 
 _TAG = "$residency_backup$"
 _WAVE = "residency_backup_wave"  # of the merge's updates: see merge_unique

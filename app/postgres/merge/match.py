@@ -17,11 +17,11 @@ from app.archive.reader import Archive
 from app.archive.scanner import scan
 from app.domain.changes import MergeRequest
 from app.errors import RestoreValidationError
-from app.postgres.merge.live_schema import ForeignKey, LiveSchema, LiveTable, UniqueKey
-from app.postgres.merge.missing import way_to_tables
+from app.postgres.merge.missing_tables import way_to_tables
+from app.postgres.merge.schema import ForeignKey, LiveSchema, LiveTable, UniqueKey
 from app.postgres.merge.sql import equal
-from app.postgres.merge.versions import LeftAlone, require_none_named, unknown_names, version_tables
-from app.postgres.quoting import SAME
+from app.postgres.merge.version_tables import LeftAlone, require_none_named, unknown_names, version_tables
+from app.postgres.quoting import SAME, unquoted
 
 _NAME = r'(?:"(?:[^"]|"")+"|[^\s".,();]+)'
 _ATTACH = re.compile(
@@ -67,7 +67,7 @@ class Match:
 
     def same(self, one: str, other: str) -> str:
         """That two rows, each given by its alias, have the same key, as SQL."""
-        signs = dict(zip(map(plain_name, self.key.parts), self.key.equals, strict=True)) if self.key else {}
+        signs = dict(zip(map(unquoted, self.key.parts), self.key.equals, strict=True)) if self.key else {}
         return equal(
             one, self.key_columns, other, self.key_columns, [signs.get(name, SAME) for name in self.key_columns]
         )
@@ -218,7 +218,7 @@ def encoding_of(archive: Archive) -> str:
 def primary_keys(archive: Archive) -> dict[TableName, tuple[str, ...]]:
     """The columns of the primary keys that a backup's tables have."""
     return {
-        TableName(plain_name(key[1]), plain_name(key[2])): tuple(plain_name(each) for each in _COLUMN.findall(key[3]))
+        TableName(unquoted(key[1]), unquoted(key[2])): tuple(unquoted(each) for each in _COLUMN.findall(key[3]))
         for statement in _statements(archive, SegmentKind.AFTER)
         if (key := _PRIMARY.match(statement))
     }
@@ -229,7 +229,7 @@ def _partitions(archive: Archive) -> dict[TableName, TableName]:
     found: dict[TableName, TableName] = {}
     for statement in _statements(archive, SegmentKind.BEFORE):
         if attach := _ATTACH.match(statement):
-            schema, name, *partition = (plain_name(each) for each in attach.groups())
+            schema, name, *partition = (unquoted(each) for each in attach.groups())
             found[TableName(*partition)] = TableName(schema, name)
     return found
 
@@ -241,11 +241,6 @@ def _statements(archive: Archive, kind: SegmentKind) -> Iterator[str]:
     for chunk in scan(chain.from_iterable(text)):
         if statement := chunk.data[lexer.start_of(chunk.data) :]:
             yield statement.decode(encoding, errors="backslashreplace")
-
-
-def plain_name(identifier: str) -> str:
-    """A name that pg_dump wrote, without its quotes."""
-    return identifier[1:-1].replace('""', '"') if identifier.startswith('"') else identifier
 
 
 def _match(live: LiveTable, sources: list[Segment], *, filtered: bool) -> Match:

@@ -16,12 +16,12 @@ from app.archive.index import TableName
 from app.domain.changes import MergeRequest
 from app.domain.restore import Policy
 from app.errors import RestoreValidationError
-from app.postgres.merge.live_schema import Bounds, ForeignKey, LiveSchema
+from app.postgres.merge.schema import Bounds, ForeignKey, LiveSchema
 from app.postgres.merge.session import MergeSession
-from app.postgres.merge.sql import APPLIED, DIFFERS, TEXT, image_of, literal, row_of, same_place
+from app.postgres.merge.sql import APPLIED, DIFFERS, TEXT, image_of, row_of, same_place
 from app.postgres.merge.stage import Staged
 from app.postgres.merge.unique import order_updates, taken, told_apart, twice
-from app.postgres.quoting import SAME, quoted
+from app.postgres.quoting import SAME, literal, quoted
 
 CHECK, PARENT, PARTITION, REFERENCED = "check", "parent", "partition", "referenced"
 

@@ -9,10 +9,10 @@ from itertools import zip_longest
 from app.domain.changes import MOST_SAMPLES, Sample, SampleKind, TableChanges
 from app.postgres.merge.plan import CHECK, PARENT, PARTITION, REFERENCED
 from app.postgres.merge.session import MergeSession
-from app.postgres.merge.sql import DIFFERS, TEXT, literal, row_of, same_place
+from app.postgres.merge.sql import DIFFERS, TEXT, row_of, same_place
 from app.postgres.merge.stage import Staged
 from app.postgres.merge.unique import UNIQUE
-from app.postgres.quoting import SAME, quoted
+from app.postgres.quoting import SAME, literal, quoted
 
 _BLOCKED = {
     UNIQUE: SampleKind.UNIQUE,

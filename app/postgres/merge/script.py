@@ -10,12 +10,11 @@ from typing import BinaryIO
 from app.archive.scanner import Chunk, scan
 from app.errors import RestoreDataError
 from app.postgres.database import Database
-from app.postgres.merge import session as merge_sessions
+from app.postgres.lock_holders import AGAINST_ANYTHING
+from app.postgres.lock_retries import lock_all, patiently
 from app.postgres.merge.session import MergeSession, merge_session
-from app.postgres.patience import lock_all, patiently
 from app.postgres.session import sqlstate_of
 from app.postgres.transactions import durable_ids
-from app.postgres.who import AGAINST_ANYTHING
 
 _BLOCK = 1 << 20
 _RAISED = "P0001"
@@ -30,7 +29,7 @@ def run_script(database: Database, script: BinaryIO, on_commit: Callable[[str], 
             _run(session, script)
             on_commit(durable_id(session))
 
-        patiently(session, "the script", AGAINST_ANYTHING, attempt, wait_ms=merge_sessions.LOCK_WAIT_MS)
+        patiently(session, "the script", AGAINST_ANYTHING, attempt)
 
 
 def _run(session: MergeSession, script: BinaryIO) -> None:

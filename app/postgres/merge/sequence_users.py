@@ -13,8 +13,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from app.archive.index import TableName
-from app.postgres.merge.match import plain_name
 from app.postgres.merge.session import MergeSession
+from app.postgres.quoting import unquoted
 
 _NAME = r'(?:"(?:[^"]|"")+"|[^\s".,();]+)'
 _PARTS = re.compile(_NAME)
@@ -130,6 +130,6 @@ def _read(
 
 def _meant(text: str, known: dict[TableName, int]) -> int | None:
     """The sequence that a text names; None if it may be more than one, or none."""
-    parts = [plain_name(part) if part.startswith('"') else part.lower() for part in _PARTS.findall(text)]
+    parts = [unquoted(part) if part.startswith('"') else part.lower() for part in _PARTS.findall(text)]
     fitting = [oid for name, oid in known.items() if parts and list(name)[-len(parts) :] == parts]
     return fitting[0] if len(fitting) == 1 else None

@@ -19,7 +19,7 @@ from app.domain.changes import MergeRequest
 from app.postgres.merge.match import encoding_of
 from app.postgres.merge.sequence_users import SequenceUsers, sequence_users
 from app.postgres.merge.session import MergeSession
-from app.postgres.merge.sql import literal
+from app.postgres.quoting import literal
 
 _SETVAL = re.compile(rb"SELECT\s+(?:pg_catalog\.)?setval\('((?:[^']|'')+)', (-?\d+), (true|false)\);")
 _LIVE = """

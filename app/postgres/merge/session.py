@@ -9,27 +9,15 @@ from typing import Any
 import psycopg
 
 from app.errors import RestoreDataError, RestoreError
+from app.postgres.configured_path import OWN_PATH
 from app.postgres.database import Database
-from app.postgres.merge.sql import literal
-from app.postgres.own_path import OWN_PATH
-from app.postgres.patience import STRETCH_MS
-from app.postgres.reasons import way_around_in_live
+from app.postgres.lock_retries import STRETCH_MS
+from app.postgres.quoting import literal
+from app.postgres.search_path_hints import way_around_in_live
 from app.postgres.session import Session, restoring
+from app.postgres.session_settings import MERGE
 
 _SOUND = (psycopg.pq.TransactionStatus.IDLE, psycopg.pq.TransactionStatus.INTRANS)
-LOCK_WAIT_MS = 60_000  # in all, for all locks together
-_SETTINGS = (
-    "SET default_transaction_read_only = off",
-    "SET temp_buffers = '64MB'",
-    "SET work_mem = '128MB'",
-    "SET default_statistics_target = 10",  # joins by key need a count, no more; a hundred reads ten times the pages
-    "SET extra_float_digits = 3",
-    "SET xmloption = content",
-    "SET row_security = off",  # rows that a policy would hide make an error, never a hole
-    "SET enable_parallel_hash = off",  # it would want the server's shared memory, of which a container has little
-    "SET synchronous_commit = on",  # a merge that is reported must outlive a crash
-    f"SET lock_timeout = {STRETCH_MS}",  # at a time: who comes after it waits as long
-)
 _SET_PATH = "SELECT pg_catalog.set_config('search_path', {}, false)"
 # Triggers that are made for another role would fire, and are not held still.
 _ORIGIN = """
@@ -121,7 +109,8 @@ def merge_session(database: Database, search_path: str | None = None) -> Iterato
     with restoring(), database.connect() as connection:
         connection.prepare_threshold = None
         session = MergeSession(connection, database.name)
-        for setting in _SETTINGS:
+        # The lock timeout is one attempt's: whoever queues behind us waits as long.
+        for setting in (*MERGE, f"SET lock_timeout = {STRETCH_MS}"):
             session.do(setting, "a setting")
         session.zone = session.ask("SELECT pg_catalog.current_setting('TimeZone')", "a setting")[0][0]
         session.take_path(search_path)

@@ -35,8 +35,3 @@ def row_of(alias: str, columns: Sequence[str]) -> str:
 def image_of(columns: Sequence[str]) -> str:
     """Columns of `t` as one text, which every type has: rows without a key are grouped by it."""
     return f"{row_of('t', columns)}::{TEXT}"
-
-
-def literal(text: str) -> str:
-    """A text as SQL."""
-    return "'" + text.replace("'", "''") + "'"

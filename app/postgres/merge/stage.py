@@ -15,13 +15,13 @@ from app.archive.index import Segment, TableName
 from app.archive.reader import Archive
 from app.domain.changes import MergeRequest
 from app.errors import RestoreDataError, RestoreValidationError
-from app.postgres.dump.beside import once_unlocked
+from app.postgres.dump.give_way import once_unlocked
 from app.postgres.load.batches import Batch, batches_of_stream, batches_of_table
-from app.postgres.merge.live_schema import ForeignKey, LiveTable
 from app.postgres.merge.match import Match, Matched, encoding_of, primary_keys
+from app.postgres.merge.schema import ForeignKey, LiveTable
 from app.postgres.merge.session import MergeSession
 from app.postgres.merge.sql import TEXT
-from app.postgres.merge.versions import rooms
+from app.postgres.merge.version_tables import rooms
 from app.postgres.merge.where import keep_only
 from app.postgres.quoting import quoted
 

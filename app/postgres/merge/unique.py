@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from app.postgres.merge.live_schema import UniqueKey
+from app.postgres.merge.schema import UniqueKey
 from app.postgres.merge.session import MergeSession
-from app.postgres.merge.sql import APPLIED, TEXT, literal, same_place
+from app.postgres.merge.sql import APPLIED, TEXT, same_place
 from app.postgres.merge.stage import Staged
-from app.postgres.quoting import SAME
+from app.postgres.quoting import SAME, literal
 
 UNIQUE = "unique"
 MOST_WAVES = 500

@@ -20,8 +20,8 @@ import structlog
 from app.domain.psql import in_psql
 from app.errors import RestoreDataError, RestorePermissionError, RestoreValidationError
 from app.postgres.merge.session import MergeSession
-from app.postgres.merge.sql import literal
-from app.postgres.said import message_of
+from app.postgres.quoting import literal
+from app.postgres.server_messages import message_of
 from app.postgres.session import sqlstate_of
 
 log = structlog.get_logger(__name__)

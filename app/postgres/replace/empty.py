@@ -14,6 +14,7 @@ from psycopg import sql
 
 from app.errors import RestoreError, RestorePermissionError, RestoreValidationError
 from app.postgres.maintenance import Maintenance
+from app.postgres.quoting import quoted
 from app.postgres.session import sqlstate_of
 
 _MEMBER = "EXISTS (SELECT FROM pg_depend e WHERE e.classid = {} AND e.objid = {} AND e.deptype = 'e')"
@@ -154,7 +155,7 @@ def _empty_extensions(session: Maintenance) -> None:
     while left:
         later: list[tuple[str, str, str]] = []
         for schema, name, condition in left:
-            statement = f"DELETE FROM {_quoted(schema)}.{_quoted(name)} {condition}"
+            statement = f"DELETE FROM {quoted(schema, name)} {condition}"
             try:
                 with session.transaction(f"rows of {schema}.{name}"):
                     session.tell(f"rows of {schema}.{name}", statement)
@@ -187,7 +188,7 @@ def _reset_rights(session: Maintenance) -> None:
         # Who may grant by a right of his own would take back what he granted, and not what the owner did.
         with suppress(RestorePermissionError), session.transaction(what):
             session.do(what, "SET LOCAL ROLE {}", sql.Identifier(owner))
-        session.tell(what, f"REVOKE ALL ON SCHEMA {_quoted(name)} FROM {_list(grantees)} CASCADE")
+        session.tell(what, f"REVOKE ALL ON SCHEMA {quoted(name)} FROM {_list(grantees)} CASCADE")
         for grant in public if name == _PUBLIC else grants:
             session.tell(what, grant)
         session.do(what, "SET LOCAL ROLE NONE")
@@ -207,14 +208,10 @@ def _rights_on_public(session: Maintenance) -> list[str]:
             owner = first
     everybody = "USAGE" if restricted else "ALL"
     return [
-        f"GRANT ALL ON SCHEMA {_PUBLIC} TO {_quoted(owner)}",
+        f"GRANT ALL ON SCHEMA {_PUBLIC} TO {quoted(owner)}",
         f"GRANT {everybody} ON SCHEMA {_PUBLIC} TO PUBLIC",
     ]
 
 
 def _list(grantees: Iterable[str]) -> str:
     return ", ".join(grantees) or "PUBLIC"
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from hashlib import sha256
 
 import psycopg
@@ -25,28 +25,28 @@ from app.archive.pg_dump import python_encoding
 from app.archive.reader import Archive
 from app.archive.scanner import scan
 from app.errors import BackupReadError, BackupValidationError, RestoreBusyError, RestoreDataError, RestoreError
-from app.postgres import facts as questions
+from app.postgres import server_facts as questions
 from app.postgres.database import Database
 from app.postgres.digest import table_digest, use_read_settings
-from app.postgres.facts import DUMPED
-from app.postgres.load.archive import analyze, use_own_words
 from app.postgres.load.data import DataLoader, check_rows
-from app.postgres.load.path import FunctionPath
-from app.postgres.load.sql import SqlRunner
+from app.postgres.load.function_path import FunctionPath
+from app.postgres.load.loader import analyze, use_own_words
+from app.postgres.load.server_changes import noted_beside
+from app.postgres.load.statements import SqlRunner
 from app.postgres.load.watched import require_nothing_beside
+from app.postgres.lock_holders import AGAINST_ANYTHING
+from app.postgres.lock_retries import STRETCH_MS, lock_all, patiently
 from app.postgres.maintenance import Maintenance
-from app.postgres.patience import STRETCH_MS, lock_all, patiently
+from app.postgres.operator_path import read_under
 from app.postgres.replace.empty import empty
 from app.postgres.replace.proof import Differences, compare_schema, compare_tables, compare_values, compared
 from app.postgres.replace.schema_diff import live_entries, of_the_schema
-from app.postgres.session import SPEED, restoring
+from app.postgres.server_facts import DUMPED
+from app.postgres.session import restoring
+from app.postgres.session_settings import load_session
 from app.postgres.transactions import durable_ids
-from app.postgres.who import AGAINST_ANYTHING
-from app.postgres.words_path import read_under
 
 log = structlog.get_logger(__name__)
-LOCK_WAIT_MS = 60_000  # in all, for all locks together
-_MEMORY_MB = 512
 _TRANSACTION = re.compile(rb"(?:BEGIN|COMMIT)\s*;\s*\Z", re.IGNORECASE)
 _SCHEMA = re.compile(rb"CREATE SCHEMA (\"(?:[^\"]|\"\")+\"|[^\s\";]+)\s*;")
 _EXTENSION = re.compile(
@@ -118,13 +118,26 @@ def replace_in_place(
         RestoreBusyError: something stayed locked.
         TargetUnavailableError: the server went away.
     """
+    beside: list[str] = []
+    with nullcontext() if facts is not None else noted_beside(database, beside):
+        remarks = _replaced(database, archive, facts, on_commit, search_path)
+    return remarks + beside
+
+
+def _replaced(
+    database: Database,
+    archive: Archive,
+    facts: ServerFacts | None,
+    on_commit: Callable[[str], None],
+    search_path: str | None,
+) -> list[str]:
     lint(archive)
     with (
         _session(database) as session,
         durable_ids(database) as durable_id,
         session.transaction(f"the restore of database {database.name}"),
     ):
-        patiently(session, "the emptying", AGAINST_ANYTHING, lambda: _clear(session), wait_ms=LOCK_WAIT_MS)
+        patiently(session, "the emptying", AGAINST_ANYTHING, lambda: _clear(session))
         _load(session, archive, search_path)
         session.tell("the constraints", "SET CONSTRAINTS ALL IMMEDIATE")
         analyze([session])
@@ -153,7 +166,7 @@ def _of_schema(database: Database, expected: Content, *, ours: bool) -> list[str
 def _session(database: Database) -> Iterator[_InPlace]:
     with restoring(), database.connect() as connection:
         connection.prepare_threshold = None
-        connection.execute(SPEED.format(memory=_MEMORY_MB).encode())
+        connection.execute(load_session().encode())
         connection.execute("SELECT set_config('lock_timeout', %s, false)", (str(STRETCH_MS),))
         yield _InPlace(connection, database.name)
 

@@ -19,8 +19,9 @@ from app.ports.target import Loading
 from app.postgres.database import Database
 from app.postgres.digest import table_digest, use_read_settings
 from app.postgres.dump.source import PostgresSource
+from app.postgres.operator_path import BY_NAME
 from app.postgres.session import restoring
-from app.postgres.words_path import BY_NAME
+from app.postgres.without_login_triggers import unnoticed
 
 _SHOWN = 10
 # Types of entries that every pg_dump makes, and calls alike.
@@ -51,12 +52,18 @@ class Differences:
     remarks: list[str] = field(default_factory=list)
     otherwise: list[OtherWords] = field(default_factory=list)
 
-    def settle(self, name: str) -> list[str]:
+    def settle(self, name: str, otherwise: Callable[[OtherWords], object] = lambda _: None) -> list[str]:
         """The remarks.
+
+        Args:
+            name: the database's.
+            otherwise: called with each object that differs in words alone.
 
         Raises:
             RestoreDataError: there are errors; names them.
         """
+        for words in self.otherwise:
+            otherwise(words)
         if self.errors:
             message = f"database {name} is not what the backup holds: {listed(self.errors)}"
             raise RestoreDataError(message, _HINT)
@@ -88,6 +95,7 @@ def compare(
     expected, ours = content_of(archive), not loading.foreign
     settings = dict(loading.facts.read_settings) if loading.facts else {}
     encoding = settings.pop("client_encoding", None) or expected.encoding
+    database = unnoticed(database, database.name)
     with restoring():
         own = PostgresSource(database).facts().read_settings
         reading = database.with_settings({name: value for name, value in settings.items() if own.get(name) != value})

@@ -14,10 +14,10 @@ from app.errors import RestoreError
 from app.postgres.binaries import find_binary
 from app.postgres.database import Database
 from app.postgres.dump.failures import BLOCKED
-from app.postgres.dump.snapshot import LOCK_WAIT_MS
 from app.postgres.dump.source import PG_DUMP_LOCK_MS, PostgresSource
 from app.postgres.programs import ProgramError, as_killed, running
 from app.postgres.session import restoring
+from app.postgres.session_settings import LOCK_WAIT_MS
 
 # An order to fill it, and large objects with all that is said of them: no part of the schema.
 _DATA = {b"MATERIALIZED VIEW DATA", b"BLOB METADATA"}

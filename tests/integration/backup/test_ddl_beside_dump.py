@@ -26,7 +26,7 @@ from app.ports import attempts
 from app.ports.attempts import dump_whole
 from app.ports.source import ChangedError
 from app.postgres.database import Database
-from app.postgres.dump import early, ranges, read_ahead, snapshot, watch
+from app.postgres.dump import early_reads, ranges, read_ahead, snapshot, watch
 from app.postgres.dump import workers as crew
 from app.postgres.dump.source import PostgresSource
 from tests.fix_postgres import TestDatabase, copy_of_all_tables, psql, scratch_database
@@ -137,7 +137,7 @@ def test_a_change_of_the_schema_holds_nobody_up(
 def test_a_change_between_our_locks_and_those_of_the_programs_costs_nobody_anything(
     large: TestDatabase, postgres_server: EmbeddedPostgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
-    real, before, changing = early.large_tables, copy_of_all_tables(large.url), list[Beside]()
+    real, before, changing = early_reads.large_tables, copy_of_all_tables(large.url), list[Beside]()
     monkeypatch.setattr(watch, "GIVE_WAY_SECONDS", 60.0)  # it is not what helps here
 
     def after_our_locks(*arguments: object) -> object:
@@ -145,7 +145,7 @@ def test_a_change_between_our_locks_and_those_of_the_programs_costs_nobody_anyth
             changing.append(Beside(large, change).start().wait_until_it_waits())
         return real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(early, "large_tables", after_our_locks)
+    monkeypatch.setattr(early_reads, "large_tables", after_our_locks)
     data, _ = dumped(large)
     assert changing[0].wait().error is None
     require_restores(data, postgres_server, tmp_path / "backup.sql", before, copy_of_all_tables(large.url))
@@ -218,11 +218,11 @@ def test_a_change_that_was_rolled_back_long_ago_is_none(large: TestDatabase) -> 
     alter = "ALTER TABLE small ALTER t SET NOT NULL"
     large.execute(f"BEGIN; {alter}; ROLLBACK")
     small = TableName("public", "small")
-    learnt = early.Learnt(wanted={small}, emptied={small})
+    learnt = early_reads.Learnt(wanted={small}, emptied={small})
     database = Database.from_url(large.url)
     with (
         database.connect() as connection,
-        early.early_session(database, learnt) as session,
+        early_reads.early_session(database, learnt) as session,
         snapshot.exported(connection, session) as taken,
     ):
         session.large_tables(connection, taken)

@@ -19,7 +19,7 @@ from app.errors import BackupCreationError
 from app.postgres.database import Database
 from app.postgres.dump import ranges
 from app.postgres.dump.source import PostgresSource
-from app.postgres.load.archive import load
+from app.postgres.load.loader import load
 from tests.fix_postgres import TestDatabase, psql
 from tests.tiers import ALL
 

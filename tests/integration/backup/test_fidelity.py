@@ -21,7 +21,7 @@ from app.domain.backup import Codec
 from app.postgres.database import Database
 from app.postgres.digest import table_digest, use_read_settings
 from app.postgres.dump.source import PostgresSource
-from app.postgres.load.archive import load
+from app.postgres.load.loader import load
 from tests.fix_matrix import Major, at_home, running_major, torment
 from tests.fix_postgres import TestDatabase, copy_of_all_tables, psql
 from tests.tiers import majors, pairs, sample_of

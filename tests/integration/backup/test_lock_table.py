@@ -16,7 +16,7 @@ from app.operations.restore.request import RestoreRequest
 from app.operations.restore.run import restore
 from app.ports.source import ChangedError
 from app.postgres.database import Database
-from app.postgres.dump.early import Early, Learnt, require_as_shown
+from app.postgres.dump.early_reads import Early, Learnt, require_as_shown
 from app.postgres.dump.snapshot import exported
 from app.postgres.programs import output_of
 from tests.fix_cluster_copies import CopiedPostgres

@@ -5,92 +5,25 @@ from __future__ import annotations
 import io
 import re
 import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
-import structlog
 
-from app.archive.index import Index, SegmentKind, TableName
+from app.archive.index import SegmentKind, TableName
 from app.archive.reader import build_index, verify
-from app.archive.writer import ArchiveWriter
 from app.domain.backup import Codec
 from app.embedded.postgres import EmbeddedPostgres
-from app.embedded.server import wait_until
-from app.errors import BackupCreationError, ServerUnavailableError
-from app.postgres import facts
 from app.postgres.database import Database
 from app.postgres.digest import table_digest, use_read_settings
 from app.postgres.dump import ranges
-from app.postgres.dump import workers as crew
 from app.postgres.dump.source import PostgresSource
+from tests.fix_parallel_dumps import dumped
 from tests.fix_postgres import TestDatabase, copy_of_all_tables, psql, scratch_database
 from tests.tiers import pairs, sample_of, times
 
+pytestmark = pytest.mark.usefixtures("small_ranges")
+
 TOKEN = re.compile(rb"^\\(un)?restrict .*$", re.MULTILINE)
-MIXED = """
-    CREATE TABLE "B large" (id bigint PRIMARY KEY, "a column" text, twice bigint GENERATED ALWAYS AS (id * 2) STORED);
-    CREATE TABLE a_small (id int PRIMARY KEY);
-    CREATE TABLE c_small (id int REFERENCES a_small);
-    CREATE TABLE d_large (gone int, id int, t text, b bytea);
-    ALTER TABLE d_large DROP COLUMN gone;
-    CREATE TABLE e_values (id int, large text);
-    ALTER TABLE e_values ALTER large SET STORAGE EXTERNAL;
-    CREATE TABLE z_small ();
-    CREATE SEQUENCE s;
-    INSERT INTO "B large" (id, "a column") SELECT i, repeat('x', i % 200) FROM generate_series(1, 60000) i;
-    INSERT INTO a_small SELECT generate_series(1, 3);
-    INSERT INTO c_small VALUES (2);
-    INSERT INTO d_large
-        SELECT i, E'tab\\t line\\n \\\\. ' || i, decode(md5(i::text), 'hex') FROM generate_series(1, 30000) i;
-    DELETE FROM d_large WHERE id % 3 = 0;
-    UPDATE d_large SET t = NULL WHERE id % 7 = 0;
-    INSERT INTO e_values SELECT i, repeat(md5(i::text), 10000) FROM generate_series(1, 20) i;
-    SELECT setval('s', 42);"""
-
-
-@pytest.fixture(autouse=True)
-def _small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that a table of a megabyte is a large one."""
-    monkeypatch.setattr(ranges, "RANGE_BYTES", 256 << 10)
-    monkeypatch.setattr(ranges, "LARGE_BYTES", 512 << 10)
-    monkeypatch.setattr(ranges, "MANY_BYTES", 1 << 20)
-
-
-@pytest.fixture(scope="module")
-def mixed(postgres_server: EmbeddedPostgres) -> Iterator[TestDatabase]:
-    with scratch_database(postgres_server) as database:
-        database.execute(MIXED)
-        database.execute("VACUUM")
-        yield database
-
-
-def dump(url: str, stream: io.BufferedIOBase, codec: Codec = Codec.NONE, jobs: int = 2) -> Index:
-    with PostgresSource(Database.from_url(url), jobs).snapshot() as snapshot:
-        archive = ArchiveWriter(stream, codec)
-        snapshot.dump_into(archive)
-        return archive.finish()
-
-
-def dumped(url: str, codec: Codec = Codec.NONE, jobs: int = 2) -> tuple[bytes, Index]:
-    out = io.BytesIO()
-    index = dump(url, out, codec, jobs)
-    return out.getvalue(), index
-
-
-class Interrupted(io.BytesIO):
-    """A file during whose first write of table data something happens to the server."""
-
-    def __init__(self, happens: Callable[[], None]) -> None:
-        super().__init__()
-        self._happens: Callable[[], None] | None = happens
-
-    def write(self, data: object, /) -> int:
-        if self._happens and b"FROM stdin;" in bytes(data):  # type: ignore[call-overload]
-            happens, self._happens = self._happens, None
-            happens()
-        return super().write(data)  # type: ignore[arg-type]
 
 
 # What comes out
@@ -249,104 +182,6 @@ def test_every_dump_restores_in_balance_while_a_writer_moves_amounts(
         stop.set()
         writer.join()
     assert len(seen) == rounds  # the writer was at it all the time
-
-
-# Faults
-
-
-def test_a_connection_lost_in_one_range_stops_all(mixed: TestDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crew, "WAITING_BYTES", 64 << 10)
-
-    def kill() -> None:
-        ended = mixed.query(
-            "SELECT count(pg_terminate_backend(pid)) FROM (SELECT pid FROM pg_stat_activity"
-            " WHERE datname = current_database() AND application_name = 'psql' LIMIT 1) x"
-        )
-        assert ended == [(1,)]
-
-    with pytest.raises(ServerUnavailableError, match="lost during the dump"):
-        dump(mixed.url, Interrupted(kill), Codec.NONE, 3)
-    assert not [each for each in threading.enumerate() if each.name.startswith("range-reader")]
-    left = (
-        "SELECT count(*) FROM pg_stat_activity"
-        " WHERE datname = current_database() AND application_name IN ('psql', 'pg_dump')"
-    )
-    assert wait_until(lambda: mixed.query(left) == [(0,)], 10)
-
-
-@pytest.mark.parametrize(
-    "change",
-    ["DROP TABLE e_values", "ALTER TABLE d_large ALTER id TYPE bigint", "TRUNCATE d_large", "VACUUM FULL e_values"],
-)
-def test_no_table_changes_its_form_before_its_range_is_read(
-    mixed: TestDatabase, change: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(crew, "WAITING_BYTES", 64 << 10)
-    before = dumped(mixed.url)[1]
-
-    def alter() -> None:
-        with mixed.connect() as connection:
-            connection.execute("SET lock_timeout = '200ms'")
-            with pytest.raises(psycopg.errors.LockNotAvailable):
-                connection.execute(change.encode())
-
-    assert dump(mixed.url, Interrupted(alter)).tables == before.tables
-
-
-@pytest.mark.parametrize("change", ["DROP TABLE z_large", "TRUNCATE z_large"])
-def test_a_lost_snapshot_is_an_error_even_where_a_table_was_emptied_meanwhile(
-    empty_database: TestDatabase, change: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(crew, "WAITING_BYTES", 64 << 10)
-    for name in ("a_large", "z_large"):
-        empty_database.execute(f"CREATE TABLE {name} AS SELECT i, repeat('z', 200) t FROM generate_series(1, 20000) i")
-
-    def lose() -> None:
-        empty_database.query(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND application_name IN ('residency-backup', 'pg_dump')"
-        )
-        with empty_database.connect() as connection:
-            connection.execute("SET lock_timeout = '5s'")
-            connection.execute(change.encode())
-
-    with pytest.raises(BackupCreationError):
-        dump(empty_database.url, Interrupted(lose))
-
-
-def test_a_table_dropped_before_its_range_is_asked_for_fails_the_dump_by_name(
-    mixed: TestDatabase, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = ranges.TableRange.query.fget  # type: ignore[attr-defined]
-    missing = property(lambda self: real(self).replace(b"public.d_large", b"public.d_gone"))
-    monkeypatch.setattr(ranges.TableRange, "query", missing)
-    with pytest.raises(BackupCreationError, match=r"public\.d_gone.* does not exist"):
-        dumped(mixed.url)
-
-
-@pytest.mark.parametrize("too_many", [0, 3])  # others may take what the server said is free
-@pytest.mark.parametrize(("limit", "used"), [(5, 3), (3, 1), (2, 0)])
-def test_fewer_connections_than_wanted_are_used_and_said(
-    mixed: TestDatabase, limit: int, used: int, too_many: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = facts.free_connections
-    monkeypatch.setattr(facts, "free_connections", lambda connection: real(connection) + too_many)
-    role = f"limited_{limit}"
-    mixed.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'secret' CONNECTION LIMIT {limit} IN ROLE pg_read_all_data")
-    try:
-        url = re.sub(r"//[^@]*@", f"//{role}:secret@", mixed.url)
-        with structlog.testing.capture_logs() as logs:
-            _, index = dumped(url, jobs=8)
-    finally:
-        mixed.execute(f"DROP ROLE {role}")
-    assert index.complete
-    assert any(each.pages for each in index.segments) == bool(used)
-    (warning,) = (each for each in logs if each["log_level"] == "warning")
-    assert (warning["event"], warning["used"], warning["wanted"]) == (
-        "backup uses fewer connections than wanted",
-        used,
-        8,
-    )
 
 
 def test_a_range_is_read_by_a_tid_range_scan(mixed: TestDatabase) -> None:

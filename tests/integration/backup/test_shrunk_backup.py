@@ -58,11 +58,11 @@ def test_fewer_than_half_of_the_rows_keep_the_backup_before(
     assert f"keep --release {kept.id}" in warning
     assert "300 rows before, 100 now" in warning
     assert (kept.sha256, kept.rows, kept.good, kept.created_at) == (old.sha256, 300, True, old.created_at)
-    assert kept.kept is not None
-    assert old.id in kept.kept
+    assert kept.pinned_reason is not None
+    assert old.id in kept.pinned_reason
     assert copy_of_all_tables(restored(small.backups / kept.file).url) == before
     manifest = parse_manifest((small.backups / f"{kept.file}.json").read_bytes(), kept.file)
-    assert (manifest.tier, manifest.period, manifest.kept) == (Tier.MANUAL, kept.period, kept.kept)
+    assert (manifest.tier, manifest.period, manifest.pinned_reason) == (Tier.MANUAL, kept.period, kept.pinned_reason)
     assert not verify(service).failed
     assert {each.id for each in service.catalog.backups(small.database.name)} == {old.id, kept.id}
     assert not sync(service).problems
@@ -131,7 +131,7 @@ def test_a_crash_between_the_two_names_loses_neither(small: Site) -> None:
     assert run_forked(TEXT, [program, "create", "daily"], small.process_env(), timeout=60).code == 9
     service = small.service()
     [kept] = [each for each in inventory(service) if each.damage is None]
-    assert (kept.sha256, kept.kept is not None, kept.tier) == (old.sha256, True, Tier.MANUAL)
+    assert (kept.sha256, kept.pinned_reason is not None, kept.tier) == (old.sha256, True, Tier.MANUAL)
     assert taken(small).backup.id == old.id
     assert {each.id for each in inventory(small.service())} == {old.id, kept.id}
     assert leftovers(small.backups) == []

@@ -199,7 +199,7 @@ def test_a_backup_that_a_person_copied_to_another_name_is_theirs(small: Site) ->
     assert copy.exists()
     listed = find(service, "manual/backup-2025-03-10T130000Z")
     assert (listed.tier, listed.period, listed.origin) == (Tier.MANUAL, "2025-03-10T130000Z", Origin.DUMP)
-    assert listed.kept == "copied here by somebody"
+    assert listed.pinned_reason == "copied here by somebody"
     assert [each.id for each in inventory(service) if each.tier is Tier.DAILY] == ["daily/backup-2025-03-12"]
     assert verify(service).failed == []
 

@@ -167,7 +167,7 @@ def test_what_is_shown_and_pinned_is_what_stands_there(site: Site, method: str) 
     latest = list[Backup]()
     kept = keep(hooked(service, method, lambda: latest.append(renewed(site))), ID, "audit")
     assert kept.sha256 == find(service, ID).sha256 == latest[0].sha256
-    assert find(service, ID).kept == "audit"
+    assert find(service, ID).pinned_reason == "audit"
     assert verify(service).failed == []
 
 

@@ -19,14 +19,14 @@ from app.operations.backups.sync import sync
 from app.operations.backups.verify import verify
 from app.operations.health.check import check
 from app.operations.service import Service
+from tests.fix_days import DAILY, START, take_days
 from tests.fix_service import At, Site
-from tests.integration.backups.test_catalog_and_files import DAILY, START, take_days
 
 PIN = "restore 0123456789ab"
 
 
 def take_safety(service: Service, kept: str | None = None, at: At | None = None) -> Taken:
-    request = BackupRequest(tier=Tier.SAFETY, label="before a restore", kept=kept)
+    request = BackupRequest(tier=Tier.SAFETY, label="before a restore", pinned_reason=kept)
     taken = take_backup(service, request, at) if at else take_backup(service, request)
     assert taken is not None
     return taken
@@ -95,14 +95,14 @@ def test_it_is_pinned_before_retention_can_see_it(site: Site, kept: str | None) 
     taken = take_safety(service, kept, newer)
     assert newer.done
     assert (taken.backup.id in ids(service)) == (kept is not None)
-    assert taken.backup.kept == kept
-    rows = {each.id: each.kept for each in service.catalog.backups(service.database)}
+    assert taken.backup.pinned_reason == kept
+    rows = {each.id: each.pinned_reason for each in service.catalog.backups(service.database)}
     assert rows.get(taken.backup.id) == kept
 
 
 def test_a_pin_that_is_no_line_of_text_is_refused_before_anything_is_done() -> None:
     with pytest.raises(BackupValidationError, match="the reason is not a line of text"):
-        BackupRequest(tier=Tier.SAFETY, kept="two\nlines")
+        BackupRequest(tier=Tier.SAFETY, pinned_reason="two\nlines")
 
 
 def test_check_finds_that_none_could_be_written_before_a_restore_needs_one(

@@ -151,9 +151,9 @@ def test_a_server_that_is_adopted_takes_over_and_keeps_what_stands(
 
     made = take_backup(other, DAILY)
     assert made is not None
-    [kept] = [each for each in inventory(other) if each.kept and each.tier is Tier.MANUAL]
+    [kept] = [each for each in inventory(other) if each.pinned_reason and each.tier is Tier.MANUAL]
     assert any(kept.id in warning for warning in made.warnings)
-    assert str(kept.kept).endswith("and was replaced: the one that replaced it is of another server")
+    assert str(kept.pinned_reason).endswith("and was replaced: the one that replaced it is of another server")
     assert (kept.identity, kept.rows) == (old.identity, 100)
     require_same_content(restored(site.backups / kept.file), site.database)
     # What the server before ran was not run here; what this one runs is.

@@ -207,7 +207,7 @@ def test_what_a_restore_is_decided_by_moves_from_its_report_into_columns_and_bac
     assert (early.report, found["nothing"].report, found["nothing"].method) == ({}, {}, None)
     alembic("downgrade", "0003", BACKUP_CATALOG_URL=url)
     with connected(url) as connection:
-        rows = dict(connection.execute(text("SELECT id, report FROM backup_restores")).tuples().all())
+        rows = {row.id: row.report for row in connection.execute(text("SELECT id, report FROM backup_restores"))}
     back = {name: json.loads(row) if isinstance(row, str) else row for name, row in rows.items()}
     assert back == {"whole": whole, "nothing": {}, "early": {"failed": "x  y"}}
 

@@ -25,14 +25,14 @@ from app.operations.health.check import repair
 from app.operations.restore import run as restoring
 from app.operations.restore.recover import settle_all, tidy
 from app.operations.service import Service
-from app.postgres import arrival
+from app.postgres import waiting_connector
 from app.postgres.programs import run
 from app.storage import disk
 from app.storage.local import LocalTree
 from tests.fix_damaged import Damaged, execute, make_damaged, require_nothing_left
+from tests.fix_killed import killed
 from tests.fix_postgres import scratch_database
 from tests.fix_service import At, Site, make_site
-from tests.integration.restore.test_restore_killed import killed
 
 MANUAL = BackupRequest(tier=Tier.MANUAL)
 KILLED = """
@@ -150,7 +150,7 @@ def test_a_backup_that_meets_a_renaming_waits_for_the_database(
             renamed(postgres_server, f"{name}_away", name)
         waited.append(seconds)
 
-    monkeypatch.setattr(arrival, "time", types.SimpleNamespace(monotonic=lambda: 0.0, sleep=comes_back))
+    monkeypatch.setattr(waiting_connector, "time", types.SimpleNamespace(monotonic=lambda: 0.0, sleep=comes_back))
     taken = take_backup(site.service(), MANUAL)
     assert taken is not None
     assert taken.backup.good
@@ -160,7 +160,7 @@ def test_a_backup_that_meets_a_renaming_waits_for_the_database(
 def test_a_backup_whose_database_a_restore_has_taken_away_names_that_restore(
     site: Site, postgres_server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(arrival, "_SECONDS", 0.0)
+    monkeypatch.setattr(waiting_connector, "_SECONDS", 0.0)
     name, service = site.database.name, site.service()
     now = service.clock()
     record = Restore(id="0123456789ab", database=name, mode=Mode.REPLACE, backup="x", started_at=now, heartbeat_at=now)

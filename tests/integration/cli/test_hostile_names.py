@@ -23,7 +23,7 @@ def test_no_verb_prints_what_a_terminal_takes_for_an_order(empty_database: TestD
     site = make_site(empty_database, tmp_path / "backups", filled=False)
     said = {"create": site.cli("create", "manual")}
     (file,) = site.backups.glob("manual/*.json")
-    manifest = parse_manifest(file.read_bytes(), file.name).model_copy(update={"label": LABEL, "kept": LABEL})
+    manifest = parse_manifest(file.read_bytes(), file.name).model_copy(update={"label": LABEL, "pinned_reason": LABEL})
     file.write_text(manifest.to_json())
     said |= {
         "sync": site.cli("sync"),

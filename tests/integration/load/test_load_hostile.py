@@ -17,9 +17,9 @@ from app.archive.writer import ArchiveWriter
 from app.domain.backup import Codec
 from app.errors import RestoreDataError, RestoreValidationError
 from app.postgres.database import Database
-from app.postgres.load.archive import load
 from app.postgres.load.entries import Entry
-from app.postgres.load.sql import SqlRunner
+from app.postgres.load.loader import load
+from app.postgres.load.statements import SqlRunner
 from app.postgres.session import Session
 from tests.fix_postgres import TestDatabase, copy_of_all_tables, psql
 

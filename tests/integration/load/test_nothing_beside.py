@@ -17,7 +17,7 @@ from app.embedded.postgres import EmbeddedPostgres
 from app.errors import RestoreValidationError
 from app.ports.target import Loading
 from app.postgres.database import Database
-from app.postgres.load.outside import nothing_beside
+from app.postgres.load.server_changes import nothing_beside
 from tests.fix_archives import target
 from tests.fix_matrix import EMBEDDED, running_major
 from tests.fix_postgres import TestDatabase, scratch_database

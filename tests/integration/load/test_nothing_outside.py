@@ -13,7 +13,7 @@ from app.domain.backup import Codec
 from app.embedded.postgres import EmbeddedPostgres
 from app.errors import RestoreError
 from app.postgres.database import Database
-from app.postgres.load.archive import load
+from app.postgres.load.loader import load
 from tests.fix_postgres import TestDatabase, scratch_database
 
 LAST = b"\n--\n-- PostgreSQL database dump complete\n--\n\n"

@@ -7,7 +7,7 @@ import pytest
 from app.archive.scanner import scan
 from app.errors import RestoreDataError
 from app.postgres.database import Database
-from app.postgres.load.sql import SqlRunner
+from app.postgres.load.statements import SqlRunner
 from app.postgres.session import session
 from tests.fix_postgres import TestDatabase
 

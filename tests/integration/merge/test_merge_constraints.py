@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from app.domain.changes import Changes, SampleKind
+from app.domain.changes import SampleKind
 from app.errors import MergeConflictError, RestoreValidationError
-from tests.fix_merge import archive_of, beside, merge, request, undo
-from tests.fix_postgres import TestDatabase, copy_of_all_tables
+from tests.fix_merge import archive_of, beside, done_as_previewed, merge, request
+from tests.fix_postgres import TestDatabase
 
 PARTS = """
     CREATE TABLE p (id int, k text, v int, PRIMARY KEY (id, k)) PARTITION BY LIST (k);
@@ -27,22 +27,6 @@ LOCAL = {
     "ALTER TABLE pa ADD FOREIGN KEY (v) REFERENCES x; DELETE FROM x WHERE id = 7": {3: SampleKind.PARENT},
     "ALTER TABLE p ADD CHECK (v > -9)": {},
 }
-
-
-def done_as_previewed(database: TestDatabase, change: str, **wanted: object) -> Changes:
-    """What a merge did after a change, which its preview said and its undo took back."""
-    archive = archive_of(database)
-    database.execute(change)
-    before = copy_of_all_tables(database.url)
-    with beside(database, archive, request(**wanted)) as found:  # type: ignore[arg-type]
-        preview = found.preview()
-    done, inverse = merge(database, archive, request(**wanted))  # type: ignore[arg-type]
-    assert (preview.tables, preview.notes) == (done.tables, done.notes)
-    again, _ = merge(database, archive, request(**wanted))  # type: ignore[arg-type]
-    assert not any(each.changed for each in again.tables)
-    undo(database, inverse)
-    assert copy_of_all_tables(database.url) == before
-    return done
 
 
 @pytest.mark.parametrize("change", LOCAL)

@@ -6,9 +6,8 @@ import pytest
 
 from app.domain.changes import SampleKind
 from app.errors import MergeConflictError
-from tests.fix_merge import archive_of, beside, merge, request, undo
+from tests.fix_merge import archive_of, beside, done_as_previewed, merge, request, undo
 from tests.fix_postgres import TestDatabase
-from tests.integration.merge.test_merge_constraints import done_as_previewed
 
 PARTS = """
     CREATE TABLE p (id int, k text, v int, PRIMARY KEY (id, k)) PARTITION BY LIST (k);

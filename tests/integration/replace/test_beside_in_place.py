@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from app.embedded.postgres import EmbeddedPostgres
 from app.postgres import maintenance
 from app.postgres.database import Database
-from app.postgres.load.outside import noted_beside, nothing_beside
+from app.postgres.load.server_changes import noted_beside, nothing_beside
 from tests.fix_postgres import TestDatabase
 from tests.fix_service import make_site
 

@@ -11,7 +11,7 @@ from app.errors import RestoreDataError
 from app.ports.target import Loading
 from app.postgres import event_triggers
 from app.postgres.database import Database
-from app.postgres.load.archive import load
+from app.postgres.load.loader import load
 from app.postgres.replace.proof import compare
 from tests.fix_archives import archive_of, as_role, target
 from tests.fix_matrix import Major, at_home, running_major

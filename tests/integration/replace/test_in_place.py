@@ -26,9 +26,9 @@ from app.errors import (
     TargetUnavailableError,
 )
 from app.ports.target import Loading
+from app.postgres import lock_retries
 from app.postgres.database import Database
-from app.postgres.load.archive import load
-from app.postgres.replace import in_place
+from app.postgres.load.loader import load
 from tests.fix_archives import archive_of, as_role, foreign, target, text_of, whole
 from tests.fix_matrix import Major, at_home, running_major, torment
 from tests.fix_postgres import TestDatabase, scratch_database
@@ -215,7 +215,7 @@ def test_a_lost_connection_is_a_passing_failure(owned: TestDatabase) -> None:
 
 
 def test_a_locked_table_is_an_error_of_its_own(owned: TestDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(in_place, "LOCK_WAIT_MS", 300)
+    monkeypatch.setattr(lock_retries, "LOCK_WAIT_MS", 300)
     archive, facts = archive_of(owned)
     before = state(owned)
     with psycopg.connect(owned.url) as reader:

@@ -7,9 +7,6 @@ import pytest
 from app.errors import RestoreRollbackError, RestoreValidationError
 from app.operations.restore.rollback import rollback
 from tests.fix_damaged import Damaged, execute
-from tests.integration.restore.test_safety_before import small
-
-__all__ = ["small"]
 
 
 def test_it_is_neither_put_in_the_live_ones_place_nor_taken_for_a_server_that_is_away(small: Damaged) -> None:

@@ -23,8 +23,7 @@ from app.postgres.programs import Program
 from tests.fix_damaged import Damaged, drop_databases, query
 from tests.fix_logical import SECONDS, drop_slots
 from tests.fix_postgres import scratch_database
-from tests.fix_service import make_site
-from tests.integration.replace.test_subscriptions import later
+from tests.fix_service import later, make_site
 
 WHERE = "SELECT database::text FROM pg_replication_slots WHERE slot_name = %s"
 

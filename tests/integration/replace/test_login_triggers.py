@@ -13,7 +13,7 @@ from app.operations.backup.take import BackupRequest, take_backup
 from app.operations.restore.request import RestoreRequest
 from app.operations.restore.run import restore
 from app.postgres.database import Database
-from app.postgres.unnoticed import unnoticed
+from app.postgres.without_login_triggers import unnoticed
 from tests.fix_archives import as_role
 from tests.fix_postgres import TestDatabase
 from tests.fix_service import Site

@@ -19,7 +19,7 @@ from app.errors import RestoreBusyError, RestoreDataError, RestorePermissionErro
 from app.ports.target import Loading
 from app.postgres.database import Database
 from app.postgres.dump import snapshot
-from app.postgres.load.archive import load
+from app.postgres.load.loader import load
 from app.postgres.replace.proof import compare
 from tests.fix_archives import archive_of, as_role, foreign, target, text_of
 from tests.fix_matrix import Major, at_home, running_major, torment

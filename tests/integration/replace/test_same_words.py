@@ -11,7 +11,7 @@ import pytest
 from app.archive.inspect.content import content_of
 from app.ports.target import Loading
 from app.postgres.database import Database
-from app.postgres.load.archive import load
+from app.postgres.load.loader import load
 from app.postgres.replace.proof import compare
 from app.postgres.replace.schema_diff import schema_differences
 from tests.fix_archives import archive_of, foreign

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 
 import psycopg
@@ -31,7 +29,6 @@ from app.operations.health.check import repair
 from app.operations.restore.preview import preview
 from app.operations.restore.request import RestoreRequest
 from app.operations.restore.rollback import rollback
-from app.operations.service import Service
 from app.postgres.database import Database
 from app.postgres.replace import swap
 from app.postgres.target import PostgresTarget
@@ -41,17 +38,12 @@ from tests.fix_fork import run_forked
 from tests.fix_logical import SECONDS, Subscriber, drop_subscription
 from tests.fix_matrix import running_major
 from tests.fix_postgres import TestDatabase
-from tests.integration.restore.test_restore_faults import AtStart
+from tests.fix_restore_faults import AtStart
+from tests.fix_service import later
 from tests.tiers import majors
 
 MAJORS = majors(18)
 NOWHERE = "CONNECTION 'host=/nonexistent dbname=none' PUBLICATION p WITH (connect = false)"
-
-
-def later(service: Service) -> Service:
-    """The same service when the time to roll back is over."""
-    clock = service.clock
-    return replace(service, clock=lambda: clock() + timedelta(days=2))
 
 
 @pytest.fixture
@@ -153,11 +145,11 @@ def test_a_swap_that_is_refused_leaves_it_as_it_was(
     with pytest.raises(RestoreBusyError, match="stays in use"):
         live.run(progress=act, mode="replace")
     assert act.done
-    assert live.records()[0].paused("replaced") == [subscriber.slot]
+    assert live.records()[0].paused_replaced == (subscriber.slot,)
     assert subscriber.subscriptions()[0] == (live.name, True, subscriber.slot)
     with pytest.raises(RestoreRollbackError, match="stays in use"):
         rollback(live.service(), record.id)
-    assert next(each for each in live.records() if each.id == record.id).paused("made") == [subscriber.slot]
+    assert next(each for each in live.records() if each.id == record.id).paused_made == (subscriber.slot,)
     assert subscriber.subscriptions()[0] == (live.name, True, subscriber.slot)
     assert not subscriber.subscriptions()[1][1], "and what was put aside stays disabled"
 
@@ -173,7 +165,7 @@ def test_after_a_kill_it_is_what_it_was_where_the_database_stays(
     env = live.site.process_env(LOG_LEVEL="ERROR")
     done = run_forked("tests.kill_restore:main", [given], env, timeout=60)
     assert done.code == -signal.SIGKILL, done.stderr
-    assert live.records()[0].paused("replaced") == [subscriber.slot]
+    assert live.records()[0].paused_replaced == (subscriber.slot,)
     if enabled:
         live.site.database.execute(f"ALTER SUBSCRIPTION {subscriber.slot} DISABLE")  # it may have come so far
     repair(live.service())

@@ -53,7 +53,7 @@ def both_restored(
 
 
 def pinned(service: Service) -> set[str]:
-    return {each.id for each in inventory(service) if each.kept is not None}
+    return {each.id for each in inventory(service) if each.pinned_reason is not None}
 
 
 def said_of(service: Service, restore: Restore) -> list[tuple[Severity, str]]:

@@ -13,10 +13,9 @@ import pytest
 
 from app.embedded.postgres import EmbeddedPostgres
 from app.errors import RestoreBusyError
-from app.postgres import patience
+from app.postgres import lock_retries
 from app.postgres.database import Database
 from app.postgres.dump import watch
-from app.postgres.merge import session as merge_session
 from app.postgres.merge.plan import Planner
 from app.postgres.replace import swap
 from app.postgres.replace.in_place import replace_in_place
@@ -33,8 +32,8 @@ SCHEMA = """
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "STRETCH_MS", 300)
-    monkeypatch.setattr(patience, "PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(lock_retries, "STRETCH_MS", 300)
+    monkeypatch.setattr(lock_retries, "PAUSE_SECONDS", 0.1)
 
 
 @pytest.fixture
@@ -101,7 +100,7 @@ def test_a_merge_that_must_alter_a_table_locks_it_at_the_start_of_the_next_attem
 
 
 def test_who_stands_in_the_way_of_a_merge_is_named(database: TestDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(merge_session, "LOCK_WAIT_MS", 300)
+    monkeypatch.setattr(lock_retries, "LOCK_WAIT_MS", 300)
     archive = archive_of(database)
     database.execute("DELETE FROM shifts")
     with psycopg.connect(database.url, application_name="import") as other:
@@ -124,7 +123,7 @@ def test_who_has_a_table_locked_before_a_merge_begins_is_waited_for_and_named(
     with psycopg.connect(database.url, application_name="import") as other:
         other.execute(f"LOCK TABLE {table}".encode())
         with monkeypatch.context() as short:
-            short.setattr("app.postgres.dump.beside.SECONDS", 0.1)
+            short.setattr("app.postgres.dump.give_way.SECONDS", 0.1)
             with pytest.raises(RestoreBusyError) as caught:
                 merge(database, archive, request())
         pid = other.info.backend_pid

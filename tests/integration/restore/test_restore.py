@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import re
-import shlex
-import subprocess
 import sys
 import threading
 import time
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import psycopg
 import pytest
-import zstandard
 
 from app.archive.manifest import parse_manifest
 from app.domain.backup import Tier
 from app.domain.restore import Method, RestoreState
-from app.embedded.postgres import binaries
-from app.embedded.server import environment
 from app.errors import RestorePostCommandError, RestoreValidationError
 from app.operations.backup.take import BackupRequest, take_backup
 from app.operations.backups.expire import expire
@@ -33,11 +25,9 @@ from app.operations.restore.preview import diff, preview
 from app.operations.restore.request import RestoreRequest
 from app.operations.restore.rollback import rollback
 from tests.fix_damaged import Damaged, execute, require_nothing_left
-from tests.fix_postgres import copy_of_all_tables, psql, scratch_database
+from tests.fix_postgres import copy_of_all_tables
 from tests.fix_service import At, Site
-from tests.tiers import sample_of
 
-MERGED = ("On-Call Note", "call_assignments", "swap_requests", "attachments", "notifications", "people")
 LATER = 1 << 16
 
 
@@ -90,179 +80,6 @@ def test_an_undo_that_is_due_is_a_finding_and_is_removed_by_repair(damaged: Dama
     assert any(str(record.undo) in line for line in repair(service))
     require_nothing_left(damaged)
     assert expire(service) == []
-
-
-def test_a_merge_brings_rows_back_twice_is_once_and_its_inverse_is_exact(damaged: Damaged) -> None:
-    asked = {"mode": "merge", "tables": list(MERGED)}
-    plan = preview(damaged.service(), RestoreRequest(backup=damaged.backup, **asked))
-    assert damaged.content() == damaged.broken
-    outcome = damaged.run(**asked)
-    assert outcome.changes is not None
-    assert outcome.changes.tables == plan.changes.tables
-    assert outcome.changes.samples == plan.changes.samples
-    now = damaged.content()
-    for name in ('"public"."On-Call Note"', '"public"."notifications"', '"public"."swap_requests"'):
-        assert now[name] == damaged.whole[name]
-    assert outcome.rows["updated"] > 0
-    again = damaged.run(**asked)
-    assert again.changes is not None
-    assert [each.changed for each in again.changes.tables] == [0] * len(again.changes.tables)
-    assert damaged.content() == now
-    assert damaged.scripts() == sorted(f"{each.restore.id}.sql" for each in (outcome, again))
-    assert all((damaged.site.backups / "restores" / name).stat().st_mode & 0o777 == 0o600 for name in damaged.scripts())
-    for each in (again, outcome):
-        rollback(damaged.service(), each.restore.id)
-    assert damaged.content() == damaged.broken
-    require_nothing_left(damaged)
-
-
-def test_a_merge_refuses_what_has_no_place_and_names_it(damaged: Damaged) -> None:
-    with pytest.raises(RestoreValidationError, match=r"public\.leave_balances"):
-        damaged.run(mode="merge")
-    assert damaged.content() == damaged.broken
-    require_nothing_left(damaged)
-
-
-def test_a_table_that_is_gone_comes_back_by_the_hint_of_the_refused_merge(damaged: Damaged, tmp_path: Path) -> None:
-    damaged.site.database.execute('DROP TABLE "On-Call Note" CASCADE')
-    with pytest.raises(RestoreValidationError, match="are not in the live database") as refused:
-        damaged.run(mode="merge")
-    asked = re.search("pg_dump -s -d staging (.*?) -f table.sql", refused.value.hint)
-    assert asked is not None
-    staging, file = f"{damaged.name}_staging", tmp_path / "table.sql"
-    damaged.run(mode="replace", into=staging)
-    dump = [
-        str(binaries() / "pg_dump"),
-        "-s",
-        "-d",
-        damaged.server.url(staging),
-        *shlex.split(asked[1]),
-        "-f",
-        str(file),
-    ]
-    subprocess.run(dump, env=environment(), check=True)
-    psql(damaged.site.database.url, file)
-    damaged.run(mode="merge")
-    back = ('"public"."leave_balances"', '"public"."On-Call Note"', '"public"."notifications"', '"public"."people"')
-    content = damaged.content()
-    assert {name: content[name] for name in back} == {name: damaged.whole[name] for name in back}
-
-
-def test_chosen_tables_become_what_they_were(damaged: Damaged) -> None:
-    damaged.site.database.execute(
-        "INSERT INTO notifications SELECT 900001, user_id, kind, 'new' FROM notifications LIMIT 1"
-    )
-    outcome = damaged.run(mode="replace", tables=["public.notifications"])
-    name = '"public"."notifications"'
-    assert damaged.content() == damaged.broken | {name: damaged.whole[name]}
-    assert outcome.rows["deleted"] == 1
-    rollback(damaged.service(), outcome.restore.id)
-    assert damaged.content()[name] != damaged.whole[name]
-    assert damaged.scripts() == []
-
-
-def test_one_row_comes_back_by_a_condition(damaged: Damaged) -> None:
-    outcome = damaged.run(mode="merge", tables=["notifications"], where="id = 7")
-    assert outcome.rows["inserted"] == 1
-    assert damaged.site.database.query("SELECT count(*) FROM notifications WHERE id = 7") == [(1,)]
-
-
-def test_a_restore_into_another_database_leaves_the_live_one_alone(damaged: Damaged) -> None:
-    other = f"{damaged.name}_staging"
-    first = damaged.run(mode="replace", into=other)
-    assert (first.warnings, first.restore.safety, first.restore.undo_until) == ((), None, None)
-    assert copy_of_all_tables(damaged.server.url(other)) == damaged.whole
-    assert damaged.content() == damaged.broken
-    with pytest.raises(RestoreValidationError, match="cannot be rolled back"):
-        rollback(damaged.service(), first.restore.id)
-    with psycopg.connect(damaged.server.url(other), autocommit=True) as connection:
-        connection.execute("DELETE FROM notifications")
-    spoilt = copy_of_all_tables(damaged.server.url(other))
-    second = damaged.run(mode="replace", into=other)
-    assert copy_of_all_tables(damaged.server.url(other)) == damaged.whole
-    rollback(damaged.service(), second.restore.id)
-    assert copy_of_all_tables(damaged.server.url(other)) == spoilt
-    third = damaged.run(mode="merge", into=other)
-    assert copy_of_all_tables(damaged.server.url(other)) == damaged.whole
-    rollback(damaged.service(), third.restore.id)
-    assert copy_of_all_tables(damaged.server.url(other)) == spoilt
-    assert damaged.content() == damaged.broken
-
-
-def foreign(damaged: Damaged, folder: Path, suffix: str) -> Path:
-    """A dump by the stock pg_dump."""
-    argv = [str(binaries() / "pg_dump"), "-d", damaged.site.database.url]
-    text = subprocess.run(argv, env=environment(), check=True, capture_output=True).stdout
-    pack = {".gz": gzip.compress, ".zst": zstandard.ZstdCompressor().compress}.get(suffix, bytes)
-    file = folder / f"foreign.sql{suffix}"
-    file.write_bytes(pack(text))
-    return file
-
-
-@pytest.mark.parametrize("suffix", sample_of(["", ".gz", ".zst"], [1]))
-def test_any_plain_dump_is_restored_by_its_path(damaged: Damaged, tmp_path: Path, suffix: str) -> None:
-    file = foreign(damaged, tmp_path, suffix)
-    damaged.site.database.execute("DELETE FROM notifications")
-    outcome = damaged.run(backup=str(file), mode="replace")
-    assert damaged.content() == damaged.broken
-    assert outcome.restore.backup == str(file)
-    assert outcome.restore.safety is not None
-    damaged.site.database.execute("DELETE FROM notifications WHERE id = 8")
-    assert damaged.run(backup=str(file), mode="merge", tables=["notifications"]).rows["inserted"] == 1
-
-
-def test_a_backup_that_lost_its_manifest_is_restored_by_its_file_and_a_person_is_told(damaged: Damaged) -> None:
-    (damaged.site.backups / f"{damaged.backup}.sql.json").unlink()
-    outcome = damaged.run(mode="replace")
-    assert damaged.content() == damaged.whole
-    assert any("no manifest" in each for each in outcome.warnings)
-    assert set(damaged.pins()) == {outcome.restore.safety}
-
-
-def test_a_database_that_is_gone_is_made_anew(damaged: Damaged) -> None:
-    execute(damaged.server, f'DROP DATABASE "{damaged.name}"')
-    plan = preview(damaged.service(), RestoreRequest(backup=damaged.backup, mode="replace"))
-    assert plan.changes.total("inserted") == sum(rows for rows, _ in damaged.whole.values() if rows)
-    outcome = damaged.run(mode="replace")
-    assert damaged.content() == damaged.whole
-    assert outcome.restore.safety is None
-    assert "none is taken" in outcome.findings[-1].message
-    require_nothing_left(damaged)
-
-
-def test_without_the_right_to_create_databases_it_goes_in_place(own: Damaged) -> None:
-    outcome = own.run(mode="replace")
-    assert outcome.restore.method is Method.IN_PLACE
-    assert any("in place" in note for note in outcome.notes)
-    assert own.content() == own.whole
-    assert own.databases() == set()
-    assert own.pins() == {outcome.restore.safety: f"restore {outcome.restore.id}"}
-    own.site.database.execute("DELETE FROM notifications WHERE id = 8")
-    since = own.content()
-    undone = rollback(own.service(), outcome.restore.id)
-    assert own.content() == own.broken
-    kept = undone.restore.safety
-    assert own.pins() == {kept: outcome.restore.pin}
-    assert any(str(kept) in note for note in undone.notes)
-    assert any(str(kept) in each.message for each in check(own.service()))
-    own.run(own.service(RESTORE_UNDO_HOURS="0"), backup=str(kept), mode="replace")
-    assert own.content() == since, "what came since the restore is not lost"
-
-
-def test_a_post_command_that_fails_in_place_is_undone_with_the_restore(own: Damaged) -> None:
-    with pytest.raises(RestorePostCommandError):
-        own.run(own.service(RESTORE_POST_COMMAND="false"), mode="replace")
-    assert own.content() == own.broken
-    assert [each.state for each in own.records()] == [RestoreState.FAILED]
-    require_nothing_left(own)
-
-
-def test_in_place_into_another_database_says_that_nothing_undoes_it(own: Damaged) -> None:
-    other = f"{own.name}_staging"
-    execute(own.server, f'CREATE DATABASE "{other}" OWNER owner_{own.name}')
-    outcome = own.run(mode="replace", into=other)
-    assert copy_of_all_tables(own.server.url(other)) == own.whole
-    assert any("cannot be rolled back" in each for each in outcome.warnings)
 
 
 COMMAND = (
@@ -389,7 +206,7 @@ def test_the_manifest_of_a_safety_backup_says_what_it_is_for(damaged: Damaged) -
     file = damaged.site.backups / f"{record.safety}.sql.json"
     manifest = parse_manifest(file.read_bytes(), file.name)
     assert manifest.label == f"before restore {record.id}"
-    assert manifest.kept == record.pin
+    assert manifest.pinned_reason == record.pin
 
 
 def test_latest_never_means_what_somebody_wanted_to_get_away_from(damaged: Damaged) -> None:
@@ -422,20 +239,3 @@ def test_check_says_when_what_a_rollback_needs_was_dropped(damaged: Damaged) -> 
     execute(damaged.server, f'DROP DATABASE "{record.undo}"')
     found = [each for each in check(damaged.service()) if each.check == "restores" and record.id in each.message]
     assert [(each.severity, "cannot be rolled back" in each.message) for each in found] == [("warning", True)]
-
-
-@pytest.mark.parametrize("into", ["postgres", "template1", "x" * 64, ""])
-def test_what_no_database_of_ours_can_be_called_is_refused(damaged: Damaged, into: str) -> None:
-    with pytest.raises(RestoreValidationError):
-        damaged.run(mode="replace", into=into, confirm=into)
-    require_nothing_left(damaged)
-
-
-def test_another_databases_backup_is_never_the_latest_and_is_told_of(damaged: Damaged) -> None:
-    with scratch_database(damaged.server) as stranger:
-        other = damaged.service(DATABASE_URL=stranger.url)
-        assert take_backup(other, BackupRequest(tier=Tier.WEEKLY)) is not None
-        strange = find(other, "latest").id
-    assert find(damaged.service(), "latest").id == damaged.backup
-    plan = preview(damaged.service(), RestoreRequest(backup=strange, mode="replace"))
-    assert any("is a backup of database" in warning for warning in plan.warnings)

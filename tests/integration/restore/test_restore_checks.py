@@ -14,7 +14,7 @@ from app.operations.backups.inventory import inventory
 from app.operations.restore.preview import preview
 from app.operations.restore.request import RestoreRequest
 from tests.fix_damaged import Damaged, execute, require_nothing_left
-from tests.integration.restore.test_restore_faults import AtStart, dump
+from tests.fix_restore_faults import AtStart, dump
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -18,27 +16,15 @@ from app.operations.health.check import repair
 from app.operations.health.restores import check_restores
 from app.operations.restore.rollback import rollback
 from tests.fix_damaged import Content, Damaged, drop_databases, make_damaged, require_nothing_left
-from tests.fix_fork import run_forked
+from tests.fix_killed import Point, killed
 from tests.fix_postgres import scratch_database
+from tests.fix_restore_faults import AtStart
 from tests.fix_service import make_site
-from tests.integration.restore.test_restore_faults import AtStart
 from tests.tiers import ALL, sample_of
 
-Point = dict[str, Any]
 MERGED = ["On-Call Note", "call_assignments", "swap_requests", "attachments", "notifications", "people"]
 REPLACE, MERGE = {"mode": "replace"}, {"mode": "merge", "tables": MERGED}
-PATIENCE = 60.0
 MOST_RECORDS = 12
-
-
-def killed(damaged: Damaged, verb: str, asked: dict[str, Any], point: Point) -> bool:
-    """Run a restore in a process that dies at a point; False where it came to its end before."""
-    confirmed = {"backup": damaged.backup, "confirm": damaged.name, **asked} if verb == "restore" else asked
-    given = json.dumps({"verb": verb, "asked": confirmed, **point})
-    env = damaged.site.process_env(LOG_LEVEL="ERROR")
-    done = run_forked("tests.kill_restore:main", [given], env, timeout=PATIENCE)
-    assert done.code in {0, -signal.SIGKILL}, done.stderr
-    return done.code != 0
 
 
 def walk(

@@ -14,8 +14,8 @@ from app.operations.backups.keep import keep
 from app.operations.backups.prune import prune
 from app.postgres.dump import snapshot
 from tests.fix_damaged import Damaged, drop_databases, require_nothing_left
+from tests.fix_restore_faults import AtStart
 from tests.fix_service import Site
-from tests.integration.restore.test_restore_faults import AtStart
 
 
 def test_what_cannot_be_dumped_is_not_replaced_and_the_error_says_what_helps(

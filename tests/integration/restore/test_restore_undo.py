@@ -22,13 +22,13 @@ from app.operations.health.restores import check_restores, repair_restores
 from app.operations.restore.recover import resolve
 from app.operations.restore.rollback import rollback
 from app.operations.service import Service
-from app.postgres.merge.live import LiveMerge
+from app.postgres.merge.merger import LiveMerge
 from app.postgres.replace import swap
 from app.postgres.target import PostgresTarget
 from tests.fix_catalog import make_silent
 from tests.fix_damaged import Damaged, execute, require_nothing_left
 from tests.fix_postgres import copy_of_all_tables
-from tests.integration.restore.test_restore_faults import AtStart
+from tests.fix_restore_faults import AtStart
 from tests.meanwhile import with_command
 
 

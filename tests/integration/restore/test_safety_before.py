@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +13,6 @@ from app.domain.checks import Finding
 from app.domain.restore import RestoreState
 from app.embedded.postgres import EmbeddedPostgres
 from app.errors import ResidencyBackupError, RestoreBusyError, RestoreValidationError
-from app.operations.backup.take import BackupRequest, take_backup
 from app.operations.backups.expire import expire
 from app.operations.backups.inventory import inventory
 from app.operations.backups.keep import keep
@@ -23,18 +20,10 @@ from app.operations.health.check import check
 from app.operations.restore.preview import preview
 from app.operations.restore.request import RestoreRequest
 from app.operations.restore.rollback import rollback
-from tests.fix_damaged import Damaged, drop_databases, execute, require_nothing_left
-from tests.fix_postgres import TestDatabase, scratch_database
-from tests.fix_service import make_site
-from tests.integration.restore.test_restore_faults import AtStart
-
-TABLES = """
-    CREATE TABLE units (id int PRIMARY KEY, name text);
-    CREATE TABLE people (id int PRIMARY KEY, unit int REFERENCES units, name text, pager text);
-    CREATE TABLE notes (t text);
-    INSERT INTO units VALUES (1, 'a'), (2, 'b');
-    INSERT INTO people VALUES (1, 1, 'one', '11'), (2, 2, 'two', NULL);
-    INSERT INTO notes VALUES ('a')"""
+from tests.fix_damaged import Damaged, execute, require_nothing_left
+from tests.fix_postgres import scratch_database
+from tests.fix_restore_faults import AtStart
+from tests.fix_small_site import TABLES, made
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,23 +66,6 @@ REFUSED = {
         "INSERT INTO notes VALUES ('b'); CREATE PUBLICATION everything FOR ALL TABLES",
     ),
 }
-
-
-@contextmanager
-def made(database: TestDatabase, backups: Path, server: EmbeddedPostgres) -> Iterator[Damaged]:
-    """A backed-up database of three tables."""
-    database.execute(TABLES)
-    site = make_site(database, backups, filled=False)
-    assert take_backup(site.service(), BackupRequest(tier=Tier.MANUAL))
-    yield Damaged(site, server, "latest-manual", {}, {})
-    drop_databases(server, database.name)
-
-
-@pytest.fixture
-def small(empty_database: TestDatabase, tmp_path: Path, postgres_server: EmbeddedPostgres) -> Iterator[Damaged]:
-    """One for each test."""
-    with made(empty_database, tmp_path / "backups", postgres_server) as damaged:
-        yield damaged
 
 
 @pytest.fixture(scope="module")

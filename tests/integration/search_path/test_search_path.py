@@ -17,8 +17,8 @@ from app.operations.restore.request import RestoreRequest, Wanted
 from app.ports.target import Loading
 from app.postgres.database import Database
 from app.postgres.dump import ranges
-from app.postgres.dump import relying as relies
-from app.postgres.dump.relying import relying
+from app.postgres.dump.search_path import reliance as relies
+from app.postgres.dump.search_path.reliance import relying
 from app.postgres.dump.source import PostgresSource
 from tests.fix_archives import archive_of, as_role, target
 from tests.fix_postgres import TestDatabase

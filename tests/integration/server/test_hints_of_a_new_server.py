@@ -10,7 +10,7 @@ from app.errors import DatabaseMissingError, RestoreValidationError
 from app.operations.backup.take import BackupRequest, take_backup
 from app.operations.health.check import check
 from app.operations.restore.lacking import remedy
-from app.postgres import arrival
+from app.postgres import waiting_connector
 from tests.fix_damaged import Damaged, execute
 from tests.fix_merge import archive_of, merge, request
 from tests.fix_postgres import TestDatabase
@@ -60,7 +60,7 @@ def test_the_command_for_a_missing_role_lets_the_restore_through(damaged: Damage
 def test_a_lost_database_that_has_a_backup_is_told_how_to_be_made_anew(
     site: Site, postgres_server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(arrival, "_SECONDS", 0.0)
+    monkeypatch.setattr(waiting_connector, "_SECONDS", 0.0)
     service, name = site.service(), site.database.name
     anew = f"if it was lost: residency-backup restore latest --mode replace --confirm {name} makes it anew"
     execute(postgres_server, f"ALTER DATABASE {name} RENAME TO {name}_away")

@@ -16,7 +16,7 @@ from app.postgres.binaries import find_binary
 from app.postgres.causes import known_cause
 from app.postgres.database import Database
 from app.postgres.programs import ProgramError, output_of
-from app.postgres.said import said_behind
+from app.postgres.server_messages import said_behind
 from tests.fix_postgres import TestDatabase
 from tests.fix_service import leftovers, make_site
 from tests.tiers import ALL

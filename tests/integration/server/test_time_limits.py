@@ -23,7 +23,7 @@ from app.operations.restore.request import RestoreRequest
 from app.operations.restore.rollback import rollback
 from app.operations.restore.run import restore
 from app.operations.service import Progress
-from app.postgres.limits import LOCK_LIMIT, time_limits
+from app.postgres.session_settings import LOCK_LIMIT, time_limits
 from tests.fix_archives import as_role
 from tests.fix_matrix import Major, running_major
 from tests.fix_postgres import TestDatabase

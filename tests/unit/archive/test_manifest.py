@@ -84,13 +84,17 @@ def content_of(whole: Manifest) -> dict[str, Any]:
     [
         manifest(),
         manifest(origin=Origin.SCAN, server=None, pg_dump=None, seconds=None, label=None),
-        manifest(kept="before the audit", tables=(), segments=()),
+        manifest(pinned_reason="before the audit", tables=(), segments=()),
         manifest(seconds=1e-9, bytes=1 << 62),
     ],
 )
 def test_it_comes_back_as_it_was_written(whole: Manifest) -> None:
     assert parse_manifest(whole.to_json().encode(), "m") == whole
     assert parse_manifest(sealed(content_of(whole)), "m") == whole
+
+
+def test_the_reason_of_a_pin_is_called_kept_in_the_file() -> None:
+    assert content_of(manifest(pinned_reason="the audit"))["kept"] == "the audit"
 
 
 def test_its_index_and_backup_are_those_of_the_archive() -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import errno
-import gzip
 import io
-import os
 import subprocess
 import tracemalloc
 from collections.abc import Iterator
@@ -15,77 +12,12 @@ import zstandard
 
 from app.archive import codecs
 from app.archive.codecs import LEVELS
-from app.archive.index import Index, SegmentKind, TableName
+from app.archive.index import SegmentKind, TableName
 from app.archive.reader import build_index, verify
 from app.archive.scanner import Chunk, SegmentHeader, scan
 from app.archive.writer import ArchiveWriter
 from app.domain.backup import Codec
-from app.errors import BackupReadError, BackupStorageError, BackupValidationError, BackupWriteError
-
-DUMP = b"""--
--- PostgreSQL database dump
---
-
-SET client_encoding = 'UTF8';
-CREATE TABLE public.a (x int, y text);
-
---
--- Data for Name: a; Type: TABLE DATA; Schema: public; Owner: -
---
-
-COPY public.a (x, y) FROM stdin;
-1\tone
-2\t\\\\.
-\\.
-
-
---
--- Data for Name: e; Type: TABLE DATA; Schema: public; Owner: -
---
-
-COPY public.e () FROM stdin;
-
-
-\\.
-
-
---
--- Data for Name: n; Type: TABLE DATA; Schema: public; Owner: -
---
-
-COPY public.n (x) FROM stdin;
-\\.
-
-
---
--- Name: s; Type: SEQUENCE SET; Schema: public; Owner: -
---
-
-SELECT pg_catalog.setval('public.s', 1, true);
-
-
---
--- Name: a a_pkey; Type: CONSTRAINT; Schema: public; Owner: -
---
-
-ALTER TABLE ONLY public.a ADD PRIMARY KEY (x);
-
-
---
--- PostgreSQL database dump complete
---
-
-"""
-PACKED = [Codec.GZIP, Codec.ZSTD]
-DAMAGE = (BackupReadError, BackupValidationError)
-
-
-def write(codec: Codec, text: bytes = DUMP, level: int | None = None) -> tuple[bytes, Index]:
-    out = io.BytesIO()
-    archive = ArchiveWriter(out, codec, level)
-    archive.add(scan([text]))
-    index = archive.finish()
-    return out.getvalue(), index
+from tests.fix_small_dump import DUMP, write
 
 
 def unpack(codec: Codec, data: bytes) -> bytes:
@@ -216,116 +148,6 @@ def test_an_empty_archive_is_empty(codec: Codec) -> None:
     verify(io.BytesIO(data), index, codec)
 
 
-# Damage
-
-
-def flips(data: bytes) -> Iterator[bytes]:
-    broken = bytearray(data)
-    for at in range(len(data)):
-        for bit in range(8):
-            broken[at] ^= 1 << bit
-            yield bytes(broken)
-            broken[at] ^= 1 << bit
-
-
-@pytest.mark.parametrize("codec", Codec)
-def test_every_flipped_bit_is_found(codec: Codec) -> None:
-    data, index = write(codec)
-    for broken in flips(data):
-        with pytest.raises(DAMAGE) as caught:
-            verify(io.BytesIO(broken), index, codec)
-        assert caught.value.hint
-        assert "segment" in caught.value.message or "manifest" in caught.value.message
-
-
-@pytest.mark.parametrize("codec", Codec)
-def test_every_truncation_is_found(codec: Codec) -> None:
-    data, index = write(codec)
-    for end in range(len(data)):
-        with pytest.raises(DAMAGE):
-            verify(io.BytesIO(data[:end]), index, codec)
-
-
-@pytest.mark.parametrize("codec", Codec)
-@pytest.mark.parametrize(
-    "garbage", [b"\0", b"\n", b"SELECT 1;\n", b"\0" * 1000, gzip.compress(b"", mtime=0), gzip.compress(b"x", mtime=0)]
-)
-def test_appended_garbage_is_found(codec: Codec, garbage: bytes) -> None:
-    data, index = write(codec)
-    with pytest.raises(DAMAGE) as caught:
-        verify(io.BytesIO(data + garbage), index, codec)
-    assert caught.value.hint
-
-
-def test_an_appended_empty_zstd_frame_is_found() -> None:
-    data, index = write(Codec.ZSTD)
-    for garbage in (zstandard.ZstdCompressor().compress(b""), b"\x50\x2a\x4d\x18\x01\x00\x00\x00x"):
-        with pytest.raises(DAMAGE):
-            verify(io.BytesIO(data + garbage), index, Codec.ZSTD)
-
-
-@pytest.mark.parametrize("codec", Codec)
-def test_the_message_names_the_damaged_segment(codec: Codec) -> None:
-    data, index = write(codec)
-    for number, each in enumerate(index.segments, start=1):
-        assert each.offset is not None
-        assert each.bytes is not None
-        broken = bytearray(data)
-        broken[each.offset + each.bytes // 2] ^= 0xFF
-        with pytest.raises(DAMAGE, match=rf"segment {number} of {len(index.segments)}") as caught:
-            verify(io.BytesIO(broken), index, codec)
-        assert str(each) in caught.value.message
-
-
-@pytest.mark.parametrize("codec", Codec)
-def test_two_segments_that_changed_places_are_found(codec: Codec) -> None:
-    text = b"COPY t FROM stdin;\n1\n\\.\nCOPY t FROM stdin;\n2\n\\.\n"
-    data, index = write(codec, text)
-    one, two = index.segments
-    assert one.bytes is not None
-    with pytest.raises(BackupValidationError, match="segment 1 of 2"):
-        verify(io.BytesIO(data[one.bytes :] + data[: one.bytes]), index, codec)
-    assert two.offset == one.bytes
-
-
-class Failing(io.BytesIO):
-    """A file whose disk fails at its end, and at every write."""
-
-    def __init__(self, data: bytes, error: int) -> None:
-        super().__init__(data)
-        self._error = error
-
-    def read(self, size: int | None = -1) -> bytes:
-        return super().read(size) or self._fail()
-
-    def write(self, _: object) -> int:
-        return len(self._fail())
-
-    def _fail(self) -> bytes:
-        raise OSError(self._error, os.strerror(self._error))
-
-
-@pytest.mark.parametrize("codec", Codec)
-def test_a_disk_that_fails_while_reading_is_a_read_error_that_names_the_segment(codec: Codec) -> None:
-    data, index = write(codec)
-    second = index.segments[1].offset
-    assert second is not None
-    failing = Failing(data[: second + 3], errno.EIO)
-    with pytest.raises(BackupReadError, match=r"segment 2 .*Input/output error"):
-        verify(failing, index, codec)
-
-
-@pytest.mark.parametrize(
-    ("error", "expected"),
-    [(errno.ENOSPC, BackupStorageError), (errno.EDQUOT, BackupStorageError), (errno.EIO, BackupWriteError)],
-)
-def test_a_disk_that_fails_while_writing_is_told_by_its_reason(error: int, expected: type[Exception]) -> None:
-    archive = ArchiveWriter(Failing(b"", error), Codec.NONE)
-    with pytest.raises(expected) as caught:
-        archive.add(scan([DUMP]))
-    assert type(caught.value) is expected
-
-
 def test_progress_counts_what_was_written_and_what_was_read() -> None:
     written: list[int] = []
     out = io.BytesIO()
@@ -335,51 +157,6 @@ def test_progress_counts_what_was_written_and_what_was_read() -> None:
     read: list[int] = []
     verify(io.BytesIO(out.getvalue()), index, Codec.GZIP, read.append)
     assert (sum(written), sum(read)) == (index.raw_bytes, index.bytes)
-
-
-# Building the index of a file that has none
-
-
-@pytest.mark.parametrize("codec", Codec)
-def test_the_index_built_from_our_file_is_the_one_that_was_written(codec: Codec) -> None:
-    data, index = write(codec)
-    assert build_index(io.BytesIO(data), codec) == index
-
-
-@pytest.mark.parametrize("codec", PACKED)
-def test_a_foreign_file_of_one_frame_has_no_places_but_proves_itself(codec: Codec) -> None:
-    whole = gzip.compress(DUMP) if codec is Codec.GZIP else zstandard.ZstdCompressor().compress(DUMP)
-    built = build_index(io.BytesIO(whole), codec)
-    ours = write(codec)[1]
-    assert {(each.offset, each.bytes) for each in built.segments} == {(None, None)}
-    assert [each.sha256 for each in built.segments] == [each.sha256 for each in ours.segments]
-    assert built.tables == ours.tables
-    assert (built.bytes, built.complete) == (len(whole), True)
-    verify(io.BytesIO(whole), built, codec)
-
-
-@pytest.mark.parametrize("codec", PACKED)
-def test_a_file_whose_frames_end_elsewhere_has_places_only_where_they_agree(codec: Codec) -> None:
-    index = write(Codec.NONE)[1]
-    second = index.segments[1].offset
-    assert second is not None
-    pack = gzip.compress if codec is Codec.GZIP else zstandard.ZstdCompressor().compress
-    first = pack(DUMP[:second])
-    built = build_index(io.BytesIO(first + pack(DUMP[second:])), codec)
-    assert (built.segments[0].offset, built.segments[0].bytes) == (0, len(first))
-    assert {each.offset for each in built.segments[1:]} == {None}
-
-
-@pytest.mark.parametrize("codec", Codec)
-def test_a_cut_file_gets_no_index_or_one_that_is_not_complete(codec: Codec) -> None:
-    data, _ = write(codec)
-    marker = DUMP.index(b"dump complete") + len(b"dump complete")
-    for end in range(len(data)):
-        try:
-            index = build_index(io.BytesIO(data[:end]), codec)
-        except BackupReadError:
-            continue
-        assert not index.complete or index.raw_bytes >= marker
 
 
 @pytest.mark.parametrize("codec", Codec)

@@ -37,7 +37,13 @@ BACKUP = Backup(
     lacking=("a sentence",),
 )
 OTHER = replace(
-    BACKUP, id="manual/x", tier=Tier.MANUAL, state=BackupState.DELETING, damage="gone", kept="é", verified_at=None
+    BACKUP,
+    id="manual/x",
+    tier=Tier.MANUAL,
+    state=BackupState.DELETING,
+    damage="gone",
+    pinned_reason="é",
+    verified_at=None,
 )
 
 

@@ -11,7 +11,7 @@ from app.domain.backup import Tier, period_of
 from app.domain.clocks import SKEW, from_future, is_newer
 from app.domain.retention import Retention, plan_retention
 from app.domain.slots import MAX_ATTEMPTS, SlotRecord, SlotState
-from tests.unit.domain.test_retention import backup
+from tests.fix_histories import backup
 
 NOW = datetime(2025, 1, 15, 12, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -7,7 +7,7 @@ import pytest
 
 from app.errors import BackupCreationError, LockTableFullError, ServerUnavailableError, StandbyConflictError
 from app.postgres.causes import known_cause
-from app.postgres.limits import lifted
+from app.postgres.session_settings import every_session
 from app.postgres.shared_memory import lacks_shared_memory, may_use_workers
 
 # As pg_dump tells them, with what it adds.
@@ -82,7 +82,7 @@ def test_only_what_may_run_in_parallel_is_kept_apart() -> None:
 
 
 def test_a_server_is_told_of_the_limits_that_it_has() -> None:
-    assert "idle_session_timeout" not in lifted(130_020)
-    assert "SET idle_session_timeout = 0" in lifted(140_000)
-    assert "transaction_timeout" not in lifted(160_009)
-    assert "SET transaction_timeout = 0" in lifted(180_006)
+    assert "idle_session_timeout" not in every_session(130_020)
+    assert "SET idle_session_timeout = 0" in every_session(140_000)
+    assert "transaction_timeout" not in every_session(160_009)
+    assert "SET transaction_timeout = 0" in every_session(180_006)

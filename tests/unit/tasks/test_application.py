@@ -106,7 +106,7 @@ class Watched(dict):
     def __contains__(self, name): names.append(name); return super().__contains__(name)
     def items(self): names.append("everything"); return super().items()
     def copy(self): names.append("everything"); return super().copy()
-import json, celery, celery.signals, structlog, sqlalchemy, pydantic, psycopg, alembic, redis
+import json, celery, celery.signals, structlog, sqlalchemy, psycopg, alembic, redis
 os.environ = Watched(os.environ)
 import tasks
 for module in sys.argv[1:]:

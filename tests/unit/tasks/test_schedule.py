@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from celery import Celery
 
-from app.settings.settings import load_settings
+from app.settings.environment import load_settings
 from tasks.schedule import CATCH_UP_SECONDS, SCHEDULED, Beat, Cron, Every, beat_schedule
 
 BERLIN = ZoneInfo("Europe/Berlin")

@@ -4,24 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from app.archive.index import PageRange, TableName
-from app.postgres.dump.ranges import RANGE_BYTES, LargeTable, ranges_of
+from app.archive.index import PageRange
+from app.postgres.dump.ranges import RANGE_BYTES, ranges_of
+from tests.fix_large_tables import table
 
 PG14, PG13 = 140000, 130015
-
-
-def table(pages: int, size: int | None = None) -> LargeTable:
-    return LargeTable(
-        table=TableName("public", "t"),
-        columns=("a", "b c"),
-        relfilenode=4711,
-        pages=pages,
-        size=pages * 8192 if size is None else size,
-        qualified=b"public.t",
-        listed=b'a, "b c"',
-        pattern=b'"public"."t"',
-        title=b"Name: t; Type: TABLE DATA; Schema: public; Owner: o",
-    )
 
 
 @pytest.mark.parametrize("pages", [0, 1, 1023, 1024, 1025, 2048, 100_000])

@@ -15,7 +15,7 @@ from app.postgres.dump import workers as crew_module
 from app.postgres.dump.ranges import TableRange, ranges_of
 from app.postgres.dump.workers import Crew
 from app.postgres.programs import ProgramError
-from tests.unit.postgres.dump.test_ranges import table
+from tests.fix_large_tables import table
 
 ROW = b"a row\n"
 

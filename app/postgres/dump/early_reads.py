@@ -1,0 +1,205 @@
+"""Reads small tables that somebody empties or locks all the time, before all else, and lets go of them at once.
+
+pg_dump asks for its lock on such a table when others wait for ours already, and would wait behind them, and they for
+us. So nobody of ours keeps the lock: the rows are read as soon as there is a snapshot, and pg_dump, which then only
+describes the table, may wait for its turn like everybody else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+
+import psycopg
+import structlog
+from psycopg import sql
+
+from app.archive.index import TableName
+from app.errors import BackupError
+from app.ports.source import ChangedError, GaveWayError
+from app.postgres.database import Database
+from app.postgres.dump.exported_snapshot import Exported
+from app.postgres.dump.ranges import LargeTable, large_tables
+from app.postgres.lock_holders import Other, only
+from app.postgres.server_facts import DUMPED
+from app.postgres.session_settings import READ_ROWS
+
+log = structlog.get_logger(__name__)
+
+EARLY_BYTES = 32 << 20  # of all rows together: they wait in memory
+_PATIENCE_MS = 1_000
+_DEFINING = {"ALTER", "CREATE", "DROP"}
+# TRUNCATE, which gives a table new files, changes pg_class alone. An older number than the snapshot's is of a change
+# that was rolled back.
+_SINCE = "r.xmax::text <> '0' AND age(r.xmax) <= age(pg_snapshot_xmin(pg_current_snapshot())::xid)"
+_REDEFINED = " UNION ALL ".join(
+    f"SELECT 1 FROM {catalog} r JOIN chosen ON {column} = chosen.oid WHERE {_SINCE}"
+    for catalog, column in (
+        ("pg_attribute", "attrelid"),
+        ("pg_attrdef", "adrelid"),
+        ("pg_constraint", "conrelid"),
+        ("pg_index", "indrelid"),
+        ("pg_policy", "polrelid"),
+        ("pg_rewrite", "ev_class"),
+        ("pg_trigger", "tgrelid"),
+    )
+)
+_CHOSEN = """
+    WITH chosen AS (SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                    JOIN unnest(%s::text[], %s::text[]) wanted (schema, name) ON nspname = schema AND relname = name)
+    SELECT EXISTS ("""
+# Of all tables, if none was locked before the snapshot was taken: one that was rewritten since would seem to be empty.
+_ALL = f"""
+    WITH chosen AS (SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                    WHERE c.relkind IN ('r', 'p') AND {DUMPED})
+    SELECT EXISTS (SELECT 1 FROM pg_class r JOIN chosen ON r.oid = chosen.oid WHERE {_SINCE} UNION ALL {_REDEFINED})"""
+
+
+@dataclass(slots=True)
+class Learnt:
+    """What attempts that gave way teach the next one.
+
+    Attributes:
+        gave_way: whether one did.
+        wanted: tables that others wanted: they are read first.
+        emptied: those of them to be read by `Early`; not what is altered or dropped: that must wait for pg_dump.
+        refused: those that it cannot read.
+        lock_table_full: whether the server had no room for the locks of several sessions of ours.
+    """
+
+    gave_way: bool = False
+    wanted: set[TableName] = field(default_factory=set)
+    emptied: set[TableName] = field(default_factory=set)
+    refused: set[TableName] = field(default_factory=set)
+    lock_table_full: bool = False
+
+    def take_in(self, other: Other) -> None:
+        """Somebody waited for a table, or had it."""
+        if other.table is None:
+            return
+        self.wanted.add(other.table)
+        if other.kind.split()[0] not in _DEFINING and other.table not in self.refused:
+            self.emptied.add(other.table)
+
+    def refuse(self, tables: Collection[TableName]) -> None:
+        """Tables cannot be read early."""
+        self.refused |= set(tables)
+        self.emptied -= self.refused
+
+
+class Early:
+    """The session that reads them.
+
+    Attributes:
+        learnt: from attempts before; grows.
+        held: the tables that it has locked.
+    """
+
+    def __init__(self, connection: psycopg.Connection | None, learnt: Learnt) -> None:
+        self.learnt = learnt
+        self.held: frozenset[TableName] = frozenset()
+        self._connection = connection
+        self._wanted = frozenset(learnt.emptied)
+        self._read_tables: frozenset[TableName] = frozenset()
+
+    def lock(self) -> None:
+        """Lock them, where nobody else has them for longer than a moment; it takes no snapshot yet."""
+        if self._connection is None or not self._wanted:
+            return
+        names = sql.SQL(", ").join(map(only, sorted(self._wanted)))
+        try:
+            self._connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            self._connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(_PATIENCE_MS))
+            self._connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(names))
+        except psycopg.DatabaseError:
+            self.let_go()  # gone, or locked by others: then it is one of many, and the dump says what is the matter
+        else:
+            self.held = self._wanted
+
+    def let_go(self) -> None:
+        """End the transaction."""
+        self.held = frozenset()
+        if self._connection is not None:
+            self._connection.rollback()
+
+    def large_tables(self, connection: psycopg.Connection, snapshot: Exported) -> list[LargeTable]:
+        """What is read beside pg_dump; the rows of what is locked here are read at once, and that is let go of.
+
+        Args:
+            connection: the snapshot's.
+            snapshot: what it exported.
+
+        Raises:
+            GaveWayError: the tables cannot be read so; the next attempt does without.
+        """
+        large = large_tables(connection, self.learnt.wanted, self.held)
+        if not self.held:
+            return large
+        early = [table for table in large if table.table in self.held]
+        # One of an extension is not among them: which rows of it are dumped only pg_dump knows.
+        rows = self._read(early, snapshot) if len(early) == len(self.held) else None
+        if rows is None:
+            self.learnt.refuse(self.held)
+            listed = ", ".join(sorted(map(str, self.held)))
+            raise GaveWayError(f"tables that others want cannot be read early: {listed}", "try again")
+        self._read_tables = self.held
+        self.let_go()
+        return [replace(table, kept=rows.get(table.table)) for table in large]
+
+    def require_unchanged(self, connection: psycopg.Connection) -> None:
+        """Make sure, when pg_dump has its locks, that it describes the tables whose rows were read.
+
+        Raises:
+            ChangedError: one was altered meanwhile.
+        """
+        tables = sorted(self._read_tables)
+        if not tables:
+            return
+        names = ([table.schema for table in tables], [table.name for table in tables])
+        if (row := connection.execute(f"{_CHOSEN}{_REDEFINED})".encode(), names).fetchone()) and row[0]:
+            self.learnt.refuse(tables)
+            listed = ", ".join(map(str, tables))
+            raise ChangedError(f"one of the tables {listed} was altered while others wanted it", "try again")
+
+    def _read(self, tables: Sequence[LargeTable], snapshot: Exported) -> dict[TableName, tuple[bytes, ...]] | None:
+        """The rows as COPY text; None where they are more than fits."""
+        connection, room = self._connection, EARLY_BYTES
+        assert connection is not None  # noqa: S101 -- else nothing would be locked
+        for name, value in (READ_ROWS | {"client_encoding": snapshot.encoding}).items():
+            connection.execute(sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(name), value))
+        connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(snapshot.id))
+        found = {}
+        for table in tables:
+            blocks: list[bytes] = []
+            with connection.cursor() as cursor, cursor.copy(table.whole) as rows:
+                for block in rows:
+                    blocks.append(bytes(block))
+                    room -= len(block)
+                    if room < 0:
+                        return None
+            found[table.table] = tuple(blocks)
+        return found
+
+
+def require_as_shown(connection: psycopg.Connection) -> None:
+    """Make sure that no table was altered or rewritten since the snapshot of this session.
+
+    Raises:
+        ChangedError: one was.
+    """
+    if (row := connection.execute(_ALL.encode()).fetchone()) and row[0]:
+        raise ChangedError("a table was altered before pg_dump had locked it", "try again when nobody alters tables")
+
+
+@contextmanager
+def early_session(database: Database, learnt: Learnt) -> Iterator[Early]:
+    """A session for the length of a block; one that can do nothing where nothing is wanted, or none is to be had."""
+    with ExitStack() as stack:
+        connection = None
+        if learnt.emptied:
+            try:
+                connection = stack.enter_context(database.connect())
+            except BackupError as error:
+                log.debug("backup dump has no session to read tables early", reason=error.message)
+        yield Early(connection, learnt)

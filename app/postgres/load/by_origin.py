@@ -1,0 +1,39 @@
+"""Loads an archive as its origin requires: ours directly, a foreign dump watched or as a role with few rights."""
+
+from __future__ import annotations
+
+from app.archive.reader import Archive
+from app.ports.target import Advance, Loaded, Loading
+from app.postgres.database import Database
+from app.postgres.load.as_role import load_as
+from app.postgres.load.loader import load
+from app.postgres.load.server_changes import nothing_beside
+from app.postgres.load.watched import watched
+
+
+def load_by_origin(  # noqa: PLR0913 -- what a load takes, and the password of the foreign role
+    database: Database,
+    archive: Archive,
+    loading: Loading,
+    *,
+    jobs: int,
+    foreign_password: str | None,
+    progress: Advance,
+) -> Loaded:
+    """Load an archive into an empty database; see `app.ports.target.Target.load`.
+
+    Args:
+        database: the empty one.
+        archive: of ours, or any plain dump with the index that was built of it.
+        loading: whether the archive is foreign, and as which role it is loaded.
+        jobs: number of connections.
+        foreign_password: of the role in `loading`; None leaves it to libpq.
+        progress: called with the number of bytes of row data sent.
+    """
+    path = loading.search_path
+    if loading.role is None and not loading.foreign:
+        return load(database, archive, jobs, progress, path)
+    with nothing_beside(database, database.name):
+        if loading.role is None:
+            return load(database, archive, jobs, progress, path, opened=watched)
+        return load_as(database, (loading.role, foreign_password), archive, jobs, progress, path)

@@ -1,0 +1,162 @@
+"""Loads an archive, or any plain dump, into an empty database, in parallel.
+
+The file is linted first, and its statements go to the server over libpq: nothing in it reaches a shell of this machine.
+What its SQL may do on the server is the role's right. What fails leaves a half-loaded database behind: whoever loads
+makes a new one for it, and drops that.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+
+import structlog
+from psycopg import sql
+
+from app.archive.index import TableName
+from app.archive.inspect.lint import lint
+from app.archive.inspect.pg_attver import without_pg_attver
+from app.archive.reader import Archive
+from app.archive.scanner import scan
+from app.domain.psql import in_psql, quoted
+from app.errors import RestoreDataError, RestoreValidationError, TargetUnavailableError
+from app.ports.target import Loaded
+from app.postgres.database import FULL, Database
+from app.postgres.load.data import DataLoader, check_rows
+from app.postgres.load.function_path import FunctionPath
+from app.postgres.load.statements import SqlRunner
+from app.postgres.load.threads import together
+from app.postgres.operator_path import read_under
+from app.postgres.session import Session, session
+
+log = structlog.get_logger(__name__)
+# What an extension brought may be there before.
+_OWN = "NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = {} AND d.objid = o.oid AND d.deptype = 'e')"
+_NOT_SYSTEM = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
+_FOUND = f"""
+    SELECT n.nspname, o.relname FROM pg_class o JOIN pg_namespace n ON n.oid = o.relnamespace
+    WHERE {_NOT_SYSTEM} AND {_OWN.format("'pg_class'::regclass")}
+    UNION ALL SELECT n.nspname, o.proname FROM pg_proc o JOIN pg_namespace n ON n.oid = o.pronamespace
+    WHERE {_NOT_SYSTEM} AND {_OWN.format("'pg_proc'::regclass")} LIMIT 1"""
+_ANALYZED = f"""
+    SELECT n.nspname, o.relname FROM pg_class o JOIN pg_namespace n ON n.oid = o.relnamespace
+    WHERE {_NOT_SYSTEM} AND o.relkind IN ('r', 'm', 'p') AND NOT o.relispartition ORDER BY pg_table_size(o.oid) DESC"""
+
+
+Opened = Callable[[Database, int], AbstractContextManager[Session]]
+
+
+def load(  # noqa: PLR0913 -- what a load takes, and how its sessions are made
+    database: Database,
+    archive: Archive,
+    jobs: int,
+    progress: Callable[[int], None] = lambda _: None,
+    search_path: str | None = None,
+    *,
+    opened: Opened = session,
+) -> Loaded:
+    """Load an archive.
+
+    Args:
+        database: where to; it must be empty.
+        archive: of ours, or any plain dump with the index that was built of it.
+        jobs: connections at once.
+        progress: called with the number of bytes of row data sent.
+        search_path: what functions have meanwhile; see `load_path`.
+        opened: makes each session, of so many.
+
+    Raises:
+        RestoreValidationError: the file holds what no dump holds, or the database is not empty.
+        RestoreDataError: the server refuses a statement or a row, or counts other rows than the archive holds.
+        RestorePermissionError: the role lacks a right.
+        TargetUnavailableError: the server went away.
+        BackupReadError, BackupValidationError: the file cannot be read, or is not what its index says.
+    """
+    seconds: dict[str, float] = {}
+    with _timed(seconds, "lint"):
+        lint(archive)
+    with ExitStack() as stack:
+        sessions = _sessions(stack, database, jobs, opened)
+        _require_empty(sessions[0], database.name)
+        rows: Counter[TableName] = Counter()
+        read_under(sessions, search_path)
+        path = FunctionPath(sessions[0], search_path)
+        runner = SqlRunner(sessions, path.on_entry)
+        for is_data, segments in path.along(archive):
+            with _timed(seconds, segments[-1].kind):
+                if is_data:
+                    # What a transaction of the file has made so far, nobody but its own session sees.
+                    able = sessions[:1] if sessions[0].in_transaction else sessions
+                    for other in able[1:]:
+                        other.follow(sessions[0].state)
+                    loader = DataLoader(archive, segments, progress)
+                    loader.load(able)
+                    rows.update(loader.rows)
+                else:
+                    runner.run(without_pg_attver(scan(archive.joined(segments))))
+        runner.finish()
+        use_own_words(sessions)
+        path.reset()
+        check_rows(rows, {table.table: table.rows for table in archive.index.tables})
+        with _timed(seconds, "analyze"):
+            analyze(sessions)
+    log.debug("restore loaded", database=database.name, rows=sum(rows.values()), tables=len(rows), seconds=seconds)
+    remarks = tuple(remark for loaded in sessions for remark in loaded.remarks)
+    return Loaded({table.table: rows[table.table] for table in archive.index.tables}, seconds, remarks)
+
+
+def _sessions(stack: ExitStack, database: Database, wanted: int, opened: Opened) -> list[Session]:
+    """As many as are wanted and the server has connections for."""
+    sessions: list[Session] = []
+    for _ in range(wanted):
+        try:
+            sessions.append(stack.enter_context(opened(database, wanted)))
+        except TargetUnavailableError as error:
+            if not (sessions and FULL.search(error.message)):
+                raise
+            reason = "the server has no more to give: see max_connections, and the limits of role and database"
+            log.warning("restore uses fewer connections than wanted", used=len(sessions), wanted=wanted, reason=reason)
+            break
+    return sessions
+
+
+def _require_empty(main: Session, name: str) -> None:
+    found = main.connection.execute(_FOUND.encode()).fetchone()
+    if found is not None:
+        making = in_psql("postgres", f"CREATE DATABASE {quoted(f'{name}_new')} TEMPLATE template0")
+        message = f"database {name} is not empty: it has {found[0]}.{found[1]}"
+        raise RestoreValidationError(message, f"load into a new database: {making}")
+
+
+def use_own_words(sessions: Sequence[Session]) -> None:
+    """The file is done: what is asked now is in our words, and finds none of its functions under its search_path."""
+    for loaded in sessions:
+        loaded.run(b"SET client_encoding = 'UTF8'", "a setting")
+        loaded.run(b"SET search_path = ''", "a setting")
+
+
+def analyze(sessions: Sequence[Session]) -> None:
+    """Give the planner its statistics: without them the first queries of the day crawl."""
+    tables: Iterator[tuple[str, str]] = iter(sessions[0].connection.execute(_ANALYZED.encode()).fetchall())
+
+    def work(session: Session, stopped: Callable[[], bool]) -> None:
+        while not stopped() and (table := next(tables, None)) is not None:
+            statement = sql.SQL("ANALYZE {}").format(sql.Identifier(*table)).as_bytes(session.connection)
+            what = f"statistics of {'.'.join(table)}"
+            try:
+                with session.apart(what):
+                    session.run(statement, what)
+            except RestoreDataError as error:
+                # The server may evaluate an index's functions for them as nothing else does: then it has none of it.
+                log.warning("restore leaves a table without statistics", reason=error.message)
+
+    together(sessions, work)
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
+    begun = time.monotonic()
+    yield
+    seconds[phase] = round(seconds.get(phase, 0) + time.monotonic() - begun, 3)

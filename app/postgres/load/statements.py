@@ -1,0 +1,206 @@
+"""Runs a dump's SQL: in its order, but for index builds and constraints, which run beside one another.
+
+Consecutive entries that only build indexes, or only check foreign keys, are a batch: their order is free, and those
+that would wait for each other's locks are kept apart. Comments on what a batch makes wait for its end. Every other
+entry runs alone, where it stands, so that any order that pg_dump chose stays valid.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterable, Sequence
+
+from app.archive import lexer
+from app.archive.inspect.grammar import Judge
+from app.archive.inspect.grammar_rows import insert_target
+from app.archive.inspect.lint import check_statement
+from app.archive.inspect.tokens import Reading
+from app.archive.scanner import Chunk
+from app.errors import RestoreError, RestoreValidationError
+from app.postgres.dispensable import fill_what_is_left, say_what_is_left_out
+from app.postgres.load.entries import PARALLEL, Entry, Locks, header_of
+from app.postgres.load.rows import RunOfInserts
+from app.postgres.load.threads import together
+from app.postgres.session import SETTING, Session, sqlstate_of
+
+_DEADLOCK = "40P01"
+_TRANSACTION = re.compile(rb"(?:BEGIN|COMMIT)\s*;\Z", re.IGNORECASE)
+
+
+class SqlRunner:
+    """Runs the SQL of an archive on the first of some sessions, batches on all of them.
+
+    `on_entry` is called with the type of each entry before it is run.
+    """
+
+    def __init__(self, sessions: Sequence[Session], on_entry: Callable[[bytes], None] = lambda _: None) -> None:
+        self._sessions = sessions
+        self._on_entry = on_entry
+        self._main = sessions[0]
+        self._was_in_transaction = self._main.in_transaction
+        self._name = ""
+        self._entry: Entry | None = None
+        self._batch: list[Entry] = []
+        self._comments: list[bytes] = []
+        self._type = b""
+        self._judge = Judge()
+        self._inserts = RunOfInserts(self._main)
+
+    def run(self, chunks: Iterable[Chunk]) -> None:
+        """Run some SQL, one chunk for each statement.
+
+        Raises:
+            RestoreValidationError: there is data among it, or what no dump has.
+            RestoreError: the server refuses a statement, or goes away.
+        """
+        with self._inserts:
+            for chunk in chunks:
+                if chunk.header.table is not None:
+                    message = f"rows of table {chunk.header.table} stand among the SQL"
+                    hint = "the manifest does not fit the file: run 'residency-backup sync'"
+                    raise RestoreValidationError(message, hint)
+                self._unit(chunk.data)
+        self._flush()
+
+    def finish(self) -> None:
+        """There is no more SQL, nor data.
+
+        Raises:
+            RestoreValidationError: a transaction that the file began is still open.
+        """
+        fill_what_is_left(self._main)
+        say_what_is_left_out(self._main)
+        if self._main.in_transaction != self._was_in_transaction:
+            message = "the file begins a transaction and does not end it"
+            raise RestoreValidationError(message, "no dump of pg_dump has this: look at the end of the file")
+
+    def _unit(self, unit: bytes) -> None:
+        end = lexer.start_of(unit)
+        if header := header_of(unit, end):
+            self._begin(*header)
+        statement = unit[end:].strip()
+        if not statement:
+            return
+        # Again, though the file was linted: nothing is run but what was looked at as it is run.
+        self._judge.reading = reading = reading_of(self._main)
+        if check_statement(self._judge, statement, self._name or "the dump's settings"):
+            return  # it is passed over, as the checklist says
+        if statement.startswith(b"\\"):
+            return  # \restrict, which is psql's business
+        if table := insert_target(statement, reading):
+            self._insert(table, statement)
+            return
+        self._inserts.end()
+        if _TRANSACTION.match(statement):
+            self._flush()
+            self._entry = None
+            self._main.run(statement, "a transaction")
+        elif is_setting(statement):
+            self._main.run(statement, "a setting")  # stands in front of the entry that it is meant for
+        elif self._entry is not None:
+            self._entry.statements.append(statement)
+        elif self._type == b"COMMENT" and self._batch:
+            self._comments.append(statement)
+        else:
+            self._flush()
+            self._main.run(statement, self._name or "the dump's settings")
+
+    def _insert(self, table: bytes, statement: bytes) -> None:
+        """A row, for what is a table in truth; it is looked at again when something else was done meanwhile."""
+        if table not in self._inserts.tables:
+            self._flush()
+            self._entry = None
+        self._inserts.add(table, statement, self._name or "a row")
+
+    def _begin(self, type_: bytes, name: str) -> None:
+        """A new entry: of the batch, after it, or none of its business."""
+        self._type, self._name = type_, f"{type_.decode().lower()} {name}"
+        self._entry = None
+        self._inserts.end()
+        if type_ == b"EVENT TRIGGER":
+            self._flush()  # all else is to be done before one of them can see anything
+        self._on_entry(type_)
+        if type_ not in PARALLEL:
+            return
+        if self._batch and PARALLEL[self._batch[0].type] != PARALLEL[type_]:
+            self._flush()
+        self._entry = Entry(type_, self._name, self._main.state)
+        self._batch.append(self._entry)
+
+    def _flush(self) -> None:
+        """Run the batch, and then the comments on what it made."""
+        batch, self._batch = self._batch, []
+        comments, self._comments = self._comments, []
+        if batch:
+            self._entry = None
+            # What a transaction of the file has made so far, nobody but its own session sees.
+            _Group(batch).run(self._sessions[:1] if self._main.in_transaction else self._sessions)
+        for comment in comments:
+            self._main.run(comment, "a comment")
+
+
+def reading_of(session: Session) -> Reading:
+    """What the server reads the session's next statement under, whoever set it."""
+    said = session.connection.info.parameter_status
+    return Reading(said("client_encoding") or "UTF8", said("standard_conforming_strings") != "off")
+
+
+class _Group:
+    """Entries whose order is free."""
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self._free = [(entry, locks) for entry in entries if (locks := entry.locks) is not None]
+        self._alone = [entry for entry in entries if entry.locks is None]
+        self._running: list[Locks] = []
+        self._changed = threading.Condition()
+
+    def run(self, sessions: Sequence[Session]) -> None:
+        """Run all of them.
+
+        Raises:
+            RestoreError: the first that failed.
+        """
+        if len(self._free) > 1:
+            together(sessions[: len(self._free)], self._work)
+        else:
+            self._alone = [entry for entry, _ in self._free] + self._alone
+        for entry in self._alone:
+            _run(sessions[0], entry)
+
+    def _work(self, session: Session, stopped: Callable[[], bool]) -> None:
+        while (taken := self._take(stopped)) is not None:
+            entry, locks = taken
+            try:
+                _run(session, entry)
+            except RestoreError as error:
+                if sqlstate_of(error) != _DEADLOCK:
+                    raise
+                self._alone.append(entry)
+            finally:
+                with self._changed:
+                    self._running.remove(locks)
+                    self._changed.notify_all()
+
+    def _take(self, stopped: Callable[[], bool]) -> tuple[Entry, Locks] | None:
+        """The next entry that waits for none that runs."""
+        with self._changed:
+            while self._free and not stopped():
+                for number, (_, locks) in enumerate(self._free):
+                    if not any(locks.bars(other) for other in self._running):
+                        self._running.append(locks)
+                        return self._free.pop(number)
+                self._changed.wait(1)
+        return None
+
+
+def _run(session: Session, entry: Entry) -> None:
+    session.follow(entry.state)
+    while entry.statements:  # after a deadlock the rest is run again, and not what was done
+        session.run(entry.statements[0], entry.name)
+        del entry.statements[0]
+
+
+def is_setting(statement: bytes) -> bool:
+    """Whether a statement sets a session's state and does nothing else."""
+    return SETTING.match(statement) is not None

@@ -1,0 +1,34 @@
+"""What is made of the rows that a merge changes, and does not follow by itself: materialized views."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from app.archive.index import TableName
+from app.postgres.merge.session import MergeSession
+from app.postgres.quoting import literal, quoted
+
+# A view on a parent shows the rows of what inherits from it, and partitions have those of their root.
+_VIEWS = """
+    WITH RECURSIVE shown(by, what) AS (
+        SELECT ev_class, refobjid FROM pg_rewrite r JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass
+            AND d.objid = r.oid AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> ev_class
+        UNION ALL SELECT inhparent, inhrelid FROM pg_inherits
+        UNION ALL SELECT inhrelid, inhparent FROM pg_inherits),
+    found(relation) AS (
+        SELECT unnest(ARRAY[{tables}]::regclass[])::oid
+        UNION SELECT by FROM shown JOIN found ON what = relation)
+    SELECT format('%I.%I', nspname, relname) FROM found JOIN pg_class c ON c.oid = relation
+        JOIN pg_namespace n ON n.oid = relnamespace
+    WHERE relkind = 'm' AND relispopulated ORDER BY 1"""
+
+
+def notes_on_views(session: MergeSession, changed: Sequence[TableName]) -> Iterator[str]:
+    """Materialized views that show rows of changed tables, and go on showing what they showed."""
+    if not changed:
+        return
+    tables = ", ".join(literal(quoted(*name)) for name in changed)
+    with session.catalogs():
+        views = session.ask(_VIEWS.format(tables=tables), "materialized views")
+    for (view,) in views:
+        yield f"materialized view {view} still shows the old rows: REFRESH MATERIALIZED VIEW {view}"

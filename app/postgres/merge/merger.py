@@ -1,0 +1,255 @@
+"""Merges an archive into the live database: see `app.ports.target.Merging`.
+
+The archive's rows are put beside the live tables (`merge_stage`), compared (`merge_plan`) and counted (`merge_report`);
+`preview` ends there. `apply` does the same again behind locks, and carries it out (`merge_apply`), all in one
+transaction, of which it writes down the inverse (`merge_inverse`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain, count
+from typing import BinaryIO
+
+import structlog
+
+from app.archive.index import SegmentKind, TableName
+from app.archive.inspect.lint import lint
+from app.archive.reader import Archive
+from app.archive.scanner import scan
+from app.domain.changes import Changes, MergeRequest, Sample, SampleKind, TableChanges
+from app.domain.psql import in_psql
+from app.domain.restore import Policy
+from app.errors import MergeConflictError, RestoreBusyError
+from app.postgres.database import Database
+from app.postgres.dump.give_way import beside_others, once_unlocked
+from app.postgres.lock_holders import AGAINST_ANYTHING
+from app.postgres.lock_retries import patiently
+from app.postgres.merge.apply import apply, lock
+from app.postgres.merge.inverse import Inverse
+from app.postgres.merge.match import Matched, match
+from app.postgres.merge.materialized_views import notes_on_views
+from app.postgres.merge.plan import Planner
+from app.postgres.merge.replica_identity import require_publishable, unidentified
+from app.postgres.merge.report import counted, samples
+from app.postgres.merge.schema import ForeignKey, LiveSchema
+from app.postgres.merge.schema_reader import live_schema
+from app.postgres.merge.sequences import Moves, TakingPart, move_on, moves
+from app.postgres.merge.session import MergeSession, merge_session
+from app.postgres.merge.stage import Staged, stage
+from app.postgres.merge.version_tables import notes_on_versions
+from app.postgres.session import Session
+from app.postgres.transactions import durable_ids
+
+log = structlog.get_logger(__name__)
+_WAYS = {
+    SampleKind.REFERENCED: "take the tables that refer to them along (--dependents)",
+    SampleKind.PARENT: "take the tables that they refer to along (--table)",
+    SampleKind.UNIQUE: "if rows only swap unique values, make their constraint DEFERRABLE first",
+    SampleKind.CHECK: "drop the constraint that was added since",
+    SampleKind.PARTITION: "make the one that they belong to, PARTITION OF {table}; those that are there: {partitions}",
+}
+_LARGE_OBJECT = re.compile(rb"lo_create\('(\d+)'\)")
+
+
+@dataclass(slots=True)
+class LiveMerge:
+    """Rows of a backup beside the live tables."""
+
+    _database: Database
+    _session: MergeSession
+    _archive: Archive
+    _request: MergeRequest
+    _live: LiveSchema
+    _matched: Matched
+    _staged: list[Staged]
+    _planner: Planner
+    _durable_id: Callable[[Session], str]
+
+    def preview(self) -> Changes:
+        """What `apply` would do now; begins anew where somebody else waits for what it reads."""
+        return beside_others(self._database, self._session, self._preview)
+
+    def _preview(self) -> Changes:
+        with self._at_one_instant():
+            self._planner.plan()
+            planned = self._counted()
+            return self._report(planned, self._moves(planned))
+
+    def check(self) -> None:
+        """Refuse what `apply` would refuse; rows are planned only where that can tell more than the tables do."""
+        self._planner.require_column()
+        strict = self._request.exact or self._request.on_conflict.policy is Policy.FAIL
+        if strict or self._planner.may_want_values() or unidentified(self._session, self._staged):
+            beside_others(self._database, self._session, self._check)
+
+    def _check(self) -> None:
+        with self._at_one_instant():
+            self._planner.plan()
+            self._require_agreement(Changes(tables=tuple(self._counted())))
+
+    def apply(self, inverse: BinaryIO, on_commit: Callable[[str], None]) -> Changes:
+        """Merge, in one transaction."""
+        attempts = count()
+
+        def attempt() -> Changes:
+            if again := next(attempts) > 0:
+                inverse.seek(0)
+                inverse.truncate()
+            report = self._apply(inverse, readers_out=again)
+            on_commit(self._durable_id(self._session))
+            return report
+
+        # Each attempt is a transaction, no part of one: what it made is known by the transaction's number.
+        report = patiently(self._session, "the merge", AGAINST_ANYTHING, attempt)
+        if kept := [str(version.name) for version in self._matched.versions]:
+            log.info("restore leaves the tables of migration tools alone", tables=kept)
+        log.debug("restore merged rows", **{name: report.total(name) for name in ("inserted", "updated", "deleted")})
+        return report
+
+    def _apply(self, inverse: BinaryIO, *, readers_out: bool) -> Changes:
+        # A row that goes, or gives up what others refer to by, must not get a new one that refers to it meanwhile.
+        watched = {key.child for key in self._planner.referring() if self._request.exact or self._moves_away(key)}
+        lock(self._session, self._staged, watched, readers_out=readers_out)
+        self._require_same_tables()
+        self._planner.plan()
+        planned = self._counted()
+        sequences = self._moves(planned)
+        report = self._report(planned, sequences)
+        self._require_agreement(report)
+        undo = Inverse(self._session, self._staged, planned, inverse, self._planner.referring())
+        undo.before()
+        apply(self._session, self._staged, planned)
+        undo.after()
+        moved = [move_on(self._session, move) for move in sequences.moves]
+        undo.sequences([move for move in moved if move is not None])
+        return report
+
+    def _moves_away(self, key: ForeignKey) -> bool:
+        """Whether an update may change what a foreign key refers to."""
+        match = next(staged.match for staged in self._staged if staged.match.name == key.parent)
+        return not set(key.referenced) <= set(match.key_columns)
+
+    @contextmanager
+    def _at_one_instant(self) -> Iterator[None]:
+        with self._session.looking("the preview"):
+            self._session.do("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "the preview")
+            yield
+
+    def _require_same_tables(self) -> None:
+        """What was planned is planned for the tables as they were when the rows were put beside them."""
+        names = {staged.match.name for staged in self._staged}
+        if _of_interest(live_schema(self._session), names) != _of_interest(self._live, names):
+            message = "tables of the live database, or keys that refer to them, were altered meanwhile"
+            raise RestoreBusyError(message, "nothing was changed: restore again")
+
+    def _counted(self) -> list[TableChanges]:
+        planned = [counted(self._session, staged, exact=self._request.exact) for staged in self._staged]
+        if not self._request.whole:
+            require_publishable(self._session, self._session.connection.info.dbname, self._staged, planned)
+        return planned
+
+    def _moves(self, planned: list[TableChanges]) -> Moves:
+        taking = TakingPart(
+            tables={staged.match.name for staged in self._staged},
+            growing={staged.match.name for staged, plan in zip(self._staged, planned, strict=True) if plan.inserted},
+            left={version.name for version in self._matched.versions},
+        )
+        return moves(self._session, self._archive, self._request, taking)
+
+    def _report(self, planned: list[TableChanges], sequences: Moves) -> Changes:
+        gone = [TableChanges(table=str(table), inserted=rows) for table, rows in self._matched.gone.items()]
+        new = [TableChanges(table=str(live.name), deleted=self._rows_of(live.users)) for live in self._matched.new]
+        rows = {table.table: table.rows for table in self._archive.index.tables}
+        for unfit in self._matched.unfit:
+            sources = {segment.table for segment in unfit.sources if segment.table is not None}
+            inserted = sum(rows.get(table, 0) for table in sources)
+            deleted = self._rows_of(unfit.live.users)
+            new.append(TableChanges(table=str(unfit.name), inserted=inserted, deleted=deleted))
+        notes = [*notes_on_versions(self._session, self._matched.versions)]
+        notes += [*_left_alone(self._session, self._archive, self._request), *_notes_on(self._staged)]
+        notes += sequences.notes
+        changed = [staged.match.name for staged, plan in zip(self._staged, planned, strict=True) if plan.changed]
+        notes += [*notes_on_views(self._session, changed), *_notes_on_event_triggers(self._session)]
+        return Changes(
+            tables=tuple(sorted([*planned, *gone, *new], key=lambda table: table.table)),
+            samples=samples(self._session, self._staged, planned),
+            notes=tuple(notes),
+            schema=tuple(self._matched.schema),
+            warnings=tuple(self._matched.warnings),
+        )
+
+    def _rows_of(self, table: str) -> int:
+        return int(self._session.ask(f"SELECT pg_catalog.count(*) FROM {table} l", "the preview")[0][0])
+
+    def _way(self, sample: Sample) -> str:
+        """What lets a row that is blocked through."""
+        partitions = in_psql(self._database.name, rf"\d+ {sample.table}")
+        return _WAYS[sample.kind].format(table=sample.table, partitions=partitions)
+
+    def _require_agreement(self, report: Changes) -> None:
+        """Refuse what the request does not allow, before anything is changed."""
+        if not self._request.refuses(report):
+            return
+        conflicting, blocked = report.total("conflicting"), report.total("blocked")
+        where = ", ".join(table.table for table in report.tables if table.conflicting or table.blocked)
+        if self._request.on_conflict.policy is Policy.FAIL:
+            message = f"{conflicting} rows differ and {blocked} are blocked, in {where}; the policy is to fail"
+            raise MergeConflictError(message, "see them with --dry-run; choose another --on-conflict")
+        message = f"{blocked} rows of the chosen tables cannot be made what they were, in {where}"
+        ways = dict.fromkeys(self._way(sample) for sample in report.samples if sample.kind in _WAYS)
+        raise MergeConflictError(message, "; ".join(("see them with --dry-run", *ways)))
+
+
+@contextmanager
+def merging(
+    database: Database, archive: Archive, request: MergeRequest, progress: Callable[[int], None]
+) -> Iterator[LiveMerge]:
+    """Put an archive's rows beside the live tables for the length of a block; see the port."""
+    lint(archive)
+    with merge_session(database, request.search_path) as session, durable_ids(database) as durable_id:
+        live = once_unlocked(session, lambda: live_schema(session))
+        matched = match(archive, live, request, database.name)
+        staged = stage(session, archive, matched, request, progress)
+        planner = Planner(session, staged, live, request)
+        yield LiveMerge(database, session, archive, request, live, matched, staged, planner, durable_id)
+
+
+def _of_interest(live: LiveSchema, names: Collection[TableName]) -> object:
+    """What a plan for some tables rests on; other sessions may make and drop tables of their own all the time."""
+    keys = [key for key in live.foreign_keys if key.parent in names or key.root in names]
+    return [live.tables.get(name) for name in sorted(names)], keys
+
+
+def _notes_on(staged: list[Staged]) -> Iterator[str]:
+    for table in staged:
+        live = table.match.live
+        if live.firings and not live.owned:
+            names = ", ".join(firing.name for firing in live.firings)
+            yield f"triggers of {live.name} fire, since the role does not own it: {names}"
+        given = set(table.match.columns)
+        named = [key.name for key in live.keys if not key.columns <= given]
+        named += [check.name for check in live.checks if not check.columns <= given]
+        for name in (*named, *live.unseen):
+            yield f"{name} of {live.name} cannot be tried beforehand: if it refuses a row, the whole merge fails"
+        if table.match.key is None:
+            yield f"{live.name} has no key: rows are compared whole"
+
+
+def _notes_on_event_triggers(session: MergeSession) -> Iterator[str]:
+    if loud := session.event_triggers.loud:
+        yield f"event triggers fire on the temporary tables of this, since the role owns none: {', '.join(loud)}"
+
+
+def _left_alone(session: MergeSession, archive: Archive, request: MergeRequest) -> Iterator[str]:
+    """Large objects are nobody's rows: a merge says which are missing and leaves them."""
+    text = (archive.text(segment) for segment in archive.index.segments if segment.kind is SegmentKind.LARGE_OBJECTS)
+    chunks = scan(chain.from_iterable(text)) if not request.tables else iter(())
+    wanted = {int(oid) for chunk in chunks for oid in _LARGE_OBJECT.findall(chunk.data)}
+    query = "SELECT oid::pg_catalog.int8 FROM pg_catalog.pg_largeobject_metadata"
+    there = {oid for (oid,) in session.ask(query, "large objects")}
+    if missing := wanted - there:
+        yield f"{len(missing)} large objects of the backup are not in the live database; a merge does not add them"

@@ -1,0 +1,166 @@
+"""Questions to a server: what it is, what it holds, and what the role may not read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+
+from app.archive.index import TableName
+from app.archive.manifest import Extension, ServerFacts
+from app.domain.servers import Identity
+from app.postgres.configured_path import under_own_path
+from app.postgres.session_settings import PG_DUMP_READS
+
+_DATABASE = """
+    SELECT current_setting('server_version'), current_setting('server_version_num')::int, pg_encoding_to_char(encoding),
+           concat_ws('/', datcollate, datctype, to_jsonb(d)->>'datlocprovider',
+                     coalesce(to_jsonb(d)->>'datlocale', to_jsonb(d)->>'daticulocale')),
+           pg_database_size(oid), current_setting('bytea_output'), oid::bigint
+    FROM pg_database d WHERE datname = current_database()"""
+# An administrator may have taken that right away; whoever asks all the same gets an error, however the question is put.
+_MAY_ASK = "SELECT has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')"
+_SYSTEM = "SELECT system_identifier::text FROM pg_catalog.pg_control_system()"
+_OID = "SELECT oid::bigint FROM pg_database WHERE datname = current_database()"
+_EXTENSIONS = "SELECT extname, extversion FROM pg_extension ORDER BY extname"
+# pg_shdepend leaves out the bootstrap superuser, who may own anything.
+_ROLES = """
+    SELECT rolname FROM pg_roles WHERE oid IN (
+        SELECT refobjid FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid
+        WHERE datname = current_database() AND refclassid = 'pg_authid'::regclass
+        UNION SELECT datdba FROM pg_database WHERE datname = current_database()
+        UNION SELECT relowner FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace
+              WHERE nspname !~ '^pg_' AND nspname <> 'information_schema')
+    ORDER BY rolname"""
+_SEEN = "SELECT pg_catalog.to_regclass('alembic_version')::pg_catalog.oid"
+# A type of the users' may have a cast of theirs, which would run with the rights of this session.
+_ALEMBIC = """
+    SELECT quote_ident(nspname) || '.alembic_version' FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+        JOIN pg_attribute a ON a.attrelid = c.oid AND attname = 'version_num' AND NOT attisdropped
+        JOIN pg_type t ON t.oid = atttypid AND typnamespace = 'pg_catalog'::regnamespace
+    WHERE c.oid = %s AND relkind = 'r'
+      AND has_table_privilege(c.oid, 'SELECT') AND NOT row_security_active(c.oid)"""
+_REVISIONS = "SELECT version_num::text FROM ONLY {} WHERE version_num IS NOT NULL"
+
+# A relation that pg_dump reads: not the system's, and not an extension's unless that asks for its rows to be dumped.
+DUMPED = """
+    n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND c.relpersistence <> 't' AND (
+        NOT EXISTS (SELECT FROM pg_depend e
+                    WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e')
+        OR c.oid IN (SELECT unnest(extconfig) FROM pg_extension))"""
+# A standby has no rows of an unlogged table, and refuses whoever asks for them; pg_dump leaves them out there too.
+READABLE = "NOT (c.relpersistence = 'u' AND pg_is_in_recovery())"
+_LEFT_OUT = f"""
+    SELECT format('%s.%s', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'S') AND {DUMPED} AND NOT {READABLE} ORDER BY 1"""
+# What stands below a table that is hash partitioned by an enum: its rows go through the root, since the hash of an
+# enum's value is another in each database (pg_dump.c, forcePartitionRootLoad).
+THROUGH_ROOT = """
+    through_root AS (
+        SELECT partrelid AS oid FROM pg_partitioned_table WHERE partstrat = 'h' AND EXISTS (
+            SELECT FROM pg_opclass o JOIN pg_am a ON a.oid = o.opcmethod
+            WHERE o.oid = ANY (partclass) AND opcname = 'enum_ops' AND amname = 'hash')
+        UNION SELECT inhrelid FROM pg_inherits JOIN through_root ON oid = inhparent)"""
+_TABLES = f"""
+    WITH RECURSIVE {THROUGH_ROOT}
+    SELECT n.nspname, c.relname, rn.nspname, r.relname
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        JOIN pg_class r ON r.oid = CASE WHEN c.oid IN (SELECT oid FROM through_root)
+                                   THEN pg_partition_root(c.oid)::oid ELSE c.oid END
+        JOIN pg_namespace rn ON rn.oid = r.relnamespace
+    WHERE c.relkind = 'r' AND {DUMPED} AND {READABLE}"""
+# A superuser is bound by no role's limit. Background workers count here, not for the server: it errs to the safe side.
+_FREE = """
+    SELECT least(
+        current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+            - coalesce(current_setting('reserved_connections', true), '0')::int - (SELECT count(*) FROM sessions),
+        CASE WHEN datconnlimit >= 0 THEN datconnlimit - (SELECT count(*) FROM sessions WHERE datid = d.oid) END,
+        CASE WHEN rolconnlimit >= 0 AND NOT rolsuper
+             THEN rolconnlimit - (SELECT count(*) FROM sessions WHERE usesysid = r.oid) END)::int
+    FROM pg_database d, pg_roles r WHERE datname = current_database() AND rolname = session_user"""
+_UNREADABLE = f"""
+    SELECT 'S' = c.relkind,
+           CASE c.relkind WHEN 'S' THEN 'sequence ' ELSE 'table ' END || n.nspname || '.' || c.relname || ': ' || CASE
+        WHEN NOT has_schema_privilege(n.oid, 'USAGE') THEN 'no USAGE right on its schema'
+        WHEN c.relkind = 'S' THEN 'no SELECT right'
+        WHEN NOT has_table_privilege(c.oid, 'SELECT') THEN 'no SELECT right'
+        ELSE 'row level security would hide rows from the role' END
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p', 'S') AND {DUMPED} AND NOT (
+        has_schema_privilege(n.oid, 'USAGE') AND CASE c.relkind
+            WHEN 'S' THEN has_sequence_privilege(c.oid, 'SELECT')
+            ELSE has_table_privilege(c.oid, 'SELECT') AND NOT row_security_active(c.oid) END)
+    UNION ALL
+    SELECT true, 'large object ' || l.oid || ': no SELECT right' FROM pg_largeobject_metadata l
+    WHERE NOT pg_has_role(lomowner, 'USAGE') AND current_setting('is_superuser') <> 'on' AND NOT EXISTS (
+        SELECT FROM aclexplode(lomacl) a
+        WHERE a.privilege_type = 'SELECT' AND (a.grantee = 0 OR pg_has_role(a.grantee, 'USAGE')))
+    ORDER BY 1, 2"""
+
+
+def server_facts(connection: psycopg.Connection) -> ServerFacts:
+    """What the server and its database are."""
+    version, number, encoding, locale, size, bytea_output, oid = _one(connection, _DATABASE)
+    revision = None
+    with under_own_path(connection):
+        seen = _one(connection, _SEEN)
+    if table := connection.execute(_ALEMBIC, seen).fetchone():
+        revision = ",".join(sorted(row[0] for row in connection.execute(_REVISIONS.format(table[0])))) or None
+    return ServerFacts(
+        version=version.split()[0],
+        version_num=number,
+        encoding=encoding,
+        locale=locale,
+        size=size,
+        extensions=tuple(Extension(name=name, version=its) for name, its in connection.execute(_EXTENSIONS)),
+        roles=tuple(row[0] for row in connection.execute(_ROLES)),
+        alembic_revision=revision,
+        read_settings=PG_DUMP_READS | {"client_encoding": encoding, "bytea_output": bytea_output},
+        system_identifier=system_identifier(connection),
+        database_oid=oid,
+    )
+
+
+def identity(connection: psycopg.Connection) -> Identity:
+    """Which server and database a session is in."""
+    return Identity(system_identifier(connection), _one(connection, _OID)[0])
+
+
+def system_identifier(connection: psycopg.Connection) -> str | None:
+    """The server's own number; None where the role may not ask for it."""
+    return str(_one(connection, _SYSTEM)[0]) if _one(connection, _MAY_ASK)[0] else None
+
+
+def read_settings(connection: psycopg.Connection) -> dict[str, str]:
+    """The settings under which a dump of this session's role and database reads rows."""
+    return dict(server_facts(connection).read_settings)
+
+
+def dumped_tables(connection: psycopg.Connection) -> dict[TableName, TableName]:
+    """Every table whose rows a complete dump carries, with the table under whose name it gives them."""
+    rows = connection.execute(_TABLES)
+    return {TableName(schema, name): TableName(its_schema, its) for schema, name, its_schema, its in rows}
+
+
+def free_connections(connection: psycopg.Connection) -> int:
+    """How many more connections the server would give to this role and database now."""
+    return int(
+        _one(connection, f"WITH sessions AS (SELECT * FROM pg_stat_activity WHERE datid IS NOT NULL) {_FREE}")[0]
+    )
+
+
+def unreadable(connection: psycopg.Connection) -> list[str]:
+    """What the role may not read, each with the reason."""
+    return [row[1] for row in connection.execute(_UNREADABLE)]
+
+
+def left_out(connection: psycopg.Connection) -> list[str]:
+    """Tables and sequences of which this server has no content: the unlogged ones of a standby."""
+    return [name for (name,) in connection.execute(_LEFT_OUT)]
+
+
+def _one(connection: psycopg.Connection, query: str) -> tuple[Any, ...]:
+    row = connection.execute(query).fetchone()
+    if row is None:
+        raise psycopg.DataError("the server has no row for its own database")
+    return row
