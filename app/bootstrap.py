@@ -245,12 +245,12 @@ def _database(settings: Settings, memory: FolderMemory) -> Database:
         return deferred(lambda: settings.database, name=settings.postgres_db, password=password)
     name = _only_name(settings, memory)
 
-    def nowhere() -> Database:
-        from app.postgres.unconfigured import Nowhere  # noqa: PLC0415 -- by need
+    def unconfigured() -> Database:
+        from app.postgres.unconfigured import UnconfiguredDatabase  # noqa: PLC0415 -- by need
 
-        return Nowhere.of_name(name)
+        return UnconfiguredDatabase.of_name(name)
 
-    return deferred(nowhere, name=name, password=None)
+    return deferred(unconfigured, name=name, password=None)
 
 
 def _only_name(settings: Settings, memory: FolderMemory) -> str:

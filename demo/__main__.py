@@ -20,7 +20,7 @@ from app.embedded.postgres import EmbeddedPostgres, binaries
 from app.errors import BackupValidationError, ResidencyBackupError
 from app.postgres.database import Database
 from app.postgres.digest import table_digest, use_read_settings
-from app.postgres.programs import Program
+from app.postgres.programs import ChildProcess
 from demo.accident import accident_and_back
 from demo.residency import fill
 from demo.stack import DATABASE, celery, residency_backup, run_shown, say, wait_for, worker_and_beat
@@ -85,7 +85,7 @@ def _environment(server: EmbeddedPostgres, broker: EmbeddedBroker, backups: Path
     }
 
 
-def _back_up(env: Mapping[str, str], backups: Path, programs: Sequence[Program]) -> None:
+def _back_up(env: Mapping[str, str], backups: Path, programs: Sequence[ChildProcess]) -> None:
     say(f"A worker and beat, with BACKUP_DAILY_CRON={env['BACKUP_DAILY_CRON']!r}: due in a few seconds, and once a day")
     _await_backup(backups, "daily", programs)
     print("beat fired, the worker made it: daily")
@@ -102,7 +102,7 @@ def _back_up(env: Mapping[str, str], backups: Path, programs: Sequence[Program])
         _await_backup(backups, tier, programs)
 
 
-def _await_backup(backups: Path, tier: str, programs: Sequence[Program]) -> None:
+def _await_backup(backups: Path, tier: str, programs: Sequence[ChildProcess]) -> None:
     wait_for(f"the {tier} backup", lambda: any(backups.glob(f"{tier}/*.json")), _TASK_SECONDS, programs)
 
 

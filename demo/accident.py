@@ -10,7 +10,7 @@ import psycopg
 
 from app.embedded.postgres import EmbeddedPostgres
 from app.errors import RestoreDataError
-from app.postgres.programs import Program
+from app.postgres.programs import ChildProcess
 from demo.stack import DATABASE, celery, residency_backup, run_shown, say, wait_for
 
 _SECONDS = 60.0
@@ -18,7 +18,9 @@ _SAMPLES = ("  to insert: ", "  inserted: ")
 _CONFIRMED = ("--confirm", DATABASE)
 
 
-def accident_and_back(server: EmbeddedPostgres, env: Mapping[str, str], log: Path, programs: Sequence[Program]) -> None:
+def accident_and_back(
+    server: EmbeddedPostgres, env: Mapping[str, str], log: Path, programs: Sequence[ChildProcess]
+) -> None:
     """Delete rows and drop a table; merge the rows back, undo that, and replace the whole database."""
     before = _counts(server)
     say("An accident: DELETE FROM notifications …; DROP TABLE leave_balances")

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from typing import IO
 
 from app.errors import BackupError
-from app.postgres.programs import Program, run
+from app.postgres.programs import ChildProcess, run
 from app.settings.settings import Settings
 
 DATABASE = "residency_scheduler"
@@ -43,19 +43,19 @@ def surroundings(env: Mapping[str, str], *, inherit_settings: bool = False) -> d
 @contextmanager
 def worker_and_beat(
     env: Mapping[str, str], output: IO[bytes] | int, *, inherit_settings: bool = False
-) -> Iterator[tuple[Program, Program]]:
+) -> Iterator[tuple[ChildProcess, ChildProcess]]:
     """A worker and beat for the length of a block; both are ended with it, and so is what they run."""
     around = surroundings(env, inherit_settings=inherit_settings)
     with ExitStack() as stack:
         programs = []
         for words in (("worker", "--concurrency=2", "--queues=backup", "--loglevel=INFO"), ("beat", "--loglevel=INFO")):
-            program = Program(celery(*words), around, stdout=output)
+            program = ChildProcess(celery(*words), around, stdout=output)
             stack.callback(program.end, grace=20)
             programs.append(program)
         yield programs[0], programs[1]
 
 
-def wait_for(what: str, condition: Callable[[], bool], seconds: float, programs: Iterable[Program] = ()) -> None:
+def wait_for(what: str, condition: Callable[[], bool], seconds: float, programs: Iterable[ChildProcess] = ()) -> None:
     """Wait until a condition holds.
 
     Raises:

@@ -206,7 +206,7 @@ def _take(task: BackupTask, tier: Tier, label: str | None = None) -> JSON:
     backup = taken.backup
     return {
         "backup": backup.id,
-        "path": str(service.tree.root / backup.file),
+        "path": service.tree.location(backup.file),
         "bytes": backup.bytes,
         "rows": backup.rows,
         "tables": backup.tables,

@@ -28,7 +28,7 @@ from typing import IO, Self
 import pytest
 
 from app.postgres.binaries import installed
-from app.postgres.programs import Finished, ProgramError
+from app.postgres.programs import ProgramError, ProgramResult
 
 COMMAND_LINE = "app.cli:main"
 CELERY = "celery.__main__:main"
@@ -51,7 +51,7 @@ _IMPORTED = (
 _MESSAGE_BYTES = 1 << 20
 
 
-def run_forked(entry: str, words: Sequence[str], env: Mapping[str, str], *, timeout: float) -> Finished:
+def run_forked(entry: str, words: Sequence[str], env: Mapping[str, str], *, timeout: float) -> ProgramResult:
     """Run a function, `module:name`, as the main program of a process with these arguments.
 
     Raises:
@@ -68,7 +68,7 @@ def run_forked(entry: str, words: Sequence[str], env: Mapping[str, str], *, time
         for stream in (out, err):
             stream.seek(0)
             texts.append(stream.read().decode(errors="replace"))
-    return Finished(code, *texts)
+    return ProgramResult(code, *texts)
 
 
 def start_forked(

@@ -21,7 +21,7 @@ import pytest
 from app.bootstrap import Program, bootstrap
 from app.embedded.postgres import EmbeddedPostgres
 from app.operations.service import Progress, Service
-from app.postgres.programs import Finished, run
+from app.postgres.programs import ProgramResult, run
 from app.storage.folder import LOCK, MARKER
 from app.storage.memory import FolderMemory
 from tests.fix_cluster_copies import SMALL, fill_small
@@ -48,13 +48,15 @@ class Site:
         program = _read(tuple(sorted(environ.items())), os.environ.get("XDG_STATE_HOME"))
         return replace(program, memory=FolderMemory(program.settings.backup_state_dir)).service()
 
-    def cli(self, *words: str, prefix: tuple[str, ...] = (), timeout: float = 100, **settings: str) -> Finished:
+    def cli(self, *words: str, prefix: tuple[str, ...] = (), timeout: float = 100, **settings: str) -> ProgramResult:
         """Run `residency-backup` as a process: of a new interpreter, if that is to begin otherwise than ours."""
         if not prefix and not any(name.startswith(READ_AT_START) for name in settings):
             return run_forked(COMMAND_LINE, words, self.process_env(**settings), timeout=timeout)
         return self.cli_anew(*words, prefix=prefix, timeout=timeout, **settings)
 
-    def cli_anew(self, *words: str, prefix: tuple[str, ...] = (), timeout: float = 100, **settings: str) -> Finished:
+    def cli_anew(
+        self, *words: str, prefix: tuple[str, ...] = (), timeout: float = 100, **settings: str
+    ) -> ProgramResult:
         """Run `residency-backup` as a process of a new interpreter, as people do."""
         argv = [*prefix, sys.executable, "-c", "from app.cli import main; main()", *words]
         return run(argv, self.process_env(**settings), timeout=timeout)

@@ -12,7 +12,7 @@ from psycopg import sql
 
 from app.embedded.postgres import EmbeddedPostgres
 from app.operations.service import Service
-from app.postgres.programs import Finished
+from app.postgres.programs import ProgramResult
 from tests.fix_cluster_copies import CopiedPostgres
 from tests.fix_postgres import TestDatabase, open_folder
 from tests.fix_service import Site, make_site
@@ -48,7 +48,7 @@ class TwoServers:
         """The service of the other server, on the same folder."""
         return self.site.service(DATABASE_URL=self.other.url, **settings)
 
-    def cli(self, *words: str, **settings: str) -> Finished:
+    def cli(self, *words: str, **settings: str) -> ProgramResult:
         """The command line, with the other server's URL."""
         return self.site.cli(*words, DATABASE_URL=self.other.url, **settings)
 

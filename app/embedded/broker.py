@@ -9,7 +9,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from app.embedded.server import EmbeddedServer, EmbeddedServerError, environment, package_folder, wait_until
-from app.postgres.programs import Program
+from app.postgres.programs import ChildProcess
 
 START_SECONDS = 20.0
 LOG_LINES = 15
@@ -60,7 +60,7 @@ class EmbeddedBroker(EmbeddedServer):
 
     def _start(self) -> None:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._program = Program(self._argv(), environment(), stdout=subprocess.DEVNULL)
+        self._program = ChildProcess(self._argv(), environment(), stdout=subprocess.DEVNULL)
         self._await_ready(self._program)
 
     def _argv(self) -> list[str]:
@@ -68,7 +68,7 @@ class EmbeddedBroker(EmbeddedServer):
         argv += ["--save", "", "--appendonly", "yes", "--dir", str(self.folder)]
         return [*argv, "--logfile", str(self._log)]
 
-    def _await_ready(self, program: Program) -> None:
+    def _await_ready(self, program: ChildProcess) -> None:
         # The wait below tries again; the client's own retries would only sleep longer each time.
         with redis.Redis(port=self.port, socket_timeout=1, retry=Retry(NoBackoff(), 0)) as client:
             ready = wait_until(lambda: not program.running or _answers(client, program.pid), START_SECONDS)

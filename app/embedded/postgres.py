@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Literal
 
 from app.embedded.server import EmbeddedServer, EmbeddedServerError, environment, package_folder, wait_until
-from app.postgres.programs import Program, ProgramError, output_of
+from app.postgres.programs import ChildProcess, ProgramError, output_of
 
 StopMode = Literal["smart", "fast", "immediate"]
 
@@ -171,7 +171,7 @@ class EmbeddedPostgres(EmbeddedServer):
         lock = self._data / "postmaster.pid"
         if lock.is_file() and not lock.stat().st_size:
             lock.unlink()  # left by a server killed at its very start; with it none would ever start again
-        self._program = Program(
+        self._program = ChildProcess(
             [*launcher.prefix, str(programs / "postgres"), *self._options(self.socket_folder)],
             environment(),
             stdout=subprocess.DEVNULL,
@@ -223,13 +223,13 @@ class EmbeddedPostgres(EmbeddedServer):
         options.append(f"--unix_socket_directories={sockets}")
         return options + [f"--{setting}" for setting in FAST_SETTINGS if self._fast]
 
-    def _await_ready(self, program: Program) -> None:
+    def _await_ready(self, program: ChildProcess) -> None:
         wait_until(lambda: self._accepts(program) or not program.running, START_SECONDS)
         if self._accepts(program) and program.running:
             return
         raise self._not_ready(program, START_SECONDS)
 
-    def _accepts(self, program: Program) -> bool:
+    def _accepts(self, program: ChildProcess) -> bool:
         """What pg_ctl looks at: the status line of the pid file, which must be this process's."""
         try:
             lines = (self._data / "postmaster.pid").read_text().splitlines()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Self
 
 from app.errors import ResidencyBackupError
-from app.postgres.programs import Program, ProgramError
+from app.postgres.programs import ChildProcess, ProgramError
 
 STOP_SECONDS = 30.0
 POLL_SECONDS = 0.02
@@ -79,7 +79,7 @@ class EmbeddedServer(ABC):
     def __init__(self, folder: Path, port: int) -> None:
         self.folder = folder.absolute()
         self.port = port or free_port()
-        self._program: Program | None = None
+        self._program: ChildProcess | None = None
         self._last_words = ""
 
     def __enter__(self) -> Self:
@@ -144,7 +144,7 @@ class EmbeddedServer(ABC):
     def stop(self) -> None:
         """Shut the server down. May be called at any time, twice too."""
 
-    def _not_ready(self, program: Program, seconds: float) -> EmbeddedServerError:
+    def _not_ready(self, program: ChildProcess, seconds: float) -> EmbeddedServerError:
         """The error of a server that ended, or did not answer, while it was started; the server is ended."""
         why = "ended" if not program.running else f"is not ready after {seconds:.0f} s"
         self.kill()

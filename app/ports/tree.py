@@ -1,4 +1,4 @@
-"""The port to the tree: the folder that backups stand in, and a file of it that is being written."""
+"""The port to the tree: where backups are stored, and a file of it that is being written."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class StoredFile:
 
     Attributes:
         file: its path relative to the root.
-        period: the one that its name stands for.
-        manifest: what stands beside it; None where nothing does, or where it cannot be read: then `problem` says why.
-        waiting: manifests that a run wrote for this name, or for this id, and did not put in their place. Only one
-            that describes the file's bytes is its own.
-        stranger: who owns the file or its manifest, if that is nobody who is trusted.
+        period: that its name says.
+        manifest: the file beside it; None if there is none, or if it cannot be read: then `problem` says why.
+        waiting: manifests that a run wrote for this name or id, and did not put in their place. Only the one that
+            describes the file's bytes belongs to it.
+        stranger: the owner of the file or its manifest, if we do not trust that user.
     """
 
     id: str
@@ -38,99 +38,103 @@ class StoredFile:
 
 
 class Tree(Protocol):
-    """The folders of backups. Paths are relative to its root. Nothing partial ever stands under a final name.
+    """The store of backups, a folder for each tier. Files are named relative to its root: ``daily/backup-….sql``.
 
-    Every method may raise BackupPermissionError (a right is missing), BackupStorageError (disk full, not a folder),
-    BackupReadError or BackupWriteError (the disk's own errors).
+    A file gets its final name only when it is whole. Every method may raise BackupPermissionError (a right is missing),
+    BackupStorageError (disk full, not a folder), BackupReadError or BackupWriteError (errors of the disk).
+    ``str(tree)`` names the whole tree in messages.
 
     Attributes:
-        root: the folder.
-        folder: what the root is known by.
+        root: the folder on this machine.
+        folder: how the root is recognised.
     """
 
     root: Path
     folder: Folder
 
+    def location(self, file: str) -> str:
+        """Where a file is, for people and other programs: its path."""
+
     def held(self) -> Tree:
-        """The tree for one run: its folder is the one that stands there now, and refuses any other.
+        """The tree for one run, which refuses any other folder than the one that is there now.
 
         Raises:
-            BackupFolderLostError: it is not the one that was there before.
+            BackupFolderLostError: the folder is not the one that was there before.
             BackupReadError: its marker cannot be read.
         """
 
     def probe(self, tier: Tier) -> None:
-        """Make the tier's folder where it is missing; prove by doing it that files can be written and read in it."""
+        """Make the tier's folder if it is missing, and prove that it works: write a file in it and read it back."""
 
     def free_bytes(self) -> int:
-        """Bytes that this user may still write; `ENDLESS` where nobody knows."""
+        """Bytes that this user may still write; `ENDLESS` if that is unknown."""
 
     def create(self, tier: Tier, name: str, run_id: str) -> AbstractContextManager[Draft]:
-        """A new file under a temporary name in the tier's folder; gone when the block ends, unless published."""
+        """A new file under a temporary name in the tier's folder; removed when the block ends, unless published."""
 
     def staging(self, tier: Tier, name: str, run_id: str) -> AbstractContextManager[Path]:
-        """A new folder under a temporary name in the tier's folder; gone with all in it when the block ends."""
+        """A new folder under a temporary name in the tier's folder; removed with its content when the block ends."""
 
     def open(self, file: str) -> BinaryIO:
-        """Open a file for reading. Raises BackupNotFoundError where it is missing."""
+        """Open a file for reading. Raises BackupNotFoundError if it is missing."""
 
     def folder_under(self, file: str) -> str | None:
-        """The folder that stands under the name of a file or of its manifest; None if there is none."""
+        """A folder that has the name of a file or of its manifest; None if there is none."""
 
     def read_manifest(self, file: str) -> bytes | None:
-        """The manifest beside an archive, or None."""
+        """The manifest of an archive; None if there is none."""
 
     def write_manifest(self, file: str, manifest: bytes, of: StoredFile | None = None) -> None:
-        """Write the manifest beside an archive, whole or not at all.
+        """Write the manifest of an archive, whole or not at all.
 
         Args:
             file: the archive.
             manifest: the new content.
-            of: what the manifest describes. Raises BackupWriteError where that is not what stands there any more.
+            of: the archive that the manifest describes. Raises BackupWriteError if it was replaced since.
         """
 
     def add_manifest(self, manifest: bytes, of: StoredFile) -> bool:
-        """Write a manifest beside an archive that was found without one, or with one that cannot be used.
+        """Write a manifest for an archive that was found without a usable one.
 
-        It never takes the place of another: False where one stands there by now, or where the archive is not the one
-        that was found any more.
+        Returns:
+            False, and nothing is written, if another manifest was written since, or the archive was replaced.
         """
 
     def is_at(self, file: str, stream: BinaryIO) -> bool:
-        """Whether a file that was opened still stands under the name, and no other has taken it."""
+        """Whether an open file still has this name, and was not replaced by another one."""
 
     def look(self, file: str) -> StoredFile | None:
-        """What stands under a name now; None where nothing does, or where the name is not ours."""
+        """The archive under a name as it is now; None if there is none, or if the name is not ours."""
 
     def files(self) -> Sequence[StoredFile]:
         """Every archive under a name that is ours, sorted by id."""
 
     def rename(self, old: str, new: str, manifest: bytes | None = None) -> None:
-        """Rename an archive and its manifest, or the one given. Raises BackupWriteError where the name is taken."""
+        """Rename an archive; its manifest, or the given one, goes along. Raises BackupWriteError if taken."""
 
     def remove(self, file: str) -> None:
-        """Remove the manifest, then the archive. What is missing already is no error."""
+        """Remove the manifest, then the archive. A missing file is no error."""
 
     def other_writers(self, file: str | None = None) -> Sequence[tuple[Path, str]]:
-        """Paths that others may write, and who: of the whole tree, or those that a backup's file stands on."""
+        """Paths that other users may write, and who: of the whole tree, or those that one backup depends on."""
 
     def leftovers(self) -> Sequence[tuple[str, str]]:
         """Temporary files, and folders of `staging`, as (file, id of the run that wrote it)."""
 
     def remove_leftover(self, file: str) -> None:
-        """Remove a temporary file or folder. Missing is no error."""
+        """Remove a temporary file or folder. A missing one is no error."""
 
 
 class Draft(Protocol):
-    """A file in the making."""
+    """A file that is being written."""
 
     stream: BinaryIO
 
     def restart(self) -> None:
-        """Forget everything written: what made it begins anew."""
+        """Forget everything written, because the dump begins again."""
 
     def flush(self) -> None:
-        """Put everything written on the disk itself, so that reading it back shows what the disk holds."""
+        """Sync everything written to the disk, so that reading it back shows what the disk holds."""
 
     def reopen(self) -> BinaryIO:
         """The file from its start, for reading back. The caller closes it."""
@@ -140,10 +144,10 @@ class Draft(Protocol):
 
         Args:
             file: the final name.
-            manifest: what describes it.
-            earlier: the files of the same id that this one replaces; no other is removed.
-            proven: whether one of them is verified, so that none without a manifest may take its place.
+            manifest: its content.
+            earlier: the files of the same id that this one replaces; no other file is removed.
+            proven: whether one of them is verified. Then a file without a manifest may not replace it.
 
         Returns:
-            Why the manifest could not be saved, or None. The backup then stands without one.
+            Why the manifest could not be saved, so that the backup has none; None if all is well.
         """

@@ -15,7 +15,7 @@ import psycopg
 
 from app.domain.psql import in_psql, quoted
 from app.errors import BackupCreationError, LockTableFullError, ServerUnavailableError, StandbyConflictError
-from app.postgres.oversized_rows import find_the_row, is_too_long
+from app.postgres.oversized_rows import find_row_hint, is_too_long
 from app.postgres.server_messages import message_of, without_details
 from app.postgres.session_settings import FILE_LIMIT
 from app.postgres.shared_memory import HINT as SHARED_MEMORY_HINT
@@ -100,7 +100,7 @@ def known_cause(
     return next((cause for meaning in causes if (cause := meaning(refusal))), None)
 
 
-def more_files(role: str) -> str:
+def file_limit_hint(role: str) -> str:
     """How a role is freed from the limit of temporary files, which only a superuser may lift."""
     lifting = f"ALTER ROLE {quoted(role)} SET {FILE_LIMIT} = -1"
     return f"lift it for the role, as a superuser: {in_psql('postgres', lifting)}"
@@ -137,7 +137,7 @@ def _of_a_row(refusal: _Refusal) -> BackupCreationError | None:
     if not is_too_long(refusal.message):
         return None
     what = "a row is longer than the 1 GB of text that PostgreSQL can send"
-    hint = find_the_row(refusal.database, refusal.asked)
+    hint = find_row_hint(refusal.database, refusal.asked)
     return BackupCreationError(f"{what}: database {refusal.database}: {refusal.brief}", hint)
 
 
@@ -156,7 +156,7 @@ def _of_the_server(refusal: _Refusal) -> BackupCreationError | None:
     if lacks_shared_memory(error):
         hint = SHARED_MEMORY_HINT
     elif isinstance(error, psycopg.errors.ConfigurationLimitExceeded) and FILE_LIMIT in refusal.message:
-        hint = more_files(refusal.role)
+        hint = file_limit_hint(refusal.role)
     elif isinstance(error, _REFUSALS):
         hint = "the message is the server's: see its log; try again when the cause has passed"
     else:

@@ -28,7 +28,7 @@ from app.errors import (
 from app.ports.cluster import BaseBackup, ClusterFacts
 from app.postgres.binaries import Binary, find_binary
 from app.postgres.database import Database
-from app.postgres.programs import Program, ProgramError, as_killed, guard, output_of, running
+from app.postgres.programs import ChildProcess, ProgramError, as_killed, guard, output_of, running
 
 COPY, VERIFY, WALDUMP, GLOBALS = "pg_basebackup", "pg_verifybackup", "pg_waldump", "pg_dumpall"
 POLL_SECONDS = 0.2
@@ -228,7 +228,7 @@ def _fitting(program: str, version: str) -> Binary:
     return found
 
 
-def _wait(program: Program, advance: Callable[[int], None]) -> None:
+def _wait(program: ChildProcess, advance: Callable[[int], None]) -> None:
     """Wait for the end of a program that says how far it is."""
     seen = 0
     while program.running:

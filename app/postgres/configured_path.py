@@ -15,8 +15,8 @@ from contextlib import contextmanager
 
 import psycopg
 
-OWN_PATH = "SELECT reset_val FROM pg_catalog.pg_settings WHERE name OPERATOR(pg_catalog.=) 'search_path'"
-_TAKEN = f"SELECT pg_catalog.set_config('search_path', ({OWN_PATH}), true)"
+CONFIGURED_PATH = "SELECT reset_val FROM pg_catalog.pg_settings WHERE name OPERATOR(pg_catalog.=) 'search_path'"
+_TAKEN = f"SELECT pg_catalog.set_config('search_path', ({CONFIGURED_PATH}), true)"
 
 # Whether nobody strange has made, or may make, anything in the schemas of the path:
 # - path: these schemas, without the server's own.
@@ -49,18 +49,18 @@ _TRUSTED = """
                                     OR pg_catalog.pg_has_role(strange.oid, grantee, 'MEMBER'))))"""
 
 
-def is_trusted(connection: psycopg.Connection, *, superuser: bool) -> bool:
+def path_is_trusted(connection: psycopg.Connection, *, superuser: bool) -> bool:
     """Whether nobody but superusers has made, or may make, what is found by the path.
 
     Others may, whom the session's role trusts anyway, if it is no `superuser`.
     """
-    with under_own_path(connection):
+    with under_configured_path(connection):
         row = connection.execute(_TRUSTED.format(superuser=superuser).encode()).fetchone()
     return bool(row and row[0])
 
 
 @contextmanager
-def under_own_path(connection: psycopg.Connection) -> Iterator[None]:
+def under_configured_path(connection: psycopg.Connection) -> Iterator[None]:
     """A block of questions, each of whose names says its schema; all else that it does is undone."""
     with connection.transaction(force_rollback=True):
         connection.execute(_TAKEN.encode())

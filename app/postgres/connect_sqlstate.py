@@ -24,7 +24,7 @@ _OF_THE_SERVER = re.compile(r"failed: [^\s:]+:  \S")
 _CODE = re.compile(rb'^B\t\d+\tErrorResponse\t.*? C "([0-9A-Z]{5})"', re.MULTILINE)
 
 
-def with_code(error: psycopg.OperationalError, conninfo: str) -> psycopg.Error:
+def with_sqlstate(error: psycopg.OperationalError, conninfo: str) -> psycopg.Error:
     """The driver's error, as the class that the server's code stands for where that can be found out.
 
     Args:

@@ -23,12 +23,12 @@ from app.errors import (
     TableLockedError,
 )
 from app.postgres.causes import known_cause
-from app.postgres.connect_sqlstate import with_code
+from app.postgres.connect_sqlstate import with_sqlstate
 from app.postgres.cursor import Cursor, interruption
 from app.postgres.login_triggers import refusal_of_trigger, refused_by_trigger
 from app.postgres.pooler import require_own_session
 from app.postgres.programs import bare_environment
-from app.postgres.server_messages import message_of, said_beside
+from app.postgres.server_messages import details_of, message_of
 from app.postgres.session_settings import every_session
 from app.urls import ENCODED, require_port, require_text, scheme_of
 
@@ -200,7 +200,7 @@ class Database:
         try:
             return psycopg.connect(conninfo, autocommit=True, cursor_factory=Cursor)
         except psycopg.OperationalError as error:
-            raise with_code(error, conninfo) from None
+            raise with_sqlstate(error, conninfo) from None
 
     @contextmanager
     def translated(self, role: str | None = None) -> Iterator[None]:
@@ -218,7 +218,7 @@ class Database:
 
     def _typed(self, error: psycopg.Error, role: str) -> BackupError:
         text = message_of(error)
-        if beside := said_beside(error):  # it may quote rows
+        if beside := details_of(error):  # it may quote rows
             log.debug("backup refused by the server", database=self.name, said=beside)
         if isinstance(error, psycopg.errors.LockNotAvailable):
             message = f"a table of database {self.name} stayed locked: {text}"

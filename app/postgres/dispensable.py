@@ -29,7 +29,7 @@ _COMMENT = re.compile(rb'COMMENT ON EXTENSION "?([^\s";]+)', re.IGNORECASE)
 _NOT_ITS_OWN = re.compile(r"25|40|53|57|58(?!P01)|XX|55P03|55006")
 
 
-class Loading(Protocol):
+class LoadingSession(Protocol):
     """What is needed of the session that loads.
 
     Attributes:
@@ -39,13 +39,13 @@ class Loading(Protocol):
     """
 
     remarks: list[str]
-    nameless: dict[str, None]
-    unfilled: list[tuple[bytes, str, str]]
+    dropped_roles: dict[str, None]
+    unfilled_views: list[tuple[bytes, str, str]]
 
     def run(self, statement: bytes, what: str) -> None:
         """Run one statement of the file."""
 
-    def typed(self, error: psycopg.Error, what: str) -> RestoreError:
+    def as_restore_error(self, error: psycopg.Error, what: str) -> RestoreError:
         """What an error of the driver means to a restore."""
 
 
@@ -54,14 +54,14 @@ def is_dispensable(statement: bytes) -> bool:
     return bool(_REFRESH.match(statement) or _COMMENT.match(statement) or dropped_role(statement))
 
 
-def do_without(session: Loading, statement: bytes, what: str, error: psycopg.Error) -> bool:
+def note_refused(session: LoadingSession, statement: bytes, what: str, error: psycopg.Error) -> bool:
     """Note that the server refused a statement; False if the restore is to fail of it."""
-    said = session.typed(error, what).message
+    said = session.as_restore_error(error, what).message
     if _REFRESH.match(statement):
         # A function that relies on search_path has a way out that fills the view: --search-path.
         if _NOT_ITS_OWN.match(error.sqlstate or "XX") or relying_function(error):
             return False
-        session.unfilled.append((statement, what, said))
+        session.unfilled_views.append((statement, what, said))
     elif comment := _COMMENT.match(statement):
         if not isinstance(error, psycopg.errors.InsufficientPrivilege):
             return False
@@ -70,32 +70,32 @@ def do_without(session: Loading, statement: bytes, what: str, error: psycopg.Err
     elif not isinstance(error, psycopg.errors.UndefinedObject):
         return False
     elif number := dropped_role(statement):
-        session.nameless[number] = None
+        session.dropped_roles[number] = None
     log.debug("restore does without what the server refuses", what=what, reason=said)
     return True
 
 
-def say_what_is_left_out(session: Loading) -> None:
+def remark_dropped_roles(session: LoadingSession) -> None:
     """One remark on all rights that were left out."""
-    if not session.nameless:
+    if not session.dropped_roles:
         return
-    names = ", ".join(quoted(number) for number in session.nameless)
+    names = ", ".join(quoted(number) for number in session.dropped_roles)
     session.remarks.append(
         f"rights of {names} are left out, since there is no role of that name: by a number pg_dump tells a role that"
         f" was dropped; if one is called so, CREATE ROLE {names.partition(',')[0]} NOLOGIN, and restore again"
     )
-    session.nameless = {}
+    session.dropped_roles = {}
 
 
-def fill_what_is_left(session: Loading) -> None:
+def retry_views(session: LoadingSession) -> None:
     """Fill the materialized views that could not be filled in their turn, as long as that gets any further."""
-    while left := session.unfilled:
-        session.unfilled = []
+    while left := session.unfilled_views:
+        session.unfilled_views = []
         for statement, what, _ in left:
             session.run(statement, what)
-        if len(session.unfilled) == len(left):
+        if len(session.unfilled_views) == len(left):
             break
-    for statement, _, said in session.unfilled:
+    for statement, _, said in session.unfilled_views:
         again = statement.decode(errors="backslashreplace").rstrip("; \n")
         session.remarks.append(f"{said}; it is left without rows: when that is mended, {again}")
-    session.unfilled = []
+    session.unfilled_views = []

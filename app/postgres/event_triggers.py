@@ -59,7 +59,7 @@ class EventTriggers:
     """
 
     def __init__(self, connection: psycopg.Connection) -> None:
-        self.loud: tuple[str, ...] = ()
+        self.not_disabled: tuple[str, ...] = ()
         self._connection = connection
         self._held: Sequence[tuple[str, str]] = ()
         self._role: str | None = None  # that the session has otherwise, if it can act as a replica's
@@ -68,7 +68,7 @@ class EventTriggers:
             self._hold([(str(name), str(how), bool(owned)) for name, how, owned in found])
 
     @contextmanager
-    def still(self) -> Iterator[None]:
+    def disabled(self) -> Iterator[None]:
         """None of them fires in a block, but the loud ones."""
         if self._role is not None:
             with self._connection.transaction():
@@ -93,7 +93,7 @@ class EventTriggers:
             self._role = str(row[0]) if row else "origin"
         else:
             self._held = [(name, how) for name, how, owned in found if owned]
-            self.loud = tuple(name for name, _, owned in found if not owned)
+            self.not_disabled = tuple(name for name, _, owned in found if not owned)
 
     def _may_set(self, name: str) -> bool:
         since = self._connection.info.server_version >= _PRIVILEGE_SINCE
@@ -110,6 +110,6 @@ class EventTriggers:
             self._connection.execute(statement)
 
 
-def disabling(database: str, names: Sequence[str]) -> str:
+def disable_hint(database: str, names: Sequence[str]) -> str:
     """How a superuser keeps them from firing."""
     return in_psql(database, *(f"ALTER EVENT TRIGGER {quoted(name)} DISABLE" for name in names))

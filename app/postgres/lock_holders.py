@@ -20,9 +20,9 @@ from app.domain.psql import in_psql
 
 # Modes that keep a mode from being granted: PostgreSQL documentation, "Conflicting Lock Modes".
 _WRITERS = ("RowExclusiveLock", "ShareUpdateExclusiveLock", "ShareLock", "ShareRowExclusiveLock", "ExclusiveLock")
-AGAINST_READING = ("AccessExclusiveLock",)
-AGAINST_LOCKING_OUT_WRITERS = (*_WRITERS, "AccessExclusiveLock")
-AGAINST_ANYTHING = ("AccessShareLock", "RowShareLock", *_WRITERS, "AccessExclusiveLock")
+CONFLICT_WITH_ACCESS_SHARE = ("AccessExclusiveLock",)
+CONFLICT_WITH_SHARE_ROW_EXCLUSIVE = (*_WRITERS, "AccessExclusiveLock")
+CONFLICT_WITH_ACCESS_EXCLUSIVE = ("AccessShareLock", "RowShareLock", *_WRITERS, "AccessExclusiveLock")
 # Cut here, so that no long statement crosses the wire for its first words.
 _SAID = "left(a.query, 300)"
 # In a transaction the server shows its sessions as they were when it was asked first.
@@ -72,7 +72,7 @@ _OBJECT = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Other:
+class OtherSession:
     """A session, or a prepared transaction, of somebody else.
 
     Attributes:
@@ -104,7 +104,7 @@ class Other:
         return f"{in_psql('postgres', look)}; try again when it has ended"
 
 
-def kind_of(statement: str | None) -> str:
+def statement_kind(statement: str | None) -> str:
     """The kind of a statement: ``ALTER TABLE``; nothing of what it names."""
     found = _KIND.match(statement or "")
     if found is None:
@@ -113,9 +113,9 @@ def kind_of(statement: str | None) -> str:
     return " ".join([verb, *rest]) if _OBJECT.fullmatch(" ".join(rest)) else verb
 
 
-def waiting_for(
+def first_waiter(
     connection: psycopg.Connection, pids: Collection[int], since: datetime | None
-) -> tuple[Other, float] | None:
+) -> tuple[OtherSession, float] | None:
     """Who of others waits for a lock of these sessions or, unless None, of pg_dump's since; and for how many seconds.
 
     Where one of ours waits behind somebody who waits for us, that one is named, and waits for ever: nobody would go on.
@@ -128,23 +128,23 @@ def waiting_for(
     return _other(tuple(other)), inf if for_ever else seconds
 
 
-def holding(connection: psycopg.Connection, modes: Collection[str]) -> list[Other]:
+def lock_holders(connection: psycopg.Connection, modes: Collection[str]) -> list[OtherSession]:
     """Who holds, or waits for, a lock in one of the modes on a table or the like; those who hold it first."""
     connection.execute(_ANEW)
     return [_other(row) for row in connection.execute(_HOLDING.encode(), [list(modes)])]
 
 
-def stands_in_the_way(found: Collection[Other], tables: Collection[TableName]) -> Other | None:
+def first_on_tables(found: Collection[OtherSession], tables: Collection[TableName]) -> OtherSession | None:
     """The first of those who have locked one of the tables."""
     return next((other for other in found if other.table in tables), None)
 
 
-def only(name: TableName) -> sql.Composed:
+def only_table(name: TableName) -> sql.Composed:
     """A table without its children, as LOCK takes it."""
     return sql.SQL("ONLY {}").format(sql.Identifier(*name))
 
 
-def _other(row: tuple[Any, ...]) -> Other:
+def _other(row: tuple[Any, ...]) -> OtherSession:
     schema, name, pid, prepared, application, said = row
     table = TableName(schema, name) if schema is not None and name is not None else None
-    return Other(table, pid, prepared, application or "", kind_of(said))
+    return OtherSession(table, pid, prepared, application or "", statement_kind(said))

@@ -11,11 +11,11 @@ from collections.abc import Callable, Collection, Iterable
 from typing import TypeVar
 
 from app.errors import RestoreBusyError
-from app.postgres.lock_holders import holding
-from app.postgres.session import Session, sqlstate_of
+from app.postgres.lock_holders import lock_holders
+from app.postgres.session import RestoreSession, sqlstate_of
 from app.postgres.session_settings import LOCK_WAIT_MS
 
-STRETCH_MS = 2_000  # at a time, for all locks together; the application is to be free after 5 s
+ATTEMPT_MS = 2_000  # at a time, for all locks together; the application is to be free after 5 s
 PAUSE_SECONDS = 0.5
 # How long the server waits for this process while it holds locks: one that was suspended holds the application up so
 # long and no longer. Then the server ends the session, and nothing is changed.
@@ -26,7 +26,7 @@ _AGAIN = {"55P03", "40P01"}  # lock not available, deadlock
 Done = TypeVar("Done")
 
 
-def patiently(session: Session, what: str, modes: Collection[str], attempt: Callable[[], Done]) -> Done:
+def retry_for_locks(session: RestoreSession, what: str, modes: Collection[str], attempt: Callable[[], Done]) -> Done:
     """What an attempt gives that finds all of its locks free; one that does not is undone, and repeated.
 
     Args:
@@ -43,7 +43,7 @@ def patiently(session: Session, what: str, modes: Collection[str], attempt: Call
     while True:
         try:
             with session.transaction(what):
-                session.connection.execute(f"SET LOCAL lock_timeout = {min(STRETCH_MS, LOCK_WAIT_MS)}".encode())
+                session.connection.execute(f"SET LOCAL lock_timeout = {min(ATTEMPT_MS, LOCK_WAIT_MS)}".encode())
                 idle = f"SET LOCAL idle_in_transaction_session_timeout = '{HELD_IDLE_SECONDS}s'"
                 session.connection.execute(idle.encode())
                 return attempt()
@@ -55,14 +55,14 @@ def patiently(session: Session, what: str, modes: Collection[str], attempt: Call
         time.sleep(PAUSE_SECONDS)
 
 
-def lock_all(session: Session, statements: Iterable[tuple[str, str]]) -> None:
+def lock_all(session: RestoreSession, statements: Iterable[tuple[str, str]]) -> None:
     """Run statements that lock, given with what to call each, within one stretch of patience.
 
     Raises:
         RestoreBusyError: not all are free.
     """
     row = session.connection.execute(_LOCK_TIMEOUT).fetchone()
-    left = row[0] if row else STRETCH_MS
+    left = row[0] if row else ATTEMPT_MS
     end = time.monotonic() + left / 1000
     for what, statement in statements:
         left = max(1, round((end - time.monotonic()) * 1000))
@@ -71,9 +71,9 @@ def lock_all(session: Session, statements: Iterable[tuple[str, str]]) -> None:
             session.connection.execute(statement.encode(), binary=True)
 
 
-def _named(session: Session, modes: Collection[str], error: RestoreBusyError) -> RestoreBusyError:
+def _named(session: RestoreSession, modes: Collection[str], error: RestoreBusyError) -> RestoreBusyError:
     with session.translated("who holds the lock"), session.catalogs():
-        found = holding(session.connection, modes)
+        found = lock_holders(session.connection, modes)
     if not found:
         return RestoreBusyError(error.message, error.hint)
     message = f"{error.message}; table {found[0].table} is locked by {found[0]}"

@@ -18,7 +18,7 @@ from app.errors import (
     ServerUnavailableError,
 )
 from app.postgres.database import Database
-from app.postgres.session import Session, restoring
+from app.postgres.session import RestoreSession, as_restore_errors
 from app.postgres.session_settings import MAINTENANCE
 
 _FIRST = ("postgres", "template1")
@@ -27,13 +27,13 @@ _OTHERS = """
     WHERE datallowconn AND NOT datistemplate AND has_database_privilege(oid, 'CONNECT') ORDER BY datname"""
 
 
-class Maintenance(Session):
+class Maintenance(RestoreSession):
     """A session for what concerns a server as a whole."""
 
-    after_loss = "see the server's log; what stands is shown by 'residency-backup check'"
-    broken_rule = None
+    lost_hint = "see the server's log; what stands is shown by 'residency-backup check'"
+    constraint_hint = None
 
-    def ask(self, query: str, *params: object) -> list[tuple[Any, ...]]:
+    def query(self, query: str, *params: object) -> list[tuple[Any, ...]]:
         """The rows of one query.
 
         Raises:
@@ -42,7 +42,7 @@ class Maintenance(Session):
         with self.translated("a question to the server"):
             return self.connection.execute(query.encode(), params or None).fetchall()
 
-    def do(self, what: str, statement: LiteralString, *names: sql.Composable) -> None:
+    def execute(self, what: str, statement: LiteralString, *names: sql.Composable) -> None:
         """Run one statement.
 
         Args:
@@ -56,7 +56,7 @@ class Maintenance(Session):
         with self.translated(what):
             self.connection.execute(sql.SQL(statement).format(*names), binary=True)
 
-    def tell(self, what: str, statement: str) -> None:
+    def execute_text(self, what: str, statement: str) -> None:
         """Run one statement that is made of names as the server itself quotes them.
 
         Raises:
@@ -65,7 +65,7 @@ class Maintenance(Session):
         with self.translated(what):
             self.connection.execute(statement.encode(), binary=True)
 
-    def otherwise(self, message: str) -> RestoreError:
+    def other_error(self, message: str) -> RestoreError:
         """The error where the server's code says nothing more."""
         return RestoreError(message, "the message is the server's: see its log")
 
@@ -93,13 +93,13 @@ def _enter(stack: ExitStack, database: Database, beside: tuple[str, ...]) -> Mai
             continue
         with ExitStack() as attempt:
             try:
-                attempt.enter_context(restoring())
+                attempt.enter_context(as_restore_errors())
                 session = Maintenance(attempt.enter_context(database.named(name).connect()), name)
             except BackupError as error:
                 refused.append(error)
                 continue
             session.connection.prepare_threshold = None
-            session.ask(MAINTENANCE)
+            session.query(MAINTENANCE)
             stack.enter_context(attempt.pop_all())
             return session
     return _refuse(refused, database.role)
@@ -120,7 +120,7 @@ def _refuse(refused: list[BackupError], role: str) -> Maintenance:
     """Say why there is no connection."""
     reasons: list[BackupError] = [error for error in refused if isinstance(error, PoolerError)]
     reasons = reasons or [error for error in refused if isinstance(error, ServerUnavailableError)] or refused
-    with restoring():
+    with as_restore_errors():
         if reasons and not isinstance(reasons[0], BackupPermissionError):
             raise reasons[0]
     said = f": {reasons[0].message}" if reasons else ""

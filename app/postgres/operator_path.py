@@ -17,7 +17,7 @@ from typing import Protocol
 import psycopg
 from psycopg.pq import TransactionStatus
 
-BY_NAME = re.compile(
+UNQUALIFIABLE = re.compile(
     rb"\bIS (?:NOT )?DISTINCT FROM\b|\bNULLIF\(|\bCASE\s+(?!WHEN\b)|\bUSING \(|\AREFRESH MATERIALIZED VIEW\s"
 )
 UNDEFINED_HINT = (
@@ -31,14 +31,14 @@ _WAS = "SELECT pg_catalog.current_setting('search_path')"
 _SET = "SELECT pg_catalog.set_config('search_path', %t, false)"
 
 
-class Speaking(Protocol):
+class PathSession(Protocol):
     """What is needed of a session that loads."""
 
     connection: psycopg.Connection
-    words_path: str | None
+    operator_path: str | None
 
 
-def read_under(sessions: Sequence[Speaking], path: str | None) -> None:
+def set_operator_path(sessions: Sequence[PathSession], path: str | None) -> None:
     """Let sessions read such words under a path.
 
     Args:
@@ -47,14 +47,14 @@ def read_under(sessions: Sequence[Speaking], path: str | None) -> None:
     """
     for session in sessions if path is not None else ():
         row = session.connection.execute(_PATHS.encode(), (path,)).fetchone()
-        session.words_path = row[0] if row else path
+        session.operator_path = row[0] if row else path
 
 
 @contextmanager
-def reading(session: Speaking, statement: bytes | None = None) -> Iterator[None]:
+def under_operator_path(session: PathSession, statement: bytes | None = None) -> Iterator[None]:
     """A block that runs a statement, or loads rows, under the path if it needs one."""
-    path, connection = session.words_path, session.connection
-    if path is None or (statement is not None and not BY_NAME.search(statement)):
+    path, connection = session.operator_path, session.connection
+    if path is None or (statement is not None and not UNQUALIFIABLE.search(statement)):
         yield
         return
     (was,) = connection.execute(_WAS.encode()).fetchone() or ("",)

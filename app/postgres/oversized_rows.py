@@ -32,7 +32,7 @@ def with_command(error: str, command: str) -> str:
     return f"{error}\ncommand was: {command}"
 
 
-def find_the_row(database: str, said: str) -> str:
+def find_row_hint(database: str, said: str) -> str:
     """What to do about it.
 
     Args:

@@ -1,7 +1,7 @@
 """The one place that starts a process.
 
-Argument lists only, never a shell. A `Program` leads a process group of its own, so that ending it ends all that it
-started, and its error stream is kept as a bounded tail.
+It takes argument lists only, never a shell. A `ChildProcess` leads its own process group, so that ending it ends all
+that it started. The last lines of its error stream are kept.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class ProgramError(BackupCreationError):
     """A program could not be started or exited with an error; the message carries the end of what it said.
 
     Attributes:
-        code: what a `Program` exited with, negative where a signal ended it; None where it never ran, or is another.
+        code: exit code of a `ChildProcess`, negative if a signal ended it; None if it never ran, or is of another kind.
     """
 
     code: int | None = None
@@ -56,7 +56,7 @@ def as_killed(error: ProgramError, doing: str) -> ProgramKilledError | None:
     return ProgramKilledError(f"{doing} failed: {error.message}", f"{OUT_OF_MEMORY}, or lower BACKUP_JOBS")
 
 
-class Program:
+class ChildProcess:
     """A running child process.
 
     Attributes:
@@ -194,7 +194,7 @@ def running(
     *,
     stdin: int | None = subprocess.DEVNULL,
     name: str | None = None,
-) -> Iterator[Program]:
+) -> Iterator[ChildProcess]:
     """A child for the length of a block; on leaving it, whatever the reason, nothing of it is left.
 
     Args:
@@ -206,7 +206,7 @@ def running(
     Raises:
         ProgramError: it cannot be started.
     """
-    program = Program(argv, env, stdin=stdin, name=name)
+    program = ChildProcess(argv, env, stdin=stdin, name=name)
     try:
         yield program
     finally:
@@ -218,7 +218,7 @@ _GUARD = "import os, signal; group = os.read(0, 32); os.read(0, 1); group and os
 
 
 @contextlib.contextmanager
-def guard() -> Iterator[Callable[[Program], None]]:
+def guard() -> Iterator[Callable[[ChildProcess], None]]:
     """For a program that would go on for ever after this process was killed: a process of its own, which then kills it.
 
     Gives a function that is called once, with the program that is guarded until the block ends.
@@ -229,7 +229,7 @@ def guard() -> Iterator[Callable[[Program], None]]:
     argv = [sys.executable, "-ISc", _GUARD]
     with running(argv, bare_environment(), stdin=subprocess.PIPE, name="guard") as watcher:
 
-        def watch(program: Program) -> None:
+        def watch(program: ChildProcess) -> None:
             try:
                 watcher.stdin.write(str(program.pid).encode())
             except OSError as error:
@@ -239,7 +239,7 @@ def guard() -> Iterator[Callable[[Program], None]]:
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class ProgramResult:
     """What became of a short-lived program."""
 
     code: int
@@ -255,7 +255,7 @@ def bare_environment(inherited: Mapping[str, str] = os.environ) -> dict[str, str
     return {name: inherited[name] for name in _NEEDED if name in inherited}
 
 
-def run(argv: Sequence[str], env: Mapping[str, str] | None = None, *, timeout: float = 60) -> Finished:
+def run(argv: Sequence[str], env: Mapping[str, str] | None = None, *, timeout: float = 60) -> ProgramResult:
     """Run a short-lived program to its end, whatever its exit code.
 
     Args:
@@ -279,7 +279,7 @@ def run(argv: Sequence[str], env: Mapping[str, str] | None = None, *, timeout: f
         raise ProgramError(f"{argv[0]} cannot be started: {error.strerror or error}") from error
     except subprocess.TimeoutExpired as error:
         raise ProgramError(f"{Path(argv[0]).name} did not end within {timeout:.0f} s") from error
-    return Finished(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+    return ProgramResult(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
 
 
 def output_of(argv: Sequence[str], env: Mapping[str, str] | None = None, *, timeout: float = 60) -> str:

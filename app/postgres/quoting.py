@@ -12,8 +12,8 @@ def quoted(*names: str) -> str:
     return ".".join(map(quoted_name, names))
 
 
-def unquoted(identifier: str) -> str:
-    """The name that pg_dump wrote as `identifier`."""
+def unquoted_name(identifier: str) -> str:
+    """The name that the server spells as `identifier`, in SQL that it has quoted itself."""
     return identifier[1:-1].replace('""', '"') if identifier.startswith('"') else identifier
 
 

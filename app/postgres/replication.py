@@ -19,8 +19,8 @@ from app.domain.replication import LogicalSlot, Replication, Subscription, disab
 from app.errors import RestoreBusyError, RestorePermissionError
 from app.postgres.database import Database
 from app.postgres.maintenance import Maintenance, maintenance
-from app.postgres.session import restoring
-from app.postgres.without_login_triggers import unnoticed
+from app.postgres.session import as_restore_errors
+from app.postgres.without_login_triggers import without_login_triggers
 
 log = structlog.get_logger(__name__)
 _LOCK_WAIT_MS = 5_000
@@ -95,7 +95,7 @@ def detach(database: Database, name: str) -> list[str]:
     return [each.name for each in found]
 
 
-def require_unread(session: Maintenance, name: str) -> None:
+def require_no_readers(session: Maintenance, name: str) -> None:
     """Make sure that nobody reads a database through a slot; a reader is not ended unasked: nobody else has its rows.
 
     Raises:
@@ -117,7 +117,7 @@ def slots_of(session: Maintenance, name: str) -> list[LogicalSlot]:
 
 
 @contextmanager
-def freed(database: Database, session: Maintenance, name: str) -> Iterator[None]:
+def without_subscriptions(database: Database, session: Maintenance, name: str) -> Iterator[None]:
     """A database without subscriptions for the length of a block, in which it is dropped.
 
     The publisher is never asked: its slot is left to whoever else uses it. The connection stays, so that nobody renames
@@ -142,7 +142,7 @@ def _free(session: Maintenance, name: str, subscription: Subscription) -> None:
         _alter(session, name, subscription, rests)
     if subscription.slot is not None:
         _alter(session, name, subscription, forgets)
-    copying = session.ask(_COPYING, subscription.name)
+    copying = session.query(_COPYING, subscription.name)
     if copying:
         moved = f"ALTER SUBSCRIPTION {quoted(subscription.name)} CONNECTION '{_NOWHERE}'"
         _alter(session, name, subscription, moved)
@@ -158,8 +158,8 @@ def _free(session: Maintenance, name: str, subscription: Subscription) -> None:
 def _alter(session: Maintenance, name: str, subscription: Subscription, statement: str) -> None:
     what = f"subscription {subscription.name} of database {name}"
     try:
-        with session.quietly(statement.encode(), what):
-            session.tell(what, statement)
+        with session.without_event_triggers(statement.encode(), what):
+            session.execute_text(what, statement)
     except RestorePermissionError as error:
         hint = f"as a superuser, or as {subscription.owner}: {in_psql(name, *_by_hand(subscription.name, statement))}"
         raise RestorePermissionError(error.message, hint) from error
@@ -175,20 +175,20 @@ def _subscriptions(session: Maintenance, name: str) -> list[Subscription]:
     needs_password = _PASSWORD_REQUIRED[session.connection.info.server_version >= _SINCE]
     return [
         Subscription(name=subscription, owner=owner, enabled=enabled, slot=slot, may_alter=may)
-        for subscription, owner, enabled, slot, may in session.ask(_SUBSCRIPTIONS.format(needs_password), name)
+        for subscription, owner, enabled, slot, may in session.query(_SUBSCRIPTIONS.format(needs_password), name)
     ]
 
 
 def _slots(session: Maintenance, name: str, *, temporary: bool = False) -> list[LogicalSlot]:
-    found = session.ask(_SLOTS, name, temporary)
+    found = session.query(_SLOTS, name, temporary)
     return [LogicalSlot(name=slot, plugin=plugin, pid=pid, held=held) for slot, plugin, pid, held in found]
 
 
 @contextmanager
 def _inside(database: Database, name: str) -> Iterator[Maintenance]:
     """A session in the database itself: subscriptions are altered nowhere else."""
-    with restoring(), unnoticed(database, name).connect() as connection:
+    with as_restore_errors(), without_login_triggers(database, name).connect() as connection:
         session = Maintenance(connection, name)
-        session.do("a setting", "SET lock_timeout = {}", sql.Literal(_LOCK_WAIT_MS))
-        session.do("a setting", "SET default_transaction_read_only = off")
+        session.execute("a setting", "SET lock_timeout = {}", sql.Literal(_LOCK_WAIT_MS))
+        session.execute("a setting", "SET default_transaction_read_only = off")
         yield session

@@ -15,7 +15,7 @@ from app.errors import (
     RestoreStorageError,
     RestoreValidationError,
 )
-from app.postgres.causes import more_files
+from app.postgres.causes import file_limit_hint
 from app.postgres.shared_memory import HINT as SHARED_MEMORY_HINT
 from app.postgres.shared_memory import lacks_shared_memory
 
@@ -57,7 +57,7 @@ _BY_CLASS: tuple[tuple[type[psycopg.Error], type[RestoreError], str], ...] = (
 )
 
 
-def known_refusal(error: psycopg.Error, what: str, said: str, role: str) -> RestoreError | None:
+def known_error(error: psycopg.Error, what: str, said: str, role: str) -> RestoreError | None:
     """The error that it becomes; None where the code tells nothing.
 
     Args:
@@ -73,5 +73,5 @@ def known_refusal(error: psycopg.Error, what: str, said: str, role: str) -> Rest
     if lacks_shared_memory(error):
         return RestoreStorageError(message, SHARED_MEMORY_HINT)
     if isinstance(error, psycopg.errors.ConfigurationLimitExceeded):
-        return RestoreStorageError(message, more_files(role))
+        return RestoreStorageError(message, file_limit_hint(role))
     return next((ours(message, hint) for kind, ours, hint in _BY_CLASS if isinstance(error, kind)), None)

@@ -27,7 +27,7 @@ def relying_function(error: psycopg.Error) -> str | None:
     return called[-1] if called else None
 
 
-def way_around(function: str) -> str:
+def load_hint(function: str) -> str:
     """What to do about such a function in a load."""
     path = _likely(function)
     return (
@@ -36,7 +36,7 @@ def way_around(function: str) -> str:
     )
 
 
-def way_around_in_live(function: str, path: str, database: str) -> str:
+def merge_hint(function: str, path: str, database: str) -> str:
     """What to do about one that a live database calls, in a merge: it has a search_path there."""
     wider = _likely(function, path)
     mending = in_psql(database, f"ALTER FUNCTION {function} SET search_path = {wider}")

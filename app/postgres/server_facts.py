@@ -9,7 +9,7 @@ import psycopg
 from app.archive.index import TableName
 from app.archive.manifest import Extension, ServerFacts
 from app.domain.servers import Identity
-from app.postgres.configured_path import under_own_path
+from app.postgres.configured_path import under_configured_path
 from app.postgres.session_settings import PG_DUMP_READS
 
 _DATABASE = """
@@ -102,7 +102,7 @@ def server_facts(connection: psycopg.Connection) -> ServerFacts:
     """What the server and its database are."""
     version, number, encoding, locale, size, bytea_output, oid = _one(connection, _DATABASE)
     revision = None
-    with under_own_path(connection):
+    with under_configured_path(connection):
         seen = _one(connection, _SEEN)
     if table := connection.execute(_ALEMBIC, seen).fetchone():
         revision = ",".join(sorted(row[0] for row in connection.execute(_REVISIONS.format(table[0])))) or None

@@ -40,13 +40,13 @@ def without_details(said: str) -> str:
     return _DETAILS.sub("", said).strip()
 
 
-def function_of(error: psycopg.Error) -> str | None:
+def failed_function(error: psycopg.Error) -> str | None:
     """The innermost function that failed, and at which line; None if none did. It quotes no row."""
     found = _FUNCTION.search(error.diag.context or "")
     return _shortened(found[1]) if found else None
 
 
-def said_beside(error: psycopg.Error) -> list[str]:
+def details_of(error: psycopg.Error) -> list[str]:
     """A line for each thing that the server said beside its message, shortened."""
     parts = (
         ("DETAIL", error.diag.message_detail),
@@ -56,10 +56,10 @@ def said_beside(error: psycopg.Error) -> list[str]:
     return [f"{name}: {_shortened(text)}" for name, text in parts if text]
 
 
-def said_behind(error: BaseException) -> list[str]:
+def details_behind(error: BaseException) -> list[str]:
     """The same of the server's error that an error of ours was made of; none if it was made of none."""
     return next(
-        (lines for cause in _causes(error) if isinstance(cause, psycopg.Error) and (lines := said_beside(cause))), []
+        (lines for cause in _causes(error) if isinstance(cause, psycopg.Error) and (lines := details_of(cause))), []
     )
 
 
@@ -76,7 +76,7 @@ def _shortened(text: str) -> str:
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
 
 
-def without_values(error: psycopg.Error) -> str:
+def message_without_values(error: psycopg.Error) -> str:
     """The server's message and, for rows, where they stand in their COPY; never what they hold."""
     said = message_of(error)
     place = _COPY_PLACE.search(error.diag.context or "")

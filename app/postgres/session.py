@@ -28,15 +28,15 @@ from app.errors import (
 )
 from app.postgres.cursor import interruption
 from app.postgres.database import Database
-from app.postgres.dispensable import do_without, is_dispensable
-from app.postgres.event_triggers import EventTriggers, disabling, may_fire
-from app.postgres.operator_path import UNDEFINED_HINT, reading
-from app.postgres.restore_errors import known_refusal
-from app.postgres.search_path_hints import relying_function, way_around
-from app.postgres.server_messages import function_of, said_beside, without_values
+from app.postgres.dispensable import is_dispensable, note_refused
+from app.postgres.event_triggers import EventTriggers, disable_hint, may_fire
+from app.postgres.operator_path import UNDEFINED_HINT, under_operator_path
+from app.postgres.restore_errors import known_error
+from app.postgres.search_path_hints import load_hint, relying_function
+from app.postgres.server_messages import details_of, failed_function, message_without_values
 from app.postgres.session_settings import load_session
 from app.postgres.shared_memory import HINT as SHARED_MEMORY_HINT
-from app.postgres.shared_memory import SERIAL, lacks_shared_memory, may_use_workers
+from app.postgres.shared_memory import NO_WORKERS, lacks_shared_memory, may_use_workers
 
 log = structlog.get_logger(__name__)
 SETTING = re.compile(rb"(?:SET\s+(?:SESSION\s+)?(\w+)|SELECT\s+pg_catalog\.set_config\('(\w+)')", re.IGNORECASE)
@@ -44,7 +44,7 @@ _ZERO = re.compile(rb"(?:=|TO)\s*'?0'?\s*(?:;\s*)?\Z", re.IGNORECASE)
 _EVENT_TRIGGER = re.compile(rb"(?:CREATE|ALTER)\s+EVENT\s+TRIGGER\s", re.IGNORECASE)
 
 
-class Session:
+class RestoreSession:
     """A connection in the state in which psql would be at some place of the file.
 
     Attributes:
@@ -54,8 +54,8 @@ class Session:
         words_path: see `load_words`.
     """
 
-    after_loss: ClassVar[str] = "see the server's log, and try again"
-    broken_rule: ClassVar[str | None] = (
+    lost_hint: ClassVar[str] = "see the server's log, and try again"
+    constraint_hint: ClassVar[str | None] = (
         "the backup's own rows break its rule; psql goes on past it: createdb rescued; psql -X -d rescued -f FILE; see "
         "docs/restore.md, Rows that break a constraint"
     )
@@ -65,9 +65,9 @@ class Session:
         self._database = database
         self._role = connection.info.user
         self.remarks: list[str] = []
-        self.nameless: dict[str, None] = {}
-        self.unfilled: list[tuple[bytes, str, str]] = []
-        self.words_path: str | None = None
+        self.dropped_roles: dict[str, None] = {}
+        self.unfilled_views: list[tuple[bytes, str, str]] = []
+        self.operator_path: str | None = None
         self._state: dict[bytes, bytes] = {}
         self._workers = True
         self._event_triggers: EventTriggers | None = None
@@ -108,7 +108,7 @@ class Session:
                     log.debug("restore skips a setting that the server does not know", setting=skipped)
                 elif again := shared and lacks_shared_memory(error):
                     self._do_without_workers(what, error)
-                elif not (dispensable and do_without(self, statement, what, error)):
+                elif not (dispensable and note_refused(self, statement, what, error)):
                     raise
                 done = False
         if again:
@@ -124,7 +124,7 @@ class Session:
         return self._event_triggers
 
     @contextmanager
-    def quietly(self, statement: bytes, what: str) -> Iterator[None]:
+    def without_event_triggers(self, statement: bytes, what: str) -> Iterator[None]:
         """No event trigger of the users' fires on a statement of ours, which a block runs.
 
         Raises:
@@ -136,13 +136,14 @@ class Session:
         with self.translated(what):
             triggers = self.event_triggers
         try:
-            with self.translated(what), triggers.still():
+            with self.translated(what), triggers.disabled():
                 yield
         except RestoreError as error:
-            if not triggers.loud:
+            if not triggers.not_disabled:
                 raise
-            message = f"{error.message}; event triggers of the database fire on it: {', '.join(triggers.loud)}"
-            hint = f"restore as a superuser, or let one disable them: {disabling(self._database, triggers.loud)}"
+            message = f"{error.message}; event triggers of the database fire on it: {', '.join(triggers.not_disabled)}"
+            command = disable_hint(self._database, triggers.not_disabled)
+            hint = f"restore as a superuser, or let one disable them: {command}"
             raise type(error)(message, hint) from error.__cause__
 
     @contextmanager
@@ -152,25 +153,25 @@ class Session:
             yield
             self._event_triggers, self._has_event_triggers = None, True
         elif self._has_event_triggers and may_fire(statement):
-            with self.event_triggers.still():
+            with self.event_triggers.disabled():
                 yield
         else:
             yield
 
     def _execute(self, statement: bytes, *, apart: bool = False) -> None:
-        """Run a statement; `apart` keeps a transaction of which it is a part, should it fail."""
+        """Run a statement; `savepoint` keeps a transaction of which it is a part, should it fail."""
         savepoint = self.connection.transaction() if apart and self.in_transaction else nullcontext()
-        with savepoint, reading(self, statement):
+        with savepoint, under_operator_path(self, statement):
             # Binary asks for the protocol that takes one statement and no more, whatever the lexer made of it.
             self.connection.execute(statement, binary=True)
 
     def _do_without_workers(self, what: str, error: psycopg.Error) -> None:
         self._workers = False
-        self.connection.execute(SERIAL.encode())
-        reason = f"{what}: {without_values(error)}"
+        self.connection.execute(NO_WORKERS.encode())
+        reason = f"{what}: {message_without_values(error)}"
         log.warning("restore goes on without parallel workers", reason=reason, hint=SHARED_MEMORY_HINT)
 
-    def follow(self, state: dict[bytes, bytes]) -> None:
+    def set_state(self, state: dict[bytes, bytes]) -> None:
         """Come to the state that another session had."""
         for name, statement in state.items():
             if self._state.get(name) != statement:
@@ -190,7 +191,7 @@ class Session:
         Raises:
             RestoreError: the server refuses them or goes away; none of them stays.
         """
-        with self.translated(what), self.connection.cursor() as cursor, reading(self):
+        with self.translated(what), self.connection.cursor() as cursor, under_operator_path(self):
             with cursor.copy(statement) as copy:
                 for block in blocks:
                     copy.write(block)
@@ -207,7 +208,7 @@ class Session:
         """A block of questions to the server's catalogs, by names that must mean nothing else."""
         yield
 
-    def apart(self, what: str) -> AbstractContextManager[None]:
+    def savepoint(self, what: str) -> AbstractContextManager[None]:
         """One statement that may fail and be tried in another way: that does not end the transaction around it."""
         return self.transaction(what) if self.in_transaction else nullcontext()
 
@@ -219,55 +220,55 @@ class Session:
         except psycopg.Error as error:
             if signal := interruption(error):
                 raise signal from None
-            raise self.typed(error, what) from error
+            raise self.as_restore_error(error, what) from error
 
-    def typed(self, error: psycopg.Error, what: str) -> RestoreError:
+    def as_restore_error(self, error: psycopg.Error, what: str) -> RestoreError:
         """What an error of the driver means to a restore."""
-        said = without_values(error)
-        if function := function_of(error):
+        said = message_without_values(error)
+        if function := failed_function(error):
             said = f"{said}, in {function}"
-        if beside := said_beside(error):  # it may quote rows
+        if beside := details_of(error):  # it may quote rows
             log.debug("restore refused by the server", what=what, said=beside)
-        if refusal := known_refusal(error, what, said, self._role):
+        if refusal := known_error(error, what, said, self._role):
             return refusal
         if self.connection.closed or isinstance(error, psycopg.errors.AdminShutdown | psycopg.errors.CrashShutdown):
             message = f"{what}: the connection to database {self._database} was lost: {said}"
-            return TargetUnavailableError(message, self.after_loss)
+            return TargetUnavailableError(message, self.lost_hint)
         if function := relying_function(error):
             message = f"{what}: function {function} relies on search_path: {said}"
-            return RestoreDataError(message, self.around(function))
-        sought = isinstance(error, psycopg.errors.UndefinedFunction) and " = " in said and self.words_path is None
+            return RestoreDataError(message, self.search_path_hint(function))
+        sought = isinstance(error, psycopg.errors.UndefinedFunction) and " = " in said and self.operator_path is None
         said = f"{what}: {said}"
-        if self.broken_rule and isinstance(error, psycopg.errors.IntegrityError):
-            return RestoreDataError(said, self.broken_rule)
-        return RestoreDataError(said, UNDEFINED_HINT) if sought else self.otherwise(said)
+        if self.constraint_hint and isinstance(error, psycopg.errors.IntegrityError):
+            return RestoreDataError(said, self.constraint_hint)
+        return RestoreDataError(said, UNDEFINED_HINT) if sought else self.other_error(said)
 
-    def around(self, function: str) -> str:
+    def search_path_hint(self, function: str) -> str:
         """What to do about a function that does not find what it names."""
-        return way_around(function)
+        return load_hint(function)
 
-    def otherwise(self, message: str) -> RestoreError:
+    def other_error(self, message: str) -> RestoreError:
         """The error where the server's code says nothing more."""
         return RestoreDataError(message, "the message is the server's: mend its cause, and try again")
 
 
 @contextmanager
-def session(database: Database, jobs: int) -> Iterator[Session]:
+def restore_session(database: Database, jobs: int) -> Iterator[RestoreSession]:
     """A session for the length of a block.
 
     Args:
         database: where to load.
         jobs: how many such sessions there are; they share the memory for index builds.
     """
-    with restoring(), database.connect() as connection:
+    with as_restore_errors(), database.connect() as connection:
         connection.prepare_threshold = None
         connection.execute(load_session(jobs).encode())
         connection.execute("RESET search_path")  # as a file finds it that sets none
-        yield Session(connection, database.name)
+        yield RestoreSession(connection, database.name)
 
 
 @contextmanager
-def restoring() -> Iterator[None]:
+def as_restore_errors() -> Iterator[None]:
     """What a connection's failure means to a restore."""
     try:
         yield

@@ -17,7 +17,7 @@ HINT = (
     "give the server's container more shared memory: shm_size: 1g in its compose file, or docker run --shm-size=1g; "
     "elsewhere a larger /dev/shm"
 )
-SERIAL = "SET max_parallel_maintenance_workers = 0; SET max_parallel_workers_per_gather = 0"
+NO_WORKERS = "SET max_parallel_maintenance_workers = 0; SET max_parallel_workers_per_gather = 0"
 # Names are not translated; the rest of the message may be.
 _SEGMENT = re.compile(r"PostgreSQL\.\d+|pg_dynshmem/mmap\.\d+")
 _PARALLEL = re.compile(rb"(?:CREATE\s+(?:UNIQUE\s+)?INDEX|ALTER\s+TABLE|REFRESH)\s", re.IGNORECASE)

@@ -105,7 +105,7 @@ class PostgresTarget(Target):
         otherwise: Callable[[OtherWords], object] = lambda _: None,
     ) -> list[str]:
         differences = proof.compare(self._database.named(name), archive, loading, self._jobs, progress)
-        return differences.settle(name, otherwise)
+        return differences.require_equal(name, otherwise)
 
     def swap(self, new: str, live: str, old: str) -> float:
         return swap.swap(self._database, new, live, old)

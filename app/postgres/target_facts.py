@@ -14,7 +14,7 @@ from app.ports.target import TargetFacts
 from app.postgres import server_facts as questions
 from app.postgres.database import Database
 from app.postgres.maintenance import Maintenance, maintenance
-from app.postgres.session import restoring
+from app.postgres.session import as_restore_errors
 
 # A DROP DATABASE that was interrupted leaves -2: nobody can connect to that any more.
 _EXISTS = "SELECT datconnlimit = -2 FROM pg_database WHERE datname = %s"
@@ -57,15 +57,15 @@ def target_facts(database: Database) -> TargetFacts:
     """What the server is, and whether the live database exists."""
     try:
         with maintenance(database, database.name) as session:
-            found = session.ask(_EXISTS, database.name)
+            found = session.query(_EXISTS, database.name)
             if found and found[0][0]:
                 raise _invalid(database.name)
             version = session.connection.info.server_version
-            may_create = session.ask(_MAY_CREATE.format(version >= _SET_OPTION), database.name)[0][0]
+            may_create = session.query(_MAY_CREATE.format(version >= _SET_OPTION), database.name)[0][0]
             return _facts(session, database, exists=bool(found), may_create=may_create)
     except RestorePermissionError:
         # Nothing can be renamed from within the live database; in place it can be restored all the same.
-        with restoring(), database.connect() as connection:
+        with as_restore_errors(), database.connect() as connection:
             return _facts(Maintenance(connection, database.name), database, exists=True, may_create=False)
 
 
@@ -77,10 +77,10 @@ def _invalid(name: str) -> RestoreValidationError:
 def missing(database: Database, needs: Needs) -> list[str]:
     """What a backup needs and the server has not; see `app.ports.target.Target.missing`."""
     with maintenance(database) as session:
-        exists = bool(session.ask(_EXISTS, database.name))
+        exists = bool(session.query(_EXISTS, database.name))
         if not exists:
             return list(_missing(session, needs))
-    with restoring(), database.connect() as connection:
+    with as_restore_errors(), database.connect() as connection:
         return list(_missing(Maintenance(connection, database.name), needs))
 
 
@@ -92,18 +92,18 @@ def foreign_owners(database: Database, needs: Needs) -> dict[str, str]:
         options = " WITH INHERIT TRUE, SET TRUE" if since else ""
         return {
             owner: grant + options if grant else _AS_SUPERUSER
-            for owner, grant in session.ask(_FOREIGN.format(since), list(needs.owners))
+            for owner, grant in session.query(_FOREIGN.format(since), list(needs.owners))
         }
 
 
 def knows_restore(database: Database, restore_id: str) -> bool:
     """Whether a database, if it exists, has a catalog in it that knows a restore, or one that cannot be read."""
     with maintenance(database) as session:
-        if not session.ask(_EXISTS, database.name):
+        if not session.query(_EXISTS, database.name):
             return False
-    with restoring(), database.connect() as connection:
+    with as_restore_errors(), database.connect() as connection:
         session = Maintenance(connection, database.name)
-        tables = session.ask(_RESTORES)
+        tables = session.query(_RESTORES)
         known = sql.SQL("SELECT FROM {} WHERE id = %s")
         return any(
             not readable
@@ -122,18 +122,20 @@ def _missing(session: Maintenance, needs: Needs) -> Iterator[str]:
         "collation": collations,
     }
     for kind, those in wanted.items():
-        there = {name for (name,) in session.ask(_LACKED[kind])} if those else set()
+        there = {name for (name,) in session.query(_LACKED[kind])} if those else set()
         yield from (f"{kind} {name}" for name in sorted(those - there))
 
 
 def _facts(session: Maintenance, database: Database, *, exists: bool, may_create: bool) -> TargetFacts:
     live = None
     if exists:
-        with restoring(), database.connect() as connection:
+        with as_restore_errors(), database.connect() as connection:
             live = questions.server_facts(connection)
-    version, number = session.ask("SELECT current_setting('server_version'), current_setting('server_version_num')")[0]
-    role, superuser = session.ask(_ROLE)[0]
-    folder = session.ask(_DATA_FOLDER)
+    version, number = session.query("SELECT current_setting('server_version'), current_setting('server_version_num')")[
+        0
+    ]
+    role, superuser = session.query(_ROLE)[0]
+    folder = session.query(_DATA_FOLDER)
     path = Path(folder[0][0]) if folder else None
     return TargetFacts(
         version=version.split()[0],
@@ -141,7 +143,7 @@ def _facts(session: Maintenance, database: Database, *, exists: bool, may_create
         live=live,
         may_create=may_create,
         data_folder=path if path and _is_here(path) else None,
-        prepared=tuple(gid for (gid,) in session.ask(_PREPARED, database.name)),
+        prepared=tuple(gid for (gid,) in session.query(_PREPARED, database.name)),
         system_identifier=questions.system_identifier(session.connection),
         role=role,
         superuser=superuser,

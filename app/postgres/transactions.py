@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import psycopg
 
 from app.postgres.database import Database
-from app.postgres.session import Session, restoring
+from app.postgres.session import RestoreSession, as_restore_errors
 
 _STATUS = "SELECT pg_xact_status(%s::xid8)"
 _MINE = "SELECT pg_catalog.pg_current_xact_id()::pg_catalog.text"
@@ -17,19 +17,19 @@ _FLUSH = "SELECT pg_logical_emit_message(true, 'residency-backup', 'restore')"
 
 
 @contextmanager
-def durable_ids(database: Database) -> Iterator[Callable[[Session], str]]:
+def durable_ids(database: Database) -> Iterator[Callable[[RestoreSession], str]]:
     """A way to ask for the id of a session's transaction, which has written already, for the length of a block.
 
     The id outlives a crash of the server: one that no record on disk mentions is given away again after a crash, and
     whoever asked for it later would be told of another transaction.
     """
-    with restoring(), database.connect() as beside:
+    with as_restore_errors(), database.connect() as beside:
         beside.execute("SELECT set_config('default_transaction_read_only', 'off', false)")
 
-        def durable_id(session: Session) -> str:
+        def durable_id(session: RestoreSession) -> str:
             with session.translated("the transaction's id"):
                 row = session.connection.execute(_MINE).fetchone()
-            with restoring(), database.translated():
+            with as_restore_errors(), database.translated():
                 beside.execute(_FLUSH)
             return str(row[0] if row else "")
 
@@ -43,7 +43,7 @@ def committed(database: Database, transaction: str) -> bool | None:
         database: any one of the server.
         transaction: the id that `durable_ids` gave.
     """
-    with restoring(), database.connect() as connection:
+    with as_restore_errors(), database.connect() as connection:
         try:
             with connection.transaction():
                 status = connection.execute(_STATUS, (transaction,)).fetchone()

@@ -13,22 +13,22 @@ _MISSING = "DATABASE_URL: missing; set it, or POSTGRES_HOST, POSTGRES_DB, POSTGR
 
 
 @dataclass(frozen=True, slots=True)
-class Nowhere(Database):
+class UnconfiguredDatabase(Database):
     """A database of which the name alone is known. Whoever would talk to its server is told what to set.
 
     Every way to the server raises SettingsError.
     """
 
     @classmethod
-    def of_name(cls, name: str) -> Nowhere:
+    def of_name(cls, name: str) -> UnconfiguredDatabase:
         """The database of that name."""
         return cls(name, {"dbname": name}, None)
 
-    def named(self, name: str) -> Nowhere:
+    def named(self, name: str) -> UnconfiguredDatabase:
         """Another one of the same server."""
         return self.of_name(name)
 
-    def as_role(self, role: str, password: str | None) -> Nowhere:  # noqa: ARG002 -- as the other databases
+    def as_role(self, role: str, password: str | None) -> UnconfiguredDatabase:  # noqa: ARG002 -- as the other databases
         """The same for another role."""
         return self
 

@@ -17,7 +17,7 @@ _POLL_SECONDS = 0.1
 Answer = TypeVar("Answer")
 
 
-class Arrival:
+class WaitingConnector:
     """Connects to a database; one that is missing is waited for, once: what was missing then is missing."""
 
     def __init__(self, database: Database) -> None:
@@ -35,7 +35,7 @@ class Arrival:
         with ExitStack() as stack:
             yield self._entered(stack)
 
-    def asked(self, question: Callable[[psycopg.Connection], Answer]) -> Answer:
+    def query(self, question: Callable[[psycopg.Connection], Answer]) -> Answer:
         """What a question to the database is answered.
 
         Raises:

@@ -17,7 +17,7 @@ _FIRES = """
     FROM pg_database d WHERE datname = %s"""
 
 
-def unnoticed(database: Database, name: str) -> Database:
+def without_login_triggers(database: Database, name: str) -> Database:
     """A database of the same server, for sessions that no event trigger for logins fires on, if the role may have such.
 
     Args:
@@ -29,6 +29,6 @@ def unnoticed(database: Database, name: str) -> Database:
     """
     with maintenance(database, name) as session:
         since = session.connection.info.server_version >= SETTING_SINCE
-        fires = since and session.ask(_FIRES, name) == [(True,)]
+        fires = since and session.query(_FIRES, name) == [(True,)]
     found = database.named(name)
     return found.with_settings({"event_triggers": "off"}) if fires else found

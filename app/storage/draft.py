@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,58 +12,13 @@ from typing import BinaryIO, Self
 
 import structlog
 
-from app.domain.backup import Tier, extensions_of
 from app.errors import BackupError, BackupFolderLostError, BackupNotFoundError
 from app.os_errors import reading, writing
 from app.storage import disk, sidecar
+from app.storage.names import manifest_of, stem_of, temporary
 
 log = structlog.get_logger(__name__)
 _CLOSED = -1
-_TIERS = frozenset(Tier)
-_TEMPORARY = re.compile(r"\..+\.(?P<run>[^.]+)\.partial")
-_WAITING = re.compile(r"\.(?P<archive>.+)\.json\.[^.]+\.partial")
-
-
-def stem_of(archive: Path) -> str | None:
-    """An archive's name without extensions, or None for a name that no archive in its tier's folder has."""
-    found = next((suffix for suffix in _suffixes(archive) if archive.name.endswith(suffix)), None)
-    return archive.name.removesuffix(found) if found else None
-
-
-def variants_of(archive: Path) -> Sequence[Path]:
-    """All names that the backup of this id may have: an id does not say how its file is compressed."""
-    stem = stem_of(archive)
-    return [archive] if stem is None else [archive.with_name(stem + suffix) for suffix in _suffixes(archive)]
-
-
-def _suffixes(archive: Path) -> Sequence[str]:
-    tier = archive.parent.name
-    return extensions_of(Tier(tier)) if tier in _TIERS else ()
-
-
-def manifest_of(archive: Path) -> Path:
-    """Where the manifest of an archive stands."""
-    return archive.with_name(f"{archive.name}.json")
-
-
-def temporary(path: Path, run_id: str) -> Path:
-    """The name under which a run writes what is to be called `path`."""
-    return path.with_name(f".{path.name}.{run_id}.partial")
-
-
-def run_in(name: str) -> str | None:
-    """The run whose temporary file has that name; None for any other name."""
-    found = _TEMPORARY.fullmatch(name)
-    return found["run"] if found else None
-
-
-def waiting_for(name: str) -> str | None:
-    """The archive, or the id's last part, whose manifest waits under a temporary name to be put in its place.
-
-    Earlier such a name did not say how the archive is compressed.
-    """
-    found = _WAITING.fullmatch(name)
-    return found["archive"] if found else None
 
 
 class LocalDraft:

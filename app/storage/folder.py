@@ -19,10 +19,10 @@ from app.domain.servers import Lineage
 from app.errors import BackupFolderLostError, BackupReadError
 from app.os_errors import reading, writing
 from app.storage import disk
-from app.storage.draft import stem_of, temporary
 from app.storage.lock import alone
 from app.storage.marker import Marker, parse_marker, to_json
 from app.storage.memory import FolderMemory
+from app.storage.names import stem_of, temporary
 
 MARKER = ".residency-backup.json"
 LOCK = ".residency-backup.lock"

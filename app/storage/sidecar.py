@@ -1,4 +1,4 @@
-"""Reads the manifest beside an archive, and puts one there without ever taking the place of another one.
+"""Puts a manifest beside an archive without ever taking the place of another one.
 
 A name is given by a hard link, which fails where the name is taken; and is taken away by renaming, after which what was
 taken can be looked at, and put back in the same way. So whoever publishes at the same time is never written over.
@@ -10,31 +10,9 @@ import errno
 import os
 from pathlib import Path
 
-from app.errors import BackupError, BackupNotFoundError
-from app.os_errors import reading
 from app.storage import disk
 
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
-
-
-def read(manifest: Path) -> bytes | None:
-    """The manifest, or None; of one that is longer than any, a beginning that means nothing."""
-    with reading(manifest):
-        try:
-            stream = disk.open_file(manifest)
-        except BackupNotFoundError:
-            return None
-        with stream:
-            size = os.fstat(stream.fileno()).st_size
-            return stream.read(min(size + 1, disk.MANIFEST_BYTES))  # as many bytes are allocated as are asked for
-
-
-def read_or_say_why(manifest: Path) -> tuple[bytes | None, str | None]:
-    """The manifest, or why it cannot be read: one of them is not to hide all backups."""
-    try:
-        return read(manifest), None
-    except BackupError as error:
-        return None, error.message
 
 
 def add(draft: Path, final: Path, content: bytes) -> bool:

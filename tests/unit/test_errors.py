@@ -24,7 +24,7 @@ def below(root: type[errors.ResidencyBackupError]) -> Iterator[type[errors.Resid
 
 
 EVERY = sorted(set(below(errors.ResidencyBackupError)), key=lambda each: each.__qualname__)
-TREE = [each for each in EVERY if each.__module__ == errors.__name__]
+TREE = [each for each in EVERY if each.__module__.startswith(f"{errors.__name__}.")]
 # Section 5 and the exit codes of section 4 of the contract.
 CONTRACT = {
     "BackupError": ("ResidencyBackupError", 1),

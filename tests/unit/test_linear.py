@@ -24,7 +24,7 @@ from app.domain.backup import Codec
 from app.errors import BackupReadError, RestoreValidationError
 from app.log import Redactor
 from app.postgres.load.batches import batches_of_stream
-from app.postgres.load.entries import header_of
+from app.postgres.load.entries import entry_header
 
 MANY = 100_000
 LAST = b"\n--\n-- PostgreSQL database dump complete\n--\n\n"
@@ -82,7 +82,7 @@ def test_a_header_may_hold_what_looks_like_many() -> None:
     assert header is not None
     assert (header.type, header.schema) == (b"A", b"x")
     many = short * 50
-    assert header_of(many, len(many)) == (b"ENTRY", header.name.decode())
+    assert entry_header(many, len(many)) == (b"ENTRY", header.name.decode())
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def as_dict(backup: Backup) -> dict[str, Any]:
 def created(service: Service, taken: Taken, *, as_json: bool) -> None:
     """A new backup."""
     backup = taken.backup
-    path = str(service.tree.root / backup.file)
+    path = service.tree.location(backup.file)
     if as_json:
         document(as_dict(backup) | {"path": path, "warnings": taken.warnings})
         return
@@ -57,12 +57,11 @@ def listing(service: Service, there: Inventory, tier: str | None, *, as_json: bo
     why = there.found
     others = {each.id for each in backups if each.database == service.database and each.id not in own}
     if as_json:
-        place = service.tree.root
         document(
             [
                 {
                     **as_dict(each),
-                    "path": str(place / each.file),
+                    "path": service.tree.location(each.file),
                     "other_server": each.id in others,
                     "found": why.get(each.file),
                 }
@@ -92,7 +91,7 @@ def listing(service: Service, there: Inventory, tier: str | None, *, as_json: bo
 
 def details(service: Service, backup: Backup, manifest: Manifest, *, as_json: bool) -> None:
     """One backup and its manifest."""
-    path = str(service.tree.root / backup.file)
+    path = service.tree.location(backup.file)
     if as_json:
         server = manifest.server.model_dump(mode="json") if manifest.server else None
         content = [{"table": str(each.table), "rows": each.rows, "digest": each.digest} for each in manifest.tables]

@@ -49,6 +49,6 @@ def as_failure(failure: ResidencyBackupError) -> dict[str, Any]:
 
 def _said_by_server(failure: ResidencyBackupError) -> list[str]:
     """What the server said beside its message: key, row, function."""
-    from app.postgres.server_messages import said_behind  # noqa: PLC0415 -- the driver, which only a failure is worth
+    from app.postgres.server_messages import details_behind  # noqa: PLC0415 -- the driver, which only a failure is worth
 
-    return [without_secrets(line) for line in said_behind(failure)]
+    return [without_secrets(line) for line in details_behind(failure)]

@@ -48,7 +48,7 @@ def require_free(service: Service, tier: Tier, period: str, backups: Inventory, 
     if tier is Tier.FULL and not backup.identity.same_system(server):
         raise BackupValidationError(
             f"{name} is of another server ({backup.identity}), and this run would replace it",
-            f"move it and its .json out of {service.tree.root / tier}; tomorrow's has a name of its own",
+            f"move it and its .json out of {service.tree.location(tier)}; tomorrow's has a name of its own",
         )
     if backup.id in in_use(service):
         raise BackupValidationError(
@@ -76,7 +76,7 @@ def require_own(service: Service, tier: Tier, period: str, backups: Inventory) -
     name = id_of(tier, period)
     file = name + extension_of(tier, service.options.codec)
     if folder := service.tree.folder_under(file):
-        path = service.tree.root / folder
+        path = service.tree.location(folder)
         raise BackupValidationError(
             f"{folder} is a folder, and the backup of this run would bear that name",
             f"move it away, then create the backup again: mv {quote(str(path))} {quote(f'{path}.other')}",
@@ -85,7 +85,7 @@ def require_own(service: Service, tier: Tier, period: str, backups: Inventory) -
     # Another year's week of that name is renamed first, whosever it is.
     another = any(backup.id == name and backup.period != period for backup in backups)
     if standing and not another and file not in backups.own_files(name):
-        path = service.tree.root / file
+        path = service.tree.location(file)
         raise BackupValidationError(
             f"{file} is no backup of this service, and this run would replace it",
             f"move it away, then create the backup again: mv {quote(str(path))} {quote(f'{path}.other')}",

@@ -69,7 +69,7 @@ def require_reserve(tree: Tree, options: Options) -> None:
     free = tree.free_bytes()
     if free < options.min_free_bytes:
         raise BackupStorageError(
-            f"the disk of {tree.root} is filling up: {free // MEGABYTE} MB free, and "
+            f"the disk of {tree} is filling up: {free // MEGABYTE} MB free, and "
             f"{options.min_free_bytes // MEGABYTE} MB must remain (BACKUP_MIN_FREE_MB)",
             _MAKE_ROOM,
         )

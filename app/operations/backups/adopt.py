@@ -51,7 +51,7 @@ def adopt(service: Service, confirm: str | None, *, new_folder: bool = False) ->
     forgotten: tuple[str, ...] = ()
     if new_folder:
         service.tree.folder.renew()
-        figures = {"folder": str(service.tree.root)}
+        figures = {"folder": str(service.tree)}
         service.events.emit(Event(EventName.BACKUP_FOLDER_RENEWED, figures=figures))
         forgotten = _forget(service)
     before = lineage_of(service).current
@@ -62,9 +62,7 @@ def adopt(service: Service, confirm: str | None, *, new_folder: bool = False) ->
 def _unconfirmed(service: Service, confirm: str | None, now: Identity, *, new_folder: bool) -> BackupValidationError:
     option = " --new-folder" if new_folder else ""
     wrong = "" if confirm is None else f"; {confirm!r} is not the database's name"
-    what = (
-        f"the folder {service.tree.root} would be taken for a new one, and its backups" if new_folder else "the backups"
-    )
+    what = f"the folder {service.tree} would be taken for a new one, and its backups" if new_folder else "the backups"
     before = None if new_folder else lineage_of(service).current
     was = f", no longer of {before}" if before is not None and before != now else ""
     return BackupValidationError(

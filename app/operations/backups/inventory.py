@@ -153,7 +153,7 @@ def find(service: Service, name: str, backups: Inventory | None = None) -> Backu
     whole = [backup for backup in there if backup.damage != MISSING and backup.state is BackupState.COMPLETE]
     if name in ALIASES:
         return _meant(service, name, ours(service, whole), there.found)
-    wanted = name.removeprefix(f"{service.tree.root}/")
+    wanted = name.removeprefix(f"{service.tree}/")
     for backup in whole:
         if wanted in (backup.id, backup.file):
             return backup

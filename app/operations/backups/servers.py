@@ -36,7 +36,7 @@ def require_folder(service: Service) -> None:
         return  # a catalog that is lost with the folder remembers nothing
     if rows := service.catalog.backups(service.database):
         raise BackupFolderLostError(
-            f"the catalog knows {len(rows)} backups in {service.tree.root}, which is missing or empty now",
+            f"the catalog knows {len(rows)} backups in {service.tree}, which is missing or empty now",
             "mount it again; if it is really to be a new one: "
             f"residency-backup adopt --new-folder --confirm {quote(service.database)}",
         )
@@ -159,7 +159,7 @@ def identity_of(facts: ServerFacts | None) -> Identity:
 def mismatch(service: Service, lineage: Lineage, server: Identity) -> ServerMismatchError:
     """The error of a run on a server that the backups are not of: what was seen, and what to do in each case."""
     current = lineage.current or ANY
-    where = f"the backups of {service.database} in {service.tree.root} are of"
+    where = f"the backups of {service.database} in {service.tree} are of"
     if server.same_system(current):
         said = (
             f"{where} the database of oid {current.database_oid}, and the one of that name on the server now has oid "

@@ -69,7 +69,7 @@ def sync(service: Service, progress: Progress = SILENT, *, trusting: bool = True
     outcome = Synced(healed=adopt_manifests(service))
     files = service.tree.files()
     if rows and not files:
-        outcome.problems.append(f"all {len(rows)} backups are gone from {service.tree.root}: is it mounted?")
+        outcome.problems.append(f"all {len(rows)} backups are gone from {service.tree}: is it mounted?")
         return outcome
     described = [describe(stored, service.events) for stored in files]
     keep_told(service, described)
@@ -155,7 +155,7 @@ def _take_in(service: Service, stored: StoredFile, row: Backup | None, outcome: 
             return
         log.debug("backup changed while it was synced, looked at again", backup=stored.id)
         stored = now
-    look = f"ls -l {shlex.quote(f'{service.tree.root / stored.file}.json')}"
+    look = f"ls -l {shlex.quote(f'{service.tree.location(stored.file)}.json')}"
     raise BackupReadError(
         f"{stored.file} changes all the time, or something that is no file has its manifest's name: {look}",
         "when no backup is being made: residency-backup sync",

@@ -29,7 +29,7 @@ def check_clocks(service: Service, backups: Sequence[Backup]) -> list[Finding]:
 
 
 def _said(service: Service, backup: Backup) -> str:
-    file = service.tree.root / backup.file
+    file = service.tree.location(backup.file)
     remove = f"rm {quote(f'{file}.json')} {quote(str(file))}; residency-backup sync"
     shows = f"{backup.created_at:%Y-%m-%d %H:%M %Z}"
     return (

@@ -39,7 +39,7 @@ def _writers(service: Service, file: str | None) -> Iterator[Finding]:
         yield Finding.warning("access", f"{said}: chmod go-w {shlex.quote(str(path))}, or chown it")
     if len(writers) > _MOST:
         said = f"{len(writers) - _MOST} more files or folders can be written by others"
-        yield Finding.warning("access", f"{said}: chmod -R go-w {shlex.quote(str(service.tree.root))}")
+        yield Finding.warning("access", f"{said}: chmod -R go-w {shlex.quote(str(service.tree))}")
 
 
 def _found(service: Service, backups: Inventory) -> Iterator[Finding]:
@@ -51,6 +51,6 @@ def _found(service: Service, backups: Inventory) -> Iterator[Finding]:
 
 def _taking_over(service: Service, file: str) -> str:
     """The command that gives a file and its manifest to who owns the folder."""
-    root = shlex.quote(str(service.tree.root))
-    path = str(service.tree.root / file)
+    root = shlex.quote(str(service.tree))
+    path = service.tree.location(file)
     return f"chown --reference={root} {shlex.quote(path)} {shlex.quote(f'{path}.json')}; residency-backup sync"

@@ -10,16 +10,16 @@ from app.archive.inspect.pg_attver import without_pg_attver
 from app.archive.scanner import SegmentHeader, scan
 from app.archive.writer import Destination
 from app.postgres.dump.ranges import TableRange
-from app.postgres.dump.workers import Crew
+from app.postgres.dump.workers import Workers
 
 
-def put_in_order(text: Iterator[bytes], crew: Crew, archive: Destination) -> None:
+def merge_in_dump_order(text: Iterator[bytes], workers: Workers, archive: Destination) -> None:
     """Put each range where pg_dump would have put its table's data: tables stand in the order of their names."""
     header: SegmentHeader | None = None
     for chunk in without_pg_attver(scan(text)):
         if chunk.header is not header:
             header = chunk.header
-            for packed_segment in crew.packed_segments(partial(_stands_before, header)):
+            for packed_segment in workers.packed_segments(partial(_stands_before, header)):
                 archive.append(packed_segment)
         archive.add([chunk])
 

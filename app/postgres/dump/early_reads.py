@@ -19,9 +19,9 @@ from app.archive.index import TableName
 from app.errors import BackupError
 from app.ports.source import ChangedError, GaveWayError
 from app.postgres.database import Database
-from app.postgres.dump.exported_snapshot import Exported
+from app.postgres.dump.exported_snapshot import ExportedSnapshot
 from app.postgres.dump.ranges import LargeTable, large_tables
-from app.postgres.lock_holders import Other, only
+from app.postgres.lock_holders import OtherSession, only_table
 from app.postgres.server_facts import DUMPED
 from app.postgres.session_settings import READ_ROWS
 
@@ -57,13 +57,13 @@ _ALL = f"""
 
 
 @dataclass(slots=True)
-class Learnt:
+class AttemptHistory:
     """What attempts that gave way teach the next one.
 
     Attributes:
         gave_way: whether one did.
         wanted: tables that others wanted: they are read first.
-        emptied: those of them to be read by `Early`; not what is altered or dropped: that must wait for pg_dump.
+        emptied: those of them to be read by `EarlyReader`; not what is altered or dropped: that must wait for pg_dump.
         refused: those that it cannot read.
         lock_table_full: whether the server had no room for the locks of several sessions of ours.
     """
@@ -74,7 +74,7 @@ class Learnt:
     refused: set[TableName] = field(default_factory=set)
     lock_table_full: bool = False
 
-    def take_in(self, other: Other) -> None:
+    def note_waiter(self, other: OtherSession) -> None:
         """Somebody waited for a table, or had it."""
         if other.table is None:
             return
@@ -88,7 +88,7 @@ class Learnt:
         self.emptied -= self.refused
 
 
-class Early:
+class EarlyReader:
     """The session that reads them.
 
     Attributes:
@@ -96,34 +96,34 @@ class Early:
         held: the tables that it has locked.
     """
 
-    def __init__(self, connection: psycopg.Connection | None, learnt: Learnt) -> None:
-        self.learnt = learnt
+    def __init__(self, connection: psycopg.Connection | None, history: AttemptHistory) -> None:
+        self.history = history
         self.held: frozenset[TableName] = frozenset()
         self._connection = connection
-        self._wanted = frozenset(learnt.emptied)
+        self._wanted = frozenset(history.emptied)
         self._read_tables: frozenset[TableName] = frozenset()
 
     def lock(self) -> None:
         """Lock them, where nobody else has them for longer than a moment; it takes no snapshot yet."""
         if self._connection is None or not self._wanted:
             return
-        names = sql.SQL(", ").join(map(only, sorted(self._wanted)))
+        names = sql.SQL(", ").join(map(only_table, sorted(self._wanted)))
         try:
             self._connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             self._connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(_PATIENCE_MS))
             self._connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(names))
         except psycopg.DatabaseError:
-            self.let_go()  # gone, or locked by others: then it is one of many, and the dump says what is the matter
+            self.release()  # gone, or locked by others: then it is one of many, and the dump says what is the matter
         else:
             self.held = self._wanted
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """End the transaction."""
         self.held = frozenset()
         if self._connection is not None:
             self._connection.rollback()
 
-    def large_tables(self, connection: psycopg.Connection, snapshot: Exported) -> list[LargeTable]:
+    def large_tables(self, connection: psycopg.Connection, snapshot: ExportedSnapshot) -> list[LargeTable]:
         """What is read beside pg_dump; the rows of what is locked here are read at once, and that is let go of.
 
         Args:
@@ -133,18 +133,18 @@ class Early:
         Raises:
             GaveWayError: the tables cannot be read so; the next attempt does without.
         """
-        large = large_tables(connection, self.learnt.wanted, self.held)
+        large = large_tables(connection, self.history.wanted, self.held)
         if not self.held:
             return large
         early = [table for table in large if table.table in self.held]
         # One of an extension is not among them: which rows of it are dumped only pg_dump knows.
         rows = self._read(early, snapshot) if len(early) == len(self.held) else None
         if rows is None:
-            self.learnt.refuse(self.held)
+            self.history.refuse(self.held)
             listed = ", ".join(sorted(map(str, self.held)))
             raise GaveWayError(f"tables that others want cannot be read early: {listed}", "try again")
         self._read_tables = self.held
-        self.let_go()
+        self.release()
         return [replace(table, kept=rows.get(table.table)) for table in large]
 
     def require_unchanged(self, connection: psycopg.Connection) -> None:
@@ -158,11 +158,13 @@ class Early:
             return
         names = ([table.schema for table in tables], [table.name for table in tables])
         if (row := connection.execute(f"{_CHOSEN}{_REDEFINED})".encode(), names).fetchone()) and row[0]:
-            self.learnt.refuse(tables)
+            self.history.refuse(tables)
             listed = ", ".join(map(str, tables))
             raise ChangedError(f"one of the tables {listed} was altered while others wanted it", "try again")
 
-    def _read(self, tables: Sequence[LargeTable], snapshot: Exported) -> dict[TableName, tuple[bytes, ...]] | None:
+    def _read(
+        self, tables: Sequence[LargeTable], snapshot: ExportedSnapshot
+    ) -> dict[TableName, tuple[bytes, ...]] | None:
         """The rows as COPY text; None where they are more than fits."""
         connection, room = self._connection, EARLY_BYTES
         assert connection is not None  # noqa: S101 -- else nothing would be locked
@@ -193,13 +195,13 @@ def require_as_shown(connection: psycopg.Connection) -> None:
 
 
 @contextmanager
-def early_session(database: Database, learnt: Learnt) -> Iterator[Early]:
+def early_session(database: Database, history: AttemptHistory) -> Iterator[EarlyReader]:
     """A session for the length of a block; one that can do nothing where nothing is wanted, or none is to be had."""
     with ExitStack() as stack:
         connection = None
-        if learnt.emptied:
+        if history.emptied:
             try:
                 connection = stack.enter_context(database.connect())
             except BackupError as error:
                 log.debug("backup dump has no session to read tables early", reason=error.message)
-        yield Early(connection, learnt)
+        yield EarlyReader(connection, history)

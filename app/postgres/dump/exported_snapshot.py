@@ -9,7 +9,7 @@ from app.archive.index import TableName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Exported:
+class ExportedSnapshot:
     """A snapshot that a connection keeps exported.
 
     Attributes:

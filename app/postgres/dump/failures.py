@@ -13,9 +13,9 @@ from app.errors import BackupCreationError, ServerUnavailableError
 from app.ports.source import ChangedError, GaveWayError
 from app.postgres.causes import known_cause
 from app.postgres.database import FULL
-from app.postgres.dump.early_reads import Learnt
+from app.postgres.dump.early_reads import AttemptHistory
 from app.postgres.dump.watch import Watch
-from app.postgres.lock_holders import AGAINST_READING, holding, stands_in_the_way
+from app.postgres.lock_holders import CONFLICT_WITH_ACCESS_SHARE, first_on_tables, lock_holders
 from app.postgres.programs import ProgramError, as_killed
 from app.postgres.server_messages import message_of
 
@@ -46,12 +46,17 @@ class DumpFailures:
     """
 
     def __init__(
-        self, database: str, connection: psycopg.Connection, watch: Watch, learnt: Learnt, locked: Collection[TableName]
+        self,
+        database: str,
+        connection: psycopg.Connection,
+        watch: Watch,
+        history: AttemptHistory,
+        locked: Collection[TableName],
     ) -> None:
         self._database = database
         self._connection = connection
         self._watch = watch
-        self._learnt = learnt
+        self._learnt = history
         self._locked = locked
 
     @contextmanager
@@ -61,7 +66,7 @@ class DumpFailures:
             yield
         except ProgramError as error:
             if self._watch.waiting:
-                self._learnt.take_in(self._watch.waiting)
+                self._learnt.note_waiter(self._watch.waiting)
             raise self._watch.cause() or self._cause(self._watch.death or error) from error
         except psycopg.errors.LockNotAvailable as error:
             raise self._blocked(message_of(error)) from error
@@ -93,11 +98,11 @@ class DumpFailures:
 
     def _blocked(self, said: str) -> GaveWayError:
         """Somebody else wants what a session of ours asked for."""
-        other = stands_in_the_way(holding(self._connection, AGAINST_READING), self._locked)
+        other = first_on_tables(lock_holders(self._connection, CONFLICT_WITH_ACCESS_SHARE), self._locked)
         if other is None:
             message = f"a table of database {self._database} was locked by another session: {said}"
             return GaveWayError(message, "try again")
-        self._learnt.take_in(other)
+        self._learnt.note_waiter(other)
         return GaveWayError(f"table {other.table} of {self._database} was wanted by {other}", other.hint)
 
     def _alive(self) -> bool:

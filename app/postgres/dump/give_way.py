@@ -14,9 +14,9 @@ import psycopg
 from app.errors import RestoreBusyError, RestoreError
 from app.postgres.database import Database
 from app.postgres.dump.watch import LOOK_SECONDS, Pressure
-from app.postgres.lock_holders import AGAINST_READING, Other, holding, waiting_for
+from app.postgres.lock_holders import CONFLICT_WITH_ACCESS_SHARE, OtherSession, first_waiter, lock_holders
 from app.postgres.pooler import backend_pid
-from app.postgres.session import Session, restoring, sqlstate_of
+from app.postgres.session import RestoreSession, as_restore_errors, sqlstate_of
 
 ATTEMPTS = 5
 SECONDS = 60.0
@@ -25,11 +25,11 @@ _LOCKED = "55P03"
 Read = TypeVar("Read")
 
 
-class _Found:
-    waiting: Other | None = None
+class _Waiter:
+    waiting: OtherSession | None = None
 
 
-def beside_others(database: Database, session: Session, read: Callable[[], Read]) -> Read:
+def read_giving_way(database: Database, session: RestoreSession, read: Callable[[], Read]) -> Read:
     """What a transaction reads that nobody had to wait for for long; else it is ended, and begun anew.
 
     Args:
@@ -56,7 +56,7 @@ def beside_others(database: Database, session: Session, read: Callable[[], Read]
     raise AssertionError("the loop has no other end")
 
 
-def once_unlocked(session: Session, read: Callable[[], Read]) -> Read:
+def retry_while_locked(session: RestoreSession, read: Callable[[], Read]) -> Read:
     """What is read outside of a transaction, where others may hold locks on tables that it names.
 
     It waits behind them for a short time only, so as to hold nobody up, and again.
@@ -77,10 +77,10 @@ def once_unlocked(session: Session, read: Callable[[], Read]) -> Read:
         time.sleep(_PAUSE_SECONDS)
 
 
-def _busy(session: Session, other: Other | None) -> RestoreBusyError:
+def _busy(session: RestoreSession, other: OtherSession | None) -> RestoreBusyError:
     if other is None:
         with session.translated("who is in the way"), session.catalogs():
-            holder = next(iter(holding(session.connection, AGAINST_READING)), None)
+            holder = next(iter(lock_holders(session.connection, CONFLICT_WITH_ACCESS_SHARE)), None)
         if holder is None:
             return RestoreBusyError("a table stayed locked; the session that had it has ended", "try again")
         return RestoreBusyError(f"table {holder.table} stayed locked by {holder}", holder.hint)
@@ -88,17 +88,17 @@ def _busy(session: Session, other: Other | None) -> RestoreBusyError:
 
 
 @contextmanager
-def _watched(database: Database, session: Session) -> Iterator[_Found]:
+def _watched(database: Database, session: RestoreSession) -> Iterator[_Waiter]:
     """Cancel what a session does, for the length of a block, when somebody has waited for it for too long."""
-    found, over, pressure = _Found(), threading.Event(), Pressure()
+    found, over, pressure = _Waiter(), threading.Event(), Pressure()
     with session.translated("its process"):
         pid = backend_pid(session.connection)
-    with restoring(), database.connect() as watcher:
+    with as_restore_errors(), database.connect() as watcher:
 
         def work() -> None:
             while not over.wait(LOOK_SECONDS):
                 try:
-                    if other := pressure.too_much(waiting_for(watcher, [pid], None)):
+                    if other := pressure.too_much(first_waiter(watcher, [pid], None)):
                         found.waiting = other
                         watcher.execute("SELECT pg_cancel_backend(%s)", (pid,))  # again, where it was not at work
                 except psycopg.Error:

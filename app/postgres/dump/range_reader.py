@@ -17,7 +17,7 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 
 from app.postgres.dump.ranges import LargeTable
-from app.postgres.programs import Program, running
+from app.postgres.programs import ChildProcess, running
 from app.postgres.session_settings import READ_ROWS, set_statements
 
 _BLOCK = 256 << 10  # fits the cache while it is hashed, counted and packed
@@ -49,7 +49,7 @@ class RangeReader:
         pid: of its session on the server, once that has begun.
     """
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: ChildProcess) -> None:
         self.program = program
         self.pid = 0
         self._places: dict[LargeTable, int] = {}

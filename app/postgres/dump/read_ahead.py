@@ -7,13 +7,13 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from app.postgres.programs import GRACE_SECONDS, Program
+from app.postgres.programs import GRACE_SECONDS, ChildProcess
 
 AHEAD_BYTES = 64 << 20  # what waits; then the program does
 
 
-class _Ahead:
-    def __init__(self, program: Program) -> None:
+class _OutputBuffer:
+    def __init__(self, program: ChildProcess) -> None:
         self._program = program
         self._blocks: deque[bytes] = deque()
         self._waiting = 0
@@ -78,9 +78,9 @@ class _Ahead:
 
 
 @contextmanager
-def read_ahead(program: Program) -> Iterator[Iterator[bytes]]:
+def read_ahead(program: ChildProcess) -> Iterator[Iterator[bytes]]:
     """A program's output, for the length of a block, after which it has ended."""
-    ahead = _Ahead(program)
+    ahead = _OutputBuffer(program)
     try:
         yield ahead.blocks()
     finally:

@@ -17,9 +17,16 @@ from psycopg import sql
 
 from app.archive.index import TableName
 from app.errors import BackupCreationError, TableLockedError
-from app.postgres.dump.early_reads import Early
-from app.postgres.dump.exported_snapshot import Exported
-from app.postgres.lock_holders import AGAINST_READING, Other, holding, only, stands_in_the_way, waiting_for
+from app.postgres.dump.early_reads import EarlyReader
+from app.postgres.dump.exported_snapshot import ExportedSnapshot
+from app.postgres.lock_holders import (
+    CONFLICT_WITH_ACCESS_SHARE,
+    OtherSession,
+    first_on_tables,
+    first_waiter,
+    lock_holders,
+    only_table,
+)
 from app.postgres.pooler import backend_pid
 from app.postgres.server_facts import DUMPED, dumped_tables
 from app.postgres.session_settings import LOCK_WAIT_MS
@@ -56,9 +63,9 @@ _BUSY = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 
 
 @contextmanager
-def exported(
-    connection: psycopg.Connection, early: Early, *, wary: bool = False, unlocked: bool = False
-) -> Iterator[Exported]:
+def exported_snapshot(
+    connection: psycopg.Connection, early: EarlyReader, *, wary: bool = False, unlocked: bool = False
+) -> Iterator[ExportedSnapshot]:
     """Hold an instant of the database open for the length of a block, or until the connection's `rollback`.
 
     Args:
@@ -72,12 +79,12 @@ def exported(
     """
     # What is asked of a table that is not locked, such as its size, waits for whoever has it.
     connection.execute(sql.SQL("SET lock_timeout = {}").format(LOCK_PATIENCE_MS))
-    snapshot = _Taking(connection, early, wary=wary, unlocked=unlocked).snapshot()
+    snapshot = _SnapshotAttempts(connection, early, wary=wary, unlocked=unlocked).snapshot()
     yield snapshot
     connection.rollback()
 
 
-class _Taking:
+class _SnapshotAttempts:
     """The attempts at one snapshot.
 
     A snapshot that is older than the commit of an ALTER TABLE or TRUNCATE shows the rewritten table as empty:
@@ -85,14 +92,14 @@ class _Taking:
     snapshot, which LOCK does not. A table that was made in between is locked after it, and then must be as it was.
     """
 
-    def __init__(self, connection: psycopg.Connection, early: Early, *, wary: bool, unlocked: bool) -> None:
+    def __init__(self, connection: psycopg.Connection, early: EarlyReader, *, wary: bool, unlocked: bool) -> None:
         self._connection = connection
         self._early = early
         self._unlocked = unlocked
         self._contested: set[TableName] = set()
         self._looks = _WARY_LOOKS if wary else 0
 
-    def snapshot(self) -> Exported:
+    def snapshot(self) -> ExportedSnapshot:
         deadline = time.monotonic() + LOCK_WAIT_MS / 1000
         for number in count(1):
             because: Callable[[], TableLockedError] = self._too_fast
@@ -111,7 +118,7 @@ class _Taking:
             except _BUSY:
                 because = self._locked
             self._connection.rollback()
-            self._early.let_go()
+            self._early.release()
             if time.monotonic() > deadline:
                 raise because()
             if because == self._locked:
@@ -133,11 +140,11 @@ class _Taking:
             self._lock_all(others, "NOWAIT")
 
     def _lock_all(self, tables: Collection[TableName], how: str) -> None:
-        names = sql.SQL(", ").join(map(only, tables))
+        names = sql.SQL(", ").join(map(only_table, tables))
         statement = sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE {}")
         self._connection.execute(statement.format(names, sql.SQL(how)))
 
-    def _look(self, locked: frozenset[TableName], position: str | None) -> Exported | None:
+    def _look(self, locked: frozenset[TableName], position: str | None) -> ExportedSnapshot | None:
         """The snapshot; None where it shows tables that were changed before they could be locked."""
         identifier, taken_at, version, encoding = _one(self._connection, _EXPORT)
         tables = dumped_tables(self._connection)
@@ -148,7 +155,7 @@ class _Taking:
             schemas, names = [table.schema for table in new], [table.name for table in new]
             if _one(self._connection, _CHANGED, schemas, names)[0]:
                 return None
-        return Exported(
+        return ExportedSnapshot(
             id=identifier,
             taken_at=taken_at,
             tables=frozenset(tables.values()),
@@ -159,20 +166,20 @@ class _Taking:
             unlocked=self._unlocked,
         )
 
-    def _disturbed(self, found: Exported) -> bool:
+    def _disturbed(self, found: ExportedSnapshot) -> bool:
         """Whether somebody waits for the locks already: pg_dump would queue behind that, and so for ever."""
         if self._looks <= 0:
             return False
         self._looks -= 1
         time.sleep(_GRACE_SECONDS)
-        return waiting_for(self._connection, [backend_pid(self._connection)], found.taken_at) is not None
+        return first_waiter(self._connection, [backend_pid(self._connection)], found.taken_at) is not None
 
-    def _holders(self) -> list[Other]:
-        return holding(self._connection, AGAINST_READING)
+    def _holders(self) -> list[OtherSession]:
+        return lock_holders(self._connection, CONFLICT_WITH_ACCESS_SHARE)
 
     def _locked(self) -> TableLockedError:
         name = self._connection.info.dbname
-        other = stands_in_the_way(self._holders(), self._lockable())
+        other = first_on_tables(self._holders(), self._lockable())
         if other is None:
             message = f"a table of database {name} stayed locked; the session that had it has ended"
             return TableLockedError(message, "try again")

@@ -28,29 +28,29 @@ from app.postgres import event_triggers
 from app.postgres import server_facts as questions
 from app.postgres.binaries import find_binary
 from app.postgres.database import FULL, Database
-from app.postgres.dump.dump_order import put_in_order
-from app.postgres.dump.early_reads import Early, Learnt, early_session, require_as_shown
-from app.postgres.dump.exported_snapshot import Exported
+from app.postgres.dump.dump_order import merge_in_dump_order
+from app.postgres.dump.early_reads import AttemptHistory, EarlyReader, early_session, require_as_shown
+from app.postgres.dump.exported_snapshot import ExportedSnapshot
 from app.postgres.dump.failures import DumpFailures
 from app.postgres.dump.range_reader import RangeReader, range_reader
 from app.postgres.dump.ranges import LargeTable, ranges_of
 from app.postgres.dump.read_ahead import read_ahead
-from app.postgres.dump.search_path.reliance import relying
-from app.postgres.dump.snapshot import exported
+from app.postgres.dump.search_path.reliance import find_doubts
+from app.postgres.dump.snapshot import exported_snapshot
 from app.postgres.dump.undumped import undumped
-from app.postgres.dump.unplannable import unplanned
+from app.postgres.dump.unplannable import unplannable
 from app.postgres.dump.watch import Watch
-from app.postgres.dump.workers import Crew
-from app.postgres.programs import Program, ProgramError, running
+from app.postgres.dump.workers import Workers
+from app.postgres.programs import ChildProcess, ProgramError, running
 from app.postgres.session_settings import LOCK_LIMIT, time_limits
-from app.postgres.waiting_connector import Arrival
+from app.postgres.waiting_connector import WaitingConnector
 
 log = structlog.get_logger(__name__)
 _MOMENT_SECONDS = 1
 PG_DUMP_LOCK_MS = 3_000  # all is locked before it begins: it waits only behind who waits for us
 
 
-class _Manner(NamedTuple):
+class _DumpOptions(NamedTuple):
     """How a database is dumped; see `PostgresSource`."""
 
     jobs: int
@@ -73,9 +73,9 @@ class PostgresSource:
     ) -> None:
         self.database = database.name
         self._database = database
-        self._arrival = Arrival(database)
-        self._manner = _Manner(jobs, encoding, doubting)
-        self._learnt = Learnt()
+        self._arrival = WaitingConnector(database)
+        self._options = _DumpOptions(jobs, encoding, doubting)
+        self._learnt = AttemptHistory()
 
     @property
     def role(self) -> str:
@@ -84,11 +84,11 @@ class PostgresSource:
 
     def facts(self) -> ServerFacts:
         """What the server and the database are."""
-        return self._arrival.asked(questions.server_facts)
+        return self._arrival.query(questions.server_facts)
 
     def identity(self) -> Identity:
         """Which server and database it is."""
-        return self._arrival.asked(questions.identity)
+        return self._arrival.query(questions.identity)
 
     def dump_program_version(self, facts: ServerFacts) -> str:
         """Version of the pg_dump that fits the server."""
@@ -96,44 +96,46 @@ class PostgresSource:
 
     def unreadable(self) -> list[str]:
         """What the role may not read, each with the reason."""
-        return self._arrival.asked(questions.unreadable)
+        return self._arrival.query(questions.unreadable)
 
     def doubts(self) -> Sequence[Doubt]:
         """What a restore of a dump of now could not evaluate."""
         with self._arrival.connect() as connection:
-            return relying(connection, self._database)
+            return find_doubts(connection, self._database)
 
     def at_login(self) -> list[str]:
         """What of the users' runs when a session begins, in words."""
-        return self._arrival.asked(event_triggers.at_login)
+        return self._arrival.query(event_triggers.at_login)
 
     def left_out(self) -> list[str]:
         """Tables and sequences of which this server, a standby, has no content."""
-        return self._arrival.asked(questions.left_out)
+        return self._arrival.query(questions.left_out)
 
     def undumped(self) -> list[str]:
         """What of the users' no dump carries, a sentence each."""
-        return self._arrival.asked(undumped)
+        return self._arrival.query(undumped)
 
     @contextmanager
     def snapshot(self) -> Iterator[_Snapshot]:
         """Hold an instant of the database open for the length of a block."""
-        learnt = self._learnt
+        history = self._learnt
         try:
             with (
                 self._arrival.connect() as connection,
-                early_session(there := self._database.beside(connection), learnt) as early,
-                exported(connection, early, wary=learnt.gave_way, unlocked=learnt.lock_table_full) as snapshot,
+                early_session(there := self._database.beside(connection), history) as early,
+                exported_snapshot(
+                    connection, early, wary=history.gave_way, unlocked=history.lock_table_full
+                ) as snapshot,
             ):
-                shown = replace(snapshot, encoding=self._manner.encoding or snapshot.encoding)
-                yield _Snapshot(there, connection, shown, early, self._manner)
+                shown = replace(snapshot, encoding=self._options.encoding or snapshot.encoding)
+                yield _Snapshot(there, connection, shown, early, self._options)
         except (GaveWayError, ChangedError):
-            learnt.gave_way = True
+            history.gave_way = True
             raise
         except LockTableFullError as error:
-            if learnt.lock_table_full:
+            if history.lock_table_full:
                 raise
-            learnt.lock_table_full = True  # then pg_dump alone locks the tables, as it does without this service
+            history.lock_table_full = True  # then pg_dump alone locks the tables, as it does without this service
             raise GaveWayError(error.message, error.hint) from error
 
 
@@ -141,7 +143,12 @@ class _Snapshot:
     """A snapshot and how to dump it: see `app.ports.source.Snapshot`."""
 
     def __init__(
-        self, database: Database, connection: psycopg.Connection, snapshot: Exported, early: Early, manner: _Manner
+        self,
+        database: Database,
+        connection: psycopg.Connection,
+        snapshot: ExportedSnapshot,
+        early: EarlyReader,
+        options: _DumpOptions,
     ) -> None:
         self.taken_at = snapshot.taken_at
         self.tables = snapshot.tables
@@ -150,22 +157,22 @@ class _Snapshot:
         self._database = database
         self._connection = connection
         self._snapshot = snapshot
-        self._manner = manner
+        self._options = options
         self._early = early
-        self._programs: list[Program] = []
-        self._crew: Crew | None = None
+        self._programs: list[ChildProcess] = []
+        self._workers: Workers | None = None
         self._watch = Watch(connection, snapshot.taken_at, self._end, self._died)
-        self._failures = DumpFailures(database.name, connection, self._watch, early.learnt, snapshot.tables_locked)
+        self._failures = DumpFailures(database.name, connection, self._watch, early.history, snapshot.tables_locked)
 
     def dump_into(self, archive: Destination) -> None:
         """Write everything that the snapshot shows, in the archive's order."""
         with self._failures.explained(), ExitStack() as stack:
             large = self._large_tables()
-            if self._manner.doubting:
-                self.doubts = relying(self._connection, self._database, self._snapshot.id)
-            whole, version = unplanned(self._connection, large), self._connection.info.server_version
+            if self._options.doubting:
+                self.doubts = find_doubts(self._connection, self._database, self._snapshot.id)
+            whole, version = unplannable(self._connection, large), self._connection.info.server_version
             ranges = [part for table in large for part in ranges_of(table, version, whole=table.table in whole)]
-            wanted = min(self._manner.jobs, len(ranges))
+            wanted = min(self._options.jobs, len(ranges))
             stack.enter_context(self._watch)
             readers = self._readers(stack, wanted, [table for table in large if table.kept is None])
             if not readers:
@@ -177,10 +184,10 @@ class _Snapshot:
             self._early.require_unchanged(self._connection)
             if self._snapshot.unlocked:
                 require_as_shown(self._connection)
-            self._watch.let_go()
-            crew = self._crew = stack.enter_context(Crew(readers, ranges, archive.frame_format))
+            self._watch.release()
+            workers = self._workers = stack.enter_context(Workers(readers, ranges, archive.frame_format))
             try:
-                put_in_order(text, crew, archive)
+                merge_in_dump_order(text, workers, archive)
                 dump.check()
                 self._connection.execute("SELECT 1")  # who watches was there to the end
                 if cause := self._watch.cause():
@@ -201,8 +208,8 @@ class _Snapshot:
 
     def _end(self) -> None:
         """End the programs; the locks of their sessions go with them."""
-        if self._crew is not None:
-            self._crew.fail(self._watch.death or ProgramError("the dump was ended"))
+        if self._workers is not None:
+            self._workers.fail(self._watch.death or ProgramError("the dump was ended"))
         for program in self._programs:
             program.terminate()
 
@@ -238,7 +245,7 @@ class _Snapshot:
 
     def _pg_dump(
         self, stack: ExitStack, large: Sequence[LargeTable], *, scarce: bool
-    ) -> tuple[Program, Iterator[bytes]]:
+    ) -> tuple[ChildProcess, Iterator[bytes]]:
         """pg_dump and its output, once it has begun that: then it has read the schema, and locked all.
 
         Where connections are scarce, its own may be free only in a moment.
@@ -256,10 +263,10 @@ class _Snapshot:
             dump, text = self._started(stack, large)
         return dump, chain([first] if first else [], text)
 
-    def _started(self, stack: ExitStack, large: Sequence[LargeTable]) -> tuple[Program, Iterator[bytes]]:
+    def _started(self, stack: ExitStack, large: Sequence[LargeTable]) -> tuple[ChildProcess, Iterator[bytes]]:
         program = find_binary("pg_dump", self._snapshot.server_version)
         argv = pg_dump_arguments(program.path, self._database, self._snapshot.id, self._snapshot.encoding)
-        log.debug("backup dump begins", command=argv, large_tables=len(large), jobs=self._manner.jobs)
+        log.debug("backup dump begins", command=argv, large_tables=len(large), jobs=self._options.jobs)
         without = [b"--exclude-table-data=" + table.pattern for table in large]
         dump = stack.enter_context(running([*argv, *without], self._database.environment(os.environ)))
         self._programs.append(dump)

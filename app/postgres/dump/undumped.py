@@ -66,19 +66,20 @@ def undumped(connection: psycopg.Connection) -> list[str]:
     for extension, table, named, own in connection.execute(_TABLES.encode()).fetchall():
         if _has_others(connection, table, own):
             rows_of.add(("table", table))
-            freed = in_psql(database, f"ALTER EXTENSION {named} DROP TABLE {table}")
+            detached = in_psql(database, f"ALTER EXTENSION {named} DROP TABLE {table}")
             copied = in_psql(database, f"\\copy {table} TO rows.copy")
             found.append(
-                f"rows of {table} are in no backup, for the table belongs to extension {extension}: if it was added to"
-                f" that, this brings it into the next one: {freed}; if the extension made it, keep its rows: {copied}"
+                f"rows of {table} are in no backup, because the table belongs to extension {extension}: if somebody"
+                f" added it to that, this brings it into the next backup: {detached}; if the extension made it, keep"
+                f" its rows: {copied}"
             )
     for kind, name, extension in connection.execute(_MEMBERS.encode()).fetchall():
         if (kind, name) in rows_of:
             continue
-        freed = in_psql(database, f"ALTER EXTENSION {extension} DROP {kind} {name}")
+        detached = in_psql(database, f"ALTER EXTENSION {extension} DROP {kind} {name}")
         found.append(
             f"{kind} {name} was added to extension {extension}, so no backup has it, and what relies on it is not"
-            f" restored: {freed}"
+            f" restored: {detached}"
         )
     for (function,) in connection.execute(_FUNCTIONS.encode()).fetchall():
         moved = in_psql(database, f"ALTER FUNCTION {function} SET SCHEMA public")

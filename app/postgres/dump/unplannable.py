@@ -20,7 +20,7 @@ _EXPRESSIONS = """
                     UNION ALL SELECT stxrelid FROM pg_statistic_ext WHERE stxexprs IS NOT NULL)"""
 
 
-def unplanned(connection: psycopg.Connection, tables: Sequence[LargeTable]) -> frozenset[TableName]:
+def unplannable(connection: psycopg.Connection, tables: Sequence[LargeTable]) -> frozenset[TableName]:
     """Those of the tables that a range cannot be read of.
 
     Args:

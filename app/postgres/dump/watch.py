@@ -19,7 +19,7 @@ import psycopg
 from app.errors import BackupCreationError, ServerUnavailableError
 from app.ports.source import GaveWayError
 from app.postgres.causes import known_cause
-from app.postgres.lock_holders import Other, waiting_for
+from app.postgres.lock_holders import OtherSession, first_waiter
 from app.postgres.pooler import backend_pid
 from app.postgres.programs import ProgramError
 from app.postgres.server_messages import message_of
@@ -37,7 +37,7 @@ class Pressure:
         self._seconds = 0.0
         self._looked = time.monotonic()
 
-    def too_much(self, found: tuple[Other, float] | None) -> Other | None:
+    def too_much(self, found: tuple[OtherSession, float] | None) -> OtherSession | None:
         """Who has waited for too long, now that somebody is found waiting, or nobody."""
         now = time.monotonic()
         passed, self._looked = now - self._looked, now
@@ -69,7 +69,7 @@ class Watch:
         died: Callable[[], ProgramError | None] = lambda: None,
     ) -> None:
         self.pids = [backend_pid(connection)]
-        self.waiting: Other | None = None
+        self.waiting: OtherSession | None = None
         self._connection = connection
         self._since = since
         self._give_way = give_way
@@ -90,7 +90,7 @@ class Watch:
         self._over.set()
         self._thread.join()
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """End the transaction of the snapshot's own session: the others have their locks now."""
         self._calm = True
         self._connection.rollback()
@@ -112,7 +112,7 @@ class Watch:
         pressure = Pressure()
         while not self._over.wait(LOOK_SECONDS if self._calm else _FIRST_LOOK_SECONDS):
             try:
-                self.waiting = pressure.too_much(waiting_for(self._connection, self.pids, self._since))
+                self.waiting = pressure.too_much(first_waiter(self._connection, self.pids, self._since))
             except psycopg.errors.OutOfMemory as error:
                 if not self._calm:  # then the transaction of the snapshot is gone
                     self._failure = error

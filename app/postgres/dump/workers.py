@@ -24,7 +24,7 @@ WAITING_BYTES = 32 << 20  # packed, of all segments together
 _CLOSING = b"\\.\n"
 
 
-class Crew:
+class Workers:
     """Readers at work on the ranges of a dump; a context manager that ends them all, whatever the reason.
 
     Attributes:
@@ -97,9 +97,9 @@ class Crew:
 class _PackedRange:
     """One range on its way into the archive: see `app.archive.writer.PackedSegment`."""
 
-    def __init__(self, crew: Crew, range_: TableRange) -> None:
+    def __init__(self, workers: Workers, range_: TableRange) -> None:
         self.range = range_
-        self._crew = crew
+        self._workers = workers
         self._frames: deque[bytes] = deque()
         self._taken = False
         self._figures: SegmentFigures | None = None
@@ -113,9 +113,9 @@ class _PackedRange:
             self._put(packer.take(block, rows=True))
         self._put(packer.take(_CLOSING))
         self._put(packer.finish())
-        with self._crew.state:
+        with self._workers.state:
             self._figures = packer.figures
-            self._crew.state.notify_all()
+            self._workers.state.notify_all()
 
     def _rows(self, reader: RangeReader) -> Iterator[bytes]:
         try:
@@ -147,31 +147,31 @@ class _PackedRange:
         return self._figures
 
     def _put(self, frames: Iterator[bytes]) -> None:
-        state = self._crew.state
+        state = self._workers.state
         for frame in frames:
             with state:
                 state.wait_for(self._has_room)
-                if self._crew.failure:
-                    raise self._crew.failure
+                if self._workers.failure:
+                    raise self._workers.failure
                 self._frames.append(frame)
-                self._crew.waiting += len(frame)
+                self._workers.waiting += len(frame)
                 state.notify_all()
 
     def _has_room(self) -> bool:
-        crew = self._crew
+        workers = self._workers
         # The segment being taken must go on whatever the others hold: nobody else can make room.
-        return bool(crew.failure) or crew.waiting < WAITING_BYTES or (self._taken and not self._frames)
+        return bool(workers.failure) or workers.waiting < WAITING_BYTES or (self._taken and not self._frames)
 
     def _next(self) -> bytes | None:
-        state = self._crew.state
+        state = self._workers.state
         with state:
             state.notify_all()  # this segment may have waited for being taken
-            state.wait_for(lambda: self._frames or self._figures or self._crew.failure)
-            if self._crew.failure:
-                raise self._crew.failure
+            state.wait_for(lambda: self._frames or self._figures or self._workers.failure)
+            if self._workers.failure:
+                raise self._workers.failure
             if not self._frames:
                 return None
             frame = self._frames.popleft()
-            self._crew.waiting -= len(frame)
+            self._workers.waiting -= len(frame)
             state.notify_all()
             return frame

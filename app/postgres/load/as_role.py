@@ -21,10 +21,10 @@ from app.ports.target import Loaded, Loader
 from app.postgres.database import Database
 from app.postgres.load.loader import load
 from app.postgres.load.statements import reading_of
-from app.postgres.load.watched import Watched
+from app.postgres.load.watched import WatchedSession
 from app.postgres.maintenance import Maintenance, maintenance
-from app.postgres.session import Session, restoring, session
-from app.postgres.without_login_triggers import unnoticed
+from app.postgres.session import RestoreSession, as_restore_errors, restore_session
+from app.postgres.without_login_triggers import without_login_triggers
 
 log = structlog.get_logger(__name__)
 _LACKING = """
@@ -48,7 +48,7 @@ def loader_of(database: Database, role: str, password: str | None) -> Loader:
     """
     try:
         with maintenance(database.as_role(role, password)) as found:
-            return Loader(role, tuple(name for (name,) in found.ask(_POWERS)))
+            return Loader(role, tuple(name for (name,) in found.query(_POWERS)))
     except RestorePermissionError as error:
         raise RestorePermissionError(f"role {role} cannot load the file: {error.message}", _hint(role)) from error
 
@@ -77,7 +77,7 @@ def load_as(  # noqa: PLR0913, PLR0917 -- what a load takes, and by whom
     """
     with _admitted(database, who[0]):
         try:
-            return load(database.as_role(*who), archive, jobs, progress, search_path, opened=_session)
+            return load(database.as_role(*who), archive, jobs, progress, search_path, session_factory=_session)
         except RestorePermissionError as error:
             hint = (
                 f"role {who[0]} may not do this; if you trust the file, load it without --as and RESTORE_FOREIGN_ROLE"
@@ -88,26 +88,26 @@ def load_as(  # noqa: PLR0913, PLR0917 -- what a load takes, and by whom
 @contextmanager
 def _admitted(database: Database, role: str) -> Iterator[None]:
     """Let a role make things in a database, and in its schema public, for the length of a block."""
-    with restoring(), database.connect() as connection:
+    with as_restore_errors(), database.connect() as connection:
         ours = Maintenance(connection, database.name)
-        rights = [sql.SQL(right) for (right,) in ours.ask(_LACKING, role, database.name)]
+        rights = [sql.SQL(right) for (right,) in ours.query(_LACKING, role, database.name)]
         here, whom = sql.Identifier(database.name), sql.Identifier(role)
         what = f"rights of role {role} in database {database.name}"
         for right in rights:
-            ours.do(what, "GRANT {} ON DATABASE {} TO {}", right, here, whom)
-        owner = ours.ask(_OWNER)[0][0]
-        ours.do(what, "ALTER SCHEMA public OWNER TO {}", whom)
+            ours.execute(what, "GRANT {} ON DATABASE {} TO {}", right, here, whom)
+        owner = ours.query(_OWNER)[0][0]
+        ours.execute(what, "ALTER SCHEMA public OWNER TO {}", whom)
     yield
     # The role may be one that can make event triggers.
-    with restoring(), unnoticed(database, database.name).connect() as connection:
+    with as_restore_errors(), without_login_triggers(database, database.name).connect() as connection:
         ours = Maintenance(connection, database.name)
-        if ours.ask(_OWNER) == [(role,)]:
-            ours.do(what, "ALTER SCHEMA public OWNER TO {}", sql.Identifier(owner))
+        if ours.query(_OWNER) == [(role,)]:
+            ours.execute(what, "ALTER SCHEMA public OWNER TO {}", sql.Identifier(owner))
         for right in rights:
-            ours.do(what, "REVOKE {} ON DATABASE {} FROM {}", right, here, whom)
+            ours.execute(what, "REVOKE {} ON DATABASE {} FROM {}", right, here, whom)
 
 
-class _Strangers(Watched):
+class _OwnerlessSession(WatchedSession):
     """A session that passes over who owned what: everything belongs to the role."""
 
     def run(self, statement: bytes, what: str) -> None:
@@ -118,9 +118,9 @@ class _Strangers(Watched):
 
 
 @contextmanager
-def _session(database: Database, jobs: int) -> Iterator[Session]:
-    with session(database, jobs) as found:
-        yield _Strangers(found.connection, database.name)
+def _session(database: Database, jobs: int) -> Iterator[RestoreSession]:
+    with restore_session(database, jobs) as found:
+        yield _OwnerlessSession(found.connection, database.name)
 
 
 def _hint(role: str) -> str:

@@ -7,8 +7,8 @@ from app.ports.target import Advance, Loaded, Loading
 from app.postgres.database import Database
 from app.postgres.load.as_role import load_as
 from app.postgres.load.loader import load
-from app.postgres.load.server_changes import nothing_beside
-from app.postgres.load.watched import watched
+from app.postgres.load.server_changes import refuse_server_changes
+from app.postgres.load.watched import watched_session
 
 
 def load_by_origin(  # noqa: PLR0913 -- what a load takes, and the password of the foreign role
@@ -33,7 +33,7 @@ def load_by_origin(  # noqa: PLR0913 -- what a load takes, and the password of t
     path = loading.search_path
     if loading.role is None and not loading.foreign:
         return load(database, archive, jobs, progress, path)
-    with nothing_beside(database, database.name):
+    with refuse_server_changes(database, database.name):
         if loading.role is None:
-            return load(database, archive, jobs, progress, path, opened=watched)
+            return load(database, archive, jobs, progress, path, session_factory=watched_session)
         return load_as(database, (loading.role, foreign_password), archive, jobs, progress, path)

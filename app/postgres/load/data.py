@@ -19,8 +19,8 @@ from app.archive.reader import Archive
 from app.errors import RestoreDataError, RestoreError
 from app.postgres.load.batches import Batch, batches_of_stream, batches_of_table, table_of
 from app.postgres.load.rows import require_table
-from app.postgres.load.threads import Stopped, together
-from app.postgres.session import Session, sqlstate_of
+from app.postgres.load.threads import Stopped, run_on_all
+from app.postgres.session import RestoreSession, sqlstate_of
 
 # A row that another table's rows were missing for, or a check that looks at another table: pg_dump has an order for
 # such tables, those of an extension among them.
@@ -30,7 +30,7 @@ _HELD_BYTES = 64 << 20  # of such rows, where they cannot be read again
 _NOT_FROZEN = {"0A000", "25000", "42501", "42809", "55000"}
 
 
-class _TableRows:
+class _TableBatches:
     """The batches of a table, or of a file that can only be read through; each is taken once."""
 
     def __init__(self, batches: Callable[[], Iterator[Batch]], size: int) -> None:
@@ -43,7 +43,7 @@ class _TableRows:
         """The next batch; `taking` is held meanwhile."""
         return next(self._left, None)
 
-    def again(self) -> None:
+    def restart(self) -> None:
         """Begin anew: all that was sent was rolled back."""
         self._left = self._batches()
 
@@ -61,27 +61,27 @@ class DataLoader:
         self._state = threading.Condition()
         self._idle = 0
         self._owners = 0
-        self._untouched: deque[_TableRows] = deque()
-        self._shared: list[_TableRows] = []
-        self._later: list[Batch] = []
+        self._untouched: deque[_TableBatches] = deque()
+        self._shared: list[_TableBatches] = []
+        self._deferred: list[Batch] = []
         self._tables: set[bytes] = set()
         if archive.seekable:
-            works = (_TableRows(each, size) for each, size in _by_table(archive, segments))
+            works = (_TableBatches(each, size) for each, size in _by_table(archive, segments))
             self._untouched.extend(sorted(works, key=lambda each: -each.size))
         else:
-            self._shared.append(_TableRows(partial(batches_of_stream, archive, segments), 0))
+            self._shared.append(_TableBatches(partial(batches_of_stream, archive, segments), 0))
 
-    def load(self, sessions: Sequence[Session]) -> None:
+    def load(self, sessions: Sequence[RestoreSession]) -> None:
         """Load all of it.
 
         Raises:
             RestoreError: the first thing that failed.
         """
-        together(sessions, self._work)
-        for batch in self._later:
+        run_on_all(sessions, self._work)
+        for batch in self._deferred:
             self._count(batch.table, self._add(sessions[0], batch))
 
-    def _work(self, session: Session, stopped: Stopped) -> None:
+    def _work(self, session: RestoreSession, stopped: Stopped) -> None:
         while (found := self._next(stopped)) is not None:
             work, is_own = found
             if is_own:
@@ -89,7 +89,7 @@ class DataLoader:
             else:
                 self._help(session, work)
 
-    def _next(self, stopped: Stopped) -> tuple[_TableRows, bool] | None:
+    def _next(self, stopped: Stopped) -> tuple[_TableBatches, bool] | None:
         """A table of one's own, else one to help with; None where all is done."""
         with self._state:
             while not stopped():
@@ -105,21 +105,21 @@ class DataLoader:
                 self._idle -= 1
         return None
 
-    def _own(self, session: Session, work: _TableRows) -> None:
+    def _own(self, session: RestoreSession, work: _TableBatches) -> None:
         """Load a table as far as nobody else is idle, and share what is left of it."""
         try:
             self._fill_frozen(session, work)
         except RestoreError as error:
             if sqlstate_of(error) not in _NOT_FROZEN | _LATER:
                 raise
-            work.again()
+            work.restart()
         finally:
             with self._state:
                 self._owners -= 1
                 self._shared.append(work)
                 self._state.notify_all()
 
-    def _fill_frozen(self, session: Session, work: _TableRows) -> None:
+    def _fill_frozen(self, session: RestoreSession, work: _TableBatches) -> None:
         with work.taking:
             batch = work.take()
             if batch is None:
@@ -129,7 +129,7 @@ class DataLoader:
                 self._require_table(session, batch)
                 session.run(b"LOCK TABLE ONLY " + batch.name, f"table {table}")
                 if session.connection.execute(b"SELECT FROM ONLY " + batch.name + b" LIMIT 1").fetchone() is not None:
-                    work.again()  # what stands there came with an extension, or from an earlier block, and stays
+                    work.restart()  # what stands there came with an extension, or from an earlier block, and stays
                     return
                 session.run(b"TRUNCATE ONLY " + batch.name, f"table {table}")
                 while batch is not None:
@@ -137,7 +137,7 @@ class DataLoader:
                     batch = None if self._idle else work.take()
             self._count(table, rows)
 
-    def _help(self, session: Session, work: _TableRows) -> None:
+    def _help(self, session: RestoreSession, work: _TableBatches) -> None:
         """Load one batch of a shared table."""
         with work.taking:
             batch = work.take()
@@ -155,24 +155,24 @@ class DataLoader:
             if sqlstate_of(error) not in _LATER:
                 raise
             with self._state:
-                self._later.append(batch)
-                if sum(each.held for each in self._later) > _HELD_BYTES:
+                self._deferred.append(batch)
+                if sum(each.held for each in self._deferred) > _HELD_BYTES:
                     raise
         else:
             self._count(batch.table, rows)
 
-    def _require_table(self, session: Session, batch: Batch) -> None:
+    def _require_table(self, session: RestoreSession, batch: Batch) -> None:
         """Emptying what is no table of this database would empty another one's."""
         if batch.name not in self._tables:
             require_table(session, batch.name, insert=False)
             self._tables.add(batch.name)
 
-    def _add(self, session: Session, batch: Batch) -> int:
+    def _add(self, session: RestoreSession, batch: Batch) -> int:
         self._require_table(session, batch)
-        with session.apart(f"data of table {batch.table}"):
+        with session.savepoint(f"data of table {batch.table}"):
             return self._send(session, batch)
 
-    def _send(self, session: Session, batch: Batch) -> int:
+    def _send(self, session: RestoreSession, batch: Batch) -> int:
         return session.copy(batch.copy, self._counted(batch.blocks()), f"data of table {batch.table}")
 
     def _counted(self, blocks: Iterable[bytes]) -> Iterator[bytes]:

@@ -8,13 +8,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from app.archive.pg_dump import EntryHeader, headers_in
+from app.archive.pg_dump import IDENTIFIER, QUALIFIED, EntryHeader, headers_in
 
-_NAME = rb'(?:"(?:[^"]|"")+"|[^\s".,();]+)'
-_QUALIFIED = _NAME + rb"(?:\." + _NAME + rb")?"
-_INDEX = re.compile(rb"CREATE (?:UNIQUE )?INDEX " + _NAME + rb" ON (?:ONLY )?(" + _QUALIFIED + rb")[ \n]")
-_ALTER = re.compile(rb"ALTER TABLE (?:ONLY )?(" + _QUALIFIED + rb")\s")
-_REFERENCES = re.compile(rb"\sREFERENCES (" + _QUALIFIED + rb")\s?\(")
+_INDEX = re.compile(rb"CREATE (?:UNIQUE )?INDEX " + IDENTIFIER + rb" ON (?:ONLY )?(" + QUALIFIED + rb")[ \n]")
+_ALTER = re.compile(rb"ALTER TABLE (?:ONLY )?(" + QUALIFIED + rb")\s")
+_REFERENCES = re.compile(rb"\sREFERENCES (" + QUALIFIED + rb")\s?\(")
 # Their order among themselves is free; an entry of the second kind needs what those of the first have made.
 PARALLEL = {b"INDEX": 1, b"CONSTRAINT": 1, b"FK CONSTRAINT": 2}
 
@@ -31,7 +29,7 @@ class Locks:
         """All of them."""
         return self.shared | self.exclusive
 
-    def bars(self, other: Locks) -> bool:
+    def conflicts(self, other: Locks) -> bool:
         """Whether one of the two has to wait for the other."""
         return bool(self.exclusive & other.tables or self.tables & other.exclusive)
 
@@ -60,7 +58,7 @@ class Entry:
         return Locks(frozenset(shared), frozenset(exclusive))
 
 
-def header_of(unit: bytes, end: int) -> tuple[bytes, str] | None:
+def entry_header(unit: bytes, end: int) -> tuple[bytes, str] | None:
     """Type and name in the last entry header among the comments before `end`; None where there is none."""
     named: EntryHeader | None = None
     for header in headers_in(unit, end):

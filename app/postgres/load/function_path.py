@@ -14,7 +14,7 @@ from typing import Any
 
 from app.archive.index import Segment, SegmentKind
 from app.archive.reader import Archive
-from app.postgres.session import Session
+from app.postgres.session import RestoreSession
 
 _ROUTINES = """
     SELECT p.oid::regprocedure::text FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace
@@ -36,7 +36,7 @@ class FunctionPath:
         path: schemas, as SET takes them; an empty one stands for those of database and role.
     """
 
-    def __init__(self, session: Session, path: str | None) -> None:
+    def __init__(self, session: RestoreSession, path: str | None) -> None:
         self._session = session
         self._path = path
         self._new = True

@@ -27,9 +27,9 @@ from app.postgres.database import FULL, Database
 from app.postgres.load.data import DataLoader, check_rows
 from app.postgres.load.function_path import FunctionPath
 from app.postgres.load.statements import SqlRunner
-from app.postgres.load.threads import together
-from app.postgres.operator_path import read_under
-from app.postgres.session import Session, session
+from app.postgres.load.threads import run_on_all
+from app.postgres.operator_path import set_operator_path
+from app.postgres.session import RestoreSession, restore_session
 
 log = structlog.get_logger(__name__)
 # What an extension brought may be there before.
@@ -45,7 +45,7 @@ _ANALYZED = f"""
     WHERE {_NOT_SYSTEM} AND o.relkind IN ('r', 'm', 'p') AND NOT o.relispartition ORDER BY pg_table_size(o.oid) DESC"""
 
 
-Opened = Callable[[Database, int], AbstractContextManager[Session]]
+SessionFactory = Callable[[Database, int], AbstractContextManager[RestoreSession]]
 
 
 def load(  # noqa: PLR0913 -- what a load takes, and how its sessions are made
@@ -55,7 +55,7 @@ def load(  # noqa: PLR0913 -- what a load takes, and how its sessions are made
     progress: Callable[[int], None] = lambda _: None,
     search_path: str | None = None,
     *,
-    opened: Opened = session,
+    session_factory: SessionFactory = restore_session,
 ) -> Loaded:
     """Load an archive.
 
@@ -65,7 +65,7 @@ def load(  # noqa: PLR0913 -- what a load takes, and how its sessions are made
         jobs: connections at once.
         progress: called with the number of bytes of row data sent.
         search_path: what functions have meanwhile; see `load_path`.
-        opened: makes each session, of so many.
+        session_factory: opens each session; gets the database and the number of sessions.
 
     Raises:
         RestoreValidationError: the file holds what no dump holds, or the database is not empty.
@@ -78,10 +78,10 @@ def load(  # noqa: PLR0913 -- what a load takes, and how its sessions are made
     with _timed(seconds, "lint"):
         lint(archive)
     with ExitStack() as stack:
-        sessions = _sessions(stack, database, jobs, opened)
+        sessions = _sessions(stack, database, jobs, session_factory)
         _require_empty(sessions[0], database.name)
         rows: Counter[TableName] = Counter()
-        read_under(sessions, search_path)
+        set_operator_path(sessions, search_path)
         path = FunctionPath(sessions[0], search_path)
         runner = SqlRunner(sessions, path.on_entry)
         for is_data, segments in path.along(archive):
@@ -90,14 +90,14 @@ def load(  # noqa: PLR0913 -- what a load takes, and how its sessions are made
                     # What a transaction of the file has made so far, nobody but its own session sees.
                     able = sessions[:1] if sessions[0].in_transaction else sessions
                     for other in able[1:]:
-                        other.follow(sessions[0].state)
+                        other.set_state(sessions[0].state)
                     loader = DataLoader(archive, segments, progress)
                     loader.load(able)
                     rows.update(loader.rows)
                 else:
                     runner.run(without_pg_attver(scan(archive.joined(segments))))
         runner.finish()
-        use_own_words(sessions)
+        reset_file_settings(sessions)
         path.reset()
         check_rows(rows, {table.table: table.rows for table in archive.index.tables})
         with _timed(seconds, "analyze"):
@@ -107,12 +107,14 @@ def load(  # noqa: PLR0913 -- what a load takes, and how its sessions are made
     return Loaded({table.table: rows[table.table] for table in archive.index.tables}, seconds, remarks)
 
 
-def _sessions(stack: ExitStack, database: Database, wanted: int, opened: Opened) -> list[Session]:
+def _sessions(
+    stack: ExitStack, database: Database, wanted: int, session_factory: SessionFactory
+) -> list[RestoreSession]:
     """As many as are wanted and the server has connections for."""
-    sessions: list[Session] = []
+    sessions: list[RestoreSession] = []
     for _ in range(wanted):
         try:
-            sessions.append(stack.enter_context(opened(database, wanted)))
+            sessions.append(stack.enter_context(session_factory(database, wanted)))
         except TargetUnavailableError as error:
             if not (sessions and FULL.search(error.message)):
                 raise
@@ -122,7 +124,7 @@ def _sessions(stack: ExitStack, database: Database, wanted: int, opened: Opened)
     return sessions
 
 
-def _require_empty(main: Session, name: str) -> None:
+def _require_empty(main: RestoreSession, name: str) -> None:
     found = main.connection.execute(_FOUND.encode()).fetchone()
     if found is not None:
         making = in_psql("postgres", f"CREATE DATABASE {quoted(f'{name}_new')} TEMPLATE template0")
@@ -130,29 +132,29 @@ def _require_empty(main: Session, name: str) -> None:
         raise RestoreValidationError(message, f"load into a new database: {making}")
 
 
-def use_own_words(sessions: Sequence[Session]) -> None:
+def reset_file_settings(sessions: Sequence[RestoreSession]) -> None:
     """The file is done: what is asked now is in our words, and finds none of its functions under its search_path."""
     for loaded in sessions:
         loaded.run(b"SET client_encoding = 'UTF8'", "a setting")
         loaded.run(b"SET search_path = ''", "a setting")
 
 
-def analyze(sessions: Sequence[Session]) -> None:
+def analyze(sessions: Sequence[RestoreSession]) -> None:
     """Give the planner its statistics: without them the first queries of the day crawl."""
     tables: Iterator[tuple[str, str]] = iter(sessions[0].connection.execute(_ANALYZED.encode()).fetchall())
 
-    def work(session: Session, stopped: Callable[[], bool]) -> None:
+    def work(session: RestoreSession, stopped: Callable[[], bool]) -> None:
         while not stopped() and (table := next(tables, None)) is not None:
             statement = sql.SQL("ANALYZE {}").format(sql.Identifier(*table)).as_bytes(session.connection)
             what = f"statistics of {'.'.join(table)}"
             try:
-                with session.apart(what):
+                with session.savepoint(what):
                     session.run(statement, what)
             except RestoreDataError as error:
                 # The server may evaluate an index's functions for them as nothing else does: then it has none of it.
                 log.warning("restore leaves a table without statistics", reason=error.message)
 
-    together(sessions, work)
+    run_on_all(sessions, work)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from psycopg.adapt import Dumper
 
 from app.archive.inspect.cursor import NO_DUMP
 from app.errors import RestoreValidationError
-from app.postgres.session import Session
+from app.postgres.session import RestoreSession
 
 _FIRST_OF_USERS = 16384  # a schema of the server's may have been renamed
 # All is named in full: the file has set the search_path, and may have put names of its own before the server's.
@@ -31,27 +31,27 @@ _WHAT = f"""
 _FOREIGN_DATA = "make the dump without --include-foreign-data"
 
 
-class _Spelled:
+class _Spelling:
     """A name in the file's own bytes."""
 
     def __init__(self, name: bytes) -> None:
         self.name = name
 
 
-class _SpelledDumper(Dumper):
+class _SpellingDumper(Dumper):
     oid = psycopg.adapters.types["text"].oid
 
-    def dump(self, obj: _Spelled) -> bytes:
+    def dump(self, obj: _Spelling) -> bytes:
         return obj.name
 
 
-class RunOfInserts:
+class InsertRun:
     """The INSERTs of a file that follow one another: one transaction, if they are no part of a greater one.
 
     An error that ends the block of this context manager rolls back what was inserted and not committed yet.
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: RestoreSession) -> None:
         self.tables: set[bytes] = set()
         self._session = session
         self._transaction = ExitStack()
@@ -94,7 +94,7 @@ class RunOfInserts:
         self._transaction.close()
 
 
-def require_table(session: Session, name: bytes, *, insert: bool) -> None:
+def require_table(session: RestoreSession, name: bytes, *, insert: bool) -> None:
     """Make sure that rows may be added under a name.
 
     Args:
@@ -106,8 +106,8 @@ def require_table(session: Session, name: bytes, *, insert: bool) -> None:
         RestoreValidationError: it is no table, or rows of it end up elsewhere. That there is none, the server says.
     """
     with session.translated("a table"), session.connection.cursor() as cursor:
-        cursor.adapters.register_dumper(_Spelled, _SpelledDumper)
-        found = cursor.execute(_WHAT, (_Spelled(name),)).fetchone()
+        cursor.adapters.register_dumper(_Spelling, _SpellingDumper)
+        found = cursor.execute(_WHAT, (_Spelling(name),)).fetchone()
     if found is None:
         return
     is_table, has_rules, is_servers, is_foreign = found

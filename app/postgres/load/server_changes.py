@@ -72,16 +72,16 @@ class _State(NamedTuple):
 
 def _state(database: Database, but: str) -> _State:
     with maintenance(database, but) as ours:
-        ((encoding, superuser, files, parameters),) = ours.ask(_MAY)
+        ((encoding, superuser, files, parameters),) = ours.query(_MAY)
         parts = [_ROLES.format(roles="pg_authid" if superuser else "pg_roles"), _OTHERS]
         parts += [_SETTINGS_OF_SERVER] * files + [_PARAMETERS] * parameters
         query = _STATE.format(parts=" UNION ALL ".join(parts).replace("%", "%%"))
         codec = python_encoding(encoding)
         things = {
             _Thing(bytes(identity), bytes(said).decode(codec, errors="backslashreplace"), of): bytes(digest)
-            for identity, said, of, digest in ours.ask(query, but)
+            for identity, said, of, digest in ours.query(query, but)
         }
-        return _State(things, {oid for (oid,) in ours.ask(_DATABASES)})
+        return _State(things, {oid for (oid,) in ours.query(_DATABASES)})
 
 
 def _changed(before: _State, after: _State) -> list[str]:
@@ -116,7 +116,7 @@ def _compared(database: Database, loaded: str) -> Iterator[Callable[[], list[str
 
 
 @contextmanager
-def nothing_beside(database: Database, loaded: str) -> Iterator[None]:
+def refuse_server_changes(database: Database, loaded: str) -> Iterator[None]:
     """Load a stranger's file in a block, and find out what else it has done to the server.
 
     Args:
@@ -134,7 +134,7 @@ def nothing_beside(database: Database, loaded: str) -> Iterator[None]:
 
 
 @contextmanager
-def noted_beside(database: Database, remarks: list[str]) -> Iterator[None]:
+def remark_server_changes(database: Database, remarks: list[str]) -> Iterator[None]:
     """Load a stranger's file into the live database itself in a block, whose commit nothing takes back.
 
     Args:

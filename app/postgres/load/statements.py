@@ -7,7 +7,6 @@ entry runs alone, where it stands, so that any order that pg_dump chose stays va
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable, Iterable, Sequence
 
@@ -16,16 +15,16 @@ from app.archive.inspect.grammar import Judge
 from app.archive.inspect.grammar_rows import insert_target
 from app.archive.inspect.lint import check_statement
 from app.archive.inspect.tokens import Reading
+from app.archive.pg_dump import TRANSACTION
 from app.archive.scanner import Chunk
 from app.errors import RestoreError, RestoreValidationError
-from app.postgres.dispensable import fill_what_is_left, say_what_is_left_out
-from app.postgres.load.entries import PARALLEL, Entry, Locks, header_of
-from app.postgres.load.rows import RunOfInserts
-from app.postgres.load.threads import together
-from app.postgres.session import SETTING, Session, sqlstate_of
+from app.postgres.dispensable import remark_dropped_roles, retry_views
+from app.postgres.load.entries import PARALLEL, Entry, Locks, entry_header
+from app.postgres.load.rows import InsertRun
+from app.postgres.load.threads import run_on_all
+from app.postgres.session import SETTING, RestoreSession, sqlstate_of
 
 _DEADLOCK = "40P01"
-_TRANSACTION = re.compile(rb"(?:BEGIN|COMMIT)\s*;\Z", re.IGNORECASE)
 
 
 class SqlRunner:
@@ -34,7 +33,7 @@ class SqlRunner:
     `on_entry` is called with the type of each entry before it is run.
     """
 
-    def __init__(self, sessions: Sequence[Session], on_entry: Callable[[bytes], None] = lambda _: None) -> None:
+    def __init__(self, sessions: Sequence[RestoreSession], on_entry: Callable[[bytes], None] = lambda _: None) -> None:
         self._sessions = sessions
         self._on_entry = on_entry
         self._main = sessions[0]
@@ -45,7 +44,7 @@ class SqlRunner:
         self._comments: list[bytes] = []
         self._type = b""
         self._judge = Judge()
-        self._inserts = RunOfInserts(self._main)
+        self._inserts = InsertRun(self._main)
 
     def run(self, chunks: Iterable[Chunk]) -> None:
         """Run some SQL, one chunk for each statement.
@@ -69,15 +68,15 @@ class SqlRunner:
         Raises:
             RestoreValidationError: a transaction that the file began is still open.
         """
-        fill_what_is_left(self._main)
-        say_what_is_left_out(self._main)
+        retry_views(self._main)
+        remark_dropped_roles(self._main)
         if self._main.in_transaction != self._was_in_transaction:
             message = "the file begins a transaction and does not end it"
             raise RestoreValidationError(message, "no dump of pg_dump has this: look at the end of the file")
 
     def _unit(self, unit: bytes) -> None:
         end = lexer.start_of(unit)
-        if header := header_of(unit, end):
+        if header := entry_header(unit, end):
             self._begin(*header)
         statement = unit[end:].strip()
         if not statement:
@@ -92,7 +91,7 @@ class SqlRunner:
             self._insert(table, statement)
             return
         self._inserts.end()
-        if _TRANSACTION.match(statement):
+        if TRANSACTION.match(statement):
             self._flush()
             self._entry = None
             self._main.run(statement, "a transaction")
@@ -140,7 +139,7 @@ class SqlRunner:
             self._main.run(comment, "a comment")
 
 
-def reading_of(session: Session) -> Reading:
+def reading_of(session: RestoreSession) -> Reading:
     """What the server reads the session's next statement under, whoever set it."""
     said = session.connection.info.parameter_status
     return Reading(said("client_encoding") or "UTF8", said("standard_conforming_strings") != "off")
@@ -155,20 +154,20 @@ class _Group:
         self._running: list[Locks] = []
         self._changed = threading.Condition()
 
-    def run(self, sessions: Sequence[Session]) -> None:
+    def run(self, sessions: Sequence[RestoreSession]) -> None:
         """Run all of them.
 
         Raises:
             RestoreError: the first that failed.
         """
         if len(self._free) > 1:
-            together(sessions[: len(self._free)], self._work)
+            run_on_all(sessions[: len(self._free)], self._work)
         else:
             self._alone = [entry for entry, _ in self._free] + self._alone
         for entry in self._alone:
             _run(sessions[0], entry)
 
-    def _work(self, session: Session, stopped: Callable[[], bool]) -> None:
+    def _work(self, session: RestoreSession, stopped: Callable[[], bool]) -> None:
         while (taken := self._take(stopped)) is not None:
             entry, locks = taken
             try:
@@ -187,15 +186,15 @@ class _Group:
         with self._changed:
             while self._free and not stopped():
                 for number, (_, locks) in enumerate(self._free):
-                    if not any(locks.bars(other) for other in self._running):
+                    if not any(locks.conflicts(other) for other in self._running):
                         self._running.append(locks)
                         return self._free.pop(number)
                 self._changed.wait(1)
         return None
 
 
-def _run(session: Session, entry: Entry) -> None:
-    session.follow(entry.state)
+def _run(session: RestoreSession, entry: Entry) -> None:
+    session.set_state(entry.state)
     while entry.statements:  # after a deadlock the rest is run again, and not what was done
         session.run(entry.statements[0], entry.name)
         del entry.statements[0]

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Sequence
 
 import psycopg
 
-from app.postgres.session import Session
+from app.postgres.session import RestoreSession
 
 _LOOK_SECONDS = 0.2
 Stopped = Callable[[], bool]
 
 
-def together(sessions: Sequence[Session], work: Callable[[Session, Stopped], None]) -> None:
+def run_on_all(sessions: Sequence[RestoreSession], work: Callable[[RestoreSession, Stopped], None]) -> None:
     """Run `work` on every session at once and wait for all.
 
     Args:
@@ -27,7 +27,7 @@ def together(sessions: Sequence[Session], work: Callable[[Session, Stopped], Non
     failures: list[BaseException] = []
     lock = threading.Lock()
 
-    def run(session: Session) -> None:
+    def run(session: RestoreSession) -> None:
         try:
             work(session, lambda: bool(failures))
         except BaseException as error:  # noqa: BLE001 -- raised below, in the thread that waits
@@ -47,7 +47,9 @@ def together(sessions: Sequence[Session], work: Callable[[Session, Stopped], Non
         raise failures[0]
 
 
-def _wait(threads: Sequence[threading.Thread], sessions: Sequence[Session], failures: Sequence[BaseException]) -> None:
+def _wait(
+    threads: Sequence[threading.Thread], sessions: Sequence[RestoreSession], failures: Sequence[BaseException]
+) -> None:
     """Wait for all; after a failure, cancel again and again: a statement may begin just after it was cancelled."""
     for thread in threads:
         while thread.ident is not None and thread.is_alive():
@@ -56,7 +58,7 @@ def _wait(threads: Sequence[threading.Thread], sessions: Sequence[Session], fail
             thread.join(_LOOK_SECONDS)
 
 
-def _cancel(sessions: Iterable[Session]) -> None:
+def _cancel(sessions: Iterable[RestoreSession]) -> None:
     for session in sessions:
         # One that has ended already has nothing to cancel.
         with contextlib.suppress(psycopg.Error):

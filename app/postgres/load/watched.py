@@ -15,10 +15,11 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import psycopg
 
+from app.archive.pg_dump import TRANSACTION
 from app.errors import RestoreValidationError
 from app.postgres.database import Database
 from app.postgres.load.statements import is_setting
-from app.postgres.session import Session, session
+from app.postgres.session import RestoreSession, restore_session
 
 _CATALOGS = {
     1260: "roles and their passwords",
@@ -42,11 +43,10 @@ _LOOK = """
     UNION SELECT catalog::pg_catalog.int8 FROM pg_catalog.unnest(ARRAY{granted}::pg_catalog.oid[]) catalog
     WHERE pg_catalog.pg_stat_get_xact_tuples_inserted(catalog) OPERATOR(pg_catalog.+)
         pg_catalog.pg_stat_get_xact_tuples_updated(catalog) OPERATOR(pg_catalog.>) 0"""
-_TRANSACTION = re.compile(rb"(BEGIN|COMMIT)\s*;\s*\Z", re.IGNORECASE)
 _EVENT_TRIGGER = re.compile(rb"(?:CREATE|ALTER)\s+EVENT\s+TRIGGER\s", re.IGNORECASE)
 
 
-def require_nothing_beside(connection: psycopg.Connection, what: str, granted: Sequence[int] = _GRANTED) -> None:
+def require_no_shared_changes(connection: psycopg.Connection, what: str, granted: Sequence[int] = _GRANTED) -> None:
     """Make sure that the open transaction has changed nothing that all databases share.
 
     Args:
@@ -66,7 +66,7 @@ def require_nothing_beside(connection: psycopg.Connection, what: str, granted: S
         raise RestoreValidationError(message, "they were kept from it: look at the functions in the file")
 
 
-class Watched(Session):
+class WatchedSession(RestoreSession):
     """A session that commits nothing which changes something beside."""
 
     def __init__(self, connection: psycopg.Connection, database: str) -> None:
@@ -90,13 +90,13 @@ class Watched(Session):
         with super().transaction(what):
             yield
             if outermost:
-                require_nothing_beside(self.connection, what, self._granted)
+                require_no_shared_changes(self.connection, what, self._granted)
 
     def _watched(self, statement: bytes, what: str) -> AbstractContextManager[None]:
-        if ends := _TRANSACTION.match(statement):
+        if ends := TRANSACTION.match(statement):
             if ends[1].upper() == b"COMMIT":
                 with self.translated(what):
-                    require_nothing_beside(self.connection, what, self._granted)
+                    require_no_shared_changes(self.connection, what, self._granted)
         elif _EVENT_TRIGGER.match(statement):  # the server notes of a database that it has one
             self._granted = [catalog for catalog in self._granted if catalog != _DATABASES]
         elif not (self.in_transaction or is_setting(statement)):
@@ -105,7 +105,7 @@ class Watched(Session):
 
 
 @contextmanager
-def watched(database: Database, jobs: int) -> Iterator[Session]:
+def watched_session(database: Database, jobs: int) -> Iterator[RestoreSession]:
     """Such a session for the length of a block; see `app.postgres.session.session`."""
-    with session(database, jobs) as found:
-        yield Watched(found.connection, database.name)
+    with restore_session(database, jobs) as found:
+        yield WatchedSession(found.connection, database.name)

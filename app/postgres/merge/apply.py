@@ -12,20 +12,20 @@ from contextlib import ExitStack, contextmanager
 from app.archive.index import TableName
 from app.domain.changes import TableChanges
 from app.errors import RestoreDataError
-from app.postgres.lock_holders import AGAINST_ANYTHING, AGAINST_LOCKING_OUT_WRITERS
-from app.postgres.lock_retries import lock_all, patiently
+from app.postgres.lock_holders import CONFLICT_WITH_ACCESS_EXCLUSIVE, CONFLICT_WITH_SHARE_ROW_EXCLUSIVE
+from app.postgres.lock_retries import lock_all, retry_for_locks
 from app.postgres.merge.schema import LiveTable
 from app.postgres.merge.session import MergeSession
 from app.postgres.merge.sql import DIFFERS, row_of, same_place
-from app.postgres.merge.stage import Staged
+from app.postgres.merge.stage import StagedTable
 from app.postgres.quoting import SAME, quoted
 
-_FREE = f"p.blocked IS NULL AND p.act {SAME}"
+_FREE = f"p.blocked IS NULL AND p.action {SAME}"
 
 
 def lock(
     session: MergeSession,
-    staged: Sequence[Staged],
+    staged: Sequence[StagedTable],
     more: Iterable[TableName] = (),
     *,
     readers_out: bool = False,
@@ -46,8 +46,8 @@ def lock(
     if readers_out:
         altered = [(each.match.name, each.match.live) for each in staged if _is_altered(each.match.live)]
         statements += [(f"lock on {name}", f"LOCK TABLE {live.sql} IN ACCESS EXCLUSIVE MODE") for name, live in altered]
-    modes = AGAINST_ANYTHING if readers_out else AGAINST_LOCKING_OUT_WRITERS
-    patiently(session, "the locks of the merge", modes, lambda: lock_all(session, statements))
+    modes = CONFLICT_WITH_ACCESS_EXCLUSIVE if readers_out else CONFLICT_WITH_SHARE_ROW_EXCLUSIVE
+    retry_for_locks(session, "the locks of the merge", modes, lambda: lock_all(session, statements))
 
 
 def locks(tables: Mapping[TableName, str], more: Iterable[TableName]) -> Iterator[tuple[TableName, str]]:
@@ -59,11 +59,11 @@ def locks(tables: Mapping[TableName, str], more: Iterable[TableName]) -> Iterato
 
 def _is_altered(live: LiveTable) -> bool:
     """Whether holding it still may take a lock that keeps readers out too: a rule's or an identity's does."""
-    rules = any(firing.what == "RULE" for firing in live.firings)
+    rules = any(trigger.what == "RULE" for trigger in live.triggers)
     return live.owned and (rules or any(column.always for column in live.columns.values()))
 
 
-def apply(session: MergeSession, staged: Sequence[Staged], planned: Sequence[TableChanges]) -> None:
+def apply(session: MergeSession, staged: Sequence[StagedTable], planned: Sequence[TableChanges]) -> None:
     """Change the live rows as planned.
 
     Args:
@@ -83,19 +83,19 @@ def apply(session: MergeSession, staged: Sequence[Staged], planned: Sequence[Tab
     counts = [f"(SELECT pg_catalog.count(*) FROM {name})" for name, _ in statements]
     with ExitStack() as stack:
         for each, plan in work:
-            stack.enter_context(_still(session, each, plan))
-        session.do("SET CONSTRAINTS ALL DEFERRED", "the merge's constraints")  # rows may swap what is unique
+            stack.enter_context(_triggers_disabled(session, each, plan))
+        session.execute("SET CONSTRAINTS ALL DEFERRED", "the merge's constraints")  # rows may swap what is unique
         # An array, since a list of answers has an end at 1,664.
-        done = session.ask(f"WITH {', '.join(parts)} SELECT ARRAY[{', '.join(counts)}]", "the merge")[0][0]
+        done = session.query(f"WITH {', '.join(parts)} SELECT ARRAY[{', '.join(counts)}]", "the merge")[0][0]
         # Now, not at the commit, so that what fails is known while it can be told.
-        session.do("SET CONSTRAINTS ALL IMMEDIATE", "the merge's constraints")
+        session.execute("SET CONSTRAINTS ALL IMMEDIATE", "the merge's constraints")
     expected = sum(plan.changed for _, plan in work)
     if sum(done) != expected:
         message = f"the merge changed {sum(done)} rows where {expected} were planned"
         raise RestoreDataError(message, "does a rule or trigger of the database interfere? nothing was changed")
 
 
-def _statements(session: MergeSession, each: Staged, plan: TableChanges) -> Iterator[tuple[str, str]]:
+def _statements(session: MergeSession, each: StagedTable, plan: TableChanges) -> Iterator[tuple[str, str]]:
     """Name and text of what deletes, updates and inserts a table's rows."""
     match, number = each.match, each.number
     here = same_place("l", "p")
@@ -104,9 +104,9 @@ def _statements(session: MergeSession, each: Staged, plan: TableChanges) -> Iter
         for at, target in enumerate(match.live.targets):
             yield f"d{number}_{at}", f"DELETE FROM {target} l USING {each.plan} p WHERE {_FREE} 'd' AND {here}"
     values = ", ".join(f"{quoted(name)} = s.{quoted(name)}" for name in updated_columns(session, each))
-    for wave in waves_of(session, each) if plan.updated else ():
-        condition = f"{_FREE} 'u' AND {here} AND p.wave {SAME} {wave}"
-        yield f"u{number}_{wave}", f"UPDATE {match.live.sql} l SET {values} FROM {planned} WHERE {condition}"
+    for step in update_steps(session, each) if plan.updated else ():
+        condition = f"{_FREE} 'u' AND {here} AND p.step {SAME} {step}"
+        yield f"u{number}_{step}", f"UPDATE {match.live.sql} l SET {values} FROM {planned} WHERE {condition}"
     if plan.inserted:
         columns = ", ".join(map(quoted, match.columns))
         listed = f"({columns}) OVERRIDING SYSTEM VALUE" if columns else ""
@@ -115,7 +115,7 @@ def _statements(session: MergeSession, each: Staged, plan: TableChanges) -> Iter
         yield f"i{number}", f"INSERT INTO {quoted(*match.name)} {listed} {source}"
 
 
-def updated_columns(session: MergeSession, each: Staged) -> tuple[str, ...]:
+def updated_columns(session: MergeSession, each: StagedTable) -> tuple[str, ...]:
     """What an update gives new values: the key too where that is spelled differently, as numeric 1.0 and 1.00 are."""
     match = each.match
     key = f"{row_of('s', match.key_columns)} {DIFFERS} {row_of('l', match.key_columns)}"
@@ -123,16 +123,16 @@ def updated_columns(session: MergeSession, each: Staged) -> tuple[str, ...]:
         f"SELECT EXISTS (SELECT FROM {each.plan} p JOIN {each.rows} s ON s.ctid {SAME} p.s"
         f" JOIN {match.live.rows} l ON {same_place('l', 'p')} WHERE {_FREE} 'u' AND {key})"
     )
-    return match.columns if session.ask(query, f"plan for {match.name}")[0][0] else match.values
+    return match.columns if session.query(query, f"plan for {match.name}")[0][0] else match.values
 
 
-def waves_of(session: MergeSession, each: Staged) -> list[int]:
+def update_steps(session: MergeSession, each: StagedTable) -> list[int]:
     """The waves in which a table's rows are updated."""
-    query = f"SELECT DISTINCT wave FROM {each.plan} p WHERE {_FREE} 'u' ORDER BY 1"
-    return [wave for (wave,) in session.ask(query, f"plan for {each.match.name}")]
+    query = f"SELECT DISTINCT step FROM {each.plan} p WHERE {_FREE} 'u' ORDER BY 1"
+    return [step for (step,) in session.query(query, f"plan for {each.match.name}")]
 
 
-def stillness(live: LiveTable, updated: Sequence[str]) -> Iterator[tuple[str, str]]:
+def trigger_switches(live: LiveTable, updated: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Pairs of statements that hold a table's triggers and rules still, and that let them go again.
 
     Args:
@@ -141,8 +141,8 @@ def stillness(live: LiveTable, updated: Sequence[str]) -> Iterator[tuple[str, st
     """
     if not live.owned:
         return
-    for firing in live.firings:
-        yield firing.switched(on=False), firing.switched(on=True)
+    for trigger in live.triggers:
+        yield trigger.switch_statement(on=False), trigger.switch_statement(on=True)
     for name in updated:
         if live.columns[name].always:
             alter = f"ALTER TABLE {quoted(*live.name)} ALTER COLUMN {quoted(name)} SET GENERATED"
@@ -150,10 +150,10 @@ def stillness(live: LiveTable, updated: Sequence[str]) -> Iterator[tuple[str, st
 
 
 @contextmanager
-def _still(session: MergeSession, each: Staged, plan: TableChanges) -> Iterator[None]:
-    pairs = list(stillness(each.match.live, updated_columns(session, each) if plan.updated else ()))
+def _triggers_disabled(session: MergeSession, each: StagedTable, plan: TableChanges) -> Iterator[None]:
+    pairs = list(trigger_switches(each.match.live, updated_columns(session, each) if plan.updated else ()))
     for off, _ in pairs:
-        session.do(off, f"triggers of {each.match.name}")
+        session.execute(off, f"triggers of {each.match.name}")
     yield
     for _, on in pairs:
-        session.do(on, f"triggers of {each.match.name}")
+        session.execute(on, f"triggers of {each.match.name}")

@@ -11,7 +11,7 @@ from app.archive.reader import Archive
 from app.domain.changes import Changes, MergeRequest, TableChanges
 from app.errors import RestoreValidationError
 from app.postgres.database import Database
-from app.postgres.merge.match import Match, Matched, primary_keys
+from app.postgres.merge.match import MatchResult, TableMatch, primary_keys
 from app.postgres.merge.plan import Planner
 from app.postgres.merge.report import counted, samples
 from app.postgres.merge.schema import Column, LiveSchema, LiveTable, UniqueKey
@@ -38,7 +38,7 @@ def compare(database: Database, one: Archive, other: Archive, progress: Callable
         for each in matches:
             segments = other.segments_of(differing[int(each.name.name.rpartition("_")[2]) - 1])
             copy_rows(session, other, [(quoted(*each.name), each.live, segments)], progress)
-        staged = stage(session, one, Matched(tables=matches), MergeRequest(exact=True), progress)
+        staged = stage(session, one, MatchResult(tables=matches), MergeRequest(exact=True), progress)
         planner = Planner(session, staged, LiveSchema({}, {}, []), MergeRequest(exact=True))
         planner.plan()
         names = {str(each.name): str(table) for each, table in zip(matches, differing, strict=True)}
@@ -65,11 +65,13 @@ def _columns(archive: Archive, table: TableName) -> tuple[str, ...]:
 
 def _beside(
     session: MergeSession, number: int, table: TableName, archives: tuple[Archive, Archive], key: tuple[str, ...]
-) -> Match:
+) -> TableMatch:
     """A table of the second archive as if it were a live one."""
     its, others = (_columns(archive, table) for archive in archives)
     name = TableName("pg_temp", f"restore_other_{number}")
-    session.do(f"CREATE TEMP TABLE {quoted(*name)} ({', '.join(f'{quoted(each)} {TEXT}' for each in others)})", "room")
+    session.execute(
+        f"CREATE TEMP TABLE {quoted(*name)} ({', '.join(f'{quoted(each)} {TEXT}' for each in others)})", "room"
+    )
     columns = {each: Column(each, generated=False, always=False, not_null=False, has_default=True) for each in others}
     common = tuple(each for each in others if each in its)
     unique = None
@@ -86,7 +88,7 @@ def _beside(
             nulls_equal=False,
             not_null=True,
         )
-    return Match(
+    return TableMatch(
         LiveTable(name, partitioned=True, owned=False, columns=columns),
         archives[0].segments_of(table),
         common,

@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from app.domain.changes import TableChanges
-from app.postgres.merge.apply import locks, stillness, updated_columns, waves_of
+from app.postgres.merge.apply import locks, trigger_switches, update_steps, updated_columns
 from app.postgres.merge.schema import ForeignKey
-from app.postgres.merge.sequences import Move, set_to
+from app.postgres.merge.sequences import SequenceAdvance, position_statements
 from app.postgres.merge.session import MergeSession
 from app.postgres.merge.sql import ALIKE, APPLIED, equal, image_of, row_of, same_place
-from app.postgres.merge.stage import Staged
+from app.postgres.merge.stage import StagedTable
 from app.postgres.quoting import SAME, literal, quoted
 
 _TAG = "$residency_backup$"
-_WAVE = "residency_backup_wave"  # of the merge's updates: see merge_unique
+_STEP = "residency_backup_step"  # of the merge's updates: see merge_unique
 _HEAD = """\
 -- Undoes one merge. By hand, all or nothing: psql -X -1 -v ON_ERROR_STOP=1 -d DATABASE -f THIS_FILE
 SET transaction_read_only = off;
@@ -42,7 +42,7 @@ SELECT pg_catalog.set_config(name, 'origin', false) FROM pg_catalog.pg_settings
 class _Table:
     """One table of the script."""
 
-    staged: Staged
+    staged: StagedTable
     plan: TableChanges
 
     @property
@@ -65,7 +65,7 @@ class Inverse:
     def __init__(
         self,
         session: MergeSession,
-        staged: Sequence[Staged],
+        staged: Sequence[StagedTable],
         planned: Sequence[TableChanges],
         out: BinaryIO,
         referring: Sequence[ForeignKey],
@@ -92,9 +92,9 @@ class Inverse:
             self._rows(
                 each,
                 each.old,
-                f"SELECT {_listed(each.columns, 'l.', 'p.wave')} FROM {live} l JOIN {each.staged.plan} p"
-                f" ON {same_place('l', 'p')} WHERE p.blocked IS NULL AND p.act {SAME} ANY (ARRAY['u', 'd'])",
-                _WAVE,
+                f"SELECT {_listed(each.columns, 'l.', 'p.step')} FROM {live} l JOIN {each.staged.plan} p"
+                f" ON {same_place('l', 'p')} WHERE p.blocked IS NULL AND p.action {SAME} ANY (ARRAY['u', 'd'])",
+                _STEP,
             )
 
     def after(self) -> None:
@@ -114,10 +114,12 @@ class Inverse:
         self._statements([_expect(each, each.new, "rows of %s were changed since the merge") for each in self._tables])
         by_name = {each.staged.match.name: each for each in self._tables}
         self._statements([_unreferred(key, by_name[key.parent], by_name.get(key.root)) for key in self._keys])
-        pairs = [pair for each in self._tables for pair in stillness(each.staged.match.live, self._set[each])]
+        pairs = [pair for each in self._tables for pair in trigger_switches(each.staged.match.live, self._set[each])]
         self._statements([*(off for off, _ in pairs), "SET CONSTRAINTS ALL DEFERRED"])
         parts = [
-            part for each in self._tables for part in _undo(each, waves_of(self._session, each.staged), self._set[each])
+            part
+            for each in self._tables
+            for part in _undo(each, update_steps(self._session, each.staged), self._set[each])
         ]
         listed = ",\n".join(f"{name} AS ({statement} RETURNING 1)" for name, statement in parts)
         # Asked for in this order, they are done in it: what goes makes room for what comes.
@@ -126,10 +128,10 @@ class Inverse:
         self._statements(["SET CONSTRAINTS ALL IMMEDIATE", *(on for _, on in pairs)])
         self._statements([_expect(each, each.old, "rows of %s did not come back") for each in self._tables])
 
-    def sequences(self, moved: Sequence[Move]) -> None:
+    def sequences(self, moved: Sequence[SequenceAdvance]) -> None:
         """Write what brings forward again a sequence that went back: the rows that come back have drawn from it."""
         self._write(_set_path(""))
-        self._statements([_forward(move) for move in moved if move.backwards])
+        self._statements([_forward(advance) for advance in moved if advance.backwards])
 
     def _rows(self, each: _Table, name: str, query: str, *more: str) -> None:
         columns = _listed(each.columns, "", *more)
@@ -162,12 +164,14 @@ def _set_path(path: str) -> str:
     return f"SELECT pg_catalog.set_config('search_path', {literal(path)}, false);\n"
 
 
-def _forward(move: Move) -> str:
-    order = "<" if move.increment > 0 else ">"
-    behind = f"last_value::numeric + {move.increment} * is_called::int {order} {move.was.coming(move.increment)}"
-    restart, place = set_to(move.sequence, move.was)
+def _forward(advance: SequenceAdvance) -> str:
+    order = "<" if advance.increment > 0 else ">"
+    behind = (
+        f"last_value::numeric + {advance.increment} * is_called::int {order} {advance.was.coming(advance.increment)}"
+    )
+    restart, place = position_statements(advance.sequence, advance.was)
     perform = place.replace("SELECT", "PERFORM", 1)
-    found = f"SELECT FROM {move.sequence} WHERE {behind}"
+    found = f"SELECT FROM {advance.sequence} WHERE {behind}"
     return f"DO {_TAG} BEGIN\nIF EXISTS ({found}) THEN {restart}; {perform}; END IF;\nEND {_TAG}"
 
 
@@ -215,7 +219,7 @@ def _same_row(each: _Table, one: str, other: str) -> str:
     return match.same(one, other) if match.key else f"{row_of(one, each.columns)} {ALIKE} {row_of(other, each.columns)}"
 
 
-def _undo(each: _Table, waves: Sequence[int], changed: Sequence[str]) -> list[tuple[str, str]]:
+def _undo(each: _Table, steps: Sequence[int], changed: Sequence[str]) -> list[tuple[str, str]]:
     """What puts a table's rows back, by name: deletes, updates, the last wave first, and inserts."""
     match, number, live = each.staged.match, each.staged.number, each.staged.match.live.sql
     columns = _listed(each.columns, "")
@@ -229,7 +233,7 @@ def _undo(each: _Table, waves: Sequence[int], changed: Sequence[str]) -> list[tu
     parts = [(f"d{number}", f"DELETE FROM {live} l USING {each.new} n WHERE {gone} AND {added}")]
     if values := ", ".join(f"{quoted(name)} = o.{quoted(name)}" for name in changed):
         update = f"UPDATE {live} l SET {values} FROM {each.old} o JOIN {each.new} n ON {pair} WHERE {gone}"
-        parts += [(f"u{number}_{wave}", f"{update} AND o.{_WAVE} {SAME} {wave}") for wave in reversed(waves)]
+        parts += [(f"u{number}_{step}", f"{update} AND o.{_STEP} {SAME} {step}") for step in reversed(steps)]
     deleted = f"NOT EXISTS (SELECT FROM {each.new} n WHERE {pair})"
     return [*parts, (f"i{number}", f"{insert} WHERE {deleted}")]
 

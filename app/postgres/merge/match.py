@@ -12,7 +12,7 @@ from itertools import chain
 
 from app.archive import lexer
 from app.archive.index import Segment, SegmentKind, TableName
-from app.archive.pg_dump import python_encoding
+from app.archive.pg_dump import CLIENT_ENCODING, IDENTIFIER, NAME, python_encoding, unquoted
 from app.archive.reader import Archive
 from app.archive.scanner import scan
 from app.domain.changes import MergeRequest
@@ -20,22 +20,22 @@ from app.errors import RestoreValidationError
 from app.postgres.merge.missing_tables import way_to_tables
 from app.postgres.merge.schema import ForeignKey, LiveSchema, LiveTable, UniqueKey
 from app.postgres.merge.sql import equal
-from app.postgres.merge.version_tables import LeftAlone, require_none_named, unknown_names, version_tables
-from app.postgres.quoting import SAME, unquoted
+from app.postgres.merge.version_tables import BackupVersionTable, require_none_named, unknown_names, version_tables
+from app.postgres.quoting import SAME, unquoted_name
 
-_NAME = r'(?:"(?:[^"]|"")+"|[^\s".,();]+)'
 _ATTACH = re.compile(
-    rf"ALTER TABLE (?:ONLY )?({_NAME})\.({_NAME})\s+ATTACH PARTITION ({_NAME})\.({_NAME})\s", re.IGNORECASE
+    rb"ALTER TABLE (?:ONLY )?(%(name)s)\.(%(name)s)\s+ATTACH PARTITION (%(name)s)\.(%(name)s)\s"
+    % {b"name": IDENTIFIER},
+    re.IGNORECASE,
 )
 _PRIMARY = re.compile(
-    rf"ALTER TABLE (?:ONLY )?({_NAME})\.({_NAME})\s+ADD CONSTRAINT {_NAME} PRIMARY KEY \(((?:{_NAME}(?:, )?)+)\)"
+    rb"ALTER TABLE (?:ONLY )?(%(name)s)\.(%(name)s)\s+ADD CONSTRAINT %(name)s PRIMARY KEY"
+    rb" \((%(name)s(?:, %(name)s)*)\)" % {b"name": IDENTIFIER}
 )
-_COLUMN = re.compile(_NAME)
-_ENCODING = re.compile(rb"SET client_encoding = '([\w-]+)'")
 
 
 @dataclass(slots=True)
-class Match:
+class TableMatch:
     """A live table, and what the backup has for it.
 
     Attributes:
@@ -67,7 +67,7 @@ class Match:
 
     def same(self, one: str, other: str) -> str:
         """That two rows, each given by its alias, have the same key, as SQL."""
-        signs = dict(zip(map(unquoted, self.key.parts), self.key.equals, strict=True)) if self.key else {}
+        signs = dict(zip(map(unquoted_name, self.key.parts), self.key.equals, strict=True)) if self.key else {}
         return equal(
             one, self.key_columns, other, self.key_columns, [signs.get(name, SAME) for name in self.key_columns]
         )
@@ -79,7 +79,7 @@ class Match:
 
 
 @dataclass(slots=True)
-class Matched:
+class MatchResult:
     """All of them, and what stands alone.
 
     Attributes:
@@ -91,17 +91,17 @@ class Matched:
         warnings: what a person must see.
     """
 
-    tables: list[Match] = field(default_factory=list)
+    tables: list[TableMatch] = field(default_factory=list)
     gone: dict[TableName, int] = field(default_factory=dict)
     new: list[LiveTable] = field(default_factory=list)
     schema: list[str] = field(default_factory=list)
-    unfit: list[Match] = field(default_factory=list)
+    unfit: list[TableMatch] = field(default_factory=list)
     foreign_keys: Sequence[ForeignKey] = ()
-    versions: list[LeftAlone] = field(default_factory=list)
+    versions: list[BackupVersionTable] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
 
-def match(archive: Archive, live: LiveSchema, request: MergeRequest, database: str) -> Matched:
+def match(archive: Archive, live: LiveSchema, request: MergeRequest, database: str) -> MatchResult:
     """Match the tables that a request asks for with those of a database.
 
     Raises:
@@ -109,24 +109,24 @@ def match(archive: Archive, live: LiveSchema, request: MergeRequest, database: s
             or the request names a table that the backup has not, or that no rows are brought into.
     """
     _require_rows(archive, request)
-    homes = _homes(archive, live)
-    versions = version_tables(archive, homes, live, request)
-    chosen = _chosen(request, homes, live)
+    live_names = _live_names(archive, live)
+    versions = version_tables(archive, live_names, live, request)
+    chosen = _chosen(request, live_names, live)
     if request.tables:
         require_none_named(sorted(chosen.named), versions)
-    found = Matched(foreign_keys=live.foreign_keys)
+    found = MatchResult(foreign_keys=live.foreign_keys)
     found.versions = [each for name, each in sorted(versions.items()) if name in chosen.all or not request.tables]
     found.warnings += unknown_names(request, versions, live)
-    homes = {table: home for table, home in homes.items() if (home or table) not in versions}
+    live_names = {table: live_name for table, live_name in live_names.items() if (live_name or table) not in versions}
     sources: defaultdict[TableName, list[Segment]] = defaultdict(list)
     for segment in archive.index.segments:
-        if segment.kind is SegmentKind.DATA and segment.table in homes:
-            home = homes[segment.table]
-            if home is not None and home in chosen.all:
-                sources[home].append(segment)
+        if segment.kind is SegmentKind.DATA and segment.table in live_names:
+            live_name = live_names[segment.table]
+            if live_name is not None and live_name in chosen.all:
+                sources[live_name].append(segment)
     rows = {each.table: each.rows for each in archive.index.tables}
-    for table, home in sorted(homes.items()):
-        if home is None and (not request.tables or table in chosen.named):
+    for table, live_name in sorted(live_names.items()):
+        if live_name is None and (not request.tables or table in chosen.named):
             found.gone[table] = rows.get(table, 0)
             found.schema.append(f"table {table} is not in the live database")
     for name, its in sorted(sources.items()):
@@ -139,15 +139,15 @@ def match(archive: Archive, live: LiveSchema, request: MergeRequest, database: s
         found.schema += [f"table {each.name} is not in the backup" for each in found.new]
     elif lacking := [table for table, count in found.gone.items() if count]:
         message = f"these tables of the backup are not in the live database: {', '.join(map(str, lacking))}"
-        absent = [table for table, home in homes.items() if home is None]
-        raise RestoreValidationError(message, way_to_tables(lacking, absent, len(homes), request, database))
+        absent = [table for table, live_name in live_names.items() if live_name is None]
+        raise RestoreValidationError(message, way_to_tables(lacking, absent, len(live_names), request, database))
     return found
 
 
 def _require_rows(archive: Archive, request: MergeRequest) -> None:
     """Rows must stand there as COPY blocks; a replace, which runs the file as it is, does not mind."""
     sql = (each for kind in (SegmentKind.BEFORE, SegmentKind.AFTER) for each in _statements(archive, kind))
-    if not request.whole and any(each.startswith("INSERT INTO ") for each in sql):
+    if not request.whole and any(each.startswith(b"INSERT INTO ") for each in sql):
         message = "the dump has its rows as INSERT statements, which cannot be merged"
         raise RestoreValidationError(message, "restore it into another database (--into), and merge a backup of that")
 
@@ -160,28 +160,30 @@ class _Chosen:
     all: set[TableName]
 
 
-def _chosen(request: MergeRequest, homes: dict[TableName, TableName | None], live: LiveSchema) -> _Chosen:
+def _chosen(request: MergeRequest, live_names: dict[TableName, TableName | None], live: LiveSchema) -> _Chosen:
     if not request.tables:
         if request.where or request.dependents:
             raise RestoreValidationError("a condition, or dependents, of which table?", "name it with --table")
-        every = {home for home in homes.values() if home is not None}
+        every = {live_name for live_name in live_names.values() if live_name is not None}
         return _Chosen(every, every)
     if request.where and request.exact:
         message = "--where chooses rows to merge; a replace of tables takes all of their rows"
         raise RestoreValidationError(message, "use --mode merge")
-    named = {_resolved(table, homes, request.backup) for table in request.tables}
+    named = {_resolved(table, live_names, request.backup) for table in request.tables}
     return _Chosen(named, live.dependents(named) if request.dependents else named)
 
 
-def _resolved(text: str, homes: dict[TableName, TableName | None], backup: str | None) -> TableName:
+def _resolved(text: str, live_names: dict[TableName, TableName | None], backup: str | None) -> TableName:
     """The table that somebody means, by the name of its root where it is partitioned."""
-    known = {home or table for table, home in homes.items()} | set(homes)
+    known = {live_name or table for table, live_name in live_names.items()} | set(live_names)
     found = [each for each in known if text in (str(each), each.name)]
     if len(found) == 1:
-        home = homes.get(found[0]) or found[0]
-        if home != found[0]:
-            raise RestoreValidationError(f"{text} is a partition of {home}", f"name the whole: --table {home}")
-        return home
+        live_name = live_names.get(found[0]) or found[0]
+        if live_name != found[0]:
+            raise RestoreValidationError(
+                f"{text} is a partition of {live_name}", f"name the whole: --table {live_name}"
+            )
+        return live_name
     if found:
         listed = ", ".join(sorted(map(str, found)))
         raise RestoreValidationError(f"more than one table is called {text}", f"say which: {listed}")
@@ -191,18 +193,18 @@ def _resolved(text: str, homes: dict[TableName, TableName | None], backup: str |
     raise RestoreValidationError(f"the backup has no table {text}", f"{hint}'{listed}' lists them")
 
 
-def _homes(archive: Archive, live: LiveSchema) -> dict[TableName, TableName | None]:
+def _live_names(archive: Archive, live: LiveSchema) -> dict[TableName, TableName | None]:
     """For every table of the backup the live table that takes its rows; None where there is none."""
     parents: dict[TableName, TableName] | None = None
-    homes: dict[TableName, TableName | None] = {}
+    live_names: dict[TableName, TableName | None] = {}
     for each in archive.index.tables:
         table: TableName | None = each.table
         if table not in live.roots and parents is None:
             parents = _partitions(archive)
         while table is not None and table not in live.roots:
             table = (parents or {}).get(table)
-        homes[each.table] = None if table is None else live.roots[table]
-    return homes
+        live_names[each.table] = None if table is None else live.roots[table]
+    return live_names
 
 
 def encoding_of(archive: Archive) -> str:
@@ -210,40 +212,42 @@ def encoding_of(archive: Archive) -> str:
     for segment in archive.index.segments:
         if segment.kind is SegmentKind.BEFORE:
             for block in archive.text(segment):
-                if found := _ENCODING.search(block):
+                if found := CLIENT_ENCODING.search(block):
                     return found[1].decode()
     return "UTF8"
 
 
 def primary_keys(archive: Archive) -> dict[TableName, tuple[str, ...]]:
     """The columns of the primary keys that a backup's tables have."""
-    return {
-        TableName(unquoted(key[1]), unquoted(key[2])): tuple(unquoted(each) for each in _COLUMN.findall(key[3]))
-        for statement in _statements(archive, SegmentKind.AFTER)
-        if (key := _PRIMARY.match(statement))
-    }
+    found: dict[TableName, tuple[str, ...]] = {}
+    encoding = python_encoding(encoding_of(archive))
+    for statement in _statements(archive, SegmentKind.AFTER):
+        if key := _PRIMARY.match(statement):
+            schema, name, *columns = (unquoted(part, encoding) for part in (key[1], key[2], *NAME.findall(key[3])))
+            found[TableName(schema, name)] = tuple(columns)
+    return found
 
 
 def _partitions(archive: Archive) -> dict[TableName, TableName]:
     """Which table each partition of the backup belongs to."""
     found: dict[TableName, TableName] = {}
+    encoding = python_encoding(encoding_of(archive))
     for statement in _statements(archive, SegmentKind.BEFORE):
         if attach := _ATTACH.match(statement):
-            schema, name, *partition = (unquoted(each) for each in attach.groups())
+            schema, name, *partition = (unquoted(identifier, encoding) for identifier in attach.groups())
             found[TableName(*partition)] = TableName(schema, name)
     return found
 
 
-def _statements(archive: Archive, kind: SegmentKind) -> Iterator[str]:
+def _statements(archive: Archive, kind: SegmentKind) -> Iterator[bytes]:
     """The statements of one kind of segment, without the comments before them."""
-    encoding = python_encoding(encoding_of(archive))
     text = (archive.text(each) for each in archive.index.segments if each.kind is kind)
     for chunk in scan(chain.from_iterable(text)):
         if statement := chunk.data[lexer.start_of(chunk.data) :]:
-            yield statement.decode(encoding, errors="backslashreplace")
+            yield statement
 
 
-def _match(live: LiveTable, sources: list[Segment], *, filtered: bool) -> Match:
+def _match(live: LiveTable, sources: list[Segment], *, filtered: bool) -> TableMatch:
     given = {name for each in sources for name in (live.settable if each.columns is None else each.columns)}
     columns = tuple(name for name in live.settable if name in given)
     computed = tuple(sorted(given & {each.name for each in live.columns.values() if each.generated}))
@@ -253,7 +257,7 @@ def _match(live: LiveTable, sources: list[Segment], *, filtered: bool) -> Match:
     key = next((each for each in usable if each.plain and each.not_null), None)
     key_columns = () if key is None else _columns_of(key, columns)
     others = [each for each in usable if each is not key or each.operators]  # a period's key bars more than equals
-    return Match(live, sources, columns, key, key_columns, others, filtered, extra, lost, computed)
+    return TableMatch(live, sources, columns, key, key_columns, others, filtered, extra, lost, computed)
 
 
 def _columns_of(key: UniqueKey, columns: Sequence[str]) -> tuple[str, ...]:

@@ -29,6 +29,6 @@ def notes_on_views(session: MergeSession, changed: Sequence[TableName]) -> Itera
         return
     tables = ", ".join(literal(quoted(*name)) for name in changed)
     with session.catalogs():
-        views = session.ask(_VIEWS.format(tables=tables), "materialized views")
+        views = session.query(_VIEWS.format(tables=tables), "materialized views")
     for (view,) in views:
         yield f"materialized view {view} still shows the old rows: REFRESH MATERIALIZED VIEW {view}"

@@ -7,7 +7,6 @@ transaction, of which it writes down the inverse (`merge_inverse`).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import structlog
 
 from app.archive.index import SegmentKind, TableName
 from app.archive.inspect.lint import lint
+from app.archive.pg_dump import LO_CREATE
 from app.archive.reader import Archive
 from app.archive.scanner import scan
 from app.domain.changes import Changes, MergeRequest, Sample, SampleKind, TableChanges
@@ -25,23 +25,23 @@ from app.domain.psql import in_psql
 from app.domain.restore import Policy
 from app.errors import MergeConflictError, RestoreBusyError
 from app.postgres.database import Database
-from app.postgres.dump.give_way import beside_others, once_unlocked
-from app.postgres.lock_holders import AGAINST_ANYTHING
-from app.postgres.lock_retries import patiently
+from app.postgres.dump.give_way import read_giving_way, retry_while_locked
+from app.postgres.lock_holders import CONFLICT_WITH_ACCESS_EXCLUSIVE
+from app.postgres.lock_retries import retry_for_locks
 from app.postgres.merge.apply import apply, lock
 from app.postgres.merge.inverse import Inverse
-from app.postgres.merge.match import Matched, match
+from app.postgres.merge.match import MatchResult, match
 from app.postgres.merge.materialized_views import notes_on_views
 from app.postgres.merge.plan import Planner
-from app.postgres.merge.replica_identity import require_publishable, unidentified
+from app.postgres.merge.replica_identity import lack_replica_identity, require_publishable
 from app.postgres.merge.report import counted, samples
 from app.postgres.merge.schema import ForeignKey, LiveSchema
 from app.postgres.merge.schema_reader import live_schema
-from app.postgres.merge.sequences import Moves, TakingPart, move_on, moves
+from app.postgres.merge.sequences import MergedTables, SequenceAdvances, advance_sequence, sequence_advances
 from app.postgres.merge.session import MergeSession, merge_session
-from app.postgres.merge.stage import Staged, stage
+from app.postgres.merge.stage import StagedTable, stage
 from app.postgres.merge.version_tables import notes_on_versions
-from app.postgres.session import Session
+from app.postgres.session import RestoreSession
 from app.postgres.transactions import durable_ids
 
 log = structlog.get_logger(__name__)
@@ -52,7 +52,6 @@ _WAYS = {
     SampleKind.CHECK: "drop the constraint that was added since",
     SampleKind.PARTITION: "make the one that they belong to, PARTITION OF {table}; those that are there: {partitions}",
 }
-_LARGE_OBJECT = re.compile(rb"lo_create\('(\d+)'\)")
 
 
 @dataclass(slots=True)
@@ -64,27 +63,27 @@ class LiveMerge:
     _archive: Archive
     _request: MergeRequest
     _live: LiveSchema
-    _matched: Matched
-    _staged: list[Staged]
+    _matched: MatchResult
+    _staged: list[StagedTable]
     _planner: Planner
-    _durable_id: Callable[[Session], str]
+    _durable_id: Callable[[RestoreSession], str]
 
     def preview(self) -> Changes:
         """What `apply` would do now; begins anew where somebody else waits for what it reads."""
-        return beside_others(self._database, self._session, self._preview)
+        return read_giving_way(self._database, self._session, self._preview)
 
     def _preview(self) -> Changes:
         with self._at_one_instant():
             self._planner.plan()
             planned = self._counted()
-            return self._report(planned, self._moves(planned))
+            return self._report(planned, self._sequence_advances(planned))
 
     def check(self) -> None:
         """Refuse what `apply` would refuse; rows are planned only where that can tell more than the tables do."""
         self._planner.require_column()
         strict = self._request.exact or self._request.on_conflict.policy is Policy.FAIL
-        if strict or self._planner.may_want_values() or unidentified(self._session, self._staged):
-            beside_others(self._database, self._session, self._check)
+        if strict or self._planner.may_want_values() or lack_replica_identity(self._session, self._staged):
+            read_giving_way(self._database, self._session, self._check)
 
     def _check(self) -> None:
         with self._at_one_instant():
@@ -104,7 +103,7 @@ class LiveMerge:
             return report
 
         # Each attempt is a transaction, no part of one: what it made is known by the transaction's number.
-        report = patiently(self._session, "the merge", AGAINST_ANYTHING, attempt)
+        report = retry_for_locks(self._session, "the merge", CONFLICT_WITH_ACCESS_EXCLUSIVE, attempt)
         if kept := [str(version.name) for version in self._matched.versions]:
             log.info("restore leaves the tables of migration tools alone", tables=kept)
         log.debug("restore merged rows", **{name: report.total(name) for name in ("inserted", "updated", "deleted")})
@@ -117,15 +116,15 @@ class LiveMerge:
         self._require_same_tables()
         self._planner.plan()
         planned = self._counted()
-        sequences = self._moves(planned)
+        sequences = self._sequence_advances(planned)
         report = self._report(planned, sequences)
         self._require_agreement(report)
         undo = Inverse(self._session, self._staged, planned, inverse, self._planner.referring())
         undo.before()
         apply(self._session, self._staged, planned)
         undo.after()
-        moved = [move_on(self._session, move) for move in sequences.moves]
-        undo.sequences([move for move in moved if move is not None])
+        moved = [advance_sequence(self._session, advance) for advance in sequences.sequence_advances]
+        undo.sequences([advance for advance in moved if advance is not None])
         return report
 
     def _moves_away(self, key: ForeignKey) -> bool:
@@ -135,8 +134,8 @@ class LiveMerge:
 
     @contextmanager
     def _at_one_instant(self) -> Iterator[None]:
-        with self._session.looking("the preview"):
-            self._session.do("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "the preview")
+        with self._session.rolled_back("the preview"):
+            self._session.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "the preview")
             yield
 
     def _require_same_tables(self) -> None:
@@ -152,15 +151,15 @@ class LiveMerge:
             require_publishable(self._session, self._session.connection.info.dbname, self._staged, planned)
         return planned
 
-    def _moves(self, planned: list[TableChanges]) -> Moves:
-        taking = TakingPart(
+    def _sequence_advances(self, planned: list[TableChanges]) -> SequenceAdvances:
+        taking = MergedTables(
             tables={staged.match.name for staged in self._staged},
             growing={staged.match.name for staged, plan in zip(self._staged, planned, strict=True) if plan.inserted},
             left={version.name for version in self._matched.versions},
         )
-        return moves(self._session, self._archive, self._request, taking)
+        return sequence_advances(self._session, self._archive, self._request, taking)
 
-    def _report(self, planned: list[TableChanges], sequences: Moves) -> Changes:
+    def _report(self, planned: list[TableChanges], sequences: SequenceAdvances) -> Changes:
         gone = [TableChanges(table=str(table), inserted=rows) for table, rows in self._matched.gone.items()]
         new = [TableChanges(table=str(live.name), deleted=self._rows_of(live.users)) for live in self._matched.new]
         rows = {table.table: table.rows for table in self._archive.index.tables}
@@ -183,7 +182,7 @@ class LiveMerge:
         )
 
     def _rows_of(self, table: str) -> int:
-        return int(self._session.ask(f"SELECT pg_catalog.count(*) FROM {table} l", "the preview")[0][0])
+        return int(self._session.query(f"SELECT pg_catalog.count(*) FROM {table} l", "the preview")[0][0])
 
     def _way(self, sample: Sample) -> str:
         """What lets a row that is blocked through."""
@@ -211,7 +210,7 @@ def merging(
     """Put an archive's rows beside the live tables for the length of a block; see the port."""
     lint(archive)
     with merge_session(database, request.search_path) as session, durable_ids(database) as durable_id:
-        live = once_unlocked(session, lambda: live_schema(session))
+        live = retry_while_locked(session, lambda: live_schema(session))
         matched = match(archive, live, request, database.name)
         staged = stage(session, archive, matched, request, progress)
         planner = Planner(session, staged, live, request)
@@ -224,32 +223,32 @@ def _of_interest(live: LiveSchema, names: Collection[TableName]) -> object:
     return [live.tables.get(name) for name in sorted(names)], keys
 
 
-def _notes_on(staged: list[Staged]) -> Iterator[str]:
+def _notes_on(staged: list[StagedTable]) -> Iterator[str]:
     for table in staged:
         live = table.match.live
-        if live.firings and not live.owned:
-            names = ", ".join(firing.name for firing in live.firings)
+        if live.triggers and not live.owned:
+            names = ", ".join(trigger.name for trigger in live.triggers)
             yield f"triggers of {live.name} fire, since the role does not own it: {names}"
         given = set(table.match.columns)
         named = [key.name for key in live.keys if not key.columns <= given]
         named += [check.name for check in live.checks if not check.columns <= given]
-        for name in (*named, *live.unseen):
+        for name in (*named, *live.untestable):
             yield f"{name} of {live.name} cannot be tried beforehand: if it refuses a row, the whole merge fails"
         if table.match.key is None:
             yield f"{live.name} has no key: rows are compared whole"
 
 
 def _notes_on_event_triggers(session: MergeSession) -> Iterator[str]:
-    if loud := session.event_triggers.loud:
-        yield f"event triggers fire on the temporary tables of this, since the role owns none: {', '.join(loud)}"
+    if names := ", ".join(session.event_triggers.not_disabled):
+        yield f"event triggers fire on the temporary tables of the merge, as the role may not disable them: {names}"
 
 
 def _left_alone(session: MergeSession, archive: Archive, request: MergeRequest) -> Iterator[str]:
     """Large objects are nobody's rows: a merge says which are missing and leaves them."""
     text = (archive.text(segment) for segment in archive.index.segments if segment.kind is SegmentKind.LARGE_OBJECTS)
     chunks = scan(chain.from_iterable(text)) if not request.tables else iter(())
-    wanted = {int(oid) for chunk in chunks for oid in _LARGE_OBJECT.findall(chunk.data)}
+    wanted = {int(oid) for chunk in chunks for oid in LO_CREATE.findall(chunk.data)}
     query = "SELECT oid::pg_catalog.int8 FROM pg_catalog.pg_largeobject_metadata"
-    there = {oid for (oid,) in session.ask(query, "large objects")}
+    there = {oid for (oid,) in session.query(query, "large objects")}
     if missing := wanted - there:
         yield f"{len(missing)} large objects of the backup are not in the live database; a merge does not add them"

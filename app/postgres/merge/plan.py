@@ -19,8 +19,8 @@ from app.errors import RestoreValidationError
 from app.postgres.merge.schema import Bounds, ForeignKey, LiveSchema
 from app.postgres.merge.session import MergeSession
 from app.postgres.merge.sql import APPLIED, DIFFERS, TEXT, image_of, row_of, same_place
-from app.postgres.merge.stage import Staged
-from app.postgres.merge.unique import order_updates, taken, told_apart, twice
+from app.postgres.merge.stage import StagedTable
+from app.postgres.merge.unique import block_shared_keys, order_updates, unique_taken, unique_twice
 from app.postgres.quoting import SAME, literal, quoted
 
 CHECK, PARENT, PARTITION, REFERENCED = "check", "parent", "partition", "referenced"
@@ -30,7 +30,7 @@ class Planner:
     """Plans a merge of staged tables, as often as asked: what is live may have changed since."""
 
     def __init__(
-        self, session: MergeSession, staged: Sequence[Staged], live: LiveSchema, request: MergeRequest
+        self, session: MergeSession, staged: Sequence[StagedTable], live: LiveSchema, request: MergeRequest
     ) -> None:
         self._session = session
         self._staged = staged
@@ -42,8 +42,8 @@ class Planner:
         for each in staged:
             self._do(
                 each,
-                f"CREATE TEMP TABLE {each.plan} (s pg_catalog.tid, l pg_catalog.tid, part pg_catalog.oid, act {TEXT},"
-                f" differs boolean, blocked {TEXT}, why {TEXT}, wave int NOT NULL DEFAULT 0)",
+                f"CREATE TEMP TABLE {each.plan} (s pg_catalog.tid, l pg_catalog.tid, part pg_catalog.oid,"
+                f" action {TEXT}, differs boolean, blocked {TEXT}, why {TEXT}, step int NOT NULL DEFAULT 0)",
             )
 
     def plan(self) -> None:
@@ -57,20 +57,20 @@ class Planner:
         for each in self._staged:
             self._do(each, f"TRUNCATE {each.plan}")
             self._do(each, self._compared(each) if each.match.key else _missing_rows(each))
-            for statement in told_apart(each) if each.match.key else ():
+            for statement in block_shared_keys(each) if each.match.key else ():
                 self._do(each, statement)
             if self._request.exact:
                 self._do(each, _surplus(each) if each.match.key else _surplus_rows(each))
             self._do(each, f"ANALYZE {each.plan}")
             for why, condition in _refusals(each):
                 self._do(each, _refused(each, why, condition))
-            if each.match.live.room and not self._whole:  # a replace brings its own partitions
-                self._do(each, _without_room(each, each.match.live.room))
-        acts = {each.number: self._acts(each) for each in self._staged}
-        while sum(self._block(each, acts[each.number]) for each in self._staged):
+            if each.match.live.partition_bounds and not self._whole:  # a replace brings its own partitions
+                self._do(each, _without_room(each, each.match.live.partition_bounds))
+        actions = {each.number: self._actions(each) for each in self._staged}
+        while sum(self._block(each, actions[each.number]) for each in self._staged):
             pass
         while sum(order_updates(self._session, each) for each in self._staged):
-            while sum(self._block(each, acts[each.number]) for each in self._staged):
+            while sum(self._block(each, actions[each.number]) for each in self._staged):
                 pass
         self._require_values()
 
@@ -92,7 +92,7 @@ class Planner:
             hint = "newest:<column> wants one that says when a row was changed last"
             raise RestoreValidationError(f"none of the tables has a column {column} to tell the newest row by", hint)
 
-    def _compared(self, each: Staged) -> str:
+    def _compared(self, each: StagedTable) -> str:
         """Rows by key: those that the live database lacks, and those that differ."""
         match = each.match
         # The whole rows: equal keys may be spelled differently.
@@ -106,7 +106,7 @@ class Planner:
             f" FROM {each.rows} s LEFT JOIN {match.live.rows} l ON {same} WHERE l.ctid IS NULL OR {differ}"
         )
 
-    def _action(self, each: Staged) -> str:
+    def _action(self, each: StagedTable) -> str:
         """What to do with a row that differs, as SQL."""
         policy, column = self._request.on_conflict.policy, self._request.on_conflict.column
         if policy is Policy.NEWEST and column in each.match.values:
@@ -116,24 +116,24 @@ class Planner:
             return f"CASE WHEN {given} THEN 'u' ELSE 'k' END"
         return "'u'" if policy is Policy.TAKE_BACKUP else "'k'"
 
-    def _acts(self, each: Staged) -> set[str]:
-        return {act for (act,) in self._session.ask(f"SELECT DISTINCT act FROM {each.plan}", "the plan")}
+    def _actions(self, each: StagedTable) -> set[str]:
+        return {action for (action,) in self._session.query(f"SELECT DISTINCT action FROM {each.plan}", "the plan")}
 
-    def _block(self, each: Staged, acts: set[str]) -> int:
+    def _block(self, each: StagedTable, actions: set[str]) -> int:
         """Block what cannot be done with a table's rows; how many it was."""
         statements: list[str] = []
-        if acts & {"i", "u"}:
+        if actions & {"i", "u"}:
             for key in each.match.other_keys:
-                statements += [taken(each, key), twice(each, key)]
+                statements += [unique_taken(each, key), unique_twice(each, key)]
         for foreign in self._foreign_keys:
-            if self._looked_at(each, foreign) and acts & {"i", "u"}:
+            if self._looked_at(each, foreign) and actions & {"i", "u"}:
                 statements.append(self._orphans(each, foreign))
-            if foreign.parent == each.match.name and acts & {"d", "u"}:
+            if foreign.parent == each.match.name and actions & {"d", "u"}:
                 statements.append(self._referenced(each, foreign))
         return sum(self._do(each, statement) for statement in statements)
 
     @staticmethod
-    def _looked_at(each: Staged, foreign: ForeignKey) -> bool:
+    def _looked_at(each: StagedTable, foreign: ForeignKey) -> bool:
         within = foreign.within.columns if foreign.within else set()
         return foreign.root == each.match.name and {*foreign.columns, *within} <= set(each.match.columns)
 
@@ -141,8 +141,8 @@ class Planner:
         """A new row needs a value in every column that must have one."""
         for each in self._staged:
             wanting = _wanting(each)
-            inserts = f"SELECT EXISTS (SELECT FROM {each.plan} WHERE act {SAME} 'i' AND blocked IS NULL)"
-            if wanting and not self._whole and self._session.ask(inserts, "the plan")[0][0]:
+            inserts = f"SELECT EXISTS (SELECT FROM {each.plan} WHERE action {SAME} 'i' AND blocked IS NULL)"
+            if wanting and not self._whole and self._session.query(inserts, "the plan")[0][0]:
                 message = f"{each.match.name} wants a value for {', '.join(wanting)}, and the backup has none"
                 raise RestoreValidationError(message, "give the column a default, then try again")
 
@@ -150,7 +150,7 @@ class Planner:
         """Whether new rows could be refused for that."""
         return any(map(_wanting, self._staged))
 
-    def _orphans(self, child: Staged, key: ForeignKey) -> str:
+    def _orphans(self, child: StagedTable, key: ForeignKey) -> str:
         """Block rows whose parent is neither there nor coming."""
         parent = self._by_name.get(key.parent)
         same = key.same("r", "s")
@@ -161,7 +161,7 @@ class Planner:
         if parent is not None and set(key.referenced) <= set(parent.match.columns):
             coming = (
                 f" AND NOT EXISTS (SELECT FROM {parent.plan} q JOIN {parent.rows} r ON r.ctid {SAME} q.s"
-                f" WHERE q.blocked IS NULL AND q.act {SAME} ANY (ARRAY['i', 'u']) AND {same})"
+                f" WHERE q.blocked IS NULL AND q.action {SAME} ANY (ARRAY['i', 'u']) AND {same})"
             )
         given = " AND ".join(f"s.{quoted(name)} IS NOT NULL" for name in key.columns)
         rows = f"(SELECT ctid, * FROM {child.rows} WHERE {key.within.condition})" if key.within else child.rows
@@ -170,42 +170,41 @@ class Planner:
             f" FROM {rows} s WHERE s.ctid {SAME} p.s AND {APPLIED} AND {given} AND NOT {there}{coming}"
         )
 
-    def _referenced(self, parent: Staged, key: ForeignKey) -> str:
+    def _referenced(self, parent: StagedTable, key: ForeignKey) -> str:
         """Block the going of rows that others refer to: deleted ones, and updates of what is referred to."""
-        goes = f"p.act {SAME} 'd'"
+        goes = f"p.action {SAME} 'd'"
         source = f"{parent.match.live.rows} l"
         joined = same_place("l", "p")
         if not set(key.referenced) <= set(parent.match.key_columns) and set(key.referenced) <= set(
             parent.match.columns
         ):
             changed = f"{row_of('s', key.referenced)} {DIFFERS} {row_of('l', key.referenced)}"
-            goes += (
-                f" OR p.act {SAME} 'u' AND EXISTS (SELECT FROM {parent.rows} s WHERE s.ctid {SAME} p.s AND {changed})"
-            )
+            updated = f"SELECT FROM {parent.rows} s WHERE s.ctid {SAME} p.s AND {changed}"
+            goes += f" OR p.action {SAME} 'u' AND EXISTS ({updated})"
         child = self._by_name.get(key.root)
         same = key.same("l", "c")
         held = f"EXISTS (SELECT FROM {self._sql_of(key.child)} c WHERE {same}{_stays('c', child, key.columns)})"
         if child is not None and set(key.columns) <= set(child.match.columns):
             held += (
                 f" OR EXISTS (SELECT FROM {child.plan} q JOIN {child.rows} c ON c.ctid {SAME} q.s"
-                f" WHERE q.blocked IS NULL AND q.act {SAME} ANY (ARRAY['i', 'u']) AND {same})"
+                f" WHERE q.blocked IS NULL AND q.action {SAME} ANY (ARRAY['i', 'u']) AND {same})"
             )
         return (
             f"UPDATE {parent.plan} p SET blocked = '{REFERENCED}', why = {literal(str(key.child))} FROM {source}"
             f" WHERE {joined} AND p.blocked IS NULL AND ({goes}) AND ({held})"
         )
 
-    def _do(self, each: Staged, statement: str) -> int:
-        return self._session.do(statement, f"plan for {each.match.name}")
+    def _do(self, each: StagedTable, statement: str) -> int:
+        return self._session.execute(statement, f"plan for {each.match.name}")
 
 
-def _wanting(each: Staged) -> list[str]:
+def _wanting(each: StagedTable) -> list[str]:
     """Columns that the backup lacks, and that every row must have a value in."""
     columns = (each.match.live.columns[name] for name in each.match.extra)
     return [column.name for column in columns if column.not_null and not column.has_default]
 
 
-def _surplus(each: Staged) -> str:
+def _surplus(each: StagedTable) -> str:
     """Rows that the backup lacks, by key."""
     match = each.match
     same = match.same("s", "l")
@@ -215,7 +214,7 @@ def _surplus(each: Staged) -> str:
     )
 
 
-def _refusals(each: Staged) -> Iterator[tuple[str, str]]:
+def _refusals(each: StagedTable) -> Iterator[tuple[str, str]]:
     """Names and conditions under which a row is refused by itself: missing values, and checks."""
     match = each.match
     for name in match.columns:
@@ -226,24 +225,25 @@ def _refusals(each: Staged) -> Iterator[tuple[str, str]]:
             yield ", ".join(sorted(check.columns)), f"NOT ({check.condition})"
 
 
-def _refused(each: Staged, why: str, condition: str) -> str:
+def _refused(each: StagedTable, why: str, condition: str) -> str:
     return (
         f"UPDATE {each.plan} p SET blocked = '{CHECK}', why = {literal(why)}"
         f" FROM (SELECT ctid AS id FROM {each.rows} WHERE {condition}) s WHERE s.id {SAME} p.s AND {APPLIED}"
     )
 
 
-def _without_room(each: Staged, room: Bounds) -> str:
+def _without_room(each: StagedTable, partition_bounds: Bounds) -> str:
     """Block new rows that no partition takes; only they are asked, for there may be many partitions."""
     rows = f"SELECT s.ctid, s.* FROM {each.rows} s JOIN {each.plan} p ON p.s {SAME} s.ctid WHERE {APPLIED} OFFSET 0"
+    columns = ", ".join(sorted(partition_bounds.columns))
     return (
-        f"UPDATE {each.plan} p SET blocked = '{PARTITION}', why = {literal(', '.join(sorted(room.columns)))}"
-        f" FROM (SELECT ctid AS id FROM ({rows}) s WHERE ({room.condition}) IS NOT TRUE) s"
+        f"UPDATE {each.plan} p SET blocked = '{PARTITION}', why = {literal(columns)}"
+        f" FROM (SELECT ctid AS id FROM ({rows}) s WHERE ({partition_bounds.condition}) IS NOT TRUE) s"
         f" WHERE s.id {SAME} p.s AND {APPLIED}"
     )
 
 
-def _missing_rows(each: Staged) -> str:
+def _missing_rows(each: StagedTable) -> str:
     """Rows of a table without a key: of equal ones as many as the live database has too few."""
     return (
         f"INSERT INTO {each.plan} SELECT s.id, NULL, NULL, 'i', false FROM {_numbered(each, each.rows)} s"
@@ -252,7 +252,7 @@ def _missing_rows(each: Staged) -> str:
     )
 
 
-def _surplus_rows(each: Staged) -> str:
+def _surplus_rows(each: StagedTable) -> str:
     """Likewise those of which the live database has too many."""
     return (
         f"INSERT INTO {each.plan} SELECT NULL, l.id, l.part, 'd', false"
@@ -262,7 +262,7 @@ def _surplus_rows(each: Staged) -> str:
     )
 
 
-def _numbered(each: Staged, table: str) -> str:
+def _numbered(each: StagedTable, table: str) -> str:
     image = image_of(each.match.columns)
     return (
         f"(SELECT t.ctid AS id, t.tableoid AS part, {image} AS image,"
@@ -270,17 +270,17 @@ def _numbered(each: Staged, table: str) -> str:
     )
 
 
-def _counted(each: Staged, table: str) -> str:
+def _counted(each: StagedTable, table: str) -> str:
     return f"(SELECT {image_of(each.match.columns)} AS image, pg_catalog.count(*) AS count FROM {table} t GROUP BY 1)"
 
 
-def _stays(alias: str, staged: Staged | None, columns: Sequence[str]) -> str:
+def _stays(alias: str, staged: StagedTable | None, columns: Sequence[str]) -> str:
     """That a live row goes on having its values in some columns: it is neither deleted nor given others."""
     if staged is None:
         return ""
     lasting = set(columns) <= set(staged.match.key_columns) or not set(columns) & set(staged.match.columns)
-    acts = "ARRAY['d']" if lasting else "ARRAY['d', 'u']"
+    actions = "ARRAY['d']" if lasting else "ARRAY['d', 'u']"
     return (
         f" AND NOT EXISTS (SELECT FROM {staged.plan} o WHERE {same_place(alias, 'o')}"
-        f" AND o.act {SAME} ANY ({acts}) AND o.blocked IS NULL)"
+        f" AND o.action {SAME} ANY ({actions}) AND o.blocked IS NULL)"
     )

@@ -14,7 +14,7 @@ from app.domain.changes import TableChanges
 from app.domain.psql import in_psql
 from app.errors import RestoreValidationError
 from app.postgres.merge.session import MergeSession
-from app.postgres.merge.stage import Staged
+from app.postgres.merge.stage import StagedTable
 from app.postgres.quoting import literal, quoted
 
 # Of a partitioned table the partitions are asked; the publication may name the root.
@@ -34,14 +34,14 @@ _BARRED = """
     GROUP BY r.oid, n.nspname, c.relname ORDER BY 2"""
 
 
-def unidentified(session: MergeSession, staged: Sequence[Staged]) -> bool:
+def lack_replica_identity(session: MergeSession, staged: Sequence[StagedTable]) -> bool:
     """Whether there is any such table at all."""
     with session.catalogs():
-        return any(session.ask(_barred(table), "publications") for table in staged)
+        return any(session.query(_barred(table), "publications") for table in staged)
 
 
 def require_publishable(
-    session: MergeSession, database: str, staged: Sequence[Staged], planned: Sequence[TableChanges]
+    session: MergeSession, database: str, staged: Sequence[StagedTable], planned: Sequence[TableChanges]
 ) -> None:
     """Make sure that the planned changes can be published.
 
@@ -51,7 +51,7 @@ def require_publishable(
     barred: dict[str, None] = {}
     with session.catalogs():
         for each, plan in zip(staged, planned, strict=True):
-            found = session.ask(_barred(each), "publications") if plan.updated or plan.deleted else ()
+            found = session.query(_barred(each), "publications") if plan.updated or plan.deleted else ()
             for _, name, updates, deletes in found:
                 if (updates and plan.updated) or (deletes and plan.deleted):
                     barred[name] = None
@@ -63,5 +63,5 @@ def require_publishable(
         raise RestoreValidationError(message, hint)
 
 
-def _barred(each: Staged) -> str:
+def _barred(each: StagedTable) -> str:
     return _BARRED.format(literal(quoted(*each.match.name)))

@@ -10,7 +10,7 @@ from app.domain.changes import MOST_SAMPLES, Sample, SampleKind, TableChanges
 from app.postgres.merge.plan import CHECK, PARENT, PARTITION, REFERENCED
 from app.postgres.merge.session import MergeSession
 from app.postgres.merge.sql import DIFFERS, TEXT, row_of, same_place
-from app.postgres.merge.stage import Staged
+from app.postgres.merge.stage import StagedTable
 from app.postgres.merge.unique import UNIQUE
 from app.postgres.quoting import SAME, literal, quoted
 
@@ -21,7 +21,7 @@ _BLOCKED = {
     PARENT: SampleKind.PARENT,
     REFERENCED: SampleKind.REFERENCED,
 }
-_ACTS = {"i": SampleKind.INSERTED, "u": SampleKind.UPDATED, "d": SampleKind.DELETED, "k": SampleKind.DIFFERS}
+_ACTIONS = {"i": SampleKind.INSERTED, "u": SampleKind.UPDATED, "d": SampleKind.DELETED, "k": SampleKind.DIFFERS}
 _BYTES = "pg_catalog.bytea"
 _BARE = f"pg_catalog.convert_to({{}}::{TEXT}, 'SQL_ASCII')"
 _ORDER = "p.s, p.part, p.l"  # as the rows stand, so that asked again it shows the same ones
@@ -30,28 +30,28 @@ _C_COLLATION = 950  # in every server
 _MANY = 10  # of so many tables each a few rows are enough
 
 
-def counted(session: MergeSession, each: Staged, *, exact: bool) -> TableChanges:
+def counted(session: MergeSession, each: StagedTable, *, exact: bool) -> TableChanges:
     """The counts of one table; if the backup's content is to be all, its plan has what only the live database has."""
     name = each.match.name
     counts = "pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE differs)"
-    query = f"SELECT act, blocked IS NOT NULL, {counts} FROM {each.plan} GROUP BY 1, 2"
+    query = f"SELECT action, blocked IS NOT NULL, {counts} FROM {each.plan} GROUP BY 1, 2"
     done: Counter[str] = Counter()
     planned: Counter[str] = Counter()
     blocked = conflicting = 0
-    for act, stopped, count, differing in session.ask(query, f"plan for {name}"):
-        planned[act] += count
+    for action, stopped, count, differing in session.query(query, f"plan for {name}"):
+        planned[action] += count
         conflicting += differing
         if stopped:
             blocked += count
         else:
-            done[act] += count
+            done[action] += count
     count = "SELECT pg_catalog.count(*) FROM"
     totals = f"SELECT ({count} {each.rows}), ({count} {each.match.live.users} l)"
-    backup, live = session.ask(totals, f"rows of {name}")[0]
+    backup, live = session.query(totals, f"rows of {name}")[0]
     only_live = planned["d"] if exact else live - (backup - planned["i"])
     if each.match.key and not exact and (only_live < 0 or _may_share_keys(session, each)):
         unknown = f"NOT EXISTS (SELECT FROM {each.rows} s WHERE {each.match.same('s', 'l')})"
-        only_live = session.ask(f"{count} {each.match.live.rows} l WHERE {unknown}", f"rows of {name}")[0][0]
+        only_live = session.query(f"{count} {each.match.live.rows} l WHERE {unknown}", f"rows of {name}")[0][0]
     return TableChanges(
         table=str(name),
         inserted=done["i"],
@@ -64,7 +64,7 @@ def counted(session: MergeSession, each: Staged, *, exact: bool) -> TableChanges
     )
 
 
-def _may_share_keys(session: MergeSession, each: Staged) -> bool:
+def _may_share_keys(session: MergeSession, each: StagedTable) -> bool:
     """Whether rows of one side may have the same key: its index goes by a collation, and those change with time."""
     key = ", ".join(map(literal, each.match.key_columns))
     table = literal(quoted(*each.match.name))
@@ -73,10 +73,10 @@ def _may_share_keys(session: MergeSession, each: Staged) -> bool:
         f"SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attrelid {SAME} {table}::pg_catalog.regclass"
         f" AND attname {SAME} ANY (ARRAY[{key}]::pg_catalog.name[]) AND {collated})"
     )
-    return bool(session.ask(query, f"columns of {each.match.name}")[0][0])
+    return bool(session.query(query, f"columns of {each.match.name}")[0][0])
 
 
-def samples(session: MergeSession, staged: Sequence[Staged], counts: Sequence[TableChanges]) -> tuple[Sample, ...]:
+def samples(session: MergeSession, staged: Sequence[StagedTable], counts: Sequence[TableChanges]) -> tuple[Sample, ...]:
     """Up to `MOST_SAMPLES` rows: first those that conflict, then those that change, of all tables and kinds in turn."""
     work = [
         (each, its) for each, its in zip(staged, counts, strict=True) if its.changed or its.blocked or its.conflicting
@@ -93,13 +93,13 @@ def samples(session: MergeSession, staged: Sequence[Staged], counts: Sequence[Ta
     return tuple(found[:MOST_SAMPLES])
 
 
-def _samples(session: MergeSession, each: Staged, most: int, *, conflicts: bool) -> Iterator[Sample]:
+def _samples(session: MergeSession, each: StagedTable, most: int, *, conflicts: bool) -> Iterator[Sample]:
     """Up to `most` rows of each kind of change, of one table."""
     match = each.match
     key = match.key_columns or match.columns
     # Where the server knows no encoding a value may be of any bytes, and is no text of ours.
     bare = session.connection.info.parameter_status("server_encoding") == "SQL_ASCII"
-    form, kind_of = (_BARE, _BYTES) if bare else (f"{{}}::{TEXT}", TEXT)
+    form, value_type = (_BARE, _BYTES) if bare else (f"{{}}::{TEXT}", TEXT)
     shown = ", ".join(form.format(f"coalesce(s.{quoted(name)}, l.{quoted(name)})") for name in key)
     differing = ", ".join(
         f"CASE WHEN {row_of('s', [name])} {DIFFERS} {row_of('l', [name])} THEN {literal(name)} END"
@@ -107,19 +107,19 @@ def _samples(session: MergeSession, each: Staged, most: int, *, conflicts: bool)
     )
     wanted = f"{'' if conflicts else 'NOT '}{_CONFLICT}"
     kinds = (
-        f"(SELECT * FROM {each.plan} p WHERE act {SAME} {literal(act)} AND (blocked IS NOT NULL) IS {stopped}"
+        f"(SELECT * FROM {each.plan} p WHERE action {SAME} {literal(action)} AND (blocked IS NOT NULL) IS {stopped}"
         f" AND {wanted} ORDER BY {_ORDER} LIMIT {most})"
-        for act in _ACTS
+        for action in _ACTIONS
         for stopped in ("true", "false")
     )
     query = (
-        f"SELECT p.act, p.blocked, p.why, p.differs, ARRAY[{shown}]::{kind_of}[], ARRAY[{differing}]::{TEXT}[]"
+        f"SELECT p.action, p.blocked, p.why, p.differs, ARRAY[{shown}]::{value_type}[], ARRAY[{differing}]::{TEXT}[]"
         f" FROM ({' UNION ALL '.join(kinds)}) p"
         f" LEFT JOIN {each.rows} s ON s.ctid {SAME} p.s"
         f" LEFT JOIN {match.live.rows} l ON {same_place('l', 'p')} ORDER BY {_ORDER}"
     )
-    for act, blocked, why, differs, values, columns in session.ask(query, f"samples of {match.name}"):
-        kind = _BLOCKED[blocked] if blocked else _ACTS[act]
+    for action, blocked, why, differs, values, columns in session.query(query, f"samples of {match.name}"):
+        kind = _BLOCKED[blocked] if blocked else _ACTIONS[action]
         told = tuple(why.split(", ")) if blocked else tuple(filter(None, columns)) if differs else ()
         yield Sample(
             table=str(match.name), kind=kind, key=dict(zip(key, map(_text, values), strict=True)), columns=told

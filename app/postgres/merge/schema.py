@@ -90,7 +90,7 @@ class ForeignKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Firing:
+class RowTrigger:
     """A trigger or rule that fires on a change of rows; `always` is how it is enabled."""
 
     table: TableName
@@ -98,7 +98,7 @@ class Firing:
     name: str
     always: bool
 
-    def switched(self, *, on: bool) -> str:
+    def switch_statement(self, *, on: bool) -> str:
         """The statement that switches it, back to how it was."""
         verb = "DISABLE" if not on else "ENABLE ALWAYS" if self.always else "ENABLE"
         return f"ALTER TABLE {quoted(*self.table)} {verb} {self.what} {quoted(self.name)}"
@@ -124,9 +124,9 @@ class LiveTable:
     columns: dict[str, Column] = field(default_factory=dict)
     keys: list[UniqueKey] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
-    firings: list[Firing] = field(default_factory=list)
-    unseen: list[str] = field(default_factory=list)
-    room: Bounds | None = None
+    triggers: list[RowTrigger] = field(default_factory=list)
+    untestable: list[str] = field(default_factory=list)
+    partition_bounds: Bounds | None = None
     dumped: str | None = None
     local: list[TableName] | None = None
 

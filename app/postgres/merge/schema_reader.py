@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 
 from app.archive.index import TableName
-from app.postgres.merge.schema import Bounds, Check, Column, Firing, ForeignKey, LiveSchema, LiveTable, UniqueKey
+from app.postgres.merge.schema import Bounds, Check, Column, ForeignKey, LiveSchema, LiveTable, RowTrigger, UniqueKey
 from app.postgres.merge.session import MergeSession
 from app.postgres.quoting import SAME, quoted
 
@@ -193,7 +193,7 @@ class _Constraints:
                 continue  # a part of the root's, or made since
             parts, condition = self._texts.indexes[index]
             if whole:
-                self._root(oid).unseen.append(name)
+                self._root(oid).untestable.append(name)
                 continue
             within = self._within(oid)
             told = [f"({text})" for text in (condition, within and within.condition) if text]
@@ -215,7 +215,7 @@ class _Constraints:
         """Check constraints."""
         for oid, check, name, columns, local, whole in self._rows(_CHECKS):
             if whole and (local or self._is_root(oid)):
-                self._root(oid).unseen.append(name)
+                self._root(oid).untestable.append(name)
             elif (local or self._is_root(oid)) and check in self._texts.checks:
                 self._add_check(oid, Check(name, self._texts.checks[check], frozenset(columns)))
 
@@ -227,7 +227,7 @@ class _Constraints:
             if child not in self._names or self._names.get(parent) not in self._schema.tables:
                 continue
             if period:
-                self._root(child).unseen.append(name)
+                self._root(child).untestable.append(name)
                 continue
             ends = (self._names[child], self._names[parent], tuple(columns), tuple(referenced))
             signs = (tuple(equals), tuple(among))
@@ -250,7 +250,7 @@ class _Constraints:
             if not any(takes_all for *_, takes_all in its):
                 told = [self._texts.bounds.get(leaf) or "true" for leaf, _, _, foreign, _ in its if not foreign]
                 condition = " OR ".join(f"({text})" for text in told) or "false"
-                table.room = Bounds(condition, frozenset(columns[oid]))
+                table.partition_bounds = Bounds(condition, frozenset(columns[oid]))
 
     def _add_check(self, oid: int, check: Check) -> None:
         if within := self._within(oid):
@@ -296,4 +296,4 @@ def _read_firings(
         root = roots[names[oid]]
         if (what, name) not in seen[root] or names[oid] == root:
             seen[root].add((what, name))
-            tables[root].firings.append(Firing(names[oid], what, name, always))
+            tables[root].triggers.append(RowTrigger(names[oid], what, name, always))

@@ -10,8 +10,8 @@ from typing import BinaryIO
 from app.archive.scanner import Chunk, scan
 from app.errors import RestoreDataError
 from app.postgres.database import Database
-from app.postgres.lock_holders import AGAINST_ANYTHING
-from app.postgres.lock_retries import lock_all, patiently
+from app.postgres.lock_holders import CONFLICT_WITH_ACCESS_EXCLUSIVE
+from app.postgres.lock_retries import lock_all, retry_for_locks
 from app.postgres.merge.session import MergeSession, merge_session
 from app.postgres.session import sqlstate_of
 from app.postgres.transactions import durable_ids
@@ -29,7 +29,7 @@ def run_script(database: Database, script: BinaryIO, on_commit: Callable[[str], 
             _run(session, script)
             on_commit(durable_id(session))
 
-        patiently(session, "the script", AGAINST_ANYTHING, attempt)
+        retry_for_locks(session, "the script", CONFLICT_WITH_ACCESS_EXCLUSIVE, attempt)
 
 
 def _run(session: MergeSession, script: BinaryIO) -> None:
@@ -55,7 +55,7 @@ def _statements(session: MergeSession, chunks: Iterator[Chunk]) -> None:
             lock_all(session, [("a lock of the script", statement.decode()) for statement in its])
             continue
         for statement in its:
-            with session.quietly(statement, "the script"), session.translated("the script"):
+            with session.without_event_triggers(statement, "the script"), session.translated("the script"):
                 session.connection.execute(statement, binary=True)
 
 

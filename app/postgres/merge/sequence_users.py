@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from app.archive.index import TableName
 from app.postgres.merge.session import MergeSession
-from app.postgres.quoting import unquoted
+from app.postgres.quoting import unquoted_name
 
 _NAME = r'(?:"(?:[^"]|"")+"|[^\s".,();]+)'
 _PARTS = re.compile(_NAME)
@@ -102,14 +102,14 @@ class SequenceUsers:
 def sequence_users(session: MergeSession) -> SequenceUsers:
     """Read who draws from which sequence."""
     found = SequenceUsers()
-    for sequence, *table in session.ask(_RECORDED, "sequences"):
+    for sequence, *table in session.query(_RECORDED, "sequences"):
         found.tables[sequence].add(TableName(*table))
     known: dict[TableName, int] = {
-        TableName(schema, name): oid for oid, schema, name in session.ask(_SEQUENCES, "sequences")
+        TableName(schema, name): oid for oid, schema, name in session.query(_SEQUENCES, "sequences")
     }
-    for schema, name, what, says, parsed in session.ask(_TEXTS, "sequences"):
+    for schema, name, what, says, parsed in session.query(_TEXTS, "sequences"):
         _read(found, known, TableName(schema, name), (what, says), parsed=parsed)
-    for (says,) in session.ask(_OTHERS, "sequences"):
+    for (says,) in session.query(_OTHERS, "sequences"):
         _read(found, known, _ANYBODY, ("a function", says), parsed=False)
     return found
 
@@ -130,6 +130,6 @@ def _read(
 
 def _meant(text: str, known: dict[TableName, int]) -> int | None:
     """The sequence that a text names; None if it may be more than one, or none."""
-    parts = [unquoted(part) if part.startswith('"') else part.lower() for part in _PARTS.findall(text)]
+    parts = [unquoted_name(part) if part.startswith('"') else part.lower() for part in _PARTS.findall(text)]
     fitting = [oid for name, oid in known.items() if parts and list(name)[-len(parts) :] == parts]
     return fitting[0] if len(fitting) == 1 else None

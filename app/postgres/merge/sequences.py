@@ -6,13 +6,12 @@ the tables become what they were, and a sequence that an accident used up serves
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 
 from app.archive.index import SegmentKind, TableName
-from app.archive.pg_dump import python_encoding
+from app.archive.pg_dump import SETVAL, python_encoding, string_value
 from app.archive.reader import Archive
 from app.archive.scanner import scan
 from app.domain.changes import MergeRequest
@@ -21,7 +20,6 @@ from app.postgres.merge.sequence_users import SequenceUsers, sequence_users
 from app.postgres.merge.session import MergeSession
 from app.postgres.quoting import literal
 
-_SETVAL = re.compile(rb"SELECT\s+(?:pg_catalog\.)?setval\('((?:[^']|'')+)', (-?\d+), (true|false)\);")
 _LIVE = """
     SELECT c.oid::bigint, format('%I.%I', nspname, relname), s.seqincrement, s.seqmin, s.seqmax,
            pg_has_role(c.relowner, 'USAGE'), has_sequence_privilege(c.oid, 'SELECT')
@@ -30,7 +28,7 @@ _LIVE = """
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SequencePosition:
     """Where a sequence is: the next value is `value`, or the one after it if that was `called`."""
 
     value: int
@@ -42,7 +40,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class SequenceAdvance:
     """A sequence that goes to where the backup had it.
 
     Attributes:
@@ -54,8 +52,8 @@ class Move:
     """
 
     sequence: str
-    was: Place
-    to: Place
+    was: SequencePosition
+    to: SequencePosition
     increment: int
     least: int
     most: int
@@ -91,7 +89,7 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
-class TakingPart:
+class MergedTables:
     """Tables of a merge, by their live names.
 
     Attributes:
@@ -112,67 +110,71 @@ class TakingPart:
 
 
 @dataclass(frozen=True, slots=True)
-class Moves:
+class SequenceAdvances:
     """What a merge does with sequences: those that move, and what else is to be said of them."""
 
-    moves: tuple[Move, ...]
+    sequence_advances: tuple[SequenceAdvance, ...]
     notes: tuple[str, ...]
 
 
-def moves(session: MergeSession, archive: Archive, request: MergeRequest, taking: TakingPart) -> Moves:
+def sequence_advances(
+    session: MergeSession, archive: Archive, request: MergeRequest, taking: MergedTables
+) -> SequenceAdvances:
     """The sequences that are to move."""
     with session.catalogs():
-        return _moves(session, archive, request, taking)
+        return _sequence_advances(session, archive, request, taking)
 
 
-def _moves(session: MergeSession, archive: Archive, request: MergeRequest, taking: TakingPart) -> Moves:
+def _sequence_advances(
+    session: MergeSession, archive: Archive, request: MergeRequest, taking: MergedTables
+) -> SequenceAdvances:
     users = sequence_users(session)
-    found: list[Move] = []
+    found: list[SequenceAdvance] = []
     notes: list[str] = []
     seen: set[int] = set()
     for name, place in _of(archive):
-        oid = session.ask(f"SELECT to_regclass({literal(name)})::oid::bigint", f"sequence {name}")[0][0]
+        oid = session.query(f"SELECT to_regclass({literal(name)})::oid::bigint", f"sequence {name}")[0][0]
         seen.add(oid)
         if oid is None:
             notes += [f"sequence {name} is not in the live database"] if not request.tables else []
         elif taking.takes(users, oid, chosen=bool(request.tables)):
             back = request.exact and not users.used_by_others(oid, taking.tables)
-            move = _move(session, oid, place, back=back)
-            if move is None:
+            advance = _move(session, oid, place, back=back)
+            if advance is None:
                 coming = f"the backup's last value is {place.value}"
                 notes.append(f"sequence {name} stays, since the role may not read it; {coming}")
-            elif _wanted(move, move.was):
-                found.append(move)
-            elif request.exact and move.to != move.was and not move.back:
-                notes.append(f"sequence {move.sequence} does not go back: others draw from it too, or may")
+            elif _wanted(advance, advance.was):
+                found.append(advance)
+            elif request.exact and advance.to != advance.was and not advance.back:
+                notes.append(f"sequence {advance.sequence} does not go back: others draw from it too, or may")
     notes += _staying(session, users, taking, seen)
     for table in sorted(taking.tables & users.unknown.keys()):
         notes += (
             [f"{table}: {what}; that sequence stays" for what in sorted(users.unknown[table])] if request.tables else []
         )
-    return Moves(tuple(found), (*map(str, found), *notes))
+    return SequenceAdvances(tuple(found), (*map(str, found), *notes))
 
 
-def move_on(session: MergeSession, move: Move) -> Move | None:
+def advance_sequence(session: MergeSession, advance: SequenceAdvance) -> SequenceAdvance | None:
     """Move a sequence, in the transaction.
 
     Returns:
         From where it was moved by now; None if it stays.
     """
-    if not move.done:
+    if not advance.done:
         return None
-    what = f"sequence {move.sequence}"
+    what = f"sequence {advance.sequence}"
     # Changes nothing but keeps others from drawing, so that what is looked at next stays so.
-    session.do(f"ALTER SEQUENCE {move.sequence} INCREMENT BY {move.increment}", what)
-    now = _place(session, move.sequence)
-    if not _wanted(move, now):
+    session.execute(f"ALTER SEQUENCE {advance.sequence} INCREMENT BY {advance.increment}", what)
+    now = _place(session, advance.sequence)
+    if not _wanted(advance, now):
         return None
-    for statement in set_to(move.sequence, move.to):
-        session.do(statement, what)
-    return replace(move, was=now)
+    for statement in position_statements(advance.sequence, advance.to):
+        session.execute(statement, what)
+    return replace(advance, was=now)
 
 
-def set_to(sequence: str, place: Place) -> tuple[str, str]:
+def position_statements(sequence: str, place: SequencePosition) -> tuple[str, str]:
     """The statements that put a sequence somewhere; setval alone would stay when the transaction is rolled back."""
     called = "true" if place.called else "false"
     return (
@@ -181,43 +183,42 @@ def set_to(sequence: str, place: Place) -> tuple[str, str]:
     )
 
 
-def ahead(one: Place, other: Place, increment: int) -> bool:
+def ahead(one: SequencePosition, other: SequencePosition, increment: int) -> bool:
     """Whether one place is further on than another."""
     coming, there = one.coming(increment), other.coming(increment)
     return coming > there if increment > 0 else coming < there
 
 
-def _staying(session: MergeSession, users: SequenceUsers, taking: TakingPart, seen: set[int]) -> Iterator[str]:
+def _staying(session: MergeSession, users: SequenceUsers, taking: MergedTables, seen: set[int]) -> Iterator[str]:
     """Sequences that the backup does not have, though rows come back that drew from them, or from others then."""
     for oid, tables in sorted(users.tables.items()):
         if oid not in seen and (by := tables & taking.growing):
-            name = session.ask(_LIVE.format(oid=oid), "a sequence")[0][1]
+            name = session.query(_LIVE.format(oid=oid), "a sequence")[0][1]
             listed = ", ".join(sorted(map(str, by)))
             yield f"sequence {name} stays, since the backup has none of that name: {listed} draws from it, look at it"
 
 
-def _move(session: MergeSession, oid: int, place: Place, *, back: bool) -> Move | None:
+def _move(session: MergeSession, oid: int, place: SequencePosition, *, back: bool) -> SequenceAdvance | None:
     """Where a sequence is, and is to go; None if the role may not look."""
-    _, sequence, increment, least, most, owned, readable = session.ask(_LIVE.format(oid=oid), "a sequence")[0]
+    _, sequence, increment, least, most, owned, readable = session.query(_LIVE.format(oid=oid), "a sequence")[0]
     if not readable:
         return None
-    return Move(sequence, _place(session, sequence), place, increment, least, most, owned, back)
+    return SequenceAdvance(sequence, _place(session, sequence), place, increment, least, most, owned, back)
 
 
-def _wanted(move: Move, now: Place) -> bool:
-    there, coming = now.coming(move.increment), move.to.coming(move.increment)
-    return coming != there if move.back else ahead(move.to, now, move.increment)
+def _wanted(advance: SequenceAdvance, now: SequencePosition) -> bool:
+    there, coming = now.coming(advance.increment), advance.to.coming(advance.increment)
+    return coming != there if advance.back else ahead(advance.to, now, advance.increment)
 
 
-def _place(session: MergeSession, sequence: str) -> Place:
-    return Place(*session.ask(f"SELECT last_value, is_called FROM {sequence}", f"sequence {sequence}")[0])
+def _place(session: MergeSession, sequence: str) -> SequencePosition:
+    return SequencePosition(*session.query(f"SELECT last_value, is_called FROM {sequence}", f"sequence {sequence}")[0])
 
 
-def _of(archive: Archive) -> Iterator[tuple[str, Place]]:
+def _of(archive: Archive) -> Iterator[tuple[str, SequencePosition]]:
     """The backup's sequences, by name as SQL."""
     encoding = python_encoding(encoding_of(archive))
     text = (archive.text(each) for each in archive.index.segments if each.kind is SegmentKind.SEQUENCES)
     for chunk in scan(chain.from_iterable(text)):
-        for name, value, called in _SETVAL.findall(chunk.data):
-            told = name.decode(encoding, errors="backslashreplace").replace("''", "'")
-            yield told, Place(int(value), called == b"true")
+        for name, value, called in SETVAL.findall(chunk.data):
+            yield string_value(name, encoding), SequencePosition(int(value), called == b"true")

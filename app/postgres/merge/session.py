@@ -9,12 +9,12 @@ from typing import Any
 import psycopg
 
 from app.errors import RestoreDataError, RestoreError
-from app.postgres.configured_path import OWN_PATH
+from app.postgres.configured_path import CONFIGURED_PATH
 from app.postgres.database import Database
-from app.postgres.lock_retries import STRETCH_MS
+from app.postgres.lock_retries import ATTEMPT_MS
 from app.postgres.quoting import literal
-from app.postgres.search_path_hints import way_around_in_live
-from app.postgres.session import Session, restoring
+from app.postgres.search_path_hints import merge_hint
+from app.postgres.session import RestoreSession, as_restore_errors
 from app.postgres.session_settings import MERGE
 
 _SOUND = (psycopg.pq.TransactionStatus.IDLE, psycopg.pq.TransactionStatus.INTRANS)
@@ -25,7 +25,7 @@ _ORIGIN = """
     WHERE name = 'session_replication_role' AND setting <> 'origin'"""
 
 
-class MergeSession(Session):
+class MergeSession(RestoreSession):
     """A session that asks and tells in text of our own, under the search_path that database and role have.
 
     What belongs to live tables is evaluated so: checks, indexes, generated columns. See `merge_sql`.
@@ -39,17 +39,17 @@ class MergeSession(Session):
 
     path = ""
     zone = "UTC"
-    after_loss = "see the server's log; 'residency-backup check' says whether it was done"
-    broken_rule = None
+    lost_hint = "see the server's log; 'residency-backup check' says whether it was done"
+    constraint_hint = None
 
-    def do(self, statement: str, what: str) -> int:
+    def execute(self, statement: str, what: str) -> int:
         """Run one statement; returns how many rows it touched.
 
         Raises:
             RestoreError: the server refuses it or goes away.
         """
         sent = statement.encode()
-        with self.quietly(sent, what), self.translated(what):
+        with self.without_event_triggers(sent, what), self.translated(what):
             # Binary asks for the protocol that takes one statement and no more.
             return self.connection.execute(sent, binary=True).rowcount
 
@@ -57,65 +57,65 @@ class MergeSession(Session):
         """Take what a COPY statement gives.
 
         Raises:
-            RestoreError: as `do`.
+            RestoreError: as `execute`.
         """
         with self.translated(what), self.connection.cursor() as cursor, cursor.copy(statement.encode()) as blocks:
             for block in blocks:
                 take(bytes(block))
 
     @contextmanager
-    def looking(self, what: str) -> Iterator[None]:
+    def rolled_back(self, what: str) -> Iterator[None]:
         """A transaction that is rolled back at its end: whatever was called in it, nothing of it stays."""
         with self.translated(what), self.connection.transaction(force_rollback=True):
             yield
 
-    def around(self, function: str) -> str:
+    def search_path_hint(self, function: str) -> str:
         """What to do about a function that does not find what it names."""
-        return way_around_in_live(function, self.path, self._database)
+        return merge_hint(function, self.path, self._database)
 
-    def otherwise(self, message: str) -> RestoreError:
+    def other_error(self, message: str) -> RestoreError:
         """The error where the server's code says nothing more."""
         return RestoreDataError(message, "nothing was changed; the message is the server's")
 
-    def ask(self, query: str, what: str) -> list[tuple[Any, ...]]:
+    def query(self, query: str, what: str) -> list[tuple[Any, ...]]:
         """The rows of one query.
 
         Raises:
-            RestoreError: as `do`.
+            RestoreError: as `execute`.
         """
         with self.translated(what):
             return self.connection.execute(query.encode()).fetchall()
 
-    def take_path(self, path: str | None) -> None:
+    def set_path(self, path: str | None) -> None:
         """Go on under a search_path, or under that of database and role."""
-        self.path = self.ask(OWN_PATH, "a setting")[0][0] if path is None else path
-        self.ask(_SET_PATH.format(literal(self.path)), "a setting")
+        self.path = self.query(CONFIGURED_PATH, "a setting")[0][0] if path is None else path
+        self.query(_SET_PATH.format(literal(self.path)), "a setting")
 
     @contextmanager
     def catalogs(self) -> Iterator[None]:
         """A block of questions to the server's catalogs: they are asked by names that mean nothing else here."""
-        self.ask(_SET_PATH.format("''"), "a setting")
+        self.query(_SET_PATH.format("''"), "a setting")
         try:
             yield
         finally:
             # A transaction that failed takes the setting back by itself.
             if self.connection.info.transaction_status in _SOUND:
-                self.ask(_SET_PATH.format(literal(self.path)), "a setting")
+                self.query(_SET_PATH.format(literal(self.path)), "a setting")
 
 
 @contextmanager
 def merge_session(database: Database, search_path: str | None = None) -> Iterator[MergeSession]:
     """A session for the length of a block, with another search_path than that of database and role if one is given."""
-    with restoring(), database.connect() as connection:
+    with as_restore_errors(), database.connect() as connection:
         connection.prepare_threshold = None
         session = MergeSession(connection, database.name)
         # The lock timeout is one attempt's: whoever queues behind us waits as long.
-        for setting in (*MERGE, f"SET lock_timeout = {STRETCH_MS}"):
-            session.do(setting, "a setting")
-        session.zone = session.ask("SELECT pg_catalog.current_setting('TimeZone')", "a setting")[0][0]
-        session.take_path(search_path)
+        for setting in (*MERGE, f"SET lock_timeout = {ATTEMPT_MS}"):
+            session.execute(setting, "a setting")
+        session.zone = session.query("SELECT pg_catalog.current_setting('TimeZone')", "a setting")[0][0]
+        session.set_path(search_path)
         with session.catalogs():
-            session.ask(_ORIGIN, "the setting session_replication_role")
+            session.query(_ORIGIN, "the setting session_replication_role")
         try:
             yield session
         finally:

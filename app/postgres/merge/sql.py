@@ -13,7 +13,7 @@ from app.postgres.quoting import SAME, quoted
 TEXT = "pg_catalog.text"
 DIFFERS = "OPERATOR(pg_catalog.*<>)"  # of binary images
 ALIKE = "OPERATOR(pg_catalog.*=)"
-APPLIED = f"p.blocked IS NULL AND p.act {SAME} ANY (ARRAY['i', 'u'])"
+APPLIED = f"p.blocked IS NULL AND p.action {SAME} ANY (ARRAY['i', 'u'])"
 
 
 def equal(one: str, its: Sequence[str], other: str, others: Sequence[str], operators: Sequence[str] = ()) -> str:

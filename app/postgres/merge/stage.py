@@ -15,22 +15,22 @@ from app.archive.index import Segment, TableName
 from app.archive.reader import Archive
 from app.domain.changes import MergeRequest
 from app.errors import RestoreDataError, RestoreValidationError
-from app.postgres.dump.give_way import once_unlocked
+from app.postgres.dump.give_way import retry_while_locked
 from app.postgres.load.batches import Batch, batches_of_stream, batches_of_table
-from app.postgres.merge.match import Match, Matched, encoding_of, primary_keys
+from app.postgres.merge.match import MatchResult, TableMatch, encoding_of, primary_keys
 from app.postgres.merge.schema import ForeignKey, LiveTable
 from app.postgres.merge.session import MergeSession
 from app.postgres.merge.sql import TEXT
-from app.postgres.merge.version_tables import rooms
+from app.postgres.merge.version_tables import stage_version_tables
 from app.postgres.merge.where import keep_only
 from app.postgres.quoting import quoted
 
 
 @dataclass(frozen=True, slots=True)
-class Staged:
+class StagedTable:
     """A matched table with its rows; `rows` and `plan` are the temporary tables' names as SQL."""
 
-    match: Match
+    match: TableMatch
     number: int
 
     @property
@@ -47,10 +47,10 @@ class Staged:
 def stage(
     session: MergeSession,
     archive: Archive,
-    matched: Matched,
+    matched: MatchResult,
     request: MergeRequest,
     progress: Callable[[int], None],
-) -> list[Staged]:
+) -> list[StagedTable]:
     """Load the rows of all matches.
 
     A whole replace is only previewed by rows: there nothing can be lost, since it brings its own tables along.
@@ -61,14 +61,14 @@ def stage(
         RestoreDataError: a value does not fit the live column.
         BackupReadError, BackupValidationError: the file cannot be read, or is not what its index says.
     """
-    staged = [Staged(match, number) for number, match in enumerate(matched.tables, 1)]
+    staged = [StagedTable(match, number) for number, match in enumerate(matched.tables, 1)]
     for each in staged:
-        once_unlocked(session, partial(session.do, _table_of(each), f"room for {each.match.name}"))
+        retry_while_locked(session, partial(session.execute, _table_of(each), f"room for {each.match.name}"))
     if request.whole and archive.seekable:
         staged = [each for each in staged if _fits(session, archive, each, matched, progress)]
     else:
         homes = [(each.rows, each.match.live, each.match.sources) for each in staged]
-        copy_rows(session, archive, [*homes, *rooms(session, matched.versions)], progress)
+        copy_rows(session, archive, [*homes, *stage_version_tables(session, matched.versions)], progress)
     keys = primary_keys(archive)
     if request.where:
         for each in staged:
@@ -78,7 +78,7 @@ def stage(
     for each in staged:
         if each.match.key:  # what is joined by; of wide rows the rest costs more than it tells
             key = ", ".join(map(quoted, each.match.key_columns))
-            session.do(f"ANALYZE {each.rows} ({key})", f"rows of {each.match.name}")
+            session.execute(f"ANALYZE {each.rows} ({key})", f"rows of {each.match.name}")
         if not request.whole:
             _require_columns(session, each)
         sources = {segment.table for segment in each.match.sources}
@@ -88,7 +88,7 @@ def stage(
 
 
 def _fits(
-    session: MergeSession, archive: Archive, each: Staged, matched: Matched, progress: Callable[[int], None]
+    session: MergeSession, archive: Archive, each: StagedTable, matched: MatchResult, progress: Callable[[int], None]
 ) -> bool:
     """Load a table's rows; False where they are not what the live table could take."""
     try:
@@ -103,7 +103,7 @@ def _fits(
     return True
 
 
-def _table_of(each: Staged) -> str:
+def _table_of(each: StagedTable) -> str:
     match = each.match
     columns = [quoted(name) for name in match.columns]
     columns += [f"NULL::{TEXT} AS {quoted(name)}" for name in (*match.lost, *match.computed)]
@@ -148,7 +148,7 @@ def _counted(blocks: Iterable[bytes], progress: Callable[[int], None]) -> Iterat
         progress(len(block))
 
 
-def _keep_dependents(session: MergeSession, staged: Sequence[Staged], foreign_keys: Sequence[ForeignKey]) -> None:
+def _keep_dependents(session: MergeSession, staged: Sequence[StagedTable], foreign_keys: Sequence[ForeignKey]) -> None:
     """Of the tables that come along keep the rows that refer to a row that was kept, table by table."""
     done = {each.match.name: each for each in staged if each.match.filtered}
     left = {each.match.name: each for each in staged if not each.match.filtered}
@@ -159,27 +159,27 @@ def _keep_dependents(session: MergeSession, staged: Sequence[Staged], foreign_ke
             for key in found
             if key.child == child.match.name
         ]
-        session.do(f"DELETE FROM {child.rows} c WHERE NOT ({' OR '.join(held)})", f"rows of {child.match.name}")
+        session.execute(f"DELETE FROM {child.rows} c WHERE NOT ({' OR '.join(held)})", f"rows of {child.match.name}")
         done[child.match.name] = child
 
 
-def _require_columns(session: MergeSession, each: Staged) -> None:
+def _require_columns(session: MergeSession, each: StagedTable) -> None:
     match = each.match
     for name in match.lost:
         holds = f"SELECT EXISTS (SELECT FROM {each.rows} WHERE {quoted(name)} IS NOT NULL)"
-        if session.ask(holds, f"rows of {match.name}")[0][0]:
+        if session.query(holds, f"rows of {match.name}")[0][0]:
             message = f"column {match.name}.{name} is not in the live database, and the backup has values in it"
             hint = "add the column, or restore into another database (--into) and bring over by hand what is wanted"
             raise RestoreValidationError(message, hint)
 
 
-def _require_key(session: MergeSession, each: Staged) -> None:
+def _require_key(session: MergeSession, each: StagedTable) -> None:
     """The live key must tell the backup's rows apart too, which it does where it was their key already."""
     match = each.match
     key = ", ".join(map(quoted, match.key_columns))
     twice = (
         f"SELECT EXISTS (SELECT FROM {each.rows} GROUP BY {key} HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 1)"
     )
-    if match.key and session.ask(twice, f"rows of {match.name}")[0][0]:
+    if match.key and session.query(twice, f"rows of {match.name}")[0][0]:
         message = f"rows of {match.name} in the backup are not told apart by the live key ({key})"
         raise RestoreValidationError(message, "restore into another database (--into) and look")

@@ -23,7 +23,7 @@ _SHOWN = 3  # of the revisions that only one side has
 
 
 @dataclass(frozen=True, slots=True)
-class LeftAlone:
+class BackupVersionTable:
     """A version table of the backup.
 
     Attributes:
@@ -51,23 +51,23 @@ class LeftAlone:
 
 
 def version_tables(
-    archive: Archive, homes: Mapping[TableName, TableName | None], live: LiveSchema, request: MergeRequest
-) -> dict[TableName, LeftAlone]:
+    archive: Archive, live_names: Mapping[TableName, TableName | None], live: LiveSchema, request: MergeRequest
+) -> dict[TableName, BackupVersionTable]:
     """The backup's version tables, by the name that a request calls them; none for a replace of the whole database."""
-    found: dict[TableName, LeftAlone] = {}
-    for table, home in homes.items() if not request.whole else ():
-        name = home or table
+    found: dict[TableName, BackupVersionTable] = {}
+    for table, live_name in live_names.items() if not request.whole else ():
+        name = live_name or table
         there = live.tables.get(name)
         sources = tuple(archive.segments_of(table))
         given = {column for segment in sources for column in segment.columns or ()}
         for columns in (given, set(there.columns) if there else set()):
             if kind := version_table(*name, columns, request.version_tables):
-                found[name] = LeftAlone(name, kind, there, sources)
+                found[name] = BackupVersionTable(name, kind, there, sources)
                 break
     return found
 
 
-def require_none_named(named: Sequence[TableName], versions: Mapping[TableName, LeftAlone]) -> None:
+def require_none_named(named: Sequence[TableName], versions: Mapping[TableName, BackupVersionTable]) -> None:
     """Refuse to bring rows into a version table, also if it is asked for by name.
 
     Raises:
@@ -82,19 +82,21 @@ def require_none_named(named: Sequence[TableName], versions: Mapping[TableName, 
         raise RestoreValidationError(message, f"{hint} along with its schema")
 
 
-def rooms(session: MergeSession, versions: Sequence[LeftAlone]) -> list[tuple[str, LiveTable, Sequence[Segment]]]:
+def stage_version_tables(
+    session: MergeSession, versions: Sequence[BackupVersionTable]
+) -> list[tuple[str, LiveTable, Sequence[Segment]]]:
     """Make temporary tables for the backup's rows, and say what is to be copied where."""
-    homes: list[tuple[str, LiveTable, Sequence[Segment]]] = []
+    live_names: list[tuple[str, LiveTable, Sequence[Segment]]] = []
     for number, each in enumerate(versions):
         if each.live is None or each.tells is None:
             continue
         columns = ", ".join(f"{quoted(name)} {TEXT}" for name in each.columns)
-        session.do(f"CREATE TEMP TABLE {_room(number)} ({columns})", f"room for {each.name}")
-        homes.append((f"pg_temp.{_room(number)}", each.live, each.sources))
-    return homes
+        session.execute(f"CREATE TEMP TABLE {_room(number)} ({columns})", f"room for {each.name}")
+        live_names.append((f"pg_temp.{_room(number)}", each.live, each.sources))
+    return live_names
 
 
-def notes_on_versions(session: MergeSession, versions: Sequence[LeftAlone]) -> Iterator[str]:
+def notes_on_versions(session: MergeSession, versions: Sequence[BackupVersionTable]) -> Iterator[str]:
     """What is left alone, and which revisions only one side has."""
     for number, each in enumerate(versions):
         told = f"{each.name} ({each.kind.tool}) is left alone: it says which migrations the live schema has seen"
@@ -105,7 +107,9 @@ def notes_on_versions(session: MergeSession, versions: Sequence[LeftAlone]) -> I
         yield "; ".join((told, *sides))
 
 
-def unknown_names(request: MergeRequest, versions: Mapping[TableName, LeftAlone], live: LiveSchema) -> Iterator[str]:
+def unknown_names(
+    request: MergeRequest, versions: Mapping[TableName, BackupVersionTable], live: LiveSchema
+) -> Iterator[str]:
     """Names in the setting that no table has: whoever mistyped one believes it to be left alone."""
     known = {text for name in (*versions, *live.tables) for text in (name.name, str(name))}
     for name in request.version_tables:
@@ -115,13 +119,13 @@ def unknown_names(request: MergeRequest, versions: Mapping[TableName, LeftAlone]
             yield f"{OTHER} names {name}, which is a table of neither the backup nor the live database{meant}"
 
 
-def _sides(session: MergeSession, number: int, each: LeftAlone) -> Iterator[str]:
+def _sides(session: MergeSession, number: int, each: BackupVersionTable) -> Iterator[str]:
     value = f'{quoted(each.tells or "")}::{TEXT} COLLATE pg_catalog."C"'
     backup = f"SELECT {value} FROM pg_temp.{_room(number)}"
     live = f"SELECT {value} FROM {quoted(*each.name)}"
     for side, one, other in (("the backup", backup, live), ("the live database", live, backup)):
         query = f"SELECT * FROM ({one} EXCEPT {other}) x ORDER BY 1"
-        names = [str(name) for (name,) in session.ask(query, f"revisions of {each.name}")]
+        names = [str(name) for (name,) in session.query(query, f"revisions of {each.name}")]
         if names:
             more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
             yield f"only {side} has {', '.join(names[-_SHOWN:])}{more}"

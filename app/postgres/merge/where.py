@@ -72,9 +72,9 @@ def keep_only(session: MergeSession, rows: str, name: str, where: str) -> None:
 def _keep_only(session: MergeSession, rows: str, what: str, where: str) -> None:
     meets = f"SELECT t.ctid FROM {rows} AS t WHERE "
     with SpooledTemporaryFile(_IN_MEMORY) as places:
-        with session.looking(what):
+        with session.rolled_back(what):
             for setting in _SETTINGS:
-                session.do(setting, "a setting")
+                session.execute(setting, "a setting")
             reader = _as_reader(session)
             _require_expression(session, meets, where, what)
             with _told_without_values(what, _DeniedError if reader else RestoreValidationError):
@@ -82,11 +82,11 @@ def _keep_only(session: MergeSession, rows: str, what: str, where: str) -> None:
         places.seek(0)
         blocks = iter(lambda: places.read(_BLOCK), b"")
         with session.transaction(what):
-            session.do("CREATE TEMP TABLE restore_kept (place pg_catalog.tid) ON COMMIT DROP", what)
+            session.execute("CREATE TEMP TABLE restore_kept (place pg_catalog.tid) ON COMMIT DROP", what)
             session.copy(b"COPY pg_temp.restore_kept FROM STDIN", blocks, what)
-            session.do("ANALYZE pg_temp.restore_kept", what)
+            session.execute("ANALYZE pg_temp.restore_kept", what)
             kept = "SELECT FROM pg_temp.restore_kept k WHERE k.place OPERATOR(pg_catalog.=) t.ctid"
-            session.do(f"DELETE FROM {rows} AS t WHERE NOT EXISTS ({kept})", what)
+            session.execute(f"DELETE FROM {rows} AS t WHERE NOT EXISTS ({kept})", what)
 
 
 class _DeniedError(RestoreValidationError):
@@ -99,8 +99,8 @@ def _to_be_given(session: MergeSession, denied: _DeniedError, what: str) -> str:
     called = _DENIED.match(message_of(cause)) if isinstance(cause, psycopg.Error) else None
     if called is None:
         return _READER_HINT
-    with session.looking(what), session.catalogs():
-        functions = ", ".join(name for (name,) in session.ask(_CALLED.format(literal(called[1])), what))
+    with session.rolled_back(what), session.catalogs():
+        functions = ", ".join(name for (name,) in session.query(_CALLED.format(literal(called[1])), what))
         database = session.connection.info.dbname
     granting = in_psql(database, f"GRANT EXECUTE ON FUNCTION {functions} TO {_READER}")
     return f"{_READER_HINT}; what looks and does nothing else can be given to it: {granting}"
@@ -109,9 +109,9 @@ def _to_be_given(session: MergeSession, denied: _DeniedError, what: str) -> str:
 def _as_reader(session: MergeSession) -> bool:
     """Go on as a role that may only read, to the end of the transaction; False if the session may not be that."""
     able = "SET" if session.connection.info.server_version >= _SET_SINCE else "MEMBER"
-    if not session.ask(f"SELECT pg_catalog.pg_has_role('{_READER}', '{able}')", "a setting")[0][0]:
+    if not session.query(f"SELECT pg_catalog.pg_has_role('{_READER}', '{able}')", "a setting")[0][0]:
         return False
-    session.do(f"SET LOCAL ROLE {_READER}", "a setting")
+    session.execute(f"SET LOCAL ROLE {_READER}", "a setting")
     return True
 
 
@@ -120,13 +120,13 @@ def _require_expression(session: MergeSession, meets: str, where: str, what: str
     for head, tail in ((meets, "\n"), (f"{meets}(SELECT (", _TAIL)):
         begun = f"PREPARE {_PREPARED} AS {head}{where}"
         try:
-            session.do(f"{begun}{tail}", what)
+            session.execute(f"{begun}{tail}", what)
         except RestoreDataError as error:
             said = _of_theirs(error, len(begun))
             if said.endswith(' "'):  # the line break is ours
                 said = f'{said[:-2]}"'
             raise RestoreValidationError(_brief(what, said), _HINT) from error
-        session.do(f"DEALLOCATE {_PREPARED}", what)
+        session.execute(f"DEALLOCATE {_PREPARED}", what)
 
 
 def _brief(what: str, message: str) -> str:

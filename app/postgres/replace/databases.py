@@ -69,7 +69,7 @@ Grant = tuple[str, str | None, str, bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Traits:
+class _CreateOptions:
     """What CREATE DATABASE is told; None leaves it to the server."""
 
     oid: int | None = None
@@ -85,7 +85,7 @@ class _Traits:
     template: bool = False
 
     @classmethod
-    def of_facts(cls, facts: ServerFacts | None) -> _Traits:
+    def of_facts(cls, facts: ServerFacts | None) -> _CreateOptions:
         """Of a database that was dumped elsewhere: what decides on how its text is stored and sorted."""
         if facts is None:
             return cls()
@@ -98,7 +98,7 @@ class _Traits:
             locale=locale or None,
         )
 
-    def options(self, version: int) -> Iterator[sql.Composable]:
+    def clauses(self, version: int) -> Iterator[sql.Composable]:
         """The options of CREATE DATABASE that this version of the server knows.
 
         Raises:
@@ -132,13 +132,13 @@ class _Traits:
 def oids(database: Database) -> dict[str, int]:
     """All databases of the server by name, with their oids."""
     with maintenance(database) as session:
-        return {str(name): int(oid) for name, oid in session.ask("SELECT datname, oid FROM pg_database")}
+        return {str(name): int(oid) for name, oid in session.query("SELECT datname, oid FROM pg_database")}
 
 
 def renaming(database: Database, names: Collection[str]) -> bool:
     """Whether one of these is just being renamed or dropped: that holds its lock until it can be seen."""
     with maintenance(database) as session:
-        return bool(session.ask(_RENAMING, list(names))[0][0])
+        return bool(session.query(_RENAMING, list(names))[0][0])
 
 
 def create(database: Database, name: str, facts: ServerFacts | None) -> None:
@@ -150,13 +150,17 @@ def create(database: Database, name: str, facts: ServerFacts | None) -> None:
         RestoreError: the name is taken.
     """
     with maintenance(database, database.name, name) as session:
-        found = session.ask(_TRAITS, database.name)
-        traits = _Traits(**dict(zip(_Traits.__slots__, found[0], strict=True))) if found else _Traits.of_facts(facts)
-        _create(session, name, traits)
-        if traits.oid is not None:
+        found = session.query(_TRAITS, database.name)
+        options = (
+            _CreateOptions(**dict(zip(_CreateOptions.__slots__, found[0], strict=True)))
+            if found
+            else _CreateOptions.of_facts(facts)
+        )
+        _create(session, name, options)
+        if options.oid is not None:
             try:
                 with session.transaction(f"the settings and rights of database {name}"):
-                    _dress(session, name, traits.oid, str(traits.owner))
+                    _copy_settings_and_grants(session, name, options.oid, str(options.owner))
             except BaseException as error:
                 with contextlib.suppress(RestoreError, psycopg.Error):
                     _drop(database, session, name)
@@ -179,14 +183,14 @@ def drop(database: Database, name: str) -> bool:
         return _drop(database, session, name)
 
 
-def _create(session: Maintenance, name: str, traits: _Traits) -> None:
-    options = sql.SQL(" ").join(traits.options(session.connection.info.server_version))
+def _create(session: Maintenance, name: str, options: _CreateOptions) -> None:
+    clauses = sql.SQL(" ").join(options.clauses(session.connection.info.server_version))
     what = f"database {name}"
     try:
-        session.do(what, "CREATE DATABASE {} TEMPLATE template0 {}", sql.Identifier(name), options)
+        session.execute(what, "CREATE DATABASE {} TEMPLATE template0 {}", sql.Identifier(name), clauses)
     except RestorePermissionError as error:
         # Whether to make it a member, who may be a superuser, is not for a hint to say.
-        owner = f", and must be a member of the live database's owner {traits.owner}" if traits.owner else ""
+        owner = f", and must be a member of the live database's owner {options.owner}" if options.owner else ""
         making = in_psql("postgres", f"ALTER ROLE {quoted(session.connection.info.user)} CREATEDB")
         hint = f"the role must be able to CREATE DATABASE ({making}){owner}"
         raise RestorePermissionError(error.message, hint) from error
@@ -202,17 +206,17 @@ def _create(session: Maintenance, name: str, traits: _Traits) -> None:
 
 def _drop(database: Database, session: Maintenance, name: str) -> bool:
     """The one place where a database is dropped: with its subscriptions, and not while somebody reads from it."""
-    found = session.ask("SELECT datistemplate FROM pg_database WHERE datname = %s", name)
+    found = session.query("SELECT datistemplate FROM pg_database WHERE datname = %s", name)
     if not found:
         return False
     identifier = sql.Identifier(name)
-    replication.require_unread(session, name)
+    replication.require_no_readers(session, name)
     slots = replication.slots_of(session, name)
     try:
         if found[0][0]:
-            session.do(f"database {name}", "ALTER DATABASE {} IS_TEMPLATE false", identifier)
-        with replication.freed(database, session, name):
-            session.do(f"database {name}", "DROP DATABASE {} WITH (FORCE)", identifier)
+            session.execute(f"database {name}", "ALTER DATABASE {} IS_TEMPLATE false", identifier)
+        with replication.without_subscriptions(database, session, name):
+            session.execute(f"database {name}", "DROP DATABASE {} WITH (FORCE)", identifier)
     except RestoreBusyError as error:
         detail = error.__cause__.diag.message_detail if isinstance(error.__cause__, psycopg.Error) else None
         raise RestoreBusyError(f"{error.message}: {detail or 'it is in use'}", error.hint) from error
@@ -225,21 +229,21 @@ def _drop(database: Database, session: Maintenance, name: str) -> bool:
     return True
 
 
-def _dress(session: Maintenance, name: str, like: int, owner: str) -> None:
+def _copy_settings_and_grants(session: Maintenance, name: str, like: int, owner: str) -> None:
     """Give a database what the other one has beside its contents."""
     target = sql.Identifier(name)
-    for role, setting in session.ask(_CONFIG, like):
+    for role, setting in session.query(_CONFIG, like):
         variable, _, value = setting.partition("=")
         whose = sql.SQL("ROLE {} IN DATABASE {}" if role else "DATABASE {1}").format(sql.Identifier(role or ""), target)
         what = f"setting {variable} of database {name}" + (f" for role {role}" if role else "")
-        session.do(what, "ALTER {} SET {} TO {}", whose, sql.Identifier(variable), _value(variable, value))
-    if session.ask(_HAS_GRANTS, like)[0][0]:
-        _grant(session, target, owner, session.ask(_GRANTS, like))
-    if comment := session.ask(_COMMENT, like)[0][0]:
-        session.do("its comment", "COMMENT ON DATABASE {} IS {}", target, sql.Literal(comment))
-    for provider, label in session.ask(_LABELS, like):
+        session.execute(what, "ALTER {} SET {} TO {}", whose, sql.Identifier(variable), _value(variable, value))
+    if session.query(_HAS_GRANTS, like)[0][0]:
+        _grant(session, target, owner, session.query(_GRANTS, like))
+    if comment := session.query(_COMMENT, like)[0][0]:
+        session.execute("its comment", "COMMENT ON DATABASE {} IS {}", target, sql.Literal(comment))
+    for provider, label in session.query(_LABELS, like):
         statement = "SECURITY LABEL FOR {} ON DATABASE {} IS {}"
-        session.do("its security label", statement, sql.Identifier(provider), target, sql.Literal(label))
+        session.execute("its security label", statement, sql.Identifier(provider), target, sql.Literal(label))
 
 
 def _value(variable: str, value: str) -> sql.Composable:
@@ -252,7 +256,7 @@ def _value(variable: str, value: str) -> sql.Composable:
 def _grant(session: Maintenance, target: sql.Identifier, owner: str, grants: Sequence[Grant]) -> None:
     """Exactly these rights, each granted by whom it was granted by."""
     what = "the rights on the database"
-    session.do(what, "REVOKE ALL ON DATABASE {} FROM PUBLIC, {}", target, sql.Identifier(owner))
+    session.execute(what, "REVOKE ALL ON DATABASE {} FROM PUBLIC, {}", target, sql.Identifier(owner))
     able = {(owner, privilege) for _, _, privilege, _ in grants}
     left = list(grants)
     # Who was given a right to pass on can do so only then.
@@ -268,7 +272,7 @@ def _grant_one(session: Maintenance, target: sql.Identifier, owner: str, grant: 
     what = f"the right to {privilege} that {grantor} granted"
     whom: list[Any] = [sql.SQL(privilege), target, sql.Identifier(grantee) if grantee else sql.SQL("PUBLIC")]
     if grantor != owner:
-        session.do(what, "SET LOCAL ROLE {}", sql.Identifier(grantor))
-    session.do(what, "GRANT {} ON DATABASE {} TO {} {}", *whom, sql.SQL("WITH GRANT OPTION" if passes_on else ""))
+        session.execute(what, "SET LOCAL ROLE {}", sql.Identifier(grantor))
+    session.execute(what, "GRANT {} ON DATABASE {} TO {} {}", *whom, sql.SQL("WITH GRANT OPTION" if passes_on else ""))
     if grantor != owner:
-        session.do(what, "SET LOCAL ROLE NONE")
+        session.execute(what, "SET LOCAL ROLE NONE")

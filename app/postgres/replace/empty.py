@@ -122,21 +122,21 @@ def empty(session: Maintenance) -> set[str]:
         RestoreBusyError: something stayed locked.
         RestoreValidationError: there is something that cannot be dropped in a transaction, or not without an extension.
     """
-    session.ask("SELECT set_config('search_path', '', false)")
-    if subscriptions := [name for (name,) in session.ask(_SUBSCRIPTIONS)]:
+    session.query("SELECT set_config('search_path', '', false)")
+    if subscriptions := [name for (name,) in session.query(_SUBSCRIPTIONS)]:
         message = f"the database has subscriptions, which no transaction can drop: {', '.join(subscriptions)}"
         raise RestoreValidationError(message, "DROP SUBSCRIPTION by hand, and restore again")
-    extensions = set(session.ask(_EXTENSIONS))
-    kept = {name for (name,) in session.ask(_KEPT_NAMES)}
+    extensions = set(session.query(_EXTENSIONS))
+    kept = {name for (name,) in session.query(_KEPT_NAMES)}
     _drop(session, _EVENT_TRIGGERS)  # before all else, on which they would fire
     _empty_extensions(session)
-    for (name,) in session.ask(_SCHEMAS):
-        session.do(f"schema {name}", "DROP SCHEMA {} CASCADE", sql.Identifier(name))
+    for (name,) in session.query(_SCHEMAS):
+        session.execute(f"schema {name}", "DROP SCHEMA {} CASCADE", sql.Identifier(name))
     for query in _OBJECTS:
         _drop(session, query)
-    session.ask(_LARGE_OBJECTS)
+    session.query(_LARGE_OBJECTS)
     _reset_rights(session)
-    if gone := extensions - set(session.ask(_EXTENSIONS)):
+    if gone := extensions - set(session.query(_EXTENSIONS)):
         names = ", ".join(sorted(name for (name,) in gone))
         raise RestoreValidationError(f"extensions depend on what users made: {names}", "drop them by hand first")
     return kept
@@ -144,21 +144,23 @@ def empty(session: Maintenance) -> set[str]:
 
 def _drop(session: Maintenance, query: str) -> None:
     """Drop the objects that a query finds."""
-    for kind, identity in session.ask(query):
+    for kind, identity in session.query(query):
         named = identity.replace(" on language ", " LANGUAGE ") if kind == "transform" else identity
-        session.tell(f"{kind} {identity}", f"DROP {_DROPPED_AS.get(kind, kind.upper())} IF EXISTS {named} CASCADE")
+        session.execute_text(
+            f"{kind} {identity}", f"DROP {_DROPPED_AS.get(kind, kind.upper())} IF EXISTS {named} CASCADE"
+        )
 
 
 def _empty_extensions(session: Maintenance) -> None:
     """Delete the rows that a dump would carry; those that refer to others first, whatever their order is."""
-    left = session.ask(_CONFIG)
+    left = session.query(_CONFIG)
     while left:
         later: list[tuple[str, str, str]] = []
         for schema, name, condition in left:
             statement = f"DELETE FROM {quoted(schema, name)} {condition}"
             try:
                 with session.transaction(f"rows of {schema}.{name}"):
-                    session.tell(f"rows of {schema}.{name}", statement)
+                    session.execute_text(f"rows of {schema}.{name}", statement)
             except RestorePermissionError:
                 continue  # whoever may not empty it cannot fill it either: the load says so where there are rows
             except RestoreError as error:
@@ -175,36 +177,36 @@ def _empty_extensions(session: Maintenance) -> None:
 
 def _reset_rights(session: Maintenance) -> None:
     """Default privileges, and the rights on the schemas that stay, as in a new database."""
-    for whose, kind, owner, everywhere, grantees in session.ask(_RULES):
+    for whose, kind, owner, everywhere, grantees in session.query(_RULES):
         clause = str(whose).rstrip()
-        session.tell("default privileges", f"{clause} REVOKE ALL ON {kind} FROM {_list(grantees)}")
+        session.execute_text("default privileges", f"{clause} REVOKE ALL ON {kind} FROM {_list(grantees)}")
         if everywhere:
-            session.tell("default privileges", f"{clause} GRANT ALL ON {kind} TO {owner}")
+            session.execute_text("default privileges", f"{clause} GRANT ALL ON {kind} TO {owner}")
             if right := _FOR_ALL.get(kind):
-                session.tell("default privileges", f"{clause} GRANT {right} ON {kind} TO PUBLIC")
+                session.execute_text("default privileges", f"{clause} GRANT {right} ON {kind} TO PUBLIC")
     public = _rights_on_public(session)
-    for name, owner, grantees, grants in session.ask(_SCHEMA_RIGHTS):
+    for name, owner, grantees, grants in session.query(_SCHEMA_RIGHTS):
         what = f"the rights on schema {name}"
         # Who may grant by a right of his own would take back what he granted, and not what the owner did.
         with suppress(RestorePermissionError), session.transaction(what):
-            session.do(what, "SET LOCAL ROLE {}", sql.Identifier(owner))
-        session.tell(what, f"REVOKE ALL ON SCHEMA {quoted(name)} FROM {_list(grantees)} CASCADE")
+            session.execute(what, "SET LOCAL ROLE {}", sql.Identifier(owner))
+        session.execute_text(what, f"REVOKE ALL ON SCHEMA {quoted(name)} FROM {_list(grantees)} CASCADE")
         for grant in public if name == _PUBLIC else grants:
-            session.tell(what, grant)
-        session.do(what, "SET LOCAL ROLE NONE")
+            session.execute_text(what, grant)
+        session.execute(what, "SET LOCAL ROLE NONE")
 
 
 def _rights_on_public(session: Maintenance) -> list[str]:
     """Give schema public back to whom it belongs in a new database; returns the rights that there are then."""
     restricted = session.connection.info.server_version >= _PUBLIC_SINCE
-    found = session.ask(_PUBLIC_OWNER, _DATABASE_OWNER if restricted else _BOOTSTRAP)
+    found = session.query(_PUBLIC_OWNER, _DATABASE_OWNER if restricted else _BOOTSTRAP)
     if not found:
         return []
     owner, first = found[0]
     if owner != first:
         with suppress(RestorePermissionError), session.transaction("the owner of schema public"):
             statement = "ALTER SCHEMA public OWNER TO {}"
-            session.do("the owner of schema public", statement, sql.Identifier(first))
+            session.execute("the owner of schema public", statement, sql.Identifier(first))
             owner = first
     everybody = "USAGE" if restricted else "ALL"
     return [

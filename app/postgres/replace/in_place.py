@@ -21,7 +21,7 @@ from app.archive.inspect.content import Content, content_of
 from app.archive.inspect.lint import lint
 from app.archive.inspect.pg_attver import without_pg_attver
 from app.archive.manifest import ServerFacts
-from app.archive.pg_dump import python_encoding
+from app.archive.pg_dump import IDENTIFIER, TRANSACTION, python_encoding
 from app.archive.reader import Archive
 from app.archive.scanner import scan
 from app.errors import BackupReadError, BackupValidationError, RestoreBusyError, RestoreDataError, RestoreError
@@ -30,28 +30,25 @@ from app.postgres.database import Database
 from app.postgres.digest import table_digest, use_read_settings
 from app.postgres.load.data import DataLoader, check_rows
 from app.postgres.load.function_path import FunctionPath
-from app.postgres.load.loader import analyze, use_own_words
-from app.postgres.load.server_changes import noted_beside
+from app.postgres.load.loader import analyze, reset_file_settings
+from app.postgres.load.server_changes import remark_server_changes
 from app.postgres.load.statements import SqlRunner
-from app.postgres.load.watched import require_nothing_beside
-from app.postgres.lock_holders import AGAINST_ANYTHING
-from app.postgres.lock_retries import STRETCH_MS, lock_all, patiently
+from app.postgres.load.watched import require_no_shared_changes
+from app.postgres.lock_holders import CONFLICT_WITH_ACCESS_EXCLUSIVE
+from app.postgres.lock_retries import ATTEMPT_MS, lock_all, retry_for_locks
 from app.postgres.maintenance import Maintenance
-from app.postgres.operator_path import read_under
+from app.postgres.operator_path import set_operator_path
 from app.postgres.replace.empty import empty
-from app.postgres.replace.proof import Differences, compare_schema, compare_tables, compare_values, compared
+from app.postgres.replace.proof import Differences, comparable_tables, compare_schema, compare_tables, compare_values
 from app.postgres.replace.schema_diff import live_entries, of_the_schema
 from app.postgres.server_facts import DUMPED
-from app.postgres.session import restoring
+from app.postgres.session import as_restore_errors
 from app.postgres.session_settings import load_session
 from app.postgres.transactions import durable_ids
 
 log = structlog.get_logger(__name__)
-_TRANSACTION = re.compile(rb"(?:BEGIN|COMMIT)\s*;\s*\Z", re.IGNORECASE)
-_SCHEMA = re.compile(rb"CREATE SCHEMA (\"(?:[^\"]|\"\")+\"|[^\s\";]+)\s*;")
-_EXTENSION = re.compile(
-    rb"(?:CREATE EXTENSION(?: IF NOT EXISTS)?|COMMENT ON EXTENSION) (\"(?:[^\"]|\"\")+\"|[^\s\";]+)"
-)
+_SCHEMA = re.compile(rb"CREATE SCHEMA (" + IDENTIFIER + rb")\s*;")
+_EXTENSION = re.compile(rb"(?:CREATE EXTENSION(?: IF NOT EXISTS)?|COMMENT ON EXTENSION) (" + IDENTIFIER + rb")")
 _LOCKS = f"""
     SELECT format('%I.%I', nspname, relname), format('LOCK TABLE ONLY %I.%I IN ACCESS EXCLUSIVE MODE', nspname, relname)
     FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
@@ -75,7 +72,7 @@ class _InPlace(Maintenance):
         extensions: likewise, and whether the role may comment on them.
     """
 
-    after_loss = "see the server's log; nothing was changed unless the commit was under way"
+    lost_hint = "see the server's log; nothing was changed unless the commit was under way"
 
     def __init__(self, connection: psycopg.Connection, database: str) -> None:
         super().__init__(connection, database)
@@ -83,7 +80,7 @@ class _InPlace(Maintenance):
         self.extensions: dict[bytes, bool] = {}
 
     def run(self, statement: bytes, what: str) -> None:
-        if _TRANSACTION.match(statement):
+        if TRANSACTION.match(statement):
             return
         if (schema := _SCHEMA.match(statement)) and schema[1] in self.schemas:
             return
@@ -119,7 +116,7 @@ def replace_in_place(
         TargetUnavailableError: the server went away.
     """
     beside: list[str] = []
-    with nullcontext() if facts is not None else noted_beside(database, beside):
+    with nullcontext() if facts is not None else remark_server_changes(database, beside):
         remarks = _replaced(database, archive, facts, on_commit, search_path)
     return remarks + beside
 
@@ -137,15 +134,15 @@ def _replaced(
         durable_ids(database) as durable_id,
         session.transaction(f"the restore of database {database.name}"),
     ):
-        patiently(session, "the emptying", AGAINST_ANYTHING, lambda: _clear(session))
+        retry_for_locks(session, "the emptying", CONFLICT_WITH_ACCESS_EXCLUSIVE, lambda: _clear(session))
         _load(session, archive, search_path)
-        session.tell("the constraints", "SET CONSTRAINTS ALL IMMEDIATE")
+        session.execute_text("the constraints", "SET CONSTRAINTS ALL IMMEDIATE")
         analyze([session])
         expected = content_of(archive)
         remarks = session.remarks + _prove(session, database.name, archive, expected, facts)
         if facts is None:
-            require_nothing_beside(session.connection, f"database {database.name}")
-        session.tell("a setting", "SET LOCAL synchronous_commit = on")
+            require_no_shared_changes(session.connection, f"database {database.name}")
+        session.execute_text("a setting", "SET LOCAL synchronous_commit = on")
         on_commit(durable_id(session))
     remarks += _of_schema(database, expected, ours=facts is not None)
     log.debug("restore replaced in place", database=database.name, remarks=remarks)
@@ -164,28 +161,28 @@ def _of_schema(database: Database, expected: Content, *, ours: bool) -> list[str
 
 @contextmanager
 def _session(database: Database) -> Iterator[_InPlace]:
-    with restoring(), database.connect() as connection:
+    with as_restore_errors(), database.connect() as connection:
         connection.prepare_threshold = None
         connection.execute(load_session().encode())
-        connection.execute("SELECT set_config('lock_timeout', %s, false)", (str(STRETCH_MS),))
+        connection.execute("SELECT set_config('lock_timeout', %s, false)", (str(ATTEMPT_MS),))
         yield _InPlace(connection, database.name)
 
 
 def _clear(session: _InPlace) -> None:
     try:
         # All at once: what is dropped one by one would keep what was dropped first while it waits for the next.
-        lock_all(session, [(f"lock on {name}", statement) for name, statement in session.ask(_LOCKS)])
+        lock_all(session, [(f"lock on {name}", statement) for name, statement in session.query(_LOCKS)])
         kept = empty(session)
     except RestoreBusyError as error:
         hint = "stop who uses the database (see pg_stat_activity), and restore again"
         raise RestoreBusyError(error.message, hint) from error.__cause__
-    session.schemas = {name for (name,) in session.ask(_QUOTED, sorted(kept))}
-    session.extensions = dict(session.ask(_NOT_OURS))
+    session.schemas = {name for (name,) in session.query(_QUOTED, sorted(kept))}
+    session.extensions = dict(session.query(_NOT_OURS))
 
 
 def _load(session: _InPlace, archive: Archive, search_path: str | None) -> None:
     rows: Counter[TableName] = Counter()
-    read_under([session], search_path)
+    set_operator_path([session], search_path)
     path = FunctionPath(session, search_path)
     runner = SqlRunner([session], path.on_entry)
     for is_data, segments in path.along(archive):
@@ -196,7 +193,7 @@ def _load(session: _InPlace, archive: Archive, search_path: str | None) -> None:
         else:
             runner.run(without_pg_attver(scan(archive.joined(segments))))
     runner.finish()
-    use_own_words([session])
+    reset_file_settings([session])
     path.reset()
     check_rows(rows, {each.table: each.rows for each in archive.index.tables})
 
@@ -220,18 +217,18 @@ def _prove(session: _InPlace, name: str, archive: Archive, expected: Content, fa
                 found[table] = more
         use_read_settings(session.connection, {"client_encoding": "UTF8"})
         differences = Differences()
-        there = compared(found, expected, archive)
+        there = comparable_tables(found, expected, archive)
         compare_tables(differences, archive.index.tables, there, found.get, ours=facts is not None)
         sequences = _sequences(session, expected.sequences, expected.encoding)
         compare_values(differences, expected, sequences, dict(_large_objects(session)), ours=facts is not None)
-    return differences.settle(name)
+    return differences.require_equal(name)
 
 
 def _sequences(session: _InPlace, names: Iterable[bytes], encoding: str | None) -> dict[bytes, bytes]:
     found: dict[bytes, bytes] = {}
     for literal in names:
         spelled = literal.decode(python_encoding(encoding or "UTF8"), errors="backslashreplace")
-        row = session.ask(_SEQUENCE, spelled.strip("'").replace("''", "'"))
+        row = session.query(_SEQUENCE, spelled.strip("'").replace("''", "'"))
         if row:
             query = sql.SQL("SELECT last_value, is_called FROM {}").format(sql.Identifier(*row[0]))
             value, called = session.connection.execute(query).fetchall()[0]
@@ -240,9 +237,9 @@ def _sequences(session: _InPlace, names: Iterable[bytes], encoding: str | None) 
 
 
 def _large_objects(session: _InPlace) -> Iterator[tuple[int, str]]:
-    for (oid,) in session.ask(_OBJECTS):
+    for (oid,) in session.query(_OBJECTS):
         digest, offset = sha256(), 0
-        while part := session.ask(_PART, oid, offset, _PART_BYTES)[0][0]:
+        while part := session.query(_PART, oid, offset, _PART_BYTES)[0][0]:
             digest.update(part)
             offset += len(part)
         yield oid, digest.hexdigest()

@@ -19,9 +19,9 @@ from app.ports.target import Loading
 from app.postgres.database import Database
 from app.postgres.digest import table_digest, use_read_settings
 from app.postgres.dump.source import PostgresSource
-from app.postgres.operator_path import BY_NAME
-from app.postgres.session import restoring
-from app.postgres.without_login_triggers import unnoticed
+from app.postgres.operator_path import UNQUALIFIABLE
+from app.postgres.session import as_restore_errors
+from app.postgres.without_login_triggers import without_login_triggers
 
 _SHOWN = 10
 # Types of entries that every pg_dump makes, and calls alike.
@@ -52,7 +52,7 @@ class Differences:
     remarks: list[str] = field(default_factory=list)
     otherwise: list[OtherWords] = field(default_factory=list)
 
-    def settle(self, name: str, otherwise: Callable[[OtherWords], object] = lambda _: None) -> list[str]:
+    def require_equal(self, name: str, otherwise: Callable[[OtherWords], object] = lambda _: None) -> list[str]:
         """The remarks.
 
         Args:
@@ -95,19 +95,21 @@ def compare(
     expected, ours = content_of(archive), not loading.foreign
     settings = dict(loading.facts.read_settings) if loading.facts else {}
     encoding = settings.pop("client_encoding", None) or expected.encoding
-    database = unnoticed(database, database.name)
-    with restoring():
+    database = without_login_triggers(database, database.name)
+    with as_restore_errors():
         own = PostgresSource(database).facts().read_settings
         reading = database.with_settings({name: value for name, value in settings.items() if own.get(name) != value})
         found = _read(PostgresSource(reading, jobs, encoding, doubting=False), progress)
 
     def again(table: TableName) -> TableDigest | None:
-        with restoring(), reading.connect() as connection:
+        with as_restore_errors(), reading.connect() as connection:
             use_read_settings(connection, own | settings | ({"client_encoding": encoding} if encoding else {}))
             return table_digest(connection, table, archive.segments_of(table)[0].columns)
 
     differences = Differences()
-    compare_tables(differences, archive.index.tables, compared(found.tables, expected, archive), again, ours=ours)
+    compare_tables(
+        differences, archive.index.tables, comparable_tables(found.tables, expected, archive), again, ours=ours
+    )
     compare_values(differences, expected, found.sequences, found.large_objects, ours=ours)
     wanted = expected.entries if loading.keeps_owners else _without_owners(expected.entries, found.entries)
     compare_schema(differences, wanted, found.entries, ours=ours)
@@ -138,7 +140,7 @@ def _read(source: PostgresSource, progress: Callable[[int], None]) -> Content:
     return content
 
 
-def compared(
+def comparable_tables(
     found: Mapping[TableName, TableDigest], expected: Content, archive: Archive
 ) -> dict[TableName, TableDigest]:
     """What was found, without empty tables that the archive has too, but no rows of: a standby's unlogged ones."""
@@ -224,7 +226,7 @@ def compare_schema(differences: Differences, expected: Entries, found: Entries, 
     if other:
         texts = [both_texts(name, expected.words[name], found.words[name]) for name in other[:MOST_SAMPLES]]
         differences.otherwise += texts
-        by_name = any(BY_NAME.search(text.backup.encode()) for text in texts if text.backup)
+        by_name = any(UNQUALIFIABLE.search(text.backup.encode()) for text in texts if text.backup)
         differences.remarks.append(
             f"{len(other)} objects read otherwise than in the backup: {listed(other)}"
             + ("; what compares in them may compare otherwise now: restore with --search-path" if by_name else "")

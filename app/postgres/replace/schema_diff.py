@@ -16,7 +16,7 @@ from app.postgres.database import Database
 from app.postgres.dump.failures import BLOCKED
 from app.postgres.dump.source import PG_DUMP_LOCK_MS, PostgresSource
 from app.postgres.programs import ProgramError, as_killed, running
-from app.postgres.session import restoring
+from app.postgres.session import as_restore_errors
 from app.postgres.session_settings import LOCK_WAIT_MS
 
 # An order to fill it, and large objects with all that is said of them: no part of the schema.
@@ -72,7 +72,7 @@ def live_entries(database: Database) -> Entries:
         TargetUnavailableError: the server does not answer.
         RestoreError: pg_dump fails.
     """
-    with restoring():
+    with as_restore_errors():
         version = PostgresSource(database).facts().version
         program = find_binary("pg_dump", version).path
     words = ["--schema-only", "--no-password", f"--lock-wait-timeout={PG_DUMP_LOCK_MS}"]
@@ -87,7 +87,7 @@ def live_entries(database: Database) -> Entries:
         except ProgramError as error:
             if BLOCKED.search(error.message) and time.monotonic() < deadline:
                 continue  # its locks are gone, and those who waited for them get on
-            with restoring(), database.connect():
+            with as_restore_errors(), database.connect():
                 pass  # a server that is away is why, and says so here
             killed = as_killed(error, f"reading the schema of database {database.name}")
             message = f"the schema of database {database.name} cannot be read: {error.message}"

@@ -73,15 +73,15 @@ def swap(database: Database, new: str, live: str, old: str) -> float:
     beside = (new, live, old)
     with maintenance(database, *beside) as session, maintenance(database, *beside) as ender:
         renames = _renames(session, new, live, old)
-        rooms = [name for name, _ in renames]
+        databases = [name for name, _ in renames]
         closed = 0.0
         deadline = time.monotonic() + GIVE_UP_SECONDS
         while True:
-            stays = [what for (what,) in session.ask(_STAYS, rooms, rooms)]
+            stays = [what for (what,) in session.query(_STAYS, databases, databases)]
             if not stays:
                 begun = time.monotonic()
                 try:
-                    with _ending(ender, rooms):
+                    with _terminating_sessions(ender, databases):
                         _rename(session, renames)
                     closed += time.monotonic() - begun
                     break
@@ -89,7 +89,7 @@ def swap(database: Database, new: str, live: str, old: str) -> float:
                     log.debug("restore finds the database in use", database=live, reason=error.message)
                 closed += time.monotonic() - begun
             if time.monotonic() > deadline:
-                there = stays or [what for query in (_THERE, _HOLD) for (what,) in session.ask(query, rooms)]
+                there = stays or [what for query in (_THERE, _HOLD) for (what,) in session.query(query, databases)]
                 raise _busy(live, there)
             time.sleep(_PAUSE_SECONDS)
     log.debug("restore swapped databases", database=live, new=new, old=old, seconds=round(closed, 3))
@@ -98,7 +98,7 @@ def swap(database: Database, new: str, live: str, old: str) -> float:
 
 def _renames(session: Maintenance, new: str, live: str, old: str) -> list[tuple[str, str]]:
     """What to rename to what; the live database may be missing."""
-    there = {str(name): bool(invalid) for name, invalid in session.ask(_NAMES, [new, live, old])}
+    there = {str(name): bool(invalid) for name, invalid in session.query(_NAMES, [new, live, old])}
     if new not in there:
         raise RestoreValidationError(f"there is no database {new} to put in the place of {live}", "restore again")
     if there[new]:
@@ -115,11 +115,11 @@ def _renames(session: Maintenance, new: str, live: str, old: str) -> list[tuple[
 def _rename(session: Maintenance, renames: list[tuple[str, str]]) -> None:
     try:
         with session.transaction("the renaming of databases"):
-            session.do("a setting", "SET LOCAL lock_timeout = {}", sql.Literal(LOCK_WAIT_MS))
-            session.do("a setting", "SET LOCAL statement_timeout = {}", sql.Literal(LOCK_WAIT_MS + _MORE_MS))
+            session.execute("a setting", "SET LOCAL lock_timeout = {}", sql.Literal(LOCK_WAIT_MS))
+            session.execute("a setting", "SET LOCAL statement_timeout = {}", sql.Literal(LOCK_WAIT_MS + _MORE_MS))
             for old, new in renames:
                 what = f"the renaming of database {old} to {new}"
-                session.do(what, "ALTER DATABASE {} RENAME TO {}", sql.Identifier(old), sql.Identifier(new))
+                session.execute(what, "ALTER DATABASE {} RENAME TO {}", sql.Identifier(old), sql.Identifier(new))
     except RestorePermissionError as error:
         making = in_psql("postgres", f"ALTER ROLE {quoted(session.connection.info.user)} CREATEDB")
         hint = f"the role must own both databases, or be a member of their owner, and have CREATEDB: {making}"
@@ -133,7 +133,7 @@ def _rename(session: Maintenance, renames: list[tuple[str, str]]) -> None:
 
 
 @contextlib.contextmanager
-def _ending(ender: Maintenance, rooms: list[str]) -> Iterator[None]:
+def _terminating_sessions(ender: Maintenance, databases: list[str]) -> Iterator[None]:
     """End the sessions of some databases again and again, for the length of a block."""
     over = threading.Event()
     failures: list[RestoreError] = []
@@ -141,7 +141,7 @@ def _ending(ender: Maintenance, rooms: list[str]) -> Iterator[None]:
     def work() -> None:
         try:
             while not over.is_set():
-                ender.ask(_END, rooms)
+                ender.query(_END, databases)
                 over.wait(_END_SECONDS)
         except RestoreError as error:
             failures.append(error)

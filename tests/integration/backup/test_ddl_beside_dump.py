@@ -26,8 +26,7 @@ from app.ports import attempts
 from app.ports.attempts import dump_whole
 from app.ports.source import ChangedError
 from app.postgres.database import Database
-from app.postgres.dump import early_reads, ranges, read_ahead, snapshot, watch
-from app.postgres.dump import workers as crew
+from app.postgres.dump import early_reads, ranges, read_ahead, snapshot, watch, workers
 from app.postgres.dump.source import PostgresSource
 from tests.fix_postgres import TestDatabase, copy_of_all_tables, psql, scratch_database
 from tests.fix_service import Site
@@ -48,7 +47,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ranges, "RANGE_BYTES", 128 << 10)
     monkeypatch.setattr(ranges, "LARGE_BYTES", 256 << 10)
     monkeypatch.setattr(ranges, "MANY_BYTES", 512 << 10)
-    monkeypatch.setattr(crew, "WAITING_BYTES", 64 << 10)
+    monkeypatch.setattr(workers, "WAITING_BYTES", 64 << 10)
     monkeypatch.setattr(watch, "GIVE_WAY_SECONDS", 0.3)
 
 
@@ -218,12 +217,12 @@ def test_a_change_that_was_rolled_back_long_ago_is_none(large: TestDatabase) -> 
     alter = "ALTER TABLE small ALTER t SET NOT NULL"
     large.execute(f"BEGIN; {alter}; ROLLBACK")
     small = TableName("public", "small")
-    learnt = early_reads.Learnt(wanted={small}, emptied={small})
+    history = early_reads.AttemptHistory(wanted={small}, emptied={small})
     database = Database.from_url(large.url)
     with (
         database.connect() as connection,
-        early_reads.early_session(database, learnt) as session,
-        snapshot.exported(connection, session) as taken,
+        early_reads.early_session(database, history) as session,
+        snapshot.exported_snapshot(connection, session) as taken,
     ):
         session.large_tables(connection, taken)
         session.require_unchanged(connection)

@@ -16,8 +16,8 @@ from app.operations.restore.request import RestoreRequest
 from app.operations.restore.run import restore
 from app.ports.source import ChangedError
 from app.postgres.database import Database
-from app.postgres.dump.early_reads import Early, Learnt, require_as_shown
-from app.postgres.dump.snapshot import exported
+from app.postgres.dump.early_reads import AttemptHistory, EarlyReader, require_as_shown
+from app.postgres.dump.snapshot import exported_snapshot
 from app.postgres.programs import output_of
 from tests.fix_cluster_copies import CopiedPostgres
 from tests.fix_postgres import TestDatabase, open_folder, scratch_database
@@ -69,7 +69,10 @@ def test_a_backup_needs_no_more_locks_than_a_stock_pg_dump(narrow: TestDatabase,
 def test_a_table_that_is_rewritten_before_pg_dump_has_locked_it_is_noticed(empty_database: TestDatabase) -> None:
     empty_database.execute("CREATE TABLE people AS SELECT 1 AS id")
     database = Database.from_url(empty_database.url)
-    with database.connect() as connection, exported(connection, Early(None, Learnt()), unlocked=True) as snapshot:
+    with (
+        database.connect() as connection,
+        exported_snapshot(connection, EarlyReader(None, AttemptHistory()), unlocked=True) as snapshot,
+    ):
         assert snapshot.unlocked
         require_as_shown(connection)
         empty_database.execute("INSERT INTO people VALUES (2); ANALYZE people")

@@ -13,8 +13,7 @@ from app.domain.backup import Codec
 from app.embedded.server import wait_until
 from app.errors import BackupCreationError, ServerUnavailableError
 from app.postgres import server_facts
-from app.postgres.dump import ranges
-from app.postgres.dump import workers as crew
+from app.postgres.dump import ranges, workers
 from tests.fix_parallel_dumps import Interrupted, dump, dumped
 from tests.fix_postgres import TestDatabase
 
@@ -22,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("small_ranges")
 
 
 def test_a_connection_lost_in_one_range_stops_all(mixed: TestDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crew, "WAITING_BYTES", 64 << 10)
+    monkeypatch.setattr(workers, "WAITING_BYTES", 64 << 10)
 
     def kill() -> None:
         ended = mixed.query(
@@ -48,7 +47,7 @@ def test_a_connection_lost_in_one_range_stops_all(mixed: TestDatabase, monkeypat
 def test_no_table_changes_its_form_before_its_range_is_read(
     mixed: TestDatabase, change: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(crew, "WAITING_BYTES", 64 << 10)
+    monkeypatch.setattr(workers, "WAITING_BYTES", 64 << 10)
     before = dumped(mixed.url)[1]
 
     def alter() -> None:
@@ -64,7 +63,7 @@ def test_no_table_changes_its_form_before_its_range_is_read(
 def test_a_lost_snapshot_is_an_error_even_where_a_table_was_emptied_meanwhile(
     empty_database: TestDatabase, change: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(crew, "WAITING_BYTES", 64 << 10)
+    monkeypatch.setattr(workers, "WAITING_BYTES", 64 << 10)
     for name in ("a_large", "z_large"):
         empty_database.execute(f"CREATE TABLE {name} AS SELECT i, repeat('z', 200) t FROM generate_series(1, 20000) i")
 

@@ -6,12 +6,12 @@ import shutil
 from pathlib import Path
 
 from app.errors import SettingsError
-from app.postgres.programs import Finished
+from app.postgres.programs import ProgramResult
 from tests.fix_postgres import copy_of_all_tables
 from tests.fix_service import Site
 
 
-def alone(site: Site, *words: str, **more: str) -> Finished:
+def alone(site: Site, *words: str, **more: str) -> ProgramResult:
     """A verb, with no setting that leads to the server."""
     return site.cli(*words, **{"DATABASE_URL": "", **more})
 

@@ -15,7 +15,7 @@ from app.domain.backup import Tier
 from app.errors import BackupFolderLostError
 from app.operations.backup.take import BackupRequest, take_backup
 from app.operations.backups.inventory import inventory
-from app.postgres.programs import Finished, run
+from app.postgres.programs import ProgramResult, run
 from app.storage.folder import MARKER
 from tests.fix_celery import NOTHING_DUE, NodeFactory
 from tests.fix_postgres import TestDatabase
@@ -43,7 +43,7 @@ def unmount(site: Site) -> Path:
     return away
 
 
-def in_namespace(env: dict[str, str], script: str) -> Finished:
+def in_namespace(env: dict[str, str], script: str) -> ProgramResult:
     """Run a script that may mount and unmount; 99 is what it exits with where it may not all the same."""
     argv = ["unshare", "--user", "--map-root-user", "--mount"]
     if run([*argv, "true"]).code:

@@ -27,7 +27,7 @@ from app.domain.restore import Method
 from app.domain.servers import Identity
 from app.domain.slots import Slot, SlotState
 from app.errors import CatalogError
-from app.postgres.programs import Finished
+from app.postgres.programs import ProgramResult
 from tests.fix_catalog import open_catalog
 from tests.fix_fork import Conversation, run_forked
 
@@ -70,7 +70,7 @@ def alembic(*arguments: str, **environment: str) -> str:
     return done.stdout
 
 
-def refused(**environment: str) -> Finished:
+def refused(**environment: str) -> ProgramResult:
     """An `alembic upgrade head` that cannot be."""
     with contextlib.chdir(ROOT):
         done = run_forked("alembic.config:main", ["upgrade", "head"], {**os.environ, **environment}, timeout=60)

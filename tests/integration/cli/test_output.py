@@ -14,7 +14,7 @@ from app.domain.backup import Tier
 from app.embedded.postgres import EmbeddedPostgres
 from app.errors import BackupCreationError
 from app.operations.backup.take import BackupRequest, take_backup
-from app.postgres.programs import Finished
+from app.postgres.programs import ProgramResult
 from tests.fix_fork import run_forked
 from tests.fix_postgres import TestDatabase
 from tests.fix_service import Site, make_site
@@ -48,7 +48,7 @@ def say(database: TestDatabase, statement: bytes) -> list[tuple[object, ...]]:
         return cursor.fetchall() if cursor.description else []
 
 
-def odd(site: Site, terminal: str, *words: str) -> Finished:
+def odd(site: Site, terminal: str, *words: str) -> ProgramResult:
     env = site.process_env(LOG_LEVEL="WARNING")
     return run_forked(f"tests.odd_terminals:{terminal}", words, env, timeout=100)
 

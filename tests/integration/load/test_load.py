@@ -13,7 +13,7 @@ from app.errors import (
 )
 from app.postgres.load import batches as load_batches
 from app.postgres.load.statements import SqlRunner
-from app.postgres.session import Session
+from app.postgres.session import RestoreSession
 from tests.fix_loads import FOREIGN, archive, load_into, schema
 from tests.fix_postgres import TestDatabase, copy_of_all_tables
 from tests.tiers import pairs, sample_of
@@ -77,7 +77,7 @@ def test_rows_are_written_frozen_where_a_connection_has_the_table_to_itself(
 
 
 def test_a_deadlock_repeats_only_the_statement_that_it_ended(empty_database: TestDatabase) -> None:
-    class Once(Session):
+    class Once(RestoreSession):
         """A session whose second statement loses a deadlock, the first time."""
 
         lost = False

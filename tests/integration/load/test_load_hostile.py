@@ -20,7 +20,7 @@ from app.postgres.database import Database
 from app.postgres.load.entries import Entry
 from app.postgres.load.loader import load
 from app.postgres.load.statements import SqlRunner
-from app.postgres.session import Session
+from app.postgres.session import RestoreSession
 from tests.fix_postgres import TestDatabase, copy_of_all_tables, psql
 
 LAST = b"\n--\n-- PostgreSQL database dump complete\n--\n\n"
@@ -164,7 +164,7 @@ def test_rows_that_refer_to_later_ones_end_the_load_before_they_fill_the_memory(
         load_into(empty_database, archive(data, Codec.GZIP), 1)
 
 
-class Deadlocked(Session):
+class Deadlocked(RestoreSession):
     """A session whose second statement deadlocks once."""
 
     def __init__(self, connection: psycopg.Connection, database: str) -> None:

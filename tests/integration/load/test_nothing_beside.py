@@ -17,7 +17,7 @@ from app.embedded.postgres import EmbeddedPostgres
 from app.errors import RestoreValidationError
 from app.ports.target import Loading
 from app.postgres.database import Database
-from app.postgres.load.server_changes import nothing_beside
+from app.postgres.load.server_changes import refuse_server_changes
 from tests.fix_archives import target
 from tests.fix_matrix import EMBEDDED, running_major
 from tests.fix_postgres import TestDatabase, scratch_database
@@ -145,11 +145,11 @@ def test_a_server_whose_configuration_has_a_line_that_cannot_be_read_is_compared
     before = file.read_text()
     try:
         file.write_text(f"{before}work_mem = = 1\n")
-        with nothing_beside(database, live.name):
+        with refuse_server_changes(database, live.name):
             pass
         with (
             pytest.raises(RestoreValidationError, match="outside of its database: syntax error in "),
-            nothing_beside(database, live.name),
+            refuse_server_changes(database, live.name),
         ):
             file.write_text(before)
     finally:

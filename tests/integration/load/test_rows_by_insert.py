@@ -8,7 +8,7 @@ from app.archive.scanner import scan
 from app.errors import RestoreDataError
 from app.postgres.database import Database
 from app.postgres.load.statements import SqlRunner
-from app.postgres.session import session
+from app.postgres.session import restore_session
 from tests.fix_postgres import TestDatabase
 
 ROW = "INSERT INTO public.people VALUES ({});\n"
@@ -16,7 +16,7 @@ ROW = "INSERT INTO public.people VALUES ({});\n"
 
 def test_a_row_that_fails_ends_the_transaction_of_all(empty_database: TestDatabase) -> None:
     empty_database.execute("CREATE TABLE people (id int PRIMARY KEY)")
-    with session(Database.from_url(empty_database.url), 1) as main:
+    with restore_session(Database.from_url(empty_database.url), 1) as main:
         runner = SqlRunner([main])
         with pytest.raises(RestoreDataError, match="duplicate key"):
             runner.run(scan([(ROW.format(1) + ROW.format(2) + ROW.format(1)).encode()]))

@@ -19,7 +19,7 @@ from app.operations.restore.request import Restored, RestoreRequest
 from app.operations.restore.run import restore
 from app.postgres.database import Database
 from app.postgres.programs import ProgramError, output_of
-from app.postgres.session import session
+from app.postgres.session import restore_session
 from tests.fix_archives import as_role
 from tests.fix_cluster_copies import CopiedPostgres
 from tests.fix_postgres import TestDatabase, scratch_database
@@ -101,7 +101,7 @@ def test_what_is_built_in_parallel_is_built_again_without_workers(contained: Tes
 
 def test_where_nothing_else_can_be_done_the_hint_is_not_the_disk(contained: TestDatabase) -> None:
     with (
-        session(Database.from_url(contained.url), 1) as found,
+        restore_session(Database.from_url(contained.url), 1) as found,
         pytest.raises(RestoreStorageError) as caught,
         found.translated("index by_nearness"),
     ):

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from app.embedded.postgres import EmbeddedPostgres
 from app.postgres import maintenance
 from app.postgres.database import Database
-from app.postgres.load.server_changes import noted_beside, nothing_beside
+from app.postgres.load.server_changes import refuse_server_changes, remark_server_changes
 from tests.fix_postgres import TestDatabase
 from tests.fix_service import make_site
 
@@ -66,7 +66,7 @@ def test_what_no_rollback_undoes_is_a_remark_in_place(empty_database: TestDataba
 
 
 def cancelled(watched: Database, database: TestDatabase, statement: str) -> None:
-    with nothing_beside(watched, database.name):
+    with refuse_server_changes(watched, database.name):
         database.execute(statement)
         raise KeyboardInterrupt
 
@@ -95,7 +95,7 @@ def test_a_database_without_an_encoding_is_one_to_look_from(
         with TestDatabase(bare, postgres_server.url(bare)).connect() as inside:
             inside.execute(f'CREATE ROLE "{role}'.encode() + b'\xe9"')
             inside.execute(f'COMMENT ON ROLE "{role}'.encode() + b"\xe9\" IS 'M\xfcller'")
-            with noted_beside(Database.from_url(empty_database.url), remarks):
+            with remark_server_changes(Database.from_url(empty_database.url), remarks):
                 inside.execute(f'ALTER ROLE "{role}'.encode() + b'\xe9" CREATEDB')
             inside.execute(f'DROP ROLE "{role}'.encode() + b'\xe9"')
         (said,) = remarks
@@ -108,7 +108,7 @@ def test_where_nobody_can_look_from_that_is_said(empty_database: TestDatabase, m
     monkeypatch.setattr(maintenance, "_FIRST", ())
     monkeypatch.setattr(maintenance, "_OTHERS", "SELECT datname FROM pg_database WHERE false")
     remarks: list[str] = []
-    with noted_beside(Database.from_url(empty_database.url), remarks):
+    with remark_server_changes(Database.from_url(empty_database.url), remarks):
         pass
     (said,) = remarks
     assert said.startswith("whether the file has changed something outside of the database is not known: no database")

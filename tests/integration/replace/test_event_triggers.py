@@ -83,7 +83,7 @@ def test_none_fires_on_what_is_ours(
 
     with major.database("shadow") as shadow:
         load(Database.from_url(shadow.url), archive, 2)
-        assert compare(Database.from_url(shadow.url), archive, Loading(facts=facts), 1).settle("shadow") == []
+        assert compare(Database.from_url(shadow.url), archive, Loading(facts=facts), 1).require_equal("shadow") == []
 
     target(watched, 1).replace_in_place(archive, facts, lambda _: None)
     assert watched.query("SELECT count(*) FROM people") == [(2,)]

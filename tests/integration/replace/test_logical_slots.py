@@ -19,7 +19,7 @@ from app.operations.health.check import check
 from app.operations.restore.preview import preview
 from app.operations.restore.request import RestoreRequest
 from app.operations.restore.rollback import rollback
-from app.postgres.programs import Program
+from app.postgres.programs import ChildProcess
 from tests.fix_damaged import Damaged, drop_databases, query
 from tests.fix_logical import SECONDS, drop_slots
 from tests.fix_postgres import scratch_database
@@ -59,7 +59,7 @@ def home(sliced: Damaged) -> list[str]:
 def read(sliced: Damaged, name: str) -> Iterator[None]:
     """Somebody reads a database through the slot for the length of a block."""
     argv = [str(binaries() / "pg_recvlogical"), "-d", sliced.server.url(name), "--slot", sliced.name, "--start", "-f"]
-    reader = Program([*argv, "/dev/null"], {})
+    reader = ChildProcess([*argv, "/dev/null"], {})
     try:
         assert wait_until(lambda: bool(query(sliced.server, ACTIVE, sliced.name)), SECONDS), reader.error_tail()
         yield

@@ -13,7 +13,7 @@ from app.operations.backup.take import BackupRequest, take_backup
 from app.operations.restore.request import RestoreRequest
 from app.operations.restore.run import restore
 from app.postgres.database import Database
-from app.postgres.without_login_triggers import unnoticed
+from app.postgres.without_login_triggers import without_login_triggers
 from tests.fix_archives import as_role
 from tests.fix_postgres import TestDatabase
 from tests.fix_service import Site
@@ -59,9 +59,9 @@ def test_one_for_its_own_database_hinders_no_restore(site: Site, live: TestDatab
     assert caught.value.message.startswith(f'event trigger "at login" of database {into} refuses the session: ')
     assert f"only app, not {into}" in caught.value.message
     assert caught.value.hint.endswith("""-c 'ALTER ROLE "postgres" SET event_triggers = off'""")
-    with unnoticed(database, into).connect() as connection:
+    with without_login_triggers(database, into).connect() as connection:
         assert connection.execute("SHOW event_triggers").fetchone() == ("off",)
-    assert unnoticed(database, "template1") == database.named("template1")
+    assert without_login_triggers(database, "template1") == database.named("template1")
 
 
 def test_a_role_that_may_not_set_it_is_told_which_function_refuses(live: TestDatabase) -> None:

@@ -32,7 +32,7 @@ SCHEMA = """
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock_retries, "STRETCH_MS", 300)
+    monkeypatch.setattr(lock_retries, "ATTEMPT_MS", 300)
     monkeypatch.setattr(lock_retries, "PAUSE_SECONDS", 0.1)
 
 

@@ -15,7 +15,7 @@ from app.embedded.postgres import EmbeddedPostgres
 from app.embedded.server import wait_until
 from app.operations.backup.take import BackupRequest, take_backup
 from app.postgres.database import Database
-from app.postgres.programs import Finished
+from app.postgres.programs import ProgramResult
 from tests.fix_damaged import Damaged, query, require_nothing_left
 from tests.fix_fork import COMMAND_LINE, start_forked
 from tests.fix_held import HELD, at_work, held
@@ -48,7 +48,7 @@ VERBS = {
 }
 
 
-def signalled(site: Site, words: Sequence[str], act: Callable[[int], object]) -> Finished:
+def signalled(site: Site, words: Sequence[str], act: Callable[[int], object]) -> ProgramResult:
     """What a verb says that is signalled while the server works on its behalf."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         process = start_forked(COMMAND_LINE, words, site.process_env(LOG_LEVEL="WARNING"), out, err)
@@ -59,10 +59,10 @@ def signalled(site: Site, words: Sequence[str], act: Callable[[int], object]) ->
         assert wait_until(lambda: not at_work(site.database), 30), "the server goes on"
         out.seek(0)
         err.seek(0)
-        return Finished(code, out.read().decode(), err.read().decode())
+        return ProgramResult(code, out.read().decode(), err.read().decode())
 
 
-def require_cancelled(said: Finished) -> None:
+def require_cancelled(said: ProgramResult) -> None:
     """It says that it was cancelled, and nothing else."""
     assert said.code == 130, said.stderr
     assert "CancelledError" in said.stderr

@@ -20,7 +20,7 @@ from app.errors import (
 )
 from app.ports.target import Loading, Target
 from app.postgres.database import Database
-from app.postgres.session import session
+from app.postgres.session import restore_session
 from app.postgres.target import PostgresTarget
 from tests.fix_archives import archive_of, as_role, database, whole
 from tests.fix_postgres import TestDatabase, scratch_database
@@ -112,7 +112,7 @@ def test_what_the_server_says_has_one_meaning(empty_database: TestDatabase, code
     error, hint = MEANINGS[code]
     raising = f"DO $$ BEGIN RAISE 'it fails' USING ERRCODE = '{code}'; END $$"
     with (
-        session(Database.from_url(empty_database.url), 1) as its,
+        restore_session(Database.from_url(empty_database.url), 1) as its,
         pytest.raises(error, match=r"a test: .*it fails") as caught,
     ):
         its.run(raising.encode(), "a test")

@@ -18,7 +18,7 @@ from app.ports.target import Loading
 from app.postgres.database import Database
 from app.postgres.dump import ranges
 from app.postgres.dump.search_path import reliance as relies
-from app.postgres.dump.search_path.reliance import relying
+from app.postgres.dump.search_path.reliance import find_doubts
 from app.postgres.dump.source import PostgresSource
 from tests.fix_archives import archive_of, as_role, target
 from tests.fix_postgres import TestDatabase
@@ -152,7 +152,7 @@ def test_functions_of_others_run_with_their_owners_rights_only(empty_database: T
         empty_database.execute(f"CREATE ROLE {role}_r LOGIN PASSWORD 'secret' IN ROLE pg_read_all_data")
         reader = Database.from_url(as_role(empty_database.url, f"{role}_r"))
         with reader.connect() as connection:
-            assert relying(connection, reader) == ()
+            assert find_doubts(connection, reader) == ()
 
 
 @contextmanager

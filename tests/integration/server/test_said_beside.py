@@ -16,7 +16,7 @@ from app.postgres.binaries import find_binary
 from app.postgres.causes import known_cause
 from app.postgres.database import Database
 from app.postgres.programs import ProgramError, output_of
-from app.postgres.server_messages import said_behind
+from app.postgres.server_messages import details_behind
 from tests.fix_postgres import TestDatabase
 from tests.fix_service import leftovers, make_site
 from tests.tiers import ALL
@@ -50,7 +50,7 @@ def test_details_are_in_no_message_of_a_backup(empty_database: TestDatabase) -> 
         assert CANARY not in f"{raised.value} {raised.value.hint}", name
         assert all(event["log_level"] == "debug" for event in logs if CANARY in str(event))
         if "DETAIL" in statement:
-            assert f"DETAIL: {CANARY}" in said_behind(raised.value), name
+            assert f"DETAIL: {CANARY}" in details_behind(raised.value), name
             assert CANARY in str(logs)
 
 

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from app.postgres.programs import Finished
+from app.postgres.programs import ProgramResult
 from tests.fix_fork import CELERY, run_forked
 
 BAD = {
@@ -24,7 +24,7 @@ GOOD = {
 }
 
 
-def celery(*words: str, **environ: str) -> Finished:
+def celery(*words: str, **environ: str) -> ProgramResult:
     return run_forked(CELERY, ["-A", "tasks", *words], {"PATH": os.environ["PATH"]} | environ, timeout=60)
 
 

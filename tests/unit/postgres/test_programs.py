@@ -15,7 +15,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from app.postgres.programs import ERROR_LINE_BYTES, ERROR_TAIL_LINES, Program, ProgramError, output_of, run, running
+from app.postgres.programs import (
+    ERROR_LINE_BYTES,
+    ERROR_TAIL_LINES,
+    ChildProcess,
+    ProgramError,
+    output_of,
+    run,
+    running,
+)
 
 ENV = {"PATH": os.environ["PATH"]}
 GRACE = 0.3
@@ -55,7 +63,7 @@ def open_files() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
-def first_number(program: Program) -> int:
+def first_number(program: ChildProcess) -> int:
     """The process id that a script prints first."""
     text = b""
     while not text.endswith(b"\n"):
@@ -125,7 +133,7 @@ def test_complaints_that_are_not_text_are_told_as_far_as_they_are() -> None:
         program.check()
 
 
-@pytest.mark.parametrize("start", [lambda argv: Program(argv, ENV), lambda argv: run(argv, ENV), output_of])
+@pytest.mark.parametrize("start", [lambda argv: ChildProcess(argv, ENV), lambda argv: run(argv, ENV), output_of])
 def test_what_cannot_be_started_is_named_with_the_reason(start: Callable[[list[str]], object], tmp_path: Path) -> None:
     missing, no_program = tmp_path / "missing", tmp_path / "text"
     no_program.write_text("no program")
@@ -176,7 +184,7 @@ def test_a_program_leads_a_group_of_its_own() -> None:
 
 def test_standard_output_may_go_to_a_file(tmp_path: Path) -> None:
     with (tmp_path / "out").open("wb") as file:
-        program = Program(sh("echo hello"), ENV, stdout=file)
+        program = ChildProcess(sh("echo hello"), ENV, stdout=file)
         program.check()
         program.end()
     assert (tmp_path / "out").read_text() == "hello\n"
@@ -194,7 +202,7 @@ def test_standard_output_may_go_to_a_file(tmp_path: Path) -> None:
     ids=lambda value: value if value.startswith("a ") else "",
 )
 def test_ending_a_program_ends_all_of_its_group(script: str, name: str) -> None:
-    program = Program(sh(script), ENV)
+    program = ChildProcess(sh(script), ENV)
     within = first_number(program)
     assert not gone(within)
     program.end(grace=GRACE)
@@ -213,21 +221,23 @@ def test_what_a_child_that_has_ended_left_is_ended_too() -> None:
 
 def test_a_polite_child_may_clean_up_first(tmp_path: Path) -> None:
     done = tmp_path / "done"
-    program = Program(sh(f"trap 'sleep 0.2; echo x > {done}; exit 0' TERM; echo $$; while :; do sleep 0.02; done"), ENV)
+    program = ChildProcess(
+        sh(f"trap 'sleep 0.2; echo x > {done}; exit 0' TERM; echo $$; while :; do sleep 0.02; done"), ENV
+    )
     first_number(program)
     program.end()
     assert done.exists()
 
 
 def test_the_first_signal_may_be_another(tmp_path: Path) -> None:
-    program = Program(sh("trap 'echo interrupted >&2; exit 0' INT; echo $$; while :; do sleep 0.02; done"), ENV)
+    program = ChildProcess(sh("trap 'echo interrupted >&2; exit 0' INT; echo $$; while :; do sleep 0.02; done"), ENV)
     first_number(program)
     program.end(first=signal.SIGINT)
     assert program.error_tail() == "interrupted"
 
 
 def test_a_program_may_be_ended_twice() -> None:
-    program = Program(sh("sleep 600"), ENV)
+    program = ChildProcess(sh("sleep 600"), ENV)
     program.end(grace=GRACE)
     program.end(grace=GRACE)
     assert not program.running

@@ -22,11 +22,11 @@ from app.archive.index import TableName
 from app.domain.doubts import Doubt
 from app.domain.psql import in_psql
 from app.errors import BackupError
-from app.postgres.configured_path import under_own_path
+from app.postgres.configured_path import under_configured_path
 from app.postgres.database import Database
 from app.postgres.dump.search_path.compared_types import VALUE
 from app.postgres.dump.search_path.query import ANY, QUERY
-from app.postgres.dump.search_path.trials import BROKEN, UNTRIED, Outcome, Roles, Tries, tries
+from app.postgres.dump.search_path.trials import BROKEN, UNTRIED, Outcome, Roles, Trials, start_trials
 from app.postgres.dump.search_path.unqualifiable import scattered, unwritable, with_path
 from app.postgres.quoting import SAME, quoted
 from app.postgres.server_messages import message_of
@@ -83,7 +83,7 @@ class _Object:
                 yield f'"({page},{line})"'
 
 
-def relying(connection: psycopg.Connection, database: Database, snapshot: str | None = None) -> tuple[Doubt, ...]:
+def find_doubts(connection: psycopg.Connection, database: Database, snapshot: str | None = None) -> tuple[Doubt, ...]:
     """Look for what relies on search_path, and try it; what cannot be tried now is no reason not to go on.
 
     Args:
@@ -103,7 +103,7 @@ def relying(connection: psycopg.Connection, database: Database, snapshot: str | 
         path = _own_path(connection)
         with database.connect() as trying:
             seconds = BESIDE_SECONDS if snapshot else ALONE_SECONDS
-            tried = _tried(tries(trying, roles, snapshot), found, time.monotonic() + seconds)
+            tried = _tried(start_trials(trying, roles, snapshot), found, time.monotonic() + seconds)
             return (*sure, *(_doubt_of(database.name, path, *each) for each in tried))
     except (psycopg.Error, BackupError) as error:
         if connection.closed:
@@ -114,7 +114,7 @@ def relying(connection: psycopg.Connection, database: Database, snapshot: str | 
 
 
 def _own_path(connection: psycopg.Connection) -> str:
-    with under_own_path(connection):
+    with under_configured_path(connection):
         schemas = _one(connection, _SCHEMAS)
     return str(_one(connection, _SHOWN_PATH, schemas))
 
@@ -141,7 +141,7 @@ def _distinct(rows: Iterable[tuple[Any, ...]]) -> Iterator[_Object]:
             yield _Object(kind, name, says, table, *lists, pages, tuple(own))
 
 
-def _tried(trying: Tries, found: Iterable[_Object], deadline: float) -> Iterator[tuple[_Object, Outcome]]:
+def _tried(trying: Trials, found: Iterable[_Object], deadline: float) -> Iterator[tuple[_Object, Outcome]]:
     left: list[str] = []
     for each in found:
         name = f"{each.kind} {each.name}"

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
-from app.postgres.configured_path import OWN_PATH, is_trusted
+from app.postgres.configured_path import CONFIGURED_PATH, path_is_trusted
 from app.postgres.event_triggers import EventTriggers
 from app.postgres.search_path_hints import UNDEFINED
 
@@ -96,7 +96,7 @@ UNTRIED = Outcome(tried=False)
 
 
 @dataclass(slots=True)
-class Tries:
+class Trials:
     """A session that tries things."""
 
     _connection: psycopg.Connection
@@ -138,14 +138,14 @@ class Tries:
 
     def _lasts(self, statement: str, whose: str | None, timeout: int) -> bool:
         """Whether it fails under the database's own path too; no, if no function can be made that nobody else sees."""
-        if self._roles.recovery or self._triggers.loud:
+        if self._roles.recovery or self._triggers.not_disabled:
             return False
         error = self._error(self._path, statement, whose, timeout)
         return error is not None and error.sqlstate not in _UNKNOWN
 
     def _holds(self, statement: str, whose: str | None, timeout: int) -> bool | None:
         """Whether each row is as it is checked to be under the database's own path; None if that cannot be told."""
-        if self._roles.recovery or self._triggers.loud or (whose is None and not self._path_is_trusted):
+        if self._roles.recovery or self._triggers.not_disabled or (whose is None and not self._path_is_trusted):
             return None
         return self._error(self._path, statement, whose, timeout) is None
 
@@ -178,7 +178,7 @@ class Tries:
     def _make(self, statement: str, whose: str | None) -> None:
         """The temporary function; nobody's event triggers are to see it."""
         connection = self._connection
-        with self._triggers.still():
+        with self._triggers.disabled():
             # Binary: it is one statement, and no more.
             head = f"CREATE FUNCTION {_FUNCTION}() RETURNS void LANGUAGE sql SECURITY DEFINER BEGIN ATOMIC"
             connection.execute(f"{head} {statement}; END".encode(), binary=True)
@@ -201,7 +201,7 @@ def _said(error: psycopg.Error) -> str:
     return " ".join(said.split()) if said else f"it fails there, with SQLSTATE {code}"
 
 
-def tries(connection: psycopg.Connection, roles: Roles, snapshot: str | None) -> Tries:
+def start_trials(connection: psycopg.Connection, roles: Roles, snapshot: str | None) -> Trials:
     """Begin to try.
 
     Args:
@@ -211,6 +211,6 @@ def tries(connection: psycopg.Connection, roles: Roles, snapshot: str | None) ->
     """
     connection.prepare_threshold = None
     connection.execute("SET jit = off")
-    row = connection.execute(OWN_PATH.encode()).fetchone()
-    trusted = is_trusted(connection, superuser=roles.superuser)
-    return Tries(connection, roles, snapshot, str(row[0]) if row else "", EventTriggers(connection), trusted)
+    row = connection.execute(CONFIGURED_PATH.encode()).fetchone()
+    trusted = path_is_trusted(connection, superuser=roles.superuser)
+    return Trials(connection, roles, snapshot, str(row[0]) if row else "", EventTriggers(connection), trusted)

@@ -13,7 +13,7 @@ from app.archive.codecs import FrameFormat, frame_format
 from app.domain.backup import Codec
 from app.postgres.dump import workers as crew_module
 from app.postgres.dump.ranges import TableRange, ranges_of
-from app.postgres.dump.workers import Crew
+from app.postgres.dump.workers import Workers
 from app.postgres.programs import ProgramError
 from tests.fix_large_tables import table
 
@@ -52,8 +52,8 @@ def ranges(count: int) -> list[TableRange]:
 
 
 def run(readers: list[Any], wanted: list[TableRange], codec: Codec = Codec.NONE) -> list[bytes]:
-    with Crew(readers, wanted, lambda: frame_format(codec)) as crew:
-        return [b"".join(packed_segment.frames()) for packed_segment in crew.packed_segments(lambda _: True)]
+    with Workers(readers, wanted, lambda: frame_format(codec)) as workers:
+        return [b"".join(packed_segment.frames()) for packed_segment in workers.packed_segments(lambda _: True)]
 
 
 @pytest.mark.parametrize("delays", [[0.0], [0.0, 0.005], [0.01, 0.0, 0.003]])
@@ -64,8 +64,8 @@ def test_parcels_come_in_the_ranges_order_whoever_is_faster(delays: list[float])
 
 
 def test_figures_of_a_parcel_are_those_of_its_text() -> None:
-    with Crew([Reader(blocks=3)], ranges(1), lambda: frame_format(Codec.ZSTD)) as crew:  # type: ignore[list-item]
-        (packed_segment,) = crew.packed_segments(lambda _: True)
+    with Workers([Reader(blocks=3)], ranges(1), lambda: frame_format(Codec.ZSTD)) as workers:  # type: ignore[list-item]
+        (packed_segment,) = workers.packed_segments(lambda _: True)
         frames = b"".join(packed_segment.frames())
     assert packed_segment.figures.digest is not None
     assert packed_segment.figures.digest.rows == 3 * (100_000 // len(ROW))
@@ -75,16 +75,18 @@ def test_figures_of_a_parcel_are_those_of_its_text() -> None:
 def test_what_waits_for_the_archive_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crew_module, "WAITING_BYTES", 4 << 20)
     readers = [Reader(blocks=30), Reader(blocks=30)]
-    with Crew(readers, ranges(40), lambda: frame_format(Codec.NONE)) as crew:  # type: ignore[arg-type]
-        first = next(crew.packed_segments(lambda _: True))
+    with Workers(readers, ranges(40), lambda: frame_format(Codec.NONE)) as workers:  # type: ignore[arg-type]
+        first = next(workers.packed_segments(lambda _: True))
         before = -1
         while sum(each.given for each in readers) != before:  # until nobody goes on
             before = sum(each.given for each in readers)
             time.sleep(0.2)
-        assert crew.waiting <= (4 << 20) + 3 * (1 << 20)
+        assert workers.waiting <= (4 << 20) + 3 * (1 << 20)
         assert before < 12 << 20
         total = sum(map(len, first.frames()))
-        total += sum(len(b"".join(packed_segment.frames())) for packed_segment in crew.packed_segments(lambda _: True))
+        total += sum(
+            len(b"".join(packed_segment.frames())) for packed_segment in workers.packed_segments(lambda _: True)
+        )
     assert total > 40 * 30 * 99_990
 
 
@@ -101,15 +103,15 @@ def test_a_thread_that_cannot_begin_fails_the_dump() -> None:
     def broken() -> FrameFormat:
         raise MemoryError("no room for a compressor")
 
-    crew = Crew([Reader()], ranges(3), broken)  # type: ignore[list-item]
-    with pytest.raises(MemoryError, match="no room"), crew:
-        next(next(crew.packed_segments(lambda _: True)).frames())
+    workers = Workers([Reader()], ranges(3), broken)  # type: ignore[list-item]
+    with pytest.raises(MemoryError, match="no room"), workers:
+        next(next(workers.packed_segments(lambda _: True)).frames())
 
 
 def test_ranges_that_nobody_took_are_an_error() -> None:
     with (
         pytest.raises(RuntimeError, match="not all ranges were taken"),
-        Crew([Reader()], ranges(3), lambda: frame_format(Codec.NONE)),  # type: ignore[list-item]
+        Workers([Reader()], ranges(3), lambda: frame_format(Codec.NONE)),  # type: ignore[list-item]
     ):
         pass
 
@@ -118,7 +120,7 @@ def test_who_leaves_early_leaves_no_thread_behind() -> None:
     before = threading.active_count()
     with (
         pytest.raises(KeyboardInterrupt),
-        Crew([Reader(0.01, blocks=1000), Reader(0.01, blocks=1000)], ranges(9), lambda: frame_format(Codec.NONE)),  # type: ignore[list-item]
+        Workers([Reader(0.01, blocks=1000), Reader(0.01, blocks=1000)], ranges(9), lambda: frame_format(Codec.NONE)),  # type: ignore[list-item]
     ):
         raise KeyboardInterrupt
     assert threading.active_count() == before

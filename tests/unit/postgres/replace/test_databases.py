@@ -6,11 +6,13 @@ import pytest
 
 from app.archive.manifest import ServerFacts
 from app.errors import RestoreValidationError
-from app.postgres.replace.databases import _Traits, _value
+from app.postgres.replace.databases import _CreateOptions, _value
 
-ICU = _Traits(owner="me", encoding="UTF8", collate="C", ctype="C", provider="i", locale="de", rules="&a < g")
-BUILTIN = _Traits(encoding="UTF8", collate="C", ctype="C", provider="b", locale="C.UTF-8", limit=3, template=True)
-LIBC = _Traits(encoding="LATIN1", collate="C", ctype="de_DE", tablespace="Fast disk")
+ICU = _CreateOptions(owner="me", encoding="UTF8", collate="C", ctype="C", provider="i", locale="de", rules="&a < g")
+BUILTIN = _CreateOptions(
+    encoding="UTF8", collate="C", ctype="C", provider="b", locale="C.UTF-8", limit=3, template=True
+)
+LIBC = _CreateOptions(encoding="LATIN1", collate="C", ctype="de_DE", tablespace="Fast disk")
 REST = "CONNECTION LIMIT =  -1 IS_TEMPLATE = false"
 # traits, version -> options
 OPTIONS = {
@@ -21,21 +23,21 @@ OPTIONS = {
     f" ICU_LOCALE = 'de' ICU_RULES = '&a < g' {REST}",
     (BUILTIN, 170000): "ENCODING = 'UTF8' LC_COLLATE = 'C' LC_CTYPE = 'C' LOCALE_PROVIDER = 'builtin'"
     " BUILTIN_LOCALE = 'C.UTF-8' CONNECTION LIMIT = 3 IS_TEMPLATE = true",
-    (_Traits(), 180000): f"LOCALE_PROVIDER = 'libc' {REST}",
+    (_CreateOptions(), 180000): f"LOCALE_PROVIDER = 'libc' {REST}",
 }
 
 
-def told(traits: _Traits, version: int) -> str:
-    return " ".join(each.as_string(None) for each in traits.options(version))
+def told(traits: _CreateOptions, version: int) -> str:
+    return " ".join(each.as_string(None) for each in traits.clauses(version))
 
 
 @pytest.mark.parametrize("case", OPTIONS)
-def test_a_version_is_told_what_it_knows(case: tuple[_Traits, int]) -> None:
+def test_a_version_is_told_what_it_knows(case: tuple[_CreateOptions, int]) -> None:
     assert told(*case) == OPTIONS[case]
 
 
 @pytest.mark.parametrize(("traits", "version"), [(ICU, 140000), (BUILTIN, 160000)])
-def test_a_provider_that_the_version_does_not_know_is_refused(traits: _Traits, version: int) -> None:
+def test_a_provider_that_the_version_does_not_know_is_refused(traits: _CreateOptions, version: int) -> None:
     with pytest.raises(RestoreValidationError, match=f"{version // 10000}, does not know") as caught:
         told(traits, version)
     assert "or newer" in caught.value.hint
@@ -53,7 +55,7 @@ LOCALES = {
 @pytest.mark.parametrize("locale", LOCALES)
 def test_the_facts_of_a_backup_say_how_its_database_sorted(locale: str) -> None:
     facts = ServerFacts(version="18.1", version_num=180001, encoding="UTF8", locale=locale, size=1)
-    assert _Traits.of_facts(facts) == _Traits(encoding="UTF8", **LOCALES[locale])  # type: ignore[arg-type]
+    assert _CreateOptions.of_facts(facts) == _CreateOptions(encoding="UTF8", **LOCALES[locale])  # type: ignore[arg-type]
 
 
 # A setting as it is kept -> as it is told
