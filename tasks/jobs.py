@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import Any, Unpack
 
 import structlog
 from celery import Task, shared_task
 
+from app import documents
 from app.bootstrap import Program
 from app.domain.backup import Tier
 from app.errors import (
@@ -25,10 +26,8 @@ from app.operations.backups.expire import expire_quietly
 from app.operations.backups.prune import prune as prune_backups
 from app.operations.backups.verify import verify as verify_backups
 from app.operations.restore.preview import preview as preview_restore
-from app.operations.restore.preview import preview_json
 from app.operations.restore.recover import tidy
-from app.operations.restore.report import restored_json
-from app.operations.restore.request import RestoreRequest
+from app.operations.restore.request import PreviewOptions, RestoreOptions, RestoreRequest
 from app.operations.restore.rollback import rollback as roll_back
 from app.operations.restore.run import restore as run_restore
 from app.operations.service import Service
@@ -36,7 +35,6 @@ from tasks.schedule import CATCH_UP, CATCH_UP_SECONDS, SCHEDULED
 
 log = structlog.get_logger(__name__)
 JSON = dict[str, Any]
-Names = list[str] | None
 
 
 class BackupTask(Task[Any, Any]):
@@ -44,11 +42,14 @@ class BackupTask(Task[Any, Any]):
 
     abstract = True
     throws = (BackupError, RestoreError)
+    option_names: frozenset[str] = frozenset()  # names that a task takes as `**options`
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run; a signal that cancels becomes the error that it stands for."""
         try:
-            inspect.signature(self.run).bind(*args, **kwargs)
+            bound = inspect.signature(self.run).bind(*args, **kwargs)
+            for name in bound.arguments.get("options", {}).keys() - self.option_names:
+                raise TypeError(f"got an unexpected keyword argument {name!r}")  # noqa: TRY301 -- as of a signature
         except TypeError as error:
             wrong = RestoreValidationError if self.name.startswith("restore.") else BackupValidationError
             raise wrong(
@@ -106,21 +107,14 @@ def full(self: BackupTask) -> JSON:
 def verify(self: BackupTask, backup: str | None = None) -> JSON:
     """Read one backup back, or all, and compare with the manifests."""
     outcome = verify_backups(self.service, backup)
-    return {
-        "verified": [each.id for each in outcome.verified],
-        "failed": [
-            {"backup": each.id, "error": type(error).__name__, "message": str(error)} for each, error in outcome.failed
-        ],
-    }
+    return documents.verification_task(outcome)
 
 
 @shared_task(name="backup.prune", bind=True, base=BackupTask)
 def prune(self: BackupTask, dry_run: bool = False) -> JSON:  # noqa: FBT001, FBT002 -- the contract's argument
     """Apply retention."""
     outcome = prune_backups(self.service, dry_run=dry_run)
-    pruned = outcome.plan.pruned if dry_run else outcome.removed
-    kept = [{"backup": each.id, "reasons": list(outcome.plan.reasons[each.id])} for each in outcome.plan.kept]
-    return {"kept": kept, "pruned": [each.id for each in pruned], "problems": outcome.problems}
+    return documents.pruning(outcome, dry_run=dry_run)
 
 
 @shared_task(name=CATCH_UP, bind=True, base=BackupTask)
@@ -131,62 +125,27 @@ def catch_up(self: BackupTask) -> JSON:
     for slot in slots:
         self.app.send_task(f"backup.{slot.tier}", headers=SCHEDULED, expires=CATCH_UP_SECONDS)
     tidy(self.service)
-    return {"sent": [{"tier": str(slot.tier), "period": slot.period} for slot in slots]}
+    return documents.catch_up(slots)
 
 
-@shared_task(name="restore.preview", bind=True, base=BackupTask)
-def preview(  # noqa: PLR0913, PLR0917 -- the contract's arguments, and the command line's
-    self: BackupTask,
-    backup: str,
-    mode: str = "replace",
-    tables: Names = None,
-    on_conflict: str = "take-backup",
-    into: str | None = None,
-    dependents: bool = False,  # noqa: FBT001, FBT002
-    where: str | None = None,
-    search_path: str | None = None,
-    as_role: str | None = None,
-) -> JSON:
+@shared_task(name="restore.preview", bind=True, base=BackupTask, option_names=frozenset(PreviewOptions.__annotations__))
+def preview(self: BackupTask, backup: str, **options: Unpack[PreviewOptions]) -> JSON:
     """Say what a restore would do."""
-    chosen: JSON = {"tables": tables or (), "dependents": dependents, "where": where, "search_path": search_path}
-    request = RestoreRequest(backup=backup, mode=mode, on_conflict=on_conflict, into=into, as_role=as_role, **chosen)
-    return preview_json(preview_restore(self.service, request))
+    service = self.service
+    return documents.preview(preview_restore(service, RestoreRequest.parse(service, backup, **options)))
 
 
-@shared_task(name="restore.run", bind=True, base=BackupTask)
-def run(  # noqa: PLR0913, PLR0917 -- likewise
-    self: BackupTask,
-    backup: str,
-    mode: str = "replace",
-    confirm: str | None = None,
-    tables: Names = None,
-    on_conflict: str = "take-backup",
-    into: str | None = None,
-    dependents: bool = False,  # noqa: FBT001, FBT002
-    where: str | None = None,
-    search_path: str | None = None,
-    as_role: str | None = None,
-) -> JSON:
+@shared_task(name="restore.run", bind=True, base=BackupTask, option_names=frozenset(RestoreOptions.__annotations__))
+def run(self: BackupTask, backup: str, **options: Unpack[RestoreOptions]) -> JSON:
     """Restore, once: the task's id tells a message that is delivered twice."""
-    chosen: JSON = {"tables": tables or (), "dependents": dependents, "where": where, "search_path": search_path}
-    request = RestoreRequest(
-        backup=backup,
-        mode=mode,
-        confirm=confirm,
-        on_conflict=on_conflict,
-        into=into,
-        as_role=as_role,
-        request_key=self.request.id,
-        **chosen,
-    )
-    return restored_json(run_restore(self.service, request))
+    service = self.service
+    return documents.restore(run_restore(service, RestoreRequest.parse(service, backup, self.request.id, **options)))
 
 
 @shared_task(name="restore.rollback", bind=True, base=BackupTask)
 def rollback(self: BackupTask, restore: str) -> JSON:
     """Undo a restore."""
-    outcome = roll_back(self.service, restore)
-    return {"restore": outcome.restore.id, "rolled_back": True, "notes": list(outcome.notes)}
+    return documents.rollback(roll_back(self.service, restore))
 
 
 def _take(task: BackupTask, tier: Tier, label: str | None = None) -> JSON:
@@ -203,12 +162,4 @@ def _take(task: BackupTask, tier: Tier, label: str | None = None) -> JSON:
         return {"skipped": why}
     if taken is None:
         raise RuntimeError("a backup without a slot cannot have been made already")
-    backup = taken.backup
-    return {
-        "backup": backup.id,
-        "path": service.tree.location(backup.file),
-        "bytes": backup.bytes,
-        "rows": backup.rows,
-        "tables": backup.tables,
-        "seconds": backup.seconds,
-    }
+    return documents.backup_task(service.tree, taken.backup)

@@ -15,7 +15,8 @@ from app.domain.restore import Restore, RestoreState
 from app.embedded.postgres import EmbeddedPostgres
 from app.operations.backup.take import BackupRequest, take_backup
 from app.operations.backups.inventory import inventory
-from app.operations.restore.request import Restored, RestoreRequest
+from app.operations.restore.job import RestoreOutcome
+from app.operations.restore.request import RestoreRequest
 from app.operations.restore.run import restore
 from app.operations.service import SILENT, Progress, Service
 from tests.fix_postgres import TestDatabase, copy_of_all_tables
@@ -49,10 +50,11 @@ class Damaged:
         """The service."""
         return self.site.service(**settings)
 
-    def run(self, service: Service | None = None, progress: Progress = SILENT, **asked: Any) -> Restored:
+    def run(self, service: Service | None = None, progress: Progress = SILENT, **asked: Any) -> RestoreOutcome:
         """Restore the backup, confirmed; `asked` says what else, or otherwise."""
-        request = RestoreRequest(**{"backup": self.backup, "confirm": asked.get("into") or self.name, **asked})
-        return restore(service or self.service(), request, progress)
+        service = service or self.service()
+        asked = {"backup": self.backup, "confirm": asked.get("into") or self.name, **asked}
+        return restore(service, RestoreRequest.parse(service, **asked), progress)
 
     def content(self) -> Content:
         """What the live database holds now."""

@@ -55,4 +55,4 @@ def main() -> None:
     if given["verb"] == "rollback":
         rollback(service, given["asked"]["restore"], progress)
     else:
-        restore(service, RestoreRequest(**given["asked"]), progress)
+        restore(service, RestoreRequest.parse(service, **given["asked"]), progress)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
+from app import documents
 from app.cli.output.messages import document
 from app.cli.output.text import say
 from app.cli.session import Session, as_json
-from app.domain.servers import Identity
-from app.operations.backups.adopt import Adopted
 from app.operations.backups.adopt import adopt as take
 
 
@@ -24,7 +21,7 @@ def adopt(session: Session, *, confirm: str | None, new_folder: bool, as_json: b
     service = session.service
     outcome = take(service, confirm, new_folder=new_folder)
     if as_json:
-        document(_document(service.database, outcome))
+        document(documents.adoption(service.database, outcome))
         return 0
     if outcome.before is not None and outcome.changed:
         say(f"until now the backups of {service.database} were of {outcome.before}")
@@ -32,16 +29,6 @@ def adopt(session: Session, *, confirm: str | None, new_folder: bool, as_json: b
     if outcome.forgotten:
         say(f"the catalog has forgotten {len(outcome.forgotten)} backups whose files are gone")
     return 0
-
-
-def _document(database: str, outcome: Adopted) -> dict[str, Any]:
-    before = None if outcome.before is None else _numbers(outcome.before)
-    facts = {"before": before, "now": _numbers(outcome.now), "changed": outcome.changed}
-    return {"database": database, **facts, "forgotten": list(outcome.forgotten)}
-
-
-def _numbers(identity: Identity) -> dict[str, Any]:
-    return {"system_identifier": identity.system_identifier, "database_oid": identity.database_oid}
 
 
 COMMANDS: tuple[click.Command, ...] = (adopt,)

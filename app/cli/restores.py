@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Unpack
 
 import click
 
@@ -14,7 +14,7 @@ from app.errors import MergeConflictError
 from app.operations.restore.preview import Preview
 from app.operations.restore.preview import diff as diff_backups
 from app.operations.restore.preview import preview as preview_restore
-from app.operations.restore.request import RestoreRequest
+from app.operations.restore.request import RestoreOptions, RestoreRequest
 from app.operations.restore.rollback import rollback as roll_back
 from app.operations.restore.run import restore as run_restore
 
@@ -39,38 +39,12 @@ from app.operations.restore.run import restore as run_restore
 @click.option("--dry-run", is_flag=True, help="Say what would change; nothing is touched.")
 @as_json
 @click.pass_obj
-def restore(  # noqa: PLR0913 -- an option each
-    session: Session,
-    *,
-    backup: str,
-    mode: str,
-    confirm: str | None,
-    tables: Sequence[str],
-    dependents: bool,
-    where: str | None,
-    on_conflict: str,
-    into: str | None,
-    search_path: str | None,
-    as_role: str | None,
-    dry_run: bool,
-    as_json: bool,
-) -> int:
+def restore(session: Session, *, backup: str, dry_run: bool, as_json: bool, **options: Unpack[RestoreOptions]) -> int:
     """Restore a backup, or the file of any plain dump: all of it, or nothing.
 
     replace makes the database what the backup holds; merge adds the backup's rows to those that are there.
     """
-    request = RestoreRequest(
-        backup=backup,
-        mode=mode,
-        confirm=confirm,
-        tables=tables,
-        dependents=dependents,
-        where=where,
-        on_conflict=on_conflict,
-        into=into,
-        search_path=search_path,
-        as_role=as_role,
-    )
+    request = RestoreRequest.parse(session.service, backup, **options)
     if dry_run:
         return _preview(session, request, as_json=as_json)
     with progress(quiet=as_json) as bars:

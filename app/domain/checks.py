@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -40,6 +40,14 @@ class Finding:
     def failed(cls, check: str, error: ResidencyBackupError) -> Finding:
         """The work must not start."""
         return cls(check, Severity.ERROR, error.message, error)
+
+
+def findings_of(check: str, look: Callable[[], Iterable[Finding]]) -> list[Finding]:
+    """What a check finds; if it raises one of our errors, that as its only finding."""
+    try:
+        return list(look())
+    except ResidencyBackupError as error:
+        return [Finding.failed(check, error)]
 
 
 def first_error(findings: Sequence[Finding]) -> ResidencyBackupError | None:

@@ -186,7 +186,7 @@ class Restore:
         return self.paused_replaced if side is Side.REPLACED else self.paused_made
 
 
-def in_front_of(restore: Restore, others: Iterable[Restore]) -> list[Restore]:
+def newer_restores(restore: Restore, others: Iterable[Restore]) -> list[Restore]:
     """Restores that came after one that stands, and stand, newest first: to be undone before it.
 
     Those of another server changed another database of the name.

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.filesize import decimal
 
-from app.cli.output.messages import as_failure, document, warn
+from app import documents
+from app.cli.output.messages import document, warn
 from app.cli.output.table import Table, print_table
 from app.cli.output.text import say
 from app.domain.backup import Backup, Origin
@@ -25,24 +26,12 @@ if TYPE_CHECKING:  # `list` is spared the rest of the program
     from app.operations.service import Service
 
 
-def as_dict(backup: Backup) -> dict[str, Any]:
-    """A backup, for JSON."""
-    names = ("database", "tier", "period", "file", "bytes", "raw_bytes", "rows", "tables", "codec", "origin", "seconds")
-    more = ("sha256", "label", "damage", "system_identifier", "database_oid", "doubts", "lacking")
-    facts = {name: getattr(backup, name) for name in (*names, *more)}
-    times = {
-        "created_at": backup.created_at.isoformat(),
-        "verified_at": backup.verified_at and backup.verified_at.isoformat(),
-    }
-    return {"backup": backup.id, **facts, "kept": backup.pinned_reason, **times, "good": backup.good}
-
-
 def created(service: Service, taken: Taken, *, as_json: bool) -> None:
     """A new backup."""
     backup = taken.backup
     path = service.tree.location(backup.file)
     if as_json:
-        document(as_dict(backup) | {"path": path, "warnings": taken.warnings})
+        document(documents.backup_made(service.tree, taken))
         return
     content = "" if backup.rows is None else f"{backup.rows:,} rows of {backup.tables} tables, "
     say(f"{backup.id}: {decimal(backup.bytes)}, {content}{backup.seconds:.1f} s, read back and verified")
@@ -57,17 +46,7 @@ def listing(service: Service, there: Inventory, tier: str | None, *, as_json: bo
     why = there.found
     others = {each.id for each in backups if each.database == service.database and each.id not in own}
     if as_json:
-        document(
-            [
-                {
-                    **as_dict(each),
-                    "path": service.tree.location(each.file),
-                    "other_server": each.id in others,
-                    "found": why.get(each.file),
-                }
-                for each in backups
-            ]
-        )
+        document(documents.backups(service.tree, backups, there, others))
         return
     if not backups:
         say("there are no backups yet; 'residency-backup create' makes one")
@@ -93,11 +72,7 @@ def details(service: Service, backup: Backup, manifest: Manifest, *, as_json: bo
     """One backup and its manifest."""
     path = service.tree.location(backup.file)
     if as_json:
-        server = manifest.server.model_dump(mode="json") if manifest.server else None
-        content = [{"table": str(each.table), "rows": each.rows, "digest": each.digest} for each in manifest.tables]
-        full = {"full": manifest.full.model_dump(mode="json")} if manifest.full else {}
-        described = as_dict(backup) | {"path": path, "server": server, "pg_dump": manifest.pg_dump}
-        document(described | full | {"doubts_in_words": list(map(str, manifest.doubts)), "content": content})
+        document(documents.backup_with_manifest(service.tree, backup, manifest))
         return
     facts = Table(heads=("", ""))
     for name, value in _facts(backup, manifest, path):
@@ -116,10 +91,7 @@ def details(service: Service, backup: Backup, manifest: Manifest, *, as_json: bo
 def verified(outcome: Verified, *, as_json: bool) -> None:
     """What verification found."""
     if as_json:
-        failed = [{"backup": backup.id, **as_failure(error)} for backup, error in outcome.failed]
-        document(
-            {"verified": [backup.id for backup in outcome.verified], "failed": failed, "warnings": outcome.warnings}
-        )
+        document(documents.verification(outcome))
         return
     for backup in outcome.verified:
         if backup.origin is Origin.SCAN:
@@ -138,10 +110,7 @@ def pruned(outcome: Pruned, *, dry_run: bool, as_json: bool) -> None:
     plan = outcome.plan
     gone = plan.pruned if dry_run else outcome.removed
     if as_json:
-        kept_ = [{"backup": each.id, "reasons": plan.reasons[each.id]} for each in plan.kept]
-        document(
-            {"kept": kept_, "pruned": [each.id for each in gone], "problems": outcome.problems, "dry_run": dry_run}
-        )
+        document(documents.pruning(outcome, dry_run=dry_run) | {"dry_run": dry_run})
         return
     for backup in plan.kept:
         say(f"kept    {backup.id}: {', '.join(plan.reasons[backup.id])}")
@@ -155,7 +124,7 @@ def pruned(outcome: Pruned, *, dry_run: bool, as_json: bool) -> None:
 def kept(backup: Backup, *, as_json: bool) -> None:
     """A pinned or released backup."""
     if as_json:
-        document(as_dict(backup))
+        document(documents.backup(backup))
     else:
         say(f"{backup.id}: {'released' if backup.pinned_reason is None else 'pinned, retention will not remove it'}")
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from app.cli.output.messages import as_failure, document, warn
+from app import documents
+from app.cli.output.messages import document, warn
 from app.cli.output.text import say
 from app.domain.checks import Finding, Severity
 from app.operations.backups.sync import Synced
@@ -15,12 +16,7 @@ _COLOURS = {Severity.OK: "green", Severity.WARNING: "yellow", Severity.ERROR: "r
 def findings(found: Sequence[Finding], done: Sequence[str], *, as_json: bool) -> None:
     """What a check found."""
     if as_json:
-        listed = [
-            {"check": each.check, "severity": each.severity, "message": each.message}
-            | (as_failure(each.error) if each.error else {})
-            for each in found
-        ]
-        document({"findings": listed, "repaired": done})
+        document(documents.check(found, done))
         return
     for line in done:
         say(f"repaired  {line}")
@@ -38,10 +34,10 @@ def finding_line(found: Finding) -> None:
 
 def synced(outcome: Synced, *, as_json: bool) -> None:
     """What a sync changed."""
-    changes = {"added": outcome.added, "healed": outcome.healed, "forgotten": outcome.forgotten}
     if as_json:
-        document(changes | {"problems": outcome.problems})
+        document(documents.sync(outcome))
         return
+    changes = {"added": outcome.added, "healed": outcome.healed, "forgotten": outcome.forgotten}
     for verb, names in changes.items():
         for name in names:
             say(f"{verb:10}{name}")

@@ -7,7 +7,8 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from app.archive.tar.layout import CATALOG, GLOBALS, PATHS, POSTGRES, SETTINGS
+from app import documents
+from app.archive.tar.layout import GLOBALS, PATHS, POSTGRES, SETTINGS
 from app.cli.output.messages import document, warn
 from app.cli.output.text import say
 from app.operations.full_restore.run import LaidOut
@@ -19,23 +20,7 @@ def laid_out(done: LaidOut, *, as_json: bool) -> None:
     """Where everything stands, what to start, and what to do next."""
     start = shlex.join(done.start)
     if as_json:
-        document(
-            {
-                "backup": done.source.name,
-                "target": str(done.target),
-                "postgres": str(done.target / POSTGRES),
-                "paths": [str(each) for each in done.paths],
-                "owners_kept": done.owners_kept,
-                "globals": str(done.target / GLOBALS),
-                "catalog": str(done.target / CATALOG),
-                "settings": str(done.target / SETTINGS),
-                "proven_by_manifest": done.source.manifest is not None,
-                "pg_verifybackup": done.verified_by,
-                "start": start,
-                "next": list(_next(done)),
-                "warnings": done.warnings,
-            }
-        )
+        document(documents.full_restore(done, start, list(_next(done))))
         return
     proof = "its manifest and " if done.source.manifest else ""
     say(f"{done.target}: laid out, and checked by {proof}pg_verifybackup {done.verified_by}")

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from app import documents
 from app.cli.output.text import say
 from app.errors import ResidencyBackupError
 from app.last_words import without_secrets
@@ -27,24 +28,13 @@ def warn(warnings: Sequence[str]) -> None:
 def error(failure: ResidencyBackupError, *, as_json: bool) -> None:
     """A failure, and what to do now."""
     if as_json:
-        document(as_failure(failure))
+        document(documents.failure(failure))
         return
     say(f"{type(failure).__name__}: {without_secrets(failure.message)}", colour="red", error=True)
     for line in _said_by_server(failure):
         say(line, error=True)
     if failure.hint:
         say(f"what to do: {without_secrets(failure.hint)}", error=True)
-
-
-def as_failure(failure: ResidencyBackupError) -> dict[str, Any]:
-    """A failure, for JSON."""
-    return {
-        "error": type(failure).__name__,
-        "message": without_secrets(failure.message),
-        "hint": without_secrets(failure.hint) or None,
-        "exit_code": failure.exit_code,
-        **({"server_said": said} if (said := _said_by_server(failure)) else {}),
-    }
 
 
 def _said_by_server(failure: ResidencyBackupError) -> list[str]:

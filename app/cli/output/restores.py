@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from app import documents
 from app.cli.output.checks import finding_line
 from app.cli.output.messages import document, warn
 from app.cli.output.table import Table, print_table
 from app.cli.output.text import say
 from app.domain.changes import Changes, Sample
-from app.domain.restore import Restore, RestoreState, in_front_of
-from app.operations.restore.methods import COUNTS, changes_report
-from app.operations.restore.preview import Preview, preview_json
-from app.operations.restore.report import record_json, restored_json
-from app.operations.restore.request import Restored
-from app.operations.restore.rollback import RolledBack
+from app.domain.restore import Restore, RestoreState, newer_restores
+from app.operations.restore.job import RestoreOutcome
+from app.operations.restore.methods import COUNTS
+from app.operations.restore.preview import Preview
+from app.operations.restore.rollback import RollbackOutcome
 from app.operations.service import Service
 
 _SHOWN = 20
 _COUNTS = (*COUNTS, "live_only")
 
 
-def restored(outcome: Restored, *, as_json: bool) -> None:
+def restored(outcome: RestoreOutcome, *, as_json: bool) -> None:
     """A restore that is done."""
     if as_json:
-        document(restored_json(outcome))
+        document(documents.restore(outcome))
         return
     record = outcome.restore
     for finding in outcome.findings:
@@ -44,7 +44,7 @@ def restored(outcome: Restored, *, as_json: bool) -> None:
 def previewed(plan: Preview, *, as_json: bool) -> None:
     """What a restore would do."""
     if as_json:
-        document(preview_json(plan))
+        document(documents.preview(plan))
         return
     say(f"{plan.mode} of {plan.backup} into {plan.database} ({plan.method}) would change:")
     _changes(plan.changes, ("to insert", "to update", "to delete"))
@@ -56,10 +56,10 @@ def previewed(plan: Preview, *, as_json: bool) -> None:
     warn(plan.warnings)
 
 
-def rolled_back(outcome: RolledBack, *, as_json: bool) -> None:
+def rolled_back(outcome: RollbackOutcome, *, as_json: bool) -> None:
     """A restore that is undone."""
     if as_json:
-        document({"restore": outcome.restore.id, "rolled_back": True, "notes": list(outcome.notes)})
+        document(documents.rollback(outcome))
         return
     say(f"restore {outcome.restore.id} is rolled back: {outcome.restore.changes} is what it was before")
     for note in outcome.notes:
@@ -70,7 +70,7 @@ def differences(changes: Changes, one: str, other: str | None, *, as_json: bool)
     """What differs."""
     against = other or "the live database"
     if as_json:
-        document({"backup": one, "other": other, **changes_report(changes)})
+        document(documents.differences(one, other, changes))
         return
     if not changes.schema and not any(each.changed for each in changes.tables):
         say(f"{one} and {against} hold the same rows")
@@ -82,7 +82,7 @@ def differences(changes: Changes, one: str, other: str | None, *, as_json: bool)
 def listing(service: Service, records: Sequence[Restore], *, as_json: bool) -> None:
     """All restores."""
     if as_json:
-        document([record_json(each) | {"after": [i.id for i in in_front_of(each, records)]} for each in records])
+        document(documents.restores(records))
         return
     if not records:
         say("there were no restores yet")
@@ -98,7 +98,7 @@ def listing(service: Service, records: Sequence[Restore], *, as_json: bool) -> N
             each.backup,
             each.changes,
             _state(each),
-            _undo(service, each, in_front_of(each, records), told=len(servers) > 1),
+            _undo(service, each, newer_restores(each, records), told=len(servers) > 1),
         )
     print_table(table)
 
@@ -151,7 +151,7 @@ def _samples(samples: Sequence[Sample], words: Mapping[str, str]) -> None:
         say(f"  … and {len(samples) - _SHOWN} more samples: --json shows them")
 
 
-def _times(outcome: Restored) -> str:
+def _times(outcome: RestoreOutcome) -> str:
     total = sum(outcome.seconds.values())
     parts = [f"{total:.1f} s"] if total else []
     if outcome.downtime is not None:

@@ -12,13 +12,23 @@ from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import overload
 
+from app.archive.manifest import Manifest
 from app.domain.backup import Backup, BackupState, Codec, Origin, Tier
 from app.domain.clocks import is_newer, latest_of
 from app.domain.events import EventName
 from app.errors import BackupNotFoundError, CatalogError
 from app.operations.backups.found import found_files
 from app.operations.backups.lineage import ours
-from app.operations.backups.same_name import Described, Named, backup_at, by_id, describe, own_files, remark
+from app.operations.backups.same_name import (
+    Described,
+    Named,
+    backup_at,
+    by_id,
+    describe,
+    described_by,
+    own_files,
+    remark,
+)
 from app.operations.service import Service
 from app.ports.events import failure
 from app.ports.tree import StoredFile
@@ -73,6 +83,22 @@ class Inventory(Sequence[Backup]):
         """The files of an id that this service made: what a run may put another one in the place of."""
         names = (named for named in self.names if named.backup.stored.id == backup_id)
         return [file for named in names for file in own_files(named, self.rows)]
+
+    def with_manifest(self, file: str, data: bytes, manifest: Manifest) -> Inventory:
+        """The same look, with a manifest that was written since: a later look need not parse it.
+
+        Args:
+            file: the backup's file.
+            data: the manifest's bytes.
+            manifest: what they say.
+        """
+        names = tuple(
+            replace(named, backup=described_by(named.backup.stored, data, manifest))
+            if named.backup.stored.file == file
+            else named
+            for named in self.names
+        )
+        return replace(self, names=names)
 
     def files(self) -> Iterator[Described]:
         """Every file of the tree."""

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+from app.archive.manifest import Manifest
 from app.domain.backup import Backup, checked_note
 from app.domain.events import EventName
 from app.errors import BackupNotFoundError
 from app.operations.backups.inventory import find
-from app.operations.backups.opened import ReplacedMeanwhileError, as_described, each_look, opened, replaced_meanwhile
+from app.operations.backups.opened import (
+    Opened,
+    ReplacedMeanwhileError,
+    as_described,
+    each_look,
+    opened,
+    replaced_meanwhile,
+)
 from app.operations.service import Service
 from app.ports.events import Event
 
@@ -31,8 +39,22 @@ def keep(service: Service, name: str, reason: str | None) -> Backup:
     return set_pin(service, find(service, name), reason)
 
 
-def set_pin(service: Service, backup: Backup, reason: str | None) -> Backup:
+@dataclass(frozen=True, slots=True)
+class StoredManifest:
+    """A manifest with the bytes that stand in the tree: as long as these do, nobody need parse them again."""
+
+    data: bytes
+    manifest: Manifest
+
+
+def set_pin(service: Service, backup: Backup, reason: str | None, known: StoredManifest | None = None) -> Backup:
     """Pin a backup, or with None release it.
+
+    Args:
+        service: the parts.
+        backup: which one.
+        reason: why it is pinned.
+        known: its manifest, if it was parsed before.
 
     Raises:
         BackupNotFoundError: it is gone.
@@ -42,27 +64,32 @@ def set_pin(service: Service, backup: Backup, reason: str | None) -> Backup:
     """
     for now in each_look(service, backup):
         try:
-            pinned = _written(service, now, reason)
-            break
+            with opened(service, now) as found:
+                as_known = known is not None and known.data == found.data
+                manifest = known.manifest if known is not None and as_known else found.manifest()
+                pin_opened(found, manifest, reason)
+                return replace(as_described(now, manifest), pinned_reason=reason)
         except (ReplacedMeanwhileError, BackupNotFoundError):
             continue
-    service.catalog.pin(pinned.database, pinned.id, reason)
-    name = EventName.BACKUP_RELEASED if reason is None else EventName.BACKUP_PINNED
-    service.events.emit(Event(name, backup=pinned.id, figures={"reason": reason or None}))
-    return pinned
+    raise replaced_meanwhile(backup)
 
 
-def _written(service: Service, backup: Backup, reason: str | None) -> Backup:
-    """Write the pin into the manifest.
+def pin_opened(found: Opened, manifest: Manifest, reason: str | None) -> StoredManifest:
+    """Write a pin into the manifest of an open backup, and into the catalog.
 
     Raises:
         ReplacedMeanwhileError: the backup is another one by now.
+        BackupWriteError, CatalogError: as of `set_pin`.
     """
-    with opened(service, backup) as found:
-        manifest = found.manifest().model_copy(update={"pinned_reason": reason})
-        stored = service.tree.look(backup.file)
-        found.require_still()
-        if stored is None or stored.manifest != found.data:
-            raise replaced_meanwhile(backup)
-        service.tree.write_manifest(backup.file, manifest.to_json().encode(), stored)
-    return replace(as_described(backup, manifest), pinned_reason=reason)
+    service, backup = found.service, found.backup
+    pinned = manifest.model_copy(update={"pinned_reason": reason})
+    stored = service.tree.look(backup.file)
+    found.require_still()
+    if stored is None or stored.manifest != found.data:
+        raise replaced_meanwhile(backup)
+    data = pinned.to_json().encode()
+    service.tree.write_manifest(backup.file, data, stored)
+    service.catalog.pin(backup.database, backup.id, reason)
+    name = EventName.BACKUP_RELEASED if reason is None else EventName.BACKUP_PINNED
+    service.events.emit(Event(name, backup=backup.id, figures={"reason": reason or None}))
+    return StoredManifest(data, pinned)

@@ -8,7 +8,7 @@ from datetime import datetime
 from app.domain.backup import Backup, Tier
 from app.domain.checks import Finding
 from app.domain.events import EventName
-from app.domain.restore import Method, Restore, RestoreState, in_front_of, never_undone
+from app.domain.restore import Method, Restore, RestoreState, never_undone, newer_restores
 from app.errors import ResidencyBackupError
 from app.operations.backups.pins import pinned_for, release
 from app.operations.backups.servers import surely_of_this_server
@@ -68,7 +68,7 @@ def _may_be_undone(record: Restore, now: datetime) -> bool:
 
 
 def _why_never(service: Service, record: Restore, records: Sequence[Restore], now: datetime) -> str | None:
-    if after := never_undone(in_front_of(record, records), now):
+    if after := never_undone(newer_restores(record, records), now):
         return f"restore {after.id} came after it, and cannot be undone"
     if record.method is Method.ROWS and record.id not in service.scripts.ids():
         return "its script is gone"
@@ -80,7 +80,7 @@ def _why_never(service: Service, record: Restore, records: Sequence[Restore], no
     if record.method is Method.SHADOW:
         return None if record.undo in there else f"database {record.undo} is gone"
     anew = record.changed_oid is not None and there.get(record.changes) not in {None, record.changed_oid}
-    return f"database {record.changes} was made anew since" if anew and not in_front_of(record, records) else None
+    return f"database {record.changes} was made anew since" if anew and not newer_restores(record, records) else None
 
 
 def _databases(service: Service, record: Restore) -> Mapping[str, int] | None:

@@ -8,35 +8,37 @@ from collections.abc import Iterable, Sequence
 from app.domain.backup import Backup
 from app.domain.events import EventName
 from app.domain.restore import Restore, RestoreState
-from app.errors import CatalogError, ManifestError, ResidencyBackupError
-from app.operations.backups.keep import set_pin
+from app.errors import CatalogError, ResidencyBackupError
+from app.operations.backups.keep import StoredManifest, set_pin
 from app.operations.service import Service
 from app.ports.events import failure
 
 _PIN = re.compile(r"restore (?P<id>[0-9a-f]{12})")
 
 
-def pin(service: Service, backup: Backup, restore: Restore) -> None:
-    """Pin a backup for a restore, unless somebody has pinned it already.
+def release(
+    service: Service,
+    restore: Restore,
+    backups: Sequence[Backup],
+    *,
+    but: str | None = None,
+    known: StoredManifest | None = None,
+) -> list[str]:
+    """Release what a restore pinned, except one backup; returns what was released. What fails waits for the next.
 
-    One without a manifest has nothing to write a pin into, and is none that retention removes.
+    Args:
+        service: the parts.
+        restore: the restore.
+        backups: all that there are.
+        but: id of the one that stays pinned.
+        known: the manifest of one of them, if it was parsed before.
     """
-    if backup.pinned_reason is not None:
-        return
-    try:
-        set_pin(service, backup, restore.pin)
-    except ManifestError as error:
-        service.events.emit(failure(EventName.RESTORE_PIN_NOT_SET, error, backup=backup.id))
-
-
-def release(service: Service, restore: Restore, backups: Sequence[Backup], *, but: str | None = None) -> list[str]:
-    """Release what a restore pinned, except one backup; returns what was released. What fails waits for the next."""
     released = []
     for backup in backups:
         if backup.pinned_reason != restore.pin or backup.id == but:
             continue
         try:
-            set_pin(service, backup, None)
+            set_pin(service, backup, None, known)
         except ResidencyBackupError as error:
             service.events.emit(failure(EventName.RESTORE_PIN_NOT_RELEASED, error, backup=backup.id))
         else:

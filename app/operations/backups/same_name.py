@@ -14,12 +14,16 @@ from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import PurePosixPath
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from app.domain.backup import Backup, Origin, Tier, extension_of, id_of
 from app.domain.events import EventName
 from app.errors import BackupValidationError, ManifestError
 from app.ports.events import Events, failure
 from app.ports.tree import StoredFile
+
+if TYPE_CHECKING:
+    from app.archive.manifest import Manifest
 
 COPIED = "copied here by somebody"
 _NEVER = datetime.min.replace(tzinfo=UTC)
@@ -82,6 +86,11 @@ def describe(stored: StoredFile, events: Events, told: Mapping[str, Backup] = Ma
         events.emit(failure(EventName.BACKUP_MANIFEST_UNUSABLE, error, backup=stored.id))
         return Described(stored, None, left)
     return Described(stored, manifest.to_backup(stored.id, stored.file), left)
+
+
+def described_by(stored: StoredFile, data: bytes, manifest: Manifest) -> Described:
+    """A file whose manifest was written a moment ago."""
+    return Described(replace(stored, manifest=data, waiting=()), manifest.to_backup(stored.id, stored.file))
 
 
 def by_id(files: Sequence[Described], rows: Mapping[str, Backup]) -> list[Named]:

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from app.domain.backup import Backup
 from app.domain.checks import Finding
-from app.domain.restore import Method, Restore, RestoreState, in_front_of, never_undone
+from app.domain.restore import Method, Restore, RestoreState, never_undone, newer_restores
 from app.errors import ResidencyBackupError
 from app.operations.backups.expire import due, expire
 from app.operations.backups.inventory import inventory
@@ -52,7 +52,7 @@ def check_restores(service: Service, backups: Sequence[Backup]) -> list[Finding]
         found += [*held_aside(service, own), *asleep(service, own, there)]
     # What came to no end is said above already.
     standing = [each for each in own if _needed(service, each) and each.id not in dead]
-    found += [_kept(each, there, in_front_of(each, own), service.clock()) for each in standing]
+    found += [_kept(each, there, newer_restores(each, own), service.clock()) for each in standing]
     found += [_elsewhere(service, each) for each in records if each not in own and _needed(service, each)]
     return (found or [Finding.ok("restores", "nothing is left of any")]) + safety_findings(service, records, backups)
 

@@ -1,4 +1,4 @@
-"""What the run that made a backup knew of restores of it: what they could not evaluate without a search_path."""
+"""What a backup's run found that no restore of it can evaluate without a search_path."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import shlex
 
 from app.domain.checks import Finding
 from app.domain.doubts import LACKING, SEARCH_PATH, in_short, lacking_in_short, path_of
-from app.operations.restore.request import Wanted
-from app.operations.restore.source import RestoreSource
+from app.operations.restore.job import Job
 
 
-def doubts_known(wanted: Wanted, source: RestoreSource) -> list[Finding]:
-    """The findings of a restore's checklist; a merge builds nothing that the backup says."""
-    doubts = source.manifest.doubts if source.manifest else ()
-    lacking = source.manifest.lacking if source.manifest else ()
-    if wanted.by_rows:
+def known_doubts(job: Job) -> list[Finding]:
+    """The doubts that the manifest records. A restore by rows builds none of these objects."""
+    source, given = job.source, job.request.search_path
+    if job.request.by_rows or source.manifest is None:
         return []
-    found = [Finding.warning(LACKING, f"{source.name} {lacking_in_short(lacking)}")] if lacking else []
-    given, path = wanted.merge.search_path, path_of(doubts)
+    doubts, lacking = source.manifest.doubts, source.manifest.lacking
+    findings = [Finding.warning(LACKING, f"{source.name} {lacking_in_short(lacking)}")] if lacking else []
     if lasting := [doubt.name for doubt in doubts if doubt.lasting]:
-        found.append(Finding.warning(SEARCH_PATH, f"{source.name} {in_short(lasting)}: no --search-path helps these"))
+        message = f"{source.name} {in_short(lasting)}: no --search-path helps these"
+        findings.append(Finding.warning(SEARCH_PATH, message))
+    path = path_of(doubts)
     if path is not None:
-        said = f"{source.name} {in_short([doubt.name for doubt in doubts if not doubt.lasting])}"
+        message = f"{source.name} {in_short([doubt.name for doubt in doubts if not doubt.lasting])}"
         if given is None:
-            found.append(Finding.warning(SEARCH_PATH, f"{said}: add --search-path {shlex.quote(path)}"))
+            findings.append(Finding.warning(SEARCH_PATH, f"{message}: add --search-path {shlex.quote(path)}"))
         else:
-            found.append(Finding.ok(SEARCH_PATH, f"functions look in {given} meanwhile; else {said}"))
-    return found
+            findings.append(Finding.ok(SEARCH_PATH, f"functions look in {given} meanwhile; else {message}"))
+    return findings

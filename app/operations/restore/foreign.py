@@ -8,58 +8,55 @@ from app.domain.checks import Finding
 from app.domain.psql import in_psql, quoted
 from app.domain.restore import Method
 from app.errors import RestoreValidationError
-from app.operations.restore.request import Wanted
-from app.operations.restore.source import RestoreSource
-from app.operations.service import Service
-from app.ports.target import Target, TargetFacts
+from app.operations.restore.job import Job
 
 RIGHTS = "rights"
-_SAFER = "load it as a role that may little: --as ROLE, or RESTORE_FOREIGN_ROLE"
+_SAFER = "load it as a role with few rights: --as ROLE, or RESTORE_FOREIGN_ROLE"
 
 
-def loading_role(service: Service, wanted: Wanted, source: RestoreSource) -> str | None:
-    """The role that is to load the dump; None for the one that everything else is done as.
+def loading_role(job: Job) -> str | None:
+    """The role that loads the dump; None for the role of DATABASE_URL.
 
-    A merge runs nothing that stands in the file.
+    A restore by rows runs no statement of the file.
     """
-    if wanted.by_rows:
+    if job.request.by_rows:
         return None
-    is_foreign = source.facts is None
-    return wanted.as_role or (service.options.foreign_role if is_foreign else None)
+    is_foreign = job.source.facts is None
+    return job.request.as_role or (job.service.options.foreign_role if is_foreign else None)
 
 
-def rights_findings(
-    service: Service, target: Target, wanted: Wanted, source: RestoreSource, facts: TargetFacts
-) -> Iterator[Finding]:
+def rights_findings(job: Job) -> Iterator[Finding]:
     """With which rights the file's own functions run.
 
     Raises:
-        RestoreError: the role that is to load it cannot.
+        RestoreError: the role that is to load the file cannot.
     """
-    if wanted.by_rows:
-        yield Finding.ok(RIGHTS, "nothing that stands in the file is run: rows are brought in alone")
+    if job.request.by_rows:
+        yield Finding.ok(RIGHTS, "no statement of the file is run: only its rows are brought in")
         return
-    role = loading_role(service, wanted, source)
+    role = loading_role(job)
     if role is None:
-        yield _own(source, facts)
+        yield _without_role(job)
         return
-    if wanted.method(facts) is Method.IN_PLACE:
+    if job.method is Method.IN_PLACE:
         message = (
             f"role {role} cannot load the file: the role of DATABASE_URL may not create a database to load it into"
         )
-        hint = f"let it create databases: {in_psql('postgres', f'ALTER ROLE {quoted(facts.role)} CREATEDB')}"
-        raise RestoreValidationError(message, hint)
-    loader = target.loader(role)
+        create = in_psql("postgres", f"ALTER ROLE {quoted(job.facts.role)} CREATEDB")
+        raise RestoreValidationError(message, f"let it create databases: {create}")
+    loader = job.target.loader(role)
     if loader.powers:
-        said = f"functions in it run with the rights of {role}, which has those of {', '.join(loader.powers)}"
-        yield Finding.warning(RIGHTS, f"{said}: whoever wrote the file can do whatever these may")
+        message = f"functions in it run with the rights of {role}, which has those of {', '.join(loader.powers)}"
+        yield Finding.warning(RIGHTS, f"{message}: whoever wrote the file can do whatever these may")
     else:
         yield Finding.ok(RIGHTS, f"functions in it run with the rights of {role}, and everything belongs to it")
 
 
-def _own(source: RestoreSource, facts: TargetFacts) -> Finding:
-    said = f"functions in it run with the rights of {facts.role}"
-    if source.facts is not None or not facts.superuser:
-        return Finding.ok(RIGHTS, said)
-    message = f"the file is not known to be of this service, and {said}, a superuser: whoever wrote it can do anything"
+def _without_role(job: Job) -> Finding:
+    message = f"functions in it run with the rights of {job.facts.role}"
+    if job.source.facts is not None or not job.facts.superuser:
+        return Finding.ok(RIGHTS, message)
+    message = (
+        f"the file is not known to be of this service, and {message}, a superuser: whoever wrote it can do anything"
+    )
     return Finding.warning(RIGHTS, f"{message} on the server; {_SAFER}")

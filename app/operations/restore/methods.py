@@ -1,19 +1,22 @@
-"""The three ways in which a restore changes a database. Each records what it is about to do, then does it."""
+"""The three methods by which a restore changes a database. Each records what it is about to do, then does it.
+
+shadow database:  safety backup -> create shadow -> load -> prove -> post command -> swap by renaming
+in place:         safety backup -> one transaction: empty the database, load -> post command
+rows:             rows into temporary tables -> check -> safety backup -> one transaction: changes and their inverse
+"""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import asdict
 
 import structlog
 
-from app.domain.changes import Changes
 from app.domain.restore import Method, Side, Step, shadow_name, undo_name
 from app.domain.servers import Identity
 from app.operations.backups.servers import note_restored
 from app.operations.restore.foreign import loading_role
-from app.operations.restore.replication import detach_copies, pause, say_what_is_next
-from app.operations.restore.request import Job
+from app.operations.restore.job import RestoreJob
+from app.operations.restore.replication import detach_copies, pause, report_subscriptions
 from app.operations.restore.safety import safety_backup
 from app.ports.target import Loading
 
@@ -21,60 +24,70 @@ log = structlog.get_logger(__name__)
 COUNTS = ("inserted", "updated", "deleted", "unchanged", "conflicting", "blocked")
 
 
-def change(job: Job) -> None:
-    """Do it, the way that fits."""
-    method = job.wanted.method(job.facts)
-    way = {Method.SHADOW: _by_shadow, Method.IN_PLACE: _in_place, Method.ROWS: _by_rows}[method]
-    way(job)
+def change(job: RestoreJob) -> None:
+    """Change the database by the method that fits the request and the role."""
+    {Method.SHADOW: _by_shadow, Method.IN_PLACE: _in_place, Method.ROWS: _by_rows}[job.method](job)
 
 
-def _by_shadow(job: Job) -> None:
+def _by_shadow(job: RestoreJob) -> None:
     """Build the database beside the live one, prove it, and swap the two."""
     safety_backup(job)
-    live, restore_id = job.wanted.changes, job.journal.record.id
-    shadow = shadow_name(live, restore_id)
-    undo = undo_name(live, restore_id)
+    live, restore_id = job.request.changes, job.record.id
+    shadow, undo = shadow_name(live, restore_id), undo_name(live, restore_id)
     job.journal.write(Step.LOADING, method=Method.SHADOW, shadow=shadow, undo=undo)
-    archive = job.source.archive
     with job.phase("create"):
-        maker = job.target if job.live else job.service.target
-        maker.create(shadow, job.source.manifest.server if job.source.manifest else None)
-    role, path = loading_role(job.service, job.wanted, job.source), job.wanted.merge.search_path
-    loading = Loading(facts=job.source.facts, search_path=path, role=role)
+        # A database that is not there yet cannot be connected to: the live one's server creates it.
+        creator = job.target if job.live else job.service.target
+        creator.create(shadow, job.source.manifest.server if job.source.manifest else None)
+    _load_and_prove(job, shadow)
+    _run_post_command(job, shadow)
+    detach_copies(job, shadow)
+    _swap(job, shadow, undo)
+    report_subscriptions(job)
+
+
+def _load_and_prove(job: RestoreJob, shadow: str) -> None:
+    archive, outcome = job.source.archive, job.outcome
+    loading = Loading(facts=job.source.facts, search_path=job.request.search_path, role=loading_role(job))
     with job.phase("load", archive.index.raw_bytes):
         loaded = job.target.load(shadow, archive, loading, job.progress.advance)
-        job.rows = {str(table): rows for table, rows in loaded.rows.items()}
-        job.warnings += loaded.remarks
+    outcome.rows = {str(table): rows for table, rows in loaded.rows.items()}
+    outcome.warnings += loaded.remarks
     job.journal.write(Step.PROVING)
     with job.phase("prove", archive.index.raw_bytes):
-        job.warnings += job.target.prove(shadow, archive, loading, job.progress.advance, job.otherwise.append)
+        outcome.warnings += job.target.prove(shadow, archive, loading, job.progress.advance, outcome.otherwise.append)
     log.info("restore proven: the database holds what the backup holds", database=shadow)
-    _post_command(job, shadow)
-    detach_copies(job, shadow)
+
+
+def _swap(job: RestoreJob, shadow: str, undo: str) -> None:
+    live, journal = job.request.changes, job.journal
     until = job.service.clock() + job.service.options.undo_for
-    there = job.target.databases()
-    oids = {"made_oid": there.get(shadow), "replaced_oid": there.get(live)}
-    job.journal.write(Step.SWAPPING, undo_until=until if job.live else None, **oids)
-    _note_made(job, there.get(shadow))
+    oids = job.target.databases()
+    journal.write(
+        Step.SWAPPING,
+        undo_until=until if job.live else None,
+        made_oid=oids.get(shadow),
+        replaced_oid=oids.get(live),
+    )
+    _note_made(job, oids.get(shadow))
     with job.phase("swap"):
         if job.live:
-            pause(job.target, job.journal, Side.REPLACED)
+            pause(job.target, journal, Side.REPLACED)
         seconds = job.target.swap(shadow, live, undo)
-    # Since the checklist, the live database may have come or gone.
-    kept = undo in job.target.databases()
-    job.downtime = seconds if kept else None  # nobody misses what was not there
-    job.journal.note(undo=undo if kept else None, undo_until=until if kept else None)
-    log.info("restore swapped the databases", database=live, downtime=job.downtime, undo=undo)
-    say_what_is_next(job)
+    # Since the checks, the live database may have come or gone.
+    is_kept = undo in job.target.databases()
+    job.outcome.downtime = seconds if is_kept else None  # nobody misses a database that was not there
+    journal.note(undo=undo if is_kept else None, undo_until=until if is_kept else None)
+    log.info("restore swapped the databases", database=live, downtime=job.outcome.downtime, undo=undo)
 
 
-def _note_made(job: Job, oid: int | None) -> None:
-    """Note in the tree, before it is so, which database is live from then on: its backups are no other server's."""
-    if job.wanted.into is None and oid is not None:
-        note_restored(job.service, job.journal.record, Identity(job.facts.system_identifier, oid))
+def _note_made(job: RestoreJob, oid: int | None) -> None:
+    """Note in the tree which database will be live, before it is: else the next backup would refuse it as another's."""
+    if job.request.into is None and oid is not None:
+        note_restored(job.service, job.record, Identity(job.facts.system_identifier, oid))
 
 
-def _post_command(job: Job, database: str) -> None:
+def _run_post_command(job: RestoreJob, database: str) -> None:
     command = job.service.options.post_command
     if not command:
         return
@@ -84,66 +97,57 @@ def _post_command(job: Job, database: str) -> None:
     log.info("restore post command done", database=database)
 
 
-def _in_place(job: Job) -> None:
-    """Everything in one transaction of the live database: the role may make no other."""
+def _in_place(job: RestoreJob) -> None:
+    """Replace the content in one transaction of the live database: the role may not create another."""
     safety_backup(job)
-    live = job.wanted.changes
-    job.notes.append(f"the role may not create databases: {live} is replaced in place, in one transaction")
+    live, journal, archive = job.request.changes, job.journal, job.source.archive
+    job.outcome.notes.append(f"the role may not create databases: {live} is replaced in place, in one transaction")
     log.info("restore goes in place: the role may not create databases", database=live)
-    job.journal.write(Step.LOADING, method=Method.IN_PLACE)
-    archive = job.source.archive
+    journal.write(Step.LOADING, method=Method.IN_PLACE)
     # Only a safety backup undoes it.
-    until = job.service.clock() + job.service.options.undo_for if job.journal.record.safety else None
+    until = job.service.clock() + job.service.options.undo_for if job.record.safety else None
 
     def on_commit(transaction: str) -> None:
-        job.journal.write(Step.SWAPPING, transaction=transaction, undo_until=until)
+        journal.write(Step.SWAPPING, transaction=transaction, undo_until=until)
         _note_made(job, job.facts.live.database_oid if job.facts.live else None)
 
     with job.phase("replace in place", archive.index.raw_bytes):
-        path = job.wanted.merge.search_path
-        job.warnings += job.target.replace_in_place(archive, job.source.facts, on_commit, path)
-    job.rows = {str(table.table): table.rows for table in archive.index.tables}
-    # What one transaction holds no other can see: the command comes after it, and undoes it where it does not end well.
-    _post_command(job, live)
+        job.outcome.warnings += job.target.replace_in_place(
+            archive, job.source.facts, on_commit, job.request.search_path
+        )
+    job.outcome.rows = {str(table.table): table.rows for table in archive.index.tables}
+    # The command cannot see rows of an open transaction, so it runs after the commit. If it fails, the safety backup is
+    # restored.
+    _run_post_command(job, live)
 
 
-def _by_rows(job: Job) -> None:
-    """Bring rows into the tables that are there, and write down how to undo it.
+def _by_rows(job: RestoreJob) -> None:
+    """Bring rows into the existing tables, and write the script that undoes it.
 
-    What a dry run refuses is refused before the safety backup is taken: so the rows are put beside the live ones first.
+    What a dry run refuses is refused before the safety backup is taken: the rows are put into temporary tables first.
     """
-    service, restore_id = job.service, job.journal.record.id
-    changed = job.target.databases().get(job.wanted.changes)
-    job.journal.write(Step.LOADING, method=Method.ROWS, changed_oid=changed)
-    archive = job.source.archive
-    total = archive.index.raw_bytes
+    service, journal, archive = job.service, job.journal, job.source.archive
+    changed = job.target.databases().get(job.request.changes)
+    journal.write(Step.LOADING, method=Method.ROWS, changed_oid=changed)
     with ExitStack() as stack:
-        with job.phase("merge", total):
-            merging = stack.enter_context(job.target.merging(archive, job.wanted.merge, job.progress.advance))
+        with job.phase("merge", archive.index.raw_bytes):
+            merging = stack.enter_context(job.target.merging(archive, job.request.merge, job.progress.advance))
             merging.check()
         safety_backup(job)
-        job.journal.write(Step.LOADING)
-        script = stack.enter_context(service.scripts.create(restore_id))
+        journal.write(Step.LOADING)
+        script = stack.enter_context(service.scripts.create(job.record.id))
 
         def on_commit(transaction: str) -> None:
             script.keep()
             until = service.clock() + service.options.undo_for
-            job.journal.write(Step.SWAPPING, transaction=transaction, undo_until=until)
+            journal.write(Step.SWAPPING, transaction=transaction, undo_until=until)
 
         with job.phase("merge"):
-            job.changes = merging.apply(script.stream, on_commit)
-    job.rows = {name: job.changes.total(name) for name in COUNTS}
-    job.notes += job.changes.notes
-    job.warnings += job.changes.warnings
-    if blocked := job.changes.total("blocked"):
-        job.warnings.append(f"{blocked} rows were not brought back: see the samples for what stands in their way")
-
-
-def changes_report(changes: Changes) -> dict[str, object]:
-    """Counts and samples, as JSON takes them."""
-    tables = [asdict(table) for table in changes.tables]
-    samples = [
-        asdict(sample) | {"kind": str(sample.kind), "columns": list(sample.columns)} for sample in changes.samples
-    ]
-    schema = {"schema": list(changes.schema), "otherwise": [asdict(words) for words in changes.otherwise]}
-    return {"tables": tables, "samples": samples, "notes": list(changes.notes), **schema}
+            changes = merging.apply(script.stream, on_commit)
+    outcome = job.outcome
+    outcome.changes = changes
+    outcome.rows = {name: changes.total(name) for name in COUNTS}
+    outcome.notes += changes.notes
+    outcome.warnings += changes.warnings
+    if blocked := changes.total("blocked"):
+        outcome.warnings.append(f"{blocked} rows were not brought back: the samples show what blocks them")

@@ -1,4 +1,4 @@
-"""What a restore would do, with nothing touched; what differs between two backups, or a backup and live."""
+"""What a restore would do, with nothing changed; how two backups, or a backup and the live database, differ."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 
 from app.domain.changes import Changes, MergeRequest, TableChanges
 from app.domain.checks import Finding, Severity, first_error
-from app.domain.restore import Mode
+from app.domain.restore import Method, Mode
 from app.operations.backups.inventory import Inventory, inventory
-from app.operations.restore.checks import preview_checks
-from app.operations.restore.methods import changes_report
-from app.operations.restore.request import RestoreRequest, Wanted
+from app.operations.restore.checks import check_preview
+from app.operations.restore.job import Job
+from app.operations.restore.request import RestoreRequest
 from app.operations.restore.source import RestoreSource, locate, open_source
-from app.operations.service import SILENT, Progress, Service, target_for
+from app.operations.service import SILENT, Progress, Service
 from app.ports.target import Target
 
 
@@ -22,23 +22,23 @@ class Preview:
 
     Attributes:
         database: the one that would change.
-        method: how it would be done.
+        method: how it would be changed.
         refused: whether the restore would be refused for its conflicts.
     """
 
     backup: str
     mode: Mode
     database: str
-    method: str
+    method: Method
     changes: Changes
-    findings: tuple[Finding, ...]
+    findings: list[Finding]
     refused: bool
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a person must see."""
-        found = tuple(each.message for each in self.findings if each.severity is Severity.WARNING)
-        return (*found, *self.changes.warnings)
+        of_checks = (finding.message for finding in self.findings if finding.severity is Severity.WARNING)
+        return (*of_checks, *self.changes.warnings)
 
 
 def preview(service: Service, request: RestoreRequest, progress: Progress = SILENT) -> Preview:
@@ -48,24 +48,19 @@ def preview(service: Service, request: RestoreRequest, progress: Progress = SILE
         BackupNotFoundError: there is no such backup.
         RestoreError, BackupError: the restore would be refused, or the server does not answer.
     """
-    wanted = Wanted.of(service, request)
     backups = inventory(service)
     source = open_source(service, locate(service, request.backup, backups), progress)
-    target = target_for(service, wanted)
-    checked = preview_checks(service, target, wanted, source, backups)
-    if error := first_error(checked.findings):
-        raise error
-    assert checked.facts is not None  # noqa: S101 -- else a finding was raised
-    there = checked.facts.live is not None
-    changes = _plan(target, source, wanted.merge, progress) if there else _all_new(source)
+    job = Job(service=service, request=request, backups=backups, source=source, progress=progress)
+    findings = check_preview(job)
+    changes = _plan(job.target, source, request.merge, progress) if job.live else _all_new(source)
     return Preview(
         backup=source.name,
-        mode=wanted.mode,
-        database=wanted.changes,
-        method=str(wanted.method(checked.facts)),
+        mode=request.mode,
+        database=request.changes,
+        method=job.method,
         changes=changes,
-        findings=checked.findings,
-        refused=wanted.by_rows and wanted.merge.refuses(changes),
+        findings=findings,
+        refused=request.by_rows and request.merge.refuses(changes),
     )
 
 
@@ -77,27 +72,15 @@ def diff(service: Service, one: str, other: str | None, progress: Progress = SIL
         RestoreError, BackupError: one of them cannot be read.
     """
     backups = inventory(service)
-    source = _sound(service, one, backups, progress)
+    source = _verified_source(service, one, backups, progress)
     if other is None:
         return _plan(service.target, source, MergeRequest(exact=True), progress)
-    second = _sound(service, other, backups, progress)
+    second = _verified_source(service, other, backups, progress)
     progress.start("compare", source.archive.index.raw_bytes + second.archive.index.raw_bytes)
     return service.target.compare(source.archive, second.archive, progress.advance)
 
 
-def preview_json(plan: Preview) -> dict[str, object]:
-    """A plan, as JSON takes it."""
-    words = {"backup": plan.backup, "mode": str(plan.mode), "database": plan.database, "method": plan.method}
-    return {
-        **words,
-        "dry_run": True,
-        "refused": plan.refused,
-        **changes_report(plan.changes),
-        "warnings": list(plan.warnings),
-    }
-
-
-def _sound(service: Service, name: str, backups: Inventory, progress: Progress) -> RestoreSource:
+def _verified_source(service: Service, name: str, backups: Inventory, progress: Progress) -> RestoreSource:
     source = open_source(service, locate(service, name, backups), progress)
     if error := first_error([source.verified]):
         raise error
@@ -108,16 +91,16 @@ def _plan(target: Target, source: RestoreSource, request: MergeRequest, progress
     progress.start("compare", source.archive.index.raw_bytes)
     with target.merging(source.archive, request, progress.advance) as merging:
         changes = merging.preview()
-    if not request.exact or request.tables:
+    if not request.whole:
         return changes
-    # What a merge says of triggers, keys and sequences is no concern of a replace, which rebuilds it all.
+    # A whole replace rebuilds triggers, keys and sequences: what a merge reports of them does not apply.
     columns = (line for line in changes.schema if line.startswith("column "))
-    tables = tuple(replace(each, conflicting=0) for each in changes.tables)  # the backup wins
+    tables = tuple(replace(table, conflicting=0) for table in changes.tables)  # the backup wins
     lines, otherwise = target.schema(source.archive)
     schema = (*columns, *lines)
     return replace(changes, tables=tables, notes=(), warnings=(), schema=schema, otherwise=tuple(otherwise))
 
 
 def _all_new(source: RestoreSource) -> Changes:
-    tables = (TableChanges(table=str(each.table), inserted=each.rows) for each in source.archive.index.tables)
+    tables = (TableChanges(table=str(table.table), inserted=table.rows) for table in source.archive.index.tables)
     return Changes(tables=tuple(tables), schema=("the database does not exist, and will be created",))

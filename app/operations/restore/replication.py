@@ -17,10 +17,10 @@ from app.domain.psql import in_psql, quoted
 from app.domain.replication import Replication, Subscription, disabling, enabling, freeing
 from app.domain.restore import Method, Restore, RestoreState, Side
 from app.errors import ResidencyBackupError, RestorePermissionError, RestoreValidationError, TargetUnavailableError
+from app.operations.restore.job import Job, RestoreJob
 from app.operations.restore.journal import Journal
-from app.operations.restore.request import Job, Wanted
 from app.operations.service import Service
-from app.ports.target import Target, TargetFacts
+from app.ports.target import Target
 
 log = structlog.get_logger(__name__)
 SUBSCRIPTIONS, SLOTS = "subscriptions", "replication slots"
@@ -28,19 +28,19 @@ _STILL = "restore subscriptions not enabled"
 _SEE = "docs/restore.md, 'Subscriptions and replication slots'"
 
 
-def replication_findings(target: Target, wanted: Wanted, facts: TargetFacts) -> Iterator[Finding]:
+def replication_findings(job: Job) -> Iterator[Finding]:
     """What a restore means to subscriptions and slots of the database that it changes."""
-    if facts.live is None:
+    if not job.live:
         return
-    method = wanted.method(facts)
-    found = target.replication(wanted.changes)
+    live, method = job.request.changes, job.method
+    replication = job.target.replication(live)
     if method is Method.SHADOW:
-        yield from _resting(wanted.changes, found.subscriptions)
-        yield from _left_behind(wanted.changes, found)
+        yield from _resting(live, replication.subscriptions)
+        yield from _left_behind(live, replication)
     elif method is Method.IN_PLACE:
-        yield from _barring(wanted.changes, found.subscriptions)
-    if method is not Method.SHADOW and found.slots:
-        yield _told_on(wanted.changes, found, method)
+        yield from _barring(live, replication.subscriptions)
+    if method is not Method.SHADOW and replication.slots:
+        yield _told_on(live, replication, method)
 
 
 def _resting(live: str, subscriptions: Sequence[Subscription]) -> Iterator[Finding]:
@@ -133,32 +133,36 @@ def resumed_or_said(target: Target, record: Restore, side: Side) -> list[str]:
         return [f"subscriptions may still be disabled: {error.message}; {by_hand}"]
 
 
-def detach_copies(job: Job, shadow: str) -> None:
+def detach_copies(job: RestoreJob, shadow: str) -> None:
     """Make sure that DROP SUBSCRIPTION in a copy does not drop the slot of what it is a copy of, at the publisher."""
-    own = job.source.backup is not None and job.source.backup.database == job.wanted.changes
-    if job.wanted.into is not None and not own and (names := job.target.detach_subscriptions(shadow)):
+    own = job.source.backup is not None and job.source.backup.database == job.request.changes
+    if job.request.into is not None and not own and (names := job.target.detach_subscriptions(shadow)):
         listed = ", ".join(names)
-        job.notes.append(
+        job.outcome.notes.append(
             f"subscriptions of the copy have no slot, so that dropping them touches no publisher: {listed}"
         )
 
 
-def say_what_is_next(job: Job) -> None:
+def report_subscriptions(job: RestoreJob) -> None:
     """What an administrator has to do about the restored database's subscriptions."""
-    live, paused = job.wanted.changes, set(job.journal.record.paused(Side.REPLACED))
+    live, paused = job.request.changes, set(job.record.paused(Side.REPLACED))
     try:
         restored = job.target.replication(live).subscriptions
     except ResidencyBackupError as error:  # the restore is done, whatever comes of this
         log.warning("restore cannot look at subscriptions", error=type(error).__name__, reason=error.message)
-        job.warnings.append(f"whether {live} has subscriptions to be enabled is not known: {error.message}; see {_SEE}")
+        job.outcome.warnings.append(
+            f"whether {live} has subscriptions to be enabled is not known: {error.message}; see {_SEE}"
+        )
         return
     for each in restored:
         if each.slot is not None:
             said = f"subscription {each.name} of the restored {live} is disabled: {_anew(live, each.name)}"
-            job.warnings.append(said)
+            job.outcome.warnings.append(said)
     if missing := paused - {each.name for each in restored}:
         names = ", ".join(sorted(missing))
-        job.warnings.append(f"the restored {live} has no subscription {names}: CREATE SUBSCRIPTION anew; see {_SEE}")
+        job.outcome.warnings.append(
+            f"the restored {live} has no subscription {names}: CREATE SUBSCRIPTION anew; see {_SEE}"
+        )
 
 
 def _anew(live: str, subscription: str) -> str:

@@ -1,115 +1,108 @@
-"""What is asked of a restore, what came of it, and what its parts share meanwhile."""
+"""What is asked of a restore, checked and typed."""
 
 from __future__ import annotations
 
 import re
 import shlex
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypedDict, Unpack
 
-import structlog
-
-from app.domain.changes import Changes, MergeRequest, OtherWords
-from app.domain.checks import Finding
-from app.domain.restore import NAME_BYTES, Method, Mode, OnConflict, Policy, Restore
+from app.domain.changes import MergeRequest
+from app.domain.restore import NAME_BYTES, Mode, OnConflict, Policy
 from app.errors import RestoreValidationError
-from app.operations.backups.inventory import Inventory
-from app.operations.restore.journal import Journal
-from app.operations.restore.source import RestoreSource
-from app.operations.service import Progress, Service
-from app.ports.target import Target, TargetFacts
+from app.operations.service import Service
 
-log = structlog.get_logger(__name__)
 _SCHEMA = r'\s*(?:"(?:[^"]|"")+"|[^\W\d][\w$]*)\s*'
 _SCHEMAS = re.compile(f"{_SCHEMA}(?:,{_SCHEMA})*")
-_SERVERS_OWN = {"postgres", "template0", "template1"}
+_OF_THE_SERVER = {"postgres", "template0", "template1"}
+
+
+class PreviewOptions(TypedDict, total=False):
+    """Options of a preview, as the command line or the message of a task gives them: nothing of them is checked yet.
+
+    Attributes:
+        mode: ``replace`` or ``merge``.
+        tables: only these; None or empty means all.
+        dependents: with the tables that refer to them.
+        where: only rows of the tables that meet this SQL condition.
+        on_conflict: ``take-backup``, ``keep-live``, ``newest:<column>`` or ``fail``.
+        into: another database than the live one.
+        search_path: schemas that functions look in meanwhile.
+        as_role: the role that loads the dump.
+    """
+
+    mode: str
+    tables: Sequence[str] | None
+    dependents: bool
+    where: str | None
+    on_conflict: str
+    into: str | None
+    search_path: str | None
+    as_role: str | None
+
+
+class RestoreOptions(PreviewOptions, total=False):
+    """Options of a restore; `confirm` is the name of the database that changes, typed out."""
+
+    confirm: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestoreRequest:
-    """What is wanted, as it was typed.
+    """What is asked of a restore, or of a preview.
 
     Attributes:
-        backup: id, alias or path.
+        backup: its id or alias, or the path of a file.
+        database: the live database's name.
+        merge: what a merge, a replace of chosen tables, or a preview brings by rows.
         confirm: the name of the database that changes, typed out; no restore runs without it.
-        into: another database than the live one.
-        as_role: who loads it.
-        request_key: what tells a message delivered twice.
-        search_path: schemas that functions look in meanwhile.
-    """
-
-    backup: str
-    mode: str = Mode.REPLACE
-    confirm: str | None = None
-    tables: Sequence[str] = ()
-    dependents: bool = False
-    where: str | None = None
-    on_conflict: str = Policy.TAKE_BACKUP
-    into: str | None = None
-    as_role: str | None = None
-    request_key: str | None = None
-    search_path: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """The same, understood.
-
-    Attributes:
-        changes: the database that changes.
-        confirm: its name as it was typed out.
-        merge: what a merge, or a preview, is asked for.
-        as_role: who loads the dump, where somebody was named.
+        as_role: the role that loads the dump; None leaves that to the settings.
+        request_key: tells a message that is delivered twice.
     """
 
     mode: Mode
+    backup: str
     database: str
-    into: str | None
-    confirm: str | None
     merge: MergeRequest
+    confirm: str | None = None
     as_role: str | None = None
+    request_key: str | None = None
 
     @classmethod
-    def of(cls, service: Service, request: RestoreRequest) -> Wanted:
-        """Understand a request.
+    def parse(
+        cls, service: Service, backup: str, request_key: str | None = None, **options: Unpack[RestoreOptions]
+    ) -> RestoreRequest:
+        """Check and type what was asked for.
 
         Raises:
             RestoreValidationError: it makes no sense.
         """
-        mode = Mode.parse(request.mode)
-        policy = OnConflict.parse(request.on_conflict)
-        tables = _names(request.tables)
-        into = None if request.into == service.database else request.into
-        _require_name(into)
-        if mode is Mode.REPLACE and policy != OnConflict():
-            message = f"--on-conflict {policy} belongs to a merge: a replace takes all from the backup"
+        mode = Mode.parse(options.get("mode", Mode.REPLACE))
+        as_role = options.get("as_role") or None
+        merge = _merge_request(service, backup, mode, options)
+        if mode is Mode.REPLACE and merge.on_conflict != OnConflict():
+            message = f"--on-conflict {merge.on_conflict} belongs to a merge: a replace takes all from the backup"
             raise RestoreValidationError(message, "use --mode merge, or leave it away")
-        if (request.where or request.dependents) and not tables:
+        if (merge.where or merge.dependents) and not merge.tables:
             raise RestoreValidationError("--where and --dependents need to know of which table", "name it with --table")
-        if request.as_role and (mode is Mode.MERGE or tables):
-            message = "--as belongs to a replace of the whole database: else nothing that stands in the file is run"
-            raise RestoreValidationError(message, _without_as(request))
-        merge = MergeRequest(
-            on_conflict=policy,
-            tables=tables,
-            dependents=bool(request.dependents),
-            where=request.where,
-            exact=mode is Mode.REPLACE,
-            version_tables=service.options.version_tables,
-            backup=request.backup,
-            into=into,
-            search_path=_path(request.search_path),
-        )
+        if as_role and (mode is Mode.MERGE or merge.tables):
+            message = "--as belongs to a replace of the whole database: else no statement of the file is run"
+            raise RestoreValidationError(message, _without_as(mode, merge, as_role))
         return cls(
             mode=mode,
+            backup=backup,
             database=service.database,
-            into=into,
-            confirm=request.confirm,
             merge=merge,
-            as_role=request.as_role or None,
+            confirm=options.get("confirm"),
+            as_role=as_role,
+            request_key=request_key,
         )
+
+    @property
+    def into(self) -> str | None:
+        """Name of the database to restore into; None for the live one."""
+        return self.merge.into
 
     @property
     def changes(self) -> str:
@@ -117,41 +110,79 @@ class Wanted:
         return self.into or self.database
 
     @property
+    def search_path(self) -> str | None:
+        """Schemas that functions look in meanwhile; None leaves the path alone."""
+        return self.merge.search_path
+
+    @property
     def by_rows(self) -> bool:
-        """Whether rows are brought into the tables that are there."""
+        """Whether rows are brought into existing tables."""
         return self.mode is Mode.MERGE or bool(self.merge.tables)
 
-    def method(self, facts: TargetFacts) -> Method:
-        """How it is done on that server."""
-        if self.by_rows:
-            return Method.ROWS
-        return Method.SHADOW if facts.may_create else Method.IN_PLACE
+    def require_confirmation(self) -> None:
+        """Make sure that whoever asks knows what will be changed.
+
+        Raises:
+            RestoreValidationError: the name of the database was not typed out.
+        """
+        if self.confirm == self.changes:
+            return
+        wrong = f"the confirmation {self.confirm!r} is not the name of the database"
+        hint = f"a restore changes database {self.changes}: say so with --confirm {shlex.quote(self.changes)}"
+        raise RestoreValidationError(wrong if self.confirm else "nothing is confirmed", hint)
 
 
-def _without_as(request: RestoreRequest) -> str:
+def _merge_request(service: Service, backup: str, mode: Mode, options: RestoreOptions) -> MergeRequest:
+    on_conflict = OnConflict.parse(options.get("on_conflict", Policy.TAKE_BACKUP))
+    tables = _names(options.get("tables"))
+    into = options.get("into")
+    into = None if into == service.database else into
+    _require_name(into)
+    return MergeRequest(
+        on_conflict=on_conflict,
+        tables=tables,
+        dependents=bool(options.get("dependents")),
+        where=options.get("where"),
+        exact=mode is Mode.REPLACE,
+        version_tables=service.options.version_tables,
+        backup=backup,
+        into=into,
+        search_path=_path(options.get("search_path")),
+    )
+
+
+def _without_as(mode: Mode, merge: MergeRequest, role: str) -> str:
     """The same by rows, without --as; or all of the file beside the live database, as that role."""
-    named = "".join(f" --table {shlex.quote(table)}" for table in _names(request.tables))
-    file, role = shlex.quote(request.backup), shlex.quote(str(request.as_role))
+    tables = "".join(f" --table {shlex.quote(table)}" for table in merge.tables)
+    file = shlex.quote(str(merge.backup))
     return (
-        f"leave it away: residency-backup restore {file} --mode {request.mode}{named} --dry-run; or look at the file in"
+        f"leave it away: residency-backup restore {file} --mode {mode}{tables} --dry-run; or look at the file in"
         f" a database of its own: residency-backup restore {file} --mode replace --into staging --confirm staging"
-        f" --as {role}"
+        f" --as {shlex.quote(str(role))}"
     )
 
 
 def _require_name(into: object) -> None:
-    """A name that the server takes as it stands, and not one of the server's own databases."""
+    """Refuse a name that the server would change, and the server's own databases.
+
+    Raises:
+        RestoreValidationError: it is such a name.
+    """
     if into is None:
         return
     if not isinstance(into, str) or not into or "\0" in into or len(into.encode()) > NAME_BYTES:
         hint = f"name the database to restore into, in up to {NAME_BYTES} bytes"
         raise RestoreValidationError(f"{into!r} is no database's name", hint)
-    if into in _SERVERS_OWN:
+    if into in _OF_THE_SERVER:
         raise RestoreValidationError(f"database {into} is the server's own", "restore into a database of another name")
 
 
 def _path(text: object) -> str | None:
-    """A list of schemas, as SET search_path takes it."""
+    """A list of schemas, as SET search_path takes it.
+
+    Raises:
+        RestoreValidationError: it is none.
+    """
     if text is None or (isinstance(text, str) and _SCHEMAS.fullmatch(text)):
         return text
     raise RestoreValidationError(
@@ -160,91 +191,13 @@ def _path(text: object) -> str | None:
 
 
 def _names(tables: object) -> tuple[str, ...]:
-    """Tables as a task's argument or the command line gives them."""
-    if isinstance(tables, str) or not isinstance(tables, Sequence) or not all(isinstance(each, str) for each in tables):
-        if tables is None:
-            return ()
-        raise RestoreValidationError(f"tables are named in a list, not {tables!r}", 'write "tables": ["public.people"]')
-    return tuple(tables)
+    """Names of tables, as the message of a task or the command line gives them.
 
-
-@dataclass(slots=True, kw_only=True)
-class Job:
-    """A restore under way.
-
-    Attributes:
-        backups: what there was when it began.
-        live: whether the database that changes exists.
-        notes, warnings: what a person may, and must, know.
-        seconds: of each phase.
-        otherwise: what a warning says to read otherwise than in the backup.
+    Raises:
+        RestoreValidationError: they are no list of texts.
     """
-
-    service: Service
-    wanted: Wanted
-    source: RestoreSource
-    backups: Inventory
-    target: Target
-    facts: TargetFacts
-    journal: Journal
-    progress: Progress
-    findings: list[Finding] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
-    rows: dict[str, int] = field(default_factory=dict)
-    changes: Changes | None = None
-    downtime: float | None = None
-    otherwise: list[OtherWords] = field(default_factory=list)
-
-    @property
-    def live(self) -> bool:
-        """Whether the database that changes exists."""
-        return self.facts.live is not None
-
-    @contextmanager
-    def phase(self, name: str, total: int | None = None) -> Iterator[None]:
-        """A phase, timed and shown."""
-        self.progress.start(name, total)
-        begun = time.monotonic()
-        yield
-        self.seconds[name] = round(self.seconds.get(name, 0.0) + time.monotonic() - begun, 3)
-        log.debug("restore phase done", phase=name, seconds=self.seconds[name])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Restored:
-    """A restore that is done.
-
-    Attributes:
-        restore: its record.
-        rows: of each table (replace), or of each kind of change (merge).
-        downtime: seconds for which nobody could connect; None where that was never so.
-        warnings: what a person must see.
-        otherwise: objects that read otherwise than in the backup, as a warning says.
-    """
-
-    restore: Restore
-    rows: dict[str, int]
-    findings: tuple[Finding, ...]
-    notes: tuple[str, ...]
-    warnings: tuple[str, ...]
-    seconds: dict[str, float]
-    downtime: float | None
-    changes: Changes | None
-    otherwise: tuple[OtherWords, ...] = ()
-
-
-def restored(job: Job) -> Restored:
-    """What a job came to."""
-    return Restored(
-        restore=job.journal.record,
-        rows=dict(job.rows),
-        findings=tuple(job.findings),
-        notes=tuple(job.notes),
-        warnings=tuple(job.warnings),
-        seconds=dict(job.seconds),
-        downtime=job.downtime,
-        changes=job.changes,
-        otherwise=tuple(job.otherwise),
-    )
+    if tables is None:
+        return ()
+    if isinstance(tables, Sequence) and not isinstance(tables, str) and all(isinstance(name, str) for name in tables):
+        return tuple(tables)
+    raise RestoreValidationError(f"tables are named in a list, not {tables!r}", 'write "tables": ["public.people"]')

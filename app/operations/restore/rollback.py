@@ -10,12 +10,10 @@ from shlex import quote
 import structlog
 
 from app.archive.reader import Archive
-from app.domain.backup import Tier
 from app.domain.psql import in_psql, renaming
-from app.domain.restore import Method, Restore, RestoreState, Side, Step, in_front_of, never_undone
+from app.domain.restore import Method, Restore, RestoreState, Side, Step, never_undone, newer_restores
 from app.errors import (
     BackupCancelledError,
-    BackupError,
     CatalogError,
     ResidencyBackupError,
     RestoreCancelledError,
@@ -26,7 +24,6 @@ from app.errors import (
     RestoreValidationError,
     as_logged,
 )
-from app.operations.backup.take import BackupRequest, take_backup
 from app.operations.backups.inventory import find
 from app.operations.backups.servers import of_this_server
 from app.operations.backups.verify import read_manifest
@@ -34,7 +31,7 @@ from app.operations.restore.journal import Journal
 from app.operations.restore.position import Obstacle, no_way_back
 from app.operations.restore.recover import PATIENCE_SECONDS, after_rollback, complete, resolve, settle, unsettled
 from app.operations.restore.replication import pause, put_aside, resume, resumed_or_said
-from app.operations.restore.safety import safety_error
+from app.operations.restore.safety import take_safety_backup
 from app.operations.service import SILENT, Progress, Service, target_for
 from app.ports.target import Target
 
@@ -48,14 +45,14 @@ _ENDED = {
 
 
 @dataclass(frozen=True, slots=True)
-class RolledBack:
+class RollbackOutcome:
     """A restore that is undone, and what a person should know of it."""
 
     restore: Restore
     notes: tuple[str, ...] = ()
 
 
-def rollback(service: Service, restore_id: str, progress: Progress = SILENT) -> RolledBack:
+def rollback(service: Service, restore_id: str, progress: Progress = SILENT) -> RollbackOutcome:
     """Undo a restore.
 
     Raises:
@@ -74,7 +71,7 @@ def rollback(service: Service, restore_id: str, progress: Progress = SILENT) -> 
             if settled.state is not RestoreState.COMPLETE:
                 state = "rolled back" if settled.state is RestoreState.ROLLED_BACK else "not complete"
                 note = f"the restore was {state} when its process died; what it left is cleaned up"
-                return RolledBack(settled, (note,))
+                return RollbackOutcome(settled, (note,))
             record = settled
         _require_undo(service, record)
         return _roll_back(service, record, progress)
@@ -127,7 +124,7 @@ def _why_not(service: Service, record: Restore) -> Obstacle | None:
         return Obstacle("nothing that was before it is kept")
     if service.clock() >= record.undo_until:
         return Obstacle(f"it could be until {record.undo_until:%Y-%m-%d %H:%M %Z} (RESTORE_UNDO_HOURS)")
-    newer = in_front_of(record, of_this_server(service, service.restores.restores(service.database)))
+    newer = newer_restores(record, of_this_server(service, service.restores.restores(service.database)))
     if final := never_undone(newer, service.clock()):
         return Obstacle(f"restore {final.id} came after it, and cannot be undone")
     if newer:
@@ -147,7 +144,7 @@ def _script(service: Service, record: Restore) -> Path:
     return service.scripts.path(record.id)
 
 
-def _roll_back(service: Service, record: Restore, progress: Progress) -> RolledBack:
+def _roll_back(service: Service, record: Restore, progress: Progress) -> RollbackOutcome:
     now = service.clock()
     claimed = replace(
         record, state=RestoreState.RUNNING, step=Step.ROLLING_BACK, transaction=None, heartbeat_at=now, finished_at=None
@@ -184,24 +181,11 @@ def _by_rename(service: Service, journal: Journal, progress: Progress) -> list[s
 
 
 def _in_place(service: Service, journal: Journal, progress: Progress) -> list[str]:
-    _keep_what_is_there(service, journal, progress)
+    # Nothing else would be left of what came since the restore.
+    taken = take_safety_backup(service, journal.record, f"before the rollback of restore {journal.record.id}", progress)
+    journal.write(before_rollback=taken.backup.id)
     back_in_place(service, journal, progress)
     return [f"the database was made what the safety backup {journal.record.safety} holds"]
-
-
-def _keep_what_is_there(service: Service, journal: Journal, progress: Progress) -> None:
-    """Take a backup of what came since the restore: nothing else of it would be left."""
-    record = journal.record
-    label = f"before the rollback of restore {record.id}"
-    try:
-        taken = take_backup(service, BackupRequest(tier=Tier.SAFETY, label=label, pinned_reason=record.pin), progress)
-    except (BackupCancelledError, CatalogError):
-        raise
-    except BackupError as error:
-        raise safety_error(record.changes, error) from error
-    if taken is None:
-        raise RuntimeError("a backup without a slot cannot have been made already")
-    journal.write(before_rollback=taken.backup.id)
 
 
 def _by_script(service: Service, journal: Journal, progress: Progress) -> list[str]:
@@ -216,7 +200,7 @@ def _recording(journal: Journal) -> Callable[[str], None]:
     return lambda transaction: journal.write(transaction=transaction)
 
 
-def _done(journal: Journal, notes: list[str]) -> RolledBack:
+def _done(journal: Journal, notes: list[str]) -> RollbackOutcome:
     service = journal.service
     notes += resumed_or_said(target_for(service, journal.record), journal.record, Side.REPLACED)
     record = after_rollback(service, journal.record)
@@ -230,7 +214,7 @@ def _done(journal: Journal, notes: list[str]) -> RolledBack:
         notes.append(f"the end of the rollback is not in the catalog: {error.message}; residency-backup check --repair")
         log.warning("restore catalog not saved", error=type(error).__name__, reason=error.message)
     log.info("restore rolled back", method=str(record.method))
-    return RolledBack(record, tuple(notes))
+    return RollbackOutcome(record, tuple(notes))
 
 
 def _is_kept(service: Service, record: Restore) -> bool:

@@ -1,17 +1,21 @@
-"""Restores: all or nothing.
+"""A restore, from the request to its end: all of it, or nothing.
 
-begin in the catalog -> pin the source -> checks -> safety backup -> load beside, prove, swap (or one transaction) ->
-done. Whatever fails or cancels it: the live database is as before, and what was made beside it is gone.
+    record it in the catalog -> pin the backup -> checks -> change the database (restore/methods.py) -> record the end
+
+The safety backup is taken by the methods, right before they change anything. If a step fails or is cancelled, the live
+database is as before, and what was made beside it is removed.
 """
 
 from __future__ import annotations
 
 import secrets
 from dataclasses import replace
+from pathlib import Path
 
 import structlog
 
-from app.domain.checks import Severity, first_error
+from app.domain.backup import Backup
+from app.domain.checks import Severity
 from app.domain.restore import Method, Restore, RestoreState, Step
 from app.errors import (
     BackupCancelledError,
@@ -25,58 +29,45 @@ from app.errors import (
 )
 from app.operations.backups.expire import expire_quietly
 from app.operations.backups.inventory import Inventory, inventory
-from app.operations.backups.pins import pin, release
-from app.operations.restore.checks import require_confirmation, restore_checks, room_error
+from app.operations.backups.pins import release
+from app.operations.restore.checks import check_restore
+from app.operations.restore.job import RestoreJob, RestoreOutcome
 from app.operations.restore.journal import Journal
 from app.operations.restore.methods import change
 from app.operations.restore.recover import PATIENCE_SECONDS, resolve
-from app.operations.restore.report import to_report
-from app.operations.restore.request import Job, Restored, RestoreRequest, Wanted, restored
+from app.operations.restore.report import report_of
+from app.operations.restore.request import RestoreRequest
 from app.operations.restore.rollback import back_in_place
-from app.operations.restore.source import Located, locate, open_source
-from app.operations.service import SILENT, Progress, Service, target_for
-from app.ports.target import TargetFacts
+from app.operations.restore.room import room_error
+from app.operations.restore.source import locate, name_of, open_source
+from app.operations.service import SILENT, Progress, Service
 
 log = structlog.get_logger(__name__)
 
 
-def restore(service: Service, request: RestoreRequest, progress: Progress = SILENT) -> Restored:
+def restore(service: Service, request: RestoreRequest, progress: Progress = SILENT) -> RestoreOutcome:
     """Restore.
 
     Raises:
         RestoreRunningError: another restore is under way, or this request was served already.
         BackupNotFoundError: there is no such backup.
-        RestoreValidationError: the request makes no sense, or is not confirmed.
-        RestoreRollbackError: it failed, and so did cleaning up after it; says what stands where.
-        RestoreError, BackupError: the first thing that failed; the live database is as before.
+        RestoreValidationError: the request is not confirmed.
+        RestoreRollbackError: the restore failed, and so did its clean-up; says what stands where.
+        RestoreError, BackupError: the first error; the live database is as before.
     """
-    wanted = Wanted.of(service, request)
-    require_confirmation(wanted)
+    request.require_confirmation()
     backups = inventory(service)
-    located = locate(service, request.backup, backups)
-    now = service.clock()
-    record = Restore(
-        id=secrets.token_hex(6),
-        database=service.database,
-        mode=wanted.mode,
-        backup=located.name,
-        into=wanted.into,
-        started_at=now,
-        heartbeat_at=now,
-        request_key=request.request_key,
-    )
-    with structlog.contextvars.bound_contextvars(database=wanted.changes, restore=record.id):
+    place = locate(service, request.backup, backups)
+    record = _new_record(service, request, name_of(place))
+    with structlog.contextvars.bound_contextvars(database=request.changes, restore=record.id):
         service.restores.begin_restore(record)
-        log.info("restore started", backup=located.name, mode=str(wanted.mode))
+        log.info("restore started", backup=record.backup, mode=str(record.mode))
         journal = Journal(service, record)
         with journal.beating():
             try:
-                if located.backup is not None:
-                    pin(service, located.backup, record)
-                job = _prepared(journal, wanted, located, backups, progress)
+                job = _checked_job(journal, request, place, backups, progress)
                 change(job)
-                _done(job)
-                return restored(job)
+                return _finish(job)
             except (KeyboardInterrupt, BackupCancelledError) as signal:
                 error: Exception = RestoreCancelledError("the restore was cancelled", "the live database is as before")
                 _undo(journal, error, signal)
@@ -85,52 +76,74 @@ def restore(service: Service, request: RestoreRequest, progress: Progress = SILE
             return _done_all_the_same(journal)
 
 
-def _prepared(journal: Journal, wanted: Wanted, located: Located, backups: Inventory, progress: Progress) -> Job:
-    """The checklist, and the job when all of it is well."""
-    service = journal.service
-    source = open_source(service, located, progress)
-    target = target_for(service, journal.record)
-    checked = restore_checks(journal, target, wanted, source, backups)
-    if error := first_error(checked.findings):
-        raise error
-    facts: TargetFacts | None = checked.facts
-    assert facts is not None  # noqa: S101 -- else a finding was raised
-    journal.note(server=facts.system_identifier)
-    return Job(
-        service=service,
-        wanted=wanted,
-        source=source,
-        backups=backups,
-        target=target,
-        facts=facts,
-        journal=journal,
-        progress=progress,
-        findings=list(checked.findings),
-        warnings=[each.message for each in checked.findings if each.severity is Severity.WARNING],
+def _new_record(service: Service, request: RestoreRequest, backup: str) -> Restore:
+    now = service.clock()
+    return Restore(
+        id=secrets.token_hex(6),
+        database=service.database,
+        mode=request.mode,
+        backup=backup,
+        into=request.into,
+        started_at=now,
+        heartbeat_at=now,
+        request_key=request.request_key,
     )
 
 
-def _done(job: Job) -> None:
-    """Record the end. What cannot be recorded now is found out by `check --repair`."""
-    record = job.journal.record
+def _checked_job(
+    journal: Journal, request: RestoreRequest, place: Backup | Path, backups: Inventory, progress: Progress
+) -> RestoreJob:
+    """Pin and open the backup, and run the checks."""
+    service = journal.service
+    source = open_source(service, place, progress, pinned_for=journal.record)
+    if source.backup is not None and source.stored is not None:
+        backups = backups.with_manifest(source.backup.file, source.stored.data, source.stored.manifest)
+    job = RestoreJob(
+        service=service,
+        request=request,
+        backups=backups,
+        source=source,
+        progress=progress,
+        journal=journal,
+        outcome=RestoreOutcome(restore=journal.record),
+    )
+    job.outcome.findings = check_restore(job, journal.record.id)
+    job.outcome.warnings += [
+        finding.message for finding in job.outcome.findings if finding.severity is Severity.WARNING
+    ]
+    journal.note(server=job.facts.system_identifier)
+    return job
+
+
+def _finish(job: RestoreJob) -> RestoreOutcome:
+    """Record the end. If it cannot be recorded now, `check --repair` finds it out later."""
+    record, outcome = job.record, job.outcome
     backups = inventory(job.service, job.backups)
-    released = release(job.service, record, backups, but=record.safety if record.undo_until else None)
+    still_needed = record.safety if record.undo_until else None
+    released = release(job.service, record, backups, but=still_needed, known=job.source.stored)
     if record.undo_until is None and job.live and record.method is Method.SHADOW:
-        job.warnings.append("this restore cannot be rolled back: what was there before could not be kept")
+        outcome.warnings.append("this restore cannot be rolled back: what was there before could not be kept")
     elif record.undo_until is None and not job.live:
-        job.notes.append(f"{job.wanted.changes} did not exist: there is nothing to roll back to")
-    now, report = job.service.clock(), to_report(job)
+        outcome.notes.append(f"{record.changes} did not exist: there is nothing to roll back to")
+    now = job.service.clock()
     try:
-        job.journal.write(Step.DONE, state=RestoreState.COMPLETE, finished_at=now, report=report)
+        job.journal.write(Step.DONE, state=RestoreState.COMPLETE, finished_at=now, report=report_of(outcome))
     except (CatalogError, RestoreError) as error:
-        job.warnings.append(
+        outcome.warnings.append(
             f"the end of the restore is not in the catalog: {error.message}; residency-backup check --repair"
         )
         log.warning("restore catalog not saved", error=type(error).__name__, reason=error.message)
-    figures = {"mode": str(record.mode), "backup": record.backup, "safety": record.safety, "downtime": job.downtime}
-    rows = sum(job.rows.values()) if job.changes is None else job.changes.total("inserted")
-    log.info("restore completed", rows=rows, seconds=job.seconds, undo_until=str(record.undo_until), **figures)
+    outcome.restore = job.record
+    _log_end(outcome)
     expire_quietly(job.service, [backup for backup in backups if backup.id not in released])
+    return outcome
+
+
+def _log_end(outcome: RestoreOutcome) -> None:
+    record = outcome.restore
+    rows = sum(outcome.rows.values()) if outcome.changes is None else outcome.changes.total("inserted")
+    figures = {"mode": str(record.mode), "backup": record.backup, "safety": record.safety, "downtime": outcome.downtime}
+    log.info("restore completed", rows=rows, seconds=outcome.seconds, undo_until=str(record.undo_until), **figures)
 
 
 def _undo(journal: Journal, error: Exception, cause: BaseException) -> None:
@@ -187,18 +200,9 @@ def _record(journal: Journal, record: Restore) -> None:
         log.warning("restore failure not saved in the catalog", error=type(lost).__name__, reason=lost.message)
 
 
-def _done_all_the_same(journal: Journal) -> Restored:
-    """It was cancelled, or lost its connection, when the change was committed already."""
+def _done_all_the_same(journal: Journal) -> RestoreOutcome:
+    """Record a restore that was cancelled, or lost its connection, after its change was committed."""
     note = journal.record.message or "it was cancelled or cut off after it had been committed, and so is done"
     log.warning("restore completed although it was cancelled or cut off after its commit")
     _record(journal, journal.record)
-    return Restored(
-        restore=journal.record,
-        rows={},
-        findings=(),
-        notes=(),
-        warnings=(note,),
-        seconds={},
-        downtime=None,
-        changes=None,
-    )
+    return RestoreOutcome(restore=journal.record, warnings=[note])

@@ -1,11 +1,11 @@
-"""The safety backup: what is there is kept before it is changed. It comes when nothing known bars the way any more."""
+"""The safety backup: what the database holds is backed up before a restore, or a rollback in place, changes it."""
 
 from __future__ import annotations
 
 from app.domain.backup import Tier
 from app.domain.checks import Finding
 from app.domain.psql import in_psql, renaming
-from app.domain.restore import Step
+from app.domain.restore import Restore, Step
 from app.errors import (
     BackupCancelledError,
     BackupError,
@@ -22,38 +22,61 @@ from app.errors import (
     TableLockedError,
     TargetUnavailableError,
 )
+from app.operations.backup.publish import Taken
 from app.operations.backup.take import BackupRequest, take_backup
-from app.operations.restore.checks import needs_safety
-from app.operations.restore.request import Job
+from app.operations.backups.inventory import Inventory
+from app.operations.restore.job import RestoreJob
+from app.operations.service import Progress, Service
 
 
-def safety_backup(job: Job) -> None:
-    """Take, verify and pin a backup of what is there."""
-    if not needs_safety(job.wanted, job.facts):
-        absent = "does not exist" if not job.live else "is not the live database"
-        job.findings.append(Finding.ok("safety backup", f"none is taken: {job.wanted.changes} {absent}"))
+def safety_backup(job: RestoreJob) -> None:
+    """Take, verify and pin a backup of the live database, and record it. It comes last before the change."""
+    live, findings = job.request.changes, job.outcome.findings
+    if not job.takes_safety:
+        reason = "is not the live database" if job.live else "does not exist"
+        findings.append(Finding.ok("safety backup", f"none is taken: {live} {reason}"))
         return
-    journal = job.journal
-    journal.write(Step.SAFETY)
+    job.journal.write(Step.SAFETY)
     with job.phase("safety backup"):
-        label = f"before restore {journal.record.id}"
-        request = BackupRequest(tier=Tier.SAFETY, label=label, pinned_reason=journal.record.pin)
-        try:
-            taken = take_backup(job.service, request, job.progress, job.backups)
-        except (BackupCancelledError, CatalogError):
-            raise
-        except BackupError as error:
-            raise safety_error(job.wanted.changes, error) from error
+        taken = take_safety_backup(
+            job.service, job.record, f"before restore {job.record.id}", job.progress, job.backups
+        )
+    job.outcome.warnings += taken.warnings
+    job.journal.write(safety=taken.backup.id)
+    message = f"{taken.backup.id}: taken, verified and pinned until the restore can no longer be rolled back"
+    findings.append(Finding.ok("safety backup", message))
+
+
+def take_safety_backup(
+    service: Service, record: Restore, label: str, progress: Progress, backups: Inventory | None = None
+) -> Taken:
+    """Take a safety backup that is pinned for a restore.
+
+    Args:
+        service: the parts.
+        record: the restore that pins it.
+        label: what the backup is of.
+        progress: told of the bytes read.
+        backups: what the tree holds, as an earlier look found; None to look.
+
+    Raises:
+        RestoreError: it failed, so nothing may be changed.
+        BackupCancelledError, CatalogError: as of any backup.
+    """
+    request = BackupRequest(tier=Tier.SAFETY, label=label, pinned_reason=record.pin)
+    try:
+        taken = take_backup(service, request, progress, backups)
+    except (BackupCancelledError, CatalogError):
+        raise
+    except BackupError as error:
+        raise _restore_error(record.changes, error) from error
     if taken is None:
         raise RuntimeError("a backup without a slot cannot have been made already")
-    job.warnings += taken.warnings
-    journal.write(safety=taken.backup.id)
-    message = f"{taken.backup.id}: taken, verified and pinned until the restore can no longer be rolled back"
-    job.findings.append(Finding.ok("safety backup", message))
+    return taken
 
 
-def safety_error(live: str, error: BackupError) -> RestoreError:
-    """What is there cannot be kept, and so is not replaced."""
+def _restore_error(live: str, error: BackupError) -> RestoreError:
+    """The error of a restore whose safety backup failed: its class says why, as the backup's did."""
     kinds: dict[type[BackupError], type[RestoreError]] = {
         BackupStorageError: RestoreStorageError,
         BackupPermissionError: RestorePermissionError,
@@ -61,7 +84,7 @@ def safety_error(live: str, error: BackupError) -> RestoreError:
         TableLockedError: RestoreBusyError,
         ServerUnavailableError: TargetUnavailableError,
     }
-    kind = next((kinds[each] for each in kinds if isinstance(error, each)), RestoreError)
+    kind = next((kinds[known] for known in kinds if isinstance(error, known)), RestoreError)
     aside = (
         f"if {live} is beyond saving: {in_psql('postgres', renaming(live, f'{live}_broken'))}; then restore again, "
         "or restore into another database with --into"

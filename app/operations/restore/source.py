@@ -14,6 +14,8 @@ from app.archive.manifest import Manifest, ServerFacts
 from app.archive.reader import Archive
 from app.domain.backup import Backup, Codec, Origin, Tier
 from app.domain.checks import Finding
+from app.domain.events import EventName
+from app.domain.restore import Restore
 from app.errors import (
     BackupError,
     BackupNotFoundError,
@@ -25,28 +27,17 @@ from app.errors import (
     RestoreValidationError,
 )
 from app.operations.backups.inventory import Inventory, codec_of, find
+from app.operations.backups.keep import StoredManifest, pin_opened
 from app.operations.backups.opened import Opened, ReplacedMeanwhileError, each_look, opened, replaced_meanwhile
 from app.operations.backups.verify import Verified, verify_opened
 from app.operations.given_file import open_plain, require_plain, stat_of
 from app.operations.service import SILENT, Progress, Service
+from app.ports.events import failure
 
 log = structlog.get_logger(__name__)
 _MAGIC = {b"\x1f\x8b": Codec.GZIP, b"\x28\xb5\x2f\xfd": Codec.ZSTD}
 _CUSTOM = b"PGDMP"
 _OTHER = "use another backup: 'residency-backup list' shows what there is"
-
-
-@dataclass(frozen=True, slots=True)
-class Located:
-    """Where the bytes are: a backup of the tree, or a file."""
-
-    backup: Backup | None
-    path: Path | None
-
-    @property
-    def name(self) -> str:
-        """Its id, or its path."""
-        return self.backup.id if self.backup else str(self.path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +47,7 @@ class RestoreSource:
     Attributes:
         manifest: None for a foreign dump, and for a backup that has lost its own.
         verified: what reading it found.
+        stored: the manifest with its bytes, if this restore has pinned the backup.
     """
 
     name: str
@@ -63,6 +55,7 @@ class RestoreSource:
     manifest: Manifest | None
     backup: Backup | None
     verified: Finding
+    stored: StoredManifest | None = None
 
     @property
     def facts(self) -> ServerFacts | None:
@@ -77,7 +70,12 @@ class RestoreSource:
         return known or self.archive.index.raw_bytes
 
 
-def locate(service: Service, name: str, backups: Inventory | None = None) -> Located:
+def name_of(place: Backup | Path) -> str:
+    """The id of a backup, or the path of a file."""
+    return place.id if isinstance(place, Backup) else str(place)
+
+
+def locate(service: Service, name: str, backups: Inventory | None = None) -> Backup | Path:
     """Find what is meant: a backup by id or alias, else a file by its path.
 
     Args:
@@ -100,10 +98,10 @@ def locate(service: Service, name: str, backups: Inventory | None = None) -> Loc
                 f"{backup.id} is a full backup: a whole server, and no dump that a database is restored from",
                 f"lay it out in an empty folder: residency-backup restore-full {backup.id} --target FOLDER",
             )
-        return Located(backup, None)
+        return backup
     path = Path(name).absolute()
     require_plain(path)
-    return Located(None, path)
+    return path
 
 
 def _names_a_file(name: str) -> bool:
@@ -114,30 +112,37 @@ def _names_a_file(name: str) -> bool:
     return found is not None and not stat.S_ISDIR(found.st_mode)
 
 
-def open_source(service: Service, located: Located, progress: Progress = SILENT) -> RestoreSource:
-    """Read what was located, and prove what it has a manifest to be proven by.
+def open_source(
+    service: Service, place: Backup | Path, progress: Progress = SILENT, pinned_for: Restore | None = None
+) -> RestoreSource:
+    """Read a backup, or a file, from its first to its last byte, and compare it with its manifest if it has one.
 
-    The file is held open: what is read from the source later is of the same bytes, also when a run replaces the backup.
+    The file stays open: what is read from the source later is of the same bytes, even if a run replaces the backup.
+
+    Args:
+        service: the parts.
+        place: what `locate` found.
+        progress: told of the bytes read.
+        pinned_for: a restore; the backup is pinned for it before it is read.
 
     Raises:
         RestoreValidationError: it is no plain dump, or not a whole one.
         BackupError: it cannot be read.
     """
-    if located.backup is None:
-        path = located.path or Path()
-        codec = _codec(path)
-        with open_plain(path) as stream:
-            return _scanned(located, Held(stream), codec, progress)
-    for backup in each_look(service, located.backup):
+    if isinstance(place, Path):
+        codec = _codec(place)
+        with open_plain(place) as stream:
+            return _scanned(place, Held(stream), codec, progress)
+    for backup in each_look(service, place):
         try:
             with opened(service, backup) as found:
-                return _of_backup(found, progress)
+                return _of_backup(found, progress, pinned_for)
         except (ReplacedMeanwhileError, BackupNotFoundError):
             continue
-    raise replaced_meanwhile(located.backup)
+    raise replaced_meanwhile(place)
 
 
-def _of_backup(found: Opened, progress: Progress) -> RestoreSource:
+def _of_backup(found: Opened, progress: Progress, pinned_for: Restore | None) -> RestoreSource:
     """A backup of the tree as a source.
 
     Raises:
@@ -147,11 +152,17 @@ def _of_backup(found: Opened, progress: Progress) -> RestoreSource:
     try:
         manifest = found.manifest()
     except ManifestError as error:
+        if pinned_for is not None and backup.pinned_reason is None:
+            found.service.events.emit(failure(EventName.RESTORE_PIN_NOT_SET, error, backup=backup.id))
         log.warning("restore goes by the file alone", backup=backup.id, error=type(error).__name__)
         try:
-            return _scanned(Located(backup, None), held, codec_of(backup.file), progress)
+            return _scanned(backup, held, codec_of(backup.file), progress)
         finally:
             found.require_still()
+    stored = None
+    if pinned_for is not None and backup.pinned_reason is None:
+        stored = pin_opened(found, manifest, pinned_for.pin)
+        manifest = stored.manifest
     outcome = Verified()
     progress.start("verify", manifest.bytes)
     verify_opened(found, progress, outcome, manifest)
@@ -164,6 +175,7 @@ def _of_backup(found: Opened, progress: Progress) -> RestoreSource:
         manifest=manifest,
         backup=manifest.to_backup(backup.id, backup.file),
         verified=verified,
+        stored=stored,
     )
 
 
@@ -175,24 +187,26 @@ def _unfit(name: str, error: BackupError) -> ResidencyBackupError:
     return RestoreValidationError(f"{name} does not verify: {error.message}", _OTHER)
 
 
-def _scanned(located: Located, held: Held, codec: Codec, progress: Progress) -> RestoreSource:
-    progress.start(f"index {Path(located.name).name}", held.size)
+def _scanned(place: Backup | Path, held: Held, codec: Codec, progress: Progress) -> RestoreSource:
+    """A source without a manifest: its index is made by reading it."""
+    name = name_of(place)
+    progress.start(f"index {Path(name).name}", held.size)
     try:
         with held.open() as stream:
             index = reader.build_index(stream, codec, progress.advance)
     except (BackupReadError, BackupValidationError) as error:
-        raise _unfit(located.name, error) from error
+        raise _unfit(name, error) from error
     if not index.complete:
-        message = f"{located.name} is no plain dump of pg_dump, or was cut off: its end marker is missing"
+        message = f"{name} is no plain dump of pg_dump, or was cut off: its end marker is missing"
         raise RestoreValidationError(message, _OTHER)
-    said = "has no manifest to be proven by; it is whole, and was indexed by reading it"
-    found = Finding.warning if located.backup else Finding.ok
+    backup = place if isinstance(place, Backup) else None
+    message = f"{name} has no manifest to be proven by; it is whole, and was indexed by reading it"
     return RestoreSource(
-        name=located.name,
+        name=name,
         archive=Archive(held.open, codec, index),
         manifest=None,
-        backup=located.backup,
-        verified=found("backup", f"{located.name} {said}"),
+        backup=backup,
+        verified=Finding.warning("backup", message) if backup else Finding.ok("backup", message),
     )
 
 

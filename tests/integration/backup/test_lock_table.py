@@ -55,7 +55,7 @@ def test_a_backup_needs_no_more_locks_than_a_stock_pg_dump(narrow: TestDatabase,
     taken = take_backup(service, BackupRequest(tier=Tier.MANUAL))
     assert taken is not None
     assert (taken.backup.tables, taken.backup.rows, taken.warnings) == (FITS_ONCE, FITS_ONCE, [])
-    asked = RestoreRequest(backup=taken.backup.id, mode=Mode.REPLACE, confirm=narrow.name)
+    asked = RestoreRequest.parse(service, backup=taken.backup.id, mode=Mode.REPLACE, confirm=narrow.name)
     assert not restore(service, asked).warnings
 
     make_tables(narrow, FITS_ONCE, 3 * FITS_ONCE)

@@ -58,7 +58,8 @@ def test_a_standby_is_backed_up_without_what_is_unlogged(pair: Pair, tmp_path: P
     at_home = make_site(pair.primary, tmp_path / "backups", filled=False).service()
     assert not [found for found in check(at_home) if found.check == "unlogged tables"]
     restored = restore(
-        at_home, RestoreRequest(backup=taken.backup.id, mode=Mode.REPLACE, into="beside", confirm="beside")
+        at_home,
+        RestoreRequest.parse(at_home, backup=taken.backup.id, mode=Mode.REPLACE, into="beside", confirm="beside"),
     )
     assert not restored.warnings
     beside = TestDatabase("beside", pair.server.url("beside"))
@@ -73,7 +74,7 @@ def test_a_standby_that_is_to_be_written_to_is_named_as_one(pair: Pair, tmp_path
     taken = take_backup(service, BackupRequest(tier=Tier.MANUAL))
     assert taken is not None
     with pytest.raises(RestoreError) as caught:
-        preview(service, RestoreRequest(backup=taken.backup.id, mode=Mode.MERGE))
+        preview(service, RestoreRequest.parse(service, backup=taken.backup.id, mode=Mode.MERGE))
     assert "standby" in caught.value.hint
 
 

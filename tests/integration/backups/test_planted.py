@@ -76,7 +76,7 @@ def require_found(site: Site, planted: Path, reason: str) -> None:
     assert reason in site.cli("list").stdout
     listed = {each["backup"]: each["found"] for each in json.loads(site.cli("list", "--json").stdout)}
     assert [name for name, why in listed.items() if why] == [backup_id]
-    plan = preview(service, RestoreRequest(backup=backup_id, mode="replace"))
+    plan = preview(service, RestoreRequest.parse(service, backup=backup_id, mode="replace"))
     assert any("was found, and not made here" in said and reason in said for said in plan.warnings)
     assert f"unproven {backup_id}" in site.cli("verify", backup_id).stdout
 
@@ -131,7 +131,7 @@ def test_what_somebody_else_put_there_is_no_latest_even_if_it_is_all_that_is_lef
 def test_who_may_write_the_folder_or_a_file_is_told_by_check_and_restore(site: Site) -> None:
     assert messages(site) == []
     (file,) = site.backups.glob("manual/*.sql")
-    request = RestoreRequest(backup="latest", mode="replace")
+    request = RestoreRequest.parse(site.service(), "latest", mode="replace")
     for path, mode in ((site.backups, 0o1777), (file.parent, 0o733), (file, 0o666)):
         before = path.stat().st_mode
         path.chmod(mode)

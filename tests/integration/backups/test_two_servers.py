@@ -229,7 +229,7 @@ def test_a_restore_on_a_new_server_needs_no_more_to_go_on(two_servers: TwoServer
     old = taken(site.service())
     if not exists:
         drop_databases_of(two_servers)
-    request = RestoreRequest(backup="latest", confirm=two_servers.name)
+    request = RestoreRequest.parse(other, "latest", confirm=two_servers.name)
 
     outcome = restore(other, request)
 
@@ -253,7 +253,7 @@ def drop_databases_of(two_servers: TwoServers) -> None:
 def test_a_restore_on_staging_does_not_take_production_over(two_servers: TwoServers) -> None:
     site, other = two_servers.site, two_servers.service()
     taken(site.service())
-    outcome = restore(other, RestoreRequest(backup="latest", confirm=two_servers.name))
+    outcome = restore(other, RestoreRequest.parse(other, backup="latest", confirm=two_servers.name))
 
     made = taken(site.service(), MANUAL)  # production lives
 

@@ -37,7 +37,7 @@ MERGED, KILLED = "f2ee8c00c352", "7c32897ec6e2"
 DAILY = "daily/backup-2026-11-28"
 OPENER = """
 import sys
-from app.catalog.engine import lazy_catalog
+from app.catalog.store import lazy_catalog
 lazy_catalog(sys.argv[1]).open()
 print("alembic" in sys.modules)
 """
@@ -72,7 +72,8 @@ def old(postgres_server: EmbeddedPostgres, tmp_path: Path) -> Iterator[Old]:
     copy_database(postgres_server.url(), "template0", "kept")
     database = TestDatabase("kept", postgres_server.url("kept"))
     yield Old(make_site(database, backups, filled=False))
-    drop_databases(postgres_server, "kept")
+    for left in ("kept_restore", "kept_undo"):  # other tests have databases that begin with "kept" too
+        drop_databases(postgres_server, left)
     with psycopg.connect(postgres_server.url(), autocommit=True) as connection:
         connection.execute("DROP DATABASE kept WITH (FORCE)")
 
@@ -121,11 +122,20 @@ def test_on_the_server_of_that_time_its_restores_are_settled_and_rolled_back(
     psql(database.url, old.site.backups / f"{DAILY}.sql")
     for name in (f"kept_undo_{REPLACED}", f"kept_restore_{KILLED}"):
         copy_database(url, "template0", name)
-    oids = dict(database.query("SELECT datname, oid::bigint FROM pg_database WHERE datname LIKE 'kept%'"))
+    oids = dict(
+        database.query(
+            "SELECT datname, oid::bigint FROM pg_database WHERE datname = 'kept' OR datname ~ '^kept_(undo|restore)_'"
+        )
+    )
     old.pretend({REPLACED: {"made": oids["kept"], "replaced": oids[f"kept_undo_{REPLACED}"]}})
     service = old.service()
     assert f"restore {KILLED}, whose process died in step 'post command': failed" in "\n".join(repair_restores(service))
-    names = [name for (name,) in database.query("SELECT datname FROM pg_database WHERE datname LIKE 'kept%'")]
+    names = [
+        name
+        for (name,) in database.query(
+            "SELECT datname FROM pg_database WHERE datname = 'kept' OR datname ~ '^kept_(undo|restore)_'"
+        )
+    ]
     assert sorted(names) == ["kept", f"kept_undo_{REPLACED}"]
     people = "SELECT id, name FROM people ORDER BY id"
     assert database.query(people) == [(1, "Ada"), (2, "Grace"), (3, "Edsger")]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from app.cli.output.backups import as_dict
+from app import documents
 from app.domain.backup import Origin, Tier
 from app.domain.restore import Mode, Restore, RestoreState, Step
 from app.embedded.postgres import EmbeddedPostgres
@@ -180,9 +180,9 @@ def test_a_backup_whose_database_a_restore_has_taken_away_names_that_restore(
 def test_a_backup_that_is_not_proven_is_not_good(site: Site) -> None:
     taken = take_backup(site.service(), MANUAL)
     assert taken is not None
-    assert as_dict(taken.backup)["good"] is True
+    assert documents.backup(taken.backup)["good"] is True
     (site.backups / f"{taken.backup.file}.json").unlink()
     (site.backups / "catalog.db").unlink()
     sync(site.service())
     found = find(site.service(), "latest")
-    assert (found.origin, as_dict(found)["good"]) == (Origin.SCAN, False)
+    assert (found.origin, documents.backup(found)["good"]) == (Origin.SCAN, False)

@@ -59,7 +59,9 @@ def test_views_are_filled_in_the_order_that_works_and_what_no_server_takes_stand
     service = odd.service()
     taken = take_backup(service, MANUAL)
     assert taken is not None
-    done = restore(service, RestoreRequest(backup=taken.backup.id, mode="replace", confirm=odd.database.name))
+    done = restore(
+        service, RestoreRequest.parse(service, backup=taken.backup.id, mode="replace", confirm=odd.database.name)
+    )
     away, logged, tenant = sorted(each for each in done.warnings if "is left without rows" in each)
     assert 'view data far: could not connect to server "away"' in away
     assert away.endswith("REFRESH MATERIALIZED VIEW public.far")
@@ -89,8 +91,10 @@ def test_an_owner_brings_back_what_others_extensions_are_commented_with(
     try:
         taken = take_backup(site.service(), MANUAL)
         assert taken is not None
-        done = restore(site.service(), RestoreRequest(backup=taken.backup.id, mode="replace", confirm=name))
-        assert done.warnings == ()
+        done = restore(
+            site.service(), RestoreRequest.parse(site.service(), backup=taken.backup.id, mode="replace", confirm=name)
+        )
+        assert done.warnings == []
         assert site.database.query("SELECT id FROM t") == [(1,)]
     finally:
         drop_databases(postgres_server, name)

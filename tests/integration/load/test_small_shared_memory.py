@@ -15,7 +15,8 @@ from app.embedded.postgres import Launcher, default_launcher
 from app.embedded.server import environment
 from app.errors import RestoreStorageError
 from app.operations.backup.take import BackupRequest, take_backup
-from app.operations.restore.request import Restored, RestoreRequest
+from app.operations.restore.job import RestoreOutcome
+from app.operations.restore.request import RestoreRequest
 from app.operations.restore.run import restore
 from app.postgres.database import Database
 from app.postgres.programs import ProgramError, output_of
@@ -75,9 +76,9 @@ def test_what_is_built_in_parallel_is_built_again_without_workers(contained: Tes
     def lose() -> None:
         contained.execute("DELETE FROM said WHERE id <= 50")
 
-    def run(mode: Mode, url: str = contained.url) -> Restored:
-        asked = RestoreRequest(backup=taken.backup.id, mode=mode, confirm=contained.name)
-        done = restore(site.service(DATABASE_URL=url), asked)
+    def run(mode: Mode, url: str = contained.url) -> RestoreOutcome:
+        service = site.service(DATABASE_URL=url)
+        done = restore(service, RestoreRequest.parse(service, taken.backup.id, mode=mode, confirm=contained.name))
         assert contained.query("SELECT count(*) FROM said") == [(200,)]
         assert contained.query("SELECT indisvalid FROM pg_index WHERE indexrelid = 'by_nearness'::regclass") == [
             (True,)

@@ -105,7 +105,7 @@ def test_a_name_in_the_setting_that_no_table_has_is_told(database: TestDatabase,
 def test_the_service_knows_them_and_a_diff_shows_them(damaged: Damaged) -> None:
     damaged.site.database.execute("UPDATE alembic_version SET version_num = 'of now'")
     service = damaged.service(RESTORE_VERSION_TABLES=" swap_requests, public.attachments ,")
-    asked = RestoreRequest(backup=damaged.backup, mode="merge", tables=["swap_requests"])
+    asked = RestoreRequest.parse(service, backup=damaged.backup, mode="merge", tables=["swap_requests"])
     with pytest.raises(RestoreValidationError, match=r"public\.swap_requests \(RESTORE_VERSION_TABLES\)"):
         preview_of(service, asked)
     shown = {each.table: each for each in diff(service, damaged.backup, None).tables}

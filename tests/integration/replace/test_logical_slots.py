@@ -77,7 +77,7 @@ def changes(sliced: Damaged) -> list[str]:
 
 def test_they_are_named_before_and_after_and_a_rollback_brings_them_back(sliced: Damaged) -> None:
     drop = f"psql -d postgres -c \"SELECT pg_drop_replication_slot('{sliced.name}')\""
-    plan = preview(sliced.service(), RestoreRequest(backup=sliced.backup, mode="replace"))
+    plan = preview(sliced.service(), RestoreRequest.parse(sliced.service(), backup=sliced.backup, mode="replace"))
     sliced.site.database.execute("INSERT INTO orders VALUES (3, 'c')")
     outcome = sliced.run(mode="replace")
     for said in (plan.warnings, outcome.warnings):

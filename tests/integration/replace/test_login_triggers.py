@@ -44,7 +44,9 @@ def live(site: Site) -> Iterator[TestDatabase]:
 
 def test_one_for_its_own_database_hinders_no_restore(site: Site, live: TestDatabase) -> None:
     noted = live.query("SELECT * FROM logins")
-    outcome = restore(site.service(), RestoreRequest(backup="latest", mode="replace", confirm=live.name))
+    outcome = restore(
+        site.service(), RestoreRequest.parse(site.service(), backup="latest", mode="replace", confirm=live.name)
+    )
     assert outcome.restore.state is RestoreState.COMPLETE
     assert live.query("SELECT evtname, evtenabled FROM pg_event_trigger") == [("at login", "A")]
     # Nothing was noted by what was done to the restored database before it had its name.
@@ -52,7 +54,9 @@ def test_one_for_its_own_database_hinders_no_restore(site: Site, live: TestDatab
     assert outcome.rows["public.logins"] <= len(noted)
 
     into = f"{live.name}_into"
-    restore(site.service(), RestoreRequest(backup="latest", mode="replace", into=into, confirm=into))
+    restore(
+        site.service(), RestoreRequest.parse(site.service(), backup="latest", mode="replace", into=into, confirm=into)
+    )
     database = Database.from_url(live.url).named(into)
     with pytest.raises(BackupPermissionError) as caught, database.connect():
         pass

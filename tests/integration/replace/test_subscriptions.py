@@ -66,7 +66,7 @@ def prepared(subscriber: Subscriber) -> Iterator[Callable[[], object]]:
 
 def test_what_is_put_aside_swallows_nothing_and_a_rollback_brings_it_back_as_it_was(subscriber: Subscriber) -> None:
     live = subscriber.of
-    plan = preview(live.service(), RestoreRequest(backup=live.backup, mode="replace"))
+    plan = preview(live.service(), RestoreRequest.parse(live.service(), backup=live.backup, mode="replace"))
     assert any(subscriber.slot in said and "disabled before the swap" in said for said in plan.warnings)
     outcome = live.run(mode="replace")
     undo = outcome.restore.undo
@@ -206,10 +206,10 @@ def test_who_may_not_disable_it_is_told_so_before_anything_is_done(subscriber: S
     assert by_hand in caught.value.hint
     assert all(each.tier is not Tier.SAFETY for each in inventory(service))
     assert live.databases() == set()
-    plan = preview(service, RestoreRequest(backup=live.backup, mode="replace"))
+    plan = preview(service, RestoreRequest.parse(service, backup=live.backup, mode="replace"))
     assert any(by_hand in said for said in plan.warnings), "who looks need not be who restores"
     live.site.database.execute(f"ALTER SUBSCRIPTION {subscriber.slot} DISABLE")
-    plan = preview(service, RestoreRequest(backup=live.backup, mode="replace"))
+    plan = preview(service, RestoreRequest.parse(service, backup=live.backup, mode="replace"))
     assert any("may not drop subscriptions" in said for said in plan.warnings)
 
 

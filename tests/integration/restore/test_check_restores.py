@@ -23,7 +23,7 @@ def said_of(damaged: Damaged, restore_id: str) -> list[tuple[str, str]]:
     return [(str(each.severity), each.message) for each in found]
 
 
-def test_a_restore_that_a_later_one_stands_in_front_of_can_be_rolled_back_after_that(damaged: Damaged) -> None:
+def test_a_restore_that_a_later_one_stands_newer_restores_can_be_rolled_back_after_that(damaged: Damaged) -> None:
     first, second, third = (
         damaged.run(mode="merge", tables=[table]).restore.id for table in ("people", "notifications", "attachments")
     )

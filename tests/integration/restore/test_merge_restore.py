@@ -23,7 +23,7 @@ MERGED = ("On-Call Note", "call_assignments", "swap_requests", "attachments", "n
 
 def test_a_merge_brings_rows_back_twice_is_once_and_its_inverse_is_exact(damaged: Damaged) -> None:
     asked = {"mode": "merge", "tables": list(MERGED)}
-    plan = preview(damaged.service(), RestoreRequest(backup=damaged.backup, **asked))
+    plan = preview(damaged.service(), RestoreRequest.parse(damaged.service(), backup=damaged.backup, **asked))
     assert damaged.content() == damaged.broken
     outcome = damaged.run(**asked)
     assert outcome.changes is not None

@@ -46,8 +46,10 @@ def both_restored(
     own = two_servers.site.service()
     assert take_backup(own, MANUAL)
     two_servers.site.database.execute("DELETE FROM people WHERE id > 10")
-    ours = restore(own, RestoreRequest(backup="latest", mode="merge", confirm=two_servers.name)).restore
-    theirs = restore(two_servers.service(), RestoreRequest(backup="latest", confirm=two_servers.name)).restore
+    ours = restore(own, RestoreRequest.parse(own, backup="latest", mode="merge", confirm=two_servers.name)).restore
+    theirs = restore(
+        two_servers.service(), RestoreRequest.parse(two_servers.service(), backup="latest", confirm=two_servers.name)
+    ).restore
     yield two_servers, ours, theirs
     drop_databases(other_server, two_servers.name)
 
@@ -148,7 +150,7 @@ def newest(service: Service) -> Backup:
 
 
 def warned(two_servers: TwoServers, **asked: str) -> str:
-    request = RestoreRequest(**{"backup": "latest", "confirm": two_servers.name, **asked})
+    request = RestoreRequest.parse(two_servers.service(), **{"backup": "latest", "confirm": two_servers.name, **asked})
     (found,) = (each for each in preview(two_servers.service(), request).warnings if "of another server" in each)
     return found
 
@@ -165,14 +167,17 @@ def test_a_restore_says_that_the_backup_is_of_another_server(
     whole = warned(two_servers)
     assert whole.startswith(f"{first}: is DATABASE_URL right? after a whole replace the next backup here makes")
     assert warned(two_servers, mode="merge") == f"{first}: is DATABASE_URL right?"
-    assert not preview(own, RestoreRequest(backup="latest")).warnings
+    assert not preview(own, RestoreRequest.parse(own, backup="latest")).warnings
     words = ("restore", "latest", "--mode", "replace", "--confirm", two_servers.name)
     dry = two_servers.cli(*words, "--dry-run")
     assert dry.code == 3
     assert whole in " ".join(dry.stderr.split())
     # What goes into another database is a drill.
     drill = restore(
-        other, RestoreRequest(backup="latest", into=f"{two_servers.name}_drill", confirm=f"{two_servers.name}_drill")
+        other,
+        RestoreRequest.parse(
+            other, backup="latest", into=f"{two_servers.name}_drill", confirm=f"{two_servers.name}_drill"
+        ),
     )
     assert not drill.warnings
 
@@ -184,7 +189,7 @@ def test_a_restore_says_that_the_backup_is_of_another_server(
     newest(other)
     with pytest.raises(ServerMismatchError):
         newest(own)
-    assert not preview(other, RestoreRequest(backup=backup.id)).warnings
+    assert not preview(other, RestoreRequest.parse(other, backup=backup.id)).warnings
     drop_databases(other_server, two_servers.name)
 
 

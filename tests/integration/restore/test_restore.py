@@ -36,7 +36,7 @@ def test_a_replace_brings_everything_back_and_keeps_what_was_there(damaged: Dama
     assert damaged.content() == damaged.whole
     record = outcome.restore
     assert record.method is Method.SHADOW
-    assert outcome.warnings == ()
+    assert outcome.warnings == []
     assert outcome.downtime is not None
     assert outcome.rows["public.people"] == damaged.whole['"public"."people"'][0]
     assert damaged.databases() == {record.undo}
@@ -104,7 +104,7 @@ def test_the_post_command_works_on_the_shadow_before_the_swap(damaged: Damaged) 
 
 
 def test_a_preview_and_a_diff_touch_nothing_and_agree(damaged: Damaged) -> None:
-    plan = preview(damaged.service(), RestoreRequest(backup=damaged.backup, mode="replace"))
+    plan = preview(damaged.service(), RestoreRequest.parse(damaged.service(), backup=damaged.backup, mode="replace"))
     assert "table public.leave_balances is not in the live database" in plan.changes.schema
     assert plan.changes == diff(damaged.service(), damaged.backup, None)
     assert damaged.records() == []

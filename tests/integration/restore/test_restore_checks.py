@@ -43,7 +43,7 @@ def test_owners_whom_the_role_may_not_act_for_are_named_before_anything_is_done(
     assert not begun.done
     assert own.content() == own.broken
     require_nothing_left(own)
-    assert any(grant in said for said in preview(own.service(), RestoreRequest(**asked)).warnings)
+    assert any(grant in said for said in preview(own.service(), RestoreRequest.parse(own.service(), **asked)).warnings)
     execute(own.server, grant)
     own.run(**asked)
     assert own.site.database.query("SELECT a FROM theirs.t") == [(1,)]
@@ -57,7 +57,7 @@ def test_a_post_command_that_is_not_there_is_found_before_anything_is_done(damag
         damaged.run(service, mode="replace")
     assert all(each.tier is not Tier.SAFETY for each in inventory(service))
     require_nothing_left(damaged)
-    plan = preview(service, RestoreRequest(backup=damaged.backup, mode="replace"))
+    plan = preview(service, RestoreRequest.parse(service, backup=damaged.backup, mode="replace"))
     assert any(program in said for said in plan.warnings)
     damaged.run(service, mode="merge", tables=["people"])  # which does not run it
 

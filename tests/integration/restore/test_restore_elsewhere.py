@@ -29,7 +29,7 @@ from tests.tiers import sample_of
 def test_a_restore_into_another_database_leaves_the_live_one_alone(damaged: Damaged) -> None:
     other = f"{damaged.name}_staging"
     first = damaged.run(mode="replace", into=other)
-    assert (first.warnings, first.restore.safety, first.restore.undo_until) == ((), None, None)
+    assert (first.warnings, first.restore.safety, first.restore.undo_until) == ([], None, None)
     assert copy_of_all_tables(damaged.server.url(other)) == damaged.whole
     assert damaged.content() == damaged.broken
     with pytest.raises(RestoreValidationError, match="cannot be rolled back"):
@@ -80,7 +80,7 @@ def test_a_backup_that_lost_its_manifest_is_restored_by_its_file_and_a_person_is
 
 def test_a_database_that_is_gone_is_made_anew(damaged: Damaged) -> None:
     execute(damaged.server, f'DROP DATABASE "{damaged.name}"')
-    plan = preview(damaged.service(), RestoreRequest(backup=damaged.backup, mode="replace"))
+    plan = preview(damaged.service(), RestoreRequest.parse(damaged.service(), backup=damaged.backup, mode="replace"))
     assert plan.changes.total("inserted") == sum(rows for rows, _ in damaged.whole.values() if rows)
     outcome = damaged.run(mode="replace")
     assert damaged.content() == damaged.whole
@@ -137,5 +137,5 @@ def test_another_databases_backup_is_never_the_latest_and_is_told_of(damaged: Da
         assert take_backup(other, BackupRequest(tier=Tier.WEEKLY)) is not None
         strange = find(other, "latest").id
     assert find(damaged.service(), "latest").id == damaged.backup
-    plan = preview(damaged.service(), RestoreRequest(backup=strange, mode="replace"))
+    plan = preview(damaged.service(), RestoreRequest.parse(damaged.service(), backup=strange, mode="replace"))
     assert any("is a backup of database" in warning for warning in plan.warnings)

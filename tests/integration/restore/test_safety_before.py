@@ -88,7 +88,9 @@ def test_what_a_dry_run_refuses_takes_no_safety_backup(shared: Damaged, refused:
     small.site.database.execute(refused.before)
     before = small.content()
     try:
-        assert preview(small.service(), RestoreRequest(backup=small.backup, **refused.asked)).refused
+        assert preview(
+            small.service(), RestoreRequest.parse(small.service(), backup=small.backup, **refused.asked)
+        ).refused
     except ResidencyBackupError as error:
         said = str(error)
         with pytest.raises(type(error), match=refused.said) as caught:

@@ -13,7 +13,7 @@ from app.archive.writer import ArchiveWriter
 from app.domain.backup import Codec
 from app.errors import RestoreDataError, RestoreValidationError
 from app.operations.health.doubts import check_doubts
-from app.operations.restore.request import RestoreRequest, Wanted
+from app.operations.restore.request import RestoreRequest
 from app.ports.target import Loading
 from app.postgres.database import Database
 from app.postgres.dump import ranges
@@ -113,9 +113,8 @@ def test_the_command_line_says_so_and_takes_the_path(empty_database: TestDatabas
 
 @pytest.mark.parametrize("path", ["", "a b", "public;", "public,", 'x"', "it's"])
 def test_what_is_no_list_of_schemas_is_refused(site_of: Site, path: str) -> None:
-    request = RestoreRequest(backup="latest", search_path=path)
     with pytest.raises(RestoreValidationError, match="no list of schemas"):
-        Wanted.of(site_of.service(), request)
+        RestoreRequest.parse(site_of.service(), "latest", search_path=path)
 
 
 def test_functions_of_others_run_with_their_owners_rights_only(empty_database: TestDatabase) -> None:

@@ -125,7 +125,7 @@ def test_no_verb_dies_of_a_time_limit(
         return int(database.query("SELECT count(*) FROM people")[0][0])
 
     broken()
-    merge = RestoreRequest(backup=backup, mode=Mode.MERGE, confirm=database.name)
+    merge = RestoreRequest.parse(service, backup, mode=Mode.MERGE, confirm=database.name)
     assert preview(service, merge, progress).changes.total("inserted") == 5
     assert diff(service, backup, None, progress).total("inserted") == 5
     merged = restore(service, merge, progress)
@@ -133,13 +133,17 @@ def test_no_verb_dies_of_a_time_limit(
     rollback(service, merged.restore.id, progress)
     assert rows() == 25
 
-    replaced = restore(service, RestoreRequest(backup=backup, mode=Mode.REPLACE, confirm=database.name), progress)
+    replaced = restore(
+        service, RestoreRequest.parse(service, backup=backup, mode=Mode.REPLACE, confirm=database.name), progress
+    )
     assert (rows(), replaced.restore.method) == (30, Method.SHADOW)
     rollback(service, replaced.restore.id, progress)
     assert rows() == 25
 
     keeper = site.service(DATABASE_URL=as_role(database.url, "keeper"))
-    in_place = restore(keeper, RestoreRequest(backup=backup, mode=Mode.REPLACE, confirm=database.name), progress)
+    in_place = restore(
+        keeper, RestoreRequest.parse(keeper, backup=backup, mode=Mode.REPLACE, confirm=database.name), progress
+    )
     assert (rows(), in_place.restore.method) == (30, Method.IN_PLACE)
     assert {"dump", "read back", "verify", "compare"} < set(progress.phases)
     if ALL:

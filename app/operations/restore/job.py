@@ -1,0 +1,120 @@
+"""A restore under way: what it works with, and what came of it so far."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import structlog
+
+from app.domain.changes import Changes, OtherWords
+from app.domain.checks import Finding
+from app.domain.restore import Method, Restore
+from app.operations.backups.inventory import Inventory
+from app.operations.restore.journal import Journal
+from app.operations.restore.request import RestoreRequest
+from app.operations.restore.source import RestoreSource
+from app.operations.service import Progress, Service, target_for
+from app.ports.target import Target, TargetFacts
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True, kw_only=True)
+class RestoreOutcome:
+    """What came of a restore. It grows while the restore runs.
+
+    Attributes:
+        restore: the record, as it was written last.
+        findings: of the checks.
+        rows: of each table (replace), or of each kind of change (merge).
+        changes: counts and samples of a restore by rows; None for any other.
+        notes: what a person may want to know.
+        warnings: what a person must see.
+        otherwise: objects that differ from the backup, as a warning says.
+        seconds: of each phase.
+        downtime: seconds for which nobody could connect; None if there were none.
+    """
+
+    restore: Restore
+    findings: list[Finding] = field(default_factory=list)
+    rows: dict[str, int] = field(default_factory=dict)
+    changes: Changes | None = None
+    notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    otherwise: list[OtherWords] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    downtime: float | None = None
+
+
+@dataclass(kw_only=True)
+class Job:
+    """What a restore, or the preview of one, works with.
+
+    Attributes:
+        backups: what the tree held when it began.
+        source: what is restored.
+    """
+
+    service: Service
+    request: RestoreRequest
+    backups: Inventory
+    source: RestoreSource
+    progress: Progress
+
+    @functools.cached_property
+    def target(self) -> Target:
+        """The server, with the database that changes in the live one's place."""
+        return target_for(self.service, self.request)
+
+    @functools.cached_property
+    def facts(self) -> TargetFacts:
+        """What the server says of itself and of that database, asked once.
+
+        Raises:
+            RestoreError: it does not answer.
+        """
+        return self.target.facts()
+
+    @property
+    def live(self) -> bool:
+        """Whether the database that changes exists."""
+        return self.facts.live is not None
+
+    @property
+    def method(self) -> Method:
+        """How the database is changed."""
+        if self.request.by_rows:
+            return Method.ROWS
+        return Method.SHADOW if self.facts.may_create else Method.IN_PLACE
+
+    @property
+    def takes_safety(self) -> bool:
+        """Whether a safety backup is taken: of the live database, if that is what changes."""
+        return self.request.into is None and self.live
+
+
+@dataclass(kw_only=True)
+class RestoreJob(Job):
+    """A restore under way, with its record and its outcome."""
+
+    journal: Journal
+    outcome: RestoreOutcome
+
+    @property
+    def record(self) -> Restore:
+        """The record, as it was written last."""
+        return self.journal.record
+
+    @contextmanager
+    def phase(self, name: str, total: int | None = None) -> Iterator[None]:
+        """A phase, timed and shown; `total` is its expected size in bytes."""
+        self.progress.start(name, total)
+        begun = time.monotonic()
+        yield
+        seconds = self.outcome.seconds
+        seconds[name] = round(seconds.get(name, 0.0) + time.monotonic() - begun, 3)
+        log.debug("restore phase done", phase=name, seconds=seconds[name])

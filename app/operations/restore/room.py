@@ -1,0 +1,73 @@
+"""Whether the disks have room for a restore: for its safety backup, and for what the server builds."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from app.domain.backup import ENDLESS
+from app.domain.checks import Finding
+from app.errors import BackupStorageError, ResidencyBackupError, RestoreStorageError
+from app.operations.backup.space import MEGABYTE, forecast, shortage
+from app.operations.backups.inventory import newest_good
+from app.operations.restore.job import Job
+from app.operations.service import Service
+
+_DISK, _SERVER_DISK = "disk", "disk of the server"
+_FREE_SPACE = "free space there; nothing was changed"
+
+
+def room_findings(job: Job) -> Iterator[Finding]:
+    """The room on the disk of the tree and, if it is known and another one, on the server's."""
+    service, source, live = job.service, job.source, job.facts.live
+    safety = 0
+    if job.takes_safety and live is not None:
+        safety = forecast(live.size, service.options.codec, newest_good(service, job.backups))
+    # A merge puts the backup's rows beside the live ones, without indexes.
+    building = source.archive.index.raw_bytes if job.request.by_rows else source.size
+    folder = job.facts.data_folder
+    together = folder is not None and _same_disk(folder, service.tree.root)
+    yield _tree_room(service, safety + (building if together else 0))
+    if folder is not None and not together:
+        yield _server_room(folder, building)
+
+
+def room_error(error: BackupStorageError) -> RestoreStorageError:
+    """The error of a restore whose disk filled up."""
+    return RestoreStorageError(f"{error.message}; the live database is as before", error.hint)
+
+
+def _tree_room(service: Service, expected: int) -> Finding:
+    try:
+        free = service.tree.free_bytes()
+    except ResidencyBackupError as error:
+        return Finding.failed(_DISK, error)
+    what = "this restore and its safety backup"
+    if lacks := shortage(service.tree.root, free, expected, what, service.options.min_free_bytes):
+        return Finding.failed(_DISK, RestoreStorageError(lacks, _FREE_SPACE))
+    return Finding.ok(_DISK, _enough(free, expected))
+
+
+def _server_room(folder: Path, expected: int) -> Finding:
+    try:
+        space = shutil.disk_usage(folder)
+        free = space.free if space.total else ENDLESS
+    except OSError as error:
+        return Finding.warning(_SERVER_DISK, f"the free space of {folder} is not known: {error.strerror}")
+    if lacks := shortage(folder, free, expected, "the server"):
+        return Finding.failed(_SERVER_DISK, RestoreStorageError(lacks, _FREE_SPACE))
+    return Finding.ok(_SERVER_DISK, _enough(free, expected))
+
+
+def _enough(free: int, expected: int) -> str:
+    available = "the file system does not tell what is" if free == ENDLESS else f"{free // MEGABYTE} MB"
+    return f"{available} free, about {expected // MEGABYTE} MB wanted"
+
+
+def _same_disk(one: Path, other: Path) -> bool:
+    try:
+        return os.stat(one).st_dev == os.stat(other).st_dev  # noqa: PTH116 -- of folders that are not ours
+    except OSError:
+        return False
