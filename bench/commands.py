@@ -25,6 +25,7 @@ from app.operations.backups.same_name import digest_of
 from app.storage.folder import LocalFolder
 from app.storage.local import LocalTree
 from app.storage.memory import FolderMemory
+from bench.manifests import manifest_of
 from bench.measure import measured
 from bench.report import costs
 
@@ -105,7 +106,7 @@ def _manifest(index: Index, tier: Tier, at: datetime) -> Manifest:
     times = {"snapshot_time": at, "verified_at": at}
     facts = {"tool": "residency-backup", "origin": Origin.DUMP, "server": _SERVER, "pg_dump": "18.1", "seconds": 1.0}
     period = period_of(tier, at)
-    return Manifest.of(index, database=DATABASE, tier=tier, period=period, codec=Codec.ZSTD, **facts, **times)
+    return manifest_of(index, database=DATABASE, tier=tier, period=period, codec=Codec.ZSTD, **facts, **times)
 
 
 if __name__ == "__main__":
