@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -102,6 +102,12 @@ class Catalog(Protocol):
 
     def forget(self, database: str, backup_id: str) -> None:
         """Remove the row of a backup. Does nothing if there is none."""
+
+    def told(self, database: str) -> Mapping[str, Backup]:
+        """What manifests tell, by the SHA-256 of their bytes: what `keep_told` recorded last."""
+
+    def keep_told(self, database: str, told: Mapping[str, Backup]) -> None:
+        """Record what manifests tell, and forget all others of the database."""
 
     def is_below(self, folder: Path) -> bool:
         """Whether the catalog is stored in a folder, so that it is lost with it."""
