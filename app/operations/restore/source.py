@@ -5,11 +5,11 @@ from __future__ import annotations
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-
-import structlog
+from typing import BinaryIO
 
 from app.archive import reader
 from app.archive.held import Held
+from app.archive.inspect.first_bytes import codec_of_dump
 from app.archive.manifest import Manifest, ServerFacts
 from app.archive.reader import Archive
 from app.domain.backup import Backup, Codec, Origin, Tier
@@ -32,11 +32,8 @@ from app.operations.backups.opened import Opened, ReplacedMeanwhileError, each_l
 from app.operations.backups.verify import Verified, verify_opened
 from app.operations.given_file import open_plain, require_plain, stat_of
 from app.operations.service import SILENT, Progress, Service
-from app.ports.events import failure
+from app.ports.events import Event, failure
 
-log = structlog.get_logger(__name__)
-_MAGIC = {b"\x1f\x8b": Codec.GZIP, b"\x28\xb5\x2f\xfd": Codec.ZSTD}
-_CUSTOM = b"PGDMP"
 _OTHER = "use another backup: 'residency-backup list' shows what there is"
 
 
@@ -130,8 +127,9 @@ def open_source(
         BackupError: it cannot be read.
     """
     if isinstance(place, Path):
-        codec = _codec(place)
         with open_plain(place) as stream:
+            codec = _codec_of(stream, place)
+            stream.seek(0)
             return _scanned(place, Held(stream), codec, progress)
     for backup in each_look(service, place):
         try:
@@ -154,7 +152,8 @@ def _of_backup(found: Opened, progress: Progress, pinned_for: Restore | None) ->
     except ManifestError as error:
         if pinned_for is not None and backup.pinned_reason is None:
             found.service.events.emit(failure(EventName.RESTORE_PIN_NOT_SET, error, backup=backup.id))
-        log.warning("restore goes by the file alone", backup=backup.id, error=type(error).__name__)
+        by_file = Event(EventName.RESTORE_BY_FILE, backup=backup.id, error=type(error).__name__)
+        found.service.events.emit(by_file)
         try:
             return _scanned(backup, held, codec_of(backup.file), progress)
         finally:
@@ -210,11 +209,8 @@ def _scanned(place: Backup | Path, held: Held, codec: Codec, progress: Progress)
     )
 
 
-def _codec(path: Path) -> Codec:
-    """How a file is compressed, by its first bytes: a stranger's name may say anything."""
-    with open_plain(path) as stream:
-        start = stream.read(len(_CUSTOM))
-    if start == _CUSTOM:
-        message = f"{path} is a dump in pg_dump's custom format, not plain SQL"
-        raise RestoreValidationError(message, f"make it one: pg_restore --file={path.stem}.sql {path}")
-    return next((codec for magic, codec in _MAGIC.items() if start.startswith(magic)), Codec.NONE)
+def _codec_of(stream: BinaryIO, path: Path) -> Codec:
+    try:
+        return codec_of_dump(stream, path)
+    except BackupReadError as error:
+        raise _unfit(str(path), error) from error
