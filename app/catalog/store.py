@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy import URL, ColumnElement, Connection, Engine, delete, select, update
 
-from app.catalog import restores, runs, signs, slots
+from app.catalog import manifests, restores, runs, signs, slots
 from app.catalog.copy import copy_rows
 from app.catalog.edge import READS, translated
 from app.catalog.engine import parse_url, place_of, ready_engine
@@ -180,6 +180,16 @@ class SqlCatalog:
         """Remove a row. Does nothing where there is none."""
         with self._writing(f"the backup {backup_id} cannot be forgotten") as connection:
             connection.execute(delete(backups).where(_is(database, backup_id)))
+
+    def told(self, database: str) -> Mapping[str, Backup]:
+        """What manifests tell, by the SHA-256 of their bytes."""
+        with self._reading("what manifests tell cannot be read") as connection:
+            return manifests.read(connection, database)
+
+    def keep_told(self, database: str, told: Mapping[str, Backup]) -> None:
+        """Record what manifests tell, and forget all others of the database."""
+        with self._writing("what manifests tell cannot be recorded") as connection:
+            manifests.keep_only(connection, database, told)
 
     def is_below(self, folder: Path) -> bool:
         """Whether the catalog is a file in a folder."""

@@ -19,6 +19,7 @@ from app.operations.backups.opened import ReplacedMeanwhileError, holds, replace
 from app.operations.backups.pins import in_use
 from app.operations.backups.same_name import describe
 from app.operations.backups.servers import asked, require_folder, require_ours
+from app.operations.backups.told import keep_told
 from app.operations.backups.unfinished import reinstated
 from app.operations.service import Service
 from app.ports.events import Event, failure
@@ -57,6 +58,8 @@ def prune(service: Service, *, dry_run: bool = False, before: Inventory | None =
     there = inventory(service, before)
     if not dry_run and expire_quietly(service, there):
         there = inventory(service, there)
+    if not dry_run:
+        keep_told(service, there.files())
     needed = in_use(service)
     found = ours(service, there)
     backups = [each for each in found if each.id not in needed]

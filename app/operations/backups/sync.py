@@ -25,6 +25,7 @@ from app.operations.backups.leftovers import adopt_manifests
 from app.operations.backups.opened import LOOKS, holds
 from app.operations.backups.same_name import Described, Named, backup_at, by_id, describe, remark
 from app.operations.backups.servers import require_folder
+from app.operations.backups.told import keep_told
 from app.operations.backups.unfinished import reinstated
 from app.operations.formats import format_of
 from app.operations.service import SILENT, Progress, Service
@@ -67,7 +68,9 @@ def sync(service: Service, progress: Progress = SILENT, *, trusting: bool = True
     if rows and not files:
         outcome.problems.append(f"all {len(rows)} backups are gone from {service.tree}: is it mounted?")
         return outcome
-    names = by_id([describe(stored, service.events) for stored in files], rows)
+    described = [describe(stored, service.events) for stored in files]
+    keep_told(service, described)
+    names = by_id(described, rows)
     found = {} if trusting else found_files(service, names, rows)
     for named in names:
         outcome.problems += [remark(other, named.backup.stored) for other in _others(service, named, rows, outcome)]
