@@ -13,6 +13,9 @@ class Level(StrEnum):
     ERROR = "error"
 
 
+INFO, WARNING, ERROR = Level
+
+
 class EventName(Enum):
     """An event: its phrase, its level, and what it means.
 
@@ -22,362 +25,322 @@ class EventName(Enum):
         meaning: one sentence for whoever reads the log.
     """
 
-    BACKUP_STARTED = "backup started", Level.INFO, "A run has begun."
-    BACKUP_CREATED = "backup created", Level.INFO, "The backup stands under its name, and is recorded."
-    BACKUP_VERIFIED = "backup verified", Level.INFO, "The file was read back, and has the digests of its manifest."
-    BACKUP_PRUNED = "backup pruned", Level.INFO, "Retention removed a backup."
-    BACKUP_PINNED = "backup pinned", Level.INFO, "Retention keeps the backup until it is released."
-    BACKUP_RELEASED = "backup released", Level.INFO, "The pin is gone; retention decides again."
-    BACKUP_SLOT_STANDS = "backup of this slot stands already", Level.INFO, "An earlier run made the scheduled backup."
+    BACKUP_STARTED = "backup started", INFO, "A run has begun."
+    BACKUP_CREATED = "backup created", INFO, "The backup stands under its name, and is recorded."
+    BACKUP_VERIFIED = "backup verified", INFO, "The file was read back, and has the digests of its manifest."
+    BACKUP_PRUNED = "backup pruned", INFO, "Retention removed a backup."
+    BACKUP_PINNED = "backup pinned", INFO, "Retention keeps the backup until it is released."
+    BACKUP_RELEASED = "backup released", INFO, "The pin is gone; retention decides again."
+    BACKUP_SLOT_STANDS = "backup of this slot stands already", INFO, "An earlier run made the scheduled backup."
     BACKUP_RENAMED_BESIDE = (
         "backup renamed, to keep it beside the one that replaces it",
-        Level.INFO,
+        INFO,
         "The earlier backup of the period holds more, or is of another server: it is now a pinned manual backup.",
     )
     BACKUP_RENAMED_YEAR = (
         "backup renamed, to keep its year",
-        Level.INFO,
+        INFO,
         "A weekly backup of an earlier year got the year into its name.",
     )
     BACKUP_REPLACED_MEANWHILE = (
         "backup replaced while it was read, looked at again",
-        Level.INFO,
+        INFO,
         "Another run replaced the backup; the new one is read.",
     )
     BACKUP_PRUNED_MEANWHILE = (
         "backup pruned while it was looked at, left out",
-        Level.INFO,
+        INFO,
         "Another process removed the backup.",
     )
     BACKUP_NAME_TAKEN = (
         "backup not pruned: a newer one has taken its name meanwhile",
-        Level.INFO,
+        INFO,
         "The backup that was to be removed is replaced already.",
     )
     BACKUP_REINSTATED = (
         "backup kept: its deletion was cut short, and it must stay now",
-        Level.INFO,
+        INFO,
         "A crash interrupted the deletion of a backup that is needed by now.",
     )
-    BACKUP_LEFTOVER_REMOVED = (
-        "backup leftover removed",
-        Level.INFO,
-        "A temporary file of a run that died is gone.",
-    )
+    BACKUP_LEFTOVER_REMOVED = "backup leftover removed", INFO, "A temporary file of a run that died is gone."
     BACKUP_FILE_REMOVED = (
         "backup file removed: a newer one of its id stands beside it",
-        Level.INFO,
+        INFO,
         "A run that died had replaced this file by one of another compression.",
     )
     BACKUP_MANIFEST_PLACED = (
         "backup manifest put in its place",
-        Level.INFO,
+        INFO,
         "A run died before it could give the manifest its name.",
     )
     BACKUP_MANIFEST_REBUILT = (
         "backup manifest rebuilt",
-        Level.INFO,
+        INFO,
         "A backup without a usable manifest was read and has a new one.",
     )
-    BACKUP_FORGOTTEN = "backup forgotten", Level.INFO, "The catalog's row of a file that is gone was removed."
-    BACKUP_SERVER_ADOPTED = (
-        "backup server adopted",
-        Level.INFO,
-        "From now on the backups of the database are of this server.",
-    )
-    BACKUP_FAILED = "backup failed", Level.ERROR, "A run ended without a backup; earlier backups are as they were."
+    BACKUP_FORGOTTEN = "backup forgotten", INFO, "The catalog's row of a file that is gone was removed."
+    BACKUP_SERVER_ADOPTED = "backup server adopted", INFO, "From now on the backups of the database are of this server."
+    BACKUP_FAILED = "backup failed", ERROR, "A run ended without a backup; earlier backups are as they were."
     BACKUP_KILLED = (
         "backup failed: the process was killed, or is out of reach",
-        Level.ERROR,
+        ERROR,
         "A run gave no sign of life; a scheduled one is tried again.",
     )
     BACKUP_OTHER_SERVER = (
         "backup not begun: the backups in the folder are of another server",
-        Level.ERROR,
+        ERROR,
         "DATABASE_URL leads to another server than the backups are of; told once for each slot.",
     )
     BACKUP_MARKER_UNREADABLE = (
         "backup not begun: the folder's marker cannot be read",
-        Level.ERROR,
+        ERROR,
         "Nobody can tell whether the folder is the right one; told once for each slot.",
     )
-    BACKUP_NOT_VERIFIED = (
-        "backup not verified",
-        Level.ERROR,
-        "The file or its manifest cannot be read, or they differ.",
-    )
-    BACKUP_RUNNING = (
-        "backup not begun: another run of the tier is under way",
-        Level.WARNING,
-        "One run of a tier at a time.",
-    )
-    BACKUP_PREFLIGHT = (
-        "backup preflight",
-        Level.WARNING,
-        "A check before the backup found something; an error ends the run.",
-    )
+    BACKUP_NOT_VERIFIED = "backup not verified", ERROR, "The file or its manifest cannot be read, or they differ."
+    BACKUP_RUNNING = "backup not begun: another run of the tier is under way", WARNING, "One run of a tier at a time."
+    BACKUP_PREFLIGHT = "backup preflight", WARNING, "A check before the backup found something; an error ends the run."
     BACKUP_INCOMPLETE = (
         "backup is made, but not of everything",
-        Level.WARNING,
+        WARNING,
         "Something of the database is in no dump; the line says what.",
     )
     BACKUP_MADE_DOUBTFUL = (
         "backup is made, but does not restore by itself",
-        Level.WARNING,
+        WARNING,
         "An object of the database relies on search_path.",
     )
     BACKUP_DOUBTFUL = (
         "backup is whole, but does not restore by itself",
-        Level.WARNING,
+        WARNING,
         "The file is right, but an object in it relies on search_path.",
     )
     BACKUP_LACKING = (
         "backup is whole, but lacks what no dump carries",
-        Level.WARNING,
+        WARNING,
         "The file is right, but something of the database is in no dump.",
     )
     BACKUP_KEPT_BESIDE = (
         "backup kept beside the one that replaces it",
-        Level.WARNING,
+        WARNING,
         "The earlier backup of the period was not replaced; the line says why, and how to release it.",
     )
     BACKUP_MANIFEST_NOT_SAVED = (
         "backup manifest not saved",
-        Level.WARNING,
+        WARNING,
         "The backup stands without a manifest, or waits for it; sync mends this.",
     )
     BACKUP_EARLIER_NOT_REMOVED = (
         "backup of the same period not removed",
-        Level.WARNING,
+        WARNING,
         "The file that the new backup replaces is still there.",
     )
     BACKUP_CATALOG_NOT_SAVED = (
         "backup catalog not saved",
-        Level.WARNING,
+        WARNING,
         "The files are right, the catalog does not say so; sync mends this.",
     )
     BACKUP_FAILURE_NOT_SAVED = (
         "backup failure not saved in the catalog",
-        Level.WARNING,
+        WARNING,
         "A run failed, and the catalog does not say so.",
     )
-    BACKUP_CATALOG_UNREADABLE = "backup catalog not readable", Level.WARNING, "The catalog cannot be asked."
+    BACKUP_CATALOG_UNREADABLE = "backup catalog not readable", WARNING, "The catalog cannot be asked."
     BACKUP_BY_FILES = (
         "backup catalog not readable, going by the files",
-        Level.WARNING,
+        WARNING,
         "The list of backups comes from the files and their manifests alone.",
     )
-    BACKUPS_UNREADABLE = "backups not readable", Level.WARNING, "Nobody can tell which backups there are."
-    BACKUP_MANIFEST_UNUSABLE = (
-        "backup manifest not usable",
-        Level.WARNING,
-        "The manifest is corrupt, or of a newer version.",
-    )
+    BACKUPS_UNREADABLE = "backups not readable", WARNING, "Nobody can tell which backups there are."
+    BACKUP_MANIFEST_UNUSABLE = "backup manifest not usable", WARNING, "The manifest is corrupt, or of a newer version."
     BACKUP_MANIFEST_NOT_PLACED = (
         "backup manifest not put in its place",
-        Level.WARNING,
+        WARNING,
         "A manifest that a run left could not be given its name; the next run tries again.",
     )
     BACKUP_HEARTBEAT_NOT_SAVED = (
         "backup heartbeat not saved",
-        Level.WARNING,
+        WARNING,
         "The catalog did not take the run's sign of life.",
     )
     BACKUP_RUN_ABANDONED = (
         "backup run abandoned: its process is gone",
-        Level.WARNING,
+        WARNING,
         "A run that died is recorded as failed.",
     )
     BACKUP_REPAIR_WAITS = (
         "backup repair waits for a sign of life",
-        Level.WARNING,
+        WARNING,
         "A run of another machine or container may still live.",
     )
     BACKUP_LEFTOVERS_NOT_REMOVED = (
         "backup leftovers not removed",
-        Level.WARNING,
+        WARNING,
         "Temporary files of runs that died are still there.",
     )
     BACKUP_RETENTION_CUT_SHORT = (
         "backup retention was cut short",
-        Level.WARNING,
+        WARNING,
         "The backup stands; the next run goes on with retention.",
     )
     BACKUP_RETENTION_FAILED = (
         "backup retention failed",
-        Level.WARNING,
+        WARNING,
         "The backup stands; what retention does not keep is still there.",
     )
-    BACKUP_NOT_PRUNED = "backup not pruned", Level.WARNING, "One backup could not be removed."
-    BACKUP_NOT_SYNCED = "backup not synced", Level.WARNING, "The catalog could not be told of one file."
+    BACKUP_NOT_PRUNED = "backup not pruned", WARNING, "One backup could not be removed."
+    BACKUP_NOT_SYNCED = "backup not synced", WARNING, "The catalog could not be told of one file."
     BACKUP_CLOCK_DIFFERS = (
         "backup server's clock differs from this machine's",
-        Level.WARNING,
+        WARNING,
         "One of the two clocks is wrong; no backup is from the future.",
     )
     BACKUP_FOLDER_RENEWED = (
         "backup folder taken for a new one",
-        Level.WARNING,
+        WARNING,
         "BACKUP_DIR was taken as it is, by adopt --new-folder.",
     )
 
-    RESTORE_STARTED = "restore started", Level.INFO, "A restore is recorded, and its checks begin."
-    RESTORE_COMPLETED = "restore completed", Level.INFO, "The database holds what the backup holds."
-    RESTORE_ROLLBACK_STARTED = "restore rollback started", Level.INFO, "A rollback is recorded, and begins."
-    RESTORE_ROLLED_BACK = "restore rolled back", Level.INFO, "The database is what it was before the restore."
+    RESTORE_STARTED = "restore started", INFO, "A restore is recorded, and its checks begin."
+    RESTORE_COMPLETED = "restore completed", INFO, "The database holds what the backup holds."
+    RESTORE_ROLLBACK_STARTED = "restore rollback started", INFO, "A rollback is recorded, and begins."
+    RESTORE_ROLLED_BACK = "restore rolled back", INFO, "The database is what it was before the restore."
     RESTORE_PROVEN = (
         "restore proven: the database holds what the backup holds",
-        Level.INFO,
+        INFO,
         "Rows, sequences, large objects and schema were read back and compared.",
     )
     RESTORE_SWAPPED = (
         "restore swapped the databases",
-        Level.INFO,
+        INFO,
         "The restored database has the live one's name; the replaced one is kept for a rollback.",
     )
     RESTORE_ROLLBACK_SWAPPED = (
         "restore rollback swapped the databases",
-        Level.INFO,
+        INFO,
         "The replaced database has its name again.",
     )
-    RESTORE_COMMAND_DONE = "restore post command done", Level.INFO, "RESTORE_POST_COMMAND ended without an error."
+    RESTORE_COMMAND_DONE = "restore post command done", INFO, "RESTORE_POST_COMMAND ended without an error."
     RESTORE_IN_PLACE = (
         "restore goes in place: the role may not create databases",
-        Level.INFO,
+        INFO,
         "The database is emptied and filled in one transaction.",
     )
-    FULL_RESTORE_STARTED = "restore of a full backup started", Level.INFO, "A full backup is being laid out."
+    FULL_RESTORE_STARTED = "restore of a full backup started", INFO, "A full backup is being laid out."
     FULL_RESTORE_COMPLETED = (
         "restore of a full backup completed",
-        Level.INFO,
+        INFO,
         "The folder is whole, and a server can be started on it.",
     )
-    RESTORE_FAILED = "restore failed", Level.ERROR, "The live database is as before."
+    RESTORE_FAILED = "restore failed", ERROR, "The live database is as before."
     RESTORE_CLEAN_UP_FAILED = (
         "restore failed, and so did its clean-up",
-        Level.ERROR,
+        ERROR,
         "The reason says what stands where; check --repair goes on.",
     )
     RESTORE_NOT_ROLLED_BACK = (
         "restore not rolled back",
-        Level.ERROR,
+        ERROR,
         "The database is as the restore left it; the hint says how to go on.",
     )
-    FULL_RESTORE_FAILED = (
-        "restore of a full backup failed",
-        Level.ERROR,
-        "The target folder is as before.",
-    )
-    RESTORE_CHECK = (
-        "restore check",
-        Level.WARNING,
-        "A check before the restore found something; an error ends it.",
-    )
+    FULL_RESTORE_FAILED = "restore of a full backup failed", ERROR, "The target folder is as before."
+    RESTORE_CHECK = "restore check", WARNING, "A check before the restore found something; an error ends it."
     RESTORE_CATALOG_NOT_SAVED = (
         "restore catalog not saved",
-        Level.WARNING,
+        WARNING,
         "The restore or rollback is done, the catalog does not say so; check --repair mends this.",
     )
     RESTORE_FAILURE_NOT_SAVED = (
         "restore failure not saved in the catalog",
-        Level.WARNING,
+        WARNING,
         "A restore failed, and the catalog does not say so.",
     )
     RESTORE_DONE_ALL_THE_SAME = (
         "restore completed although it was cancelled or cut off after its commit",
-        Level.WARNING,
+        WARNING,
         "The cancel came too late: the change was committed.",
     )
     RESTORE_SETTLED = (
         "restore settled",
-        Level.WARNING,
+        WARNING,
         "What a restore left whose process died, or whose clean-up failed, is cleaned up and recorded.",
     )
     RESTORE_CLEAN_UP_WAITS = (
         "restore clean-up waits for its next try",
-        Level.WARNING,
+        WARNING,
         "What was made beside the live database is still there.",
     )
-    RESTORE_CLEAN_UP_AGAIN = (
-        "restore clean-up tried again",
-        Level.WARNING,
-        "The server was away for a moment.",
-    )
+    RESTORE_CLEAN_UP_AGAIN = "restore clean-up tried again", WARNING, "The server was away for a moment."
     RESTORE_COMMAND_NOT_FINISHED = (
         "restore post command not finished",
-        Level.WARNING,
+        WARNING,
         "The restore is done, but its RESTORE_POST_COMMAND was interrupted.",
     )
     RESTORE_SUBSCRIPTION_LOST = (
         "restore cannot enable a subscription again: it is gone, or has no slot",
-        Level.WARNING,
+        WARNING,
         "Create the subscription anew.",
     )
     RESTORE_SUBSCRIPTIONS_DISABLED = (
         "restore subscriptions not enabled",
-        Level.WARNING,
+        WARNING,
         "Subscriptions that the restore had disabled are still disabled.",
     )
     RESTORE_SUBSCRIPTIONS_UNKNOWN = (
         "restore cannot look at subscriptions",
-        Level.WARNING,
+        WARNING,
         "Nobody can tell whether subscriptions must be enabled.",
     )
     RESTORE_ROLLED_BACK_UNSEEN = (
         "restore rolled back, and the server is away",
-        Level.WARNING,
+        WARNING,
         "Nobody can tell whether what was there before the rollback is kept.",
     )
     RESTORE_BY_FILE = (
         "restore goes by the file alone",
-        Level.WARNING,
+        WARNING,
         "The manifest cannot be used, so nothing proves what the file held.",
     )
     RESTORE_UNDO_REMOVED = (
         "restore undo removed",
-        Level.INFO,
+        INFO,
         "The time for a rollback is over, and what was kept for it is gone.",
     )
     RESTORE_SAFETY_RELEASED = (
         "restore safety backup released",
-        Level.INFO,
+        INFO,
         "Nothing can undo the restore any more; retention decides on its safety backup.",
     )
     RESTORE_UNDO_NOT_REMOVED = (
         "restore undo not removed",
-        Level.WARNING,
+        WARNING,
         "What was kept for a rollback could not be removed; the next run tries again.",
     )
     RESTORE_UNDOS_NOT_REMOVED = (
         "restore undos not all removed",
-        Level.WARNING,
+        WARNING,
         "Some of what was kept for rollbacks is still there.",
     )
-    RESTORE_PIN_NOT_SET = "restore pin not set", Level.WARNING, "A backup without a manifest cannot be pinned."
-    RESTORE_PIN_NOT_RELEASED = (
-        "restore pin not released",
-        Level.WARNING,
-        "The backup stays pinned until the next try.",
-    )
+    RESTORE_PIN_NOT_SET = "restore pin not set", WARNING, "A backup without a manifest cannot be pinned."
+    RESTORE_PIN_NOT_RELEASED = "restore pin not released", WARNING, "The backup stays pinned until the next try."
     RESTORE_HEARTBEAT_NOT_SAVED = (
         "restore heartbeat not saved",
-        Level.WARNING,
+        WARNING,
         "The catalog did not take the restore's sign of life.",
     )
-    RESTORES_UNREADABLE = "restores not readable", Level.WARNING, "The catalog cannot be asked for restores."
+    RESTORES_UNREADABLE = "restores not readable", WARNING, "The catalog cannot be asked for restores."
     RESTORES_BY_PINS = (
         "restores not readable, going by the pins",
-        Level.WARNING,
+        WARNING,
         "Only pins say which backups a restore needs.",
     )
     RESTORES_BY_MARKER = (
         "restores not readable, going by the marker",
-        Level.WARNING,
+        WARNING,
         "Only the folder's marker says which servers the backups are of.",
     )
     RESTORES_SERVER_AWAY = (
         "restores not looked at: the server is away",
-        Level.WARNING,
+        WARNING,
         "Nobody can tell whether what was kept for rollbacks is still there.",
     )
 
