@@ -221,6 +221,118 @@ class EventName(Enum):
         "BACKUP_DIR was taken as it is, by adopt --new-folder.",
     )
 
+    RESTORE_STARTED = "restore started", Level.INFO, "A restore is recorded, and its checks begin."
+    RESTORE_COMPLETED = "restore completed", Level.INFO, "The database holds what the backup holds."
+    RESTORE_ROLLBACK_STARTED = "restore rollback started", Level.INFO, "A rollback is recorded, and begins."
+    RESTORE_ROLLED_BACK = "restore rolled back", Level.INFO, "The database is what it was before the restore."
+    RESTORE_PROVEN = (
+        "restore proven: the database holds what the backup holds",
+        Level.INFO,
+        "Rows, sequences, large objects and schema were read back and compared.",
+    )
+    RESTORE_SWAPPED = (
+        "restore swapped the databases",
+        Level.INFO,
+        "The restored database has the live one's name; the replaced one is kept for a rollback.",
+    )
+    RESTORE_ROLLBACK_SWAPPED = (
+        "restore rollback swapped the databases",
+        Level.INFO,
+        "The replaced database has its name again.",
+    )
+    RESTORE_COMMAND_DONE = "restore post command done", Level.INFO, "RESTORE_POST_COMMAND ended without an error."
+    RESTORE_IN_PLACE = (
+        "restore goes in place: the role may not create databases",
+        Level.INFO,
+        "The database is emptied and filled in one transaction.",
+    )
+    FULL_RESTORE_STARTED = "restore of a full backup started", Level.INFO, "A full backup is being laid out."
+    FULL_RESTORE_COMPLETED = (
+        "restore of a full backup completed",
+        Level.INFO,
+        "The folder is whole, and a server can be started on it.",
+    )
+    RESTORE_FAILED = "restore failed", Level.ERROR, "The live database is as before."
+    RESTORE_CLEAN_UP_FAILED = (
+        "restore failed, and so did its clean-up",
+        Level.ERROR,
+        "The reason says what stands where; check --repair goes on.",
+    )
+    RESTORE_NOT_ROLLED_BACK = (
+        "restore not rolled back",
+        Level.ERROR,
+        "The database is as the restore left it; the hint says how to go on.",
+    )
+    FULL_RESTORE_FAILED = (
+        "restore of a full backup failed",
+        Level.ERROR,
+        "The target folder is as before.",
+    )
+    RESTORE_CHECK = (
+        "restore check",
+        Level.WARNING,
+        "A check before the restore found something; an error ends it.",
+    )
+    RESTORE_CATALOG_NOT_SAVED = (
+        "restore catalog not saved",
+        Level.WARNING,
+        "The restore or rollback is done, the catalog does not say so; check --repair mends this.",
+    )
+    RESTORE_FAILURE_NOT_SAVED = (
+        "restore failure not saved in the catalog",
+        Level.WARNING,
+        "A restore failed, and the catalog does not say so.",
+    )
+    RESTORE_DONE_ALL_THE_SAME = (
+        "restore completed although it was cancelled or cut off after its commit",
+        Level.WARNING,
+        "The cancel came too late: the change was committed.",
+    )
+    RESTORE_SETTLED = (
+        "restore settled",
+        Level.WARNING,
+        "What a restore left whose process died, or whose clean-up failed, is cleaned up and recorded.",
+    )
+    RESTORE_CLEAN_UP_WAITS = (
+        "restore clean-up waits for its next try",
+        Level.WARNING,
+        "What was made beside the live database is still there.",
+    )
+    RESTORE_CLEAN_UP_AGAIN = (
+        "restore clean-up tried again",
+        Level.WARNING,
+        "The server was away for a moment.",
+    )
+    RESTORE_COMMAND_NOT_FINISHED = (
+        "restore post command not finished",
+        Level.WARNING,
+        "The restore is done, but its RESTORE_POST_COMMAND was interrupted.",
+    )
+    RESTORE_SUBSCRIPTION_LOST = (
+        "restore cannot enable a subscription again: it is gone, or has no slot",
+        Level.WARNING,
+        "Create the subscription anew.",
+    )
+    RESTORE_SUBSCRIPTIONS_DISABLED = (
+        "restore subscriptions not enabled",
+        Level.WARNING,
+        "Subscriptions that the restore had disabled are still disabled.",
+    )
+    RESTORE_SUBSCRIPTIONS_UNKNOWN = (
+        "restore cannot look at subscriptions",
+        Level.WARNING,
+        "Nobody can tell whether subscriptions must be enabled.",
+    )
+    RESTORE_ROLLED_BACK_UNSEEN = (
+        "restore rolled back, and the server is away",
+        Level.WARNING,
+        "Nobody can tell whether what was there before the rollback is kept.",
+    )
+    RESTORE_BY_FILE = (
+        "restore goes by the file alone",
+        Level.WARNING,
+        "The manifest cannot be used, so nothing proves what the file held.",
+    )
     RESTORE_UNDO_REMOVED = (
         "restore undo removed",
         Level.INFO,

@@ -50,7 +50,6 @@ from app.operations.backups.servers import (
     require_ours,
     staying,
 )
-from app.operations.ending import ending
 from app.operations.lease import Lease, lease
 from app.operations.service import SILENT, Progress, Service
 from app.ports.events import Event, failure
@@ -111,7 +110,7 @@ def take_backup(
     """
     how = RunEnding(service, request.tier)
     with structlog.contextvars.bound_contextvars(database=service.database, tier=str(request.tier)):
-        with ending(how):
+        with how:
             server = _known_server(service, request)
             how.service = service = in_place(service)
             how.run = run = service.catalog.claim(service.database, request.tier, request.slot, service.clock(), server)

@@ -9,8 +9,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-import structlog
-
+from app.domain.events import EventName
 from app.domain.psql import in_psql, quoted
 from app.domain.restore import Method, Restore, RestoreState, Side, Step
 from app.errors import ResidencyBackupError, RestoreRollbackError
@@ -20,9 +19,9 @@ from app.operations.backups.servers import of_this_server
 from app.operations.restore.position import is_swapped, is_swapped_back
 from app.operations.restore.replication import resume
 from app.operations.service import Service, target_for
+from app.ports.events import Event
 from app.ports.target import Target
 
-log = structlog.get_logger(__name__)
 _COMMIT_SECONDS = 20.0  # a commit that was sent is done or refused long before
 _POLL_SECONDS = 0.2
 PATIENCE_SECONDS = 5.0  # of a clean-up that is cut off: as long as a server takes to be started again, or a network
@@ -71,7 +70,8 @@ def settle(service: Service, record: Restore) -> Restore | None:
         settled = replace(settled, error="RestoreError", message=f"{_why(record)}; {_AS_BEFORE}", hint=_AGAIN)
     if not service.restores.settle_restore(settled, record):
         return None
-    log.warning("restore settled", restore=record.id, step=str(record.step), state=str(settled.state))
+    figures = {"step": str(record.step), "state": str(settled.state)}
+    service.events.emit(Event(EventName.RESTORE_SETTLED, restore=record.id, figures=figures))
     return settled
 
 
@@ -105,7 +105,8 @@ def tidy(service: Service) -> list[str]:
             try:
                 settled = settle(service, record)
             except ResidencyBackupError as error:
-                log.warning("restore clean-up waits for its next try", restore=record.id, reason=error.message)
+                waits = EventName.RESTORE_CLEAN_UP_WAITS
+                service.events.emit(Event(waits, restore=record.id, reason=error.message))
             else:
                 done += [record.id] if settled else []
     return done
@@ -130,7 +131,8 @@ def resolve(service: Service, record: Restore, *, patience: float = 0.0) -> Rest
         except ResidencyBackupError as error:
             if not error.transient or time.monotonic() + pause > end:
                 raise stranded(record, error) from error
-            log.warning("restore clean-up tried again", restore=record.id, reason=error.message)
+            event = Event(EventName.RESTORE_CLEAN_UP_AGAIN, restore=record.id, reason=error.message)
+            service.events.emit(event)
         time.sleep(pause)
         pause *= 2
 
@@ -140,11 +142,11 @@ def _resolved(service: Service, record: Restore) -> Restore:
     if record.step is Step.ROLLING_BACK:
         done = _rolled_back(target, record)
         # Whichever database is live again was to be put aside, and its subscriptions were disabled for that.
-        resume(target, record, Side.REPLACED if done else Side.MADE)
+        resume(service.events, target, record, Side.REPLACED if done else Side.MADE)
         return after_rollback(service, record) if done else complete(service, record)
     if _went_through(target, record):
         return complete(service, record)
-    resume(target, record, Side.REPLACED)
+    resume(service.events, target, record, Side.REPLACED)
     service.scripts.remove(record.id)
     release(service, record, inventory(service))
     return replace(
@@ -192,7 +194,7 @@ def complete(service: Service, record: Restore) -> Restore:
     # In place, the command comes after the commit.
     left_out = record.step is Step.POST_COMMAND or (record.step is Step.SWAPPING and service.options.post_command)
     if record.method is Method.IN_PLACE and left_out:
-        log.warning("restore post command not finished", restore=record.id)
+        service.events.emit(Event(EventName.RESTORE_COMMAND_NOT_FINISHED, restore=record.id))
         hint = f"run it on {record.changes} by hand, or: residency-backup rollback {record.id}"
         record = replace(record, message="RESTORE_POST_COMMAND was not finished", hint=hint)
     return replace(record, state=RestoreState.COMPLETE, step=Step.DONE, finished_at=now, undo_until=until)

@@ -10,6 +10,7 @@ from shlex import quote
 import structlog
 
 from app.archive.reader import Archive
+from app.domain.events import EventName
 from app.domain.psql import in_psql, renaming
 from app.domain.restore import Method, Restore, RestoreState, Side, Step, never_undone, newer_restores
 from app.errors import (
@@ -22,20 +23,20 @@ from app.errors import (
     RestoreRollbackError,
     RestoreRunningError,
     RestoreValidationError,
-    as_logged,
 )
 from app.operations.backups.inventory import find
 from app.operations.backups.servers import of_this_server
 from app.operations.backups.verify import read_manifest
+from app.operations.ending import Ending
 from app.operations.restore.journal import Journal
 from app.operations.restore.position import Obstacle, no_way_back
 from app.operations.restore.recover import PATIENCE_SECONDS, after_rollback, complete, resolve, settle, unsettled
 from app.operations.restore.replication import pause, put_aside, resume, resumed_or_said
 from app.operations.restore.safety import take_safety_backup
 from app.operations.service import SILENT, Progress, Service, target_for
+from app.ports.events import Event, failure
 from app.ports.target import Target
 
-log = structlog.get_logger(__name__)
 _LOOK = "look again: residency-backup restores"
 _ENDED = {
     RestoreState.FAILED: "it failed, and the database is as before",
@@ -151,22 +152,21 @@ def _roll_back(service: Service, record: Restore, progress: Progress) -> Rollbac
     )
     if not service.restores.settle_restore(claimed, record):
         raise RestoreRunningError(f"restore {record.id} is being rolled back by another", _LOOK)
-    log.info("restore rollback started", method=str(record.method))
     journal = Journal(service, claimed)
+    _tell(journal, EventName.RESTORE_ROLLBACK_STARTED, method=str(record.method))
     ways: dict[Method | None, Callable[[Service, Journal, Progress], list[str]]] = {
         Method.SHADOW: _by_rename,
         Method.IN_PLACE: _in_place,
         Method.ROWS: _by_script,
     }
     with journal.beating():
-        try:
+        with RollbackEnding(journal):
             return _done(journal, ways[record.method](service, journal, progress))
-        except (KeyboardInterrupt, BackupCancelledError) as signal:
-            message = "the rollback was cancelled"
-            _back_off(journal, RestoreCancelledError(message, "the database is as the restore left it"), signal)
-        except Exception as error:  # noqa: BLE001 -- whatever it was, it is raised again when all is looked after
-            _back_off(journal, error, error)
         return _done(journal, ["it was cancelled or cut off after it had been committed, and so is done"])
+
+
+def _tell(journal: Journal, name: EventName, **figures: object) -> None:
+    journal.service.events.emit(Event(name, restore=journal.record.id, figures=figures))
 
 
 def _by_rename(service: Service, journal: Journal, progress: Progress) -> list[str]:
@@ -176,7 +176,7 @@ def _by_rename(service: Service, journal: Journal, progress: Progress) -> list[s
     target = target_for(service, record)
     pause(target, journal, Side.MADE)
     downtime = target.swap(undo, record.changes, shadow)
-    log.info("restore rollback swapped the databases", downtime=downtime, kept=shadow)
+    _tell(journal, EventName.RESTORE_ROLLBACK_SWAPPED, downtime=downtime, kept=shadow)
     return put_aside(target, journal.record, shadow)
 
 
@@ -202,7 +202,7 @@ def _recording(journal: Journal) -> Callable[[str], None]:
 
 def _done(journal: Journal, notes: list[str]) -> RollbackOutcome:
     service = journal.service
-    notes += resumed_or_said(target_for(service, journal.record), journal.record, Side.REPLACED)
+    notes += resumed_or_said(service.events, target_for(service, journal.record), journal.record, Side.REPLACED)
     record = after_rollback(service, journal.record)
     if record.undo_until is not None and _is_kept(service, record):
         until = f"{record.undo_until:%Y-%m-%d %H:%M %Z}"
@@ -212,8 +212,8 @@ def _done(journal: Journal, notes: list[str]) -> RollbackOutcome:
         service.restores.save_restore(record)
     except (CatalogError, RestoreError) as error:
         notes.append(f"the end of the rollback is not in the catalog: {error.message}; residency-backup check --repair")
-        log.warning("restore catalog not saved", error=type(error).__name__, reason=error.message)
-    log.info("restore rolled back", method=str(record.method))
+        service.events.emit(failure(EventName.RESTORE_CATALOG_NOT_SAVED, error, restore=record.id))
+    _tell(journal, EventName.RESTORE_ROLLED_BACK, method=str(record.method))
     return RollbackOutcome(record, tuple(notes))
 
 
@@ -224,41 +224,44 @@ def _is_kept(service: Service, record: Restore) -> bool:
     try:
         return record.shadow in target_for(service, record).databases()
     except ResidencyBackupError as error:
-        log.warning("restore rolled back, and the server is away", error=type(error).__name__, reason=error.message)
+        service.events.emit(failure(EventName.RESTORE_ROLLED_BACK_UNSEEN, error, restore=record.id))
         return False  # what is not known is not promised; `check` says it later
 
 
-def _back_off(journal: Journal, error: Exception, cause: BaseException) -> None:
-    """Record where a rollback that failed leaves everything, and raise; returns only where it had gone through.
+class RollbackEnding(Ending):
+    """How a rollback ends that fails: recorded is where it leaves everything."""
 
-    Raises:
-        RestoreCancelledError: it was cancelled.
-        RestoreRollbackError: it failed.
-    """
-    service, record = journal.service, journal.record
-    try:
-        # What the server found unfit was never begun.
-        refused = isinstance(error, RestoreValidationError)
-        if refused:
-            resume(target_for(service, record), record, Side.MADE)
-        settled = complete(service, record) if refused else resolve(service, record, patience=PATIENCE_SECONDS)
-        if settled.state is RestoreState.ROLLED_BACK:
-            return
-        service.restores.save_restore(settled)
-    except ResidencyBackupError as failure:
-        raise _logged(RestoreRollbackError(f"{error}; then {failure.message}", failure.hint)) from cause
-    if isinstance(error, RestoreCancelledError):
-        raise _logged(error) from cause
-    raise _logged(_failed(service, record, error)) from cause
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    def cancelled(self, signal: KeyboardInterrupt | BackupCancelledError) -> Exception:  # noqa: ARG002
+        """The error of a rollback that was cancelled."""
+        return RestoreCancelledError("the rollback was cancelled", "the database is as the restore left it")
+
+    def settle(self, error: Exception, cause: BaseException) -> Exception | None:  # noqa: ARG002
+        """Find out and record where everything stands; None if the rollback had gone through."""
+        service, record = self._journal.service, self._journal.record
+        try:
+            # What the server found unfit was never begun.
+            refused = isinstance(error, RestoreValidationError)
+            if refused:
+                resume(service.events, target_for(service, record), record, Side.MADE)
+            settled = complete(service, record) if refused else resolve(service, record, patience=PATIENCE_SECONDS)
+            if settled.state is RestoreState.ROLLED_BACK:
+                return None
+            service.restores.save_restore(settled)
+        except ResidencyBackupError as failed:
+            return RestoreRollbackError(f"{error}; then {failed.message}", failed.hint)
+        return error if isinstance(error, RestoreCancelledError) else _failed(service, record, error)
+
+    def tell(self, error: Exception) -> None:
+        """Say why it failed."""
+        record = self._journal.record
+        self._journal.service.events.emit(failure(EventName.RESTORE_NOT_ROLLED_BACK, error, restore=record.id))
 
 
 def _from_safety(record: Restore, live: str) -> str:
     return f"residency-backup restore {record.safety} --mode replace --confirm {quote(live)}"
-
-
-def _logged(error: RestoreError) -> Exception:
-    log.error("restore not rolled back", error=type(error).__name__, reason=error.message, hint=error.hint)
-    return as_logged(error)
 
 
 def _failed(service: Service, record: Restore, error: Exception) -> RestoreRollbackError:

@@ -16,6 +16,7 @@ import structlog
 
 from app.domain.backup import Backup
 from app.domain.checks import Severity
+from app.domain.events import EventName
 from app.domain.restore import Method, Restore, RestoreState, Step
 from app.errors import (
     BackupCancelledError,
@@ -25,11 +26,11 @@ from app.errors import (
     RestoreCancelledError,
     RestoreError,
     RestoreRollbackError,
-    as_logged,
 )
 from app.operations.backups.expire import expire_quietly
 from app.operations.backups.inventory import Inventory, inventory
 from app.operations.backups.pins import release
+from app.operations.ending import Ending
 from app.operations.restore.checks import check_restore
 from app.operations.restore.job import RestoreJob, RestoreOutcome
 from app.operations.restore.journal import Journal
@@ -41,8 +42,7 @@ from app.operations.restore.rollback import back_in_place
 from app.operations.restore.room import room_error
 from app.operations.restore.source import locate, name_of, open_source
 from app.operations.service import SILENT, Progress, Service
-
-log = structlog.get_logger(__name__)
+from app.ports.events import Event, Events, failure
 
 
 def restore(service: Service, request: RestoreRequest, progress: Progress = SILENT) -> RestoreOutcome:
@@ -61,18 +61,14 @@ def restore(service: Service, request: RestoreRequest, progress: Progress = SILE
     record = _new_record(service, request, name_of(place))
     with structlog.contextvars.bound_contextvars(database=request.changes, restore=record.id):
         service.restores.begin_restore(record)
-        log.info("restore started", backup=record.backup, mode=str(record.mode))
+        started = Event(EventName.RESTORE_STARTED, backup=record.backup, restore=record.id)
+        service.events.emit(replace(started, figures={"mode": str(record.mode)}))
         journal = Journal(service, record)
         with journal.beating():
-            try:
+            with RestoreEnding(journal):
                 job = _checked_job(journal, request, place, backups, progress)
                 change(job)
                 return _finish(job)
-            except (KeyboardInterrupt, BackupCancelledError) as signal:
-                error: Exception = RestoreCancelledError("the restore was cancelled", "the live database is as before")
-                _undo(journal, error, signal)
-            except Exception as failure:  # noqa: BLE001 -- whatever it was, it is raised again when all is as before
-                _undo(journal, failure, failure)
             return _done_all_the_same(journal)
 
 
@@ -132,51 +128,65 @@ def _finish(job: RestoreJob) -> RestoreOutcome:
         outcome.warnings.append(
             f"the end of the restore is not in the catalog: {error.message}; residency-backup check --repair"
         )
-        log.warning("restore catalog not saved", error=type(error).__name__, reason=error.message)
+        job.service.events.emit(failure(EventName.RESTORE_CATALOG_NOT_SAVED, error, restore=record.id))
     outcome.restore = job.record
-    _log_end(outcome)
+    _tell_end(job.service.events, outcome)
     expire_quietly(job.service, [backup for backup in backups if backup.id not in released])
     return outcome
 
 
-def _log_end(outcome: RestoreOutcome) -> None:
+def _tell_end(events: Events, outcome: RestoreOutcome) -> None:
     record = outcome.restore
     rows = sum(outcome.rows.values()) if outcome.changes is None else outcome.changes.total("inserted")
-    figures = {"mode": str(record.mode), "backup": record.backup, "safety": record.safety, "downtime": outcome.downtime}
-    log.info("restore completed", rows=rows, seconds=outcome.seconds, undo_until=str(record.undo_until), **figures)
+    figures: dict[str, object] = {"mode": str(record.mode), "safety": record.safety, "downtime": outcome.downtime}
+    figures |= {"rows": rows, "seconds": outcome.seconds, "undo_until": str(record.undo_until)}
+    completed = Event(EventName.RESTORE_COMPLETED, backup=record.backup, restore=record.id, figures=figures)
+    events.emit(completed)
 
 
-def _undo(journal: Journal, error: Exception, cause: BaseException) -> None:
-    """Leave everything as before and raise what went wrong; returns only where the restore had gone through already.
+class RestoreEnding(Ending):
+    """How a restore ends that fails: the live database is as before, or the error says what stands where."""
 
-    Raises:
-        RestoreRollbackError: the clean-up failed.
-    """
-    service, record = journal.service, journal.record
-    try:
-        if record.method is Method.IN_PLACE and record.step is Step.POST_COMMAND and record.safety:
-            back_in_place(service, journal)
-        settled = resolve(service, journal.record, patience=PATIENCE_SECONDS)
-    except ResidencyBackupError as failure:
-        _abandon(journal, failure, error)
-        both = _with_safety(RestoreRollbackError(f"{error}; then {failure.message}", failure.hint), record)
-        _log_failure("restore failed, and so did its clean-up", both, record)
-        raise both from cause
-    if settled.state is RestoreState.COMPLETE:
-        journal.record = settled
-        return
-    error = _with_safety(room_error(error) if isinstance(error, BackupStorageError) else error, record)
-    hint = error.hint if isinstance(error, ResidencyBackupError) else None
-    _log_failure("restore failed", error, record)
-    failed = replace(settled, state=RestoreState.FAILED, error=type(error).__name__, message=str(error), hint=hint)
-    _record(journal, failed)
-    raise error from (error.__cause__ if error is cause else cause)  # what the server said stands behind it
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._failed_at = journal.record
+        self._settled: Restore | None = None
 
+    def cancelled(self, signal: KeyboardInterrupt | BackupCancelledError) -> Exception:  # noqa: ARG002
+        """The error of a restore that was cancelled."""
+        return RestoreCancelledError("the restore was cancelled", "the live database is as before")
 
-def _log_failure(event: str, error: Exception, record: Restore) -> None:
-    hint = error.hint if isinstance(error, ResidencyBackupError) else None
-    log.error(event, error=type(error).__name__, reason=str(error), hint=hint, step=str(record.step))
-    as_logged(error)
+    def settle(self, error: Exception, cause: BaseException) -> Exception | None:  # noqa: ARG002
+        """Leave everything as before; None if the restore had gone through already."""
+        journal = self._journal
+        service, record = journal.service, journal.record
+        self._failed_at = record
+        try:
+            if record.method is Method.IN_PLACE and record.step is Step.POST_COMMAND and record.safety:
+                back_in_place(service, journal)
+            settled = resolve(service, journal.record, patience=PATIENCE_SECONDS)
+        except ResidencyBackupError as failed:
+            _abandon(journal, failed, error)
+            return _with_safety(RestoreRollbackError(f"{error}; then {failed.message}", failed.hint), record)
+        if settled.state is RestoreState.COMPLETE:
+            journal.record = settled
+            return None
+        self._settled = settled
+        return _with_safety(room_error(error) if isinstance(error, BackupStorageError) else error, record)
+
+    def tell(self, error: Exception) -> None:
+        """Say why it failed, and in which step."""
+        record = self._failed_at
+        name = EventName.RESTORE_CLEAN_UP_FAILED if self._settled is None else EventName.RESTORE_FAILED
+        self._journal.service.events.emit(failure(name, error, restore=record.id, step=str(record.step)))
+
+    def record(self, error: Exception) -> None:
+        """Record the error. A restore whose clean-up failed is recorded already, for `check --repair`."""
+        if self._settled is None:
+            return
+        hint = error.hint if isinstance(error, ResidencyBackupError) else None
+        ended = replace(self._settled, state=RestoreState.FAILED, error=type(error).__name__)
+        _record(self._journal, replace(ended, message=str(error), hint=hint))
 
 
 def _with_safety(error: Exception, record: Restore) -> Exception:
@@ -197,12 +207,13 @@ def _record(journal: Journal, record: Restore) -> None:
     try:
         journal.service.restores.save_restore(record)
     except (CatalogError, RestoreError) as lost:
-        log.warning("restore failure not saved in the catalog", error=type(lost).__name__, reason=lost.message)
+        unsaved = failure(EventName.RESTORE_FAILURE_NOT_SAVED, lost, restore=record.id)
+        journal.service.events.emit(unsaved)
 
 
 def _done_all_the_same(journal: Journal) -> RestoreOutcome:
     """Record a restore that was cancelled, or lost its connection, after its change was committed."""
     note = journal.record.message or "it was cancelled or cut off after it had been committed, and so is done"
-    log.warning("restore completed although it was cancelled or cut off after its commit")
+    journal.service.events.emit(Event(EventName.RESTORE_DONE_ALL_THE_SAME, restore=journal.record.id))
     _record(journal, journal.record)
     return RestoreOutcome(restore=journal.record, warnings=[note])
