@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from app.archive.manifest import Manifest
 from app.domain.backup import Backup, BackupName
-from app.domain.events import EventName
+from app.domain.events import BackupEvent, EventName
 from app.errors import ResidencyBackupError
 from app.operations.backup.beside import keep_beside
 from app.operations.backup.year import keep_year
@@ -18,7 +18,7 @@ from app.ports.tree import Draft
 
 
 @dataclass(slots=True)
-class Taken:
+class BackupResult:
     """A backup that stands, and what failed beside it."""
 
     backup: Backup
@@ -35,7 +35,9 @@ class Taken:
         self.events.emit(event)
 
 
-def publish(service: Service, draft: Draft, manifest: Manifest, backups: Inventory, warnings: Sequence[str]) -> Taken:
+def publish(
+    service: Service, draft: Draft, manifest: Manifest, backups: Inventory, warnings: Sequence[str]
+) -> BackupResult:
     """Give a backup that is written and read back its name, and put its manifest beside it.
 
     Args:
@@ -51,17 +53,17 @@ def publish(service: Service, draft: Draft, manifest: Manifest, backups: Invento
     name = BackupName(manifest.tier, manifest.period)
     renamed = keep_year(service, name, backups)
     file = name.file(manifest.codec)
-    taken = Taken(manifest.to_backup(name.id, file), service.events)
+    taken = BackupResult(manifest.to_backup(name.id, file), service.events)
     kept = keep_beside(service, taken.backup, inventory(service, backups) if renamed else backups)
     if renamed or kept:
         backups = inventory(service, backups)
     proven = any(backup.good for backup in backups if backup.id == name.id)
     problem = draft.publish(file, manifest.to_json().encode(), backups.own_files(name.id), proven=proven)
     for warning in warnings:
-        taken.warn(EventName.BACKUP_INCOMPLETE, warning)
+        taken.warn(BackupEvent.INCOMPLETE, warning)
     if kept:
-        taken.warn(EventName.BACKUP_KEPT_BESIDE, kept)
+        taken.warn(BackupEvent.KEPT_BESIDE, kept)
     if problem:
         saved = service.tree.read_manifest(file) is not None
-        taken.warn(EventName.BACKUP_EARLIER_NOT_REMOVED if saved else EventName.BACKUP_MANIFEST_NOT_SAVED, problem)
+        taken.warn(BackupEvent.EARLIER_NOT_REMOVED if saved else BackupEvent.MANIFEST_NOT_SAVED, problem)
     return taken

@@ -48,7 +48,7 @@ from app.postgres.session import RestoreSession
 from app.postgres.transactions import durable_ids
 
 log = structlog.get_logger(__name__)
-_WAYS = {
+_UNBLOCK_HINTS = {
     SampleKind.REFERENCED: "add --dependents, for the tables that refer to them",
     SampleKind.PARENT: "add the tables that they refer to, with --table",
     SampleKind.UNIQUE: "if rows only swap unique values, make their constraint DEFERRABLE first",
@@ -91,7 +91,7 @@ class LiveMerge:
     def _check(self) -> None:
         with self._at_one_instant():
             self._planner.plan()
-            self._require_agreement(Changes(tables=tuple(self._counted())))
+            self._require_allowed(Changes(tables=tuple(self._counted())))
 
     def apply(self, inverse: BinaryIO, on_commit: Callable[[str], None]) -> Changes:
         """Merge, in one transaction."""
@@ -123,7 +123,7 @@ class LiveMerge:
         planned = self._counted()
         sequences = self._sequence_advances(planned)
         report = self._report(planned, sequences)
-        self._require_agreement(report)
+        self._require_allowed(report)
         undo = Inverse(self._session, self._staged, planned, inverse, self._planner.referring())
         undo.before()
         apply(self._session, self._staged, planned)
@@ -146,7 +146,7 @@ class LiveMerge:
     def _require_same_tables(self) -> None:
         """Make sure that the tables are as they were when the rows were staged."""
         names = {staged.match.name for staged in self._staged}
-        if _of_interest(live_schema(self._session), names) != _of_interest(self._live, names):
+        if _relevant_parts(live_schema(self._session), names) != _relevant_parts(self._live, names):
             message = "tables of the live database, or foreign keys to them, were altered since the restore began"
             raise RestoreBusyError(message, "nothing was changed: restore again")
 
@@ -174,7 +174,7 @@ class LiveMerge:
             deleted = self._rows_of(unfit.live.users)
             new.append(TableChanges(table=str(unfit.name), inserted=inserted, deleted=deleted))
         notes = [*notes_on_versions(self._session, self._matched.versions)]
-        notes += [*_left_alone(self._session, self._archive, self._request), *_notes_on(self._staged)]
+        notes += [*_notes_on_large_objects(self._session, self._archive, self._request), *_notes_on(self._staged)]
         notes += sequences.notes
         changed = [staged.match.name for staged, plan in zip(self._staged, planned, strict=True) if plan.changed]
         notes += [*notes_on_views(self._session, changed), *_notes_on_event_triggers(self._session)]
@@ -189,12 +189,12 @@ class LiveMerge:
     def _rows_of(self, table: str) -> int:
         return int(self._session.query(f"SELECT pg_catalog.count(*) FROM {table} l", "the preview")[0][0])
 
-    def _way(self, sample: Sample) -> str:
+    def _unblock_hint(self, sample: Sample) -> str:
         """A hint: how to unblock a row."""
         partitions = in_psql(self._database.name, rf"\d+ {sample.table}")
-        return _WAYS[sample.kind].format(table=sample.table, partitions=partitions)
+        return _UNBLOCK_HINTS[sample.kind].format(table=sample.table, partitions=partitions)
 
-    def _require_agreement(self, report: Changes) -> None:
+    def _require_allowed(self, report: Changes) -> None:
         """Refuse a plan that the request does not allow, before anything is changed."""
         if not self._request.refuses(report):
             return
@@ -204,7 +204,7 @@ class LiveMerge:
             message = f"{conflicting} rows differ and {blocked} are blocked, in {where}; the policy is `fail`"
             raise MergeConflictError(message, "see them with --dry-run; choose another --on-conflict")
         message = f"{blocked} rows of the chosen tables cannot be restored, in {where}"
-        ways = dict.fromkeys(self._way(sample) for sample in report.samples if sample.kind in _WAYS)
+        ways = dict.fromkeys(self._unblock_hint(sample) for sample in report.samples if sample.kind in _UNBLOCK_HINTS)
         raise MergeConflictError(message, "; ".join(("see them with --dry-run", *ways)))
 
 
@@ -222,7 +222,7 @@ def merging(
         yield LiveMerge(database, session, archive, request, schema, matches, staged, planner, durable_id)
 
 
-def _of_interest(live: LiveSchema, names: Collection[TableName]) -> object:
+def _relevant_parts(live: LiveSchema, names: Collection[TableName]) -> object:
     """The parts of the schema that a plan for some tables depends on; other tables may come and go."""
     keys = [key for key in live.foreign_keys if key.parent in names or key.root in names]
     return [live.tables.get(name) for name in sorted(names)], keys
@@ -248,7 +248,7 @@ def _notes_on_event_triggers(session: MergeSession) -> Iterator[str]:
         yield f"event triggers fire on the temporary tables of the merge, as the role may not disable them: {names}"
 
 
-def _left_alone(session: MergeSession, archive: Archive, request: MergeRequest) -> Iterator[str]:
+def _notes_on_large_objects(session: MergeSession, archive: Archive, request: MergeRequest) -> Iterator[str]:
     """A note on large objects that the live database lacks: a merge does not add them."""
     text = (archive.text(segment) for segment in archive.index.segments if segment.kind is SegmentKind.LARGE_OBJECTS)
     chunks = scan(chain.from_iterable(text)) if not request.tables else iter(())

@@ -66,7 +66,7 @@ class Planner:
             for why, condition in _refusals(table):
                 self._do(table, _refused(table, why, condition))
             if table.match.live.partition_bounds and not self._whole:  # a replace brings its own partitions
-                self._do(table, _without_room(table, table.match.live.partition_bounds))
+                self._do(table, _block_unpartitioned(table, table.match.live.partition_bounds))
         actions = {table.number: self._actions(table) for table in self._staged}
         while sum(self._block(table, actions[table.number]) for table in self._staged):
             pass
@@ -127,21 +127,21 @@ class Planner:
             for key in table.match.other_keys:
                 statements += [unique_taken(table, key), unique_twice(table, key)]
         for foreign in self._foreign_keys:
-            if self._looked_at(table, foreign) and actions & {"i", "u"}:
+            if self._applies(table, foreign) and actions & {"i", "u"}:
                 statements.append(self._orphans(table, foreign))
             if foreign.parent == table.match.name and actions & {"d", "u"}:
                 statements.append(self._referenced(table, foreign))
         return sum(self._do(table, statement) for statement in statements)
 
     @staticmethod
-    def _looked_at(table: StagedTable, foreign: ForeignKey) -> bool:
+    def _applies(table: StagedTable, foreign: ForeignKey) -> bool:
         within = foreign.within.columns if foreign.within else set()
         return foreign.root == table.match.name and {*foreign.columns, *within} <= set(table.match.columns)
 
     def _require_values(self) -> None:
         """Make sure that new rows have a value in each NOT NULL column without a default."""
         for table in self._staged:
-            wanting = _wanting(table)
+            wanting = _columns_without_value(table)
             inserts = f"SELECT EXISTS (SELECT FROM {table.plan} WHERE action {SAME} 'i' AND blocked IS NULL)"
             if wanting and not self._whole and self._session.query(inserts, "the plan")[0][0]:
                 columns = ", ".join(wanting)
@@ -151,14 +151,14 @@ class Planner:
 
     def may_want_values(self) -> bool:
         """Whether new rows may lack such a value."""
-        return any(map(_wanting, self._staged))
+        return any(map(_columns_without_value, self._staged))
 
     def _orphans(self, child: StagedTable, key: ForeignKey) -> str:
         """Block rows whose parent is neither in the live table nor planned."""
         parent = self._by_name.get(key.parent)
         same = key.same("r", "s")
         exists_live = (
-            f"EXISTS (SELECT FROM {self._live[key.parent].rows} r WHERE {same}{_stays('r', parent, key.referenced)})"
+            f"EXISTS (SELECT FROM {self._live[key.parent].rows} r WHERE {same}{_remains('r', parent, key.referenced)})"
         )
         planned = ""
         if parent is not None and set(key.referenced) <= set(parent.match.columns):
@@ -187,7 +187,7 @@ class Planner:
         child = self._by_name.get(key.root)
         same = key.same("l", "c")
         still_referenced = (
-            f"EXISTS (SELECT FROM {self._sql_of(key.child)} c WHERE {same}{_stays('c', child, key.columns)})"
+            f"EXISTS (SELECT FROM {self._sql_of(key.child)} c WHERE {same}{_remains('c', child, key.columns)})"
         )
         if child is not None and set(key.columns) <= set(child.match.columns):
             still_referenced += (
@@ -203,7 +203,7 @@ class Planner:
         return self._session.execute(statement, f"plan for {table.match.name}")
 
 
-def _wanting(table: StagedTable) -> list[str]:
+def _columns_without_value(table: StagedTable) -> list[str]:
     """NOT NULL columns without a default that the backup lacks."""
     columns = (table.match.live.columns[name] for name in table.match.extra)
     return [column.name for column in columns if column.not_null and not column.has_default]
@@ -237,7 +237,7 @@ def _refused(table: StagedTable, why: str, condition: str) -> str:
     )
 
 
-def _without_room(table: StagedTable, partition_bounds: Bounds) -> str:
+def _block_unpartitioned(table: StagedTable, partition_bounds: Bounds) -> str:
     """Block new rows that fit no partition. Only new rows are checked, because there may be many partitions."""
     rows = f"SELECT s.ctid, s.* FROM {table.rows} s JOIN {table.plan} p ON p.s {SAME} s.ctid WHERE {APPLIED} OFFSET 0"
     columns = ", ".join(sorted(partition_bounds.columns))
@@ -279,7 +279,7 @@ def _counted(table: StagedTable, source: str) -> str:
     return f"(SELECT {image_of(table.match.columns)} AS image, pg_catalog.count(*) AS count FROM {source} t GROUP BY 1)"
 
 
-def _stays(alias: str, staged: StagedTable | None, columns: Sequence[str]) -> str:
+def _remains(alias: str, staged: StagedTable | None, columns: Sequence[str]) -> str:
     """That a live row goes on having its values in some columns: it is neither deleted nor given others."""
     if staged is None:
         return ""

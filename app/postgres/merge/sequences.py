@@ -132,22 +132,22 @@ def _sequence_advances(
     found: list[SequenceAdvance] = []
     notes: list[str] = []
     seen: set[int] = set()
-    for name, position in _of(archive):
+    for name, position in _sequences_of(archive):
         oid = session.query(f"SELECT to_regclass({literal(name)})::oid::bigint", f"sequence {name}")[0][0]
         seen.add(oid)
         if oid is None:
             notes += [f"sequence {name} is not in the live database"] if not request.tables else []
         elif taking.takes(users, oid, chosen=bool(request.tables)):
             back = request.exact and not users.used_by_others(oid, taking.tables)
-            advance = _move(session, oid, position, back=back)
+            advance = _advance_of(session, oid, position, back=back)
             if advance is None:
                 coming = f"its last value in the backup is {position.value}"
                 notes.append(f"sequence {name} is not changed, because the role may not read it; {coming}")
-            elif _wanted(advance, advance.was):
+            elif _is_wanted(advance, advance.was):
                 found.append(advance)
             elif request.exact and advance.to != advance.was and not advance.back:
                 notes.append(f"sequence {advance.sequence} is not set back: other tables draw from it, or may")
-    notes += _staying(session, users, taking, seen)
+    notes += _notes_on_unknown_sequences(session, users, taking, seen)
     for table in sorted(taking.tables & users.unknown.keys()):
         notes += [f"{table}: {what}; that sequence is not changed" for what in sorted(users.unknown[table])]
     return SequenceAdvances(tuple(found), (*map(str, found), *notes))
@@ -164,8 +164,8 @@ def advance_sequence(session: MergeSession, advance: SequenceAdvance) -> Sequenc
     what = f"sequence {advance.sequence}"
     # Changes nothing, but locks the sequence, so that its value stays as it is read next.
     session.execute(f"ALTER SEQUENCE {advance.sequence} INCREMENT BY {advance.increment}", what)
-    now = _place(session, advance.sequence)
-    if not _wanted(advance, now):
+    now = _position_of(session, advance.sequence)
+    if not _is_wanted(advance, now):
         return None
     for statement in position_statements(advance.sequence, advance.to):
         session.execute(statement, what)
@@ -187,7 +187,9 @@ def ahead(one: SequencePosition, other: SequencePosition, increment: int) -> boo
     return coming > other_coming if increment > 0 else coming < other_coming
 
 
-def _staying(session: MergeSession, users: SequenceUsers, taking: MergedTables, seen: set[int]) -> Iterator[str]:
+def _notes_on_unknown_sequences(
+    session: MergeSession, users: SequenceUsers, taking: MergedTables, seen: set[int]
+) -> Iterator[str]:
     """Notes on sequences that the backup does not have, if tables that draw from them get rows."""
     for oid, tables in sorted(users.tables.items()):
         if oid not in seen and (drawing := tables & taking.growing):
@@ -197,24 +199,24 @@ def _staying(session: MergeSession, users: SequenceUsers, taking: MergedTables, 
             yield f"sequence {name}, which {listed} uses, {unchanged}"
 
 
-def _move(session: MergeSession, oid: int, position: SequencePosition, *, back: bool) -> SequenceAdvance | None:
+def _advance_of(session: MergeSession, oid: int, position: SequencePosition, *, back: bool) -> SequenceAdvance | None:
     """The advance of a sequence; None if the role may not read it."""
     _, sequence, increment, least, most, owned, readable = session.query(_LIVE.format(oid=oid), "a sequence")[0]
     if not readable:
         return None
-    return SequenceAdvance(sequence, _place(session, sequence), position, increment, least, most, owned, back)
+    return SequenceAdvance(sequence, _position_of(session, sequence), position, increment, least, most, owned, back)
 
 
-def _wanted(advance: SequenceAdvance, now: SequencePosition) -> bool:
+def _is_wanted(advance: SequenceAdvance, now: SequencePosition) -> bool:
     current, coming = now.coming(advance.increment), advance.to.coming(advance.increment)
     return coming != current if advance.back else ahead(advance.to, now, advance.increment)
 
 
-def _place(session: MergeSession, sequence: str) -> SequencePosition:
+def _position_of(session: MergeSession, sequence: str) -> SequencePosition:
     return SequencePosition(*session.query(f"SELECT last_value, is_called FROM {sequence}", f"sequence {sequence}")[0])
 
 
-def _of(archive: Archive) -> Iterator[tuple[str, SequencePosition]]:
+def _sequences_of(archive: Archive) -> Iterator[tuple[str, SequencePosition]]:
     """The sequences in the backup, by name as SQL."""
     encoding = python_encoding(encoding_of(archive))
     text = (archive.text(segment) for segment in archive.index.segments if segment.kind is SegmentKind.SEQUENCES)

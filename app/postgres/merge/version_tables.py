@@ -91,8 +91,8 @@ def stage_version_tables(
         if table.live is None or table.tells is None:
             continue
         columns = ", ".join(f"{quoted(name)} {TEXT}" for name in table.columns)
-        session.execute(f"CREATE TEMP TABLE {_room(number)} ({columns})", f"room for {table.name}")
-        targets.append((f"pg_temp.{_room(number)}", table.live, table.sources))
+        session.execute(f"CREATE TEMP TABLE {_table_name(number)} ({columns})", f"room for {table.name}")
+        targets.append((f"pg_temp.{_table_name(number)}", table.live, table.sources))
     return targets
 
 
@@ -103,7 +103,7 @@ def notes_on_versions(session: MergeSession, versions: Sequence[BackupVersionTab
         if table.live is None:
             yield f"{note}; the live database has no such table"
             continue
-        sides = _sides(session, number, table) if table.tells else ()
+        sides = _revisions_by_side(session, number, table) if table.tells else ()
         yield "; ".join((note, *sides))
 
 
@@ -119,9 +119,9 @@ def unknown_names(
             yield f"{OTHER} names {name}, which is a table of neither the backup nor the live database{suggestion}"
 
 
-def _sides(session: MergeSession, number: int, table: BackupVersionTable) -> Iterator[str]:
+def _revisions_by_side(session: MergeSession, number: int, table: BackupVersionTable) -> Iterator[str]:
     value = f'{quoted(table.tells or "")}::{TEXT} COLLATE pg_catalog."C"'
-    backup = f"SELECT {value} FROM pg_temp.{_room(number)}"
+    backup = f"SELECT {value} FROM pg_temp.{_table_name(number)}"
     live = f"SELECT {value} FROM {quoted(*table.name)}"
     for side, one, other in (("the backup", backup, live), ("the live database", live, backup)):
         query = f"SELECT * FROM ({one} EXCEPT {other}) x ORDER BY 1"
@@ -131,5 +131,5 @@ def _sides(session: MergeSession, number: int, table: BackupVersionTable) -> Ite
             yield f"only {side} has {', '.join(names[-_SHOWN:])}{more}"
 
 
-def _room(number: int) -> str:
+def _table_name(number: int) -> str:
     return f"restore_versions_{number}"

@@ -66,7 +66,7 @@ def keep_only(session: MergeSession, rows: str, name: str, where: str) -> None:
     try:
         _keep_only(session, rows, what, where)
     except _DeniedError as error:
-        raise RestoreValidationError(error.message, _to_be_given(session, error, what)) from error.__cause__
+        raise RestoreValidationError(error.message, _grant_hint(session, error, what)) from error.__cause__
 
 
 def _keep_only(session: MergeSession, rows: str, what: str, where: str) -> None:
@@ -77,7 +77,7 @@ def _keep_only(session: MergeSession, rows: str, what: str, where: str) -> None:
                 session.execute(setting, "a setting")
             reader = _as_reader(session)
             _require_expression(session, meets, where, what)
-            with _told_without_values(what, _DeniedError if reader else RestoreValidationError):
+            with _without_values(what, _DeniedError if reader else RestoreValidationError):
                 session.read(f"COPY ({meets}(SELECT ({where}{_TAIL}) TO STDOUT", places.write, what)
         places.seek(0)
         blocks = iter(lambda: places.read(_BLOCK), b"")
@@ -93,7 +93,7 @@ class _DeniedError(RestoreValidationError):
     """The role that may only read lacks a right."""
 
 
-def _to_be_given(session: MergeSession, denied: _DeniedError, what: str) -> str:
+def _grant_hint(session: MergeSession, denied: _DeniedError, what: str) -> str:
     """A hint: how a superuser grants the right, if it is for a function."""
     cause = denied.__cause__.__cause__ if denied.__cause__ else None
     called = _DENIED.match(message_of(cause)) if isinstance(cause, psycopg.Error) else None
@@ -122,7 +122,7 @@ def _require_expression(session: MergeSession, meets: str, where: str, what: str
         try:
             session.execute(f"{begun}{tail}", what)
         except RestoreDataError as error:
-            message = _of_theirs(error, len(begun))
+            message = _message_about(error, len(begun))
             if message.endswith(' "'):  # our line break
                 message = f'{message[:-2]}"'
             raise RestoreValidationError(_brief(what, message), _HINT) from error
@@ -134,7 +134,7 @@ def _brief(what: str, message: str) -> str:
     return message if len(message) <= end else f"{message[:end]}…"
 
 
-def _of_theirs(error: RestoreDataError, end: int) -> str:
+def _message_about(error: RestoreDataError, end: int) -> str:
     """The server's message about a condition that ends at `end`, in one line, without this module's SQL."""
     cause = error.__cause__
     place = cause.diag.statement_position if isinstance(cause, psycopg.Error) else None
@@ -144,7 +144,7 @@ def _of_theirs(error: RestoreDataError, end: int) -> str:
 
 
 @contextmanager
-def _told_without_values(what: str, denied: type[RestoreValidationError]) -> Iterator[None]:
+def _without_values(what: str, denied: type[RestoreValidationError]) -> Iterator[None]:
     """A block that evaluates the condition. Its error may quote the values of a row, so the message is left out."""
     try:
         yield

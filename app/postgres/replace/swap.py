@@ -41,7 +41,7 @@ _STAYS = f"""
           WHERE datname = ANY (%s) AND pid <> pg_backend_pid() AND NOT {_MAY_END}
           UNION ALL SELECT NULL, gid, owner, NULL FROM pg_prepared_xacts WHERE database = ANY (%s)) stays
     ORDER BY 1"""
-_THERE = """
+_SESSIONS = """
     SELECT format('pid %%s of user %%s', pid, coalesce(usename, backend_type, '-'))
            || coalesce(' (' || nullif(application_name, '') || ')', '')
     FROM pg_stat_activity WHERE datname = ANY (%s) AND pid <> pg_backend_pid() ORDER BY pid"""
@@ -89,7 +89,7 @@ def swap(database: Database, new: str, live: str, old: str) -> float:
                 closed += time.monotonic() - begun
             if time.monotonic() > deadline:
                 remaining = unremovable or [
-                    what for query in (_THERE, _HOLD) for (what,) in session.query(query, databases)
+                    what for query in (_SESSIONS, _HOLD) for (what,) in session.query(query, databases)
                 ]
                 raise _busy(live, remaining)
             time.sleep(_PAUSE_SECONDS)
@@ -162,7 +162,7 @@ def _terminating_sessions(terminator: Maintenance, databases: list[str]) -> Iter
 
 def _busy(live: str, sessions: list[str]) -> RestoreBusyError:
     more = f" and {len(sessions) - _SHOWN} more" if len(sessions) > _SHOWN else ""
-    who = ", ".join(sessions[:_SHOWN]) + more or "sessions that came back as fast as they were ended"
-    message = f"database {live} stays in use, so nothing was renamed: {who}"
+    listed = ", ".join(sessions[:_SHOWN]) + more or "sessions that came back as fast as they were ended"
+    message = f"database {live} stays in use, so nothing was renamed: {listed}"
     hint = "end them, or commit or roll back what is prepared (ROLLBACK PREPARED), and restore again"
     return RestoreBusyError(message, hint)
