@@ -21,14 +21,14 @@ from app.errors import RestoreError, RestoreRunningError
 
 _FIELDS = [field.name for field in fields(Restore)]
 _TEXTS = ("backup", "message", "hint", "cause")  # what others say: a path may be no text, and a message hold anything
-_SETTLE = "'residency-backup check --repair' settles it; 'residency-backup restores' shows all"
+_RECOVER = "to clean up after it: residency-backup check --repair; to list all: residency-backup restores"
 
 
 def begin(connection: Connection, restore: Restore, lease: timedelta) -> None:
     """Record a restore as this process's.
 
     Raises:
-        RestoreRunningError: another of the database is under way or not settled, or the request is known already.
+        RestoreRunningError: another of the database is under way or not recovered, or the request is known already.
     """
     _require_free(connection, restore, lease)
     try:
@@ -51,8 +51,8 @@ def save(connection: Connection, restore: Restore) -> None:
     earlier = restores.c.heartbeat_at < restore.heartbeat_at
     latest = case((earlier, restore.heartbeat_at), else_=restores.c.heartbeat_at)
     if not _change(connection, restore.id, **_values(restore) | {"heartbeat_at": latest}):
-        message = f"restore {restore.id} was taken for dead and settled by another process"
-        raise RestoreError(message, "'residency-backup restores' shows what became of it")
+        message = f"restore {restore.id} was taken for dead and recovered by another process"
+        raise RestoreError(message, "to see what became of it: residency-backup restores")
 
 
 def beat(connection: Connection, restore: Restore, now: datetime) -> bool:
@@ -60,7 +60,7 @@ def beat(connection: Connection, restore: Restore, now: datetime) -> bool:
     return _change(connection, restore.id, heartbeat_at=now)
 
 
-def settle(connection: Connection, restore: Restore, was: Restore) -> bool:
+def replace_unchanged(connection: Connection, restore: Restore, was: Restore) -> bool:
     """Record what became of a restore, whoever held it; False where it does not stand as it was any more."""
     unchanged = (restores.c.id == was.id) & (restores.c.state == was.state) & (restores.c.step == was.step)
     unchanged &= restores.c.heartbeat_at == was.heartbeat_at
@@ -116,9 +116,9 @@ def _under_way(connection: Connection, database: str) -> Sequence[Row[Any]]:
 def _in_the_way(row: Row[Any], restore: Restore, why: str | None) -> RestoreRunningError:
     if _is_same_request(row, restore):
         message = f"this request was begun before, as restore {row.id}: a message delivered twice is run once"
-        return RestoreRunningError(message, f"'residency-backup restores' shows what became of {row.id}")
+        return RestoreRunningError(message, f"to see what became of {row.id}: residency-backup restores")
     if why is not None:
-        return RestoreRunningError(f"restore {row.id} of database {row.database} is not settled: {why}", _SETTLE)
+        return RestoreRunningError(f"restore {row.id} of database {row.database} is not recovered: {why}", _RECOVER)
     message = f"restore {row.id} of database {row.database} is under way, in step: {row.step}"
     return RestoreRunningError(message, "wait for it, then decide again")
 

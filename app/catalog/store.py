@@ -198,7 +198,7 @@ class SqlCatalog:
         """Record a restore that this process begins.
 
         Raises:
-            RestoreRunningError: another is under way or not settled, or the request is known already.
+            RestoreRunningError: another is under way or not recovered, or the request is known already.
         """
         self._disbelieve(restore.started_at)
         with self._writing("the restore cannot be begun") as connection:
@@ -218,10 +218,10 @@ class SqlCatalog:
         with self._writing(f"the restore {restore.id} cannot be recorded") as connection:
             restores.save(connection, restore)
 
-    def settle_restore(self, restore: Restore, was: Restore) -> bool:
+    def replace_restore(self, restore: Restore, was: Restore) -> bool:
         """Record what became of a restore, whoever held it; False where it does not stand as it was any more."""
-        with self._writing(f"the restore {restore.id} cannot be settled") as connection:
-            return restores.settle(connection, restore, was)
+        with self._writing(f"the restore {restore.id} cannot be recorded") as connection:
+            return restores.replace_unchanged(connection, restore, was)
 
     def restore(self, restore_id: str) -> Restore | None:
         """The restore of an id; None where there is none."""

@@ -221,6 +221,80 @@ class EventName(Enum):
         "BACKUP_DIR was taken as it is, by adopt --new-folder.",
     )
 
+    RESTORE_STARTED = "restore started", Level.INFO, "A restore has begun."
+    RESTORE_CHECK = "restore check", Level.WARNING, "A check before a restore found something."
+    RESTORE_PROVEN = (
+        "restore proven: the database holds what the backup holds",
+        Level.INFO,
+        "Every table of the new database has the digest of the dump.",
+    )
+    RESTORE_SWAPPED = "restore swapped the databases", Level.INFO, "The restored database is live."
+    RESTORE_GOES_IN_PLACE = (
+        "restore goes in place: the role may not create databases",
+        Level.INFO,
+        "The live database is replaced in one transaction.",
+    )
+    RESTORE_POST_COMMAND_DONE = "restore post command done", Level.INFO, "RESTORE_POST_COMMAND has ended well."
+    RESTORE_POST_COMMAND_UNFINISHED = (
+        "restore post command not finished",
+        Level.WARNING,
+        "A crash cut RESTORE_POST_COMMAND off after the database was replaced.",
+    )
+    RESTORE_COMPLETED = "restore completed", Level.INFO, "The database is restored."
+    RESTORE_COMPLETED_ALL_THE_SAME = (
+        "restore completed although it was cancelled or cut off after its commit",
+        Level.WARNING,
+        "The change had been committed, and stands.",
+    )
+    RESTORE_FAILED = "restore failed", Level.ERROR, "The live database is as before."
+    RESTORE_CLEANUP_FAILED = (
+        "restore failed, and so did its clean-up",
+        Level.ERROR,
+        "The message says what stands where; check --repair goes on.",
+    )
+    RESTORE_CLEANUP_AGAIN = "restore clean-up tried again", Level.WARNING, "A transient failure cut a clean-up off."
+    RESTORE_CLEANUP_WAITS = (
+        "restore clean-up waits for its next try",
+        Level.WARNING,
+        "What a failed restore made beside the database is still there.",
+    )
+    RESTORE_RECOVERED = "restore recovered", Level.WARNING, "An interrupted restore is cleaned up and recorded."
+    RESTORE_CATALOG_NOT_SAVED = (
+        "restore catalog not saved",
+        Level.WARNING,
+        "The work is done; the catalog does not say so.",
+    )
+    RESTORE_FAILURE_NOT_SAVED = (
+        "restore failure not saved in the catalog",
+        Level.WARNING,
+        "The catalog still shows the restore as running.",
+    )
+    RESTORE_BY_FILE = "restore goes by the file alone", Level.WARNING, "The backup has no manifest that can be used."
+    RESTORE_SUBSCRIPTION_GONE = (
+        "restore cannot enable a subscription again: it is gone, or has no slot",
+        Level.WARNING,
+        "The subscription has to be made anew.",
+    )
+    RESTORE_SUBSCRIPTIONS_DISABLED = "restore subscriptions not enabled", Level.WARNING, "They are still disabled."
+    RESTORE_SUBSCRIPTIONS_UNSEEN = (
+        "restore cannot look at subscriptions",
+        Level.WARNING,
+        "Whether the restored database has subscriptions is not known.",
+    )
+    RESTORE_ROLLBACK_STARTED = "restore rollback started", Level.INFO, "A rollback has begun."
+    RESTORE_ROLLBACK_SWAPPED = (
+        "restore rollback swapped the databases",
+        Level.INFO,
+        "The database from before the restore is live again.",
+    )
+    RESTORE_ROLLED_BACK = "restore rolled back", Level.INFO, "The restore is undone."
+    RESTORE_ROLLED_BACK_SERVER_AWAY = (
+        "restore rolled back, and the server is away",
+        Level.WARNING,
+        "Whether the restored database is kept is not known.",
+    )
+    RESTORE_NOT_ROLLED_BACK = "restore not rolled back", Level.ERROR, "The message says what stands where."
+
     RESTORE_UNDO_REMOVED = (
         "restore undo removed",
         Level.INFO,

@@ -16,13 +16,12 @@ class Restores(Protocol):
         """Record a restore that this process begins; at most one is under way for a live database.
 
         Raises:
-            RestoreRunningError: a restore of the database is under way, or left by a process that died and not settled
-                yet (the message says which, and that `check --repair` settles it), or the request's key is known
-                already: a message delivered twice.
+            RestoreRunningError: a restore of the database is under way, or its process died and `check --repair` has not
+                recovered it yet; or the request's key is known: a message was delivered twice.
         """
 
     def beat_restore(self, restore: Restore, now: datetime) -> bool:
-        """Give a sign of life. False when the restore is no longer this process's."""
+        """Give a sign of life. False if the restore is no longer this process's."""
 
     def save_restore(self, restore: Restore) -> None:
         """Record where a restore of this process stands, or how it ended.
@@ -30,20 +29,20 @@ class Restores(Protocol):
         A sign of life given since is not taken back.
 
         Raises:
-            RestoreError: it is no longer this process's: it was taken for dead and settled by another.
+            RestoreError: it is no longer this process's: it was taken for dead and recovered by another.
         """
 
-    def settle_restore(self, restore: Restore, was: Restore) -> bool:
-        """Record what became of a restore, whoever held it. False where it does not stand as `was` any more.
+    def replace_restore(self, restore: Restore, was: Restore) -> bool:
+        """Record what became of a restore, whoever held it. False if it no longer stands as `was`.
 
-        A record that is RUNNING, for a rollback begins, is this process's from then on.
+        A record that is RUNNING, because a rollback begins, is this process's from then on.
 
         Raises:
             RestoreRunningError: it is to run, and another restore of the database is under way.
         """
 
     def restore(self, restore_id: str) -> Restore | None:
-        """The restore of an id; None where there is none."""
+        """The restore of an id; None if there is none."""
 
     def restores(self, database: str) -> Sequence[Restore]:
         """All restores of a live database, newest first."""

@@ -253,7 +253,7 @@ def test_a_dead_one_must_be_settled_first(catalog: SqlCatalog, other: Beginner) 
         catalog.begin_restore(RESTORE)
     other.process.kill()
     other.process.wait()
-    named = r"restore dead00000000 .* not settled: the process that held it is gone"
+    named = r"restore dead00000000 .* not recovered: the process that held it is gone"
     with pytest.raises(RestoreRunningError, match=named) as raised:
         catalog.begin_restore(RESTORE)
     assert "check --repair" in raised.value.hint
@@ -261,7 +261,7 @@ def test_a_dead_one_must_be_settled_first(catalog: SqlCatalog, other: Beginner) 
     (dead,) = catalog.dead_restores("residency", NOW)
     assert (dead.id, dead.step, dead.mode) == ("dead00000000", Step.SWAPPING, Mode.MERGE)
     assert dead.state is RestoreState.RUNNING, "a look ends nothing"
-    assert catalog.settle_restore(replace(dead, state=RestoreState.ABANDONED), dead)
+    assert catalog.replace_restore(replace(dead, state=RestoreState.ABANDONED), dead)
     catalog.begin_restore(RESTORE)
 
 
@@ -269,7 +269,7 @@ def test_what_another_process_holds_cannot_be_spoken_for(catalog: SqlCatalog, ot
     assert other.process.poll() is None
     theirs = recorded(catalog, "dead00000000")
     assert not catalog.beat_restore(theirs, NOW)
-    with pytest.raises(RestoreError, match="taken for dead and settled"):
+    with pytest.raises(RestoreError, match="taken for dead and recovered"):
         catalog.save_restore(replace(theirs, step=Step.DONE))
     assert catalog.restore(theirs.id) == theirs
 
@@ -297,14 +297,14 @@ def test_it_is_settled_once_and_only_as_it_was_seen(catalog: SqlCatalog) -> None
     catalog.begin_restore(RESTORE)
     catalog.beat_restore(RESTORE, NOW + SECOND)
     ended = replace(RESTORE, state=RestoreState.ABANDONED)
-    assert not catalog.settle_restore(ended, RESTORE)
+    assert not catalog.replace_restore(ended, RESTORE)
     seen = recorded(catalog)
     catalog.save_restore(replace(seen, step=Step.LOADING))
-    assert not catalog.settle_restore(ended, seen)
+    assert not catalog.replace_restore(ended, seen)
     seen = recorded(catalog)
-    assert catalog.settle_restore(ended, seen)
-    assert not catalog.settle_restore(replace(RESTORE, state=RestoreState.COMPLETE), seen)
-    with pytest.raises(RestoreError, match="taken for dead and settled"):
+    assert catalog.replace_restore(ended, seen)
+    assert not catalog.replace_restore(replace(RESTORE, state=RestoreState.COMPLETE), seen)
+    with pytest.raises(RestoreError, match="taken for dead and recovered"):
         catalog.save_restore(replace(RESTORE, step=Step.DONE))
     assert recorded(catalog) == ended
 
@@ -312,12 +312,12 @@ def test_it_is_settled_once_and_only_as_it_was_seen(catalog: SqlCatalog) -> None
 def test_who_begins_a_rollback_holds_the_record_from_then_on(catalog: SqlCatalog, other: Beginner) -> None:
     theirs = recorded(catalog, "dead00000000")
     ended = replace(theirs, state=RestoreState.COMPLETE)
-    assert catalog.settle_restore(ended, theirs)
+    assert catalog.replace_restore(ended, theirs)
     assert other.process.poll() is None
     claimed = replace(ended, state=RestoreState.RUNNING, step=Step.ROLLING_BACK)
-    assert catalog.settle_restore(claimed, ended)
+    assert catalog.replace_restore(claimed, ended)
     assert catalog.beat_restore(claimed, NOW)
-    assert not catalog.settle_restore(claimed, ended), "a second rollback finds it begun"
+    assert not catalog.replace_restore(claimed, ended), "a second rollback finds it begun"
     with pytest.raises(RestoreRunningError, match="step: rolling back"):
         catalog.begin_restore(RESTORE)
 
@@ -327,7 +327,7 @@ def test_no_rollback_begins_while_another_restore_is_under_way(catalog: SqlCatal
     catalog.begin_restore(ended)
     catalog.begin_restore(replace(RESTORE, id="second000000"))
     with pytest.raises(RestoreRunningError, match="under way"):
-        catalog.settle_restore(replace(ended, state=RestoreState.RUNNING), ended)
+        catalog.replace_restore(replace(ended, state=RestoreState.RUNNING), ended)
     assert recorded(catalog) == ended
 
 

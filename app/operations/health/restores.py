@@ -17,12 +17,12 @@ from app.operations.backups.keep import set_pin
 from app.operations.backups.no_return import safety_findings
 from app.operations.backups.pins import pinned_for
 from app.operations.backups.servers import of_this_server, surely_of_this_server
-from app.operations.restore.position import Obstacle, no_way_back, whereabouts
-from app.operations.restore.recover import settle_all, unsettled
+from app.operations.restore.position import Obstacle, obstacle_to_rename, position
+from app.operations.restore.recover import interrupted, recover_all
 from app.operations.restore.replication import asleep, held_aside
 from app.operations.service import Service, target_for
 
-_REPAIR = "'residency-backup check --repair' settles it"
+_REPAIR = "to clean up: residency-backup check --repair"
 _OURS = re.compile(r"_(?:restore|undo)_(?P<id>[0-9a-f]{12})")
 
 
@@ -39,7 +39,7 @@ def check_restores(service: Service, backups: Sequence[Backup]) -> list[Finding]
     held = _held(service, backups)
     records = service.restores.restores(service.database)
     own = of_this_server(service, records)
-    dead = {each.id: each for each in unsettled(service)}
+    dead = {each.id: each for each in interrupted(service)}
     found = [Finding.warning("restores", f"{_left(service, each)}; {_REPAIR}") for each in dead.values()]
     found += [
         Finding.warning("restores", f"restore {each.id} can no longer be rolled back; {_REPAIR}")
@@ -59,7 +59,7 @@ def check_restores(service: Service, backups: Sequence[Backup]) -> list[Finding]
 
 def repair_restores(service: Service) -> list[str]:
     """Settle what crashes left, and remove what is not needed any more; says what was done."""
-    done = settle_all(service) + expire(service)
+    done = recover_all(service) + expire(service)
     held = _held(service, inventory(service))
     ended = [each for each in service.restores.restores(service.database) if not _needed(service, each)]
     done_with = {each.id for each in surely_of_this_server(service, ended)}
@@ -76,7 +76,7 @@ def repair_restores(service: Service) -> list[str]:
 
 def _left(service: Service, record: Restore) -> str:
     """What a restore left that came to no end."""
-    where = whereabouts(target_for(service, record), record)
+    where = position(target_for(service, record), record)
     abandoned = record.state is RestoreState.ABANDONED
     how = "it could not be cleaned up after" if abandoned else "its process died in"
     return f"restore {record.id}: {how} step '{record.step}'; {where}"
@@ -133,7 +133,7 @@ def _obstacle(
     if record.method is not Method.SHADOW or there is None:
         return None
     # What is live now is the work of those in front.
-    return None if in_front and record.undo in there else no_way_back(record, there)
+    return None if in_front and record.undo in there else obstacle_to_rename(record, there)
 
 
 def _databases(service: Service) -> Mapping[str, int] | None:

@@ -10,6 +10,7 @@ import structlog
 from app.archive.inspect.lint import lint
 from app.archive.inspect.needs import Needs, needs_of
 from app.domain.checks import Finding, Severity, findings_of, first_error
+from app.domain.events import EventName, Level
 from app.domain.psql import in_psql, quoted
 from app.domain.restore import Method
 from app.errors import (
@@ -29,6 +30,8 @@ from app.operations.restore.replication import SUBSCRIPTIONS, replication_findin
 from app.operations.restore.request import RestoreRequest
 from app.operations.restore.room import room_findings
 from app.operations.restore.source import RestoreSource
+from app.operations.service import Service
+from app.ports.events import Event
 from app.ports.target import Target, TargetFacts
 
 log = structlog.get_logger(__name__)
@@ -53,7 +56,7 @@ def check_restore(job: Job, restore_id: str) -> list[Finding]:
         findings += _of_the_server(job)
         findings += findings_of("catalog", lambda: [_catalog(job, restore_id)])
     for finding in findings:
-        _log(finding)
+        _emit(job.service, finding)
     return _without_error(findings)
 
 
@@ -86,9 +89,13 @@ def _for_preview(finding: Finding) -> Finding:
     return Finding.warning(finding.check, f"{finding.message}; {finding.error.hint}")
 
 
-def _log(finding: Finding) -> None:
-    level = {Severity.OK: log.debug, Severity.WARNING: log.warning, Severity.ERROR: log.error}[finding.severity]
-    level("restore check", check=finding.check, found=str(finding.severity), message=finding.message)
+def _emit(service: Service, finding: Finding) -> None:
+    """Tell of a finding that somebody should see; of any other there is a DEBUG line."""
+    figures = {"check": finding.check, "found": str(finding.severity), "message": finding.message}
+    if finding.severity is Severity.OK:
+        log.debug(EventName.RESTORE_CHECK.phrase, **figures)
+    else:
+        service.events.emit(Event(EventName.RESTORE_CHECK, figures=figures, found=Level(finding.severity)))
 
 
 def _server(job: Job) -> Finding:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-import structlog
-
+from app.domain.events import EventName
 from app.domain.restore import Method, Side, Step, shadow_name, undo_name
 from app.domain.servers import Identity
 from app.operations.backups.servers import note_restored
@@ -20,7 +19,6 @@ from app.operations.restore.replication import detach_copies, pause, report_subs
 from app.operations.restore.safety import safety_backup
 from app.ports.target import Loading
 
-log = structlog.get_logger(__name__)
 COUNTS = ("inserted", "updated", "deleted", "unchanged", "conflicting", "blocked")
 
 
@@ -56,7 +54,7 @@ def _load_and_prove(job: RestoreJob, shadow: str) -> None:
     job.journal.write(Step.PROVING)
     with job.phase("prove", archive.index.raw_bytes):
         outcome.warnings += job.target.prove(shadow, archive, loading, job.progress.advance, outcome.otherwise.append)
-    log.info("restore proven: the database holds what the backup holds", database=shadow)
+    job.emit(EventName.RESTORE_PROVEN, database=shadow)
 
 
 def _swap(job: RestoreJob, shadow: str, undo: str) -> None:
@@ -78,7 +76,7 @@ def _swap(job: RestoreJob, shadow: str, undo: str) -> None:
     is_kept = undo in job.target.databases()
     job.outcome.downtime = seconds if is_kept else None  # nobody misses a database that was not there
     journal.note(undo=undo if is_kept else None, undo_until=until if is_kept else None)
-    log.info("restore swapped the databases", database=live, downtime=job.outcome.downtime, undo=undo)
+    job.emit(EventName.RESTORE_SWAPPED, database=live, downtime=job.outcome.downtime, undo=undo)
 
 
 def _note_made(job: RestoreJob, oid: int | None) -> None:
@@ -94,7 +92,7 @@ def _run_post_command(job: RestoreJob, database: str) -> None:
     job.journal.write(Step.POST_COMMAND)
     with job.phase("post command"):
         job.service.target.run(command, database)
-    log.info("restore post command done", database=database)
+    job.emit(EventName.RESTORE_POST_COMMAND_DONE, database=database)
 
 
 def _in_place(job: RestoreJob) -> None:
@@ -102,7 +100,7 @@ def _in_place(job: RestoreJob) -> None:
     safety_backup(job)
     live, journal, archive = job.request.changes, job.journal, job.source.archive
     job.outcome.notes.append(f"the role may not create databases: {live} is replaced in place, in one transaction")
-    log.info("restore goes in place: the role may not create databases", database=live)
+    job.emit(EventName.RESTORE_GOES_IN_PLACE, database=live)
     journal.write(Step.LOADING, method=Method.IN_PLACE)
     # Only a safety backup undoes it.
     until = job.service.clock() + job.service.options.undo_for if job.record.safety else None

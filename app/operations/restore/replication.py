@@ -8,11 +8,11 @@ settles the restore enables them again where the database stays, or comes back.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-import structlog
-
 from app.domain.checks import Finding
+from app.domain.events import EventName
 from app.domain.psql import in_psql, quoted
 from app.domain.replication import Replication, Subscription, disabling, enabling, freeing
 from app.domain.restore import Method, Restore, RestoreState, Side
@@ -20,11 +20,10 @@ from app.errors import ResidencyBackupError, RestorePermissionError, RestoreVali
 from app.operations.restore.job import Job, RestoreJob
 from app.operations.restore.journal import Journal
 from app.operations.service import Service
+from app.ports.events import Event, failure
 from app.ports.target import Target
 
-log = structlog.get_logger(__name__)
 SUBSCRIPTIONS, SLOTS = "subscriptions", "replication slots"
-_STILL = "restore subscriptions not enabled"
 _SEE = "docs/restore.md, 'Subscriptions and replication slots'"
 
 
@@ -101,7 +100,7 @@ def pause(target: Target, journal: Journal, side: Side) -> None:
         target.pause_subscriptions(live, enabled)
 
 
-def resume(target: Target, record: Restore, side: Side) -> list[str]:
+def resume(service: Service, target: Target, record: Restore, side: Side) -> list[str]:
     """Enable in the live database what was paused in it; returns what the server refused, with the command that helps.
 
     Raises:
@@ -112,23 +111,25 @@ def resume(target: Target, record: Restore, side: Side) -> list[str]:
         return []
     try:
         for name in target.resume_subscriptions(record.changes, names):
-            log.warning("restore cannot enable a subscription again: it is gone, or has no slot", subscription=name)
+            event = Event(EventName.RESTORE_SUBSCRIPTION_GONE, restore=record.id, figures={"subscription": name})
+            service.events.emit(event)
     except TargetUnavailableError:
         raise
     except ResidencyBackupError as error:
         # What is asked once more will be refused once more: that must not keep a restore from being settled.
         by_hand = in_psql(record.changes, *map(enabling, names))
-        log.warning(_STILL, error=type(error).__name__, reason=error.message, hint=by_hand)
+        event = failure(EventName.RESTORE_SUBSCRIPTIONS_DISABLED, error, restore=record.id)
+        service.events.emit(replace(event, hint=by_hand))
         return [f"subscriptions are still disabled: {error.message}; {by_hand}"]
     return []
 
 
-def resumed_or_said(target: Target, record: Restore, side: Side) -> list[str]:
+def resume_or_remark(service: Service, target: Target, record: Restore, side: Side) -> list[str]:
     """The same where the work is done already, and the server may have gone since."""
     try:
-        return resume(target, record, side)
+        return resume(service, target, record, side)
     except TargetUnavailableError as error:
-        log.warning(_STILL, error=type(error).__name__, reason=error.message)
+        service.events.emit(failure(EventName.RESTORE_SUBSCRIPTIONS_DISABLED, error, restore=record.id))
         by_hand = in_psql(record.changes, *map(enabling, record.paused(side)))
         return [f"subscriptions may still be disabled: {error.message}; {by_hand}"]
 
@@ -149,7 +150,7 @@ def report_subscriptions(job: RestoreJob) -> None:
     try:
         restored = job.target.replication(live).subscriptions
     except ResidencyBackupError as error:  # the restore is done, whatever comes of this
-        log.warning("restore cannot look at subscriptions", error=type(error).__name__, reason=error.message)
+        job.service.events.emit(failure(EventName.RESTORE_SUBSCRIPTIONS_UNSEEN, error, restore=job.record.id))
         job.outcome.warnings.append(
             f"whether {live} has subscriptions to be enabled is not known: {error.message}; see {_SEE}"
         )
@@ -212,7 +213,7 @@ def _put_there(record: Restore) -> int | None:
     return record.made_oid if record.state is RestoreState.COMPLETE else record.replaced_oid
 
 
-def put_aside(target: Target, record: Restore, name: str) -> list[str]:
+def remarks_on_rollback(target: Target, record: Restore, name: str) -> list[str]:
     """Remarks on what a rollback took away with the restored database, and on what it brought back."""
     remarks = []
     before = set(record.paused(Side.REPLACED))  # those are enabled again

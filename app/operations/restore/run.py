@@ -16,6 +16,7 @@ import structlog
 
 from app.domain.backup import Backup
 from app.domain.checks import Severity
+from app.domain.events import EventName
 from app.domain.restore import Method, Restore, RestoreState, Step
 from app.errors import (
     BackupCancelledError,
@@ -34,15 +35,14 @@ from app.operations.restore.checks import check_restore
 from app.operations.restore.job import RestoreJob, RestoreOutcome
 from app.operations.restore.journal import Journal
 from app.operations.restore.methods import change
-from app.operations.restore.recover import PATIENCE_SECONDS, resolve
+from app.operations.restore.recover import PATIENCE_SECONDS, clean_up
 from app.operations.restore.report import report_of
 from app.operations.restore.request import RestoreRequest
-from app.operations.restore.rollback import back_in_place
+from app.operations.restore.rollback import replace_by_safety_backup
 from app.operations.restore.room import room_error
 from app.operations.restore.source import locate, name_of, open_source
 from app.operations.service import SILENT, Progress, Service
-
-log = structlog.get_logger(__name__)
+from app.ports.events import Event, failure
 
 
 def restore(service: Service, request: RestoreRequest, progress: Progress = SILENT) -> RestoreOutcome:
@@ -61,7 +61,10 @@ def restore(service: Service, request: RestoreRequest, progress: Progress = SILE
     record = _new_record(service, request, name_of(place))
     with structlog.contextvars.bound_contextvars(database=request.changes, restore=record.id):
         service.restores.begin_restore(record)
-        log.info("restore started", backup=record.backup, mode=str(record.mode))
+        started = Event(
+            EventName.RESTORE_STARTED, restore=record.id, backup=record.backup, figures={"mode": str(record.mode)}
+        )
+        service.events.emit(started)
         journal = Journal(service, record)
         with journal.beating():
             try:
@@ -70,9 +73,9 @@ def restore(service: Service, request: RestoreRequest, progress: Progress = SILE
                 return _finish(job)
             except (KeyboardInterrupt, BackupCancelledError) as signal:
                 error: Exception = RestoreCancelledError("the restore was cancelled", "the live database is as before")
-                _undo(journal, error, signal)
-            except Exception as failure:  # noqa: BLE001 -- whatever it was, it is raised again when all is as before
-                _undo(journal, failure, failure)
+                _fail(journal, error, signal)
+            except Exception as raised:  # noqa: BLE001 -- whatever it was, it is raised again when all is as before
+                _fail(journal, raised, raised)
             return _done_all_the_same(journal)
 
 
@@ -132,22 +135,28 @@ def _finish(job: RestoreJob) -> RestoreOutcome:
         outcome.warnings.append(
             f"the end of the restore is not in the catalog: {error.message}; residency-backup check --repair"
         )
-        log.warning("restore catalog not saved", error=type(error).__name__, reason=error.message)
+        job.service.events.emit(failure(EventName.RESTORE_CATALOG_NOT_SAVED, error, restore=record.id))
     outcome.restore = job.record
-    _log_end(outcome)
+    _emit_end(job.service, outcome)
     expire_quietly(job.service, [backup for backup in backups if backup.id not in released])
     return outcome
 
 
-def _log_end(outcome: RestoreOutcome) -> None:
-    record = outcome.restore
-    rows = sum(outcome.rows.values()) if outcome.changes is None else outcome.changes.total("inserted")
-    figures = {"mode": str(record.mode), "backup": record.backup, "safety": record.safety, "downtime": outcome.downtime}
-    log.info("restore completed", rows=rows, seconds=outcome.seconds, undo_until=str(record.undo_until), **figures)
+def _emit_end(service: Service, outcome: RestoreOutcome) -> None:
+    record, changes = outcome.restore, outcome.changes
+    figures = {
+        "rows": sum(outcome.rows.values()) if changes is None else changes.total("inserted"),
+        "seconds": outcome.seconds,
+        "undo_until": str(record.undo_until),
+        "mode": str(record.mode),
+        "safety": record.safety,
+        "downtime": outcome.downtime,
+    }
+    service.events.emit(Event(EventName.RESTORE_COMPLETED, restore=record.id, backup=record.backup, figures=figures))
 
 
-def _undo(journal: Journal, error: Exception, cause: BaseException) -> None:
-    """Leave everything as before and raise what went wrong; returns only where the restore had gone through already.
+def _fail(journal: Journal, error: Exception, cause: BaseException) -> None:
+    """Leave everything as before and raise the error. Returns only if the change was committed all the same.
 
     Raises:
         RestoreRollbackError: the clean-up failed.
@@ -155,54 +164,61 @@ def _undo(journal: Journal, error: Exception, cause: BaseException) -> None:
     service, record = journal.service, journal.record
     try:
         if record.method is Method.IN_PLACE and record.step is Step.POST_COMMAND and record.safety:
-            back_in_place(service, journal)
-        settled = resolve(service, journal.record, patience=PATIENCE_SECONDS)
-    except ResidencyBackupError as failure:
-        _abandon(journal, failure, error)
-        both = _with_safety(RestoreRollbackError(f"{error}; then {failure.message}", failure.hint), record)
-        _log_failure("restore failed, and so did its clean-up", both, record)
+            replace_by_safety_backup(service, journal)
+        recovered = clean_up(service, journal.record, patience=PATIENCE_SECONDS)
+    except ResidencyBackupError as second:
+        _abandon(journal, second, error)
+        both = _with_safety(RestoreRollbackError(f"{error}; then {second.message}", second.hint), record)
+        _emit_failure(service, EventName.RESTORE_CLEANUP_FAILED, both, record)
         raise both from cause
-    if settled.state is RestoreState.COMPLETE:
-        journal.record = settled
+    if recovered.state is RestoreState.COMPLETE:
+        journal.record = recovered
         return
     error = _with_safety(room_error(error) if isinstance(error, BackupStorageError) else error, record)
     hint = error.hint if isinstance(error, ResidencyBackupError) else None
-    _log_failure("restore failed", error, record)
-    failed = replace(settled, state=RestoreState.FAILED, error=type(error).__name__, message=str(error), hint=hint)
-    _record(journal, failed)
+    _emit_failure(service, EventName.RESTORE_FAILED, error, record)
+    failed = replace(recovered, state=RestoreState.FAILED, error=type(error).__name__, message=str(error), hint=hint)
+    _save_end(journal, failed)
     raise error from (error.__cause__ if error is cause else cause)  # what the server said stands behind it
 
 
-def _log_failure(event: str, error: Exception, record: Restore) -> None:
-    hint = error.hint if isinstance(error, ResidencyBackupError) else None
-    log.error(event, error=type(error).__name__, reason=str(error), hint=hint, step=str(record.step))
+def _emit_failure(service: Service, name: EventName, error: Exception, record: Restore) -> None:
+    service.events.emit(failure(name, error, restore=record.id, step=str(record.step)))
     as_logged(error)
 
 
 def _with_safety(error: Exception, record: Restore) -> Exception:
-    """The same error; its hint names the safety backup, which whoever is in trouble wants at hand."""
+    """The same error with the safety backup in its hint: whoever is in trouble wants it at hand."""
     if record.safety is None or not isinstance(error, ResidencyBackupError):
         return error
-    taken = f"the safety backup taken before it is {record.safety}"
-    return type(error)(error.message, "; ".join(filter(None, (error.hint, taken))))
+    safety = f"the safety backup taken before it is {record.safety}"
+    return type(error)(error.message, "; ".join(filter(None, (error.hint, safety))))
 
 
-def _abandon(journal: Journal, failure: ResidencyBackupError, cause: Exception) -> None:
-    """`check --repair` goes on where this process has to leave it."""
-    left = replace(journal.record, state=RestoreState.ABANDONED, error=type(failure).__name__, cause=str(cause))
-    _record(journal, replace(left, message=failure.message, hint=failure.hint))
+def _abandon(journal: Journal, error: ResidencyBackupError, cause: Exception) -> None:
+    """Record that the clean-up failed: `check --repair` goes on from there."""
+    abandoned = replace(
+        journal.record,
+        state=RestoreState.ABANDONED,
+        cause=str(cause),
+        error=type(error).__name__,
+        message=error.message,
+        hint=error.hint,
+    )
+    _save_end(journal, abandoned)
 
 
-def _record(journal: Journal, record: Restore) -> None:
+def _save_end(journal: Journal, record: Restore) -> None:
     try:
         journal.service.restores.save_restore(record)
-    except (CatalogError, RestoreError) as lost:
-        log.warning("restore failure not saved in the catalog", error=type(lost).__name__, reason=lost.message)
+    except (CatalogError, RestoreError) as error:
+        journal.service.events.emit(failure(EventName.RESTORE_FAILURE_NOT_SAVED, error, restore=record.id))
 
 
 def _done_all_the_same(journal: Journal) -> RestoreOutcome:
     """Record a restore that was cancelled, or lost its connection, after its change was committed."""
     note = journal.record.message or "it was cancelled or cut off after it had been committed, and so is done"
-    log.warning("restore completed although it was cancelled or cut off after its commit")
-    _record(journal, journal.record)
+    event = Event(EventName.RESTORE_COMPLETED_ALL_THE_SAME, restore=journal.record.id)
+    journal.service.events.emit(event)
+    _save_end(journal, journal.record)
     return RestoreOutcome(restore=journal.record, warnings=[note])

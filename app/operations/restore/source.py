@@ -6,8 +6,6 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-import structlog
-
 from app.archive import reader
 from app.archive.held import Held
 from app.archive.manifest import Manifest, ServerFacts
@@ -34,7 +32,6 @@ from app.operations.given_file import open_plain, require_plain, stat_of
 from app.operations.service import SILENT, Progress, Service
 from app.ports.events import failure
 
-log = structlog.get_logger(__name__)
 _MAGIC = {b"\x1f\x8b": Codec.GZIP, b"\x28\xb5\x2f\xfd": Codec.ZSTD}
 _CUSTOM = b"PGDMP"
 _OTHER = "use another backup: 'residency-backup list' shows what there is"
@@ -154,7 +151,7 @@ def _of_backup(found: Opened, progress: Progress, pinned_for: Restore | None) ->
     except ManifestError as error:
         if pinned_for is not None and backup.pinned_reason is None:
             found.service.events.emit(failure(EventName.RESTORE_PIN_NOT_SET, error, backup=backup.id))
-        log.warning("restore goes by the file alone", backup=backup.id, error=type(error).__name__)
+        found.service.events.emit(failure(EventName.RESTORE_BY_FILE, error, backup=backup.id))
         try:
             return _scanned(backup, held, codec_of(backup.file), progress)
         finally:

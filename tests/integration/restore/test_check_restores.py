@@ -10,8 +10,8 @@ import pytest
 from app.domain.restore import RestoreState, Step
 from app.errors import RestoreValidationError
 from app.operations.health.check import check
-from app.operations.restore.position import whereabouts
-from app.operations.restore.recover import resolve
+from app.operations.restore.position import position
+from app.operations.restore.recover import clean_up
 from app.operations.restore.rollback import rollback
 from tests.fix_damaged import Damaged, execute
 
@@ -90,5 +90,5 @@ def test_after_a_crash_databases_are_told_apart_by_their_oids(damaged: Damaged) 
     record = damaged.run(mode="replace").restore
     died = replace(record, state=RestoreState.ABANDONED, step=Step.SWAPPING)
     execute(damaged.server, f'DROP DATABASE "{record.undo}"')  # by hand: no name tells of the swap any more
-    assert "is as after it" in whereabouts(damaged.service().target, died)
-    assert resolve(damaged.service(), died).state is RestoreState.COMPLETE
+    assert "is as after it" in position(damaged.service().target, died)
+    assert clean_up(damaged.service(), died).state is RestoreState.COMPLETE
