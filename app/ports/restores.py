@@ -16,8 +16,8 @@ class Restores(Protocol):
         """Record a restore that this process begins; at most one is under way for a live database.
 
         Raises:
-            RestoreRunningError: a restore of the database is under way, or its process died and `check --repair` has not
-                recovered it yet; or the request's key is known: a message was delivered twice.
+            RestoreRunningError: a restore of the database is under way, or its process died and `check --repair` has
+                not recovered it yet; or the request's key is known: a message was delivered twice.
         """
 
     def beat_restore(self, restore: Restore, now: datetime) -> bool:

@@ -19,7 +19,7 @@ from app.operations.backups.pins import pinned_for
 from app.operations.backups.servers import of_this_server, surely_of_this_server
 from app.operations.restore.position import Obstacle, obstacle_to_rename, position
 from app.operations.restore.recover import interrupted, recover_all
-from app.operations.restore.replication import asleep, held_aside
+from app.operations.restore.replication import disabled_subscriptions, slots_of_undo
 from app.operations.service import Service, target_for
 
 _REPAIR = "to clean up: residency-backup check --repair"
@@ -49,7 +49,7 @@ def check_restores(service: Service, backups: Sequence[Backup]) -> list[Finding]
     there = _databases(service)
     found += [Finding.warning("restores", each) for each in _strange_databases(service, records, set(there or ()))]
     if there is not None:
-        found += [*held_aside(service, own), *asleep(service, own, there)]
+        found += [*slots_of_undo(service, own), *disabled_subscriptions(service, own, there)]
     # What came to no end is said above already.
     standing = [each for each in own if _needed(service, each) and each.id not in dead]
     found += [_kept(each, there, newer_restores(each, own), service.clock()) for each in standing]

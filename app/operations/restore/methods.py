@@ -15,8 +15,8 @@ from app.domain.servers import Identity
 from app.operations.backups.servers import note_restored
 from app.operations.restore.foreign import loading_role
 from app.operations.restore.job import RestoreJob
-from app.operations.restore.replication import detach_copies, pause, report_subscriptions
 from app.operations.restore.safety import safety_backup
+from app.operations.restore.subscriptions import detach_copies, pause, report_subscriptions
 from app.ports.target import Loading
 
 COUNTS = ("inserted", "updated", "deleted", "unchanged", "conflicting", "blocked")

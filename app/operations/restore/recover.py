@@ -20,7 +20,7 @@ from app.operations.backups.inventory import inventory
 from app.operations.backups.pins import release
 from app.operations.backups.servers import of_this_server
 from app.operations.restore.position import POLL_SECONDS, REPAIR_LATER, is_applied, is_rolled_back
-from app.operations.restore.replication import resume
+from app.operations.restore.subscriptions import resume
 from app.operations.service import Service, target_for
 from app.ports.events import Event, failure
 from app.ports.target import Target

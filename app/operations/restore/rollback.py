@@ -43,8 +43,8 @@ from app.operations.restore.recover import (
     interrupted,
     recover,
 )
-from app.operations.restore.replication import pause, remarks_on_rollback, resume, resume_or_remark
 from app.operations.restore.safety import take_safety_backup
+from app.operations.restore.subscriptions import pause, remarks_on_rollback, resume, resume_or_remark
 from app.operations.service import SILENT, Progress, Service, target_for
 from app.ports.events import Event, failure
 
