@@ -161,17 +161,6 @@ class Manifest(BaseModel):
     def _short(cls, lacking: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(map(bounded, lacking[:MOST]))
 
-    @classmethod
-    def of(cls, index: Index, **facts: Any) -> Manifest:
-        """The manifest of an archive with that index; `facts` are all the other attributes."""
-        return cls(**cls.of_index(index), **facts)
-
-    @staticmethod
-    def of_index(index: Index) -> dict[str, Any]:
-        """The attributes that an archive's index gives."""
-        names = ("bytes", "raw_bytes", "sha256", "tables", "segments")
-        return {name: getattr(index, name) for name in names}
-
     @property
     def index(self) -> Index:
         """The archive's index."""

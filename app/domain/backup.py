@@ -33,6 +33,11 @@ class Tier(StrEnum):
         """Whether its backups stand for a moment, not for a period of the calendar."""
         return self in {Tier.MANUAL, Tier.SAFETY}
 
+    @property
+    def is_sql(self) -> bool:
+        """Whether its backups are plain SQL of one database; a full one is a tar of the server, which stands alone."""
+        return self is not Tier.FULL
+
     @classmethod
     def parse(cls, text: str) -> Tier:
         """The tier of that name.
@@ -187,6 +192,28 @@ def name_of(tier: Tier, period: str, *, with_year: bool = False) -> str:
 def id_of(tier: Tier, period: str, *, with_year: bool = False) -> str:
     """The id of the backup of a period: ``daily/backup-2025-01-15``."""
     return f"{tier}/{name_of(tier, period, with_year=with_year)}"
+
+
+@dataclass(frozen=True, slots=True)
+class BackupName:
+    """The name of a period's backup, and all that follows from it."""
+
+    tier: Tier
+    period: str
+
+    @property
+    def stem(self) -> str:
+        """The file's name without extensions: ``backup-2025-01-15``."""
+        return name_of(self.tier, self.period)
+
+    @property
+    def id(self) -> str:
+        """The backup's id: ``daily/backup-2025-01-15``."""
+        return id_of(self.tier, self.period)
+
+    def file(self, codec: Codec) -> str:
+        """The archive's path in the tree: ``daily/backup-2025-01-15.sql.zst``."""
+        return self.id + extension_of(self.tier, codec)
 
 
 def period_in_name(tier: Tier, name: str, written: datetime) -> str | None:

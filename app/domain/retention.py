@@ -79,9 +79,9 @@ def _keep_newest_periods(newest_first: list[Backup], limit: int | None, reasons:
 def _keep_always(newest_first: list[Backup], reasons: dict[str, list[str]]) -> None:
     good = [backup for backup in newest_first if backup.origin is Origin.DUMP and backup.good]
     # A full backup is no database's plain dump, nor the other way round: neither stands in for the other.
-    for full in (False, True):
-        if newest := next((each for each in good if (each.tier is Tier.FULL) is full), None):
-            reasons[newest.id].append("newest verified full backup" if full else "newest verified backup")
+    for is_sql in (True, False):
+        if newest := next((backup for backup in good if backup.tier.is_sql is is_sql), None):
+            reasons[newest.id].append("newest verified backup" if is_sql else "newest verified full backup")
     for backup in newest_first:
         if backup.pinned_reason is not None:
             reasons[backup.id].append(f"pinned: {backup.pinned_reason}" if backup.pinned_reason else "pinned")

@@ -1,7 +1,7 @@
-"""Finds PostgreSQL's own programs, of the server's major version where there are such.
+"""Finds PostgreSQL's programs, of the server's major version if possible.
 
-A pg_dump older than the server refuses to work, and a newer one writes settings that an older server does not know, so
-the server's own major is best and the nearest newer one second.
+A pg_dump that is older than the server refuses to work, and a newer one writes settings that an older server does not
+know. So the server's own major is the best choice, and the nearest newer one the second.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Binary:
 
     @property
     def version(self) -> str:
-        """As the program says it: ``18.6``."""
+        """Major and minor version: ``18.6``."""
         return f"{self.major}.{self.minor}"
 
 
@@ -46,43 +46,43 @@ def find_binary(program: str, server_version: str, environ: Mapping[str, str] = 
 
     Args:
         program: ``pg_dump``, ``psql`` …
-        server_version: as the server says it: ``"18.6"``.
-        environ: where PATH is looked up.
+        server_version: the server's: ``"18.6"``.
+        environ: its PATH is searched.
 
     Raises:
-        BackupCreationError: none is installed, or all are older than the server; names both versions.
+        BackupCreationError: none is installed, or all are older than the server.
     """
     return choose(program, server_version, installed(program, environ.get("PATH", "")))
 
 
 def choose(program: str, server_version: str, found: Iterable[Binary]) -> Binary:
-    """The best of the found ones; see `find_binary`."""
+    """The best of some programs; see `find_binary`."""
     in_order = list(found)
     candidates = sorted(in_order)
     server = _major_and_minor(server_version)[0]
     install = f"install the client programs of PostgreSQL {server} (Debian: postgresql-client-{server})"
     if not candidates:
         raise BackupCreationError(f"no {program} is installed; the server is PostgreSQL {server_version}", install)
-    fitting = [each for each in candidates if each.major >= server]
-    if not fitting:
+    candidates_new_enough = [binary for binary in candidates if binary.major >= server]
+    if not candidates_new_enough:
         newest = candidates[-1]
         message = (
             f"{program} {newest.version} ({newest.path}) is older than the server, which is PostgreSQL {server_version}"
         )
         raise BackupCreationError(message, install)
-    nearest = fitting[0].major
-    # The first found: what the system installed can do TLS, what a package brings perhaps not.
-    return next(each for each in in_order if each.major == nearest)
+    nearest = candidates_new_enough[0].major
+    # The first found: a system's program supports TLS, a Python package's perhaps not.
+    return next(binary for binary in in_order if binary.major == nearest)
 
 
 def installed(program: str, path: str) -> list[Binary]:
-    """Every working copy of a program on PATH, where distributions put them, and in the installed packages."""
+    """Every working copy of a program: on PATH, in the folders of distributions, in Python packages."""
     found = (_binary(str(folder / program)) for folder in _folders(path))
-    return [each for each in found if each is not None]
+    return [binary for binary in found if binary is not None]
 
 
 def _folders(path: str) -> list[Path]:
-    folders = [Path(each) for each in path.split(os.pathsep) if each]
+    folders = [Path(folder) for folder in path.split(os.pathsep) if folder]
     for pattern in _SYSTEM_FOLDERS:
         folders += sorted(Path("/").glob(pattern))
     for package, pattern in _PACKAGES.items():
@@ -93,22 +93,22 @@ def _folders(path: str) -> list[Path]:
 
 
 def _binary(path: str) -> Binary | None:
-    """The program at that path; None where there is none that runs."""
+    """The program at a path; None if there is none that runs."""
     if not os.access(path, os.X_OK):
         return None
     try:
         return _asked(path)
     except ProgramError:
-        return None  # a wrapper or a build for another machine is as good as absent
+        return None  # a wrapper without a program, or a build for another machine
 
 
-@cache  # an answer; that there was none may change: the program is installed, the machine less busy
+@cache  # errors are not cached: the program may be installed later
 def _asked(path: str) -> Binary:
     return Binary(*_major_and_minor(output_of([path, "--version"], timeout=10)), path)
 
 
 def _major_and_minor(text: str) -> tuple[int, int]:
-    """The first version in a text: of ``18.6 (Debian …)``, ``pg_dump (PostgreSQL) 18.6``, ``19devel``."""
+    """The first version in a text: ``18.6 (Debian …)``, ``pg_dump (PostgreSQL) 18.6``, ``19devel``."""
     found = _VERSION.search(text)
     if found is None:
         raise ProgramError(f"no version in {text.strip()!r}")

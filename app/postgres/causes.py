@@ -1,7 +1,7 @@
-"""What a server's refusal means where its words tell more than its code, from the driver or from a program's errors.
+"""Causes of a server's error that its message shows and its SQLSTATE does not.
 
-Messages may be in the server's own language; the names of settings in them are not translated. What quotes rows, DETAIL
-and CONTEXT, is no reason for anything: a row may hold the words of any refusal.
+The message comes from the driver, or from the error output of a program. It may be in the server's language, but names
+of settings are not translated. DETAIL and CONTEXT are not searched: they quote rows, which may hold any text.
 
 Source: PostgreSQL's lock.c, standby.c and stringinfo.c; documentation, "Hot Standby".
 """
@@ -30,14 +30,14 @@ _NO_SNAPSHOT_HINT = (
     "else see the server's log, and try again"
 )
 _MORE_LOCKS = in_psql("postgres", "ALTER SYSTEM SET max_locks_per_transaction = 256")
-LOCKS_HINT = f"raise it on the server, and restart that: {_MORE_LOCKS} (SHOW max_locks_per_transaction says what it is)"
+LOCKS_HINT = f"raise it on the server, and restart the server: {_MORE_LOCKS} (SHOW max_locks_per_transaction)"
 _WAITING = in_psql("postgres", "ALTER SYSTEM SET hot_standby_feedback = on", "SELECT pg_reload_conf()")
 _CONFLICT_HINT = (
-    "let the standby wait for its readers: hot_standby_feedback = on, or a higher max_standby_streaming_delay "
-    f"(-1: without end), on the standby: {_WAITING}; or back the primary up"
+    "let the standby wait for its queries: hot_standby_feedback = on, or a higher max_standby_streaming_delay "
+    f"(-1: no limit), on the standby: {_WAITING}; or back up the primary"
 )
 _SHOWN = 300
-# The driver counts them among what is wrong with the connection, but the server does answer.
+# The driver derives these from OperationalError, but the server does answer.
 _REFUSALS = (
     psycopg.errors.ConfigurationLimitExceeded,
     psycopg.errors.DiskFull,
@@ -47,7 +47,7 @@ _REFUSALS = (
     psycopg.errors.QueryCanceled,
     psycopg.errors.StatementTooComplex,
 )
-# A program writes the server's hint on a line of its own, and what it asked for on the last ones.
+# A program prints the server's hint on its own line, and its own statement on the last lines.
 _HINT = re.compile(r"^HINT:\s*(.*)$", re.MULTILINE)
 _ASKED = re.compile(
     r"^(?:pg_dump: detail: Query was|pg_dump: detail: Command was|command was): .*", re.MULTILINE | re.DOTALL
@@ -56,13 +56,13 @@ _ASKED = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    """What a server said, to whom.
+    """An error of the server.
 
     Attributes:
-        message: its message, with nothing that quotes rows.
-        hint: its hint.
-        error: of the driver; None if a program was told.
-        asked: all that a program said, with what it asked for.
+        message: of the server, without texts that quote rows.
+        hint: of the server.
+        error: of the driver; None if a program printed the error.
+        asked: all that the program printed, with its statement.
     """
 
     database: str
@@ -74,7 +74,7 @@ class _Refusal:
 
     @property
     def brief(self) -> str:
-        """The message in one line, of no great length."""
+        """The message in one line, shortened."""
         line = " ".join(self.message.split())
         return line if len(line) <= _SHOWN else f"{line[:_SHOWN]} …"
 
@@ -82,32 +82,32 @@ class _Refusal:
 def known_cause(
     said: str, database: str, error: psycopg.Error | None = None, *, role: str
 ) -> BackupCreationError | None:
-    """What a refusal means; None where nothing special is known of it.
+    """The error for a known cause; None if the cause is not known.
 
     Args:
-        said: the server's words, with all that it said beside its message.
-        database: which one was asked.
-        error: of the driver, if it is one of the driver's.
-        role: whose session it was.
+        said: the message of the server with its details.
+        database: name of the database.
+        error: the driver's; None if a program printed the message.
+        role: of the session.
     """
     if error is not None and error.diag.message_primary:
         refusal = _Refusal(database, role, _message_of(error), error.diag.message_hint or "", error)
     else:
-        told = _ASKED.sub("", without_details(said))
-        hints = "\n".join(_HINT.findall(told))
-        refusal = _Refusal(database, role, _HINT.sub("", told), hints, error, asked=said)
+        message = _ASKED.sub("", without_details(said))
+        hints = "\n".join(_HINT.findall(message))
+        refusal = _Refusal(database, role, _HINT.sub("", message), hints, error, asked=said)
     causes = (_of_locks, _of_a_standby, _of_a_row, _of_a_snapshot, _of_the_server)
     return next((cause for meaning in causes if (cause := meaning(refusal))), None)
 
 
 def file_limit_hint(role: str) -> str:
-    """How a role is freed from the limit of temporary files, which only a superuser may lift."""
+    """How to lift the limit of temporary files for a role; only a superuser may."""
     lifting = f"ALTER ROLE {quoted(role)} SET {FILE_LIMIT} = -1"
     return f"lift it for the role, as a superuser: {in_psql('postgres', lifting)}"
 
 
 def _message_of(error: psycopg.Error) -> str:
-    # How long a buffer became stands in DETAIL; no row begins with those words there.
+    # DETAIL has the size of the buffer; no DETAIL that quotes rows starts with these words.
     detail = error.diag.message_detail or ""
     return f"{message_of(error)} {detail}" if detail.startswith("Cannot enlarge string buffer") else message_of(error)
 
@@ -122,11 +122,11 @@ def _of_locks(refusal: _Refusal) -> BackupCreationError | None:
 def _of_a_standby(refusal: _Refusal) -> BackupCreationError | None:
     database = refusal.database
     if _CONFLICT.search(refusal.message) or isinstance(refusal.error, psycopg.errors.SerializationFailure):
-        message = f"the standby ended what was read of database {database}, to go on with its recovery: {refusal.brief}"
+        message = f"the standby cancelled the read of database {database}, to continue its recovery: {refusal.brief}"
         return StandbyConflictError(message, _CONFLICT_HINT)
     if isinstance(refusal.error, psycopg.errors.FeatureNotSupported) and _SERIALIZABLE.search(refusal.hint):
-        what = f"sessions of database {database} are serializable by default, and on a standby none can be"
-        # Of the role in the database: that counts more than what either of them, or the server, has set.
+        what = f"sessions of database {database} are serializable by default, which a standby does not support"
+        # A setting of the role in the database takes precedence over those of role, database and server.
         setting = f"IN DATABASE {quoted(database)} SET default_transaction_isolation = 'read committed'"
         hint = f"on the primary: {in_psql('postgres', f'ALTER ROLE {quoted(refusal.role)} {setting}')}"
         return BackupCreationError(f"{what}: {refusal.brief}", hint)
@@ -136,7 +136,7 @@ def _of_a_standby(refusal: _Refusal) -> BackupCreationError | None:
 def _of_a_row(refusal: _Refusal) -> BackupCreationError | None:
     if not is_too_long(refusal.message):
         return None
-    what = "a row is longer than the 1 GB of text that PostgreSQL can send"
+    what = "a row is longer than 1 GB as text, which is the most that PostgreSQL can send"
     hint = find_row_hint(refusal.database, refusal.asked)
     return BackupCreationError(f"{what}: database {refusal.database}: {refusal.brief}", hint)
 
@@ -144,12 +144,12 @@ def _of_a_row(refusal: _Refusal) -> BackupCreationError | None:
 def _of_a_snapshot(refusal: _Refusal) -> BackupCreationError | None:
     if not _NO_SNAPSHOT.search(refusal.message):
         return None
-    what = f"a session of the dump of database {refusal.database} did not find the snapshot of the others"
+    what = f"a session of the dump of database {refusal.database} does not know the snapshot of the others"
     return ServerUnavailableError(f"{what}: {refusal.brief}", _NO_SNAPSHOT_HINT)
 
 
 def _of_the_server(refusal: _Refusal) -> BackupCreationError | None:
-    """A server that answers, and refuses."""
+    """The error of a server that answers but refuses a statement."""
     error = refusal.error
     if error is None:
         return None
@@ -158,7 +158,7 @@ def _of_the_server(refusal: _Refusal) -> BackupCreationError | None:
     elif isinstance(error, psycopg.errors.ConfigurationLimitExceeded) and FILE_LIMIT in refusal.message:
         hint = file_limit_hint(refusal.role)
     elif isinstance(error, _REFUSALS):
-        hint = "the message is the server's: see its log; try again when the cause has passed"
+        hint = "the message is the server's: see its log; try again when the cause is gone"
     else:
         return None
     return ServerUnavailableError(f"the server of database {refusal.database} refuses: {refusal.brief}", hint)

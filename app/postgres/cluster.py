@@ -1,7 +1,7 @@
-"""A whole server: copied while it runs by its own pg_basebackup, and verified by its own pg_verifybackup.
+"""A whole server: copied while it runs by pg_basebackup, and verified by pg_verifybackup.
 
-Both are of the server's own major: pg_verifybackup reads the WAL too, by the pg_waldump beside it, and that
-understands no other.
+Both are of the server's major: pg_verifybackup also checks the WAL, by the pg_waldump beside it, which reads only its
+own major's.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ GLOBALS_SECONDS = 600.0
 _TAIL = 4096
 _VERSION_BYTES = 16
 _DIFFERS = 1  # what pg_verifybackup exits with when it has found something, and when it could not look
-# What the role may not ask about counts as nothing: the disk itself is watched while the copy grows.
+# Databases whose size the role may not read count as 0: the free space is watched during the copy too.
 _FACTS = """
     SELECT current_setting('server_version'), session_user::text, rolsuper OR rolreplication, rolsuper,
            current_setting('wal_level'), current_setting('max_wal_senders')::int,
@@ -67,7 +67,7 @@ class PostgresCluster:
         self._database = database
 
     def facts(self) -> ClusterFacts:
-        """What the server is, and what the role may."""
+        """The facts of the server and the role."""
         with self._database.connect() as connection:
             row = connection.execute(_FACTS).fetchone()
         if row is None:
@@ -87,7 +87,7 @@ class PostgresCluster:
         )
 
     def system_identifier(self) -> str:
-        """The cluster's own number, asked over a replication connection."""
+        """The system identifier, read over a replication connection."""
         database = self._database
         try:
             with (
@@ -106,24 +106,24 @@ class PostgresCluster:
         return _text(row[0]) if row else ""
 
     def _replication_line(self) -> str:
-        """The line that lets this role copy the server from where it asks now."""
+        """The line of pg_hba.conf that lets this role copy the server from this host."""
         with self._database.connect() as connection:
             row = connection.execute("SELECT pg_catalog.inet_client_addr()::text").fetchone()
-        where = f"host replication {{}} {row[0]}" if row and row[0] else "local replication {}"
-        return f"{where.format(quoted(self._database.role))} scram-sha-256"
+        template = f"host replication {{}} {row[0]}" if row and row[0] else "local replication {}"
+        return f"{template.format(quoted(self._database.role))} scram-sha-256"
 
     def program_version(self, version: str) -> str:
-        """Version of the programs of the server's own major."""
+        """Version of the programs of the server's major."""
         _fitting(VERIFY, version)
         find_binary(GLOBALS, version)
         return _fitting(COPY, version).version
 
     def reads_wal(self, version: str) -> bool:
-        """Whether the copy's WAL is read when it is verified."""
+        """Whether the verification checks the copy's WAL."""
         return _reads_wal(_fitting(VERIFY, version))
 
     def copy_into(self, folder: Path, advance: Callable[[int], None]) -> BaseBackup:
-        """Copy the running server's data into a folder that is made."""
+        """Copy the running server's data into a new folder."""
         argv = [
             _fitting(COPY, self._version()).path,
             f"--dbname={self._database.conninfo}",
@@ -133,12 +133,12 @@ class PostgresCluster:
             "--checkpoint=fast",
             "--label=residency-backup",
             "--no-password",
-            "--no-sync",  # it is packed into a file at once, and that one is flushed
+            "--no-sync",  # the copy is packed into a file, and that file is flushed
             "--progress",
         ]
         try:
-            # Its second process, which receives the WAL, sees no end of the first, and would go on for ever: the server
-            # would keep all WAL for it.
+            # The second process of pg_basebackup receives the WAL. It does not notice the end of the first and would
+            # run for ever, and the server would keep all WAL for it.
             with guard() as watch, running(argv, self._database.environment(os.environ)) as program:
                 watch(program)
                 _wait(program, advance)
@@ -147,7 +147,7 @@ class PostgresCluster:
         return _wal_of(folder)
 
     def verify(self, folder: Path) -> str:
-        """Compare a copy with the server's own record of it."""
+        """Compare a copy with its backup_manifest."""
         return verify_copy(folder)
 
     def global_objects(self, *, passwords: bool) -> str:
@@ -172,19 +172,19 @@ class PostgresCluster:
 
 
 def verify_copy(folder: Path) -> str:
-    """Compare a copy of a server's data with that server's record of it, without asking any server.
+    """Compare a copy of a server's data with its backup_manifest. Needs no server.
 
     Returns:
-        The version of the program that did.
+        Version of the program that compared it.
 
     Raises:
         BackupValidationError: it differs.
         BackupCreationError: the program is not installed.
-        BackupReadError: the folder is no copy at all.
+        BackupReadError: the folder is no copy of a server.
     """
     program = _fitting(VERIFY, _version_of(folder))
-    # Where the client programs are packaged without the server's there is no pg_waldump. The WAL is read then when
-    # the server is started, which wants all of it.
+    # Packages of the client programs alone have no pg_waldump. A server that starts on the copy reads the WAL anyway,
+    # and fails if some is missing.
     argv = [program.path, "--exit-on-error", "--quiet", *([] if _reads_wal(program) else ["--no-parse-wal"])]
     argv.append(str(folder))
     try:
@@ -206,7 +206,7 @@ def _reads_wal(program: Binary) -> bool:
 
 
 def start_command(folder: Path) -> Sequence[str]:
-    """The argument list that starts a server on a copy, by the programs of its major where they are installed."""
+    """The argument list that starts a server on a copy, with the programs of its major if they are installed."""
     try:
         program = _fitting("pg_ctl", _version_of(folder)).path
     except BackupError:
@@ -215,7 +215,7 @@ def start_command(folder: Path) -> Sequence[str]:
 
 
 def _text(value: object) -> str:
-    """A replication connection says nothing of types, so the driver may leave a text as bytes."""
+    """A value as text: without type information, as on a replication connection, the driver may return bytes."""
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
@@ -229,7 +229,7 @@ def _fitting(program: str, version: str) -> Binary:
 
 
 def _wait(program: ChildProcess, advance: Callable[[int], None]) -> None:
-    """Wait for the end of a program that says how far it is."""
+    """Wait until a program ends, and report the progress that it prints."""
     seen = 0
     while program.running:
         figures = [found[1] for line in program.error_tail().splitlines() if (found := _PROGRESS.match(line))]
@@ -270,7 +270,7 @@ def _version_of(folder: Path) -> str:
 
 
 def _wal_of(folder: Path) -> BaseBackup:
-    """From the end of the server's own record; its list of files before that may be long."""
+    """The range of WAL, from the end of backup_manifest, whose list of files may be long."""
     record = folder / "backup_manifest"
     try:
         with record.open("rb") as stream:

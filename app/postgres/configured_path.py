@@ -1,9 +1,9 @@
-"""The search_path that a database and a role have, which a session of ours does not.
+"""The search_path that is configured for a database and a role; sessions of this service have an empty one.
 
-Anybody who may create things in a schema of that path can make an operator or a function that fits the words of a
-question better than the server's own does, and would so be run by whoever asks: often by a superuser. So every session
-begins with an empty path (`app.postgres.database`), under which names are the server's own; what belongs to the
-database's users is looked for, and evaluated, under theirs.
+Whoever may create objects in a schema of that path can create an operator or function that fits the names in our
+queries better than the server's own. Our session, often a superuser's, would run it. So every session starts with an
+empty path (`app.postgres.database`), under which names are the server's own. Names that belong to the database's users
+are resolved, and their expressions evaluated, under the configured path.
 
 Source: CVE-2018-1058.
 """
@@ -18,11 +18,11 @@ import psycopg
 CONFIGURED_PATH = "SELECT reset_val FROM pg_catalog.pg_settings WHERE name OPERATOR(pg_catalog.=) 'search_path'"
 _TAKEN = f"SELECT pg_catalog.set_config('search_path', ({CONFIGURED_PATH}), true)"
 
-# Whether nobody strange has made, or may make, anything in the schemas of the path:
-# - path: these schemas, without the server's own.
-# - strange: the roles that are no superusers; for a session of no superuser without the database's owner, and without
-#   the roles whose rights it has itself: it trusts those anyway.
-# - made: who owns what in which schema.
+# Whether no untrusted role has created, or may create, objects in the schemas of the path:
+# - path: these schemas, without pg_catalog.
+# - strange: the untrusted roles: all that are no superusers. A session without superuser rights trusts the database's
+#   owner and the roles whose rights it has.
+# - made: owner and schema of each object.
 _TRUSTED = """
     WITH path AS (SELECT oid, nspowner, nspacl FROM pg_catalog.pg_namespace
                   WHERE nspname OPERATOR(pg_catalog.=) ANY (pg_catalog.current_schemas(false))
@@ -50,9 +50,9 @@ _TRUSTED = """
 
 
 def path_is_trusted(connection: psycopg.Connection, *, superuser: bool) -> bool:
-    """Whether nobody but superusers has made, or may make, what is found by the path.
+    """Whether only trusted roles have created, or may create, what the path finds.
 
-    Others may, whom the session's role trusts anyway, if it is no `superuser`.
+    Superusers are trusted; if the session is no `superuser`, so are the database's owner and the session's own roles.
     """
     with under_configured_path(connection):
         row = connection.execute(_TRUSTED.format(superuser=superuser).encode()).fetchone()
@@ -61,7 +61,7 @@ def path_is_trusted(connection: psycopg.Connection, *, superuser: bool) -> bool:
 
 @contextmanager
 def under_configured_path(connection: psycopg.Connection) -> Iterator[None]:
-    """A block of questions, each of whose names says its schema; all else that it does is undone."""
+    """A block of queries whose names are all schema-qualified. The block is rolled back."""
     with connection.transaction(force_rollback=True):
         connection.execute(_TAKEN.encode())
         yield

@@ -1,12 +1,12 @@
-"""Why a server refuses a connection, in whatever language it says so.
+"""Finds the SQLSTATE of a refused connection, so that the language of the server's message does not matter.
 
-The driver tells a refusal by the server's words alone, without its code (SQLSTATE); and no session can ask for English
-before it is one. So what is not understood is asked once more, and libpq's trace, which shows each message of the
-server with all of its fields, is read for the code. It is kept in memory, and only the code is taken out of it: what
-is sent to prove who asks may stand there too.
+The driver gives only the text of a refusal, without its SQLSTATE, and a session cannot set the language of messages
+before it exists. So a message that is not understood is provoked once more, under libpq's trace, which shows all fields
+of each message. The trace is kept in memory and only the SQLSTATE is taken from it, because it may hold the password's
+exchange.
 
-Source: PostgreSQL documentation, "Error and Notice Message Fields", and `PQtrace` of libpq 18; an older one shows no
-message of the time before a session is there, and the words stay all there is.
+Source: PostgreSQL documentation, "Error and Notice Message Fields", and `PQtrace` of libpq 18. Older ones do not trace
+the connection's start: then only the text is known.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ import time
 import psycopg
 from psycopg import pq
 
-# The server's own messages stand so; those of libpq, such as that nothing listens there, do not.
+# Messages of the server have this form; those of libpq itself ("connection refused") do not.
 _OF_THE_SERVER = re.compile(r"failed: [^\s:]+:  \S")
 _CODE = re.compile(rb'^B\t\d+\tErrorResponse\t.*? C "([0-9A-Z]{5})"', re.MULTILINE)
 
 
 def with_sqlstate(error: psycopg.OperationalError, conninfo: str) -> psycopg.Error:
-    """The driver's error, as the class that the server's code stands for where that can be found out.
+    """The driver's error, as the exception class of its SQLSTATE if that can be found.
 
     Args:
         error: of an attempt to connect.
-        conninfo: the same as then, with the password.
+        conninfo: of that attempt, with the password.
     """
     if error.sqlstate is not None or not _OF_THE_SERVER.search(str(error)):
         return error
@@ -42,7 +42,7 @@ def with_sqlstate(error: psycopg.OperationalError, conninfo: str) -> psycopg.Err
 
 def _code_of(conninfo: str, seconds: float = 10) -> str | None:
     if not hasattr(os, "memfd_create"):
-        return None  # elsewhere than on Linux a trace would stand on a disk
+        return None  # without memory files (elsewhere than on Linux) the trace would be written to a disk
     with os.fdopen(os.memfd_create("refusal"), "w+b") as trace:
         connection = pq.PGconn.connect_start(conninfo.encode())
         try:
@@ -60,12 +60,12 @@ def _code_of(conninfo: str, seconds: float = 10) -> str | None:
 
 
 def _finish(connection: pq.abc.PGconn, end: float) -> None:
-    """Wait for the end of an attempt, for some seconds."""
-    while (left := end - time.monotonic()) > 0:
+    """Wait until an attempt to connect ends, or until `end`."""
+    while (seconds_left := end - time.monotonic()) > 0:
         status = connection.connect_poll()
         if status in {pq.PollingStatus.OK, pq.PollingStatus.FAILED}:
             return
-        reading = status is pq.PollingStatus.READING
-        waiting = select.poll()
-        waiting.register(connection.socket, select.POLLIN if reading else select.POLLOUT)
-        waiting.poll(left * 1000)
+        is_reading = status is pq.PollingStatus.READING
+        poller = select.poll()
+        poller.register(connection.socket, select.POLLIN if is_reading else select.POLLOUT)
+        poller.poll(seconds_left * 1000)

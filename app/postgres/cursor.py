@@ -1,8 +1,8 @@
-"""Cursors of connections that are in order again, or closed, when a signal has ended what they were doing.
+"""A cursor that leaves its connection usable, or closed, if a signal interrupts a COPY.
 
-The driver does most of it: it cancels the statement that it waits for when a KeyboardInterrupt (`app.errors.Cancelled`)
-comes up, and reads what the server says to that. But a COPY whose first rows are awaited has begun by then, and goes
-on being one: whatever is said to the server next, be it ROLLBACK, fails, and that failure would be what is told.
+On KeyboardInterrupt (`app.errors.Cancelled`), the driver cancels the statement that it waits for and reads the server's
+answer. But if it waits for the first rows of a COPY, the COPY goes on: every following statement, even ROLLBACK, fails,
+and that failure would hide the interruption.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from psycopg.pq import TransactionStatus
 
 
 class Cursor(psycopg.Cursor[tuple[Any, ...]]):
-    """A cursor whose COPY leaves no connection in the middle of it."""
+    """A cursor that closes the connection if a COPY cannot be ended."""
 
     @contextmanager
     def copy(self, *args: Any, **kwargs: Any) -> Iterator[psycopg.Copy]:
-        """As the driver's; the connection is closed if a signal comes before there is anything to end the COPY by."""
+        """As the driver's, but closes the connection if a signal comes before the first rows."""
         try:
             with super().copy(*args, **kwargs) as copy:
                 yield copy
@@ -31,12 +31,12 @@ class Cursor(psycopg.Cursor[tuple[Any, ...]]):
 
 
 def interruption(error: BaseException) -> KeyboardInterrupt | None:
-    """The signal during whose handling an error came up; None if there was none."""
+    """The KeyboardInterrupt that an error was raised after; None if there was none."""
     seen: set[int] = set()
-    behind: BaseException | None = error
-    while behind is not None and id(behind) not in seen:
-        if isinstance(behind, KeyboardInterrupt):
-            return behind
-        seen.add(id(behind))
-        behind = behind.__context__
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        if isinstance(current, KeyboardInterrupt):
+            return current
+        seen.add(id(current))
+        current = current.__context__
     return None

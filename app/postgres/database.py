@@ -1,4 +1,4 @@
-"""A database as a value, and how to connect to it. No driver error passes this module untranslated."""
+"""A database as a value, and how to connect to it. Every driver error that leaves this module is translated."""
 
 from __future__ import annotations
 
@@ -39,26 +39,26 @@ _OTHER_SERVERS = frozenset({"mysql", "mariadb", "sqlite", "mssql", "oracle", "mo
 _DRIVER = re.compile(r"^(postgres(?:ql)?)\+\w+://")
 _DEFAULTS = {
     "connect_timeout": str(CONNECT_SECONDS),
-    # A server that vanishes without a word is noticed in a minute, not in two hours.
+    # A server that vanishes is noticed within a minute; with the defaults, after two hours.
     "keepalives_idle": "30",
     "keepalives_interval": "10",
     "keepalives_count": "3",
-    "tcp_user_timeout": "60000",  # while something is sent there are no keepalives
+    "tcp_user_timeout": "60000",  # no keepalives are sent while data waits to be acknowledged
 }
 _CHOOSING = frozenset({"host", "hostaddr", "port", "load_balance_hosts", "target_session_attrs"})
-# Secrets that libpq takes from nowhere but its connection string.
+# Secrets that libpq reads from the connection string only.
 _UNFIT = ("sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
-# libpq gives no SQLSTATE for a refused connection, only the server's text; see `refusals` for other languages.
+# libpq gives no SQLSTATE for a refused connection, only the server's text; see `connect_sqlstate` for other languages.
 _REFUSED = re.compile(
     r"authentication failed|no password supplied|no pg_hba\.conf entry|pg_hba\.conf rejects|role .* does not exist"
     r"|is not permitted to log in|permission denied for database"
 )
 _NO_CONNECT = "User does not have CONNECT privilege"  # beside "permission denied for database"
 _NOT_LET_IN = (psycopg.errors.InvalidAuthorizationSpecification, psycopg.errors.InvalidPassword)
-# No connection is left for the role, the database, or at all; a refused connection has no SQLSTATE either.
+# No connection is left: of the server, the database or the role. A refused connection has no SQLSTATE.
 FULL = re.compile(r"too many (?:clients|connections)|remaining connection slots")
 _BACKSLASHED = r"\\\g<0>"
-_ESCAPED = re.compile(r"[\s\\]")  # in the words of libpq's "options"
+_ESCAPED = re.compile(r"[\s\\]")  # within a word of libpq's "options"
 _NO_CONVERSION = re.compile(r"conversion between \S+ and \S+ is not supported")
 _NO_UTF8 = re.compile(r"invalid byte sequence for encoding \"UTF8\"")
 _NO_DATABASE = re.compile(r"database \"?.*\"? does not exist")
@@ -66,12 +66,12 @@ _NO_DATABASE = re.compile(r"database \"?.*\"? does not exist")
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """Where a database is and as whom to talk to it.
+    """How to reach a database, and as which role.
 
     Attributes:
         name: the database's name.
         parameters: libpq's connection parameters, without the password.
-        password: kept apart, so that it never gets into an argument list or a message.
+        password: kept out of `parameters`, so that it never gets into an argument list or a message.
     """
 
     name: str
@@ -80,10 +80,10 @@ class Database:
 
     @classmethod
     def from_url(cls, url: str) -> Database:
-        """Read a libpq URL or conninfo string; SQLAlchemy's ``postgresql+driver://`` is taken too.
+        """Read a libpq URL or conninfo string. SQLAlchemy's ``postgresql+driver://`` is accepted.
 
         Raises:
-            ValueError: it is none, or names no database.
+            ValueError: it is neither, or names no database.
         """
         require_text(url)
         if scheme := scheme_of(url):
@@ -108,21 +108,22 @@ class Database:
 
     @classmethod
     def of_parts(cls, name: str, password: str | None, **parameters: str) -> Database:
-        """A database whose parameters are known one by one, and hold any character."""
+        """A database from single parameters, which may hold any character."""
         return cls(name, _DEFAULTS | parameters | {"dbname": name}, password)
 
     def named(self, name: str) -> Database:
-        """Another database of the same server, for the same role."""
+        """Another database of the same server, as the same role."""
         return Database(name, {**self.parameters, "dbname": name}, self.password)
 
     def as_role(self, role: str, password: str | None) -> Database:
-        """The same database for another role; without a password libpq looks for one where it always does."""
+        """The same database as another role. Without a password, libpq looks for one as usual."""
         return Database(self.name, {**self.parameters, "user": role}, password)
 
     def beside(self, connection: psycopg.Connection) -> Database:
-        """The same database on the very server that a session is on, if the name may lead to one of several.
+        """The same database on the server that a session is connected to.
 
-        An exported snapshot is known to its own server alone, and each of several standbys has another position.
+        The connection parameters may lead to one of several servers. Only the server that exported a snapshot knows it,
+        and each standby has its own replay position.
         """
         info = connection.info
         given = {name: value for name, value in self.parameters.items() if name not in _CHOOSING}
@@ -130,7 +131,7 @@ class Database:
         return Database(self.name, given | {name: value for name, value in place.items() if value}, self.password)
 
     def with_settings(self, settings: Mapping[str, str]) -> Database:
-        """The same database, for sessions that begin with these settings, whatever role and database have set."""
+        """The same database, for sessions that start with these settings, whatever role and database have set."""
         words = [f"-c {name}={_ESCAPED.sub(_BACKSLASHED, value)}" for name, value in settings.items()]
         options = " ".join(filter(None, [self.parameters.get("options", ""), *words]))
         return Database(
@@ -139,33 +140,33 @@ class Database:
 
     @property
     def role(self) -> str:
-        """As whom libpq asks for a session: as the parameters say, or else the environment."""
+        """The role that libpq connects as: from the parameters, or else from the environment."""
         given = {option.keyword: option.val for option in Conninfo.get_defaults()}
         return self.parameters.get("user") or (given.get(b"user") or b"").decode()
 
     @property
     def own_parameters(self) -> dict[str, str]:
-        """The parameters that were given, without those that this program adds."""
+        """The parameters as given, without the defaults that this module adds."""
         return {name: value for name, value in self.parameters.items() if _DEFAULTS.get(name) != value}
 
     @property
     def conninfo(self) -> str:
-        """The libpq connection string without the password: fit for an argument list."""
+        """The libpq connection string without the password, for an argument list."""
         return make_conninfo(**self.parameters)
 
     def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
-        """The environment of a PostgreSQL program that talks to this database.
+        """The environment of a PostgreSQL program that connects to this database.
 
         Args:
-            inherited: the caller's environment, of which only what such a program needs is passed on.
+            inherited: the caller's environment; only what such a program needs is passed on.
         """
         ours = {
             key: value for key, value in inherited.items() if key.startswith(("LC_", "KRB5")) or _LIBPQ.fullmatch(key)
         }
         kept = bare_environment(inherited) | ours
-        kept.pop("PGCLIENTENCODING", None)  # a dump is in its database's own encoding
-        kept.pop("LC_ALL", None)  # it would outweigh LC_MESSAGES, and what programs say is read here
-        # PGTZ makes the text of timestamps, and so their digest, independent of the role's and the machine's time zone.
+        kept.pop("PGCLIENTENCODING", None)  # a dump has its database's encoding
+        kept.pop("LC_ALL", None)  # it overrides LC_MESSAGES, and messages are parsed in English
+        # PGTZ: the text of timestamps, and so a row's digest, must not depend on the time zone of role or machine.
         return (
             kept
             | {"PGTZ": "UTC", "LC_MESSAGES": "C"}
@@ -180,7 +181,7 @@ class Database:
             ServerUnavailableError: the server does not answer or goes away.
             DatabaseMissingError: there is no such database.
             BackupPermissionError: the server refuses the role, or the role lacks a right.
-            PoolerError: a pooler gives each transaction another session.
+            PoolerError: a pooler assigns another session to each transaction.
         """
         with self.translated():
             connection = self._connected()
@@ -207,7 +208,7 @@ class Database:
         """Turn the driver's errors into ours.
 
         Args:
-            role: whose session it is; None for what the parameters say.
+            role: the session's; None for the role of the parameters.
         """
         try:
             yield
@@ -241,7 +242,7 @@ class Database:
         return known_cause(str(error), self.name, error, role=role) or _otherwise(text, self.name, error)
 
     def _refusal(self, text: str, error: psycopg.Error) -> BackupError | None:
-        """What a server means that lets nobody in; None if it is something else."""
+        """The error for a refused connection; None if the error is another."""
         if _NO_CONNECT in text and (role := self.parameters.get("user")):
             grant = f"GRANT CONNECT ON DATABASE {quoted(self.name)} TO {quoted(str(role))}"
             message = f"the server refuses the role for database {self.name}: {text}"
@@ -271,20 +272,20 @@ def _otherwise(text: str, name: str, error: psycopg.Error) -> BackupError:
 
 
 def _require_url(scheme: str, rest: str) -> None:
-    """Refuse a URL that libpq would read otherwise than it is meant."""
+    """Refuse a URL that libpq would read in another way than it is meant."""
     kind = scheme.partition("+")[0]
     if kind not in {"postgresql", "postgres"}:
         raise ValueError(
             f"{f'{kind} is not PostgreSQL' if kind in _OTHER_SERVERS else 'not a PostgreSQL URL'}; {_WANTED}"
         )
     if rest.partition("/")[0].count("@") > 1:
-        # libpq would take the rest of the password for the host's name, and tell everybody.
+        # libpq would take the rest of the password for the host name, and print it.
         raise ValueError("an @ in the user's name or password is written %40")
     if "@" in rest.partition("/")[2].partition("?")[0]:
         raise ValueError("a / in the user's name or password is written %2F")
 
 
-# What libpq reads, and Debian's wrapper of its programs; other things are called PG… too: PGBACKREST_…, PGADMIN_….
+# Variables that libpq and Debian's wrapper of its programs read. Other programs have names with PG too: PGADMIN_….
 _LIBPQ = re.compile(
     r"PG(?:APPNAME|CHANNELBINDING|CLUSTER|CONNECT_TIMEOUT|DATABASE|DATESTYLE|GEQO|GSS\w+|HOST(?:ADDR)?|KRBSRVNAME"
     r"|LOADBALANCEHOSTS|LOCALEDIR|(?:MAX|MIN)PROTOCOLVERSION|OAUTH\w+|OPTIONS|PASSFILE|PASSWORD|PORT|REQUIRE\w+"

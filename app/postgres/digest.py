@@ -1,4 +1,4 @@
-"""Row digests of a live database's tables: what an archive's digests are compared with."""
+"""Row digests of a database's tables, to compare with an archive's."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from psycopg import sql
 from app.archive.digest import RowDigest
 from app.archive.index import TableDigest, TableName
 
-# A dump gives the rows of an extension's table where they meet its condition, and those of a partitioned table where
-# they cannot be given by partition.
+# A dump holds the rows of an extension's table that meet its condition; and those of a partitioned table if they cannot
+# be dumped by partition.
 _HOW = """
     SELECT c.relkind = 'p', (SELECT extcondition[array_position(extconfig, c.oid)] FROM pg_extension
                              WHERE c.oid = ANY (extconfig))
@@ -19,7 +19,7 @@ _HOW = """
 
 
 def use_read_settings(connection: psycopg.Connection, settings: Mapping[str, str]) -> None:
-    """Make a session read rows as the dump did, so that their text, and so their digests, are comparable.
+    """Set the session's settings to the dump's, so that the text of rows, and so their digests, can be compared.
 
     Args:
         connection: the session.
@@ -32,15 +32,15 @@ def use_read_settings(connection: psycopg.Connection, settings: Mapping[str, str
 def table_digest(
     connection: psycopg.Connection, table: TableName, columns: Sequence[str] | None = None
 ) -> TableDigest | None:
-    """Count and digest the rows of one table as a dump gives them, its children's and partitions' not among them.
+    """Count and digest the rows of one table as a dump holds them, without those of its children and partitions.
 
     Args:
-        connection: a session under the dump's read settings.
-        table: which one.
-        columns: in the dump's order; None for the table's own.
+        connection: a session with the dump's read settings.
+        table: its name.
+        columns: in the dump's order; None for the table's order.
 
     Returns:
-        None where there is no such table.
+        None if there is no such table.
     """
     found = connection.execute(_HOW, tuple(table)).fetchone()
     if found is None:

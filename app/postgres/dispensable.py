@@ -1,11 +1,11 @@
-"""What a restore does without, if the server refuses it: no row of a table, and no object, is lost by that.
+"""Statements that a restore can do without if the server refuses them: no row of a table and no object is lost.
 
-- A materialized view that cannot be filled. Its rows are made of others', and pg_dump knows no order in which views are
-  filled that functions read; so it is tried again when the rest is done. If that fails too (a foreign server that is
-  away, a setting that the application makes, row level security), it is left without rows, and a remark says so.
-- Rights of a role that was dropped: pg_dump gives its number for its name. A role may be called by a number too, so a
-  remark says which ones were left out.
-- A comment on an extension that belongs to another role: nobody else may write it, and it comes with the extension.
+- REFRESH of a materialized view. pg_dump knows no order for views that functions read, so a failed one is tried again
+  at the end. If it fails again (a foreign server that is away, a setting that only the application makes, row level
+  security), the view stays without rows, and a remark says so.
+- A grant to a role that was dropped: pg_dump writes its oid as its name. Since a role may have a number for its name, a
+  remark lists the names.
+- A comment on an extension that belongs to another role: only its owner may write it, and the extension brings its own.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from app.postgres.search_path_hints import relying_function
 log = structlog.get_logger(__name__)
 _REFRESH = re.compile(rb"REFRESH MATERIALIZED VIEW\s", re.IGNORECASE)
 _COMMENT = re.compile(rb'COMMENT ON EXTENSION "?([^\s";]+)', re.IGNORECASE)
-# The server is at fault, or who stands in the way: classes of SQLSTATE, and codes. A lost connection has none.
-# A file that is not there (58P01) is a foreign table's: of the server's own the load has just written each.
+# SQLSTATEs of the server's own failures and of locks: not the view's fault. A lost connection has no SQLSTATE.
+# 58P01 (a missing file) is a foreign table's: the load has just written all files of the server's own tables.
 _NOT_ITS_OWN = re.compile(r"25|40|53|57|58(?!P01)|XX|55P03|55006")
 
 
 class LoadingSession(Protocol):
-    """What is needed of the session that loads.
+    """A session of a load, as far as this module needs it.
 
     Attributes:
-        remarks: on what was done without.
-        nameless: numbers of roles that are not there, whose rights were left out.
-        unfilled: materialized views that could not be filled so far: statement, what it is called, why.
+        remarks: on what the load did without.
+        dropped_roles: names (in fact oids) of roles that do not exist, whose grants were left out.
+        unfilled_views: statement, name and error of materialized views that were not filled so far.
     """
 
     remarks: list[str]
@@ -46,7 +46,7 @@ class LoadingSession(Protocol):
         """Run one statement of the file."""
 
     def as_restore_error(self, error: psycopg.Error, what: str) -> RestoreError:
-        """What an error of the driver means to a restore."""
+        """The error of this service for an error of the driver."""
 
 
 def is_dispensable(statement: bytes) -> bool:
@@ -55,10 +55,10 @@ def is_dispensable(statement: bytes) -> bool:
 
 
 def note_refused(session: LoadingSession, statement: bytes, what: str, error: psycopg.Error) -> bool:
-    """Note that the server refused a statement; False if the restore is to fail of it."""
+    """Note a statement that the server refused; False if the restore must fail because of it."""
     said = session.as_restore_error(error, what).message
     if _REFRESH.match(statement):
-        # A function that relies on search_path has a way out that fills the view: --search-path.
+        # If a function relies on search_path, the restore fails: with --search-path the view can be filled.
         if _NOT_ITS_OWN.match(error.sqlstate or "XX") or relying_function(error):
             return False
         session.unfilled_views.append((statement, what, said))
@@ -76,26 +76,26 @@ def note_refused(session: LoadingSession, statement: bytes, what: str, error: ps
 
 
 def remark_dropped_roles(session: LoadingSession) -> None:
-    """One remark on all rights that were left out."""
+    """Add one remark on all grants that were left out."""
     if not session.dropped_roles:
         return
     names = ", ".join(quoted(number) for number in session.dropped_roles)
     session.remarks.append(
-        f"rights of {names} are left out, since there is no role of that name: by a number pg_dump tells a role that"
-        f" was dropped; if one is called so, CREATE ROLE {names.partition(',')[0]} NOLOGIN, and restore again"
+        f"rights of {names} are left out, because there is no such role: pg_dump writes a dropped role as a number"
+        f"; if a role has that name, CREATE ROLE {names.partition(',')[0]} NOLOGIN, and restore again"
     )
     session.dropped_roles = {}
 
 
 def retry_views(session: LoadingSession) -> None:
-    """Fill the materialized views that could not be filled in their turn, as long as that gets any further."""
-    while left := session.unfilled_views:
+    """Fill the materialized views that were not filled, again and again as long as one more succeeds."""
+    while pending := session.unfilled_views:
         session.unfilled_views = []
-        for statement, what, _ in left:
+        for statement, what, _ in pending:
             session.run(statement, what)
-        if len(session.unfilled_views) == len(left):
+        if len(session.unfilled_views) == len(pending):
             break
     for statement, _, said in session.unfilled_views:
-        again = statement.decode(errors="backslashreplace").rstrip("; \n")
-        session.remarks.append(f"{said}; it is left without rows: when that is mended, {again}")
+        refresh = statement.decode(errors="backslashreplace").rstrip("; \n")
+        session.remarks.append(f"{said}; the view stays without rows: when the cause is removed, run {refresh}")
     session.unfilled_views = []

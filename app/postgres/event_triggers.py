@@ -1,9 +1,8 @@
-"""Keeps the event triggers of users from firing on what is ours: temporary tables, triggers held still for a merge.
+"""Keeps event triggers from firing on statements of this service: on temporary tables, on triggers that it disables.
 
-From PostgreSQL 17 on there is a setting for that. Before, those that are enabled as usual pass over a session that says
-it replays what a replica got. One that fires always, or for a replica, is disabled and enabled again in one
-transaction, so that no other session sees it otherwise.
-
+PostgreSQL 17 and later have a setting for that. Before, event triggers that are enabled as usual do not fire if
+session_replication_role is `replica`. One that is enabled ALWAYS or REPLICA is disabled and enabled again in one
+transaction, so that other sessions never see it disabled.
 Source: filter_event_trigger in PostgreSQL's evtcache.c and event_trigger.c; documentation, "Event Triggers".
 """
 
@@ -21,7 +20,7 @@ from app.domain.psql import in_psql, quoted
 SETTING_SINCE = 170000
 _PRIVILEGE_SINCE = 150000
 _DDL = re.compile(rb"\s*(?:ALTER|COMMENT|CREATE|DROP|GRANT|REFRESH|REVOKE)\s", re.IGNORECASE)
-# One for logins has fired when anything can be said. All is named in full: a merge has the search_path of users.
+# Those for logins have fired already. All names are qualified: a merge has the search_path of users.
 _ENABLED = """
     SELECT evtname, evtenabled::pg_catalog.text, pg_catalog.pg_has_role(evtowner, 'USAGE')
     FROM pg_catalog.pg_event_trigger
@@ -30,7 +29,7 @@ _SUPERUSER = "pg_catalog.current_setting('is_superuser') OPERATOR(pg_catalog.=) 
 _ENABLE = {"O": "ENABLE", "A": "ENABLE ALWAYS", "R": "ENABLE REPLICA"}
 
 
-# They fire when a session begins, before it can say anything. Of a role that has it set otherwise they do not.
+# They fire when a session starts, before its first statement, unless the setting event_triggers of the role is off.
 _AT_LOGIN = """
     SELECT evtname, current_database(), session_user FROM pg_event_trigger
     WHERE evtevent = 'login' AND evtenabled IN ('O', 'A') AND current_setting('event_triggers', true) = 'on'
@@ -38,10 +37,10 @@ _AT_LOGIN = """
 
 
 def at_login(connection: psycopg.Connection) -> list[str]:
-    """What to say of each event trigger that fires when a session of this role begins, from PostgreSQL 17 on."""
+    """A warning for each event trigger that fires when a session of this role starts (PostgreSQL 17 and later)."""
     return [
-        f"event trigger {name} fires whenever a session of this service begins, pg_dump's and psql's among them; "
-        f"if it is not meant for it: {in_psql(database, f'ALTER ROLE {quoted(role)} SET event_triggers = off')}"
+        f"event trigger {name} fires at the start of each session of this service, also of pg_dump and psql; "
+        f"to disable it for the role: {in_psql(database, f'ALTER ROLE {quoted(role)} SET event_triggers = off')}"
         for name, database, role in connection.execute(_AT_LOGIN).fetchall()
     ]
 
@@ -52,24 +51,24 @@ def may_fire(statement: bytes) -> bool:
 
 
 class EventTriggers:
-    """The event triggers of the database that a session is in.
+    """The event triggers of a session's database.
 
     Attributes:
-        loud: names of those that this role cannot keep from firing.
+        not_disabled: names of those that this role cannot disable.
     """
 
     def __init__(self, connection: psycopg.Connection) -> None:
         self.not_disabled: tuple[str, ...] = ()
         self._connection = connection
         self._held: Sequence[tuple[str, str]] = ()
-        self._role: str | None = None  # that the session has otherwise, if it can act as a replica's
+        self._role: str | None = None  # the session_replication_role to return to, if this session may change it
         found = connection.execute(_ENABLED).fetchall()
         if found:
             self._hold([(str(name), str(how), bool(owned)) for name, how, owned in found])
 
     @contextmanager
     def disabled(self) -> Iterator[None]:
-        """None of them fires in a block, but the loud ones."""
+        """A block in which none of them fires, except `not_disabled`."""
         if self._role is not None:
             with self._connection.transaction():
                 self._act_as("replica")
@@ -84,7 +83,7 @@ class EventTriggers:
             yield
 
     def _hold(self, found: Sequence[tuple[str, str, bool]]) -> None:
-        """Choose the way that is open to this role."""
+        """Choose the way that this role may use."""
         version = self._connection.info.server_version
         if version >= SETTING_SINCE and self._may_set("event_triggers"):
             self._connection.execute("SET event_triggers = off")
@@ -96,8 +95,8 @@ class EventTriggers:
             self.not_disabled = tuple(name for name, _, owned in found if not owned)
 
     def _may_set(self, name: str) -> bool:
-        since = self._connection.info.server_version >= _PRIVILEGE_SINCE
-        granted = f" OR pg_catalog.has_parameter_privilege('{name}', 'SET')" if since else ""
+        has_privilege = self._connection.info.server_version >= _PRIVILEGE_SINCE
+        granted = f" OR pg_catalog.has_parameter_privilege('{name}', 'SET')" if has_privilege else ""
         row = self._connection.execute(f"SELECT {_SUPERUSER}{granted}".encode()).fetchone()
         return bool(row and row[0])
 
@@ -111,5 +110,5 @@ class EventTriggers:
 
 
 def disable_hint(database: str, names: Sequence[str]) -> str:
-    """How a superuser keeps them from firing."""
+    """The command by which a superuser disables event triggers."""
     return in_psql(database, *(f"ALTER EVENT TRIGGER {quoted(name)} DISABLE" for name in names))

@@ -1,6 +1,6 @@
-"""Who waits for locks of ours, and who stands in our way: named by pid, application and kind of statement.
+"""Sessions that wait for our locks, and sessions that hold or want locks that we wait for.
 
-Never by the statement's text: that may hold values.
+They are named by pid, application and kind of statement, never by the statement's text, which may hold values.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from psycopg import sql
 from app.archive.index import TableName
 from app.domain.psql import in_psql
 
-# Modes that keep a mode from being granted: PostgreSQL documentation, "Conflicting Lock Modes".
+# Lock modes that conflict with a mode: PostgreSQL documentation, "Conflicting Lock Modes".
 _WRITERS = ("RowExclusiveLock", "ShareUpdateExclusiveLock", "ShareLock", "ShareRowExclusiveLock", "ExclusiveLock")
 CONFLICT_WITH_ACCESS_SHARE = ("AccessExclusiveLock",)
 CONFLICT_WITH_SHARE_ROW_EXCLUSIVE = (*_WRITERS, "AccessExclusiveLock")
 CONFLICT_WITH_ACCESS_EXCLUSIVE = ("AccessShareLock", "RowShareLock", *_WRITERS, "AccessExclusiveLock")
-# Cut here, so that no long statement crosses the wire for its first words.
+# Cut by the server, so that a long statement is not transferred for its first words.
 _SAID = "left(a.query, 300)"
-# In a transaction the server shows its sessions as they were when it was asked first.
+# Within a transaction, pg_stat_activity shows the sessions as of its first query.
 _ANEW = "SELECT pg_stat_clear_snapshot()"
-# pg_dump does not tell its pid: it is whoever bears its name and came after us. A stranger's makes us give way for
-# nothing, once in a while, and is not touched.
+# The pid of pg_dump's session is not known: it is one with that application name, started after our snapshot. A
+# stranger's pg_dump makes us give way without need, rarely, and is not ended.
 _OURS = """
     ours AS (SELECT array_agg(pid) AS pids FROM pg_stat_activity
              WHERE pid = ANY (%(pids)s) OR application_name = 'pg_dump' AND backend_start >= %(since)s::timestamptz
@@ -44,7 +44,7 @@ _WAITING = f"""
         LEFT JOIN pg_class c ON c.oid = w.relation LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE NOT w.pid = ANY (pids) AND behind && pids
     ORDER BY for_ever DESC, waitstart LIMIT 1"""
-# A prepared transaction has no process; of its locks one is on its own number.
+# A prepared transaction has no process. It holds a lock on its own transaction id.
 _HOLDING = f"""
     SELECT n.nspname, c.relname, l.pid, p.gid, a.application_name, {_SAID}
     FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -63,7 +63,7 @@ _ONE_WORD = (
     r"|SELECT|SET|SHOW|START|TRUNCATE|UPDATE|VACUUM|WITH"
 )
 _KIND = re.compile(rf"{_COMMENT}({_TWO_WORDS}|{_ONE_WORD})\b", re.IGNORECASE)
-# What may stand behind the first word without being a name.
+# Words that may follow the first word of a statement and are no name.
 _OBJECT = re.compile(
     "AGGREGATE|DATABASE|DEFAULT|DOMAIN|EXTENSION|FOREIGN|FUNCTION|INDEX|MATERIALIZED VIEW|OWNED|POLICY|PROCEDURE"
     "|PUBLICATION|ROLE|ROUTINE|RULE|SCHEMA|SEQUENCE|SUBSCRIPTION|SYSTEM|TABLE|TABLESPACE|TEMP|TEMPORARY|TRIGGER|TYPE"
@@ -73,14 +73,14 @@ _OBJECT = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class OtherSession:
-    """A session, or a prepared transaction, of somebody else.
+    """A session or a prepared transaction of somebody else.
 
     Attributes:
-        table: that it waits for or has locked; None where its name is not known here.
+        table: that it waits for or has locked; None if its name is not known here.
         pid: of its process; None for a prepared transaction.
-        prepared: what a prepared transaction is called.
-        application: as it calls itself.
-        kind: of the statement that it is at, or was at last.
+        prepared: the name of a prepared transaction.
+        application: its application_name.
+        kind: of its current or last statement.
     """
 
     table: TableName | None
@@ -92,55 +92,61 @@ class OtherSession:
     def __str__(self) -> str:
         if self.pid is None:
             return f"prepared transaction {self.prepared or '?'}"
-        named = f"application {self.application}, " if self.application else ""
-        return f"pid {self.pid} ({named}{self.kind})"
+        application = f"application {self.application}, " if self.application else ""
+        return f"pid {self.pid} ({application}{self.kind})"
 
     @property
     def hint(self) -> str:
-        """How to look at it."""
+        """A hint: how to look at the session."""
         if self.pid is None:
             return "see pg_prepared_xacts; COMMIT PREPARED or ROLLBACK PREPARED ends it; then try again"
-        look = f"SELECT pid, usename, state, xact_start, query FROM pg_stat_activity WHERE pid = {self.pid}"
-        return f"{in_psql('postgres', look)}; try again when it has ended"
+        query = f"SELECT pid, usename, state, xact_start, query FROM pg_stat_activity WHERE pid = {self.pid}"
+        return f"{in_psql('postgres', query)}; try again when it has ended"
 
 
 def statement_kind(statement: str | None) -> str:
-    """The kind of a statement: ``ALTER TABLE``; nothing of what it names."""
-    found = _KIND.match(statement or "")
-    if found is None:
+    """The kind of a statement: ``ALTER TABLE``. It holds no name."""
+    match = _KIND.match(statement or "")
+    if match is None:
         return "a statement that is not shown"
-    verb, *rest = found[1].upper().split()
-    return " ".join([verb, *rest]) if _OBJECT.fullmatch(" ".join(rest)) else verb
+    verb, *object_words = match[1].upper().split()
+    return " ".join([verb, *object_words]) if _OBJECT.fullmatch(" ".join(object_words)) else verb
 
 
 def first_waiter(
     connection: psycopg.Connection, pids: Collection[int], since: datetime | None
 ) -> tuple[OtherSession, float] | None:
-    """Who of others waits for a lock of these sessions or, unless None, of pg_dump's since; and for how many seconds.
+    """The session that waits longest for a lock of these sessions, and its seconds.
 
-    Where one of ours waits behind somebody who waits for us, that one is named, and waits for ever: nobody would go on.
+    If one of our sessions waits behind a session that waits for us, that one is returned with infinite seconds: nobody
+    would ever go on.
+
+    Args:
+        connection: asks.
+        pids: of our sessions.
+        since: when our pg_dump may have started at the earliest; None without a pg_dump.
     """
     connection.execute(_ANEW)
     row = connection.execute(_WAITING.encode(), {"pids": list(pids), "since": since}).fetchone()
     if row is None:
         return None
-    *other, seconds, for_ever = row
-    return _other(tuple(other)), inf if for_ever else seconds
+    *other, seconds, deadlocked = row
+    return _other(tuple(other)), inf if deadlocked else seconds
 
 
 def lock_holders(connection: psycopg.Connection, modes: Collection[str]) -> list[OtherSession]:
-    """Who holds, or waits for, a lock in one of the modes on a table or the like; those who hold it first."""
+    """Sessions that hold or want a lock in one of the modes on a table, view or sequence; holders come first."""
     connection.execute(_ANEW)
     return [_other(row) for row in connection.execute(_HOLDING.encode(), [list(modes)])]
 
 
-def first_on_tables(found: Collection[OtherSession], tables: Collection[TableName]) -> OtherSession | None:
-    """The first of those who have locked one of the tables."""
-    return next((other for other in found if other.table in tables), None)
+def first_on_tables(sessions: Collection[OtherSession], tables: Collection[TableName]) -> OtherSession | None:
+    """The first of the sessions that is about one of the tables."""
+    return next((session for session in sessions if session.table in tables), None)
 
 
 def only_table(name: TableName) -> sql.Composed:
-    """A table without its children, as LOCK takes it."""
+    """A table without its children, for LOCK."""
     return sql.SQL("ONLY {}").format(sql.Identifier(*name))
 
 

@@ -1,7 +1,7 @@
-"""Asks for strong locks on live tables without holding up those who come after.
+"""Takes strong locks on live tables without blocking the application.
 
-A request that waits behind somebody's transaction makes everybody wait who comes later, readers too. So it waits for a
-moment only, lets go of all that was locked before it, and is repeated after a pause in which the others get on.
+A lock request that waits behind a transaction blocks everybody who comes later, readers too. So a request waits for a
+short time, releases all locks that were granted before it, and is repeated after a pause in which the others go on.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from app.postgres.lock_holders import lock_holders
 from app.postgres.session import RestoreSession, sqlstate_of
 from app.postgres.session_settings import LOCK_WAIT_MS
 
-ATTEMPT_MS = 2_000  # at a time, for all locks together; the application is to be free after 5 s
+ATTEMPT_MS = 2_000  # of one attempt, for all locks together; the application must be free after 5 s
 PAUSE_SECONDS = 0.5
-# How long the server waits for this process while it holds locks: one that was suspended holds the application up so
-# long and no longer. Then the server ends the session, and nothing is changed.
+# If this process is suspended while it holds locks, the server ends the session after this time, and nothing is
+# changed: the application is blocked no longer than that.
 HELD_IDLE_SECONDS = 60
 _LOCK_TIMEOUT = """
     SELECT setting::int FROM pg_catalog.pg_settings WHERE name OPERATOR(pg_catalog.=) 'lock_timeout'"""
@@ -27,17 +27,17 @@ Done = TypeVar("Done")
 
 
 def retry_for_locks(session: RestoreSession, what: str, modes: Collection[str], attempt: Callable[[], Done]) -> Done:
-    """What an attempt gives that finds all of its locks free; one that does not is undone, and repeated.
+    """The result of the first attempt that gets all its locks; an attempt that does not is rolled back and repeated.
 
     Args:
-        session: in a transaction, which goes on, or in none: then each attempt is one.
-        what: what to call it in an error.
-        modes: of locks that would stand in the way.
-        attempt: asks for locks, each with `stretch`'s patience.
+        session: if it is in a transaction, each attempt is a savepoint; else a transaction.
+        what: name of the attempt in an error message.
+        modes: of locks that conflict with the attempt's.
+        attempt: takes locks, and waits at most `ATTEMPT_MS` for them.
 
     Raises:
-        RestoreBusyError: somebody stood in the way all the time; names who.
-        RestoreError: as the attempt does.
+        RestoreBusyError: the locks were not free for `LOCK_WAIT_MS`; names a session that has them.
+        RestoreError: as the attempt raises it.
     """
     deadline = time.monotonic() + LOCK_WAIT_MS / 1000
     while True:
@@ -56,23 +56,23 @@ def retry_for_locks(session: RestoreSession, what: str, modes: Collection[str], 
 
 
 def lock_all(session: RestoreSession, statements: Iterable[tuple[str, str]]) -> None:
-    """Run statements that lock, given with what to call each, within one stretch of patience.
+    """Run LOCK statements, each given with its name for error messages, within the timeout of one attempt.
 
     Raises:
-        RestoreBusyError: not all are free.
+        RestoreBusyError: a lock is not free.
     """
     row = session.connection.execute(_LOCK_TIMEOUT).fetchone()
-    left = row[0] if row else ATTEMPT_MS
-    end = time.monotonic() + left / 1000
+    remaining_ms = row[0] if row else ATTEMPT_MS
+    end = time.monotonic() + remaining_ms / 1000
     for what, statement in statements:
-        left = max(1, round((end - time.monotonic()) * 1000))
+        remaining_ms = max(1, round((end - time.monotonic()) * 1000))
         with session.translated(what):
-            session.connection.execute(f"SET LOCAL lock_timeout = {left}".encode())
+            session.connection.execute(f"SET LOCAL lock_timeout = {remaining_ms}".encode())
             session.connection.execute(statement.encode(), binary=True)
 
 
 def _named(session: RestoreSession, modes: Collection[str], error: RestoreBusyError) -> RestoreBusyError:
-    with session.translated("who holds the lock"), session.catalogs():
+    with session.translated("the holders of the lock"), session.catalogs():
         found = lock_holders(session.connection, modes)
     if not found:
         return RestoreBusyError(error.message, error.hint)

@@ -1,4 +1,4 @@
-"""A connection to a server beside the databases that are made, dropped and renamed through it."""
+"""A connection to another database of the server than those that are created, dropped and renamed through it."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _OTHERS = """
 
 
 class Maintenance(RestoreSession):
-    """A session for what concerns a server as a whole."""
+    """A session for tasks that concern the whole server."""
 
-    lost_hint = "see the server's log; what stands is shown by 'residency-backup check'"
+    lost_hint = "see the server's log; 'residency-backup check' shows which databases there are"
     constraint_hint = None
 
     def query(self, query: str, *params: object) -> list[tuple[Any, ...]]:
@@ -39,16 +39,16 @@ class Maintenance(RestoreSession):
         Raises:
             RestoreError: the server refuses it or goes away.
         """
-        with self.translated("a question to the server"):
+        with self.translated("a query of the server"):
             return self.connection.execute(query.encode(), params or None).fetchall()
 
     def execute(self, what: str, statement: LiteralString, *names: sql.Composable) -> None:
         """Run one statement.
 
         Args:
-            what: what to call it in an error.
-            statement: with ``{}`` for each of the names.
-            names: and whatever else is put into it.
+            what: its name in an error message.
+            statement: with ``{}`` for each of `names`.
+            names: identifiers and other parts of the statement.
 
         Raises:
             RestoreError: the server refuses it or goes away.
@@ -57,7 +57,7 @@ class Maintenance(RestoreSession):
             self.connection.execute(sql.SQL(statement).format(*names), binary=True)
 
     def execute_text(self, what: str, statement: str) -> None:
-        """Run one statement that is made of names as the server itself quotes them.
+        """Run one statement; its names are quoted already, by the server.
 
         Raises:
             RestoreError: the server refuses it or goes away.
@@ -66,30 +66,30 @@ class Maintenance(RestoreSession):
             self.connection.execute(statement.encode(), binary=True)
 
     def other_error(self, message: str) -> RestoreError:
-        """The error where the server's code says nothing more."""
+        """The error if the SQLSTATE tells nothing more."""
         return RestoreError(message, "the message is the server's: see its log")
 
 
 @contextmanager
-def maintenance(database: Database, *beside: str) -> Iterator[Maintenance]:
-    """A session for the length of a block, in the first database of the server that lets the role in.
+def maintenance(database: Database, *excluded: str) -> Iterator[Maintenance]:
+    """A session for the length of a block, in the first database of the server that accepts the role.
 
     Args:
         database: any one of the server.
-        beside: names of those that it must not be in.
+        excluded: names of databases that the session must not be in.
 
     Raises:
-        RestorePermissionError: no other database lets the role in.
+        RestorePermissionError: no other database accepts the role.
         TargetUnavailableError: the server does not answer.
     """
     with ExitStack() as stack:
-        yield _enter(stack, database, beside)
+        yield _connected(stack, database, excluded)
 
 
-def _enter(stack: ExitStack, database: Database, beside: tuple[str, ...]) -> Maintenance:
+def _connected(stack: ExitStack, database: Database, excluded: tuple[str, ...]) -> Maintenance:
     refused: list[BackupError] = []
     for name in _candidates(database, refused):
-        if name in beside:
+        if name in excluded:
             continue
         with ExitStack() as attempt:
             try:
@@ -102,7 +102,7 @@ def _enter(stack: ExitStack, database: Database, beside: tuple[str, ...]) -> Mai
             session.query(MAINTENANCE)
             stack.enter_context(attempt.pop_all())
             return session
-    return _refuse(refused, database.role)
+    raise _no_connection(refused, database.role)
 
 
 def _candidates(database: Database, refused: list[BackupError]) -> Iterator[str]:
@@ -116,15 +116,14 @@ def _candidates(database: Database, refused: list[BackupError]) -> Iterator[str]
     yield from (name for name in others if name not in _FIRST)
 
 
-def _refuse(refused: list[BackupError], role: str) -> Maintenance:
-    """Say why there is no connection."""
+def _no_connection(refused: list[BackupError], role: str) -> BackupError | RestoreError:
+    """The error if no database accepts the role. What tells more than a missing right comes first."""
     reasons: list[BackupError] = [error for error in refused if isinstance(error, PoolerError)]
     reasons = reasons or [error for error in refused if isinstance(error, ServerUnavailableError)] or refused
     with as_restore_errors():
         if reasons and not isinstance(reasons[0], BackupPermissionError):
             raise reasons[0]
-    said = f": {reasons[0].message}" if reasons else ""
-    message = f"no database of the server lets the role in beside the one to restore{said}"
-    raise RestorePermissionError(
-        message, f"as a superuser: {in_psql('postgres', f'GRANT CONNECT ON DATABASE postgres TO {quoted(role)}')}"
-    )
+    because = f": {reasons[0].message}" if reasons else ""
+    message = f"the role can connect to no database of the server but the one to restore{because}"
+    grant = in_psql("postgres", f"GRANT CONNECT ON DATABASE postgres TO {quoted(role)}")
+    return RestorePermissionError(message, f"as a superuser: {grant}")

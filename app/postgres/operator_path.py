@@ -1,10 +1,10 @@
-"""Words of a dump that mean what a search_path says, in a load that was given one.
+"""Runs statements of a dump under a given search_path if they hold operators that cannot be schema-qualified.
 
-A dump's statements are run without a search_path, so that they mean one thing only. PostgreSQL has no way to write the
-schema of the operator in `IS DISTINCT FROM`, `NULLIF`, `CASE … WHEN` and `JOIN … USING`, though: without a path it is
-looked for among the server's own, and one of citext, hstore or ltree is not found, or is taken for another one. Given a
-path, statements with these are run under that. So are rows loaded and materialized views filled: what they evaluate may
-look a name up (`to_regclass`, `ts_stat`), and all names in these statements are qualified.
+A dump is loaded under an empty search_path. But SQL has no way to qualify the operator of `IS DISTINCT FROM`, `NULLIF`,
+`CASE … WHEN` and `JOIN … USING`. Under an empty path the server looks for it in pg_catalog only: an operator of citext,
+hstore or ltree is not found, or another one is taken. If a path is given, such statements run under it. So do COPY and
+REFRESH MATERIALIZED VIEW, because what they evaluate may look up names (`to_regclass`, `ts_stat`). All other names in
+these statements are qualified.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ UNQUALIFIABLE = re.compile(
 )
 UNDEFINED_HINT = (
     "if it compares by IS DISTINCT FROM, NULLIF, CASE or USING, name the schemas of the types' extensions: "
-    "--search-path public; else the message is the server's: mend its cause"
+    "--search-path public; else the message is the server's: remove its cause"
 )
 _PATHS = """
     SELECT coalesce(nullif(%t, ''), reset_val) FROM pg_catalog.pg_settings
@@ -32,18 +32,18 @@ _SET = "SELECT pg_catalog.set_config('search_path', %t, false)"
 
 
 class PathSession(Protocol):
-    """What is needed of a session that loads."""
+    """A session of a load, as far as this module needs it."""
 
     connection: psycopg.Connection
     operator_path: str | None
 
 
 def set_operator_path(sessions: Sequence[PathSession], path: str | None) -> None:
-    """Let sessions read such words under a path.
+    """Set the search_path for such statements.
 
     Args:
-        sessions: of the load, that have run nothing so far.
-        path: schemas, as SET takes them; an empty one stands for those of database and role; None for no path.
+        sessions: of the load; they have run no statement yet.
+        path: schemas, as SET takes them; empty for the configured path of database and role; None for no path.
     """
     for session in sessions if path is not None else ():
         row = session.connection.execute(_PATHS.encode(), (path,)).fetchone()
@@ -52,15 +52,15 @@ def set_operator_path(sessions: Sequence[PathSession], path: str | None) -> None
 
 @contextmanager
 def under_operator_path(session: PathSession, statement: bytes | None = None) -> Iterator[None]:
-    """A block that runs a statement, or loads rows, under the path if it needs one."""
+    """A block that runs a statement, or loads rows, under the path if that is needed."""
     path, connection = session.operator_path, session.connection
     if path is None or (statement is not None and not UNQUALIFIABLE.search(statement)):
         yield
         return
-    (was,) = connection.execute(_WAS.encode()).fetchone() or ("",)
+    (previous,) = connection.execute(_WAS.encode()).fetchone() or ("",)
     connection.execute(_SET.encode(), (path,))
     try:
         yield
-    finally:  # a transaction that failed takes it back
+    finally:  # the rollback of a failed transaction restores the setting
         if connection.info.transaction_status in {TransactionStatus.IDLE, TransactionStatus.INTRANS}:
-            connection.execute(_SET.encode(), (was,))
+            connection.execute(_SET.encode(), (previous,))

@@ -1,4 +1,4 @@
-"""Runs an operator's own command on a database, which it finds by its environment alone."""
+"""Runs an operator's command on a database, which the command finds by its environment."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _IN_URL = ("host", "port", "user", "dbname")
 
 
 def run_on(database: Database, argv: Sequence[str], inherited: Mapping[str, str], scheme: str = "postgresql") -> None:
-    """Run a command to its end; it is ended where the restore is.
+    """Run a command to its end; it is ended if the restore is.
 
     Args:
-        database: what it works on.
-        argv: program and arguments; no shell reads them.
-        inherited: the rest of its environment.
-        scheme: of DATABASE_URL, as the application is used to: ``postgresql+psycopg``.
+        database: the one to work on.
+        argv: program and arguments; no shell is used.
+        inherited: the rest of the environment.
+        scheme: of DATABASE_URL, as the application needs it: ``postgresql+psycopg``.
 
     Raises:
-        RestorePostCommandError: it cannot be started or failed; carries the end of what it said.
+        RestorePostCommandError: it cannot be started, or failed; has the end of its output.
     """
     url = url_of(database, scheme)
     env = {**inherited, "DATABASE_URL": url, "POSTGRES_DB": database.name, "PGDATABASE": database.name}
@@ -45,7 +45,7 @@ def run_on(database: Database, argv: Sequence[str], inherited: Mapping[str, str]
 
 
 def url_of(database: Database, scheme: str = "postgresql") -> str:
-    """The database as a URL, with its password: for an environment, never for an argument list."""
+    """The database's URL with its password: for an environment, never for an argument list."""
     known = database.own_parameters
     secret = f":{quote(database.password, safe='')}" if database.password is not None else ""
     who = f"{quote(known['user'], safe='')}{secret}@" if "user" in known else ""
@@ -55,7 +55,7 @@ def url_of(database: Database, scheme: str = "postgresql") -> str:
     if plain:
         where = f"[{host}]" if ":" in host else host
         where += f":{known['port']}" if "port" in known else ""
-    else:  # a socket's folder, or several hosts
+    else:  # the folder of a socket, or several hosts
         where = ""
         others = {"host": host, **({"port": known["port"]} if "port" in known else {}), **others}
     query = f"?{urlencode(others, quote_via=quote)}" if others else ""

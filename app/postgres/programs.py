@@ -1,4 +1,4 @@
-"""The one place that starts a process.
+"""Starts child processes; no other module does.
 
 It takes argument lists only, never a shell. A `ChildProcess` leads its own process group, so that ending it ends all
 that it started. The last lines of its error stream are kept.
@@ -27,13 +27,13 @@ from app.postgres.server_messages import without_details
 log = structlog.get_logger(__name__)
 
 ERROR_TAIL_LINES = 40
-ERROR_LINE_BYTES = 4096  # what is longer counts as several lines
+ERROR_LINE_BYTES = 4096  # a longer line counts as several
 GRACE_SECONDS = 3.0
 BLOCK = 1 << 20
 
 
 class ProgramError(BackupCreationError):
-    """A program could not be started or exited with an error; the message carries the end of what it said.
+    """A program could not be started, or failed; the message ends with the last lines of its error output.
 
     Attributes:
         code: exit code of a `ChildProcess`, negative if a signal ended it; None if it never ran, or is of another kind.
@@ -43,11 +43,11 @@ class ProgramError(BackupCreationError):
 
 
 def as_killed(error: ProgramError, doing: str) -> ProgramKilledError | None:
-    """What it means that a signal ended a program; None if none did.
+    """The error for a program that a signal ended; None if none did.
 
     Args:
         error: of the program.
-        doing: what failed, ``the dump of database app``.
+        doing: the failed task, ``the dump of database app``.
     """
     if error.code is None or error.code >= 0:
         return None
@@ -60,9 +60,9 @@ class ChildProcess:
     """A running child process.
 
     Attributes:
-        name: what the process is called in messages.
-        stdout: its standard output where that is piped.
-        closed_output: whether that was read to its end.
+        name: of the process in messages.
+        stdout: its standard output, if that is piped.
+        closed_output: whether the standard output was read to its end.
     """
 
     def __init__(
@@ -93,13 +93,13 @@ class ChildProcess:
         self._reader = threading.Thread(target=self._read_errors, name=f"{self.name}-stderr", daemon=True)
         try:
             self._reader.start()
-        except BaseException:  # a signal that cancels may come here too, and nobody else knows of the process yet
+        except BaseException:  # a signal may cancel here, and nobody else knows the process yet
             self.kill()
             raise
 
     @property
     def pid(self) -> int:
-        """Process id, which is the group's id too."""
+        """Process id, which is also the id of the process group."""
         return self._process.pid
 
     @property
@@ -122,7 +122,7 @@ class ChildProcess:
         return self._process.stdout
 
     def error_tail(self) -> str:
-        """The last lines the process wrote to its error stream."""
+        """The last lines of the error stream."""
         return "\n".join(self._errors).strip()
 
     def blocks(self, size: int = BLOCK) -> Iterator[bytes]:
@@ -133,16 +133,16 @@ class ChildProcess:
         self.closed_output = True
 
     def check(self) -> None:
-        """Wait for the end.
+        """Wait until the process ends.
 
         Raises:
-            ProgramError: it exited with anything but 0.
+            ProgramError: its exit code is not 0.
         """
         if code := self._process.wait():
             raise self._error(code)
 
     def failure(self) -> ProgramError | None:
-        """What a program that nobody here ended has ended with, if not well. Waits for nothing."""
+        """The error of a process that failed and was not ended by this object; None otherwise. Does not wait."""
         code = self._process.poll()
         return self._error(code) if code and not self._unwanted else None
 
@@ -151,19 +151,19 @@ class ChildProcess:
         return _ended(self.name, code, self.error_tail())
 
     def terminate(self) -> None:
-        """Ask the whole group to end: PostgreSQL's programs then cancel what the server does for them."""
+        """Send SIGTERM to the process group. PostgreSQL's programs then cancel their statements on the server."""
         self._unwanted = True
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGTERM)
 
     def kill(self) -> None:
-        """Kill the whole group; whoever reads its output sees the end. The pipes stay open until `end`."""
+        """Send SIGKILL to the process group. Readers of its output see the end; the pipes stay open until `end`."""
         self._unwanted = True
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
 
     def end(self, *, first: signal.Signals = signal.SIGTERM, grace: float = GRACE_SECONDS) -> None:
-        """End the whole group: politely, then by SIGKILL what `grace` seconds or its leader's end left of it.
+        """End the process group with `first`, and what is left after `grace` seconds with SIGKILL.
 
         May be called twice.
         """
@@ -195,13 +195,13 @@ def running(
     stdin: int | None = subprocess.DEVNULL,
     name: str | None = None,
 ) -> Iterator[ChildProcess]:
-    """A child for the length of a block; on leaving it, whatever the reason, nothing of it is left.
+    """A child process for the length of a block. Its process group is ended when the block ends for any reason.
 
     Args:
         argv: program and arguments.
-        env: its whole environment.
-        stdin: subprocess.PIPE to write to it.
-        name: what to call it in messages; else the program's own name.
+        env: the complete environment.
+        stdin: subprocess.PIPE to write to the process.
+        name: of the process in messages; None for the program's name.
 
     Raises:
         ProgramError: it cannot be started.
@@ -213,15 +213,15 @@ def running(
         program.end()
 
 
-# Told a process group, it waits for the end of its input, which is the end of whoever started it.
+# Reads the id of a process group and waits for the end of its input, that is, of this process; then kills the group.
 _GUARD = "import os, signal; group = os.read(0, 32); os.read(0, 1); group and os.killpg(int(group), signal.SIGKILL)"
 
 
 @contextlib.contextmanager
 def guard() -> Iterator[Callable[[ChildProcess], None]]:
-    """For a program that would go on for ever after this process was killed: a process of its own, which then kills it.
+    """A guard process, which kills a child process when this process dies: some programs would go on for ever.
 
-    Gives a function that is called once, with the program that is guarded until the block ends.
+    Yields a function that is called once, with the child process to guard until the block ends.
 
     Raises:
         ProgramError: it cannot be started.
@@ -240,7 +240,7 @@ def guard() -> Iterator[Callable[[ChildProcess], None]]:
 
 @dataclass(frozen=True, slots=True)
 class ProgramResult:
-    """What became of a short-lived program."""
+    """The result of a short-lived program."""
 
     code: int
     stdout: str
@@ -251,16 +251,16 @@ _NEEDED = ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH")
 
 
 def bare_environment(inherited: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """What any program needs of an environment, and none of what is secret in it."""
+    """The variables that any program needs, without those that may be secret."""
     return {name: inherited[name] for name in _NEEDED if name in inherited}
 
 
 def run(argv: Sequence[str], env: Mapping[str, str] | None = None, *, timeout: float = 60) -> ProgramResult:
-    """Run a short-lived program to its end, whatever its exit code.
+    """Run a short-lived program to its end. Any exit code is accepted.
 
     Args:
         argv: program and arguments.
-        env: its whole environment; None for what any program needs.
+        env: the complete environment; None for `bare_environment`.
         timeout: seconds.
 
     Raises:
@@ -283,7 +283,7 @@ def run(argv: Sequence[str], env: Mapping[str, str] | None = None, *, timeout: f
 
 
 def output_of(argv: Sequence[str], env: Mapping[str, str] | None = None, *, timeout: float = 60) -> str:
-    """What a short-lived program prints.
+    """The standard output of a short-lived program.
 
     Raises:
         ProgramError: it cannot be started, failed, or did not end in `timeout` seconds.

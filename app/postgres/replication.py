@@ -1,7 +1,7 @@
-"""Subscriptions and logical replication slots of a database, whatever it is called.
+"""Subscriptions and logical replication slots of a database, also after it was renamed.
 
-A subscription's worker finds its database by oid, and so follows it through a rename; a slot likewise. DROP DATABASE
-refuses a database that has a subscription, or a slot that is in use, and takes other slots along without a word.
+The worker of a subscription finds its database by oid, and so follows it through a rename; so does a slot. DROP
+DATABASE refuses a database that has a subscription, or a slot in use; other slots it drops without a message.
 
 Source: dropdb in PostgreSQL's dbcommands.c, DropSubscription and AlterSubscription in subscriptioncmds.c.
 """
@@ -24,132 +24,140 @@ from app.postgres.without_login_triggers import without_login_triggers
 
 log = structlog.get_logger(__name__)
 _LOCK_WAIT_MS = 5_000
-# A role without the superuser's rights may not alter one that needs no password; that column came with 16.
+# Only a superuser may alter a subscription that needs no password (password_required = false, PostgreSQL 16 and later).
 _SUBSCRIPTIONS = """
     SELECT subname, pg_get_userbyid(subowner), subenabled, subslotname,
            pg_has_role(subowner, 'USAGE') AND ({} OR current_setting('is_superuser') = 'on')
     FROM pg_subscription JOIN pg_database d ON d.oid = subdbid WHERE datname = %s ORDER BY subname"""
 _PASSWORD_REQUIRED = ("true", "subpasswordrequired")
 _SINCE = 160000
-# Who gets no rows from pg_replication_slots has no slots to fear: everybody may read it.
+# No rows means no slots: every role may read pg_replication_slots.
 _SLOTS = """
     SELECT slot_name, plugin, active_pid,
            CASE WHEN NOT pg_is_in_recovery() THEN pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint END
     FROM pg_replication_slots WHERE slot_type = 'logical' AND database = %s AND (NOT temporary OR %s)
     ORDER BY slot_name"""
-# While tables are copied for the first time, each has a slot of its own at the publisher, which DROP would go to drop.
+# During the initial copy each table has its own slot at the publisher, which DROP SUBSCRIPTION would connect to drop.
 _COPYING = """
     SELECT srsubstate = 'i', format('pg_%%s_sync_%%s_%%s', srsubid, srrelid, system_identifier)
     FROM pg_subscription_rel JOIN pg_subscription s ON s.oid = srsubid, pg_control_system()
     WHERE subname = %s AND subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())
           AND srsubstate <> 'r' ORDER BY srrelid"""
-_NOWHERE = "host=/nonexistent dbname=none user=none password=none"  # fails at once
+_UNREACHABLE = "host=/nonexistent dbname=none user=none password=none"  # a connection fails at once
 
 
 def replication(database: Database, name: str) -> Replication:
-    """What a database of the server has of both; nothing where there is no such database."""
+    """Subscriptions and slots of a database; none if there is no such database."""
     with maintenance(database) as session:
         return Replication(subscriptions=_subscriptions(session, name), slots=_slots(session, name))
 
 
 def pause(database: Database, name: str, subscriptions: Collection[str]) -> None:
-    """Disable some of a database's subscriptions, as far as they are there.
+    """Disable some of a database's subscriptions; those that do not exist are ignored.
 
     Raises:
-        RestorePermissionError: the role may not; says what an administrator does first.
+        RestorePermissionError: the role may not; the hint is what a superuser does first.
     """
-    chosen = [each for each in replication(database, name).subscriptions if each.name in subscriptions and each.enabled]
+    chosen = [
+        subscription
+        for subscription in replication(database, name).subscriptions
+        if subscription.name in subscriptions and subscription.enabled
+    ]
     if not chosen:
         return
     with _inside(database, name) as session:
-        for each in chosen:
-            _alter(session, name, each, disabling(each.name))
-            log.info("restore disabled a subscription", database=name, subscription=each.name)
+        for subscription in chosen:
+            _alter(session, name, subscription, disabling(subscription.name))
+            log.info("restore disabled a subscription", database=name, subscription=subscription.name)
 
 
 def resume(database: Database, name: str, subscriptions: Collection[str]) -> list[str]:
-    """Enable some of a database's subscriptions again; returns those that are gone, or have no slot any more.
+    """Enable some of a database's subscriptions again; returns those that do not exist, or have no slot any more.
 
     Raises:
-        RestorePermissionError: the role may not; says what an administrator does.
+        RestorePermissionError: the role may not; the hint is what a superuser does.
     """
-    known = {each.name: each for each in replication(database, name).subscriptions}
-    able = [each for each in known.values() if each.name in subscriptions and each.slot is not None]
-    asleep = [each for each in able if not each.enabled]
-    if asleep:
+    known = {subscription.name: subscription for subscription in replication(database, name).subscriptions}
+    with_slot = [
+        subscription
+        for subscription in known.values()
+        if subscription.name in subscriptions and subscription.slot is not None
+    ]
+    disabled = [subscription for subscription in with_slot if not subscription.enabled]
+    if disabled:
         with _inside(database, name) as session:
-            for each in asleep:
-                _alter(session, name, each, enabling(each.name))
-                log.info("restore enabled a subscription again", database=name, subscription=each.name)
-    return sorted(set(subscriptions) - {each.name for each in able})
+            for subscription in disabled:
+                _alter(session, name, subscription, enabling(subscription.name))
+                log.info("restore enabled a subscription again", database=name, subscription=subscription.name)
+    return sorted(set(subscriptions) - {subscription.name for subscription in with_slot})
 
 
 def detach(database: Database, name: str) -> list[str]:
-    """Take their slots from all of a database's subscriptions; returns their names. The publisher is not asked."""
-    found = replication(database, name).subscriptions
-    if found:
+    """Set slot_name = NONE for all subscriptions of a database; returns their names. No publisher is contacted."""
+    subscriptions = replication(database, name).subscriptions
+    if subscriptions:
         with _inside(database, name) as session:
-            for each in found:
-                for statement in freeing(each.name)[:-1]:
-                    _alter(session, name, each, statement)
-    return [each.name for each in found]
+            for subscription in subscriptions:
+                for statement in freeing(subscription.name)[:-1]:
+                    _alter(session, name, subscription, statement)
+    return [subscription.name for subscription in subscriptions]
 
 
 def require_no_readers(session: Maintenance, name: str) -> None:
-    """Make sure that nobody reads a database through a slot; a reader is not ended unasked: nobody else has its rows.
+    """Make sure that no slot of a database is in use. Its reader is not ended: nobody else has the rows it waits for.
 
     Raises:
-        RestoreBusyError: somebody does; names the slot.
+        RestoreBusyError: a slot is in use; names it.
     """
-    used = [each for each in _slots(session, name, temporary=True) if each.pid is not None]
-    if used:
-        listed = ", ".join(str(each) for each in used)
+    slots = [slot for slot in _slots(session, name, temporary=True) if slot.pid is not None]
+    if slots:
+        listed = ", ".join(str(slot) for slot in slots)
         message = f"database {name} is being read through logical replication slots: {listed}"
-        ends = (f"SELECT pg_terminate_backend({each.pid}, 5000)" for each in used)
-        drops = (f"SELECT pg_drop_replication_slot('{each.name}')" for each in used)
+        ends = (f"SELECT pg_terminate_backend({slot.pid}, 5000)" for slot in slots)
+        drops = (f"SELECT pg_drop_replication_slot('{slot.name}')" for slot in slots)
         hint = f"stop the consumers; they lose what they have not read: {in_psql('postgres', *ends, *drops)}"
         raise RestoreBusyError(message, hint)
 
 
 def slots_of(session: Maintenance, name: str) -> list[LogicalSlot]:
-    """The slots that go with a database."""
+    """The slots that are dropped with a database."""
     return _slots(session, name)
 
 
 @contextmanager
 def without_subscriptions(database: Database, session: Maintenance, name: str) -> Iterator[None]:
-    """A database without subscriptions for the length of a block, in which it is dropped.
+    """A block in which a database is dropped; its subscriptions are dropped before.
 
-    The publisher is never asked: its slot is left to whoever else uses it. The connection stays, so that nobody renames
-    the database meanwhile; dropping it ends that too.
+    No publisher is contacted: its slot may have another user. The connection stays open, so that nobody renames the
+    database meanwhile; DROP DATABASE ends it.
 
     Raises:
-        RestorePermissionError: the role may not drop one; says what an administrator does first.
+        RestorePermissionError: the role may not drop one; the hint is what a superuser does first.
     """
-    found = _subscriptions(session, name)
-    if not found:
+    subscriptions = _subscriptions(session, name)
+    if not subscriptions:
         yield
         return
     with _inside(database, name) as inside:
-        for each in found:
-            _free(inside, name, each)
+        for subscription in subscriptions:
+            _free(inside, name, subscription)
         yield
 
 
 def _free(session: Maintenance, name: str, subscription: Subscription) -> None:
-    rests, forgets, drops = freeing(subscription.name)
+    disable, unset_slot, drop = freeing(subscription.name)
     if subscription.enabled:
-        _alter(session, name, subscription, rests)
+        _alter(session, name, subscription, disable)
     if subscription.slot is not None:
-        _alter(session, name, subscription, forgets)
-    copying = session.query(_COPYING, subscription.name)
-    if copying:
-        moved = f"ALTER SUBSCRIPTION {quoted(subscription.name)} CONNECTION '{_NOWHERE}'"
+        _alter(session, name, subscription, unset_slot)
+    copy_slots = session.query(_COPYING, subscription.name)
+    if copy_slots:
+        moved = f"ALTER SUBSCRIPTION {quoted(subscription.name)} CONNECTION '{_UNREACHABLE}'"
         _alter(session, name, subscription, moved)
-    _alter(session, name, subscription, drops)
+    _alter(session, name, subscription, drop)
     log.info("restore dropped a subscription", database=name, subscription=subscription.name, slot=subscription.slot)
-    if left := [slot for not_begun, slot in copying if not not_begun]:
-        names = ", ".join(f"'{slot}'" for slot in left)
+    if remaining := [slot for not_begun, slot in copy_slots if not not_begun]:
+        names = ", ".join(f"'{slot}'" for slot in remaining)
         query = f"SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name IN ({names})"
         hint = f"at the publisher: {query}"
         log.warning("restore left slots of a first copy at the publisher", subscription=subscription.name, hint=hint)
@@ -166,7 +174,7 @@ def _alter(session: Maintenance, name: str, subscription: Subscription, statemen
 
 
 def _by_hand(subscription: str, statement: str) -> tuple[str, ...]:
-    """What is left to do from one statement on."""
+    """The statements from one on."""
     steps = freeing(subscription)
     return steps[steps.index(statement) :] if statement in steps[1:] else (statement,)
 
@@ -186,7 +194,7 @@ def _slots(session: Maintenance, name: str, *, temporary: bool = False) -> list[
 
 @contextmanager
 def _inside(database: Database, name: str) -> Iterator[Maintenance]:
-    """A session in the database itself: subscriptions are altered nowhere else."""
+    """A session in the database itself: subscriptions can be altered only there."""
     with as_restore_errors(), without_login_triggers(database, name).connect() as connection:
         session = Maintenance(connection, name)
         session.execute("a setting", "SET lock_timeout = {}", sql.Literal(_LOCK_WAIT_MS))

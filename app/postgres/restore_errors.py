@@ -1,4 +1,4 @@
-"""What a server's refusal means to a restore, where its code tells."""
+"""The error of a restore for an error of the server, by its SQLSTATE."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from app.postgres.shared_memory import HINT as SHARED_MEMORY_HINT
 from app.postgres.shared_memory import lacks_shared_memory
 
 _ROLE = re.compile(r'role "(.*)" does not exist', re.DOTALL)
-# The first that fits counts.
+# The first match counts.
 _BY_CLASS: tuple[tuple[type[psycopg.Error], type[RestoreError], str], ...] = (
     (
         psycopg.errors.InsufficientPrivilege,
@@ -30,12 +30,12 @@ _BY_CLASS: tuple[tuple[type[psycopg.Error], type[RestoreError], str], ...] = (
     (
         psycopg.errors.LockNotAvailable,
         RestoreBusyError,
-        "a table stayed locked: find the session in pg_locks; try again when it has ended",
+        "find the session that holds the lock in pg_locks; try again when it has ended",
     ),
     (
         psycopg.errors.DeadlockDetected,
         RestoreBusyError,
-        "another session and the restore waited for each other: stop who writes, and try again",
+        "another session and the restore waited for each other: stop whatever writes, and try again",
     ),
     (
         psycopg.errors.ObjectInUse,
@@ -45,9 +45,9 @@ _BY_CLASS: tuple[tuple[type[psycopg.Error], type[RestoreError], str], ...] = (
     (
         psycopg.errors.ReadOnlySqlTransaction,
         RestoreValidationError,
-        "the server is a standby, or is kept from writing: write the primary's host into DATABASE_URL",
+        "the server is a standby, or read-only: write the primary's host into DATABASE_URL",
     ),
-    (psycopg.errors.DiskFull, RestoreStorageError, "make room on the server's disk, and try again"),
+    (psycopg.errors.DiskFull, RestoreStorageError, "free space on the server's disk, and try again"),
     (
         psycopg.errors.OutOfMemory,
         RestoreDataError,
@@ -58,13 +58,13 @@ _BY_CLASS: tuple[tuple[type[psycopg.Error], type[RestoreError], str], ...] = (
 
 
 def known_error(error: psycopg.Error, what: str, said: str, role: str) -> RestoreError | None:
-    """The error that it becomes; None where the code tells nothing.
+    """The error of this service; None if the SQLSTATE tells nothing.
 
     Args:
         error: of the driver.
-        what: what was being loaded.
-        said: the server's words, without values.
-        role: whose session it was.
+        what: name of what was being restored.
+        said: the server's message, without values of rows.
+        role: of the session.
     """
     message = f"{what}: {said}"
     if isinstance(error, psycopg.errors.UndefinedObject) and (missing := _ROLE.match(error.diag.message_primary or "")):

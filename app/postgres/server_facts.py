@@ -1,4 +1,4 @@
-"""Questions to a server: what it is, what it holds, and what the role may not read."""
+"""Facts of a server and a database: versions, tables that a dump holds, and what the role may not read."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _DATABASE = """
                      coalesce(to_jsonb(d)->>'datlocale', to_jsonb(d)->>'daticulocale')),
            pg_database_size(oid), current_setting('bytea_output'), oid::bigint
     FROM pg_database d WHERE datname = current_database()"""
-# An administrator may have taken that right away; whoever asks all the same gets an error, however the question is put.
+# An administrator may have revoked the right; the function then fails for the role in any query.
 _MAY_ASK = "SELECT has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')"
 _SYSTEM = "SELECT system_identifier::text FROM pg_catalog.pg_control_system()"
 _OID = "SELECT oid::bigint FROM pg_database WHERE datname = current_database()"
 _EXTENSIONS = "SELECT extname, extversion FROM pg_extension ORDER BY extname"
-# pg_shdepend leaves out the bootstrap superuser, who may own anything.
+# pg_shdepend does not list the bootstrap superuser, who may own anything.
 _ROLES = """
     SELECT rolname FROM pg_roles WHERE oid IN (
         SELECT refobjid FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid
@@ -33,7 +33,7 @@ _ROLES = """
               WHERE nspname !~ '^pg_' AND nspname <> 'information_schema')
     ORDER BY rolname"""
 _SEEN = "SELECT pg_catalog.to_regclass('alembic_version')::pg_catalog.oid"
-# A type of the users' may have a cast of theirs, which would run with the rights of this session.
+# A type of users may have a cast of theirs, which would run with the rights of this session.
 _ALEMBIC = """
     SELECT quote_ident(nspname) || '.alembic_version' FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
         JOIN pg_attribute a ON a.attrelid = c.oid AND attname = 'version_num' AND NOT attisdropped
@@ -42,19 +42,19 @@ _ALEMBIC = """
       AND has_table_privilege(c.oid, 'SELECT') AND NOT row_security_active(c.oid)"""
 _REVISIONS = "SELECT version_num::text FROM ONLY {} WHERE version_num IS NOT NULL"
 
-# A relation that pg_dump reads: not the system's, and not an extension's unless that asks for its rows to be dumped.
+# A relation whose rows pg_dump reads: no system table; an extension's only if it declares them for dumps.
 DUMPED = """
     n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND c.relpersistence <> 't' AND (
         NOT EXISTS (SELECT FROM pg_depend e
                     WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e')
         OR c.oid IN (SELECT unnest(extconfig) FROM pg_extension))"""
-# A standby has no rows of an unlogged table, and refuses whoever asks for them; pg_dump leaves them out there too.
+# A standby has no rows of unlogged tables and refuses to read them; pg_dump leaves them out there.
 READABLE = "NOT (c.relpersistence = 'u' AND pg_is_in_recovery())"
 _LEFT_OUT = f"""
     SELECT format('%s.%s', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'S') AND {DUMPED} AND NOT {READABLE} ORDER BY 1"""
-# What stands below a table that is hash partitioned by an enum: its rows go through the root, since the hash of an
-# enum's value is another in each database (pg_dump.c, forcePartitionRootLoad).
+# Tables below a table that is hash partitioned by an enum. pg_dump loads their rows through the root, because the hash
+# of an enum's value differs between databases (pg_dump.c, forcePartitionRootLoad).
 THROUGH_ROOT = """
     through_root AS (
         SELECT partrelid AS oid FROM pg_partitioned_table WHERE partstrat = 'h' AND EXISTS (
@@ -69,7 +69,7 @@ _TABLES = f"""
                                    THEN pg_partition_root(c.oid)::oid ELSE c.oid END
         JOIN pg_namespace rn ON rn.oid = r.relnamespace
     WHERE c.relkind = 'r' AND {DUMPED} AND {READABLE}"""
-# A superuser is bound by no role's limit. Background workers count here, not for the server: it errs to the safe side.
+# A role's limit does not bind a superuser. Background workers are counted here and not by the server: a safe error.
 _FREE = """
     SELECT least(
         current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
@@ -99,7 +99,7 @@ _UNREADABLE = f"""
 
 
 def server_facts(connection: psycopg.Connection) -> ServerFacts:
-    """What the server and its database are."""
+    """The facts of the server and of the session's database."""
     version, number, encoding, locale, size, bytea_output, oid = _one(connection, _DATABASE)
     revision = None
     with under_configured_path(connection):
@@ -112,7 +112,10 @@ def server_facts(connection: psycopg.Connection) -> ServerFacts:
         encoding=encoding,
         locale=locale,
         size=size,
-        extensions=tuple(Extension(name=name, version=its) for name, its in connection.execute(_EXTENSIONS)),
+        extensions=tuple(
+            Extension(name=name, version=extension_version)
+            for name, extension_version in connection.execute(_EXTENSIONS)
+        ),
         roles=tuple(row[0] for row in connection.execute(_ROLES)),
         alembic_revision=revision,
         read_settings=PG_DUMP_READS | {"client_encoding": encoding, "bytea_output": bytea_output},
@@ -122,40 +125,40 @@ def server_facts(connection: psycopg.Connection) -> ServerFacts:
 
 
 def identity(connection: psycopg.Connection) -> Identity:
-    """Which server and database a session is in."""
+    """The identity of the session's server and database."""
     return Identity(system_identifier(connection), _one(connection, _OID)[0])
 
 
 def system_identifier(connection: psycopg.Connection) -> str | None:
-    """The server's own number; None where the role may not ask for it."""
+    """The server's system identifier; None if the role may not read it."""
     return str(_one(connection, _SYSTEM)[0]) if _one(connection, _MAY_ASK)[0] else None
 
 
 def read_settings(connection: psycopg.Connection) -> dict[str, str]:
-    """The settings under which a dump of this session's role and database reads rows."""
+    """The settings under which a dump by this session's role reads rows of its database."""
     return dict(server_facts(connection).read_settings)
 
 
 def dumped_tables(connection: psycopg.Connection) -> dict[TableName, TableName]:
-    """Every table whose rows a complete dump carries, with the table under whose name it gives them."""
+    """Every table whose rows a complete dump holds, with the table under whose name it holds them."""
     rows = connection.execute(_TABLES)
-    return {TableName(schema, name): TableName(its_schema, its) for schema, name, its_schema, its in rows}
+    return {TableName(schema, name): TableName(root_schema, root_name) for schema, name, root_schema, root_name in rows}
 
 
 def free_connections(connection: psycopg.Connection) -> int:
-    """How many more connections the server would give to this role and database now."""
+    """Number of connections that the server has left for this role and database."""
     return int(
         _one(connection, f"WITH sessions AS (SELECT * FROM pg_stat_activity WHERE datid IS NOT NULL) {_FREE}")[0]
     )
 
 
 def unreadable(connection: psycopg.Connection) -> list[str]:
-    """What the role may not read, each with the reason."""
+    """Tables, sequences and large objects that the role may not read, each with the reason."""
     return [row[1] for row in connection.execute(_UNREADABLE)]
 
 
 def left_out(connection: psycopg.Connection) -> list[str]:
-    """Tables and sequences of which this server has no content: the unlogged ones of a standby."""
+    """Unlogged tables and sequences, if the server is a standby, which has no content of them."""
     return [name for (name,) in connection.execute(_LEFT_OUT)]
 
 

@@ -1,7 +1,7 @@
-"""What a server says beside its message: which key, which row, which function.
+"""Messages of the server and their details: which key, which row, which function.
 
-DETAIL, HINT and CONTEXT may quote rows. They are shown to who sits at the terminal, and are not in the error's own
-words, which go into the log and the catalog.
+DETAIL, HINT and CONTEXT may quote rows. They are shown on the terminal, and are no part of our errors' messages, which
+go into the log and the catalog.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Iterator
 
 import psycopg
 
-_LONGEST = 400  # of each; a failing row may be a book
+_LONGEST = 400  # characters of each; a failing row may be long
 _VALUE = re.compile(r': ".*"\Z|(?<=value) ".*"(?= is out of range)| "(?:[^"]|"")*"\Z', re.DOTALL)
-_LONGEST_MESSAGE = 2000  # letters
-_ABOUT_VALUES = "22"  # the class of errors that quote them
-# As libpq puts them for programs, whose language is set: to the next thing that is said. A row may have lines too.
+_LONGEST_MESSAGE = 2000  # characters
+_ABOUT_VALUES = "22"  # class of SQLSTATEs (data exception) whose messages quote values
+# As libpq prints them, in English, up to the next field. A quoted row may have several lines.
 _DETAILS = re.compile(
     r"^(?:DETAIL|CONTEXT|QUERY|STATEMENT):  (?!Cannot enlarge string buffer).*?"
     r"(?=^(?:(?:DETAIL|HINT|CONTEXT|QUERY|STATEMENT|LOCATION|ERROR|FATAL|PANIC|WARNING|NOTICE):  |LINE \d+: "
@@ -27,27 +27,27 @@ _COPY_PLACE = re.compile(r"COPY .*?, line (\d+)(?:, column ([^:]+))?")
 
 
 def message_of(error: psycopg.Error) -> str:
-    """The server's message in one line, without the values that it quotes, and nothing that it says beside it."""
+    """The server's message in one line, without quoted values and details."""
     said = " ".join((error.diag.message_primary or str(error)).split())
     if (error.sqlstate or "").startswith(_ABOUT_VALUES):
-        # An expression takes a long value's length squared.
+        # The expression takes quadratic time on a long value.
         said = said.partition('"')[0] if len(said) > _LONGEST_MESSAGE else _VALUE.sub("", said)
     return said[:_LONGEST_MESSAGE]
 
 
 def without_details(said: str) -> str:
-    """What a program tells of a server's refusal, without what may quote rows."""
+    """The error output of a program, without the details of the server that may quote rows."""
     return _DETAILS.sub("", said).strip()
 
 
 def failed_function(error: psycopg.Error) -> str | None:
-    """The innermost function that failed, and at which line; None if none did. It quotes no row."""
+    """The innermost function that failed, with the line; None if none did. The text quotes no row."""
     found = _FUNCTION.search(error.diag.context or "")
     return _shortened(found[1]) if found else None
 
 
 def details_of(error: psycopg.Error) -> list[str]:
-    """A line for each thing that the server said beside its message, shortened."""
+    """A line for each detail of the server's message, shortened."""
     parts = (
         ("DETAIL", error.diag.message_detail),
         ("HINT", error.diag.message_hint),
@@ -57,7 +57,7 @@ def details_of(error: psycopg.Error) -> list[str]:
 
 
 def details_behind(error: BaseException) -> list[str]:
-    """The same of the server's error that an error of ours was made of; none if it was made of none."""
+    """The details of the server's error that caused an error of this service; none if there is no such cause."""
     return next(
         (lines for cause in _causes(error) if isinstance(cause, psycopg.Error) and (lines := details_of(cause))), []
     )
@@ -77,7 +77,7 @@ def _shortened(text: str) -> str:
 
 
 def message_without_values(error: psycopg.Error) -> str:
-    """The server's message and, for rows, where they stand in their COPY; never what they hold."""
+    """The server's message and the line of the row in its COPY, without the row's values."""
     said = message_of(error)
     place = _COPY_PLACE.search(error.diag.context or "")
     if place is None:

@@ -1,6 +1,7 @@
-"""A session that loads an archive: runs the file's own bytes, in the state that the file's SET statements left.
+"""A session of a restore: runs the statements of a dump, in the state that the dump's SET statements left.
 
-The server's errors become ours here. What they quote of rows is left out: messages are logged.
+Errors of the server are turned into errors of this service. Values of rows that they quote are left out, because
+messages are logged.
 """
 
 from __future__ import annotations
@@ -45,19 +46,19 @@ _EVENT_TRIGGER = re.compile(rb"(?:CREATE|ALTER)\s+EVENT\s+TRIGGER\s", re.IGNOREC
 
 
 class RestoreSession:
-    """A connection in the state in which psql would be at some place of the file.
+    """A connection in the state that psql would have at this point of the file.
 
     Attributes:
-        after_loss: what to do when the connection was lost.
-        broken_rule: what to do about rows that break a constraint; None where that says nothing of the backup.
-        remarks, nameless, unfilled: what was done without; see `load_dispensable.Loading`.
-        words_path: see `load_words`.
+        lost_hint: what to do if the connection was lost.
+        constraint_hint: what to do if a row breaks a constraint; None if that tells nothing about the backup.
+        remarks, dropped_roles, unfilled_views: what the load did without; see `app.postgres.dispensable`.
+        operator_path: see `app.postgres.operator_path`.
     """
 
     lost_hint: ClassVar[str] = "see the server's log, and try again"
     constraint_hint: ClassVar[str | None] = (
-        "the backup's own rows break its rule; psql goes on past it: createdb rescued; psql -X -d rescued -f FILE; see "
-        "docs/restore.md, Rows that break a constraint"
+        "rows of the backup break this constraint; psql loads the rest: createdb rescued; psql -X -d rescued -f FILE; "
+        "see docs/restore.md, Rows that break a constraint"
     )
 
     def __init__(self, connection: psycopg.Connection, database: str) -> None:
@@ -71,16 +72,16 @@ class RestoreSession:
         self._state: dict[bytes, bytes] = {}
         self._workers = True
         self._event_triggers: EventTriggers | None = None
-        self._has_event_triggers = False  # that the file made
+        self._has_event_triggers = False  # whether the file created some
 
     @property
     def state(self) -> dict[bytes, bytes]:
-        """Each setting that the file has set so far, with its statement."""
+        """The settings that the file has set so far, each with its statement."""
         return dict(self._state)
 
     @property
     def in_transaction(self) -> bool:
-        """Whether one is open: of the file, or around all of the load."""
+        """Whether a transaction is open: the file's, or one around the whole load."""
         return self.connection.info.transaction_status != TransactionStatus.IDLE
 
     def run(self, statement: bytes, what: str) -> None:
@@ -88,7 +89,7 @@ class RestoreSession:
 
         Args:
             statement: in the file's own encoding.
-            what: what to call it in an error.
+            what: its name in an error message.
 
         Raises:
             RestoreError: the server refuses it or goes away; see `translated`.
@@ -103,7 +104,7 @@ class RestoreSession:
                 self._execute(statement, apart=may_fail or shared or dispensable)
             except psycopg.Error as error:
                 if may_fail and isinstance(error, psycopg.errors.UndefinedObject):
-                    # A newer pg_dump lifts a limit that this server does not have.
+                    # A newer pg_dump resets a limit that this server does not have.
                     skipped = statement.decode(errors="backslashreplace")
                     log.debug("restore skips a setting that the server does not know", setting=skipped)
                 elif again := shared and lacks_shared_memory(error):
@@ -118,17 +119,17 @@ class RestoreSession:
 
     @property
     def event_triggers(self) -> EventTriggers:
-        """Those of the database, as they were when they were asked for first."""
+        """The database's event triggers, as they were at the first call."""
         if self._event_triggers is None:
             self._event_triggers = EventTriggers(self.connection)
         return self._event_triggers
 
     @contextmanager
     def without_event_triggers(self, statement: bytes, what: str) -> Iterator[None]:
-        """No event trigger of the users' fires on a statement of ours, which a block runs.
+        """A block with a statement of this service, on which no event trigger fires.
 
         Raises:
-            RestoreError: what the block raises; it names the triggers that this role cannot keep from firing.
+            RestoreError: as the block raises it; names the triggers that the role cannot disable.
         """
         if not may_fire(statement):
             yield
@@ -148,7 +149,7 @@ class RestoreSession:
 
     @contextmanager
     def _quiet_by_then(self, statement: bytes) -> Iterator[None]:
-        """Nor does one fire on what a dump does after it has made them: it fills materialized views."""
+        """A block with a statement of the file that follows its event triggers: it fills materialized views."""
         if _EVENT_TRIGGER.match(statement):
             yield
             self._event_triggers, self._has_event_triggers = None, True
@@ -159,10 +160,10 @@ class RestoreSession:
             yield
 
     def _execute(self, statement: bytes, *, apart: bool = False) -> None:
-        """Run a statement; `savepoint` keeps a transaction of which it is a part, should it fail."""
+        """Run a statement; with `apart`, its failure does not end the transaction that it is part of."""
         savepoint = self.connection.transaction() if apart and self.in_transaction else nullcontext()
         with savepoint, under_operator_path(self, statement):
-            # Binary asks for the protocol that takes one statement and no more, whatever the lexer made of it.
+            # Binary selects the extended protocol, which accepts one statement only, however the lexer split the text.
             self.connection.execute(statement, binary=True)
 
     def _do_without_workers(self, what: str, error: psycopg.Error) -> None:
@@ -172,7 +173,7 @@ class RestoreSession:
         log.warning("restore goes on without parallel workers", reason=reason, hint=SHARED_MEMORY_HINT)
 
     def set_state(self, state: dict[bytes, bytes]) -> None:
-        """Come to the state that another session had."""
+        """Take over the settings of another session."""
         for name, statement in state.items():
             if self._state.get(name) != statement:
                 self.run(statement, "a setting")
@@ -183,13 +184,13 @@ class RestoreSession:
         Args:
             statement: the file's ``COPY … FROM stdin;``.
             blocks: COPY text, cut anywhere.
-            what: what to call it in an error.
+            what: its name in an error message.
 
         Returns:
-            How many rows the server took.
+            Number of rows that the server accepted.
 
         Raises:
-            RestoreError: the server refuses them or goes away; none of them stays.
+            RestoreError: the server refuses them or goes away; none of the rows stays.
         """
         with self.translated(what), self.connection.cursor() as cursor, under_operator_path(self):
             with cursor.copy(statement) as copy:
@@ -199,22 +200,22 @@ class RestoreSession:
 
     @contextmanager
     def transaction(self, what: str) -> Iterator[None]:
-        """All or nothing of what is done in a block."""
+        """A transaction, or a savepoint in an open one, for the length of a block."""
         with self.translated(what), self.connection.transaction():
             yield
 
     @contextmanager
     def catalogs(self) -> Iterator[None]:
-        """A block of questions to the server's catalogs, by names that must mean nothing else."""
+        """A block of queries to the system catalogs, under a search_path that finds nothing else by their names."""
         yield
 
     def savepoint(self, what: str) -> AbstractContextManager[None]:
-        """One statement that may fail and be tried in another way: that does not end the transaction around it."""
+        """A block that may fail without ending the transaction around it."""
         return self.transaction(what) if self.in_transaction else nullcontext()
 
     @contextmanager
     def translated(self, what: str) -> Iterator[None]:
-        """Turn the driver's errors into ours, naming what was being loaded."""
+        """Turn the driver's errors into errors of this service; `what` was being restored."""
         try:
             yield
         except psycopg.Error as error:
@@ -223,33 +224,35 @@ class RestoreSession:
             raise self.as_restore_error(error, what) from error
 
     def as_restore_error(self, error: psycopg.Error, what: str) -> RestoreError:
-        """What an error of the driver means to a restore."""
-        said = message_without_values(error)
+        """The error of this service for an error of the driver."""
+        text = message_without_values(error)
         if function := failed_function(error):
-            said = f"{said}, in {function}"
-        if beside := details_of(error):  # it may quote rows
-            log.debug("restore refused by the server", what=what, said=beside)
-        if refusal := known_error(error, what, said, self._role):
+            text = f"{text}, in {function}"
+        if details := details_of(error):  # it may quote rows
+            log.debug("restore refused by the server", what=what, text=details)
+        if refusal := known_error(error, what, text, self._role):
             return refusal
         if self.connection.closed or isinstance(error, psycopg.errors.AdminShutdown | psycopg.errors.CrashShutdown):
-            message = f"{what}: the connection to database {self._database} was lost: {said}"
+            message = f"{what}: the connection to database {self._database} was lost: {text}"
             return TargetUnavailableError(message, self.lost_hint)
         if function := relying_function(error):
-            message = f"{what}: function {function} relies on search_path: {said}"
+            message = f"{what}: function {function} relies on search_path: {text}"
             return RestoreDataError(message, self.search_path_hint(function))
-        sought = isinstance(error, psycopg.errors.UndefinedFunction) and " = " in said and self.operator_path is None
-        said = f"{what}: {said}"
+        unknown_operator = (
+            isinstance(error, psycopg.errors.UndefinedFunction) and " = " in text and self.operator_path is None
+        )
+        text = f"{what}: {text}"
         if self.constraint_hint and isinstance(error, psycopg.errors.IntegrityError):
-            return RestoreDataError(said, self.constraint_hint)
-        return RestoreDataError(said, UNDEFINED_HINT) if sought else self.other_error(said)
+            return RestoreDataError(text, self.constraint_hint)
+        return RestoreDataError(text, UNDEFINED_HINT) if unknown_operator else self.other_error(text)
 
     def search_path_hint(self, function: str) -> str:
-        """What to do about a function that does not find what it names."""
+        """What to do about a function that does not find what it names by search_path."""
         return load_hint(function)
 
     def other_error(self, message: str) -> RestoreError:
-        """The error where the server's code says nothing more."""
-        return RestoreDataError(message, "the message is the server's: mend its cause, and try again")
+        """The error if the SQLSTATE tells nothing more."""
+        return RestoreDataError(message, "the message is the server's: remove its cause, and try again")
 
 
 @contextmanager
@@ -257,22 +260,22 @@ def restore_session(database: Database, jobs: int) -> Iterator[RestoreSession]:
     """A session for the length of a block.
 
     Args:
-        database: where to load.
-        jobs: how many such sessions there are; they share the memory for index builds.
+        database: the one to load into.
+        jobs: number of such sessions, which share the memory for index builds.
     """
     with as_restore_errors(), database.connect() as connection:
         connection.prepare_threshold = None
         connection.execute(load_session(jobs).encode())
-        connection.execute("RESET search_path")  # as a file finds it that sets none
+        connection.execute("RESET search_path")  # the state that psql starts a file in
         yield RestoreSession(connection, database.name)
 
 
 @contextmanager
 def as_restore_errors() -> Iterator[None]:
-    """What a connection's failure means to a restore."""
+    """Turn errors of a connection into those of a restore."""
     try:
         yield
-    except BackupCancelledError:  # of a safety backup
+    except BackupCancelledError:  # raised by a safety backup
         raise
     except ServerUnavailableError as error:
         raise TargetUnavailableError(error.message, error.hint) from error
@@ -285,6 +288,6 @@ def as_restore_errors() -> Iterator[None]:
 
 
 def sqlstate_of(error: BaseException) -> str | None:
-    """The server's code for the error that a `RestoreError` was made of."""
+    """The SQLSTATE of the error that caused a `RestoreError`; None if a driver's error did not cause it."""
     cause = error.__cause__
     return cause.sqlstate if isinstance(cause, psycopg.Error) else None

@@ -1,8 +1,8 @@
-"""What to do where a server's shared memory is too small for parallel workers: Docker gives a container 64 MB.
+"""Restores on a server whose shared memory is too small for parallel workers: Docker gives a container 64 MB.
 
-An index of pgvector that is built in parallel takes all of maintenance_work_mem from there, and so does the check of a
-foreign key between large tables. Nobody who asks over a connection can see how much there is; it shows when it is used
-up. Without workers the same memory is the session's own, which is not limited so.
+A parallel index build of pgvector takes all of maintenance_work_mem from shared memory, and so does the check of a
+foreign key between large tables. A client cannot ask how much there is; the statement fails when it is used up. Without
+workers, the session's private memory is used, which has no such limit.
 
 Source: PostgreSQL's dsm_impl.c: the segments are called PostgreSQL.N in /dev/shm, or mmap.N in the data folder.
 """
@@ -18,7 +18,7 @@ HINT = (
     "elsewhere a larger /dev/shm"
 )
 NO_WORKERS = "SET max_parallel_maintenance_workers = 0; SET max_parallel_workers_per_gather = 0"
-# Names are not translated; the rest of the message may be.
+# Names are not translated, other parts of the message may be.
 _SEGMENT = re.compile(r"PostgreSQL\.\d+|pg_dynshmem/mmap\.\d+")
 _PARALLEL = re.compile(rb"(?:CREATE\s+(?:UNIQUE\s+)?INDEX|ALTER\s+TABLE|REFRESH)\s", re.IGNORECASE)
 
@@ -30,5 +30,5 @@ def lacks_shared_memory(error: psycopg.Error) -> bool:
 
 
 def may_use_workers(statement: bytes) -> bool:
-    """Whether a statement of a dump may be worked on in parallel."""
+    """Whether the server may run a statement of a dump with parallel workers."""
     return _PARALLEL.match(statement) is not None

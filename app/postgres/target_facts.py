@@ -1,4 +1,4 @@
-"""Questions to the server that is restored on: what it is, what it lacks, what the role may do there."""
+"""Facts of the server that a restore works on: its version, what it lacks, what the role may do."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from app.postgres.database import Database
 from app.postgres.maintenance import Maintenance, maintenance
 from app.postgres.session import as_restore_errors
 
-# A DROP DATABASE that was interrupted leaves -2: nobody can connect to that any more.
+# An interrupted DROP DATABASE leaves -2: nobody can connect to the database any more.
 _EXISTS = "SELECT datconnlimit = -2 FROM pg_database WHERE datname = %s"
-# PostgreSQL 16 tells who may use a role's rights from who may give things to it.
+# Since PostgreSQL 16, using a role's rights (USAGE) and giving objects to it (SET) are two options of a membership.
 _MAY_CREATE = """
     SELECT rolsuper OR (rolcreatedb AND NOT EXISTS (
         SELECT FROM pg_database WHERE datname = %s AND NOT (
             pg_has_role(datdba, 'USAGE') AND pg_has_role(datdba, CASE WHEN {} THEN 'SET' ELSE 'MEMBER' END))))
     FROM pg_roles WHERE rolname = current_user"""
 _SET_OPTION = 160000
-# To give a thing away takes the right to become its owner; to go on filling it then, the owner's rights. Who owns the
-# database is who restores.
+# ALTER … OWNER TO needs SET ROLE on the new owner; loading rows afterwards needs its privileges (INHERIT).
+# `pg_database_owner` is the role that restores.
 _FOREIGN = """
     SELECT rolname, CASE WHEN NOT rolsuper THEN format('GRANT %%I TO %%I', rolname, current_user) END
     FROM pg_roles WHERE rolname = ANY (%s) AND rolname <> 'pg_database_owner'
         AND NOT (pg_has_role(oid, 'USAGE') AND pg_has_role(oid, CASE WHEN {} THEN 'SET' ELSE 'MEMBER' END))
     ORDER BY rolname"""
-# Who reads for the backups is made no member of a superuser.
+# No hint makes the role a member of a superuser.
 _AS_SUPERUSER = "restore as a superuser: write such a role into DATABASE_URL"
-# The setting is shown to superusers and those who may read all settings.
+# The setting is visible to superusers and roles that may read all settings.
 _DATA_FOLDER = """
     SELECT setting FROM pg_settings WHERE name = 'data_directory'
         AND (inet_server_addr() IS NULL OR inet_server_addr() = inet_client_addr())"""
@@ -54,7 +54,7 @@ _LACKED = {
 
 
 def target_facts(database: Database) -> TargetFacts:
-    """What the server is, and whether the live database exists."""
+    """The facts; see `app.ports.target.Target.facts`."""
     try:
         with maintenance(database, database.name) as session:
             found = session.query(_EXISTS, database.name)
@@ -64,18 +64,18 @@ def target_facts(database: Database) -> TargetFacts:
             may_create = session.query(_MAY_CREATE.format(version >= _SET_OPTION), database.name)[0][0]
             return _facts(session, database, exists=bool(found), may_create=may_create)
     except RestorePermissionError:
-        # Nothing can be renamed from within the live database; in place it can be restored all the same.
+        # A database cannot be renamed from within, so a restore in place is the only one possible.
         with as_restore_errors(), database.connect() as connection:
             return _facts(Maintenance(connection, database.name), database, exists=True, may_create=False)
 
 
 def _invalid(name: str) -> RestoreValidationError:
-    message = f"database {name} is what an interrupted DROP DATABASE left: nobody can connect to it"
+    message = f"database {name} is unusable: a DROP DATABASE of it was interrupted"
     return RestoreValidationError(message, f"{in_psql('postgres', f'DROP DATABASE {quoted(name)}')}; restore again")
 
 
 def missing(database: Database, needs: Needs) -> list[str]:
-    """What a backup needs and the server has not; see `app.ports.target.Target.missing`."""
+    """Requirements that the server lacks; see `app.ports.target.Target.missing`."""
     with maintenance(database) as session:
         exists = bool(session.query(_EXISTS, database.name))
         if not exists:
@@ -85,45 +85,45 @@ def missing(database: Database, needs: Needs) -> list[str]:
 
 
 def foreign_owners(database: Database, needs: Needs) -> dict[str, str]:
-    """Whom the role may not give things to; see `app.ports.target.Target.foreign_owners`."""
+    """Owners that the role may not give objects to; see `app.ports.target.Target.foreign_owners`."""
     with maintenance(database) as session:
-        since = session.connection.info.server_version >= _SET_OPTION
-        # A membership may be there already, without these.
-        options = " WITH INHERIT TRUE, SET TRUE" if since else ""
+        has_options = session.connection.info.server_version >= _SET_OPTION
+        # A membership may exist without these options.
+        options = " WITH INHERIT TRUE, SET TRUE" if has_options else ""
         return {
             owner: grant + options if grant else _AS_SUPERUSER
-            for owner, grant in session.query(_FOREIGN.format(since), list(needs.owners))
+            for owner, grant in session.query(_FOREIGN.format(has_options), list(needs.owners))
         }
 
 
 def knows_restore(database: Database, restore_id: str) -> bool:
-    """Whether a database, if it exists, has a catalog in it that knows a restore, or one that cannot be read."""
+    """Whether a database exists and holds a catalog that has a restore, or that the role cannot read."""
     with maintenance(database) as session:
         if not session.query(_EXISTS, database.name):
             return False
     with as_restore_errors(), database.connect() as connection:
         session = Maintenance(connection, database.name)
         tables = session.query(_RESTORES)
-        known = sql.SQL("SELECT FROM {} WHERE id = %s")
+        query = sql.SQL("SELECT FROM {} WHERE id = %s")
         return any(
             not readable
-            or connection.execute(known.format(sql.Identifier(schema, "backup_restores")), (restore_id,)).fetchall()
+            or connection.execute(query.format(sql.Identifier(schema, "backup_restores")), (restore_id,)).fetchall()
             for schema, readable in tables
         )
 
 
 def _missing(session: Maintenance, needs: Needs) -> Iterator[str]:
-    # One outside of pg_catalog may come with an extension that the dump makes.
+    # An extension in the dump may bring a collation outside of pg_catalog.
     collations = {name for name in needs.collations if name.startswith("pg_catalog.") or not needs.extensions}
-    wanted = {
+    requirements = {
         "extension": needs.extensions,
         "role": needs.roles,
         "tablespace": needs.tablespaces,
         "collation": collations,
     }
-    for kind, those in wanted.items():
-        there = {name for (name,) in session.query(_LACKED[kind])} if those else set()
-        yield from (f"{kind} {name}" for name in sorted(those - there))
+    for kind, required in requirements.items():
+        available = {name for (name,) in session.query(_LACKED[kind])} if required else set()
+        yield from (f"{kind} {name}" for name in sorted(required - available))
 
 
 def _facts(session: Maintenance, database: Database, *, exists: bool, may_create: bool) -> TargetFacts:

@@ -1,4 +1,4 @@
-"""What became of a transaction, whoever began it: the server knows by the transaction's id."""
+"""Whether a transaction was committed: the server knows by its id."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from app.postgres.session import RestoreSession, as_restore_errors
 
 _STATUS = "SELECT pg_xact_status(%s::xid8)"
 _MINE = "SELECT pg_catalog.pg_current_xact_id()::pg_catalog.text"
-# A commit of another transaction, whose record the disk has before it is reported, and so all that stands before it.
+# A synchronous commit on a second connection: when it returns, all earlier WAL is on disk, with our transaction's id.
 _FLUSH = "SELECT pg_logical_emit_message(true, 'residency-backup', 'restore')"
 
 
 @contextmanager
 def durable_ids(database: Database) -> Iterator[Callable[[RestoreSession], str]]:
-    """A way to ask for the id of a session's transaction, which has written already, for the length of a block.
+    """Yields a function that returns the id of a session's open transaction, which has written something.
 
-    The id outlives a crash of the server: one that no record on disk mentions is given away again after a crash, and
-    whoever asked for it later would be told of another transaction.
+    The id is then on disk. After a crash, the server assigns ids again that no WAL record on disk mentions; the status
+    of such an id would be another transaction's.
     """
-    with as_restore_errors(), database.connect() as beside:
-        beside.execute("SELECT set_config('default_transaction_read_only', 'off', false)")
+    with as_restore_errors(), database.connect() as second:
+        second.execute("SELECT set_config('default_transaction_read_only', 'off', false)")
 
         def durable_id(session: RestoreSession) -> str:
             with session.translated("the transaction's id"):
                 row = session.connection.execute(_MINE).fetchone()
             with as_restore_errors(), database.translated():
-                beside.execute(_FLUSH)
+                second.execute(_FLUSH)
             return str(row[0] if row else "")
 
         yield durable_id

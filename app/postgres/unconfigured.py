@@ -1,4 +1,4 @@
-"""A database that nothing leads to: the settings do not say where its server is."""
+"""A database that cannot be reached: the settings do not say where its server is."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ _MISSING = "DATABASE_URL: missing; set it, or POSTGRES_HOST, POSTGRES_DB, POSTGR
 
 @dataclass(frozen=True, slots=True)
 class UnconfiguredDatabase(Database):
-    """A database of which the name alone is known. Whoever would talk to its server is told what to set.
+    """A database of which only the name is known.
 
-    Every way to the server raises SettingsError.
+    Every attempt to reach its server raises SettingsError, which says what to set.
     """
 
     @classmethod
     def of_name(cls, name: str) -> UnconfiguredDatabase:
-        """The database of that name."""
+        """A database with that name."""
         return cls(name, {"dbname": name}, None)
 
     def named(self, name: str) -> UnconfiguredDatabase:
-        """Another one of the same server."""
+        """Another database of the same server."""
         return self.of_name(name)
 
     def as_role(self, role: str, password: str | None) -> UnconfiguredDatabase:  # noqa: ARG002 -- as the other databases
-        """The same for another role."""
+        """The same database."""
         return self
 
     @property
     def conninfo(self) -> str:
-        """There is none."""
+        """Raises SettingsError."""
         self._refuse()
 
     def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:  # noqa: ARG002 -- as the other databases
-        """There is none."""
+        """Raises SettingsError."""
         self._refuse()
 
     def connect(self) -> NoReturn:
-        """Nobody can."""
+        """Raises SettingsError."""
         self._refuse()
 
     def _refuse(self) -> NoReturn:

@@ -1,4 +1,4 @@
-"""Waits a little for a database that does not exist: a restore may be putting another in its place just now."""
+"""Connects to a database that may be missing for a moment, while a restore puts another one in its place."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import psycopg
 from app.errors import DatabaseMissingError
 from app.postgres.database import Database
 
-_SECONDS = 3.0  # two renames by hand, one after the other; those of a restore are one transaction
+_SECONDS = 3.0  # enough for two renames by hand; a restore does both in one transaction
 _POLL_SECONDS = 0.1
 Answer = TypeVar("Answer")
 
 
 class WaitingConnector:
-    """Connects to a database; one that is missing is waited for, once: what was missing then is missing."""
+    """Connects to a database, and waits for it once if it is missing; later calls fail at once if it stays missing."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -29,14 +29,14 @@ class WaitingConnector:
         """A connection for the length of a block.
 
         Raises:
-            DatabaseMissingError: there is no such database, and it did not come.
+            DatabaseMissingError: there is no such database, also after the wait.
             BackupError: as `Database.connect`.
         """
         with ExitStack() as stack:
             yield self._entered(stack)
 
     def query(self, question: Callable[[psycopg.Connection], Answer]) -> Answer:
-        """What a question to the database is answered.
+        """The result of a function that gets a connection.
 
         Raises:
             BackupError: as `connect`.

@@ -1,7 +1,7 @@
-"""Sessions of ours in a database that was restored: what it does at each login is meant for those who use it.
+"""Sessions in a restored database on which its event triggers for logins do not fire: they are meant for its users.
 
-Such a trigger may write, or refuse: some let a session in under their own database's name alone, and the one that a
-restore makes has another name until it is proven. See `app.postgres.login_triggers`.
+Such a trigger may write, or refuse the session: for example because the database has another name than the live one,
+until the restore is proven. See `app.postgres.login_triggers`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from app.postgres.database import Database
 from app.postgres.event_triggers import SETTING_SINCE
 from app.postgres.maintenance import maintenance
 
-# Not asked for where it means nothing: a pooler may refuse a session that begins with settings.
+# Set only if there are such triggers: a pooler may refuse a session that starts with settings.
 _FIRES = """
     SELECT to_jsonb(d)->>'dathasloginevt' = 'true' AND (
         current_setting('is_superuser') = 'on' OR has_parameter_privilege('event_triggers', 'SET'))
@@ -18,17 +18,17 @@ _FIRES = """
 
 
 def without_login_triggers(database: Database, name: str) -> Database:
-    """A database of the same server, for sessions that no event trigger for logins fires on, if the role may have such.
+    """A database of the same server, for sessions without event triggers for logins, if the role may disable them.
 
     Args:
         database: any one of the server.
-        name: of the one that is meant.
+        name: of the restored one.
 
     Raises:
         RestorePermissionError, TargetUnavailableError: as `maintenance`.
     """
     with maintenance(database, name) as session:
-        since = session.connection.info.server_version >= SETTING_SINCE
-        fires = since and session.query(_FIRES, name) == [(True,)]
-    found = database.named(name)
-    return found.with_settings({"event_triggers": "off"}) if fires else found
+        has_setting = session.connection.info.server_version >= SETTING_SINCE
+        fires = has_setting and session.query(_FIRES, name) == [(True,)]
+    target = database.named(name)
+    return target.with_settings({"event_triggers": "off"}) if fires else target

@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from app.archive.manifest import Manifest
-from app.domain.backup import Backup, Tier, id_of
+from app.domain.backup import Backup, Tier
 from app.domain.events import EventName
 from app.domain.shrink import shrank
 from app.errors import CatalogError, ManifestError
-from app.operations.backup.replaced import free_name
+from app.operations.backup.replaced import free_ad_hoc_name
 from app.operations.backups.inventory import Inventory
 from app.operations.backups.verify import read_manifest
 from app.operations.service import Service
@@ -29,7 +29,7 @@ def keep_beside(service: Service, newer: Backup, backups: Inventory) -> str | No
     Raises:
         BackupWriteError: it cannot be moved; then the new one must not take its place.
     """
-    if newer.tier.ad_hoc or newer.tier is Tier.FULL:
+    if newer.tier.ad_hoc or not newer.tier.is_sql:
         return None
     older = backups.standing(newer.id)
     why = None if older is None else _worth_it(older, newer)
@@ -43,11 +43,11 @@ def _worth_it(older: Backup, newer: Backup) -> str | None:
 
 
 def _move(service: Service, backup: Backup, why: str, backups: Inventory) -> str:
-    period = free_name(Tier.MANUAL, backup.created_at, backups)
-    new_id = id_of(Tier.MANUAL, period)
+    name = free_ad_hoc_name(Tier.MANUAL, backup.created_at, backups)
+    new_id = name.id
     reason = f"was {backup.id}, and was replaced: {why}"
     file = backup.file.replace(backup.id, new_id, 1)
-    moved = replace(backup, id=new_id, file=file, tier=Tier.MANUAL, period=period, pinned_reason=reason)
+    moved = replace(backup, id=new_id, file=file, tier=Tier.MANUAL, period=name.period, pinned_reason=reason)
     service.tree.rename(backup.file, moved.file, _manifest(service, backup, moved))
     service.events.emit(Event(EventName.BACKUP_RENAMED_BESIDE, backup=backup.id, figures={"renamed": new_id}))
     try:

@@ -7,10 +7,7 @@ hardly more of the disk than the copy alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import structlog
 
@@ -21,73 +18,66 @@ from app.archive.tar.reader import TarIndex, TarReader, require_equal
 from app.archive.tar.unpack import place_of
 from app.archive.tar.writer import TarWriter
 from app.domain.backup import Codec, Tier, codec_for
-from app.domain.checks import Severity
-from app.domain.doubts import Doubt
 from app.errors import (
     BackupValidationError,
     RestoreValidationError,
 )
+from app.operations.backup.full_preflight import preflight_full
+from app.operations.backup.kind import DraftContent, Work
 from app.operations.backup.preflight import Preflight
 from app.operations.backup.space import SpaceGuard, giving_back
-from app.operations.service import Progress, Service
+from app.operations.backups.inventory import Inventory
+from app.operations.formats import TarFormat, index_of_tar
+from app.operations.service import Service
 from app.os_errors import write_error
-from app.ports.tree import Draft
 
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
-    """What stands in a draft: the facts of it that a manifest holds, and what whoever relies on it must know.
+class FullBackup(TarFormat):
+    """The kind of the full tier."""
 
-    `doubts` are about what a restore could not evaluate.
-    """
+    def preflight(self, service: Service, tier: Tier, backups: Inventory) -> Preflight:  # noqa: ARG002
+        """Check everything that a copy of the server needs."""
+        return preflight_full(service)
 
-    facts: dict[str, Any]
-    warnings: list[str] = field(default_factory=list)
-    doubts: Sequence[Doubt] = ()
-
-
-def write_full(  # noqa: PLR0913, PLR0917 -- what a run knows
-    service: Service, ready: Preflight, draft: Draft, run_id: str, name: str, progress: Progress
-) -> Written:
-    """Copy, verify, pack, and read back.
-
-    Raises:
-        BackupError: the first thing that failed; the copy is gone.
-    """
-    assert ready.facts is not None  # noqa: S101 -- else a finding was raised
-    cluster, codec = service.cluster, codec_for(Tier.FULL, service.options.codec)
-    identifier = cluster.system_identifier()
-    with service.tree.staging(Tier.FULL, name, run_id) as folder:
-        guard = SpaceGuard(service.tree, service.options, progress)
-        progress.start("copy", ready.facts.size)
-        copied = cluster.copy_into(folder / POSTGRES, guard.advance)
-        shown = service.clock()
-        log.debug("backup copied from the server", wal_start=copied.wal_start, wal_end=copied.wal_end)
-        cluster.verify(folder / POSTGRES)
-        log.debug("backup of the server verified by its own program")
-        _write_beside(service, folder)
-        progress.start("pack", ready.facts.size)
-        with TarWriter(draft.stream, codec, service.options.level, guard.advance) as writer:
-            packing = Packing(writer)
-            packing.add_staged(folder)
-            for path in service.options.full_paths:
-                packing.add_path(path)
-            index = writer.finish()
-    _read_back(service, draft, index, codec, progress)
-    facts = FullFacts(
-        system_identifier=identifier,
-        pg_basebackup=ready.dump_version,
-        wal_start=copied.wal_start,
-        wal_end=copied.wal_end,
-        paths=tuple(map(str, service.options.full_paths)),
-        members=index.members,
-    )
-    sizes = {"bytes": index.bytes, "raw_bytes": index.raw_bytes, "sha256": index.sha256}
-    described = {"snapshot_time": shown, "server": ready.facts, "tables": (), "segments": (), "full": facts}
-    found = [each.message for each in ready.findings if each.severity is Severity.WARNING]
-    return Written({**described, **sizes}, [*found, *packing.remarks()])
+    def write(self, work: Work) -> DraftContent:
+        """Copy, verify, pack, and read back; the copy is gone afterwards."""
+        service, ready = work.service, work.ready
+        cluster, options = service.cluster, service.options
+        codec = codec_for(work.name.tier, options.codec)
+        identifier = cluster.system_identifier()
+        with service.tree.staging(work.name.tier, work.name.stem, work.run_id) as folder:
+            guard = SpaceGuard(service.tree, options, work.progress)
+            work.progress.start("copy", ready.size)
+            copied = cluster.copy_into(folder / POSTGRES, guard.advance)
+            shown = service.clock()
+            log.debug("backup copied from the server", wal_start=copied.wal_start, wal_end=copied.wal_end)
+            cluster.verify(folder / POSTGRES)
+            log.debug("backup of the server verified by its own program")
+            _write_beside(service, folder)
+            work.progress.start("pack", ready.size)
+            with TarWriter(work.draft.stream, codec, options.level, guard.advance) as writer:
+                packing = Packing(writer)
+                packing.add_staged(folder)
+                for path in options.full_paths:
+                    packing.add_path(path)
+                index = writer.finish()
+        _read_back(work, index, codec)
+        facts = FullFacts(
+            system_identifier=identifier,
+            pg_basebackup=ready.program,
+            wal_start=copied.wal_start,
+            wal_end=copied.wal_end,
+            paths=tuple(map(str, options.full_paths)),
+            members=index.members,
+        )
+        return DraftContent(
+            index=index_of_tar(index, facts),
+            snapshot_time=shown,
+            server=ready.facts.model_copy(update={"size": ready.size}),  # of all that was copied
+            warnings=(*ready.warnings, *packing.remarks()),
+        )
 
 
 def _write_beside(service: Service, folder: Path) -> None:
@@ -108,13 +98,13 @@ def _write_beside(service: Service, folder: Path) -> None:
         raise write_error(error) from error
 
 
-def _read_back(service: Service, draft: Draft, index: TarIndex, codec: Codec, progress: Progress) -> None:
-    draft.flush()
-    progress.start("read back", index.bytes)
-    root = service.tree.root
+def _read_back(work: Work, index: TarIndex, codec: Codec) -> None:
+    work.draft.flush()
+    work.progress.start("read back", index.bytes)
+    root = work.service.tree.root
     try:
-        with draft.reopen() as stream, giving_back(root):
-            reader = TarReader(stream, codec, progress.advance)
+        with work.draft.reopen() as stream, giving_back(root):
+            reader = TarReader(stream, codec, work.progress.advance)
             for entry, _ in reader.entries():
                 place_of(entry, root)
             require_equal(reader.finish(), index)

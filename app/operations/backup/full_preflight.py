@@ -7,7 +7,6 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from app.archive.manifest import ServerFacts
 from app.domain.backup import Tier
 from app.domain.checks import Finding
 from app.domain.psql import in_psql, quoted
@@ -24,7 +23,7 @@ _UNREAD = "there is no pg_waldump, so that a full backup's WAL is first read whe
 
 
 def preflight_full(service: Service) -> Preflight:
-    """Check everything that a full backup needs. `facts` are of the database, with the size of all that is copied."""
+    """Check everything that a full backup needs."""
     cluster, paths = service.cluster, service.options.full_paths
     findings = [tried("directory", lambda: service.tree.probe(Tier.FULL), "readable and writable")]
     findings.append(tried("paths", lambda: require_paths(paths, service.tree.root), f"{len(paths)} beside the server"))
@@ -33,7 +32,7 @@ def preflight_full(service: Service) -> Preflight:
     try:
         found, facts = cluster.facts(), service.source.facts()
     except ResidencyBackupError as error:
-        return Preflight((*findings, Finding.failed("server", error)), None, None)
+        return Preflight(findings=(*findings, Finding.failed("server", error)))
     findings.append(Finding.ok("server", f"PostgreSQL {facts.version} answers"))
     version: str | None = None
     try:
@@ -52,7 +51,7 @@ def preflight_full(service: Service) -> Preflight:
     size = found.size + size_of(paths)
     # The copy of the server stands beside the growing tar, each of its files until it is in there.
     findings.append(tried("free space", lambda: _require_space(service, size), "enough"))
-    return Preflight(tuple(findings), _sized(facts, size), version)
+    return Preflight(findings=tuple(findings), facts=facts, program=version, size=size)
 
 
 def _require_space(service: Service, size: int) -> None:
@@ -161,7 +160,3 @@ def _outside(files: Sequence[str]) -> str:
         f"{', '.join(files)}: outside of the server's data folder, so not in its copy; name the folder in {_SETTING}, "
         "where that is on this machine"
     )
-
-
-def _sized(facts: ServerFacts, size: int) -> ServerFacts:
-    return facts.model_copy(update={"size": size})

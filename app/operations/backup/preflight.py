@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from app.archive.manifest import ServerFacts
 from app.domain.backup import Backup, Tier
-from app.domain.checks import Finding
+from app.domain.checks import Finding, Severity, first_error
 from app.domain.psql import in_psql, quoted
 from app.errors import BackupPermissionError, ResidencyBackupError
 from app.operations.backup.space import forecast, require_room
@@ -17,13 +17,56 @@ UNDUMPED = "not in dumps"
 _NAMED = 100  # unreadable objects listed in one message
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """What the checks found out that the work needs.
+
+    Attributes:
+        facts: of the server and the database.
+        program: version of the program that reads the server: pg_dump or pg_basebackup.
+        size: bytes on the server's disk that will be read.
+        warnings: what the checks found that keeps nobody from going on.
+        lacking: what of the users' no dump carries, a sentence each.
+    """
+
+    facts: ServerFacts
+    program: str
+    size: int
+    warnings: tuple[str, ...]
+    lacking: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Preflight:
-    """What was found; `facts` and `dump_version` are None where the server did not say."""
+    """What the checks found; the rest is None if the server did not say.
+
+    Attributes:
+        findings: one or more of each check.
+        facts, program, size: see `Ready`.
+    """
 
     findings: tuple[Finding, ...]
-    facts: ServerFacts | None
-    dump_version: str | None
+    facts: ServerFacts | None = None
+    program: str | None = None
+    size: int | None = None
+
+    def require_ready(self) -> Ready:
+        """What the work needs.
+
+        Raises:
+            BackupError: a check failed: the first one's.
+        """
+        if error := first_error(self.findings):
+            raise error
+        if self.facts is None or self.program is None or self.size is None:
+            raise RuntimeError("checks that found no error did not find everything out")
+        return Ready(
+            facts=self.facts,
+            program=self.program,
+            size=self.size,
+            warnings=tuple(found.message for found in self.findings if found.severity is Severity.WARNING),
+            lacking=tuple(found.message for found in self.findings if found.check == UNDUMPED),
+        )
 
 
 def preflight(service: Service, tier: Tier, earlier: Backup | None) -> Preflight:
@@ -52,7 +95,7 @@ def preflight(service: Service, tier: Tier, earlier: Backup | None) -> Preflight
         findings += _left_out(service) + _undumped(service)
         size = facts.size
         findings.append(tried("free space", lambda: _require_space(service, size, earlier), "enough"))
-    return Preflight(tuple(findings), facts, version)
+    return Preflight(findings=tuple(findings), facts=facts, program=version, size=facts.size if facts else None)
 
 
 def _versions(dump: str, facts: ServerFacts) -> Finding:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from app.archive.manifest import Manifest
-from app.domain.backup import Backup, extension_of, id_of
+from app.domain.backup import Backup, BackupName
 from app.domain.events import EventName
 from app.errors import ResidencyBackupError
 from app.operations.backup.beside import keep_beside
@@ -48,15 +48,15 @@ def publish(service: Service, draft: Draft, manifest: Manifest, backups: Invento
     Raises:
         BackupWriteError: it cannot be named, or what stands there cannot be kept; then that stands as it was.
     """
-    renamed = keep_year(service, manifest.tier, manifest.period, backups)
-    backup_id = id_of(manifest.tier, manifest.period)
-    file = backup_id + extension_of(manifest.tier, manifest.codec)
-    taken = Taken(manifest.to_backup(backup_id, file), service.events)
+    name = BackupName(manifest.tier, manifest.period)
+    renamed = keep_year(service, name, backups)
+    file = name.file(manifest.codec)
+    taken = Taken(manifest.to_backup(name.id, file), service.events)
     kept = keep_beside(service, taken.backup, inventory(service, backups) if renamed else backups)
     if renamed or kept:
         backups = inventory(service, backups)
-    proven = any(backup.good for backup in backups if backup.id == backup_id)
-    problem = draft.publish(file, manifest.to_json().encode(), backups.own_files(backup_id), proven=proven)
+    proven = any(backup.good for backup in backups if backup.id == name.id)
+    problem = draft.publish(file, manifest.to_json().encode(), backups.own_files(name.id), proven=proven)
     for warning in warnings:
         taken.warn(EventName.BACKUP_INCOMPLETE, warning)
     if kept:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from shlex import quote
 
-from app.domain.backup import Origin, Tier, extension_of, id_of, period_of
+from app.domain.backup import BackupName, Origin, Tier, period_of
 from app.domain.servers import ANY, Identity
 from app.domain.slots import Slot
 from app.errors import BackupValidationError
@@ -14,21 +14,21 @@ from app.operations.backups.pins import in_use
 from app.operations.service import Service
 
 
-def free_period(service: Service, tier: Tier, slot: Slot | None, backups: Inventory) -> str:
-    """The period to name the backup by. Two ad hoc runs in one second do not share a name."""
+def free_name(service: Service, tier: Tier, slot: Slot | None, backups: Inventory) -> BackupName:
+    """The name of the backup. Two ad hoc runs in one second do not share one."""
     when: datetime = slot.due if slot else service.clock()
-    return free_name(tier, when, backups) if tier.ad_hoc else period_of(tier, when)
+    return free_ad_hoc_name(tier, when, backups) if tier.ad_hoc else BackupName(tier, period_of(tier, when))
 
 
-def free_name(tier: Tier, when: datetime, backups: Inventory) -> str:
-    """The period of an ad hoc backup that shows an instant, or the next second's whose name is free."""
+def free_ad_hoc_name(tier: Tier, when: datetime, backups: Inventory) -> BackupName:
+    """The name of an ad hoc backup that shows an instant, or of the next second whose name is free."""
     taken = {file.stored.id for file in backups.files()}
-    while id_of(tier, period := period_of(tier, when)) in taken:
+    while (name := BackupName(tier, period_of(tier, when))).id in taken:
         when += timedelta(seconds=1)
-    return period
+    return name
 
 
-def require_free(service: Service, tier: Tier, period: str, backups: Inventory, server: Identity = ANY) -> None:
+def require_free(service: Service, name: BackupName, backups: Inventory, server: Identity = ANY) -> None:
     """A backup replaces that of its own period, but no pinned one, and none of another database.
 
     One of another server is kept beside the new one; but a full one, which has no other name, must stay.
@@ -36,36 +36,35 @@ def require_free(service: Service, tier: Tier, period: str, backups: Inventory, 
     Raises:
         BackupValidationError: the backup that stands there must stay.
     """
-    name = id_of(tier, period)
-    backup = backups.standing(name)
+    backup = backups.standing(name.id)
     if backup is None:
         return
     if backup.origin is Origin.DUMP and backup.database != service.database:
         raise BackupValidationError(
-            f"{name} is a backup of database {backup.database}, which this one of {service.database} would replace",
+            f"{name.id} is a backup of database {backup.database}, which this one of {service.database} would replace",
             "give each database a BACKUP_DIR of its own",
         )
-    if tier is Tier.FULL and not backup.identity.same_system(server):
+    if not name.tier.is_sql and not backup.identity.same_system(server):
         raise BackupValidationError(
-            f"{name} is of another server ({backup.identity}), and this run would replace it",
-            f"move it and its .json out of {service.tree.location(tier)}; tomorrow's has a name of its own",
+            f"{name.id} is of another server ({backup.identity}), and this run would replace it",
+            f"move it and its .json out of {service.tree.location(name.tier)}; tomorrow's has a name of its own",
         )
     if backup.id in in_use(service):
         raise BackupValidationError(
-            f"a restore that is under way needs {name}, and this run would replace it",
+            f"a restore that is under way needs {name.id}, and this run would replace it",
             "'residency-backup restores' shows it; try again when it has ended",
         )
-    if backup.pinned_reason is not None and backup.period == period:
+    if backup.pinned_reason is not None and backup.period == name.period:
         raise BackupValidationError(
-            f"{name} is pinned, and this run would replace it",
+            f"{name.id} is pinned, and this run would replace it",
             ""
-            if tier is Tier.FULL
+            if not name.tier.is_sql
             else "another beside it: residency-backup create manual; to release this one: residency-backup keep "
-            f"--release {name}",
+            f"--release {name.id}",
         )
 
 
-def require_own(service: Service, tier: Tier, period: str, backups: Inventory) -> None:
+def require_own(service: Service, name: BackupName, backups: Inventory) -> None:
     """A backup takes the name of no file that this service did not make: it may be somebody's only copy.
 
     Nor can it take a folder's.
@@ -73,8 +72,7 @@ def require_own(service: Service, tier: Tier, period: str, backups: Inventory) -
     Raises:
         BackupValidationError: such a file, or a folder, stands under the very name that the backup is to bear.
     """
-    name = id_of(tier, period)
-    file = name + extension_of(tier, service.options.codec)
+    file = name.file(service.options.codec)
     if folder := service.tree.folder_under(file):
         path = service.tree.location(folder)
         raise BackupValidationError(
@@ -83,8 +81,8 @@ def require_own(service: Service, tier: Tier, period: str, backups: Inventory) -
         )
     standing = any(there.stored.file == file for there in backups.files())
     # Another year's week of that name is renamed first, whosever it is.
-    another = any(backup.id == name and backup.period != period for backup in backups)
-    if standing and not another and file not in backups.own_files(name):
+    another = any(backup.id == name.id and backup.period != name.period for backup in backups)
+    if standing and not another and file not in backups.own_files(name.id):
         path = service.tree.location(file)
         raise BackupValidationError(
             f"{file} is no backup of this service, and this run would replace it",
@@ -92,19 +90,18 @@ def require_own(service: Service, tier: Tier, period: str, backups: Inventory) -
         )
 
 
-def require_content(service: Service, tier: Tier, period: str, backups: Inventory, *, tables: int) -> None:
+def require_content(service: Service, name: BackupName, backups: Inventory, *, tables: int) -> None:
     """A database that is found empty, lost or not the one that was meant, takes no place of one that was not.
 
     Raises:
         BackupValidationError: the database has no tables, and the backup that stands there has some.
     """
-    if tables or tier is Tier.FULL:
+    if tables or not name.tier.is_sql:
         return
-    name = id_of(tier, period)
     for backup in backups:
-        if backup.id == name and backup.period == period and backup.tables and backup.damage is None:
+        if backup.id == name.id and backup.period == name.period and backup.tables and backup.damage is None:
             raise BackupValidationError(
-                f"database {service.database} has no tables, and this run would replace {name}, which has some",
+                f"database {service.database} has no tables, and this run would replace {name.id}, which has some",
                 "is this the right server? if the database was lost, restore it (docs/restore.md); "
                 "'residency-backup create manual' takes another backup beside it",
             )

@@ -9,50 +9,40 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
 
 import structlog
 
-from app.archive import reader
-from app.archive.index import Index
 from app.archive.manifest import Manifest
-from app.archive.writer import ArchiveWriter
 from app.domain.backup import (
-    Codec,
+    BackupName,
     Origin,
     Tier,
     checked_note,
     codec_for,
-    name_of,
 )
-from app.domain.checks import Finding, Severity, first_error
+from app.domain.checks import Finding, Severity
 from app.domain.events import EventName, Level
 from app.domain.servers import Identity
 from app.domain.slots import Slot
 from app.errors import (
-    BackupCancelledError,
     BackupCreationError,
-    BackupRunningError,
-    BackupValidationError,
-    Cancelled,
     CatalogError,
     ResidencyBackupError,
-    as_logged,
 )
-from app.operations.backup.full import Written, write_full
-from app.operations.backup.full_preflight import preflight_full
-from app.operations.backup.preflight import UNDUMPED, Preflight, preflight
+from app.operations.backup.failure import RunEnding, clear_up
+from app.operations.backup.kind import DraftContent, Work
+from app.operations.backup.kinds import kind_of
+from app.operations.backup.preflight import Preflight, Ready
 from app.operations.backup.publish import Taken, publish
-from app.operations.backup.replaced import free_period, require_content, require_free, require_own
-from app.operations.backup.space import SpaceGuard, forecast, giving_back
-from app.operations.backup.timing import dated, made_already
+from app.operations.backup.replaced import free_name, require_content, require_free, require_own
+from app.operations.backup.timing import made_already
 from app.operations.backups.beside_restore import naming_restores
-from app.operations.backups.inventory import Inventory, inventory, newest_good
-from app.operations.backups.leftovers import remove_leftovers
+from app.operations.backups.inventory import Inventory, inventory
 from app.operations.backups.prune import prune
 from app.operations.backups.servers import (
     asked,
     bind,
-    identity_of,
     in_place,
     mark,
     may_run,
@@ -60,13 +50,11 @@ from app.operations.backups.servers import (
     require_ours,
     staying,
 )
+from app.operations.ending import ending
 from app.operations.lease import Lease, lease
 from app.operations.service import SILENT, Progress, Service
-from app.ports.attempts import dump_whole
 from app.ports.events import Event, failure
 from app.ports.runs import Run
-from app.ports.source import Snapshot
-from app.ports.tree import Draft
 
 log = structlog.get_logger(__name__)
 
@@ -121,12 +109,12 @@ def take_backup(
         BackupFolderLostError: the folder held backups, and is empty.
         BackupError: the first thing that failed; nothing was left and no older backup touched.
     """
-    run: Run | None = None
+    how = RunEnding(service, request.tier)
     with structlog.contextvars.bound_contextvars(database=service.database, tier=str(request.tier)):
-        try:
+        with ending(how):
             server = _known_server(service, request)
-            service = in_place(service)
-            run = service.catalog.claim(service.database, request.tier, request.slot, service.clock(), server)
+            how.service = service = in_place(service)
+            how.run = run = service.catalog.claim(service.database, request.tier, request.slot, service.clock(), server)
             if run is None:
                 log.debug("backup slot already run", slot=request.slot and request.slot.period)
                 return None
@@ -137,17 +125,10 @@ def take_backup(
                 return None
             _tell(service, request.tier, EventName.BACKUP_STARTED, run=run.id)
             with _lease(service, run) as held, naming_restores(service), staying(service):
-                if _clear_up(service):
+                if clear_up(service):
                     backups = inventory(service, backups)
                 taken = _make(service, _Claimed(request, run, held), backups, progress)
             _record(service, run, taken)
-        except KeyboardInterrupt as signal:
-            cancelled = signal.error if isinstance(signal, Cancelled) else BackupCancelledError("cancelled by Ctrl-C")
-            _give_up(service, request.tier, run, cancelled)
-            raise cancelled from signal
-        except Exception as error:
-            _give_up(service, request.tier, run, error)
-            raise
         if _is_ours(request) or may_run(service, server):
             _prune(service, taken, backups)
         return taken
@@ -179,88 +160,68 @@ def _lease(service: Service, run: Run) -> AbstractContextManager[Lease]:
     return lease(lambda now: service.catalog.heartbeat(run, now), lost, service.clock, tell)
 
 
-def _clear_up(service: Service) -> bool:
-    """Remove what earlier runs left, which is no reason not to make this one; False if there was nothing."""
-    try:
-        return bool(remove_leftovers(service))
-    except ResidencyBackupError as error:  # some may be gone
-        service.events.emit(failure(EventName.BACKUP_LEFTOVERS_NOT_REMOVED, error))
-        return True
-
-
 def _make(service: Service, claimed: _Claimed, backups: Inventory, progress: Progress) -> Taken:
     started, request = service.clock(), claimed.request
-    full = request.tier is Tier.FULL
-    newest = newest_good(service, backups)
-    ready = _require_ready(service, preflight_full(service) if full else preflight(service, request.tier, newest))
-    server = identity_of(ready.facts)
+    kind = kind_of(request.tier)
+    ready = _ready(service, kind.preflight(service, request.tier, backups))
+    server = ready.facts.identity
     if _is_ours(request):
         require_ours(service, server)  # once more: one that did not answer at first is asked only now
     mark(service)
-    period = free_period(service, request.tier, request.slot, backups)
-    require_own(service, request.tier, period, backups)
-    require_free(service, request.tier, period, backups, server)
-    name = name_of(request.tier, period)
+    name = free_name(service, request.tier, request.slot, backups)
+    require_own(service, name, backups)
+    require_free(service, name, backups, server)
     service.tree.folder.require_same()
-    with service.tree.create(request.tier, name, claimed.run.id) as draft:
-        if full:
-            written = write_full(service, ready, draft, claimed.run.id, name, progress)
-        else:
-            written = _write_dump(service, ready, draft, progress)
+    with service.tree.create(name.tier, name.stem, claimed.run.id) as draft:
+        work = Work(service=service, ready=ready, draft=draft, name=name, run_id=claimed.run.id, progress=progress)
+        content = kind.write(work)
         claimed.held.confirm()
         backups = inventory(service, backups)  # the last look before anything is replaced
-        require_content(service, request.tier, period, backups, tables=len(written.facts["tables"]))
-        now = service.clock()
-        manifest = Manifest(
-            tool=service.options.tool,
-            origin=Origin.DUMP,
-            database=service.database,
-            tier=request.tier,
-            period=period,
-            label=request.label,
-            pinned_reason=request.pinned_reason,
-            verified_at=now,
-            seconds=round((now - started).total_seconds(), 3),
-            pg_dump=None if full else ready.dump_version,
-            codec=codec_for(request.tier, service.options.codec),
-            **written.facts,
-        )
+        require_content(service, name, backups, tables=len(content.index.tables))
+        manifest = _manifest(service, request, name, content, started)
         if _is_ours(request):
             bind(service, server)
         service.tree.folder.require_same()
-        undumped = [finding.message for finding in ready.findings if finding.check == UNDUMPED]
-        taken = publish(service, draft, manifest, backups, [*written.warnings, *undumped])
-    for doubt in written.doubts:
+        taken = publish(service, draft, manifest, backups, [*content.warnings, *content.lacking])
+    for doubt in content.doubts:
         taken.warn(EventName.BACKUP_MADE_DOUBTFUL, str(doubt))
     return taken
 
 
-def _write_dump(service: Service, ready: Preflight, draft: Draft, progress: Progress) -> Written:
-    assert ready.facts is not None  # noqa: S101 -- else a finding was raised
-    size = forecast(ready.facts.size, Codec.NONE, None)
+def _manifest(
+    service: Service, request: BackupRequest, name: BackupName, content: DraftContent, started: datetime
+) -> Manifest:
+    now, index = service.clock(), content.index
+    return Manifest(
+        tool=service.options.tool,
+        origin=Origin.DUMP,
+        database=service.database,
+        tier=name.tier,
+        period=name.period,
+        label=request.label,
+        pinned_reason=request.pinned_reason,
+        snapshot_time=content.snapshot_time,
+        wal_position=content.wal_position,
+        verified_at=now,
+        seconds=round((now - started).total_seconds(), 3),
+        server=content.server,
+        pg_dump=content.pg_dump,
+        codec=codec_for(name.tier, service.options.codec),
+        bytes=index.bytes,
+        raw_bytes=index.raw_bytes,
+        sha256=index.sha256,
+        tables=index.tables,
+        segments=index.segments,
+        full=index.full,
+        doubts=content.doubts,
+        lacking=content.lacking,
+    )
 
-    def begin() -> ArchiveWriter:
-        progress.start("dump", size)
-        draft.restart()
-        guard = SpaceGuard(service.tree, service.options, progress)
-        return ArchiveWriter(draft.stream, service.options.codec, service.options.level, guard.advance)
 
-    snapshot, writer = dump_whole(service.source, begin)
-    instant = {"snapshot_time": dated(service, snapshot.taken_at), "wal_position": snapshot.wal_position}
-    index = _whole(writer.finish(), snapshot)
-    log.debug("backup dumped", bytes=index.bytes, rows=index.rows)
-    _read_back(service, draft, index, progress)
-    lacking = tuple(finding.message for finding in ready.findings if finding.check == UNDUMPED)
-    facts = {**instant, "server": ready.facts, "doubts": tuple(snapshot.doubts), "lacking": lacking}
-    return Written({**facts, **Manifest.of_index(index)}, doubts=snapshot.doubts)
-
-
-def _require_ready(service: Service, ready: Preflight) -> Preflight:
-    for finding in ready.findings:
+def _ready(service: Service, checked: Preflight) -> Ready:
+    for finding in checked.findings:
         _tell_finding(service, finding)
-    if error := first_error(ready.findings):
-        raise error
-    return ready
+    return checked.require_ready()
 
 
 def _tell_finding(service: Service, finding: Finding) -> None:
@@ -269,26 +230,6 @@ def _tell_finding(service: Service, finding: Finding) -> None:
         log.debug(EventName.BACKUP_PREFLIGHT.phrase, **figures)
     else:
         service.events.emit(Event(EventName.BACKUP_PREFLIGHT, figures=figures, found=Level(finding.severity)))
-
-
-def _whole(index: Index, snapshot: Snapshot) -> Index:
-    """The index of a dump that holds what the snapshot shows."""
-    if not index.complete:
-        raise BackupValidationError(
-            "the dump has no end marker: it is not whole", "see the server's log, and try again"
-        )
-    missing = snapshot.tables - {each.table for each in index.tables}
-    if missing:
-        listed = ", ".join(sorted(map(str, missing)))
-        raise BackupValidationError(f"the dump lacks tables that the database has: {listed}", "report this as a bug")
-    return index
-
-
-def _read_back(service: Service, draft: Draft, index: Index, progress: Progress) -> None:
-    draft.flush()
-    progress.start("read back", index.bytes)
-    with draft.reopen() as stream, giving_back(service.tree.root):
-        reader.verify(stream, index, service.options.codec, progress.advance)
 
 
 def _record(service: Service, run: Run, taken: Taken) -> None:
@@ -304,29 +245,6 @@ def _record(service: Service, run: Run, taken: Taken) -> None:
 
 def _tell(service: Service, tier: Tier, name: EventName, backup: str | None = None, **figures: object) -> None:
     service.events.emit(Event(name, backup=backup, database=service.database, tier=tier, figures=figures))
-
-
-def _give_up(service: Service, tier: Tier, run: Run | None, error: Exception) -> None:
-    """End a run that failed; the caller raises the error again."""
-    _record_failure(service, tier, run, as_logged(error))
-    if run is not None:
-        # Blocks remove what they made, but a signal may come in the instant between the making and the block.
-        _clear_up(service)
-
-
-def _record_failure(service: Service, tier: Tier, run: Run | None, error: Exception) -> None:
-    """Log a failure and free the claim, whatever it was."""
-    typed = error if isinstance(error, ResidencyBackupError) else None
-    if run is None and isinstance(error, BackupRunningError):
-        service.events.emit(Event(EventName.BACKUP_RUNNING, reason=error.message))
-        return
-    service.events.emit(failure(EventName.BACKUP_FAILED, error, database=service.database, tier=tier))
-    if run is None:
-        return
-    try:
-        service.catalog.fail(run, error, service.clock(), transient=typed is not None and typed.transient)
-    except CatalogError as lost:
-        service.events.emit(failure(EventName.BACKUP_FAILURE_NOT_SAVED, lost, run=run.id))
 
 
 def _prune(service: Service, taken: Taken, backups: Inventory) -> None:

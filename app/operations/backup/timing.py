@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from app.domain.backup import Backup, id_of
+from app.domain.backup import Backup, BackupName
 from app.domain.clocks import SKEW
 from app.domain.events import EventName
 from app.domain.servers import Identity
@@ -17,10 +17,10 @@ from app.ports.events import Event
 def made_already(service: Service, slot: Slot, server: Identity, backups: Sequence[Backup]) -> Backup | None:
     """The slot's backup among `backups`, if a run made it but could not say so to the catalog."""
     latest = service.clock() + (-SKEW if _is_first_attempt(service, slot) else SKEW)
-    wanted = id_of(slot.tier, slot.period)
+    wanted = BackupName(slot.tier, slot.period)
     found = (each for each in backups if each.database == service.database)
     own = (each for each in found if each.identity.same_system(server))
-    candidates = (each for each in own if each.id == wanted and each.period == slot.period)
+    candidates = (each for each in own if each.id == wanted.id and each.period == wanted.period)
     return next((each for each in candidates if each.good and slot.due <= each.created_at <= latest), None)
 
 

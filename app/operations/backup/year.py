@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from app.domain.backup import Tier, id_of
+from app.domain.backup import BackupName, Tier, id_of
 from app.domain.events import EventName
 from app.errors import CatalogError
 from app.operations.backups.inventory import Inventory
@@ -12,8 +12,8 @@ from app.operations.service import Service
 from app.ports.events import Event, failure
 
 
-def keep_year(service: Service, tier: Tier, period: str, backups: Inventory) -> bool:
-    """Rename a weekly backup of another year that stands under the name which `period` is about to take.
+def keep_year(service: Service, name: BackupName, backups: Inventory) -> bool:
+    """Rename a weekly backup of another year that stands under the name of this year's.
 
     Returns:
         Whether there was one.
@@ -21,19 +21,18 @@ def keep_year(service: Service, tier: Tier, period: str, backups: Inventory) -> 
     Raises:
         BackupWriteError: it cannot be renamed; then the new one must not take its place.
     """
-    if tier is not Tier.WEEKLY:
+    if name.tier is not Tier.WEEKLY:
         return False
-    name = id_of(tier, period)
-    backup = backups.standing(name)
-    if backup is None or backup.period == period:
+    backup = backups.standing(name.id)
+    if backup is None or backup.period == name.period:
         return False
-    dated = id_of(tier, backup.period, with_year=True)
-    renamed = replace(backup, id=dated, file=backup.file.replace(name, dated, 1))
+    dated = id_of(name.tier, backup.period, with_year=True)
+    renamed = replace(backup, id=dated, file=backup.file.replace(name.id, dated, 1))
     service.tree.rename(backup.file, renamed.file)
-    service.events.emit(Event(EventName.BACKUP_RENAMED_YEAR, backup=name, figures={"renamed": dated}))
+    service.events.emit(Event(EventName.BACKUP_RENAMED_YEAR, backup=name.id, figures={"renamed": dated}))
     try:
         service.catalog.save(renamed)
-        service.catalog.forget(service.database, name)
+        service.catalog.forget(service.database, name.id)
     except CatalogError as error:
         service.events.emit(failure(EventName.BACKUP_CATALOG_NOT_SAVED, error, backup=dated))
     return True

@@ -155,7 +155,7 @@ def newest_good(service: Service, backups: Sequence[Backup]) -> Backup | None:
     """
     now = service.clock()
     own = (backup for backup in ours(service, backups) if backup.origin is Origin.DUMP and backup.good)
-    return next((backup for backup in own if backup.tier is not Tier.FULL and not is_newer(backup, now)), None)
+    return next((backup for backup in own if backup.tier.is_sql and not is_newer(backup, now)), None)
 
 
 def find(service: Service, name: str, backups: Inventory | None = None) -> Backup:

@@ -6,20 +6,16 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
-from typing import Any, BinaryIO
 
 import structlog
 
-from app.archive import reader
-from app.archive.manifest import FullFacts, Manifest, parse_manifest
-from app.archive.tar.reader import index_tar
-from app.domain.backup import Backup, BackupState, Codec, Origin, Tier
+from app.archive.manifest import Manifest, parse_manifest
+from app.domain.backup import Backup, BackupState, Origin
 from app.domain.events import EventName
 from app.errors import (
     BackupError,
     BackupNotFoundError,
     BackupReadError,
-    BackupValidationError,
     ManifestError,
     NewerManifestError,
 )
@@ -30,6 +26,7 @@ from app.operations.backups.opened import LOOKS, holds
 from app.operations.backups.same_name import Described, Named, backup_at, by_id, describe, remark
 from app.operations.backups.servers import require_folder
 from app.operations.backups.unfinished import reinstated
+from app.operations.formats import format_of
 from app.operations.service import SILENT, Progress, Service
 from app.ports.events import Event, failure
 from app.ports.tree import StoredFile
@@ -216,18 +213,22 @@ def _rebuild(service: Service, stored: StoredFile, row: Backup | None, progress:
     codec = codec_of(stored.file)
     progress.start(f"index {PurePosixPath(stored.file).name}", stored.size)
     with service.tree.open(stored.file) as stream:
-        read = _index_of_tar if unindexed(stored, service.database).tier is Tier.FULL else _index_of_sql
         try:
-            index = read(stream, codec, progress)
+            index = format_of(unindexed(stored, service.database).tier).index(stream, codec, progress)
         except BackupError:
             if service.tree.is_at(stored.file, stream):
                 raise
             return None
         if not service.tree.is_at(stored.file, stream):
             return None
-    base = row if row is not None and row.sha256 == index["sha256"] else unindexed(stored, service.database)
+    base = row if row is not None and row.sha256 == index.sha256 else unindexed(stored, service.database)
     return Manifest(
-        **index,
+        bytes=index.bytes,
+        raw_bytes=index.raw_bytes,
+        sha256=index.sha256,
+        tables=index.tables,
+        segments=index.segments,
+        full=index.full,
         tool=service.options.tool,
         origin=base.origin if base is row else Origin.SCAN,
         database=base.database,
@@ -240,21 +241,6 @@ def _rebuild(service: Service, stored: StoredFile, row: Backup | None, progress:
         seconds=base.seconds,
         codec=codec,
     )
-
-
-def _index_of_sql(stream: BinaryIO, codec: Codec, progress: Progress) -> dict[str, Any]:
-    index = reader.build_index(stream, codec, progress.advance)
-    if not index.complete:
-        raise BackupValidationError(
-            "it has no end marker: it was cut off, or is no PostgreSQL dump", "use another backup"
-        )
-    return Manifest.of_index(index)
-
-
-def _index_of_tar(stream: BinaryIO, codec: Codec, progress: Progress) -> dict[str, Any]:
-    index = index_tar(stream, codec, progress.advance)
-    figures = {"bytes": index.bytes, "raw_bytes": index.raw_bytes, "sha256": index.sha256}
-    return {**figures, "tables": (), "segments": (), "full": FullFacts(members=index.members)}
 
 
 def _forget(service: Service, row: Backup, outcome: Synced) -> None:

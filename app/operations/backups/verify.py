@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import BinaryIO
 
-from app.archive import reader
 from app.archive.manifest import Manifest
-from app.archive.tar.reader import index_tar, require_equal, tar_index_of
 from app.domain.backup import Backup, Origin
 from app.domain.doubts import in_short, lacking_in_short
 from app.domain.events import EventName
@@ -30,6 +27,7 @@ from app.operations.backups.opened import (
     manifest_in,
     opened,
 )
+from app.operations.formats import format_in
 from app.operations.service import SILENT, Progress, Service
 from app.ports.events import Event, failure
 
@@ -88,7 +86,7 @@ def verify_opened(found: Opened, progress: Progress, outcome: Verified, parsed: 
         manifest = parsed or found.manifest()
         origin = Origin.SCAN if backup.origin is Origin.SCAN else manifest.origin  # it was found, whatever it says
         backup = replace(manifest.to_backup(backup.id, backup.file), origin=origin)
-        _compare(found.stream, manifest, progress)
+        format_in(manifest).verify(found.stream, manifest, progress)
     except BackupError as error:
         failure = error
     found.require_still()
@@ -129,13 +127,6 @@ def _note(service: Service, backup: Backup, error: BackupError | None, outcome: 
     service.events.emit(failure(EventName.BACKUP_NOT_VERIFIED, error, backup=backup.id))
     if _is_damage(error):
         _remember(service, backup, None, error.message, outcome)
-
-
-def _compare(stream: BinaryIO, manifest: Manifest, progress: Progress) -> None:
-    if manifest.full is None:
-        reader.verify(stream, manifest.index, manifest.codec, progress.advance)
-    else:
-        require_equal(index_tar(stream, manifest.codec, progress.advance), tar_index_of(manifest))
 
 
 def _is_damage(error: BackupError) -> bool:

@@ -11,8 +11,7 @@ from app.domain.checks import Finding
 from app.domain.servers import ANY
 from app.domain.slots import Slot, SlotState
 from app.errors import ResidencyBackupError, SettingsError
-from app.operations.backup.full_preflight import preflight_full
-from app.operations.backup.preflight import preflight
+from app.operations.backup.kinds import kind_of
 from app.operations.backups.beside_restore import naming_backups
 from app.operations.backups.inventory import Inventory, inventory, newest_good
 from app.operations.backups.leftovers import adopt_manifests, await_signs, find_leftovers, remove_leftovers
@@ -101,9 +100,8 @@ def _marker(service: Service) -> list[Finding]:
 
 def _preflight(service: Service, backups: Inventory) -> list[Finding]:
     first, *others = [Tier.MANUAL, Tier.SAFETY, *service.options.schedules]
-    found = list(preflight(service, first, newest_good(service, backups)).findings)
-    if Tier.FULL in service.options.schedules:
-        found += preflight_full(service).findings
+    whole = [first, *(tier for tier in service.options.schedules if not tier.is_sql)]  # one of each kind
+    found = [finding for tier in whole for finding in kind_of(tier).preflight(service, tier, backups).findings]
     return found + [finding for tier in others for finding in _tried("directory", partial(_probe, service, tier))]
 
 

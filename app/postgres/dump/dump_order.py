@@ -1,4 +1,4 @@
-"""Puts pg_dump's text and the ranges that are read beside it together, in the order of a dump."""
+"""Merges pg_dump's text and the ranges that are read beside it, in the order of a dump."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.postgres.dump.workers import Workers
 
 
 def merge_in_dump_order(text: Iterator[bytes], workers: Workers, archive: Destination) -> None:
-    """Put each range where pg_dump would have put its table's data: tables stand in the order of their names."""
+    """Write each range in the place where pg_dump would have put its table: tables are ordered by name."""
     header: SegmentHeader | None = None
     for chunk in without_pg_attver(scan(text)):
         if chunk.header is not header:
@@ -25,7 +25,7 @@ def merge_in_dump_order(text: Iterator[bytes], workers: Workers, archive: Destin
 
 
 def _stands_before(header: SegmentHeader, range_: TableRange) -> bool:
-    """Whether a range belongs before a segment of pg_dump's."""
+    """Whether a range comes before a segment of pg_dump's."""
     if range_.of.early:
         return header.kind is not SegmentKind.BEFORE
     if header.kind is SegmentKind.DATA and header.table is not None:

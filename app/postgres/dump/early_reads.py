@@ -1,8 +1,8 @@
-"""Reads small tables that somebody empties or locks all the time, before all else, and lets go of them at once.
+"""Reads small tables that the application often locks, before all others, and releases their locks at once.
 
-pg_dump asks for its lock on such a table when others wait for ours already, and would wait behind them, and they for
-us. So nobody of ours keeps the lock: the rows are read as soon as there is a snapshot, and pg_dump, which then only
-describes the table, may wait for its turn like everybody else.
+pg_dump requests its lock on such a table when another session already waits for ours: pg_dump would wait behind that
+session, and that session for us. So no session of ours keeps the lock. The rows are read as soon as there is a
+snapshot, and pg_dump, which then only reads the table's definition, may wait like any other session.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from app.postgres.session_settings import READ_ROWS
 
 log = structlog.get_logger(__name__)
 
-EARLY_BYTES = 32 << 20  # of all rows together: they wait in memory
+EARLY_BYTES = 32 << 20  # of all their rows together, which are held in memory
 _PATIENCE_MS = 1_000
 _DEFINING = {"ALTER", "CREATE", "DROP"}
-# TRUNCATE, which gives a table new files, changes pg_class alone. An older number than the snapshot's is of a change
+# TRUNCATE, which gives a table new files, changes pg_class only. An xmax older than the snapshot's xmin is of a change
 # that was rolled back.
 _SINCE = "r.xmax::text <> '0' AND age(r.xmax) <= age(pg_snapshot_xmin(pg_current_snapshot())::xid)"
 _REDEFINED = " UNION ALL ".join(
@@ -49,7 +49,7 @@ _CHOSEN = """
     WITH chosen AS (SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                     JOIN unnest(%s::text[], %s::text[]) wanted (schema, name) ON nspname = schema AND relname = name)
     SELECT EXISTS ("""
-# Of all tables, if none was locked before the snapshot was taken: one that was rewritten since would seem to be empty.
+# For all tables, if none was locked before the snapshot: one that was rewritten since would appear empty.
 _ALL = f"""
     WITH chosen AS (SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                     WHERE c.relkind IN ('r', 'p') AND {DUMPED})
@@ -58,14 +58,14 @@ _ALL = f"""
 
 @dataclass(slots=True)
 class AttemptHistory:
-    """What attempts that gave way teach the next one.
+    """What earlier attempts found out for the next one.
 
     Attributes:
-        gave_way: whether one did.
-        wanted: tables that others wanted: they are read first.
-        emptied: those of them to be read by `EarlyReader`; not what is altered or dropped: that must wait for pg_dump.
+        gave_way: whether one gave way to the application.
+        wanted: tables that other sessions waited for; they are read first.
+        emptied: those of them that `EarlyReader` reads; none that is altered or dropped, which must wait for pg_dump.
         refused: those that it cannot read.
-        lock_table_full: whether the server had no room for the locks of several sessions of ours.
+        lock_table_full: whether the server's lock table had no room for the locks of several sessions.
     """
 
     gave_way: bool = False
@@ -75,7 +75,7 @@ class AttemptHistory:
     lock_table_full: bool = False
 
     def note_waiter(self, other: OtherSession) -> None:
-        """Somebody waited for a table, or had it."""
+        """Note a session that waited for a table, or had locked it."""
         if other.table is None:
             return
         self.wanted.add(other.table)
@@ -83,16 +83,16 @@ class AttemptHistory:
             self.emptied.add(other.table)
 
     def refuse(self, tables: Collection[TableName]) -> None:
-        """Tables cannot be read early."""
+        """Note tables that cannot be read early."""
         self.refused |= set(tables)
         self.emptied -= self.refused
 
 
 class EarlyReader:
-    """The session that reads them.
+    """The session that reads the tables.
 
     Attributes:
-        learnt: from attempts before; grows.
+        history: of earlier attempts; grows.
         held: the tables that it has locked.
     """
 
@@ -104,7 +104,7 @@ class EarlyReader:
         self._read_tables: frozenset[TableName] = frozenset()
 
     def lock(self) -> None:
-        """Lock them, where nobody else has them for longer than a moment; it takes no snapshot yet."""
+        """Lock the tables if that takes no longer than a moment; takes no snapshot yet."""
         if self._connection is None or not self._wanted:
             return
         names = sql.SQL(", ").join(map(only_table, sorted(self._wanted)))
@@ -113,31 +113,31 @@ class EarlyReader:
             self._connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(_PATIENCE_MS))
             self._connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(names))
         except psycopg.DatabaseError:
-            self.release()  # gone, or locked by others: then it is one of many, and the dump says what is the matter
+            self.release()  # gone or locked: the dump reads it like any other, and reports the reason if it fails
         else:
             self.held = self._wanted
 
     def release(self) -> None:
-        """End the transaction."""
+        """End the transaction, and so release the locks."""
         self.held = frozenset()
         if self._connection is not None:
             self._connection.rollback()
 
     def large_tables(self, connection: psycopg.Connection, snapshot: ExportedSnapshot) -> list[LargeTable]:
-        """What is read beside pg_dump; the rows of what is locked here are read at once, and that is let go of.
+        """The tables to read beside pg_dump. Rows of the locked ones are read now, and their locks released.
 
         Args:
             connection: the snapshot's.
-            snapshot: what it exported.
+            snapshot: that it exported.
 
         Raises:
-            GaveWayError: the tables cannot be read so; the next attempt does without.
+            GaveWayError: the tables cannot be read early; the next attempt reads them like others.
         """
         large = large_tables(connection, self.history.wanted, self.held)
         if not self.held:
             return large
         early = [table for table in large if table.table in self.held]
-        # One of an extension is not among them: which rows of it are dumped only pg_dump knows.
+        # A table of an extension is not among them: only pg_dump knows which of its rows are dumped.
         rows = self._read(early, snapshot) if len(early) == len(self.held) else None
         if rows is None:
             self.history.refuse(self.held)
@@ -148,10 +148,10 @@ class EarlyReader:
         return [replace(table, kept=rows.get(table.table)) for table in large]
 
     def require_unchanged(self, connection: psycopg.Connection) -> None:
-        """Make sure, when pg_dump has its locks, that it describes the tables whose rows were read.
+        """Make sure, after pg_dump has its locks, that it describes the tables as they were when their rows were read.
 
         Raises:
-            ChangedError: one was altered meanwhile.
+            ChangedError: a table was altered meanwhile.
         """
         tables = sorted(self._read_tables)
         if not tables:
@@ -165,30 +165,30 @@ class EarlyReader:
     def _read(
         self, tables: Sequence[LargeTable], snapshot: ExportedSnapshot
     ) -> dict[TableName, tuple[bytes, ...]] | None:
-        """The rows as COPY text; None where they are more than fits."""
-        connection, room = self._connection, EARLY_BYTES
-        assert connection is not None  # noqa: S101 -- else nothing would be locked
+        """The rows as COPY text; None if they are too large."""
+        connection, bytes_left = self._connection, EARLY_BYTES
+        assert connection is not None  # noqa: S101 -- without a connection nothing is locked
         for name, value in (READ_ROWS | {"client_encoding": snapshot.encoding}).items():
             connection.execute(sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(name), value))
         connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(snapshot.id))
-        found = {}
+        rows_of = {}
         for table in tables:
             blocks: list[bytes] = []
             with connection.cursor() as cursor, cursor.copy(table.whole) as rows:
                 for block in rows:
                     blocks.append(bytes(block))
-                    room -= len(block)
-                    if room < 0:
+                    bytes_left -= len(block)
+                    if bytes_left < 0:
                         return None
-            found[table.table] = tuple(blocks)
-        return found
+            rows_of[table.table] = tuple(blocks)
+        return rows_of
 
 
 def require_as_shown(connection: psycopg.Connection) -> None:
-    """Make sure that no table was altered or rewritten since the snapshot of this session.
+    """Make sure that no table was altered or rewritten since the session's snapshot.
 
     Raises:
-        ChangedError: one was.
+        ChangedError: a table was.
     """
     if (row := connection.execute(_ALL.encode()).fetchone()) and row[0]:
         raise ChangedError("a table was altered before pg_dump had locked it", "try again when nobody alters tables")
@@ -196,7 +196,7 @@ def require_as_shown(connection: psycopg.Connection) -> None:
 
 @contextmanager
 def early_session(database: Database, history: AttemptHistory) -> Iterator[EarlyReader]:
-    """A session for the length of a block; one that can do nothing where nothing is wanted, or none is to be had."""
+    """A reader for the length of a block; it does nothing if no table is to be read early, or no session is free."""
     with ExitStack() as stack:
         connection = None
         if history.emptied:

@@ -1,4 +1,4 @@
-"""What is known of a snapshot that a connection keeps exported."""
+"""Facts of an exported snapshot."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ class ExportedSnapshot:
     """A snapshot that a connection keeps exported.
 
     Attributes:
-        id: what other connections call it.
-        taken_at: the instant, by the server's clock.
-        tables: every table whose rows a complete dump must carry, by the name that the dump gives them under.
-        server_version: as the server says it: ``18.6``.
-        encoding: of the database: ``UTF8``.
-        tables_locked: those tables, and the partitioned ones above them, by their own names.
-        wal_position: where no transaction that the snapshot cannot see had written before: ``0/1A2B3C4D``. None where
-            that is not known: an old transaction is open, or the server is a standby.
-        unlocked: whether no table is locked, so that one may be altered until pg_dump has locked it.
+        id: by which other connections use it.
+        taken_at: when it was taken, by the server's clock.
+        tables: every table whose rows a complete dump must hold, by the name under which it holds them.
+        server_version: ``18.6``.
+        encoding: of the dump: ``UTF8``.
+        tables_locked: those tables and the partitioned ones above them, by their own names.
+        wal_position: LSN, ``0/1A2B3C4D``. Transactions that the snapshot does not see wrote nothing before it. None if
+            it is unknown: an old transaction is open, or the server is a standby.
+        unlocked: whether no table is locked, so that tables may be altered until pg_dump has locked them.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""What the failure of a dump means: of one of its programs, or of the connection that holds its snapshot."""
+"""Errors of a dump: of one of its programs, or of the connection that holds its snapshot."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _GONE = re.compile(
 _NOTHING_KEPT = "see the server's log; nothing of this dump was kept"
 # pg_dump sets its --lock-wait-timeout as the timeout of the LOCK statement.
 BLOCKED = re.compile(r"canceling statement due to (?:lock|statement) timeout|could not obtain lock on relation")
-# What has no lock against it, a view, a function or a type, was dropped or replaced while it was read.
+# Views, functions and types cannot be locked: one was dropped or replaced while pg_dump read it.
 _CHANGED = re.compile(
     r"(?:relation|table|view|schema|type|function|sequence|column|operator|role|object) .* does not exist"
     r"|cache lookup failed|could not open relation with OID|could not find tuple"
@@ -35,14 +35,14 @@ _CHANGED = re.compile(
 
 
 class DumpFailures:
-    """Turns the failures of one dump into errors of ours.
+    """Turns failures of one dump into errors of this service.
 
     Args:
-        database: what is dumped.
+        database: that is dumped.
         connection: that holds the snapshot.
-        watch: who looks whether the dump stands in anybody's way.
-        learnt: for the next attempt.
-        locked: the tables that it has locked.
+        watch: of the dump.
+        history: for the next attempt.
+        locked: the tables that the dump has locked.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class DumpFailures:
 
     @contextmanager
     def explained(self) -> Iterator[None]:
-        """Say what the failure of a program, or of the connection that holds the snapshot, means."""
+        """A block of the dump, whose failures are turned into errors of this service."""
         try:
             yield
         except ProgramError as error:
@@ -79,7 +79,7 @@ class DumpFailures:
             raise ServerUnavailableError(message, _NOTHING_KEPT) from error
 
     def _cause(self, error: ProgramError) -> BackupCreationError:
-        """What a failed program means: a server or connection that went away, a lock, or something lasting."""
+        """The error for a failed program: a lost server or connection, a lock, or a lasting cause."""
         if FULL.search(error.message):
             message = f"the server of database {self._database} has no connection left: {error.message}"
             return ServerUnavailableError(message, "try again when fewer sessions are open, or raise max_connections")
@@ -97,7 +97,7 @@ class DumpFailures:
         return ChangedError(message, _WHEN_CALM) if changed else BackupCreationError(message)
 
     def _blocked(self, said: str) -> GaveWayError:
-        """Somebody else wants what a session of ours asked for."""
+        """The error if another session has locked a table that a session of ours needs."""
         other = first_on_tables(lock_holders(self._connection, CONFLICT_WITH_ACCESS_SHARE), self._locked)
         if other is None:
             message = f"a table of database {self._database} was locked by another session: {said}"

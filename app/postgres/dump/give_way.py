@@ -1,4 +1,4 @@
-"""Runs a long reading transaction beside the application's sessions, and ends it when one of them waits for it."""
+"""Runs a long reading transaction, and cancels it if a session of the application has waited for it for too long."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ class _Waiter:
 
 
 def read_giving_way(database: Database, session: RestoreSession, read: Callable[[], Read]) -> Read:
-    """What a transaction reads that nobody had to wait for for long; else it is ended, and begun anew.
+    """The result of a reading transaction. If another session waits for it for too long, it is cancelled and repeated.
 
     Args:
-        database: where it reads.
-        session: where it does so.
+        database: the session's.
+        session: runs the transaction.
         read: the whole transaction.
 
     Raises:
-        RestoreBusyError: somebody wanted what it reads each time; names who.
-        RestoreError: as `read` does.
+        RestoreBusyError: each attempt was in the way of another session; names one.
+        RestoreError: as `read` raises it.
     """
     begun = time.monotonic()
     for number in count(1):
         try:
-            with _watched(database, session) as found:
+            with _cancelled_for_waiters(database, session) as waiter:
                 return read()
         except RestoreError as error:
-            other = found.waiting
+            other = waiter.waiting
             if other is None and sqlstate_of(error) != _LOCKED:
                 raise
             if number >= ATTEMPTS and time.monotonic() - begun >= SECONDS:
@@ -57,13 +57,13 @@ def read_giving_way(database: Database, session: RestoreSession, read: Callable[
 
 
 def retry_while_locked(session: RestoreSession, read: Callable[[], Read]) -> Read:
-    """What is read outside of a transaction, where others may hold locks on tables that it names.
+    """The result of a read outside of a transaction, of tables that other sessions may have locked.
 
-    It waits behind them for a short time only, so as to hold nobody up, and again.
+    Each attempt waits for a short time only, so that nobody queues behind it.
 
     Raises:
-        RestoreBusyError: a table stayed locked for a minute; names by whom.
-        RestoreError: as `read` does.
+        RestoreBusyError: a table stayed locked for a minute; names the session that has it.
+        RestoreError: as `read` raises it.
     """
     begun = time.monotonic()
     while True:
@@ -79,7 +79,7 @@ def retry_while_locked(session: RestoreSession, read: Callable[[], Read]) -> Rea
 
 def _busy(session: RestoreSession, other: OtherSession | None) -> RestoreBusyError:
     if other is None:
-        with session.translated("who is in the way"), session.catalogs():
+        with session.translated("the holders of the lock"), session.catalogs():
             holder = next(iter(lock_holders(session.connection, CONFLICT_WITH_ACCESS_SHARE)), None)
         if holder is None:
             return RestoreBusyError("a table stayed locked; the session that had it has ended", "try again")
@@ -88,26 +88,26 @@ def _busy(session: RestoreSession, other: OtherSession | None) -> RestoreBusyErr
 
 
 @contextmanager
-def _watched(database: Database, session: RestoreSession) -> Iterator[_Waiter]:
-    """Cancel what a session does, for the length of a block, when somebody has waited for it for too long."""
-    found, over, pressure = _Waiter(), threading.Event(), Pressure()
-    with session.translated("its process"):
+def _cancelled_for_waiters(database: Database, session: RestoreSession) -> Iterator[_Waiter]:
+    """A block in which the session's statement is cancelled if another session has waited for it for too long."""
+    waiter, ended, pressure = _Waiter(), threading.Event(), Pressure()
+    with session.translated("the session's pid"):
         pid = backend_pid(session.connection)
     with as_restore_errors(), database.connect() as watcher:
 
         def work() -> None:
-            while not over.wait(LOOK_SECONDS):
+            while not ended.wait(LOOK_SECONDS):
                 try:
                     if other := pressure.too_much(first_waiter(watcher, [pid], None)):
-                        found.waiting = other
-                        watcher.execute("SELECT pg_cancel_backend(%s)", (pid,))  # again, where it was not at work
+                        waiter.waiting = other
+                        watcher.execute("SELECT pg_cancel_backend(%s)", (pid,))  # again: it may be between statements
                 except psycopg.Error:
-                    return  # the block meets the same server, and says what became of it
+                    return  # the block has a connection to the same server, and reports the error
 
         thread = threading.Thread(target=work, name="restore-watch", daemon=True)
         thread.start()
         try:
-            yield found
+            yield waiter
         finally:
-            over.set()
+            ended.set()
             thread.join()

@@ -1,10 +1,10 @@
-r"""Reads ranges of tables through psql: one connection under a given snapshot, many ranges one after the other.
+r"""Reads ranges of tables through psql: many ranges one after the other, on one connection under a given snapshot.
 
-A child that writes rows to a pipe costs a fraction of what a driver costs that hands them over one by one. psql is told
-to COPY a range and then to say ``\.``: no row of COPY text can be that line, so it ends the range, and nothing follows
-it before the next range is asked for.
+A child process that writes rows to a pipe costs a fraction of a driver that hands over row by row. psql is told to COPY
+a range and then to print ``\.``. No row of COPY text is that line, so it ends the range; and nothing follows it until
+the next range is requested.
 
-Source for what is set: pg_dump's own session (setup_connection in pg_dump.c).
+Source of the settings: pg_dump's session (setup_connection in pg_dump.c).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from app.postgres.dump.ranges import LargeTable
 from app.postgres.programs import ChildProcess, running
 from app.postgres.session_settings import READ_ROWS, set_statements
 
-_BLOCK = 256 << 10  # fits the cache while it is hashed, counted and packed
-_PIPE = 1 << 20  # what an ordinary user may ask for
+_BLOCK = 256 << 10  # fits the CPU cache while it is hashed, counted and packed
+_PIPE = 1 << 20  # the limit for unprivileged users
 _F_SETPIPE_SZ = 1031
 _READY = b"ready\n"
 _END = b"\\.\n"
@@ -34,19 +34,19 @@ SET jit = off;
 BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;
 SET TRANSACTION SNAPSHOT '{snapshot}';
 """
-# In the order of reading's reverse: what is rolled back to a savepoint gives up what was locked after it. Psql sends
-# what is joined by this semicolon as one message.
+# In reverse order of reading: ROLLBACK TO a savepoint releases the locks that were taken after it. psql sends
+# statements that are joined by this semicolon as one message.
 _LOCK = b"SAVEPOINT lock_%d \\; LOCK TABLE ONLY %s IN ACCESS SHARE MODE NOWAIT \\;\n"
 _BEGUN = b"SELECT pg_backend_pid();\n\\echo ready\n"
-# The planner locks a table's indexes too, and so would hold up REINDEX until the end.
+# The planner also locks the table's indexes; without the savepoint, REINDEX would wait until the end.
 _RANGE = b"SAVEPOINT one_range;\n%s\nROLLBACK TO SAVEPOINT one_range;\nRELEASE SAVEPOINT one_range;\n\\echo '\\\\.'\n"
 
 
 class RangeReader:
-    """A psql that reads ranges.
+    """A psql process that reads ranges.
 
     Attributes:
-        pid: of its session on the server, once that has begun.
+        pid: of its server process, after `begin`.
     """
 
     def __init__(self, program: ChildProcess) -> None:
@@ -56,22 +56,22 @@ class RangeReader:
         self._at = 0
         self._output = program.stdout.fileno()
         for pipe in (program.stdout, program.stdin):
-            with contextlib.suppress(OSError):  # more pipes than the kernel grants: smaller ones do
+            with contextlib.suppress(OSError):  # the user's pipes take more memory than allowed: smaller ones work
                 fcntl.fcntl(pipe.fileno(), _F_SETPIPE_SZ, _PIPE)
 
     def begin(self, encoding: str, snapshot: str, limits: list[str], tables: Sequence[LargeTable]) -> None:
-        """Set the session up, and lock what is to be read.
+        """Set up the session, and lock the tables that it reads.
 
-        It waits for no lock: the snapshot's session holds the same ones, and who waits for those would be waited for.
+        Waits for no lock: the snapshot's session holds the same locks, and whoever waits for those would block this.
 
         Args:
-            encoding: of the rows.
-            snapshot: what the server calls it.
-            limits: settings to lift.
-            tables: in the order in which they are read.
+            encoding: of the rows to read.
+            snapshot: its id on the server.
+            limits: settings that are set to 0.
+            tables: in the order of reading.
 
         Raises:
-            ProgramError: the server did not let it in, does not know the snapshot, or somebody else wants a table.
+            ProgramError: the connection failed, the snapshot is unknown, or somebody else wants a table.
         """
         unlimited = "\n".join(f"SET {name} = 0;" for name in limits)
         self._places = {table: place for place, table in enumerate(tables)}
@@ -79,13 +79,13 @@ class RangeReader:
         settings = {"encoding": encoding, "read_rows": set_statements(READ_ROWS), "unlimited": unlimited}
         session = _SESSION.format(snapshot=snapshot, **settings).encode()
         self._say(b"".join([session, *locks, _BEGUN]))
-        said = b""
-        while not said.endswith(_READY):
-            said += self._hear()
-        self.pid = int(said.split()[0])
+        output = b""
+        while not output.endswith(_READY):
+            output += self._hear()
+        self.pid = int(output.split()[0])
 
     def turn_to(self, table: LargeTable | None) -> None:
-        """Let go of what stands before a table in the order of reading; of all where nothing is left to be read.
+        """Release the locks on the tables before this one in the order of reading; None: on all tables.
 
         Raises:
             ProgramError: the connection was lost.
@@ -96,7 +96,7 @@ class RangeReader:
             self._at = place
 
     def rows(self, query: bytes) -> Iterator[bytes]:
-        """The rows that a COPY statement gives, in blocks that end anywhere.
+        """The rows of a COPY statement, in blocks that end anywhere.
 
         Raises:
             ProgramError: the statement failed or the connection was lost.
@@ -105,7 +105,7 @@ class RangeReader:
         at_line_start = True
         while True:
             block = self._hear()
-            while block.endswith((b"\\", b"\\.")):  # perhaps a part of the last line
+            while block.endswith((b"\\", b"\\.")):  # perhaps the beginning of the last line
                 block += self._hear()
             if block.endswith(b"\n" + _END) or (at_line_start and block == _END):
                 if rows := block[: -len(_END)]:
@@ -115,16 +115,16 @@ class RangeReader:
             yield block
 
     def finish(self) -> None:
-        """Let psql take its leave of the server, which would log a connection that just ends.
+        """End psql by the end of its input, so that the server does not log a lost connection.
 
         Raises:
-            ProgramError: it failed after all.
+            ProgramError: psql failed.
         """
         self.program.stdin.close()
         self.program.check()
 
     def kill(self) -> None:
-        """End psql at once; whoever waits for rows of it sees the end."""
+        """Kill psql. Whoever reads its rows sees the end."""
         self.program.kill()
 
     def _say(self, text: bytes) -> None:
@@ -142,7 +142,7 @@ class RangeReader:
 
     def _fail(self) -> None:
         self.finish()
-        raise RuntimeError("psql ended although nobody asked it to")
+        raise RuntimeError("psql ended without an error")
 
 
 @contextlib.contextmanager
@@ -150,6 +150,6 @@ def range_reader(psql: str, conninfo: str, environment: Mapping[str, str]) -> It
     """A psql for the length of a block."""
     argv = [psql, "-X", "-q", "-A", "-t", "-w", "-v", "ON_ERROR_STOP=1", "-d", conninfo]
     if stdbuf := shutil.which("stdbuf"):
-        argv = [stdbuf, f"-o{_BLOCK}", *argv]  # else psql writes 4 KB at a time
+        argv = [stdbuf, f"-o{_BLOCK}", *argv]  # without it, psql writes 4 KB at a time
     with running(argv, environment, stdin=subprocess.PIPE, name="psql") as program:
         yield RangeReader(program)

@@ -1,8 +1,8 @@
-"""Which tables are read by ranges of their pages, and the SQL that reads one range.
+"""Selects the tables that are read in ranges of pages, and makes the SQL that reads a range.
 
-A range is a condition on ``ctid``, which PostgreSQL 14 and later answer with a TID range scan: it reads the pages of
-the range and no others. Names come from the server quoted, and in the database's own encoding, so that Python needs no
-codec for it.
+A range is a condition on ``ctid``. PostgreSQL 14 and later answer it with a TID range scan, which reads only the pages
+of the range. The server quotes the names, and sends them in the database's own encoding, so that Python needs no codec
+for it.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from app.archive.scanner import SegmentHeader
 from app.postgres.server_facts import DUMPED, READABLE, THROUGH_ROOT
 
 RANGE_BYTES = 8 << 20  # of table and TOAST, for one segment
-LARGE_BYTES = 2 << 20  # from here on a table is taken out of pg_dump's hands
-MANY_BYTES = 16 << 20  # of large tables; below that a second connection costs more than it saves
-_MOST = 1000  # pg_dump looks each name up by itself
+LARGE_BYTES = 2 << 20  # a table of this size or more is not read by pg_dump
+MANY_BYTES = 16 << 20  # of all large tables; with less, a second connection costs more than it saves
+_MOST = 1000  # pg_dump runs a query for each excluded table
 _TID_RANGE_SCAN = 140000
 
 # The size of a table that is read early is not asked for: this session has no lock on it, and would wait for one.
-# A table of an extension stays with pg_dump, which knows its condition and its place in the order; so does one below a
-# table that is hash partitioned by an enum, whose rows pg_dump sends through the root; so does what is no heap.
+# pg_dump itself reads the tables of extensions (it knows their conditions and their place in the order), those below a
+# table that is hash partitioned by an enum (it loads their rows through the root), and those that are no heap.
 _LARGE = f"""
     WITH RECURSIVE {THROUGH_ROOT}
     SELECT n.nspname, c.relname, array_agg(a.attname ORDER BY a.attnum), pg_relation_filenode(c.oid),
@@ -50,8 +50,8 @@ _LARGE = f"""
     ORDER BY small DESC, size DESC LIMIT %s"""
 
 
-# Such a name of a schema, owner or tablespace is taken for the type of the entry in a header of pg_dump's, and so for
-# the end of what stands before the data.
+# In an entry header of pg_dump, such a name of a schema, owner or tablespace would be taken for the entry's type, and
+# so for the end of the schema before data.
 _MISLEADING = """
     SELECT FROM pg_namespace WHERE nspname LIKE '%; Type: %'
     UNION ALL SELECT FROM pg_roles WHERE rolname LIKE '%; Type: %'
@@ -63,13 +63,13 @@ class LargeTable:
     """A table that is read beside pg_dump.
 
     Attributes:
-        pages: of its main fork.
+        pages: number of pages of the main fork.
         size: bytes of table and TOAST.
-        qualified, listed: its name and its columns as SQL.
-        pattern: what pg_dump's options call it.
-        title: its line in a dump's comments.
-        early: whether it is read before all others, because somebody else wants it.
-        kept: its rows as COPY text, where they were read already.
+        qualified, listed: name and column list as SQL.
+        pattern: its name for pg_dump's --exclude-table-data.
+        title: of its entry in a dump.
+        early: whether it is read before all others, because another session waits for it.
+        kept: its rows as COPY text, if they were read already.
     """
 
     table: TableName
@@ -92,7 +92,7 @@ class LargeTable:
 
 @dataclass(frozen=True, slots=True)
 class TableRange:
-    """Some pages of a table; the last range has no end, the only one neither end nor beginning."""
+    """Some pages of a table. The last range has no end; a whole table has neither beginning nor end."""
 
     of: LargeTable
     first: int
@@ -107,13 +107,13 @@ class TableRange:
 
     @property
     def opening(self) -> bytes:
-        """What stands before the rows in the archive: pg_dump's own words."""
+        """The text before the rows in the archive, as pg_dump writes it."""
         of = self.of
         return b"\n\n--\n-- Data for %s\n--\n\nCOPY %s (%s) FROM stdin;\n" % (of.title, of.qualified, of.listed)
 
     @property
     def query(self) -> bytes:
-        """The statement that reads its rows."""
+        """The statement that reads the rows of the range."""
         conditions = []
         if self.first:
             conditions.append(b"ctid >= '(%d,0)'" % self.first)
@@ -128,18 +128,18 @@ class TableRange:
 def large_tables(
     connection: psycopg.Connection, wanted: Collection[TableName] = (), early: Collection[TableName] = ()
 ) -> list[LargeTable]:
-    """The tables to read by ranges, in pg_dump's order but for what others want; none where too little would be gained.
+    """The tables to read in ranges, in pg_dump's order but for the early ones; none if they are too small together.
 
     Args:
-        connection: in the snapshot.
-        wanted: tables that others want.
-        early: those of them that are read already, whatever their size.
+        connection: in the transaction of the snapshot.
+        wanted: tables that other sessions wait for.
+        early: those of them that were locked to be read early, whatever their size.
     """
     if connection.execute(_MISLEADING).fetchone() is not None:
         return []
     schemas, names = [table.schema for table in early], [table.name for table in early]
     rows = connection.execute(_LARGE, (schemas, names, LARGE_BYTES, _MOST)).fetchall()
-    found = [
+    tables = [
         LargeTable(
             table=TableName(schema, name),
             columns=tuple(columns),
@@ -154,18 +154,18 @@ def large_tables(
         )
         for schema, name, columns, relfilenode, pages, size, qualified, listed, pattern, title in rows
     ]
-    if sum(each.size for each in found) < MANY_BYTES:
-        found = [each for each in found if each.table in early]
-    return sorted(found, key=lambda each: (not each.early, each.table))
+    if sum(table.size for table in tables) < MANY_BYTES:
+        tables = [table for table in tables if table.table in early]
+    return sorted(tables, key=lambda table: (not table.early, table.table))
 
 
 def ranges_of(table: LargeTable, server_version: int, *, whole: bool = False) -> Iterator[TableRange]:
-    """Cut a table into ranges of about RANGE_BYTES, its TOAST counted in; whole where the server cannot scan a range.
+    """Cut a table into ranges of about RANGE_BYTES, TOAST included; into one range if the server has no range scan.
 
     Args:
-        table: which one.
+        table: the one to cut.
         server_version: as a number: 180006.
-        whole: whether it is not to be cut.
+        whole: whether to make one range of it.
     """
     if whole or server_version < _TID_RANGE_SCAN:
         yield TableRange(table, 0, None)

@@ -1,4 +1,4 @@
-"""Reads a program's output ahead of whoever takes it, so that the program can end and let go of its locks."""
+"""Reads a program's output ahead of its consumer, so that the program can end and release its locks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from app.postgres.programs import GRACE_SECONDS, ChildProcess
 
-AHEAD_BYTES = 64 << 20  # what waits; then the program does
+AHEAD_BYTES = 64 << 20  # that wait for the consumer; with more, the program waits
 
 
 class _OutputBuffer:
@@ -28,13 +28,13 @@ class _OutputBuffer:
         """The output, until the program closes it.
 
         Raises:
-            ProgramError: it has failed, and not all of that was taken.
+            ProgramError: the program failed, and there was output left to take.
         """
         while (block := self._next()) is not None:
             yield block
 
     def stop(self) -> None:
-        """End the program if it has not ended, and whoever reads it."""
+        """End the program if it has not ended, and the thread that reads it."""
         with self._state:
             self._unwanted = True
             self._state.notify_all()
@@ -53,7 +53,7 @@ class _OutputBuffer:
                     raise self._failure
                 return None
             if not self._program.running:
-                self._program.check()  # what was read ahead of its failure is of no use, and packing it takes seconds
+                self._program.check()  # it failed: packing what was read before takes seconds, for nothing
             block = self._blocks.popleft()
             self._waiting -= len(block)
             self._state.notify_all()
@@ -69,7 +69,7 @@ class _OutputBuffer:
                     self._blocks.append(block)
                     self._waiting += len(block)
                     self._state.notify_all()
-        except BaseException as error:  # noqa: BLE001 -- it is raised in the thread that takes the blocks
+        except BaseException as error:  # noqa: BLE001 -- it is raised in the thread that consumes the blocks
             self._failure = error
         finally:
             with self._state:
@@ -79,9 +79,9 @@ class _OutputBuffer:
 
 @contextmanager
 def read_ahead(program: ChildProcess) -> Iterator[Iterator[bytes]]:
-    """A program's output, for the length of a block, after which it has ended."""
-    ahead = _OutputBuffer(program)
+    """A program's output for the length of a block; at its end the program has ended."""
+    buffer = _OutputBuffer(program)
     try:
-        yield ahead.blocks()
+        yield buffer.blocks()
     finally:
-        ahead.stop()
+        buffer.stop()

@@ -1,7 +1,7 @@
-"""Takes the snapshot that a dump reads: exported, so that any number of connections see the same instant.
+"""Takes the exported snapshot that all connections of a dump read under.
 
-Nobody waits for the locks of it that are not there yet: they are asked for at once or with a short patience, and all
-are let go before they are asked for again.
+No lock request of the snapshot's session waits for long: a lock is requested with NOWAIT or a short timeout, and all
+are released before a new attempt.
 """
 
 from __future__ import annotations
@@ -31,27 +31,28 @@ from app.postgres.pooler import backend_pid
 from app.postgres.server_facts import DUMPED, dumped_tables
 from app.postgres.session_settings import LOCK_WAIT_MS
 
-LOCK_PATIENCE_MS = 1_000  # at a stretch, while nothing else is locked: who wants the table meanwhile waits as long
+LOCK_PATIENCE_MS = 1_000  # of one request, before all others: whoever wants the table then waits as long
 _PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 0.5
-_GRACE_SECONDS = 0.02  # a session that makes and drops tables all the time is there to drop one by then
+_GRACE_SECONDS = 0.02  # a session that creates and drops tables all the time waits to drop one by then
 _WARY_LOOKS = 100
 _EXPORT = """
     SELECT pg_export_snapshot(), clock_timestamp(), current_setting('server_version'), pg_encoding_to_char(encoding)
     FROM pg_database WHERE datname = current_database()"""
 _INSERT_POSITION = "SELECT CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_insert_lsn()::text END"
-# Asked after the position and before the snapshot. Who had written by then has ended, and is seen, or holds its own xid
-# locked; where it is younger than the last checkpoint, that one's position will do.
+# Queried after the insert position and before the snapshot. A transaction that had written before that position has
+# ended, and is visible, or holds a lock on its xid. If that xid is younger than the last checkpoint, the checkpoint's
+# redo position is safe.
 _SAFE_POSITION = """
     SELECT CASE WHEN max(age(transactionid)) IS NULL THEN %s::text
                 WHEN max(age(transactionid)) <= age(split_part(next_xid, ':', 2)::xid) THEN redo_lsn::text END
     FROM pg_control_checkpoint() LEFT JOIN pg_locks ON locktype = 'transactionid' AND mode = 'ExclusiveLock'
     WHERE NOT pg_is_in_recovery() GROUP BY next_xid, redo_lsn UNION ALL SELECT NULL LIMIT 1"""
-# What pg_dump locks, and what of it the tables stand below.
+# The tables that pg_dump locks, with the partitioned ones above them.
 _LOCKED = f"""
     SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p') AND {DUMPED}"""
-# A row that the snapshot sees, and that was changed or deleted since, bears the number of who did so.
+# A catalog row that the snapshot sees and that was changed or deleted since has the xid of that transaction in xmax.
 _CHANGED = """
     SELECT EXISTS (
         SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -66,18 +67,18 @@ _BUSY = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 def exported_snapshot(
     connection: psycopg.Connection, early: EarlyReader, *, wary: bool = False, unlocked: bool = False
 ) -> Iterator[ExportedSnapshot]:
-    """Hold an instant of the database open for the length of a block, or until the connection's `rollback`.
+    """An exported snapshot for the length of a block, or until the connection's `rollback`.
 
     Args:
-        connection: an autocommitting one, for nothing else.
-        early: locks what this connection is not to lock.
-        wary: rather take an instant at which nobody is about to drop a table that the snapshot shows.
-        unlocked: lock nothing, since the server has no room for so many locks twice; see `early.require_as_shown`.
+        connection: one with autocommit that nobody else uses.
+        early: locks the tables that this connection must not lock.
+        wary: prefer a moment when nobody waits to drop a table that the snapshot shows.
+        unlocked: lock nothing, because the lock table has no room; see `early_reads.require_as_shown`.
 
     Raises:
-        TableLockedError: a table stayed locked, or tables came and went too fast.
+        TableLockedError: a table stayed locked, or tables were created and dropped too fast.
     """
-    # What is asked of a table that is not locked, such as its size, waits for whoever has it.
+    # Queries about a table that is not locked, such as its size, wait for whoever has locked it.
     connection.execute(sql.SQL("SET lock_timeout = {}").format(LOCK_PATIENCE_MS))
     snapshot = _SnapshotAttempts(connection, early, wary=wary, unlocked=unlocked).snapshot()
     yield snapshot
@@ -85,11 +86,11 @@ def exported_snapshot(
 
 
 class _SnapshotAttempts:
-    """The attempts at one snapshot.
+    """Attempts at one snapshot.
 
-    A snapshot that is older than the commit of an ALTER TABLE or TRUNCATE shows the rewritten table as empty:
-    PostgreSQL documentation, "Concurrency Control: Caveats". So tables are locked *before* the transaction takes its
-    snapshot, which LOCK does not. A table that was made in between is locked after it, and then must be as it was.
+    A snapshot that is older than the commit of an ALTER TABLE or TRUNCATE shows the rewritten table as empty
+    (PostgreSQL documentation, "Concurrency Control: Caveats"). So tables are locked *before* the transaction takes its
+    snapshot, which LOCK does not. A table that was created in between is locked afterwards and must be unchanged.
     """
 
     def __init__(self, connection: psycopg.Connection, early: EarlyReader, *, wary: bool, unlocked: bool) -> None:
@@ -130,7 +131,7 @@ class _SnapshotAttempts:
         return frozenset(TableName(schema, name) for schema, name in self._connection.execute(_LOCKED.encode()))
 
     def _lock(self, tables: Collection[TableName]) -> None:
-        """Lock tables against being rewritten: what is wanted by others too with patience, and before all else."""
+        """Lock tables against being rewritten. Contested tables come first, with a timeout; the others with NOWAIT."""
         first = sorted(self._contested.intersection(tables))
         if first:
             patience = min(LOCK_PATIENCE_MS, LOCK_WAIT_MS)
@@ -145,7 +146,7 @@ class _SnapshotAttempts:
         self._connection.execute(statement.format(names, sql.SQL(how)))
 
     def _look(self, locked: frozenset[TableName], position: str | None) -> ExportedSnapshot | None:
-        """The snapshot; None where it shows tables that were changed before they could be locked."""
+        """The snapshot; None if it shows tables that were changed before they could be locked."""
         identifier, taken_at, version, encoding = _one(self._connection, _EXPORT)
         tables = dumped_tables(self._connection)
         seen = self._lockable()
@@ -167,7 +168,7 @@ class _SnapshotAttempts:
         )
 
     def _disturbed(self, found: ExportedSnapshot) -> bool:
-        """Whether somebody waits for the locks already: pg_dump would queue behind that, and so for ever."""
+        """Whether somebody already waits for the locks: pg_dump would wait behind that session, and so for ever."""
         if self._looks <= 0:
             return False
         self._looks -= 1
@@ -187,7 +188,7 @@ class _SnapshotAttempts:
 
     def _too_fast(self) -> TableLockedError:
         message = (
-            f"tables of database {self._connection.info.dbname} are made and dropped faster than they can be locked"
+            f"tables of database {self._connection.info.dbname} are created and dropped faster than they can be locked"
         )
         return TableLockedError(message, "try again when the migration is over")
 
@@ -195,5 +196,5 @@ class _SnapshotAttempts:
 def _one(connection: psycopg.Connection, query: str, *params: object) -> tuple[Any, ...]:
     row = connection.execute(query.encode(), params or None).fetchone()
     if row is None:
-        raise BackupCreationError("the server did not say what its snapshot is")
+        raise BackupCreationError("the server returned no row about its snapshot")
     return row

@@ -1,8 +1,8 @@
 """Dumps a database under one exported snapshot.
 
-pg_dump writes the schema and all that is small, for it knows every kind of object; its text is cut into segments as it
-streams past. The data of large tables is kept out of its hands: a crew reads it by ranges of pages, and each range goes
-into the archive where pg_dump would have put its table, as a COPY block of its own.
+pg_dump writes the schema and all small tables, because it knows every kind of object; its output is cut into segments
+while it is read. The rows of large tables are excluded from pg_dump's output. Workers read them in ranges of pages, and
+each range is written as a COPY block in the place where pg_dump would have put its table.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ from app.domain.doubts import Doubt
 from app.domain.servers import Identity
 from app.errors import BackupReadError, LockTableFullError, ServerUnavailableError
 from app.ports.source import ChangedError, GaveWayError
-from app.postgres import event_triggers
-from app.postgres import server_facts as questions
+from app.postgres import event_triggers, server_facts
 from app.postgres.binaries import find_binary
 from app.postgres.database import FULL, Database
 from app.postgres.dump.dump_order import merge_in_dump_order
@@ -47,11 +46,11 @@ from app.postgres.waiting_connector import WaitingConnector
 
 log = structlog.get_logger(__name__)
 _MOMENT_SECONDS = 1
-PG_DUMP_LOCK_MS = 3_000  # all is locked before it begins: it waits only behind who waits for us
+PG_DUMP_LOCK_MS = 3_000  # all tables are locked before pg_dump starts: it waits only behind sessions that wait for us
 
 
 class _DumpOptions(NamedTuple):
-    """How a database is dumped; see `PostgresSource`."""
+    """Options of a dump; see `PostgresSource`."""
 
     jobs: int
     encoding: str | None
@@ -62,10 +61,10 @@ class PostgresSource:
     """A PostgreSQL database as the source of an archive: see `app.ports.source.Source`.
 
     Args:
-        database: which one.
-        jobs: how many connections read large tables at once.
+        database: the one to dump.
+        jobs: number of connections that read large tables.
         encoding: of the dump; None for the database's own.
-        doubting: whether to look for what a restore of the dump could not evaluate.
+        doubting: whether to look for objects that a restore of the dump could not evaluate.
     """
 
     def __init__(
@@ -79,68 +78,69 @@ class PostgresSource:
 
     @property
     def role(self) -> str:
-        """Who asks."""
+        """The role of the dump."""
         return self._database.role
 
     def facts(self) -> ServerFacts:
-        """What the server and the database are."""
-        return self._arrival.query(questions.server_facts)
+        """Facts of the server and the database."""
+        return self._arrival.query(server_facts.server_facts)
 
     def identity(self) -> Identity:
-        """Which server and database it is."""
-        return self._arrival.query(questions.identity)
+        """The identity of server and database."""
+        return self._arrival.query(server_facts.identity)
 
     def dump_program_version(self, facts: ServerFacts) -> str:
         """Version of the pg_dump that fits the server."""
         return find_binary("pg_dump", facts.version).version
 
     def unreadable(self) -> list[str]:
-        """What the role may not read, each with the reason."""
-        return self._arrival.query(questions.unreadable)
+        """Objects that the role may not read, each with the reason."""
+        return self._arrival.query(server_facts.unreadable)
 
     def doubts(self) -> Sequence[Doubt]:
-        """What a restore of a dump of now could not evaluate."""
+        """Objects that a restore of a dump made now could not evaluate."""
         with self._arrival.connect() as connection:
             return find_doubts(connection, self._database)
 
     def at_login(self) -> list[str]:
-        """What of the users' runs when a session begins, in words."""
+        """A warning for each event trigger that fires when a session starts."""
         return self._arrival.query(event_triggers.at_login)
 
     def left_out(self) -> list[str]:
-        """Tables and sequences of which this server, a standby, has no content."""
-        return self._arrival.query(questions.left_out)
+        """Unlogged tables and sequences, whose content a standby does not have."""
+        return self._arrival.query(server_facts.left_out)
 
     def undumped(self) -> list[str]:
-        """What of the users' no dump carries, a sentence each."""
+        """Objects and rows of users that no dump holds, a sentence each."""
         return self._arrival.query(undumped)
 
     @contextmanager
     def snapshot(self) -> Iterator[_Snapshot]:
-        """Hold an instant of the database open for the length of a block."""
+        """Hold a snapshot of the database for the length of a block."""
         history = self._learnt
         try:
             with (
                 self._arrival.connect() as connection,
-                early_session(there := self._database.beside(connection), history) as early,
+                early_session(database := self._database.beside(connection), history) as early,
                 exported_snapshot(
                     connection, early, wary=history.gave_way, unlocked=history.lock_table_full
                 ) as snapshot,
             ):
-                shown = replace(snapshot, encoding=self._options.encoding or snapshot.encoding)
-                yield _Snapshot(there, connection, shown, early, self._options)
+                described = replace(snapshot, encoding=self._options.encoding or snapshot.encoding)
+                yield _Snapshot(database, connection, described, early, self._options)
         except (GaveWayError, ChangedError):
             history.gave_way = True
             raise
         except LockTableFullError as error:
             if history.lock_table_full:
                 raise
-            history.lock_table_full = True  # then pg_dump alone locks the tables, as it does without this service
+            # The next attempt leaves all locks to pg_dump, which then are as few as without this service.
+            history.lock_table_full = True
             raise GaveWayError(error.message, error.hint) from error
 
 
 class _Snapshot:
-    """A snapshot and how to dump it: see `app.ports.source.Snapshot`."""
+    """A snapshot that can be dumped: see `app.ports.source.Snapshot`."""
 
     def __init__(
         self,
@@ -165,22 +165,24 @@ class _Snapshot:
         self._failures = DumpFailures(database.name, connection, self._watch, early.history, snapshot.tables_locked)
 
     def dump_into(self, archive: Destination) -> None:
-        """Write everything that the snapshot shows, in the archive's order."""
+        """Write everything that the snapshot shows, in the order of an archive."""
         with self._failures.explained(), ExitStack() as stack:
             large = self._large_tables()
             if self._options.doubting:
                 self.doubts = find_doubts(self._connection, self._database, self._snapshot.id)
-            whole, version = unplannable(self._connection, large), self._connection.info.server_version
-            ranges = [part for table in large for part in ranges_of(table, version, whole=table.table in whole)]
-            wanted = min(self._options.jobs, len(ranges))
+            unplannable_tables, version = unplannable(self._connection, large), self._connection.info.server_version
+            ranges = [
+                part for table in large for part in ranges_of(table, version, whole=table.table in unplannable_tables)
+            ]
+            count = min(self._options.jobs, len(ranges))
             stack.enter_context(self._watch)
-            readers = self._readers(stack, wanted, [table for table in large if table.kept is None])
+            readers = self._readers(stack, count, [table for table in large if table.kept is None])
             if not readers:
                 if any(table.kept is not None for table in large):
                     message = f"the server of database {self._database.name} has no connection left"
                     raise ServerUnavailableError(message, "try again when fewer sessions are open")
                 large, ranges = [], []
-            dump, text = self._pg_dump(stack, large, scarce=len(readers) < wanted)
+            dump, text = self._pg_dump(stack, large, scarce=len(readers) < count)
             self._early.require_unchanged(self._connection)
             if self._snapshot.unlocked:
                 require_as_shown(self._connection)
@@ -189,25 +191,25 @@ class _Snapshot:
             try:
                 merge_in_dump_order(text, workers, archive)
                 dump.check()
-                self._connection.execute("SELECT 1")  # who watches was there to the end
+                self._connection.execute("SELECT 1")  # the session that watches was connected to the end
                 if cause := self._watch.cause():
                     raise cause
             except BackupReadError:
                 if dump.closed_output:
-                    dump.check()  # the text broke off: pg_dump knows why
+                    dump.check()  # the text is incomplete: pg_dump has the reason
                 raise
-            if said := dump.error_tail():
-                log.warning("backup dump has remarks", pg_dump=said)
+            if remarks := dump.error_tail():
+                log.warning("backup dump has remarks", pg_dump=remarks)
 
     def _large_tables(self) -> list[LargeTable]:
-        """What is read beside pg_dump: nothing, if there is no room for more locks than its own."""
+        """Tables to read beside pg_dump; none if the server's lock table has no room for more locks than pg_dump's."""
         if not self._snapshot.unlocked:
             return self._early.large_tables(self._connection, self._snapshot)
-        require_as_shown(self._connection)  # what it locks in the catalogs is locked before pg_dump takes what is left
+        require_as_shown(self._connection)  # it locks catalogs, which must come before pg_dump takes what is left
         return []
 
     def _end(self) -> None:
-        """End the programs; the locks of their sessions go with them."""
+        """End all programs, and so the sessions with their locks."""
         if self._workers is not None:
             self._workers.fail(self._watch.death or ProgramError("the dump was ended"))
         for program in self._programs:
@@ -217,8 +219,8 @@ class _Snapshot:
         return next((death for program in self._programs if (death := program.failure())), None)
 
     def _readers(self, stack: ExitStack, wanted: int, large: Sequence[LargeTable]) -> list[RangeReader]:
-        """As many as are wanted and the server has connections for."""
-        free = questions.free_connections(self._connection) - 1 if wanted else 0  # one is pg_dump's
+        """As many readers as are wanted, if the server has enough connections."""
+        free = server_facts.free_connections(self._connection) - 1 if wanted else 0  # one is pg_dump's
         readers: list[RangeReader] = []
         while len(readers) < min(wanted, free):
             try:
@@ -226,10 +228,10 @@ class _Snapshot:
             except ProgramError as error:
                 if not (readers and FULL.search(error.message)):
                     raise
-                readers.pop().finish()  # pg_dump would be refused too
+                readers.pop().finish()  # pg_dump needs a connection too
                 break
         if len(readers) < wanted:
-            reason = "the server has no more to give: see max_connections, and the limits of role and database"
+            reason = "the server has no more connections: see max_connections, and the limits of role and database"
             log.warning("backup uses fewer connections than wanted", used=len(readers), wanted=wanted, reason=reason)
         return readers
 
@@ -246,9 +248,9 @@ class _Snapshot:
     def _pg_dump(
         self, stack: ExitStack, large: Sequence[LargeTable], *, scarce: bool
     ) -> tuple[ChildProcess, Iterator[bytes]]:
-        """pg_dump and its output, once it has begun that: then it has read the schema, and locked all.
+        """pg_dump and its output, as soon as output begins: then it has read the schema and locked everything.
 
-        Where connections are scarce, its own may be free only in a moment.
+        If connections are scarce, pg_dump's may be free only a moment later.
         """
         dump, text = self._started(stack, large)
         first = next(text, None)
@@ -274,7 +276,7 @@ class _Snapshot:
 
 
 def pg_dump_arguments(program: str, database: Database, snapshot: str, encoding: str) -> list[str]:
-    """The argument list of a dump; it holds no secret."""
+    """The argument list of pg_dump; it holds no secret."""
     return [
         program,
         f"--dbname={database.conninfo}",

@@ -1,17 +1,15 @@
-"""What no dump carries, although it is the users': pg_dump takes it for a part of an extension, or of the server.
+"""Objects and rows of users that no dump holds, because pg_dump takes them for an extension's or the server's.
 
-- Rows of an extension's tables that the extension has not declared to be worth a dump (`pg_extension_config_dump`).
-  Queues of pgmq were such tables. A row that the extension's own scripts have written bears the number of a transaction
-  in which they also made one of its objects; any other is taken for the users'.
-- What else was added to an extension (`ALTER EXTENSION … ADD`), and users' tables, views or functions rely on. It is
-  older than its membership; what an extension's scripts make is not.
-- Functions that somebody put into the server's own schema, and that tables, views or functions of users rely on.
+- Rows of an extension's tables that the extension has not declared for dumps (`pg_extension_config_dump`); queues of
+  pgmq were such tables. A row that the extension's own scripts wrote has the xmin of a transaction in which they also
+  created an object of the extension; other rows are taken for the users'.
+- Objects that were added to an extension (`ALTER EXTENSION … ADD`) and that users' tables, views or functions depend
+  on. Such an object is older than its membership; one that the extension's scripts created is not.
+- Functions that somebody created in a schema of the server, and that tables, views or functions of users depend on.
 
 Source: pg_dump.c, selectDumpableTable, selectDumpableNamespace; PostgreSQL documentation, "Extension Configuration
 Tables".
 """
-
-from __future__ import annotations
 
 import psycopg
 import structlog
@@ -56,12 +54,12 @@ _MEMBERS = f"""
             AND NOT EXISTS (SELECT FROM pg_depend i WHERE i.classid = d.classid AND i.objid = d.objid
                             AND i.deptype = 'e'))
     ORDER BY 1, 2"""
-# Nobody is to wait long for what is only looked at.
+# Nobody should wait long for this check.
 _PATIENCE = "SET LOCAL lock_timeout = '200ms'; SET LOCAL statement_timeout = '1s'"
 
 
 def undumped(connection: psycopg.Connection) -> list[str]:
-    """What of the users' is in no dump, a sentence each with what helps."""
+    """Objects and rows of users that no dump holds, a sentence each with what helps."""
     found, database, rows_of = [], connection.info.dbname, set()
     for extension, table, named, own in connection.execute(_TABLES.encode()).fetchall():
         if _has_others(connection, table, own):
@@ -78,20 +76,20 @@ def undumped(connection: psycopg.Connection) -> list[str]:
             continue
         detached = in_psql(database, f"ALTER EXTENSION {extension} DROP {kind} {name}")
         found.append(
-            f"{kind} {name} was added to extension {extension}, so no backup has it, and what relies on it is not"
-            f" restored: {detached}"
+            f"{kind} {name} was added to extension {extension}, so no backup has it, and objects that depend on it are"
+            f" not restored: {detached}"
         )
     for (function,) in connection.execute(_FUNCTIONS.encode()).fetchall():
         moved = in_psql(database, f"ALTER FUNCTION {function} SET SCHEMA public")
         found.append(
-            f"function {function} stands in a schema of the server's own, so no backup has it, and what calls it is not"
+            f"function {function} is in a schema of the server, so no backup has it, and objects that call it are not"
             f" restored: {moved}"
         )
     return found
 
 
 def _has_others(connection: psycopg.Connection, table: str, own: list[str]) -> bool:
-    """Whether a table has rows that no script of its extension wrote; no, with a warning, if it cannot be told now.
+    """Whether a table has rows that no script of its extension wrote. If that is unknown, False and a warning.
 
     Raises:
         psycopg.Error: the connection was lost.
@@ -104,6 +102,6 @@ def _has_others(connection: psycopg.Connection, table: str, own: list[str]) -> b
     except psycopg.Error as error:
         if connection.closed:
             raise
-        said = "backup does not know whether a table of an extension has rows of users"
-        log.warning(said, table=table, reason=message_of(error))
+        event = "backup does not know whether a table of an extension has rows of users"
+        log.warning(event, table=table, reason=message_of(error))
         return False

@@ -1,7 +1,7 @@
-"""Tables that no query can be planned on under an empty search_path: an index calls a function that relies on one.
+"""Tables for which no query can be planned under an empty search_path.
 
-The planner looks at the expressions of a table's indexes and statistics, and puts functions' bodies into them. A table
-is then read whole, by a statement that is not planned.
+The planner inlines functions in the expressions of a table's indexes and statistics. If such a function relies on
+search_path, planning fails. The table is then read whole, by a COPY that is not planned.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _EXPRESSIONS = """
 
 
 def unplannable(connection: psycopg.Connection, tables: Sequence[LargeTable]) -> frozenset[TableName]:
-    """Those of the tables that a range cannot be read of.
+    """The tables of which no range can be read.
 
     Args:
-        connection: in the snapshot, and without a search_path.
-        tables: that it has locked.
+        connection: in the transaction of the snapshot, with an empty search_path.
+        tables: locked by the connection.
 
     Raises:
         psycopg.OperationalError: the connection was lost.
@@ -33,14 +33,16 @@ def unplannable(connection: psycopg.Connection, tables: Sequence[LargeTable]) ->
     if not tables:
         return frozenset()
     rows = connection.execute(_EXPRESSIONS).fetchall()
-    doubtful = {TableName(schema, name) for schema, name in rows}
-    return frozenset(each.table for each in tables if each.table in doubtful and not _can_plan(connection, each.table))
+    candidates = {TableName(schema, name) for schema, name in rows}
+    return frozenset(
+        table.table for table in tables if table.table in candidates and not _can_plan(connection, table.table)
+    )
 
 
 def _can_plan(connection: psycopg.Connection, table: TableName) -> bool:
     query = sql.SQL("EXPLAIN SELECT FROM ONLY {} WHERE ctid < '(1,0)'").format(sql.Identifier(*table))
     try:
-        with connection.transaction(force_rollback=True):  # which gives up the locks on the indexes too
+        with connection.transaction(force_rollback=True):  # releases the locks on the indexes too
             connection.execute(query)
     except psycopg.Error:
         if connection.closed:

@@ -1,8 +1,8 @@
-"""Watches that all of a dump is at work, and holds nobody up: it gives way before the application waits for too long.
+"""Watches a dump: that all its programs run, and that it gives way before the application has waited for too long.
 
-A session that wants to rewrite or drop a table waits while the dump has it locked, and whoever comes after it, be it
-to read, waits behind it. Some of ours may be among those: then nobody would ever go on, and the server, which does not
-know that our sessions wait for one another, sees no deadlock.
+A session that wants to rewrite or drop a table waits while the dump has the table locked, and every later session,
+readers too, waits behind it. If a session of ours is among those, nobody would ever go on: the server does not know
+that our sessions wait for one another, and so sees no deadlock.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from app.postgres.programs import ProgramError
 from app.postgres.server_messages import message_of
 
 GIVE_WAY_SECONDS = 2.0
-# The application must be free after 5 s: the wait, a look, and the end of our sessions.
+# The application must be free after 5 s: the wait, a look, and the end of our sessions together.
 LOOK_SECONDS = 0.25
 _FIRST_LOOK_SECONDS = 0.05  # while sessions of ours still ask for locks
 
 
 class Pressure:
-    """How long others have waited, one after the other: some give up after a second, and come back at once."""
+    """How long other sessions have waited, one after the other: some give up after a second and retry at once."""
 
     def __init__(self) -> None:
         self._seconds = 0.0
         self._looked = time.monotonic()
 
     def too_much(self, found: tuple[OtherSession, float] | None) -> OtherSession | None:
-        """Who has waited for too long, now that somebody is found waiting, or nobody."""
+        """The session that has waited for too long, given who waits now; None if none has."""
         now = time.monotonic()
         passed, self._looked = now - self._looked, now
         self._seconds = max(0.0, self._seconds + (passed if found else -passed))
@@ -49,16 +49,16 @@ class Pressure:
 
 
 class Watch:
-    """A thread that looks who waits, for the length of a block.
+    """A thread that looks for waiting sessions, for the length of a block.
 
     Args:
-        connection: the session that has the locks at first; nobody else asks it anything that takes long.
-        since: when it took its snapshot.
-        give_way: ends the other sessions; called by another thread, once.
-        died: with what a program that the dump needs has ended, before its time.
+        connection: the session that has the locks at first. Other threads run only short queries on it.
+        since: when the snapshot was taken.
+        give_way: ends our other sessions; called once, by this thread.
+        died: returns the error of a program that ended before its time; None if all run.
 
     Attributes:
-        death: with what one has. The others would go on for long before anybody missed it.
+        death: that error. The other programs would go on for long before anybody noticed.
     """
 
     def __init__(
@@ -76,8 +76,8 @@ class Watch:
         self._died = died
         self.death: ProgramError | None = None
         self._failure: psycopg.Error | None = None
-        self._calm = False
-        self._over = threading.Event()
+        self._released = False
+        self._ended = threading.Event()
         self._thread = threading.Thread(target=self._work, name="backup-watch", daemon=True)
 
     def __enter__(self) -> Self:
@@ -87,16 +87,16 @@ class Watch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._over.set()
+        self._ended.set()
         self._thread.join()
 
     def release(self) -> None:
-        """End the transaction of the snapshot's own session: the others have their locks now."""
-        self._calm = True
+        """End the transaction of the snapshot's session: the other sessions have their locks now."""
+        self._released = True
         self._connection.rollback()
 
     def cause(self) -> BackupCreationError | None:
-        """Why the dump was ended; None where it was not ended by the watch."""
+        """The error for the end of the dump; None if the watch did not end it."""
         if self.waiting is not None:
             where = f" for table {self.waiting.table}" if self.waiting.table else ""
             return GaveWayError(f"the dump stood in the way of {self.waiting}, which waited{where}", self.waiting.hint)
@@ -110,15 +110,15 @@ class Watch:
 
     def _work(self) -> None:
         pressure = Pressure()
-        while not self._over.wait(LOOK_SECONDS if self._calm else _FIRST_LOOK_SECONDS):
+        while not self._ended.wait(LOOK_SECONDS if self._released else _FIRST_LOOK_SECONDS):
             try:
                 self.waiting = pressure.too_much(first_waiter(self._connection, self.pids, self._since))
             except psycopg.errors.OutOfMemory as error:
-                if not self._calm:  # then the transaction of the snapshot is gone
+                if not self._released:  # then the transaction of the snapshot is gone
                     self._failure = error
             except psycopg.Error as error:
                 self._failure = error
-            if self._calm:  # before, whoever starts a program waits for it
+            if self._released:  # before, the thread that starts a program waits for it
                 self.death = self._died()
             if self.waiting is not None or self._failure is not None or self.death is not None:
                 break

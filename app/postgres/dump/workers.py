@@ -1,8 +1,8 @@
-"""Several readers work on the ranges of a dump at once; what they pack is given out in the ranges' order.
+"""Workers read the ranges of a dump in parallel; the packed ranges are written in order.
 
-Each thread drives one reader: it takes the next range, reads it, and packs it into a segment. The archive takes the
-packed segments in order. The frames that wait for that are bounded: a thread that is ahead stops at the bound, unless
-its own segment is the one being taken, since nobody else can make room.
+Each worker thread drives one reader: it takes the next range, reads it, and packs it. The archive takes the packed
+ranges one after the other. The size of what waits for that is bounded: a worker that is ahead waits, except the one
+whose range the archive is taking, which must go on for the others to get room.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _CLOSING = b"\\.\n"
 
 
 class Workers:
-    """Readers at work on the ranges of a dump; a context manager that ends them all, whatever the reason.
+    """Worker threads for the ranges of a dump. A context manager, which ends all of them.
 
     Attributes:
-        readers: one thread works for each.
+        readers: one for each thread.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Workers:
             yield self._untaken.popleft()
 
     def fail(self, error: BaseException) -> None:
-        """Stop all threads; the first error is the one that counts."""
+        """Stop all threads. The first error is kept."""
         with self.state:
             self.failure = self.failure or error
             self.state.notify_all()
@@ -81,12 +81,12 @@ class Workers:
     def _work(self, reader: RangeReader) -> None:
         try:
             frame_format = self._frame_format()
-            while (packed_segment := self._claim()) is not None:
-                if packed_segment.range.of.kept is None:
-                    reader.turn_to(packed_segment.range.of)
-                packed_segment.fill(reader, frame_format)
+            while (packed_range := self._claim()) is not None:
+                if packed_range.range.of.kept is None:
+                    reader.turn_to(packed_range.range.of)
+                packed_range.fill(reader, frame_format)
             reader.turn_to(None)
-        except BaseException as error:  # noqa: BLE001 -- it is raised in the thread that takes the segments
+        except BaseException as error:  # noqa: BLE001 -- it is raised in the thread that writes the archive
             self.fail(error)
 
     def _claim(self) -> _PackedRange | None:
@@ -120,7 +120,7 @@ class _PackedRange:
     def _rows(self, reader: RangeReader) -> Iterator[bytes]:
         try:
             yield from reader.rows(self.range.query)
-        except ProgramError as error:  # the server names files, if anything
+        except ProgramError as error:  # its message may name files, but not the table
             table = self.range.of
             message = f"table {table.table}: {error.message}"
             if is_too_long(message):
@@ -133,7 +133,7 @@ class _PackedRange:
         """Its frames in order, as they get ready.
 
         Raises:
-            Exception: whatever stopped the crew.
+            Exception: the failure that stopped the workers.
         """
         self._taken = True
         while (frame := self._next()) is not None:
@@ -159,13 +159,13 @@ class _PackedRange:
 
     def _has_room(self) -> bool:
         workers = self._workers
-        # The segment being taken must go on whatever the others hold: nobody else can make room.
+        # The range that the archive takes must go on, however much waits: nothing else makes room.
         return bool(workers.failure) or workers.waiting < WAITING_BYTES or (self._taken and not self._frames)
 
     def _next(self) -> bytes | None:
         state = self._workers.state
         with state:
-            state.notify_all()  # this segment may have waited for being taken
+            state.notify_all()  # this range may have waited for the archive to take it
             state.wait_for(lambda: self._frames or self._figures or self._workers.failure)
             if self._workers.failure:
                 raise self._workers.failure

@@ -1,8 +1,8 @@
-"""Loads a stranger's dump as a role that may little: what the file makes runs with the rights of whoever loads it.
+"""Loads a foreign dump as a role with few rights, because functions in the file run with the loading role's rights.
 
-The role connects by itself. A superuser's session that only took its name on could be given back by the file, with
-RESET. So the role has a login of its own; for the time of the load it may create things in the new database, and owns
-its schema public. Everything that is loaded belongs to it: who owned what elsewhere is passed over.
+The role connects by itself: if a superuser's session took on its name with SET ROLE, the file could undo that with
+RESET. So the role has a login. During the load it may create objects in the new database and owns the schema public.
+It owns everything that is loaded; owners in the dump are ignored.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ _OWNER = "SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = 'pu
 
 
 def loader_of(database: Database, role: str, password: str | None) -> Loader:
-    """Make sure that a role can load, and say what else it can do; see `app.ports.target.Target.loader`.
+    """Make sure that a role can load a dump, and return its other rights; see `app.ports.target.Target.loader`.
 
     Raises:
-        RestorePermissionError: it cannot connect.
+        RestorePermissionError: the role cannot connect.
         TargetUnavailableError: the server does not answer.
     """
     try:
@@ -53,7 +53,7 @@ def loader_of(database: Database, role: str, password: str | None) -> Loader:
         raise RestorePermissionError(f"role {role} cannot load the file: {error.message}", _hint(role)) from error
 
 
-def load_as(  # noqa: PLR0913, PLR0917 -- what a load takes, and by whom
+def load_as(  # noqa: PLR0913, PLR0917 -- what a load takes, and the role
     database: Database,
     who: tuple[str, str | None],
     archive: Archive,
@@ -64,15 +64,15 @@ def load_as(  # noqa: PLR0913, PLR0917 -- what a load takes, and by whom
     """Load an archive into an empty database as another role; see `app.postgres.load.archive.load`.
 
     Args:
-        database: for the role that made it.
-        who: is to load it: role and password.
-        archive: of any make.
-        jobs: connections at once.
+        database: as the role that created it.
+        who: name and password of the role that loads it.
+        archive: of any origin.
+        jobs: number of connections.
         progress: called with the number of bytes of row data sent.
-        search_path: what functions have meanwhile.
+        search_path: of functions during the load.
 
     Raises:
-        RestorePermissionError: the file wants more than the role may.
+        RestorePermissionError: the file needs a right that the role lacks.
         RestoreError, BackupError: as `load`.
     """
     with _admitted(database, who[0]):
@@ -87,32 +87,32 @@ def load_as(  # noqa: PLR0913, PLR0917 -- what a load takes, and by whom
 
 @contextmanager
 def _admitted(database: Database, role: str) -> Iterator[None]:
-    """Let a role make things in a database, and in its schema public, for the length of a block."""
+    """A block in which a role may create objects in a database and owns its schema public."""
     with as_restore_errors(), database.connect() as connection:
         ours = Maintenance(connection, database.name)
         rights = [sql.SQL(right) for (right,) in ours.query(_LACKING, role, database.name)]
-        here, whom = sql.Identifier(database.name), sql.Identifier(role)
+        database_name, role_name = sql.Identifier(database.name), sql.Identifier(role)
         what = f"rights of role {role} in database {database.name}"
         for right in rights:
-            ours.execute(what, "GRANT {} ON DATABASE {} TO {}", right, here, whom)
+            ours.execute(what, "GRANT {} ON DATABASE {} TO {}", right, database_name, role_name)
         owner = ours.query(_OWNER)[0][0]
-        ours.execute(what, "ALTER SCHEMA public OWNER TO {}", whom)
+        ours.execute(what, "ALTER SCHEMA public OWNER TO {}", role_name)
     yield
-    # The role may be one that can make event triggers.
+    # The role may have the right to create event triggers.
     with as_restore_errors(), without_login_triggers(database, database.name).connect() as connection:
         ours = Maintenance(connection, database.name)
         if ours.query(_OWNER) == [(role,)]:
             ours.execute(what, "ALTER SCHEMA public OWNER TO {}", sql.Identifier(owner))
         for right in rights:
-            ours.execute(what, "REVOKE {} ON DATABASE {} FROM {}", right, here, whom)
+            ours.execute(what, "REVOKE {} ON DATABASE {} FROM {}", right, database_name, role_name)
 
 
 class _OwnerlessSession(WatchedSession):
-    """A session that passes over who owned what: everything belongs to the role."""
+    """A session that skips statements about owners: everything belongs to the role."""
 
     def run(self, statement: bytes, what: str) -> None:
         if is_about_owners(statement, reading_of(self)):
-            log.debug("restore passes over an owner", what=what)
+            log.debug("restore skips an owner", what=what)
             return
         super().run(statement, what)
 

@@ -1,7 +1,7 @@
-"""Table data as batches: each of them rows of one table, sent by one COPY.
+"""Table data as batches: rows of one table each, sent by one COPY.
 
-A segment of an archive of ours is a batch, read by the connection that sends it. The one long COPY block that another
-tool wrote for a table is cut at line ends.
+A segment of an archive of this service is a batch, which the session that sends it reads. The single long COPY block of
+another tool's dump is cut at line ends.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _NOT_ONE_BLOCK = "this is no archive of ours and no dump of pg_dump: look at it 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows of one table, as one COPY.
+    """Rows of one table for one COPY.
 
     Attributes:
-        copy: the statement.
-        blocks: makes the rows.
-        alone: they are still to be read, from what later batches are read from too.
-        held: bytes that lie in memory for it.
+        copy: the COPY statement.
+        blocks: returns the rows.
+        alone: whether the rows are read from a stream that later batches are read from too.
+        held: number of bytes that it holds in memory.
     """
 
     table: TableName
@@ -46,7 +46,7 @@ class Batch:
         """The table as the statement spells it.
 
         Raises:
-            RestoreValidationError: the statement has options of its own, which the lint lets nobody have.
+            RestoreValidationError: the statement has options, which the lint allows nobody.
         """
         found = COPY.match(self.copy, lexer.statement_start(self.copy, 0))
         if found is None or self.copy[found.end() :].strip() != b";":
@@ -54,17 +54,17 @@ class Batch:
         return b".".join(filter(None, found.groups()[:2]))
 
     def frozen(self) -> Batch:
-        """The same rows, written as rows that everybody sees."""
+        """The same rows, written frozen: visible to all transactions."""
         end = self.copy.rindex(b";")
         return replace(self, copy=self.copy[:end] + b" (FREEZE);")
 
 
 def batches_of_table(archive: Archive, segments: Sequence[Segment]) -> Iterator[Batch]:
-    """The batches of some segments that can each be read by itself.
+    """The batches of segments that can be read one by one.
 
     Raises:
         RestoreValidationError: a segment is not one COPY block.
-        BackupReadError, BackupValidationError: it cannot be read, or is not what the index says.
+        BackupReadError, BackupValidationError: it cannot be read, or differs from the index.
     """
     for segment in segments:
         if segment.raw_bytes <= _WHOLE_BYTES or segment.pages is not None:
@@ -74,21 +74,21 @@ def batches_of_table(archive: Archive, segments: Sequence[Segment]) -> Iterator[
 
 
 def batches_of_stream(archive: Archive, segments: Sequence[Segment]) -> Iterator[Batch]:
-    """The batches of some segments of a file that can only be read from its beginning: in its order, and only once.
+    """The batches of segments of a file that can only be read from its beginning, in its order, once.
 
     Raises:
         RestoreValidationError: a segment is not one COPY block.
-        BackupReadError, BackupValidationError: it cannot be read, or is not what the index says.
+        BackupReadError, BackupValidationError: it cannot be read, or differs from the index.
     """
     for segment in archive.in_order(segments):
         yield from _cut(archive, segment)
 
 
 def _cut(archive: Archive, segment: Segment) -> Iterator[Batch]:
-    """The batches of a segment that are read one after the other."""
+    """The batches of a segment, which are read one after the other."""
     chunks = _one_block(archive, segment)
     yield from _block(table_of(segment), _first(chunks, segment), chunks)
-    deque(chunks, maxlen=0)  # it is proven at its end
+    deque(chunks, maxlen=0)  # at its end its digest is checked
 
 
 def table_of(segment: Segment) -> TableName:
@@ -99,12 +99,12 @@ def table_of(segment: Segment) -> TableName:
 
 
 def _one_block(archive: Archive, segment: Segment) -> Iterator[Chunk]:
-    """The chunks of a segment that must be one COPY block and nothing more."""
+    """The chunks of a segment that must be one COPY block and nothing else."""
     header: SegmentHeader | None = None
     for chunk in scan(archive.text(segment)):
         header = header or chunk.header
         if chunk.header is not header or header.table is None:
-            message = f"{segment} holds something else than one COPY block"
+            message = f"{segment} is not one COPY block"
             raise RestoreValidationError(message, _NOT_ONE_BLOCK)
         yield chunk
 
@@ -112,7 +112,7 @@ def _one_block(archive: Archive, segment: Segment) -> Iterator[Chunk]:
 def _first(chunks: Iterator[Chunk], segment: Segment) -> Chunk:
     first = next(chunks, None)
     if first is None:
-        message = f"{segment} holds something else than one COPY block: it is empty"
+        message = f"{segment} is not one COPY block: it is empty"
         raise RestoreValidationError(message, _NOT_ONE_BLOCK)
     return first
 
@@ -123,11 +123,11 @@ def _whole(archive: Archive, segment: Segment) -> Batch:
 
 
 def _rows(archive: Archive, segment: Segment) -> Iterator[bytes]:
-    return (each.data for each in _one_block(archive, segment) if each.rows)
+    return (chunk.data for chunk in _one_block(archive, segment) if chunk.rows)
 
 
 def _block(table: TableName, first: Chunk, chunks: Iterator[Chunk]) -> Iterator[Batch]:
-    """The COPY block that begins with `first`, in whole lines; a line longer than a batch is not held in memory."""
+    """The COPY block that begins with `first`, in whole lines. A line longer than a batch is not held in memory."""
     held: list[bytes] = []
     for chunk in chunks:
         if not chunk.rows:
@@ -152,7 +152,7 @@ def _held(table: TableName, copy: bytes, blocks: Sequence[bytes]) -> Batch:
 
 
 def _to_line_end(chunks: Iterator[Chunk], rest: list[bytes]) -> Iterator[bytes]:
-    """Go on with a line to its end; what follows it in its last chunk is put in `rest`."""
+    """The rest of a line; what follows it in its last chunk is put into `rest`."""
     for chunk in chunks:
         line_end = chunk.data.find(b"\n") + 1
         if line_end:

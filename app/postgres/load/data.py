@@ -1,8 +1,8 @@
-"""Loads table data on several connections at once.
+"""Loads table data on several connections.
 
-Each connection takes a table, the largest first, and begins with emptying it: what it adds in that transaction can be
-written frozen, which spares the index builds, and the database's whole later life, from marking each row as committed.
-When a connection finds no table left, those that still have one commit, and share the rest of its batches.
+Each connection takes a table, the largest first, and truncates it: rows that are added in that transaction can be
+written frozen, so that neither the index builds nor later queries have to mark each row as committed. When a connection
+finds no table left, those that still load one commit, and share the rest of its batches.
 
 Source: PostgreSQL documentation, "COPY", option FREEZE.
 """
@@ -22,16 +22,16 @@ from app.postgres.load.rows import require_table
 from app.postgres.load.threads import Stopped, run_on_all
 from app.postgres.session import RestoreSession, sqlstate_of
 
-# A row that another table's rows were missing for, or a check that looks at another table: pg_dump has an order for
-# such tables, those of an extension among them.
+# Foreign key or check violation: rows of another table were missing. pg_dump orders such tables, for example those of
+# extensions.
 _LATER = {"23503", "23514"}
-_HELD_BYTES = 64 << 20  # of such rows, where they cannot be read again
-# A partitioned table, one that a foreign key refers to, one that the role may fill but not empty, …
+_HELD_BYTES = 64 << 20  # of rows of deferred batches that cannot be read again
+# Not possible for a partitioned table, one that a foreign key refers to, one that the role may fill but not truncate, …
 _NOT_FROZEN = {"0A000", "25000", "42501", "42809", "55000"}
 
 
 class _TableBatches:
-    """The batches of a table, or of a file that can only be read through; each is taken once."""
+    """The batches of a table, or of a file that can only be read from its beginning; each is taken once."""
 
     def __init__(self, batches: Callable[[], Iterator[Batch]], size: int) -> None:
         self.size = size
@@ -40,23 +40,23 @@ class _TableBatches:
         self._left = batches()
 
     def take(self) -> Batch | None:
-        """The next batch; `taking` is held meanwhile."""
+        """The next batch. The caller holds `taking`."""
         return next(self._left, None)
 
     def restart(self) -> None:
-        """Begin anew: all that was sent was rolled back."""
+        """Begin again: everything that was sent was rolled back."""
         self._left = self._batches()
 
 
 class DataLoader:
-    """Loads a run of data segments.
+    """Loads consecutive data segments.
 
     Attributes:
-        rows: how many each table got.
+        rows: number of rows that each table got.
     """
 
     def __init__(self, archive: Archive, segments: Sequence[Segment], progress: Callable[[int], None]) -> None:
-        self.rows: Counter[TableName] = Counter({table_of(each): 0 for each in segments})
+        self.rows: Counter[TableName] = Counter({table_of(segment): 0 for segment in segments})
         self._progress = progress
         self._state = threading.Condition()
         self._idle = 0
@@ -66,31 +66,31 @@ class DataLoader:
         self._deferred: list[Batch] = []
         self._tables: set[bytes] = set()
         if archive.seekable:
-            works = (_TableBatches(each, size) for each, size in _by_table(archive, segments))
-            self._untouched.extend(sorted(works, key=lambda each: -each.size))
+            tables = (_TableBatches(segment, size) for segment, size in _by_table(archive, segments))
+            self._untouched.extend(sorted(tables, key=lambda segment: -segment.size))
         else:
             self._shared.append(_TableBatches(partial(batches_of_stream, archive, segments), 0))
 
     def load(self, sessions: Sequence[RestoreSession]) -> None:
-        """Load all of it.
+        """Load all segments.
 
         Raises:
-            RestoreError: the first thing that failed.
+            RestoreError: the first failure.
         """
         run_on_all(sessions, self._work)
         for batch in self._deferred:
             self._count(batch.table, self._add(sessions[0], batch))
 
     def _work(self, session: RestoreSession, stopped: Stopped) -> None:
-        while (found := self._next(stopped)) is not None:
-            work, is_own = found
+        while (next_work := self._next(stopped)) is not None:
+            work, is_own = next_work
             if is_own:
                 self._own(session, work)
             else:
                 self._help(session, work)
 
     def _next(self, stopped: Stopped) -> tuple[_TableBatches, bool] | None:
-        """A table of one's own, else one to help with; None where all is done."""
+        """A table to load alone (True), or one to help with (False); None if all is done."""
         with self._state:
             while not stopped():
                 if self._untouched:
@@ -100,13 +100,13 @@ class DataLoader:
                     return self._shared[0], False
                 if not self._owners:
                     break
-                self._idle += 1  # whoever owns a table sees it, and shares
+                self._idle += 1  # sessions that load a table alone look at this, and share it
                 self._state.wait(0.2)
                 self._idle -= 1
         return None
 
     def _own(self, session: RestoreSession, work: _TableBatches) -> None:
-        """Load a table as far as nobody else is idle, and share what is left of it."""
+        """Load a table until another session is idle, and share the rest."""
         try:
             self._fill_frozen(session, work)
         except RestoreError as error:
@@ -129,7 +129,7 @@ class DataLoader:
                 self._require_table(session, batch)
                 session.run(b"LOCK TABLE ONLY " + batch.name, f"table {table}")
                 if session.connection.execute(b"SELECT FROM ONLY " + batch.name + b" LIMIT 1").fetchone() is not None:
-                    work.restart()  # what stands there came with an extension, or from an earlier block, and stays
+                    work.restart()  # rows exist already: an extension's, or an earlier block's; they stay
                     return
                 session.run(b"TRUNCATE ONLY " + batch.name, f"table {table}")
                 while batch is not None:
@@ -156,13 +156,13 @@ class DataLoader:
                 raise
             with self._state:
                 self._deferred.append(batch)
-                if sum(each.held for each in self._deferred) > _HELD_BYTES:
+                if sum(deferred.held for deferred in self._deferred) > _HELD_BYTES:
                     raise
         else:
             self._count(batch.table, rows)
 
     def _require_table(self, session: RestoreSession, batch: Batch) -> None:
-        """Emptying what is no table of this database would empty another one's."""
+        """Make sure that the name is a table's: TRUNCATE of a foreign table would empty another database's."""
         if batch.name not in self._tables:
             require_table(session, batch.name, insert=False)
             self._tables.add(batch.name)
@@ -189,17 +189,17 @@ def _by_table(archive: Archive, segments: Sequence[Segment]) -> Iterator[tuple[C
     tables: dict[TableName, list[Segment]] = defaultdict(list)
     for segment in segments:
         tables[table_of(segment)].append(segment)
-    for its in tables.values():
-        yield partial(batches_of_table, archive, its), sum(each.raw_bytes for each in its)
+    for table_segments in tables.values():
+        yield partial(batches_of_table, archive, table_segments), sum(segment.raw_bytes for segment in table_segments)
 
 
 def check_rows(found: Counter[TableName], expected: dict[TableName, int]) -> None:
-    """Compare what the server took with what the archive holds.
+    """Compare the number of loaded rows with the archive's.
 
     Raises:
         RestoreDataError: a table has more or fewer rows.
     """
     for table, rows in expected.items():
         if found[table] != rows:
-            message = f"table {table} got {found[table]} rows; the archive holds {rows}"
-            raise RestoreDataError(message, "verify the backup; see what the server's log says of that table")
+            message = f"table {table} got {found[table]} rows, and the archive holds {rows}"
+            raise RestoreDataError(message, "verify the backup; see the server's log about that table")

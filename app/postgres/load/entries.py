@@ -1,4 +1,4 @@
-"""The entries of a dump's SQL: what stands between two ``-- Name: …; Type: …`` lines, and what each of them locks.
+"""The entries of a dump's SQL, each after its ``-- Name: …; Type: …`` header, and the locks that they take.
 
 Source: pg_dump's plain format (pg_backup_archiver.c, _printTocEntry); PostgreSQL documentation, "Explicit Locking".
 """
@@ -13,30 +13,30 @@ from app.archive.pg_dump import IDENTIFIER, QUALIFIED, EntryHeader, headers_in
 _INDEX = re.compile(rb"CREATE (?:UNIQUE )?INDEX " + IDENTIFIER + rb" ON (?:ONLY )?(" + QUALIFIED + rb")[ \n]")
 _ALTER = re.compile(rb"ALTER TABLE (?:ONLY )?(" + QUALIFIED + rb")\s")
 _REFERENCES = re.compile(rb"\sREFERENCES (" + QUALIFIED + rb")\s?\(")
-# Their order among themselves is free; an entry of the second kind needs what those of the first have made.
+# Entries of one kind have no order among them; those of kind 2 need the objects of kind 1.
 PARALLEL = {b"INDEX": 1, b"CONSTRAINT": 1, b"FK CONSTRAINT": 2}
 
 
 @dataclass(frozen=True, slots=True)
 class Locks:
-    """Tables that an entry locks: `shared` by CREATE INDEX, which lets another CREATE INDEX beside it."""
+    """Tables that an entry locks: `shared` by CREATE INDEX, which does not conflict with another CREATE INDEX."""
 
     shared: frozenset[bytes] = frozenset()
     exclusive: frozenset[bytes] = frozenset()
 
     @property
     def tables(self) -> frozenset[bytes]:
-        """All of them."""
+        """All locked tables."""
         return self.shared | self.exclusive
 
     def conflicts(self, other: Locks) -> bool:
-        """Whether one of the two has to wait for the other."""
+        """Whether one of the two entries would wait for the other."""
         return bool(self.exclusive & other.tables or self.tables & other.exclusive)
 
 
 @dataclass(slots=True)
 class Entry:
-    """An entry that may run beside others, and the state of the session that it belongs to."""
+    """An entry that may run beside others, with the session settings that it needs."""
 
     type: bytes
     name: str
@@ -45,7 +45,7 @@ class Entry:
 
     @property
     def locks(self) -> Locks | None:
-        """What it locks; None where that cannot be told, so that it must run alone."""
+        """Its locks; None if they are unknown, so that it must run alone."""
         shared: set[bytes] = set()
         exclusive: set[bytes] = set()
         for statement in self.statements:
@@ -59,12 +59,12 @@ class Entry:
 
 
 def entry_header(unit: bytes, end: int) -> tuple[bytes, str] | None:
-    """Type and name in the last entry header among the comments before `end`; None where there is none."""
-    named: EntryHeader | None = None
+    """Type and name of the last entry header among the comments before `end`; None if there is none."""
+    last: EntryHeader | None = None
     for header in headers_in(unit, end):
-        named = named if header.data else header
-    if named is None:
+        last = last if header.data else header
+    if last is None:
         return None
-    # A schema or owner may be called like the rest of a header; what such an entry is, nobody can tell.
-    type_ = b"ENTRY" if b"; Type: " in named.name else named.type
-    return type_, named.name.decode(errors="backslashreplace")
+    # The name of a schema or owner may look like the rest of a header; the type of such an entry is unknown.
+    type_ = b"ENTRY" if b"; Type: " in last.name else last.type
+    return type_, last.name.decode(errors="backslashreplace")

@@ -1,9 +1,8 @@
-"""Functions that rely on search_path, in a load: what to say of them, and the way around.
+"""Sets a search_path for functions during a load, for functions that rely on one.
 
-A dump sets an empty search_path, so that its own words mean one thing only; that stays so. Given a path, the functions
-of users have it as a setting of their own while rows are loaded, indexes built and views filled, and are then put back
-as the dump has them. So it works also where the server sets a path of its own, as it does from PostgreSQL 17 on when it
-builds an index.
+A dump sets an empty search_path for its own statements; that does not change. If a path is given, the functions of
+users get it as their own setting while rows are loaded, indexes built and views filled; then the setting is removed. So
+it also works if the server sets its own path for an operation, as PostgreSQL 17 and later do for index builds.
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ _LOCAL = "SELECT pg_catalog.set_config('search_path', %s, true)"
 
 
 class FunctionPath:
-    """The search_path that functions have during a load; does nothing if none is given.
+    """The search_path of functions during a load; does nothing if no path is given.
 
     Args:
-        session: the load's, or the first of several.
-        path: schemas, as SET takes them; an empty one stands for those of database and role.
+        session: of the load; the first of several.
+        path: schemas, as SET takes them; empty for the configured path of database and role.
     """
 
     def __init__(self, session: RestoreSession, path: str | None) -> None:
@@ -43,7 +42,7 @@ class FunctionPath:
         self._changed: list[str] = []
 
     def along(self, archive: Archive) -> Iterator[tuple[bool, list[Segment]]]:
-        """The archive's runs; functions have the path once the schema before the data was run."""
+        """The archive's runs; functions get the path after the schema before data has run."""
         for is_data, run in archive.runs():
             for before, segments in groupby(run, lambda segment: segment.kind is SegmentKind.BEFORE):
                 if not before:
@@ -51,31 +50,31 @@ class FunctionPath:
                 yield is_data, list(segments)
 
     def on_entry(self, type_: bytes) -> None:
-        """An entry of the dump is about to be run: functions that were made before get the path, or lose it again."""
+        """Called before an entry runs: sets or resets the path if the entry needs that."""
         if type_ in _MAKING:
             self._new = True
         elif type_ in _EVALUATING:
             self.set()
-        elif type_ == b"EVENT TRIGGER":  # it would see what is done to functions
+        elif type_ == b"EVENT TRIGGER":  # the trigger would fire on ALTER FUNCTION
             self.reset()
             self._path = None
 
     def set(self) -> None:
-        """Give it to every function that has none."""
+        """Set the path for every function without one."""
         if self._path is None or not self._new:
             return
         self._new = False
         with self._session.transaction("the search_path of functions"):
-            (was, own), *_ = self._ask(_PATHS)
-            self._tell(_LOCAL, "")
-            found = [name for (name,) in self._ask(_ROUTINES)]
-            self._tell(_LOCAL, self._path or own)
+            (previous, configured), *_ = self._query(_PATHS)
+            self._execute(_LOCAL, "")
+            found = [name for (name,) in self._query(_ROUTINES)]
+            self._execute(_LOCAL, self._path or configured)
             self._alter(found, "SET search_path FROM CURRENT")
             self._changed += found
-            self._tell(_LOCAL, was)  # in a transaction that goes on ours would stay
+            self._execute(_LOCAL, previous)  # in an outer transaction, our path would stay
 
     def reset(self) -> None:
-        """Make them what they are in the dump."""
+        """Reset the path of these functions, as in the dump."""
         changed, self._changed = self._changed, []
         if changed:
             with self._session.transaction("the search_path of functions"):
@@ -86,8 +85,8 @@ class FunctionPath:
         for name in routines:
             self._session.connection.execute(f"ALTER ROUTINE {name} {how}".encode(encoding), binary=True)
 
-    def _ask(self, query: str) -> list[tuple[Any, ...]]:
+    def _query(self, query: str) -> list[tuple[Any, ...]]:
         return self._session.connection.execute(query.encode()).fetchall()
 
-    def _tell(self, query: str, *params: object) -> None:
+    def _execute(self, query: str, *params: object) -> None:
         self._session.connection.execute(query.encode(), params)

@@ -1,8 +1,8 @@
 """Loads an archive, or any plain dump, into an empty database, in parallel.
 
-The file is linted first, and its statements go to the server over libpq: nothing in it reaches a shell of this machine.
-What its SQL may do on the server is the role's right. What fails leaves a half-loaded database behind: whoever loads
-makes a new one for it, and drops that.
+The file is linted first, and its statements are sent over libpq: nothing in it reaches a shell of this machine. The
+role's rights limit what its SQL may do on the server. A load that fails leaves a half-loaded database: the caller
+creates a database for each load, and drops it on an error.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from app.postgres.operator_path import set_operator_path
 from app.postgres.session import RestoreSession, restore_session
 
 log = structlog.get_logger(__name__)
-# What an extension brought may be there before.
+# Objects of extensions may exist before the load.
 _OWN = "NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = {} AND d.objid = o.oid AND d.deptype = 'e')"
 _NOT_SYSTEM = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
 _FOUND = f"""
@@ -60,19 +60,19 @@ def load(  # noqa: PLR0913 -- what a load takes, and how its sessions are made
     """Load an archive.
 
     Args:
-        database: where to; it must be empty.
+        database: the one to load into; it must be empty.
         archive: of ours, or any plain dump with the index that was built of it.
-        jobs: connections at once.
+        jobs: number of connections.
         progress: called with the number of bytes of row data sent.
-        search_path: what functions have meanwhile; see `load_path`.
+        search_path: of functions during the load; see `app.postgres.load.function_path`.
         session_factory: opens each session; gets the database and the number of sessions.
 
     Raises:
-        RestoreValidationError: the file holds what no dump holds, or the database is not empty.
-        RestoreDataError: the server refuses a statement or a row, or counts other rows than the archive holds.
+        RestoreValidationError: the file has a statement that no dump has, or the database is not empty.
+        RestoreDataError: the server refuses a statement or a row, or the number of loaded rows differs.
         RestorePermissionError: the role lacks a right.
         TargetUnavailableError: the server went away.
-        BackupReadError, BackupValidationError: the file cannot be read, or is not what its index says.
+        BackupReadError, BackupValidationError: the file cannot be read, or differs from its index.
     """
     seconds: dict[str, float] = {}
     with _timed(seconds, "lint"):
@@ -87,7 +87,7 @@ def load(  # noqa: PLR0913 -- what a load takes, and how its sessions are made
         for is_data, segments in path.along(archive):
             with _timed(seconds, segments[-1].kind):
                 if is_data:
-                    # What a transaction of the file has made so far, nobody but its own session sees.
+                    # Objects that an open transaction of the file created are visible to its session only.
                     able = sessions[:1] if sessions[0].in_transaction else sessions
                     for other in able[1:]:
                         other.set_state(sessions[0].state)
@@ -110,7 +110,7 @@ def load(  # noqa: PLR0913 -- what a load takes, and how its sessions are made
 def _sessions(
     stack: ExitStack, database: Database, wanted: int, session_factory: SessionFactory
 ) -> list[RestoreSession]:
-    """As many as are wanted and the server has connections for."""
+    """As many sessions as are wanted, if the server has enough connections."""
     sessions: list[RestoreSession] = []
     for _ in range(wanted):
         try:
@@ -118,7 +118,7 @@ def _sessions(
         except TargetUnavailableError as error:
             if not (sessions and FULL.search(error.message)):
                 raise
-            reason = "the server has no more to give: see max_connections, and the limits of role and database"
+            reason = "the server has no more connections: see max_connections, and the limits of role and database"
             log.warning("restore uses fewer connections than wanted", used=len(sessions), wanted=wanted, reason=reason)
             break
     return sessions
@@ -133,14 +133,14 @@ def _require_empty(main: RestoreSession, name: str) -> None:
 
 
 def reset_file_settings(sessions: Sequence[RestoreSession]) -> None:
-    """The file is done: what is asked now is in our words, and finds none of its functions under its search_path."""
+    """Reset the settings of the file, before statements of this service: none must find the file's functions."""
     for loaded in sessions:
         loaded.run(b"SET client_encoding = 'UTF8'", "a setting")
         loaded.run(b"SET search_path = ''", "a setting")
 
 
 def analyze(sessions: Sequence[RestoreSession]) -> None:
-    """Give the planner its statistics: without them the first queries of the day crawl."""
+    """Run ANALYZE: without statistics, the first queries on the restored database would be slow."""
     tables: Iterator[tuple[str, str]] = iter(sessions[0].connection.execute(_ANALYZED.encode()).fetchall())
 
     def work(session: RestoreSession, stopped: Callable[[], bool]) -> None:
@@ -151,7 +151,7 @@ def analyze(sessions: Sequence[RestoreSession]) -> None:
                 with session.savepoint(what):
                     session.run(statement, what)
             except RestoreDataError as error:
-                # The server may evaluate an index's functions for them as nothing else does: then it has none of it.
+                # ANALYZE evaluates an index's functions in its own way. The table then has no statistics.
                 log.warning("restore leaves a table without statistics", reason=error.message)
 
     run_on_all(sessions, work)

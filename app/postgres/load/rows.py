@@ -1,7 +1,7 @@
-"""Rows go into tables of the database that is loaded, and nowhere else.
+"""Makes sure that rows are added to tables of the loaded database, and to nothing else.
 
-A view may be one of a shared catalog, and a foreign table one of another database: what is added to them stays when the
-load fails. What a name means, the server knows.
+A view may be on a shared catalog, and a foreign table belongs to another database: rows that are added to them stay if
+the load fails. Only the server knows what a name refers to.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from app.archive.inspect.cursor import NO_DUMP
 from app.errors import RestoreValidationError
 from app.postgres.session import RestoreSession
 
-_FIRST_OF_USERS = 16384  # a schema of the server's may have been renamed
-# All is named in full: the file has set the search_path, and may have put names of its own before the server's.
+_FIRST_OF_USERS = 16384  # FirstNormalObjectId; a schema of the server may have been renamed
+# All names are qualified: the file has set the search_path, and may have put its own names before the server's.
 _WHAT = f"""
     SELECT relkind OPERATOR(pg_catalog.=) ANY ('{{r,p}}'), relhasrules,
         nspname OPERATOR(pg_catalog.~) '^pg_' OR c.oid::pg_catalog.int8 OPERATOR(pg_catalog.<) {_FIRST_OF_USERS},
@@ -32,7 +32,7 @@ _FOREIGN_DATA = "make the dump without --include-foreign-data"
 
 
 class _Spelling:
-    """A name in the file's own bytes."""
+    """A name as the file spells it, in its own encoding."""
 
     def __init__(self, name: bytes) -> None:
         self.name = name
@@ -46,9 +46,9 @@ class _SpellingDumper(Dumper):
 
 
 class InsertRun:
-    """The INSERTs of a file that follow one another: one transaction, if they are no part of a greater one.
+    """Consecutive INSERTs of a file. They run in one transaction, unless they are part of a larger one.
 
-    An error that ends the block of this context manager rolls back what was inserted and not committed yet.
+    An error in the block of this context manager rolls back the rows that are not committed yet.
     """
 
     def __init__(self, session: RestoreSession) -> None:
@@ -66,12 +66,12 @@ class InsertRun:
         self._transaction.__exit__(kind, error, trace)
 
     def add(self, table: bytes, statement: bytes, what: str) -> None:
-        """Run one more; what a table's name means is looked at anew in each run of INSERTs.
+        """Run one more INSERT. Each table's name is checked once in a run.
 
         Args:
-            table: as the statement spells it.
+            table: name, as the statement spells it.
             statement: in the file's own encoding.
-            what: what to call it in an error.
+            what: its name in an error message.
 
         Raises:
             RestoreValidationError: as `require_table`.
@@ -85,7 +85,7 @@ class InsertRun:
         self._session.run(statement, what)
 
     def end(self) -> None:
-        """Commit them: what comes next is no row.
+        """Commit the rows: the next statement is no INSERT.
 
         Raises:
             RestoreError: the server refuses it or goes away.
@@ -95,24 +95,24 @@ class InsertRun:
 
 
 def require_table(session: RestoreSession, name: bytes, *, insert: bool) -> None:
-    """Make sure that rows may be added under a name.
+    """Make sure that a name refers to a table of the database.
 
     Args:
-        session: in the state in which the rows are added.
+        session: with the settings under which the rows are added.
         name: as the statement spells it, in the session's encoding.
-        insert: whether by INSERT, which rules turn into something else.
+        insert: whether the rows are added by INSERT, which rules may rewrite.
 
     Raises:
-        RestoreValidationError: it is no table, or rows of it end up elsewhere. That there is none, the server says.
+        RestoreValidationError: it is no table, or its rows are stored elsewhere. A missing table is not an error here.
     """
     with session.translated("a table"), session.connection.cursor() as cursor:
         cursor.adapters.register_dumper(_Spelling, _SpellingDumper)
         found = cursor.execute(_WHAT, (_Spelling(name),)).fetchone()
     if found is None:
         return
-    is_table, has_rules, is_servers, is_foreign = found
+    is_table, has_rules, is_system, is_foreign = found
     shown = name.decode(errors="backslashreplace")
     if is_foreign:
         raise RestoreValidationError(f"rows of {shown} would be written to another server", _FOREIGN_DATA)
-    if not is_table or is_servers or (insert and has_rules):
+    if not is_table or is_system or (insert and has_rules):
         raise RestoreValidationError(f"rows for {shown}, which is no table of the dump's", NO_DUMP)

@@ -1,7 +1,7 @@
-"""What a server has beside one of its databases, before and after a stranger's file was loaded into that.
+"""Finds changes of the server outside of one database, by comparing shared catalogs before and after a load.
 
-Who looks is the one that everything else is done as, in another database, where nothing of the file is called. Others
-may change the server meanwhile: it is named, and the restore fails all the same, because nobody can tell who it was.
+The queries run as the role that restores, in another database, where no code of the file is called. Other sessions may
+change the server meanwhile. Such a change is named too, and fails the restore: nobody can tell who made it.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from app.postgres.maintenance import maintenance
 
 log = structlog.get_logger(__name__)
 _SHOWN = 10
-_UNKNOWN = "whether the file has changed something outside of the database is not known: {}"
+_UNKNOWN = "it is not known whether the file has changed something outside of the database: {}"
 _ROLES = "SELECT oid::text, 'role ' || quote_ident(rolname), NULL::oid, to_jsonb(r)::text FROM {roles} r"
-# A line that the server cannot read has no name, but an error.
+# A line of a configuration file that the server cannot parse has an error and no name.
 _SETTINGS_OF_SERVER = """
     SELECT concat(sourcefile, name, setting), format('%s in %s', coalesce(name, error), sourcefile), NULL, setting
     FROM pg_file_settings"""
@@ -47,7 +47,7 @@ _OTHERS = """
     FROM pg_shseclabel
     UNION ALL SELECT slot_name, format('replication slot %I', slot_name), NULL, concat(plugin, slot_type, datoid)
     FROM pg_replication_slots WHERE NOT temporary"""
-# In the bytes that are there: a database without an encoding (SQL_ASCII) shows names of any as they are.
+# As bytes: in a database without an encoding (SQL_ASCII), names may have any.
 _STATE = """
     SELECT convert_to(id, here), convert_to(said, here), ofdatabase, sha256(convert_to(concat(said, value), here))
     FROM ({parts}) found (id, said, ofdatabase, value), getdatabaseencoding() here
@@ -70,8 +70,8 @@ class _State(NamedTuple):
     databases: set[int]
 
 
-def _state(database: Database, but: str) -> _State:
-    with maintenance(database, but) as ours:
+def _state(database: Database, excluded: str) -> _State:
+    with maintenance(database, excluded) as ours:
         ((encoding, superuser, files, parameters),) = ours.query(_MAY)
         parts = [_ROLES.format(roles="pg_authid" if superuser else "pg_roles"), _OTHERS]
         parts += [_SETTINGS_OF_SERVER] * files + [_PARAMETERS] * parameters
@@ -79,13 +79,13 @@ def _state(database: Database, but: str) -> _State:
         codec = python_encoding(encoding)
         things = {
             _Thing(bytes(identity), bytes(said).decode(codec, errors="backslashreplace"), of): bytes(digest)
-            for identity, said, of, digest in ours.query(query, but)
+            for identity, said, of, digest in ours.query(query, excluded)
         }
         return _State(things, {oid for (oid,) in ours.query(_DATABASES)})
 
 
 def _changed(before: _State, after: _State) -> list[str]:
-    """What is otherwise; databases that others have made or dropped meanwhile bring and take what is theirs."""
+    """Names of changed objects, without those of databases that somebody created or dropped meanwhile."""
     stayed = before.databases & after.databases
     either = before.things.items() ^ after.things.items()
     return sorted({thing.said for thing, _ in either if thing.database is None or thing.database in stayed})
@@ -93,10 +93,10 @@ def _changed(before: _State, after: _State) -> list[str]:
 
 @contextmanager
 def _compared(database: Database, loaded: str) -> Iterator[Callable[[], list[str]]]:
-    """A block in which a stranger's file is loaded; what it gets tells what was changed beside so far.
+    """A block in which a foreign dump is loaded. Yields a function that returns the changes so far.
 
     Raises:
-        RestoreError, BackupError: the block's own, which says so too.
+        RestoreError, BackupError: the block's error, with the changes in its message.
     """
     before = _state(database, loaded)
 
@@ -109,7 +109,7 @@ def _compared(database: Database, loaded: str) -> Iterator[Callable[[], list[str
         if found := _tried(changed):
             raise type(error)(f"{error.message}; {_said(found)}", _hint(error.hint)) from error
         raise
-    except BaseException:  # the worker is stopped, somebody has typed ^C: whoever did so is not there to be told
+    except BaseException:  # somebody stopped the worker or typed ^C: the changes can only be logged
         if found := _tried(changed):
             log.warning("restore was ended, and the server is not as before", changed=_said(found), hint=_hint(None))
         raise
@@ -117,15 +117,15 @@ def _compared(database: Database, loaded: str) -> Iterator[Callable[[], list[str
 
 @contextmanager
 def refuse_server_changes(database: Database, loaded: str) -> Iterator[None]:
-    """Load a stranger's file in a block, and find out what else it has done to the server.
+    """A block in which a foreign dump is loaded. Raises if it changed the server outside of the database.
 
     Args:
-        database: any one of the server.
-        loaded: the name of the one that the file is loaded into.
+        database: any database of the server.
+        loaded: name of the database that the file is loaded into.
 
     Raises:
-        RestoreValidationError: something else was changed; names it.
-        RestoreError, BackupError: the block's own, which says so too.
+        RestoreValidationError: the server was changed; names what.
+        RestoreError, BackupError: the block's error, with the changes in its message.
     """
     with _compared(database, loaded) as changed:
         yield
@@ -135,14 +135,14 @@ def refuse_server_changes(database: Database, loaded: str) -> Iterator[None]:
 
 @contextmanager
 def remark_server_changes(database: Database, remarks: list[str]) -> Iterator[None]:
-    """Load a stranger's file into the live database itself in a block, whose commit nothing takes back.
+    """A block in which a foreign dump is loaded into the live database, and committed: changes can only be remarked.
 
     Args:
         database: the live one.
-        remarks: get what was changed beside, or why that is not known: the role may have no other database.
+        remarks: get the changes of the server, or why they are not known: the role may not connect to other databases.
 
     Raises:
-        RestoreError, BackupError: the block's own, which says so too.
+        RestoreError, BackupError: the block's error, with the changes in its message.
     """
     with ExitStack() as stack:
         changed: Callable[[], list[str]] = list
@@ -161,7 +161,7 @@ def remark_server_changes(database: Database, remarks: list[str]) -> Iterator[No
 def _tried(changed: Callable[[], list[str]]) -> list[str]:
     try:
         return changed()
-    except (RestoreError, BackupError):  # what the block raised says more
+    except (RestoreError, BackupError):  # the block's error says more
         return []
 
 
@@ -171,5 +171,5 @@ def _said(changed: list[str]) -> str:
 
 
 def _hint(hint: str | None) -> str:
-    ours = "look at it and put it back: functions in the file may have done it; if it was somebody else, restore again"
+    ours = "look at it and revert it: functions in the file may have done it; if somebody else did it, restore again"
     return f"{ours}; {hint}" if hint else ours

@@ -1,8 +1,8 @@
-"""Runs a dump's SQL: in its order, but for index builds and constraints, which run beside one another.
+"""Runs a dump's SQL in its order, except index builds and constraints, which run in parallel.
 
-Consecutive entries that only build indexes, or only check foreign keys, are a batch: their order is free, and those
-that would wait for each other's locks are kept apart. Comments on what a batch makes wait for its end. Every other
-entry runs alone, where it stands, so that any order that pg_dump chose stays valid.
+Consecutive entries that only build indexes, or only check foreign keys, form a batch. Their order is free, and entries
+whose locks conflict do not run at the same time. Comments on objects of a batch run after it. Every other entry runs
+alone, in its place, so that any order that pg_dump chose stays valid.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _DEADLOCK = "40P01"
 
 
 class SqlRunner:
-    """Runs the SQL of an archive on the first of some sessions, batches on all of them.
+    """Runs the SQL of an archive on the first session, and batches on all sessions.
 
-    `on_entry` is called with the type of each entry before it is run.
+    `on_entry` is called with the type of each entry before it runs.
     """
 
     def __init__(self, sessions: Sequence[RestoreSession], on_entry: Callable[[bytes], None] = lambda _: None) -> None:
@@ -50,20 +50,20 @@ class SqlRunner:
         """Run some SQL, one chunk for each statement.
 
         Raises:
-            RestoreValidationError: there is data among it, or what no dump has.
+            RestoreValidationError: there is table data in it, or a statement that no dump has.
             RestoreError: the server refuses a statement, or goes away.
         """
         with self._inserts:
             for chunk in chunks:
                 if chunk.header.table is not None:
-                    message = f"rows of table {chunk.header.table} stand among the SQL"
+                    message = f"rows of table {chunk.header.table} are among the SQL"
                     hint = "the manifest does not fit the file: run 'residency-backup sync'"
                     raise RestoreValidationError(message, hint)
                 self._unit(chunk.data)
         self._flush()
 
     def finish(self) -> None:
-        """There is no more SQL, nor data.
+        """End the load: there is no more SQL and no more data.
 
         Raises:
             RestoreValidationError: a transaction that the file began is still open.
@@ -81,12 +81,12 @@ class SqlRunner:
         statement = unit[end:].strip()
         if not statement:
             return
-        # Again, though the file was linted: nothing is run but what was looked at as it is run.
+        # The file was linted before; this checks the very bytes that run, under the session's current settings.
         self._judge.reading = reading = reading_of(self._main)
         if check_statement(self._judge, statement, self._name or "the dump's settings"):
-            return  # it is passed over, as the checklist says
+            return  # the statement is skipped, as the lint says
         if statement.startswith(b"\\"):
-            return  # \restrict, which is psql's business
+            return  # \restrict, a command of psql
         if table := insert_target(statement, reading):
             self._insert(table, statement)
             return
@@ -96,7 +96,7 @@ class SqlRunner:
             self._entry = None
             self._main.run(statement, "a transaction")
         elif is_setting(statement):
-            self._main.run(statement, "a setting")  # stands in front of the entry that it is meant for
+            self._main.run(statement, "a setting")  # it comes before the entry that it is meant for
         elif self._entry is not None:
             self._entry.statements.append(statement)
         elif self._type == b"COMMENT" and self._batch:
@@ -106,19 +106,19 @@ class SqlRunner:
             self._main.run(statement, self._name or "the dump's settings")
 
     def _insert(self, table: bytes, statement: bytes) -> None:
-        """A row, for what is a table in truth; it is looked at again when something else was done meanwhile."""
+        """Run an INSERT. Before the first one after other statements, the table's name is checked."""
         if table not in self._inserts.tables:
             self._flush()
             self._entry = None
         self._inserts.add(table, statement, self._name or "a row")
 
     def _begin(self, type_: bytes, name: str) -> None:
-        """A new entry: of the batch, after it, or none of its business."""
+        """Begin an entry: a part of the batch, or one that runs after it."""
         self._type, self._name = type_, f"{type_.decode().lower()} {name}"
         self._entry = None
         self._inserts.end()
         if type_ == b"EVENT TRIGGER":
-            self._flush()  # all else is to be done before one of them can see anything
+            self._flush()  # everything before it must be done before the trigger can fire
         self._on_entry(type_)
         if type_ not in PARALLEL:
             return
@@ -128,21 +128,21 @@ class SqlRunner:
         self._batch.append(self._entry)
 
     def _flush(self) -> None:
-        """Run the batch, and then the comments on what it made."""
+        """Run the batch, then the comments on its objects."""
         batch, self._batch = self._batch, []
         comments, self._comments = self._comments, []
         if batch:
             self._entry = None
-            # What a transaction of the file has made so far, nobody but its own session sees.
+            # Objects that an open transaction of the file created are visible to its session only.
             _Group(batch).run(self._sessions[:1] if self._main.in_transaction else self._sessions)
         for comment in comments:
             self._main.run(comment, "a comment")
 
 
 def reading_of(session: RestoreSession) -> Reading:
-    """What the server reads the session's next statement under, whoever set it."""
-    said = session.connection.info.parameter_status
-    return Reading(said("client_encoding") or "UTF8", said("standard_conforming_strings") != "off")
+    """The settings under which the server parses the session's next statement."""
+    parameter = session.connection.info.parameter_status
+    return Reading(parameter("client_encoding") or "UTF8", parameter("standard_conforming_strings") != "off")
 
 
 class _Group:
@@ -168,8 +168,8 @@ class _Group:
             _run(sessions[0], entry)
 
     def _work(self, session: RestoreSession, stopped: Callable[[], bool]) -> None:
-        while (taken := self._take(stopped)) is not None:
-            entry, locks = taken
+        while (next_entry := self._take(stopped)) is not None:
+            entry, locks = next_entry
             try:
                 _run(session, entry)
             except RestoreError as error:
@@ -182,7 +182,7 @@ class _Group:
                     self._changed.notify_all()
 
     def _take(self, stopped: Callable[[], bool]) -> tuple[Entry, Locks] | None:
-        """The next entry that waits for none that runs."""
+        """The next entry whose locks conflict with no running entry's."""
         with self._changed:
             while self._free and not stopped():
                 for number, (_, locks) in enumerate(self._free):
@@ -195,11 +195,11 @@ class _Group:
 
 def _run(session: RestoreSession, entry: Entry) -> None:
     session.set_state(entry.state)
-    while entry.statements:  # after a deadlock the rest is run again, and not what was done
+    while entry.statements:  # after a deadlock, only the remaining statements run again
         session.run(entry.statements[0], entry.name)
         del entry.statements[0]
 
 
 def is_setting(statement: bytes) -> bool:
-    """Whether a statement sets a session's state and does nothing else."""
+    """Whether a statement only sets a setting of the session."""
     return SETTING.match(statement) is not None

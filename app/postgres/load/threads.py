@@ -1,4 +1,4 @@
-"""Work that several sessions do together: a thread for each, and one failure stops them all."""
+"""Runs work on several sessions, a thread for each; one failure stops all."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Stopped = Callable[[], bool]
 
 
 def run_on_all(sessions: Sequence[RestoreSession], work: Callable[[RestoreSession, Stopped], None]) -> None:
-    """Run `work` on every session at once and wait for all.
+    """Run `work` on all sessions at once, and wait for all.
 
     Args:
-        sessions: nobody else uses them meanwhile.
-        work: takes a session, and a question that it asks now and then: whether to stop.
+        sessions: that nobody else uses meanwhile.
+        work: gets a session, and a function that tells whether to stop.
 
     Raises:
-        Exception: the first that any of them raised; the others' statements were cancelled then.
+        Exception: the first that was raised; then the statements of all sessions are cancelled.
     """
     failures: list[BaseException] = []
     lock = threading.Lock()
@@ -34,7 +34,9 @@ def run_on_all(sessions: Sequence[RestoreSession], work: Callable[[RestoreSessio
             with lock:
                 failures.append(error)
 
-    threads = [threading.Thread(target=run, args=(each,), name=f"load-{n}") for n, each in enumerate(sessions)]
+    threads = [
+        threading.Thread(target=run, args=(session,), name=f"load-{number}") for number, session in enumerate(sessions)
+    ]
     try:
         for thread in threads:
             thread.start()
@@ -50,7 +52,7 @@ def run_on_all(sessions: Sequence[RestoreSession], work: Callable[[RestoreSessio
 def _wait(
     threads: Sequence[threading.Thread], sessions: Sequence[RestoreSession], failures: Sequence[BaseException]
 ) -> None:
-    """Wait for all; after a failure, cancel again and again: a statement may begin just after it was cancelled."""
+    """Wait for all threads; after a failure, cancel repeatedly, because a thread may be between two statements."""
     for thread in threads:
         while thread.ident is not None and thread.is_alive():
             if failures:
@@ -60,6 +62,6 @@ def _wait(
 
 def _cancel(sessions: Iterable[RestoreSession]) -> None:
     for session in sessions:
-        # One that has ended already has nothing to cancel.
+        # A closed session has nothing to cancel.
         with contextlib.suppress(psycopg.Error):
             session.connection.cancel_safe(timeout=5)

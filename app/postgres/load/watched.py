@@ -1,10 +1,10 @@
-"""Sessions in which a stranger's file changes nothing of the server beside the database that it is loaded into.
+"""Sessions in which a foreign dump cannot change the server outside of the database that it is loaded into.
 
-Its functions run with the rights of whoever loads it, and every role may change its own password and settings. So each
-statement is a transaction of its own here, and before the commit the session's locks are looked at: who changes a
-catalog that all databases share holds one. Only a GRANT lets go of it at once, but is counted. Then nothing of the
-statement stays. What can be done outside of a transaction (a replication slot), or hidden from this, is found
-afterwards: see `app.postgres.load.server_changes`.
+Functions in the file run with the rights of the role that loads it, and every role may change its own password and
+settings. So each statement is a transaction, and the session's locks are checked before its commit: a change of a
+catalog that all databases share holds a lock on it. Only GRANT releases that lock at once, but the statistics of the
+transaction count its rows. If there is such a change, the statement is rolled back. What is not transactional (a
+replication slot), or hidden from this check, is found afterwards: see `app.postgres.load.server_changes`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _CATALOGS = {
 }
 _DATABASES = 1262
 _GRANTED = (_DATABASES, 1213, 6243)
-# In full: the file has set the search_path. What is deferred to the commit is done before the look.
+# All names are qualified: the file has set the search_path. Deferred constraints are checked before the query.
 _LOOK = """
     SET CONSTRAINTS ALL IMMEDIATE;
     SELECT relation::pg_catalog.int8 FROM pg_catalog.pg_locks
@@ -47,45 +47,45 @@ _EVENT_TRIGGER = re.compile(rb"(?:CREATE|ALTER)\s+EVENT\s+TRIGGER\s", re.IGNOREC
 
 
 def require_no_shared_changes(connection: psycopg.Connection, what: str, granted: Sequence[int] = _GRANTED) -> None:
-    """Make sure that the open transaction has changed nothing that all databases share.
+    """Make sure that the open transaction has changed no catalog that all databases share.
 
     Args:
-        connection: in a transaction.
-        what: was done in it.
-        granted: catalogs whose changes are counted.
+        connection: in the transaction.
+        what: name of the statement that it ran.
+        granted: catalogs whose changed rows are counted.
 
     Raises:
-        RestoreValidationError: it has; says what.
+        RestoreValidationError: it has changed some; names them.
     """
     look = _LOOK.format(pid=connection.info.backend_pid, catalogs=list(_CATALOGS), granted=list(granted))
     cursor = connection.execute(look.encode())
     cursor.nextset()
     found = sorted(_CATALOGS[catalog] for (catalog,) in cursor.fetchall())
     if found:
-        message = f"{what}: functions in the file change what is outside of the database: {', '.join(found)}"
-        raise RestoreValidationError(message, "they were kept from it: look at the functions in the file")
+        message = f"{what}: functions in the file change objects outside of the database: {', '.join(found)}"
+        raise RestoreValidationError(message, "the changes were rolled back: look at the functions in the file")
 
 
 class WatchedSession(RestoreSession):
-    """A session that commits nothing which changes something beside."""
+    """A session that commits no change outside of its database."""
 
     def __init__(self, connection: psycopg.Connection, database: str) -> None:
         super().__init__(connection, database)
         self._granted: Sequence[int] = _GRANTED
 
     def run(self, statement: bytes, what: str) -> None:
-        """Run one statement, and make sure of it; see `Session.run`."""
+        """Run one statement, and check its changes; see `RestoreSession.run`."""
         with self._watched(statement, what):
             super().run(statement, what)
 
     def copy(self, statement: bytes, blocks: Iterable[bytes], what: str) -> int:
-        """Send rows, and make sure of what they call; see `Session.copy`."""
+        """Send rows, and check the changes of functions that they call; see `RestoreSession.copy`."""
         with self._watched(statement, what):
             return super().copy(statement, blocks, what)
 
     @contextmanager
     def transaction(self, what: str) -> Iterator[None]:
-        """All or nothing of what is done in a block, and of what is done beside."""
+        """A transaction whose changes are checked, or a savepoint in an open one, for the length of a block."""
         outermost = not self.in_transaction
         with super().transaction(what):
             yield
@@ -97,7 +97,7 @@ class WatchedSession(RestoreSession):
             if ends[1].upper() == b"COMMIT":
                 with self.translated(what):
                     require_no_shared_changes(self.connection, what, self._granted)
-        elif _EVENT_TRIGGER.match(statement):  # the server notes of a database that it has one
+        elif _EVENT_TRIGGER.match(statement):  # it sets a flag in the database's row of pg_database
             self._granted = [catalog for catalog in self._granted if catalog != _DATABASES]
         elif not (self.in_transaction or is_setting(statement)):
             return self.transaction(what)
@@ -106,6 +106,6 @@ class WatchedSession(RestoreSession):
 
 @contextmanager
 def watched_session(database: Database, jobs: int) -> Iterator[RestoreSession]:
-    """Such a session for the length of a block; see `app.postgres.session.session`."""
+    """A watched session for the length of a block; see `app.postgres.session.restore_session`."""
     with restore_session(database, jobs) as found:
         yield WatchedSession(found.connection, database.name)

@@ -92,7 +92,7 @@ class _InPlace(Maintenance):
                 return
         super().run(statement, what)
 
-    def otherwise(self, message: str) -> RestoreError:
+    def other_error(self, message: str) -> RestoreError:
         return RestoreDataError(message, "nothing was changed; the message is the server's")
 
 

@@ -20,6 +20,7 @@ from app.operations.backups.inventory import inventory
 from app.operations.backups.sync import sync
 from app.operations.health.check import check
 from app.postgres.dump import source as dump
+from app.storage.local import LocalTree
 from tests.fix_fork import COMMAND_LINE, TEXT, Forked, run_forked, start_forked
 from tests.fix_guarded import DAILY, Restore, fails
 from tests.fix_postgres import scratch_database
@@ -224,13 +225,15 @@ def test_two_databases_in_one_tree_do_not_replace_each_others_backups(
     assert "BACKUP_DIR" in error.hint
 
 
-def test_a_dump_that_outgrows_its_forecast_stops_before_the_reserve_is_gone(guarded: Site) -> None:
+def test_a_dump_that_outgrows_its_forecast_stops_before_the_reserve_is_gone(
+    guarded: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fill_wide(guarded.database, rows=30_000)  # the free space is looked at now and then
     service = guarded.service()
     before, free = guarded.files(), service.tree.free_bytes()
 
     def lose_space() -> None:
-        service.tree.free_bytes = lambda: 0  # type: ignore[method-assign]
+        monkeypatch.setattr(LocalTree, "free_bytes", lambda _: 0)
 
     fault = At(lose_space)
     with pytest.raises(BackupStorageError, match="filling up"):

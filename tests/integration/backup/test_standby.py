@@ -112,7 +112,7 @@ def test_a_dump_that_the_recovery_ended_says_what_helps(pair: Pair) -> None:
 
     with pytest.raises(StandbyConflictError) as caught:
         dump_what_is_vacuumed()
-    assert "the standby ended what was read of database followed" in caught.value.message
+    assert "the standby cancelled the read of database followed" in caught.value.message
     assert "hot_standby_feedback" in caught.value.hint
     assert "max_standby_streaming_delay" in caught.value.hint
     assert caught.value.transient

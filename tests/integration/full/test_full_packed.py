@@ -31,6 +31,7 @@ from app.operations.backup.space import _LOOK_EVERY
 from app.operations.backup.take import take_backup
 from app.operations.backups.verify import verify
 from app.operations.service import Progress
+from app.storage.local import LocalTree
 from tests.fix_fork import run_forked
 from tests.fix_full import FULL, SMALL_FILES_ONLY, FullSite
 from tests.fix_service import At, leftovers
@@ -97,13 +98,13 @@ def test_too_little_free_space_is_found_before_anything_is_copied(packed_site: F
     assert error.exit_code == 14
 
 
-def test_a_disk_that_fills_up_while_the_tar_is_packed(packed_site: FullSite) -> None:
+def test_a_disk_that_fills_up_while_the_tar_is_packed(packed_site: FullSite, monkeypatch: pytest.MonkeyPatch) -> None:
     with (packed_site.uploads / "large").open("wb") as file:
         file.truncate(_LOOK_EVERY + FRAMES)
     service = packed_site.service()
 
     def lose_space() -> None:
-        service.tree.free_bytes = lambda: 0  # type: ignore[method-assign]
+        monkeypatch.setattr(LocalTree, "free_bytes", lambda _: 0)
 
     fault = At(lose_space, phase="pack")
     with pytest.raises(BackupStorageError, match="filling up"):

@@ -68,7 +68,7 @@ def test_views_are_filled_in_the_order_that_works_and_what_no_server_takes_stand
     assert 'view data logged: could not open file "/nowhere/logs.csv"' in logged
     assert 'view data own: unrecognized configuration parameter "app.tenant"' in tenant
     (rights,) = {*done.warnings} - {away, logged, tenant}
-    assert rights.startswith('rights of "99999" are left out, since there is no role of that name')
+    assert rights.startswith('rights of "99999" are left out, because there is no such role')
     assert 'CREATE ROLE "99999" NOLOGIN' in rights
     assert odd.database.query("SELECT n FROM a_third") == [(2,)]
     assert odd.database.query("SELECT usename FROM pg_user_mappings") == [("public",)]

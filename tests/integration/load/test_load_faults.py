@@ -203,7 +203,7 @@ def test_a_manifest_that_lies_gets_nothing_past_the_lint(empty_database: TestDat
     head = SegmentHeader(SegmentKind.DATA, TableName("public", "a"), ("x",))
     writer.add([Chunk(SegmentHeader(SegmentKind.BEFORE), b"CREATE TABLE public.a (x int);\n"), Chunk(head, data)])
     index = replace(writer.finish(), complete=True)
-    with pytest.raises(RestoreValidationError, match="something else than one COPY block"):
+    with pytest.raises(RestoreValidationError, match="is not one COPY block"):
         load_into(empty_database, archive(out.getvalue(), Codec.NONE, index))
     assert list(copy_of_all_tables(empty_database.url)) == ['"public"."a"']
 
@@ -255,5 +255,5 @@ def test_a_segment_of_data_that_is_empty_is_a_typed_error(empty_database: TestDa
     number, first = next((n, each) for n, each in enumerate(whole.segments) if each.kind is SegmentKind.DATA)
     empty = replace(first, bytes=0, raw_bytes=0, rows=0, sha256=hashlib.sha256().hexdigest())
     segments = (*whole.segments[:number], empty, *whole.segments[number:])
-    with pytest.raises(RestoreValidationError, match="something else than one COPY block"):
+    with pytest.raises(RestoreValidationError, match="is not one COPY block"):
         load_into(empty_database, archive(stock, Codec.NONE, replace(whole, segments=segments)))

@@ -111,7 +111,7 @@ def test_an_empty_segment_of_data_is_a_typed_error(empty_database: TestDatabase)
         ]
     )
     index = replace(writer.finish(), complete=True)
-    with pytest.raises(RestoreValidationError, match="something else than one COPY block"):
+    with pytest.raises(RestoreValidationError, match="is not one COPY block"):
         load_into(empty_database, archive(out.getvalue(), Codec.NONE, index))
 
 

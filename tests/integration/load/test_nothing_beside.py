@@ -120,7 +120,7 @@ def test_a_role_that_loads_a_strangers_file_keeps_its_password_and_settings(
     command = ["restore", str(file), "--mode", "replace", "--into", name, "--confirm", name]
     done = site.cli(*command, "--as", role, RESTORE_FOREIGN_PASSWORD=role)
     assert done.code == 13, done.stderr
-    assert "functions in the file change what is outside of the database: roles and their passwords" in done.stderr
+    assert "functions in the file change objects outside of the database: roles and their passwords" in done.stderr
     assert live.query(SHARED) == before
     assert not live.query("SELECT FROM pg_database WHERE datname LIKE 'staging%'")
 

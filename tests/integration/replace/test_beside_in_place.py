@@ -111,4 +111,4 @@ def test_where_nobody_can_look_from_that_is_said(empty_database: TestDatabase, m
     with remark_server_changes(Database.from_url(empty_database.url), remarks):
         pass
     (said,) = remarks
-    assert said.startswith("whether the file has changed something outside of the database is not known: no database")
+    assert said.startswith("it is not known whether the file has changed something outside of the database: the role")

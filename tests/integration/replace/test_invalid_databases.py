@@ -13,11 +13,11 @@ def test_it_is_neither_put_in_the_live_ones_place_nor_taken_for_a_server_that_is
     before = small.content()
     record = small.run(mode="replace").restore
     interrupt(small, str(record.undo))
-    with pytest.raises(RestoreRollbackError, match=f"database {record.undo} is what an interrupted DROP DATABASE left"):
+    with pytest.raises(RestoreRollbackError, match=f"database {record.undo} is unusable: a DROP DATABASE"):
         rollback(small.service(), record.id)
     assert small.content() == before
     interrupt(small, small.name)
-    with pytest.raises(RestoreValidationError, match="what an interrupted DROP DATABASE left") as caught:
+    with pytest.raises(RestoreValidationError, match="a DROP DATABASE of it was interrupted") as caught:
         small.run(mode="replace")
     assert f"psql -d postgres -c 'DROP DATABASE \"{small.name}\"'" in caught.value.hint
     execute(small.server, f"DROP DATABASE {small.name}")

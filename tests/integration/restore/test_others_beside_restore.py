@@ -148,7 +148,7 @@ def test_a_preview_gives_way_to_who_wants_to_alter_what_it_reads(
         real(self)
         if not altering:
             altering.append(Beside(database, "ALTER TABLE shifts ADD COLUMN more int").start().wait_until_it_waits())
-            self._session.do("SELECT pg_sleep(100)", "a long comparison")
+            self._session.execute("SELECT pg_sleep(100)", "a long comparison")
 
     monkeypatch.setattr(Planner, "plan", slow)
     with beside(database, archive, request()) as found:

@@ -25,8 +25,8 @@ def test_a_merge_names_the_path_that_a_function_looked_in(empty_database: TestDa
     with pytest.raises(RestoreDataError, match="relies on search_path") as failed:
         merge(empty_database, archive, request())
     mending = f"psql -d {name} -c 'ALTER FUNCTION public.short(text) SET search_path = public, other'"
-    named = "it looked in other: name the schemas that it is to look in, --search-path 'public, other'"
-    assert failed.value.hint == f"{named}; or mend it there: {mending}"
+    named = "it searched other: name the schemas that it needs, --search-path 'public, other'"
+    assert failed.value.hint == f"{named}; or change the function: {mending}"
     merge(empty_database, archive, request(search_path="public"))
 
 
@@ -37,7 +37,7 @@ def test_check_names_what_runs_at_each_login(empty_database: TestDatabase, tmp_p
         CREATE FUNCTION note() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN NULL; END $$;
         CREATE EVENT TRIGGER "at login" ON login EXECUTE FUNCTION note()""")
     (found,) = check_logins(service)
-    assert found.message.startswith("event trigger at login fires whenever a session of this service begins")
+    assert found.message.startswith("event trigger at login fires at the start of each session of this service")
     assert found.message.endswith("""-c 'ALTER ROLE "postgres" SET event_triggers = off'""")
     empty_database.execute(f"ALTER ROLE postgres IN DATABASE {empty_database.name} SET event_triggers = off")
     assert check_logins(service) == []

@@ -1,11 +1,11 @@
-"""What a restore compares by: functions of users in operator classes, range types, and operators of constraints.
+"""Finds functions of users that a restore compares values by: in operator classes, range types and constraints.
 
-No expression calls them. With them an index is built, a row is found to be in its partition, a range is read, and a
-foreign key is checked: so each is called as that is done, on what a table's columns hold. A type may also be kept
+No expression calls them. The server calls them to build an index, to find a row's partition, to read a range, and to
+check a foreign key. So each is called in the same way, on values in the columns of a table. A type may also be stored
 inside of another one: an array of ranges, a domain in a composite type.
 
-The SQL is a part of `relying_sql`. `VALUE` stands in it for an expression that is known later in it: whoever runs it
-puts a word there that nobody can know, and so have in a name.
+The SQL is a part of `query`. In it, `VALUE` is a placeholder for an expression that is known later; the caller replaces
+it by a random word, which no name can contain.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from __future__ import annotations
 from app.postgres.server_facts import DUMPED
 
 VALUE = "<the value>"
-_DEEPEST = 32  # composite types in composite types
-# The largest of a table's partitions.
+_DEEPEST = 32  # nesting of composite types
+# A table's largest partition.
 LEAF = """(SELECT l.relid FROM pg_partition_tree(c.oid) l JOIN pg_class k ON k.oid = l.relid AND k.relkind = 'r'
             ORDER BY pg_relation_size(l.relid) DESC NULLS LAST LIMIT 1)"""
 
 
 def _as_taken(value: str) -> str:
-    """A value in the type of an operator class; a general one (anyarray) takes it as it is."""
+    """A value cast to the type of an operator class; a polymorphic class (anyarray) takes it unchanged."""
     return f"CASE typtype WHEN 'p' THEN '{value}' ELSE format('CAST({value} AS %s)', format_type(opcintype, NULL)) END"
 
 
 def _unless_null(values: str, call: str) -> str:
-    """A call; nobody compares by NULL."""
+    """A call for values that are not NULL: NULL is not compared."""
     return f"format('CASE WHEN pg_catalog.num_nulls({values}) = 0 THEN %s END', {call})"
 
 
@@ -60,9 +60,9 @@ _SUPPORT = f"""
         FROM pg_range JOIN risky r ON r.oid = rngcanonical
         UNION ALL SELECT rngtypid, 'read', p.oid, {_OF_ENDS}
         FROM pg_range JOIN support ON opclass = rngsubopc JOIN pg_proc p ON p.oid = function AND pronargs = 2)"""
-# The first that is there: nothing is evaluated for NULL.
+# The first element that is not NULL: nothing is evaluated for NULL.
 _ELEMENT = f"'(SELECT e FROM (SELECT pg_catalog.unnest({VALUE})) u(e) WHERE e IS DISTINCT FROM NULL LIMIT 1)'"
-# Types, one that a value of each keeps, and the way from the one to the other; then columns of such types.
+# Types, a type that is stored inside of each, and the expression that reads it; then columns of such types.
 HOLDS = f"""{_SUPPORT},
     holds(type, kept, path, depth) AS (
         SELECT t, t, '{VALUE}' COLLATE "C", 0 FROM (

@@ -1,4 +1,4 @@
-"""The one query that finds what a restore evaluates, or compares by, with functions of users."""
+"""The query that finds objects which a restore evaluates, or compares by, with functions of users."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from app.postgres.dump.search_path.compared_types import CALLS, HOLDS, LEAF, VAL
 from app.postgres.dump.search_path.seeds import CHECKED, NAMED, NAMING, NO_COLUMNS, OWN, SEEDS, SPEAKING
 from app.postgres.server_facts import DUMPED
 
-# Functions that rely on nothing: the server's own, most of those in C, and those that set their search_path themselves.
+# Functions that may rely on search_path: not the server's own, not most in C, and not those that set it themselves.
 _RISKY = f"""
     SELECT p.oid FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace JOIN pg_language l ON l.oid = prolang
     WHERE nspname NOT IN ('pg_catalog', 'information_schema') AND nspname !~ '^pg_temp' AND prokind IN ('f', 'w')
@@ -43,7 +43,7 @@ _USED = f"""
 _BEFORE_15 = (
     "current_setting('server_version_num')::int < 150000"  # there the column depends on what its expression calls
 )
-# Kind and name of each object, the table whose rows it is tried on, its expressions as SQL, and columns that it needs.
+# Kind and name of each object, the table whose rows it is tried on, its expressions as SQL, and the columns they need.
 _EVALUATED = f"""
     evaluated(class, id, functions, kind, name, relation, says, needs) AS (
         SELECT class, id, functions, 'generated column', format('%I.%I.%I', n.nspname, c.relname, attname), c.oid,

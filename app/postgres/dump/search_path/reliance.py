@@ -1,9 +1,9 @@
-"""What a restore could not evaluate, because its functions find what they name by the search_path alone.
+"""Finds objects that a restore could not evaluate, because their functions find what they name by search_path.
 
-A dump is loaded under an empty search_path, and so are checks, generated columns and indexes evaluated, domains
-checked and materialized views filled. Each expression that calls a function of users is tried under that, and so is
-each function that something is compared by: on some rows of its table. Nothing is written, and what a function does is
-undone; see `relying_try` for whose rights it runs with.
+A dump is loaded under an empty search_path: checks, generated columns, indexes, domains and materialized views are
+evaluated under it. So each expression that calls a function of users, and each function that values are compared by, is
+tried under an empty search_path on some rows of its table. Every trial is rolled back; see `trials` for the rights that
+it runs with.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from app.postgres.quoting import SAME, quoted
 from app.postgres.server_messages import message_of
 
 log = structlog.get_logger(__name__)
-# Somebody may wait for what the snapshot has locked.
+# While a snapshot is held, other sessions may wait for its locks.
 BESIDE_SECONDS = 2.0
 ALONE_SECONDS = 10.0
 _SHOWN = 10
-_ROWS = 3  # of those that have values in most of the columns
+_ROWS = 3  # with values in most columns
 _LOOKED_AT = 1000
 _PAGES = 32  # spread over the table
 _PLACES = 1024  # on all of them
@@ -47,7 +47,7 @@ _SHOWN_PATH = "SELECT coalesce(string_agg(quote_ident(s), ', '), 'public') FROM 
 
 @dataclass(frozen=True, slots=True)
 class _Object:
-    """What calls functions that may look a name up; `own` are those of users."""
+    """An object that calls functions which may look up names; `own` are those of users."""
 
     kind: str
     name: str
@@ -61,7 +61,7 @@ class _Object:
 
     @property
     def statements(self) -> tuple[str, ...]:
-        """What evaluates it, on many rows and on few; all of its names are qualified."""
+        """Statements that evaluate it, on many rows and on few. All their names are qualified."""
         if self.kind == "materialized view":
             return (f"SELECT * FROM ({self.says.rstrip(';')}) filled LIMIT 1",)
         table = f"ONLY {quoted(*self.table)}"
@@ -69,14 +69,14 @@ class _Object:
         return f"{few} OR ctid {SAME} ANY ('{{{','.join(self._places())}}}'::pg_catalog.tid[])", few
 
     def _full(self, table: str) -> str:
-        """Of the first rows some that have most values: a function that is STRICT is not called with NULL."""
+        """The ctids of rows with most values among the first ones: a STRICT function is not called with NULL."""
         columns = ", ".join(map(quoted, self.columns))
         looked_at = f"SELECT ctid{columns and ', '}{columns} FROM {table} LIMIT {_LOOKED_AT}"
         full = f"ORDER BY pg_catalog.num_nulls({columns})" if columns else ""
         return f"SELECT ctid FROM ({looked_at}) looked_at {full} LIMIT {_ROWS}"
 
     def _places(self) -> Iterator[str]:
-        """Places all over the table, of rows and of none: it is not read for them."""
+        """Ctids spread over the table, of existing rows or not: reading the table to find rows would take too long."""
         pages = sorted({self.pages * part // _PAGES for part in range(_PAGES)} | {max(self.pages - 1, 0)})
         for page in pages:
             for line in range(1, min(_LINES, _PLACES // len(pages)) + 1):
@@ -84,27 +84,27 @@ class _Object:
 
 
 def find_doubts(connection: psycopg.Connection, database: Database, snapshot: str | None = None) -> tuple[Doubt, ...]:
-    """Look for what relies on search_path, and try it; what cannot be tried now is no reason not to go on.
+    """Find and try objects that may rely on search_path. If it fails, a warning is logged.
 
     Args:
-        connection: asks the catalogs, and is left as it was.
-        database: the same; a connection of its own tries, if there is anything to try.
-        snapshot: what the server calls an exported one, which shows the rows to try it on.
+        connection: queries the catalogs; its state is unchanged afterwards.
+        database: the same; trials run on another connection.
+        snapshot: id of an exported snapshot that shows the rows to try; None for the present.
 
     Raises:
         psycopg.OperationalError: the connection was lost.
     """
     sure: list[Doubt] = []
     try:
-        found = _look(connection, database.name, sure)
-        if not found:
+        objects = _look(connection, database.name, sure)
+        if not objects:
             return tuple(sure)
-        roles = Roles.of(connection, {owner for each in found for owner in each.owners})
+        roles = Roles.of(connection, {owner for found in objects for owner in found.owners})
         path = _own_path(connection)
         with database.connect() as trying:
             seconds = BESIDE_SECONDS if snapshot else ALONE_SECONDS
-            tried = _tried(start_trials(trying, roles, snapshot), found, time.monotonic() + seconds)
-            return (*sure, *(_doubt_of(database.name, path, *each) for each in tried))
+            outcomes = _tried(start_trials(trying, roles, snapshot), objects, time.monotonic() + seconds)
+            return (*sure, *(_doubt_of(database.name, path, found, outcome) for found, outcome in outcomes))
     except (psycopg.Error, BackupError) as error:
         if connection.closed:
             raise
@@ -120,8 +120,8 @@ def _own_path(connection: psycopg.Connection) -> str:
 
 
 def _look(connection: psycopg.Connection, database: str, sure: list[Doubt]) -> list[_Object]:
-    """What is to be tried; what is sure without is added to the list."""
-    with connection.transaction(force_rollback=True):  # which takes the setting back, also within a transaction
+    """The objects to try. Doubts that are sure without a trial are added to `sure`."""
+    with connection.transaction(force_rollback=True):  # resets the setting, also within a transaction
         connection.execute("SET LOCAL search_path = ''")
         sure += scattered(connection, database)
         sure += unwritable(connection, partial(_own_path, connection))
@@ -132,7 +132,7 @@ def _look(connection: psycopg.Connection, database: str, sure: list[Doubt]) -> l
 
 
 def _distinct(rows: Iterable[tuple[Any, ...]]) -> Iterator[_Object]:
-    """Of what all partitions of a table have alike, that of the largest."""
+    """Objects without copies: of those that all partitions of a table have, the largest partition's."""
     seen: dict[tuple[Any, ...], TableName] = {}
     for kind, name, says, schema, relation, columns, functions, owners, root, pages, own in rows:
         table = TableName(schema, relation)
@@ -142,33 +142,33 @@ def _distinct(rows: Iterable[tuple[Any, ...]]) -> Iterator[_Object]:
 
 
 def _tried(trying: Trials, found: Iterable[_Object], deadline: float) -> Iterator[tuple[_Object, Outcome]]:
-    left: list[str] = []
-    for each in found:
-        name = f"{each.kind} {each.name}"
+    untried: list[str] = []
+    for tried_object in found:
+        name = f"{tried_object.kind} {tried_object.name}"
         if time.monotonic() > deadline:
-            left.append(name)
-        outcome = trying.outcome(each.statements, each.owners) if not left else UNTRIED
+            untried.append(name)
+        outcome = trying.outcome(tried_object.statements, tried_object.owners) if not untried else UNTRIED
         if outcome.said is not None:
-            yield each, outcome
-    if left:
-        log.warning("backup had no time to try all functions", left=left[:_SHOWN], of=len(left))
+            yield tried_object, outcome
+    if untried:
+        log.warning("backup had no time to try all functions", untried=untried[:_SHOWN], of=len(untried))
 
 
 def _doubt_of(database: str, path: str, tried: _Object, outcome: Outcome) -> Doubt:
     name, said, lasting = f"{tried.kind} {tried.name}", outcome.said or "", outcome.lasting
     table = quoted(*tried.table)
     if said == BROKEN and tried.kind == "column":
-        said = "a value of it names an index, which is made when the rows are loaded"
+        reason = "a value in it names an index, which a restore creates after the rows are loaded"
         mending = in_psql(database, f"ALTER TABLE {table} ALTER {quoted(*tried.columns[:1])} TYPE text")
-        return Doubt(name, (), said, True, path, mending)  # noqa: FBT003 -- no path makes the index
+        return Doubt(name, (), reason, True, path, mending)  # noqa: FBT003 -- no path creates the index
     if said == BROKEN and (lasting or not outcome.told):
-        said = "a row breaks it today, or does in a database of another name: a restore does not load that"
-        mending = "mend the row, or the constraint"
+        reason = "a row violates it, today or in a database of another name: a restore cannot load that row"
+        mending = "change the row, or the constraint"
         if tried.kind == "check":
             constraint = tried.name.rpartition(" of ")[0]
             mending = in_psql(database, f"ALTER TABLE {table} DROP CONSTRAINT {constraint}")
         mending = mending if outcome.told else f"{with_path(path)}; if that does not help, {mending}"
-        return Doubt(name, tried.functions, said, lasting, path, mending)
+        return Doubt(name, tried.functions, reason, lasting, path, mending)
     if tried.own:
         return Doubt(name, tried.own, said, lasting, path)
     mending = "look at what it names" if lasting else with_path(path)

@@ -1,7 +1,7 @@
-r"""Expressions that no catalog says what they call: the server's own functions are in no dependency.
+r"""Finds calls that pg_depend does not record, because the functions are the server's own.
 
-What of them looks a name up, and what may give another answer tomorrow, stands in the trees of expressions alone. The
-SQL is a part of `relying_sql`.
+Functions that look up a name, or whose result may change over time, are found in the trees of expressions only. The
+SQL is a part of `query`.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from app.postgres.dump.search_path.trials import BROKEN
 from app.postgres.server_facts import DUMPED
 
 _FIRST_OF_USERS = 16384  # FirstNormalObjectId
-# What a function's text says: in C, what is told to look something up (crosstab). Nobody is to call dblink by the way.
+# Functions in C with a text argument that may be a name to look up (crosstab). dblink is never called in a trial.
 SPEAKING = "(provolatile <> 'i' AND 'text'::regtype = ANY (proargtypes::oid[]) AND proname !~ '^dblink')"
 _LOOKING = "^(to_reg|regclass$|ts_stat$|ts_rewrite$|(query|table|schema|cursor|database)_to_xml)"
 _LOOKS_UP = f"p.pronamespace = 'pg_catalog'::regnamespace AND proname ~ '{_LOOKING}'"
 _REGS = "24|2202|2203|2204|2205|2206|3734|3769|4089|4096|4191"  # oids of regproc … regcollation
 _DATED = 1184  # timestamptz
 _CALLED = r":(?:funcid|opfuncid) (\d+) "
-_SOME_TEXT = r"\{(?:COERCEVIAIO|SQLVALUEFUNCTION) "  # the quick look
+_SOME_TEXT = r"\{(?:COERCEVIAIO|SQLVALUEFUNCTION) "  # a fast filter
 _BY_TEXT = rf"\{{COERCEVIAIO .*type ({_REGS}|{_DATED}) |\{{SQLVALUEFUNCTION "
-# Materialized views, and what they are made of.
+# Materialized views, and the views that they read.
 _FILLED = """
     WITH RECURSIVE filled(relation) AS (
         SELECT oid FROM pg_class WHERE relkind = 'm' AND relispopulated
@@ -43,17 +43,17 @@ NAMING = f"""
         AND attrelid >= {_FIRST_OF_USERS}"""
 NO_COLUMNS = "'{}'::text[]"
 _BREAKING = f"'CAST(CASE WHEN (%s) IS FALSE THEN ''{BROKEN}'' ELSE ''0'' END AS pg_catalog.int4)'"
-# What fails for a row that a check is false for; the database has another name while a restore makes it.
+# An expression that fails for a row for which a check is false. The database has another name during a restore.
 CHECKED = f"""format({_BREAKING}, replace(replace(pg_get_expr(conbin, conrelid),
                    'current_database()', '(''restored''::name)'), 'CURRENT_CATALOG', '(''restored''::name)'))"""
 _INDEXES = f"SELECT oid FROM pg_catalog.pg_class WHERE relkind IN (''i'', ''I'') AND oid >= {_FIRST_OF_USERS}"
-# An index is made when the rows are there that name it.
+# A restore creates an index after the rows that name it are loaded.
 NAMED = f"""
         SELECT 'pg_class'::regclass, c.oid, ARRAY[]::oid[], 'column', format('%I.%I.%I', n.nspname, c.relname, attname),
                c.oid, format({_BREAKING}, format('NOT %I IN ({_INDEXES})', attname)), ARRAY[attname::text]
         FROM pg_attribute JOIN pg_class c ON c.oid = attrelid AND relkind = 'r'
             JOIN pg_namespace n ON n.oid = relnamespace
         WHERE atttypid = 'regclass'::regtype AND attnum > 0 AND NOT attisdropped AND {DUMPED}"""
-# Of the functions the users' own: a dump carries what is set for them.
+# Those of the functions that are users' own: a dump holds settings of them.
 OWN = f"""ARRAY(SELECT f::regprocedure::text FROM unnest(functions) f WHERE f >= {_FIRST_OF_USERS} AND NOT EXISTS (
                SELECT FROM pg_depend WHERE classid = 'pg_proc'::regclass AND objid = f AND deptype = 'e') ORDER BY 1)"""

@@ -1,13 +1,13 @@
-"""Tries what calls functions of users, with no more rights than those of who wrote them, and leaves nothing behind.
+"""Evaluates expressions that call functions of users, with no more rights than their authors have, and rolls it back.
 
-A backup is often made by a superuser, and functions are anybody's: one that is called in a check must not run with the
-superuser's rights each night. So it runs as the server itself does it when it builds an index: with those of the owner
-of the table. A temporary function with the owner's rights (SECURITY DEFINER) is what cannot be left again by
-RESET ROLE; it is rolled back. Its words are read under an empty search_path, whatever path it is run under: users may
-have operators that fit them better than the server's own. Who is no superuser tries only what superusers, the
-database's owner and its own roles have written.
-Under the database's search_path, even a superuser's function calls what others have put there: so it is tried under
-that with the session's own rights only if none of them has made, or may make, anything there.
+A backup is often made by a superuser, but anybody may have written a function: if a check calls it, it must not run
+with superuser rights each night. So it runs with the rights of the table's owner, as the server does when it builds an
+index. RESET ROLE cannot undo the rights of a function that is SECURITY DEFINER: the expression is put into a temporary
+function of the owner with that option, which is rolled back. The text of that function is parsed under an empty
+search_path, whatever path it runs under, because users may have operators that fit it better than the server's own. A
+session without superuser rights tries only what superusers, the database's owner and its own roles have written.
+Under the database's search_path, even a superuser's function calls what others have created there. So it is tried with
+the session's own rights only if no untrusted role has created, or may create, objects there.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _MANY_MS = 300
 _FEW_MS = 1_000
 _LOCK_MS = 200
 _FUNCTION = "pg_temp.residency_backup_try"
-# It took too long, somebody has the table, or the owner may not: nobody can tell.
+# A timeout, a locked table, or a missing right of the owner: the result is unknown.
 _UNKNOWN = {"57014", "55P03", "42501", "25006", "0A000", "40P01"}
-# Messages that quote names, and no rows: of syntax and access rules.
+# Classes of SQLSTATEs whose messages quote names but no rows: syntax and access rules, invalid schema names.
 _OF_NAMES = ("42", "3F")
-BROKEN = "a row breaks it"  # what is no number, and so fails
-_BREAKS = "23514"  # of a domain
+BROKEN = "a row breaks it"  # a text that is cast to a number if a check is false, and so fails
+_BREAKS = "23514"  # check_violation, of a domain
 _ROLES = """
     SELECT current_setting('is_superuser') = 'on', pg_is_in_recovery(),
            ARRAY(SELECT rolname::text FROM pg_roles WHERE rolsuper AND rolname = ANY (%(owners)s)),
@@ -43,12 +43,12 @@ _ROLES = """
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """Whose functions may be tried, and how.
+    """The roles whose functions may be tried, and with which rights.
 
     Attributes:
-        superuser: whether the session is one.
-        recovery: whether the server is a standby, on which no function can be made.
-        superusers, trusted: of the owners those that are superusers, and whom the session trusts.
+        superuser: whether the session has superuser rights.
+        recovery: whether the server is a standby, on which no function can be created.
+        superusers, trusted: owners that are superusers, and owners that the session trusts.
     """
 
     superuser: bool
@@ -58,32 +58,32 @@ class Roles:
 
     @classmethod
     def of(cls, connection: psycopg.Connection, owners: Collection[str]) -> Roles:
-        """Ask the server."""
+        """Query the server about some owners."""
         row = connection.execute(_ROLES.encode(), {"owners": list(owners)}).fetchone()
         if row is None:
             return cls(superuser=True, recovery=True, superusers=frozenset(), trusted=frozenset())
         return cls(row[0], row[1], frozenset(row[2]), frozenset(row[3]))
 
     def whose(self, owners: Sequence[str]) -> str | None:
-        """With whose rights it is to run, if not with the session's own."""
-        return next((each for each in owners if each not in self.superusers), None) if self.superuser else None
+        """The role whose rights a trial must run with; None for the session's own."""
+        return next((owner for owner in owners if owner not in self.superusers), None) if self.superuser else None
 
     def may_try(self, owners: Sequence[str]) -> bool:
-        """Whether it may be tried at all."""
+        """Whether functions of these owners may be tried at all."""
         if self.superuser:
             return self.whose(owners) is None or not self.recovery
-        return all(each in self.superusers or each in self.trusted for each in owners)
+        return all(owner in self.superusers or owner in self.trusted for owner in owners)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a try.
+    """The result of a trial.
 
     Attributes:
-        tried: whether it was evaluated.
-        said: what the server said of a restore's way to do it; None if nothing.
-        lasting: whether it fails in the way of the database's own sessions too.
-        told: whether that could be tried.
+        tried: whether the expression was evaluated.
+        said: the server's error under the conditions of a restore; None if it succeeded.
+        lasting: whether it fails under the database's own search_path too.
+        told: whether that is known.
     """
 
     tried: bool = True
@@ -97,7 +97,7 @@ UNTRIED = Outcome(tried=False)
 
 @dataclass(slots=True)
 class Trials:
-    """A session that tries things."""
+    """A session that evaluates expressions."""
 
     _connection: psycopg.Connection
     _roles: Roles
@@ -107,11 +107,11 @@ class Trials:
     _path_is_trusted: bool
 
     def outcome(self, statements: Sequence[str], owners: Sequence[str]) -> Outcome:
-        """Try the first statement that tells as a restore would run it; then, if it fails, as the database's own do.
+        """Run the first statement with a clear result as a restore would; if it fails, as the database's sessions do.
 
         Args:
-            statements: of the same, each on fewer rows: one of many may be another's fault, or they take too long.
-            owners: of those who wrote what is called.
+            statements: for the same object, each on fewer rows: many rows take longer, and one may fail for itself.
+            owners: of the functions that are called.
         """
         if not self._roles.may_try(owners):
             return UNTRIED
@@ -133,18 +133,18 @@ class Trials:
             lasting = self._lasts(statement, whose, timeout)
             if error.sqlstate in UNDEFINED or not lasting:
                 return Outcome(said=_said(error), lasting=lasting)
-            outcome = Outcome()  # it is the rows' matter
+            outcome = Outcome()  # the rows are the cause, under any path
         return outcome
 
     def _lasts(self, statement: str, whose: str | None, timeout: int) -> bool:
-        """Whether it fails under the database's own path too; no, if no function can be made that nobody else sees."""
+        """Whether it fails under the database's path too; False if no function can be created unseen by triggers."""
         if self._roles.recovery or self._triggers.not_disabled:
             return False
         error = self._error(self._path, statement, whose, timeout)
         return error is not None and error.sqlstate not in _UNKNOWN
 
     def _holds(self, statement: str, whose: str | None, timeout: int) -> bool | None:
-        """Whether each row is as it is checked to be under the database's own path; None if that cannot be told."""
+        """Whether the check is true for each row under the database's path; None if that cannot be tried."""
         if self._roles.recovery or self._triggers.not_disabled or (whose is None and not self._path_is_trusted):
             return None
         return self._error(self._path, statement, whose, timeout) is None
@@ -171,15 +171,15 @@ class Trials:
         except psycopg.Error as error:
             return error
         finally:
-            with suppress(psycopg.OperationalError):  # it was lost: that is being raised
+            with suppress(psycopg.OperationalError):  # a lost connection is being reported already
                 connection.rollback()
         return None
 
     def _make(self, statement: str, whose: str | None) -> None:
-        """The temporary function; nobody's event triggers are to see it."""
+        """Create the temporary function; event triggers do not fire on it."""
         connection = self._connection
         with self._triggers.disabled():
-            # Binary: it is one statement, and no more.
+            # Binary selects the extended protocol, which accepts one statement only.
             head = f"CREATE FUNCTION {_FUNCTION}() RETURNS void LANGUAGE sql SECURITY DEFINER BEGIN ATOMIC"
             connection.execute(f"{head} {statement}; END".encode(), binary=True)
             if whose is not None:
@@ -188,12 +188,12 @@ class Trials:
 
 
 def _breaks(error: psycopg.Error) -> bool:
-    """Whether a row is not what it is checked to be."""
+    """Whether a row violates a check."""
     return error.sqlstate == _BREAKS or f'"{BROKEN}"' in (error.diag.message_primary or "")
 
 
 def _said(error: psycopg.Error) -> str:
-    """What the server said, as far as it quotes no rows."""
+    """The server's message if it quotes no rows; else the SQLSTATE."""
     code = error.sqlstate or "?"
     if _breaks(error):
         return BROKEN
@@ -202,12 +202,12 @@ def _said(error: psycopg.Error) -> str:
 
 
 def start_trials(connection: psycopg.Connection, roles: Roles, snapshot: str | None) -> Trials:
-    """Begin to try.
+    """Prepare a session for trials.
 
     Args:
-        connection: an autocommitting one, for nothing else; it is to be closed afterwards.
-        roles: of those who wrote what is tried.
-        snapshot: what the server calls an exported one; None for the present.
+        connection: one with autocommit that nobody else uses, and that is closed afterwards.
+        roles: owners of the functions.
+        snapshot: id of an exported snapshot; None for the present.
     """
     connection.prepare_threshold = None
     connection.execute("SET jit = off")

@@ -1,10 +1,9 @@
-"""What a dump cannot write so that it means the same without a search_path: an operator without its schema.
+"""Finds expressions with operators that a dump cannot schema-qualify.
 
-PostgreSQL has no way to write the schema of the operator `=` that `IS DISTINCT FROM`, `NULLIF`, `CASE … WHEN` and
-`JOIN … USING` compare by. One that is not the server's own (of hstore, ltree, citext) is looked for among the server's
-own in a restore: either there is none, and the object is not made, or it is another one. Nothing is tried: what stands
-in the tree of an object's expression is sure.
-
+SQL has no way to qualify the operator `=` that `IS DISTINCT FROM`, `NULLIF`, `CASE … WHEN` and `JOIN … USING` compare
+by. In a restore, an operator of an extension (hstore, ltree, citext) is searched among the server's own: either none is
+found and the object is not created, or another one is taken. Nothing needs to be tried: the tree of the expression
+holds the operator.
 Source: ruleutils.c, get_rule_expr, get_from_clause_item.
 """
 
@@ -22,7 +21,7 @@ from app.postgres.server_facts import DUMPED
 _EQUAL = "oprname = '=' AND oprnamespace <> 'pg_catalog'::regnamespace"
 _ANY = f"SELECT EXISTS (SELECT FROM pg_operator WHERE {_EQUAL})"
 _BEFORE_15 = "current_setting('server_version_num')::int < 150000"  # there the column depends on it, not its expression
-# Expressions of objects, and what each belongs to.
+# Expressions of objects, and the object that each belongs to.
 _TREES = f"""
     tree(class, id, part, owner_class, owner, says) AS (
         SELECT 'pg_constraint'::regclass::oid, oid, 0, 'pg_class'::regclass::oid, conrelid, conbin::text
@@ -92,11 +91,11 @@ _SCATTERED = f"""
 
 
 def unwritable(connection: psycopg.Connection, own_path: Callable[[], str]) -> list[Doubt]:
-    """Objects that a restore makes otherwise than they are, or not at all.
+    """Objects that a restore creates differently, or not at all.
 
     Args:
-        connection: with an empty search_path, so that names are said in full.
-        own_path: asks for that of the database's own sessions, as SQL spells it.
+        connection: with an empty search_path, so that names are shown qualified.
+        own_path: returns the search_path of the database's own sessions, as SQL.
     """
     found = connection.execute(_ANY).fetchone()
     if not (found and found[0]):
@@ -107,8 +106,8 @@ def unwritable(connection: psycopg.Connection, own_path: Callable[[], str]) -> l
         Doubt(
             name,
             (),
-            f"IS DISTINCT FROM, NULLIF, CASE or JOIN USING in it compares by {', '.join(operators)}, of which no dump"
-            " can write the schema, so that a restore finds none, or another",
+            f"IS DISTINCT FROM, NULLIF, CASE or JOIN USING in it compares by {', '.join(operators)}, whose schema no"
+            " dump can write, so that a restore finds no such operator, or another one",
             lasting=False,
             path=path,
             mending=with_path(path),
@@ -118,28 +117,28 @@ def unwritable(connection: psycopg.Connection, own_path: Callable[[], str]) -> l
 
 
 def _with(path: str, schemas: list[str]) -> str:
-    there = path.split(", ")
-    return ", ".join(filter(None, [*there, *(each for each in schemas if each not in there)]))
+    schemas_of_path = path.split(", ")
+    return ", ".join(filter(None, [*schemas_of_path, *(schema for schema in schemas if schema not in schemas_of_path)]))
 
 
 def with_path(path: str) -> str:
-    """The way out of what a path of the restore's own sessions helps."""
+    """A hint for what a search_path of the restore cures."""
     return f"restore it with --search-path {shlex.quote(path)}"
 
 
 def scattered(connection: psycopg.Connection, database: str) -> list[Doubt]:
-    """Tables whose rows do not fit their partitions in another database, where enums' labels have other numbers.
+    """Tables whose rows do not fit their partitions in another database, because the hash of an enum differs there.
 
-    Of an enum that is itself the key pg_dump knows it, and loads through the root.
+    If an enum itself is the key, pg_dump knows and loads the rows through the root.
     """
     return [
         Doubt(
             f"partitions of {table}",
             (),
-            f"the hash of {enum} inside of its key is another in each database, so that rows do not fit",
+            f"the hash of {enum} inside of its key differs between databases, so that rows do not fit",
             lasting=True,
             path="",
-            mending="partition it by LIST or RANGE, or keep its rows where a load through the root takes them: "
+            mending="partition it by LIST or RANGE, or save its rows to load them through the root: "
             + in_psql(database, f"\\copy (SELECT * FROM {table}) TO rows.copy"),
         )
         for table, enum in connection.execute(_SCATTERED.encode()).fetchall()

@@ -1,0 +1,64 @@
+"""What becomes of a run that fails: it is told, recorded with its error, and leaves no temporary file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.domain.backup import Tier
+from app.domain.events import EventName
+from app.errors import BackupCancelledError, BackupRunningError, Cancelled, CatalogError, ResidencyBackupError
+from app.operations.backups.leftovers import remove_leftovers
+from app.operations.ending import Ending
+from app.operations.service import Service
+from app.ports.events import Event, failure
+from app.ports.runs import Run
+
+
+@dataclass(slots=True)
+class RunEnding(Ending):
+    """How a run ends that fails.
+
+    Attributes:
+        service: the parts; those of the run, once it has begun.
+        tier: of the backup.
+        run: the claim; None before it is made.
+    """
+
+    service: Service
+    tier: Tier
+    run: Run | None = None
+
+    def cancelled(self, signal: KeyboardInterrupt | BackupCancelledError) -> Exception:
+        """The reason that a signal handler named, or Ctrl-C."""
+        if isinstance(signal, BackupCancelledError):
+            return signal
+        return signal.error if isinstance(signal, Cancelled) else BackupCancelledError("cancelled by Ctrl-C")
+
+    def tell(self, error: Exception) -> None:
+        """Say why it failed; that another run is under way is no failure."""
+        if self.run is None and isinstance(error, BackupRunningError):
+            self.service.events.emit(Event(EventName.BACKUP_RUNNING, reason=error.message))
+            return
+        failed = failure(EventName.BACKUP_FAILED, error, database=self.service.database, tier=self.tier)
+        self.service.events.emit(failed)
+
+    def record(self, error: Exception) -> None:
+        """Free the claim, and remove what the run left."""
+        if self.run is None:
+            return
+        transient = isinstance(error, ResidencyBackupError) and error.transient
+        try:
+            self.service.catalog.fail(self.run, error, self.service.clock(), transient=transient)
+        except CatalogError as lost:
+            self.service.events.emit(failure(EventName.BACKUP_FAILURE_NOT_SAVED, lost, run=self.run.id))
+        # Blocks remove what they made, but a signal may come in the instant between the making and the block.
+        clear_up(self.service)
+
+
+def clear_up(service: Service) -> bool:
+    """Remove what earlier runs left, which is no reason not to make another backup; False if there was nothing."""
+    try:
+        return bool(remove_leftovers(service))
+    except ResidencyBackupError as error:  # some may be gone
+        service.events.emit(failure(EventName.BACKUP_LEFTOVERS_NOT_REMOVED, error))
+        return True
