@@ -23,7 +23,7 @@ from app.errors import ResidencyBackupError, SettingsError
 from app.last_words import keep_to_oneself
 from app.log import configure_logging, log_also_to, open_for_lines
 from app.operations.backups.same_name import describe
-from app.operations.full_restore.run import Programs as FullPrograms
+from app.operations.full_restore.run import DataFolderTools
 from app.operations.options import Options
 from app.operations.schedule import Schedule
 from app.operations.service import Service
@@ -178,9 +178,9 @@ def _is_local(host: str) -> bool:
     return host in {"", "localhost", "127.0.0.1", "::1"} or host.startswith("/")
 
 
-def full_programs() -> FullPrograms:
+def full_programs() -> DataFolderTools:
     """What a full backup is checked with and started by; needs no settings."""
-    return FullPrograms(verify=verify_copy, start=start_command)
+    return DataFolderTools(verify=verify_copy, start=start_command)
 
 
 def bootstrap(environ: Mapping[str, str] | None = None, *, serverless: bool = False) -> Program:
