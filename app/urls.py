@@ -90,7 +90,7 @@ def secrets_of(url: str) -> list[str]:
     written = [found[1]] if found else []
     query = url.partition("?")[2]
     written += [value for name, value in parse_qsl(query) if _SECRET_PARAMETER.search(name)]
-    return list(dict.fromkeys(form for each in written for form in (each, unquote(each)) if form))
+    return list(dict.fromkeys(form for text in written for form in (text, unquote(text)) if form))
 
 
 def require_text(value: str) -> None:

@@ -124,9 +124,9 @@ def _damage(env: Mapping[str, str], backups: Path, copy: Path) -> None:
     content = bytearray(victim.read_bytes())
     content[len(content) // 2] ^= 1
     victim.write_bytes(content)
-    there = {**env, "BACKUP_DIR": str(copy)}
+    damaged = {**env, "BACKUP_DIR": str(copy)}
     run_shown(
-        residency_backup("verify", "latest-daily"), there, shown="residency-backup verify latest-daily", expected=13
+        residency_backup("verify", "latest-daily"), damaged, shown="residency-backup verify latest-daily", expected=13
     )
 
 
@@ -154,7 +154,7 @@ def _compare(url: str, manifest: Manifest) -> None:
             if found != expected:
                 raise BackupValidationError(f"table {expected.table} differs: {found} is not {expected}")
             print(f"  {expected.rows:>8,} rows  {expected.digest}  {expected.table}")
-    rows = sum(each.rows for each in manifest.tables)
+    rows = sum(table.rows for table in manifest.tables)
     print(f"all {len(manifest.tables)} tables, {rows:,} rows: the same as at the instant of the dump")
 
 

@@ -148,7 +148,7 @@ def _not_told_already(record: logging.LogRecord) -> bool:
 
 def _cancel(number: int, _: FrameType | None) -> None:
     # A second signal must not interrupt the cleaning up after the first.
-    for each in REASONS:
-        signal.signal(each, signal.SIG_IGN)
+    for known_signal in REASONS:
+        signal.signal(known_signal, signal.SIG_IGN)
     known = REASONS[number]
     raise Cancelled(type(known)(*known.args))  # each run's own: what is noted on it is not the next one's

@@ -37,6 +37,7 @@ pytest_plugins = [
     "tests.fix_guarded",
     "tests.fix_loads",
     "tests.fix_local_tree",
+    "tests.fix_memory_site",
     "tests.fix_parallel_dumps",
     "tests.fix_people",
     "tests.fix_restore_faults",

@@ -1,4 +1,4 @@
-"""Codecs: an archive is a row of whole frames (zstd) or members (gzip), which the stock programs read as one file."""
+"""Codecs: an archive is a sequence of whole zstd frames or gzip members, which the stock programs read as one file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LEVELS = {Codec.NONE: range(1), Codec.GZIP: range(10), Codec.ZSTD: range(1, 20)}
 FAST_LEVEL = {Codec.NONE: 0, Codec.GZIP: 1, Codec.ZSTD: 1}
 _ISAL_LEVELS = range(4)  # ISA-L has no slower ones; zlib takes over there
 _MEBIBYTE = 1 << 20
-# Plain bytes in one frame: what a flipped bit can cost. The fast levels forget what is further back than one anyway.
+# Plain bytes in one frame: as much is lost by one flipped bit. The window of the fast levels is no longer.
 _FAST_FRAME_BYTES = _MEBIBYTE
 _SLOW_FRAME_BYTES = 8 * _MEBIBYTE
 # zstd's level 1 for rows of a table: matches are long (7 bytes and more) and, within a frame, may be far. Measured on
@@ -26,12 +26,12 @@ _SLOW_FRAME_BYTES = 8 * _MEBIBYTE
 _FAST_ZSTD = {"window_log": 20, "hash_log": 15, "min_match": 7}
 # Compressed bytes decoded at once: in zstd, 4 bytes may stand for 128 KB of zeros, in gzip for 4 KB.
 _SLICE = {Codec.ZSTD: 1 << 10, Codec.GZIP: 4 << 10}
-_PIECE = 1 << 20  # plain bytes given out at once, since who takes them may need many times as much
+_CHUNK = 1 << 20  # plain bytes yielded at once, because the consumer may need several times as much memory
 _GZIP_WINDOW = 31  # 15 bits of window and gzip's own header
 
 
 class Hash(Protocol):
-    """A digest in the making."""
+    """A digest that is being computed."""
 
     def update(self, data: bytes, /) -> None:
         """Take more data."""
@@ -42,10 +42,14 @@ class Hash(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FrameFormat:
-    """How plain bytes become frames: `size` of them at a time, each by one call of `pack`; not for several threads.
+    """How plain bytes become frames. Not for use by several threads.
 
-    Frames depend on nothing but their own bytes, so that equal text makes equal files. With size 0 nothing is kept, and
-    no frame is made. `hash` makes the digest of a segment's plain bytes.
+    A frame depends only on its own bytes, so that equal text makes equal files.
+
+    Attributes:
+        size: plain bytes in a frame; 0 if no frames are made, because only the figures of a segment are wanted.
+        pack: makes one frame.
+        hash: makes the digest of a segment's plain bytes.
     """
 
     size: int
@@ -54,7 +58,7 @@ class FrameFormat:
 
 
 class _NoHash:
-    """Where nobody asks for the digest."""
+    """For segments whose digest nobody uses."""
 
     def update(self, data: bytes, /) -> None:
         pass
@@ -67,7 +71,7 @@ NO_FRAMES = FrameFormat(0, bytes, _NoHash)
 
 
 class Decompressor(Protocol):
-    """One frame being read."""
+    """Decompresses one frame."""
 
     @property
     def eof(self) -> bool:
@@ -75,17 +79,17 @@ class Decompressor(Protocol):
 
     @property
     def unused_data(self) -> bytes:
-        """What follows the frame."""
+        """The bytes after the frame."""
 
     def decompress(self, data: bytes, /) -> bytes:
-        """Take data; return what can be said so far."""
+        """Take compressed bytes and return the plain bytes that they yield."""
 
 
 def frame_format(codec: Codec, level: int | None = None) -> FrameFormat:
-    """A maker of frames.
+    """The frame format of a codec and level.
 
     Args:
-        codec: which one.
+        codec: how to compress.
         level: the codec's own level; None means its fast one.
 
     Raises:
@@ -126,7 +130,7 @@ class Decoded:
 
 
 def decode(blocks: Iterable[bytes], codec: Codec) -> Iterator[Decoded]:
-    """The plain SQL of a whole file given in blocks.
+    """Decompress a whole file, given in blocks.
 
     Raises:
         BackupReadError: a frame is corrupt or the file ends within one.
@@ -136,7 +140,7 @@ def decode(blocks: Iterable[bytes], codec: Codec) -> Iterator[Decoded]:
         return
     make, broken = _DECOMPRESSORS[codec]
     frame: Decompressor | None = None
-    at = 0  # offset in the file of the first byte not taken by a frame yet
+    at = 0  # offset in the file of the first byte that belongs to no frame yet
     for block in _cut(blocks, _SLICE[codec]):
         rest = block
         while rest:
@@ -146,9 +150,9 @@ def decode(blocks: Iterable[bytes], codec: Codec) -> Iterator[Decoded]:
                 data = frame.decompress(rest)
             except broken as error:
                 raise BackupReadError(f"corrupt {codec} frame near byte {at}: {error}") from error
-            yield Decoded(data[:_PIECE], at if begins else None)
-            for start in range(_PIECE, len(data), _PIECE):
-                yield Decoded(data[start : start + _PIECE], None)
+            yield Decoded(data[:_CHUNK], at if begins else None)
+            for start in range(_CHUNK, len(data), _CHUNK):
+                yield Decoded(data[start : start + _CHUNK], None)
             left = frame.unused_data if frame.eof else b""
             at += len(rest) - len(left)
             rest = left

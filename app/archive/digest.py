@@ -1,7 +1,9 @@
-"""The row digest: how many rows, and the sum modulo 2^64 of XXH3-64 over each row's COPY text line.
+"""The row digest: the number of rows, and the sum modulo 2^64 of XXH3-64 over each row's COPY text line.
 
-A sum does not depend on the order of rows, so ranges, parallel loads and a server's own order do not matter, and the
-digests of two parts add up to that of the whole. XXH3: https://github.com/Cyan4973/xxHash.
+The sum does not depend on the order of rows, so ranges, parallel loads and the order in which a server returns rows do
+not matter. The digests of two parts add up to the digest of the whole.
+
+Source: XXH3, https://github.com/Cyan4973/xxHash.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ _MODULUS = 1 << 64
 
 
 class RowDigest:
-    """Counts and digests COPY text lines fed in blocks that may be cut anywhere."""
+    """Counts and digests COPY text lines, given in blocks that may end anywhere in a line."""
 
     def __init__(self) -> None:
         self.rows = 0
@@ -31,7 +33,7 @@ class RowDigest:
         self._sum = (self._sum + sum(map(xxhash.xxh3_64_intdigest, lines))) % _MODULUS
 
     def add(self, other: RowDigest) -> None:
-        """Add the rows of another digest, both at a line's end."""
+        """Add the rows of another digest. Both must be at the end of a line."""
         self.rows += other.rows
         self._sum = (self._sum + other._sum) % _MODULUS
 
@@ -40,7 +42,7 @@ class RowDigest:
         return f"{self._sum:016x}"
 
     def _feed_long_line(self, block: bytes) -> bytes:
-        """Hash a line that is longer than a block as it passes, in bounded memory; return what follows it."""
+        """Hash a line that is longer than a block, in bounded memory; return the bytes after it."""
         if self._long is None:
             self._long = xxhash.xxh3_64(self._tail)
             self._tail = b""

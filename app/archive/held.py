@@ -1,4 +1,4 @@
-"""A file kept open: what is read is of one and the same file, whatever takes its name or removes it meanwhile."""
+"""A file that is kept open, so that all reads are of the same file even if it is replaced or removed meanwhile."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _BLOCK = 256 << 10
 
 
 class Held:
-    """Keeps a file open as long as anybody may read it: until this, and all that it opened, are forgotten.
+    """Keeps a file open until this object, and all streams that it opened, are garbage.
 
     Args:
-        stream: the open file; its own end does not matter any more.
+        stream: the open file; the caller may close it.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -23,11 +23,11 @@ class Held:
 
     @property
     def size(self) -> int:
-        """Its length."""
+        """Length of the file."""
         return os.fstat(self.descriptor).st_size
 
     def open(self) -> BinaryIO:
-        """The file from its start, with a place of its own in it: any number may be read side by side."""
+        """A new stream at the start of the file. Each has its own position, so any number can be read at a time."""
         return cast("BinaryIO", io.BufferedReader(_Reading(self), _BLOCK))
 
 

@@ -1,4 +1,4 @@
-"""What stands where in an archive: its segments and, per table, the row digest."""
+"""The index of an archive: its segments with their places and, for each table, the row digest."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class SegmentKind(StrEnum):
-    """The kinds of segment, in the order in which they stand in an archive."""
+    """The kinds of segment, in their order in an archive."""
 
     BEFORE = "schema before data"
     DATA = "table data"
@@ -19,7 +19,7 @@ class SegmentKind(StrEnum):
 
 
 class TableName(NamedTuple):
-    """A table's schema and name as the server spells them, without quotes."""
+    """A table's schema and name as the server stores them, without quotes."""
 
     schema: str
     name: str
@@ -30,7 +30,7 @@ class TableName(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageRange:
-    """Which pages of a table's file a segment holds: `first` to `last` of `relfilenode`, as of the snapshot."""
+    """The pages of a table's file that a segment holds: `first` to `last` of `relfilenode`, at the snapshot."""
 
     relfilenode: int
     first: int
@@ -46,10 +46,10 @@ class Segment:
 
     Attributes:
         table, columns, rows: of a COPY block; None for SQL.
-        offset, bytes: where it stands in the file. None for a compressed file of foreign make, whose frames do not end
-            where the segments do.
+        offset, bytes: its place in the file. None in a compressed file of another program, because its frames do
+            not end with the segments.
         raw_bytes, sha256: length and digest of its plain SQL.
-        pages: of the table, where the segment was read by a range of them.
+        pages: of the table, if the segment was read by a range of pages.
     """
 
     kind: SegmentKind
@@ -69,7 +69,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableDigest:
-    """What proves a table's content, whatever the order of its rows: see `app.archive.digest`."""
+    """Proves a table's content, in any order of its rows: see `app.archive.digest`."""
 
     table: TableName
     rows: int
@@ -78,7 +78,7 @@ class TableDigest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Index:
-    """A whole archive: `complete` says whether the dump's end marker was seen."""
+    """The index of a whole archive; `complete` says whether the end marker of the dump was found."""
 
     segments: tuple[Segment, ...]
     tables: tuple[TableDigest, ...]
@@ -89,10 +89,10 @@ class Index:
 
     @property
     def rows(self) -> int:
-        """Rows of all tables."""
+        """Number of rows in all tables."""
         return total_rows(self.tables)
 
 
 def total_rows(tables: Iterable[TableDigest]) -> int:
-    """Rows of all the given tables."""
-    return sum(each.rows for each in tables)
+    """Number of rows in all given tables."""
+    return sum(table.rows for table in tables)

@@ -1,7 +1,9 @@
-"""Where a statement of SQL ends: quotes, dollar quotes, comments, parentheses and BEGIN ATOMIC bodies.
+"""Finds the start and end of an SQL statement: quotes, dollar quotes, comments, parentheses, BEGIN ATOMIC bodies.
 
-Source: PostgreSQL documentation, "Lexical Structure"; psql's psqlscan.l, which takes any BEGIN in a CREATE FUNCTION for
-that of a body, so that a function of that name swallows what follows it.
+psql takes any BEGIN in a CREATE FUNCTION for the start of a body, so that a function called begin makes it read on past
+the statement. Here only BEGIN ATOMIC starts a body, as in the server.
+
+Source: PostgreSQL documentation, "Lexical Structure"; psql's psqlscan.l.
 """
 
 from __future__ import annotations
@@ -15,26 +17,29 @@ _IN_FUNCTION = re.compile(
 _FUNCTION = re.compile(rb"CREATE\s+(?:OR\s+REPLACE\s+)?(?:FUNCTION|PROCEDURE)\s", re.IGNORECASE)
 _DOLLAR = re.compile(rb"\$(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*)?\$")
 _HALF_DOLLAR = re.compile(rb"\$[A-Za-z0-9_\x80-\xff]*\Z")
-# The third branch: strings with a line break between them are one string, and the escapes go on.
+# Third branch: two strings with a line break between them are one string, so the escapes go on.
 _IN_ESCAPED = re.compile(rb"""\\.|''|'[ \t\f\v]*[\r\n]\s*'|'""", re.DOTALL)
 _COMMENT = re.compile(rb"/\*|\*/")
 _WORD = rb"[A-Za-z0-9_$\x80-\xff]"
 _ENDS_WORD = re.compile(_WORD + rb"\Z")
 _ESCAPE_PREFIX = re.compile(rb"(?<!" + _WORD + rb")[eE]\Z")
-_SPACE = re.compile(rb"(?:\s|\xef\xbb\xbf)+")  # psql passes over a byte order mark
+_SPACE = re.compile(rb"(?:\s|\xef\xbb\xbf)+")  # psql skips a byte order mark
 UNFINISHED = -1
 
 
 def start_of(unit: bytes) -> int:
-    """Where the statement of a unit begins, behind the comments before it; its length if there are comments alone."""
+    """Offset of a unit's statement, after the comments before it; the unit's length if it has only comments.
+
+    A unit is a statement with the space and comments before it, as `app.archive.scanner` reads a dump.
+    """
     start = statement_start(unit, 0, whole=True)
     return len(unit) if start == UNFINISHED else start
 
 
 def statement_start(text: bytes, at: int, *, whole: bool = False) -> int:
-    """Offset of the first byte at or after `at` that is neither space nor comment; UNFINISHED where text ends first.
+    """Offset of the first byte from `at` on that is neither space nor comment; UNFINISHED if the text ends before it.
 
-    If it is not `whole`, one more byte must be there: it tells "-" from "--".
+    Unless the text is `whole`, one more byte must follow, because "-" may be half of "--".
     """
     last = len(text) if whole else len(text) - 1
     while True:
@@ -51,7 +56,7 @@ def statement_start(text: bytes, at: int, *, whole: bool = False) -> int:
 
 
 def statement_end(text: bytes, at: int) -> int:
-    """Offset just after the ``;`` that ends the statement which `at` is in, or UNFINISHED where text ends first.
+    """Offset just after the ``;`` that ends the statement around `at`; UNFINISHED if the text ends before it.
 
     `at` must be outside of quotes and comments.
     """
@@ -74,7 +79,7 @@ def statement_end(text: bytes, at: int) -> int:
 
 
 def _blocks_after(word: bytes, blocks: int) -> int:
-    """How deep in BEGIN … END and CASE … END a word leaves the text."""
+    """The depth in BEGIN … END and CASE … END after a word."""
     if word[:1] in b"bB":
         return blocks + 1
     if not blocks:
@@ -83,7 +88,7 @@ def _blocks_after(word: bytes, blocks: int) -> int:
 
 
 def _end_of_quoted(text: bytes, opening: re.Match[bytes]) -> int:
-    """Offset after the quoted thing or comment that begins at `opening`."""
+    """Offset after the string, quoted name or comment that begins with `opening`."""
     start, at = opening.span()
     if opening[0] == b"--":
         return _end_of_line(text, at)
@@ -93,29 +98,29 @@ def _end_of_quoted(text: bytes, opening: re.Match[bytes]) -> int:
         return _end_of_dollar_quote(text, start)
     if opening[0] == b"'" and _ESCAPE_PREFIX.search(text, max(0, start - 1), start):
         end = _end_of_escaped(text, at)
-        # A quote at the very end may be the first half of a doubled one.
+        # A quote at the end of the text may be half of a doubled one.
         return end if end < len(text) else UNFINISHED
     return text.find(opening[0], at) + 1 or UNFINISHED
 
 
 def _end_of_escaped(text: bytes, at: int) -> int:
-    """Offset after the quote that ends the string of escapes which `at` is in, or UNFINISHED if text ends first.
+    """Offset after the quote that ends the string with escapes around `at`; UNFINISHED if the text ends before it.
 
-    Quote by quote, because an expression for the whole string would keep a way back for each of its escapes.
+    It goes from quote to quote, because an expression for the whole string would remember each escape to backtrack to.
     """
     quotes = (found.end() for found in _IN_ESCAPED.finditer(text, at) if found[0] == b"'")
     return next(quotes, UNFINISHED)
 
 
 def _end_of_line(text: bytes, at: int) -> int:
-    # Not one expression for both, because a plain find runs at memory speed.
+    # Two finds, not one expression for both, because find runs at memory speed.
     newline = text.find(b"\n", at)
     carriage_return = text.find(b"\r", at, newline if newline >= 0 else len(text))
     return (carriage_return if carriage_return >= 0 else newline) + 1 or UNFINISHED
 
 
 def end_of_comment(text: bytes, at: int) -> int:
-    """Offset after the comment, and those within it, whose ``/*`` ends at `at`; UNFINISHED where text ends first."""
+    """Offset after the comment whose ``/*`` ends at `at`, with nested comments; UNFINISHED if the text ends first."""
     depth = 1
     while depth:
         found = _COMMENT.search(text, at)
@@ -127,7 +132,10 @@ def end_of_comment(text: bytes, at: int) -> int:
 
 
 def _end_of_dollar_quote(text: bytes, start: int) -> int:
-    """A dollar sign inside a word (``a$1$b``) opens nothing; one at the very end may yet become an opening."""
+    """Offset after the dollar quote at `start`, or after the dollar sign if it opens no quote (``a$1$b``).
+
+    UNFINISHED if the text ends before that is known.
+    """
     if _ENDS_WORD.search(text, max(0, start - 1), start):
         return start + 1
     tag = _DOLLAR.match(text, start)

@@ -1,7 +1,7 @@
 """The manifest: the sidecar that indexes and proves an archive.
 
-JSON in a file of the archive's whole name plus ``.json``. Its last member, `checksum`, is the SHA-256 of all others,
-so that a damaged manifest is told from a damaged archive.
+JSON in a file whose name is the archive's plus ``.json``. The last member, `checksum`, is the SHA-256 of all others: it
+tells a damaged manifest from a damaged archive.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from app.domain.servers import Identity
 from app.errors import ManifestError, NewerManifestError
 
 FORMAT = 1
-# What rows are read under: pg_dump's own settings, and the two that it leaves as they are.
+# Session settings that decide how rows are written: those that pg_dump sets, and the two that it does not set.
 READ_SETTINGS = frozenset(
     {"DateStyle", "IntervalStyle", "extra_float_digits", "TimeZone", "search_path"}
     | {"client_encoding", "bytea_output"}
@@ -28,7 +28,7 @@ _REBUILD = "run 'residency-backup sync' to rebuild it from the backup, which its
 
 
 class Extension(BaseModel):
-    """An extension that the database has installed."""
+    """An installed extension."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -37,16 +37,16 @@ class Extension(BaseModel):
 
 
 class ServerFacts(BaseModel):
-    """What a restore needs to know of the server and database that a dump came from.
+    """What a restore needs to know about the server and database of a dump.
 
     Attributes:
-        version, version_num: as the server says them: ``"18.6"``, 180006.
-        size: bytes that the database takes on the server's disk.
+        version, version_num: as the server reports them: ``"18.6"``, 180006.
+        size: bytes of the database on the server's disk.
         locale: collation, character type and provider: ``C.UTF-8/C.UTF-8/c``.
-        roles: names that the dump's owners and grants mention.
-        alembic_revision: of the application's own schema, where it keeps one.
-        read_settings: the session settings under which rows were read, and so under which a row digest is comparable.
-        system_identifier, database_oid: which server, and which database of it; None where it did not tell.
+        roles: names in the dump's owners and grants.
+        alembic_revision: of the application's schema, if it uses Alembic.
+        read_settings: session settings under which rows were read; row digests are only comparable under the same.
+        system_identifier, database_oid: identify the server and the database; None if unknown.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -66,12 +66,12 @@ class ServerFacts(BaseModel):
     @field_validator("read_settings")
     @classmethod
     def _known(cls, settings: dict[str, str]) -> dict[str, str]:
-        """Sessions are opened with them, and a manifest may be anybody's: no other name is taken from one."""
+        """Drop other names: sessions are opened with these settings, and a manifest may be written by anybody."""
         return {name: value for name, value in settings.items() if name in READ_SETTINGS}
 
     @property
     def identity(self) -> Identity:
-        """Which server and database it is."""
+        """The server and database."""
         return Identity(self.system_identifier, self.database_oid)
 
     @property
@@ -94,10 +94,10 @@ class FullFacts(BaseModel):
     """What a full backup holds.
 
     Attributes:
-        system_identifier: of the server's cluster; a standby or another server's WAL fits only the same one.
+        system_identifier: of the server; only a standby or WAL of the same server fits.
         pg_basebackup: version of the program that copied the server.
-        wal_start, wal_end: what recovery must replay; both are in the backup.
-        paths: the folders and files beside the server.
+        wal_start, wal_end: the WAL that recovery must replay; the backup contains it.
+        paths: folders and files outside of the server.
         members: every regular file in the tar, in its order.
     """
 
@@ -116,13 +116,13 @@ class Manifest(BaseModel):
 
     Attributes:
         snapshot_time: the instant that the backup shows.
-        wal_position: where no transaction that the snapshot cannot see had written before; None where not known.
-        verified_at: when the file was read back, before it got its name.
-        server, pg_dump: None where the file was found, not made; a full backup has no `pg_dump` either.
+        wal_position: LSN. Transactions that the snapshot does not see wrote nothing before it. None if unknown.
+        verified_at: when the file was read back, before it got its final name.
+        server, pg_dump: None if the file was found and not made; a full backup has no `pg_dump` either.
         pinned_reason: why the backup is pinned; ``kept`` in the file. It must outlive the catalog.
-        full: what a full backup, which has neither tables nor segments, holds.
-        doubts: what a restore would fail of that gives functions no search_path, as far as the run could tell.
-        lacking: what of the users' no dump carries, a sentence each.
+        full: content of a full backup, which has neither tables nor segments.
+        doubts: objects that a restore could not make, because their functions rely on search_path.
+        lacking: objects of users that no dump contains, one sentence each.
     """
 
     model_config = ConfigDict(frozen=True, populate_by_name=True)
@@ -174,13 +174,13 @@ class Manifest(BaseModel):
         )
 
     def to_json(self) -> str:
-        """The file's content."""
+        """The content of the file."""
         content = self.model_dump(mode="json", by_alias=True)
         content["checksum"] = _checksum(content)
         return json.dumps(content, indent=1) + "\n"
 
     def to_backup(self, backup_id: str, file: str) -> Backup:
-        """The backup that this manifest describes, at its place in the tree."""
+        """The backup that this manifest describes, under its id and file name in the tree."""
         return Backup(
             id=backup_id,
             database=self.database,
@@ -212,10 +212,10 @@ def parse_manifest(data: bytes, name: str) -> Manifest:
 
     Args:
         data: the file's content.
-        name: what to call it in errors.
+        name: of the manifest, for errors.
 
     Raises:
-        ManifestError: it is not JSON, not ours, damaged, or of a newer version of this program.
+        ManifestError: it is no JSON, no manifest, damaged, or of a newer version of this program.
     """
     try:
         content: Any = json.loads(data)

@@ -1,7 +1,8 @@
-"""Reads parts of a compressed file that can only be read from its beginning: each goes on where the last one ended.
+"""Reads parts of a compressed file that has no index of frames, so that it can only be read from its beginning.
 
-A stranger's file has no places in it to begin at. To decompress it anew for each of its tables would take the square of
-their number, so a reader that was read to its part's end is kept for who comes next, and wants what comes later.
+Files of other programs are like this. To decompress such a file again for each table would take time that grows with
+the square of their number. So the reader stops after each part, and the next part, if it comes later in the file, goes
+on from there.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import BinaryIO
 
 
 class _Reader:
-    """An open file, and how far its text was read."""
+    """An open file, and the offset up to which its text was read."""
 
     def __init__(self, stream: BinaryIO, text: Iterator[bytes]) -> None:
         self._stream = stream
@@ -21,7 +22,7 @@ class _Reader:
         self.at = 0
 
     def read(self, start: int, length: int) -> Iterator[bytes]:
-        """So many bytes of the text from an offset on, which it has not passed yet; fewer where it ends."""
+        """Yield `length` bytes of the text from an offset that was not passed yet; fewer if the text ends."""
         end = start + length
         while self.at < end and (block := self._left or next(self._text, b"")):
             taken = min(len(block), (start if self.at < start else end) - self.at)
@@ -31,16 +32,16 @@ class _Reader:
                 yield block[:taken]
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._stream.close()
 
 
 class Onward:
-    """Reads such a file, from any thread.
+    """Reads parts of such a file, from any thread.
 
     Args:
-        open_: opens it at its start.
-        text: decodes what was opened.
+        open_: opens the file at its start.
+        text: decompresses it.
     """
 
     def __init__(self, open_: Callable[[], BinaryIO], text: Callable[[BinaryIO], Iterator[bytes]]) -> None:
@@ -50,7 +51,7 @@ class Onward:
         self._lock = threading.Lock()
 
     def read(self, start: int, length: int) -> Iterator[bytes]:
-        """So many bytes of the text from an offset on; fewer where it ends.
+        """Yield `length` bytes of the text from an offset on; fewer if the text ends.
 
         Raises:
             BackupReadError: it cannot be read or decompressed.
@@ -58,7 +59,7 @@ class Onward:
         reader = self._take(start)
         try:
             yield from reader.read(start, length)
-        except BaseException:  # also of who has had enough
+        except BaseException:  # also if the consumer stops early
             reader.close()
             raise
         self._keep(reader)

@@ -1,6 +1,6 @@
-"""Packs segments: each is hashed, counted and compressed as its bytes pass, touched once.
+"""Packs segments: bytes are hashed, counted and compressed in one pass.
 
-A packer knows nothing of the file that its segments go to, so that any number of them work at a time.
+A packer does not know the file that its segment is written to, so any number of packers can work at the same time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from app.archive.scanner import SegmentHeader
 
 @dataclass(frozen=True, slots=True)
 class SegmentFigures:
-    """What became of a segment's plain bytes; `digest` is of its rows, None for SQL."""
+    """The figures of a packed segment; `digest` is of its rows, None for SQL."""
 
     header: SegmentHeader
     raw_bytes: int
@@ -24,7 +24,7 @@ class SegmentFigures:
 
 
 class Packer:
-    """One segment in the making: one or more whole frames."""
+    """Packs one segment into one or more whole frames."""
 
     def __init__(self, header: SegmentHeader, frame_format: FrameFormat) -> None:
         self.header = header
@@ -36,14 +36,14 @@ class Packer:
         self._digest = None if header.table is None else RowDigest()
 
     def take(self, data: bytes, *, rows: bool = False) -> Iterator[bytes]:
-        """Take the next bytes, COPY data or not; give out the frames that they fill."""
+        """Take the next bytes, which are COPY data if `rows`; yield the frames that they fill."""
         self._hash.update(data)
         self._raw_bytes += len(data)
         if rows and self._digest is not None:
             self._digest.feed(data)
         if not self._frame_format.size:
             return
-        at = 0  # an offset, not a copy of the rest for each frame
+        at = 0  # an offset, so that the rest is not copied for each frame
         while len(data) - at >= self._room:
             end = at + self._room
             self._held.append(data[at:end])
@@ -54,7 +54,7 @@ class Packer:
             self._room -= len(data) - at
 
     def finish(self) -> Iterator[bytes]:
-        """Give out the last frame."""
+        """Yield the last frame."""
         if self._held:
             yield self._frame()
 

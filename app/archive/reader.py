@@ -1,4 +1,4 @@
-"""Reads an archive back: one segment or table of it, all of it to prove its bytes, or a file that has no index yet."""
+"""Reads an archive: one segment, one table, or all of it to verify it; and makes the index of a file without one."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from app.domain.backup import Codec
 from app.errors import BackupReadError, BackupValidationError
 from app.os_errors import read_error
 
-READ_BYTES = 256 << 10  # compressed, so that even an extreme ratio keeps what is held small
+READ_BYTES = 256 << 10  # compressed: even at an extreme ratio the plain bytes in memory stay few
 _USE_ANOTHER = "do not restore from it: use another backup, and look at the disk that holds this one"
 
 
 class HashedFile:
-    """The blocks of a file, counted and hashed as they pass."""
+    """The blocks of a file, counted and hashed while they are read."""
 
     def __init__(self, stream: BinaryIO, progress: Callable[[int], None]) -> None:
         self._stream = stream
@@ -41,7 +41,7 @@ class HashedFile:
 
 
 def _blocks(stream: BinaryIO, limit: int | None = None) -> Iterator[bytes]:
-    """The next `limit` bytes of a file, or all of them, in blocks; fewer where it ends."""
+    """The next `limit` bytes of a file, or all of them, in blocks; fewer if the file ends."""
     while limit is None or limit > 0:
         try:
             block = stream.read(READ_BYTES if limit is None else min(READ_BYTES, limit))
@@ -55,15 +55,15 @@ def _blocks(stream: BinaryIO, limit: int | None = None) -> Iterator[bytes]:
 
 
 class Archive:
-    """An archive whose parts can be read any number of times, from any thread: each reading opens it anew.
+    """An archive whose parts can be read any number of times, from any thread, because each read opens the file.
 
     Args:
         open_: opens the file at its start.
         codec: how it is compressed.
-        index: what it holds.
+        index: of the file.
 
     Attributes:
-        seekable: whether every segment can be read by itself; not so in a compressed file of foreign make.
+        seekable: whether each segment can be read by itself; false for a compressed file of another program.
     """
 
     def __init__(self, open_: Callable[[], BinaryIO], codec: Codec, index: Index) -> None:
@@ -79,16 +79,16 @@ class Archive:
         self.seekable = all(segment.offset is not None for segment in index.segments)
 
     def segments_of(self, table: TableName) -> list[Segment]:
-        """The segments of a table's data, in the file's order; none where it is unknown."""
+        """The segments of a table's data, in the order of the file; none for an unknown table."""
         return list(self._of_tables.get(table, ()))
 
     def in_order(self, segments: Iterable[Segment]) -> list[Segment]:
-        """Some segments as they stand in the file."""
+        """Some segments, in the order of the file."""
         return sorted(segments, key=lambda segment: self._numbers[id(segment)])
 
     def runs(self) -> Iterator[tuple[bool, list[Segment]]]:
-        """What is linted, and loaded, together: consecutive segments that are all data (True), or all SQL."""
-        for is_data, run in groupby(self.index.segments, lambda each: each.kind is SegmentKind.DATA):
+        """Consecutive segments that are linted and loaded together: all of them data (True), or all SQL (False)."""
+        for is_data, run in groupby(self.index.segments, lambda segment: segment.kind is SegmentKind.DATA):
             yield is_data, list(run)
 
     def joined(self, segments: Iterable[Segment]) -> Iterator[bytes]:
@@ -97,7 +97,7 @@ class Archive:
         Raises:
             BackupReadError, BackupValidationError: as `text`.
         """
-        return chain.from_iterable(self.text(each) for each in segments)
+        return chain.from_iterable(self.text(segment) for segment in segments)
 
     def read_table(self, table: TableName) -> Iterator[bytes]:
         """The COPY blocks of one table; of a seekable archive nothing else is read.
@@ -108,11 +108,11 @@ class Archive:
         return self.joined(self.segments_of(table))
 
     def text(self, segment: Segment) -> Iterator[bytes]:
-        """The plain SQL of one segment, in bounded memory; it is proven when the last block was taken.
+        """The plain SQL of one segment, in bounded memory. Its digest is compared after the last block.
 
         Raises:
             BackupReadError: it cannot be read or decompressed; names the segment.
-            BackupValidationError: it reads, but is not what the index says; names the segment.
+            BackupValidationError: its content is not what the index says; names the segment.
         """
         where = f"segment {self._numbers[id(segment)] + 1} of {len(self._numbers)} ({segment})"
         with _naming(where):
@@ -125,7 +125,7 @@ class Archive:
                 yield from _proven(segment, self._text(stream, segment.bytes), where)
 
     def whole(self) -> Iterator[bytes]:
-        """The plain SQL of the whole file, not compared with anything.
+        """The plain SQL of the whole file. Its digests are not compared.
 
         Raises:
             BackupReadError: it cannot be read or decompressed.
@@ -145,24 +145,24 @@ def _proven(segment: Segment, text: Iterator[bytes], where: str) -> Iterator[byt
         length += len(block)
         yield block
     if length != segment.raw_bytes:
-        message = f"{where}: {length} bytes where {segment.raw_bytes} were dumped"
+        message = f"{where}: {length} bytes instead of {segment.raw_bytes}"
         raise BackupValidationError(message, _USE_ANOTHER)
     if digest.hexdigest() != segment.sha256:
         raise BackupValidationError(f"{where}: the content is not what was dumped", _USE_ANOTHER)
 
 
 def verify(stream: BinaryIO, index: Index, codec: Codec, progress: Callable[[int], None] = lambda _: None) -> None:
-    """Read a whole archive and compare each segment, and the file, with its index.
+    """Read a whole archive, and compare the file and each segment with the index.
 
     Args:
         stream: the file, at its start.
-        index: what it should be.
+        index: what the file should be.
         codec: how it is compressed.
         progress: called with the number of bytes of the file read.
 
     Raises:
         BackupReadError: it cannot be read or decompressed; names the segment.
-        BackupValidationError: it reads, but is not what the index says; names the segment.
+        BackupValidationError: its content is not what the index says; names the segment.
     """
     blocks = HashedFile(stream, progress)
     frames: dict[int, int] = {}
@@ -183,19 +183,19 @@ def verify(stream: BinaryIO, index: Index, codec: Codec, progress: Callable[[int
 
 
 def _require_places(index: Index, frames: dict[int, int] | None) -> None:
-    """A restore reads each segment where the manifest says that it stands, and verify everything in a row."""
+    """Check the places of the segments: a restore seeks to them, but `verify` read the file from start to end."""
     raw = 0
     for number, segment in enumerate(index.segments, start=1):
         here = replace(segment, offset=raw, bytes=segment.raw_bytes)
         if segment.offset is not None and segment != (here if frames is None else _placed(here, frames)):
-            message = f"segment {number} of {len(index.segments)} ({segment}) stands elsewhere than the manifest says"
+            message = f"segment {number} of {len(index.segments)} ({segment}) is not at the place in the manifest"
             raise BackupValidationError(message, "somebody changed the manifest: use another backup")
         raw += segment.raw_bytes
 
 
 @contextmanager
 def _naming(where: str) -> Iterator[None]:
-    """Say where in the archive an error of the disk or of a decompressor came up."""
+    """Add the place in the archive to errors of the disk or of the decompressor."""
     try:
         yield
     except BackupReadError as error:
@@ -203,7 +203,17 @@ def _naming(where: str) -> Iterator[None]:
 
 
 def _check_segment(segment: Segment, left: bytes, text: Iterator[bytes], where: str) -> bytes:
-    """Compare one segment, beginning with what the one before left over; return what this one leaves."""
+    """Compare one segment.
+
+    Args:
+        segment: as the index has it.
+        left: bytes that were read with the segment before.
+        text: the bytes after those.
+        where: names the segment in errors.
+
+    Returns:
+        Bytes that were read and belong to the next segment.
+    """
     digest = hashlib.sha256()
     missing = segment.raw_bytes
     block = left
@@ -221,16 +231,16 @@ def _check_segment(segment: Segment, left: bytes, text: Iterator[bytes], where: 
 
 
 class _Discard:
-    """A file that keeps nothing: the index is all that is wanted."""
+    """A stream that drops what is written to it, because only the index is wanted."""
 
     def write(self, data: bytes) -> int:
         return len(data)
 
 
 def build_index(stream: BinaryIO, codec: Codec, progress: Callable[[int], None] = lambda _: None) -> Index:
-    """The index of any plain dump, by reading all of it.
+    """Make the index of any plain dump, by reading all of it.
 
-    A segment gets its place in the file only where it begins and ends with a frame, as in the archives of this service.
+    A segment gets a place in the file only if it begins and ends with a frame, as in archives of this service.
 
     Raises:
         BackupReadError: it cannot be read, decompressed or understood.
@@ -248,7 +258,7 @@ def build_index(stream: BinaryIO, codec: Codec, progress: Callable[[int], None] 
 
 
 def _text_with_frames(decoded: Iterator[Decoded], frames: dict[int, int]) -> Iterator[bytes]:
-    """Pass the text on, noting which offsets of it begin a frame, and where in the file."""
+    """Yield the text, and note for each frame its offset in the text and in the file."""
     at = 0
     for chunk in decoded:
         if chunk.frame_at is not None:
@@ -259,7 +269,7 @@ def _text_with_frames(decoded: Iterator[Decoded], frames: dict[int, int]) -> Ite
 
 
 def _placed(segment: Segment, frames: dict[int, int]) -> Segment:
-    """The segment, whose offset counts plain bytes, with its place in the compressed file where it has one."""
+    """The segment, whose offset counts plain bytes, with its place in the compressed file if it has one."""
     raw = segment.offset or 0
     start, end = frames.get(raw), frames.get(raw + segment.raw_bytes)
     if start is None or end is None:

@@ -1,8 +1,8 @@
-r"""Cuts any plain SQL dump into segments as it streams past, in bounded memory.
+r"""Cuts any plain SQL dump into segments while it is read, in bounded memory.
 
-Outside COPY data the text is read statement by statement (`app.archive.lexer`), so that a function body, a comment or a
-string that looks like ``COPY t FROM stdin;`` is not taken for one. Inside, the first line ``\.`` ends the block: no row
-of COPY text can be that line, since a backslash in a value is written twice.
+Outside of COPY data the text is read statement by statement (`app.archive.lexer`), so that a function body, a comment
+or a string that looks like ``COPY t FROM stdin;`` is not mistaken for one. Inside, the first line ``\.`` ends the
+block: no row can be that line, because COPY writes a backslash in a value twice.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from app.archive.pg_dump import (
 )
 from app.errors import BackupReadError
 
-# What pg_dump's plain text never has in front of the data: its post-data section, and rights, which come last.
+# Entries that pg_dump never writes before the data: its post-data section, and rights, which come last.
 _BEHIND_DATA = frozenset(
     b"ACL,CHECK CONSTRAINT,CONSTRAINT,DEFAULT ACL,EVENT TRIGGER,FK CONSTRAINT,INDEX,INDEX ATTACH,"
     b"MATERIALIZED VIEW DATA,POLICY,PUBLICATION,PUBLICATION TABLE,PUBLICATION TABLES IN SCHEMA,ROW SECURITY,RULE,"
@@ -34,12 +34,12 @@ _BEHIND_DATA = frozenset(
 _LINE_END = re.compile(rb"[^\S\n]*(?:\n|(\Z))")
 _END_LINE = re.compile(rb"\\\.\r?\n")
 _NEWLINE = ord("\n")
-_UNIT_BYTES = 1 << 30  # no statement that a server takes is longer; only rows make one so long
+_UNIT_BYTES = 1 << 30  # the longest statement that a server takes; only an INSERT of many rows is so long
 _SQL_BYTES = 64 << 20
 _COMMENT_BYTES = 16 << 20
 _INSERT = re.compile(rb"INSERT\b", re.IGNORECASE)
 _KEPT_BYTES = 8 << 20
-_SPARE = 4  # bytes of a line break and the end-of-data line that may be cut by a block's end
+_SPARE = 4  # bytes of a line break and the end-of-data line, which the end of a block may cut
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,7 +54,7 @@ class SegmentHeader:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Some bytes of a segment, in the file's order; `rows` says that they are COPY data, not SQL."""
+    """Some bytes of a segment, in the order of the file; `rows` says whether they are COPY data or SQL."""
 
     header: SegmentHeader
     data: bytes
@@ -73,7 +73,7 @@ def scan(blocks: Iterable[bytes]) -> Iterator[Chunk]:
 
 
 class _Scanner:
-    """Holds the text read but not yet given out: `_text` from `_at` on."""
+    """Holds the text that was read but not yielded yet: `_text` from `_at` on."""
 
     def __init__(self, blocks: Iterable[bytes]) -> None:
         self._blocks = filter(None, blocks)  # an empty block is not the end
@@ -91,11 +91,11 @@ class _Scanner:
             if found:
                 self._refuse_rest_of_line(found, unit)
                 yield from self._rows(found)
-                # Text without a header of its own is not part of the table that precedes it.
+                # Text without an entry header does not belong to the table before it.
                 self._header = SegmentHeader(SegmentKind.AFTER)
 
     def _fill(self) -> bool:
-        """Read on, half as much as is held, so that a long statement is not copied once for each block."""
+        """Read half as much as is held, so that a long statement is not copied again for each block."""
         held = self._text[self._at :]
         wanted = max(len(held) // 2, 1)
         more = [held]
@@ -108,12 +108,12 @@ class _Scanner:
     def _take(self, end: int) -> bytes:
         taken = self._text[self._at : end]
         self._at = end
-        if len(taken) > _KEPT_BYTES:  # not twice in memory
+        if len(taken) > _KEPT_BYTES:  # do not keep it in memory twice
             self._text, self._at = self._text[end:], 0
         return taken
 
     def _unit(self) -> bytes:
-        """The next statement with the space and comments before it, up to its line's end; b"" at the end."""
+        """The next statement with the space and comments before it, and the rest of its line; b"" at the end."""
         while True:
             end = self._unit_end()
             if end != lexer.UNFINISHED:
@@ -123,7 +123,7 @@ class _Scanner:
                 return self._take(len(self._text))
 
     def _require_bounded(self, held: int) -> None:
-        """What does not end so far must be something that may be as long."""
+        """Refuse an unfinished statement or comment that is longer than any in a dump."""
         if held <= _COMMENT_BYTES:
             return
         start = lexer.statement_start(self._text, self._at)
@@ -145,7 +145,7 @@ class _Scanner:
             return end
         blank = _LINE_END.match(self._text, end)
         if blank is None:
-            return end  # several statements share the line
+            return end  # another statement follows on the line
         return blank.end() if blank[1] is None else lexer.UNFINISHED
 
     def _copy_of(self, unit: bytes, start: int) -> SegmentHeader | None:
@@ -156,33 +156,33 @@ class _Scanner:
         if name is None:
             schema, name = b"", schema
         table = TableName(self._name(schema), self._name(name))
-        named = None if columns is None else tuple(self._name(each) for each in NAME.findall(columns))
+        named = None if columns is None else tuple(self._name(column) for column in NAME.findall(columns))
         return SegmentHeader(SegmentKind.DATA, table, named)
 
     def _refuse_rest_of_line(self, header: SegmentHeader, unit: bytes) -> None:
-        """Data begins on the next line, and psql would run the rest of COPY's own line after it: no dump has that."""
+        """Refuse text after COPY on its line: psql would run it after the data. No dump has that."""
         if not unit.endswith(b"\n") and self._at < len(self._text):
             message = f"cannot tell the data of table {header.table} from what follows COPY on its line"
             raise BackupReadError(message, "put each statement on a line of its own")
 
     def _follow(self, unit: bytes, start: int) -> SegmentHeader:
-        """The header that a unit of SQL belongs to: the current one, unless the comments before it say otherwise.
+        """The segment header of a statement: the current one, unless the comments before the statement change it.
 
-        Only there: strings and function bodies may hold anything.
+        Only these comments are read, because strings and function bodies may hold anything.
         """
         if encoding := CLIENT_ENCODING.match(unit, start):
             self._encoding = python_encoding(encoding[1].decode())
         entry = last_header(unit, start)
         kind = self._kind_of(entry) if entry else self._header.kind
         if kind is SegmentKind.BEFORE and unit.find(END_MARKER, 0, start) >= 0:
-            kind = SegmentKind.AFTER  # nothing else stands behind the data, wherever that may be
+            kind = SegmentKind.AFTER  # the end marker is in the last segment, also of a dump without data
         return self._header if kind is self._header.kind else SegmentHeader(kind)
 
     def _kind_of(self, entry: EntryHeader) -> SegmentKind:
         large_object = entry.name.startswith(b"LARGE OBJECT")
         if entry.type == b"SEQUENCE SET":
             return SegmentKind.SEQUENCES
-        # PostgreSQL 17 and later make them beside their data; a comment on one may stand between the two.
+        # PostgreSQL 17 and later create large objects next to their data; a comment on one may come in between.
         if entry.type in {b"BLOBS", b"BLOB METADATA"} or (
             large_object and self._header.kind is SegmentKind.LARGE_OBJECTS
         ):
@@ -210,10 +210,10 @@ class _Scanner:
         yield Chunk(header, self._take(after))
 
     def _end_of_data(self, *, at_line_start: bool) -> tuple[int, int] | None:
-        r"""Where the rows end and where the line ``\.`` after them ends; None while that line is not in sight."""
+        r"""Offsets of the end of the rows and of the line ``\.`` after them; None if that line was not read yet."""
         if at_line_start and (line := _END_LINE.match(self._text, self._at)):
             return self._at, line.end()
-        # Not a regular expression, because a plain find runs at memory speed.
+        # find, not a regular expression, because it runs at memory speed.
         found = self._text.find(b"\n\\.", self._at)
         while found >= 0:
             if line := _END_LINE.match(self._text, found + 1):

@@ -21,25 +21,28 @@ from app.os_errors import write_error
 
 
 class Sink(Protocol):
-    """What an archive is written to: an open binary file, for one."""
+    """Where an archive is written to, such as an open binary file."""
 
     def write(self, data: bytes, /) -> object:
         """Write all of the data, or raise OSError."""
 
 
 class PackedSegment(Protocol):
-    """A segment that was packed elsewhere, perhaps still is."""
+    """A segment that another thread has packed, or is packing."""
 
     def frames(self) -> Iterator[bytes]:
-        """Its frames in order, as they get ready."""
+        """Its frames in order, as soon as they are ready."""
 
     @property
     def figures(self) -> SegmentFigures:
-        """Its figures, after the last frame."""
+        """Its figures, known after the last frame."""
 
 
 class Destination(Protocol):
-    """What a dump is given to: a file in the making, or whoever wants to know what the dump holds."""
+    """Takes a dump: the writer of an archive, or `app.archive.inspect.content`, which keeps only digests.
+
+    Because both take the same calls, a restored database is proven by dumping it again into a `Content`.
+    """
 
     def frame_format(self) -> FrameFormat:
         """The frame format of packed segments; a new one for each thread that packs."""
@@ -48,7 +51,7 @@ class Destination(Protocol):
         """Take chunks in the archive's order; a new header ends the segment before it."""
 
     def append(self, packed_segment: PackedSegment) -> None:
-        """Take a whole segment."""
+        """Take a packed segment."""
 
 
 class ArchiveWriter:
@@ -57,7 +60,7 @@ class ArchiveWriter:
     Args:
         stream: an open binary file.
         codec, level: how to compress; None means the codec's fast level.
-        progress: called with the number of plain bytes taken, now and then.
+        progress: called from time to time with the number of plain bytes taken.
     """
 
     def __init__(
@@ -95,7 +98,7 @@ class ArchiveWriter:
             self._progress(len(chunk.data))
 
     def append(self, packed_segment: PackedSegment) -> None:
-        """Take a whole segment.
+        """Take a packed segment.
 
         Raises:
             BackupStorageError: the disk is full.
@@ -108,7 +111,7 @@ class ArchiveWriter:
         self._progress(packed_segment.figures.raw_bytes)
 
     def finish(self) -> Index:
-        """Close the last segment and return the whole index. The stream stays open.
+        """End the last segment and return the index. The stream stays open.
 
         Raises:
             BackupStorageError: the disk is full.
@@ -144,7 +147,7 @@ class ArchiveWriter:
             self._open = None
 
     def _list(self, figures: SegmentFigures) -> None:
-        """Enter a segment, whose last frame was just written, in the index."""
+        """Add a segment, whose last frame was just written, to the index."""
         header, digest = figures.header, figures.digest
         if header.table is not None and digest is not None:
             self._digests.setdefault(header.table, RowDigest()).add(digest)

@@ -1,8 +1,8 @@
-"""What a backup is, and how its tier, period and name belong together.
+"""A backup, and how its tier, period and name depend on each other.
 
-A backup's *id* is its path in the tree without extensions: ``daily/backup-2025-01-15``. Its *period* is the stretch of
-the schedule that it stands for (a day, an ISO week, a month, or the second of an ad hoc run). A week's name has no year
-(``backup-week-03``), so the period, which has one, is what tells two weeks 03 apart.
+A backup's *id* is its path in the tree without extensions: ``daily/backup-2025-01-15``. Its *period* is the part of the
+schedule that it is made for: a day, an ISO week, a month, or the second of an ad hoc run. The name of a weekly backup
+has no year (``backup-week-03``), but its period has one, which tells two weeks 03 apart.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from enum import StrEnum
 from app.domain.servers import Identity
 from app.errors import BackupValidationError
 
-ENDLESS = 1 << 62  # bytes that are free, where a file system does not tell how many
+ENDLESS = 1 << 62  # free bytes, if the file system does not say how many there are
 
 
 class Tier(StrEnum):
@@ -26,11 +26,11 @@ class Tier(StrEnum):
     MONTHLY = "monthly"
     MANUAL = "manual"
     SAFETY = "safety"  # the state before a restore; only a restore makes one
-    FULL = "full"  # the whole server and what stands beside it, as one tar; no plain SQL
+    FULL = "full"  # the whole server, and folders beside it, as one tar; no plain SQL
 
     @property
     def ad_hoc(self) -> bool:
-        """Whether its backups stand for a moment, not for a period of the calendar."""
+        """Whether its backups are made for a moment, not for a period of the calendar."""
         return self in {Tier.MANUAL, Tier.SAFETY}
 
     @property
@@ -40,20 +40,20 @@ class Tier(StrEnum):
 
     @classmethod
     def parse(cls, text: str) -> Tier:
-        """The tier of that name.
+        """The tier with this name.
 
         Raises:
-            BackupValidationError: there is none.
+            BackupValidationError: there is no such tier.
         """
         try:
             return cls(text)
         except ValueError:
-            known = ", ".join(tier for tier in cls if tier is not cls.SAFETY)  # nobody asks for that one
+            known = ", ".join(tier for tier in cls if tier is not cls.SAFETY)  # only a restore makes those
             raise BackupValidationError(f"unsupported backup type {text!r}", f"use one of: {known}") from None
 
 
 class Codec(StrEnum):
-    """How an archive is compressed; the value is the setting's, `suffix` is the file's."""
+    """How an archive is compressed. The value is that of the setting."""
 
     NONE = "none"
     GZIP = "gzip"
@@ -61,34 +61,34 @@ class Codec(StrEnum):
 
     @property
     def suffix(self) -> str:
-        """What the codec appends to the file's name."""
+        """The extension that the codec adds to the file's name."""
         return {Codec.NONE: "", Codec.GZIP: ".gz", Codec.ZSTD: ".zst"}[self]
 
 
 def codec_for(tier: Tier, codec: Codec) -> Codec:
-    """How a tier's file is compressed where `codec` is wanted: a full backup is never plain."""
+    """The codec of a tier's file if `codec` is asked for: a full backup is never uncompressed."""
     return Codec.GZIP if tier is Tier.FULL and codec is Codec.NONE else codec
 
 
 def extension_of(tier: Tier, codec: Codec) -> str:
-    """What follows an id in its file's name: ``.sql.zst``, ``.tar.gz``."""
+    """The extensions of a file, after its id: ``.sql.zst``, ``.tar.gz``."""
     return f".{'tar' if tier is Tier.FULL else 'sql'}{codec_for(tier, codec).suffix}"
 
 
 def extensions_of(tier: Tier) -> tuple[str, ...]:
-    """All extensions that a tier's files may have."""
+    """All extensions that files of a tier may have."""
     return tuple(dict.fromkeys(extension_of(tier, codec) for codec in Codec))
 
 
 class Origin(StrEnum):
-    """How a backup's index came about, and so how far it can be trusted."""
+    """How the index of a backup was made, which decides how far it can be trusted."""
 
-    DUMP = "dump"  # counted while this service dumped: it proves what the server said
-    SCAN = "scan"  # read off a file that was found: it proves only that the file has not changed since
+    DUMP = "dump"  # counted while this service made the dump: proves what the server sent
+    SCAN = "scan"  # read from a file that was found: proves only that the file has not changed since
 
 
 class BackupState(StrEnum):
-    """Where a backup's row stands between the file and its end."""
+    """The state of a backup's row in the catalog."""
 
     COMPLETE = "complete"
     DELETING = "deleting"
@@ -96,20 +96,20 @@ class BackupState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backup:
-    """One file of the tree, with what its manifest and the catalog say of it.
+    """One file of the tree, with the facts of its manifest and of the catalog.
 
     Attributes:
         id: path without extensions, ``daily/backup-2025-01-15``.
         file: path of the archive relative to the tree's root.
-        created_at: the instant of the snapshot that it shows.
-        bytes: size of the file; `raw_bytes` that of its plain SQL.
-        rows, tables: exact counts; None where no manifest says.
-        database_size: what the server said the database takes on disk when it was dumped.
-        verified_at: when it was last read back and found right; `damage` says why it was not.
+        created_at: the instant of its snapshot.
+        bytes, raw_bytes: size of the file, and of its plain SQL.
+        rows, tables: exact numbers; None without a manifest.
+        database_size: bytes of the database on the server's disk when it was dumped.
+        verified_at: when it was last read back without a finding; `damage` is the last finding.
         pinned_reason: why it is pinned; None if it is not.
-        system_identifier, database_oid: which server and database it shows; None where its manifest does not say.
-        doubts: objects that keep it from being restored by itself; its manifest says it, the catalog does not.
-        lacking: likewise, what of the users' no dump carries, a sentence each.
+        system_identifier, database_oid: of the server and database; None if its manifest does not say.
+        doubts: objects that a restore could not make; in the manifest, not in the catalog.
+        lacking: objects of users that no dump contains, one sentence each; in the manifest, not in the catalog.
     """
 
     id: str
@@ -139,12 +139,12 @@ class Backup:
 
     @property
     def identity(self) -> Identity:
-        """Which server and database it shows."""
+        """The server and database that it was made of."""
         return Identity(self.system_identifier, self.database_oid)
 
     @property
     def good(self) -> bool:
-        """Whether it is proven to be what was dumped, and the last look at it found it right."""
+        """Whether this service made it, and its last verification found no damage."""
         return self.origin is Origin.DUMP and self.verified_at is not None and self.damage is None
 
 
@@ -163,9 +163,9 @@ _NAME = re.compile(r"backup-(?:(?P<year>[0-9]{4})-)?week-(?P<week>[0-9]{2})|back
 
 
 def period_of(tier: Tier, when: datetime) -> str:
-    """The period of `tier` that the instant `when` falls in, by the calendar of its time zone.
+    """The period of a tier that contains an instant, by the calendar of the instant's time zone.
 
-    Ad hoc backups are named in UTC, whatever the zone: their names end in Z.
+    Ad hoc backups are named in UTC: their names end in Z.
     """
     if tier.ad_hoc:
         return f"{when.astimezone(UTC):%Y-%m-%dT%H%M%SZ}"
@@ -179,7 +179,7 @@ def name_of(tier: Tier, period: str, *, with_year: bool = False) -> str:
     """The file's name without extensions: ``backup-week-03``, or ``backup-2025-week-03`` with the year.
 
     Raises:
-        BackupValidationError: `period` is none of the tier's.
+        BackupValidationError: the tier has no such period.
     """
     if not _PERIODS[tier].fullmatch(period):
         raise BackupValidationError(f"{period!r} is not a period of {tier} backups")
@@ -190,7 +190,7 @@ def name_of(tier: Tier, period: str, *, with_year: bool = False) -> str:
 
 
 def id_of(tier: Tier, period: str, *, with_year: bool = False) -> str:
-    """The id of the backup of a period: ``daily/backup-2025-01-15``."""
+    """The id of a period's backup: ``daily/backup-2025-01-15``."""
     return f"{tier}/{name_of(tier, period, with_year=with_year)}"
 
 
@@ -217,12 +217,12 @@ class BackupName:
 
 
 def period_in_name(tier: Tier, name: str, written: datetime) -> str | None:
-    """The period that a file's name stands for, or None for a name that is not ours.
+    """The period in a file's name; None if the name is not ours.
 
     Args:
-        tier: the folder that the file stands in.
-        name: its name without extensions.
-        written: when it was written; a week's name has no year, so the ISO week 03 nearest before this is meant.
+        tier: of the folder that the file is in.
+        name: without extensions.
+        written: when the file was written. A week's name has no year: it is the last week of that number before this.
     """
     found = _NAME.fullmatch(name)
     if found is None:
@@ -237,7 +237,7 @@ def period_in_name(tier: Tier, name: str, written: datetime) -> str | None:
 
 
 def _exists(tier: Tier, period: str) -> bool:
-    """Whether a period is written like the tier's, and stands in the calendar."""
+    """Whether a period has the form of the tier's periods, and is in the calendar."""
     if not _PERIODS[tier].fullmatch(period):
         return False
     try:
@@ -251,22 +251,21 @@ def _exists(tier: Tier, period: str) -> bool:
 
 
 def _year_of_week(week: int, written: datetime) -> str:
-    """The year of the latest week of that number up to when the file was written."""
-    # Where the schedule's zone is ahead of the clock that says when, its week has begun already.
+    """The year of the last week of that number before the file was written."""
+    # One day more, because the week may have begun already in the time zone of the schedule.
     year, latest, _ = (written + timedelta(days=1)).isocalendar()
     year -= week > latest
-    while (
-        1 <= week <= _MOST_WEEKS and week > date(year, 12, 28).isocalendar().week
-    ):  # the 28th is always in the year's last week
+    # 28 December is always in the last week of its year.
+    while 1 <= week <= _MOST_WEEKS and week > date(year, 12, 28).isocalendar().week:
         year -= 1
     return f"{year:04d}"
 
 
 def checked_note(what: str, text: object) -> str:
-    """A label or a reason, which must fit on a line of a list and into a manifest.
+    """A label or the reason of a pin, which must fit into a manifest and on a line.
 
     Raises:
-        BackupValidationError: it is no text, too long, or has characters that do not print.
+        BackupValidationError: it is no text, too long, or has unprintable characters.
     """
     if not isinstance(text, str) or len(text) > _NOTE_LENGTH or not (text.isprintable() or not text):
         hint = f"use up to {_NOTE_LENGTH} printable characters on one line"

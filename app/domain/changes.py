@@ -1,4 +1,4 @@
-"""What a merge does, or would do, and what it found: counts for each table, samples by key."""
+"""The changes that a merge makes or would make: numbers for each table, and sample rows by key."""
 
 from __future__ import annotations
 
@@ -12,26 +12,27 @@ MOST_SAMPLES = 100
 
 
 class SampleKind(StrEnum):
-    """Why a row is in the samples."""
+    """Why a row is a sample."""
 
     INSERTED = "inserted"
     UPDATED = "updated"
     DELETED = "deleted"
-    DIFFERS = "differs"  # in backup and live database, and not the same: what the policy decides on
+    DIFFERS = "differs"  # in both, with other values: the policy decides
     UNIQUE = "unique key taken"  # another row has its value of a secondary unique key
-    CHECK = "not allowed"  # a check, or a column that must have a value, refuses it
-    PARTITION = "no partition"  # the live table has none for it, or one that is a foreign table
+    CHECK = "not allowed"  # a CHECK or NOT NULL constraint refuses it
+    PARTITION = "no partition"  # the live table has no partition for it, or a foreign table
     PARENT = "missing parent"  # the row that a foreign key refers to is in neither
-    REFERENCED = "still referenced"  # other rows refer to what would go
+    REFERENCED = "still referenced"  # other rows refer to a row that would be deleted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """A row, by its key; `columns` are those that differ or stand in the way. Only the key's values are shown.
+    """A row, shown by its key alone.
 
     Attributes:
         table: ``schema.name``.
-        key: column -> value as text; the whole row where the table has no key.
+        key: column -> value as text; the whole row if the table has no key.
+        columns: those that differ, or that a constraint refuses.
     """
 
     table: str
@@ -42,14 +43,14 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableChanges:
-    """Rows of one table.
+    """Numbers of rows of one table.
 
     Attributes:
-        inserted, updated, deleted: what changes in the live database.
+        inserted, updated, deleted: changes in the live database.
         unchanged: in both, and equal.
-        conflicting: in both and different, whatever the policy then does with them.
-        blocked: not brought back, since a unique key or a foreign key stands in the way.
-        live_only: only the live database has them; a merge leaves them alone.
+        conflicting: in both and different, whatever the policy does with them.
+        blocked: not restored, because a constraint refuses them.
+        live_only: only in the live database; a merge leaves them alone.
     """
 
     table: str
@@ -63,17 +64,17 @@ class TableChanges:
 
     @property
     def changed(self) -> int:
-        """Rows of the live database that change."""
+        """Number of rows of the live database that change."""
         return self.inserted + self.updated + self.deleted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OtherWords:
-    """An object whose words in the backup mean another thing than those in the database.
+    """An object whose definition in the backup differs in meaning from the one in the database.
 
     Attributes:
         object: ``table public.people``.
-        backup, database: the words of either side; None if they are longer than what is kept.
+        backup, database: the two definitions; None if they are too long to keep.
     """
 
     object: str
@@ -83,15 +84,15 @@ class OtherWords:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
-    """A merge's plan or outcome; the two are the same thing, before and after.
+    """The plan of a merge, or its outcome.
 
     Attributes:
         tables: those of the backup that take part, by name.
-        samples: up to `MOST_SAMPLES`, conflicts before changes, tables and kinds in turn.
-        notes: what else a person should know: triggers that fire, columns left alone, tables not compared.
+        samples: up to `MOST_SAMPLES`; conflicts before changes, from tables and kinds in turn.
+        notes: sentences for people: columns left alone, tables not compared.
         schema: differences between the backup's tables and the live ones.
-        warnings: what a person must see.
-        otherwise: up to `MOST_SAMPLES` objects that `schema` names, with both texts.
+        warnings: sentences that a person must see.
+        otherwise: up to `MOST_SAMPLES` objects that `schema` names, with both definitions.
     """
 
     tables: tuple[TableChanges, ...] = ()
@@ -102,25 +103,24 @@ class Changes:
     otherwise: tuple[OtherWords, ...] = ()
 
     def total(self, what: str) -> int:
-        """Sum of one of the counts over all tables: ``inserted``."""
-        return sum(getattr(each, what) for each in self.tables)
+        """Sum of one of the numbers (``inserted``) over all tables."""
+        return sum(getattr(table, what) for table in self.tables)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MergeRequest:
-    """What to bring back, and how.
+    """Which rows to restore, and how.
 
     Attributes:
-        tables: ``schema.name`` or, where unambiguous, ``name``; empty means all of the backup.
-        dependents: the tables that refer to these take part too, and theirs.
-        where: an SQL condition over a table's columns that rows of the backup must meet.
-        exact: the tables become what they are in the backup: rows that it lacks are deleted, and rows that cannot be
-            brought back are an error. This is a replace of selected tables.
-        version_tables: tables, beside those that are known, in which a migration tool keeps its state; no rows are
-            brought into them.
-        backup: what the operator calls the backup, for hints; None where nobody said.
-        into: likewise the database, if it is not the live one.
-        search_path: schemas that functions look in; None means those of database and role.
+        tables: ``schema.name``, or ``name`` if that is unambiguous; empty means all tables of the backup.
+        dependents: whether tables that refer to these take part too, directly or through others.
+        where: an SQL condition on a table's columns, for rows of the backup.
+        exact: the tables become as they are in the backup: other rows are deleted, and rows that cannot be restored are
+            an error. This is a replace of chosen tables.
+        version_tables: further tables in which a migration tool keeps its state; no rows are restored into them.
+        backup: name of the backup, for hints; None if unknown.
+        into: name of the database, for hints, if it is not the live one.
+        search_path: for functions; None means the path of database and role.
     """
 
     on_conflict: OnConflict = field(default_factory=OnConflict)
@@ -135,11 +135,11 @@ class MergeRequest:
 
     @property
     def whole(self) -> bool:
-        """Whether it stands for a replace of the whole database."""
+        """Whether it replaces the whole database."""
         return self.exact and not self.tables
 
     def refuses(self, changes: Changes) -> bool:
-        """Whether that plan is one that this request does not allow: nothing of it is done then."""
+        """Whether the request does not allow these changes. Then none of them is made."""
         blocked = changes.total("blocked")
         strict = self.on_conflict.policy is Policy.FAIL
         return bool((strict and (changes.total("conflicting") or blocked)) or (self.exact and blocked))

@@ -1,4 +1,4 @@
-"""Findings of checks: each with a name, a severity and, where it stops the work, the error that it becomes."""
+"""Findings of checks: a name, a severity and, if the finding stops the work, the error to raise."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check found; `error` is set exactly when the severity is ERROR."""
+    """The result of one check; `error` is set if, and only if, the severity is ERROR."""
 
     check: str
     severity: Severity
@@ -28,17 +28,17 @@ class Finding:
 
     @classmethod
     def ok(cls, check: str, message: str) -> Finding:
-        """Nothing to complain about."""
+        """The check found nothing wrong."""
         return cls(check, Severity.OK, message)
 
     @classmethod
     def warning(cls, check: str, message: str) -> Finding:
-        """The work can go on; someone should look."""
+        """The work can go on, but somebody should look."""
         return cls(check, Severity.WARNING, message)
 
     @classmethod
     def failed(cls, check: str, error: ResidencyBackupError) -> Finding:
-        """The work must not start."""
+        """The work must not begin."""
         return cls(check, Severity.ERROR, error.message, error)
 
 
@@ -51,7 +51,7 @@ def findings_of(check: str, look: Callable[[], Iterable[Finding]]) -> list[Findi
 
 
 def first_error(findings: Sequence[Finding]) -> ResidencyBackupError | None:
-    """The error to raise: the first finding's, which names how many more there are."""
+    """The error to raise: the first one, with the messages of the others."""
     errors = [finding.error for finding in findings if finding.error is not None]
     if not errors:
         return None

@@ -1,8 +1,8 @@
-"""What a clock that was wrong leaves behind: times that have not come yet.
+"""Backups with times in the future, which a wrong clock leaves behind.
 
-Clocks of hosts differ a little; what is ahead by no more than `SKEW` is now. What is further ahead was written by a
-clock that was wrong, or this one is: nobody can tell which. So nothing is believed of it that could cost a backup, and
-nothing of it is removed.
+The clocks of hosts differ a little: a time that is ahead by up to `SKEW` counts as now. For a time further ahead,
+either the clock that wrote it was wrong or this clock is, and nobody can tell which. So such a backup is not counted,
+because that could remove another one, and it is not removed itself.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ _DAY = timedelta(days=1)
 
 
 def is_ahead(instant: datetime, now: datetime) -> bool:
-    """Whether an instant has not come yet."""
+    """Whether an instant is in the future."""
     return instant > now + SKEW
 
 
 def is_newer(backup: Backup, now: datetime) -> bool:
-    """Whether a backup says that it shows what has not come yet: it is the newest of none."""
+    """Whether the instant of a backup is in the future. Then it is never the newest one."""
     return is_ahead(backup.created_at, now)
 
 
 def from_future(backup: Backup, now: datetime) -> bool:
-    """Whether a backup is newer than now, or stands for a period that has not begun: retention leaves it alone.
+    """Whether a backup's instant or period is in the future. Retention then leaves it alone.
 
     Args:
-        backup: any.
+        backup: of any tier.
         now: the present, in the schedule's time zone.
     """
     return is_newer(backup, now) or backup.period > period_of(backup.tier, now + SKEW)
 
 
 def latest_of(tier: Tier, period: str) -> datetime:
-    """The last instant that a backup of a period may show: a day after its end, for a late run and for any time zone.
+    """The last instant that a backup of a period can have: a day after its end, for late runs and all time zones.
 
-    A file of which nothing else is known is no newer than that, whenever it was copied to where it is.
+    A file without a manifest is not newer than this, even if it was copied to its place later.
     """
     if tier is Tier.WEEKLY:
         begin = datetime.fromisocalendar(int(period[:4]), int(period[6:]), 1)

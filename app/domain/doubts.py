@@ -1,4 +1,4 @@
-"""What a restore could not make: an object whose functions find what they name by the search_path alone, and others."""
+"""Objects that a restore could not make, as a rule because their functions rely on search_path."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from app.domain.listed import listed
 
-# What findings of these are called.
+# Names of the findings.
 SEARCH_PATH = "search_path"
 LACKING = "not in dumps"
 MOST = 50  # that a manifest names
@@ -19,15 +19,15 @@ _SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """An object that a restore could not make, or not fill, or not as it was.
+    """An object that a restore could not make or fill, or that would be different after it.
 
     Attributes:
         name: with its kind: ``index public.people_name``.
-        functions: those that it calls.
-        said: by the server, or of it.
-        lasting: whether it fails in the database's own sessions too, so that no path is a way out.
-        path: what is looked up by it.
-        mending: what helps, if it is not the search_path of the functions.
+        functions: that it calls.
+        said: what the server reports, or what is wrong.
+        lasting: whether it fails in the database's own sessions too, so that no search_path helps.
+        path: the search_path under which it works.
+        mending: what helps, if that is not a search_path for the functions.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Doubt:
 
     @property
     def bounded(self) -> Doubt:
-        """The same, of no great length whatever somebody called things."""
+        """The same with texts of limited length, because names may be long."""
         functions = tuple(map(bounded, self.functions[:_FUNCTIONS]))
         texts = map(bounded, (self.name, self.said, self.path, self.mending))
         name, said, path, mending = texts
@@ -51,7 +51,7 @@ class Doubt:
             return f"{self.name}{called and ' calls '}{called}: {self.said}; {self.mending}"
         if self.lasting:
             return f"{self.name} calls {called}, which fails in every session, and so in a restore: {self.said}"
-        set_path = "; ".join(f"ALTER FUNCTION {each} SET search_path = {self.path}" for each in self.functions)
+        set_path = "; ".join(f"ALTER FUNCTION {function} SET search_path = {self.path}" for function in self.functions)
         return (
             f"{self.name} calls {called}, which finds what it names by search_path alone, and so not in a restore: "
             f"{self.said}; mend it: {set_path}; until then restore with --search-path {shlex.quote(self.path)}"
@@ -59,21 +59,21 @@ class Doubt:
 
 
 def in_short(names: Sequence[str]) -> str:
-    """What to say of a backup of which these objects are in doubt."""
+    """A sentence about a backup with these doubts."""
     return f"does not restore by itself: {listed(names, _SHOWN)} would fail, or differ"
 
 
 def lacking_in_short(lacking: Sequence[str]) -> str:
-    """What to say of a backup that lacks these."""
+    """A sentence about a backup that lacks these objects."""
     more = f" (and {len(lacking) - 1} more)" if len(lacking) > 1 else ""
     return f"lacks what no dump carries: {lacking[0]}{more}"
 
 
 def path_of(doubts: Iterable[Doubt]) -> str | None:
-    """What --search-path is to be for them; None if that is no way for any."""
+    """The --search-path that helps; None if there is none."""
     return next((doubt.path for doubt in doubts if not doubt.lasting), None)
 
 
 def bounded(text: str) -> str:
-    """A text of no great length."""
+    """The text, cut off if it is long."""
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

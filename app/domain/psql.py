@@ -1,25 +1,25 @@
-"""Commands that an administrator can paste: psql's, with names as the shell and the server take them."""
+"""psql commands that an administrator can paste, with names quoted for the shell and the server."""
 
 from __future__ import annotations
 
 
 def in_psql(database: str, *statements: str) -> str:
-    """A command that an administrator can paste: these statements in that database."""
+    """The psql command that runs these statements in a database."""
     return " ".join([f"psql -d {_word(database)}", *(f"-c {_word(statement)}" for statement in statements)])
 
 
 def renaming(database: str, name: str) -> str:
-    """The statement that gives a database another name."""
+    """The statement that renames a database."""
     return f"ALTER DATABASE {quoted(database)} RENAME TO {quoted(name)}"
 
 
 def quoted(name: str) -> str:
-    """A name as SQL."""
+    """A name as SQL, in quotes."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def _word(text: str) -> str:
-    """A word as the shell takes it."""
+    """A word, quoted for the shell if necessary."""
     if text.isidentifier():
         return text
     if "'" in text and not set(text) & set('"$`\\!'):

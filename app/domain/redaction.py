@@ -44,5 +44,5 @@ def _without_url_passwords(text: str) -> str:
 def _hidden(word: str) -> str:
     end = word.rfind("@")
     user = _USER.search(word, 0, end) if end > 0 else None
-    # The first URL of a word is the one whose password ends last.
+    # Of several URLs in a word, the first one has the password that ends last.
     return word if user is None or user.end() == end else f"{word[: user.end()]}{HIDDEN}{word[end:]}"

@@ -1,6 +1,6 @@
-"""What logical replication keeps in a database: subscriptions, and slots that others read through.
+"""Logical replication of a database: its subscriptions, and the slots through which others read it.
 
-Both belong to the database itself, and so go with it wherever it is renamed to. No dump carries a slot.
+Both belong to the database and stay with it if it is renamed. No dump contains a slot.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ class Subscription:
 
     Attributes:
         enabled: whether its worker applies what the publisher sends.
-        slot: name of its slot at the publisher; None where it has none.
-        may_alter: whether the role may disable it, and drop it.
+        slot: name of its slot on the publisher; None if it has none.
+        may_alter: whether our role may disable and drop it.
     """
 
     name: str
@@ -33,9 +33,9 @@ class LogicalSlot:
     """A logical replication slot of a database.
 
     Attributes:
-        plugin: what decodes for it.
-        pid: the process that reads through it; None where nobody does.
-        held: bytes of WAL that the server keeps for it; None where nobody knows.
+        plugin: its output plugin.
+        pid: the server process that reads it; None if it is not in use.
+        held: bytes of WAL that the server keeps for it; None if unknown.
     """
 
     name: str
@@ -51,24 +51,24 @@ class LogicalSlot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replication:
-    """Both, of one database."""
+    """Subscriptions and slots of one database."""
 
     subscriptions: Sequence[Subscription] = ()
     slots: Sequence[LogicalSlot] = ()
 
 
 def disabling(subscription: str) -> str:
-    """The statement that lets a subscription rest."""
+    """The statement that disables a subscription."""
     return f"ALTER SUBSCRIPTION {quoted(subscription)} DISABLE"
 
 
 def enabling(subscription: str) -> str:
-    """The statement that lets it work."""
+    """The statement that enables a subscription."""
     return f"ALTER SUBSCRIPTION {quoted(subscription)} ENABLE"
 
 
 def freeing(subscription: str) -> tuple[str, str, str]:
-    """The statements that drop a subscription and leave the publisher's slot alone."""
+    """The statements that drop a subscription and leave its slot on the publisher."""
     name = quoted(subscription)
-    rests, forgets = disabling(subscription), f"ALTER SUBSCRIPTION {name} SET (slot_name = NONE)"
-    return rests, forgets, f"DROP SUBSCRIPTION {name}"
+    detach = f"ALTER SUBSCRIPTION {name} SET (slot_name = NONE)"
+    return disabling(subscription), detach, f"DROP SUBSCRIPTION {name}"

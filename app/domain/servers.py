@@ -1,8 +1,8 @@
-"""Which server a database is on, and which servers a folder's backups of that database come from.
+"""The identity of a server and a database, and of those that the backups in a folder were made of.
 
-A database's name says nothing of where it is: staging may have one of the same name, and a wrong DATABASE_URL leads
-there. Two numbers do: the server's *system identifier*, which initdb draws and every physical copy keeps, and the
-*oid*, which a database keeps whatever it is called.
+A database's name does not identify it: staging may have one of the same name, and a wrong DATABASE_URL leads there. Two
+numbers do: the server's *system identifier*, which initdb chooses and every physical copy keeps, and the database's
+*oid*, which it keeps if it is renamed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A database's own numbers; None where the server does not tell one."""
+    """The numbers that identify a database; None for one that the server does not tell."""
 
     system_identifier: str | None = None
     database_oid: int | None = None
@@ -23,15 +23,15 @@ class Identity:
         return f"system identifier {system}, database oid {self.database_oid or 'not told'}"
 
     def same_system(self, other: Identity) -> bool:
-        """Whether both are on one server, as far as is known."""
+        """Whether both are on the same server, as far as known."""
         return _agree(self.system_identifier, other.system_identifier)
 
     def same(self, other: Identity) -> bool:
-        """Whether both are one database, as far as is known."""
+        """Whether both are the same database, as far as known."""
         return self.same_system(other) and _agree(self.database_oid, other.database_oid)
 
 
-ANY = Identity()  # of which nothing is known
+ANY = Identity()  # unknown, so that it equals any other
 
 
 def _agree(one: str | int | None, other: str | int | None) -> bool:
@@ -40,7 +40,7 @@ def _agree(one: str | int | None, other: str | int | None) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """A database that is known, since when, and how that came about: ``first run``, ``adopted``, ``restore ID``."""
+    """A known database, since when, and why it is known: ``first run``, ``adopted``, ``restore ID``."""
 
     identity: Identity
     since: datetime
@@ -49,12 +49,12 @@ class Known:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lineage:
-    """What a folder knows of the databases of one name that its backups come from.
+    """The databases of one name that a folder has backups of.
 
     Attributes:
-        known: all of them, the last being the one whose backups are made now.
-        heir: one that was restored on another server since. It follows when it makes the next backup, unless the one
-            before it makes another first, and so is no lost server.
+        known: all of them; the last is the one whose backups are made now.
+        heir: a database that was restored on another server since. It becomes the current one with its first backup,
+            unless the current one makes a backup before, which shows that its server was not lost.
     """
 
     known: tuple[Known, ...] = ()
@@ -62,42 +62,42 @@ class Lineage:
 
     @property
     def current(self) -> Identity | None:
-        """The one whose backups are made now; None where none was ever noted."""
+        """The database whose backups are made now; None if none is known."""
         return self.known[-1].identity if self.known else None
 
     def accepts(self, identity: Identity) -> bool:
-        """Whether a backup of that database may be made: there is no other, or it is on the same server and known."""
+        """Whether backups of this database may be made: no other is known, or it is known and on the current server."""
         current = self.current
         if current is None:
             return True
-        return identity.same_system(current) and any(identity.same(each.identity) for each in self.known)
+        return identity.same_system(current) and any(identity.same(server.identity) for server in self.known)
 
     def follows(self, identity: Identity) -> bool:
-        """Whether that database was restored from here, to take the place of the one before."""
+        """Whether this database is the heir."""
         return self.heir is not None and identity.same(self.heir.identity)
 
     def is_ours(self, identity: Identity) -> bool:
-        """Whether a backup of that database belongs here; one that says nothing of its server does."""
+        """Whether backups of this database belong to the folder; they do if their server is unknown."""
         if not self.known or identity.system_identifier is None:
             return True
-        return any(identity.same_system(each.identity) for each in self.known)
+        return any(identity.same_system(server.identity) for server in self.known)
 
     def with_known(self, known: Known) -> Lineage:
-        """The same, with that one as the one whose backups are made now."""
-        others = tuple(each for each in self.known if each.identity != known.identity)
+        """The lineage with this database as the current one."""
+        others = tuple(server for server in self.known if server.identity != known.identity)
         return Lineage(known=(*others, known))
 
     def with_run(self, identity: Identity, now: datetime) -> Lineage:
-        """The same after a backup of a database that may be made: whoever else waited is no heir any more."""
+        """The lineage after a backup of an accepted database, or of the heir. There is no heir any more."""
         if self.current is not None and self.accepts(identity):
-            last = next(each for each in self.known if identity.same(each.identity))
+            last = next(server for server in self.known if identity.same(server.identity))
             return self if last is self.known[-1] and self.heir is None else self.with_known(last)
         how = self.heir.how if self.heir and self.follows(identity) else "first run"
         return self.with_known(Known(identity=identity, since=now, how=how))
 
     def with_restored(self, known: Known) -> Lineage:
-        """The same after a restore made a database live: at once where it is on the same server, else as the heir."""
+        """The lineage after a restore: the restored database is current if it is on the same server, else the heir."""
         current = self.current
         if current is not None and known.identity.same_system(current):
-            return replace(self, known=(*(each for each in self.known if each.identity != known.identity), known))
+            return replace(self, known=(*(server for server in self.known if server.identity != known.identity), known))
         return replace(self, heir=known)

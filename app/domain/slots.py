@@ -1,7 +1,7 @@
 """Slots: the due runs of the schedule, each run exactly once.
 
-A slot is (tier, period). What is due is arithmetic; what has been run is the catalog's to say. A slot whose run failed
-for a passing reason, or whose worker died, is tried again after a while, a few times.
+A slot is a tier and a period. The schedule says which slots are due, the catalog which ones were run. If a run fails
+for a transient reason, or its worker dies, the slot is tried again after a while, a few times.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FIRST_RETRY = timedelta(minutes=2)
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One due run: of `tier`, for `period`, due at `due` (in the schedule's time zone)."""
+    """One due run of a tier for a period; `due` is in the schedule's time zone."""
 
     tier: Tier
     period: str
@@ -28,14 +28,14 @@ class Slot:
 
     @classmethod
     def at(cls, tier: Tier, due: datetime) -> Slot:
-        """The slot that comes due at that instant."""
+        """The slot that is due at an instant."""
         return cls(tier, period_of(tier, due), due)
 
 
 class SlotState(StrEnum):
-    """What became of a slot."""
+    """The state of a slot in the catalog."""
 
-    PASSED = "passed"  # due before the service first ran: nobody missed it
+    PASSED = "passed"  # due before the service first ran, so it was not missed
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
@@ -43,12 +43,12 @@ class SlotState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SlotRecord:
-    """The ledger's entry for a slot.
+    """A slot in the catalog.
 
     Attributes:
-        attempts: how many runs were begun.
-        updated_at: when the last one ended.
-        server: whose slot it was; another server's says nothing of this one's.
+        attempts: number of runs that began.
+        updated_at: when the last run ended.
+        server: that the slot was run on. A slot of another server does not count for this one.
     """
 
     state: SlotState
@@ -58,9 +58,9 @@ class SlotRecord:
     server: Identity = ANY
 
     def may_run(self, now: datetime) -> bool:
-        """Whether the slot is free for another attempt: failed for a passing reason, and long enough ago."""
+        """Whether another attempt may begin: the last one failed for a transient reason, and long enough ago."""
         if self.state is not SlotState.FAILED or not self.transient or self.attempts >= MAX_ATTEMPTS:
             return False
-        if is_ahead(self.updated_at, now):  # by a clock that ran ahead: how long ago it was, nobody knows
+        if is_ahead(self.updated_at, now):  # a clock was wrong, so it is unknown how long ago that was
             return True
         return now >= self.updated_at + FIRST_RETRY * self.attempts**2

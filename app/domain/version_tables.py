@@ -1,7 +1,7 @@
-"""Tables in which migration tools keep which migrations a database's schema has seen.
+"""Tables in which migration tools record the migrations of a database's schema.
 
-Their rows say something of the schema that stands there. A merge brings rows and no schema, so it must leave them
-alone: the backup's revision beside the live one is two heads, and the application that reads them does not start.
+Their rows describe the schema of the live database. A merge restores rows but no schema, so it must leave these tables
+alone: with the backup's revision beside the live one there are two heads, and the application does not start.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-OTHER = "RESTORE_VERSION_TABLES"  # where an operator names those of tools that are not known here
+OTHER = "RESTORE_VERSION_TABLES"  # the setting that names the tables of other tools
 
 
 @dataclass(frozen=True, slots=True)
 class VersionTable:
-    """A table of a tool. Names are compared without regard to case, since some tools write theirs quoted.
+    """A table of a tool. Names are compared without case, because some tools quote names with capitals.
 
     Attributes:
-        tool: what keeps it.
-        names: the table's name; ``*`` stands for any letters.
-        columns: it has at least these: an application may have a table ``migrations`` of its own.
-        tells: the column that names a revision; None where none does.
-        schema: the only schema that it stands in; None means any.
+        tool: its name.
+        names: possible names of the table; ``*`` stands for any characters.
+        columns: that it has at least, because an application may have a table ``migrations`` of its own.
+        tells: the column with the revision; None if there is none.
+        schema: the only schema that the table may be in; None means any.
     """
 
     tool: str
@@ -32,7 +32,7 @@ class VersionTable:
     schema: str | None = None
 
     def is_it(self, schema: str, name: str, columns: Collection[str]) -> bool:
-        """Whether a table is one of these."""
+        """Whether a table is this one."""
         if self.schema is not None and self.schema != schema:
             return False
         named = any(fnmatchcase(name.casefold(), wanted) for wanted in self.names)
@@ -40,12 +40,12 @@ class VersionTable:
 
 
 def _table(tool: str, names: str, columns: str = "", *, schema: str | None = None) -> VersionTable:
-    """An entry of the list below; the first of the columns tells the revision."""
+    """An entry of the list below; the first column has the revision."""
     listed = columns.split()
     return VersionTable(tool, tuple(names.split()), frozenset(listed), listed[0] if listed else None, schema)
 
 
-# docs/restore.md lists the tools; a test compares. Where a name is used by several, each has its own line.
+# docs/restore.md lists the tools, and a test compares. A name that several tools use has an entry for each.
 KNOWN = (
     _table("Alembic", "*alembic_version*", "version_num"),
     _table("Django", "django_migrations", "name app applied"),
@@ -92,13 +92,13 @@ KNOWN = (
 
 
 def version_table(schema: str, name: str, columns: Collection[str], more: Iterable[str] = ()) -> VersionTable | None:
-    """What a table is, if a migration tool keeps its state in it.
+    """The version table that a table is; None if it is none.
 
     Args:
         schema: of the table.
-        name: its name there.
-        columns: those that it has.
-        more: names that an operator gave: ``table`` or ``schema.table``.
+        name: of the table.
+        columns: of the table.
+        more: names from the setting: ``table`` or ``schema.table``.
     """
     found = next((known for known in KNOWN if known.is_it(schema, name, columns)), None)
     if found is None and {name, f"{schema}.{name}"} & set(more):

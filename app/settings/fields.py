@@ -111,7 +111,7 @@ def paths(listed: Any) -> Any:
     """Absolute paths, comma separated; two slashes in front are one, though Path would keep them."""
     if not isinstance(listed, str):
         return listed
-    paths = [Path(re.sub(r"\A/+", "/", each.strip())) for each in listed.split(",") if each.strip()]
+    paths = [Path(re.sub(r"\A/+", "/", path.strip())) for path in listed.split(",") if path.strip()]
     if wrong := [str(p) for p in paths if not p.is_absolute() or ".." in p.parts or not str(p).isprintable()]:
         raise ValueError(f"absolute, printable paths are wanted, comma separated, and not {ascii(wrong)[1:-1]}")
     return tuple(dict.fromkeys(paths))

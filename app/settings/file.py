@@ -41,7 +41,7 @@ def _database(settings: Settings) -> str:
 
 def _text(value: object) -> str:
     if isinstance(value, tuple):
-        return ",".join(str(each) for each in value)
+        return ",".join(str(item) for item in value)
     return str(value.value) if isinstance(value, StrEnum) else str(value)
 
 

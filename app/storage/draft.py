@@ -109,7 +109,7 @@ class LocalDraft:
             Why the manifest could not be saved, or an earlier file not be removed; None where all went well.
         """
         target = self._target(file)
-        replaced = [each for each in map(self._target, earlier) if each != target]
+        replaced = [path for path in map(self._target, earlier) if path != target]
         waiting = temporary(manifest_of(target), self._run_id)
         self._require_place()
         with writing(target):
@@ -117,7 +117,7 @@ class LocalDraft:
             self.stream.close()
         problem = self._write_manifest(waiting, manifest, required=proven)
         with writing(target):
-            self._take_name(target, [manifest_of(each) for each in (target, *replaced)])
+            self._take_name(target, [manifest_of(path) for path in (target, *replaced)])
             disk.sync_folder(self._folder)
         try:
             with writing(target):

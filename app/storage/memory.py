@@ -64,7 +64,7 @@ class FolderMemory:
         """Note a marker that stands in a folder. The files are written only where that is news."""
         before = self.recall(folder)
         mount = mount_point(folder)
-        others = tuple(each for each in before.ids if each != marker_id) if before else ()
+        others = tuple(marker for marker in before.ids if marker != marker_id) if before else ()
         ids = (*others, marker_id)[-_MOST_IDS:]
         seen = Seen(folder=str(folder), ids=ids, mount=mount, at=now)
         self._seen[folder] = seen
@@ -112,7 +112,7 @@ def _parsed(content: Any) -> Seen:
 def mount_point(folder: Path) -> str:
     """The mount point that a folder, which may be missing, or reached by a link, is on."""
     real = folder.resolve()
-    for each in (real, *real.parents):
-        if os.path.ismount(each):
-            return str(each)
+    for path in (real, *real.parents):
+        if os.path.ismount(path):
+            return str(path)
     return "/"

@@ -50,7 +50,7 @@ class LocalScripts:
         """The restores that have one."""
         with reading(self._folder):
             try:
-                names = sorted(each.stem for each in self._folder.iterdir() if each.suffix == ".sql")
+                names = sorted(path.stem for path in self._folder.iterdir() if path.suffix == ".sql")
             except FileNotFoundError:
                 return []
         return [name for name in names if _ID.fullmatch(name)]

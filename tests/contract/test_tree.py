@@ -12,8 +12,12 @@ from app.domain.backup import Tier
 from app.errors import BackupNotFoundError, BackupWriteError
 from app.ports.tree import Tree
 from app.storage.local import LocalTree
+from tests.fakes.tree import MemoryTree
 
-TREES: dict[str, Callable[[Path], Tree]] = {"local": lambda folder: LocalTree(folder / "backups")}
+TREES: dict[str, Callable[[Path], Tree]] = {
+    "local": lambda folder: LocalTree(folder / "backups"),
+    "memory": lambda _: MemoryTree(),
+}
 RUN, OTHER_RUN = "0123456789ab", "ba9876543210"
 NAME = "backup-2025-01-15"
 FILE = f"daily/{NAME}.sql"
@@ -62,6 +66,11 @@ def test_an_unused_tree_has_free_space_and_no_files(make: Callable[[Path], Tree]
     assert tree.free_bytes() > 0
     assert list(tree.files()) == []
     assert list(tree.leftovers()) == []
+
+
+def test_it_says_where_it_is_and_where_each_file_is(tree: Tree) -> None:
+    assert str(tree) == str(tree.root)
+    assert tree.location(FILE) == f"{tree.root}/{FILE}"
 
 
 def test_free_bytes_is_a_number_of_bytes(tree: Tree) -> None:

@@ -1,7 +1,7 @@
-"""What a dump holds, whatever its bytes: to compare two dumps, one of them an archive, the other read anew.
+"""The content of a dump, to compare an archive with a new dump of the restored database.
 
-Rows are counted and digested, sequences have values, large objects are hashed, and each entry of the schema is known by
-the header that pg_dump writes before it, and by its words. So little is kept of a dump of any size.
+Kept are: count and digest of each table's rows, values of sequences, hashes of large objects, and the words of each
+entry of the schema under its header. So a dump of any size needs little memory.
 
 Source: pg_dump's plain format (pg_backup_archiver.c, _printTocEntry).
 """
@@ -35,25 +35,25 @@ from app.archive.reader import Archive
 from app.archive.scanner import Chunk, scan
 from app.archive.writer import PackedSegment
 
-# They say how to load, not what is there, and which of them stand where depends on what stands before.
+# Statements that say how to load, not what there is. Where pg_dump writes them depends on the entries before.
 _NO_WORDS = re.compile(
     rb"SET\s|SELECT pg_catalog\.set_config\(|\\(?:un)?restrict |BEGIN;|COMMIT;|SELECT (?:pg_catalog\.)?lo_close\("
 )
-# Each database has it from the beginning; pg_dump names it only where it was made anew, as pg_upgrade does.
+# Each new database has these. pg_dump writes them only if they were made again, as pg_upgrade does.
 EVERYWHERE = frozenset({b"plpgsql"})
 _NOT_COMPARED = {(b"EXTENSION", name) for name in EVERYWHERE} | {
     (b"COMMENT", form % name) for form in (b"EXTENSION %s", b'EXTENSION "%s"') for name in EVERYWHERE
 }
-# A role that was dropped is told by its number. What says so is nothing that a server could have again. Numbers below
-# 16384 are none that a server gives (access/transam.h), so such a role is called so.
+# pg_dump writes the oid of a role that was dropped in place of its name. No server can restore that right. Oids below
+# 16384 are never given to roles (access/transam.h), so a lower number is the name of a role.
 _DROPPED_ROLE = re.compile(rb'(?:GRANT|REVOKE)\s[^;]*\s(?:TO|FROM) "([1-9][0-9]{4,9})"(?: WITH GRANT OPTION)?\s*;?\Z')
 _ROLE_NUMBERS = range(16384, 1 << 32)
-_KEPT_BYTES = 64 << 20  # of words; what comes after that many is known by its hash alone
+_KEPT_BYTES = 64 << 20  # of words; of later entries only the hash is kept
 _VALUES = {b"SEQUENCE SET", b"STATISTICS DATA", b"TABLE DATA", b"BLOBS", b"BLOB"}
 
 
 class EntryName(NamedTuple):
-    """What pg_dump calls an entry: ``CONSTRAINT app.parent parent_pkey``."""
+    """An entry as pg_dump names it: ``CONSTRAINT app.parent parent_pkey``."""
 
     type: bytes
     schema: bytes
@@ -66,12 +66,12 @@ class EntryName(NamedTuple):
 
 @dataclass(slots=True)
 class Entries:
-    """The schema, entry by entry; of one name there may be several, since a header shows no line breaks.
+    """The schema, entry by entry. Several entries may have one name, because a header shows no line breaks.
 
     Attributes:
         words: of each name's entries.
-        unsure: rights that name a role which was dropped; what is left of them is told in another way without it.
-        server, program: majors of the server and the pg_dump that made the dump; None where it does not say.
+        unsure: rights that name a dropped role. After a restore, pg_dump may write the remaining ones differently.
+        server, program: major versions of the server and of pg_dump; None if the dump does not say.
     """
 
     words: dict[EntryName, list[Words]] = field(default_factory=lambda: defaultdict(list))
@@ -81,12 +81,12 @@ class Entries:
 
 
 class Content:
-    """What a dump holds; takes the dump's chunks and packed segments, as the archive's writer does.
+    """Takes the dump's chunks and packed segments, as the archive's writer does, and keeps what is compared.
 
     Attributes:
-        entries: its schema.
-        encoding: of the dump, as it says itself.
-        sequences: the arguments of ``setval`` behind the name, by the name as it stands there, quotes and all.
+        entries: the schema.
+        encoding: that the dump sets.
+        sequences: by the name as a literal, with its quotes, the other arguments of ``setval``.
     """
 
     def __init__(self, progress: Callable[[int], None] = lambda _: None) -> None:
@@ -115,9 +115,9 @@ class Content:
         return {oid: digest.hexdigest() for oid, digest in self._objects.items()}
 
     def describes(self, table: TableName) -> bool:
-        """Whether the schema has a table of that name; a standby's dump has no rows of an unlogged one."""
+        """Whether the schema has this table. Of an unlogged table, the dump of a standby has no rows."""
         codec = python_encoding(self.encoding or "UTF8")
-        schema, name = (each.encode(codec, errors="surrogateescape") for each in table)
+        schema, name = (part.encode(codec, errors="surrogateescape") for part in table)
         return EntryName(b"TABLE", schema, name) in self.entries.words
 
     def frame_format(self) -> FrameFormat:
@@ -137,7 +137,7 @@ class Content:
             self._progress(len(chunk.data))
 
     def append(self, packed_segment: PackedSegment) -> None:
-        """Take a whole segment of rows."""
+        """Take a packed segment of rows."""
         self._end_entry()
         for _ in packed_segment.frames():
             pass
@@ -147,7 +147,7 @@ class Content:
         self._progress(figures.raw_bytes)
 
     def finish(self) -> None:
-        """There is no more."""
+        """End the last entry, after all chunks."""
         self._end_entry()
 
     def _sql(self, unit: bytes) -> None:
@@ -163,7 +163,7 @@ class Content:
             self._words.add(statement)
 
     def _comments(self, unit: bytes, end: int) -> None:
-        """What the comments before a statement say: a new entry, or who made the dump."""
+        """Read the comments before a statement: the header of an entry, or the versions at the top of the dump."""
         header = last_header(unit, end)
         if header is not None and header.schema is not None:
             self._end_entry()
@@ -178,7 +178,7 @@ class Content:
                     self.entries.server = int(major)
 
     def _value(self, statement: bytes) -> bool:
-        """Take the value of a sequence or some of a large object; False where it is something else."""
+        """Take the value of a sequence, or data of a large object; return False for any other statement."""
         if not statement.startswith(b"SELECT"):
             return False
         if write := LO_WRITE.match(statement):
@@ -201,7 +201,7 @@ class Content:
 
 
 def dropped_role(statement: bytes) -> str | None:
-    """The number that a statement gives rights to, or takes them from: of a role that was dropped, or called so."""
+    """The oid of a dropped role, or a name that looks like one, in a GRANT or REVOKE; None if there is none."""
     if not statement.startswith((b"GRANT", b"REVOKE")):
         return None
     found = _DROPPED_ROLE.match(statement)
@@ -209,10 +209,12 @@ def dropped_role(statement: bytes) -> str | None:
 
 
 def content_of(archive: Archive) -> Content:
-    """What an archive holds beside its rows, which its index knows; of rows nothing is read where that is possible.
+    """The content of an archive without its rows, which its index describes.
+
+    Rows are read only if they cannot be skipped.
 
     Raises:
-        BackupReadError, BackupValidationError: it cannot be read, or is not what its index says.
+        BackupReadError, BackupValidationError: the archive cannot be read, or differs from its index.
     """
     content = Content()
     content.add(_sql(archive))
@@ -222,7 +224,7 @@ def content_of(archive: Archive) -> Content:
 
 def _sql(archive: Archive) -> Iterator[Chunk]:
     if not archive.seekable:
-        yield from (each for each in scan(archive.whole()) if each.header.table is None)
+        yield from (chunk for chunk in scan(archive.whole()) if chunk.header.table is None)
         return
     for segment in archive.index.segments:
         if segment.kind is not SegmentKind.DATA:

@@ -1,4 +1,4 @@
-"""Takes the words of one statement, and refuses those that no dump has there."""
+"""Takes the words of one statement in turn, and refuses words that no dump has in that place."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class NoDumpError(ValueError):
     """A statement that no dump has.
 
     Attributes:
-        what: it is, in a phrase.
+        what: names the statement in a phrase.
         hint: what to do.
     """
 
@@ -28,7 +28,7 @@ class NoDumpError(ValueError):
 
 
 def require(condition: object, what: str = UNKNOWN, hint: str = NO_DUMP) -> None:
-    """Raise NoDumpError, with what the statement is and what to do, unless that is so."""
+    """Raise NoDumpError, with a phrase for the statement and a hint, unless the condition is true."""
     if not condition:
         raise NoDumpError(what, hint)
 
@@ -39,7 +39,7 @@ def is_string(word: bytes) -> bool:
 
 
 class Cursor:
-    """Takes a statement's words one by one; `what` it is if they are others than wanted."""
+    """Takes a statement's words one by one; `what` names the statement if a word is not the expected one."""
 
     def __init__(self, words: Iterator[bytes], what: str) -> None:
         self._words = words
@@ -57,25 +57,25 @@ class Cursor:
         return self._ahead
 
     def maybe(self, keyword: bytes) -> bool:
-        """Whether that was the next word, which is taken then."""
+        """Take the next word if it is this keyword; return whether it was."""
         if self._peek().upper() != keyword:
             return False
         self._ahead = None
         return True
 
     def take(self, *keywords: bytes) -> None:
-        """These must come."""
+        """Require these keywords as the next words."""
         for keyword in keywords:
             require(self.maybe(keyword), self.what)
 
     def name(self) -> bytes:
-        """A name must come."""
+        """Require a name as the next word, and return it."""
         word = self.next()
         require(NAME.match(word) and not word[1:3].startswith(b'&"'), self.what)
         return word
 
     def names(self) -> None:
-        """Names up to the closing parenthesis must come."""
+        """Require names, up to the closing parenthesis."""
         self.name()
         for _ in range(_MOST_COLUMNS):
             if self.maybe(b")"):
@@ -85,12 +85,12 @@ class Cursor:
         raise NoDumpError(self.what)
 
     def row(self) -> None:
-        """A row of literals must come."""
+        """Require a row of literals in parentheses."""
         self.take(b"(")
         self.literals(b"DEFAULT")
 
     def literals(self, *more: bytes, most: int = _MOST_COLUMNS) -> list[bytes]:
-        """Literals up to the closing parenthesis must come, or none, or some of `more` words."""
+        """Require literals, or `more` keywords, up to the closing parenthesis, and return them; there may be none."""
         if self.maybe(b")"):
             return []
         found = [self._literal(more)]
@@ -114,10 +114,10 @@ class Cursor:
         return word
 
     def rest(self) -> Iterator[bytes]:
-        """All words that are left, one by one; others may be taken meanwhile."""
+        """The remaining words one by one. Other methods may take words in between."""
         while word := self.next():
             yield word
 
     def end(self) -> None:
-        """Nothing may come."""
+        """Require the end of the statement."""
         require(not self._peek(), self.what)

@@ -1,8 +1,8 @@
-"""Whether pg_dump writes such a statement: by its words, and by lists of what is allowed.
+"""Judges whether pg_dump writes a statement, by its words and by lists of what is allowed.
 
-A function that a dump makes is not looked into: it is the user's, and runs with the rights of whoever loads the dump.
-But no statement that stands in the file itself reaches what is outside of the database: roles, other databases, the
-server's settings, files, or a table that is another one's in truth.
+The bodies of functions are not judged: they are the user's, and run with the rights of the role that loads the dump.
+But no statement of the file itself can reach anything outside of the database: roles, other databases, the server's
+settings, files, or the server's own tables.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from app.archive.inspect.tokens import Reading, UnreadableError, tokens
 _RESTRICT = re.compile(rb"\\(?:un)?restrict [A-Za-z0-9]+\s*\Z")
 _CONNECT = re.compile(rb"\\(?:c|connect)\b")
 _ON = {"on": True, "true": True, "1": True, "off": False, "false": False, "0": False}
-_TAIL_BYTES = 1000  # in which only a line break stands behind the end
+_TAIL_BYTES = 1000  # in which the end of a statement must be
 _SETTING_WORDS = 500  # a search_path may be long
 
 
@@ -29,20 +29,20 @@ class Judge:
     """Judges the statements of a file, in their order.
 
     Attributes:
-        reading: what the next one is read under; follows the file's own settings.
+        reading: how the next statement is read; follows the settings in the file.
     """
 
     def __init__(self, reading: Reading | None = None) -> None:
         self.reading = reading or Reading()
 
     def judge(self, statement: bytes) -> str | None:
-        """Look at a statement.
+        """Judge one statement.
 
         Args:
             statement: without the comments before it.
 
         Returns:
-            Why it is passed over; None where it is to be run.
+            Why it is skipped; None if it is to be run.
 
         Raises:
             NoDumpError: no dump has it.
@@ -77,7 +77,7 @@ class Judge:
 
     def _set(self, words: list[bytes]) -> None:
         """``SET name = value, …;``, ``SET SESSION AUTHORIZATION name;``, ``SET ROLE name;``."""
-        match [each.upper() for each in words]:
+        match [word.upper() for word in words]:
             case [b"SESSION", b"AUTHORIZATION", _, b";"] | [b"ROLE", _, b";"]:
                 pass
             case [b"SESSION", _, b"=" | b"TO", _, *_, b";"]:
@@ -88,9 +88,9 @@ class Judge:
                 raise NoDumpError(UNKNOWN)
 
     def _follow(self, name: bytes, value: list[bytes]) -> None:
-        """Go on as the server does after a setting."""
+        """Apply a setting to how the next statements are read, as the server does."""
         require(all(map(_is_plain, value)))
-        # A newer pg_dump lifts limits that nobody knows yet.
+        # A newer pg_dump may switch off limits that this version does not know.
         require(grammar_rows.is_setting(name) or value in ([b"0"], [b"'0'"]))
         said = b"".join(value).strip(b"'\"").decode("latin-1").lower()
         if name.lower() == b"client_encoding":
@@ -100,7 +100,7 @@ class Judge:
 
 
 def _is_plain(word: bytes) -> bool:
-    """Whether it may be in a value: a word, name, number, string, comma or sign."""
+    """Whether a word may be in the value of a setting: a word, name, number, string, comma or sign."""
     return word in {b",", b"-", b"+", b"."} or NAME.match(word) is not None or word[:1].isdigit() or is_string(word)
 
 
@@ -110,7 +110,7 @@ def _require_known_command(command: bytes) -> None:
 
 
 def _reset(words: Iterator[bytes]) -> None:
-    rest = [each.upper() for each in islice(words, 4)]
+    rest = [word.upper() for word in islice(words, 4)]
     require(rest in ([b"SESSION", b"AUTHORIZATION", b";"], [b"ROLE", b";"]))
 
 

@@ -1,8 +1,8 @@
-"""What ALTER does to things: the actions that dumps have, and no other.
+"""Judges ALTER: only actions that dumps have are allowed.
 
-Many an action evaluates at once what stands in the statement: ``ALTER COLUMN … TYPE … USING f()``, ``ADD COLUMN …
-DEFAULT f()``. No pg_dump writes one of them, nor two actions in one statement. The server evaluates the bounds of a
-partition too: they are literals.
+Many actions evaluate expressions of the statement at once: ``ALTER COLUMN … TYPE … USING f()``, ``ADD COLUMN … DEFAULT
+f()``. pg_dump writes none of them, and never two actions in one statement. The server also evaluates the bounds of a
+partition, so they must be literals.
 
 Source: pg_dump.c and pg_backup_archiver.c of PostgreSQL 9.1 to 18.
 """
@@ -22,7 +22,7 @@ _MOST_BOUNDS = 1_000_000
 _DEPENDS = [b"DEPENDS", b"ON", b"EXTENSION"]
 _DEPTH = {b"(": 1, b"[": 1, b")": -1, b"]": -1}
 _ROW_SECURITY, _TRIGGERS = {b"ROW"}, {b"TRIGGER", b"RULE"}
-# What may follow the first word of an action. Of a table, its column, and what stands in for a table:
+# Words that may follow the first word of an action: on a column, and on a table or an object like one.
 _OF_COLUMNS = {
     b"SET": {b"DEFAULT", b"NOT", b"STATISTICS", b"STORAGE", b"COMPRESSION", b"("},
     b"DROP": {b"DEFAULT"},
@@ -46,7 +46,7 @@ _TYPED = {b"INHERIT", b"OF"}
 _TABLES: frozenset[ObjectKind] = frozenset(
     {(b"TABLE",), (b"FOREIGN", b"TABLE"), (b"VIEW",), (b"MATERIALIZED", b"VIEW"), (b"INDEX",)}
 )
-# Of others; besides, each of them is given to an owner, or depends on an extension.
+# On other objects. Besides, each of them may get an owner, or depend on an extension.
 _OF_OTHERS: dict[ObjectKind, dict[bytes, set[bytes]]] = {
     (b"DOMAIN",): {b"ADD": {b"CONSTRAINT"}, b"DROP": {b"CONSTRAINT"}},
     (b"EVENT", b"TRIGGER"): {b"DISABLE": {b";"}, b"ENABLE": {b"ALWAYS", b"REPLICA", b";"}},
@@ -59,10 +59,10 @@ _OF_OTHERS: dict[ObjectKind, dict[bytes, set[bytes]]] = {
 
 
 def altered(kind: ObjectKind, words: Iterator[bytes]) -> None:
-    """What is done to a thing of some kind; the words behind ``ALTER kind``.
+    """Judge the words after ``ALTER kind``.
 
     Raises:
-        NoDumpError: no dump does that.
+        NoDumpError: no dump has this action.
     """
     rest = Cursor(words, _WHAT)
     if kind in _TABLES:
@@ -96,7 +96,7 @@ def _of_other(rest: Cursor, known: dict[bytes, set[bytes]]) -> None:
 
 
 def _owned(words: Iterator[bytes]) -> None:
-    """Nothing but a new owner, or an extension that it depends on; names and arguments may stand before."""
+    """Require ``OWNER TO`` or ``DEPENDS ON EXTENSION`` as the only action, after names and arguments."""
     last = [word.upper() for word in deque(words, maxlen=5)]
     require(last[-1:] == [b";"] and (last[-4:-2] == [b"OWNER", b"TO"] or last[:3] == _DEPENDS), _WHAT)
 
@@ -133,7 +133,7 @@ def _require_one_action(words: Iterator[bytes]) -> None:
 
 
 def _attach(rest: Cursor) -> None:
-    """``ATTACH PARTITION name`` to a table, with its bounds, or to an index."""
+    """Judge ``ATTACH PARTITION name``: of a table with its bounds, or of an index."""
     rest.take(b"PARTITION")
     _name(rest)
     if rest.maybe(b"FOR"):
@@ -145,7 +145,7 @@ def _attach(rest: Cursor) -> None:
 
 
 def bounds(rest: Cursor) -> None:
-    """The bounds of a partition must come, behind ``FOR``: ``VALUES FROM (…) TO (…)``, ``IN (…)``, ``WITH (…)``."""
+    """Require the bounds of a partition, after ``FOR``: ``VALUES FROM (…) TO (…)``, ``IN (…)``, ``WITH (…)``."""
     rest.take(b"VALUES")
     if rest.maybe(b"WITH"):
         rest.take(b"(", b"MODULUS")

@@ -1,4 +1,4 @@
-"""What makes, alters, drops, comments on or grants something: by kinds of objects, none of them the whole server's."""
+"""Judges CREATE, ALTER, DROP, COMMENT and GRANT by the kind of object; no kind belongs to the whole server."""
 
 from __future__ import annotations
 
@@ -16,19 +16,22 @@ from app.archive.pg_dump import unquoted
 
 ONE_DATABASE = "make the dump without --create, and of one database; run what concerns the whole server by hand"
 _OWNERS = re.compile(rb"(?:ALTER|SET|RESET|COMMENT)\b", re.IGNORECASE)
-_HEAD = 12  # words that tell a statement's kind, with room for what may stand between
-_MOST_WORDS = 12_800  # that say which right on which of 1600 columns is granted
+_HEAD = 12  # words that contain the kind of object, with room for other words between
+_MOST_WORDS = 12_800  # of a GRANT of all rights on each of 1600 columns
 _KEPT = "is passed over: the database keeps the one that it has"
 
 
 def is_about_owners(statement: bytes, reading: Reading) -> bool:
-    """Whether it says who owns something, or who makes what follows; the comment on an extension is its owner's."""
+    """Whether a statement sets an owner, or the role that makes the next objects; or comments on an extension.
+
+    Only the owner may comment on an extension.
+    """
     if not _OWNERS.match(statement):
         return False
     try:
         words = tokens(statement, reading)
         head = _upper(words)
-        last = [*head[-4:], *(each.upper() for each in deque(words, maxlen=4))][-4:]
+        last = [*head[-4:], *(word.upper() for word in deque(words, maxlen=4))][-4:]
     except UnreadableError:
         return False
     if head[0] == b"ALTER":
@@ -39,19 +42,19 @@ def is_about_owners(statement: bytes, reading: Reading) -> bool:
 
 
 def refresh(words: Iterator[bytes]) -> None:
-    """``REFRESH MATERIALIZED VIEW name``."""
+    """Judge ``REFRESH MATERIALIZED VIEW name``."""
     require(_upper(words)[:2] == [b"MATERIALIZED", b"VIEW"])
 
 
 def _upper(words: Iterator[bytes]) -> list[bytes]:
-    return [each.upper() for each in islice(words, _HEAD)]
+    return [word.upper() for word in islice(words, _HEAD)]
 
 
 def _known(head: Sequence[bytes], known: frozenset[ObjectKind]) -> ObjectKind:
-    """The kind of object that some words begin with.
+    """The kind of object that these words begin with.
 
     Raises:
-        NoDumpError: it is none that belongs to a database.
+        NoDumpError: there is none, or it belongs to the whole server.
     """
     found = kind_of(head, known)
     if found is None:
@@ -61,7 +64,7 @@ def _known(head: Sequence[bytes], known: frozenset[ObjectKind]) -> ObjectKind:
 
 
 def comment(words: Iterator[bytes]) -> str | None:
-    """``COMMENT ON kind name IS …``; returns why one is passed over."""
+    """Judge ``COMMENT ON kind name IS …``; return why it is skipped."""
     head = _upper(words)
     require(head[:1] == [b"ON"])
     if head[1:2] == [b"DATABASE"]:  # of pg_dump before 11
@@ -71,7 +74,7 @@ def comment(words: Iterator[bytes]) -> str | None:
 
 
 def label(words: Iterator[bytes]) -> str | None:
-    """``SECURITY LABEL FOR provider ON kind name IS …``; returns why one is passed over."""
+    """Judge ``SECURITY LABEL FOR provider ON kind name IS …``; return why it is skipped."""
     head = _upper(words)
     require(head[:1] == [b"LABEL"])
     head = head[3:] if head[1:2] == [b"FOR"] else head[1:]
@@ -83,7 +86,7 @@ def label(words: Iterator[bytes]) -> str | None:
 
 
 def grant(words: Iterator[bytes]) -> None:
-    """Rights on something; without ON it makes a role a member of another."""
+    """Judge GRANT and REVOKE of rights on an object. Without ON, it would be the membership of a role."""
     for word in islice(words, _MOST_WORDS):
         upper = word.upper()
         if upper == b"ON":
@@ -95,18 +98,18 @@ def grant(words: Iterator[bytes]) -> None:
 
 
 def create(words: Iterator[bytes]) -> None:
-    """``CREATE kind …``, with nothing in it that is done at once to something else."""
+    """Judge ``CREATE kind …``, which may do nothing else at once."""
     head = list(islice(words, _HEAD))
-    upper = [each.upper() for each in head]
-    manners = next((at for at, word in enumerate(upper) if word not in kinds.MANNERS), len(upper))
+    upper = [word.upper() for word in head]
+    modifiers = next((at for at, word in enumerate(upper) if word not in kinds.MODIFIERS), len(upper))
     # A word such as DEFAULT may belong to the kind: CREATE PROCEDURAL LANGUAGE.
-    kind = _known(upper[manners:], kinds.CREATED)
-    if further := _FURTHER.get(kind):
-        further(chain(head[manners + len(kind) :], words))
+    kind = _known(upper[modifiers:], kinds.CREATED)
+    if judge := _JUDGES.get(kind):
+        judge(chain(head[modifiers + len(kind) :], words))
 
 
 def _create_schema(words: Iterator[bytes]) -> None:
-    """Without what may be made in it at once."""
+    """Judge ``CREATE SCHEMA``: no objects are made in the same statement."""
     rest = Cursor(words, UNKNOWN)
     if rest.maybe(b"IF"):
         rest.take(b"NOT", b"EXISTS")
@@ -122,7 +125,7 @@ def _create_schema(words: Iterator[bytes]) -> None:
 
 
 def _create_table(words: Iterator[bytes]) -> None:
-    """Without rows of a query, and with bounds that are literals."""
+    """Judge ``CREATE TABLE``: no rows of a query, and bounds that are literals."""
     rest = Cursor(words, UNKNOWN)
     for word in map(bytes.upper, _outside(rest.rest())):
         require(word != b"AS", "a table that is filled by a query")
@@ -140,7 +143,7 @@ def _outside(words: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _create_extension(words: Iterator[bytes]) -> None:
-    """As the server has it: no version of the file's choice, and no others with it."""
+    """Judge ``CREATE EXTENSION``: without a version, and without CASCADE."""
     rest = Cursor(words, UNKNOWN)
     if rest.maybe(b"IF"):
         rest.take(b"NOT", b"EXISTS")
@@ -153,26 +156,26 @@ def _create_extension(words: Iterator[bytes]) -> None:
 
 
 def _create_view(words: Iterator[bytes]) -> None:
-    """A materialized one, not filled yet."""
+    """Judge ``CREATE MATERIALIZED VIEW``: without data."""
     last = [word.upper() for word in deque(words, maxlen=4)]
     require(last == [b"WITH", b"NO", b"DATA", b";"], "a materialized view that is filled at once")
 
 
 def _create_subscription(words: Iterator[bytes]) -> None:
-    """One that connects to nobody."""
+    """Judge ``CREATE SUBSCRIPTION``: it must not connect."""
     what = "a subscription that connects"
     for word in words:
         if word.upper() == b"WITH":
-            options = [each.upper() for each in islice(words, 4)]
+            options = [word.upper() for word in islice(words, 4)]
             require(options == [b"(", b"CONNECT", b"=", b"FALSE"], what)
             return
     raise NoDumpError(what)
 
 
 def alter(words: Iterator[bytes]) -> None:
-    """``ALTER kind …``, and one of the actions that dumps have; no schema of the server's own."""
+    """Judge ``ALTER kind …``: an action that dumps have, and no schema of the server itself."""
     spelled = list(islice(words, _HEAD))
-    head = [each.upper() for each in spelled]
+    head = [word.upper() for word in spelled]
     kind = _known(head, kinds.ALTERED)
     if kind == (b"SCHEMA",):
         name = unquoted(b"".join(spelled[1:2]), "latin-1")
@@ -181,14 +184,14 @@ def alter(words: Iterator[bytes]) -> None:
 
 
 def drop(words: Iterator[bytes]) -> str | None:
-    """``DROP kind …``; returns why one is passed over."""
+    """Judge ``DROP kind …``; return why it is skipped."""
     kind = _known(_upper(words), kinds.DROPPED)
-    if kind == (b"SUBSCRIPTION",):  # of --clean; if the file had made one, its publisher would be told
+    if kind == (b"SUBSCRIPTION",):  # of --clean; to drop one that exists would contact its publisher
         return "DROP SUBSCRIPTION is passed over: there is none yet"
     return None
 
 
-_FURTHER: dict[ObjectKind, Callable[[Iterator[bytes]], None]] = {
+_JUDGES: dict[ObjectKind, Callable[[Iterator[bytes]], None]] = {
     (b"EXTENSION",): _create_extension,
     (b"SCHEMA",): _create_schema,
     (b"TABLE",): _create_table,

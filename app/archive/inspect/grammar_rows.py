@@ -1,6 +1,7 @@
-"""What adds rows, and what is called: rows come from the file, as literals, into a table that is not the server's.
+"""Judges COPY, INSERT and calls of functions.
 
-A call is of one of the functions that dumps call, with nothing but literals.
+Rows must come from the file, as literals, into a table that is not the server's own. Only functions that dumps call may
+be called, with literals.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _PLAIN_INSERT = re.compile(
     rb"(?: OVERRIDING SYSTEM VALUE)? VALUES\s{1,2}" + _PLAIN_ROW + rb"(?:,\n\t" + _PLAIN_ROW + rb")*"
     rb"\s?(?:ON CONFLICT DO NOTHING)?;\s?\Z"
 )
-_PLAIN_BYTES = 1 << 20  # what such an expression remembers of a longer one is too much
+_PLAIN_BYTES = 1 << 20  # for a longer statement the expression would need too much memory
 _HOW_TO_READ = {b"client_encoding", b"standard_conforming_strings"}
 _UNLINK = (
     b"SELECT PG_CATALOG . LO_UNLINK ( OID ) FROM PG_CATALOG . PG_LARGEOBJECT_METADATA WHERE OID =".split(),
@@ -34,17 +35,17 @@ _UNLINK = (
 
 
 def is_plain_insert(statement: bytes) -> bool:
-    """Whether it is an INSERT as pg_dump writes nearly all of its millions: told at once."""
+    """Whether a statement is an INSERT in the usual form, which one expression recognises: dumps may have millions."""
     return len(statement) < _PLAIN_BYTES and _PLAIN_INSERT.match(statement) is not None
 
 
 def is_setting(name: bytes) -> bool:
-    """Whether dumps set it."""
+    """Whether dumps set this setting."""
     return name.lower() in kinds.SETTINGS or name.lower().endswith(kinds.TIME_LIMIT)
 
 
 def copy(statement: bytes) -> None:
-    """By its letters: what follows it are rows, which the scanner has to tell from SQL by the same expression."""
+    """Judge COPY by the same expression as the scanner, which must tell the rows after it from SQL."""
     found = COPY.match(statement)
     plain = found is not None and _END.match(statement, found.end())
     require(plain, "a COPY that does not take its rows, as text, from the file")
@@ -53,12 +54,12 @@ def copy(statement: bytes) -> None:
 
 
 def _require_own(name: bytes) -> None:
-    """The first part of a table's name: those of the server's own schemas, and its tables without one, begin alike."""
+    """Refuse the server's own tables by the first part of the name: schema or table, it begins with ``pg_``."""
     require(not unquoted(name, "latin-1").startswith("pg_"), "rows for a table of the server's own")
 
 
 def insert(words: Iterator[bytes]) -> None:
-    """``INSERT INTO name (columns) OVERRIDING … VALUE VALUES (literals), … ON CONFLICT DO NOTHING;``."""
+    """Judge ``INSERT INTO name (columns) OVERRIDING … VALUE VALUES (literals), … ON CONFLICT DO NOTHING;``."""
     rest = Cursor(words, "an INSERT that does not take its rows from the file")
     rest.take(b"INTO")
     name = rest.name()
@@ -84,7 +85,7 @@ def insert(words: Iterator[bytes]) -> None:
 
 
 def insert_target(statement: bytes, reading: Reading) -> bytes | None:
-    """The table that an INSERT adds to, as it stands there without comments; None of any other statement.
+    """The table of an INSERT, as the statement spells it; None for any other statement.
 
     Raises:
         UnreadableError: as `tokens`.
@@ -96,9 +97,9 @@ def insert_target(statement: bytes, reading: Reading) -> bytes | None:
 
 
 def call(words: Iterator[bytes]) -> None:
-    """A call of one of the functions that dumps call, with nothing but literals."""
+    """Judge ``SELECT function(…);``: a function that dumps call, with literals."""
     head = list(islice(words, 20))
-    upper = [b"SELECT", *(each.upper() for each in head)]
+    upper = [b"SELECT", *(word.upper() for word in head)]
     unlink, end = _UNLINK
     if upper[: len(unlink)] == unlink:
         require(len(upper) == len(unlink) + 2 and is_string(upper[-2]) and upper[-1] == end)

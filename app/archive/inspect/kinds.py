@@ -1,6 +1,6 @@
-"""The kinds of statement that pg_dump writes, and of objects that they are about: what is not here is in no dump.
+"""The kinds of objects that pg_dump creates, alters, drops or comments on. Other kinds are in no dump.
 
-What belongs to the whole server is missing on purpose: a dump of one database has no business there.
+Objects of the whole server are missing on purpose: a dump of one database does not contain them.
 
 Source: pg_dump.c, pg_backup_archiver.c and dumputils.c of PostgreSQL 9.1 to 18.
 """
@@ -14,7 +14,7 @@ ObjectKind = tuple[bytes, ...]
 
 
 def _kinds(text: str) -> frozenset[ObjectKind]:
-    return frozenset(tuple(each.encode().split()) for each in text.split(","))
+    return frozenset(tuple(kind.encode().split()) for kind in text.split(","))
 
 
 def _words(text: str) -> frozenset[bytes]:
@@ -36,11 +36,11 @@ GRANTED = _kinds(
     "TABLE,SEQUENCE,FUNCTION,PROCEDURE,ROUTINE,SCHEMA,LANGUAGE,TYPE,DOMAIN,FOREIGN DATA WRAPPER,FOREIGN SERVER,"
     "LARGE OBJECT"
 )
-# What dumps of a whole cluster, or `pg_dump --create`, have and one database's contents do not.
+# In dumps of a whole server and of `pg_dump --create`, but not in those of one database.
 OF_SERVER = _kinds("DATABASE,GROUP,PARAMETER,ROLE,SYSTEM,TABLESPACE,USER")
 # Words between CREATE and the kind.
-MANNERS = _words("CONSTRAINT DEFAULT OR PROCEDURAL RECURSIVE REPLACE TRUSTED UNIQUE UNLOGGED")
-# They change how one session reads or writes, and nothing that stays; time limits go by their last word.
+MODIFIERS = _words("CONSTRAINT DEFAULT OR PROCEDURAL RECURSIVE REPLACE TRUSTED UNIQUE UNLOGGED")
+# They only change how the session reads or writes. Besides, time limits are known by their ending.
 SETTINGS = _words(
     "bytea_output check_function_bodies client_encoding client_min_messages datestyle default_table_access_method"
     " default_tablespace default_transaction_read_only default_with_oids escape_string_warning extra_float_digits"
@@ -54,7 +54,7 @@ _LONGEST = 6
 
 
 def kind_of(words: Sequence[bytes], kinds: Iterable[ObjectKind]) -> ObjectKind | None:
-    """The longest kind that some words begin with; None where they begin with none of them."""
+    """The longest of these kinds that the words begin with; None if there is none."""
     for length in range(min(_LONGEST, len(words)), 0, -1):
         if (found := tuple(words[:length])) in kinds:
             return found

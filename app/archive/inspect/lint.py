@@ -1,7 +1,7 @@
-r"""Looks through a plain dump before any of it is run.
+r"""Lints a plain dump before any of it is run.
 
-psql runs what stands in a file: ``\!`` starts a shell, ``COPY … FROM PROGRAM`` starts one on the server. A dump needs
-neither. So every statement must be one that pg_dump writes, and the only psql command is ``\restrict``.
+psql runs everything in a file: ``\!`` starts a shell, ``COPY … FROM PROGRAM`` starts one on the server. A dump needs
+neither. So every statement must be one that pg_dump writes, and the only psql commands are ``\restrict`` and its end.
 
 Source: pg_dump's own output, majors 9.1 to 18; CVE-2025-8714 and 8715 (meta-commands smuggled into dumps).
 """
@@ -25,14 +25,14 @@ _END_OF_DATA = {b"\\.\n", b"\\.\r\n"}
 
 
 def lint(archive: Archive) -> list[str]:
-    """Look through an archive; of rows nothing is read where its index says where they stand.
+    """Lint an archive. Rows are not read if its segments have places in the file.
 
     Returns:
-        What of it will be passed over, and why.
+        Statements that will be skipped, each with the reason.
 
     Raises:
-        RestoreValidationError: something stands there that no dump has, or it is no whole dump; names the line.
-        BackupReadError, BackupValidationError: it cannot be read, or is not what its index says.
+        RestoreValidationError: it has a statement that no dump has, or is no whole dump; names the line.
+        BackupReadError, BackupValidationError: it cannot be read, or differs from its index.
     """
     if not archive.index.complete:
         message = (
@@ -45,28 +45,28 @@ def lint(archive: Archive) -> list[str]:
         _check_all(judge, scan(archive.whole()), remarks)
         return list(remarks)
     for is_data, run in archive.runs():
-        for segments in [[each] for each in run] if is_data else [run]:
-            # Of data, the COPY alone: whoever loads the rows refuses what is not one block.
+        for segments in [[segment] for segment in run] if is_data else [run]:
+            # Of data only the COPY: the load refuses a segment that is not one block.
             _check_segments(judge, archive, segments, 1 if is_data else None, remarks)
     return list(remarks)
 
 
 def _check_segments(
-    judge: Judge, archive: Archive, segments: Sequence[Segment], chunks: int | None, remarks: dict[str, None]
+    judge: Judge, archive: Archive, segments: Sequence[Segment], limit: int | None, remarks: dict[str, None]
 ) -> None:
-    """Check what some segments begin with, or all of it, as it will be loaded: joined."""
+    """Lint some segments, joined as they will be loaded; of their chunks only the first ones up to the limit."""
     reading = judge.reading
     try:
-        _check_all(judge, islice(scan(archive.joined(segments)), chunks), remarks)
+        _check_all(judge, islice(scan(archive.joined(segments)), limit), remarks)
     except RestoreValidationError:
         line = _line_of(archive, segments[0])
-        _check_all(Judge(reading), islice(scan(archive.joined(segments)), chunks), remarks, line)
+        _check_all(Judge(reading), islice(scan(archive.joined(segments)), limit), remarks, line)
         raise
 
 
 def _line_of(archive: Archive, segment: Segment) -> int:
-    """Where in the file a segment begins."""
-    before = takewhile(lambda each: each is not segment, archive.index.segments)
+    """The number of the line at which a segment begins."""
+    before = takewhile(lambda other: other is not segment, archive.index.segments)
     return 1 + sum(block.count(b"\n") for block in archive.joined(before))
 
 
@@ -79,7 +79,7 @@ def _check_all(judge: Judge, chunks: Iterable[Chunk], remarks: dict[str, None], 
 
 
 def _check_unit(judge: Judge, unit: bytes, line: int) -> str | None:
-    """Check a statement, as the scanner gives it: with the comments before it."""
+    """Lint a statement with the comments before it, as the scanner yields it."""
     start = lexer.start_of(unit)
     if start == len(unit):
         return None  # comments alone
@@ -87,15 +87,15 @@ def _check_unit(judge: Judge, unit: bytes, line: int) -> str | None:
 
 
 def check_statement(judge: Judge, statement: bytes, where: str) -> str | None:
-    """Check a statement.
+    """Lint one statement.
 
     Args:
-        judge: of the file that it stands in.
+        judge: of the statements of its file.
         statement: without the comments before it.
-        where: it stands, for the error.
+        where: its place in the file, for errors.
 
     Returns:
-        Why it is passed over; None where it is to be run.
+        Why it is skipped; None if it is to be run.
 
     Raises:
         RestoreValidationError: no dump has it.

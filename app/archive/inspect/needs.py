@@ -1,6 +1,6 @@
-"""What a dump needs of the server that it is restored on, read off its SQL.
+"""Finds what a dump needs on the server that it is restored on: extensions, roles, collations, tablespaces.
 
-pg_dump writes its keywords in capitals, and quotes every name that has any; so a word in capitals is a keyword.
+pg_dump writes keywords in capitals, and quotes every name that has a capital; so a word in capitals is a keyword.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from app.archive.scanner import scan
 _NAME = re.compile(rb'["A-Za-z_\x80-\xff]')
 _READ = re.compile(rb"(?:CREATE|ALTER|GRANT|REVOKE|SET)\s")
 _MOST_WORDS = 500_000
-# pg_dump writes a mapping for all as one for "public", which no role can be called.
+# pg_dump writes a user mapping for all roles as one for "public", which is no valid name of a role.
 _NOBODY = {b"PUBLIC", b"public", b"CURRENT_USER", b"CURRENT_ROLE", b"SESSION_USER", b"DEFAULT"}
 _EVERYWHERE = {"default", "C", "POSIX"}
 _NO_TABLESPACES = {"", "pg_default", "pg_global"}
@@ -30,12 +30,12 @@ _NO_TABLESPACES = {"", "pg_default", "pg_global"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """Names as the server spells them.
+    """Names as the server stores them.
 
     Attributes:
-        collations: those that the dump uses and does not make, ``schema.name``.
-        tablespaces: that its tables and indexes are put into.
-        owners: those of the roles that whoever restores must be able to become, or to act for.
+        collations: that the dump uses and does not create, as ``schema.name``.
+        tablespaces: of its tables and indexes.
+        owners: roles that the restoring role must be able to become, or to act for.
     """
 
     extensions: frozenset[str] = frozenset()
@@ -46,10 +46,10 @@ class Needs:
 
 
 def needs_of(archive: Archive) -> Needs:
-    """Read what an archive needs off its SQL; of rows nothing is read where its index says where they stand.
+    """Find what an archive needs by reading its SQL. Rows are not read if its segments have places in the file.
 
     Raises:
-        BackupReadError, BackupValidationError: it cannot be read, or is not what its index says.
+        BackupReadError, BackupValidationError: it cannot be read, or differs from its index.
     """
     found = _Found()
     for unit in _units(archive):
@@ -58,17 +58,17 @@ def needs_of(archive: Archive) -> Needs:
 
 
 def _units(archive: Archive) -> Iterator[bytes]:
-    """The statements that may name something, with the comments before them."""
+    """The statements that may need something, with the comments before them."""
     if not archive.seekable:
-        yield from (each.data for each in scan(archive.whole()) if each.header.table is None)
+        yield from (chunk.data for chunk in scan(archive.whole()) if chunk.header.table is None)
         return
     for segment in archive.index.segments:
         if segment.kind not in {SegmentKind.DATA, SegmentKind.SEQUENCES}:
-            yield from (each.data for each in scan(archive.text(segment)))
+            yield from (chunk.data for chunk in scan(archive.text(segment)))
 
 
 class _Found:
-    """What was named so far."""
+    """Collects names, statement by statement."""
 
     def __init__(self) -> None:
         self._encoding = "utf-8"
@@ -80,7 +80,7 @@ class _Found:
         self._made: set[tuple[str, str]] = set()
 
     def take(self, unit: bytes) -> None:
-        """Look at one statement."""
+        """Read one statement, with the comments before it."""
         start = lexer.start_of(unit)
         if not _READ.match(unit, start):
             return
@@ -89,17 +89,17 @@ class _Found:
         elif session := SESSION_AUTHORIZATION.match(unit, start):
             self._roles.add(string_value(session[1], self._encoding))
         else:
-            with suppress(UnreadableError):  # whoever runs it will see
+            with suppress(UnreadableError):  # the lint refuses it
                 words = tokens(unit[start:], Reading(self._encoding, standard=True))
                 self._read([word for word in islice(words, _MOST_WORDS) if not word.endswith((b"'", b"$"))])
 
     def needs(self) -> Needs:
-        """All of it."""
+        """All names that were collected."""
         made = {name for _, name in self._made}
         return Needs(
             extensions=frozenset(self._extensions),
             roles=frozenset(self._roles),
-            # Without a schema it is one of the system's, or of a dump so old that its path led elsewhere.
+            # Without a schema it is a system collation, or an old dump relied on its search_path.
             collations=frozenset(
                 f"{schema or 'pg_catalog'}.{name}"
                 for schema, name in self._used - self._made
@@ -111,7 +111,7 @@ class _Found:
 
     def _read(self, tokens: Sequence[bytes]) -> None:
         if tokens[-1] != b";" or tokens[1] == b";":
-            return  # no whole statement, or a longer one than any that names something
+            return  # not a whole statement, or longer than any that needs something
         first, second = tokens[0], tokens[1]
         if first == b"SET":
             self._setting(tokens)
@@ -130,7 +130,7 @@ class _Found:
             self._name_roles(tokens, 3)
 
     def _rights(self, tokens: Sequence[bytes]) -> None:
-        """Roles: of owners, of who may what, of policies and mappings."""
+        """Roles that are owners, have rights, or are named in policies and user mappings."""
         kind = tokens[1]
         if tokens[0] in {b"GRANT", b"REVOKE"}:
             if not dropped_role(b" ".join(tokens)):
@@ -143,7 +143,9 @@ class _Found:
         elif kind == b"SCHEMA":
             self._name_owner(tokens, _first(tokens, b"AUTHORIZATION"))
         elif kind == b"POLICY":
-            end = min((tokens.index(each) for each in (b"USING", b"WITH") if each in tokens), default=len(tokens))
+            end = min(
+                (tokens.index(keyword) for keyword in (b"USING", b"WITH") if keyword in tokens), default=len(tokens)
+            )
             self._name_roles(tokens[:end], _first(tokens[:end], b"TO"))
         elif tokens[1:3] == [b"USER", b"MAPPING"]:
             self._name_roles(tokens, _first(tokens, b"FOR"))
@@ -164,7 +166,7 @@ class _Found:
             self._owners.add(self._name(tokens[at]))
 
     def _name_roles(self, tokens: Sequence[bytes], at: int | None) -> None:
-        """The roles that a list names, from there on."""
+        """Add the roles of a list that begins at this token."""
         while at is not None and at < len(tokens) and _NAME.match(tokens[at]):
             if tokens[at] == b"GROUP":
                 at += 1
@@ -182,7 +184,7 @@ class _Found:
 
 
 def _first(tokens: Sequence[bytes], keyword: bytes) -> int | None:
-    """Where what follows the first such keyword stands; None where there is none."""
+    """Index of the token after the first such keyword; None if there is none."""
     return tokens.index(keyword) + 1 if keyword in tokens else None
 
 

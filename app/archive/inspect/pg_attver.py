@@ -1,8 +1,8 @@
-"""Leaves out what a server notes about columns for itself, and a pg_dump older than the server takes for a setting.
+"""Leaves out the column option ``pg_attver``, which a server may set for itself.
 
-Seen with PostgreSQL 17.12: each column has an option ``pg_attver``, a number of the server's own. Its pg_dump leaves
-that out, the pg_dump of 17.11 writes ``ALTER TABLE ONLY t ALTER COLUMN c SET (pg_attver=36092272, n_distinct=7);``,
-which a server of 17.11 refuses, so that a backup could not go back to where it came from before an update.
+Seen with PostgreSQL 17.12: each column has this option, a number for internal use. Its pg_dump leaves it out, but the
+pg_dump of 17.11 writes ``ALTER TABLE ONLY t ALTER COLUMN c SET (pg_attver=36092272, n_distinct=7);``. A server of 17.11
+refuses that, so the backup could not be restored on the server as it was before the update.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _unmarked(statement: bytes) -> bytes:
     start, end = statement.rfind(_OPENING) + len(_OPENING), _CLOSING.search(statement, max(0, len(statement) - 100))
     known = _BEGINS.match(statement) and statement.find(_COLUMN, 0, start) >= 0
     if end is None or not known or not _OPTIONS.fullmatch(statement, start, end.start()):
-        return statement  # it stands in a comment, a function, a name
+        return statement  # the text is in a comment, a function or a name
     options = statement[start : end.start()].split(b", ")
     left = [option for option in options if not _MARK.fullmatch(option)]
     return statement[:start] + b", ".join(left) + statement[end.start() :] if left else b""

@@ -1,11 +1,10 @@
-"""Whether the words of a text are one statement, as the server counts them.
+"""Checks that the words of a text are one statement, as the server counts them.
 
-The lexer cuts a file into statements without knowing what the session has set. If the two of them count otherwise, the
-text is refused: what one takes for a string may be a command to the other.
+The lexer cuts a file into statements without knowing the settings of the session. If the server would find more than
+one statement in a text, the text is refused: a string to the lexer may be a command to the server.
 
-Source: gram.y: a body that begins with BEGIN ATOMIC is a list of statements with a ``;`` behind each, and its END
-stands where a statement would begin. Nowhere else in a CREATE FUNCTION may ATOMIC follow BEGIN, and END begins no
-statement.
+Source: gram.y. A body that begins with BEGIN ATOMIC is a list of statements, each with a ``;`` after it, and ends with
+END. Nowhere else in a CREATE FUNCTION may ATOMIC follow BEGIN, and no statement begins with END.
 """
 
 from __future__ import annotations
@@ -21,14 +20,14 @@ AGAIN = (
     "PGOPTIONS='-c standard_conforming_strings=on' pg_dump --encoding=UTF8"
 )
 _ROUTINES = {b"FUNCTION", b"PROCEDURE"}
-_MANNERS = {b"OR", b"REPLACE"}
+_MODIFIERS = {b"OR", b"REPLACE"}
 _BODY = (b"BEGIN", b"ATOMIC")
-# What a body may do, and its end.
+# First words of statements in a body, and of its end.
 _IN_BODIES = frozenset(b"END SELECT INSERT UPDATE DELETE MERGE VALUES WITH RETURN TABLE".split())
 
 
 class Single:
-    """Gives the words of a text one by one, and refuses a second statement."""
+    """Yields the words of a text one by one, and refuses a second statement."""
 
     def __init__(self, words: Iterator[bytes]) -> None:
         self._words = self._checked(words)
@@ -37,7 +36,7 @@ class Single:
         return self._words
 
     def finish(self) -> None:
-        """Read the words that nobody has asked for.
+        """Read the remaining words.
 
         Raises:
             NoDumpError: there is a second statement, or the first does not end.
@@ -55,17 +54,17 @@ class Single:
 
 
 class _Place:
-    """Where in a statement its next word stands.
+    """The place of the next word in a statement.
 
     Attributes:
-        ended: behind its end.
+        ended: whether it is after the end of the statement.
     """
 
     def __init__(self) -> None:
         self.ended = False
         self._depth = 0
         self._in_body = False
-        self._may_have_body: bool | None = None  # unless its first words have not told yet
+        self._may_have_body: bool | None = None  # None until its first words have told
         self._before = b""
 
     def follow(self, word: bytes) -> None:
@@ -92,6 +91,6 @@ class _Place:
 
     def _begin(self, word: bytes) -> None:
         if self._before:
-            self._may_have_body = None if word in _MANNERS else word in _ROUTINES
+            self._may_have_body = None if word in _MODIFIERS else word in _ROUTINES
         elif word != b"CREATE":
             self._may_have_body = False

@@ -1,7 +1,7 @@
-"""The words of one SQL statement, as the server reads them: comments are gone, strings and names are one word each.
+"""Splits one SQL statement into words as the server reads them: without comments, a string or name as one word.
 
-What a dump may do is judged by these, because a comment may stand between any two words, and a quote may hide what
-looks like a keyword. A statement that can be read in two ways is no dump's, and is refused here.
+Statements are judged by these words, because a comment may be between any two words, and a quote may hide what looks
+like a keyword. A statement that can be read in two ways is in no dump, and is refused here.
 
 Source: PostgreSQL's scan.l; mbutils.c and wchar.c for the encodings whose characters may end in an ASCII byte.
 """
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from app.archive import lexer
 
-NAME_BYTES = 1000  # the server cuts names off at 63, unless somebody built one that does not
+NAME_BYTES = 1000  # the server cuts names off at 63, unless it was built with longer names
 _TOKEN = re.compile(
     rb"""
     (?P<space> [ \t\r\n\f\v]+ | --[^\r\n]* | (?P<comment> /\* ) )
@@ -33,7 +33,7 @@ _QUOTES_AND_ESCAPES = re.compile(rb"\\.|'+", re.DOTALL)
 _NAME_QUOTES = re.compile(rb'"+')
 _WIDE = re.compile(rb"[\x80-\xff].", re.DOTALL)
 _WIDE_OR_FOUR = re.compile(rb"[\x80-\xff][0-9]..|[\x80-\xff].", re.DOTALL)
-# Client encodings alone: no server keeps text in them. The first byte of a character says how long it is.
+# Encodings of clients only: no server stores text in them. The first byte of a character gives its length.
 _CHARACTERS = {
     "big5": _WIDE,
     "gb18030": _WIDE_OR_FOUR,
@@ -57,24 +57,24 @@ _NO_LETTER = re.compile(r"[^a-z0-9]")
 
 
 class UnreadableError(ValueError):
-    """A statement that cannot be read, or in two ways; the message says what about it."""
+    """A statement that cannot be read, or can be read in two ways; the message names the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a statement is read under.
+    """The settings under which a statement is read.
 
     Attributes:
         encoding: ``client_encoding``, by any of its names.
-        standard: ``standard_conforming_strings``: whether a backslash in a plain string is a letter like any other;
-            None where nobody knows.
+        standard: ``standard_conforming_strings``: whether a backslash in a plain string is an ordinary character; None
+            if unknown.
     """
 
     encoding: str = "UTF8"
     standard: bool | None = None
 
     def ascii(self, statement: bytes) -> bytes:
-        """The statement with no ASCII byte but those that are characters by themselves."""
+        """The statement, with each multi-byte character replaced, so that every ASCII byte is a character by itself."""
         characters = _CHARACTERS.get(_NO_LETTER.sub("", self.encoding.lower()))
         return characters.sub(_filled, statement) if characters else statement
 
@@ -84,13 +84,13 @@ def _filled(character: re.Match[bytes]) -> bytes:
 
 
 def tokens(statement: bytes, reading: Reading) -> Iterator[bytes]:
-    """The statement's words as they stand there: ``"A b"``, ``E'x'``, ``$$x$$``, ``->``'s two signs.
+    """The words of a statement, as it spells them: ``"A b"``, ``E'x'``, ``$$x$$``, and the two signs of ``->``.
 
-    What is in a long string nobody asks: it is an empty one here.
+    A long string is yielded empty, because its content is not judged.
 
     Raises:
         UnreadableError: a quote or comment does not end, a name is longer than any, two strings stand side by side
-            (which makes one of them, in ways that differ), or a backslash might end a string or not.
+            (servers join them in different ways), or it is unknown whether a backslash escapes a quote.
     """
     text = reading.ascii(statement)
     at, follows_string = 0, False
@@ -115,14 +115,14 @@ def tokens(statement: bytes, reading: Reading) -> Iterator[bytes]:
 
 
 def _end_of_other(text: bytes, at: int, kind: str, opening: bytes) -> int:
-    """Where a word, number, name or dollar quote ends that began with `opening`, which ends at `at`."""
+    """Offset after a word, number, name or dollar quote that began with `opening`, which ends at `at`."""
     if kind == "dollar":
         return _ended(text.find(opening, at), "a dollar quote") + len(opening)
     end = _ended(_end_of_quoted(text, at, _NAME_QUOTES), "a quoted name") if kind == "name" else at
     if kind != "number" and end - at + len(opening) > NAME_BYTES:
         raise UnreadableError("a name longer than any")
     if kind == "number" and text[at : at + 1] in _QUOTED:
-        raise UnreadableError("a quote in a number")  # which servers read in different ways
+        raise UnreadableError("a quote in a number")  # servers read it in different ways
     return end
 
 
@@ -133,7 +133,7 @@ def _ended(end: int, what: str) -> int:
 
 
 def _end_of_string(text: bytes, at: int, opening: re.Match[bytes], reading: Reading) -> int:
-    """Where the string ends whose first letter stands at `at`."""
+    """Offset after the string whose first character is at `at`."""
     if opening["escapes"] or (reading.standard is False and not opening["other"]):
         return _ended(_end_of_escaped(text, at), "a string")
     end = _ended(_end_of_quoted(text, at, _QUOTES), "a string")
@@ -143,9 +143,9 @@ def _end_of_string(text: bytes, at: int, opening: re.Match[bytes], reading: Read
 
 
 def _end_of_quoted(text: bytes, at: int, quotes: re.Pattern[bytes]) -> int:
-    """Where a quoted thing ends: after a run of quotes whose number is odd, for two of them stand for one."""
+    """Offset after a quoted text: it ends with an odd number of quotes in a row, because two stand for one."""
     quote = text[at - 1 : at]
-    # Not an expression that looks for the next, because a plain find runs at memory speed.
+    # find, not an expression, because it runs at memory speed.
     while (start := text.find(quote, at)) >= 0:
         run = quotes.match(text, start)
         at = run.end() if run else start
@@ -155,6 +155,6 @@ def _end_of_quoted(text: bytes, at: int, quotes: re.Pattern[bytes]) -> int:
 
 
 def _end_of_escaped(text: bytes, at: int) -> int:
-    """The same of a string in which a backslash takes the next letter's meaning."""
+    """Offset after a string in which a backslash escapes the next character."""
     runs = (found for found in _QUOTES_AND_ESCAPES.finditer(text, at) if found[0][:1] == b"'")
     return next((run.end() for run in runs if len(run[0]) % 2), lexer.UNFINISHED)

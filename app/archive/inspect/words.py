@@ -1,9 +1,9 @@
-"""The words of an entry of a schema, and whether two of them say the same thing.
+"""Compares the words of two entries of a schema: the backup's and the restored database's.
 
-A server spells some expressions otherwise once they were restored, and then for good: what ``IN`` makes of a varchar is
-an array that is cast, and comes back as an array of casts; what ``BETWEEN`` makes is an AND of its own within another,
-and comes back as one. Both are brought to one form here. Nothing is asked of a server, because nothing of a file is
-given to one to be compared. Who owns a thing is compared if both sides say so: a dump by ``--no-owner`` does not.
+A server spells some expressions differently after they were restored once. ``IN`` on a varchar becomes an array that
+is cast, and is dumped as an array of casts after a restore. ``BETWEEN`` becomes an AND inside of another AND, and is
+dumped as one AND. Both spellings are brought to one form here. No server is asked, because nothing of a file is given
+to a server only to be compared. Owners are compared if both sides name them: a dump by ``--no-owner`` does not.
 
 Source: PostgreSQL's parse_expr.c (transformTypeCast), gram.y (makeAndExpr, makeOrExpr); tried on 14 to 18, see
 `tests/integration/replace/test_same_words.py`.
@@ -34,14 +34,14 @@ _MOST_WORDS = 12  # of a type's name
 
 
 class Words:
-    """What the statements of one entry say; takes them one by one.
+    """The statements of one entry, taken one by one.
 
     Args:
-        room: how many bytes of them may be kept.
+        room: bytes of them that may be kept.
 
     Attributes:
-        owner: the statement that gives it to somebody; None if there is none.
-        kept: how many bytes are kept.
+        owner: the statement that sets the owner; None if there is none.
+        kept: bytes that are kept.
     """
 
     def __init__(self, room: int = MOST_BYTES) -> None:
@@ -66,17 +66,17 @@ class Words:
 
     @property
     def text(self) -> bytes | None:
-        """The statements but for the owner's; None if they are longer than what may be kept."""
+        """The statements without the owner's; None if they are longer than may be kept."""
         return None if self._statements is None else b"\n\n".join(self._statements)
 
     @property
     def digest(self) -> bytes:
-        """A hash of what they say, but for the owner."""
+        """A hash of the statements without the owner's."""
         return self._digest.digest()
 
     @property
     def form(self) -> bytes:
-        """The same, in one form for all that mean the same."""
+        """A hash of the statements in one form, so that different spellings of one meaning are equal."""
         text = self.text
         return self.digest if text is None else hashlib.sha256(one_form(text)).digest()
 
@@ -88,7 +88,7 @@ class Words:
 
 
 def say_the_same(one: Sequence[Words], other: Sequence[Words]) -> bool:
-    """Whether the entries of one name mean the same on both sides."""
+    """Whether the entries under one name mean the same on both sides."""
     if len(one) != len(other):
         return False
     owned = all(words.owner for words in (*one, *other))
@@ -100,7 +100,7 @@ def say_the_same(one: Sequence[Words], other: Sequence[Words]) -> bool:
 
 
 def both_texts(name: object, backup: Sequence[Words], database: Sequence[Words]) -> OtherWords:
-    """The words of either side, for people."""
+    """The texts of both sides, for people."""
     return OtherWords(object=str(name), backup=_text(backup), database=_text(database))
 
 
@@ -116,12 +116,13 @@ def _text(entries: Sequence[Words]) -> str | None:
 
 @dataclass(slots=True)
 class _Group:
-    """What stands between parentheses or brackets, or the whole.
+    """The text between parentheses or brackets, or the whole text.
 
     Attributes:
-        joined: by AND or OR, if by one of them alone.
-        bare: its parentheses mean nothing.
-        cast: it is an array whose elements were cast here; once is enough, and anybody's file may ask for more.
+        joined: AND or OR, if only one of the two joins its items.
+        bare: whether its parentheses mean nothing.
+        cast: whether it is an array whose elements were cast here. That is done once, because a hostile file could ask
+            for many levels.
     """
 
     opening: bytes
@@ -132,7 +133,7 @@ class _Group:
 
 
 def one_form(text: bytes) -> bytes:
-    """SQL as a server spells it, in one form for all that mean the same: tokens, with a space between them."""
+    """SQL in one form for all spellings of one meaning: its tokens, with a space between them."""
     whole = _Group(b"")
     around = [whole]
     for token in _tokens(text):
@@ -141,11 +142,11 @@ def one_form(text: bytes) -> bytes:
             around[-1].items.append(group)
             around.append(group)
         elif token == _CLOSING.get(around[-1].opening):
-            _settle(around.pop())
+            _normalise(around.pop())
         else:
             around[-1].items.append(token)
     while around:
-        _settle(around.pop())
+        _normalise(around.pop())
     return b" ".join(_spelled(whole))
 
 
@@ -155,14 +156,17 @@ def _tokens(text: bytes) -> Iterator[bytes]:
         token, at = found[0], found.end()
         if token.startswith(b"$") and (opening := _DOLLAR.match(token)):
             end = text.find(opening[0], found.start() + len(opening[0]))
-            at = end + len(opening[0]) if end >= 0 else len(text)  # else nothing tells what the rest is
+            at = end + len(opening[0]) if end >= 0 else len(text)  # without an end, the rest is one token
             yield text[found.start() : at]
         elif not token.isspace():
             yield token
 
 
-def _settle(group: _Group) -> None:
-    """All within it is settled: join what is joined by the same word, and cast the elements of arrays that are cast."""
+def _normalise(group: _Group) -> None:
+    """Bring a group to one form: drop parentheses around the same AND or OR, and cast the elements of cast arrays.
+
+    The groups in it have been brought to one form before.
+    """
     group.items = list(_with_casts_inside(group.items))
     if group.opening != b"(":
         return
@@ -177,7 +181,7 @@ def _settle(group: _Group) -> None:
 
 
 def _with_casts_inside(items: list[bytes | _Group]) -> Iterator[bytes | _Group]:
-    """The items, with ``(ARRAY[a, b])::T[]`` as ``ARRAY[(a)::T, (b)::T]``."""
+    """The items, with ``(ARRAY[a, b])::T[]`` written as ``ARRAY[(a)::T, (b)::T]``."""
     at = 0
     while at < len(items):
         item = items[at]
@@ -192,7 +196,7 @@ def _with_casts_inside(items: list[bytes | _Group]) -> Iterator[bytes | _Group]:
 
 
 def _array(items: Sequence[bytes | _Group]) -> _Group | None:
-    """The elements, if this is ``ARRAY[…]`` and nothing else."""
+    """The elements, if the items are ``ARRAY[…]`` and nothing else."""
     match items:
         case [b"ARRAY", _Group(opening=b"[", items=[_, *_], cast=False) as array]:
             return array
@@ -200,7 +204,7 @@ def _array(items: Sequence[bytes | _Group]) -> _Group | None:
 
 
 def _cast_to(items: Sequence[bytes | _Group], at: int) -> list[bytes | _Group]:
-    """The type of the elements, if a cast to an array follows: ``character varying``; else nothing."""
+    """The words of the element type (``character varying``), if a cast to an array follows; else none."""
     if at >= len(items) or items[at] != b"::":
         return []
     kind: list[bytes | _Group] = []
@@ -217,7 +221,7 @@ def _cast_to(items: Sequence[bytes | _Group], at: int) -> list[bytes | _Group]:
 
 
 def _each_cast(array: _Group, kind: Sequence[bytes | _Group], dimensions: int) -> _Group:
-    """The array with each element cast by itself; an array within it is cast likewise."""
+    """The array with each element cast by itself, also in nested arrays."""
     cast = _Group(b"[", cast=True)
     element: list[bytes | _Group] = []
     for item in (*array.items, b","):
@@ -234,7 +238,7 @@ def _each_cast(array: _Group, kind: Sequence[bytes | _Group], dimensions: int) -
 
 
 def _spelled(whole: _Group) -> Iterator[bytes]:
-    """All tokens; a loop, because anybody's file may nest as deep as it likes."""
+    """All tokens in order. A loop, not recursion, because a hostile file may nest to any depth."""
     todo: list[bytes | _Group] = [whole]
     while todo:
         item = todo.pop()

@@ -1,9 +1,9 @@
-"""What stands where in the tar of a full backup, and so in the folder that it is laid out in."""
+"""The top names in the tar of a full backup, and in the folder that it is unpacked into."""
 
 from __future__ import annotations
 
-POSTGRES = "postgres"  # the server's data folder: a server can be started on it
-PATHS = "paths"  # the folders beside it, each under its whole path
+POSTGRES = "postgres"  # the server's data folder, on which a server can be started
+PATHS = "paths"  # the other folders and files, each under its whole path
 GLOBALS = "globals.sql"
 CATALOG = "catalog.db"
 SETTINGS = "settings.env"

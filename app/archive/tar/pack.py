@@ -1,7 +1,7 @@
-"""Puts files into the tar of a full backup, and remembers what could not be put there as it is.
+"""Puts files into the tar of a full backup, and notes those that could not be packed as they are.
 
-What stands beside the server is in use. Folders are entered by descriptor, so that nothing that takes a folder's place
-meanwhile leads out of it; and each is looked at again when all in it was read.
+Folders beside the server are in use. They are entered by descriptor, so that a folder that is replaced meanwhile leads
+nowhere else. A folder's time of change is compared after all in it was read.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from app.domain.listed import listed
 from app.errors import BackupCreationError
 from app.os_errors import write_error
 
-_NAMED = 5  # of a kind of remark, in one message
-# What the kernel says of a name that is by now another kind of thing, or nothing.
+_NAMED = 5  # in one message
+# Errors of a name that was removed, or became another kind of file, since the folder was listed.
 _CHANGED = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.EINVAL}
-# Linux takes 4096 bytes of a path, and what is laid out stands below a target that has a name too.
+# Linux takes 4096 bytes of a path, and unpacking puts the path of its target in front.
 _LONGEST_PATH, _DEEPEST_PATH = 3500, 150
 _ENTER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Packing:
-    """What is put into a tar, in the order in which it is asked for."""
+    """Puts files and folders into a tar, in the order of the calls."""
 
     def __init__(self, writer: TarWriter) -> None:
         self._writer = writer
         self._remarks: dict[str, list[str]] = {}
 
     def add_staged(self, folder: Path) -> None:
-        """Add what was put together in a folder, and remove each file that is in the tar.
+        """Add what was put together in a folder, and remove each file after it is in the tar.
 
         Raises:
-            BackupCreationError: somebody else writes into it.
+            BackupCreationError: another program writes into the folder.
             BackupWriteError: the disk fails.
         """
         try:
@@ -50,13 +50,13 @@ class Packing:
             raise write_error(error) from error
 
     def add_path(self, top: Path) -> None:
-        """Add a folder or file beside the server. What is in it may go meanwhile, it itself may not.
+        """Add a folder or file beside the server. It must exist; files in it may be removed meanwhile.
 
         Raises:
-            BackupPermissionError, DiskReadError: it, or something in it, cannot be read.
+            BackupPermissionError, DiskReadError: it, or a file in it, cannot be read.
         """
         try:
-            real = top.resolve(strict=True)  # what is named may be a link
+            real = top.resolve(strict=True)  # the path may be a link
             if real.is_dir():
                 self._add_folder(top, top, os.open(real, _ENTER))
             else:
@@ -65,7 +65,7 @@ class Packing:
             raise unreadable(top, error) from error
 
     def remarks(self) -> Iterator[str]:
-        """What is not in the tar as it was."""
+        """Sentences about files that are not in the tar as they were."""
         for what, names in self._remarks.items():
             yield f"{what}: {listed(names, _NAMED)}"
 
@@ -79,7 +79,7 @@ class Packing:
             path.unlink()
 
     def _add_folder(self, top: Path, path: Path, descriptor: int) -> None:
-        """Add a folder and all in it; closes its descriptor."""
+        """Add a folder with all in it, and close its descriptor."""
         try:
             before = os.fstat(descriptor)
             names = sorted(os.listdir(descriptor))
@@ -93,7 +93,7 @@ class Packing:
             os.close(descriptor)
 
     def _add(self, top: Path, path: Path, at: int) -> None:
-        """Add what is in the folder that `at` describes."""
+        """Add an entry of the folder with the descriptor `at`."""
         found = os.stat(path.name, dir_fd=at, follow_symlinks=False)
         if len(os.fsencode(path)) > _LONGEST_PATH or len(path.parts) > _DEEPEST_PATH:
             self._remark("too long a path to be laid out again, and left out", path)
@@ -113,9 +113,9 @@ class Packing:
             self._remark("a server runs on it, and this is no copy that would start", path.parent)
 
     def _add_link(self, top: Path, path: Path, target: str, found: os.stat_result) -> None:
-        there = Path(os.path.normpath(path.parent / target))
+        linked = Path(os.path.normpath(path.parent / target))
         real, home = Path(os.path.realpath(path)), Path(os.path.realpath(top))
-        inside = (there == top or top in there.parents) and (real == home or home in real.parents)
+        inside = (linked == top or top in linked.parents) and (real == home or home in real.parents)
         if Path(target).is_absolute() or not inside:
             self._remark("a link that leads out of its folder, and left out", path)
         else:
@@ -123,7 +123,7 @@ class Packing:
 
     @contextlib.contextmanager
     def _as_found(self, path: Path) -> Iterator[None]:
-        """Take what is gone, or has become something else, for what may happen to files in use."""
+        """Note a file that was removed or replaced meanwhile, which is no error with files in use."""
         try:
             yield
         except OSError as error:
@@ -136,12 +136,12 @@ class Packing:
 
 
 def _walk(top: Path) -> Iterator[Path]:
-    """A path and all below it, folders before what is in them."""
+    """A path and all below it, each folder before its content."""
     folder_too = top.is_dir()
     yield top
     for folder, folders, files in os.walk(top, onerror=_raise) if folder_too else ():
         folders.sort()
-        yield from (Path(folder, each) for each in sorted(files) + folders)
+        yield from (Path(folder, name) for name in sorted(files) + folders)
 
 
 def _raise(error: OSError) -> None:

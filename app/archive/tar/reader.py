@@ -1,7 +1,6 @@
-"""The file of a full backup: a tar of whole frames or members, written and read in one pass, however large.
+"""Reads the tar of a full backup: compressed in whole frames, read in one pass, in bounded memory.
 
-Every file in it is hashed on the way, so that the manifest can name each; what the tar says of folders and links is
-proven by the digest of the whole.
+Each file in it is hashed, and the manifest has its digest. Folders and links are proven by the digest of the whole tar.
 """
 
 from __future__ import annotations
@@ -29,13 +28,13 @@ _EXTENSIONS = (
     tarfile.GNUTYPE_LONGLINK,
 )
 _LONGEST_HEADER = 1 << 16
-_END = 1024  # bytes: two empty blocks end a tar, and nothing comes after them
+_END = 1024  # bytes: a tar ends with two empty blocks
 _USE_ANOTHER = "use another backup: 'residency-backup list' shows what there is"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TarIndex:
-    """A whole tar: its files in their order, and what proves the file that it is."""
+    """The index of a whole tar: its files in order, and the figures that prove it."""
 
     members: tuple[Member, ...]
     bytes: int
@@ -44,21 +43,21 @@ class TarIndex:
 
 
 def tar_index_of(manifest: Manifest) -> TarIndex:
-    """What the manifest of a full backup says of its file."""
+    """The index of a tar, from the manifest of the full backup."""
     members = manifest.full.members if manifest.full else ()
     return TarIndex(members=members, bytes=manifest.bytes, raw_bytes=manifest.raw_bytes, sha256=manifest.sha256)
 
 
 def printable(name: str) -> str:
-    """A file's name as a manifest, which is JSON, can hold it: names need not be UTF-8."""
+    """A file's name as text for a manifest, which is JSON, because a name need not be UTF-8."""
     data = os.fsencode(name)
-    # A backslash is written twice, so that no other name reads alike.
+    # A backslash is doubled, so that two names never give the same text.
     return data.replace(b"\\", b"\\\\").decode(errors="backslashreplace")
 
 
 def shown(name: str) -> str:
-    """A file's name for a message: one line, whatever is in it."""
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in printable(name))
+    """A file's name for a message, with unprintable characters escaped."""
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in printable(name))
 
 
 class TarReader:
@@ -74,10 +73,10 @@ class TarReader:
         self._file = HashedFile(stream, progress)
         self._text = _Unpacked(chunk.data for chunk in decode(self._file, codec) if chunk.data)
         self._members: list[Member] = []
-        self._end = 0  # where the last entry ends; zeros before that are a file's
+        self._end = 0  # offset after the last entry; zeros before it belong to files
 
     def entries(self) -> Iterator[tuple[tarfile.TarInfo, Iterator[bytes]]]:
-        """Each entry with its content, which is read before the next one is asked for.
+        """Each entry with its content, which must be read before the next entry.
 
         Raises:
             BackupReadError: it cannot be read or decompressed, or is no tar.
@@ -90,15 +89,15 @@ class TarReader:
                 content = self._content(info, tar.extractfile(info)) if info.isreg() else iter(())
                 yield info, content
                 for _ in content:
-                    pass  # what nobody wanted is hashed all the same
+                    pass  # hash what the caller did not read
                 forget_entries(tar)
             self._end = tar.offset
 
     def finish(self) -> TarIndex:
-        """What was read, all of it.
+        """Read the rest and return the index.
 
         Raises:
-            BackupReadError: the tar has no end: it was cut off.
+            BackupReadError: the tar has no end mark: it was cut off.
         """
         self._text.drain()
         if not _END <= self._text.bytes - self._end <= self._text.zeros:
@@ -112,7 +111,7 @@ class TarReader:
 
     def _content(self, info: tarfile.TarInfo, source: IO[bytes] | None) -> Iterator[bytes]:
         digest = hashlib.sha256()
-        with _translated():  # it is read by whoever was given it
+        with _translated():  # the caller reads it, outside of the block in `entries`
             while source is not None and (block := source.read(BLOCK)):
                 digest.update(block)
                 yield block
@@ -120,11 +119,11 @@ class TarReader:
 
 
 class _Entry(tarfile.TarInfo):
-    """An entry whose name and times, which tarfile holds in memory, are of a size that names and times have."""
+    """A tar entry with a limit on extended headers, because tarfile reads them into memory."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        """The entry of a block."""
+        """The entry of a header block."""
         entry = super().frombuf(buf, encoding, errors)
         if entry.type in _EXTENSIONS and entry.size > _LONGEST_HEADER:
             raise tarfile.ReadError(f"a header of {entry.size} bytes")
@@ -133,15 +132,15 @@ class _Entry(tarfile.TarInfo):
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Turn what Python's tarfile says of a bad tar into ours; of numbers that are none it says ValueError."""
+    """Turn the errors of tarfile for a bad tar into ours; for a bad number it raises ValueError."""
     try:
         yield
-    except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:  # of headers on headers
+    except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:  # headers of headers
         raise BackupReadError(f"the tar cannot be read: {error}", _USE_ANOTHER) from error
 
 
 def index_tar(stream: BinaryIO, codec: Codec, progress: Callable[[int], None] = lambda _: None) -> TarIndex:
-    """The index of a tar, by reading all of it.
+    """Make the index of a tar, by reading all of it.
 
     Raises:
         BackupReadError: it cannot be read or decompressed, or is no whole tar.
@@ -153,33 +152,33 @@ def index_tar(stream: BinaryIO, codec: Codec, progress: Callable[[int], None] = 
 
 
 def require_equal(found: TarIndex, wanted: TarIndex) -> None:
-    """Compare what was read with what it should be.
+    """Compare the tar that was read with the expected one.
 
     Raises:
-        BackupValidationError: it differs; names the first file that does.
+        BackupValidationError: they differ; names the first file that does.
     """
-    theirs = {each.name: each for each in wanted.members}
-    for each in found.members:
-        if theirs.pop(each.name, None) != each:
-            raise BackupValidationError(f"{each.name}: the content is not what was backed up", _USE_ANOTHER)
-    if theirs:
-        raise BackupValidationError(f"{next(iter(theirs))}: is missing from the tar", _USE_ANOTHER)
+    expected = {member.name: member for member in wanted.members}
+    for member in found.members:
+        if expected.pop(member.name, None) != member:
+            raise BackupValidationError(f"{member.name}: the content is not what was backed up", _USE_ANOTHER)
+    if expected:
+        raise BackupValidationError(f"{next(iter(expected))}: is missing from the tar", _USE_ANOTHER)
     if (found.bytes, found.sha256) != (wanted.bytes, wanted.sha256):
         raise BackupValidationError("the file's length or SHA-256 is not what its manifest says", _USE_ANOTHER)
 
 
 def forget_entries(tar: Any) -> None:
-    """A tar that is written or read as a stream needs no list of what has passed, and so takes no memory for it."""
+    """Empty the list of past entries that tarfile keeps, which a stream does not need and which takes memory."""
     tar.members.clear()
 
 
 class _Unpacked:
-    """The plain tar as a file to be read."""
+    """The decompressed tar as a file for tarfile."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks
         self._waiting = b""
-        self.zeros = 0  # at the end of what was read
+        self.zeros = 0  # number of zero bytes at the end of what was read
         self.bytes = 0
 
     def read(self, size: int) -> bytes:

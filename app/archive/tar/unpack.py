@@ -1,8 +1,9 @@
-"""Unpacks the tar of a full backup, which may be anybody's: nothing of it is written but below one folder.
+"""Unpacks the tar of a full backup. The tar may be hostile, so nothing is written outside of one folder.
 
-Files are made anew, never opened where something stands; no link exists while files are written, so none can lead one
-astray; and each link is looked at when all stand. What stood beside the server belongs again to whom it belonged,
-where this process may give it away.
+    create folders and files, never over an existing file -> make the links, so that no file is written through one
+    -> check where each link leads -> set modes and owners
+
+Files beside the server get their owners back, if this process may change owners.
 """
 
 from __future__ import annotations
@@ -21,46 +22,44 @@ from app.errors import RestoreValidationError
 _HOSTILE = "it was not made by this service: do not use it"
 _REFUSED = "name a shorter target, on a file system that takes such names; if it fails there too, the tar is not ours"
 _FOLDER, _FILE = 0o700, 0o600
-_BITS, _FOLDER_BITS = (
-    0o777,
-    0o3777,
-)  # no file gets anybody's power; a folder may share its group, and keep what is whose
-_LONGEST, _DEEPEST = 8192, 250  # twice what Linux takes for a path; and more than this service packs
+# Files lose setuid, setgid and sticky; folders keep setgid and sticky.
+_BITS, _FOLDER_BITS = 0o777, 0o3777
+_LONGEST, _DEEPEST = 8192, 250  # twice the longest path of Linux, and deeper than this service packs
 
 
 @contextlib.contextmanager
 def _judged(name: str) -> Iterator[None]:
-    """An entry that cannot be written as it says was not made from a file or folder, or not on such a file system."""
+    """Refuse an entry that cannot be written: the tar is hostile, or comes from another kind of file system."""
     try:
         yield
     except (FileExistsError, NotADirectoryError) as error:
-        raise RestoreValidationError(f"{shown(name)} stands there already", _REFUSED) from error
+        raise RestoreValidationError(f"{shown(name)} exists already", _REFUSED) from error
     except (ValueError, OverflowError) as error:
-        raise RestoreValidationError(f"{shown(name)} cannot be: {error}", _HOSTILE) from error
+        raise RestoreValidationError(f"{shown(name)} cannot be created: {error}", _HOSTILE) from error
     except OSError as error:
         if error.errno not in {errno.ENAMETOOLONG, errno.ENOENT, errno.EINVAL, errno.EOVERFLOW}:
             raise
-        raise RestoreValidationError(f"{shown(name)} cannot be: {error.strerror}", _REFUSED) from error
+        raise RestoreValidationError(f"{shown(name)} cannot be created: {error.strerror}", _REFUSED) from error
 
 
 def place_of(entry: tarfile.TarInfo, folder: Path) -> Path:
-    """Where an entry is written to.
+    """The path that an entry is written to.
 
     Raises:
-        RestoreValidationError: it would stand elsewhere, or is no file, folder or link.
+        RestoreValidationError: the path is outside of the folder, or the entry is no file, folder or link.
     """
     name = shown(entry.name)
     if (length := len(os.fsencode(entry.name))) > _LONGEST:
         raise RestoreValidationError(f"{name[:80]}…: a name of {length} bytes", _HOSTILE)
-    if hasattr(tarfile, "data_filter"):  # Python's own judgement, from 3.11.4 on; ours below is narrower
+    if hasattr(tarfile, "data_filter"):  # Python's own check, from 3.11.4 on; ours below is stricter
         try:
             tarfile.data_filter(entry, str(folder))
         except tarfile.FilterError as error:
-            raise RestoreValidationError(f"the tar is hostile: {error}", _HOSTILE) from error
+            raise RestoreValidationError(f"unsafe entry in the tar: {error}", _HOSTILE) from error
     parts = entry.name.split("/")
     if len(parts) > _DEEPEST:
         raise RestoreValidationError(f"{name[:80]}…: {len(parts)} folders deep", _HOSTILE)
-    if parts[0] not in TOPS or any(each in {"", ".", ".."} for each in parts):
+    if parts[0] not in TOPS or any(part in {"", ".", ".."} for part in parts):
         raise RestoreValidationError(f"{name} is no part of a full backup", _HOSTILE)
     if entry.issparse() or not (entry.isreg() or entry.isdir() or (entry.issym() and parts[0] == PATHS)):
         raise RestoreValidationError(f"{name} is no file or folder", _HOSTILE)
@@ -68,10 +67,10 @@ def place_of(entry: tarfile.TarInfo, folder: Path) -> Path:
 
 
 class Unpacker:
-    """Writes entries below a folder that is new and empty.
+    """Writes entries into a folder that is new and empty.
 
     Attributes:
-        owners_kept: whether all that stood beside the server belongs to whom it belonged.
+        owners_kept: whether all files beside the server have their former owners.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -85,14 +84,14 @@ class Unpacker:
         """Write one entry.
 
         Raises:
-            RestoreValidationError: it would stand elsewhere, stands twice, or is no file, folder or link.
+            RestoreValidationError: its path is outside of the folder or occurs twice, or it is no file, folder or link.
         """
         with _judged(entry.name):
             self._add(place_of(entry, self._folder), entry, content)
 
     def _add(self, path: Path, entry: tarfile.TarInfo, content: Iterable[bytes]) -> None:
-        for each in [each for each in reversed(path.parents) if self._folder in each.parents]:
-            each.mkdir(_FOLDER, exist_ok=True)
+        for parent in [parent for parent in reversed(path.parents) if self._folder in parent.parents]:
+            parent.mkdir(_FOLDER, exist_ok=True)
         if entry.isdir():
             path.mkdir(_FOLDER, exist_ok=True)
             self._folders.append((path, entry))
@@ -102,10 +101,10 @@ class Unpacker:
             self._links.append((path, entry))
 
     def finish(self) -> None:
-        """Make the links, and give the folders their owners and modes.
+        """Make the links, and set owners and modes of the folders.
 
         Raises:
-            RestoreValidationError: a link leads out.
+            RestoreValidationError: a link leads out of the folder.
         """
         for path, entry in self._links:
             with _judged(path.name):
@@ -132,13 +131,13 @@ class Unpacker:
         self._give_back(path, entry)
 
     def _give_back(self, path: Path, entry: tarfile.TarInfo) -> None:
-        """Set the owner of what stood beside the server; the server's own files are for the user who will start it.
+        """Set the owner of a file beside the server; the server's own files stay this user's, who will start it.
 
-        Comes last: what belongs to somebody else may not be changed any more, even by a root of few rights.
+        This is the last step, because a file of another user may not be changed any more, even by a root of few rights.
         """
         if self._beside not in (path, *path.parents):
             return
-        with contextlib.suppress(OSError):  # who may not, or has no such user here, sees it in the outcome
+        with contextlib.suppress(OSError):  # `owners_kept` tells if this was not allowed
             os.chown(path, entry.uid, entry.gid, follow_symlinks=False)
         found = path.lstat()
         self.owners_kept &= (found.st_uid, found.st_gid) == (entry.uid, entry.gid)

@@ -1,4 +1,4 @@
-"""Writes the tar of a full backup: whole frames or members, in one pass, each file hashed on its way."""
+"""Writes the tar of a full backup: compressed in whole frames, in one pass, each file hashed."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ from app.os_errors import read_error, write_error
 
 
 class TarWriter:
-    """Makes a tar out of files, folders and links, in a block; one that is left before `finish` writes nothing more.
+    """Makes a tar of files, folders and links.
+
+    A context manager: if its block is left before `finish`, nothing more is written.
 
     Args:
-        stream: where it goes.
+        stream: of the tar file.
         codec, level: how it is compressed.
         progress: called with the number of plain bytes written.
     """
@@ -43,14 +45,18 @@ class TarWriter:
         self._tar.close()
 
     def add_file(self, name: str, path: Path, at: int | None = None) -> bool:
-        """Add a regular file as it is now; True where it was written to while it was read.
+        """Add a regular file, with the length that it had when it was opened.
 
-        It is as long as it was when it was opened: what was cut off meanwhile are zeros, what was added is not there.
+        If it gets shorter while it is read, zeros take the place of the missing bytes; bytes that are added are not
+        read.
 
         Args:
             name: in the tar.
-            path: where it stands.
-            at: descriptor of the folder that it is looked up in, by the last part of `path`.
+            path: of the file.
+            at: descriptor of the folder in which the last part of `path` is looked up.
+
+        Returns:
+            Whether the file was written to while it was read.
 
         Raises:
             OSError: it cannot be opened, or is no regular file.
@@ -66,7 +72,7 @@ class TarWriter:
         return hashed.short or (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
 
     def add_folder(self, name: str, found: os.stat_result) -> None:
-        """Add a folder, without what is in it."""
+        """Add a folder without its content."""
         self._add(_info(name, found, tarfile.DIRTYPE), None)
 
     def add_link(self, name: str, target: str, found: os.stat_result) -> None:
@@ -76,7 +82,7 @@ class TarWriter:
         self._add(info, None)
 
     def finish(self) -> TarIndex:
-        """End the tar."""
+        """End the tar and return its index."""
         self._tar.close()
         self._out.close()
         return TarIndex(
@@ -102,7 +108,7 @@ def _info(name: str, found: os.stat_result, kind: bytes) -> tarfile.TarInfo:
 
 
 def _opened(path: Path, at: int | None) -> BinaryIO:
-    """A regular file, and nothing that took its place meanwhile: no link is followed, no pipe waited for."""
+    """Open a regular file. No link is followed, and a pipe is not waited for, if one has taken its place."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     descriptor = os.open(path if at is None else path.name, flags, dir_fd=at)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -120,7 +126,7 @@ def unreadable(path: Path, error: OSError) -> BackupError:
 
 
 class _Hashed:
-    """A file that gives exactly as many bytes as it had when it was opened, and hashes them."""
+    """A file that yields exactly as many bytes as it had when it was opened, and hashes them."""
 
     def __init__(self, path: Path, source: BinaryIO, size: int) -> None:
         self._path = path
@@ -144,7 +150,7 @@ class _Hashed:
 
 
 class _Packed:
-    """Packs what is written into frames, and hashes the file that they make."""
+    """Packs what is written into frames, and hashes them."""
 
     def __init__(self, stream: BinaryIO, codec: Codec, level: int | None, progress: Callable[[int], None]) -> None:
         self._stream = stream

@@ -56,7 +56,7 @@ def test_verify_finds_segments_that_stand_elsewhere(site: Site, codec: str) -> N
         file.write_text(lie(manifest).to_json())
         done = site.cli("verify", "--all")
         assert done.code == BackupValidationError.exit_code
-        assert "stands elsewhere than the manifest says" in done.stdout + done.stderr
+        assert "is not at the place in the manifest" in done.stdout + done.stderr
     file.write_text(manifest.to_json())
     assert site.cli("verify", "--all").code == 0
 

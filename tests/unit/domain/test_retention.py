@@ -38,7 +38,7 @@ def test_a_damaged_backup_stays_until_sound_ones_have_taken_its_place() -> None:
     damaged = backup(Tier.DAILY, day(3), damage="a digest differs")
     history = [backup(Tier.DAILY, day(1)), backup(Tier.DAILY, day(2)), damaged]
     assert plan_of(history, daily=2) == {
-        "daily/backup-2025-01-03": ("damaged, but no newer sound ones replace it yet",),
+        "daily/backup-2025-01-03": ("damaged; kept until newer undamaged backups replace it",),
         "daily/backup-2025-01-02": ("daily 1 of 2", "newest verified backup"),
         "daily/backup-2025-01-01": ("daily 2 of 2",),
     }

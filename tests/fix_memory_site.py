@@ -1,0 +1,181 @@
+"""The service on fakes: a tree in memory and a server of canned rows; the catalog is a real one in SQLite.
+
+It is put together in a millisecond, and a backup of it takes some more. `tests/contract/` holds the fakes to what the
+real ones do.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.archive.manifest import Manifest, parse_manifest
+from app.catalog.store import SqlCatalog
+from app.domain.backup import Backup, Codec, Tier
+from app.domain.checks import Finding
+from app.domain.restore import Restore, RestoreState
+from app.domain.retention import Retention
+from app.operations.backup.publish import Taken
+from app.operations.backup.take import BackupRequest, take_backup
+from app.operations.backups.inventory import find, inventory
+from app.operations.options import Options
+from app.operations.service import SILENT, Progress, Service
+from app.ports.events import Event
+from app.storage.scripts import LocalScripts
+from tests.fakes.cluster import FolderCluster
+from tests.fakes.server import CannedServer, Rows
+from tests.fakes.source import CannedSource
+from tests.fakes.target import CannedTarget
+from tests.fakes.tree import MemoryTree
+from tests.fix_catalog import open_catalog
+
+START = datetime(2025, 1, 15, 2, tzinfo=UTC)
+DAILY = BackupRequest(tier=Tier.DAILY)
+OPTIONS = Options(
+    keep=Retention({}),
+    schedules={},
+    codec=Codec.NONE,
+    level=None,
+    min_free_bytes=100 << 20,
+    undo_for=timedelta(hours=24),
+    post_command=(),
+    version_tables=(),
+    foreign_role=None,
+    tool="residency-backup 0.0",
+    full_paths=(),
+    environment="",
+)
+
+
+@dataclass(eq=False)
+class MemorySite:
+    """A service, its parts, and its clock.
+
+    Attributes:
+        now: the present instant, for the service and for the server.
+        events: all that it has told.
+    """
+
+    folder: Path
+    server: CannedServer = field(default_factory=CannedServer)
+    tree: MemoryTree = field(default_factory=MemoryTree)
+    now: datetime = START
+    events: list[Event] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.catalog: SqlCatalog = open_catalog(f"sqlite:///{self.folder}/catalog.db")
+        self.source = CannedSource("residency", self.server, lambda: self.now)
+        self.target = CannedTarget(self.server)
+        self.service = self.with_options()
+
+    @property
+    def rows(self) -> Rows:
+        """The rows of the live database."""
+        return self.source.rows
+
+    @property
+    def phrases(self) -> list[str]:
+        """What was told, in words."""
+        return [event.name.phrase for event in self.events]
+
+    def emit(self, event: Event) -> None:
+        """The port `Events`."""
+        self.events.append(event)
+
+    def with_options(self, **options: Any) -> Service:
+        """A service of the same parts that works by other figures."""
+        return Service(
+            source=self.source,
+            target=self.target,
+            cluster=FolderCluster(self.folder / "data"),
+            tree=self.tree,
+            scripts=LocalScripts(self.folder),
+            catalog=self.catalog,
+            restores=self.catalog,
+            options=replace(OPTIONS, **options),
+            events=self,
+            clock=lambda: self.now,
+        )
+
+    def keeping(self, **numbers: int) -> Service:
+        """A service that keeps so many backups of each tier: ``daily=2``."""
+        return self.with_options(keep=Retention({Tier(name): number for name, number in numbers.items()}))
+
+    def take(self, tier: Tier = Tier.DAILY, progress: Progress = SILENT, **asked: Any) -> Taken:
+        """Take a backup."""
+        taken = take_backup(self.service, BackupRequest(tier=tier, **asked), progress)
+        assert taken is not None
+        return taken
+
+    def take_days(self, number: int) -> None:
+        """Take a daily backup on each of so many days; it is the last one's instant then."""
+        for day in range(number):
+            self.now = START + timedelta(days=day)
+            self.take()
+
+    def later(self, **time: float) -> None:
+        """Let time pass."""
+        self.now += timedelta(**time)
+
+    def ids(self) -> list[str]:
+        """Of all backups, by name."""
+        return sorted(backup.id for backup in inventory(self.service))
+
+    def files(self) -> dict[str, bytes]:
+        """Every file of the tree, with its content."""
+        return {name: file.content for name, file in self.tree.files_of_disk.items()}
+
+    def find(self, name: str = "latest") -> Backup:
+        return find(self.service, name)
+
+    def manifest(self, name: str = "latest") -> Manifest:
+        """What stands in the manifest of a backup."""
+        file = self.find(name).file
+        content = self.tree.read_manifest(file)
+        assert content is not None
+        return parse_manifest(content, file)
+
+    def restores(self) -> Sequence[Restore]:
+        """The records of restores, newest first."""
+        return self.catalog.restores("residency")
+
+    def begin_restore(self, **facts: Any) -> Restore:
+        """A restore that is under way, and holds what it names."""
+        record = Restore(**{**RESTORE, "started_at": self.now, "heartbeat_at": self.now, **facts})
+        self.catalog.begin_restore(record)
+        return record
+
+    def end_restore(self, record: Restore, state: RestoreState = RestoreState.COMPLETE, **facts: Any) -> Restore:
+        """How a restore ended."""
+        ended = replace(record, state=state, finished_at=self.now, **facts)
+        self.catalog.save_restore(ended)
+        return ended
+
+
+RESTORE: Mapping[str, Any] = {"id": "0123456789ab", "database": "residency", "mode": "replace", "backup": "latest"}
+
+
+def by_check(findings: Sequence[Finding]) -> dict[str, Finding]:
+    """Findings by what was checked."""
+    return {finding.check: finding for finding in findings}
+
+
+@pytest.fixture(scope="session")
+def empty_catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite catalog in which nothing is recorded yet."""
+    path = tmp_path_factory.mktemp("catalog") / "catalog.db"
+    open_catalog(f"sqlite:///{path}").close()
+    return path
+
+
+@pytest.fixture
+def memory_site(empty_catalog: Path, tmp_path: Path) -> MemorySite:
+    """A service on fakes, whose database has some rows and no backup yet."""
+    shutil.copy(empty_catalog, tmp_path / "catalog.db")
+    return MemorySite(tmp_path)
