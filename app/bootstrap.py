@@ -16,7 +16,9 @@ from app.alerts.listeners import Listeners
 from app.alerts.log import write_line
 from app.broker import REDIS, ask
 from app.catalog.engine import parse_url
-from app.catalog.store import lazy_catalog
+from app.catalog.lazy import lazy_engine
+from app.catalog.restore_store import SqlRestores
+from app.catalog.store import SqlCatalog
 from app.domain.checks import Finding
 from app.domain.retention import Retention
 from app.errors import ResidencyBackupError, SettingsError
@@ -62,19 +64,19 @@ class Program:
 
         def prepare() -> None:
             """A catalog in the tree is made only where the tree is the one that is meant."""
-            if catalog.is_below(tree.root):
+            if engine.is_below(tree.root):
                 tree.folder.require_here()
                 tree.make_root()
 
-        catalog = lazy_catalog(settings.catalog_url, prepare=prepare, is_in=self._holds_catalog)
+        engine = lazy_engine(settings.catalog_url, prepare=prepare)
         return Service(
             source=PostgresSource(self.database, settings.backup_jobs),
             target=self._target(),
             cluster=PostgresCluster(self.database),
             tree=tree,
             scripts=LocalScripts(settings.backup_dir),
-            catalog=catalog,
-            restores=catalog,
+            catalog=SqlCatalog(engine),
+            restores=SqlRestores(engine, self._holds_catalog),
             options=self._options(),
             events=EVENTS,
             clock=lambda: datetime.now(zone),
