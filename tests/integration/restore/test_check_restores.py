@@ -62,7 +62,7 @@ def test_a_live_database_that_was_replaced_by_hand_is_not_put_away(damaged: Dama
     assert "cannot be rolled back: database" in message
     assert damaged.site.database.query("SELECT count(*) FROM by_hand") == [(0,)]
     rename(damaged, name, f"{name}_by_hand")
-    assert rollback(damaged.service(), record.id).notes == ()  # there was no live database to be kept
+    assert rollback(damaged.service(), record.id).notes == []  # there was no live database to be kept
     assert f"database {record.shadow} is gone" in said_of(damaged, record.id)[0][1]
     assert damaged.content() == damaged.broken
 
