@@ -18,7 +18,8 @@ from sqlalchemy import URL
 from app.catalog.edge import translated
 from app.catalog.engine import make_engine, parse_url, place_of
 from app.catalog.migrations import keep_others_out, migrate
-from app.catalog.tables import VERSION_TABLE, metadata
+from app.catalog.tables import metadata
+from app.catalog.version import VERSION_TABLE
 from app.errors import ResidencyBackupError
 from app.log import configure_logging, tell
 from app.settings.fields import state_folder

@@ -7,34 +7,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import structlog
 
 from app import __version__
 from app.alerts.listeners import Listeners
 from app.alerts.log import write_line
-from app.broker import REDIS, ask
-from app.catalog.engine import parse_url
-from app.catalog.lazy import lazy_engine
-from app.catalog.restore_store import SqlRestores
-from app.catalog.store import SqlCatalog
+from app.catalog.glance import Glance
+from app.deferred import deferred
 from app.domain.checks import Finding
 from app.domain.retention import Retention
 from app.errors import ResidencyBackupError, SettingsError
 from app.last_words import keep_to_oneself
 from app.log import configure_logging, log_also_to, open_for_lines
 from app.operations.backups.same_name import describe
-from app.operations.full_restore.run import DataFolderTools
 from app.operations.options import Options
 from app.operations.schedule import Schedule
 from app.operations.service import Service
-from app.postgres.cluster import PostgresCluster, start_command, verify_copy
-from app.postgres.database import Database
-from app.postgres.dump.source import PostgresSource
-from app.postgres.target import PostgresTarget
-from app.postgres.target_facts import knows_restore
-from app.postgres.unconfigured import UnconfiguredDatabase
 from app.settings.environment import load_settings, process_environment
 from app.settings.file import as_environment_file
 from app.settings.settings import Settings
@@ -43,6 +33,16 @@ from app.storage.local import LocalTree
 from app.storage.memory import FolderMemory
 from app.storage.scripts import LocalScripts
 from app.urls import scheme_of, secrets_of
+
+if TYPE_CHECKING:
+    from app.catalog.lazy import LazyEngine
+    from app.operations.full_restore.run import DataFolderTools
+    from app.ports.cluster import Cluster
+    from app.ports.restores import Restores
+    from app.ports.runs import Catalog
+    from app.ports.source import Source
+    from app.ports.target import Target
+    from app.postgres.database import Database
 
 log = structlog.get_logger(__name__)
 EVENTS = Listeners((write_line,))
@@ -57,30 +57,57 @@ class Program:
     memory: FolderMemory
     database: Database
 
-    def service(self) -> Service:
-        """Put the parts together. Nothing connects, and nothing is made, yet."""
+    def service(self, *, looking: bool = False) -> Service:
+        """Put the parts together. Nothing connects, and nothing is made, yet.
+
+        Args:
+            looking: whether it is only for looking at backups: then the catalog is read in the quickest way.
+        """
         settings, zone = self.settings, self.settings.zone
         tree = LocalTree(settings.backup_dir, self._folder())
 
         def prepare() -> None:
             """A catalog in the tree is made only where the tree is the one that is meant."""
-            if engine.is_below(tree.root):
+            if settings.catalog_file is not None or engine.is_below(tree.root):
                 tree.folder.require_here()
                 tree.make_root()
 
-        engine = lazy_engine(settings.catalog_url, prepare=prepare)
+        def lazily() -> LazyEngine:
+            from app.catalog.lazy import lazy_engine  # noqa: PLC0415 -- SQLAlchemy, which takes 0.2 s
+
+            return lazy_engine(settings.catalog_url, prepare=prepare)
+
+        def runs() -> Catalog:
+            from app.catalog.store import SqlCatalog  # noqa: PLC0415 -- as above
+
+            return SqlCatalog(engine)
+
+        def restores() -> Restores:
+            from app.catalog.restore_store import SqlRestores  # noqa: PLC0415 -- as above
+
+            return SqlRestores(engine, self._holds_catalog)
+
+        engine: LazyEngine = deferred(lazily)
+        catalog: Catalog = deferred(runs)
         return Service(
-            source=PostgresSource(self.database, settings.backup_jobs),
-            target=self._target(),
-            cluster=PostgresCluster(self.database),
+            source=deferred(self._source, database=self.database.name),
+            target=deferred(self._target),
+            cluster=deferred(self._cluster),
             tree=tree,
             scripts=LocalScripts(settings.backup_dir),
-            catalog=SqlCatalog(engine),
-            restores=SqlRestores(engine, self._holds_catalog),
+            catalog=self._glanced_at(catalog, prepare) if looking else catalog,
+            restores=deferred(restores),
             options=self._options(),
             events=EVENTS,
             clock=lambda: datetime.now(zone),
         )
+
+    def _glanced_at(self, catalog: Catalog, prepare: Callable[[], None]) -> Catalog:
+        file = self.settings.catalog_file
+        if file is None:
+            return catalog
+        glance = Glance(file, prepare, catalog)
+        return deferred(lambda: catalog, backups=glance.backups, told=glance.told)
 
     def _options(self) -> Options:
         settings, zone = self.settings, self.settings.zone
@@ -99,7 +126,19 @@ class Program:
             environment=as_environment_file(settings),
         )
 
-    def _target(self) -> PostgresTarget:
+    def _source(self) -> Source:
+        from app.postgres.dump.source import PostgresSource  # noqa: PLC0415 -- by need, as all that talks to a server
+
+        return PostgresSource(self.database, self.settings.backup_jobs)
+
+    def _cluster(self) -> Cluster:
+        from app.postgres.cluster import PostgresCluster  # noqa: PLC0415 -- as above
+
+        return PostgresCluster(self.database)
+
+    def _target(self) -> Target:
+        from app.postgres.target import PostgresTarget  # noqa: PLC0415 -- as above
+
         settings, secret = self.settings, self.settings.restore_foreign_password
         url = settings.database_url.get_secret_value() if settings.database_url else ""
         return PostgresTarget(
@@ -124,11 +163,15 @@ class Program:
 
     def _holds_catalog(self, name: str, restore_id: str) -> bool:
         """Whether a PostgreSQL catalog stands in the database of a name: by the two ways to a server, or its rows."""
+        from app.catalog.engine import parse_url  # noqa: PLC0415 -- by need
+
         catalog, ours = parse_url(self.settings.catalog_url), self.database.parameters
         host, port = ours.get("host", ""), ours.get("port", "5432")
         theirs = str(catalog.host or catalog.query.get("host", ""))
         same = host == theirs or (_is_local(host) and _is_local(theirs))
         same = same and catalog.database == name and str(catalog.port or catalog.query.get("port", "5432")) == port
+        from app.postgres.target_facts import knows_restore  # noqa: PLC0415 -- as above
+
         return same or knows_restore(self.database.named(name), restore_id)
 
     def ask_broker(self) -> Callable[[], list[Finding]]:
@@ -136,6 +179,8 @@ class Program:
 
         Only worker and beat need it, so a broker that takes none is a warning.
         """
+        from app.broker import REDIS, ask  # noqa: PLC0415 -- as above
+
         broker = self.settings.celery_broker_url.get_secret_value()
         loss = "without it no scheduled backup is run, and no 'celery call'"
         waits = [ask("broker", "CELERY_BROKER_URL", broker, loss)]
@@ -182,6 +227,9 @@ def _is_local(host: str) -> bool:
 
 def full_programs() -> DataFolderTools:
     """What a full backup is checked with and started by; needs no settings."""
+    from app.operations.full_restore.run import DataFolderTools  # noqa: PLC0415 -- by need
+    from app.postgres.cluster import start_command, verify_copy  # noqa: PLC0415 -- as above
+
     return DataFolderTools(verify=verify_copy, start=start_command)
 
 
@@ -197,10 +245,24 @@ def bootstrap(environ: Mapping[str, str] | None = None, *, serverless: bool = Fa
     """
     loaded = load_settings(process_environment() if environ is None else environ, serverless=serverless)
     settings, memory = loaded.settings, FolderMemory(loaded.settings.backup_state_dir)
-    database = (
-        settings.database if settings.leads_to_a_server else UnconfiguredDatabase.of_name(_only_name(settings, memory))
-    )
-    return Program(settings, loaded.warnings, memory, database)
+    return Program(settings, loaded.warnings, memory, _database(settings, memory))
+
+
+def _database(settings: Settings, memory: FolderMemory) -> Database:
+    if settings.database_url is not None:
+        return settings.database  # libpq alone can read it
+    if settings.leads_to_a_server:
+        secret = settings.postgres_password
+        password = secret.get_secret_value() if secret else None
+        return deferred(lambda: settings.database, name=settings.postgres_db, password=password)
+    name = _only_name(settings, memory)
+
+    def unconfigured() -> Database:
+        from app.postgres.unconfigured import UnconfiguredDatabase  # noqa: PLC0415 -- by need
+
+        return UnconfiguredDatabase.of_name(name)
+
+    return deferred(unconfigured, name=name, password=None)
 
 
 def _only_name(settings: Settings, memory: FolderMemory) -> str:

@@ -1,7 +1,7 @@
-"""Asks the broker whether it takes messages, and says in an operator's words why it does not.
+"""Checks whether the broker accepts messages, and reports the reason and a remedy if it does not.
 
-The question is a write that writes nothing: a push to a list that does not exist. redis-py asks it, with a deadline and
-without a second attempt. A thread asks, because nothing bounds the time that the look-up of a name takes.
+The check is a write without effect: a push to a list that does not exist. redis-py sends it, with a deadline and
+without a retry. It runs in a thread, because the look-up of a host name has no deadline.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _FORM = "write {setting}=redis://:PASSWORD@HOST:6379/0"
 
 
 class Refusal(NamedTuple):
-    """Why messages are not taken, and what to do; ``{setting}`` stands for the setting with the URL."""
+    """Why messages are not accepted, and what to do; ``{setting}`` stands for the setting with the URL."""
 
     why: str
     hint: str
 
 
-# By the server's words, the first that fits counts. ``{at}`` is host and port, ``{to}`` is redis-cli's way there.
+# By the server's message; the first match counts. ``{at}`` is host and port, ``{to}`` is redis-cli's options for them.
 _WORDS: tuple[tuple[str, str, str], ...] = (
     (
         r"NOAUTH|HELLO must be called|Authentication required|operation not permitted",
@@ -96,7 +96,7 @@ _WORDS: tuple[tuple[str, str, str], ...] = (
         "name a Redis of its own in {setting}",
     ),
 )
-# Why no connection is made, by the operating system's number of the error.
+# Why no connection is made, by errno.
 _UNREACHABLE = {
     errno.ECONNREFUSED: "{at} refuses the connection: nothing listens there",
     errno.ENOENT: "there is no socket {at}",
@@ -109,7 +109,7 @@ _UNREACHABLE = {
 
 @dataclass(slots=True)
 class _Question:
-    """What is known so far; the thread that asks may never come back."""
+    """A check of one URL and its result; its thread may never end."""
 
     url: str
     done: threading.Event = field(default_factory=threading.Event)
@@ -117,13 +117,13 @@ class _Question:
 
 
 def ask(check: str, setting: str, url: str, loss: str) -> Callable[[], Finding]:
-    """Begin to ask a broker or a result backend; what is returned waits for the answer, some seconds at most.
+    """Begin to check a broker or a result backend; the returned function waits for the result, at most some seconds.
 
     Args:
         check: name of the finding.
         setting: name of the setting that holds the URL.
-        url: semicolons part alternatives, as Celery takes them.
-        loss: what does not work without it.
+        url: may be several, separated by semicolons, as Celery reads them.
+        loss: phrase that says what does not work without it.
     """
     questions = [_Question(alternative.strip()) for alternative in url.split(";") if alternative.strip()]
     end = time.monotonic() + _SECONDS + _GRACE
@@ -142,21 +142,21 @@ def ask(check: str, setting: str, url: str, loss: str) -> Callable[[], Finding]:
 
 def _told(question: _Question, loss: str) -> str:
     why, hint = question.refusal or _filled(_silent(question.url), question.url)
-    # A library's words may quote the URL that it was given, or a part of it.
+    # The message of a library may quote the URL, or a part of it.
     return without(f"{why}; {loss}; what to do: {hint}", secrets_of(question.url))
 
 
 def _answer(question: _Question) -> None:
     try:
         _push_nothing(question.url)
-    except Exception as error:  # noqa: BLE001 -- each transport raises its own, and each is a reason
+    except Exception as error:  # noqa: BLE001 -- each transport raises errors of its own
         question.refusal = _filled(_refusal_of(error, question.url), question.url)
     question.done.set()
 
 
 def _push_nothing(url: str) -> None:
     if urlsplit(url).scheme not in REDIS:
-        from kombu import Connection  # noqa: PLC0415 -- a fifth of a second that only this check is worth
+        from kombu import Connection  # noqa: PLC0415 -- the import takes a fifth of a second
 
         with Connection(url, connect_timeout=_SECONDS) as connection:
             connection.connect()
@@ -173,7 +173,7 @@ def _push_nothing(url: str) -> None:
 
 
 def _as_redis_py_reads(url: str) -> str:
-    """Celery's way to write a socket, and whether certificates are checked, in redis-py's words."""
+    """Translate Celery's URL of a socket, and its option for certificates, for redis-py."""
     parts = urlsplit(url)
     options = dict(parse_qsl(parts.query))
     if "ssl_cert_reqs" in options:
@@ -203,7 +203,7 @@ def _refusal_of(error: Exception, url: str) -> Refusal:
         return _silent(url)
     if isinstance(error, ValueError):
         return Refusal("{setting} cannot be read", f"{_FORM}; @ / : # [ of a password are %40 %2F %3A %23 %5B")
-    if isinstance(error, KeyError | NameError | ImportError):  # what kombu raises for a transport that is not there
+    if isinstance(error, KeyError | NameError | ImportError):  # of kombu, for a transport that is not installed
         return Refusal(f"{{setting}} names the transport {_parts(url).scheme}, which is not installed", _FORM)
     return _refusal_of_words(causes)
 
@@ -229,7 +229,7 @@ def _silent(url: str) -> Refusal:
 
 
 def _parts(url: str) -> SplitResult:
-    """The URL's parts; none of one that cannot be read: then no message names the place."""
+    """The parts of a URL; empty parts if it cannot be read, so that no message names the host."""
     try:
         return urlsplit(url)
     except ValueError:
@@ -243,7 +243,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _filled(refusal: Refusal, url: str) -> Refusal:
-    """The same with the names of the place, which have no password."""
+    """The refusal with host, port and user filled in, which contain no password."""
     parts = _parts(url)
     host = parts.hostname or "127.0.0.1"
     if parts.scheme.endswith("socket") or parts.scheme == "unix":

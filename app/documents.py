@@ -13,7 +13,6 @@ from app.archive.tar.layout import CATALOG, GLOBALS, POSTGRES, SETTINGS
 from app.domain.restore import newer_restores
 from app.last_words import without_secrets
 from app.operations.restore.report import changes_json
-from app.postgres.server_messages import details_behind
 
 if TYPE_CHECKING:  # so that a verb that prints backups does not wait for the import of restores
     from collections.abc import Sequence
@@ -48,6 +47,8 @@ _RESTORE = ("id", "database", "into", "backup", "safety", "undo", "error", "mess
 
 def failure(error: ResidencyBackupError) -> JSON:
     """An error with its hint and exit code, and what the server said of it."""
+    from app.postgres.server_messages import details_behind  # noqa: PLC0415 -- the driver, which only a failure is worth
+
     server_said = [without_secrets(line) for line in details_behind(error)]
     return {
         "error": type(error).__name__,

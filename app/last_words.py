@@ -1,4 +1,4 @@
-"""What a process says outside of its log, to a terminal: the end of a verb, or a crash. No secret is in that either."""
+"""Hides secrets in text that goes to a terminal and not through the log: a verb's last message, or a traceback."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _known: list[str] = []
 
 
 def keep_to_oneself(secrets: Iterable[str]) -> None:
-    """Hide these from now on, in tracebacks too."""
+    """Hide these secrets from now on, also in tracebacks."""
     _known[:] = worth_hiding(secrets)
     sys.excepthook = _tell_of_crash
 
 
 def without_secrets(text: str) -> str:
-    """The text without the known secrets. What only looks like one stays: a hint shows how a URL is written."""
+    """The text without the known secrets. Text that only looks like one stays: a hint may show the form of a URL."""
     return without(text, _known)
 
 

@@ -1,4 +1,4 @@
-"""Structured logs, one event a line, alike in every process; no password or key gets through."""
+"""Structured logs, one event a line, the same in every process, without passwords and keys."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ _IN_TEXT = (
     (re.compile(r"AGE-SECRET-KEY-\w+"), HIDDEN),
 )
 _INLINE = {"exception": "traceback", "stack": "stack_trace"}  # the renderer writes these two below the line
-_CHATTY = ("alembic", "kombu", "amqp")  # libraries whose INFO tells an operator nothing
-# More of a value than this, whoever sent it, is no line that anybody reads.
+_CHATTY = ("alembic", "kombu", "amqp")  # libraries whose INFO lines do not help an operator
+# Longer values are cut off: nobody reads such a line.
 _LONGEST = 16 << 10
 _MOST_ITEMS = 200
 _DEEPEST = 8
-_LARGEST = 1 << 64  # the text of a longer number takes its length squared, and Python may refuse it
+_LARGEST = 1 << 64  # converting a larger number to text takes quadratic time, and Python may refuse it
 
 
 class Redactor:
-    """A structlog processor that hides secrets: known values, values under telling names, and passwords in URLs."""
+    """A structlog processor that hides secrets: known ones, values of keys such as `password`, passwords in URLs."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._secrets = worth_hiding(secrets)
 
     def __call__(self, _: WrappedLogger, __: str, event: EventDict) -> EventDict:
-        """Hide what has to be hidden in one event."""
+        """Hide the secrets in one event."""
         return {
             key: HIDDEN if _SECRET_KEY.search(str(key)) and value else self._clean(value, _DEEPEST)
             for key, value in event.items()
@@ -75,7 +75,7 @@ class Redactor:
             return [self._clean(inner, depth - 1) for inner in value[:_MOST_ITEMS]]
         if isinstance(value, int | float | None):
             return value if not isinstance(value, int) or abs(value) < _LARGEST else _cut(hex(value))
-        # Cut only then: half a secret would not be known for one.
+        # Cut off afterwards, because half a secret would not be recognised.
         return _cut(self.text(str(value)))
 
 
@@ -91,19 +91,19 @@ def configure_logging(
     *,
     errors: bool = True,
 ) -> None:
-    """Route structlog and the standard library's logging, other libraries' lines included, to one stream.
+    """Route structlog and the standard library's logging, with the lines of other libraries, to one stream.
 
     Args:
-        level: the least level shown.
+        level: the lowest level shown.
         style: for people, or one JSON object a line.
         secrets: values that must never appear.
-        stream: standard output unless given.
-        errors: whether errors are shown; a command line raises them, and says them once, at its end.
+        stream: by default, standard output.
+        errors: whether errors are shown. The command line raises them, and prints them once at its end.
     """
     shared = _processors(secrets)
     stream = stream or sys.stdout
     if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(errors="backslashreplace")  # a line with a letter that the terminal lacks is not lost
+        stream.reconfigure(errors="backslashreplace")  # do not lose a line with a character that the terminal lacks
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_formatter(shared, style))
     handler.setLevel(level)
@@ -130,8 +130,8 @@ def configure_logging(
 def _demote_ignored_error(record: logging.LogRecord) -> bool:
     """Lower "error ignored in rollback" and its like to DEBUG.
 
-    psycopg logs them while another error, or the signal that cancels us, passes through a connection. That one is
-    reported; what closing the connection adds to it tells an operator nothing.
+    psycopg logs them when it closes a connection because of another error, or of a signal that cancels us. That error
+    is reported; the second one does not help an operator.
     """
     if str(record.msg).startswith("error ignored"):
         record.levelno, record.levelname = logging.DEBUG, "DEBUG"
@@ -139,10 +139,10 @@ def _demote_ignored_error(record: logging.LogRecord) -> bool:
 
 
 def open_for_lines(path: Path) -> TextIO:
-    """Open a file, or a pipe that somebody reads, to append lines to; one that is made is ours alone to read.
+    """Open a file, or a pipe that has a reader, to append lines to. A new file is private.
 
     Raises:
-        OSError: it cannot be written to; a pipe that nobody reads is refused, for opening it would wait for a reader.
+        OSError: it cannot be written. A pipe without a reader is refused, because opening it would wait for one.
     """
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
     descriptor = os.open(path, flags, 0o600)
@@ -151,7 +151,7 @@ def open_for_lines(path: Path) -> TextIO:
 
 
 def log_also_to(stream: TextIO, level: str, style: Style, secrets: Iterable[str] = ()) -> None:
-    """Write every line from `level` on to a second stream too. Call it after `configure_logging`."""
+    """Write lines of this level and above to a second stream too. Call it after `configure_logging`."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_formatter(_processors(secrets), style))
     handler.setLevel(level)
@@ -161,7 +161,7 @@ def log_also_to(stream: TextIO, level: str, style: Style, secrets: Iterable[str]
 
 
 def tell(event: str, error: ResidencyBackupError, style: str) -> None:
-    """Say why the program ends, before its settings could say how it logs."""
+    """Report why the program ends, at a time when logging is not configured yet."""
     if style != "json":
         sys.stderr.write(f"{event}: {readable(error.message)}\n{readable(error.hint)}\n")
         return
@@ -170,7 +170,7 @@ def tell(event: str, error: ResidencyBackupError, style: str) -> None:
 
 
 class PrintedLines(io.TextIOBase):
-    """A standard stream whose every line becomes an event: what reads JSON stumbles over plain text."""
+    """A standard stream whose lines become events, because a reader of JSON logs cannot read plain text."""
 
     def __init__(self, name: str, level: int, real: TextIO) -> None:
         super().__init__()
@@ -185,9 +185,9 @@ class PrintedLines(io.TextIOBase):
         return True
 
     def write(self, text: str) -> int:
-        """Log the lines that are whole, and keep what is begun."""
+        """Log whole lines, and keep the rest for the next call."""
         if getattr(self._thread, "logging", False):
-            return self._real.write(text)  # logging failed, and says so here: another event would fail likewise
+            return self._real.write(text)  # logging failed and reports it here: another event would fail too
         *lines, self._begun = (self._begun + text).split("\n")
         if len(self._begun) > _LONGEST:
             lines.append(self._begun)
@@ -203,13 +203,13 @@ class PrintedLines(io.TextIOBase):
 
 
 def log_what_is_printed() -> None:
-    """Turn what other libraries print, on either standard stream, into events. Call it after `configure_logging`."""
+    """Turn lines that libraries print to a standard stream into events. Call it after `configure_logging`."""
     sys.stdout = sys.__stdout__ = PrintedLines("stdout", logging.INFO, sys.stdout)  # type: ignore[assignment, misc] # Celery prints to both
     sys.stderr = sys.__stderr__ = PrintedLines("stderr", logging.WARNING, sys.stderr)  # type: ignore[assignment, misc]
 
 
 def _processors(secrets: Iterable[str]) -> list[Processor]:
-    """What every event goes through, ours and other libraries'."""
+    """The processors of every event, ours and other libraries'."""
     return [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -221,7 +221,7 @@ def _processors(secrets: Iterable[str]) -> list[Processor]:
 
 
 def _formatter(shared: list[Processor], style: Style) -> logging.Formatter:
-    """What makes a line of an event."""
+    """The formatter that turns an event into a line."""
     last: list[Processor] = [structlog.processors.JSONRenderer()]
     if style == "console":
         last = [_without_nothing, _on_one_line, structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0)]
@@ -230,12 +230,12 @@ def _formatter(shared: list[Processor], style: Style) -> logging.Formatter:
 
 
 def _without_nothing(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """People need not read keys that say None."""
+    """Leave out keys without a value, for people."""
     return {key: value for key, value in event.items() if value is not None}
 
 
 def _on_one_line(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """A message of several lines would not be found whole by grep; and a name gives a terminal no orders."""
+    """Put a message of several lines on one line, so that grep finds it whole, and escape control characters."""
     return {
         _INLINE.get(key, key): readable(" | ".join(value.splitlines())) if isinstance(value, str) else value
         for key, value in event.items()

@@ -1,4 +1,4 @@
-"""The standard streams of the command line: what they cannot take never fails the work, which may be done by then."""
+"""The standard streams of the command line. A failed write never fails the work, which may be done by then."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _STREAMS = (0, 1, 2)
 
 
 class Forgiving(io.RawIOBase):
-    """A stream that notes its first failure, and takes everything after it to nowhere."""
+    """A stream that notes its first failure, and drops everything written after it."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__()
@@ -21,7 +21,7 @@ class Forgiving(io.RawIOBase):
         self.failure: OSError | None = None
 
     def writable(self) -> bool:
-        """It can be written to, and nothing else."""
+        """True: the stream can only be written to."""
         return True
 
     def fileno(self) -> int:
@@ -29,15 +29,15 @@ class Forgiving(io.RawIOBase):
         return self._descriptor
 
     def isatty(self) -> bool:
-        """Whether a person looks at it."""
+        """Whether it is a terminal."""
         return os.isatty(self._descriptor)
 
     def write(self, data: bytes) -> int:  # type: ignore[override] # Buffer has no name before 3.12
-        """Write what the stream takes; all of it counts as written if it takes nothing any more."""
+        """Write bytes. After a failure they count as written."""
         while self.failure is None:
             try:
                 return os.write(self._descriptor, data)
-            except BlockingIOError:  # whoever shares the terminal with us has set it so
+            except BlockingIOError:  # another process has set the terminal to non-blocking
                 select.select([], [self._descriptor], [])
             except OSError as error:
                 self.failure = error
@@ -45,18 +45,18 @@ class Forgiving(io.RawIOBase):
 
 
 def forgive() -> None:
-    """Let both streams take any character, and any failure. Call it before anything is written or opened."""
+    """Replace both streams by forgiving ones. Call it before anything is written or opened."""
     for number in _STREAMS:
         try:
             os.fstat(number)
-        except OSError:  # closed by whoever started us: the next file that is opened would take its place
+        except OSError:  # closed by our parent: the next file that is opened would get its number
             os.open(os.devnull, os.O_RDWR)
     sys.stdout = _forgiving(1, sys.stdout)
     sys.stderr = _forgiving(2, sys.stderr)
 
 
 def what_was_lost() -> str | None:
-    """Why standard output was not written to its end; None if it was, or if its reader wanted no more."""
+    """Why standard output could not be written; None if it was, or if its reader has closed it."""
     try:
         sys.stdout.flush()
     except ValueError:  # closed
@@ -68,7 +68,7 @@ def what_was_lost() -> str | None:
 
 
 def _forgiving(descriptor: int, stream: TextIO | None) -> io.TextIOWrapper:
-    """What a terminal has no letter for is escaped."""
+    """A text stream that forgives failures and escapes characters that its encoding lacks."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
     interactive = os.isatty(descriptor)
     return io.TextIOWrapper(

@@ -1,7 +1,7 @@
-"""What is wrong with a URL that may hold a password, in words that repeat no part of it.
+"""Checks URLs that may hold a password. Errors never repeat a part of the URL.
 
-The libraries that read these URLs say it too, but with the part that they could not read, which is as a rule a piece of
-the password: so each URL is looked at before any of them sees it.
+The libraries that read these URLs quote the part that they could not read, which is usually a part of the password. So
+each URL is checked here before a library sees it.
 """
 
 from __future__ import annotations
@@ -73,19 +73,19 @@ BACKENDS = frozenset(
         "sentinel",
     }
 )
-# What reads its URL as user:password@host:port/path; the others have ways of their own.
+# Schemes of the form user:password@host:port/path; the others have forms of their own.
 _REDIS = frozenset({"redis", "rediss"})
 _PLAIN = _REDIS | {"sentinel", "amqp", "amqps", "pyamqp", "librabbitmq"}
 
 
 def scheme_of(text: str) -> str:
-    """What stands before ``://`` of a URL; empty for what is none, such as a connection string with a URL in it."""
+    """The scheme before ``://``; empty if the text does not begin with one, such as a conninfo string."""
     found = _SCHEME.match(text)
     return found[1] if found else ""
 
 
 def secrets_of(url: str) -> list[str]:
-    """The passwords of a URL, as they are written and as they are meant."""
+    """The passwords in a URL, as written and percent-decoded."""
     found = re.match(r"[^:/]*://[^/:@]*:(.*)@", url, re.DOTALL)
     written = [found[1]] if found else []
     query = url.partition("?")[2]
@@ -94,7 +94,7 @@ def secrets_of(url: str) -> list[str]:
 
 
 def require_text(value: str) -> None:
-    """Refuse what no program passes on as it is.
+    """Check that a value can be passed to any program.
 
     Raises:
         ValueError: it is not UTF-8, or has a NUL in it.
@@ -108,20 +108,20 @@ def require_text(value: str) -> None:
 
 
 def require_broker(url: str) -> None:
-    """Look at a broker's URL, or at several with semicolons between them.
+    """Check a broker's URL, or several that are separated by semicolons.
 
     Raises:
-        ValueError: one cannot be read, or no transport is called like that.
+        ValueError: one cannot be read, or names no known transport.
     """
     for alternative in url.split(";"):
         _require_scheme(alternative, TRANSPORTS, several=";" in url)
 
 
 def require_results(url: str) -> None:
-    """Look at the URL of a result backend; only sentinels are several.
+    """Check the URL of a result backend. Only sentinels may have several.
 
     Raises:
-        ValueError: it cannot be read, or no backend is called like that.
+        ValueError: it cannot be read, or names no known backend.
     """
     if ";" in url and scheme_of(url) != "sentinel":
         raise ValueError("only sentinel:// takes several URLs; a ; in the user's name or password is written %3B")
@@ -131,10 +131,10 @@ def require_results(url: str) -> None:
 
 
 def require_one_at(url: str) -> None:
-    """Refuse a second @: what stands between the two would be taken for the host's name, and shown.
+    """Refuse a second @, because the text between the two would be taken for the host, and shown.
 
     Raises:
-        ValueError: there is one.
+        ValueError: there is more than one.
     """
     authority, tail = _authority(url)
     if authority.count("@") > 1:
@@ -144,10 +144,10 @@ def require_one_at(url: str) -> None:
 
 
 def require_port(port: str) -> None:
-    """Refuse what is no port, of one host or of several.
+    """Check a port, or the ports of several hosts.
 
     Raises:
-        ValueError: it is none.
+        ValueError: one is no number of a port.
     """
     for number in port.split(","):
         if number and not (re.fullmatch(r"[0-9]{1,5}", number) and 0 < int(number) <= MAX_PORT):
@@ -170,7 +170,7 @@ def _require_scheme(url: str, known: frozenset[str], *, several: bool) -> None:
 
 
 def _require_place(url: str, kind: str) -> None:
-    """User, password, host, port, and for Redis the number of its database."""
+    """Check user, password, host and port; for Redis also the number of the database."""
     require_one_at(url)
     authority, tail = _authority(url)
     if "#" in tail:
@@ -186,7 +186,7 @@ def _require_place(url: str, kind: str) -> None:
     require_port(found[1] or "")
     try:
         urlsplit(url)
-    except ValueError:  # it quotes what it cannot read
+    except ValueError:  # its message quotes the URL
         raise ValueError("has a character in it that is to be percent-encoded") from None
     path = unquote(tail.partition("?")[0]).strip("/")
     if kind in _REDIS and not re.fullmatch(r"[0-9]{0,5}", path):
@@ -202,7 +202,7 @@ def _require_socket(url: str) -> None:
 
 
 def _require_certificates(url: str) -> None:
-    """What Celery asks of a Redis that it keeps results in."""
+    """Check the TLS parameters that Celery wants for results in Redis."""
     given = {name for name, _ in parse_qsl(url.partition("?")[2])}
     if scheme_of(url) == "rediss" and "ssl_cert_reqs" not in given:
         raise ValueError("results in rediss:// need ?ssl_cert_reqs=required at the end of the URL, or =none")
@@ -211,7 +211,7 @@ def _require_certificates(url: str) -> None:
 
 
 def _authority(url: str) -> tuple[str, str]:
-    """``user:password@host:port``, and what follows it, as all but few read a URL."""
+    """Split a URL into ``user:password@host:port`` and the text after it."""
     rest = url.partition("://")[2]
     end = re.search(r"[/?#]", rest)
     return (rest[: end.start()], rest[end.start() :]) if end else (rest, "")

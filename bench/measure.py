@@ -30,8 +30,8 @@ class Cost:
         return asdict(self)
 
 
-def measured(argv: list[str], env: dict[str, str], postmaster: int) -> Cost:
-    """Run a command to its end; an error of it is one."""
+def measured(argv: list[str], env: dict[str, str], postmaster: int | None = None) -> Cost:
+    """Run a command to its end; an error of it is one. Without a server there is none to measure."""
     before, server = os.times(), server_cpu(postmaster)
     begun = time.monotonic()
     process = subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -48,8 +48,10 @@ def measured(argv: list[str], env: dict[str, str], postmaster: int) -> Cost:
     return Cost(wall, client, server_cpu(postmaster) - server, peak.megabytes, said)
 
 
-def server_cpu(postmaster: int) -> float:
+def server_cpu(postmaster: int | None) -> float:
     """CPU seconds of a server so far: its own, those of children that ended, and those of children that run."""
+    if postmaster is None:
+        return 0.0
     own = _fields(postmaster)
     ticks = sum(own[11:15])
     for child in psutil.Process(postmaster).children():

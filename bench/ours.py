@@ -28,6 +28,7 @@ from app.postgres.database import Database
 from app.postgres.dump.source import PostgresSource
 from app.postgres.load.loader import load
 from app.postgres.target import PostgresTarget
+from bench.manifests import manifest_of
 
 
 def main() -> None:
@@ -61,7 +62,7 @@ def _dump(options: argparse.Namespace, codec: Codec) -> dict[str, float]:
         index = writer.finish()
     facts = dict.fromkeys(("tool", "database", "period"), "-")
     times = dict.fromkeys(("snapshot_time", "verified_at"), snapshot.taken_at)
-    manifest = Manifest.of(index, origin="dump", tier="manual", codec=codec, **facts, **times)
+    manifest = manifest_of(index, origin="dump", tier="manual", codec=codec, **facts, **times)
     _index_file(options.file).write_text(manifest.model_dump_json())
     return {}
 

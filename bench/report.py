@@ -94,6 +94,7 @@ def sections(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
         "replace": "psql -f",
         "merge": "ours, load",
         "small": "pg_dump > file",
+        "commands": "python -c",
     }
     for group, its in figures.items():
         base = bases.get(group)

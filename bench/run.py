@@ -1,7 +1,7 @@
 """``make bench``: this project beside the standard tools, in interleaved runs on one database.
 
 BENCH_SCALE (1: 1.2 GB of SQL, 7.5 million rows), BENCH_RUNS (3), BENCH_JOBS (the CPUs) and BENCH_ONLY (of
-``dump,load,growth,small,scan,restore``) choose what is run. Results go to bench/results/latest.json
+``dump,load,growth,small,scan,restore,commands``) choose what is run. Results go to bench/results/latest.json
 and, as tables, to the screen.
 """
 
@@ -22,13 +22,14 @@ from typing import Any
 import psycopg
 
 from app.embedded.postgres import EmbeddedPostgres
+from bench import commands
 from bench.contenders import Contender, dumps, loads, merges, read_backs, replaces
 from bench.database import build, build_small
 from bench.measure import measured
 from bench.report import show
 
 RESULTS = Path(__file__).parent / "results" / "latest.json"
-GROUPS = ("dump", "load", "growth", "small", "scan", "restore")
+GROUPS = ("dump", "load", "growth", "small", "scan", "restore", "commands")
 MERGED = 0.1334  # of the whole: a million rows
 
 
@@ -153,6 +154,8 @@ def main() -> None:
             small(bench)
         if "restore" in only:
             restore(bench, scale)
+        if "commands" in only:
+            bench.figures["commands"] = commands.measure(runs)
         if "growth" in only:
             growth(bench, scale)
     RESULTS.parent.mkdir(exist_ok=True)

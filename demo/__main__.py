@@ -1,4 +1,4 @@
-"""``make demo``: the whole main job on a real PostgreSQL, through a real broker, in about a minute."""
+"""``make demo``: backups and restores of a real PostgreSQL, through a real broker, in about a minute."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from demo.accident import accident_and_back
 from demo.residency import fill
 from demo.stack import DATABASE, celery, residency_backup, run_shown, say, wait_for, worker_and_beat
 
-# Due every ten seconds (six fields, the seconds first), so that nobody waits for the next minute. It makes one backup
-# all the same: the slot is the day's, and is run once.
+# Due every ten seconds (six fields, the seconds first), so that the demo does not wait for the next minute. It makes
+# only one backup, because the slot is the day's and is run once.
 SOON = "*/10 * * * * *"
 _TASK_SECONDS = 60.0
 
 
 def main() -> int:
-    """Run the demo; returns the exit code."""
+    """Run the demo; return the exit code."""
     began = time.monotonic()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what is started must be stopped
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the servers are stopped
     with tempfile.TemporaryDirectory(prefix="residency-backup-demo-") as name:
         folder = Path(name)
         folder.chmod(0o755)  # the server may run as another user

@@ -1,4 +1,4 @@
-"""The part of the demo that loses data, and gets it back."""
+"""The part of the demo that loses data and restores it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def accident_and_back(
 
 
 def _shown(env: Mapping[str, str], *words: str) -> str:
-    """Run a verb and print what it says, but for the samples; returns all of it."""
+    """Run a verb and print its output without the samples; return all of it."""
     said = run_shown(residency_backup(*words), env, shown=" ".join(("residency-backup", *words)))
     print("\n".join(f"  {line}" for line in said.splitlines() if not line.startswith(_SAMPLES)))
     return said
@@ -67,7 +67,7 @@ def _counts(server: EmbeddedPostgres) -> dict[str, int | None]:
 
 
 def _rows(connection: psycopg.Connection, table: str) -> int | None:
-    """Rows of a table; None where it is gone."""
+    """Number of rows of a table; None if it does not exist."""
     found = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (table,)).fetchone()
     if not found or not found[0]:
         return None
@@ -83,4 +83,4 @@ def _print(before: Mapping[str, int | None], now: Mapping[str, int | None]) -> N
 def _require(server: EmbeddedPostgres, wanted: Mapping[str, int | None]) -> None:
     found = _counts(server)
     if found != wanted:
-        raise RestoreDataError(f"the demo finds {found} where {wanted} is wanted")
+        raise RestoreDataError(f"the demo finds {found} instead of {wanted}")

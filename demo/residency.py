@@ -1,6 +1,6 @@
 """The demo's database: a residency scheduler, filled with the same rows for the same seed and scale.
 
-Rows are streamed: however large the scale, only one block of them is in memory.
+Rows are streamed, so that only one block of them is in memory at any scale.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -15,12 +15,12 @@ from demo.residency_text import NULL
 
 BLOCK_CHARACTERS = 1 << 20
 
-# Rows are joined with these two and escaped as one block, which is far cheaper than value by value. No value
-# holds them: they are not among the control characters of the texts.
+# Rows are joined with these two characters and escaped as one block, which is much faster than value by value. No
+# value contains them.
 _FIELD_END = "\x1f"
 _ROW_END = "\x1e"
 
-# The backslash is first, or it would double those of the others.
+# The backslash is first, because the others add backslashes.
 _ESCAPES = (
     ("\\", "\\\\"),
     ("\t", "\\t"),
@@ -50,7 +50,7 @@ def fill(
         progress: called with a table's name and its rows so far, after every block.
 
     Returns:
-        Rows by table. Partitions are counted as their parent; names that need it carry quotes.
+        Number of rows by table, with quotes if the name needs them. Partitions are counted as their parent.
     """
     size = Residency(scale)
     counts: dict[str, int] = {}

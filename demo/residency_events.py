@@ -3,7 +3,7 @@
 These loops make nearly all rows, so where they can they make several choices by one random number.
 """
 
-# Shares and patterns of made-up rows say what they are where they stand; the odd dashes are meant.
+# Figures of made-up rows are clear from their place, and the unusual dashes are intended.
 # ruff: noqa: PLR2004, RUF001
 
 import math

@@ -4,7 +4,7 @@ Every value is in PostgreSQL's own text form. Parents are found by arithmetic, n
 a half-day and a person make the number of an assignment, and `identifier` makes its UUID.
 """
 
-# Shares and patterns of made-up rows say what they are where they stand; the odd dashes are meant.
+# Figures of made-up rows are clear from their place, and the unusual dashes are intended.
 # ruff: noqa: PLR2004, RUF001
 
 import json

@@ -4,7 +4,7 @@ The texts are chosen to hurt: every character that COPY escapes, the end-of-data
 a value, quotes of all kinds, characters outside the basic plane, and empty strings beside NULLs.
 """
 
-# Shares and patterns of made-up rows say what they are where they stand; the odd dashes are meant.
+# Figures of made-up rows are clear from their place, and the unusual dashes are intended.
 # ruff: noqa: PLR2004, RUF001
 
 from collections.abc import Iterable

@@ -1,7 +1,7 @@
 """``make run``: the service on this machine, until Ctrl-C.
 
-On DATABASE_URL where it is set, else on an embedded database; likewise CELERY_BROKER_URL and BACKUP_DIR. What is
-embedded keeps its state in ./data.
+It works on DATABASE_URL if that is set, else on an embedded database; likewise CELERY_BROKER_URL and BACKUP_DIR. The
+embedded servers keep their state in ./data.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _POLL_SECONDS = 0.5
 
 
 def main() -> int:
-    """Run until a signal; returns the exit code."""
+    """Run until a signal; return the exit code."""
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
@@ -50,7 +50,7 @@ def _serve(stack: ExitStack, stopped: threading.Event) -> int:
         env["CELERY_BROKER_URL"] = stack.enter_context(EmbeddedBroker(STATE / "redis")).url()
     if not _given("BACKUP_DIR"):
         env["BACKUP_DIR"] = str((STATE / "backups").absolute())
-        env["BACKUP_STATE_DIR"] = str((STATE / "state").absolute())  # what goes with it is forgotten with it
+        env["BACKUP_STATE_DIR"] = str((STATE / "state").absolute())  # removed together with the backups
     _write_settings(env)
     programs = stack.enter_context(worker_and_beat(env, sys.stdout.fileno(), inherit_settings=True))
     print(f"\nCtrl-C stops it. In another terminal: set -a; . {SETTINGS}; set +a")
@@ -66,12 +66,12 @@ def _serve(stack: ExitStack, stopped: threading.Event) -> int:
 
 
 def _given(*names: str) -> bool:
-    """Whether the environment has one of these settings, itself or as a file."""
+    """Whether the environment has one of these settings, or its NAME_FILE."""
     return any(os.environ.get(name) or os.environ.get(f"{name}_FILE") for name in names)
 
 
 def _write_settings(env: Mapping[str, str]) -> None:
-    """Write what was chosen here, a password perhaps, where only this user reads it."""
+    """Write the settings that were chosen here into a private file, because one may hold a password."""
     STATE.mkdir(mode=0o700, parents=True, exist_ok=True)
     SETTINGS.unlink(missing_ok=True)
     with os.fdopen(os.open(SETTINGS, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
@@ -79,7 +79,7 @@ def _write_settings(env: Mapping[str, str]) -> None:
 
 
 def _database(stack: ExitStack) -> str:
-    """The embedded database, filled when it is new."""
+    """The URL of the embedded database, which is filled if it is new."""
     server = stack.enter_context(EmbeddedPostgres(STATE / "postgres"))
     with psycopg.connect(server.url(), autocommit=True) as connection:
         if connection.execute("SELECT FROM pg_database WHERE datname = %s", (DATABASE,)).fetchone() is None:

@@ -1,4 +1,4 @@
-"""The service's processes on this machine: a worker and beat, as an operator would start them."""
+"""Starts the service's processes on this machine, a worker and beat, as an operator would."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def surroundings(env: Mapping[str, str], *, inherit_settings: bool = False) -> d
 
     Args:
         env: its settings.
-        inherit_settings: whether those of this process apply too, where `env` does not say otherwise.
+        inherit_settings: whether those of this process apply too, unless `env` has others.
     """
     ours = {name.upper() for name in Settings.model_fields}
     names = ours | {f"{name}_FILE" for name in ours}
@@ -44,7 +44,7 @@ def surroundings(env: Mapping[str, str], *, inherit_settings: bool = False) -> d
 def worker_and_beat(
     env: Mapping[str, str], output: IO[bytes] | int, *, inherit_settings: bool = False
 ) -> Iterator[tuple[ChildProcess, ChildProcess]]:
-    """A worker and beat for the length of a block; both are ended with it, and so is what they run."""
+    """A worker and beat for the length of a block. At its end both are stopped with their children."""
     around = surroundings(env, inherit_settings=inherit_settings)
     with ExitStack() as stack:
         programs = []
@@ -59,7 +59,7 @@ def wait_for(what: str, condition: Callable[[], bool], seconds: float, programs:
     """Wait until a condition holds.
 
     Raises:
-        BackupError: it did not in so many seconds, or one of the programs has ended.
+        BackupError: it did not become true in time, or one of the programs has ended.
     """
     end = time.monotonic() + seconds
     while not condition():
@@ -72,7 +72,7 @@ def wait_for(what: str, condition: Callable[[], bool], seconds: float, programs:
 
 
 def run_shown(argv: list[str], env: Mapping[str, str], *, shown: str, expected: int = 0, quiet: bool = False) -> str:
-    """Run a command to its end, print it and, where it is to fail, what it says."""
+    """Run a command to its end, and print it; also its output, if it is expected to fail."""
     print(f"$ {shown}")
     done = run(argv, surroundings(env), timeout=_COMMAND_SECONDS)
     if done.code != expected:

@@ -6,7 +6,7 @@ from typing import Any
 
 
 def __getattr__(name: str) -> Any:
-    """The Celery application, made when ``-A tasks`` asks for it, so that an import alone reads no environment."""
+    """Make the Celery application when ``-A tasks`` asks for it, so that an import alone reads no environment."""
     if name == "app":
         from tasks.application import app_or_exit  # noqa: PLC0415 -- see above
 

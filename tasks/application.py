@@ -16,8 +16,9 @@ from tasks.schedule import beat_schedule
 from tasks.usable import require_usable
 
 QUEUE = "backup"
-# In this order: a run is asked to stop, then made to; and only much later would the broker take its message for lost
-# and deliver it again. Messages are acknowledged when a run begins, so the last applies to those that wait behind one.
+# A run is asked to stop at the first limit, and killed at the second. The third is much later: after it, the broker
+# takes a message for lost and delivers it again. Messages are acknowledged when a run begins, so the third limit only
+# applies to messages that wait behind a run.
 SOFT_LIMIT_SECONDS = 12 * 3600
 HARD_LIMIT_SECONDS = SOFT_LIMIT_SECONDS + 600
 VISIBILITY_SECONDS = 2 * HARD_LIMIT_SECONDS
@@ -25,7 +26,7 @@ RESULT_DAYS = 7
 
 
 class BackupApp(Celery):
-    """A Celery application that knows the program it runs."""
+    """A Celery application with the program that it runs."""
 
     program: Program
 
@@ -46,7 +47,7 @@ def configuration(program: Program) -> dict[str, Any]:
         "result_backend": settings.result_backend,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
-        # A backup takes longer than a broker's restart; its result is not to be lost to that.
+        # A backup takes longer than a restart of the broker, and its result must not be lost then.
         "result_backend_always_retry": True,
         "result_backend_max_retries": 30,
         "broker_transport_options": {"visibility_timeout": VISIBILITY_SECONDS},
@@ -58,8 +59,8 @@ def configuration(program: Program) -> dict[str, Any]:
         "task_track_started": True,
         "task_soft_time_limit": SOFT_LIMIT_SECONDS,
         "task_time_limit": HARD_LIMIT_SECONDS,
-        # Acknowledged when begun: a run that dies with its worker is not the broker's to repeat. The catalog knows what
-        # was due, and schedule.catch_up sends it again.
+        # Acknowledged at the start, so that the broker does not repeat a run that died with its worker. The catalog
+        # knows which slots were due, and schedule.catch_up sends them again.
         "task_acks_late": False,
         "worker_prefetch_multiplier": 1,
         "worker_consumer": "tasks.letters:Consumer",
@@ -68,7 +69,7 @@ def configuration(program: Program) -> dict[str, Any]:
         "worker_redirect_stdouts": False,
         "timezone": settings.backup_timezone,
         "enable_utc": True,
-        # What is due is arithmetic and what was run is in the catalog: beat needs no file of its own to remember it.
+        # Due times are computed and runs are in the catalog, so beat needs no file of its own.
         "beat_scheduler": "tasks.schedule:Beat",
         "beat_schedule": beat_schedule(settings),
     }

@@ -38,14 +38,14 @@ JSON = dict[str, Any]
 
 
 class BackupTask(Task[Any, Any]):
-    """A task with a service. Our own errors are outcomes, not crashes: the worker logs them without a stack."""
+    """A task with a service. Our own errors are results, not crashes: the worker logs them without a traceback."""
 
     abstract = True
     throws = (BackupError, RestoreError)
     option_names: frozenset[str] = frozenset()  # names that a task takes as `**options`
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run; a signal that cancels becomes the error that it stands for."""
+        """Run the task. A signal that cancels it is raised as our own error."""
         try:
             bound = inspect.signature(self.run).bind(*args, **kwargs)
             for name in bound.arguments.get("options", {}).keys() - self.option_names:
@@ -56,19 +56,19 @@ class BackupTask(Task[Any, Any]):
                 f"{self.name}: {error}", "name its arguments as docs/operations.md and the README do"
             ) from error
         try:
-            return self.run(*args, **kwargs)  # the worker has set up the context already; a second would hide it
+            return self.run(*args, **kwargs)  # not super(): the worker has set up the context already
         except Cancelled as cancelled:
             raise cancelled.error from cancelled
 
     def on_failure(self, exc: Exception, *_: Any, **__: Any) -> None:
-        """Log what no operation has logged, such as a refusal: Celery's own line of it is at INFO and has no hint."""
+        """Log an error that no operation has logged, such as a refusal: Celery's line is at INFO and has no hint."""
         if isinstance(exc, ResidencyBackupError) and not exc.logged:
             event = "restore task failed" if self.name.startswith("restore.") else "backup task failed"
             log.error(event, error=type(exc).__name__, reason=exc.message, hint=exc.hint)
 
     @property
     def service(self) -> Service:
-        """Built by each run anew, in the process that runs it: no connection crosses a fork."""
+        """The service, made in the process of the run, so that no connection crosses a fork."""
         program: Program = self.app.program  # type: ignore[attr-defined] # ours, see tasks.application
         return program.service()
 
@@ -99,13 +99,13 @@ def manual(self: BackupTask, label: str | None = None) -> JSON:
 
 @shared_task(name="backup.full", bind=True, base=BackupTask)
 def full(self: BackupTask) -> JSON:
-    """Take a backup of the whole server and what stands beside it."""
+    """Take a full backup: the whole server and the folders beside it."""
     return _take(self, Tier.FULL)
 
 
 @shared_task(name="backup.verify", bind=True, base=BackupTask)
 def verify(self: BackupTask, backup: str | None = None) -> JSON:
-    """Read one backup back, or all, and compare with the manifests."""
+    """Read one backup back, or all, and compare them with their manifests."""
     outcome = verify_backups(self.service, backup)
     return documents.verification_task(outcome)
 
@@ -119,7 +119,7 @@ def prune(self: BackupTask, dry_run: bool = False) -> JSON:  # noqa: FBT001, FBT
 
 @shared_task(name=CATCH_UP, bind=True, base=BackupTask)
 def catch_up(self: BackupTask) -> JSON:
-    """Send again what is due and was not run, and remove what restores kept for as long as was wanted."""
+    """Send tasks for slots that are due and were not run, and remove undo databases whose time is over."""
     slots = due_slots(self.service)
     expire_quietly(self.service)
     for slot in slots:
@@ -130,14 +130,14 @@ def catch_up(self: BackupTask) -> JSON:
 
 @shared_task(name="restore.preview", bind=True, base=BackupTask, option_names=frozenset(PreviewOptions.__annotations__))
 def preview(self: BackupTask, backup: str, **options: Unpack[PreviewOptions]) -> JSON:
-    """Say what a restore would do."""
+    """Report what a restore would do."""
     service = self.service
     return documents.preview(preview_restore(service, RestoreRequest.parse(service, backup, **options)))
 
 
 @shared_task(name="restore.run", bind=True, base=BackupTask, option_names=frozenset(RestoreOptions.__annotations__))
 def run(self: BackupTask, backup: str, **options: Unpack[RestoreOptions]) -> JSON:
-    """Restore, once: the task's id tells a message that is delivered twice."""
+    """Restore, once: the task's id recognises a message that is delivered twice."""
     service = self.service
     return documents.restore(run_restore(service, RestoreRequest.parse(service, backup, self.request.id, **options)))
 

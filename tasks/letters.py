@@ -1,8 +1,8 @@
-"""Messages that are none.
+"""Rejects bad messages.
 
-Whoever reaches the broker can put anything into its queue, and Celery's worker ends at what it cannot read, as does
-each that is started after it. So a message is looked at twice: what the transport reads, before it makes a message of
-it, and what the worker takes for a task. What is none is taken out of the queue, and told without its content.
+Anybody who reaches the broker can put anything into its queue. A message that Celery cannot read ends the worker, and
+every worker that is started after it. So each message is checked twice: when the transport reads it, and before the
+worker runs it as a task. A bad message is removed from the queue and logged, without its content.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from redis import exceptions as redis_errors
 log = structlog.get_logger(__name__)
 _NOTHING = type(None)
 _NUMBER = (int, float)
-# What Celery does not look at before it uses it.
+# Types of headers that Celery uses without a check.
 _HEADERS: dict[str, tuple[type, ...]] = {
     "task": (str,),
     "id": (str,),
@@ -52,10 +52,10 @@ _REQUIRED = ("task", "id")
 
 
 def require_envelope(raw: Any) -> None:
-    """Refuse what the transport could make no message of.
+    """Check the JSON that the transport makes a message of.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is no message.
     """
     _require(isinstance(raw, dict), "it is no JSON object")
     properties = raw.get("properties")
@@ -77,10 +77,10 @@ def require_envelope(raw: Any) -> None:
 
 
 def require_task(message: Any) -> None:
-    """Refuse what is no task of Celery's protocol 2.
+    """Check that a message is a task of Celery's protocol 2.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is no task.
     """
     headers = message.headers
     _require(isinstance(headers, dict), "it has no headers")
@@ -109,12 +109,12 @@ def _tell(reason: str) -> None:
 
 
 class Consumer(consumer.Consumer):
-    """Celery's consumer, which takes nothing but tasks."""
+    """Celery's consumer, which rejects messages that are no tasks."""
 
     connection_errors: tuple[type[BaseException], ...]
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
-        """What is called for each message."""
+        """The function that is called for each message."""
         handle = super().create_task_handler(*args, **kwargs)
 
         def handle_if_a_task(message: Any) -> None:
@@ -125,7 +125,7 @@ class Consumer(consumer.Consumer):
                 return
             try:
                 handle(message)
-            except Exception as error:  # a message that ends the worker would end each that follows
+            except Exception as error:  # one that ends the worker would end each later worker too
                 if isinstance(error, (*self.connection_errors, MemoryError)):
                     raise
                 self._reject(message, f"Celery cannot take it: {type(error).__name__}: {error}"[:200])
@@ -139,7 +139,7 @@ class Consumer(consumer.Consumer):
 
 
 class _Reading:
-    """Of a channel: what is read from a list or a subscription, and is not even JSON."""
+    """A channel that rejects entries of a list or subscription that are not JSON."""
 
     connection: Any
 
@@ -156,20 +156,20 @@ class _Reading:
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             if self.connection.delivering:
                 raise
-            if not _of_what_was_read(error):  # a socket that is gone shows so: then Celery connects again
+            if not _of_what_was_read(error):  # the socket is gone: Celery connects again
                 raise redis_errors.ConnectionError(f"the connection to the broker is gone: {error!r}") from error
             _tell(f"it is no JSON: {type(error).__name__}")
             return True
 
 
 def _of_what_was_read(error: Exception) -> bool:
-    """Whether a text that the broker gave was the reason, and not how it was to be had."""
+    """Whether the error is in the text that the broker returned, and not in the connection."""
     frames = traceback.walk_tb(error.__traceback__)
     return any(frame.f_globals.get("__name__") == loads.__module__ for frame, _ in frames)
 
 
 class _Delivering:
-    """Of a transport: what is JSON, and no message."""
+    """A transport that rejects JSON that is no message."""
 
     delivering = False
 
@@ -194,16 +194,16 @@ class Transport(_Delivering, redis.Transport):
 
 
 class SentinelChannel(_Reading, redis.SentinelChannel):
-    """A channel of a Redis that sentinels look after."""
+    """A channel of a Redis behind sentinels."""
 
 
 class SentinelTransport(_Delivering, redis.SentinelTransport):
-    """A Redis that sentinels look after, as broker."""
+    """A Redis behind sentinels, as broker."""
 
     Channel = SentinelChannel
 
 
 def read_carefully() -> None:
-    """Let every connection to a Redis of this process be read so, those too that are made when a broker was lost."""
+    """Use these transports for every connection to a Redis in this process, also after a reconnect."""
     for name, kind in (("redis", "Transport"), ("rediss", "Transport"), ("sentinel", "SentinelTransport")):
         transport.TRANSPORT_ALIASES[name] = f"{__name__}:{kind}"

@@ -1,4 +1,4 @@
-"""What beat sends, and when."""
+"""The schedule of beat."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from app.domain.clocks import SKEW, is_ahead
 from app.operations.schedule import due_after
 from app.settings.settings import Settings
 
-# Not "backup.…": it runs all day long, and would drown what `grep -i backup` looks for.
+# Not "backup.…": it runs every minute, and would bury the lines that `grep -i backup` looks for.
 CATCH_UP = "schedule.catch_up"
 CATCH_UP_SECONDS = 60.0
-# A header, because the task's arguments are the contract's: it tells a due run from one that an admin asked for.
+# Marks a scheduled run, as opposed to one that an admin asked for. A header, because the arguments are fixed.
 SCHEDULED = {"scheduled": True}
 
 
 class Beat(Scheduler):
-    """Celery's scheduler, which keeps by the wall clock when each entry comes due: anew when that was set back.
+    """Celery's scheduler, which computes all due times again if the wall clock was set back.
 
-    Otherwise an entry that was sent by a clock a day ahead would not come due for a day.
+    Otherwise an entry that was sent while the clock was a day ahead would not be due for a day.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -34,30 +34,30 @@ class Beat(Scheduler):
         super().__init__(*args, **kwargs)
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
-        """Send what is due; returns in how many seconds to ask again."""
+        """Send due entries; return the seconds until the next call."""
         before, self._ahead = self._ahead, _wall_ahead()
         if self._ahead < before - SKEW.total_seconds():
-            self.old_schedulers = None  # what makes the next tick ask each entry
+            self.old_schedulers = None  # makes the next tick ask each entry
         return float(super().tick(*args, **kwargs))
 
 
 def _wall_ahead() -> float:
-    """By how much the wall clock is ahead of one that nobody sets."""
+    """Seconds by which the wall clock is ahead of the monotonic clock."""
     return time.time() - time.monotonic()
 
 
 class Every(schedule):
-    """So many seconds after the last time, or now if that was later than now."""
+    """A fixed number of seconds after the last time, or now if the last time is in the future."""
 
     def is_due(self, last_run_at: datetime) -> schedstate:
-        """Whether it is time, and in how many seconds to ask again."""
+        """Whether the entry is due, and the seconds until the next call."""
         if is_ahead(self.maybe_make_aware(last_run_at), self.now()):
             return schedstate(is_due=True, next=self.seconds)
         return super().is_due(last_run_at)
 
 
 class Cron(BaseSchedule):
-    """A cron expression in a time zone, for beat; daylight saving as in `app.operations.schedule`."""
+    """A cron expression in a time zone; see `app.operations.schedule` for daylight saving."""
 
     def __init__(self, cron: str, zone: str, *, clock: Callable[[], datetime] | None = None) -> None:
         super().__init__()
@@ -66,11 +66,11 @@ class Cron(BaseSchedule):
         self._clock = clock or partial(datetime.now, UTC)
 
     def is_due(self, last_run_at: datetime) -> schedstate:
-        """Whether a due time has passed since `last_run_at`, and in how many seconds to ask again."""
+        """Whether a due time has passed since `last_run_at`, and the seconds until the next call."""
         now = self.now()
         due = self._after(last_run_at)
-        # Sent by a clock that ran ahead, past what comes due next: it is sent again, and the ledger of slots knows what
-        # was run.
+        # The clock was ahead when the entry was sent, even of the next due time. So it is sent again; the catalog knows
+        # which slots were run.
         skipped = is_ahead(last_run_at, now) and self._after(now) <= last_run_at
         if due <= now or skipped:
             return schedstate(is_due=True, next=(self._after(now) - now).total_seconds())
@@ -81,7 +81,7 @@ class Cron(BaseSchedule):
         return self._after(last_run_at) - self.now()
 
     def now(self) -> datetime:
-        """The present instant, in UTC: Python would compare two times of one zone by their wall clocks."""
+        """The present instant in UTC, because Python compares two times of one zone without daylight saving."""
         return self._clock().astimezone(UTC)
 
     def __reduce__(self) -> tuple[type[Cron], tuple[str, str]]:
@@ -101,7 +101,7 @@ class Cron(BaseSchedule):
 
 
 def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
-    """An entry for each tier that is on, for verification, and for making up what was missed."""
+    """An entry for each tier that is switched on, for verification, and for missed slots."""
     zone = settings.backup_timezone
     entries: dict[str, dict[str, Any]] = {
         str(tier): {"task": f"backup.{tier}", "schedule": Cron(cron, zone), "options": {"headers": SCHEDULED}}
@@ -112,7 +112,7 @@ def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
     entries["catch up"] = {
         "task": CATCH_UP,
         "schedule": Every(timedelta(seconds=CATCH_UP_SECONDS)),
-        # While no worker runs these must not pile up: one that runs later finds the same.
+        # They must not pile up while no worker runs: one of them does the work of all.
         "options": {"expires": CATCH_UP_SECONDS},
     }
     return entries

@@ -1,4 +1,4 @@
-"""Celery's signals: logs, the context of a run, and its cancelling."""
+"""Handlers of Celery's signals: logging, the context of a run, and cancelling."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ _KILLED = {
 }
 
 WORKER_STOPS = signal.SIGUSR2
-# SIGTERM is what `revoke --terminate` sends, SIGUSR1 Celery's soft time limit.
+# `revoke --terminate` sends SIGTERM, Celery's soft time limit SIGUSR1.
 REASONS: dict[int, BackupCancelledError] = {
     signal.SIGTERM: BackupCancelledError("the run was revoked", "start it again when you want it"),
     signal.SIGUSR1: BackupCancelledError(
-        "the run took longer than its time limit", "is the database blocked, or a disk slow?"
+        "the run took longer than its time limit", "is the database blocked, or a disk slow? residency-backup check"
     ),
     WORKER_STOPS: BackupInterruptedError(
         "the worker was stopped", "a scheduled run is tried again when it is back, any other is not"
@@ -47,7 +47,7 @@ REASONS: dict[int, BackupCancelledError] = {
 
 @signals.setup_logging.connect
 def own_the_logs(**_: Any) -> None:
-    """Celery's own lines go where ours go, and so do Python's warnings."""
+    """Send Celery's log lines and Python's warnings through our logging."""
     program: Program = current_app.program  # type: ignore[attr-defined] # ours, see tasks.application
     program.start_logging()
     logging.captureWarnings(capture=True)
@@ -60,7 +60,7 @@ def own_the_logs(**_: Any) -> None:
 
 @signals.worker_init.connect
 def remember_the_folder(sender: Any, **_: Any) -> None:
-    """Before the pool is made: its processes then know what stood in the folder, should its mount go."""
+    """Remember the folder's marker before the pool is made, so that its processes notice a lost mount."""
     sender.app.program.remember_folder()
 
 
@@ -75,17 +75,17 @@ def begin(task_id: str, task: Any, **_: Any) -> None:
 
 @signals.task_postrun.connect
 def end(**_: Any) -> None:
-    """Forget the context; an idle process ends on SIGTERM as ever."""
+    """Clear the context, and let SIGTERM end the idle process again."""
     structlog.contextvars.clear_contextvars()
     with contextlib.suppress(ValueError):
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        for number in (signal.SIGUSR1, WORKER_STOPS):  # too late to stop anything
+        for number in (signal.SIGUSR1, WORKER_STOPS):  # they come too late for this run
             signal.signal(number, signal.SIG_IGN)
 
 
 @signals.task_failure.connect
 def say_that_it_was_killed(sender: Any, task_id: str, exception: BaseException, **_: Any) -> None:
-    """A process of the pool that was killed says nothing itself, and Celery's line on it does not say `backup`."""
+    """Log that a process of the pool was killed: it cannot do so itself, and Celery's line does not say `backup`."""
     if isinstance(exception, WorkerLostError):
         event, hint = _KILLED["restore" if sender.name.startswith("restore.") else "backup"]
         facts = {"task": sender.name, "task_id": task_id, "error": type(exception).__name__}
@@ -94,7 +94,7 @@ def say_that_it_was_killed(sender: Any, task_id: str, exception: BaseException, 
 
 @signals.worker_shutting_down.connect
 def cancel_what_runs(**_: Any) -> None:
-    """Pass the worker's end on: its runs stop and clean up, instead of being waited for."""
+    """Cancel the runs when the worker is stopped, so that it does not wait for them."""
     for request in tuple(state.active_requests):
         pid = request.worker_pid
         if pid and pid != os.getpid():
@@ -105,7 +105,7 @@ def cancel_what_runs(**_: Any) -> None:
 @signals.celeryd_after_setup.connect
 @signals.beat_init.connect
 def say_why_the_broker_takes_nothing(**_: Any) -> None:
-    """Celery's own lines on it name classes, and come again and again; this one says what to do."""
+    """Warn with a hint if the broker accepts no messages: Celery's repeated lines only name classes."""
     program: Program = current_app.program  # type: ignore[attr-defined] # ours, see tasks.application
     for finding in program.ask_broker()():
         if finding.severity is not Severity.OK:
@@ -115,14 +115,14 @@ def say_why_the_broker_takes_nothing(**_: Any) -> None:
 @signals.worker_ready.connect
 @signals.beat_init.connect
 def look_for_what_was_missed(sender: Any, **_: Any) -> None:
-    """A slot missed while the service was down is made up for as soon as it is back."""
+    """Look for slots that were missed while the service was down."""
     app: Celery = sender.app
     app.send_task(CATCH_UP, expires=600)
 
 
 @signals.beat_init.connect
 def show_that_beat_lives(sender: Any, **_: Any) -> None:
-    """Touch a file whenever the broker has taken a message, which is once a minute: a health check looks at its age."""
+    """Touch a file after each sent message, at least once a minute, so that a health check can look at its age."""
     program: Program = sender.app.program
     if (file := program.settings.beat_alive_file) is None:
         return
@@ -137,12 +137,12 @@ def show_that_beat_lives(sender: Any, **_: Any) -> None:
 
 
 def _worth_a_line(record: logging.LogRecord) -> bool:
-    """Celery's lines on a task that runs every minute are worth reading only when something is wrong with it."""
+    """Drop Celery's lines on the task that runs every minute, unless they report a problem."""
     return record.levelno > logging.INFO or CATCH_UP not in record.getMessage()
 
 
 def _not_told_already(record: logging.LogRecord) -> bool:
-    """Celery tells of a killed process too, with a traceback of its own: see `say_that_it_was_killed`."""
+    """Drop Celery's line on a killed process, which has a traceback: see `say_that_it_was_killed`."""
     return not (isinstance(record.args, tuple) and any(isinstance(given, WorkerLostError) for given in record.args))
 
 
@@ -151,4 +151,4 @@ def _cancel(number: int, _: FrameType | None) -> None:
     for known_signal in REASONS:
         signal.signal(known_signal, signal.SIG_IGN)
     known = REASONS[number]
-    raise Cancelled(type(known)(*known.args))  # each run's own: what is noted on it is not the next one's
+    raise Cancelled(type(known)(*known.args))  # a new error for each run, because attributes are set on it

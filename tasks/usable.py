@@ -1,4 +1,4 @@
-"""Whether Celery can use the URLs of broker and results: asked at the start, because its own words quote a URL."""
+"""Checks at the start that Celery can use the URLs of broker and results: its own errors quote a URL."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _REDIS = ("redis", "rediss", "sentinel")
 
 
 def require_usable(app: Celery, settings: Settings) -> None:
-    """Let Celery read both URLs, while nothing is begun. Nothing connects.
+    """Let Celery read both URLs, without connecting.
 
     Raises:
-        SettingsError: it cannot.
+        SettingsError: Celery cannot read one.
     """
     brokers = settings.celery_broker_url.get_secret_value().split(";")
     problems = [_problem("CELERY_BROKER_URL", partial(_open_broker, app, url)) for url in brokers]
@@ -49,9 +49,9 @@ def _problem_of_results(app: Celery, settings: Settings) -> str | None:
 
 
 def _open_results(app: Celery, url: str) -> None:
-    found: Any = backends.by_url(url, app.loader)  # a pair, whatever celery-types says
+    found: Any = backends.by_url(url, app.loader)  # a pair; celery-types is wrong
     backend, rest = found
-    if scheme_of(url).partition("+")[0] in _REDIS:  # others may connect when they are made
+    if scheme_of(url).partition("+")[0] in _REDIS:  # other backends may connect in their constructor
         backend(app=app, url=rest)
 
 
@@ -60,6 +60,6 @@ def _problem(setting: str, use: Callable[[], object]) -> str | None:
         use()
     except ImportError as error:
         return f"{setting}: needs a Python package that is not installed: {error.name or 'see the docs of Celery'}"
-    except Exception as error:  # noqa: BLE001 -- each transport raises its own, and quotes what it cannot read
+    except Exception as error:  # noqa: BLE001 -- each transport raises errors of its own, which quote the URL
         return f"{setting}: Celery cannot read what it says ({type(error).__name__}); compare it with Celery's docs"
     return None

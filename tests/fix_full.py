@@ -73,7 +73,7 @@ class FullSite:
     def lay_out(self, name: str, target: Path) -> FullRestoreOutcome:
         """Lay one out, as `restore-full` does."""
         programs = DataFolderTools(verify=verify_copy, start=start_command) if self.cluster else full_programs()
-        return restore_full(full_from_tree(self.service(), name), target, programs)
+        return restore_full(full_from_tree(self.service(), name), target, programs, self.service().events)
 
     def fails(self, expected: type[BackupError], progress: At | None = None, **settings: str) -> BackupError:
         """Take a full backup that must fail, and see that nothing came of it."""

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, inspect, text
 
-from app.catalog.tables import HEAD, VERSION_TABLE, metadata
+from app.catalog.tables import metadata
+from app.catalog.version import HEAD, VERSION_TABLE
 from app.errors import NewerCatalogError
 
 if TYPE_CHECKING:
@@ -91,6 +92,8 @@ def _upgrade(connection: Connection, revision: str | None) -> None:
 
 def migrate(environment: EnvironmentContext, connection: Connection) -> None:
     """Run what alembic was asked for, in the connection's transaction, on the catalog's tables and no others."""
+    from app.catalog import indexes  # noqa: F401, PLC0415 -- alembic compares them
+
     environment.configure(
         connection=connection,
         target_metadata=metadata,

@@ -3,28 +3,53 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Row
-
-from app.domain.backup import Backup
+from app.domain.backup import Backup, BackupState, Codec, Origin, Tier
 from app.domain.servers import Identity
 from app.domain.slots import Slot, SlotRecord
 from app.ports.runs import Run
 
-_BACKUP = [field.name for field in fields(Backup) if field.name not in {"doubts", "lacking"}]
+if TYPE_CHECKING:
+    from sqlalchemy import Row
+
+BACKUP = [field.name for field in fields(Backup) if field.name not in {"doubts", "lacking"}]
+_TOLD = [field.name for field in fields(Backup)]
+WORDS = {"tier": Tier, "codec": Codec, "origin": Origin, "state": BackupState}
 _RECORD = [field.name for field in fields(SlotRecord) if field.name != "server"]
+COLUMNS = {"pinned_reason": "kept"}  # whose names are not those of the fields
 MESSAGE_LIMIT = 4000
 
 
 def backup_of(row: Row[Any]) -> Backup:
     """The backup of a row of `backups`."""
-    return Backup(**{name: getattr(row, name) for name in _BACKUP})
+    return Backup(**{name: getattr(row, name) for name in BACKUP})
 
 
 def backup_values(backup: Backup) -> dict[str, Any]:
     """The row of a backup."""
-    return {name: getattr(backup, name) for name in _BACKUP}
+    return {name: getattr(backup, name) for name in BACKUP}
+
+
+def told_values(backup: Backup) -> dict[str, Any]:
+    """What a manifest tells, as JSON."""
+    values = {name: getattr(backup, name) for name in _TOLD}
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in values.items()}
+
+
+def told_of(content: dict[str, Any]) -> Backup | None:
+    """The backup that a manifest tells of; None if the row was written by a version that knew other facts."""
+    if content.keys() != set(_TOLD):
+        return None
+    words = {name: kind(content[name]) for name, kind in WORDS.items()}
+    verified = content["verified_at"]
+    times = {
+        "created_at": datetime.fromisoformat(content["created_at"]),
+        "verified_at": None if verified is None else datetime.fromisoformat(verified),
+    }
+    lists = {name: tuple(content[name]) for name in ("doubts", "lacking")}
+    return Backup(**{**content, **words, **times, **lists})
 
 
 def run_of(row: Row[Any]) -> Run:

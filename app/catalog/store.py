@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import ColumnElement, Connection, delete, select, update
 
-from app.catalog import runs, signs, slots
+from app.catalog import manifests, runs, signs, slots
 from app.catalog.lazy import LEASE, Store, lazy_engine
 from app.catalog.rows import backup_of, backup_values, error_values, run_of
 from app.catalog.tables import RunState, backups, insert_into
@@ -137,6 +137,16 @@ class SqlCatalog(Store):
         """Remove a row. Does nothing where there is none."""
         with self._writing(f"the backup {backup_id} cannot be forgotten") as connection:
             connection.execute(delete(backups).where(_is(database, backup_id)))
+
+    def told(self, database: str) -> Mapping[str, Backup]:
+        """What manifests tell, by the SHA-256 of their bytes."""
+        with self._reading("what manifests tell cannot be read") as connection:
+            return manifests.read(connection, database)
+
+    def keep_told(self, database: str, told: Mapping[str, Backup]) -> None:
+        """Record what manifests tell, and forget all others of the database."""
+        with self._writing("what manifests tell cannot be recorded") as connection:
+            manifests.keep_only(connection, database, told)
 
 
 def lazy_catalog(url: str, *, lease: timedelta = LEASE, prepare: Callable[[], None] = lambda: None) -> SqlCatalog:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     JSON,
@@ -19,7 +19,6 @@ from sqlalchemy import (
     DateTime,
     Dialect,
     Double,
-    Index,
     Integer,
     MetaData,
     PrimaryKeyConstraint,
@@ -28,16 +27,14 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.types import TypeDecorator
 
 from app.domain.backup import BackupState, Codec, Origin, Tier
 from app.domain.restore import Method, Mode, RestoreState, Step
 from app.domain.slots import SlotState
 
-VERSION_TABLE = "backup_alembic_version"
-# The newest migration. Written down here so that a start need not import alembic (0.2 s) to know that all is well.
-HEAD = "0004"
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql, sqlite
 
 
 class RunState(StrEnum):
@@ -155,6 +152,16 @@ backups = Table(
     one_of("state", BackupState),
 )
 
+# What manifests tell, by the SHA-256 of their bytes, so that whoever only looks need not parse them all.
+manifests = Table(
+    "backup_manifests",
+    metadata,
+    Column("database", Text),
+    Column("digest", Text),
+    Column("told", JSON, nullable=False),
+    PrimaryKeyConstraint("database", "digest"),
+)
+
 runs = Table(
     "backup_runs",
     metadata,
@@ -179,16 +186,6 @@ runs = Table(
 )
 
 UNDER_WAY = text("state = 'running'")
-
-# This, and nothing in the program, is what makes two runs of a tier at once impossible.
-Index(
-    "uq_backup_runs_under_way",
-    runs.c.database,
-    runs.c.tier,
-    unique=True,
-    sqlite_where=UNDER_WAY,
-    postgresql_where=UNDER_WAY,
-)
 
 # In a slot's key, of a server that did not tell its system identifier: a key takes no NULL.
 NOBODYS = ""
@@ -250,17 +247,13 @@ restores = Table(
     one_of("state", RestoreState),
 )
 
-Index(
-    "uq_backup_restores_under_way",
-    restores.c.database,
-    unique=True,
-    sqlite_where=UNDER_WAY,
-    postgresql_where=UNDER_WAY,
-)
-
 
 def insert_into(connection: Connection, table: Table, values: dict[str, Any]) -> sqlite.Insert | postgresql.Insert:
     """An INSERT that knows ON CONFLICT, in the words of the connection's database."""
     if connection.dialect.name == "sqlite":
+        from sqlalchemy.dialects import sqlite  # noqa: PLC0415 -- each dialect imports all of its drivers' adapters
+
         return sqlite.insert(table).values(values)
+    from sqlalchemy.dialects import postgresql  # noqa: PLC0415 -- as above
+
     return postgresql.insert(table).values(values)

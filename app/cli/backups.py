@@ -1,19 +1,17 @@
-"""The verbs of backups."""
+"""The verbs that make, check and remove backups."""
 
 from __future__ import annotations
 
 import click
 
 from app.cli.output import backups as show
-from app.cli.output.messages import warn
 from app.cli.output.progress import progress
 from app.cli.session import WARNINGS, Session, as_json
 from app.domain.backup import Origin, Tier
 from app.errors import BackupValidationError
 from app.operations.backup.take import BackupRequest, take_backup
-from app.operations.backups.inventory import ALIASES, find, inventory
+from app.operations.backups.inventory import ALIASES
 from app.operations.backups.keep import keep as keep_backup
-from app.operations.backups.opened import described
 from app.operations.backups.prune import prune as prune_backups
 from app.operations.backups.verify import require_all
 from app.operations.backups.verify import verify as verify_backups
@@ -39,31 +37,6 @@ def create(session: Session, tier: str, label: str | None, *, as_json: bool) -> 
     return WARNINGS if taken.warnings else 0
 
 
-@click.command("list")
-@click.option("--tier", type=click.Choice(list(Tier)), help="Only this type.")
-@as_json
-@click.pass_obj
-def list_backups(session: Session, tier: str | None, *, as_json: bool) -> int:
-    """List the backups, newest first."""
-    service = session.of_files()
-    backups = inventory(service)
-    show.listing(service, backups, tier, as_json=as_json)
-    warn(backups.other_files())
-    return 0
-
-
-@click.command("show")
-@click.argument("backup", metavar="ID")
-@as_json
-@click.pass_obj
-def show_backup(session: Session, backup: str, *, as_json: bool) -> int:
-    """Show what is in a backup: server, tables, rows, digests."""
-    service = session.of_files()
-    found, manifest = described(service, find(service, backup))
-    show.details(service, found, manifest, as_json=as_json)
-    return 0
-
-
 @click.command()
 @click.argument("backup", metavar="[ID]", required=False)
 @click.option("--all", "everything", is_flag=True, help="All backups (also when no ID is given).")
@@ -80,7 +53,7 @@ def verify(session: Session, backup: str | None, *, everything: bool, as_json: b
     if as_json and outcome.failed:
         return outcome.failed[0][1].exit_code if len(outcome.failed) == 1 else BackupValidationError.exit_code
     require_all(outcome)
-    unproven = any(each.origin is Origin.SCAN for each in outcome.verified)
+    unproven = any(backup.origin is Origin.SCAN for backup in outcome.verified)
     return WARNINGS if outcome.warnings or unproven else 0
 
 
@@ -110,4 +83,4 @@ def keep(session: Session, backup: str, reason: str, *, release: bool, as_json: 
     return 0
 
 
-COMMANDS: tuple[click.Command, ...] = (create, list_backups, show_backup, verify, prune, keep)
+COMMANDS: tuple[click.Command, ...] = (create, verify, prune, keep)

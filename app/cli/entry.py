@@ -40,7 +40,7 @@ VERBS = {
         "Show what differs between two backups, or a backup and the live database.",
     ),
     "keep": ("backups", "Pin a backup, so that it is never pruned."),
-    "list": ("backups", "List the backups, newest first."),
+    "list": ("looks", "List the backups, newest first."),
     "prune": ("backups", "Remove the backups that retention does not keep."),
     "restore": ("restores", "Restore a backup, or the file of any plain dump: all of it, or nothing."),
     "restore-full": (
@@ -49,7 +49,7 @@ VERBS = {
     ),
     "restores": ("restores", "List the restores, newest first, and until when each can be rolled back."),
     "rollback": ("restores", "Undo a restore, or finish one that a crash left half done."),
-    "show": ("backups", "Show what is in a backup: server, tables, rows, digests."),
+    "show": ("looks", "Show what is in a backup: server, tables, rows, digests."),
     "sync": ("health", "Rebuild the catalog from the files, and missing manifests from their backups."),
     "verify": ("backups", "Read backups back and compare them with what was dumped."),
 }

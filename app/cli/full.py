@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from app.bootstrap import full_programs
+from app.bootstrap import EVENTS, full_programs
 from app.cli.output import full as show
 from app.cli.output.progress import progress
 from app.cli.session import WARNINGS, Session, as_json
@@ -28,7 +28,7 @@ def restore_full(session: Session, file: str, *, target: Path, as_json: bool) ->
     """Lay a full backup out in an empty folder, check it, and say what to start. No running server is touched."""
     source = _source(session, file)
     with progress(quiet=as_json) as bars:
-        done = lay_out(source, target, full_programs(), bars)
+        done = lay_out(source, target, full_programs(), EVENTS, bars)
     show.laid_out(done, as_json=as_json)
     return WARNINGS if done.warnings else 0
 
@@ -47,7 +47,7 @@ def _source(session: Session, file: str) -> FullSource:
         found = None
     if found is not None and stat.S_ISREG(found.st_mode):
         session.log_plainly()
-        return full_from_file(path)
+        return full_from_file(path, EVENTS)
     if found is not None and (path.is_absolute() or not stat.S_ISDIR(found.st_mode)):
         require_plain(path)  # it is none, and this says what it is
     if path.is_absolute() or (file.startswith(".") and os.sep in file):

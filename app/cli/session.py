@@ -6,7 +6,6 @@ import functools
 import sys
 
 import click
-from dotenv import dotenv_values
 
 from app.bootstrap import Program, bootstrap
 from app.cli.entry import WARNINGS
@@ -32,6 +31,11 @@ class Session:
         self._serverless = True
         return self.service
 
+    def to_look(self) -> Service:
+        """Likewise, for a verb that only looks at backups."""
+        self._serverless = True
+        return self.program.service(looking=True)
+
     @functools.cached_property
     def program(self) -> Program:
         """The configured program, logging to standard error."""
@@ -56,6 +60,8 @@ class Session:
 
 
 def _file_values(path: str) -> dict[str, str]:
+    from dotenv import dotenv_values  # noqa: PLC0415 -- by need
+
     try:
         values = dotenv_values(path, interpolate=False, encoding="utf-8-sig")
     except UnicodeDecodeError:

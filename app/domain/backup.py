@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
+from functools import cache
 
 from app.domain.servers import Identity
 from app.errors import BackupValidationError
@@ -75,6 +76,7 @@ def extension_of(tier: Tier, codec: Codec) -> str:
     return f".{'tar' if tier is Tier.FULL else 'sql'}{codec_for(tier, codec).suffix}"
 
 
+@cache
 def extensions_of(tier: Tier) -> tuple[str, ...]:
     """All extensions that files of a tier may have."""
     return tuple(dict.fromkeys(extension_of(tier, codec) for codec in Codec))

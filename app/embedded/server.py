@@ -1,4 +1,4 @@
-"""What the embedded servers have in common: a process of our own on a port of 127.0.0.1, started and surely ended."""
+"""Common parts of the embedded servers: a child process on a port of 127.0.0.1 that is always ended."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ PORTS = range(20_000, 32_000)
 
 
 class EmbeddedServerError(ResidencyBackupError):
-    """An embedded server cannot be started; the message carries the end of its log."""
+    """An embedded server cannot be started; the message has the end of its log."""
 
 
 def environment() -> dict[str, str]:
-    """The whole environment of an embedded server."""
+    """The environment of an embedded server."""
     return {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on.
+    """An unused port of 127.0.0.1.
 
-    Below the range of outgoing connections: none of those can take the port while a killed server is down,
-    nor can a client that keeps trying connect to itself.
+    It is below the range of outgoing connections, so that none of these takes the port while a killed server is down,
+    and no client that keeps trying connects to itself.
     """
     for port in random.sample(PORTS, 100):
         with socket.socket() as probe, contextlib.suppress(OSError):
@@ -45,7 +45,7 @@ def free_port() -> int:
 
 
 def package_folder(name: str) -> Path:
-    """Where a package's files stand, without importing it."""
+    """The folder of a package, found without importing it."""
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
         raise EmbeddedServerError(
@@ -56,7 +56,7 @@ def package_folder(name: str) -> Path:
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
-    """Whether the condition came true in time."""
+    """Wait until a condition is true; return whether it was in time."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -66,11 +66,11 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 class EmbeddedServer(ABC):
-    """A server process; a context manager that leaves none behind. The port, and so its URLs, outlive restarts.
+    """A server process. A context manager that stops it at the end. Its port stays the same after a restart.
 
     Attributes:
         what: its name in messages.
-        folder: what it keeps, and where alone it writes what lasts.
+        folder: of its files.
         port: of 127.0.0.1.
     """
 
@@ -99,7 +99,7 @@ class EmbeddedServer(ABC):
         return self._program.pid if self._program else 0
 
     def log_tail(self) -> str:
-        """The last lines that the server said."""
+        """The last lines of the server's standard error."""
         return self._program.error_tail() if self._program else self._last_words
 
     def start(self) -> Self:
@@ -116,13 +116,13 @@ class EmbeddedServer(ABC):
             self.kill()
             raise EmbeddedServerError(f"{self.what} in {self.folder} cannot be started: {error}") from error
         except BaseException:
-            # Also an interrupt: what is half started goes.
+            # Also after an interrupt, the process is ended.
             self.kill()
             raise
         return self
 
     def kill(self) -> None:
-        """End the server as a power cut does. May be called at any time."""
+        """Kill the server, as a power failure would. May be called at any time."""
         if self._program is not None:
             self._program.end(first=signal.SIGKILL)
             self._last_words, self._program = self._program.error_tail(), None
@@ -132,7 +132,7 @@ class EmbeddedServer(ABC):
         """Start the process and wait until it answers."""
 
     def _stop(self, number: signal.Signals) -> None:
-        """Ask the server to end; by force after a while, also when an interrupt cuts that while short."""
+        """Ask the server to end. Kill it after a while, or at once after an interrupt."""
         try:
             if self._program is not None and self._program.running:
                 os.kill(self._program.pid, number)
@@ -142,10 +142,10 @@ class EmbeddedServer(ABC):
 
     @abstractmethod
     def stop(self) -> None:
-        """Shut the server down. May be called at any time, twice too."""
+        """Shut the server down. May be called at any time and repeatedly."""
 
     def _not_ready(self, program: ChildProcess, seconds: float) -> EmbeddedServerError:
-        """The error of a server that ended, or did not answer, while it was started; the server is ended."""
+        """The error of a server that ended, or did not answer, while it was started. It is killed."""
         why = "ended" if not program.running else f"is not ready after {seconds:.0f} s"
         self.kill()
         return EmbeddedServerError(f"{self.what} in {self.folder} {why} while starting:\n{self.log_tail()}")

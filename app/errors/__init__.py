@@ -105,6 +105,7 @@ from app.errors.restore import (
     RestoreValidationError,
     TargetUnavailableError,
 )
+from app.errors.translation import as_restore_error
 
 __all__ = [
     "OUT_OF_MEMORY",
@@ -153,4 +154,5 @@ __all__ = [
     "TableLockedError",
     "TargetUnavailableError",
     "as_logged",
+    "as_restore_error",
 ]

@@ -10,14 +10,39 @@ raise the error, with what caused it behind it
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Self
 
 from app.errors import BackupCancelledError, as_logged
 
 
 class Ending:
-    """What a verb does if it fails; a verb overrides what it needs."""
+    """A context manager around a verb's work; each verb overrides what it does if the work fails.
+
+    Raises:
+        Exception: what `settle` gives. If it gives None, the block is left as if it had come to its end.
+    """
+
+    def __enter__(self) -> Self:
+        """The work begins."""
+        return self
+
+    def __exit__(self, kind: object, cause: BaseException | None, trace: object) -> bool:
+        """The work has ended: well, by an error, or cancelled."""
+        error: Exception | None = None
+        if isinstance(cause, KeyboardInterrupt | BackupCancelledError):
+            error = self.cancelled(cause)
+        elif isinstance(cause, Exception):
+            error = cause
+        if error is None or cause is None:
+            return False
+        final = self.settle(error, cause)
+        if final is None:
+            return True
+        self.tell(as_logged(final))
+        self.record(final)
+        if final is cause:
+            return False
+        raise final from (final.__cause__ or cause)
 
     def cancelled(self, signal: KeyboardInterrupt | BackupCancelledError) -> Exception | None:  # noqa: ARG002
         """The verb's own error of a cancel; None lets the signal pass as it is, for the edge to name."""
@@ -37,35 +62,3 @@ class Ending:
 
     def record(self, error: Exception) -> None:
         """Record the failure."""
-
-
-@contextmanager
-def ending(how: Ending) -> Iterator[None]:
-    """Do a verb's work in a block; whatever it fails of ends alike.
-
-    Args:
-        how: what the verb does then.
-
-    Raises:
-        Exception: what `how.settle` gives. If it gives None, the block is left as if it had come to its end.
-    """
-    try:
-        yield
-    except (KeyboardInterrupt, BackupCancelledError) as signal:
-        cancelled = how.cancelled(signal)
-        if cancelled is None:
-            raise
-        _end(how, cancelled, signal)
-    except Exception as error:  # noqa: BLE001 -- whatever it was, it is raised again when all is looked after
-        _end(how, error, error)
-
-
-def _end(how: Ending, error: Exception, cause: BaseException) -> None:
-    final = how.settle(error, cause)
-    if final is None:
-        return
-    how.tell(as_logged(final))
-    how.record(final)
-    if final is cause:
-        raise final
-    raise final from (final.__cause__ or cause)

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from app.operations.options import Options
-from app.ports.cluster import Cluster
-from app.ports.events import Events
-from app.ports.restores import Restores
-from app.ports.runs import Catalog
-from app.ports.scripts import Scripts
-from app.ports.source import Source
-from app.ports.target import Target
-from app.ports.tree import Tree
+
+if TYPE_CHECKING:  # the ports of servers import the archive's format, and `list` is spared it
+    from app.ports.cluster import Cluster
+    from app.ports.events import Events
+    from app.ports.restores import Restores
+    from app.ports.runs import Catalog
+    from app.ports.scripts import Scripts
+    from app.ports.source import Source
+    from app.ports.target import Target
+    from app.ports.tree import Tree
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

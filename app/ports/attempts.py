@@ -1,6 +1,6 @@
-"""Dumps a database in as many attempts as its other sessions need.
+"""Dumps a database in several attempts, if other sessions need that.
 
-A dump gives way to whoever waits too long for a lock of its own, and begins anew with a fresh snapshot; see
+A dump gives way to a session that waits too long for one of its locks, and begins again with a new snapshot: see
 `app.postgres.dump.watch` and docs/design.md.
 """
 
@@ -18,10 +18,10 @@ from app.errors import BackupCreationError, TableLockedError
 from app.ports.source import ChangedError, GaveWayError, Snapshot, Source
 
 log = structlog.get_logger(__name__)
-# As often as this, and for as long as that: one that gives way at once costs nothing, one after an hour costs an hour.
+# At least so many attempts, and for at least so long: a dump that gives way at once costs little time, a late one much.
 ATTEMPTS = 5
 SECONDS = 60.0
-_PAUSES = (0.02, 0.05, 0.1, 0.2, 0.3)  # uneven, so as not to keep step with somebody's loop
+_PAUSES = (0.02, 0.05, 0.1, 0.2, 0.3)  # uneven, so that the attempts do not keep step with a loop of another program
 Dumped = TypeVar("Dumped", bound=Destination)
 
 
@@ -30,15 +30,15 @@ def dump_whole(source: Source, begin: Callable[[], Dumped]) -> tuple[Snapshot, D
 
     Args:
         source: what to dump.
-        begin: gives an empty destination, for each attempt.
+        begin: makes an empty destination for each attempt.
 
     Returns:
-        The snapshot, whose facts are good although it is let go; and the destination.
+        The snapshot, which is closed but has its facts, and the destination.
 
     Raises:
-        TableLockedError: every attempt stood in somebody's way; names who it was at the last.
-        BackupCreationError: what the snapshots show was gone each time.
-        BackupError: as the source's methods do.
+        TableLockedError: each attempt blocked another session; names the last one.
+        BackupCreationError: objects that the snapshots show were removed each time before they were read.
+        BackupError: as methods of the source.
     """
     begun, reason = time.monotonic(), ""
     for number in count(1):
@@ -52,7 +52,7 @@ def dump_whole(source: Source, begin: Callable[[], Dumped]) -> tuple[Snapshot, D
                 raise TableLockedError(message, error.hint) from error
             reason = error.message
         except ChangedError as error:
-            again = error.message == reason  # the same thing twice is lasting; who makes and drops things has many
+            again = error.message == reason  # the same reason twice will come again
             if again or (number >= ATTEMPTS and time.monotonic() - begun >= SECONDS):
                 raise BackupCreationError(error.message, error.hint) from error
             reason = error.message

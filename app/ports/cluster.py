@@ -1,4 +1,4 @@
-"""The port to a whole server, of which a full backup is made."""
+"""The port to a whole server, for full backups. PostgreSQL calls a server's data folder a cluster."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterFacts:
-    """What must be known of a server before a full backup.
+    """Facts about a server that a full backup needs.
 
     Attributes:
-        size: what all its databases take on the server's disk, as far as the role may know.
+        size: bytes of all databases on the server's disk, as far as the role may see them.
         may_replicate: whether the role has REPLICATION, or is a superuser.
-        tablespaces: those beside the two of each server, as ``name at /location``.
-        unlogged: tables of this database without WAL, which a copy of the server has without their rows.
-        outside: files of its configuration that stand outside of its data folder, where the role may know.
+        tablespaces: besides the two of each server, as ``name at /location``.
+        unlogged: tables of this database that a copy of the server contains without their rows.
+        outside: configuration files outside of the data folder, if the role may see that.
     """
 
     version: str
@@ -34,45 +34,45 @@ class ClusterFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaseBackup:
-    """A copy of a server's data folder that was made: what recovery must replay to make it consistent."""
+    """A finished copy of a server's data folder: the WAL that recovery must replay to make it consistent."""
 
     wal_start: str | None
     wal_end: str | None
 
 
 class Cluster(Protocol):
-    """A server. Each method connects anew, and may raise what those of `Source` raise."""
+    """A server. Each method opens a connection of its own, and may raise the errors of `Source`."""
 
     def facts(self) -> ClusterFacts:
-        """What the server is, and what the role may."""
+        """Facts about the server, and rights of the role."""
 
     def system_identifier(self) -> str:
-        """The cluster's own number, asked over a replication connection.
+        """The server's system identifier, read over a replication connection.
 
         Raises:
-            BackupPermissionError: the server lets the role make none.
+            BackupPermissionError: the role may not open one.
         """
 
     def program_version(self, version: str) -> str:
-        """Version of the programs that copy and verify; they are of the server's own major.
+        """Version of the programs that copy and verify, which have the server's major version.
 
         Raises:
             BackupCreationError: one of them is not installed.
         """
 
     def reads_wal(self, version: str) -> bool:
-        """Whether the copy's WAL is read when it is verified, for which a program of its own is wanted.
+        """Whether `verify` reads the WAL of the copy too, which needs another program.
 
         Raises:
             BackupCreationError: the program that verifies is not installed.
         """
 
     def copy_into(self, folder: Path, advance: Callable[[int], None]) -> BaseBackup:
-        """Copy the running server's data into a folder that is made, with the WAL that makes it consistent.
+        """Copy the running server's data into a new folder, with the WAL that makes it consistent.
 
         Args:
-            folder: where to; what stands in it after an error is of no use.
-            advance: called again and again, with the bytes copied since; what it raises ends the copying.
+            folder: is created; after an error its content is useless.
+            advance: called repeatedly with the number of bytes copied since the last call; if it raises, copying ends.
 
         Raises:
             ServerUnavailableError: the server went away.
@@ -81,7 +81,7 @@ class Cluster(Protocol):
         """
 
     def verify(self, folder: Path) -> str:
-        """Compare a copy with the server's own record of it; returns the version of the program that did.
+        """Compare a copy with the server's own manifest of it; return the version of the program that did.
 
         Raises:
             BackupValidationError: it differs.

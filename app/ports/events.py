@@ -1,4 +1,4 @@
-"""The port by which operations tell what happened: done, failed, warned."""
+"""The port for events: operations report through it what is done, failed or worth a warning."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from app.errors import ResidencyBackupError
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something worth telling.
+    """Something worth reporting.
 
     Attributes:
-        name: what happened.
-        backup, restore: the id of what it happened to.
-        database, tier: whose; None if whoever tells has named them to the log for all that it does.
-        figures: what else is known, by the keys of the log line: ``bytes``, ``seconds``, ``file``.
-        error: class of the error, if it is one.
+        name: of the event.
+        backup, restore: id of the backup or restore.
+        database, tier: of the backup or restore; None if the caller has bound them to all of its log lines.
+        figures: further values by the keys of the log line: ``bytes``, ``seconds``, ``file``.
+        error: class of the error, if there is one.
         reason: why it happened.
         hint: what to do now.
-        found: how much it matters, if that is not the name's level.
+        found: the level, if it is not the one of the name.
     """
 
     name: EventName
@@ -44,10 +44,10 @@ class Event:
 
 
 class Events(Protocol):
-    """Whoever wants to know of events."""
+    """The listeners of events."""
 
     def emit(self, event: Event) -> None:
-        """Tell of an event. Never fails: a listener that does is named in the log."""
+        """Report an event. Never raises: a listener that fails is named in the log."""
 
 
 def failure(  # noqa: PLR0913 -- the keys of a log line

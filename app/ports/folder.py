@@ -1,4 +1,4 @@
-"""The port to the root of the tree: whether it is the one that is meant, and which server's backups it holds."""
+"""The port to the identity of the tree's root: whether it is the right folder, and which servers it has backups of."""
 
 from __future__ import annotations
 
@@ -9,48 +9,48 @@ from app.domain.servers import Lineage
 
 
 class Folder(Protocol):
-    """What the tree's root is known by: a marker in it, and what is remembered of that elsewhere.
+    """How the tree's root is recognised: by a marker file in it, whose id is also remembered elsewhere.
 
-    Every method may raise what `Tree` raises.
+    Each method may raise the errors of `Tree`.
     """
 
     def require_here(self) -> None:
-        """Make sure that what stood in the folder still does, as far as anybody remembers. Writes nothing there.
+        """Make sure that the folder is the remembered one. Writes nothing into it.
 
         Raises:
-            BackupFolderLostError: it does not.
+            BackupFolderLostError: it is another one, or its backups are gone.
         """
 
     def held(self) -> Folder:
-        """The folder as it is now, for a run: `require_here`, `require_same` and `change` refuse any other.
+        """The folder as it is now, for a run: `require_here`, `require_same` and `change` refuse any other one.
 
         Raises:
-            BackupFolderLostError: it is not the one that was there before.
+            BackupFolderLostError: it is not the remembered one.
             BackupReadError: its marker cannot be read.
         """
 
     def require_same(self) -> None:
-        """Raise BackupFolderLostError where the folder is not the one that was held."""
+        """Raise BackupFolderLostError if the folder is not the one that `held` saw."""
 
     def require_readable(self) -> None:
-        """Raise BackupReadError where there is a marker that cannot be read."""
+        """Raise BackupReadError if there is a marker that cannot be read."""
 
     def clear_up(self) -> list[str]:
-        """Remove what a crash left of a marker; says what."""
+        """Remove the temporary file of a marker that a crash left; return the names of removed files."""
 
     def is_marked(self) -> bool:
-        """Whether the marker is there."""
+        """Whether there is a marker."""
 
     def lineage(self, database: str) -> Lineage | None:
-        """What the marker says of a database's servers; None where it says nothing."""
+        """The lineage of a database in the marker; None if there is none."""
 
     def change(self, database: str, change: Callable[[Lineage | None], Lineage | None]) -> None:
-        """Change what the marker says of a database, and make the marker where it is missing; one at a time.
+        """Change the lineage of a database in the marker, under a lock. A missing marker is made.
 
         Args:
             database: its name.
-            change: gets what the marker says, gives what it is to say; None leaves it. What it raises changes nothing.
+            change: takes the old lineage and returns the new one, or None for no change. If it raises, nothing changes.
         """
 
     def renew(self) -> None:
-        """Take the folder as it is for the one that is meant, whatever is remembered."""
+        """Accept the folder as it is, whatever is remembered of it."""

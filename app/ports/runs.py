@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,10 +18,10 @@ class Run:
     """One attempt at a backup, as the catalog records it.
 
     Attributes:
-        id: random, 12 hexadecimal digits; part of the temporary file's name.
-        slot: the due run that it serves; None for one that an admin asked for.
-        heartbeat_at: the last sign of life of whoever holds it.
-        server: the server and database that it is of.
+        id: 12 random hexadecimal digits; part of the temporary file's name.
+        slot: that it is run for; None for a run that an admin asked for.
+        heartbeat_at: the last sign of life of its process.
+        server: the server and database that it backs up.
     """
 
     id: str
@@ -34,56 +34,56 @@ class Run:
 
 
 class Catalog(Protocol):
-    """The record of runs, slots and backups. All times are aware; every method is one transaction.
+    """The record of runs, slots and backups. Times are aware. Each method is one transaction.
 
-    Every method may raise CatalogError: it cannot be reached, read or written.
+    Each method may raise CatalogError: the catalog cannot be reached, read or written.
     """
 
     def claim(self, database: str, tier: Tier, slot: Slot | None, now: datetime, server: Identity = ANY) -> Run | None:
-        """Begin a run; at most one of a tier is under way for a database. A slot of another server was not run here.
+        """Begin a run. At most one of a tier is under way for a database.
 
-        A run whose holder is dead (its process is gone, or it gave no sign of life for long enough) is abandoned first:
-        it counts as failed for a passing reason, and so does its slot.
+        A run whose process is dead (it ended, or gave no sign of life for long enough) is abandoned first: the run and
+        its slot count as failed for a transient reason. A slot that was run on another server counts as not run.
 
         Returns:
-            The run, held by this process; or None where the slot is being run or was, or may not be tried again yet.
+            The run, which belongs to this process; None if the slot is running or done, or may not be tried again yet.
 
         Raises:
-            BackupRunningError: a living run of the tier is under way.
+            BackupRunningError: another run of the tier is under way, and its process lives.
         """
 
     def heartbeat(self, run: Run, now: datetime) -> bool:
-        """Give a sign of life. False when the run is no longer this process's: it must stop and leave no trace."""
+        """Record a sign of life. False if the run does not belong to this process any more, which must stop then."""
 
     def complete(self, run: Run, backup: Backup, now: datetime) -> None:
-        """End a run well: the backup is saved (replacing a row of its id), and the slot is done."""
+        """End a run that succeeded: save the backup (it replaces a row with its id), and mark the slot as done."""
 
     def fail(self, run: Run, error: Exception, now: datetime, *, transient: bool) -> None:
-        """End a run badly. The slot becomes free for a retry where `transient`. A run already ended stays as it is."""
+        """End a run that failed. If `transient`, its slot may be tried again. A run that has ended stays as it is."""
 
     def abandon_dead(self, now: datetime) -> Sequence[Run]:
-        """End, and return, all runs whose holders are dead."""
+        """End all runs whose processes are dead, and return them."""
 
     def doubtful_for(self, now: datetime) -> timedelta:
-        """How long until each holder (of a run or restore) out of sight is dead, unless it gives a sign of life."""
+        """How long until every unseen process of a run or restore counts as dead, without a sign of life."""
 
     def may_have_made(self, database: str, tier: Tier, backup_id: str, at: datetime) -> bool:
-        """Whether a run that is recorded may have made a backup at that instant; also if the record is younger."""
+        """Whether a recorded run may have made a backup at that instant. True also if the record is younger."""
 
     def running(self, database: str | None = None) -> Sequence[Run]:
         """Runs under way, of one database or of all, oldest first, dead or alive."""
 
     def slot(self, database: str, tier: Tier, period: str, server: Identity = ANY) -> SlotRecord | None:
-        """What became of a slot; None where it was never run, or only on another server."""
+        """The record of a slot; None if it was never run, or only on another server."""
 
     def first_slot_due(self, database: str, tier: Tier) -> datetime | None:
-        """When the first slot of the tier that is recorded came due; None where none is."""
+        """When the first recorded slot of the tier was due; None if there is none."""
 
     def pass_slot(self, database: str, slot: Slot, now: datetime) -> None:
-        """Record that a slot was not missed by anybody. Does nothing where the slot is recorded already."""
+        """Record a slot as not missed. Does nothing if the slot is recorded already."""
 
     def forget_slots(self, database: str, after: datetime) -> None:
-        """Forget the slots that come due after an instant: nobody can have run them."""
+        """Forget slots that are due after an instant, because they cannot have been run yet."""
 
     def backups(self, database: str) -> Sequence[Backup]:
         """All backups, newest first by `created_at`, those in state DELETING too."""
@@ -92,23 +92,29 @@ class Catalog(Protocol):
         """Insert the backup, or replace the row of the same database and id."""
 
     def record_check(self, backup: Backup, verified_at: datetime | None, damage: str | None) -> None:
-        """Record what a look at a backup's bytes found; nothing else of the row changes.
+        """Record the result of a verification. Nothing else of the row changes.
 
-        Does nothing where the row is gone, or is of other bytes (another SHA-256) by now.
+        Does nothing if the row was removed meanwhile, or has another SHA-256.
         """
 
     def pin(self, database: str, backup_id: str, reason: str | None) -> None:
-        """Record a pin, or with None its release; nothing else of the row changes. Does nothing where there is none."""
+        """Record the reason of a pin, or with None its release. Nothing else changes. Does nothing without a row."""
 
     def forget(self, database: str, backup_id: str) -> None:
-        """Remove a row. Does nothing where there is none."""
+        """Remove the row of a backup. Does nothing if there is none."""
+
+    def told(self, database: str) -> Mapping[str, Backup]:
+        """What manifests tell, by the SHA-256 of their bytes: what `keep_told` recorded last."""
+
+    def keep_told(self, database: str, told: Mapping[str, Backup]) -> None:
+        """Record what manifests tell, and forget all others of the database."""
 
     def is_below(self, folder: Path) -> bool:
-        """Whether the catalog is kept below a folder, and so is lost with it."""
+        """Whether the catalog is stored in a folder, so that it is lost with it."""
 
     def copy(self, path: Path) -> None:
-        """Write every row, as of one instant, into a new SQLite catalog.
+        """Write all rows, as of one instant, into a new SQLite catalog.
 
         Raises:
-            CatalogError: the catalog cannot be read, or the copy not be written.
+            CatalogError: the catalog cannot be read, or the copy cannot be written.
         """

@@ -9,28 +9,28 @@ from typing import BinaryIO, Protocol
 
 
 class Scripts(Protocol):
-    """Plain SQL scripts that undo merges, each under its restore's id. Raises what `Tree` raises."""
+    """Plain SQL scripts that undo merges, each under its restore's id. Methods may raise the errors of `Tree`."""
 
     def create(self, restore_id: str) -> AbstractContextManager[Script]:
-        """A new script; gone when the block ends in an error, unless it was kept before that."""
+        """A new script. It is removed if the block raises before `Script.keep` was called."""
 
     def open(self, restore_id: str) -> BinaryIO:
-        """Open a script for reading. Raises BackupNotFoundError where it is missing."""
+        """Open a script for reading. Raises BackupNotFoundError if it is missing."""
 
     def ids(self) -> Sequence[str]:
-        """The restores that have one."""
+        """The ids of restores that have a script."""
 
     def path(self, restore_id: str) -> Path:
-        """Where a script stands, or would."""
+        """The path of a script, which need not exist."""
 
     def remove(self, restore_id: str) -> None:
-        """Remove a script. Missing is no error."""
+        """Remove a script. A missing one is no error."""
 
 
 class Script(Protocol):
-    """A script in the making."""
+    """A script that is being written."""
 
     stream: BinaryIO
 
     def keep(self) -> None:
-        """Put it on the disk itself: from here on a crash leaves it whole."""
+        """Sync the script to the disk, because the merge is about to be committed. It is not removed any more."""

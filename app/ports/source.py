@@ -16,21 +16,21 @@ from app.errors import BackupCreationError, TableLockedError
 
 
 class GaveWayError(TableLockedError):
-    """A dump ended itself because it stood in another session's way: an attempt with a new snapshot can do better."""
+    """A dump ended itself because it blocked another session. Another attempt, with a new snapshot, may succeed."""
 
 
 class ChangedError(BackupCreationError):
-    """Something that the snapshot shows was gone when it was to be read: an attempt with a new one can do better."""
+    """An object of the snapshot was dropped before it was read. Another attempt, with a new snapshot, may succeed."""
 
 
 class Snapshot(Protocol):
-    """One instant of a database, held open.
+    """One instant of a database, which stays readable while it is open.
 
     Attributes:
         taken_at: the instant, by the server's clock.
-        tables: every table whose rows a complete dump must carry, by the name that the dump gives them under.
-        wal_position: where no transaction that the snapshot cannot see had written before; None where not known.
-        doubts: what a restore of the dump could not evaluate; known once it was dumped.
+        tables: whose rows a complete dump must contain, by the names that the dump uses.
+        wal_position: LSN. Transactions that the snapshot does not see wrote nothing before it. None if unknown.
+        doubts: objects that a restore of the dump could not make; known after the dump.
     """
 
     taken_at: datetime
@@ -39,18 +39,18 @@ class Snapshot(Protocol):
     doubts: Sequence[Doubt]
 
     def dump_into(self, archive: Destination) -> None:
-        """Write everything that the snapshot shows, in the archive's order.
+        """Write the whole content of the snapshot, in the archive's order.
 
         Raises:
-            GaveWayError, ChangedError: another session waited, or was faster; see `app.ports.attempts`.
-            ServerUnavailableError: the server went away; nothing that was written can be used.
+            GaveWayError, ChangedError: another session waited, or dropped an object; see `app.ports.attempts`.
+            ServerUnavailableError: the server went away. What was written is useless.
             BackupCreationError: the dump failed for another reason.
             BackupStorageError, BackupWriteError: the archive could not be written.
         """
 
 
 class Source(Protocol):
-    """A database. Every method connects anew and may be called at any time, twice too.
+    """A database. Each method opens a connection of its own, and may be called at any time and repeatedly.
 
     Each may raise ServerUnavailableError (the server does not answer), BackupCreationError (no such database) or
     BackupPermissionError (it refuses the role).
@@ -59,39 +59,39 @@ class Source(Protocol):
     database: str
 
     def facts(self) -> ServerFacts:
-        """What the server and the database are."""
+        """Facts about the server and the database."""
 
     def identity(self) -> Identity:
-        """Which server and database it is: its own numbers, which a name does not give away."""
+        """The numbers that identify the server and the database."""
 
     def dump_program_version(self, facts: ServerFacts) -> str:
         """Version of the dump program that fits the server.
 
         Raises:
-            BackupCreationError: there is none, or all are older than the server.
+            BackupCreationError: none is installed, or all are older than the server.
         """
 
     def unreadable(self) -> list[str]:
-        """What the role may not read, each with the reason: ``table public.pay: no SELECT right``.
+        """Objects that the role cannot read, with the reason: ``table public.pay: no SELECT right``.
 
-        Row level security that would filter what the role sees counts as not readable.
+        A table with row level security that would hide rows from the role counts as unreadable.
         """
 
     def doubts(self) -> Sequence[Doubt]:
-        """What a restore of a dump of now could not evaluate: expressions that rely on search_path."""
+        """Objects that a restore of a dump made now could not make, because their expressions rely on search_path."""
 
     @property
     def role(self) -> str:
-        """Who asks."""
+        """The role that connects."""
 
     def at_login(self) -> list[str]:
-        """What of the users' runs whenever a session begins, also one of this service, in words: event triggers."""
+        """Event triggers of users that run whenever a session begins, also one of this service; a sentence each."""
 
     def left_out(self) -> list[str]:
-        """Tables and sequences of which this server has no content: a standby's unlogged ones. No dump has it."""
+        """Tables and sequences without content on this server, so that no dump has it: unlogged ones of a standby."""
 
     def undumped(self) -> list[str]:
-        """What of the users' no dump carries, since it counts as an extension's or the server's; and what helps."""
+        """Objects of users that no dump contains, because they count as an extension's or the server's; a remedy."""
 
     def snapshot(self) -> AbstractContextManager[Snapshot]:
-        """Hold an instant of the database open for the length of a block."""
+        """Open a snapshot of the database for the length of a block."""

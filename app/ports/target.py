@@ -20,12 +20,12 @@ Advance = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What was loaded.
+    """The result of a load.
 
     Attributes:
         rows: of each table.
         seconds: that each phase took: ``lint``, then the kinds of segment, then ``analyze``.
-        remarks: what was done without.
+        remarks: sentences about statements that were left out.
     """
 
     rows: dict[TableName, int]
@@ -35,16 +35,16 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetFacts:
-    """What a restore needs to know of the server.
+    """Facts about the server that a restore needs.
 
     Attributes:
-        version, version_num: as the server says them: ``"18.6"``, 180006.
-        live: facts of the live database; None where it does not exist.
+        version, version_num: as the server reports them: ``"18.6"``, 180006.
+        live: facts about the live database; None if it does not exist.
         may_create: whether the role may create databases, and rename the live one.
-        data_folder: where the server keeps its data, if that is on this machine.
-        prepared: names of transactions prepared in the live database, which nobody can end from outside.
-        system_identifier: of the server; None where it does not tell.
-        role: that restores, and whether it is a superuser.
+        data_folder: of the server, if it is on this machine.
+        prepared: names of prepared transactions in the live database, which cannot be ended from outside.
+        system_identifier: of the server; None if it does not tell.
+        role, superuser: the role that restores, and whether it is a superuser.
     """
 
     version: str
@@ -60,7 +60,7 @@ class TargetFacts:
 
 @dataclass(frozen=True, slots=True)
 class Loader:
-    """A role that loads a dump, and the roles beyond the ordinary whose rights it has."""
+    """A role that loads a dump, and the special rights that it has."""
 
     role: str
     powers: tuple[str, ...]
@@ -68,13 +68,13 @@ class Loader:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loading:
-    """How an archive is loaded, and so what the database is to hold then.
+    """How an archive is loaded, which decides what the database must contain afterwards.
 
     Attributes:
-        facts: of the database that the archive came from, as it was dumped by this service; None for a foreign dump,
-            whose rows may have been read under other settings, and which is not to change the server beside.
-        search_path: that functions have meanwhile.
-        role: who loads it, and then owns everything; None for who restores, and everything belongs to whom it belonged.
+        facts: of the dumped database, if this service made the dump. None for a foreign dump: its rows may have been
+            read under other settings, and it must not change anything outside of its database.
+        search_path: for functions during the load.
+        role: that loads the dump, and owns all objects afterwards. None for our own role, which restores the owners.
     """
 
     facts: ServerFacts | None
@@ -88,87 +88,88 @@ class Loading:
 
     @property
     def keeps_owners(self) -> bool:
-        """Whether everything is to belong to whom it belonged."""
+        """Whether objects get their owners back."""
         return self.role is None
 
 
 class Target(Protocol):
-    """The server of a live database. Every method connects anew.
+    """The server of a live database. Each method opens a connection of its own.
 
-    Each may raise TargetUnavailableError (the server does not answer, or went away: nothing is half done) or
-    RestorePermissionError (the role lacks a right; says which).
+    Each may raise TargetUnavailableError (the server does not answer, or went away; nothing is half done) or
+    RestorePermissionError (the role lacks a right; names it).
     """
 
     database: str
 
     def named(self, name: str) -> Target:
-        """The same server, with another database in the live one's place."""
+        """The same server, with another database as the live one."""
 
     def run(self, argv: Sequence[str], name: str) -> None:
-        """Run a program to its end; its environment names the database of that name.
+        """Run a program to its end, with a database in its environment (DATABASE_URL and others).
 
         Raises:
-            RestorePostCommandError: it cannot be started, or failed; carries the end of what it printed.
+            RestorePostCommandError: it cannot be started, or failed; has the end of its output.
         """
 
     def facts(self) -> TargetFacts:
-        """What the server is, and whether the live database exists."""
+        """Facts about the server and the live database."""
 
     def missing(self, needs: Needs) -> list[str]:
-        """What a backup needs and the server has not, a phrase each: ``extension postgis``, ``role app``."""
+        """What a backup needs and the server lacks, as phrases: ``extension postgis``, ``role app``."""
 
     def foreign_owners(self, needs: Needs) -> dict[str, str]:
-        """Owners in the backup whom the role may not give things to, each with what lets it: a GRANT, as a rule."""
+        """Owners in the backup that the role may not set, each with the remedy, usually a GRANT."""
 
     def databases(self) -> dict[str, int]:
-        """All databases of the server by name, with the number that a database keeps whatever it is called: its oid."""
+        """All databases of the server: name -> oid, which a database keeps if it is renamed."""
 
     def renaming(self, names: Collection[str]) -> bool:
-        """Whether one of these databases is just being renamed or dropped: `databases` may say another thing soon."""
+        """Whether one of these databases is being renamed or dropped now, so that `databases` may change soon."""
 
     def create(self, name: str, facts: ServerFacts | None) -> None:
-        """Make an empty database with the live one's owner, encoding, locale, settings, limits, grants and comment.
+        """Create an empty database with the live one's owner, encoding, locale, settings, limits, grants and comment.
 
         Args:
             name: of the new database.
-            facts: of the database that the backup came from; they decide where no live one exists.
+            facts: of the dumped database; used if there is no live one.
         """
 
     def drop(self, name: str) -> bool:
-        """Drop a database and end its sessions; waits for a swap of it. Refuses the live database's name.
+        """Drop a database and end its sessions. Waits if it is being swapped. Refuses the live database.
 
-        Its subscriptions go first; their publishers are not asked. Logical replication slots go with it.
+        Its subscriptions are dropped first, without contact to the publishers. Its logical replication slots go with
+        it.
 
         Returns:
-            Whether it was there to be dropped.
+            Whether it existed.
 
         Raises:
-            RestoreBusyError: somebody reads it through a logical replication slot, or stays in it.
+            RestoreBusyError: a logical replication slot of it is in use, or a session does not end.
         """
 
     def replication(self, name: str) -> Replication:
-        """Subscriptions and logical replication slots of a database; none where there is no such database."""
+        """Subscriptions and logical replication slots of a database; none if it does not exist."""
 
     def pause_subscriptions(self, name: str, subscriptions: Collection[str]) -> None:
-        """Disable some of a database's subscriptions, as far as they are there and enabled."""
+        """Disable some subscriptions of a database, if they exist and are enabled."""
 
     def resume_subscriptions(self, name: str, subscriptions: Collection[str]) -> list[str]:
-        """Enable them again; returns those that are gone, or have lost their slot."""
+        """Enable them again; return those that do not exist any more, or have lost their slot."""
 
     def detach_subscriptions(self, name: str) -> list[str]:
-        """Take all subscriptions of a database their slot's name, and return theirs. No publisher is asked."""
+        """Detach a database's subscriptions from their slots, without contact to the publishers; return their names."""
 
     def loader(self, role: str) -> Loader:
-        """Make sure that another role can load a dump.
+        """Check that another role can load a dump.
 
         Raises:
-            RestorePermissionError: it cannot connect; says what it needs.
+            RestorePermissionError: it cannot connect; names what it needs.
         """
 
     def load(self, name: str, archive: Archive, loading: Loading, progress: Advance) -> Loaded:
         """Load an archive into an empty database.
 
-        If it is foreign, or loaded as another role, what it changes of the server outside of the database is refused.
+        If it is foreign, or loaded as another role, changes outside of the database are refused.
 
         Raises:
             RestoreValidationError, RestoreDataError, BackupReadError, BackupValidationError: see
@@ -186,29 +187,29 @@ class Target(Protocol):
         """Read a whole database back and compare it with the archive: rows, sequences, large objects, schema.
 
         Args:
-            name: the database.
-            archive: what it should hold.
-            loading: how it was loaded; of a foreign dump only what is certain is compared.
+            name: of the database.
+            archive: its expected content.
+            loading: how it was loaded. Of a foreign dump only what is certain is compared.
             progress: called with the number of bytes read.
-            otherwise: called with each object that differs in words, of a hundred at most.
+            otherwise: called with each object whose definition differs, for at most a hundred.
 
         Returns:
-            Remarks on what could not be compared, or differs in words alone. Empty where all is proven.
+            Remarks on objects that could not be compared, or that differ in their text only. Empty if all is proven.
 
         Raises:
-            RestoreDataError: the content is not the archive's; names what differs.
+            RestoreDataError: the content differs; names where.
         """
 
     def swap(self, new: str, live: str, old: str) -> float:
-        """Rename `live` to `old` and `new` to `live`, in one transaction; other sessions are ended for it.
+        """Rename `live` to `old` and `new` to `live`, in one transaction, after other sessions were ended.
 
-        `live` need not exist; then only the other rename is done.
+        If `live` does not exist, only `new` is renamed.
 
         Returns:
-            For how many seconds nobody could connect.
+            Seconds during which nobody could connect.
 
         Raises:
-            RestoreBusyError: a session did not go away; nothing was renamed.
+            RestoreBusyError: a session did not end; nothing was renamed.
         """
 
     def replace_in_place(
@@ -223,68 +224,68 @@ class Target(Protocol):
         Args:
             archive: what to load.
             facts: see `prove`.
-            on_commit: called with the transaction's id just before the commit; what it raises rolls back.
-            search_path: what functions have meanwhile; an empty one stands for what database and role have.
+            on_commit: called with the transaction's id just before the commit; if it raises, all is rolled back.
+            search_path: for functions during the load; an empty one means the path of database and role.
 
         Returns:
-            Remarks on what was left as it is, and on what could not be compared.
+            Remarks on objects that were left as they are, or could not be compared.
 
         Raises:
-            RestoreBusyError: something stayed locked.
+            RestoreBusyError: a table stayed locked.
             RestoreValidationError, RestoreDataError, BackupReadError, BackupValidationError: see `load` and `prove`.
         """
 
     def merging(self, archive: Archive, request: MergeRequest, progress: Advance) -> AbstractContextManager[Merging]:
-        """Put the archive's rows beside the live tables, in temporary tables, for the length of a block.
+        """Load the archive's rows into temporary tables beside the live ones, for the length of a block.
 
         Raises:
-            RestoreValidationError: a table or column of the backup has no place in the live database (names it), or
-                the request does not fit the backup.
+            RestoreValidationError: the live database lacks a table or column of the backup (names it), or the request
+                does not fit the backup.
             RestoreDataError: a value does not fit the live column's type.
         """
 
     def schema(self, archive: Archive) -> tuple[list[str], list[OtherWords]]:
-        """What differs between the archive's schema and the live one: a line each, and texts of a hundred at most.
+        """Differences between the archive's schema and the live one: a line each, and both texts for at most a hundred.
 
-        Takes no lock above ACCESS SHARE, and gives the server nothing of the archive.
+        Takes no lock above ACCESS SHARE, and sends nothing of the archive to the server.
         """
 
     def compare(self, one: Archive, other: Archive, progress: Advance) -> Changes:
-        """What differs between two archives' rows, as if `one` were the backup and `other` the live database."""
+        """Differences between the rows of two archives, as if `one` were the backup and `other` the live database."""
 
     def committed(self, transaction: str) -> bool | None:
-        """Whether a transaction of the live database was committed; None where it still runs or nobody knows."""
+        """Whether a transaction of the live database was committed; None if it still runs, or if that is unknown."""
 
     def run_script(self, text: BinaryIO, on_commit: Callable[[str], None]) -> None:
         """Run a plain SQL script with COPY blocks in one transaction of the live database: the inverse of a merge.
 
         Raises:
-            RestoreDataError: the script itself refuses (rows were changed since), or fails. Nothing is changed.
+            RestoreDataError: the script refuses, because rows were changed since, or fails. Nothing is changed.
         """
 
 
 class Merging(Protocol):
-    """Rows of a backup beside the live tables."""
+    """Rows of a backup in temporary tables beside the live ones."""
 
     def preview(self) -> Changes:
-        """What `apply` would do now. Takes no lock above ACCESS SHARE and changes nothing."""
+        """The changes that `apply` would make now. Takes no lock above ACCESS SHARE and changes nothing."""
 
     def check(self) -> None:
-        """Refuse what `apply` would refuse, as far as it can be told now. Takes no lock above ACCESS SHARE.
+        """Refuse what `apply` would refuse, as far as is known now. Takes no lock above ACCESS SHARE.
 
         Raises:
-            RestoreValidationError, MergeConflictError: the request cannot be served, or allows no such plan.
+            RestoreValidationError, MergeConflictError: the request cannot be met, or does not allow these changes.
         """
 
     def apply(self, inverse: BinaryIO, on_commit: Callable[[str], None]) -> Changes:
         """Merge, in one transaction.
 
         Args:
-            inverse: gets a plain SQL script that undoes exactly this merge, before the commit.
-            on_commit: called with the transaction's id just before the commit; what it raises rolls back.
+            inverse: a plain SQL script that undoes exactly this merge is written to it before the commit.
+            on_commit: called with the transaction's id just before the commit; if it raises, all is rolled back.
 
         Raises:
-            RestoreBusyError: the live tables were altered since their rows were put beside them.
-            MergeConflictError: the policy is `fail` and rows conflict, or an exact restore of tables is not possible.
+            RestoreBusyError: the live tables were altered since the rows were loaded beside them.
+            MergeConflictError: the policy is `fail` and rows conflict, or tables cannot be restored exactly.
             RestoreDataError: the server refuses a row.
         """

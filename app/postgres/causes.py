@@ -26,7 +26,7 @@ _CONFLICT = re.compile(r"conflict with recovery")
 _SERIALIZABLE = re.compile(r"default_transaction_isolation")
 _NO_SNAPSHOT = re.compile(r"invalid snapshot identifier|snapshot \"[^\"]+\" does not exist")
 _NO_SNAPSHOT_HINT = (
-    "does a load balancer stand before several servers? write the host of one of them into DATABASE_URL; "
+    "is there a load balancer before several servers? write the host of one of them into DATABASE_URL; "
     "else see the server's log, and try again"
 )
 _MORE_LOCKS = in_psql("postgres", "ALTER SYSTEM SET max_locks_per_transaction = 256")
@@ -80,12 +80,12 @@ class _Refusal:
 
 
 def known_cause(
-    said: str, database: str, error: psycopg.Error | None = None, *, role: str
+    text: str, database: str, error: psycopg.Error | None = None, *, role: str
 ) -> BackupCreationError | None:
     """The error for a known cause; None if the cause is not known.
 
     Args:
-        said: the message of the server with its details.
+        text: the message of the server with its details.
         database: name of the database.
         error: the driver's; None if a program printed the message.
         role: of the session.
@@ -93,9 +93,9 @@ def known_cause(
     if error is not None and error.diag.message_primary:
         refusal = _Refusal(database, role, _message_of(error), error.diag.message_hint or "", error)
     else:
-        message = _ASKED.sub("", without_details(said))
+        message = _ASKED.sub("", without_details(text))
         hints = "\n".join(_HINT.findall(message))
-        refusal = _Refusal(database, role, _HINT.sub("", message), hints, error, asked=said)
+        refusal = _Refusal(database, role, _HINT.sub("", message), hints, error, asked=text)
     causes = (_of_locks, _of_a_standby, _of_a_row, _of_a_snapshot, _of_the_server)
     return next((cause for meaning in causes if (cause := meaning(refusal))), None)
 

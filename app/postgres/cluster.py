@@ -241,20 +241,20 @@ def _wait(program: ChildProcess, advance: Callable[[int], None]) -> None:
 
 
 def _typed(error: ProgramError) -> BackupError:
-    said = "\n".join(line for line in error.message.splitlines() if not _PROGRESS.match(line))
-    if _FULL.search(said) and _SAID_BY_SERVER.search(said):
-        return BackupCreationError(f"the server's own disk is full: {said}", "free space on the disk of the server")
-    if _FULL.search(said):
-        return BackupStorageError(f"the disk is full: {said}", "free space in BACKUP_DIR, which holds the copy too")
-    if _LIMITED.search(said):
+    message = "\n".join(line for line in error.message.splitlines() if not _PROGRESS.match(line))
+    if _FULL.search(message) and _SAID_BY_SERVER.search(message):
+        return BackupCreationError(f"the server's own disk is full: {message}", "free space on the disk of the server")
+    if _FULL.search(message):
+        return BackupStorageError(f"the disk is full: {message}", "free space in BACKUP_DIR, which holds the copy too")
+    if _LIMITED.search(message):
         return BackupStorageError(
-            f"a file may not be that large: {said}", "lift the limit (ulimit -f), or use another disk"
+            f"a file may not be that large: {message}", "lift the limit (ulimit -f), or use another disk"
         )
-    if _SENDERS.search(said):
-        return ServerUnavailableError(said, "raise max_wal_senders, or try again when fewer replicas are connected")
-    if _GONE.search(said):
-        return ServerUnavailableError(f"the server was lost during the full backup: {said}", "see the server's log")
-    return BackupCreationError(f"the server could not be copied: {said}", "see the server's log, and try again")
+    if _SENDERS.search(message):
+        return ServerUnavailableError(message, "raise max_wal_senders, or try again when fewer replicas are connected")
+    if _GONE.search(message):
+        return ServerUnavailableError(f"the server was lost during the full backup: {message}", "see the server's log")
+    return BackupCreationError(f"the server could not be copied: {message}", "see the server's log, and try again")
 
 
 def _version_of(folder: Path) -> str:

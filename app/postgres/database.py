@@ -119,7 +119,7 @@ class Database:
         """The same database as another role. Without a password, libpq looks for one as usual."""
         return Database(self.name, {**self.parameters, "user": role}, password)
 
-    def beside(self, connection: psycopg.Connection) -> Database:
+    def same_server(self, connection: psycopg.Connection) -> Database:
         """The same database on the server that a session is connected to.
 
         The connection parameters may lead to one of several servers. Only the server that exported a snapshot knows it,

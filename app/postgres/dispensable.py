@@ -56,12 +56,12 @@ def is_dispensable(statement: bytes) -> bool:
 
 def note_refused(session: LoadingSession, statement: bytes, what: str, error: psycopg.Error) -> bool:
     """Note a statement that the server refused; False if the restore must fail because of it."""
-    said = session.as_restore_error(error, what).message
+    message = session.as_restore_error(error, what).message
     if _REFRESH.match(statement):
         # If a function relies on search_path, the restore fails: with --search-path the view can be filled.
         if _NOT_ITS_OWN.match(error.sqlstate or "XX") or relying_function(error):
             return False
-        session.unfilled_views.append((statement, what, said))
+        session.unfilled_views.append((statement, what, message))
     elif comment := _COMMENT.match(statement):
         if not isinstance(error, psycopg.errors.InsufficientPrivilege):
             return False
@@ -71,7 +71,7 @@ def note_refused(session: LoadingSession, statement: bytes, what: str, error: ps
         return False
     elif number := dropped_role(statement):
         session.dropped_roles[number] = None
-    log.debug("restore does without what the server refuses", what=what, reason=said)
+    log.debug("restore does without what the server refuses", what=what, reason=message)
     return True
 
 
@@ -95,7 +95,7 @@ def retry_views(session: LoadingSession) -> None:
             session.run(statement, what)
         if len(session.unfilled_views) == len(pending):
             break
-    for statement, _, said in session.unfilled_views:
+    for statement, _, message in session.unfilled_views:
         refresh = statement.decode(errors="backslashreplace").rstrip("; \n")
-        session.remarks.append(f"{said}; the view stays without rows: when the cause is removed, run {refresh}")
+        session.remarks.append(f"{message}; the view stays without rows: when the cause is removed, run {refresh}")
     session.unfilled_views = []

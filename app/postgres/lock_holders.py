@@ -151,6 +151,6 @@ def only_table(name: TableName) -> sql.Composed:
 
 
 def _other(row: tuple[Any, ...]) -> OtherSession:
-    schema, name, pid, prepared, application, said = row
+    schema, name, pid, prepared, application, statement = row
     table = TableName(schema, name) if schema is not None and name is not None else None
-    return OtherSession(table, pid, prepared, application or "", statement_kind(said))
+    return OtherSession(table, pid, prepared, application or "", statement_kind(statement))

@@ -32,14 +32,14 @@ def with_command(error: str, command: str) -> str:
     return f"{error}\ncommand was: {command}"
 
 
-def find_row_hint(database: str, said: str) -> str:
+def find_row_hint(database: str, output: str) -> str:
     """A hint: how to find such a row and what to do with it.
 
     Args:
         database: that holds the row.
-        said: the program's message with the failed COPY, which names table and columns.
+        output: of the program, with the failed COPY, which names table and columns.
     """
-    copy = _COPY.search(said)
+    copy = _COPY.search(output)
     if copy is None:
         return f"{_WHY}: the server's log has the failed statement with the table's name; split the row into several"
     table, columns = copy[1], _COLUMN.findall(copy[2])

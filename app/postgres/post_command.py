@@ -29,14 +29,14 @@ def run_on(database: Database, argv: Sequence[str], inherited: Mapping[str, str]
     url = url_of(database, scheme)
     env = {**inherited, "DATABASE_URL": url, "POSTGRES_DB": database.name, "PGDATABASE": database.name}
     env.pop("DATABASE_URL_FILE", None)
-    said = b""
+    output = b""
     try:
         with running(argv, env) as program:
             for block in program.blocks():
-                said = (said + block)[-_TAIL:]
+                output = (output + block)[-_TAIL:]
             program.check()
     except ProgramError as error:
-        printed = f"; it printed: {said.decode(errors='replace').strip()}" if said.strip() else ""
+        printed = f"; it printed: {output.decode(errors='replace').strip()}" if output.strip() else ""
         message = f"RESTORE_POST_COMMAND on database {database.name}: {error.message}{printed}"
         known = (url, quote(database.password or "", safe=""), database.password or "")
         message = redacted(message, worth_hiding(known))  # URLs too: the command knows the broker's and the catalog's
@@ -48,15 +48,15 @@ def url_of(database: Database, scheme: str = "postgresql") -> str:
     """The database's URL with its password: for an environment, never for an argument list."""
     known = database.own_parameters
     secret = f":{quote(database.password, safe='')}" if database.password is not None else ""
-    who = f"{quote(known['user'], safe='')}{secret}@" if "user" in known else ""
+    userinfo = f"{quote(known['user'], safe='')}{secret}@" if "user" in known else ""
     host = known.get("host", "")
     others = {name: value for name, value in known.items() if name not in _IN_URL}
     plain = "/" not in host and "," not in host
     if plain:
-        where = f"[{host}]" if ":" in host else host
-        where += f":{known['port']}" if "port" in known else ""
+        netloc = f"[{host}]" if ":" in host else host
+        netloc += f":{known['port']}" if "port" in known else ""
     else:  # the folder of a socket, or several hosts
-        where = ""
+        netloc = ""
         others = {"host": host, **({"port": known["port"]} if "port" in known else {}), **others}
     query = f"?{urlencode(others, quote_via=quote)}" if others else ""
-    return f"{scheme}://{who}{where}/{quote(database.name, safe='')}{query}"
+    return f"{scheme}://{userinfo}{netloc}/{quote(database.name, safe='')}{query}"

@@ -52,7 +52,7 @@ def as_killed(error: ProgramError, doing: str) -> ProgramKilledError | None:
     if error.code is None or error.code >= 0:
         return None
     if error.code != -signal.SIGKILL:
-        return ProgramKilledError(f"{doing} failed: {error.message}", "find out who ended it; then try again")
+        return ProgramKilledError(f"{doing} failed: {error.message}", "find out what ended it; then try again")
     return ProgramKilledError(f"{doing} failed: {error.message}", f"{OUT_OF_MEMORY}, or lower BACKUP_JOBS")
 
 
@@ -294,11 +294,10 @@ def output_of(argv: Sequence[str], env: Mapping[str, str] | None = None, *, time
     return done.stdout
 
 
-def _ended(name: str, code: int, said: str) -> ProgramError:
+def _ended(name: str, code: int, output: str) -> ProgramError:
     how = f"was ended by signal {-code}" if code < 0 else f"failed with exit code {code}"
-    if (told := without_details(said)) != said:
-        log.debug("backup program failed", program=name, said=said)
-        said = told
-    error = ProgramError(f"{name} {how}: {said or 'it said nothing'}")
+    if (shown := without_details(output)) != output:
+        log.debug("backup program failed", program=name, said=output)
+    error = ProgramError(f"{name} {how}: {shown or 'it printed no error'}")
     error.code = code
     return error

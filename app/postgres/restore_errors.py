@@ -40,7 +40,7 @@ _BY_CLASS: tuple[tuple[type[psycopg.Error], type[RestoreError], str], ...] = (
     (
         psycopg.errors.ObjectInUse,
         RestoreBusyError,
-        "find who uses it in pg_stat_activity and pg_prepared_xacts; try again when it has ended",
+        "find the sessions that use it in pg_stat_activity and pg_prepared_xacts; try again when they have ended",
     ),
     (
         psycopg.errors.ReadOnlySqlTransaction,
@@ -57,16 +57,16 @@ _BY_CLASS: tuple[tuple[type[psycopg.Error], type[RestoreError], str], ...] = (
 )
 
 
-def known_error(error: psycopg.Error, what: str, said: str, role: str) -> RestoreError | None:
+def known_error(error: psycopg.Error, what: str, text: str, role: str) -> RestoreError | None:
     """The error of this service; None if the SQLSTATE tells nothing.
 
     Args:
         error: of the driver.
         what: name of what was being restored.
-        said: the server's message, without values of rows.
+        text: the server's message, without values of rows.
         role: of the session.
     """
-    message = f"{what}: {said}"
+    message = f"{what}: {text}"
     if isinstance(error, psycopg.errors.UndefinedObject) and (missing := _ROLE.match(error.diag.message_primary or "")):
         making = in_psql("postgres", f"CREATE ROLE {quoted(missing[1])} NOLOGIN")
         return RestoreDataError(message, f"create the role first: {making}")

@@ -28,16 +28,16 @@ _COPY_PLACE = re.compile(r"COPY .*?, line (\d+)(?:, column ([^:]+))?")
 
 def message_of(error: psycopg.Error) -> str:
     """The server's message in one line, without quoted values and details."""
-    said = " ".join((error.diag.message_primary or str(error)).split())
+    message = " ".join((error.diag.message_primary or str(error)).split())
     if (error.sqlstate or "").startswith(_ABOUT_VALUES):
         # The expression takes quadratic time on a long value.
-        said = said.partition('"')[0] if len(said) > _LONGEST_MESSAGE else _VALUE.sub("", said)
-    return said[:_LONGEST_MESSAGE]
+        message = message.partition('"')[0] if len(message) > _LONGEST_MESSAGE else _VALUE.sub("", message)
+    return message[:_LONGEST_MESSAGE]
 
 
-def without_details(said: str) -> str:
+def without_details(output: str) -> str:
     """The error output of a program, without the details of the server that may quote rows."""
-    return _DETAILS.sub("", said).strip()
+    return _DETAILS.sub("", output).strip()
 
 
 def failed_function(error: psycopg.Error) -> str | None:
@@ -78,8 +78,8 @@ def _shortened(text: str) -> str:
 
 def message_without_values(error: psycopg.Error) -> str:
     """The server's message and the line of the row in its COPY, without the row's values."""
-    said = message_of(error)
+    message = message_of(error)
     place = _COPY_PLACE.search(error.diag.context or "")
     if place is None:
-        return said
-    return f"{said} (line {place[1]} of its rows" + (f", column {place[2]})" if place[2] else ")")
+        return message
+    return f"{message} (line {place[1]} of its rows" + (f", column {place[2]})" if place[2] else ")")

@@ -19,13 +19,10 @@ from app.errors import (
     BackupCancelledError,
     BackupCreationError,
     BackupPermissionError,
-    RestoreBusyError,
     RestoreDataError,
     RestoreError,
-    RestorePermissionError,
-    ServerUnavailableError,
-    TableLockedError,
     TargetUnavailableError,
+    as_restore_error,
 )
 from app.postgres.cursor import interruption
 from app.postgres.database import Database
@@ -277,14 +274,8 @@ def as_restore_errors() -> Iterator[None]:
         yield
     except BackupCancelledError:  # raised by a safety backup
         raise
-    except ServerUnavailableError as error:
-        raise TargetUnavailableError(error.message, error.hint) from error
-    except BackupPermissionError as error:
-        raise RestorePermissionError(error.message, error.hint) from error
-    except TableLockedError as error:
-        raise RestoreBusyError(error.message, error.hint) from error
-    except BackupCreationError as error:
-        raise RestoreError(error.message, error.hint) from error
+    except (BackupPermissionError, BackupCreationError) as error:
+        raise as_restore_error(error) from error
 
 
 def sqlstate_of(error: BaseException) -> str | None:

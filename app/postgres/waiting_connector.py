@@ -33,7 +33,7 @@ class WaitingConnector:
             BackupError: as `Database.connect`.
         """
         with ExitStack() as stack:
-            yield self._entered(stack)
+            yield self._connect(stack)
 
     def query(self, question: Callable[[psycopg.Connection], Answer]) -> Answer:
         """The result of a function that gets a connection.
@@ -44,7 +44,7 @@ class WaitingConnector:
         with self.connect() as connection:
             return question(connection)
 
-    def _entered(self, stack: ExitStack) -> psycopg.Connection:
+    def _connect(self, stack: ExitStack) -> psycopg.Connection:
         while True:
             try:
                 connection = stack.enter_context(self._database.connect())

@@ -17,7 +17,6 @@ from pydantic_core import ErrorDetails
 
 from app.errors import SettingsError
 from app.log import Redactor
-from app.postgres.database import Database
 from app.settings.settings import Settings
 from app.urls import require_text
 
@@ -119,6 +118,8 @@ def _describe(problem: ErrorDetails, values: Mapping[str, str]) -> str:
 def _database_problems(values: Mapping[str, str], *, serverless: bool) -> list[str]:
     """What is wrong with the settings that name the database; reported beside problems of other settings."""
     if url := values.get("DATABASE_URL"):
+        from app.postgres.database import Database  # noqa: PLC0415 -- the driver, which the files alone do not need
+
         try:
             Database.from_url(url)
         except ValueError as error:

@@ -1,4 +1,4 @@
-"""The kinds of value that settings take: what is wrong with one is said in words that fit behind its name."""
+"""Types of values of settings. Their errors are phrases that fit after the setting's name."""
 
 from __future__ import annotations
 
@@ -13,19 +13,18 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from app.catalog.engine import parse_url
 from app.errors import SettingsError
 from app.urls import require_broker, require_results
 
 _CRON_FIELDS = (5, 6)
-# Beside the zones the machine's folder has copies of all, with and without leap seconds.
+# Folders with copies of all zones, with and without leap seconds.
 _NO_ZONES = ("posix", "right/")
 
 
 def zone(name: str) -> str:
-    """Refuse what is no IANA time zone."""
+    """Check that a name is an IANA time zone."""
     try:
-        # The list of all zones opens every file of them: one is asked for by its name, from what is a zone's.
+        # Look up one name, because listing all zones opens the file of each.
         known = ZoneInfo(name) if not name.startswith(_NO_ZONES) else None
     except (LookupError, ValueError, OSError):
         known = None
@@ -35,7 +34,7 @@ def zone(name: str) -> str:
 
 
 def cron(expression: str) -> str:
-    """Five fields, or six with the seconds first; ``off`` is what switches a schedule off."""
+    """Check a cron expression of five fields, or six with the seconds first; ``off`` switches the schedule off."""
     if expression == "off":
         return expression
     if len(expression.split()) not in _CRON_FIELDS:
@@ -48,22 +47,24 @@ def cron(expression: str) -> str:
 
 
 def broker(url: Any) -> Any:
-    """Refuse what is no URL of a broker."""
+    """Check the URL of a broker."""
     if isinstance(url, str):
         require_broker(url)
     return url
 
 
 def results(url: Any) -> Any:
-    """Refuse what is no URL of a result backend."""
+    """Check the URL of a result backend."""
     if isinstance(url, str):
         require_results(url)
     return url
 
 
 def catalog(url: Any) -> Any:
-    """Refuse what is no URL of a catalog."""
+    """Check the URL of a catalog."""
     if isinstance(url, str):
+        from app.catalog.engine import parse_url  # noqa: PLC0415 -- SQLAlchemy, which takes 0.2 s
+
         try:
             parse_url(url)
         except SettingsError as error:
@@ -72,17 +73,17 @@ def catalog(url: Any) -> Any:
 
 
 def absolute(path: Path) -> Path:
-    """The worker and the command line may start in different folders, and must mean the same one."""
+    """The absolute path, because the worker and the command line may start in different folders."""
     return path.expanduser().absolute()
 
 
 def cpus() -> int:
-    """How many CPUs this process may use, where the system tells; else how many there are."""
+    """Number of CPUs that this process may use; if the system does not say, of all CPUs."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def state_folder() -> Path | None:
-    """Where programs of this user remember things; None for a user who has no home."""
+    """The folder for state of this user's programs; None for a user without a home."""
     if state := os.environ.get("XDG_STATE_HOME"):
         return Path(state) / "residency-backup"
     try:
@@ -92,7 +93,7 @@ def state_folder() -> Path | None:
 
 
 def command(line: str | None) -> str | None:
-    """A program and its arguments, as a shell would read them; no shell ever does."""
+    """Check a command line. It is split into words as a shell would do, but no shell runs it."""
     try:
         words = shlex.split(line or "")
     except ValueError as error:
@@ -103,12 +104,12 @@ def command(line: str | None) -> str | None:
 
 
 def upper(text: Any) -> Any:
-    """Upper case, so that a level may be written in either."""
+    """The text in upper case, so that a level may be written in any case."""
     return text.upper() if isinstance(text, str) else text
 
 
 def paths(listed: Any) -> Any:
-    """Absolute paths, comma separated; two slashes in front are one, though Path would keep them."""
+    """Absolute paths, separated by commas. Two leading slashes become one, which Path would not do."""
     if not isinstance(listed, str):
         return listed
     paths = [Path(re.sub(r"\A/+", "/", path.strip())) for path in listed.split(",") if path.strip()]
@@ -118,7 +119,7 @@ def paths(listed: Any) -> Any:
 
 
 def names(listed: Any) -> Any:
-    """Names, comma separated."""
+    """Names, separated by commas."""
     return tuple(filter(None, map(str.strip, listed.split(",")))) if isinstance(listed, str) else listed
 
 

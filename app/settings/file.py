@@ -1,4 +1,4 @@
-"""The settings as an environment file, without secrets: what a full backup keeps of them."""
+"""Writes the settings as an environment file without secrets, for a full backup."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _PLAIN = re.compile(r"[\w@%+=:,./-]*")
 
 
 def as_environment_file(settings: Settings) -> str:
-    """``NAME=value`` lines of what was set, for `residency-backup --env-file`; of a secret its name, in a comment."""
+    """Lines ``NAME=value`` of all settings that were given, for `residency-backup --env-file`; secrets only named."""
     redactor = Redactor(settings.secrets)
     lines = [
         "# The settings of the service that made this backup. Secrets are not kept here.",
-        # Escaped, for a name may hold anything, and this is one line.
+        # Escaped, because a name may contain line breaks.
         f"# {redactor.text(_database(settings)).encode('unicode_escape').decode()}",
     ]
     for name in sorted(settings.model_fields_set):
@@ -26,7 +26,7 @@ def as_environment_file(settings: Settings) -> str:
         if value is None:
             continue
         text = "" if isinstance(value, SecretStr) else _text(value)
-        # A command may have a password in it, where nothing else tells it.
+        # A command may hold a password, and nothing marks it as one.
         hidden = isinstance(value, SecretStr) or name == "restore_post_command" or redactor.text(text) != text
         lines.append(f"# {name.upper()}=" if hidden else f"{name.upper()}={_quoted(text)}")
     return "\n".join(lines) + "\n"

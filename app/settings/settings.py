@@ -8,15 +8,13 @@ from __future__ import annotations
 import shlex
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
-from app.archive.codecs import LEVELS
 from app.domain.backup import Codec, Tier
-from app.postgres.database import Database
 from app.settings.fields import (
     Command,
     Count,
@@ -32,6 +30,9 @@ from app.settings.fields import (
     state_folder,
     upper,
 )
+
+if TYPE_CHECKING:
+    from app.postgres.database import Database
 
 
 class Settings(BaseModel):
@@ -81,7 +82,11 @@ class Settings(BaseModel):
     @classmethod
     def _level_of_codec(cls, level: int | None, others: ValidationInfo) -> int | None:
         codec = others.data.get("backup_compression")  # absent if it is wrong itself
-        if level is not None and codec is not None and level not in LEVELS[codec]:
+        if level is None or codec is None:
+            return level
+        from app.archive.codecs import LEVELS  # noqa: PLC0415 -- by need
+
+        if level not in LEVELS[codec]:
             raise ValueError(f"{codec} has levels {LEVELS[codec][0]} to {LEVELS[codec][-1]}")
         return level
 
@@ -93,6 +98,8 @@ class Settings(BaseModel):
     @property
     def database(self) -> Database:
         """The database to back up."""
+        from app.postgres.database import Database  # noqa: PLC0415 -- the driver, which the files alone do not need
+
         if self.database_url is not None:
             return Database.from_url(self.database_url.get_secret_value())
         password = self.postgres_password.get_secret_value() if self.postgres_password else None
@@ -105,6 +112,11 @@ class Settings(BaseModel):
         if self.backup_catalog_url is not None:
             return self.backup_catalog_url.get_secret_value()
         return f"sqlite:///{quote(str(self.backup_dir))}/catalog.db"
+
+    @property
+    def catalog_file(self) -> Path | None:
+        """The catalog, if it is a SQLite file at its usual place."""
+        return self.backup_dir / "catalog.db" if self.backup_catalog_url is None else None
 
     @property
     def result_backend(self) -> str:

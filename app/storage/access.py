@@ -1,7 +1,7 @@
-"""Who else may write what stands in the folder of backups, and whose it is.
+"""Finds other users who own or may write files in the folder of backups.
 
-Trusted are this process's user, root, who may do anything, and the owner of the folder: on some network file systems
-everything belongs to one who is none of us. Whoever may write a folder above it can put another folder in its place.
+Trusted are this process's user, root, and the owner of the folder, because on some network file systems everything
+belongs to a user of its own. A user who may write a folder above can put another folder in the place of this one.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from functools import cache
 from pathlib import Path
 
 _ROOT = 0
-_ACL = "system.posix_acl_access"  # where there is one, the group's bits stand for all that are named in it
+_ACL = "system.posix_acl_access"  # with an access list, the group's bits apply to all users in it
 
 
 def owner(paths: Iterable[Path], root: Path) -> str | None:
-    """Who owns one of some files of the folder, if that is nobody who is trusted."""
+    """The owner of one of these files, if that user is not trusted; None otherwise."""
     for path in paths:
         with suppress(FileNotFoundError):
             if found := _stranger(path.lstat(), root):
@@ -29,7 +29,7 @@ def owner(paths: Iterable[Path], root: Path) -> str | None:
 
 
 def other_writers(paths: Iterable[Path], root: Path) -> list[tuple[Path, str]]:
-    """The folder, those above it, and those of some paths in it that others may write, and who."""
+    """Those of the folder, the folders above it, and some paths in it, that other users may write; and who may."""
     folder = root.resolve()
     above = sorted({*folder.parents, *root.absolute().parents})
     found = [(path, _writers_above(path, root)) for path in above]
@@ -38,7 +38,7 @@ def other_writers(paths: Iterable[Path], root: Path) -> list[tuple[Path, str]]:
 
 
 def _stranger(found: os.stat_result, root: Path) -> str | None:
-    """Who owns a file, if that is nobody who is trusted."""
+    """The owner of a file, if that user is not trusted; None otherwise."""
     if found.st_uid in {os.geteuid(), _ROOT} or found.st_uid == root.stat().st_uid:
         return None
     with suppress(KeyError):
@@ -47,13 +47,13 @@ def _stranger(found: os.stat_result, root: Path) -> str | None:
 
 
 def _writers_above(path: Path, root: Path) -> str | None:
-    """Who may put another folder in the place of one in this; in a sticky one only who owns what is there."""
+    """Who may replace an entry of this folder; if it is sticky, only the folder's and the entry's owners."""
     try:
         found = path.lstat()
     except OSError:
         return None
     sticky = found.st_mode & stat.S_ISVTX
-    if found.st_uid == _nobody():  # whose number all has, in a user's namespace, that belongs to nobody in it
+    if found.st_uid == _nobody():  # in a user namespace, the owner of all files of users outside of it
         return "anybody" if found.st_mode & stat.S_IWOTH and not sticky else None
     return _stranger(found, root) if sticky else _writers(path, root)
 
@@ -66,13 +66,13 @@ def _nobody() -> int:
 
 
 def _writers(path: Path, root: Path) -> str | None:
-    """Who may write a file or folder beside those who are trusted; None for nobody, or if it is gone."""
+    """Who may write a file or folder besides trusted users; None if nobody may, or if it does not exist."""
     try:
         found = path.lstat()
     except FileNotFoundError:
         return None
     if stat.S_ISLNK(found.st_mode):
-        return None  # its own bits mean nothing
+        return None  # the bits of a link mean nothing
     if foreign := _stranger(found, root):
         return foreign
     if found.st_mode & stat.S_IWOTH:
@@ -81,7 +81,7 @@ def _writers(path: Path, root: Path) -> str | None:
 
 
 def _group(path: Path, found: os.stat_result) -> str | None:
-    """The group that may write, unless nobody else is in it."""
+    """The group that may write, if it has other members than trusted users."""
     with suppress(OSError):
         if _ACL in os.listxattr(path, follow_symlinks=False):
             return "others whom its access list names (getfacl)"
@@ -96,7 +96,7 @@ def _group(path: Path, found: os.stat_result) -> str | None:
 
 
 def _name_of(uid: int) -> str | None:
-    """A user's name; None if nobody has the number."""
+    """A user's name; None if the number is unknown."""
     with suppress(KeyError):
         return pwd.getpwuid(uid).pw_name
     return None

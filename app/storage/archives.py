@@ -35,38 +35,25 @@ class Archives:
 
     def state_of(self, file: str) -> tuple[int, datetime] | None:
         """Size of a file, and when it was written; None if it is gone."""
-        path = self._folders.path(file)
-        with reading(path):
-            try:
-                found = path.lstat()
-            except FileNotFoundError:
-                return None
-        return found.st_size, datetime.fromtimestamp(found.st_mtime, UTC)
+        return _state_at(self._folders.path(file))
 
     def manifest(self, file: str) -> bytes | None:
         """The manifest beside an archive, cut off at the length that no manifest has; None if there is none."""
-        path = manifest_of(self._folders.path(file))
-        with reading(path):
-            try:
-                stream = disk.open_file(path)
-            except BackupNotFoundError:
-                return None
-            with stream:
-                return stream.read(disk.MANIFEST_BYTES)
+        return _manifest_at(manifest_of(self._folders.path(file)))
 
     def _stored(self, tier: Tier, entry: os.DirEntry[str], waiting: Mapping[str, Sequence[str]]) -> StoredFile | None:
         """The archive of a directory entry; None if its name is not ours, or it was removed since the listing."""
-        stem = stem_of(Path(entry.path))
+        path, root = Path(entry.path), self._folders.root
+        stem = stem_of(path)
         file = f"{tier}/{entry.name}"
-        state = None if stem is None else self.state_of(file)
+        state = None if stem is None else _state_at(path)
         if stem is None or state is None:
             return None
         size, written = state
         period = period_in_name(tier, stem, written)
         if period is None:
             return None
-        manifest, problem = self._manifest_or_problem(file)
-        path, root = self._folders.path(file), self._folders.root
+        manifest, problem = _manifest_or_problem(path)
         with reading(root):
             owner = access.owner((path, manifest_of(path)), root)
         stored = StoredFile(f"{tier}/{stem}", file, period, size, written, manifest, problem, stranger=owner)
@@ -75,15 +62,8 @@ class Archives:
             return stored
         contents = tuple(content for name in names if (content := self._content(name)))
         if len(contents) < len(names):  # its run has put one in its place since the listing
-            manifest, problem = self._manifest_or_problem(file)
+            manifest, problem = _manifest_or_problem(path)
         return replace(stored, manifest=manifest, problem=problem, waiting=contents)
-
-    def _manifest_or_problem(self, file: str) -> tuple[bytes | None, str | None]:
-        """The manifest of a file, or why it cannot be read: one unreadable manifest must not hide all backups."""
-        try:
-            return self.manifest(file), None
-        except BackupError as error:
-            return None, error.message
 
     def _content(self, file: str) -> bytes | None:
         """The content of a waiting manifest; None if it was removed, or put in its place, since the listing."""
@@ -93,3 +73,31 @@ class Archives:
                 return stream.read()
         except BackupError:
             return None
+
+
+def _state_at(path: Path) -> tuple[int, datetime] | None:
+    with reading(path):
+        try:
+            found = path.lstat()
+        except FileNotFoundError:
+            return None
+    return found.st_size, datetime.fromtimestamp(found.st_mtime, UTC)
+
+
+def _manifest_at(path: Path) -> bytes | None:
+    with reading(path):
+        try:
+            stream = disk.open_file(path)
+        except BackupNotFoundError:
+            return None
+        with stream:
+            size = os.fstat(stream.fileno()).st_size
+            return stream.read(min(size + 1, disk.MANIFEST_BYTES))  # as many bytes are allocated as are asked for
+
+
+def _manifest_or_problem(archive: Path) -> tuple[bytes | None, str | None]:
+    """The manifest of a file, or why it cannot be read: one unreadable manifest must not hide all backups."""
+    try:
+        return _manifest_at(manifest_of(archive)), None
+    except BackupError as error:
+        return None, error.message

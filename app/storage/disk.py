@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from app.errors import BackupNotFoundError
 
-MANIFEST_BYTES = 256 << 20  # of 100,000 tables it is a fifth of that
+MANIFEST_BYTES = 256 << 20  # five times the manifest of 100,000 tables
 _FOLDER_MODE = 0o700
 _FILE_MODE = 0o600
 _SMALL = 64 << 10
@@ -23,10 +23,10 @@ _CANNOT_SYNC_FOLDERS = (errno.EINVAL, errno.ENOTSUP)
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it where they are missing; each is ours alone and durable.
+    """Make a folder, and missing folders above it, private and durable.
 
     Raises:
-        NotADirectoryError: something else stands there.
+        NotADirectoryError: the path is no folder.
     """
     try:
         path.mkdir(_FOLDER_MODE)
@@ -37,14 +37,14 @@ def make_folder(path: Path) -> None:
     except FileNotFoundError:
         make_folder(path.parent)
         path.mkdir(_FOLDER_MODE, exist_ok=True)
-    if path.stat().st_mode & _FOLDER_MODE != _FOLDER_MODE:  # a umask takes bits away, it never adds any
+    if path.stat().st_mode & _FOLDER_MODE != _FOLDER_MODE:  # a umask may have removed bits
         path.chmod(_FOLDER_MODE)
-    with suppress(PermissionError):  # a folder may let us write into it but not open it
+    with suppress(PermissionError):  # a folder may be writable but not readable
         sync_folder(path.parent)
 
 
 def new_file(path: Path) -> BinaryIO:
-    """Make a file for writing; what stands there already, be it a link, is never touched."""
+    """Create a private file for writing. It fails if the name exists, also as a link."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, _FILE_MODE)
     try:
         if os.fstat(descriptor).st_mode & _FILE_MODE != _FILE_MODE:
@@ -59,10 +59,10 @@ def open_file(path: Path) -> BinaryIO:
     """Open a regular file for reading.
 
     Raises:
-        BackupNotFoundError: there is none; a link, a pipe or a folder is none either.
+        BackupNotFoundError: there is no such file, or it is a link, a pipe or a folder.
     """
     try:
-        # O_NONBLOCK: opening a pipe would otherwise wait for its other end.
+        # O_NONBLOCK, because opening a pipe would wait for its other end.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.ENAMETOOLONG):
@@ -78,11 +78,11 @@ def open_file(path: Path) -> BinaryIO:
 
 
 def read_small(path: Path, *, follow: bool = False) -> bytes:
-    """The whole of a small regular file. What else may stand under its name is not waited for, nor read without end.
+    """The content of a small regular file. A pipe or a device under its name is not opened.
 
     Raises:
-        OSError: there is none, or it cannot be read.
-        ValueError: it is no regular file, or too large.
+        OSError: it does not exist, or cannot be read.
+        ValueError: it is no regular file, or is too large.
     """
     if not stat.S_ISREG(path.stat(follow_symlinks=follow).st_mode):
         raise ValueError("it is no regular file")
@@ -96,15 +96,15 @@ def read_small(path: Path, *, follow: bool = False) -> bytes:
 
 
 def not_found(path: Path | str) -> BackupNotFoundError:
-    """The error for a path that is no backup of the tree."""
+    """The error for a name that is no backup of the tree."""
     return BackupNotFoundError(f"there is no backup {path}", "'residency-backup list' names those that exist")
 
 
 def sync(stream: BinaryIO) -> None:
-    """Put a file on the disk itself, and out of the cache, so that reading it back shows what the disk holds."""
+    """Sync a file to the disk and drop it from the cache, so that reading it back shows what the disk holds."""
     stream.flush()
     os.fsync(stream.fileno())
-    with suppress(OSError):  # advice; some network file systems take none
+    with suppress(OSError):  # only advice, which some network file systems refuse
         os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
@@ -114,16 +114,14 @@ def sync_folder(path: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if (
-            error.errno not in _CANNOT_SYNC_FOLDERS
-        ):  # some network file systems: their names are durable or never will be
+        if error.errno not in _CANNOT_SYNC_FOLDERS:  # as some network file systems, where nothing more can be done
             raise
     finally:
         os.close(descriptor)
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a new file and make its bytes durable; its name is the folder's affair. Gone again where that fails."""
+    """Create a file with this content and sync it. The caller syncs the folder. On an error the file is removed."""
     stream = new_file(path)
     try:
         with stream:
@@ -135,7 +133,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def unlink(path: Path) -> bool:
-    """Remove a name; False where it is missing already. A link goes itself, never what it points to."""
+    """Remove a file; False if it does not exist. Of a link, the link is removed, not its target."""
     try:
         path.unlink()
     except FileNotFoundError:
@@ -144,13 +142,13 @@ def unlink(path: Path) -> bool:
 
 
 def unlink_all(folder: Path, paths: Iterable[Path]) -> None:
-    """Remove names of a folder, durably; what is missing already is no error."""
+    """Remove files of a folder durably. A missing one is no error."""
     removed = [unlink(path) for path in paths]
     if any(removed):
         sync_folder(folder)
 
 
 def discard(path: Path) -> None:
-    """Remove a temporary file on the way out of an error, which must not be hidden by another one."""
+    """Remove a temporary file while an error is handled. A second error must not hide the first."""
     with suppress(OSError):
         path.unlink()

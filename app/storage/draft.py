@@ -1,4 +1,4 @@
-"""A backup in the making: a file under a temporary name, until it is published."""
+"""A file that is being written, under a temporary name until it is published."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _CLOSED = -1
 
 
 class LocalDraft:
-    """The port `Draft`, and the block that it lives in: what was not published is gone after it.
+    """The port `Draft`. A context manager: files that were not published are removed at its end.
 
     Args:
-        path: the archive's final path, as far as it is known; its folder exists.
-        run_id: who writes it.
+        path: the final path of the archive, without its extensions; its folder exists.
+        run_id: of the run that writes it.
     """
 
     stream: BinaryIO
@@ -53,26 +53,26 @@ class LocalDraft:
         try:
             self.stream.close()
         except OSError:
-            pass  # what could not be written is not wanted any more
+            pass  # the file is removed anyway
         finally:
-            # A file that has its name is nobody's to discard, and a manifest that still waits is its only proof.
+            # A published file stays, and a manifest that waits for it is its only proof.
             if self._is_draft():
                 while self._made:
-                    with suppress(OSError):  # not by its path: the folder may have another by now, or none
+                    with suppress(OSError):  # by descriptor: the folder may have been moved or unmounted meanwhile
                         os.unlink(self._made.pop().name, dir_fd=self._at)
             if self._at != _CLOSED:
                 os.close(self._at)
                 self._at = _CLOSED
 
     def restart(self) -> None:
-        """Forget everything written."""
+        """Discard everything written."""
         with writing(self._folder):
             if self.stream.tell():
                 self.stream.seek(0)
                 self.stream.truncate()
 
     def flush(self) -> None:
-        """Put everything written on the disk itself."""
+        """Sync everything written to the disk."""
         with writing(self._folder):
             disk.sync(self.stream)
 
@@ -84,29 +84,28 @@ class LocalDraft:
     def publish(self, file: str, manifest: bytes, earlier: Sequence[str] = (), *, proven: bool = False) -> str | None:
         """Give the file its final name and write its manifest, each whole and durable.
 
-        A manifest must never stand beside bytes that it does not describe, whenever the power goes. So the names
-        change in this order, and each step is on the disk before the next one begins:
+        A power failure must never leave a manifest beside bytes that it does not describe. So the names change in this
+        order, and each step is on the disk before the next one begins:
 
-        1. the new manifest is written under a temporary name, while a full disk can still do no harm;
-        2. the manifests of the backup's earlier files go: from here on those stand alone, which is allowed;
-        3. the file takes its name, in the place of the earlier one;
-        4. the manifest takes its name, beside the bytes that it describes;
-        5. earlier files of the same id that are compressed differently go last, when the new one can be trusted.
+        1. write the new manifest under a temporary name, while a full disk does no harm yet
+        2. remove the manifests of the earlier files, which may exist without one
+        3. rename the file to its final name, over the earlier one
+        4. rename the manifest to its final name
+        5. remove earlier files of the same id with another compression, because the new one can be trusted now
 
-        A failure up to step 3 is raised, and the earlier files stand with their manifests, which are put back. After
-        step 3 the new backup stands, and a failure is only told; but a name that would not become durable is raised.
-        Who dies or fails between 3 and 4 leaves the manifest under its temporary name, which says whose it is
-        (`waiting_for`).
+        A failure in steps 1 to 3 is raised, and the earlier files get their manifests back. After step 3 the backup is
+        complete: a failure is only returned, unless the new name could not be made durable. A crash between 3 and 4
+        leaves the manifest under its temporary name, which tells its archive (`app.storage.names.waiting_for`).
 
         Args:
             file: the final name.
-            manifest: what describes it.
-            earlier: the files of the same id that this one replaces. A file that is not named is nobody's to remove.
-            proven: whether a verified backup is replaced: then one without a manifest is not better than that one, so
-                a failure of step 1 is raised too.
+            manifest: its content.
+            earlier: the files of the same id that this one replaces. No other file is removed.
+            proven: whether a verified backup is replaced. A backup without a manifest would be worse, so a failure of
+                step 1 is raised too.
 
         Returns:
-            Why the manifest could not be saved, or an earlier file not be removed; None where all went well.
+            Why the manifest could not be saved, or an earlier file could not be removed; None if all is well.
         """
         target = self._target(file)
         replaced = [path for path in map(self._target, earlier) if path != target]
@@ -132,23 +131,23 @@ class LocalDraft:
         return problem
 
     def _take_name(self, target: Path, manifests: Sequence[Path]) -> None:
-        """Steps 2 and 3; where they do not come to their end, the earlier manifests are put back."""
+        """Steps 2 and 3; if they fail, the earlier manifests are put back."""
         taken = {path: content for path in manifests if (content := _content(path)) is not None}
         self._require_place()
         try:
             disk.unlink_all(self._folder, manifests)
             self._file.replace(target)
         except BaseException:
-            # A signal may come when the name is taken already: then they describe nothing any more.
+            # If a signal came after the rename, the earlier manifests describe nothing any more.
             if self._is_draft():
                 self._put_back(taken)
             raise
 
     def _put_back(self, manifests: Mapping[Path, bytes]) -> None:
-        """Give the earlier files their manifests again; one that gets no name waits, for the next run to name it."""
+        """Give the earlier files their manifests back. One that cannot be renamed waits for the next run."""
         for path, content in manifests.items():
             draft = temporary(path, self._run_id)
-            if draft in self._made:  # the new file's: it describes nothing, and the disk may have no room for both
+            if draft in self._made:  # the new manifest: it describes nothing, and the disk may have no space for both
                 self._made.remove(draft)
                 disk.discard(draft)
             try:
@@ -171,12 +170,12 @@ class LocalDraft:
         return True
 
     def _require_place(self) -> None:
-        """Make sure that the folder's path still leads to the folder in which the file was made."""
+        """Make sure that the folder's path still leads to the folder in which the file was created."""
         with suppress(FileNotFoundError), reading(self._folder):
             if os.path.samestat(os.fstat(self._at), os.lstat(self._folder)):
                 return
         raise BackupFolderLostError(
-            f"{self._folder} is not the folder any more in which this run made its file",
+            f"{self._folder} is not the folder any more in which this run created its file",
             f"is its disk still mounted? then try again: findmnt -T {quote(str(self._folder.parent))}",
         )
 
@@ -187,7 +186,7 @@ class LocalDraft:
         return self._folder / name
 
     def _write_manifest(self, path: Path, manifest: bytes, *, required: bool) -> str | None:
-        """Step 1; the reason where it fails, because a backup without a manifest is better than none."""
+        """Step 1. Returns the reason of a failure, because a backup without a manifest is better than none."""
         try:
             with writing(path):
                 disk.write_whole(path, manifest)
@@ -200,7 +199,7 @@ class LocalDraft:
 
 
 def _content(manifest: Path) -> bytes | None:
-    """What is put back if need be: None where there is none, or one that nobody can read, which proves nothing."""
+    """A manifest, to put it back on a failure; None if there is none, or if it cannot be read and so proves nothing."""
     try:
         with reading(manifest), disk.open_file(manifest) as stream:
             return stream.read()

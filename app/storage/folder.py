@@ -1,4 +1,4 @@
-"""The marker in the root of a tree: a file to know the folder by, and which servers its backups are of."""
+"""Recognises the root of a tree by a marker file in it, which also names the servers of its backups."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """What a run found: the folder's device and inode, and the marker's id; None for what was not there yet."""
+    """The folder as a run found it: its device and inode, and the marker's id; None for what did not exist yet."""
 
     at: tuple[int, int] | None
     marker: str | None
@@ -42,9 +42,9 @@ class LocalFolder:
 
     Args:
         root: of the tree; need not exist.
-        memory: what is remembered elsewhere.
-        database: whose backups stand in it; for messages.
-        held: what stood there when a run began, if this is for one.
+        memory: of the markers seen in folders.
+        database: that is backed up; for hints.
+        held: the folder as a run found it, if this object is for a run.
     """
 
     def __init__(self, root: Path, memory: FolderMemory, database: str, held: _Place | None = None) -> None:
@@ -55,11 +55,11 @@ class LocalFolder:
         self._told: str | None = None
 
     def require_here(self) -> None:
-        """Make sure that what stood in the folder still does, as far as anybody remembers."""
+        """Make sure that the folder is the remembered one."""
         self.require_same()
-        marker, seen = self._read_at_all(), self._memory.recall(self._root)
+        marker, seen = self._read_or_warn(), self._memory.recall(self._root)
         if marker is None and self.is_marked():
-            return  # it cannot be read: who writes it says so
+            return  # the marker cannot be read: `change` reports that
         if seen is not None and (marker is None or marker.id not in seen.ids):
             if not os.path.ismount(seen.mount):
                 raise self._lost(f"it was on the mount {seen.mount}, which is not mounted now", seen.at)
@@ -71,14 +71,14 @@ class LocalFolder:
             self._remember(marker)
 
     def held(self) -> Self:
-        """The folder as it is now, for a run: what is put in its place meanwhile is refused."""
-        at = self._at()  # first: what replaces the folder from here on is noticed, by this look or by a later one
+        """The folder as it is now, for a run, which refuses any other folder in its place."""
+        at = self._at()  # first, so that a replacement from here on is noticed
         self.require_here()
         marker = self._read()
         return type(self)(self._root, self._memory, self._database, _Place(at, marker.id if marker else None))
 
     def require_same(self) -> None:
-        """Make sure that the folder is still the one that was held; without a run, any is."""
+        """Make sure that the folder is still the one that the run found; without a run, any folder is accepted."""
         if self._held is None:
             return
         at, marker = self._at(), self._read()
@@ -87,16 +87,16 @@ class LocalFolder:
             return
         raise BackupFolderLostError(
             f"{self._root} is not the folder any more that it was when this run began: "
-            + ("its marker is gone" if self._held.at == at else "another one, or none, stands in its place"),
+            + ("its marker is gone" if self._held.at == at else "it was replaced or removed"),
             f"is its disk still mounted? then try again: findmnt -T {quote(str(self._root))}",
         )
 
     def require_readable(self) -> None:
-        """Make sure that the marker, if there is one, can be read."""
+        """Make sure that the marker can be read, if there is one."""
         self._read()
 
     def clear_up(self) -> list[str]:
-        """Remove what a crash left of a marker that was being written; says what."""
+        """Remove the temporary file of a marker that a crash left; return the names of removed files."""
         draft = self._draft()
         if not os.path.lexists(draft):
             return []
@@ -104,21 +104,21 @@ class LocalFolder:
             return [draft.name] if disk.unlink(draft) else []
 
     def is_marked(self) -> bool:
-        """Whether the marker is there."""
+        """Whether there is a marker."""
         return os.path.lexists(self._root / MARKER)
 
     def lineage(self, database: str) -> Lineage | None:
-        """What the marker says of a database's servers; None where it says nothing."""
-        marker = self._read_at_all()
+        """The lineage of a database in the marker; None if there is none."""
+        marker = self._read_or_warn()
         return None if marker is None else marker.databases.get(database)
 
     def databases(self) -> list[str]:
-        """The names of the databases that the marker knows."""
-        marker = self._read_at_all()
+        """The names of the databases in the marker."""
+        marker = self._read_or_warn()
         return [] if marker is None else sorted(marker.databases)
 
     def change(self, database: str, change: Callable[[Lineage | None], Lineage | None]) -> None:
-        """Change what the marker says of a database, and make the marker where it is missing; one at a time."""
+        """Change the lineage of a database in the marker, under a lock. A missing marker is made."""
         self.require_here()
         with writing(self._root):
             disk.make_folder(self._root)
@@ -137,7 +137,7 @@ class LocalFolder:
         self._remember(marker)
 
     def renew(self) -> None:
-        """Take the folder as it is for the one that is meant, whatever is remembered."""
+        """Accept the folder as it is, whatever is remembered of it."""
         with writing(self._root):
             disk.make_folder(self._root)
         with self._alone():
@@ -148,7 +148,7 @@ class LocalFolder:
         self._remember(marker)
 
     def _new(self) -> Marker:
-        """One for a folder that has none: whose marker was only lost keeps its id, if the backups are still there."""
+        """A marker for a folder without one. If only the marker was lost and backups are there, it gets its old id."""
         seen = self._memory.recall(self._root)
         if seen and not self._has_backups():
             raise self._lost("it is missing or empty now", seen.at)
@@ -172,7 +172,7 @@ class LocalFolder:
         return False
 
     def _at(self) -> tuple[int, int] | None:
-        """Where the folder is; None where it is missing."""
+        """Device and inode of the folder; None if it does not exist."""
         with reading(self._root):
             try:
                 found = self._root.stat()
@@ -194,8 +194,8 @@ class LocalFolder:
             hint = f"move it away, and it is made anew from the manifests: {away}"
             raise BackupReadError(f"the marker {path} cannot be read: {error}", hint) from error
 
-    def _read_at_all(self) -> Marker | None:
-        """The marker; None also where it cannot be read, which keeps nobody from looking at backups."""
+    def _read_or_warn(self) -> Marker | None:
+        """The marker; None also if it cannot be read, because that must not hide the backups."""
         try:
             return self._read()
         except BackupReadError as error:
@@ -210,7 +210,7 @@ class LocalFolder:
     def _write(self, marker: Marker) -> None:
         path, draft = self._root / MARKER, self._draft()
         with writing(path):
-            disk.discard(draft)  # one that a crash left; who writes it is alone
+            disk.discard(draft)  # one that a crash left; this process has the lock
             disk.write_whole(draft, to_json(marker))
             try:
                 draft.replace(path)

@@ -1,4 +1,4 @@
-"""One process at a time, by a lock on a file of our own: a folder may be locked by anybody, for hours."""
+"""A lock for one process at a time, on a file of its own, because any program may lock the folder itself."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from shlex import quote
 from app.errors import BackupStorageError
 from app.os_errors import writing
 
-PATIENCE = 10.0  # seconds; who has the lock writes one small file
+PATIENCE = 10.0  # seconds; its holder only writes one small file
 _PAUSE = 0.05
 
 
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
-    """Hold the lock, where the file system has locks; some network file systems have none.
+    """Hold the lock for the length of a block. Some network file systems have no locks; then nothing is held.
 
     Raises:
-        BackupStorageError: somebody else has held it for long, or something else stands under its name.
+        BackupStorageError: another process holds it for too long, or its file is no regular file.
     """
     descriptor = _opened(path)
     try:
@@ -78,7 +78,7 @@ def _held(descriptor: int, path: Path) -> BackupStorageError:
 
 
 def _holder(inode: int) -> int | None:
-    """The process that holds a lock on a file, as far as the kernel tells."""
+    """The process that holds a lock on the file with this inode; None if unknown."""
     with suppress(OSError, ValueError):
         for line in Path("/proc/locks").read_text().splitlines():
             fields = line.split()

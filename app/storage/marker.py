@@ -1,4 +1,4 @@
-"""What the marker of a folder holds, to and from JSON. The file may hold anything: what is odd is refused here."""
+"""The marker of a folder, to and from JSON. The file may have been changed, so each value is checked."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LONGEST = 100  # of an id, and of any other word
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """The marker: its id, when it was made, and what is known of the servers of each database's name."""
+    """The marker: its id, when it was made, and the lineage of each database."""
 
     id: str
     made_at: str
@@ -24,7 +24,7 @@ class Marker:
 
 
 def to_json(marker: Marker) -> bytes:
-    """The content of its file."""
+    """The content of the marker's file."""
     databases = {
         name: {
             "servers": [_known_content(known) for known in lineage.known],
@@ -37,10 +37,10 @@ def to_json(marker: Marker) -> bytes:
 
 
 def parse_marker(content: bytes) -> Marker:
-    """The marker that a file holds.
+    """The marker in a file.
 
     Raises:
-        ValueError: it holds none, or that of a newer version; the message is short, whatever the file holds.
+        ValueError: it has none, or one of a newer version; the message is short, whatever the file contains.
     """
     try:
         return _parsed(json.loads(content))
@@ -49,15 +49,15 @@ def parse_marker(content: bytes) -> Marker:
 
 
 def shortened(text: str) -> str:
-    """A text that is not ours, for a message: a huge one makes a log that nobody can read, and that takes long."""
+    """A text from a file for a message, cut off, because it may be of any length."""
     return text if len(text) <= 2 * _LONGEST else f"{text[: 2 * _LONGEST]} …"
 
 
 def word(content: Any) -> str:
-    """A short text.
+    """Return the value if it is a short text.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not.
     """
     if not isinstance(content, str) or not 0 < len(content) <= _LONGEST:
         raise ValueError(f"it holds no text of 1 to {_LONGEST} characters where one must be")

@@ -1,7 +1,7 @@
-"""Remembers, outside of a folder of backups, what stood in it.
+"""Remembers which markers were seen in the folders of backups.
 
-A folder whose mount is gone is an empty folder, and everything in it that could say so is gone too. So its marker's id
-is remembered by the process, which a worker's children inherit, and in a small file of the user's, for the next one.
+A folder whose mount is gone is an empty folder, without a marker that could tell. So the marker's id is remembered in
+this process (and in the worker's children), and in a small file in the user's state folder for later processes.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _MOST_IDS = 8  # disks that take turns under one path
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What was last seen in a folder.
+    """The last state of a folder.
 
     Attributes:
         folder: its path.
-        ids: of the markers that stood there, the last one seen at the end.
-        mount: the mount point that the folder was on.
+        ids: of markers seen there, the last one at the end.
+        mount: mount point of the folder.
         at: when, as ISO 8601.
     """
 
@@ -40,10 +40,10 @@ class Seen:
 
 
 class FolderMemory:
-    """What this process, and those before it, saw in the folders of backups.
+    """The markers that this process and earlier ones saw.
 
     Args:
-        home: the folder of the files; None, or one that cannot be written, leaves the process's own memory.
+        home: folder for the files; without one, or if it cannot be written, only this process remembers.
     """
 
     def __init__(self, home: Path | None) -> None:
@@ -51,9 +51,9 @@ class FolderMemory:
         self._seen: dict[Path, Seen] = {}
 
     def recall(self, folder: Path) -> Seen | None:
-        """What was last seen; None if nobody ever looked.
+        """The last state of a folder; None if it was never seen.
 
-        A process that runs for long also learns what another one has taken for the folder since (`adopt --new-folder`).
+        This includes markers that another process accepted since (`adopt --new-folder`).
         """
         own, stored = self._seen.get(folder), self._stored(folder)
         if own is None or stored is None:
@@ -61,7 +61,7 @@ class FolderMemory:
         return replace(own, ids=tuple(dict.fromkeys((*own.ids, *stored.ids))))
 
     def remember(self, folder: Path, marker_id: str, now: str) -> None:
-        """Note a marker that stands in a folder. The files are written only where that is news."""
+        """Remember the marker in a folder. The file is written only if something changed."""
         before = self.recall(folder)
         mount = mount_point(folder)
         others = tuple(marker for marker in before.ids if marker != marker_id) if before else ()
@@ -92,7 +92,7 @@ class FolderMemory:
         draft = file.with_name(f"{file.name}.{os.getpid()}.partial")
         try:
             home.mkdir(0o700, parents=True, exist_ok=True)
-            disk.discard(draft)  # a crash's, of a process that had our number
+            disk.discard(draft)  # left by a crash of a process with the same pid
             disk.write_whole(draft, (json.dumps(asdict(seen), indent=1) + "\n").encode())
             draft.replace(file)
         except OSError as error:
@@ -101,7 +101,7 @@ class FolderMemory:
 
 
 def _parsed(content: Any) -> Seen:
-    """What a file of ours holds. Raises ValueError, TypeError or KeyError where it is none of ours."""
+    """The content of a file of this module. Raises ValueError, TypeError or KeyError if it is none."""
     ids = tuple(map(word, content["ids"]))
     paths = (content["folder"], content["mount"])
     if not ids or not all(isinstance(path, str) and path and "\0" not in path for path in paths):
@@ -110,7 +110,7 @@ def _parsed(content: Any) -> Seen:
 
 
 def mount_point(folder: Path) -> str:
-    """The mount point that a folder, which may be missing, or reached by a link, is on."""
+    """The mount point of a folder, which may be missing or a link."""
     real = folder.resolve()
     for path in (real, *real.parents):
         if os.path.ismount(path):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from app.domain.backup import Tier, extensions_of
 
+_TIERS = frozenset(Tier)
 _TEMPORARY = re.compile(r"\..+\.(?P<run>[^.]+)\.partial")
 _WAITING = re.compile(r"\.(?P<archive>.+)\.json\.[^.]+\.partial")
 
@@ -26,7 +27,7 @@ def variants_of(archive: Path) -> Sequence[Path]:
 
 def _suffixes(archive: Path) -> Sequence[str]:
     tier = archive.parent.name
-    return extensions_of(Tier(tier)) if tier in set(Tier) else ()
+    return extensions_of(Tier(tier)) if tier in _TIERS else ()
 
 
 def manifest_of(archive: Path) -> Path:

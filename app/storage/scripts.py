@@ -1,4 +1,4 @@
-"""The scripts that undo merges: a folder ``restores`` beside those of the tiers, private like them."""
+"""The scripts that undo merges, in a private folder ``restores`` beside those of the tiers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class LocalScripts:
 
     @contextmanager
     def create(self, restore_id: str) -> Iterator[LocalScript]:
-        """A new script; gone when the block ends in an error before it was to be kept."""
+        """A new script. It is removed if the block raises before `LocalScript.keep` was called."""
         path = self.path(restore_id)
         with writing(path):
             disk.make_folder(self._folder)
@@ -37,17 +37,17 @@ class LocalScripts:
                 disk.discard(path)
             raise
         finally:
-            with suppress(OSError):  # what counts was flushed by `keep`
+            with suppress(OSError):  # `keep` has synced a script that is needed
                 stream.close()
 
     def open(self, restore_id: str) -> BinaryIO:
-        """Open a script for reading. Raises BackupNotFoundError where it is missing."""
+        """Open a script for reading. Raises BackupNotFoundError if it is missing."""
         path = self.path(restore_id)
         with reading(path):
             return disk.open_file(path)
 
     def ids(self) -> Sequence[str]:
-        """The restores that have one."""
+        """The ids of restores that have a script."""
         with reading(self._folder):
             try:
                 names = sorted(path.stem for path in self._folder.iterdir() if path.suffix == ".sql")
@@ -56,27 +56,27 @@ class LocalScripts:
         return [name for name in names if _ID.fullmatch(name)]
 
     def path(self, restore_id: str) -> Path:
-        """Where a script stands, or would.
+        """The path of a script, which need not exist.
 
         Raises:
-            BackupNotFoundError: that is no id.
+            BackupNotFoundError: this is no id.
         """
         if not _ID.fullmatch(restore_id):
             raise disk.not_found(f"{FOLDER}/{restore_id}")
         return self._folder / f"{restore_id}.sql"
 
     def remove(self, restore_id: str) -> None:
-        """Remove a script. Missing is no error."""
+        """Remove a script. A missing one is no error."""
         path = self.path(restore_id)
         with writing(path):
             disk.unlink_all(self._folder, [path])
 
 
 class LocalScript:
-    """A script in the making.
+    """A script that is being written.
 
     Attributes:
-        kept: whether it may be needed by now: what it undoes is about to be committed.
+        kept: whether it may be needed, because the merge that it undoes is about to be committed.
     """
 
     def __init__(self, path: Path, file: BinaryIO) -> None:
@@ -86,7 +86,7 @@ class LocalScript:
         self.stream = cast("BinaryIO", _Translated(path, file))
 
     def keep(self) -> None:
-        """Put it on the disk itself: from here on a crash leaves it whole."""
+        """Sync the script to the disk. It is not removed any more."""
         self.kept = True
         with writing(self._path):
             disk.sync(self._file)
@@ -94,31 +94,31 @@ class LocalScript:
 
 
 class _Translated(io.RawIOBase):
-    """A file whose errors are ours: whoever writes into it is no part of the storage."""
+    """A file whose errors are turned into ours, for writers outside of the storage."""
 
     def __init__(self, path: Path, file: BinaryIO) -> None:
         self._path = path
         self._file = file
 
     def writable(self) -> bool:
-        """It is."""
+        """True."""
         return True
 
     def write(self, data: object) -> int:
-        """Write all of it."""
+        """Write all bytes."""
         with writing(self._path):
             return self._file.write(cast("bytes", data))
 
     def seekable(self) -> bool:
-        """It is."""
+        """True."""
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go elsewhere in it."""
+        """Change the position."""
         with writing(self._path):
             return self._file.seek(offset, whence)
 
     def truncate(self, size: int | None = None) -> int:
-        """Cut it off."""
+        """Cut the file off."""
         with writing(self._path):
             return self._file.truncate(size)

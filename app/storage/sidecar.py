@@ -1,7 +1,7 @@
-"""Puts a manifest beside an archive without ever taking the place of another one.
+"""Writes a manifest beside an archive without ever replacing another one, while other processes may publish.
 
-A name is given by a hard link, which fails where the name is taken; and is taken away by renaming, after which what was
-taken can be looked at, and put back in the same way. So whoever publishes at the same time is never written over.
+A file gets its name by a hard link, which fails if the name is taken. It loses its name by a rename to a temporary
+name; then its content is compared, and it is put back if it is not the expected one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 def add(draft: Path, final: Path, content: bytes) -> bool:
-    """Give a temporary file its name; False where that is taken. The temporary name stays."""
+    """Give a temporary file its final name too; False if that is taken."""
     try:
         os.link(draft, final, follow_symlinks=False)
     except FileExistsError:
@@ -25,19 +25,19 @@ def add(draft: Path, final: Path, content: bytes) -> bool:
         if error.errno not in _NO_LINKS:
             raise
         try:
-            disk.write_whole(final, content)  # the name is new, or this fails; whoever reads it half sees it is corrupt
+            disk.write_whole(final, content)  # fails if the name exists; a reader of half a manifest finds it corrupt
         except FileExistsError:
             return False
     return True
 
 
 def take_away(final: Path, aside: Path, content: bytes) -> bool:
-    """Remove a manifest if it is the one of that content, or gone; any other stays.
+    """Remove a manifest if it has this content. True if there is none any more; any other manifest stays.
 
     Args:
         final: its name.
-        aside: a temporary name of the same folder that nobody else uses.
-        content: what it must hold.
+        aside: an unused temporary name in the same folder.
+        content: that it must have.
     """
     try:
         final.rename(aside)
@@ -47,7 +47,7 @@ def take_away(final: Path, aside: Path, content: bytes) -> bool:
         found = aside.read_bytes()
         if found == content:
             return True
-        add(aside, final, found)  # unless somebody has put a newer one there meanwhile
+        add(aside, final, found)  # unless another process has written a newer one meanwhile
         return False
     finally:
         disk.discard(aside)

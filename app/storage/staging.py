@@ -1,4 +1,4 @@
-"""A folder in which a full backup is put together. It goes when the block ends; a crash leaves it as a leftover."""
+"""A folder in which a full backup is put together. It is removed at the end; after a crash it is a leftover."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PAUSE_SECONDS = 0.1
 
 @contextmanager
 def staging(folder: Path) -> Iterator[Path]:
-    """A new folder, ours alone, for the length of a block."""
+    """A new private folder for the length of a block."""
     try:
         with writing(folder):
             folder.mkdir(0o700)
@@ -26,9 +26,9 @@ def staging(folder: Path) -> Iterator[Path]:
 
 
 def _discard_surely(folder: Path) -> None:
-    """Remove a folder in which a program that was just ended may be writing its last.
+    """Remove a folder. A program that was just ended may still write into it for a moment, so it is tried again.
 
-    What does not go is a leftover, which the next run or `check --repair` removes.
+    If it stays, it is a leftover, which the next run or `check --repair` removes.
     """
     end = time.monotonic() + _PATIENCE_SECONDS
     while True:
@@ -39,7 +39,7 @@ def _discard_surely(folder: Path) -> None:
 
 
 def discard_folder(folder: Path) -> None:
-    """Remove a folder and all in it; no link is followed. What is missing is no error."""
+    """Remove a folder with its content, without following links. A missing file is no error."""
     shutil.rmtree(folder, onerror=_unless_missing)
 
 

@@ -1,7 +1,6 @@
-"""Names of temporary files that exist for a moment, outside of any run, and whether their process still lives.
+"""Ids for temporary files that belong to no run, and whether the process that wrote such a file still lives.
 
-A name holds what tells a process from all others of its machine: after a crash its file is a leftover at once, and
-while it lives it is none, however long it takes.
+An id identifies a process on its machine, so that its files are leftovers as soon as it has ended, and never before.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ _YOUNG_SECONDS = 3600.0
 
 
 def new_id() -> str:
-    """In the place of a run's id, for a file of this process that belongs to no run."""
+    """An id, used like a run's, for a temporary file of this process."""
     token = secrets.token_hex(6)
     fields, place = _stat("self"), _place()
     if fields is None or place is None:
@@ -31,7 +30,7 @@ def new_id() -> str:
 
 
 def is_alive(run: str) -> bool | None:
-    """Whether the process of such an id still lives; None where that cannot be told from here."""
+    """Whether the process of such an id lives; None if this cannot be told, as from another container."""
     found = _NAME.fullmatch(run)
     if found is None or found["place"] != _place():
         return None
@@ -42,7 +41,7 @@ def is_alive(run: str) -> bool | None:
 
 
 def may_be_written(run: str, entry: os.DirEntry[str]) -> bool:
-    """Whether somebody may be writing a file that belongs to no run just now; what has gone is no leftover either."""
+    """Whether the process of a file that belongs to no run may still write it. True also for a file that is gone."""
     if not run.startswith(PREFIX):
         return False
     alive = is_alive(run)
@@ -50,9 +49,9 @@ def may_be_written(run: str, entry: os.DirEntry[str]) -> bool:
 
 
 def _is_young(entry: os.DirEntry[str]) -> bool:
-    """Whether somebody may be writing the file just now; one that has gone meanwhile is no leftover either.
+    """Whether the file was written within the last hour, or is gone.
 
-    One that is far from the future was written by a clock that has been set since.
+    A time far in the future was written by a wrong clock, so the file counts as old.
     """
     try:
         return abs(time.time() - entry.stat(follow_symlinks=False).st_mtime) < _YOUNG_SECONDS
@@ -61,7 +60,7 @@ def _is_young(entry: os.DirEntry[str]) -> bool:
 
 
 def _place() -> str | None:
-    """This machine since it was started, and the container; None where there is no /proc, or one of other processes."""
+    """A hash of the boot id and the pid namespace; None if there is no /proc, or it is that of another namespace."""
     try:
         if str((_PROC / "self").readlink()) != str(os.getpid()):
             return None
@@ -79,7 +78,7 @@ def _stat(pid: str) -> list[str] | None:
 
 
 def _is_there(pid: int) -> bool:
-    """Whether there is a process of that number: a /proc with hidepid does not show those of others."""
+    """Whether a process exists. A /proc with hidepid does not show those of other users."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -5,22 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from rich.filesize import decimal
-from rich.table import Table
 
 from app import documents
-from app.archive.manifest import Manifest
 from app.cli.output.messages import document, warn
-from app.cli.output.text import add_row, print_table, say
+from app.cli.output.table import Table, print_table
+from app.cli.output.text import say
 from app.domain.backup import Backup, Origin
 from app.domain.clocks import from_future
-from app.operations.backup.publish import Taken
-from app.operations.backups.inventory import Inventory
 from app.operations.backups.lineage import ours
-from app.operations.backups.prune import Pruned
-from app.operations.backups.verify import Verified
-from app.operations.service import Service
+
+if TYPE_CHECKING:  # `list` is spared the rest of the program
+    from app.archive.manifest import Manifest
+    from app.operations.backup.publish import Taken
+    from app.operations.backups.inventory import Inventory
+    from app.operations.backups.prune import Pruned
+    from app.operations.backups.verify import Verified
+    from app.operations.service import Service
 
 
 def created(service: Service, taken: Taken, *, as_json: bool) -> None:
@@ -50,15 +53,11 @@ def listing(service: Service, there: Inventory, tier: str | None, *, as_json: bo
         return
     now = service.clock()
     zone = now.tzinfo
-    table = Table("backup", f"taken ({zone})", "state", box=None, pad_edge=False)
-    for column in ("size", "rows"):
-        table.add_column(column, justify="right")
-    table.add_column("notes")
+    table = Table(heads=("backup", f"taken ({zone})", "state", "size", "rows", "notes"), numbers=(3, 4))
     for backup in backups:
         rows = "" if backup.rows is None else f"{backup.rows:,}"
         taken = backup.created_at.astimezone(zone)
-        add_row(
-            table,
+        table.add(
             backup.id,
             f"{taken:%Y-%m-%d %H:%M:%S}",
             _state(backup),
@@ -75,17 +74,15 @@ def details(service: Service, backup: Backup, manifest: Manifest, *, as_json: bo
     if as_json:
         document(documents.backup_with_manifest(service.tree, backup, manifest))
         return
-    facts = Table(show_header=False, box=None, pad_edge=False)
+    facts = Table(heads=("", ""))
     for name, value in _facts(backup, manifest, path):
-        add_row(facts, name, value)
+        facts.add(name, value)
     if manifest.full is not None:
         print_table(facts)
         return
-    tables = Table("table", box=None, pad_edge=False)
-    tables.add_column("rows", justify="right")
-    tables.add_column("digest")
-    for each in sorted(manifest.tables, key=lambda each: each.table):
-        add_row(tables, str(each.table), f"{each.rows:,}", each.digest)
+    tables = Table(heads=("table", "rows", "digest"), numbers=(1,))
+    for table in sorted(manifest.tables, key=lambda table: table.table):
+        tables.add(str(table.table), f"{table.rows:,}", table.digest)
     print_table(facts)
     say()
     print_table(tables)

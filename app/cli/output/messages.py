@@ -12,7 +12,6 @@ from app import documents
 from app.cli.output.text import say
 from app.errors import ResidencyBackupError
 from app.last_words import without_secrets
-from app.postgres.server_messages import details_behind
 
 
 def document(content: Any) -> None:
@@ -32,7 +31,14 @@ def error(failure: ResidencyBackupError, *, as_json: bool) -> None:
         document(documents.failure(failure))
         return
     say(f"{type(failure).__name__}: {without_secrets(failure.message)}", colour="red", error=True)
-    for line in details_behind(failure):
-        say(without_secrets(line), error=True)
+    for line in _said_by_server(failure):
+        say(line, error=True)
     if failure.hint:
         say(f"what to do: {without_secrets(failure.hint)}", error=True)
+
+
+def _said_by_server(failure: ResidencyBackupError) -> list[str]:
+    """What the server said beside its message: key, row, function."""
+    from app.postgres.server_messages import details_behind  # noqa: PLC0415 -- the driver, which only a failure is worth
+
+    return [without_secrets(line) for line in details_behind(failure)]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from rich.table import Table
-
 from app import documents
 from app.cli.output.checks import finding_line
 from app.cli.output.messages import document, warn
-from app.cli.output.text import add_row, print_table, say
+from app.cli.output.table import Table, print_table
+from app.cli.output.text import say
 from app.domain.changes import Changes, Sample
 from app.domain.restore import Restore, RestoreState, newer_restores
 from app.operations.restore.job import RestoreOutcome
@@ -90,10 +89,9 @@ def listing(service: Service, records: Sequence[Restore], *, as_json: bool) -> N
         return
     zone = service.clock().tzinfo
     servers = {each.server for each in records if each.server}
-    table = Table("restore", f"begun ({zone})", "mode", "backup", "into", "state", "can be undone", box=None)
+    table = Table(heads=("restore", f"begun ({zone})", "mode", "backup", "into", "state", "can be undone"))
     for each in records:
-        add_row(
-            table,
+        table.add(
             each.id,
             f"{each.started_at.astimezone(zone):%Y-%m-%d %H:%M:%S}",
             str(each.mode),
@@ -127,11 +125,10 @@ def _changes(changes: Changes, words: tuple[str, str, str]) -> None:
     shown = [each for each in changes.tables if each.changed or each.conflicting or each.blocked]
     counts = [name for name in _COUNTS if changes.total(name)]
     heads = dict(zip(("inserted", "updated", "deleted"), words, strict=True))
-    table = Table("table", box=None, pad_edge=False)
-    for name in counts:
-        table.add_column(heads.get(name, name.replace("_", " ")), justify="right")
+    columns = [heads.get(name, name.replace("_", " ")) for name in counts]
+    table = Table(heads=("table", *columns), numbers=range(1, len(counts) + 1))
     for each in shown:
-        add_row(table, each.table, *(f"{getattr(each, name):,}" for name in counts))
+        table.add(each.table, *(f"{getattr(each, name):,}" for name in counts))
     if shown:
         print_table(table)
     else:

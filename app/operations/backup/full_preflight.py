@@ -9,6 +9,7 @@ from pathlib import Path
 
 from app.domain.backup import Tier
 from app.domain.checks import Finding
+from app.domain.listed import listed
 from app.domain.psql import in_psql, quoted
 from app.errors import BackupCreationError, BackupPermissionError, BackupValidationError, ResidencyBackupError
 from app.operations.backup.preflight import Preflight, tried
@@ -148,9 +149,8 @@ def _require_no_tablespaces(found: ClusterFacts) -> None:
 
 
 def _unlogged(database: str, tables: Sequence[str]) -> str:
-    more = f" and {len(tables) - _NAMED} more" if len(tables) > _NAMED else ""
     return (
-        f"{', '.join(tables[:_NAMED])}{more} of database {database}: unlogged, so their rows are not in a copy of the "
+        f"{listed(tables, _NAMED)} of database {database}: unlogged, so their rows are not in a copy of the "
         "server, but in a backup as plain SQL"
     )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from app.archive.manifest import ServerFacts
 from app.domain.backup import Backup, Tier
 from app.domain.checks import Finding, Severity, first_error
+from app.domain.listed import listed
 from app.domain.psql import in_psql, quoted
 from app.errors import BackupPermissionError, ResidencyBackupError
 from app.operations.backup.space import forecast, require_room
@@ -120,12 +121,11 @@ def tried(name: str, check: Callable[[], None], well: str) -> Finding:
 def _require_readable(service: Service) -> None:
     hidden = service.source.unreadable()
     if hidden:
-        listed = "; ".join(hidden[:_NAMED]) + ("" if len(hidden) <= _NAMED else f"; and {len(hidden) - _NAMED} more")
         role = quoted(service.source.role)
         reading = in_psql("postgres", f"GRANT pg_read_all_data TO {role}")
         all_rows = in_psql("postgres", f"ALTER ROLE {role} BYPASSRLS")
         raise BackupPermissionError(
-            f"the role cannot read all of database {service.database}: {listed}",
+            f"the role cannot read all of database {service.database}: {listed(hidden, _NAMED, '; ')}",
             f"as a superuser: {reading}; if row level security hides rows, {all_rows} too",
         )
 
@@ -138,9 +138,9 @@ def _left_out(service: Service) -> list[Finding]:
         return [Finding.failed("unlogged tables", error)]
     if not names:
         return []
-    listed = ", ".join(names[:_NAMED]) + ("" if len(names) <= _NAMED else f" and {len(names) - _NAMED} more")
     message = (
-        f"the server is a standby, which has no content of what is unlogged, so the backup has none either: {listed}; "
+        "the server is a standby, which has no content of what is unlogged, so the backup has none either: "
+        f"{listed(names, _NAMED)}; "
         "back the primary up if you need it"
     )
     return [Finding.warning("unlogged tables", message)]

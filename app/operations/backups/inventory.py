@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
+from types import MappingProxyType
 from typing import overload
 
 from app.archive.manifest import Manifest
 from app.domain.backup import Backup, BackupState, Codec, Origin, Tier
 from app.domain.clocks import is_newer, latest_of
-from app.domain.events import EventName
+from app.domain.events import BackupEvent
 from app.errors import BackupNotFoundError, CatalogError
 from app.operations.backups.found import found_files
 from app.operations.backups.lineage import ours
@@ -104,15 +105,18 @@ class Inventory(Sequence[Backup]):
         return (file for named in self.names for file in (named.backup, *named.others))
 
 
-def inventory(service: Service, before: Inventory | None = None) -> Inventory:
+def inventory(
+    service: Service, before: Inventory | None = None, told: Mapping[str, Backup] = MappingProxyType({})
+) -> Inventory:
     """Look at the tree and the catalog.
 
     Args:
         service: the parts.
         before: an earlier look; manifests that are as they were then are not parsed again.
+        told: what manifests tell, by their digests; these are not parsed. For looking only.
     """
     rows = known_rows(service)
-    names = tuple(by_id(_described(service, before), rows))
+    names = tuple(by_id(_described(service, before, told), rows))
     found = found_files(service, names, rows)
     there = [_known(named.backup, rows, found, service) for named in names]
     ids = {backup.id for backup in there}
@@ -123,10 +127,10 @@ def inventory(service: Service, before: Inventory | None = None) -> Inventory:
     return Inventory(tuple(backups), rows, names, found)
 
 
-def _described(service: Service, before: Inventory | None) -> list[Described]:
+def _described(service: Service, before: Inventory | None, told: Mapping[str, Backup]) -> list[Described]:
     earlier = {} if before is None else {file.stored.file: file for file in before.files()}
     files = service.tree.files()
-    return [_as_before(stored, earlier.get(stored.file)) or describe(stored, service.events) for stored in files]
+    return [_as_before(stored, earlier.get(stored.file)) or describe(stored, service.events, told) for stored in files]
 
 
 def _as_before(stored: StoredFile, earlier: Described | None) -> Described | None:
@@ -244,10 +248,16 @@ def _by_word(file: Described, row: Backup | None, service: Service) -> Backup:
         return _unproven(file, row, service.database)
     backup = backup_at(file.told, file.stored)
     if row is not None and row.sha256 == backup.sha256:
-        doubts, lacking = backup.doubts, backup.lacking
-        named = replace(row, tier=backup.tier, period=backup.period, pinned_reason=backup.pinned_reason)
-        backup = replace(named, doubts=doubts, lacking=lacking)
-    return replace(backup, damage=backup.damage or _wrong_size(file.stored, backup.bytes))
+        backup = replace(
+            row,
+            tier=backup.tier,
+            period=backup.period,
+            pinned_reason=backup.pinned_reason,
+            doubts=backup.doubts,
+            lacking=backup.lacking,
+        )
+    damage = backup.damage or _wrong_size(file.stored, backup.bytes)
+    return backup if damage is None else replace(backup, damage=damage)
 
 
 def _unproven(file: Described, row: Backup | None, database: str) -> Backup:
@@ -274,5 +284,5 @@ def known_rows(service: Service) -> dict[str, Backup]:
     try:
         return {row.file: row for row in service.catalog.backups(service.database)}
     except CatalogError as error:
-        service.events.emit(failure(EventName.BACKUP_BY_FILES, error))
+        service.events.emit(failure(BackupEvent.BY_FILES, error))
         return {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from app.domain.backup import Backup, BackupState
-from app.domain.events import EventName
+from app.domain.events import BackupEvent
 from app.domain.retention import Plan, plan_retention
 from app.errors import BackupValidationError, CatalogError, ResidencyBackupError, ServerMismatchError
 from app.operations.backups.expire import expire_quietly
@@ -19,6 +19,7 @@ from app.operations.backups.opened import ReplacedMeanwhileError, holds, replace
 from app.operations.backups.pins import in_use
 from app.operations.backups.same_name import describe
 from app.operations.backups.servers import asked, require_folder, require_ours
+from app.operations.backups.told import keep_told
 from app.operations.backups.unfinished import reinstated
 from app.operations.service import Service
 from app.ports.events import Event, failure
@@ -57,6 +58,8 @@ def prune(service: Service, *, dry_run: bool = False, before: Inventory | None =
     there = inventory(service, before)
     if not dry_run and expire_quietly(service, there):
         there = inventory(service, there)
+    if not dry_run:
+        keep_told(service, there.files())
     needed = in_use(service)
     found = ours(service, there)
     backups = [each for each in found if each.id not in needed]
@@ -74,13 +77,13 @@ def prune(service: Service, *, dry_run: bool = False, before: Inventory | None =
             if not _removed(service, backup):
                 continue
         except ReplacedMeanwhileError:
-            service.events.emit(Event(EventName.BACKUP_NAME_TAKEN, backup=backup.id))
+            service.events.emit(Event(BackupEvent.NAME_TAKEN, backup=backup.id))
             continue
         except ResidencyBackupError as error:
             outcome.problems.append(f"{backup.id}: {error.message}")
             continue
         outcome.removed.append(backup)
-        service.events.emit(Event(EventName.BACKUP_PRUNED, backup=backup.id, figures={"bytes": backup.bytes}))
+        service.events.emit(Event(BackupEvent.PRUNED, backup=backup.id, figures={"bytes": backup.bytes}))
     return outcome
 
 
@@ -96,7 +99,7 @@ def _removed(service: Service, backup: Backup) -> bool:
             service.catalog.save(replace(backup, state=BackupState.DELETING))
         except CatalogError as error:
             # On a full disk nothing can be recorded, and only removing makes room; the next sync forgets the row.
-            service.events.emit(failure(EventName.BACKUP_CATALOG_NOT_SAVED, error, backup=backup.id))
+            service.events.emit(failure(BackupEvent.CATALOG_NOT_SAVED, error, backup=backup.id))
         service.tree.remove(backup.file)
     service.catalog.forget(service.database, backup.id)
     return True

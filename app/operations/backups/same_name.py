@@ -7,18 +7,23 @@ is a run's to replace.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import PurePosixPath
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from app.archive.manifest import Manifest, parse_manifest
 from app.domain.backup import Backup, Origin, Tier, extension_of, id_of
-from app.domain.events import EventName
+from app.domain.events import BackupEvent
 from app.errors import BackupValidationError, ManifestError
 from app.ports.events import Events, failure
 from app.ports.tree import StoredFile
+
+if TYPE_CHECKING:
+    from app.archive.manifest import Manifest
 
 COPIED = "copied here by somebody"
 _NEVER = datetime.min.replace(tzinfo=UTC)
@@ -53,16 +58,32 @@ class Named:
     others: tuple[Described, ...] = ()
 
 
-def describe(stored: StoredFile, events: Events) -> Described:
-    """Parse a file's manifests; one that cannot be used is a warning."""
+def digest_of(manifest: bytes) -> str:
+    """What a manifest is known by in the catalog."""
+    return hashlib.sha256(manifest).hexdigest()
+
+
+def describe(stored: StoredFile, events: Events, told: Mapping[str, Backup] = MappingProxyType({})) -> Described:
+    """Parse a file's manifests; one that cannot be used is a warning.
+
+    Args:
+        stored: the file.
+        events: who is warned.
+        told: what manifests tell that need not be parsed, by their digests.
+    """
     waiting = (_told(content, stored) for content in stored.waiting)
     left = next((told for told in waiting if told is not None and _fits(told, stored)), None)
     if stored.manifest is None:
         return Described(stored, None, left)
+    if told and (known := told.get(digest_of(stored.manifest))):
+        here = known.file == stored.file
+        return Described(stored, known if here else replace(known, id=stored.id, file=stored.file), left)
+    from app.archive.manifest import parse_manifest  # noqa: PLC0415 -- not for what is known
+
     try:
         manifest = parse_manifest(stored.manifest, f"{stored.file}.json")
     except ManifestError as error:
-        events.emit(failure(EventName.BACKUP_MANIFEST_UNUSABLE, error, backup=stored.id))
+        events.emit(failure(BackupEvent.MANIFEST_UNUSABLE, error, backup=stored.id))
         return Described(stored, None, left)
     return Described(stored, manifest.to_backup(stored.id, stored.file), left)
 
@@ -141,6 +162,8 @@ def _fits(told: Backup, stored: StoredFile) -> bool:
 
 
 def _told(content: bytes, stored: StoredFile) -> Backup | None:
+    from app.archive.manifest import parse_manifest  # noqa: PLC0415 -- as above
+
     try:
         return parse_manifest(content, stored.file).to_backup(stored.id, stored.file)
     except ManifestError:

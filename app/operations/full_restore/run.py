@@ -18,27 +18,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-import structlog
-
 from app.archive.manifest import Manifest
 from app.archive.tar.layout import POSTGRES
 from app.archive.tar.reader import TarReader, require_equal, shown, tar_index_of
 from app.archive.tar.unpack import Unpacker
 from app.domain.backup import ENDLESS, Codec
+from app.domain.events import EventName, RestoreEvent
 from app.errors import (
     BackupReadError,
     BackupValidationError,
     DiskReadError,
-    ResidencyBackupError,
     RestoreError,
     RestorePermissionError,
     RestoreStorageError,
     RestoreValidationError,
 )
 from app.operations.backup.space import shortage
+from app.operations.ending import Ending
 from app.operations.service import SILENT, Progress
+from app.ports.events import Event, Events, failure
 
-log = structlog.get_logger(__name__)
 _EMPTY = "name a folder that is missing or empty"
 _OTHER = "use another backup: 'residency-backup list' shows what there is"
 
@@ -88,7 +87,7 @@ class DataFolderTools:
 
 
 def restore_full(
-    source: FullSource, target: Path, tools: DataFolderTools, progress: Progress = SILENT
+    source: FullSource, target: Path, tools: DataFolderTools, events: Events, progress: Progress = SILENT
 ) -> FullRestoreOutcome:
     """Unpack a full backup, and check it.
 
@@ -99,20 +98,15 @@ def restore_full(
         DiskReadError: the disk cannot read the file.
     """
     target = target.resolve() if ".." in target.parts else target.absolute()
-    log.info("restore of a full backup started", backup=source.name, target=str(target))
-    try:
-        with _writing(target):
-            _require_empty(target)
-            _require_room(source, target)
-            warnings = _remarks(source, target)
-            with _put_together(target) as folder:
-                owners_kept = _unpack(source, folder, progress)
-                version = _verified(tools, folder / POSTGRES)
-    except Exception as error:
-        hint = error.hint if isinstance(error, ResidencyBackupError) else None
-        log.error("restore of a full backup failed", error=type(error).__name__, reason=str(error), hint=hint)  # noqa: TRY400
-        raise
-    log.info("restore of a full backup completed", backup=source.name, target=str(target), verified_by=version)
+    _tell(events, RestoreEvent.FULL_STARTED, source, target)
+    with FullRestoreEnding(events), _writing(target):
+        _require_empty(target)
+        _require_room(source, target)
+        warnings = _remarks(source, target)
+        with _put_together(target) as folder:
+            owners_kept = _unpack(source, folder, progress)
+            version = _verified(tools, folder / POSTGRES)
+    _tell(events, RestoreEvent.FULL_COMPLETED, source, target, verified_by=version)
     return FullRestoreOutcome(
         source=source,
         target=target,
@@ -122,6 +116,21 @@ def restore_full(
         start=tools.start(target / POSTGRES),
         warnings=warnings,
     )
+
+
+class FullRestoreEnding(Ending):
+    """How a full restore ends that fails: what was unpacked is removed by then."""
+
+    def __init__(self, events: Events) -> None:
+        self._events = events
+
+    def tell(self, error: Exception) -> None:
+        """Say why it failed."""
+        self._events.emit(failure(RestoreEvent.FULL_FAILED, error))
+
+
+def _tell(events: Events, name: EventName, source: FullSource, target: Path, **figures: object) -> None:
+    events.emit(Event(name, backup=source.name, figures={"target": str(target), **figures}))
 
 
 def _require_empty(target: Path) -> None:

@@ -6,11 +6,10 @@ import os
 from functools import partial
 from pathlib import Path
 
-import structlog
-
 from app.archive.held import Held
 from app.archive.manifest import Manifest, parse_manifest
 from app.domain.backup import Tier, extensions_of
+from app.domain.events import RestoreEvent
 from app.errors import (
     BackupNotFoundError,
     BackupPermissionError,
@@ -22,11 +21,10 @@ from app.operations.backups.opened import ReplacedMeanwhileError, each_look, ope
 from app.operations.full_restore.run import FullSource
 from app.operations.given_file import open_plain
 from app.operations.service import Service
+from app.ports.events import Events, failure
 
-log = structlog.get_logger(__name__)
 
-
-def full_from_file(path: Path) -> FullSource:
+def full_from_file(path: Path, events: Events) -> FullSource:
     """The file at that path, and the manifest beside it.
 
     Raises:
@@ -50,7 +48,7 @@ def full_from_file(path: Path) -> FullSource:
         open=partial(open_plain, path),
         codec=codec_of(path.name),
         size=size,
-        manifest=_manifest(data, str(beside)),
+        manifest=_manifest(data, str(beside), events),
     )
 
 
@@ -76,21 +74,21 @@ def full_from_tree(service: Service, name: str) -> FullSource:
                     open=held.open,
                     codec=now.codec,
                     size=held.size,
-                    manifest=_manifest(found.data, f"{now.file}.json"),
+                    manifest=_manifest(found.data, f"{now.file}.json", service.events),
                 )
         except (ReplacedMeanwhileError, BackupNotFoundError):
             continue
     raise replaced_meanwhile(backup)
 
 
-def _manifest(data: bytes | None, name: str) -> Manifest | None:
+def _manifest(data: bytes | None, name: str, events: Events) -> Manifest | None:
     """The manifest; None, with a warning, if it cannot be used: PostgreSQL's data has a manifest of its own."""
     if data is None:
         return None
     try:
         manifest = parse_manifest(data, name)
     except ManifestError as error:
-        log.warning("restore goes by the file alone", error=type(error).__name__, reason=error.message)
+        events.emit(failure(RestoreEvent.BY_FILE, error))
         return None
     return manifest if manifest.full is not None else None
 

@@ -111,10 +111,9 @@ class RestoreJob(Job):
         """The record, as it was written last."""
         return self.journal.record
 
-    def emit(self, name: EventName, database: str | None = None, **figures: object) -> None:
+    def emit(self, name: EventName, **figures: object) -> None:
         """Tell of an event of this restore."""
-        event = Event(name, restore=self.record.id, database=database, figures=figures)
-        self.service.events.emit(event)
+        self.service.events.emit(Event(name, restore=self.record.id, figures=figures))
 
     @contextmanager
     def phase(self, name: str, total: int | None = None) -> Iterator[None]:

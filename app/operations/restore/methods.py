@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from app.domain.events import EventName
+from app.domain.events import RestoreEvent
 from app.domain.restore import Method, Side, Step, shadow_name, undo_name
 from app.domain.servers import Identity
 from app.operations.backups.servers import note_restored
@@ -54,7 +54,7 @@ def _load_and_prove(job: RestoreJob, shadow: str) -> None:
     job.journal.write(Step.PROVING)
     with job.phase("prove", archive.index.raw_bytes):
         outcome.warnings += job.target.prove(shadow, archive, loading, job.progress.advance, outcome.otherwise.append)
-    job.emit(EventName.RESTORE_PROVEN, database=shadow)
+    job.emit(RestoreEvent.PROVEN, database=shadow)
 
 
 def _swap(job: RestoreJob, shadow: str, undo: str) -> None:
@@ -76,7 +76,7 @@ def _swap(job: RestoreJob, shadow: str, undo: str) -> None:
     is_kept = undo in job.target.databases()
     job.outcome.downtime = seconds if is_kept else None  # nobody misses a database that was not there
     journal.note(undo=undo if is_kept else None, undo_until=until if is_kept else None)
-    job.emit(EventName.RESTORE_SWAPPED, database=live, downtime=job.outcome.downtime, undo=undo)
+    job.emit(RestoreEvent.SWAPPED, database=live, downtime=job.outcome.downtime, undo=undo)
 
 
 def _note_made(job: RestoreJob, oid: int | None) -> None:
@@ -92,7 +92,7 @@ def _run_post_command(job: RestoreJob, database: str) -> None:
     job.journal.write(Step.POST_COMMAND)
     with job.phase("post command"):
         job.service.target.run(command, database)
-    job.emit(EventName.RESTORE_POST_COMMAND_DONE, database=database)
+    job.emit(RestoreEvent.COMMAND_DONE, database=database)
 
 
 def _in_place(job: RestoreJob) -> None:
@@ -100,7 +100,7 @@ def _in_place(job: RestoreJob) -> None:
     safety_backup(job)
     live, journal, archive = job.request.changes, job.journal, job.source.archive
     job.outcome.notes.append(f"the role may not create databases: {live} is replaced in place, in one transaction")
-    job.emit(EventName.RESTORE_GOES_IN_PLACE, database=live)
+    job.emit(RestoreEvent.IN_PLACE, database=live)
     journal.write(Step.LOADING, method=Method.IN_PLACE)
     # Only a safety backup undoes it.
     until = job.service.clock() + job.service.options.undo_for if job.record.safety else None

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from app.domain.events import EventName
+from app.domain.events import RestoreEvent
 from app.domain.psql import in_psql, quoted
 from app.domain.restore import Method, Restore, RestoreState, Side, Step
 from app.errors import ResidencyBackupError, RestoreRollbackError
@@ -73,7 +73,7 @@ def recover(service: Service, record: Restore) -> Restore | None:
     if not service.restores.replace_restore(recovered, record):
         return None
     figures = {"step": str(record.step), "state": str(recovered.state)}
-    service.events.emit(Event(EventName.RESTORE_RECOVERED, restore=record.id, figures=figures))
+    service.events.emit(Event(RestoreEvent.RECOVERED, restore=record.id, figures=figures))
     return recovered
 
 
@@ -89,7 +89,7 @@ def recover_untouched(service: Service) -> list[str]:
             try:
                 recovered = recover(service, record)
             except ResidencyBackupError as error:
-                service.events.emit(failure(EventName.RESTORE_CLEANUP_WAITS, error, restore=record.id))
+                service.events.emit(failure(RestoreEvent.CLEAN_UP_WAITS, error, restore=record.id))
             else:
                 done += [record.id] if recovered else []
     return done
@@ -114,7 +114,7 @@ def clean_up(service: Service, record: Restore, *, patience: float = 0.0) -> Res
         except ResidencyBackupError as error:
             if not error.transient or time.monotonic() + pause > end:
                 raise _recovery_failed(record, error) from error
-            service.events.emit(failure(EventName.RESTORE_CLEANUP_AGAIN, error, restore=record.id))
+            service.events.emit(failure(RestoreEvent.CLEAN_UP_AGAIN, error, restore=record.id))
         time.sleep(pause)
         pause *= 2
 
@@ -163,7 +163,7 @@ def as_complete(service: Service, record: Restore) -> Restore:
     command = service.options.post_command
     unfinished = record.step is Step.POST_COMMAND or (record.step is Step.SWAPPING and command)
     if record.method is Method.IN_PLACE and unfinished:
-        service.events.emit(Event(EventName.RESTORE_POST_COMMAND_UNFINISHED, restore=record.id))
+        service.events.emit(Event(RestoreEvent.COMMAND_NOT_FINISHED, restore=record.id))
         hint = f"run it on {record.changes} by hand, or: residency-backup rollback {record.id}"
         record = replace(record, message="RESTORE_POST_COMMAND was not finished", hint=hint)
     return replace(record, state=RestoreState.COMPLETE, step=Step.DONE, finished_at=now, undo_until=until)

@@ -15,7 +15,7 @@ from shlex import quote
 import structlog
 
 from app.archive.reader import Archive
-from app.domain.events import EventName
+from app.domain.events import RestoreEvent
 from app.domain.psql import in_psql, renaming
 from app.domain.restore import Method, Restore, RestoreState, Side, Step, never_undone, newer_restores
 from app.errors import (
@@ -28,11 +28,11 @@ from app.errors import (
     RestoreRollbackError,
     RestoreRunningError,
     RestoreValidationError,
-    as_logged,
 )
 from app.operations.backups.inventory import find
 from app.operations.backups.servers import of_this_server
 from app.operations.backups.verify import read_manifest
+from app.operations.ending import Ending
 from app.operations.restore.journal import Journal
 from app.operations.restore.position import Obstacle, obstacle_to_rename
 from app.operations.restore.recover import (
@@ -171,7 +171,7 @@ def _roll_back(service: Service, record: Restore, progress: Progress) -> Rollbac
     if not service.restores.replace_restore(claimed, record):
         raise RestoreRunningError(f"restore {record.id} is being rolled back by another process", _RESTORES)
     figures = {"method": str(record.method)}
-    service.events.emit(Event(EventName.RESTORE_ROLLBACK_STARTED, restore=record.id, figures=figures))
+    service.events.emit(Event(RestoreEvent.ROLLBACK_STARTED, restore=record.id, figures=figures))
     journal = Journal(service, claimed)
     undo_by: dict[Method | None, Callable[[Service, Journal, Progress], list[str]]] = {
         Method.SHADOW: _by_rename,
@@ -179,13 +179,8 @@ def _roll_back(service: Service, record: Restore, progress: Progress) -> Rollbac
         Method.ROWS: _by_script,
     }
     with journal.beating():
-        try:
+        with RollbackEnding(journal):
             return _finish(journal, undo_by[record.method](service, journal, progress))
-        except (KeyboardInterrupt, BackupCancelledError) as signal:
-            message = "the rollback was cancelled"
-            _fail(journal, RestoreCancelledError(message, "the database is as the restore left it"), signal)
-        except Exception as error:  # noqa: BLE001 -- whatever it was, it is raised again when all is looked after
-            _fail(journal, error, error)
         return _finish(journal, ["it was cancelled or cut off after it had been committed, and so is done"])
 
 
@@ -197,7 +192,7 @@ def _by_rename(service: Service, journal: Journal, progress: Progress) -> list[s
     pause(target, journal, Side.MADE)
     downtime = target.swap(undo, record.changes, shadow)
     figures = {"downtime": downtime, "kept": shadow}
-    service.events.emit(Event(EventName.RESTORE_ROLLBACK_SWAPPED, restore=record.id, figures=figures))
+    service.events.emit(Event(RestoreEvent.ROLLBACK_SWAPPED, restore=record.id, figures=figures))
     return remarks_on_rollback(target, journal.record, shadow)
 
 
@@ -235,9 +230,9 @@ def _finish(journal: Journal, notes: list[str]) -> RollbackOutcome:
         service.restores.save_restore(record)
     except (CatalogError, RestoreError) as error:
         notes.append(f"the end of the rollback is not in the catalog: {error.message}; residency-backup check --repair")
-        service.events.emit(failure(EventName.RESTORE_CATALOG_NOT_SAVED, error, restore=record.id))
+        service.events.emit(failure(RestoreEvent.CATALOG_NOT_SAVED, error, restore=record.id))
     figures = {"method": str(record.method)}
-    service.events.emit(Event(EventName.RESTORE_ROLLED_BACK, restore=record.id, figures=figures))
+    service.events.emit(Event(RestoreEvent.ROLLED_BACK, restore=record.id, figures=figures))
     return RollbackOutcome(record, notes)
 
 
@@ -248,37 +243,40 @@ def _is_kept(service: Service, record: Restore) -> bool:
     try:
         return record.shadow in target_for(service, record).databases()
     except ResidencyBackupError as error:
-        service.events.emit(failure(EventName.RESTORE_ROLLED_BACK_SERVER_AWAY, error, restore=record.id))
+        service.events.emit(failure(RestoreEvent.ROLLED_BACK_UNSEEN, error, restore=record.id))
         return False  # what is not known is not promised; `check` reports it later
 
 
-def _fail(journal: Journal, error: Exception, cause: BaseException) -> None:
-    """Record where a rollback that failed leaves everything, and raise. Returns only if it was committed all the same.
+class RollbackEnding(Ending):
+    """How a rollback ends that fails: the record says where it leaves everything."""
 
-    Raises:
-        RestoreCancelledError: it was cancelled.
-        RestoreRollbackError: it failed.
-    """
-    service, record = journal.service, journal.record
-    refused = isinstance(error, RestoreValidationError)  # by the server, before anything was begun
-    try:
-        if refused:
-            resume(service, target_for(service, record), record, Side.MADE)
-        recovered = as_complete(service, record) if refused else clean_up(service, record, patience=PATIENCE_SECONDS)
-        if recovered.state is RestoreState.ROLLED_BACK:
-            return
-        service.restores.save_restore(recovered)
-    except ResidencyBackupError as second:
-        both = RestoreRollbackError(f"{error}; then {second.message}", second.hint)
-        raise _logged(service, record, both) from cause
-    if isinstance(error, RestoreCancelledError):
-        raise _logged(service, record, error) from cause
-    raise _logged(service, record, _rollback_error(service, record, error)) from cause
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
 
+    def cancelled(self, signal: KeyboardInterrupt | BackupCancelledError) -> Exception:  # noqa: ARG002
+        """The error of a rollback that was cancelled."""
+        return RestoreCancelledError("the rollback was cancelled", "the database is as the restore left it")
 
-def _logged(service: Service, record: Restore, error: RestoreError) -> Exception:
-    service.events.emit(failure(EventName.RESTORE_NOT_ROLLED_BACK, error, restore=record.id))
-    return as_logged(error)
+    def settle(self, error: Exception, cause: BaseException) -> Exception | None:  # noqa: ARG002
+        """Find out and record where everything stands; None if the rollback was committed all the same."""
+        service, record = self._journal.service, self._journal.record
+        try:
+            if isinstance(error, RestoreValidationError):  # the server refused it before anything was begun
+                resume(service, target_for(service, record), record, Side.MADE)
+                recovered = as_complete(service, record)
+            else:
+                recovered = clean_up(service, record, patience=PATIENCE_SECONDS)
+            if recovered.state is RestoreState.ROLLED_BACK:
+                return None
+            service.restores.save_restore(recovered)
+        except ResidencyBackupError as second:
+            return RestoreRollbackError(f"{error}; then {second.message}", second.hint)
+        return error if isinstance(error, RestoreCancelledError) else _rollback_error(service, record, error)
+
+    def tell(self, error: Exception) -> None:
+        """Say why it failed."""
+        record = self._journal.record
+        self._journal.service.events.emit(failure(RestoreEvent.NOT_ROLLED_BACK, error, restore=record.id))
 
 
 def _restore_safety(record: Restore, live: str) -> str:

@@ -16,7 +16,7 @@ import structlog
 
 from app.domain.backup import Backup
 from app.domain.checks import Severity
-from app.domain.events import EventName
+from app.domain.events import RestoreEvent
 from app.domain.restore import Method, Restore, RestoreState, Step
 from app.errors import (
     BackupCancelledError,
@@ -26,11 +26,11 @@ from app.errors import (
     RestoreCancelledError,
     RestoreError,
     RestoreRollbackError,
-    as_logged,
 )
 from app.operations.backups.expire import expire_quietly
 from app.operations.backups.inventory import Inventory, inventory
 from app.operations.backups.pins import release
+from app.operations.ending import Ending
 from app.operations.restore.checks import check_restore
 from app.operations.restore.job import RestoreJob, RestoreOutcome
 from app.operations.restore.journal import Journal
@@ -62,20 +62,15 @@ def restore(service: Service, request: RestoreRequest, progress: Progress = SILE
     with structlog.contextvars.bound_contextvars(database=request.changes, restore=record.id):
         service.restores.begin_restore(record)
         started = Event(
-            EventName.RESTORE_STARTED, restore=record.id, backup=record.backup, figures={"mode": str(record.mode)}
+            RestoreEvent.STARTED, restore=record.id, backup=record.backup, figures={"mode": str(record.mode)}
         )
         service.events.emit(started)
         journal = Journal(service, record)
         with journal.beating():
-            try:
+            with RestoreEnding(journal):
                 job = _checked_job(journal, request, place, backups, progress)
                 change(job)
                 return _finish(job)
-            except (KeyboardInterrupt, BackupCancelledError) as signal:
-                error: Exception = RestoreCancelledError("the restore was cancelled", "the live database is as before")
-                _fail(journal, error, signal)
-            except Exception as raised:  # noqa: BLE001 -- whatever it was, it is raised again when all is as before
-                _fail(journal, raised, raised)
             return _done_all_the_same(journal)
 
 
@@ -135,7 +130,7 @@ def _finish(job: RestoreJob) -> RestoreOutcome:
         outcome.warnings.append(
             f"the end of the restore is not in the catalog: {error.message}; residency-backup check --repair"
         )
-        job.service.events.emit(failure(EventName.RESTORE_CATALOG_NOT_SAVED, error, restore=record.id))
+        job.service.events.emit(failure(RestoreEvent.CATALOG_NOT_SAVED, error, restore=record.id))
     outcome.restore = job.record
     _emit_end(job.service, outcome)
     expire_quietly(job.service, [backup for backup in backups if backup.id not in released])
@@ -152,39 +147,52 @@ def _emit_end(service: Service, outcome: RestoreOutcome) -> None:
         "safety": record.safety,
         "downtime": outcome.downtime,
     }
-    service.events.emit(Event(EventName.RESTORE_COMPLETED, restore=record.id, backup=record.backup, figures=figures))
+    service.events.emit(Event(RestoreEvent.COMPLETED, restore=record.id, backup=record.backup, figures=figures))
 
 
-def _fail(journal: Journal, error: Exception, cause: BaseException) -> None:
-    """Leave everything as before and raise the error. Returns only if the change was committed all the same.
+class RestoreEnding(Ending):
+    """How a restore ends that fails: the live database is as before, or the error says what stands where."""
 
-    Raises:
-        RestoreRollbackError: the clean-up failed.
-    """
-    service, record = journal.service, journal.record
-    try:
-        if record.method is Method.IN_PLACE and record.step is Step.POST_COMMAND and record.safety:
-            replace_by_safety_backup(service, journal)
-        recovered = clean_up(service, journal.record, patience=PATIENCE_SECONDS)
-    except ResidencyBackupError as second:
-        _abandon(journal, second, error)
-        both = _with_safety(RestoreRollbackError(f"{error}; then {second.message}", second.hint), record)
-        _emit_failure(service, EventName.RESTORE_CLEANUP_FAILED, both, record)
-        raise both from cause
-    if recovered.state is RestoreState.COMPLETE:
-        journal.record = recovered
-        return
-    error = _with_safety(room_error(error) if isinstance(error, BackupStorageError) else error, record)
-    hint = error.hint if isinstance(error, ResidencyBackupError) else None
-    _emit_failure(service, EventName.RESTORE_FAILED, error, record)
-    failed = replace(recovered, state=RestoreState.FAILED, error=type(error).__name__, message=str(error), hint=hint)
-    _save_end(journal, failed)
-    raise error from (error.__cause__ if error is cause else cause)  # what the server said stands behind it
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._failed_at = journal.record
+        self._recovered: Restore | None = None
 
+    def cancelled(self, signal: KeyboardInterrupt | BackupCancelledError) -> Exception:  # noqa: ARG002
+        """The error of a restore that was cancelled."""
+        return RestoreCancelledError("the restore was cancelled", "the live database is as before")
 
-def _emit_failure(service: Service, name: EventName, error: Exception, record: Restore) -> None:
-    service.events.emit(failure(name, error, restore=record.id, step=str(record.step)))
-    as_logged(error)
+    def settle(self, error: Exception, cause: BaseException) -> Exception | None:  # noqa: ARG002
+        """Leave everything as before; None if the change was committed all the same."""
+        journal = self._journal
+        service, record = journal.service, journal.record
+        self._failed_at = record
+        try:
+            if record.method is Method.IN_PLACE and record.step is Step.POST_COMMAND and record.safety:
+                replace_by_safety_backup(service, journal)
+            recovered = clean_up(service, journal.record, patience=PATIENCE_SECONDS)
+        except ResidencyBackupError as second:
+            _abandon(journal, second, error)
+            return _with_safety(RestoreRollbackError(f"{error}; then {second.message}", second.hint), record)
+        if recovered.state is RestoreState.COMPLETE:
+            journal.record = recovered
+            return None
+        self._recovered = recovered
+        return _with_safety(room_error(error) if isinstance(error, BackupStorageError) else error, record)
+
+    def tell(self, error: Exception) -> None:
+        """Say why it failed, and in which step."""
+        record = self._failed_at
+        name = RestoreEvent.CLEAN_UP_FAILED if self._recovered is None else RestoreEvent.FAILED
+        self._journal.service.events.emit(failure(name, error, restore=record.id, step=str(record.step)))
+
+    def record(self, error: Exception) -> None:
+        """Record the error. A restore whose clean-up failed is recorded already, for `check --repair`."""
+        if self._recovered is None:
+            return
+        hint = error.hint if isinstance(error, ResidencyBackupError) else None
+        failed = replace(self._recovered, state=RestoreState.FAILED, error=type(error).__name__)
+        _save_end(self._journal, replace(failed, message=str(error), hint=hint))
 
 
 def _with_safety(error: Exception, record: Restore) -> Exception:
@@ -212,13 +220,13 @@ def _save_end(journal: Journal, record: Restore) -> None:
     try:
         journal.service.restores.save_restore(record)
     except (CatalogError, RestoreError) as error:
-        journal.service.events.emit(failure(EventName.RESTORE_FAILURE_NOT_SAVED, error, restore=record.id))
+        journal.service.events.emit(failure(RestoreEvent.FAILURE_NOT_SAVED, error, restore=record.id))
 
 
 def _done_all_the_same(journal: Journal) -> RestoreOutcome:
     """Record a restore that was cancelled, or lost its connection, after its change was committed."""
     note = journal.record.message or "it was cancelled or cut off after it had been committed, and so is done"
-    event = Event(EventName.RESTORE_COMPLETED_ALL_THE_SAME, restore=journal.record.id)
+    event = Event(RestoreEvent.DONE_ALL_THE_SAME, restore=journal.record.id)
     journal.service.events.emit(event)
     _save_end(journal, journal.record)
     return RestoreOutcome(restore=journal.record, warnings=[note])

@@ -6,22 +6,7 @@ from app.domain.backup import Tier
 from app.domain.checks import Finding
 from app.domain.psql import in_psql, renaming
 from app.domain.restore import Restore, Step
-from app.errors import (
-    BackupCancelledError,
-    BackupError,
-    BackupPermissionError,
-    BackupRunningError,
-    BackupStorageError,
-    CatalogError,
-    RestoreBusyError,
-    RestoreError,
-    RestorePermissionError,
-    RestoreRunningError,
-    RestoreStorageError,
-    ServerUnavailableError,
-    TableLockedError,
-    TargetUnavailableError,
-)
+from app.errors import BackupCancelledError, BackupError, CatalogError, RestoreError, as_restore_error
 from app.operations.backup.publish import Taken
 from app.operations.backup.take import BackupRequest, take_backup
 from app.operations.backups.inventory import Inventory
@@ -77,16 +62,9 @@ def take_safety_backup(
 
 def _restore_error(live: str, error: BackupError) -> RestoreError:
     """The error of a restore whose safety backup failed: its class says why, as the backup's did."""
-    kinds: dict[type[BackupError], type[RestoreError]] = {
-        BackupStorageError: RestoreStorageError,
-        BackupPermissionError: RestorePermissionError,
-        BackupRunningError: RestoreRunningError,
-        TableLockedError: RestoreBusyError,
-        ServerUnavailableError: TargetUnavailableError,
-    }
-    kind = next((kinds[known] for known in kinds if isinstance(error, known)), RestoreError)
     aside = (
         f"if {live} is beyond saving: {in_psql('postgres', renaming(live, f'{live}_broken'))}; then restore again, "
         "or restore into another database with --into"
     )
-    return kind(f"the safety backup of {live} failed: {error.message}", "; ".join(filter(None, (error.hint, aside))))
+    hint = "; ".join(filter(None, (error.hint, aside)))
+    return as_restore_error(error, f"the safety backup of {live} failed: {error.message}", hint)

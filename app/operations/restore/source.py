@@ -12,7 +12,7 @@ from app.archive.manifest import Manifest, ServerFacts
 from app.archive.reader import Archive
 from app.domain.backup import Backup, Codec, Origin, Tier
 from app.domain.checks import Finding
-from app.domain.events import EventName
+from app.domain.events import RestoreEvent
 from app.domain.restore import Restore
 from app.errors import (
     BackupError,
@@ -30,7 +30,7 @@ from app.operations.backups.opened import Opened, ReplacedMeanwhileError, each_l
 from app.operations.backups.verify import Verified, verify_opened
 from app.operations.given_file import open_plain, require_plain, stat_of
 from app.operations.service import SILENT, Progress, Service
-from app.ports.events import failure
+from app.ports.events import Event, failure
 
 _MAGIC = {b"\x1f\x8b": Codec.GZIP, b"\x28\xb5\x2f\xfd": Codec.ZSTD}
 _CUSTOM = b"PGDMP"
@@ -150,8 +150,9 @@ def _of_backup(found: Opened, progress: Progress, pinned_for: Restore | None) ->
         manifest = found.manifest()
     except ManifestError as error:
         if pinned_for is not None and backup.pinned_reason is None:
-            found.service.events.emit(failure(EventName.RESTORE_PIN_NOT_SET, error, backup=backup.id))
-        found.service.events.emit(failure(EventName.RESTORE_BY_FILE, error, backup=backup.id))
+            found.service.events.emit(failure(RestoreEvent.PIN_NOT_SET, error, backup=backup.id))
+        by_file = Event(RestoreEvent.BY_FILE, backup=backup.id, error=type(error).__name__)
+        found.service.events.emit(by_file)
         try:
             return _scanned(backup, held, codec_of(backup.file), progress)
         finally:

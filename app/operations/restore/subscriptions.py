@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from app.domain.events import EventName
+from app.domain.events import RestoreEvent
 from app.domain.psql import in_psql, quoted
 from app.domain.replication import enabling
 from app.domain.restore import Restore, Side
@@ -44,14 +44,14 @@ def resume(service: Service, target: Target, record: Restore, side: Side) -> lis
         return []
     try:
         for name in target.resume_subscriptions(record.changes, names):
-            event = Event(EventName.RESTORE_SUBSCRIPTION_GONE, restore=record.id, figures={"subscription": name})
+            event = Event(RestoreEvent.SUBSCRIPTION_LOST, restore=record.id, figures={"subscription": name})
             service.events.emit(event)
     except TargetUnavailableError:
         raise
     except ResidencyBackupError as error:
         # A refusal will be repeated at each try: it must not keep a restore from being recovered.
         by_hand = in_psql(record.changes, *map(enabling, names))
-        event = failure(EventName.RESTORE_SUBSCRIPTIONS_DISABLED, error, restore=record.id)
+        event = failure(RestoreEvent.SUBSCRIPTIONS_DISABLED, error, restore=record.id)
         service.events.emit(replace(event, hint=by_hand))
         return [f"subscriptions are still disabled: {error.message}; {by_hand}"]
     return []
@@ -62,7 +62,7 @@ def resume_or_remark(service: Service, target: Target, record: Restore, side: Si
     try:
         return resume(service, target, record, side)
     except TargetUnavailableError as error:
-        service.events.emit(failure(EventName.RESTORE_SUBSCRIPTIONS_DISABLED, error, restore=record.id))
+        service.events.emit(failure(RestoreEvent.SUBSCRIPTIONS_DISABLED, error, restore=record.id))
         by_hand = in_psql(record.changes, *map(enabling, record.paused(side)))
         return [f"subscriptions may still be disabled: {error.message}; {by_hand}"]
 
@@ -82,7 +82,7 @@ def report_subscriptions(job: RestoreJob) -> None:
     try:
         subscriptions = job.target.replication(live).subscriptions
     except ResidencyBackupError as error:  # the restore is done, whatever comes of this
-        job.service.events.emit(failure(EventName.RESTORE_SUBSCRIPTIONS_UNSEEN, error, restore=job.record.id))
+        job.service.events.emit(failure(RestoreEvent.SUBSCRIPTIONS_UNKNOWN, error, restore=job.record.id))
         message = f"whether {live} has subscriptions to be enabled is not known: {error.message}; see {SEE_DOCS}"
         outcome.warnings.append(message)
         return

@@ -191,7 +191,7 @@ def require_as_shown(connection: psycopg.Connection) -> None:
         ChangedError: a table was.
     """
     if (row := connection.execute(_ALL.encode()).fetchone()) and row[0]:
-        raise ChangedError("a table was altered before pg_dump had locked it", "try again when nobody alters tables")
+        raise ChangedError("a table was altered before pg_dump locked it", "try again when nobody alters tables")
 
 
 @contextmanager

@@ -96,11 +96,11 @@ class DumpFailures:
         changed = _CHANGED.search(error.message)
         return ChangedError(message, _WHEN_CALM) if changed else BackupCreationError(message)
 
-    def _blocked(self, said: str) -> GaveWayError:
+    def _blocked(self, text: str) -> GaveWayError:
         """The error if another session has locked a table that a session of ours needs."""
         other = first_on_tables(lock_holders(self._connection, CONFLICT_WITH_ACCESS_SHARE), self._locked)
         if other is None:
-            message = f"a table of database {self._database} was locked by another session: {said}"
+            message = f"a table of database {self._database} was locked by another session: {text}"
             return GaveWayError(message, "try again")
         self._learnt.note_waiter(other)
         return GaveWayError(f"table {other.table} of {self._database} was wanted by {other}", other.hint)

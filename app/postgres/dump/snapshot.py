@@ -103,7 +103,7 @@ class _SnapshotAttempts:
     def snapshot(self) -> ExportedSnapshot:
         deadline = time.monotonic() + LOCK_WAIT_MS / 1000
         for number in count(1):
-            because: Callable[[], TableLockedError] = self._too_fast
+            error_of_attempt: Callable[[], TableLockedError] = self._churn_error
             tables = self._lockable()
             position = _one(self._connection, _SAFE_POSITION, _one(self._connection, _INSERT_POSITION)[0])[0]
             self._connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
@@ -111,20 +111,22 @@ class _SnapshotAttempts:
                 if not self._unlocked:
                     self._early.lock()
                     self._lock(tables - self._early.held)
-                found = self._look(tables | self._early.held, position)
-                if found is not None and not self._disturbed(found):
+                found = self._snapshot_if_unchanged(tables | self._early.held, position)
+                if found is not None and not self._has_waiters(found):
                     return found
             except _GONE:
                 pass
             except _BUSY:
-                because = self._locked
+                error_of_attempt = self._locked_error
             self._connection.rollback()
             self._early.release()
             if time.monotonic() > deadline:
-                raise because()
-            if because == self._locked:
+                raise error_of_attempt()
+            if error_of_attempt == self._locked_error:
                 self._contested = {other.table for other in self._holders() if other.table}
-            time.sleep(min(_PAUSE_SECONDS * number, _LONGEST_PAUSE_SECONDS) if because == self._locked else 0)
+            time.sleep(
+                min(_PAUSE_SECONDS * number, _LONGEST_PAUSE_SECONDS) if error_of_attempt == self._locked_error else 0
+            )
         raise AssertionError("the loop has no other end")
 
     def _lockable(self) -> frozenset[TableName]:
@@ -145,7 +147,7 @@ class _SnapshotAttempts:
         statement = sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE {}")
         self._connection.execute(statement.format(names, sql.SQL(how)))
 
-    def _look(self, locked: frozenset[TableName], position: str | None) -> ExportedSnapshot | None:
+    def _snapshot_if_unchanged(self, locked: frozenset[TableName], position: str | None) -> ExportedSnapshot | None:
         """The snapshot; None if it shows tables that were changed before they could be locked."""
         identifier, taken_at, version, encoding = _one(self._connection, _EXPORT)
         tables = dumped_tables(self._connection)
@@ -167,7 +169,7 @@ class _SnapshotAttempts:
             unlocked=self._unlocked,
         )
 
-    def _disturbed(self, found: ExportedSnapshot) -> bool:
+    def _has_waiters(self, found: ExportedSnapshot) -> bool:
         """Whether somebody already waits for the locks: pg_dump would wait behind that session, and so for ever."""
         if self._looks <= 0:
             return False
@@ -178,7 +180,7 @@ class _SnapshotAttempts:
     def _holders(self) -> list[OtherSession]:
         return lock_holders(self._connection, CONFLICT_WITH_ACCESS_SHARE)
 
-    def _locked(self) -> TableLockedError:
+    def _locked_error(self) -> TableLockedError:
         name = self._connection.info.dbname
         other = first_on_tables(self._holders(), self._lockable())
         if other is None:
@@ -186,7 +188,7 @@ class _SnapshotAttempts:
             return TableLockedError(message, "try again")
         return TableLockedError(f"table {other.table} of database {name} stayed locked by {other}", other.hint)
 
-    def _too_fast(self) -> TableLockedError:
+    def _churn_error(self) -> TableLockedError:
         message = (
             f"tables of database {self._connection.info.dbname} are created and dropped faster than they can be locked"
         )

@@ -72,7 +72,7 @@ class PostgresSource:
     ) -> None:
         self.database = database.name
         self._database = database
-        self._arrival = WaitingConnector(database)
+        self._connector = WaitingConnector(database)
         self._options = _DumpOptions(jobs, encoding, doubting)
         self._learnt = AttemptHistory()
 
@@ -83,11 +83,11 @@ class PostgresSource:
 
     def facts(self) -> ServerFacts:
         """Facts of the server and the database."""
-        return self._arrival.query(server_facts.server_facts)
+        return self._connector.query(server_facts.server_facts)
 
     def identity(self) -> Identity:
         """The identity of server and database."""
-        return self._arrival.query(server_facts.identity)
+        return self._connector.query(server_facts.identity)
 
     def dump_program_version(self, facts: ServerFacts) -> str:
         """Version of the pg_dump that fits the server."""
@@ -95,24 +95,24 @@ class PostgresSource:
 
     def unreadable(self) -> list[str]:
         """Objects that the role may not read, each with the reason."""
-        return self._arrival.query(server_facts.unreadable)
+        return self._connector.query(server_facts.unreadable)
 
     def doubts(self) -> Sequence[Doubt]:
         """Objects that a restore of a dump made now could not evaluate."""
-        with self._arrival.connect() as connection:
+        with self._connector.connect() as connection:
             return find_doubts(connection, self._database)
 
     def at_login(self) -> list[str]:
         """A warning for each event trigger that fires when a session starts."""
-        return self._arrival.query(event_triggers.at_login)
+        return self._connector.query(event_triggers.at_login)
 
     def left_out(self) -> list[str]:
         """Unlogged tables and sequences, whose content a standby does not have."""
-        return self._arrival.query(server_facts.left_out)
+        return self._connector.query(server_facts.left_out)
 
     def undumped(self) -> list[str]:
         """Objects and rows of users that no dump holds, a sentence each."""
-        return self._arrival.query(undumped)
+        return self._connector.query(undumped)
 
     @contextmanager
     def snapshot(self) -> Iterator[_Snapshot]:
@@ -120,8 +120,8 @@ class PostgresSource:
         history = self._learnt
         try:
             with (
-                self._arrival.connect() as connection,
-                early_session(database := self._database.beside(connection), history) as early,
+                self._connector.connect() as connection,
+                early_session(database := self._database.same_server(connection), history) as early,
                 exported_snapshot(
                     connection, early, wary=history.gave_way, unlocked=history.lock_table_full
                 ) as snapshot,

@@ -75,7 +75,7 @@ def load_as(  # noqa: PLR0913, PLR0917 -- what a load takes, and the role
         RestorePermissionError: the file needs a right that the role lacks.
         RestoreError, BackupError: as `load`.
     """
-    with _admitted(database, who[0]):
+    with _granted_access(database, who[0]):
         try:
             return load(database.as_role(*who), archive, jobs, progress, search_path, session_factory=_session)
         except RestorePermissionError as error:
@@ -86,7 +86,7 @@ def load_as(  # noqa: PLR0913, PLR0917 -- what a load takes, and the role
 
 
 @contextmanager
-def _admitted(database: Database, role: str) -> Iterator[None]:
+def _granted_access(database: Database, role: str) -> Iterator[None]:
     """A block in which a role may create objects in a database and owns its schema public."""
     with as_restore_errors(), database.connect() as connection:
         ours = Maintenance(connection, database.name)

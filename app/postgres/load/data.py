@@ -85,9 +85,9 @@ class DataLoader:
         while (next_work := self._next(stopped)) is not None:
             work, is_own = next_work
             if is_own:
-                self._own(session, work)
+                self._load_table(session, work)
             else:
-                self._help(session, work)
+                self._load_shared(session, work)
 
     def _next(self, stopped: Stopped) -> tuple[_TableBatches, bool] | None:
         """A table to load alone (True), or one to help with (False); None if all is done."""
@@ -105,7 +105,7 @@ class DataLoader:
                 self._idle -= 1
         return None
 
-    def _own(self, session: RestoreSession, work: _TableBatches) -> None:
+    def _load_table(self, session: RestoreSession, work: _TableBatches) -> None:
         """Load a table until another session is idle, and share the rest."""
         try:
             self._fill_frozen(session, work)
@@ -137,7 +137,7 @@ class DataLoader:
                     batch = None if self._idle else work.take()
             self._count(table, rows)
 
-    def _help(self, session: RestoreSession, work: _TableBatches) -> None:
+    def _load_shared(self, session: RestoreSession, work: _TableBatches) -> None:
         """Load one batch of a shared table."""
         with work.taking:
             batch = work.take()

@@ -59,14 +59,14 @@ _MAY = """
 _DATABASES = "SELECT oid FROM pg_database"
 
 
-class _Thing(NamedTuple):
+class _SharedObject(NamedTuple):
     id: bytes
-    said: str
+    description: str
     database: int | None
 
 
 class _State(NamedTuple):
-    things: dict[_Thing, bytes]
+    things: dict[_SharedObject, bytes]
     databases: set[int]
 
 
@@ -78,8 +78,10 @@ def _state(database: Database, excluded: str) -> _State:
         query = _STATE.format(parts=" UNION ALL ".join(parts).replace("%", "%%"))
         codec = python_encoding(encoding)
         things = {
-            _Thing(bytes(identity), bytes(said).decode(codec, errors="backslashreplace"), of): bytes(digest)
-            for identity, said, of, digest in ours.query(query, excluded)
+            _SharedObject(bytes(identity), bytes(description).decode(codec, errors="backslashreplace"), of): bytes(
+                digest
+            )
+            for identity, description, of, digest in ours.query(query, excluded)
         }
         return _State(things, {oid for (oid,) in ours.query(_DATABASES)})
 
@@ -88,11 +90,11 @@ def _changed(before: _State, after: _State) -> list[str]:
     """Names of changed objects, without those of databases that somebody created or dropped meanwhile."""
     stayed = before.databases & after.databases
     either = before.things.items() ^ after.things.items()
-    return sorted({thing.said for thing, _ in either if thing.database is None or thing.database in stayed})
+    return sorted({thing.description for thing, _ in either if thing.database is None or thing.database in stayed})
 
 
 @contextmanager
-def _compared(database: Database, loaded: str) -> Iterator[Callable[[], list[str]]]:
+def _changes_during(database: Database, loaded: str) -> Iterator[Callable[[], list[str]]]:
     """A block in which a foreign dump is loaded. Yields a function that returns the changes so far.
 
     Raises:
@@ -106,12 +108,14 @@ def _compared(database: Database, loaded: str) -> Iterator[Callable[[], list[str
     try:
         yield changed
     except (RestoreError, BackupError) as error:
-        if found := _tried(changed):
-            raise type(error)(f"{error.message}; {_said(found)}", _hint(error.hint)) from error
+        if found := _changes_or_none(changed):
+            raise type(error)(f"{error.message}; {_changes_message(found)}", _hint(error.hint)) from error
         raise
     except BaseException:  # somebody stopped the worker or typed ^C: the changes can only be logged
-        if found := _tried(changed):
-            log.warning("restore was ended, and the server is not as before", changed=_said(found), hint=_hint(None))
+        if found := _changes_or_none(changed):
+            log.warning(
+                "restore was ended, and the server is not as before", changed=_changes_message(found), hint=_hint(None)
+            )
         raise
 
 
@@ -127,10 +131,10 @@ def refuse_server_changes(database: Database, loaded: str) -> Iterator[None]:
         RestoreValidationError: the server was changed; names what.
         RestoreError, BackupError: the block's error, with the changes in its message.
     """
-    with _compared(database, loaded) as changed:
+    with _changes_during(database, loaded) as changed:
         yield
     if found := changed():
-        raise RestoreValidationError(_said(found), _hint(None))
+        raise RestoreValidationError(_changes_message(found), _hint(None))
 
 
 @contextmanager
@@ -147,25 +151,25 @@ def remark_server_changes(database: Database, remarks: list[str]) -> Iterator[No
     with ExitStack() as stack:
         changed: Callable[[], list[str]] = list
         try:
-            changed = stack.enter_context(_compared(database, database.name))
+            changed = stack.enter_context(_changes_during(database, database.name))
         except (RestoreError, BackupError) as error:
             remarks.append(_UNKNOWN.format(error.message))
         yield
         try:
             if found := changed():
-                remarks.append(f"{_said(found)}; {_hint(None)}")
+                remarks.append(f"{_changes_message(found)}; {_hint(None)}")
         except (RestoreError, BackupError) as error:
             remarks.append(_UNKNOWN.format(error.message))
 
 
-def _tried(changed: Callable[[], list[str]]) -> list[str]:
+def _changes_or_none(changed: Callable[[], list[str]]) -> list[str]:
     try:
         return changed()
     except (RestoreError, BackupError):  # the block's error says more
         return []
 
 
-def _said(changed: list[str]) -> str:
+def _changes_message(changed: list[str]) -> str:
     more = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
     return f"while the file was loaded, this was changed outside of its database: {', '.join(changed[:_SHOWN])}{more}"
 

@@ -1,7 +1,7 @@
-"""Carries a plan out: one statement for all tables, with triggers and rules held still.
+"""Applies a plan: one statement for all tables, with triggers and rules disabled.
 
-Foreign keys are checked at the statement's end, when everything is in its place, so that cycles need no order. The
-plan has made sure that they hold; should the server find otherwise, nothing is changed.
+Foreign keys are checked at the end of the statement, so that cycles need no order. The plan has checked them; if the
+server finds a violation all the same, nothing is changed.
 """
 
 from __future__ import annotations
@@ -30,35 +30,35 @@ def lock(
     *,
     readers_out: bool = False,
 ) -> None:
-    """Keep others from writing to the tables, and to `more` of them, until the end of the transaction.
+    """Lock the tables, and `more`, against writers until the end of the transaction.
 
     Args:
         session: in the transaction.
         staged: the tables of the merge.
-        more: others.
-        readers_out: lock those that are to be altered for everybody at once: an attempt to do so later met somebody.
+        more: other tables.
+        readers_out: lock tables that will be altered against readers too, at once: the last attempt failed at that.
 
     Raises:
-        RestoreBusyError: others would not go for a minute; names who.
+        RestoreBusyError: the locks were not free for a minute; names a session that has them.
     """
-    tables = {each.match.name: each.match.live.sql for each in staged}
+    tables = {table.match.name: table.match.live.sql for table in staged}
     statements = [(f"lock on {name}", statement) for name, statement in locks(tables, more)]
     if readers_out:
-        altered = [(each.match.name, each.match.live) for each in staged if _is_altered(each.match.live)]
+        altered = [(table.match.name, table.match.live) for table in staged if _is_altered(table.match.live)]
         statements += [(f"lock on {name}", f"LOCK TABLE {live.sql} IN ACCESS EXCLUSIVE MODE") for name, live in altered]
     modes = CONFLICT_WITH_ACCESS_EXCLUSIVE if readers_out else CONFLICT_WITH_SHARE_ROW_EXCLUSIVE
     retry_for_locks(session, "the locks of the merge", modes, lambda: lock_all(session, statements))
 
 
 def locks(tables: Mapping[TableName, str], more: Iterable[TableName]) -> Iterator[tuple[TableName, str]]:
-    """The statements that lock tables, given by name with what they are as SQL, and more; always in one order."""
+    """The statements that lock tables, given with their SQL, and `more`; always in the same order."""
     everything = {name: quoted(*name) for name in more} | dict(tables)
     for name, table in sorted(everything.items()):
         yield name, f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE"
 
 
 def _is_altered(live: LiveTable) -> bool:
-    """Whether holding it still may take a lock that keeps readers out too: a rule's or an identity's does."""
+    """Whether disabling its rules or identities takes a lock that conflicts with readers."""
     rules = any(trigger.what == "RULE" for trigger in live.triggers)
     return live.owned and (rules or any(column.always for column in live.columns.values()))
 
@@ -67,44 +67,44 @@ def apply(session: MergeSession, staged: Sequence[StagedTable], planned: Sequenc
     """Change the live rows as planned.
 
     Args:
-        session: in the transaction that holds the locks.
+        session: in the transaction with the locks.
         staged: the tables.
-        planned: the counts of each.
+        planned: the counts of each table.
 
     Raises:
-        RestoreDataError: a row is refused, or other than the planned numbers were changed.
+        RestoreDataError: the server refuses a row, or the number of changed rows differs from the plan.
     """
-    work = [(each, plan) for each, plan in zip(staged, planned, strict=True) if plan.changed]
+    work = [(table, plan) for table, plan in zip(staged, planned, strict=True) if plan.changed]
     if not work:
         return
-    statements = [found for each, plan in work for found in _statements(session, each, plan)]
+    statements = [found for table, plan in work for found in _statements(session, table, plan)]
     parts = [f"{name} AS ({statement} RETURNING 1)" for name, statement in statements]
-    # Asked for in this order they are done in it, for the unique keys: what goes makes room for what comes.
+    # The counts fix the order of the parts: deletes free unique values for inserts.
     counts = [f"(SELECT pg_catalog.count(*) FROM {name})" for name, _ in statements]
     with ExitStack() as stack:
-        for each, plan in work:
-            stack.enter_context(_triggers_disabled(session, each, plan))
-        session.execute("SET CONSTRAINTS ALL DEFERRED", "the merge's constraints")  # rows may swap what is unique
-        # An array, since a list of answers has an end at 1,664.
+        for table, plan in work:
+            stack.enter_context(_triggers_disabled(session, table, plan))
+        session.execute("SET CONSTRAINTS ALL DEFERRED", "the merge's constraints")  # rows may swap unique values
+        # An array, because a result has at most 1,664 columns.
         done = session.query(f"WITH {', '.join(parts)} SELECT ARRAY[{', '.join(counts)}]", "the merge")[0][0]
-        # Now, not at the commit, so that what fails is known while it can be told.
+        # Checked now and not at the commit, so that the error names the merge.
         session.execute("SET CONSTRAINTS ALL IMMEDIATE", "the merge's constraints")
     expected = sum(plan.changed for _, plan in work)
     if sum(done) != expected:
-        message = f"the merge changed {sum(done)} rows where {expected} were planned"
+        message = f"the merge changed {sum(done)} rows, and {expected} were planned"
         raise RestoreDataError(message, "does a rule or trigger of the database interfere? nothing was changed")
 
 
-def _statements(session: MergeSession, each: StagedTable, plan: TableChanges) -> Iterator[tuple[str, str]]:
-    """Name and text of what deletes, updates and inserts a table's rows."""
-    match, number = each.match, each.number
+def _statements(session: MergeSession, table: StagedTable, plan: TableChanges) -> Iterator[tuple[str, str]]:
+    """Names and texts of the statements that delete, update and insert a table's rows."""
+    match, number = table.match, table.number
     here = same_place("l", "p")
-    planned = f"{each.plan} p JOIN {each.rows} s ON s.ctid {SAME} p.s"
+    planned = f"{table.plan} p JOIN {table.rows} s ON s.ctid {SAME} p.s"
     if plan.deleted:
         for at, target in enumerate(match.live.targets):
-            yield f"d{number}_{at}", f"DELETE FROM {target} l USING {each.plan} p WHERE {_FREE} 'd' AND {here}"
-    values = ", ".join(f"{quoted(name)} = s.{quoted(name)}" for name in updated_columns(session, each))
-    for step in update_steps(session, each) if plan.updated else ():
+            yield f"d{number}_{at}", f"DELETE FROM {target} l USING {table.plan} p WHERE {_FREE} 'd' AND {here}"
+    values = ", ".join(f"{quoted(name)} = s.{quoted(name)}" for name in updated_columns(session, table))
+    for step in update_steps(session, table) if plan.updated else ():
         condition = f"{_FREE} 'u' AND {here} AND p.step {SAME} {step}"
         yield f"u{number}_{step}", f"UPDATE {match.live.sql} l SET {values} FROM {planned} WHERE {condition}"
     if plan.inserted:
@@ -115,29 +115,29 @@ def _statements(session: MergeSession, each: StagedTable, plan: TableChanges) ->
         yield f"i{number}", f"INSERT INTO {quoted(*match.name)} {listed} {source}"
 
 
-def updated_columns(session: MergeSession, each: StagedTable) -> tuple[str, ...]:
-    """What an update gives new values: the key too where that is spelled differently, as numeric 1.0 and 1.00 are."""
-    match = each.match
+def updated_columns(session: MergeSession, table: StagedTable) -> tuple[str, ...]:
+    """Columns that an update sets. The key is one of them if its text differs, as in numeric 1.0 and 1.00."""
+    match = table.match
     key = f"{row_of('s', match.key_columns)} {DIFFERS} {row_of('l', match.key_columns)}"
     query = (
-        f"SELECT EXISTS (SELECT FROM {each.plan} p JOIN {each.rows} s ON s.ctid {SAME} p.s"
+        f"SELECT EXISTS (SELECT FROM {table.plan} p JOIN {table.rows} s ON s.ctid {SAME} p.s"
         f" JOIN {match.live.rows} l ON {same_place('l', 'p')} WHERE {_FREE} 'u' AND {key})"
     )
     return match.columns if session.query(query, f"plan for {match.name}")[0][0] else match.values
 
 
-def update_steps(session: MergeSession, each: StagedTable) -> list[int]:
-    """The waves in which a table's rows are updated."""
-    query = f"SELECT DISTINCT step FROM {each.plan} p WHERE {_FREE} 'u' ORDER BY 1"
-    return [step for (step,) in session.query(query, f"plan for {each.match.name}")]
+def update_steps(session: MergeSession, table: StagedTable) -> list[int]:
+    """The steps in which a table's rows are updated."""
+    query = f"SELECT DISTINCT step FROM {table.plan} p WHERE {_FREE} 'u' ORDER BY 1"
+    return [step for (step,) in session.query(query, f"plan for {table.match.name}")]
 
 
 def trigger_switches(live: LiveTable, updated: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Pairs of statements that hold a table's triggers and rules still, and that let them go again.
+    """Pairs of statements that disable a table's triggers, rules and identities, and enable them again.
 
     Args:
         live: the table.
-        updated: columns that are given new values.
+        updated: columns that an update sets.
     """
     if not live.owned:
         return
@@ -150,10 +150,10 @@ def trigger_switches(live: LiveTable, updated: Sequence[str]) -> Iterator[tuple[
 
 
 @contextmanager
-def _triggers_disabled(session: MergeSession, each: StagedTable, plan: TableChanges) -> Iterator[None]:
-    pairs = list(trigger_switches(each.match.live, updated_columns(session, each) if plan.updated else ()))
+def _triggers_disabled(session: MergeSession, table: StagedTable, plan: TableChanges) -> Iterator[None]:
+    pairs = list(trigger_switches(table.match.live, updated_columns(session, table) if plan.updated else ()))
     for off, _ in pairs:
-        session.execute(off, f"triggers of {each.match.name}")
+        session.execute(off, f"triggers of {table.match.name}")
     yield
     for _, on in pairs:
-        session.execute(on, f"triggers of {each.match.name}")
+        session.execute(on, f"triggers of {table.match.name}")

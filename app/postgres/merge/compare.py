@@ -1,14 +1,14 @@
-"""What differs between two archives, row by row: both are put side by side in temporary tables, as text."""
+"""Compares two archives row by row: both are copied into temporary tables, as text."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from app.archive.index import Segment, TableDigest, TableName
 from app.archive.inspect.lint import lint
 from app.archive.reader import Archive
-from app.domain.changes import Changes, MergeRequest, TableChanges
+from app.domain.changes import Changes, MergeRequest, Sample, TableChanges
 from app.errors import RestoreValidationError
 from app.postgres.database import Database
 from app.postgres.merge.match import MatchResult, TableMatch, primary_keys
@@ -25,30 +25,36 @@ def compare(database: Database, one: Archive, other: Archive, progress: Callable
     """Compare two archives; see the port. Tables whose digests are equal are not read."""
     for archive in (one, other):
         lint(archive)
-    left, right = ({each.table: each for each in archive.index.tables} for archive in (one, other))
-    common = sorted(left.keys() & right.keys())
-    alike = [table for table in common if _alike(one, other, left[table], right[table])]
-    keys = primary_keys(one)
+    first, second = ({digest.table: digest for digest in archive.index.tables} for archive in (one, other))
+    common = sorted(first.keys() & second.keys())
+    alike = [table for table in common if _alike(one, other, first[table], second[table])]
     differing = [table for table in common if table not in alike]
+    changes, shown = _compare_rows(database, one, other, differing, progress)
+    changes += [TableChanges(table=str(table), unchanged=first[table].rows) for table in alike]
+    changes += [TableChanges(table=str(table), inserted=first[table].rows) for table in first.keys() - second.keys()]
+    changes += [TableChanges(table=str(table), deleted=second[table].rows) for table in second.keys() - first.keys()]
+    tables = tuple(sorted(changes, key=lambda change: change.table))
+    return Changes(tables=tables, samples=shown, schema=_schema(one, other))
+
+
+def _compare_rows(
+    database: Database, one: Archive, other: Archive, tables: Sequence[TableName], progress: Callable[[int], None]
+) -> tuple[list[TableChanges], tuple[Sample, ...]]:
+    """Counts and samples of tables that both archives have."""
+    keys = primary_keys(one)
     with merge_session(database) as session:
         matches = [
-            _beside(session, number, table, (one, other), keys.get(table, ()))
-            for number, table in enumerate(differing, 1)
+            _beside(session, number, table, (one, other), keys.get(table, ())) for number, table in enumerate(tables, 1)
         ]
-        for each in matches:
-            segments = other.segments_of(differing[int(each.name.name.rpartition("_")[2]) - 1])
-            copy_rows(session, other, [(quoted(*each.name), each.live, segments)], progress)
+        for match, table in zip(matches, tables, strict=True):
+            copy_rows(session, other, [(quoted(*match.name), match.live, other.segments_of(table))], progress)
         staged = stage(session, one, MatchResult(tables=matches), MergeRequest(exact=True), progress)
-        planner = Planner(session, staged, LiveSchema({}, {}, []), MergeRequest(exact=True))
-        planner.plan()
-        names = {str(each.name): str(table) for each, table in zip(matches, differing, strict=True)}
-        counts = [counted(session, each, exact=True) for each in staged]
-        found = [replace(each, table=names[each.table]) for each in counts]
-        shown = tuple(replace(each, table=names[each.table]) for each in samples(session, staged, counts))
-    found += [TableChanges(table=str(table), unchanged=left[table].rows) for table in alike]
-    found += [TableChanges(table=str(table), inserted=left[table].rows) for table in left.keys() - right.keys()]
-    found += [TableChanges(table=str(table), deleted=right[table].rows) for table in right.keys() - left.keys()]
-    return Changes(tables=tuple(sorted(found, key=lambda each: each.table)), samples=shown, schema=_schema(one, other))
+        Planner(session, staged, LiveSchema({}, {}, []), MergeRequest(exact=True)).plan()
+        counts = [counted(session, staged_table, exact=True) for staged_table in staged]
+        shown = samples(session, staged, counts)
+    names = {str(match.name): str(table) for match, table in zip(matches, tables, strict=True)}
+    changes = [replace(change, table=names[change.table]) for change in counts]
+    return changes, tuple(replace(sample, table=names[sample.table]) for sample in shown)
 
 
 def _alike(one: Archive, other: Archive, left: TableDigest, right: TableDigest) -> bool:
@@ -66,14 +72,18 @@ def _columns(archive: Archive, table: TableName) -> tuple[str, ...]:
 def _beside(
     session: MergeSession, number: int, table: TableName, archives: tuple[Archive, Archive], key: tuple[str, ...]
 ) -> TableMatch:
-    """A table of the second archive as if it were a live one."""
-    its, others = (_columns(archive, table) for archive in archives)
+    """A temporary table with the second archive's columns, in the place of a live table."""
+    first_columns, second_columns = (_columns(archive, table) for archive in archives)
     name = TableName("pg_temp", f"restore_other_{number}")
     session.execute(
-        f"CREATE TEMP TABLE {quoted(*name)} ({', '.join(f'{quoted(each)} {TEXT}' for each in others)})", "room"
+        f"CREATE TEMP TABLE {quoted(*name)} ({', '.join(f'{quoted(column)} {TEXT}' for column in second_columns)})",
+        "a temporary table",
     )
-    columns = {each: Column(each, generated=False, always=False, not_null=False, has_default=True) for each in others}
-    common = tuple(each for each in others if each in its)
+    columns = {
+        column: Column(column, generated=False, always=False, not_null=False, has_default=True)
+        for column in second_columns
+    }
+    common = tuple(column for column in second_columns if column in first_columns)
     unique = None
     if key and set(key) <= set(common):
         parts = tuple(map(quoted, key))
@@ -95,17 +105,17 @@ def _beside(
         unique,
         key if unique else (),
         [],
-        extra=tuple(each for each in others if each not in its),
-        lost=tuple(each for each in its if each not in others),
+        extra=tuple(column for column in second_columns if column not in first_columns),
+        lost=tuple(column for column in first_columns if column not in second_columns),
     )
 
 
 def _schema(one: Archive, other: Archive) -> tuple[str, ...]:
-    left, right = ({each.table for each in archive.index.tables} for archive in (one, other))
-    said = [f"table {table} is only in the first" for table in sorted(left - right)]
-    said += [f"table {table} is only in the second" for table in sorted(right - left)]
-    for table in sorted(left & right):
-        its, others = set(_columns(one, table)), set(_columns(other, table))
-        said += [f"column {table}.{each} is only in the first" for each in sorted(its - others)]
-        said += [f"column {table}.{each} is only in the second" for each in sorted(others - its)]
-    return tuple(said)
+    first, second = ({digest.table for digest in archive.index.tables} for archive in (one, other))
+    lines = [f"table {table} is only in the first" for table in sorted(first - second)]
+    lines += [f"table {table} is only in the second" for table in sorted(second - first)]
+    for table in sorted(first & second):
+        columns, other_columns = set(_columns(one, table)), set(_columns(other, table))
+        lines += [f"column {table}.{column} is only in the first" for column in sorted(columns - other_columns)]
+        lines += [f"column {table}.{column} is only in the second" for column in sorted(other_columns - columns)]
+    return tuple(lines)

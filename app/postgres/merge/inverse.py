@@ -1,7 +1,7 @@
-"""The inverse of a merge: a plain SQL script that puts back what it changed, and refuses where that changed since.
+"""The inverse of a merge: a plain SQL script that restores the rows it changed, unless they were changed again.
 
-For each table it brings the rows as they are after the merge (``new``) and as they were before (``old``), both whole.
-Undone means: those of `new` out, those of `old` in. The script can be run by this service, or by hand::
+For each table the script has the rows as they are after the merge (``new``) and as they were before (``old``), with all
+columns. It deletes those of `new` and inserts those of `old`. This service can run it, or an operator::
 
     psql -X -1 -v ON_ERROR_STOP=1 -d DATABASE -f SCRIPT
 """
@@ -22,7 +22,7 @@ from app.postgres.merge.stage import StagedTable
 from app.postgres.quoting import SAME, literal, quoted
 
 _TAG = "$residency_backup$"
-_STEP = "residency_backup_step"  # of the merge's updates: see merge_unique
+_STEP = "residency_backup_step"  # of the merge's updates: see app.postgres.merge.unique
 _HEAD = """\
 -- Undoes one merge. By hand, all or nothing: psql -X -1 -v ON_ERROR_STOP=1 -d DATABASE -f THIS_FILE
 SET transaction_read_only = off;
@@ -47,7 +47,7 @@ class _Table:
 
     @property
     def columns(self) -> Sequence[str]:
-        """Rows are kept whole."""
+        """All columns that can be set."""
         return self.staged.match.live.settable
 
     @property
@@ -60,7 +60,7 @@ class _Table:
 
 
 class Inverse:
-    """Writes the script, in two parts: what there was, before the merge, and the rest after it."""
+    """Writes the script: one part before the merge, with the old rows, and the rest after it."""
 
     def __init__(
         self,
@@ -72,73 +72,79 @@ class Inverse:
     ) -> None:
         self._session = session
         self._out = out
-        self._tables = [_Table(each, plan) for each, plan in zip(staged, planned, strict=True) if plan.changed]
+        self._tables = [
+            _Table(staged_table, plan) for staged_table, plan in zip(staged, planned, strict=True) if plan.changed
+        ]
         self._set: dict[_Table, Sequence[str]] = {}
-        columns = {each.staged.match.name: set(each.columns) for each in self._tables}
-        # Who refers to a generated column is the server's to look after: its values are not kept.
+        columns = {staged_table.staged.match.name: set(staged_table.columns) for staged_table in self._tables}
+        # Foreign keys to generated columns are left to the server: the script has no values of these.
         self._keys = [key for key in referring if set(key.referenced) <= columns.get(key.parent, set())]
 
     def before(self) -> None:
         """Write the rows that the merge will change or delete."""
-        # What belongs to the tables is evaluated as it was in the merge.
+        # Expressions of the tables are evaluated under the settings of the merge.
         zone = f"SELECT pg_catalog.set_config('TimeZone', {literal(self._session.zone)}, false);\n"
         self._write(_HEAD + zone + _set_path(self._session.path))
-        # Between its look at the rows and its change of them nobody may come.
-        tables = {each.staged.match.name: each.staged.match.live.sql for each in self._tables}
+        # Nobody may change rows between the script's checks and its changes.
+        tables = {table.staged.match.name: table.staged.match.live.sql for table in self._tables}
         self._statements([statement for _, statement in locks(tables, [key.child for key in self._keys])])
-        for each in self._tables:
-            live = each.staged.match.live.rows
-            self._set[each] = _settable(each, updated_columns(self._session, each.staged)) if each.plan.updated else ()
+        for table in self._tables:
+            live = table.staged.match.live.rows
+            self._set[table] = (
+                _settable(table, updated_columns(self._session, table.staged)) if table.plan.updated else ()
+            )
             self._rows(
-                each,
-                each.old,
-                f"SELECT {_listed(each.columns, 'l.', 'p.step')} FROM {live} l JOIN {each.staged.plan} p"
+                table,
+                table.old,
+                f"SELECT {_listed(table.columns, 'l.', 'p.step')} FROM {live} l JOIN {table.staged.plan} p"
                 f" ON {same_place('l', 'p')} WHERE p.blocked IS NULL AND p.action {SAME} ANY (ARRAY['u', 'd'])",
                 _STEP,
             )
 
     def after(self) -> None:
-        """Write the rows that the merge has made of them or added, and the statements that put all back."""
-        for each in self._tables:
-            match = each.staged.match
+        """Write the changed and added rows, and the statements that restore the old ones."""
+        for table in self._tables:
+            match = table.staged.match
             changed = APPLIED
-            source = f"{each.staged.plan} p JOIN {each.staged.rows} s ON s.ctid {SAME} p.s"
+            source = f"{table.staged.plan} p JOIN {table.staged.rows} s ON s.ctid {SAME} p.s"
             if match.key:
                 same = match.same("s", "l")
-                query = f"SELECT {_listed(each.columns, 'l.')} FROM {source} JOIN {match.live.rows} l ON {same}"
+                query = f"SELECT {_listed(table.columns, 'l.')} FROM {source} JOIN {match.live.rows} l ON {same}"
             else:
-                # Without a key only this transaction's mark tells what it has made.
-                query = f"SELECT {_listed(each.columns, 'l.')} FROM {match.live.rows} l"
+                # Without a key, rows of the merge are known by this transaction's id.
+                query = f"SELECT {_listed(table.columns, 'l.')} FROM {match.live.rows} l"
                 changed = f"l.xmin {SAME} pg_catalog.pg_current_xact_id()::pg_catalog.xid"
-            self._rows(each, each.new, f"{query} WHERE {changed}")
-        self._statements([_expect(each, each.new, "rows of %s were changed since the merge") for each in self._tables])
-        by_name = {each.staged.match.name: each for each in self._tables}
+            self._rows(table, table.new, f"{query} WHERE {changed}")
+        self._statements(
+            [_expect(table, table.new, "rows of %s were changed since the merge") for table in self._tables]
+        )
+        by_name = {table.staged.match.name: table for table in self._tables}
         self._statements([_unreferred(key, by_name[key.parent], by_name.get(key.root)) for key in self._keys])
-        pairs = [pair for each in self._tables for pair in trigger_switches(each.staged.match.live, self._set[each])]
+        pairs = [pair for table in self._tables for pair in trigger_switches(table.staged.match.live, self._set[table])]
         self._statements([*(off for off, _ in pairs), "SET CONSTRAINTS ALL DEFERRED"])
         parts = [
             part
-            for each in self._tables
-            for part in _undo(each, update_steps(self._session, each.staged), self._set[each])
+            for table in self._tables
+            for part in _undo(table, update_steps(self._session, table.staged), self._set[table])
         ]
         listed = ",\n".join(f"{name} AS ({statement} RETURNING 1)" for name, statement in parts)
-        # Asked for in this order, they are done in it: what goes makes room for what comes.
+        # The counts fix the order of the parts: deletes free unique values for inserts.
         counts = ", ".join(f"(SELECT pg_catalog.count(*) FROM {name})" for name, _ in parts)
         self._statements([f"WITH {listed}\nSELECT ARRAY[{counts}]"] if parts else [])
         self._statements(["SET CONSTRAINTS ALL IMMEDIATE", *(on for _, on in pairs)])
-        self._statements([_expect(each, each.old, "rows of %s did not come back") for each in self._tables])
+        self._statements([_expect(table, table.old, "rows of %s did not come back") for table in self._tables])
 
     def sequences(self, moved: Sequence[SequenceAdvance]) -> None:
-        """Write what brings forward again a sequence that went back: the rows that come back have drawn from it."""
+        """Write statements that advance sequences again that went back: the restored rows have used their values."""
         self._write(_set_path(""))
         self._statements([_forward(advance) for advance in moved if advance.backwards])
 
-    def _rows(self, each: _Table, name: str, query: str, *more: str) -> None:
-        columns = _listed(each.columns, "", *more)
-        shape = _listed(each.columns, "", *(f"0 AS {column}" for column in more))
-        live = each.staged.match.live.sql
+    def _rows(self, table: _Table, name: str, query: str, *more: str) -> None:
+        columns = _listed(table.columns, "", *more)
+        shape = _listed(table.columns, "", *(f"0 AS {column}" for column in more))
+        live = table.staged.match.live.sql
         self._statements([f"CREATE TEMP TABLE {name} AS SELECT {shape} FROM {live} WITH NO DATA"])
-        # Where the server knows no encoding a value may be of any bytes, which none of its conversions lets through.
+        # In a database without an encoding (SQL_ASCII) a value may have any bytes, which no conversion accepts.
         bare = self._session.connection.info.parameter_status("server_encoding") == "SQL_ASCII"
         how = " (ENCODING 'SQL_ASCII')" if bare else ""
         self._write(f"COPY {name} {f'({columns})' if columns else ''} FROM stdin{how};\n")
@@ -153,8 +159,8 @@ class Inverse:
         self._write("\\.\n")
 
     def _statements(self, statements: Sequence[str]) -> None:
-        for each in statements:
-            self._write(f"{each};\n")
+        for statement in statements:
+            self._write(f"{statement};\n")
 
     def _write(self, text: str) -> None:
         self._out.write(text.encode())
@@ -166,12 +172,12 @@ def _set_path(path: str) -> str:
 
 def _forward(advance: SequenceAdvance) -> str:
     order = "<" if advance.increment > 0 else ">"
-    behind = (
+    is_behind = (
         f"last_value::numeric + {advance.increment} * is_called::int {order} {advance.was.coming(advance.increment)}"
     )
     restart, place = position_statements(advance.sequence, advance.was)
     perform = place.replace("SELECT", "PERFORM", 1)
-    found = f"SELECT FROM {advance.sequence} WHERE {behind}"
+    found = f"SELECT FROM {advance.sequence} WHERE {is_behind}"
     return f"DO {_TAG} BEGIN\nIF EXISTS ({found}) THEN {restart}; {perform}; END IF;\nEND {_TAG}"
 
 
@@ -179,71 +185,73 @@ def _listed(columns: Sequence[str], alias: str, *more: str) -> str:
     return ", ".join([*(f"{alias}{quoted(name)}" for name in columns), *more])
 
 
-def _settable(each: _Table, updated: Sequence[str]) -> Sequence[str]:
-    """All columns, but the key's where the merge does not touch it."""
-    key = each.staged.match.key_columns
-    return [name for name in each.columns if name in updated or name not in key]
+def _settable(table: _Table, updated: Sequence[str]) -> Sequence[str]:
+    """All columns, without the key's if the merge does not set them."""
+    key = table.staged.match.key_columns
+    return [name for name in table.columns if name in updated or name not in key]
 
 
-def _expect(each: _Table, rows: str, complaint: str) -> str:
-    """A check that all of some rows stand in the live table exactly so."""
-    match = each.staged.match
+def _expect(table: _Table, rows: str, complaint: str) -> str:
+    """A statement that fails unless all of some rows are in the live table, with equal images."""
+    match = table.staged.match
     live = match.live.rows
     if match.key:
         same = match.same("r", "l")
-        equal_rows = f"{row_of('r', each.columns)} {ALIKE} {row_of('l', each.columns)}"
+        equal_rows = f"{row_of('r', table.columns)} {ALIKE} {row_of('l', table.columns)}"
         missing = f"SELECT FROM {rows} r WHERE NOT EXISTS (SELECT FROM {live} l WHERE {same} AND {equal_rows})"
     else:
-        image = image_of(each.columns)
-        there = f"SELECT {image} AS image, pg_catalog.count(*) AS n FROM {live} t GROUP BY 1"
-        wanted = f"SELECT {image} AS image, pg_catalog.count(*) AS n FROM {rows} t GROUP BY 1"
-        missing = f"SELECT FROM ({wanted}) r LEFT JOIN ({there}) l ON r.image {SAME} l.image"
+        image = image_of(table.columns)
+        live_counts = f"SELECT {image} AS image, pg_catalog.count(*) AS n FROM {live} t GROUP BY 1"
+        expected_counts = f"SELECT {image} AS image, pg_catalog.count(*) AS n FROM {rows} t GROUP BY 1"
+        missing = f"SELECT FROM ({expected_counts}) r LEFT JOIN ({live_counts}) l ON r.image {SAME} l.image"
         missing += " WHERE r.n OPERATOR(pg_catalog.>) coalesce(l.n, 0)"
-    said = literal(complaint.replace("%s", str(match.name).replace("%", "%%")))
-    return f"DO {_TAG} BEGIN\nIF EXISTS ({missing}) THEN RAISE EXCEPTION {said}; END IF;\nEND {_TAG}"
+    message = literal(complaint.replace("%s", str(match.name).replace("%", "%%")))
+    return f"DO {_TAG} BEGIN\nIF EXISTS ({missing}) THEN RAISE EXCEPTION {message}; END IF;\nEND {_TAG}"
 
 
 def _unreferred(key: ForeignKey, parent: _Table, child: _Table | None) -> str:
-    """A check that no row refers to one that goes, but those that go with it: a cascade would take them along."""
+    """A statement that fails if a row that stays refers to a deleted one, because a cascade would delete it."""
     same = key.same("n", "c")
     stays = f"SELECT FROM {parent.old} o WHERE {equal('o', key.referenced, 'n', key.referenced, key.among)}"
     found = f"SELECT FROM {quoted(*key.child)} c JOIN {parent.new} n ON {same} WHERE NOT EXISTS ({stays})"
     if child is not None:
         found += f" AND NOT EXISTS (SELECT FROM {child.new} m WHERE {_same_row(child, 'm', 'c')})"
-    said = literal(f"rows of {key.child} refer to rows that the merge has brought".replace("%", "%%"))
-    return f"DO {_TAG} BEGIN\nIF EXISTS ({found}) THEN RAISE EXCEPTION {said}; END IF;\nEND {_TAG}"
+    message = literal(f"rows of {key.child} refer to rows that the merge has brought".replace("%", "%%"))
+    return f"DO {_TAG} BEGIN\nIF EXISTS ({found}) THEN RAISE EXCEPTION {message}; END IF;\nEND {_TAG}"
 
 
-def _same_row(each: _Table, one: str, other: str) -> str:
-    match = each.staged.match
-    return match.same(one, other) if match.key else f"{row_of(one, each.columns)} {ALIKE} {row_of(other, each.columns)}"
+def _same_row(table: _Table, one: str, other: str) -> str:
+    match = table.staged.match
+    return (
+        match.same(one, other) if match.key else f"{row_of(one, table.columns)} {ALIKE} {row_of(other, table.columns)}"
+    )
 
 
-def _undo(each: _Table, steps: Sequence[int], changed: Sequence[str]) -> list[tuple[str, str]]:
-    """What puts a table's rows back, by name: deletes, updates, the last wave first, and inserts."""
-    match, number, live = each.staged.match, each.staged.number, each.staged.match.live.sql
-    columns = _listed(each.columns, "")
+def _undo(table: _Table, steps: Sequence[int], changed: Sequence[str]) -> list[tuple[str, str]]:
+    """The statements that restore a table's rows, by name: deletes, updates in reverse order, inserts."""
+    match, number, live = table.staged.match, table.staged.number, table.staged.match.live.sql
+    columns = _listed(table.columns, "")
     listed = f"({columns}) OVERRIDING SYSTEM VALUE" if columns else ""
-    insert = f"INSERT INTO {quoted(*match.name)} {listed} SELECT {_listed(each.columns, 'o.')} FROM {each.old} o"
+    insert = f"INSERT INTO {quoted(*match.name)} {listed} SELECT {_listed(table.columns, 'o.')} FROM {table.old} o"
     if not match.key:
-        deletes = [(f"d{number}_{at}", _delete_copies(each, it)) for at, it in enumerate(match.live.targets)]
+        deletes = [(f"d{number}_{at}", _delete_copies(table, target)) for at, target in enumerate(match.live.targets)]
         return [*deletes, (f"i{number}", insert)]
     pair, gone = match.same("n", "o"), match.same("l", "n")
-    added = f"NOT EXISTS (SELECT FROM {each.old} o WHERE {pair})"
-    parts = [(f"d{number}", f"DELETE FROM {live} l USING {each.new} n WHERE {gone} AND {added}")]
+    added = f"NOT EXISTS (SELECT FROM {table.old} o WHERE {pair})"
+    parts = [(f"d{number}", f"DELETE FROM {live} l USING {table.new} n WHERE {gone} AND {added}")]
     if values := ", ".join(f"{quoted(name)} = o.{quoted(name)}" for name in changed):
-        update = f"UPDATE {live} l SET {values} FROM {each.old} o JOIN {each.new} n ON {pair} WHERE {gone}"
+        update = f"UPDATE {live} l SET {values} FROM {table.old} o JOIN {table.new} n ON {pair} WHERE {gone}"
         parts += [(f"u{number}_{step}", f"{update} AND o.{_STEP} {SAME} {step}") for step in reversed(steps)]
-    deleted = f"NOT EXISTS (SELECT FROM {each.new} n WHERE {pair})"
+    deleted = f"NOT EXISTS (SELECT FROM {table.new} n WHERE {pair})"
     return [*parts, (f"i{number}", f"{insert} WHERE {deleted}")]
 
 
-def _delete_copies(each: _Table, target: str) -> str:
-    """Of rows that are alike as many as were added, from one of the places where they stand."""
-    live, image = each.staged.match.live.rows, image_of(each.columns)
+def _delete_copies(table: _Table, target: str) -> str:
+    """A statement that deletes, of equal rows, as many as were added, from one of the table's partitions."""
+    live, image = table.staged.match.live.rows, image_of(table.columns)
     number = f"pg_catalog.row_number() OVER (PARTITION BY {image}) AS k"
     numbered = f"SELECT t.ctid AS id, t.tableoid AS part, {image} AS image, {number}"
-    counted = f"SELECT {image} AS image, pg_catalog.count(*) AS n FROM {each.new} t GROUP BY 1"
+    counted = f"SELECT {image} AS image, pg_catalog.count(*) AS n FROM {table.new} t GROUP BY 1"
     found = f"({numbered} FROM {live} t) t JOIN ({counted}) n ON t.image {SAME} n.image"
     here = f"l.ctid {SAME} t.id AND l.tableoid {SAME} t.part"
     return f"DELETE FROM {target} l USING {found} WHERE t.k OPERATOR(pg_catalog.<=) n.n AND {here}"

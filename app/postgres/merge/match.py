@@ -1,4 +1,4 @@
-"""Which table of the backup is which of the live database, column by column; what has no place is refused by name."""
+"""Matches tables and columns of the backup with those of the live database; refuses those without a match."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ _PRIMARY = re.compile(
 
 @dataclass(slots=True)
 class TableMatch:
-    """A live table, and what the backup has for it.
+    """A live table with its segments of the backup.
 
     Attributes:
-        sources: the backup's segments of data; a partitioned table has those of all its partitions.
-        columns: those that both have and rows can be given, in the live table's order.
-        key: what tells rows apart; None where whole rows are compared.
-        key_columns: its columns, in the table's order.
-        other_keys: unique keys that may stand in the way besides.
+        sources: the backup's data segments; for a partitioned table those of all partitions.
+        columns: those that both have and that can be set, in the live table's order.
+        key: by which rows are compared; None if whole rows are compared.
+        key_columns: columns of the key, in the table's order.
+        other_keys: other unique keys, which may block rows.
         filtered: whether the request's condition applies to it.
         extra: the live table's columns that the backup lacks.
-        lost, computed: the backup's that the live table lacks, and that it generates by now.
+        lost, computed: the backup's columns that the live table lacks, and those that it generates now.
     """
 
     live: LiveTable
@@ -66,7 +66,7 @@ class TableMatch:
         return self.live.name
 
     def same(self, one: str, other: str) -> str:
-        """That two rows, each given by its alias, have the same key, as SQL."""
+        """Condition: two rows, each given by its alias, have the same key."""
         signs = dict(zip(map(unquoted_name, self.key.parts), self.key.equals, strict=True)) if self.key else {}
         return equal(
             one, self.key_columns, other, self.key_columns, [signs.get(name, SAME) for name in self.key_columns]
@@ -74,21 +74,21 @@ class TableMatch:
 
     @property
     def values(self) -> tuple[str, ...]:
-        """Columns beside the key's."""
-        return tuple(each for each in self.columns if each not in self.key_columns)
+        """Columns that are no part of the key."""
+        return tuple(column for column in self.columns if column not in self.key_columns)
 
 
 @dataclass(slots=True)
 class MatchResult:
-    """All of them, and what stands alone.
+    """All matches, and what has no match.
 
     Attributes:
-        gone: tables of the backup that are not in the live database, with their rows; `new` the other way round.
-        schema: what differs, in words.
-        unfit: whose rows the live table could not take as it is now; only a replace of all does not mind.
+        gone: tables of the backup that are not in the live database, with their number of rows; `new`: the reverse.
+        schema: differences of the schemas, in words.
+        unfit: matches whose rows the live table cannot take; only a preview of a whole replace accepts them.
         foreign_keys: of the live database.
-        versions: tables of migration tools, which are left alone.
-        warnings: what a person must see.
+        versions: tables of migration tools, which a merge does not change.
+        warnings: for the operator.
     """
 
     tables: list[TableMatch] = field(default_factory=list)
@@ -102,113 +102,131 @@ class MatchResult:
 
 
 def match(archive: Archive, live: LiveSchema, request: MergeRequest, database: str) -> MatchResult:
-    """Match the tables that a request asks for with those of a database.
+    """Match the tables of a request with those of a database.
 
     Raises:
-        RestoreValidationError: a table or column of the backup with something in it has no place in the live database,
-            or the request names a table that the backup has not, or that no rows are brought into.
+        RestoreValidationError: a table of the backup that has rows is not in the live database, or the request names a
+            table that the backup does not have, or that a merge does not change.
     """
     _require_rows(archive, request)
     live_names = _live_names(archive, live)
     versions = version_tables(archive, live_names, live, request)
-    chosen = _chosen(request, live_names, live)
+    selection = _chosen(request, live_names, live)
     if request.tables:
-        require_none_named(sorted(chosen.named), versions)
-    found = MatchResult(foreign_keys=live.foreign_keys)
-    found.versions = [each for name, each in sorted(versions.items()) if name in chosen.all or not request.tables]
-    found.warnings += unknown_names(request, versions, live)
+        require_none_named(sorted(selection.named), versions)
+    matches = MatchResult(foreign_keys=live.foreign_keys)
+    matches.versions = [versions[name] for name in sorted(versions) if name in selection.all or not request.tables]
+    matches.warnings += unknown_names(request, versions, live)
     live_names = {table: live_name for table, live_name in live_names.items() if (live_name or table) not in versions}
-    sources: defaultdict[TableName, list[Segment]] = defaultdict(list)
-    for segment in archive.index.segments:
-        if segment.kind is SegmentKind.DATA and segment.table in live_names:
-            live_name = live_names[segment.table]
-            if live_name is not None and live_name in chosen.all:
-                sources[live_name].append(segment)
-    rows = {each.table: each.rows for each in archive.index.tables}
-    for table, live_name in sorted(live_names.items()):
-        if live_name is None and (not request.tables or table in chosen.named):
-            found.gone[table] = rows.get(table, 0)
-            found.schema.append(f"table {table} is not in the live database")
-    for name, its in sorted(sources.items()):
-        matched = _match(live.tables[name], its, filtered=bool(request.where) and name in chosen.named)
-        found.tables.append(matched)
-        found.schema += [f"column {name}.{each} is not in the live database" for each in matched.lost]
-        found.schema += [f"column {name}.{each} is not in the backup" for each in matched.extra]
+    _note_missing_tables(matches, archive, live_names, None if not request.tables else selection.named)
+    sources = _segments_by_live_table(archive, live_names, selection.all)
+    for name, segments in sorted(sources.items()):
+        table = _match(live.tables[name], segments, filtered=bool(request.where) and name in selection.named)
+        matches.tables.append(table)
+        matches.schema += [f"column {name}.{column} is not in the live database" for column in table.lost]
+        matches.schema += [f"column {name}.{column} is not in the backup" for column in table.extra]
     if request.whole:
-        found.new = [table for name, table in sorted(live.tables.items()) if name not in sources]
-        found.schema += [f"table {each.name} is not in the backup" for each in found.new]
-    elif lacking := [table for table, count in found.gone.items() if count]:
+        matches.new = [live_table for name, live_table in sorted(live.tables.items()) if name not in sources]
+        matches.schema += [f"table {live_table.name} is not in the backup" for live_table in matches.new]
+    elif lacking := [table for table, count in matches.gone.items() if count]:
         message = f"these tables of the backup are not in the live database: {', '.join(map(str, lacking))}"
         absent = [table for table, live_name in live_names.items() if live_name is None]
         raise RestoreValidationError(message, way_to_tables(lacking, absent, len(live_names), request, database))
-    return found
+    return matches
+
+
+def _note_missing_tables(
+    matches: MatchResult,
+    archive: Archive,
+    live_names: dict[TableName, TableName | None],
+    named: set[TableName] | None,
+) -> None:
+    """Note the tables of the backup that are not in the live database; only the named ones, unless None."""
+    rows = {digest.table: digest.rows for digest in archive.index.tables}
+    for table, live_name in sorted(live_names.items()):
+        if live_name is None and (named is None or table in named):
+            matches.gone[table] = rows.get(table, 0)
+            matches.schema.append(f"table {table} is not in the live database")
+
+
+def _segments_by_live_table(
+    archive: Archive, live_names: dict[TableName, TableName | None], selected: set[TableName]
+) -> dict[TableName, list[Segment]]:
+    """The data segments of the selected live tables."""
+    segments: defaultdict[TableName, list[Segment]] = defaultdict(list)
+    for segment in archive.index.segments:
+        if segment.kind is SegmentKind.DATA and segment.table in live_names:
+            live_name = live_names[segment.table]
+            if live_name is not None and live_name in selected:
+                segments[live_name].append(segment)
+    return segments
 
 
 def _require_rows(archive: Archive, request: MergeRequest) -> None:
-    """Rows must stand there as COPY blocks; a replace, which runs the file as it is, does not mind."""
-    sql = (each for kind in (SegmentKind.BEFORE, SegmentKind.AFTER) for each in _statements(archive, kind))
-    if not request.whole and any(each.startswith(b"INSERT INTO ") for each in sql):
+    """Make sure that the dump has its rows as COPY blocks; a whole replace runs the file as it is and needs none."""
+    statements = (
+        statement for kind in (SegmentKind.BEFORE, SegmentKind.AFTER) for statement in _statements(archive, kind)
+    )
+    if not request.whole and any(statement.startswith(b"INSERT INTO ") for statement in statements):
         message = "the dump has its rows as INSERT statements, which cannot be merged"
         raise RestoreValidationError(message, "restore it into another database (--into), and merge a backup of that")
 
 
 @dataclass(slots=True)
-class _Chosen:
-    """Tables that the request names, and with their dependents; the backup's own name where no live one is there."""
+class _Selection:
+    """Tables that the request names, and these with their dependents, by their live names if they have one."""
 
     named: set[TableName]
     all: set[TableName]
 
 
-def _chosen(request: MergeRequest, live_names: dict[TableName, TableName | None], live: LiveSchema) -> _Chosen:
+def _chosen(request: MergeRequest, live_names: dict[TableName, TableName | None], live: LiveSchema) -> _Selection:
     if not request.tables:
         if request.where or request.dependents:
-            raise RestoreValidationError("a condition, or dependents, of which table?", "name it with --table")
+            raise RestoreValidationError("--where and --dependents need a table", "name it with --table")
         every = {live_name for live_name in live_names.values() if live_name is not None}
-        return _Chosen(every, every)
+        return _Selection(every, every)
     if request.where and request.exact:
         message = "--where chooses rows to merge; a replace of tables takes all of their rows"
         raise RestoreValidationError(message, "use --mode merge")
     named = {_resolved(table, live_names, request.backup) for table in request.tables}
-    return _Chosen(named, live.dependents(named) if request.dependents else named)
+    return _Selection(named, live.dependents(named) if request.dependents else named)
 
 
 def _resolved(text: str, live_names: dict[TableName, TableName | None], backup: str | None) -> TableName:
-    """The table that somebody means, by the name of its root where it is partitioned."""
+    """The table that a name of the request means; partitions are an error, which names the root."""
     known = {live_name or table for table, live_name in live_names.items()} | set(live_names)
-    found = [each for each in known if text in (str(each), each.name)]
-    if len(found) == 1:
-        live_name = live_names.get(found[0]) or found[0]
-        if live_name != found[0]:
-            raise RestoreValidationError(
-                f"{text} is a partition of {live_name}", f"name the whole: --table {live_name}"
-            )
+    candidates = [table for table in known if text in (str(table), table.name)]
+    if len(candidates) == 1:
+        live_name = live_names.get(candidates[0]) or candidates[0]
+        if live_name != candidates[0]:
+            raise RestoreValidationError(f"{text} is a partition of {live_name}", f"name the root: --table {live_name}")
         return live_name
-    if found:
-        listed = ", ".join(sorted(map(str, found)))
+    if candidates:
+        listed = ", ".join(sorted(map(str, candidates)))
         raise RestoreValidationError(f"more than one table is called {text}", f"say which: {listed}")
-    near = difflib.get_close_matches(text, [*map(str, known), *(each.name for each in known)], n=1)
+    near = difflib.get_close_matches(text, [*map(str, known), *(table.name for table in known)], n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     listed = f"residency-backup show {shlex.quote(backup or 'latest')}"
     raise RestoreValidationError(f"the backup has no table {text}", f"{hint}'{listed}' lists them")
 
 
 def _live_names(archive: Archive, live: LiveSchema) -> dict[TableName, TableName | None]:
-    """For every table of the backup the live table that takes its rows; None where there is none."""
+    """For each table of the backup, the live table that takes its rows; None if there is none."""
     parents: dict[TableName, TableName] | None = None
     live_names: dict[TableName, TableName | None] = {}
-    for each in archive.index.tables:
-        table: TableName | None = each.table
+    for digest in archive.index.tables:
+        table: TableName | None = digest.table
         if table not in live.roots and parents is None:
             parents = _partitions(archive)
         while table is not None and table not in live.roots:
             table = (parents or {}).get(table)
-        live_names[each.table] = None if table is None else live.roots[table]
+        live_names[digest.table] = None if table is None else live.roots[table]
     return live_names
 
 
 def encoding_of(archive: Archive) -> str:
-    """The encoding that a dump says it is in; UTF8 where it says nothing."""
+    """The client_encoding that a dump sets; UTF8 if it sets none."""
     for segment in archive.index.segments:
         if segment.kind is SegmentKind.BEFORE:
             for block in archive.text(segment):
@@ -218,7 +236,7 @@ def encoding_of(archive: Archive) -> str:
 
 
 def primary_keys(archive: Archive) -> dict[TableName, tuple[str, ...]]:
-    """The columns of the primary keys that a backup's tables have."""
+    """Columns of the primary keys of a backup's tables."""
     found: dict[TableName, tuple[str, ...]] = {}
     encoding = python_encoding(encoding_of(archive))
     for statement in _statements(archive, SegmentKind.AFTER):
@@ -229,7 +247,7 @@ def primary_keys(archive: Archive) -> dict[TableName, tuple[str, ...]]:
 
 
 def _partitions(archive: Archive) -> dict[TableName, TableName]:
-    """Which table each partition of the backup belongs to."""
+    """The parent table of each partition in the backup."""
     found: dict[TableName, TableName] = {}
     encoding = python_encoding(encoding_of(archive))
     for statement in _statements(archive, SegmentKind.BEFORE):
@@ -240,25 +258,26 @@ def _partitions(archive: Archive) -> dict[TableName, TableName]:
 
 
 def _statements(archive: Archive, kind: SegmentKind) -> Iterator[bytes]:
-    """The statements of one kind of segment, without the comments before them."""
-    text = (archive.text(each) for each in archive.index.segments if each.kind is kind)
+    """Statements of one kind of segment, without the comments before them."""
+    text = (archive.text(segment) for segment in archive.index.segments if segment.kind is kind)
     for chunk in scan(chain.from_iterable(text)):
         if statement := chunk.data[lexer.start_of(chunk.data) :]:
             yield statement
 
 
 def _match(live: LiveTable, sources: list[Segment], *, filtered: bool) -> TableMatch:
-    given = {name for each in sources for name in (live.settable if each.columns is None else each.columns)}
+    given = {name for segment in sources for name in (live.settable if segment.columns is None else segment.columns)}
     columns = tuple(name for name in live.settable if name in given)
-    computed = tuple(sorted(given & {each.name for each in live.columns.values() if each.generated}))
+    computed = tuple(sorted(given & {column.name for column in live.columns.values() if column.generated}))
     lost = tuple(sorted(given - {*columns, *computed}))
     extra = tuple(name for name in live.settable if name not in given)
-    usable = [key for key in live.keys if key.columns <= set(columns)]
-    key = next((each for each in usable if each.plain and each.not_null), None)
+    usable = [unique for unique in live.keys if unique.columns <= set(columns)]
+    key = next((unique for unique in usable if unique.plain and unique.not_null), None)
     key_columns = () if key is None else _columns_of(key, columns)
-    others = [each for each in usable if each is not key or each.operators]  # a period's key bars more than equals
+    # A key WITHOUT OVERLAPS excludes more than equal keys, so it is checked like the others.
+    others = [unique for unique in usable if unique is not key or unique.operators]
     return TableMatch(live, sources, columns, key, key_columns, others, filtered, extra, lost, computed)
 
 
 def _columns_of(key: UniqueKey, columns: Sequence[str]) -> tuple[str, ...]:
-    return tuple(each for each in columns if each in key.columns)
+    return tuple(column for column in columns if column in key.columns)

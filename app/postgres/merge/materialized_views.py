@@ -24,7 +24,7 @@ _VIEWS = """
 
 
 def notes_on_views(session: MergeSession, changed: Sequence[TableName]) -> Iterator[str]:
-    """Materialized views that show rows of changed tables, and go on showing what they showed."""
+    """Notes on materialized views of changed tables, which still show the old rows."""
     if not changed:
         return
     tables = ", ".join(literal(quoted(*name)) for name in changed)

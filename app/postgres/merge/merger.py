@@ -1,8 +1,11 @@
 """Merges an archive into the live database: see `app.ports.target.Merging`.
 
-The archive's rows are put beside the live tables (`merge_stage`), compared (`merge_plan`) and counted (`merge_report`);
-`preview` ends there. `apply` does the same again behind locks, and carries it out (`merge_apply`), all in one
-transaction, of which it writes down the inverse (`merge_inverse`).
+stage       copy the archive's rows into temporary tables
+plan        decide for each row: insert, update, keep or delete; block rows that a constraint would refuse
+report      count, and collect samples; a preview ends here
+lock        keep others from writing; then plan and report once more
+inverse     write the script that undoes the merge: the rows before, and the rows after
+apply       change the live rows in one statement; advance the sequences
 """
 
 from __future__ import annotations
@@ -45,12 +48,12 @@ from app.postgres.session import RestoreSession
 from app.postgres.transactions import durable_ids
 
 log = structlog.get_logger(__name__)
-_WAYS = {
-    SampleKind.REFERENCED: "take the tables that refer to them along (--dependents)",
-    SampleKind.PARENT: "take the tables that they refer to along (--table)",
+_UNBLOCK_HINTS = {
+    SampleKind.REFERENCED: "add --dependents, for the tables that refer to them",
+    SampleKind.PARENT: "add the tables that they refer to, with --table",
     SampleKind.UNIQUE: "if rows only swap unique values, make their constraint DEFERRABLE first",
-    SampleKind.CHECK: "drop the constraint that was added since",
-    SampleKind.PARTITION: "make the one that they belong to, PARTITION OF {table}; those that are there: {partitions}",
+    SampleKind.CHECK: "drop the constraint that was added since the backup",
+    SampleKind.PARTITION: "create the partition that they belong to, PARTITION OF {table}; existing ones: {partitions}",
 }
 
 
@@ -69,7 +72,7 @@ class LiveMerge:
     _durable_id: Callable[[RestoreSession], str]
 
     def preview(self) -> Changes:
-        """What `apply` would do now; begins anew where somebody else waits for what it reads."""
+        """What `apply` would do now; repeated if another session waits for a table that it reads."""
         return read_giving_way(self._database, self._session, self._preview)
 
     def _preview(self) -> Changes:
@@ -79,30 +82,30 @@ class LiveMerge:
             return self._report(planned, self._sequence_advances(planned))
 
     def check(self) -> None:
-        """Refuse what `apply` would refuse; rows are planned only where that can tell more than the tables do."""
+        """Refuse what `apply` would refuse; rows are planned only if that tells more than the tables' definitions."""
         self._planner.require_column()
-        strict = self._request.exact or self._request.on_conflict.policy is Policy.FAIL
-        if strict or self._planner.may_want_values() or lack_replica_identity(self._session, self._staged):
+        is_strict = self._request.exact or self._request.on_conflict.policy is Policy.FAIL
+        if is_strict or self._planner.may_want_values() or lack_replica_identity(self._session, self._staged):
             read_giving_way(self._database, self._session, self._check)
 
     def _check(self) -> None:
         with self._at_one_instant():
             self._planner.plan()
-            self._require_agreement(Changes(tables=tuple(self._counted())))
+            self._require_allowed(Changes(tables=tuple(self._counted())))
 
     def apply(self, inverse: BinaryIO, on_commit: Callable[[str], None]) -> Changes:
         """Merge, in one transaction."""
         attempts = count()
 
         def attempt() -> Changes:
-            if again := next(attempts) > 0:
+            if is_retry := next(attempts) > 0:
                 inverse.seek(0)
                 inverse.truncate()
-            report = self._apply(inverse, readers_out=again)
+            report = self._apply(inverse, readers_out=is_retry)
             on_commit(self._durable_id(self._session))
             return report
 
-        # Each attempt is a transaction, no part of one: what it made is known by the transaction's number.
+        # Each attempt is its own transaction, by whose id it is known whether it was committed.
         report = retry_for_locks(self._session, "the merge", CONFLICT_WITH_ACCESS_EXCLUSIVE, attempt)
         if kept := [str(version.name) for version in self._matched.versions]:
             log.info("restore leaves the tables of migration tools alone", tables=kept)
@@ -110,15 +113,17 @@ class LiveMerge:
         return report
 
     def _apply(self, inverse: BinaryIO, *, readers_out: bool) -> Changes:
-        # A row that goes, or gives up what others refer to by, must not get a new one that refers to it meanwhile.
-        watched = {key.child for key in self._planner.referring() if self._request.exact or self._moves_away(key)}
-        lock(self._session, self._staged, watched, readers_out=readers_out)
+        # Nobody may insert a row that refers to one that is deleted, or whose referenced columns change.
+        referring_tables = {
+            key.child for key in self._planner.referring() if self._request.exact or self._moves_away(key)
+        }
+        lock(self._session, self._staged, referring_tables, readers_out=readers_out)
         self._require_same_tables()
         self._planner.plan()
         planned = self._counted()
         sequences = self._sequence_advances(planned)
         report = self._report(planned, sequences)
-        self._require_agreement(report)
+        self._require_allowed(report)
         undo = Inverse(self._session, self._staged, planned, inverse, self._planner.referring())
         undo.before()
         apply(self._session, self._staged, planned)
@@ -128,7 +133,7 @@ class LiveMerge:
         return report
 
     def _moves_away(self, key: ForeignKey) -> bool:
-        """Whether an update may change what a foreign key refers to."""
+        """Whether an update may change columns that a foreign key refers to."""
         match = next(staged.match for staged in self._staged if staged.match.name == key.parent)
         return not set(key.referenced) <= set(match.key_columns)
 
@@ -139,10 +144,10 @@ class LiveMerge:
             yield
 
     def _require_same_tables(self) -> None:
-        """What was planned is planned for the tables as they were when the rows were put beside them."""
+        """Make sure that the tables are as they were when the rows were staged."""
         names = {staged.match.name for staged in self._staged}
-        if _of_interest(live_schema(self._session), names) != _of_interest(self._live, names):
-            message = "tables of the live database, or keys that refer to them, were altered meanwhile"
+        if _relevant_parts(live_schema(self._session), names) != _relevant_parts(self._live, names):
+            message = "tables of the live database, or foreign keys to them, were altered since the restore began"
             raise RestoreBusyError(message, "nothing was changed: restore again")
 
     def _counted(self) -> list[TableChanges]:
@@ -169,7 +174,7 @@ class LiveMerge:
             deleted = self._rows_of(unfit.live.users)
             new.append(TableChanges(table=str(unfit.name), inserted=inserted, deleted=deleted))
         notes = [*notes_on_versions(self._session, self._matched.versions)]
-        notes += [*_left_alone(self._session, self._archive, self._request), *_notes_on(self._staged)]
+        notes += [*_notes_on_large_objects(self._session, self._archive, self._request), *_notes_on(self._staged)]
         notes += sequences.notes
         changed = [staged.match.name for staged, plan in zip(self._staged, planned, strict=True) if plan.changed]
         notes += [*notes_on_views(self._session, changed), *_notes_on_event_triggers(self._session)]
@@ -184,22 +189,22 @@ class LiveMerge:
     def _rows_of(self, table: str) -> int:
         return int(self._session.query(f"SELECT pg_catalog.count(*) FROM {table} l", "the preview")[0][0])
 
-    def _way(self, sample: Sample) -> str:
-        """What lets a row that is blocked through."""
+    def _unblock_hint(self, sample: Sample) -> str:
+        """A hint: how to unblock a row."""
         partitions = in_psql(self._database.name, rf"\d+ {sample.table}")
-        return _WAYS[sample.kind].format(table=sample.table, partitions=partitions)
+        return _UNBLOCK_HINTS[sample.kind].format(table=sample.table, partitions=partitions)
 
-    def _require_agreement(self, report: Changes) -> None:
-        """Refuse what the request does not allow, before anything is changed."""
+    def _require_allowed(self, report: Changes) -> None:
+        """Refuse a plan that the request does not allow, before anything is changed."""
         if not self._request.refuses(report):
             return
         conflicting, blocked = report.total("conflicting"), report.total("blocked")
         where = ", ".join(table.table for table in report.tables if table.conflicting or table.blocked)
         if self._request.on_conflict.policy is Policy.FAIL:
-            message = f"{conflicting} rows differ and {blocked} are blocked, in {where}; the policy is to fail"
+            message = f"{conflicting} rows differ and {blocked} are blocked, in {where}; the policy is `fail`"
             raise MergeConflictError(message, "see them with --dry-run; choose another --on-conflict")
-        message = f"{blocked} rows of the chosen tables cannot be made what they were, in {where}"
-        ways = dict.fromkeys(self._way(sample) for sample in report.samples if sample.kind in _WAYS)
+        message = f"{blocked} rows of the chosen tables cannot be restored, in {where}"
+        ways = dict.fromkeys(self._unblock_hint(sample) for sample in report.samples if sample.kind in _UNBLOCK_HINTS)
         raise MergeConflictError(message, "; ".join(("see them with --dry-run", *ways)))
 
 
@@ -207,18 +212,18 @@ class LiveMerge:
 def merging(
     database: Database, archive: Archive, request: MergeRequest, progress: Callable[[int], None]
 ) -> Iterator[LiveMerge]:
-    """Put an archive's rows beside the live tables for the length of a block; see the port."""
+    """Stage an archive's rows beside the live tables, for the length of a block; see the port."""
     lint(archive)
     with merge_session(database, request.search_path) as session, durable_ids(database) as durable_id:
-        live = retry_while_locked(session, lambda: live_schema(session))
-        matched = match(archive, live, request, database.name)
-        staged = stage(session, archive, matched, request, progress)
-        planner = Planner(session, staged, live, request)
-        yield LiveMerge(database, session, archive, request, live, matched, staged, planner, durable_id)
+        schema = retry_while_locked(session, lambda: live_schema(session))
+        matches = match(archive, schema, request, database.name)
+        staged = stage(session, archive, matches, request, progress)
+        planner = Planner(session, staged, schema, request)
+        yield LiveMerge(database, session, archive, request, schema, matches, staged, planner, durable_id)
 
 
-def _of_interest(live: LiveSchema, names: Collection[TableName]) -> object:
-    """What a plan for some tables rests on; other sessions may make and drop tables of their own all the time."""
+def _relevant_parts(live: LiveSchema, names: Collection[TableName]) -> object:
+    """The parts of the schema that a plan for some tables depends on; other tables may come and go."""
     keys = [key for key in live.foreign_keys if key.parent in names or key.root in names]
     return [live.tables.get(name) for name in sorted(names)], keys
 
@@ -228,14 +233,14 @@ def _notes_on(staged: list[StagedTable]) -> Iterator[str]:
         live = table.match.live
         if live.triggers and not live.owned:
             names = ", ".join(trigger.name for trigger in live.triggers)
-            yield f"triggers of {live.name} fire, since the role does not own it: {names}"
+            yield f"triggers of {live.name} fire, because the role does not own it: {names}"
         given = set(table.match.columns)
         named = [key.name for key in live.keys if not key.columns <= given]
         named += [check.name for check in live.checks if not check.columns <= given]
         for name in (*named, *live.untestable):
-            yield f"{name} of {live.name} cannot be tried beforehand: if it refuses a row, the whole merge fails"
+            yield f"{name} of {live.name} cannot be checked beforehand: if it refuses a row, the whole merge fails"
         if table.match.key is None:
-            yield f"{live.name} has no key: rows are compared whole"
+            yield f"{live.name} has no key: whole rows are compared"
 
 
 def _notes_on_event_triggers(session: MergeSession) -> Iterator[str]:
@@ -243,12 +248,12 @@ def _notes_on_event_triggers(session: MergeSession) -> Iterator[str]:
         yield f"event triggers fire on the temporary tables of the merge, as the role may not disable them: {names}"
 
 
-def _left_alone(session: MergeSession, archive: Archive, request: MergeRequest) -> Iterator[str]:
-    """Large objects are nobody's rows: a merge says which are missing and leaves them."""
+def _notes_on_large_objects(session: MergeSession, archive: Archive, request: MergeRequest) -> Iterator[str]:
+    """A note on large objects that the live database lacks: a merge does not add them."""
     text = (archive.text(segment) for segment in archive.index.segments if segment.kind is SegmentKind.LARGE_OBJECTS)
     chunks = scan(chain.from_iterable(text)) if not request.tables else iter(())
-    wanted = {int(oid) for chunk in chunks for oid in LO_CREATE.findall(chunk.data)}
+    in_backup = {int(oid) for chunk in chunks for oid in LO_CREATE.findall(chunk.data)}
     query = "SELECT oid::pg_catalog.int8 FROM pg_catalog.pg_largeobject_metadata"
-    there = {oid for (oid,) in session.query(query, "large objects")}
-    if missing := wanted - there:
+    existing = {oid for (oid,) in session.query(query, "large objects")}
+    if missing := in_backup - existing:
         yield f"{len(missing)} large objects of the backup are not in the live database; a merge does not add them"

@@ -1,11 +1,12 @@
-"""Decides for each row of a backup what becomes of it, by SQL on the server.
+"""Decides for each row of a backup what the merge does with it, by SQL on the server.
 
-A plan table holds a line for every row that is not simply equal on both sides: ``i`` to insert, ``u`` to update,
-``k`` to keep as the live database has it, ``d`` to delete. Then what the constraints would refuse is blocked, in
-rounds, until nothing more is: blocking a parent may block its children. What is left can be done in one statement,
-since all of it together keeps every key; so cycles and references to oneself need no order.
+A plan table holds a row for every row that is not equal on both sides: ``i`` to insert, ``u`` to update, ``k`` to keep
+the live row, ``d`` to delete. Then rows that a constraint would refuse are blocked, repeatedly, until no more are:
+blocking a parent may block its children. The remaining changes keep every constraint together, so that one statement
+can apply them; cycles and rows that refer to themselves need no order.
 
-Rows are compared by their binary images (``*<>``), which is exact, also for types without an equality (json, xml).
+Rows are compared by their binary images (``*<>``), which is exact, also for types without an equality operator (json,
+xml).
 """
 
 from __future__ import annotations
@@ -27,152 +28,154 @@ CHECK, PARENT, PARTITION, REFERENCED = "check", "parent", "partition", "referenc
 
 
 class Planner:
-    """Plans a merge of staged tables, as often as asked: what is live may have changed since."""
+    """Plans a merge of staged tables. Each call plans anew, because live rows may have changed."""
 
     def __init__(
         self, session: MergeSession, staged: Sequence[StagedTable], live: LiveSchema, request: MergeRequest
     ) -> None:
         self._session = session
         self._staged = staged
-        self._by_name = {each.match.name: each for each in staged}
+        self._by_name = {table.match.name: table for table in staged}
         self._request = request
         self._whole = request.whole
         self._live = live.tables
         self._foreign_keys = live.foreign_keys
-        for each in staged:
+        for table in staged:
             self._do(
-                each,
-                f"CREATE TEMP TABLE {each.plan} (s pg_catalog.tid, l pg_catalog.tid, part pg_catalog.oid,"
+                table,
+                f"CREATE TEMP TABLE {table.plan} (s pg_catalog.tid, l pg_catalog.tid, part pg_catalog.oid,"
                 f" action {TEXT}, differs boolean, blocked {TEXT}, why {TEXT}, step int NOT NULL DEFAULT 0)",
             )
 
     def plan(self) -> None:
-        """Fill the plan tables anew.
+        """Fill the plan tables.
 
         Raises:
-            RestoreValidationError: the policy's column is in no table.
-            RestoreError: the server refuses a question.
+            RestoreValidationError: no table has the policy's column.
+            RestoreError: the server refuses a query.
         """
         self.require_column()
-        for each in self._staged:
-            self._do(each, f"TRUNCATE {each.plan}")
-            self._do(each, self._compared(each) if each.match.key else _missing_rows(each))
-            for statement in block_shared_keys(each) if each.match.key else ():
-                self._do(each, statement)
+        for table in self._staged:
+            self._do(table, f"TRUNCATE {table.plan}")
+            self._do(table, self._compared(table) if table.match.key else _missing_rows(table))
+            for statement in block_shared_keys(table) if table.match.key else ():
+                self._do(table, statement)
             if self._request.exact:
-                self._do(each, _surplus(each) if each.match.key else _surplus_rows(each))
-            self._do(each, f"ANALYZE {each.plan}")
-            for why, condition in _refusals(each):
-                self._do(each, _refused(each, why, condition))
-            if each.match.live.partition_bounds and not self._whole:  # a replace brings its own partitions
-                self._do(each, _without_room(each, each.match.live.partition_bounds))
-        actions = {each.number: self._actions(each) for each in self._staged}
-        while sum(self._block(each, actions[each.number]) for each in self._staged):
+                self._do(table, _surplus(table) if table.match.key else _surplus_rows(table))
+            self._do(table, f"ANALYZE {table.plan}")
+            for why, condition in _refusals(table):
+                self._do(table, _refused(table, why, condition))
+            if table.match.live.partition_bounds and not self._whole:  # a replace brings its own partitions
+                self._do(table, _block_unpartitioned(table, table.match.live.partition_bounds))
+        actions = {table.number: self._actions(table) for table in self._staged}
+        while sum(self._block(table, actions[table.number]) for table in self._staged):
             pass
-        while sum(order_updates(self._session, each) for each in self._staged):
-            while sum(self._block(each, actions[each.number]) for each in self._staged):
+        while sum(order_updates(self._session, table) for table in self._staged):
+            while sum(self._block(table, actions[table.number]) for table in self._staged):
                 pass
         self._require_values()
 
     def referring(self) -> list[ForeignKey]:
-        """The foreign keys to tables of the merge: no cascade must reach a row that the plan has not seen."""
+        """Foreign keys to tables of the merge. No cascade may change a row that is not planned."""
         return [key for key in self._foreign_keys if key.parent in self._by_name]
 
     def _sql_of(self, name: TableName) -> str:
         return self._live[name].rows if name in self._live else quoted(*name)
 
     def require_column(self) -> None:
-        """Make sure that a policy's column is there.
+        """Make sure that a table has the policy's column.
 
         Raises:
-            RestoreValidationError: it is in no table.
+            RestoreValidationError: no table has it.
         """
         column = self._request.on_conflict.column
-        if column is not None and all(column not in each.match.values for each in self._staged):
-            hint = "newest:<column> wants one that says when a row was changed last"
-            raise RestoreValidationError(f"none of the tables has a column {column} to tell the newest row by", hint)
+        if column is not None and all(column not in table.match.values for table in self._staged):
+            hint = "newest:<column> needs a column with the time of a row's last change"
+            raise RestoreValidationError(f"none of the tables has a column {column} to find the newest row by", hint)
 
-    def _compared(self, each: StagedTable) -> str:
-        """Rows by key: those that the live database lacks, and those that differ."""
-        match = each.match
-        # The whole rows: equal keys may be spelled differently.
+    def _compared(self, table: StagedTable) -> str:
+        """Plan rows by key: those that the live database lacks, and those that differ."""
+        match = table.match
+        # Whole rows are compared, because equal keys may have different texts.
         differ = f"{row_of('s', match.columns)} {DIFFERS} {row_of('l', match.columns)}"
         if self._whole and (match.extra or match.lost):
-            differ = "true"  # every row gets another shape
+            differ = "true"  # each row gets other columns
         same = match.same("s", "l")
         return (
-            f"INSERT INTO {each.plan} SELECT s.ctid, l.ctid, l.tableoid,"
-            f" CASE WHEN l.ctid IS NULL THEN 'i' ELSE {self._action(each)} END, l.ctid IS NOT NULL"
-            f" FROM {each.rows} s LEFT JOIN {match.live.rows} l ON {same} WHERE l.ctid IS NULL OR {differ}"
+            f"INSERT INTO {table.plan} SELECT s.ctid, l.ctid, l.tableoid,"
+            f" CASE WHEN l.ctid IS NULL THEN 'i' ELSE {self._action(table)} END, l.ctid IS NOT NULL"
+            f" FROM {table.rows} s LEFT JOIN {match.live.rows} l ON {same} WHERE l.ctid IS NULL OR {differ}"
         )
 
-    def _action(self, each: StagedTable) -> str:
-        """What to do with a row that differs, as SQL."""
+    def _action(self, table: StagedTable) -> str:
+        """The action for a row that differs, as SQL."""
         policy, column = self._request.on_conflict.policy, self._request.on_conflict.column
-        if policy is Policy.NEWEST and column in each.match.values:
+        if policy is Policy.NEWEST and column in table.match.values:
             name = quoted(column or "")
             newer = f"{row_of('s', [column or ''])} OPERATOR(pg_catalog.>) {row_of('l', [column or ''])}"  # any type's
-            given = f"s.{name} IS NOT NULL AND (l.{name} IS NULL OR {newer})"
-            return f"CASE WHEN {given} THEN 'u' ELSE 'k' END"
+            take = f"s.{name} IS NOT NULL AND (l.{name} IS NULL OR {newer})"
+            return f"CASE WHEN {take} THEN 'u' ELSE 'k' END"
         return "'u'" if policy is Policy.TAKE_BACKUP else "'k'"
 
-    def _actions(self, each: StagedTable) -> set[str]:
-        return {action for (action,) in self._session.query(f"SELECT DISTINCT action FROM {each.plan}", "the plan")}
+    def _actions(self, table: StagedTable) -> set[str]:
+        return {action for (action,) in self._session.query(f"SELECT DISTINCT action FROM {table.plan}", "the plan")}
 
-    def _block(self, each: StagedTable, actions: set[str]) -> int:
-        """Block what cannot be done with a table's rows; how many it was."""
+    def _block(self, table: StagedTable, actions: set[str]) -> int:
+        """Block rows of a table that a constraint would refuse; returns their number."""
         statements: list[str] = []
         if actions & {"i", "u"}:
-            for key in each.match.other_keys:
-                statements += [unique_taken(each, key), unique_twice(each, key)]
+            for key in table.match.other_keys:
+                statements += [unique_taken(table, key), unique_twice(table, key)]
         for foreign in self._foreign_keys:
-            if self._looked_at(each, foreign) and actions & {"i", "u"}:
-                statements.append(self._orphans(each, foreign))
-            if foreign.parent == each.match.name and actions & {"d", "u"}:
-                statements.append(self._referenced(each, foreign))
-        return sum(self._do(each, statement) for statement in statements)
+            if self._applies(table, foreign) and actions & {"i", "u"}:
+                statements.append(self._orphans(table, foreign))
+            if foreign.parent == table.match.name and actions & {"d", "u"}:
+                statements.append(self._referenced(table, foreign))
+        return sum(self._do(table, statement) for statement in statements)
 
     @staticmethod
-    def _looked_at(each: StagedTable, foreign: ForeignKey) -> bool:
+    def _applies(table: StagedTable, foreign: ForeignKey) -> bool:
         within = foreign.within.columns if foreign.within else set()
-        return foreign.root == each.match.name and {*foreign.columns, *within} <= set(each.match.columns)
+        return foreign.root == table.match.name and {*foreign.columns, *within} <= set(table.match.columns)
 
     def _require_values(self) -> None:
-        """A new row needs a value in every column that must have one."""
-        for each in self._staged:
-            wanting = _wanting(each)
-            inserts = f"SELECT EXISTS (SELECT FROM {each.plan} WHERE action {SAME} 'i' AND blocked IS NULL)"
+        """Make sure that new rows have a value in each NOT NULL column without a default."""
+        for table in self._staged:
+            wanting = _columns_without_value(table)
+            inserts = f"SELECT EXISTS (SELECT FROM {table.plan} WHERE action {SAME} 'i' AND blocked IS NULL)"
             if wanting and not self._whole and self._session.query(inserts, "the plan")[0][0]:
-                message = f"{each.match.name} wants a value for {', '.join(wanting)}, and the backup has none"
-                raise RestoreValidationError(message, "give the column a default, then try again")
+                columns = ", ".join(wanting)
+                lacking = f"NOT NULL columns without a default that the backup does not have: {columns}"
+                message = f"{table.match.name} has {lacking}"
+                raise RestoreValidationError(message, "give them a default, then try again")
 
     def may_want_values(self) -> bool:
-        """Whether new rows could be refused for that."""
-        return any(map(_wanting, self._staged))
+        """Whether new rows may lack such a value."""
+        return any(map(_columns_without_value, self._staged))
 
     def _orphans(self, child: StagedTable, key: ForeignKey) -> str:
-        """Block rows whose parent is neither there nor coming."""
+        """Block rows whose parent is neither in the live table nor planned."""
         parent = self._by_name.get(key.parent)
         same = key.same("r", "s")
-        there = (
-            f"EXISTS (SELECT FROM {self._live[key.parent].rows} r WHERE {same}{_stays('r', parent, key.referenced)})"
+        exists_live = (
+            f"EXISTS (SELECT FROM {self._live[key.parent].rows} r WHERE {same}{_remains('r', parent, key.referenced)})"
         )
-        coming = ""
+        planned = ""
         if parent is not None and set(key.referenced) <= set(parent.match.columns):
-            coming = (
+            planned = (
                 f" AND NOT EXISTS (SELECT FROM {parent.plan} q JOIN {parent.rows} r ON r.ctid {SAME} q.s"
                 f" WHERE q.blocked IS NULL AND q.action {SAME} ANY (ARRAY['i', 'u']) AND {same})"
             )
-        given = " AND ".join(f"s.{quoted(name)} IS NOT NULL" for name in key.columns)
+        not_null = " AND ".join(f"s.{quoted(name)} IS NOT NULL" for name in key.columns)
         rows = f"(SELECT ctid, * FROM {child.rows} WHERE {key.within.condition})" if key.within else child.rows
         return (
             f"UPDATE {child.plan} p SET blocked = '{PARENT}', why = {literal(', '.join(key.columns))}"
-            f" FROM {rows} s WHERE s.ctid {SAME} p.s AND {APPLIED} AND {given} AND NOT {there}{coming}"
+            f" FROM {rows} s WHERE s.ctid {SAME} p.s AND {APPLIED} AND {not_null} AND NOT {exists_live}{planned}"
         )
 
     def _referenced(self, parent: StagedTable, key: ForeignKey) -> str:
-        """Block the going of rows that others refer to: deleted ones, and updates of what is referred to."""
-        goes = f"p.action {SAME} 'd'"
+        """Block deletes of rows that others refer to, and updates of referenced columns."""
+        leaves = f"p.action {SAME} 'd'"
         source = f"{parent.match.live.rows} l"
         joined = same_place("l", "p")
         if not set(key.referenced) <= set(parent.match.key_columns) and set(key.referenced) <= set(
@@ -180,43 +183,45 @@ class Planner:
         ):
             changed = f"{row_of('s', key.referenced)} {DIFFERS} {row_of('l', key.referenced)}"
             updated = f"SELECT FROM {parent.rows} s WHERE s.ctid {SAME} p.s AND {changed}"
-            goes += f" OR p.action {SAME} 'u' AND EXISTS ({updated})"
+            leaves += f" OR p.action {SAME} 'u' AND EXISTS ({updated})"
         child = self._by_name.get(key.root)
         same = key.same("l", "c")
-        held = f"EXISTS (SELECT FROM {self._sql_of(key.child)} c WHERE {same}{_stays('c', child, key.columns)})"
+        still_referenced = (
+            f"EXISTS (SELECT FROM {self._sql_of(key.child)} c WHERE {same}{_remains('c', child, key.columns)})"
+        )
         if child is not None and set(key.columns) <= set(child.match.columns):
-            held += (
+            still_referenced += (
                 f" OR EXISTS (SELECT FROM {child.plan} q JOIN {child.rows} c ON c.ctid {SAME} q.s"
                 f" WHERE q.blocked IS NULL AND q.action {SAME} ANY (ARRAY['i', 'u']) AND {same})"
             )
         return (
             f"UPDATE {parent.plan} p SET blocked = '{REFERENCED}', why = {literal(str(key.child))} FROM {source}"
-            f" WHERE {joined} AND p.blocked IS NULL AND ({goes}) AND ({held})"
+            f" WHERE {joined} AND p.blocked IS NULL AND ({leaves}) AND ({still_referenced})"
         )
 
-    def _do(self, each: StagedTable, statement: str) -> int:
-        return self._session.execute(statement, f"plan for {each.match.name}")
+    def _do(self, table: StagedTable, statement: str) -> int:
+        return self._session.execute(statement, f"plan for {table.match.name}")
 
 
-def _wanting(each: StagedTable) -> list[str]:
-    """Columns that the backup lacks, and that every row must have a value in."""
-    columns = (each.match.live.columns[name] for name in each.match.extra)
+def _columns_without_value(table: StagedTable) -> list[str]:
+    """NOT NULL columns without a default that the backup lacks."""
+    columns = (table.match.live.columns[name] for name in table.match.extra)
     return [column.name for column in columns if column.not_null and not column.has_default]
 
 
-def _surplus(each: StagedTable) -> str:
-    """Rows that the backup lacks, by key."""
-    match = each.match
+def _surplus(table: StagedTable) -> str:
+    """Plan the deletion of rows that the backup lacks, by key."""
+    match = table.match
     same = match.same("s", "l")
     return (
-        f"INSERT INTO {each.plan} SELECT NULL, l.ctid, l.tableoid, 'd', false FROM {match.live.users} l"
-        f" WHERE NOT EXISTS (SELECT FROM {each.rows} s WHERE {same})"
+        f"INSERT INTO {table.plan} SELECT NULL, l.ctid, l.tableoid, 'd', false FROM {match.live.users} l"
+        f" WHERE NOT EXISTS (SELECT FROM {table.rows} s WHERE {same})"
     )
 
 
-def _refusals(each: StagedTable) -> Iterator[tuple[str, str]]:
-    """Names and conditions under which a row is refused by itself: missing values, and checks."""
-    match = each.match
+def _refusals(table: StagedTable) -> Iterator[tuple[str, str]]:
+    """Columns and conditions under which a row by itself is refused: NOT NULL and checks."""
+    match = table.match
     for name in match.columns:
         if match.live.columns[name].not_null:
             yield name, f"{quoted(name)} IS NULL"
@@ -225,56 +230,56 @@ def _refusals(each: StagedTable) -> Iterator[tuple[str, str]]:
             yield ", ".join(sorted(check.columns)), f"NOT ({check.condition})"
 
 
-def _refused(each: StagedTable, why: str, condition: str) -> str:
+def _refused(table: StagedTable, why: str, condition: str) -> str:
     return (
-        f"UPDATE {each.plan} p SET blocked = '{CHECK}', why = {literal(why)}"
-        f" FROM (SELECT ctid AS id FROM {each.rows} WHERE {condition}) s WHERE s.id {SAME} p.s AND {APPLIED}"
+        f"UPDATE {table.plan} p SET blocked = '{CHECK}', why = {literal(why)}"
+        f" FROM (SELECT ctid AS id FROM {table.rows} WHERE {condition}) s WHERE s.id {SAME} p.s AND {APPLIED}"
     )
 
 
-def _without_room(each: StagedTable, partition_bounds: Bounds) -> str:
-    """Block new rows that no partition takes; only they are asked, for there may be many partitions."""
-    rows = f"SELECT s.ctid, s.* FROM {each.rows} s JOIN {each.plan} p ON p.s {SAME} s.ctid WHERE {APPLIED} OFFSET 0"
+def _block_unpartitioned(table: StagedTable, partition_bounds: Bounds) -> str:
+    """Block new rows that fit no partition. Only new rows are checked, because there may be many partitions."""
+    rows = f"SELECT s.ctid, s.* FROM {table.rows} s JOIN {table.plan} p ON p.s {SAME} s.ctid WHERE {APPLIED} OFFSET 0"
     columns = ", ".join(sorted(partition_bounds.columns))
     return (
-        f"UPDATE {each.plan} p SET blocked = '{PARTITION}', why = {literal(columns)}"
+        f"UPDATE {table.plan} p SET blocked = '{PARTITION}', why = {literal(columns)}"
         f" FROM (SELECT ctid AS id FROM ({rows}) s WHERE ({partition_bounds.condition}) IS NOT TRUE) s"
         f" WHERE s.id {SAME} p.s AND {APPLIED}"
     )
 
 
-def _missing_rows(each: StagedTable) -> str:
-    """Rows of a table without a key: of equal ones as many as the live database has too few."""
+def _missing_rows(table: StagedTable) -> str:
+    """Plan inserts into a table without a key: of equal rows, as many as the live table has fewer."""
     return (
-        f"INSERT INTO {each.plan} SELECT s.id, NULL, NULL, 'i', false FROM {_numbered(each, each.rows)} s"
-        f" LEFT JOIN {_counted(each, each.match.live.rows)} l ON s.image {SAME} l.image"
+        f"INSERT INTO {table.plan} SELECT s.id, NULL, NULL, 'i', false FROM {_numbered(table, table.rows)} s"
+        f" LEFT JOIN {_counted(table, table.match.live.rows)} l ON s.image {SAME} l.image"
         f" WHERE s.number OPERATOR(pg_catalog.>) coalesce(l.count, 0)"
     )
 
 
-def _surplus_rows(each: StagedTable) -> str:
-    """Likewise those of which the live database has too many."""
+def _surplus_rows(table: StagedTable) -> str:
+    """Plan deletes from a table without a key: of equal rows, as many as the live table has more."""
     return (
-        f"INSERT INTO {each.plan} SELECT NULL, l.id, l.part, 'd', false"
-        f" FROM {_numbered(each, each.match.live.users)} l"
-        f" LEFT JOIN {_counted(each, each.rows)} s ON s.image {SAME} l.image"
+        f"INSERT INTO {table.plan} SELECT NULL, l.id, l.part, 'd', false"
+        f" FROM {_numbered(table, table.match.live.users)} l"
+        f" LEFT JOIN {_counted(table, table.rows)} s ON s.image {SAME} l.image"
         f" WHERE l.number OPERATOR(pg_catalog.>) coalesce(s.count, 0)"
     )
 
 
-def _numbered(each: StagedTable, table: str) -> str:
-    image = image_of(each.match.columns)
+def _numbered(table: StagedTable, source: str) -> str:
+    image = image_of(table.match.columns)
     return (
         f"(SELECT t.ctid AS id, t.tableoid AS part, {image} AS image,"
-        f" pg_catalog.row_number() OVER (PARTITION BY {image} ORDER BY t.tableoid, t.ctid) AS number FROM {table} t)"
+        f" pg_catalog.row_number() OVER (PARTITION BY {image} ORDER BY t.tableoid, t.ctid) AS number FROM {source} t)"
     )
 
 
-def _counted(each: StagedTable, table: str) -> str:
-    return f"(SELECT {image_of(each.match.columns)} AS image, pg_catalog.count(*) AS count FROM {table} t GROUP BY 1)"
+def _counted(table: StagedTable, source: str) -> str:
+    return f"(SELECT {image_of(table.match.columns)} AS image, pg_catalog.count(*) AS count FROM {source} t GROUP BY 1)"
 
 
-def _stays(alias: str, staged: StagedTable | None, columns: Sequence[str]) -> str:
+def _remains(alias: str, staged: StagedTable | None, columns: Sequence[str]) -> str:
     """That a live row goes on having its values in some columns: it is neither deleted nor given others."""
     if staged is None:
         return ""

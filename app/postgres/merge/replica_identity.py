@@ -1,7 +1,7 @@
-"""Whether the server lets rows change that are published.
+"""Whether the server allows changes of published rows.
 
-It refuses to update or delete rows of a table whose changes are published and that has nothing to tell its rows apart
-by (its replica identity); no plan of rows shows that.
+It refuses updates and deletes in a published table without a replica identity (a primary key, or another way to
+identify rows). No plan of rows shows that.
 
 Source: CheckCmdReplicaIdentity in PostgreSQL's execReplication.c.
 """
@@ -17,7 +17,7 @@ from app.postgres.merge.session import MergeSession
 from app.postgres.merge.stage import StagedTable
 from app.postgres.quoting import literal, quoted
 
-# Of a partitioned table the partitions are asked; the publication may name the root.
+# For a partitioned table its partitions are checked; the publication may name the root.
 _BARRED = """
     SELECT r.oid::bigint, format('%I.%I', n.nspname, c.relname), bool_or(pubupdate), bool_or(pubdelete)
     FROM pg_class r CROSS JOIN LATERAL (SELECT r.oid AS id UNION SELECT relid FROM pg_partition_tree(r.oid)) part
@@ -35,7 +35,7 @@ _BARRED = """
 
 
 def lack_replica_identity(session: MergeSession, staged: Sequence[StagedTable]) -> bool:
-    """Whether there is any such table at all."""
+    """Whether any table of the merge is published without a replica identity."""
     with session.catalogs():
         return any(session.query(_barred(table), "publications") for table in staged)
 
@@ -46,12 +46,12 @@ def require_publishable(
     """Make sure that the planned changes can be published.
 
     Raises:
-        RestoreValidationError: some cannot; says what lets them.
+        RestoreValidationError: some cannot; the hint makes it possible.
     """
     barred: dict[str, None] = {}
     with session.catalogs():
-        for each, plan in zip(staged, planned, strict=True):
-            found = session.query(_barred(each), "publications") if plan.updated or plan.deleted else ()
+        for table, plan in zip(staged, planned, strict=True):
+            found = session.query(_barred(table), "publications") if plan.updated or plan.deleted else ()
             for _, name, updates, deletes in found:
                 if (updates and plan.updated) or (deletes and plan.deleted):
                     barred[name] = None
@@ -59,9 +59,9 @@ def require_publishable(
         names = ", ".join(barred)
         full = (f"ALTER TABLE {name} REPLICA IDENTITY FULL" for name in barred)
         hint = f"{in_psql(database, *full)}; then restore again (afterwards: REPLICA IDENTITY DEFAULT)"
-        message = f"rows of {names} are published and have no replica identity, so the server lets none change or go"
+        message = f"rows of {names} are published without a replica identity, so the server refuses to change them"
         raise RestoreValidationError(message, hint)
 
 
-def _barred(each: StagedTable) -> str:
-    return _BARRED.format(literal(quoted(*each.match.name)))
+def _barred(table: StagedTable) -> str:
+    return _BARRED.format(literal(quoted(*table.match.name)))

@@ -1,4 +1,4 @@
-"""Counts and samples of a plan, for people."""
+"""Counts and samples of a plan, for the operator."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _BLOCKED = {
 _ACTIONS = {"i": SampleKind.INSERTED, "u": SampleKind.UPDATED, "d": SampleKind.DELETED, "k": SampleKind.DIFFERS}
 _BYTES = "pg_catalog.bytea"
 _BARE = f"pg_catalog.convert_to({{}}::{TEXT}, 'SQL_ASCII')"
-_ORDER = "p.s, p.part, p.l"  # as the rows stand, so that asked again it shows the same ones
+_ORDER = "p.s, p.part, p.l"  # by the rows' place, so that a repeated query returns the same rows
 _CONFLICT = "(p.blocked IS NOT NULL OR p.differs IS TRUE)"
-_C_COLLATION = 950  # in every server
-_MANY = 10  # of so many tables each a few rows are enough
+_C_COLLATION = 950  # oid on every server
+_MANY = 10  # with so many tables, a few rows of each are enough
 
 
-def counted(session: MergeSession, each: StagedTable, *, exact: bool) -> TableChanges:
-    """The counts of one table; if the backup's content is to be all, its plan has what only the live database has."""
-    name = each.match.name
+def counted(session: MergeSession, table: StagedTable, *, exact: bool) -> TableChanges:
+    """The counts of one table. `exact`: whether the plan deletes what only the live database has."""
+    name = table.match.name
     counts = "pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE differs)"
-    query = f"SELECT action, blocked IS NOT NULL, {counts} FROM {each.plan} GROUP BY 1, 2"
+    query = f"SELECT action, blocked IS NOT NULL, {counts} FROM {table.plan} GROUP BY 1, 2"
     done: Counter[str] = Counter()
     planned: Counter[str] = Counter()
     blocked = conflicting = 0
@@ -46,12 +46,12 @@ def counted(session: MergeSession, each: StagedTable, *, exact: bool) -> TableCh
         else:
             done[action] += count
     count = "SELECT pg_catalog.count(*) FROM"
-    totals = f"SELECT ({count} {each.rows}), ({count} {each.match.live.users} l)"
+    totals = f"SELECT ({count} {table.rows}), ({count} {table.match.live.users} l)"
     backup, live = session.query(totals, f"rows of {name}")[0]
     only_live = planned["d"] if exact else live - (backup - planned["i"])
-    if each.match.key and not exact and (only_live < 0 or _may_share_keys(session, each)):
-        unknown = f"NOT EXISTS (SELECT FROM {each.rows} s WHERE {each.match.same('s', 'l')})"
-        only_live = session.query(f"{count} {each.match.live.rows} l WHERE {unknown}", f"rows of {name}")[0][0]
+    if table.match.key and not exact and (only_live < 0 or _may_share_keys(session, table)):
+        unknown = f"NOT EXISTS (SELECT FROM {table.rows} s WHERE {table.match.same('s', 'l')})"
+        only_live = session.query(f"{count} {table.match.live.rows} l WHERE {unknown}", f"rows of {name}")[0][0]
     return TableChanges(
         table=str(name),
         inserted=done["i"],
@@ -64,40 +64,42 @@ def counted(session: MergeSession, each: StagedTable, *, exact: bool) -> TableCh
     )
 
 
-def _may_share_keys(session: MergeSession, each: StagedTable) -> bool:
-    """Whether rows of one side may have the same key: its index goes by a collation, and those change with time."""
-    key = ", ".join(map(literal, each.match.key_columns))
-    table = literal(quoted(*each.match.name))
+def _may_share_keys(session: MergeSession, table: StagedTable) -> bool:
+    """Whether rows of one side may share their key: collations change with versions of the system's libraries."""
+    key = ", ".join(map(literal, table.match.key_columns))
+    table_literal = literal(quoted(*table.match.name))
     collated = f"attcollation OPERATOR(pg_catalog.<>) ALL (ARRAY[0, {_C_COLLATION}]::pg_catalog.oid[])"
     query = (
-        f"SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attrelid {SAME} {table}::pg_catalog.regclass"
+        f"SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attrelid {SAME} {table_literal}::pg_catalog.regclass"
         f" AND attname {SAME} ANY (ARRAY[{key}]::pg_catalog.name[]) AND {collated})"
     )
-    return bool(session.query(query, f"columns of {each.match.name}")[0][0])
+    return bool(session.query(query, f"columns of {table.match.name}")[0][0])
 
 
 def samples(session: MergeSession, staged: Sequence[StagedTable], counts: Sequence[TableChanges]) -> tuple[Sample, ...]:
-    """Up to `MOST_SAMPLES` rows: first those that conflict, then those that change, of all tables and kinds in turn."""
+    """Up to `MOST_SAMPLES` rows: first conflicting, then changed ones, of all tables and kinds in turn."""
     work = [
-        (each, its) for each, its in zip(staged, counts, strict=True) if its.changed or its.blocked or its.conflicting
+        (table, counts_of_table)
+        for table, counts_of_table in zip(staged, counts, strict=True)
+        if counts_of_table.changed or counts_of_table.blocked or counts_of_table.conflicting
     ]
     most = MOST_SAMPLES if len(work) < _MANY else MOST_SAMPLES // _MANY
     found: list[Sample] = []
     for conflicts in (True, False):
         kinds: dict[tuple[str, SampleKind], list[Sample]] = {}
-        for each, its in work if len(found) < MOST_SAMPLES else ():
-            if its.blocked or its.conflicting if conflicts else its.changed:
-                for sample in _samples(session, each, most, conflicts=conflicts):
+        for table, counts_of_table in work if len(found) < MOST_SAMPLES else ():
+            if counts_of_table.blocked or counts_of_table.conflicting if conflicts else counts_of_table.changed:
+                for sample in _samples(session, table, most, conflicts=conflicts):
                     kinds.setdefault((sample.table, sample.kind), []).append(sample)
         found += [sample for turn in zip_longest(*kinds.values()) for sample in turn if sample is not None]
     return tuple(found[:MOST_SAMPLES])
 
 
-def _samples(session: MergeSession, each: StagedTable, most: int, *, conflicts: bool) -> Iterator[Sample]:
+def _samples(session: MergeSession, table: StagedTable, most: int, *, conflicts: bool) -> Iterator[Sample]:
     """Up to `most` rows of each kind of change, of one table."""
-    match = each.match
+    match = table.match
     key = match.key_columns or match.columns
-    # Where the server knows no encoding a value may be of any bytes, and is no text of ours.
+    # In a database without an encoding (SQL_ASCII) a value may have any bytes, and cannot be read as text.
     bare = session.connection.info.parameter_status("server_encoding") == "SQL_ASCII"
     form, value_type = (_BARE, _BYTES) if bare else (f"{{}}::{TEXT}", TEXT)
     shown = ", ".join(form.format(f"coalesce(s.{quoted(name)}, l.{quoted(name)})") for name in key)
@@ -107,7 +109,7 @@ def _samples(session: MergeSession, each: StagedTable, most: int, *, conflicts: 
     )
     wanted = f"{'' if conflicts else 'NOT '}{_CONFLICT}"
     kinds = (
-        f"(SELECT * FROM {each.plan} p WHERE action {SAME} {literal(action)} AND (blocked IS NOT NULL) IS {stopped}"
+        f"(SELECT * FROM {table.plan} p WHERE action {SAME} {literal(action)} AND (blocked IS NOT NULL) IS {stopped}"
         f" AND {wanted} ORDER BY {_ORDER} LIMIT {most})"
         for action in _ACTIONS
         for stopped in ("true", "false")
@@ -115,14 +117,14 @@ def _samples(session: MergeSession, each: StagedTable, most: int, *, conflicts: 
     query = (
         f"SELECT p.action, p.blocked, p.why, p.differs, ARRAY[{shown}]::{value_type}[], ARRAY[{differing}]::{TEXT}[]"
         f" FROM ({' UNION ALL '.join(kinds)}) p"
-        f" LEFT JOIN {each.rows} s ON s.ctid {SAME} p.s"
+        f" LEFT JOIN {table.rows} s ON s.ctid {SAME} p.s"
         f" LEFT JOIN {match.live.rows} l ON {same_place('l', 'p')} ORDER BY {_ORDER}"
     )
     for action, blocked, why, differs, values, columns in session.query(query, f"samples of {match.name}"):
         kind = _BLOCKED[blocked] if blocked else _ACTIONS[action]
-        told = tuple(why.split(", ")) if blocked else tuple(filter(None, columns)) if differs else ()
+        named_columns = tuple(why.split(", ")) if blocked else tuple(filter(None, columns)) if differs else ()
         yield Sample(
-            table=str(match.name), kind=kind, key=dict(zip(key, map(_text, values), strict=True)), columns=told
+            table=str(match.name), kind=kind, key=dict(zip(key, map(_text, values), strict=True)), columns=named_columns
         )
 
 

@@ -1,4 +1,4 @@
-"""What a merge needs to know of the live database's tables: columns, keys, what refers to what, what would fire."""
+"""The schema of the live database, as a merge needs it: columns, keys, foreign keys, triggers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from app.postgres.quoting import quoted
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a live table; `always` marks an identity that only says so lets itself be set."""
+    """A column of a live table.
+
+    Attributes:
+        generated: GENERATED ALWAYS AS (expression).
+        always: GENERATED ALWAYS AS IDENTITY; an explicit value needs OVERRIDING SYSTEM VALUE.
+    """
 
     name: str
     generated: bool
@@ -22,7 +27,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Which rows of a partitioned table a partition takes: a condition, as SQL, over some columns."""
+    """The rows that a partition accepts: a condition, as SQL, and the columns in it."""
 
     condition: str
     columns: frozenset[str]
@@ -33,14 +38,14 @@ class UniqueKey:
     """A unique index, or an exclusion constraint.
 
     Attributes:
-        plain: neither an expression nor a condition, and no exclusion.
-        operators: of an exclusion constraint, which two rows must not fulfil all; empty for a unique index.
+        plain: whether it has no expression and no condition, and is no exclusion constraint.
+        operators: of an exclusion constraint: two rows conflict if all of them are true; empty for a unique index.
         parts: its columns and expressions, as SQL.
-        equals: for each part the operator by which two values are the same to it, as SQL.
-        columns: all that these and the condition use.
-        nulls_equal: two nulls count as the same value.
-        not_null: none of its columns can be null.
-        deferrable: whether it can be looked at when all is done, so that rows may swap their values.
+        equals: for each part the operator that compares two values, as SQL.
+        columns: all columns that the parts and the condition use.
+        nulls_equal: whether two nulls are equal.
+        not_null: whether no column can be null.
+        deferrable: whether it can be checked at the end, so that rows may swap values.
     """
 
     name: str
@@ -57,7 +62,7 @@ class UniqueKey:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A check constraint: a condition, as SQL, over some columns."""
+    """A check constraint: a condition, as SQL, and the columns in it."""
 
     name: str
     condition: str
@@ -68,9 +73,9 @@ class Check:
 class ForeignKey:
     """A foreign key: `columns` of `child`, which may be a partition of `root`, refer to `referenced` of `parent`.
 
-    `equals` are the operators, as SQL, between each of the referenced columns and the one that refers to it, and
-    `among` those among values of the referenced columns. Of a partition's own key, `within` says which rows of the
-    root it is for.
+    `equals` are the operators, as SQL, between each referenced column and its referring one; `among` compare values of
+    the referenced columns with each other. For the key of a single partition, `within` says which rows of the root it
+    applies to.
     """
 
     name: str
@@ -84,14 +89,14 @@ class ForeignKey:
     within: Bounds | None = None
 
     def same(self, parent: str, child: str) -> str:
-        """That a row of the one refers to a row of the other, each given by its alias."""
+        """Condition: a child row refers to a parent row, each given by its alias."""
         pairs = zip(self.referenced, self.equals, self.columns, strict=True)
         return " AND ".join(f"{parent}.{quoted(one)} {sign} {child}.{quoted(other)}" for one, sign, other in pairs)
 
 
 @dataclass(frozen=True, slots=True)
 class RowTrigger:
-    """A trigger or rule that fires on a change of rows; `always` is how it is enabled."""
+    """A trigger or rule that fires on changes of rows; `always`: it is enabled as ALWAYS."""
 
     table: TableName
     what: str
@@ -99,23 +104,23 @@ class RowTrigger:
     always: bool
 
     def switch_statement(self, *, on: bool) -> str:
-        """The statement that switches it, back to how it was."""
+        """The statement that disables it, or enables it as it was."""
         verb = "DISABLE" if not on else "ENABLE ALWAYS" if self.always else "ENABLE"
         return f"ALTER TABLE {quoted(*self.table)} {verb} {self.what} {quoted(self.name)}"
 
 
 @dataclass(slots=True)
 class LiveTable:
-    """A table of the live database; of a partitioned one the root stands for all.
+    """A table of the live database. A partitioned table is represented by its root.
 
     Attributes:
         owned: whether the role may alter it.
-        keys, checks: those of its partitions too, each for the partition's own rows.
-        firings: triggers and rules, those of its partitions too.
-        unseen: constraints that are not looked at before the server does.
-        room: which rows its partitions take, if not every one; foreign tables take none.
-        dumped: which rows of an extension's table are in a dump, if not all: the others come with the extension.
-        local: of a table that has foreign partitions the others: rows of foreign tables are nobody's.
+        keys, checks: also those of its partitions, each for the partition's rows.
+        triggers: triggers and rules, also those of its partitions.
+        untestable: names of constraints that only the server can check.
+        partition_bounds: the rows that its partitions accept, if not all; foreign tables accept none.
+        dumped: condition for rows of an extension's table that are dumped, if not all are; the extension brings others.
+        local: partitions that are no foreign tables, if there are foreign ones.
     """
 
     name: TableName
@@ -132,20 +137,20 @@ class LiveTable:
 
     @property
     def sql(self) -> str:
-        """Its name, such that rows of children that merely inherit are not meant."""
+        """Its name as SQL, without children that inherit from it."""
         return quoted(*self.name) if self.partitioned else f"ONLY {quoted(*self.name)}"
 
     @property
     def rows(self) -> str:
-        """What its rows are read from; an alias must follow."""
+        """The FROM item for its rows; an alias must follow."""
         if self.local is None:
             return self.sql
-        places = [f"ONLY {quoted(*self.name)}", *self.targets]  # the first holds no rows itself
+        places = [f"ONLY {quoted(*self.name)}", *self.targets]  # the root itself holds no rows
         return f"({' UNION ALL '.join(f'SELECT {self._columns} FROM {place}' for place in places)})"
 
     @property
     def users(self) -> str:
-        """What those of its rows are read from that a backup may hold; an alias must follow."""
+        """The FROM item for the rows that a backup may hold; an alias must follow."""
         if self.dumped is None:
             return self.rows
         return f"(SELECT {self._columns} FROM {self.sql} {self.dumped})"
@@ -156,22 +161,22 @@ class LiveTable:
 
     @property
     def targets(self) -> list[str]:
-        """What rows are deleted from."""
+        """Names as SQL of the tables that rows are deleted from."""
         return [self.sql] if self.local is None else [f"ONLY {quoted(*name)}" for name in self.local]
 
     @property
     def settable(self) -> list[str]:
-        """Columns that rows are inserted with."""
-        return [each.name for each in self.columns.values() if not each.generated]
+        """Columns that an INSERT may set."""
+        return [column.name for column in self.columns.values() if not column.generated]
 
 
 @dataclass(slots=True)
 class LiveSchema:
-    """All tables.
+    """All tables and foreign keys.
 
     Attributes:
-        tables: those that stand by themselves: plain tables and roots of partitioned ones.
-        roots: every table, partitions too, with the one that stands for it.
+        tables: plain tables, and roots of partitioned ones.
+        roots: every table, also partitions, with its root.
     """
 
     tables: dict[TableName, LiveTable]
@@ -179,8 +184,8 @@ class LiveSchema:
     foreign_keys: list[ForeignKey]
 
     def dependents(self, names: Iterable[TableName]) -> set[TableName]:
-        """These tables and all that refer to them, directly or not."""
+        """The tables and all that refer to them, directly or indirectly."""
         found = set(names)
-        while more := {each.root for each in self.foreign_keys if each.parent in found} - found:
-            found |= more
+        while referring := {key.root for key in self.foreign_keys if key.parent in found} - found:
+            found |= referring
         return found

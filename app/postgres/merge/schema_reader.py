@@ -1,4 +1,4 @@
-"""Reads what a merge needs to know of the live database's tables; see `app.postgres.merge.schema`."""
+"""Reads the schema of the live database; see `app.postgres.merge.schema`."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _KEYS = """
     FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
     WHERE (i.indisunique OR i.indisexclusion) AND i.indisvalid AND i.indrelid = ANY (%s)
     ORDER BY i.indrelid, NOT i.indisprimary, c.relname"""
-# A domain's own checks are made when a value of it comes in, as is a column's NOT NULL where it was staged.
+# Checks of domains, and NOT NULL of columns, are checked by the temporary table when rows are staged.
 _CHECKS = """
     SELECT conrelid::bigint, c.oid::bigint, conname,
            ARRAY(SELECT attname::text FROM pg_attribute WHERE attrelid = conrelid AND attnum = ANY (conkey)),
@@ -74,14 +74,14 @@ _FOREIGN_KEYS = f"""
     FROM pg_constraint c
     WHERE contype = 'f' AND conparentid = 0 AND to_jsonb(c)->>'conenforced' IS DISTINCT FROM 'false'
     ORDER BY conrelid, conname"""
-# Which rows a partition takes, and the columns that this is told by.
+# Partitions, with the columns of their bounds.
 _BOUNDS = """
     SELECT c.oid::bigint,
            ARRAY(SELECT DISTINCT attname::text FROM pg_partition_ancestors(c.oid) a JOIN pg_partitioned_table p
                  ON partrelid = a.relid JOIN pg_attribute ON attrelid = a.relid AND attnum > 0 AND NOT attisdropped
                  AND (attnum = ANY (partattrs::int2[]) OR partexprs IS NOT NULL))
     FROM pg_class c WHERE c.oid = ANY (%s)"""
-# What is to be evaluated is written for the search_path that it is evaluated under, and so asked for under that.
+# Expressions are read under the search_path that they will be evaluated under.
 _INDEX_TEXTS = f"""
     SELECT indexrelid::pg_catalog.int8,
            ARRAY(SELECT pg_catalog.pg_get_indexdef(indexrelid, k, true)
@@ -95,7 +95,7 @@ _CHECK_TEXTS = f"""
 _BOUND_TEXTS = f"""
     SELECT oid::pg_catalog.int8, pg_catalog.pg_get_partition_constraintdef(oid) FROM pg_catalog.pg_class
     WHERE relispartition AND oid {SAME} ANY (%s::pg_catalog.oid[])"""
-# Partitions that hold rows; a default one directly below the root takes what no other does.
+# Partitions that hold rows. A default partition directly below the root accepts all rows that no other does.
 _LEAVES = """
     SELECT pg_partition_root(c.oid)::oid::bigint, c.oid::bigint, n.nspname, c.relname, c.relkind = 'f',
            c.relkind = 'r' AND EXISTS (SELECT FROM pg_partitioned_table p WHERE partdefid = c.oid
@@ -127,7 +127,7 @@ class _Texts:
 
 
 def live_schema(session: MergeSession) -> LiveSchema:
-    """Read what there is."""
+    """Read the schema."""
     with session.translated("the tables"):
         with session.catalogs():
             rows = session.connection.execute(_TABLES.encode()).fetchall()
@@ -158,12 +158,12 @@ def _read(connection: psycopg.Connection, rows: list[tuple[Any, ...]], texts: _T
     reader.checks()
     reader.foreign_keys()
     reader.partitions()
-    _read_firings(connection, names, roots, tables)
+    _read_triggers(connection, names, roots, tables)
     return schema
 
 
 class _Constraints:
-    """Reads columns and constraints into the tables; those that only a partition has are its root's, for its rows."""
+    """Reads columns and constraints. A partition's own ones are added to its root, for the partition's rows."""
 
     def __init__(
         self, connection: psycopg.Connection, names: dict[int, TableName], schema: LiveSchema, texts: _Texts
@@ -175,7 +175,7 @@ class _Constraints:
         self._bounds: dict[int, Bounds] = {}
 
     def columns(self) -> None:
-        """Columns; what only a partition wants a value for is a check."""
+        """Columns. NOT NULL of a partition alone becomes a check."""
         rows = self._rows(_COLUMNS)
         for oid, *column in rows:
             if self._is_root(oid):
@@ -186,17 +186,28 @@ class _Constraints:
 
     def keys(self) -> None:
         """Unique indexes and exclusion constraints."""
-        for oid, index, name, plain, operators, equals, columns, nulls, not_null, late, local, whole in self._rows(
-            _KEYS
-        ):
+        for (
+            oid,
+            index,
+            name,
+            plain,
+            operators,
+            equals,
+            columns,
+            nulls_equal,
+            not_null,
+            deferrable,
+            local,
+            uses_row,
+        ) in self._rows(_KEYS):
             if not local or index not in self._texts.indexes:
-                continue  # a part of the root's, or made since
+                continue  # a part of the root's index, or created since
             parts, condition = self._texts.indexes[index]
-            if whole:
+            if uses_row:
                 self._root(oid).untestable.append(name)
                 continue
             within = self._within(oid)
-            told = [f"({text})" for text in (condition, within and within.condition) if text]
+            conditions = [f"({text})" for text in (condition, within and within.condition) if text]
             key = UniqueKey(
                 name=name,
                 plain=plain and within is None,
@@ -204,23 +215,23 @@ class _Constraints:
                 parts=tuple(parts),
                 equals=_equals(operators, equals),
                 columns=frozenset(columns) | (within.columns if within else frozenset()),
-                condition=" AND ".join(told) or None,
-                nulls_equal=bool(nulls),
+                condition=" AND ".join(conditions) or None,
+                nulls_equal=bool(nulls_equal),
                 not_null=bool(not_null),
-                deferrable=late,
+                deferrable=deferrable,
             )
             self._root(oid).keys.append(key)
 
     def checks(self) -> None:
         """Check constraints."""
-        for oid, check, name, columns, local, whole in self._rows(_CHECKS):
-            if whole and (local or self._is_root(oid)):
+        for oid, check, name, columns, local, uses_row in self._rows(_CHECKS):
+            if uses_row and (local or self._is_root(oid)):
                 self._root(oid).untestable.append(name)
             elif (local or self._is_root(oid)) and check in self._texts.checks:
                 self._add_check(oid, Check(name, self._texts.checks[check], frozenset(columns)))
 
     def foreign_keys(self) -> None:
-        """Foreign keys; the child may be a single partition."""
+        """Foreign keys. The child may be a single partition."""
         for name, child, parent, columns, referenced, equals, among, period in self._connection.execute(
             _FOREIGN_KEYS.encode()
         ):
@@ -235,7 +246,7 @@ class _Constraints:
             self._schema.foreign_keys.append(key)
 
     def partitions(self) -> None:
-        """Which rows the partitions of a root take, and which of them are foreign tables."""
+        """Bounds of partitions, and which of them are foreign tables."""
         roots = [
             oid for oid, name in self._names.items() if name in self._schema.tables and self._root(oid).partitioned
         ]
@@ -244,12 +255,14 @@ class _Constraints:
         for root, *leaf in self._connection.execute(_LEAVES.encode(), (roots,)):
             leaves[root].append(tuple(leaf))
         for oid in roots:
-            table, its = self._root(oid), leaves[oid]
-            if any(foreign for *_, foreign, _ in its):
-                table.local = [TableName(schema, name) for _, schema, name, foreign, _ in its if not foreign]
-            if not any(takes_all for *_, takes_all in its):
-                told = [self._texts.bounds.get(leaf) or "true" for leaf, _, _, foreign, _ in its if not foreign]
-                condition = " OR ".join(f"({text})" for text in told) or "false"
+            table, leaves_of_root = self._root(oid), leaves[oid]
+            if any(foreign for *_, foreign, _ in leaves_of_root):
+                table.local = [TableName(schema, name) for _, schema, name, foreign, _ in leaves_of_root if not foreign]
+            if not any(takes_all for *_, takes_all in leaves_of_root):
+                conditions = [
+                    self._texts.bounds.get(leaf) or "true" for leaf, _, _, foreign, _ in leaves_of_root if not foreign
+                ]
+                condition = " OR ".join(f"({text})" for text in conditions) or "false"
                 table.partition_bounds = Bounds(condition, frozenset(columns[oid]))
 
     def _add_check(self, oid: int, check: Check) -> None:
@@ -268,28 +281,28 @@ class _Constraints:
         return self._names[oid] in self._schema.tables
 
     def _within(self, oid: int) -> Bounds | None:
-        """What rows a partition takes; None for a table that stands by itself."""
+        """The rows that a partition accepts; None for a root or plain table."""
         if self._is_root(oid):
             return None
         if oid not in self._bounds:
             _, columns = self._connection.execute(_BOUNDS.encode(), ([oid],)).fetchall()[0]
-            # The only partition, if it is the default one, takes every row.
+            # A default partition without siblings accepts every row.
             self._bounds[oid] = Bounds(self._texts.bounds.get(oid) or "true", frozenset(columns))
         return self._bounds[oid]
 
 
 def _equals(excluding: list[str], ordered: list[str]) -> tuple[str, ...]:
-    """By what values of each part are the same: an exclusion constraint's own operator, if it is that."""
+    """The operators that compare values of each part; of an exclusion constraint its own, if it is an equality."""
     return tuple(one if one.endswith(".=)") else SAME for one in excluding) or tuple(ordered)
 
 
-def _read_firings(
+def _read_triggers(
     connection: psycopg.Connection,
     names: dict[int, TableName],
     roots: dict[TableName, TableName],
     tables: dict[TableName, LiveTable],
 ) -> None:
-    """Triggers; a partition's clone of its root's trigger is switched with that."""
+    """Read triggers and rules. A partition's clone of its root's trigger is disabled together with that."""
     seen: defaultdict[TableName, set[tuple[str, str]]] = defaultdict(set)
     rows = connection.execute(_TRIGGERS.encode(), {"tables": list(names)}).fetchall()
     for oid, what, name, always in sorted(rows, key=lambda row: roots[names[row[0]]] != names[row[0]]):

@@ -1,4 +1,4 @@
-"""Runs a plain SQL script of our own making, with COPY blocks, all or nothing."""
+"""Runs a plain SQL script that this service wrote, with COPY blocks, in one transaction."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from app.postgres.transactions import durable_ids
 
 _BLOCK = 1 << 20
 _RAISED = "P0001"
-_LOCK = re.compile(rb"LOCK TABLE\s")  # as `merge_inverse` writes it: in UTF-8
+_LOCK = re.compile(rb"LOCK TABLE\s")  # as `app.postgres.merge.inverse` writes it
 
 
 def run_script(database: Database, script: BinaryIO, on_commit: Callable[[str], None]) -> None:
@@ -36,11 +36,11 @@ def _run(session: MergeSession, script: BinaryIO) -> None:
     script.seek(0)
     chunks = scan(iter(lambda: script.read(_BLOCK), b""))
     try:
-        for header, its in groupby(chunks, lambda chunk: chunk.header):
+        for header, header_chunks in groupby(chunks, lambda chunk: chunk.header):
             if header.table is None:
-                _statements(session, its)
+                _statements(session, header_chunks)
             else:
-                _rows(session, its)
+                _rows(session, header_chunks)
     except RestoreDataError as error:
         if sqlstate_of(error) == _RAISED:
             hint = "later changes would be lost; restore the safety backup into another database and compare"
@@ -50,11 +50,11 @@ def _run(session: MergeSession, script: BinaryIO) -> None:
 
 def _statements(session: MergeSession, chunks: Iterator[Chunk]) -> None:
     statements = (chunk.data.strip() for chunk in chunks)
-    for locks, its in groupby(filter(None, statements), lambda statement: _LOCK.match(statement) is not None):
+    for locks, group in groupby(filter(None, statements), lambda statement: _LOCK.match(statement) is not None):
         if locks:
-            lock_all(session, [("a lock of the script", statement.decode()) for statement in its])
+            lock_all(session, [("a lock of the script", statement.decode()) for statement in group])
             continue
-        for statement in its:
+        for statement in group:
             with session.without_event_triggers(statement, "the script"), session.translated("the script"):
                 session.connection.execute(statement, binary=True)
 

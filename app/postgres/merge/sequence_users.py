@@ -1,8 +1,8 @@
-"""Which sequences the rows of a table draw from: by what the server knows, and by what the text of functions names.
+"""Finds the tables that draw from each sequence, by the catalogs and by the text of functions.
 
-The server records who owns a sequence (serial, identity) and which default, domain, rule or SQL function names it as
-a sequence. A name that is text (``nextval('s'::text)``, the body of a trigger's function) it does not record; that is
-read here, and is believed if it can mean only one sequence.
+The server records the owner of a sequence (serial, identity), and defaults, domains, rules and SQL functions that name
+it as a sequence. It does not record names in text (``nextval('s'::text)``, the body of a trigger's function). That text
+is read here, and is used if it can mean one sequence only.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _NAME = r'(?:"(?:[^"]|"")+"|[^\s".,();]+)'
 _PARTS = re.compile(_NAME)
 _CALL = re.compile(r"\bnextval\s*\(", re.IGNORECASE)
 _NAMED = re.compile(r"\bnextval\s*\(\s*(?:\(\s*)?'((?:[^']|'')+)'(::regclass)?", re.IGNORECASE)
-# Partitions count as their root, as everywhere in a merge.
+# A partition is represented by its root, as everywhere in a merge.
 _ROOT = "(CASE WHEN c.relispartition THEN pg_partition_root(c.oid) ELSE c.oid END)"
 _RECORDED = f"""
     WITH RECURSIVE domain(type, source) AS (
@@ -64,7 +64,7 @@ _TEXTS = f"""
     FROM text JOIN pg_class c ON c.oid = relation JOIN pg_class t ON t.oid = {_ROOT}
         JOIN pg_namespace n ON n.oid = t.relnamespace
     WHERE says ~* 'nextval' ORDER BY 1, 2, 3"""
-# Functions that nobody's default or trigger calls: anybody may.
+# Functions that no default or trigger calls: any session may call them.
 _OTHERS = """
     SELECT prosrc FROM pg_proc f WHERE prosrc ~* 'nextval' AND pronamespace <> 'pg_catalog'::regnamespace
         AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgfoid = f.oid)
@@ -79,57 +79,57 @@ _ANYBODY = TableName("", "")
 
 @dataclass(slots=True)
 class SequenceUsers:
-    """Who draws from which sequence.
+    """The tables that draw from each sequence.
 
     Attributes:
-        tables: by the sequence's oid; a nameless one stands for a function that anybody may call.
-        unknown: by table, what draws from a sequence that cannot be told, in words.
+        tables: by the sequence's oid; a nameless table stands for a function that any session may call.
+        unknown: by table, expressions that draw from an unknown sequence, in words.
     """
 
     tables: defaultdict[int, set[TableName]] = field(default_factory=lambda: defaultdict(set))
     unknown: defaultdict[TableName, set[str]] = field(default_factory=lambda: defaultdict(set))
 
     def used_by(self, sequence: int, chosen: Collection[TableName]) -> bool:
-        """Whether one of these tables draws from it."""
+        """Whether one of these tables draws from the sequence."""
         return not self.tables[sequence].isdisjoint(chosen)
 
     def used_by_others(self, sequence: int, chosen: Collection[TableName]) -> bool:
-        """Whether somebody else does, or may."""
-        elsewhere = any(table not in chosen for table in self.unknown)
-        return elsewhere or not self.tables[sequence] <= set(chosen)
+        """Whether another table draws from the sequence, or may."""
+        unknown_elsewhere = any(table not in chosen for table in self.unknown)
+        return unknown_elsewhere or not self.tables[sequence] <= set(chosen)
 
 
 def sequence_users(session: MergeSession) -> SequenceUsers:
-    """Read who draws from which sequence."""
+    """Read the users of all sequences."""
     found = SequenceUsers()
     for sequence, *table in session.query(_RECORDED, "sequences"):
         found.tables[sequence].add(TableName(*table))
     known: dict[TableName, int] = {
         TableName(schema, name): oid for oid, schema, name in session.query(_SEQUENCES, "sequences")
     }
-    for schema, name, what, says, parsed in session.query(_TEXTS, "sequences"):
-        _read(found, known, TableName(schema, name), (what, says), parsed=parsed)
-    for (says,) in session.query(_OTHERS, "sequences"):
-        _read(found, known, _ANYBODY, ("a function", says), parsed=False)
+    for schema, name, what, source, parsed in session.query(_TEXTS, "sequences"):
+        _read(found, known, TableName(schema, name), (what, source), parsed=parsed)
+    for (source,) in session.query(_OTHERS, "sequences"):
+        _read(found, known, _ANYBODY, ("a function", source), parsed=False)
     return found
 
 
 def _read(
     found: SequenceUsers, known: dict[TableName, int], table: TableName, text: tuple[str, str], *, parsed: bool
 ) -> None:
-    """Note what a text, which is given with what it is, draws from; if the server parsed it, it knows some of that."""
-    what, says = text
-    named = _NAMED.findall(says)
-    meant = [_meant(name.replace("''", "'"), known) for name, cast in named if not (parsed and cast)]
-    for sequence in meant:
+    """Note the sequences that a text names, given with its description. `parsed`: casts to regclass are recorded."""
+    what, source = text
+    matches = _NAMED.findall(source)
+    sequences = [_meant(name.replace("''", "'"), known) for name, cast in matches if not (parsed and cast)]
+    for sequence in sequences:
         if sequence is not None:
             found.tables[sequence].add(table)
-    if None in meant or len(_CALL.findall(says)) > len(named):
+    if None in sequences or len(_CALL.findall(source)) > len(matches):
         found.unknown[table].add(f"{what} draws from a sequence that it names as text")
 
 
 def _meant(text: str, known: dict[TableName, int]) -> int | None:
-    """The sequence that a text names; None if it may be more than one, or none."""
+    """The sequence that a text names; None if it may mean several, or none."""
     parts = [unquoted_name(part) if part.startswith('"') else part.lower() for part in _PARTS.findall(text)]
-    fitting = [oid for name, oid in known.items() if parts and list(name)[-len(parts) :] == parts]
-    return fitting[0] if len(fitting) == 1 else None
+    candidates = [oid for name, oid in known.items() if parts and list(name)[-len(parts) :] == parts]
+    return candidates[0] if len(candidates) == 1 else None

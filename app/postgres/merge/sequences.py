@@ -1,7 +1,7 @@
-"""Sequences in a merge: moved forward to where the backup had them, never back.
+"""Sequences in a merge: advanced to the backup's value, never set back.
 
-A replace of chosen tables gives a sequence the backup's value, back too, if nobody but the chosen tables draws from it:
-the tables become what they were, and a sequence that an accident used up serves again.
+A replace of chosen tables sets a sequence to the backup's value, also back, if only the chosen tables draw from it: the
+tables become what they were, and a sequence that was exhausted by mistake can be used again.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ _LIVE = """
 
 @dataclass(frozen=True, slots=True)
 class SequencePosition:
-    """Where a sequence is: the next value is `value`, or the one after it if that was `called`."""
+    """The state of a sequence: the next value is `value`, or the one after it if `called`."""
 
     value: int
     called: bool
 
     def coming(self, increment: int) -> int:
-        """The next value, if there is one."""
+        """The next value, if it is within the sequence's limits."""
         return self.value + increment * self.called
 
 
 @dataclass(frozen=True, slots=True)
 class SequenceAdvance:
-    """A sequence that goes to where the backup had it.
+    """A sequence that is set to the backup's value.
 
     Attributes:
         sequence: its name as SQL.
-        was, to: the places.
-        increment, least, most: of the live one.
+        was, to: its positions before and after.
+        increment, least, most: of the live sequence.
         owned: whether the role may alter it.
-        back: whether it may go back.
+        back: whether it may be set back.
     """
 
     sequence: str
@@ -62,29 +62,29 @@ class SequenceAdvance:
 
     @property
     def fits(self) -> bool:
-        """Whether the live sequence may have that value."""
+        """Whether the value is within the live sequence's limits."""
         return self.least <= self.to.value <= self.most
 
     @property
     def done(self) -> bool:
-        """Whether it is made."""
+        """Whether the sequence will be set."""
         return self.owned and self.fits
 
     @property
     def backwards(self) -> bool:
-        """Whether it goes back."""
+        """Whether it is set back."""
         return self.done and not ahead(self.to, self.was, self.increment)
 
     def __str__(self) -> str:
         coming = self.to.coming(self.increment)
-        there = f"the backup's goes on from {coming}"
+        in_backup = f"its next value in the backup is {coming}"
         if not self.owned:
-            return f"sequence {self.sequence} stays, since the role does not own it; {there}"
+            return f"sequence {self.sequence} is not changed, because the role does not own it; {in_backup}"
         if not self.fits:
             limits = f"between {self.least} and {self.most}"
-            return f"sequence {self.sequence} stays, since its values are {limits}; {there}"
+            return f"sequence {self.sequence} is not changed, because its values are {limits}; {in_backup}"
         if not self.least <= coming <= self.most:
-            return f"sequence {self.sequence} is used up, as it was in the backup"
+            return f"sequence {self.sequence} is exhausted, as it was in the backup"
         return f"sequence {self.sequence} {'goes back, and ' if self.backwards else ''}goes on from {coming}"
 
 
@@ -93,9 +93,9 @@ class MergedTables:
     """Tables of a merge, by their live names.
 
     Attributes:
-        tables: all.
-        growing: those that get rows.
-        left: of migration tools, which are left alone.
+        tables: all tables of the merge.
+        growing: those that get new rows.
+        left: tables of migration tools, which are not changed.
     """
 
     tables: set[TableName]
@@ -103,7 +103,7 @@ class MergedTables:
     left: set[TableName]
 
     def takes(self, users: SequenceUsers, sequence: int, *, chosen: bool) -> bool:
-        """Whether a sequence takes part: of chosen tables what they draw from, else all but what is left alone."""
+        """Whether a sequence is part of the merge: one of the chosen tables draws from it, or any but those left."""
         if chosen:
             return users.used_by(sequence, self.tables)
         return not users.tables[sequence] or not users.tables[sequence] <= self.left
@@ -111,7 +111,7 @@ class MergedTables:
 
 @dataclass(frozen=True, slots=True)
 class SequenceAdvances:
-    """What a merge does with sequences: those that move, and what else is to be said of them."""
+    """Sequences that a merge sets, and notes."""
 
     sequence_advances: tuple[SequenceAdvance, ...]
     notes: tuple[str, ...]
@@ -120,7 +120,7 @@ class SequenceAdvances:
 def sequence_advances(
     session: MergeSession, archive: Archive, request: MergeRequest, taking: MergedTables
 ) -> SequenceAdvances:
-    """The sequences that are to move."""
+    """The sequences to set."""
     with session.catalogs():
         return _sequence_advances(session, archive, request, taking)
 
@@ -132,42 +132,40 @@ def _sequence_advances(
     found: list[SequenceAdvance] = []
     notes: list[str] = []
     seen: set[int] = set()
-    for name, place in _of(archive):
+    for name, position in _sequences_of(archive):
         oid = session.query(f"SELECT to_regclass({literal(name)})::oid::bigint", f"sequence {name}")[0][0]
         seen.add(oid)
         if oid is None:
             notes += [f"sequence {name} is not in the live database"] if not request.tables else []
         elif taking.takes(users, oid, chosen=bool(request.tables)):
             back = request.exact and not users.used_by_others(oid, taking.tables)
-            advance = _move(session, oid, place, back=back)
+            advance = _advance_of(session, oid, position, back=back)
             if advance is None:
-                coming = f"the backup's last value is {place.value}"
-                notes.append(f"sequence {name} stays, since the role may not read it; {coming}")
-            elif _wanted(advance, advance.was):
+                coming = f"its last value in the backup is {position.value}"
+                notes.append(f"sequence {name} is not changed, because the role may not read it; {coming}")
+            elif _is_wanted(advance, advance.was):
                 found.append(advance)
             elif request.exact and advance.to != advance.was and not advance.back:
-                notes.append(f"sequence {advance.sequence} does not go back: others draw from it too, or may")
-    notes += _staying(session, users, taking, seen)
+                notes.append(f"sequence {advance.sequence} is not set back: other tables draw from it, or may")
+    notes += _notes_on_unknown_sequences(session, users, taking, seen)
     for table in sorted(taking.tables & users.unknown.keys()):
-        notes += (
-            [f"{table}: {what}; that sequence stays" for what in sorted(users.unknown[table])] if request.tables else []
-        )
+        notes += [f"{table}: {what}; that sequence is not changed" for what in sorted(users.unknown[table])]
     return SequenceAdvances(tuple(found), (*map(str, found), *notes))
 
 
 def advance_sequence(session: MergeSession, advance: SequenceAdvance) -> SequenceAdvance | None:
-    """Move a sequence, in the transaction.
+    """Set a sequence, in the transaction.
 
     Returns:
-        From where it was moved by now; None if it stays.
+        The advance with the position that it had now; None if it was not set.
     """
     if not advance.done:
         return None
     what = f"sequence {advance.sequence}"
-    # Changes nothing but keeps others from drawing, so that what is looked at next stays so.
+    # Changes nothing, but locks the sequence, so that its value stays as it is read next.
     session.execute(f"ALTER SEQUENCE {advance.sequence} INCREMENT BY {advance.increment}", what)
-    now = _place(session, advance.sequence)
-    if not _wanted(advance, now):
+    now = _position_of(session, advance.sequence)
+    if not _is_wanted(advance, now):
         return None
     for statement in position_statements(advance.sequence, advance.to):
         session.execute(statement, what)
@@ -175,7 +173,7 @@ def advance_sequence(session: MergeSession, advance: SequenceAdvance) -> Sequenc
 
 
 def position_statements(sequence: str, place: SequencePosition) -> tuple[str, str]:
-    """The statements that put a sequence somewhere; setval alone would stay when the transaction is rolled back."""
+    """The statements that set a sequence. setval alone would not be rolled back with the transaction."""
     called = "true" if place.called else "false"
     return (
         f"ALTER SEQUENCE {sequence} RESTART",
@@ -184,41 +182,44 @@ def position_statements(sequence: str, place: SequencePosition) -> tuple[str, st
 
 
 def ahead(one: SequencePosition, other: SequencePosition, increment: int) -> bool:
-    """Whether one place is further on than another."""
-    coming, there = one.coming(increment), other.coming(increment)
-    return coming > there if increment > 0 else coming < there
+    """Whether one position is further on than another."""
+    coming, other_coming = one.coming(increment), other.coming(increment)
+    return coming > other_coming if increment > 0 else coming < other_coming
 
 
-def _staying(session: MergeSession, users: SequenceUsers, taking: MergedTables, seen: set[int]) -> Iterator[str]:
-    """Sequences that the backup does not have, though rows come back that drew from them, or from others then."""
+def _notes_on_unknown_sequences(
+    session: MergeSession, users: SequenceUsers, taking: MergedTables, seen: set[int]
+) -> Iterator[str]:
+    """Notes on sequences that the backup does not have, if tables that draw from them get rows."""
     for oid, tables in sorted(users.tables.items()):
-        if oid not in seen and (by := tables & taking.growing):
+        if oid not in seen and (drawing := tables & taking.growing):
             name = session.query(_LIVE.format(oid=oid), "a sequence")[0][1]
-            listed = ", ".join(sorted(map(str, by)))
-            yield f"sequence {name} stays, since the backup has none of that name: {listed} draws from it, look at it"
+            listed = ", ".join(sorted(map(str, drawing)))
+            unchanged = "is not changed, because the backup has none of that name: check it"
+            yield f"sequence {name}, which {listed} uses, {unchanged}"
 
 
-def _move(session: MergeSession, oid: int, place: SequencePosition, *, back: bool) -> SequenceAdvance | None:
-    """Where a sequence is, and is to go; None if the role may not look."""
+def _advance_of(session: MergeSession, oid: int, position: SequencePosition, *, back: bool) -> SequenceAdvance | None:
+    """The advance of a sequence; None if the role may not read it."""
     _, sequence, increment, least, most, owned, readable = session.query(_LIVE.format(oid=oid), "a sequence")[0]
     if not readable:
         return None
-    return SequenceAdvance(sequence, _place(session, sequence), place, increment, least, most, owned, back)
+    return SequenceAdvance(sequence, _position_of(session, sequence), position, increment, least, most, owned, back)
 
 
-def _wanted(advance: SequenceAdvance, now: SequencePosition) -> bool:
-    there, coming = now.coming(advance.increment), advance.to.coming(advance.increment)
-    return coming != there if advance.back else ahead(advance.to, now, advance.increment)
+def _is_wanted(advance: SequenceAdvance, now: SequencePosition) -> bool:
+    current, coming = now.coming(advance.increment), advance.to.coming(advance.increment)
+    return coming != current if advance.back else ahead(advance.to, now, advance.increment)
 
 
-def _place(session: MergeSession, sequence: str) -> SequencePosition:
+def _position_of(session: MergeSession, sequence: str) -> SequencePosition:
     return SequencePosition(*session.query(f"SELECT last_value, is_called FROM {sequence}", f"sequence {sequence}")[0])
 
 
-def _of(archive: Archive) -> Iterator[tuple[str, SequencePosition]]:
-    """The backup's sequences, by name as SQL."""
+def _sequences_of(archive: Archive) -> Iterator[tuple[str, SequencePosition]]:
+    """The sequences in the backup, by name as SQL."""
     encoding = python_encoding(encoding_of(archive))
-    text = (archive.text(each) for each in archive.index.segments if each.kind is SegmentKind.SEQUENCES)
+    text = (archive.text(segment) for segment in archive.index.segments if segment.kind is SegmentKind.SEQUENCES)
     for chunk in scan(chain.from_iterable(text)):
         for name, value, called in SETVAL.findall(chunk.data):
             yield string_value(name, encoding), SequencePosition(int(value), called == b"true")

@@ -1,4 +1,4 @@
-"""The one connection that a merge works through: its temporary tables are seen by no other."""
+"""The session of a merge. Its temporary tables are visible to no other session, so it has one only."""
 
 from __future__ import annotations
 
@@ -19,22 +19,21 @@ from app.postgres.session_settings import MERGE
 
 _SOUND = (psycopg.pq.TransactionStatus.IDLE, psycopg.pq.TransactionStatus.INTRANS)
 _SET_PATH = "SELECT pg_catalog.set_config('search_path', {}, false)"
-# Triggers that are made for another role would fire, and are not held still.
+# With another role, triggers ENABLE REPLICA would fire, which the merge does not disable.
 _ORIGIN = """
     SELECT set_config(name, 'origin', false) FROM pg_settings
     WHERE name = 'session_replication_role' AND setting <> 'origin'"""
 
 
 class MergeSession(RestoreSession):
-    """A session that asks and tells in text of our own, under the search_path that database and role have.
+    """A session that runs statements of this service under the search_path that is configured for database and role.
 
-    What belongs to live tables is evaluated so: checks, indexes, generated columns. See `merge_sql`.
-
-    Their time zone is taken too: the value of a timestamp is not told by it, but a check may be.
+    Checks, indexes and generated columns of live tables are evaluated under it; see `app.postgres.merge.sql`. The time
+    zone is the configured one too: checks may depend on it.
 
     Attributes:
-        path: that search_path.
-        zone: that time zone.
+        path: the search_path.
+        zone: the time zone.
     """
 
     path = ""
@@ -43,21 +42,21 @@ class MergeSession(RestoreSession):
     constraint_hint = None
 
     def execute(self, statement: str, what: str) -> int:
-        """Run one statement; returns how many rows it touched.
+        """Run one statement; returns the number of rows that it changed or returned.
 
         Raises:
             RestoreError: the server refuses it or goes away.
         """
-        sent = statement.encode()
-        with self.without_event_triggers(sent, what), self.translated(what):
-            # Binary asks for the protocol that takes one statement and no more.
-            return self.connection.execute(sent, binary=True).rowcount
+        encoded = statement.encode()
+        with self.without_event_triggers(encoded, what), self.translated(what):
+            # Binary selects the extended protocol, which accepts one statement only.
+            return self.connection.execute(encoded, binary=True).rowcount
 
     def read(self, statement: str, take: Callable[[bytes], object], what: str) -> None:
-        """Take what a COPY statement gives.
+        """Pass the output of a COPY statement to `take`.
 
         Raises:
-            RestoreError: as `execute`.
+            RestoreError: as `execute` raises it.
         """
         with self.translated(what), self.connection.cursor() as cursor, cursor.copy(statement.encode()) as blocks:
             for block in blocks:
@@ -65,16 +64,16 @@ class MergeSession(RestoreSession):
 
     @contextmanager
     def rolled_back(self, what: str) -> Iterator[None]:
-        """A transaction that is rolled back at its end: whatever was called in it, nothing of it stays."""
+        """A transaction that is rolled back at its end, with everything that its functions did."""
         with self.translated(what), self.connection.transaction(force_rollback=True):
             yield
 
     def search_path_hint(self, function: str) -> str:
-        """What to do about a function that does not find what it names."""
+        """What to do about a function that does not find what it names by search_path."""
         return merge_hint(function, self.path, self._database)
 
     def other_error(self, message: str) -> RestoreError:
-        """The error where the server's code says nothing more."""
+        """The error if the SQLSTATE tells nothing more."""
         return RestoreDataError(message, "nothing was changed; the message is the server's")
 
     def query(self, query: str, what: str) -> list[tuple[Any, ...]]:
@@ -87,25 +86,25 @@ class MergeSession(RestoreSession):
             return self.connection.execute(query.encode()).fetchall()
 
     def set_path(self, path: str | None) -> None:
-        """Go on under a search_path, or under that of database and role."""
+        """Set the search_path; None for the configured one of database and role."""
         self.path = self.query(CONFIGURED_PATH, "a setting")[0][0] if path is None else path
         self.query(_SET_PATH.format(literal(self.path)), "a setting")
 
     @contextmanager
     def catalogs(self) -> Iterator[None]:
-        """A block of questions to the server's catalogs: they are asked by names that mean nothing else here."""
+        """A block of queries to the system catalogs, under an empty search_path."""
         self.query(_SET_PATH.format("''"), "a setting")
         try:
             yield
         finally:
-            # A transaction that failed takes the setting back by itself.
+            # The rollback of a failed transaction restores the setting.
             if self.connection.info.transaction_status in _SOUND:
                 self.query(_SET_PATH.format(literal(self.path)), "a setting")
 
 
 @contextmanager
 def merge_session(database: Database, search_path: str | None = None) -> Iterator[MergeSession]:
-    """A session for the length of a block, with another search_path than that of database and role if one is given."""
+    """A session for the length of a block, with a given search_path or the configured one."""
     with as_restore_errors(), database.connect() as connection:
         connection.prepare_threshold = None
         session = MergeSession(connection, database.name)

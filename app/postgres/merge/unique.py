@@ -1,8 +1,8 @@
-"""Secondary unique keys in a merge: what is in their way, and in which order updates pass a value on.
+"""Unique keys other than the primary one in a merge: which rows they block, and the order of updates.
 
-A value counts as taken while a row that stays has it after the merge. Where one updated row takes over what another
-gives up, the other goes first; the server looks at each row as it comes. Rows that pass values on in a circle, or in
-a longer chain than is worth an order, are blocked all together, so that a second run finds the same.
+A value is taken if a row that stays has it after the merge. If an updated row takes over a value that another updated
+row gives up, the other is updated in an earlier step, because the server checks each row at once. Rows that pass values
+on in a cycle, or in a chain of more steps than MOST_STEPS, are all blocked, so that a second run finds the same result.
 """
 
 from __future__ import annotations
@@ -20,110 +20,110 @@ UNIQUE = "unique"
 MOST_STEPS = 500
 
 
-def unique_taken(each: StagedTable, key: UniqueKey) -> str:
-    """Block rows whose unique value another live row has, and keeps."""
+def unique_taken(table: StagedTable, key: UniqueKey) -> str:
+    """Block rows whose unique value a live row has and keeps."""
     columns = ", ".join(sorted(key.columns))
-    moved = f"NOT EXISTS (SELECT FROM {_values_of(each.rows, key)} s WHERE s.id {SAME} q.s AND {_same(key)})"
-    leaves = f"q.blocked IS NULL AND (q.action {SAME} 'd' OR q.action {SAME} 'u' AND {moved})"
+    changes_value = f"NOT EXISTS (SELECT FROM {_values_of(table.rows, key)} s WHERE s.id {SAME} q.s AND {_same(key)})"
+    frees_value = f"q.blocked IS NULL AND (q.action {SAME} 'd' OR q.action {SAME} 'u' AND {changes_value})"
     return (
-        f"UPDATE {each.plan} p SET blocked = '{UNIQUE}', why = {literal(columns)}"
-        f" FROM {_values_of(each.rows, key)} s, {_values_of(each.match.live.rows, key)} l"
+        f"UPDATE {table.plan} p SET blocked = '{UNIQUE}', why = {literal(columns)}"
+        f" FROM {_values_of(table.rows, key)} s, {_values_of(table.match.live.rows, key)} l"
         f" WHERE s.id {SAME} p.s AND {APPLIED} AND {_same(key)}"
         f" AND (p.l IS NULL OR NOT (l.id {SAME} p.l AND l.part {SAME} p.part))"
-        f" AND NOT EXISTS (SELECT FROM {each.plan} q WHERE q.l {SAME} l.id AND q.part {SAME} l.part AND {leaves})"
+        f" AND NOT EXISTS (SELECT FROM {table.plan} q WHERE q.l {SAME} l.id AND q.part {SAME} l.part AND {frees_value})"
     )
 
 
-def unique_twice(each: StagedTable, key: UniqueKey) -> str:
-    """Block rows of the backup that have the same unique value: it had no such key then."""
+def unique_twice(table: StagedTable, key: UniqueKey) -> str:
+    """Block rows of the backup that share a unique value: the key did not exist then."""
     columns = ", ".join(sorted(key.columns))
     return (
-        f"UPDATE {each.plan} p SET blocked = '{UNIQUE}', why = {literal(columns)}"
-        f" FROM {_values_of(each.rows, key)} s, {_values_of(each.rows, key)} l, {each.plan} q"
+        f"UPDATE {table.plan} p SET blocked = '{UNIQUE}', why = {literal(columns)}"
+        f" FROM {_values_of(table.rows, key)} s, {_values_of(table.rows, key)} l, {table.plan} q"
         f" WHERE s.id {SAME} p.s AND {APPLIED} AND l.id {SAME} q.s AND q.action {SAME} ANY (ARRAY['i', 'u'])"
         f" AND NOT l.id {SAME} s.id AND {_same(key)}"
     )
 
 
-def block_shared_keys(each: StagedTable) -> Iterator[str]:
-    """Leave rows alone whose key is not theirs alone: an index that was built for another collation lets that in."""
-    columns = literal(", ".join(sorted(each.match.key_columns)))
-    stopped = f"UPDATE {each.plan} p SET blocked = '{UNIQUE}', why = {columns} FROM {each.rows} s"
+def block_shared_keys(table: StagedTable) -> Iterator[str]:
+    """Block rows that share their key: an index that was built under another collation version allows that."""
+    columns = literal(", ".join(sorted(table.match.key_columns)))
+    stopped = f"UPDATE {table.plan} p SET blocked = '{UNIQUE}', why = {columns} FROM {table.rows} s"
     planned = f"s.ctid {SAME} p.s AND {APPLIED}"
-    twin = f"SELECT FROM {each.rows} o WHERE {each.match.same('o', 's')} AND NOT o.ctid {SAME} s.ctid"
+    twin = f"SELECT FROM {table.rows} o WHERE {table.match.same('o', 's')} AND NOT o.ctid {SAME} s.ctid"
     yield f"{stopped} WHERE {planned} AND EXISTS ({twin})"
-    twin = f"SELECT FROM {each.match.live.rows} l WHERE {each.match.same('l', 's')} AND NOT ({same_place('l', 'p')})"
+    twin = f"SELECT FROM {table.match.live.rows} l WHERE {table.match.same('l', 's')} AND NOT ({same_place('l', 'p')})"
     yield f"{stopped} WHERE {planned} AND p.action {SAME} 'u' AND EXISTS ({twin})"
-    # A row of the backup counts once, though two of the live database have its key.
+    # A row of the backup is planned once, even if two live rows have its key.
     before = f"q.part OPERATOR(pg_catalog.<) p.part OR q.part {SAME} p.part AND q.l OPERATOR(pg_catalog.<) p.l"
-    yield f"DELETE FROM {each.plan} p USING {each.plan} q WHERE q.s {SAME} p.s AND ({before})"
+    yield f"DELETE FROM {table.plan} p USING {table.plan} q WHERE q.s {SAME} p.s AND ({before})"
 
 
-def order_updates(session: MergeSession, each: StagedTable) -> int:
-    """Number the waves of a table's updates; block those that have no order, and say how many these are."""
-    after: defaultdict[str, set[str]] = defaultdict(set)
-    why: dict[str, str] = {}
-    for key in each.match.other_keys:
+def order_updates(session: MergeSession, table: StagedTable) -> int:
+    """Number the steps of a table's updates. Blocks updates that have no order, and returns their number."""
+    givers_of: defaultdict[str, set[str]] = defaultdict(set)
+    columns_of: dict[str, str] = {}
+    for key in table.match.other_keys:
         if key.deferrable:
-            continue  # looked at when all is done
-        for taker, giver in session.query(_passes_on(each, key), f"plan for {each.match.name}"):
-            after[taker].add(giver)
-            why[taker] = why[giver] = ", ".join(sorted(key.columns))
-    steps = _update_steps(after)
+            continue  # checked at the end
+        for taker, giver in session.query(_passes_on(table, key), f"plan for {table.match.name}"):
+            givers_of[taker].add(giver)
+            columns_of[taker] = columns_of[giver] = ", ".join(sorted(key.columns))
+    steps = _update_steps(givers_of)
     blocked = 0
-    for row, columns in why.items():
+    for row, columns in columns_of.items():
         if row in steps:
-            session.execute(f"UPDATE {each.plan} SET step = {steps[row]} WHERE s {SAME} '{row}'", "the plan")
+            session.execute(f"UPDATE {table.plan} SET step = {steps[row]} WHERE s {SAME} '{row}'", "the plan")
         else:
             stopped = f"blocked = '{UNIQUE}', why = {literal(columns)}"
-            blocked += session.execute(f"UPDATE {each.plan} SET {stopped} WHERE s {SAME} '{row}'", "the plan")
+            blocked += session.execute(f"UPDATE {table.plan} SET {stopped} WHERE s {SAME} '{row}'", "the plan")
     return blocked
 
 
-def _update_steps(after: dict[str, set[str]]) -> dict[str, int]:
-    """For each row of a graph when its turn is; none for those that hang together with a circle or too long a chain."""
+def _update_steps(givers_of: dict[str, set[str]]) -> dict[str, int]:
+    """The step of each row in a graph; none for rows that are connected with a cycle or a chain that is too long."""
     steps: dict[str, int] = {}
-    rows = set(after).union(*after.values())
+    rows = set(givers_of).union(*givers_of.values())
     step = 0
-    while ready := {row for row in rows - steps.keys() if after.get(row, set()) <= steps.keys()}:
+    while ready := {row for row in rows - steps.keys() if givers_of.get(row, set()) <= steps.keys()}:
         steps |= dict.fromkeys(ready, step)
         step += 1
-    stuck = {row for row in rows if steps.get(row, MOST_STEPS) >= MOST_STEPS}
-    together = defaultdict(set)
-    for taker, givers in after.items():
+    unordered = {row for row in rows if steps.get(row, MOST_STEPS) >= MOST_STEPS}
+    neighbours = defaultdict(set)
+    for taker, givers in givers_of.items():
         for giver in givers:
-            together[taker].add(giver)
-            together[giver].add(taker)
-    while more := {other for row in stuck for other in together[row]} - stuck:
-        stuck |= more
-    return {row: step for row, step in steps.items() if row not in stuck}
+            neighbours[taker].add(giver)
+            neighbours[giver].add(taker)
+    while connected := {other for row in unordered for other in neighbours[row]} - unordered:
+        unordered |= connected
+    return {row: step for row, step in steps.items() if row not in unordered}
 
 
-def _passes_on(each: StagedTable, key: UniqueKey) -> str:
-    """Pairs of updated rows of which the first takes over what the second gives up."""
+def _passes_on(table: StagedTable, key: UniqueKey) -> str:
+    """Pairs of updated rows: the first takes over a value that the second gives up."""
     return (
-        f"SELECT DISTINCT p.s::{TEXT}, q.s::{TEXT} FROM {each.plan} p"
-        f" JOIN {_values_of(each.rows, key)} s ON s.id {SAME} p.s"
-        f" JOIN {_values_of(each.match.live.rows, key)} l ON {_same(key)}"
-        f" JOIN {each.plan} q ON q.l {SAME} l.id AND q.part {SAME} l.part"
+        f"SELECT DISTINCT p.s::{TEXT}, q.s::{TEXT} FROM {table.plan} p"
+        f" JOIN {_values_of(table.rows, key)} s ON s.id {SAME} p.s"
+        f" JOIN {_values_of(table.match.live.rows, key)} l ON {_same(key)}"
+        f" JOIN {table.plan} q ON q.l {SAME} l.id AND q.part {SAME} l.part"
         f" WHERE p.action {SAME} 'u' AND q.action {SAME} 'u' AND p.blocked IS NULL AND q.blocked IS NULL"
         f" AND NOT p.s {SAME} q.s"
     )
 
 
 def _values_of(table: str, key: UniqueKey) -> str:
-    """The rows that a unique index knows, with its parts as k1, k2 and so on."""
+    """The rows in a unique index, with its parts as columns k1, k2 and so on."""
     parts = ", ".join(f"({part}) AS k{number}" for number, part in enumerate(key.parts, 1))
     condition = f" WHERE {key.condition}" if key.condition else ""
     return f"(SELECT ctid AS id, tableoid AS part, {parts} FROM {table} l{condition})"
 
 
 def _same(key: UniqueKey) -> str:
-    """That two rows exclude each other."""
+    """Condition: two rows conflict in the key."""
     pairs = []
     for number, operator in enumerate(key.operators or key.equals, 1):
         one, other = f"s.k{number}", f"l.k{number}"
-        # IS NULL is true of a row of nulls as well, which is a value.
+        # num_nulls, because IS NULL is also true for a composite value of NULLs.
         nulls = f" OR pg_catalog.num_nulls({one}, {other}) {SAME} 2" if key.nulls_equal else ""
         pairs.append(f"({one} {operator} {other}{nulls})")
     return " AND ".join(pairs)

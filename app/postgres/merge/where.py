@@ -1,10 +1,10 @@
-"""The operator's condition on the rows of a merge (`--where`): one expression, and nothing that it does stays.
+"""The operator's condition on the rows of a merge (`--where`): one expression, whose side effects are rolled back.
 
-It is read by the server alone first, and then where it is to stand: what is one expression in both places cannot reach
-out of either. It is evaluated in a transaction that is rolled back; what comes out of that is where the rows stand that
-meet it. So a function that writes leaves nothing behind, in a preview or otherwise. Some functions do what no ROLLBACK
-takes back: they make a replication slot, end a session, write a file of the server. Those are for roles that were given
-them; so the condition is evaluated as one that may read everything and nothing else, wherever the session may take it.
+The server parses the condition alone first, and then in its place: a text that is one expression in both cannot escape
+from either. It is evaluated in a transaction that is rolled back, and returns the ctids of the rows that fulfil it. So
+a function that writes leaves nothing behind, in a preview or a merge. Some functions do what ROLLBACK does not undo:
+they create a replication slot, terminate a session, write a file of the server. Only roles with special rights may call
+them; so the condition is evaluated as a role that may only read, if the session may become that role.
 """
 
 from __future__ import annotations
@@ -29,44 +29,44 @@ _HINT = "--where takes an SQL condition on the table's columns: \"start_date >= 
 _READER = "pg_read_all_data"
 _READER_HINT = f"a condition is evaluated as a role that may only read ({_READER})"
 _DENIED = re.compile(r"permission denied for function (.+)")
-# As the empty path makes the server spell them.
+# Under an empty search_path, so that names are shown qualified.
 _CALLED = f"""
     SELECT p.oid::pg_catalog.regprocedure::pg_catalog.text FROM pg_catalog.pg_proc p
     WHERE p.proname OPERATOR(pg_catalog.=) {{}}
       AND NOT pg_catalog.has_function_privilege('{_READER}', p.oid, 'EXECUTE') ORDER BY 1"""
-_SET_SINCE = 160000  # before, every member may take a role on
-_VALUES_HINT = "'residency-backup -v …' shows the server's words, which may hold values of rows"
+_SET_SINCE = 160000  # before, every member may SET ROLE
+_VALUES_HINT = "'residency-backup -v …' shows the server's message, which may contain values of rows"
 _SETTINGS = (
-    "SET TRANSACTION READ ONLY",  # temporary tables may be written all the same
+    "SET TRANSACTION READ ONLY",  # allows writing to temporary tables
     "SET LOCAL standard_conforming_strings = on",
 )
 _TAIL = "\n)) IS TRUE"  # the line break ends a comment in the condition
 _PREPARED = "restore_condition"
-_WITHOUT_VALUES = ("25", "53", "57")  # kinds of errors whose words are the server's alone
+_WITHOUT_VALUES = ("25", "53", "57")  # classes of SQLSTATEs whose messages quote no values
 _IN_MEMORY = 16 << 20
 _BLOCK = 1 << 20
 _PLACE = re.compile(" at (?:or near|end of input)")
-_SHOWN = 100  # letters of what the server says, which may quote the whole condition
+_SHOWN = 100  # characters of the server's message, which may quote the whole condition
 
 
 def keep_only(session: MergeSession, rows: str, name: str, where: str) -> None:
-    """Delete the rows that do not meet a condition.
+    """Delete the rows that do not fulfil a condition.
 
     Args:
-        session: where the rows are.
-        rows: their temporary table, as SQL.
-        name: what to call it.
-        where: an SQL expression over its columns, which may be named by ``t.`` too.
+        session: of the rows.
+        rows: name of their temporary table, as SQL.
+        name: of the table in messages.
+        where: an SQL expression over its columns, which may also be named with ``t.``.
 
     Raises:
-        RestoreValidationError: the condition is no expression, or fails on a row.
-        RestoreError: as the session's methods do.
+        RestoreValidationError: the condition is no expression, or fails for a row.
+        RestoreError: as the session's methods raise it.
     """
     what = f"the condition on {name}"
     try:
         _keep_only(session, rows, what, where)
     except _DeniedError as error:
-        raise RestoreValidationError(error.message, _to_be_given(session, error, what)) from error.__cause__
+        raise RestoreValidationError(error.message, _grant_hint(session, error, what)) from error.__cause__
 
 
 def _keep_only(session: MergeSession, rows: str, what: str, where: str) -> None:
@@ -77,7 +77,7 @@ def _keep_only(session: MergeSession, rows: str, what: str, where: str) -> None:
                 session.execute(setting, "a setting")
             reader = _as_reader(session)
             _require_expression(session, meets, where, what)
-            with _told_without_values(what, _DeniedError if reader else RestoreValidationError):
+            with _without_values(what, _DeniedError if reader else RestoreValidationError):
                 session.read(f"COPY ({meets}(SELECT ({where}{_TAIL}) TO STDOUT", places.write, what)
         places.seek(0)
         blocks = iter(lambda: places.read(_BLOCK), b"")
@@ -90,11 +90,11 @@ def _keep_only(session: MergeSession, rows: str, what: str, where: str) -> None:
 
 
 class _DeniedError(RestoreValidationError):
-    """The role that may only read may not do something."""
+    """The role that may only read lacks a right."""
 
 
-def _to_be_given(session: MergeSession, denied: _DeniedError, what: str) -> str:
-    """How an administrator lets it do that, if it is a function that only looks."""
+def _grant_hint(session: MergeSession, denied: _DeniedError, what: str) -> str:
+    """A hint: how a superuser grants the right, if it is for a function."""
     cause = denied.__cause__.__cause__ if denied.__cause__ else None
     called = _DENIED.match(message_of(cause)) if isinstance(cause, psycopg.Error) else None
     if called is None:
@@ -107,7 +107,7 @@ def _to_be_given(session: MergeSession, denied: _DeniedError, what: str) -> str:
 
 
 def _as_reader(session: MergeSession) -> bool:
-    """Go on as a role that may only read, to the end of the transaction; False if the session may not be that."""
+    """SET LOCAL ROLE to a role that may only read; False if the session may not do that."""
     able = "SET" if session.connection.info.server_version >= _SET_SINCE else "MEMBER"
     if not session.query(f"SELECT pg_catalog.pg_has_role('{_READER}', '{able}')", "a setting")[0][0]:
         return False
@@ -116,16 +116,16 @@ def _as_reader(session: MergeSession) -> bool:
 
 
 def _require_expression(session: MergeSession, meets: str, where: str, what: str) -> None:
-    """Let the server read the condition, and do nothing else: alone, and where it is to stand."""
+    """Let the server parse the condition without running it: alone, and in its place."""
     for head, tail in ((meets, "\n"), (f"{meets}(SELECT (", _TAIL)):
         begun = f"PREPARE {_PREPARED} AS {head}{where}"
         try:
             session.execute(f"{begun}{tail}", what)
         except RestoreDataError as error:
-            said = _of_theirs(error, len(begun))
-            if said.endswith(' "'):  # the line break is ours
-                said = f'{said[:-2]}"'
-            raise RestoreValidationError(_brief(what, said), _HINT) from error
+            message = _message_about(error, len(begun))
+            if message.endswith(' "'):  # our line break
+                message = f'{message[:-2]}"'
+            raise RestoreValidationError(_brief(what, message), _HINT) from error
         session.execute(f"DEALLOCATE {_PREPARED}", what)
 
 
@@ -134,8 +134,8 @@ def _brief(what: str, message: str) -> str:
     return message if len(message) <= end else f"{message[:end]}…"
 
 
-def _of_theirs(error: RestoreDataError, end: int) -> str:
-    """What the server says of a condition that ends there, in one line, without what stands around it."""
+def _message_about(error: RestoreDataError, end: int) -> str:
+    """The server's message about a condition that ends at `end`, in one line, without this module's SQL."""
     cause = error.__cause__
     place = cause.diag.statement_position if isinstance(cause, psycopg.Error) else None
     if place is not None and int(place) > end:
@@ -144,13 +144,13 @@ def _of_theirs(error: RestoreDataError, end: int) -> str:
 
 
 @contextmanager
-def _told_without_values(what: str, denied: type[RestoreValidationError]) -> Iterator[None]:
-    """The condition is an expression: an error now comes of a row, and what is said of it may hold the row's values."""
+def _without_values(what: str, denied: type[RestoreValidationError]) -> Iterator[None]:
+    """A block that evaluates the condition. Its error may quote the values of a row, so the message is left out."""
     try:
         yield
     except RestorePermissionError as error:
         raise denied(_brief(what, error.message), _HINT) from error
-    except (RestoreDataError, RestoreValidationError) as error:  # the second: it writes, and may not
+    except (RestoreDataError, RestoreValidationError) as error:  # the latter: the condition writes
         code = sqlstate_of(error) or ""
         if code.startswith(_WITHOUT_VALUES):
             raise RestoreValidationError(_brief(what, error.message), _HINT) from error
@@ -158,5 +158,5 @@ def _told_without_values(what: str, denied: type[RestoreValidationError]) -> Ite
         kind = type(error.__cause__).__name__
     else:
         return
-    # Not from that error: what is said behind one is shown.
+    # Not raised from that error, because the details of a cause are shown.
     raise RestoreValidationError(f"{what} fails on a row: {kind} ({code})", _VALUES_HINT)

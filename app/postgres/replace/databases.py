@@ -1,7 +1,7 @@
-"""Makes databases that are like another one, and drops them.
+"""Creates databases that are like another one, and drops databases.
 
-Everything that belongs to a database itself, and so stands in no dump of its contents, is carried over: owner,
-encoding, locale, tablespace, connection limit, settings (also those of single roles), rights, comment, labels.
+What belongs to a database itself, and so is in no dump of its contents, is copied: owner, encoding, locale, tablespace,
+connection limit, settings (also of single roles in it), grants, comment, security labels.
 
 Source: pg_dump's --create (dumpDatabase in pg_dump.c, makeAlterConfigCommand in dumputils.c).
 """
@@ -27,7 +27,7 @@ from app.postgres.maintenance import Maintenance, maintenance
 from app.postgres.session import sqlstate_of
 
 log = structlog.get_logger(__name__)
-# to_jsonb shows which of the columns the server has: each major brought some.
+# By to_jsonb, because not every major has all of these columns.
 _TRAITS = """
     SELECT d.oid, pg_get_userbyid(datdba), pg_encoding_to_char(encoding), datcollate, datctype,
            coalesce(to_jsonb(d)->>'datlocprovider', 'c'),
@@ -45,7 +45,7 @@ _HAS_GRANTS = "SELECT datacl IS NOT NULL FROM pg_database WHERE oid = %s"
 _COMMENT = "SELECT shobj_description(%s, 'pg_database')"
 _LABELS = "SELECT provider, label FROM pg_shseclabel WHERE classoid = 'pg_database'::regclass AND objoid = %s"
 _PROVIDERS = {"c": ("libc", 0), "i": ("icu", 150000), "b": ("builtin", 170000)}  # with the first version that has it
-# Their values are lists of names, quoted where need be; a quoted list as one name would be another thing.
+# Settings whose values are lists of names. Quoted as one literal, such a list would be one name.
 _LISTS = {
     "local_preload_libraries",
     "search_path",
@@ -56,9 +56,7 @@ _LISTS = {
 }
 _LIST_ITEM = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([^",\s]+))\s*(?:,|$)')
 _BAD_LOCALE = {"42809", "22023", "0A000"}
-_MAY_NOT_GIVE = (
-    "let a superuser restore; a role without CREATEDB restores in place, where the database keeps what it has"
-)
+_MAY_NOT_GIVE = "restore as a superuser; a role without CREATEDB restores in place, and the database keeps what it has"
 _TAKEN = "42P04"
 _UNKNOWN = "3D000"
 _RENAMING = """
@@ -70,7 +68,7 @@ Grant = tuple[str, str | None, str, bool]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _CreateOptions:
-    """What CREATE DATABASE is told; None leaves it to the server."""
+    """Options of CREATE DATABASE; None for the server's default."""
 
     oid: int | None = None
     owner: str | None = None
@@ -86,7 +84,7 @@ class _CreateOptions:
 
     @classmethod
     def of_facts(cls, facts: ServerFacts | None) -> _CreateOptions:
-        """Of a database that was dumped elsewhere: what decides on how its text is stored and sorted."""
+        """Options for a database that was dumped elsewhere: those that decide how text is stored and sorted."""
         if facts is None:
             return cls()
         collate, ctype, provider, locale = (facts.locale.split("/", 3) + [""] * 3)[:4]
@@ -99,15 +97,15 @@ class _CreateOptions:
         )
 
     def clauses(self, version: int) -> Iterator[sql.Composable]:
-        """The options of CREATE DATABASE that this version of the server knows.
+        """The clauses that this version of the server knows.
 
         Raises:
-            RestoreValidationError: it does not know the provider of the locale.
+            RestoreValidationError: the server does not know the provider of the locale.
         """
         provider, since = _PROVIDERS[self.provider]
         if version < since:
             message = (
-                f"the database sorts text by {provider}, which the server, version {version // 10000}, does not know"
+                f"the database sorts text by {provider}, which the server, version {version // 10000}, does not support"
             )
             raise RestoreValidationError(message, f"restore on PostgreSQL {since // 10000} or newer")
         texts = {
@@ -136,18 +134,18 @@ def oids(database: Database) -> dict[str, int]:
 
 
 def renaming(database: Database, names: Collection[str]) -> bool:
-    """Whether one of these is just being renamed or dropped: that holds its lock until it can be seen."""
+    """Whether one of these databases is being renamed or dropped: its lock is held until the result is visible."""
     with maintenance(database) as session:
         return bool(session.query(_RENAMING, list(names))[0][0])
 
 
 def create(database: Database, name: str, facts: ServerFacts | None) -> None:
-    """Make an empty database like `database`; see `app.ports.target.Target.create`.
+    """Create an empty database like `database`; see `app.ports.target.Target.create`.
 
     Raises:
-        RestorePermissionError: the role may not make it, or may not give it what the live one has.
+        RestorePermissionError: the role may not create it, or may not copy the live one's settings and grants.
         RestoreValidationError: the server does not know its locale.
-        RestoreError: the name is taken.
+        RestoreError: there is a database of that name.
     """
     with maintenance(database, database.name, name) as session:
         found = session.query(_TRAITS, database.name)
@@ -159,7 +157,7 @@ def create(database: Database, name: str, facts: ServerFacts | None) -> None:
         _create(session, name, options)
         if options.oid is not None:
             try:
-                with session.transaction(f"the settings and rights of database {name}"):
+                with session.transaction(f"the settings and grants of database {name}"):
                     _copy_settings_and_grants(session, name, options.oid, str(options.owner))
             except BaseException as error:
                 with contextlib.suppress(RestoreError, psycopg.Error):
@@ -189,7 +187,7 @@ def _create(session: Maintenance, name: str, options: _CreateOptions) -> None:
     try:
         session.execute(what, "CREATE DATABASE {} TEMPLATE template0 {}", sql.Identifier(name), clauses)
     except RestorePermissionError as error:
-        # Whether to make it a member, who may be a superuser, is not for a hint to say.
+        # The hint does not suggest a membership: the owner may be a superuser.
         owner = f", and must be a member of the live database's owner {options.owner}" if options.owner else ""
         making = in_psql("postgres", f"ALTER ROLE {quoted(session.connection.info.user)} CREATEDB")
         hint = f"the role must be able to CREATE DATABASE ({making}){owner}"
@@ -197,7 +195,7 @@ def _create(session: Maintenance, name: str, options: _CreateOptions) -> None:
     except RestoreError as error:
         state = sqlstate_of(error)
         if state == _TAKEN:
-            raise RestoreError(error.message, "see what it is; run 'residency-backup check --repair'") from error
+            raise RestoreError(error.message, "run 'residency-backup check --repair'") from error
         if state in _BAD_LOCALE:
             hint = "install the locale on the server, or make an empty live database with another one first"
             raise RestoreValidationError(error.message, hint) from error
@@ -205,7 +203,7 @@ def _create(session: Maintenance, name: str, options: _CreateOptions) -> None:
 
 
 def _drop(database: Database, session: Maintenance, name: str) -> bool:
-    """The one place where a database is dropped: with its subscriptions, and not while somebody reads from it."""
+    """Drop a database with its subscriptions, unless one of its slots is in use. No other function drops databases."""
     found = session.query("SELECT datistemplate FROM pg_database WHERE datname = %s", name)
     if not found:
         return False
@@ -222,28 +220,34 @@ def _drop(database: Database, session: Maintenance, name: str) -> bool:
         raise RestoreBusyError(f"{error.message}: {detail or 'it is in use'}", error.hint) from error
     except RestoreError as error:
         if sqlstate_of(error) == _UNKNOWN:
-            return False  # it was renamed or dropped while this one waited
+            return False  # it was renamed or dropped while this session waited
         raise
     if slots:
         log.warning("restore dropped a database with its replication slots", database=name, slots=list(map(str, slots)))
     return True
 
 
-def _copy_settings_and_grants(session: Maintenance, name: str, like: int, owner: str) -> None:
-    """Give a database what the other one has beside its contents."""
+def _copy_settings_and_grants(session: Maintenance, name: str, source_oid: int, owner: str) -> None:
+    """Copy to a database what another one has besides its contents."""
     target = sql.Identifier(name)
-    for role, setting in session.query(_CONFIG, like):
+    for role, setting in session.query(_CONFIG, source_oid):
         variable, _, value = setting.partition("=")
-        whose = sql.SQL("ROLE {} IN DATABASE {}" if role else "DATABASE {1}").format(sql.Identifier(role or ""), target)
+        owner_of_setting = sql.SQL("ROLE {} IN DATABASE {}" if role else "DATABASE {1}").format(
+            sql.Identifier(role or ""), target
+        )
         what = f"setting {variable} of database {name}" + (f" for role {role}" if role else "")
-        session.execute(what, "ALTER {} SET {} TO {}", whose, sql.Identifier(variable), _value(variable, value))
-    if session.query(_HAS_GRANTS, like)[0][0]:
-        _grant(session, target, owner, session.query(_GRANTS, like))
-    if comment := session.query(_COMMENT, like)[0][0]:
-        session.execute("its comment", "COMMENT ON DATABASE {} IS {}", target, sql.Literal(comment))
-    for provider, label in session.query(_LABELS, like):
+        session.execute(
+            what, "ALTER {} SET {} TO {}", owner_of_setting, sql.Identifier(variable), _value(variable, value)
+        )
+    if session.query(_HAS_GRANTS, source_oid)[0][0]:
+        _grant(session, target, owner, session.query(_GRANTS, source_oid))
+    if comment := session.query(_COMMENT, source_oid)[0][0]:
+        session.execute("the comment on the database", "COMMENT ON DATABASE {} IS {}", target, sql.Literal(comment))
+    for provider, label in session.query(_LABELS, source_oid):
         statement = "SECURITY LABEL FOR {} ON DATABASE {} IS {}"
-        session.execute("its security label", statement, sql.Identifier(provider), target, sql.Literal(label))
+        session.execute(
+            "the security label of the database", statement, sql.Identifier(provider), target, sql.Literal(label)
+        )
 
 
 def _value(variable: str, value: str) -> sql.Composable:
@@ -254,25 +258,27 @@ def _value(variable: str, value: str) -> sql.Composable:
 
 
 def _grant(session: Maintenance, target: sql.Identifier, owner: str, grants: Sequence[Grant]) -> None:
-    """Exactly these rights, each granted by whom it was granted by."""
-    what = "the rights on the database"
+    """Grant exactly these privileges, each by its original grantor."""
+    what = "the grants on the database"
     session.execute(what, "REVOKE ALL ON DATABASE {} FROM PUBLIC, {}", target, sql.Identifier(owner))
-    able = {(owner, privilege) for _, _, privilege, _ in grants}
-    left = list(grants)
-    # Who was given a right to pass on can do so only then.
-    while ready := [each for each in left if (each[0], each[2]) in able]:
+    grantable = {(owner, privilege) for _, _, privilege, _ in grants}
+    remaining = list(grants)
+    # A grantor needs the privilege WITH GRANT OPTION first.
+    while ready := [grant for grant in remaining if (grant[0], grant[2]) in grantable]:
         for grant in ready:
             _grant_one(session, target, owner, grant)
-            able |= {(str(grant[1]), grant[2])} if grant[3] else set()
-            left.remove(grant)
+            grantable |= {(str(grant[1]), grant[2])} if grant[3] else set()
+            remaining.remove(grant)
 
 
 def _grant_one(session: Maintenance, target: sql.Identifier, owner: str, grant: Grant) -> None:
-    grantor, grantee, privilege, passes_on = grant
-    what = f"the right to {privilege} that {grantor} granted"
-    whom: list[Any] = [sql.SQL(privilege), target, sql.Identifier(grantee) if grantee else sql.SQL("PUBLIC")]
+    grantor, grantee, privilege, with_grant_option = grant
+    what = f"privilege {privilege}, granted by {grantor}"
+    parts: list[Any] = [sql.SQL(privilege), target, sql.Identifier(grantee) if grantee else sql.SQL("PUBLIC")]
     if grantor != owner:
         session.execute(what, "SET LOCAL ROLE {}", sql.Identifier(grantor))
-    session.execute(what, "GRANT {} ON DATABASE {} TO {} {}", *whom, sql.SQL("WITH GRANT OPTION" if passes_on else ""))
+    session.execute(
+        what, "GRANT {} ON DATABASE {} TO {} {}", *parts, sql.SQL("WITH GRANT OPTION" if with_grant_option else "")
+    )
     if grantor != owner:
         session.execute(what, "SET LOCAL ROLE NONE")

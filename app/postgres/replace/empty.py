@@ -1,7 +1,7 @@
-"""Empties a database of all that is its users': what is left is what a new one has, and the extensions.
+"""Drops all objects of users in a database, so that it is like a new one with its extensions.
 
-Everything is found in the catalogs and dropped by the name that the server itself gives it. What belongs to an
-extension stays, and the schema that it stands in; rows that users put into an extension's tables go.
+The objects are found in the catalogs, and dropped by the names that the server gives them. Objects of extensions stay,
+and so do their schemas; rows that users put into an extension's tables are deleted.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from app.postgres.quoting import quoted
 from app.postgres.session import sqlstate_of
 
 _MEMBER = "EXISTS (SELECT FROM pg_depend e WHERE e.classid = {} AND e.objid = {} AND e.deptype = 'e')"
-# What is a part of something else goes with that: a range's multirange, an identity column's sequence.
+# A part of another object is dropped with it: a range's multirange, an identity column's sequence.
 _OURS = "NOT " + _MEMBER.replace("e.deptype = 'e'", "(e.deptype = 'e' OR e.deptype = 'i' AND e.refobjid <> e.objid)")
 _NOT_SYSTEM = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
-_NEW = 16384  # the first oid that initdb did not give away
-# Schemas that an extension is in, or is to be moved to; DROP SCHEMA would take it along.
+_NEW = 16384  # FirstNormalObjectId: initdb assigns lower oids
+# Schemas that stay: an extension is in it, or will be moved to it; DROP SCHEMA would drop the extension.
 _KEPT = f"""
     SELECT oid FROM pg_namespace n WHERE {_NOT_SYSTEM} AND (nspname = 'public'
         OR oid IN (SELECT extnamespace FROM pg_extension) OR {_MEMBER.format("'pg_namespace'::regclass", "n.oid")}
@@ -32,7 +32,7 @@ _SCHEMAS = f"SELECT nspname FROM pg_namespace n WHERE {_NOT_SYSTEM} AND oid NOT 
 _KEPT_NAMES = f"SELECT nspname FROM pg_namespace WHERE oid IN ({_KEPT})"
 
 
-# Not an array's type, and not that of a table's rows.
+# No array types, and no row types of tables.
 _TYPES: LiteralString = """o.typtype IN ('b', 'd', 'e', 'r', 'c') AND o.typelem = 0
             AND NOT EXISTS (SELECT FROM pg_class r WHERE r.oid = o.typrelid AND r.relkind <> 'c')"""
 
@@ -77,7 +77,7 @@ _RULES = f"""
            quote_ident(pg_get_userbyid(defaclrole)), nspname IS NULL,
            ARRAY(SELECT DISTINCT {_GRANTEE} FROM aclexplode(defaclacl))
     FROM pg_default_acl LEFT JOIN pg_namespace n ON n.oid = defaclnamespace"""
-# What DROP calls a type of object, where that is not what the server calls it; ROUTINE takes any signature.
+# The name of an object type in DROP, if pg_identify_object uses another one. ROUTINE accepts any signature.
 _DROPPED_AS = {
     "aggregate": "ROUTINE",
     "foreign-data wrapper": "FOREIGN DATA WRAPPER",
@@ -85,15 +85,15 @@ _DROPPED_AS = {
     "procedure": "ROUTINE",
     "statistics object": "STATISTICS",
 }
-_FOR_ALL = {"FUNCTIONS": "EXECUTE", "TYPES": "USAGE"}  # what everybody has where nothing else is said
-# Schema public is the one that no dump creates. Whoever owns it, pg_dump takes it for one with the rights that a new
-# database gives (getNamespaces in pg_dump.c); a dump only says what is otherwise.
+_FOR_ALL = {"FUNCTIONS": "EXECUTE", "TYPES": "USAGE"}  # privileges of PUBLIC by default
+# No dump creates schema public. Whoever owns it, pg_dump assumes the grants that it has in a new database
+# (getNamespaces in pg_dump.c), and writes the differences only.
 _PUBLIC = "public"
 _PUBLIC_OWNER = """
     SELECT pg_get_userbyid(nspowner), pg_get_userbyid(%s::oid)
     FROM pg_namespace WHERE nspname = 'public' AND pg_has_role(nspowner, 'USAGE')"""
-_PUBLIC_SINCE = 150000  # from here on it belongs to the owner of the database, who alone may create in it
-_DATABASE_OWNER, _BOOTSTRAP = 6171, 10  # roles: pg_database_owner, and who made the cluster
+_PUBLIC_SINCE = 150000  # from here on it belongs to pg_database_owner, and only that role may create objects in it
+_DATABASE_OWNER, _BOOTSTRAP = 6171, 10  # oids of roles: pg_database_owner, and the one that initdb created
 _SCHEMA_RIGHTS = f"""
     SELECT n.nspname, pg_get_userbyid(nspowner), ARRAY(SELECT DISTINCT {_GRANTEE} FROM aclexplode(nspacl)),
            ARRAY(SELECT format('GRANT %s ON SCHEMA %I TO %s', privilege_type, n.nspname, {_GRANTEE})
@@ -112,23 +112,25 @@ _REFERENCED = "23503"
 
 
 def empty(session: Maintenance) -> set[str]:
-    """Drop all that is the users', within the session's transaction.
+    """Drop all objects of users, in the session's transaction.
 
     Returns:
         Names of the schemas that stay.
 
     Raises:
-        RestorePermissionError: something belongs to somebody else.
-        RestoreBusyError: something stayed locked.
-        RestoreValidationError: there is something that cannot be dropped in a transaction, or not without an extension.
+        RestorePermissionError: an object belongs to another role.
+        RestoreBusyError: an object stayed locked.
+        RestoreValidationError: an object cannot be dropped in a transaction, or not without an extension.
     """
     session.query("SELECT set_config('search_path', '', false)")
     if subscriptions := [name for (name,) in session.query(_SUBSCRIPTIONS)]:
-        message = f"the database has subscriptions, which no transaction can drop: {', '.join(subscriptions)}"
+        message = (
+            f"the database has subscriptions, which cannot be dropped in a transaction: {', '.join(subscriptions)}"
+        )
         raise RestoreValidationError(message, "DROP SUBSCRIPTION by hand, and restore again")
     extensions = set(session.query(_EXTENSIONS))
     kept = {name for (name,) in session.query(_KEPT_NAMES)}
-    _drop(session, _EVENT_TRIGGERS)  # before all else, on which they would fire
+    _drop(session, _EVENT_TRIGGERS)  # first: they would fire on what follows
     _empty_extensions(session)
     for (name,) in session.query(_SCHEMAS):
         session.execute(f"schema {name}", "DROP SCHEMA {} CASCADE", sql.Identifier(name))
@@ -136,9 +138,9 @@ def empty(session: Maintenance) -> set[str]:
         _drop(session, query)
     session.query(_LARGE_OBJECTS)
     _reset_rights(session)
-    if gone := extensions - set(session.query(_EXTENSIONS)):
-        names = ", ".join(sorted(name for (name,) in gone))
-        raise RestoreValidationError(f"extensions depend on what users made: {names}", "drop them by hand first")
+    if dropped := extensions - set(session.query(_EXTENSIONS)):
+        names = ", ".join(sorted(name for (name,) in dropped))
+        raise RestoreValidationError(f"extensions depend on objects of users: {names}", "drop them by hand first")
     return kept
 
 
@@ -152,33 +154,31 @@ def _drop(session: Maintenance, query: str) -> None:
 
 
 def _empty_extensions(session: Maintenance) -> None:
-    """Delete the rows that a dump would carry; those that refer to others first, whatever their order is."""
-    left = session.query(_CONFIG)
-    while left:
+    """Delete the rows of extensions' tables that a dump would hold; referring rows first, whatever their order is."""
+    pending = session.query(_CONFIG)
+    while pending:
         later: list[tuple[str, str, str]] = []
-        for schema, name, condition in left:
+        for schema, name, condition in pending:
             statement = f"DELETE FROM {quoted(schema, name)} {condition}"
             try:
                 with session.transaction(f"rows of {schema}.{name}"):
                     session.execute_text(f"rows of {schema}.{name}", statement)
             except RestorePermissionError:
-                continue  # whoever may not empty it cannot fill it either: the load says so where there are rows
+                continue  # if the role may not delete, it may not insert either: the load reports it if there are rows
             except RestoreError as error:
                 if sqlstate_of(error) != _REFERENCED:
                     raise
                 later.append((schema, name, condition))
-        if len(later) == len(left):
-            message = (
-                f"rows of {later[0][0]}.{later[0][1]}, a table of an extension, are referred to by others that stay"
-            )
+        if len(later) == len(pending):
+            message = f"other rows, which stay, refer to rows of {later[0][0]}.{later[0][1]}, a table of an extension"
             raise RestoreValidationError(message, "delete them by hand")
-        left = later
+        pending = later
 
 
 def _reset_rights(session: Maintenance) -> None:
-    """Default privileges, and the rights on the schemas that stay, as in a new database."""
-    for whose, kind, owner, everywhere, grantees in session.query(_RULES):
-        clause = str(whose).rstrip()
+    """Reset default privileges, and the grants on the schemas that stay, to those of a new database."""
+    for prefix, kind, owner, everywhere, grantees in session.query(_RULES):
+        clause = str(prefix).rstrip()
         session.execute_text("default privileges", f"{clause} REVOKE ALL ON {kind} FROM {_list(grantees)}")
         if everywhere:
             session.execute_text("default privileges", f"{clause} GRANT ALL ON {kind} TO {owner}")
@@ -186,8 +186,8 @@ def _reset_rights(session: Maintenance) -> None:
                 session.execute_text("default privileges", f"{clause} GRANT {right} ON {kind} TO PUBLIC")
     public = _rights_on_public(session)
     for name, owner, grantees, grants in session.query(_SCHEMA_RIGHTS):
-        what = f"the rights on schema {name}"
-        # Who may grant by a right of his own would take back what he granted, and not what the owner did.
+        what = f"the grants on schema {name}"
+        # A role with its own grant option would revoke only what it granted itself, not the owner's grants.
         with suppress(RestorePermissionError), session.transaction(what):
             session.execute(what, "SET LOCAL ROLE {}", sql.Identifier(owner))
         session.execute_text(what, f"REVOKE ALL ON SCHEMA {quoted(name)} FROM {_list(grantees)} CASCADE")
@@ -197,21 +197,21 @@ def _reset_rights(session: Maintenance) -> None:
 
 
 def _rights_on_public(session: Maintenance) -> list[str]:
-    """Give schema public back to whom it belongs in a new database; returns the rights that there are then."""
+    """Give schema public to its owner in a new database; returns the grants that it has then."""
     restricted = session.connection.info.server_version >= _PUBLIC_SINCE
     found = session.query(_PUBLIC_OWNER, _DATABASE_OWNER if restricted else _BOOTSTRAP)
     if not found:
         return []
-    owner, first = found[0]
-    if owner != first:
+    owner, default_owner = found[0]
+    if owner != default_owner:
         with suppress(RestorePermissionError), session.transaction("the owner of schema public"):
             statement = "ALTER SCHEMA public OWNER TO {}"
-            session.execute("the owner of schema public", statement, sql.Identifier(first))
-            owner = first
-    everybody = "USAGE" if restricted else "ALL"
+            session.execute("the owner of schema public", statement, sql.Identifier(default_owner))
+            owner = default_owner
+    public_right = "USAGE" if restricted else "ALL"
     return [
         f"GRANT ALL ON SCHEMA {_PUBLIC} TO {quoted(owner)}",
-        f"GRANT {everybody} ON SCHEMA {_PUBLIC} TO PUBLIC",
+        f"GRANT {public_right} ON SCHEMA {_PUBLIC} TO PUBLIC",
     ]
 
 

@@ -1,7 +1,7 @@
-"""Replaces the content of the live database in one transaction of it: where the role may not create databases.
+"""Replaces the content of the live database in one transaction, for a role that may not create databases.
 
-Until the commit, everybody else sees what was there, and waits who touches it. The file's own BEGIN and COMMIT, which
-stand around large objects, are left out; what belongs to an extension that is there already is left as it is.
+Until the commit, other sessions see the old content; those that want to change it wait. BEGIN and COMMIT in the file,
+which pg_dump writes around large objects, are skipped. Extensions that exist already are left as they are.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from app.archive.pg_dump import IDENTIFIER, TRANSACTION, python_encoding
 from app.archive.reader import Archive
 from app.archive.scanner import scan
 from app.errors import BackupReadError, BackupValidationError, RestoreBusyError, RestoreDataError, RestoreError
-from app.postgres import server_facts as questions
+from app.postgres import server_facts
 from app.postgres.database import Database
 from app.postgres.digest import table_digest, use_read_settings
 from app.postgres.load.data import DataLoader, check_rows
@@ -65,11 +65,11 @@ _PART_BYTES = 1 << 20
 
 
 class _InPlace(Maintenance):
-    """The session of the transaction: knows what of the file is not to be run in it.
+    """The session of the transaction. It skips statements that must not run in it.
 
     Attributes:
-        schemas: that are there already, as SQL spells them.
-        extensions: likewise, and whether the role may comment on them.
+        schemas: that exist already, as SQL spells them.
+        extensions: that exist already, and whether the role may comment on them.
     """
 
     lost_hint = "see the server's log; nothing was changed unless the commit was under way"
@@ -103,16 +103,16 @@ def replace_in_place(
     on_commit: Callable[[str], None],
     search_path: str | None = None,
 ) -> list[str]:
-    """Empty a database, load an archive and prove it; see `app.ports.target.Target.replace_in_place`.
+    """Drop the content of a database, load an archive and prove it; see `app.ports.target.Target.replace_in_place`.
 
     Returns:
-        Remarks: on what was left as it is, and what the proof could not compare.
+        Remarks on what was left as it is, and on what the proof could not compare.
 
     Raises:
-        RestoreValidationError: the file holds what no dump holds, or the database what cannot be dropped.
-        RestoreDataError: the server refuses a statement or a row, or the content is not the archive's.
+        RestoreValidationError: the file has a statement that no dump has, or an object cannot be dropped.
+        RestoreDataError: the server refuses a statement or a row, or the content differs from the archive's.
         RestorePermissionError: the role lacks a right.
-        RestoreBusyError: something stayed locked.
+        RestoreBusyError: a table stayed locked.
         TargetUnavailableError: the server went away.
     """
     beside: list[str] = []
@@ -150,7 +150,7 @@ def _replaced(
 
 
 def _of_schema(database: Database, expected: Content, *, ours: bool) -> list[str]:
-    """What of the schema is otherwise, missing or too much, rights too; nobody else sees it before the commit."""
+    """Differences of the schema, with grants. Compared after the commit: pg_dump cannot see it before."""
     differences = Differences()
     try:
         compare_schema(differences, of_the_schema(expected.entries), live_entries(database), ours=ours)
@@ -170,11 +170,11 @@ def _session(database: Database) -> Iterator[_InPlace]:
 
 def _clear(session: _InPlace) -> None:
     try:
-        # All at once: what is dropped one by one would keep what was dropped first while it waits for the next.
+        # All locks at once: dropping one by one would keep the first locks while it waits for the next.
         lock_all(session, [(f"lock on {name}", statement) for name, statement in session.query(_LOCKS)])
         kept = empty(session)
     except RestoreBusyError as error:
-        hint = "stop who uses the database (see pg_stat_activity), and restore again"
+        hint = "stop the sessions that use the database (see pg_stat_activity), and restore again"
         raise RestoreBusyError(error.message, hint) from error.__cause__
     session.schemas = {name for (name,) in session.query(_QUOTED, sorted(kept))}
     session.extensions = dict(session.query(_NOT_OURS))
@@ -195,30 +195,28 @@ def _load(session: _InPlace, archive: Archive, search_path: str | None) -> None:
     runner.finish()
     reset_file_settings([session])
     path.reset()
-    check_rows(rows, {each.table: each.rows for each in archive.index.tables})
+    check_rows(rows, {table.table: table.rows for table in archive.index.tables})
 
 
 def _prove(session: _InPlace, name: str, archive: Archive, expected: Content, facts: ServerFacts | None) -> list[str]:
     """Compare what the transaction sees with the archive."""
-    own = questions.read_settings(session.connection)
+    own = server_facts.read_settings(session.connection)
     settings = own | ({"client_encoding": expected.encoding} if expected.encoding else {})
     with session.translated("the proof"):
         use_read_settings(session.connection, facts.read_settings if facts else settings)
-        session.connection.execute(
-            "SET row_security = off"
-        )  # rows that a policy would hide make an error, never a hole
+        session.connection.execute("SET row_security = off")  # rows that a policy would hide raise an error
 
         def read(table: TableName) -> TableDigest | None:
             return table_digest(session.connection, table, archive.segments_of(table)[0].columns)
 
-        found = {each.table: its for each in archive.index.tables if (its := read(each.table)) is not None}
-        for table in set(questions.dumped_tables(session.connection).values()) - found.keys():
-            if more := table_digest(session.connection, table):
-                found[table] = more
+        found = {table.table: digest for table in archive.index.tables if (digest := read(table.table)) is not None}
+        for table in set(server_facts.dumped_tables(session.connection).values()) - found.keys():
+            if extra := table_digest(session.connection, table):
+                found[table] = extra
         use_read_settings(session.connection, {"client_encoding": "UTF8"})
         differences = Differences()
-        there = comparable_tables(found, expected, archive)
-        compare_tables(differences, archive.index.tables, there, found.get, ours=facts is not None)
+        comparable = comparable_tables(found, expected, archive)
+        compare_tables(differences, archive.index.tables, comparable, found.get, ours=facts is not None)
         sequences = _sequences(session, expected.sequences, expected.encoding)
         compare_values(differences, expected, sequences, dict(_large_objects(session)), ours=facts is not None)
     return differences.require_equal(name)

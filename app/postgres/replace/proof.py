@@ -1,6 +1,6 @@
-"""Proves a restored database: it is dumped once more, nothing of that is kept, and what it holds is compared.
+"""Proves a restored database: dumps it without keeping the dump, and compares its content with the archive.
 
-The dump engine reads it, so that the proof costs what a dump costs; only a digest of each table is left of the rows.
+It is read by the dump engine, so a proof costs what a dump costs. Of the rows, only each table's digest is kept.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from app.postgres.session import as_restore_errors
 from app.postgres.without_login_triggers import without_login_triggers
 
 _SHOWN = 10
-# Types of entries that every pg_dump makes, and calls alike.
+# Types of entries that every version of pg_dump writes, under the same names.
 _ALIKE = {
     b"CONSTRAINT",
     b"FK CONSTRAINT",
@@ -36,16 +36,16 @@ _ALIKE = {
     b"VIEW",
 }
 _PUBLIC = EntryName(b"SCHEMA", b"-", b"public")
-_HINT = "restore again; if it stays so, verify the backup and see the server's log"
+_HINT = "restore again; if that does not help, verify the backup and look at the server's log"
 Again = Callable[[TableName], TableDigest | None]
 
 
 @dataclass(slots=True)
 class Differences:
-    """What is not as in the archive: `errors` prove that the content is another, `remarks` do not.
+    """Differences from the archive: `errors` prove that the content differs, `remarks` do not.
 
     Attributes:
-        otherwise: the objects that a remark says to read otherwise.
+        otherwise: objects whose texts differ.
     """
 
     errors: list[str] = field(default_factory=list)
@@ -53,11 +53,11 @@ class Differences:
     otherwise: list[OtherWords] = field(default_factory=list)
 
     def require_equal(self, name: str, otherwise: Callable[[OtherWords], object] = lambda _: None) -> list[str]:
-        """The remarks.
+        """The remarks, if there are no errors.
 
         Args:
-            name: the database's.
-            otherwise: called with each object that differs in words alone.
+            name: of the database.
+            otherwise: called with each object whose texts differ.
 
         Raises:
             RestoreDataError: there are errors; names them.
@@ -65,7 +65,7 @@ class Differences:
         for words in self.otherwise:
             otherwise(words)
         if self.errors:
-            message = f"database {name} is not what the backup holds: {listed(self.errors)}"
+            message = f"database {name} differs from the backup: {listed(self.errors)}"
             raise RestoreDataError(message, _HINT)
         return self.remarks
 
@@ -81,13 +81,13 @@ def compare(
 
     Args:
         database: the restored one.
-        archive: what it should hold.
+        archive: of the content that it should have.
         loading: how it was loaded.
-        jobs: connections at once.
+        jobs: number of connections.
         progress: called with the number of bytes read.
 
     Raises:
-        RestorePermissionError: the role may not read all of it.
+        RestorePermissionError: the role may not read everything.
         RestoreBusyError: a table stayed locked.
         TargetUnavailableError: the server went away.
         BackupReadError, BackupValidationError: the archive cannot be read.
@@ -111,20 +111,20 @@ def compare(
         differences, archive.index.tables, comparable_tables(found.tables, expected, archive), again, ours=ours
     )
     compare_values(differences, expected, found.sequences, found.large_objects, ours=ours)
-    wanted = expected.entries if loading.keeps_owners else _without_owners(expected.entries, found.entries)
-    compare_schema(differences, wanted, found.entries, ours=ours)
+    expected_entries = expected.entries if loading.keeps_owners else _without_owners(expected.entries, found.entries)
+    compare_schema(differences, expected_entries, found.entries, ours=ours)
     return differences
 
 
 def _without_owners(expected: Entries, found: Entries) -> Entries:
-    """What is wanted of a database that all belongs to who loaded it: a load as a role passes over the rest."""
+    """The entries expected of a database that was loaded as a role, which owns everything."""
     kept = {
         name: words
         for name, words in expected.words.items()
         if not (
             name.type == b"DEFAULT ACL"
             or (name.type == b"COMMENT" and name.name.startswith(b"EXTENSION "))
-            # Of the schema public a dump has an entry if its owner is another than usual.
+            # A dump has an entry for schema public only if its owner is not the default one.
             or (name == _PUBLIC and name not in found.words)
         )
     }
@@ -143,7 +143,7 @@ def _read(source: PostgresSource, progress: Callable[[int], None]) -> Content:
 def comparable_tables(
     found: Mapping[TableName, TableDigest], expected: Content, archive: Archive
 ) -> dict[TableName, TableDigest]:
-    """What was found, without empty tables that the archive has too, but no rows of: a standby's unlogged ones."""
+    """The found tables without empty ones that the archive describes but has no rows of: a standby's unlogged ones."""
     given = {table.table for table in archive.index.tables}
     kept = (
         table for table in found.values() if table.rows or table.table in given or not expected.describes(table.table)
@@ -163,25 +163,27 @@ def compare_tables(
 
     Args:
         differences: gets what differs.
-        expected: the archive's tables.
-        found: the database's.
-        again: reads a table with its columns in the archive's order, which a table that inherits may have in another.
-        ours: whether the archive is a complete dump of this service, read under known settings.
+        expected: tables of the archive.
+        found: tables of the database.
+        again: reads a table with the columns in the archive's order; a table that inherits may have another order.
+        ours: whether the archive is a complete dump by this service, read under known settings.
     """
-    there = dict(found)
+    unmatched = dict(found)
     for table in expected:
-        restored = there.pop(table.table, None)
+        restored = unmatched.pop(table.table, None)
         if restored is None:
             differences.errors.append(f"table {table.table} is missing")
         elif restored.rows != table.rows:
             differences.errors.append(f"table {table.table} has {restored.rows} rows, not {table.rows}")
         elif restored.digest != table.digest and again(table.table) != table:
             (differences.errors if ours else differences.remarks).append(f"rows of table {table.table} differ")
-    for more in there.values():
+    for extra in unmatched.values():
         if ours:
-            differences.errors.append(f"table {more.table} is not in the backup")
-        elif more.rows:
-            differences.remarks.append(f"table {more.table}: the file has its {more.rows} rows in a form not compared")
+            differences.errors.append(f"table {extra.table} is not in the backup")
+        elif extra.rows:
+            differences.remarks.append(
+                f"{extra.rows} rows of table {extra.table} were not compared: the file has them in another form"
+            )
 
 
 def compare_values(
@@ -207,33 +209,33 @@ def compare_values(
 
 
 def compare_schema(differences: Differences, expected: Entries, found: Entries, *, ours: bool) -> None:
-    """Compare the entries of the schema, as far as both dumps say the same in the same words."""
+    """Compare the entries of the schema; their texts only if both dumps are by the same versions."""
     alike = (expected.server, expected.program) == (found.server, found.program)
-    sure = {name: words for name, words in expected.words.items() if name not in expected.unsure}
+    certain = {name: words for name, words in expected.words.items() if name not in expected.unsure}
     missing = [
         f"{name} is missing"
-        for name, words in sure.items()
+        for name, words in certain.items()
         if len(found.words.get(name, ())) < len(words)
         and (alike or name.type in _ALIKE)
-        and name.type != b"MATERIALIZED VIEW DATA"  # the load says which it could not fill
+        and name.type != b"MATERIALIZED VIEW DATA"  # the load reports views that it could not fill
     ]
     differences.errors.extend(missing)
     if not alike:
         differences.remarks.append(_not_compared(expected, found))
         return
-    common = [(name, words, found.words.get(name, words)) for name, words in sure.items()]
-    other = [name for name, words, there in common if not say_the_same(words, there)]
-    if other:
-        texts = [both_texts(name, expected.words[name], found.words[name]) for name in other[:MOST_SAMPLES]]
+    common = [(name, words, found.words.get(name, words)) for name, words in certain.items()]
+    differing = [name for name, words, found_words in common if not say_the_same(words, found_words)]
+    if differing:
+        texts = [both_texts(name, expected.words[name], found.words[name]) for name in differing[:MOST_SAMPLES]]
         differences.otherwise += texts
         by_name = any(UNQUALIFIABLE.search(text.backup.encode()) for text in texts if text.backup)
         differences.remarks.append(
-            f"{len(other)} objects read otherwise than in the backup: {listed(other)}"
-            + ("; what compares in them may compare otherwise now: restore with --search-path" if by_name else "")
+            f"{len(differing)} objects differ from the backup: {listed(differing)}"
+            + ("; comparisons in them may give other results now: restore with --search-path" if by_name else "")
         )
-    more = [name for name in found.words if name not in expected.words]
-    if more and ours:
-        differences.remarks.append(f"{len(more)} objects are not in the backup: {listed(more)}")
+    unexpected = [name for name in found.words if name not in expected.words]
+    if unexpected and ours:
+        differences.remarks.append(f"{len(unexpected)} objects are not in the backup: {listed(unexpected)}")
 
 
 def _shown(literal: bytes) -> str:
@@ -241,10 +243,12 @@ def _shown(literal: bytes) -> str:
 
 
 def _not_compared(expected: Entries, found: Entries) -> str:
-    def said(entries: Entries) -> str:
+    def versions(entries: Entries) -> str:
         return f"pg_dump {entries.program or '?'} of PostgreSQL {entries.server or '?'}"
 
-    return f"the schema was not compared word by word: the backup is by {said(expected)}, the proof by {said(found)}"
+    return (
+        f"the schema's texts were not compared: the backup is by {versions(expected)}, the proof by {versions(found)}"
+    )
 
 
 def listed(things: Iterable[object]) -> str:

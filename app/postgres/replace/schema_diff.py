@@ -1,4 +1,4 @@
-"""What differs between a backup's schema and the live one, by pg_dump's entries: tables, indexes, functions, rights."""
+"""Compares a backup's schema with the live one, by pg_dump's entries: tables, indexes, functions, grants."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from app.postgres.programs import ProgramError, as_killed, running
 from app.postgres.session import as_restore_errors
 from app.postgres.session_settings import LOCK_WAIT_MS
 
-# An order to fill it, and large objects with all that is said of them: no part of the schema.
+# Entries that are no part of the schema: filling materialized views, and large objects with their owners.
 _DATA = {b"MATERIALIZED VIEW DATA", b"BLOB METADATA"}
 
 
@@ -27,7 +27,7 @@ def schema_differences(database: Database, archive: Archive) -> tuple[list[str],
     """Compare an archive's schema with a database's.
 
     Returns:
-        A line for each difference, none where there is none; and both texts of up to `MOST_SAMPLES` objects.
+        A line for each difference; and both texts of up to `MOST_SAMPLES` objects that differ.
 
     Raises:
         TargetUnavailableError: the server does not answer.
@@ -41,27 +41,30 @@ def schema_differences(database: Database, archive: Archive) -> tuple[list[str],
     lines = [f"{name} is not in the live database" for name in wanted.words if name not in live.words]
     lines += [f"{name} is not in the backup" for name in live.words if name not in wanted.words]
     others = []
-    if (wanted.server, wanted.program) == (live.server, live.program):  # else the same thing is said in other words
+    if (wanted.server, wanted.program) == (
+        live.server,
+        live.program,
+    ):  # other versions write the same object differently
         common = [(name, words, live.words[name]) for name, words in wanted.words.items() if name in live.words]
-        others = [both for both in common if not say_the_same(both[1], both[2])]
-    lines += [f"{name} is another" for name, _, _ in others]
-    return sorted(lines), [both_texts(*both) for both in others[:MOST_SAMPLES]]
+        others = [entry for entry in common if not say_the_same(entry[1], entry[2])]
+    lines += [f"{name} differs" for name, _, _ in others]
+    return sorted(lines), [both_texts(*entry) for entry in others[:MOST_SAMPLES]]
 
 
 def entries_of(archive: Archive) -> Entries:
-    """An archive's schema, as a dump of the schema alone says it."""
+    """An archive's schema, as pg_dump --schema-only writes it."""
     return of_the_schema(content_of(archive).entries)
 
 
 def of_the_schema(entries: Entries) -> Entries:
-    """Entries of a dump without those that a dump of the schema alone lacks."""
-    for name in [each for each in entries.words if each.type in _DATA or _is_of_a_large_object(each)]:
+    """Entries of a dump without those that pg_dump --schema-only does not write."""
+    for name in [entry for entry in entries.words if entry.type in _DATA or _is_of_a_large_object(entry)]:
         del entries.words[name]
     return entries
 
 
 def _is_of_a_large_object(name: EntryName) -> bool:
-    """Its comment, its rights."""
+    """Whether an entry is the comment on, or grants on, a large object."""
     return name.schema == b"-" and name.name.startswith(b"LARGE OBJECT ")
 
 
@@ -86,9 +89,9 @@ def live_entries(database: Database) -> Entries:
                 dump.check()
         except ProgramError as error:
             if BLOCKED.search(error.message) and time.monotonic() < deadline:
-                continue  # its locks are gone, and those who waited for them get on
+                continue  # its locks are released, so that sessions that waited for them go on
             with as_restore_errors(), database.connect():
-                pass  # a server that is away is why, and says so here
+                pass  # if the server does not answer, this raises the clearer error
             killed = as_killed(error, f"reading the schema of database {database.name}")
             message = f"the schema of database {database.name} cannot be read: {error.message}"
             raise RestoreError(message, *([killed.hint] if killed else [])) from error

@@ -25,7 +25,7 @@ def test_all_sessions_go_to_the_server_that_has_the_snapshot(empty_database: Tes
     choice = {"load_balance_hosts": "random", "target_session_attrs": "read-write"}
     several = Database.from_url(make_conninfo(empty_database.url, host="127.0.0.1,localhost", port=ports, **choice))
     with several.connect() as connection:
-        there = several.beside(connection)
+        there = several.same_server(connection)
     assert there.password == several.password
     assert {name: there.parameters.get(name) for name in ("host", "hostaddr", "port", *choice)} == {
         "host": "localhost",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from app.bootstrap import bootstrap
+from app.bootstrap import EVENTS, bootstrap
 from app.errors import BackupNotFoundError, RestoreValidationError
 from app.operations.full_restore.source import full_from_file
 from app.operations.restore.preview import diff
@@ -66,7 +66,7 @@ def test_a_pipe_is_no_full_backup_either(tmp_path: Path) -> None:
     pipe = tmp_path / "backup-full-2025-01-15.tar.gz"
     os.mkfifo(pipe)
     with pytest.raises(RestoreValidationError, match="is a pipe"):
-        full_from_file(pipe)
+        full_from_file(pipe, EVENTS)
 
 
 def test_a_relative_pipe_is_seen_too_and_a_tiers_folder_is_no_path(

@@ -62,7 +62,7 @@ def test_views_are_filled_in_the_order_that_works_and_what_no_server_takes_stand
     done = restore(
         service, RestoreRequest.parse(service, backup=taken.backup.id, mode="replace", confirm=odd.database.name)
     )
-    away, logged, tenant = sorted(each for each in done.warnings if "is left without rows" in each)
+    away, logged, tenant = sorted(each for each in done.warnings if "stays without rows" in each)
     assert 'view data far: could not connect to server "away"' in away
     assert away.endswith("REFRESH MATERIALIZED VIEW public.far")
     assert 'view data logged: could not open file "/nowhere/logs.csv"' in logged

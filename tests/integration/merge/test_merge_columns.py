@@ -86,8 +86,8 @@ OTHER_KEY = """
     [
         ("ALTER TABLE people DROP COLUMN name", "column public.people.name is not in the live database"),
         ("DROP TABLE log", "not in the live database: public.log"),
-        (NEW_COLUMN, "public.log wants a value for must"),
-        (OTHER_KEY, "not told apart by the live key"),
+        (NEW_COLUMN, "public.log has NOT NULL columns without a default that the backup does not have: must"),
+        (OTHER_KEY, "is not unique in the backup"),
     ],
 )
 def test_what_would_lose_something_is_refused_and_named(database: TestDatabase, change: str, message: str) -> None:

@@ -81,7 +81,7 @@ def test_a_constraint_over_the_whole_row_stops_no_merge(empty_database: TestData
     )
     done = done_as_previewed(empty_database, "DELETE FROM t WHERE id = 1; UPDATE t SET v = 7")
     assert (done.total("inserted"), done.total("updated")) == (1, 1)
-    assert done.notes == ("odd of public.t cannot be tried beforehand: if it refuses a row, the whole merge fails",)
+    assert done.notes == ("odd of public.t cannot be checked beforehand: if it refuses a row, the whole merge fails",)
 
 
 def test_rows_of_a_period_are_told_apart_by_their_key(empty_database: TestDatabase) -> None:
@@ -97,7 +97,7 @@ def test_rows_of_a_period_are_told_apart_by_their_key(empty_database: TestDataba
     change = "UPDATE t SET v = 9 WHERE v = 1; UPDATE t SET r = '[2025-02-01,2025-02-15)' WHERE v = 2; DELETE FROM t"
     done = done_as_previewed(empty_database, f"{change} WHERE v = 3")
     assert [(each.inserted, each.updated, each.blocked) for each in done.tables] == [(0, 0, 0), (1, 1, 1)]
-    assert "lasts of public.c cannot be tried beforehand: if it refuses a row, the whole merge fails" in done.notes
+    assert "lasts of public.c cannot be checked beforehand: if it refuses a row, the whole merge fails" in done.notes
 
 
 @pytest.mark.parametrize(
@@ -121,10 +121,10 @@ def test_published_rows_without_an_identity_are_refused_beforehand(
     if identity == "NOTHING" and "UPDATE" in change:
         with (
             beside(empty_database, archive, request()) as found,
-            pytest.raises(RestoreValidationError, match=r"public\.p.* published and have no replica identity"),
+            pytest.raises(RestoreValidationError, match=r"public\.p.* published without a replica identity"),
         ):
             found.preview()
-        with pytest.raises(RestoreValidationError, match=r"public\.p.* published and have no replica identity"):
+        with pytest.raises(RestoreValidationError, match=r"public\.p.* published without a replica identity"):
             merge(empty_database, archive, request())
     else:
         done, _ = merge(empty_database, archive, request())

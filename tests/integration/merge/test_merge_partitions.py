@@ -59,7 +59,7 @@ def test_a_table_without_a_key_and_a_replace_say_so_too(empty_database: TestData
     archive = archive_of(empty_database)
     empty_database.execute("INSERT INTO free VALUES (1, 'x'); DELETE FROM free WHERE said = 'said'")
     empty_database.execute("DROP TABLE free0")
-    with pytest.raises(MergeConflictError, match="cannot be made what they were") as failed:
+    with pytest.raises(MergeConflictError, match="cannot be restored") as failed:
         merge(empty_database, archive, request(tables=["free"], exact=True))
     assert "PARTITION OF" in (failed.value.hint or "")
 

@@ -102,7 +102,7 @@ def test_a_sequence_that_cannot_be_told_is_said_to_stay(empty_database: TestData
     archive = archive_of(empty_database)
     done, _ = merge(empty_database, archive, request(tables=["t"]))
     told = "public.t: trigger fill calls public.fill, which draws from a sequence that it names as text"
-    assert f"{told}; that sequence stays" in done.notes
+    assert f"{told}; that sequence is not changed" in done.notes
 
 
 def test_a_sequence_that_the_backup_has_not_is_said_to_stay(empty_database: TestDatabase) -> None:
@@ -110,7 +110,8 @@ def test_a_sequence_that_the_backup_has_not_is_said_to_stay(empty_database: Test
     archive = archive_of(empty_database)
     empty_database.execute("DELETE FROM t; ALTER SEQUENCE t_id_seq RENAME TO renamed")
     done, _ = merge(empty_database, archive, request(tables=["t"]))
-    assert any(note.startswith("sequence public.renamed stays, since the backup has none") for note in done.notes)
+    renamed = "sequence public.renamed, which public.t uses, is not changed, because the backup has none"
+    assert any(note.startswith(renamed) for note in done.notes)
     whole, _ = merge(empty_database, archive, request())
     assert "sequence public.t_id_seq is not in the live database" in whole.notes
 
@@ -123,7 +124,7 @@ def test_one_that_is_used_up_is_used_up_again(empty_database: TestDatabase) -> N
     archive = archive_of(empty_database)
     empty_database.execute("DELETE FROM t; ALTER SEQUENCE s RESTART")
     done, _ = merge(empty_database, archive, request(tables=["t"]))
-    assert "sequence public.s is used up, as it was in the backup" in done.notes
+    assert "sequence public.s is exhausted, as it was in the backup" in done.notes
     with pytest.raises(psycopg.errors.SequenceGeneratorLimitExceeded):
         next_row(empty_database)
 
@@ -135,7 +136,10 @@ def test_one_with_other_limits_by_now_stays_and_is_told_of(empty_database: TestD
     archive = archive_of(empty_database)
     empty_database.execute("DELETE FROM t; ALTER SEQUENCE s RESTART MAXVALUE 20")
     done, _ = merge(empty_database, archive, request(tables=["t"]))
-    assert "sequence public.s stays, since its values are between 1 and 20; the backup's goes on from 51" in done.notes
+    assert (
+        "sequence public.s is not changed, because its values are between 1 and 20; its next value in the backup is 51"
+        in done.notes
+    )
     assert empty_database.query("SELECT nextval('s')") == [(1,)]
 
 
@@ -170,7 +174,7 @@ def test_a_sequence_that_others_draw_from_never_goes_back(empty_database: TestDa
     archive = archive_of(empty_database)
     empty_database.execute("SELECT setval('s', 70)")
     done, _ = merge(empty_database, archive, request(tables=["t"], exact=True))
-    assert "sequence public.s does not go back: others draw from it too, or may" in done.notes
+    assert "sequence public.s is not set back: other tables draw from it, or may" in done.notes
     assert next_row(empty_database) == 71
 
 
@@ -196,7 +200,8 @@ def test_one_that_the_role_may_not_read_stops_no_merge(empty_database: TestDatab
         grantee = TestDatabase(empty_database.name, f"postgresql://{role}:r@{empty_database.url.split('@')[1]}")
         done, _ = merge(grantee, archive, request())
         assert done.total("inserted") == 50
-        told = "sequence public.t_id_seq stays, since the role may not read it; the backup's last value is 50"
+        last = "its last value in the backup is 50"
+        told = f"sequence public.t_id_seq is not changed, because the role may not read it; {last}"
         assert told in done.notes
     finally:
         empty_database.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")

@@ -1,4 +1,4 @@
-"""Tables of migration tools in a merge across a migration: left alone and told of, in whatever way it is asked for."""
+"""Tables of migration tools in a merge across a migration: not changed, and named in a note, whatever is requested."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.fix_damaged import Damaged
 from tests.fix_merge import archive_of, beside, merge, request, undo
 from tests.fix_postgres import TestDatabase, copy_of_all_tables
 
-ALEMBIC = "public.alembic_version (Alembic) is left alone: it says which migrations the live schema has seen"
+ALEMBIC = "public.alembic_version (Alembic) is not changed: it says which migrations the live schema has"
 TABLES = """
     CREATE TABLE people (id int PRIMARY KEY, name text); INSERT INTO people VALUES (1, 'a'), (2, 'b');
     CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY); INSERT INTO alembic_version VALUES ('3f2a');
@@ -93,7 +93,7 @@ def test_as_dependents_they_are_left_alone(database: TestDatabase) -> None:
     wanted = request(tables=["people"], dependents=True, exact=True, version_tables=["revision"])
     done, _ = merge(database, archive, wanted)
     assert database.query("SELECT n FROM revision") == [(7,)]
-    assert any(note.startswith("public.revision (RESTORE_VERSION_TABLES) is left alone") for note in done.notes)
+    assert any(note.startswith("public.revision (RESTORE_VERSION_TABLES) is not changed") for note in done.notes)
 
 
 def test_a_name_in_the_setting_that_no_table_has_is_told(database: TestDatabase, archive: Archive) -> None:

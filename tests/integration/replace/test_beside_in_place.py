@@ -79,7 +79,7 @@ def test_what_is_left_when_a_load_is_cancelled_is_logged(empty_database: TestDat
                 cancelled(database, empty_database, statement)
     (found,) = [each for each in logs if each["log_level"] == "warning"]
     assert found["changed"].endswith(f"outside of its database: replication slot {slot}")
-    assert "put it back" in found["hint"]
+    assert "revert it" in found["hint"]
 
 
 def test_a_database_without_an_encoding_is_one_to_look_from(

@@ -44,7 +44,7 @@ def test_what_a_server_spells_otherwise_once_it_was_restored_is_the_same(
         assert schema_differences(Database.from_url(second.url), archive) == ([], [])
         # Who owns what is compared with a dump that says so, and with no other.
         second.execute("ALTER TABLE reworded OWNER TO torture_owner")
-        assert schema_differences(Database.from_url(second.url), archive)[0] == ["table public.reworded is another"]
+        assert schema_differences(Database.from_url(second.url), archive)[0] == ["table public.reworded differs"]
         ownerless = foreign(major.run("pg_dump", "--no-owner", database="first"))
         assert schema_differences(Database.from_url(second.url), ownerless) == ([], [])
         assert compare(Database.from_url(second.url), ownerless, Loading(facts=None), 2).require_equal("second") == []
@@ -62,13 +62,13 @@ def test_the_first_replace_of_a_database_made_by_migrations_has_no_warnings(
     empty_database.execute("ALTER TABLE rota DROP CONSTRAINT rota_state_check, ADD CHECK (state IN ('open', 'shut'))")
     found = json.loads(site.cli("diff", "latest", "--json").stdout)
     (other,) = found["otherwise"]
-    assert found["schema"] == ["table public.rota is another"]
+    assert found["schema"] == ["table public.rota differs"]
     assert (other["object"], "'closed'" in other["backup"], "'shut'" in other["database"]) == (
         "table public.rota",
         True,
         True,
     )
-    assert "table public.rota is another" in site.cli("diff", "latest").stdout
+    assert "table public.rota differs" in site.cli("diff", "latest").stdout
 
 
 def test_a_replace_shows_both_texts_of_what_reads_otherwise(
@@ -83,7 +83,7 @@ def test_a_replace_shows_both_texts_of_what_reads_otherwise(
     done = site.cli("restore", "latest", "--mode", "replace", "--confirm", empty_database.name, "--json")
     told = json.loads(done.stdout)
     assert done.code == 3
-    assert told["warnings"] == ["1 objects read otherwise than in the backup: table public.child"]
+    assert told["warnings"] == ["1 objects differ from the backup: table public.child"]
     (other,) = told["otherwise"]
     assert other["object"] == "table public.child"
     assert other["backup"].index("c integer") < other["backup"].index("a integer")

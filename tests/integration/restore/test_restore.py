@@ -229,7 +229,7 @@ def test_a_preview_names_what_differs_in_the_schema(site: Site) -> None:
         "column public.people.pager is not in the backup",
         "acl public.TABLE people is not in the backup",
         "index public.assignments_superseding_idx is not in the live database",
-        "table public.people is another",
+        "table public.people differs",
         "view public.mine is not in the backup",
     )
 

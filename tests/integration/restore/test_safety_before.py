@@ -44,7 +44,7 @@ REFUSED = {
     "a table that is gone": Refused("are not in the live", {"mode": "merge"}, "DROP TABLE notes"),
     "a column that is gone": Refused("people.pager is not", {"mode": "merge"}, "ALTER TABLE people DROP pager"),
     "a column that wants a value": Refused(
-        "wants a value for grade",
+        "that the backup does not have: grade",
         {"mode": "merge"},
         "DELETE FROM people; ALTER TABLE people ADD grade int NOT NULL",
     ),
@@ -56,7 +56,7 @@ REFUSED = {
         "the policy is to fail", {"mode": "merge", "on_conflict": "fail"}, "UPDATE people SET name = 'x' WHERE id = 1"
     ),
     "rows that others refer to": Refused(
-        "cannot be made what they were",
+        "cannot be restored",
         {"mode": "replace", "tables": ["units"]},
         "INSERT INTO units VALUES (3, 'c'); INSERT INTO people VALUES (3, 3, 'three')",
     ),

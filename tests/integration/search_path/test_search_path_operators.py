@@ -59,8 +59,8 @@ def test_they_are_named_and_restored_by_a_path(empty_database: TestDatabase, pos
     try:
         server.load(name, archive, Loading(facts=facts), lambda _: None)
         (remark,) = server.prove(name, archive, Loading(facts=facts), lambda _: None)
-        assert "read otherwise than in the backup" in remark
-        assert remark.endswith("may compare otherwise now: restore with --search-path")
+        assert "differ from the backup" in remark
+        assert remark.endswith("may give other results now: restore with --search-path")
         assert database(postgres_server, name).query("SELECT who FROM cased") == [("b",), ("b",)]
     finally:
         server.drop(name)

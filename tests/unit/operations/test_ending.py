@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.errors import BackupCancelledError, BackupCreationError, Cancelled, RestoreCancelledError
-from app.operations.ending import Ending, ending
+from app.operations.ending import Ending
 
 
 class Steps(Ending):
@@ -32,7 +32,7 @@ class Steps(Ending):
 
 def test_work_that_succeeds_ends_nothing() -> None:
     how = Steps()
-    with ending(how):
+    with how:
         pass
     assert how.steps == []
 
@@ -40,7 +40,7 @@ def test_work_that_succeeds_ends_nothing() -> None:
 def test_an_error_is_settled_told_and_recorded_in_this_order_and_raised_as_it_is() -> None:
     how, error = Steps(), BackupCreationError("the server is down")
     behind = ValueError("why")
-    with pytest.raises(BackupCreationError) as raised, ending(how):
+    with pytest.raises(BackupCreationError) as raised, how:
         raise error from behind
     assert raised.value is error
     assert error.__cause__ is behind
@@ -55,7 +55,7 @@ def test_an_error_is_settled_told_and_recorded_in_this_order_and_raised_as_it_is
 @pytest.mark.parametrize("signal", [KeyboardInterrupt(), Cancelled(BackupCancelledError("revoked"))])
 def test_a_cancel_becomes_the_verbs_own_error(signal: KeyboardInterrupt) -> None:
     how = Steps()
-    with pytest.raises(RestoreCancelledError) as raised, ending(how):
+    with pytest.raises(RestoreCancelledError) as raised, how:
         raise signal
     assert raised.value.__cause__ is signal
     assert how.steps[0] == f"cancelled {type(signal).__name__}"
@@ -63,12 +63,12 @@ def test_a_cancel_becomes_the_verbs_own_error(signal: KeyboardInterrupt) -> None
 
 
 def test_a_cancel_that_the_verb_does_not_name_passes_as_it_is() -> None:
-    with pytest.raises(KeyboardInterrupt), ending(Ending()):
+    with pytest.raises(KeyboardInterrupt), Ending():
         raise KeyboardInterrupt
 
 
 def test_work_that_is_done_all_the_same_raises_nothing() -> None:
     how = Steps(done=True)
-    with ending(how):
+    with how:
         raise BackupCreationError("the connection was cut after the commit")
     assert how.steps == ["settle BackupCreationError of BackupCreationError"]

@@ -103,7 +103,7 @@ def test_a_bad_end_tells_the_exit_code_and_what_was_said() -> None:
         with pytest.raises(ProgramError) as caught:
             program.check()
         assert caught.value.message == "sh failed with exit code 3: first\nsecond"
-    with running(sh("exit 1"), ENV) as program, pytest.raises(ProgramError, match="exit code 1: it said nothing"):
+    with running(sh("exit 1"), ENV) as program, pytest.raises(ProgramError, match="exit code 1: it printed no error"):
         program.check()
 
 

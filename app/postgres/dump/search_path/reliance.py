@@ -148,26 +148,26 @@ def _tried(trying: Trials, found: Iterable[_Object], deadline: float) -> Iterato
         if time.monotonic() > deadline:
             untried.append(name)
         outcome = trying.outcome(tried_object.statements, tried_object.owners) if not untried else UNTRIED
-        if outcome.said is not None:
+        if outcome.error is not None:
             yield tried_object, outcome
     if untried:
         log.warning("backup had no time to try all functions", untried=untried[:_SHOWN], of=len(untried))
 
 
 def _doubt_of(database: str, path: str, tried: _Object, outcome: Outcome) -> Doubt:
-    name, said, lasting = f"{tried.kind} {tried.name}", outcome.said or "", outcome.lasting
+    name, said, lasting = f"{tried.kind} {tried.name}", outcome.error or "", outcome.lasting
     table = quoted(*tried.table)
     if said == BROKEN and tried.kind == "column":
         reason = "a value in it names an index, which a restore creates after the rows are loaded"
         mending = in_psql(database, f"ALTER TABLE {table} ALTER {quoted(*tried.columns[:1])} TYPE text")
         return Doubt(name, (), reason, True, path, mending)  # noqa: FBT003 -- no path creates the index
-    if said == BROKEN and (lasting or not outcome.told):
+    if said == BROKEN and (lasting or not outcome.lasting_known):
         reason = "a row violates it, today or in a database of another name: a restore cannot load that row"
         mending = "change the row, or the constraint"
         if tried.kind == "check":
             constraint = tried.name.rpartition(" of ")[0]
             mending = in_psql(database, f"ALTER TABLE {table} DROP CONSTRAINT {constraint}")
-        mending = mending if outcome.told else f"{with_path(path)}; if that does not help, {mending}"
+        mending = mending if outcome.lasting_known else f"{with_path(path)}; if that does not help, {mending}"
         return Doubt(name, tried.functions, reason, lasting, path, mending)
     if tried.own:
         return Doubt(name, tried.own, said, lasting, path)

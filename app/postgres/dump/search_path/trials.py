@@ -64,14 +64,14 @@ class Roles:
             return cls(superuser=True, recovery=True, superusers=frozenset(), trusted=frozenset())
         return cls(row[0], row[1], frozenset(row[2]), frozenset(row[3]))
 
-    def whose(self, owners: Sequence[str]) -> str | None:
+    def run_as(self, owners: Sequence[str]) -> str | None:
         """The role whose rights a trial must run with; None for the session's own."""
         return next((owner for owner in owners if owner not in self.superusers), None) if self.superuser else None
 
     def may_try(self, owners: Sequence[str]) -> bool:
         """Whether functions of these owners may be tried at all."""
         if self.superuser:
-            return self.whose(owners) is None or not self.recovery
+            return self.run_as(owners) is None or not self.recovery
         return all(owner in self.superusers or owner in self.trusted for owner in owners)
 
 
@@ -81,15 +81,15 @@ class Outcome:
 
     Attributes:
         tried: whether the expression was evaluated.
-        said: the server's error under the conditions of a restore; None if it succeeded.
+        error: the server's message under the conditions of a restore; None if it succeeded.
         lasting: whether it fails under the database's own search_path too.
-        told: whether that is known.
+        lasting_known: whether `lasting` is known.
     """
 
     tried: bool = True
-    said: str | None = None
+    error: str | None = None
     lasting: bool = False
-    told: bool = True
+    lasting_known: bool = True
 
 
 UNTRIED = Outcome(tried=False)
@@ -115,41 +115,41 @@ class Trials:
         """
         if not self._roles.may_try(owners):
             return UNTRIED
-        whose = self._roles.whose(owners)
+        run_as = self._roles.run_as(owners)
         outcome = UNTRIED
         for place, statement in enumerate(statements, start=1):
             timeout = _FEW_MS if place == len(statements) else _MANY_MS
-            error = self._error("", statement, whose, timeout)
+            error = self._error("", statement, run_as, timeout)
             if error is None:
                 return Outcome()
             if error.sqlstate in _UNKNOWN:
                 outcome = UNTRIED
                 continue
-            if _breaks(error):
-                holds = self._holds(statement, whose, timeout)
-                return Outcome(said=_said(error), lasting=holds is False, told=holds is not None)
-            if whose is None and not self._path_is_trusted:
-                return Outcome(said=_said(error)) if error.sqlstate in UNDEFINED else UNTRIED
-            lasting = self._lasts(statement, whose, timeout)
+            if _violates_check(error):
+                holds = self._is_true_under_configured_path(statement, run_as, timeout)
+                return Outcome(error=_message_of(error), lasting=holds is False, lasting_known=holds is not None)
+            if run_as is None and not self._path_is_trusted:
+                return Outcome(error=_message_of(error)) if error.sqlstate in UNDEFINED else UNTRIED
+            lasting = self._fails_under_configured_path(statement, run_as, timeout)
             if error.sqlstate in UNDEFINED or not lasting:
-                return Outcome(said=_said(error), lasting=lasting)
+                return Outcome(error=_message_of(error), lasting=lasting)
             outcome = Outcome()  # the rows are the cause, under any path
         return outcome
 
-    def _lasts(self, statement: str, whose: str | None, timeout: int) -> bool:
+    def _fails_under_configured_path(self, statement: str, run_as: str | None, timeout: int) -> bool:
         """Whether it fails under the database's path too; False if no function can be created unseen by triggers."""
         if self._roles.recovery or self._triggers.not_disabled:
             return False
-        error = self._error(self._path, statement, whose, timeout)
+        error = self._error(self._path, statement, run_as, timeout)
         return error is not None and error.sqlstate not in _UNKNOWN
 
-    def _holds(self, statement: str, whose: str | None, timeout: int) -> bool | None:
+    def _is_true_under_configured_path(self, statement: str, run_as: str | None, timeout: int) -> bool | None:
         """Whether the check is true for each row under the database's path; None if that cannot be tried."""
-        if self._roles.recovery or self._triggers.not_disabled or (whose is None and not self._path_is_trusted):
+        if self._roles.recovery or self._triggers.not_disabled or (run_as is None and not self._path_is_trusted):
             return None
-        return self._error(self._path, statement, whose, timeout) is None
+        return self._error(self._path, statement, run_as, timeout) is None
 
-    def _error(self, path: str, statement: str, whose: str | None, timeout: int) -> psycopg.Error | None:
+    def _error(self, path: str, statement: str, run_as: str | None, timeout: int) -> psycopg.Error | None:
         connection = self._connection
         try:
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
@@ -157,13 +157,13 @@ class Trials:
                 connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(self._snapshot))
             for name, value in (("statement_timeout", timeout), ("lock_timeout", _LOCK_MS)):
                 connection.execute(sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(name), value))
-            said = statement
-            if path or whose is not None:
-                self._make(statement, whose)
-                said = f"SELECT {_FUNCTION}()"
+            command = statement
+            if path or run_as is not None:
+                self._make(statement, run_as)
+                command = f"SELECT {_FUNCTION}()"
             connection.execute("SELECT pg_catalog.set_config('search_path', %s, true)", (path,))
             connection.execute("SET TRANSACTION READ ONLY")
-            connection.execute(said.encode(), binary=True)
+            connection.execute(command.encode(), binary=True)
         except psycopg.OperationalError as error:
             if connection.closed:
                 raise
@@ -175,30 +175,30 @@ class Trials:
                 connection.rollback()
         return None
 
-    def _make(self, statement: str, whose: str | None) -> None:
+    def _make(self, statement: str, run_as: str | None) -> None:
         """Create the temporary function; event triggers do not fire on it."""
         connection = self._connection
         with self._triggers.disabled():
             # Binary selects the extended protocol, which accepts one statement only.
             head = f"CREATE FUNCTION {_FUNCTION}() RETURNS void LANGUAGE sql SECURITY DEFINER BEGIN ATOMIC"
             connection.execute(f"{head} {statement}; END".encode(), binary=True)
-            if whose is not None:
-                owner = sql.SQL("ALTER FUNCTION {}() OWNER TO {}").format(sql.SQL(_FUNCTION), sql.Identifier(whose))
+            if run_as is not None:
+                owner = sql.SQL("ALTER FUNCTION {}() OWNER TO {}").format(sql.SQL(_FUNCTION), sql.Identifier(run_as))
                 connection.execute(owner)
 
 
-def _breaks(error: psycopg.Error) -> bool:
+def _violates_check(error: psycopg.Error) -> bool:
     """Whether a row violates a check."""
     return error.sqlstate == _BREAKS or f'"{BROKEN}"' in (error.diag.message_primary or "")
 
 
-def _said(error: psycopg.Error) -> str:
+def _message_of(error: psycopg.Error) -> str:
     """The server's message if it quotes no rows; else the SQLSTATE."""
     code = error.sqlstate or "?"
-    if _breaks(error):
+    if _violates_check(error):
         return BROKEN
-    said = error.diag.message_primary if code.startswith(_OF_NAMES) else None
-    return " ".join(said.split()) if said else f"it fails there, with SQLSTATE {code}"
+    message = error.diag.message_primary if code.startswith(_OF_NAMES) else None
+    return " ".join(message.split()) if message else f"it fails there, with SQLSTATE {code}"
 
 
 def start_trials(connection: psycopg.Connection, roles: Roles, snapshot: str | None) -> Trials:

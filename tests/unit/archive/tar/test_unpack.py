@@ -11,11 +11,13 @@ from types import SimpleNamespace
 
 import pytest
 
+from app.alerts.listeners import Listeners
 from app.archive.codecs import frame_format
 from app.domain.backup import Codec
 from app.errors import BackupValidationError, RestorePermissionError, RestoreValidationError
 from app.operations.full_restore.run import DataFolderTools, FullSource, restore_full
 
+NOBODY = Listeners(())
 PROGRAMS = DataFolderTools(verify=lambda _: "18.6", start=lambda folder: ["pg_ctl", "-D", str(folder)])
 
 
@@ -81,7 +83,7 @@ HOSTILE = {
 @pytest.mark.parametrize("entries", HOSTILE.values(), ids=HOSTILE)
 def test_a_hostile_tar_is_refused_and_leaves_nothing(tmp_path: Path, entries: list[tarfile.TarInfo]) -> None:
     with pytest.raises(RestoreValidationError) as caught:
-        restore_full(source(*entries), tmp_path / "above" / "target", PROGRAMS)
+        restore_full(source(*entries), tmp_path / "above" / "target", PROGRAMS, NOBODY)
     assert caught.value.hint
     assert list(tmp_path.iterdir()) == []
 
@@ -90,7 +92,7 @@ def test_what_is_no_full_backup_is_refused(tmp_path: Path) -> None:
     data = b"\x1f\x8b nothing of the kind"
     stranger = FullSource(name="x", open=lambda: io.BytesIO(data), codec=Codec.GZIP, size=9, manifest=None)
     with pytest.raises(RestoreValidationError, match="does not verify"):
-        restore_full(stranger, tmp_path / "target", PROGRAMS)
+        restore_full(stranger, tmp_path / "target", PROGRAMS, NOBODY)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -100,7 +102,7 @@ def test_modes_are_kept_but_nobodys_power_is(tmp_path: Path) -> None:
     inside = [entry("paths/srv", tarfile.DIRTYPE, mode=0o3500), entry("paths/srv/run", mode=0o4755)]
     inside.append(entry("paths/srv/kept", mode=0o444))
     link = entry("paths/srv/link", tarfile.SYMTYPE, "run")
-    done = restore_full(source(*inside, link), target, PROGRAMS)
+    done = restore_full(source(*inside, link), target, PROGRAMS, NOBODY)
     assert (target / "paths/srv/link").read_text() == "x"
     assert (target / "paths/srv/run").stat().st_mode & 0o7777 == 0o755
     assert (target / "paths/srv/kept").stat().st_mode & 0o7777 == 0o444
@@ -121,7 +123,7 @@ def test_a_target_that_is_not_empty_is_left_alone(tmp_path: Path, what: str) -> 
         (target / "x").mkdir(parents=True)
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(RestoreValidationError, match="not"):
-        restore_full(source(), target, PROGRAMS)
+        restore_full(source(), target, PROGRAMS, NOBODY)
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -150,26 +152,26 @@ def test_it_belongs_again_to_whom_it_belonged_or_it_is_said(tmp_path: Path, monk
     server = entry("postgres/PG_VERSION")
     for each in (folder, file, link, server):
         each.uid, each.gid = 1234, 4321
-    done = restore_full(source(folder, file, link, server), tmp_path / "one", PROGRAMS)
+    done = restore_full(source(folder, file, link, server), tmp_path / "one", PROGRAMS, NOBODY)
     assert given == dict.fromkeys(("srv", "run", "link"), (1234, 4321)), "the server's files are for whoever starts it"
     assert done.owners_kept
     closed = entry("paths/closed")
     closed.uid = 1234
-    assert not restore_full(source(closed), tmp_path / "two", PROGRAMS).owners_kept
+    assert not restore_full(source(closed), tmp_path / "two", PROGRAMS, NOBODY).owners_kept
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
 def test_root_gives_files_back(tmp_path: Path) -> None:
     file = entry("paths/run")
     file.uid, file.gid = 1234, 4321
-    restore_full(source(file), tmp_path / "target", PROGRAMS)
+    restore_full(source(file), tmp_path / "target", PROGRAMS, NOBODY)
     found = (tmp_path / "target/paths/run").stat()
     assert (found.st_uid, found.st_gid) == (1234, 4321)
 
 
 def test_a_way_that_goes_up_ends_where_it_says(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
-    done = restore_full(source(), tmp_path / "deep" / ".." / "target", PROGRAMS)
+    done = restore_full(source(), tmp_path / "deep" / ".." / "target", PROGRAMS, NOBODY)
     assert done.target == tmp_path / "target"
     assert (tmp_path / "target/postgres").is_dir()
 
@@ -178,7 +180,7 @@ def test_a_folder_that_is_there_is_filled_and_stays_what_it_is(tmp_path: Path) -
     target = tmp_path / "target"
     target.mkdir(0o750)
     before = target.stat()
-    restore_full(source(entry("paths/x")), target, PROGRAMS)
+    restore_full(source(entry("paths/x")), target, PROGRAMS, NOBODY)
     assert sorted(each.name for each in target.iterdir()) == ["paths", "postgres"]
     assert (target.stat().st_ino, target.stat().st_mode) == (before.st_ino, before.st_mode)
 
@@ -196,7 +198,7 @@ def test_a_folder_that_cannot_be_filled_is_empty_again(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(Path, "rename", fail_at_the_second)
     with pytest.raises(RestorePermissionError):
-        restore_full(source(entry("paths/x")), target, PROGRAMS)
+        restore_full(source(entry("paths/x")), target, PROGRAMS, NOBODY)
     assert list(target.iterdir()) == []
 
 
@@ -216,7 +218,7 @@ def test_a_cancel_at_the_very_end_leaves_nothing(
 
     monkeypatch.setattr(os, "sync", sync)
     with pytest.raises(KeyboardInterrupt):
-        restore_full(source(entry("paths/x")), target, PROGRAMS)
+        restore_full(source(entry("paths/x")), target, PROGRAMS, NOBODY)
     assert list(tmp_path.rglob("*")) == ([target] if there else [])
 
 
@@ -226,7 +228,9 @@ def test_what_failed_is_raised_not_what_could_not_be_tidied_up(tmp_path: Path) -
         raise BackupValidationError("it differs")
 
     with pytest.raises(RestoreValidationError, match="it differs"):
-        restore_full(source(), tmp_path / "new" / "target", DataFolderTools(verify=verify, start=PROGRAMS.start))
+        restore_full(
+            source(), tmp_path / "new" / "target", DataFolderTools(verify=verify, start=PROGRAMS.start), NOBODY
+        )
     assert [each.name for each in (tmp_path / "new").iterdir()] == ["somebody's"]
 
 
@@ -234,18 +238,18 @@ def test_what_a_killed_run_has_left_is_named(tmp_path: Path) -> None:
     left, anothers = tmp_path / ".target.0123456789ab.unfinished", tmp_path / ".target.2.0123456789ab.unfinished"
     left.mkdir()
     anothers.mkdir()
-    done = restore_full(source(), tmp_path / "target", PROGRAMS)
+    done = restore_full(source(), tmp_path / "target", PROGRAMS, NOBODY)
     assert any(str(left) in each for each in done.warnings)
     assert not any(str(anothers) in each for each in done.warnings)
     (left / "x").touch()
     with pytest.raises(RestoreValidationError, match="it holds x"):
-        restore_full(source(), left, PROGRAMS)
+        restore_full(source(), left, PROGRAMS, NOBODY)
 
 
 def test_folders_above_it_are_nobody_elses_to_change(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
-        restore_full(source(), tmp_path / "a" / "b" / "target", PROGRAMS)
+        restore_full(source(), tmp_path / "a" / "b" / "target", PROGRAMS, NOBODY)
     finally:
         os.umask(before)
     assert [each.stat().st_mode & 0o777 for each in (tmp_path / "a", tmp_path / "a/b")] == [0o755, 0o755]

@@ -38,7 +38,7 @@ def test_a_version_is_told_what_it_knows(case: tuple[_CreateOptions, int]) -> No
 
 @pytest.mark.parametrize(("traits", "version"), [(ICU, 140000), (BUILTIN, 160000)])
 def test_a_provider_that_the_version_does_not_know_is_refused(traits: _CreateOptions, version: int) -> None:
-    with pytest.raises(RestoreValidationError, match=f"{version // 10000}, does not know") as caught:
+    with pytest.raises(RestoreValidationError, match=f"{version // 10000}, does not support") as caught:
         told(traits, version)
     assert "or newer" in caught.value.hint
 

@@ -1,0 +1,91 @@
+"""Reads a SQLite catalog without SQLAlchemy, for `list` and `show`: its import takes longer than these verbs.
+
+Only a catalog of this version is read, and only what these verbs ask for. Whatever else there is (an older catalog, one
+in PostgreSQL, one that is missing, locked or damaged) is left to `SqlCatalog`, which brings it up to date, or says what
+is wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import stat
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from app.catalog.rows import BACKUP, COLUMNS, WORDS, told_of
+from app.catalog.version import HEAD, VERSION_TABLE
+from app.domain.backup import Backup
+from app.ports.runs import Catalog
+
+Answer = TypeVar("Answer")
+_COLUMNS = ", ".join(f'"{COLUMNS.get(name, name)}"' for name in BACKUP)
+_BACKUPS = f"SELECT {_COLUMNS} FROM backup_files WHERE database = ? ORDER BY created_at DESC, id DESC"
+_TOLD = "SELECT digest, told FROM backup_manifests WHERE database = ?"
+_TIMES = ("created_at", "verified_at")
+_BESIDE = ("", "-journal", "-wal", "-shm")
+
+
+class Glance:
+    """The two questions of those who only look.
+
+    Args:
+        file: the catalog.
+        prepare: called first; raises what forbids to open the catalog.
+        catalog: answers if the file cannot be read like this.
+    """
+
+    def __init__(self, file: Path, prepare: Callable[[], None], catalog: Catalog) -> None:
+        self._file = file
+        self._prepare = prepare
+        self._catalog = catalog
+
+    def backups(self, database: str) -> Sequence[Backup]:
+        """All backups, newest first."""
+        found = self._read(_BACKUPS, database, lambda rows: [_backup_of(row) for row in rows])
+        return self._catalog.backups(database) if found is None else found
+
+    def told(self, database: str) -> Mapping[str, Backup]:
+        """What manifests tell, by the SHA-256 of their bytes."""
+        found = self._read(_TOLD, database, _by_digest)
+        return self._catalog.told(database) if found is None else found
+
+    def _read(self, query: str, database: str, answer: Callable[[Sequence[Any]], Answer]) -> Answer | None:
+        """The answer to a query; None if the file is to be opened as usual."""
+        self._prepare()
+        with suppress(sqlite3.Error, OSError, ValueError, KeyError):
+            if not all(_is_regular(self._file.with_name(self._file.name + suffix)) for suffix in _BESIDE):
+                return None
+            address = f"file:{quote(str(self._file))}?mode=ro"
+            with closing(sqlite3.connect(address, uri=True, isolation_level=None)) as connection:
+                connection.execute("BEGIN")
+                if connection.execute(f"SELECT version_num FROM {VERSION_TABLE}").fetchall() == [(HEAD,)]:
+                    return answer(connection.execute(query, (database,)).fetchall())
+        return None
+
+
+def _is_regular(file: Path) -> bool:
+    """Whether it is a file, or missing: SQLite would wait for a pipe without end."""
+    try:
+        return stat.S_ISREG(file.stat().st_mode)
+    except FileNotFoundError:
+        return True
+
+
+def _backup_of(row: Sequence[Any]) -> Backup:
+    values = dict(zip(BACKUP, row, strict=True))
+    for name, word in WORDS.items():
+        values[name] = word(values[name])
+    for name in _TIMES:
+        if values[name] is not None:
+            values[name] = datetime.fromisoformat(values[name]).replace(tzinfo=UTC)
+    return Backup(**values)
+
+
+def _by_digest(rows: Sequence[Any]) -> dict[str, Backup]:
+    told = ((digest, told_of(json.loads(content))) for digest, content in rows)
+    return {digest: backup for digest, backup in told if backup is not None}

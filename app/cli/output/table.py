@@ -1,0 +1,85 @@
+"""Tables of text. A thousand rows are printed at once: `rich` takes most of a second for them.
+
+`rich` prints only a table that is wider than the terminal, because it folds the cells.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import click
+
+from app.domain.readable import on_one_line
+
+_GAP = "  "
+
+
+@dataclass(slots=True, kw_only=True)
+class Table:
+    """Columns with headings.
+
+    Attributes:
+        heads: the headings; none are printed if all are empty.
+        numbers: the columns that are aligned at their right ends.
+        rows: the cells, as many as there are headings, each on one line.
+    """
+
+    heads: Sequence[str]
+    numbers: Sequence[int] = ()
+    rows: list[tuple[str, ...]] = field(default_factory=list)
+
+    def add(self, *cells: str) -> None:
+        """Add a row; control characters and line breaks in it are escaped."""
+        self.rows.append(tuple(map(on_one_line, cells)))
+
+
+def print_table(table: Table) -> None:
+    """Print a table. A pipe gets whole lines: it has no width."""
+    widths = [max(map(_width, column)) for column in zip(table.heads, *table.rows, strict=True)]
+    terminal = sys.stdout.isatty()
+    if terminal and sum(widths) + len(_GAP) * (len(widths) - 1) > shutil.get_terminal_size().columns:
+        _print_folded(table)
+        return
+    lines = list(_lines(table, widths))
+    if terminal and any(table.heads) and os.environ.get("TERM", "dumb") != "dumb":
+        lines[0] = click.style(lines[0], bold=True)
+    if lines:
+        click.echo("\n".join(lines))
+
+
+def _lines(table: Table, widths: Sequence[int]) -> Iterator[str]:
+    for row in (table.heads, *table.rows) if any(table.heads) else table.rows:
+        cells = zip(row, widths, strict=True)
+        padded = (_padded(cell, width, right=column in table.numbers) for column, (cell, width) in enumerate(cells))
+        yield _GAP.join(padded).rstrip()
+
+
+def _padded(cell: str, width: int, *, right: bool) -> str:
+    blanks = " " * (width - _width(cell))
+    return blanks + cell if right else cell + blanks
+
+
+def _width(text: str) -> int:
+    """How many columns of a terminal a text takes."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len  # noqa: PLC0415 -- for names of other scripts only
+
+    return cell_len(text)
+
+
+def _print_folded(table: Table) -> None:
+    from rich.console import Console  # noqa: PLC0415 -- 0.05 s that only a narrow terminal is worth
+    from rich.table import Table as Folded  # noqa: PLC0415 -- as above
+    from rich.text import Text  # noqa: PLC0415 -- as above
+
+    folded = Folded(box=None, pad_edge=False, show_header=any(table.heads))
+    for number, head in enumerate(table.heads):
+        folded.add_column(Text(head), justify="right" if number in table.numbers else "left")
+    for row in table.rows:
+        folded.add_row(*map(Text, row))
+    Console(markup=False, emoji=False).print(folded)

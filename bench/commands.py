@@ -1,0 +1,113 @@
+"""How long commands take that only look, on a tree of 1,000 backups: ``python -m bench.commands``.
+
+The yardstick is ``python -c 'import sqlalchemy'``, which verbs that change the catalog have to pay.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from app.archive.index import Index
+from app.archive.manifest import Manifest, ServerFacts
+from app.archive.scanner import scan
+from app.archive.writer import ArchiveWriter
+from app.catalog.store import lazy_catalog
+from app.domain.backup import Backup, Codec, Origin, Tier, extension_of, id_of, period_of
+from app.domain.servers import Known, Lineage
+from app.operations.backups.same_name import digest_of
+from app.storage.folder import LocalFolder
+from app.storage.local import LocalTree
+from app.storage.memory import FolderMemory
+from bench.manifests import manifest_of
+from bench.measure import measured
+from bench.report import costs
+
+BACKUPS = 1000
+DATABASE = "residency_scheduler"
+_TABLES = 25  # the residency scheduler has as many
+_LAST = datetime(2025, 1, 15, 2, 0, tzinfo=UTC)
+_SERVER = ServerFacts(
+    version="18.1", version_num=180001, encoding="UTF8", locale="C.UTF-8/C.UTF-8/c", size=64 << 20,
+    roles=("postgres",), system_identifier="7400000000000000001", database_oid=16384,
+)  # fmt: skip
+_YARDSTICK = "python -c 'import sqlalchemy'"
+
+
+def make_tree(folder: Path, count: int = BACKUPS) -> None:
+    """Fill a folder with backups, half of them daily, half manual, as runs of the service leave it."""
+    marked = LocalFolder(folder, FolderMemory(None), DATABASE)
+    tree = LocalTree(folder, marked)
+    catalog = lazy_catalog(f"sqlite:///{folder}/catalog.db")
+    tree.make_root()
+    stream = io.BytesIO()
+    writer = ArchiveWriter(stream, Codec.ZSTD)
+    writer.add(scan([_dump()]))
+    index = writer.finish()
+    told: dict[str, Backup] = {}
+    for tier, at in _instants(count):
+        manifest = _manifest(index, tier, at)
+        name, content = id_of(tier, manifest.period), manifest.to_json().encode()
+        file = name + extension_of(tier, Codec.ZSTD)
+        with tree.create(tier, Path(file).name, "bench") as draft:
+            draft.stream.write(stream.getvalue())
+            draft.publish(file, content)
+        told[digest_of(content)] = manifest.to_backup(name, file)
+        catalog.save(told[digest_of(content)])
+    catalog.keep_told(DATABASE, told)
+    known = Known(identity=_SERVER.identity, since=_LAST, how="its manifest")
+    marked.change(DATABASE, lambda _: Lineage().with_known(known))
+
+
+def commands() -> Iterator[tuple[str, list[str]]]:
+    """What is measured: its name, and its arguments."""
+    ours = str(Path(sys.executable).with_name("residency-backup"))
+    newest = id_of(Tier.DAILY, period_of(Tier.DAILY, _LAST))
+    yield _YARDSTICK, [sys.executable, "-c", "import sqlalchemy"]
+    for arguments in (["--help"], ["list"], ["list", "--json"], ["show", newest]):
+        yield f"residency-backup {' '.join(arguments)}", [ours, *arguments]
+
+
+def measure(runs: int) -> dict[str, list[dict[str, Any]]]:
+    """Costs by command; each is run once a round, so that what slows the machine slows all alike."""
+    figures: dict[str, list[dict[str, Any]]] = {}
+    with tempfile.TemporaryDirectory(prefix="residency-backup-bench-") as place:
+        make_tree(Path(place) / "backups")
+        env = {name: value for name, value in os.environ.items() if not name.startswith(("BACKUP_", "DATABASE_"))}
+        env.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed program is compiled once
+        env |= {"BACKUP_DIR": f"{place}/backups", "BACKUP_STATE_DIR": f"{place}/state"}
+        for _ in range(runs + 1):
+            for name, argv in commands():
+                figures.setdefault(name, []).append(measured(argv, env).to_json() | {"bytes": 0})
+    return {name: rows[1:] for name, rows in figures.items()}  # the first round compiles
+
+
+def _instants(count: int) -> Iterator[tuple[Tier, datetime]]:
+    for days in range(count // 2):
+        at = _LAST - timedelta(days=days)
+        yield Tier.DAILY, at
+        yield Tier.MANUAL, at + timedelta(hours=9)
+
+
+def _dump() -> bytes:
+    rows = "(id, name) FROM stdin;\n1\ta\n2\tb\n\\.\n\n\n"
+    tables = (f"COPY public.table_{number:02} {rows}" for number in range(_TABLES))
+    end = "--\n-- PostgreSQL database dump complete\n--\n\n"
+    return f"--\n-- PostgreSQL database dump\n--\n\n{''.join(tables)}{end}".encode()
+
+
+def _manifest(index: Index, tier: Tier, at: datetime) -> Manifest:
+    times = {"snapshot_time": at, "verified_at": at}
+    facts = {"tool": "residency-backup", "origin": Origin.DUMP, "server": _SERVER, "pg_dump": "18.1", "seconds": 1.0}
+    period = period_of(tier, at)
+    return manifest_of(index, database=DATABASE, tier=tier, period=period, codec=Codec.ZSTD, **facts, **times)
+
+
+if __name__ == "__main__":
+    print(costs(measure(int(os.environ.get("BENCH_RUNS", "5")))))

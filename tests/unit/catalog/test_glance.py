@@ -1,0 +1,136 @@
+"""A glance at a catalog says what the catalog says, or leaves it to the catalog to say what is wrong."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from app.catalog.glance import Glance
+from app.catalog.store import SqlCatalog, lazy_catalog
+from app.domain.backup import Backup, BackupState, Codec, Origin, Tier
+
+NOW = datetime(2025, 1, 15, 2, 0, tzinfo=UTC)
+BACKUP = Backup(
+    id="daily/backup-2025-01-15",
+    database="residency",
+    tier=Tier.DAILY,
+    period="2025-01-15",
+    file="daily/backup-2025-01-15.sql.zst",
+    created_at=NOW,
+    bytes=12,
+    raw_bytes=2**62,
+    rows=None,
+    tables=12,
+    database_size=2**41,
+    sha256="ab" * 32,
+    codec=Codec.ZSTD,
+    origin=Origin.DUMP,
+    seconds=12.25,
+    verified_at=NOW.replace(microsecond=250),
+    doubts=("public.f(x)",),
+    lacking=("a sentence",),
+)
+OTHER = replace(
+    BACKUP,
+    id="manual/x",
+    tier=Tier.MANUAL,
+    state=BackupState.DELETING,
+    damage="gone",
+    pinned_reason="é",
+    verified_at=None,
+)
+
+
+class NoCatalog:
+    """The catalog that is asked only if the file cannot be read."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def backups(self, database: str) -> list[Backup]:
+        self.asked.append(database)
+        return []
+
+    def told(self, database: str) -> dict[str, Backup]:
+        self.asked.append(database)
+        return {}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "catalog.db"
+
+
+@pytest.fixture
+def catalog(file: Path) -> SqlCatalog:
+    catalog = lazy_catalog(f"sqlite:///{file}")
+    for backup in (BACKUP, OTHER, replace(BACKUP, database="another")):
+        catalog.save(backup)
+    catalog.keep_told("residency", {"aa": BACKUP, "bb": OTHER})
+    return catalog
+
+
+def glance_at(file: Path, catalog: object) -> Glance:
+    return Glance(file, lambda: None, catalog)  # type: ignore[arg-type]
+
+
+def test_a_glance_finds_what_the_catalog_finds(file: Path, catalog: SqlCatalog) -> None:
+    other = NoCatalog()
+    glance = glance_at(file, other)
+    assert list(glance.backups("residency")) == list(catalog.backups("residency"))
+    told = glance.told("residency")
+    assert told == catalog.told("residency") == {"aa": BACKUP, "bb": OTHER}
+    assert (told["aa"].doubts, told["aa"].lacking) == (BACKUP.doubts, BACKUP.lacking)
+    assert other.asked == []
+
+
+def older(file: Path) -> None:
+    with sqlite3.connect(file) as connection:
+        connection.execute("UPDATE backup_alembic_version SET version_num = '0001'")
+
+
+def damaged(file: Path) -> None:
+    file.write_bytes(b"no database, but long enough to be taken for one" * 100)
+
+
+def missing(file: Path) -> None:
+    file.unlink()
+
+
+def piped(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
+@pytest.mark.parametrize("spoil", [older, damaged, missing, piped])
+@pytest.mark.usefixtures("catalog")
+def test_what_cannot_be_read_at_a_glance_is_left_to_the_catalog(spoil: Callable[[Path], None], file: Path) -> None:
+    for beside in ("-wal", "-shm"):
+        file.with_name(file.name + beside).unlink(missing_ok=True)
+    spoil(file)
+    other = NoCatalog()
+    assert glance_at(file, other).backups("residency") == []
+    assert glance_at(file, other).told("residency") == {}
+    assert other.asked == ["residency", "residency"]
+
+
+def test_the_folder_is_looked_at_before_the_catalog_is_read(file: Path, catalog: SqlCatalog) -> None:
+    def refuse() -> None:
+        raise RuntimeError("another folder")
+
+    with pytest.raises(RuntimeError, match="another folder"):
+        Glance(file, refuse, catalog).backups("residency")
+
+
+def test_what_another_version_recorded_of_a_manifest_is_not_believed(file: Path, catalog: SqlCatalog) -> None:
+    with sqlite3.connect(file) as connection:
+        connection.execute("UPDATE backup_manifests SET told = json_remove(told, '$.label') WHERE digest = 'aa'")
+    assert set(catalog.told("residency")) == set(glance_at(file, NoCatalog()).told("residency")) == {"bb"}
+    catalog.keep_told("residency", {"aa": BACKUP})
+    assert catalog.told("residency") == {"aa": BACKUP}
