@@ -18,7 +18,7 @@ from app.ports.tree import Draft
 
 
 @dataclass(slots=True)
-class Taken:
+class BackupResult:
     """A backup that stands, and what failed beside it."""
 
     backup: Backup
@@ -35,7 +35,9 @@ class Taken:
         self.events.emit(event)
 
 
-def publish(service: Service, draft: Draft, manifest: Manifest, backups: Inventory, warnings: Sequence[str]) -> Taken:
+def publish(
+    service: Service, draft: Draft, manifest: Manifest, backups: Inventory, warnings: Sequence[str]
+) -> BackupResult:
     """Give a backup that is written and read back its name, and put its manifest beside it.
 
     Args:
@@ -51,7 +53,7 @@ def publish(service: Service, draft: Draft, manifest: Manifest, backups: Invento
     name = BackupName(manifest.tier, manifest.period)
     renamed = keep_year(service, name, backups)
     file = name.file(manifest.codec)
-    taken = Taken(manifest.to_backup(name.id, file), service.events)
+    taken = BackupResult(manifest.to_backup(name.id, file), service.events)
     kept = keep_beside(service, taken.backup, inventory(service, backups) if renamed else backups)
     if renamed or kept:
         backups = inventory(service, backups)

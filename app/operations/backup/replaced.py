@@ -79,7 +79,7 @@ def require_own(service: Service, name: BackupName, backups: Inventory) -> None:
             f"{folder} is a folder, and the backup of this run would bear that name",
             f"move it away, then create the backup again: mv {quote(str(path))} {quote(f'{path}.other')}",
         )
-    standing = any(there.stored.file == file for there in backups.files())
+    standing = any(other.stored.file == file for other in backups.files())
     # Another year's week of that name is renamed first, whosever it is.
     another = any(backup.id == name.id and backup.period != name.period for backup in backups)
     if standing and not another and file not in backups.own_files(name.id):

@@ -34,7 +34,7 @@ from app.operations.backup.failure import RunEnding, clear_up
 from app.operations.backup.kind import DraftContent, Work
 from app.operations.backup.kinds import kind_of
 from app.operations.backup.preflight import Preflight, Ready
-from app.operations.backup.publish import Taken, publish
+from app.operations.backup.publish import BackupResult, publish
 from app.operations.backup.replaced import free_name, require_content, require_free, require_own
 from app.operations.backup.timing import made_already
 from app.operations.backups.beside_restore import naming_restores
@@ -83,7 +83,7 @@ class BackupRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class _Claimed:
+class _ActiveRun:
     """A run that is this process's."""
 
     request: BackupRequest
@@ -93,7 +93,7 @@ class _Claimed:
 
 def take_backup(
     service: Service, request: BackupRequest, progress: Progress = SILENT, before: Inventory | None = None
-) -> Taken | None:
+) -> BackupResult | None:
     """Take one backup, or none where the request's slot was run already.
 
     Args:
@@ -126,7 +126,7 @@ def take_backup(
             with _lease(service, run) as held, naming_restores(service), staying(service):
                 if clear_up(service):
                     backups = inventory(service, backups)
-                taken = _make(service, _Claimed(request, run, held), backups, progress)
+                taken = _make(service, _ActiveRun(request, run, held), backups, progress)
             _record(service, run, taken)
         if _is_ours(request) or may_run(service, server):
             _prune(service, taken, backups)
@@ -159,7 +159,7 @@ def _lease(service: Service, run: Run) -> AbstractContextManager[Lease]:
     return lease(lambda now: service.catalog.heartbeat(run, now), lost, service.clock, tell)
 
 
-def _make(service: Service, claimed: _Claimed, backups: Inventory, progress: Progress) -> Taken:
+def _make(service: Service, claimed: _ActiveRun, backups: Inventory, progress: Progress) -> BackupResult:
     started, request = service.clock(), claimed.request
     kind = kind_of(request.tier)
     ready = _ready(service, kind.preflight(service, request.tier, backups))
@@ -231,7 +231,7 @@ def _tell_finding(service: Service, finding: Finding) -> None:
         service.events.emit(Event(BackupEvent.PREFLIGHT, figures=figures, found=Level(finding.severity)))
 
 
-def _record(service: Service, run: Run, taken: Taken) -> None:
+def _record(service: Service, run: Run, taken: BackupResult) -> None:
     backup = taken.backup
     try:
         service.catalog.complete(run, backup, service.clock())
@@ -246,7 +246,7 @@ def _tell(service: Service, tier: Tier, name: EventName, backup: str | None = No
     service.events.emit(Event(name, backup=backup, database=service.database, tier=tier, figures=figures))
 
 
-def _prune(service: Service, taken: Taken, backups: Inventory) -> None:
+def _prune(service: Service, taken: BackupResult, backups: Inventory) -> None:
     try:
         outcome = prune(service, before=backups)
     except KeyboardInterrupt:  # the backup stands: that is what was asked for

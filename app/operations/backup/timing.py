@@ -18,10 +18,10 @@ def made_already(service: Service, slot: Slot, server: Identity, backups: Sequen
     """The slot's backup among `backups`, if a run made it but could not say so to the catalog."""
     latest = service.clock() + (-SKEW if _is_first_attempt(service, slot) else SKEW)
     wanted = BackupName(slot.tier, slot.period)
-    found = (each for each in backups if each.database == service.database)
-    own = (each for each in found if each.identity.same_system(server))
-    candidates = (each for each in own if each.id == wanted.id and each.period == wanted.period)
-    return next((each for each in candidates if each.good and slot.due <= each.created_at <= latest), None)
+    found = (backup for backup in backups if backup.database == service.database)
+    own = (backup for backup in found if backup.identity.same_system(server))
+    candidates = (backup for backup in own if backup.id == wanted.id and backup.period == wanted.period)
+    return next((backup for backup in candidates if backup.good and slot.due <= backup.created_at <= latest), None)
 
 
 def _is_first_attempt(service: Service, slot: Slot) -> bool:

@@ -71,8 +71,8 @@ def _restore(service: Service, since: datetime) -> Restore | None:
     except CatalogError as error:
         service.events.emit(failure(RestoreEvent.RECORDS_UNREADABLE, error))
         return None
-    live = (each for each in records if each.into is None)
-    return next((each for each in live if _renames(each, since)), None)
+    live = (record for record in records if record.into is None)
+    return next((record for record in live if _renames(record, since)), None)
 
 
 def _renames(record: Restore, since: datetime) -> bool:

@@ -82,8 +82,8 @@ def _adopt(service: Service, leftover: str) -> str | None:
     archive, json, _ = name.removeprefix(".").rpartition(".json.")
     if not json:
         return None
-    bare = (each for each in service.tree.files() if each.manifest is None and each.problem is None)
-    candidates = [each for each in bare if f"{folder}/{archive}" in {each.file, each.id}]
+    bare = (stored for stored in service.tree.files() if stored.manifest is None and stored.problem is None)
+    candidates = [stored for stored in bare if f"{folder}/{archive}" in {stored.file, stored.id}]
     if not candidates:
         return None
     with service.tree.open(leftover) as stream:

@@ -38,4 +38,4 @@ def ours(service: Service, backups: Iterable[Backup]) -> list[Backup]:
     """Those of the service's own database: of no other name, and of no other server."""
     found = list(backups)
     lineage = lineage_by(service, found)
-    return [each for each in found if each.database == service.database and lineage.is_ours(each.identity)]
+    return [backup for backup in found if backup.database == service.database and lineage.is_ours(backup.identity)]

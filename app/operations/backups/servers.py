@@ -134,10 +134,10 @@ def may_run(service: Service, server: Identity) -> bool:
 
 def of_this_server(service: Service, restores: Sequence[Restore]) -> list[Restore]:
     """Those that were made on the server which answers now; what another one holds nobody can look at from here."""
-    if not any(each.server for each in restores):
+    if not any(restore.server for restore in restores):
         return list(restores)
     here = asked(service)
-    return [each for each in restores if here.same_system(Identity(each.server))]
+    return [restore for restore in restores if here.same_system(Identity(restore.server))]
 
 
 def surely_of_this_server(service: Service, restores: Sequence[Restore]) -> list[Restore]:
@@ -145,10 +145,10 @@ def surely_of_this_server(service: Service, restores: Sequence[Restore]) -> list
 
     One that notes no server (of an earlier version, or of a role that may not ask) counts as this server's.
     """
-    if not any(each.server for each in restores):
+    if not any(restore.server for restore in restores):
         return list(restores)
     here = asked(service).system_identifier
-    return [each for each in restores if each.server in {None, here}]
+    return [restore for restore in restores if restore.server in {None, here}]
 
 
 def identity_of(facts: ServerFacts | None) -> Identity:
