@@ -10,9 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from types import MappingProxyType
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
-from app.archive.manifest import Manifest
 from app.domain.backup import Backup, BackupState, Codec, Origin, Tier
 from app.domain.clocks import is_newer, latest_of
 from app.domain.events import BackupEvent
@@ -32,6 +31,9 @@ from app.operations.backups.same_name import (
 from app.operations.service import Service
 from app.ports.events import failure
 from app.ports.tree import StoredFile
+
+if TYPE_CHECKING:
+    from app.archive.manifest import Manifest
 
 MISSING = "the file is missing"
 # A safety backup holds what somebody wanted to get away from, and a full one is no plain SQL: only their own aliases
