@@ -44,7 +44,8 @@ class Mount:
         seen: the markers that were found there.
         unreadable: whether the marker cannot be read.
         writers: paths that others may write, and who.
-        fails: what is raised by the next steps of these names: ``publish``, ``manifest``, ``remove``, ``probe``.
+        fails: what is raised by the next steps of these names: ``publish``, ``manifest``, ``rename``,
+            ``remove``, ``probe``.
     """
 
     disk: Disk = field(default_factory=Disk)

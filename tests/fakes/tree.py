@@ -130,6 +130,7 @@ class MemoryTree:
         source, target = self._key(old), self._key(new)
         if source not in self.files_of_disk:
             raise _not_found(old)
+        self.mount.step("rename")
         for name in _variants(target):
             if name in self.files_of_disk:
                 raise BackupWriteError(f"{old} cannot be renamed: {name} exists", "move or remove it")

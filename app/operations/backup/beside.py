@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from app.archive.manifest import Manifest
 from app.domain.backup import Backup, Tier
-from app.domain.events import EventName
+from app.domain.events import BackupEvent
 from app.domain.shrink import shrank
 from app.errors import CatalogError, ManifestError
 from app.operations.backup.replaced import free_ad_hoc_name
@@ -49,12 +49,12 @@ def _move(service: Service, backup: Backup, why: str, backups: Inventory) -> str
     file = backup.file.replace(backup.id, new_id, 1)
     moved = replace(backup, id=new_id, file=file, tier=Tier.MANUAL, period=name.period, pinned_reason=reason)
     service.tree.rename(backup.file, moved.file, _manifest(service, backup, moved))
-    service.events.emit(Event(EventName.BACKUP_RENAMED_BESIDE, backup=backup.id, figures={"renamed": new_id}))
+    service.events.emit(Event(BackupEvent.RENAMED_BESIDE, backup=backup.id, figures={"renamed": new_id}))
     try:
         service.catalog.save(moved)
         service.catalog.forget(service.database, backup.id)
     except CatalogError as error:
-        service.events.emit(failure(EventName.BACKUP_CATALOG_NOT_SAVED, error, backup=new_id))
+        service.events.emit(failure(BackupEvent.CATALOG_NOT_SAVED, error, backup=new_id))
     return (
         f"the earlier {backup.id} is kept as {new_id}, pinned: {why}; to release it: "
         f"residency-backup keep --release {new_id}"

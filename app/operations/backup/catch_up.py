@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from app.domain.clocks import SKEW
-from app.domain.events import EventName
+from app.domain.events import BackupEvent, EventName
 from app.domain.servers import ANY
 from app.domain.slots import Slot
 from app.errors import OUT_OF_MEMORY, BackupError, BackupReadError, ServerMismatchError
@@ -30,7 +30,7 @@ def due_slots(service: Service) -> list[Slot]:
     now = service.clock()
     for run in service.catalog.abandon_dead(now):
         figures = {"slot": run.slot and run.slot.period, "run": run.id}
-        killed = EventName.BACKUP_KILLED
+        killed = BackupEvent.KILLED
         event = Event(killed, database=run.database, tier=run.tier, figures=figures, hint=_KILLED_HINT)
         service.events.emit(event)
     service.catalog.forget_slots(service.database, now + SKEW)
@@ -54,12 +54,12 @@ def _is_ours(service: Service, slot: Slot) -> bool:
     try:
         require_ours(service, asked(service))
     except ServerMismatchError as error:
-        _tell(service, slot, EventName.BACKUP_OTHER_SERVER, error)
+        _tell(service, slot, BackupEvent.OTHER_SERVER, error)
         return False
     try:
         service.tree.folder.require_readable()
     except BackupReadError as error:
-        _tell(service, slot, EventName.BACKUP_MARKER_UNREADABLE, error)
+        _tell(service, slot, BackupEvent.MARKER_UNREADABLE, error)
         return False
     return True
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from app.archive.manifest import Manifest
 from app.domain.backup import Backup, BackupName
-from app.domain.events import EventName
+from app.domain.events import BackupEvent, EventName
 from app.errors import ResidencyBackupError
 from app.operations.backup.beside import keep_beside
 from app.operations.backup.year import keep_year
@@ -58,10 +58,10 @@ def publish(service: Service, draft: Draft, manifest: Manifest, backups: Invento
     proven = any(backup.good for backup in backups if backup.id == name.id)
     problem = draft.publish(file, manifest.to_json().encode(), backups.own_files(name.id), proven=proven)
     for warning in warnings:
-        taken.warn(EventName.BACKUP_INCOMPLETE, warning)
+        taken.warn(BackupEvent.INCOMPLETE, warning)
     if kept:
-        taken.warn(EventName.BACKUP_KEPT_BESIDE, kept)
+        taken.warn(BackupEvent.KEPT_BESIDE, kept)
     if problem:
         saved = service.tree.read_manifest(file) is not None
-        taken.warn(EventName.BACKUP_EARLIER_NOT_REMOVED if saved else EventName.BACKUP_MANIFEST_NOT_SAVED, problem)
+        taken.warn(BackupEvent.EARLIER_NOT_REMOVED if saved else BackupEvent.MANIFEST_NOT_SAVED, problem)
     return taken

@@ -22,7 +22,7 @@ from app.domain.backup import (
     codec_for,
 )
 from app.domain.checks import Finding, Severity
-from app.domain.events import EventName, Level
+from app.domain.events import BackupEvent, EventName, Level
 from app.domain.servers import Identity
 from app.domain.slots import Slot
 from app.errors import (
@@ -120,9 +120,9 @@ def take_backup(
             backups = inventory(service, before)
             if request.slot and (made := made_already(service, request.slot, server, backups)):
                 service.catalog.complete(run, made, service.clock())
-                _tell(service, request.tier, EventName.BACKUP_SLOT_STANDS, made.id, slot=request.slot.period)
+                _tell(service, request.tier, BackupEvent.SLOT_STANDS, made.id, slot=request.slot.period)
                 return None
-            _tell(service, request.tier, EventName.BACKUP_STARTED, run=run.id)
+            _tell(service, request.tier, BackupEvent.STARTED, run=run.id)
             with _lease(service, run) as held, naming_restores(service), staying(service):
                 if clear_up(service):
                     backups = inventory(service, backups)
@@ -154,7 +154,7 @@ def _lease(service: Service, run: Run) -> AbstractContextManager[Lease]:
     )
 
     def tell(error: CatalogError) -> None:
-        service.events.emit(failure(EventName.BACKUP_HEARTBEAT_NOT_SAVED, error))
+        service.events.emit(failure(BackupEvent.HEARTBEAT_NOT_SAVED, error))
 
     return lease(lambda now: service.catalog.heartbeat(run, now), lost, service.clock, tell)
 
@@ -183,7 +183,7 @@ def _make(service: Service, claimed: _Claimed, backups: Inventory, progress: Pro
         service.tree.folder.require_same()
         taken = publish(service, draft, manifest, backups, [*content.warnings, *content.lacking])
     for doubt in content.doubts:
-        taken.warn(EventName.BACKUP_MADE_DOUBTFUL, str(doubt))
+        taken.warn(BackupEvent.MADE_DOUBTFUL, str(doubt))
     return taken
 
 
@@ -226,9 +226,9 @@ def _ready(service: Service, checked: Preflight) -> Ready:
 def _tell_finding(service: Service, finding: Finding) -> None:
     figures = {"check": finding.check, "found": str(finding.severity), "message": finding.message}
     if finding.severity is Severity.OK:
-        log.debug(EventName.BACKUP_PREFLIGHT.phrase, **figures)
+        log.debug(BackupEvent.PREFLIGHT.phrase, **figures)
     else:
-        service.events.emit(Event(EventName.BACKUP_PREFLIGHT, figures=figures, found=Level(finding.severity)))
+        service.events.emit(Event(BackupEvent.PREFLIGHT, figures=figures, found=Level(finding.severity)))
 
 
 def _record(service: Service, run: Run, taken: Taken) -> None:
@@ -236,10 +236,10 @@ def _record(service: Service, run: Run, taken: Taken) -> None:
     try:
         service.catalog.complete(run, backup, service.clock())
     except CatalogError as error:
-        taken.warn(EventName.BACKUP_CATALOG_NOT_SAVED, error)
+        taken.warn(BackupEvent.CATALOG_NOT_SAVED, error)
     figures = {"bytes": backup.bytes, "rows": backup.rows, "tables": backup.tables, "seconds": backup.seconds}
-    _tell(service, backup.tier, EventName.BACKUP_CREATED, backup.id, **figures)
-    _tell(service, backup.tier, EventName.BACKUP_VERIFIED, backup.id, bytes=backup.bytes)
+    _tell(service, backup.tier, BackupEvent.CREATED, backup.id, **figures)
+    _tell(service, backup.tier, BackupEvent.VERIFIED, backup.id, bytes=backup.bytes)
 
 
 def _tell(service: Service, tier: Tier, name: EventName, backup: str | None = None, **figures: object) -> None:
@@ -250,10 +250,10 @@ def _prune(service: Service, taken: Taken, backups: Inventory) -> None:
     try:
         outcome = prune(service, before=backups)
     except KeyboardInterrupt:  # the backup stands: that is what was asked for
-        taken.warn(EventName.BACKUP_RETENTION_CUT_SHORT, "cancelled; the next run or 'residency-backup prune' goes on")
+        taken.warn(BackupEvent.RETENTION_CUT_SHORT, "cancelled; the next run or 'residency-backup prune' goes on")
         return
     except ResidencyBackupError as error:
-        taken.warn(EventName.BACKUP_RETENTION_FAILED, error)
+        taken.warn(BackupEvent.RETENTION_FAILED, error)
         return
     for problem in outcome.problems:
-        taken.warn(EventName.BACKUP_NOT_PRUNED, problem)
+        taken.warn(BackupEvent.NOT_PRUNED, problem)

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from app.domain.backup import Backup, BackupName
 from app.domain.clocks import SKEW
-from app.domain.events import EventName
+from app.domain.events import BackupEvent
 from app.domain.servers import Identity
 from app.domain.slots import Slot
 from app.operations.service import Service
@@ -41,5 +41,5 @@ def dated(service: Service, taken_at: datetime) -> datetime:
         return taken_at
     ahead = round((taken_at - now).total_seconds())
     figures = {"ahead_seconds": ahead, "now": now.isoformat()}
-    service.events.emit(Event(EventName.BACKUP_CLOCK_DIFFERS, figures=figures))
+    service.events.emit(Event(BackupEvent.CLOCK_DIFFERS, figures=figures))
     return min(taken_at, now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from shlex import quote
 
-from app.domain.events import EventName
+from app.domain.events import BackupEvent
 from app.domain.servers import Identity
 from app.errors import BackupValidationError
 from app.operations.backups.servers import adopt_server, lineage_of
@@ -52,7 +52,7 @@ def adopt(service: Service, confirm: str | None, *, new_folder: bool = False) ->
     if new_folder:
         service.tree.folder.renew()
         figures = {"folder": str(service.tree)}
-        service.events.emit(Event(EventName.BACKUP_FOLDER_RENEWED, figures=figures))
+        service.events.emit(Event(BackupEvent.FOLDER_RENEWED, figures=figures))
         forgotten = _forget(service)
     before = lineage_of(service).current
     adopt_server(service, now)

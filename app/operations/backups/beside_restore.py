@@ -9,7 +9,7 @@ from datetime import datetime
 from shlex import quote
 
 from app.domain.checks import Finding
-from app.domain.events import EventName
+from app.domain.events import BackupEvent, RestoreEvent
 from app.domain.restore import Restore, RestoreState, Step
 from app.errors import CatalogError, DatabaseMissingError, ResidencyBackupError, ServerUnavailableError
 from app.operations.backups.inventory import inventory, newest_good
@@ -55,7 +55,7 @@ def _made_anew(service: Service, error: DatabaseMissingError) -> DatabaseMissing
     try:
         there = newest_good(service, inventory(service)) is not None
     except ResidencyBackupError as other:  # what is missing is the news, whatever comes of this
-        service.events.emit(failure(EventName.BACKUPS_UNREADABLE, other))
+        service.events.emit(failure(BackupEvent.LIST_UNREADABLE, other))
         return error
     if not there:
         return error
@@ -69,7 +69,7 @@ def _restore(service: Service, since: datetime) -> Restore | None:
     try:
         records = service.restores.restores(service.database)
     except CatalogError as error:
-        service.events.emit(failure(EventName.RESTORES_UNREADABLE, error))
+        service.events.emit(failure(RestoreEvent.RECORDS_UNREADABLE, error))
         return None
     live = (each for each in records if each.into is None)
     return next((each for each in live if _renames(each, since)), None)

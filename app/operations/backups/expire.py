@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from app.domain.backup import Backup
-from app.domain.events import EventName
+from app.domain.events import RestoreEvent
 from app.domain.restore import Method, Restore, RestoreState
 from app.errors import ResidencyBackupError
 from app.operations.backups.inventory import inventory
@@ -47,7 +47,7 @@ def expire(service: Service, backups: Sequence[Backup] | None = None) -> list[st
         try:
             done += _expire_one(service, record, backups)
         except ResidencyBackupError as error:
-            service.events.emit(failure(EventName.RESTORE_UNDO_NOT_REMOVED, error, restore=record.id))
+            service.events.emit(failure(RestoreEvent.UNDO_NOT_REMOVED, error, restore=record.id))
             failures.append(error)
     done += release_for_good(service, backups)
     if failures:
@@ -60,7 +60,7 @@ def expire_quietly(service: Service, backups: Sequence[Backup] | None = None) ->
     try:
         return expire(service, backups)
     except ResidencyBackupError as error:
-        service.events.emit(failure(EventName.RESTORE_UNDOS_NOT_REMOVED, error))
+        service.events.emit(failure(RestoreEvent.UNDOS_NOT_REMOVED, error))
         return []
 
 
@@ -82,7 +82,7 @@ def _expire_one(service: Service, listed: Restore, backups: Sequence[Backup]) ->
     changed = replace(record, undo=None, shadow=None, undo_until=None)
     if service.restores.settle_restore(changed, record):
         done.append(f"restore {record.id} can no longer be rolled back")
-        service.events.emit(Event(EventName.RESTORE_UNDO_REMOVED, restore=record.id, figures={"database": kept}))
+        service.events.emit(Event(RestoreEvent.UNDO_REMOVED, restore=record.id, figures={"database": kept}))
     return done
 
 

@@ -15,7 +15,7 @@ from typing import overload
 from app.archive.manifest import Manifest
 from app.domain.backup import Backup, BackupState, Codec, Origin, Tier
 from app.domain.clocks import is_newer, latest_of
-from app.domain.events import EventName
+from app.domain.events import BackupEvent
 from app.errors import BackupNotFoundError, CatalogError
 from app.operations.backups.found import found_files
 from app.operations.backups.lineage import ours
@@ -284,5 +284,5 @@ def known_rows(service: Service) -> dict[str, Backup]:
     try:
         return {row.file: row for row in service.catalog.backups(service.database)}
     except CatalogError as error:
-        service.events.emit(failure(EventName.BACKUP_BY_FILES, error))
+        service.events.emit(failure(BackupEvent.BY_FILES, error))
         return {}

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from app.archive.manifest import Manifest
 from app.domain.backup import Backup, checked_note
-from app.domain.events import EventName
+from app.domain.events import BackupEvent
 from app.errors import BackupNotFoundError
 from app.operations.backups.inventory import find
 from app.operations.backups.opened import (
@@ -90,6 +90,6 @@ def pin_opened(found: Opened, manifest: Manifest, reason: str | None) -> StoredM
     data = pinned.to_json().encode()
     service.tree.write_manifest(backup.file, data, stored)
     service.catalog.pin(backup.database, backup.id, reason)
-    name = EventName.BACKUP_RELEASED if reason is None else EventName.BACKUP_PINNED
+    name = BackupEvent.RELEASED if reason is None else BackupEvent.PINNED
     service.events.emit(Event(name, backup=backup.id, figures={"reason": reason or None}))
     return StoredManifest(data, pinned)

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from app.domain.backup import Backup, Tier
 from app.domain.checks import Finding
-from app.domain.events import EventName
+from app.domain.events import RestoreEvent
 from app.domain.restore import Method, Restore, RestoreState, never_undone, newer_restores
 from app.errors import ResidencyBackupError
 from app.operations.backups.pins import pinned_for, release
@@ -30,9 +30,7 @@ def release_for_good(service: Service, backups: Sequence[Backup]) -> list[str]:
         if why := _why_never(service, record, records, now):
             names = release(service, record, backups)
             figures = {"released": names}
-            service.events.emit(
-                Event(EventName.RESTORE_SAFETY_RELEASED, restore=record.id, figures=figures, reason=why)
-            )
+            service.events.emit(Event(RestoreEvent.SAFETY_RELEASED, restore=record.id, figures=figures, reason=why))
             done += [f"{name} released: restore {record.id} cannot be undone any more: {why}" for name in names]
     return done
 
@@ -88,5 +86,5 @@ def _databases(service: Service, record: Restore) -> Mapping[str, int] | None:
     try:
         return target.databases()
     except ResidencyBackupError as error:
-        service.events.emit(failure(EventName.RESTORES_SERVER_AWAY, error))
+        service.events.emit(failure(RestoreEvent.SERVER_AWAY, error))
         return None

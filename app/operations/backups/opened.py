@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from app.archive.manifest import Manifest, parse_manifest
 from app.domain.backup import Backup, BackupState
-from app.domain.events import EventName
+from app.domain.events import BackupEvent
 from app.errors import BackupNotFoundError, BackupReadError, CatalogError, ManifestError
 from app.operations.backups.inventory import MISSING, inventory
 from app.operations.service import Service
@@ -116,11 +116,11 @@ def again(service: Service, backup: Backup) -> Backup:
     """
     now = next((each for each in inventory(service) if each.id == backup.id), None)
     if now is not None and now.damage != MISSING:
-        service.events.emit(Event(EventName.BACKUP_REPLACED_MEANWHILE, backup=backup.id))
+        service.events.emit(Event(BackupEvent.REPLACED_MEANWHILE, backup=backup.id))
         return now
     if now is not None and _is_known(service, backup):
         raise missing(backup)
-    service.events.emit(Event(EventName.BACKUP_PRUNED_MEANWHILE, backup=backup.id))
+    service.events.emit(Event(BackupEvent.PRUNED_MEANWHILE, backup=backup.id))
     message = f"backup {backup.id} was removed while it was looked at"
     raise PrunedMeanwhileError(message, "'residency-backup list' shows what there is")
 
@@ -156,7 +156,7 @@ def _is_known(service: Service, backup: Backup) -> bool:
     try:
         rows = service.catalog.backups(service.database)
     except CatalogError as error:
-        service.events.emit(failure(EventName.BACKUP_CATALOG_UNREADABLE, error))
+        service.events.emit(failure(BackupEvent.CATALOG_UNREADABLE, error))
         return False
     return any(row.id == backup.id and row.state is BackupState.COMPLETE for row in rows)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from app.domain.backup import Backup, BackupState
-from app.domain.events import EventName
+from app.domain.events import BackupEvent
 from app.domain.retention import Plan, plan_retention
 from app.errors import BackupValidationError, CatalogError, ResidencyBackupError, ServerMismatchError
 from app.operations.backups.expire import expire_quietly
@@ -77,13 +77,13 @@ def prune(service: Service, *, dry_run: bool = False, before: Inventory | None =
             if not _removed(service, backup):
                 continue
         except ReplacedMeanwhileError:
-            service.events.emit(Event(EventName.BACKUP_NAME_TAKEN, backup=backup.id))
+            service.events.emit(Event(BackupEvent.NAME_TAKEN, backup=backup.id))
             continue
         except ResidencyBackupError as error:
             outcome.problems.append(f"{backup.id}: {error.message}")
             continue
         outcome.removed.append(backup)
-        service.events.emit(Event(EventName.BACKUP_PRUNED, backup=backup.id, figures={"bytes": backup.bytes}))
+        service.events.emit(Event(BackupEvent.PRUNED, backup=backup.id, figures={"bytes": backup.bytes}))
     return outcome
 
 
@@ -99,7 +99,7 @@ def _removed(service: Service, backup: Backup) -> bool:
             service.catalog.save(replace(backup, state=BackupState.DELETING))
         except CatalogError as error:
             # On a full disk nothing can be recorded, and only removing makes room; the next sync forgets the row.
-            service.events.emit(failure(EventName.BACKUP_CATALOG_NOT_SAVED, error, backup=backup.id))
+            service.events.emit(failure(BackupEvent.CATALOG_NOT_SAVED, error, backup=backup.id))
         service.tree.remove(backup.file)
     service.catalog.forget(service.database, backup.id)
     return True

@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from app.domain.backup import Backup, Origin, Tier, extension_of, id_of
-from app.domain.events import EventName
+from app.domain.events import BackupEvent
 from app.errors import BackupValidationError, ManifestError
 from app.ports.events import Events, failure
 from app.ports.tree import StoredFile
@@ -83,7 +83,7 @@ def describe(stored: StoredFile, events: Events, told: Mapping[str, Backup] = Ma
     try:
         manifest = parse_manifest(stored.manifest, f"{stored.file}.json")
     except ManifestError as error:
-        events.emit(failure(EventName.BACKUP_MANIFEST_UNUSABLE, error, backup=stored.id))
+        events.emit(failure(BackupEvent.MANIFEST_UNUSABLE, error, backup=stored.id))
         return Described(stored, None, left)
     return Described(stored, manifest.to_backup(stored.id, stored.file), left)
 

@@ -13,7 +13,7 @@ from shlex import quote
 import structlog
 
 from app.archive.manifest import ServerFacts
-from app.domain.events import EventName
+from app.domain.events import BackupEvent, RestoreEvent
 from app.domain.restore import Restore
 from app.domain.servers import ANY, Identity, Known, Lineage
 from app.errors import BackupError, BackupFolderLostError, CatalogError, ServerMismatchError
@@ -124,7 +124,7 @@ def adopt_server(service: Service, server: Identity) -> None:
     known = Known(identity=server, since=service.clock(), how="adopted")
     service.tree.folder.change(service.database, lambda said: _or_manifests(service, said).with_known(known))
     figures = {"system_identifier": server.system_identifier, "database_oid": server.database_oid}
-    service.events.emit(Event(EventName.BACKUP_SERVER_ADOPTED, figures=figures))
+    service.events.emit(Event(BackupEvent.SERVER_ADOPTED, figures=figures))
 
 
 def may_run(service: Service, server: Identity) -> bool:
@@ -195,7 +195,7 @@ def _explained(service: Service, lineage: Lineage, server: Identity) -> Known | 
     try:
         restores = service.restores.restores(service.database)
     except CatalogError as error:
-        service.events.emit(failure(EventName.RESTORES_BY_MARKER, error))
+        service.events.emit(failure(RestoreEvent.BY_MARKER, error))
         return None
     for restore in of_this_server(service, restores):
         known = {restore.made_oid, restore.replaced_oid} if here else {restore.made_oid}

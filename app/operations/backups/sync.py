@@ -11,7 +11,7 @@ import structlog
 
 from app.archive.manifest import Manifest, parse_manifest
 from app.domain.backup import Backup, BackupState, Origin
-from app.domain.events import EventName
+from app.domain.events import BackupEvent
 from app.errors import (
     BackupError,
     BackupNotFoundError,
@@ -82,7 +82,7 @@ def sync(service: Service, progress: Progress = SILENT, *, trusting: bool = True
             _sync_file(service, stored, rows.get(stored.file), outcome, progress)
         except BackupError as error:
             outcome.problems.append(f"{stored.file}: {error.message}")
-            service.events.emit(failure(EventName.BACKUP_NOT_SYNCED, error, backup=stored.id))
+            service.events.emit(failure(BackupEvent.NOT_SYNCED, error, backup=stored.id))
     there = {named.backup.stored.id for named in names}
     for row in rows.values():
         if row.id not in there:
@@ -109,7 +109,7 @@ def _others(service: Service, named: Named, rows: Mapping[str, Backup], outcome:
         if _is_replaced(other, rows.get(other.file), named.backup):
             service.tree.remove(other.file)
             outcome.forgotten.append(other.file)
-            service.events.emit(Event(EventName.BACKUP_FILE_REMOVED, figures={"file": other.file}))
+            service.events.emit(Event(BackupEvent.FILE_REMOVED, figures={"file": other.file}))
         else:
             left.append(other)
     return left
@@ -172,7 +172,7 @@ def _heal(
     if stored.id not in outcome.healed:
         outcome.healed.append(stored.id)
     figures = {"origin": str(manifest.origin)}
-    service.events.emit(Event(EventName.BACKUP_MANIFEST_REBUILT, backup=stored.id, figures=figures))
+    service.events.emit(Event(BackupEvent.MANIFEST_REBUILT, backup=stored.id, figures=figures))
     return manifest
 
 
@@ -252,4 +252,4 @@ def _forget(service: Service, row: Backup, outcome: Synced) -> None:
         return
     service.catalog.forget(service.database, row.id)
     outcome.forgotten.append(row.id)
-    service.events.emit(Event(EventName.BACKUP_FORGOTTEN, backup=row.id))
+    service.events.emit(Event(BackupEvent.FORGOTTEN, backup=row.id))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from app.domain.backup import Backup
-from app.domain.events import EventName
+from app.domain.events import BackupEvent
 from app.errors import CatalogError
 from app.operations.backups.inventory import Inventory, inventory
 from app.operations.backups.same_name import Described, digest_of
@@ -32,7 +32,7 @@ def keep_told(service: Service, files: Iterable[Described]) -> None:
     try:
         service.catalog.keep_told(service.database, told)
     except CatalogError as error:
-        service.events.emit(failure(EventName.BACKUP_CATALOG_NOT_SAVED, error))
+        service.events.emit(failure(BackupEvent.CATALOG_NOT_SAVED, error))
 
 
 def _told(service: Service) -> Mapping[str, Backup]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from app.domain.backup import Backup, BackupState, Tier
-from app.domain.events import EventName
+from app.domain.events import BackupEvent
 from app.domain.retention import Retention, plan_retention
 from app.operations.backups.inventory import MISSING, Inventory, inventory
 from app.operations.backups.lineage import ours
@@ -41,7 +41,7 @@ def reinstated(service: Service, backup: Backup) -> Backup | None:
     if why is None:
         return None
     service.catalog.save(whole)
-    service.events.emit(Event(EventName.BACKUP_REINSTATED, backup=whole.id, reason=why))
+    service.events.emit(Event(BackupEvent.REINSTATED, backup=whole.id, reason=why))
     return whole
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from app.archive.manifest import Manifest
 from app.domain.backup import Backup, Origin
 from app.domain.doubts import in_short, lacking_in_short
-from app.domain.events import EventName
+from app.domain.events import BackupEvent
 from app.errors import (
     BackupError,
     BackupNotFoundError,
@@ -112,19 +112,19 @@ def _verify_one(service: Service, listed: Backup, progress: Progress, outcome: V
 def _note(service: Service, backup: Backup, error: BackupError | None, outcome: Verified) -> None:
     if error is None:
         outcome.verified.append(backup)
-        service.events.emit(Event(EventName.BACKUP_VERIFIED, backup=backup.id, figures={"bytes": backup.bytes}))
+        service.events.emit(Event(BackupEvent.VERIFIED, backup=backup.id, figures={"bytes": backup.bytes}))
         if backup.doubts:
             said = in_short(backup.doubts)
             outcome.warnings.append(f"{backup.id} {said}; what mends it: residency-backup show {backup.id}")
-            service.events.emit(Event(EventName.BACKUP_DOUBTFUL, backup=backup.id, reason=said))
+            service.events.emit(Event(BackupEvent.DOUBTFUL, backup=backup.id, reason=said))
         if backup.lacking:
             said = lacking_in_short(backup.lacking)
             outcome.warnings.append(f"{backup.id} {said}")
-            service.events.emit(Event(EventName.BACKUP_LACKING, backup=backup.id, reason=said))
+            service.events.emit(Event(BackupEvent.LACKING, backup=backup.id, reason=said))
         _remember(service, backup, service.clock(), None, outcome)
         return
     outcome.failed.append((backup, error))
-    service.events.emit(failure(EventName.BACKUP_NOT_VERIFIED, error, backup=backup.id))
+    service.events.emit(failure(BackupEvent.NOT_VERIFIED, error, backup=backup.id))
     if _is_damage(error):
         _remember(service, backup, None, error.message, outcome)
 
@@ -142,7 +142,7 @@ def _remember(
         service.catalog.record_check(backup, verified_at, damage)
     except CatalogError as error:
         outcome.warnings.append(f"{backup.id}: catalog not saved: {error.message}")
-        service.events.emit(failure(EventName.BACKUP_CATALOG_NOT_SAVED, error, backup=backup.id))
+        service.events.emit(failure(BackupEvent.CATALOG_NOT_SAVED, error, backup=backup.id))
 
 
 def require_all(outcome: Verified) -> None:

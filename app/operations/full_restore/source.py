@@ -9,7 +9,7 @@ from pathlib import Path
 from app.archive.held import Held
 from app.archive.manifest import Manifest, parse_manifest
 from app.domain.backup import Tier, extensions_of
-from app.domain.events import EventName
+from app.domain.events import RestoreEvent
 from app.errors import (
     BackupNotFoundError,
     BackupPermissionError,
@@ -88,7 +88,7 @@ def _manifest(data: bytes | None, name: str, events: Events) -> Manifest | None:
     try:
         manifest = parse_manifest(data, name)
     except ManifestError as error:
-        events.emit(failure(EventName.RESTORE_BY_FILE, error))
+        events.emit(failure(RestoreEvent.BY_FILE, error))
         return None
     return manifest if manifest.full is not None else None
 

@@ -12,7 +12,7 @@ from app.archive.manifest import Manifest, ServerFacts
 from app.archive.reader import Archive
 from app.domain.backup import Backup, Codec, Origin, Tier
 from app.domain.checks import Finding
-from app.domain.events import EventName
+from app.domain.events import RestoreEvent
 from app.domain.restore import Restore
 from app.errors import (
     BackupError,
@@ -150,8 +150,8 @@ def _of_backup(found: Opened, progress: Progress, pinned_for: Restore | None) ->
         manifest = found.manifest()
     except ManifestError as error:
         if pinned_for is not None and backup.pinned_reason is None:
-            found.service.events.emit(failure(EventName.RESTORE_PIN_NOT_SET, error, backup=backup.id))
-        by_file = Event(EventName.RESTORE_BY_FILE, backup=backup.id, error=type(error).__name__)
+            found.service.events.emit(failure(RestoreEvent.PIN_NOT_SET, error, backup=backup.id))
+        by_file = Event(RestoreEvent.BY_FILE, backup=backup.id, error=type(error).__name__)
         found.service.events.emit(by_file)
         try:
             return _scanned(backup, held, codec_of(backup.file), progress)
