@@ -10,7 +10,7 @@ from app.domain.events import BackupEvent
 from app.errors import BackupNotFoundError
 from app.operations.backups.inventory import find
 from app.operations.backups.opened import (
-    Opened,
+    OpenBackup,
     ReplacedMeanwhileError,
     as_described,
     each_look,
@@ -74,7 +74,7 @@ def set_pin(service: Service, backup: Backup, reason: str | None, known: StoredM
     raise replaced_meanwhile(backup)
 
 
-def pin_opened(found: Opened, manifest: Manifest, reason: str | None) -> StoredManifest:
+def pin_opened(found: OpenBackup, manifest: Manifest, reason: str | None) -> StoredManifest:
     """Write a pin into the manifest of an open backup, and into the catalog.
 
     Raises:

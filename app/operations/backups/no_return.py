@@ -24,7 +24,7 @@ def release_for_good(service: Service, backups: Sequence[Backup]) -> list[str]:
     if not pinned:
         return []
     now, records = service.clock(), surely_of_this_server(service, service.restores.restores(service.database))
-    open_ = [each for each in records if each.id in pinned and _may_be_undone(each, now)]
+    open_ = [record for record in records if record.id in pinned and _may_be_undone(record, now)]
     done = []
     for record in open_:
         if why := _why_never(service, record, records, now):
@@ -37,12 +37,12 @@ def release_for_good(service: Service, backups: Sequence[Backup]) -> list[str]:
 
 def safety_findings(service: Service, records: Sequence[Restore], backups: Sequence[Backup]) -> list[Finding]:
     """What safety backups hold: how many, how much, for which restores, and until when the pinned ones are kept."""
-    own = [each for each in backups if each.tier is Tier.SAFETY and each.database == service.database]
+    own = [backup for backup in backups if backup.tier is Tier.SAFETY and backup.database == service.database]
     if not own:
         return []
-    size = sum(each.bytes for each in own) / _MEGABYTE
-    labels = ", ".join(sorted({each.label or "of no known restore" for each in own}))
-    pins = ", ".join(_pins(own, {each.pin: each for each in records}, service.clock()))
+    size = sum(backup.bytes for backup in own) / _MEGABYTE
+    labels = ", ".join(sorted({backup.label or "of no known restore" for backup in own}))
+    pins = ", ".join(_pins(own, {record.pin: record for record in records}, service.clock()))
     pinned = f"pinned: {pins}" if pins else "none is pinned"
     return [Finding.ok("safety backups", f"{len(own)} of {size:,.1f} MB, {labels}; {pinned}")]
 

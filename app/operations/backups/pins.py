@@ -56,8 +56,8 @@ def in_use(service: Service) -> set[str]:
     except CatalogError as error:
         service.events.emit(failure(RestoreEvent.BY_PINS, error))
         return set()
-    open_ = (each for each in records if each.state in {RestoreState.RUNNING, RestoreState.ABANDONED})
-    return {name for each in open_ for name in (each.backup, each.safety) if name is not None}
+    open_ = (record for record in records if record.state in {RestoreState.RUNNING, RestoreState.ABANDONED})
+    return {name for record in open_ for name in (record.backup, record.safety) if name is not None}
 
 
 def pinned_for(backups: Iterable[Backup]) -> list[tuple[str, Backup]]:

@@ -34,7 +34,7 @@ def reinstated(service: Service, backup: Backup) -> Backup | None:
     """
     found = inventory(service)
     row = found.rows.get(backup.file, backup)
-    now = next((each for each in found if each.id == row.id), backup)
+    now = next((other for other in found if other.id == row.id), backup)
     # A crash may have come after the manifest went: then the row is the proof.
     whole = replace(row, state=BackupState.COMPLETE, pinned_reason=now.pinned_reason, damage=now.damage)
     why = _why_it_stays(service, whole, found)
@@ -48,7 +48,9 @@ def reinstated(service: Service, backup: Backup) -> Backup | None:
 def _why_it_stays(service: Service, backup: Backup, found: Inventory) -> str | None:
     if backup.id in in_use(service):
         return "a restore that is under way needs it"
-    standing = (each for each in ours(service, found) if each.state is BackupState.COMPLETE and each.damage != MISSING)
-    others = [each for each in standing if each.id != backup.id]
+    standing = (
+        other for other in ours(service, found) if other.state is BackupState.COMPLETE and other.damage != MISSING
+    )
+    others = [other for other in standing if other.id != backup.id]
     plan = plan_retention([backup, *others], _ALWAYS_ONLY, service.clock())
     return ", ".join(plan.reasons.get(backup.id, ())) or None

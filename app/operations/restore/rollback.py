@@ -111,7 +111,9 @@ def _require_undo(service: Service, record: Restore) -> None:
     found = _why_not(service, record)
     if found is None:
         return
-    hint = "nothing is to be done" if record.state is not RestoreState.COMPLETE else "take another backup to go back to"
+    hint = "take another backup to go back to"
+    if record.state is not RestoreState.COMPLETE:
+        hint = "nothing to do: the database is as it was before"
     if record.safety and record.state is RestoreState.COMPLETE:
         live = record.database
         hint = f"the state before is in {record.safety}: {_from_safety(record, live)}"

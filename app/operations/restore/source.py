@@ -26,8 +26,8 @@ from app.errors import (
 )
 from app.operations.backups.inventory import Inventory, codec_of, find
 from app.operations.backups.keep import StoredManifest, pin_opened
-from app.operations.backups.opened import Opened, ReplacedMeanwhileError, each_look, opened, replaced_meanwhile
-from app.operations.backups.verify import Verified, verify_opened
+from app.operations.backups.opened import OpenBackup, ReplacedMeanwhileError, each_look, opened, replaced_meanwhile
+from app.operations.backups.verify import VerifyResult, verify_opened
 from app.operations.given_file import open_plain, require_plain, stat_of
 from app.operations.service import SILENT, Progress, Service
 from app.ports.events import Event, failure
@@ -139,7 +139,7 @@ def open_source(
     raise replaced_meanwhile(place)
 
 
-def _of_backup(found: Opened, progress: Progress, pinned_for: Restore | None) -> RestoreSource:
+def _of_backup(found: OpenBackup, progress: Progress, pinned_for: Restore | None) -> RestoreSource:
     """A backup of the tree as a source.
 
     Raises:
@@ -161,7 +161,7 @@ def _of_backup(found: Opened, progress: Progress, pinned_for: Restore | None) ->
     if pinned_for is not None and backup.pinned_reason is None:
         stored = pin_opened(found, manifest, pinned_for.pin)
         manifest = stored.manifest
-    outcome = Verified()
+    outcome = VerifyResult()
     progress.start("verify", manifest.bytes)
     verify_opened(found, progress, outcome, manifest)
     verified = Finding.ok("backup", f"{backup.id} verifies: every byte is what was dumped")
