@@ -51,7 +51,7 @@ def naming_backups(service: Service, finding: Finding) -> Finding:
 
 
 def _made_anew(service: Service, error: DatabaseMissingError) -> DatabaseMissingError:
-    """The error with how the database comes back; as it is where nothing can bring it back."""
+    """The error with a hint how to restore the database; the error as it is if there is no backup of it."""
     try:
         there = newest_good(service, inventory(service)) is not None
     except ResidencyBackupError as other:  # what is missing is the news, whatever comes of this

@@ -87,7 +87,7 @@ def _expire_one(service: Service, listed: Restore, backups: Sequence[Backup]) ->
 
 
 def _claimed(service: Service, listed: Restore) -> Restore | None:
-    """The restore as it stands now, kept from a rollback that was about to begin; None where its undo is to stay."""
+    """The restore's record as it is now, claimed so that no rollback begins meanwhile; None if its undo must stay."""
     now = service.clock()
     record = service.restores.restore(listed.id)
     if record is None or not _is_over(record, now):

@@ -10,9 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from types import MappingProxyType
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
-from app.archive.manifest import Manifest
 from app.domain.backup import Backup, BackupState, Codec, Origin, Tier
 from app.domain.clocks import is_newer, latest_of
 from app.domain.events import BackupEvent
@@ -33,9 +32,11 @@ from app.operations.service import Service
 from app.ports.events import failure
 from app.ports.tree import StoredFile
 
+if TYPE_CHECKING:
+    from app.archive.manifest import Manifest
+
 MISSING = "the file is missing"
-# A safety backup holds what somebody wanted to get away from, and a full one is no plain SQL: only their own aliases
-# mean one.
+# `latest` and `oldest` never mean a safety or a full backup; `latest-safety` and `latest-full` do.
 _NEVER_LATEST = (Tier.SAFETY, Tier.FULL)
 ALIASES = ("latest", *(f"latest-{tier}" for tier in Tier), "oldest")
 
@@ -145,7 +146,7 @@ def _parsed_of(stored: StoredFile) -> tuple[bytes | None, tuple[bytes, ...], int
 
 
 def _still_known(service: Service, rows: dict[str, Backup]) -> list[Backup]:
-    """Rows without a file that are there still: whoever removes a backup removes its row too, a moment later."""
+    """Rows without a file that are still in the catalog: a removal deletes the file first, then the row."""
     now = known_rows(service) if rows else {}
     return [row for file, row in rows.items() if now.get(file) == row]
 
@@ -190,7 +191,7 @@ def _meant(service: Service, alias: str, own: Sequence[Backup], found: Mapping[s
     """The backup of this database that an alias means."""
     made = [backup for backup in own if backup.origin is Origin.DUMP]
     strange = [] if made else [file for file in found if any(backup.file == file for backup in own)]
-    if not made:  # then those are meant that have lost their manifests, but nothing that somebody else put there
+    if not made:  # then backups that lost their manifests count, but no file that somebody else put there
         made = [backup for backup in own if backup.file not in found]
     tier = alias.removeprefix("latest-") if alias.startswith("latest-") else None
     candidates = [backup for backup in made if (backup.tier == tier if tier else backup.tier not in _NEVER_LATEST)]
@@ -280,7 +281,7 @@ def _wrong_size(stored: StoredFile, wanted: int) -> str | None:
 
 
 def known_rows(service: Service) -> dict[str, Backup]:
-    """What the catalog knows, by file; nothing, with a warning, where it cannot be read."""
+    """The catalog's rows by file; none, with a warning, if it cannot be read."""
     try:
         return {row.file: row for row in service.catalog.backups(service.database)}
     except CatalogError as error:

@@ -88,7 +88,7 @@ def prune(service: Service, *, dry_run: bool = False, before: Inventory | None =
 
 
 def _removed(service: Service, backup: Backup) -> bool:
-    """Remove a backup; False where its deletion was cut short by a crash, and it must stay by now."""
+    """Remove a backup; False if a crash interrupted its deletion and it must stay by now."""
     if backup.damage != MISSING:
         stored = service.tree.look(backup.file)
         _require_same(service, backup, stored)
@@ -120,7 +120,7 @@ def _require_same(service: Service, backup: Backup, stored: StoredFile | None) -
 
 
 def _require_unpinned(service: Service, backup: Backup, stored: StoredFile | None) -> None:
-    """Look once more, at the last moment: the plan may have been made long before its turn came."""
+    """Look again right before the removal: the plan may be old by then."""
     told = None if stored is None else describe(stored, service.events).told
     if told is not None and backup.state is BackupState.COMPLETE and told.pinned_reason is not None:
         raise BackupValidationError(f"backup {backup.id} was pinned meanwhile")

@@ -1,4 +1,4 @@
-"""Which file a backup is, where several of its id stand: an id does not say how its file is compressed.
+"""Which file a backup is, if several have its id: an id does not say how its file is compressed.
 
 The backup is the file that its manifest describes. Another one of the id may be anybody's (``gzip -k`` makes one): it
 is named to whoever looks, and nobody removes it. Only what the manifest or the catalog knows as made by this service
@@ -52,7 +52,7 @@ class TreeFile:
 
 @dataclass(frozen=True, slots=True)
 class FilesOfId:
-    """The files of one id: the backup, and those that stand beside it."""
+    """The files of one id: the backup, and the others."""
 
     backup: TreeFile
     others: tuple[TreeFile, ...] = ()

@@ -95,7 +95,7 @@ def _kept(record: Restore, there: Mapping[str, int] | None, in_front: Sequence[R
 
     Args:
         record: the restore.
-        there: the server's databases; None where it does not say.
+        there: the server's databases; None if it does not answer.
         in_front: the restores to be rolled back before this one.
         now: the present instant.
     """
