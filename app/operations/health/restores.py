@@ -28,7 +28,7 @@ _OURS = re.compile(r"_(?:restore|undo)_(?P<id>[0-9a-f]{12})")
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """What is kept for restores, by their ids. Read before the records, so that a restore that just began has a record."""
+    """What is kept for restores, by their ids. Read before the records, so that a restore that just began has one."""
 
     scripts: Sequence[str]
     pins: Sequence[tuple[str, Backup]]
