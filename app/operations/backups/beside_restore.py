@@ -1,4 +1,4 @@
-"""Says of a database that is not there that a restore is putting another in its place, or that one would."""
+"""Explains a missing database: a restore is replacing it, or a restore would bring it back."""
 
 from __future__ import annotations
 

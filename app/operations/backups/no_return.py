@@ -1,4 +1,4 @@
-"""Restores that can no longer be undone although their time is not over; what they pinned is retention's again."""
+"""Restores that cannot be rolled back any more before their time is over: their safety backups are released."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Applies retention.
 
-A deletion runs backwards: row DELETING, manifest, file, row gone; so a crash leaves no row that promises bytes which
-are not there, and the next run finishes what this one began.
+A deletion goes in this order: mark the row DELETING, remove the manifest, the file, the row. After a crash no row
+promises a file that is gone, and the next run finishes the deletion.
 """
 
 from __future__ import annotations
