@@ -1,7 +1,7 @@
 """Files that count as found, not as made by this service, although their manifests say otherwise.
 
-Anybody who may write the folder can put a dump there with a manifest like ours. Such a file has another owner, or no run
-and no row of the catalog knows it. It can be listed, and restored by its id, and is never removed; but it is never
+Anybody who may write the folder can put a dump there with a manifest like ours. Such a file has another owner, or no
+run and no row of the catalog knows it. It can be listed, and restored by its id, and is never removed; but it is never
 `latest`, and its manifest proves nothing.
 """
 
