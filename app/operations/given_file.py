@@ -1,4 +1,4 @@
-"""A file that a user names by its path. It is looked at before it is opened: opening a pipe waits for its writer."""
+"""A file that is given by its path. Its kind is checked before it is opened: opening a pipe waits for its writer."""
 
 from __future__ import annotations
 
