@@ -27,12 +27,12 @@ if TYPE_CHECKING:  # so that a verb that prints backups does not wait for the im
     from app.domain.servers import Identity
     from app.domain.slots import Slot
     from app.errors import ResidencyBackupError
-    from app.operations.backup.publish import Taken
-    from app.operations.backups.adopt import Adopted
+    from app.operations.backup.publish import BackupResult
+    from app.operations.backups.adopt import AdoptResult
     from app.operations.backups.inventory import Inventory
-    from app.operations.backups.prune import Pruned
-    from app.operations.backups.sync import Synced
-    from app.operations.backups.verify import Verified
+    from app.operations.backups.prune import PruneResult
+    from app.operations.backups.sync import SyncResult
+    from app.operations.backups.verify import VerifyResult
     from app.operations.full_restore.run import LaidOut
     from app.operations.restore.job import RestoreOutcome
     from app.operations.restore.preview import Preview
@@ -66,7 +66,7 @@ def backup(value: Backup) -> JSON:
     return {"backup": value.id, **facts, "kept": value.pinned_reason, **times, "good": value.good}
 
 
-def backup_made(tree: Tree, made: Taken) -> JSON:
+def backup_made(tree: Tree, made: BackupResult) -> JSON:
     """A new backup."""
     return backup(made.backup) | {"path": tree.location(made.backup.file), "warnings": made.warnings}
 
@@ -106,13 +106,13 @@ def backup_with_manifest(tree: Tree, value: Backup, manifest: Manifest) -> JSON:
     return described | full | {"doubts_in_words": list(map(str, manifest.doubts)), "content": content}
 
 
-def verification(outcome: Verified) -> JSON:
+def verification(outcome: VerifyResult) -> JSON:
     """Which backups are right, and what is wrong with the others."""
     failed = [{"backup": value.id, **failure(error)} for value, error in outcome.failed]
     return {"verified": [value.id for value in outcome.verified], "failed": failed, "warnings": outcome.warnings}
 
 
-def verification_task(outcome: Verified) -> JSON:
+def verification_task(outcome: VerifyResult) -> JSON:
     """The same as the result of a task."""
     failed = [
         {"backup": value.id, "error": type(error).__name__, "message": str(error)} for value, error in outcome.failed
@@ -120,7 +120,7 @@ def verification_task(outcome: Verified) -> JSON:
     return {"verified": [value.id for value in outcome.verified], "failed": failed}
 
 
-def pruning(outcome: Pruned, *, dry_run: bool) -> JSON:
+def pruning(outcome: PruneResult, *, dry_run: bool) -> JSON:
     """What retention keeps, and why, and what it removed or would remove."""
     plan = outcome.plan
     pruned = plan.pruned if dry_run else outcome.removed
@@ -128,7 +128,7 @@ def pruning(outcome: Pruned, *, dry_run: bool) -> JSON:
     return {"kept": kept, "pruned": [value.id for value in pruned], "problems": outcome.problems}
 
 
-def sync(outcome: Synced) -> JSON:
+def sync(outcome: SyncResult) -> JSON:
     """What a sync changed."""
     return {
         "added": outcome.added,
@@ -138,7 +138,7 @@ def sync(outcome: Synced) -> JSON:
     }
 
 
-def adoption(database: str, outcome: Adopted) -> JSON:
+def adoption(database: str, outcome: AdoptResult) -> JSON:
     """Which server the backups are of, before and now."""
     before = None if outcome.before is None else _identity(outcome.before)
     facts = {"before": before, "now": _identity(outcome.now), "changed": outcome.changed}

@@ -21,7 +21,7 @@ from app.cli import main
 from app.domain.backup import Tier
 from app.embedded.postgres import EmbeddedPostgres
 from app.errors import BackupError
-from app.operations.backup.publish import Taken
+from app.operations.backup.publish import BackupResult
 from app.operations.backup.take import BackupRequest, take_backup
 from app.operations.full_restore.run import LaidOut, Programs, restore_full
 from app.operations.full_restore.source import full_from_tree
@@ -64,7 +64,7 @@ class FullSite:
         service = self.site.service(**settings)
         return replace(service, cluster=self.cluster) if self.cluster else service
 
-    def take(self, progress: Progress = SILENT, **settings: str) -> Taken:
+    def take(self, progress: Progress = SILENT, **settings: str) -> BackupResult:
         """Take a full backup."""
         taken = take_backup(self.service(**settings), FULL, progress)
         assert taken is not None

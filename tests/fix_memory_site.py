@@ -21,7 +21,7 @@ from app.domain.backup import Backup, Codec, Tier
 from app.domain.checks import Finding
 from app.domain.restore import Restore, RestoreState
 from app.domain.retention import Retention
-from app.operations.backup.publish import Taken
+from app.operations.backup.publish import BackupResult
 from app.operations.backup.take import BackupRequest, take_backup
 from app.operations.backups.inventory import find, inventory
 from app.operations.options import Options
@@ -110,7 +110,7 @@ class MemorySite:
         """A service that keeps so many backups of each tier: ``daily=2``."""
         return self.with_options(keep=Retention({Tier(name): number for name, number in numbers.items()}))
 
-    def take(self, tier: Tier = Tier.DAILY, progress: Progress = SILENT, **asked: Any) -> Taken:
+    def take(self, tier: Tier = Tier.DAILY, progress: Progress = SILENT, **asked: Any) -> BackupResult:
         """Take a backup."""
         taken = take_backup(self.service, BackupRequest(tier=tier, **asked), progress)
         assert taken is not None

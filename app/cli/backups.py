@@ -27,7 +27,9 @@ CREATED = [tier for tier in Tier if tier is not Tier.SAFETY]
 def create(session: Session, tier: str, label: str | None, *, as_json: bool) -> int:
     """Take a backup now."""
     if tier == Tier.SAFETY:
-        raise BackupValidationError("a safety backup is made by a restore", "'create manual' makes one at any time")
+        raise BackupValidationError(
+            "a safety backup is made by a restore", "for a backup now: residency-backup create manual"
+        )
     request = BackupRequest(tier=Tier.parse(tier), label=label)
     with progress(quiet=as_json) as bars:
         taken = take_backup(session.service, request, bars)

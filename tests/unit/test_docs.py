@@ -9,6 +9,7 @@ import pytest
 
 from app import errors
 from app.cli import VERBS
+from app.domain.events import ALL
 from app.settings.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -49,3 +50,62 @@ def test_every_make_target_in_the_documentation_exists() -> None:
     for name in ("README.md", "CONTRIBUTING.md"):
         for target in re.findall(r"^ {4,}make ([a-z-]+)", text_of(name), re.MULTILINE):
             assert target in targets, (name, target)
+
+
+def test_the_table_of_log_events_lists_exactly_the_events() -> None:
+    table = text_of("docs/operations.md").partition("<!-- events -->\n")[2].partition("<!-- end -->")[0]
+    rows = [f"| `{event.phrase}` | {event.level.upper()} | {event.meaning} |" for event in ALL]
+    assert table.splitlines() == ["| event | level | what happened |", "|---|---|---|", *rows]
+
+
+PAGES = ["README.md", "CONTRIBUTING.md", *(f"docs/{file.name}" for file in sorted((ROOT / "docs").glob("*.md")))]
+
+
+def prose_of(name: str) -> list[str]:
+    """The lines of a page that are neither code nor rows of a table: those two may be longer."""
+    lines, fenced = [], False
+    for line in text_of(name).splitlines():
+        if line.lstrip().startswith("```"):
+            fenced = not fenced
+        elif not fenced and not line.startswith(("|", "    ")) and not re.match(r" +\S+.* \| ", line):
+            lines.append(line)
+    return lines
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_prose_wraps_at_100_columns(name: str) -> None:
+    assert [line for line in prose_of(name) if len(line) > 100] == []
+
+
+def anchors_of(name: str) -> set[str]:
+    """What GitHub makes of the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", text_of(name), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_link_leads_to_a_page_and_to_a_heading_of_it(name: str) -> None:
+    for page, anchor in re.findall(r"\]\(([\w./-]*)(?:#([\w-]+))?\)", text_of(name)):
+        file = (ROOT / name).parent / page if page else ROOT / name
+        assert file.exists(), (name, page)
+        if anchor:
+            assert anchor in anchors_of(str(file.resolve().relative_to(ROOT))), (name, page, anchor)
+
+
+def test_a_heading_that_a_hint_names_exists() -> None:
+    named = {
+        (page, heading)
+        for file in (ROOT / "app").rglob("*.py")
+        for page, heading in re.findall(r"(docs/\w+\.md), '?([A-Z][\w ]+)", file.read_text())
+    }
+    assert named
+    for page, heading in named:
+        assert f"# {heading}\n" in text_of(page), (page, heading)
+
+
+def test_where_the_design_says_that_a_term_is_there_is_a_module() -> None:
+    rows = [line for line in text_of("docs/design.md").splitlines() if line.startswith("| ") and line.endswith("` |")]
+    named = [path for row in rows for path in re.findall(r"`([a-z_/]+)`", row.rpartition(" | ")[2])]
+    assert len(named) > 30
+    missing = [path for path in named if not any((ROOT / "app" / f"{path}{end}").exists() for end in ("", ".py"))]
+    assert missing == []

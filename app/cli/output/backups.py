@@ -19,14 +19,14 @@ from app.operations.backups.lineage import ours
 
 if TYPE_CHECKING:  # `list` is spared the rest of the program
     from app.archive.manifest import Manifest
-    from app.operations.backup.publish import Taken
+    from app.operations.backup.publish import BackupResult
     from app.operations.backups.inventory import Inventory
-    from app.operations.backups.prune import Pruned
-    from app.operations.backups.verify import Verified
+    from app.operations.backups.prune import PruneResult
+    from app.operations.backups.verify import VerifyResult
     from app.operations.service import Service
 
 
-def created(service: Service, taken: Taken, *, as_json: bool) -> None:
+def created(service: Service, taken: BackupResult, *, as_json: bool) -> None:
     """A new backup."""
     backup = taken.backup
     path = service.tree.location(backup.file)
@@ -88,7 +88,7 @@ def details(service: Service, backup: Backup, manifest: Manifest, *, as_json: bo
     print_table(tables)
 
 
-def verified(outcome: Verified, *, as_json: bool) -> None:
+def verified(outcome: VerifyResult, *, as_json: bool) -> None:
     """What verification found."""
     if as_json:
         document(documents.verification(outcome))
@@ -105,7 +105,7 @@ def verified(outcome: Verified, *, as_json: bool) -> None:
     warn(outcome.warnings)
 
 
-def pruned(outcome: Pruned, *, dry_run: bool, as_json: bool) -> None:
+def pruned(outcome: PruneResult, *, dry_run: bool, as_json: bool) -> None:
     """What retention keeps and removes."""
     plan = outcome.plan
     gone = plan.pruned if dry_run else outcome.removed

@@ -8,7 +8,7 @@ from app import documents
 from app.cli.output.messages import document, warn
 from app.cli.output.text import say
 from app.domain.checks import Finding, Severity
-from app.operations.backups.sync import Synced
+from app.operations.backups.sync import SyncResult
 
 _COLOURS = {Severity.OK: "green", Severity.WARNING: "yellow", Severity.ERROR: "red"}
 
@@ -32,7 +32,7 @@ def finding_line(found: Finding) -> None:
         say(f"         {found.error.hint}")
 
 
-def synced(outcome: Synced, *, as_json: bool) -> None:
+def synced(outcome: SyncResult, *, as_json: bool) -> None:
     """What a sync changed."""
     if as_json:
         document(documents.sync(outcome))

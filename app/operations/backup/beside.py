@@ -1,7 +1,7 @@
-"""Keeps the backup that a run would replace, where the new one is not the same thing a day later.
+"""Keeps the backup that a run would replace, if the new one is not the same database a day later.
 
-It holds a fraction of what the older one held: then something happened to the database, and the older one may be what
-is wanted. Or it is of another server: then the older one is a lost server's last.
+If the new backup has less than half of the rows or tables, something happened to the database, and the older backup
+may be the one that is needed. If it is of another server, the older backup may be the last of a lost server.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from app.archive.manifest import Manifest
 from app.domain.backup import Backup, Tier
-from app.domain.events import EventName
+from app.domain.events import BackupEvent
 from app.domain.shrink import shrank
 from app.errors import CatalogError, ManifestError
 from app.operations.backup.replaced import free_ad_hoc_name
@@ -21,13 +21,13 @@ from app.ports.events import Event, failure
 
 
 def keep_beside(service: Service, newer: Backup, backups: Inventory) -> str | None:
-    """Move the backup that `newer` is about to replace to the ad hoc ones, pinned, if it is worth it.
+    """Make the backup that `newer` is about to replace a pinned manual backup, if it is worth keeping.
 
     Returns:
-        What to say of it, for whoever reads the run's warnings; None if nothing was moved.
+        A warning for the run that says why; None if nothing was moved.
 
     Raises:
-        BackupWriteError: it cannot be moved; then the new one must not take its place.
+        BackupWriteError: it cannot be moved; then the new backup must not replace it.
     """
     if newer.tier.ad_hoc or not newer.tier.is_sql:
         return None
@@ -49,12 +49,12 @@ def _move(service: Service, backup: Backup, why: str, backups: Inventory) -> str
     file = backup.file.replace(backup.id, new_id, 1)
     moved = replace(backup, id=new_id, file=file, tier=Tier.MANUAL, period=name.period, pinned_reason=reason)
     service.tree.rename(backup.file, moved.file, _manifest(service, backup, moved))
-    service.events.emit(Event(EventName.BACKUP_RENAMED_BESIDE, backup=backup.id, figures={"renamed": new_id}))
+    service.events.emit(Event(BackupEvent.RENAMED_BESIDE, backup=backup.id, figures={"renamed": new_id}))
     try:
         service.catalog.save(moved)
         service.catalog.forget(service.database, backup.id)
     except CatalogError as error:
-        service.events.emit(failure(EventName.BACKUP_CATALOG_NOT_SAVED, error, backup=new_id))
+        service.events.emit(failure(BackupEvent.CATALOG_NOT_SAVED, error, backup=new_id))
     return (
         f"the earlier {backup.id} is kept as {new_id}, pinned: {why}; to release it: "
         f"residency-backup keep --release {new_id}"
@@ -62,7 +62,7 @@ def _move(service: Service, backup: Backup, why: str, backups: Inventory) -> str
 
 
 def _manifest(service: Service, backup: Backup, moved: Backup) -> bytes | None:
-    """The manifest under its new name; None where there is none, and so nothing that retention would remove."""
+    """The manifest for the new name; None if the backup has none: retention removes no backup without a manifest."""
     try:
         manifest: Manifest = read_manifest(service, backup)
     except ManifestError:

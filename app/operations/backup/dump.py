@@ -61,7 +61,7 @@ def _whole(index: Index, snapshot: Snapshot) -> Index:
         raise BackupValidationError(
             "the dump has no end marker: it is not whole", "see the server's log, and try again"
         )
-    missing = snapshot.tables - {each.table for each in index.tables}
+    missing = snapshot.tables - {digest.table for digest in index.tables}
     if missing:
         listed = ", ".join(sorted(map(str, missing)))
         raise BackupValidationError(f"the dump lacks tables that the database has: {listed}", "report this as a bug")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app.domain.backup import Tier
-from app.domain.events import EventName
+from app.domain.events import BackupEvent
 from app.errors import BackupCancelledError, BackupRunningError, Cancelled, CatalogError, ResidencyBackupError
 from app.operations.backups.leftovers import remove_leftovers
 from app.operations.ending import Ending
@@ -37,9 +37,9 @@ class RunEnding(Ending):
     def tell(self, error: Exception) -> None:
         """Say why it failed; that another run is under way is no failure."""
         if self.run is None and isinstance(error, BackupRunningError):
-            self.service.events.emit(Event(EventName.BACKUP_RUNNING, reason=error.message))
+            self.service.events.emit(Event(BackupEvent.RUNNING, reason=error.message))
             return
-        failed = failure(EventName.BACKUP_FAILED, error, database=self.service.database, tier=self.tier)
+        failed = failure(BackupEvent.FAILED, error, database=self.service.database, tier=self.tier)
         self.service.events.emit(failed)
 
     def record(self, error: Exception) -> None:
@@ -50,7 +50,7 @@ class RunEnding(Ending):
         try:
             self.service.catalog.fail(self.run, error, self.service.clock(), transient=transient)
         except CatalogError as lost:
-            self.service.events.emit(failure(EventName.BACKUP_FAILURE_NOT_SAVED, lost, run=self.run.id))
+            self.service.events.emit(failure(BackupEvent.FAILURE_NOT_SAVED, lost, run=self.run.id))
         # Blocks remove what they made, but a signal may come in the instant between the making and the block.
         clear_up(self.service)
 
@@ -60,5 +60,5 @@ def clear_up(service: Service) -> bool:
     try:
         return bool(remove_leftovers(service))
     except ResidencyBackupError as error:  # some may be gone
-        service.events.emit(failure(EventName.BACKUP_LEFTOVERS_NOT_REMOVED, error))
+        service.events.emit(failure(BackupEvent.LEFTOVERS_NOT_REMOVED, error))
         return True

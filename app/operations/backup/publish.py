@@ -1,4 +1,4 @@
-"""Gives a finished backup its name, when what stands there has been kept or may go."""
+"""Gives a finished backup its name, after the backup that has the name was kept or may be replaced."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from app.archive.manifest import Manifest
 from app.domain.backup import Backup, BackupName
-from app.domain.events import EventName
+from app.domain.events import BackupEvent, EventName
 from app.errors import ResidencyBackupError
 from app.operations.backup.beside import keep_beside
 from app.operations.backup.year import keep_year
@@ -18,15 +18,15 @@ from app.ports.tree import Draft
 
 
 @dataclass(slots=True)
-class Taken:
-    """A backup that stands, and what failed beside it."""
+class BackupResult:
+    """A backup that was made, and warnings of what failed after that."""
 
     backup: Backup
     events: Events = field(repr=False)
     warnings: list[str] = field(default_factory=list)
 
     def warn(self, name: EventName, error: ResidencyBackupError | str) -> None:
-        """Note, and tell, what failed although the backup is done."""
+        """Add and emit a warning: something failed, but the backup is made."""
         if isinstance(error, str):
             event = Event(name, backup=self.backup.id, reason=error)
         else:
@@ -35,33 +35,35 @@ class Taken:
         self.events.emit(event)
 
 
-def publish(service: Service, draft: Draft, manifest: Manifest, backups: Inventory, warnings: Sequence[str]) -> Taken:
-    """Give a backup that is written and read back its name, and put its manifest beside it.
+def publish(
+    service: Service, draft: Draft, manifest: Manifest, backups: Inventory, warnings: Sequence[str]
+) -> BackupResult:
+    """Give a backup that was written and read back its name, and write its manifest.
 
     Args:
         service: the parts.
         draft: the file.
         manifest: what it holds.
-        backups: the last look at what stands there.
+        backups: the last look at the tree.
         warnings: what is not in the backup.
 
     Raises:
-        BackupWriteError: it cannot be named, or what stands there cannot be kept; then that stands as it was.
+        BackupWriteError: it cannot be named, or the earlier backup cannot be kept; then that one is as before.
     """
     name = BackupName(manifest.tier, manifest.period)
     renamed = keep_year(service, name, backups)
     file = name.file(manifest.codec)
-    taken = Taken(manifest.to_backup(name.id, file), service.events)
+    taken = BackupResult(manifest.to_backup(name.id, file), service.events)
     kept = keep_beside(service, taken.backup, inventory(service, backups) if renamed else backups)
     if renamed or kept:
         backups = inventory(service, backups)
     proven = any(backup.good for backup in backups if backup.id == name.id)
     problem = draft.publish(file, manifest.to_json().encode(), backups.own_files(name.id), proven=proven)
     for warning in warnings:
-        taken.warn(EventName.BACKUP_INCOMPLETE, warning)
+        taken.warn(BackupEvent.INCOMPLETE, warning)
     if kept:
-        taken.warn(EventName.BACKUP_KEPT_BESIDE, kept)
+        taken.warn(BackupEvent.KEPT_BESIDE, kept)
     if problem:
         saved = service.tree.read_manifest(file) is not None
-        taken.warn(EventName.BACKUP_EARLIER_NOT_REMOVED if saved else EventName.BACKUP_MANIFEST_NOT_SAVED, problem)
+        taken.warn(BackupEvent.EARLIER_NOT_REMOVED if saved else BackupEvent.MANIFEST_NOT_SAVED, problem)
     return taken

@@ -22,7 +22,7 @@ from app.domain.backup import (
     codec_for,
 )
 from app.domain.checks import Finding, Severity
-from app.domain.events import EventName, Level
+from app.domain.events import BackupEvent, EventName, Level
 from app.domain.servers import Identity
 from app.domain.slots import Slot
 from app.errors import (
@@ -34,7 +34,7 @@ from app.operations.backup.failure import RunEnding, clear_up
 from app.operations.backup.kind import DraftContent, Work
 from app.operations.backup.kinds import kind_of
 from app.operations.backup.preflight import Preflight, Ready
-from app.operations.backup.publish import Taken, publish
+from app.operations.backup.publish import BackupResult, publish
 from app.operations.backup.replaced import free_name, require_content, require_free, require_own
 from app.operations.backup.timing import made_already
 from app.operations.backups.beside_restore import naming_restores
@@ -60,7 +60,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackupRequest:
-    """What is wanted; `slot` is set for a scheduled run, which happens once.
+    """A backup to take. `slot` is set for a scheduled run, which happens once.
 
     `pinned_reason` pins the backup before it gets its name, so that retention, which also runs in other processes, can
     never remove it.
@@ -83,8 +83,8 @@ class BackupRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class _Claimed:
-    """A run that is this process's."""
+class _ActiveRun:
+    """A run that this process holds."""
 
     request: BackupRequest
     run: Run
@@ -93,8 +93,8 @@ class _Claimed:
 
 def take_backup(
     service: Service, request: BackupRequest, progress: Progress = SILENT, before: Inventory | None = None
-) -> Taken | None:
-    """Take one backup, or none where the request's slot was run already.
+) -> BackupResult | None:
+    """Take one backup; None if the request's slot was run already.
 
     Args:
         service: the parts.
@@ -106,7 +106,7 @@ def take_backup(
         BackupRunningError: another run of the tier is under way.
         ServerMismatchError: the backups are another server's.
         BackupFolderLostError: the folder held backups, and is empty.
-        BackupError: the first thing that failed; nothing was left and no older backup touched.
+        BackupError: the first failure; no temporary file is left, and every older backup is as before.
     """
     how = RunEnding(service, request.tier)
     with structlog.contextvars.bound_contextvars(database=service.database, tier=str(request.tier)):
@@ -120,13 +120,13 @@ def take_backup(
             backups = inventory(service, before)
             if request.slot and (made := made_already(service, request.slot, server, backups)):
                 service.catalog.complete(run, made, service.clock())
-                _tell(service, request.tier, EventName.BACKUP_SLOT_STANDS, made.id, slot=request.slot.period)
+                _tell(service, request.tier, BackupEvent.SLOT_STANDS, made.id, slot=request.slot.period)
                 return None
-            _tell(service, request.tier, EventName.BACKUP_STARTED, run=run.id)
+            _tell(service, request.tier, BackupEvent.STARTED, run=run.id)
             with _lease(service, run) as held, naming_restores(service), staying(service):
                 if clear_up(service):
                     backups = inventory(service, backups)
-                taken = _make(service, _Claimed(request, run, held), backups, progress)
+                taken = _make(service, _ActiveRun(request, run, held), backups, progress)
             _record(service, run, taken)
         if _is_ours(request) or may_run(service, server):
             _prune(service, taken, backups)
@@ -134,7 +134,7 @@ def take_backup(
 
 
 def _known_server(service: Service, request: BackupRequest) -> Identity:
-    """Which server it is, and that the backups in the folder are of it: asked before anything is claimed or written."""
+    """The server's identity. A wrong server, or a lost folder, is refused before anything is claimed or written."""
     require_folder(service)
     server = asked(service)
     if _is_ours(request):
@@ -143,7 +143,7 @@ def _known_server(service: Service, request: BackupRequest) -> Identity:
 
 
 def _is_ours(request: BackupRequest) -> bool:
-    """Whether a backup must be of the server that the others are of: before a restore on a new one, it need not be."""
+    """Whether the backup must be of the same server as the others; a safety backup on a new server need not be."""
     return request.tier is not Tier.SAFETY
 
 
@@ -154,18 +154,18 @@ def _lease(service: Service, run: Run) -> AbstractContextManager[Lease]:
     )
 
     def tell(error: CatalogError) -> None:
-        service.events.emit(failure(EventName.BACKUP_HEARTBEAT_NOT_SAVED, error))
+        service.events.emit(failure(BackupEvent.HEARTBEAT_NOT_SAVED, error))
 
     return lease(lambda now: service.catalog.heartbeat(run, now), lost, service.clock, tell)
 
 
-def _make(service: Service, claimed: _Claimed, backups: Inventory, progress: Progress) -> Taken:
+def _make(service: Service, claimed: _ActiveRun, backups: Inventory, progress: Progress) -> BackupResult:
     started, request = service.clock(), claimed.request
     kind = kind_of(request.tier)
     ready = _ready(service, kind.preflight(service, request.tier, backups))
     server = ready.facts.identity
     if _is_ours(request):
-        require_ours(service, server)  # once more: one that did not answer at first is asked only now
+        require_ours(service, server)  # again: the server may not have answered the first time
     mark(service)
     name = free_name(service, request.tier, request.slot, backups)
     require_own(service, name, backups)
@@ -183,7 +183,7 @@ def _make(service: Service, claimed: _Claimed, backups: Inventory, progress: Pro
         service.tree.folder.require_same()
         taken = publish(service, draft, manifest, backups, [*content.warnings, *content.lacking])
     for doubt in content.doubts:
-        taken.warn(EventName.BACKUP_MADE_DOUBTFUL, str(doubt))
+        taken.warn(BackupEvent.MADE_DOUBTFUL, str(doubt))
     return taken
 
 
@@ -226,34 +226,34 @@ def _ready(service: Service, checked: Preflight) -> Ready:
 def _tell_finding(service: Service, finding: Finding) -> None:
     figures = {"check": finding.check, "found": str(finding.severity), "message": finding.message}
     if finding.severity is Severity.OK:
-        log.debug(EventName.BACKUP_PREFLIGHT.phrase, **figures)
+        log.debug(BackupEvent.PREFLIGHT.phrase, **figures)
     else:
-        service.events.emit(Event(EventName.BACKUP_PREFLIGHT, figures=figures, found=Level(finding.severity)))
+        service.events.emit(Event(BackupEvent.PREFLIGHT, figures=figures, found=Level(finding.severity)))
 
 
-def _record(service: Service, run: Run, taken: Taken) -> None:
+def _record(service: Service, run: Run, taken: BackupResult) -> None:
     backup = taken.backup
     try:
         service.catalog.complete(run, backup, service.clock())
     except CatalogError as error:
-        taken.warn(EventName.BACKUP_CATALOG_NOT_SAVED, error)
+        taken.warn(BackupEvent.CATALOG_NOT_SAVED, error)
     figures = {"bytes": backup.bytes, "rows": backup.rows, "tables": backup.tables, "seconds": backup.seconds}
-    _tell(service, backup.tier, EventName.BACKUP_CREATED, backup.id, **figures)
-    _tell(service, backup.tier, EventName.BACKUP_VERIFIED, backup.id, bytes=backup.bytes)
+    _tell(service, backup.tier, BackupEvent.CREATED, backup.id, **figures)
+    _tell(service, backup.tier, BackupEvent.VERIFIED, backup.id, bytes=backup.bytes)
 
 
 def _tell(service: Service, tier: Tier, name: EventName, backup: str | None = None, **figures: object) -> None:
     service.events.emit(Event(name, backup=backup, database=service.database, tier=tier, figures=figures))
 
 
-def _prune(service: Service, taken: Taken, backups: Inventory) -> None:
+def _prune(service: Service, taken: BackupResult, backups: Inventory) -> None:
     try:
         outcome = prune(service, before=backups)
     except KeyboardInterrupt:  # the backup stands: that is what was asked for
-        taken.warn(EventName.BACKUP_RETENTION_CUT_SHORT, "cancelled; the next run or 'residency-backup prune' goes on")
+        taken.warn(BackupEvent.RETENTION_CUT_SHORT, "cancelled; the next run or 'residency-backup prune' goes on")
         return
     except ResidencyBackupError as error:
-        taken.warn(EventName.BACKUP_RETENTION_FAILED, error)
+        taken.warn(BackupEvent.RETENTION_FAILED, error)
         return
     for problem in outcome.problems:
-        taken.warn(EventName.BACKUP_NOT_PRUNED, problem)
+        taken.warn(BackupEvent.NOT_PRUNED, problem)

@@ -1,4 +1,4 @@
-"""What instants are believed when a backup is made."""
+"""Which instants a run believes: of an earlier backup of its slot, and of the server's clock."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import datetime
 
 from app.domain.backup import Backup, BackupName
 from app.domain.clocks import SKEW
-from app.domain.events import EventName
+from app.domain.events import BackupEvent
 from app.domain.servers import Identity
 from app.domain.slots import Slot
 from app.operations.service import Service
@@ -15,19 +15,19 @@ from app.ports.events import Event
 
 
 def made_already(service: Service, slot: Slot, server: Identity, backups: Sequence[Backup]) -> Backup | None:
-    """The slot's backup among `backups`, if a run made it but could not say so to the catalog."""
+    """The slot's backup, if an earlier run made it but could not record that in the catalog."""
     latest = service.clock() + (-SKEW if _is_first_attempt(service, slot) else SKEW)
     wanted = BackupName(slot.tier, slot.period)
-    found = (each for each in backups if each.database == service.database)
-    own = (each for each in found if each.identity.same_system(server))
-    candidates = (each for each in own if each.id == wanted.id and each.period == wanted.period)
-    return next((each for each in candidates if each.good and slot.due <= each.created_at <= latest), None)
+    found = (backup for backup in backups if backup.database == service.database)
+    own = (backup for backup in found if backup.identity.same_system(server))
+    candidates = (backup for backup in own if backup.id == wanted.id and backup.period == wanted.period)
+    return next((backup for backup in candidates if backup.good and slot.due <= backup.created_at <= latest), None)
 
 
 def _is_first_attempt(service: Service, slot: Slot) -> bool:
-    """Whether a catalog that was there before says that nobody has begun the slot yet.
+    """Whether the catalog, which knows earlier slots of the tier, knows no earlier attempt at this slot.
 
-    A backup of the slot that is only just made was then made by a clock that ran ahead.
+    A backup of the slot that is dated just now was then made under a clock that was ahead.
     """
     record = service.catalog.slot(service.database, slot.tier, slot.period)
     first = service.catalog.first_slot_due(service.database, slot.tier)
@@ -35,11 +35,11 @@ def _is_first_attempt(service: Service, slot: Slot) -> bool:
 
 
 def dated(service: Service, taken_at: datetime) -> datetime:
-    """The instant of a snapshot: the server's word, but never newer than now, for such a backup is not believed."""
+    """The instant of a snapshot by the server's clock, but not later than now: no backup is from the future."""
     now = service.clock()
     if abs(taken_at - now) <= SKEW:
         return taken_at
     ahead = round((taken_at - now).total_seconds())
     figures = {"ahead_seconds": ahead, "now": now.isoformat()}
-    service.events.emit(Event(EventName.BACKUP_CLOCK_DIFFERS, figures=figures))
+    service.events.emit(Event(BackupEvent.CLOCK_DIFFERS, figures=figures))
     return min(taken_at, now)

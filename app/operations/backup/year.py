@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from app.domain.backup import BackupName, Tier, id_of
-from app.domain.events import EventName
+from app.domain.events import BackupEvent
 from app.errors import CatalogError
 from app.operations.backups.inventory import Inventory
 from app.operations.service import Service
@@ -29,10 +29,10 @@ def keep_year(service: Service, name: BackupName, backups: Inventory) -> bool:
     dated = id_of(name.tier, backup.period, with_year=True)
     renamed = replace(backup, id=dated, file=backup.file.replace(name.id, dated, 1))
     service.tree.rename(backup.file, renamed.file)
-    service.events.emit(Event(EventName.BACKUP_RENAMED_YEAR, backup=name.id, figures={"renamed": dated}))
+    service.events.emit(Event(BackupEvent.RENAMED_YEAR, backup=name.id, figures={"renamed": dated}))
     try:
         service.catalog.save(renamed)
         service.catalog.forget(service.database, name.id)
     except CatalogError as error:
-        service.events.emit(failure(EventName.BACKUP_CATALOG_NOT_SAVED, error, backup=dated))
+        service.events.emit(failure(BackupEvent.CATALOG_NOT_SAVED, error, backup=dated))
     return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from shlex import quote
 
-from app.domain.events import EventName
+from app.domain.events import BackupEvent
 from app.domain.servers import Identity
 from app.errors import BackupValidationError
 from app.operations.backups.servers import adopt_server, lineage_of
@@ -14,12 +14,12 @@ from app.ports.events import Event
 
 
 @dataclass(frozen=True, slots=True)
-class Adopted:
+class AdoptResult:
     """What was taken.
 
     Attributes:
-        before: the server and database whose backups these were; None where none was noted.
-        now: those they are from now on.
+        before: the server and database that the backups were of; None if the tree did not say.
+        now: the server and database that they are of from now on.
         forgotten: backups in the catalog whose files were in the folder that is given up.
     """
 
@@ -33,7 +33,7 @@ class Adopted:
         return self.before is None or self.before != self.now
 
 
-def adopt(service: Service, confirm: str | None, *, new_folder: bool = False) -> Adopted:
+def adopt(service: Service, confirm: str | None, *, new_folder: bool = False) -> AdoptResult:
     """Take this server for the one that the backups are of.
 
     Args:
@@ -52,11 +52,11 @@ def adopt(service: Service, confirm: str | None, *, new_folder: bool = False) ->
     if new_folder:
         service.tree.folder.renew()
         figures = {"folder": str(service.tree)}
-        service.events.emit(Event(EventName.BACKUP_FOLDER_RENEWED, figures=figures))
+        service.events.emit(Event(BackupEvent.FOLDER_RENEWED, figures=figures))
         forgotten = _forget(service)
     before = lineage_of(service).current
     adopt_server(service, now)
-    return Adopted(before, now, forgotten)
+    return AdoptResult(before, now, forgotten)
 
 
 def _unconfirmed(service: Service, confirm: str | None, now: Identity, *, new_folder: bool) -> BackupValidationError:
@@ -75,7 +75,7 @@ def _forget(service: Service) -> tuple[str, ...]:
     """What a catalog that stands elsewhere knows of the folder that is given up."""
     if service.tree.files():
         return ()
-    gone = tuple(each.id for each in service.catalog.backups(service.database))
+    gone = tuple(row.id for row in service.catalog.backups(service.database))
     for backup_id in gone:
         service.catalog.forget(service.database, backup_id)
     return gone

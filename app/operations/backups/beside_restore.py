@@ -9,7 +9,7 @@ from datetime import datetime
 from shlex import quote
 
 from app.domain.checks import Finding
-from app.domain.events import EventName
+from app.domain.events import BackupEvent, RestoreEvent
 from app.domain.restore import Restore, RestoreState, Step
 from app.errors import CatalogError, DatabaseMissingError, ResidencyBackupError, ServerUnavailableError
 from app.operations.backups.inventory import inventory, newest_good
@@ -51,11 +51,11 @@ def naming_backups(service: Service, finding: Finding) -> Finding:
 
 
 def _made_anew(service: Service, error: DatabaseMissingError) -> DatabaseMissingError:
-    """The error with how the database comes back; as it is where nothing can bring it back."""
+    """The error with a hint how to restore the database; the error as it is if there is no backup of it."""
     try:
         there = newest_good(service, inventory(service)) is not None
     except ResidencyBackupError as other:  # what is missing is the news, whatever comes of this
-        service.events.emit(failure(EventName.BACKUPS_UNREADABLE, other))
+        service.events.emit(failure(BackupEvent.LIST_UNREADABLE, other))
         return error
     if not there:
         return error
@@ -69,10 +69,10 @@ def _restore(service: Service, since: datetime) -> Restore | None:
     try:
         records = service.restores.restores(service.database)
     except CatalogError as error:
-        service.events.emit(failure(EventName.RESTORES_UNREADABLE, error))
+        service.events.emit(failure(RestoreEvent.RECORDS_UNREADABLE, error))
         return None
-    live = (each for each in records if each.into is None)
-    return next((each for each in live if _renames(each, since)), None)
+    live = (record for record in records if record.into is None)
+    return next((record for record in live if _renames(record, since)), None)
 
 
 def _renames(record: Restore, since: datetime) -> bool:

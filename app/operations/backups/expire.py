@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from app.domain.backup import Backup
-from app.domain.events import EventName
+from app.domain.events import RestoreEvent
 from app.domain.restore import Method, Restore, RestoreState
 from app.errors import ResidencyBackupError
 from app.operations.backups.inventory import inventory
@@ -24,7 +24,7 @@ def due(service: Service) -> list[Restore]:
     """Restores whose undo is to go."""
     now = service.clock()
     ended = service.restores.restores(service.database)
-    return surely_of_this_server(service, [each for each in ended if _is_over(each, now)])
+    return surely_of_this_server(service, [record for record in ended if _is_over(record, now)])
 
 
 def _is_over(record: Restore, now: datetime) -> bool:
@@ -47,7 +47,7 @@ def expire(service: Service, backups: Sequence[Backup] | None = None) -> list[st
         try:
             done += _expire_one(service, record, backups)
         except ResidencyBackupError as error:
-            service.events.emit(failure(EventName.RESTORE_UNDO_NOT_REMOVED, error, restore=record.id))
+            service.events.emit(failure(RestoreEvent.UNDO_NOT_REMOVED, error, restore=record.id))
             failures.append(error)
     done += release_for_good(service, backups)
     if failures:
@@ -60,7 +60,7 @@ def expire_quietly(service: Service, backups: Sequence[Backup] | None = None) ->
     try:
         return expire(service, backups)
     except ResidencyBackupError as error:
-        service.events.emit(failure(EventName.RESTORE_UNDOS_NOT_REMOVED, error))
+        service.events.emit(failure(RestoreEvent.UNDOS_NOT_REMOVED, error))
         return []
 
 
@@ -82,12 +82,12 @@ def _expire_one(service: Service, listed: Restore, backups: Sequence[Backup]) ->
     changed = replace(record, undo=None, shadow=None, undo_until=None)
     if service.restores.settle_restore(changed, record):
         done.append(f"restore {record.id} can no longer be rolled back")
-        service.events.emit(Event(EventName.RESTORE_UNDO_REMOVED, restore=record.id, figures={"database": kept}))
+        service.events.emit(Event(RestoreEvent.UNDO_REMOVED, restore=record.id, figures={"database": kept}))
     return done
 
 
 def _claimed(service: Service, listed: Restore) -> Restore | None:
-    """The restore as it stands now, kept from a rollback that was about to begin; None where its undo is to stay."""
+    """The restore's record as it is now, claimed so that no rollback begins meanwhile; None if its undo must stay."""
     now = service.clock()
     record = service.restores.restore(listed.id)
     if record is None or not _is_over(record, now):

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from app.domain.backup import Backup, Origin
 from app.errors import CatalogError
-from app.operations.backups.same_name import Described, Named
+from app.operations.backups.same_name import FilesOfId, TreeFile
 from app.operations.service import Service
 
 UNKNOWN = "its manifest says that this service made it, and the catalog knows of no run that did"
@@ -22,7 +22,7 @@ def known_bytes(rows: Mapping[str, Backup]) -> frozenset[str]:
     return frozenset(row.sha256 for row in rows.values())
 
 
-def found_files(service: Service, names: Iterable[Named], rows: Mapping[str, Backup]) -> dict[str, str]:
+def found_files(service: Service, names: Iterable[FilesOfId], rows: Mapping[str, Backup]) -> dict[str, str]:
     """The files that count as found although their manifests say that they were made, and why.
 
     Args:
@@ -35,7 +35,7 @@ def found_files(service: Service, names: Iterable[Named], rows: Mapping[str, Bac
     return {file: reason for file, reason in reasons.items() if reason}
 
 
-def _why_found(service: Service, file: Described, known: Collection[str]) -> str | None:
+def _why_found(service: Service, file: TreeFile, known: Collection[str]) -> str | None:
     if file.stored.stranger is not None:
         return f"it belongs to {file.stored.stranger}"
     told = file.told

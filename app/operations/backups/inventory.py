@@ -10,18 +10,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from types import MappingProxyType
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
-from app.archive.manifest import Manifest
 from app.domain.backup import Backup, BackupState, Codec, Origin, Tier
 from app.domain.clocks import is_newer, latest_of
-from app.domain.events import EventName
+from app.domain.events import BackupEvent
 from app.errors import BackupNotFoundError, CatalogError
 from app.operations.backups.found import found_files
 from app.operations.backups.lineage import ours
 from app.operations.backups.same_name import (
-    Described,
-    Named,
+    FilesOfId,
+    TreeFile,
     backup_at,
     by_id,
     describe,
@@ -33,10 +32,12 @@ from app.operations.service import Service
 from app.ports.events import failure
 from app.ports.tree import StoredFile
 
+if TYPE_CHECKING:
+    from app.archive.manifest import Manifest
+
 MISSING = "the file is missing"
-# A safety backup holds what somebody wanted to get away from, and a full one is no plain SQL: only their own aliases
-# mean one.
-_UNMEANT = (Tier.SAFETY, Tier.FULL)
+# `latest` and `oldest` never mean a safety or a full backup; `latest-safety` and `latest-full` do.
+_NEVER_LATEST = (Tier.SAFETY, Tier.FULL)
 ALIASES = ("latest", *(f"latest-{tier}" for tier in Tier), "oldest")
 
 
@@ -55,7 +56,7 @@ class Inventory(Sequence[Backup]):
 
     backups: tuple[Backup, ...]
     rows: Mapping[str, Backup]
-    names: tuple[Named, ...]
+    names: tuple[FilesOfId, ...]
     found: Mapping[str, str]
 
     @overload
@@ -100,7 +101,7 @@ class Inventory(Sequence[Backup]):
         )
         return replace(self, names=names)
 
-    def files(self) -> Iterator[Described]:
+    def files(self) -> Iterator[TreeFile]:
         """Every file of the tree."""
         return (file for named in self.names for file in (named.backup, *named.others))
 
@@ -127,13 +128,13 @@ def inventory(
     return Inventory(tuple(backups), rows, names, found)
 
 
-def _described(service: Service, before: Inventory | None, told: Mapping[str, Backup]) -> list[Described]:
+def _described(service: Service, before: Inventory | None, told: Mapping[str, Backup]) -> list[TreeFile]:
     earlier = {} if before is None else {file.stored.file: file for file in before.files()}
     files = service.tree.files()
     return [_as_before(stored, earlier.get(stored.file)) or describe(stored, service.events, told) for stored in files]
 
 
-def _as_before(stored: StoredFile, earlier: Described | None) -> Described | None:
+def _as_before(stored: StoredFile, earlier: TreeFile | None) -> TreeFile | None:
     """The file with what was parsed at the earlier look, if its manifests and its length have not changed since."""
     if earlier is None or _parsed_of(stored) != _parsed_of(earlier.stored):
         return None
@@ -145,7 +146,7 @@ def _parsed_of(stored: StoredFile) -> tuple[bytes | None, tuple[bytes, ...], int
 
 
 def _still_known(service: Service, rows: dict[str, Backup]) -> list[Backup]:
-    """Rows without a file that are there still: whoever removes a backup removes its row too, a moment later."""
+    """Rows without a file that are still in the catalog: a removal deletes the file first, then the row."""
     now = known_rows(service) if rows else {}
     return [row for file, row in rows.items() if now.get(file) == row]
 
@@ -190,10 +191,10 @@ def _meant(service: Service, alias: str, own: Sequence[Backup], found: Mapping[s
     """The backup of this database that an alias means."""
     made = [backup for backup in own if backup.origin is Origin.DUMP]
     strange = [] if made else [file for file in found if any(backup.file == file for backup in own)]
-    if not made:  # then those are meant that have lost their manifests, but nothing that somebody else put there
+    if not made:  # then backups that lost their manifests count, but no file that somebody else put there
         made = [backup for backup in own if backup.file not in found]
     tier = alias.removeprefix("latest-") if alias.startswith("latest-") else None
-    candidates = [backup for backup in made if (backup.tier == tier if tier else backup.tier not in _UNMEANT)]
+    candidates = [backup for backup in made if (backup.tier == tier if tier else backup.tier not in _NEVER_LATEST)]
     now = service.clock()
     come = [backup for backup in candidates if not is_newer(backup, now)]
     if come:
@@ -237,13 +238,13 @@ def unindexed(stored: StoredFile, database: str) -> Backup:
     )
 
 
-def _known(file: Described, rows: Mapping[str, Backup], found: Mapping[str, str], service: Service) -> Backup:
+def _known(file: TreeFile, rows: Mapping[str, Backup], found: Mapping[str, str], service: Service) -> Backup:
     """What is known of a file: its manifest's word, and what the catalog remembers of these very bytes."""
     backup = _by_word(file, rows.get(file.stored.file), service)
     return replace(backup, origin=Origin.SCAN) if file.stored.file in found else backup
 
 
-def _by_word(file: Described, row: Backup | None, service: Service) -> Backup:
+def _by_word(file: TreeFile, row: Backup | None, service: Service) -> Backup:
     if file.told is None:
         return _unproven(file, row, service.database)
     backup = backup_at(file.told, file.stored)
@@ -260,7 +261,7 @@ def _by_word(file: Described, row: Backup | None, service: Service) -> Backup:
     return backup if damage is None else replace(backup, damage=damage)
 
 
-def _unproven(file: Described, row: Backup | None, database: str) -> Backup:
+def _unproven(file: TreeFile, row: Backup | None, database: str) -> Backup:
     """What is known of a file that lost its manifest: until it has one again, nothing proves it to be ours.
 
     A row of a file of another length is of other bytes, so only the pin that it remembers counts.
@@ -280,9 +281,9 @@ def _wrong_size(stored: StoredFile, wanted: int) -> str | None:
 
 
 def known_rows(service: Service) -> dict[str, Backup]:
-    """What the catalog knows, by file; nothing, with a warning, where it cannot be read."""
+    """The catalog's rows by file; none, with a warning, if it cannot be read."""
     try:
         return {row.file: row for row in service.catalog.backups(service.database)}
     except CatalogError as error:
-        service.events.emit(failure(EventName.BACKUP_BY_FILES, error))
+        service.events.emit(failure(BackupEvent.BY_FILES, error))
         return {}

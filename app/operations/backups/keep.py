@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 
 from app.archive.manifest import Manifest
 from app.domain.backup import Backup, checked_note
-from app.domain.events import EventName
+from app.domain.events import BackupEvent
 from app.errors import BackupNotFoundError
 from app.operations.backups.inventory import find
 from app.operations.backups.opened import (
-    Opened,
+    OpenBackup,
     ReplacedMeanwhileError,
     as_described,
     each_look,
@@ -74,7 +74,7 @@ def set_pin(service: Service, backup: Backup, reason: str | None, known: StoredM
     raise replaced_meanwhile(backup)
 
 
-def pin_opened(found: Opened, manifest: Manifest, reason: str | None) -> StoredManifest:
+def pin_opened(found: OpenBackup, manifest: Manifest, reason: str | None) -> StoredManifest:
     """Write a pin into the manifest of an open backup, and into the catalog.
 
     Raises:
@@ -90,6 +90,6 @@ def pin_opened(found: Opened, manifest: Manifest, reason: str | None) -> StoredM
     data = pinned.to_json().encode()
     service.tree.write_manifest(backup.file, data, stored)
     service.catalog.pin(backup.database, backup.id, reason)
-    name = EventName.BACKUP_RELEASED if reason is None else EventName.BACKUP_PINNED
+    name = BackupEvent.RELEASED if reason is None else BackupEvent.PINNED
     service.events.emit(Event(name, backup=backup.id, figures={"reason": reason or None}))
     return StoredManifest(data, pinned)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from app.archive.manifest import parse_manifest
-from app.domain.events import EventName
+from app.domain.events import BackupEvent
 from app.errors import BackupError, ManifestError
 from app.operations.backups.opened import holds
 from app.operations.service import Service
@@ -15,7 +15,7 @@ _LOOK_SECONDS = 1.0
 
 
 def await_signs(service: Service) -> None:
-    """Wait for a sign of life of holders out of sight, or until they count as dead: what those left can be cleaned up.
+    """Wait for a heartbeat of holders on other machines, or until they count as dead and their files can be removed.
 
     That is some seconds for one that lives, and a minute and a half at most.
     """
@@ -23,7 +23,7 @@ def await_signs(service: Service) -> None:
     end = time.monotonic() + left.total_seconds()
     if left:
         figures = {"seconds": round(left.total_seconds())}
-        service.events.emit(Event(EventName.BACKUP_REPAIR_WAITS, figures=figures))
+        service.events.emit(Event(BackupEvent.REPAIR_WAITS, figures=figures))
     while left and time.monotonic() < end:
         time.sleep(min(left.total_seconds(), _LOOK_SECONDS))
         before, left = left, service.catalog.doubtful_for(service.clock())
@@ -37,7 +37,7 @@ def find_leftovers(service: Service) -> list[str]:
     Runs whose holders are dead are ended first, so that theirs count.
     """
     for run in service.catalog.abandon_dead(service.clock()):
-        service.events.emit(Event(EventName.BACKUP_RUN_ABANDONED, tier=run.tier, figures={"run": run.id}))
+        service.events.emit(Event(BackupEvent.RUN_ABANDONED, tier=run.tier, figures={"run": run.id}))
     alive = {run.id for run in service.catalog.running()}
     return [file for file, run_id in service.tree.leftovers() if run_id not in alive]
 
@@ -49,11 +49,11 @@ def remove_leftovers(service: Service) -> list[str]:
         try:
             _adopt(service, file)
         except BackupError as error:  # the manifest may be a backup's only proof: it stays for the next look
-            service.events.emit(failure(EventName.BACKUP_MANIFEST_NOT_PLACED, error, file=file))
+            service.events.emit(failure(BackupEvent.MANIFEST_NOT_PLACED, error, file=file))
             continue
         service.tree.remove_leftover(file)
         removed.append(file)
-        service.events.emit(Event(EventName.BACKUP_LEFTOVER_REMOVED, figures={"file": file}))
+        service.events.emit(Event(BackupEvent.LEFTOVER_REMOVED, figures={"file": file}))
     return removed
 
 
@@ -66,7 +66,7 @@ def adopt_manifests(service: Service) -> list[str]:
         try:
             backup_id = _adopt(service, file)
         except BackupError as error:
-            service.events.emit(failure(EventName.BACKUP_MANIFEST_NOT_PLACED, error, file=file))
+            service.events.emit(failure(BackupEvent.MANIFEST_NOT_PLACED, error, file=file))
             continue
         if backup_id is not None:
             adopted.append(backup_id)
@@ -74,16 +74,16 @@ def adopt_manifests(service: Service) -> list[str]:
 
 
 def _adopt(service: Service, leftover: str) -> str | None:
-    """Put a manifest in its place where a run died between naming its file and naming its manifest.
+    """Give a manifest its name if a run died between the renames of its file and its manifest.
 
-    Only the file's digest tells that the manifest is of these bytes, and not of those that the run had yet to name.
+    Only the file's SHA-256 tells whether the manifest is of this file, or of one that the run had not renamed yet.
     """
     folder, _, name = leftover.rpartition("/")
     archive, json, _ = name.removeprefix(".").rpartition(".json.")
     if not json:
         return None
-    bare = (each for each in service.tree.files() if each.manifest is None and each.problem is None)
-    candidates = [each for each in bare if f"{folder}/{archive}" in {each.file, each.id}]
+    bare = (stored for stored in service.tree.files() if stored.manifest is None and stored.problem is None)
+    candidates = [stored for stored in bare if f"{folder}/{archive}" in {stored.file, stored.id}]
     if not candidates:
         return None
     with service.tree.open(leftover) as stream:
@@ -95,6 +95,6 @@ def _adopt(service: Service, leftover: str) -> str | None:
     for stored in candidates:
         if manifest.bytes == stored.size and holds(service, stored, manifest.sha256):
             service.tree.write_manifest(stored.file, content, stored)
-            service.events.emit(Event(EventName.BACKUP_MANIFEST_PLACED, backup=stored.id))
+            service.events.emit(Event(BackupEvent.MANIFEST_PLACED, backup=stored.id))
             return stored.id
     return None

@@ -1,7 +1,7 @@
 """Which servers the backups of a database are of, and which backups are another server's.
 
-The marker in the tree says it. Where that is lost, the manifests say; where these do not either (of versions before it
-was noted), every backup of the name counts as ours.
+The marker in the tree says it. If it is lost, the manifests do. If they do not (older versions did not write it), every
+backup of the database's name counts as ours.
 """
 
 from __future__ import annotations
@@ -38,4 +38,4 @@ def ours(service: Service, backups: Iterable[Backup]) -> list[Backup]:
     """Those of the service's own database: of no other name, and of no other server."""
     found = list(backups)
     lineage = lineage_by(service, found)
-    return [each for each in found if each.database == service.database and lineage.is_ours(each.identity)]
+    return [backup for backup in found if backup.database == service.database and lineage.is_ours(backup.identity)]

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from app.domain.backup import Backup, Tier
 from app.domain.checks import Finding
-from app.domain.events import EventName
+from app.domain.events import RestoreEvent
 from app.domain.restore import Method, Restore, RestoreState, never_undone, newer_restores
 from app.errors import ResidencyBackupError
 from app.operations.backups.pins import pinned_for, release
@@ -24,27 +24,25 @@ def release_for_good(service: Service, backups: Sequence[Backup]) -> list[str]:
     if not pinned:
         return []
     now, records = service.clock(), surely_of_this_server(service, service.restores.restores(service.database))
-    open_ = [each for each in records if each.id in pinned and _may_be_undone(each, now)]
+    open_ = [record for record in records if record.id in pinned and _may_be_undone(record, now)]
     done = []
     for record in open_:
         if why := _why_never(service, record, records, now):
             names = release(service, record, backups)
             figures = {"released": names}
-            service.events.emit(
-                Event(EventName.RESTORE_SAFETY_RELEASED, restore=record.id, figures=figures, reason=why)
-            )
+            service.events.emit(Event(RestoreEvent.SAFETY_RELEASED, restore=record.id, figures=figures, reason=why))
             done += [f"{name} released: restore {record.id} cannot be undone any more: {why}" for name in names]
     return done
 
 
 def safety_findings(service: Service, records: Sequence[Restore], backups: Sequence[Backup]) -> list[Finding]:
     """What safety backups hold: how many, how much, for which restores, and until when the pinned ones are kept."""
-    own = [each for each in backups if each.tier is Tier.SAFETY and each.database == service.database]
+    own = [backup for backup in backups if backup.tier is Tier.SAFETY and backup.database == service.database]
     if not own:
         return []
-    size = sum(each.bytes for each in own) / _MEGABYTE
-    labels = ", ".join(sorted({each.label or "of no known restore" for each in own}))
-    pins = ", ".join(_pins(own, {each.pin: each for each in records}, service.clock()))
+    size = sum(backup.bytes for backup in own) / _MEGABYTE
+    labels = ", ".join(sorted({backup.label or "of no known restore" for backup in own}))
+    pins = ", ".join(_pins(own, {record.pin: record for record in records}, service.clock()))
     pinned = f"pinned: {pins}" if pins else "none is pinned"
     return [Finding.ok("safety backups", f"{len(own)} of {size:,.1f} MB, {labels}; {pinned}")]
 
@@ -88,5 +86,5 @@ def _databases(service: Service, record: Restore) -> Mapping[str, int] | None:
     try:
         return target.databases()
     except ResidencyBackupError as error:
-        service.events.emit(failure(EventName.RESTORES_SERVER_AWAY, error))
+        service.events.emit(failure(RestoreEvent.SERVER_AWAY, error))
         return None

@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from app.archive.manifest import Manifest, parse_manifest
 from app.domain.backup import Backup, BackupState
-from app.domain.events import EventName
+from app.domain.events import BackupEvent
 from app.errors import BackupNotFoundError, BackupReadError, CatalogError, ManifestError
 from app.operations.backups.inventory import MISSING, inventory
 from app.operations.service import Service
@@ -30,7 +30,7 @@ _BLOCK = 1 << 20
 
 
 class ReplacedMeanwhileError(BackupReadError):
-    """A backup was replaced while it was read: what was found is not of what stands there now."""
+    """A backup was replaced while it was read: what was found is not of the new one."""
 
 
 class PrunedMeanwhileError(BackupNotFoundError):
@@ -38,7 +38,7 @@ class PrunedMeanwhileError(BackupNotFoundError):
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenBackup:
     """A backup's open file, and the manifest beside it, if it has one: both of one backup."""
 
     service: Service
@@ -65,7 +65,7 @@ class Opened:
 
 
 @contextmanager
-def opened(service: Service, backup: Backup) -> Iterator[Opened]:
+def opened(service: Service, backup: Backup) -> Iterator[OpenBackup]:
     """Open a backup's file together with its manifest.
 
     Raises:
@@ -82,7 +82,7 @@ def opened(service: Service, backup: Backup) -> Iterator[Opened]:
             if data is None and not waits:
                 data = tree.read_manifest(file)  # it may have got its name since the first look
             if tree.is_at(file, stream) and not waits:
-                yield Opened(service, backup, stream, data)
+                yield OpenBackup(service, backup, stream, data)
                 return
         if over:
             raise replaced_meanwhile(backup)
@@ -114,13 +114,13 @@ def again(service: Service, backup: Backup) -> Backup:
         PrunedMeanwhileError: it was removed.
         BackupNotFoundError: its file is gone, and the catalog does not know why.
     """
-    now = next((each for each in inventory(service) if each.id == backup.id), None)
+    now = next((other for other in inventory(service) if other.id == backup.id), None)
     if now is not None and now.damage != MISSING:
-        service.events.emit(Event(EventName.BACKUP_REPLACED_MEANWHILE, backup=backup.id))
+        service.events.emit(Event(BackupEvent.REPLACED_MEANWHILE, backup=backup.id))
         return now
     if now is not None and _is_known(service, backup):
         raise missing(backup)
-    service.events.emit(Event(EventName.BACKUP_PRUNED_MEANWHILE, backup=backup.id))
+    service.events.emit(Event(BackupEvent.PRUNED_MEANWHILE, backup=backup.id))
     message = f"backup {backup.id} was removed while it was looked at"
     raise PrunedMeanwhileError(message, "'residency-backup list' shows what there is")
 
@@ -156,7 +156,7 @@ def _is_known(service: Service, backup: Backup) -> bool:
     try:
         rows = service.catalog.backups(service.database)
     except CatalogError as error:
-        service.events.emit(failure(EventName.BACKUP_CATALOG_UNREADABLE, error))
+        service.events.emit(failure(BackupEvent.CATALOG_UNREADABLE, error))
         return False
     return any(row.id == backup.id and row.state is BackupState.COMPLETE for row in rows)
 
@@ -167,12 +167,12 @@ def _being_published(service: Service, file: str) -> bool:
     stem = path.name.partition(".")[0]
     waiting = (PurePosixPath(left) for left, _ in service.tree.leftovers())
     return any(
-        each.parent == path.parent and each.name.startswith(f".{stem}.") and ".json." in each.name for each in waiting
+        left.parent == path.parent and left.name.startswith(f".{stem}.") and ".json." in left.name for left in waiting
     )
 
 
 def holds(service: Service, stored: StoredFile, sha256: str) -> bool:
-    """Whether a file's bytes are of a digest, and the file is still there; False where it is gone."""
+    """Whether a file has that SHA-256 and still has its name; False if it is gone."""
     digest = hashlib.sha256()
     try:
         with service.tree.open(stored.file) as stream:
@@ -184,7 +184,7 @@ def holds(service: Service, stored: StoredFile, sha256: str) -> bool:
 
 
 def described(service: Service, backup: Backup) -> tuple[Backup, Manifest]:
-    """A backup with its manifest, both of what stands there now.
+    """A backup as it is now, with its manifest.
 
     Raises:
         BackupNotFoundError: it is gone.

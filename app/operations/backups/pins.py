@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from app.domain.backup import Backup
-from app.domain.events import EventName
+from app.domain.events import RestoreEvent
 from app.domain.restore import Restore, RestoreState
 from app.errors import CatalogError, ResidencyBackupError
 from app.operations.backups.keep import StoredManifest, set_pin
@@ -40,7 +40,7 @@ def release(
         try:
             set_pin(service, backup, None, known)
         except ResidencyBackupError as error:
-            service.events.emit(failure(EventName.RESTORE_PIN_NOT_RELEASED, error, backup=backup.id))
+            service.events.emit(failure(RestoreEvent.PIN_NOT_RELEASED, error, backup=backup.id))
         else:
             released.append(backup.id)
     return released
@@ -54,10 +54,10 @@ def in_use(service: Service) -> set[str]:
     try:
         records = service.restores.restores(service.database)
     except CatalogError as error:
-        service.events.emit(failure(EventName.RESTORES_BY_PINS, error))
+        service.events.emit(failure(RestoreEvent.BY_PINS, error))
         return set()
-    open_ = (each for each in records if each.state in {RestoreState.RUNNING, RestoreState.ABANDONED})
-    return {name for each in open_ for name in (each.backup, each.safety) if name is not None}
+    open_ = (record for record in records if record.state in {RestoreState.RUNNING, RestoreState.ABANDONED})
+    return {name for record in open_ for name in (record.backup, record.safety) if name is not None}
 
 
 def pinned_for(backups: Iterable[Backup]) -> list[tuple[str, Backup]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from app.domain.backup import Backup, BackupState
-from app.domain.events import EventName
+from app.domain.events import BackupEvent
 from app.domain.retention import Plan, plan_retention
 from app.errors import BackupValidationError, CatalogError, ResidencyBackupError, ServerMismatchError
 from app.operations.backups.expire import expire_quietly
@@ -27,7 +27,7 @@ from app.ports.tree import StoredFile
 
 
 @dataclass(slots=True)
-class Pruned:
+class PruneResult:
     """The plan, what of it was done, and why the rest was not."""
 
     plan: Plan
@@ -35,7 +35,7 @@ class Pruned:
     problems: list[str] = field(default_factory=list)
 
 
-def prune(service: Service, *, dry_run: bool = False, before: Inventory | None = None) -> Pruned:
+def prune(service: Service, *, dry_run: bool = False, before: Inventory | None = None) -> PruneResult:
     """Remove what retention does not keep. One file that cannot be removed does not keep the others.
 
     Args:
@@ -62,13 +62,13 @@ def prune(service: Service, *, dry_run: bool = False, before: Inventory | None =
         keep_told(service, there.files())
     needed = in_use(service)
     found = ours(service, there)
-    backups = [each for each in found if each.id not in needed]
+    backups = [backup for backup in found if backup.id not in needed]
     # What a crash interrupted: with the file gone, or replaced meanwhile, only the row is left to remove.
-    unfinished = [each for each in found if each.state is BackupState.DELETING]
+    unfinished = [backup for backup in found if backup.state is BackupState.DELETING]
     plan = plan_retention(
-        [each for each in backups if each.state is BackupState.COMPLETE], service.options.keep, service.clock()
+        [backup for backup in backups if backup.state is BackupState.COMPLETE], service.options.keep, service.clock()
     )
-    outcome = Pruned(plan, problems=refusals)
+    outcome = PruneResult(plan, problems=refusals)
     if dry_run:
         return outcome
     # Oldest first: whatever interrupts this, what is left is a newer stretch without holes.
@@ -77,18 +77,18 @@ def prune(service: Service, *, dry_run: bool = False, before: Inventory | None =
             if not _removed(service, backup):
                 continue
         except ReplacedMeanwhileError:
-            service.events.emit(Event(EventName.BACKUP_NAME_TAKEN, backup=backup.id))
+            service.events.emit(Event(BackupEvent.NAME_TAKEN, backup=backup.id))
             continue
         except ResidencyBackupError as error:
             outcome.problems.append(f"{backup.id}: {error.message}")
             continue
         outcome.removed.append(backup)
-        service.events.emit(Event(EventName.BACKUP_PRUNED, backup=backup.id, figures={"bytes": backup.bytes}))
+        service.events.emit(Event(BackupEvent.PRUNED, backup=backup.id, figures={"bytes": backup.bytes}))
     return outcome
 
 
 def _removed(service: Service, backup: Backup) -> bool:
-    """Remove a backup; False where its deletion was cut short by a crash, and it must stay by now."""
+    """Remove a backup; False if a crash interrupted its deletion and it must stay by now."""
     if backup.damage != MISSING:
         stored = service.tree.look(backup.file)
         _require_same(service, backup, stored)
@@ -99,7 +99,7 @@ def _removed(service: Service, backup: Backup) -> bool:
             service.catalog.save(replace(backup, state=BackupState.DELETING))
         except CatalogError as error:
             # On a full disk nothing can be recorded, and only removing makes room; the next sync forgets the row.
-            service.events.emit(failure(EventName.BACKUP_CATALOG_NOT_SAVED, error, backup=backup.id))
+            service.events.emit(failure(BackupEvent.CATALOG_NOT_SAVED, error, backup=backup.id))
         service.tree.remove(backup.file)
     service.catalog.forget(service.database, backup.id)
     return True
@@ -120,7 +120,7 @@ def _require_same(service: Service, backup: Backup, stored: StoredFile | None) -
 
 
 def _require_unpinned(service: Service, backup: Backup, stored: StoredFile | None) -> None:
-    """Look once more, at the last moment: the plan may have been made long before its turn came."""
+    """Look again right before the removal: the plan may be old by then."""
     told = None if stored is None else describe(stored, service.events).told
     if told is not None and backup.state is BackupState.COMPLETE and told.pinned_reason is not None:
         raise BackupValidationError(f"backup {backup.id} was pinned meanwhile")

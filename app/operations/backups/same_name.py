@@ -1,4 +1,4 @@
-"""Which file a backup is, where several of its id stand: an id does not say how its file is compressed.
+"""Which file a backup is, if several have its id: an id does not say how its file is compressed.
 
 The backup is the file that its manifest describes. Another one of the id may be anybody's (``gzip -k`` makes one): it
 is named to whoever looks, and nobody removes it. Only what the manifest or the catalog knows as made by this service
@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from app.domain.backup import Backup, Origin, Tier, extension_of, id_of
-from app.domain.events import EventName
+from app.domain.events import BackupEvent
 from app.errors import BackupValidationError, ManifestError
 from app.ports.events import Events, failure
 from app.ports.tree import StoredFile
@@ -30,7 +30,7 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
+class TreeFile:
     """A file of the tree with what manifests say of it.
 
     Attributes:
@@ -51,11 +51,11 @@ class Described:
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
-    """The files of one id: the backup, and those that stand beside it."""
+class FilesOfId:
+    """The files of one id: the backup, and the others."""
 
-    backup: Described
-    others: tuple[Described, ...] = ()
+    backup: TreeFile
+    others: tuple[TreeFile, ...] = ()
 
 
 def digest_of(manifest: bytes) -> str:
@@ -63,7 +63,7 @@ def digest_of(manifest: bytes) -> str:
     return hashlib.sha256(manifest).hexdigest()
 
 
-def describe(stored: StoredFile, events: Events, told: Mapping[str, Backup] = MappingProxyType({})) -> Described:
+def describe(stored: StoredFile, events: Events, told: Mapping[str, Backup] = MappingProxyType({})) -> TreeFile:
     """Parse a file's manifests; one that cannot be used is a warning.
 
     Args:
@@ -74,26 +74,26 @@ def describe(stored: StoredFile, events: Events, told: Mapping[str, Backup] = Ma
     waiting = (_told(content, stored) for content in stored.waiting)
     left = next((told for told in waiting if told is not None and _fits(told, stored)), None)
     if stored.manifest is None:
-        return Described(stored, None, left)
+        return TreeFile(stored, None, left)
     if told and (known := told.get(digest_of(stored.manifest))):
         here = known.file == stored.file
-        return Described(stored, known if here else replace(known, id=stored.id, file=stored.file), left)
+        return TreeFile(stored, known if here else replace(known, id=stored.id, file=stored.file), left)
     from app.archive.manifest import parse_manifest  # noqa: PLC0415 -- not for what is known
 
     try:
         manifest = parse_manifest(stored.manifest, f"{stored.file}.json")
     except ManifestError as error:
-        events.emit(failure(EventName.BACKUP_MANIFEST_UNUSABLE, error, backup=stored.id))
-        return Described(stored, None, left)
-    return Described(stored, manifest.to_backup(stored.id, stored.file), left)
+        events.emit(failure(BackupEvent.MANIFEST_UNUSABLE, error, backup=stored.id))
+        return TreeFile(stored, None, left)
+    return TreeFile(stored, manifest.to_backup(stored.id, stored.file), left)
 
 
-def described_by(stored: StoredFile, data: bytes, manifest: Manifest) -> Described:
+def described_by(stored: StoredFile, data: bytes, manifest: Manifest) -> TreeFile:
     """A file whose manifest was written a moment ago."""
-    return Described(replace(stored, manifest=data, waiting=()), manifest.to_backup(stored.id, stored.file))
+    return TreeFile(replace(stored, manifest=data, waiting=()), manifest.to_backup(stored.id, stored.file))
 
 
-def by_id(files: Sequence[Described], rows: Mapping[str, Backup]) -> list[Named]:
+def by_id(files: Sequence[TreeFile], rows: Mapping[str, Backup]) -> list[FilesOfId]:
     """Files by their ids.
 
     Args:
@@ -104,7 +104,7 @@ def by_id(files: Sequence[Described], rows: Mapping[str, Backup]) -> list[Named]
     return [_named(group, rows) for group in groups]
 
 
-def own_files(named: Named, rows: Mapping[str, Backup]) -> list[str]:
+def own_files(named: FilesOfId, rows: Mapping[str, Backup]) -> list[str]:
     """Those of one id that this service made, as a manifest that describes the file says, or a row that names it."""
     files = (named.backup, *named.others)
     return [file.stored.file for file in files if _is_own(file, rows.get(file.stored.file))]
@@ -127,21 +127,21 @@ def remark(other: StoredFile, backup: StoredFile) -> str:
     return f"{other.file} bears the name of the backup {backup.file} and is not it; it is left alone: move or remove it"
 
 
-def _named(group: Sequence[Described], rows: Mapping[str, Backup]) -> Named:
+def _named(group: Sequence[TreeFile], rows: Mapping[str, Backup]) -> FilesOfId:
     if len(group) == 1:
-        return Named(group[0])
+        return FilesOfId(group[0])
     best = max(group, key=lambda file: _claim(file, rows.get(file.stored.file)))
-    return Named(best, tuple(file for file in group if file is not best))
+    return FilesOfId(best, tuple(file for file in group if file is not best))
 
 
-def _claim(file: Described, row: Backup | None) -> tuple[bool, bool, bool, bool, datetime]:
+def _claim(file: TreeFile, row: Backup | None) -> tuple[bool, bool, bool, bool, datetime]:
     """How good a file's claim is to be the backup of its id."""
     taken = _NEVER if file.fitting is None else file.fitting.created_at
     beside = file.stored.manifest is not None or file.stored.problem is not None
     return file.fitting is not None, file.waiting is not None, row is not None, beside, taken
 
 
-def _is_own(file: Described, row: Backup | None) -> bool:
+def _is_own(file: TreeFile, row: Backup | None) -> bool:
     if row is not None:
         return row.origin is Origin.DUMP
     told = file.fitting or file.waiting

@@ -13,7 +13,7 @@ from shlex import quote
 import structlog
 
 from app.archive.manifest import ServerFacts
-from app.domain.events import EventName
+from app.domain.events import BackupEvent, RestoreEvent
 from app.domain.restore import Restore
 from app.domain.servers import ANY, Identity, Known, Lineage
 from app.errors import BackupError, BackupFolderLostError, CatalogError, ServerMismatchError
@@ -43,7 +43,7 @@ def require_folder(service: Service) -> None:
 
 
 def in_place(service: Service) -> Service:
-    """The service for one run, bound to the folder that stands there now.
+    """The service for one run, bound to the folder that is there now.
 
     Raises:
         BackupFolderLostError: it is not the one that was there before.
@@ -54,7 +54,7 @@ def in_place(service: Service) -> Service:
 
 @contextmanager
 def staying(service: Service) -> Iterator[None]:
-    """Say that the folder went away, where that is why a block failed: its own error may be of a file that is gone."""
+    """Raise BackupFolderLostError if a block fails because the folder went away: its own error may name a file."""
     service.tree.folder.require_same()
     try:
         yield
@@ -72,7 +72,7 @@ def asked(service: Service) -> Identity:
     """Which server and database this is; nothing is known of one that does not answer."""
     try:
         return service.source.identity()
-    except BackupError as error:  # whoever needs the server says it with its hint
+    except BackupError as error:  # the caller that needs the server raises it with its hint
         log.debug("backup server not asked who it is", error=type(error).__name__, reason=error.message)
         return ANY
 
@@ -107,7 +107,7 @@ def bind(service: Service, server: Identity) -> None:
 
 
 def mark(service: Service) -> None:
-    """Put the marker into the tree, where it has none, and make sure that the tree is the one the run began in."""
+    """Write the marker if the tree has none, and make sure that the folder is the one in which the run began."""
     service.tree.folder.require_same()
     if not service.tree.folder.is_marked():
         service.tree.folder.change(service.database, lambda said: said)
@@ -124,7 +124,7 @@ def adopt_server(service: Service, server: Identity) -> None:
     known = Known(identity=server, since=service.clock(), how="adopted")
     service.tree.folder.change(service.database, lambda said: _or_manifests(service, said).with_known(known))
     figures = {"system_identifier": server.system_identifier, "database_oid": server.database_oid}
-    service.events.emit(Event(EventName.BACKUP_SERVER_ADOPTED, figures=figures))
+    service.events.emit(Event(BackupEvent.SERVER_ADOPTED, figures=figures))
 
 
 def may_run(service: Service, server: Identity) -> bool:
@@ -134,10 +134,10 @@ def may_run(service: Service, server: Identity) -> bool:
 
 def of_this_server(service: Service, restores: Sequence[Restore]) -> list[Restore]:
     """Those that were made on the server which answers now; what another one holds nobody can look at from here."""
-    if not any(each.server for each in restores):
+    if not any(restore.server for restore in restores):
         return list(restores)
     here = asked(service)
-    return [each for each in restores if here.same_system(Identity(each.server))]
+    return [restore for restore in restores if here.same_system(Identity(restore.server))]
 
 
 def surely_of_this_server(service: Service, restores: Sequence[Restore]) -> list[Restore]:
@@ -145,10 +145,10 @@ def surely_of_this_server(service: Service, restores: Sequence[Restore]) -> list
 
     One that notes no server (of an earlier version, or of a role that may not ask) counts as this server's.
     """
-    if not any(each.server for each in restores):
+    if not any(restore.server for restore in restores):
         return list(restores)
     here = asked(service).system_identifier
-    return [each for each in restores if each.server in {None, here}]
+    return [restore for restore in restores if restore.server in {None, here}]
 
 
 def identity_of(facts: ServerFacts | None) -> Identity:
@@ -195,7 +195,7 @@ def _explained(service: Service, lineage: Lineage, server: Identity) -> Known | 
     try:
         restores = service.restores.restores(service.database)
     except CatalogError as error:
-        service.events.emit(failure(EventName.RESTORES_BY_MARKER, error))
+        service.events.emit(failure(RestoreEvent.BY_MARKER, error))
         return None
     for restore in of_this_server(service, restores):
         known = {restore.made_oid, restore.replaced_oid} if here else {restore.made_oid}

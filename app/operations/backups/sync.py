@@ -11,7 +11,7 @@ import structlog
 
 from app.archive.manifest import Manifest, parse_manifest
 from app.domain.backup import Backup, BackupState, Origin
-from app.domain.events import EventName
+from app.domain.events import BackupEvent
 from app.errors import (
     BackupError,
     BackupNotFoundError,
@@ -23,7 +23,7 @@ from app.operations.backups.found import found_files
 from app.operations.backups.inventory import codec_of, unindexed
 from app.operations.backups.leftovers import adopt_manifests
 from app.operations.backups.opened import LOOKS, holds
-from app.operations.backups.same_name import Described, Named, backup_at, by_id, describe, remark
+from app.operations.backups.same_name import FilesOfId, TreeFile, backup_at, by_id, describe, remark
 from app.operations.backups.servers import require_folder
 from app.operations.backups.told import keep_told
 from app.operations.backups.unfinished import reinstated
@@ -36,7 +36,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
-class Synced:
+class SyncResult:
     """Ids of what was changed; `problems` are what could not be."""
 
     added: list[str] = field(default_factory=list)
@@ -45,12 +45,11 @@ class Synced:
     problems: list[str] = field(default_factory=list)
 
 
-def sync(service: Service, progress: Progress = SILENT, *, trusting: bool = True) -> Synced:
+def sync(service: Service, progress: Progress = SILENT, *, trusting: bool = True) -> SyncResult:
     """Make the catalog say what the files say.
 
-    Files with a manifest are taken at its word, without reading them: that is `verify`'s work. A file without one is
-    read and indexed; where the catalog knows its SHA-256, that proves it to be what was dumped, else it counts as
-    found.
+    A file that has a manifest is not read: `verify` does that. A file without one is read and indexed. If the catalog
+    knows its SHA-256, the file is what was dumped; if not, it counts as found.
 
     Args:
         service: the parts.
@@ -63,7 +62,7 @@ def sync(service: Service, progress: Progress = SILENT, *, trusting: bool = True
     """
     require_folder(service)
     rows = {row.file: row for row in service.catalog.backups(service.database)}
-    outcome = Synced(healed=adopt_manifests(service))
+    outcome = SyncResult(healed=adopt_manifests(service))
     files = service.tree.files()
     if rows and not files:
         outcome.problems.append(f"all {len(rows)} backups are gone from {service.tree}: is it mounted?")
@@ -82,7 +81,7 @@ def sync(service: Service, progress: Progress = SILENT, *, trusting: bool = True
             _sync_file(service, stored, rows.get(stored.file), outcome, progress)
         except BackupError as error:
             outcome.problems.append(f"{stored.file}: {error.message}")
-            service.events.emit(failure(EventName.BACKUP_NOT_SYNCED, error, backup=stored.id))
+            service.events.emit(failure(BackupEvent.NOT_SYNCED, error, backup=stored.id))
     there = {named.backup.stored.id for named in names}
     for row in rows.values():
         if row.id not in there:
@@ -90,7 +89,9 @@ def sync(service: Service, progress: Progress = SILENT, *, trusting: bool = True
     return outcome
 
 
-def _sync_file(service: Service, stored: StoredFile, row: Backup | None, outcome: Synced, progress: Progress) -> None:
+def _sync_file(
+    service: Service, stored: StoredFile, row: Backup | None, outcome: SyncResult, progress: Progress
+) -> None:
     if row is not None and row.state is BackupState.DELETING and _is_of(service, stored, row):
         whole = reinstated(service, row)
         if whole is None:
@@ -102,20 +103,20 @@ def _sync_file(service: Service, stored: StoredFile, row: Backup | None, outcome
     _take_in(service, stored, row, outcome, progress)
 
 
-def _others(service: Service, named: Named, rows: Mapping[str, Backup], outcome: Synced) -> list[StoredFile]:
+def _others(service: Service, named: FilesOfId, rows: Mapping[str, Backup], outcome: SyncResult) -> list[StoredFile]:
     """What stands beside a backup, after what a run that died has replaced by it was cleared away."""
     left = []
     for other in (file.stored for file in named.others):
         if _is_replaced(other, rows.get(other.file), named.backup):
             service.tree.remove(other.file)
             outcome.forgotten.append(other.file)
-            service.events.emit(Event(EventName.BACKUP_FILE_REMOVED, figures={"file": other.file}))
+            service.events.emit(Event(BackupEvent.FILE_REMOVED, figures={"file": other.file}))
         else:
             left.append(other)
     return left
 
 
-def _is_replaced(other: StoredFile, row: Backup | None, backup: Described) -> bool:
+def _is_replaced(other: StoredFile, row: Backup | None, backup: TreeFile) -> bool:
     """Whether a file is what a run has taken its manifest from, for a newer one that stands beside it whole."""
     told = backup.fitting
     bare = other.manifest is None and other.problem is None
@@ -125,7 +126,7 @@ def _is_replaced(other: StoredFile, row: Backup | None, backup: Described) -> bo
     return known and told.origin is Origin.DUMP and told.created_at > row.created_at
 
 
-def _take_in(service: Service, stored: StoredFile, row: Backup | None, outcome: Synced, progress: Progress) -> None:
+def _take_in(service: Service, stored: StoredFile, row: Backup | None, outcome: SyncResult, progress: Progress) -> None:
     """Make the catalog say what a file's manifest says; what changes meanwhile is looked at again.
 
     Raises:
@@ -144,7 +145,7 @@ def _take_in(service: Service, stored: StoredFile, row: Backup | None, outcome: 
         now = service.tree.look(stored.file)
         if now is None:  # another has removed it, and its row
             if manifest is not None:
-                _forget(service, backup, Synced())
+                _forget(service, backup, SyncResult())
             return
         if manifest is not None and (now.manifest is None or _manifest_of(now) == manifest):
             if row is None:
@@ -160,9 +161,9 @@ def _take_in(service: Service, stored: StoredFile, row: Backup | None, outcome: 
 
 
 def _heal(
-    service: Service, stored: StoredFile, row: Backup | None, outcome: Synced, progress: Progress
+    service: Service, stored: StoredFile, row: Backup | None, outcome: SyncResult, progress: Progress
 ) -> Manifest | None:
-    """Index a file and write what was found beside it; None where it has a manifest by now, or is another file."""
+    """Index a file and write its manifest; None if it has one by now, or if another file has its name."""
     try:
         manifest = _rebuild(service, stored, row, progress)
     except BackupNotFoundError:
@@ -172,7 +173,7 @@ def _heal(
     if stored.id not in outcome.healed:
         outcome.healed.append(stored.id)
     figures = {"origin": str(manifest.origin)}
-    service.events.emit(Event(EventName.BACKUP_MANIFEST_REBUILT, backup=stored.id, figures=figures))
+    service.events.emit(Event(BackupEvent.MANIFEST_REBUILT, backup=stored.id, figures=figures))
     return manifest
 
 
@@ -193,7 +194,7 @@ def _is_of(service: Service, stored: StoredFile, row: Backup) -> bool:
 
 
 def _manifest_of(stored: StoredFile) -> Manifest | None:
-    """The manifest, or None where it has to be rebuilt.
+    """The manifest; None if it must be rebuilt.
 
     Raises:
         NewerManifestError: it is of a newer version, and not ours to overwrite.
@@ -212,7 +213,7 @@ def _manifest_of(stored: StoredFile) -> Manifest | None:
 
 
 def _rebuild(service: Service, stored: StoredFile, row: Backup | None, progress: Progress) -> Manifest | None:
-    """What a file's content says of it; None where another has taken its name meanwhile."""
+    """The manifest that a file's content gives; None if another file has its name by now."""
     codec = codec_of(stored.file)
     progress.start(f"index {PurePosixPath(stored.file).name}", stored.size)
     with service.tree.open(stored.file) as stream:
@@ -246,10 +247,10 @@ def _rebuild(service: Service, stored: StoredFile, row: Backup | None, progress:
     )
 
 
-def _forget(service: Service, row: Backup, outcome: Synced) -> None:
+def _forget(service: Service, row: Backup, outcome: SyncResult) -> None:
     """Remove the row of a file that is gone, unless it is of another one by now."""
     if row not in service.catalog.backups(service.database):
         return
     service.catalog.forget(service.database, row.id)
     outcome.forgotten.append(row.id)
-    service.events.emit(Event(EventName.BACKUP_FORGOTTEN, backup=row.id))
+    service.events.emit(Event(BackupEvent.FORGOTTEN, backup=row.id))

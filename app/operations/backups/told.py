@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from app.domain.backup import Backup
-from app.domain.events import EventName
+from app.domain.events import BackupEvent
 from app.errors import CatalogError
 from app.operations.backups.inventory import Inventory, inventory
-from app.operations.backups.same_name import Described, digest_of
+from app.operations.backups.same_name import TreeFile, digest_of
 from app.operations.service import Service
 from app.ports.events import failure
 
@@ -22,7 +22,7 @@ def inventory_to_look_at(service: Service) -> Inventory:
     return inventory(service, told=_told(service))
 
 
-def keep_told(service: Service, files: Iterable[Described]) -> None:
+def keep_told(service: Service, files: Iterable[TreeFile]) -> None:
     """Record what the manifests of all files tell. It saves time only, so a failure is a warning."""
     told = {
         digest_of(file.stored.manifest): file.told
@@ -32,7 +32,7 @@ def keep_told(service: Service, files: Iterable[Described]) -> None:
     try:
         service.catalog.keep_told(service.database, told)
     except CatalogError as error:
-        service.events.emit(failure(EventName.BACKUP_CATALOG_NOT_SAVED, error))
+        service.events.emit(failure(BackupEvent.CATALOG_NOT_SAVED, error))
 
 
 def _told(service: Service) -> Mapping[str, Backup]:

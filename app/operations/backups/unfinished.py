@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from app.domain.backup import Backup, BackupState, Tier
-from app.domain.events import EventName
+from app.domain.events import BackupEvent
 from app.domain.retention import Retention, plan_retention
 from app.operations.backups.inventory import MISSING, Inventory, inventory
 from app.operations.backups.lineage import ours
@@ -34,21 +34,23 @@ def reinstated(service: Service, backup: Backup) -> Backup | None:
     """
     found = inventory(service)
     row = found.rows.get(backup.file, backup)
-    now = next((each for each in found if each.id == row.id), backup)
+    now = next((other for other in found if other.id == row.id), backup)
     # A crash may have come after the manifest went: then the row is the proof.
     whole = replace(row, state=BackupState.COMPLETE, pinned_reason=now.pinned_reason, damage=now.damage)
     why = _why_it_stays(service, whole, found)
     if why is None:
         return None
     service.catalog.save(whole)
-    service.events.emit(Event(EventName.BACKUP_REINSTATED, backup=whole.id, reason=why))
+    service.events.emit(Event(BackupEvent.REINSTATED, backup=whole.id, reason=why))
     return whole
 
 
 def _why_it_stays(service: Service, backup: Backup, found: Inventory) -> str | None:
     if backup.id in in_use(service):
         return "a restore that is under way needs it"
-    standing = (each for each in ours(service, found) if each.state is BackupState.COMPLETE and each.damage != MISSING)
-    others = [each for each in standing if each.id != backup.id]
+    standing = (
+        other for other in ours(service, found) if other.state is BackupState.COMPLETE and other.damage != MISSING
+    )
+    others = [other for other in standing if other.id != backup.id]
     plan = plan_retention([backup, *others], _ALWAYS_ONLY, service.clock())
     return ", ".join(plan.reasons.get(backup.id, ())) or None

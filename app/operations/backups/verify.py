@@ -8,7 +8,7 @@ from datetime import datetime
 from app.archive.manifest import Manifest
 from app.domain.backup import Backup, Origin
 from app.domain.doubts import in_short, lacking_in_short
-from app.domain.events import EventName
+from app.domain.events import BackupEvent
 from app.errors import (
     BackupError,
     BackupNotFoundError,
@@ -20,7 +20,7 @@ from app.errors import (
 )
 from app.operations.backups.inventory import find, inventory
 from app.operations.backups.opened import (
-    Opened,
+    OpenBackup,
     PrunedMeanwhileError,
     ReplacedMeanwhileError,
     each_look,
@@ -33,7 +33,7 @@ from app.ports.events import Event, failure
 
 
 @dataclass(slots=True)
-class Verified:
+class VerifyResult:
     """Which backups are right, and what is wrong with the others."""
 
     verified: list[Backup] = field(default_factory=list)
@@ -41,7 +41,7 @@ class Verified:
     warnings: list[str] = field(default_factory=list)
 
 
-def verify(service: Service, name: str | None = None, progress: Progress = SILENT) -> Verified:
+def verify(service: Service, name: str | None = None, progress: Progress = SILENT) -> VerifyResult:
     """Verify one backup, or all.
 
     Args:
@@ -53,7 +53,7 @@ def verify(service: Service, name: str | None = None, progress: Progress = SILEN
         BackupNotFoundError: there is none of that name.
     """
     chosen = inventory(service) if name is None else [find(service, name)]
-    outcome = Verified()
+    outcome = VerifyResult()
     progress.start("verify", sum(backup.bytes for backup in chosen))
     for backup in chosen:
         _verify_one(service, backup, progress, outcome, asked_for=name is not None)
@@ -69,7 +69,7 @@ def read_manifest(service: Service, backup: Backup) -> Manifest:
     return manifest_in(service.tree.read_manifest(backup.file), backup)
 
 
-def verify_opened(found: Opened, progress: Progress, outcome: Verified, parsed: Manifest | None = None) -> None:
+def verify_opened(found: OpenBackup, progress: Progress, outcome: VerifyResult, parsed: Manifest | None = None) -> None:
     """Compare an open file with its manifest, and remember what was found of these bytes.
 
     Args:
@@ -93,7 +93,9 @@ def verify_opened(found: Opened, progress: Progress, outcome: Verified, parsed: 
     _note(found.service, backup, failure, outcome)
 
 
-def _verify_one(service: Service, listed: Backup, progress: Progress, outcome: Verified, *, asked_for: bool) -> None:
+def _verify_one(
+    service: Service, listed: Backup, progress: Progress, outcome: VerifyResult, *, asked_for: bool
+) -> None:
     """Verify one. What is replaced meanwhile is looked at again; what is pruned, and was not asked for, is left out."""
     try:
         for backup in each_look(service, listed):
@@ -109,22 +111,22 @@ def _verify_one(service: Service, listed: Backup, progress: Progress, outcome: V
         _note(service, listed, error, outcome)
 
 
-def _note(service: Service, backup: Backup, error: BackupError | None, outcome: Verified) -> None:
+def _note(service: Service, backup: Backup, error: BackupError | None, outcome: VerifyResult) -> None:
     if error is None:
         outcome.verified.append(backup)
-        service.events.emit(Event(EventName.BACKUP_VERIFIED, backup=backup.id, figures={"bytes": backup.bytes}))
+        service.events.emit(Event(BackupEvent.VERIFIED, backup=backup.id, figures={"bytes": backup.bytes}))
         if backup.doubts:
             said = in_short(backup.doubts)
             outcome.warnings.append(f"{backup.id} {said}; what mends it: residency-backup show {backup.id}")
-            service.events.emit(Event(EventName.BACKUP_DOUBTFUL, backup=backup.id, reason=said))
+            service.events.emit(Event(BackupEvent.DOUBTFUL, backup=backup.id, reason=said))
         if backup.lacking:
             said = lacking_in_short(backup.lacking)
             outcome.warnings.append(f"{backup.id} {said}")
-            service.events.emit(Event(EventName.BACKUP_LACKING, backup=backup.id, reason=said))
+            service.events.emit(Event(BackupEvent.LACKING, backup=backup.id, reason=said))
         _remember(service, backup, service.clock(), None, outcome)
         return
     outcome.failed.append((backup, error))
-    service.events.emit(failure(EventName.BACKUP_NOT_VERIFIED, error, backup=backup.id))
+    service.events.emit(failure(BackupEvent.NOT_VERIFIED, error, backup=backup.id))
     if _is_damage(error):
         _remember(service, backup, None, error.message, outcome)
 
@@ -136,16 +138,16 @@ def _is_damage(error: BackupError) -> bool:
 
 
 def _remember(
-    service: Service, backup: Backup, verified_at: datetime | None, damage: str | None, outcome: Verified
+    service: Service, backup: Backup, verified_at: datetime | None, damage: str | None, outcome: VerifyResult
 ) -> None:
     try:
         service.catalog.record_check(backup, verified_at, damage)
     except CatalogError as error:
         outcome.warnings.append(f"{backup.id}: catalog not saved: {error.message}")
-        service.events.emit(failure(EventName.BACKUP_CATALOG_NOT_SAVED, error, backup=backup.id))
+        service.events.emit(failure(BackupEvent.CATALOG_NOT_SAVED, error, backup=backup.id))
 
 
-def require_all(outcome: Verified) -> None:
+def require_all(outcome: VerifyResult) -> None:
     """Raise when anything failed.
 
     Raises:

@@ -22,7 +22,7 @@ from app.archive.tar.layout import POSTGRES
 from app.archive.tar.reader import TarReader, require_equal, shown, tar_index_of
 from app.archive.tar.unpack import Unpacker
 from app.domain.backup import ENDLESS, Codec
-from app.domain.events import EventName
+from app.domain.events import EventName, RestoreEvent
 from app.errors import (
     BackupReadError,
     BackupValidationError,
@@ -92,7 +92,7 @@ def restore_full(
         DiskReadError: the disk cannot read the file.
     """
     target = target.resolve() if ".." in target.parts else target.absolute()
-    _tell(events, EventName.FULL_RESTORE_STARTED, source, target)
+    _tell(events, RestoreEvent.FULL_STARTED, source, target)
     with FullRestoreEnding(events), _writing(target):
         _require_empty(target)
         _require_room(source, target)
@@ -100,7 +100,7 @@ def restore_full(
         with _put_together(target) as folder:
             owners_kept = _unpack(source, folder, progress)
             version = _verified(programs, folder / POSTGRES)
-    _tell(events, EventName.FULL_RESTORE_COMPLETED, source, target, verified_by=version)
+    _tell(events, RestoreEvent.FULL_COMPLETED, source, target, verified_by=version)
     return LaidOut(
         source=source,
         target=target,
@@ -120,7 +120,7 @@ class FullRestoreEnding(Ending):
 
     def tell(self, error: Exception) -> None:
         """Say why it failed."""
-        self._events.emit(failure(EventName.FULL_RESTORE_FAILED, error))
+        self._events.emit(failure(RestoreEvent.FULL_FAILED, error))
 
 
 def _tell(events: Events, name: EventName, source: FullSource, target: Path, **figures: object) -> None:

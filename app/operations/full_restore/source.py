@@ -6,10 +6,10 @@ import os
 from functools import partial
 from pathlib import Path
 
-from app.archive.held import Held
 from app.archive.manifest import Manifest, parse_manifest
+from app.archive.open_file import OpenFile
 from app.domain.backup import Tier, extensions_of
-from app.domain.events import EventName
+from app.domain.events import RestoreEvent
 from app.errors import (
     BackupNotFoundError,
     BackupPermissionError,
@@ -68,7 +68,7 @@ def full_from_tree(service: Service, name: str) -> FullSource:
     for now in each_look(service, backup):
         try:
             with opened(service, now) as found:
-                held = Held(found.stream)
+                held = OpenFile(found.stream)
                 return FullSource(
                     name=now.id,
                     open=held.open,
@@ -88,7 +88,7 @@ def _manifest(data: bytes | None, name: str, events: Events) -> Manifest | None:
     try:
         manifest = parse_manifest(data, name)
     except ManifestError as error:
-        events.emit(failure(EventName.RESTORE_BY_FILE, error))
+        events.emit(failure(RestoreEvent.BY_FILE, error))
         return None
     return manifest if manifest.full is not None else None
 

@@ -113,13 +113,13 @@ def _probe(service: Service, tier: Tier) -> list[Finding]:
 def _catalog(service: Service, backups: Inventory) -> list[Finding]:
     rows = {row.file for row in service.catalog.backups(service.database)}  # raises if it cannot be read
     stored = [named.backup.stored for named in backups.names]
-    files = {each.file for each in stored}
+    files = {file.file for file in stored}
     strangers, gone = sorted(files - rows - backups.found.keys()), sorted(rows - files)
-    bare = [each for each in stored if each.manifest is None and each.file in rows]
+    bare = [file for file in stored if file.manifest is None and file.file in rows]
     if not strangers and not gone and not bare:
         return [Finding.ok("catalog", f"{len(rows)} backups, all with their files and manifests")]
     found = [
-        Finding.warning("catalog", f"no manifest beside {each.file}; run 'residency-backup sync'") for each in bare
+        Finding.warning("catalog", f"no manifest beside {file.file}; run 'residency-backup sync'") for file in bare
     ]
     found += [
         Finding.warning("catalog", f"not in the catalog: {file}; run 'residency-backup sync'") for file in strangers
@@ -162,7 +162,7 @@ def _leftovers(service: Service) -> list[Finding]:
 
 
 def _backups(service: Service, backups: Inventory) -> list[Finding]:
-    found = [Finding.warning("backups", f"{each.id}: {each.damage}") for each in backups if each.damage]
+    found = [Finding.warning("backups", f"{backup.id}: {backup.damage}") for backup in backups if backup.damage]
     found += [Finding.warning("backups", said) for said in backups.other_files()]
     good = newest_good(service, backups)
     if good is None:

@@ -15,8 +15,8 @@ from app.operations.service import Service
 def check_clocks(service: Service, backups: Sequence[Backup]) -> list[Finding]:
     """Look for backups and restores that were made later than now."""
     now = service.clock()
-    ahead = [each for each in backups if from_future(each, now) and each.damage != MISSING]
-    found = [Finding.warning("clock", _said(service, each)) for each in ahead]
+    ahead = [backup for backup in backups if from_future(backup, now) and backup.damage != MISSING]
+    found = [Finding.warning("clock", _said(service, backup)) for backup in ahead]
     for record in service.restores.restores(service.database):
         ended = record.finished_at or record.started_at
         if record.undo_until is not None and is_ahead(ended, now):

@@ -39,21 +39,21 @@ def check_restores(service: Service, backups: Sequence[Backup]) -> list[Finding]
     held = _held(service, backups)
     records = service.restores.restores(service.database)
     own = of_this_server(service, records)
-    dead = {each.id: each for each in unsettled(service)}
-    found = [Finding.warning("restores", f"{_left(service, each)}; {_REPAIR}") for each in dead.values()]
+    dead = {record.id: record for record in unsettled(service)}
+    found = [Finding.warning("restores", f"{_left(service, record)}; {_REPAIR}") for record in dead.values()]
     found += [
-        Finding.warning("restores", f"restore {each.id} can no longer be rolled back; {_REPAIR}")
-        for each in due(service)
+        Finding.warning("restores", f"restore {record.id} can no longer be rolled back; {_REPAIR}")
+        for record in due(service)
     ]
-    found += [Finding.warning("restores", each) for each in _strays(service, held, records)]
+    found += [Finding.warning("restores", said) for said in _strays(service, held, records)]
     there = _databases(service)
-    found += [Finding.warning("restores", each) for each in _strange_databases(service, records, set(there or ()))]
+    found += [Finding.warning("restores", said) for said in _strange_databases(service, records, set(there or ()))]
     if there is not None:
         found += [*held_aside(service, own), *asleep(service, own, there)]
     # What came to no end is said above already.
-    standing = [each for each in own if _needed(service, each) and each.id not in dead]
-    found += [_kept(each, there, newer_restores(each, own), service.clock()) for each in standing]
-    found += [_elsewhere(service, each) for each in records if each not in own and _needed(service, each)]
+    standing = [record for record in own if _needed(service, record) and record.id not in dead]
+    found += [_kept(record, there, newer_restores(record, own), service.clock()) for record in standing]
+    found += [_elsewhere(service, record) for record in records if record not in own and _needed(service, record)]
     return (found or [Finding.ok("restores", "nothing is left of any")]) + safety_findings(service, records, backups)
 
 
@@ -61,8 +61,8 @@ def repair_restores(service: Service) -> list[str]:
     """Settle what crashes left, and remove what is not needed any more; says what was done."""
     done = settle_all(service) + expire(service)
     held = _held(service, inventory(service))
-    ended = [each for each in service.restores.restores(service.database) if not _needed(service, each)]
-    done_with = {each.id for each in surely_of_this_server(service, ended)}
+    ended = [record for record in service.restores.restores(service.database) if not _needed(service, record)]
+    done_with = {record.id for record in surely_of_this_server(service, ended)}
     for restore_id in held.scripts:
         if restore_id in done_with:
             service.scripts.remove(restore_id)
@@ -95,7 +95,7 @@ def _kept(record: Restore, there: Mapping[str, int] | None, in_front: Sequence[R
 
     Args:
         record: the restore.
-        there: the server's databases; None where it does not say.
+        there: the server's databases; None if it does not answer.
         in_front: the restores to be rolled back before this one.
         now: the present instant.
     """
@@ -111,7 +111,7 @@ def _kept(record: Restore, there: Mapping[str, int] | None, in_front: Sequence[R
         said = f"restore {record.id} cannot be rolled back: {obstacle.why}; before it: {record.safety}"
         return Finding.warning("restores", said)
     if in_front:
-        ids = ", ".join(each.id for each in in_front)
+        ids = ", ".join(newer.id for newer in in_front)
         until += f", after {ids} {'is' if len(in_front) == 1 else 'are'}"
     return Finding.ok("restores", f"restore {record.id} can be rolled back until {until}")
 
@@ -149,10 +149,10 @@ def _held(service: Service, backups: Sequence[Backup]) -> _Held:
 
 def _strays(service: Service, held: _Held, records: Sequence[Restore]) -> Iterator[str]:
     """What is held and not needed. Of a restore that a lost catalog knew, nobody can say that."""
-    here = {each.id for each in surely_of_this_server(service, records)}
-    needed = {each.id for each in records if _needed(service, each) or each.id not in here}
-    needed |= {each.id for each in due(service)}
-    known = {each.id for each in records}
+    here = {record.id for record in surely_of_this_server(service, records)}
+    needed = {record.id for record in records if _needed(service, record) or record.id not in here}
+    needed |= {record.id for record in due(service)}
+    known = {record.id for record in records}
     for restore_id in held.scripts:
         if restore_id not in needed:
             unknown = (
@@ -173,7 +173,7 @@ def _strays(service: Service, held: _Held, records: Sequence[Restore]) -> Iterat
 
 def _strange_databases(service: Service, records: Sequence[Restore], names: set[str]) -> Iterator[str]:
     """Databases named like those of a restore of ours that no record knows: the catalog was lost. Nobody drops them."""
-    known = {name for each in records for name in (each.shadow, each.undo)}
+    known = {name for record in records for name in (record.shadow, record.undo)}
     for name in sorted(names - known):
         base, found = _OURS.sub("", name), _OURS.search(name)
         if found and service.database.startswith(base) and base:

@@ -10,7 +10,7 @@ import structlog
 from app.archive.inspect.lint import lint
 from app.archive.inspect.needs import Needs, needs_of
 from app.domain.checks import Finding, Severity, findings_of, first_error
-from app.domain.events import EventName, Level
+from app.domain.events import Level, RestoreEvent
 from app.domain.psql import in_psql, quoted
 from app.domain.restore import Method
 from app.errors import (
@@ -91,9 +91,9 @@ def _for_preview(finding: Finding) -> Finding:
 def _tell(events: Events, finding: Finding) -> None:
     figures = {"check": finding.check, "found": str(finding.severity), "message": finding.message}
     if finding.severity is Severity.OK:
-        log.debug(EventName.RESTORE_CHECK.phrase, **figures)
+        log.debug(RestoreEvent.CHECK.phrase, **figures)
     else:
-        events.emit(Event(EventName.RESTORE_CHECK, figures=figures, found=Level(finding.severity)))
+        events.emit(Event(RestoreEvent.CHECK, figures=figures, found=Level(finding.severity)))
 
 
 def _server(job: Job) -> Finding:

@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from app.domain.events import EventName
+from app.domain.events import RestoreEvent
 from app.domain.restore import Restore, Step
 from app.errors import CatalogError, RestoreError
 from app.operations.lease import lease
@@ -52,6 +52,6 @@ class Journal:
         lost = RestoreError(f"restore {self.record.id} was taken for dead", "'residency-backup restores' shows it")
 
         def tell(error: CatalogError) -> None:
-            self.service.events.emit(failure(EventName.RESTORE_HEARTBEAT_NOT_SAVED, error))
+            self.service.events.emit(failure(RestoreEvent.HEARTBEAT_NOT_SAVED, error))
 
         return lease(lambda now: self.service.restores.beat_restore(self.record, now), lost, self.service.clock, tell)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from app.domain.events import EventName
+from app.domain.events import EventName, RestoreEvent
 from app.domain.restore import Method, Side, Step, shadow_name, undo_name
 from app.domain.servers import Identity
 from app.operations.backups.servers import note_restored
@@ -55,7 +55,7 @@ def _load_and_prove(job: RestoreJob, shadow: str) -> None:
     job.journal.write(Step.PROVING)
     with job.phase("prove", archive.index.raw_bytes):
         outcome.warnings += job.target.prove(shadow, archive, loading, job.progress.advance, outcome.otherwise.append)
-    _tell(job, EventName.RESTORE_PROVEN, database=shadow)
+    _tell(job, RestoreEvent.PROVEN, database=shadow)
 
 
 def _swap(job: RestoreJob, shadow: str, undo: str) -> None:
@@ -77,7 +77,7 @@ def _swap(job: RestoreJob, shadow: str, undo: str) -> None:
     is_kept = undo in job.target.databases()
     job.outcome.downtime = seconds if is_kept else None  # nobody misses a database that was not there
     journal.note(undo=undo if is_kept else None, undo_until=until if is_kept else None)
-    _tell(job, EventName.RESTORE_SWAPPED, database=live, downtime=job.outcome.downtime, undo=undo)
+    _tell(job, RestoreEvent.SWAPPED, database=live, downtime=job.outcome.downtime, undo=undo)
 
 
 def _note_made(job: RestoreJob, oid: int | None) -> None:
@@ -93,7 +93,7 @@ def _run_post_command(job: RestoreJob, database: str) -> None:
     job.journal.write(Step.POST_COMMAND)
     with job.phase("post command"):
         job.service.target.run(command, database)
-    _tell(job, EventName.RESTORE_COMMAND_DONE, database=database)
+    _tell(job, RestoreEvent.COMMAND_DONE, database=database)
 
 
 def _in_place(job: RestoreJob) -> None:
@@ -101,7 +101,7 @@ def _in_place(job: RestoreJob) -> None:
     safety_backup(job)
     live, journal, archive = job.request.changes, job.journal, job.source.archive
     job.outcome.notes.append(f"the role may not create databases: {live} is replaced in place, in one transaction")
-    _tell(job, EventName.RESTORE_IN_PLACE, database=live)
+    _tell(job, RestoreEvent.IN_PLACE, database=live)
     journal.write(Step.LOADING, method=Method.IN_PLACE)
     # Only a safety backup undoes it.
     until = job.service.clock() + job.service.options.undo_for if job.record.safety else None

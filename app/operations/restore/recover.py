@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from app.domain.events import EventName
+from app.domain.events import RestoreEvent
 from app.domain.psql import in_psql, quoted
 from app.domain.restore import Method, Restore, RestoreState, Side, Step
 from app.errors import ResidencyBackupError, RestoreRollbackError
@@ -71,7 +71,7 @@ def settle(service: Service, record: Restore) -> Restore | None:
     if not service.restores.settle_restore(settled, record):
         return None
     figures = {"step": str(record.step), "state": str(settled.state)}
-    service.events.emit(Event(EventName.RESTORE_SETTLED, restore=record.id, figures=figures))
+    service.events.emit(Event(RestoreEvent.SETTLED, restore=record.id, figures=figures))
     return settled
 
 
@@ -105,7 +105,7 @@ def tidy(service: Service) -> list[str]:
             try:
                 settled = settle(service, record)
             except ResidencyBackupError as error:
-                waits = EventName.RESTORE_CLEAN_UP_WAITS
+                waits = RestoreEvent.CLEAN_UP_WAITS
                 service.events.emit(Event(waits, restore=record.id, reason=error.message))
             else:
                 done += [record.id] if settled else []
@@ -131,7 +131,7 @@ def resolve(service: Service, record: Restore, *, patience: float = 0.0) -> Rest
         except ResidencyBackupError as error:
             if not error.transient or time.monotonic() + pause > end:
                 raise stranded(record, error) from error
-            event = Event(EventName.RESTORE_CLEAN_UP_AGAIN, restore=record.id, reason=error.message)
+            event = Event(RestoreEvent.CLEAN_UP_AGAIN, restore=record.id, reason=error.message)
             service.events.emit(event)
         time.sleep(pause)
         pause *= 2
@@ -194,7 +194,7 @@ def complete(service: Service, record: Restore) -> Restore:
     # In place, the command comes after the commit.
     left_out = record.step is Step.POST_COMMAND or (record.step is Step.SWAPPING and service.options.post_command)
     if record.method is Method.IN_PLACE and left_out:
-        service.events.emit(Event(EventName.RESTORE_COMMAND_NOT_FINISHED, restore=record.id))
+        service.events.emit(Event(RestoreEvent.COMMAND_NOT_FINISHED, restore=record.id))
         hint = f"run it on {record.changes} by hand, or: residency-backup rollback {record.id}"
         record = replace(record, message="RESTORE_POST_COMMAND was not finished", hint=hint)
     return replace(record, state=RestoreState.COMPLETE, step=Step.DONE, finished_at=now, undo_until=until)

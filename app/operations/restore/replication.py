@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from app.domain.checks import Finding
-from app.domain.events import EventName
+from app.domain.events import RestoreEvent
 from app.domain.psql import in_psql, quoted
 from app.domain.replication import Replication, Subscription, disabling, enabling, freeing
 from app.domain.restore import Method, Restore, RestoreState, Side
@@ -111,13 +111,13 @@ def resume(events: Events, target: Target, record: Restore, side: Side) -> list[
         return []
     try:
         for name in target.resume_subscriptions(record.changes, names):
-            events.emit(Event(EventName.RESTORE_SUBSCRIPTION_LOST, figures={"subscription": name}))
+            events.emit(Event(RestoreEvent.SUBSCRIPTION_LOST, figures={"subscription": name}))
     except TargetUnavailableError:
         raise
     except ResidencyBackupError as error:
         # What is asked once more will be refused once more: that must not keep a restore from being settled.
         by_hand = in_psql(record.changes, *map(enabling, names))
-        events.emit(replace(failure(EventName.RESTORE_SUBSCRIPTIONS_DISABLED, error), hint=by_hand))
+        events.emit(replace(failure(RestoreEvent.SUBSCRIPTIONS_DISABLED, error), hint=by_hand))
         return [f"subscriptions are still disabled: {error.message}; {by_hand}"]
     return []
 
@@ -127,7 +127,7 @@ def resumed_or_said(events: Events, target: Target, record: Restore, side: Side)
     try:
         return resume(events, target, record, side)
     except TargetUnavailableError as error:
-        events.emit(failure(EventName.RESTORE_SUBSCRIPTIONS_DISABLED, error))
+        events.emit(failure(RestoreEvent.SUBSCRIPTIONS_DISABLED, error))
         by_hand = in_psql(record.changes, *map(enabling, record.paused(side)))
         return [f"subscriptions may still be disabled: {error.message}; {by_hand}"]
 
@@ -148,7 +148,7 @@ def report_subscriptions(job: RestoreJob) -> None:
     try:
         restored = job.target.replication(live).subscriptions
     except ResidencyBackupError as error:  # the restore is done, whatever comes of this
-        job.service.events.emit(failure(EventName.RESTORE_SUBSCRIPTIONS_UNKNOWN, error))
+        job.service.events.emit(failure(RestoreEvent.SUBSCRIPTIONS_UNKNOWN, error))
         job.outcome.warnings.append(
             f"whether {live} has subscriptions to be enabled is not known: {error.message}; see {_SEE}"
         )

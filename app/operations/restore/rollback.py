@@ -10,7 +10,7 @@ from shlex import quote
 import structlog
 
 from app.archive.reader import Archive
-from app.domain.events import EventName
+from app.domain.events import EventName, RestoreEvent
 from app.domain.psql import in_psql, renaming
 from app.domain.restore import Method, Restore, RestoreState, Side, Step, never_undone, newer_restores
 from app.errors import (
@@ -111,7 +111,9 @@ def _require_undo(service: Service, record: Restore) -> None:
     found = _why_not(service, record)
     if found is None:
         return
-    hint = "nothing is to be done" if record.state is not RestoreState.COMPLETE else "take another backup to go back to"
+    hint = "take another backup to go back to"
+    if record.state is not RestoreState.COMPLETE:
+        hint = "nothing to do: the database is as it was before"
     if record.safety and record.state is RestoreState.COMPLETE:
         live = record.database
         hint = f"the state before is in {record.safety}: {_from_safety(record, live)}"
@@ -153,7 +155,7 @@ def _roll_back(service: Service, record: Restore, progress: Progress) -> Rollbac
     if not service.restores.settle_restore(claimed, record):
         raise RestoreRunningError(f"restore {record.id} is being rolled back by another", _LOOK)
     journal = Journal(service, claimed)
-    _tell(journal, EventName.RESTORE_ROLLBACK_STARTED, method=str(record.method))
+    _tell(journal, RestoreEvent.ROLLBACK_STARTED, method=str(record.method))
     ways: dict[Method | None, Callable[[Service, Journal, Progress], list[str]]] = {
         Method.SHADOW: _by_rename,
         Method.IN_PLACE: _in_place,
@@ -176,7 +178,7 @@ def _by_rename(service: Service, journal: Journal, progress: Progress) -> list[s
     target = target_for(service, record)
     pause(target, journal, Side.MADE)
     downtime = target.swap(undo, record.changes, shadow)
-    _tell(journal, EventName.RESTORE_ROLLBACK_SWAPPED, downtime=downtime, kept=shadow)
+    _tell(journal, RestoreEvent.ROLLBACK_SWAPPED, downtime=downtime, kept=shadow)
     return put_aside(target, journal.record, shadow)
 
 
@@ -212,8 +214,8 @@ def _done(journal: Journal, notes: list[str]) -> RollbackOutcome:
         service.restores.save_restore(record)
     except (CatalogError, RestoreError) as error:
         notes.append(f"the end of the rollback is not in the catalog: {error.message}; residency-backup check --repair")
-        service.events.emit(failure(EventName.RESTORE_CATALOG_NOT_SAVED, error, restore=record.id))
-    _tell(journal, EventName.RESTORE_ROLLED_BACK, method=str(record.method))
+        service.events.emit(failure(RestoreEvent.CATALOG_NOT_SAVED, error, restore=record.id))
+    _tell(journal, RestoreEvent.ROLLED_BACK, method=str(record.method))
     return RollbackOutcome(record, tuple(notes))
 
 
@@ -224,7 +226,7 @@ def _is_kept(service: Service, record: Restore) -> bool:
     try:
         return record.shadow in target_for(service, record).databases()
     except ResidencyBackupError as error:
-        service.events.emit(failure(EventName.RESTORE_ROLLED_BACK_UNSEEN, error, restore=record.id))
+        service.events.emit(failure(RestoreEvent.ROLLED_BACK_UNSEEN, error, restore=record.id))
         return False  # what is not known is not promised; `check` says it later
 
 
@@ -257,7 +259,7 @@ class RollbackEnding(Ending):
     def tell(self, error: Exception) -> None:
         """Say why it failed."""
         record = self._journal.record
-        self._journal.service.events.emit(failure(EventName.RESTORE_NOT_ROLLED_BACK, error, restore=record.id))
+        self._journal.service.events.emit(failure(RestoreEvent.NOT_ROLLED_BACK, error, restore=record.id))
 
 
 def _from_safety(record: Restore, live: str) -> str:

@@ -16,7 +16,7 @@ import structlog
 
 from app.domain.backup import Backup
 from app.domain.checks import Severity
-from app.domain.events import EventName
+from app.domain.events import RestoreEvent
 from app.domain.restore import Method, Restore, RestoreState, Step
 from app.errors import (
     BackupCancelledError,
@@ -61,7 +61,7 @@ def restore(service: Service, request: RestoreRequest, progress: Progress = SILE
     record = _new_record(service, request, name_of(place))
     with structlog.contextvars.bound_contextvars(database=request.changes, restore=record.id):
         service.restores.begin_restore(record)
-        started = Event(EventName.RESTORE_STARTED, backup=record.backup, restore=record.id)
+        started = Event(RestoreEvent.STARTED, backup=record.backup, restore=record.id)
         service.events.emit(replace(started, figures={"mode": str(record.mode)}))
         journal = Journal(service, record)
         with journal.beating():
@@ -128,7 +128,7 @@ def _finish(job: RestoreJob) -> RestoreOutcome:
         outcome.warnings.append(
             f"the end of the restore is not in the catalog: {error.message}; residency-backup check --repair"
         )
-        job.service.events.emit(failure(EventName.RESTORE_CATALOG_NOT_SAVED, error, restore=record.id))
+        job.service.events.emit(failure(RestoreEvent.CATALOG_NOT_SAVED, error, restore=record.id))
     outcome.restore = job.record
     _tell_end(job.service.events, outcome)
     expire_quietly(job.service, [backup for backup in backups if backup.id not in released])
@@ -140,7 +140,7 @@ def _tell_end(events: Events, outcome: RestoreOutcome) -> None:
     rows = sum(outcome.rows.values()) if outcome.changes is None else outcome.changes.total("inserted")
     figures: dict[str, object] = {"mode": str(record.mode), "safety": record.safety, "downtime": outcome.downtime}
     figures |= {"rows": rows, "seconds": outcome.seconds, "undo_until": str(record.undo_until)}
-    completed = Event(EventName.RESTORE_COMPLETED, backup=record.backup, restore=record.id, figures=figures)
+    completed = Event(RestoreEvent.COMPLETED, backup=record.backup, restore=record.id, figures=figures)
     events.emit(completed)
 
 
@@ -177,7 +177,7 @@ class RestoreEnding(Ending):
     def tell(self, error: Exception) -> None:
         """Say why it failed, and in which step."""
         record = self._failed_at
-        name = EventName.RESTORE_CLEAN_UP_FAILED if self._settled is None else EventName.RESTORE_FAILED
+        name = RestoreEvent.CLEAN_UP_FAILED if self._settled is None else RestoreEvent.FAILED
         self._journal.service.events.emit(failure(name, error, restore=record.id, step=str(record.step)))
 
     def record(self, error: Exception) -> None:
@@ -207,13 +207,13 @@ def _record(journal: Journal, record: Restore) -> None:
     try:
         journal.service.restores.save_restore(record)
     except (CatalogError, RestoreError) as lost:
-        unsaved = failure(EventName.RESTORE_FAILURE_NOT_SAVED, lost, restore=record.id)
+        unsaved = failure(RestoreEvent.FAILURE_NOT_SAVED, lost, restore=record.id)
         journal.service.events.emit(unsaved)
 
 
 def _done_all_the_same(journal: Journal) -> RestoreOutcome:
     """Record a restore that was cancelled, or lost its connection, after its change was committed."""
     note = journal.record.message or "it was cancelled or cut off after it had been committed, and so is done"
-    journal.service.events.emit(Event(EventName.RESTORE_DONE_ALL_THE_SAME, restore=journal.record.id))
+    journal.service.events.emit(Event(RestoreEvent.DONE_ALL_THE_SAME, restore=journal.record.id))
     _record(journal, journal.record)
     return RestoreOutcome(restore=journal.record, warnings=[note])

@@ -7,7 +7,7 @@ from app.domain.checks import Finding
 from app.domain.psql import in_psql, renaming
 from app.domain.restore import Restore, Step
 from app.errors import BackupCancelledError, BackupError, CatalogError, RestoreError, as_restore_error
-from app.operations.backup.publish import Taken
+from app.operations.backup.publish import BackupResult
 from app.operations.backup.take import BackupRequest, take_backup
 from app.operations.backups.inventory import Inventory
 from app.operations.restore.job import RestoreJob
@@ -34,7 +34,7 @@ def safety_backup(job: RestoreJob) -> None:
 
 def take_safety_backup(
     service: Service, record: Restore, label: str, progress: Progress, backups: Inventory | None = None
-) -> Taken:
+) -> BackupResult:
     """Take a safety backup that is pinned for a restore.
 
     Args:

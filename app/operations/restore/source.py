@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.archive import reader
-from app.archive.held import Held
 from app.archive.manifest import Manifest, ServerFacts
+from app.archive.open_file import OpenFile
 from app.archive.reader import Archive
 from app.domain.backup import Backup, Codec, Origin, Tier
 from app.domain.checks import Finding
-from app.domain.events import EventName
+from app.domain.events import RestoreEvent
 from app.domain.restore import Restore
 from app.errors import (
     BackupError,
@@ -26,8 +26,8 @@ from app.errors import (
 )
 from app.operations.backups.inventory import Inventory, codec_of, find
 from app.operations.backups.keep import StoredManifest, pin_opened
-from app.operations.backups.opened import Opened, ReplacedMeanwhileError, each_look, opened, replaced_meanwhile
-from app.operations.backups.verify import Verified, verify_opened
+from app.operations.backups.opened import OpenBackup, ReplacedMeanwhileError, each_look, opened, replaced_meanwhile
+from app.operations.backups.verify import VerifyResult, verify_opened
 from app.operations.given_file import open_plain, require_plain, stat_of
 from app.operations.service import SILENT, Progress, Service
 from app.ports.events import Event, failure
@@ -129,7 +129,7 @@ def open_source(
     if isinstance(place, Path):
         codec = _codec(place)
         with open_plain(place) as stream:
-            return _scanned(place, Held(stream), codec, progress)
+            return _scanned(place, OpenFile(stream), codec, progress)
     for backup in each_look(service, place):
         try:
             with opened(service, backup) as found:
@@ -139,19 +139,19 @@ def open_source(
     raise replaced_meanwhile(place)
 
 
-def _of_backup(found: Opened, progress: Progress, pinned_for: Restore | None) -> RestoreSource:
+def _of_backup(found: OpenBackup, progress: Progress, pinned_for: Restore | None) -> RestoreSource:
     """A backup of the tree as a source.
 
     Raises:
         ReplacedMeanwhileError: another one has taken its place while it was read.
     """
-    backup, held = found.backup, Held(found.stream)
+    backup, held = found.backup, OpenFile(found.stream)
     try:
         manifest = found.manifest()
     except ManifestError as error:
         if pinned_for is not None and backup.pinned_reason is None:
-            found.service.events.emit(failure(EventName.RESTORE_PIN_NOT_SET, error, backup=backup.id))
-        by_file = Event(EventName.RESTORE_BY_FILE, backup=backup.id, error=type(error).__name__)
+            found.service.events.emit(failure(RestoreEvent.PIN_NOT_SET, error, backup=backup.id))
+        by_file = Event(RestoreEvent.BY_FILE, backup=backup.id, error=type(error).__name__)
         found.service.events.emit(by_file)
         try:
             return _scanned(backup, held, codec_of(backup.file), progress)
@@ -161,7 +161,7 @@ def _of_backup(found: Opened, progress: Progress, pinned_for: Restore | None) ->
     if pinned_for is not None and backup.pinned_reason is None:
         stored = pin_opened(found, manifest, pinned_for.pin)
         manifest = stored.manifest
-    outcome = Verified()
+    outcome = VerifyResult()
     progress.start("verify", manifest.bytes)
     verify_opened(found, progress, outcome, manifest)
     verified = Finding.ok("backup", f"{backup.id} verifies: every byte is what was dumped")
@@ -185,7 +185,7 @@ def _unfit(name: str, error: BackupError) -> ResidencyBackupError:
     return RestoreValidationError(f"{name} does not verify: {error.message}", _OTHER)
 
 
-def _scanned(place: Backup | Path, held: Held, codec: Codec, progress: Progress) -> RestoreSource:
+def _scanned(place: Backup | Path, held: OpenFile, codec: Codec, progress: Progress) -> RestoreSource:
     """A source without a manifest: its index is made by reading it."""
     name = name_of(place)
     progress.start(f"index {Path(name).name}", held.size)

@@ -13,7 +13,7 @@ import pytest
 from app.archive.manifest import parse_manifest
 from app.domain.backup import Codec, Tier
 from app.errors import BackupStorageError
-from app.operations.backup.publish import Taken
+from app.operations.backup.publish import BackupResult
 from app.operations.backup.take import BackupRequest, take_backup
 from app.operations.backups.inventory import find, inventory
 from app.operations.backups.keep import keep
@@ -35,7 +35,7 @@ def small(empty_database: TestDatabase, tmp_path: Path) -> Site:
     return make_site(empty_database, tmp_path / "backups", filled=False)
 
 
-def taken(site: Site, tier: Tier = Tier.DAILY, **settings: str) -> Taken:
+def taken(site: Site, tier: Tier = Tier.DAILY, **settings: str) -> BackupResult:
     made = take_backup(site.service(**settings), BackupRequest(tier=tier))
     assert made is not None
     return made

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from app.archive import manifest as manifests
 from app.archive.manifest import Manifest, parse_manifest
 from app.domain.backup import Tier
 from app.operations.backup.take import BackupRequest, take_backup
-from app.operations.backups import opened, same_name
+from app.operations.backups import opened
 from app.operations.backups.inventory import inventory
 from tests.fix_damaged import Damaged
 from tests.fix_service import Site
@@ -28,7 +29,7 @@ def parses() -> Iterator[Counter[str]]:
         return parse_manifest(data, name)
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in (same_name, opened):
+        for module in (manifests, opened):
             patch.setattr(module, "parse_manifest", counting)
         yield counted
 

@@ -15,7 +15,7 @@ from app.operations.backup.take import BackupRequest, take_backup
 from app.operations.backups.inventory import find, inventory
 from app.operations.backups.keep import keep
 from app.operations.backups.opened import described
-from app.operations.backups.verify import Verified, verify
+from app.operations.backups.verify import VerifyResult, verify
 from app.operations.restore.preview import diff
 from app.operations.service import Progress, Service
 from tests.fix_service import At, Site
@@ -60,7 +60,7 @@ MOMENTS: dict[str, Moment] = {
 pytestmark = pytest.mark.timeout(120)
 
 
-def require_right(outcome: Verified, backup: Backup, service: Service) -> None:
+def require_right(outcome: VerifyResult, backup: Backup, service: Service) -> None:
     assert outcome.failed == []
     assert [(each.id, each.sha256) for each in outcome.verified] == [(backup.id, backup.sha256)]
     assert [(row.sha256, row.damage) for row in service.catalog.backups(service.database)] == [(backup.sha256, None)]
@@ -115,7 +115,7 @@ def test_between_the_two_renames_the_manifest_is_waited_for(site: Site, monkeypa
     service = service_of(site)
     take(service)
     site.database.execute("DELETE FROM notifications")
-    outcomes = list[Verified]()
+    outcomes = list[VerifyResult]()
     with publishing(service, DAILY, monkeypatch) as run:
         beside = threading.Thread(
             target=lambda: outcomes.append(verify(hooked(service, "read_manifest", run.finish), ID))

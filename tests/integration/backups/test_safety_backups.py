@@ -10,7 +10,7 @@ import pytest
 from app.domain.backup import Tier
 from app.domain.checks import Severity
 from app.errors import BackupPermissionError, BackupValidationError
-from app.operations.backup.publish import Taken
+from app.operations.backup.publish import BackupResult
 from app.operations.backup.take import BackupRequest, take_backup
 from app.operations.backups.inventory import find, inventory
 from app.operations.backups.keep import keep
@@ -25,7 +25,7 @@ from tests.fix_service import At, Site
 PIN = "restore 0123456789ab"
 
 
-def take_safety(service: Service, kept: str | None = None, at: At | None = None) -> Taken:
+def take_safety(service: Service, kept: str | None = None, at: At | None = None) -> BackupResult:
     request = BackupRequest(tier=Tier.SAFETY, label="before a restore", pinned_reason=kept)
     taken = take_backup(service, request, at) if at else take_backup(service, request)
     assert taken is not None

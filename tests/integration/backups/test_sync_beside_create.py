@@ -14,7 +14,7 @@ from app.domain.backup import Backup, BackupState, Codec, Origin, Tier
 from app.operations.backup.take import BackupRequest, take_backup
 from app.operations.backups.inventory import find
 from app.operations.backups.prune import prune
-from app.operations.backups.sync import Synced, sync
+from app.operations.backups.sync import SyncResult, sync
 from app.operations.backups.verify import verify
 from app.operations.health.check import repair
 from app.operations.service import Service
@@ -56,7 +56,7 @@ def test_a_manifest_that_comes_while_sync_reads_the_file_stays(
     site: Site, monkeypatch: pytest.MonkeyPatch, restored: Callable[[Path], TestDatabase]
 ) -> None:
     service = service_at(site)
-    reading, outcomes = Paused("index"), list[Synced]()
+    reading, outcomes = Paused("index"), list[SyncResult]()
     beside = threading.Thread(target=lambda: outcomes.append(sync(service, reading)))
     with publishing(service, DAILY, monkeypatch) as run:
         beside.start()

@@ -18,7 +18,7 @@ import pytest
 from app.archive.manifest import parse_manifest
 from app.domain.backup import Origin, Tier
 from app.errors import BackupNotFoundError, BackupValidationError, RestoreValidationError, ServerUnavailableError
-from app.operations.backup.take import BackupRequest, Taken, take_backup
+from app.operations.backup.take import BackupRequest, BackupResult, take_backup
 from app.operations.backups.inventory import find, inventory
 from app.operations.backups.keep import keep
 from app.operations.backups.prune import prune
@@ -43,7 +43,7 @@ class Stands:
     """A full backup for tests that only read it, of a server that runs."""
 
     full_site: FullSite
-    taken: Taken
+    taken: BackupResult
 
     @property
     def file(self) -> Path:

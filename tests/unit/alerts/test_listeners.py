@@ -10,20 +10,20 @@ import structlog.testing
 from app.alerts.listeners import Listeners
 from app.alerts.log import write_line
 from app.domain.backup import Tier
-from app.domain.events import EventName, Level
+from app.domain.events import ALL, BackupEvent, Level
 from app.errors import BackupStorageError
 from app.ports.events import Event, failure
 
 OPERATIONS = Path(__file__).parents[3] / "app" / "operations"
-CREATED = Event(EventName.BACKUP_CREATED, backup="daily/backup-2025-01-15", figures={"bytes": 7, "rows": None})
+CREATED = Event(BackupEvent.CREATED, backup="daily/backup-2025-01-15", figures={"bytes": 7, "rows": None})
 
 
 def test_the_log_writes_a_line_with_what_is_known() -> None:
     with structlog.testing.capture_logs() as lines:
         write_line(CREATED)
-        write_line(failure(EventName.BACKUP_FAILED, BackupStorageError("the disk is full", "free it"), tier=Tier.DAILY))
-        write_line(failure(EventName.BACKUP_FAILED, ValueError("a bug"), run="4711"))
-        write_line(failure(EventName.BACKUP_CATALOG_NOT_SAVED, BackupStorageError("full", "free it"), backup="a"))
+        write_line(failure(BackupEvent.FAILED, BackupStorageError("the disk is full", "free it"), tier=Tier.DAILY))
+        write_line(failure(BackupEvent.FAILED, ValueError("a bug"), run="4711"))
+        write_line(failure(BackupEvent.CATALOG_NOT_SAVED, BackupStorageError("full", "free it"), backup="a"))
     expected = {"event": "backup created", "log_level": "info", "backup": "daily/backup-2025-01-15"}
     assert lines[0] == {**expected, "bytes": 7, "rows": None}
     expected = {"event": "backup failed", "log_level": "error", "error": "BackupStorageError", "tier": "daily"}
@@ -36,8 +36,8 @@ def test_the_log_writes_a_line_with_what_is_known() -> None:
 
 def test_a_check_is_as_bad_as_what_it_found() -> None:
     with structlog.testing.capture_logs() as lines:
-        write_line(Event(EventName.BACKUP_PREFLIGHT, found=Level.ERROR))
-        write_line(Event(EventName.BACKUP_PREFLIGHT))
+        write_line(Event(BackupEvent.PREFLIGHT, found=Level.ERROR))
+        write_line(Event(BackupEvent.PREFLIGHT))
     assert [line["log_level"] for line in lines] == ["error", "warning"]
 
 
@@ -56,10 +56,10 @@ def test_a_listener_that_fails_is_a_warning_and_the_others_are_told() -> None:
 
 
 def test_every_name_can_be_searched_for_and_says_what_it_means() -> None:
-    phrases = [name.phrase for name in EventName]
+    phrases = [name.phrase for name in ALL]
     assert len(set(phrases)) == len(phrases)
     assert all("backup" in phrase or "restore" in phrase for phrase in phrases)
-    assert all(name.meaning.endswith(".") for name in EventName)
+    assert all(name.meaning.endswith(".") for name in ALL)
 
 
 def test_operations_tell_by_events_and_log_steps_alone() -> None:

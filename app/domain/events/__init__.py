@@ -1,0 +1,11 @@
+"""The names of all events that operations tell of."""
+
+from __future__ import annotations
+
+from app.domain.events.backup import BackupEvent
+from app.domain.events.name import EventName, Level
+from app.domain.events.restore import RestoreEvent
+
+ALL: tuple[EventName, ...] = (*BackupEvent, *RestoreEvent)
+
+__all__ = ["ALL", "BackupEvent", "EventName", "Level", "RestoreEvent"]

@@ -1,0 +1,169 @@
+"""The events of restores."""
+
+from __future__ import annotations
+
+from app.domain.events.name import EventName, Level
+
+
+class RestoreEvent(EventName):
+    """An event of restores."""
+
+    STARTED = "restore started", Level.INFO, "A restore is recorded, and its checks begin."
+    COMPLETED = "restore completed", Level.INFO, "The database holds what the backup holds."
+    ROLLBACK_STARTED = "restore rollback started", Level.INFO, "A rollback is recorded, and begins."
+    ROLLED_BACK = "restore rolled back", Level.INFO, "The database is what it was before the restore."
+    PROVEN = (
+        "restore proven: the database holds what the backup holds",
+        Level.INFO,
+        "Rows, sequences, large objects and schema were read back and compared.",
+    )
+    SWAPPED = (
+        "restore swapped the databases",
+        Level.INFO,
+        "The restored database has the live one's name; the replaced one is kept for a rollback.",
+    )
+    ROLLBACK_SWAPPED = (
+        "restore rollback swapped the databases",
+        Level.INFO,
+        "The replaced database has its name again.",
+    )
+    COMMAND_DONE = "restore post command done", Level.INFO, "RESTORE_POST_COMMAND ended without an error."
+    IN_PLACE = (
+        "restore goes in place: the role may not create databases",
+        Level.INFO,
+        "The database is emptied and filled in one transaction.",
+    )
+    FULL_STARTED = "restore of a full backup started", Level.INFO, "A full backup is being laid out."
+    FULL_COMPLETED = (
+        "restore of a full backup completed",
+        Level.INFO,
+        "The folder is whole, and a server can be started on it.",
+    )
+    FAILED = "restore failed", Level.ERROR, "The live database is as before."
+    CLEAN_UP_FAILED = (
+        "restore failed, and so did its clean-up",
+        Level.ERROR,
+        "The reason says what stands where; check --repair goes on.",
+    )
+    NOT_ROLLED_BACK = (
+        "restore not rolled back",
+        Level.ERROR,
+        "The database is as the restore left it; the hint says how to go on.",
+    )
+    FULL_FAILED = (
+        "restore of a full backup failed",
+        Level.ERROR,
+        "The target folder is as before.",
+    )
+    CHECK = (
+        "restore check",
+        Level.WARNING,
+        "A check before the restore found something; an error ends it.",
+    )
+    CATALOG_NOT_SAVED = (
+        "restore catalog not saved",
+        Level.WARNING,
+        "The restore or rollback is done, the catalog does not say so; check --repair mends this.",
+    )
+    FAILURE_NOT_SAVED = (
+        "restore failure not saved in the catalog",
+        Level.WARNING,
+        "A restore failed, and the catalog does not say so.",
+    )
+    DONE_ALL_THE_SAME = (
+        "restore completed although it was cancelled or cut off after its commit",
+        Level.WARNING,
+        "The cancel came too late: the change was committed.",
+    )
+    SETTLED = (
+        "restore settled",
+        Level.WARNING,
+        "What a restore left whose process died, or whose clean-up failed, is cleaned up and recorded.",
+    )
+    CLEAN_UP_WAITS = (
+        "restore clean-up waits for its next try",
+        Level.WARNING,
+        "What was made beside the live database is still there.",
+    )
+    CLEAN_UP_AGAIN = (
+        "restore clean-up tried again",
+        Level.WARNING,
+        "The server was away for a moment.",
+    )
+    COMMAND_NOT_FINISHED = (
+        "restore post command not finished",
+        Level.WARNING,
+        "The restore is done, but its RESTORE_POST_COMMAND was interrupted.",
+    )
+    SUBSCRIPTION_LOST = (
+        "restore cannot enable a subscription again: it is gone, or has no slot",
+        Level.WARNING,
+        "Create the subscription anew.",
+    )
+    SUBSCRIPTIONS_DISABLED = (
+        "restore subscriptions not enabled",
+        Level.WARNING,
+        "Subscriptions that the restore had disabled are still disabled.",
+    )
+    SUBSCRIPTIONS_UNKNOWN = (
+        "restore cannot look at subscriptions",
+        Level.WARNING,
+        "Nobody can tell whether subscriptions must be enabled.",
+    )
+    ROLLED_BACK_UNSEEN = (
+        "restore rolled back, and the server is away",
+        Level.WARNING,
+        "Nobody can tell whether what was there before the rollback is kept.",
+    )
+    BY_FILE = (
+        "restore goes by the file alone",
+        Level.WARNING,
+        "The manifest cannot be used, so nothing proves what the file held.",
+    )
+    UNDO_REMOVED = (
+        "restore undo removed",
+        Level.INFO,
+        "The time for a rollback is over, and what was kept for it is gone.",
+    )
+    SAFETY_RELEASED = (
+        "restore safety backup released",
+        Level.INFO,
+        "Nothing can undo the restore any more; retention decides on its safety backup.",
+    )
+    UNDO_NOT_REMOVED = (
+        "restore undo not removed",
+        Level.WARNING,
+        "What was kept for a rollback could not be removed; the next run tries again.",
+    )
+    UNDOS_NOT_REMOVED = (
+        "restore undos not all removed",
+        Level.WARNING,
+        "Some of what was kept for rollbacks is still there.",
+    )
+    PIN_NOT_SET = "restore pin not set", Level.WARNING, "A backup without a manifest cannot be pinned."
+    PIN_NOT_RELEASED = (
+        "restore pin not released",
+        Level.WARNING,
+        "The backup stays pinned until the next try.",
+    )
+    HEARTBEAT_NOT_SAVED = (
+        "restore heartbeat not saved",
+        Level.WARNING,
+        "The catalog did not take the restore's sign of life.",
+    )
+    RECORDS_UNREADABLE = "restores not readable", Level.WARNING, "The catalog cannot be asked for restores."
+    BY_PINS = (
+        "restores not readable, going by the pins",
+        Level.WARNING,
+        "Only pins say which backups a restore needs.",
+    )
+    BY_MARKER = (
+        "restores not readable, going by the marker",
+        Level.WARNING,
+        "Only the folder's marker says which servers the backups are of.",
+    )
+    SERVER_AWAY = (
+        "restores not looked at: the server is away",
+        Level.WARNING,
+        "Nobody can tell whether what was kept for rollbacks is still there.",
+    )
