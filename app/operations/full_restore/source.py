@@ -6,8 +6,8 @@ import os
 from functools import partial
 from pathlib import Path
 
-from app.archive.held import Held
 from app.archive.manifest import Manifest, parse_manifest
+from app.archive.open_file import OpenFile
 from app.domain.backup import Tier, extensions_of
 from app.domain.events import RestoreEvent
 from app.errors import (
@@ -68,7 +68,7 @@ def full_from_tree(service: Service, name: str) -> FullSource:
     for now in each_look(service, backup):
         try:
             with opened(service, now) as found:
-                held = Held(found.stream)
+                held = OpenFile(found.stream)
                 return FullSource(
                     name=now.id,
                     open=held.open,

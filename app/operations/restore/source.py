@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.archive import reader
-from app.archive.held import Held
 from app.archive.manifest import Manifest, ServerFacts
+from app.archive.open_file import OpenFile
 from app.archive.reader import Archive
 from app.domain.backup import Backup, Codec, Origin, Tier
 from app.domain.checks import Finding
@@ -129,7 +129,7 @@ def open_source(
     if isinstance(place, Path):
         codec = _codec(place)
         with open_plain(place) as stream:
-            return _scanned(place, Held(stream), codec, progress)
+            return _scanned(place, OpenFile(stream), codec, progress)
     for backup in each_look(service, place):
         try:
             with opened(service, backup) as found:
@@ -145,7 +145,7 @@ def _of_backup(found: OpenBackup, progress: Progress, pinned_for: Restore | None
     Raises:
         ReplacedMeanwhileError: another one has taken its place while it was read.
     """
-    backup, held = found.backup, Held(found.stream)
+    backup, held = found.backup, OpenFile(found.stream)
     try:
         manifest = found.manifest()
     except ManifestError as error:
@@ -185,7 +185,7 @@ def _unfit(name: str, error: BackupError) -> ResidencyBackupError:
     return RestoreValidationError(f"{name} does not verify: {error.message}", _OTHER)
 
 
-def _scanned(place: Backup | Path, held: Held, codec: Codec, progress: Progress) -> RestoreSource:
+def _scanned(place: Backup | Path, held: OpenFile, codec: Codec, progress: Progress) -> RestoreSource:
     """A source without a manifest: its index is made by reading it."""
     name = name_of(place)
     progress.start(f"index {Path(name).name}", held.size)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import structlog
 
 from app.archive.pg_dump import python_encoding
+from app.domain.listed import listed
 from app.errors import BackupError, RestoreError, RestoreValidationError
 from app.postgres.database import Database
 from app.postgres.maintenance import maintenance
@@ -170,8 +171,7 @@ def _changes_or_none(changed: Callable[[], list[str]]) -> list[str]:
 
 
 def _changes_message(changed: list[str]) -> str:
-    more = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
-    return f"while the file was loaded, this was changed outside of its database: {', '.join(changed[:_SHOWN])}{more}"
+    return f"while the file was loaded, this was changed outside of its database: {listed(changed, _SHOWN)}"
 
 
 def _hint(hint: str | None) -> str:
