@@ -25,6 +25,9 @@ from app.operations.backup.publish import BackupResult
 from app.operations.backup.take import BackupRequest, take_backup
 from app.operations.backups.inventory import find, inventory
 from app.operations.options import Options
+from app.operations.restore.job import RestoreOutcome
+from app.operations.restore.request import RestoreRequest
+from app.operations.restore.run import restore
 from app.operations.service import SILENT, Progress, Service
 from app.ports.events import Event
 from app.storage.scripts import LocalScripts
@@ -140,6 +143,12 @@ class MemorySite:
         content = self.tree.read_manifest(file)
         assert content is not None
         return parse_manifest(content, file)
+
+    def restore(self, backup: str = "latest", service: Service | None = None, **asked: Any) -> RestoreOutcome:
+        """Restore, as somebody does who has typed the name of the database out."""
+        service = service or self.service
+        asked.setdefault("confirm", asked.get("into") or "residency")
+        return restore(service, RestoreRequest.parse(service, backup, **asked))
 
     def restores(self) -> Sequence[Restore]:
         """The records of restores, newest first."""

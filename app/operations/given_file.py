@@ -1,4 +1,4 @@
-"""A file that somebody names by its path: looked at before it is opened, for opening a pipe waits for its writer."""
+"""A file that is given by its path. Its kind is checked before it is opened: opening a pipe waits for its writer."""
 
 from __future__ import annotations
 

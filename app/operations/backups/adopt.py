@@ -1,4 +1,4 @@
-"""Takes a server for the one whose backups stand in the tree, or an empty folder for the tree: somebody must say so."""
+"""Makes this server the one that the backups are of, or an empty folder the tree: an administrator must say so."""
 
 from __future__ import annotations
 

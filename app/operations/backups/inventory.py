@@ -73,8 +73,8 @@ class Inventory(Sequence[Backup]):
 
     def standing(self, backup_id: str) -> Backup | None:
         """The backup of an id whose file is there."""
-        there = (backup for backup in self.backups if backup.damage != MISSING)
-        return next((backup for backup in there if backup.id == backup_id), None)
+        present = (backup for backup in self.backups if backup.damage != MISSING)
+        return next((backup for backup in present if backup.id == backup_id), None)
 
     def other_files(self) -> list[str]:
         """What to say of each file that bears a backup's name and is not it."""
@@ -119,12 +119,12 @@ def inventory(
     rows = known_rows(service)
     names = tuple(by_id(_described(service, before, told), rows))
     found = found_files(service, names, rows)
-    there = [_known(named.backup, rows, found, service) for named in names]
-    ids = {backup.id for backup in there}
+    present = [_known(named.backup, rows, found, service) for named in names]
+    ids = {backup.id for backup in present}
     lacking = {file: row for file, row in rows.items() if row.id not in ids}
     # If two trees share a catalog, the other's rows speak of files that never were in this one.
     gone = ours(service, [replace(row, damage=MISSING) for row in _still_known(service, lacking)])
-    backups = sorted([*there, *gone], key=lambda backup: (backup.created_at, backup.id), reverse=True)
+    backups = sorted([*present, *gone], key=lambda backup: (backup.created_at, backup.id), reverse=True)
     return Inventory(tuple(backups), rows, names, found)
 
 
@@ -176,10 +176,10 @@ def find(service: Service, name: str, backups: Inventory | None = None) -> Backu
     """
     if not isinstance(name, str):  # a task's argument may be anything
         raise BackupNotFoundError(f"no such backup: {name!r}", "name it by its id, or by an alias such as latest")
-    there = inventory(service) if backups is None else backups
-    whole = [backup for backup in there if backup.damage != MISSING and backup.state is BackupState.COMPLETE]
+    present = inventory(service) if backups is None else backups
+    whole = [backup for backup in present if backup.damage != MISSING and backup.state is BackupState.COMPLETE]
     if name in ALIASES:
-        return _meant(service, name, ours(service, whole), there.found)
+        return _meant(service, name, ours(service, whole), present.found)
     wanted = name.removeprefix(f"{service.tree}/")
     for backup in whole:
         if wanted in (backup.id, backup.file):

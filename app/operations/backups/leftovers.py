@@ -1,4 +1,4 @@
-"""Removes what runs that died have left, and finishes what they had all but done."""
+"""Removes temporary files of runs that died, and gives the manifests that they left their names."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A backup's file and the manifest of these very bytes, although other runs replace and remove both beside.
+"""Opens a backup's file together with its manifest, although other runs replace and remove both meanwhile.
 
-A run publishes in steps: the earlier manifest goes, the file takes its name, the manifest takes its. Who opens one by
-its name and then the other may get parts of two backups, and would call that damage.
+A run publishes in steps: it removes the earlier manifest, renames the file, renames the manifest. A reader that opens
+one by its name and then the other may get parts of two backups, and report damage that is none.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Applies retention.
 
-A deletion runs backwards: row DELETING, manifest, file, row gone; so a crash leaves no row that promises bytes which
-are not there, and the next run finishes what this one began.
+A deletion goes in this order: mark the row DELETING, remove the manifest, the file, the row. After a crash no row
+promises a file that is gone, and the next run finishes the deletion.
 """
 
 from __future__ import annotations
@@ -55,13 +55,13 @@ def prune(service: Service, *, dry_run: bool = False, before: Inventory | None =
         if not dry_run:
             raise
         refusals = [f"prune would be refused: {error.message}; {error.hint}"]
-    there = inventory(service, before)
-    if not dry_run and expire_quietly(service, there):
-        there = inventory(service, there)
+    listing = inventory(service, before)
+    if not dry_run and expire_quietly(service, listing):
+        listing = inventory(service, listing)
     if not dry_run:
-        keep_told(service, there.files())
+        keep_told(service, listing.files())
     needed = in_use(service)
-    found = ours(service, there)
+    found = ours(service, listing)
     backups = [backup for backup in found if backup.id not in needed]
     # What a crash interrupted: with the file gone, or replaced meanwhile, only the row is left to remove.
     unfinished = [backup for backup in found if backup.state is BackupState.DELETING]
@@ -69,10 +69,14 @@ def prune(service: Service, *, dry_run: bool = False, before: Inventory | None =
         [backup for backup in backups if backup.state is BackupState.COMPLETE], service.options.keep, service.clock()
     )
     outcome = PruneResult(plan, problems=refusals)
-    if dry_run:
-        return outcome
-    # Oldest first: whatever interrupts this, what is left is a newer stretch without holes.
-    for backup in reversed([*plan.pruned, *unfinished]):
+    if not dry_run:
+        _carry_out(service, [*plan.pruned, *unfinished], outcome)
+    return outcome
+
+
+def _carry_out(service: Service, newest_first: list[Backup], outcome: PruneResult) -> None:
+    """Remove backups, the oldest first: if this is interrupted, the backups that are left have no holes."""
+    for backup in reversed(newest_first):
         try:
             if not _removed(service, backup):
                 continue
@@ -84,7 +88,6 @@ def prune(service: Service, *, dry_run: bool = False, before: Inventory | None =
             continue
         outcome.removed.append(backup)
         service.events.emit(Event(BackupEvent.PRUNED, backup=backup.id, figures={"bytes": backup.bytes}))
-    return outcome
 
 
 def _removed(service: Service, backup: Backup) -> bool:

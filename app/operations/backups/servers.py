@@ -1,6 +1,6 @@
-"""A run, retention or the schedule of another server must not take the backups that stand in the tree for its own.
+"""Which server the backups in the tree are of. Runs, retention and the schedule of another server are refused.
 
-Where neither marker nor manifests say whose they are, the first server that makes a backup is taken for theirs.
+If neither the marker nor the manifests say it, the first server that makes a backup becomes the one.
 """
 
 from __future__ import annotations

@@ -82,9 +82,9 @@ def sync(service: Service, progress: Progress = SILENT, *, trusting: bool = True
         except BackupError as error:
             outcome.problems.append(f"{stored.file}: {error.message}")
             service.events.emit(failure(BackupEvent.NOT_SYNCED, error, backup=stored.id))
-    there = {named.backup.stored.id for named in names}
+    standing_ids = {named.backup.stored.id for named in names}
     for row in rows.values():
-        if row.id not in there:
+        if row.id not in standing_ids:
             _forget(service, row, outcome)
     return outcome
 

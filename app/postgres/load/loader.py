@@ -136,10 +136,10 @@ def _sessions(
 
 
 def _require_empty(main: RestoreSession, name: str) -> None:
-    found = main.connection.execute(_FOUND.encode()).fetchone()
-    if found is not None:
+    first_object = main.connection.execute(_FOUND.encode()).fetchone()
+    if first_object is not None:
         making = in_psql("postgres", f"CREATE DATABASE {quoted(f'{name}_new')} TEMPLATE template0")
-        message = f"database {name} is not empty: it has {found[0]}.{found[1]}"
+        message = f"database {name} is not empty: it has {first_object[0]}.{first_object[1]}"
         raise RestoreValidationError(message, f"load into a new database: {making}")
 
 

@@ -109,13 +109,15 @@ def _changes_during(database: Database, loaded: str) -> Iterator[Callable[[], li
     try:
         yield changed
     except (RestoreError, BackupError) as error:
-        if found := _changes_or_none(changed):
-            raise type(error)(f"{error.message}; {_changes_message(found)}", _hint(error.hint)) from error
+        if changes := _changes_or_none(changed):
+            raise type(error)(f"{error.message}; {_changes_message(changes)}", _hint(error.hint)) from error
         raise
     except BaseException:  # somebody stopped the worker or typed ^C: the changes can only be logged
-        if found := _changes_or_none(changed):
+        if changes := _changes_or_none(changed):
             log.warning(
-                "restore was ended, and the server is not as before", changed=_changes_message(found), hint=_hint(None)
+                "restore was ended, and the server is not as before",
+                changed=_changes_message(changes),
+                hint=_hint(None),
             )
         raise
 
@@ -134,8 +136,8 @@ def refuse_server_changes(database: Database, loaded: str) -> Iterator[None]:
     """
     with _changes_during(database, loaded) as changed:
         yield
-    if found := changed():
-        raise RestoreValidationError(_changes_message(found), _hint(None))
+    if changes := changed():
+        raise RestoreValidationError(_changes_message(changes), _hint(None))
 
 
 @contextmanager
@@ -157,8 +159,8 @@ def remark_server_changes(database: Database, remarks: list[str]) -> Iterator[No
             remarks.append(_UNKNOWN.format(error.message))
         yield
         try:
-            if found := changed():
-                remarks.append(f"{_changes_message(found)}; {_hint(None)}")
+            if changes := changed():
+                remarks.append(f"{_changes_message(changes)}; {_hint(None)}")
         except (RestoreError, BackupError) as error:
             remarks.append(_UNKNOWN.format(error.message))
 

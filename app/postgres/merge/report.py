@@ -90,15 +90,15 @@ def samples(session: MergeSession, staged: Sequence[StagedTable], counts: Sequen
         if counts_of_table.changed or counts_of_table.blocked or counts_of_table.conflicting
     ]
     most = MOST_SAMPLES if len(work) < _MANY else MOST_SAMPLES // _MANY
-    found: list[Sample] = []
+    samples_of_all: list[Sample] = []
     for conflicts in (True, False):
         kinds: dict[tuple[str, SampleKind], list[Sample]] = {}
-        for table, counts_of_table in work if len(found) < MOST_SAMPLES else ():
+        for table, counts_of_table in work if len(samples_of_all) < MOST_SAMPLES else ():
             if counts_of_table.blocked or counts_of_table.conflicting if conflicts else counts_of_table.changed:
                 for sample in _samples(session, table, most, conflicts=conflicts):
                     kinds.setdefault((sample.table, sample.kind), []).append(sample)
-        found += [sample for turn in zip_longest(*kinds.values()) for sample in turn if sample is not None]
-    return tuple(found[:MOST_SAMPLES])
+        samples_of_all += [sample for turn in zip_longest(*kinds.values()) for sample in turn if sample is not None]
+    return tuple(samples_of_all[:MOST_SAMPLES])
 
 
 def _samples(session: MergeSession, table: StagedTable, most: int, *, conflicts: bool) -> Iterator[Sample]:
