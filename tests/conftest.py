@@ -38,6 +38,7 @@ pytest_plugins = [
     "tests.fix_loads",
     "tests.fix_local_tree",
     "tests.fix_memory_site",
+    "tests.fix_memory_restores",
     "tests.fix_parallel_dumps",
     "tests.fix_people",
     "tests.fix_restore_faults",

@@ -25,6 +25,9 @@ from app.operations.backup.publish import BackupResult
 from app.operations.backup.take import BackupRequest, take_backup
 from app.operations.backups.inventory import find, inventory
 from app.operations.options import Options
+from app.operations.restore.job import RestoreOutcome
+from app.operations.restore.request import RestoreRequest
+from app.operations.restore.run import restore
 from app.operations.service import SILENT, Progress, Service
 from app.ports.events import Event
 from app.storage.scripts import LocalScripts
@@ -33,7 +36,7 @@ from tests.fakes.server import CannedServer, Rows
 from tests.fakes.source import CannedSource
 from tests.fakes.target import CannedTarget
 from tests.fakes.tree import MemoryTree
-from tests.fix_catalog import open_catalog
+from tests.fix_catalog import open_catalog, open_restores
 
 START = datetime(2025, 1, 15, 2, tzinfo=UTC)
 DAILY = BackupRequest(tier=Tier.DAILY)
@@ -70,6 +73,7 @@ class MemorySite:
 
     def __post_init__(self) -> None:
         self.catalog: SqlCatalog = open_catalog(f"sqlite:///{self.folder}/catalog.db")
+        self.restore_records = open_restores(f"sqlite:///{self.folder}/catalog.db")
         self.source = CannedSource("residency", self.server, lambda: self.now)
         self.target = CannedTarget(self.server)
         self.service = self.with_options()
@@ -97,7 +101,7 @@ class MemorySite:
             tree=self.tree,
             scripts=LocalScripts(self.folder),
             catalog=self.catalog,
-            restores=self.catalog,
+            restores=self.restore_records,
             options=replace(OPTIONS, **options),
             events=self,
             clock=lambda: self.now,
@@ -141,20 +145,26 @@ class MemorySite:
         assert content is not None
         return parse_manifest(content, file)
 
+    def restore(self, backup: str = "latest", service: Service | None = None, **asked: Any) -> RestoreOutcome:
+        """Restore, as somebody does who has typed the name of the database out."""
+        service = service or self.service
+        asked.setdefault("confirm", asked.get("into") or "residency")
+        return restore(service, RestoreRequest.parse(service, backup, **asked))
+
     def restores(self) -> Sequence[Restore]:
         """The records of restores, newest first."""
-        return self.catalog.restores("residency")
+        return self.restore_records.restores("residency")
 
     def begin_restore(self, **facts: Any) -> Restore:
         """A restore that is under way, and holds what it names."""
         record = Restore(**{**RESTORE, "started_at": self.now, "heartbeat_at": self.now, **facts})
-        self.catalog.begin_restore(record)
+        self.restore_records.begin_restore(record)
         return record
 
     def end_restore(self, record: Restore, state: RestoreState = RestoreState.COMPLETE, **facts: Any) -> Restore:
         """How a restore ended."""
         ended = replace(record, state=state, finished_at=self.now, **facts)
-        self.catalog.save_restore(ended)
+        self.restore_records.save_restore(ended)
         return ended
 
 

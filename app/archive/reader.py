@@ -12,8 +12,8 @@ from typing import BinaryIO
 
 from app.archive.codecs import Decoded, decode
 from app.archive.index import Index, Segment, SegmentKind, TableName
-from app.archive.onward import Onward
 from app.archive.scanner import scan
+from app.archive.sequential import SequentialReader
 from app.archive.writer import ArchiveWriter
 from app.domain.backup import Codec
 from app.errors import BackupReadError, BackupValidationError
@@ -74,7 +74,7 @@ class Archive:
         self._of_tables: dict[TableName | None, list[Segment]] = defaultdict(list)
         for segment in index.segments:
             self._of_tables[segment.table].append(segment)
-        self._onward = Onward(open_, self._text)
+        self._sequential = SequentialReader(open_, self._text)
         self.index = index
         self.seekable = all(segment.offset is not None for segment in index.segments)
 
@@ -118,7 +118,7 @@ class Archive:
         with _naming(where):
             if segment.offset is None or segment.bytes is None:
                 start = self._starts[self._numbers[id(segment)]]
-                yield from _proven(segment, self._onward.read(start, segment.raw_bytes), where)
+                yield from _proven(segment, self._sequential.read(start, segment.raw_bytes), where)
                 return
             with self._open() as stream:
                 stream.seek(segment.offset)

@@ -1,4 +1,4 @@
-"""One way in which every verb ends that does not succeed.
+"""How every verb ends that fails or is cancelled.
 
 try the work
 a cancel becomes the verb's own error

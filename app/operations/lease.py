@@ -63,7 +63,7 @@ def lease(
 
     Args:
         beat: gives one; says whether the claim is still ours.
-        lost: what to raise where it is not.
+        lost: the error to raise if it is not.
         clock: the present instant.
         tell: is given the error of a sign of life that could not be recorded.
         every: seconds between two.

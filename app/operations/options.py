@@ -1,4 +1,4 @@
-"""The figures that operations work by."""
+"""The settings that operations work by."""
 
 from __future__ import annotations
 

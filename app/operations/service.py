@@ -33,7 +33,7 @@ class Service:
         catalog: the record of backups, runs and slots.
         restores: the record of restores.
         options: all figures.
-        events: whoever wants to know what happens.
+        events: listeners of what happens.
         clock: the present instant in the schedule's time zone.
     """
 
@@ -68,10 +68,10 @@ def target_for(service: Service, what: Changing) -> Target:
 
 
 class Progress:
-    """How far a long operation is, for whoever wants to show it. This one shows nothing."""
+    """The progress of a long operation. This one shows nothing; a caller overrides it."""
 
     def start(self, what: str, total: int | None) -> None:
-        """A phase begins; `total` is its expected size in bytes, None where nobody knows."""
+        """A phase begins; `total` is its expected size in bytes, None if it is not known."""
 
     def advance(self, amount: int) -> None:
         """So many bytes more are done."""

@@ -1,1 +1,1 @@
-"""All that is said to a PostgreSQL server."""
+"""The adapters to PostgreSQL: sessions, programs, and what a backup or restore does with them."""

@@ -55,9 +55,9 @@ def find_binary(program: str, server_version: str, environ: Mapping[str, str] = 
     return choose(program, server_version, installed(program, environ.get("PATH", "")))
 
 
-def choose(program: str, server_version: str, found: Iterable[Binary]) -> Binary:
+def choose(program: str, server_version: str, installed_binaries: Iterable[Binary]) -> Binary:
     """The best of some programs; see `find_binary`."""
-    in_order = list(found)
+    in_order = list(installed_binaries)
     candidates = sorted(in_order)
     server = _major_and_minor(server_version)[0]
     install = f"install the client programs of PostgreSQL {server} (Debian: postgresql-client-{server})"
@@ -77,8 +77,8 @@ def choose(program: str, server_version: str, found: Iterable[Binary]) -> Binary
 
 def installed(program: str, path: str) -> list[Binary]:
     """Every working copy of a program: on PATH, in the folders of distributions, in Python packages."""
-    found = (_binary(str(folder / program)) for folder in _folders(path))
-    return [binary for binary in found if binary is not None]
+    binaries = (_binary(str(folder / program)) for folder in _folders(path))
+    return [binary for binary in binaries if binary is not None]
 
 
 def _folders(path: str) -> list[Path]:
@@ -109,7 +109,7 @@ def _asked(path: str) -> Binary:
 
 def _major_and_minor(text: str) -> tuple[int, int]:
     """The first version in a text: ``18.6 (Debian …)``, ``pg_dump (PostgreSQL) 18.6``, ``19devel``."""
-    found = _VERSION.search(text)
-    if found is None:
+    version = _VERSION.search(text)
+    if version is None:
         raise ProgramError(f"no version in {text.strip()!r}")
-    return int(found[1]), int(found[2] or 0)
+    return int(version[1]), int(version[2] or 0)

@@ -220,19 +220,19 @@ def _text(value: object) -> str:
 
 
 def _fitting(program: str, version: str) -> Binary:
-    found = find_binary(program, version)
+    binary = find_binary(program, version)
     major = "".join(takewhile(str.isdigit, version))
-    if str(found.major) != major:
-        message = f"a full backup of PostgreSQL {version} needs {program} of the same major; found is {found.version}"
+    if str(binary.major) != major:
+        message = f"a full backup of PostgreSQL {version} needs {program} of the same major; found is {binary.version}"
         raise BackupCreationError(message, f"install the programs of PostgreSQL {major}")
-    return found
+    return binary
 
 
 def _wait(program: ChildProcess, advance: Callable[[int], None]) -> None:
     """Wait until a program ends, and report the progress that it prints."""
     seen = 0
     while program.running:
-        figures = [found[1] for line in program.error_tail().splitlines() if (found := _PROGRESS.match(line))]
+        figures = [progress[1] for line in program.error_tail().splitlines() if (progress := _PROGRESS.match(line))]
         now = int(figures[-1]) << 10 if figures else seen
         advance(max(now - seen, 0))
         seen = max(now, seen)

@@ -15,7 +15,7 @@ import psycopg
 from psycopg.pq import TransactionStatus
 
 
-class Cursor(psycopg.Cursor[tuple[Any, ...]]):
+class CopyCursor(psycopg.Cursor[tuple[Any, ...]]):
     """A cursor that closes the connection if a COPY cannot be ended."""
 
     @contextmanager

@@ -24,7 +24,7 @@ from app.errors import (
 )
 from app.postgres.causes import known_cause
 from app.postgres.connect_sqlstate import with_sqlstate
-from app.postgres.cursor import Cursor, interruption
+from app.postgres.cursor import CopyCursor, interruption
 from app.postgres.login_triggers import refusal_of_trigger, refused_by_trigger
 from app.postgres.pooler import require_own_session
 from app.postgres.programs import bare_environment
@@ -199,7 +199,7 @@ class Database:
     def _connected(self) -> psycopg.Connection:
         conninfo = self._whole_conninfo
         try:
-            return psycopg.connect(conninfo, autocommit=True, cursor_factory=Cursor)
+            return psycopg.connect(conninfo, autocommit=True, cursor_factory=CopyCursor)
         except psycopg.OperationalError as error:
             raise with_sqlstate(error, conninfo) from None
 

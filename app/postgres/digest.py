@@ -42,10 +42,10 @@ def table_digest(
     Returns:
         None if there is no such table.
     """
-    found = connection.execute(_HOW, tuple(table)).fetchone()
-    if found is None:
+    row = connection.execute(_HOW, tuple(table)).fetchone()
+    if row is None:
         return None
-    partitioned, condition = found
+    partitioned, condition = row
     digest = RowDigest()
     with connection.cursor() as cursor, cursor.copy(_statement(table, columns, condition, partitioned)) as rows:
         for block in rows:

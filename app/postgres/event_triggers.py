@@ -62,9 +62,9 @@ class EventTriggers:
         self._connection = connection
         self._held: Sequence[tuple[str, str]] = ()
         self._role: str | None = None  # the session_replication_role to return to, if this session may change it
-        found = connection.execute(_ENABLED).fetchall()
-        if found:
-            self._hold([(str(name), str(how), bool(owned)) for name, how, owned in found])
+        triggers = connection.execute(_ENABLED).fetchall()
+        if triggers:
+            self._hold([(str(name), str(how), bool(owned)) for name, how, owned in triggers])
 
     @contextmanager
     def disabled(self) -> Iterator[None]:
@@ -82,17 +82,17 @@ class EventTriggers:
         else:
             yield
 
-    def _hold(self, found: Sequence[tuple[str, str, bool]]) -> None:
+    def _hold(self, triggers: Sequence[tuple[str, str, bool]]) -> None:
         """Choose the way that this role may use."""
         version = self._connection.info.server_version
         if version >= SETTING_SINCE and self._may_set("event_triggers"):
             self._connection.execute("SET event_triggers = off")
-        elif all(how == "O" for _, how, _ in found) and self._may_set("session_replication_role"):
+        elif all(how == "O" for _, how, _ in triggers) and self._may_set("session_replication_role"):
             row = self._connection.execute("SHOW session_replication_role").fetchone()
             self._role = str(row[0]) if row else "origin"
         else:
-            self._held = [(name, how) for name, how, owned in found if owned]
-            self.not_disabled = tuple(name for name, _, owned in found if not owned)
+            self._held = [(name, how) for name, how, owned in triggers if owned]
+            self.not_disabled = tuple(name for name, _, owned in triggers if not owned)
 
     def _may_set(self, name: str) -> bool:
         has_privilege = self._connection.info.server_version >= _PRIVILEGE_SINCE

@@ -73,8 +73,8 @@ def lock_all(session: RestoreSession, statements: Iterable[tuple[str, str]]) -> 
 
 def _named(session: RestoreSession, modes: Collection[str], error: RestoreBusyError) -> RestoreBusyError:
     with session.translated("the holders of the lock"), session.catalogs():
-        found = lock_holders(session.connection, modes)
-    if not found:
+        holders = lock_holders(session.connection, modes)
+    if not holders:
         return RestoreBusyError(error.message, error.hint)
-    message = f"{error.message}; table {found[0].table} is locked by {found[0]}"
-    return RestoreBusyError(message, f"{error.hint}; {found[0].hint}")
+    message = f"{error.message}; table {holders[0].table} is locked by {holders[0]}"
+    return RestoreBusyError(message, f"{error.hint}; {holders[0].hint}")

@@ -188,8 +188,8 @@ def _subscriptions(session: Maintenance, name: str) -> list[Subscription]:
 
 
 def _slots(session: Maintenance, name: str, *, temporary: bool = False) -> list[LogicalSlot]:
-    found = session.query(_SLOTS, name, temporary)
-    return [LogicalSlot(name=slot, plugin=plugin, pid=pid, held=held) for slot, plugin, pid, held in found]
+    rows = session.query(_SLOTS, name, temporary)
+    return [LogicalSlot(name=slot, plugin=plugin, pid=pid, held=held) for slot, plugin, pid, held in rows]
 
 
 @contextmanager

@@ -42,8 +42,8 @@ def without_details(output: str) -> str:
 
 def failed_function(error: psycopg.Error) -> str | None:
     """The innermost function that failed, with the line; None if none did. The text quotes no row."""
-    found = _FUNCTION.search(error.diag.context or "")
-    return _shortened(found[1]) if found else None
+    match = _FUNCTION.search(error.diag.context or "")
+    return _shortened(match[1]) if match else None
 
 
 def details_of(error: psycopg.Error) -> list[str]:

@@ -57,12 +57,12 @@ def target_facts(database: Database) -> TargetFacts:
     """The facts; see `app.ports.target.Target.facts`."""
     try:
         with maintenance(database, database.name) as session:
-            found = session.query(_EXISTS, database.name)
-            if found and found[0][0]:
+            rows = session.query(_EXISTS, database.name)
+            if rows and rows[0][0]:
                 raise _invalid(database.name)
             version = session.connection.info.server_version
             may_create = session.query(_MAY_CREATE.format(version >= _SET_OPTION), database.name)[0][0]
-            return _facts(session, database, exists=bool(found), may_create=may_create)
+            return _facts(session, database, exists=bool(rows), may_create=may_create)
     except RestorePermissionError:
         # A database cannot be renamed from within, so a restore in place is the only one possible.
         with as_restore_errors(), database.connect() as connection:

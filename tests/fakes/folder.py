@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import uuid
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
 from typing import Self
 
@@ -22,6 +25,22 @@ class MemoryFile:
     at: datetime = field(default_factory=lambda: datetime.now(UTC))
     owner: str | None = None
     problem: BackupReadError | None = None
+    _number: int | None = None
+
+    def opened(self) -> FileIO:
+        """The content as an open file of this process, which keeps its descriptor as one on a disk does."""
+        if self._number is None:
+            self._number = os.memfd_create("backup")
+            weakref.finalize(self, os.close, self._number)
+            os.write(self._number, self.content)
+        return FileIO(f"/proc/self/fd/{self._number}")
+
+    def overwrite(self, content: bytes) -> None:
+        """Change what it holds, also for who has it open."""
+        self.content = content
+        if self._number is not None:
+            os.ftruncate(self._number, 0)
+            os.pwrite(self._number, content, 0)
 
 
 @dataclass(eq=False)

@@ -29,11 +29,11 @@ from app.storage.names import manifest_of, run_in, stem_of, temporary, variants_
 from tests.fakes.folder import MemoryFile, MemoryFolder, Mount
 
 
-class _Stream(io.BytesIO):
+class _Stream(io.BufferedReader):
     """An open file, which stays what it is when another takes its name."""
 
     def __init__(self, file: MemoryFile) -> None:
-        super().__init__(file.content)
+        super().__init__(file.opened())
         self.file = file
 
 
@@ -83,22 +83,17 @@ class MemoryTree:
             yield Path(folder)
 
     def open(self, file: str) -> BinaryIO:
-        found = self.files_of_disk.get(self._key(file))
+        found = self._readable(self._key(file))
         if found is None:
             raise _not_found(file)
-        if found.problem is not None:
-            raise found.problem
         return _Stream(found)
 
     def folder_under(self, file: str) -> str | None:
         return next((name for name in (file, f"{file}.json") if name in self.mount.disk.folders), None)
 
     def read_manifest(self, file: str) -> bytes | None:
-        key = self._key(file)
-        try:
-            return self.open(f"{key}.json").read()
-        except BackupNotFoundError:
-            return None
+        found = self._readable(f"{self._key(file)}.json")
+        return None if found is None else found.content
 
     def write_manifest(self, file: str, manifest: bytes, of: StoredFile | None = None) -> None:
         key = self._key(file)
@@ -164,6 +159,12 @@ class MemoryTree:
         if tier not in set(Tier) or name in {"", ".", ".."} or "/" in name or "\0" in name:
             raise _not_found(file)
         return file
+
+    def _readable(self, key: str) -> MemoryFile | None:
+        found = self.files_of_disk.get(key)
+        if found is not None and found.problem is not None:
+            raise found.problem
+        return found
 
     def _stored(self, file: str) -> StoredFile | None:
         stem, tier, found = stem_of(Path(file)), Tier(file.partition("/")[0]), self.files_of_disk[file]

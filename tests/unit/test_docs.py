@@ -9,7 +9,7 @@ import pytest
 
 from app import errors
 from app.cli import VERBS
-from app.domain.events import EventName
+from app.domain.events import ALL
 from app.settings.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -54,7 +54,7 @@ def test_every_make_target_in_the_documentation_exists() -> None:
 
 def test_the_table_of_log_events_lists_exactly_the_events() -> None:
     table = text_of("docs/operations.md").partition("<!-- events -->\n")[2].partition("<!-- end -->")[0]
-    rows = [f"| `{event.phrase}` | {event.level.upper()} | {event.meaning} |" for event in EventName]
+    rows = [f"| `{event.phrase}` | {event.level.upper()} | {event.meaning} |" for event in ALL]
     assert table.splitlines() == ["| event | level | what happened |", "|---|---|---|", *rows]
 
 
@@ -101,3 +101,11 @@ def test_a_heading_that_a_hint_names_exists() -> None:
     assert named
     for page, heading in named:
         assert f"# {heading}\n" in text_of(page), (page, heading)
+
+
+def test_where_the_design_says_that_a_term_is_there_is_a_module() -> None:
+    rows = [line for line in text_of("docs/design.md").splitlines() if line.startswith("| ") and line.endswith("` |")]
+    named = [path for row in rows for path in re.findall(r"`([a-z_/]+)`", row.rpartition(" | ")[2])]
+    assert len(named) > 30
+    missing = [path for path in named if not any((ROOT / "app" / f"{path}{end}").exists() for end in ("", ".py"))]
+    assert missing == []

@@ -15,7 +15,7 @@ from itertools import islice
 from app.archive.inspect import grammar_ddl, grammar_rows
 from app.archive.inspect.cursor import NAME, UNKNOWN, NoDumpError, is_string, require
 from app.archive.inspect.grammar_ddl import ONE_DATABASE
-from app.archive.inspect.single import AGAIN, Single
+from app.archive.inspect.single import AGAIN, SingleStatement
 from app.archive.inspect.tokens import Reading, UnreadableError, tokens
 
 _RESTRICT = re.compile(rb"\\(?:un)?restrict [A-Za-z0-9]+\s*\Z")
@@ -55,7 +55,7 @@ class Judge:
         if grammar_rows.is_plain_insert(statement):
             return None
         try:
-            words = Single(tokens(statement, self.reading))
+            words = SingleStatement(tokens(statement, self.reading))
             found = self._by_words(statement, iter(words))
             words.finish()
         except UnreadableError as error:

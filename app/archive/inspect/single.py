@@ -26,7 +26,7 @@ _BODY = (b"BEGIN", b"ATOMIC")
 _IN_BODIES = frozenset(b"END SELECT INSERT UPDATE DELETE MERGE VALUES WITH RETURN TABLE".split())
 
 
-class Single:
+class SingleStatement:
     """Yields the words of a text one by one, and refuses a second statement."""
 
     def __init__(self, words: Iterator[bytes]) -> None:

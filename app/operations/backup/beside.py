@@ -1,7 +1,7 @@
-"""Keeps the backup that a run would replace, where the new one is not the same thing a day later.
+"""Keeps the backup that a run would replace, if the new one is not the same database a day later.
 
-It holds a fraction of what the older one held: then something happened to the database, and the older one may be what
-is wanted. Or it is of another server: then the older one is a lost server's last.
+If the new backup has less than half of the rows or tables, something happened to the database, and the older backup
+may be the one that is needed. If it is of another server, the older backup may be the last of a lost server.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from app.ports.events import Event, failure
 
 
 def keep_beside(service: Service, newer: Backup, backups: Inventory) -> str | None:
-    """Move the backup that `newer` is about to replace to the ad hoc ones, pinned, if it is worth it.
+    """Make the backup that `newer` is about to replace a pinned manual backup, if it is worth keeping.
 
     Returns:
-        What to say of it, for whoever reads the run's warnings; None if nothing was moved.
+        A warning for the run that says why; None if nothing was moved.
 
     Raises:
-        BackupWriteError: it cannot be moved; then the new one must not take its place.
+        BackupWriteError: it cannot be moved; then the new backup must not replace it.
     """
     if newer.tier.ad_hoc or not newer.tier.is_sql:
         return None
@@ -62,7 +62,7 @@ def _move(service: Service, backup: Backup, why: str, backups: Inventory) -> str
 
 
 def _manifest(service: Service, backup: Backup, moved: Backup) -> bytes | None:
-    """The manifest under its new name; None where there is none, and so nothing that retention would remove."""
+    """The manifest for the new name; None if the backup has none: retention removes no backup without a manifest."""
     try:
         manifest: Manifest = read_manifest(service, backup)
     except ManifestError:

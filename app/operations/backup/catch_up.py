@@ -1,4 +1,4 @@
-"""Which slots are due and not run: missed while the service was down, lost on the way, or free for another attempt."""
+"""The slots to run now: missed while the service was down, lost by the broker, or free for another attempt."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _told: dict[tuple[str, str], str] = {}  # the last slot of each database and tie
 def due_slots(service: Service) -> list[Slot]:
     """The slots to run now, at most one of each tier: the last that came due.
 
-    However many were missed, only the last is made up for: a backup shows the present, not the past. A slot that came
-    due before the service first looked is nobody's fault, and passes. A slot that another server ran was not run here.
-    A record of a slot that is not due yet is from a clock that ran ahead: it is forgotten, for the slot is still to be
-    run.
+    If several slots of a tier were missed, only the last is run: a backup shows the present, not the past. A slot
+    that came due before the service was first started counts as passed, not as missed. A slot that another server
+    ran was not run here. The record of a slot that is not due yet comes from a clock that was ahead: it is forgotten,
+    so that the slot is run in its time.
     """
     require_folder(service)
     now = service.clock()
@@ -41,7 +41,7 @@ def due_slots(service: Service) -> list[Slot]:
 def _due(service: Service, schedule: Schedule, now: datetime) -> Slot | None:
     slot = schedule.last_due(now)
     first = service.catalog.first_slot_due(service.database, slot.tier)
-    if first is None or slot.due < first:  # the latter where a schedule was moved to later on its first day
+    if first is None or slot.due < first:  # the latter if a schedule was moved to a later time on its first day
         service.catalog.pass_slot(service.database, slot, now)
         return None
     server = lineage_of(service).current or ANY
@@ -50,7 +50,7 @@ def _due(service: Service, schedule: Schedule, now: datetime) -> Slot | None:
 
 
 def _is_ours(service: Service, slot: Slot) -> bool:
-    """Whether the slot is this server's to run. Where it is not, that is told once of each slot, not every minute."""
+    """Whether this server is to run the slot. If not, an event says so once for each slot, not every minute."""
     try:
         require_ours(service, asked(service))
     except ServerMismatchError as error:

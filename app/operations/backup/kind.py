@@ -49,7 +49,7 @@ class DraftContent:
         pg_dump: version of the program that wrote a dump.
         doubts: what a restore could not evaluate.
         lacking: what no dump carries, a sentence each.
-        warnings: what else whoever relies on the backup must know.
+        warnings: what else a reader of the backup must know.
     """
 
     index: FileIndex
@@ -71,7 +71,7 @@ class Kind(Format, Protocol):
         Args:
             service: the parts.
             tier: of the backup.
-            backups: those that there are: what they took is the best forecast.
+            backups: all that there are; the newest one's size is the best forecast.
         """
 
     def write(self, work: Work) -> DraftContent:

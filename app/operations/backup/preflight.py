@@ -27,7 +27,7 @@ class Ready:
         program: version of the program that reads the server: pg_dump or pg_basebackup.
         size: bytes on the server's disk that will be read.
         warnings: what the checks found that keeps nobody from going on.
-        lacking: what of the users' no dump carries, a sentence each.
+        lacking: what of the users' objects is in no dump, a sentence each.
     """
 
     facts: ServerFacts
@@ -110,7 +110,7 @@ def _versions(dump: str, facts: ServerFacts) -> Finding:
 
 
 def tried(name: str, check: Callable[[], None], well: str) -> Finding:
-    """What became of a check: `well` where it raised nothing of ours."""
+    """The finding of a check: `well` if it raised no error of this program."""
     try:
         check()
     except ResidencyBackupError as error:

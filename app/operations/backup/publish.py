@@ -1,4 +1,4 @@
-"""Gives a finished backup its name, when what stands there has been kept or may go."""
+"""Gives a finished backup its name, after the backup that has the name was kept or may be replaced."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from app.ports.tree import Draft
 
 @dataclass(slots=True)
 class BackupResult:
-    """A backup that stands, and what failed beside it."""
+    """A backup that was made, and warnings of what failed after that."""
 
     backup: Backup
     events: Events = field(repr=False)
     warnings: list[str] = field(default_factory=list)
 
     def warn(self, name: EventName, error: ResidencyBackupError | str) -> None:
-        """Note, and tell, what failed although the backup is done."""
+        """Add and emit a warning: something failed, but the backup is made."""
         if isinstance(error, str):
             event = Event(name, backup=self.backup.id, reason=error)
         else:
@@ -38,17 +38,17 @@ class BackupResult:
 def publish(
     service: Service, draft: Draft, manifest: Manifest, backups: Inventory, warnings: Sequence[str]
 ) -> BackupResult:
-    """Give a backup that is written and read back its name, and put its manifest beside it.
+    """Give a backup that was written and read back its name, and write its manifest.
 
     Args:
         service: the parts.
         draft: the file.
         manifest: what it holds.
-        backups: the last look at what stands there.
+        backups: the last look at the tree.
         warnings: what is not in the backup.
 
     Raises:
-        BackupWriteError: it cannot be named, or what stands there cannot be kept; then that stands as it was.
+        BackupWriteError: it cannot be named, or the earlier backup cannot be kept; then that one is as before.
     """
     name = BackupName(manifest.tier, manifest.period)
     renamed = keep_year(service, name, backups)

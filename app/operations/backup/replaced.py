@@ -1,4 +1,4 @@
-"""What a run may replace: the backup of its own period, but no pinned one, no other database's, and no fuller one."""
+"""What a run may replace: the backup of its period, unless it is pinned, in use, of another database, or fuller."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from app.operations.service import Service
 
 
 def free_name(service: Service, tier: Tier, slot: Slot | None, backups: Inventory) -> BackupName:
-    """The name of the backup. Two ad hoc runs in one second do not share one."""
+    """The name of the backup. Two ad hoc runs in one second get two names."""
     when: datetime = slot.due if slot else service.clock()
     return free_ad_hoc_name(tier, when, backups) if tier.ad_hoc else BackupName(tier, period_of(tier, when))
 
 
 def free_ad_hoc_name(tier: Tier, when: datetime, backups: Inventory) -> BackupName:
-    """The name of an ad hoc backup that shows an instant, or of the next second whose name is free."""
+    """The name of an ad hoc backup by its instant, or by the next second whose name is free."""
     taken = {file.stored.id for file in backups.files()}
     while (name := BackupName(tier, period_of(tier, when))).id in taken:
         when += timedelta(seconds=1)
@@ -29,12 +29,12 @@ def free_ad_hoc_name(tier: Tier, when: datetime, backups: Inventory) -> BackupNa
 
 
 def require_free(service: Service, name: BackupName, backups: Inventory, server: Identity = ANY) -> None:
-    """A backup replaces that of its own period, but no pinned one, and none of another database.
+    """Refuse to replace a backup that is pinned, in use by a restore, or of another database.
 
-    One of another server is kept beside the new one; but a full one, which has no other name, must stay.
+    A backup of another server is kept as a manual one (`beside`); a full backup cannot be, so it is not replaced.
 
     Raises:
-        BackupValidationError: the backup that stands there must stay.
+        BackupValidationError: the backup that has the name must stay.
     """
     backup = backups.standing(name.id)
     if backup is None:
@@ -65,12 +65,12 @@ def require_free(service: Service, name: BackupName, backups: Inventory, server:
 
 
 def require_own(service: Service, name: BackupName, backups: Inventory) -> None:
-    """A backup takes the name of no file that this service did not make: it may be somebody's only copy.
+    """Refuse to replace a file that this service did not make: it may be somebody's only copy.
 
-    Nor can it take a folder's.
+    A folder that has the name is refused too.
 
     Raises:
-        BackupValidationError: such a file, or a folder, stands under the very name that the backup is to bear.
+        BackupValidationError: there is such a file or folder.
     """
     file = name.file(service.options.codec)
     if folder := service.tree.folder_under(file):
@@ -80,7 +80,7 @@ def require_own(service: Service, name: BackupName, backups: Inventory) -> None:
             f"move it away, then create the backup again: mv {quote(str(path))} {quote(f'{path}.other')}",
         )
     standing = any(other.stored.file == file for other in backups.files())
-    # Another year's week of that name is renamed first, whosever it is.
+    # A weekly backup of another year is renamed first (`year`), also if this service did not make it.
     another = any(backup.id == name.id and backup.period != name.period for backup in backups)
     if standing and not another and file not in backups.own_files(name.id):
         path = service.tree.location(file)
@@ -91,10 +91,12 @@ def require_own(service: Service, name: BackupName, backups: Inventory) -> None:
 
 
 def require_content(service: Service, name: BackupName, backups: Inventory, *, tables: int) -> None:
-    """A database that is found empty, lost or not the one that was meant, takes no place of one that was not.
+    """Refuse to replace a backup that has tables with one that has none.
+
+    The database was lost, or DATABASE_URL names the wrong one.
 
     Raises:
-        BackupValidationError: the database has no tables, and the backup that stands there has some.
+        BackupValidationError: the database has no tables, and the backup of that name has some.
     """
     if tables or not name.tier.is_sql:
         return

@@ -26,7 +26,7 @@ def forecast(database_size: int, codec: Codec, earlier: Backup | None) -> int:
     Args:
         database_size: what the database takes on the server's disk now.
         codec: how it will be compressed.
-        earlier: a backup to scale from; used where it was compressed the same way.
+        earlier: a backup to scale from; used if it has the same codec.
     """
     if earlier is not None and earlier.codec is codec and earlier.database_size:
         return round(earlier.bytes * database_size / earlier.database_size)

@@ -60,7 +60,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackupRequest:
-    """What is wanted; `slot` is set for a scheduled run, which happens once.
+    """A backup to take. `slot` is set for a scheduled run, which happens once.
 
     `pinned_reason` pins the backup before it gets its name, so that retention, which also runs in other processes, can
     never remove it.
@@ -84,7 +84,7 @@ class BackupRequest:
 
 @dataclass(frozen=True, slots=True)
 class _ActiveRun:
-    """A run that is this process's."""
+    """A run that this process holds."""
 
     request: BackupRequest
     run: Run
@@ -94,7 +94,7 @@ class _ActiveRun:
 def take_backup(
     service: Service, request: BackupRequest, progress: Progress = SILENT, before: Inventory | None = None
 ) -> BackupResult | None:
-    """Take one backup, or none where the request's slot was run already.
+    """Take one backup; None if the request's slot was run already.
 
     Args:
         service: the parts.
@@ -106,7 +106,7 @@ def take_backup(
         BackupRunningError: another run of the tier is under way.
         ServerMismatchError: the backups are another server's.
         BackupFolderLostError: the folder held backups, and is empty.
-        BackupError: the first thing that failed; nothing was left and no older backup touched.
+        BackupError: the first failure; no temporary file is left, and every older backup is as before.
     """
     how = RunEnding(service, request.tier)
     with structlog.contextvars.bound_contextvars(database=service.database, tier=str(request.tier)):
@@ -134,7 +134,7 @@ def take_backup(
 
 
 def _known_server(service: Service, request: BackupRequest) -> Identity:
-    """Which server it is, and that the backups in the folder are of it: asked before anything is claimed or written."""
+    """The server's identity. A wrong server, or a lost folder, is refused before anything is claimed or written."""
     require_folder(service)
     server = asked(service)
     if _is_ours(request):
@@ -143,7 +143,7 @@ def _known_server(service: Service, request: BackupRequest) -> Identity:
 
 
 def _is_ours(request: BackupRequest) -> bool:
-    """Whether a backup must be of the server that the others are of: before a restore on a new one, it need not be."""
+    """Whether the backup must be of the same server as the others; a safety backup on a new server need not be."""
     return request.tier is not Tier.SAFETY
 
 
@@ -165,7 +165,7 @@ def _make(service: Service, claimed: _ActiveRun, backups: Inventory, progress: P
     ready = _ready(service, kind.preflight(service, request.tier, backups))
     server = ready.facts.identity
     if _is_ours(request):
-        require_ours(service, server)  # once more: one that did not answer at first is asked only now
+        require_ours(service, server)  # again: the server may not have answered the first time
     mark(service)
     name = free_name(service, request.tier, request.slot, backups)
     require_own(service, name, backups)

@@ -1,4 +1,4 @@
-"""What instants are believed when a backup is made."""
+"""Which instants a run believes: of an earlier backup of its slot, and of the server's clock."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from app.ports.events import Event
 
 
 def made_already(service: Service, slot: Slot, server: Identity, backups: Sequence[Backup]) -> Backup | None:
-    """The slot's backup among `backups`, if a run made it but could not say so to the catalog."""
+    """The slot's backup, if an earlier run made it but could not record that in the catalog."""
     latest = service.clock() + (-SKEW if _is_first_attempt(service, slot) else SKEW)
     wanted = BackupName(slot.tier, slot.period)
     found = (backup for backup in backups if backup.database == service.database)
@@ -25,9 +25,9 @@ def made_already(service: Service, slot: Slot, server: Identity, backups: Sequen
 
 
 def _is_first_attempt(service: Service, slot: Slot) -> bool:
-    """Whether a catalog that was there before says that nobody has begun the slot yet.
+    """Whether the catalog, which knows earlier slots of the tier, knows no earlier attempt at this slot.
 
-    A backup of the slot that is only just made was then made by a clock that ran ahead.
+    A backup of the slot that is dated just now was then made under a clock that was ahead.
     """
     record = service.catalog.slot(service.database, slot.tier, slot.period)
     first = service.catalog.first_slot_due(service.database, slot.tier)
@@ -35,7 +35,7 @@ def _is_first_attempt(service: Service, slot: Slot) -> bool:
 
 
 def dated(service: Service, taken_at: datetime) -> datetime:
-    """The instant of a snapshot: the server's word, but never newer than now, for such a backup is not believed."""
+    """The instant of a snapshot by the server's clock, but not later than now: no backup is from the future."""
     now = service.clock()
     if abs(taken_at - now) <= SKEW:
         return taken_at

@@ -1,1 +1,1 @@
-"""What stands in the tree, and what keeps it in order."""
+"""The backups in the tree: what there are, and what keeps them in order."""

@@ -1,4 +1,4 @@
-"""Takes a server for the one whose backups stand in the tree, or an empty folder for the tree: somebody must say so."""
+"""Makes this server the one that the backups are of, or an empty folder the tree: an administrator must say so."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class AdoptResult:
     """What was taken.
 
     Attributes:
-        before: the server and database whose backups these were; None where none was noted.
-        now: those they are from now on.
+        before: the server and database that the backups were of; None if the tree did not say.
+        now: the server and database that they are of from now on.
         forgotten: backups in the catalog whose files were in the folder that is given up.
     """
 

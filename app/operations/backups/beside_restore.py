@@ -1,4 +1,4 @@
-"""Says of a database that is not there that a restore is putting another in its place, or that one would."""
+"""Explains a missing database: a restore is replacing it, or a restore would bring it back."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ def naming_backups(service: Service, finding: Finding) -> Finding:
 
 
 def _made_anew(service: Service, error: DatabaseMissingError) -> DatabaseMissingError:
-    """The error with how the database comes back; as it is where nothing can bring it back."""
+    """The error with a hint how to restore the database; the error as it is if there is no backup of it."""
     try:
-        there = newest_good(service, inventory(service)) is not None
+        restorable = newest_good(service, inventory(service)) is not None
     except ResidencyBackupError as other:  # what is missing is the news, whatever comes of this
         service.events.emit(failure(BackupEvent.LIST_UNREADABLE, other))
         return error
-    if not there:
+    if not restorable:
         return error
     name = quote(service.database)
     anew = f"residency-backup restore latest --mode replace --confirm {name} makes it anew"

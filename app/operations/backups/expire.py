@@ -80,17 +80,17 @@ def _expire_one(service: Service, listed: Restore, backups: Sequence[Backup]) ->
     service.scripts.remove(record.id)
     done += [f"pin of restore {record.id} released: {name}" for name in release(service, record, backups)]
     changed = replace(record, undo=None, shadow=None, undo_until=None)
-    if service.restores.settle_restore(changed, record):
+    if service.restores.replace_restore(changed, record):
         done.append(f"restore {record.id} can no longer be rolled back")
         service.events.emit(Event(RestoreEvent.UNDO_REMOVED, restore=record.id, figures={"database": kept}))
     return done
 
 
 def _claimed(service: Service, listed: Restore) -> Restore | None:
-    """The restore as it stands now, kept from a rollback that was about to begin; None where its undo is to stay."""
+    """The restore's record as it is now, claimed so that no rollback begins meanwhile; None if its undo must stay."""
     now = service.clock()
     record = service.restores.restore(listed.id)
     if record is None or not _is_over(record, now):
         return None
     claimed = replace(record, heartbeat_at=now)
-    return claimed if service.restores.settle_restore(claimed, record) else None
+    return claimed if service.restores.replace_restore(claimed, record) else None

@@ -1,8 +1,8 @@
-"""What was found in the folder, and not made by this service, whatever its manifest says.
+"""Files that count as found, not as made by this service, although their manifests say otherwise.
 
-Anybody who may write the folder can put a dump there with a manifest that says what ours say. What gives it away is its
-owner; and that no run, and no row of the catalog, knows of it. Such a file is a backup all the same, if its admin says
-so: it is named, restored by its id, and never removed; but it is no `latest`, and it proves nothing.
+Anybody who may write the folder can put a dump there with a manifest like ours. Such a file has another owner, or no
+run and no row of the catalog knows it. It can be listed, and restored by its id, and is never removed; but it is never
+`latest`, and its manifest proves nothing.
 """
 
 from __future__ import annotations

@@ -10,9 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from types import MappingProxyType
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
-from app.archive.manifest import Manifest
 from app.domain.backup import Backup, BackupState, Codec, Origin, Tier
 from app.domain.clocks import is_newer, latest_of
 from app.domain.events import BackupEvent
@@ -33,9 +32,11 @@ from app.operations.service import Service
 from app.ports.events import failure
 from app.ports.tree import StoredFile
 
+if TYPE_CHECKING:
+    from app.archive.manifest import Manifest
+
 MISSING = "the file is missing"
-# A safety backup holds what somebody wanted to get away from, and a full one is no plain SQL: only their own aliases
-# mean one.
+# `latest` and `oldest` never mean a safety or a full backup; `latest-safety` and `latest-full` do.
 _NEVER_LATEST = (Tier.SAFETY, Tier.FULL)
 ALIASES = ("latest", *(f"latest-{tier}" for tier in Tier), "oldest")
 
@@ -72,8 +73,8 @@ class Inventory(Sequence[Backup]):
 
     def standing(self, backup_id: str) -> Backup | None:
         """The backup of an id whose file is there."""
-        there = (backup for backup in self.backups if backup.damage != MISSING)
-        return next((backup for backup in there if backup.id == backup_id), None)
+        present = (backup for backup in self.backups if backup.damage != MISSING)
+        return next((backup for backup in present if backup.id == backup_id), None)
 
     def other_files(self) -> list[str]:
         """What to say of each file that bears a backup's name and is not it."""
@@ -118,12 +119,12 @@ def inventory(
     rows = known_rows(service)
     names = tuple(by_id(_described(service, before, told), rows))
     found = found_files(service, names, rows)
-    there = [_known(named.backup, rows, found, service) for named in names]
-    ids = {backup.id for backup in there}
+    present = [_known(named.backup, rows, found, service) for named in names]
+    ids = {backup.id for backup in present}
     lacking = {file: row for file, row in rows.items() if row.id not in ids}
     # If two trees share a catalog, the other's rows speak of files that never were in this one.
     gone = ours(service, [replace(row, damage=MISSING) for row in _still_known(service, lacking)])
-    backups = sorted([*there, *gone], key=lambda backup: (backup.created_at, backup.id), reverse=True)
+    backups = sorted([*present, *gone], key=lambda backup: (backup.created_at, backup.id), reverse=True)
     return Inventory(tuple(backups), rows, names, found)
 
 
@@ -145,7 +146,7 @@ def _parsed_of(stored: StoredFile) -> tuple[bytes | None, tuple[bytes, ...], int
 
 
 def _still_known(service: Service, rows: dict[str, Backup]) -> list[Backup]:
-    """Rows without a file that are there still: whoever removes a backup removes its row too, a moment later."""
+    """Rows without a file that are still in the catalog: a removal deletes the file first, then the row."""
     now = known_rows(service) if rows else {}
     return [row for file, row in rows.items() if now.get(file) == row]
 
@@ -175,10 +176,10 @@ def find(service: Service, name: str, backups: Inventory | None = None) -> Backu
     """
     if not isinstance(name, str):  # a task's argument may be anything
         raise BackupNotFoundError(f"no such backup: {name!r}", "name it by its id, or by an alias such as latest")
-    there = inventory(service) if backups is None else backups
-    whole = [backup for backup in there if backup.damage != MISSING and backup.state is BackupState.COMPLETE]
+    present = inventory(service) if backups is None else backups
+    whole = [backup for backup in present if backup.damage != MISSING and backup.state is BackupState.COMPLETE]
     if name in ALIASES:
-        return _meant(service, name, ours(service, whole), there.found)
+        return _meant(service, name, ours(service, whole), present.found)
     wanted = name.removeprefix(f"{service.tree}/")
     for backup in whole:
         if wanted in (backup.id, backup.file):
@@ -190,7 +191,7 @@ def _meant(service: Service, alias: str, own: Sequence[Backup], found: Mapping[s
     """The backup of this database that an alias means."""
     made = [backup for backup in own if backup.origin is Origin.DUMP]
     strange = [] if made else [file for file in found if any(backup.file == file for backup in own)]
-    if not made:  # then those are meant that have lost their manifests, but nothing that somebody else put there
+    if not made:  # then backups that lost their manifests count, but no file that somebody else put there
         made = [backup for backup in own if backup.file not in found]
     tier = alias.removeprefix("latest-") if alias.startswith("latest-") else None
     candidates = [backup for backup in made if (backup.tier == tier if tier else backup.tier not in _NEVER_LATEST)]
@@ -280,7 +281,7 @@ def _wrong_size(stored: StoredFile, wanted: int) -> str | None:
 
 
 def known_rows(service: Service) -> dict[str, Backup]:
-    """What the catalog knows, by file; nothing, with a warning, where it cannot be read."""
+    """The catalog's rows by file; none, with a warning, if it cannot be read."""
     try:
         return {row.file: row for row in service.catalog.backups(service.database)}
     except CatalogError as error:

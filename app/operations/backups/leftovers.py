@@ -1,4 +1,4 @@
-"""Removes what runs that died have left, and finishes what they had all but done."""
+"""Removes temporary files of runs that died, and gives the manifests that they left their names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LOOK_SECONDS = 1.0
 
 
 def await_signs(service: Service) -> None:
-    """Wait for a sign of life of holders out of sight, or until they count as dead: what those left can be cleaned up.
+    """Wait for a heartbeat of holders on other machines, or until they count as dead and their files can be removed.
 
     That is some seconds for one that lives, and a minute and a half at most.
     """
@@ -74,9 +74,9 @@ def adopt_manifests(service: Service) -> list[str]:
 
 
 def _adopt(service: Service, leftover: str) -> str | None:
-    """Put a manifest in its place where a run died between naming its file and naming its manifest.
+    """Give a manifest its name if a run died between the renames of its file and its manifest.
 
-    Only the file's digest tells that the manifest is of these bytes, and not of those that the run had yet to name.
+    Only the file's SHA-256 tells whether the manifest is of this file, or of one that the run had not renamed yet.
     """
     folder, _, name = leftover.rpartition("/")
     archive, json, _ = name.removeprefix(".").rpartition(".json.")

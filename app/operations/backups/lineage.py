@@ -1,7 +1,7 @@
 """Which servers the backups of a database are of, and which backups are another server's.
 
-The marker in the tree says it. Where that is lost, the manifests say; where these do not either (of versions before it
-was noted), every backup of the name counts as ours.
+The marker in the tree says it. If it is lost, the manifests do. If they do not (older versions did not write it), every
+backup of the database's name counts as ours.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Restores that can no longer be undone although their time is not over; what they pinned is retention's again."""
+"""Restores that cannot be rolled back any more before their time is over: their safety backups are released."""
 
 from __future__ import annotations
 
@@ -72,12 +72,12 @@ def _why_never(service: Service, record: Restore, records: Sequence[Restore], no
         return "its script is gone"
     if record.method is Method.IN_PLACE:
         return None  # from its safety backup it can always be
-    there = _databases(service, record)
-    if there is None:
+    databases = _databases(service, record)
+    if databases is None:
         return None
     if record.method is Method.SHADOW:
-        return None if record.undo in there else f"database {record.undo} is gone"
-    anew = record.changed_oid is not None and there.get(record.changes) not in {None, record.changed_oid}
+        return None if record.undo in databases else f"database {record.undo} is gone"
+    anew = record.changed_oid is not None and databases.get(record.changes) not in {None, record.changed_oid}
     return f"database {record.changes} was made anew since" if anew and not newer_restores(record, records) else None
 
 

@@ -1,7 +1,7 @@
-"""A backup's file and the manifest of these very bytes, although other runs replace and remove both beside.
+"""Opens a backup's file together with its manifest, although other runs replace and remove both meanwhile.
 
-A run publishes in steps: the earlier manifest goes, the file takes its name, the manifest takes its. Who opens one by
-its name and then the other may get parts of two backups, and would call that damage.
+A run publishes in steps: it removes the earlier manifest, renames the file, renames the manifest. A reader that opens
+one by its name and then the other may get parts of two backups, and report damage that is none.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _BLOCK = 1 << 20
 
 
 class ReplacedMeanwhileError(BackupReadError):
-    """A backup was replaced while it was read: what was found is not of what stands there now."""
+    """A backup was replaced while it was read: what was found is not of the new one."""
 
 
 class PrunedMeanwhileError(BackupNotFoundError):
@@ -172,7 +172,7 @@ def _being_published(service: Service, file: str) -> bool:
 
 
 def holds(service: Service, stored: StoredFile, sha256: str) -> bool:
-    """Whether a file's bytes are of a digest, and the file is still there; False where it is gone."""
+    """Whether a file has that SHA-256 and still has its name; False if it is gone."""
     digest = hashlib.sha256()
     try:
         with service.tree.open(stored.file) as stream:
@@ -184,7 +184,7 @@ def holds(service: Service, stored: StoredFile, sha256: str) -> bool:
 
 
 def described(service: Service, backup: Backup) -> tuple[Backup, Manifest]:
-    """A backup with its manifest, both of what stands there now.
+    """A backup as it is now, with its manifest.
 
     Raises:
         BackupNotFoundError: it is gone.

@@ -1,7 +1,7 @@
 """Applies retention.
 
-A deletion runs backwards: row DELETING, manifest, file, row gone; so a crash leaves no row that promises bytes which
-are not there, and the next run finishes what this one began.
+A deletion goes in this order: mark the row DELETING, remove the manifest, the file, the row. After a crash no row
+promises a file that is gone, and the next run finishes the deletion.
 """
 
 from __future__ import annotations
@@ -55,13 +55,13 @@ def prune(service: Service, *, dry_run: bool = False, before: Inventory | None =
         if not dry_run:
             raise
         refusals = [f"prune would be refused: {error.message}; {error.hint}"]
-    there = inventory(service, before)
-    if not dry_run and expire_quietly(service, there):
-        there = inventory(service, there)
+    listing = inventory(service, before)
+    if not dry_run and expire_quietly(service, listing):
+        listing = inventory(service, listing)
     if not dry_run:
-        keep_told(service, there.files())
+        keep_told(service, listing.files())
     needed = in_use(service)
-    found = ours(service, there)
+    found = ours(service, listing)
     backups = [backup for backup in found if backup.id not in needed]
     # What a crash interrupted: with the file gone, or replaced meanwhile, only the row is left to remove.
     unfinished = [backup for backup in found if backup.state is BackupState.DELETING]
@@ -69,10 +69,14 @@ def prune(service: Service, *, dry_run: bool = False, before: Inventory | None =
         [backup for backup in backups if backup.state is BackupState.COMPLETE], service.options.keep, service.clock()
     )
     outcome = PruneResult(plan, problems=refusals)
-    if dry_run:
-        return outcome
-    # Oldest first: whatever interrupts this, what is left is a newer stretch without holes.
-    for backup in reversed([*plan.pruned, *unfinished]):
+    if not dry_run:
+        _carry_out(service, [*plan.pruned, *unfinished], outcome)
+    return outcome
+
+
+def _carry_out(service: Service, newest_first: list[Backup], outcome: PruneResult) -> None:
+    """Remove backups, the oldest first: if this is interrupted, the backups that are left have no holes."""
+    for backup in reversed(newest_first):
         try:
             if not _removed(service, backup):
                 continue
@@ -84,11 +88,10 @@ def prune(service: Service, *, dry_run: bool = False, before: Inventory | None =
             continue
         outcome.removed.append(backup)
         service.events.emit(Event(BackupEvent.PRUNED, backup=backup.id, figures={"bytes": backup.bytes}))
-    return outcome
 
 
 def _removed(service: Service, backup: Backup) -> bool:
-    """Remove a backup; False where its deletion was cut short by a crash, and it must stay by now."""
+    """Remove a backup; False if a crash interrupted its deletion and it must stay by now."""
     if backup.damage != MISSING:
         stored = service.tree.look(backup.file)
         _require_same(service, backup, stored)
@@ -120,7 +123,7 @@ def _require_same(service: Service, backup: Backup, stored: StoredFile | None) -
 
 
 def _require_unpinned(service: Service, backup: Backup, stored: StoredFile | None) -> None:
-    """Look once more, at the last moment: the plan may have been made long before its turn came."""
+    """Look again right before the removal: the plan may be old by then."""
     told = None if stored is None else describe(stored, service.events).told
     if told is not None and backup.state is BackupState.COMPLETE and told.pinned_reason is not None:
         raise BackupValidationError(f"backup {backup.id} was pinned meanwhile")

@@ -1,8 +1,7 @@
-"""Which file a backup is, where several of its id stand: an id does not say how its file is compressed.
+"""Which file a backup is, if several have its id: an id does not say how its file is compressed.
 
-The backup is the file that its manifest describes. Another one of the id may be anybody's (``gzip -k`` makes one): it
-is named to whoever looks, and nobody removes it. Only what the manifest or the catalog knows as made by this service
-is a run's to replace.
+The backup is the file that its manifest describes. Another file of the id may be anybody's (``gzip -k`` makes one): it
+is listed, and never removed. A run replaces only files that a manifest or the catalog knows as made by this service.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ class TreeFile:
 
 @dataclass(frozen=True, slots=True)
 class FilesOfId:
-    """The files of one id: the backup, and those that stand beside it."""
+    """The files of one id: the backup, and the others."""
 
     backup: TreeFile
     others: tuple[TreeFile, ...] = ()

@@ -1,6 +1,6 @@
-"""A run, retention or the schedule of another server must not take the backups that stand in the tree for its own.
+"""Which server the backups in the tree are of. Runs, retention and the schedule of another server are refused.
 
-Where neither marker nor manifests say whose they are, the first server that makes a backup is taken for theirs.
+If neither the marker nor the manifests say it, the first server that makes a backup becomes the one.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def require_folder(service: Service) -> None:
 
 
 def in_place(service: Service) -> Service:
-    """The service for one run, bound to the folder that stands there now.
+    """The service for one run, bound to the folder that is there now.
 
     Raises:
         BackupFolderLostError: it is not the one that was there before.
@@ -54,7 +54,7 @@ def in_place(service: Service) -> Service:
 
 @contextmanager
 def staying(service: Service) -> Iterator[None]:
-    """Say that the folder went away, where that is why a block failed: its own error may be of a file that is gone."""
+    """Raise BackupFolderLostError if a block fails because the folder went away: its own error may name a file."""
     service.tree.folder.require_same()
     try:
         yield
@@ -72,7 +72,7 @@ def asked(service: Service) -> Identity:
     """Which server and database this is; nothing is known of one that does not answer."""
     try:
         return service.source.identity()
-    except BackupError as error:  # whoever needs the server says it with its hint
+    except BackupError as error:  # the caller that needs the server raises it with its hint
         log.debug("backup server not asked who it is", error=type(error).__name__, reason=error.message)
         return ANY
 
@@ -107,7 +107,7 @@ def bind(service: Service, server: Identity) -> None:
 
 
 def mark(service: Service) -> None:
-    """Put the marker into the tree, where it has none, and make sure that the tree is the one the run began in."""
+    """Write the marker if the tree has none, and make sure that the folder is the one in which the run began."""
     service.tree.folder.require_same()
     if not service.tree.folder.is_marked():
         service.tree.folder.change(service.database, lambda said: said)

@@ -48,9 +48,8 @@ class SyncResult:
 def sync(service: Service, progress: Progress = SILENT, *, trusting: bool = True) -> SyncResult:
     """Make the catalog say what the files say.
 
-    Files with a manifest are taken at its word, without reading them: that is `verify`'s work. A file without one is
-    read and indexed; where the catalog knows its SHA-256, that proves it to be what was dumped, else it counts as
-    found.
+    A file that has a manifest is not read: `verify` does that. A file without one is read and indexed. If the catalog
+    knows its SHA-256, the file is what was dumped; if not, it counts as found.
 
     Args:
         service: the parts.
@@ -83,9 +82,9 @@ def sync(service: Service, progress: Progress = SILENT, *, trusting: bool = True
         except BackupError as error:
             outcome.problems.append(f"{stored.file}: {error.message}")
             service.events.emit(failure(BackupEvent.NOT_SYNCED, error, backup=stored.id))
-    there = {named.backup.stored.id for named in names}
+    standing_ids = {named.backup.stored.id for named in names}
     for row in rows.values():
-        if row.id not in there:
+        if row.id not in standing_ids:
             _forget(service, row, outcome)
     return outcome
 
@@ -164,7 +163,7 @@ def _take_in(service: Service, stored: StoredFile, row: Backup | None, outcome: 
 def _heal(
     service: Service, stored: StoredFile, row: Backup | None, outcome: SyncResult, progress: Progress
 ) -> Manifest | None:
-    """Index a file and write what was found beside it; None where it has a manifest by now, or is another file."""
+    """Index a file and write its manifest; None if it has one by now, or if another file has its name."""
     try:
         manifest = _rebuild(service, stored, row, progress)
     except BackupNotFoundError:
@@ -195,7 +194,7 @@ def _is_of(service: Service, stored: StoredFile, row: Backup) -> bool:
 
 
 def _manifest_of(stored: StoredFile) -> Manifest | None:
-    """The manifest, or None where it has to be rebuilt.
+    """The manifest; None if it must be rebuilt.
 
     Raises:
         NewerManifestError: it is of a newer version, and not ours to overwrite.
@@ -214,7 +213,7 @@ def _manifest_of(stored: StoredFile) -> Manifest | None:
 
 
 def _rebuild(service: Service, stored: StoredFile, row: Backup | None, progress: Progress) -> Manifest | None:
-    """What a file's content says of it; None where another has taken its name meanwhile."""
+    """The manifest that a file's content gives; None if another file has its name by now."""
     codec = codec_of(stored.file)
     progress.start(f"index {PurePosixPath(stored.file).name}", stored.size)
     with service.tree.open(stored.file) as stream:

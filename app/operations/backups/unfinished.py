@@ -1,7 +1,7 @@
-"""Deletions that a crash cut short: each is asked about once more before it is finished.
+"""Deletions that a crash interrupted. Before one is finished, the rules that keep a backup always are asked again.
 
-What retention decided then may not hold now: newer backups may be lost or damaged since, somebody may have pinned this
-one, or a restore may need it. So the rules that hold whatever the numbers say are asked again.
+Since retention decided, newer backups may be lost or damaged, somebody may have pinned this one, or a restore may need
+it.
 """
 
 from __future__ import annotations

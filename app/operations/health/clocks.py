@@ -1,4 +1,4 @@
-"""What a clock that was wrong has left: said with what to do, because nobody else would for as long as it was ahead."""
+"""Backups and restores that are dated later than now, because a clock was wrong, and what to do about them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.operations.service import Service
 
 
 def check_clocks(service: Service, backups: Sequence[Backup]) -> list[Finding]:
-    """Look for backups and restores that were made later than now."""
+    """Find backups and restores that are dated later than now."""
     now = service.clock()
     ahead = [backup for backup in backups if from_future(backup, now) and backup.damage != MISSING]
     found = [Finding.warning("clock", _said(service, backup)) for backup in ahead]

@@ -1,4 +1,4 @@
-"""Whether a restore, without a search_path, could evaluate what the database has."""
+"""Whether a restore, which sets no search_path, could evaluate the expressions of the database."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from app.operations.service import Service
 
 
 def check_doubts(service: Service) -> list[Finding]:
-    """Look for expressions that rely on search_path; nothing is said of a server that cannot be asked."""
+    """Find expressions that rely on search_path; none if the server does not answer."""
     try:
         doubts = service.source.doubts()
     except BackupError:  # the preflight has said it

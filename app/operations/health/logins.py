@@ -1,4 +1,4 @@
-"""What of the users' runs in the service's own sessions."""
+"""Code of users that runs in the service's own sessions: event triggers for logins."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _LOGIN = "login"
 
 
 def check_logins(service: Service) -> list[Finding]:
-    """Look for what of the users' no session of this service can keep from running: it has run when one can speak."""
+    """Find triggers for logins: they run before a session of this service can disable them."""
     try:
         said = service.source.at_login()
     except BackupError:  # the preflight has said it

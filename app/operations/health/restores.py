@@ -17,49 +17,49 @@ from app.operations.backups.keep import set_pin
 from app.operations.backups.no_return import safety_findings
 from app.operations.backups.pins import pinned_for
 from app.operations.backups.servers import of_this_server, surely_of_this_server
-from app.operations.restore.position import Obstacle, no_way_back, whereabouts
-from app.operations.restore.recover import settle_all, unsettled
-from app.operations.restore.replication import asleep, held_aside
+from app.operations.restore.position import Obstacle, obstacle_to_rename, position
+from app.operations.restore.recover import interrupted, recover_all
+from app.operations.restore.replication import disabled_subscriptions, slots_of_undo
 from app.operations.service import Service, target_for
 
-_REPAIR = "'residency-backup check --repair' settles it"
+_REPAIR = "to clean up: residency-backup check --repair"
 _OURS = re.compile(r"_(?:restore|undo)_(?P<id>[0-9a-f]{12})")
 
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """What restores hold by their ids. Looked for before their records are: what is of a restore just begun has one."""
+    """What is kept for restores, by their ids. Read before the records, so that a restore that just began has one."""
 
     scripts: Sequence[str]
     pins: Sequence[tuple[str, Backup]]
 
 
 def check_restores(service: Service, backups: Sequence[Backup]) -> list[Finding]:
-    """Look at all restores, and at what stands on the server and in the tree."""
+    """Check all restores, and what the server and the tree hold for them."""
     held = _held(service, backups)
     records = service.restores.restores(service.database)
     own = of_this_server(service, records)
-    dead = {record.id: record for record in unsettled(service)}
+    dead = {record.id: record for record in interrupted(service)}
     found = [Finding.warning("restores", f"{_left(service, record)}; {_REPAIR}") for record in dead.values()]
     found += [
         Finding.warning("restores", f"restore {record.id} can no longer be rolled back; {_REPAIR}")
         for record in due(service)
     ]
     found += [Finding.warning("restores", said) for said in _strays(service, held, records)]
-    there = _databases(service)
-    found += [Finding.warning("restores", said) for said in _strange_databases(service, records, set(there or ()))]
-    if there is not None:
-        found += [*held_aside(service, own), *asleep(service, own, there)]
-    # What came to no end is said above already.
+    databases = _databases(service)
+    found += [Finding.warning("restores", said) for said in _strange_databases(service, records, set(databases or ()))]
+    if databases is not None:
+        found += [*slots_of_undo(service, own), *disabled_subscriptions(service, own, databases)]
+    # A restore whose process died is reported above.
     standing = [record for record in own if _needed(service, record) and record.id not in dead]
-    found += [_kept(record, there, newer_restores(record, own), service.clock()) for record in standing]
+    found += [_kept(record, databases, newer_restores(record, own), service.clock()) for record in standing]
     found += [_elsewhere(service, record) for record in records if record not in own and _needed(service, record)]
     return (found or [Finding.ok("restores", "nothing is left of any")]) + safety_findings(service, records, backups)
 
 
 def repair_restores(service: Service) -> list[str]:
-    """Settle what crashes left, and remove what is not needed any more; says what was done."""
-    done = settle_all(service) + expire(service)
+    """Recover restores whose process died, and remove what is not needed any more; returns what was done, in words."""
+    done = recover_all(service) + expire(service)
     held = _held(service, inventory(service))
     ended = [record for record in service.restores.restores(service.database) if not _needed(service, record)]
     done_with = {record.id for record in surely_of_this_server(service, ended)}
@@ -75,27 +75,27 @@ def repair_restores(service: Service) -> list[str]:
 
 
 def _left(service: Service, record: Restore) -> str:
-    """What a restore left that came to no end."""
-    where = whereabouts(target_for(service, record), record)
+    """What a restore left whose process died, or whose clean-up failed."""
+    where = position(target_for(service, record), record)
     abandoned = record.state is RestoreState.ABANDONED
     how = "it could not be cleaned up after" if abandoned else "its process died in"
     return f"restore {record.id}: {how} step '{record.step}'; {where}"
 
 
 def _needed(service: Service, record: Restore) -> bool:
-    """Whether what a restore made and pinned has to stay."""
+    """Whether what a restore made and pinned must stay."""
     ended = record.state in {RestoreState.COMPLETE, RestoreState.ROLLED_BACK}
     if ended:
         return record.undo_until is not None and record.undo_until > service.clock()
     return record.state is not RestoreState.FAILED
 
 
-def _kept(record: Restore, there: Mapping[str, int] | None, in_front: Sequence[Restore], now: datetime) -> Finding:
-    """What a restore still holds.
+def _kept(record: Restore, databases: Mapping[str, int] | None, in_front: Sequence[Restore], now: datetime) -> Finding:
+    """What is still kept for a restore.
 
     Args:
         record: the restore.
-        there: the server's databases; None where it does not say.
+        databases: the server's databases; None if it does not answer.
         in_front: the restores to be rolled back before this one.
         now: the present instant.
     """
@@ -104,10 +104,10 @@ def _kept(record: Restore, there: Mapping[str, int] | None, in_front: Sequence[R
     until = f"{record.undo_until:%Y-%m-%d %H:%M %Z}"
     if record.state is RestoreState.ROLLED_BACK:
         kept = record.shadow or record.safety
-        gone = record.shadow is not None and there is not None and record.shadow not in there
+        gone = record.shadow is not None and databases is not None and record.shadow not in databases
         fate = f"of it nothing is kept: database {kept} is gone" if gone else f"{kept} is kept until {until}"
         return Finding.ok("restores", f"restore {record.id} is rolled back; {fate}")
-    if obstacle := _obstacle(record, there, in_front, now):
+    if obstacle := _obstacle(record, databases, in_front, now):
         said = f"restore {record.id} cannot be rolled back: {obstacle.why}; before it: {record.safety}"
         return Finding.warning("restores", said)
     if in_front:
@@ -117,7 +117,7 @@ def _kept(record: Restore, there: Mapping[str, int] | None, in_front: Sequence[R
 
 
 def _elsewhere(service: Service, record: Restore) -> Finding:
-    """A restore of another server: what became of it, and of what it made, only that one knows."""
+    """A restore on another server: only that server knows how it ended, and what it made."""
     said = f"restore {record.id} was made on another server, of system identifier {record.server}"
     if record.state is RestoreState.COMPLETE and record.undo_until is not None:
         until = record.undo_until.astimezone(service.clock().tzinfo)
@@ -126,14 +126,14 @@ def _elsewhere(service: Service, record: Restore) -> Finding:
 
 
 def _obstacle(
-    record: Restore, there: Mapping[str, int] | None, in_front: Sequence[Restore], now: datetime
+    record: Restore, databases: Mapping[str, int] | None, in_front: Sequence[Restore], now: datetime
 ) -> Obstacle | None:
     if final := never_undone(in_front, now):
         return Obstacle(f"restore {final.id} came after it, and cannot be undone")
-    if record.method is not Method.SHADOW or there is None:
+    if record.method is not Method.SHADOW or databases is None:
         return None
-    # What is live now is the work of those in front.
-    return None if in_front and record.undo in there else no_way_back(record, there)
+    # The restores in front of it replaced the live database since.
+    return None if in_front and record.undo in databases else obstacle_to_rename(record, databases)
 
 
 def _databases(service: Service) -> Mapping[str, int] | None:
@@ -148,7 +148,7 @@ def _held(service: Service, backups: Sequence[Backup]) -> _Held:
 
 
 def _strays(service: Service, held: _Held, records: Sequence[Restore]) -> Iterator[str]:
-    """What is held and not needed. Of a restore that a lost catalog knew, nobody can say that."""
+    """What is kept and not needed. If a lost catalog knew the restore, an administrator decides."""
     here = {record.id for record in surely_of_this_server(service, records)}
     needed = {record.id for record in records if _needed(service, record) or record.id not in here}
     needed |= {record.id for record in due(service)}
@@ -172,7 +172,7 @@ def _strays(service: Service, held: _Held, records: Sequence[Restore]) -> Iterat
 
 
 def _strange_databases(service: Service, records: Sequence[Restore], names: set[str]) -> Iterator[str]:
-    """Databases named like those of a restore of ours that no record knows: the catalog was lost. Nobody drops them."""
+    """Databases with the names of a restore that no record knows: the catalog was lost. They are not dropped."""
     known = {name for record in records for name in (record.shadow, record.undo)}
     for name in sorted(names - known):
         base, found = _OURS.sub("", name), _OURS.search(name)

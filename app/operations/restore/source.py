@@ -1,4 +1,4 @@
-"""What a restore restores from: a backup of the tree, or the file of any plain dump."""
+"""What is restored: a backup of the tree, or the file of any plain dump."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from app.archive import reader
-from app.archive.held import Held
 from app.archive.inspect.first_bytes import codec_of_dump
 from app.archive.manifest import Manifest, ServerFacts
+from app.archive.open_file import OpenFile
 from app.archive.reader import Archive
 from app.domain.backup import Backup, Codec, Origin, Tier
 from app.domain.checks import Finding
@@ -39,7 +39,7 @@ _OTHER = "use another backup: 'residency-backup list' shows what there is"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestoreSource:
-    """What to restore from, read from its first to its last byte.
+    """What is restored, read from its first to its last byte.
 
     Attributes:
         manifest: None for a foreign dump, and for a backup that has lost its own.
@@ -56,15 +56,15 @@ class RestoreSource:
 
     @property
     def facts(self) -> ServerFacts | None:
-        """Of the database that it came from, where this service dumped that; only then its digests are comparable."""
-        dumped = self.manifest is not None and self.manifest.origin is Origin.DUMP
-        return self.manifest.server if self.manifest and dumped else None
+        """The server's facts at the dump, if this service made it; only then the digests can be compared."""
+        is_own = self.manifest is not None and self.manifest.origin is Origin.DUMP
+        return self.manifest.server if self.manifest and is_own else None
 
     @property
     def size(self) -> int:
-        """About what it takes on a server's disk."""
-        known = self.manifest.server.size if self.manifest and self.manifest.server else None
-        return known or self.archive.index.raw_bytes
+        """About how many bytes it takes on a server's disk."""
+        recorded = self.manifest.server.size if self.manifest and self.manifest.server else None
+        return recorded or self.archive.index.raw_bytes
 
 
 def name_of(place: Backup | Path) -> str:
@@ -102,7 +102,7 @@ def locate(service: Service, name: str, backups: Inventory | None = None) -> Bac
 
 
 def _names_a_file(name: str) -> bool:
-    """Whether a path is meant; a folder of a tier's name is none, for an id may begin with that."""
+    """Whether a name is a path. A folder does not count: an id begins with the name of its tier's."""
     if Path(name).is_absolute():
         return True
     found = stat_of(Path(name))
@@ -130,7 +130,7 @@ def open_source(
         with open_plain(place) as stream:
             codec = _codec_of(stream, place)
             stream.seek(0)
-            return _scanned(place, Held(stream), codec, progress)
+            return _scanned(place, OpenFile(stream), codec, progress)
     for backup in each_look(service, place):
         try:
             with opened(service, backup) as found:
@@ -146,7 +146,7 @@ def _of_backup(found: OpenBackup, progress: Progress, pinned_for: Restore | None
     Raises:
         ReplacedMeanwhileError: another one has taken its place while it was read.
     """
-    backup, held = found.backup, Held(found.stream)
+    backup, held = found.backup, OpenFile(found.stream)
     try:
         manifest = found.manifest()
     except ManifestError as error:
@@ -179,14 +179,14 @@ def _of_backup(found: OpenBackup, progress: Progress, pinned_for: Restore | None
 
 
 def _unfit(name: str, error: BackupError) -> ResidencyBackupError:
-    """The error of a backup that must not be restored; what a disk refuses just now says nothing of it."""
-    damaged = isinstance(error, BackupReadError | BackupValidationError) and not isinstance(error, DiskReadError)
-    if not damaged:
+    """The error of a backup that must not be restored. An error of the disk says nothing of the backup."""
+    is_damage = isinstance(error, BackupReadError | BackupValidationError) and not isinstance(error, DiskReadError)
+    if not is_damage:
         return error
     return RestoreValidationError(f"{name} does not verify: {error.message}", _OTHER)
 
 
-def _scanned(place: Backup | Path, held: Held, codec: Codec, progress: Progress) -> RestoreSource:
+def _scanned(place: Backup | Path, held: OpenFile, codec: Codec, progress: Progress) -> RestoreSource:
     """A source without a manifest: its index is made by reading it."""
     name = name_of(place)
     progress.start(f"index {Path(name).name}", held.size)

@@ -1,1 +1,1 @@
-"""Reads a database, under one snapshot."""
+"""Dumps a database under one snapshot."""

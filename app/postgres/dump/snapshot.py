@@ -111,9 +111,9 @@ class _SnapshotAttempts:
                 if not self._unlocked:
                     self._early.lock()
                     self._lock(tables - self._early.held)
-                found = self._snapshot_if_unchanged(tables | self._early.held, position)
-                if found is not None and not self._has_waiters(found):
-                    return found
+                snapshot = self._snapshot_if_unchanged(tables | self._early.held, position)
+                if snapshot is not None and not self._has_waiters(snapshot):
+                    return snapshot
             except _GONE:
                 pass
             except _BUSY:
@@ -169,13 +169,13 @@ class _SnapshotAttempts:
             unlocked=self._unlocked,
         )
 
-    def _has_waiters(self, found: ExportedSnapshot) -> bool:
+    def _has_waiters(self, snapshot: ExportedSnapshot) -> bool:
         """Whether somebody already waits for the locks: pg_dump would wait behind that session, and so for ever."""
         if self._looks <= 0:
             return False
         self._looks -= 1
         time.sleep(_GRACE_SECONDS)
-        return first_waiter(self._connection, [backend_pid(self._connection)], found.taken_at) is not None
+        return first_waiter(self._connection, [backend_pid(self._connection)], snapshot.taken_at) is not None
 
     def _holders(self) -> list[OtherSession]:
         return lock_holders(self._connection, CONFLICT_WITH_ACCESS_SHARE)

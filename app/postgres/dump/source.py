@@ -32,7 +32,7 @@ from app.postgres.dump.early_reads import AttemptHistory, EarlyReader, early_ses
 from app.postgres.dump.exported_snapshot import ExportedSnapshot
 from app.postgres.dump.failures import DumpFailures
 from app.postgres.dump.range_reader import RangeReader, range_reader
-from app.postgres.dump.ranges import LargeTable, ranges_of
+from app.postgres.dump.ranges import LargeTable, TableRange, ranges_of
 from app.postgres.dump.read_ahead import read_ahead
 from app.postgres.dump.search_path.reliance import find_doubts
 from app.postgres.dump.snapshot import exported_snapshot
@@ -170,10 +170,7 @@ class _Snapshot:
             large = self._large_tables()
             if self._options.doubting:
                 self.doubts = find_doubts(self._connection, self._database, self._snapshot.id)
-            unplannable_tables, version = unplannable(self._connection, large), self._connection.info.server_version
-            ranges = [
-                part for table in large for part in ranges_of(table, version, whole=table.table in unplannable_tables)
-            ]
+            ranges = self._ranges(large)
             count = min(self._options.jobs, len(ranges))
             stack.enter_context(self._watch)
             readers = self._readers(stack, count, [table for table in large if table.kept is None])
@@ -188,18 +185,26 @@ class _Snapshot:
                 require_as_shown(self._connection)
             self._watch.release()
             workers = self._workers = stack.enter_context(Workers(readers, ranges, archive.frame_format))
-            try:
-                merge_in_dump_order(text, workers, archive)
-                dump.check()
-                self._connection.execute("SELECT 1")  # the session that watches was connected to the end
-                if cause := self._watch.cause():
-                    raise cause
-            except BackupReadError:
-                if dump.closed_output:
-                    dump.check()  # the text is incomplete: pg_dump has the reason
-                raise
+            self._write(text, dump, workers, archive)
             if remarks := dump.error_tail():
                 log.warning("backup dump has remarks", pg_dump=remarks)
+
+    def _write(self, text: Iterator[bytes], dump: ChildProcess, workers: Workers, archive: Destination) -> None:
+        """Write pg_dump's output and the ranges into the archive."""
+        try:
+            merge_in_dump_order(text, workers, archive)
+            dump.check()
+            self._connection.execute("SELECT 1")  # the session that watches was connected to the end
+            if cause := self._watch.cause():
+                raise cause
+        except BackupReadError:
+            if dump.closed_output:
+                dump.check()  # the text is incomplete: pg_dump has the reason
+            raise
+
+    def _ranges(self, large: Sequence[LargeTable]) -> list[TableRange]:
+        whole, version = unplannable(self._connection, large), self._connection.info.server_version
+        return [part for table in large for part in ranges_of(table, version, whole=table.table in whole)]
 
     def _large_tables(self) -> list[LargeTable]:
         """Tables to read beside pg_dump; none if the server's lock table has no room for more locks than pg_dump's."""

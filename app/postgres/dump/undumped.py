@@ -60,13 +60,13 @@ _PATIENCE = "SET LOCAL lock_timeout = '200ms'; SET LOCAL statement_timeout = '1s
 
 def undumped(connection: psycopg.Connection) -> list[str]:
     """Objects and rows of users that no dump holds, a sentence each with what helps."""
-    found, database, rows_of = [], connection.info.dbname, set()
+    sentences, database, rows_of = [], connection.info.dbname, set()
     for extension, table, named, own in connection.execute(_TABLES.encode()).fetchall():
         if _has_others(connection, table, own):
             rows_of.add(("table", table))
             detached = in_psql(database, f"ALTER EXTENSION {named} DROP TABLE {table}")
             copied = in_psql(database, f"\\copy {table} TO rows.copy")
-            found.append(
+            sentences.append(
                 f"rows of {table} are in no backup, because the table belongs to extension {extension}: if somebody"
                 f" added it to that, this brings it into the next backup: {detached}; if the extension made it, keep"
                 f" its rows: {copied}"
@@ -75,17 +75,17 @@ def undumped(connection: psycopg.Connection) -> list[str]:
         if (kind, name) in rows_of:
             continue
         detached = in_psql(database, f"ALTER EXTENSION {extension} DROP {kind} {name}")
-        found.append(
+        sentences.append(
             f"{kind} {name} was added to extension {extension}, so no backup has it, and objects that depend on it are"
             f" not restored: {detached}"
         )
     for (function,) in connection.execute(_FUNCTIONS.encode()).fetchall():
         moved = in_psql(database, f"ALTER FUNCTION {function} SET SCHEMA public")
-        found.append(
+        sentences.append(
             f"function {function} is in a schema of the server, so no backup has it, and objects that call it are not"
             f" restored: {moved}"
         )
-    return found
+    return sentences
 
 
 def _has_others(connection: psycopg.Connection, table: str, own: list[str]) -> bool:

@@ -37,14 +37,14 @@ class Pressure:
         self._seconds = 0.0
         self._looked = time.monotonic()
 
-    def too_much(self, found: tuple[OtherSession, float] | None) -> OtherSession | None:
+    def too_much(self, waiter: tuple[OtherSession, float] | None) -> OtherSession | None:
         """The session that has waited for too long, given who waits now; None if none has."""
         now = time.monotonic()
         passed, self._looked = now - self._looked, now
-        self._seconds = max(0.0, self._seconds + (passed if found else -passed))
-        if found is None:
+        self._seconds = max(0.0, self._seconds + (passed if waiter else -passed))
+        if waiter is None:
             return None
-        other, waited = found
+        other, waited = waiter
         return other if max(waited, self._seconds / 2) >= GIVE_WAY_SECONDS else None
 
 

@@ -1,1 +1,1 @@
-"""Brings an archive into an empty database."""
+"""Loads an archive into an empty database."""

@@ -61,7 +61,7 @@ def load_as(  # noqa: PLR0913, PLR0917 -- what a load takes, and the role
     progress: Callable[[int], None],
     search_path: str | None = None,
 ) -> Loaded:
-    """Load an archive into an empty database as another role; see `app.postgres.load.archive.load`.
+    """Load an archive into an empty database as another role; see `app.postgres.load.loader.load`.
 
     Args:
         database: as the role that created it.

@@ -48,10 +48,10 @@ class Batch:
         Raises:
             RestoreValidationError: the statement has options, which the lint allows nobody.
         """
-        found = COPY.match(self.copy, lexer.statement_start(self.copy, 0))
-        if found is None or self.copy[found.end() :].strip() != b";":
+        match = COPY.match(self.copy, lexer.statement_start(self.copy, 0))
+        if match is None or self.copy[match.end() :].strip() != b";":
             raise RestoreValidationError(f"the rows of table {self.table} follow no plain COPY", _NOT_ONE_BLOCK)
-        return b".".join(filter(None, found.groups()[:2]))
+        return b".".join(filter(None, match.groups()[:2]))
 
     def frozen(self) -> Batch:
         """The same rows, written frozen: visible to all transactions."""

@@ -37,15 +37,15 @@ class _TableBatches:
         self.size = size
         self.taking = threading.Lock()
         self._batches = batches
-        self._left = batches()
+        self._remaining = batches()
 
     def take(self) -> Batch | None:
         """The next batch. The caller holds `taking`."""
-        return next(self._left, None)
+        return next(self._remaining, None)
 
     def restart(self) -> None:
         """Begin again: everything that was sent was rolled back."""
-        self._left = self._batches()
+        self._remaining = self._batches()
 
 
 class DataLoader:
@@ -66,8 +66,8 @@ class DataLoader:
         self._deferred: list[Batch] = []
         self._tables: set[bytes] = set()
         if archive.seekable:
-            tables = (_TableBatches(segment, size) for segment, size in _by_table(archive, segments))
-            self._untouched.extend(sorted(tables, key=lambda segment: -segment.size))
+            tables = (_TableBatches(batches, size) for batches, size in _by_table(archive, segments))
+            self._untouched.extend(sorted(tables, key=lambda table: -table.size))
         else:
             self._shared.append(_TableBatches(partial(batches_of_stream, archive, segments), 0))
 

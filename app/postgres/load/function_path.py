@@ -67,10 +67,10 @@ class FunctionPath:
         with self._session.transaction("the search_path of functions"):
             (previous, configured), *_ = self._query(_PATHS)
             self._execute(_LOCAL, "")
-            found = [name for (name,) in self._query(_ROUTINES)]
+            routines = [name for (name,) in self._query(_ROUTINES)]
             self._execute(_LOCAL, self._path or configured)
-            self._alter(found, "SET search_path FROM CURRENT")
-            self._changed += found
+            self._alter(routines, "SET search_path FROM CURRENT")
+            self._changed += routines
             self._execute(_LOCAL, previous)  # in an outer transaction, our path would stay
 
     def reset(self) -> None:

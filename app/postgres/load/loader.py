@@ -80,31 +80,42 @@ def load(  # noqa: PLR0913 -- what a load takes, and how its sessions are made
     with ExitStack() as stack:
         sessions = _sessions(stack, database, jobs, session_factory)
         _require_empty(sessions[0], database.name)
-        rows: Counter[TableName] = Counter()
         set_operator_path(sessions, search_path)
-        path = FunctionPath(sessions[0], search_path)
-        runner = SqlRunner(sessions, path.on_entry)
-        for is_data, segments in path.along(archive):
-            with _timed(seconds, segments[-1].kind):
-                if is_data:
-                    # Objects that an open transaction of the file created are visible to its session only.
-                    able = sessions[:1] if sessions[0].in_transaction else sessions
-                    for other in able[1:]:
-                        other.set_state(sessions[0].state)
-                    loader = DataLoader(archive, segments, progress)
-                    loader.load(able)
-                    rows.update(loader.rows)
-                else:
-                    runner.run(without_pg_attver(scan(archive.joined(segments))))
-        runner.finish()
-        reset_file_settings(sessions)
-        path.reset()
+        rows = _run_archive(sessions, archive, FunctionPath(sessions[0], search_path), progress, seconds)
         check_rows(rows, {table.table: table.rows for table in archive.index.tables})
         with _timed(seconds, "analyze"):
             analyze(sessions)
     log.debug("restore loaded", database=database.name, rows=sum(rows.values()), tables=len(rows), seconds=seconds)
     remarks = tuple(remark for loaded in sessions for remark in loaded.remarks)
     return Loaded({table.table: rows[table.table] for table in archive.index.tables}, seconds, remarks)
+
+
+def _run_archive(
+    sessions: Sequence[RestoreSession],
+    archive: Archive,
+    path: FunctionPath,
+    progress: Callable[[int], None],
+    seconds: dict[str, float],
+) -> Counter[TableName]:
+    """Run the SQL and load the data of an archive, in its order; returns the number of rows of each table."""
+    rows: Counter[TableName] = Counter()
+    runner = SqlRunner(sessions, path.on_entry)
+    for is_data, segments in path.along(archive):
+        with _timed(seconds, segments[-1].kind):
+            if is_data:
+                # Objects that an open transaction of the file created are visible to its session only.
+                able = sessions[:1] if sessions[0].in_transaction else sessions
+                for other in able[1:]:
+                    other.set_state(sessions[0].state)
+                loader = DataLoader(archive, segments, progress)
+                loader.load(able)
+                rows.update(loader.rows)
+            else:
+                runner.run(without_pg_attver(scan(archive.joined(segments))))
+    runner.finish()
+    reset_file_settings(sessions)
+    path.reset()
+    return rows
 
 
 def _sessions(
@@ -125,10 +136,10 @@ def _sessions(
 
 
 def _require_empty(main: RestoreSession, name: str) -> None:
-    found = main.connection.execute(_FOUND.encode()).fetchone()
-    if found is not None:
+    first_object = main.connection.execute(_FOUND.encode()).fetchone()
+    if first_object is not None:
         making = in_psql("postgres", f"CREATE DATABASE {quoted(f'{name}_new')} TEMPLATE template0")
-        message = f"database {name} is not empty: it has {found[0]}.{found[1]}"
+        message = f"database {name} is not empty: it has {first_object[0]}.{first_object[1]}"
         raise RestoreValidationError(message, f"load into a new database: {making}")
 
 

@@ -107,10 +107,10 @@ def require_table(session: RestoreSession, name: bytes, *, insert: bool) -> None
     """
     with session.translated("a table"), session.connection.cursor() as cursor:
         cursor.adapters.register_dumper(_Spelling, _SpellingDumper)
-        found = cursor.execute(_WHAT, (_Spelling(name),)).fetchone()
-    if found is None:
+        row = cursor.execute(_WHAT, (_Spelling(name),)).fetchone()
+    if row is None:
         return
-    is_table, has_rules, is_system, is_foreign = found
+    is_table, has_rules, is_system, is_foreign = row
     shown = name.decode(errors="backslashreplace")
     if is_foreign:
         raise RestoreValidationError(f"rows of {shown} would be written to another server", _FOREIGN_DATA)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import structlog
 
 from app.archive.pg_dump import python_encoding
+from app.domain.listed import listed
 from app.errors import BackupError, RestoreError, RestoreValidationError
 from app.postgres.database import Database
 from app.postgres.maintenance import maintenance
@@ -108,13 +109,15 @@ def _changes_during(database: Database, loaded: str) -> Iterator[Callable[[], li
     try:
         yield changed
     except (RestoreError, BackupError) as error:
-        if found := _changes_or_none(changed):
-            raise type(error)(f"{error.message}; {_changes_message(found)}", _hint(error.hint)) from error
+        if changes := _changes_or_none(changed):
+            raise type(error)(f"{error.message}; {_changes_message(changes)}", _hint(error.hint)) from error
         raise
     except BaseException:  # somebody stopped the worker or typed ^C: the changes can only be logged
-        if found := _changes_or_none(changed):
+        if changes := _changes_or_none(changed):
             log.warning(
-                "restore was ended, and the server is not as before", changed=_changes_message(found), hint=_hint(None)
+                "restore was ended, and the server is not as before",
+                changed=_changes_message(changes),
+                hint=_hint(None),
             )
         raise
 
@@ -133,8 +136,8 @@ def refuse_server_changes(database: Database, loaded: str) -> Iterator[None]:
     """
     with _changes_during(database, loaded) as changed:
         yield
-    if found := changed():
-        raise RestoreValidationError(_changes_message(found), _hint(None))
+    if changes := changed():
+        raise RestoreValidationError(_changes_message(changes), _hint(None))
 
 
 @contextmanager
@@ -156,8 +159,8 @@ def remark_server_changes(database: Database, remarks: list[str]) -> Iterator[No
             remarks.append(_UNKNOWN.format(error.message))
         yield
         try:
-            if found := changed():
-                remarks.append(f"{_changes_message(found)}; {_hint(None)}")
+            if changes := changed():
+                remarks.append(f"{_changes_message(changes)}; {_hint(None)}")
         except (RestoreError, BackupError) as error:
             remarks.append(_UNKNOWN.format(error.message))
 
@@ -170,8 +173,7 @@ def _changes_or_none(changed: Callable[[], list[str]]) -> list[str]:
 
 
 def _changes_message(changed: list[str]) -> str:
-    more = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
-    return f"while the file was loaded, this was changed outside of its database: {', '.join(changed[:_SHOWN])}{more}"
+    return f"while the file was loaded, this was changed outside of its database: {listed(changed, _SHOWN)}"
 
 
 def _hint(hint: str | None) -> str:

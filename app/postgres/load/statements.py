@@ -134,7 +134,7 @@ class SqlRunner:
         if batch:
             self._entry = None
             # Objects that an open transaction of the file created are visible to its session only.
-            _Group(batch).run(self._sessions[:1] if self._main.in_transaction else self._sessions)
+            _ParallelEntries(batch).run(self._sessions[:1] if self._main.in_transaction else self._sessions)
         for comment in comments:
             self._main.run(comment, "a comment")
 
@@ -145,7 +145,7 @@ def reading_of(session: RestoreSession) -> Reading:
     return Reading(parameter("client_encoding") or "UTF8", parameter("standard_conforming_strings") != "off")
 
 
-class _Group:
+class _ParallelEntries:
     """Entries whose order is free."""
 
     def __init__(self, entries: Sequence[Entry]) -> None:

@@ -60,9 +60,9 @@ def require_no_shared_changes(connection: psycopg.Connection, what: str, granted
     look = _LOOK.format(pid=connection.info.backend_pid, catalogs=list(_CATALOGS), granted=list(granted))
     cursor = connection.execute(look.encode())
     cursor.nextset()
-    found = sorted(_CATALOGS[catalog] for (catalog,) in cursor.fetchall())
-    if found:
-        message = f"{what}: functions in the file change objects outside of the database: {', '.join(found)}"
+    changed_catalogs = sorted(_CATALOGS[catalog] for (catalog,) in cursor.fetchall())
+    if changed_catalogs:
+        message = f"{what}: functions in the file change objects outside of the database: {', '.join(changed_catalogs)}"
         raise RestoreValidationError(message, "the changes were rolled back: look at the functions in the file")
 
 

@@ -1,1 +1,1 @@
-"""Brings an archive's rows beside those of the live database."""
+"""Merges rows of an archive into the live database."""

@@ -103,6 +103,19 @@ class Inverse:
 
     def after(self) -> None:
         """Write the changed and added rows, and the statements that restore the old ones."""
+        self._new_rows()
+        self._statements(
+            [_expect(table, table.new, "rows of %s were changed since the merge") for table in self._tables]
+        )
+        by_name = {table.staged.match.name: table for table in self._tables}
+        self._statements([_unreferred(key, by_name[key.parent], by_name.get(key.root)) for key in self._keys])
+        pairs = [pair for table in self._tables for pair in trigger_switches(table.staged.match.live, self._set[table])]
+        self._statements([*(off for off, _ in pairs), "SET CONSTRAINTS ALL DEFERRED"])
+        self._changes()
+        self._statements(["SET CONSTRAINTS ALL IMMEDIATE", *(on for _, on in pairs)])
+        self._statements([_expect(table, table.old, "rows of %s did not come back") for table in self._tables])
+
+    def _new_rows(self) -> None:
         for table in self._tables:
             match = table.staged.match
             changed = APPLIED
@@ -115,13 +128,8 @@ class Inverse:
                 query = f"SELECT {_listed(table.columns, 'l.')} FROM {match.live.rows} l"
                 changed = f"l.xmin {SAME} pg_catalog.pg_current_xact_id()::pg_catalog.xid"
             self._rows(table, table.new, f"{query} WHERE {changed}")
-        self._statements(
-            [_expect(table, table.new, "rows of %s were changed since the merge") for table in self._tables]
-        )
-        by_name = {table.staged.match.name: table for table in self._tables}
-        self._statements([_unreferred(key, by_name[key.parent], by_name.get(key.root)) for key in self._keys])
-        pairs = [pair for table in self._tables for pair in trigger_switches(table.staged.match.live, self._set[table])]
-        self._statements([*(off for off, _ in pairs), "SET CONSTRAINTS ALL DEFERRED"])
+
+    def _changes(self) -> None:
         parts = [
             part
             for table in self._tables
@@ -131,8 +139,6 @@ class Inverse:
         # The counts fix the order of the parts: deletes free unique values for inserts.
         counts = ", ".join(f"(SELECT pg_catalog.count(*) FROM {name})" for name, _ in parts)
         self._statements([f"WITH {listed}\nSELECT ARRAY[{counts}]"] if parts else [])
-        self._statements(["SET CONSTRAINTS ALL IMMEDIATE", *(on for _, on in pairs)])
-        self._statements([_expect(table, table.old, "rows of %s did not come back") for table in self._tables])
 
     def sequences(self, moved: Sequence[SequenceAdvance]) -> None:
         """Write statements that advance sequences again that went back: the restored rows have used their values."""

@@ -230,31 +230,31 @@ def encoding_of(archive: Archive) -> str:
     for segment in archive.index.segments:
         if segment.kind is SegmentKind.BEFORE:
             for block in archive.text(segment):
-                if found := CLIENT_ENCODING.search(block):
-                    return found[1].decode()
+                if match := CLIENT_ENCODING.search(block):
+                    return match[1].decode()
     return "UTF8"
 
 
 def primary_keys(archive: Archive) -> dict[TableName, tuple[str, ...]]:
     """Columns of the primary keys of a backup's tables."""
-    found: dict[TableName, tuple[str, ...]] = {}
+    columns_by_table: dict[TableName, tuple[str, ...]] = {}
     encoding = python_encoding(encoding_of(archive))
     for statement in _statements(archive, SegmentKind.AFTER):
         if key := _PRIMARY.match(statement):
             schema, name, *columns = (unquoted(part, encoding) for part in (key[1], key[2], *NAME.findall(key[3])))
-            found[TableName(schema, name)] = tuple(columns)
-    return found
+            columns_by_table[TableName(schema, name)] = tuple(columns)
+    return columns_by_table
 
 
 def _partitions(archive: Archive) -> dict[TableName, TableName]:
     """The parent table of each partition in the backup."""
-    found: dict[TableName, TableName] = {}
+    parents: dict[TableName, TableName] = {}
     encoding = python_encoding(encoding_of(archive))
     for statement in _statements(archive, SegmentKind.BEFORE):
         if attach := _ATTACH.match(statement):
             schema, name, *partition = (unquoted(identifier, encoding) for identifier in attach.groups())
-            found[TableName(*partition)] = TableName(schema, name)
-    return found
+            parents[TableName(*partition)] = TableName(schema, name)
+    return parents
 
 
 def _statements(archive: Archive, kind: SegmentKind) -> Iterator[bytes]:

@@ -280,7 +280,7 @@ def _counted(table: StagedTable, source: str) -> str:
 
 
 def _remains(alias: str, staged: StagedTable | None, columns: Sequence[str]) -> str:
-    """That a live row goes on having its values in some columns: it is neither deleted nor given others."""
+    """Condition, after AND: a live row keeps its values in some columns; it is neither deleted nor updated there."""
     if staged is None:
         return ""
     lasting = set(columns) <= set(staged.match.key_columns) or not set(columns) & set(staged.match.columns)

@@ -51,8 +51,8 @@ def require_publishable(
     barred: dict[str, None] = {}
     with session.catalogs():
         for table, plan in zip(staged, planned, strict=True):
-            found = session.query(_barred(table), "publications") if plan.updated or plan.deleted else ()
-            for _, name, updates, deletes in found:
+            rows = session.query(_barred(table), "publications") if plan.updated or plan.deleted else ()
+            for _, name, updates, deletes in rows:
                 if (updates and plan.updated) or (deletes and plan.deleted):
                     barred[name] = None
     if barred:

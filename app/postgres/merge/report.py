@@ -26,6 +26,7 @@ _BYTES = "pg_catalog.bytea"
 _BARE = f"pg_catalog.convert_to({{}}::{TEXT}, 'SQL_ASCII')"
 _ORDER = "p.s, p.part, p.l"  # by the rows' place, so that a repeated query returns the same rows
 _CONFLICT = "(p.blocked IS NOT NULL OR p.differs IS TRUE)"
+_COUNT = "SELECT pg_catalog.count(*) FROM"
 _C_COLLATION = 950  # oid on every server
 _MANY = 10  # with so many tables, a few rows of each are enough
 
@@ -45,13 +46,9 @@ def counted(session: MergeSession, table: StagedTable, *, exact: bool) -> TableC
             blocked += count
         else:
             done[action] += count
-    count = "SELECT pg_catalog.count(*) FROM"
-    totals = f"SELECT ({count} {table.rows}), ({count} {table.match.live.users} l)"
+    totals = f"SELECT ({_COUNT} {table.rows}), ({_COUNT} {table.match.live.users} l)"
     backup, live = session.query(totals, f"rows of {name}")[0]
-    only_live = planned["d"] if exact else live - (backup - planned["i"])
-    if table.match.key and not exact and (only_live < 0 or _may_share_keys(session, table)):
-        unknown = f"NOT EXISTS (SELECT FROM {table.rows} s WHERE {table.match.same('s', 'l')})"
-        only_live = session.query(f"{count} {table.match.live.rows} l WHERE {unknown}", f"rows of {name}")[0][0]
+    only_live = planned["d"] if exact else _live_only(session, table, live - (backup - planned["i"]))
     return TableChanges(
         table=str(name),
         inserted=done["i"],
@@ -62,6 +59,15 @@ def counted(session: MergeSession, table: StagedTable, *, exact: bool) -> TableC
         blocked=blocked,
         live_only=only_live - done["d"],
     )
+
+
+def _live_only(session: MergeSession, table: StagedTable, expected: int) -> int:
+    """Number of rows that only the live database has: as expected, unless rows of one side share their key."""
+    if not table.match.key or (expected >= 0 and not _may_share_keys(session, table)):
+        return expected
+    unknown = f"NOT EXISTS (SELECT FROM {table.rows} s WHERE {table.match.same('s', 'l')})"
+    query = f"{_COUNT} {table.match.live.rows} l WHERE {unknown}"
+    return int(session.query(query, f"rows of {table.match.name}")[0][0])
 
 
 def _may_share_keys(session: MergeSession, table: StagedTable) -> bool:
@@ -84,15 +90,15 @@ def samples(session: MergeSession, staged: Sequence[StagedTable], counts: Sequen
         if counts_of_table.changed or counts_of_table.blocked or counts_of_table.conflicting
     ]
     most = MOST_SAMPLES if len(work) < _MANY else MOST_SAMPLES // _MANY
-    found: list[Sample] = []
+    samples_of_all: list[Sample] = []
     for conflicts in (True, False):
         kinds: dict[tuple[str, SampleKind], list[Sample]] = {}
-        for table, counts_of_table in work if len(found) < MOST_SAMPLES else ():
+        for table, counts_of_table in work if len(samples_of_all) < MOST_SAMPLES else ():
             if counts_of_table.blocked or counts_of_table.conflicting if conflicts else counts_of_table.changed:
                 for sample in _samples(session, table, most, conflicts=conflicts):
                     kinds.setdefault((sample.table, sample.kind), []).append(sample)
-        found += [sample for turn in zip_longest(*kinds.values()) for sample in turn if sample is not None]
-    return tuple(found[:MOST_SAMPLES])
+        samples_of_all += [sample for turn in zip_longest(*kinds.values()) for sample in turn if sample is not None]
+    return tuple(samples_of_all[:MOST_SAMPLES])
 
 
 def _samples(session: MergeSession, table: StagedTable, most: int, *, conflicts: bool) -> Iterator[Sample]:

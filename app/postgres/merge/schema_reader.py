@@ -162,6 +162,30 @@ def _read(connection: psycopg.Connection, rows: list[tuple[Any, ...]], texts: _T
     return schema
 
 
+@dataclass(frozen=True, slots=True)
+class _KeyRow:
+    """A row of `_KEYS`.
+
+    Attributes:
+        table, index: oids.
+        local: whether it is no partition of a root's index.
+        uses_row: whether an expression uses the whole row.
+    """
+
+    table: int
+    index: int
+    name: str
+    plain: bool
+    operators: list[str]
+    equals: list[str]
+    columns: list[str]
+    nulls_equal: bool | None
+    not_null: bool | None
+    deferrable: bool
+    local: bool
+    uses_row: bool
+
+
 class _Constraints:
     """Reads columns and constraints. A partition's own ones are added to its root, for the partition's rows."""
 
@@ -186,41 +210,30 @@ class _Constraints:
 
     def keys(self) -> None:
         """Unique indexes and exclusion constraints."""
-        for (
-            oid,
-            index,
-            name,
-            plain,
-            operators,
-            equals,
-            columns,
-            nulls_equal,
-            not_null,
-            deferrable,
-            local,
-            uses_row,
-        ) in self._rows(_KEYS):
-            if not local or index not in self._texts.indexes:
+        for row in (_KeyRow(*values) for values in self._rows(_KEYS)):
+            if not row.local or row.index not in self._texts.indexes:
                 continue  # a part of the root's index, or created since
-            parts, condition = self._texts.indexes[index]
-            if uses_row:
-                self._root(oid).untestable.append(name)
-                continue
-            within = self._within(oid)
-            conditions = [f"({text})" for text in (condition, within and within.condition) if text]
-            key = UniqueKey(
-                name=name,
-                plain=plain and within is None,
-                operators=tuple(operators),
-                parts=tuple(parts),
-                equals=_equals(operators, equals),
-                columns=frozenset(columns) | (within.columns if within else frozenset()),
-                condition=" AND ".join(conditions) or None,
-                nulls_equal=bool(nulls_equal),
-                not_null=bool(not_null),
-                deferrable=deferrable,
-            )
-            self._root(oid).keys.append(key)
+            if row.uses_row:
+                self._root(row.table).untestable.append(row.name)
+            else:
+                self._root(row.table).keys.append(self._key(row))
+
+    def _key(self, row: _KeyRow) -> UniqueKey:
+        parts, condition = self._texts.indexes[row.index]
+        within = self._within(row.table)
+        conditions = [f"({text})" for text in (condition, within and within.condition) if text]
+        return UniqueKey(
+            name=row.name,
+            plain=row.plain and within is None,
+            operators=tuple(row.operators),
+            parts=tuple(parts),
+            equals=_equals(row.operators, row.equals),
+            columns=frozenset(row.columns) | (within.columns if within else frozenset()),
+            condition=" AND ".join(conditions) or None,
+            nulls_equal=bool(row.nulls_equal),
+            not_null=bool(row.not_null),
+            deferrable=row.deferrable,
+        )
 
     def checks(self) -> None:
         """Check constraints."""

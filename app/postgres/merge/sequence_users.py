@@ -101,21 +101,21 @@ class SequenceUsers:
 
 def sequence_users(session: MergeSession) -> SequenceUsers:
     """Read the users of all sequences."""
-    found = SequenceUsers()
+    users = SequenceUsers()
     for sequence, *table in session.query(_RECORDED, "sequences"):
-        found.tables[sequence].add(TableName(*table))
+        users.tables[sequence].add(TableName(*table))
     known: dict[TableName, int] = {
         TableName(schema, name): oid for oid, schema, name in session.query(_SEQUENCES, "sequences")
     }
     for schema, name, what, source, parsed in session.query(_TEXTS, "sequences"):
-        _read(found, known, TableName(schema, name), (what, source), parsed=parsed)
+        _read(users, known, TableName(schema, name), (what, source), parsed=parsed)
     for (source,) in session.query(_OTHERS, "sequences"):
-        _read(found, known, _ANYBODY, ("a function", source), parsed=False)
-    return found
+        _read(users, known, _ANYBODY, ("a function", source), parsed=False)
+    return users
 
 
 def _read(
-    found: SequenceUsers, known: dict[TableName, int], table: TableName, text: tuple[str, str], *, parsed: bool
+    users: SequenceUsers, known: dict[TableName, int], table: TableName, text: tuple[str, str], *, parsed: bool
 ) -> None:
     """Note the sequences that a text names, given with its description. `parsed`: casts to regclass are recorded."""
     what, source = text
@@ -123,9 +123,9 @@ def _read(
     sequences = [_meant(name.replace("''", "'"), known) for name, cast in matches if not (parsed and cast)]
     for sequence in sequences:
         if sequence is not None:
-            found.tables[sequence].add(table)
+            users.tables[sequence].add(table)
     if None in sequences or len(_CALL.findall(source)) > len(matches):
-        found.unknown[table].add(f"{what} draws from a sequence that it names as text")
+        users.unknown[table].add(f"{what} draws from a sequence that it names as text")
 
 
 def _meant(text: str, known: dict[TableName, int]) -> int | None:

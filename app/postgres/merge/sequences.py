@@ -129,7 +129,7 @@ def _sequence_advances(
     session: MergeSession, archive: Archive, request: MergeRequest, taking: MergedTables
 ) -> SequenceAdvances:
     users = sequence_users(session)
-    found: list[SequenceAdvance] = []
+    advances: list[SequenceAdvance] = []
     notes: list[str] = []
     seen: set[int] = set()
     for name, position in _sequences_of(archive):
@@ -144,13 +144,13 @@ def _sequence_advances(
                 coming = f"its last value in the backup is {position.value}"
                 notes.append(f"sequence {name} is not changed, because the role may not read it; {coming}")
             elif _is_wanted(advance, advance.was):
-                found.append(advance)
+                advances.append(advance)
             elif request.exact and advance.to != advance.was and not advance.back:
                 notes.append(f"sequence {advance.sequence} is not set back: other tables draw from it, or may")
     notes += _notes_on_unknown_sequences(session, users, taking, seen)
     for table in sorted(taking.tables & users.unknown.keys()):
         notes += [f"{table}: {what}; that sequence is not changed" for what in sorted(users.unknown[table])]
-    return SequenceAdvances(tuple(found), (*map(str, found), *notes))
+    return SequenceAdvances(tuple(advances), (*map(str, advances), *notes))
 
 
 def advance_sequence(session: MergeSession, advance: SequenceAdvance) -> SequenceAdvance | None:

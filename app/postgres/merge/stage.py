@@ -153,11 +153,11 @@ def _keep_dependents(session: MergeSession, staged: Sequence[StagedTable], forei
     """Delete rows of dependent tables that refer to no row that was kept, table by table."""
     kept = {table.match.name: table for table in staged if table.match.filtered}
     pending = {table.match.name: table for table in staged if not table.match.filtered}
-    while found := [key for key in foreign_keys if key.child in pending and key.parent in kept]:
-        child = pending.pop(found[0].child)
+    while keys := [key for key in foreign_keys if key.child in pending and key.parent in kept]:
+        child = pending.pop(keys[0].child)
         conditions = [
             f"EXISTS (SELECT FROM {kept[key.parent].rows} p WHERE {key.same('p', 'c')})"
-            for key in found
+            for key in keys
             if key.child == child.match.name
         ]
         session.execute(

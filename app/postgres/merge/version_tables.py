@@ -54,7 +54,7 @@ def version_tables(
     archive: Archive, live_names: Mapping[TableName, TableName | None], live: LiveSchema, request: MergeRequest
 ) -> dict[TableName, BackupVersionTable]:
     """The backup's version tables, by the names that a request uses; none for a replace of the whole database."""
-    found: dict[TableName, BackupVersionTable] = {}
+    versions: dict[TableName, BackupVersionTable] = {}
     for table, live_name in live_names.items() if not request.whole else ():
         name = live_name or table
         live_table = live.tables.get(name)
@@ -62,9 +62,9 @@ def version_tables(
         given = {column for segment in sources for column in segment.columns or ()}
         for columns in (given, set(live_table.columns) if live_table else set()):
             if kind := version_table(*name, columns, request.version_tables):
-                found[name] = BackupVersionTable(name, kind, live_table, sources)
+                versions[name] = BackupVersionTable(name, kind, live_table, sources)
                 break
-    return found
+    return versions
 
 
 def require_none_named(named: Sequence[TableName], versions: Mapping[TableName, BackupVersionTable]) -> None:

@@ -1,1 +1,1 @@
-"""Puts one database in the place of another, or its content."""
+"""Replaces the live database, or its content, by a restored one."""

@@ -148,10 +148,10 @@ def create(database: Database, name: str, facts: ServerFacts | None) -> None:
         RestoreError: there is a database of that name.
     """
     with maintenance(database, database.name, name) as session:
-        found = session.query(_TRAITS, database.name)
+        rows = session.query(_TRAITS, database.name)
         options = (
-            _CreateOptions(**dict(zip(_CreateOptions.__slots__, found[0], strict=True)))
-            if found
+            _CreateOptions(**dict(zip(_CreateOptions.__slots__, rows[0], strict=True)))
+            if rows
             else _CreateOptions.of_facts(facts)
         )
         _create(session, name, options)
@@ -204,14 +204,14 @@ def _create(session: Maintenance, name: str, options: _CreateOptions) -> None:
 
 def _drop(database: Database, session: Maintenance, name: str) -> bool:
     """Drop a database with its subscriptions, unless one of its slots is in use. No other function drops databases."""
-    found = session.query("SELECT datistemplate FROM pg_database WHERE datname = %s", name)
-    if not found:
+    rows = session.query("SELECT datistemplate FROM pg_database WHERE datname = %s", name)
+    if not rows:
         return False
     identifier = sql.Identifier(name)
     replication.require_no_readers(session, name)
     slots = replication.slots_of(session, name)
     try:
-        if found[0][0]:
+        if rows[0][0]:
             session.execute(f"database {name}", "ALTER DATABASE {} IS_TEMPLATE false", identifier)
         with replication.without_subscriptions(database, session, name):
             session.execute(f"database {name}", "DROP DATABASE {} WITH (FORCE)", identifier)

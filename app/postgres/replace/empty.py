@@ -199,10 +199,10 @@ def _reset_rights(session: Maintenance) -> None:
 def _rights_on_public(session: Maintenance) -> list[str]:
     """Give schema public to its owner in a new database; returns the grants that it has then."""
     restricted = session.connection.info.server_version >= _PUBLIC_SINCE
-    found = session.query(_PUBLIC_OWNER, _DATABASE_OWNER if restricted else _BOOTSTRAP)
-    if not found:
+    rows = session.query(_PUBLIC_OWNER, _DATABASE_OWNER if restricted else _BOOTSTRAP)
+    if not rows:
         return []
-    owner, default_owner = found[0]
+    owner, default_owner = rows[0]
     if owner != default_owner:
         with suppress(RestorePermissionError), session.transaction("the owner of schema public"):
             statement = "ALTER SCHEMA public OWNER TO {}"

@@ -223,15 +223,15 @@ def _prove(session: _InPlace, name: str, archive: Archive, expected: Content, fa
 
 
 def _sequences(session: _InPlace, names: Iterable[bytes], encoding: str | None) -> dict[bytes, bytes]:
-    found: dict[bytes, bytes] = {}
+    values: dict[bytes, bytes] = {}
     for literal in names:
         spelled = literal.decode(python_encoding(encoding or "UTF8"), errors="backslashreplace")
         row = session.query(_SEQUENCE, spelled.strip("'").replace("''", "'"))
         if row:
             query = sql.SQL("SELECT last_value, is_called FROM {}").format(sql.Identifier(*row[0]))
             value, called = session.connection.execute(query).fetchall()[0]
-            found[literal] = b"%d, %s" % (value, b"true" if called else b"false")
-    return found
+            values[literal] = b"%d, %s" % (value, b"true" if called else b"false")
+    return values
 
 
 def _large_objects(session: _InPlace) -> Iterator[tuple[int, str]]:

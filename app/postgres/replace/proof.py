@@ -13,6 +13,7 @@ from app.archive.inspect.content import Content, Entries, EntryName, content_of
 from app.archive.inspect.words import both_texts, say_the_same
 from app.archive.reader import Archive
 from app.domain.changes import MOST_SAMPLES, OtherWords
+from app.domain.listed import listed
 from app.errors import RestoreDataError
 from app.ports.attempts import dump_whole
 from app.ports.target import Loading
@@ -65,7 +66,7 @@ class Differences:
         for words in self.otherwise:
             otherwise(words)
         if self.errors:
-            message = f"database {name} differs from the backup: {listed(self.errors)}"
+            message = f"database {name} differs from the backup: {listed(self.errors, _SHOWN)}"
             raise RestoreDataError(message, _HINT)
         return self.remarks
 
@@ -230,12 +231,12 @@ def compare_schema(differences: Differences, expected: Entries, found: Entries, 
         differences.otherwise += texts
         by_name = any(UNQUALIFIABLE.search(text.backup.encode()) for text in texts if text.backup)
         differences.remarks.append(
-            f"{len(differing)} objects differ from the backup: {listed(differing)}"
+            f"{len(differing)} objects differ from the backup: {listed(differing, _SHOWN)}"
             + ("; comparisons in them may give other results now: restore with --search-path" if by_name else "")
         )
     unexpected = [name for name in found.words if name not in expected.words]
     if unexpected and ours:
-        differences.remarks.append(f"{len(unexpected)} objects are not in the backup: {listed(unexpected)}")
+        differences.remarks.append(f"{len(unexpected)} objects are not in the backup: {listed(unexpected, _SHOWN)}")
 
 
 def _shown(literal: bytes) -> str:
@@ -249,10 +250,3 @@ def _not_compared(expected: Entries, found: Entries) -> str:
     return (
         f"the schema's texts were not compared: the backup is by {versions(expected)}, the proof by {versions(found)}"
     )
-
-
-def listed(things: Iterable[object]) -> str:
-    """Some of them, and how many more there are."""
-    texts = [str(thing) for thing in things]
-    more = f" and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
-    return ", ".join(texts[:_SHOWN]) + more

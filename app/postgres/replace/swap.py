@@ -16,6 +16,7 @@ from collections.abc import Iterator
 import structlog
 from psycopg import sql
 
+from app.domain.listed import listed
 from app.domain.psql import in_psql, quoted
 from app.errors import RestoreBusyError, RestoreError, RestorePermissionError, RestoreValidationError
 from app.postgres.database import Database
@@ -161,8 +162,7 @@ def _terminating_sessions(terminator: Maintenance, databases: list[str]) -> Iter
 
 
 def _busy(live: str, sessions: list[str]) -> RestoreBusyError:
-    more = f" and {len(sessions) - _SHOWN} more" if len(sessions) > _SHOWN else ""
-    listed = ", ".join(sessions[:_SHOWN]) + more or "sessions that came back as fast as they were ended"
-    message = f"database {live} stays in use, so nothing was renamed: {listed}"
+    users = listed(sessions, _SHOWN) or "sessions that came back as fast as they were ended"
+    message = f"database {live} stays in use, so nothing was renamed: {users}"
     hint = "end them, or commit or roll back what is prepared (ROLLBACK PREPARED), and restore again"
     return RestoreBusyError(message, hint)

@@ -41,8 +41,8 @@ def test_a_condition_that_is_none_is_refused_and_does_nothing(database: TestData
     ("options", "message"),
     [
         ({"tables": ["shift"]}, "the backup has no table shift"),
-        ({"where": "true"}, "of which table"),
-        ({"dependents": True}, "of which table"),
+        ({"where": "true"}, "need a table"),
+        ({"dependents": True}, "need a table"),
         ({"tables": ["shifts"], "where": "true", "exact": True}, "--where chooses rows to merge"),
     ],
 )

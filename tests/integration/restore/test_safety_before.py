@@ -53,7 +53,7 @@ REFUSED = {
     ),
     "no such column to go by": Refused("has a column changed", {"mode": "merge", "on_conflict": "newest:changed"}),
     "rows that conflict": Refused(
-        "the policy is to fail", {"mode": "merge", "on_conflict": "fail"}, "UPDATE people SET name = 'x' WHERE id = 1"
+        "the policy is `fail`", {"mode": "merge", "on_conflict": "fail"}, "UPDATE people SET name = 'x' WHERE id = 1"
     ),
     "rows that others refer to": Refused(
         "cannot be restored",
@@ -61,7 +61,7 @@ REFUSED = {
         "INSERT INTO units VALUES (3, 'c'); INSERT INTO people VALUES (3, 3, 'three')",
     ),
     "rows that are published without an identity": Refused(
-        "no replica identity",
+        "without a replica identity",
         {"mode": "replace", "tables": ["notes"]},
         "INSERT INTO notes VALUES ('b'); CREATE PUBLICATION everything FOR ALL TABLES",
     ),
@@ -136,7 +136,7 @@ def test_tables_that_are_altered_meanwhile_end_it_before_anything_is_changed(sma
     database = small.site.database
     database.execute("DELETE FROM people")
     act = AtStart(lambda: database.execute(altered), phase="safety backup")
-    with pytest.raises(RestoreBusyError, match="altered meanwhile"):
+    with pytest.raises(RestoreBusyError, match="altered since the restore began"):
         small.run(progress=act, mode="merge")
     assert act.done
     assert database.query("SELECT count(*) FROM people") == [(0,)]

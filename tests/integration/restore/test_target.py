@@ -34,9 +34,9 @@ CONTENT = """
 MEANINGS = {
     "42501": (RestorePermissionError, "owner"),
     "55P03": (RestoreBusyError, "pg_locks"),
-    "40P01": (RestoreBusyError, "stop who writes"),
+    "40P01": (RestoreBusyError, "stop whatever writes"),
     "55006": (RestoreBusyError, "pg_prepared_xacts"),
-    "53100": (RestoreStorageError, "room"),
+    "53100": (RestoreStorageError, "free space"),
     "53200": (RestoreDataError, "memory"),
     "57P01": (TargetUnavailableError, "log"),
     "XX000": (RestoreDataError, "server's"),

@@ -78,4 +78,5 @@ def test_who_only_looks_is_spared_the_libraries_of_servers_and_of_the_catalog(ar
     assert ID in done.stdout
     assert tree.name in done.stdout or "list" in arguments
     imported = set(done.stdout.splitlines()[-1].split())
-    assert {"sqlalchemy", "alembic", "psycopg", "celery"} & imported == set()
+    assert {"sqlalchemy", "alembic", "psycopg", "celery", "zstandard"} & imported == set()
+    assert "list" not in arguments or "app.archive.manifest" not in imported

@@ -141,9 +141,9 @@ def _distinct(rows: Iterable[tuple[Any, ...]]) -> Iterator[_Object]:
             yield _Object(kind, name, says, table, *lists, pages, tuple(own))
 
 
-def _tried(trying: Trials, found: Iterable[_Object], deadline: float) -> Iterator[tuple[_Object, Outcome]]:
+def _tried(trying: Trials, objects: Iterable[_Object], deadline: float) -> Iterator[tuple[_Object, Outcome]]:
     untried: list[str] = []
-    for tried_object in found:
+    for tried_object in objects:
         name = f"{tried_object.kind} {tried_object.name}"
         if time.monotonic() > deadline:
             untried.append(name)

@@ -97,8 +97,8 @@ def unwritable(connection: psycopg.Connection, own_path: Callable[[], str]) -> l
         connection: with an empty search_path, so that names are shown qualified.
         own_path: returns the search_path of the database's own sessions, as SQL.
     """
-    found = connection.execute(_ANY).fetchone()
-    if not (found and found[0]):
+    row = connection.execute(_ANY).fetchone()
+    if not (row and row[0]):
         return []
     rows = connection.execute(_FOUND.encode()).fetchall()
     path = _with(own_path(), sorted({schema for *_, schemas in rows for schema in schemas})) if rows else ""

@@ -7,7 +7,7 @@ import pytest
 from app.archive import lexer
 from app.archive.inspect.cursor import NoDumpError
 from app.archive.inspect.grammar import Judge
-from app.archive.inspect.single import Single
+from app.archive.inspect.single import SingleStatement
 from app.archive.inspect.tokens import Reading, tokens
 
 STANDARD = Reading(standard=True)
@@ -77,4 +77,4 @@ def test_a_number_may_be_long() -> None:
 )
 def test_what_does_not_end_is_refused(text: bytes) -> None:
     with pytest.raises(NoDumpError):
-        Single(tokens(text, STANDARD)).finish()
+        SingleStatement(tokens(text, STANDARD)).finish()

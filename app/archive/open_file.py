@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, cast
 _BLOCK = 256 << 10
 
 
-class Held:
+class OpenFile:
     """Keeps a file open until this object, and all streams that it opened, are garbage.
 
     Args:
@@ -32,8 +32,8 @@ class Held:
 
 
 class _Reading(io.RawIOBase):
-    def __init__(self, held: Held) -> None:
-        self._held = held
+    def __init__(self, file: OpenFile) -> None:
+        self._file = file
         self._at = 0
 
     def readable(self) -> bool:
@@ -43,11 +43,11 @@ class _Reading(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        read = os.preadv(self._held.descriptor, [buffer], self._at)
+        read = os.preadv(self._file.descriptor, [buffer], self._at)
         self._at += read
         return read
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._held.size}[whence]
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._file.size}[whence]
         self._at = start + offset
         return self._at

@@ -36,7 +36,7 @@ class _Reader:
         self._stream.close()
 
 
-class Onward:
+class SequentialReader:
     """Reads parts of such a file, from any thread.
 
     Args:
@@ -47,7 +47,7 @@ class Onward:
     def __init__(self, open_: Callable[[], BinaryIO], text: Callable[[BinaryIO], Iterator[bytes]]) -> None:
         self._open = open_
         self._decoded = text
-        self._kept: _Reader | None = None
+        self._waiting: _Reader | None = None
         self._lock = threading.Lock()
 
     def read(self, start: int, length: int) -> Iterator[bytes]:
@@ -62,23 +62,23 @@ class Onward:
         except BaseException:  # also if the consumer stops early
             reader.close()
             raise
-        self._keep(reader)
+        self._put_back(reader)
 
     def _take(self, start: int) -> _Reader:
         with self._lock:
-            kept = self._kept
-            if kept is not None and kept.at <= start:
-                self._kept = None
-                return kept
+            waiting = self._waiting
+            if waiting is not None and waiting.at <= start:
+                self._waiting = None
+                return waiting
         stream = self._open()
         return _Reader(stream, self._decoded(stream))
 
-    def _keep(self, reader: _Reader) -> None:
+    def _put_back(self, reader: _Reader) -> None:
         with self._lock:
-            dropped, self._kept = self._kept, reader
+            dropped, self._waiting = self._waiting, reader
         if dropped is not None:
             dropped.close()
 
     def __del__(self) -> None:
-        if self._kept is not None:
-            self._kept.close()
+        if self._waiting is not None:
+            self._waiting.close()
