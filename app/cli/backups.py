@@ -21,7 +21,7 @@ CREATED = [tier for tier in Tier if tier is not Tier.SAFETY]
 
 @click.command()
 @click.argument("tier", default="manual", metavar=f"[{'|'.join(CREATED)}]")
-@click.option("--label", help="A word on what it is for.")
+@click.option("--label", help="What it is for.")
 @as_json
 @click.pass_obj
 def create(session: Session, tier: str, label: str | None, *, as_json: bool) -> int:
@@ -72,8 +72,8 @@ def prune(session: Session, *, dry_run: bool, as_json: bool) -> int:
 
 @click.command()
 @click.argument("backup", metavar="ID")
-@click.option("--reason", default="", help="Why, for whoever wonders later.")
-@click.option("--release", is_flag=True, help="Let retention have it again.")
+@click.option("--reason", default="", help="Why it is kept.")
+@click.option("--release", is_flag=True, help="Release it: retention decides again.")
 @as_json
 @click.pass_obj
 def keep(session: Session, backup: str, reason: str, *, release: bool, as_json: bool) -> int:

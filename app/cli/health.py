@@ -26,7 +26,7 @@ def check(session: Session, *, repair: bool, as_json: bool) -> int:
     show.findings(findings, done, as_json=as_json)
     if error := first_error(findings):
         return error.exit_code
-    return WARNINGS if any(each.severity is Severity.WARNING for each in findings) else 0
+    return WARNINGS if any(finding.severity is Severity.WARNING for finding in findings) else 0
 
 
 @click.command()

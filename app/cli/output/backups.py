@@ -39,14 +39,14 @@ def created(service: Service, taken: BackupResult, *, as_json: bool) -> None:
     warn(taken.warnings)
 
 
-def listing(service: Service, there: Inventory, tier: str | None, *, as_json: bool) -> None:
+def listing(service: Service, listed: Inventory, tier: str | None, *, as_json: bool) -> None:
     """All backups, or those of a tier."""
-    backups = [backup for backup in there if tier is None or backup.tier == tier]
-    own = {each.id for each in ours(service, there)}
-    why = there.found
-    others = {each.id for each in backups if each.database == service.database and each.id not in own}
+    backups = [backup for backup in listed if tier is None or backup.tier == tier]
+    own = {backup.id for backup in ours(service, listed)}
+    why = listed.found
+    others = {backup.id for backup in backups if backup.database == service.database and backup.id not in own}
     if as_json:
-        document(documents.backups(service.tree, backups, there, others))
+        document(documents.backups(service.tree, backups, listed, others))
         return
     if not backups:
         say("there are no backups yet; 'residency-backup create' makes one")
@@ -145,7 +145,7 @@ def _facts(backup: Backup, manifest: Manifest, path: str) -> Iterator[tuple[str,
         dumped = f"; pg_dump {manifest.pg_dump}" if manifest.pg_dump else ""
         yield "server", f"PostgreSQL {server.version}, {server.encoding}, {server.locale}{dumped}"
         yield "of", str(server.identity)
-        yield "extensions", ", ".join(f"{each.name} {each.version}" for each in server.extensions)
+        yield "extensions", ", ".join(f"{extension.name} {extension.version}" for extension in server.extensions)
         yield "roles named", ", ".join(server.roles)
         yield "alembic revision", server.alembic_revision or "none"
     if notes := _notes(backup):

@@ -20,8 +20,8 @@ def findings(found: Sequence[Finding], done: Sequence[str], *, as_json: bool) ->
         return
     for line in done:
         say(f"repaired  {line}")
-    for each in found:
-        finding_line(each)
+    for finding in found:
+        finding_line(finding)
 
 
 def finding_line(found: Finding) -> None:

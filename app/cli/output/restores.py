@@ -72,7 +72,7 @@ def differences(changes: Changes, one: str, other: str | None, *, as_json: bool)
     if as_json:
         document(documents.differences(one, other, changes))
         return
-    if not changes.schema and not any(each.changed for each in changes.tables):
+    if not changes.schema and not any(table.changed for table in changes.tables):
         say(f"{one} and {against} hold the same rows")
         return
     say(f"{one} against {against}:")
@@ -88,17 +88,17 @@ def listing(service: Service, records: Sequence[Restore], *, as_json: bool) -> N
         say("there were no restores yet")
         return
     zone = service.clock().tzinfo
-    servers = {each.server for each in records if each.server}
+    servers = {record.server for record in records if record.server}
     table = Table(heads=("restore", f"begun ({zone})", "mode", "backup", "into", "state", "can be undone"))
-    for each in records:
+    for record in records:
         table.add(
-            each.id,
-            f"{each.started_at.astimezone(zone):%Y-%m-%d %H:%M:%S}",
-            str(each.mode),
-            each.backup,
-            each.changes,
-            _state(each),
-            _undo(service, each, newer_restores(each, records), told=len(servers) > 1),
+            record.id,
+            f"{record.started_at.astimezone(zone):%Y-%m-%d %H:%M:%S}",
+            str(record.mode),
+            record.backup,
+            record.changes,
+            _state(record),
+            _undo(service, record, newer_restores(record, records), told=len(servers) > 1),
         )
     print_table(table)
 
@@ -117,18 +117,18 @@ def _undo(service: Service, record: Restore, in_front: Sequence[Restore], *, tol
         return f"no; before it: {record.safety}" if record.safety else "no"
     until = f"until {record.undo_until.astimezone(service.clock().tzinfo):%Y-%m-%d %H:%M:%S}"
     where = [f"on server {record.server}"] if told and record.server else []
-    return ", ".join([until, *where, *(f"after {each.id}" for each in in_front)])
+    return ", ".join([until, *where, *(f"after {newer.id}" for newer in in_front)])
 
 
 def _changes(changes: Changes, words: tuple[str, str, str]) -> None:
     """A table of counts, then samples, then what else is to be said."""
-    shown = [each for each in changes.tables if each.changed or each.conflicting or each.blocked]
+    shown = [counted for counted in changes.tables if counted.changed or counted.conflicting or counted.blocked]
     counts = [name for name in _COUNTS if changes.total(name)]
     heads = dict(zip(("inserted", "updated", "deleted"), words, strict=True))
     columns = [heads.get(name, name.replace("_", " ")) for name in counts]
     table = Table(heads=("table", *columns), numbers=range(1, len(counts) + 1))
-    for each in shown:
-        table.add(each.table, *(f"{getattr(each, name):,}" for name in counts))
+    for counted in shown:
+        table.add(counted.table, *(f"{getattr(counted, name):,}" for name in counts))
     if shown:
         print_table(table)
     else:
@@ -142,11 +142,11 @@ def _changes(changes: Changes, words: tuple[str, str, str]) -> None:
 def _samples(samples: Sequence[Sample], words: Mapping[str, str]) -> None:
     """Some rows; `words` say what becomes of them. The first of all tables and kinds, each then by itself."""
     first = list(samples[:_SHOWN])
-    order = list(dict.fromkeys((each.kind, each.table) for each in first))
-    for each in sorted(first, key=lambda each: order.index((each.kind, each.table))):
-        key = ", ".join(f"{name}={value}" for name, value in each.key.items())
-        columns = f" ({', '.join(each.columns)})" if each.columns else ""
-        say(f"  {words.get(each.kind, each.kind)}: {each.table} {key}{columns}")
+    order = list(dict.fromkeys((sample.kind, sample.table) for sample in first))
+    for sample in sorted(first, key=lambda sample: order.index((sample.kind, sample.table))):
+        key = ", ".join(f"{name}={value}" for name, value in sample.key.items())
+        columns = f" ({', '.join(sample.columns)})" if sample.columns else ""
+        say(f"  {words.get(sample.kind, sample.kind)}: {sample.table} {key}{columns}")
     if len(samples) > _SHOWN:
         say(f"  … and {len(samples) - _SHOWN} more samples: --json shows them")
 

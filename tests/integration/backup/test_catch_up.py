@@ -35,7 +35,7 @@ def test_a_schedule_moved_to_later_makes_up_for_nothing(site: Site) -> None:
     assert due_slots(late) == [], "yesterday at 23:00 nobody had wanted one"
     assert "2025-03-09 was due" not in " ".join(warnings(late))
     evening = replace(late, clock=lambda: now + timedelta(hours=11))
-    today = late.schedules[Tier.DAILY].last_due(evening.clock())
+    today = late.options.schedules[Tier.DAILY].last_due(evening.clock())
     assert take_backup(evening, BackupRequest(tier=Tier.DAILY, slot=today)) is not None
     tomorrow = replace(late, clock=lambda: now + timedelta(days=1, hours=12))
     assert [slot.period for slot in due_slots(tomorrow) if slot.tier is Tier.DAILY] == ["2025-03-11"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 from pkgutil import iter_modules
 
 import click
@@ -26,6 +28,12 @@ def test_no_verb_is_left_out() -> None:
     modules = [import_module(f"app.cli.{found.name}") for found in iter_modules(cli.__path__)]
     verbs = [verb for module in modules for verb in getattr(module, "COMMANDS", ())]
     assert sorted(verb.name or "" for verb in verbs) == sorted(VERBS)
+
+
+def test_the_contract_of_imports_names_the_module_of_each_verb() -> None:
+    contracts = (Path(__file__).parents[3] / "pyproject.toml").read_text()
+    for module, _ in VERBS.values():
+        assert re.search(rf"app\.cli\.{module}\b", contracts), module
 
 
 def test_help_takes_no_library_that_only_work_needs() -> None:
