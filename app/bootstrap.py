@@ -35,9 +35,10 @@ from app.storage.scripts import LocalScripts
 from app.urls import scheme_of, secrets_of
 
 if TYPE_CHECKING:
-    from app.catalog.store import SqlCatalog
-    from app.operations.full_restore.run import Programs as FullPrograms
+    from app.catalog.lazy import LazyEngine
+    from app.operations.full_restore.run import DataFolderTools
     from app.ports.cluster import Cluster
+    from app.ports.restores import Restores
     from app.ports.runs import Catalog
     from app.ports.source import Source
     from app.ports.target import Target
@@ -67,16 +68,27 @@ class Program:
 
         def prepare() -> None:
             """A catalog in the tree is made only where the tree is the one that is meant."""
-            if settings.catalog_file is not None or catalog.is_below(tree.root):
+            if settings.catalog_file is not None or engine.is_below(tree.root):
                 tree.folder.require_here()
                 tree.make_root()
 
-        def kept() -> SqlCatalog:
-            from app.catalog.store import lazy_catalog  # noqa: PLC0415 -- SQLAlchemy, which takes 0.2 s
+        def lazily() -> LazyEngine:
+            from app.catalog.lazy import lazy_engine  # noqa: PLC0415 -- SQLAlchemy, which takes 0.2 s
 
-            return lazy_catalog(settings.catalog_url, prepare=prepare, is_in=self._holds_catalog)
+            return lazy_engine(settings.catalog_url, prepare=prepare)
 
-        catalog = deferred(kept)
+        def runs() -> Catalog:
+            from app.catalog.store import SqlCatalog  # noqa: PLC0415 -- as above
+
+            return SqlCatalog(engine)
+
+        def restores() -> Restores:
+            from app.catalog.restore_store import SqlRestores  # noqa: PLC0415 -- as above
+
+            return SqlRestores(engine, self._holds_catalog)
+
+        engine: LazyEngine = deferred(lazily)
+        catalog: Catalog = deferred(runs)
         return Service(
             source=deferred(self._source, database=self.database.name),
             target=deferred(self._target),
@@ -84,7 +96,7 @@ class Program:
             tree=tree,
             scripts=LocalScripts(settings.backup_dir),
             catalog=self._glanced_at(catalog, prepare) if looking else catalog,
-            restores=catalog,
+            restores=deferred(restores),
             options=self._options(),
             events=EVENTS,
             clock=lambda: datetime.now(zone),
@@ -213,12 +225,12 @@ def _is_local(host: str) -> bool:
     return host in {"", "localhost", "127.0.0.1", "::1"} or host.startswith("/")
 
 
-def full_programs() -> FullPrograms:
+def full_programs() -> DataFolderTools:
     """What a full backup is checked with and started by; needs no settings."""
-    from app.operations.full_restore.run import Programs  # noqa: PLC0415 -- by need
+    from app.operations.full_restore.run import DataFolderTools  # noqa: PLC0415 -- by need
     from app.postgres.cluster import start_command, verify_copy  # noqa: PLC0415 -- as above
 
-    return Programs(verify=verify_copy, start=start_command)
+    return DataFolderTools(verify=verify_copy, start=start_command)
 
 
 def bootstrap(environ: Mapping[str, str] | None = None, *, serverless: bool = False) -> Program:

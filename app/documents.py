@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # so that a verb that prints backups does not wait for the im
     from app.operations.backups.prune import PruneResult
     from app.operations.backups.sync import SyncResult
     from app.operations.backups.verify import VerifyResult
-    from app.operations.full_restore.run import LaidOut
+    from app.operations.full_restore.run import FullRestoreOutcome
     from app.operations.restore.job import RestoreOutcome
     from app.operations.restore.preview import Preview
     from app.operations.restore.rollback import RollbackOutcome
@@ -77,13 +77,13 @@ def backup_task(tree: Tree, value: Backup) -> JSON:
     return {"backup": value.id, "path": tree.location(value.file), **{name: getattr(value, name) for name in names}}
 
 
-def backups(tree: Tree, chosen: Sequence[Backup], there: Inventory, others: AbstractSet[str]) -> list[JSON]:
+def backups(tree: Tree, chosen: Sequence[Backup], inventory: Inventory, others: AbstractSet[str]) -> list[JSON]:
     """A list of backups.
 
     Args:
         tree: where they stand.
         chosen: those to be listed.
-        there: all that there are.
+        inventory: all that there are.
         others: ids of those that another server's database made.
     """
     return [
@@ -91,7 +91,7 @@ def backups(tree: Tree, chosen: Sequence[Backup], there: Inventory, others: Abst
         | {
             "path": tree.location(value.file),
             "other_server": value.id in others,
-            "found": there.found.get(value.file),
+            "found": inventory.found.get(value.file),
         }
         for value in chosen
     ]
@@ -213,7 +213,7 @@ def restores(records: Sequence[Restore]) -> list[JSON]:
     return [_record(record) | {"after": [newer.id for newer in newer_restores(record, records)]} for record in records]
 
 
-def full_restore(done: LaidOut, start: str, steps: Sequence[str]) -> JSON:
+def full_restore(done: FullRestoreOutcome, start: str, steps: Sequence[str]) -> JSON:
     """Where a full backup is laid out.
 
     Args:

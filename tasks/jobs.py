@@ -26,7 +26,7 @@ from app.operations.backups.expire import expire_quietly
 from app.operations.backups.prune import prune as prune_backups
 from app.operations.backups.verify import verify as verify_backups
 from app.operations.restore.preview import preview as preview_restore
-from app.operations.restore.recover import tidy
+from app.operations.restore.recover import recover_untouched
 from app.operations.restore.request import PreviewOptions, RestoreOptions, RestoreRequest
 from app.operations.restore.rollback import rollback as roll_back
 from app.operations.restore.run import restore as run_restore
@@ -124,7 +124,7 @@ def catch_up(self: BackupTask) -> JSON:
     expire_quietly(self.service)
     for slot in slots:
         self.app.send_task(f"backup.{slot.tier}", headers=SCHEDULED, expires=CATCH_UP_SECONDS)
-    tidy(self.service)
+    recover_untouched(self.service)
     return documents.catch_up(slots)
 
 

@@ -9,7 +9,9 @@ from pathlib import Path
 from sqlalchemy import text
 
 from app.catalog.engine import make_engine, parse_url
-from app.catalog.store import LEASE, SqlCatalog, lazy_catalog
+from app.catalog.lazy import LEASE, lazy_engine
+from app.catalog.restore_store import SqlRestores
+from app.catalog.store import SqlCatalog, lazy_catalog
 
 
 def open_catalog(url: str, *, lease: timedelta = LEASE) -> SqlCatalog:
@@ -17,6 +19,13 @@ def open_catalog(url: str, *, lease: timedelta = LEASE) -> SqlCatalog:
     catalog = lazy_catalog(url, lease=lease)
     catalog.open()
     return catalog
+
+
+def open_restores(url: str, *, lease: timedelta = LEASE) -> SqlRestores:
+    """The record of restores in the catalog of that URL."""
+    record = SqlRestores(lazy_engine(url, lease=lease))
+    record.open()
+    return record
 
 
 def held_by(url: str, holder: str, table: str = "backup_runs") -> None:

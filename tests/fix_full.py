@@ -23,7 +23,7 @@ from app.embedded.postgres import EmbeddedPostgres
 from app.errors import BackupError
 from app.operations.backup.publish import BackupResult
 from app.operations.backup.take import BackupRequest, take_backup
-from app.operations.full_restore.run import LaidOut, Programs, restore_full
+from app.operations.full_restore.run import DataFolderTools, FullRestoreOutcome, restore_full
 from app.operations.full_restore.source import full_from_tree
 from app.operations.service import SILENT, Progress, Service
 from app.ports.cluster import Cluster
@@ -70,9 +70,9 @@ class FullSite:
         assert taken is not None
         return taken
 
-    def lay_out(self, name: str, target: Path) -> LaidOut:
+    def lay_out(self, name: str, target: Path) -> FullRestoreOutcome:
         """Lay one out, as `restore-full` does."""
-        programs = Programs(verify=verify_copy, start=start_command) if self.cluster else full_programs()
+        programs = DataFolderTools(verify=verify_copy, start=start_command) if self.cluster else full_programs()
         return restore_full(full_from_tree(self.service(), name), target, programs, self.service().events)
 
     def fails(self, expected: type[BackupError], progress: At | None = None, **settings: str) -> BackupError:

@@ -36,7 +36,7 @@ from tests.fakes.server import CannedServer, Rows
 from tests.fakes.source import CannedSource
 from tests.fakes.target import CannedTarget
 from tests.fakes.tree import MemoryTree
-from tests.fix_catalog import open_catalog
+from tests.fix_catalog import open_catalog, open_restores
 
 START = datetime(2025, 1, 15, 2, tzinfo=UTC)
 DAILY = BackupRequest(tier=Tier.DAILY)
@@ -73,6 +73,7 @@ class MemorySite:
 
     def __post_init__(self) -> None:
         self.catalog: SqlCatalog = open_catalog(f"sqlite:///{self.folder}/catalog.db")
+        self.restore_records = open_restores(f"sqlite:///{self.folder}/catalog.db")
         self.source = CannedSource("residency", self.server, lambda: self.now)
         self.target = CannedTarget(self.server)
         self.service = self.with_options()
@@ -100,7 +101,7 @@ class MemorySite:
             tree=self.tree,
             scripts=LocalScripts(self.folder),
             catalog=self.catalog,
-            restores=self.catalog,
+            restores=self.restore_records,
             options=replace(OPTIONS, **options),
             events=self,
             clock=lambda: self.now,
@@ -152,18 +153,18 @@ class MemorySite:
 
     def restores(self) -> Sequence[Restore]:
         """The records of restores, newest first."""
-        return self.catalog.restores("residency")
+        return self.restore_records.restores("residency")
 
     def begin_restore(self, **facts: Any) -> Restore:
         """A restore that is under way, and holds what it names."""
         record = Restore(**{**RESTORE, "started_at": self.now, "heartbeat_at": self.now, **facts})
-        self.catalog.begin_restore(record)
+        self.restore_records.begin_restore(record)
         return record
 
     def end_restore(self, record: Restore, state: RestoreState = RestoreState.COMPLETE, **facts: Any) -> Restore:
         """How a restore ended."""
         ended = replace(record, state=state, finished_at=self.now, **facts)
-        self.catalog.save_restore(ended)
+        self.restore_records.save_restore(ended)
         return ended
 
 

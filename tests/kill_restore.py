@@ -42,7 +42,7 @@ def die_at(service: Service, number: int, when: str) -> None:
 
         return hooked
 
-    for name in ("save_restore", "settle_restore"):
+    for name in ("save_restore", "replace_restore"):
         setattr(service.restores, name, counted(getattr(service.restores, name)))
 
 

@@ -1,4 +1,4 @@
-"""Copies a catalog, wherever it is kept, into an SQLite file that stands by itself."""
+"""Copies a catalog, of SQLite or PostgreSQL, into a new SQLite file."""
 
 from __future__ import annotations
 
@@ -30,5 +30,5 @@ def copy_rows(source: Engine, path: Path) -> None:
 
 
 def _one_instant(source: Engine) -> dict[str, Any]:
-    """SQLite's transactions show one instant by nature."""
+    """Options of a connection that sees one instant; SQLite's transactions always do."""
     return {READS: True} | ({} if source.url.get_backend_name() == "sqlite" else {"isolation_level": "REPEATABLE READ"})

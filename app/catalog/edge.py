@@ -1,4 +1,4 @@
-"""Where SQLAlchemy's errors end and ours begin."""
+"""Turns SQLAlchemy's errors into ours."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ READS = "catalog_reads"
 def translated(doing: str, place: str) -> Iterator[None]:
     """Turn the errors of a block into CatalogError.
 
-    Only what the driver said is kept: SQLAlchemy adds the statement and its parameters.
+    Only the driver's message is kept: SQLAlchemy adds the statement and its parameters.
 
     Args:
-        doing: what is not done when the block fails, ``the run cannot be begun``.
+        doing: what is not done if the block fails: ``the run cannot be begun``.
         place: the catalog, without a password.
 
     Raises:
         CatalogStorageError: its disk is full.
         CatalogReadOnlyError: its disk or server takes no changes.
-        CatalogError: it cannot be reached, read or written, or holds what this program does not know.
+        CatalogError: it cannot be reached, read or written, or holds a value that this program does not know.
     """
     try:
         yield
@@ -55,7 +55,7 @@ def _is_corrupt(error: Exception) -> bool:
 
 
 def _said(error: Exception) -> str:
-    """What went wrong in the driver's words; PostgreSQL's full text would quote the statement and values."""
+    """The driver's message. Of PostgreSQL only the first line: the others quote the statement and values."""
     if isinstance(error, ValueError):
         return str(error)
     cause = getattr(error, "orig", None)

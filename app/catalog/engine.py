@@ -1,7 +1,7 @@
-"""Opening a catalog: which database, how to talk to it, and its migrations.
+"""Opening a catalog: its database, its connections, and its migrations.
 
-Every transaction has a connection of its own: a catalog is asked a few times a minute, and so neither a fork nor a
-restarted server leaves a connection behind that is of no use.
+Every transaction has a connection of its own. A catalog is asked a few times a minute, so that costs little, and no
+connection goes stale by a fork or by a restart of the server.
 """
 
 from __future__ import annotations
@@ -103,9 +103,9 @@ def ready_engine(url: URL) -> Engine:
 
 
 def _make_file(path: Path) -> None:
-    """Make an empty file that is ours alone to read, where there is none.
+    """Make an empty file that only this user may read, if it does not exist.
 
-    A file that is there is not even opened: closing it would drop the locks that SQLite holds for this process.
+    A file that exists is not opened: closing it would drop the locks that SQLite holds for this process.
     """
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
@@ -127,12 +127,16 @@ def _make_file(path: Path) -> None:
 
 
 def _require_files(path: Path) -> None:
-    """SQLite would wait for a pipe without end, in a place where no signal reaches it."""
+    """Refuse a pipe: SQLite would wait for its writer without end, and no signal would reach it.
+
+    Raises:
+        CatalogError: one of the files is no regular file.
+    """
     for file in (path, *(path.with_name(path.name + suffix) for suffix in _BESIDE)):
         try:
             regular = stat.S_ISREG(file.stat().st_mode)
         except OSError:
-            continue  # it is not there, or SQLite says more of it
+            continue  # it does not exist, or SQLite reports the error better
         if not regular:
             raise CatalogError(
                 f"{file} is no file", f"See who put it there, and remove it: rm -d {quote_word(str(file))}"
@@ -140,12 +144,12 @@ def _require_files(path: Path) -> None:
 
 
 def _begin_postgresql(connection: Connection) -> None:
-    # Not for ever, should a process be stopped in the middle of its transaction.
+    # A process may be stopped in the middle of its transaction: do not wait for it for ever.
     connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{BUSY_SECONDS}s'")
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    # None: the driver begins no transactions of its own, so that DDL too belongs to ours.
+    # None: the driver begins no transactions by itself, so DDL too is part of ours.
     connection.isolation_level = None
     connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
     connection.execute("PRAGMA foreign_keys = ON")
@@ -154,13 +158,13 @@ def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
-    """Let readers and a writer work at once. Where the folder's file system cannot do that, they queue instead."""
+    """Let readers and a writer work at the same time. If the file system cannot do that, they wait for each other."""
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
         except sqlite3.OperationalError as error:
-            # Somebody else makes the change just now; SQLite itself does not wait for that.
+            # Another process changes the mode right now; SQLite itself does not wait for that.
             if error.sqlite_errorcode not in _PASSING or time.monotonic() > deadline:
                 raise
             time.sleep(0.02)
@@ -169,7 +173,7 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    # A transaction that reads first and then wants to write is refused when another wrote meanwhile, without waiting:
-    # whoever may write asks for the right at the start, and so queues.
+    # SQLite refuses a transaction that reads first and then writes, if another one wrote meanwhile; it does not wait.
+    # So a transaction that may write asks for the lock at its beginning, and waits there.
     reads = connection.get_execution_options().get(READS)
     connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")

@@ -1,11 +1,11 @@
-"""Who holds a run: a process, named so that others on the same machine can tell whether it still lives.
+"""The holder of a run: a process, named so that others on the same machine can tell whether it is alive.
 
 The name is ``boot id/pid namespace/pid/start ticks``. The boot id tells machines and reboots apart, the namespace
 containers, and the start ticks a process from a later one that was given the same pid.
 
-In the catalog a sign of life follows the name, ``name@seconds@seconds``: by the machine's own steady clock, which
-counts from its boot and which nobody sets, and by the clock of the catalog's server, where there is one. So a wall
-clock that is set while a run goes on neither kills it nor keeps a dead one alive.
+In the catalog a sign of life follows the name, ``name@seconds@seconds``: by the machine's steady clock, which counts
+from its boot and which nobody sets, and by the clock of the catalog's server, if there is one. So setting the wall
+clock neither ends a run that is alive nor keeps a dead one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ENDED = ("Z", "X")
 
 
 def current() -> str:
-    """This process's name as a holder. Worked out anew each time: a fork is another process."""
+    """This process's name as a holder. Not cached: a fork is another process."""
     return _identity() or f"{socket.gethostname()}/{os.getpid()}/{_token(os.getpid())}"
 
 
@@ -38,7 +38,7 @@ def name_in(holder: str) -> str:
 
 
 def is_dead(holder: str) -> bool | None:
-    """Whether a holder's process has ended; None where that cannot be told from here."""
+    """Whether a holder's process has ended; None if that cannot be told from here."""
     mine, name = _identity(), name_in(holder)
     if mine is None or mine.split("/")[:2] != name.split("/")[:2]:
         return None
@@ -51,7 +51,7 @@ def is_dead(holder: str) -> bool | None:
 
 
 def steady_silence(holder: str) -> float | None:
-    """Seconds since a sign of life by this machine's steady clock; None where it was not given by that."""
+    """Seconds since a sign of life by this machine's steady clock; None if another clock gave it."""
     mine, (name, _, signs) = _identity(), holder.partition("@")
     steady = signs.partition("@")[0]
     if mine is None or not steady or mine.split("/")[0] != name.split("/")[0]:
@@ -67,7 +67,7 @@ def server_sign(holder: str) -> float | None:
 
 
 def _identity() -> str | None:
-    """This process's name; None where there is no /proc, or one that shows another pid namespace."""
+    """This process's name; None if there is no /proc, or if it shows another pid namespace."""
     fields = _stat("self")
     try:
         boot = (PROC / "sys/kernel/random/boot_id").read_text().strip()
@@ -100,5 +100,5 @@ def _gone(pid: int) -> bool:
 
 @functools.cache
 def _token(pid: int) -> str:  # noqa: ARG001 -- a forked child has another pid, and so another token
-    """What tells this process from others of its pid where /proc cannot."""
+    """Tells this process from others of its pid if /proc cannot."""
     return secrets.token_hex(6)

@@ -80,7 +80,7 @@ def _upgrade(connection: Connection, revision: str | None) -> None:
     from alembic.runtime.environment import EnvironmentContext  # noqa: PLC0415 -- as above
 
     script = _script()
-    if revision is not None and revision not in {each.revision for each in script.walk_revisions()}:
+    if revision is not None and revision not in {migration.revision for migration in script.walk_revisions()}:
         raise NewerCatalogError(
             f"the catalog was made by a newer version of this program (its revision is {revision}, ours is {HEAD})",
             "Upgrade this program to at least the version that used the catalog last.",

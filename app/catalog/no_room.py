@@ -1,6 +1,6 @@
-"""Whether the disk is why a catalog refuses: it is full, has no inode left, or is read-only.
+"""Tells whether a catalog fails because of its disk: it is full, has no inode left, or is read-only.
 
-SQLite says `disk I/O error` or `unable to open database file` to most of that, so the folder is asked.
+SQLite reports most of that as `disk I/O error` or `unable to open database file`, so a file is written to find out.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _SERVER_READ_ONLY = "25006"
 
 
 def error_of_disk(message: str, place: str, cause: object) -> CatalogError | None:
-    """The error that says so; None if the disk is not why.
+    """The error that names the disk; None if the disk is not the cause.
 
     Args:
-        message: what is not done, and what was said.
-        place: the catalog's file, or what its server is called.
+        message: what is not done, and the driver's message.
+        place: the catalog's file, or the name of its database and server.
         cause: the driver's error, or the operating system's.
     """
     if isinstance(cause, OSError):
@@ -46,7 +46,7 @@ def error_of_disk(message: str, place: str, cause: object) -> CatalogError | Non
 
 
 def error_of_folder(message: str, folder: Path, number: int) -> CatalogError | None:
-    """What an error of the operating system means for a catalog in a folder; None if it is none of its disk."""
+    """The error of a catalog in a folder for an error number; None if the disk is not the cause."""
     if number == errno.EROFS:
         return CatalogReadOnlyError(
             f"{message} ({folder} is on a read-only file system)", f"mount the file system of {folder} read-write"
@@ -64,7 +64,7 @@ def error_of_folder(message: str, folder: Path, number: int) -> CatalogError | N
 
 
 def _refusal(folder: Path) -> int:
-    """The operating system's number of why nothing can be written into a folder; 0 if it can."""
+    """The error number of a write into a folder; 0 if it works."""
     try:
         with tempfile.TemporaryFile(dir=folder) as probe:
             probe.write(_PROBE)

@@ -1,6 +1,6 @@
-"""Statements about restores. Each works in its caller's transaction.
+"""SQL of restores. A function works in its caller's transaction.
 
-A restore whose process died is not simply ended, as a run is: somebody must look at what stands on the server first.
+A restore whose process died is not ended here, as a run is: `recover` has to look at the server first.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from app.domain.restore import Restore, RestoreState
 from app.errors import RestoreError, RestoreRunningError
 
 _FIELDS = [field.name for field in fields(Restore)]
-_TEXTS = ("backup", "message", "hint", "cause")  # what others say: a path may be no text, and a message hold anything
-_SETTLE = "'residency-backup check --repair' settles it; 'residency-backup restores' shows all"
+_TEXTS = ("backup", "message", "hint", "cause")  # texts of others: a path may be no UTF-8, a message may hold NUL
+_RECOVER = "to clean up after it: residency-backup check --repair; to list all: residency-backup restores"
 
 
 def begin(connection: Connection, restore: Restore, lease: timedelta) -> None:
     """Record a restore as this process's.
 
     Raises:
-        RestoreRunningError: another of the database is under way or not settled, or the request is known already.
+        RestoreRunningError: another of the database is under way or not recovered, or the request is known already.
     """
     _require_free(connection, restore, lease)
     try:
         with connection.begin_nested():
             connection.execute(restores.insert().values(**_values(restore), holder=signs.signed(connection)))
     except IntegrityError as error:
-        # Another process was quicker by a moment, and its record can be seen by now.
+        # Another process was quicker, and its record is visible by now.
         _require_free(connection, restore, lease)
         message = f"another restore of database {restore.database} was begun at the same time"
         raise RestoreRunningError(message, "wait for it, then decide again") from error
@@ -47,24 +47,24 @@ def save(connection: Connection, restore: Restore) -> None:
     Raises:
         RestoreError: it is no longer this process's.
     """
-    # Signs of life are given beside the work, which may hold a record from before them.
+    # A thread gives signs of life beside the work, whose record may be older.
     earlier = restores.c.heartbeat_at < restore.heartbeat_at
     latest = case((earlier, restore.heartbeat_at), else_=restores.c.heartbeat_at)
     if not _change(connection, restore.id, **_values(restore) | {"heartbeat_at": latest}):
-        message = f"restore {restore.id} was taken for dead and settled by another process"
-        raise RestoreError(message, "'residency-backup restores' shows what became of it")
+        message = f"restore {restore.id} was taken for dead and recovered by another process"
+        raise RestoreError(message, "to see what became of it: residency-backup restores")
 
 
 def beat(connection: Connection, restore: Restore, now: datetime) -> bool:
-    """Record a sign of life. False when the restore is no longer this process's."""
+    """Record a sign of life. False if the restore is no longer this process's."""
     return _change(connection, restore.id, heartbeat_at=now)
 
 
-def settle(connection: Connection, restore: Restore, was: Restore) -> bool:
-    """Record what became of a restore, whoever held it; False where it does not stand as it was any more."""
+def replace_unchanged(connection: Connection, restore: Restore, was: Restore) -> bool:
+    """Record what became of a restore, whoever held it; False if the row has changed since `was` was read."""
     unchanged = (restores.c.id == was.id) & (restores.c.state == was.state) & (restores.c.step == was.step)
     unchanged &= restores.c.heartbeat_at == was.heartbeat_at
-    # Who begins a rollback holds the record from then on.
+    # A process that begins a rollback holds the record from then on.
     mine = {"holder": signs.signed(connection)} if restore.state is RestoreState.RUNNING else {}
     change = update(restores).where(unchanged).values(**_values(restore), **mine)
     try:
@@ -91,14 +91,18 @@ def dead(connection: Connection, database: str, now: datetime, lease: timedelta)
 
 
 def _require_free(connection: Connection, restore: Restore, lease: timedelta) -> None:
-    """Raise where a restore is not to begin, and name the one that is in its way."""
-    wanted = _is_under_way(restore.database)
+    """Refuse a restore while another is under way, or if its request is known.
+
+    Raises:
+        RestoreRunningError: names the other one.
+    """
+    in_the_way = _is_under_way(restore.database)
     if restore.request_key is not None:
-        # One look for both: between two, another process may begin the same request.
-        wanted |= restores.c.request_key == restore.request_key
-    found = connection.execute(select(restores).where(wanted)).all()
-    for row in sorted(found, key=lambda row: not _is_same_request(row, restore)):
-        raise _in_the_way(row, restore, signs.why_dead(row, signs.moment(connection, restore.started_at), lease))
+        # One query for both: between two, another process may begin the same request.
+        in_the_way |= restores.c.request_key == restore.request_key
+    rows = connection.execute(select(restores).where(in_the_way)).all()
+    for row in sorted(rows, key=lambda row: not _is_same_request(row, restore)):
+        raise _running_error(row, restore, signs.why_dead(row, signs.moment(connection, restore.started_at), lease))
 
 
 def _is_same_request(row: Row[Any], restore: Restore) -> bool:
@@ -113,12 +117,12 @@ def _under_way(connection: Connection, database: str) -> Sequence[Row[Any]]:
     return connection.execute(select(restores).where(_is_under_way(database))).all()
 
 
-def _in_the_way(row: Row[Any], restore: Restore, why: str | None) -> RestoreRunningError:
+def _running_error(row: Row[Any], restore: Restore, why: str | None) -> RestoreRunningError:
     if _is_same_request(row, restore):
         message = f"this request was begun before, as restore {row.id}: a message delivered twice is run once"
-        return RestoreRunningError(message, f"'residency-backup restores' shows what became of {row.id}")
+        return RestoreRunningError(message, f"to see what became of {row.id}: residency-backup restores")
     if why is not None:
-        return RestoreRunningError(f"restore {row.id} of database {row.database} is not settled: {why}", _SETTLE)
+        return RestoreRunningError(f"restore {row.id} of database {row.database} is not recovered: {why}", _RECOVER)
     message = f"restore {row.id} of database {row.database} is under way, in step: {row.step}"
     return RestoreRunningError(message, "wait for it, then decide again")
 

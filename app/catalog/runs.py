@@ -1,4 +1,4 @@
-"""Statements about runs: beginning, signs of life, ends. Each works in its caller's transaction."""
+"""SQL of runs: beginning, signs of life, end. A function works in its caller's transaction."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from app.ports.runs import Run
 
 
 def under_way(connection: Connection, database: str | None = None, tier: Tier | None = None) -> Sequence[Row[Any]]:
-    """Rows of the runs under way, oldest first; always in this order, so that two transactions cannot deadlock."""
+    """Rows of the runs under way, oldest first: with one order for all, two transactions cannot deadlock."""
     query = select(runs).where(runs.c.state == RunState.RUNNING).order_by(runs.c.started_at, runs.c.id)
     if database is not None:
         query = query.where(runs.c.database == database)
@@ -26,9 +26,9 @@ def under_way(connection: Connection, database: str | None = None, tier: Tier | 
 
 
 def begin(connection: Connection, run: Run) -> bool:
-    """Record a run as this process's. False where another of its tier is under way.
+    """Record a run as this process's. False if another of its tier is under way.
 
-    On PostgreSQL this waits until a transaction that is beginning or ending another run of the tier has ended.
+    On PostgreSQL this waits for a transaction that begins or ends another run of the tier.
     """
     values = run_values(run) | {"state": RunState.RUNNING, "holder": signs.signed(connection)}
     statement = insert_into(connection, runs, values).on_conflict_do_nothing(
@@ -43,8 +43,8 @@ def may_have_made(connection: Connection, database: str, tier: Tier, backup_id: 
     if connection.execute(select(runs.c.id).where(began).limit(1)).first() is None:
         return True
     going = runs.c.finished_at.is_(None) | (runs.c.finished_at >= at)
-    its = (runs.c.tier == tier) & (runs.c.backup_id.is_(None) | (runs.c.backup_id == backup_id))
-    return connection.execute(select(runs.c.id).where(began, going, its).limit(1)).first() is not None
+    same = (runs.c.tier == tier) & (runs.c.backup_id.is_(None) | (runs.c.backup_id == backup_id))
+    return connection.execute(select(runs.c.id).where(began, going, same).limit(1)).first() is not None
 
 
 def withdraw(connection: Connection, run: Run) -> None:
@@ -53,17 +53,17 @@ def withdraw(connection: Connection, run: Run) -> None:
 
 
 def beat(connection: Connection, run: Run, now: datetime) -> bool:
-    """Record a sign of life. False when the run is no longer this process's."""
+    """Record a sign of life. False if the run is no longer this process's."""
     return _change(connection, run, heartbeat_at=now)
 
 
 def end(connection: Connection, run: Run, state: RunState, now: datetime, **facts: str) -> bool:
-    """Record how a run ended. False, and nothing is changed, when it is no longer this process's."""
+    """Record how a run ended. False, and nothing is changed, if it is no longer this process's."""
     return _change(connection, run, state=state, finished_at=now, **facts)
 
 
 def _change(connection: Connection, run: Run, **values: object) -> bool:
-    """Change a run, but only while it is under way and this process's: whoever lost it must not speak for it."""
+    """Change a run if it is under way and this process's: a process that lost it must not change it."""
     mine = (runs.c.id == run.id) & (runs.c.state == RunState.RUNNING) & signs.is_mine(runs)
     change = update(runs).where(mine).values(**values, holder=signs.signed(connection))
     return connection.execute(change).rowcount == 1
@@ -72,7 +72,7 @@ def _change(connection: Connection, run: Run, **values: object) -> bool:
 def abandon_dead(
     connection: Connection, now: datetime, lease: timedelta, database: str | None = None, tier: Tier | None = None
 ) -> list[Run]:
-    """End the runs whose holders are dead, with their slots: both failed, for a passing reason."""
+    """End the runs whose holders are dead, and their slots: both failed for a transient reason."""
     present = signs.moment(connection, now)
     return [
         run_of(row)

@@ -1,8 +1,8 @@
-"""Signs of life: how long a holder has been silent, by clocks that nobody sets as far as there are any.
+"""Signs of life: how long a holder has given none, by clocks that nobody sets, if there are any.
 
-A holder on this machine gave its sign by the machine's steady clock, on another one by the clock of the catalog's
-server. Only where there is neither does the wall clock count, and a sign from the future is not believed: it is put
-back into the past, so that the holder is dead soon, unless it gives another.
+A holder gives its sign by the steady clock of its machine, which counts here if it is the same machine, and by the
+clock of the catalog's server. If there is neither, the wall clock counts. A sign from the future is not believed: it is
+put back into the past, so that the holder is dead soon unless it gives another.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from app.catalog import holder
 from app.catalog.tables import RunState, restores, runs
 from app.domain.clocks import SKEW
 
-# A process can live on and have lost its run: the catalog was away when it wanted to end it, or a thread hangs. Without
-# this limit its tier would be blocked until the process is restarted. Fencing keeps a run that wakes up late harmless.
+# A process may be alive and its run lost: the catalog was away when the run ended, or a thread hangs. Without this
+# limit the tier would be blocked until the process is restarted. A run that wakes up late does no harm: it asks for its
+# lease before it publishes.
 STUCK_LEASES = 10
-# How much of the lease has passed of a sign that is not believed; what is left is time for three others.
+# The part of the lease that counts as passed after a sign that is not believed; the rest is time for three more signs.
 _DOUBTED = 0.6
 _SECOND = timedelta(seconds=1)
 
@@ -57,7 +58,7 @@ def is_mine(table: Table) -> ColumnElement[bool]:
 
 
 def why_dead(row: Row[Any], now: Moment, lease: timedelta) -> str | None:
-    """Why the holder of a run, or of a restore, counts as dead; None where it does not."""
+    """Why the holder of a run, or of a restore, counts as dead; None if it is alive."""
     dead = holder.is_dead(row.holder)
     if dead:
         return "the process that held it is gone"
@@ -68,7 +69,7 @@ def why_dead(row: Row[Any], now: Moment, lease: timedelta) -> str | None:
 
 
 def any_ahead(connection: Connection, now: Moment) -> bool:
-    """Whether there is a sign of life from the future."""
+    """Whether any sign of life is from the future."""
     return any(_silence(row, now) is None for _, row in _under_way(connection))
 
 
@@ -86,7 +87,7 @@ def disbelieve(connection: Connection, now: Moment, lease: timedelta) -> None:
 
 
 def doubtful_for(connection: Connection, now: Moment, lease: timedelta) -> timedelta:
-    """How long until each holder out of sight is dead, unless it gives a sign of life."""
+    """How long until every holder that cannot be looked at is dead, unless it gives a sign of life."""
     unseen = (row for _, row in _under_way(connection) if holder.is_dead(row.holder) is None)
     silent = [silence for row in unseen if (silence := _silence(row, now)) is not None]
     return max((lease - silence + _SECOND for silence in silent if silence <= lease), default=timedelta(0))

@@ -1,4 +1,4 @@
-"""Statements about slots. Each works in its caller's transaction, which must hold the tier's run."""
+"""SQL of slots. A function works in its caller's transaction, which must hold the run of the tier."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ KEY = ["database", "system_identifier", "tier", "period"]
 
 
 def read(connection: Connection, database: str, tier: Tier, period: str, server: Identity = ANY) -> SlotRecord | None:
-    """The entry of a slot of a server, or else one that is of no server in particular; None where there is none.
+    """The entry of a slot: of the server, or else one without a server; None if there is none.
 
-    Of a server that is not known, the last entry of any.
+    If the server is not known, the last entry of any server.
     """
-    found = [record_of(row) for row in connection.execute(select(slots).where(_is(database, tier, period)))]
-    mine = [each for each in found if each.server.same_system(server)]
-    return max(mine, key=lambda each: (each.server.system_identifier is not None, each.updated_at), default=None)
+    rows = connection.execute(select(slots).where(_is(database, tier, period)))
+    records = [record for row in rows if (record := record_of(row)).server.same_system(server)]
+    return max(records, key=lambda entry: (entry.server.system_identifier is not None, entry.updated_at), default=None)
 
 
 def first_due(connection: Connection, database: str, tier: Tier) -> datetime | None:
-    """When the tier's first entry came due; None where it has none."""
+    """When the tier's first entry came due; None if it has none."""
     query = select(func.min(slots.c.due)).where((slots.c.database == database) & (slots.c.tier == tier))
     found: datetime | None = connection.execute(query).scalar_one()
     return found
 
 
 def last_due(connection: Connection, database: str) -> datetime | None:
-    """When the last entry of a database came, or comes, due; None where it has none."""
+    """When the last entry of a database came, or comes, due; None if it has none."""
     query = select(func.max(slots.c.due)).where(slots.c.database == database)
     found: datetime | None = connection.execute(query).scalar_one()
     return found
@@ -46,7 +46,7 @@ def forget(connection: Connection, database: str, after: datetime) -> None:
 
 
 def begin(connection: Connection, run: Run, slot: Slot, before: SlotRecord | None, now: datetime) -> None:
-    """Record one more attempt at a slot, of which `before` was the entry."""
+    """Record one more attempt at a slot; `before` was its entry."""
     values = {
         "due": slot.due,
         "state": SlotState.RUNNING,
@@ -66,17 +66,17 @@ def begin(connection: Connection, run: Run, slot: Slot, before: SlotRecord | Non
 
 
 def done(connection: Connection, run: Run, now: datetime) -> None:
-    """Record that a run's slot, where it has one, was run."""
+    """Record that the slot of a run, if it has one, was run."""
     _end(connection, run, SlotState.DONE, now, transient=False)
 
 
 def fail(connection: Connection, run: Run, now: datetime, *, transient: bool) -> None:
-    """Record that a run's slot, where it has one, was not run."""
+    """Record that the slot of a run, if it has one, was not run."""
     _end(connection, run, SlotState.FAILED, now, transient=transient)
 
 
 def pass_over(connection: Connection, database: str, slot: Slot, now: datetime) -> None:
-    """Record that a slot is nobody's to run, unless it has an entry."""
+    """Record that a slot need not be run, unless it has an entry."""
     if read(connection, database, slot.tier, slot.period) is not None:
         return
     values = {

@@ -1,69 +1,26 @@
-"""The catalog as operations see it: the port `Catalog`, kept in a database."""
+"""The record of runs, slots and backups: the port `Catalog`, kept in a database."""
 
 from __future__ import annotations
 
 import secrets
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
-from sqlalchemy import URL, ColumnElement, Connection, Engine, delete, select, update
+from sqlalchemy import ColumnElement, Connection, delete, select, update
 
-from app.catalog import manifests, restores, runs, signs, slots
-from app.catalog.copy import copy_rows
-from app.catalog.edge import READS, translated
-from app.catalog.engine import parse_url, place_of, ready_engine
+from app.catalog import manifests, runs, signs, slots
+from app.catalog.lazy import LEASE, Store, lazy_engine
 from app.catalog.rows import backup_of, backup_values, error_values, run_of
 from app.catalog.tables import RunState, backups, insert_into
 from app.domain.backup import Backup, Tier
-from app.domain.restore import Restore
 from app.domain.servers import ANY, Identity
 from app.domain.slots import Slot, SlotRecord, SlotState
 from app.errors import BackupRunningError
 from app.ports.runs import Run
 
-# How long a holder that cannot be looked at (another machine, another container) may give no sign of life.
-LEASE = timedelta(seconds=90)
 
-
-class SqlCatalog:
-    """The record of runs, slots and backups; see the port for what each method promises.
-
-    Args:
-        connect: makes the engine of a catalog that is ready for use. Called at the first use, again where it failed.
-        url: where the catalog is.
-        lease: how long a holder that cannot be looked at may give no sign of life.
-        is_in: whether the live server's database of a name holds this catalog, which knows a restore of that id.
-    """
-
-    def __init__(
-        self, connect: Callable[[], Engine], url: URL, *, lease: timedelta, is_in: Callable[[str, str], bool]
-    ) -> None:
-        self._connect = connect
-        self._url = url
-        self._place = place_of(url)
-        self._lease = lease
-        self._is_in = is_in
-        self._engine: Engine | None = None
-        self._opening = threading.Lock()
-
-    def open(self) -> None:
-        """Connect, and make the catalog or bring it up to date. Does nothing where that was done already.
-
-        Raises:
-            CatalogError: it cannot be reached, read or written, or a newer version of this program made it.
-        """
-        with translated("the catalog cannot be opened", self._place):
-            self._ready()
-
-    def close(self) -> None:
-        """Give up what the catalog holds; the next use opens it again."""
-        with self._opening:
-            if self._engine is not None:
-                self._engine.dispose()
-                self._engine = None
+class SqlCatalog(Store):
+    """The record of runs, slots and backups; see the port for what each method promises."""
 
     def claim(self, database: str, tier: Tier, slot: Slot | None, now: datetime, server: Identity = ANY) -> Run | None:
         """Begin a run; None where its slot was run already, or may not be tried again yet.
@@ -76,11 +33,11 @@ class SqlCatalog:
         run = Run(id=secrets.token_hex(6), database=database, tier=tier, slot=slot, server=server, **instants)
         self._disbelieve(now)
         with self._writing("the run cannot be begun") as connection:
-            runs.abandon_dead(connection, now, self._lease, database, tier)
+            runs.abandon_dead(connection, now, self._engine.lease, database, tier)
             # The run comes first: from here on nobody else can begin or end its slot.
             begun = runs.begin(connection, run)
             record = slots.read(connection, database, tier, slot.period, server) if slot else None
-            if _settled(record, now, begun=begun):
+            if _is_taken(record, now, begun=begun):
                 runs.withdraw(connection, run)
                 return None
             if not begun:
@@ -111,13 +68,13 @@ class SqlCatalog:
         """End, and return, all runs whose holders are dead."""
         self._disbelieve(now)
         with self._writing("dead runs cannot be ended") as connection:
-            return runs.abandon_dead(connection, now, self._lease)
+            return runs.abandon_dead(connection, now, self._engine.lease)
 
     def doubtful_for(self, now: datetime) -> timedelta:
         """How long until each holder out of sight is dead, unless it gives a sign of life."""
         self._disbelieve(now)
         with self._reading("signs of life cannot be read") as connection:
-            return signs.doubtful_for(connection, signs.moment(connection, now), self._lease)
+            return signs.doubtful_for(connection, signs.moment(connection, now), self._engine.lease)
 
     def may_have_made(self, database: str, tier: Tier, backup_id: str, at: datetime) -> bool:
         """Whether a run that is recorded may have made a backup at that instant; also if the record is younger."""
@@ -191,121 +148,10 @@ class SqlCatalog:
         with self._writing("what manifests tell cannot be recorded") as connection:
             manifests.keep_only(connection, database, told)
 
-    def is_below(self, folder: Path) -> bool:
-        """Whether the catalog is a file in a folder."""
-        return self._url.get_backend_name() == "sqlite" and Path(str(self._url.database)).is_relative_to(folder)
 
-    def copy(self, path: Path) -> None:
-        """Write every row, as of one instant, into a new SQLite catalog."""
-        with translated("the catalog cannot be copied", self._place):
-            copy_rows(self._ready(), path)
-
-    def stands_in(self, name: str, restore_id: str) -> bool:
-        """Whether the catalog, which knows a restore of that id, stands in the live server's database of a name."""
-        return self._url.get_backend_name() != "sqlite" and self._is_in(name, restore_id)
-
-    def begin_restore(self, restore: Restore) -> None:
-        """Record a restore that this process begins.
-
-        Raises:
-            RestoreRunningError: another is under way or not settled, or the request is known already.
-        """
-        self._disbelieve(restore.started_at)
-        with self._writing("the restore cannot be begun") as connection:
-            restores.begin(connection, restore, self._lease)
-
-    def beat_restore(self, restore: Restore, now: datetime) -> bool:
-        """Give a sign of life; False when the restore is no longer this process's."""
-        with self._writing("the sign of life cannot be recorded") as connection:
-            return restores.beat(connection, restore, now)
-
-    def save_restore(self, restore: Restore) -> None:
-        """Record where a restore of this process stands.
-
-        Raises:
-            RestoreError: it is no longer this process's.
-        """
-        with self._writing(f"the restore {restore.id} cannot be recorded") as connection:
-            restores.save(connection, restore)
-
-    def settle_restore(self, restore: Restore, was: Restore) -> bool:
-        """Record what became of a restore, whoever held it; False where it does not stand as it was any more."""
-        with self._writing(f"the restore {restore.id} cannot be settled") as connection:
-            return restores.settle(connection, restore, was)
-
-    def restore(self, restore_id: str) -> Restore | None:
-        """The restore of an id; None where there is none."""
-        with self._reading("the restore cannot be read") as connection:
-            return next(iter(restores.read(connection, restore_id=restore_id)), None)
-
-    def restores(self, database: str) -> Sequence[Restore]:
-        """All restores of a live database, newest first."""
-        with self._reading("restores cannot be read") as connection:
-            return restores.read(connection, database)
-
-    def dead_restores(self, database: str, now: datetime) -> Sequence[Restore]:
-        """Those under way whose holders are dead."""
-        self._disbelieve(now)
-        with self._reading("restores cannot be read") as connection:
-            return restores.dead(connection, database, now.astimezone(UTC), self._lease)
-
-    def _disbelieve(self, now: datetime) -> None:
-        """Put signs of life from the future back, in a transaction of its own: who looks at them may roll back his."""
-        with self._reading("signs of life cannot be read") as connection:
-            ahead = signs.any_ahead(connection, signs.moment(connection, now))
-        if ahead:
-            with self._writing("a sign of life from the future cannot be put back") as connection:
-                signs.disbelieve(connection, signs.moment(connection, now), self._lease)
-
-    def _ready(self) -> Engine:
-        with self._opening:
-            if self._engine is None:
-                self._engine = self._connect()
-            return self._engine
-
-    @contextmanager
-    def _writing(self, failure: str) -> Iterator[Connection]:
-        """A transaction; `failure` says what is not done when it fails."""
-        with translated(failure, self._place), self._ready().begin() as connection:
-            yield connection
-
-    @contextmanager
-    def _reading(self, failure: str) -> Iterator[Connection]:
-        """A transaction that only reads: one view of everything, and no writer waits for it."""
-        with (
-            translated(failure, self._place),
-            self._ready().execution_options(**{READS: True}).begin() as connection,
-        ):
-            yield connection
-
-
-def lazy_catalog(
-    url: str,
-    *,
-    lease: timedelta = LEASE,
-    prepare: Callable[[], None] = lambda: None,
-    is_in: Callable[[str, str], bool] = lambda _name, _restore: False,
-) -> SqlCatalog:
-    """The catalog of that URL, opened, made or brought up to date by its first use.
-
-    Every method may then raise what opening raises.
-
-    Args:
-        url: of a SQLite file or a PostgreSQL database.
-        lease: how long a holder that cannot be looked at may give no sign of life.
-        prepare: called before the catalog is opened.
-        is_in: answers `SqlCatalog.stands_in`, for which the server of the live database is asked.
-
-    Raises:
-        SettingsError: the URL names no SQLite file and no PostgreSQL database.
-    """
-    parsed = parse_url(url)
-
-    def connect() -> Engine:
-        prepare()
-        return ready_engine(parsed)
-
-    return SqlCatalog(connect, parsed, lease=lease, is_in=is_in)
+def lazy_catalog(url: str, *, lease: timedelta = LEASE, prepare: Callable[[], None] = lambda: None) -> SqlCatalog:
+    """The catalog of that URL, opened, made or brought up to date by its first use; see `lazy_engine`."""
+    return SqlCatalog(lazy_engine(url, lease=lease, prepare=prepare))
 
 
 def _save(connection: Connection, backup: Backup) -> None:
@@ -318,15 +164,15 @@ def _is(database: str, backup_id: str) -> ColumnElement[bool]:
     return (backups.c.database == database) & (backups.c.id == backup_id)
 
 
-def _settled(record: SlotRecord | None, now: datetime, *, begun: bool) -> bool:
-    """Whether a slot is nobody's to run now: under way, done, or failed and not to be tried again yet.
+def _is_taken(record: SlotRecord | None, now: datetime, *, begun: bool) -> bool:
+    """Whether a slot must not be run now: it is under way, done, or failed and not to be tried again yet.
 
-    One that was passed over was only not missed: where beat asks for it all the same, it has just come due.
+    PASSED means "not missed". If beat sends the slot all the same, it has just come due: it is run.
     """
     if record is None or record.state is SlotState.PASSED:
         return False
     if record.state is SlotState.RUNNING:
-        return not begun  # without a run of the tier, nobody runs it
+        return not begun  # if no run of the tier is under way, nobody runs it
     return not record.may_run(now)
 
 

@@ -1,8 +1,8 @@
-"""What a restore is: its modes, its steps, and what the catalog remembers of it.
+"""What a restore is: its modes, its steps, and its record in the catalog.
 
-The live database is at every instant exactly *before* or exactly *after*. Which of the two can be told from outside at
-any time: by which databases stand (a replace), or by what the server says of one transaction (a merge, and a replace
-in place). A restore's steps are therefore recorded before they are done.
+At every instant the live database is exactly *before* or exactly *after* the restore. The server tells which: by the
+databases that exist (a replace), or by whether one transaction was committed (a merge, and a replace in place). So a
+restore records each step, with the names of what it will make, before it begins the step.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from app.domain.servers import Identity
 from app.errors import RestoreValidationError
 
 _NEWEST = re.compile(r"newest:(?P<column>.+)", re.DOTALL)
-NAME_BYTES = 63  # what PostgreSQL keeps of a name
+NAME_BYTES = 63  # the longest name in PostgreSQL
 
 
 class Mode(StrEnum):
-    """What a restore does with what is there."""
+    """What a restore does with the rows of the database."""
 
     REPLACE = "replace"
     MERGE = "merge"
@@ -42,7 +42,7 @@ class Mode(StrEnum):
 
 
 class Policy(StrEnum):
-    """What a merge does with a row that is in backup and live database, and differs."""
+    """What a merge does with a row that differs between backup and live database."""
 
     TAKE_BACKUP = "take-backup"
     KEEP_LIVE = "keep-live"
@@ -52,7 +52,7 @@ class Policy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OnConflict:
-    """A policy; `column` is what ``newest:<column>`` compares by, the greater value being the newer."""
+    """A policy. With ``newest:<column>``, the row with the greater value in `column` is the newer."""
 
     policy: Policy = Policy.TAKE_BACKUP
     column: str | None = None
@@ -76,21 +76,21 @@ class OnConflict:
 
 
 class RestoreState(StrEnum):
-    """Where a restore stands as a whole."""
+    """What became of a restore."""
 
     RUNNING = "running"
     COMPLETE = "complete"
     FAILED = "failed"  # the live database is as before
-    ABANDONED = "abandoned"  # its process died; `check --repair` says and settles on which side of the swap
+    ABANDONED = "abandoned"  # its clean-up failed, so the database is before or after: `check --repair` finds out
     ROLLED_BACK = "rolled back"
 
 
 class Step(StrEnum):
-    """The step that a restore is in, recorded before it is begun."""
+    """What a restore is doing; recorded before it begins."""
 
     CHECKING = "checking"
     SAFETY = "safety backup"
-    LOADING = "loading"  # of a shadow database (replace), of rows beside the live ones (merge)
+    LOADING = "loading"  # a shadow database (replace), or rows into temporary tables (merge)
     PROVING = "proving"
     POST_COMMAND = "post command"
     SWAPPING = "swapping"  # the two renames, or the commit
@@ -99,11 +99,11 @@ class Step(StrEnum):
 
 
 class Method(StrEnum):
-    """How a restore changes the live database, and so how it is undone."""
+    """How a restore changes the database. It decides how the restore is undone."""
 
-    SHADOW = "shadow database"  # built beside, renamed; undone by renaming back
-    IN_PLACE = "in place"  # all in one transaction of the live database; undone from the safety backup
-    ROWS = "rows"  # a merge, or a replace of chosen tables; undone by its inverse script
+    SHADOW = "shadow database"  # built beside the live one, then renamed; undone by renaming back
+    IN_PLACE = "in place"  # in one transaction of the live database; undone by the safety backup
+    ROWS = "rows"  # a merge, or a replace of chosen tables; undone by a script
 
 
 class Side(StrEnum):
@@ -122,9 +122,9 @@ class Restore:
         database: the live database's name.
         backup: id of the backup, or path of the file.
         into: another database that was restored into; None for the live one.
-        request_key: what tells a message delivered twice: Celery's task id; None from the command line.
+        request_key: tells a message that is delivered twice: Celery's task id; None from the command line.
         safety: id of the safety backup.
-        shadow, undo: names of the databases that are built, and kept; recorded before they are made.
+        shadow, undo: names of the database that is built, and of the one that is kept; recorded before they are made.
         transaction: the server's id of the one transaction that changes the live database (merge, in place), recorded
             before its commit.
         undo_until: until when a rollback is possible; None if there is nothing to roll back to.
@@ -173,7 +173,7 @@ class Restore:
 
     @property
     def pin(self) -> str:
-        """The reason under which it pins the backups that it needs."""
+        """The reason that it gives when it pins a backup."""
         return f"restore {self.id}"
 
     @property
@@ -187,21 +187,27 @@ class Restore:
 
 
 def newer_restores(restore: Restore, others: Iterable[Restore]) -> list[Restore]:
-    """Restores that came after one that stands, and stand, newest first: to be undone before it.
+    """The complete restores of the same database that came after a complete one, newest first.
 
-    Those of another server changed another database of the name.
+    They have to be undone before it. Those of another server changed another database of the name.
     """
     if restore.state is not RestoreState.COMPLETE:
         return []
-    here = Identity(restore.server)
-    same = (each for each in others if each.changes == restore.changes and here.same_system(Identity(each.server)))
-    later = [each for each in same if each.state is RestoreState.COMPLETE and each.started_at > restore.started_at]
-    return sorted(later, key=lambda each: each.started_at, reverse=True)
+    server = Identity(restore.server)
+    newer = [
+        other
+        for other in others
+        if other.changes == restore.changes
+        and other.state is RestoreState.COMPLETE
+        and other.started_at > restore.started_at
+        and server.same_system(Identity(other.server))
+    ]
+    return sorted(newer, key=lambda other: other.started_at, reverse=True)
 
 
-def never_undone(in_front: Iterable[Restore], now: datetime) -> Restore | None:
-    """One of these that cannot be undone any more, or never could: what came before it cannot be either."""
-    return next((each for each in in_front if each.undo_until is None or each.undo_until <= now), None)
+def never_undone(newer: Iterable[Restore], now: datetime) -> Restore | None:
+    """The first of these that cannot be undone any more, or never could: no restore before it can be undone either."""
+    return next((other for other in newer if other.undo_until is None or other.undo_until <= now), None)
 
 
 def shadow_name(database: str, restore_id: str) -> str:

@@ -17,18 +17,15 @@ _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a disk",
 }
-_BORROWED = (
-    "/dev/fd/",
-    "/dev/std",
-    "/proc/",
-)  # the shell's <(…), and standard input: names that mean nothing to another command
+# The shell's <(…), and standard input: names that mean nothing to another command.
+_BORROWED = ("/dev/fd/", "/dev/std", "/proc/")
 _LISTED = "'residency-backup list' shows what there is"
 _TOC = "toc.dat"
 _NOTHING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 
 def stat_of(path: Path) -> os.stat_result | None:
-    """What stands under a path, links followed; None for nothing.
+    """What a path leads to, links followed; None if it leads nowhere.
 
     Raises:
         BackupPermissionError: this user may not look.
@@ -48,7 +45,7 @@ def stat_of(path: Path) -> os.stat_result | None:
 
 
 def require_plain(path: Path) -> os.stat_result:
-    """Make sure that a path names a regular file, which can be read from its start as often as is wanted.
+    """Make sure that a path names a regular file: that can be read more than once.
 
     Raises:
         BackupNotFoundError: there is nothing.

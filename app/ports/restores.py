@@ -31,7 +31,7 @@ class Restores(Protocol):
             RestoreError: it does not belong to this process any more: another one took it for dead and recovered it.
         """
 
-    def settle_restore(self, restore: Restore, was: Restore) -> bool:
+    def replace_restore(self, restore: Restore, was: Restore) -> bool:
         """Record the outcome of a restore of any process. False if the record does not equal `was` any more.
 
         If the new state is RUNNING, because a rollback begins, the restore belongs to this process from then on.

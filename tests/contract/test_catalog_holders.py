@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.catalog.holder import is_dead
-from app.catalog.store import LEASE
+from app.catalog.lazy import LEASE
 from app.domain.backup import Tier
 from app.domain.slots import FIRST_RETRY, SlotRecord, SlotState
 from app.errors import BackupCreationError, BackupRunningError

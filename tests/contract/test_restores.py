@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 
 from app.catalog import restores
 from app.catalog.engine import make_engine, parse_url
-from app.catalog.store import LEASE, SqlCatalog
+from app.catalog.lazy import LEASE
+from app.catalog.restore_store import SqlRestores
 from app.domain.restore import Method, Mode, Restore, RestoreState, Step
 from app.embedded.postgres import EmbeddedPostgres
 from app.errors import RestoreError, RestoreRunningError
-from tests.fix_catalog import make_silent, open_catalog
+from tests.fix_catalog import make_silent, open_restores
 from tests.fix_fork import Conversation
 from tests.fix_postgres import scratch_database
 from tests.tiers import examples
@@ -41,10 +42,10 @@ import sys
 from datetime import datetime
 from app.domain.restore import Method, Mode, Restore, Step
 from app.errors import RestoreRunningError
-from tests.fix_catalog import open_catalog
+from tests.fix_catalog import open_restores
 
 now = datetime.fromisoformat({NOW.isoformat()!r})
-catalog = open_catalog(sys.argv[1])
+catalog = open_restores(sys.argv[1])
 print("ready", flush=True)
 for line in sys.stdin:
     database, id, key = line.split()
@@ -82,14 +83,14 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def catalog(url: str) -> Iterator[SqlCatalog]:
-    opened = open_catalog(url)
+def catalog(url: str) -> Iterator[SqlRestores]:
+    opened = open_restores(url)
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def beginner(url: str, catalog: SqlCatalog) -> Iterator[Callable[[], Beginner]]:
+def beginner(url: str, catalog: SqlRestores) -> Iterator[Callable[[], Beginner]]:
     with contextlib.ExitStack() as stack:
 
         def start() -> Beginner:
@@ -110,13 +111,13 @@ def other(beginner: Callable[[], Beginner]) -> Beginner:
     return started
 
 
-def recorded(catalog: SqlCatalog, restore_id: str = RESTORE.id) -> Restore:
+def recorded(catalog: SqlRestores, restore_id: str = RESTORE.id) -> Restore:
     found = catalog.restore(restore_id)
     assert found is not None
     return found
 
 
-def test_everything_of_a_restore_comes_back(catalog: SqlCatalog) -> None:
+def test_everything_of_a_restore_comes_back(catalog: SqlRestores) -> None:
     full = replace(
         RESTORE,
         into="staging",
@@ -179,19 +180,19 @@ def test_everything_of_a_restore_comes_back(catalog: SqlCatalog) -> None:
     assert catalog.restore(full.id) == other
 
 
-def test_what_is_not_known_yet_comes_back_as_unknown(catalog: SqlCatalog) -> None:
+def test_what_is_not_known_yet_comes_back_as_unknown(catalog: SqlRestores) -> None:
     catalog.begin_restore(RESTORE)
     assert catalog.restore(RESTORE.id) == RESTORE
 
 
-def test_they_are_listed_newest_first(catalog: SqlCatalog) -> None:
+def test_they_are_listed_newest_first(catalog: SqlRestores) -> None:
     for number in range(3):
         its = replace(RESTORE, id=f"{number:012}", started_at=NOW + number * SECOND, state=RestoreState.COMPLETE)
         catalog.begin_restore(its)
     assert [each.id[-1] for each in catalog.restores("residency")] == ["2", "1", "0"]
 
 
-def test_a_second_restore_of_the_database_is_refused_and_names_the_first(catalog: SqlCatalog) -> None:
+def test_a_second_restore_of_the_database_is_refused_and_names_the_first(catalog: SqlRestores) -> None:
     catalog.begin_restore(RESTORE)
     with pytest.raises(RestoreRunningError, match=r"restore 0123456789ab .* is under way, in step: checking"):
         catalog.begin_restore(replace(RESTORE, id="another00000"))
@@ -221,7 +222,7 @@ def test_of_two_processes_one_begins_the_request_that_both_were_given(beginner: 
         assert answers[1].startswith("this request was begun before, as restore ")
 
 
-def test_whoever_waited_for_another_to_begin_is_told_which(url: str, catalog: SqlCatalog) -> None:
+def test_whoever_waited_for_another_to_begin_is_told_which(url: str, catalog: SqlRestores) -> None:
     engine = make_engine(parse_url(url))
     with ThreadPoolExecutor() as threads:
         with engine.begin() as connection:
@@ -234,26 +235,26 @@ def test_whoever_waited_for_another_to_begin_is_told_which(url: str, catalog: Sq
     assert [each.id for each in catalog.restores("residency")] == [RESTORE.id]
 
 
-def test_a_message_delivered_twice_begins_nothing_also_when_the_first_has_ended(catalog: SqlCatalog) -> None:
+def test_a_message_delivered_twice_begins_nothing_also_when_the_first_has_ended(catalog: SqlRestores) -> None:
     catalog.begin_restore(replace(RESTORE, request_key="task"))
     catalog.save_restore(replace(RESTORE, request_key="task", state=RestoreState.COMPLETE))
     with pytest.raises(RestoreRunningError, match=r"begun before, as restore 0123456789ab"):
         catalog.begin_restore(replace(RESTORE, id="again0000000", request_key="task"))
 
 
-def test_a_request_is_known_whatever_database_it_was_for(catalog: SqlCatalog) -> None:
+def test_a_request_is_known_whatever_database_it_was_for(catalog: SqlRestores) -> None:
     catalog.begin_restore(replace(RESTORE, request_key="task"))
     with pytest.raises(RestoreRunningError, match=r"begun before, as restore 0123456789ab"):
         catalog.begin_restore(replace(RESTORE, id="again0000000", database="another", request_key="task"))
 
 
-def test_a_dead_one_must_be_settled_first(catalog: SqlCatalog, other: Beginner) -> None:
+def test_a_dead_one_must_be_settled_first(catalog: SqlRestores, other: Beginner) -> None:
     assert catalog.dead_restores("residency", NOW) == []
     with pytest.raises(RestoreRunningError, match="under way, in step: swapping"):
         catalog.begin_restore(RESTORE)
     other.process.kill()
     other.process.wait()
-    named = r"restore dead00000000 .* not settled: the process that held it is gone"
+    named = r"restore dead00000000 .* not recovered: the process that held it is gone"
     with pytest.raises(RestoreRunningError, match=named) as raised:
         catalog.begin_restore(RESTORE)
     assert "check --repair" in raised.value.hint
@@ -261,20 +262,20 @@ def test_a_dead_one_must_be_settled_first(catalog: SqlCatalog, other: Beginner) 
     (dead,) = catalog.dead_restores("residency", NOW)
     assert (dead.id, dead.step, dead.mode) == ("dead00000000", Step.SWAPPING, Mode.MERGE)
     assert dead.state is RestoreState.RUNNING, "a look ends nothing"
-    assert catalog.settle_restore(replace(dead, state=RestoreState.ABANDONED), dead)
+    assert catalog.replace_restore(replace(dead, state=RestoreState.ABANDONED), dead)
     catalog.begin_restore(RESTORE)
 
 
-def test_what_another_process_holds_cannot_be_spoken_for(catalog: SqlCatalog, other: Beginner) -> None:
+def test_what_another_process_holds_cannot_be_spoken_for(catalog: SqlRestores, other: Beginner) -> None:
     assert other.process.poll() is None
     theirs = recorded(catalog, "dead00000000")
     assert not catalog.beat_restore(theirs, NOW)
-    with pytest.raises(RestoreError, match="taken for dead and settled"):
+    with pytest.raises(RestoreError, match="taken for dead and recovered"):
         catalog.save_restore(replace(theirs, step=Step.DONE))
     assert catalog.restore(theirs.id) == theirs
 
 
-def test_a_sign_of_life_is_recorded_and_its_lack_is_death(catalog: SqlCatalog, url: str) -> None:
+def test_a_sign_of_life_is_recorded_and_its_lack_is_death(catalog: SqlRestores, url: str) -> None:
     catalog.begin_restore(RESTORE)
     assert catalog.beat_restore(RESTORE, NOW + LEASE)
     assert recorded(catalog).heartbeat_at == NOW + LEASE
@@ -283,7 +284,7 @@ def test_a_sign_of_life_is_recorded_and_its_lack_is_death(catalog: SqlCatalog, u
     assert [each.id for each in catalog.dead_restores("residency", NOW)] == [RESTORE.id]
 
 
-def test_a_save_takes_no_sign_of_life_back(catalog: SqlCatalog) -> None:
+def test_a_save_takes_no_sign_of_life_back(catalog: SqlRestores) -> None:
     catalog.begin_restore(RESTORE)
     catalog.beat_restore(RESTORE, NOW + 20 * LEASE)
     catalog.save_restore(replace(RESTORE, step=Step.LOADING))
@@ -293,41 +294,41 @@ def test_a_save_takes_no_sign_of_life_back(catalog: SqlCatalog) -> None:
     assert recorded(catalog).heartbeat_at == NOW + 22 * LEASE, "a save is a sign of life itself"
 
 
-def test_it_is_settled_once_and_only_as_it_was_seen(catalog: SqlCatalog) -> None:
+def test_it_is_settled_once_and_only_as_it_was_seen(catalog: SqlRestores) -> None:
     catalog.begin_restore(RESTORE)
     catalog.beat_restore(RESTORE, NOW + SECOND)
     ended = replace(RESTORE, state=RestoreState.ABANDONED)
-    assert not catalog.settle_restore(ended, RESTORE)
+    assert not catalog.replace_restore(ended, RESTORE)
     seen = recorded(catalog)
     catalog.save_restore(replace(seen, step=Step.LOADING))
-    assert not catalog.settle_restore(ended, seen)
+    assert not catalog.replace_restore(ended, seen)
     seen = recorded(catalog)
-    assert catalog.settle_restore(ended, seen)
-    assert not catalog.settle_restore(replace(RESTORE, state=RestoreState.COMPLETE), seen)
-    with pytest.raises(RestoreError, match="taken for dead and settled"):
+    assert catalog.replace_restore(ended, seen)
+    assert not catalog.replace_restore(replace(RESTORE, state=RestoreState.COMPLETE), seen)
+    with pytest.raises(RestoreError, match="taken for dead and recovered"):
         catalog.save_restore(replace(RESTORE, step=Step.DONE))
     assert recorded(catalog) == ended
 
 
-def test_who_begins_a_rollback_holds_the_record_from_then_on(catalog: SqlCatalog, other: Beginner) -> None:
+def test_who_begins_a_rollback_holds_the_record_from_then_on(catalog: SqlRestores, other: Beginner) -> None:
     theirs = recorded(catalog, "dead00000000")
     ended = replace(theirs, state=RestoreState.COMPLETE)
-    assert catalog.settle_restore(ended, theirs)
+    assert catalog.replace_restore(ended, theirs)
     assert other.process.poll() is None
     claimed = replace(ended, state=RestoreState.RUNNING, step=Step.ROLLING_BACK)
-    assert catalog.settle_restore(claimed, ended)
+    assert catalog.replace_restore(claimed, ended)
     assert catalog.beat_restore(claimed, NOW)
-    assert not catalog.settle_restore(claimed, ended), "a second rollback finds it begun"
+    assert not catalog.replace_restore(claimed, ended), "a second rollback finds it begun"
     with pytest.raises(RestoreRunningError, match="step: rolling back"):
         catalog.begin_restore(RESTORE)
 
 
-def test_no_rollback_begins_while_another_restore_is_under_way(catalog: SqlCatalog) -> None:
+def test_no_rollback_begins_while_another_restore_is_under_way(catalog: SqlRestores) -> None:
     ended = replace(RESTORE, state=RestoreState.COMPLETE)
     catalog.begin_restore(ended)
     catalog.begin_restore(replace(RESTORE, id="second000000"))
     with pytest.raises(RestoreRunningError, match="under way"):
-        catalog.settle_restore(replace(ended, state=RestoreState.RUNNING), ended)
+        catalog.replace_restore(replace(ended, state=RestoreState.RUNNING), ended)
     assert recorded(catalog) == ended
 
 
@@ -337,7 +338,7 @@ def test_no_rollback_begins_while_another_restore_is_under_way(catalog: SqlCatal
     report=st.dictionaries(st.text(max_size=5), st.integers() | st.none() | st.text(max_size=5)),
 )
 @example(words="a \0 and a \udcff", report={"\0": "\0"})
-def test_any_text_can_be_recorded(catalog: SqlCatalog, words: str, report: dict[str, int | str | None]) -> None:
+def test_any_text_can_be_recorded(catalog: SqlRestores, words: str, report: dict[str, int | str | None]) -> None:
     """What servers and files say may hold NUL and halves of characters, which no database takes."""
     if catalog.restore(RESTORE.id) is None:
         catalog.begin_restore(RESTORE)

@@ -11,12 +11,12 @@ from app import documents
 from app.archive.tar.layout import GLOBALS, PATHS, POSTGRES, SETTINGS
 from app.cli.output.messages import document, warn
 from app.cli.output.text import say
-from app.operations.full_restore.run import LaidOut
+from app.operations.full_restore.run import FullRestoreOutcome
 
 _PG_SUBSCRIPTION = "6100"  # its oid, and so its file until somebody rewrites it
 
 
-def laid_out(done: LaidOut, *, as_json: bool) -> None:
+def laid_out(done: FullRestoreOutcome, *, as_json: bool) -> None:
     """Where everything stands, what to start, and what to do next."""
     start = shlex.join(done.start)
     if as_json:
@@ -39,7 +39,7 @@ def may_subscribe(data: Path) -> bool:
         return True
 
 
-def _next(done: LaidOut) -> Iterator[str]:
+def _next(done: FullRestoreOutcome) -> Iterator[str]:
     data = done.target / POSTGRES
     if may_subscribe(data):
         yield (

@@ -75,8 +75,8 @@ class RestoreEvent(EventName):
         Level.WARNING,
         "The cancel came too late: the change was committed.",
     )
-    SETTLED = (
-        "restore settled",
+    RECOVERED = (
+        "restore recovered",
         Level.WARNING,
         "What a restore left whose process died, or whose clean-up failed, is cleaned up and recorded.",
     )

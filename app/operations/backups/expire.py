@@ -80,7 +80,7 @@ def _expire_one(service: Service, listed: Restore, backups: Sequence[Backup]) ->
     service.scripts.remove(record.id)
     done += [f"pin of restore {record.id} released: {name}" for name in release(service, record, backups)]
     changed = replace(record, undo=None, shadow=None, undo_until=None)
-    if service.restores.settle_restore(changed, record):
+    if service.restores.replace_restore(changed, record):
         done.append(f"restore {record.id} can no longer be rolled back")
         service.events.emit(Event(RestoreEvent.UNDO_REMOVED, restore=record.id, figures={"database": kept}))
     return done
@@ -93,4 +93,4 @@ def _claimed(service: Service, listed: Restore) -> Restore | None:
     if record is None or not _is_over(record, now):
         return None
     claimed = replace(record, heartbeat_at=now)
-    return claimed if service.restores.settle_restore(claimed, record) else None
+    return claimed if service.restores.replace_restore(claimed, record) else None

@@ -1,7 +1,8 @@
-"""Lays a full backup out in an empty folder, checks it, and says what to start. No running server is touched.
+"""Unpacks a full backup into an empty folder, checks it, and says what to start. No running server is touched.
 
-Everything is put together under a temporary name and takes the target's name only when it was found right; so whatever
-fails, nothing half done stands there.
+    unpack into a temporary folder beside the target -> compare with the manifest -> pg_verifybackup -> rename
+
+The target gets its name only after the checks: if anything fails, no part of the backup is there.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ _OTHER = "use another backup: 'residency-backup list' shows what there is"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FullSource:
-    """What is laid out: the file of a full backup, and its manifest where there is one."""
+    """The file of a full backup, and its manifest if it has one."""
 
     name: str
     open: Callable[[], BinaryIO]
@@ -53,14 +54,14 @@ class FullSource:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LaidOut:
-    """What stands now.
+class FullRestoreOutcome:
+    """A full backup that is unpacked and checked.
 
     Attributes:
-        verified_by: version of the program that compared the server's data with the server's own record.
-        paths: the folders beside the server, where they stand under the target.
-        owners_kept: whether what is in them belongs to whom it belonged.
-        start: the argument list that starts a server on it.
+        verified_by: version of pg_verifybackup, which compared the data folder with PostgreSQL's own manifest.
+        paths: the folders beside the server, at their places under the target.
+        owners_kept: whether the files in them have their owners again.
+        start: the argument list that starts a server on the data folder.
     """
 
     source: FullSource
@@ -73,21 +74,26 @@ class LaidOut:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Programs:
-    """PostgreSQL's own programs for a data folder: what checks it, and the argument list that starts a server on it."""
+class DataFolderTools:
+    """PostgreSQL's own programs for a data folder.
+
+    Attributes:
+        verify: runs pg_verifybackup on a folder; returns its version.
+        start: the argument list that starts a server on a folder.
+    """
 
     verify: Callable[[Path], str]
     start: Callable[[Path], Sequence[str]]
 
 
 def restore_full(
-    source: FullSource, target: Path, programs: Programs, events: Events, progress: Progress = SILENT
-) -> LaidOut:
-    """Lay a full backup out.
+    source: FullSource, target: Path, tools: DataFolderTools, events: Events, progress: Progress = SILENT
+) -> FullRestoreOutcome:
+    """Unpack a full backup, and check it.
 
     Raises:
-        RestoreValidationError: the target is not empty, or the file is not what was backed up, or no full backup.
-        RestorePermissionError, RestoreStorageError: the target cannot be written, or is too small.
+        RestoreValidationError: the target is not empty, or the file is damaged or no full backup.
+        RestorePermissionError, RestoreStorageError: the target cannot be written, or its disk is too small.
         BackupCreationError: pg_verifybackup of the server's major is not installed.
         DiskReadError: the disk cannot read the file.
     """
@@ -99,21 +105,21 @@ def restore_full(
         warnings = _remarks(source, target)
         with _put_together(target) as folder:
             owners_kept = _unpack(source, folder, progress)
-            version = _verified(programs, folder / POSTGRES)
+            version = _verified(tools, folder / POSTGRES)
     _tell(events, RestoreEvent.FULL_COMPLETED, source, target, verified_by=version)
-    return LaidOut(
+    return FullRestoreOutcome(
         source=source,
         target=target,
         verified_by=version,
         paths=_paths_in(source, target),
         owners_kept=owners_kept,
-        start=programs.start(target / POSTGRES),
+        start=tools.start(target / POSTGRES),
         warnings=warnings,
     )
 
 
 class FullRestoreEnding(Ending):
-    """How it ends if it fails: what was laid out is gone by then."""
+    """How a full restore ends that fails: what was unpacked is removed by then."""
 
     def __init__(self, events: Events) -> None:
         self._events = events
@@ -136,7 +142,7 @@ def _require_empty(target: Path) -> None:
 
 def _require_room(source: FullSource, target: Path) -> None:
     wanted = source.manifest.raw_bytes if source.manifest else source.size
-    place = next(each for each in (target, *target.parents) if each.exists())
+    place = next(path for path in (target, *target.parents) if path.exists())
     space = shutil.disk_usage(place)
     free = space.free if space.total else ENDLESS
     if lacks := shortage(place, free, wanted, "this restore"):
@@ -144,53 +150,53 @@ def _require_room(source: FullSource, target: Path) -> None:
 
 
 def _remarks(source: FullSource, target: Path) -> list[str]:
-    """What the user should know although nothing is wrong with what is laid out."""
-    own = f"{source.name} has no usable manifest to be proven by; the server's own record is"
+    """Warnings for the user that say nothing against the backup."""
+    no_manifest = f"{source.name} has no usable manifest to be proven by; the server's own record is"
     ours = re.compile(re.escape(_unfinished(target, "\0")).replace("\0", "[0-9a-f]+"))
     above = target.parent
     beside = sorted(above.iterdir()) if above.is_dir() and os.access(above, os.R_OK) else []
-    left = [each for each in beside if ours.fullmatch(each.name)]
+    leftovers = [path for path in beside if ours.fullmatch(path.name)]
     return [
-        *([] if source.manifest else [own]),
-        *(f"{each} was left by a run that was cut off: remove it, if no other is at work there" for each in left),
+        *([] if source.manifest else [no_manifest]),
+        *(f"{path} was left by a run that was cut off: remove it, if no other is at work there" for path in leftovers),
     ]
 
 
 def _unfinished(target: Path, number: str) -> str:
-    # And not ".partial", which the tree of backups removes where nobody is at work.
+    # Not ".partial": the tree of backups removes such files if no run is under way.
     return f".{target.name}.{number}.unfinished"
 
 
 @contextlib.contextmanager
 def _put_together(target: Path) -> Iterator[Path]:
-    """A folder of which the target is made when the block ends well, and which is gone when it does not.
+    """A temporary folder for a block. Its content becomes the target's if the block ends well; else it is removed.
 
-    A target that is there is filled, not replaced: it may be a mount, or stand where this user may not make another.
+    A target that exists is filled, not replaced: it may be a mount, or in a folder that this user may not write.
     """
-    there = target.is_dir()
-    above = target if there else target.parent
-    missing = [each for each in (above, *above.parents) if not each.exists()]
+    exists = target.is_dir()
+    above = target if exists else target.parent
+    missing = [path for path in (above, *above.parents) if not path.exists()]
     folder = above / _unfinished(target, secrets.token_hex(6))
     placed: list[Path] = []
     try:
-        for each in reversed(missing):
-            each.mkdir(0o755, exist_ok=True)
+        for path in reversed(missing):
+            path.mkdir(0o755, exist_ok=True)
         folder.mkdir(0o700)
         yield folder
         os.sync()  # all of it is on the disk before it has its name
-        if there:
-            for each in sorted(folder.iterdir(), key=lambda each: each.name == POSTGRES):  # what a server needs is last
-                placed.append(each.rename(target / each.name))  # noqa: PERF401 -- those before one that fails count
+        if exists:
+            for path in sorted(folder.iterdir(), key=lambda path: path.name == POSTGRES):  # the data folder is last
+                placed.append(path.rename(target / path.name))  # noqa: PERF401 -- those before one that fails count
             folder.rmdir()
         else:
             placed.append(folder.rename(target))
         os.sync()
     except BaseException:
-        for each in (*placed, folder):
-            _remove(each)
-        for each in missing:
-            with contextlib.suppress(OSError):  # what failed is raised, not what could not be tidied up after it
-                each.rmdir()
+        for path in (*placed, folder):
+            _remove(path)
+        for path in missing:
+            with contextlib.suppress(OSError):  # the first error is raised, not one of the clean-up
+                path.rmdir()
         raise
 
 
@@ -202,7 +208,7 @@ def _remove(path: Path) -> None:
 
 
 def _unpack(source: FullSource, folder: Path, progress: Progress) -> bool:
-    """Write all of it; returns whether owners could be given back."""
+    """Write all files; returns whether they have their owners again."""
     progress.start("unpack", source.size)
     unpacker = Unpacker(folder)
     try:
@@ -214,7 +220,7 @@ def _unpack(source: FullSource, folder: Path, progress: Progress) -> bool:
         if source.manifest is not None:
             require_equal(found, tar_index_of(source.manifest))
     except DiskReadError:
-        raise  # that may pass, and says nothing of the backup
+        raise  # it may be transient, and says nothing of the backup
     except (BackupReadError, BackupValidationError) as error:
         raise RestoreValidationError(f"{source.name} does not verify: {error.message}", _OTHER) from error
     unpacker.finish()
@@ -223,21 +229,21 @@ def _unpack(source: FullSource, folder: Path, progress: Progress) -> bool:
     return unpacker.owners_kept
 
 
-def _verified(programs: Programs, folder: Path) -> str:
+def _verified(tools: DataFolderTools, folder: Path) -> str:
     try:
-        return programs.verify(folder)
+        return tools.verify(folder)
     except (BackupReadError, BackupValidationError) as error:
         raise RestoreValidationError(error.message, error.hint) from error
 
 
 def _paths_in(source: FullSource, target: Path) -> tuple[Path, ...]:
     paths = source.manifest.full.paths if source.manifest and source.manifest.full else ()
-    return tuple(target / f"paths{each}" for each in paths)
+    return tuple(target / f"paths{path}" for path in paths)
 
 
 @contextlib.contextmanager
 def _writing(target: Path) -> Iterator[None]:
-    """Turn the errors of a disk that is written into ours."""
+    """Turn errors of the operating system, in a block that writes, into errors of a restore."""
     try:
         yield
     except OSError as error:

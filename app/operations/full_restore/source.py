@@ -1,4 +1,4 @@
-"""Finds what `restore-full` lays out: a full backup of the tree, or a file anywhere, for which no service is needed."""
+"""Finds the backup that `restore-full` unpacks: one of the tree, or a file anywhere, which takes no settings."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def full_from_file(path: Path, events: Events) -> FullSource:
     """The file at that path, and the manifest beside it.
 
     Raises:
-        RestoreValidationError: its name is none of a tar that this service makes, or it is no regular file.
+        RestoreValidationError: it is not named like a full backup, or is no regular file.
         BackupPermissionError, DiskReadError: it cannot be read.
     """
     path = path.absolute()
@@ -82,7 +82,7 @@ def full_from_tree(service: Service, name: str) -> FullSource:
 
 
 def _manifest(data: bytes | None, name: str, events: Events) -> Manifest | None:
-    """The manifest; None, with a warning, where it cannot be used: the server's data has a record of its own."""
+    """The manifest; None, with a warning, if it cannot be used: PostgreSQL's data has a manifest of its own."""
     if data is None:
         return None
     try:
@@ -94,5 +94,5 @@ def _manifest(data: bytes | None, name: str, events: Events) -> Manifest | None:
 
 
 def no_such(name: str) -> BackupNotFoundError:
-    """The error for a path where nothing stands."""
+    """The error for a path that does not exist."""
     return BackupNotFoundError(f"there is no file {name}", "'residency-backup list' shows what there is")

@@ -17,12 +17,12 @@ from app.operations.backups.keep import set_pin
 from app.operations.backups.no_return import safety_findings
 from app.operations.backups.pins import pinned_for
 from app.operations.backups.servers import of_this_server, surely_of_this_server
-from app.operations.restore.position import Obstacle, no_way_back, whereabouts
-from app.operations.restore.recover import settle_all, unsettled
-from app.operations.restore.replication import asleep, held_aside
+from app.operations.restore.position import Obstacle, obstacle_to_rename, position
+from app.operations.restore.recover import interrupted, recover_all
+from app.operations.restore.replication import disabled_subscriptions, slots_of_undo
 from app.operations.service import Service, target_for
 
-_REPAIR = "'residency-backup check --repair' settles it"
+_REPAIR = "to clean up: residency-backup check --repair"
 _OURS = re.compile(r"_(?:restore|undo)_(?P<id>[0-9a-f]{12})")
 
 
@@ -39,7 +39,7 @@ def check_restores(service: Service, backups: Sequence[Backup]) -> list[Finding]
     held = _held(service, backups)
     records = service.restores.restores(service.database)
     own = of_this_server(service, records)
-    dead = {record.id: record for record in unsettled(service)}
+    dead = {record.id: record for record in interrupted(service)}
     found = [Finding.warning("restores", f"{_left(service, record)}; {_REPAIR}") for record in dead.values()]
     found += [
         Finding.warning("restores", f"restore {record.id} can no longer be rolled back; {_REPAIR}")
@@ -49,7 +49,7 @@ def check_restores(service: Service, backups: Sequence[Backup]) -> list[Finding]
     databases = _databases(service)
     found += [Finding.warning("restores", said) for said in _strange_databases(service, records, set(databases or ()))]
     if databases is not None:
-        found += [*held_aside(service, own), *asleep(service, own, databases)]
+        found += [*slots_of_undo(service, own), *disabled_subscriptions(service, own, databases)]
     # A restore whose process died is reported above.
     standing = [record for record in own if _needed(service, record) and record.id not in dead]
     found += [_kept(record, databases, newer_restores(record, own), service.clock()) for record in standing]
@@ -59,7 +59,7 @@ def check_restores(service: Service, backups: Sequence[Backup]) -> list[Finding]
 
 def repair_restores(service: Service) -> list[str]:
     """Recover restores whose process died, and remove what is not needed any more; returns what was done, in words."""
-    done = settle_all(service) + expire(service)
+    done = recover_all(service) + expire(service)
     held = _held(service, inventory(service))
     ended = [record for record in service.restores.restores(service.database) if not _needed(service, record)]
     done_with = {record.id for record in surely_of_this_server(service, ended)}
@@ -76,7 +76,7 @@ def repair_restores(service: Service) -> list[str]:
 
 def _left(service: Service, record: Restore) -> str:
     """What a restore left whose process died, or whose clean-up failed."""
-    where = whereabouts(target_for(service, record), record)
+    where = position(target_for(service, record), record)
     abandoned = record.state is RestoreState.ABANDONED
     how = "it could not be cleaned up after" if abandoned else "its process died in"
     return f"restore {record.id}: {how} step '{record.step}'; {where}"
@@ -133,7 +133,7 @@ def _obstacle(
     if record.method is not Method.SHADOW or databases is None:
         return None
     # The restores in front of it replaced the live database since.
-    return None if in_front and record.undo in databases else no_way_back(record, databases)
+    return None if in_front and record.undo in databases else obstacle_to_rename(record, databases)
 
 
 def _databases(service: Service) -> Mapping[str, int] | None:

@@ -1,4 +1,4 @@
-"""Who else may put something into the folder of backups, and what was put there."""
+"""Who else may write into the folder of backups, and which files there were not made by this service."""
 
 from __future__ import annotations
 
@@ -15,42 +15,42 @@ _MOST = 10
 
 
 def check_access(service: Service, backups: Inventory) -> list[Finding]:
-    """Look at the rights on the tree, and name what was found in it."""
+    """Check the rights on the tree, and name the files in it that were found."""
     findings = [*_writers(service, None), *_found(service, backups)]
     return findings or [Finding.ok("access", "nobody else may write the backups")]
 
 
 def access_findings(service: Service, source: RestoreSource, backups: Inventory) -> list[Finding]:
-    """The same of what is to be restored: whoever could write it decides what the restoring role runs."""
+    """The same for the backup that is restored: whoever can write it decides what the restoring role runs."""
     if source.backup is None:
         return []
     file = source.backup.file
     findings = [*_writers(service, file)]
     if reason := backups.found.get(file):
-        said = f"{source.name} was found, and not made here: {reason}; what is in it runs as the role that restores it"
-        findings.append(Finding.warning("access", said))
+        message = f"{source.name} was found, and not made here: {reason}; its statements run as the restoring role"
+        findings.append(Finding.warning("access", message))
     return findings
 
 
 def _writers(service: Service, file: str | None) -> Iterator[Finding]:
     writers = service.tree.other_writers(file)
     for path, who in writers[:_MOST]:
-        said = f"{path} can be written by {who}, who can so plant or change a backup"
-        yield Finding.warning("access", f"{said}: chmod go-w {shlex.quote(str(path))}, or chown it")
+        message = f"{path} can be written by {who}, who can so plant or change a backup"
+        yield Finding.warning("access", f"{message}: chmod go-w {shlex.quote(str(path))}, or chown it")
     if len(writers) > _MOST:
-        said = f"{len(writers) - _MOST} more files or folders can be written by others"
-        yield Finding.warning("access", f"{said}: chmod -R go-w {shlex.quote(str(service.tree))}")
+        message = f"{len(writers) - _MOST} more files or folders can be written by others"
+        yield Finding.warning("access", f"{message}: chmod -R go-w {shlex.quote(str(service.tree))}")
 
 
 def _found(service: Service, backups: Inventory) -> Iterator[Finding]:
     for file, reason in backups.found.items():
-        said = f"found {file}: {reason}; it is no 'latest', and neither counted nor pruned"
-        command = "residency-backup sync" if reason == UNKNOWN else _taking_over(service, file)
-        yield Finding.warning("access", f"{said}; if it is yours: {command}")
+        message = f"found {file}: {reason}; it is no 'latest', and neither counted nor pruned"
+        command = "residency-backup sync" if reason == UNKNOWN else _take_over(service, file)
+        yield Finding.warning("access", f"{message}; if it is yours: {command}")
 
 
-def _taking_over(service: Service, file: str) -> str:
-    """The command that gives a file and its manifest to who owns the folder."""
+def _take_over(service: Service, file: str) -> str:
+    """The command that gives a file and its manifest to the owner of the folder."""
     root = shlex.quote(str(service.tree))
     path = service.tree.location(file)
     return f"chown --reference={root} {shlex.quote(path)} {shlex.quote(f'{path}.json')}; residency-backup sync"

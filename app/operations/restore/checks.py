@@ -30,7 +30,8 @@ from app.operations.restore.replication import SUBSCRIPTIONS, replication_findin
 from app.operations.restore.request import RestoreRequest
 from app.operations.restore.room import room_findings
 from app.operations.restore.source import RestoreSource
-from app.ports.events import Event, Events
+from app.operations.service import Service
+from app.ports.events import Event
 from app.ports.target import Target, TargetFacts
 
 log = structlog.get_logger(__name__)
@@ -55,7 +56,7 @@ def check_restore(job: Job, restore_id: str) -> list[Finding]:
         findings += _of_the_server(job)
         findings += findings_of("catalog", lambda: [_catalog(job, restore_id)])
     for finding in findings:
-        _tell(job.service.events, finding)
+        _emit(job.service, finding)
     return _without_error(findings)
 
 
@@ -88,12 +89,13 @@ def _for_preview(finding: Finding) -> Finding:
     return Finding.warning(finding.check, f"{finding.message}; {finding.error.hint}")
 
 
-def _tell(events: Events, finding: Finding) -> None:
+def _emit(service: Service, finding: Finding) -> None:
+    """Tell of a finding that somebody should see; of any other there is a DEBUG line."""
     figures = {"check": finding.check, "found": str(finding.severity), "message": finding.message}
     if finding.severity is Severity.OK:
         log.debug(RestoreEvent.CHECK.phrase, **figures)
     else:
-        events.emit(Event(RestoreEvent.CHECK, figures=figures, found=Level(finding.severity)))
+        service.events.emit(Event(RestoreEvent.CHECK, figures=figures, found=Level(finding.severity)))
 
 
 def _server(job: Job) -> Finding:

@@ -12,12 +12,14 @@ import structlog
 
 from app.domain.changes import Changes, OtherWords
 from app.domain.checks import Finding
+from app.domain.events import EventName
 from app.domain.restore import Method, Restore
 from app.operations.backups.inventory import Inventory
 from app.operations.restore.journal import Journal
 from app.operations.restore.request import RestoreRequest
 from app.operations.restore.source import RestoreSource
 from app.operations.service import Progress, Service, target_for
+from app.ports.events import Event
 from app.ports.target import Target, TargetFacts
 
 log = structlog.get_logger(__name__)
@@ -108,6 +110,10 @@ class RestoreJob(Job):
     def record(self) -> Restore:
         """The record, as it was written last."""
         return self.journal.record
+
+    def emit(self, name: EventName, **figures: object) -> None:
+        """Tell of an event of this restore."""
+        self.service.events.emit(Event(name, restore=self.record.id, figures=figures))
 
     @contextmanager
     def phase(self, name: str, total: int | None = None) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Keeps a restore's record: each step is in the catalog before it is done, and so is each name that it makes."""
+"""The record of a restore under way: each step is in the catalog before it is begun, with the names that it makes."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class Journal:
         """Record where the restore stands.
 
         Args:
-            step: the one that is begun next.
+            step: what is begun next; None if it goes on with the step.
             changes: fields of the record.
 
         Raises:
-            CatalogError: it cannot be recorded; so the step must not be done.
-            RestoreError: another process took this one for dead.
+            CatalogError: it cannot be recorded, so the step must not be begun.
+            RestoreError: another process took this one for dead, and recovered the restore.
         """
         if step is not None:
             changes["step"] = step
@@ -48,8 +48,9 @@ class Journal:
         self.record = replace(self.record, **changes)
 
     def beating(self) -> AbstractContextManager[object]:
-        """Give signs of life for the length of a block. Where they are refused, the next step finds out."""
-        lost = RestoreError(f"restore {self.record.id} was taken for dead", "'residency-backup restores' shows it")
+        """Give signs of life for the length of a block. If they are refused, the next step fails."""
+        hint = "to see what became of it: residency-backup restores"
+        lost = RestoreError(f"restore {self.record.id} was taken for dead", hint)
 
         def tell(error: CatalogError) -> None:
             self.service.events.emit(failure(RestoreEvent.HEARTBEAT_NOT_SAVED, error))

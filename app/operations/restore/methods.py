@@ -9,15 +9,14 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from app.domain.events import EventName, RestoreEvent
+from app.domain.events import RestoreEvent
 from app.domain.restore import Method, Side, Step, shadow_name, undo_name
 from app.domain.servers import Identity
 from app.operations.backups.servers import note_restored
 from app.operations.restore.foreign import loading_role
 from app.operations.restore.job import RestoreJob
-from app.operations.restore.replication import detach_copies, pause, report_subscriptions
 from app.operations.restore.safety import safety_backup
-from app.ports.events import Event
+from app.operations.restore.subscriptions import detach_copies, pause, report_subscriptions
 from app.ports.target import Loading
 
 COUNTS = ("inserted", "updated", "deleted", "unchanged", "conflicting", "blocked")
@@ -55,7 +54,7 @@ def _load_and_prove(job: RestoreJob, shadow: str) -> None:
     job.journal.write(Step.PROVING)
     with job.phase("prove", archive.index.raw_bytes):
         outcome.warnings += job.target.prove(shadow, archive, loading, job.progress.advance, outcome.otherwise.append)
-    _tell(job, RestoreEvent.PROVEN, database=shadow)
+    job.emit(RestoreEvent.PROVEN, database=shadow)
 
 
 def _swap(job: RestoreJob, shadow: str, undo: str) -> None:
@@ -77,7 +76,7 @@ def _swap(job: RestoreJob, shadow: str, undo: str) -> None:
     is_kept = undo in job.target.databases()
     job.outcome.downtime = seconds if is_kept else None  # nobody misses a database that was not there
     journal.note(undo=undo if is_kept else None, undo_until=until if is_kept else None)
-    _tell(job, RestoreEvent.SWAPPED, database=live, downtime=job.outcome.downtime, undo=undo)
+    job.emit(RestoreEvent.SWAPPED, database=live, downtime=job.outcome.downtime, undo=undo)
 
 
 def _note_made(job: RestoreJob, oid: int | None) -> None:
@@ -93,7 +92,7 @@ def _run_post_command(job: RestoreJob, database: str) -> None:
     job.journal.write(Step.POST_COMMAND)
     with job.phase("post command"):
         job.service.target.run(command, database)
-    _tell(job, RestoreEvent.COMMAND_DONE, database=database)
+    job.emit(RestoreEvent.COMMAND_DONE, database=database)
 
 
 def _in_place(job: RestoreJob) -> None:
@@ -101,7 +100,7 @@ def _in_place(job: RestoreJob) -> None:
     safety_backup(job)
     live, journal, archive = job.request.changes, job.journal, job.source.archive
     job.outcome.notes.append(f"the role may not create databases: {live} is replaced in place, in one transaction")
-    _tell(job, RestoreEvent.IN_PLACE, database=live)
+    job.emit(RestoreEvent.IN_PLACE, database=live)
     journal.write(Step.LOADING, method=Method.IN_PLACE)
     # Only a safety backup undoes it.
     until = job.service.clock() + job.service.options.undo_for if job.record.safety else None
@@ -150,7 +149,3 @@ def _by_rows(job: RestoreJob) -> None:
     outcome.warnings += changes.warnings
     if blocked := changes.total("blocked"):
         outcome.warnings.append(f"{blocked} rows were not brought back: the samples show what blocks them")
-
-
-def _tell(job: RestoreJob, name: EventName, **figures: object) -> None:
-    job.service.events.emit(Event(name, restore=job.record.id, figures=figures))

@@ -1,7 +1,10 @@
-"""What became of a restore whose process did not live to say: looked up on the server, cleaned up, recorded.
+"""Recovers restores whose process died, or whose clean-up failed: finds out what became of them, and cleans up.
 
-The live database is exactly before or exactly after. Which of the two is told by the databases that stand, or by what
-the server knows of one transaction.
+for each interrupted restore or rollback:
+is the live database before or after?   (restore/position.py)
+after  -> the restore is complete; its undo is kept from now on
+before -> what was made beside it is dropped, its pins are released; it failed
+record that
 """
 
 from __future__ import annotations
@@ -16,137 +19,116 @@ from app.errors import ResidencyBackupError, RestoreRollbackError
 from app.operations.backups.inventory import inventory
 from app.operations.backups.pins import release
 from app.operations.backups.servers import of_this_server
-from app.operations.restore.position import is_swapped, is_swapped_back
-from app.operations.restore.replication import resume
+from app.operations.restore.position import POLL_SECONDS, REPAIR_LATER, is_applied, is_rolled_back
+from app.operations.restore.subscriptions import resume
 from app.operations.service import Service, target_for
-from app.ports.events import Event
+from app.ports.events import Event, failure
 from app.ports.target import Target
 
-_COMMIT_SECONDS = 20.0  # a commit that was sent is done or refused long before
-_POLL_SECONDS = 0.2
-PATIENCE_SECONDS = 5.0  # of a clean-up that is cut off: as long as a server takes to be started again, or a network
+PATIENCE_SECONDS = 5.0  # of a clean-up that is cut off: a server is started again in that time, or a network is back
 _AS_BEFORE = "the live database is as before"
-_AGAIN = "restore again"
 _BEFORE_ANY_CHANGE = {Step.CHECKING, Step.SAFETY, Step.LOADING, Step.PROVING}
-_BY_HAND = "when the server answers again: residency-backup check --repair"
 
 
-def unsettled(service: Service) -> list[Restore]:
-    """Restores whose processes died, or could not clean up."""
-    dead = {each.id: each for each in service.restores.dead_restores(service.database, service.clock())}
-    left = (each for each in service.restores.restores(service.database) if each.state is RestoreState.ABANDONED)
-    return of_this_server(service, list((dead | {each.id: each for each in left}).values()))
+def interrupted(service: Service) -> list[Restore]:
+    """Restores, made on this server, whose process died or could not clean up."""
+    dead = service.restores.dead_restores(service.database, service.clock())
+    all_restores = service.restores.restores(service.database)
+    abandoned = (record for record in all_restores if record.state is RestoreState.ABANDONED)
+    by_id = {record.id: record for record in (*dead, *abandoned)}
+    return of_this_server(service, list(by_id.values()))
 
 
-def settle_all(service: Service) -> list[str]:
-    """Settle every one that can be; says what was done.
+def recover_all(service: Service) -> list[str]:
+    """Recover every interrupted restore that can be; says what was done.
 
     Raises:
-        RestoreRollbackError: the first that could not be, when all others are.
+        RestoreRollbackError: the first that could not be, after all others were tried.
     """
     done, failures = [], []
-    for record in unsettled(service):
+    for record in interrupted(service):
         try:
-            settled = settle(service, record)
+            recovered = recover(service, record)
         except RestoreRollbackError as error:
             failures.append(error)
             continue
-        if settled is not None:
-            done.append(f"restore {record.id}, {_fate(record)}: {settled.state}{_note(settled)}")
+        if recovered is not None:
+            done.append(f"restore {record.id}, {_how_it_ended(record)}: {recovered.state}{_remark(recovered)}")
     if failures:
         raise failures[0]
     return done
 
 
-def settle(service: Service, record: Restore) -> Restore | None:
-    """Clean up after one, and record what became of it. None where another process did so first.
+def recover(service: Service, record: Restore) -> Restore | None:
+    """Clean up after one, and record what became of it. None if another process did so first.
 
     Raises:
         RestoreRollbackError: that failed; says what stands where.
     """
-    # What was said when its clean-up failed is not so any more.
-    settled = resolve(service, replace(record, error=None, message=None, hint=None))
-    if settled.state is RestoreState.FAILED:
-        settled = replace(settled, error="RestoreError", message=f"{_why(record)}; {_AS_BEFORE}", hint=_AGAIN)
-    if not service.restores.settle_restore(settled, record):
+    # The error of a clean-up that failed earlier is no longer true.
+    recovered = clean_up(service, replace(record, error=None, message=None, hint=None))
+    if recovered.state is RestoreState.FAILED:
+        message = f"{_why_it_failed(record)}; {_AS_BEFORE}"
+        recovered = replace(recovered, error="RestoreError", message=message, hint="restore again")
+    if not service.restores.replace_restore(recovered, record):
         return None
-    figures = {"step": str(record.step), "state": str(settled.state)}
-    service.events.emit(Event(RestoreEvent.SETTLED, restore=record.id, figures=figures))
-    return settled
+    figures = {"step": str(record.step), "state": str(recovered.state)}
+    service.events.emit(Event(RestoreEvent.RECOVERED, restore=record.id, figures=figures))
+    return recovered
 
 
-def _why(record: Restore) -> str:
-    """Why a restore that did not go through came to no end."""
-    if record.state is not RestoreState.ABANDONED:
-        return f"its process died in step '{record.step}'"
-    return f"it failed in step '{record.step}'" + (f": {record.cause}" if record.cause else "")
+def recover_untouched(service: Service) -> list[str]:
+    """Recover the abandoned restores that had not changed the live database yet; called as often as it takes.
 
-
-def _fate(record: Restore) -> str:
-    if record.state is RestoreState.ABANDONED:
-        return f"which could not be cleaned up after step '{record.step}'"
-    return f"whose process died in step '{record.step}'"
-
-
-def _note(settled: Restore) -> str:
-    if settled.state is RestoreState.FAILED:
-        return f"; {_AS_BEFORE}"
-    return f"; {settled.message}: {settled.hint}" if settled.message else ""
-
-
-def tidy(service: Service) -> list[str]:
-    """Settle the restores whose clean-up failed, as often as it takes, where the live database was not touched yet.
-
-    All that is left to do is to remove what was made beside it. Of any other, somebody should read first what happened.
+    Only what was made beside the database is left to be removed. What happened to any other, somebody should read
+    first.
     """
     done = []
-    for record in unsettled(service):
+    for record in interrupted(service):
         if record.state is RestoreState.ABANDONED and record.step in _BEFORE_ANY_CHANGE:
             try:
-                settled = settle(service, record)
+                recovered = recover(service, record)
             except ResidencyBackupError as error:
-                waits = RestoreEvent.CLEAN_UP_WAITS
-                service.events.emit(Event(waits, restore=record.id, reason=error.message))
+                service.events.emit(failure(RestoreEvent.CLEAN_UP_WAITS, error, restore=record.id))
             else:
-                done += [record.id] if settled else []
+                done += [record.id] if recovered else []
     return done
 
 
-def resolve(service: Service, record: Restore, *, patience: float = 0.0) -> Restore:
-    """Clean up after a restore or a rollback that came to no end; returns where it stands, unrecorded.
+def clean_up(service: Service, record: Restore, *, patience: float = 0.0) -> Restore:
+    """Clean up after an interrupted restore or rollback; returns the record as it should be, not saved.
 
     Args:
         service: the parts.
         record: the restore.
-        patience: for how many seconds what a passing failure cuts off, such as a network's, is tried again.
+        patience: for how many seconds a transient failure, such as a network's, is tried again.
 
     Raises:
         RestoreRollbackError: that failed; says what stands where.
     """
     end = time.monotonic() + patience
-    pause = _POLL_SECONDS
+    pause = POLL_SECONDS
     while True:
         try:
-            return _resolved(service, record)
+            return _cleaned_up(service, record)
         except ResidencyBackupError as error:
             if not error.transient or time.monotonic() + pause > end:
-                raise stranded(record, error) from error
-            event = Event(RestoreEvent.CLEAN_UP_AGAIN, restore=record.id, reason=error.message)
-            service.events.emit(event)
+                raise _recovery_failed(record, error) from error
+            service.events.emit(failure(RestoreEvent.CLEAN_UP_AGAIN, error, restore=record.id))
         time.sleep(pause)
         pause *= 2
 
 
-def _resolved(service: Service, record: Restore) -> Restore:
+def _cleaned_up(service: Service, record: Restore) -> Restore:
     target = target_for(service, record)
     if record.step is Step.ROLLING_BACK:
-        done = _rolled_back(target, record)
-        # Whichever database is live again was to be put aside, and its subscriptions were disabled for that.
-        resume(service.events, target, record, Side.REPLACED if done else Side.MADE)
-        return after_rollback(service, record) if done else complete(service, record)
-    if _went_through(target, record):
-        return complete(service, record)
-    resume(service.events, target, record, Side.REPLACED)
+        done = is_rolled_back(target, record)
+        # The database that is live again was about to be put aside: its subscriptions were disabled for that.
+        resume(service, target, record, Side.REPLACED if done else Side.MADE)
+        return as_rolled_back(service, record) if done else as_complete(service, record)
+    if not _drop_shadow(target, record) and is_applied(target, record):
+        return as_complete(service, record)
+    resume(service, target, record, Side.REPLACED)
     service.scripts.remove(record.id)
     release(service, record, inventory(service))
     return replace(
@@ -159,110 +141,88 @@ def _resolved(service: Service, record: Restore) -> Restore:
     )
 
 
-def after_rollback(service: Service, record: Restore) -> Restore:
-    """A restore that is undone.
+def _drop_shadow(target: Target, record: Restore) -> bool:
+    """Drop the database that a replace was built in, if it is still there; returns whether it was.
 
-    The database that it had made, or the backup of what was there, is kept as long as its undo was, from now on: rows
-    that came later are in it.
+    The drop waits for a swap that is being committed; then there is nothing to drop any more.
     """
-    service.scripts.remove(record.id)
-    since = record.before_rollback
-    release(service, record, inventory(service), but=since)
-    now = service.clock()
-    kept = record.method is Method.SHADOW or since is not None
-    return replace(
-        record,
-        state=RestoreState.ROLLED_BACK,
-        step=Step.DONE,
-        finished_at=now,
-        undo=None,
-        safety=since or record.safety,
-        undo_until=now + service.options.undo_for if kept else None,
-    )
+    return record.shadow is not None and record.shadow in target.databases() and target.drop(record.shadow)
 
 
-def complete(service: Service, record: Restore) -> Restore:
-    """A restore that stands. The time to undo it counts from when that is known: nobody could decide on it before."""
-    kept = record.undo_until is not None
+def as_complete(service: Service, record: Restore) -> Restore:
+    """The record of a restore that is done. The time to undo it counts from now: nobody could decide on it before."""
+    is_kept = record.undo_until is not None
     if record.method is Method.SHADOW and record.step is not Step.ROLLING_BACK:
-        # Since the checklist, the live database may have come or gone.
-        kept = record.undo in target_for(service, record).databases()
-        record = replace(record, undo=record.undo if kept else None)
-    release(service, record, inventory(service), but=record.safety if kept else None)
+        # Since the checks, the live database may have come or gone.
+        is_kept = record.undo in target_for(service, record).databases()
+        record = replace(record, undo=record.undo if is_kept else None)
+    release(service, record, inventory(service), but=record.safety if is_kept else None)
     now = service.clock()
-    until = now + service.options.undo_for if kept else None
+    until = now + service.options.undo_for if is_kept else None
     # In place, the command comes after the commit.
-    left_out = record.step is Step.POST_COMMAND or (record.step is Step.SWAPPING and service.options.post_command)
-    if record.method is Method.IN_PLACE and left_out:
+    command = service.options.post_command
+    unfinished = record.step is Step.POST_COMMAND or (record.step is Step.SWAPPING and command)
+    if record.method is Method.IN_PLACE and unfinished:
         service.events.emit(Event(RestoreEvent.COMMAND_NOT_FINISHED, restore=record.id))
         hint = f"run it on {record.changes} by hand, or: residency-backup rollback {record.id}"
         record = replace(record, message="RESTORE_POST_COMMAND was not finished", hint=hint)
     return replace(record, state=RestoreState.COMPLETE, step=Step.DONE, finished_at=now, undo_until=until)
 
 
-def _went_through(target: Target, record: Restore) -> bool:
-    """Whether the live database is as after. Where it is not, the shadow is dropped."""
-    if record.shadow is not None:
-        # The drop waits for a swap that is just being committed; then there is nothing to drop any more.
-        if record.shadow in target.databases() and target.drop(record.shadow):
-            return False
-        return is_swapped(record, target.databases())
-    return record.transaction is not None and _committed(target, record.transaction)
+def as_rolled_back(service: Service, record: Restore) -> Restore:
+    """The record of a restore that is undone.
 
-
-def _rolled_back(target: Target, record: Restore) -> bool:
-    if record.method is Method.SHADOW:
-        return is_swapped_back(record, _databases(target, record))
-    return record.transaction is not None and _committed(target, record.transaction)
-
-
-def _databases(target: Target, record: Restore) -> dict[str, int]:
-    """The databases that stand when no swap of a restore's is under way any more.
-
-    Raises:
-        RestoreRollbackError: one does not come to its end.
+    The database that the restore had made, or the backup that the rollback took first, is kept from now on for as long
+    as an undo is: it holds rows that came after the restore.
     """
-    ours = [name for name in (record.changes, record.shadow, record.undo) if name is not None]
-    end = time.monotonic() + _COMMIT_SECONDS
-    while target.renaming(ours):
-        if time.monotonic() > end:
-            raise RestoreRollbackError(f"the renaming of {record.changes} has neither ended nor failed", _BY_HAND)
-        time.sleep(_POLL_SECONDS)
-    return target.databases()
+    service.scripts.remove(record.id)
+    release(service, record, inventory(service), but=record.before_rollback)
+    now = service.clock()
+    is_kept = record.method is Method.SHADOW or record.before_rollback is not None
+    return replace(
+        record,
+        state=RestoreState.ROLLED_BACK,
+        step=Step.DONE,
+        finished_at=now,
+        undo=None,
+        safety=record.before_rollback or record.safety,
+        undo_until=now + service.options.undo_for if is_kept else None,
+    )
 
 
-def _committed(target: Target, transaction: str) -> bool:
-    """Whether a transaction was committed; a commit that was sent just now is waited for.
-
-    Raises:
-        RestoreRollbackError: nobody knows.
-    """
-    end = time.monotonic() + _COMMIT_SECONDS
-    while (known := target.committed(transaction)) is None:
-        if time.monotonic() > end:
-            raise RestoreRollbackError(
-                f"transaction {transaction} has neither ended nor failed, or is too old for the server to know",
-                _BY_HAND,
-            )
-        time.sleep(_POLL_SECONDS)
-    return known
+def _why_it_failed(record: Restore) -> str:
+    if record.state is not RestoreState.ABANDONED:
+        return f"its process died in step '{record.step}'"
+    return f"it failed in step '{record.step}'" + (f": {record.cause}" if record.cause else "")
 
 
-def stranded(record: Restore, error: ResidencyBackupError) -> RestoreRollbackError:
+def _how_it_ended(record: Restore) -> str:
+    if record.state is RestoreState.ABANDONED:
+        return f"which could not be cleaned up after step '{record.step}'"
+    return f"whose process died in step '{record.step}'"
+
+
+def _remark(recovered: Restore) -> str:
+    if recovered.state is RestoreState.FAILED:
+        return f"; {_AS_BEFORE}"
+    return f"; {recovered.message}: {recovered.hint}" if recovered.message else ""
+
+
+def _recovery_failed(record: Restore, error: ResidencyBackupError) -> RestoreRollbackError:
     """The error of a clean-up that failed: what stands where, and how to finish by hand."""
     live = record.changes
     if record.method is Method.SHADOW:
-        stands = (
+        where = (
             f"if database {record.undo} exists, {live} is as after the restore, else as before; {record.shadow} is "
             "half built, or is the database that a rollback put aside"
         )
         by_hand = in_psql("postgres", f"DROP DATABASE IF EXISTS {quoted(record.shadow or '')} WITH (FORCE)")
     elif record.transaction:
-        stands = f"if transaction {record.transaction} was committed, {live} is as after the restore, else as before"
-        asks = in_psql(live, f"SELECT pg_xact_status('{record.transaction}')")
-        by_hand = f"this says whether it was: {asks}"
+        where = f"if transaction {record.transaction} was committed, {live} is as after the restore, else as before"
+        query = in_psql(live, f"SELECT pg_xact_status('{record.transaction}')")
+        by_hand = f"this says whether it was: {query}"
     else:
-        stands = f"{live} is as before"
+        where = f"{live} is as before"
         by_hand = "nothing is to be done to the database"
-    message = f"restore {record.id} could not be cleaned up: {error.message}; {stands}"
-    return RestoreRollbackError(message, f"{_BY_HAND}; by hand: {by_hand}")
+    message = f"restore {record.id} could not be cleaned up: {error.message}; {where}"
+    return RestoreRollbackError(message, f"{REPAIR_LATER}; by hand: {by_hand}")

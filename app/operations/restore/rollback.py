@@ -1,16 +1,21 @@
-"""Undoes a restore that is complete, or finishes one that a crash left half done."""
+"""Undoes a restore that is complete, or finishes one that a crash left half done.
+
+shadow database:  rename the two databases back; the restored one is put aside
+in place:         safety backup of what came since -> replace in place by the restore's own safety backup
+rows:             run the script that undoes the merge
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shlex import quote
 
 import structlog
 
 from app.archive.reader import Archive
-from app.domain.events import EventName, RestoreEvent
+from app.domain.events import RestoreEvent
 from app.domain.psql import in_psql, renaming
 from app.domain.restore import Method, Restore, RestoreState, Side, Step, never_undone, newer_restores
 from app.errors import (
@@ -29,15 +34,21 @@ from app.operations.backups.servers import of_this_server
 from app.operations.backups.verify import read_manifest
 from app.operations.ending import Ending
 from app.operations.restore.journal import Journal
-from app.operations.restore.position import Obstacle, no_way_back
-from app.operations.restore.recover import PATIENCE_SECONDS, after_rollback, complete, resolve, settle, unsettled
-from app.operations.restore.replication import pause, put_aside, resume, resumed_or_said
+from app.operations.restore.position import Obstacle, obstacle_to_rename
+from app.operations.restore.recover import (
+    PATIENCE_SECONDS,
+    as_complete,
+    as_rolled_back,
+    clean_up,
+    interrupted,
+    recover,
+)
 from app.operations.restore.safety import take_safety_backup
+from app.operations.restore.subscriptions import pause, remarks_on_rollback, resume, resume_or_remark
 from app.operations.service import SILENT, Progress, Service, target_for
 from app.ports.events import Event, failure
-from app.ports.target import Target
 
-_LOOK = "look again: residency-backup restores"
+_RESTORES = "to see what became of it: residency-backup restores"
 _ENDED = {
     RestoreState.FAILED: "it failed, and the database is as before",
     RestoreState.ABANDONED: "it could not be cleaned up",
@@ -50,7 +61,7 @@ class RollbackOutcome:
     """A restore that is undone, and what a person should know of it."""
 
     restore: Restore
-    notes: tuple[str, ...] = ()
+    notes: list[str] = field(default_factory=list)
 
 
 def rollback(service: Service, restore_id: str, progress: Progress = SILENT) -> RollbackOutcome:
@@ -65,35 +76,36 @@ def rollback(service: Service, restore_id: str, progress: Progress = SILENT) -> 
     """
     record = _find(service, restore_id)
     with structlog.contextvars.bound_contextvars(database=record.changes, restore=record.id):
-        if any(each.id == record.id for each in unsettled(service)):
-            settled = settle(service, record)
-            if settled is None:
-                raise RestoreRunningError(f"restore {record.id} is being settled by another", _LOOK)
-            if settled.state is not RestoreState.COMPLETE:
-                state = "rolled back" if settled.state is RestoreState.ROLLED_BACK else "not complete"
+        if any(other.id == record.id for other in interrupted(service)):
+            recovered = recover(service, record)
+            if recovered is None:
+                raise RestoreRunningError(f"restore {record.id} is being recovered by another process", _RESTORES)
+            if recovered.state is not RestoreState.COMPLETE:
+                state = "rolled back" if recovered.state is RestoreState.ROLLED_BACK else "not complete"
                 note = f"the restore was {state} when its process died; what it left is cleaned up"
-                return RollbackOutcome(settled, (note,))
-            record = settled
+                return RollbackOutcome(recovered, [note])
+            record = recovered
         _require_undo(service, record)
         return _roll_back(service, record, progress)
 
 
-def back_in_place(service: Service, journal: Journal, progress: Progress = SILENT) -> None:
+def replace_by_safety_backup(service: Service, journal: Journal, progress: Progress = SILENT) -> None:
     """Make the live database what the safety backup holds, in one transaction."""
     backup = find(service, journal.record.safety or "")
     manifest = read_manifest(service, backup)
     archive = Archive(lambda: service.tree.open(backup.file), manifest.codec, manifest.index)
     progress.start("roll back in place", manifest.raw_bytes)
     journal.write(Step.ROLLING_BACK, transaction=None)
-    # Functions find what they found before.
-    target_for(service, journal.record).replace_in_place(archive, manifest.server, _recording(journal), search_path="")
+    target = target_for(service, journal.record)
+    # The database's own search_path: functions find what they found before.
+    target.replace_in_place(archive, manifest.server, _record_transaction(journal), search_path="")
 
 
 def _find(service: Service, restore_id: str) -> Restore:
     record = service.restores.restore(restore_id) if isinstance(restore_id, str) else None
     if record is None or record.database != service.database:
         message = f"there is no restore {restore_id} of {service.database}"
-        raise RestoreNotFoundError(message, "'residency-backup restores' lists them")
+        raise RestoreNotFoundError(message, "to list them: residency-backup restores")
     if not of_this_server(service, [record]):
         message = f"restore {restore_id} was made on another server, of system identifier {record.server}"
         raise RestoreValidationError(message, "roll it back there: DATABASE_URL leads to another one now")
@@ -108,36 +120,40 @@ def _require_undo(service: Service, record: Restore) -> None:
     """
     if record.state is RestoreState.RUNNING:
         raise RestoreRunningError(f"restore {record.id} is under way", "wait for its end, or cancel it")
-    found = _why_not(service, record)
-    if found is None:
+    obstacle = _obstacle(service, record)
+    if obstacle is None:
         return
     hint = "take another backup to go back to"
-    if record.state is not RestoreState.COMPLETE:
+    if record.state in {RestoreState.FAILED, RestoreState.ROLLED_BACK}:
         hint = "nothing to do: the database is as it was before"
-    if record.safety and record.state is RestoreState.COMPLETE:
-        live = record.database
-        hint = f"the state before is in {record.safety}: {_from_safety(record, live)}"
-    raise RestoreValidationError(f"restore {record.id} cannot be rolled back: {found.why}", found.hint or hint)
+    elif record.state is RestoreState.ABANDONED:
+        hint = "residency-backup check --repair"
+    elif record.safety:
+        hint = f"the state before is in {record.safety}: {_restore_safety(record, record.database)}"
+    raise RestoreValidationError(f"restore {record.id} cannot be rolled back: {obstacle.why}", obstacle.hint or hint)
 
 
-def _why_not(service: Service, record: Restore) -> Obstacle | None:
+def _obstacle(service: Service, record: Restore) -> Obstacle | None:
+    """Why a restore cannot be rolled back; None if it can."""
     if record.state is not RestoreState.COMPLETE:
         return Obstacle(_ENDED[record.state])
     if record.undo_until is None:
         return Obstacle("nothing that was before it is kept")
     if service.clock() >= record.undo_until:
         return Obstacle(f"it could be until {record.undo_until:%Y-%m-%d %H:%M %Z} (RESTORE_UNDO_HOURS)")
+    return _newer_restore(service, record) or _undo_is_gone(service, record)
+
+
+def _newer_restore(service: Service, record: Restore) -> Obstacle | None:
     newer = newer_restores(record, of_this_server(service, service.restores.restores(service.database)))
     if final := never_undone(newer, service.clock()):
         return Obstacle(f"restore {final.id} came after it, and cannot be undone")
-    if newer:
-        return Obstacle(f"restore {newer[0].id} came after it: roll that back first")
-    return _no_means(service, record)
+    return Obstacle(f"restore {newer[0].id} came after it: roll that back first") if newer else None
 
 
-def _no_means(service: Service, record: Restore) -> Obstacle | None:
+def _undo_is_gone(service: Service, record: Restore) -> Obstacle | None:
     if record.method is Method.SHADOW:
-        return no_way_back(record, target_for(service, record).databases())
+        return obstacle_to_rename(record, target_for(service, record).databases())
     if record.method is Method.ROWS and record.id not in service.scripts.ids():
         return Obstacle(f"{_script(service, record)}, which was kept for it, is gone")
     return None
@@ -152,23 +168,20 @@ def _roll_back(service: Service, record: Restore, progress: Progress) -> Rollbac
     claimed = replace(
         record, state=RestoreState.RUNNING, step=Step.ROLLING_BACK, transaction=None, heartbeat_at=now, finished_at=None
     )
-    if not service.restores.settle_restore(claimed, record):
-        raise RestoreRunningError(f"restore {record.id} is being rolled back by another", _LOOK)
+    if not service.restores.replace_restore(claimed, record):
+        raise RestoreRunningError(f"restore {record.id} is being rolled back by another process", _RESTORES)
+    figures = {"method": str(record.method)}
+    service.events.emit(Event(RestoreEvent.ROLLBACK_STARTED, restore=record.id, figures=figures))
     journal = Journal(service, claimed)
-    _tell(journal, RestoreEvent.ROLLBACK_STARTED, method=str(record.method))
-    ways: dict[Method | None, Callable[[Service, Journal, Progress], list[str]]] = {
+    undo_by: dict[Method | None, Callable[[Service, Journal, Progress], list[str]]] = {
         Method.SHADOW: _by_rename,
         Method.IN_PLACE: _in_place,
         Method.ROWS: _by_script,
     }
     with journal.beating():
         with RollbackEnding(journal):
-            return _done(journal, ways[record.method](service, journal, progress))
-        return _done(journal, ["it was cancelled or cut off after it had been committed, and so is done"])
-
-
-def _tell(journal: Journal, name: EventName, **figures: object) -> None:
-    journal.service.events.emit(Event(name, restore=journal.record.id, figures=figures))
+            return _finish(journal, undo_by[record.method](service, journal, progress))
+        return _finish(journal, ["it was cancelled or cut off after it had been committed, and so is done"])
 
 
 def _by_rename(service: Service, journal: Journal, progress: Progress) -> list[str]:
@@ -178,34 +191,37 @@ def _by_rename(service: Service, journal: Journal, progress: Progress) -> list[s
     target = target_for(service, record)
     pause(target, journal, Side.MADE)
     downtime = target.swap(undo, record.changes, shadow)
-    _tell(journal, RestoreEvent.ROLLBACK_SWAPPED, downtime=downtime, kept=shadow)
-    return put_aside(target, journal.record, shadow)
+    figures = {"downtime": downtime, "kept": shadow}
+    service.events.emit(Event(RestoreEvent.ROLLBACK_SWAPPED, restore=record.id, figures=figures))
+    return remarks_on_rollback(target, journal.record, shadow)
 
 
 def _in_place(service: Service, journal: Journal, progress: Progress) -> list[str]:
-    # Nothing else would be left of what came since the restore.
-    taken = take_safety_backup(service, journal.record, f"before the rollback of restore {journal.record.id}", progress)
+    record = journal.record
+    # Nothing else would be left of the rows that came since the restore.
+    taken = take_safety_backup(service, record, f"before the rollback of restore {record.id}", progress)
     journal.write(before_rollback=taken.backup.id)
-    back_in_place(service, journal, progress)
-    return [f"the database was made what the safety backup {journal.record.safety} holds"]
+    replace_by_safety_backup(service, journal, progress)
+    return [f"the database was made what the safety backup {record.safety} holds"]
 
 
 def _by_script(service: Service, journal: Journal, progress: Progress) -> list[str]:
     progress.start("undo rows", None)
-    target: Target = target_for(service, journal.record)
     with service.scripts.open(journal.record.id) as script:
-        target.run_script(script, _recording(journal))
+        target_for(service, journal.record).run_script(script, _record_transaction(journal))
     return []
 
 
-def _recording(journal: Journal) -> Callable[[str], None]:
+def _record_transaction(journal: Journal) -> Callable[[str], None]:
+    """What to call before the commit: from then on the record says which transaction to ask for."""
     return lambda transaction: journal.write(transaction=transaction)
 
 
-def _done(journal: Journal, notes: list[str]) -> RollbackOutcome:
+def _finish(journal: Journal, notes: list[str]) -> RollbackOutcome:
     service = journal.service
-    notes += resumed_or_said(service.events, target_for(service, journal.record), journal.record, Side.REPLACED)
-    record = after_rollback(service, journal.record)
+    target = target_for(service, journal.record)
+    notes += resume_or_remark(service, target, journal.record, Side.REPLACED)
+    record = as_rolled_back(service, journal.record)
     if record.undo_until is not None and _is_kept(service, record):
         until = f"{record.undo_until:%Y-%m-%d %H:%M %Z}"
         kept = f"database {record.shadow}" if record.method is Method.SHADOW else f"backup {record.safety}"
@@ -215,23 +231,24 @@ def _done(journal: Journal, notes: list[str]) -> RollbackOutcome:
     except (CatalogError, RestoreError) as error:
         notes.append(f"the end of the rollback is not in the catalog: {error.message}; residency-backup check --repair")
         service.events.emit(failure(RestoreEvent.CATALOG_NOT_SAVED, error, restore=record.id))
-    _tell(journal, RestoreEvent.ROLLED_BACK, method=str(record.method))
-    return RollbackOutcome(record, tuple(notes))
+    figures = {"method": str(record.method)}
+    service.events.emit(Event(RestoreEvent.ROLLED_BACK, restore=record.id, figures=figures))
+    return RollbackOutcome(record, notes)
 
 
 def _is_kept(service: Service, record: Restore) -> bool:
-    """Whether what was there before the rollback is; where there was no live database, none could be kept."""
+    """Whether what was there before the rollback is kept; if there was no live database, nothing is."""
     if record.method is not Method.SHADOW:
         return True
     try:
         return record.shadow in target_for(service, record).databases()
     except ResidencyBackupError as error:
         service.events.emit(failure(RestoreEvent.ROLLED_BACK_UNSEEN, error, restore=record.id))
-        return False  # what is not known is not promised; `check` says it later
+        return False  # what is not known is not promised; `check` reports it later
 
 
 class RollbackEnding(Ending):
-    """How a rollback ends that fails: recorded is where it leaves everything."""
+    """How a rollback ends that fails: the record says where it leaves everything."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
@@ -241,20 +258,20 @@ class RollbackEnding(Ending):
         return RestoreCancelledError("the rollback was cancelled", "the database is as the restore left it")
 
     def settle(self, error: Exception, cause: BaseException) -> Exception | None:  # noqa: ARG002
-        """Find out and record where everything stands; None if the rollback had gone through."""
+        """Find out and record where everything stands; None if the rollback was committed all the same."""
         service, record = self._journal.service, self._journal.record
         try:
-            # What the server found unfit was never begun.
-            refused = isinstance(error, RestoreValidationError)
-            if refused:
-                resume(service.events, target_for(service, record), record, Side.MADE)
-            settled = complete(service, record) if refused else resolve(service, record, patience=PATIENCE_SECONDS)
-            if settled.state is RestoreState.ROLLED_BACK:
+            if isinstance(error, RestoreValidationError):  # the server refused it before anything was begun
+                resume(service, target_for(service, record), record, Side.MADE)
+                recovered = as_complete(service, record)
+            else:
+                recovered = clean_up(service, record, patience=PATIENCE_SECONDS)
+            if recovered.state is RestoreState.ROLLED_BACK:
                 return None
-            service.restores.save_restore(settled)
-        except ResidencyBackupError as failed:
-            return RestoreRollbackError(f"{error}; then {failed.message}", failed.hint)
-        return error if isinstance(error, RestoreCancelledError) else _failed(service, record, error)
+            service.restores.save_restore(recovered)
+        except ResidencyBackupError as second:
+            return RestoreRollbackError(f"{error}; then {second.message}", second.hint)
+        return error if isinstance(error, RestoreCancelledError) else _rollback_error(service, record, error)
 
     def tell(self, error: Exception) -> None:
         """Say why it failed."""
@@ -262,29 +279,30 @@ class RollbackEnding(Ending):
         self._journal.service.events.emit(failure(RestoreEvent.NOT_ROLLED_BACK, error, restore=record.id))
 
 
-def _from_safety(record: Restore, live: str) -> str:
+def _restore_safety(record: Restore, live: str) -> str:
+    """The command that restores the safety backup."""
     return f"residency-backup restore {record.safety} --mode replace --confirm {quote(live)}"
 
 
-def _failed(service: Service, record: Restore, error: Exception) -> RestoreRollbackError:
+def _rollback_error(service: Service, record: Restore, error: Exception) -> RestoreRollbackError:
     """Says what stands where, and what can be done by hand."""
-    live = record.changes
-    from_safety = _from_safety(record, live)
-    there = not isinstance(error, RestoreValidationError)
-    renames = (renaming(live, record.shadow or ""), renaming(record.undo or "", live))
+    live, method = record.changes, record.method or Method.IN_PLACE
+    is_refused = isinstance(error, RestoreValidationError)
+    rename = in_psql(
+        "postgres", "BEGIN", renaming(live, record.shadow or ""), renaming(record.undo or "", live), "COMMIT"
+    )
     by_hand = {
-        Method.SHADOW: in_psql("postgres", "BEGIN", *renames, "COMMIT") if there else from_safety,
-        Method.IN_PLACE: from_safety,
+        Method.SHADOW: _restore_safety(record, live) if is_refused else rename,
+        Method.IN_PLACE: _restore_safety(record, live),
         Method.ROWS: f"psql -X -1 -v ON_ERROR_STOP=1 -d {quote(live)} -f {quote(str(_script(service, record)))}",
     }
-    stands = f"database {live} is as the restore left it"
-    if record.method is Method.SHADOW and there:
-        stands += f", and what was before is in database {record.undo}"
+    where = f"database {live} is as the restore left it"
+    if method is Method.SHADOW and not is_refused:
+        where += f", and what was before is in database {record.undo}"
     if record.safety:
-        stands += f"; the safety backup is {record.safety}"
-    words = f"restore {record.id} could not be rolled back: {error}; {stands}"
+        where += f"; the safety backup is {record.safety}"
     first = f"{error.hint}; " if isinstance(error, ResidencyBackupError) and error.hint else ""
-    method = record.method or Method.IN_PLACE
     return RestoreRollbackError(
-        words, f"{first}try again: residency-backup rollback {record.id}; by hand: {by_hand[method]}"
+        f"restore {record.id} could not be rolled back: {error}; {where}",
+        f"{first}try again: residency-backup rollback {record.id}; by hand: {by_hand[method]}",
     )

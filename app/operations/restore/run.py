@@ -35,14 +35,14 @@ from app.operations.restore.checks import check_restore
 from app.operations.restore.job import RestoreJob, RestoreOutcome
 from app.operations.restore.journal import Journal
 from app.operations.restore.methods import change
-from app.operations.restore.recover import PATIENCE_SECONDS, resolve
+from app.operations.restore.recover import PATIENCE_SECONDS, clean_up
 from app.operations.restore.report import report_of
 from app.operations.restore.request import RestoreRequest
-from app.operations.restore.rollback import back_in_place
+from app.operations.restore.rollback import replace_by_safety_backup
 from app.operations.restore.room import room_error
 from app.operations.restore.source import locate, name_of, open_source
 from app.operations.service import SILENT, Progress, Service
-from app.ports.events import Event, Events, failure
+from app.ports.events import Event, failure
 
 
 def restore(service: Service, request: RestoreRequest, progress: Progress = SILENT) -> RestoreOutcome:
@@ -61,8 +61,10 @@ def restore(service: Service, request: RestoreRequest, progress: Progress = SILE
     record = _new_record(service, request, name_of(place))
     with structlog.contextvars.bound_contextvars(database=request.changes, restore=record.id):
         service.restores.begin_restore(record)
-        started = Event(RestoreEvent.STARTED, backup=record.backup, restore=record.id)
-        service.events.emit(replace(started, figures={"mode": str(record.mode)}))
+        started = Event(
+            RestoreEvent.STARTED, restore=record.id, backup=record.backup, figures={"mode": str(record.mode)}
+        )
+        service.events.emit(started)
         journal = Journal(service, record)
         with journal.beating():
             with RestoreEnding(journal):
@@ -130,18 +132,22 @@ def _finish(job: RestoreJob) -> RestoreOutcome:
         )
         job.service.events.emit(failure(RestoreEvent.CATALOG_NOT_SAVED, error, restore=record.id))
     outcome.restore = job.record
-    _tell_end(job.service.events, outcome)
+    _emit_end(job.service, outcome)
     expire_quietly(job.service, [backup for backup in backups if backup.id not in released])
     return outcome
 
 
-def _tell_end(events: Events, outcome: RestoreOutcome) -> None:
-    record = outcome.restore
-    rows = sum(outcome.rows.values()) if outcome.changes is None else outcome.changes.total("inserted")
-    figures: dict[str, object] = {"mode": str(record.mode), "safety": record.safety, "downtime": outcome.downtime}
-    figures |= {"rows": rows, "seconds": outcome.seconds, "undo_until": str(record.undo_until)}
-    completed = Event(RestoreEvent.COMPLETED, backup=record.backup, restore=record.id, figures=figures)
-    events.emit(completed)
+def _emit_end(service: Service, outcome: RestoreOutcome) -> None:
+    record, changes = outcome.restore, outcome.changes
+    figures = {
+        "rows": sum(outcome.rows.values()) if changes is None else changes.total("inserted"),
+        "seconds": outcome.seconds,
+        "undo_until": str(record.undo_until),
+        "mode": str(record.mode),
+        "safety": record.safety,
+        "downtime": outcome.downtime,
+    }
+    service.events.emit(Event(RestoreEvent.COMPLETED, restore=record.id, backup=record.backup, figures=figures))
 
 
 class RestoreEnding(Ending):
@@ -150,70 +156,77 @@ class RestoreEnding(Ending):
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._failed_at = journal.record
-        self._settled: Restore | None = None
+        self._recovered: Restore | None = None
 
     def cancelled(self, signal: KeyboardInterrupt | BackupCancelledError) -> Exception:  # noqa: ARG002
         """The error of a restore that was cancelled."""
         return RestoreCancelledError("the restore was cancelled", "the live database is as before")
 
     def settle(self, error: Exception, cause: BaseException) -> Exception | None:  # noqa: ARG002
-        """Leave everything as before; None if the restore had gone through already."""
+        """Leave everything as before; None if the change was committed all the same."""
         journal = self._journal
         service, record = journal.service, journal.record
         self._failed_at = record
         try:
             if record.method is Method.IN_PLACE and record.step is Step.POST_COMMAND and record.safety:
-                back_in_place(service, journal)
-            settled = resolve(service, journal.record, patience=PATIENCE_SECONDS)
-        except ResidencyBackupError as failed:
-            _abandon(journal, failed, error)
-            return _with_safety(RestoreRollbackError(f"{error}; then {failed.message}", failed.hint), record)
-        if settled.state is RestoreState.COMPLETE:
-            journal.record = settled
+                replace_by_safety_backup(service, journal)
+            recovered = clean_up(service, journal.record, patience=PATIENCE_SECONDS)
+        except ResidencyBackupError as second:
+            _abandon(journal, second, error)
+            return _with_safety(RestoreRollbackError(f"{error}; then {second.message}", second.hint), record)
+        if recovered.state is RestoreState.COMPLETE:
+            journal.record = recovered
             return None
-        self._settled = settled
+        self._recovered = recovered
         return _with_safety(room_error(error) if isinstance(error, BackupStorageError) else error, record)
 
     def tell(self, error: Exception) -> None:
         """Say why it failed, and in which step."""
         record = self._failed_at
-        name = RestoreEvent.CLEAN_UP_FAILED if self._settled is None else RestoreEvent.FAILED
+        name = RestoreEvent.CLEAN_UP_FAILED if self._recovered is None else RestoreEvent.FAILED
         self._journal.service.events.emit(failure(name, error, restore=record.id, step=str(record.step)))
 
     def record(self, error: Exception) -> None:
         """Record the error. A restore whose clean-up failed is recorded already, for `check --repair`."""
-        if self._settled is None:
+        if self._recovered is None:
             return
         hint = error.hint if isinstance(error, ResidencyBackupError) else None
-        ended = replace(self._settled, state=RestoreState.FAILED, error=type(error).__name__)
-        _record(self._journal, replace(ended, message=str(error), hint=hint))
+        failed = replace(self._recovered, state=RestoreState.FAILED, error=type(error).__name__)
+        _save_end(self._journal, replace(failed, message=str(error), hint=hint))
 
 
 def _with_safety(error: Exception, record: Restore) -> Exception:
-    """The same error; its hint names the safety backup, which whoever is in trouble wants at hand."""
+    """The same error with the safety backup in its hint: whoever is in trouble wants it at hand."""
     if record.safety is None or not isinstance(error, ResidencyBackupError):
         return error
-    taken = f"the safety backup taken before it is {record.safety}"
-    return type(error)(error.message, "; ".join(filter(None, (error.hint, taken))))
+    safety = f"the safety backup taken before it is {record.safety}"
+    return type(error)(error.message, "; ".join(filter(None, (error.hint, safety))))
 
 
-def _abandon(journal: Journal, failure: ResidencyBackupError, cause: Exception) -> None:
-    """`check --repair` goes on where this process has to leave it."""
-    left = replace(journal.record, state=RestoreState.ABANDONED, error=type(failure).__name__, cause=str(cause))
-    _record(journal, replace(left, message=failure.message, hint=failure.hint))
+def _abandon(journal: Journal, error: ResidencyBackupError, cause: Exception) -> None:
+    """Record that the clean-up failed: `check --repair` goes on from there."""
+    abandoned = replace(
+        journal.record,
+        state=RestoreState.ABANDONED,
+        cause=str(cause),
+        error=type(error).__name__,
+        message=error.message,
+        hint=error.hint,
+    )
+    _save_end(journal, abandoned)
 
 
-def _record(journal: Journal, record: Restore) -> None:
+def _save_end(journal: Journal, record: Restore) -> None:
     try:
         journal.service.restores.save_restore(record)
-    except (CatalogError, RestoreError) as lost:
-        unsaved = failure(RestoreEvent.FAILURE_NOT_SAVED, lost, restore=record.id)
-        journal.service.events.emit(unsaved)
+    except (CatalogError, RestoreError) as error:
+        journal.service.events.emit(failure(RestoreEvent.FAILURE_NOT_SAVED, error, restore=record.id))
 
 
 def _done_all_the_same(journal: Journal) -> RestoreOutcome:
     """Record a restore that was cancelled, or lost its connection, after its change was committed."""
     note = journal.record.message or "it was cancelled or cut off after it had been committed, and so is done"
-    journal.service.events.emit(Event(RestoreEvent.DONE_ALL_THE_SAME, restore=journal.record.id))
-    _record(journal, journal.record)
+    event = Event(RestoreEvent.DONE_ALL_THE_SAME, restore=journal.record.id)
+    journal.service.events.emit(event)
+    _save_end(journal, journal.record)
     return RestoreOutcome(restore=journal.record, warnings=[note])

@@ -1,4 +1,4 @@
-"""What a restore restores from: a backup of the tree, or the file of any plain dump."""
+"""What is restored: a backup of the tree, or the file of any plain dump."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _OTHER = "use another backup: 'residency-backup list' shows what there is"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestoreSource:
-    """What to restore from, read from its first to its last byte.
+    """What is restored, read from its first to its last byte.
 
     Attributes:
         manifest: None for a foreign dump, and for a backup that has lost its own.
@@ -56,15 +56,15 @@ class RestoreSource:
 
     @property
     def facts(self) -> ServerFacts | None:
-        """Of the database that it came from, where this service dumped that; only then its digests are comparable."""
-        dumped = self.manifest is not None and self.manifest.origin is Origin.DUMP
-        return self.manifest.server if self.manifest and dumped else None
+        """The server's facts at the dump, if this service made it; only then the digests can be compared."""
+        is_own = self.manifest is not None and self.manifest.origin is Origin.DUMP
+        return self.manifest.server if self.manifest and is_own else None
 
     @property
     def size(self) -> int:
-        """About what it takes on a server's disk."""
-        known = self.manifest.server.size if self.manifest and self.manifest.server else None
-        return known or self.archive.index.raw_bytes
+        """About how many bytes it takes on a server's disk."""
+        recorded = self.manifest.server.size if self.manifest and self.manifest.server else None
+        return recorded or self.archive.index.raw_bytes
 
 
 def name_of(place: Backup | Path) -> str:
@@ -102,7 +102,7 @@ def locate(service: Service, name: str, backups: Inventory | None = None) -> Bac
 
 
 def _names_a_file(name: str) -> bool:
-    """Whether a path is meant; a folder of a tier's name is none, for an id may begin with that."""
+    """Whether a name is a path. A folder does not count: an id begins with the name of its tier's."""
     if Path(name).is_absolute():
         return True
     found = stat_of(Path(name))
@@ -178,9 +178,9 @@ def _of_backup(found: OpenBackup, progress: Progress, pinned_for: Restore | None
 
 
 def _unfit(name: str, error: BackupError) -> ResidencyBackupError:
-    """The error of a backup that must not be restored; what a disk refuses just now says nothing of it."""
-    damaged = isinstance(error, BackupReadError | BackupValidationError) and not isinstance(error, DiskReadError)
-    if not damaged:
+    """The error of a backup that must not be restored. An error of the disk says nothing of the backup."""
+    is_damage = isinstance(error, BackupReadError | BackupValidationError) and not isinstance(error, DiskReadError)
+    if not is_damage:
         return error
     return RestoreValidationError(f"{name} does not verify: {error.message}", _OTHER)
 
@@ -209,7 +209,7 @@ def _scanned(place: Backup | Path, held: OpenFile, codec: Codec, progress: Progr
 
 
 def _codec(path: Path) -> Codec:
-    """How a file is compressed, by its first bytes: a stranger's name may say anything."""
+    """How a file is compressed, by its first bytes; its name may say anything."""
     with open_plain(path) as stream:
         start = stream.read(len(_CUSTOM))
     if start == _CUSTOM:

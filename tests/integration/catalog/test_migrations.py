@@ -28,7 +28,7 @@ from app.domain.servers import Identity
 from app.domain.slots import Slot, SlotState
 from app.errors import CatalogError
 from app.postgres.programs import ProgramResult
-from tests.fix_catalog import open_catalog
+from tests.fix_catalog import open_catalog, open_restores
 from tests.fix_fork import Conversation, run_forked
 
 ROOT = Path(__file__).parents[3]
@@ -151,7 +151,7 @@ def test_a_catalog_from_before_restores_keeps_what_it_holds(url: str) -> None:
     found = catalog.slot("residency", slot.tier, slot.period)
     assert found is not None
     assert found.state is SlotState.DONE
-    assert catalog.restores("residency") == []
+    assert open_restores(url).restores("residency") == []
     here = Identity("7512345678901234567", 16384)
     assert catalog.claim("residency", slot.tier, slot, slot.due, here) is None, "it is of no server, and so of any"
     next_slot = Slot(Tier.DAILY, "2025-01-16", slot.due + timedelta(days=1))
@@ -195,7 +195,7 @@ def test_what_a_restore_is_decided_by_moves_from_its_report_into_columns_and_bac
                 ),
                 {"id": name, "report": json.dumps(report)},
             )
-    found = {record.id: record for record in open_catalog(url).restores("residency")}
+    found = {record.id: record for record in open_restores(url).restores("residency")}
     record = found["whole"]
     assert (record.method, record.server) == (Method.SHADOW, whole["server"])
     assert (record.made_oid, record.replaced_oid, record.changed_oid) == (16385, 4_000_000_001, 3)

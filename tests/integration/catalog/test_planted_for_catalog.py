@@ -21,7 +21,7 @@ def test_a_pipe_in_the_place_of_the_catalogs_files_is_named(tmp_path: Path, name
     pipe = tmp_path / name
     os.mkfifo(pipe)
     with pytest.raises(CatalogError, match=f"{name} is no file") as caught:
-        lazy_catalog(f"sqlite:///{tmp_path / 'catalog.db'}").restores("shop")
+        lazy_catalog(f"sqlite:///{tmp_path / 'catalog.db'}").backups("shop")
     words = shlex.split(caught.value.hint.partition("remove it: ")[2])
     assert words == ["rm", "-d", str(pipe)]
 

@@ -23,7 +23,7 @@ from app.operations.backups.leftovers import find_leftovers
 from app.operations.backups.sync import sync
 from app.operations.health.check import repair
 from app.operations.restore import run as restoring
-from app.operations.restore.recover import settle_all, tidy
+from app.operations.restore.recover import recover_all, recover_untouched
 from app.operations.service import Service
 from app.postgres import waiting_connector
 from app.postgres.programs import run
@@ -56,7 +56,9 @@ def lost(own_postgres_server: EmbeddedPostgres, tmp_path: Path) -> Iterator[Dama
         yield make_damaged(make_site(database, tmp_path / "backups"), own_postgres_server)
 
 
-@pytest.mark.parametrize("way", [repair, tidy, settle_all], ids=["repair", "the schedule's tick", "settle"])
+@pytest.mark.parametrize(
+    "way", [repair, recover_untouched, recover_all], ids=["repair", "the schedule's tick", "recover"]
+)
 def test_after_a_clean_up_that_failed_its_text_does_not_stay(
     lost: Damaged, monkeypatch: pytest.MonkeyPatch, way: Callable[[Service], list[str]]
 ) -> None:
@@ -75,7 +77,7 @@ def test_after_a_clean_up_that_failed_its_text_does_not_stay(
     assert record.message.endswith("; the live database is as before")
     assert "cleaned up" not in record.message
     assert record.hint == "restore again"
-    if way is not tidy:
+    if way is not recover_untouched:
         assert any(
             "could not be cleaned up after step 'loading': failed; the live database is as" in each for each in said
         )

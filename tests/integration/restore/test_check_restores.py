@@ -10,8 +10,8 @@ import pytest
 from app.domain.restore import RestoreState, Step
 from app.errors import RestoreValidationError
 from app.operations.health.check import check
-from app.operations.restore.position import whereabouts
-from app.operations.restore.recover import resolve
+from app.operations.restore.position import position
+from app.operations.restore.recover import clean_up
 from app.operations.restore.rollback import rollback
 from tests.fix_damaged import Damaged, execute
 
@@ -62,7 +62,7 @@ def test_a_live_database_that_was_replaced_by_hand_is_not_put_away(damaged: Dama
     assert "cannot be rolled back: database" in message
     assert damaged.site.database.query("SELECT count(*) FROM by_hand") == [(0,)]
     rename(damaged, name, f"{name}_by_hand")
-    assert rollback(damaged.service(), record.id).notes == ()  # there was no live database to be kept
+    assert rollback(damaged.service(), record.id).notes == []  # there was no live database to be kept
     assert f"database {record.shadow} is gone" in said_of(damaged, record.id)[0][1]
     assert damaged.content() == damaged.broken
 
@@ -90,5 +90,5 @@ def test_after_a_crash_databases_are_told_apart_by_their_oids(damaged: Damaged) 
     record = damaged.run(mode="replace").restore
     died = replace(record, state=RestoreState.ABANDONED, step=Step.SWAPPING)
     execute(damaged.server, f'DROP DATABASE "{record.undo}"')  # by hand: no name tells of the swap any more
-    assert "is as after it" in whereabouts(damaged.service().target, died)
-    assert resolve(damaged.service(), died).state is RestoreState.COMPLETE
+    assert "is as after it" in position(damaged.service().target, died)
+    assert clean_up(damaged.service(), died).state is RestoreState.COMPLETE

@@ -58,7 +58,7 @@ def settled(damaged: Damaged, point: Point, before: Content, after: Content) -> 
     record = damaged.records()[0]
     require_told(damaged, "is as after it" if found == after else "is as before it")
     if record.state is RestoreState.RUNNING and "phase" in point:
-        with pytest.raises(RestoreRunningError, match="not settled"):
+        with pytest.raises(RestoreRunningError, match="not recovered"):
             damaged.run(mode="replace")
     repair(damaged.service())
     assert damaged.content() == found, point

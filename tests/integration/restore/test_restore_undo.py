@@ -19,7 +19,7 @@ from app.operations.backups.inventory import inventory
 from app.operations.backups.keep import keep
 from app.operations.health.check import repair
 from app.operations.health.restores import check_restores, repair_restores
-from app.operations.restore.recover import resolve
+from app.operations.restore.recover import clean_up
 from app.operations.restore.rollback import rollback
 from app.operations.service import Service
 from app.postgres.merge.merger import LiveMerge
@@ -125,7 +125,7 @@ def test_a_rollback_that_died_and_whose_database_vanished_is_no_success(damaged:
     record = damaged.run(mode="replace").restore
     execute(damaged.server, f'DROP DATABASE "{record.undo}"')
     cut = replace(record, step=Step.ROLLING_BACK)
-    assert resolve(damaged.service(), cut).state is RestoreState.COMPLETE
+    assert clean_up(damaged.service(), cut).state is RestoreState.COMPLETE
 
 
 def test_a_renaming_that_is_not_committed_yet_is_waited_for(damaged: Damaged) -> None:
@@ -135,7 +135,7 @@ def test_a_renaming_that_is_not_committed_yet_is_waited_for(damaged: Damaged) ->
         for old, new in ((record.changes, record.shadow), (record.undo, record.changes)):
             connection.execute(f'ALTER DATABASE "{old}" RENAME TO "{new}"'.encode())
         threading.Timer(0.4, connection.commit).start()
-        assert resolve(damaged.service(), cut).state is RestoreState.ROLLED_BACK
+        assert clean_up(damaged.service(), cut).state is RestoreState.ROLLED_BACK
 
 
 def test_what_is_being_rolled_back_does_not_expire(damaged: Damaged) -> None:
@@ -146,7 +146,7 @@ def test_what_is_being_rolled_back_does_not_expire(damaged: Damaged) -> None:
     def claimed(_: object) -> list[Restore]:
         listed = list(service.restores.restores(damaged.name))
         running = replace(record, state=RestoreState.RUNNING, step=Step.ROLLING_BACK)
-        assert service.restores.settle_restore(running, listed[0])
+        assert service.restores.replace_restore(running, listed[0])
         return listed
 
     late.restores.restores = claimed  # type: ignore[method-assign, assignment]

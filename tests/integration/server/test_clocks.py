@@ -17,7 +17,7 @@ from app.operations.backup.catch_up import due_slots
 from app.operations.backup.take import BackupRequest, take_backup
 from app.operations.health.check import repair
 from app.operations.service import Service
-from tests.fix_catalog import held_by, in_another_namespace, open_catalog
+from tests.fix_catalog import held_by, in_another_namespace, open_catalog, open_restores
 from tests.fix_postgres import TestDatabase
 from tests.fix_service import At, Site, leftovers, make_site
 
@@ -39,8 +39,8 @@ def catalog_url(site: Site) -> str:
 
 
 def with_catalog(site: Site, url: str, lease: timedelta = SHORT) -> Service:
-    catalog = open_catalog(url, lease=lease)
-    return replace(site.service(), catalog=catalog, restores=catalog)
+    catalog, restores = open_catalog(url, lease=lease), open_restores(url, lease=lease)
+    return replace(site.service(), catalog=catalog, restores=restores)
 
 
 def now() -> datetime:
@@ -148,7 +148,7 @@ def test_on_several_machines_the_catalogs_server_says_who_is_dead(
     small: Site, own_catalog: tuple[SqlCatalog, TestDatabase], wall: timedelta
 ) -> None:
     catalog, database = own_catalog
-    service = replace(small.service(), catalog=catalog, restores=catalog)
+    service = replace(small.service(), catalog=catalog, restores=open_restores(database.url))
 
     def silent(seconds: float) -> str:
         [(server,)] = database.query("SELECT extract(epoch FROM clock_timestamp())::float8")

@@ -15,10 +15,10 @@ from app.alerts.listeners import Listeners
 from app.archive.codecs import frame_format
 from app.domain.backup import Codec
 from app.errors import BackupValidationError, RestorePermissionError, RestoreValidationError
-from app.operations.full_restore.run import FullSource, Programs, restore_full
+from app.operations.full_restore.run import DataFolderTools, FullSource, restore_full
 
 NOBODY = Listeners(())
-PROGRAMS = Programs(verify=lambda _: "18.6", start=lambda folder: ["pg_ctl", "-D", str(folder)])
+PROGRAMS = DataFolderTools(verify=lambda _: "18.6", start=lambda folder: ["pg_ctl", "-D", str(folder)])
 
 
 def entry(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", mode: int = 0o644) -> tarfile.TarInfo:
@@ -228,7 +228,9 @@ def test_what_failed_is_raised_not_what_could_not_be_tidied_up(tmp_path: Path) -
         raise BackupValidationError("it differs")
 
     with pytest.raises(RestoreValidationError, match="it differs"):
-        restore_full(source(), tmp_path / "new" / "target", Programs(verify=verify, start=PROGRAMS.start), NOBODY)
+        restore_full(
+            source(), tmp_path / "new" / "target", DataFolderTools(verify=verify, start=PROGRAMS.start), NOBODY
+        )
     assert [each.name for each in (tmp_path / "new").iterdir()] == ["somebody's"]
 
 

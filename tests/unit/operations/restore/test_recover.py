@@ -64,7 +64,7 @@ def dying_at(site: MemorySite, point: int) -> Iterator[list[str]]:
     """Die at a point, counted from 0 over every record (before, after) and every change of the server."""
     seen: list[str] = []
     dead: list[bool] = []
-    step, save, settle = site.server.step, site.catalog.save_restore, site.catalog.settle_restore
+    step, save, settle = site.server.step, site.restore_records.save_restore, site.restore_records.replace_restore
 
     def reached(name: str) -> None:
         if dead:
@@ -90,8 +90,8 @@ def dying_at(site: MemorySite, point: int) -> Iterator[list[str]]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(site.server, "step", stepped)
-        patch.setattr(site.catalog, "save_restore", hooked("record", save))
-        patch.setattr(site.catalog, "settle_restore", hooked("claim", settle))
+        patch.setattr(site.restore_records, "save_restore", hooked("record", save))
+        patch.setattr(site.restore_records, "replace_restore", hooked("claim", settle))
         yield seen
 
 
@@ -199,8 +199,8 @@ def die() -> None:
 def test_of_a_transaction_that_nobody_knows_nothing_is_claimed(
     site: MemorySite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.operations.restore.recover._COMMIT_SECONDS", 0.0)
-    monkeypatch.setattr("app.operations.restore.recover._POLL_SECONDS", 0.0)
+    monkeypatch.setattr("app.operations.restore.position._COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr("app.operations.restore.position.POLL_SECONDS", 0.0)
     site.server.meanwhile["commit"] = die
     with pytest.raises(Killed):
         site.restore(mode="merge")

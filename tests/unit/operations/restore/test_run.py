@@ -249,14 +249,14 @@ def test_a_backup_without_a_manifest_is_restored_by_its_name_and_that_is_said(si
 
 
 def test_the_catalog_that_cannot_take_the_end_down_is_a_warning(site: MemorySite) -> None:
-    real: Callable[..., object] = site.catalog.save_restore
+    real: Callable[..., object] = site.restore_records.save_restore
 
     def save(record: Any, *more: Any) -> object:
         if record.state is RestoreState.COMPLETE:
             raise RestoreValidationError("the catalog is away")
         return real(record, *more)
 
-    site.catalog.save_restore = save  # type: ignore[assignment,method-assign]
+    site.restore_records.save_restore = save  # type: ignore[assignment,method-assign]
     outcome = site.restore()
     assert [said for said in outcome.warnings if "check --repair" in said]
     assert site.rows == some_rows()
