@@ -166,7 +166,8 @@ class Mother:
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control = ours
         self._sending = threading.Lock()
-        env = {
+        inherited = (*READ_AT_START, "PATH", "TMPDIR", "COVERAGE_")
+        env = {name: os.environ[name] for name in os.environ if name.startswith(inherited)}
             name: os.environ[name]
             for name in os.environ
             if name.startswith((*READ_AT_START, "PATH", "TMPDIR", "COVERAGE_"))
