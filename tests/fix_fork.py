@@ -166,8 +166,7 @@ class Mother:
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control = ours
         self._sending = threading.Lock()
-        inherited = (*READ_AT_START, "PATH", "TMPDIR", "COVERAGE_")
-        env = {name: os.environ[name] for name in os.environ if name.startswith(inherited)}
+        env = {
             name: os.environ[name]
             for name in os.environ
             if name.startswith((*READ_AT_START, "PATH", "TMPDIR", "COVERAGE_"))
