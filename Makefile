@@ -1,4 +1,4 @@
-# make demo | run | test | test-all | test-oldest | test-matrix | test-compose | check | bench — each works on a clean clone by itself and needs Python >= 3.11, pip and make.
+# make demo | run | test | test-all | test-oldest | test-matrix | test-compose | coverage | check | bench — each works on a clean clone by itself and needs Python >= 3.11, pip and make.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -13,7 +13,7 @@ OLD_VENV := .venv-oldest
 # Some machines forbid Python to keep what it compiled: each process of the tests would compile all of them again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install demo run test test-all test-oldest test-matrix test-compose check bench format clean
+.PHONY: install demo run test test-all test-oldest test-matrix test-compose coverage check bench format clean
 .DEFAULT_GOAL := help
 
 help:
@@ -65,6 +65,15 @@ test-matrix: $(STAMP)
 test-compose: $(STAMP)
 	TEST_COMPOSE="$(or $(COMPOSE),1)" $(BIN)/python -m pytest tests/compose
 
+# Which lines and branches of app and tasks the suite runs, in its processes and in those that they start. It takes twice
+# as long as `make test`; TESTS="tests/unit tests/contract" measures a part.
+TESTS ?= tests
+coverage: $(STAMP)
+	@rm -rf .coverage && mkdir .coverage
+	$(BIN)/python -m coverage run -m pytest --quiet --numprocesses $(WORKERS) --dist worksteal $(TESTS)
+	@$(BIN)/python -m coverage combine --quiet
+	@$(BIN)/python -m tests.coverage_report
+
 check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -81,4 +90,4 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix-only --quiet .
 
 clean:
-	rm -rf $(VENV) $(OLD_VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(OLD_VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage

@@ -166,7 +166,11 @@ class Mother:
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control = ours
         self._sending = threading.Lock()
-        env = {name: os.environ[name] for name in os.environ if name.startswith((*READ_AT_START, "PATH", "TMPDIR"))}
+        env = {
+            name: os.environ[name]
+            for name in os.environ
+            if name.startswith((*READ_AT_START, "PATH", "TMPDIR", "COVERAGE_"))
+        }
         with its:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.fix_fork", str(its.fileno())],

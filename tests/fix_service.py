@@ -29,7 +29,7 @@ from tests.fix_fork import COMMAND_LINE, READ_AT_START, run_forked
 from tests.fix_postgres import TestDatabase, copy_database, copy_of_all_tables, has_small, psql, scratch_database
 
 # As in a container: nothing of the machine's PostgreSQL, and no password of the one who runs the tests.
-_KEPT = ("PATH", "HOME", "XDG_STATE_HOME", "LANG", "TMPDIR", "VIRTUAL_ENV")
+_KEPT = ("PATH", "HOME", "XDG_STATE_HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "COVERAGE_PROCESS_CONFIG")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import pickle
+import pkgutil
 import re
 from collections.abc import Iterator
 
@@ -11,8 +13,13 @@ from celery import Celery, states
 from celery.backends.base import Backend
 from celery.backends.cache import CacheBackend
 
-import app.bootstrap  # noqa: F401 -- loads every module that may define an error
+import app
 from app import errors
+
+# Some modules are imported by those who need them only: an error that one of them defines counts too.
+for module in pkgutil.walk_packages(app.__path__, "app."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
 
 MESSAGE, HINT = "the disk is full: /backups, größer", "free 3 GB, then try again"
 

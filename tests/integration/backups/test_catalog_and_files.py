@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
@@ -13,47 +12,14 @@ import pytest
 
 from app.domain.backup import Tier
 from app.embedded.postgres import EmbeddedPostgres
-from app.errors import BackupFolderLostError, BackupNotFoundError, BackupValidationError
 from app.operations.backup.take import BackupRequest, take_backup
 from app.operations.backups.inventory import find, inventory
-from app.operations.backups.keep import keep
-from app.operations.backups.prune import prune
 from app.operations.backups.sync import sync
 from app.operations.backups.verify import verify
 from app.operations.health.check import repair
-from tests.fix_days import DAILY, START, periods, take_days, warnings
+from tests.fix_days import DAILY, periods, take_days, warnings
 from tests.fix_postgres import TestDatabase, output_or_fail, scratch_database
 from tests.fix_service import Site, make_site, require_same_content
-
-
-def test_a_dry_run_says_what_a_run_then_does(site: Site) -> None:
-    take_days(site.service(), 4)
-    service = site.service(BACKUP_KEEP_DAYS="2")
-    before = site.files()
-    planned = prune(service, dry_run=True)
-    assert site.files() == before
-    done = prune(service)
-    assert [each.id for each in reversed(done.removed)] == [each.id for each in planned.plan.pruned]
-    assert periods(service) == ["2025-01-12", "2025-01-13"]
-    assert len(site.files()) == 4
-
-
-def test_a_pinned_backup_outlives_retention_and_the_catalog(site: Site) -> None:
-    service = site.service(BACKUP_KEEP_DAYS="1")
-    take_days(service, 1)
-    keep(service, "latest", "audit 2025")
-    for path in site.backups.glob("catalog.db*"):
-        path.unlink()
-    service = site.service(BACKUP_KEEP_DAYS="1")
-    sync(service)
-    now = START + timedelta(days=5)
-    take_backup(replace(service, clock=lambda: now), DAILY)
-    assert periods(service) == ["2025-01-10", "2025-01-15"]
-    assert find(service, "daily/backup-2025-01-10").pinned_reason == "audit 2025"
-    assert verify(service).failed == []
-    keep(service, "daily/backup-2025-01-10", None)
-    prune(service)
-    assert periods(service) == ["2025-01-15"]
 
 
 def test_a_file_of_another_maker_is_listed_and_indexed_and_never_pruned(
@@ -113,17 +79,6 @@ def test_a_backup_and_its_pruning_work_on_either_catalog(
         require_same_content(site.database, restored(site.backups / "daily/backup-2025-01-12.sql"))
 
 
-def test_sync_does_not_forget_everything_because_a_mount_is_missing(site: Site, tmp_path: Path) -> None:
-    settings = {"BACKUP_CATALOG_URL": f"sqlite:///{tmp_path}/catalog.db"}
-    service = site.service(**settings)
-    take_days(service, 2)
-    shutil.move(site.backups, tmp_path / "unmounted")
-    site.backups.mkdir()
-    with pytest.raises(BackupFolderLostError, match="missing or empty now"):
-        sync(service)
-    assert len(service.catalog.backups(service.database)) == 2
-
-
 def test_check_is_content_with_a_healthy_system_and_says_what_is_missing(site: Site) -> None:
     service = site.service()
     assert warnings(service) == [
@@ -144,38 +99,6 @@ def test_check_is_content_with_a_healthy_system_and_says_what_is_missing(site: S
     assert not list(site.backups.rglob("*.partial"))
 
 
-def test_aliases_name_what_they_say(site: Site) -> None:
-    service = site.service()
-    take_days(service, 2)
-    take_backup(replace(service, clock=lambda: START - timedelta(days=1)), BackupRequest(tier=Tier.MONTHLY))
-    assert find(service, "latest-daily").id == "daily/backup-2025-01-11"
-    assert find(service, "latest-monthly").id == "monthly/backup-2025-01"
-    assert find(service, "oldest").id == "monthly/backup-2025-01", "by what they show, not by when they were made"
-    assert find(service, "daily/backup-2025-01-10.sql").id == "daily/backup-2025-01-10"
-    assert find(service, str(site.backups / "daily/backup-2025-01-10.sql")).id == "daily/backup-2025-01-10"
-    with pytest.raises(BackupNotFoundError):
-        find(service, "latest-weekly")
-
-
-def test_the_manifests_pin_counts_also_when_the_catalog_does_not_know_it(site: Site) -> None:
-    service = site.service(BACKUP_KEEP_DAYS="1")
-    take_days(service, 1)
-    keep(service, "latest", "audit")
-    service.catalog.pin(service.database, "daily/backup-2025-01-10", None)
-    take_backup(replace(service, clock=lambda: START + timedelta(days=9)), DAILY)
-    assert "2025-01-10" in periods(service)
-
-
-def test_a_pinned_backup_is_not_replaced_by_a_second_run_of_its_day(site: Site) -> None:
-    service = replace(site.service(), clock=lambda: START)
-    take_backup(service, DAILY)
-    keep(service, "latest", "audit")
-    before = site.files()
-    with pytest.raises(BackupValidationError, match="pinned"):
-        take_backup(service, DAILY)
-    assert site.files() == before
-
-
 def test_a_week_whose_file_is_gone_does_not_stop_next_years(site: Site) -> None:
     service = site.service()
     for year in (2025, 2026):
@@ -183,12 +106,6 @@ def test_a_week_whose_file_is_gone_does_not_stop_next_years(site: Site) -> None:
         taken = take_backup(replace(service, clock=lambda day=day: day), BackupRequest(tier=Tier.WEEKLY))
         assert taken is not None
         service.tree.remove(taken.backup.file)
-
-
-@pytest.mark.parametrize("label", ["two\nlines", "x" * 201, "\udcff", 5])
-def test_a_label_that_no_manifest_could_hold_is_refused_before_anything_is_done(label: object) -> None:
-    with pytest.raises(BackupValidationError, match="label"):
-        BackupRequest(tier=Tier.MANUAL, label=label)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
