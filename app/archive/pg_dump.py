@@ -35,6 +35,10 @@ COPY = re.compile(
     re.IGNORECASE,
 )
 CLIENT_ENCODING = re.compile(rb"SET client_encoding = '([\w-]+)'")
+# Group: the first schema, in which names without one are: pg_dump before 2018 writes such. None for an empty path.
+SEARCH_PATH = re.compile(
+    rb"(?:SET search_path = (?:(" + IDENTIFIER + rb")|'')|SELECT pg_catalog\.set_config\('search_path', '')"
+)
 SESSION_AUTHORIZATION = re.compile(rb"SET SESSION AUTHORIZATION ('(?:[^']|'')+')")
 TRANSACTION = re.compile(rb"(BEGIN|COMMIT)\s*;\s*\Z", re.IGNORECASE)
 # Groups: the sequence's name as a literal, its value, whether that was called.
@@ -109,6 +113,19 @@ def unquoted(identifier: bytes, encoding: str) -> str:
     """
     name = identifier.decode(encoding, errors="backslashreplace")
     return name[1:-1].replace('""', '"') if name.startswith('"') else name.translate(_FOLDED)
+
+
+def with_schema(literal: bytes, schema: bytes) -> bytes:
+    """The literal of a name as ``setval`` takes it, with a schema in front if it has none.
+
+    Args:
+        literal: ``'people_id_seq'`` or ``'public.people_id_seq'``.
+        schema: as SQL spells it; empty for none.
+    """
+    first = NAME.match(literal, literal.index(b"'") + 1)
+    if not schema or first is None or literal[first.end() : first.end() + 1] == b".":
+        return literal
+    return literal[: first.start()] + schema.replace(b"'", b"''") + b"." + literal[first.start() :]
 
 
 def string_value(literal: bytes, encoding: str) -> str:

@@ -18,6 +18,7 @@ from app.archive.pg_dump import (
     COPY,
     END_MARKER,
     NAME,
+    SEARCH_PATH,
     EntryHeader,
     last_header,
     python_encoding,
@@ -80,6 +81,7 @@ class _Scanner:
         self._text = b""
         self._at = 0
         self._encoding = "utf-8"
+        self._schema = b""  # of names without one
         self._header = SegmentHeader(SegmentKind.BEFORE)
 
     def chunks(self) -> Iterator[Chunk]:
@@ -154,7 +156,7 @@ class _Scanner:
             return None
         schema, name, columns = found.groups()
         if name is None:
-            schema, name = b"", schema
+            schema, name = self._schema, schema
         table = TableName(self._name(schema), self._name(name))
         named = None if columns is None else tuple(self._name(column) for column in NAME.findall(columns))
         return SegmentHeader(SegmentKind.DATA, table, named)
@@ -172,6 +174,8 @@ class _Scanner:
         """
         if encoding := CLIENT_ENCODING.match(unit, start):
             self._encoding = python_encoding(encoding[1].decode())
+        if path := SEARCH_PATH.match(unit, start):
+            self._schema = path[1] or b""
         entry = last_header(unit, start)
         kind = self._kind_of(entry) if entry else self._header.kind
         if kind is SegmentKind.BEFORE and unit.find(END_MARKER, 0, start) >= 0:

@@ -18,6 +18,21 @@ _HOW = """
     FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname = %s AND relname = %s"""
 
 
+_LEAVES = """
+    SELECT n.nspname, c.relname, ln.nspname, l.relname
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace, pg_partition_tree(c.oid) t
+    JOIN pg_class l ON l.oid = t.relid JOIN pg_namespace ln ON ln.oid = l.relnamespace
+    WHERE c.relkind = 'p' AND t.isleaf AND l.oid <> c.oid"""
+
+
+def leaves_of_partitioned(connection: psycopg.Connection) -> dict[TableName, list[TableName]]:
+    """The partitions that hold the rows of each partitioned table."""
+    leaves: dict[TableName, list[TableName]] = {}
+    for schema, name, leaf_schema, leaf in connection.execute(_LEAVES):
+        leaves.setdefault(TableName(schema, name), []).append(TableName(leaf_schema, leaf))
+    return leaves
+
+
 def use_read_settings(connection: psycopg.Connection, settings: Mapping[str, str]) -> None:
     """Set the session's settings to the dump's, so that the text of rows, and so their digests, can be compared.
 

@@ -6,6 +6,9 @@
 - A grant to a role that was dropped: pg_dump writes its oid as its name. Since a role may have a number for its name, a
   remark lists the names.
 - A comment on an extension that belongs to another role: only its owner may write it, and the extension brings its own.
+- What `pg_dump --clean` drops before it makes it: a new database has nothing to drop.
+- CREATE SCHEMA of one that each new database has, as `pg_dump -n public` writes it.
+- Statistics of tables, which pg_dump 18 writes and an older server cannot take: the load runs ANALYZE.
 """
 
 from __future__ import annotations
@@ -24,6 +27,17 @@ from app.postgres.search_path_hints import relying_function
 log = structlog.get_logger(__name__)
 _REFRESH = re.compile(rb"REFRESH MATERIALIZED VIEW\s", re.IGNORECASE)
 _COMMENT = re.compile(rb'COMMENT ON EXTENSION "?([^\s";]+)', re.IGNORECASE)
+_DROP = re.compile(rb"DROP\s|ALTER\s[^;']{1,1000}?\sDROP\s", re.IGNORECASE)
+_CREATE_SCHEMA = re.compile(rb"CREATE SCHEMA\s", re.IGNORECASE)
+_STATISTICS = re.compile(rb"SELECT \* FROM pg_catalog\.pg_restore_(?:relation|attribute)_stats\(")
+# SQLSTATEs of "there is no such table, column, schema, function, object".
+_NONE_THERE = frozenset({"42P01", "42703", "3F000", "42883", "42704"})
+# For each statement that needs no remark, the SQLSTATEs with which it may fail.
+_WITHOUT_REMARK = (
+    (_DROP, _NONE_THERE),
+    (_CREATE_SCHEMA, frozenset({"42P06"})),
+    (_STATISTICS, frozenset({"42883"})),
+)
 # SQLSTATEs of the server's own failures and of locks: not the view's fault. A lost connection has no SQLSTATE.
 # 58P01 (a missing file) is a foreign table's: the load has just written all files of the server's own tables.
 _NOT_ITS_OWN = re.compile(r"25|40|53|57|58(?!P01)|XX|55P03|55006")
@@ -51,7 +65,8 @@ class LoadingSession(Protocol):
 
 def is_dispensable(statement: bytes) -> bool:
     """Whether a restore may do without a statement."""
-    return bool(_REFRESH.match(statement) or _COMMENT.match(statement) or dropped_role(statement))
+    forms = (_REFRESH, _COMMENT, *(form for form, _ in _WITHOUT_REMARK))
+    return any(form.match(statement) for form in forms) or dropped_role(statement) is not None
 
 
 def note_refused(session: LoadingSession, statement: bytes, what: str, error: psycopg.Error) -> bool:
@@ -67,10 +82,14 @@ def note_refused(session: LoadingSession, statement: bytes, what: str, error: ps
             return False
         if comment[1] not in EVERYWHERE:
             session.remarks.append(f"{what} is left as it is: the extension belongs to another role")
+    elif any(form.match(statement) and error.sqlstate in states for form, states in _WITHOUT_REMARK):
+        pass
     elif not isinstance(error, psycopg.errors.UndefinedObject):
         return False
     elif number := dropped_role(statement):
         session.dropped_roles[number] = None
+    else:
+        return False
     log.debug("restore does without what the server refuses", what=what, reason=message)
     return True
 

@@ -26,10 +26,12 @@ from app.archive.pg_dump import (
     CLIENT_ENCODING,
     LO_OPEN,
     LO_WRITE,
+    SEARCH_PATH,
     SETVAL,
     VERSION,
     last_header,
     python_encoding,
+    with_schema,
 )
 from app.archive.reader import Archive
 from app.archive.scanner import Chunk, scan
@@ -92,6 +94,7 @@ class Content:
     def __init__(self, progress: Callable[[int], None] = lambda _: None) -> None:
         self.entries = Entries()
         self.encoding: str | None = None
+        self._schema = b""  # of names without one
         self.sequences: dict[bytes, bytes] = {}
         self._progress = progress
         self._rows: dict[TableName, RowDigest] = {}
@@ -157,6 +160,8 @@ class Content:
         statement = unit[end:].strip()
         if encoding := CLIENT_ENCODING.match(statement):
             self.encoding = encoding[1].decode()
+        if path := SEARCH_PATH.match(statement):
+            self._schema = path[1] or b""
         if self._entry and dropped_role(statement):
             self.entries.unsure.add(self._entry)
         if statement and not self._value(statement) and self._entry and not _NO_WORDS.match(statement):
@@ -187,7 +192,7 @@ class Content:
         elif opened := LO_OPEN.match(statement):
             self._object = self._objects.setdefault(int(opened[1]), hashlib.sha256())
         elif value := SETVAL.match(statement):
-            self.sequences[value[1]] = b"%s, %s" % (value[2], value[3])
+            self.sequences[with_schema(value[1], self._schema)] = b"%s, %s" % (value[2], value[3])
         else:
             return False
         return True

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 
+from app.archive import lexer
 from app.archive.index import SegmentKind, TableName
-from app.archive.pg_dump import SETVAL, python_encoding, string_value
+from app.archive.pg_dump import SEARCH_PATH, SETVAL, python_encoding, string_value, with_schema
 from app.archive.reader import Archive
-from app.archive.scanner import scan
+from app.archive.scanner import Chunk, scan
 from app.domain.changes import MergeRequest
 from app.postgres.merge.match import encoding_of
 from app.postgres.merge.sequence_users import SequenceUsers, sequence_users
@@ -219,7 +220,25 @@ def _position_of(session: MergeSession, sequence: str) -> SequencePosition:
 def _sequences_of(archive: Archive) -> Iterator[tuple[str, SequencePosition]]:
     """The sequences in the backup, by name as SQL."""
     encoding = python_encoding(encoding_of(archive))
-    text = (archive.text(segment) for segment in archive.index.segments if segment.kind is SegmentKind.SEQUENCES)
-    for chunk in scan(chain.from_iterable(text)):
+    schema: bytes | None = None
+    for chunk in _chunks(archive, SegmentKind.SEQUENCES):
         for name, value, called in SETVAL.findall(chunk.data):
-            yield string_value(name, encoding), SequencePosition(int(value), called == b"true")
+            if b"." not in name and schema is None:
+                schema = _schema_of_bare_names(archive)
+            full = with_schema(name, schema or b"")
+            yield string_value(full, encoding), SequencePosition(int(value), called == b"true")
+
+
+def _schema_of_bare_names(archive: Archive) -> bytes:
+    """The schema of names without one, in a dump by a pg_dump before 2018; the last one that the dump sets."""
+    schema = b""
+    for kind in (SegmentKind.BEFORE, SegmentKind.SEQUENCES):
+        for chunk in _chunks(archive, kind):
+            if path := SEARCH_PATH.match(chunk.data, lexer.start_of(chunk.data)):
+                schema = path[1] or b""
+    return schema
+
+
+def _chunks(archive: Archive, kind: SegmentKind) -> Iterator[Chunk]:
+    text = (archive.text(segment) for segment in archive.index.segments if segment.kind is kind)
+    return scan(chain.from_iterable(text))

@@ -27,7 +27,7 @@ from app.archive.scanner import scan
 from app.errors import BackupReadError, BackupValidationError, RestoreBusyError, RestoreDataError, RestoreError
 from app.postgres import server_facts
 from app.postgres.database import Database
-from app.postgres.digest import table_digest, use_read_settings
+from app.postgres.digest import leaves_of_partitioned, table_digest, use_read_settings
 from app.postgres.load.data import DataLoader, check_rows
 from app.postgres.load.function_path import FunctionPath
 from app.postgres.load.loader import analyze, reset_file_settings
@@ -39,7 +39,14 @@ from app.postgres.lock_retries import ATTEMPT_MS, lock_all, retry_for_locks
 from app.postgres.maintenance import Maintenance
 from app.postgres.operator_path import set_operator_path
 from app.postgres.replace.empty import empty
-from app.postgres.replace.proof import Differences, comparable_tables, compare_schema, compare_tables, compare_values
+from app.postgres.replace.proof import (
+    Differences,
+    comparable_tables,
+    compare_schema,
+    compare_tables,
+    compare_values,
+    join_partitions,
+)
 from app.postgres.replace.schema_diff import live_entries, of_the_schema
 from app.postgres.server_facts import DUMPED
 from app.postgres.session import as_restore_errors
@@ -216,6 +223,8 @@ def _prove(session: _InPlace, name: str, archive: Archive, expected: Content, fa
         use_read_settings(session.connection, {"client_encoding": "UTF8"})
         differences = Differences()
         comparable = comparable_tables(found, expected, archive)
+        if facts is None:
+            join_partitions(comparable, leaves_of_partitioned(session.connection), archive, found.get)
         compare_tables(differences, archive.index.tables, comparable, found.get, ours=facts is not None)
         sequences = _sequences(session, expected.sequences, expected.encoding)
         compare_values(differences, expected, sequences, dict(_large_objects(session)), ours=facts is not None)
