@@ -42,8 +42,12 @@ def make_app(program: Program) -> BackupApp:
 def configuration(program: Program) -> dict[str, Any]:
     """Celery's settings."""
     settings = program.settings
+    broker = settings.celery_broker_url.get_secret_value()
     return {
-        "broker_url": settings.celery_broker_url.get_secret_value(),
+        "broker_url": broker,
+        # Celery takes the variable CELERY_BROKER_URL for `broker_url`, without the password that we put into it.
+        "broker_read_url": broker,
+        "broker_write_url": broker,
         "result_backend": settings.result_backend,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,

@@ -43,6 +43,18 @@ def app() -> Iterator[BackupApp]:
     _state._tls.current_app = before
 
 
+def test_celery_connects_with_the_password_also_if_the_url_is_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CELERY_BROKER_URL", ENVIRON["CELERY_BROKER_URL"])
+    before = _state._tls.current_app
+    made = make_app(bootstrap(ENVIRON | {"CELERY_BROKER_PASSWORD": "s3cr3t?"}))
+    try:
+        for connection in (made.connection_for_read(), made.connection_for_write()):
+            assert (connection.hostname, connection.password) == ("broker.invalid", "s3cr3t?")
+    finally:
+        made.close()
+        _state._tls.current_app = before
+
+
 def test_a_run_is_told_to_stop_then_stopped_and_only_then_delivered_again() -> None:
     found = configured()
     soft, hard = found["task_soft_time_limit"], found["task_time_limit"]
