@@ -67,12 +67,6 @@ def test_a_read_only_folder_names_who_lacks_the_right(site: Site, ordinary: tupl
     assert not leftovers(root)
 
 
-def test_too_little_free_space_is_found_before_the_dump(guarded: Site) -> None:
-    error = fails(guarded, BackupStorageError, BACKUP_MIN_FREE_MB=str(1 << 30))
-    assert "BACKUP_MIN_FREE_MB" in error.message
-    assert error.exit_code == 14
-
-
 def test_a_disk_that_fills_up_during_the_dump(guarded: Site) -> None:
     fill_wide(guarded.database)
     before = guarded.files()

@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 from dataclasses import replace
-from datetime import timedelta
 
 import psycopg
 import pytest
@@ -17,18 +16,13 @@ from app.domain.backup import Tier
 from app.domain.restore import Method, RestoreState
 from app.errors import RestorePostCommandError, RestoreValidationError
 from app.operations.backup.take import BackupRequest, take_backup
-from app.operations.backups.expire import expire
-from app.operations.backups.inventory import find, inventory
-from app.operations.backups.prune import prune
-from app.operations.health.check import check, repair
+from app.operations.health.check import check
 from app.operations.restore.preview import diff, preview
 from app.operations.restore.request import RestoreRequest
 from app.operations.restore.rollback import rollback
 from tests.fix_damaged import Damaged, execute, require_nothing_left
 from tests.fix_postgres import copy_of_all_tables
-from tests.fix_service import At, Site
-
-LATER = 1 << 16
+from tests.fix_service import Site
 
 
 def test_a_replace_brings_everything_back_and_keeps_what_was_there(damaged: Damaged) -> None:
@@ -71,17 +65,6 @@ def test_what_was_kept_goes_when_its_time_is_over(damaged: Damaged) -> None:
     require_nothing_left(damaged)
 
 
-def test_an_undo_that_is_due_is_a_finding_and_is_removed_by_repair(damaged: Damaged) -> None:
-    record = damaged.run(mode="replace").restore
-    assert damaged.databases() == {record.undo}
-    now = damaged.service()
-    service = replace(now, clock=lambda: now.clock() + timedelta(hours=25))
-    assert any("can no longer be rolled back" in each.message for each in check(service))
-    assert any(str(record.undo) in line for line in repair(service))
-    require_nothing_left(damaged)
-    assert expire(service) == []
-
-
 COMMAND = (
     "import os, psycopg; "
     "connection = psycopg.connect(os.environ['DATABASE_URL'], autocommit=True); "
@@ -118,24 +101,6 @@ def test_a_preview_and_a_diff_touch_nothing_and_agree(damaged: Damaged) -> None:
     } == {
         table: count for table, count in counts.items() if any(count) and not table.startswith("public.audit_log")
     } | {each.table: (0, 0, each.deleted) for each in plan.changes.tables if each.table == "public.audit_log"}
-
-
-def test_retention_keeps_what_a_restore_needs(damaged: Damaged) -> None:
-    for _ in range(3):
-        take_backup(damaged.service(), BackupRequest(tier=Tier.MANUAL))
-    service = damaged.service(BACKUP_KEEP_MANUAL="1", BACKUP_KEEP_SAFETY="1")
-    removed: list[str] = []
-    act = At(lambda: removed.extend(each.id for each in prune(service).removed), phase="load", after=LATER)
-    outcome = damaged.run(damaged.service(), act, mode="replace", backup="oldest")
-    assert act.done
-    assert removed
-    assert damaged.backup not in removed
-    assert outcome.restore.backup == damaged.backup
-    assert damaged.content() == damaged.whole
-    for _ in range(2):
-        damaged.run(service, mode="merge", tables=["people"], backup="latest-safety")
-        prune(service)
-    assert outcome.restore.safety in {each.id for each in inventory(service)}
 
 
 def test_an_application_with_20_connections_comes_back_to_the_restored_data(damaged: Damaged) -> None:
@@ -207,13 +172,6 @@ def test_the_manifest_of_a_safety_backup_says_what_it_is_for(damaged: Damaged) -
     manifest = parse_manifest(file.read_bytes(), file.name)
     assert manifest.label == f"before restore {record.id}"
     assert manifest.pinned_reason == record.pin
-
-
-def test_latest_never_means_what_somebody_wanted_to_get_away_from(damaged: Damaged) -> None:
-    safety = damaged.run(mode="replace").restore.safety
-    service = damaged.service()
-    assert find(service, "latest-safety").id == safety
-    assert find(service, "latest").id == find(service, "oldest").id == damaged.backup
 
 
 def test_a_preview_names_what_differs_in_the_schema(site: Site) -> None:

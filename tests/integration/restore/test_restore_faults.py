@@ -13,15 +13,12 @@ import pytest
 from app.domain.backup import Tier
 from app.domain.restore import RestoreState
 from app.errors import (
-    BackupNotFoundError,
     BackupValidationError,
     MergeConflictError,
     ResidencyBackupError,
     RestoreCancelledError,
     RestoreDataError,
     RestorePostCommandError,
-    RestoreRunningError,
-    RestoreStorageError,
     RestoreValidationError,
     TargetUnavailableError,
 )
@@ -81,28 +78,7 @@ def other_type(damaged: Damaged) -> Fault:
     return Fault({"mode": "merge", "tables": ["notifications"]})
 
 
-def no_database(damaged: Damaged) -> Fault:
-    return Fault({"mode": "merge", "into": f"{damaged.name}_nowhere"})
-
-
-def under_way(damaged: Damaged) -> Fault:
-    """A second restore, begun in the middle of the first."""
-
-    def second() -> None:
-        with pytest.raises(RestoreRunningError, match="under way"):
-            damaged.run(mode="replace")
-        raise RestoreRunningError("as the second was refused")
-
-    return Fault(progress=AtStart(second, phase="swap"))
-
-
 FAULTS: dict[str, tuple[Callable[[Damaged], Fault], type[ResidencyBackupError], int]] = {
-    "unknown mode": (replaced(mode="mirror"), RestoreValidationError, 13),
-    "unknown policy": (merged(on_conflict="newest"), RestoreValidationError, 13),
-    "wrong confirmation": (replaced(confirm="production"), RestoreValidationError, 13),
-    "no confirmation": (replaced(confirm=None), RestoreValidationError, 13),
-    "no such backup": (replaced(backup="daily/backup-1999-01-01"), BackupNotFoundError, 10),
-    "no such file": (replaced(backup="/nowhere/dump.sql"), BackupNotFoundError, 10),
     "corrupt segment": (corrupt, RestoreValidationError, 13),
     "corrupt after it was verified": (corrupt_while_loading, BackupValidationError, 13),
     "no dump": (lambda it: dump(it, "notes", "milk, bread", ""), RestoreValidationError, 13),
@@ -124,10 +100,8 @@ FAULTS: dict[str, tuple[Callable[[Damaged], Fault], type[ResidencyBackupError], 
     ),
     "constraint violated on load": (broken_rows, RestoreDataError, 18),
     "unfit for the live column": (other_type, RestoreDataError, 18),
-    "too little room": (with_settings(BACKUP_MIN_FREE_MB=str(1 << 30)), RestoreStorageError, 14),
     "connection lost while loading": (cut_while_loading, TargetUnavailableError, 1),
     "post command fails": (with_settings(RESTORE_POST_COMMAND="false"), RestorePostCommandError, 1),
-    "post command missing": (with_settings(RESTORE_POST_COMMAND="/no/such/program"), RestorePostCommandError, 1),
     "cancelled in the safety backup": (cancelled_in("dump"), RestoreCancelledError, 130),
     "cancelled while loading": (cancelled_in("load"), RestoreCancelledError, 130),
     "cancelled while proving": (cancelled_in("prove"), RestoreCancelledError, 130),
@@ -138,11 +112,10 @@ FAULTS: dict[str, tuple[Callable[[Damaged], Fault], type[ResidencyBackupError], 
     ),
     "no such table": (merged(tables=["peeple"]), RestoreValidationError, 13),
     "table gone": (merged(), RestoreValidationError, 13),
-    "no database to merge into": (no_database, RestoreValidationError, 13),
-    "another restore under way": (under_way, RestoreRunningError, 11),
 }
 
 
+# What is refused before the server is touched is tried on fakes: tests/unit/operations/restore.
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_has_its_error_and_leaves_everything_as_it_was(damaged: Damaged, name: str) -> None:
     inject, expected, code = FAULTS[name]
