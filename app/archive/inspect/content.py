@@ -51,6 +51,8 @@ _NOT_COMPARED = {(b"EXTENSION", name) for name in EVERYWHERE} | {
 _DROPPED_ROLE = re.compile(rb'(?:GRANT|REVOKE)\s[^;]*\s(?:TO|FROM) "([1-9][0-9]{4,9})"(?: WITH GRANT OPTION)?\s*;?\Z')
 _ROLE_NUMBERS = range(16384, 1 << 32)
 _KEPT_BYTES = 64 << 20  # of words; of later entries only the hash is kept
+# `pg_dump --create` writes them. They are about the database itself, which the restore makes.
+_OF_DATABASE = {b"DATABASE", b"DATABASE PROPERTIES"}
 _VALUES = {b"SEQUENCE SET", b"STATISTICS DATA", b"TABLE DATA", b"BLOBS", b"BLOB"}
 
 
@@ -173,7 +175,8 @@ class Content:
         if header is not None and header.schema is not None:
             self._end_entry()
             named = (header.type, header.name)
-            if not header.data and header.type not in _VALUES and named not in _NOT_COMPARED:
+            of_database = header.type in _OF_DATABASE or header.name.startswith(b"DATABASE ")
+            if not (header.data or of_database or header.type in _VALUES or named in _NOT_COMPARED):
                 self._entry = EntryName(header.type, header.schema, header.name)
         elif not self.entries.words:
             for what, major in VERSION.findall(unit, 0, end):

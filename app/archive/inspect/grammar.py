@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 
 from app.archive.inspect import grammar_ddl, grammar_rows
 from app.archive.inspect.cursor import NAME, UNKNOWN, NoDumpError, is_string, require
-from app.archive.inspect.grammar_ddl import ONE_DATABASE
+from app.archive.inspect.grammar_database import ONE_DATABASE, DatabaseStatements
 from app.archive.inspect.single import AGAIN, SingleStatement
 from app.archive.inspect.tokens import Reading, UnreadableError, tokens
 
@@ -22,6 +22,8 @@ _RESTRICT = re.compile(rb"\\(?:un)?restrict [A-Za-z0-9]+\s*\Z")
 _CONNECT = re.compile(rb"\\(?:c|connect)\b")
 _ON = {"on": True, "true": True, "1": True, "off": False, "false": False, "0": False}
 _TAIL_BYTES = 1000  # in which the end of a statement must be
+_RIGHTS_WORDS = 12_800  # of a GRANT of all rights on each of 1600 columns
+_ON_DATABASES = frozenset({b"CREATE", b"ALTER", b"DROP"})
 _SETTING_WORDS = 500  # a search_path may be long
 
 
@@ -34,6 +36,7 @@ class Judge:
 
     def __init__(self, reading: Reading | None = None) -> None:
         self.reading = reading or Reading()
+        self._database = DatabaseStatements()
 
     def judge(self, statement: bytes) -> str | None:
         """Judge one statement.
@@ -49,7 +52,9 @@ class Judge:
         """
         require(b"\0" not in statement, "a statement with a zero byte")
         if statement.startswith(b"\\"):
-            _require_known_command(statement)
+            if _CONNECT.match(statement):
+                return self._database.connect(statement)
+            require(_RESTRICT.match(statement), "a psql command")
             return None
         require(statement[-_TAIL_BYTES:].rstrip().endswith(b";"), "not a whole statement")
         if grammar_rows.is_plain_insert(statement):
@@ -73,7 +78,28 @@ class Judge:
         judge = _BY_WORD.get(first)
         if judge is None:
             raise NoDumpError(UNKNOWN)
+        if first in _ON_DATABASES:
+            second = next(words, b"")
+            if second.upper() == b"DATABASE":
+                return self._database.judge(first, words)
+            words = chain([second], words)
+        if first in {b"GRANT", b"REVOKE"}:
+            return self._grant(first, words)
         return judge(words)
+
+    def _grant(self, first: bytes, words: Iterator[bytes]) -> str | None:
+        """Judge GRANT and REVOKE of rights on an object. Without ON, it would be the membership of a role."""
+        for word in islice(words, _RIGHTS_WORDS):
+            upper = word.upper()
+            if upper == b"ON":
+                kind = next(words, b"")
+                if kind.upper() == b"DATABASE":
+                    return self._database.judge(first, words)
+                grammar_ddl.granted(chain([kind], words))
+                return None
+            if upper in {b"TO", b"FROM", b";"}:
+                break
+        raise NoDumpError("a statement for the whole server", ONE_DATABASE)
 
     def _set(self, words: list[bytes]) -> None:
         """``SET name = value, …;``, ``SET SESSION AUTHORIZATION name;``, ``SET ROLE name;``."""
@@ -104,11 +130,6 @@ def _is_plain(word: bytes) -> bool:
     return word in {b",", b"-", b"+", b"."} or NAME.match(word) is not None or word[:1].isdigit() or is_string(word)
 
 
-def _require_known_command(command: bytes) -> None:
-    require(not _CONNECT.match(command), "a psql command to connect elsewhere", ONE_DATABASE)
-    require(_RESTRICT.match(command), "a psql command")
-
-
 def _reset(words: Iterator[bytes]) -> None:
     rest = [word.upper() for word in islice(words, 4)]
     require(rest in ([b"SESSION", b"AUTHORIZATION", b";"], [b"ROLE", b";"]))
@@ -125,11 +146,11 @@ _BY_WORD: dict[bytes, Callable[[Iterator[bytes]], str | None]] = {
     b"COMMIT": _alone,
     b"CREATE": grammar_ddl.create,
     b"DROP": grammar_ddl.drop,
-    b"GRANT": grammar_ddl.grant,
+    b"GRANT": grammar_ddl.granted,
     b"INSERT": grammar_rows.insert,
     b"REFRESH": grammar_ddl.refresh,
     b"RESET": _reset,
-    b"REVOKE": grammar_ddl.grant,
+    b"REVOKE": grammar_ddl.granted,
     b"SECURITY": grammar_ddl.label,
     b"SELECT": grammar_rows.call,
 }

@@ -10,14 +10,13 @@ from itertools import chain, islice
 from app.archive.inspect import kinds
 from app.archive.inspect.cursor import UNKNOWN, Cursor, NoDumpError, require
 from app.archive.inspect.grammar_alter import altered, bounds
+from app.archive.inspect.grammar_database import ONE_DATABASE
 from app.archive.inspect.kinds import ObjectKind, kind_of
 from app.archive.inspect.tokens import Reading, UnreadableError, tokens
 from app.archive.pg_dump import unquoted
 
-ONE_DATABASE = "make the dump without --create, and of one database; run what concerns the whole server by hand"
 _OWNERS = re.compile(rb"(?:ALTER|SET|RESET|COMMENT)\b", re.IGNORECASE)
 _HEAD = 12  # words that contain the kind of object, with room for other words between
-_MOST_WORDS = 12_800  # of a GRANT of all rights on each of 1600 columns
 _KEPT = "is passed over: the database keeps the one that it has"
 
 
@@ -85,16 +84,9 @@ def label(words: Iterator[bytes]) -> str | None:
     return None
 
 
-def grant(words: Iterator[bytes]) -> None:
-    """Judge GRANT and REVOKE of rights on an object. Without ON, it would be the membership of a role."""
-    for word in islice(words, _MOST_WORDS):
-        upper = word.upper()
-        if upper == b"ON":
-            _known(_upper(words), kinds.GRANTED)
-            return
-        if upper in {b"TO", b"FROM", b";"}:
-            break
-    raise NoDumpError("a statement for the whole server", ONE_DATABASE)
+def granted(words: Iterator[bytes]) -> None:
+    """Judge what follows ON in a GRANT or REVOKE."""
+    _known(_upper(words), kinds.GRANTED)
 
 
 def create(words: Iterator[bytes]) -> None:

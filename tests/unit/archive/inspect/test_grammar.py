@@ -112,7 +112,7 @@ NOT_WRITTEN = [
     b"RESET ALL;",
     b"RESET client_encoding;",
     b"GRANT SELECT ON ALL TABLES IN SCHEMA a TO b;",
-    b"GRANT SELECT ON/**/DATABASE a TO b;",
+    b"GRANT SELECT ON/**/TABLESPACE a TO b;",
     b"REVOKE ALL ON --\nTABLESPACE a FROM b;",
     b"CREATE TEMPORARY TABLE a (b int);",
     b"CREATE TABLE a /* ( */ AS TABLE pg_authid;",
