@@ -11,7 +11,7 @@ import psycopg
 from app.embedded.postgres import EmbeddedPostgres
 from app.errors import RestoreDataError
 from app.postgres.programs import ChildProcess
-from demo.stack import DATABASE, celery, residency_backup, run_shown, say, wait_for
+from demo.stack import DATABASE, celery, residency_backup, run_shown, say, told, wait_for
 
 _SECONDS = 60.0
 _SAMPLES = ("  to insert: ", "  inserted: ")
@@ -45,8 +45,7 @@ def accident_and_back(
     _require(server, before)
     _print(before, _counts(server))
     say("The log: docker-compose logs backend | grep -i restore")
-    lines = (line for line in log.read_text(errors="replace").splitlines() if "restore " in line and "[info" in line)
-    print("\n".join(f"  {line}" for line in lines if "app.operations.restore.run" in line))
+    print("\n".join(f"  {line}" for line in told(log, "restore")))
     say("All restores, and until when each can be undone")
     _shown(env, "restores")
 

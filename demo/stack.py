@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import IO
 
+from app.alerts.log import LOGGER
 from app.errors import BackupError
 from app.postgres.programs import ChildProcess, run
 from app.settings.settings import Settings
@@ -80,6 +83,17 @@ def run_shown(argv: list[str], env: Mapping[str, str], *, shown: str, expected: 
     if expected:
         print(done.stdout + done.stderr + f"exit code {done.code}, as it should be")
     return "" if quiet else done.stdout.rstrip()
+
+
+def told(log: Path, what: str) -> list[str]:
+    """The lines of a log that tell of events of a backup or a restore.
+
+    Args:
+        log: the file of the worker's and beat's output.
+        what: ``backup`` or ``restore``: the first word of the events' phrases.
+    """
+    line = re.compile(rf"\S+ \[info +\] {what} .*\[{re.escape(LOGGER)}\]")
+    return [text for text in log.read_text(errors="replace").splitlines() if line.match(text)]
 
 
 def say(text: str) -> None:

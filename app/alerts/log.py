@@ -7,7 +7,8 @@ import structlog
 from app.domain.events import Level
 from app.ports.events import Event
 
-log = structlog.get_logger("app.events")
+LOGGER = "app.events"
+log = structlog.get_logger(LOGGER)
 
 
 def write_line(event: Event) -> None:
