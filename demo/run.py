@@ -54,9 +54,8 @@ def _serve(stack: ExitStack, stopped: threading.Event) -> int:
     _write_settings(env)
     programs = stack.enter_context(worker_and_beat(env, sys.stdout.fileno(), inherit_settings=True))
     print(f"\nCtrl-C stops it. In another terminal: set -a; . {SETTINGS}; set +a")
-    print(
-        "then, for example: .venv/bin/celery -A tasks call backup.daily; .venv/bin/residency-backup list\n", flush=True
-    )
+    print("then, for example: .venv/bin/celery -A tasks call backup.daily")
+    print("and, when 'backup created' is logged here: .venv/bin/residency-backup list\n", flush=True)
     while not stopped.wait(_POLL_SECONDS):
         for program in programs:
             if not program.running:

@@ -54,7 +54,7 @@ def _next(done: FullRestoreOutcome) -> Iterator[str]:
         )
     if not (data / "postgresql.conf").exists():
         yield f"its configuration stood elsewhere: put postgresql.conf, pg_hba.conf and pg_ident.conf into {data}"
-    yield "where the old server still runs, give this one another port: add -o '-p 5433'"
+    yield "if the old server still runs, give this one another port: add -o '-p 5433'"
     yield "look at the data, then let the application use this server"
     beside = done.target / PATHS
     for path in done.paths:
