@@ -1,4 +1,4 @@
-"""The identity of a server and a database, and of those that the backups in a folder were made of.
+"""Identities of databases, and the lineage: the databases of one name that a folder has backups of.
 
 A database's name does not identify it: staging may have one of the same name, and a wrong DATABASE_URL leads there. Two
 numbers do: the server's *system identifier*, which initdb chooses and every physical copy keeps, and the database's
@@ -13,7 +13,7 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The numbers that identify a database; None for one that the server does not tell."""
+    """The numbers that identify a database. A number is None if the server does not tell it."""
 
     system_identifier: str | None = None
     database_oid: int | None = None
@@ -31,7 +31,7 @@ class Identity:
         return self.same_system(other) and _agree(self.database_oid, other.database_oid)
 
 
-ANY = Identity()  # unknown, so that it equals any other
+ANY = Identity()  # both numbers are unknown: `same` accepts every database
 
 
 def _agree(one: str | int | None, other: str | int | None) -> bool:
@@ -40,7 +40,7 @@ def _agree(one: str | int | None, other: str | int | None) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """A known database, since when, and why it is known: ``first run``, ``adopted``, ``restore ID``."""
+    """A database of a lineage, since when it is known, and why: ``first run``, ``adopted`` or ``restore ID``."""
 
     identity: Identity
     since: datetime
@@ -53,8 +53,8 @@ class Lineage:
 
     Attributes:
         known: all of them; the last is the one whose backups are made now.
-        heir: a database that was restored on another server since. It becomes the current one with its first backup,
-            unless the current one makes a backup before, which shows that its server was not lost.
+        heir: a database that was restored on another server since. Its first backup makes it the current one. If the
+            current one makes a backup first, its server was not lost, and there is no heir any more.
     """
 
     known: tuple[Known, ...] = ()
@@ -66,7 +66,10 @@ class Lineage:
         return self.known[-1].identity if self.known else None
 
     def accepts(self, identity: Identity) -> bool:
-        """Whether backups of this database may be made: no other is known, or it is known and on the current server."""
+        """Whether backups of this database may be made.
+
+        They may if no database is known yet, or if this one is known and on the current server.
+        """
         current = self.current
         if current is None:
             return True
@@ -77,7 +80,7 @@ class Lineage:
         return self.heir is not None and identity.same(self.heir.identity)
 
     def is_ours(self, identity: Identity) -> bool:
-        """Whether backups of this database belong to the folder; they do if their server is unknown."""
+        """Whether backups of this database belong to the folder. They do if nothing is known that says otherwise."""
         if not self.known or identity.system_identifier is None:
             return True
         return any(identity.same_system(server.identity) for server in self.known)
@@ -88,7 +91,7 @@ class Lineage:
         return Lineage(known=(*others, known))
 
     def with_run(self, identity: Identity, now: datetime) -> Lineage:
-        """The lineage after a backup of an accepted database, or of the heir. There is no heir any more."""
+        """The lineage after a backup of an accepted database, or of the heir. It has no heir."""
         if self.current is not None and self.accepts(identity):
             last = next(server for server in self.known if identity.same(server.identity))
             return self if last is self.known[-1] and self.heir is None else self.with_known(last)

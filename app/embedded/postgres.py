@@ -41,8 +41,8 @@ class Launcher:
     """How the server's programs are started, because PostgreSQL refuses to run as root.
 
     Attributes:
-        prefix: words before the program. They exec it without a fork, so that the process is the server itself and gets
-            the signals.
+        prefix: a command before the program's own. It must exec the program without a fork, so that signals reach the
+            server itself.
         owner: uid that the server's files must belong to; None leaves them as they are.
     """
 
@@ -169,7 +169,7 @@ class EmbeddedPostgres(EmbeddedServer):
             self._initialise(launcher, programs)
         lock = self._data / "postmaster.pid"
         if lock.is_file() and not lock.stat().st_size:
-            lock.unlink()  # an empty one, of a server that was killed while starting, would prevent every start
+            lock.unlink()  # a server killed while it starts leaves it empty, and no server starts then
         self._program = ChildProcess(
             [*launcher.prefix, str(programs / "postgres"), *self._options(self.socket_folder)],
             environment(),

@@ -19,11 +19,11 @@ class Event:
         name: of the event.
         backup, restore: id of the backup or restore.
         database, tier: of the backup or restore; None if the caller has bound them to all of its log lines.
-        figures: further values by the keys of the log line: ``bytes``, ``seconds``, ``file``.
+        figures: further values, each under its key in the log line: ``bytes``, ``seconds``, ``file``.
         error: class of the error, if there is one.
         reason: why it happened.
         hint: what to do now.
-        found: the level, if it is not the one of the name.
+        found: the level of this event, if it differs from the level of its name.
     """
 
     name: EventName
@@ -60,7 +60,7 @@ def failure(  # noqa: PLR0913 -- the keys of a log line
     tier: Tier | None = None,
     **figures: object,
 ) -> Event:
-    """The event of an error: its class and reason; of an ERROR the hint too."""
+    """The event of an error, with its class and reason. If the level is ERROR, it has the hint too."""
     typed = error if isinstance(error, ResidencyBackupError) else None
     return Event(
         name,

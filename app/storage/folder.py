@@ -1,4 +1,4 @@
-"""Recognises the root of a tree by a marker file in it, which also names the servers of its backups."""
+"""The folder of backups. It is recognised by its marker, which also holds the lineages of its databases."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """The folder as a run found it: its device and inode, and the marker's id; None for what did not exist yet."""
+    """The folder as a run found it: its device and inode, and its marker's id. None: it did not exist yet."""
 
     at: tuple[int, int] | None
     marker: str | None
@@ -41,9 +41,9 @@ class LocalFolder:
     """The port `Folder`.
 
     Args:
-        root: of the tree; need not exist.
-        memory: of the markers seen in folders.
-        database: that is backed up; for hints.
+        root: the root of the tree; it need not exist.
+        memory: remembers which markers were seen in which folder.
+        database: name of the database that is backed up; hints name it.
         held: the folder as a run found it, if this object is for a run.
     """
 
@@ -55,7 +55,7 @@ class LocalFolder:
         self._told: str | None = None
 
     def require_here(self) -> None:
-        """Make sure that the folder is the remembered one."""
+        """Refuse a folder whose mount is gone, or that lost its marker and its backups. Another marker is a warning."""
         self.require_same()
         marker, seen = self._read_or_warn(), self._memory.recall(self._root)
         if marker is None and self.is_marked():
@@ -108,7 +108,7 @@ class LocalFolder:
         return os.path.lexists(self._root / MARKER)
 
     def lineage(self, database: str) -> Lineage | None:
-        """The lineage of a database in the marker; None if there is none."""
+        """The lineage of a database in the marker; None if the marker is missing, cannot be read, or has none."""
         marker = self._read_or_warn()
         return None if marker is None else marker.databases.get(database)
 

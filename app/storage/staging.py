@@ -26,7 +26,7 @@ def staging(folder: Path) -> Iterator[Path]:
 
 
 def _discard_surely(folder: Path) -> None:
-    """Remove a folder. A program that was just ended may still write into it for a moment, so it is tried again.
+    """Remove a folder. If a program that was just ended still writes into it, try again for some seconds.
 
     If it stays, it is a leftover, which the next run or `check --repair` removes.
     """

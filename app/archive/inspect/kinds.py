@@ -40,7 +40,7 @@ GRANTED = _kinds(
 OF_SERVER = _kinds("DATABASE,GROUP,PARAMETER,ROLE,SYSTEM,TABLESPACE,USER")
 # Words between CREATE and the kind.
 MODIFIERS = _words("CONSTRAINT DEFAULT OR PROCEDURAL RECURSIVE REPLACE TRUSTED UNIQUE UNLOGGED")
-# They only change how the session reads or writes. Besides, time limits are known by their ending.
+# Settings that only change how the session reads or writes. Time limits count too, by the ending of their names.
 SETTINGS = _words(
     "bytea_output check_function_bodies client_encoding client_min_messages datestyle default_table_access_method"
     " default_tablespace default_transaction_read_only default_with_oids escape_string_warning extra_float_digits"

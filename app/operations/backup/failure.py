@@ -1,4 +1,4 @@
-"""What becomes of a run that fails: it is told, recorded with its error, and leaves no temporary file."""
+"""How a failed run ends: its error is reported and recorded, and its temporary files are removed."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from app.ports.runs import Run
 
 @dataclass(slots=True)
 class RunEnding(Ending):
-    """How a run ends that fails.
+    """Ends a run that failed.
 
     Attributes:
-        service: the parts; those of the run, once it has begun.
+        service: the parts; once the run is bound to its folder, the parts of that.
         tier: of the backup.
         run: the claim; None before it is made.
     """
@@ -35,7 +35,7 @@ class RunEnding(Ending):
         return signal.error if isinstance(signal, Cancelled) else BackupCancelledError("cancelled by Ctrl-C")
 
     def tell(self, error: Exception) -> None:
-        """Say why it failed; that another run is under way is no failure."""
+        """Report why it failed. If another run is under way, that is reported, and is no failure."""
         if self.run is None and isinstance(error, BackupRunningError):
             self.service.events.emit(Event(BackupEvent.RUNNING, reason=error.message))
             return
@@ -51,12 +51,12 @@ class RunEnding(Ending):
             self.service.catalog.fail(self.run, error, self.service.clock(), transient=transient)
         except CatalogError as lost:
             self.service.events.emit(failure(BackupEvent.FAILURE_NOT_SAVED, lost, run=self.run.id))
-        # Blocks remove what they made, but a signal may come in the instant between the making and the block.
+        # A `with` block removes what it made. A signal may come after a file is made, and before its block begins.
         clear_up(self.service)
 
 
 def clear_up(service: Service) -> bool:
-    """Remove what earlier runs left, which is no reason not to make another backup; False if there was nothing."""
+    """Remove leftovers; return False if there were none. If one cannot be removed, only a warning is reported."""
     try:
         return bool(remove_leftovers(service))
     except ResidencyBackupError as error:  # some may be gone

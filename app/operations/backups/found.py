@@ -1,8 +1,8 @@
 """Files that count as found, not as made by this service, although their manifests say otherwise.
 
-Anybody who may write the folder can put a dump there with a manifest like ours. Such a file has another owner, or no
-run and no row of the catalog knows it. It can be listed, and restored by its id, and is never removed; but it is never
-`latest`, and its manifest proves nothing.
+Anybody who may write the folder can put a dump there with a manifest like ours. Such a file belongs to another user, or
+neither a run nor a row of the catalog knows it. It is listed, can be restored by its id, and is never removed. It is
+never `latest`, and its manifest proves nothing.
 """
 
 from __future__ import annotations

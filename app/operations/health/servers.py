@@ -19,7 +19,7 @@ def check_servers(service: Service, backups: Sequence[Backup]) -> list[Finding]:
     try:
         server: Identity | None = service.source.identity()
     except ResidencyBackupError:
-        server = None  # said already
+        server = None  # the check of the server has reported it
     found = _others(service, backups, server)
     if server is None:
         return found
@@ -41,7 +41,7 @@ def check_servers(service: Service, backups: Sequence[Backup]) -> list[Finding]:
 
 
 def _others(service: Service, backups: Sequence[Backup], server: Identity | None) -> list[Finding]:
-    """The backups that are neither of the servers which the folder is for, nor of the one that answers."""
+    """A warning if backups are neither of a server of the lineage, nor of the server that answers."""
     own = {backup.id for backup in ours(service, backups)}
     strange = [backup for backup in backups if backup.database == service.database and backup.id not in own]
     others = [backup.id for backup in strange if server is None or not backup.identity.same_system(server)]

@@ -1,8 +1,9 @@
 """Unique keys other than the primary one in a merge: which rows they block, and the order of updates.
 
-A value is taken if a row that stays has it after the merge. If an updated row takes over a value that another updated
-row gives up, the other is updated in an earlier step, because the server checks each row at once. Rows that pass values
-on in a cycle, or in a chain of more steps than MOST_STEPS, are all blocked, so that a second run finds the same result.
+A value is taken if a row that stays has it after the merge. The server checks each row as soon as it is updated. So if
+an updated row takes over a value that another updated row gives up, the row that gives it up is updated in an earlier
+step. Rows that pass values on in a cycle, or in a chain of more than MOST_STEPS steps, are all blocked, so that a
+second run finds the same result.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def unique_taken(table: StagedTable, key: UniqueKey) -> str:
 
 
 def unique_twice(table: StagedTable, key: UniqueKey) -> str:
-    """Block rows of the backup that share a unique value: the key did not exist then."""
+    """Block rows of the backup that share a unique value. They may if the key was added after the backup."""
     columns = ", ".join(sorted(key.columns))
     return (
         f"UPDATE {table.plan} p SET blocked = '{UNIQUE}', why = {literal(columns)}"
@@ -81,7 +82,7 @@ def order_updates(session: MergeSession, table: StagedTable) -> int:
 
 
 def _update_steps(givers_of: dict[str, set[str]]) -> dict[str, int]:
-    """The step of each row in a graph; none for rows that are connected with a cycle or a chain that is too long."""
+    """The step of each row in a graph. Rows that are connected with a cycle or with too long a chain have none."""
     steps: dict[str, int] = {}
     rows = set(givers_of).union(*givers_of.values())
     step = 0
