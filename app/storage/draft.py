@@ -176,7 +176,7 @@ class LocalDraft:
                 return
         raise BackupFolderLostError(
             f"{self._folder} is not the folder any more in which this run created its file",
-            f"is its disk still mounted? then try again: findmnt -T {quote(str(self._folder.parent))}",
+            f"see whether its disk is mounted, then try again: findmnt -T {quote(str(self._folder.parent))}",
         )
 
     def _target(self, file: str) -> Path:

@@ -88,7 +88,7 @@ class LocalFolder:
         raise BackupFolderLostError(
             f"{self._root} is not the folder any more that it was when this run began: "
             + ("its marker is gone" if self._held.at == at else "it was replaced or removed"),
-            f"is its disk still mounted? then try again: findmnt -T {quote(str(self._root))}",
+            f"see whether its disk is mounted, then try again: findmnt -T {quote(str(self._root))}",
         )
 
     def require_readable(self) -> None:
@@ -160,7 +160,7 @@ class LocalFolder:
     def _lost(self, how: str, at: str) -> BackupFolderLostError:
         return BackupFolderLostError(
             f"{self._root} held backups when it was last looked at ({at}); {how}",
-            "mount it again; if it is really to be a new one: "
+            "mount it again; if a new folder is meant: "
             f"residency-backup adopt --new-folder --confirm {quote(self._database)}",
         )
 
