@@ -2,7 +2,7 @@
 
 try the work
 a cancel becomes the verb's own error
-settle   what the work left is cleaned up, or known to be done after all
+recover  what the work left is cleaned up, or known to be done after all
 tell     listeners of events are told of the error
 record   the catalog is told, and what can only go now is removed
 raise the error, with what caused it behind it
@@ -19,7 +19,7 @@ class Ending:
     """A context manager around a verb's work; each verb overrides what it does if the work fails.
 
     Raises:
-        Exception: what `settle` gives. If it gives None, the block is left as if it had come to its end.
+        Exception: what `recover` gives. If it gives None, the block is left as if it had come to its end.
     """
 
     def __enter__(self) -> Self:
@@ -35,7 +35,7 @@ class Ending:
             error = cause
         if error is None or cause is None:
             return False
-        final = self.settle(error, cause)
+        final = self.recover(error, cause)
         if final is None:
             return True
         self.tell(as_logged(final))
@@ -48,7 +48,7 @@ class Ending:
         """The verb's own error of a cancel; None lets the signal pass as it is, for the edge to name."""
         return None
 
-    def settle(self, error: Exception, cause: BaseException) -> Exception | None:  # noqa: ARG002
+    def recover(self, error: Exception, cause: BaseException) -> Exception | None:  # noqa: ARG002
         """Clean up; returns the error that the caller is to get, or None if the work is done all the same.
 
         Args:

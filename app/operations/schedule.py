@@ -16,7 +16,7 @@ from app.domain.backup import Tier
 from app.domain.slots import Slot
 
 # CronSim steps along the wall clock, so within a repeated hour it may give what is past for what is next, and pass over
-# what came due in the first of the two. Instants settle it; they are compared in UTC, because Python compares, and
+# what came due in the first of the two. Instants decide it; they are compared in UTC, because Python compares, and
 # subtracts, two times of one zone by their wall clocks.
 _LONGEST_REPEAT = timedelta(hours=3)
 

@@ -47,7 +47,7 @@ def release(
 
 
 def in_use(service: Service) -> set[str]:
-    """Backups that a restore under way, or one that is not settled, restores from or has taken, pinned or not.
+    """Backups that a restore under way, or one that is not recovered, restores from or has taken, pinned or not.
 
     A pin can be lost: to a person, to another restore whose time is over, or for want of a manifest.
     """

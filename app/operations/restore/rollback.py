@@ -257,7 +257,7 @@ class RollbackEnding(Ending):
         """The error of a rollback that was cancelled."""
         return RestoreCancelledError("the rollback was cancelled", "the database is as the restore left it")
 
-    def settle(self, error: Exception, cause: BaseException) -> Exception | None:  # noqa: ARG002
+    def recover(self, error: Exception, cause: BaseException) -> Exception | None:  # noqa: ARG002
         """Find out and record where everything stands; None if the rollback was committed all the same."""
         service, record = self._journal.service, self._journal.record
         try:

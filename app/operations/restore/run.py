@@ -162,7 +162,7 @@ class RestoreEnding(Ending):
         """The error of a restore that was cancelled."""
         return RestoreCancelledError("the restore was cancelled", "the live database is as before")
 
-    def settle(self, error: Exception, cause: BaseException) -> Exception | None:  # noqa: ARG002
+    def recover(self, error: Exception, cause: BaseException) -> Exception | None:  # noqa: ARG002
         """Leave everything as before; None if the change was committed all the same."""
         journal = self._journal
         service, record = journal.service, journal.record

@@ -1,4 +1,4 @@
-"""Every verb that fails or is cancelled ends in one way: settled, told, recorded, raised."""
+"""Every verb that fails or is cancelled ends in one way: recovered, told, recorded, raised."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Steps(Ending):
         self.steps.append(f"cancelled {type(signal).__name__}")
         return RestoreCancelledError("the restore was cancelled")
 
-    def settle(self, error: Exception, cause: BaseException) -> Exception | None:
-        self.steps.append(f"settle {type(error).__name__} of {type(cause).__name__}")
+    def recover(self, error: Exception, cause: BaseException) -> Exception | None:
+        self.steps.append(f"recover {type(error).__name__} of {type(cause).__name__}")
         return None if self.done else error
 
     def tell(self, error: Exception) -> None:
@@ -37,7 +37,7 @@ def test_work_that_succeeds_ends_nothing() -> None:
     assert how.steps == []
 
 
-def test_an_error_is_settled_told_and_recorded_in_this_order_and_raised_as_it_is() -> None:
+def test_an_error_is_recovered_told_and_recorded_in_this_order_and_raised_as_it_is() -> None:
     how, error = Steps(), BackupCreationError("the server is down")
     behind = ValueError("why")
     with pytest.raises(BackupCreationError) as raised, how:
@@ -46,7 +46,7 @@ def test_an_error_is_settled_told_and_recorded_in_this_order_and_raised_as_it_is
     assert error.__cause__ is behind
     assert error.logged
     assert how.steps == [
-        "settle BackupCreationError of BackupCreationError",
+        "recover BackupCreationError of BackupCreationError",
         "tell BackupCreationError",
         "record BackupCreationError",
     ]
@@ -71,4 +71,4 @@ def test_work_that_is_done_all_the_same_raises_nothing() -> None:
     how = Steps(done=True)
     with how:
         raise BackupCreationError("the connection was cut after the commit")
-    assert how.steps == ["settle BackupCreationError of BackupCreationError"]
+    assert how.steps == ["recover BackupCreationError of BackupCreationError"]
