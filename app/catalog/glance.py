@@ -31,11 +31,11 @@ _BESIDE = ("", "-journal", "-wal", "-shm")
 
 
 class Glance:
-    """The two questions of those who only look.
+    """Answers the two queries of `list` and `show`.
 
     Args:
         file: the catalog.
-        prepare: called first; raises what forbids to open the catalog.
+        prepare: called first; raises an error if the catalog must not be opened.
         catalog: answers if the file cannot be read like this.
     """
 
@@ -50,7 +50,7 @@ class Glance:
         return self._catalog.backups(database) if found is None else found
 
     def told(self, database: str) -> Mapping[str, Backup]:
-        """What manifests tell, by the SHA-256 of their bytes."""
+        """The backups that manifests describe, by the SHA-256 of their bytes."""
         found = self._read(_TOLD, database, _by_digest)
         return self._catalog.told(database) if found is None else found
 

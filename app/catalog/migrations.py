@@ -1,4 +1,4 @@
-"""Bringing a catalog to the newest version of its tables."""
+"""Brings the tables of a catalog up to date."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from alembic.runtime.environment import EnvironmentContext
     from alembic.script import ScriptDirectory
 
-# Any number will do that no other program uses: it is "residency-backup", shortened.
+# Any number that no other program uses: "resbacku" in ASCII.
 ADVISORY_LOCK = 0x7265_7362_6163_6B75
 # Alembic keeps what it works on in module globals.
 _one_at_a_time = threading.Lock()
 
 
 def bring_to_head(engine: Engine) -> None:
-    """Run the migrations that a catalog lacks, all in one transaction. Two processes may do so at once.
+    """Run the migrations that a catalog lacks, in one transaction. Two processes may call this at the same time.
 
     Raises:
         CatalogError: a newer version of this program made the catalog.
@@ -41,26 +41,26 @@ def bring_to_head(engine: Engine) -> None:
 
 
 def revision_of(connection: Connection) -> str | None:
-    """The migration that a catalog stands at; None for one that has no tables."""
+    """The newest migration of a catalog; None if it has no tables."""
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
     return connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
 
 
 def keep_others_out(connection: Connection) -> None:
-    """Wait until no other process migrates, until the end of the transaction. On SQLite its beginning did that."""
+    """Wait for other processes that migrate, and keep them out until the transaction ends. SQLite does so by itself."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
 
 
 def scripts() -> Path:
-    """The folder of the migrations: beside this module where the program is installed, else in the repository."""
+    """The folder of the migrations: beside this module if the program is installed, else in the repository."""
     installed = Path(__file__).with_name("_alembic")
     return installed if installed.is_dir() else Path(__file__).parents[2] / "alembic"
 
 
 def configuration() -> Config:
-    """Alembic's configuration as this program uses it: no file, nothing printed, no logger touched."""
+    """Alembic's configuration without a file. It prints nothing, and changes no logger."""
     from alembic.config import Config  # noqa: PLC0415 -- 0.2 s that only a migration is worth
 
     config = Config()
@@ -91,7 +91,7 @@ def _upgrade(connection: Connection, revision: str | None) -> None:
 
 
 def migrate(environment: EnvironmentContext, connection: Connection) -> None:
-    """Run what alembic was asked for, in the connection's transaction, on the catalog's tables and no others."""
+    """Run the migrations that Alembic was asked for, in the connection's transaction."""
     from app.catalog import indexes  # noqa: F401, PLC0415 -- alembic compares them
 
     environment.configure(
@@ -106,5 +106,5 @@ def migrate(environment: EnvironmentContext, connection: Connection) -> None:
 
 
 def _is_ours(name: str | None, kind: str, _parents: Any) -> bool:
-    """Whether alembic may look at a thing: an application's own tables may stand beside the catalog's."""
+    """Whether Alembic compares a table: those of an application may be in the same database."""
     return kind != "table" or name in metadata.tables

@@ -15,7 +15,7 @@ class SqlRestores(Store):
 
     Args:
         engine: of the catalog.
-        is_in: whether the live server's database of a name holds this catalog, which knows a restore of that id.
+        is_in: called with the name of a database and the id of a restore; whether this catalog is in that database.
     """
 
     def __init__(self, engine: LazyEngine, is_in: Callable[[str, str], bool] = lambda _name, _restore: False) -> None:
@@ -33,12 +33,12 @@ class SqlRestores(Store):
             restores.begin(connection, restore, self._engine.lease)
 
     def beat_restore(self, restore: Restore, now: datetime) -> bool:
-        """Give a sign of life; False when the restore is no longer this process's."""
+        """Give a sign of life; False if the restore is no longer this process's."""
         with self._writing("the sign of life cannot be recorded") as connection:
             return restores.beat(connection, restore, now)
 
     def save_restore(self, restore: Restore) -> None:
-        """Record where a restore of this process stands.
+        """Record the state of a restore that this process holds.
 
         Raises:
             RestoreError: it is no longer this process's.
@@ -47,12 +47,12 @@ class SqlRestores(Store):
             restores.save(connection, restore)
 
     def replace_restore(self, restore: Restore, was: Restore) -> bool:
-        """Record what became of a restore, whoever held it; False where it does not stand as it was any more."""
+        """Record how a restore ended, whoever held it; False if its record has changed since `was` was read."""
         with self._writing(f"the restore {restore.id} cannot be recorded") as connection:
             return restores.replace_unchanged(connection, restore, was)
 
     def restore(self, restore_id: str) -> Restore | None:
-        """The restore of an id; None where there is none."""
+        """The restore of an id; None if there is none."""
         with self._reading("the restore cannot be read") as connection:
             return next(iter(restores.read(connection, restore_id=restore_id)), None)
 
@@ -62,11 +62,11 @@ class SqlRestores(Store):
             return restores.read(connection, database)
 
     def dead_restores(self, database: str, now: datetime) -> Sequence[Restore]:
-        """Those under way whose holders are dead."""
+        """Restores under way whose processes are dead."""
         self._disbelieve(now)
         with self._reading("restores cannot be read") as connection:
             return restores.dead(connection, database, now.astimezone(UTC), self._engine.lease)
 
     def stands_in(self, name: str, restore_id: str) -> bool:
-        """Whether the catalog, which knows a restore of that id, stands in the live server's database of a name."""
+        """Whether the catalog, which has a restore of that id, is in the database of that name on the live server."""
         return not self._engine.is_file and self._is_in(name, restore_id)

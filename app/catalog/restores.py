@@ -42,7 +42,7 @@ def begin(connection: Connection, restore: Restore, lease: timedelta) -> None:
 
 
 def save(connection: Connection, restore: Restore) -> None:
-    """Record where a restore of this process stands.
+    """Record the state of a restore that this process holds.
 
     Raises:
         RestoreError: it is no longer this process's.

@@ -18,7 +18,7 @@ BACKUP = [field.name for field in fields(Backup) if field.name not in {"doubts",
 _TOLD = [field.name for field in fields(Backup)]
 WORDS = {"tier": Tier, "codec": Codec, "origin": Origin, "state": BackupState}
 _RECORD = [field.name for field in fields(SlotRecord) if field.name != "server"]
-COLUMNS = {"pinned_reason": "kept"}  # whose names are not those of the fields
+COLUMNS = {"pinned_reason": "kept"}  # columns whose names differ from those of the fields
 MESSAGE_LIMIT = 4000
 
 
@@ -33,13 +33,13 @@ def backup_values(backup: Backup) -> dict[str, Any]:
 
 
 def told_values(backup: Backup) -> dict[str, Any]:
-    """What a manifest tells, as JSON."""
+    """The backup that a manifest describes, as JSON."""
     values = {name: getattr(backup, name) for name in _TOLD}
     return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in values.items()}
 
 
 def told_of(content: dict[str, Any]) -> Backup | None:
-    """The backup that a manifest tells of; None if the row was written by a version that knew other facts."""
+    """The backup in such JSON; None if a version wrote it whose backups have other fields."""
     if content.keys() != set(_TOLD):
         return None
     words = {name: kind(content[name]) for name, kind in WORDS.items()}
@@ -66,7 +66,7 @@ def run_of(row: Row[Any]) -> Run:
 
 
 def run_values(run: Run) -> dict[str, Any]:
-    """What the row of a run says of the value."""
+    """The columns of a run, without its state."""
     return {
         "id": run.id,
         "database": run.database,
@@ -80,18 +80,18 @@ def run_values(run: Run) -> dict[str, Any]:
 
 
 def server_values(server: Identity) -> dict[str, Any]:
-    """What the row of a run or a slot says of the server that it is of."""
+    """The columns of a run or a slot that name its server."""
     return {"system_identifier": server.system_identifier, "database_oid": server.database_oid}
 
 
 def record_of(row: Row[Any]) -> SlotRecord:
-    """The ledger's entry of a row of `slots`."""
-    facts = {name: row._mapping[name] for name in _RECORD}  # noqa: SLF001 -- as above
+    """The record of a row of `slots`."""
+    facts = {name: row._mapping[name] for name in _RECORD}  # noqa: SLF001 -- public, but for its name
     return SlotRecord(**facts, server=Identity(row.system_identifier or None, row.database_oid))
 
 
 def error_values(error: Exception) -> dict[str, str]:
-    """What the row of a failed run says of its error."""
+    """The columns of a failed run that name its error."""
     return {
         "error": type(error).__name__,
         "message": storable(str(error)),
@@ -100,5 +100,5 @@ def error_values(error: Exception) -> dict[str, str]:
 
 
 def storable(text: str) -> str:
-    """A text that every database takes: what a program said may hold NUL and half characters, and have no end."""
+    """A text that every database stores: without NUL and lone surrogates, and cut off if it is long."""
     return text.encode("utf-8", "replace").decode().replace("\0", "")[:MESSAGE_LIMIT]

@@ -87,7 +87,7 @@ def disbelieve(connection: Connection, now: Moment, lease: timedelta) -> None:
 
 
 def doubtful_for(connection: Connection, now: Moment, lease: timedelta) -> timedelta:
-    """How long until every holder that cannot be looked at is dead, unless it gives a sign of life."""
+    """How long until every holder that cannot be looked at counts as dead, unless it gives a sign of life."""
     unseen = (row for _, row in _under_way(connection) if holder.is_dead(row.holder) is None)
     silent = [silence for row in unseen if (silence := _silence(row, now)) is not None]
     return max((lease - silence + _SECOND for silence in silent if silence <= lease), default=timedelta(0))

@@ -23,7 +23,7 @@ class SqlCatalog(Store):
     """The record of runs, slots and backups; see the port for what each method promises."""
 
     def claim(self, database: str, tier: Tier, slot: Slot | None, now: datetime, server: Identity = ANY) -> Run | None:
-        """Begin a run; None where its slot was run already, or may not be tried again yet.
+        """Begin a run; None if its slot was run already, or may not be tried again yet.
 
         Raises:
             BackupRunningError: a living run of the tier is under way.
@@ -34,7 +34,7 @@ class SqlCatalog(Store):
         self._disbelieve(now)
         with self._writing("the run cannot be begun") as connection:
             runs.abandon_dead(connection, now, self._engine.lease, database, tier)
-            # The run comes first: from here on nobody else can begin or end its slot.
+            # The run comes first: from now on no other process can begin or end its slot.
             begun = runs.begin(connection, run)
             record = slots.read(connection, database, tier, slot.period, server) if slot else None
             if _is_taken(record, now, begun=begun):
@@ -47,19 +47,19 @@ class SqlCatalog(Store):
             return run
 
     def heartbeat(self, run: Run, now: datetime) -> bool:
-        """Give a sign of life; False when the run is no longer this process's."""
+        """Give a sign of life; False if the run is no longer this process's."""
         with self._writing("the sign of life cannot be recorded") as connection:
             return runs.beat(connection, run, now)
 
     def complete(self, run: Run, backup: Backup, now: datetime) -> None:
-        """End a run well. The backup is saved even where the run was lost meanwhile: its file is there."""
+        """End a run that made a backup. The backup is saved even if the run was taken for dead: its file exists."""
         with self._writing(f"the backup {backup.id} cannot be recorded") as connection:
             if runs.end(connection, run, RunState.COMPLETE, now, backup_id=backup.id):
                 slots.done(connection, run, now)
             _save(connection, backup)
 
     def fail(self, run: Run, error: Exception, now: datetime, *, transient: bool) -> None:
-        """End a run badly. Does nothing where it is no longer this process's."""
+        """End a run that failed. Does nothing if it is no longer this process's."""
         with self._writing("the failed run cannot be recorded") as connection:
             if runs.end(connection, run, RunState.FAILED, now, **error_values(error)):
                 slots.fail(connection, run, now, transient=transient)
@@ -71,13 +71,13 @@ class SqlCatalog(Store):
             return runs.abandon_dead(connection, now, self._engine.lease)
 
     def doubtful_for(self, now: datetime) -> timedelta:
-        """How long until each holder out of sight is dead, unless it gives a sign of life."""
+        """How long until every holder that cannot be looked at counts as dead, unless it gives a sign of life."""
         self._disbelieve(now)
         with self._reading("signs of life cannot be read") as connection:
             return signs.doubtful_for(connection, signs.moment(connection, now), self._engine.lease)
 
     def may_have_made(self, database: str, tier: Tier, backup_id: str, at: datetime) -> bool:
-        """Whether a run that is recorded may have made a backup at that instant; also if the record is younger."""
+        """Whether a recorded run may have made a backup at that instant. True also if the record is younger."""
         with self._reading("runs cannot be read") as connection:
             return runs.may_have_made(connection, database, tier, backup_id, at)
 
@@ -87,17 +87,17 @@ class SqlCatalog(Store):
             return [run_of(row) for row in runs.under_way(connection, database)]
 
     def slot(self, database: str, tier: Tier, period: str, server: Identity = ANY) -> SlotRecord | None:
-        """What became of a slot; None where it was never run."""
+        """The record of a slot; None if it was never run, or only on another server."""
         with self._reading("the slot cannot be read") as connection:
             return slots.read(connection, database, tier, period, server)
 
     def first_slot_due(self, database: str, tier: Tier) -> datetime | None:
-        """When the first slot of the tier that is recorded came due; None where none is."""
+        """When the first recorded slot of the tier came due; None if there is none."""
         with self._reading("slots cannot be read") as connection:
             return slots.first_due(connection, database, tier)
 
     def pass_slot(self, database: str, slot: Slot, now: datetime) -> None:
-        """Record that a slot is nobody's to run, unless it is recorded already."""
+        """Record a slot as not missed. Does nothing if the slot is recorded already."""
         with self._writing("the slot cannot be recorded") as connection:
             slots.pass_over(connection, database, slot, now)
 
@@ -105,7 +105,7 @@ class SqlCatalog(Store):
         """Forget the slots that come due after an instant."""
         with self._reading("slots cannot be read") as connection:
             last = slots.last_due(connection, database)
-        if last is not None and last > after:  # a writer would make others wait, every minute
+        if last is not None and last > after:  # asked every minute: a transaction that writes makes others wait
             with self._writing("slots cannot be forgotten") as connection:
                 slots.forget(connection, database, after)
 
@@ -122,29 +122,29 @@ class SqlCatalog(Store):
             _save(connection, backup)
 
     def record_check(self, backup: Backup, verified_at: datetime | None, damage: str | None) -> None:
-        """Record what a look at a backup's bytes found; nothing else of the row changes."""
+        """Record the result of a verification. Nothing else of the row changes."""
         values = {"damage": damage} | ({} if verified_at is None else {"verified_at": verified_at})
         here = _is(backup.database, backup.id) & (backups.c.sha256 == backup.sha256)
         with self._writing(f"what was found of backup {backup.id} cannot be recorded") as connection:
             connection.execute(update(backups).where(here).values(values))
 
     def pin(self, database: str, backup_id: str, reason: str | None) -> None:
-        """Record a pin, or with None its release; nothing else of the row changes."""
+        """Record the reason of a pin, or with None its release. Nothing else of the row changes."""
         with self._writing(f"the pin of backup {backup_id} cannot be recorded") as connection:
             connection.execute(update(backups).where(_is(database, backup_id)).values(pinned_reason=reason))
 
     def forget(self, database: str, backup_id: str) -> None:
-        """Remove a row. Does nothing where there is none."""
+        """Remove the row of a backup. Does nothing if there is none."""
         with self._writing(f"the backup {backup_id} cannot be forgotten") as connection:
             connection.execute(delete(backups).where(_is(database, backup_id)))
 
     def told(self, database: str) -> Mapping[str, Backup]:
-        """What manifests tell, by the SHA-256 of their bytes."""
+        """The backups that manifests describe, by the SHA-256 of their bytes."""
         with self._reading("what manifests tell cannot be read") as connection:
             return manifests.read(connection, database)
 
     def keep_told(self, database: str, told: Mapping[str, Backup]) -> None:
-        """Record what manifests tell, and forget all others of the database."""
+        """Record what these manifests describe, and forget all others of the database."""
         with self._writing("what manifests tell cannot be recorded") as connection:
             manifests.keep_only(connection, database, told)
 

@@ -1,6 +1,6 @@
 """The catalog's tables, the same on SQLite and PostgreSQL.
 
-Their names begin with ``backup_``, the version table's too, so that they can live beside an application's own.
+All names begin with ``backup_``, so that the tables can be in the same database as those of an application.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 class RunState(StrEnum):
-    """What became of a run."""
+    """The state of a run."""
 
     RUNNING = "running"
     COMPLETE = "complete"
@@ -62,7 +62,7 @@ class Utc(TypeDecorator[datetime]):
         return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """The time as the program knows it."""
+        """The time in UTC."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
@@ -79,14 +79,14 @@ class Word(TypeDecorator[StrEnum]):
         self.kind = kind
 
     def process_bind_param(self, value: StrEnum | None, dialect: Dialect) -> str | None:  # noqa: ARG002
-        """The member's value, as a plain string: drivers treat enumerations in ways of their own."""
+        """The member's value as a plain string, because each driver treats enumerations differently."""
         return None if value is None else str(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> StrEnum | None:  # noqa: ARG002
         """The member.
 
         Raises:
-            ValueError: the catalog holds a word that this program does not know.
+            ValueError: the catalog has a value that this program does not know.
         """
         return None if value is None else self.kind(value)
 
@@ -152,7 +152,7 @@ backups = Table(
     one_of("state", BackupState),
 )
 
-# What manifests tell, by the SHA-256 of their bytes, so that whoever only looks need not parse them all.
+# The backups that manifests describe, by the SHA-256 of their bytes: `list` and `show` need not parse the manifests.
 manifests = Table(
     "backup_manifests",
     metadata,
@@ -187,7 +187,7 @@ runs = Table(
 
 UNDER_WAY = text("state = 'running'")
 
-# In a slot's key, of a server that did not tell its system identifier: a key takes no NULL.
+# In the key of a slot whose server did not tell its system identifier, because a key takes no NULL.
 NOBODYS = ""
 
 slots = Table(
@@ -249,7 +249,7 @@ restores = Table(
 
 
 def insert_into(connection: Connection, table: Table, values: dict[str, Any]) -> sqlite.Insert | postgresql.Insert:
-    """An INSERT that knows ON CONFLICT, in the words of the connection's database."""
+    """An INSERT with ON CONFLICT, in the dialect of the connection."""
     if connection.dialect.name == "sqlite":
         from sqlalchemy.dialects import sqlite  # noqa: PLC0415 -- each dialect imports all of its drivers' adapters
 

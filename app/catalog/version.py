@@ -1,4 +1,4 @@
-"""Which migration a catalog stands at."""
+"""The newest migration, and the table in which a catalog records its own."""
 
 from __future__ import annotations
 

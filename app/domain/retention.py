@@ -2,9 +2,8 @@
 
 Each tier keeps the newest N *periods that have an undamaged backup*, newest by the instant of the snapshot. Periods
 with a backup are counted, not days, so that an outage of any length prunes nothing. Besides, whatever the numbers say,
-these
-are never pruned: the newest verified backup that this service made, and the newest verified full one; pinned backups;
-and files that this service did not make.
+these are never pruned: the newest verified backup that this service made, and the newest verified full one; pinned
+backups; and files that this service did not make.
 
 A backup from the future (`app.domain.clocks`) is not counted, because it would push out those that are made now. It is
 never the newest one, and it is not pruned.

@@ -104,10 +104,10 @@ class Catalog(Protocol):
         """Remove the row of a backup. Does nothing if there is none."""
 
     def told(self, database: str) -> Mapping[str, Backup]:
-        """What manifests tell, by the SHA-256 of their bytes: what `keep_told` recorded last."""
+        """The backups that manifests describe, by the SHA-256 of their bytes, as `keep_told` recorded them last."""
 
     def keep_told(self, database: str, told: Mapping[str, Backup]) -> None:
-        """Record what manifests tell, and forget all others of the database."""
+        """Record what these manifests describe, and forget all others of the database."""
 
     def is_below(self, folder: Path) -> bool:
         """Whether the catalog is stored in a folder, so that it is lost with it."""
