@@ -133,7 +133,7 @@ def _sequence_advances(
     advances: list[SequenceAdvance] = []
     notes: list[str] = []
     seen: set[int] = set()
-    for name, position in _sequences_of(archive):
+    for name, position in sequences_in(archive):
         oid = session.query(f"SELECT to_regclass({literal(name)})::oid::bigint", f"sequence {name}")[0][0]
         seen.add(oid)
         if oid is None:
@@ -217,12 +217,14 @@ def _position_of(session: MergeSession, sequence: str) -> SequencePosition:
     return SequencePosition(*session.query(f"SELECT last_value, is_called FROM {sequence}", f"sequence {sequence}")[0])
 
 
-def _sequences_of(archive: Archive) -> Iterator[tuple[str, SequencePosition]]:
+def sequences_in(archive: Archive) -> Iterator[tuple[str, SequencePosition]]:
     """The sequences in the backup, by name as SQL."""
     encoding = python_encoding(encoding_of(archive))
     schema: bytes | None = None
     for chunk in _chunks(archive, SegmentKind.SEQUENCES):
-        for name, value, called in SETVAL.findall(chunk.data):
+        # Not in the comments before it, which hold the sequence's name: that may look like a statement.
+        if found := SETVAL.match(chunk.data, lexer.start_of(chunk.data)):
+            name, value, called = found.groups()
             if b"." not in name and schema is None:
                 schema = _schema_of_bare_names(archive)
             full = with_schema(name, schema or b"")
