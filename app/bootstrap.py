@@ -67,7 +67,7 @@ class Program:
         tree = LocalTree(settings.backup_dir, self._folder())
 
         def prepare() -> None:
-            """A catalog in the tree is made only where the tree is the one that is meant."""
+            """Make sure that a catalog in the tree is only made in the right folder."""
             if settings.catalog_file is not None or engine.is_below(tree.root):
                 tree.folder.require_here()
                 tree.make_root()
@@ -199,7 +199,7 @@ class Program:
             log.warning("backup settings", warning=warning)
 
     def log_commands(self) -> None:
-        """Write what a command logs also to where the settings say, so that it is seen beside the worker's lines."""
+        """Write the log lines of a command also to LOG_COMMANDS_TO, so that they are seen beside the worker's lines."""
         settings = self.settings
         if settings.log_commands_to is None:
             return

@@ -16,7 +16,7 @@ from app.archive.writer import ArchiveWriter
 from app.domain.backup import Codec
 from app.embedded.postgres import EmbeddedPostgres, binaries
 from app.embedded.server import environment
-from app.ports.target import Loaded
+from app.ports.target import LoadResult
 from app.postgres.database import Database
 from app.postgres.dump.source import PostgresSource
 from app.postgres.load.loader import load
@@ -70,7 +70,7 @@ def archive(data: bytes, codec: Codec = Codec.NONE, index: Index | None = None) 
     return Archive(lambda: io.BytesIO(data), codec, index or build_index(io.BytesIO(data), codec))
 
 
-def load_into(database: TestDatabase, source: Archive, jobs: int = 2) -> Loaded:
+def load_into(database: TestDatabase, source: Archive, jobs: int = 2) -> LoadResult:
     return load(Database.from_url(database.url), source, jobs)
 
 

@@ -122,21 +122,21 @@ def _gzip_member(data: bytes, level: int) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Decoded:
+class DecodedChunk:
     """A block of plain SQL; `frame_at` is the file offset of the frame that begins with it, None inside a frame."""
 
     data: bytes
     frame_at: int | None
 
 
-def decode(blocks: Iterable[bytes], codec: Codec) -> Iterator[Decoded]:
+def decode(blocks: Iterable[bytes], codec: Codec) -> Iterator[DecodedChunk]:
     """Decompress a whole file, given in blocks.
 
     Raises:
         BackupReadError: a frame is corrupt or the file ends within one.
     """
     if codec is Codec.NONE:
-        yield from (Decoded(block, None) for block in blocks)
+        yield from (DecodedChunk(block, None) for block in blocks)
         return
     make, broken = _DECOMPRESSORS[codec]
     frame: Decompressor | None = None
@@ -150,9 +150,9 @@ def decode(blocks: Iterable[bytes], codec: Codec) -> Iterator[Decoded]:
                 data = frame.decompress(rest)
             except broken as error:
                 raise BackupReadError(f"corrupt {codec} frame near byte {at}: {error}") from error
-            yield Decoded(data[:_CHUNK], at if begins else None)
+            yield DecodedChunk(data[:_CHUNK], at if begins else None)
             for start in range(_CHUNK, len(data), _CHUNK):
-                yield Decoded(data[start : start + _CHUNK], None)
+                yield DecodedChunk(data[start : start + _CHUNK], None)
             left = frame.unused_data if frame.eof else b""
             at += len(rest) - len(left)
             rest = left

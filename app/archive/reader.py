@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import accumulate, chain, groupby
 from typing import BinaryIO
 
-from app.archive.codecs import Decoded, decode
+from app.archive.codecs import DecodedChunk, decode
 from app.archive.index import Index, Segment, SegmentKind, TableName
 from app.archive.scanner import scan
 from app.archive.sequential import SequentialReader
@@ -257,7 +257,7 @@ def build_index(stream: BinaryIO, codec: Codec, progress: Callable[[int], None] 
     return replace(index, segments=segments, bytes=blocks.bytes, sha256=blocks.hash.hexdigest())
 
 
-def _text_with_frames(decoded: Iterator[Decoded], frames: dict[int, int]) -> Iterator[bytes]:
+def _text_with_frames(decoded: Iterator[DecodedChunk], frames: dict[int, int]) -> Iterator[bytes]:
     """Yield the text, and note for each frame its offset in the text and in the file."""
     at = 0
     for chunk in decoded:

@@ -21,7 +21,7 @@ from app.operations.restore.run import restore as run_restore
 
 @click.command()
 @click.argument("backup", metavar="ID|PATH")
-@click.option("--mode", required=True, metavar=f"[{'|'.join(Mode)}]", help="What to do with what is there.")
+@click.option("--mode", required=True, metavar=f"[{'|'.join(Mode)}]", help="What to do with the present rows.")
 @click.option("--confirm", metavar="DBNAME", help="The name of the database that changes, typed out.")
 @click.option("--table", "tables", multiple=True, metavar="T", help="Only this table; may be given again.")
 @click.option("--dependents", is_flag=True, help="With the tables that refer to these.")
@@ -31,12 +31,12 @@ from app.operations.restore.run import restore as run_restore
     default=str(Policy.TAKE_BACKUP),
     show_default=True,
     metavar="POLICY",
-    help="Where a row differs: take-backup, keep-live, newest:COLUMN or fail.",
+    help="If a row differs: take-backup, keep-live, newest:COLUMN or fail.",
 )
-@click.option("--into", metavar="DB", help="Restore into another database, made where it is missing.")
-@click.option("--search-path", metavar="SCHEMAS", help="Where functions look for what they name without a schema.")
-@click.option("--as", "as_role", metavar="ROLE", help="Load a stranger's dump as a role that may little.")
-@click.option("--dry-run", is_flag=True, help="Say what would change; nothing is touched.")
+@click.option("--into", metavar="DB", help="Restore into another database, made if it is missing.")
+@click.option("--search-path", metavar="SCHEMAS", help="Schemas that functions search for names without a schema.")
+@click.option("--as", "as_role", metavar="ROLE", help="Load a stranger's dump as a role with few rights.")
+@click.option("--dry-run", is_flag=True, help="Report what would change; nothing is changed.")
 @as_json
 @click.pass_obj
 def restore(session: Session, *, backup: str, dry_run: bool, as_json: bool, **options: Unpack[RestoreOptions]) -> int:

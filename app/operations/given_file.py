@@ -19,7 +19,7 @@ _KINDS = {
 }
 # The shell's <(…), and standard input: names that mean nothing to another command.
 _BORROWED = ("/dev/fd/", "/dev/std", "/proc/")
-_LISTED = "'residency-backup list' shows what there is"
+_LISTED = "to list what there is: residency-backup list"
 _TOC = "toc.dat"
 _NOTHING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 

@@ -54,7 +54,7 @@ class Service:
         return self.source.database
 
 
-class Changing(Protocol):
+class DatabaseChoice(Protocol):
     """What changes a database: the live one, or another of its server."""
 
     @property
@@ -62,7 +62,7 @@ class Changing(Protocol):
         """The other one's name."""
 
 
-def target_for(service: Service, what: Changing) -> Target:
+def target_for(service: Service, what: DatabaseChoice) -> Target:
     """The server, with the database that a restore changes, or would change, in the live one's place."""
     return service.target if what.into is None else service.target.named(what.into)
 

@@ -19,7 +19,7 @@ Advance = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadResult:
     """The result of a load.
 
     Attributes:
@@ -166,7 +166,7 @@ class Target(Protocol):
             RestorePermissionError: it cannot connect; names what it needs.
         """
 
-    def load(self, name: str, archive: Archive, loading: Loading, progress: Advance) -> Loaded:
+    def load(self, name: str, archive: Archive, loading: Loading, progress: Advance) -> LoadResult:
         """Load an archive into an empty database.
 
         If it is foreign, or loaded as another role, changes outside of the database are refused.

@@ -12,7 +12,7 @@ from app.archive.manifest import ServerFacts
 from app.archive.reader import Archive
 from app.domain.changes import Changes, MergeRequest, OtherWords
 from app.domain.replication import Replication
-from app.ports.target import Advance, Loaded, Loader, Loading, Merging, Target, TargetFacts
+from app.ports.target import Advance, Loader, Loading, LoadResult, Merging, Target, TargetFacts
 from app.postgres import replication, target_facts, transactions
 from app.postgres.database import Database
 from app.postgres.load.as_role import loader_of
@@ -92,7 +92,7 @@ class PostgresTarget(Target):
     def loader(self, role: str) -> Loader:
         return loader_of(self._database, role, self._foreign_password)
 
-    def load(self, name: str, archive: Archive, loading: Loading, progress: Advance) -> Loaded:
+    def load(self, name: str, archive: Archive, loading: Loading, progress: Advance) -> LoadResult:
         database, password = self._database.named(name), self._foreign_password
         return load_by_origin(database, archive, loading, jobs=self._jobs, foreign_password=password, progress=progress)
 

@@ -97,7 +97,7 @@ def read_small(path: Path, *, follow: bool = False) -> bytes:
 
 def not_found(path: Path | str) -> BackupNotFoundError:
     """The error for a name that is no backup of the tree."""
-    return BackupNotFoundError(f"there is no backup {path}", "'residency-backup list' names those that exist")
+    return BackupNotFoundError(f"there is no backup {path}", "to list what there is: residency-backup list")
 
 
 def sync(stream: BinaryIO) -> None:

@@ -23,7 +23,7 @@ _MOST_IDS = 8  # disks that take turns under one path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class SeenFolder:
     """The last state of a folder.
 
     Attributes:
@@ -48,9 +48,9 @@ class FolderMemory:
 
     def __init__(self, home: Path | None) -> None:
         self._home = home
-        self._seen: dict[Path, Seen] = {}
+        self._seen: dict[Path, SeenFolder] = {}
 
-    def recall(self, folder: Path) -> Seen | None:
+    def recall(self, folder: Path) -> SeenFolder | None:
         """The last state of a folder; None if it was never seen.
 
         This includes markers that another process accepted since (`adopt --new-folder`).
@@ -66,7 +66,7 @@ class FolderMemory:
         mount = mount_point(folder)
         others = tuple(marker for marker in before.ids if marker != marker_id) if before else ()
         ids = (*others, marker_id)[-_MOST_IDS:]
-        seen = Seen(folder=str(folder), ids=ids, mount=mount, at=now)
+        seen = SeenFolder(folder=str(folder), ids=ids, mount=mount, at=now)
         self._seen[folder] = seen
         stored = self._stored(folder)
         if self._home is not None and (stored is None or (stored.ids, stored.mount) != (ids, mount)):
@@ -75,7 +75,7 @@ class FolderMemory:
     def _file(self, home: Path, folder: Path) -> Path:
         return home / f"folder-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]}.json"
 
-    def _stored(self, folder: Path) -> Seen | None:
+    def _stored(self, folder: Path) -> SeenFolder | None:
         if self._home is None:
             return None
         try:
@@ -87,7 +87,7 @@ class FolderMemory:
             log.debug("backup folder's memory not readable", file=str(self._file(self._home, folder)), reason=reason)
             return None
 
-    def _store(self, home: Path, folder: Path, seen: Seen) -> None:
+    def _store(self, home: Path, folder: Path, seen: SeenFolder) -> None:
         file = self._file(home, folder)
         draft = file.with_name(f"{file.name}.{os.getpid()}.partial")
         try:
@@ -100,13 +100,13 @@ class FolderMemory:
             log.debug("backup folder's memory not saved", file=str(file), reason=error.strerror)
 
 
-def _parsed(content: Any) -> Seen:
+def _parsed(content: Any) -> SeenFolder:
     """The content of a file of this module. Raises ValueError, TypeError or KeyError if it is none."""
     ids = tuple(map(word, content["ids"]))
     paths = (content["folder"], content["mount"])
     if not ids or not all(isinstance(path, str) and path and "\0" not in path for path in paths):
         raise ValueError("it is not a file of this service")
-    return Seen(folder=paths[0], ids=ids, mount=paths[1], at=word(content["at"]))
+    return SeenFolder(folder=paths[0], ids=ids, mount=paths[1], at=word(content["at"]))
 
 
 def mount_point(folder: Path) -> str:

@@ -23,7 +23,7 @@ from app.domain.changes import Changes, MergeRequest, OtherWords, TableChanges
 from app.domain.replication import Replication
 from app.domain.restore import Policy
 from app.errors import MergeConflictError, RestoreDataError, RestoreValidationError
-from app.ports.target import Advance, Loaded, Loader, Loading, TargetFacts
+from app.ports.target import Advance, Loader, Loading, LoadResult, TargetFacts
 from tests.fakes.server import CannedDatabase, CannedServer, Rows
 
 _COPY = re.compile(r"^COPY public\.(?P<table>\w+) \([^)]*\) FROM stdin;\n(?P<rows>.*?)^\\\.$", re.MULTILINE | re.DOTALL)
@@ -95,12 +95,12 @@ class CannedTarget:
     def loader(self, role: str) -> Loader:
         return Loader(role, ())
 
-    def load(self, name: str, archive: Archive, loading: Loading, progress: Advance) -> Loaded:
+    def load(self, name: str, archive: Archive, loading: Loading, progress: Advance) -> LoadResult:
         self.server.step("load")
         rows = rows_of(archive)
         progress(archive.index.raw_bytes)
         self.server.database(name).rows = rows
-        return Loaded({TableName("public", table): len(lines) for table, lines in rows.items()})
+        return LoadResult({TableName("public", table): len(lines) for table, lines in rows.items()})
 
     def prove(
         self,

@@ -260,7 +260,7 @@ def _variants(file: str) -> list[str]:
 
 
 def _not_found(file: str) -> BackupNotFoundError:
-    return BackupNotFoundError(f"{file} is missing", "'residency-backup list' shows what there is")
+    return BackupNotFoundError(f"{file} is missing", "to list what there is: residency-backup list")
 
 
 def full_disk() -> BackupStorageError:

@@ -36,7 +36,7 @@ class _Format:
     Attributes:
         magic: the bytes that a file of it begins with.
         what: its name in a message.
-        command: what makes plain SQL of it, reading `{file}`, or standard input where that is empty.
+        command: what makes plain SQL of it, reading `{file}`, or standard input if that is empty.
         seeks: the command cannot read standard input.
     """
 
@@ -118,7 +118,7 @@ def _require_sql(start: bytes, path: Path, file: str, before: str) -> None:
     Args:
         start: its first bytes, decoded.
         path: the file.
-        file: the argument that names it in a command; empty where the command reads standard input.
+        file: the argument that names it in a command; empty if the command reads standard input.
         before: the command whose output is read there, and its pipe.
     """
     if not start.strip(b"\0"):

@@ -29,7 +29,7 @@ _EXTENSIONS = (
 )
 _LONGEST_HEADER = 1 << 16
 _END = 1024  # bytes: a tar ends with two empty blocks
-_USE_ANOTHER = "use another backup: 'residency-backup list' shows what there is"
+_USE_ANOTHER = "use another backup: residency-backup list"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,7 +32,7 @@ def laid_out(done: FullRestoreOutcome, *, as_json: bool) -> None:
 
 
 def may_subscribe(data: Path) -> bool:
-    """Whether a server on this folder may have subscriptions; the file is empty where there never were any."""
+    """Whether a server on this folder may have subscriptions; the file is empty if there never were any."""
     try:
         return (data / "global" / _PG_SUBSCRIPTION).stat().st_size > 0
     except OSError:

@@ -33,7 +33,7 @@ class Bars(Progress):
 
 @contextmanager
 def progress(*, quiet: bool) -> Iterator[Progress]:
-    """Progress bars while a block runs, where a person watches."""
+    """Progress bars while a block runs, if a person watches."""
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),

@@ -110,7 +110,7 @@ def _state(record: Restore) -> str:
 
 
 def _undo(service: Service, record: Restore, in_front: Sequence[Restore], *, told: bool) -> str:
-    """Until when, after which others, and, where they are of several servers, on which."""
+    """Until when it can be undone, after which others, and on which server if they are of several."""
     if record.state is not RestoreState.COMPLETE:
         return ""
     if record.undo_until is None or record.undo_until <= service.clock():

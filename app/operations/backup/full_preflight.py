@@ -158,5 +158,5 @@ def _unlogged(database: str, tables: Sequence[str]) -> str:
 def _outside(files: Sequence[str]) -> str:
     return (
         f"{', '.join(files)}: outside of the server's data folder, so not in its copy; name the folder in {_SETTING}, "
-        "where that is on this machine"
+        "if that is on this machine"
     )

@@ -52,7 +52,7 @@ def require_free(service: Service, name: BackupName, backups: Inventory, server:
     if backup.id in in_use(service):
         raise BackupValidationError(
             f"a restore that is under way needs {name.id}, and this run would replace it",
-            "'residency-backup restores' shows it; try again when it has ended",
+            "try again when it has ended; to see it: residency-backup restores",
         )
     if backup.pinned_reason is not None and backup.period == name.period:
         raise BackupValidationError(
@@ -105,5 +105,5 @@ def require_content(service: Service, name: BackupName, backups: Inventory, *, t
             raise BackupValidationError(
                 f"database {service.database} has no tables, and this run would replace {name.id}, which has some",
                 "is this the right server? if the database was lost, restore it (docs/restore.md); "
-                "'residency-backup create manual' takes another backup beside it",
+                "to take another backup beside it: residency-backup create manual",
             )

@@ -105,5 +105,5 @@ def giving_back(root: Path) -> Iterator[None]:
     except (BackupReadError, BackupValidationError) as error:
         message = f"the disk of {root} does not give back what was written: {error.message}"
         raise BackupWriteError(
-            message, "check that disk; older backups on it deserve 'residency-backup verify --all'"
+            message, "check that disk, and the older backups on it: residency-backup verify --all"
         ) from error

@@ -184,7 +184,7 @@ def find(service: Service, name: str, backups: Inventory | None = None) -> Backu
     for backup in whole:
         if wanted in (backup.id, backup.file):
             return backup
-    raise BackupNotFoundError(f"no such backup: {name}", "'residency-backup list' shows what there is")
+    raise BackupNotFoundError(f"no such backup: {name}", "to list what there is: residency-backup list")
 
 
 def _meant(service: Service, alias: str, own: Sequence[Backup], found: Mapping[str, str]) -> Backup:
@@ -206,9 +206,9 @@ def _meant(service: Service, alias: str, own: Sequence[Backup], found: Mapping[s
         )
     if strange:
         message = f"no such backup: {alias}: {strange[0]} is there, but was found, and not made here: "
-        hint = "'residency-backup check' says what to do if it is yours; or name it by its id"
+        hint = "if it is yours: residency-backup check; or name it by its id"
         raise BackupNotFoundError(message + found[strange[0]], hint)
-    raise BackupNotFoundError(f"no such backup: {alias}", "'residency-backup list' shows what there is")
+    raise BackupNotFoundError(f"no such backup: {alias}", "to list what there is: residency-backup list")
 
 
 def codec_of(file: str) -> Codec:

@@ -122,7 +122,7 @@ def again(service: Service, backup: Backup) -> Backup:
         raise missing(backup)
     service.events.emit(Event(BackupEvent.PRUNED_MEANWHILE, backup=backup.id))
     message = f"backup {backup.id} was removed while it was looked at"
-    raise PrunedMeanwhileError(message, "'residency-backup list' shows what there is")
+    raise PrunedMeanwhileError(message, "to list what there is: residency-backup list")
 
 
 def each_look(service: Service, backup: Backup) -> Iterator[Backup]:

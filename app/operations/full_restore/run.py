@@ -39,7 +39,7 @@ from app.operations.service import SILENT, Progress
 from app.ports.events import Event, Events, failure
 
 _EMPTY = "name a folder that is missing or empty"
-_OTHER = "use another backup: 'residency-backup list' shows what there is"
+_OTHER = "use another backup: residency-backup list"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,7 +34,8 @@ def full_from_file(path: Path, events: Events) -> FullSource:
     path = path.absolute()
     if not path.name.endswith(extensions_of(Tier.FULL)):
         wanted = " or ".join(extensions_of(Tier.FULL))
-        raise RestoreValidationError(f"{path} is no full backup: a {wanted} is wanted", "see 'residency-backup list'")
+        message = f"{path} is no full backup: a {wanted} is wanted"
+        raise RestoreValidationError(message, "to list what there is: residency-backup list")
     with open_plain(path) as stream:
         size = os.fstat(stream.fileno()).st_size
     beside = path.with_name(f"{path.name}.json")
@@ -95,4 +96,4 @@ def _manifest(data: bytes | None, name: str, events: Events) -> Manifest | None:
 
 def no_such(name: str) -> BackupNotFoundError:
     """The error for a path that does not exist."""
-    return BackupNotFoundError(f"there is no file {name}", "'residency-backup list' shows what there is")
+    return BackupNotFoundError(f"there is no file {name}", "to list what there is: residency-backup list")

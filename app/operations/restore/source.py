@@ -34,7 +34,7 @@ from app.operations.given_file import open_plain, require_plain, stat_of
 from app.operations.service import SILENT, Progress, Service
 from app.ports.events import Event, failure
 
-_OTHER = "use another backup: 'residency-backup list' shows what there is"
+_OTHER = "use another backup: residency-backup list"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

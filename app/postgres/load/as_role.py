@@ -17,7 +17,7 @@ from app.archive.inspect.grammar_ddl import is_about_owners
 from app.archive.reader import Archive
 from app.domain.psql import in_psql, quoted
 from app.errors import RestorePermissionError
-from app.ports.target import Loaded, Loader
+from app.ports.target import Loader, LoadResult
 from app.postgres.database import Database
 from app.postgres.load.loader import load
 from app.postgres.load.statements import reading_of
@@ -60,7 +60,7 @@ def load_as(  # noqa: PLR0913, PLR0917 -- what a load takes, and the role
     jobs: int,
     progress: Callable[[int], None],
     search_path: str | None = None,
-) -> Loaded:
+) -> LoadResult:
     """Load an archive into an empty database as another role; see `app.postgres.load.loader.load`.
 
     Args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.archive.reader import Archive
-from app.ports.target import Advance, Loaded, Loading
+from app.ports.target import Advance, Loading, LoadResult
 from app.postgres.database import Database
 from app.postgres.load.as_role import load_as
 from app.postgres.load.loader import load
@@ -19,7 +19,7 @@ def load_by_origin(  # noqa: PLR0913 -- what a load takes, and the password of t
     jobs: int,
     foreign_password: str | None,
     progress: Advance,
-) -> Loaded:
+) -> LoadResult:
     """Load an archive into an empty database; see `app.ports.target.Target.load`.
 
     Args:

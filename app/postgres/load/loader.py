@@ -22,7 +22,7 @@ from app.archive.reader import Archive
 from app.archive.scanner import scan
 from app.domain.psql import in_psql, quoted
 from app.errors import RestoreDataError, RestoreValidationError, TargetUnavailableError
-from app.ports.target import Loaded
+from app.ports.target import LoadResult
 from app.postgres.database import FULL, Database
 from app.postgres.load.data import DataLoader, check_rows
 from app.postgres.load.function_path import FunctionPath
@@ -56,7 +56,7 @@ def load(  # noqa: PLR0913 -- what a load takes, and how its sessions are made
     search_path: str | None = None,
     *,
     session_factory: SessionFactory = restore_session,
-) -> Loaded:
+) -> LoadResult:
     """Load an archive.
 
     Args:
@@ -87,7 +87,7 @@ def load(  # noqa: PLR0913 -- what a load takes, and how its sessions are made
             analyze(sessions)
     log.debug("restore loaded", database=database.name, rows=sum(rows.values()), tables=len(rows), seconds=seconds)
     remarks = tuple(remark for loaded in sessions for remark in loaded.remarks)
-    return Loaded({table.table: rows[table.table] for table in archive.index.tables}, seconds, remarks)
+    return LoadResult({table.table: rows[table.table] for table in archive.index.tables}, seconds, remarks)
 
 
 def _run_archive(

@@ -57,7 +57,7 @@ class SqlRunner:
             for chunk in chunks:
                 if chunk.header.table is not None:
                     message = f"rows of table {chunk.header.table} are among the SQL"
-                    hint = "the manifest does not fit the file: run 'residency-backup sync'"
+                    hint = "the manifest does not fit the file; to rebuild it: residency-backup sync"
                     raise RestoreValidationError(message, hint)
                 self._unit(chunk.data)
         self._flush()

@@ -195,7 +195,7 @@ def _create(session: Maintenance, name: str, options: _CreateOptions) -> None:
     except RestoreError as error:
         state = sqlstate_of(error)
         if state == _TAKEN:
-            raise RestoreError(error.message, "run 'residency-backup check --repair'") from error
+            raise RestoreError(error.message, "to clean up: residency-backup check --repair") from error
         if state in _BAD_LOCALE:
             hint = "install the locale on the server, or make an empty live database with another one first"
             raise RestoreValidationError(error.message, hint) from error

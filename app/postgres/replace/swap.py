@@ -110,7 +110,7 @@ def _renames(session: Maintenance, new: str, live: str, old: str) -> list[tuple[
         return [(new, live)]
     if old in invalid_by_name:
         message = f"there is a database {old} already, which is the name that {live} would get"
-        raise RestoreValidationError(message, "run 'residency-backup check --repair'")
+        raise RestoreValidationError(message, "to clean up: residency-backup check --repair")
     return [(live, old), (new, live)]
 
 
@@ -130,7 +130,7 @@ def _rename(session: Maintenance, renames: list[tuple[str, str]]) -> None:
         if sqlstate_of(error) == _TOO_LONG:
             raise RestoreBusyError(error.message, error.hint) from error.__cause__
         if sqlstate_of(error) == _TAKEN:
-            raise RestoreValidationError(error.message, "run 'residency-backup check --repair'") from error
+            raise RestoreValidationError(error.message, "to clean up: residency-backup check --repair") from error
         raise
 
 
