@@ -94,10 +94,11 @@ def _removed(service: Service, backup: Backup) -> bool:
     """Remove a backup; False if a crash interrupted its deletion and it must stay by now."""
     if backup.damage != MISSING:
         stored = service.tree.look(backup.file)
-        _require_same(service, backup, stored)
+        told = None if stored is None else describe(stored, service.events).told
+        _require_same(service, backup, stored, told)
         if stored is not None and backup.state is BackupState.DELETING and reinstated(service, backup):
             return False
-        _require_unpinned(service, backup, stored)
+        _require_unpinned(service, backup, told)
         try:
             service.catalog.save(replace(backup, state=BackupState.DELETING))
         except CatalogError as error:
@@ -108,7 +109,7 @@ def _removed(service: Service, backup: Backup) -> bool:
     return True
 
 
-def _require_same(service: Service, backup: Backup, stored: StoredFile | None) -> None:
+def _require_same(service: Service, backup: Backup, stored: StoredFile | None, told: Backup | None) -> None:
     """Make sure that the file is the one which the plan speaks of: a run may have given its name to a newer one.
 
     Raises:
@@ -116,15 +117,13 @@ def _require_same(service: Service, backup: Backup, stored: StoredFile | None) -
     """
     if stored is None:
         return  # what is gone needs no removing
-    told = describe(stored, service.events).told
     same = holds(service, stored, backup.sha256) if told is None else told.sha256 == backup.sha256
     if not same:
         raise replaced_meanwhile(backup)
 
 
-def _require_unpinned(service: Service, backup: Backup, stored: StoredFile | None) -> None:
+def _require_unpinned(service: Service, backup: Backup, told: Backup | None) -> None:
     """Look again right before the removal: the plan may be old by then."""
-    told = None if stored is None else describe(stored, service.events).told
     if told is not None and backup.state is BackupState.COMPLETE and told.pinned_reason is not None:
         raise BackupValidationError(f"backup {backup.id} was pinned meanwhile")
     if backup.id in in_use(service):
