@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from app.catalog.rows import BACKUP, COLUMNS, WORDS, told_of
+from app.catalog.rows import BACKUP, COLUMNS, TIMES, WORDS, told_of
 from app.catalog.version import HEAD, VERSION_TABLE
 from app.domain.backup import Backup
 from app.ports.runs import Catalog
@@ -26,7 +26,6 @@ Answer = TypeVar("Answer")
 _COLUMNS = ", ".join(f'"{COLUMNS.get(name, name)}"' for name in BACKUP)
 _BACKUPS = f"SELECT {_COLUMNS} FROM backup_files WHERE database = ? ORDER BY created_at DESC, id DESC"
 _TOLD = "SELECT digest, told FROM backup_manifests WHERE database = ?"
-_TIMES = ("created_at", "verified_at")
 _BESIDE = ("", "-journal", "-wal", "-shm")
 
 
@@ -80,7 +79,7 @@ def _backup_of(row: Sequence[Any]) -> Backup:
     values = dict(zip(BACKUP, row, strict=True))
     for name, word in WORDS.items():
         values[name] = word(values[name])
-    for name in _TIMES:
+    for name in TIMES:
         if values[name] is not None:
             values[name] = datetime.fromisoformat(values[name]).replace(tzinfo=UTC)
     return Backup(**values)

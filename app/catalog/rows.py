@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 BACKUP = [field.name for field in fields(Backup) if field.name not in {"doubts", "lacking"}]
 _TOLD = [field.name for field in fields(Backup)]
+TIMES = [field.name for field in fields(Backup) if "datetime" in str(field.type)]
 WORDS = {"tier": Tier, "codec": Codec, "origin": Origin, "state": BackupState}
 _RECORD = [field.name for field in fields(SlotRecord) if field.name != "server"]
 COLUMNS = {"pinned_reason": "kept"}  # columns whose names differ from those of the fields
@@ -43,11 +44,7 @@ def told_of(content: dict[str, Any]) -> Backup | None:
     if content.keys() != set(_TOLD):
         return None
     words = {name: kind(content[name]) for name, kind in WORDS.items()}
-    verified = content["verified_at"]
-    times = {
-        "created_at": datetime.fromisoformat(content["created_at"]),
-        "verified_at": None if verified is None else datetime.fromisoformat(verified),
-    }
+    times = {name: content[name] and datetime.fromisoformat(content[name]) for name in TIMES}
     lists = {name: tuple(content[name]) for name in ("doubts", "lacking")}
     return Backup(**{**content, **words, **times, **lists})
 
