@@ -56,7 +56,7 @@ class Glance:
     def _read(self, query: str, database: str, answer: Callable[[Sequence[Any]], Answer]) -> Answer | None:
         """The answer to a query; None if the file is to be opened as usual."""
         self._prepare()
-        with suppress(sqlite3.Error, OSError, ValueError, KeyError):
+        with suppress(sqlite3.Error, OSError, ValueError, TypeError, KeyError):
             if not all(_is_regular(self._file.with_name(self._file.name + suffix)) for suffix in _BESIDE):
                 return None
             address = f"file:{quote(str(self._file))}?mode=ro"

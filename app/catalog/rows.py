@@ -39,13 +39,16 @@ def told_values(backup: Backup) -> dict[str, Any]:
     return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in values.items()}
 
 
-def told_of(content: dict[str, Any]) -> Backup | None:
-    """The backup in such JSON; None if a version wrote it whose backups have other fields."""
-    if content.keys() != set(_TOLD):
+def told_of(content: Any) -> Backup | None:
+    """The backup that a manifest tells of; None if the row is damaged, or of a version that knew other facts."""
+    if not isinstance(content, dict) or content.keys() != set(_TOLD):
         return None
-    words = {name: kind(content[name]) for name, kind in WORDS.items()}
-    times = {name: content[name] and datetime.fromisoformat(content[name]) for name in TIMES}
-    lists = {name: tuple(content[name]) for name in ("doubts", "lacking")}
+    try:
+        words = {name: kind(content[name]) for name, kind in WORDS.items()}
+        times = {name: content[name] and datetime.fromisoformat(content[name]) for name in TIMES}
+        lists = {name: tuple(content[name]) for name in ("doubts", "lacking")}
+    except (TypeError, ValueError):
+        return None
     return Backup(**{**content, **words, **times, **lists})
 
 

@@ -134,3 +134,13 @@ def test_what_another_version_recorded_of_a_manifest_is_not_believed(file: Path,
     assert set(catalog.told("residency")) == set(glance_at(file, NoCatalog()).told("residency")) == {"bb"}
     catalog.keep_told("residency", {"aa": BACKUP})
     assert catalog.told("residency") == {"aa": BACKUP}
+
+
+@pytest.mark.parametrize("told", ["null", "[1]", "json_set(told, '$.created_at', 5)", "json_set(told, '$.tier', 'x')"])
+def test_what_is_damaged_in_the_record_of_a_manifest_is_not_believed(
+    file: Path, catalog: SqlCatalog, told: str
+) -> None:
+    told = told if "(" in told else f"'{told}'"
+    with sqlite3.connect(file) as connection:
+        connection.execute(f"UPDATE backup_manifests SET told = {told} WHERE digest = 'aa'")
+    assert set(catalog.told("residency")) == set(glance_at(file, NoCatalog()).told("residency")) == {"bb"}
