@@ -26,6 +26,7 @@ _UNPACK = {Codec.GZIP: "gzip -dc", Codec.ZSTD: "zstd -dc"}
 # What libzstd decodes unless it is told otherwise (ZSTD_WINDOWLOG_LIMIT_DEFAULT).
 _LARGEST_WINDOW = 128 << 20
 _TAR_MAGIC = (257, b"ustar")
+_FIRST_LINES = 2  # somebody's comment before a dump may end as it likes
 _OUT = "dump.sql"
 
 
@@ -134,7 +135,7 @@ def _require_sql(start: bytes, path: Path, file: str, before: str) -> None:
         if start.startswith(magic):
             name = shlex.quote(str(path))
             raise RestoreValidationError(f"{path} is {what}, and no plain dump of one database", hint.format(file=name))
-    if start.partition(b"\n")[0].endswith(b"\r"):
+    if all(line.endswith(b"\r") for line in start.split(b"\n", _FIRST_LINES)[:_FIRST_LINES]):
         what = "a dump whose lines end with CR LF, as Windows or a terminal leaves them"
         raise _misfit(path, what, f"{before}sed 's/\\r$//'{file} > {_OUT}")
 

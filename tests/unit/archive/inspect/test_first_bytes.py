@@ -94,6 +94,7 @@ def test_the_command_in_the_hint_makes_a_plain_dump(kind: str, tmp_path: Path) -
         (gzip.compress(DUMP, mtime=0), Codec.GZIP),
         (zstandard.compress(DUMP), Codec.ZSTD),
         (b"COPY t FROM stdin;\n1\r\n\\.\n", Codec.NONE),
+        (b"-- from a colleague\r\n--\n-- PostgreSQL database dump\n", Codec.NONE),
         (b"\n\n-- by hand\nCREATE TABLE t ();\n", Codec.NONE),
     ],
 )
