@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
 
 import structlog
@@ -36,9 +35,6 @@ from tasks.schedule import CATCH_UP, CATCH_UP_SECONDS, SCHEDULED
 
 log = structlog.get_logger(__name__)
 JSON = dict[str, Any]
-# The options of a task in the order in which its message may give them without their names.
-PREVIEW_ORDER = ("mode", "tables", "on_conflict", "into", "dependents", "where", "search_path", "as_role")
-RESTORE_ORDER = (PREVIEW_ORDER[0], "confirm", *PREVIEW_ORDER[1:])
 
 
 class BackupTask(Task[Any, Any]):
@@ -46,14 +42,14 @@ class BackupTask(Task[Any, Any]):
 
     abstract = True
     throws = (BackupError, RestoreError)
-    option_names: tuple[str, ...] = ()  # of a task that takes `**options`, in their order
+    option_names: frozenset[str] = frozenset()  # names that a task takes as `**options`
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the task. A signal that cancels it is raised as our own error."""
         try:
-            inspect.signature(self.run).bind(*args, **kwargs)
-            if self.option_names:
-                args, kwargs = args[:1], kwargs | self._options_in_order(args[1:], kwargs)
+            bound = inspect.signature(self.run).bind(*args, **kwargs)
+            for name in bound.arguments.get("options", {}).keys() - self.option_names:
+                raise TypeError(f"got an unexpected keyword argument {name!r}")  # noqa: TRY301 -- as of a signature
         except TypeError as error:
             wrong = RestoreValidationError if self.name.startswith("restore.") else BackupValidationError
             raise wrong(
@@ -63,22 +59,6 @@ class BackupTask(Task[Any, Any]):
             return self.run(*args, **kwargs)  # not super(): the worker has set up the context already
         except Cancelled as cancelled:
             raise cancelled.error from cancelled
-
-    def _options_in_order(self, values: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:
-        """The options that a message gives by their order, by name.
-
-        Raises:
-            TypeError: as of a signature.
-        """
-        if len(values) > len(self.option_names):
-            raise TypeError("too many positional arguments")
-        options = dict(zip(self.option_names, values, strict=False))
-        for name in named:
-            if name in options:
-                raise TypeError(f"multiple values for argument {name!r}")
-            if name not in {"backup", *self.option_names}:
-                raise TypeError(f"got an unexpected keyword argument {name!r}")
-        return options
 
     def on_failure(self, exc: Exception, *_: Any, **__: Any) -> None:
         """Log an error that no operation has logged, such as a refusal: Celery's line is at INFO and has no hint."""
@@ -148,15 +128,15 @@ def catch_up(self: BackupTask) -> JSON:
     return documents.catch_up(slots)
 
 
-@shared_task(name="restore.preview", bind=True, base=BackupTask, option_names=PREVIEW_ORDER)
-def preview(self: BackupTask, backup: str, *_: Any, **options: Unpack[PreviewOptions]) -> JSON:
+@shared_task(name="restore.preview", bind=True, base=BackupTask, option_names=frozenset(PreviewOptions.__annotations__))
+def preview(self: BackupTask, backup: str, **options: Unpack[PreviewOptions]) -> JSON:
     """Report what a restore would do."""
     service = self.service
     return documents.preview(preview_restore(service, RestoreRequest.parse(service, backup, **options)))
 
 
-@shared_task(name="restore.run", bind=True, base=BackupTask, option_names=RESTORE_ORDER)
-def run(self: BackupTask, backup: str, *_: Any, **options: Unpack[RestoreOptions]) -> JSON:
+@shared_task(name="restore.run", bind=True, base=BackupTask, option_names=frozenset(RestoreOptions.__annotations__))
+def run(self: BackupTask, backup: str, **options: Unpack[RestoreOptions]) -> JSON:
     """Restore, once: the task's id recognises a message that is delivered twice."""
     service = self.service
     return documents.restore(run_restore(service, RestoreRequest.parse(service, backup, self.request.id, **options)))
