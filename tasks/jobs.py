@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, Unpack
+from collections.abc import Sequence
+from typing import Any
 
 import structlog
 from celery import Task, shared_task
@@ -11,6 +12,7 @@ from celery import Task, shared_task
 from app import documents
 from app.bootstrap import Program
 from app.domain.backup import Tier
+from app.domain.restore import Mode, Policy
 from app.errors import (
     BackupError,
     BackupValidationError,
@@ -27,7 +29,7 @@ from app.operations.backups.prune import prune as prune_backups
 from app.operations.backups.verify import verify as verify_backups
 from app.operations.restore.preview import preview as preview_restore
 from app.operations.restore.recover import recover_untouched
-from app.operations.restore.request import PreviewOptions, RestoreOptions, RestoreRequest
+from app.operations.restore.request import RestoreOptions, RestoreRequest
 from app.operations.restore.rollback import rollback as roll_back
 from app.operations.restore.run import restore as run_restore
 from app.operations.service import Service
@@ -42,14 +44,11 @@ class BackupTask(Task[Any, Any]):
 
     abstract = True
     throws = (BackupError, RestoreError)
-    option_names: frozenset[str] = frozenset()  # names that a task takes as `**options`
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the task. A signal that cancels it is raised as our own error."""
         try:
-            bound = inspect.signature(self.run).bind(*args, **kwargs)
-            for name in bound.arguments.get("options", {}).keys() - self.option_names:
-                raise TypeError(f"got an unexpected keyword argument {name!r}")  # noqa: TRY301 -- as of a signature
+            inspect.signature(self.run).bind(*args, **kwargs)
         except TypeError as error:
             wrong = RestoreValidationError if self.name.startswith("restore.") else BackupValidationError
             raise wrong(
@@ -128,17 +127,61 @@ def catch_up(self: BackupTask) -> JSON:
     return documents.catch_up(slots)
 
 
-@shared_task(name="restore.preview", bind=True, base=BackupTask, option_names=frozenset(PreviewOptions.__annotations__))
-def preview(self: BackupTask, backup: str, **options: Unpack[PreviewOptions]) -> JSON:
+@shared_task(name="restore.preview", bind=True, base=BackupTask)
+def preview(  # noqa: PLR0913, PLR0917 -- the contract's arguments, by name or by position, and the command line's
+    self: BackupTask,
+    backup: str,
+    mode: str = Mode.REPLACE,
+    tables: Sequence[str] | None = None,
+    on_conflict: str = Policy.TAKE_BACKUP,
+    into: str | None = None,
+    dependents: bool = False,  # noqa: FBT001, FBT002 -- as above
+    where: str | None = None,
+    search_path: str | None = None,
+    as_role: str | None = None,
+) -> JSON:
     """Report what a restore would do."""
     service = self.service
+    options = RestoreOptions(
+        mode=mode,
+        tables=tables,
+        on_conflict=on_conflict,
+        into=into,
+        dependents=dependents,
+        where=where,
+        search_path=search_path,
+        as_role=as_role,
+    )
     return documents.preview(preview_restore(service, RestoreRequest.parse(service, backup, **options)))
 
 
-@shared_task(name="restore.run", bind=True, base=BackupTask, option_names=frozenset(RestoreOptions.__annotations__))
-def run(self: BackupTask, backup: str, **options: Unpack[RestoreOptions]) -> JSON:
+@shared_task(name="restore.run", bind=True, base=BackupTask)
+def run(  # noqa: PLR0913, PLR0917 -- as above
+    self: BackupTask,
+    backup: str,
+    mode: str = Mode.REPLACE,
+    confirm: str | None = None,
+    tables: Sequence[str] | None = None,
+    on_conflict: str = Policy.TAKE_BACKUP,
+    into: str | None = None,
+    dependents: bool = False,  # noqa: FBT001, FBT002 -- as above
+    where: str | None = None,
+    search_path: str | None = None,
+    as_role: str | None = None,
+) -> JSON:
     """Restore, once: the task's id recognises a message that is delivered twice."""
     service = self.service
+    options = RestoreOptions(
+        mode=mode,
+        confirm=confirm,
+        tables=tables,
+        on_conflict=on_conflict,
+        into=into,
+        dependents=dependents,
+        where=where,
+        search_path=search_path,
+        as_role=as_role,
+    )
     return documents.restore(run_restore(service, RestoreRequest.parse(service, backup, self.request.id, **options)))
 
 

@@ -18,11 +18,12 @@ _SCHEMAS = re.compile(f"{_SCHEMA}(?:,{_SCHEMA})*")
 _OF_THE_SERVER = {"postgres", "template0", "template1"}
 
 
-class PreviewOptions(TypedDict, total=False):
-    """Options of a preview, as the command line or the message of a task gives them: nothing of them is checked yet.
+class RestoreOptions(TypedDict, total=False):
+    """Options of a restore or a preview, as the command line or a task's message gives them: nothing is checked yet.
 
     Attributes:
         mode: ``replace`` or ``merge``.
+        confirm: the name of the database that changes, typed out; a preview needs none.
         tables: only these; None or empty means all.
         dependents: with the tables that refer to them.
         where: only rows of the tables that meet this SQL condition.
@@ -33,6 +34,7 @@ class PreviewOptions(TypedDict, total=False):
     """
 
     mode: str
+    confirm: str | None
     tables: Sequence[str] | None
     dependents: bool
     where: str | None
@@ -40,12 +42,6 @@ class PreviewOptions(TypedDict, total=False):
     into: str | None
     search_path: str | None
     as_role: str | None
-
-
-class RestoreOptions(PreviewOptions, total=False):
-    """Options of a restore; `confirm` is the name of the database that changes, typed out."""
-
-    confirm: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +130,7 @@ class RestoreRequest:
 
 def _merge_request(service: Service, backup: str, mode: Mode, options: RestoreOptions) -> MergeRequest:
     on_conflict = OnConflict.parse(options.get("on_conflict", Policy.TAKE_BACKUP))
-    tables = _names(options.get("tables"))
+    tables = _names(options.get("tables") or None)
     into = options.get("into")
     into = None if into == service.database else into
     _require_name(into)

@@ -57,6 +57,11 @@ def test_a_request_that_makes_no_sense_is_refused_before_anything_is_recorded(
     assert site.rows == DAMAGED
 
 
+@pytest.mark.parametrize("nothing", [None, [], (), "", {}])
+def test_naming_no_tables_means_all(site: MemorySite, nothing: Any) -> None:
+    assert RestoreRequest.parse(site.service, "latest", tables=nothing).merge.tables == ()
+
+
 def test_what_is_refused_while_it_is_checked_is_recorded_with_all_that_is_wrong(site: MemorySite) -> None:
     flip(site)
     site.tree.mount.free = 0
