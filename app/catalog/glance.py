@@ -27,6 +27,7 @@ _COLUMNS = ", ".join(f'"{COLUMNS.get(name, name)}"' for name in BACKUP)
 _BACKUPS = f"SELECT {_COLUMNS} FROM backup_files WHERE database = ? ORDER BY created_at DESC, id DESC"
 _TOLD = "SELECT digest, told FROM backup_manifests WHERE database = ?"
 _BESIDE = ("", "-journal", "-wal", "-shm")
+_LOCK_SECONDS = 0.5  # then the catalog is asked, which waits as long as it is told to
 
 
 class Glance:
@@ -60,7 +61,7 @@ class Glance:
             if not all(_is_regular(self._file.with_name(self._file.name + suffix)) for suffix in _BESIDE):
                 return None
             address = f"file:{quote(str(self._file))}?mode=ro"
-            with closing(sqlite3.connect(address, uri=True, isolation_level=None)) as connection:
+            with closing(sqlite3.connect(address, uri=True, isolation_level=None, timeout=_LOCK_SECONDS)) as connection:
                 connection.execute("BEGIN")
                 if connection.execute(f"SELECT version_num FROM {VERSION_TABLE}").fetchall() == [(HEAD,)]:
                     return answer(connection.execute(query, (database,)).fetchall())

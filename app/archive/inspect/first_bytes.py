@@ -27,6 +27,7 @@ _UNPACK = {Codec.GZIP: "gzip -dc", Codec.ZSTD: "zstd -dc"}
 _LARGEST_WINDOW = 128 << 20
 _TAR_MAGIC = (257, b"ustar")
 _FIRST_LINES = 2  # somebody's comment before a dump may end as it likes
+_BOM = b"\xef\xbb\xbf"
 _OUT = "dump.sql"
 
 
@@ -59,7 +60,6 @@ _FORMATS = (
     _Format(b"age-encryption.org/", "encrypted with age", f"age -d -i IDENTITY{{file}} > {_OUT}"),
     _Format(b"-----BEGIN AGE ENCRYPTED", "encrypted with age", f"age -d -i IDENTITY{{file}} > {_OUT}"),
     _Format(b"-----BEGIN PGP MESSAGE", "encrypted with GnuPG", f"gpg -d{{file}} > {_OUT}"),
-    _Format(b"\xef\xbb\xbf", "marked as UTF-8 by three bytes that are no SQL", f"tail -c +4{{file}} > {_OUT}"),
     _Format(b"\xff\xfe", "UTF-16 text", f"iconv -f UTF-16 -t UTF-8{{file}} > {_OUT}"),
     _Format(b"\xfe\xff", "UTF-16 text", f"iconv -f UTF-16 -t UTF-8{{file}} > {_OUT}"),
     _Format(b"-\0-\0", "UTF-16 text", f"iconv -f UTF-16LE -t UTF-8{{file}} > {_OUT}"),
@@ -122,6 +122,7 @@ def _require_sql(start: bytes, path: Path, file: str, before: str) -> None:
         file: the argument that names it in a command; empty if the command reads standard input.
         before: the command whose output is read there, and its pipe.
     """
+    start = start.removeprefix(_BOM)  # psql skips it too
     if not start.strip(b"\0"):
         empty = "empty" if not start else "nothing but zero bytes, as a crash leaves a file"
         inside = ", once it is decompressed" if before else ""
