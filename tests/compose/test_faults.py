@@ -209,8 +209,9 @@ def test_the_image_alone_lists_every_setting_that_is_missing(image: str) -> None
     done = docker("run", "--rm", "-e", "LOG_FORMAT=json", image, check=False)
     assert done.returncode == 2
     assert "DATABASE_URL: missing" in json.loads(done.stderr)["message"]
-    done = docker("run", "--rm", image, "residency-backup", "list", check=False)
+    done = docker("run", "--rm", image, "residency-backup", "create", "manual", check=False)
     assert done.returncode == 2
+    assert "no backups yet" in docker("run", "--rm", image, "residency-backup", "list").stdout, "it needs files alone"
 
 
 def test_the_image_has_clients_of_every_major_and_no_server() -> None:
