@@ -37,7 +37,7 @@ def require_folder(service: Service) -> None:
     if rows := service.catalog.backups(service.database):
         raise BackupFolderLostError(
             f"the catalog knows {len(rows)} backups in {service.tree}, which is missing or empty now",
-            "mount it again; if it is really to be a new one: "
+            "mount it again; if a new folder is meant: "
             f"residency-backup adopt --new-folder --confirm {quote(service.database)}",
         )
 
