@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +17,7 @@ from app.alerts.listeners import Listeners
 from app.alerts.log import write_line
 from app.catalog.glance import Glance
 from app.deferred import deferred
+from app.domain.callers import user_on
 from app.domain.checks import Finding
 from app.domain.retention import Retention
 from app.errors import ResidencyBackupError, SettingsError
@@ -57,11 +59,12 @@ class Program:
     memory: FolderMemory
     database: Database
 
-    def service(self, *, looking: bool = False) -> Service:
+    def service(self, *, looking: bool = False, by: str | None = None) -> Service:
         """Put the parts together. Nothing connects, and nothing is made, yet.
 
         Args:
             looking: whether it is only for looking at backups: then the catalog is read in the quickest way.
+            by: who asks for what is done; None for the user whom this process runs as.
         """
         settings, zone = self.settings, self.settings.zone
         tree = LocalTree(settings.backup_dir, self._folder())
@@ -97,7 +100,7 @@ class Program:
             scripts=LocalScripts(settings.backup_dir),
             catalog=self._glanced_at(catalog, prepare) if looking else catalog,
             restores=deferred(restores),
-            options=self._options(),
+            options=self._options(by or this_user()),
             events=EVENTS,
             clock=lambda: datetime.now(zone),
         )
@@ -109,7 +112,7 @@ class Program:
         glance = Glance(file, prepare, catalog)
         return deferred(lambda: catalog, backups=glance.backups, told=glance.told)
 
-    def _options(self) -> Options:
+    def _options(self, by: str) -> Options:
         settings, zone = self.settings, self.settings.zone
         return Options(
             keep=Retention(settings.keep),
@@ -122,6 +125,7 @@ class Program:
             version_tables=settings.restore_version_tables,
             foreign_role=settings.restore_foreign_role,
             tool=f"residency-backup {__version__}",
+            by=by,
             full_paths=settings.backup_full_paths,
             environment=as_environment_file(settings),
         )
@@ -219,6 +223,15 @@ class Program:
         known = self.settings.secrets
         parts = [part for secret in known for part in secrets_of(secret)]
         return [*known, *parts, *([password] if (password := self.database.password) else [])]
+
+
+def this_user() -> str:
+    """The user of the operating system whom this process runs as."""
+    try:
+        user = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:  # a container may run as any number
+        user = str(os.geteuid())
+    return user_on(user, os.uname().nodename, os.environ.get("SUDO_USER"))
 
 
 def _is_local(host: str) -> bool:

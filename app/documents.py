@@ -41,8 +41,14 @@ if TYPE_CHECKING:  # so that a verb that prints backups does not wait for the im
 
 JSON = dict[str, Any]
 _BACKUP = ("database", "tier", "period", "file", "bytes", "raw_bytes", "rows", "tables", "codec", "origin", "seconds")
-_BACKUP_TOO = ("sha256", "label", "damage", "system_identifier", "database_oid", "doubts", "lacking")
-_RESTORE = ("id", "database", "into", "backup", "safety", "undo", "error", "message", "hint")
+_BACKUP_TOO = (
+    *("sha256", "label", "made_by", "pinned_by", "damage"),
+    *("system_identifier", "database_oid", "doubts", "lacking"),
+)
+_RESTORE = (
+    *("id", "database", "into", "backup", "begun_by", "rolled_back_by"),
+    *("safety", "undo", "error", "message", "hint"),
+)
 
 
 def failure(error: ResidencyBackupError) -> JSON:

@@ -254,6 +254,8 @@ def _by_word(file: TreeFile, row: Backup | None, service: Service) -> Backup:
             tier=backup.tier,
             period=backup.period,
             pinned_reason=backup.pinned_reason,
+            made_by=backup.made_by,
+            pinned_by=backup.pinned_by,
             doubts=backup.doubts,
             lacking=backup.lacking,
         )
