@@ -27,7 +27,7 @@ from app.operations.schedule import Schedule
 from app.operations.service import Service
 from app.settings.environment import load_settings, process_environment
 from app.settings.file import as_environment_file
-from app.settings.settings import Settings
+from app.settings.model import Settings
 from app.storage.folder import LocalFolder
 from app.storage.local import LocalTree
 from app.storage.memory import FolderMemory

@@ -12,7 +12,7 @@ from app.archive.manifest import ServerFacts
 from app.archive.reader import Archive
 from app.domain.changes import Changes, MergeRequest, OtherWords
 from app.domain.replication import Replication
-from app.ports.target import Advance, Loader, Loading, LoadResult, Merging, Target, TargetFacts
+from app.ports.target import Advance, Loader, LoadOptions, LoadResult, Merge, Target, TargetFacts
 from app.postgres import replication, target_facts, transactions
 from app.postgres.database import Database
 from app.postgres.load.as_role import loader_of
@@ -92,19 +92,19 @@ class PostgresTarget(Target):
     def loader(self, role: str) -> Loader:
         return loader_of(self._database, role, self._foreign_password)
 
-    def load(self, name: str, archive: Archive, loading: Loading, progress: Advance) -> LoadResult:
+    def load(self, name: str, archive: Archive, options: LoadOptions, progress: Advance) -> LoadResult:
         database, password = self._database.named(name), self._foreign_password
-        return load_by_origin(database, archive, loading, jobs=self._jobs, foreign_password=password, progress=progress)
+        return load_by_origin(database, archive, options, jobs=self._jobs, foreign_password=password, progress=progress)
 
     def prove(
         self,
         name: str,
         archive: Archive,
-        loading: Loading,
+        options: LoadOptions,
         progress: Advance,
         otherwise: Callable[[OtherWords], object] = lambda _: None,
     ) -> list[str]:
-        differences = proof.compare(self._database.named(name), archive, loading, self._jobs, progress)
+        differences = proof.compare(self._database.named(name), archive, options, self._jobs, progress)
         return differences.require_equal(name, otherwise)
 
     def swap(self, new: str, live: str, old: str) -> float:
@@ -119,7 +119,7 @@ class PostgresTarget(Target):
     ) -> list[str]:
         return in_place.replace_in_place(self._database, archive, facts, on_commit, search_path)
 
-    def merging(self, archive: Archive, request: MergeRequest, progress: Advance) -> AbstractContextManager[Merging]:
+    def merging(self, archive: Archive, request: MergeRequest, progress: Advance) -> AbstractContextManager[Merge]:
         return merger.merging(self._database, archive, request, progress)
 
     def schema(self, archive: Archive) -> tuple[list[str], list[OtherWords]]:

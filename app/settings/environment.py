@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 
 from app.errors import SettingsError
 from app.log import Redactor
-from app.settings.settings import DEFAULT_BROKER, Settings
+from app.settings.model import DEFAULT_BROKER, Settings
 from app.urls import require_text, with_password
 
 _PREFIXES = ("BACKUP_", "RESTORE_")  # other programs' variables do not begin so

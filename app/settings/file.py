@@ -8,7 +8,7 @@ from enum import StrEnum
 from pydantic import SecretStr
 
 from app.log import Redactor
-from app.settings.settings import Settings
+from app.settings.model import Settings
 
 _PLAIN = re.compile(r"[\w@%+=:,./-]*")
 
