@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
-from types import MappingProxyType
 from typing import BinaryIO, Self
 
 from app.archive.inspect.needs import Needs
@@ -18,7 +17,7 @@ from app.postgres.database import Database
 from app.postgres.load.as_role import loader_of
 from app.postgres.load.by_origin import load_by_origin
 from app.postgres.merge import compare, merger, script
-from app.postgres.post_command import run_on
+from app.postgres.post_command import HERE, CommandPlace, run_on
 from app.postgres.replace import databases, in_place, proof, schema_diff, swap
 
 
@@ -29,8 +28,7 @@ class PostgresTarget(Target):
         database: the live one.
         jobs: number of connections of a load, and of a proof.
         foreign_password: of the role that loads foreign dumps; None leaves it to libpq.
-        environment: of the programs that `run` starts.
-        scheme: of DATABASE_URL in that environment.
+        commands: where and with which environment `run` starts programs.
     """
 
     def __init__(
@@ -39,22 +37,19 @@ class PostgresTarget(Target):
         jobs: int = 1,
         foreign_password: str | None = None,
         *,
-        environment: Mapping[str, str] = MappingProxyType({}),
-        scheme: str = "postgresql",
+        commands: CommandPlace = HERE,
     ) -> None:
         self.database = database.name
         self._database = database
         self._jobs = jobs
         self._foreign_password = foreign_password
-        self._environment = environment
-        self._scheme = scheme
+        self._commands = commands
 
     def named(self, name: str) -> Self:
-        database, environment = self._database.named(name), self._environment
-        return type(self)(database, self._jobs, self._foreign_password, environment=environment, scheme=self._scheme)
+        return type(self)(self._database.named(name), self._jobs, self._foreign_password, commands=self._commands)
 
     def run(self, argv: Sequence[str], name: str) -> None:
-        run_on(self._database.named(name), argv, self._environment, self._scheme)
+        run_on(self._database.named(name), argv, self._commands)
 
     def facts(self) -> TargetFacts:
         return target_facts.target_facts(self._database)

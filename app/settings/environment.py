@@ -121,7 +121,7 @@ def _describe(problem: ErrorDetails, values: Mapping[str, str]) -> str:
     name = str(problem["loc"][0]).upper()
     message = problem["msg"].removeprefix("Value error, ")
     # A command may hold a password, and nothing marks it as one.
-    secret = "SecretStr" in str(Settings.model_fields[name.lower()].annotation) or name == "RESTORE_POST_COMMAND"
+    secret = "SecretStr" in str(Settings.model_fields[name.lower()].annotation) or name.endswith("_COMMAND")
     return f"{name}: {message}" + ("" if secret else f" (got {Redactor().text(values.get(name, ''))!r})")
 
 
