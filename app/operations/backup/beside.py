@@ -47,8 +47,8 @@ def _move(service: Service, backup: Backup, why: str, backups: Inventory) -> str
     new_id = name.id
     reason = f"was {backup.id}, and was replaced: {why}"
     file = backup.file.replace(backup.id, new_id, 1)
-    pin = {"pinned_reason": reason, "pinned_by": service.options.by}
-    moved = replace(backup, id=new_id, file=file, tier=Tier.MANUAL, period=name.period, **pin)
+    moved = replace(backup, id=new_id, file=file, tier=Tier.MANUAL, period=name.period)
+    moved = replace(moved, pinned_reason=reason, pinned_by=service.options.by)
     service.tree.rename(backup.file, moved.file, _manifest(service, backup, moved))
     service.events.emit(Event(BackupEvent.RENAMED_BESIDE, backup=backup.id, figures={"renamed": new_id}))
     try:
