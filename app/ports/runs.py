@@ -103,10 +103,10 @@ class Catalog(Protocol):
     def forget(self, database: str, backup_id: str) -> None:
         """Remove the row of a backup. Does nothing if there is none."""
 
-    def told(self, database: str) -> Mapping[str, Backup]:
-        """The backups that manifests describe, by the SHA-256 of their bytes, as `keep_told` recorded them last."""
+    def manifests(self, database: str) -> Mapping[str, Backup]:
+        """The backups that manifests describe, by the SHA-256 of their bytes, as last recorded."""
 
-    def keep_told(self, database: str, told: Mapping[str, Backup]) -> None:
+    def keep_manifests(self, database: str, described: Mapping[str, Backup]) -> None:
         """Record what these manifests describe, and forget all others of the database."""
 
     def is_below(self, folder: Path) -> bool:

@@ -107,17 +107,17 @@ class Inventory(Sequence[Backup]):
 
 
 def inventory(
-    service: Service, before: Inventory | None = None, told: Mapping[str, Backup] = MappingProxyType({})
+    service: Service, before: Inventory | None = None, parsed: Mapping[str, Backup] = MappingProxyType({})
 ) -> Inventory:
     """Look at the tree and the catalog.
 
     Args:
         service: the parts.
         before: an earlier look; manifests that are as they were then are not parsed again.
-        told: what manifests tell, by their digests; these are not parsed. For looking only.
+        parsed: backups that manifests describe, by the manifests' digests. These are not parsed. For looking only.
     """
     rows = known_rows(service)
-    names = tuple(by_id(_described(service, before, told), rows))
+    names = tuple(by_id(_described(service, before, parsed), rows))
     found = found_files(service, names, rows)
     present = [_known(named.backup, rows, found, service) for named in names]
     ids = {backup.id for backup in present}
@@ -128,10 +128,12 @@ def inventory(
     return Inventory(tuple(backups), rows, names, found)
 
 
-def _described(service: Service, before: Inventory | None, told: Mapping[str, Backup]) -> list[TreeFile]:
+def _described(service: Service, before: Inventory | None, parsed: Mapping[str, Backup]) -> list[TreeFile]:
     earlier = {} if before is None else {file.stored.file: file for file in before.files()}
     files = service.tree.files()
-    return [_as_before(stored, earlier.get(stored.file)) or describe(stored, service.events, told) for stored in files]
+    return [
+        _as_before(stored, earlier.get(stored.file)) or describe(stored, service.events, parsed) for stored in files
+    ]
 
 
 def _as_before(stored: StoredFile, earlier: TreeFile | None) -> TreeFile | None:
@@ -245,9 +247,9 @@ def _known(file: TreeFile, rows: Mapping[str, Backup], found: Mapping[str, str],
 
 
 def _by_word(file: TreeFile, row: Backup | None, service: Service) -> Backup:
-    if file.told is None:
+    if file.described is None:
         return _unproven(file, row, service.database)
-    backup = backup_at(file.told, file.stored)
+    backup = backup_at(file.described, file.stored)
     if row is not None and row.sha256 == backup.sha256:
         backup = replace(
             row,

@@ -47,7 +47,7 @@ def verify(service: Service, name: str | None = None, progress: Progress = SILEN
     Args:
         service: the parts.
         name: an id or alias; None means all.
-        progress: told of the bytes read.
+        progress: called with the number of bytes read.
 
     Raises:
         BackupNotFoundError: there is none of that name.
@@ -74,7 +74,7 @@ def verify_opened(found: OpenBackup, progress: Progress, outcome: VerifyResult, 
 
     Args:
         found: the file.
-        progress: told of the bytes read.
+        progress: called with the number of bytes read.
         outcome: what was found is added to it.
         parsed: the manifest, if it was parsed already.
 

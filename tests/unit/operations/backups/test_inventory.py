@@ -135,7 +135,8 @@ def test_an_earlier_look_saves_parsing_what_has_not_changed(memory_site: MemoryS
     keep(memory_site.service, "oldest", "audit")
     again = inventory(memory_site.service, before)
     same = {
-        file.stored.file: file.told is other.told for file, other in zip(again.files(), before.files(), strict=True)
+        file.stored.file: file.described is other.described
+        for file, other in zip(again.files(), before.files(), strict=True)
     }
     assert list(same.values()) == [False, True, True]
     assert again.standing("daily/backup-2025-01-15") == memory_site.find("oldest")
