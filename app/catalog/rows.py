@@ -19,7 +19,7 @@ _MANIFESTS = [field.name for field in fields(Backup)]
 TIMES = [field.name for field in fields(Backup) if "datetime" in str(field.type)]
 WORDS = {"tier": Tier, "codec": Codec, "origin": Origin, "state": BackupState}
 _RECORD = [field.name for field in fields(SlotRecord) if field.name != "server"]
-COLUMNS = {"pinned_reason": "kept"}  # columns whose names differ from those of the fields
+COLUMNS = {"pinned_reason": "kept", "problem": "damage"}  # columns whose names differ from those of the fields
 MESSAGE_LIMIT = 4000
 
 

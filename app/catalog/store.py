@@ -121,9 +121,9 @@ class SqlCatalog(Store):
         with self._writing(f"the backup {backup.id} cannot be recorded") as connection:
             _save(connection, backup)
 
-    def record_check(self, backup: Backup, verified_at: datetime | None, damage: str | None) -> None:
+    def record_check(self, backup: Backup, verified_at: datetime | None, problem: str | None) -> None:
         """Record the result of a verification. Nothing else of the row changes."""
-        values = {"damage": damage} | ({} if verified_at is None else {"verified_at": verified_at})
+        values = {"problem": problem} | ({} if verified_at is None else {"verified_at": verified_at})
         here = _is(backup.database, backup.id) & (backups.c.sha256 == backup.sha256)
         with self._writing(f"what was found of backup {backup.id} cannot be recorded") as connection:
             connection.execute(update(backups).where(here).values(values))

@@ -91,7 +91,7 @@ class Catalog(Protocol):
     def save(self, backup: Backup) -> None:
         """Insert the backup, or replace the row of the same database and id."""
 
-    def record_check(self, backup: Backup, verified_at: datetime | None, damage: str | None) -> None:
+    def record_check(self, backup: Backup, verified_at: datetime | None, problem: str | None) -> None:
         """Record the result of a verification. Nothing else of the row changes.
 
         Does nothing if the row was removed meanwhile, or has another SHA-256.

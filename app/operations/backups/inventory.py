@@ -73,7 +73,7 @@ class Inventory(Sequence[Backup]):
 
     def standing(self, backup_id: str) -> Backup | None:
         """The backup of an id whose file is there."""
-        present = (backup for backup in self.backups if backup.damage != MISSING)
+        present = (backup for backup in self.backups if backup.problem != MISSING)
         return next((backup for backup in present if backup.id == backup_id), None)
 
     def other_files(self) -> list[str]:
@@ -123,7 +123,7 @@ def inventory(
     ids = {backup.id for backup in present}
     lacking = {file: row for file, row in rows.items() if row.id not in ids}
     # If two trees share a catalog, the other's rows speak of files that never were in this one.
-    gone = ours(service, [replace(row, damage=MISSING) for row in _still_known(service, lacking)])
+    gone = ours(service, [replace(row, problem=MISSING) for row in _still_known(service, lacking)])
     backups = sorted([*present, *gone], key=lambda backup: (backup.created_at, backup.id), reverse=True)
     return Inventory(tuple(backups), rows, names, found)
 
@@ -153,7 +153,7 @@ def _still_known(service: Service, rows: dict[str, Backup]) -> list[Backup]:
     return [row for file, row in rows.items() if now.get(file) == row]
 
 
-def newest_good(service: Service, backups: Sequence[Backup]) -> Backup | None:
+def newest_verified(service: Service, backups: Sequence[Backup]) -> Backup | None:
     """The newest sound backup of this database, as plain SQL, that this service made.
 
     Args:
@@ -161,7 +161,7 @@ def newest_good(service: Service, backups: Sequence[Backup]) -> Backup | None:
         backups: all, newest first.
     """
     now = service.clock()
-    own = (backup for backup in ours(service, backups) if backup.origin is Origin.DUMP and backup.good)
+    own = (backup for backup in ours(service, backups) if backup.origin is Origin.DUMP and backup.is_verified)
     return next((backup for backup in own if backup.tier.is_sql and not is_newer(backup, now)), None)
 
 
@@ -179,7 +179,7 @@ def find(service: Service, name: str, backups: Inventory | None = None) -> Backu
     if not isinstance(name, str):  # a task's argument may be anything
         raise BackupNotFoundError(f"no such backup: {name!r}", "name it by its id, or by an alias such as latest")
     present = inventory(service) if backups is None else backups
-    whole = [backup for backup in present if backup.damage != MISSING and backup.state is BackupState.COMPLETE]
+    whole = [backup for backup in present if backup.problem != MISSING and backup.state is BackupState.COMPLETE]
     if name in ALIASES:
         return _meant(service, name, ours(service, whole), present.found)
     wanted = name.removeprefix(f"{service.tree}/")
@@ -259,8 +259,8 @@ def _by_word(file: TreeFile, row: Backup | None, service: Service) -> Backup:
             doubts=backup.doubts,
             lacking=backup.lacking,
         )
-    damage = backup.damage or _wrong_size(file.stored, backup.bytes)
-    return backup if damage is None else replace(backup, damage=damage)
+    problem = backup.problem or _wrong_size(file.stored, backup.bytes)
+    return backup if problem is None else replace(backup, problem=problem)
 
 
 def _unproven(file: TreeFile, row: Backup | None, database: str) -> Backup:
@@ -273,8 +273,8 @@ def _unproven(file: TreeFile, row: Backup | None, database: str) -> Backup:
         return replace(backup_at(file.waiting, stored), origin=Origin.SCAN, verified_at=None)
     if row is None:
         return unindexed(stored, database)
-    if damage := _wrong_size(stored, row.bytes):
-        return replace(unindexed(stored, database), pinned_reason=row.pinned_reason, state=row.state, damage=damage)
+    if problem := _wrong_size(stored, row.bytes):
+        return replace(unindexed(stored, database), pinned_reason=row.pinned_reason, state=row.state, problem=problem)
     return replace(row, origin=Origin.SCAN)
 
 

@@ -92,7 +92,7 @@ def _carry_out(service: Service, newest_first: list[Backup], outcome: PruneResul
 
 def _removed(service: Service, backup: Backup) -> bool:
     """Remove a backup; False if a crash interrupted its deletion and it must stay by now."""
-    if backup.damage != MISSING:
+    if backup.problem != MISSING:
         stored = service.tree.look(backup.file)
         described = None if stored is None else describe(stored, service.events).described
         _require_same(service, backup, stored, described)

@@ -181,9 +181,9 @@ def _row_of(stored: StoredFile, manifest: Manifest, row: Backup | None) -> Backu
     """What the catalog is to say of a file; what it says of these very bytes already counts on."""
     backup = backup_at(manifest.to_backup(stored.id, stored.file), stored)
     if stored.size != backup.bytes:
-        return replace(backup, damage=f"the file has {stored.size} bytes, its manifest says {backup.bytes}")
+        return replace(backup, problem=f"the file has {stored.size} bytes, its manifest says {backup.bytes}")
     if row is not None and row.sha256 == backup.sha256:
-        return replace(backup, verified_at=row.verified_at, damage=row.damage)
+        return replace(backup, verified_at=row.verified_at, problem=row.problem)
     return backup
 
 

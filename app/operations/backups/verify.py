@@ -138,10 +138,10 @@ def _is_damage(error: BackupError) -> bool:
 
 
 def _remember(
-    service: Service, backup: Backup, verified_at: datetime | None, damage: str | None, outcome: VerifyResult
+    service: Service, backup: Backup, verified_at: datetime | None, problem: str | None, outcome: VerifyResult
 ) -> None:
     try:
-        service.catalog.record_check(backup, verified_at, damage)
+        service.catalog.record_check(backup, verified_at, problem)
     except CatalogError as error:
         outcome.warnings.append(f"{backup.id}: catalog not saved: {error.message}")
         service.events.emit(failure(BackupEvent.CATALOG_NOT_SAVED, error, backup=backup.id))

@@ -41,7 +41,7 @@ OTHER = replace(
     id="manual/x",
     tier=Tier.MANUAL,
     state=BackupState.DELETING,
-    damage="gone",
+    problem="gone",
     pinned_reason="é",
     verified_at=None,
 )
