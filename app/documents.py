@@ -42,9 +42,10 @@ if TYPE_CHECKING:  # so that a verb that prints backups does not wait for the im
 JSON = dict[str, Any]
 _BACKUP = ("database", "tier", "period", "file", "bytes", "raw_bytes", "rows", "tables", "codec", "origin", "seconds")
 _BACKUP_TOO = (
-    *("sha256", "label", "made_by", "pinned_by", "damage"),
+    *("sha256", "label", "made_by", "pinned_by", "problem"),
     *("system_identifier", "database_oid", "doubts", "lacking"),
 )
+_BACKUP_NAMES = {"problem": "damage"}  # names in JSON that are older than those of the fields
 _RESTORE = (
     *("id", "database", "into", "backup", "begun_by", "rolled_back_by"),
     *("safety", "undo", "error", "message", "hint"),
@@ -67,9 +68,9 @@ def failure(error: ResidencyBackupError) -> JSON:
 
 def backup(value: Backup) -> JSON:
     """A backup."""
-    facts = {name: getattr(value, name) for name in (*_BACKUP, *_BACKUP_TOO)}
+    facts = {_BACKUP_NAMES.get(name, name): getattr(value, name) for name in (*_BACKUP, *_BACKUP_TOO)}
     times = {"created_at": value.created_at.isoformat(), "verified_at": _time(value.verified_at)}
-    return {"backup": value.id, **facts, "kept": value.pinned_reason, **times, "good": value.good}
+    return {"backup": value.id, **facts, "kept": value.pinned_reason, **times, "good": value.is_verified}
 
 
 def backup_made(tree: Tree, made: BackupResult) -> JSON:
