@@ -139,6 +139,7 @@ def preview(  # noqa: PLR0913, PLR0917 -- the contract's arguments, by name or b
     where: str | None = None,
     search_path: str | None = None,
     as_role: str | None = None,
+    allow_missing: bool = False,  # noqa: FBT001, FBT002 -- as above
 ) -> JSON:
     """Report what a restore would do."""
     service = self.service
@@ -151,6 +152,7 @@ def preview(  # noqa: PLR0913, PLR0917 -- the contract's arguments, by name or b
         where=where,
         search_path=search_path,
         as_role=as_role,
+        allow_missing=allow_missing,
     )
     return documents.preview(preview_restore(service, RestoreRequest.parse(service, backup, **options)))
 
@@ -168,6 +170,7 @@ def run(  # noqa: PLR0913, PLR0917 -- as above
     where: str | None = None,
     search_path: str | None = None,
     as_role: str | None = None,
+    allow_missing: bool = False,  # noqa: FBT001, FBT002 -- as above
 ) -> JSON:
     """Restore, once: the task's id recognises a message that is delivered twice."""
     service = self.service
@@ -181,6 +184,7 @@ def run(  # noqa: PLR0913, PLR0917 -- as above
         where=where,
         search_path=search_path,
         as_role=as_role,
+        allow_missing=allow_missing,
     )
     return documents.restore(run_restore(service, RestoreRequest.parse(service, backup, self.request.id, **options)))
 

@@ -36,6 +36,7 @@ from app.operations.restore.run import restore as run_restore
 @click.option("--into", metavar="DB", help="Restore into another database, made if it is missing.")
 @click.option("--search-path", metavar="SCHEMAS", help="Schemas that functions search for names without a schema.")
 @click.option("--as", "as_role", metavar="ROLE", help="Load a stranger's dump as a role with few rights.")
+@click.option("--allow-missing", is_flag=True, help="Replace, though the file lacks tables or rows.")
 @click.option("--dry-run", is_flag=True, help="Report what would change; nothing is changed.")
 @as_json
 @click.pass_obj

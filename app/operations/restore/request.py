@@ -31,6 +31,7 @@ class RestoreOptions(TypedDict, total=False):
         into: another database than the live one.
         search_path: schemas that functions look in meanwhile.
         as_role: the role that loads the dump.
+        allow_missing: tables and rows may go that the file lacks.
     """
 
     mode: str
@@ -42,6 +43,7 @@ class RestoreOptions(TypedDict, total=False):
     into: str | None
     search_path: str | None
     as_role: str | None
+    allow_missing: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +56,7 @@ class RestoreRequest:
         merge: what a merge, a replace of chosen tables, or a preview brings by rows.
         confirm: the name of the database that changes, typed out; no restore runs without it.
         as_role: the role that loads the dump; None leaves that to the settings.
+        allow_missing: whether tables and rows of the live database may go that the file lacks.
         request_key: tells a message that is delivered twice.
     """
 
@@ -63,6 +66,7 @@ class RestoreRequest:
     merge: MergeRequest
     confirm: str | None = None
     as_role: str | None = None
+    allow_missing: bool = False
     request_key: str | None = None
 
     @classmethod
@@ -85,6 +89,9 @@ class RestoreRequest:
         if as_role and (mode is Mode.MERGE or merge.tables):
             message = "--as belongs to a replace of the whole database: else no statement of the file is run"
             raise RestoreValidationError(message, _without_as(mode, merge, as_role))
+        if options.get("allow_missing") and (mode is Mode.MERGE or merge.tables):
+            message = "--allow-missing belongs to a replace of the whole database: else tables that the file lacks stay"
+            raise RestoreValidationError(message, "leave it away")
         return cls(
             mode=mode,
             backup=backup,
@@ -92,6 +99,7 @@ class RestoreRequest:
             merge=merge,
             confirm=options.get("confirm"),
             as_role=as_role,
+            allow_missing=bool(options.get("allow_missing")),
             request_key=request_key,
         )
 
