@@ -27,7 +27,7 @@ from app.operations.schedule import Schedule
 from app.operations.service import Service
 from app.settings.environment import load_settings, process_environment
 from app.settings.file import as_environment_file
-from app.settings.settings import Settings
+from app.settings.model import Settings
 from app.storage.folder import LocalFolder
 from app.storage.local import LocalTree
 from app.storage.memory import FolderMemory
@@ -109,7 +109,7 @@ class Program:
         if file is None:
             return catalog
         glance = Glance(file, prepare, catalog)
-        return deferred(lambda: catalog, backups=glance.backups, told=glance.told)
+        return deferred(lambda: catalog, backups=glance.backups, manifests=glance.manifests)
 
     def _options(self) -> Options:
         settings, zone = self.settings, self.settings.zone
@@ -121,6 +121,8 @@ class Program:
             min_free_bytes=settings.backup_min_free_mb << 20,
             undo_for=settings.undo_for,
             post_command=settings.post_command,
+            migrate_command=settings.migrate_command,
+            command_dir=settings.restore_command_dir,
             version_tables=settings.restore_version_tables,
             foreign_role=settings.restore_foreign_role,
             tool=f"residency-backup {__version__}",
@@ -139,6 +141,7 @@ class Program:
         return PostgresCluster(self.database)
 
     def _target(self) -> Target:
+        from app.postgres.post_command import CommandPlace  # noqa: PLC0415 -- as above
         from app.postgres.target import PostgresTarget  # noqa: PLC0415 -- as above
 
         settings, secret = self.settings, self.settings.restore_foreign_password
@@ -147,8 +150,11 @@ class Program:
             self.database,
             settings.backup_jobs,
             secret.get_secret_value() if secret else None,
-            environment=process_environment(),
-            scheme=scheme_of(url) or "postgresql",
+            commands=CommandPlace(
+                environment=process_environment(),
+                scheme=scheme_of(url) or "postgresql",
+                folder=settings.restore_command_dir,
+            ),
         )
 
     def remember_folder(self) -> None:
@@ -289,5 +295,5 @@ def _only_name(settings: Settings, memory: FolderMemory) -> str:
 
 
 def _named_by_manifests(root: Path) -> list[str]:
-    found = (describe(stored, EVENTS).told for stored in LocalTree(root).files())
-    return sorted({told.database for told in found if told is not None})
+    found = (describe(stored, EVENTS).described for stored in LocalTree(root).files())
+    return sorted({backup.database for backup in found if backup is not None})

@@ -139,6 +139,11 @@ def preview(  # noqa: PLR0913, PLR0917 -- the contract's arguments, by name or b
     where: str | None = None,
     search_path: str | None = None,
     as_role: str | None = None,
+    skip_tables: Sequence[str] | None = None,
+    skip_columns: Sequence[str] | None = None,
+    map_tables: Sequence[str] | None = None,
+    map_columns: Sequence[str] | None = None,
+    fills: Sequence[str] | None = None,
     allow_missing: bool = False,  # noqa: FBT001, FBT002 -- as above
 ) -> JSON:
     """Report what a restore would do."""
@@ -152,6 +157,11 @@ def preview(  # noqa: PLR0913, PLR0917 -- the contract's arguments, by name or b
         where=where,
         search_path=search_path,
         as_role=as_role,
+        skip_tables=skip_tables,
+        skip_columns=skip_columns,
+        map_tables=map_tables,
+        map_columns=map_columns,
+        fills=fills,
         allow_missing=allow_missing,
     )
     return documents.preview(preview_restore(service, RestoreRequest.parse(service, backup, **options)))
@@ -170,6 +180,11 @@ def run(  # noqa: PLR0913, PLR0917 -- as above
     where: str | None = None,
     search_path: str | None = None,
     as_role: str | None = None,
+    skip_tables: Sequence[str] | None = None,
+    skip_columns: Sequence[str] | None = None,
+    map_tables: Sequence[str] | None = None,
+    map_columns: Sequence[str] | None = None,
+    fills: Sequence[str] | None = None,
     allow_missing: bool = False,  # noqa: FBT001, FBT002 -- as above
 ) -> JSON:
     """Restore, once: the task's id recognises a message that is delivered twice."""
@@ -184,6 +199,11 @@ def run(  # noqa: PLR0913, PLR0917 -- as above
         where=where,
         search_path=search_path,
         as_role=as_role,
+        skip_tables=skip_tables,
+        skip_columns=skip_columns,
+        map_tables=map_tables,
+        map_columns=map_columns,
+        fills=fills,
         allow_missing=allow_missing,
     )
     return documents.restore(run_restore(service, RestoreRequest.parse(service, backup, self.request.id, **options)))

@@ -49,6 +49,8 @@ OPTIONS = Options(
     min_free_bytes=100 << 20,
     undo_for=timedelta(hours=24),
     post_command=(),
+    migrate_command=(),
+    command_dir=None,
     version_tables=(),
     foreign_role=None,
     tool="residency-backup 0.0",

@@ -121,9 +121,9 @@ class SqlCatalog(Store):
         with self._writing(f"the backup {backup.id} cannot be recorded") as connection:
             _save(connection, backup)
 
-    def record_check(self, backup: Backup, verified_at: datetime | None, damage: str | None) -> None:
+    def record_check(self, backup: Backup, verified_at: datetime | None, problem: str | None) -> None:
         """Record the result of a verification. Nothing else of the row changes."""
-        values = {"damage": damage} | ({} if verified_at is None else {"verified_at": verified_at})
+        values = {"problem": problem} | ({} if verified_at is None else {"verified_at": verified_at})
         here = _is(backup.database, backup.id) & (backups.c.sha256 == backup.sha256)
         with self._writing(f"what was found of backup {backup.id} cannot be recorded") as connection:
             connection.execute(update(backups).where(here).values(values))
@@ -138,15 +138,15 @@ class SqlCatalog(Store):
         with self._writing(f"the backup {backup_id} cannot be forgotten") as connection:
             connection.execute(delete(backups).where(_is(database, backup_id)))
 
-    def told(self, database: str) -> Mapping[str, Backup]:
+    def manifests(self, database: str) -> Mapping[str, Backup]:
         """The backups that manifests describe, by the SHA-256 of their bytes."""
         with self._reading("what manifests tell cannot be read") as connection:
             return manifests.read(connection, database)
 
-    def keep_told(self, database: str, told: Mapping[str, Backup]) -> None:
+    def keep_manifests(self, database: str, described: Mapping[str, Backup]) -> None:
         """Record what these manifests describe, and forget all others of the database."""
         with self._writing("what manifests tell cannot be recorded") as connection:
-            manifests.keep_only(connection, database, told)
+            manifests.keep_only(connection, database, described)
 
 
 def lazy_catalog(url: str, *, lease: timedelta = LEASE, prepare: Callable[[], None] = lambda: None) -> SqlCatalog:

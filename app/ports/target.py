@@ -67,7 +67,7 @@ class Loader:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Loading:
+class LoadOptions:
     """How an archive is loaded, which decides what the database must contain afterwards.
 
     Attributes:
@@ -175,7 +175,7 @@ class Target(Protocol):
             RestorePermissionError: it cannot connect; names what it needs.
         """
 
-    def load(self, name: str, archive: Archive, loading: Loading, progress: Advance) -> LoadResult:
+    def load(self, name: str, archive: Archive, options: LoadOptions, progress: Advance) -> LoadResult:
         """Load an archive into an empty database.
 
         If it is foreign, or loaded as another role, changes outside of the database are refused.
@@ -189,7 +189,7 @@ class Target(Protocol):
         self,
         name: str,
         archive: Archive,
-        loading: Loading,
+        options: LoadOptions,
         progress: Advance,
         otherwise: Callable[[OtherWords], object] = lambda _: None,
     ) -> list[str]:
@@ -198,7 +198,7 @@ class Target(Protocol):
         Args:
             name: of the database.
             archive: its expected content.
-            loading: how it was loaded. Of a foreign dump only what is certain is compared.
+            options: how it was loaded. Of a foreign dump only what is certain is compared.
             progress: called with the number of bytes read.
             otherwise: called with each object whose definition differs, for at most a hundred.
 
@@ -244,7 +244,7 @@ class Target(Protocol):
             RestoreValidationError, RestoreDataError, BackupReadError, BackupValidationError: see `load` and `prove`.
         """
 
-    def merging(self, archive: Archive, request: MergeRequest, progress: Advance) -> AbstractContextManager[Merging]:
+    def merging(self, archive: Archive, request: MergeRequest, progress: Advance) -> AbstractContextManager[Merge]:
         """Load the archive's rows into temporary tables beside the live ones, for the length of a block.
 
         Raises:
@@ -273,7 +273,7 @@ class Target(Protocol):
         """
 
 
-class Merging(Protocol):
+class Merge(Protocol):
     """Rows of a backup in temporary tables beside the live ones."""
 
     def preview(self) -> Changes:

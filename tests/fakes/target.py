@@ -23,7 +23,7 @@ from app.domain.changes import Changes, MergeRequest, OtherWords, TableChanges
 from app.domain.replication import Replication
 from app.domain.restore import Policy
 from app.errors import MergeConflictError, RestoreDataError, RestoreValidationError
-from app.ports.target import Advance, Loader, Loading, LoadResult, TargetFacts
+from app.ports.target import Advance, Loader, LoadOptions, LoadResult, TargetFacts
 from tests.fakes.server import CannedDatabase, CannedServer, Rows
 
 _COPY = re.compile(r"^COPY public\.(?P<table>\w+) \([^)]*\) FROM stdin;\n(?P<rows>.*?)^\\\.$", re.MULTILINE | re.DOTALL)
@@ -103,7 +103,7 @@ class CannedTarget:
     def loader(self, role: str) -> Loader:
         return Loader(role, ())
 
-    def load(self, name: str, archive: Archive, loading: Loading, progress: Advance) -> LoadResult:
+    def load(self, name: str, archive: Archive, options: LoadOptions, progress: Advance) -> LoadResult:
         self.server.step("load")
         rows = rows_of(archive)
         progress(archive.index.raw_bytes)
@@ -114,7 +114,7 @@ class CannedTarget:
         self,
         name: str,
         archive: Archive,
-        loading: Loading,
+        options: LoadOptions,
         progress: Advance,
         otherwise: Callable[[OtherWords], object] = lambda _: None,
     ) -> list[str]:
@@ -145,11 +145,11 @@ class CannedTarget:
         return []
 
     @contextmanager
-    def merging(self, archive: Archive, request: MergeRequest, progress: Advance) -> Iterator[CannedMerging]:
+    def merging(self, archive: Archive, request: MergeRequest, progress: Advance) -> Iterator[CannedMerge]:
         self.server.step("merging")
         if request.where or request.dependents:
             raise RestoreValidationError("canned rows know no conditions and no foreign keys")
-        yield CannedMerging(self, rows_of(archive), request)
+        yield CannedMerge(self, rows_of(archive), request)
 
     def schema(self, archive: Archive) -> tuple[list[str], list[OtherWords]]:
         return [], []
@@ -188,8 +188,8 @@ class CannedTarget:
 
 
 @dataclass
-class CannedMerging:
-    """See `app.ports.target.Merging`."""
+class CannedMerge:
+    """See `app.ports.target.Merge`."""
 
     target: CannedTarget
     rows: Rows

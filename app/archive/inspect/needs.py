@@ -14,7 +14,7 @@ from itertools import islice
 from app.archive import lexer
 from app.archive.index import SegmentKind
 from app.archive.inspect.content import dropped_role
-from app.archive.inspect.tokens import Reading, UnreadableError, tokens
+from app.archive.inspect.tokens import StringSyntax, UnreadableError, tokens
 from app.archive.pg_dump import CLIENT_ENCODING, SESSION_AUTHORIZATION, python_encoding, string_value, unquoted
 from app.archive.reader import Archive
 from app.archive.scanner import scan
@@ -95,7 +95,7 @@ class _Found:
             self._roles.add(string_value(session[1], self._encoding))
         else:
             with suppress(UnreadableError):  # the lint refuses it
-                words = tokens(unit[start:], Reading(self._encoding, standard=True))
+                words = tokens(unit[start:], StringSyntax(self._encoding, standard=True))
                 self._read([word for word in islice(words, _MOST_WORDS) if not word.endswith((b"'", b"$"))])
 
     def needs(self) -> Needs:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Iterator
 
 import structlog
@@ -18,10 +17,10 @@ from app.errors import (
     ResidencyBackupError,
     RestoreBusyError,
     RestorePermissionError,
-    RestorePostCommandError,
     RestoreValidationError,
 )
 from app.operations.restore.access import access_findings
+from app.operations.restore.commands import command_finding
 from app.operations.restore.doubts import known_doubts
 from app.operations.restore.foreign import RIGHTS, loading_role, rights_findings
 from app.operations.restore.job import Job
@@ -237,13 +236,7 @@ def _command(job: Job) -> Iterator[Finding]:
     command = job.service.options.post_command
     if job.request.by_rows or not command:
         return
-    program = command[0]
-    if path := shutil.which(program):
-        yield Finding.ok(_COMMAND, f"RESTORE_POST_COMMAND runs {path}")
-    else:
-        message = f"RESTORE_POST_COMMAND: there is no program {program} that can be run"
-        hint = "write its whole path, or restore without it"
-        yield Finding.failed(_COMMAND, RestorePostCommandError(message, hint))
+    yield command_finding(_COMMAND, "RESTORE_POST_COMMAND", command, job.service.options.command_dir)
 
 
 def _catalog(job: Job, restore_id: str) -> Finding:

@@ -17,7 +17,7 @@ from app.operations.restore.foreign import loading_role
 from app.operations.restore.job import RestoreJob
 from app.operations.restore.safety import safety_backup
 from app.operations.restore.subscriptions import detach_copies, pause, report_subscriptions
-from app.ports.target import Loading
+from app.ports.target import LoadOptions
 
 COUNTS = ("inserted", "updated", "deleted", "unchanged", "conflicting", "blocked")
 
@@ -46,14 +46,14 @@ def _by_shadow(job: RestoreJob) -> None:
 
 def _load_and_prove(job: RestoreJob, shadow: str) -> None:
     archive, outcome = job.source.archive, job.outcome
-    loading = Loading(facts=job.source.facts, search_path=job.request.search_path, role=loading_role(job))
+    options = LoadOptions(facts=job.source.facts, search_path=job.request.search_path, role=loading_role(job))
     with job.phase("load", archive.index.raw_bytes):
-        loaded = job.target.load(shadow, archive, loading, job.progress.advance)
+        loaded = job.target.load(shadow, archive, options, job.progress.advance)
     outcome.rows = {str(table): rows for table, rows in loaded.rows.items()}
     outcome.warnings += loaded.remarks
     job.journal.write(Step.PROVING)
     with job.phase("prove", archive.index.raw_bytes):
-        outcome.warnings += job.target.prove(shadow, archive, loading, job.progress.advance, outcome.otherwise.append)
+        outcome.warnings += job.target.prove(shadow, archive, options, job.progress.advance, outcome.otherwise.append)
     job.emit(RestoreEvent.PROVEN, database=shadow)
 
 

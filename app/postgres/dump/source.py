@@ -27,10 +27,10 @@ from app.ports.source import ChangedError, GaveWayError
 from app.postgres import event_triggers, server_facts
 from app.postgres.binaries import find_binary
 from app.postgres.database import FULL, Database
-from app.postgres.dump.dump_order import merge_in_dump_order
 from app.postgres.dump.early_reads import AttemptHistory, EarlyReader, early_session, require_as_shown
 from app.postgres.dump.exported_snapshot import ExportedSnapshot
 from app.postgres.dump.failures import DumpFailures
+from app.postgres.dump.interleave import merge_in_dump_order
 from app.postgres.dump.range_reader import RangeReader, range_reader
 from app.postgres.dump.ranges import LargeTable, TableRange, ranges_of
 from app.postgres.dump.read_ahead import read_ahead
