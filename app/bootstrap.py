@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from app.ports.runs import Catalog
     from app.ports.source import Source
     from app.ports.target import Target
+    from app.ports.unpacker import Unpacker
     from app.postgres.database import Database
 
 log = structlog.get_logger(__name__)
@@ -95,6 +96,7 @@ class Program:
         return Service(
             source=deferred(self._source, database=self.database.name),
             target=deferred(self._target),
+            unpacker=deferred(_unpacker),
             cluster=deferred(self._cluster),
             tree=tree,
             scripts=LocalScripts(settings.backup_dir),
@@ -238,6 +240,12 @@ def this_user() -> str:
     except KeyError:  # a container may run as any number
         user = str(os.geteuid())
     return user_on(user, os.uname().nodename, os.environ.get("SUDO_USER"))
+
+
+def _unpacker() -> Unpacker:
+    from app.postgres.unpack import PgRestore  # noqa: PLC0415 -- by need
+
+    return PgRestore()
 
 
 def _is_local(host: str) -> bool:
