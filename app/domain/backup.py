@@ -110,6 +110,7 @@ class Backup:
         verified_at: when it was last read back without a finding; `damage` is the last finding.
         pinned_reason: why it is pinned; None if it is not.
         system_identifier, database_oid: of the server and database; None if its manifest does not say.
+        revision: Alembic's, of the schema, with commas if there are several; in the manifest, not in the catalog.
         doubts: objects that a restore could not make; in the manifest, not in the catalog.
         lacking: objects of users that no dump contains, one sentence each; in the manifest, not in the catalog.
     """
@@ -136,6 +137,7 @@ class Backup:
     pinned_reason: str | None = None
     system_identifier: str | None = None
     database_oid: int | None = None
+    revision: str | None = field(default=None, compare=False)
     doubts: tuple[str, ...] = field(default=(), compare=False)
     lacking: tuple[str, ...] = field(default=(), compare=False)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from app.domain.restore import OnConflict, Policy
+from app.domain.revisions import SchemaVersions
 
 MOST_SAMPLES = 100
 
@@ -92,6 +93,7 @@ class Changes:
         notes: sentences for people: columns left alone, tables not compared.
         schema: differences between the backup's tables and the live ones.
         warnings: sentences that a person must see.
+        versions: how far both schemas are; None if nobody asked.
         otherwise: up to `MOST_SAMPLES` objects that `schema` names, with both definitions.
     """
 
@@ -101,6 +103,7 @@ class Changes:
     schema: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     otherwise: tuple[OtherWords, ...] = ()
+    versions: SchemaVersions | None = None
 
     def total(self, what: str) -> int:
         """Sum of one of the numbers (``inserted``) over all tables."""

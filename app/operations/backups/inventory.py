@@ -254,6 +254,7 @@ def _by_word(file: TreeFile, row: Backup | None, service: Service) -> Backup:
             tier=backup.tier,
             period=backup.period,
             pinned_reason=backup.pinned_reason,
+            revision=backup.revision,
             doubts=backup.doubts,
             lacking=backup.lacking,
         )
