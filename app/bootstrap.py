@@ -109,7 +109,7 @@ class Program:
         if file is None:
             return catalog
         glance = Glance(file, prepare, catalog)
-        return deferred(lambda: catalog, backups=glance.backups, told=glance.told)
+        return deferred(lambda: catalog, backups=glance.backups, manifests=glance.manifests)
 
     def _options(self) -> Options:
         settings, zone = self.settings, self.settings.zone
@@ -295,5 +295,5 @@ def _only_name(settings: Settings, memory: FolderMemory) -> str:
 
 
 def _named_by_manifests(root: Path) -> list[str]:
-    found = (describe(stored, EVENTS).told for stored in LocalTree(root).files())
-    return sorted({told.database for told in found if told is not None})
+    found = (describe(stored, EVENTS).described for stored in LocalTree(root).files())
+    return sorted({backup.database for backup in found if backup is not None})

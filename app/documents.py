@@ -41,7 +41,8 @@ if TYPE_CHECKING:  # so that a verb that prints backups does not wait for the im
 
 JSON = dict[str, Any]
 _BACKUP = ("database", "tier", "period", "file", "bytes", "raw_bytes", "rows", "tables", "codec", "origin", "seconds")
-_BACKUP_TOO = ("sha256", "label", "damage", "system_identifier", "database_oid", "revision", "doubts", "lacking")
+_BACKUP_TOO = ("sha256", "label", "problem", "system_identifier", "database_oid", "revision", "doubts", "lacking")
+_BACKUP_NAMES = {"problem": "damage"}  # names in JSON that are older than those of the fields
 _RESTORE = ("id", "database", "into", "backup", "safety", "undo", "error", "message", "hint")
 
 
@@ -61,9 +62,9 @@ def failure(error: ResidencyBackupError) -> JSON:
 
 def backup(value: Backup) -> JSON:
     """A backup."""
-    facts = {name: getattr(value, name) for name in (*_BACKUP, *_BACKUP_TOO)}
+    facts = {_BACKUP_NAMES.get(name, name): getattr(value, name) for name in (*_BACKUP, *_BACKUP_TOO)}
     times = {"created_at": value.created_at.isoformat(), "verified_at": _time(value.verified_at)}
-    return {"backup": value.id, **facts, "kept": value.pinned_reason, **times, "good": value.good}
+    return {"backup": value.id, **facts, "kept": value.pinned_reason, **times, "good": value.is_verified}
 
 
 def backup_made(tree: Tree, made: BackupResult) -> JSON:

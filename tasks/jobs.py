@@ -139,6 +139,11 @@ def preview(  # noqa: PLR0913, PLR0917 -- the contract's arguments, by name or b
     where: str | None = None,
     search_path: str | None = None,
     as_role: str | None = None,
+    skip_tables: Sequence[str] | None = None,
+    skip_columns: Sequence[str] | None = None,
+    map_tables: Sequence[str] | None = None,
+    map_columns: Sequence[str] | None = None,
+    fills: Sequence[str] | None = None,
 ) -> JSON:
     """Report what a restore would do."""
     service = self.service
@@ -151,6 +156,11 @@ def preview(  # noqa: PLR0913, PLR0917 -- the contract's arguments, by name or b
         where=where,
         search_path=search_path,
         as_role=as_role,
+        skip_tables=skip_tables,
+        skip_columns=skip_columns,
+        map_tables=map_tables,
+        map_columns=map_columns,
+        fills=fills,
     )
     return documents.preview(preview_restore(service, RestoreRequest.parse(service, backup, **options)))
 
@@ -168,6 +178,11 @@ def run(  # noqa: PLR0913, PLR0917 -- as above
     where: str | None = None,
     search_path: str | None = None,
     as_role: str | None = None,
+    skip_tables: Sequence[str] | None = None,
+    skip_columns: Sequence[str] | None = None,
+    map_tables: Sequence[str] | None = None,
+    map_columns: Sequence[str] | None = None,
+    fills: Sequence[str] | None = None,
 ) -> JSON:
     """Restore, once: the task's id recognises a message that is delivered twice."""
     service = self.service
@@ -181,6 +196,11 @@ def run(  # noqa: PLR0913, PLR0917 -- as above
         where=where,
         search_path=search_path,
         as_role=as_role,
+        skip_tables=skip_tables,
+        skip_columns=skip_columns,
+        map_tables=map_tables,
+        map_columns=map_columns,
+        fills=fills,
     )
     return documents.restore(run_restore(service, RestoreRequest.parse(service, backup, self.request.id, **options)))
 

@@ -144,7 +144,7 @@ backups = Table(
     Column("label", Text),
     Column("state", Word(BackupState), nullable=False),
     Column("verified_at", Utc),
-    Column("damage", Text),
+    Column("damage", Text, key="problem"),
     Column("kept", Text, key="pinned_reason"),
     Column("system_identifier", Text),
     Column("database_oid", BigInteger),

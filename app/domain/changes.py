@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from app.domain.adaptation import Adaptation
 from app.domain.restore import OnConflict, Policy
 from app.domain.revisions import SchemaVersions
 
@@ -124,6 +125,7 @@ class MergeRequest:
         backup: name of the backup, for hints; None if unknown.
         into: name of the database, for hints, if it is not the live one.
         search_path: for functions; None means the path of database and role.
+        adaptation: how the backup is fitted to the live schema.
     """
 
     on_conflict: OnConflict = field(default_factory=OnConflict)
@@ -135,6 +137,7 @@ class MergeRequest:
     backup: str | None = None
     into: str | None = None
     search_path: str | None = None
+    adaptation: Adaptation = field(default_factory=Adaptation)
 
     @property
     def whole(self) -> bool:

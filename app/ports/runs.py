@@ -91,7 +91,7 @@ class Catalog(Protocol):
     def save(self, backup: Backup) -> None:
         """Insert the backup, or replace the row of the same database and id."""
 
-    def record_check(self, backup: Backup, verified_at: datetime | None, damage: str | None) -> None:
+    def record_check(self, backup: Backup, verified_at: datetime | None, problem: str | None) -> None:
         """Record the result of a verification. Nothing else of the row changes.
 
         Does nothing if the row was removed meanwhile, or has another SHA-256.
@@ -103,10 +103,10 @@ class Catalog(Protocol):
     def forget(self, database: str, backup_id: str) -> None:
         """Remove the row of a backup. Does nothing if there is none."""
 
-    def told(self, database: str) -> Mapping[str, Backup]:
-        """The backups that manifests describe, by the SHA-256 of their bytes, as `keep_told` recorded them last."""
+    def manifests(self, database: str) -> Mapping[str, Backup]:
+        """The backups that manifests describe, by the SHA-256 of their bytes, as last recorded."""
 
-    def keep_told(self, database: str, told: Mapping[str, Backup]) -> None:
+    def keep_manifests(self, database: str, described: Mapping[str, Backup]) -> None:
         """Record what these manifests describe, and forget all others of the database."""
 
     def is_below(self, folder: Path) -> bool:

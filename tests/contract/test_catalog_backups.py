@@ -46,7 +46,7 @@ any_backup = st.builds(
     label=st.none() | words,
     state=st.sampled_from(BackupState),
     verified_at=st.none() | instants,
-    damage=st.none() | words,
+    problem=st.none() | words,
     pinned_reason=st.none() | words,
 )
 
@@ -195,7 +195,7 @@ def test_what_a_look_found_changes_nothing_else_of_the_row(catalog: Catalog) -> 
     assert catalog.backups("residency") == [replace(BACKUP, pinned_reason="audit", verified_at=NOW + SECOND)]
     catalog.record_check(BACKUP, None, "a flipped bit")
     assert catalog.backups("residency") == [
-        replace(BACKUP, pinned_reason="audit", verified_at=NOW + SECOND, damage="a flipped bit")
+        replace(BACKUP, pinned_reason="audit", verified_at=NOW + SECOND, problem="a flipped bit")
     ]
     catalog.pin("residency", BACKUP.id, None)
     assert catalog.backups("residency")[0].pinned_reason is None

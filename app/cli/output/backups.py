@@ -163,11 +163,11 @@ def _time(instant: datetime) -> str:
 
 
 def _state(backup: Backup) -> str:
-    if backup.damage:
+    if backup.problem:
         return "damaged"
     if backup.origin is Origin.SCAN:
         return "unproven"
-    return "verified" if backup.good else "not verified"
+    return "verified" if backup.is_verified else "not verified"
 
 
 def _notes(backup: Backup, now: datetime | None = None, why: Mapping[str, str] = MappingProxyType({})) -> str:
@@ -180,7 +180,7 @@ def _notes(backup: Backup, now: datetime | None = None, why: Mapping[str, str] =
         if backup.pinned_reason is not None
         else "",
         found_so if backup.origin is Origin.SCAN else "",
-        backup.damage or "",
+        backup.problem or "",
         backup.label or "",
         "does not restore by itself" if backup.doubts else "",
         "lacks what no dump carries" if backup.lacking else "",

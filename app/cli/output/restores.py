@@ -104,7 +104,7 @@ def listing(service: Service, records: Sequence[Restore], *, as_json: bool) -> N
             record.backup,
             record.changes,
             _state(record),
-            _undo(service, record, newer_restores(record, records), told=len(servers) > 1),
+            _undo(service, record, newer_restores(record, records), with_server=len(servers) > 1),
         )
     print_table(table)
 
@@ -115,14 +115,14 @@ def _state(record: Restore) -> str:
     return f"{record.state}: {record.error}" if record.error else str(record.state)
 
 
-def _undo(service: Service, record: Restore, in_front: Sequence[Restore], *, told: bool) -> str:
+def _undo(service: Service, record: Restore, in_front: Sequence[Restore], *, with_server: bool) -> str:
     """Until when it can be undone, after which others, and on which server if they are of several."""
     if record.state is not RestoreState.COMPLETE:
         return ""
     if record.undo_until is None or record.undo_until <= service.clock():
         return f"no; before it: {record.safety}" if record.safety else "no"
     until = f"until {record.undo_until.astimezone(service.clock().tzinfo):%Y-%m-%d %H:%M:%S}"
-    where = [f"on server {record.server}"] if told and record.server else []
+    where = [f"on server {record.server}"] if with_server and record.server else []
     return ", ".join([until, *where, *(f"after {newer.id}" for newer in in_front)])
 
 

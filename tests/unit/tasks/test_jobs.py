@@ -12,13 +12,14 @@ from app.operations.restore.request import RestoreOptions
 from tasks import jobs
 
 _ROWS = ["tables", "on_conflict", "into", "dependents", "where", "search_path", "as_role"]
+_FIT = ["skip_tables", "skip_columns", "map_tables", "map_columns", "fills"]
 
 
 @pytest.mark.parametrize(
     ("task", "names"),
     [
-        (jobs.preview, ["backup", "mode", *_ROWS]),
-        (jobs.run, ["backup", "mode", "confirm", *_ROWS]),
+        (jobs.preview, ["backup", "mode", *_ROWS, *_FIT]),
+        (jobs.run, ["backup", "mode", "confirm", *_ROWS, *_FIT]),
         (jobs.rollback, ["restore"]),
         (jobs.manual, ["label"]),
         (jobs.verify, ["backup"]),
