@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from app.ports.runs import Catalog
     from app.ports.source import Source
     from app.ports.target import Target
+    from app.ports.unpacker import Unpacker
     from app.postgres.database import Database
 
 log = structlog.get_logger(__name__)
@@ -93,6 +94,7 @@ class Program:
         return Service(
             source=deferred(self._source, database=self.database.name),
             target=deferred(self._target),
+            unpacker=deferred(_unpacker),
             cluster=deferred(self._cluster),
             tree=tree,
             scripts=LocalScripts(settings.backup_dir),
@@ -233,6 +235,12 @@ class Program:
         known = self.settings.secrets
         parts = [part for secret in known for part in secrets_of(secret)]
         return [*known, *parts, *([password] if (password := self.database.password) else [])]
+
+
+def _unpacker() -> Unpacker:
+    from app.postgres.unpack import PgRestore  # noqa: PLC0415 -- by need
+
+    return PgRestore()
 
 
 def _is_local(host: str) -> bool:

@@ -144,6 +144,7 @@ def preview(  # noqa: PLR0913, PLR0917 -- the contract's arguments, by name or b
     map_tables: Sequence[str] | None = None,
     map_columns: Sequence[str] | None = None,
     fills: Sequence[str] | None = None,
+    allow_missing: bool = False,  # noqa: FBT001, FBT002 -- as above
 ) -> JSON:
     """Report what a restore would do."""
     service = self.service
@@ -161,6 +162,7 @@ def preview(  # noqa: PLR0913, PLR0917 -- the contract's arguments, by name or b
         map_tables=map_tables,
         map_columns=map_columns,
         fills=fills,
+        allow_missing=allow_missing,
     )
     return documents.preview(preview_restore(service, RestoreRequest.parse(service, backup, **options)))
 
@@ -183,6 +185,7 @@ def run(  # noqa: PLR0913, PLR0917 -- as above
     map_tables: Sequence[str] | None = None,
     map_columns: Sequence[str] | None = None,
     fills: Sequence[str] | None = None,
+    allow_missing: bool = False,  # noqa: FBT001, FBT002 -- as above
 ) -> JSON:
     """Restore, once: the task's id recognises a message that is delivered twice."""
     service = self.service
@@ -201,6 +204,7 @@ def run(  # noqa: PLR0913, PLR0917 -- as above
         map_tables=map_tables,
         map_columns=map_columns,
         fills=fills,
+        allow_missing=allow_missing,
     )
     return documents.restore(run_restore(service, RestoreRequest.parse(service, backup, self.request.id, **options)))
 

@@ -30,6 +30,7 @@ from app.operations.restore.request import RestoreRequest
 from app.operations.restore.run import restore
 from app.operations.service import SILENT, Progress, Service
 from app.ports.events import Event
+from app.postgres.unpack import PgRestore
 from app.storage.scripts import LocalScripts
 from tests.fakes.cluster import FolderCluster
 from tests.fakes.server import CannedServer, Rows
@@ -99,6 +100,7 @@ class MemorySite:
         return Service(
             source=self.source,
             target=self.target,
+            unpacker=PgRestore(),
             cluster=FolderCluster(self.folder / "data"),
             tree=self.tree,
             scripts=LocalScripts(self.folder),

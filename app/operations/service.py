@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # the ports of servers import the archive's format, and `list
     from app.ports.source import Source
     from app.ports.target import Target
     from app.ports.tree import Tree
+    from app.ports.unpacker import Unpacker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,7 @@ class Service:
     Attributes:
         source: the database.
         target: the server that backups are restored on.
+        unpacker: makes plain SQL of pg_dump's own formats.
         cluster: the whole server, for full backups.
         tree: where the backups stand.
         scripts: where the inverses of merges are kept.
@@ -41,6 +43,7 @@ class Service:
 
     source: Source
     target: Target
+    unpacker: Unpacker
     cluster: Cluster
     tree: Tree
     scripts: Scripts

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -71,6 +71,14 @@ class CannedTarget:
     def databases(self) -> dict[str, int]:
         self.server.step("databases")
         return {name: database.oid for name, database in self.server.databases.items()}
+
+    def tables(self) -> dict[TableName, TableName]:
+        names = [TableName("public", name) for name in self.server.database(self.database).rows]
+        return {name: name for name in names}
+
+    def filled(self, tables: Iterable[TableName]) -> set[TableName]:
+        rows = self.server.database(self.database).rows
+        return {table for table in tables if rows.get(table.name)}
 
     def renaming(self, names: Collection[str]) -> bool:
         return not names

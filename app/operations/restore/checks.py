@@ -8,6 +8,7 @@ import structlog
 
 from app.archive.inspect.lint import lint
 from app.archive.inspect.needs import Needs, needs_of
+from app.archive.inspect.tables import TablesInFile
 from app.domain.checks import Finding, Severity, findings_of, first_error
 from app.domain.events import Level, RestoreEvent
 from app.domain.psql import in_psql, quoted
@@ -24,6 +25,7 @@ from app.operations.restore.doubts import known_doubts
 from app.operations.restore.foreign import RIGHTS, loading_role, rights_findings
 from app.operations.restore.job import Job
 from app.operations.restore.lacking import remedy
+from app.operations.restore.losses import LOSSES, loss_findings
 from app.operations.restore.origin import database_findings, server_findings
 from app.operations.restore.replication import SUBSCRIPTIONS, replication_findings
 from app.operations.restore.request import RestoreRequest
@@ -178,11 +180,12 @@ def _content(source: RestoreSource) -> Iterable[Finding]:
 
 
 def _needs(job: Job) -> Iterator[Finding]:
-    """What the server must have; and, unless a role of its own loads the dump, what our role must be able to do."""
+    """What the server must have, our role be able to do (unless another loads the dump), and the file must have."""
     if job.source.verified.severity is Severity.ERROR:
         return
+    tables = TablesInFile()
     try:
-        needs = needs_of(job.source.archive)
+        needs = needs_of(job.source.archive, tables.take)
         gives_to_owners = loading_role(job) is None
     except ResidencyBackupError as error:
         yield Finding.failed("needs", error)
@@ -190,6 +193,7 @@ def _needs(job: Job) -> Iterator[Finding]:
     yield from findings_of("needs", lambda: [_missing(job.target, needs)])
     if gives_to_owners:
         yield from findings_of(_OWNERS, lambda: [_owners(job.target, needs)])
+    yield from findings_of(LOSSES, lambda: loss_findings(job, tables, needs.extensions))
 
 
 def _missing(target: Target, needs: Needs) -> Finding:
