@@ -20,6 +20,7 @@ from app.deferred import deferred
 from app.domain.callers import user_on
 from app.domain.checks import Finding
 from app.domain.retention import Retention
+from app.domain.revisions import History
 from app.errors import ResidencyBackupError, SettingsError
 from app.last_words import keep_to_oneself
 from app.log import configure_logging, log_also_to, open_for_lines
@@ -105,6 +106,7 @@ class Program:
             options=self._options(by or this_user()),
             events=EVENTS,
             clock=lambda: datetime.now(zone),
+            history=self._history,
         )
 
     def _glanced_at(self, catalog: Catalog, prepare: Callable[[], None]) -> Catalog:
@@ -133,6 +135,12 @@ class Program:
             full_paths=settings.backup_full_paths,
             environment=as_environment_file(settings),
         )
+
+    def _history(self) -> History:
+        from app.storage.migration_scripts import read_history  # noqa: PLC0415 -- by need: only if revisions differ
+
+        folder = self.settings.restore_command_dir
+        return History() if folder is None else read_history(folder)
 
     def _source(self) -> Source:
         from app.postgres.dump.source import PostgresSource  # noqa: PLC0415 -- by need, as all that talks to a server

@@ -213,6 +213,7 @@ class Manifest(BaseModel):
             pinned_by=self.pinned_by,
             system_identifier=self.server.system_identifier if self.server else None,
             database_oid=self.server.database_oid if self.server else None,
+            revision=self.server.alembic_revision if self.server else None,
             doubts=tuple(doubt.name for doubt in self.doubts),
             lacking=self.lacking,
         )

@@ -111,6 +111,7 @@ class Backup:
         pinned_reason: why it is pinned; None if it is not.
         made_by, pinned_by: who asked for it, and for the pin (`domain.callers`); None if that is not known.
         system_identifier, database_oid: of the server and database; None if its manifest does not say.
+        revision: Alembic's, of the schema, with commas if there are several; in the manifest, not in the catalog.
         doubts: objects that a restore could not make; in the manifest, not in the catalog.
         lacking: objects of users that no dump contains, one sentence each; in the manifest, not in the catalog.
     """
@@ -139,6 +140,7 @@ class Backup:
     pinned_by: str | None = None
     system_identifier: str | None = None
     database_oid: int | None = None
+    revision: str | None = field(default=None, compare=False)
     doubts: tuple[str, ...] = field(default=(), compare=False)
     lacking: tuple[str, ...] = field(default=(), compare=False)
 

@@ -258,6 +258,7 @@ def _by_word(file: TreeFile, row: Backup | None, service: Service) -> Backup:
             pinned_reason=backup.pinned_reason,
             made_by=backup.made_by,
             pinned_by=backup.pinned_by,
+            revision=backup.revision,
             doubts=backup.doubts,
             lacking=backup.lacking,
         )

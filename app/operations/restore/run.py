@@ -108,6 +108,7 @@ def _checked_job(
     job.outcome.warnings += [
         finding.message for finding in job.outcome.findings if finding.severity is Severity.WARNING
     ]
+    job.outcome.versions = job.versions
     journal.note(server=job.facts.system_identifier)
     return job
 
