@@ -161,8 +161,8 @@ def catch_up(sent: Sequence[Slot]) -> JSON:
     return {"sent": [{"tier": str(slot.tier), "period": slot.period} for slot in sent]}
 
 
-def restore(outcome: RestoreOutcome) -> JSON:
-    """A restore that is done."""
+def restore(outcome: RestoreOutcome, *, values: bool = True) -> JSON:
+    """A restore that is done; `values`: with those of sample rows."""
     record = outcome.restore
     document: JSON = {
         "restore": record.id,
@@ -181,7 +181,7 @@ def restore(outcome: RestoreOutcome) -> JSON:
         "warnings": outcome.warnings,
         "otherwise": [asdict(words) for words in outcome.otherwise],
     }
-    return document if outcome.changes is None else document | changes_json(outcome.changes)
+    return document if outcome.changes is None else document | changes_json(outcome.changes, values=values)
 
 
 def preview(plan: Preview) -> JSON:
