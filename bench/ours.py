@@ -23,7 +23,7 @@ from app.archive.writer import ArchiveWriter
 from app.domain.backup import Codec
 from app.domain.changes import MergeRequest
 from app.log import configure_logging
-from app.ports.target import Loading
+from app.ports.target import LoadOptions
 from app.postgres.database import Database
 from app.postgres.dump.source import PostgresSource
 from app.postgres.load.loader import load
@@ -97,9 +97,9 @@ def _replace(options: argparse.Namespace, codec: Codec) -> dict[str, float]:
         return done
 
     timed("create", lambda: target.create("bench_shadow", None))
-    timed("load", lambda: target.load("bench_shadow", archive, Loading(facts=facts), lambda _: None))
+    timed("load", lambda: target.load("bench_shadow", archive, LoadOptions(facts=facts), lambda _: None))
     facts = PostgresSource(database, 1).facts()
-    remarks = timed("prove", lambda: target.prove("bench_shadow", archive, Loading(facts=facts), lambda _: None))
+    remarks = timed("prove", lambda: target.prove("bench_shadow", archive, LoadOptions(facts=facts), lambda _: None))
     seconds["nobody could connect"] = target.swap("bench_shadow", database.name, "bench_undo")
     target.drop("bench_undo")
     if remarks:

@@ -14,7 +14,7 @@ from typing import IO
 from app.alerts.log import LOGGER
 from app.errors import BackupError
 from app.postgres.programs import ChildProcess, run
-from app.settings.settings import Settings
+from app.settings.model import Settings
 
 DATABASE = "residency_scheduler"
 _POLL_SECONDS = 0.1

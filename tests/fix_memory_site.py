@@ -30,6 +30,7 @@ from app.operations.restore.request import RestoreRequest
 from app.operations.restore.run import restore
 from app.operations.service import SILENT, Progress, Service
 from app.ports.events import Event
+from app.postgres.unpack import PgRestore
 from app.storage.scripts import LocalScripts
 from tests.fakes.cluster import FolderCluster
 from tests.fakes.server import CannedServer, Rows
@@ -48,9 +49,12 @@ OPTIONS = Options(
     min_free_bytes=100 << 20,
     undo_for=timedelta(hours=24),
     post_command=(),
+    migrate_command=(),
+    command_dir=None,
     version_tables=(),
     foreign_role=None,
     tool="residency-backup 0.0",
+    by="alice@db1",
     full_paths=(),
     environment="",
 )
@@ -97,6 +101,7 @@ class MemorySite:
         return Service(
             source=self.source,
             target=self.target,
+            unpacker=PgRestore(),
             cluster=FolderCluster(self.folder / "data"),
             tree=self.tree,
             scripts=LocalScripts(self.folder),

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from app.domain.adaptation import Adaptation
 from app.domain.restore import OnConflict, Policy
+from app.domain.revisions import SchemaVersions
 
 MOST_SAMPLES = 100
 SHOWN_CHARACTERS = 200  # of a value in a sample
@@ -189,6 +191,7 @@ class Changes:
         warnings: sentences that a person must see.
         blocked: how many rows are blocked, by table and reason.
         columns: tables whose columns differ; `schema` says it in words.
+        versions: how far both schemas are; None if nobody asked.
         otherwise: up to `MOST_SAMPLES` objects that `schema` names, with both definitions.
     """
 
@@ -200,6 +203,7 @@ class Changes:
     blocked: tuple[BlockedRows, ...] = ()
     columns: tuple[ColumnChanges, ...] = ()
     otherwise: tuple[OtherWords, ...] = ()
+    versions: SchemaVersions | None = None
 
     def total(self, what: str) -> int:
         """Sum of one of the numbers (``inserted``) over all tables."""
@@ -221,6 +225,7 @@ class MergeRequest:
         backup: name of the backup, for hints; None if unknown.
         into: name of the database, for hints, if it is not the live one.
         search_path: for functions; None means the path of database and role.
+        adaptation: how the backup is fitted to the live schema.
     """
 
     on_conflict: OnConflict = field(default_factory=OnConflict)
@@ -233,6 +238,7 @@ class MergeRequest:
     backup: str | None = None
     into: str | None = None
     search_path: str | None = None
+    adaptation: Adaptation = field(default_factory=Adaptation)
 
     @property
     def whole(self) -> bool:

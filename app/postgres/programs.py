@@ -65,7 +65,7 @@ class ChildProcess:
         closed_output: whether the standard output was read to its end.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- those of Popen
         self,
         argv: Sequence[str | bytes],
         env: Mapping[str, str],
@@ -73,6 +73,7 @@ class ChildProcess:
         stdin: int | None = subprocess.DEVNULL,
         stdout: int | IO[bytes] = subprocess.PIPE,
         name: str | None = None,
+        folder: Path | None = None,
     ) -> None:
         self.name = name or Path(os.fsdecode(argv[0])).name
         self.closed_output = False
@@ -82,6 +83,7 @@ class ChildProcess:
             self._process = subprocess.Popen(
                 list(argv),
                 env=dict(env),
+                cwd=folder,
                 stdin=stdin,
                 stdout=stdout,
                 stderr=subprocess.PIPE,
@@ -89,7 +91,9 @@ class ChildProcess:
                 bufsize=0,
             )
         except OSError as error:
-            raise ProgramError(f"{os.fsdecode(argv[0])} cannot be started: {error.strerror or error}") from error
+            where = f" in {folder}" if folder else ""
+            message = f"{os.fsdecode(argv[0])} cannot be started{where}: {error.strerror or error}"
+            raise ProgramError(message) from error
         self._reader = threading.Thread(target=self._read_errors, name=f"{self.name}-stderr", daemon=True)
         try:
             self._reader.start()
@@ -194,6 +198,7 @@ def running(
     *,
     stdin: int | None = subprocess.DEVNULL,
     name: str | None = None,
+    folder: Path | None = None,
 ) -> Iterator[ChildProcess]:
     """A child process for the length of a block. Its process group is ended when the block ends for any reason.
 
@@ -202,11 +207,12 @@ def running(
         env: the complete environment.
         stdin: subprocess.PIPE to write to the process.
         name: of the process in messages; None for the program's name.
+        folder: working directory; None for this process's own.
 
     Raises:
         ProgramError: it cannot be started.
     """
-    program = ChildProcess(argv, env, stdin=stdin, name=name)
+    program = ChildProcess(argv, env, stdin=stdin, name=name, folder=folder)
     try:
         yield program
     finally:

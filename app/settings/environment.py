@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 
 from app.errors import SettingsError
 from app.log import Redactor
-from app.settings.settings import DEFAULT_BROKER, Settings
+from app.settings.model import DEFAULT_BROKER, Settings
 from app.urls import require_text, with_password
 
 _PREFIXES = ("BACKUP_", "RESTORE_")  # other programs' variables do not begin so
@@ -121,7 +121,7 @@ def _describe(problem: ErrorDetails, values: Mapping[str, str]) -> str:
     name = str(problem["loc"][0]).upper()
     message = problem["msg"].removeprefix("Value error, ")
     # A command may hold a password, and nothing marks it as one.
-    secret = "SecretStr" in str(Settings.model_fields[name.lower()].annotation) or name == "RESTORE_POST_COMMAND"
+    secret = "SecretStr" in str(Settings.model_fields[name.lower()].annotation) or name.endswith("_COMMAND")
     return f"{name}: {message}" + ("" if secret else f" (got {Redactor().text(values.get(name, ''))!r})")
 
 

@@ -10,7 +10,7 @@ import pytest
 from app import errors
 from app.cli import VERBS
 from app.domain.events import ALL
-from app.settings.settings import Settings
+from app.settings.model import Settings
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Iterator
 
 from app.archive import lexer
 from app.archive.index import SegmentKind, TableName
-from app.archive.inspect.tokens import Reading, UnreadableError, tokens
+from app.archive.inspect.tokens import StringSyntax, UnreadableError, tokens
 from app.archive.pg_dump import CLIENT_ENCODING, SEARCH_PATH, python_encoding, unquoted
 from app.archive.reader import Archive
 from app.archive.scanner import scan
 
-_READING = Reading(standard=True)
+_SYNTAX = StringSyntax(standard=True)
 _AFTER_TYPE = {b"COLLATE", b"COMPRESSION", b"CONSTRAINT", b"DEFAULT", b"GENERATED", b"NOT", b"NULL", b"STORAGE"}
 _NO_COLUMN = {b"CHECK", b"CONSTRAINT", b"EXCLUDE", b"FOREIGN", b"LIKE", b"PRIMARY", b"UNIQUE"}
 _OPENING, _CLOSING = (b"(", b"["), (b")", b"]")
@@ -48,7 +48,7 @@ def same_type(backup: str, live: str) -> bool:
 
 def _add(types: Types, statement: bytes, path: bytes, encoding: str) -> None:
     try:
-        words = list(tokens(statement, _READING))
+        words = list(tokens(statement, _SYNTAX))
     except UnreadableError:
         return  # its types are unknown
     if b"(" not in words:
@@ -101,7 +101,7 @@ def _spelled(words: Iterable[bytes]) -> bytes:
 def _words(text: str) -> list[bytes]:
     """The words of a type's name, without the quotes that ``--quote-all-identifiers`` adds."""
     try:
-        words = list(tokens(text.encode(errors="surrogateescape"), _READING))
+        words = list(tokens(text.encode(errors="surrogateescape"), _SYNTAX))
     except UnreadableError:
         return [text.encode(errors="surrogateescape")]
     return [unquoted(word, "utf-8").encode() if word.startswith(b'"') else word for word in words]

@@ -13,7 +13,7 @@ import structlog
 
 from app.archive.manifest import FullFacts
 from app.archive.tar.layout import CATALOG, GLOBALS, POSTGRES, SETTINGS
-from app.archive.tar.pack import Packing
+from app.archive.tar.pack import TarPacker
 from app.archive.tar.reader import TarIndex, TarReader, require_equal
 from app.archive.tar.unpack import place_of
 from app.archive.tar.writer import TarWriter
@@ -58,10 +58,10 @@ class FullBackup(TarFormat):
             _write_beside(service, folder)
             work.progress.start("pack", ready.size)
             with TarWriter(work.draft.stream, codec, options.level, guard.advance) as writer:
-                packing = Packing(writer)
-                packing.add_staged(folder)
+                packer = TarPacker(writer)
+                packer.add_staged(folder)
                 for path in options.full_paths:
-                    packing.add_path(path)
+                    packer.add_path(path)
                 index = writer.finish()
         _read_back(work, index, codec)
         facts = FullFacts(
@@ -76,7 +76,7 @@ class FullBackup(TarFormat):
             index=index_of_tar(index, facts),
             snapshot_time=shown,
             server=ready.facts.model_copy(update={"size": ready.size}),  # of all that was copied
-            warnings=(*ready.warnings, *packing.remarks()),
+            warnings=(*ready.warnings, *packer.remarks()),
         )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from app.domain.changes import Changes, Sample
+    from app.domain.revisions import SchemaVersions
     from app.operations.restore.job import RestoreOutcome
 
 JSON = dict[str, Any]
@@ -34,6 +35,7 @@ def changes_json(changes: Changes, *, values: bool = True) -> JSON:
         values: whether samples show values and the rows in the way, which only who asked for them may see.
     """
     samples = [_sample(sample, values=values) for sample in changes.samples]
+    versions = {} if changes.versions is None else {"revisions": versions_json(changes.versions)}
     return {
         "tables": [asdict(table) for table in changes.tables],
         "samples": samples,
@@ -42,6 +44,7 @@ def changes_json(changes: Changes, *, values: bool = True) -> JSON:
         "schema": list(changes.schema),
         "columns": [asdict(table) for table in changes.columns],
         "otherwise": [asdict(words) for words in changes.otherwise],
+        **versions,
     }
 
 
@@ -50,3 +53,15 @@ def _sample(sample: Sample, *, values: bool) -> JSON:
     for name in () if values else ("values", "in_the_way"):
         del document[name]
     return document
+
+
+def versions_json(versions: SchemaVersions) -> JSON:
+    """Which revisions both sides are of, and how they stand to each other."""
+    revisions = versions.revisions
+    return {
+        "backup": sorted(revisions.backup or ()),
+        "live": sorted(revisions.live or ()),
+        "order": str(revisions.order),
+        "migrations": revisions.migrations,
+        "others": [asdict(other) for other in versions.others],
+    }

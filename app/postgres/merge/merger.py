@@ -1,4 +1,4 @@
-"""Merges an archive into the live database: see `app.ports.target.Merging`.
+"""Merges an archive into the live database: see `app.ports.target.Merge`.
 
 stage       copy the archive's rows into temporary tables
 plan        decide for each row: insert, update, keep or delete; block rows that a constraint would refuse
