@@ -11,6 +11,7 @@ from app.operations.options import Options
 
 if TYPE_CHECKING:  # the ports of servers import the archive's format, and `list` is spared it
     from app.ports.cluster import Cluster
+    from app.ports.commands import Commands
     from app.ports.events import Events
     from app.ports.restores import Restores
     from app.ports.runs import Catalog
@@ -28,6 +29,7 @@ class Service:
         source: the database.
         target: the server that backups are restored on.
         cluster: the whole server, for full backups.
+        commands: runs the operator's commands around a restore.
         tree: where the backups stand.
         scripts: where the inverses of merges are kept.
         catalog: the record of backups, runs and slots.
@@ -40,6 +42,7 @@ class Service:
     source: Source
     target: Target
     cluster: Cluster
+    commands: Commands
     tree: Tree
     scripts: Scripts
     catalog: Catalog
