@@ -36,6 +36,12 @@ from app.operations.restore.run import restore as run_restore
 @click.option("--into", metavar="DB", help="Restore into another database, made if it is missing.")
 @click.option("--search-path", metavar="SCHEMAS", help="Schemas that functions search for names without a schema.")
 @click.option("--as", "as_role", metavar="ROLE", help="Load a stranger's dump as a role with few rights.")
+@click.option("--skip-table", "skip_tables", multiple=True, metavar="T", help="Leave a table of the backup out.")
+@click.option("--skip-column", "skip_columns", multiple=True, metavar="T.C", help="Leave a column of the backup out.")
+@click.option("--map-table", "map_tables", multiple=True, metavar="OLD=NEW", help="A table has another name now.")
+@click.option("--map-column", "map_columns", multiple=True, metavar="T.OLD=NEW", help="A column has another name now.")
+@click.option("--fill", "fills", multiple=True, metavar="T.C=SQL", help="What new rows get in a new column.")
+@click.option("--allow-missing", is_flag=True, help="Replace, though the file lacks tables or rows.")
 @click.option("--dry-run", is_flag=True, help="Report what would change; nothing is changed.")
 @as_json
 @click.pass_obj

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from app.domain.adaptation import Adaptation
 from app.domain.restore import OnConflict, Policy
+from app.domain.revisions import SchemaVersions
 
 MOST_SAMPLES = 100
 
@@ -92,6 +94,7 @@ class Changes:
         notes: sentences for people: columns left alone, tables not compared.
         schema: differences between the backup's tables and the live ones.
         warnings: sentences that a person must see.
+        versions: how far both schemas are; None if nobody asked.
         otherwise: up to `MOST_SAMPLES` objects that `schema` names, with both definitions.
     """
 
@@ -101,6 +104,7 @@ class Changes:
     schema: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     otherwise: tuple[OtherWords, ...] = ()
+    versions: SchemaVersions | None = None
 
     def total(self, what: str) -> int:
         """Sum of one of the numbers (``inserted``) over all tables."""
@@ -121,6 +125,7 @@ class MergeRequest:
         backup: name of the backup, for hints; None if unknown.
         into: name of the database, for hints, if it is not the live one.
         search_path: for functions; None means the path of database and role.
+        adaptation: how the backup is fitted to the live schema.
     """
 
     on_conflict: OnConflict = field(default_factory=OnConflict)
@@ -132,6 +137,7 @@ class MergeRequest:
     backup: str | None = None
     into: str | None = None
     search_path: str | None = None
+    adaptation: Adaptation = field(default_factory=Adaptation)
 
     @property
     def whole(self) -> bool:

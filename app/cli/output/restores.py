@@ -48,8 +48,7 @@ def previewed(plan: Preview, *, as_json: bool) -> None:
         return
     say(f"{plan.mode} of {plan.backup} into {plan.database} ({plan.method}) would change:")
     _changes(plan.changes, ("to insert", "to update", "to delete"))
-    for note in plan.changes.notes:
-        say(f"note: {note}")
+    _notes(plan.changes)
     for command in plan.commands:
         say(f"command: {command}")
     if plan.refused:
@@ -77,9 +76,16 @@ def differences(changes: Changes, one: str, other: str | None, *, as_json: bool)
         return
     if not changes.schema and not any(table.changed for table in changes.tables):
         say(f"{one} and {against} hold the same rows")
+        _notes(changes)
         return
     say(f"{one} against {against}:")
     _changes(changes, (f"only in {one}", "differs", f"only in {against}"))
+    _notes(changes)
+
+
+def _notes(changes: Changes) -> None:
+    for note in changes.notes:
+        say(f"note: {note}")
 
 
 def listing(service: Service, records: Sequence[Restore], *, as_json: bool) -> None:
@@ -101,7 +107,7 @@ def listing(service: Service, records: Sequence[Restore], *, as_json: bool) -> N
             record.backup,
             record.changes,
             _state(record),
-            _undo(service, record, newer_restores(record, records), told=len(servers) > 1),
+            _undo(service, record, newer_restores(record, records), with_server=len(servers) > 1),
         )
     print_table(table)
 
@@ -112,14 +118,14 @@ def _state(record: Restore) -> str:
     return f"{record.state}: {record.error}" if record.error else str(record.state)
 
 
-def _undo(service: Service, record: Restore, in_front: Sequence[Restore], *, told: bool) -> str:
+def _undo(service: Service, record: Restore, in_front: Sequence[Restore], *, with_server: bool) -> str:
     """Until when it can be undone, after which others, and on which server if they are of several."""
     if record.state is not RestoreState.COMPLETE:
         return ""
     if record.undo_until is None or record.undo_until <= service.clock():
         return f"no; before it: {record.safety}" if record.safety else "no"
     until = f"until {record.undo_until.astimezone(service.clock().tzinfo):%Y-%m-%d %H:%M:%S}"
-    where = [f"on server {record.server}"] if told and record.server else []
+    where = [f"on server {record.server}"] if with_server and record.server else []
     return ", ".join([until, *where, *(f"after {newer.id}" for newer in in_front)])
 
 
