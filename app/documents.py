@@ -201,6 +201,7 @@ def preview(plan: Preview) -> JSON:
         "method": str(plan.method),
         "dry_run": True,
         "refused": plan.refused,
+        "commands": list(plan.commands),
         **changes_json(plan.changes),
         "warnings": list(plan.warnings),
     }
@@ -213,7 +214,8 @@ def differences(one: str, other: str | None, changes: Changes) -> JSON:
 
 def rollback(outcome: RollbackOutcome) -> JSON:
     """A restore that is undone."""
-    return {"restore": outcome.restore.id, "rolled_back": True, "notes": outcome.notes}
+    notes, warnings = outcome.notes, outcome.warnings
+    return {"restore": outcome.restore.id, "rolled_back": True, "notes": notes, "warnings": warnings}
 
 
 def restores(records: Sequence[Restore]) -> list[JSON]:

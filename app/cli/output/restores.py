@@ -46,6 +46,8 @@ def previewed(plan: Preview, *, as_json: bool) -> None:
     say(f"{plan.mode} of {plan.backup} into {plan.database} ({plan.method}) would change:")
     show_changes(plan.changes, ("to insert", "to update", "to delete"))
     _notes(plan.changes)
+    for command in plan.commands:
+        say(f"command: {command}")
     if plan.refused:
         say("it would be refused for its conflicts", colour="red")
     say("nothing was touched")
@@ -60,6 +62,7 @@ def rolled_back(outcome: RollbackOutcome, *, as_json: bool) -> None:
     say(f"restore {outcome.restore.id} is rolled back: {outcome.restore.changes} is what it was before")
     for note in outcome.notes:
         say(f"note: {note}")
+    warn(outcome.warnings)
 
 
 def differences(changes: Changes, one: str, other: str | None, *, as_json: bool) -> None:
