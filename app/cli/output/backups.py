@@ -183,8 +183,8 @@ def _state(backup: Backup) -> str:
 def _pin(backup: Backup) -> str:
     if backup.pinned_reason is None:
         return ""
-    by = f" by {backup.pinned_by}" if backup.pinned_by else ""
-    return f"pinned{by}" + (f": {backup.pinned_reason}" if backup.pinned_reason else "")
+    by = f" ({backup.pinned_by})" if backup.pinned_by else ""
+    return "pinned" + (f": {backup.pinned_reason}" if backup.pinned_reason else "") + by
 
 
 def _notes(backup: Backup, now: datetime | None = None, why: Mapping[str, str] = MappingProxyType({})) -> str:
