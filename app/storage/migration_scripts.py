@@ -66,7 +66,7 @@ def _revision_of(script: Path) -> tuple[str, tuple[str, ...]] | None:
             tree = ast.parse(stream.read(_MOST_BYTES))
     except OSError as error:
         raise DiskReadError(
-            f"{script} cannot be read: {error.strerror or error}", "chmod u+r it, or mount it"
+            f"{script} cannot be read: {error.strerror or error}", f"chmod u+r {script}, or mount its disk"
         ) from error
     except (SyntaxError, ValueError):
         return None

@@ -43,7 +43,7 @@ class RestoreEvent(EventName):
     CLEAN_UP_FAILED = (
         "restore failed, and so did its clean-up",
         Level.ERROR,
-        "The reason says what stands where; check --repair goes on.",
+        "The reason says what stands where; `residency-backup check --repair` goes on.",
     )
     NOT_ROLLED_BACK = (
         "restore not rolled back",
@@ -63,7 +63,7 @@ class RestoreEvent(EventName):
     CATALOG_NOT_SAVED = (
         "restore catalog not saved",
         Level.WARNING,
-        "The restore or rollback is done, the catalog does not say so; check --repair mends this.",
+        "The restore or rollback is done, the catalog does not say so; `residency-backup check --repair` mends this.",
     )
     FAILURE_NOT_SAVED = (
         "restore failure not saved in the catalog",

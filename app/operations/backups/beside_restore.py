@@ -60,8 +60,8 @@ def _made_anew(service: Service, error: DatabaseMissingError) -> DatabaseMissing
     if not restorable:
         return error
     name = quote(service.database)
-    anew = f"residency-backup restore latest --mode replace --confirm {name} makes it anew"
-    return DatabaseMissingError(error.message, f"{error.hint}; if it was lost: {anew}")
+    anew = f"residency-backup restore latest --mode replace --confirm {name}"
+    return DatabaseMissingError(error.message, f"{error.hint}; if it was lost, make it anew: {anew}")
 
 
 def _restore(service: Service, since: datetime) -> Restore | None:

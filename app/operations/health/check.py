@@ -119,13 +119,15 @@ def _catalog(service: Service, backups: Inventory) -> list[Finding]:
     if not strangers and not gone and not bare:
         return [Finding.ok("catalog", f"{len(rows)} backups, all with their files and manifests")]
     found = [
-        Finding.warning("catalog", f"no manifest beside {file.file}; run 'residency-backup sync'") for file in bare
+        Finding.warning("catalog", f"no manifest beside {file.file}; to make it: residency-backup sync")
+        for file in bare
     ]
     found += [
-        Finding.warning("catalog", f"not in the catalog: {file}; run 'residency-backup sync'") for file in strangers
+        Finding.warning("catalog", f"not in the catalog: {file}; to take it in: residency-backup sync")
+        for file in strangers
     ]
     return found + [
-        Finding.warning("catalog", f"the file is gone: {file}; run 'residency-backup sync'") for file in gone
+        Finding.warning("catalog", f"the file is gone: {file}; to forget it: residency-backup sync") for file in gone
     ]
 
 
@@ -158,7 +160,10 @@ def _leftovers(service: Service) -> list[Finding]:
     left = find_leftovers(service)
     if not left:
         return [Finding.ok("leftovers", "none")]
-    return [Finding.warning("leftovers", f"{file}: left by a run that died; --repair removes it") for file in left]
+    return [
+        Finding.warning("leftovers", f"{file}: left by a run that died; to remove it: residency-backup check --repair")
+        for file in left
+    ]
 
 
 def _backups(service: Service, backups: Inventory) -> list[Finding]:
@@ -170,7 +175,7 @@ def _backups(service: Service, backups: Inventory) -> list[Finding]:
             *found,
             Finding.warning(
                 "backups",
-                "there is no verified backup of the database as plain SQL; 'residency-backup create manual' makes one",
+                "there is no verified backup of the database as plain SQL; to make one: residency-backup create manual",
             ),
         ]
     return [*found, Finding.ok("backups", f"newest verified: {newest.id} of {newest.created_at:%Y-%m-%d %H:%M %Z}")]

@@ -208,7 +208,7 @@ def _resolved(text: str, live_names: dict[TableName, TableName | None], backup: 
     near = difflib.get_close_matches(text, [*map(str, known), *(table.name for table in known)], n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     listed = f"residency-backup show {shlex.quote(backup or 'latest')}"
-    raise RestoreValidationError(f"the backup has no table {text}", f"{hint}'{listed}' lists them")
+    raise RestoreValidationError(f"the backup has no table {text}", f"{hint}to list them: {listed}")
 
 
 def _live_names(archive: Archive, live: LiveSchema) -> dict[TableName, TableName | None]:
