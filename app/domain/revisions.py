@@ -79,8 +79,8 @@ class Revisions:
 
     def __str__(self) -> str:
         """``the backup is of revision a1, live of b2 (a1 comes before b2, by 3 migrations)``."""
-        told = f"the backup is of revision {named(self.backup)}, the live database of {named(self.live)}"
-        return f"{told}{self._relation()}"
+        sides = f"the backup is of revision {named(self.backup)}, the live database of {named(self.live)}"
+        return f"{sides}{self._relation()}"
 
     def _relation(self) -> str:
         backup, live = named(self.backup), named(self.live)

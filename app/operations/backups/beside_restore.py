@@ -36,11 +36,11 @@ def naming_restores(service: Service) -> Iterator[None]:
             if isinstance(error, DatabaseMissingError):
                 raise _made_anew(service, error) from error
             raise
-        said = f"{error.message}; restore {found.id} puts another database in its place"
+        message = f"{error.message}; restore {found.id} puts another database in its place"
         hint = "when it has ended, make the backup again; this shows it: residency-backup restores"
         if found.state is not RestoreState.RUNNING:
-            said, hint = f"{error.message}; restore {found.id} has replaced it meanwhile", "make the backup again"
-        raise ServerUnavailableError(said, hint) from error
+            message, hint = f"{error.message}; restore {found.id} has replaced it meanwhile", "make the backup again"
+        raise ServerUnavailableError(message, hint) from error
 
 
 def naming_backups(service: Service, finding: Finding) -> Finding:

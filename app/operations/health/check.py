@@ -62,8 +62,10 @@ def _said_once(findings: Sequence[Finding]) -> list[Finding]:
     """That nothing leads to the server is a warning, and said once: the files were looked at all the same."""
     unasked = [finding for finding in findings if isinstance(finding.error, SettingsError)]
     asked = [finding for finding in findings if finding not in unasked]
-    said = [Finding.warning("server", f"not asked: {' '.join(unasked[0].message.split())}")] if unasked else []
-    return said + asked
+    unasked_server = (
+        [Finding.warning("server", f"not asked: {' '.join(unasked[0].message.split())}")] if unasked else []
+    )
+    return unasked_server + asked
 
 
 def repair(service: Service) -> list[str]:
@@ -168,7 +170,7 @@ def _leftovers(service: Service) -> list[Finding]:
 
 def _backups(service: Service, backups: Inventory) -> list[Finding]:
     found = [Finding.warning("backups", f"{backup.id}: {backup.problem}") for backup in backups if backup.problem]
-    found += [Finding.warning("backups", said) for said in backups.other_files()]
+    found += [Finding.warning("backups", remark) for remark in backups.other_files()]
     newest = newest_verified(service, backups)
     if newest is None:
         return [
