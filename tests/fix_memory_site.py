@@ -30,6 +30,7 @@ from app.operations.restore.request import RestoreRequest
 from app.operations.restore.run import restore
 from app.operations.service import SILENT, Progress, Service
 from app.ports.events import Event
+from app.postgres.unpack import PgRestore
 from app.storage.scripts import LocalScripts
 from tests.fakes.cluster import FolderCluster
 from tests.fakes.server import CannedServer, Rows
@@ -53,6 +54,7 @@ OPTIONS = Options(
     version_tables=(),
     foreign_role=None,
     tool="residency-backup 0.0",
+    by="alice@db1",
     full_paths=(),
     environment="",
 )
@@ -99,6 +101,7 @@ class MemorySite:
         return Service(
             source=self.source,
             target=self.target,
+            unpacker=PgRestore(),
             cluster=FolderCluster(self.folder / "data"),
             tree=self.tree,
             scripts=LocalScripts(self.folder),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
+from app.domain.revisions import History
 from app.operations.options import Options
 
 if TYPE_CHECKING:  # the ports of servers import the archive's format, and `list` is spared it
@@ -18,6 +19,7 @@ if TYPE_CHECKING:  # the ports of servers import the archive's format, and `list
     from app.ports.source import Source
     from app.ports.target import Target
     from app.ports.tree import Tree
+    from app.ports.unpacker import Unpacker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +29,7 @@ class Service:
     Attributes:
         source: the database.
         target: the server that backups are restored on.
+        unpacker: makes plain SQL of pg_dump's own formats.
         cluster: the whole server, for full backups.
         tree: where the backups stand.
         scripts: where the inverses of merges are kept.
@@ -35,10 +38,12 @@ class Service:
         options: all figures.
         events: listeners of what happens.
         clock: the present instant in the schedule's time zone.
+        history: reads the application's migrations off its scripts; none if nobody named them.
     """
 
     source: Source
     target: Target
+    unpacker: Unpacker
     cluster: Cluster
     tree: Tree
     scripts: Scripts
@@ -47,6 +52,7 @@ class Service:
     options: Options
     events: Events
     clock: Callable[[], datetime]
+    history: Callable[[], History] = History
 
     @property
     def database(self) -> str:
