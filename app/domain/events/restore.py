@@ -51,6 +51,24 @@ class RestoreEvent(EventName):
         "RESTORE_POST_COMMAND ended without an error.",
         "restore database",
     )
+    BEFORE_DONE = (
+        "restore before command done",
+        Level.INFO,
+        "RESTORE_BEFORE_COMMAND ended without an error.",
+        "restore seconds lines_not_shown",
+    )
+    AFTER_DONE = (
+        "restore after command done",
+        Level.INFO,
+        "RESTORE_AFTER_COMMAND ended without an error.",
+        "restore seconds lines_not_shown",
+    )
+    COMMAND_PRINTED = (
+        "restore command printed",
+        Level.INFO,
+        "A line that RESTORE_BEFORE_COMMAND or RESTORE_AFTER_COMMAND wrote.",
+        "restore command line",
+    )
     IN_PLACE = (
         "restore goes in place: the role may not create databases",
         Level.INFO,
@@ -130,6 +148,12 @@ class RestoreEvent(EventName):
         Level.WARNING,
         "The restore is done, but its RESTORE_POST_COMMAND was interrupted.",
         "restore",
+    )
+    AFTER_FAILED = (
+        "restore after command failed",
+        Level.WARNING,
+        "The restore has ended as its other lines say; what RESTORE_AFTER_COMMAND does must be done by hand.",
+        "restore error reason hint outcome",
     )
     SUBSCRIPTION_LOST = (
         "restore cannot enable a subscription again: it is gone, or has no slot",
