@@ -17,7 +17,7 @@ from app.postgres.merge.report import counted, samples
 from app.postgres.merge.schema import Column, LiveSchema, LiveTable, UniqueKey
 from app.postgres.merge.session import MergeSession, merge_session
 from app.postgres.merge.sql import TEXT
-from app.postgres.merge.stage import copy_rows, stage
+from app.postgres.merge.stage import CopyTarget, copy_rows, stage
 from app.postgres.quoting import SAME, quoted
 
 
@@ -47,7 +47,8 @@ def _compare_rows(
             _beside(session, number, table, (one, other), keys.get(table, ())) for number, table in enumerate(tables, 1)
         ]
         for match, table in zip(matches, tables, strict=True):
-            copy_rows(session, other, [(quoted(*match.name), match.live, other.segments_of(table))], progress)
+            target = CopyTarget(quoted(*match.name), match.live, other.segments_of(table))
+            copy_rows(session, other, [target], progress)
         staged = stage(session, one, MatchResult(tables=matches), MergeRequest(exact=True), progress)
         Planner(session, staged, LiveSchema({}, {}, []), MergeRequest(exact=True)).plan()
         counts = [counted(session, staged_table, exact=True) for staged_table in staged]

@@ -17,6 +17,7 @@ from app.archive.index import TableName
 from app.domain.changes import MergeRequest
 from app.domain.restore import Policy
 from app.errors import RestoreValidationError
+from app.postgres.merge.new_rows import settle
 from app.postgres.merge.schema import Bounds, ForeignKey, LiveSchema
 from app.postgres.merge.session import MergeSession
 from app.postgres.merge.sql import APPLIED, DIFFERS, TEXT, image_of, row_of, same_place
@@ -60,6 +61,7 @@ class Planner:
             self._do(table, self._compared(table) if table.match.key else _missing_rows(table))
             for statement in block_shared_keys(table) if table.match.key else ():
                 self._do(table, statement)
+            settle(self._session, table)
             if self._request.exact:
                 self._do(table, _surplus(table) if table.match.key else _surplus_rows(table))
             self._do(table, f"ANALYZE {table.plan}")
@@ -73,7 +75,6 @@ class Planner:
         while sum(order_updates(self._session, table) for table in self._staged):
             while sum(self._block(table, actions[table.number]) for table in self._staged):
                 pass
-        self._require_values()
 
     def referring(self) -> list[ForeignKey]:
         """Foreign keys to tables of the merge. No cascade may change a row that is not planned."""
@@ -97,7 +98,7 @@ class Planner:
         """Plan rows by key: those that the live database lacks, and those that differ."""
         match = table.match
         # Whole rows are compared, because equal keys may have different texts.
-        differ = f"{row_of('s', match.columns)} {DIFFERS} {row_of('l', match.columns)}"
+        differ = f"{row_of('s', match.compared)} {DIFFERS} {row_of('l', match.compared)}"
         if self._whole and (match.extra or match.lost):
             differ = "true"  # each row gets other columns
         same = match.same("s", "l")
@@ -138,20 +139,19 @@ class Planner:
         within = foreign.within.columns if foreign.within else set()
         return foreign.root == table.match.name and {*foreign.columns, *within} <= set(table.match.columns)
 
-    def _require_values(self) -> None:
-        """Make sure that new rows have a value in each NOT NULL column without a default."""
-        for table in self._staged:
-            wanting = _columns_without_value(table)
+    def wanting(self) -> dict[TableName, list[str]]:
+        """NOT NULL columns without a default, in which planned new rows would have no value, by table."""
+        wanting: dict[TableName, list[str]] = {}
+        for table in self._staged if not self._whole else ():
             inserts = f"SELECT EXISTS (SELECT FROM {table.plan} WHERE action {SAME} 'i' AND blocked IS NULL)"
-            if wanting and not self._whole and self._session.query(inserts, "the plan")[0][0]:
-                columns = ", ".join(wanting)
-                lacking = f"NOT NULL columns without a default that the backup does not have: {columns}"
-                message = f"{table.match.name} has {lacking}"
-                raise RestoreValidationError(message, "give them a default, then try again")
+            columns = _columns_without_value(table)
+            if columns and self._session.query(inserts, "the plan")[0][0]:
+                wanting[table.match.name] = columns
+        return wanting
 
     def may_want_values(self) -> bool:
-        """Whether new rows may lack such a value."""
-        return any(map(_columns_without_value, self._staged))
+        """Whether new rows may lack such a value, or an expression for one may fail."""
+        return any(table.match.fills or _columns_without_value(table) for table in self._staged)
 
     def _orphans(self, child: StagedTable, key: ForeignKey) -> str:
         """Block rows whose parent is neither in the live table nor planned."""
@@ -268,7 +268,7 @@ def _surplus_rows(table: StagedTable) -> str:
 
 
 def _numbered(table: StagedTable, source: str) -> str:
-    image = image_of(table.match.columns)
+    image = image_of(table.match.compared)
     return (
         f"(SELECT t.ctid AS id, t.tableoid AS part, {image} AS image,"
         f" pg_catalog.row_number() OVER (PARTITION BY {image} ORDER BY t.tableoid, t.ctid) AS number FROM {source} t)"
@@ -276,7 +276,9 @@ def _numbered(table: StagedTable, source: str) -> str:
 
 
 def _counted(table: StagedTable, source: str) -> str:
-    return f"(SELECT {image_of(table.match.columns)} AS image, pg_catalog.count(*) AS count FROM {source} t GROUP BY 1)"
+    return (
+        f"(SELECT {image_of(table.match.compared)} AS image, pg_catalog.count(*) AS count FROM {source} t GROUP BY 1)"
+    )
 
 
 def _remains(alias: str, staged: StagedTable | None, columns: Sequence[str]) -> str:

@@ -6,10 +6,11 @@ live database cannot take is found here, before anything is changed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
+from typing import NamedTuple
 
 from app.archive.index import Segment, TableName
 from app.archive.reader import Archive
@@ -17,10 +18,12 @@ from app.domain.changes import MergeRequest
 from app.errors import RestoreDataError, RestoreValidationError
 from app.postgres.dump.give_way import retry_while_locked
 from app.postgres.load.batches import Batch, batches_of_stream, batches_of_table
-from app.postgres.merge.match import MatchResult, TableMatch, encoding_of, primary_keys
+from app.postgres.merge.match import MatchResult, TableMatch, primary_keys
+from app.postgres.merge.misfits import Column
 from app.postgres.merge.schema import ForeignKey, LiveTable
 from app.postgres.merge.session import MergeSession
 from app.postgres.merge.sql import TEXT
+from app.postgres.merge.table_names import encoding_of
 from app.postgres.merge.version_tables import stage_version_tables
 from app.postgres.merge.where import keep_only
 from app.postgres.quoting import quoted
@@ -44,6 +47,22 @@ class StagedTable:
         return f"pg_temp.restore_plan_{self.number}"
 
 
+class CopyTarget(NamedTuple):
+    """A table that takes rows of a backup.
+
+    Attributes:
+        table: its name as SQL.
+        live: the live table, whose columns a dump without column names has.
+        sources: data segments.
+        takes: the table's column, by the backup's, if it is called otherwise.
+    """
+
+    table: str
+    live: LiveTable
+    sources: Sequence[Segment]
+    takes: Mapping[str, str] = {}
+
+
 def stage(
     session: MergeSession,
     archive: Archive,
@@ -53,12 +72,11 @@ def stage(
 ) -> list[StagedTable]:
     """Copy the rows of all matches.
 
-    For a whole replace, rows are staged for its preview only. A column without a match is no error then, because the
-    replace creates its own tables.
+    For a whole replace, rows are staged for its preview only. Else a column with values that the live table lacks, and
+    a live key that is not unique in the backup's rows, are noted as misfits.
 
     Raises:
-        RestoreValidationError: a column with values is not in the live table, the live key is not unique in the
-            backup's rows, or the condition is invalid.
+        RestoreValidationError: the condition is invalid.
         RestoreDataError: a value does not fit the live column's type.
         BackupReadError, BackupValidationError: the file cannot be read, or differs from its index.
     """
@@ -68,8 +86,8 @@ def stage(
     if request.whole and archive.seekable:
         staged = [table for table in staged if _fits(session, archive, table, matches, progress)]
     else:
-        targets = [(table.rows, table.match.live, table.match.sources) for table in staged]
-        copy_rows(session, archive, [*targets, *stage_version_tables(session, matches.versions)], progress)
+        versions = [CopyTarget(*target) for target in stage_version_tables(session, matches.versions)]
+        copy_rows(session, archive, [*map(_target, staged), *versions], progress)
     keys = primary_keys(archive)
     if request.where:
         for table in staged:
@@ -78,14 +96,22 @@ def stage(
         _keep_dependents(session, staged, matches.foreign_keys)
     for table in staged:
         if table.match.key:  # only the join key: statistics of other columns cost more than they help
-            key = ", ".join(map(quoted, table.match.key_columns))
-            session.execute(f"ANALYZE {table.rows} ({key})", f"rows of {table.match.name}")
+            session.execute(f"ANALYZE {table.rows} ({_key_of(table)})", f"rows of {table.match.name}")
         if not request.whole:
-            _require_columns(session, table)
-        sources = {segment.table for segment in table.match.sources}
-        if not all(name and set(keys.get(name, ())) == set(table.match.key_columns) for name in sources):
-            _require_key(session, table)
+            matches.misfits.lost += _columns_with_values(session, table)
+            if not _was_key(table.match, keys) and _is_shared(session, table):
+                matches.misfits.shared[table.match.name] = _key_of(table)
     return staged
+
+
+def _target(table: StagedTable) -> CopyTarget:
+    return CopyTarget(table.rows, table.match.live, table.match.sources, table.match.takes)
+
+
+def _was_key(match: TableMatch, keys: Mapping[TableName, Sequence[str]]) -> bool:
+    """Whether the live key was the primary key in the backup, so that its rows do not share it."""
+    of_sources = (keys.get(segment.table, ()) for segment in match.sources if segment.table)
+    return all({match.takes.get(name, name) for name in key} == set(match.key_columns) for key in of_sources)
 
 
 def _fits(
@@ -93,28 +119,29 @@ def _fits(
 ) -> bool:
     """Copy a table's rows; False if the live table cannot take them."""
     try:
-        copy_rows(session, archive, [(table.rows, table.match.live, table.match.sources)], progress)
-        _require_key(session, table)
+        copy_rows(session, archive, [_target(table)], progress)
+        fits = not _is_shared(session, table)
     except (RestoreDataError, RestoreValidationError):
+        fits = False
+    if not fits:
         matches.unfit.append(table.match)
         matches.schema.append(
             f"column types or keys of {table.match.name} differ, so all of its rows are shown as changed"
         )
-        return False
-    return True
+    return fits
 
 
 def _table_of(table: StagedTable) -> str:
     match = table.match
     columns = [quoted(name) for name in match.columns]
-    columns += [f"NULL::{TEXT} AS {quoted(name)}" for name in (*match.lost, *match.computed)]
+    columns += [f"NULL::{TEXT} AS {quoted(name)}" for name in (*match.lost, *match.computed, *match.skipped)]
     return f"CREATE TEMP TABLE {table.rows} AS SELECT {', '.join(columns)} FROM {match.live.sql} WITH NO DATA"
 
 
 def copy_rows(
     session: MergeSession,
     archive: Archive,
-    targets: Sequence[tuple[str, LiveTable, Sequence[Segment]]],
+    targets: Sequence[CopyTarget],
     progress: Callable[[int], None],
 ) -> None:
     """Copy data segments into tables, each with its own columns.
@@ -122,17 +149,18 @@ def copy_rows(
     Args:
         session: of the temporary tables.
         archive: of the rows.
-        targets: name as SQL, the live table whose columns a dump without column names has, and segments.
+        targets: the tables and their segments.
         progress: called with the number of bytes sent.
     """
     encoding = encoding_of(archive)
     copies: dict[TableName | None, str] = {}
-    for table, live, segments in targets:
-        for segment in segments:
-            columns = ", ".join(map(quoted, live.settable if segment.columns is None else segment.columns))
+    for target in targets:
+        for segment in target.sources:
+            names = target.live.settable if segment.columns is None else segment.columns
+            columns = ", ".join(quoted(target.takes.get(name, name)) for name in names)
             listed = f"({columns})" if columns else ""
-            copies[segment.table] = f"COPY {table} {listed} FROM STDIN (ENCODING '{encoding}')"
-    for batch in _batches(archive, [segments for _, _, segments in targets]):
+            copies[segment.table] = f"COPY {target.table} {listed} FROM STDIN (ENCODING '{encoding}')"
+    for batch in _batches(archive, [target.sources for target in targets]):
         session.copy(copies[batch.table].encode(), _counted(batch.blocks(), progress), f"rows of {batch.table}")
 
 
@@ -158,31 +186,33 @@ def _keep_dependents(session: MergeSession, staged: Sequence[StagedTable], forei
         conditions = [
             f"EXISTS (SELECT FROM {kept[key.parent].rows} p WHERE {key.same('p', 'c')})"
             for key in keys
-            if key.child == child.match.name
+            if key.child == child.match.name and _is_staged(key, child, kept[key.parent])
         ]
-        session.execute(
-            f"DELETE FROM {child.rows} c WHERE NOT ({' OR '.join(conditions)})", f"rows of {child.match.name}"
-        )
+        refers = " OR ".join(conditions) or "false"
+        session.execute(f"DELETE FROM {child.rows} c WHERE NOT ({refers})", f"rows of {child.match.name}")
         kept[child.match.name] = child
 
 
-def _require_columns(session: MergeSession, table: StagedTable) -> None:
+def _is_staged(key: ForeignKey, child: StagedTable, parent: StagedTable) -> bool:
+    """Whether the rows of the backup have all columns of a foreign key; without them no row refers to another."""
+    return set(key.columns) <= set(child.match.columns) and set(key.referenced) <= set(parent.match.columns)
+
+
+def _columns_with_values(session: MergeSession, table: StagedTable) -> Iterator[Column]:
+    """The columns with values that the live table lacks."""
     match = table.match
     for name in match.lost:
         holds = f"SELECT EXISTS (SELECT FROM {table.rows} WHERE {quoted(name)} IS NOT NULL)"
         if session.query(holds, f"rows of {match.name}")[0][0]:
-            message = f"column {match.name}.{name} is not in the live database, and the backup has values in it"
-            hint = "add the column, or restore into another database (--into) and copy what you need by hand"
-            raise RestoreValidationError(message, hint)
+            yield match.name, name
 
 
-def _require_key(session: MergeSession, table: StagedTable) -> None:
-    """Make sure that the live key is unique in the backup's rows; it is if it was their key in the backup."""
-    match = table.match
-    key = ", ".join(map(quoted, match.key_columns))
-    duplicates = (
-        f"SELECT EXISTS (SELECT FROM {table.rows} GROUP BY {key} HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 1)"
-    )
-    if match.key and session.query(duplicates, f"rows of {match.name}")[0][0]:
-        message = f"the live key ({key}) of {match.name} is not unique in the backup's rows"
-        raise RestoreValidationError(message, "restore into another database (--into), and compare")
+def _is_shared(session: MergeSession, table: StagedTable) -> bool:
+    """Whether the live key is not unique in the backup's rows."""
+    groups = f"SELECT FROM {table.rows} GROUP BY {_key_of(table)}"
+    duplicates = f"SELECT EXISTS ({groups} HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 1)"
+    return bool(table.match.key and session.query(duplicates, f"rows of {table.match.name}")[0][0])
+
+
+def _key_of(table: StagedTable) -> str:
+    return ", ".join(map(quoted, table.match.key_columns))
