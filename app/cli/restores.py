@@ -41,6 +41,7 @@ from app.operations.restore.run import restore as run_restore
 @click.option("--map-table", "map_tables", multiple=True, metavar="OLD=NEW", help="A table has another name now.")
 @click.option("--map-column", "map_columns", multiple=True, metavar="T.OLD=NEW", help="A column has another name now.")
 @click.option("--fill", "fills", multiple=True, metavar="T.C=SQL", help="What new rows get in a new column.")
+@click.option("--allow-missing", is_flag=True, help="Replace, though the file lacks tables or rows.")
 @click.option("--dry-run", is_flag=True, help="Report what would change; nothing is changed.")
 @as_json
 @click.pass_obj
@@ -76,7 +77,7 @@ def rollback(session: Session, restore_id: str, *, as_json: bool) -> int:
     with progress(quiet=as_json) as bars:
         outcome = roll_back(session.service, restore_id, bars)
     show.rolled_back(outcome, as_json=as_json)
-    return 0
+    return WARNINGS if outcome.warnings else 0
 
 
 @click.command()

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import BinaryIO, Self
 
+from app.archive.index import TableName
 from app.archive.inspect.needs import Needs
 from app.archive.manifest import ServerFacts
 from app.archive.reader import Archive
 from app.domain.changes import Changes, MergeRequest, OtherWords
 from app.domain.replication import Replication
 from app.ports.target import Advance, Loader, LoadOptions, LoadResult, Merge, Target, TargetFacts
-from app.postgres import replication, target_facts, transactions
+from app.postgres import replication, target_facts, target_tables, transactions
 from app.postgres.database import Database
 from app.postgres.load.as_role import loader_of
 from app.postgres.load.by_origin import load_by_origin
@@ -60,8 +61,17 @@ class PostgresTarget(Target):
     def foreign_owners(self, needs: Needs) -> dict[str, str]:
         return target_facts.foreign_owners(self._database, needs)
 
+    def versions(self, columns: Mapping[TableName, str]) -> dict[TableName, frozenset[str]]:
+        return target_facts.versions(self._database, columns)
+
     def databases(self) -> dict[str, int]:
         return databases.oids(self._database)
+
+    def tables(self) -> dict[TableName, TableName]:
+        return target_tables.tables(self._database)
+
+    def filled(self, tables: Iterable[TableName]) -> set[TableName]:
+        return target_tables.filled(self._database, tables)
 
     def renaming(self, names: Collection[str]) -> bool:
         return databases.renaming(self._database, names)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -63,9 +63,22 @@ class CannedTarget:
     def foreign_owners(self, needs: Needs) -> dict[str, str]:
         return {}
 
+    def versions(self, columns: Mapping[TableName, str]) -> dict[TableName, frozenset[str]]:
+        self.server.step("versions")
+        rows = self._rows()
+        return {table: frozenset(map(_key, rows[table.name])) for table in columns if table.name in rows}
+
     def databases(self) -> dict[str, int]:
         self.server.step("databases")
         return {name: database.oid for name, database in self.server.databases.items()}
+
+    def tables(self) -> dict[TableName, TableName]:
+        names = [TableName("public", name) for name in self.server.database(self.database).rows]
+        return {name: name for name in names}
+
+    def filled(self, tables: Iterable[TableName]) -> set[TableName]:
+        rows = self.server.database(self.database).rows
+        return {table for table in tables if rows.get(table.name)}
 
     def renaming(self, names: Collection[str]) -> bool:
         return not names

@@ -6,7 +6,7 @@ pg_dump writes keywords in capitals, and quotes every name that has a capital; s
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -45,8 +45,12 @@ class Needs:
     owners: frozenset[str] = frozenset()
 
 
-def needs_of(archive: Archive) -> Needs:
+def needs_of(archive: Archive, also: Callable[[bytes], object] = lambda _: None) -> Needs:
     """Find what an archive needs by reading its SQL. Rows are not read if its segments have places in the file.
+
+    Args:
+        archive: the dump.
+        also: called with each statement, so that the file is read once.
 
     Raises:
         BackupReadError, BackupValidationError: it cannot be read, or differs from its index.
@@ -54,6 +58,7 @@ def needs_of(archive: Archive) -> Needs:
     found = _Found()
     for unit in _units(archive):
         found.take(unit)
+        also(unit)
     return found.needs()
 
 

@@ -12,7 +12,7 @@ from app.domain.checks import Finding
 from app.domain.events import BackupEvent, RestoreEvent
 from app.domain.restore import Restore, RestoreState, Step
 from app.errors import CatalogError, DatabaseMissingError, ResidencyBackupError, ServerUnavailableError
-from app.operations.backups.inventory import inventory, newest_good
+from app.operations.backups.inventory import inventory, newest_verified
 from app.operations.service import Service
 from app.ports.events import failure
 
@@ -53,7 +53,7 @@ def naming_backups(service: Service, finding: Finding) -> Finding:
 def _made_anew(service: Service, error: DatabaseMissingError) -> DatabaseMissingError:
     """The error with a hint how to restore the database; the error as it is if there is no backup of it."""
     try:
-        restorable = newest_good(service, inventory(service)) is not None
+        restorable = newest_verified(service, inventory(service)) is not None
     except ResidencyBackupError as other:  # what is missing is the news, whatever comes of this
         service.events.emit(failure(BackupEvent.LIST_UNREADABLE, other))
         return error

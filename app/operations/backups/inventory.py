@@ -73,7 +73,7 @@ class Inventory(Sequence[Backup]):
 
     def standing(self, backup_id: str) -> Backup | None:
         """The backup of an id whose file is there."""
-        present = (backup for backup in self.backups if backup.damage != MISSING)
+        present = (backup for backup in self.backups if backup.problem != MISSING)
         return next((backup for backup in present if backup.id == backup_id), None)
 
     def other_files(self) -> list[str]:
@@ -107,31 +107,33 @@ class Inventory(Sequence[Backup]):
 
 
 def inventory(
-    service: Service, before: Inventory | None = None, told: Mapping[str, Backup] = MappingProxyType({})
+    service: Service, before: Inventory | None = None, parsed: Mapping[str, Backup] = MappingProxyType({})
 ) -> Inventory:
     """Look at the tree and the catalog.
 
     Args:
         service: the parts.
         before: an earlier look; manifests that are as they were then are not parsed again.
-        told: what manifests tell, by their digests; these are not parsed. For looking only.
+        parsed: backups that manifests describe, by the manifests' digests. These are not parsed. For looking only.
     """
     rows = known_rows(service)
-    names = tuple(by_id(_described(service, before, told), rows))
+    names = tuple(by_id(_described(service, before, parsed), rows))
     found = found_files(service, names, rows)
     present = [_known(named.backup, rows, found, service) for named in names]
     ids = {backup.id for backup in present}
     lacking = {file: row for file, row in rows.items() if row.id not in ids}
     # If two trees share a catalog, the other's rows speak of files that never were in this one.
-    gone = ours(service, [replace(row, damage=MISSING) for row in _still_known(service, lacking)])
+    gone = ours(service, [replace(row, problem=MISSING) for row in _still_known(service, lacking)])
     backups = sorted([*present, *gone], key=lambda backup: (backup.created_at, backup.id), reverse=True)
     return Inventory(tuple(backups), rows, names, found)
 
 
-def _described(service: Service, before: Inventory | None, told: Mapping[str, Backup]) -> list[TreeFile]:
+def _described(service: Service, before: Inventory | None, parsed: Mapping[str, Backup]) -> list[TreeFile]:
     earlier = {} if before is None else {file.stored.file: file for file in before.files()}
     files = service.tree.files()
-    return [_as_before(stored, earlier.get(stored.file)) or describe(stored, service.events, told) for stored in files]
+    return [
+        _as_before(stored, earlier.get(stored.file)) or describe(stored, service.events, parsed) for stored in files
+    ]
 
 
 def _as_before(stored: StoredFile, earlier: TreeFile | None) -> TreeFile | None:
@@ -151,7 +153,7 @@ def _still_known(service: Service, rows: dict[str, Backup]) -> list[Backup]:
     return [row for file, row in rows.items() if now.get(file) == row]
 
 
-def newest_good(service: Service, backups: Sequence[Backup]) -> Backup | None:
+def newest_verified(service: Service, backups: Sequence[Backup]) -> Backup | None:
     """The newest sound backup of this database, as plain SQL, that this service made.
 
     Args:
@@ -159,7 +161,7 @@ def newest_good(service: Service, backups: Sequence[Backup]) -> Backup | None:
         backups: all, newest first.
     """
     now = service.clock()
-    own = (backup for backup in ours(service, backups) if backup.origin is Origin.DUMP and backup.good)
+    own = (backup for backup in ours(service, backups) if backup.origin is Origin.DUMP and backup.is_verified)
     return next((backup for backup in own if backup.tier.is_sql and not is_newer(backup, now)), None)
 
 
@@ -177,7 +179,7 @@ def find(service: Service, name: str, backups: Inventory | None = None) -> Backu
     if not isinstance(name, str):  # a task's argument may be anything
         raise BackupNotFoundError(f"no such backup: {name!r}", "name it by its id, or by an alias such as latest")
     present = inventory(service) if backups is None else backups
-    whole = [backup for backup in present if backup.damage != MISSING and backup.state is BackupState.COMPLETE]
+    whole = [backup for backup in present if backup.problem != MISSING and backup.state is BackupState.COMPLETE]
     if name in ALIASES:
         return _meant(service, name, ours(service, whole), present.found)
     wanted = name.removeprefix(f"{service.tree}/")
@@ -245,20 +247,23 @@ def _known(file: TreeFile, rows: Mapping[str, Backup], found: Mapping[str, str],
 
 
 def _by_word(file: TreeFile, row: Backup | None, service: Service) -> Backup:
-    if file.told is None:
+    if file.described is None:
         return _unproven(file, row, service.database)
-    backup = backup_at(file.told, file.stored)
+    backup = backup_at(file.described, file.stored)
     if row is not None and row.sha256 == backup.sha256:
         backup = replace(
             row,
             tier=backup.tier,
             period=backup.period,
             pinned_reason=backup.pinned_reason,
+            made_by=backup.made_by,
+            pinned_by=backup.pinned_by,
+            revision=backup.revision,
             doubts=backup.doubts,
             lacking=backup.lacking,
         )
-    damage = backup.damage or _wrong_size(file.stored, backup.bytes)
-    return backup if damage is None else replace(backup, damage=damage)
+    problem = backup.problem or _wrong_size(file.stored, backup.bytes)
+    return backup if problem is None else replace(backup, problem=problem)
 
 
 def _unproven(file: TreeFile, row: Backup | None, database: str) -> Backup:
@@ -271,8 +276,8 @@ def _unproven(file: TreeFile, row: Backup | None, database: str) -> Backup:
         return replace(backup_at(file.waiting, stored), origin=Origin.SCAN, verified_at=None)
     if row is None:
         return unindexed(stored, database)
-    if damage := _wrong_size(stored, row.bytes):
-        return replace(unindexed(stored, database), pinned_reason=row.pinned_reason, state=row.state, damage=damage)
+    if problem := _wrong_size(stored, row.bytes):
+        return replace(unindexed(stored, database), pinned_reason=row.pinned_reason, state=row.state, problem=problem)
     return replace(row, origin=Origin.SCAN)
 
 

@@ -115,7 +115,7 @@ def again(service: Service, backup: Backup) -> Backup:
         BackupNotFoundError: its file is gone, and the catalog does not know why.
     """
     now = next((other for other in inventory(service) if other.id == backup.id), None)
-    if now is not None and now.damage != MISSING:
+    if now is not None and now.problem != MISSING:
         service.events.emit(Event(BackupEvent.REPLACED_MEANWHILE, backup=backup.id))
         return now
     if now is not None and _is_known(service, backup):
@@ -132,7 +132,7 @@ def each_look(service: Service, backup: Backup) -> Iterator[Backup]:
         PrunedMeanwhileError, BackupNotFoundError: it is gone, as `again` says.
         ReplacedMeanwhileError: it is replaced each time.
     """
-    if backup.damage == MISSING:
+    if backup.problem == MISSING:
         backup = again(service, backup)
     for _ in range(LOOKS):
         yield backup

@@ -16,10 +16,10 @@ from app.operations.backups.expire import expire_quietly
 from app.operations.backups.inventory import MISSING, Inventory, inventory
 from app.operations.backups.lineage import ours
 from app.operations.backups.opened import ReplacedMeanwhileError, holds, replaced_meanwhile
+from app.operations.backups.parsed_manifests import keep_parsed
 from app.operations.backups.pins import in_use
 from app.operations.backups.same_name import describe
 from app.operations.backups.servers import asked, require_folder, require_ours
-from app.operations.backups.told import keep_told
 from app.operations.backups.unfinished import reinstated
 from app.operations.service import Service
 from app.ports.events import Event, failure
@@ -59,7 +59,7 @@ def prune(service: Service, *, dry_run: bool = False, before: Inventory | None =
     if not dry_run and expire_quietly(service, listing):
         listing = inventory(service, listing)
     if not dry_run:
-        keep_told(service, listing.files())
+        keep_parsed(service, listing.files())
     needed = in_use(service)
     found = ours(service, listing)
     backups = [backup for backup in found if backup.id not in needed]
@@ -92,13 +92,13 @@ def _carry_out(service: Service, newest_first: list[Backup], outcome: PruneResul
 
 def _removed(service: Service, backup: Backup) -> bool:
     """Remove a backup; False if a crash interrupted its deletion and it must stay by now."""
-    if backup.damage != MISSING:
+    if backup.problem != MISSING:
         stored = service.tree.look(backup.file)
-        told = None if stored is None else describe(stored, service.events).told
-        _require_same(service, backup, stored, told)
+        described = None if stored is None else describe(stored, service.events).described
+        _require_same(service, backup, stored, described)
         if stored is not None and backup.state is BackupState.DELETING and reinstated(service, backup):
             return False
-        _require_unpinned(service, backup, told)
+        _require_unpinned(service, backup, described)
         try:
             service.catalog.save(replace(backup, state=BackupState.DELETING))
         except CatalogError as error:
@@ -109,7 +109,7 @@ def _removed(service: Service, backup: Backup) -> bool:
     return True
 
 
-def _require_same(service: Service, backup: Backup, stored: StoredFile | None, told: Backup | None) -> None:
+def _require_same(service: Service, backup: Backup, stored: StoredFile | None, described: Backup | None) -> None:
     """Make sure that the file is the one which the plan speaks of: a run may have given its name to a newer one.
 
     Raises:
@@ -117,14 +117,14 @@ def _require_same(service: Service, backup: Backup, stored: StoredFile | None, t
     """
     if stored is None:
         return  # what is gone needs no removing
-    same = holds(service, stored, backup.sha256) if told is None else told.sha256 == backup.sha256
+    same = holds(service, stored, backup.sha256) if described is None else described.sha256 == backup.sha256
     if not same:
         raise replaced_meanwhile(backup)
 
 
-def _require_unpinned(service: Service, backup: Backup, told: Backup | None) -> None:
+def _require_unpinned(service: Service, backup: Backup, described: Backup | None) -> None:
     """Look again right before the removal: the plan may be old by then."""
-    if told is not None and backup.state is BackupState.COMPLETE and told.pinned_reason is not None:
+    if described is not None and backup.state is BackupState.COMPLETE and described.pinned_reason is not None:
         raise BackupValidationError(f"backup {backup.id} was pinned meanwhile")
     if backup.id in in_use(service):
         raise BackupValidationError(f"backup {backup.id} is needed by a restore that began meanwhile")

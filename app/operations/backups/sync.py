@@ -23,9 +23,9 @@ from app.operations.backups.found import found_files
 from app.operations.backups.inventory import codec_of, unindexed
 from app.operations.backups.leftovers import adopt_manifests
 from app.operations.backups.opened import LOOKS, holds
+from app.operations.backups.parsed_manifests import keep_parsed
 from app.operations.backups.same_name import FilesOfId, TreeFile, backup_at, by_id, describe, remark
 from app.operations.backups.servers import require_folder
-from app.operations.backups.told import keep_told
 from app.operations.backups.unfinished import reinstated
 from app.operations.formats import format_of
 from app.operations.service import SILENT, Progress, Service
@@ -53,7 +53,7 @@ def sync(service: Service, progress: Progress = SILENT, *, trusting: bool = True
 
     Args:
         service: the parts.
-        progress: told of the bytes read.
+        progress: called with the number of bytes read.
         trusting: whether to take in what says that it was made here, and what no run is known to have made.
 
     Raises:
@@ -68,7 +68,7 @@ def sync(service: Service, progress: Progress = SILENT, *, trusting: bool = True
         outcome.problems.append(f"all {len(rows)} backups are gone from {service.tree}: is it mounted?")
         return outcome
     described = [describe(stored, service.events) for stored in files]
-    keep_told(service, described)
+    keep_parsed(service, described)
     names = by_id(described, rows)
     found = {} if trusting else found_files(service, names, rows)
     for named in names:
@@ -118,12 +118,12 @@ def _others(service: Service, named: FilesOfId, rows: Mapping[str, Backup], outc
 
 def _is_replaced(other: StoredFile, row: Backup | None, backup: TreeFile) -> bool:
     """Whether a file is what a run has taken its manifest from, for a newer one that stands beside it whole."""
-    told = backup.fitting
+    described = backup.fitting
     bare = other.manifest is None and other.problem is None
-    if told is None or row is None or not bare:
+    if described is None or row is None or not bare:
         return False
     known = row.origin is Origin.DUMP and row.bytes == other.size
-    return known and told.origin is Origin.DUMP and told.created_at > row.created_at
+    return known and described.origin is Origin.DUMP and described.created_at > row.created_at
 
 
 def _take_in(service: Service, stored: StoredFile, row: Backup | None, outcome: SyncResult, progress: Progress) -> None:
@@ -181,9 +181,9 @@ def _row_of(stored: StoredFile, manifest: Manifest, row: Backup | None) -> Backu
     """What the catalog is to say of a file; what it says of these very bytes already counts on."""
     backup = backup_at(manifest.to_backup(stored.id, stored.file), stored)
     if stored.size != backup.bytes:
-        return replace(backup, damage=f"the file has {stored.size} bytes, its manifest says {backup.bytes}")
+        return replace(backup, problem=f"the file has {stored.size} bytes, its manifest says {backup.bytes}")
     if row is not None and row.sha256 == backup.sha256:
-        return replace(backup, verified_at=row.verified_at, damage=row.damage)
+        return replace(backup, verified_at=row.verified_at, problem=row.problem)
     return backup
 
 
@@ -240,6 +240,8 @@ def _rebuild(service: Service, stored: StoredFile, row: Backup | None, progress:
         period=base.period,
         label=base.label,
         pinned_reason=base.pinned_reason,
+        made_by=base.made_by,
+        pinned_by=base.pinned_by,
         snapshot_time=base.created_at,
         verified_at=service.clock(),
         seconds=base.seconds,

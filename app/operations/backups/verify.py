@@ -47,7 +47,7 @@ def verify(service: Service, name: str | None = None, progress: Progress = SILEN
     Args:
         service: the parts.
         name: an id or alias; None means all.
-        progress: told of the bytes read.
+        progress: called with the number of bytes read.
 
     Raises:
         BackupNotFoundError: there is none of that name.
@@ -74,7 +74,7 @@ def verify_opened(found: OpenBackup, progress: Progress, outcome: VerifyResult, 
 
     Args:
         found: the file.
-        progress: told of the bytes read.
+        progress: called with the number of bytes read.
         outcome: what was found is added to it.
         parsed: the manifest, if it was parsed already.
 
@@ -138,10 +138,10 @@ def _is_damage(error: BackupError) -> bool:
 
 
 def _remember(
-    service: Service, backup: Backup, verified_at: datetime | None, damage: str | None, outcome: VerifyResult
+    service: Service, backup: Backup, verified_at: datetime | None, problem: str | None, outcome: VerifyResult
 ) -> None:
     try:
-        service.catalog.record_check(backup, verified_at, damage)
+        service.catalog.record_check(backup, verified_at, problem)
     except CatalogError as error:
         outcome.warnings.append(f"{backup.id}: catalog not saved: {error.message}")
         service.events.emit(failure(BackupEvent.CATALOG_NOT_SAVED, error, backup=backup.id))

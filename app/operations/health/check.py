@@ -13,7 +13,7 @@ from app.domain.slots import Slot, SlotState
 from app.errors import ResidencyBackupError, SettingsError
 from app.operations.backup.kinds import kind_of
 from app.operations.backups.beside_restore import naming_backups
-from app.operations.backups.inventory import Inventory, inventory, newest_good
+from app.operations.backups.inventory import Inventory, inventory, newest_verified
 from app.operations.backups.leftovers import adopt_manifests, await_signs, find_leftovers, remove_leftovers
 from app.operations.backups.servers import lineage_of, require_folder
 from app.operations.backups.sync import sync
@@ -162,10 +162,10 @@ def _leftovers(service: Service) -> list[Finding]:
 
 
 def _backups(service: Service, backups: Inventory) -> list[Finding]:
-    found = [Finding.warning("backups", f"{backup.id}: {backup.damage}") for backup in backups if backup.damage]
+    found = [Finding.warning("backups", f"{backup.id}: {backup.problem}") for backup in backups if backup.problem]
     found += [Finding.warning("backups", said) for said in backups.other_files()]
-    good = newest_good(service, backups)
-    if good is None:
+    newest = newest_verified(service, backups)
+    if newest is None:
         return [
             *found,
             Finding.warning(
@@ -173,4 +173,4 @@ def _backups(service: Service, backups: Inventory) -> list[Finding]:
                 "there is no verified backup of the database as plain SQL; 'residency-backup create manual' makes one",
             ),
         ]
-    return [*found, Finding.ok("backups", f"newest verified: {good.id} of {good.created_at:%Y-%m-%d %H:%M %Z}")]
+    return [*found, Finding.ok("backups", f"newest verified: {newest.id} of {newest.created_at:%Y-%m-%d %H:%M %Z}")]

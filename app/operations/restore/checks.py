@@ -8,8 +8,10 @@ import structlog
 
 from app.archive.inspect.lint import lint
 from app.archive.inspect.needs import Needs, needs_of
+from app.archive.inspect.tables import TablesInFile
 from app.domain.checks import Finding, Severity, findings_of, first_error
 from app.domain.events import Level, RestoreEvent
+from app.domain.hooks import Hook
 from app.domain.psql import in_psql, quoted
 from app.domain.restore import Method
 from app.errors import (
@@ -22,11 +24,14 @@ from app.operations.restore.access import access_findings
 from app.operations.restore.commands import command_finding
 from app.operations.restore.doubts import known_doubts
 from app.operations.restore.foreign import RIGHTS, loading_role, rights_findings
+from app.operations.restore.hooks import CHECKS, hook_findings
 from app.operations.restore.job import Job
 from app.operations.restore.lacking import remedy
+from app.operations.restore.losses import LOSSES, loss_findings
 from app.operations.restore.origin import database_findings, server_findings
 from app.operations.restore.replication import SUBSCRIPTIONS, replication_findings
 from app.operations.restore.request import RestoreRequest
+from app.operations.restore.revisions import REVISION, revision_findings
 from app.operations.restore.room import room_findings
 from app.operations.restore.source import RestoreSource
 from app.operations.service import Service
@@ -35,7 +40,8 @@ from app.ports.target import Target, TargetFacts
 
 log = structlog.get_logger(__name__)
 _OWNERS, _COMMAND = "owners", "post command"
-_ONLY_FOR_RESTORING = {RIGHTS, _OWNERS, _COMMAND, SUBSCRIPTIONS}
+COMMANDS = (CHECKS[Hook.BEFORE], _COMMAND, CHECKS[Hook.AFTER])
+_ONLY_FOR_RESTORING = {RIGHTS, _OWNERS, SUBSCRIPTIONS, *COMMANDS}
 
 
 def check_restore(job: Job, restore_id: str) -> list[Finding]:
@@ -115,9 +121,10 @@ def _access(job: Job) -> list[Finding]:
 
 
 def _of_the_server(job: Job) -> Iterator[Finding]:
-    """Whether the server takes the backup, whether the restore can be undone, and whether its command can be run."""
+    """Whether the server takes the backup, whether the restore can be undone, and whether its commands can be run."""
     yield from _existence(job)
     yield _versions(job.source, job.facts)
+    yield from findings_of(REVISION, lambda: revision_findings(job))
     yield from findings_of("content", lambda: _content(job.source))
     yield from findings_of(RIGHTS, lambda: rights_findings(job))
     if not job.request.by_rows:
@@ -126,6 +133,7 @@ def _of_the_server(job: Job) -> Iterator[Finding]:
     yield from known_doubts(job)
     yield from _undo(job)
     yield from _command(job)
+    yield from hook_findings(job.service.options, job.request.into)
     yield from findings_of(SUBSCRIPTIONS, lambda: replication_findings(job))
 
 
@@ -176,11 +184,12 @@ def _content(source: RestoreSource) -> Iterable[Finding]:
 
 
 def _needs(job: Job) -> Iterator[Finding]:
-    """What the server must have; and, unless a role of its own loads the dump, what our role must be able to do."""
+    """What the server must have, our role be able to do (unless another loads the dump), and the file must have."""
     if job.source.verified.severity is Severity.ERROR:
         return
+    tables = TablesInFile()
     try:
-        needs = needs_of(job.source.archive)
+        needs = needs_of(job.source.archive, tables.take)
         gives_to_owners = loading_role(job) is None
     except ResidencyBackupError as error:
         yield Finding.failed("needs", error)
@@ -188,6 +197,7 @@ def _needs(job: Job) -> Iterator[Finding]:
     yield from findings_of("needs", lambda: [_missing(job.target, needs)])
     if gives_to_owners:
         yield from findings_of(_OWNERS, lambda: [_owners(job.target, needs)])
+    yield from findings_of(LOSSES, lambda: loss_findings(job, tables, needs.extensions))
 
 
 def _missing(target: Target, needs: Needs) -> Finding:

@@ -33,6 +33,7 @@ class RestoreOptions(TypedDict, total=False):
         search_path: schemas that functions look in meanwhile.
         as_role: the role that loads the dump.
         skip_tables, skip_columns, map_tables, map_columns, fills: how a merge fits the backup to the live schema.
+        allow_missing: tables and rows may go that the file lacks.
     """
 
     mode: str
@@ -49,6 +50,7 @@ class RestoreOptions(TypedDict, total=False):
     map_tables: Sequence[str] | None
     map_columns: Sequence[str] | None
     fills: Sequence[str] | None
+    allow_missing: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,7 @@ class RestoreRequest:
         merge: what a merge, a replace of chosen tables, or a preview brings by rows.
         confirm: the name of the database that changes, typed out; no restore runs without it.
         as_role: the role that loads the dump; None leaves that to the settings.
+        allow_missing: whether tables and rows of the live database may go that the file lacks.
         request_key: tells a message that is delivered twice.
     """
 
@@ -70,6 +73,7 @@ class RestoreRequest:
     merge: MergeRequest
     confirm: str | None = None
     as_role: str | None = None
+    allow_missing: bool = False
     request_key: str | None = None
 
     @classmethod
@@ -93,6 +97,9 @@ class RestoreRequest:
         if as_role and (mode is Mode.MERGE or merge.tables):
             message = "--as belongs to a replace of the whole database: else no statement of the file is run"
             raise RestoreValidationError(message, _without_as(mode, merge, as_role))
+        if options.get("allow_missing") and (mode is Mode.MERGE or merge.tables):
+            message = "--allow-missing belongs to a replace of the whole database: else tables that the file lacks stay"
+            raise RestoreValidationError(message, "leave it away")
         return cls(
             mode=mode,
             backup=backup,
@@ -100,6 +107,7 @@ class RestoreRequest:
             merge=merge,
             confirm=options.get("confirm"),
             as_role=as_role,
+            allow_missing=bool(options.get("allow_missing")),
             request_key=request_key,
         )
 

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from app.archive.index import Segment, SegmentKind, TableName
+from app.archive.inspect.column_types import column_types
 from app.archive.pg_dump import IDENTIFIER, NAME, python_encoding, unquoted
 from app.archive.reader import Archive
-from app.domain.changes import MergeRequest
+from app.domain.changes import ColumnChanges, MergeRequest
 from app.errors import RestoreValidationError
+from app.postgres.merge.column_changes import column_changes
 from app.postgres.merge.column_names import ColumnOptions, column_names, column_options
 from app.postgres.merge.misfits import Misfits, require_this_database
 from app.postgres.merge.schema import ForeignKey, LiveSchema, LiveTable, UniqueKey
@@ -91,7 +93,7 @@ class MatchResult:
     Attributes:
         gone: tables of the backup that are not in the live database, with their number of rows; `new`: the reverse.
         schema: differences of the schemas, in words.
-        unfit: matches whose rows the live table cannot take; only a preview of a whole replace accepts them.
+        columns: tables whose columns differ.
         foreign_keys: of the live database.
         versions: tables of migration tools, which a merge does not change.
         warnings: for the operator.
@@ -104,7 +106,7 @@ class MatchResult:
     gone: dict[TableName, int] = field(default_factory=dict)
     new: list[LiveTable] = field(default_factory=list)
     schema: list[str] = field(default_factory=list)
-    unfit: list[TableMatch] = field(default_factory=list)
+    columns: list[ColumnChanges] = field(default_factory=list)
     foreign_keys: Sequence[ForeignKey] = ()
     versions: list[BackupVersionTable] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -132,13 +134,15 @@ def match(archive: Archive, live: LiveSchema, request: MergeRequest, database: s
     _note_missing_tables(matches, archive, live_names, None if not request.tables else selection.named)
     sources = _segments_by_live_table(archive, live_names, selection.all)
     options = column_options(request.adaptation, names, sources)
+    types = column_types(archive)
     for name, segments in sorted(sources.items()):
         filtered = bool(request.where) and name in selection.named
         table = _match(live.tables[name], segments, options[name], filtered=filtered)
         matches.tables.append(table)
         matches.notes += _notes_on_columns(name, options[name])
-        matches.schema += [f"column {name}.{column} is not in the live database" for column in table.lost]
-        matches.schema += [f"column {name}.{column} is not in the backup" for column in table.extra]
+        in_backup = [types[segment.table] for segment in segments if segment.table in types]
+        if different := _column_changes(table, in_backup):
+            matches.columns.append(different)
     if request.whole:
         matches.new = [live_table for name, live_table in sorted(live.tables.items()) if name not in sources]
         matches.schema += [f"table {live_table.name} is not in the backup" for live_table in matches.new]
@@ -149,6 +153,14 @@ def match(archive: Archive, live: LiveSchema, request: MergeRequest, database: s
     matches.misfits.parts = list(dict.fromkeys([*matches.misfits.tables, *lacking]))
     require_this_database(matches.misfits, len(absent), len(live_names), request, database)
     return matches
+
+
+def _column_changes(match: TableMatch, types: Sequence[Mapping[str, str]]) -> ColumnChanges:
+    """How a table's columns differ. Columns that options rename count by their new names."""
+    live_types = {column.name: column.type for column in match.live.columns.values()}
+    in_backup = [{match.takes.get(name, name): kind for name, kind in part.items()} for part in types]
+    lacking = (name for name in (*match.lost, *match.skipped) if name in match.takes)
+    return column_changes(match.name, in_backup, live_types, (tuple(lacking), (*match.extra, *sorted(match.fills))))
 
 
 def _notes_on_columns(table: TableName, options: ColumnOptions) -> Iterator[str]:

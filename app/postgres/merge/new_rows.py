@@ -14,7 +14,7 @@ from app.errors import RestoreDataError, RestoreValidationError
 from app.postgres.merge.guarded import Expression, Place, evaluate
 from app.postgres.merge.session import MergeSession
 from app.postgres.merge.sql import same_place
-from app.postgres.merge.stage import StagedTable
+from app.postgres.merge.staged import StagedTable
 from app.postgres.merge.where import BLOCK, IN_MEMORY
 from app.postgres.quoting import SAME, literal, quoted
 

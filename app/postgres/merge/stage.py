@@ -1,13 +1,13 @@
 """Copies a backup's rows into temporary tables beside the live ones.
 
 The temporary tables have the types of the live columns, so that equal values have equal images, and a value that the
-live database cannot take is found here, before anything is changed.
+live database cannot take is found here, before anything is changed: see `app.postgres.merge.unfit`.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from typing import NamedTuple
 from app.archive.index import Segment, TableName
 from app.archive.reader import Archive
 from app.domain.changes import MergeRequest
-from app.errors import RestoreDataError, RestoreValidationError
+from app.errors import RestoreDataError
 from app.postgres.dump.give_way import retry_while_locked
 from app.postgres.load.batches import Batch, batches_of_stream, batches_of_table
 from app.postgres.merge.match import MatchResult, TableMatch, primary_keys
@@ -23,28 +23,12 @@ from app.postgres.merge.misfits import Column
 from app.postgres.merge.schema import ForeignKey, LiveTable
 from app.postgres.merge.session import MergeSession
 from app.postgres.merge.sql import TEXT
+from app.postgres.merge.staged import StagedTable
 from app.postgres.merge.table_names import encoding_of
-from app.postgres.merge.version_tables import stage_version_tables
+from app.postgres.merge.unfit import convert, is_refused_value
+from app.postgres.merge.version_tables import BackupVersionTable, stage_version_tables
 from app.postgres.merge.where import keep_only
 from app.postgres.quoting import quoted
-
-
-@dataclass(frozen=True, slots=True)
-class StagedTable:
-    """A matched table with its temporary tables; `rows` and `plan` are their names as SQL."""
-
-    match: TableMatch
-    number: int
-
-    @property
-    def rows(self) -> str:
-        """The backup's rows."""
-        return f"pg_temp.restore_rows_{self.number}"
-
-    @property
-    def plan(self) -> str:
-        """The plan for these rows."""
-        return f"pg_temp.restore_plan_{self.number}"
 
 
 class CopyTarget(NamedTuple):
@@ -72,22 +56,18 @@ def stage(
 ) -> list[StagedTable]:
     """Copy the rows of all matches.
 
-    For a whole replace, rows are staged for its preview only. Else a column with values that the live table lacks, and
-    a live key that is not unique in the backup's rows, are noted as misfits.
+    For a whole replace, rows are staged for its preview only. A column without a match, or a key that is not unique,
+    is no misfit then, because the replace creates its own tables.
 
     Raises:
         RestoreValidationError: the condition is invalid.
-        RestoreDataError: a value does not fit the live column's type.
+        RestoreDataError: the server refuses the rows for another reason than a value that does not fit.
         BackupReadError, BackupValidationError: the file cannot be read, or differs from its index.
     """
     staged = [StagedTable(match, number) for number, match in enumerate(matches.tables, 1)]
     for table in staged:
         retry_while_locked(session, partial(session.execute, _table_of(table), f"room for {table.match.name}"))
-    if request.whole and archive.seekable:
-        staged = [table for table in staged if _fits(session, archive, table, matches, progress)]
-    else:
-        versions = [CopyTarget(*target) for target in stage_version_tables(session, matches.versions)]
-        copy_rows(session, archive, [*map(_target, staged), *versions], progress)
+    staged = _copy_all(session, archive, staged, matches.versions, progress)
     keys = primary_keys(archive)
     if request.where:
         for table in staged:
@@ -99,8 +79,8 @@ def stage(
             session.execute(f"ANALYZE {table.rows} ({_key_of(table)})", f"rows of {table.match.name}")
         if not request.whole:
             matches.misfits.lost += _columns_with_values(session, table)
-            if not _was_key(table.match, keys) and _is_shared(session, table):
-                matches.misfits.shared[table.match.name] = _key_of(table)
+        if not _was_key(table.match, keys) and _is_shared(session, table):
+            _note_shared_key(table, matches, request)
     return staged
 
 
@@ -114,21 +94,40 @@ def _was_key(match: TableMatch, keys: Mapping[TableName, Sequence[str]]) -> bool
     return all({match.takes.get(name, name) for name in key} == set(match.key_columns) for key in of_sources)
 
 
-def _fits(
-    session: MergeSession, archive: Archive, table: StagedTable, matches: MatchResult, progress: Callable[[int], None]
-) -> bool:
-    """Copy a table's rows; False if the live table cannot take them."""
-    try:
-        copy_rows(session, archive, [_target(table)], progress)
-        fits = not _is_shared(session, table)
-    except (RestoreDataError, RestoreValidationError):
-        fits = False
-    if not fits:
-        matches.unfit.append(table.match)
-        matches.schema.append(
-            f"column types or keys of {table.match.name} differ, so all of its rows are shown as changed"
-        )
-    return fits
+def _note_shared_key(table: StagedTable, matches: MatchResult, request: MergeRequest) -> None:
+    """Note a live key that is not unique in the backup's rows. If they are compared only, the table has none then."""
+    match, key = table.match, _key_of(table)
+    if request.whole:
+        sentence = f"the live key ({key}) of {match.name} is not unique in the backup's rows"
+        matches.schema.append(f"{sentence}: whole rows are compared")
+        match.key, match.key_columns = None, ()
+    else:
+        matches.misfits.shared[match.name] = key
+
+
+def _copy_all(
+    session: MergeSession,
+    archive: Archive,
+    staged: Sequence[StagedTable],
+    versions: Sequence[BackupVersionTable],
+    progress: Callable[[int], None],
+) -> list[StagedTable]:
+    """Copy the rows. A table that refuses a value is copied again, row by row."""
+    of_versions = [CopyTarget(*target) for target in stage_version_tables(session, versions)]
+    refusals = copy_rows(session, archive, [*map(_target, staged), *of_versions], progress)
+    return [
+        convert(session, table, partial(_copy_again, session, archive, table), refusals[table.rows])
+        if table.rows in refusals
+        else table
+        for table in staged
+    ]
+
+
+def _copy_again(session: MergeSession, archive: Archive, table: StagedTable, name: str) -> None:
+    """Copy a table's rows into another temporary table."""
+    target = _target(table)._replace(table=name)
+    for error in copy_rows(session, archive, [target], lambda _: None).values():
+        raise error
 
 
 def _table_of(table: StagedTable) -> str:
@@ -143,7 +142,7 @@ def copy_rows(
     archive: Archive,
     targets: Sequence[CopyTarget],
     progress: Callable[[int], None],
-) -> None:
+) -> dict[str, RestoreDataError]:
     """Copy data segments into tables, each with its own columns.
 
     Args:
@@ -151,17 +150,32 @@ def copy_rows(
         archive: of the rows.
         targets: the tables and their segments.
         progress: called with the number of bytes sent.
+
+    Returns:
+        The tables that refused a value, with the error. Some of their rows are missing.
     """
     encoding = encoding_of(archive)
-    copies: dict[TableName | None, str] = {}
+    copies: dict[TableName | None, tuple[str, str]] = {}
     for target in targets:
         for segment in target.sources:
             names = target.live.settable if segment.columns is None else segment.columns
             columns = ", ".join(quoted(target.takes.get(name, name)) for name in names)
             listed = f"({columns})" if columns else ""
-            copies[segment.table] = f"COPY {target.table} {listed} FROM STDIN (ENCODING '{encoding}')"
+            copies[segment.table] = target.table, f"COPY {target.table} {listed} FROM STDIN (ENCODING '{encoding}')"
+    refusals: dict[str, RestoreDataError] = {}
     for batch in _batches(archive, [target.sources for target in targets]):
-        session.copy(copies[batch.table].encode(), _counted(batch.blocks(), progress), f"rows of {batch.table}")
+        table, copy = copies[batch.table]
+        blocks = iter(batch.blocks())
+        if table not in refusals:
+            try:
+                session.copy(copy.encode(), _counted(blocks, progress), f"rows of {batch.table}")
+            except RestoreDataError as error:
+                if not is_refused_value(error):
+                    raise
+                refusals[table] = error
+        if table in refusals and batch.alone:
+            deque(blocks, maxlen=0)  # the next batch begins after it
+    return refusals
 
 
 def _batches(archive: Archive, targets: Sequence[Sequence[Segment]]) -> Iterator[Batch]:
@@ -209,9 +223,13 @@ def _columns_with_values(session: MergeSession, table: StagedTable) -> Iterator[
 
 def _is_shared(session: MergeSession, table: StagedTable) -> bool:
     """Whether the live key is not unique in the backup's rows."""
-    groups = f"SELECT FROM {table.rows} GROUP BY {_key_of(table)}"
+    match = table.match
+    if match.key is None:
+        return False
+    known = " AND ".join(f"{quoted(name)} IS NOT NULL" for name in match.key_columns)
+    groups = f"SELECT FROM {table.rows} WHERE {known} GROUP BY {_key_of(table)}"
     duplicates = f"SELECT EXISTS ({groups} HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 1)"
-    return bool(table.match.key and session.query(duplicates, f"rows of {table.match.name}")[0][0])
+    return bool(session.query(duplicates, f"rows of {match.name}")[0][0])
 
 
 def _key_of(table: StagedTable) -> str:

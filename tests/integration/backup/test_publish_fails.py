@@ -66,7 +66,7 @@ def refusing(monkeypatch: pytest.MonkeyPatch, call: str, name: str, number: int,
 def require_proven(site: Site, rows: int) -> Backup:
     """One backup stands, which `list` and `verify` call whole."""
     (backup,) = inventory(site.service())
-    assert (backup.good, backup.rows, backup.state) == (True, rows, BackupState.COMPLETE)
+    assert (backup.is_verified, backup.rows, backup.state) == (True, rows, BackupState.COMPLETE)
     outcome = verify(site.service())
     assert ([each.id for each in outcome.verified], outcome.failed) == ([backup.id], [])
     assert not leftovers(site.backups)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import pytest
-
-from app.domain.adaptation import Adaptation, ColumnRef, Filled, TableRef
+from app.domain.adaptation import Adaptation
 from app.domain.changes import Changes
-from app.errors import MergeConflictError, RestoreValidationError
-from tests.fix_merge import archive_of, beside, done_as_previewed, merge, request
-from tests.fix_people import changes_of, of
-from tests.fix_postgres import TestDatabase, copy_of_all_tables
+from tests.fix_merge import done_as_previewed
+from tests.fix_people import of
+from tests.fix_postgres import TestDatabase
 
 ROWS = "FROM generate_series(1, 10) i"
 
