@@ -22,6 +22,12 @@ class BackupEvent(EventName):
         "backup database tier bytes",
     )
     PRUNED = "backup pruned", Level.INFO, "Retention removed a backup.", "backup bytes"
+    DELETED = (
+        "backup deleted",
+        Level.INFO,
+        "Somebody removed a backup; the line says who, and why.",
+        "backup reason bytes by",
+    )
     PINNED = "backup pinned", Level.INFO, "Retention keeps the backup until it is released.", "backup reason by"
     RELEASED = "backup released", Level.INFO, "The pin is gone; retention decides again.", "backup reason by"
     SLOT_STANDS = (
@@ -125,6 +131,30 @@ class BackupEvent(EventName):
         "backup not verified",
         Level.ERROR,
         "The file or its manifest cannot be read, or they differ.",
+        "backup error reason hint",
+    )
+    VERIFICATION_FAILED = (
+        "backup verification failed",
+        Level.ERROR,
+        "It was cancelled, or there was nothing to read; damage that is found has lines of its own.",
+        "error reason hint",
+    )
+    PRUNE_FAILED = (
+        "backup prune failed",
+        Level.ERROR,
+        "Retention could not be applied; no backup was removed, or some were not.",
+        "error reason hint",
+    )
+    SYNC_FAILED = (
+        "backup sync failed",
+        Level.ERROR,
+        "The catalog does not say what the files say; sync goes on from there.",
+        "error reason hint",
+    )
+    NOT_DELETED = (
+        "backup not deleted",
+        Level.ERROR,
+        "The backup must stay, or could not be removed.",
         "backup error reason hint",
     )
     RUNNING = (
