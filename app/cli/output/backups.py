@@ -50,7 +50,7 @@ def listing(service: Service, listed: Inventory, tier: str | None, *, as_json: b
         document(documents.backups(service.tree, backups, listed, others))
         return
     if not backups:
-        say("there are no backups yet; 'residency-backup create' makes one")
+        say("there are no backups yet; to make one: residency-backup create")
         return
     now = service.clock()
     zone = now.tzinfo
