@@ -114,7 +114,7 @@ def _plan(target: Target, source: RestoreSource, request: MergeRequest, progress
     if not request.whole:
         return changes
     # A whole replace rebuilds triggers, keys and sequences: what a merge reports of them does not apply.
-    columns = (line for line in changes.schema if line.startswith("column "))
+    columns = (line for table in changes.columns for line in table.lines())
     tables = tuple(replace(table, conflicting=0) for table in changes.tables)  # the backup wins
     lines, otherwise = target.schema(source.archive)
     schema = (*columns, *lines)
