@@ -47,6 +47,7 @@ class TableMatch:
         key_columns: columns of the key, in the table's order.
         other_keys: other unique keys, which may block rows.
         filtered: whether the request's condition applies to it.
+        referred: whether only rows are wanted that chosen ones refer to.
         extra: the live table's columns that the backup lacks.
         lost, computed: the backup's columns that the live table lacks, and those that it generates now.
     """
@@ -61,6 +62,7 @@ class TableMatch:
     extra: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
     computed: tuple[str, ...] = ()
+    referred: bool = False
 
     @property
     def name(self) -> TableName:
@@ -125,6 +127,7 @@ def match(archive: Archive, live: LiveSchema, request: MergeRequest, database: s
     types = column_types(archive)
     for name, segments in sorted(sources.items()):
         table = _match(live.tables[name], segments, filtered=bool(request.where) and name in selection.named)
+        table.referred = bool(request.where) and name in selection.parents
         matches.tables.append(table)
         live_types = {column.name: column.type for column in table.live.columns.values()}
         in_backup = [types[segment.table] for segment in segments if segment.table in types]
@@ -179,23 +182,32 @@ def _require_rows(archive: Archive, request: MergeRequest) -> None:
 
 @dataclass(slots=True)
 class _Selection:
-    """Tables that the request names, and these with their dependents, by their live names if they have one."""
+    """The tables of a request, by their live names if they have one.
+
+    Attributes:
+        named: those that it names.
+        all: these with their dependents and parents.
+        parents: those that only others refer to.
+    """
 
     named: set[TableName]
     all: set[TableName]
+    parents: set[TableName]
 
 
 def _chosen(request: MergeRequest, live_names: dict[TableName, TableName | None], live: LiveSchema) -> _Selection:
     if not request.tables:
-        if request.where or request.dependents:
-            raise RestoreValidationError("--where and --dependents need a table", "name it with --table")
+        if request.where or request.dependents or request.parents:
+            raise RestoreValidationError("--where, --dependents and --parents need a table", "name it with --table")
         every = {live_name for live_name in live_names.values() if live_name is not None}
-        return _Selection(every, every)
+        return _Selection(every, every, set())
     if request.where and request.exact:
         message = "--where chooses rows to merge; a replace of tables takes all of their rows"
         raise RestoreValidationError(message, "use --mode merge")
     named = {_resolved(table, live_names, request.backup) for table in request.tables}
-    return _Selection(named, live.dependents(named) if request.dependents else named)
+    chosen = live.dependents(named) if request.dependents else named
+    parents = live.parents(chosen) - chosen if request.parents else set[TableName]()
+    return _Selection(named, chosen | parents, parents)
 
 
 def _resolved(text: str, live_names: dict[TableName, TableName | None], backup: str | None) -> TableName:

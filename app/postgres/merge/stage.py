@@ -17,14 +17,14 @@ from app.domain.changes import MergeRequest
 from app.errors import RestoreDataError, RestoreValidationError
 from app.postgres.dump.give_way import retry_while_locked
 from app.postgres.load.batches import Batch, batches_of_stream, batches_of_table
+from app.postgres.merge.chosen_rows import keep_chosen
 from app.postgres.merge.match import MatchResult, encoding_of, primary_keys
-from app.postgres.merge.schema import ForeignKey, LiveTable
+from app.postgres.merge.schema import LiveTable
 from app.postgres.merge.session import MergeSession
 from app.postgres.merge.sql import TEXT
 from app.postgres.merge.staged import StagedTable
 from app.postgres.merge.unfit import convert, is_refused_value
 from app.postgres.merge.version_tables import BackupVersionTable, stage_version_tables
-from app.postgres.merge.where import keep_only
 from app.postgres.quoting import quoted
 
 
@@ -52,10 +52,7 @@ def stage(
     staged = _copy_all(session, archive, staged, matches.versions, progress)
     keys = primary_keys(archive)
     if request.where:
-        for table in staged:
-            if table.match.filtered:
-                keep_only(session, table.rows, str(table.match.name), request.where)
-        _keep_dependents(session, staged, matches.foreign_keys)
+        matches.warnings += keep_chosen(session, staged, matches.foreign_keys, request)
     for table in staged:
         if table.match.key:  # only the join key: statistics of other columns cost more than they help
             key = ", ".join(map(quoted, table.match.key_columns))
@@ -151,23 +148,6 @@ def _counted(blocks: Iterable[bytes], progress: Callable[[int], None]) -> Iterat
     for block in blocks:
         yield block
         progress(len(block))
-
-
-def _keep_dependents(session: MergeSession, staged: Sequence[StagedTable], foreign_keys: Sequence[ForeignKey]) -> None:
-    """Delete rows of dependent tables that refer to no row that was kept, table by table."""
-    kept = {table.match.name: table for table in staged if table.match.filtered}
-    pending = {table.match.name: table for table in staged if not table.match.filtered}
-    while keys := [key for key in foreign_keys if key.child in pending and key.parent in kept]:
-        child = pending.pop(keys[0].child)
-        conditions = [
-            f"EXISTS (SELECT FROM {kept[key.parent].rows} p WHERE {key.same('p', 'c')})"
-            for key in keys
-            if key.child == child.match.name
-        ]
-        session.execute(
-            f"DELETE FROM {child.rows} c WHERE NOT ({' OR '.join(conditions)})", f"rows of {child.match.name}"
-        )
-        kept[child.match.name] = child
 
 
 def _require_columns(session: MergeSession, table: StagedTable) -> None:

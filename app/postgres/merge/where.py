@@ -49,7 +49,7 @@ _PLACE = re.compile(" at (?:or near|end of input)")
 _SHOWN = 100  # characters of the server's message, which may quote the whole condition
 
 
-def keep_only(session: MergeSession, rows: str, name: str, where: str) -> None:
+def keep_only(session: MergeSession, rows: str, name: str, where: str, left: str | None = None) -> None:
     """Delete the rows that do not fulfil a condition.
 
     Args:
@@ -57,6 +57,7 @@ def keep_only(session: MergeSession, rows: str, name: str, where: str) -> None:
         rows: name of their temporary table, as SQL.
         name: of the table in messages.
         where: an SQL expression over its columns, which may also be named with ``t.``.
+        left: name of a table that gets the deleted rows; None if nobody wants them.
 
     Raises:
         RestoreValidationError: the condition is no expression, or fails for a row.
@@ -64,12 +65,13 @@ def keep_only(session: MergeSession, rows: str, name: str, where: str) -> None:
     """
     what = f"the condition on {name}"
     try:
-        _keep_only(session, rows, what, where)
+        _keep_only(session, (rows, left), what, where)
     except _DeniedError as error:
         raise RestoreValidationError(error.message, _grant_hint(session, error, what)) from error.__cause__
 
 
-def _keep_only(session: MergeSession, rows: str, what: str, where: str) -> None:
+def _keep_only(session: MergeSession, tables: tuple[str, str | None], what: str, where: str) -> None:
+    rows, left = tables
     meets = f"SELECT t.ctid FROM {rows} AS t WHERE "
     with SpooledTemporaryFile(_IN_MEMORY) as places:
         with session.rolled_back(what):
@@ -86,7 +88,13 @@ def _keep_only(session: MergeSession, rows: str, what: str, where: str) -> None:
             session.copy(b"COPY pg_temp.restore_kept FROM STDIN", blocks, what)
             session.execute("ANALYZE pg_temp.restore_kept", what)
             kept = "SELECT FROM pg_temp.restore_kept k WHERE k.place OPERATOR(pg_catalog.=) t.ctid"
-            session.execute(f"DELETE FROM {rows} AS t WHERE NOT EXISTS ({kept})", what)
+            session.execute(deletion(rows, f"NOT EXISTS ({kept})", left), what)
+
+
+def deletion(rows: str, condition: str, left: str | None = None) -> str:
+    """The statement that deletes rows `t`, or moves them to another table."""
+    deleted = f"DELETE FROM {rows} AS t WHERE {condition}"
+    return f"WITH gone AS ({deleted} RETURNING *) INSERT INTO {left} SELECT * FROM gone" if left else deleted
 
 
 class _DeniedError(RestoreValidationError):
