@@ -84,11 +84,17 @@ def _keep_dependents(
         conditions = [
             f"EXISTS (SELECT FROM {kept[key.parent].rows} p WHERE {key.same('p', 't')})"
             for key in chosen
-            if key.child == name
+            if key.child == name and _is_staged(key, child, kept[key.parent])
         ]
-        statement = deletion(child.rows, f"NOT ({' OR '.join(conditions)})", left.get(name))
+        refers = " OR ".join(conditions) or "false"
+        statement = deletion(child.rows, f"NOT ({refers})", left.get(name))
         session.execute(statement, f"rows of {name}")
         kept[name] = child
+
+
+def _is_staged(key: ForeignKey, child: StagedTable, parent: StagedTable) -> bool:
+    """Whether the rows of the backup have all columns of a foreign key; without them no row refers to another."""
+    return applies(child, key) and set(key.referenced) <= set(parent.match.columns)
 
 
 def _bring_parents(
@@ -113,7 +119,7 @@ def _returns(
         child, parent = tables.get(key.root), tables.get(key.parent)
         if child is None or parent is None or key.parent not in left:
             continue
-        if applies(child, key) and set(key.referenced) <= set(parent.match.columns):
+        if _is_staged(key, child, parent):
             within = f" AND ({key.within.condition})" if key.within else ""
             referring = f"EXISTS (SELECT FROM {child.rows} c WHERE {key.same('t', 'c')}{within})"
             yield key.parent, deletion(left[key.parent], referring, parent.rows)
