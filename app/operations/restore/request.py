@@ -1,4 +1,4 @@
-"""What is asked of a restore, checked and typed."""
+"""The request of a restore, checked and typed."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class RestoreOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestoreRequest:
-    """What is asked of a restore, or of a preview.
+    """The request of a restore, or of a preview.
 
     Attributes:
         backup: its id or alias, or the path of a file.
@@ -135,7 +135,7 @@ class RestoreRequest:
         return self.mode is Mode.MERGE or bool(self.merge.tables)
 
     def require_confirmation(self) -> None:
-        """Make sure that whoever asks knows what will be changed.
+        """Make sure that the name of the database that will change was typed out.
 
         Raises:
             RestoreValidationError: the name of the database was not typed out.
