@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from app.domain.adaptation import Adaptation
-from app.domain.restore import OnConflict, Policy
+from app.domain.psql import shell_word
+from app.domain.restore import Mode, OnConflict, Policy
 from app.domain.revisions import SchemaVersions
 
 MOST_SAMPLES = 100
@@ -134,8 +135,8 @@ class ColumnChanges:
         for column in self.retyped[:1] if len(self.retyped) == 1 else ():
             yield f"column {self.table}.{column.column} is {column.backup} in {one}, {column.live} in {other}"
         if len(self.retyped) > 1:
-            types = ", ".join(f"{column.column} {column.backup} ({column.live})" for column in self.retyped)
-            yield f"columns of {self.table} have other types in {one} (and in {other}): {types}"
+            types = ", ".join(f"{column.column} {column.live} (was {column.backup})" for column in self.retyped)
+            yield f"columns of {self.table} have other types in {other}: {types}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,6 +245,22 @@ class MergeRequest:
     def whole(self) -> bool:
         """Whether it replaces the whole database."""
         return self.exact and not self.tables
+
+    def command(self, database: str) -> str:
+        """The command line that asks for it. `database`: the name of the one that changes."""
+        words = [f"residency-backup restore {shell_word(self.backup or 'latest')}"]
+        words.append(f"--mode {Mode.REPLACE if self.exact else Mode.MERGE}")
+        words += [f"--table {shell_word(table)}" for table in self.tables]
+        words += ["--dependents"] if self.dependents else []
+        words += ["--parents"] if self.parents else []
+        given = {
+            "--where": self.where,
+            "--on-conflict": None if self.on_conflict == OnConflict() else str(self.on_conflict),
+            "--into": self.into,
+            "--search-path": self.search_path,
+        }
+        words += [f"{option} {shell_word(text)}" for option, text in given.items() if text is not None]
+        return " ".join([*words, *self.adaptation.words, f"--confirm {shell_word(database)}"])
 
     def refuses(self, changes: Changes) -> bool:
         """Whether the request does not allow these changes. Then none of them is made."""
