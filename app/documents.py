@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from app.archive.tar.layout import CATALOG, GLOBALS, POSTGRES, SETTINGS
 from app.domain.restore import newer_restores
 from app.last_words import without_secrets
-from app.operations.restore.report import changes_json
+from app.operations.restore.report import changes_json, versions_json
 
 if TYPE_CHECKING:  # so that a verb that prints backups does not wait for the import of restores
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from collections.abc import Set as AbstractSet
     from datetime import datetime
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # so that a verb that prints backups does not wait for the im
     from app.errors import ResidencyBackupError
     from app.operations.backup.publish import BackupResult
     from app.operations.backups.adopt import AdoptResult
+    from app.operations.backups.delete import DeleteResult
     from app.operations.backups.inventory import Inventory
     from app.operations.backups.prune import PruneResult
     from app.operations.backups.sync import SyncResult
@@ -41,8 +42,15 @@ if TYPE_CHECKING:  # so that a verb that prints backups does not wait for the im
 
 JSON = dict[str, Any]
 _BACKUP = ("database", "tier", "period", "file", "bytes", "raw_bytes", "rows", "tables", "codec", "origin", "seconds")
-_BACKUP_TOO = ("sha256", "label", "damage", "system_identifier", "database_oid", "doubts", "lacking")
-_RESTORE = ("id", "database", "into", "backup", "safety", "undo", "error", "message", "hint")
+_BACKUP_TOO = (
+    *("sha256", "label", "made_by", "pinned_by", "problem"),
+    *("system_identifier", "database_oid", "revision", "doubts", "lacking"),
+)
+_BACKUP_NAMES = {"problem": "damage"}  # names in JSON that are older than those of the fields
+_RESTORE = (
+    *("id", "database", "into", "backup", "begun_by", "rolled_back_by"),
+    *("safety", "undo", "error", "message", "hint"),
+)
 
 
 def failure(error: ResidencyBackupError) -> JSON:
@@ -61,9 +69,9 @@ def failure(error: ResidencyBackupError) -> JSON:
 
 def backup(value: Backup) -> JSON:
     """A backup."""
-    facts = {name: getattr(value, name) for name in (*_BACKUP, *_BACKUP_TOO)}
+    facts = {_BACKUP_NAMES.get(name, name): getattr(value, name) for name in (*_BACKUP, *_BACKUP_TOO)}
     times = {"created_at": value.created_at.isoformat(), "verified_at": _time(value.verified_at)}
-    return {"backup": value.id, **facts, "kept": value.pinned_reason, **times, "good": value.good}
+    return {"backup": value.id, **facts, "kept": value.pinned_reason, **times, "good": value.is_verified}
 
 
 def backup_made(tree: Tree, made: BackupResult) -> JSON:
@@ -128,6 +136,11 @@ def pruning(outcome: PruneResult, *, dry_run: bool) -> JSON:
     return {"kept": kept, "pruned": [value.id for value in pruned], "problems": outcome.problems}
 
 
+def deletion(outcome: DeleteResult) -> JSON:
+    """A backup that was deleted."""
+    return backup(outcome.backup) | {"deleted": True, "reason": outcome.reason, "warnings": outcome.warnings}
+
+
 def sync(outcome: SyncResult) -> JSON:
     """What a sync changed."""
     return {
@@ -161,8 +174,8 @@ def catch_up(sent: Sequence[Slot]) -> JSON:
     return {"sent": [{"tier": str(slot.tier), "period": slot.period} for slot in sent]}
 
 
-def restore(outcome: RestoreOutcome) -> JSON:
-    """A restore that is done."""
+def restore(outcome: RestoreOutcome, *, values: bool = True) -> JSON:
+    """A restore that is done; `values`: with those of sample rows."""
     record = outcome.restore
     document: JSON = {
         "restore": record.id,
@@ -181,7 +194,8 @@ def restore(outcome: RestoreOutcome) -> JSON:
         "warnings": outcome.warnings,
         "otherwise": [asdict(words) for words in outcome.otherwise],
     }
-    return document if outcome.changes is None else document | changes_json(outcome.changes)
+    versions = {} if outcome.versions is None else {"revisions": versions_json(outcome.versions)}
+    return document | versions | ({} if outcome.changes is None else changes_json(outcome.changes, values=values))
 
 
 def preview(plan: Preview) -> JSON:
@@ -193,6 +207,7 @@ def preview(plan: Preview) -> JSON:
         "method": str(plan.method),
         "dry_run": True,
         "refused": plan.refused,
+        "commands": list(plan.commands),
         **changes_json(plan.changes),
         "warnings": list(plan.warnings),
     }
@@ -205,12 +220,22 @@ def differences(one: str, other: str | None, changes: Changes) -> JSON:
 
 def rollback(outcome: RollbackOutcome) -> JSON:
     """A restore that is undone."""
-    return {"restore": outcome.restore.id, "rolled_back": True, "notes": outcome.notes}
+    notes, warnings = outcome.notes, outcome.warnings
+    return {"restore": outcome.restore.id, "rolled_back": True, "notes": notes, "warnings": warnings}
 
 
-def restores(records: Sequence[Restore]) -> list[JSON]:
-    """The records of restores, each with those that must be rolled back before it."""
-    return [_record(record) | {"after": [newer.id for newer in newer_restores(record, records)]} for record in records]
+def restores(records: Sequence[Restore], lost: Mapping[str, str]) -> list[JSON]:
+    """The records of restores, each with those that must be rolled back before it.
+
+    Args:
+        records: of all restores.
+        lost: why some cannot be undone any more, by their ids.
+    """
+    return [
+        _record(record)
+        | {"after": [newer.id for newer in newer_restores(record, records)], "cannot_be_undone": lost.get(record.id)}
+        for record in records
+    ]
 
 
 def full_restore(done: FullRestoreOutcome, start: str, steps: Sequence[str]) -> JSON:

@@ -12,7 +12,7 @@ from typing import TextIO
 _STREAMS = (0, 1, 2)
 
 
-class Forgiving(io.RawIOBase):
+class ForgivingStream(io.RawIOBase):
     """A stream that notes its first failure, and drops everything written after it."""
 
     def __init__(self, descriptor: int) -> None:
@@ -62,7 +62,7 @@ def what_was_lost() -> str | None:
     except ValueError:  # closed
         return None
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
-    if not isinstance(raw, Forgiving) or raw.failure is None or raw.failure.errno == errno.EPIPE:
+    if not isinstance(raw, ForgivingStream) or raw.failure is None or raw.failure.errno == errno.EPIPE:
         return None
     return raw.failure.strerror or str(raw.failure)
 
@@ -72,7 +72,7 @@ def _forgiving(descriptor: int, stream: TextIO | None) -> io.TextIOWrapper:
     encoding = getattr(stream, "encoding", None) or "utf-8"
     interactive = os.isatty(descriptor)
     return io.TextIOWrapper(
-        io.BufferedWriter(Forgiving(descriptor)),  # type: ignore[type-var] # typeshed wants a file's own class
+        io.BufferedWriter(ForgivingStream(descriptor)),  # type: ignore[type-var] # typeshed wants a file's own class
         encoding=encoding,
         errors="backslashreplace",
         line_buffering=interactive or descriptor == 2,  # noqa: PLR2004 -- standard error

@@ -50,7 +50,7 @@ def make_tree(folder: Path, count: int = BACKUPS) -> None:
     writer = ArchiveWriter(stream, Codec.ZSTD)
     writer.add(scan([_dump()]))
     index = writer.finish()
-    told: dict[str, Backup] = {}
+    described: dict[str, Backup] = {}
     for tier, at in _instants(count):
         manifest = _manifest(index, tier, at)
         name, content = id_of(tier, manifest.period), manifest.to_json().encode()
@@ -58,9 +58,9 @@ def make_tree(folder: Path, count: int = BACKUPS) -> None:
         with tree.create(tier, Path(file).name, "bench") as draft:
             draft.stream.write(stream.getvalue())
             draft.publish(file, content)
-        told[digest_of(content)] = manifest.to_backup(name, file)
-        catalog.save(told[digest_of(content)])
-    catalog.keep_told(DATABASE, told)
+        described[digest_of(content)] = manifest.to_backup(name, file)
+        catalog.save(described[digest_of(content)])
+    catalog.keep_manifests(DATABASE, described)
     known = Known(identity=_SERVER.identity, since=_LAST, how="its manifest")
     marked.change(DATABASE, lambda _: Lineage().with_known(known))
 

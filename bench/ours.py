@@ -23,7 +23,7 @@ from app.archive.writer import ArchiveWriter
 from app.domain.backup import Codec
 from app.domain.changes import MergeRequest
 from app.log import configure_logging
-from app.ports.target import Loading
+from app.ports.target import LoadOptions
 from app.postgres.database import Database
 from app.postgres.dump.source import PostgresSource
 from app.postgres.load.loader import load
@@ -42,8 +42,8 @@ def main() -> None:
     options = parser.parse_args()
     verbs = {"dump": _dump, "verify": _verify, "load": _load, "scan": _scan, "replace": _replace, "merge": _merge}
     begun = time.monotonic()
-    said = verbs[options.verb](options, Codec(options.codec))
-    print(json.dumps({"seconds": time.monotonic() - begun} | said))
+    figures = verbs[options.verb](options, Codec(options.codec))
+    print(json.dumps({"seconds": time.monotonic() - begun} | figures))
 
 
 def _index_file(file: Path) -> Path:
@@ -97,9 +97,9 @@ def _replace(options: argparse.Namespace, codec: Codec) -> dict[str, float]:
         return done
 
     timed("create", lambda: target.create("bench_shadow", None))
-    timed("load", lambda: target.load("bench_shadow", archive, Loading(facts=facts), lambda _: None))
+    timed("load", lambda: target.load("bench_shadow", archive, LoadOptions(facts=facts), lambda _: None))
     facts = PostgresSource(database, 1).facts()
-    remarks = timed("prove", lambda: target.prove("bench_shadow", archive, Loading(facts=facts), lambda _: None))
+    remarks = timed("prove", lambda: target.prove("bench_shadow", archive, LoadOptions(facts=facts), lambda _: None))
     seconds["nobody could connect"] = target.swap("bench_shadow", database.name, "bench_undo")
     target.drop("bench_undo")
     if remarks:

@@ -14,7 +14,7 @@ from typing import IO
 from app.alerts.log import LOGGER
 from app.errors import BackupError
 from app.postgres.programs import ChildProcess, run
-from app.settings.settings import Settings
+from app.settings.model import Settings
 
 DATABASE = "residency_scheduler"
 _POLL_SECONDS = 0.1
@@ -85,7 +85,7 @@ def run_shown(argv: list[str], env: Mapping[str, str], *, shown: str, expected: 
     return "" if quiet else done.stdout.rstrip()
 
 
-def told(log: Path, what: str) -> list[str]:
+def story(log: Path, what: str) -> list[str]:
     """The lines of a log that tell of events of a backup or a restore.
 
     Args:

@@ -12,6 +12,7 @@ from celery import Task, shared_task
 from app import documents
 from app.bootstrap import Program
 from app.domain.backup import Tier
+from app.domain.callers import task_from
 from app.domain.restore import Mode, Policy
 from app.errors import (
     BackupError,
@@ -69,7 +70,12 @@ class BackupTask(Task[Any, Any]):
     def service(self) -> Service:
         """The service, made in the process of the run, so that no connection crosses a fork."""
         program: Program = self.app.program  # type: ignore[attr-defined] # ours, see tasks.application
-        return program.service()
+        return program.service(by=self._caller())
+
+    def _caller(self) -> str:
+        """Who sent the task."""
+        request = self.request
+        return task_from(request.id, request.get("origin"), scheduled=bool(request.get("scheduled")))
 
 
 @shared_task(name="backup.daily", bind=True, base=BackupTask)
@@ -127,7 +133,8 @@ def catch_up(self: BackupTask) -> JSON:
     return documents.catch_up(slots)
 
 
-@shared_task(name="restore.preview", bind=True, base=BackupTask)
+# Celery logs the beginning of a result: of this one, which shows rows, nothing.
+@shared_task(name="restore.preview", bind=True, base=BackupTask, resultrepr_maxsize=1)
 def preview(  # noqa: PLR0913, PLR0917 -- the contract's arguments, by name or by position, and the command line's
     self: BackupTask,
     backup: str,
@@ -139,6 +146,13 @@ def preview(  # noqa: PLR0913, PLR0917 -- the contract's arguments, by name or b
     where: str | None = None,
     search_path: str | None = None,
     as_role: str | None = None,
+    skip_tables: Sequence[str] | None = None,
+    skip_columns: Sequence[str] | None = None,
+    map_tables: Sequence[str] | None = None,
+    map_columns: Sequence[str] | None = None,
+    fills: Sequence[str] | None = None,
+    allow_missing: bool = False,  # noqa: FBT001, FBT002 -- as above
+    parents: bool = False,  # noqa: FBT001, FBT002 -- as above
 ) -> JSON:
     """Report what a restore would do."""
     service = self.service
@@ -151,6 +165,13 @@ def preview(  # noqa: PLR0913, PLR0917 -- the contract's arguments, by name or b
         where=where,
         search_path=search_path,
         as_role=as_role,
+        skip_tables=skip_tables,
+        skip_columns=skip_columns,
+        map_tables=map_tables,
+        map_columns=map_columns,
+        fills=fills,
+        allow_missing=allow_missing,
+        parents=parents,
     )
     return documents.preview(preview_restore(service, RestoreRequest.parse(service, backup, **options)))
 
@@ -168,6 +189,13 @@ def run(  # noqa: PLR0913, PLR0917 -- as above
     where: str | None = None,
     search_path: str | None = None,
     as_role: str | None = None,
+    skip_tables: Sequence[str] | None = None,
+    skip_columns: Sequence[str] | None = None,
+    map_tables: Sequence[str] | None = None,
+    map_columns: Sequence[str] | None = None,
+    fills: Sequence[str] | None = None,
+    allow_missing: bool = False,  # noqa: FBT001, FBT002 -- as above
+    parents: bool = False,  # noqa: FBT001, FBT002 -- as above
 ) -> JSON:
     """Restore, once: the task's id recognises a message that is delivered twice."""
     service = self.service
@@ -181,8 +209,16 @@ def run(  # noqa: PLR0913, PLR0917 -- as above
         where=where,
         search_path=search_path,
         as_role=as_role,
+        skip_tables=skip_tables,
+        skip_columns=skip_columns,
+        map_tables=map_tables,
+        map_columns=map_columns,
+        fills=fills,
+        allow_missing=allow_missing,
+        parents=parents,
     )
-    return documents.restore(run_restore(service, RestoreRequest.parse(service, backup, self.request.id, **options)))
+    outcome = run_restore(service, RestoreRequest.parse(service, backup, self.request.id, **options))
+    return documents.restore(outcome, values=False)
 
 
 @shared_task(name="restore.rollback", bind=True, base=BackupTask)

@@ -138,7 +138,7 @@ class Consumer(consumer.Consumer):
             message.reject_log_error(logging.getLogger(__name__), self.connection_errors)
 
 
-class _Reading:
+class _CheckedChannel:
     """A channel that rejects entries of a list or subscription that are not JSON."""
 
     connection: Any
@@ -168,7 +168,7 @@ def _of_what_was_read(error: Exception) -> bool:
     return any(frame.f_globals.get("__name__") == loads.__module__ for frame, _ in frames)
 
 
-class _Delivering:
+class _CheckedTransport:
     """A transport that rejects JSON that is no message."""
 
     delivering = False
@@ -183,21 +183,21 @@ class _Delivering:
         return super()._deliver(message, queue)  # type: ignore[misc]
 
 
-class Channel(_Reading, redis.Channel):
+class Channel(_CheckedChannel, redis.Channel):
     """A channel of a Redis."""
 
 
-class Transport(_Delivering, redis.Transport):
+class Transport(_CheckedTransport, redis.Transport):
     """A Redis as broker."""
 
     Channel = Channel
 
 
-class SentinelChannel(_Reading, redis.SentinelChannel):
+class SentinelChannel(_CheckedChannel, redis.SentinelChannel):
     """A channel of a Redis behind sentinels."""
 
 
-class SentinelTransport(_Delivering, redis.SentinelTransport):
+class SentinelTransport(_CheckedTransport, redis.SentinelTransport):
     """A Redis behind sentinels, as broker."""
 
     Channel = SentinelChannel

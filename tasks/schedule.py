@@ -14,7 +14,7 @@ from celery.schedules import BaseSchedule, schedstate, schedule
 
 from app.domain.clocks import SKEW, is_ahead
 from app.operations.schedule import due_after
-from app.settings.settings import Settings
+from app.settings.model import Settings
 
 # Not "backup.…": it runs every minute, and would bury the lines that `grep -i backup` looks for.
 CATCH_UP = "schedule.catch_up"

@@ -10,7 +10,7 @@ from celery import Celery
 from celery.app import backends
 
 from app.errors import SettingsError
-from app.settings.settings import Settings
+from app.settings.model import Settings
 from app.urls import BACKENDS, require_results, scheme_of
 
 _REDIS = ("redis", "rediss", "sentinel")

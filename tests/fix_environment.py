@@ -8,7 +8,7 @@ import pytest
 
 from app.errors import SettingsError
 from app.settings.environment import load_settings
-from app.settings.settings import Settings
+from app.settings.model import Settings
 
 URL = "postgresql://app:secret-word@db.example:5433/residency"
 MINIMAL = {"DATABASE_URL": URL}

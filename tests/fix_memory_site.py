@@ -35,8 +35,10 @@ from app.operations.restore.request import RestoreRequest
 from app.operations.restore.run import restore
 from app.operations.service import SILENT, Progress, Service
 from app.ports.events import Event
+from app.postgres.unpack import PgRestore
 from app.storage.scripts import LocalScripts
 from tests.fakes.cluster import FolderCluster
+from tests.fakes.commands import CannedCommands
 from tests.fakes.server import CannedServer, Rows
 from tests.fakes.source import CannedSource
 from tests.fakes.target import CannedTarget
@@ -52,9 +54,15 @@ OPTIONS = Options(
     min_free_bytes=100 << 20,
     undo_for=timedelta(hours=24),
     post_command=(),
+    migrate_command=(),
+    before_command=(),
+    after_command=(),
+    hook_seconds=300,
+    command_dir=None,
     version_tables=(),
     foreign_role=None,
     tool="residency-backup 0.0",
+    by="alice@db1",
     full_paths=(),
     environment="",
 )
@@ -82,6 +90,7 @@ class MemorySite:
         self.restore_records = SqlRestores(self.engine)
         self.source = CannedSource("residency", self.server, lambda: self.now)
         self.target = CannedTarget(self.server)
+        self.commands = CannedCommands()
         self.service = self.with_options()
 
     @property
@@ -108,7 +117,9 @@ class MemorySite:
         return Service(
             source=self.source,
             target=self.target,
+            unpacker=PgRestore(),
             cluster=FolderCluster(self.folder / "data"),
+            commands=self.commands,
             tree=self.tree,
             scripts=LocalScripts(self.folder),
             catalog=self.catalog,

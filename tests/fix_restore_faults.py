@@ -35,7 +35,7 @@ def dump(damaged: Damaged, name: str, text: str, end: str = END) -> Fault:
     """A foreign dump of that text."""
     file = damaged.site.backups.parent / f"{name}.sql"
     file.write_text(text + end)
-    return Fault({"mode": "replace", "backup": str(file)})
+    return Fault({"mode": "replace", "backup": str(file), "allow_missing": True})
 
 
 def file_of(damaged: Damaged) -> Path:

@@ -1,4 +1,4 @@
-"""Passes each event on to all listeners; what one of them fails of keeps no work from being done."""
+"""Passes each event on to all listeners. A listener that fails does not stop the work."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -91,6 +91,11 @@ class Index:
     def rows(self) -> int:
         """Number of rows in all tables."""
         return total_rows(self.tables)
+
+    def without_places(self) -> Index:
+        """The index of a file that can only be read from its beginning."""
+        segments = tuple(replace(segment, offset=None, bytes=None) for segment in self.segments)
+        return replace(self, segments=segments)
 
 
 def total_rows(tables: Iterable[TableDigest]) -> int:

@@ -28,10 +28,10 @@ class OpenFile:
 
     def open(self) -> BinaryIO:
         """A new stream at the start of the file. Each has its own position, so any number can be read at a time."""
-        return cast("BinaryIO", io.BufferedReader(_Reading(self), _BLOCK))
+        return cast("BinaryIO", io.BufferedReader(_FileStream(self), _BLOCK))
 
 
-class _Reading(io.RawIOBase):
+class _FileStream(io.RawIOBase):
     def __init__(self, file: OpenFile) -> None:
         self._file = file
         self._at = 0

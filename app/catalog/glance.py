@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from app.catalog.rows import BACKUP, COLUMNS, TIMES, WORDS, told_of
+from app.catalog.rows import BACKUP, COLUMNS, TIMES, WORDS, manifest_backup
 from app.catalog.version import HEAD, VERSION_TABLE
 from app.domain.backup import Backup
 from app.ports.runs import Catalog
@@ -25,9 +25,9 @@ from app.ports.runs import Catalog
 Answer = TypeVar("Answer")
 _COLUMNS = ", ".join(f'"{COLUMNS.get(name, name)}"' for name in BACKUP)
 _BACKUPS = f"SELECT {_COLUMNS} FROM backup_files WHERE database = ? ORDER BY created_at DESC, id DESC"
-_TOLD = "SELECT digest, told FROM backup_manifests WHERE database = ?"
+_MANIFESTS = "SELECT digest, told FROM backup_manifests WHERE database = ?"
 _BESIDE = ("", "-journal", "-wal", "-shm")
-_LOCK_SECONDS = 0.5  # then the catalog is asked, which waits as long as it is told to
+_LOCK_SECONDS = 0.5  # then the catalog is asked, which waits as long as it is set to
 
 
 class Glance:
@@ -49,10 +49,10 @@ class Glance:
         found = self._read(_BACKUPS, database, lambda rows: [_backup_of(row) for row in rows])
         return self._catalog.backups(database) if found is None else found
 
-    def told(self, database: str) -> Mapping[str, Backup]:
+    def manifests(self, database: str) -> Mapping[str, Backup]:
         """The backups that manifests describe, by the SHA-256 of their bytes."""
-        found = self._read(_TOLD, database, _by_digest)
-        return self._catalog.told(database) if found is None else found
+        found = self._read(_MANIFESTS, database, _by_digest)
+        return self._catalog.manifests(database) if found is None else found
 
     def _read(self, query: str, database: str, answer: Callable[[Sequence[Any]], Answer]) -> Answer | None:
         """The answer to a query; None if the file is to be opened as usual."""
@@ -87,5 +87,5 @@ def _backup_of(row: Sequence[Any]) -> Backup:
 
 
 def _by_digest(rows: Sequence[Any]) -> dict[str, Backup]:
-    told = ((digest, told_of(json.loads(content))) for digest, content in rows)
-    return {digest: backup for digest, backup in told if backup is not None}
+    described = ((digest, manifest_backup(json.loads(content))) for digest, content in rows)
+    return {digest: backup for digest, backup in described if backup is not None}

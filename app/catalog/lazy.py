@@ -80,11 +80,9 @@ class Store:
         self._engine.close()
 
     def is_below(self, folder: Path) -> bool:
-        """Whether the catalog is a file in a folder."""
         return self._engine.is_below(folder)
 
     def copy(self, path: Path) -> None:
-        """Write every row, as of one instant, into a new SQLite catalog."""
         with translated("the catalog cannot be copied", self._engine.place):
             copy_rows(self._engine.ready(), path)
 

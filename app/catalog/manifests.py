@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from sqlalchemy import Connection, bindparam, delete, insert, select
 
-from app.catalog.rows import told_of, told_values
+from app.catalog.rows import manifest_backup, manifest_values
 from app.catalog.tables import manifests
 from app.domain.backup import Backup
 
@@ -17,19 +17,21 @@ from app.domain.backup import Backup
 def read(connection: Connection, database: str) -> dict[str, Backup]:
     """The backups that manifests of a database describe, by digest; rows of other versions are left out."""
     query = select(manifests.c.digest, manifests.c.told).where(manifests.c.database == database)
-    rows = ((digest, told_of(content)) for digest, content in connection.execute(query))
+    rows = ((digest, manifest_backup(content)) for digest, content in connection.execute(query))
     return {digest: backup for digest, backup in rows if backup is not None}
 
 
-def keep_only(connection: Connection, database: str, told: Mapping[str, Backup]) -> None:
+def keep_only(connection: Connection, database: str, described: Mapping[str, Backup]) -> None:
     """Record what these manifests describe, and forget all others of the database."""
     of_it = manifests.c.database == database
     known = read(connection, database)
     recorded = set(connection.execute(select(manifests.c.digest).where(of_it)).scalars())
-    gone = [{"gone": digest} for digest in recorded if digest not in told or digest not in known]
-    new = [digest for digest in told if digest not in known]
+    gone = [{"gone": digest} for digest in recorded if digest not in described or digest not in known]
+    new = [digest for digest in described if digest not in known]
     if gone:
         connection.execute(delete(manifests).where(of_it & (manifests.c.digest == bindparam("gone"))), gone)
     if new:
-        values = [{"database": database, "digest": digest, "told": told_values(told[digest])} for digest in new]
+        values = [
+            {"database": database, "digest": digest, "told": manifest_values(described[digest])} for digest in new
+        ]
         connection.execute(insert(manifests), values)

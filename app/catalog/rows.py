@@ -14,12 +14,12 @@ from app.ports.runs import Run
 if TYPE_CHECKING:
     from sqlalchemy import Row
 
-BACKUP = [field.name for field in fields(Backup) if field.name not in {"doubts", "lacking"}]
-_TOLD = [field.name for field in fields(Backup)]
+BACKUP = [field.name for field in fields(Backup) if field.name not in {"revision", "doubts", "lacking"}]
+_MANIFESTS = [field.name for field in fields(Backup)]
 TIMES = [field.name for field in fields(Backup) if "datetime" in str(field.type)]
 WORDS = {"tier": Tier, "codec": Codec, "origin": Origin, "state": BackupState}
 _RECORD = [field.name for field in fields(SlotRecord) if field.name != "server"]
-COLUMNS = {"pinned_reason": "kept"}  # columns whose names differ from those of the fields
+COLUMNS = {"pinned_reason": "kept", "problem": "damage"}  # columns whose names differ from those of the fields
 MESSAGE_LIMIT = 4000
 
 
@@ -33,15 +33,15 @@ def backup_values(backup: Backup) -> dict[str, Any]:
     return {name: getattr(backup, name) for name in BACKUP}
 
 
-def told_values(backup: Backup) -> dict[str, Any]:
+def manifest_values(backup: Backup) -> dict[str, Any]:
     """The backup that a manifest describes, as JSON."""
-    values = {name: getattr(backup, name) for name in _TOLD}
+    values = {name: getattr(backup, name) for name in _MANIFESTS}
     return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in values.items()}
 
 
-def told_of(content: Any) -> Backup | None:
+def manifest_backup(content: Any) -> Backup | None:
     """The backup that a manifest tells of; None if the row is damaged, or of a version that knew other facts."""
-    if not isinstance(content, dict) or content.keys() != set(_TOLD):
+    if not isinstance(content, dict) or content.keys() != set(_MANIFESTS):
         return None
     try:
         words = {name: kind(content[name]) for name, kind in WORDS.items()}

@@ -1,9 +1,10 @@
-"""The record of runs, slots and backups: the port `Catalog`, kept in a database."""
+"""The record of runs, slots and backups, in a database."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import ColumnElement, Connection, delete, select, update
@@ -11,23 +12,18 @@ from sqlalchemy import ColumnElement, Connection, delete, select, update
 from app.catalog import manifests, runs, signs, slots
 from app.catalog.lazy import LEASE, Store, lazy_engine
 from app.catalog.rows import backup_of, backup_values, error_values, run_of
-from app.catalog.tables import RunState, backups, insert_into
+from app.catalog.tables import RunState, backups, deletions, insert_into
 from app.domain.backup import Backup, Tier
 from app.domain.servers import ANY, Identity
 from app.domain.slots import Slot, SlotRecord, SlotState
 from app.errors import BackupRunningError
-from app.ports.runs import Run
+from app.ports.runs import Deletion, Run
 
 
 class SqlCatalog(Store):
-    """The record of runs, slots and backups; see the port for what each method promises."""
+    """The port `Catalog`."""
 
     def claim(self, database: str, tier: Tier, slot: Slot | None, now: datetime, server: Identity = ANY) -> Run | None:
-        """Begin a run; None if its slot was run already, or may not be tried again yet.
-
-        Raises:
-            BackupRunningError: a living run of the tier is under way.
-        """
         now = now.astimezone(UTC)
         instants = {"started_at": now, "heartbeat_at": now}
         run = Run(id=secrets.token_hex(6), database=database, tier=tier, slot=slot, server=server, **instants)
@@ -47,62 +43,51 @@ class SqlCatalog(Store):
             return run
 
     def heartbeat(self, run: Run, now: datetime) -> bool:
-        """Give a sign of life; False if the run is no longer this process's."""
         with self._writing("the sign of life cannot be recorded") as connection:
             return runs.beat(connection, run, now)
 
     def complete(self, run: Run, backup: Backup, now: datetime) -> None:
-        """End a run that made a backup. The backup is saved even if the run was taken for dead: its file exists."""
         with self._writing(f"the backup {backup.id} cannot be recorded") as connection:
             if runs.end(connection, run, RunState.COMPLETE, now, backup_id=backup.id):
                 slots.done(connection, run, now)
-            _save(connection, backup)
+            _save(connection, backup)  # also if the run was taken for dead: the file exists
 
     def fail(self, run: Run, error: Exception, now: datetime, *, transient: bool) -> None:
-        """End a run that failed. Does nothing if it is no longer this process's."""
         with self._writing("the failed run cannot be recorded") as connection:
             if runs.end(connection, run, RunState.FAILED, now, **error_values(error)):
                 slots.fail(connection, run, now, transient=transient)
 
     def abandon_dead(self, now: datetime) -> Sequence[Run]:
-        """End, and return, all runs whose holders are dead."""
         self._disbelieve(now)
         with self._writing("dead runs cannot be ended") as connection:
             return runs.abandon_dead(connection, now, self._engine.lease)
 
     def doubtful_for(self, now: datetime) -> timedelta:
-        """How long until every holder that cannot be looked at counts as dead, unless it gives a sign of life."""
         self._disbelieve(now)
         with self._reading("signs of life cannot be read") as connection:
             return signs.doubtful_for(connection, signs.moment(connection, now), self._engine.lease)
 
     def may_have_made(self, database: str, tier: Tier, backup_id: str, at: datetime) -> bool:
-        """Whether a recorded run may have made a backup at that instant. True also if the record is younger."""
         with self._reading("runs cannot be read") as connection:
             return runs.may_have_made(connection, database, tier, backup_id, at)
 
     def running(self, database: str | None = None) -> Sequence[Run]:
-        """Runs under way, of one database or of all, oldest first, dead or alive."""
         with self._reading("runs cannot be read") as connection:
             return [run_of(row) for row in runs.under_way(connection, database)]
 
     def slot(self, database: str, tier: Tier, period: str, server: Identity = ANY) -> SlotRecord | None:
-        """The record of a slot; None if it was never run, or only on another server."""
         with self._reading("the slot cannot be read") as connection:
             return slots.read(connection, database, tier, period, server)
 
     def first_slot_due(self, database: str, tier: Tier) -> datetime | None:
-        """When the first recorded slot of the tier came due; None if there is none."""
         with self._reading("slots cannot be read") as connection:
             return slots.first_due(connection, database, tier)
 
     def pass_slot(self, database: str, slot: Slot, now: datetime) -> None:
-        """Record a slot as not missed. Does nothing if the slot is recorded already."""
         with self._writing("the slot cannot be recorded") as connection:
             slots.pass_over(connection, database, slot, now)
 
     def forget_slots(self, database: str, after: datetime) -> None:
-        """Forget the slots that come due after an instant."""
         with self._reading("slots cannot be read") as connection:
             last = slots.last_due(connection, database)
         if last is not None and last > after:  # asked every minute: a transaction that writes makes others wait
@@ -110,43 +95,47 @@ class SqlCatalog(Store):
                 slots.forget(connection, database, after)
 
     def backups(self, database: str) -> Sequence[Backup]:
-        """All backups, newest first."""
         newest_first = (backups.c.created_at.desc(), backups.c.id.desc())
         query = select(backups).where(backups.c.database == database).order_by(*newest_first)
         with self._reading("backups cannot be read") as connection:
             return [backup_of(row) for row in connection.execute(query)]
 
     def save(self, backup: Backup) -> None:
-        """Insert the backup, or replace the row of the same database and id."""
         with self._writing(f"the backup {backup.id} cannot be recorded") as connection:
             _save(connection, backup)
 
-    def record_check(self, backup: Backup, verified_at: datetime | None, damage: str | None) -> None:
-        """Record the result of a verification. Nothing else of the row changes."""
-        values = {"damage": damage} | ({} if verified_at is None else {"verified_at": verified_at})
+    def record_check(self, backup: Backup, verified_at: datetime | None, problem: str | None) -> None:
+        values = {"problem": problem} | ({} if verified_at is None else {"verified_at": verified_at})
         here = _is(backup.database, backup.id) & (backups.c.sha256 == backup.sha256)
         with self._writing(f"what was found of backup {backup.id} cannot be recorded") as connection:
             connection.execute(update(backups).where(here).values(values))
 
-    def pin(self, database: str, backup_id: str, reason: str | None) -> None:
-        """Record the reason of a pin, or with None its release. Nothing else of the row changes."""
+    def pin(self, database: str, backup_id: str, reason: str | None, by: str | None) -> None:
         with self._writing(f"the pin of backup {backup_id} cannot be recorded") as connection:
-            connection.execute(update(backups).where(_is(database, backup_id)).values(pinned_reason=reason))
+            connection.execute(
+                update(backups).where(_is(database, backup_id)).values(pinned_reason=reason, pinned_by=by)
+            )
 
     def forget(self, database: str, backup_id: str) -> None:
-        """Remove the row of a backup. Does nothing if there is none."""
         with self._writing(f"the backup {backup_id} cannot be forgotten") as connection:
             connection.execute(delete(backups).where(_is(database, backup_id)))
 
-    def told(self, database: str) -> Mapping[str, Backup]:
-        """The backups that manifests describe, by the SHA-256 of their bytes."""
+    def record_deletion(self, deletion: Deletion) -> None:
+        with self._writing(f"the deletion of backup {deletion.id} cannot be recorded") as connection:
+            connection.execute(deletions.insert().values(**asdict(deletion)))
+
+    def deletions(self, database: str) -> Sequence[Deletion]:
+        query = select(deletions).where(deletions.c.database == database).order_by(deletions.c.deleted_at.desc())
+        with self._reading("deletions cannot be read") as connection:
+            return [Deletion(**row) for row in connection.execute(query).mappings()]
+
+    def manifests(self, database: str) -> Mapping[str, Backup]:
         with self._reading("what manifests tell cannot be read") as connection:
             return manifests.read(connection, database)
 
-    def keep_told(self, database: str, told: Mapping[str, Backup]) -> None:
-        """Record what these manifests describe, and forget all others of the database."""
+    def keep_manifests(self, database: str, described: Mapping[str, Backup]) -> None:
         with self._writing("what manifests tell cannot be recorded") as connection:
-            manifests.keep_only(connection, database, told)
+            manifests.keep_only(connection, database, described)
 
 
 def lazy_catalog(url: str, *, lease: timedelta = LEASE, prepare: Callable[[], None] = lambda: None) -> SqlCatalog:
@@ -184,5 +173,5 @@ def _under_way(connection: Connection, wanted: Run) -> BackupRunningError:
     )
     return BackupRunningError(
         f"a {wanted.tier} backup of {wanted.database} is under way{since}",
-        "Wait for it to end. If it is known to be dead: residency-backup check --repair.",
+        "wait for it to end; if it is known to be dead: residency-backup check --repair",
     )

@@ -9,7 +9,7 @@ from app.cli.output.messages import warn
 from app.cli.session import Session, as_json
 from app.domain.backup import Tier
 from app.operations.backups.inventory import find
-from app.operations.backups.told import inventory_to_look_at
+from app.operations.backups.parsed_manifests import inventory_to_look_at
 
 
 @click.command("list")

@@ -11,6 +11,8 @@ from app.cli.output.progress import progress
 from app.cli.session import WARNINGS, Session, as_json
 from app.domain.restore import Mode, Policy
 from app.errors import MergeConflictError
+from app.operations.backups.no_return import lost_undos
+from app.operations.backups.parsed_manifests import inventory_to_look_at
 from app.operations.restore.preview import Preview
 from app.operations.restore.preview import diff as diff_backups
 from app.operations.restore.preview import preview as preview_restore
@@ -25,6 +27,7 @@ from app.operations.restore.run import restore as run_restore
 @click.option("--confirm", metavar="DBNAME", help="The name of the database that changes, typed out.")
 @click.option("--table", "tables", multiple=True, metavar="T", help="Only this table; may be given again.")
 @click.option("--dependents", is_flag=True, help="With the tables that refer to these.")
+@click.option("--parents", is_flag=True, help="With the tables that these refer to; with --where: the rows.")
 @click.option("--where", metavar="SQL", help="Merge only the rows of --table that meet a condition.")
 @click.option(
     "--on-conflict",
@@ -36,6 +39,12 @@ from app.operations.restore.run import restore as run_restore
 @click.option("--into", metavar="DB", help="Restore into another database, made if it is missing.")
 @click.option("--search-path", metavar="SCHEMAS", help="Schemas that functions search for names without a schema.")
 @click.option("--as", "as_role", metavar="ROLE", help="Load a stranger's dump as a role with few rights.")
+@click.option("--skip-table", "skip_tables", multiple=True, metavar="T", help="Leave a table of the backup out.")
+@click.option("--skip-column", "skip_columns", multiple=True, metavar="T.C", help="Leave a column of the backup out.")
+@click.option("--map-table", "map_tables", multiple=True, metavar="OLD=NEW", help="A table has another name now.")
+@click.option("--map-column", "map_columns", multiple=True, metavar="T.OLD=NEW", help="A column has another name now.")
+@click.option("--fill", "fills", multiple=True, metavar="T.C=SQL", help="What new rows get in a new column.")
+@click.option("--allow-missing", is_flag=True, help="Replace, though the file lacks tables or rows.")
 @click.option("--dry-run", is_flag=True, help="Report what would change; nothing is changed.")
 @as_json
 @click.pass_obj
@@ -71,7 +80,7 @@ def rollback(session: Session, restore_id: str, *, as_json: bool) -> int:
     with progress(quiet=as_json) as bars:
         outcome = roll_back(session.service, restore_id, bars)
     show.rolled_back(outcome, as_json=as_json)
-    return 0
+    return WARNINGS if outcome.warnings else 0
 
 
 @click.command()
@@ -96,7 +105,9 @@ def diff(session: Session, one: str, other: str | None, *, as_json: bool) -> int
 def restores(session: Session, *, as_json: bool) -> int:
     """List the restores, newest first, and until when each can be rolled back."""
     service = session.service
-    show.listing(service, service.restores.restores(service.database), as_json=as_json)
+    records = service.restores.restores(service.database)
+    lost = lost_undos(service, records, inventory_to_look_at(service)) if records else {}
+    show.listing(service, records, lost, as_json=as_json)
     return 0
 
 

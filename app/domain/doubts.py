@@ -65,8 +65,7 @@ def in_short(names: Sequence[str]) -> str:
 
 def lacking_in_short(lacking: Sequence[str]) -> str:
     """A sentence about a backup that lacks these objects."""
-    more = f" (and {len(lacking) - 1} more)" if len(lacking) > 1 else ""
-    return f"lacks what no dump carries: {lacking[0]}{more}"
+    return f"lacks what no dump carries: {listed(lacking, 1)}"
 
 
 def path_of(doubts: Iterable[Doubt]) -> str | None:

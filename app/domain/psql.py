@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from shlex import quote
+
 
 def in_psql(database: str, *statements: str) -> str:
     """The psql command that runs these statements in a database."""
@@ -16,6 +18,11 @@ def renaming(database: str, name: str) -> str:
 def quoted(name: str) -> str:
     """A name as SQL, in quotes."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def shell_word(text: str) -> str:
+    """A word of a command line, quoted for the shell if necessary; paths and qualified names are not."""
+    return text if quote(text) == text else _word(text)
 
 
 def _word(text: str) -> str:

@@ -69,7 +69,7 @@ def _keep_newest_periods(newest_first: list[Backup], limit: int | None, reasons:
             continue  # not counted, because this service did not make it: see _keep_always
         elif backup.period in counted:
             reasons[backup.id].append(f"{backup.tier} {counted.index(backup.period) + 1} of {limit}")
-        elif len(counted) < limit and backup.damage:
+        elif len(counted) < limit and backup.problem:
             reasons[backup.id].append("damaged; kept until newer undamaged backups replace it")
         elif len(counted) < limit:
             counted.append(backup.period)
@@ -77,10 +77,10 @@ def _keep_newest_periods(newest_first: list[Backup], limit: int | None, reasons:
 
 
 def _keep_always(newest_first: list[Backup], reasons: dict[str, list[str]]) -> None:
-    good = [backup for backup in newest_first if backup.origin is Origin.DUMP and backup.good]
+    verified = [backup for backup in newest_first if backup.origin is Origin.DUMP and backup.is_verified]
     # A full backup and a plain dump cannot replace each other.
     for is_sql in (True, False):
-        if newest := next((backup for backup in good if backup.tier.is_sql is is_sql), None):
+        if newest := next((backup for backup in verified if backup.tier.is_sql is is_sql), None):
             reasons[newest.id].append("newest verified backup" if is_sql else "newest verified full backup")
     for backup in newest_first:
         if backup.pinned_reason is not None:

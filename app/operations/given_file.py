@@ -9,6 +9,7 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
+from app.archive.inspect.packed import TOC
 from app.errors import BackupNotFoundError, BackupPermissionError, DiskReadError, RestoreValidationError
 
 _KINDS = {
@@ -20,7 +21,6 @@ _KINDS = {
 # The shell's <(…), and standard input: names that mean nothing to another command.
 _BORROWED = ("/dev/fd/", "/dev/std", "/proc/")
 _LISTED = "to list what there is: residency-backup list"
-_TOC = "toc.dat"
 _NOTHING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 
@@ -42,6 +42,16 @@ def stat_of(path: Path) -> os.stat_result | None:
         if error.errno in _NOTHING:
             return None
         raise DiskReadError(f"{path} cannot be looked at: {error.strerror or error}", "look at its disk") from error
+
+
+def is_packed_folder(path: Path) -> bool:
+    """Whether a path is a folder with a dump in pg_dump's directory format.
+
+    Raises:
+        BackupPermissionError, DiskReadError: it cannot be looked at.
+    """
+    found = stat_of(path)
+    return found is not None and stat.S_ISDIR(found.st_mode) and stat_of(path / TOC) is not None
 
 
 def require_plain(path: Path) -> os.stat_result:
@@ -89,9 +99,6 @@ def _refuse(path: Path, found: os.stat_result) -> None:
         return
     quoted = shlex.quote(str(path))
     if stat.S_ISDIR(found.st_mode):
-        if (path / _TOC).exists():
-            message = f"{path} is a folder: a dump in pg_dump's directory format is no plain SQL"
-            raise RestoreValidationError(message, f"make it one: pg_restore --file=dump.sql {quoted}")
         raise RestoreValidationError(f"{path} is a folder, and no file of a dump", f"name a file in it: ls {quoted}")
     kind = _KINDS.get(stat.S_IFMT(found.st_mode), "no regular file")
     message = f"{path} is {kind}: a restore reads its file several times, and from any place in it"

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
+from app.domain.revisions import History
 from app.operations.options import Options
 
 if TYPE_CHECKING:  # the ports of servers import the archive's format, and `list` is spared it
     from app.ports.cluster import Cluster
+    from app.ports.commands import Commands
     from app.ports.events import Events
     from app.ports.restores import Restores
     from app.ports.runs import Catalog
@@ -18,6 +20,7 @@ if TYPE_CHECKING:  # the ports of servers import the archive's format, and `list
     from app.ports.source import Source
     from app.ports.target import Target
     from app.ports.tree import Tree
+    from app.ports.unpacker import Unpacker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +30,9 @@ class Service:
     Attributes:
         source: the database.
         target: the server that backups are restored on.
+        unpacker: makes plain SQL of pg_dump's own formats.
         cluster: the whole server, for full backups.
+        commands: runs the operator's commands around a restore.
         tree: where the backups stand.
         scripts: where the inverses of merges are kept.
         catalog: the record of backups, runs and slots.
@@ -35,11 +40,14 @@ class Service:
         options: all figures.
         events: listeners of what happens.
         clock: the present instant in the schedule's time zone.
+        history: reads the application's migrations off its scripts; none if nobody named them.
     """
 
     source: Source
     target: Target
+    unpacker: Unpacker
     cluster: Cluster
+    commands: Commands
     tree: Tree
     scripts: Scripts
     catalog: Catalog
@@ -47,6 +55,7 @@ class Service:
     options: Options
     events: Events
     clock: Callable[[], datetime]
+    history: Callable[[], History] = History
 
     @property
     def database(self) -> str:

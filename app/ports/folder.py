@@ -42,7 +42,7 @@ class Folder(Protocol):
         """Whether there is a marker."""
 
     def lineage(self, database: str) -> Lineage | None:
-        """The lineage of a database in the marker; None if there is none."""
+        """The lineage of a database in the marker; None if there is none, or if the marker cannot be read."""
 
     def change(self, database: str, change: Callable[[Lineage | None], Lineage | None]) -> None:
         """Change the lineage of a database in the marker, under a lock. A missing marker is made.

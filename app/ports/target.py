@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,7 +67,7 @@ class Loader:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Loading:
+class LoadOptions:
     """How an archive is loaded, which decides what the database must contain afterwards.
 
     Attributes:
@@ -120,8 +120,24 @@ class Target(Protocol):
     def foreign_owners(self, needs: Needs) -> dict[str, str]:
         """Owners in the backup that the role may not set, each with the remedy, usually a GRANT."""
 
+    def versions(self, columns: Mapping[TableName, str]) -> dict[TableName, frozenset[str]]:
+        """What tables of the live database have in one column, as text; without those that it lacks, or may not read.
+
+        Args:
+            columns: of migration tools' tables, by table.
+        """
+
     def databases(self) -> dict[str, int]:
         """All databases of the server: name -> oid, which a database keeps if it is renamed."""
+
+    def tables(self) -> dict[TableName, TableName]:
+        """Tables of the live database whose rows a dump has, each with its root: of a partition, else itself.
+
+        Takes no locks.
+        """
+
+    def filled(self, tables: Iterable[TableName]) -> set[TableName]:
+        """Those tables of the live database that have rows, or had some that are not vacuumed away yet."""
 
     def renaming(self, names: Collection[str]) -> bool:
         """Whether one of these databases is being renamed or dropped now, so that `databases` may change soon."""
@@ -166,7 +182,7 @@ class Target(Protocol):
             RestorePermissionError: it cannot connect; names what it needs.
         """
 
-    def load(self, name: str, archive: Archive, loading: Loading, progress: Advance) -> LoadResult:
+    def load(self, name: str, archive: Archive, options: LoadOptions, progress: Advance) -> LoadResult:
         """Load an archive into an empty database.
 
         If it is foreign, or loaded as another role, changes outside of the database are refused.
@@ -180,7 +196,7 @@ class Target(Protocol):
         self,
         name: str,
         archive: Archive,
-        loading: Loading,
+        options: LoadOptions,
         progress: Advance,
         otherwise: Callable[[OtherWords], object] = lambda _: None,
     ) -> list[str]:
@@ -189,7 +205,7 @@ class Target(Protocol):
         Args:
             name: of the database.
             archive: its expected content.
-            loading: how it was loaded. Of a foreign dump only what is certain is compared.
+            options: how it was loaded. Of a foreign dump only what is certain is compared.
             progress: called with the number of bytes read.
             otherwise: called with each object whose definition differs, for at most a hundred.
 
@@ -235,7 +251,7 @@ class Target(Protocol):
             RestoreValidationError, RestoreDataError, BackupReadError, BackupValidationError: see `load` and `prove`.
         """
 
-    def merging(self, archive: Archive, request: MergeRequest, progress: Advance) -> AbstractContextManager[Merging]:
+    def merging(self, archive: Archive, request: MergeRequest, progress: Advance) -> AbstractContextManager[Merge]:
         """Load the archive's rows into temporary tables beside the live ones, for the length of a block.
 
         Raises:
@@ -264,7 +280,7 @@ class Target(Protocol):
         """
 
 
-class Merging(Protocol):
+class Merge(Protocol):
     """Rows of a backup in temporary tables beside the live ones."""
 
     def preview(self) -> Changes:

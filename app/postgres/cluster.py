@@ -67,7 +67,6 @@ class PostgresCluster:
         self._database = database
 
     def facts(self) -> ClusterFacts:
-        """The facts of the server and the role."""
         with self._database.connect() as connection:
             row = connection.execute(_FACTS).fetchone()
         if row is None:
@@ -87,7 +86,6 @@ class PostgresCluster:
         )
 
     def system_identifier(self) -> str:
-        """The system identifier, read over a replication connection."""
         database = self._database
         try:
             with (
@@ -113,17 +111,14 @@ class PostgresCluster:
         return f"{template.format(quoted(self._database.role))} scram-sha-256"
 
     def program_version(self, version: str) -> str:
-        """Version of the programs of the server's major."""
         _fitting(VERIFY, version)
         find_binary(GLOBALS, version)
         return _fitting(COPY, version).version
 
     def reads_wal(self, version: str) -> bool:
-        """Whether the verification checks the copy's WAL."""
         return _reads_wal(_fitting(VERIFY, version))
 
     def copy_into(self, folder: Path, advance: Callable[[int], None]) -> BaseBackup:
-        """Copy the running server's data into a new folder."""
         argv = [
             _fitting(COPY, self._version()).path,
             f"--dbname={self._database.conninfo}",
@@ -151,7 +146,6 @@ class PostgresCluster:
         return verify_copy(folder)
 
     def global_objects(self, *, passwords: bool) -> str:
-        """Roles, their memberships and settings, and tablespaces, as SQL."""
         argv = [
             find_binary(GLOBALS, self._version()).path,
             f"--dbname={self._database.conninfo}",

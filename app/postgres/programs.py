@@ -65,7 +65,7 @@ class ChildProcess:
         closed_output: whether the standard output was read to its end.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- those of Popen
         self,
         argv: Sequence[str | bytes],
         env: Mapping[str, str],
@@ -73,6 +73,8 @@ class ChildProcess:
         stdin: int | None = subprocess.DEVNULL,
         stdout: int | IO[bytes] = subprocess.PIPE,
         name: str | None = None,
+        folder: Path | None = None,
+        joined: bool = False,
     ) -> None:
         self.name = name or Path(os.fsdecode(argv[0])).name
         self.closed_output = False
@@ -82,14 +84,17 @@ class ChildProcess:
             self._process = subprocess.Popen(
                 list(argv),
                 env=dict(env),
+                cwd=folder,
                 stdin=stdin,
                 stdout=stdout,
-                stderr=subprocess.PIPE,
+                stderr=subprocess.STDOUT if joined else subprocess.PIPE,
                 start_new_session=True,
                 bufsize=0,
             )
         except OSError as error:
-            raise ProgramError(f"{os.fsdecode(argv[0])} cannot be started: {error.strerror or error}") from error
+            where = f" in {folder}" if folder else ""
+            message = f"{os.fsdecode(argv[0])} cannot be started{where}: {error.strerror or error}"
+            raise ProgramError(message) from error
         self._reader = threading.Thread(target=self._read_errors, name=f"{self.name}-stderr", daemon=True)
         try:
             self._reader.start()
@@ -131,6 +136,16 @@ class ChildProcess:
         while block := read(size):
             yield block
         self.closed_output = True
+
+    def keep(self, line: bytes) -> None:
+        """Keep a line among the last ones, for messages."""
+        self._errors.append(line[:ERROR_LINE_BYTES].decode(errors="replace").rstrip())
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for the end of the process for so long; returns whether it has ended."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+        return not self.running
 
     def check(self) -> None:
         """Wait until the process ends.
@@ -184,16 +199,18 @@ class ChildProcess:
             return
         with io.BufferedReader(stream) as lines:  # type: ignore[type-var] # Popen's pipe is raw: bufsize is 0
             while line := lines.readline(ERROR_LINE_BYTES):
-                self._errors.append(line.decode(errors="replace").rstrip())
+                self.keep(line)
 
 
 @contextlib.contextmanager
-def running(
+def running(  # noqa: PLR0913 -- how a process is started
     argv: Sequence[str | bytes],
     env: Mapping[str, str],
     *,
     stdin: int | None = subprocess.DEVNULL,
     name: str | None = None,
+    folder: Path | None = None,
+    joined: bool = False,
 ) -> Iterator[ChildProcess]:
     """A child process for the length of a block. Its process group is ended when the block ends for any reason.
 
@@ -202,11 +219,13 @@ def running(
         env: the complete environment.
         stdin: subprocess.PIPE to write to the process.
         name: of the process in messages; None for the program's name.
+        folder: working directory; None for this process's own.
+        joined: whether its error stream goes into its standard output.
 
     Raises:
         ProgramError: it cannot be started.
     """
-    program = ChildProcess(argv, env, stdin=stdin, name=name)
+    program = ChildProcess(argv, env, stdin=stdin, name=name, folder=folder, joined=joined)
     try:
         yield program
     finally:

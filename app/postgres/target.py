@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from types import MappingProxyType
 from typing import BinaryIO, Self
 
+from app.archive.index import TableName
 from app.archive.inspect.needs import Needs
 from app.archive.manifest import ServerFacts
 from app.archive.reader import Archive
 from app.domain.changes import Changes, MergeRequest, OtherWords
 from app.domain.replication import Replication
-from app.ports.target import Advance, Loader, Loading, LoadResult, Merging, Target, TargetFacts
-from app.postgres import replication, target_facts, transactions
+from app.ports.target import Advance, Loader, LoadOptions, LoadResult, Merge, Target, TargetFacts
+from app.postgres import replication, target_facts, target_tables, transactions
 from app.postgres.database import Database
 from app.postgres.load.as_role import loader_of
 from app.postgres.load.by_origin import load_by_origin
 from app.postgres.merge import compare, merger, script
-from app.postgres.post_command import run_on
+from app.postgres.post_command import HERE, CommandPlace, run_on
 from app.postgres.replace import databases, in_place, proof, schema_diff, swap
 
 
@@ -29,8 +29,7 @@ class PostgresTarget(Target):
         database: the live one.
         jobs: number of connections of a load, and of a proof.
         foreign_password: of the role that loads foreign dumps; None leaves it to libpq.
-        environment: of the programs that `run` starts.
-        scheme: of DATABASE_URL in that environment.
+        commands: where and with which environment `run` starts programs.
     """
 
     def __init__(
@@ -39,22 +38,19 @@ class PostgresTarget(Target):
         jobs: int = 1,
         foreign_password: str | None = None,
         *,
-        environment: Mapping[str, str] = MappingProxyType({}),
-        scheme: str = "postgresql",
+        commands: CommandPlace = HERE,
     ) -> None:
         self.database = database.name
         self._database = database
         self._jobs = jobs
         self._foreign_password = foreign_password
-        self._environment = environment
-        self._scheme = scheme
+        self._commands = commands
 
     def named(self, name: str) -> Self:
-        database, environment = self._database.named(name), self._environment
-        return type(self)(database, self._jobs, self._foreign_password, environment=environment, scheme=self._scheme)
+        return type(self)(self._database.named(name), self._jobs, self._foreign_password, commands=self._commands)
 
     def run(self, argv: Sequence[str], name: str) -> None:
-        run_on(self._database.named(name), argv, self._environment, self._scheme)
+        run_on(self._database.named(name), argv, self._commands)
 
     def facts(self) -> TargetFacts:
         return target_facts.target_facts(self._database)
@@ -65,8 +61,17 @@ class PostgresTarget(Target):
     def foreign_owners(self, needs: Needs) -> dict[str, str]:
         return target_facts.foreign_owners(self._database, needs)
 
+    def versions(self, columns: Mapping[TableName, str]) -> dict[TableName, frozenset[str]]:
+        return target_facts.versions(self._database, columns)
+
     def databases(self) -> dict[str, int]:
         return databases.oids(self._database)
+
+    def tables(self) -> dict[TableName, TableName]:
+        return target_tables.tables(self._database)
+
+    def filled(self, tables: Iterable[TableName]) -> set[TableName]:
+        return target_tables.filled(self._database, tables)
 
     def renaming(self, names: Collection[str]) -> bool:
         return databases.renaming(self._database, names)
@@ -92,19 +97,19 @@ class PostgresTarget(Target):
     def loader(self, role: str) -> Loader:
         return loader_of(self._database, role, self._foreign_password)
 
-    def load(self, name: str, archive: Archive, loading: Loading, progress: Advance) -> LoadResult:
+    def load(self, name: str, archive: Archive, options: LoadOptions, progress: Advance) -> LoadResult:
         database, password = self._database.named(name), self._foreign_password
-        return load_by_origin(database, archive, loading, jobs=self._jobs, foreign_password=password, progress=progress)
+        return load_by_origin(database, archive, options, jobs=self._jobs, foreign_password=password, progress=progress)
 
     def prove(
         self,
         name: str,
         archive: Archive,
-        loading: Loading,
+        options: LoadOptions,
         progress: Advance,
         otherwise: Callable[[OtherWords], object] = lambda _: None,
     ) -> list[str]:
-        differences = proof.compare(self._database.named(name), archive, loading, self._jobs, progress)
+        differences = proof.compare(self._database.named(name), archive, options, self._jobs, progress)
         return differences.require_equal(name, otherwise)
 
     def swap(self, new: str, live: str, old: str) -> float:
@@ -119,7 +124,7 @@ class PostgresTarget(Target):
     ) -> list[str]:
         return in_place.replace_in_place(self._database, archive, facts, on_commit, search_path)
 
-    def merging(self, archive: Archive, request: MergeRequest, progress: Advance) -> AbstractContextManager[Merging]:
+    def merging(self, archive: Archive, request: MergeRequest, progress: Advance) -> AbstractContextManager[Merge]:
         return merger.merging(self._database, archive, request, progress)
 
     def schema(self, archive: Archive) -> tuple[list[str], list[OtherWords]]:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from pydantic import SecretStr
 
 from app.log import Redactor
-from app.settings.settings import Settings
+from app.settings.model import Settings
 
 _PLAIN = re.compile(r"[\w@%+=:,./-]*")
 
@@ -27,7 +27,7 @@ def as_environment_file(settings: Settings) -> str:
             continue
         text = "" if isinstance(value, SecretStr) else _text(value)
         # A command may hold a password, and nothing marks it as one.
-        hidden = isinstance(value, SecretStr) or name == "restore_post_command" or redactor.text(text) != text
+        hidden = isinstance(value, SecretStr) or name.endswith("_command") or redactor.text(text) != text
         lines.append(f"# {name.upper()}=" if hidden else f"{name.upper()}={_quoted(text)}")
     return "\n".join(lines) + "\n"
 

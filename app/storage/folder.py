@@ -71,14 +71,12 @@ class LocalFolder:
             self._remember(marker)
 
     def held(self) -> Self:
-        """The folder as it is now, for a run, which refuses any other folder in its place."""
         at = self._at()  # first, so that a replacement from here on is noticed
         self.require_here()
         marker = self._read()
         return type(self)(self._root, self._memory, self._database, _Place(at, marker.id if marker else None))
 
     def require_same(self) -> None:
-        """Make sure that the folder is still the one that the run found; without a run, any folder is accepted."""
         if self._held is None:
             return
         at, marker = self._at(), self._read()
@@ -92,11 +90,9 @@ class LocalFolder:
         )
 
     def require_readable(self) -> None:
-        """Make sure that the marker can be read, if there is one."""
         self._read()
 
     def clear_up(self) -> list[str]:
-        """Remove the temporary file of a marker that a crash left; return the names of removed files."""
         draft = self._draft()
         if not os.path.lexists(draft):
             return []
@@ -104,11 +100,9 @@ class LocalFolder:
             return [draft.name] if disk.unlink(draft) else []
 
     def is_marked(self) -> bool:
-        """Whether there is a marker."""
         return os.path.lexists(self._root / MARKER)
 
     def lineage(self, database: str) -> Lineage | None:
-        """The lineage of a database in the marker; None if the marker is missing, cannot be read, or has none."""
         marker = self._read_or_warn()
         return None if marker is None else marker.databases.get(database)
 
@@ -118,7 +112,6 @@ class LocalFolder:
         return [] if marker is None else sorted(marker.databases)
 
     def change(self, database: str, change: Callable[[Lineage | None], Lineage | None]) -> None:
-        """Change the lineage of a database in the marker, under a lock. A missing marker is made."""
         self.require_here()
         with writing(self._root):
             disk.make_folder(self._root)
@@ -137,7 +130,6 @@ class LocalFolder:
         self._remember(marker)
 
     def renew(self) -> None:
-        """Accept the folder as it is, whatever is remembered of it."""
         with writing(self._root):
             disk.make_folder(self._root)
         with self._alone():

@@ -46,11 +46,9 @@ class LocalTree:
         return str(self.root)
 
     def location(self, file: str) -> str:
-        """The path of a file."""
         return str(self.root / file)
 
     def held(self) -> Self:
-        """The tree for one run, which refuses any other folder than the one that is there now."""
         return type(self)(self.root, self.folder.held())
 
     def make_root(self) -> None:
@@ -59,7 +57,6 @@ class LocalTree:
             disk.make_folder(self.root)
 
     def probe(self, tier: Tier) -> None:
-        """Make the tier's folder if it is missing, and prove that it works: write a file in it and read it back."""
         folder = self._tiers.folder(tier)
         with writing(folder):
             disk.make_folder(folder)
@@ -76,7 +73,6 @@ class LocalTree:
             raise BackupWriteError(f"{folder} does not keep what is written into it", "check the disk of BACKUP_DIR")
 
     def free_bytes(self) -> int:
-        """Bytes that this user may still write; `ENDLESS` if the file system does not say."""
         with reading(self.root):
             for path in (self.root, *self.root.absolute().parents):
                 try:
@@ -88,27 +84,23 @@ class LocalTree:
         raise disk.not_found(self.root)
 
     def create(self, tier: Tier, name: str, run_id: str) -> LocalDraft:
-        """A new file under a temporary name in the tier's folder; removed when the block ends, unless published."""
         path = self._tiers.path(f"{tier}/{name}")
         with writing(path.parent):
             disk.make_folder(path.parent)
         return LocalDraft(path, run_id)
 
     def staging(self, tier: Tier, name: str, run_id: str) -> AbstractContextManager[Path]:
-        """A new folder under a temporary name in the tier's folder; removed with its content when the block ends."""
         path = self._tiers.path(f"{tier}/{name}")
         with writing(path.parent):
             disk.make_folder(path.parent)
         return staging(temporary(path.with_name(f"{name}.staging"), run_id))
 
     def open(self, file: str) -> BinaryIO:
-        """Open a file for reading. Raises BackupNotFoundError if it is missing."""
         path = self._tiers.path(file)
         with reading(path):
             return disk.open_file(path)
 
     def folder_under(self, file: str) -> str | None:
-        """A folder that has the name of a file or of its manifest; None if there is none."""
         path = self._tiers.path(file)
         with reading(path):
             names = (path, manifest_of(path))
@@ -120,7 +112,6 @@ class LocalTree:
         return self._archives.manifest(file)
 
     def write_manifest(self, file: str, manifest: bytes, of: StoredFile | None = None) -> None:
-        """Write the manifest of an archive, whole or not at all, if the archive is still the one that it describes."""
         final = manifest_of(self._tiers.path(file))
         draft = temporary(final, transient.new_id())
         with writing(final):
@@ -134,7 +125,6 @@ class LocalTree:
             disk.sync_folder(final.parent)
 
     def add_manifest(self, manifest: bytes, of: StoredFile) -> bool:
-        """Write a manifest for an archive that has no usable one; never over another manifest."""
         final = manifest_of(self._tiers.path(of.file))
         draft, aside = temporary(final, transient.new_id()), temporary(final, transient.new_id())
         with writing(final):
@@ -152,7 +142,6 @@ class LocalTree:
         return added
 
     def is_at(self, file: str, stream: BinaryIO) -> bool:
-        """Whether an open file still has this name."""
         path = self._tiers.path(file)
         with reading(path):
             try:
@@ -161,11 +150,9 @@ class LocalTree:
                 return False
 
     def look(self, file: str) -> StoredFile | None:
-        """The archive under a name as it is now; None if there is none, or if the name is not ours."""
         return next(iter(self._archives.find(file)), None)
 
     def files(self) -> Sequence[StoredFile]:
-        """Every archive under a name that is ours, sorted by id."""
         return sorted(self._archives.find(), key=lambda stored: (stored.id, stored.file))
 
     def rename(self, old: str, new: str, manifest: bytes | None = None) -> None:
@@ -195,7 +182,6 @@ class LocalTree:
             disk.unlink_all(source.parent, [manifest_of(source)])
 
     def remove(self, file: str) -> None:
-        """Remove the manifest, then the archive. A missing file is no error."""
         path = self._tiers.path(file)
         with writing(path):
             # In this order on the disk too: a crash may leave plain SQL, but never a manifest without its archive.
@@ -203,7 +189,6 @@ class LocalTree:
             disk.unlink_all(path.parent, [path])
 
     def other_writers(self, file: str | None = None) -> Sequence[tuple[Path, str]]:
-        """Paths that other users may write, and who: of the whole tree, or those that one backup depends on."""
         with reading(self.root):
             if file is None:
                 entries = [Path(entry.path) for _, entry in self._tiers.entries()]
@@ -223,7 +208,6 @@ class LocalTree:
         )
 
     def remove_leftover(self, file: str) -> None:
-        """Remove a temporary file or folder. A missing one is no error."""
         path = self._tiers.path(file)
         if run_in(path.name) is None:
             raise disk.not_found(file)

@@ -24,7 +24,6 @@ class LocalScripts:
 
     @contextmanager
     def create(self, restore_id: str) -> Iterator[LocalScript]:
-        """A new script. It is removed if the block raises before `LocalScript.keep` was called."""
         path = self.path(restore_id)
         with writing(path):
             disk.make_folder(self._folder)
@@ -41,13 +40,11 @@ class LocalScripts:
                 stream.close()
 
     def open(self, restore_id: str) -> BinaryIO:
-        """Open a script for reading. Raises BackupNotFoundError if it is missing."""
         path = self.path(restore_id)
         with reading(path):
             return disk.open_file(path)
 
     def ids(self) -> Sequence[str]:
-        """The ids of restores that have a script."""
         with reading(self._folder):
             try:
                 names = sorted(path.stem for path in self._folder.iterdir() if path.suffix == ".sql")
@@ -66,7 +63,6 @@ class LocalScripts:
         return self._folder / f"{restore_id}.sql"
 
     def remove(self, restore_id: str) -> None:
-        """Remove a script. A missing one is no error."""
         path = self.path(restore_id)
         with writing(path):
             disk.unlink_all(self._folder, [path])

@@ -21,7 +21,7 @@ from app.domain.restore import OnConflict
 from app.embedded.postgres import EmbeddedPostgres
 from app.errors import MergeConflictError, RestoreDataError, RestoreValidationError
 from app.ports.source import Source
-from app.ports.target import Loading, Target
+from app.ports.target import LoadOptions, Target
 from app.postgres.database import Database
 from app.postgres.dump.source import PostgresSource
 from app.postgres.target import PostgresTarget
@@ -85,12 +85,12 @@ class Live:
         """A new database beside the live one, loaded with what that holds."""
         archive = self.archive()
         self.target.create(self.new, self.of(self.name).facts())
-        loaded = self.target.load(self.new, archive, self.loading(), lambda _: None)
+        loaded = self.target.load(self.new, archive, self.load_options(), lambda _: None)
         assert loaded.rows == ALL
         return archive
 
-    def loading(self) -> Loading:
-        return Loading(facts=self.of(self.name).facts())
+    def load_options(self) -> LoadOptions:
+        return LoadOptions(facts=self.of(self.name).facts())
 
     def merge(self, archive: Archive, request: MergeRequest, inverse: io.BytesIO) -> tuple[object, list[str]]:
         transactions: list[str] = []
@@ -161,7 +161,7 @@ def test_what_is_built_beside_is_proven_and_takes_the_live_ones_place(live: Live
     archive = live.built()
     before = live.target.databases()
     live.without_grace()
-    assert live.target.prove(live.new, archive, live.loading(), lambda _: None) == []
+    assert live.target.prove(live.new, archive, live.load_options(), lambda _: None) == []
     assert live.target.swap(live.new, live.name, live.old) >= 0
     assert live.rows() == ALL
     after = live.target.databases()
@@ -173,7 +173,7 @@ def test_a_proof_names_the_table_that_differs(live: Live) -> None:
     live.built()
     live.with_lovelace()
     with pytest.raises(RestoreDataError, match="people"):
-        live.target.prove(live.new, live.archive(), live.loading(), lambda _: None)
+        live.target.prove(live.new, live.archive(), live.load_options(), lambda _: None)
 
 
 def test_a_swap_needs_no_live_database(live: Live) -> None:

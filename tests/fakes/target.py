@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -23,7 +23,7 @@ from app.domain.changes import Changes, MergeRequest, OtherWords, TableChanges
 from app.domain.replication import Replication
 from app.domain.restore import Policy
 from app.errors import MergeConflictError, RestoreDataError, RestoreValidationError
-from app.ports.target import Advance, Loader, Loading, LoadResult, TargetFacts
+from app.ports.target import Advance, Loader, LoadOptions, LoadResult, TargetFacts
 from tests.fakes.server import CannedDatabase, CannedServer, Rows
 
 _COPY = re.compile(r"^COPY public\.(?P<table>\w+) \([^)]*\) FROM stdin;\n(?P<rows>.*?)^\\\.$", re.MULTILINE | re.DOTALL)
@@ -63,9 +63,22 @@ class CannedTarget:
     def foreign_owners(self, needs: Needs) -> dict[str, str]:
         return {}
 
+    def versions(self, columns: Mapping[TableName, str]) -> dict[TableName, frozenset[str]]:
+        self.server.step("versions")
+        rows = self._rows()
+        return {table: frozenset(map(_key, rows[table.name])) for table in columns if table.name in rows}
+
     def databases(self) -> dict[str, int]:
         self.server.step("databases")
         return {name: database.oid for name, database in self.server.databases.items()}
+
+    def tables(self) -> dict[TableName, TableName]:
+        names = [TableName("public", name) for name in self.server.database(self.database).rows]
+        return {name: name for name in names}
+
+    def filled(self, tables: Iterable[TableName]) -> set[TableName]:
+        rows = self.server.database(self.database).rows
+        return {table for table in tables if rows.get(table.name)}
 
     def renaming(self, names: Collection[str]) -> bool:
         return not names
@@ -95,7 +108,7 @@ class CannedTarget:
     def loader(self, role: str) -> Loader:
         return Loader(role, ())
 
-    def load(self, name: str, archive: Archive, loading: Loading, progress: Advance) -> LoadResult:
+    def load(self, name: str, archive: Archive, options: LoadOptions, progress: Advance) -> LoadResult:
         self.server.step("load")
         rows = rows_of(archive)
         progress(archive.index.raw_bytes)
@@ -106,7 +119,7 @@ class CannedTarget:
         self,
         name: str,
         archive: Archive,
-        loading: Loading,
+        options: LoadOptions,
         progress: Advance,
         otherwise: Callable[[OtherWords], object] = lambda _: None,
     ) -> list[str]:
@@ -137,11 +150,11 @@ class CannedTarget:
         return []
 
     @contextmanager
-    def merging(self, archive: Archive, request: MergeRequest, progress: Advance) -> Iterator[CannedMerging]:
+    def merging(self, archive: Archive, request: MergeRequest, progress: Advance) -> Iterator[CannedMerge]:
         self.server.step("merging")
-        if request.where or request.dependents:
+        if request.where or request.dependents or request.parents:
             raise RestoreValidationError("canned rows know no conditions and no foreign keys")
-        yield CannedMerging(self, rows_of(archive), request)
+        yield CannedMerge(self, rows_of(archive), request)
 
     def schema(self, archive: Archive) -> tuple[list[str], list[OtherWords]]:
         return [], []
@@ -180,8 +193,8 @@ class CannedTarget:
 
 
 @dataclass
-class CannedMerging:
-    """See `app.ports.target.Merging`."""
+class CannedMerge:
+    """See `app.ports.target.Merge`."""
 
     target: CannedTarget
     rows: Rows

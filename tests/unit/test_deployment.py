@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.settings.settings import Settings
+from app.settings.model import Settings
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ("docker-compose.yml", "docker-compose.residency.yml")

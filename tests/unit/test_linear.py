@@ -16,7 +16,7 @@ from app.archive.inspect.grammar import Judge
 from app.archive.inspect.lint import lint
 from app.archive.inspect.needs import needs_of
 from app.archive.inspect.pg_attver import without_pg_attver
-from app.archive.inspect.tokens import Reading, UnreadableError, tokens
+from app.archive.inspect.tokens import StringSyntax, UnreadableError, tokens
 from app.archive.pg_dump import last_header
 from app.archive.reader import Archive, build_index
 from app.archive.scanner import Chunk, SegmentHeader
@@ -107,7 +107,7 @@ def test_a_dump_is_read_in_one_go(statement: bytes) -> None:
 @pytest.mark.parametrize("part", [b"$a$b", b"'a''", b'"a""', b"/* /*", b"E'\\''", b"1e", b"a" * 50])
 def test_words_that_do_not_end_are_given_up(part: bytes) -> None:
     with pytest.raises(UnreadableError):
-        list(tokens(part * MANY + b"'", Reading(standard=True)))
+        list(tokens(part * MANY + b"'", StringSyntax(standard=True)))
 
 
 @pytest.mark.parametrize("ends", [b" SET (pg_attver=1; x);", b" SET (" * 9 + b";", b"pg_attver=1"])
@@ -160,7 +160,7 @@ def test_a_name_longer_than_any_is_refused() -> None:
     for name in (b'"' + b"a" * MANY + b'"', b"a" * MANY):
         with pytest.raises((RestoreValidationError, BackupReadError)):
             lint(archive(b"COPY " + name + b" (b) FROM stdin;\n\\.\n" + LAST))
-    assert Judge(Reading(standard=True)).judge(b'INSERT INTO "' + b"a" * 900 + b'" VALUES (1);') is None
+    assert Judge(StringSyntax(standard=True)).judge(b'INSERT INTO "' + b"a" * 900 + b'" VALUES (1);') is None
 
 
 def test_a_packed_file_in_which_rows_and_sql_alternate_is_unpacked_once() -> None:

@@ -16,7 +16,7 @@ from app.archive.inspect import grammar_ddl, grammar_rows
 from app.archive.inspect.cursor import NAME, UNKNOWN, NoDumpError, is_string, require
 from app.archive.inspect.grammar_database import ONE_DATABASE, DatabaseStatements
 from app.archive.inspect.single import AGAIN, SingleStatement
-from app.archive.inspect.tokens import Reading, UnreadableError, tokens
+from app.archive.inspect.tokens import StringSyntax, UnreadableError, tokens
 
 _RESTRICT = re.compile(rb"\\(?:un)?restrict [A-Za-z0-9]+\s*\Z")
 _CONNECT = re.compile(rb"\\(?:c|connect)\b")
@@ -31,11 +31,11 @@ class Judge:
     """Judges the statements of a file, in their order.
 
     Attributes:
-        reading: how the next statement is read; follows the settings in the file.
+        syntax: how the next statement is read; follows the settings in the file.
     """
 
-    def __init__(self, reading: Reading | None = None) -> None:
-        self.reading = reading or Reading()
+    def __init__(self, syntax: StringSyntax | None = None) -> None:
+        self.syntax = syntax or StringSyntax()
         self._database = DatabaseStatements()
 
     def judge(self, statement: bytes) -> str | None:
@@ -60,7 +60,7 @@ class Judge:
         if grammar_rows.is_plain_insert(statement):
             return None
         try:
-            words = SingleStatement(tokens(statement, self.reading))
+            words = SingleStatement(tokens(statement, self.syntax))
             found = self._by_words(statement, iter(words))
             words.finish()
         except UnreadableError as error:
@@ -118,11 +118,11 @@ class Judge:
         require(all(map(_is_plain, value)))
         # A newer pg_dump may switch off limits that this version does not know.
         require(grammar_rows.is_setting(name) or value in ([b"0"], [b"'0'"]))
-        said = b"".join(value).strip(b"'\"").decode("latin-1").lower()
+        text = b"".join(value).strip(b"'\"").decode("latin-1").lower()
         if name.lower() == b"client_encoding":
-            self.reading = replace(self.reading, encoding=said)
+            self.syntax = replace(self.syntax, encoding=text)
         elif name.lower() == b"standard_conforming_strings":
-            self.reading = replace(self.reading, standard=_ON.get(said))
+            self.syntax = replace(self.syntax, standard=_ON.get(text))
 
 
 def _is_plain(word: bytes) -> bool:

@@ -12,7 +12,7 @@ from app.archive.inspect.cursor import UNKNOWN, Cursor, NoDumpError, require
 from app.archive.inspect.grammar_alter import altered, bounds
 from app.archive.inspect.grammar_database import ONE_DATABASE
 from app.archive.inspect.kinds import ObjectKind, kind_of
-from app.archive.inspect.tokens import Reading, UnreadableError, tokens
+from app.archive.inspect.tokens import StringSyntax, UnreadableError, tokens
 from app.archive.pg_dump import unquoted
 
 _OWNERS = re.compile(rb"(?:ALTER|SET|RESET|COMMENT)\b", re.IGNORECASE)
@@ -20,7 +20,7 @@ _HEAD = 12  # words that contain the kind of object, with room for other words b
 _KEPT = "is passed over: the database keeps the one that it has"
 
 
-def is_about_owners(statement: bytes, reading: Reading) -> bool:
+def is_about_owners(statement: bytes, syntax: StringSyntax) -> bool:
     """Whether a statement sets an owner, or the role that makes the next objects; or comments on an extension.
 
     Only the owner may comment on an extension.
@@ -28,7 +28,7 @@ def is_about_owners(statement: bytes, reading: Reading) -> bool:
     if not _OWNERS.match(statement):
         return False
     try:
-        words = tokens(statement, reading)
+        words = tokens(statement, syntax)
         head = _upper(words)
         last = [*head[-4:], *(word.upper() for word in deque(words, maxlen=4))][-4:]
     except UnreadableError:

@@ -12,7 +12,7 @@ from itertools import chain, islice
 
 from app.archive.inspect import kinds
 from app.archive.inspect.cursor import UNKNOWN, Cursor, is_string, require
-from app.archive.inspect.tokens import Reading, tokens
+from app.archive.inspect.tokens import StringSyntax, tokens
 from app.archive.pg_dump import COPY, unquoted
 
 _INSERT = re.compile(rb"INSERT(?![\w$\x80-\xff])", re.IGNORECASE)
@@ -84,7 +84,7 @@ def insert(words: Iterator[bytes]) -> None:
     _require_own(name)
 
 
-def insert_target(statement: bytes, reading: Reading) -> bytes | None:
+def insert_target(statement: bytes, syntax: StringSyntax) -> bytes | None:
     """The table of an INSERT, as the statement spells it; None for any other statement.
 
     Raises:
@@ -92,7 +92,7 @@ def insert_target(statement: bytes, reading: Reading) -> bytes | None:
     """
     if not _INSERT.match(statement):
         return None
-    _, _, name, dot, *rest = islice(chain(tokens(statement, reading), [b""] * 5), 5)
+    _, _, name, dot, *rest = islice(chain(tokens(statement, syntax), [b""] * 5), 5)
     return b".".join((name, *rest)) if dot == b"." else name
 
 

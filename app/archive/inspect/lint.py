@@ -55,12 +55,12 @@ def _check_segments(
     judge: Judge, archive: Archive, segments: Sequence[Segment], limit: int | None, remarks: dict[str, None]
 ) -> None:
     """Lint some segments, joined as they will be loaded; of their chunks only the first ones up to the limit."""
-    reading = judge.reading
+    syntax = judge.syntax
     try:
         _check_all(judge, islice(scan(archive.joined(segments)), limit), remarks)
     except RestoreValidationError:
         line = _line_of(archive, segments[0])
-        _check_all(Judge(reading), islice(scan(archive.joined(segments)), limit), remarks, line)
+        _check_all(Judge(syntax), islice(scan(archive.joined(segments)), limit), remarks, line)
         raise
 
 

@@ -6,7 +6,7 @@ pg_dump writes keywords in capitals, and quotes every name that has a capital; s
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -14,7 +14,7 @@ from itertools import islice
 from app.archive import lexer
 from app.archive.index import SegmentKind
 from app.archive.inspect.content import dropped_role
-from app.archive.inspect.tokens import Reading, UnreadableError, tokens
+from app.archive.inspect.tokens import StringSyntax, UnreadableError, tokens
 from app.archive.pg_dump import CLIENT_ENCODING, SESSION_AUTHORIZATION, python_encoding, string_value, unquoted
 from app.archive.reader import Archive
 from app.archive.scanner import scan
@@ -45,8 +45,12 @@ class Needs:
     owners: frozenset[str] = frozenset()
 
 
-def needs_of(archive: Archive) -> Needs:
+def needs_of(archive: Archive, also: Callable[[bytes], object] = lambda _: None) -> Needs:
     """Find what an archive needs by reading its SQL. Rows are not read if its segments have places in the file.
+
+    Args:
+        archive: the dump.
+        also: called with each statement, so that the file is read once.
 
     Raises:
         BackupReadError, BackupValidationError: it cannot be read, or differs from its index.
@@ -54,6 +58,7 @@ def needs_of(archive: Archive) -> Needs:
     found = _Found()
     for unit in _units(archive):
         found.take(unit)
+        also(unit)
     return found.needs()
 
 
@@ -90,7 +95,7 @@ class _Found:
             self._roles.add(string_value(session[1], self._encoding))
         else:
             with suppress(UnreadableError):  # the lint refuses it
-                words = tokens(unit[start:], Reading(self._encoding, standard=True))
+                words = tokens(unit[start:], StringSyntax(self._encoding, standard=True))
                 self._read([word for word in islice(words, _MOST_WORDS) if not word.endswith((b"'", b"$"))])
 
     def needs(self) -> Needs:

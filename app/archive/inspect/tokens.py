@@ -61,7 +61,7 @@ class UnreadableError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class StringSyntax:
     """The settings under which a statement is read.
 
     Attributes:
@@ -83,7 +83,7 @@ def _filled(character: re.Match[bytes]) -> bytes:
     return b"\xff" * len(character[0])
 
 
-def tokens(statement: bytes, reading: Reading) -> Iterator[bytes]:
+def tokens(statement: bytes, syntax: StringSyntax) -> Iterator[bytes]:
     """The words of a statement, as it spells them: ``"A b"``, ``E'x'``, ``$$x$$``, and the two signs of ``->``.
 
     A long string is yielded empty, because its content is not judged.
@@ -92,7 +92,7 @@ def tokens(statement: bytes, reading: Reading) -> Iterator[bytes]:
         UnreadableError: a quote or comment does not end, a name is longer than any, two strings stand side by side
             (servers join them in different ways), or it is unknown whether a backslash escapes a quote.
     """
-    text = reading.ascii(statement)
+    text = syntax.ascii(statement)
     at, follows_string = 0, False
     while found := _TOKEN.match(text, at):
         start, at = found.span()
@@ -104,7 +104,7 @@ def tokens(statement: bytes, reading: Reading) -> Iterator[bytes]:
         if kind == "string":
             if follows_string:
                 raise UnreadableError("two strings side by side")
-            at = _end_of_string(text, at, found, reading)
+            at = _end_of_string(text, at, found, syntax)
         elif kind is not None:
             at = _end_of_other(text, at, kind, found[0])
         follows_string = kind == "string"
@@ -132,12 +132,12 @@ def _ended(end: int, what: str) -> int:
     return end
 
 
-def _end_of_string(text: bytes, at: int, opening: re.Match[bytes], reading: Reading) -> int:
+def _end_of_string(text: bytes, at: int, opening: re.Match[bytes], syntax: StringSyntax) -> int:
     """Offset after the string whose first character is at `at`."""
-    if opening["escapes"] or (reading.standard is False and not opening["other"]):
+    if opening["escapes"] or (syntax.standard is False and not opening["other"]):
         return _ended(_end_of_escaped(text, at), "a string")
     end = _ended(_end_of_quoted(text, at, _QUOTES), "a string")
-    if reading.standard is None and text.find(b"\\'", at, end) >= 0 and text.find(b"'", end) >= 0:
+    if syntax.standard is None and text.find(b"\\'", at, end) >= 0 and text.find(b"'", end) >= 0:
         raise UnreadableError("a backslash before a quote, where nobody knows what it means")
     return end
 

@@ -28,7 +28,7 @@ _LONGEST_PATH, _DEEPEST_PATH = 3500, 150
 _ENTER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-class Packing:
+class TarPacker:
     """Puts files and folders into a tar, in the order of the calls."""
 
     def __init__(self, writer: TarWriter) -> None:

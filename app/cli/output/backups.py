@@ -20,6 +20,7 @@ from app.operations.backups.lineage import ours
 if TYPE_CHECKING:  # `list` is spared the rest of the program
     from app.archive.manifest import Manifest
     from app.operations.backup.publish import BackupResult
+    from app.operations.backups.delete import DeleteResult
     from app.operations.backups.inventory import Inventory
     from app.operations.backups.prune import PruneResult
     from app.operations.backups.verify import VerifyResult
@@ -49,7 +50,7 @@ def listing(service: Service, listed: Inventory, tier: str | None, *, as_json: b
         document(documents.backups(service.tree, backups, listed, others))
         return
     if not backups:
-        say("there are no backups yet; 'residency-backup create' makes one")
+        say("there are no backups yet; to make one: residency-backup create")
         return
     now = service.clock()
     zone = now.tzinfo
@@ -121,6 +122,15 @@ def pruned(outcome: PruneResult, *, dry_run: bool, as_json: bool) -> None:
     warn(outcome.problems)
 
 
+def deleted(outcome: DeleteResult, *, as_json: bool) -> None:
+    """A backup that is gone."""
+    if as_json:
+        document(documents.deletion(outcome))
+        return
+    say(f"deleted {outcome.backup.id} ({decimal(outcome.backup.bytes)})")
+    warn(outcome.warnings)
+
+
 def kept(backup: Backup, *, as_json: bool) -> None:
     """A pinned or released backup."""
     if as_json:
@@ -133,11 +143,13 @@ def _facts(backup: Backup, manifest: Manifest, path: str) -> Iterator[tuple[str,
     yield "backup", backup.id
     yield "file", path
     yield "database", backup.database
-    yield "taken", _time(backup.created_at)
+    yield "taken", _time(backup.created_at) + (f" by {backup.made_by}" if backup.made_by else "")
     yield "state", f"{_state(backup)} {_time(backup.verified_at) if backup.verified_at else ''}"
     what = "plain SQL" if manifest.full is None else "tar"
     yield "size", f"{backup.bytes:,} bytes ({backup.raw_bytes:,} of {what}, compression {backup.codec})"
     yield "sha256", backup.sha256
+    if backup.revision:
+        yield "revision", backup.revision
     if full := manifest.full:
         yield "holds", ", ".join([f"the server, {len(full.members):,} files", *full.paths])
         yield "WAL", f"{full.wal_start} to {full.wal_end}, system identifier {full.system_identifier}"
@@ -161,24 +173,27 @@ def _time(instant: datetime) -> str:
 
 
 def _state(backup: Backup) -> str:
-    if backup.damage:
+    if backup.problem:
         return "damaged"
     if backup.origin is Origin.SCAN:
         return "unproven"
-    return "verified" if backup.good else "not verified"
+    return "verified" if backup.is_verified else "not verified"
+
+
+def _pin(backup: Backup) -> str:
+    if backup.pinned_reason is None:
+        return ""
+    by = f" ({backup.pinned_by})" if backup.pinned_by else ""
+    return "pinned" + (f": {backup.pinned_reason}" if backup.pinned_reason else "") + by
 
 
 def _notes(backup: Backup, now: datetime | None = None, why: Mapping[str, str] = MappingProxyType({})) -> str:
     found_so = f"found: {why[backup.file]}" if backup.file in why else "no manifest of this service"
     notes = [
         "from the future" if now is not None and from_future(backup, now) else "",
-        f"pinned: {backup.pinned_reason}"
-        if backup.pinned_reason
-        else "pinned"
-        if backup.pinned_reason is not None
-        else "",
+        _pin(backup),
         found_so if backup.origin is Origin.SCAN else "",
-        backup.damage or "",
+        backup.problem or "",
         backup.label or "",
         "does not restore by itself" if backup.doubts else "",
         "lacks what no dump carries" if backup.lacking else "",

@@ -1,7 +1,8 @@
-"""Keeps the backup that a run would replace, if the new one is not the same database a day later.
+"""Keeps the backup that a run would replace, if the new one has much less content or is of another server.
 
 If the new backup has less than half of the rows or tables, something happened to the database, and the older backup
-may be the one that is needed. If it is of another server, the older backup may be the last of a lost server.
+may be the one that is needed. If it is of another server, the older backup may be the last one of a server that is
+lost.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ def _move(service: Service, backup: Backup, why: str, backups: Inventory) -> str
     new_id = name.id
     reason = f"was {backup.id}, and was replaced: {why}"
     file = backup.file.replace(backup.id, new_id, 1)
-    moved = replace(backup, id=new_id, file=file, tier=Tier.MANUAL, period=name.period, pinned_reason=reason)
+    moved = replace(backup, id=new_id, file=file, tier=Tier.MANUAL, period=name.period)
+    moved = replace(moved, pinned_reason=reason, pinned_by=service.options.by)
     service.tree.rename(backup.file, moved.file, _manifest(service, backup, moved))
     service.events.emit(Event(BackupEvent.RENAMED_BESIDE, backup=backup.id, figures={"renamed": new_id}))
     try:
@@ -67,5 +69,5 @@ def _manifest(service: Service, backup: Backup, moved: Backup) -> bytes | None:
         manifest: Manifest = read_manifest(service, backup)
     except ManifestError:
         return None
-    facts = {"tier": moved.tier, "period": moved.period, "pinned_reason": moved.pinned_reason}
+    facts = {name: getattr(moved, name) for name in ("tier", "period", "pinned_reason", "pinned_by")}
     return manifest.model_copy(update=facts).to_json().encode()

@@ -13,7 +13,7 @@ from app.operations.backup.kind import DraftContent, Work
 from app.operations.backup.preflight import Preflight, preflight
 from app.operations.backup.space import SpaceGuard, giving_back
 from app.operations.backup.timing import dated
-from app.operations.backups.inventory import Inventory, newest_good
+from app.operations.backups.inventory import Inventory, newest_verified
 from app.operations.formats import SqlFormat, index_of_sql
 from app.operations.service import Service
 from app.ports.attempts import dump_whole
@@ -27,7 +27,7 @@ class Dump(SqlFormat):
 
     def preflight(self, service: Service, tier: Tier, backups: Inventory) -> Preflight:
         """Check everything that a dump needs."""
-        return preflight(service, tier, newest_good(service, backups))
+        return preflight(service, tier, newest_verified(service, backups))
 
     def write(self, work: Work) -> DraftContent:
         """Dump under one snapshot, in as many attempts as other sessions need, and read back."""

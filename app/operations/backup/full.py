@@ -1,8 +1,8 @@
 """Writes a full backup: the whole running server, and what stands beside it, as one tar.
 
-The server is copied into a folder beside the file to be, because only there pg_basebackup can stream the WAL meanwhile
-and pg_verifybackup look at the outcome. Each of its files goes as soon as it is in the tar, so both together take
-hardly more of the disk than the copy alone.
+pg_basebackup copies the server into a temporary folder: only into a folder can it stream the WAL at the same time, and
+only there can pg_verifybackup check the copy. Each file is removed as soon as it is in the tar, so copy and tar
+together take hardly more space than the copy.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import structlog
 
 from app.archive.manifest import FullFacts
 from app.archive.tar.layout import CATALOG, GLOBALS, POSTGRES, SETTINGS
-from app.archive.tar.pack import Packing
+from app.archive.tar.pack import TarPacker
 from app.archive.tar.reader import TarIndex, TarReader, require_equal
 from app.archive.tar.unpack import place_of
 from app.archive.tar.writer import TarWriter
@@ -58,10 +58,10 @@ class FullBackup(TarFormat):
             _write_beside(service, folder)
             work.progress.start("pack", ready.size)
             with TarWriter(work.draft.stream, codec, options.level, guard.advance) as writer:
-                packing = Packing(writer)
-                packing.add_staged(folder)
+                packer = TarPacker(writer)
+                packer.add_staged(folder)
                 for path in options.full_paths:
-                    packing.add_path(path)
+                    packer.add_path(path)
                 index = writer.finish()
         _read_back(work, index, codec)
         facts = FullFacts(
@@ -76,12 +76,12 @@ class FullBackup(TarFormat):
             index=index_of_tar(index, facts),
             snapshot_time=shown,
             server=ready.facts.model_copy(update={"size": ready.size}),  # of all that was copied
-            warnings=(*ready.warnings, *packing.remarks()),
+            warnings=(*ready.warnings, *packer.remarks()),
         )
 
 
 def _write_beside(service: Service, folder: Path) -> None:
-    """What the server's copy does not say in words: who may log in, what was backed up when, and by which settings."""
+    """Write what nobody can read from the server's files: its roles, the catalog of backups, and the settings."""
     superuser = service.cluster.facts().superuser
     texts = {
         GLOBALS: service.cluster.global_objects(passwords=superuser),
@@ -108,6 +108,6 @@ def _read_back(work: Work, index: TarIndex, codec: Codec) -> None:
             for entry, _ in reader.entries():
                 place_of(entry, root)
             require_equal(reader.finish(), index)
-    except RestoreValidationError as error:  # what cannot be laid out again is no backup
+    except RestoreValidationError as error:  # a backup that cannot be unpacked is none
         message = f"what was packed could not be laid out again: {error.message}"
         raise BackupValidationError(message, "rename it, or take it out of BACKUP_FULL_PATHS") from error

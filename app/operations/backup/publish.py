@@ -1,4 +1,4 @@
-"""Gives a finished backup its name, after the backup that has the name was kept or may be replaced."""
+"""Gives a finished backup its name. The backup that had the name is kept under another one, or replaced."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def publish(
     kept = keep_beside(service, taken.backup, inventory(service, backups) if renamed else backups)
     if renamed or kept:
         backups = inventory(service, backups)
-    proven = any(backup.good for backup in backups if backup.id == name.id)
+    proven = any(backup.is_verified for backup in backups if backup.id == name.id)
     problem = draft.publish(file, manifest.to_json().encode(), backups.own_files(name.id), proven=proven)
     for warning in warnings:
         taken.warn(BackupEvent.INCOMPLETE, warning)

@@ -101,7 +101,7 @@ def require_content(service: Service, name: BackupName, backups: Inventory, *, t
     if tables or not name.tier.is_sql:
         return
     for backup in backups:
-        if backup.id == name.id and backup.period == name.period and backup.tables and backup.damage is None:
+        if backup.id == name.id and backup.period == name.period and backup.tables and backup.problem is None:
             raise BackupValidationError(
                 f"database {service.database} has no tables, and this run would replace {name.id}, which has some",
                 "is this the right server? if the database was lost, restore it (docs/restore.md); "

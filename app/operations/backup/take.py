@@ -1,8 +1,8 @@
 """Takes a backup.
 
 claim -> preflight -> dump under one snapshot -> temporary file -> disk -> read back and compare -> rename ->
-manifest -> catalog -> prune. Until the rename an error leaves nothing; after it, the backup stands, and what fails
-beside it is a warning.
+manifest -> catalog -> prune. An error before the rename leaves nothing. After it the backup is complete, and any other
+failure is a warning.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from app.operations.backup.replaced import free_name, require_content, require_f
 from app.operations.backup.timing import made_already
 from app.operations.backups.beside_restore import naming_restores
 from app.operations.backups.inventory import Inventory, inventory
-from app.operations.backups.prune import prune
+from app.operations.backups.prune import apply_retention
 from app.operations.backups.servers import (
     asked,
     bind,
@@ -99,7 +99,7 @@ def take_backup(
     Args:
         service: the parts.
         request: what is wanted.
-        progress: told of the bytes dumped and read back.
+        progress: called with the number of bytes dumped and read back.
         before: an earlier look at the backups, if there was one.
 
     Raises:
@@ -122,7 +122,7 @@ def take_backup(
                 service.catalog.complete(run, made, service.clock())
                 _tell(service, request.tier, BackupEvent.SLOT_STANDS, made.id, slot=request.slot.period)
                 return None
-            _tell(service, request.tier, BackupEvent.STARTED, run=run.id)
+            _tell(service, request.tier, BackupEvent.STARTED, run=run.id, label=request.label, by=service.options.by)
             with _lease(service, run) as held, naming_restores(service), staying(service):
                 if clear_up(service):
                     backups = inventory(service, backups)
@@ -199,6 +199,8 @@ def _manifest(
         period=name.period,
         label=request.label,
         pinned_reason=request.pinned_reason,
+        made_by=service.options.by,
+        pinned_by=None if request.pinned_reason is None else service.options.by,
         snapshot_time=content.snapshot_time,
         wal_position=content.wal_position,
         verified_at=now,
@@ -237,8 +239,8 @@ def _record(service: Service, run: Run, taken: BackupResult) -> None:
         service.catalog.complete(run, backup, service.clock())
     except CatalogError as error:
         taken.warn(BackupEvent.CATALOG_NOT_SAVED, error)
-    figures = {"bytes": backup.bytes, "rows": backup.rows, "tables": backup.tables, "seconds": backup.seconds}
-    _tell(service, backup.tier, BackupEvent.CREATED, backup.id, **figures)
+    figures = {name: getattr(backup, name) for name in ("bytes", "rows", "tables", "seconds", "label")}
+    _tell(service, backup.tier, BackupEvent.CREATED, backup.id, **figures, by=backup.made_by)
     _tell(service, backup.tier, BackupEvent.VERIFIED, backup.id, bytes=backup.bytes)
 
 
@@ -248,9 +250,9 @@ def _tell(service: Service, tier: Tier, name: EventName, backup: str | None = No
 
 def _prune(service: Service, taken: BackupResult, backups: Inventory) -> None:
     try:
-        outcome = prune(service, before=backups)
-    except KeyboardInterrupt:  # the backup stands: that is what was asked for
-        taken.warn(BackupEvent.RETENTION_CUT_SHORT, "cancelled; the next run or 'residency-backup prune' goes on")
+        outcome = apply_retention(service, backups)
+    except KeyboardInterrupt:  # the backup is complete, which is what was asked for
+        taken.warn(BackupEvent.RETENTION_CUT_SHORT, "cancelled; the next run goes on, or: residency-backup prune")
         return
     except ResidencyBackupError as error:
         taken.warn(BackupEvent.RETENTION_FAILED, error)

@@ -1,4 +1,4 @@
-"""Which instants a run believes: of an earlier backup of its slot, and of the server's clock."""
+"""Which times a run trusts: that of an earlier backup of its slot, and that of the server's clock."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ def made_already(service: Service, slot: Slot, server: Identity, backups: Sequen
     found = (backup for backup in backups if backup.database == service.database)
     own = (backup for backup in found if backup.identity.same_system(server))
     candidates = (backup for backup in own if backup.id == wanted.id and backup.period == wanted.period)
-    return next((backup for backup in candidates if backup.good and slot.due <= backup.created_at <= latest), None)
+    return next(
+        (backup for backup in candidates if backup.is_verified and slot.due <= backup.created_at <= latest), None
+    )
 
 
 def _is_first_attempt(service: Service, slot: Slot) -> bool:

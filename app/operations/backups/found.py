@@ -38,11 +38,11 @@ def found_files(service: Service, names: Iterable[FilesOfId], rows: Mapping[str,
 def _why_found(service: Service, file: TreeFile, known: Collection[str]) -> str | None:
     if file.stored.stranger is not None:
         return f"it belongs to {file.stored.stranger}"
-    told = file.told
-    if told is None or told.origin is not Origin.DUMP or told.sha256 in known or told.verified_at is None:
+    backup = file.described
+    if backup is None or backup.origin is not Origin.DUMP or backup.sha256 in known or backup.verified_at is None:
         return None
     try:
-        explained = service.catalog.may_have_made(service.database, told.tier, file.stored.id, told.verified_at)
+        explained = service.catalog.may_have_made(service.database, backup.tier, file.stored.id, backup.verified_at)
     except CatalogError:
         return None  # a catalog that cannot be read hides no backup
-    return None if explained or told.database != service.database else UNKNOWN
+    return None if explained or backup.database != service.database else UNKNOWN

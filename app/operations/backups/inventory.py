@@ -1,4 +1,4 @@
-"""What backups there are: the files of the tree, with what the catalog knows of each.
+"""The inventory of backups: the files of the tree, each with what the catalog knows of it.
 
 The files come first. A catalog that is lost or cannot be reached hides no backup, and a row whose file is gone
 is no backup.
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from app.archive.manifest import Manifest
 
 MISSING = "the file is missing"
+_LIST = "to list what there is: residency-backup list"
 # `latest` and `oldest` never mean a safety or a full backup; `latest-safety` and `latest-full` do.
 _NEVER_LATEST = (Tier.SAFETY, Tier.FULL)
 ALIASES = ("latest", *(f"latest-{tier}" for tier in Tier), "oldest")
@@ -64,7 +65,7 @@ class Inventory(Sequence[Backup]):
     @overload
     def __getitem__(self, index: slice) -> Sequence[Backup]: ...
     def __getitem__(self, index: int | slice) -> Backup | Sequence[Backup]:
-        """One, or some."""
+        """One backup, or a slice."""
         return self.backups[index]
 
     def __len__(self) -> int:
@@ -72,26 +73,26 @@ class Inventory(Sequence[Backup]):
         return len(self.backups)
 
     def standing(self, backup_id: str) -> Backup | None:
-        """The backup of an id whose file is there."""
-        present = (backup for backup in self.backups if backup.damage != MISSING)
+        """The backup of an id, if its file exists."""
+        present = (backup for backup in self.backups if backup.problem != MISSING)
         return next((backup for backup in present if backup.id == backup_id), None)
 
     def other_files(self) -> list[str]:
-        """What to say of each file that bears a backup's name and is not it."""
+        """A remark on each file that has the name of a backup and is another file."""
         return [remark(other.stored, named.backup.stored) for named in self.names for other in named.others]
 
     def own_files(self, backup_id: str) -> list[str]:
-        """The files of an id that this service made: what a run may put another one in the place of."""
+        """The files of an id that this service made, which a run may replace."""
         names = (named for named in self.names if named.backup.stored.id == backup_id)
         return [file for named in names for file in own_files(named, self.rows)]
 
     def with_manifest(self, file: str, data: bytes, manifest: Manifest) -> Inventory:
-        """The same look, with a manifest that was written since: a later look need not parse it.
+        """This inventory, with a manifest that was written since, so that it need not be parsed.
 
         Args:
             file: the backup's file.
             data: the manifest's bytes.
-            manifest: what they say.
+            manifest: the parsed manifest.
         """
         names = tuple(
             replace(named, backup=described_by(named.backup.stored, data, manifest))
@@ -107,31 +108,33 @@ class Inventory(Sequence[Backup]):
 
 
 def inventory(
-    service: Service, before: Inventory | None = None, told: Mapping[str, Backup] = MappingProxyType({})
+    service: Service, before: Inventory | None = None, parsed: Mapping[str, Backup] = MappingProxyType({})
 ) -> Inventory:
     """Look at the tree and the catalog.
 
     Args:
         service: the parts.
         before: an earlier look; manifests that are as they were then are not parsed again.
-        told: what manifests tell, by their digests; these are not parsed. For looking only.
+        parsed: backups that manifests describe, by the manifests' digests. These are not parsed. For looking only.
     """
     rows = known_rows(service)
-    names = tuple(by_id(_described(service, before, told), rows))
+    names = tuple(by_id(_described(service, before, parsed), rows))
     found = found_files(service, names, rows)
     present = [_known(named.backup, rows, found, service) for named in names]
     ids = {backup.id for backup in present}
     lacking = {file: row for file, row in rows.items() if row.id not in ids}
     # If two trees share a catalog, the other's rows speak of files that never were in this one.
-    gone = ours(service, [replace(row, damage=MISSING) for row in _still_known(service, lacking)])
+    gone = ours(service, [replace(row, problem=MISSING) for row in _still_known(service, lacking)])
     backups = sorted([*present, *gone], key=lambda backup: (backup.created_at, backup.id), reverse=True)
     return Inventory(tuple(backups), rows, names, found)
 
 
-def _described(service: Service, before: Inventory | None, told: Mapping[str, Backup]) -> list[TreeFile]:
+def _described(service: Service, before: Inventory | None, parsed: Mapping[str, Backup]) -> list[TreeFile]:
     earlier = {} if before is None else {file.stored.file: file for file in before.files()}
     files = service.tree.files()
-    return [_as_before(stored, earlier.get(stored.file)) or describe(stored, service.events, told) for stored in files]
+    return [
+        _as_before(stored, earlier.get(stored.file)) or describe(stored, service.events, parsed) for stored in files
+    ]
 
 
 def _as_before(stored: StoredFile, earlier: TreeFile | None) -> TreeFile | None:
@@ -151,15 +154,15 @@ def _still_known(service: Service, rows: dict[str, Backup]) -> list[Backup]:
     return [row for file, row in rows.items() if now.get(file) == row]
 
 
-def newest_good(service: Service, backups: Sequence[Backup]) -> Backup | None:
-    """The newest sound backup of this database, as plain SQL, that this service made.
+def newest_verified(service: Service, backups: Sequence[Backup]) -> Backup | None:
+    """The newest verified backup of this database, as plain SQL, that this service made.
 
     Args:
         service: the parts.
         backups: all, newest first.
     """
     now = service.clock()
-    own = (backup for backup in ours(service, backups) if backup.origin is Origin.DUMP and backup.good)
+    own = (backup for backup in ours(service, backups) if backup.origin is Origin.DUMP and backup.is_verified)
     return next((backup for backup in own if backup.tier.is_sql and not is_newer(backup, now)), None)
 
 
@@ -168,8 +171,8 @@ def find(service: Service, name: str, backups: Inventory | None = None) -> Backu
 
     Args:
         service: the parts.
-        name: what an admin, or a task, calls it.
-        backups: all that there are, newest first; None to look.
+        name: id, path or alias.
+        backups: all, newest first; None to list them.
 
     Raises:
         BackupNotFoundError: there is none.
@@ -177,14 +180,26 @@ def find(service: Service, name: str, backups: Inventory | None = None) -> Backu
     if not isinstance(name, str):  # a task's argument may be anything
         raise BackupNotFoundError(f"no such backup: {name!r}", "name it by its id, or by an alias such as latest")
     present = inventory(service) if backups is None else backups
-    whole = [backup for backup in present if backup.damage != MISSING and backup.state is BackupState.COMPLETE]
+    whole = [backup for backup in present if backup.problem != MISSING and backup.state is BackupState.COMPLETE]
     if name in ALIASES:
         return _meant(service, name, ours(service, whole), present.found)
     wanted = name.removeprefix(f"{service.tree}/")
     for backup in whole:
         if wanted in (backup.id, backup.file):
             return backup
-    raise BackupNotFoundError(f"no such backup: {name}", "to list what there is: residency-backup list")
+    raise BackupNotFoundError(f"no such backup: {name}{_deleted(service, wanted)}", _LIST)
+
+
+def _deleted(service: Service, backup_id: str) -> str:
+    """Who deleted a backup that is not there, and why; nothing if nobody did."""
+    try:
+        done = next((one for one in service.catalog.deletions(service.database) if one.id == backup_id), None)
+    except CatalogError:  # said already: the list goes by the files
+        return ""
+    if done is None:
+        return ""
+    when = f"{done.deleted_at.astimezone(service.clock().tzinfo):%Y-%m-%d %H:%M %Z}"
+    return f": {done.deleted_by or 'somebody'} deleted it at {when}: {done.reason}"
 
 
 def _meant(service: Service, alias: str, own: Sequence[Backup], found: Mapping[str, str]) -> Backup:
@@ -208,7 +223,7 @@ def _meant(service: Service, alias: str, own: Sequence[Backup], found: Mapping[s
         message = f"no such backup: {alias}: {strange[0]} is there, but was found, and not made here: "
         hint = "if it is yours: residency-backup check; or name it by its id"
         raise BackupNotFoundError(message + found[strange[0]], hint)
-    raise BackupNotFoundError(f"no such backup: {alias}", "to list what there is: residency-backup list")
+    raise BackupNotFoundError(f"no such backup: {alias}", _LIST)
 
 
 def codec_of(file: str) -> Codec:
@@ -217,7 +232,7 @@ def codec_of(file: str) -> Codec:
 
 
 def unindexed(stored: StoredFile, database: str) -> Backup:
-    """What its name and size alone say of a file."""
+    """The backup of a file of which only name and size are known."""
     path = PurePosixPath(stored.id)
     tier = Tier(path.parent.name)
     return Backup(
@@ -239,30 +254,33 @@ def unindexed(stored: StoredFile, database: str) -> Backup:
 
 
 def _known(file: TreeFile, rows: Mapping[str, Backup], found: Mapping[str, str], service: Service) -> Backup:
-    """What is known of a file: its manifest's word, and what the catalog remembers of these very bytes."""
+    """The backup of a file: by its manifest, and by the catalog's row if that is of the same bytes."""
     backup = _by_word(file, rows.get(file.stored.file), service)
     return replace(backup, origin=Origin.SCAN) if file.stored.file in found else backup
 
 
 def _by_word(file: TreeFile, row: Backup | None, service: Service) -> Backup:
-    if file.told is None:
+    if file.described is None:
         return _unproven(file, row, service.database)
-    backup = backup_at(file.told, file.stored)
+    backup = backup_at(file.described, file.stored)
     if row is not None and row.sha256 == backup.sha256:
         backup = replace(
             row,
             tier=backup.tier,
             period=backup.period,
             pinned_reason=backup.pinned_reason,
+            made_by=backup.made_by,
+            pinned_by=backup.pinned_by,
+            revision=backup.revision,
             doubts=backup.doubts,
             lacking=backup.lacking,
         )
-    damage = backup.damage or _wrong_size(file.stored, backup.bytes)
-    return backup if damage is None else replace(backup, damage=damage)
+    problem = backup.problem or _wrong_size(file.stored, backup.bytes)
+    return backup if problem is None else replace(backup, problem=problem)
 
 
 def _unproven(file: TreeFile, row: Backup | None, database: str) -> Backup:
-    """What is known of a file that lost its manifest: until it has one again, nothing proves it to be ours.
+    """The backup of a file that lost its manifest: until it has one again, nothing proves it to be ours.
 
     A row of a file of another length is of other bytes, so only the pin that it remembers counts.
     """
@@ -271,8 +289,8 @@ def _unproven(file: TreeFile, row: Backup | None, database: str) -> Backup:
         return replace(backup_at(file.waiting, stored), origin=Origin.SCAN, verified_at=None)
     if row is None:
         return unindexed(stored, database)
-    if damage := _wrong_size(stored, row.bytes):
-        return replace(unindexed(stored, database), pinned_reason=row.pinned_reason, state=row.state, damage=damage)
+    if problem := _wrong_size(stored, row.bytes):
+        return replace(unindexed(stored, database), pinned_reason=row.pinned_reason, state=row.state, problem=problem)
     return replace(row, origin=Origin.SCAN)
 
 

@@ -108,14 +108,14 @@ def replaced_meanwhile(backup: Backup) -> ReplacedMeanwhileError:
 
 
 def again(service: Service, backup: Backup) -> Backup:
-    """What a backup is now, after it was found to be replaced or gone.
+    """The backup as it is now, after it was replaced or removed.
 
     Raises:
         PrunedMeanwhileError: it was removed.
         BackupNotFoundError: its file is gone, and the catalog does not know why.
     """
     now = next((other for other in inventory(service) if other.id == backup.id), None)
-    if now is not None and now.damage != MISSING:
+    if now is not None and now.problem != MISSING:
         service.events.emit(Event(BackupEvent.REPLACED_MEANWHILE, backup=backup.id))
         return now
     if now is not None and _is_known(service, backup):
@@ -126,13 +126,13 @@ def again(service: Service, backup: Backup) -> Backup:
 
 
 def each_look(service: Service, backup: Backup) -> Iterator[Backup]:
-    """The backup; then, as often as the caller comes back for another look, what has taken its place.
+    """Yield the backup; then, each time the caller asks again, the backup that has replaced it.
 
     Raises:
         PrunedMeanwhileError, BackupNotFoundError: it is gone, as `again` says.
         ReplacedMeanwhileError: it is replaced each time.
     """
-    if backup.damage == MISSING:
+    if backup.problem == MISSING:
         backup = again(service, backup)
     for _ in range(LOOKS):
         yield backup
@@ -141,7 +141,7 @@ def each_look(service: Service, backup: Backup) -> Iterator[Backup]:
 
 
 def missing(backup: Backup) -> BackupNotFoundError:
-    """The error for a backup whose file went in no way that this service knows."""
+    """The error for a backup whose file is gone, although this service did not remove it."""
     message = f"backup {backup.id} is in the catalog, but its file is gone"
     return BackupNotFoundError(message, "if it was removed on purpose: residency-backup sync")
 
@@ -152,7 +152,7 @@ def as_described(listed: Backup, manifest: Manifest) -> Backup:
 
 
 def _is_known(service: Service, backup: Backup) -> bool:
-    """Whether the catalog holds a backup to be there: who removes one records that first."""
+    """Whether the catalog says that a backup exists: its removal would be recorded first."""
     try:
         rows = service.catalog.backups(service.database)
     except CatalogError as error:

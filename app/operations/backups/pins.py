@@ -24,7 +24,9 @@ def release(
     but: str | None = None,
     known: StoredManifest | None = None,
 ) -> list[str]:
-    """Release what a restore pinned, except one backup; returns what was released. What fails waits for the next.
+    """Release what a restore pinned, except one backup; returns what was released.
+
+    A failed release is tried again by the next run.
 
     Args:
         service: the parts.
@@ -47,9 +49,9 @@ def release(
 
 
 def in_use(service: Service) -> set[str]:
-    """Backups that a restore under way, or one that is not recovered, restores from or has taken, pinned or not.
+    """The source and the safety backup of each restore that is under way or not recovered, pinned or not.
 
-    A pin can be lost: to a person, to another restore whose time is over, or for want of a manifest.
+    A person may have released one, and a backup without a manifest cannot be pinned.
     """
     try:
         records = service.restores.restores(service.database)
@@ -58,6 +60,22 @@ def in_use(service: Service) -> set[str]:
         return set()
     open_ = (record for record in records if record.state in {RestoreState.RUNNING, RestoreState.ABANDONED})
     return {name for record in open_ for name in (record.backup, record.safety) if name is not None}
+
+
+def why_needed(service: Service, backup_id: str) -> str | None:
+    """Why restores need a backup, in words; None if none does.
+
+    Raises:
+        CatalogError: nobody can tell.
+    """
+    now = service.clock()
+    for record in service.restores.restores(service.database):
+        if record.state in {RestoreState.RUNNING, RestoreState.ABANDONED}:
+            if backup_id in {record.backup, record.safety, record.before_rollback}:
+                return f"restore {record.id}, which is under way or not recovered, needs it"
+        elif record.undo_until is not None and record.undo_until > now and backup_id == record.safety:
+            return f"it is what was there before restore {record.id}, until {record.undo_until:%Y-%m-%d %H:%M %Z}"
+    return None
 
 
 def pinned_for(backups: Iterable[Backup]) -> list[tuple[str, Backup]]:

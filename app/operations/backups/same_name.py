@@ -34,19 +34,19 @@ class TreeFile:
 
     Attributes:
         stored: the file.
-        told: the backup that the manifest beside it tells of; None if there is none that can be used.
-        waiting: the same of the manifest that a run which died did not put in its place, as far as its length can tell
-            that it is this file's. Only the file's digest proves it, and that takes reading the file: `leftovers` does.
+        described: the backup that the manifest beside it describes; None if there is no usable manifest.
+        waiting: the backup that a waiting manifest describes, which a killed run did not put in its place. Its length
+            fits; only the file's digest proves that it is this file's, and `leftovers` reads the file for that.
     """
 
     stored: StoredFile
-    told: Backup | None
+    described: Backup | None
     waiting: Backup | None = None
 
     @property
     def fitting(self) -> Backup | None:
-        """What the manifest beside it tells, if it is of a file of this length and compression."""
-        return self.told if self.told is not None and _fits(self.told, self.stored) else None
+        """The backup that the manifest describes, if it is of a file of this length and compression."""
+        return self.described if self.described is not None and _fits(self.described, self.stored) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,23 +58,23 @@ class FilesOfId:
 
 
 def digest_of(manifest: bytes) -> str:
-    """What a manifest is known by in the catalog."""
+    """The catalog's key of a manifest: the SHA-256 of its bytes."""
     return hashlib.sha256(manifest).hexdigest()
 
 
-def describe(stored: StoredFile, events: Events, told: Mapping[str, Backup] = MappingProxyType({})) -> TreeFile:
+def describe(stored: StoredFile, events: Events, parsed: Mapping[str, Backup] = MappingProxyType({})) -> TreeFile:
     """Parse a file's manifests; one that cannot be used is a warning.
 
     Args:
         stored: the file.
-        events: who is warned.
-        told: what manifests tell that need not be parsed, by their digests.
+        events: gets the warning.
+        parsed: backups that manifests describe, by the manifests' digests. These manifests are not parsed again.
     """
-    waiting = (_told(content, stored) for content in stored.waiting)
-    left = next((told for told in waiting if told is not None and _fits(told, stored)), None)
+    waiting = (_described(content, stored) for content in stored.waiting)
+    left = next((backup for backup in waiting if backup is not None and _fits(backup, stored)), None)
     if stored.manifest is None:
         return TreeFile(stored, None, left)
-    if told and (known := told.get(digest_of(stored.manifest))):
+    if parsed and (known := parsed.get(digest_of(stored.manifest))):
         here = known.file == stored.file
         return TreeFile(stored, known if here else replace(known, id=stored.id, file=stored.file), left)
     from app.archive.manifest import parse_manifest  # noqa: PLC0415 -- not for what is known
@@ -109,20 +109,20 @@ def own_files(named: FilesOfId, rows: Mapping[str, Backup]) -> list[str]:
     return [file.stored.file for file in files if _is_own(file, rows.get(file.stored.file))]
 
 
-def backup_at(told: Backup, stored: StoredFile) -> Backup:
-    """The backup that a manifest tells of, at its place in the tree.
+def backup_at(described: Backup, stored: StoredFile) -> Backup:
+    """The backup that a manifest describes, at its place in the tree.
 
-    A pair that stands under another name than this service gave it was copied by somebody: it is a backup of the name's
-    tier and period, and nobody else's to remove.
+    A pair whose name is not the one that this service gave it was copied by somebody. It counts as a backup of the tier
+    and period of its name, and is pinned, so that only its owner removes it.
     """
-    if _at_home(told, stored):
-        return told
+    if _at_home(described, stored):
+        return described
     tier = Tier(PurePosixPath(stored.id).parent.name)
-    return replace(told, tier=tier, period=stored.period, pinned_reason=told.pinned_reason or COPIED)
+    return replace(described, tier=tier, period=stored.period, pinned_reason=described.pinned_reason or COPIED)
 
 
 def remark(other: StoredFile, backup: StoredFile) -> str:
-    """What to say of a file that stands beside a backup."""
+    """A remark on another file of a backup's id."""
     return f"{other.file} bears the name of the backup {backup.file} and is not it; it is left alone: move or remove it"
 
 
@@ -134,7 +134,7 @@ def _named(group: Sequence[TreeFile], rows: Mapping[str, Backup]) -> FilesOfId:
 
 
 def _claim(file: TreeFile, row: Backup | None) -> tuple[bool, bool, bool, bool, datetime]:
-    """How good a file's claim is to be the backup of its id."""
+    """Orders the files of an id: the greatest is the backup."""
     taken = _NEVER if file.fitting is None else file.fitting.created_at
     beside = file.stored.manifest is not None or file.stored.problem is not None
     return file.fitting is not None, file.waiting is not None, row is not None, beside, taken
@@ -143,24 +143,24 @@ def _claim(file: TreeFile, row: Backup | None) -> tuple[bool, bool, bool, bool, 
 def _is_own(file: TreeFile, row: Backup | None) -> bool:
     if row is not None:
         return row.origin is Origin.DUMP
-    told = file.fitting or file.waiting
-    return told is not None and told.origin is Origin.DUMP and _at_home(told, file.stored)
+    backup = file.fitting or file.waiting
+    return backup is not None and backup.origin is Origin.DUMP and _at_home(backup, file.stored)
 
 
-def _at_home(told: Backup, stored: StoredFile) -> bool:
+def _at_home(backup: Backup, stored: StoredFile) -> bool:
     """Whether a file stands under the name that this service gives it."""
     try:
-        names = {id_of(told.tier, told.period, with_year=dated) for dated in (False, True)}
+        names = {id_of(backup.tier, backup.period, with_year=dated) for dated in (False, True)}
     except BackupValidationError:
         return False
     return stored.id in names
 
 
-def _fits(told: Backup, stored: StoredFile) -> bool:
-    return told.bytes == stored.size and stored.file == stored.id + extension_of(told.tier, told.codec)
+def _fits(backup: Backup, stored: StoredFile) -> bool:
+    return backup.bytes == stored.size and stored.file == stored.id + extension_of(backup.tier, backup.codec)
 
 
-def _told(content: bytes, stored: StoredFile) -> Backup | None:
+def _described(content: bytes, stored: StoredFile) -> Backup | None:
     from app.archive.manifest import parse_manifest  # noqa: PLC0415 -- as above
 
     try:

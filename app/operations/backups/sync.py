@@ -23,10 +23,11 @@ from app.operations.backups.found import found_files
 from app.operations.backups.inventory import codec_of, unindexed
 from app.operations.backups.leftovers import adopt_manifests
 from app.operations.backups.opened import LOOKS, holds
+from app.operations.backups.parsed_manifests import keep_parsed
 from app.operations.backups.same_name import FilesOfId, TreeFile, backup_at, by_id, describe, remark
 from app.operations.backups.servers import require_folder
-from app.operations.backups.told import keep_told
 from app.operations.backups.unfinished import reinstated
+from app.operations.ending import VerbEnding
 from app.operations.formats import format_of
 from app.operations.service import SILENT, Progress, Service
 from app.ports.events import Event, failure
@@ -53,22 +54,29 @@ def sync(service: Service, progress: Progress = SILENT, *, trusting: bool = True
 
     Args:
         service: the parts.
-        progress: told of the bytes read.
-        trusting: whether to take in what says that it was made here, and what no run is known to have made.
+        progress: called with the number of bytes read.
+        trusting: whether to accept files whose manifests name this service, although no recorded run made them.
 
     Raises:
         BackupFolderLostError: the folder held backups, and is empty.
         CatalogError: the catalog cannot be written.
     """
+    outcome = SyncResult()
+    with VerbEnding(service.events, BackupEvent.SYNC_FAILED, "the sync was cancelled"):
+        _sync(service, outcome, progress, trusting=trusting)
+    return outcome
+
+
+def _sync(service: Service, outcome: SyncResult, progress: Progress, *, trusting: bool) -> None:
     require_folder(service)
     rows = {row.file: row for row in service.catalog.backups(service.database)}
-    outcome = SyncResult(healed=adopt_manifests(service))
+    outcome.healed += adopt_manifests(service)
     files = service.tree.files()
     if rows and not files:
         outcome.problems.append(f"all {len(rows)} backups are gone from {service.tree}: is it mounted?")
-        return outcome
+        return
     described = [describe(stored, service.events) for stored in files]
-    keep_told(service, described)
+    keep_parsed(service, described)
     names = by_id(described, rows)
     found = {} if trusting else found_files(service, names, rows)
     for named in names:
@@ -86,7 +94,6 @@ def sync(service: Service, progress: Progress = SILENT, *, trusting: bool = True
     for row in rows.values():
         if row.id not in standing_ids:
             _forget(service, row, outcome)
-    return outcome
 
 
 def _sync_file(
@@ -104,7 +111,7 @@ def _sync_file(
 
 
 def _others(service: Service, named: FilesOfId, rows: Mapping[str, Backup], outcome: SyncResult) -> list[StoredFile]:
-    """What stands beside a backup, after what a run that died has replaced by it was cleared away."""
+    """Other files of a backup's id. A file that a killed run had already replaced is removed first."""
     left = []
     for other in (file.stored for file in named.others):
         if _is_replaced(other, rows.get(other.file), named.backup):
@@ -117,13 +124,13 @@ def _others(service: Service, named: FilesOfId, rows: Mapping[str, Backup], outc
 
 
 def _is_replaced(other: StoredFile, row: Backup | None, backup: TreeFile) -> bool:
-    """Whether a file is what a run has taken its manifest from, for a newer one that stands beside it whole."""
-    told = backup.fitting
+    """Whether a run has removed this file's manifest, because a newer file of its id is complete."""
+    described = backup.fitting
     bare = other.manifest is None and other.problem is None
-    if told is None or row is None or not bare:
+    if described is None or row is None or not bare:
         return False
     known = row.origin is Origin.DUMP and row.bytes == other.size
-    return known and told.origin is Origin.DUMP and told.created_at > row.created_at
+    return known and described.origin is Origin.DUMP and described.created_at > row.created_at
 
 
 def _take_in(service: Service, stored: StoredFile, row: Backup | None, outcome: SyncResult, progress: Progress) -> None:
@@ -143,7 +150,7 @@ def _take_in(service: Service, stored: StoredFile, row: Backup | None, outcome: 
                 return
             service.catalog.save(backup)
         now = service.tree.look(stored.file)
-        if now is None:  # another has removed it, and its row
+        if now is None:  # another process has removed it, and its row
             if manifest is not None:
                 _forget(service, backup, SyncResult())
             return
@@ -178,17 +185,17 @@ def _heal(
 
 
 def _row_of(stored: StoredFile, manifest: Manifest, row: Backup | None) -> Backup:
-    """What the catalog is to say of a file; what it says of these very bytes already counts on."""
+    """The catalog's row for a file; what an earlier row says of the same bytes is kept."""
     backup = backup_at(manifest.to_backup(stored.id, stored.file), stored)
     if stored.size != backup.bytes:
-        return replace(backup, damage=f"the file has {stored.size} bytes, its manifest says {backup.bytes}")
+        return replace(backup, problem=f"the file has {stored.size} bytes, its manifest says {backup.bytes}")
     if row is not None and row.sha256 == backup.sha256:
-        return replace(backup, verified_at=row.verified_at, damage=row.damage)
+        return replace(backup, verified_at=row.verified_at, problem=row.problem)
     return backup
 
 
 def _is_of(service: Service, stored: StoredFile, row: Backup) -> bool:
-    """Whether a file is the one that the row speaks of, and not a newer one under its name."""
+    """Whether a file is the one of the row, and not a newer one under its name."""
     manifest = _manifest_of(stored)
     return holds(service, stored, row.sha256) if manifest is None else manifest.sha256 == row.sha256
 
@@ -201,7 +208,7 @@ def _manifest_of(stored: StoredFile) -> Manifest | None:
         BackupReadError: there is one, but it cannot be read just now.
     """
     if stored.problem is not None:
-        raise BackupReadError(stored.problem, "make its manifest readable, then run 'residency-backup sync' again")
+        raise BackupReadError(stored.problem, "make its manifest readable, then: residency-backup sync")
     if stored.manifest is None:
         return None
     try:
@@ -240,6 +247,8 @@ def _rebuild(service: Service, stored: StoredFile, row: Backup | None, progress:
         period=base.period,
         label=base.label,
         pinned_reason=base.pinned_reason,
+        made_by=base.made_by,
+        pinned_by=base.pinned_by,
         snapshot_time=base.created_at,
         verified_at=service.clock(),
         seconds=base.seconds,

@@ -1,4 +1,4 @@
-"""Deletions that a crash interrupted. Before one is finished, the rules that keep a backup always are asked again.
+"""Deletions that a crash interrupted. Before one is finished, the rules that always keep a backup are applied again.
 
 Since retention decided, newer backups may be lost or damaged, somebody may have pinned this one, or a restore may need
 it.
@@ -36,7 +36,7 @@ def reinstated(service: Service, backup: Backup) -> Backup | None:
     row = found.rows.get(backup.file, backup)
     now = next((other for other in found if other.id == row.id), backup)
     # A crash may have come after the manifest went: then the row is the proof.
-    whole = replace(row, state=BackupState.COMPLETE, pinned_reason=now.pinned_reason, damage=now.damage)
+    whole = replace(row, state=BackupState.COMPLETE, pinned_reason=now.pinned_reason, problem=now.problem)
     why = _why_it_stays(service, whole, found)
     if why is None:
         return None
@@ -49,7 +49,7 @@ def _why_it_stays(service: Service, backup: Backup, found: Inventory) -> str | N
     if backup.id in in_use(service):
         return "a restore that is under way needs it"
     standing = (
-        other for other in ours(service, found) if other.state is BackupState.COMPLETE and other.damage != MISSING
+        other for other in ours(service, found) if other.state is BackupState.COMPLETE and other.problem != MISSING
     )
     others = [other for other in standing if other.id != backup.id]
     plan = plan_retention([backup, *others], _ALWAYS_ONLY, service.clock())

@@ -27,6 +27,7 @@ from app.operations.backups.opened import (
     manifest_in,
     opened,
 )
+from app.operations.ending import VerbEnding
 from app.operations.formats import format_in
 from app.operations.service import SILENT, Progress, Service
 from app.ports.events import Event, failure
@@ -47,16 +48,17 @@ def verify(service: Service, name: str | None = None, progress: Progress = SILEN
     Args:
         service: the parts.
         name: an id or alias; None means all.
-        progress: told of the bytes read.
+        progress: called with the number of bytes read.
 
     Raises:
         BackupNotFoundError: there is none of that name.
     """
-    chosen = inventory(service) if name is None else [find(service, name)]
     outcome = VerifyResult()
-    progress.start("verify", sum(backup.bytes for backup in chosen))
-    for backup in chosen:
-        _verify_one(service, backup, progress, outcome, asked_for=name is not None)
+    with VerbEnding(service.events, BackupEvent.VERIFICATION_FAILED, "the verification was cancelled"):
+        chosen = inventory(service) if name is None else [find(service, name)]
+        progress.start("verify", sum(backup.bytes for backup in chosen))
+        for backup in chosen:
+            _verify_one(service, backup, progress, outcome, asked_for=name is not None)
     return outcome
 
 
@@ -74,7 +76,7 @@ def verify_opened(found: OpenBackup, progress: Progress, outcome: VerifyResult, 
 
     Args:
         found: the file.
-        progress: told of the bytes read.
+        progress: called with the number of bytes read.
         outcome: what was found is added to it.
         parsed: the manifest, if it was parsed already.
 
@@ -96,7 +98,7 @@ def verify_opened(found: OpenBackup, progress: Progress, outcome: VerifyResult, 
 def _verify_one(
     service: Service, listed: Backup, progress: Progress, outcome: VerifyResult, *, asked_for: bool
 ) -> None:
-    """Verify one. What is replaced meanwhile is looked at again; what is pruned, and was not asked for, is left out."""
+    """Verify one; if it is replaced meanwhile, the new one. One that is pruned is left out, unless it was named."""
     try:
         for backup in each_look(service, listed):
             try:
@@ -116,13 +118,13 @@ def _note(service: Service, backup: Backup, error: BackupError | None, outcome: 
         outcome.verified.append(backup)
         service.events.emit(Event(BackupEvent.VERIFIED, backup=backup.id, figures={"bytes": backup.bytes}))
         if backup.doubts:
-            said = in_short(backup.doubts)
-            outcome.warnings.append(f"{backup.id} {said}; what mends it: residency-backup show {backup.id}")
-            service.events.emit(Event(BackupEvent.DOUBTFUL, backup=backup.id, reason=said))
+            summary = in_short(backup.doubts)
+            outcome.warnings.append(f"{backup.id} {summary}; what mends it: residency-backup show {backup.id}")
+            service.events.emit(Event(BackupEvent.DOUBTFUL, backup=backup.id, reason=summary))
         if backup.lacking:
-            said = lacking_in_short(backup.lacking)
-            outcome.warnings.append(f"{backup.id} {said}")
-            service.events.emit(Event(BackupEvent.LACKING, backup=backup.id, reason=said))
+            summary = lacking_in_short(backup.lacking)
+            outcome.warnings.append(f"{backup.id} {summary}")
+            service.events.emit(Event(BackupEvent.LACKING, backup=backup.id, reason=summary))
         _remember(service, backup, service.clock(), None, outcome)
         return
     outcome.failed.append((backup, error))
@@ -132,16 +134,16 @@ def _note(service: Service, backup: Backup, error: BackupError | None, outcome: 
 
 
 def _is_damage(error: BackupError) -> bool:
-    """Whether an error tells of the file's bytes. A manifest can be rebuilt, and what a disk refuses may pass."""
+    """Whether the file's bytes are damaged. A manifest can be rebuilt, and an error of a disk may pass."""
     passing = isinstance(error, ManifestError | DiskReadError | ReplacedMeanwhileError)
     return isinstance(error, BackupReadError | BackupValidationError) and not passing
 
 
 def _remember(
-    service: Service, backup: Backup, verified_at: datetime | None, damage: str | None, outcome: VerifyResult
+    service: Service, backup: Backup, verified_at: datetime | None, problem: str | None, outcome: VerifyResult
 ) -> None:
     try:
-        service.catalog.record_check(backup, verified_at, damage)
+        service.catalog.record_check(backup, verified_at, problem)
     except CatalogError as error:
         outcome.warnings.append(f"{backup.id}: catalog not saved: {error.message}")
         service.events.emit(failure(BackupEvent.CATALOG_NOT_SAVED, error, backup=backup.id))

@@ -15,7 +15,7 @@ from app.operations.service import Service
 def check_clocks(service: Service, backups: Sequence[Backup]) -> list[Finding]:
     """Find backups and restores that are dated later than now."""
     now = service.clock()
-    ahead = [backup for backup in backups if from_future(backup, now) and backup.damage != MISSING]
+    ahead = [backup for backup in backups if from_future(backup, now) and backup.problem != MISSING]
     found = [Finding.warning("clock", _said(service, backup)) for backup in ahead]
     for record in service.restores.restores(service.database):
         ended = record.finished_at or record.started_at

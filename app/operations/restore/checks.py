@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Iterator
 
 import structlog
 
 from app.archive.inspect.lint import lint
 from app.archive.inspect.needs import Needs, needs_of
+from app.archive.inspect.tables import TablesInFile
 from app.domain.checks import Finding, Severity, findings_of, first_error
 from app.domain.events import Level, RestoreEvent
+from app.domain.hooks import Hook
 from app.domain.psql import in_psql, quoted
 from app.domain.restore import Method
 from app.errors import (
     ResidencyBackupError,
     RestoreBusyError,
     RestorePermissionError,
-    RestorePostCommandError,
     RestoreValidationError,
 )
 from app.operations.restore.access import access_findings
+from app.operations.restore.commands import command_finding
 from app.operations.restore.doubts import known_doubts
 from app.operations.restore.foreign import RIGHTS, loading_role, rights_findings
+from app.operations.restore.hooks import CHECKS, hook_findings
 from app.operations.restore.job import Job
 from app.operations.restore.lacking import remedy
+from app.operations.restore.losses import LOSSES, loss_findings
 from app.operations.restore.origin import database_findings, server_findings
 from app.operations.restore.replication import SUBSCRIPTIONS, replication_findings
 from app.operations.restore.request import RestoreRequest
+from app.operations.restore.revisions import REVISION, revision_findings
 from app.operations.restore.room import room_findings
 from app.operations.restore.source import RestoreSource
 from app.operations.service import Service
@@ -36,7 +40,8 @@ from app.ports.target import Target, TargetFacts
 
 log = structlog.get_logger(__name__)
 _OWNERS, _COMMAND = "owners", "post command"
-_ONLY_FOR_RESTORING = {RIGHTS, _OWNERS, _COMMAND, SUBSCRIPTIONS}
+COMMANDS = (CHECKS[Hook.BEFORE], _COMMAND, CHECKS[Hook.AFTER])
+_ONLY_FOR_RESTORING = {RIGHTS, _OWNERS, SUBSCRIPTIONS, *COMMANDS}
 
 
 def check_restore(job: Job, restore_id: str) -> list[Finding]:
@@ -90,7 +95,7 @@ def _for_preview(finding: Finding) -> Finding:
 
 
 def _emit(service: Service, finding: Finding) -> None:
-    """Tell of a finding that somebody should see; of any other there is a DEBUG line."""
+    """Report a finding that somebody should see; any other is a DEBUG line."""
     figures = {"check": finding.check, "found": str(finding.severity), "message": finding.message}
     if finding.severity is Severity.OK:
         log.debug(RestoreEvent.CHECK.phrase, **figures)
@@ -116,9 +121,10 @@ def _access(job: Job) -> list[Finding]:
 
 
 def _of_the_server(job: Job) -> Iterator[Finding]:
-    """Whether the server takes the backup, whether the restore can be undone, and whether its command can be run."""
+    """Whether the server takes the backup, whether the restore can be undone, and whether its commands can be run."""
     yield from _existence(job)
     yield _versions(job.source, job.facts)
+    yield from findings_of(REVISION, lambda: revision_findings(job))
     yield from findings_of("content", lambda: _content(job.source))
     yield from findings_of(RIGHTS, lambda: rights_findings(job))
     if not job.request.by_rows:
@@ -127,6 +133,7 @@ def _of_the_server(job: Job) -> Iterator[Finding]:
     yield from known_doubts(job)
     yield from _undo(job)
     yield from _command(job)
+    yield from hook_findings(job.service.options, job.request.into)
     yield from findings_of(SUBSCRIPTIONS, lambda: replication_findings(job))
 
 
@@ -177,11 +184,12 @@ def _content(source: RestoreSource) -> Iterable[Finding]:
 
 
 def _needs(job: Job) -> Iterator[Finding]:
-    """What the server must have; and, unless a role of its own loads the dump, what our role must be able to do."""
+    """What the server must have, our role be able to do (unless another loads the dump), and the file must have."""
     if job.source.verified.severity is Severity.ERROR:
         return
+    tables = TablesInFile()
     try:
-        needs = needs_of(job.source.archive)
+        needs = needs_of(job.source.archive, tables.take)
         gives_to_owners = loading_role(job) is None
     except ResidencyBackupError as error:
         yield Finding.failed("needs", error)
@@ -189,6 +197,7 @@ def _needs(job: Job) -> Iterator[Finding]:
     yield from findings_of("needs", lambda: [_missing(job.target, needs)])
     if gives_to_owners:
         yield from findings_of(_OWNERS, lambda: [_owners(job.target, needs)])
+    yield from findings_of(LOSSES, lambda: loss_findings(job, tables, needs.extensions))
 
 
 def _missing(target: Target, needs: Needs) -> Finding:
@@ -233,13 +242,7 @@ def _command(job: Job) -> Iterator[Finding]:
     command = job.service.options.post_command
     if job.request.by_rows or not command:
         return
-    program = command[0]
-    if path := shutil.which(program):
-        yield Finding.ok(_COMMAND, f"RESTORE_POST_COMMAND runs {path}")
-    else:
-        message = f"RESTORE_POST_COMMAND: there is no program {program} that can be run"
-        hint = "write its whole path, or restore without it"
-        yield Finding.failed(_COMMAND, RestorePostCommandError(message, hint))
+    yield command_finding(_COMMAND, "RESTORE_POST_COMMAND", command, job.service.options.command_dir)
 
 
 def _catalog(job: Job, restore_id: str) -> Finding:

@@ -1,4 +1,4 @@
-"""A restore under way: what it works with, and what came of it so far."""
+"""A restore under way: what it works with, and its outcome so far."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from app.domain.changes import Changes, OtherWords
 from app.domain.checks import Finding
 from app.domain.events import EventName
 from app.domain.restore import Method, Restore
+from app.domain.revisions import SchemaVersions
 from app.operations.backups.inventory import Inventory
 from app.operations.restore.journal import Journal
 from app.operations.restore.request import RestoreRequest
+from app.operations.restore.revisions import schema_versions
 from app.operations.restore.source import RestoreSource
 from app.operations.service import Progress, Service, target_for
 from app.ports.events import Event
@@ -27,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True, kw_only=True)
 class RestoreOutcome:
-    """What came of a restore. It grows while the restore runs.
+    """The outcome of a restore. It grows while the restore runs.
 
     Attributes:
         restore: the record, as it was written last.
@@ -38,6 +40,7 @@ class RestoreOutcome:
         warnings: what a person must see.
         otherwise: objects that differ from the backup, as a warning says.
         seconds: of each phase.
+        versions: how far the schemas of backup and database were.
         downtime: seconds for which nobody could connect; None if there were none.
     """
 
@@ -50,6 +53,7 @@ class RestoreOutcome:
     otherwise: list[OtherWords] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     downtime: float | None = None
+    versions: SchemaVersions | None = None
 
 
 @dataclass(kw_only=True)
@@ -74,12 +78,21 @@ class Job:
 
     @functools.cached_property
     def facts(self) -> TargetFacts:
-        """What the server says of itself and of that database, asked once.
+        """Facts about the server and that database, queried once.
 
         Raises:
             RestoreError: it does not answer.
         """
         return self.target.facts()
+
+    @functools.cached_property
+    def versions(self) -> SchemaVersions:
+        """How far the schemas of backup and database are.
+
+        Raises:
+            RestoreError, BackupError: the server does not answer, or the backup cannot be read.
+        """
+        return schema_versions(self.service, self.target, self.source, self.facts.live)
 
     @property
     def live(self) -> bool:

@@ -8,6 +8,7 @@ rows:             rows into temporary tables -> check -> safety backup -> one tr
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 
 from app.domain.events import RestoreEvent
 from app.domain.restore import Method, Side, Step, shadow_name, undo_name
@@ -15,9 +16,10 @@ from app.domain.servers import Identity
 from app.operations.backups.servers import note_restored
 from app.operations.restore.foreign import loading_role
 from app.operations.restore.job import RestoreJob
+from app.operations.restore.revisions import revision_notes
 from app.operations.restore.safety import safety_backup
 from app.operations.restore.subscriptions import detach_copies, pause, report_subscriptions
-from app.ports.target import Loading
+from app.ports.target import LoadOptions
 
 COUNTS = ("inserted", "updated", "deleted", "unchanged", "conflicting", "blocked")
 
@@ -46,14 +48,14 @@ def _by_shadow(job: RestoreJob) -> None:
 
 def _load_and_prove(job: RestoreJob, shadow: str) -> None:
     archive, outcome = job.source.archive, job.outcome
-    loading = Loading(facts=job.source.facts, search_path=job.request.search_path, role=loading_role(job))
+    options = LoadOptions(facts=job.source.facts, search_path=job.request.search_path, role=loading_role(job))
     with job.phase("load", archive.index.raw_bytes):
-        loaded = job.target.load(shadow, archive, loading, job.progress.advance)
+        loaded = job.target.load(shadow, archive, options, job.progress.advance)
     outcome.rows = {str(table): rows for table, rows in loaded.rows.items()}
     outcome.warnings += loaded.remarks
     job.journal.write(Step.PROVING)
     with job.phase("prove", archive.index.raw_bytes):
-        outcome.warnings += job.target.prove(shadow, archive, loading, job.progress.advance, outcome.otherwise.append)
+        outcome.warnings += job.target.prove(shadow, archive, options, job.progress.advance, outcome.otherwise.append)
     job.emit(RestoreEvent.PROVEN, database=shadow)
 
 
@@ -143,9 +145,9 @@ def _by_rows(job: RestoreJob) -> None:
         with job.phase("merge"):
             changes = merging.apply(script.stream, on_commit)
     outcome = job.outcome
-    outcome.changes = changes
+    outcome.changes = replace(changes, versions=job.versions)
     outcome.rows = {name: changes.total(name) for name in COUNTS}
-    outcome.notes += changes.notes
+    outcome.notes += (*revision_notes(job, outcome.findings), *changes.notes)
     outcome.warnings += changes.warnings
     if blocked := changes.total("blocked"):
         outcome.warnings.append(f"{blocked} rows were not brought back: the samples show what blocks them")

@@ -29,7 +29,7 @@ class Obstacle(NamedTuple):
 
 
 def position(target: Target, record: Restore) -> str:
-    """Where the live database stands after a restore, or a rollback, that did not come to its end; in words."""
+    """Where the live database stands after an interrupted restore or rollback, in words."""
     live, rolling_back = record.changes, record.step is Step.ROLLING_BACK
     try:
         done = _looks_rolled_back(target, record) if rolling_back else _looks_applied(target, record)
@@ -109,7 +109,7 @@ def _is_swapped(record: Restore, oids: Mapping[str, int]) -> bool:
     # If there was no live database to be replaced, none is kept.
     is_new = record.undo_until is None and live is not None
     is_made = is_new if record.made_oid is None else live == record.made_oid
-    swapping = record.step in {Step.SWAPPING, Step.DONE}
+    swapping = record.step in {Step.SWAPPING, Step.AFTER_COMMAND, Step.DONE}
     return swapping and record.shadow not in oids and (record.undo in oids or is_made)
 
 
@@ -121,7 +121,7 @@ def _is_swapped_back(record: Restore, oids: Mapping[str, int]) -> bool:
 
 
 def _databases_at_rest(target: Target, record: Restore) -> dict[str, int]:
-    """The server's databases, when no session renames those of the restore any more.
+    """The server's databases, as soon as no session renames those of the restore.
 
     Raises:
         RestoreRollbackError: a rename does not end.

@@ -1,16 +1,19 @@
-"""What a restore would do, with nothing changed; how two backups, or a backup and the live database, differ."""
+"""Previews a restore, and compares two backups, or a backup with the live database. Nothing is changed."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from app.domain.changes import Changes, MergeRequest, TableChanges
 from app.domain.checks import Finding, Severity, first_error
 from app.domain.restore import Method, Mode
+from app.domain.revisions import SchemaVersions
 from app.operations.backups.inventory import Inventory, inventory
-from app.operations.restore.checks import check_preview
+from app.operations.restore.checks import COMMANDS, check_preview
 from app.operations.restore.job import Job
 from app.operations.restore.request import RestoreRequest
+from app.operations.restore.revisions import revision_notes, schema_versions, versions_between
 from app.operations.restore.source import RestoreSource, locate, open_source
 from app.operations.service import SILENT, Progress, Service
 from app.ports.target import Target
@@ -24,6 +27,7 @@ class Preview:
         database: the one that would change.
         method: how it would be changed.
         refused: whether the restore would be refused for its conflicts.
+        commands: the operator's that it would run, a sentence each.
     """
 
     backup: str
@@ -33,6 +37,7 @@ class Preview:
     changes: Changes
     findings: list[Finding]
     refused: bool
+    commands: tuple[str, ...]
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -53,6 +58,8 @@ def preview(service: Service, request: RestoreRequest, progress: Progress = SILE
     job = Job(service=service, request=request, backups=backups, source=source, progress=progress)
     findings = check_preview(job)
     changes = _plan(job.target, source, request.merge, progress) if job.live else _all_new(source)
+    notes = (*revision_notes(job, findings), *changes.notes)
+    changes = replace(changes, versions=job.versions, notes=notes)
     return Preview(
         backup=source.name,
         mode=request.mode,
@@ -61,11 +68,16 @@ def preview(service: Service, request: RestoreRequest, progress: Progress = SILE
         changes=changes,
         findings=findings,
         refused=request.by_rows and request.merge.refuses(changes),
+        commands=tuple(_commands(findings)),
     )
 
 
+def _commands(findings: list[Finding]) -> Iterator[str]:
+    return (found.message for found in findings if found.check in COMMANDS and found.severity is Severity.OK)
+
+
 def diff(service: Service, one: str, other: str | None, progress: Progress = SILENT) -> Changes:
-    """What differs between a backup and another, or the live database: what a replace by it would change.
+    """Differences between a backup and another, or the live database: what a replace by it would change.
 
     Raises:
         BackupNotFoundError: there is no such backup.
@@ -74,10 +86,18 @@ def diff(service: Service, one: str, other: str | None, progress: Progress = SIL
     backups = inventory(service)
     source = _verified_source(service, one, backups, progress)
     if other is None:
-        return _plan(service.target, source, MergeRequest(exact=True), progress)
+        changes = _plan(service.target, source, MergeRequest(exact=True), progress)
+        live = service.target.facts().live
+        return _with_versions(changes, schema_versions(service, service.target, source, live))
     second = _verified_source(service, other, backups, progress)
     progress.start("compare", source.archive.index.raw_bytes + second.archive.index.raw_bytes)
-    return service.target.compare(source.archive, second.archive, progress.advance)
+    changes = service.target.compare(source.archive, second.archive, progress.advance)
+    return _with_versions(changes, versions_between(service, source, second))
+
+
+def _with_versions(changes: Changes, versions: SchemaVersions) -> Changes:
+    notes = (str(versions), *changes.notes) if versions.differ else changes.notes
+    return replace(changes, versions=versions, notes=notes)
 
 
 def _verified_source(service: Service, name: str, backups: Inventory, progress: Progress) -> RestoreSource:
@@ -94,7 +114,7 @@ def _plan(target: Target, source: RestoreSource, request: MergeRequest, progress
     if not request.whole:
         return changes
     # A whole replace rebuilds triggers, keys and sequences: what a merge reports of them does not apply.
-    columns = (line for line in changes.schema if line.startswith("column "))
+    columns = (line for table in changes.columns for line in table.lines())
     tables = tuple(replace(table, conflicting=0) for table in changes.tables)  # the backup wins
     lines, otherwise = target.schema(source.archive)
     schema = (*columns, *lines)

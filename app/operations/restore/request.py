@@ -1,4 +1,4 @@
-"""What is asked of a restore, checked and typed."""
+"""The request of a restore, checked and typed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypedDict, Unpack
 
+from app.domain.adaptation import Adaptation
 from app.domain.changes import MergeRequest
 from app.domain.restore import NAME_BYTES, Mode, OnConflict, Policy
 from app.errors import RestoreValidationError
@@ -26,27 +27,37 @@ class RestoreOptions(TypedDict, total=False):
         confirm: the name of the database that changes, typed out; a preview needs none.
         tables: only these; None or empty means all.
         dependents: with the tables that refer to them.
+        parents: with the tables that all of these refer to.
         where: only rows of the tables that meet this SQL condition.
         on_conflict: ``take-backup``, ``keep-live``, ``newest:<column>`` or ``fail``.
         into: another database than the live one.
         search_path: schemas that functions look in meanwhile.
         as_role: the role that loads the dump.
+        skip_tables, skip_columns, map_tables, map_columns, fills: how a merge fits the backup to the live schema.
+        allow_missing: tables and rows may go that the file lacks.
     """
 
     mode: str
     confirm: str | None
     tables: Sequence[str] | None
     dependents: bool
+    parents: bool
     where: str | None
     on_conflict: str
     into: str | None
     search_path: str | None
     as_role: str | None
+    skip_tables: Sequence[str] | None
+    skip_columns: Sequence[str] | None
+    map_tables: Sequence[str] | None
+    map_columns: Sequence[str] | None
+    fills: Sequence[str] | None
+    allow_missing: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestoreRequest:
-    """What is asked of a restore, or of a preview.
+    """The request of a restore, or of a preview.
 
     Attributes:
         backup: its id or alias, or the path of a file.
@@ -54,6 +65,7 @@ class RestoreRequest:
         merge: what a merge, a replace of chosen tables, or a preview brings by rows.
         confirm: the name of the database that changes, typed out; no restore runs without it.
         as_role: the role that loads the dump; None leaves that to the settings.
+        allow_missing: whether tables and rows of the live database may go that the file lacks.
         request_key: tells a message that is delivered twice.
     """
 
@@ -63,6 +75,7 @@ class RestoreRequest:
     merge: MergeRequest
     confirm: str | None = None
     as_role: str | None = None
+    allow_missing: bool = False
     request_key: str | None = None
 
     @classmethod
@@ -80,11 +93,16 @@ class RestoreRequest:
         if mode is Mode.REPLACE and merge.on_conflict != OnConflict():
             message = f"--on-conflict {merge.on_conflict} belongs to a merge: a replace takes all from the backup"
             raise RestoreValidationError(message, "use --mode merge, or leave it away")
-        if (merge.where or merge.dependents) and not merge.tables:
-            raise RestoreValidationError("--where and --dependents need to know of which table", "name it with --table")
+        if (merge.where or merge.dependents or merge.parents) and not merge.tables:
+            message = "--where, --dependents and --parents need to know of which table"
+            raise RestoreValidationError(message, "name it with --table")
+        _require_rows_to_fit(merge)
         if as_role and (mode is Mode.MERGE or merge.tables):
             message = "--as belongs to a replace of the whole database: else no statement of the file is run"
             raise RestoreValidationError(message, _without_as(mode, merge, as_role))
+        if options.get("allow_missing") and (mode is Mode.MERGE or merge.tables):
+            message = "--allow-missing belongs to a replace of the whole database: else tables that the file lacks stay"
+            raise RestoreValidationError(message, "leave it away")
         return cls(
             mode=mode,
             backup=backup,
@@ -92,6 +110,7 @@ class RestoreRequest:
             merge=merge,
             confirm=options.get("confirm"),
             as_role=as_role,
+            allow_missing=bool(options.get("allow_missing")),
             request_key=request_key,
         )
 
@@ -116,7 +135,7 @@ class RestoreRequest:
         return self.mode is Mode.MERGE or bool(self.merge.tables)
 
     def require_confirmation(self) -> None:
-        """Make sure that whoever asks knows what will be changed.
+        """Make sure that the name of the database that will change was typed out.
 
         Raises:
             RestoreValidationError: the name of the database was not typed out.
@@ -138,13 +157,33 @@ def _merge_request(service: Service, backup: str, mode: Mode, options: RestoreOp
         on_conflict=on_conflict,
         tables=tables,
         dependents=bool(options.get("dependents")),
+        parents=bool(options.get("parents")),
         where=options.get("where"),
         exact=mode is Mode.REPLACE,
         version_tables=service.options.version_tables,
         backup=backup,
         into=into,
         search_path=_path(options.get("search_path")),
+        adaptation=Adaptation.parse(
+            skip_tables=options.get("skip_tables"),
+            skip_columns=options.get("skip_columns"),
+            map_tables=options.get("map_tables"),
+            map_columns=options.get("map_columns"),
+            fills=options.get("fills"),
+        ),
     )
+
+
+def _require_rows_to_fit(merge: MergeRequest) -> None:
+    """Refuse options that fit rows to the live schema, if the backup's own schema is restored.
+
+    Raises:
+        RestoreValidationError: it is a replace of the whole database.
+    """
+    if merge.whole and merge.adaptation:
+        message = "a replace of the whole database brings the backup's own schema: there is nothing to fit"
+        options = ", ".join(dict.fromkeys(word.split()[0] for word in merge.adaptation.words))
+        raise RestoreValidationError(message, f"leave {options} away, or use --mode merge, or name tables with --table")
 
 
 def _without_as(mode: Mode, merge: MergeRequest, role: str) -> str:

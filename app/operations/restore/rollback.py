@@ -16,14 +16,17 @@ import structlog
 
 from app.archive.reader import Archive
 from app.domain.events import RestoreEvent
+from app.domain.hooks import ROLLBACK, Outcome
 from app.domain.psql import in_psql, renaming
 from app.domain.restore import Method, Restore, RestoreState, Side, Step, never_undone, newer_restores
 from app.errors import (
     BackupCancelledError,
+    BackupNotFoundError,
     CatalogError,
     ResidencyBackupError,
     RestoreCancelledError,
     RestoreError,
+    RestoreHookError,
     RestoreNotFoundError,
     RestoreRollbackError,
     RestoreRunningError,
@@ -33,6 +36,7 @@ from app.operations.backups.inventory import find
 from app.operations.backups.servers import of_this_server
 from app.operations.backups.verify import read_manifest
 from app.operations.ending import Ending
+from app.operations.restore.hooks import Hooks, require_hooks
 from app.operations.restore.journal import Journal
 from app.operations.restore.position import Obstacle, obstacle_to_rename
 from app.operations.restore.recover import (
@@ -48,6 +52,7 @@ from app.operations.restore.subscriptions import pause, remarks_on_rollback, res
 from app.operations.service import SILENT, Progress, Service, target_for
 from app.ports.events import Event, failure
 
+_OTHER = "take another backup to go back to: residency-backup list"
 _RESTORES = "to see what became of it: residency-backup restores"
 _ENDED = {
     RestoreState.FAILED: "it failed, and the database is as before",
@@ -58,10 +63,11 @@ _ENDED = {
 
 @dataclass(frozen=True, slots=True)
 class RollbackOutcome:
-    """A restore that is undone, and what a person should know of it."""
+    """A restore that is undone, and remarks for people."""
 
     restore: Restore
     notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 def rollback(service: Service, restore_id: str, progress: Progress = SILENT) -> RollbackOutcome:
@@ -71,6 +77,7 @@ def rollback(service: Service, restore_id: str, progress: Progress = SILENT) -> 
         RestoreNotFoundError: there is none of that id.
         RestoreRunningError: it is under way.
         RestoreValidationError: there is nothing to roll back to, or it is on another server.
+        RestoreHookError: RESTORE_BEFORE_COMMAND failed, or a command around it cannot be run; nothing was changed.
         RestoreRollbackError: it failed; says what stands where, and how to go on.
         RestoreCancelledError: it was cancelled; the database is as the restore left it.
     """
@@ -86,6 +93,8 @@ def rollback(service: Service, restore_id: str, progress: Progress = SILENT) -> 
                 return RollbackOutcome(recovered, [note])
             record = recovered
         _require_undo(service, record)
+        if record.into is None:
+            require_hooks(service.options)
         return _roll_back(service, record, progress)
 
 
@@ -123,7 +132,7 @@ def _require_undo(service: Service, record: Restore) -> None:
     obstacle = _obstacle(service, record)
     if obstacle is None:
         return
-    hint = "take another backup to go back to"
+    hint = _OTHER
     if record.state in {RestoreState.FAILED, RestoreState.ROLLED_BACK}:
         hint = "nothing to do: the database is as it was before"
     elif record.state is RestoreState.ABANDONED:
@@ -152,10 +161,20 @@ def _newer_restore(service: Service, record: Restore) -> Obstacle | None:
 
 
 def _undo_is_gone(service: Service, record: Restore) -> Obstacle | None:
+    if record.method is Method.IN_PLACE:
+        return _safety_is_gone(service, record)
     if record.method is Method.SHADOW:
         return obstacle_to_rename(record, target_for(service, record).databases())
     if record.method is Method.ROWS and record.id not in service.scripts.ids():
         return Obstacle(f"{_script(service, record)}, which was kept for it, is gone")
+    return None
+
+
+def _safety_is_gone(service: Service, record: Restore) -> Obstacle | None:
+    try:
+        find(service, record.safety or "")
+    except BackupNotFoundError as error:
+        return Obstacle(f"the safety backup, which was kept for it, is gone: {error.message}", _OTHER)
     return None
 
 
@@ -166,11 +185,17 @@ def _script(service: Service, record: Restore) -> Path:
 def _roll_back(service: Service, record: Restore, progress: Progress) -> RollbackOutcome:
     now = service.clock()
     claimed = replace(
-        record, state=RestoreState.RUNNING, step=Step.ROLLING_BACK, transaction=None, heartbeat_at=now, finished_at=None
+        record,
+        state=RestoreState.RUNNING,
+        step=Step.ROLLING_BACK,
+        transaction=None,
+        heartbeat_at=now,
+        finished_at=None,
+        rolled_back_by=service.options.by,
     )
     if not service.restores.replace_restore(claimed, record):
         raise RestoreRunningError(f"restore {record.id} is being rolled back by another process", _RESTORES)
-    figures = {"method": str(record.method)}
+    figures = {"method": str(record.method), "by": claimed.rolled_back_by}
     service.events.emit(Event(RestoreEvent.ROLLBACK_STARTED, restore=record.id, figures=figures))
     journal = Journal(service, claimed)
     undo_by: dict[Method | None, Callable[[Service, Journal, Progress], list[str]]] = {
@@ -178,10 +203,12 @@ def _roll_back(service: Service, record: Restore, progress: Progress) -> Rollbac
         Method.IN_PLACE: _in_place,
         Method.ROWS: _by_script,
     }
+    hooks = Hooks(journal, ROLLBACK, progress)
     with journal.beating():
-        with RollbackEnding(journal):
-            return _finish(journal, undo_by[record.method](service, journal, progress))
-        return _finish(journal, ["it was cancelled or cut off after it had been committed, and so is done"])
+        with RollbackEnding(journal, hooks):
+            hooks.before()
+            return _finish(journal, hooks, undo_by[record.method](service, journal, progress))
+        return _finish(journal, hooks, ["it was cancelled or cut off after it had been committed, and so is done"])
 
 
 def _by_rename(service: Service, journal: Journal, progress: Progress) -> list[str]:
@@ -213,14 +240,15 @@ def _by_script(service: Service, journal: Journal, progress: Progress) -> list[s
 
 
 def _record_transaction(journal: Journal) -> Callable[[str], None]:
-    """What to call before the commit: from then on the record says which transaction to ask for."""
+    """Returns a function to call before the commit, which records the transaction's id."""
     return lambda transaction: journal.write(transaction=transaction)
 
 
-def _finish(journal: Journal, notes: list[str]) -> RollbackOutcome:
+def _finish(journal: Journal, hooks: Hooks, notes: list[str]) -> RollbackOutcome:
     service = journal.service
     target = target_for(service, journal.record)
     notes += resume_or_remark(service, target, journal.record, Side.REPLACED)
+    warnings = hooks.after(Outcome.COMPLETE)
     record = as_rolled_back(service, journal.record)
     if record.undo_until is not None and _is_kept(service, record):
         until = f"{record.undo_until:%Y-%m-%d %H:%M %Z}"
@@ -231,9 +259,9 @@ def _finish(journal: Journal, notes: list[str]) -> RollbackOutcome:
     except (CatalogError, RestoreError) as error:
         notes.append(f"the end of the rollback is not in the catalog: {error.message}; residency-backup check --repair")
         service.events.emit(failure(RestoreEvent.CATALOG_NOT_SAVED, error, restore=record.id))
-    figures = {"method": str(record.method)}
+    figures = {"method": str(record.method), "by": record.rolled_back_by}
     service.events.emit(Event(RestoreEvent.ROLLED_BACK, restore=record.id, figures=figures))
-    return RollbackOutcome(record, notes)
+    return RollbackOutcome(record, notes, warnings)
 
 
 def _is_kept(service: Service, record: Restore) -> bool:
@@ -244,14 +272,15 @@ def _is_kept(service: Service, record: Restore) -> bool:
         return record.shadow in target_for(service, record).databases()
     except ResidencyBackupError as error:
         service.events.emit(failure(RestoreEvent.ROLLED_BACK_UNSEEN, error, restore=record.id))
-        return False  # what is not known is not promised; `check` reports it later
+        return False  # nothing unknown is promised; `check` reports it later
 
 
 class RollbackEnding(Ending):
-    """How a rollback ends that fails: the record says where it leaves everything."""
+    """Ends a rollback that failed: the record says where everything stands."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, hooks: Hooks) -> None:
         self._journal = journal
+        self._hooks = hooks
 
     def cancelled(self, signal: KeyboardInterrupt | BackupCancelledError) -> Exception:  # noqa: ARG002
         """The error of a rollback that was cancelled."""
@@ -268,10 +297,14 @@ class RollbackEnding(Ending):
                 recovered = clean_up(service, record, patience=PATIENCE_SECONDS)
             if recovered.state is RestoreState.ROLLED_BACK:
                 return None
+            self._hooks.after(Outcome.FAILED, error)
             service.restores.save_restore(recovered)
         except ResidencyBackupError as second:
+            self._hooks.after(Outcome.FAILED, error)
             return RestoreRollbackError(f"{error}; then {second.message}", second.hint)
-        return error if isinstance(error, RestoreCancelledError) else _rollback_error(service, record, error)
+        if isinstance(error, RestoreCancelledError | RestoreHookError):
+            return error
+        return _rollback_error(service, record, error)
 
     def tell(self, error: Exception) -> None:
         """Say why it failed."""

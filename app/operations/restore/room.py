@@ -11,7 +11,7 @@ from app.domain.backup import ENDLESS
 from app.domain.checks import Finding
 from app.errors import BackupStorageError, ResidencyBackupError, RestoreStorageError
 from app.operations.backup.space import MEGABYTE, forecast, shortage
-from app.operations.backups.inventory import newest_good
+from app.operations.backups.inventory import newest_verified
 from app.operations.restore.job import Job
 from app.operations.service import Service
 
@@ -24,7 +24,7 @@ def room_findings(job: Job) -> Iterator[Finding]:
     service, source, live = job.service, job.source, job.facts.live
     safety = 0
     if job.takes_safety and live is not None:
-        safety = forecast(live.size, service.options.codec, newest_good(service, job.backups))
+        safety = forecast(live.size, service.options.codec, newest_verified(service, job.backups))
     # A merge puts the backup's rows beside the live ones, without indexes.
     building = source.archive.index.raw_bytes if job.request.by_rows else source.size
     folder = job.facts.data_folder

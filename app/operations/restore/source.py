@@ -5,14 +5,12 @@ from __future__ import annotations
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from app.archive import reader
-from app.archive.inspect.first_bytes import codec_of_dump
 from app.archive.manifest import Manifest, ServerFacts
 from app.archive.open_file import OpenFile
 from app.archive.reader import Archive
-from app.domain.backup import Backup, Codec, Origin, Tier
+from app.domain.backup import Backup, Origin, Tier
 from app.domain.checks import Finding
 from app.domain.events import RestoreEvent
 from app.domain.restore import Restore
@@ -30,7 +28,8 @@ from app.operations.backups.inventory import Inventory, codec_of, find
 from app.operations.backups.keep import StoredManifest, pin_opened
 from app.operations.backups.opened import OpenBackup, ReplacedMeanwhileError, each_look, opened, replaced_meanwhile
 from app.operations.backups.verify import VerifyResult, verify_opened
-from app.operations.given_file import open_plain, require_plain, stat_of
+from app.operations.given_file import is_packed_folder, require_plain, stat_of
+from app.operations.restore.plain_text import PlainText, plain_text_of
 from app.operations.service import SILENT, Progress, Service
 from app.ports.events import Event, failure
 
@@ -43,7 +42,7 @@ class RestoreSource:
 
     Attributes:
         manifest: None for a foreign dump, and for a backup that has lost its own.
-        verified: what reading it found.
+        verified: the finding of its verification.
         stored: the manifest with its bytes, if this restore has pinned the backup.
     """
 
@@ -78,7 +77,7 @@ def locate(service: Service, name: str, backups: Inventory | None = None) -> Bac
     Args:
         service: the parts.
         name: as `find` takes it, or a path.
-        backups: all that there are, newest first; None to look.
+        backups: all, newest first; None to list them.
 
     Raises:
         BackupNotFoundError: there is neither.
@@ -97,13 +96,14 @@ def locate(service: Service, name: str, backups: Inventory | None = None) -> Bac
             )
         return backup
     path = Path(name).absolute()
-    require_plain(path)
+    if not is_packed_folder(path):
+        require_plain(path)
     return path
 
 
 def _names_a_file(name: str) -> bool:
-    """Whether a name is a path. A folder does not count: an id begins with the name of its tier's."""
-    if Path(name).is_absolute():
+    """Whether a name is a path. A folder without a dump does not count: an id begins with the name of its tier's."""
+    if Path(name).is_absolute() or is_packed_folder(Path(name)):
         return True
     found = stat_of(Path(name))
     return found is not None and not stat.S_ISDIR(found.st_mode)
@@ -119,7 +119,7 @@ def open_source(
     Args:
         service: the parts.
         place: what `locate` found.
-        progress: told of the bytes read.
+        progress: called with the number of bytes read.
         pinned_for: a restore; the backup is pinned for it before it is read.
 
     Raises:
@@ -127,10 +127,7 @@ def open_source(
         BackupError: it cannot be read.
     """
     if isinstance(place, Path):
-        with open_plain(place) as stream:
-            codec = _codec_of(stream, place)
-            stream.seek(0)
-            return _scanned(place, OpenFile(stream), codec, progress)
+        return _scanned(place, _text_of(service, place), progress)
     for backup in each_look(service, place):
         try:
             with opened(service, backup) as found:
@@ -155,7 +152,7 @@ def _of_backup(found: OpenBackup, progress: Progress, pinned_for: Restore | None
         by_file = Event(RestoreEvent.BY_FILE, backup=backup.id, error=type(error).__name__)
         found.service.events.emit(by_file)
         try:
-            return _scanned(backup, held, codec_of(backup.file), progress)
+            return _scanned(backup, PlainText.of_file(held, codec_of(backup.file)), progress)
         finally:
             found.require_still()
     stored = None
@@ -186,13 +183,13 @@ def _unfit(name: str, error: BackupError) -> ResidencyBackupError:
     return RestoreValidationError(f"{name} does not verify: {error.message}", _OTHER)
 
 
-def _scanned(place: Backup | Path, held: OpenFile, codec: Codec, progress: Progress) -> RestoreSource:
+def _scanned(place: Backup | Path, text: PlainText, progress: Progress) -> RestoreSource:
     """A source without a manifest: its index is made by reading it."""
     name = name_of(place)
-    progress.start(f"index {Path(name).name}", held.size)
+    progress.start(f"index {Path(name).name}", text.size)
     try:
-        with held.open() as stream:
-            index = reader.build_index(stream, codec, progress.advance)
+        with text.open() as stream:
+            index = reader.build_index(stream, text.codec, progress.advance)
     except (BackupReadError, BackupValidationError) as error:
         raise _unfit(name, error) from error
     if not index.complete:
@@ -202,15 +199,15 @@ def _scanned(place: Backup | Path, held: OpenFile, codec: Codec, progress: Progr
     message = f"{name} has no manifest to be proven by; it is whole, and was indexed by reading it"
     return RestoreSource(
         name=name,
-        archive=Archive(held.open, codec, index),
+        archive=Archive(text.open, text.codec, index if text.seekable else index.without_places()),
         manifest=None,
         backup=backup,
         verified=Finding.warning("backup", message) if backup else Finding.ok("backup", message),
     )
 
 
-def _codec_of(stream: BinaryIO, path: Path) -> Codec:
+def _text_of(service: Service, path: Path) -> PlainText:
     try:
-        return codec_of_dump(stream, path)
+        return plain_text_of(service, path)
     except BackupReadError as error:
         raise _unfit(str(path), error) from error

@@ -27,10 +27,10 @@ from app.ports.source import ChangedError, GaveWayError
 from app.postgres import event_triggers, server_facts
 from app.postgres.binaries import find_binary
 from app.postgres.database import FULL, Database
-from app.postgres.dump.dump_order import merge_in_dump_order
 from app.postgres.dump.early_reads import AttemptHistory, EarlyReader, early_session, require_as_shown
 from app.postgres.dump.exported_snapshot import ExportedSnapshot
 from app.postgres.dump.failures import DumpFailures
+from app.postgres.dump.interleave import merge_in_dump_order
 from app.postgres.dump.range_reader import RangeReader, range_reader
 from app.postgres.dump.ranges import LargeTable, TableRange, ranges_of
 from app.postgres.dump.read_ahead import read_ahead
@@ -78,45 +78,35 @@ class PostgresSource:
 
     @property
     def role(self) -> str:
-        """The role of the dump."""
         return self._database.role
 
     def facts(self) -> ServerFacts:
-        """Facts of the server and the database."""
         return self._connector.query(server_facts.server_facts)
 
     def identity(self) -> Identity:
-        """The identity of server and database."""
         return self._connector.query(server_facts.identity)
 
     def dump_program_version(self, facts: ServerFacts) -> str:
-        """Version of the pg_dump that fits the server."""
         return find_binary("pg_dump", facts.version).version
 
     def unreadable(self) -> list[str]:
-        """Objects that the role may not read, each with the reason."""
         return self._connector.query(server_facts.unreadable)
 
     def doubts(self) -> Sequence[Doubt]:
-        """Objects that a restore of a dump made now could not evaluate."""
         with self._connector.connect() as connection:
             return find_doubts(connection, self._database)
 
     def at_login(self) -> list[str]:
-        """A warning for each event trigger that fires when a session starts."""
         return self._connector.query(event_triggers.at_login)
 
     def left_out(self) -> list[str]:
-        """Unlogged tables and sequences, whose content a standby does not have."""
         return self._connector.query(server_facts.left_out)
 
     def undumped(self) -> list[str]:
-        """Objects and rows of users that no dump holds, a sentence each."""
         return self._connector.query(undumped)
 
     @contextmanager
     def snapshot(self) -> Iterator[_Snapshot]:
-        """Hold a snapshot of the database for the length of a block."""
         history = self._learnt
         try:
             with (

@@ -20,7 +20,7 @@ from app.errors import RestorePermissionError
 from app.ports.target import Loader, LoadResult
 from app.postgres.database import Database
 from app.postgres.load.loader import load
-from app.postgres.load.statements import reading_of
+from app.postgres.load.statements import syntax_of
 from app.postgres.load.watched import WatchedSession
 from app.postgres.maintenance import Maintenance, maintenance
 from app.postgres.session import RestoreSession, as_restore_errors, restore_session
@@ -111,7 +111,7 @@ class _OwnerlessSession(WatchedSession):
     """A session that skips statements about owners: everything belongs to the role."""
 
     def run(self, statement: bytes, what: str) -> None:
-        if is_about_owners(statement, reading_of(self)):
+        if is_about_owners(statement, syntax_of(self)):
             log.debug("restore skips an owner", what=what)
             return
         super().run(statement, what)

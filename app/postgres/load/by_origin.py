@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.archive.reader import Archive
-from app.ports.target import Advance, Loading, LoadResult
+from app.ports.target import Advance, LoadOptions, LoadResult
 from app.postgres.database import Database
 from app.postgres.load.as_role import load_as
 from app.postgres.load.loader import load
@@ -14,7 +14,7 @@ from app.postgres.load.watched import watched_session
 def load_by_origin(  # noqa: PLR0913 -- what a load takes, and the password of the foreign role
     database: Database,
     archive: Archive,
-    loading: Loading,
+    options: LoadOptions,
     *,
     jobs: int,
     foreign_password: str | None,
@@ -25,15 +25,15 @@ def load_by_origin(  # noqa: PLR0913 -- what a load takes, and the password of t
     Args:
         database: the empty one.
         archive: of ours, or any plain dump with the index that was built of it.
-        loading: whether the archive is foreign, and as which role it is loaded.
+        options: whether the archive is foreign, and as which role it is loaded.
         jobs: number of connections.
-        foreign_password: of the role in `loading`; None leaves it to libpq.
+        foreign_password: of the role in `options`; None leaves it to libpq.
         progress: called with the number of bytes of row data sent.
     """
-    path = loading.search_path
-    if loading.role is None and not loading.foreign:
+    path = options.search_path
+    if options.role is None and not options.foreign:
         return load(database, archive, jobs, progress, path)
     with refuse_server_changes(database, database.name):
-        if loading.role is None:
+        if options.role is None:
             return load(database, archive, jobs, progress, path, session_factory=watched_session)
-        return load_as(database, (loading.role, foreign_password), archive, jobs, progress, path)
+        return load_as(database, (options.role, foreign_password), archive, jobs, progress, path)

@@ -14,7 +14,7 @@ from app.archive import lexer
 from app.archive.inspect.grammar import Judge
 from app.archive.inspect.grammar_rows import insert_target
 from app.archive.inspect.lint import check_statement
-from app.archive.inspect.tokens import Reading
+from app.archive.inspect.tokens import StringSyntax
 from app.archive.pg_dump import TRANSACTION
 from app.archive.scanner import Chunk
 from app.errors import RestoreError, RestoreValidationError
@@ -82,12 +82,12 @@ class SqlRunner:
         if not statement:
             return
         # The file was linted before; this checks the very bytes that run, under the session's current settings.
-        self._judge.reading = reading = reading_of(self._main)
+        self._judge.syntax = syntax = syntax_of(self._main)
         if check_statement(self._judge, statement, self._name or "the dump's settings"):
             return  # the statement is skipped, as the lint says
         if statement.startswith(b"\\"):
             return  # \restrict, a command of psql
-        if table := insert_target(statement, reading):
+        if table := insert_target(statement, syntax):
             self._insert(table, statement)
             return
         self._inserts.end()
@@ -139,10 +139,10 @@ class SqlRunner:
             self._main.run(comment, "a comment")
 
 
-def reading_of(session: RestoreSession) -> Reading:
+def syntax_of(session: RestoreSession) -> StringSyntax:
     """The settings under which the server parses the session's next statement."""
     parameter = session.connection.info.parameter_status
-    return Reading(parameter("client_encoding") or "UTF8", parameter("standard_conforming_strings") != "off")
+    return StringSyntax(parameter("client_encoding") or "UTF8", parameter("standard_conforming_strings") != "off")
 
 
 class _ParallelEntries:

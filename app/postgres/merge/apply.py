@@ -17,7 +17,7 @@ from app.postgres.lock_retries import lock_all, retry_for_locks
 from app.postgres.merge.schema import LiveTable
 from app.postgres.merge.session import MergeSession
 from app.postgres.merge.sql import DIFFERS, row_of, same_place
-from app.postgres.merge.stage import StagedTable
+from app.postgres.merge.staged import StagedTable
 from app.postgres.quoting import SAME, quoted
 
 _FREE = f"p.blocked IS NULL AND p.action {SAME}"
@@ -123,7 +123,7 @@ def updated_columns(session: MergeSession, table: StagedTable) -> tuple[str, ...
         f"SELECT EXISTS (SELECT FROM {table.plan} p JOIN {table.rows} s ON s.ctid {SAME} p.s"
         f" JOIN {match.live.rows} l ON {same_place('l', 'p')} WHERE {_FREE} 'u' AND {key})"
     )
-    return match.columns if session.query(query, f"plan for {match.name}")[0][0] else match.values
+    return match.compared if session.query(query, f"plan for {match.name}")[0][0] else match.values
 
 
 def update_steps(session: MergeSession, table: StagedTable) -> list[int]:

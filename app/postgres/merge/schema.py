@@ -16,6 +16,7 @@ class Column:
     Attributes:
         generated: GENERATED ALWAYS AS (expression).
         always: GENERATED ALWAYS AS IDENTITY; an explicit value needs OVERRIDING SYSTEM VALUE.
+        type: as format_type names it.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Column:
     always: bool
     not_null: bool
     has_default: bool
+    type: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,4 +190,11 @@ class LiveSchema:
         found = set(names)
         while referring := {key.root for key in self.foreign_keys if key.parent in found} - found:
             found |= referring
+        return found
+
+    def parents(self, names: Iterable[TableName]) -> set[TableName]:
+        """The tables and all that they refer to, directly or indirectly."""
+        found = set(names)
+        while referred := {key.parent for key in self.foreign_keys if key.root in found} - found:
+            found |= referred
         return found

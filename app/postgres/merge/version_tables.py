@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from app.archive.index import Segment, TableName
 from app.archive.reader import Archive
 from app.domain.changes import MergeRequest
+from app.domain.listed import listed
 from app.domain.version_tables import OTHER, VersionTable, version_table
 from app.errors import RestoreValidationError
 from app.postgres.merge.schema import LiveSchema, LiveTable
@@ -19,7 +20,7 @@ from app.postgres.merge.session import MergeSession
 from app.postgres.merge.sql import TEXT
 from app.postgres.quoting import quoted
 
-_SHOWN = 3  # of the revisions that only one side has
+_SHOWN = 3  # of the revisions that only one side has: the last ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +75,8 @@ def require_none_named(named: Sequence[TableName], versions: Mapping[TableName, 
         RestoreValidationError: it names one.
     """
     if wrong := [versions[name] for name in named if name in versions]:
-        listed = ", ".join(f"{table.name} ({table.kind.tool})" for table in wrong)
-        message = f"{listed} says which migrations the live schema has: a merge does not change it"
+        tables = ", ".join(f"{table.name} ({table.kind.tool})" for table in wrong)
+        message = f"{tables} says which migrations the live schema has: a merge does not change it"
         hint = (
             "let the migration tool set it ('alembic stamp REVISION' and its like); a replace of everything brings it"
         )
@@ -127,8 +128,7 @@ def _revisions_by_side(session: MergeSession, number: int, table: BackupVersionT
         query = f"SELECT * FROM ({one} EXCEPT {other}) x ORDER BY 1"
         names = [str(name) for (name,) in session.query(query, f"revisions of {table.name}")]
         if names:
-            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-            yield f"only {side} has {', '.join(names[-_SHOWN:])}{more}"
+            yield f"only {side} has {listed([*names[-_SHOWN:], *names[:-_SHOWN]], _SHOWN)}"
 
 
 def _table_name(number: int) -> str:

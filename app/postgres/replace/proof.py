@@ -16,7 +16,7 @@ from app.domain.changes import MOST_SAMPLES, OtherWords
 from app.domain.listed import listed
 from app.errors import RestoreDataError
 from app.ports.attempts import dump_whole
-from app.ports.target import Loading
+from app.ports.target import LoadOptions
 from app.postgres.database import Database
 from app.postgres.digest import leaves_of_partitioned, table_digest, use_read_settings
 from app.postgres.dump.source import PostgresSource
@@ -74,7 +74,7 @@ class Differences:
 def compare(
     database: Database,
     archive: Archive,
-    loading: Loading,
+    options: LoadOptions,
     jobs: int,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Differences:
@@ -83,7 +83,7 @@ def compare(
     Args:
         database: the restored one.
         archive: of the content that it should have.
-        loading: how it was loaded.
+        options: how it was loaded.
         jobs: number of connections.
         progress: called with the number of bytes read.
 
@@ -93,8 +93,8 @@ def compare(
         TargetUnavailableError: the server went away.
         BackupReadError, BackupValidationError: the archive cannot be read.
     """
-    expected, ours = content_of(archive), not loading.foreign
-    settings = dict(loading.facts.read_settings) if loading.facts else {}
+    expected, ours = content_of(archive), not options.foreign
+    settings = dict(options.facts.read_settings) if options.facts else {}
     encoding = settings.pop("client_encoding", None) or expected.encoding
     database = without_login_triggers(database, database.name)
     with as_restore_errors():
@@ -113,7 +113,7 @@ def compare(
         join_partitions(comparable, _leaves(reading), archive, again)
     compare_tables(differences, archive.index.tables, comparable, again, ours=ours)
     compare_values(differences, expected, found.sequences, found.large_objects, ours=ours)
-    expected_entries = expected.entries if loading.keeps_owners else _without_owners(expected.entries, found.entries)
+    expected_entries = expected.entries if options.keeps_owners else _without_owners(expected.entries, found.entries)
     compare_schema(differences, expected_entries, found.entries, ours=ours)
     return differences
 

@@ -189,7 +189,7 @@ def test_a_disk_that_does_not_keep_what_is_written_is_found_by_reading_back(
     assert caught.value.exit_code == 17
     monkeypatch.undo()
     assert guarded.files() == before
-    assert all(each.good for each in inventory(guarded.service()))
+    assert all(each.is_verified for each in inventory(guarded.service()))
 
 
 def test_five_mistakes_in_a_settings_file_are_all_named(site: Site, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from app.domain.slots import Slot
 from app.errors import BackupNotFoundError
 from app.operations.backup.catch_up import due_slots
 from app.operations.backup.take import BackupRequest, take_backup
-from app.operations.backups.inventory import find, inventory, newest_good
+from app.operations.backups.inventory import find, inventory, newest_verified
 from app.operations.backups.prune import prune
 from app.operations.backups.sync import sync
 from app.operations.backups.verify import verify
@@ -65,7 +65,7 @@ def test_what_a_wrong_clock_made_is_not_latest_not_counted_and_not_removed(
         with pytest.raises(BackupNotFoundError, match=f"{wrong.id} is from the future") as raised:
             find(right, "latest")
         assert "2025-03-10 12:00 UTC" in raised.value.hint
-        assert newest_good(right, inventory(right)) is None
+        assert newest_verified(right, inventory(right)) is None
     else:
         assert find(right, "latest").id == before.id
     verify(right)
@@ -75,7 +75,7 @@ def test_what_a_wrong_clock_made_is_not_latest_not_counted_and_not_removed(
         now = NOON + timedelta(minutes=day)
         made = taken(at(service, now))
         assert find(at(service, now), "latest").id == find(at(service, now), "latest-daily").id == made.id
-        assert (found := newest_good(at(service, now), inventory(at(service, now)))) is not None
+        assert (found := newest_verified(at(service, now), inventory(at(service, now)))) is not None
         assert found.id == made.id
         assert {each.id for each in inventory(service)} == {made.id, wrong.id}
         plan = prune(at(service, now), dry_run=True).plan

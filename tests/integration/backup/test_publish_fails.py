@@ -66,7 +66,7 @@ def refusing(monkeypatch: pytest.MonkeyPatch, call: str, name: str, number: int,
 def require_proven(site: Site, rows: int) -> Backup:
     """One backup stands, which `list` and `verify` call whole."""
     (backup,) = inventory(site.service())
-    assert (backup.good, backup.rows, backup.state) == (True, rows, BackupState.COMPLETE)
+    assert (backup.is_verified, backup.rows, backup.state) == (True, rows, BackupState.COMPLETE)
     outcome = verify(site.service())
     assert ([each.id for each in outcome.verified], outcome.failed) == ([backup.id], [])
     assert not leftovers(site.backups)
@@ -129,7 +129,7 @@ def test_a_manifest_that_gets_no_name_waits_and_the_warning_says_so(
     assert taken is not None
     (warning,) = taken.warnings
     assert "it waits as .backup-" in warning
-    assert "'residency-backup sync' puts it in its place" in warning
+    assert "to put it in its place: residency-backup sync" in warning
     for path in small.backups.glob("catalog.db*"):
         path.unlink()
     if way == "create":

@@ -123,8 +123,8 @@ def require_true_facts(site: Site) -> int:
     (backup,) = inventory(site.service())
     rows = rows_in(site.backups / backup.file)
     assert backup.rows in {rows, None}
-    assert backup.rows == rows or not backup.good
-    assert backup.damage is None
+    assert backup.rows == rows or not backup.is_verified
+    assert backup.problem is None
     return rows
 
 
@@ -133,7 +133,7 @@ def require_whole(site: Site, restored: Restore, seen: dict[str, int]) -> int:
     service = site.service()
     rows = require_true_facts(site)
     (backup,) = inventory(service)
-    assert (backup.origin, backup.good, backup.rows) == (Origin.DUMP, True, rows)
+    assert (backup.origin, backup.is_verified, backup.rows) == (Origin.DUMP, True, rows)
     assert not leftovers(site.backups)
     assert verify(service).failed == []
     assert [each.message for each in check(service) if each.severity == "warning"] == []
@@ -171,7 +171,7 @@ def test_wherever_a_publish_is_killed_the_backup_keeps_its_proof(small: Site, re
 def test_a_manifest_that_waits_is_recognised_by_its_length_and_believed_by_its_digest(small: Site) -> None:
     wreck = next(each for each in wrecks(small) if rows_in(each.site.backups / daily(each.site)) == NEW)
     (backup,) = inventory(wreck.site.service())
-    assert (backup.rows, backup.origin, backup.good) == (NEW, Origin.SCAN, False)
+    assert (backup.rows, backup.origin, backup.is_verified) == (NEW, Origin.SCAN, False)
     other = wreck.copy("other")
     file = other.backups / daily(other)
     content = bytearray(file.read_bytes())
@@ -190,9 +190,9 @@ def test_the_first_backup_of_a_name_keeps_its_proof_too(small: Site) -> None:
     small.backups.mkdir()
     for wreck in wrecks(small):
         found = inventory(wreck.site.service())
-        assert all(each.rows == NEW and not each.good for each in found if not each.verified_at)
+        assert all(each.rows == NEW and not each.is_verified for each in found if not each.verified_at)
         repair(wreck.site.service())
-        assert [(each.rows, each.origin, each.good) for each in inventory(wreck.site.service())] in (
+        assert [(each.rows, each.origin, each.is_verified) for each in inventory(wreck.site.service())] in (
             [],
             [(NEW, Origin.DUMP, True)],
         )

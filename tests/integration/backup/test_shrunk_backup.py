@@ -57,7 +57,7 @@ def test_fewer_than_half_of_the_rows_keep_the_backup_before(
     kept = next(each for each in inventory(service) if each.tier is Tier.MANUAL)
     assert f"keep --release {kept.id}" in warning
     assert "300 rows before, 100 now" in warning
-    assert (kept.sha256, kept.rows, kept.good, kept.created_at) == (old.sha256, 300, True, old.created_at)
+    assert (kept.sha256, kept.rows, kept.is_verified, kept.created_at) == (old.sha256, 300, True, old.created_at)
     assert kept.pinned_reason is not None
     assert old.id in kept.pinned_reason
     assert copy_of_all_tables(restored(small.backups / kept.file).url) == before
@@ -130,7 +130,7 @@ def test_a_crash_between_the_two_names_loses_neither(small: Site) -> None:
     )
     assert run_forked(TEXT, [program, "create", "daily"], small.process_env(), timeout=60).code == 9
     service = small.service()
-    [kept] = [each for each in inventory(service) if each.damage is None]
+    [kept] = [each for each in inventory(service) if each.problem is None]
     assert (kept.sha256, kept.pinned_reason is not None, kept.tier) == (old.sha256, True, Tier.MANUAL)
     assert taken(small).backup.id == old.id
     assert {each.id for each in inventory(small.service())} == {old.id, kept.id}

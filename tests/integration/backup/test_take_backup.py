@@ -117,7 +117,7 @@ def test_last_years_week_keeps_its_year_when_this_years_takes_its_name(site: Sit
         "weekly/backup-week-03": "2026-W03",
     }
     require_same_content(site.database, restored(site.backups / "weekly/backup-2025-week-03.sql"))
-    assert find(service, "weekly/backup-2025-week-03").good
+    assert find(service, "weekly/backup-2025-week-03").is_verified
 
 
 def test_a_slot_is_run_once_however_often_it_is_asked_for(site: Site) -> None:

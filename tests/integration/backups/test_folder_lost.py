@@ -169,7 +169,7 @@ def test_a_copy_without_its_hidden_files_and_another_disk_are_taken(small: Site,
     second = small.backups.rename(small.backups.with_name("second"))
     first.rename(small.backups)
     assert take_backup(small.service(), MANUAL) is not None
-    assert len([each for each in inventory(small.service()) if each.good]) == 3
+    assert len([each for each in inventory(small.service()) if each.is_verified]) == 3
     assert second.exists()
 
 

@@ -72,7 +72,7 @@ def test_a_copy_that_a_person_packed_is_named_and_stays(
     service = small.service(**settings)
     for _ in range(2):
         (listed,) = inventory(service)
-        assert (listed.file, listed.rows, listed.good, listed.damage) == (backup.file, ROWS, True, None)
+        assert (listed.file, listed.rows, listed.is_verified, listed.problem) == (backup.file, ROWS, True, None)
         (said,) = warnings(small)
         assert f"daily/{other.name}" in said
         assert verify(service).failed == []
@@ -128,11 +128,11 @@ def test_a_copy_whose_backup_is_gone_is_a_file_that_was_found(small: Site) -> No
     small.service().tree.remove(backup.file)
     service = small.service()
     (listed,) = inventory(service)
-    assert (listed.file, listed.origin, listed.damage) == (f"daily/{other.name}", Origin.SCAN, None)
+    assert (listed.file, listed.origin, listed.problem) == (f"daily/{other.name}", Origin.SCAN, None)
     for _ in range(2):
         sync(service)
         (listed,) = inventory(service)
-        assert (listed.file, listed.origin, listed.rows, listed.damage) == (
+        assert (listed.file, listed.origin, listed.rows, listed.problem) == (
             f"daily/{other.name}",
             Origin.SCAN,
             ROWS,

@@ -63,7 +63,7 @@ pytestmark = pytest.mark.timeout(120)
 def require_right(outcome: VerifyResult, backup: Backup, service: Service) -> None:
     assert outcome.failed == []
     assert [(each.id, each.sha256) for each in outcome.verified] == [(backup.id, backup.sha256)]
-    assert [(row.sha256, row.damage) for row in service.catalog.backups(service.database)] == [(backup.sha256, None)]
+    assert [(row.sha256, row.problem) for row in service.catalog.backups(service.database)] == [(backup.sha256, None)]
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
@@ -138,7 +138,7 @@ def test_what_is_damaged_is_damaged_although_it_was_replaced_once(site: Site) ->
     outcome = verify(service, ID, At(replace_and_spoil, phase="verify"))
     ((_, error),) = outcome.failed
     assert isinstance(error, BackupValidationError)
-    assert find(service, ID).damage == error.message
+    assert find(service, ID).problem == error.message
 
 
 @pytest.mark.parametrize("phase", ["verify", "compare"])

@@ -41,7 +41,7 @@ def require_proven(service: Service) -> Backup:
     """The newest backup is what a run dumped and verified, in the tree and in the catalog."""
     backup = find(service, "latest")
     (row,) = service.catalog.backups(service.database)
-    assert (backup.origin, row.origin, row.damage, row.sha256) == (Origin.DUMP, Origin.DUMP, None, backup.sha256)
+    assert (backup.origin, row.origin, row.problem, row.sha256) == (Origin.DUMP, Origin.DUMP, None, backup.sha256)
     outcome = verify(service)
     assert [each.id for each in outcome.verified] == [backup.id]
     assert outcome.failed == []

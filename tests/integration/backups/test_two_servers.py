@@ -19,7 +19,7 @@ from app.errors import BackupValidationError, RestoreValidationError, ServerMism
 from app.operations.backup.catch_up import due_slots
 from app.operations.backup.take import BackupRequest, take_backup
 from app.operations.backups.adopt import adopt
-from app.operations.backups.inventory import find, inventory, newest_good
+from app.operations.backups.inventory import find, inventory, newest_verified
 from app.operations.backups.prune import prune
 from app.operations.backups.sync import sync
 from app.operations.health.check import check
@@ -212,7 +212,7 @@ def test_backups_that_were_copied_here_from_another_server_are_neither_counted_n
         (site.backups / f"{alien.file}{suffix}").write_bytes(path.read_bytes())
 
     assert find(service, "latest").id == own.id
-    assert newest_good(service, inventory(service)) is not None
+    assert newest_verified(service, inventory(service)) is not None
     assert find(service, alien.id).id == alien.id
     plan = prune(service).plan
     assert [each.id for each in plan.kept] == [own.id]

@@ -107,8 +107,8 @@ def test_a_damaged_file_is_found_and_remembered_and_the_others_are_not_blamed(
     assert isinstance(error, BackupReadError | BackupValidationError)
     with pytest.raises(type(error)):
         require_all(outcome)
-    assert find(service, "latest-daily").damage == error.message
-    assert not find(service, "latest-daily").good
+    assert find(service, "latest-daily").problem == error.message
+    assert not find(service, "latest-daily").is_verified
     done = site.cli("verify", "latest-daily", "--json")
     assert done.code in {13, 16}
     assert json.loads(done.stdout)["failed"][0]["error"] == type(error).__name__
@@ -203,7 +203,7 @@ def test_a_row_without_its_file_is_no_backup(site: Site) -> None:
     assert isinstance(error, BackupNotFoundError)
     with pytest.raises(BackupNotFoundError):
         find(service, "latest")
-    assert [each.damage for each in inventory(service)] == ["the file is missing"]
+    assert [each.problem for each in inventory(service)] == ["the file is missing"]
 
 
 def test_an_unknown_backup_is_not_found(site: Site) -> None:
@@ -219,5 +219,5 @@ def test_a_newer_file_of_the_wrong_size_does_not_cost_the_last_good_one(site: Si
     generous = site.service(BACKUP_KEEP_DAYS="9")
     take_backup(replace(generous, clock=lambda: start + timedelta(days=1)), BackupRequest(tier=Tier.DAILY))
     (site.backups / "daily/backup-2025-01-11.sql").write_bytes(b"")
-    assert not find(service, "latest").good
+    assert not find(service, "latest").is_verified
     assert prune(service).removed == []

@@ -161,7 +161,7 @@ def test_a_catalog_from_before_restores_keeps_what_it_holds(url: str) -> None:
         catalog.fail(run, RuntimeError("lasting"), next_slot.due, transient=False)
         assert catalog.claim("residency", slot.tier, next_slot, next_slot.due, server) is None
     alembic("downgrade", "0001", BACKUP_CATALOG_URL=url)
-    assert tables(url) == OURS - {"backup_restores", "backup_manifests"}
+    assert tables(url) == OURS - {"backup_restores", "backup_manifests", "backup_deletions"}
     alembic("upgrade", "head", BACKUP_CATALOG_URL=url)
     found = catalog.slot("residency", slot.tier, slot.period)
     assert found is not None
@@ -256,7 +256,7 @@ def test_a_catalog_of_a_newer_program_is_refused_and_left_alone(url: str) -> Non
         connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
     with pytest.raises(CatalogError, match=r"newer version .*9999") as caught:
         open_catalog(url)
-    assert "Upgrade this program" in caught.value.hint
+    assert "upgrade this program" in caught.value.hint
     with connected(url) as connection:
         assert revision_of(connection) == "9999"
 
@@ -277,6 +277,7 @@ def test_every_constraint_and_index_has_its_name(url: str) -> None:
         "ck_backup_restores_state",
         "ck_backup_runs_state",
         "ck_backup_slots_state",
+        "pk_backup_deletions",
         "pk_backup_files",
         "pk_backup_manifests",
         "pk_backup_restores",

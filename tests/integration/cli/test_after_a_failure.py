@@ -155,7 +155,7 @@ def test_a_backup_that_meets_a_renaming_waits_for_the_database(
     monkeypatch.setattr(waiting_connector, "time", types.SimpleNamespace(monotonic=lambda: 0.0, sleep=comes_back))
     taken = take_backup(site.service(), MANUAL)
     assert taken is not None
-    assert taken.backup.good
+    assert taken.backup.is_verified
     assert len(waited) == 1
 
 

@@ -172,7 +172,7 @@ def test_a_catalog_in_postgresql_is_kept_as_the_same_file(packed_site: FullSite,
     packed_site.lay_out(taken.backup.id, target)
     revived = site.service(BACKUP_CATALOG_URL=f"sqlite:///{target}/catalog.db")
     assert [each.tier for each in revived.catalog.backups(site.database.name)] == [Tier.DAILY]
-    assert revived.catalog.backups(site.database.name)[0].good
+    assert revived.catalog.backups(site.database.name)[0].is_verified
 
 
 def test_it_is_done_with_like_the_others(packed_site: FullSite) -> None:

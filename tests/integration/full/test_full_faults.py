@@ -117,7 +117,7 @@ def test_a_server_lost_while_it_is_copied(full_site: FullSite) -> None:
     assert error.transient
     full_site.server.restart()
     full_site.much_to_copy.unlink()
-    assert full_site.take().backup.good
+    assert full_site.take().backup.is_verified
 
 
 def test_a_process_killed_in_the_middle_takes_the_copying_with_it_and_repair_cleans_up(full_site: FullSite) -> None:
@@ -133,7 +133,7 @@ def test_a_process_killed_in_the_middle_takes_the_copying_with_it_and_repair_cle
     assert sum("leftover removed" in each for each in done) == len(left)
     assert not leftovers(full_site.site.backups)
     full_site.much_to_copy.unlink()
-    assert full_site.take().backup.good
+    assert full_site.take().backup.is_verified
 
 
 @pytest.mark.parametrize("number", sample_of([signal.SIGTERM, signal.SIGINT], [0]))
@@ -219,7 +219,7 @@ def test_without_pg_waldump_it_is_said_that_no_wal_was_read(
         monkeypatch,
         pg_verifybackup=f'case "$*" in *--no-parse-wal*) exec {real} "$@";; *) exit 1;; esac',
     )
-    assert full_site.take().backup.good
+    assert full_site.take().backup.is_verified
     found = [each for each in preflight_full(full_site.site.service()).findings if each.severity == "warning"]
     assert any("pg_waldump" in each.message for each in found)
 

@@ -295,7 +295,7 @@ def test_a_cancel_while_retention_works_does_not_undo_the_backup(
 
     monkeypatch.setattr("app.operations.backup.take.prune", cancelled)
     taken = packed_site.take()
-    assert taken.backup.good
+    assert taken.backup.is_verified
     assert "retention was cut short" in taken.warnings[0]
 
 

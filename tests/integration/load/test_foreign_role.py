@@ -121,7 +121,7 @@ def test_who_owned_what_elsewhere_is_no_difference(
 def test_a_superuser_is_warned_of_a_file_of_unknown_make_and_of_no_other(site: Site, tmp_path: Path) -> None:
     file = tmp_path / "file.sql"
     file.write_text("CREATE TABLE t (x int);\n" + LAST)
-    dry = site.cli("restore", str(file), "--mode", "replace", "--dry-run")
+    dry = site.cli("restore", str(file), "--mode", "replace", "--allow-missing", "--dry-run")
     assert dry.code == 3, dry.stderr
     assert "a superuser: whoever wrote it can do anything" in dry.stderr
     assert "--as ROLE" in dry.stderr

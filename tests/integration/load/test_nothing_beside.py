@@ -15,7 +15,7 @@ from app.archive.reader import Archive, build_index
 from app.domain.backup import Codec
 from app.embedded.postgres import EmbeddedPostgres
 from app.errors import RestoreValidationError
-from app.ports.target import Loading
+from app.ports.target import LoadOptions
 from app.postgres.database import Database
 from app.postgres.load.server_changes import refuse_server_changes
 from tests.fix_archives import target
@@ -105,7 +105,7 @@ def test_no_transaction_that_changes_something_beside_is_committed(anywhere: Tes
         text = (dump(does.format(role=role), way, number) + LAST).encode()
         source = Archive(lambda text=text: io.BytesIO(text), Codec.NONE, build_index(io.BytesIO(text), Codec.NONE))
         with pytest.raises(RestoreValidationError, match=f"outside of the database.*{said}"):
-            target(anywhere).load(anywhere.name, source, Loading(facts=None), lambda _: None)
+            target(anywhere).load(anywhere.name, source, LoadOptions(facts=None), lambda _: None)
         anywhere.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
     assert anywhere.query(SHARED) == before
     anywhere.execute(f"DROP ROLE {role}")

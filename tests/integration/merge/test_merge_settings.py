@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-from app.ports.target import Loading
+from app.ports.target import LoadOptions
 from tests.fix_archives import archive_of as archive_and_facts
 from tests.fix_archives import target
 from tests.fix_merge import archive_of, merge, request, undo
@@ -68,7 +68,7 @@ def test_a_replace_brings_nulls_of_arrays_as_nulls(empty_database: TestDatabase)
     server, shadow = target(empty_database), f"shadow_{uuid.uuid4().hex[:8]}"
     server.create(shadow, facts)
     try:
-        server.load(shadow, archive, Loading(facts=facts), lambda _: None)
-        assert server.prove(shadow, archive, Loading(facts=facts), lambda _: None) == []
+        server.load(shadow, archive, LoadOptions(facts=facts), lambda _: None)
+        assert server.prove(shadow, archive, LoadOptions(facts=facts), lambda _: None) == []
     finally:
         server.drop(shadow)

@@ -8,7 +8,7 @@ import pytest
 
 from app.domain.changes import MergeRequest
 from app.errors import RestoreDataError
-from app.ports.target import Loading
+from app.ports.target import LoadOptions
 from app.postgres import event_triggers
 from app.postgres.database import Database
 from app.postgres.load.loader import load
@@ -83,7 +83,9 @@ def test_none_fires_on_what_is_ours(
 
     with major.database("shadow") as shadow:
         load(Database.from_url(shadow.url), archive, 2)
-        assert compare(Database.from_url(shadow.url), archive, Loading(facts=facts), 1).require_equal("shadow") == []
+        assert (
+            compare(Database.from_url(shadow.url), archive, LoadOptions(facts=facts), 1).require_equal("shadow") == []
+        )
 
     target(watched, 1).replace_in_place(archive, facts, lambda _: None)
     assert watched.query("SELECT count(*) FROM people") == [(2,)]

@@ -25,7 +25,7 @@ from app.errors import (
     RestoreValidationError,
     TargetUnavailableError,
 )
-from app.ports.target import Loading
+from app.ports.target import LoadOptions
 from app.postgres import lock_retries
 from app.postgres.database import Database
 from app.postgres.load.loader import load
@@ -109,7 +109,7 @@ def test_everything_that_pg_dump_carries_is_replaced(
         assert remarks == []
         assert whole(database, pg_dump) == expected
         assert target(database).committed(transaction) is True
-        assert target(database).prove("torture", archive, Loading(facts=facts), lambda _: None) == []
+        assert target(database).prove("torture", archive, LoadOptions(facts=facts), lambda _: None) == []
 
 
 def test_an_owner_without_createdb_replaces_what_is_there(owned: TestDatabase) -> None:

@@ -16,7 +16,7 @@ from app.archive.reader import Archive
 from app.domain.backup import Codec
 from app.embedded.postgres import EmbeddedPostgres
 from app.errors import RestoreBusyError, RestoreDataError, RestorePermissionError, TargetUnavailableError
-from app.ports.target import Loading
+from app.ports.target import LoadOptions
 from app.postgres.database import Database
 from app.postgres.dump import ranges, snapshot
 from app.postgres.load.loader import load
@@ -101,7 +101,7 @@ def backup(source: TestDatabase) -> Backup:
 def proof(database: TestDatabase, backup: Backup, *, ours: bool = True, url: str | None = None) -> list[str]:
     facts = backup.facts if ours else None
     restored = Database.from_url(url or database.url)
-    return compare(restored, backup.archive, Loading(facts=facts), 2).require_equal(database.name)
+    return compare(restored, backup.archive, LoadOptions(facts=facts), 2).require_equal(database.name)
 
 
 @pytest.fixture(scope="module", params=MAJORS, ids=lambda each: f"PostgreSQL {each}")
@@ -124,13 +124,17 @@ def test_everything_that_pg_dump_carries_is_proven_without_a_remark(
         assert target(database).missing(needs) == []
         load(Database.from_url(restored.url), archive, 2)
         read: list[int] = []
-        found = compare(Database.from_url(restored.url), archive, Loading(facts=facts), 2, read.append)
+        found = compare(Database.from_url(restored.url), archive, LoadOptions(facts=facts), 2, read.append)
         assert found.require_equal("restored") == []
         assert sum(read) > 0.99 * archive.index.raw_bytes
         stock = foreign(major.run("pg_dump", database=database.name))
-        assert compare(Database.from_url(restored.url), stock, Loading(facts=None), 2).require_equal("restored") == []
+        assert (
+            compare(Database.from_url(restored.url), stock, LoadOptions(facts=None), 2).require_equal("restored") == []
+        )
         inserts = foreign(major.run("pg_dump", "--rows-per-insert=100", database=database.name))
-        remarks = compare(Database.from_url(restored.url), inserts, Loading(facts=None), 1).require_equal("restored")
+        remarks = compare(Database.from_url(restored.url), inserts, LoadOptions(facts=None), 1).require_equal(
+            "restored"
+        )
         assert any("were not compared: the file has them in another form" in remark for remark in remarks)
 
 

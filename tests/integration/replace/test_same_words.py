@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.archive.inspect.content import content_of
-from app.ports.target import Loading
+from app.ports.target import LoadOptions
 from app.postgres.database import Database
 from app.postgres.load.loader import load
 from app.postgres.replace.proof import compare
@@ -37,7 +37,7 @@ def test_what_a_server_spells_otherwise_once_it_was_restored_is_the_same(
         first.execute(REWORDED)
         archive, facts = archive_of(first)
         load(Database.from_url(second.url), archive, 2)
-        differences = compare(Database.from_url(second.url), archive, Loading(facts=facts), 2)
+        differences = compare(Database.from_url(second.url), archive, LoadOptions(facts=facts), 2)
         assert differences.require_equal("second") == differences.otherwise == []
         before, after = (content_of(some).entries.words for some in (archive, archive_of(second)[0]))
         assert sum(before[name] != after[name] for name in before) >= 12, "the server spells so many otherwise"
@@ -47,7 +47,9 @@ def test_what_a_server_spells_otherwise_once_it_was_restored_is_the_same(
         assert schema_differences(Database.from_url(second.url), archive)[0] == ["table public.reworded differs"]
         ownerless = foreign(major.run("pg_dump", "--no-owner", database="first"))
         assert schema_differences(Database.from_url(second.url), ownerless) == ([], [])
-        assert compare(Database.from_url(second.url), ownerless, Loading(facts=None), 2).require_equal("second") == []
+        assert (
+            compare(Database.from_url(second.url), ownerless, LoadOptions(facts=None), 2).require_equal("second") == []
+        )
 
 
 def test_the_first_replace_of_a_database_made_by_migrations_has_no_warnings(

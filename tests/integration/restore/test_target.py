@@ -18,7 +18,7 @@ from app.errors import (
     RestoreValidationError,
     TargetUnavailableError,
 )
-from app.ports.target import Loading, Target
+from app.ports.target import LoadOptions, Target
 from app.postgres.database import Database
 from app.postgres.session import restore_session
 from app.postgres.target import PostgresTarget
@@ -67,9 +67,9 @@ def test_a_replace_of_a_closed_database_step_by_step_and_back(live: TestDatabase
     target: Target = PostgresTarget(Database.from_url(live.url), 2)  # type: ignore[assignment] # merging is to come
     new, old = f"{live.name}_new", f"{live.name}_old"
     target.create(new, facts)
-    loaded = target.load(new, archive, Loading(facts=facts), lambda _: None)
+    loaded = target.load(new, archive, LoadOptions(facts=facts), lambda _: None)
     assert sum(loaded.rows.values()) == 59000
-    assert target.prove(new, archive, Loading(facts=facts), lambda _: None) == []
+    assert target.prove(new, archive, LoadOptions(facts=facts), lambda _: None) == []
     target.swap(new, live.name, old)
     assert whole(live, PG_DUMP) == before
     target.swap(old, live.name, new)
@@ -84,14 +84,14 @@ def test_a_load_takes_as_many_connections_as_there_are(live: TestDatabase) -> No
     live.execute(f"BEGIN READ WRITE; ALTER DATABASE {live.name} CONNECTION LIMIT 3; COMMIT")
     target = PostgresTarget(Database.from_url(live.url), 8)
     target.create(f"{live.name}_new", facts)
-    target.load(f"{live.name}_new", archive, Loading(facts=facts), lambda _: None)
-    assert target.prove(f"{live.name}_new", archive, Loading(facts=facts), lambda _: None) == []
+    target.load(f"{live.name}_new", archive, LoadOptions(facts=facts), lambda _: None)
+    assert target.prove(f"{live.name}_new", archive, LoadOptions(facts=facts), lambda _: None) == []
 
 
 def test_a_database_that_is_not_empty_is_not_loaded_into(live: TestDatabase) -> None:
     archive, facts = archive_of(live)
     with pytest.raises(RestoreValidationError, match="not empty") as caught:
-        PostgresTarget(Database.from_url(live.url)).load(live.name, archive, Loading(facts=facts), lambda _: None)
+        PostgresTarget(Database.from_url(live.url)).load(live.name, archive, LoadOptions(facts=facts), lambda _: None)
     assert caught.value.hint
 
 
@@ -99,8 +99,8 @@ def test_a_database_that_is_missing_is_no_place_to_restore_to(live: TestDatabase
     archive, facts = archive_of(live)
     target = PostgresTarget(Database.from_url(live.url))
     for act in (
-        lambda: target.load("none_such", archive, Loading(facts=facts), lambda _: None),
-        lambda: target.prove("none_such", archive, Loading(facts=facts), lambda _: None),
+        lambda: target.load("none_such", archive, LoadOptions(facts=facts), lambda _: None),
+        lambda: target.prove("none_such", archive, LoadOptions(facts=facts), lambda _: None),
     ):
         with pytest.raises(RestoreError, match="none_such") as caught:
             act()

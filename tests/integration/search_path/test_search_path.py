@@ -14,7 +14,7 @@ from app.domain.backup import Codec
 from app.errors import RestoreDataError, RestoreValidationError
 from app.operations.health.doubts import check_doubts
 from app.operations.restore.request import RestoreRequest
-from app.ports.target import Loading
+from app.ports.target import LoadOptions
 from app.postgres.database import Database
 from app.postgres.dump import ranges
 from app.postgres.dump.search_path import reliance as relies
@@ -88,11 +88,11 @@ def test_a_backup_names_what_relies_on_search_path_and_a_restore_the_way_around(
         try:
             if path is None:
                 with pytest.raises(RestoreDataError, match=r"function .* relies on search_path: ") as failed:
-                    server.load(shadow, archive, Loading(facts=facts), lambda _: None)
+                    server.load(shadow, archive, LoadOptions(facts=facts), lambda _: None)
                 assert "--search-path public" in (failed.value.hint or "")
             else:
-                server.load(shadow, archive, Loading(facts=facts, search_path=path), lambda _: None)
-                assert server.prove(shadow, archive, Loading(facts=facts), lambda _: None) == []
+                server.load(shadow, archive, LoadOptions(facts=facts, search_path=path), lambda _: None)
+                assert server.prove(shadow, archive, LoadOptions(facts=facts), lambda _: None) == []
         finally:
             server.drop(shadow)
     server.replace_in_place(archive, facts, lambda _: None, "")  # as the database has it

@@ -7,7 +7,7 @@ import uuid
 import pytest
 
 from app.errors import RestoreDataError
-from app.ports.target import Loading
+from app.ports.target import LoadOptions
 from app.postgres.database import Database
 from app.postgres.dump.source import PostgresSource
 from tests.fix_archives import archive_of, target
@@ -80,10 +80,10 @@ def test_names_that_the_server_looks_up_are_found_by_a_path(empty_database: Test
         try:
             if path is None:
                 with pytest.raises(RestoreDataError):
-                    server.load(name, archive, Loading(facts=facts), lambda _: None)
+                    server.load(name, archive, LoadOptions(facts=facts), lambda _: None)
             else:
-                server.load(name, archive, Loading(facts=facts, search_path=path), lambda _: None)
-                assert server.prove(name, archive, Loading(facts=facts), lambda _: None) == []
+                server.load(name, archive, LoadOptions(facts=facts, search_path=path), lambda _: None)
+                assert server.prove(name, archive, LoadOptions(facts=facts), lambda _: None) == []
         finally:
             server.drop(name)
 

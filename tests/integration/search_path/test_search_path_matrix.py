@@ -7,7 +7,7 @@ import uuid
 import pytest
 
 from app.errors import RestoreDataError
-from app.ports.target import Loading
+from app.ports.target import LoadOptions
 from app.postgres.database import Database
 from app.postgres.dump import ranges
 from app.postgres.dump.source import PostgresSource
@@ -70,10 +70,10 @@ def test_they_are_named_restored_and_merged(number: int, monkeypatch: pytest.Mon
             try:
                 if path is None:
                     with pytest.raises(RestoreDataError, match="relies on search_path"):
-                        server.load(shadow, archive, Loading(facts=facts), lambda _: None)
+                        server.load(shadow, archive, LoadOptions(facts=facts), lambda _: None)
                 else:
-                    server.load(shadow, archive, Loading(facts=facts, search_path=path), lambda _: None)
-                    assert server.prove(shadow, archive, Loading(facts=facts), lambda _: None) == []
+                    server.load(shadow, archive, LoadOptions(facts=facts, search_path=path), lambda _: None)
+                    assert server.prove(shadow, archive, LoadOptions(facts=facts), lambda _: None) == []
             finally:
                 server.drop(shadow)
         merged_and_undone(database)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.ports.target import Loading
+from app.ports.target import LoadOptions
 from tests.fix_archives import foreign, target
 from tests.fix_postgres import TestDatabase
 
@@ -29,7 +29,7 @@ COPY public.t (id) FROM stdin;
 
 
 def test_a_load_asks_in_its_own_words(empty_database: TestDatabase) -> None:
-    target(empty_database).load(empty_database.name, foreign(FILE), Loading(facts=None), lambda _: None)
+    target(empty_database).load(empty_database.name, foreign(FILE), LoadOptions(facts=None), lambda _: None)
     assert empty_database.query("SELECT reltuples FROM pg_class WHERE relname = 't'") == [(1,)]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from app.embedded.postgres import EmbeddedPostgres
 from app.errors import RestoreDataError
-from app.ports.target import Loading
+from app.ports.target import LoadOptions
 from app.postgres.database import Database
 from app.postgres.dump.source import PostgresSource
 from tests.fix_archives import archive_of, database, target
@@ -57,8 +57,8 @@ def test_they_are_named_and_restored_by_a_path(empty_database: TestDatabase, pos
     # There is one that fits in the server's own schema, and it is another one.
     server.create(name, facts)
     try:
-        server.load(name, archive, Loading(facts=facts), lambda _: None)
-        (remark,) = server.prove(name, archive, Loading(facts=facts), lambda _: None)
+        server.load(name, archive, LoadOptions(facts=facts), lambda _: None)
+        (remark,) = server.prove(name, archive, LoadOptions(facts=facts), lambda _: None)
         assert "differ from the backup" in remark
         assert remark.endswith("may give other results now: restore with --search-path")
         assert database(postgres_server, name).query("SELECT who FROM cased") == [("b",), ("b",)]
@@ -75,11 +75,11 @@ def test_they_are_named_and_restored_by_a_path(empty_database: TestDatabase, pos
         try:
             if path is None:
                 with pytest.raises(RestoreDataError, match="operator does not exist") as failed:
-                    server.load(name, archive, Loading(facts=facts), lambda _: None)
+                    server.load(name, archive, LoadOptions(facts=facts), lambda _: None)
                 assert "--search-path public" in (failed.value.hint or "")
             else:
-                server.load(name, archive, Loading(facts=facts, search_path=path), lambda _: None)
-                assert server.prove(name, archive, Loading(facts=facts), lambda _: None) == []
+                server.load(name, archive, LoadOptions(facts=facts, search_path=path), lambda _: None)
+                assert server.prove(name, archive, LoadOptions(facts=facts), lambda _: None) == []
                 there = database(postgres_server, name)
                 assert there.query("SELECT who FROM cased ORDER BY 1") == [("a",), ("b",)]
                 assert there.query("SELECT id, n FROM joined") == [(1, 1)]

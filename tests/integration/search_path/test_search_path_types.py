@@ -9,7 +9,7 @@ import pytest
 
 from app.archive.reader import Archive
 from app.errors import RestoreDataError
-from app.ports.target import Loading
+from app.ports.target import LoadOptions
 from app.postgres.database import Database
 from app.postgres.dump.source import PostgresSource
 from tests.fix_archives import archive_of, target
@@ -181,6 +181,6 @@ def load(database: TestDatabase, archive: Archive, path: str | None = None) -> N
     shadow = f"shadow_{uuid.uuid4().hex[:8]}"
     server.create(shadow, None)
     try:
-        server.load(shadow, archive, Loading(facts=None, search_path=path), lambda _: None)
+        server.load(shadow, archive, LoadOptions(facts=None, search_path=path), lambda _: None)
     finally:
         server.drop(shadow)

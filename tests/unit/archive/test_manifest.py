@@ -103,7 +103,7 @@ def test_its_index_and_backup_are_those_of_the_archive() -> None:
     assert str(whole.index.segments[1].table) == f"public.{NASTY}"
     backup = whole.to_backup("daily/backup-2025-01-15", "daily/backup-2025-01-15.sql.zst")
     assert (backup.rows, backup.tables, backup.sha256, backup.database_size) == (2, 1, SHA, 1 << 40)
-    assert backup.good
+    assert backup.is_verified
     assert whole.server is not None
     assert whole.server.major == 18
 

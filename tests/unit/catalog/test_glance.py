@@ -41,7 +41,7 @@ OTHER = replace(
     id="manual/x",
     tier=Tier.MANUAL,
     state=BackupState.DELETING,
-    damage="gone",
+    problem="gone",
     pinned_reason="é",
     verified_at=None,
 )
@@ -57,7 +57,7 @@ class NoCatalog:
         self.asked.append(database)
         return []
 
-    def told(self, database: str) -> dict[str, Backup]:
+    def manifests(self, database: str) -> dict[str, Backup]:
         self.asked.append(database)
         return {}
 
@@ -72,7 +72,7 @@ def catalog(file: Path) -> SqlCatalog:
     catalog = lazy_catalog(f"sqlite:///{file}")
     for backup in (BACKUP, OTHER, replace(BACKUP, database="another")):
         catalog.save(backup)
-    catalog.keep_told("residency", {"aa": BACKUP, "bb": OTHER})
+    catalog.keep_manifests("residency", {"aa": BACKUP, "bb": OTHER})
     return catalog
 
 
@@ -84,8 +84,8 @@ def test_a_glance_finds_what_the_catalog_finds(file: Path, catalog: SqlCatalog) 
     other = NoCatalog()
     glance = glance_at(file, other)
     assert list(glance.backups("residency")) == list(catalog.backups("residency"))
-    told = glance.told("residency")
-    assert told == catalog.told("residency") == {"aa": BACKUP, "bb": OTHER}
+    told = glance.manifests("residency")
+    assert told == catalog.manifests("residency") == {"aa": BACKUP, "bb": OTHER}
     assert (told["aa"].doubts, told["aa"].lacking) == (BACKUP.doubts, BACKUP.lacking)
     assert other.asked == []
 
@@ -116,7 +116,7 @@ def test_what_cannot_be_read_at_a_glance_is_left_to_the_catalog(spoil: Callable[
     spoil(file)
     other = NoCatalog()
     assert glance_at(file, other).backups("residency") == []
-    assert glance_at(file, other).told("residency") == {}
+    assert glance_at(file, other).manifests("residency") == {}
     assert other.asked == ["residency", "residency"]
 
 
@@ -131,9 +131,9 @@ def test_the_folder_is_looked_at_before_the_catalog_is_read(file: Path, catalog:
 def test_what_another_version_recorded_of_a_manifest_is_not_believed(file: Path, catalog: SqlCatalog) -> None:
     with sqlite3.connect(file) as connection:
         connection.execute("UPDATE backup_manifests SET told = json_remove(told, '$.label') WHERE digest = 'aa'")
-    assert set(catalog.told("residency")) == set(glance_at(file, NoCatalog()).told("residency")) == {"bb"}
-    catalog.keep_told("residency", {"aa": BACKUP})
-    assert catalog.told("residency") == {"aa": BACKUP}
+    assert set(catalog.manifests("residency")) == set(glance_at(file, NoCatalog()).manifests("residency")) == {"bb"}
+    catalog.keep_manifests("residency", {"aa": BACKUP})
+    assert catalog.manifests("residency") == {"aa": BACKUP}
 
 
 @pytest.mark.parametrize("told", ["null", "[1]", "json_set(told, '$.created_at', 5)", "json_set(told, '$.tier', 'x')"])
@@ -143,4 +143,4 @@ def test_what_is_damaged_in_the_record_of_a_manifest_is_not_believed(
     told = told if "(" in told else f"'{told}'"
     with sqlite3.connect(file) as connection:
         connection.execute(f"UPDATE backup_manifests SET told = {told} WHERE digest = 'aa'")
-    assert set(catalog.told("residency")) == set(glance_at(file, NoCatalog()).told("residency")) == {"bb"}
+    assert set(catalog.manifests("residency")) == set(glance_at(file, NoCatalog()).manifests("residency")) == {"bb"}

@@ -35,7 +35,7 @@ def test_after_an_outage_of_months_the_old_days_still_count() -> None:
 
 
 def test_a_damaged_backup_stays_until_sound_ones_have_taken_its_place() -> None:
-    damaged = backup(Tier.DAILY, day(3), damage="a digest differs")
+    damaged = backup(Tier.DAILY, day(3), problem="a digest differs")
     history = [backup(Tier.DAILY, day(1)), backup(Tier.DAILY, day(2)), damaged]
     assert plan_of(history, daily=2) == {
         "daily/backup-2025-01-03": ("damaged; kept until newer undamaged backups replace it",),

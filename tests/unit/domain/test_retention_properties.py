@@ -34,7 +34,7 @@ def one_history(draw: st.DrawFn, tiers: tuple[Tier, ...] = tuple(Tier)) -> list[
             draw(st.sampled_from(tiers)),
             when,
             verified=draw(st.booleans()),
-            damage=draw(st.sampled_from([None, None, None, "a digest differs"])),
+            problem=draw(st.sampled_from([None, None, None, "a digest differs"])),
             pinned_reason=draw(st.sampled_from([None, None, None, None, "", "before the move"])),
             origin=draw(st.sampled_from([Origin.DUMP, Origin.DUMP, Origin.DUMP, Origin.SCAN])),
             clock=draw(st.sampled_from([timedelta(0), timedelta(0), timedelta(0), 3 * DAY, -3 * DAY, 3000 * DAY])),
@@ -56,7 +56,7 @@ def by_number(plan: Plan) -> dict[Tier, set[str]]:
     """The sound periods that each tier keeps for the sake of its number."""
     found: dict[Tier, set[str]] = {tier: set() for tier in Tier}
     for each in plan.kept:
-        if each.damage is None and any(BY_NUMBER.fullmatch(why) for why in plan.reasons[each.id]):
+        if each.problem is None and any(BY_NUMBER.fullmatch(why) for why in plan.reasons[each.id]):
             found[each.tier].add(each.period)
     return found
 
@@ -64,7 +64,7 @@ def by_number(plan: Plan) -> dict[Tier, set[str]]:
 def newest_verified(history: list[Backup], *, full: bool = False) -> Backup | None:
     """A full backup stands in for no plain one, nor the other way round."""
     ours = [each for each in history if each.origin is Origin.DUMP and (each.tier is Tier.FULL) is full]
-    good = [each for each in ours if each.verified_at is not None and each.damage is None]
+    good = [each for each in ours if each.verified_at is not None and each.problem is None]
     return max(good, key=lambda each: (each.created_at, each.id), default=None)
 
 
@@ -132,7 +132,7 @@ def test_each_tier_keeps_its_newest_periods_that_have_a_sound_backup(history: li
         own = [each for each in history if each.tier is tier and each.origin is Origin.DUMP]
         # By what the backups show, not by their names: a clock that was wrong for a week must not cost the next one.
         newest_first = sorted(own, key=lambda each: (each.created_at, each.id), reverse=True)
-        sound = list(dict.fromkeys(each.period for each in newest_first if each.damage is None))
+        sound = list(dict.fromkeys(each.period for each in newest_first if each.problem is None))
         assert kept[tier] == set(sound[: policy.keep.get(tier, 0)])
 
 
@@ -154,7 +154,7 @@ def test_places_are_numbered_from_the_newest_on(history: list[Backup], policy: R
 @PROPERTY
 @given(HISTORIES, SMALL)
 def test_damaged_backups_never_count(history: list[Backup], policy: Retention) -> None:
-    sound = [each for each in history if each.damage is None]
+    sound = [each for each in history if each.problem is None]
     assert ids(plan_retention(sound, policy).kept) == ids(plan_retention(history, policy).kept) & ids(sound)
 
 
@@ -239,7 +239,7 @@ def test_a_new_backup_costs_its_own_tier_one_period_at_most(
     before = plan_retention(history, policy)
     latest = datetime(2200, 1, 1, tzinfo=UTC)
     after = plan_retention([*history, backup(tier, latest)], policy)
-    lost = [each for each in before.kept if each.id in ids(after.pruned) and each.damage is None]
+    lost = [each for each in before.kept if each.id in ids(after.pruned) and each.problem is None]
     was_newest = [each for each in lost if before.reasons[each.id][0].startswith("newest verified")]
     assert {each.tier for each in lost if each not in was_newest} <= {tier}
     assert len({each.period for each in lost if each not in was_newest}) <= 1

@@ -10,7 +10,7 @@ import pytest
 
 from app.errors import RestorePostCommandError
 from app.postgres.database import Database
-from app.postgres.post_command import run_on, url_of
+from app.postgres.post_command import CommandPlace, run_on, url_of
 
 URLS = [
     "postgresql://u:p%40ss%2Fword@db.example:5433/app",
@@ -46,7 +46,8 @@ def test_the_command_has_the_rest_of_its_environment_too(tmp_path: Path) -> None
     database = Database.from_url("postgresql://u:secret-4711@h/app")
     seen = tmp_path / "seen"
     text = f"import os; open({str(seen)!r}, 'w').write(os.environ['DATABASE_URL'] + ' ' + os.environ['X'])"
-    run_on(database, program(text), {"X": "y", "DATABASE_URL": "other", "DATABASE_URL_FILE": "/run/secret"})
+    inherited = {"X": "y", "DATABASE_URL": "other", "DATABASE_URL_FILE": "/run/secret"}
+    run_on(database, program(text), CommandPlace(inherited))
     assert seen.read_text() == "postgresql://u:secret-4711@h/app y"
 
 
@@ -60,15 +61,24 @@ def test_the_command_has_the_rest_of_its_environment_too(tmp_path: Path) -> None
 )
 def test_a_failure_says_what_the_command_said(argv: list[str], words: list[str]) -> None:
     with pytest.raises(RestorePostCommandError) as caught:
-        run_on(Database.from_url("postgresql://u:p@h/app"), argv, {})
+        run_on(Database.from_url("postgresql://u:p@h/app"), argv)
     assert all(word in caught.value.message for word in words)
+
+
+def test_the_command_runs_in_the_folder_that_was_set(tmp_path: Path) -> None:
+    database, place = Database.from_url("postgresql://u:p@h/app"), CommandPlace(folder=tmp_path / "app")
+    with pytest.raises(RestorePostCommandError, match=f"cannot be started in {tmp_path}/app: No such file"):
+        run_on(database, program(""), place)
+    (tmp_path / "app").mkdir()
+    run_on(database, program("open('here', 'w')"), place)
+    assert (tmp_path / "app/here").exists()
 
 
 def test_a_password_that_the_command_prints_is_hidden() -> None:
     database = Database.from_url(psycopg.conninfo.make_conninfo(host="h", dbname="d", user="u", password="geheim+4711"))
     text = "import os, sys; print(os.environ['DATABASE_URL'], 'geheim+4711'); sys.exit('geheim%2B4711')"
     with pytest.raises(RestorePostCommandError) as caught:
-        run_on(database, program(text), {})
+        run_on(database, program(text))
     assert "4711" not in caught.value.message
 
 
@@ -76,6 +86,6 @@ def test_a_password_of_another_service_is_hidden_too() -> None:
     argv = [sys.executable, "-c", "import os, sys; sys.exit(os.environ['CELERY_BROKER_URL'])"]
     inherited = {"CELERY_BROKER_URL": "redis://:br0ker@redis:6379/0"}
     with pytest.raises(RestorePostCommandError) as failed:
-        run_on(Database.from_url("postgresql://u:p@h/app"), argv, inherited)
+        run_on(Database.from_url("postgresql://u:p@h/app"), argv, CommandPlace(inherited))
     assert "redis://:***@redis:6379/0" in failed.value.message
     assert "br0ker" not in failed.value.message

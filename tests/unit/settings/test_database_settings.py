@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from app.errors import SettingsError
 from app.postgres.database import Database
 from app.settings.environment import load_settings
-from app.settings.settings import Settings
+from app.settings.model import Settings
 from tests.fix_environment import MINIMAL, URL, problems, the_problem
 
 POSTGRES = {"POSTGRES_HOST": "db", "POSTGRES_DB": "app", "POSTGRES_USER": "me"}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from app.cli.session import Session
 from app.settings.environment import load_settings
 from app.settings.file import as_environment_file
-from app.settings.settings import Settings
+from app.settings.model import Settings
 from tests.tiers import examples
 
 LINES = st.text(st.characters(min_codepoint=32, exclude_categories=["Cs", "Cc", "Zl", "Zp"]), max_size=30)

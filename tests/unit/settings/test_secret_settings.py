@@ -22,7 +22,7 @@ from app.last_words import keep_to_oneself
 from app.postgres.post_command import url_of
 from app.settings.environment import load_settings
 from app.settings.file import as_environment_file
-from app.settings.settings import Settings
+from app.settings.model import Settings
 from app.urls import BACKENDS, TRANSPORTS, require_broker, require_results
 from tasks.application import make_app
 from tasks.usable import require_usable

@@ -12,13 +12,15 @@ from app.operations.restore.request import RestoreOptions
 from tasks import jobs
 
 _ROWS = ["tables", "on_conflict", "into", "dependents", "where", "search_path", "as_role"]
+_FIT = ["skip_tables", "skip_columns", "map_tables", "map_columns", "fills"]
+_NEWER = ["allow_missing", "parents"]
 
 
 @pytest.mark.parametrize(
     ("task", "names"),
     [
-        (jobs.preview, ["backup", "mode", *_ROWS]),
-        (jobs.run, ["backup", "mode", "confirm", *_ROWS]),
+        (jobs.preview, ["backup", "mode", *_ROWS, *_FIT, *_NEWER]),
+        (jobs.run, ["backup", "mode", "confirm", *_ROWS, *_FIT, *_NEWER]),
         (jobs.rollback, ["restore"]),
         (jobs.manual, ["label"]),
         (jobs.verify, ["backup"]),
@@ -33,5 +35,6 @@ def test_the_defaults_of_a_restore_are_those_of_the_command_line() -> None:
     parameters = inspect.signature(jobs.run.run).parameters
     assert parameters.keys() - {"backup"} == RestoreOptions.__annotations__.keys()
     defaults = {name: parameter.default for name, parameter in parameters.items() if name != "backup"}
-    given = {"mode": Mode.REPLACE, "on_conflict": Policy.TAKE_BACKUP, "dependents": False}
+    given = {"mode": Mode.REPLACE, "on_conflict": Policy.TAKE_BACKUP}
+    given |= dict.fromkeys(("dependents", "parents", "allow_missing"), False)
     assert defaults == dict.fromkeys(defaults) | given

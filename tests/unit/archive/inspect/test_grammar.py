@@ -7,9 +7,9 @@ import pytest
 from app.archive.inspect.cursor import NoDumpError
 from app.archive.inspect.grammar import Judge
 from app.archive.inspect.grammar_rows import insert_target
-from app.archive.inspect.tokens import Reading, UnreadableError, tokens
+from app.archive.inspect.tokens import StringSyntax, UnreadableError, tokens
 
-STANDARD = Reading(standard=True)
+STANDARD = StringSyntax(standard=True)
 # Of pg_dump 9.1 to 18, with each of its options.
 WRITTEN = r"""
 SET default_with_oids = false;
@@ -185,8 +185,8 @@ def test_what_concerns_the_database_that_is_there_is_passed_over(statement: byte
     assert "is passed over" in str(Judge(STANDARD).judge(statement))
 
 
-def words(statement: bytes, reading: Reading = STANDARD) -> list[bytes]:
-    return list(tokens(statement, reading))
+def words(statement: bytes, syntax: StringSyntax = STANDARD) -> list[bytes]:
+    return list(tokens(statement, syntax))
 
 
 def test_comments_are_gone_and_what_is_quoted_is_one_word() -> None:
@@ -198,12 +198,12 @@ def test_comments_are_gone_and_what_is_quoted_is_one_word() -> None:
 
 def test_a_backslash_is_read_as_the_session_reads_it() -> None:
     text = b"'a\\', 'b'"
-    assert words(text, Reading(standard=True)) == [b"'a\\'", b",", b"'b'"]
+    assert words(text, StringSyntax(standard=True)) == [b"'a\\'", b",", b"'b'"]
     with pytest.raises(UnreadableError, match="string"):
-        words(text, Reading(standard=False))
+        words(text, StringSyntax(standard=False))
     with pytest.raises(UnreadableError, match="nobody knows"):
-        words(text, Reading())
-    assert words(b"'a\\'", Reading()) == [b"'a\\'"]
+        words(text, StringSyntax())
+    assert words(b"'a\\'", StringSyntax()) == [b"'a\\'"]
 
 
 @pytest.mark.parametrize("name", ["SJIS", "Shift_JIS_2004", "BIG5", "GBK", "UHC", "GB18030", "JOHAB", "win932"])
@@ -211,16 +211,16 @@ def test_the_end_of_a_character_is_no_backslash(name: str) -> None:
     text = b"E'\x95\\', 1"
     with pytest.raises(UnreadableError):
         words(text)
-    assert words(text, Reading(encoding=name, standard=True)) == [b"E'\xff\xff'", b",", b"1"]
+    assert words(text, StringSyntax(encoding=name, standard=True)) == [b"E'\xff\xff'", b",", b"1"]
 
 
 def test_a_judge_follows_the_settings_of_the_file() -> None:
     judge = Judge()
     judge.judge(b"SET client_encoding = 'SJIS';")
     judge.judge(b"SET SESSION standard_conforming_strings TO off;")
-    assert judge.reading == Reading("sjis", standard=False)
+    assert judge.syntax == StringSyntax("sjis", standard=False)
     judge.judge(b"SET standard_conforming_strings = on;")
-    assert judge.reading.standard is True
+    assert judge.syntax.standard is True
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,14 @@ from app.archive import lexer
 from app.archive.inspect.cursor import NoDumpError
 from app.archive.inspect.grammar import Judge
 from app.archive.inspect.single import SingleStatement
-from app.archive.inspect.tokens import Reading, tokens
+from app.archive.inspect.tokens import StringSyntax, tokens
 
-STANDARD = Reading(standard=True)
+STANDARD = StringSyntax(standard=True)
 EVIL = b"CREATE ROLE evil SUPERUSER;"
 BODY = b"CREATE FUNCTION f() RETURNS int BEGIN ATOMIC "
-HIDDEN: list[tuple[bytes, Reading]] = [
+HIDDEN: list[tuple[bytes, StringSyntax]] = [
     *(
-        (b"%s '\\'' AS a; %s SELECT '\\'';" % (head, EVIL), Reading(standard=False))
+        (b"%s '\\'' AS a; %s SELECT '\\'';" % (head, EVIL), StringSyntax(standard=False))
         for head in (
             b"CREATE VIEW v AS SELECT",
             b"COMMENT ON SCHEMA public IS",
@@ -27,7 +27,7 @@ HIDDEN: list[tuple[bytes, Reading]] = [
         )
     ),
     *(
-        (b"CREATE VIEW v AS SELECT E'\x83\\' AS a; %s SELECT E'x';\n-- '\n;" % EVIL, Reading(name, standard=True))
+        (b"CREATE VIEW v AS SELECT E'\x83\\' AS a; %s SELECT E'x';\n-- '\n;" % EVIL, StringSyntax(name, standard=True))
         for name in ("SJIS", "Shift_JIS_2004", "BIG5", "GBK", "GB18030", "UHC", "JOHAB")
     ),
     (BODY + b"SELECT t.case FROM (SELECT 1 AS case) t; END; %s END;" % EVIL, STANDARD),
@@ -49,10 +49,10 @@ ONE = [
 ]
 
 
-@pytest.mark.parametrize(("text", "reading"), HIDDEN, ids=lambda each: str(each)[:60])
-def test_a_second_statement_is_found(text: bytes, reading: Reading) -> None:
+@pytest.mark.parametrize(("text", "syntax"), HIDDEN, ids=lambda each: str(each)[:60])
+def test_a_second_statement_is_found(text: bytes, syntax: StringSyntax) -> None:
     with pytest.raises(NoDumpError) as caught:
-        Judge(reading).judge(text)
+        Judge(syntax).judge(text)
     assert "pg_dump --encoding=UTF8" in caught.value.hint
 
 

@@ -88,7 +88,7 @@ def test_a_fuller_backup_is_kept_beside_pinned(memory_site: MemorySite) -> None:
     taken = memory_site.take()
     assert memory_site.ids() == ["daily/backup-2025-01-15", "manual/backup-2025-01-15T020000Z"]
     older = memory_site.find("manual/backup-2025-01-15T020000Z")
-    assert (older.rows, older.tier, older.good) == (5002, Tier.MANUAL, True)
+    assert (older.rows, older.tier, older.is_verified) == (5002, Tier.MANUAL, True)
     assert "was daily/backup-2025-01-15" in str(older.pinned_reason)
     assert [said for said in taken.warnings if "keep --release manual/backup-2025-01-15T020000Z" in said]
     assert {row.id for row in memory_site.catalog.backups("residency")} == set(memory_site.ids())
@@ -184,7 +184,7 @@ def test_a_backup_whose_deletion_was_cut_short_may_be_replaced(memory_site: Memo
     backup = memory_site.take().backup
     memory_site.catalog.save(replace(backup, verified_at=None))
     memory_site.take()
-    assert memory_site.find().good
+    assert memory_site.find().is_verified
 
 
 def test_the_free_space_is_looked_at_before_the_dump(memory_site: MemorySite) -> None:

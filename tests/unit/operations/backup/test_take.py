@@ -78,7 +78,7 @@ def test_a_backup_is_a_file_with_its_manifest_and_its_row(memory_site: MemorySit
     assert sorted(memory_site.files()) == ["daily/backup-2025-01-15.sql", "daily/backup-2025-01-15.sql.json"]
     assert memory_site.catalog.backups("residency") == [backup]
     assert memory_site.find() == backup
-    assert (backup.rows, backup.tables, backup.label, backup.good) == (4, 2, "before the migration", True)
+    assert (backup.rows, backup.tables, backup.label, backup.is_verified) == (4, 2, "before the migration", True)
     assert memory_site.catalog.running("residency") == []
     assert memory_site.phrases == ["backup started", "backup created", "backup verified"]
 

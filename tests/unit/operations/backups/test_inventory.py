@@ -9,7 +9,7 @@ import pytest
 from app.domain.backup import Origin, Tier
 from app.errors import BackupNotFoundError, BackupReadError, BackupValidationError, CatalogError, ManifestError
 from app.operations.backups.adopt import adopt
-from app.operations.backups.inventory import find, inventory, newest_good
+from app.operations.backups.inventory import find, inventory, newest_verified
 from app.operations.backups.keep import keep
 from tests.fakes.folder import Disk
 from tests.fix_memory_site import START, MemorySite
@@ -52,15 +52,15 @@ def test_a_catalog_that_cannot_be_read_hides_no_backup(
 
     monkeypatch.setattr(memory_site.catalog, "backups", refuse)
     assert memory_site.ids() == ["daily/backup-2025-01-15", "daily/backup-2025-01-16"]
-    assert memory_site.find().good
+    assert memory_site.find().is_verified
 
 
 def test_a_row_whose_file_is_gone_is_no_backup(memory_site: MemorySite) -> None:
     memory_site.take_days(2)
     memory_site.tree.remove("daily/backup-2025-01-16.sql")
     assert memory_site.find().id == "daily/backup-2025-01-15"
-    (gone,) = [backup for backup in inventory(memory_site.service) if backup.damage]
-    assert (gone.id, gone.damage) == ("daily/backup-2025-01-16", "the file is missing")
+    (gone,) = [backup for backup in inventory(memory_site.service) if backup.problem]
+    assert (gone.id, gone.problem) == ("daily/backup-2025-01-16", "the file is missing")
 
 
 def test_a_backup_from_the_future_is_not_the_latest(memory_site: MemorySite) -> None:
@@ -69,7 +69,7 @@ def test_a_backup_from_the_future_is_not_the_latest(memory_site: MemorySite) -> 
     memory_site.take(Tier.MANUAL)
     memory_site.now = START + timedelta(hours=1)
     assert memory_site.find().id == "daily/backup-2025-01-15"
-    assert newest_good(memory_site.service, inventory(memory_site.service)) == memory_site.find()
+    assert newest_verified(memory_site.service, inventory(memory_site.service)) == memory_site.find()
     with pytest.raises(BackupNotFoundError, match="from the future"):
         memory_site.find("latest-manual")
 
@@ -118,7 +118,7 @@ def test_of_two_files_of_an_id_the_one_with_its_manifest_is_the_backup(memory_si
 def test_a_manifest_of_another_length_is_damage(memory_site: MemorySite) -> None:
     memory_site.take()
     memory_site.tree.files_of_disk[FILE].content += b"\n"
-    assert "bytes instead of" in str(memory_site.find().damage)
+    assert "bytes instead of" in str(memory_site.find().problem)
 
 
 def test_a_pair_that_somebody_copied_is_pinned(memory_site: MemorySite) -> None:
@@ -135,7 +135,8 @@ def test_an_earlier_look_saves_parsing_what_has_not_changed(memory_site: MemoryS
     keep(memory_site.service, "oldest", "audit")
     again = inventory(memory_site.service, before)
     same = {
-        file.stored.file: file.told is other.told for file, other in zip(again.files(), before.files(), strict=True)
+        file.stored.file: file.described is other.described
+        for file, other in zip(again.files(), before.files(), strict=True)
     }
     assert list(same.values()) == [False, True, True]
     assert again.standing("daily/backup-2025-01-15") == memory_site.find("oldest")

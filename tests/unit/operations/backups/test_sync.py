@@ -70,7 +70,7 @@ def test_a_manifest_that_is_lost_is_rebuilt_and_proven_by_the_catalog(memory_sit
     assert len(verify(memory_site.service).failed) == 1
     assert sync(memory_site.service).healed == [backup.id]
     healed = memory_site.find(backup.id)
-    assert (healed.origin, healed.good, healed.sha256) == (Origin.DUMP, True, backup.sha256)
+    assert (healed.origin, healed.is_verified, healed.sha256) == (Origin.DUMP, True, backup.sha256)
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b'{"format": 1}'])
@@ -78,7 +78,7 @@ def test_a_corrupt_manifest_is_rebuilt_too(memory_site: MemorySite, content: byt
     memory_site.take()
     memory_site.tree.write_manifest(FILE, content)
     assert sync(memory_site.service).healed == ["daily/backup-2025-01-15"]
-    assert memory_site.find().good
+    assert memory_site.find().is_verified
 
 
 def test_a_manifest_of_a_newer_version_is_left_alone_and_told_of(memory_site: MemorySite) -> None:
@@ -92,7 +92,7 @@ def test_a_file_of_another_maker_is_indexed_and_counts_as_found(memory_site: Mem
     memory_site.tree.put(FILE, FOREIGN, at=START)
     assert sync(memory_site.service).healed == ["daily/backup-2025-01-15"]
     found = memory_site.find("daily/backup-2025-01-15")
-    assert (found.origin, found.rows, found.good, found.codec) == (Origin.SCAN, 2, False, Codec.NONE)
+    assert (found.origin, found.rows, found.is_verified, found.codec) == (Origin.SCAN, 2, False, Codec.NONE)
 
 
 def test_a_file_that_was_cut_off_is_told_of(memory_site: MemorySite) -> None:
@@ -134,7 +134,7 @@ def test_a_manifest_that_waits_is_put_in_its_place_if_it_is_of_these_bytes(memor
     memory_site.tree.files_of_disk[FILE] = MemoryFile(old.content.replace(b"Ada", b"Eva"), old.at)
     outcome = sync(memory_site.service)
     assert "daily/backup-2025-01-16" in outcome.healed
-    assert memory_site.find("daily/backup-2025-01-16").good
+    assert memory_site.find("daily/backup-2025-01-16").is_verified
     assert memory_site.find("daily/backup-2025-01-15").origin is Origin.SCAN  # other bytes: only found
 
 
@@ -173,7 +173,7 @@ def test_a_manifest_is_not_put_beside_other_bytes(memory_site: MemorySite) -> No
 def test_a_pin_of_the_manifest_counts_and_comes_back(memory_site: MemorySite) -> None:
     memory_site.take()
     keep(memory_site.service, "latest", "audit")
-    memory_site.catalog.pin("residency", "daily/backup-2025-01-15", None)
+    memory_site.catalog.pin("residency", "daily/backup-2025-01-15", None, None)
     assert memory_site.find().pinned_reason == "audit"
     lose_catalog(memory_site)
     sync(memory_site.service)
@@ -212,4 +212,4 @@ def test_a_damaged_length_is_said(memory_site: MemorySite) -> None:
     old = memory_site.tree.files_of_disk[FILE]
     memory_site.tree.files_of_disk[FILE] = MemoryFile(old.content[:-1], old.at)
     sync(memory_site.service)
-    assert "bytes, its manifest says" in str(rows(memory_site)[0].damage)
+    assert "bytes, its manifest says" in str(rows(memory_site)[0].problem)

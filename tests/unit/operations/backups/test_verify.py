@@ -82,7 +82,7 @@ def test_damage_is_found_told_and_remembered(memory_site: MemorySite, name: str)
     )
     assert isinstance(error, BackupReadError | BackupValidationError)
     assert "backup not verified" in memory_site.phrases
-    assert not memory_site.find("daily/backup-2025-01-15").good
+    assert not memory_site.find("daily/backup-2025-01-15").is_verified
     with pytest.raises(type(error)):
         require_all(outcome)
 
@@ -101,7 +101,7 @@ def test_a_repaired_file_verifies_again(memory_site: MemorySite) -> None:
     verify(memory_site.service)
     content(memory_site, lambda data: data.replace(b"@da", b"Ada"))
     assert verify(memory_site.service).failed == []
-    assert memory_site.find().good
+    assert memory_site.find().is_verified
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_what_is_no_damage_of_the_bytes_is_not_remembered_as_such(
     break_it(memory_site)
     ((_, error),) = verify(memory_site.service).failed
     assert type(error) is expected
-    assert [row.damage for row in memory_site.catalog.backups("residency")] == [None]
+    assert [row.problem for row in memory_site.catalog.backups("residency")] == [None]
 
 
 def test_one_may_be_verified_by_its_name(memory_site: MemorySite) -> None:
