@@ -21,6 +21,8 @@ from typing import NamedTuple
 
 END_MARKER = b"-- PostgreSQL database dump complete"
 END_MARKER_LINE = re.compile(b"^" + END_MARKER, re.MULTILINE)
+# Supabase's command line takes all comments out of a dump, and writes this behind it.
+RESET_ALL = b"RESET ALL;"
 
 # A quoted or a plain name. No name that a server takes is longer, and no table has more columns.
 IDENTIFIER = rb"""(?:"(?:[^"]|""){1,1000}"|[A-Za-z_\x80-\xff][\w$\x80-\xff]{0,999}(?![\w$\x80-\xff]))"""

@@ -17,6 +17,7 @@ from typing import BinaryIO
 import zstandard
 
 from app.archive.codecs import decode
+from app.archive.index import TableName
 from app.domain.backup import Codec
 from app.errors import BackupReadError, RestoreValidationError
 
@@ -137,8 +138,27 @@ def _require_sql(start: bytes, path: Path, file: str, before: str) -> None:
             name = shlex.quote(str(path))
             raise RestoreValidationError(f"{path} is {what}, and no plain dump of one database", hint.format(file=name))
     if all(line.endswith(b"\r") for line in start.split(b"\n", _FIRST_LINES)[:_FIRST_LINES]):
-        what = "a dump whose lines end with CR LF, as Windows or a terminal leaves them"
-        raise _misfit(path, what, f"{before}sed 's/\\r$//'{file} > {_OUT}")
+        raise _with_crlf(path, file, before)
+
+
+def with_crlf(path: Path, codec: Codec) -> RestoreValidationError:
+    """The error of a dump whose lines end with CR LF."""
+    file = f" {shlex.quote(str(path))}"
+    return _with_crlf(path, file, "") if codec is Codec.NONE else _with_crlf(path, "", f"{_UNPACK[codec]}{file} | ")
+
+
+def of_two_dumps(path: Path, codec: Codec, table: TableName) -> RestoreValidationError:
+    """The error of a file that was appended to, as by `pg_dump … >> FILE`; `table` is in it twice."""
+    file = shlex.quote(str(path))
+    read, before = (file, "") if codec is Codec.NONE else ("-", f"{_UNPACK[codec]} {file} | ")
+    cut = f"{before}csplit -z -b %02d.sql {read} '/^-- PostgreSQL database dump$/-1' '{{*}}'"
+    message = f"{path} holds more than one dump, one behind the other: table {table} is in it again"
+    return RestoreValidationError(message, f"cut it apart, and restore the last part: {cut}")
+
+
+def _with_crlf(path: Path, file: str, before: str) -> RestoreValidationError:
+    what = "a dump whose lines end with CR LF, as Windows or a terminal leaves them"
+    return _misfit(path, what, f"{before}sed 's/\\r$//'{file} > {_OUT}")
 
 
 def _command(form: _Format, file: str, before: str) -> str:

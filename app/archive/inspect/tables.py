@@ -32,20 +32,24 @@ class TablesInFile:
     _encoding: str = "utf-8"
     _schema: bytes = b""  # of names without one
 
-    def take(self, unit: bytes) -> None:
-        """Read one statement, with the comments before it."""
+    def take(self, unit: bytes) -> TableName | None:
+        """Read one statement, with the comments before it; return the table that it makes for a second time."""
+        again: TableName | None = None
         start = lexer.start_of(unit)
         if inserted := _INSERT.match(unit, start):
             self.inserts = True
             self.described.add(self._name(inserted))
         elif made := _CREATE.match(unit, start):
-            self.made.add(self._name(made))
+            table = self._name(made)
+            again = table if table in self.made else None
+            self.made.add(table)
         elif encoding := CLIENT_ENCODING.match(unit, start):
             self._encoding = python_encoding(encoding[1].decode())
         elif path := SEARCH_PATH.match(unit, start):
             self._schema = path[1] or b""
         if unit.find(_DATA_MARK, 0, start) >= 0:
             self._headers(unit, start)
+        return again
 
     def _headers(self, unit: bytes, end: int) -> None:
         """Note tables of which the dump has no row: then nothing but the comment stands there."""
