@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,8 +17,10 @@ from app.alerts.listeners import Listeners
 from app.alerts.log import write_line
 from app.catalog.glance import Glance
 from app.deferred import deferred
+from app.domain.callers import user_on
 from app.domain.checks import Finding
 from app.domain.retention import Retention
+from app.domain.revisions import History
 from app.errors import ResidencyBackupError, SettingsError
 from app.last_words import keep_to_oneself
 from app.log import configure_logging, log_also_to, open_for_lines
@@ -58,11 +61,12 @@ class Program:
     memory: FolderMemory
     database: Database
 
-    def service(self, *, looking: bool = False) -> Service:
+    def service(self, *, looking: bool = False, by: str | None = None) -> Service:
         """Put the parts together. Nothing connects, and nothing is made, yet.
 
         Args:
             looking: whether it is only for looking at backups: then the catalog is read in the quickest way.
+            by: who asks for what is done; None for the user whom this process runs as.
         """
         settings, zone = self.settings, self.settings.zone
         tree = LocalTree(settings.backup_dir, self._folder())
@@ -99,9 +103,10 @@ class Program:
             scripts=LocalScripts(settings.backup_dir),
             catalog=self._glanced_at(catalog, prepare) if looking else catalog,
             restores=deferred(restores),
-            options=self._options(),
+            options=self._options(by or this_user()),
             events=EVENTS,
             clock=lambda: datetime.now(zone),
+            history=self._history,
         )
 
     def _glanced_at(self, catalog: Catalog, prepare: Callable[[], None]) -> Catalog:
@@ -111,7 +116,7 @@ class Program:
         glance = Glance(file, prepare, catalog)
         return deferred(lambda: catalog, backups=glance.backups, manifests=glance.manifests)
 
-    def _options(self) -> Options:
+    def _options(self, by: str) -> Options:
         settings, zone = self.settings, self.settings.zone
         return Options(
             keep=Retention(settings.keep),
@@ -126,9 +131,16 @@ class Program:
             version_tables=settings.restore_version_tables,
             foreign_role=settings.restore_foreign_role,
             tool=f"residency-backup {__version__}",
+            by=by,
             full_paths=settings.backup_full_paths,
             environment=as_environment_file(settings),
         )
+
+    def _history(self) -> History:
+        from app.storage.migration_scripts import read_history  # noqa: PLC0415 -- by need: only if revisions differ
+
+        folder = self.settings.restore_command_dir
+        return History() if folder is None else read_history(folder)
 
     def _source(self) -> Source:
         from app.postgres.dump.source import PostgresSource  # noqa: PLC0415 -- by need, as all that talks to a server
@@ -227,6 +239,15 @@ class Program:
         known = self.settings.secrets
         parts = [part for secret in known for part in secrets_of(secret)]
         return [*known, *parts, *([password] if (password := self.database.password) else [])]
+
+
+def this_user() -> str:
+    """The user of the operating system whom this process runs as."""
+    try:
+        user = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:  # a container may run as any number
+        user = str(os.geteuid())
+    return user_on(user, os.uname().nodename, os.environ.get("SUDO_USER"))
 
 
 def _unpacker() -> Unpacker:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from app.archive.tar.layout import CATALOG, GLOBALS, POSTGRES, SETTINGS
 from app.domain.restore import newer_restores
 from app.last_words import without_secrets
-from app.operations.restore.report import changes_json
+from app.operations.restore.report import changes_json, versions_json
 
 if TYPE_CHECKING:  # so that a verb that prints backups does not wait for the import of restores
     from collections.abc import Sequence
@@ -41,9 +41,15 @@ if TYPE_CHECKING:  # so that a verb that prints backups does not wait for the im
 
 JSON = dict[str, Any]
 _BACKUP = ("database", "tier", "period", "file", "bytes", "raw_bytes", "rows", "tables", "codec", "origin", "seconds")
-_BACKUP_TOO = ("sha256", "label", "problem", "system_identifier", "database_oid", "doubts", "lacking")
+_BACKUP_TOO = (
+    *("sha256", "label", "made_by", "pinned_by", "problem"),
+    *("system_identifier", "database_oid", "revision", "doubts", "lacking"),
+)
 _BACKUP_NAMES = {"problem": "damage"}  # names in JSON that are older than those of the fields
-_RESTORE = ("id", "database", "into", "backup", "safety", "undo", "error", "message", "hint")
+_RESTORE = (
+    *("id", "database", "into", "backup", "begun_by", "rolled_back_by"),
+    *("safety", "undo", "error", "message", "hint"),
+)
 
 
 def failure(error: ResidencyBackupError) -> JSON:
@@ -182,7 +188,8 @@ def restore(outcome: RestoreOutcome) -> JSON:
         "warnings": outcome.warnings,
         "otherwise": [asdict(words) for words in outcome.otherwise],
     }
-    return document if outcome.changes is None else document | changes_json(outcome.changes)
+    versions = {} if outcome.versions is None else {"revisions": versions_json(outcome.versions)}
+    return document | versions | ({} if outcome.changes is None else changes_json(outcome.changes))
 
 
 def preview(plan: Preview) -> JSON:

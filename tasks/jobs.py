@@ -12,6 +12,7 @@ from celery import Task, shared_task
 from app import documents
 from app.bootstrap import Program
 from app.domain.backup import Tier
+from app.domain.callers import task_from
 from app.domain.restore import Mode, Policy
 from app.errors import (
     BackupError,
@@ -69,7 +70,12 @@ class BackupTask(Task[Any, Any]):
     def service(self) -> Service:
         """The service, made in the process of the run, so that no connection crosses a fork."""
         program: Program = self.app.program  # type: ignore[attr-defined] # ours, see tasks.application
-        return program.service()
+        return program.service(by=self._caller())
+
+    def _caller(self) -> str:
+        """Who sent the task."""
+        request = self.request
+        return task_from(request.id, request.get("origin"), scheduled=bool(request.get("scheduled")))
 
 
 @shared_task(name="backup.daily", bind=True, base=BackupTask)

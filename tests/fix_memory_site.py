@@ -54,6 +54,7 @@ OPTIONS = Options(
     version_tables=(),
     foreign_role=None,
     tool="residency-backup 0.0",
+    by="alice@db1",
     full_paths=(),
     environment="",
 )

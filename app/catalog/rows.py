@@ -14,7 +14,7 @@ from app.ports.runs import Run
 if TYPE_CHECKING:
     from sqlalchemy import Row
 
-BACKUP = [field.name for field in fields(Backup) if field.name not in {"doubts", "lacking"}]
+BACKUP = [field.name for field in fields(Backup) if field.name not in {"revision", "doubts", "lacking"}]
 _MANIFESTS = [field.name for field in fields(Backup)]
 TIMES = [field.name for field in fields(Backup) if "datetime" in str(field.type)]
 WORDS = {"tier": Tier, "codec": Codec, "origin": Origin, "state": BackupState}

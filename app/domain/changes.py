@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from app.domain.adaptation import Adaptation
 from app.domain.restore import OnConflict, Policy
+from app.domain.revisions import SchemaVersions
 
 MOST_SAMPLES = 100
 
@@ -93,6 +94,7 @@ class Changes:
         notes: sentences for people: columns left alone, tables not compared.
         schema: differences between the backup's tables and the live ones.
         warnings: sentences that a person must see.
+        versions: how far both schemas are; None if nobody asked.
         otherwise: up to `MOST_SAMPLES` objects that `schema` names, with both definitions.
     """
 
@@ -102,6 +104,7 @@ class Changes:
     schema: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     otherwise: tuple[OtherWords, ...] = ()
+    versions: SchemaVersions | None = None
 
     def total(self, what: str) -> int:
         """Sum of one of the numbers (``inserted``) over all tables."""

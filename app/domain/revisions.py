@@ -10,7 +10,10 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from app.domain.listed import listed
+
 Heads = frozenset[str]
+_SHOWN = 3  # of the versions that only one side has
 
 
 class Order(StrEnum):
@@ -58,13 +61,13 @@ class Revisions:
     """Both sides of a restore; None for a side that keeps no revision, or was not asked.
 
     Attributes:
-        tool: what keeps them: ``Alembic``.
+        names: of both sides, in words.
     """
 
     backup: Heads | None
     live: Heads | None
     history: History = field(default_factory=History)
-    tool: str = "Alembic"
+    names: tuple[str, str] = ("the backup", "the live database")
 
     @property
     def order(self) -> Order:
@@ -77,23 +80,85 @@ class Revisions:
             return Order.BEFORE
         return Order.AFTER if self.live <= self.history.below(self.backup) else Order.APART
 
+    @property
+    def migrations(self) -> int | None:
+        """How many migrations lead from one to the other; None if none do, or nobody can tell."""
+        if self.order is Order.SAME or not self.backup or not self.live:
+            return 0 if self.order is Order.SAME else None
+        if self.order is Order.BEFORE:
+            return self.history.steps(self.backup, self.live)
+        return self.history.steps(self.live, self.backup) if self.order is Order.AFTER else None
+
     def __str__(self) -> str:
-        """``the backup is of revision a1, live of b2 (a1 comes before b2, by 3 migrations)``."""
-        told = f"the backup is of revision {named(self.backup)}, the live database of {named(self.live)}"
-        return f"{told}{self._relation()}"
+        """``the backup is of revision a1, the live database of b2 (a1 comes before b2, by 3 migrations)``."""
+        one, other = self.names
+        return f"{one} is of revision {named(self.backup)}, {other} of {named(self.live)}{self._relation()}"
 
     def _relation(self) -> str:
         backup, live = named(self.backup), named(self.live)
         if self.order is Order.SAME or not self.backup or not self.live:
             return ""
-        if self.order is Order.BEFORE:
-            return f" ({backup} comes before {live}, by {_migrations(self.history.steps(self.backup, self.live))})"
-        if self.order is Order.AFTER:
-            return f" ({backup} comes after {live}, by {_migrations(self.history.steps(self.live, self.backup))})"
+        if self.order in {Order.BEFORE, Order.AFTER}:
+            verb = "comes" if len(self.backup) == 1 else "come"
+            return f" ({backup} {verb} {self.order} {live}, by {_migrations(self.migrations or 0)})"
         if self.order is Order.APART:
             return f" (neither of {backup} and {live} leads to the other)"
         lacking = sorted(head for head in self.backup | self.live if not self.history.knows([head]))
         return f" ({', '.join(lacking)} unknown to the application's scripts)" if self.history.parents else ""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolVersions:
+    """What the table of another migration tool has on one side only.
+
+    Attributes:
+        table: ``schema.name``.
+        tool: ``Flyway``.
+        only_backup, only_live: versions, sorted.
+    """
+
+    table: str
+    tool: str
+    only_backup: tuple[str, ...]
+    only_live: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """``public.flyway_schema_history (Flyway): only the live database has 7, 8``."""
+        sides = (("the backup", self.only_backup), ("the live database", self.only_live))
+        told = (f"only {side} has {listed(versions, _SHOWN)}" for side, versions in sides if versions)
+        return f"{self.table} ({self.tool}): {', '.join(told)}"
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaVersions:
+    """How far the schemas of a backup and of a live database are, as migration tools recorded it.
+
+    Attributes:
+        revisions: Alembic's.
+        others: tables of other tools that differ.
+        problem: why the application's scripts could not be read; None if they were, or there are none.
+    """
+
+    revisions: Revisions
+    others: tuple[ToolVersions, ...] = ()
+    problem: str | None = None
+
+    @property
+    def differ(self) -> bool:
+        """Whether a tool recorded other versions on one side."""
+        return self.revisions.order is not Order.SAME or bool(self.others)
+
+    @property
+    def may_be_behind(self) -> bool:
+        """Whether migrations may bring the backup to the live schema."""
+        order = self.revisions.order
+        both = bool(self.revisions.backup and self.revisions.live)
+        return order is Order.BEFORE or (order is Order.UNKNOWN and both) or (order is Order.SAME and bool(self.others))
+
+    def __str__(self) -> str:
+        """All differences; empty if there are none."""
+        told = [] if self.revisions.order is Order.SAME else [str(self.revisions)]
+        return "; ".join(filter(None, (*told, *map(str, self.others), self.problem)))
 
 
 def heads_of(text: str | None) -> Heads | None:

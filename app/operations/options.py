@@ -27,6 +27,7 @@ class Options:
         version_tables: tables of migration tools, beside those that are known, that no merge touches.
         foreign_role: that loads dumps which this service did not make; None for the one that everything is done as.
         tool: name and version of this program, for manifests.
+        by: who asks for what is done (`domain.callers`), for manifests, catalog and log.
         full_paths: folders and files that a full backup takes in beside the server.
         environment: this service's settings, without secrets, as an environment file.
     """
@@ -43,5 +44,6 @@ class Options:
     version_tables: tuple[str, ...]
     foreign_role: str | None
     tool: str
+    by: str
     full_paths: tuple[Path, ...]
     environment: str

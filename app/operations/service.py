@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
+from app.domain.revisions import History
 from app.operations.options import Options
 
 if TYPE_CHECKING:  # the ports of servers import the archive's format, and `list` is spared it
@@ -37,6 +38,7 @@ class Service:
         options: all figures.
         events: listeners of what happens.
         clock: the present instant in the schedule's time zone.
+        history: reads the application's migrations off its scripts; none if nobody named them.
     """
 
     source: Source
@@ -50,6 +52,7 @@ class Service:
     options: Options
     events: Events
     clock: Callable[[], datetime]
+    history: Callable[[], History] = History
 
     @property
     def database(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,6 +119,13 @@ class Target(Protocol):
 
     def foreign_owners(self, needs: Needs) -> dict[str, str]:
         """Owners in the backup that the role may not set, each with the remedy, usually a GRANT."""
+
+    def versions(self, columns: Mapping[TableName, str]) -> dict[TableName, frozenset[str]]:
+        """What tables of the live database have in one column, as text; without those that it lacks, or may not read.
+
+        Args:
+            columns: of migration tools' tables, by table.
+        """
 
     def databases(self) -> dict[str, int]:
         """All databases of the server: name -> oid, which a database keeps if it is renamed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import BinaryIO, Self
 
@@ -60,6 +60,9 @@ class PostgresTarget(Target):
 
     def foreign_owners(self, needs: Needs) -> dict[str, str]:
         return target_facts.foreign_owners(self._database, needs)
+
+    def versions(self, columns: Mapping[TableName, str]) -> dict[TableName, frozenset[str]]:
+        return target_facts.versions(self._database, columns)
 
     def databases(self) -> dict[str, int]:
         return databases.oids(self._database)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from psycopg import sql
 
+from app.archive.index import TableName
 from app.archive.inspect.needs import Needs
 from app.domain.psql import in_psql, quoted
 from app.errors import RestorePermissionError, RestoreValidationError
@@ -43,6 +44,13 @@ _PREPARED = "SELECT gid FROM pg_prepared_xacts WHERE database = %s ORDER BY prep
 _RESTORES = """
     SELECT n.nspname, has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
     FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE relname = 'backup_restores' AND relkind = 'r'"""
+# A type of users may have a cast of theirs, which would run with the rights of this session.
+_READABLE_COLUMN = """
+    SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace JOIN pg_attribute a ON attrelid = c.oid
+        JOIN pg_type t ON t.oid = atttypid AND typnamespace = 'pg_catalog'::regnamespace
+    WHERE nspname = %s AND relname = %s AND attname = %s AND relkind = 'r' AND NOT attisdropped
+        AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+        AND NOT row_security_active(c.oid)"""
 _LACKED = {
     "extension": "SELECT name FROM pg_available_extensions",
     "role": "SELECT rolname FROM pg_roles",
@@ -94,6 +102,19 @@ def foreign_owners(database: Database, needs: Needs) -> dict[str, str]:
             owner: grant + options if grant else _AS_SUPERUSER
             for owner, grant in session.query(_FOREIGN.format(has_options), list(needs.owners))
         }
+
+
+def versions(database: Database, columns: Mapping[TableName, str]) -> dict[TableName, frozenset[str]]:
+    """What tables have in one column; see `app.ports.target.Target.versions`."""
+    found: dict[TableName, frozenset[str]] = {}
+    with as_restore_errors(), database.connect() as connection:
+        for table, column in columns.items():
+            if connection.execute(_READABLE_COLUMN, (*table, column)).fetchone():
+                query = sql.SQL("SELECT {0}::text FROM ONLY {1} WHERE {0} IS NOT NULL").format(
+                    sql.Identifier(column), sql.Identifier(*table)
+                )
+                found[table] = frozenset(value for (value,) in connection.execute(query))
+    return found
 
 
 def knows_restore(database: Database, restore_id: str) -> bool:

@@ -24,6 +24,7 @@ class CannedDatabase:
 
     oid: int
     rows: Rows = field(default_factory=some_rows)
+    revision: str | None = None
 
 
 @dataclass(eq=False)
@@ -77,4 +78,5 @@ class CannedServer:
             size=self.size,
             system_identifier=self.system_identifier,
             database_oid=self.database(name).oid,
+            alembic_revision=self.database(name).revision,
         )

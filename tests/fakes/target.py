@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -62,6 +62,11 @@ class CannedTarget:
 
     def foreign_owners(self, needs: Needs) -> dict[str, str]:
         return {}
+
+    def versions(self, columns: Mapping[TableName, str]) -> dict[TableName, frozenset[str]]:
+        self.server.step("versions")
+        rows = self._rows()
+        return {table: frozenset(map(_key, rows[table.name])) for table in columns if table.name in rows}
 
     def databases(self) -> dict[str, int]:
         self.server.step("databases")

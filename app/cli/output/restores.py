@@ -48,8 +48,7 @@ def previewed(plan: Preview, *, as_json: bool) -> None:
         return
     say(f"{plan.mode} of {plan.backup} into {plan.database} ({plan.method}) would change:")
     _changes(plan.changes, ("to insert", "to update", "to delete"))
-    for note in plan.changes.notes:
-        say(f"note: {note}")
+    _notes(plan.changes)
     if plan.refused:
         say("it would be refused for its conflicts", colour="red")
     say("nothing was touched")
@@ -74,9 +73,16 @@ def differences(changes: Changes, one: str, other: str | None, *, as_json: bool)
         return
     if not changes.schema and not any(table.changed for table in changes.tables):
         say(f"{one} and {against} hold the same rows")
+        _notes(changes)
         return
     say(f"{one} against {against}:")
     _changes(changes, (f"only in {one}", "differs", f"only in {against}"))
+    _notes(changes)
+
+
+def _notes(changes: Changes) -> None:
+    for note in changes.notes:
+        say(f"note: {note}")
 
 
 def listing(service: Service, records: Sequence[Restore], *, as_json: bool) -> None:

@@ -29,6 +29,7 @@ from app.operations.restore.losses import LOSSES, loss_findings
 from app.operations.restore.origin import database_findings, server_findings
 from app.operations.restore.replication import SUBSCRIPTIONS, replication_findings
 from app.operations.restore.request import RestoreRequest
+from app.operations.restore.revisions import REVISION, revision_findings
 from app.operations.restore.room import room_findings
 from app.operations.restore.source import RestoreSource
 from app.operations.service import Service
@@ -120,6 +121,7 @@ def _of_the_server(job: Job) -> Iterator[Finding]:
     """Whether the server takes the backup, whether the restore can be undone, and whether its command can be run."""
     yield from _existence(job)
     yield _versions(job.source, job.facts)
+    yield from findings_of(REVISION, lambda: revision_findings(job))
     yield from findings_of("content", lambda: _content(job.source))
     yield from findings_of(RIGHTS, lambda: rights_findings(job))
     if not job.request.by_rows:

@@ -14,9 +14,11 @@ from app.domain.changes import Changes, OtherWords
 from app.domain.checks import Finding
 from app.domain.events import EventName
 from app.domain.restore import Method, Restore
+from app.domain.revisions import SchemaVersions
 from app.operations.backups.inventory import Inventory
 from app.operations.restore.journal import Journal
 from app.operations.restore.request import RestoreRequest
+from app.operations.restore.revisions import schema_versions
 from app.operations.restore.source import RestoreSource
 from app.operations.service import Progress, Service, target_for
 from app.ports.events import Event
@@ -38,6 +40,7 @@ class RestoreOutcome:
         warnings: what a person must see.
         otherwise: objects that differ from the backup, as a warning says.
         seconds: of each phase.
+        versions: how far the schemas of backup and database were.
         downtime: seconds for which nobody could connect; None if there were none.
     """
 
@@ -50,6 +53,7 @@ class RestoreOutcome:
     otherwise: list[OtherWords] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     downtime: float | None = None
+    versions: SchemaVersions | None = None
 
 
 @dataclass(kw_only=True)
@@ -80,6 +84,15 @@ class Job:
             RestoreError: it does not answer.
         """
         return self.target.facts()
+
+    @functools.cached_property
+    def versions(self) -> SchemaVersions:
+        """How far the schemas of backup and database are.
+
+        Raises:
+            RestoreError, BackupError: the server does not answer, or the backup cannot be read.
+        """
+        return schema_versions(self.service, self.target, self.source, self.facts.live)
 
     @property
     def live(self) -> bool:

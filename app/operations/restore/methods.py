@@ -8,6 +8,7 @@ rows:             rows into temporary tables -> check -> safety backup -> one tr
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 
 from app.domain.events import RestoreEvent
 from app.domain.restore import Method, Side, Step, shadow_name, undo_name
@@ -15,6 +16,7 @@ from app.domain.servers import Identity
 from app.operations.backups.servers import note_restored
 from app.operations.restore.foreign import loading_role
 from app.operations.restore.job import RestoreJob
+from app.operations.restore.revisions import revision_notes
 from app.operations.restore.safety import safety_backup
 from app.operations.restore.subscriptions import detach_copies, pause, report_subscriptions
 from app.ports.target import LoadOptions
@@ -143,9 +145,9 @@ def _by_rows(job: RestoreJob) -> None:
         with job.phase("merge"):
             changes = merging.apply(script.stream, on_commit)
     outcome = job.outcome
-    outcome.changes = changes
+    outcome.changes = replace(changes, versions=job.versions)
     outcome.rows = {name: changes.total(name) for name in COUNTS}
-    outcome.notes += changes.notes
+    outcome.notes += (*revision_notes(job, outcome.findings), *changes.notes)
     outcome.warnings += changes.warnings
     if blocked := changes.total("blocked"):
         outcome.warnings.append(f"{blocked} rows were not brought back: the samples show what blocks them")

@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from app.domain.changes import Changes, MergeRequest, TableChanges
 from app.domain.checks import Finding, Severity, first_error
 from app.domain.restore import Method, Mode
+from app.domain.revisions import SchemaVersions
 from app.operations.backups.inventory import Inventory, inventory
 from app.operations.restore.checks import check_preview
 from app.operations.restore.job import Job
 from app.operations.restore.request import RestoreRequest
+from app.operations.restore.revisions import revision_notes, schema_versions, versions_between
 from app.operations.restore.source import RestoreSource, locate, open_source
 from app.operations.service import SILENT, Progress, Service
 from app.ports.target import Target
@@ -53,6 +55,8 @@ def preview(service: Service, request: RestoreRequest, progress: Progress = SILE
     job = Job(service=service, request=request, backups=backups, source=source, progress=progress)
     findings = check_preview(job)
     changes = _plan(job.target, source, request.merge, progress) if job.live else _all_new(source)
+    notes = (*revision_notes(job, findings), *changes.notes)
+    changes = replace(changes, versions=job.versions, notes=notes)
     return Preview(
         backup=source.name,
         mode=request.mode,
@@ -74,10 +78,18 @@ def diff(service: Service, one: str, other: str | None, progress: Progress = SIL
     backups = inventory(service)
     source = _verified_source(service, one, backups, progress)
     if other is None:
-        return _plan(service.target, source, MergeRequest(exact=True), progress)
+        changes = _plan(service.target, source, MergeRequest(exact=True), progress)
+        live = service.target.facts().live
+        return _with_versions(changes, schema_versions(service, service.target, source, live))
     second = _verified_source(service, other, backups, progress)
     progress.start("compare", source.archive.index.raw_bytes + second.archive.index.raw_bytes)
-    return service.target.compare(source.archive, second.archive, progress.advance)
+    changes = service.target.compare(source.archive, second.archive, progress.advance)
+    return _with_versions(changes, versions_between(service, source, second))
+
+
+def _with_versions(changes: Changes, versions: SchemaVersions) -> Changes:
+    notes = (str(versions), *changes.notes) if versions.differ else changes.notes
+    return replace(changes, versions=versions, notes=notes)
 
 
 def _verified_source(service: Service, name: str, backups: Inventory, progress: Progress) -> RestoreSource:

@@ -166,7 +166,14 @@ def as_complete(service: Service, record: Restore) -> Restore:
         service.events.emit(Event(RestoreEvent.COMMAND_NOT_FINISHED, restore=record.id))
         hint = f"run it on {record.changes} by hand, or: residency-backup rollback {record.id}"
         record = replace(record, message="RESTORE_POST_COMMAND was not finished", hint=hint)
-    return replace(record, state=RestoreState.COMPLETE, step=Step.DONE, finished_at=now, undo_until=until)
+    return replace(
+        record,
+        state=RestoreState.COMPLETE,
+        step=Step.DONE,
+        finished_at=now,
+        undo_until=until,
+        rolled_back_by=None,
+    )
 
 
 def as_rolled_back(service: Service, record: Restore) -> Restore:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from app.domain.changes import Changes
+    from app.domain.revisions import SchemaVersions
     from app.operations.restore.job import RestoreOutcome
 
 JSON = dict[str, Any]
@@ -31,4 +32,17 @@ def changes_json(changes: Changes) -> JSON:
         asdict(sample) | {"kind": str(sample.kind), "columns": list(sample.columns)} for sample in changes.samples
     ]
     schema = {"schema": list(changes.schema), "otherwise": [asdict(words) for words in changes.otherwise]}
-    return {"tables": tables, "samples": samples, "notes": list(changes.notes), **schema}
+    versions = {} if changes.versions is None else {"revisions": versions_json(changes.versions)}
+    return {"tables": tables, "samples": samples, "notes": list(changes.notes), **schema, **versions}
+
+
+def versions_json(versions: SchemaVersions) -> JSON:
+    """Which revisions both sides are of, and how they stand to each other."""
+    revisions = versions.revisions
+    return {
+        "backup": sorted(revisions.backup or ()),
+        "live": sorted(revisions.live or ()),
+        "order": str(revisions.order),
+        "migrations": revisions.migrations,
+        "others": [asdict(other) for other in versions.others],
+    }

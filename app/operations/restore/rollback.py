@@ -166,11 +166,17 @@ def _script(service: Service, record: Restore) -> Path:
 def _roll_back(service: Service, record: Restore, progress: Progress) -> RollbackOutcome:
     now = service.clock()
     claimed = replace(
-        record, state=RestoreState.RUNNING, step=Step.ROLLING_BACK, transaction=None, heartbeat_at=now, finished_at=None
+        record,
+        state=RestoreState.RUNNING,
+        step=Step.ROLLING_BACK,
+        transaction=None,
+        heartbeat_at=now,
+        finished_at=None,
+        rolled_back_by=service.options.by,
     )
     if not service.restores.replace_restore(claimed, record):
         raise RestoreRunningError(f"restore {record.id} is being rolled back by another process", _RESTORES)
-    figures = {"method": str(record.method)}
+    figures = {"method": str(record.method), "by": claimed.rolled_back_by}
     service.events.emit(Event(RestoreEvent.ROLLBACK_STARTED, restore=record.id, figures=figures))
     journal = Journal(service, claimed)
     undo_by: dict[Method | None, Callable[[Service, Journal, Progress], list[str]]] = {
@@ -231,7 +237,7 @@ def _finish(journal: Journal, notes: list[str]) -> RollbackOutcome:
     except (CatalogError, RestoreError) as error:
         notes.append(f"the end of the rollback is not in the catalog: {error.message}; residency-backup check --repair")
         service.events.emit(failure(RestoreEvent.CATALOG_NOT_SAVED, error, restore=record.id))
-    figures = {"method": str(record.method)}
+    figures = {"method": str(record.method), "by": record.rolled_back_by}
     service.events.emit(Event(RestoreEvent.ROLLED_BACK, restore=record.id, figures=figures))
     return RollbackOutcome(record, notes)
 

@@ -61,10 +61,8 @@ def restore(service: Service, request: RestoreRequest, progress: Progress = SILE
     record = _new_record(service, request, name_of(place))
     with structlog.contextvars.bound_contextvars(database=request.changes, restore=record.id):
         service.restores.begin_restore(record)
-        started = Event(
-            RestoreEvent.STARTED, restore=record.id, backup=record.backup, figures={"mode": str(record.mode)}
-        )
-        service.events.emit(started)
+        figures = {"mode": str(record.mode), "by": record.begun_by}
+        service.events.emit(Event(RestoreEvent.STARTED, restore=record.id, backup=record.backup, figures=figures))
         journal = Journal(service, record)
         with journal.beating():
             with RestoreEnding(journal):
@@ -85,6 +83,7 @@ def _new_record(service: Service, request: RestoreRequest, backup: str) -> Resto
         started_at=now,
         heartbeat_at=now,
         request_key=request.request_key,
+        begun_by=service.options.by,
     )
 
 
@@ -109,6 +108,7 @@ def _checked_job(
     job.outcome.warnings += [
         finding.message for finding in job.outcome.findings if finding.severity is Severity.WARNING
     ]
+    job.outcome.versions = job.versions
     journal.note(server=job.facts.system_identifier)
     return job
 
@@ -146,6 +146,7 @@ def _emit_end(service: Service, outcome: RestoreOutcome) -> None:
         "mode": str(record.mode),
         "safety": record.safety,
         "downtime": outcome.downtime,
+        "by": record.begun_by,
     }
     service.events.emit(Event(RestoreEvent.COMPLETED, restore=record.id, backup=record.backup, figures=figures))
 

@@ -45,7 +45,7 @@ def test_how_two_revisions_stand_to_each_other(backup: str, live: str, order: Or
         (
             "c,x",
             "b",
-            "the backup is of revision c and x, the live database of b (c and x comes after b, by 2 migrations)",
+            "the backup is of revision c and x, the live database of b (c and x come after b, by 2 migrations)",
         ),
         ("", "c", "the backup is of revision none, the live database of c"),
     ],

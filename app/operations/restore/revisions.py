@@ -1,0 +1,144 @@
+"""How far the schemas of a backup and of the live database are, and what to do about it after a restore.
+
+The revision of Alembic is in a backup's manifest, and in what the server says of itself anyway. Tables of other tools,
+and dumps without a manifest, have their rows read, which are few.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from app.archive.inspect.versions import ALEMBIC, RecordedVersions, recorded_versions
+from app.archive.manifest import ServerFacts
+from app.domain.checks import Finding, Severity
+from app.domain.revisions import Heads, Order, Revisions, SchemaVersions, ToolVersions, heads_of
+from app.errors import BackupError
+from app.operations.restore.source import RestoreSource
+from app.operations.service import Service
+from app.ports.target import Target
+
+if TYPE_CHECKING:
+    from app.operations.restore.job import Job
+
+REVISION = "revision"
+
+
+def schema_versions(
+    service: Service, target: Target, source: RestoreSource, live: ServerFacts | None
+) -> SchemaVersions:
+    """How far both are.
+
+    Args:
+        service: the parts.
+        target: the server, with the database that changes in the live one's place.
+        source: the backup.
+        live: facts of that database; None if it does not exist, and so differs in nothing.
+
+    Raises:
+        RestoreError: the server does not answer.
+    """
+    if live is None or source.verified.severity is Severity.ERROR:
+        return SchemaVersions(Revisions(None, None))
+    recorded = list(_recorded(service, source))
+    revisions, problem = _with_history(service, Revisions(_heads(source, recorded), heads_of(live.alembic_revision)))
+    return SchemaVersions(revisions, _others(target, recorded), problem)
+
+
+def versions_between(service: Service, one: RestoreSource, other: RestoreSource) -> SchemaVersions:
+    """How far two backups are, by Alembic's revisions alone."""
+    first, second = (_heads(source, list(_recorded(service, source))) for source in (one, other))
+    revisions, problem = _with_history(service, Revisions(first, second, names=(one.name, other.name)))
+    return SchemaVersions(revisions, (), problem)
+
+
+def revision_findings(job: Job) -> Iterator[Finding]:
+    """What differs, and what to do now."""
+    if not job.live:
+        return
+    versions = job.versions
+    if not versions.differ:
+        heads = ", ".join(sorted(versions.revisions.live or ()))
+        yield Finding.ok(REVISION, f"backup and live database are of revision {heads}" if heads else "no tool differs")
+    elif job.request.by_rows:
+        yield Finding.ok(REVISION, f"{versions}: {_by_rows(job)}")
+    elif versions.revisions.order is Order.AFTER:
+        way = "the application that runs now may not know that schema: deploy the one of it, or choose an older backup"
+        yield Finding.warning(REVISION, f"{versions}: {way}")
+    elif job.service.options.post_command:
+        yield Finding.ok(REVISION, f"{versions}: RESTORE_POST_COMMAND runs on the restored database")
+    else:
+        yield Finding.warning(REVISION, f"{versions}: {_after_a_replace(job)}")
+
+
+def revision_notes(job: Job, findings: Sequence[Finding]) -> list[str]:
+    """What somebody may want to know of differing revisions, unless it is a warning already."""
+    of_them = (finding for finding in findings if finding.check == REVISION and finding.severity is Severity.OK)
+    return [finding.message for finding in of_them] if job.live and job.versions.differ else []
+
+
+def _after_a_replace(job: Job) -> str:
+    folder = job.service.options.command_dir
+    by_hand = f"cd {shlex.quote(str(folder))} && alembic upgrade head" if folder else "alembic upgrade head"
+    return (
+        f"after the restore run the application's migrations (restart its backend, if that runs them, or: {by_hand});"
+        " or set RESTORE_POST_COMMAND, which runs them before"
+    )
+
+
+def _by_rows(job: Job) -> str:
+    backup = shlex.quote(job.source.name)
+    into = f" --into {shlex.quote(job.request.into)}" if job.request.into else ""
+    merge = f"residency-backup restore {backup} --mode merge{into} --migrate 'alembic upgrade head' --dry-run"
+    way = "rows are matched by the names of tables and columns"
+    if not job.versions.may_be_behind:
+        return way
+    return f"{way}; to have the application's migrations brought over a copy of the backup first: {merge}"
+
+
+def _recorded(service: Service, source: RestoreSource) -> Iterator[RecordedVersions]:
+    """The tables of migration tools in a backup, but for Alembic's if the manifest says what is in it."""
+    told = _manifest_facts(source) is not None
+    for found in recorded_versions(source.archive, service.options.version_tables):
+        if not (told and found.name.name == ALEMBIC):
+            yield found
+
+
+def _manifest_facts(source: RestoreSource) -> ServerFacts | None:
+    return source.manifest.server if source.manifest is not None else None
+
+
+def _heads(source: RestoreSource, recorded: list[RecordedVersions]) -> Heads | None:
+    facts = _manifest_facts(source)
+    if facts is not None:
+        return heads_of(facts.alembic_revision)
+    return next((found.versions for found in recorded if found.name.name == ALEMBIC), None) or None
+
+
+def _with_history(service: Service, revisions: Revisions) -> tuple[Revisions, str | None]:
+    """The revisions with the application's history, which is read only if it has something to tell."""
+    if revisions.order is Order.SAME or not revisions.backup or not revisions.live:
+        return revisions, None
+    try:
+        history = service.history()
+    except BackupError as error:
+        return revisions, error.message
+    return Revisions(revisions.backup, revisions.live, history, revisions.names), None
+
+
+def _others(target: Target, recorded: list[RecordedVersions]) -> tuple[ToolVersions, ...]:
+    """The tables of other tools that differ; those that the live database does not have are no news."""
+    tables = [found for found in recorded if found.name.name != ALEMBIC]
+    live = target.versions({found.name: found.column for found in tables}) if tables else {}
+    both = ((found, live[found.name]) for found in tables if found.name in live)
+    return tuple(
+        ToolVersions(
+            str(found.name),
+            found.tool.tool,
+            tuple(sorted(found.versions - versions)),
+            tuple(sorted(versions - found.versions)),
+        )
+        for found, versions in both
+        if found.versions != versions
+    )
