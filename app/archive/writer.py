@@ -19,6 +19,8 @@ from app.archive.scanner import Chunk, SegmentHeader
 from app.domain.backup import Codec
 from app.os_errors import write_error
 
+_COMMIT = b"COMMIT;"
+
 
 class Sink(Protocol):
     """Where an archive is written to, such as an open binary file."""
@@ -167,7 +169,9 @@ class ArchiveWriter:
 
 
 def _is_end(chunk: Chunk, *, was: bool) -> bool:
-    """Whether a dump is whole after this chunk: only comments and psql commands may follow its end marker.
+    """Whether a dump is whole after this chunk.
+
+    Only comments, psql commands and the end of a transaction around it may follow its end marker.
 
     Args:
         chunk: of SQL, it is one statement with the comments before it, as the scanner yields it.
@@ -181,7 +185,7 @@ def _is_end(chunk: Chunk, *, was: bool) -> bool:
     end = lexer.start_of(chunk.data)
     if chunk.data.startswith(RESET_ALL, end):
         return True
-    if end < len(chunk.data) and not chunk.data.startswith(b"\\", end):
+    if end < len(chunk.data) and not chunk.data.startswith((b"\\", _COMMIT), end):
         return False
     return was or END_MARKER_LINE.search(chunk.data, 0, end) is not None
 

@@ -17,12 +17,13 @@ class Mishaps:
     Attributes:
         has_crlf: whether statements or rows end with CR LF. pg_dump ends them with LF, and escapes a CR in a row.
         twice: a table that is made, or filled, in two dumps of the file.
+        tables: those of the dump.
     """
 
     def __init__(self) -> None:
         self.has_crlf = False
         self.twice: TableName | None = None
-        self._tables = TablesInFile()
+        self.tables = TablesInFile()
         self._filled: set[TableName] = set()
         self._filled_before: set[TableName] = set()  # in a dump that has ended
 
@@ -38,7 +39,7 @@ class Mishaps:
             if table in self._filled_before:
                 self.twice = table
             return
-        if (made := self._tables.take(chunk.data)) is not None:
+        if (made := self.tables.take(chunk.data)) is not None:
             self.twice = made
         if END_MARKER_LINE.search(chunk.data, 0, lexer.start_of(chunk.data)):
             self._filled_before |= self._filled

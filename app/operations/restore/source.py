@@ -9,6 +9,7 @@ from pathlib import Path
 from app.archive import reader
 from app.archive.inspect.first_bytes import of_two_dumps, with_crlf
 from app.archive.inspect.mishaps import Mishaps
+from app.archive.inspect.tables import TablesInFile
 from app.archive.manifest import Manifest, ServerFacts
 from app.archive.open_file import OpenFile
 from app.archive.reader import Archive
@@ -45,6 +46,7 @@ class RestoreSource:
     Attributes:
         manifest: None for a foreign dump, and for a backup that has lost its own.
         verified: what reading it found.
+        tables: what the file says of its tables, if all of it had to be read for that.
         stored: the manifest with its bytes, if this restore has pinned the backup.
     """
 
@@ -53,6 +55,7 @@ class RestoreSource:
     manifest: Manifest | None
     backup: Backup | None
     verified: Finding
+    tables: TablesInFile | None = None
     stored: StoredManifest | None = None
 
     @property
@@ -207,6 +210,7 @@ def _scanned(place: Backup | Path, path: Path, text: PlainText, progress: Progre
         archive=Archive(text.open, text.codec, index if text.seekable else index.without_places()),
         manifest=None,
         backup=backup,
+        tables=mishaps.tables,
         verified=Finding.warning("backup", message) if backup else Finding.ok("backup", message),
     )
 

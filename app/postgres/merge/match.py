@@ -169,7 +169,18 @@ def _require_rows(archive: Archive, request: MergeRequest) -> None:
     )
     if not request.whole and any(statement.startswith(b"INSERT INTO ") for statement in statements):
         message = "the dump has its rows as INSERT statements, which cannot be merged"
-        raise RestoreValidationError(message, "restore it into another database (--into), and merge a backup of that")
+        raise RestoreValidationError(message, _by_copy(request))
+
+
+def _by_copy(request: MergeRequest) -> str:
+    """How a dump with INSERT statements becomes one with COPY blocks."""
+    file = shlex.quote(request.backup or "FILE")
+    steps = (
+        f"residency-backup restore {file} --mode replace --into staging --confirm staging",
+        "pg_dump --dbname=staging --file=dump.sql",
+        "residency-backup restore dump.sql --mode merge --dry-run",
+    )
+    return f"restore it into another database, and merge a dump of that: {'; '.join(steps)}"
 
 
 @dataclass(slots=True)

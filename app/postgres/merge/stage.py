@@ -126,14 +126,15 @@ def copy_rows(
         progress: called with the number of bytes sent.
     """
     encoding = encoding_of(archive)
-    copies: dict[TableName | None, str] = {}
+    copies: dict[tuple[TableName | None, tuple[str, ...] | None], str] = {}  # a partition may order columns otherwise
     for table, live, segments in targets:
         for segment in segments:
             columns = ", ".join(map(quoted, live.settable if segment.columns is None else segment.columns))
             listed = f"({columns})" if columns else ""
-            copies[segment.table] = f"COPY {table} {listed} FROM STDIN (ENCODING '{encoding}')"
+            copies[segment.table, segment.columns] = f"COPY {table} {listed} FROM STDIN (ENCODING '{encoding}')"
     for batch in _batches(archive, [segments for _, _, segments in targets]):
-        session.copy(copies[batch.table].encode(), _counted(batch.blocks(), progress), f"rows of {batch.table}")
+        copy = copies[batch.table, batch.columns].encode()
+        session.copy(copy, _counted(batch.blocks(), progress), f"rows of {batch.table}")
 
 
 def _batches(archive: Archive, targets: Sequence[Sequence[Segment]]) -> Iterator[Batch]:
