@@ -28,7 +28,7 @@ from app.operations.backups.same_name import describe
 from app.operations.options import Options
 from app.operations.schedule import Schedule
 from app.operations.service import Service
-from app.settings.environment import load_settings, process_environment
+from app.settings.environment import environment_of_commands, load_settings, process_environment
 from app.settings.file import as_environment_file
 from app.settings.model import Settings
 from app.storage.folder import LocalFolder
@@ -41,12 +41,14 @@ if TYPE_CHECKING:
     from app.catalog.lazy import LazyEngine
     from app.operations.full_restore.run import DataFolderTools
     from app.ports.cluster import Cluster
+    from app.ports.commands import Commands
     from app.ports.restores import Restores
     from app.ports.runs import Catalog
     from app.ports.source import Source
     from app.ports.target import Target
     from app.ports.unpacker import Unpacker
     from app.postgres.database import Database
+    from app.postgres.post_command import CommandPlace
 
 log = structlog.get_logger(__name__)
 EVENTS = Listeners((write_line,))
@@ -99,6 +101,7 @@ class Program:
             target=deferred(self._target),
             unpacker=deferred(_unpacker),
             cluster=deferred(self._cluster),
+            commands=deferred(self._commands),
             tree=tree,
             scripts=LocalScripts(settings.backup_dir),
             catalog=self._glanced_at(catalog, prepare) if looking else catalog,
@@ -127,6 +130,9 @@ class Program:
             undo_for=settings.undo_for,
             post_command=settings.post_command,
             migrate_command=settings.migrate_command,
+            before_command=settings.before_command,
+            after_command=settings.after_command,
+            hook_seconds=settings.restore_hook_seconds,
             command_dir=settings.restore_command_dir,
             version_tables=settings.restore_version_tables,
             foreign_role=settings.restore_foreign_role,
@@ -152,21 +158,28 @@ class Program:
 
         return PostgresCluster(self.database)
 
-    def _target(self) -> Target:
+    def _commands(self) -> Commands:
+        from app.postgres.hook_command import OperatorCommands  # noqa: PLC0415 -- as above
+
+        environment = environment_of_commands(process_environment(), self.settings)
+        return OperatorCommands(self.database, self._place(environment), self.secrets())
+
+    def _place(self, environment: Mapping[str, str]) -> CommandPlace:
         from app.postgres.post_command import CommandPlace  # noqa: PLC0415 -- as above
+
+        settings = self.settings
+        url = settings.database_url.get_secret_value() if settings.database_url else ""
+        return CommandPlace(environment, scheme_of(url) or "postgresql", settings.restore_command_dir)
+
+    def _target(self) -> Target:
         from app.postgres.target import PostgresTarget  # noqa: PLC0415 -- as above
 
         settings, secret = self.settings, self.settings.restore_foreign_password
-        url = settings.database_url.get_secret_value() if settings.database_url else ""
         return PostgresTarget(
             self.database,
             settings.backup_jobs,
             secret.get_secret_value() if secret else None,
-            commands=CommandPlace(
-                environment=process_environment(),
-                scheme=scheme_of(url) or "postgresql",
-                folder=settings.restore_command_dir,
-            ),
+            commands=self._place(process_environment()),
         )
 
     def remember_folder(self) -> None:

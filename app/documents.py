@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # so that a verb that prints backups does not wait for the im
     from app.errors import ResidencyBackupError
     from app.operations.backup.publish import BackupResult
     from app.operations.backups.adopt import AdoptResult
+    from app.operations.backups.delete import DeleteResult
     from app.operations.backups.inventory import Inventory
     from app.operations.backups.prune import PruneResult
     from app.operations.backups.sync import SyncResult
@@ -135,6 +136,11 @@ def pruning(outcome: PruneResult, *, dry_run: bool) -> JSON:
     return {"kept": kept, "pruned": [value.id for value in pruned], "problems": outcome.problems}
 
 
+def deletion(outcome: DeleteResult) -> JSON:
+    """A backup that was deleted."""
+    return backup(outcome.backup) | {"deleted": True, "reason": outcome.reason, "warnings": outcome.warnings}
+
+
 def sync(outcome: SyncResult) -> JSON:
     """What a sync changed."""
     return {
@@ -168,8 +174,8 @@ def catch_up(sent: Sequence[Slot]) -> JSON:
     return {"sent": [{"tier": str(slot.tier), "period": slot.period} for slot in sent]}
 
 
-def restore(outcome: RestoreOutcome) -> JSON:
-    """A restore that is done."""
+def restore(outcome: RestoreOutcome, *, values: bool = True) -> JSON:
+    """A restore that is done; `values`: with those of sample rows."""
     record = outcome.restore
     document: JSON = {
         "restore": record.id,
@@ -189,7 +195,7 @@ def restore(outcome: RestoreOutcome) -> JSON:
         "otherwise": [asdict(words) for words in outcome.otherwise],
     }
     versions = {} if outcome.versions is None else {"revisions": versions_json(outcome.versions)}
-    return document | versions | ({} if outcome.changes is None else changes_json(outcome.changes))
+    return document | versions | ({} if outcome.changes is None else changes_json(outcome.changes, values=values))
 
 
 def preview(plan: Preview) -> JSON:
@@ -201,6 +207,7 @@ def preview(plan: Preview) -> JSON:
         "method": str(plan.method),
         "dry_run": True,
         "refused": plan.refused,
+        "commands": list(plan.commands),
         **changes_json(plan.changes),
         "warnings": list(plan.warnings),
     }
@@ -213,7 +220,8 @@ def differences(one: str, other: str | None, changes: Changes) -> JSON:
 
 def rollback(outcome: RollbackOutcome) -> JSON:
     """A restore that is undone."""
-    return {"restore": outcome.restore.id, "rolled_back": True, "notes": outcome.notes}
+    notes, warnings = outcome.notes, outcome.warnings
+    return {"restore": outcome.restore.id, "rolled_back": True, "notes": notes, "warnings": warnings}
 
 
 def restores(records: Sequence[Restore]) -> list[JSON]:

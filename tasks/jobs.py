@@ -133,7 +133,8 @@ def catch_up(self: BackupTask) -> JSON:
     return documents.catch_up(slots)
 
 
-@shared_task(name="restore.preview", bind=True, base=BackupTask)
+# Celery logs the beginning of a result: of this one, which shows rows, nothing.
+@shared_task(name="restore.preview", bind=True, base=BackupTask, resultrepr_maxsize=1)
 def preview(  # noqa: PLR0913, PLR0917 -- the contract's arguments, by name or by position, and the command line's
     self: BackupTask,
     backup: str,
@@ -212,7 +213,8 @@ def run(  # noqa: PLR0913, PLR0917 -- as above
         fills=fills,
         allow_missing=allow_missing,
     )
-    return documents.restore(run_restore(service, RestoreRequest.parse(service, backup, self.request.id, **options)))
+    outcome = run_restore(service, RestoreRequest.parse(service, backup, self.request.id, **options))
+    return documents.restore(outcome, values=False)
 
 
 @shared_task(name="restore.rollback", bind=True, base=BackupTask)

@@ -89,11 +89,13 @@ class Step(StrEnum):
     """What a restore is doing; recorded before it begins."""
 
     CHECKING = "checking"
+    BEFORE_COMMAND = "before command"
     SAFETY = "safety backup"
     LOADING = "loading"  # a shadow database (replace), or rows into temporary tables (merge)
     PROVING = "proving"
     POST_COMMAND = "post command"
     SWAPPING = "swapping"  # the two renames, or the commit
+    AFTER_COMMAND = "after command"  # the change is done
     DONE = "done"
     ROLLING_BACK = "rolling back"
 

@@ -45,6 +45,10 @@ class RestorePostCommandError(RestoreError):
     """RESTORE_POST_COMMAND failed. The live database is as before."""
 
 
+class RestoreHookError(RestoreError):
+    """RESTORE_BEFORE_COMMAND failed, and nothing was changed; or RESTORE_AFTER_COMMAND did, which only warns."""
+
+
 class RestoreCancelledError(RestoreError):
     """The restore was cancelled from outside. The live database is as before."""
 

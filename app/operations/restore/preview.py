@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from app.domain.changes import Changes, MergeRequest, TableChanges
@@ -10,7 +11,7 @@ from app.domain.listed import listed
 from app.domain.restore import Method, Mode
 from app.domain.revisions import SchemaVersions
 from app.operations.backups.inventory import Inventory, inventory
-from app.operations.restore.checks import check_preview
+from app.operations.restore.checks import COMMANDS, check_preview
 from app.operations.restore.job import Job
 from app.operations.restore.request import RestoreRequest
 from app.operations.restore.revisions import revision_notes, schema_versions, versions_between
@@ -29,6 +30,7 @@ class Preview:
         database: the one that would change.
         method: how it would be changed.
         refused: whether the restore would be refused for its conflicts.
+        commands: the operator's that it would run, a sentence each.
     """
 
     backup: str
@@ -38,6 +40,7 @@ class Preview:
     changes: Changes
     findings: list[Finding]
     refused: bool
+    commands: tuple[str, ...]
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -68,7 +71,12 @@ def preview(service: Service, request: RestoreRequest, progress: Progress = SILE
         changes=changes,
         findings=findings,
         refused=request.by_rows and request.merge.refuses(changes),
+        commands=tuple(_commands(findings)),
     )
+
+
+def _commands(findings: list[Finding]) -> Iterator[str]:
+    return (found.message for found in findings if found.check in COMMANDS and found.severity is Severity.OK)
 
 
 def diff(service: Service, one: str, other: str | None, progress: Progress = SILENT) -> Changes:
@@ -109,7 +117,7 @@ def _plan(target: Target, source: RestoreSource, request: MergeRequest, progress
     if not request.whole:
         return changes
     # A whole replace rebuilds triggers, keys and sequences: what a merge reports of them does not apply.
-    columns = (line for line in changes.schema if line.startswith("column "))
+    columns = (line for table in changes.columns for line in table.lines())
     tables = tuple(replace(table, conflicting=0) for table in changes.tables)  # the backup wins
     lines, otherwise = target.schema(source.archive)
     schema = (*columns, *lines)
