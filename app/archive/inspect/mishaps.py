@@ -34,12 +34,11 @@ class Mishaps:
             self.has_crlf = self.has_crlf or _CR_LF in chunk.data
             return
         self.has_crlf = self.has_crlf or chunk.data.endswith(_CR_LF)
-        if table is not None:
-            self._filled.add(table)
-            if table in self._filled_before:
-                self.twice = table
-            return
-        if (made := self.tables.take(chunk.data)) is not None:
-            self.twice = made
         if END_MARKER_LINE.search(chunk.data, 0, lexer.start_of(chunk.data)):
             self._filled_before |= self._filled
+        if table is None:
+            self.twice = self.tables.take(chunk.data) or self.twice
+            return
+        self._filled.add(table)
+        if table in self._filled_before:
+            self.twice = table

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from app.archive.index import TableName
 from app.domain.changes import Changes, MergeRequest, TableChanges
 from app.domain.checks import Finding, Severity, first_error
 from app.domain.listed import listed
@@ -121,7 +122,7 @@ def _plan(target: Target, source: RestoreSource, request: MergeRequest, progress
     tables = tuple(replace(table, conflicting=0) for table in changes.tables)  # the backup wins
     lines, otherwise = target.schema(source.archive)
     schema = (*columns, *lines)
-    by_insert, warnings = _by_insert(source)
+    by_insert, warnings = _by_insert(source, target.tables())
     tables = tuple(table for table in tables if table.table not in by_insert)
     return replace(changes, tables=tables, notes=(), warnings=warnings, schema=schema, otherwise=tuple(otherwise))
 
@@ -129,13 +130,13 @@ def _plan(target: Target, source: RestoreSource, request: MergeRequest, progress
 def _all_new(source: RestoreSource) -> Changes:
     tables = (TableChanges(table=str(table.table), inserted=table.rows) for table in source.archive.index.tables)
     schema = ("the database does not exist, and will be created",)
-    return Changes(tables=tuple(tables), schema=schema, warnings=_by_insert(source)[1])
+    return Changes(tables=tuple(tables), schema=schema, warnings=_by_insert(source, {})[1])
 
 
-def _by_insert(source: RestoreSource) -> tuple[set[str], tuple[str, ...]]:
+def _by_insert(source: RestoreSource, roots: Mapping[TableName, TableName]) -> tuple[set[str], tuple[str, ...]]:
     """Tables whose rows are INSERT statements, which are not compared; and what is said of them."""
     if source.tables is None or not source.tables.inserts:
         return set(), ()
-    names = {str(table) for table in source.tables.described}
+    names = {str(roots.get(table, table)) for table in source.tables.described}
     shown = listed(sorted(names), _SHOWN)
     return names, (f"the file has rows as INSERT statements, which are not compared beforehand: {shown}",)
