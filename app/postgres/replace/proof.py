@@ -39,6 +39,7 @@ _ALIKE = {
 _PUBLIC = EntryName(b"SCHEMA", b"-", b"public")
 # What a new database has, and a dump of it does not name; and large objects, whose content is compared.
 _UNNAMED = {_PUBLIC, EntryName(b"COMMENT", b"-", b"SCHEMA public")}
+_OF_TABLES = {b"CONSTRAINT", b"FK CONSTRAINT", b"TRIGGER"}
 _BLOBS = {b"BLOB", b"BLOB METADATA", b"BLOBS"}
 _HINT = "restore again; if that does not help, verify the backup and look at the server's log"
 Again = Callable[[TableName], TableDigest | None]
@@ -258,7 +259,7 @@ def compare_schema(differences: Differences, expected: Entries, found: Entries, 
         and name.type != b"MATERIALIZED VIEW DATA"  # the load reports views that it could not fill
     ]
     if not ours:
-        missing = [name for name in missing if name not in _UNNAMED and name.type not in _BLOBS]
+        missing = [name for name in missing if not (name in _UNNAMED or name.type in _BLOBS or _by_table(name, found))]
     if ours:
         differences.errors.extend(f"{name} is missing" for name in missing)
     elif missing:  # other versions and options give entries other names; the statements of all of them ran
@@ -280,6 +281,14 @@ def compare_schema(differences: Differences, expected: Entries, found: Entries, 
     unexpected = [name for name in found.words if name not in expected.words]
     if unexpected and ours:
         differences.remarks.append(f"{len(unexpected)} objects are not in the backup: {listed(unexpected, _SHOWN)}")
+
+
+def _by_table(name: EntryName, found: Entries) -> bool:
+    """Whether an entry is there with its table's name, which pg_dump left out before 9.6: ``people people_pkey``."""
+    end = b" " + name.name
+    return name.type in _OF_TABLES and any(
+        other.name.endswith(end) and (other.type, other.schema) == (name.type, name.schema) for other in found.words
+    )
 
 
 def _shown(literal: bytes) -> str:
