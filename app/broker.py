@@ -70,13 +70,17 @@ _WORDS: tuple[tuple[str, str, str], ...] = (
     ),
     (
         r"NOREPLICAS|MASTERDOWN|MASTER is down",
-        "{at} takes no messages: {said}",
+        "{at} takes no messages: {message}",
         "redis-cli {to} INFO replication",
     ),
-    (r"loading the dataset|LOADING|BUSY", "{at} is not ready: {said}", "wait, and ask again: residency-backup check"),
+    (
+        r"loading the dataset|LOADING|BUSY",
+        "{at} is not ready: {message}",
+        "wait, and ask again: residency-backup check",
+    ),
     (
         r"NOPERM|has no permissions",
-        "the user of {setting} may not do what is needed at {at}: {said}",
+        "the user of {setting} may not do what is needed at {at}: {message}",
         "give it the right: redis-cli {to} ACL SETUSER {user} ~* &* +@all",
     ),
     (
@@ -209,16 +213,18 @@ def _refusal_of(error: Exception, url: str) -> Refusal:
 
 
 def _refusal_of_words(causes: list[BaseException]) -> Refusal:
-    said = " ".join(str(causes[0]).split())
+    message = " ".join(str(causes[0]).split())
     for pattern, why, hint in _WORDS:
-        if re.search(pattern, said):
-            return Refusal(why.replace("{said}", said), hint)
+        if re.search(pattern, message):
+            return Refusal(why.replace("{message}", message), hint)
     for cause in causes:
         if isinstance(cause, OSError) and (why := _UNREACHABLE.get(cause.errno or 0, "")):
             return Refusal(f"does not answer: {why}", "start it, or correct {setting}")
-    if "Protocol Error" in said or "closed by server" in said:
-        return Refusal(f"what answers at {{at}} is no Redis: {said}", "correct host and port in {setting}")
-    return Refusal(f"does not answer: {type(causes[0]).__name__}: {said}", "see the log of the broker, and {setting}")
+    if "Protocol Error" in message or "closed by server" in message:
+        return Refusal(f"what answers at {{at}} is no Redis: {message}", "correct host and port in {setting}")
+    return Refusal(
+        f"does not answer: {type(causes[0]).__name__}: {message}", "see the log of the broker, and {setting}"
+    )
 
 
 def _silent(url: str) -> Refusal:

@@ -16,7 +16,7 @@ MEGABYTE = 1 << 20
 # Without an earlier backup to go by: a database on disk holds indexes and free space besides its rows, so as a rule its
 # plain dump is smaller (not where most of it is compressed values); a codec makes text at least this much smaller.
 _SHRINKS = {Codec.NONE: 1, Codec.GZIP: 3, Codec.ZSTD: 3}
-_MAKE_ROOM = "free space, keep fewer backups (BACKUP_KEEP_*, 'residency-backup prune'), or set BACKUP_COMPRESSION=zstd"
+_MAKE_ROOM = "free space, set BACKUP_COMPRESSION=zstd, or lower the BACKUP_KEEP_* numbers, then: residency-backup prune"
 _LOOK_EVERY = 16 << 20  # plain bytes between two looks at the free space
 
 

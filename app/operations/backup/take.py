@@ -252,7 +252,7 @@ def _prune(service: Service, taken: BackupResult, backups: Inventory) -> None:
     try:
         outcome = apply_retention(service, backups)
     except KeyboardInterrupt:  # the backup stands: that is what was asked for
-        taken.warn(BackupEvent.RETENTION_CUT_SHORT, "cancelled; the next run or 'residency-backup prune' goes on")
+        taken.warn(BackupEvent.RETENTION_CUT_SHORT, "cancelled; the next run goes on, or: residency-backup prune")
         return
     except ResidencyBackupError as error:
         taken.warn(BackupEvent.RETENTION_FAILED, error)

@@ -36,11 +36,11 @@ def naming_restores(service: Service) -> Iterator[None]:
             if isinstance(error, DatabaseMissingError):
                 raise _made_anew(service, error) from error
             raise
-        said = f"{error.message}; restore {found.id} puts another database in its place"
+        message = f"{error.message}; restore {found.id} puts another database in its place"
         hint = "when it has ended, make the backup again; this shows it: residency-backup restores"
         if found.state is not RestoreState.RUNNING:
-            said, hint = f"{error.message}; restore {found.id} has replaced it meanwhile", "make the backup again"
-        raise ServerUnavailableError(said, hint) from error
+            message, hint = f"{error.message}; restore {found.id} has replaced it meanwhile", "make the backup again"
+        raise ServerUnavailableError(message, hint) from error
 
 
 def naming_backups(service: Service, finding: Finding) -> Finding:
@@ -60,8 +60,8 @@ def _made_anew(service: Service, error: DatabaseMissingError) -> DatabaseMissing
     if not restorable:
         return error
     name = quote(service.database)
-    anew = f"residency-backup restore latest --mode replace --confirm {name} makes it anew"
-    return DatabaseMissingError(error.message, f"{error.hint}; if it was lost: {anew}")
+    anew = f"residency-backup restore latest --mode replace --confirm {name}"
+    return DatabaseMissingError(error.message, f"{error.hint}; if it was lost, make it anew: {anew}")
 
 
 def _restore(service: Service, since: datetime) -> Restore | None:

@@ -20,8 +20,8 @@ def lineage_by(service: Service, backups: Iterable[Backup]) -> Lineage:
         service: the parts.
         backups: all that are there.
     """
-    said = service.tree.folder.lineage(service.database)
-    return by_manifests(service.database, backups) if said is None else said
+    in_marker = service.tree.folder.lineage(service.database)
+    return by_manifests(service.database, backups) if in_marker is None else in_marker
 
 
 def by_manifests(database: str, backups: Iterable[Backup]) -> Lineage:

@@ -208,7 +208,7 @@ def _manifest_of(stored: StoredFile) -> Manifest | None:
         BackupReadError: there is one, but it cannot be read just now.
     """
     if stored.problem is not None:
-        raise BackupReadError(stored.problem, "make its manifest readable, then run 'residency-backup sync' again")
+        raise BackupReadError(stored.problem, "make its manifest readable, then: residency-backup sync")
     if stored.manifest is None:
         return None
     try:

@@ -118,13 +118,13 @@ def _note(service: Service, backup: Backup, error: BackupError | None, outcome: 
         outcome.verified.append(backup)
         service.events.emit(Event(BackupEvent.VERIFIED, backup=backup.id, figures={"bytes": backup.bytes}))
         if backup.doubts:
-            said = in_short(backup.doubts)
-            outcome.warnings.append(f"{backup.id} {said}; what mends it: residency-backup show {backup.id}")
-            service.events.emit(Event(BackupEvent.DOUBTFUL, backup=backup.id, reason=said))
+            summary = in_short(backup.doubts)
+            outcome.warnings.append(f"{backup.id} {summary}; what mends it: residency-backup show {backup.id}")
+            service.events.emit(Event(BackupEvent.DOUBTFUL, backup=backup.id, reason=summary))
         if backup.lacking:
-            said = lacking_in_short(backup.lacking)
-            outcome.warnings.append(f"{backup.id} {said}")
-            service.events.emit(Event(BackupEvent.LACKING, backup=backup.id, reason=said))
+            summary = lacking_in_short(backup.lacking)
+            outcome.warnings.append(f"{backup.id} {summary}")
+            service.events.emit(Event(BackupEvent.LACKING, backup=backup.id, reason=summary))
         _remember(service, backup, service.clock(), None, outcome)
         return
     outcome.failed.append((backup, error))

@@ -21,6 +21,7 @@ from app.domain.psql import in_psql, renaming
 from app.domain.restore import Method, Restore, RestoreState, Side, Step, never_undone, newer_restores
 from app.errors import (
     BackupCancelledError,
+    BackupNotFoundError,
     CatalogError,
     ResidencyBackupError,
     RestoreCancelledError,
@@ -51,6 +52,7 @@ from app.operations.restore.subscriptions import pause, remarks_on_rollback, res
 from app.operations.service import SILENT, Progress, Service, target_for
 from app.ports.events import Event, failure
 
+_OTHER = "take another backup to go back to: residency-backup list"
 _RESTORES = "to see what became of it: residency-backup restores"
 _ENDED = {
     RestoreState.FAILED: "it failed, and the database is as before",
@@ -130,7 +132,7 @@ def _require_undo(service: Service, record: Restore) -> None:
     obstacle = _obstacle(service, record)
     if obstacle is None:
         return
-    hint = "take another backup to go back to"
+    hint = _OTHER
     if record.state in {RestoreState.FAILED, RestoreState.ROLLED_BACK}:
         hint = "nothing to do: the database is as it was before"
     elif record.state is RestoreState.ABANDONED:
@@ -159,10 +161,20 @@ def _newer_restore(service: Service, record: Restore) -> Obstacle | None:
 
 
 def _undo_is_gone(service: Service, record: Restore) -> Obstacle | None:
+    if record.method is Method.IN_PLACE:
+        return _safety_is_gone(service, record)
     if record.method is Method.SHADOW:
         return obstacle_to_rename(record, target_for(service, record).databases())
     if record.method is Method.ROWS and record.id not in service.scripts.ids():
         return Obstacle(f"{_script(service, record)}, which was kept for it, is gone")
+    return None
+
+
+def _safety_is_gone(service: Service, record: Restore) -> Obstacle | None:
+    try:
+        find(service, record.safety or "")
+    except BackupNotFoundError as error:
+        return Obstacle(f"the safety backup, which was kept for it, is gone: {error.message}", _OTHER)
     return None
 
 

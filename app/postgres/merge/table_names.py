@@ -248,7 +248,7 @@ def _resolved(text: str, names: TableNames) -> TableName:
     close_names = difflib.get_close_matches(text, [*map(str, known), *(table.name for table in known)], n=1)
     hint = f"did you mean {close_names[0]}? " if close_names else ""
     listed = f"residency-backup show {shlex.quote(names.backup)}"
-    raise RestoreValidationError(f"the backup has no table {text}", f"{hint}'{listed}' lists them")
+    raise RestoreValidationError(f"the backup has no table {text}", f"{hint}to list them: {listed}")
 
 
 def encoding_of(archive: Archive) -> str:

@@ -55,7 +55,7 @@ DATABASES = {
     "01c-generated-looks-elsewhere": Case(),
     "02a-generated-search-path": Case('function "code" relies on search_path', _PUBLIC, _BY_ITSELF),
     "02b-generated-plpgsql": Case("function public.slug(text) relies on search_path", _PUBLIC, _BY_ITSELF),
-    "02c-index-search-path": Case("function public.plain(text) relies on search_path", _PUBLIC, _BY_ITSELF, major=16),
+    "02c-index-search-path": Case('function "plain" relies on search_path', _PUBLIC, _BY_ITSELF, major=16),
     "02d-check-search-path-merge": Case("function public.known(text) relies on search_path", _PUBLIC, _BY_ITSELF),
     "03a-matview-function": Case('function "mentions_of" relies on search_path', _PUBLIC, _BY_ITSELF, major=16),
     # A row breaks a rule of its own schema: psql alone goes on past that.
