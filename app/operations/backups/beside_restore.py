@@ -21,7 +21,7 @@ _RENAMING = {Step.SWAPPING, Step.ROLLING_BACK}
 
 @contextmanager
 def naming_restores(service: Service) -> Iterator[None]:
-    """Name the restore that took the database away from what is done in a block.
+    """A block that needs the database; if a restore has replaced it meanwhile, the error names that restore.
 
     Raises:
         ServerUnavailableError: one did; trying again helps.
@@ -44,7 +44,7 @@ def naming_restores(service: Service) -> Iterator[None]:
 
 
 def naming_backups(service: Service, finding: Finding) -> Finding:
-    """The finding of a database that does not exist with how it is made anew; any other as it is."""
+    """Add to the finding of a missing database how a restore brings it back; any other finding stays as it is."""
     if not isinstance(finding.error, DatabaseMissingError):
         return finding
     return replace(finding, error=_made_anew(service, finding.error))
@@ -54,7 +54,7 @@ def _made_anew(service: Service, error: DatabaseMissingError) -> DatabaseMissing
     """The error with a hint how to restore the database; the error as it is if there is no backup of it."""
     try:
         restorable = newest_verified(service, inventory(service)) is not None
-    except ResidencyBackupError as other:  # what is missing is the news, whatever comes of this
+    except ResidencyBackupError as other:  # the missing database is reported, not this error
         service.events.emit(failure(BackupEvent.LIST_UNREADABLE, other))
         return error
     if not restorable:

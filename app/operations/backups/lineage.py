@@ -25,7 +25,7 @@ def lineage_by(service: Service, backups: Iterable[Backup]) -> Lineage:
 
 
 def by_manifests(database: str, backups: Iterable[Backup]) -> Lineage:
-    """The same by the backups themselves. A safety backup shows what somebody wanted to get away from."""
+    """The same by the backups' manifests. A safety backup does not count: it shows the state before a restore."""
     lineage = Lineage()
     for backup in sorted(backups, key=lambda backup: backup.created_at):
         own = backup.database == database and backup.origin is Origin.DUMP and backup.tier is not Tier.SAFETY

@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 
 def require_folder(service: Service) -> None:
-    """Make sure that the tree is there, as far as the process, its user and the catalog remember what stood in it.
+    """Make sure that the folder is the one that the process, its user and the catalog remember.
 
     Raises:
         BackupFolderLostError: it is not; nothing was written.
@@ -69,7 +69,7 @@ def lineage_of(service: Service) -> Lineage:
 
 
 def asked(service: Service) -> Identity:
-    """Which server and database this is; nothing is known of one that does not answer."""
+    """The identity of the server and the database; unknown if the server does not answer."""
     try:
         return service.source.identity()
     except BackupError as error:  # the caller that needs the server raises it with its hint
@@ -78,7 +78,7 @@ def asked(service: Service) -> Identity:
 
 
 def require_ours(service: Service, server: Identity) -> None:
-    """Make sure that a server's backups may stand among, and take the place of, those that are there.
+    """Make sure that a server may add its backups to the tree, and replace those in it.
 
     Raises:
         ServerMismatchError: they may not.
@@ -130,12 +130,12 @@ def adopt_server(service: Service, server: Identity) -> None:
 
 
 def may_run(service: Service, server: Identity) -> bool:
-    """Whether a server's backups may stand among those that are there."""
+    """Whether a server may add its backups to the tree."""
     return _may_run(service, lineage_of(service), server)
 
 
 def of_this_server(service: Service, restores: Sequence[Restore]) -> list[Restore]:
-    """Those that were made on the server which answers now; what another one holds nobody can look at from here."""
+    """Restores that were made on the server that answers now. The databases of another server cannot be queried."""
     if not any(restore.server for restore in restores):
         return list(restores)
     here = asked(service)
@@ -143,7 +143,7 @@ def of_this_server(service: Service, restores: Sequence[Restore]) -> list[Restor
 
 
 def surely_of_this_server(service: Service, restores: Sequence[Restore]) -> list[Restore]:
-    """The same, before anything of them is released: of a server that tells nothing, nobody knows what it is.
+    """The same, but none if the server does not tell its identity, so that nothing is released by mistake.
 
     One that notes no server (of an earlier version, or of a role that may not ask) counts as this server's.
     """

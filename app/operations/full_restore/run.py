@@ -119,7 +119,7 @@ def restore_full(
 
 
 class FullRestoreEnding(Ending):
-    """How a full restore ends that fails: what was unpacked is removed by then."""
+    """Ends a full restore that failed; what was unpacked is removed by then."""
 
     def __init__(self, events: Events) -> None:
         self._events = events

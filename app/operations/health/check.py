@@ -36,7 +36,7 @@ def check(service: Service) -> list[Finding]:
     """
     try:
         require_folder(service)
-    except ResidencyBackupError as error:  # to look at anything in it would be to make it
+    except ResidencyBackupError as error:  # looking into it would create it
         return [Finding.failed("folder", error)]
     service = asked_once(service)
     backups = cache(partial(inventory, service))  # looked for once, unless that fails
@@ -95,7 +95,7 @@ def _tried(name: str, look: Callable[[], list[Finding]]) -> list[Finding]:
 
 
 def _marker(service: Service) -> list[Finding]:
-    """Only what keeps every run from beginning is said."""
+    """A finding only if the marker would stop every run."""
     service.tree.folder.require_readable()
     return []
 

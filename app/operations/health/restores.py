@@ -1,4 +1,4 @@
-"""Whether restores left anything behind: what a crash did, and what their time is over for."""
+"""Checks what restores left behind: after a crash, or after their time for a rollback."""
 
 from __future__ import annotations
 

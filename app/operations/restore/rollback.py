@@ -63,7 +63,7 @@ _ENDED = {
 
 @dataclass(frozen=True, slots=True)
 class RollbackOutcome:
-    """A restore that is undone, and what a person should know of it."""
+    """A restore that is undone, and remarks for people."""
 
     restore: Restore
     notes: list[str] = field(default_factory=list)
@@ -240,7 +240,7 @@ def _by_script(service: Service, journal: Journal, progress: Progress) -> list[s
 
 
 def _record_transaction(journal: Journal) -> Callable[[str], None]:
-    """What to call before the commit: from then on the record says which transaction to ask for."""
+    """Returns a function to call before the commit, which records the transaction's id."""
     return lambda transaction: journal.write(transaction=transaction)
 
 
@@ -272,11 +272,11 @@ def _is_kept(service: Service, record: Restore) -> bool:
         return record.shadow in target_for(service, record).databases()
     except ResidencyBackupError as error:
         service.events.emit(failure(RestoreEvent.ROLLED_BACK_UNSEEN, error, restore=record.id))
-        return False  # what is not known is not promised; `check` reports it later
+        return False  # nothing unknown is promised; `check` reports it later
 
 
 class RollbackEnding(Ending):
-    """How a rollback ends that fails: the record says where it leaves everything."""
+    """Ends a rollback that failed: the record says where everything stands."""
 
     def __init__(self, journal: Journal, hooks: Hooks) -> None:
         self._journal = journal
