@@ -33,6 +33,7 @@ from app.operations.restore.replication import SUBSCRIPTIONS, replication_findin
 from app.operations.restore.request import RestoreRequest
 from app.operations.restore.revisions import REVISION, revision_findings
 from app.operations.restore.room import room_findings
+from app.operations.restore.safety import FOLDER, folder_findings
 from app.operations.restore.source import RestoreSource
 from app.operations.service import Service
 from app.ports.events import Event
@@ -41,7 +42,7 @@ from app.ports.target import Target, TargetFacts
 log = structlog.get_logger(__name__)
 _OWNERS, _COMMAND = "owners", "post command"
 COMMANDS = (CHECKS[Hook.BEFORE], _COMMAND, CHECKS[Hook.AFTER])
-_ONLY_FOR_RESTORING = {RIGHTS, _OWNERS, SUBSCRIPTIONS, *COMMANDS}
+_ONLY_FOR_RESTORING = {FOLDER, RIGHTS, _OWNERS, SUBSCRIPTIONS, *COMMANDS}
 
 
 def check_restore(job: Job, restore_id: str) -> list[Finding]:
@@ -133,6 +134,7 @@ def _of_the_server(job: Job) -> Iterator[Finding]:
         yield from _needs(job)
         yield from _prepared_transactions(job)
     yield from known_doubts(job)
+    yield from folder_findings(job)
     yield from _undo(job)
     yield from _command(job)
     yield from hook_findings(job.service.options, job.request.into)
