@@ -18,7 +18,7 @@ import pytest
 from sqlalchemy import QueuePool
 
 from app.archive.manifest import Manifest, parse_manifest
-from app.catalog.engine import parse_url, ready_engine
+from app.catalog.engine import _sqlite_engine, parse_url, ready_engine
 from app.catalog.lazy import LEASE, LazyEngine
 from app.catalog.restore_store import SqlRestores
 from app.catalog.store import SqlCatalog
@@ -222,6 +222,7 @@ def kept_catalog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeptCatal
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("app.catalog.engine.NullPool", QueuePool)
         engine = ready_engine(url)
+        _sqlite_engine.cache_clear()  # this one is nobody else's
     with engine.connect() as connection:
         connection.exec_driver_sql("COMMIT")
         connection.exec_driver_sql(f"VACUUM INTO '{empty}'")
