@@ -27,6 +27,7 @@ from app.operations.restore.run import restore as run_restore
 @click.option("--confirm", metavar="DBNAME", help="The name of the database that changes, typed out.")
 @click.option("--table", "tables", multiple=True, metavar="T", help="Only this table; may be given again.")
 @click.option("--dependents", is_flag=True, help="With the tables that refer to these.")
+@click.option("--parents", is_flag=True, help="With the tables that these refer to; with --where: the rows.")
 @click.option("--where", metavar="SQL", help="Merge only the rows of --table that meet a condition.")
 @click.option(
     "--on-conflict",

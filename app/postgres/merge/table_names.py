@@ -75,10 +75,17 @@ class TableNames:
 
 @dataclass(slots=True)
 class Selection:
-    """Tables that the request names, and these with their dependents, by their live names if they have one."""
+    """The tables of a request, by their live names if they have one.
+
+    Attributes:
+        named: those that it names.
+        all: these with their dependents and parents.
+        parents: those that only others refer to.
+    """
 
     named: set[TableName]
     all: set[TableName]
+    parents: set[TableName]
 
 
 def near(text: str, known: Iterable[object]) -> str:
@@ -100,7 +107,7 @@ def table_names(archive: Archive, live: LiveSchema, request: MergeRequest) -> Ta
     tables = [digest.table for digest in archive.index.tables]
     # Partitions are looked for only if something hangs on them: it takes a look at the whole schema.
     asked = adaptation.skip_tables or adaptation.map_tables or adaptation.skip_columns or adaptation.map_columns
-    parents = _partitions(archive) if asked or any(table not in live.roots for table in tables) else {}
+    parents = partitions(archive) if asked or any(table not in live.roots for table in tables) else {}
     lines = {table: [table, *_ancestors(table, parents)] for table in tables}
     names = TableNames(backup=request.backup or "latest", tops={table: line[-1] for table, line in lines.items()})
     mapped = _mapped(names, adaptation, lines, live)
@@ -208,15 +215,17 @@ def chosen(request: MergeRequest, names: TableNames, live: LiveSchema) -> Select
         RestoreValidationError: it names none, or one that does not take part.
     """
     if not request.tables:
-        if request.where or request.dependents:
-            raise RestoreValidationError("--where and --dependents need a table", "name it with --table")
+        if request.where or request.dependents or request.parents:
+            raise RestoreValidationError("--where, --dependents and --parents need a table", "name it with --table")
         every = {live_name for live_name in names.live.values() if live_name is not None}
-        return Selection(every, every)
+        return Selection(every, every, set())
     if request.where and request.exact:
         message = "--where chooses rows to merge; a replace of tables takes all of their rows"
         raise RestoreValidationError(message, "use --mode merge")
     named = {_resolved(table, names) for table in request.tables}
-    selection = Selection(named, live.dependents(named) if request.dependents else named)
+    referring = live.dependents(named) if request.dependents else named
+    parents = live.parents(referring) - referring if request.parents else set[TableName]()
+    selection = Selection(named, referring | parents, parents)
     for table, target in names.skipped.items():
         if target not in selection.all:
             message = f"--skip-table {table}: it takes no part anyway, because tables are named with --table"
@@ -261,7 +270,7 @@ def encoding_of(archive: Archive) -> str:
     return "UTF8"
 
 
-def _partitions(archive: Archive) -> dict[TableName, TableName]:
+def partitions(archive: Archive) -> dict[TableName, TableName]:
     """The parent table of each partition in the backup."""
     parents: dict[TableName, TableName] = {}
     encoding = python_encoding(encoding_of(archive))
