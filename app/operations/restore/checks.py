@@ -27,7 +27,7 @@ from app.operations.restore.foreign import RIGHTS, loading_role, rights_findings
 from app.operations.restore.hooks import CHECKS, hook_findings
 from app.operations.restore.job import Job
 from app.operations.restore.lacking import remedy
-from app.operations.restore.losses import LOSSES, loss_findings
+from app.operations.restore.losses import LOSSES, loss_findings, rowless_findings
 from app.operations.restore.origin import database_findings, server_findings
 from app.operations.restore.replication import SUBSCRIPTIONS, replication_findings
 from app.operations.restore.request import RestoreRequest
@@ -128,7 +128,9 @@ def _of_the_server(job: Job) -> Iterator[Finding]:
     yield from findings_of(REVISION, lambda: revision_findings(job))
     yield from findings_of("content", lambda: _content(job.source))
     yield from findings_of(RIGHTS, lambda: rights_findings(job))
-    if not job.request.by_rows:
+    if job.request.by_rows:
+        yield from rowless_findings(job)
+    else:
         yield from _needs(job)
         yield from _prepared_transactions(job)
     yield from known_doubts(job)
@@ -189,9 +191,9 @@ def _needs(job: Job) -> Iterator[Finding]:
     """What the server must have, our role be able to do (unless another loads the dump), and the file must have."""
     if job.source.verified.severity is Severity.ERROR:
         return
-    tables = TablesInFile()
+    tables = job.source.tables or TablesInFile()
     try:
-        needs = needs_of(job.source.archive, tables.take)
+        needs = needs_of(job.source.archive, (lambda _: None) if job.source.tables else tables.take)
         gives_to_owners = loading_role(job) is None
     except ResidencyBackupError as error:
         yield Finding.failed("needs", error)
