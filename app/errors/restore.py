@@ -45,6 +45,10 @@ class RestorePostCommandError(RestoreError):
     """RESTORE_POST_COMMAND failed. The live database is as before."""
 
 
+class RestoreMigrationError(RestoreError):
+    """A copy of the backup could not be brought to the live schema. Nothing was changed."""
+
+
 class RestoreCancelledError(RestoreError):
     """The restore was cancelled from outside. The live database is as before."""
 

@@ -28,6 +28,11 @@ class RestoreEvent(EventName):
         "The replaced database has its name again.",
     )
     COMMAND_DONE = "restore post command done", Level.INFO, "RESTORE_POST_COMMAND ended without an error."
+    MIGRATED = (
+        "restore migrated a copy of the backup",
+        Level.INFO,
+        "--migrate, or RESTORE_MIGRATE_COMMAND, ended without an error on a database of its own.",
+    )
     IN_PLACE = (
         "restore goes in place: the role may not create databases",
         Level.INFO,

@@ -26,6 +26,7 @@ from app.operations.restore.foreign import RIGHTS, loading_role, rights_findings
 from app.operations.restore.job import Job
 from app.operations.restore.lacking import remedy
 from app.operations.restore.losses import LOSSES, loss_findings
+from app.operations.restore.migration import MIGRATION, migration_findings
 from app.operations.restore.origin import database_findings, server_findings
 from app.operations.restore.replication import SUBSCRIPTIONS, replication_findings
 from app.operations.restore.request import RestoreRequest
@@ -124,8 +125,10 @@ def _of_the_server(job: Job) -> Iterator[Finding]:
     yield from findings_of(REVISION, lambda: revision_findings(job))
     yield from findings_of("content", lambda: _content(job.source))
     yield from findings_of(RIGHTS, lambda: rights_findings(job))
-    if not job.request.by_rows:
+    yield from findings_of(MIGRATION, lambda: migration_findings(job))
+    if job.loads:
         yield from _needs(job)
+    if not job.request.by_rows:
         yield from _prepared_transactions(job)
     yield from known_doubts(job)
     yield from _undo(job)

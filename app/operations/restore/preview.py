@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass, replace
 
+from app.archive.reader import Archive
 from app.domain.changes import Changes, MergeRequest, TableChanges
 from app.domain.checks import Finding, Severity, first_error
-from app.domain.restore import Method, Mode
+from app.domain.restore import Method, Mode, preview_name
 from app.domain.revisions import SchemaVersions
 from app.operations.backups.inventory import Inventory, inventory
 from app.operations.restore.checks import check_preview
 from app.operations.restore.job import Job
+from app.operations.restore.migration import migrated_rows, rows_of
 from app.operations.restore.request import RestoreRequest
 from app.operations.restore.revisions import revision_notes, schema_versions, versions_between
 from app.operations.restore.source import RestoreSource, locate, open_source
@@ -54,8 +57,9 @@ def preview(service: Service, request: RestoreRequest, progress: Progress = SILE
     source = open_source(service, locate(service, request.backup, backups), progress)
     job = Job(service=service, request=request, backups=backups, source=source, progress=progress)
     findings = check_preview(job)
-    changes = _plan(job.target, source, request.merge, progress) if job.live else _all_new(source)
-    notes = (*revision_notes(job, findings), *changes.notes)
+    rows = migrated_rows(job, preview_name(request.changes, secrets.token_hex(6))) if job.migration else rows_of(job)
+    changes = _plan(job.target, rows.archive, rows.request, progress) if job.live else _all_new(source)
+    notes = (*revision_notes(job, findings), *rows.notes, *changes.notes)
     changes = replace(changes, versions=job.versions, notes=notes)
     return Preview(
         backup=source.name,
@@ -78,7 +82,7 @@ def diff(service: Service, one: str, other: str | None, progress: Progress = SIL
     backups = inventory(service)
     source = _verified_source(service, one, backups, progress)
     if other is None:
-        changes = _plan(service.target, source, MergeRequest(exact=True), progress)
+        changes = _plan(service.target, source.archive, MergeRequest(exact=True), progress)
         live = service.target.facts().live
         return _with_versions(changes, schema_versions(service, service.target, source, live))
     second = _verified_source(service, other, backups, progress)
@@ -99,16 +103,16 @@ def _verified_source(service: Service, name: str, backups: Inventory, progress: 
     return source
 
 
-def _plan(target: Target, source: RestoreSource, request: MergeRequest, progress: Progress) -> Changes:
-    progress.start("compare", source.archive.index.raw_bytes)
-    with target.merging(source.archive, request, progress.advance) as merging:
+def _plan(target: Target, archive: Archive, request: MergeRequest, progress: Progress) -> Changes:
+    progress.start("compare", archive.index.raw_bytes)
+    with target.merging(archive, request, progress.advance) as merging:
         changes = merging.preview()
     if not request.whole:
         return changes
     # A whole replace rebuilds triggers, keys and sequences: what a merge reports of them does not apply.
     columns = (line for line in changes.schema if line.startswith("column "))
     tables = tuple(replace(table, conflicting=0) for table in changes.tables)  # the backup wins
-    lines, otherwise = target.schema(source.archive)
+    lines, otherwise = target.schema(archive)
     schema = (*columns, *lines)
     return replace(changes, tables=tables, notes=(), warnings=(), schema=schema, otherwise=tuple(otherwise))
 
