@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +17,7 @@ from app.alerts.listeners import Listeners
 from app.alerts.log import write_line
 from app.catalog.glance import Glance
 from app.deferred import deferred
+from app.domain.callers import user_on
 from app.domain.checks import Finding
 from app.domain.retention import Retention
 from app.domain.revisions import History
@@ -26,7 +28,7 @@ from app.operations.backups.same_name import describe
 from app.operations.options import Options
 from app.operations.schedule import Schedule
 from app.operations.service import Service
-from app.settings.environment import load_settings, process_environment
+from app.settings.environment import environment_of_commands, load_settings, process_environment
 from app.settings.file import as_environment_file
 from app.settings.model import Settings
 from app.storage.folder import LocalFolder
@@ -39,12 +41,14 @@ if TYPE_CHECKING:
     from app.catalog.lazy import LazyEngine
     from app.operations.full_restore.run import DataFolderTools
     from app.ports.cluster import Cluster
+    from app.ports.commands import Commands
     from app.ports.restores import Restores
     from app.ports.runs import Catalog
     from app.ports.source import Source
     from app.ports.target import Target
     from app.ports.unpacker import Unpacker
     from app.postgres.database import Database
+    from app.postgres.post_command import CommandPlace
 
 log = structlog.get_logger(__name__)
 EVENTS = Listeners((write_line,))
@@ -59,11 +63,12 @@ class Program:
     memory: FolderMemory
     database: Database
 
-    def service(self, *, looking: bool = False) -> Service:
+    def service(self, *, looking: bool = False, by: str | None = None) -> Service:
         """Put the parts together. Nothing connects, and nothing is made, yet.
 
         Args:
             looking: whether it is only for looking at backups: then the catalog is read in the quickest way.
+            by: who asks for what is done; None for the user whom this process runs as.
         """
         settings, zone = self.settings, self.settings.zone
         tree = LocalTree(settings.backup_dir, self._folder())
@@ -96,11 +101,12 @@ class Program:
             target=deferred(self._target),
             unpacker=deferred(_unpacker),
             cluster=deferred(self._cluster),
+            commands=deferred(self._commands),
             tree=tree,
             scripts=LocalScripts(settings.backup_dir),
             catalog=self._glanced_at(catalog, prepare) if looking else catalog,
             restores=deferred(restores),
-            options=self._options(),
+            options=self._options(by or this_user()),
             events=EVENTS,
             clock=lambda: datetime.now(zone),
             history=self._history,
@@ -113,7 +119,7 @@ class Program:
         glance = Glance(file, prepare, catalog)
         return deferred(lambda: catalog, backups=glance.backups, manifests=glance.manifests)
 
-    def _options(self) -> Options:
+    def _options(self, by: str) -> Options:
         settings, zone = self.settings, self.settings.zone
         return Options(
             keep=Retention(settings.keep),
@@ -124,10 +130,14 @@ class Program:
             undo_for=settings.undo_for,
             post_command=settings.post_command,
             migrate_command=settings.migrate_command,
+            before_command=settings.before_command,
+            after_command=settings.after_command,
+            hook_seconds=settings.restore_hook_seconds,
             command_dir=settings.restore_command_dir,
             version_tables=settings.restore_version_tables,
             foreign_role=settings.restore_foreign_role,
             tool=f"residency-backup {__version__}",
+            by=by,
             full_paths=settings.backup_full_paths,
             environment=as_environment_file(settings),
         )
@@ -148,21 +158,28 @@ class Program:
 
         return PostgresCluster(self.database)
 
-    def _target(self) -> Target:
+    def _commands(self) -> Commands:
+        from app.postgres.hook_command import OperatorCommands  # noqa: PLC0415 -- as above
+
+        environment = environment_of_commands(process_environment(), self.settings)
+        return OperatorCommands(self.database, self._place(environment), self.secrets())
+
+    def _place(self, environment: Mapping[str, str]) -> CommandPlace:
         from app.postgres.post_command import CommandPlace  # noqa: PLC0415 -- as above
+
+        settings = self.settings
+        url = settings.database_url.get_secret_value() if settings.database_url else ""
+        return CommandPlace(environment, scheme_of(url) or "postgresql", settings.restore_command_dir)
+
+    def _target(self) -> Target:
         from app.postgres.target import PostgresTarget  # noqa: PLC0415 -- as above
 
         settings, secret = self.settings, self.settings.restore_foreign_password
-        url = settings.database_url.get_secret_value() if settings.database_url else ""
         return PostgresTarget(
             self.database,
             settings.backup_jobs,
             secret.get_secret_value() if secret else None,
-            commands=CommandPlace(
-                environment=process_environment(),
-                scheme=scheme_of(url) or "postgresql",
-                folder=settings.restore_command_dir,
-            ),
+            commands=self._place(process_environment()),
         )
 
     def remember_folder(self) -> None:
@@ -235,6 +252,15 @@ class Program:
         known = self.settings.secrets
         parts = [part for secret in known for part in secrets_of(secret)]
         return [*known, *parts, *([password] if (password := self.database.password) else [])]
+
+
+def this_user() -> str:
+    """The user of the operating system whom this process runs as."""
+    try:
+        user = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:  # a container may run as any number
+        user = str(os.geteuid())
+    return user_on(user, os.uname().nodename, os.environ.get("SUDO_USER"))
 
 
 def _unpacker() -> Unpacker:

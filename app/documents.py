@@ -41,9 +41,15 @@ if TYPE_CHECKING:  # so that a verb that prints backups does not wait for the im
 
 JSON = dict[str, Any]
 _BACKUP = ("database", "tier", "period", "file", "bytes", "raw_bytes", "rows", "tables", "codec", "origin", "seconds")
-_BACKUP_TOO = ("sha256", "label", "problem", "system_identifier", "database_oid", "revision", "doubts", "lacking")
+_BACKUP_TOO = (
+    *("sha256", "label", "made_by", "pinned_by", "problem"),
+    *("system_identifier", "database_oid", "revision", "doubts", "lacking"),
+)
 _BACKUP_NAMES = {"problem": "damage"}  # names in JSON that are older than those of the fields
-_RESTORE = ("id", "database", "into", "backup", "safety", "undo", "error", "message", "hint")
+_RESTORE = (
+    *("id", "database", "into", "backup", "begun_by", "rolled_back_by"),
+    *("safety", "undo", "error", "message", "hint"),
+)
 
 
 def failure(error: ResidencyBackupError) -> JSON:
@@ -162,8 +168,8 @@ def catch_up(sent: Sequence[Slot]) -> JSON:
     return {"sent": [{"tier": str(slot.tier), "period": slot.period} for slot in sent]}
 
 
-def restore(outcome: RestoreOutcome) -> JSON:
-    """A restore that is done."""
+def restore(outcome: RestoreOutcome, *, values: bool = True) -> JSON:
+    """A restore that is done; `values`: with those of sample rows."""
     record = outcome.restore
     document: JSON = {
         "restore": record.id,
@@ -183,7 +189,7 @@ def restore(outcome: RestoreOutcome) -> JSON:
         "otherwise": [asdict(words) for words in outcome.otherwise],
     }
     versions = {} if outcome.versions is None else {"revisions": versions_json(outcome.versions)}
-    return document | versions | ({} if outcome.changes is None else changes_json(outcome.changes))
+    return document | versions | ({} if outcome.changes is None else changes_json(outcome.changes, values=values))
 
 
 def preview(plan: Preview) -> JSON:
@@ -195,6 +201,7 @@ def preview(plan: Preview) -> JSON:
         "method": str(plan.method),
         "dry_run": True,
         "refused": plan.refused,
+        "commands": list(plan.commands),
         **changes_json(plan.changes),
         "warnings": list(plan.warnings),
     }
@@ -207,7 +214,8 @@ def differences(one: str, other: str | None, changes: Changes) -> JSON:
 
 def rollback(outcome: RollbackOutcome) -> JSON:
     """A restore that is undone."""
-    return {"restore": outcome.restore.id, "rolled_back": True, "notes": outcome.notes}
+    notes, warnings = outcome.notes, outcome.warnings
+    return {"restore": outcome.restore.id, "rolled_back": True, "notes": notes, "warnings": warnings}
 
 
 def restores(records: Sequence[Restore]) -> list[JSON]:

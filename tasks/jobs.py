@@ -12,6 +12,7 @@ from celery import Task, shared_task
 from app import documents
 from app.bootstrap import Program
 from app.domain.backup import Tier
+from app.domain.callers import task_from
 from app.domain.restore import Mode, Policy
 from app.errors import (
     BackupError,
@@ -69,7 +70,12 @@ class BackupTask(Task[Any, Any]):
     def service(self) -> Service:
         """The service, made in the process of the run, so that no connection crosses a fork."""
         program: Program = self.app.program  # type: ignore[attr-defined] # ours, see tasks.application
-        return program.service()
+        return program.service(by=self._caller())
+
+    def _caller(self) -> str:
+        """Who sent the task."""
+        request = self.request
+        return task_from(request.id, request.get("origin"), scheduled=bool(request.get("scheduled")))
 
 
 @shared_task(name="backup.daily", bind=True, base=BackupTask)
@@ -127,7 +133,8 @@ def catch_up(self: BackupTask) -> JSON:
     return documents.catch_up(slots)
 
 
-@shared_task(name="restore.preview", bind=True, base=BackupTask)
+# Celery logs the beginning of a result: of this one, which shows rows, nothing.
+@shared_task(name="restore.preview", bind=True, base=BackupTask, resultrepr_maxsize=1)
 def preview(  # noqa: PLR0913, PLR0917 -- the contract's arguments, by name or by position, and the command line's
     self: BackupTask,
     backup: str,
@@ -206,7 +213,8 @@ def run(  # noqa: PLR0913, PLR0917 -- as above
         fills=fills,
         allow_missing=allow_missing,
     )
-    return documents.restore(run_restore(service, RestoreRequest.parse(service, backup, self.request.id, **options)))
+    outcome = run_restore(service, RestoreRequest.parse(service, backup, self.request.id, **options))
+    return documents.restore(outcome, values=False)
 
 
 @shared_task(name="restore.rollback", bind=True, base=BackupTask)

@@ -33,6 +33,7 @@ from app.ports.events import Event
 from app.postgres.unpack import PgRestore
 from app.storage.scripts import LocalScripts
 from tests.fakes.cluster import FolderCluster
+from tests.fakes.commands import CannedCommands
 from tests.fakes.server import CannedServer, Rows
 from tests.fakes.source import CannedSource
 from tests.fakes.target import CannedTarget
@@ -50,10 +51,14 @@ OPTIONS = Options(
     undo_for=timedelta(hours=24),
     post_command=(),
     migrate_command=(),
+    before_command=(),
+    after_command=(),
+    hook_seconds=300,
     command_dir=None,
     version_tables=(),
     foreign_role=None,
     tool="residency-backup 0.0",
+    by="alice@db1",
     full_paths=(),
     environment="",
 )
@@ -79,6 +84,7 @@ class MemorySite:
         self.restore_records = open_restores(f"sqlite:///{self.folder}/catalog.db")
         self.source = CannedSource("residency", self.server, lambda: self.now)
         self.target = CannedTarget(self.server)
+        self.commands = CannedCommands()
         self.service = self.with_options()
 
     @property
@@ -102,6 +108,7 @@ class MemorySite:
             target=self.target,
             unpacker=PgRestore(),
             cluster=FolderCluster(self.folder / "data"),
+            commands=self.commands,
             tree=self.tree,
             scripts=LocalScripts(self.folder),
             catalog=self.catalog,

@@ -14,6 +14,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from app.archive.index import Index, Segment, TableDigest, total_rows
 from app.domain.backup import Backup, Codec, Origin, Tier
+from app.domain.callers import caller
 from app.domain.doubts import MOST, Doubt, bounded
 from app.domain.servers import Identity
 from app.errors import ManifestError, NewerManifestError
@@ -120,6 +121,7 @@ class Manifest(BaseModel):
         verified_at: when the file was read back, before it got its final name.
         server, pg_dump: None if the file was found and not made; a full backup has no `pg_dump` either.
         pinned_reason: why the backup is pinned; ``kept`` in the file. It must outlive the catalog.
+        made_by, pinned_by: who asked for the backup, and for the pin; versions before did not write it.
         full: content of a full backup, which has neither tables nor segments.
         doubts: objects that a restore could not make, because their functions rely on search_path.
         lacking: objects of users that no dump contains, one sentence each.
@@ -135,6 +137,8 @@ class Manifest(BaseModel):
     period: str
     label: str | None = None
     pinned_reason: str | None = Field(default=None, alias="kept")
+    made_by: str | None = None
+    pinned_by: str | None = None
     snapshot_time: AwareDatetime
     wal_position: str | None = None
     verified_at: AwareDatetime
@@ -150,6 +154,11 @@ class Manifest(BaseModel):
     full: FullFacts | None = None
     doubts: tuple[Doubt, ...] = ()
     lacking: tuple[str, ...] = ()
+
+    @field_validator("made_by", "pinned_by")
+    @classmethod
+    def _on_one_line(cls, text: str | None) -> str | None:
+        return None if text is None else caller(text)
 
     @field_validator("doubts")
     @classmethod
@@ -200,6 +209,8 @@ class Manifest(BaseModel):
             label=self.label,
             verified_at=self.verified_at,
             pinned_reason=self.pinned_reason,
+            made_by=self.made_by,
+            pinned_by=self.pinned_by,
             system_identifier=self.server.system_identifier if self.server else None,
             database_oid=self.server.database_oid if self.server else None,
             revision=self.server.alembic_revision if self.server else None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import ColumnElement, Connection, delete, select, update
@@ -11,12 +12,12 @@ from sqlalchemy import ColumnElement, Connection, delete, select, update
 from app.catalog import manifests, runs, signs, slots
 from app.catalog.lazy import LEASE, Store, lazy_engine
 from app.catalog.rows import backup_of, backup_values, error_values, run_of
-from app.catalog.tables import RunState, backups, insert_into
+from app.catalog.tables import RunState, backups, deletions, insert_into
 from app.domain.backup import Backup, Tier
 from app.domain.servers import ANY, Identity
 from app.domain.slots import Slot, SlotRecord, SlotState
 from app.errors import BackupRunningError
-from app.ports.runs import Run
+from app.ports.runs import Deletion, Run
 
 
 class SqlCatalog(Store):
@@ -109,13 +110,24 @@ class SqlCatalog(Store):
         with self._writing(f"what was found of backup {backup.id} cannot be recorded") as connection:
             connection.execute(update(backups).where(here).values(values))
 
-    def pin(self, database: str, backup_id: str, reason: str | None) -> None:
+    def pin(self, database: str, backup_id: str, reason: str | None, by: str | None) -> None:
         with self._writing(f"the pin of backup {backup_id} cannot be recorded") as connection:
-            connection.execute(update(backups).where(_is(database, backup_id)).values(pinned_reason=reason))
+            connection.execute(
+                update(backups).where(_is(database, backup_id)).values(pinned_reason=reason, pinned_by=by)
+            )
 
     def forget(self, database: str, backup_id: str) -> None:
         with self._writing(f"the backup {backup_id} cannot be forgotten") as connection:
             connection.execute(delete(backups).where(_is(database, backup_id)))
+
+    def record_deletion(self, deletion: Deletion) -> None:
+        with self._writing(f"the deletion of backup {deletion.id} cannot be recorded") as connection:
+            connection.execute(deletions.insert().values(**asdict(deletion)))
+
+    def deletions(self, database: str) -> Sequence[Deletion]:
+        query = select(deletions).where(deletions.c.database == database).order_by(deletions.c.deleted_at.desc())
+        with self._reading("deletions cannot be read") as connection:
+            return [Deletion(**row) for row in connection.execute(query).mappings()]
 
     def manifests(self, database: str) -> Mapping[str, Backup]:
         with self._reading("what manifests tell cannot be read") as connection:

@@ -146,6 +146,8 @@ backups = Table(
     Column("verified_at", Utc),
     Column("damage", Text, key="problem"),
     Column("kept", Text, key="pinned_reason"),
+    Column("made_by", Text),
+    Column("pinned_by", Text),
     Column("system_identifier", Text),
     Column("database_oid", BigInteger),
     PrimaryKeyConstraint("database", "id"),
@@ -160,6 +162,20 @@ manifests = Table(
     Column("digest", Text),
     Column("told", JSON, nullable=False),
     PrimaryKeyConstraint("database", "digest"),
+)
+
+# Backups that somebody deleted: nothing else says where they are. What retention removes is not recorded here.
+deletions = Table(
+    "backup_deletions",
+    metadata,
+    Column("database", Text),
+    Column("id", Text),
+    Column("deleted_at", Utc),
+    Column("created_at", Utc, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("deleted_by", Text),
+    PrimaryKeyConstraint("database", "id", "deleted_at"),
 )
 
 runs = Table(
@@ -222,6 +238,8 @@ restores = Table(
     Column("heartbeat_at", Utc, nullable=False),
     Column("finished_at", Utc),
     Column("holder", Text, nullable=False),
+    Column("begun_by", Text),
+    Column("rolled_back_by", Text),
     Column("request_key", Text),
     Column("safety", Text),
     Column("shadow", Text),

@@ -78,7 +78,7 @@ def rollback(session: Session, restore_id: str, *, as_json: bool) -> int:
     with progress(quiet=as_json) as bars:
         outcome = roll_back(session.service, restore_id, bars)
     show.rolled_back(outcome, as_json=as_json)
-    return 0
+    return WARNINGS if outcome.warnings else 0
 
 
 @click.command()

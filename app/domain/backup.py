@@ -109,6 +109,7 @@ class Backup:
         database_size: bytes of the database on the server's disk when it was dumped.
         verified_at: when it was last read back without a finding; `problem` is the last finding.
         pinned_reason: why it is pinned; None if it is not.
+        made_by, pinned_by: who asked for it, and for the pin (`domain.callers`); None if that is not known.
         system_identifier, database_oid: of the server and database; None if its manifest does not say.
         revision: Alembic's, of the schema, with commas if there are several; in the manifest, not in the catalog.
         doubts: objects that a restore could not make; in the manifest, not in the catalog.
@@ -135,6 +136,8 @@ class Backup:
     verified_at: datetime | None = None
     problem: str | None = None
     pinned_reason: str | None = None
+    made_by: str | None = None
+    pinned_by: str | None = None
     system_identifier: str | None = None
     database_oid: int | None = None
     revision: str | None = field(default=None, compare=False)

@@ -27,3 +27,20 @@ def on_one_line(text: str) -> str:
 
 def _escaped(found: re.Match[str]) -> str:
     return found[0].encode("unicode_escape").decode("ascii")
+
+
+def shortened(text: str | None, most: int) -> str | None:
+    """The text, or its first `most` characters and ``…``."""
+    return text if text is None or len(text) <= most else f"{text[:most]}…"
+
+
+def shortened_pair(one: str | None, other: str | None, most: int) -> tuple[str | None, str | None]:
+    """Two texts, shortened to about the same part: that with their first difference."""
+    if one is None or other is None or max(len(one), len(other)) <= most:
+        return shortened(one, most), shortened(other, most)
+    pairs = enumerate(zip(one, other, strict=False))
+    common = next((at for at, (left, right) in pairs if left != right), min(len(one), len(other)))
+    start = common - most // 4
+    if start <= 0 or one == other:
+        return shortened(one, most), shortened(other, most)
+    return f"…{shortened(one[start:], most)}", f"…{shortened(other[start:], most)}"

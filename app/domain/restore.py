@@ -90,11 +90,13 @@ class Step(StrEnum):
     """What a restore is doing; recorded before it begins."""
 
     CHECKING = "checking"
+    BEFORE_COMMAND = "before command"
     SAFETY = "safety backup"
     LOADING = "loading"  # a shadow database (replace), or rows into temporary tables (merge)
     PROVING = "proving"
     POST_COMMAND = "post command"
     SWAPPING = "swapping"  # the two renames, or the commit
+    AFTER_COMMAND = "after command"  # the change is done
     DONE = "done"
     ROLLING_BACK = "rolling back"
 
@@ -123,6 +125,7 @@ class Restore:
         database: the live database's name.
         backup: id of the backup, or path of the file.
         into: another database that was restored into; None for the live one.
+        begun_by, rolled_back_by: who asked for it, and for its rollback (`domain.callers`); None if not known.
         request_key: tells a message that is delivered twice: Celery's task id; None from the command line.
         safety: id of the safety backup.
         shadow, undo: names of the database that is built, and of the one that is kept; recorded before they are made.
@@ -152,6 +155,8 @@ class Restore:
     started_at: datetime
     heartbeat_at: datetime
     finished_at: datetime | None = None
+    begun_by: str | None = None
+    rolled_back_by: str | None = None
     request_key: str | None = None
     safety: str | None = None
     shadow: str | None = None

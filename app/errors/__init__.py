@@ -40,6 +40,7 @@
     ├── RestoreRunningError             11   another restore of the database is under way
     ├── RestoreStorageError             14   too little space for the restore
     ├── RestorePostCommandError          1   RESTORE_POST_COMMAND failed
+    ├── RestoreHookError                 1   RESTORE_BEFORE_COMMAND or RESTORE_AFTER_COMMAND failed
     ├── RestoreMigrationError            1   --migrate or RESTORE_MIGRATE_COMMAND did not reach the live schema
     ├── RestoreCancelledError          130   revoked, SIGTERM, SIGINT, time limit
     ├── RestoreNotFoundError            10   no such restore
@@ -97,6 +98,7 @@ from app.errors.restore import (
     RestoreCancelledError,
     RestoreDataError,
     RestoreError,
+    RestoreHookError,
     RestoreMigrationError,
     RestoreNotFoundError,
     RestorePermissionError,
@@ -142,6 +144,7 @@ __all__ = [
     "RestoreCancelledError",
     "RestoreDataError",
     "RestoreError",
+    "RestoreHookError",
     "RestoreMigrationError",
     "RestoreNotFoundError",
     "RestorePermissionError",

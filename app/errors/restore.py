@@ -45,6 +45,10 @@ class RestorePostCommandError(RestoreError):
     """RESTORE_POST_COMMAND failed. The live database is as before."""
 
 
+class RestoreHookError(RestoreError):
+    """RESTORE_BEFORE_COMMAND failed, and nothing was changed; or RESTORE_AFTER_COMMAND did, which only warns."""
+
+
 class RestoreMigrationError(RestoreError):
     """A copy of the backup could not be brought to the live schema. Nothing was changed."""
 

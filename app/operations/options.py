@@ -23,10 +23,13 @@ class Options:
         undo_for: how long a restore can be rolled back.
         post_command: program and arguments to run on a restored database; empty for none.
         migrate_command: likewise, to bring an older backup to the live schema in a database of its own.
+        before_command, after_command: likewise, to run around a restore.
+        hook_seconds: how long each of these two may take.
         command_dir: working directory of all such commands; None for this process's own.
         version_tables: tables of migration tools, beside those that are known, that no merge touches.
         foreign_role: that loads dumps which this service did not make; None for the one that everything is done as.
         tool: name and version of this program, for manifests.
+        by: who asks for what is done (`domain.callers`), for manifests, catalog and log.
         full_paths: folders and files that a full backup takes in beside the server.
         environment: this service's settings, without secrets, as an environment file.
     """
@@ -39,9 +42,13 @@ class Options:
     undo_for: timedelta
     post_command: tuple[str, ...] = field(repr=False)  # its arguments may hold a password
     migrate_command: tuple[str, ...] = field(repr=False)
+    before_command: tuple[str, ...] = field(repr=False)
+    after_command: tuple[str, ...] = field(repr=False)
+    hook_seconds: float
     command_dir: Path | None
     version_tables: tuple[str, ...]
     foreign_role: str | None
     tool: str
+    by: str
     full_paths: tuple[Path, ...]
     environment: str

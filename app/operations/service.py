@@ -12,6 +12,7 @@ from app.operations.options import Options
 
 if TYPE_CHECKING:  # the ports of servers import the archive's format, and `list` is spared it
     from app.ports.cluster import Cluster
+    from app.ports.commands import Commands
     from app.ports.events import Events
     from app.ports.restores import Restores
     from app.ports.runs import Catalog
@@ -31,6 +32,7 @@ class Service:
         target: the server that backups are restored on.
         unpacker: makes plain SQL of pg_dump's own formats.
         cluster: the whole server, for full backups.
+        commands: runs the operator's commands around a restore.
         tree: where the backups stand.
         scripts: where the inverses of merges are kept.
         catalog: the record of backups, runs and slots.
@@ -45,6 +47,7 @@ class Service:
     target: Target
     unpacker: Unpacker
     cluster: Cluster
+    commands: Commands
     tree: Tree
     scripts: Scripts
     catalog: Catalog

@@ -33,6 +33,24 @@ class Run:
     server: Identity = ANY
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deletion:
+    """A backup that somebody deleted.
+
+    Attributes:
+        id, created_at, sha256: of the backup.
+        deleted_by: who (`domain.callers`); None if that is not known.
+    """
+
+    database: str
+    id: str
+    created_at: datetime
+    sha256: str
+    deleted_at: datetime
+    deleted_by: str | None
+    reason: str
+
+
 class Catalog(Protocol):
     """The record of runs, slots and backups. Times are aware. Each method is one transaction.
 
@@ -97,11 +115,20 @@ class Catalog(Protocol):
         Does nothing if the row was removed meanwhile, or has another SHA-256.
         """
 
-    def pin(self, database: str, backup_id: str, reason: str | None) -> None:
-        """Record the reason of a pin, or with None its release. Nothing else changes. Does nothing without a row."""
+    def pin(self, database: str, backup_id: str, reason: str | None, by: str | None) -> None:
+        """Record a pin: its reason, and who asked for it. With None and None it is released.
+
+        Nothing else changes. Does nothing without a row.
+        """
 
     def forget(self, database: str, backup_id: str) -> None:
         """Remove the row of a backup. Does nothing if there is none."""
+
+    def record_deletion(self, deletion: Deletion) -> None:
+        """Record that somebody deletes a backup."""
+
+    def deletions(self, database: str) -> Sequence[Deletion]:
+        """The backups that somebody deleted, the newest deletion first."""
 
     def manifests(self, database: str) -> Mapping[str, Backup]:
         """The backups that manifests describe, by the SHA-256 of their bytes, as last recorded."""

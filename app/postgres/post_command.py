@@ -53,22 +53,32 @@ def run_on(
     Raises:
         RestoreError: of the class `failed`; it cannot be started, or failed; has the end of its output.
     """
-    url = url_of(database, place.scheme)
-    env = {**place.environment, "DATABASE_URL": url, "POSTGRES_DB": database.name, "PGDATABASE": database.name}
-    env.pop("DATABASE_URL_FILE", None)
     output = b""
     try:
-        with running(argv, env, folder=place.folder) as program:
+        with running(argv, environment_on(database, place), folder=place.folder) as program:
             for block in program.blocks():
                 output = (output + block)[-_TAIL:]
             program.check()
     except ProgramError as error:
         printed = f"; it printed: {output.decode(errors='replace').strip()}" if output.strip() else ""
         message = f"{setting} on database {database.name}: {error.message}{printed}"
-        known = (url, quote(database.password or "", safe=""), database.password or "")
-        message = redacted(message, worth_hiding(known))  # URLs too: the command knows the broker's and the catalog's
+        # URLs too: the command knows the broker's and the catalog's.
+        message = redacted(message, worth_hiding(secrets_of(database, place)))
         hint = "the live database is as before; put the command right, or restore without it"
         raise failed(message, hint) from error
+
+
+def environment_on(database: Database, place: CommandPlace) -> dict[str, str]:
+    """The environment of a command that is to find a database."""
+    url = url_of(database, place.scheme)
+    env = {**place.environment, "DATABASE_URL": url, "POSTGRES_DB": database.name, "PGDATABASE": database.name}
+    env.pop("DATABASE_URL_FILE", None)
+    return env
+
+
+def secrets_of(database: Database, place: CommandPlace) -> tuple[str, ...]:
+    """What that environment shows of a database's password, however it is written."""
+    return (url_of(database, place.scheme), quote(database.password or "", safe=""), database.password or "")
 
 
 def url_of(database: Database, scheme: str = "postgresql") -> str:

@@ -74,6 +74,7 @@ class ChildProcess:
         stdout: int | IO[bytes] = subprocess.PIPE,
         name: str | None = None,
         folder: Path | None = None,
+        joined: bool = False,
     ) -> None:
         self.name = name or Path(os.fsdecode(argv[0])).name
         self.closed_output = False
@@ -86,7 +87,7 @@ class ChildProcess:
                 cwd=folder,
                 stdin=stdin,
                 stdout=stdout,
-                stderr=subprocess.PIPE,
+                stderr=subprocess.STDOUT if joined else subprocess.PIPE,
                 start_new_session=True,
                 bufsize=0,
             )
@@ -135,6 +136,16 @@ class ChildProcess:
         while block := read(size):
             yield block
         self.closed_output = True
+
+    def keep(self, line: bytes) -> None:
+        """Keep a line among the last ones, for messages."""
+        self._errors.append(line[:ERROR_LINE_BYTES].decode(errors="replace").rstrip())
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for the end of the process for so long; returns whether it has ended."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+        return not self.running
 
     def check(self) -> None:
         """Wait until the process ends.
@@ -188,17 +199,18 @@ class ChildProcess:
             return
         with io.BufferedReader(stream) as lines:  # type: ignore[type-var] # Popen's pipe is raw: bufsize is 0
             while line := lines.readline(ERROR_LINE_BYTES):
-                self._errors.append(line.decode(errors="replace").rstrip())
+                self.keep(line)
 
 
 @contextlib.contextmanager
-def running(
+def running(  # noqa: PLR0913 -- how a process is started
     argv: Sequence[str | bytes],
     env: Mapping[str, str],
     *,
     stdin: int | None = subprocess.DEVNULL,
     name: str | None = None,
     folder: Path | None = None,
+    joined: bool = False,
 ) -> Iterator[ChildProcess]:
     """A child process for the length of a block. Its process group is ended when the block ends for any reason.
 
@@ -208,11 +220,12 @@ def running(
         stdin: subprocess.PIPE to write to the process.
         name: of the process in messages; None for the program's name.
         folder: working directory; None for this process's own.
+        joined: whether its error stream goes into its standard output.
 
     Raises:
         ProgramError: it cannot be started.
     """
-    program = ChildProcess(argv, env, stdin=stdin, name=name, folder=folder)
+    program = ChildProcess(argv, env, stdin=stdin, name=name, folder=folder, joined=joined)
     try:
         yield program
     finally:

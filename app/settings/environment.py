@@ -15,6 +15,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from app.domain.hooks import VARIABLES
 from app.errors import SettingsError
 from app.log import Redactor
 from app.settings.model import DEFAULT_BROKER, Settings
@@ -60,6 +61,22 @@ def load_settings(environ: Mapping[str, str], *, serverless: bool = False) -> Lo
     if problems or settings is None:
         raise SettingsError.of(problems)
     return LoadedSettings(settings, _unknown_names(environ))
+
+
+def environment_of_commands(environ: Mapping[str, str], settings: Settings) -> dict[str, str]:
+    """The environment of the operator's commands: of our secrets it has none but the broker's whole URL.
+
+    Args:
+        environ: of this process.
+        settings: what was made of it.
+    """
+    hidden = {variable for name in _secret_names() for variable in (name, f"{name}_FILE")}
+    kept = {name: value for name, value in environ.items() if name not in hidden}
+    return {**kept, "CELERY_BROKER_URL": settings.celery_broker_url.get_secret_value()}
+
+
+def _secret_names() -> list[str]:
+    return [name.upper() for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)]
 
 
 def _setting_names() -> list[str]:
@@ -121,7 +138,7 @@ def _describe(problem: ErrorDetails, values: Mapping[str, str]) -> str:
     name = str(problem["loc"][0]).upper()
     message = problem["msg"].removeprefix("Value error, ")
     # A command may hold a password, and nothing marks it as one.
-    secret = "SecretStr" in str(Settings.model_fields[name.lower()].annotation) or name.endswith("_COMMAND")
+    secret = name in _secret_names() or name.endswith("_COMMAND")
     return f"{name}: {message}" + ("" if secret else f" (got {Redactor().text(values.get(name, ''))!r})")
 
 
@@ -145,7 +162,9 @@ def _database_problems(values: Mapping[str, str], *, serverless: bool) -> list[s
 def _unknown_names(environ: Mapping[str, str]) -> tuple[str, ...]:
     """A warning for each variable with our prefix that is no setting, with the nearest name that is one."""
     known = [variable for name in _setting_names() for variable in (name, f"{name}_FILE")]
-    unknown = sorted(name for name in environ if name.startswith(_PREFIXES) and name not in known)
+    # A command around a restore may call this program, which then finds what was put there for the command.
+    expected = {*known, *VARIABLES}
+    unknown = sorted(name for name in environ if name.startswith(_PREFIXES) and name not in expected)
     return tuple(_suggest(name, known) for name in unknown)
 
 

@@ -74,6 +74,9 @@ class Settings(BaseModel):
     restore_undo_hours: Annotated[float, Field(ge=0, le=24 * 366)] = 24
     restore_post_command: Annotated[Command, Field(repr=False)] = None  # its arguments may hold a password
     restore_migrate_command: Annotated[Command, Field(repr=False)] = None  # likewise
+    restore_before_command: Annotated[Command, Field(repr=False)] = None
+    restore_after_command: Annotated[Command, Field(repr=False)] = None
+    restore_hook_seconds: Annotated[float, Field(gt=0, le=24 * 3600)] = 300
     restore_command_dir: Folder | None = None
     restore_version_tables: Names = ()
     restore_foreign_role: str | None = None
@@ -173,6 +176,16 @@ class Settings(BaseModel):
     def migrate_command(self) -> tuple[str, ...]:
         """The arguments of the command that brings an older backup to the live schema; empty if there is none."""
         return tuple(shlex.split(self.restore_migrate_command or ""))
+
+    @property
+    def before_command(self) -> tuple[str, ...]:
+        """The arguments of the command to run before a restore; empty if there is none."""
+        return tuple(shlex.split(self.restore_before_command or ""))
+
+    @property
+    def after_command(self) -> tuple[str, ...]:
+        """The arguments of the command to run after a restore, whatever its outcome; empty if there is none."""
+        return tuple(shlex.split(self.restore_after_command or ""))
 
     @property
     def secrets(self) -> list[str]:

@@ -13,7 +13,7 @@ from app.catalog.engine import make_engine, parse_url
 from app.catalog.store import lazy_catalog
 from app.domain.backup import Backup, BackupState, Codec, Origin, Tier
 from app.errors import CatalogError, SettingsError
-from app.ports.runs import Catalog
+from app.ports.runs import Catalog, Deletion
 from tests.fix_catalog import open_catalog
 from tests.fix_claims import BACKUP, NOW, SECOND, SLOT, claimed, execute, record
 from tests.tiers import examples
@@ -48,6 +48,8 @@ any_backup = st.builds(
     verified_at=st.none() | instants,
     problem=st.none() | words,
     pinned_reason=st.none() | words,
+    made_by=st.none() | words,
+    pinned_by=st.none() | words,
 )
 
 
@@ -190,15 +192,23 @@ def test_a_url_of_no_catalog_is_refused_without_repeating_it(bad: str) -> None:
 
 def test_what_a_look_found_changes_nothing_else_of_the_row(catalog: Catalog) -> None:
     catalog.save(BACKUP)
-    catalog.pin("residency", BACKUP.id, "audit")
+    catalog.pin("residency", BACKUP.id, "audit", "alice@db1")
     catalog.record_check(BACKUP, NOW + SECOND, None)
-    assert catalog.backups("residency") == [replace(BACKUP, pinned_reason="audit", verified_at=NOW + SECOND)]
+    pinned = replace(BACKUP, pinned_reason="audit", pinned_by="alice@db1")
+    assert catalog.backups("residency") == [replace(pinned, verified_at=NOW + SECOND)]
     catalog.record_check(BACKUP, None, "a flipped bit")
-    assert catalog.backups("residency") == [
-        replace(BACKUP, pinned_reason="audit", verified_at=NOW + SECOND, problem="a flipped bit")
-    ]
-    catalog.pin("residency", BACKUP.id, None)
-    assert catalog.backups("residency")[0].pinned_reason is None
+    assert catalog.backups("residency") == [replace(pinned, verified_at=NOW + SECOND, problem="a flipped bit")]
+    catalog.pin("residency", BACKUP.id, None, None)
+    assert (catalog.backups("residency")[0].pinned_reason, catalog.backups("residency")[0].pinned_by) == (None, None)
+
+
+def test_deletions_come_back_the_newest_first(catalog: Catalog) -> None:
+    facts = {"database": "residency", "id": BACKUP.id, "created_at": NOW, "sha256": BACKUP.sha256}
+    first = Deletion(**facts, deleted_at=NOW + SECOND, deleted_by="alice@db1", reason="holds what must be forgotten")
+    again = replace(first, deleted_at=NOW + 2 * SECOND, deleted_by=None, reason="")
+    for deletion in (first, again, replace(first, database="another")):
+        catalog.record_deletion(deletion)
+    assert catalog.deletions("residency") == [again, first]
 
 
 def test_what_a_look_found_is_not_said_of_other_bytes_or_of_a_row_that_is_gone(catalog: Catalog) -> None:
@@ -208,5 +218,5 @@ def test_what_a_look_found_is_not_said_of_other_bytes_or_of_a_row_that_is_gone(c
     assert catalog.backups("residency") == [other]
     catalog.forget("residency", BACKUP.id)
     catalog.record_check(other, NOW, None)
-    catalog.pin("residency", BACKUP.id, "audit")
+    catalog.pin("residency", BACKUP.id, "audit", "alice@db1")
     assert catalog.backups("residency") == []

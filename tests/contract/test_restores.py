@@ -122,6 +122,8 @@ def test_everything_of_a_restore_comes_back(catalog: SqlRestores) -> None:
         RESTORE,
         into="staging",
         step=Step.PROVING,
+        begun_by="alice@db1",
+        rolled_back_by="task 8c1f from db1",
         request_key="task",
         safety="safety/backup-2025-01-15T020000Z",
         shadow="s",

@@ -19,12 +19,14 @@ from app.archive.index import TableName
 from app.archive.inspect.needs import Needs
 from app.archive.manifest import ServerFacts
 from app.archive.reader import Archive
+from app.domain.adaptation import Filled
 from app.domain.changes import Changes, MergeRequest, OtherWords, TableChanges
 from app.domain.replication import Replication
 from app.domain.restore import Policy
-from app.errors import MergeConflictError, RestoreDataError, RestoreValidationError
+from app.errors import MergeConflictError, RestoreDataError, RestoreMigrationError, RestoreValidationError
 from app.ports.target import Advance, Loader, LoadOptions, LoadResult, TargetFacts
 from tests.fakes.server import CannedDatabase, CannedServer, Rows
+from tests.fakes.source import CannedSource
 
 _COPY = re.compile(r"^COPY public\.(?P<table>\w+) \([^)]*\) FROM stdin;\n(?P<rows>.*?)^\\\.$", re.MULTILINE | re.DOTALL)
 

@@ -133,7 +133,7 @@ def _facts(backup: Backup, manifest: Manifest, path: str) -> Iterator[tuple[str,
     yield "backup", backup.id
     yield "file", path
     yield "database", backup.database
-    yield "taken", _time(backup.created_at)
+    yield "taken", _time(backup.created_at) + (f" by {backup.made_by}" if backup.made_by else "")
     yield "state", f"{_state(backup)} {_time(backup.verified_at) if backup.verified_at else ''}"
     what = "plain SQL" if manifest.full is None else "tar"
     yield "size", f"{backup.bytes:,} bytes ({backup.raw_bytes:,} of {what}, compression {backup.codec})"
@@ -170,15 +170,18 @@ def _state(backup: Backup) -> str:
     return "verified" if backup.is_verified else "not verified"
 
 
+def _pin(backup: Backup) -> str:
+    if backup.pinned_reason is None:
+        return ""
+    by = f" by {backup.pinned_by}" if backup.pinned_by else ""
+    return f"pinned{by}" + (f": {backup.pinned_reason}" if backup.pinned_reason else "")
+
+
 def _notes(backup: Backup, now: datetime | None = None, why: Mapping[str, str] = MappingProxyType({})) -> str:
     found_so = f"found: {why[backup.file]}" if backup.file in why else "no manifest of this service"
     notes = [
         "from the future" if now is not None and from_future(backup, now) else "",
-        f"pinned: {backup.pinned_reason}"
-        if backup.pinned_reason
-        else "pinned"
-        if backup.pinned_reason is not None
-        else "",
+        _pin(backup),
         found_so if backup.origin is Origin.SCAN else "",
         backup.problem or "",
         backup.label or "",

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from app import documents
+from app.cli.output.changes import show_changes
 from app.cli.output.checks import finding_line
 from app.cli.output.messages import document, warn
 from app.cli.output.table import Table, print_table
 from app.cli.output.text import say
-from app.domain.changes import Changes, Sample
+from app.domain.changes import Changes
 from app.domain.restore import Restore, RestoreState, newer_restores
 from app.operations.restore.job import RestoreOutcome
-from app.operations.restore.methods import COUNTS
 from app.operations.restore.preview import Preview
 from app.operations.restore.rollback import RollbackOutcome
 from app.operations.service import Service
-
-_SHOWN = 20
-_COUNTS = (*COUNTS, "live_only")
 
 
 def restored(outcome: RestoreOutcome, *, as_json: bool) -> None:
@@ -30,7 +27,7 @@ def restored(outcome: RestoreOutcome, *, as_json: bool) -> None:
     for finding in outcome.findings:
         finding_line(finding)
     if outcome.changes is not None:
-        _changes(outcome.changes, ("inserted", "updated", "deleted"))
+        show_changes(outcome.changes, ("inserted", "updated", "deleted"))
     elif outcome.rows:
         say(f"{sum(outcome.rows.values()):,} rows of {len(outcome.rows)} tables, proven by content")
     for note in outcome.notes:
@@ -47,8 +44,10 @@ def previewed(plan: Preview, *, as_json: bool) -> None:
         document(documents.preview(plan))
         return
     say(f"{plan.mode} of {plan.backup} into {plan.database} ({plan.method}) would change:")
-    _changes(plan.changes, ("to insert", "to update", "to delete"))
+    show_changes(plan.changes, ("to insert", "to update", "to delete"))
     _notes(plan.changes)
+    for command in plan.commands:
+        say(f"command: {command}")
     if plan.refused:
         say("it would be refused for its conflicts", colour="red")
     say("nothing was touched")
@@ -63,6 +62,7 @@ def rolled_back(outcome: RollbackOutcome, *, as_json: bool) -> None:
     say(f"restore {outcome.restore.id} is rolled back: {outcome.restore.changes} is what it was before")
     for note in outcome.notes:
         say(f"note: {note}")
+    warn(outcome.warnings)
 
 
 def differences(changes: Changes, one: str, other: str | None, *, as_json: bool) -> None:
@@ -76,7 +76,8 @@ def differences(changes: Changes, one: str, other: str | None, *, as_json: bool)
         _notes(changes)
         return
     say(f"{one} against {against}:")
-    _changes(changes, (f"only in {one}", "differs", f"only in {against}"))
+    sides = ("first", "second") if other else ("backup", "live")
+    show_changes(changes, (f"only in {one}", "differs", f"only in {against}"), sides)
     _notes(changes)
 
 
@@ -124,37 +125,6 @@ def _undo(service: Service, record: Restore, in_front: Sequence[Restore], *, wit
     until = f"until {record.undo_until.astimezone(service.clock().tzinfo):%Y-%m-%d %H:%M:%S}"
     where = [f"on server {record.server}"] if with_server and record.server else []
     return ", ".join([until, *where, *(f"after {newer.id}" for newer in in_front)])
-
-
-def _changes(changes: Changes, words: tuple[str, str, str]) -> None:
-    """A table of counts, then samples, then what else is to be said."""
-    shown = [counted for counted in changes.tables if counted.changed or counted.conflicting or counted.blocked]
-    counts = [name for name in _COUNTS if changes.total(name)]
-    heads = dict(zip(("inserted", "updated", "deleted"), words, strict=True))
-    columns = [heads.get(name, name.replace("_", " ")) for name in counts]
-    table = Table(heads=("table", *columns), numbers=range(1, len(counts) + 1))
-    for counted in shown:
-        table.add(counted.table, *(f"{getattr(counted, name):,}" for name in counts))
-    if shown:
-        print_table(table)
-    else:
-        count = len(changes.tables)
-        say(f"no row differs in {count} table{'' if count == 1 else 's'}")
-    for line in changes.schema:
-        say(f"schema: {line}")
-    _samples(changes.samples, heads)
-
-
-def _samples(samples: Sequence[Sample], words: Mapping[str, str]) -> None:
-    """Some rows; `words` say what becomes of them. The first of all tables and kinds, each then by itself."""
-    first = list(samples[:_SHOWN])
-    order = list(dict.fromkeys((sample.kind, sample.table) for sample in first))
-    for sample in sorted(first, key=lambda sample: order.index((sample.kind, sample.table))):
-        key = ", ".join(f"{name}={value}" for name, value in sample.key.items())
-        columns = f" ({', '.join(sample.columns)})" if sample.columns else ""
-        say(f"  {words.get(sample.kind, sample.kind)}: {sample.table} {key}{columns}")
-    if len(samples) > _SHOWN:
-        say(f"  … and {len(samples) - _SHOWN} more samples: --json shows them")
 
 
 def _times(outcome: RestoreOutcome) -> str:

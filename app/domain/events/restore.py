@@ -33,6 +33,13 @@ class RestoreEvent(EventName):
         Level.INFO,
         "--migrate, or RESTORE_MIGRATE_COMMAND, ended without an error on a database of its own.",
     )
+    BEFORE_DONE = "restore before command done", Level.INFO, "RESTORE_BEFORE_COMMAND ended without an error."
+    AFTER_DONE = "restore after command done", Level.INFO, "RESTORE_AFTER_COMMAND ended without an error."
+    COMMAND_PRINTED = (
+        "restore command printed",
+        Level.INFO,
+        "A line that RESTORE_BEFORE_COMMAND or RESTORE_AFTER_COMMAND wrote.",
+    )
     IN_PLACE = (
         "restore goes in place: the role may not create databases",
         Level.INFO,
@@ -99,6 +106,11 @@ class RestoreEvent(EventName):
         "restore post command not finished",
         Level.WARNING,
         "The restore is done, but its RESTORE_POST_COMMAND was interrupted.",
+    )
+    AFTER_FAILED = (
+        "restore after command failed",
+        Level.WARNING,
+        "The restore has ended as its other lines say; what RESTORE_AFTER_COMMAND does must be done by hand.",
     )
     SUBSCRIPTION_LOST = (
         "restore cannot enable a subscription again: it is gone, or has no slot",

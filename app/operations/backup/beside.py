@@ -47,7 +47,8 @@ def _move(service: Service, backup: Backup, why: str, backups: Inventory) -> str
     new_id = name.id
     reason = f"was {backup.id}, and was replaced: {why}"
     file = backup.file.replace(backup.id, new_id, 1)
-    moved = replace(backup, id=new_id, file=file, tier=Tier.MANUAL, period=name.period, pinned_reason=reason)
+    moved = replace(backup, id=new_id, file=file, tier=Tier.MANUAL, period=name.period)
+    moved = replace(moved, pinned_reason=reason, pinned_by=service.options.by)
     service.tree.rename(backup.file, moved.file, _manifest(service, backup, moved))
     service.events.emit(Event(BackupEvent.RENAMED_BESIDE, backup=backup.id, figures={"renamed": new_id}))
     try:
@@ -67,5 +68,5 @@ def _manifest(service: Service, backup: Backup, moved: Backup) -> bytes | None:
         manifest: Manifest = read_manifest(service, backup)
     except ManifestError:
         return None
-    facts = {"tier": moved.tier, "period": moved.period, "pinned_reason": moved.pinned_reason}
+    facts = {name: getattr(moved, name) for name in ("tier", "period", "pinned_reason", "pinned_by")}
     return manifest.model_copy(update=facts).to_json().encode()

@@ -122,7 +122,7 @@ def take_backup(
                 service.catalog.complete(run, made, service.clock())
                 _tell(service, request.tier, BackupEvent.SLOT_STANDS, made.id, slot=request.slot.period)
                 return None
-            _tell(service, request.tier, BackupEvent.STARTED, run=run.id)
+            _tell(service, request.tier, BackupEvent.STARTED, run=run.id, label=request.label, by=service.options.by)
             with _lease(service, run) as held, naming_restores(service), staying(service):
                 if clear_up(service):
                     backups = inventory(service, backups)
@@ -199,6 +199,8 @@ def _manifest(
         period=name.period,
         label=request.label,
         pinned_reason=request.pinned_reason,
+        made_by=service.options.by,
+        pinned_by=None if request.pinned_reason is None else service.options.by,
         snapshot_time=content.snapshot_time,
         wal_position=content.wal_position,
         verified_at=now,
@@ -237,8 +239,8 @@ def _record(service: Service, run: Run, taken: BackupResult) -> None:
         service.catalog.complete(run, backup, service.clock())
     except CatalogError as error:
         taken.warn(BackupEvent.CATALOG_NOT_SAVED, error)
-    figures = {"bytes": backup.bytes, "rows": backup.rows, "tables": backup.tables, "seconds": backup.seconds}
-    _tell(service, backup.tier, BackupEvent.CREATED, backup.id, **figures)
+    figures = {name: getattr(backup, name) for name in ("bytes", "rows", "tables", "seconds", "label")}
+    _tell(service, backup.tier, BackupEvent.CREATED, backup.id, **figures, by=backup.made_by)
     _tell(service, backup.tier, BackupEvent.VERIFIED, backup.id, bytes=backup.bytes)
 
 

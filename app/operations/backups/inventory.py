@@ -256,6 +256,8 @@ def _by_word(file: TreeFile, row: Backup | None, service: Service) -> Backup:
             tier=backup.tier,
             period=backup.period,
             pinned_reason=backup.pinned_reason,
+            made_by=backup.made_by,
+            pinned_by=backup.pinned_by,
             revision=backup.revision,
             doubts=backup.doubts,
             lacking=backup.lacking,

@@ -68,7 +68,7 @@ def set_pin(service: Service, backup: Backup, reason: str | None, known: StoredM
                 as_known = known is not None and known.data == found.data
                 manifest = known.manifest if known is not None and as_known else found.manifest()
                 pin_opened(found, manifest, reason)
-                return replace(as_described(now, manifest), pinned_reason=reason)
+                return replace(as_described(now, manifest), pinned_reason=reason, pinned_by=_pinner(service, reason))
         except (ReplacedMeanwhileError, BackupNotFoundError):
             continue
     raise replaced_meanwhile(backup)
@@ -82,14 +82,19 @@ def pin_opened(found: OpenBackup, manifest: Manifest, reason: str | None) -> Sto
         BackupWriteError, CatalogError: as of `set_pin`.
     """
     service, backup = found.service, found.backup
-    pinned = manifest.model_copy(update={"pinned_reason": reason})
+    by = _pinner(service, reason)
+    pinned = manifest.model_copy(update={"pinned_reason": reason, "pinned_by": by})
     stored = service.tree.look(backup.file)
     found.require_still()
     if stored is None or stored.manifest != found.data:
         raise replaced_meanwhile(backup)
     data = pinned.to_json().encode()
     service.tree.write_manifest(backup.file, data, stored)
-    service.catalog.pin(backup.database, backup.id, reason)
+    service.catalog.pin(backup.database, backup.id, reason, by)
     name = BackupEvent.RELEASED if reason is None else BackupEvent.PINNED
-    service.events.emit(Event(name, backup=backup.id, figures={"reason": reason or None}))
+    service.events.emit(Event(name, backup=backup.id, figures={"reason": reason or None, "by": service.options.by}))
     return StoredManifest(data, pinned)
+
+
+def _pinner(service: Service, reason: str | None) -> str | None:
+    return None if reason is None else service.options.by

@@ -240,6 +240,8 @@ def _rebuild(service: Service, stored: StoredFile, row: Backup | None, progress:
         period=base.period,
         label=base.label,
         pinned_reason=base.pinned_reason,
+        made_by=base.made_by,
+        pinned_by=base.pinned_by,
         snapshot_time=base.created_at,
         verified_at=service.clock(),
         seconds=base.seconds,

@@ -11,6 +11,7 @@ from app.archive.inspect.needs import Needs, needs_of
 from app.archive.inspect.tables import TablesInFile
 from app.domain.checks import Finding, Severity, findings_of, first_error
 from app.domain.events import Level, RestoreEvent
+from app.domain.hooks import Hook
 from app.domain.psql import in_psql, quoted
 from app.domain.restore import Method
 from app.errors import (
@@ -23,6 +24,7 @@ from app.operations.restore.access import access_findings
 from app.operations.restore.commands import command_finding
 from app.operations.restore.doubts import known_doubts
 from app.operations.restore.foreign import RIGHTS, loading_role, rights_findings
+from app.operations.restore.hooks import CHECKS, hook_findings
 from app.operations.restore.job import Job
 from app.operations.restore.lacking import remedy
 from app.operations.restore.losses import LOSSES, loss_findings
@@ -39,7 +41,8 @@ from app.ports.target import Target, TargetFacts
 
 log = structlog.get_logger(__name__)
 _OWNERS, _COMMAND = "owners", "post command"
-_ONLY_FOR_RESTORING = {RIGHTS, _OWNERS, _COMMAND, SUBSCRIPTIONS}
+COMMANDS = (CHECKS[Hook.BEFORE], _COMMAND, CHECKS[Hook.AFTER])
+_ONLY_FOR_RESTORING = {RIGHTS, _OWNERS, SUBSCRIPTIONS, *COMMANDS}
 
 
 def check_restore(job: Job, restore_id: str) -> list[Finding]:
@@ -119,7 +122,7 @@ def _access(job: Job) -> list[Finding]:
 
 
 def _of_the_server(job: Job) -> Iterator[Finding]:
-    """Whether the server takes the backup, whether the restore can be undone, and whether its command can be run."""
+    """Whether the server takes the backup, whether the restore can be undone, and whether its commands can be run."""
     yield from _existence(job)
     yield _versions(job.source, job.facts)
     yield from findings_of(REVISION, lambda: revision_findings(job))
@@ -133,6 +136,7 @@ def _of_the_server(job: Job) -> Iterator[Finding]:
     yield from known_doubts(job)
     yield from _undo(job)
     yield from _command(job)
+    yield from hook_findings(job.service.options, job.request.into)
     yield from findings_of(SUBSCRIPTIONS, lambda: replication_findings(job))
 
 

@@ -109,7 +109,7 @@ def _is_swapped(record: Restore, oids: Mapping[str, int]) -> bool:
     # If there was no live database to be replaced, none is kept.
     is_new = record.undo_until is None and live is not None
     is_made = is_new if record.made_oid is None else live == record.made_oid
-    swapping = record.step in {Step.SWAPPING, Step.DONE}
+    swapping = record.step in {Step.SWAPPING, Step.AFTER_COMMAND, Step.DONE}
     return swapping and record.shadow not in oids and (record.undo in oids or is_made)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from app.archive.reader import Archive
@@ -11,7 +12,7 @@ from app.domain.checks import Finding, Severity, first_error
 from app.domain.restore import Method, Mode, preview_name
 from app.domain.revisions import SchemaVersions
 from app.operations.backups.inventory import Inventory, inventory
-from app.operations.restore.checks import check_preview
+from app.operations.restore.checks import COMMANDS, check_preview
 from app.operations.restore.job import Job
 from app.operations.restore.migration import migrated_rows, rows_of
 from app.operations.restore.request import RestoreRequest
@@ -29,6 +30,7 @@ class Preview:
         database: the one that would change.
         method: how it would be changed.
         refused: whether the restore would be refused for its conflicts.
+        commands: the operator's that it would run, a sentence each.
     """
 
     backup: str
@@ -38,6 +40,7 @@ class Preview:
     changes: Changes
     findings: list[Finding]
     refused: bool
+    commands: tuple[str, ...]
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -69,7 +72,12 @@ def preview(service: Service, request: RestoreRequest, progress: Progress = SILE
         changes=changes,
         findings=findings,
         refused=request.by_rows and request.merge.refuses(changes),
+        commands=tuple(_commands(findings)),
     )
+
+
+def _commands(findings: list[Finding]) -> Iterator[str]:
+    return (found.message for found in findings if found.check in COMMANDS and found.severity is Severity.OK)
 
 
 def diff(service: Service, one: str, other: str | None, progress: Progress = SILENT) -> Changes:
@@ -110,7 +118,7 @@ def _plan(target: Target, archive: Archive, request: MergeRequest, progress: Pro
     if not request.whole:
         return changes
     # A whole replace rebuilds triggers, keys and sequences: what a merge reports of them does not apply.
-    columns = (line for line in changes.schema if line.startswith("column "))
+    columns = (line for table in changes.columns for line in table.lines())
     tables = tuple(replace(table, conflicting=0) for table in changes.tables)  # the backup wins
     lines, otherwise = target.schema(archive)
     schema = (*columns, *lines)

@@ -19,6 +19,7 @@ from app.errors import ResidencyBackupError, RestoreRollbackError
 from app.operations.backups.inventory import inventory
 from app.operations.backups.pins import release
 from app.operations.backups.servers import of_this_server
+from app.operations.restore.hooks import run_after_recovery
 from app.operations.restore.position import POLL_SECONDS, REPAIR_LATER, is_applied, is_rolled_back
 from app.operations.restore.subscriptions import resume
 from app.operations.service import Service, target_for
@@ -27,7 +28,7 @@ from app.ports.target import Target
 
 PATIENCE_SECONDS = 5.0  # of a clean-up that is cut off: a server is started again in that time, or a network is back
 _AS_BEFORE = "the live database is as before"
-_BEFORE_ANY_CHANGE = {Step.CHECKING, Step.SAFETY, Step.LOADING, Step.PROVING}
+_BEFORE_ANY_CHANGE = {Step.CHECKING, Step.BEFORE_COMMAND, Step.SAFETY, Step.LOADING, Step.PROVING}
 
 
 def interrupted(service: Service) -> list[Restore]:
@@ -70,6 +71,8 @@ def recover(service: Service, record: Restore) -> Restore | None:
     if recovered.state is RestoreState.FAILED:
         message = f"{_why_it_failed(record)}; {_AS_BEFORE}"
         recovered = replace(recovered, error="RestoreError", message=message, hint="restore again")
+    if done := run_after_recovery(service, record, recovered):
+        recovered = replace(recovered, message="; ".join(filter(None, (recovered.message, *done))))
     if not service.restores.replace_restore(recovered, record):
         return None
     figures = {"step": str(record.step), "state": str(recovered.state)}
@@ -166,7 +169,14 @@ def as_complete(service: Service, record: Restore) -> Restore:
         service.events.emit(Event(RestoreEvent.COMMAND_NOT_FINISHED, restore=record.id))
         hint = f"run it on {record.changes} by hand, or: residency-backup rollback {record.id}"
         record = replace(record, message="RESTORE_POST_COMMAND was not finished", hint=hint)
-    return replace(record, state=RestoreState.COMPLETE, step=Step.DONE, finished_at=now, undo_until=until)
+    return replace(
+        record,
+        state=RestoreState.COMPLETE,
+        step=Step.DONE,
+        finished_at=now,
+        undo_until=until,
+        rolled_back_by=None,
+    )
 
 
 def as_rolled_back(service: Service, record: Restore) -> Restore:
@@ -203,9 +213,9 @@ def _how_it_ended(record: Restore) -> str:
 
 
 def _remark(recovered: Restore) -> str:
-    if recovered.state is RestoreState.FAILED:
-        return f"; {_AS_BEFORE}"
-    return f"; {recovered.message}: {recovered.hint}" if recovered.message else ""
+    if recovered.state is RestoreState.FAILED and recovered.message:
+        return f"; {recovered.message[recovered.message.rindex(_AS_BEFORE) :]}"  # the rest is how it ended
+    return "; " + ": ".join(filter(None, (recovered.message, recovered.hint))) if recovered.message else ""
 
 
 def _recovery_failed(record: Restore, error: ResidencyBackupError) -> RestoreRollbackError:

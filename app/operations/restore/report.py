@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from app.domain.changes import Changes
+    from app.domain.changes import Changes, Sample
     from app.domain.revisions import SchemaVersions
     from app.operations.restore.job import RestoreOutcome
 
@@ -22,18 +22,37 @@ def report_of(outcome: RestoreOutcome) -> JSON:
         "seconds": outcome.seconds,
         "downtime": outcome.downtime,
     }
-    return report if outcome.changes is None else report | {"changes": changes_json(outcome.changes)}
+    if outcome.changes is None:
+        return report
+    return report | {"changes": changes_json(outcome.changes, values=False)}
 
 
-def changes_json(changes: Changes) -> JSON:
-    """Counts and samples."""
-    tables = [asdict(table) for table in changes.tables]
-    samples = [
-        asdict(sample) | {"kind": str(sample.kind), "columns": list(sample.columns)} for sample in changes.samples
-    ]
-    schema = {"schema": list(changes.schema), "otherwise": [asdict(words) for words in changes.otherwise]}
+def changes_json(changes: Changes, *, values: bool = True) -> JSON:
+    """Counts and samples.
+
+    Args:
+        changes: the plan or outcome.
+        values: whether samples show values and the rows in the way, which only who asked for them may see.
+    """
+    samples = [_sample(sample, values=values) for sample in changes.samples]
     versions = {} if changes.versions is None else {"revisions": versions_json(changes.versions)}
-    return {"tables": tables, "samples": samples, "notes": list(changes.notes), **schema, **versions}
+    return {
+        "tables": [asdict(table) for table in changes.tables],
+        "samples": samples,
+        "blocked": [asdict(rows) | {"kind": str(rows.kind), "columns": list(rows.columns)} for rows in changes.blocked],
+        "notes": list(changes.notes),
+        "schema": list(changes.schema),
+        "columns": [asdict(table) for table in changes.columns],
+        "otherwise": [asdict(words) for words in changes.otherwise],
+        **versions,
+    }
+
+
+def _sample(sample: Sample, *, values: bool) -> JSON:
+    document = asdict(sample) | {"kind": str(sample.kind), "columns": list(sample.columns)}
+    for name in () if values else ("values", "in_the_way"):
+        del document[name]
+    return document
 
 
 def versions_json(versions: SchemaVersions) -> JSON:

@@ -16,6 +16,7 @@ import structlog
 
 from app.archive.reader import Archive
 from app.domain.events import RestoreEvent
+from app.domain.hooks import ROLLBACK, Outcome
 from app.domain.psql import in_psql, renaming
 from app.domain.restore import Method, Restore, RestoreState, Side, Step, never_undone, newer_restores
 from app.errors import (
@@ -24,6 +25,7 @@ from app.errors import (
     ResidencyBackupError,
     RestoreCancelledError,
     RestoreError,
+    RestoreHookError,
     RestoreNotFoundError,
     RestoreRollbackError,
     RestoreRunningError,
@@ -33,6 +35,7 @@ from app.operations.backups.inventory import find
 from app.operations.backups.servers import of_this_server
 from app.operations.backups.verify import read_manifest
 from app.operations.ending import Ending
+from app.operations.restore.hooks import Hooks, require_hooks
 from app.operations.restore.journal import Journal
 from app.operations.restore.position import Obstacle, obstacle_to_rename
 from app.operations.restore.recover import (
@@ -62,6 +65,7 @@ class RollbackOutcome:
 
     restore: Restore
     notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 def rollback(service: Service, restore_id: str, progress: Progress = SILENT) -> RollbackOutcome:
@@ -71,6 +75,7 @@ def rollback(service: Service, restore_id: str, progress: Progress = SILENT) -> 
         RestoreNotFoundError: there is none of that id.
         RestoreRunningError: it is under way.
         RestoreValidationError: there is nothing to roll back to, or it is on another server.
+        RestoreHookError: RESTORE_BEFORE_COMMAND failed, or a command around it cannot be run; nothing was changed.
         RestoreRollbackError: it failed; says what stands where, and how to go on.
         RestoreCancelledError: it was cancelled; the database is as the restore left it.
     """
@@ -86,6 +91,8 @@ def rollback(service: Service, restore_id: str, progress: Progress = SILENT) -> 
                 return RollbackOutcome(recovered, [note])
             record = recovered
         _require_undo(service, record)
+        if record.into is None:
+            require_hooks(service.options)
         return _roll_back(service, record, progress)
 
 
@@ -166,11 +173,17 @@ def _script(service: Service, record: Restore) -> Path:
 def _roll_back(service: Service, record: Restore, progress: Progress) -> RollbackOutcome:
     now = service.clock()
     claimed = replace(
-        record, state=RestoreState.RUNNING, step=Step.ROLLING_BACK, transaction=None, heartbeat_at=now, finished_at=None
+        record,
+        state=RestoreState.RUNNING,
+        step=Step.ROLLING_BACK,
+        transaction=None,
+        heartbeat_at=now,
+        finished_at=None,
+        rolled_back_by=service.options.by,
     )
     if not service.restores.replace_restore(claimed, record):
         raise RestoreRunningError(f"restore {record.id} is being rolled back by another process", _RESTORES)
-    figures = {"method": str(record.method)}
+    figures = {"method": str(record.method), "by": claimed.rolled_back_by}
     service.events.emit(Event(RestoreEvent.ROLLBACK_STARTED, restore=record.id, figures=figures))
     journal = Journal(service, claimed)
     undo_by: dict[Method | None, Callable[[Service, Journal, Progress], list[str]]] = {
@@ -178,10 +191,12 @@ def _roll_back(service: Service, record: Restore, progress: Progress) -> Rollbac
         Method.IN_PLACE: _in_place,
         Method.ROWS: _by_script,
     }
+    hooks = Hooks(journal, ROLLBACK, progress)
     with journal.beating():
-        with RollbackEnding(journal):
-            return _finish(journal, undo_by[record.method](service, journal, progress))
-        return _finish(journal, ["it was cancelled or cut off after it had been committed, and so is done"])
+        with RollbackEnding(journal, hooks):
+            hooks.before()
+            return _finish(journal, hooks, undo_by[record.method](service, journal, progress))
+        return _finish(journal, hooks, ["it was cancelled or cut off after it had been committed, and so is done"])
 
 
 def _by_rename(service: Service, journal: Journal, progress: Progress) -> list[str]:
@@ -217,10 +232,11 @@ def _record_transaction(journal: Journal) -> Callable[[str], None]:
     return lambda transaction: journal.write(transaction=transaction)
 
 
-def _finish(journal: Journal, notes: list[str]) -> RollbackOutcome:
+def _finish(journal: Journal, hooks: Hooks, notes: list[str]) -> RollbackOutcome:
     service = journal.service
     target = target_for(service, journal.record)
     notes += resume_or_remark(service, target, journal.record, Side.REPLACED)
+    warnings = hooks.after(Outcome.COMPLETE)
     record = as_rolled_back(service, journal.record)
     if record.undo_until is not None and _is_kept(service, record):
         until = f"{record.undo_until:%Y-%m-%d %H:%M %Z}"
@@ -231,9 +247,9 @@ def _finish(journal: Journal, notes: list[str]) -> RollbackOutcome:
     except (CatalogError, RestoreError) as error:
         notes.append(f"the end of the rollback is not in the catalog: {error.message}; residency-backup check --repair")
         service.events.emit(failure(RestoreEvent.CATALOG_NOT_SAVED, error, restore=record.id))
-    figures = {"method": str(record.method)}
+    figures = {"method": str(record.method), "by": record.rolled_back_by}
     service.events.emit(Event(RestoreEvent.ROLLED_BACK, restore=record.id, figures=figures))
-    return RollbackOutcome(record, notes)
+    return RollbackOutcome(record, notes, warnings)
 
 
 def _is_kept(service: Service, record: Restore) -> bool:
@@ -250,8 +266,9 @@ def _is_kept(service: Service, record: Restore) -> bool:
 class RollbackEnding(Ending):
     """How a rollback ends that fails: the record says where it leaves everything."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, hooks: Hooks) -> None:
         self._journal = journal
+        self._hooks = hooks
 
     def cancelled(self, signal: KeyboardInterrupt | BackupCancelledError) -> Exception:  # noqa: ARG002
         """The error of a rollback that was cancelled."""
@@ -268,10 +285,14 @@ class RollbackEnding(Ending):
                 recovered = clean_up(service, record, patience=PATIENCE_SECONDS)
             if recovered.state is RestoreState.ROLLED_BACK:
                 return None
+            self._hooks.after(Outcome.FAILED, error)
             service.restores.save_restore(recovered)
         except ResidencyBackupError as second:
+            self._hooks.after(Outcome.FAILED, error)
             return RestoreRollbackError(f"{error}; then {second.message}", second.hint)
-        return error if isinstance(error, RestoreCancelledError) else _rollback_error(service, record, error)
+        if isinstance(error, RestoreCancelledError | RestoreHookError):
+            return error
+        return _rollback_error(service, record, error)
 
     def tell(self, error: Exception) -> None:
         """Say why it failed."""

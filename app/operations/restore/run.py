@@ -2,6 +2,8 @@
 
     record it in the catalog -> pin the backup -> checks -> change the database (restore/methods.py) -> record the end
 
+Around the change the operator's commands are run (restore/hooks.py).
+
 The safety backup is taken by the methods, right before they change anything. If a step fails or is cancelled, the live
 database is as before, and what was made beside it is removed.
 """
@@ -17,6 +19,7 @@ import structlog
 from app.domain.backup import Backup
 from app.domain.checks import Severity
 from app.domain.events import RestoreEvent
+from app.domain.hooks import Outcome
 from app.domain.restore import Method, Restore, RestoreState, Step
 from app.errors import (
     BackupCancelledError,
@@ -32,6 +35,7 @@ from app.operations.backups.inventory import Inventory, inventory
 from app.operations.backups.pins import release
 from app.operations.ending import Ending
 from app.operations.restore.checks import check_restore
+from app.operations.restore.hooks import Hooks
 from app.operations.restore.job import RestoreJob, RestoreOutcome
 from app.operations.restore.journal import Journal
 from app.operations.restore.methods import change
@@ -61,17 +65,18 @@ def restore(service: Service, request: RestoreRequest, progress: Progress = SILE
     record = _new_record(service, request, name_of(place))
     with structlog.contextvars.bound_contextvars(database=request.changes, restore=record.id):
         service.restores.begin_restore(record)
-        started = Event(
-            RestoreEvent.STARTED, restore=record.id, backup=record.backup, figures={"mode": str(record.mode)}
-        )
-        service.events.emit(started)
+        figures = {"mode": str(record.mode), "by": record.begun_by}
+        service.events.emit(Event(RestoreEvent.STARTED, restore=record.id, backup=record.backup, figures=figures))
         journal = Journal(service, record)
+        hooks = Hooks(journal, str(request.mode), progress)
         with journal.beating():
-            with RestoreEnding(journal):
+            with RestoreEnding(journal, hooks):
                 job = _checked_job(journal, request, place, backups, progress)
+                hooks.before()
                 change(job)
+                job.outcome.warnings += hooks.after(Outcome.COMPLETE)
                 return _finish(job)
-            return _done_all_the_same(journal)
+            return _done_all_the_same(journal, hooks)
 
 
 def _new_record(service: Service, request: RestoreRequest, backup: str) -> Restore:
@@ -85,6 +90,7 @@ def _new_record(service: Service, request: RestoreRequest, backup: str) -> Resto
         started_at=now,
         heartbeat_at=now,
         request_key=request.request_key,
+        begun_by=service.options.by,
     )
 
 
@@ -147,6 +153,7 @@ def _emit_end(service: Service, outcome: RestoreOutcome) -> None:
         "mode": str(record.mode),
         "safety": record.safety,
         "downtime": outcome.downtime,
+        "by": record.begun_by,
     }
     service.events.emit(Event(RestoreEvent.COMPLETED, restore=record.id, backup=record.backup, figures=figures))
 
@@ -154,8 +161,9 @@ def _emit_end(service: Service, outcome: RestoreOutcome) -> None:
 class RestoreEnding(Ending):
     """How a restore ends that fails: the live database is as before, or the error says what stands where."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, hooks: Hooks) -> None:
         self._journal = journal
+        self._hooks = hooks
         self._failed_at = journal.record
         self._recovered: Restore | None = None
 
@@ -189,6 +197,7 @@ class RestoreEnding(Ending):
 
     def record(self, error: Exception) -> None:
         """Record the error. A restore whose clean-up failed is recorded already, for `check --repair`."""
+        self._hooks.after(Outcome.FAILED, error)
         if self._recovered is None:
             return
         hint = error.hint if isinstance(error, ResidencyBackupError) else None
@@ -224,10 +233,12 @@ def _save_end(journal: Journal, record: Restore) -> None:
         journal.service.events.emit(failure(RestoreEvent.FAILURE_NOT_SAVED, error, restore=record.id))
 
 
-def _done_all_the_same(journal: Journal) -> RestoreOutcome:
+def _done_all_the_same(journal: Journal, hooks: Hooks) -> RestoreOutcome:
     """Record a restore that was cancelled, or lost its connection, after its change was committed."""
     note = journal.record.message or "it was cancelled or cut off after it had been committed, and so is done"
     event = Event(RestoreEvent.DONE_ALL_THE_SAME, restore=journal.record.id)
     journal.service.events.emit(event)
-    _save_end(journal, journal.record)
-    return RestoreOutcome(restore=journal.record, warnings=[note])
+    done = journal.record
+    warnings = [note, *hooks.after(Outcome.COMPLETE)]
+    _save_end(journal, done)
+    return RestoreOutcome(restore=done, warnings=warnings)

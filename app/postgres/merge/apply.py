@@ -17,7 +17,7 @@ from app.postgres.lock_retries import lock_all, retry_for_locks
 from app.postgres.merge.schema import LiveTable
 from app.postgres.merge.session import MergeSession
 from app.postgres.merge.sql import DIFFERS, row_of, same_place
-from app.postgres.merge.stage import StagedTable
+from app.postgres.merge.staged import StagedTable
 from app.postgres.quoting import SAME, quoted
 
 _FREE = f"p.blocked IS NULL AND p.action {SAME}"

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from app.archive.index import Segment, TableDigest, TableName
+from app.archive.inspect.column_types import column_types
 from app.archive.inspect.lint import lint
 from app.archive.reader import Archive
-from app.domain.changes import Changes, MergeRequest, Sample, TableChanges
+from app.domain.changes import Changes, ColumnChanges, MergeRequest, Sample, TableChanges
 from app.errors import RestoreValidationError
 from app.postgres.database import Database
+from app.postgres.merge.column_changes import column_changes
+from app.postgres.merge.counts import counted
 from app.postgres.merge.match import MatchResult, TableMatch, primary_keys
 from app.postgres.merge.plan import Planner
-from app.postgres.merge.report import counted, samples
+from app.postgres.merge.samples import samples
 from app.postgres.merge.schema import Column, LiveSchema, LiveTable, UniqueKey
 from app.postgres.merge.session import MergeSession, merge_session
 from app.postgres.merge.sql import TEXT
@@ -34,7 +37,11 @@ def compare(database: Database, one: Archive, other: Archive, progress: Callable
     changes += [TableChanges(table=str(table), inserted=first[table].rows) for table in first.keys() - second.keys()]
     changes += [TableChanges(table=str(table), deleted=second[table].rows) for table in second.keys() - first.keys()]
     tables = tuple(sorted(changes, key=lambda change: change.table))
-    return Changes(tables=tables, samples=shown, schema=_schema(one, other))
+    columns = tuple(filter(None, _column_changes(one, other, common)))
+    lines = [f"table {table} is only in the first" for table in sorted(first.keys() - second.keys())]
+    lines += [f"table {table} is only in the second" for table in sorted(second.keys() - first.keys())]
+    lines += [line for table in columns for line in table.lines(two_backups=True)]
+    return Changes(tables=tables, samples=shown, schema=tuple(lines), columns=columns)
 
 
 def _compare_rows(
@@ -49,9 +56,10 @@ def _compare_rows(
         for match, table in zip(matches, tables, strict=True):
             copy_rows(session, other, [(quoted(*match.name), match.live, other.segments_of(table))], progress)
         staged = stage(session, one, MatchResult(tables=matches), MergeRequest(exact=True), progress)
-        Planner(session, staged, LiveSchema({}, {}, []), MergeRequest(exact=True)).plan()
+        planner = Planner(session, staged, LiveSchema({}, {}, []), MergeRequest(exact=True))
+        planner.plan()
         counts = [counted(session, staged_table, exact=True) for staged_table in staged]
-        shown = samples(session, staged, counts)
+        shown = samples(session, planner, counts)
     names = {str(match.name): str(table) for match, table in zip(matches, tables, strict=True)}
     changes = [replace(change, table=names[change.table]) for change in counts]
     return changes, tuple(replace(sample, table=names[sample.table]) for sample in shown)
@@ -80,7 +88,7 @@ def _beside(
         "a temporary table",
     )
     columns = {
-        column: Column(column, generated=False, always=False, not_null=False, has_default=True)
+        column: Column(column, generated=False, always=False, not_null=False, has_default=True, type="text")
         for column in second_columns
     }
     common = tuple(column for column in second_columns if column in first_columns)
@@ -110,12 +118,10 @@ def _beside(
     )
 
 
-def _schema(one: Archive, other: Archive) -> tuple[str, ...]:
-    first, second = ({digest.table for digest in archive.index.tables} for archive in (one, other))
-    lines = [f"table {table} is only in the first" for table in sorted(first - second)]
-    lines += [f"table {table} is only in the second" for table in sorted(second - first)]
-    for table in sorted(first & second):
-        columns, other_columns = set(_columns(one, table)), set(_columns(other, table))
-        lines += [f"column {table}.{column} is only in the first" for column in sorted(columns - other_columns)]
-        lines += [f"column {table}.{column} is only in the second" for column in sorted(other_columns - columns)]
-    return tuple(lines)
+def _column_changes(one: Archive, other: Archive, tables: Sequence[TableName]) -> Iterator[ColumnChanges]:
+    types, other_types = column_types(one), column_types(other)
+    for table in tables:
+        columns, other_columns = _columns(one, table), _columns(other, table)
+        only = [name for name in columns if name not in other_columns]
+        only_other = [name for name in other_columns if name not in columns]
+        yield column_changes(table, [types.get(table, {})], other_types.get(table, {}), (only, only_other))

@@ -18,7 +18,7 @@ from app.postgres.merge.schema import ForeignKey
 from app.postgres.merge.sequences import SequenceAdvance, position_statements
 from app.postgres.merge.session import MergeSession
 from app.postgres.merge.sql import ALIKE, APPLIED, equal, image_of, row_of, same_place
-from app.postgres.merge.stage import StagedTable
+from app.postgres.merge.staged import StagedTable
 from app.postgres.quoting import SAME, literal, quoted
 
 _TAG = "$residency_backup$"

@@ -12,11 +12,13 @@ from itertools import chain
 
 from app.archive import lexer
 from app.archive.index import Segment, SegmentKind, TableName
+from app.archive.inspect.column_types import column_types
 from app.archive.pg_dump import CLIENT_ENCODING, IDENTIFIER, NAME, python_encoding, unquoted
 from app.archive.reader import Archive
 from app.archive.scanner import scan
-from app.domain.changes import MergeRequest
+from app.domain.changes import ColumnChanges, MergeRequest
 from app.errors import RestoreValidationError
+from app.postgres.merge.column_changes import column_changes
 from app.postgres.merge.missing_tables import way_to_tables
 from app.postgres.merge.schema import ForeignKey, LiveSchema, LiveTable, UniqueKey
 from app.postgres.merge.sql import equal
@@ -85,7 +87,7 @@ class MatchResult:
     Attributes:
         gone: tables of the backup that are not in the live database, with their number of rows; `new`: the reverse.
         schema: differences of the schemas, in words.
-        unfit: matches whose rows the live table cannot take; only a preview of a whole replace accepts them.
+        columns: tables whose columns differ.
         foreign_keys: of the live database.
         versions: tables of migration tools, which a merge does not change.
         warnings: for the operator.
@@ -95,7 +97,7 @@ class MatchResult:
     gone: dict[TableName, int] = field(default_factory=dict)
     new: list[LiveTable] = field(default_factory=list)
     schema: list[str] = field(default_factory=list)
-    unfit: list[TableMatch] = field(default_factory=list)
+    columns: list[ColumnChanges] = field(default_factory=list)
     foreign_keys: Sequence[ForeignKey] = ()
     versions: list[BackupVersionTable] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -120,11 +122,14 @@ def match(archive: Archive, live: LiveSchema, request: MergeRequest, database: s
     live_names = {table: live_name for table, live_name in live_names.items() if (live_name or table) not in versions}
     _note_missing_tables(matches, archive, live_names, None if not request.tables else selection.named)
     sources = _segments_by_live_table(archive, live_names, selection.all)
+    types = column_types(archive)
     for name, segments in sorted(sources.items()):
         table = _match(live.tables[name], segments, filtered=bool(request.where) and name in selection.named)
         matches.tables.append(table)
-        matches.schema += [f"column {name}.{column} is not in the live database" for column in table.lost]
-        matches.schema += [f"column {name}.{column} is not in the backup" for column in table.extra]
+        live_types = {column.name: column.type for column in table.live.columns.values()}
+        in_backup = [types[segment.table] for segment in segments if segment.table in types]
+        if different := column_changes(name, in_backup, live_types, (table.lost, table.extra)):
+            matches.columns.append(different)
     if request.whole:
         matches.new = [live_table for name, live_table in sorted(live.tables.items()) if name not in sources]
         matches.schema += [f"table {live_table.name} is not in the backup" for live_table in matches.new]

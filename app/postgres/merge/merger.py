@@ -10,7 +10,7 @@ apply       change the live rows in one statement; advance the sequences
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, count
@@ -23,8 +23,7 @@ from app.archive.inspect.lint import lint
 from app.archive.pg_dump import LO_CREATE
 from app.archive.reader import Archive
 from app.archive.scanner import scan
-from app.domain.changes import Changes, MergeRequest, Sample, SampleKind, TableChanges
-from app.domain.psql import in_psql
+from app.domain.changes import BlockedRows, Changes, MergeRequest, TableChanges
 from app.domain.restore import Policy
 from app.errors import MergeConflictError, RestoreBusyError
 from app.postgres.database import Database
@@ -32,29 +31,25 @@ from app.postgres.dump.give_way import read_giving_way, retry_while_locked
 from app.postgres.lock_holders import CONFLICT_WITH_ACCESS_EXCLUSIVE
 from app.postgres.lock_retries import retry_for_locks
 from app.postgres.merge.apply import apply, lock
+from app.postgres.merge.blocked import Hints, blocked_rows
+from app.postgres.merge.counts import counted
 from app.postgres.merge.inverse import Inverse
 from app.postgres.merge.match import MatchResult, match
 from app.postgres.merge.materialized_views import notes_on_views
 from app.postgres.merge.plan import Planner
 from app.postgres.merge.replica_identity import lack_replica_identity, require_publishable
-from app.postgres.merge.report import counted, samples
+from app.postgres.merge.samples import samples
 from app.postgres.merge.schema import ForeignKey, LiveSchema
 from app.postgres.merge.schema_reader import live_schema
 from app.postgres.merge.sequences import MergedTables, SequenceAdvances, advance_sequence, sequence_advances
 from app.postgres.merge.session import MergeSession, merge_session
-from app.postgres.merge.stage import StagedTable, stage
+from app.postgres.merge.stage import stage
+from app.postgres.merge.staged import StagedTable
 from app.postgres.merge.version_tables import notes_on_versions
 from app.postgres.session import RestoreSession
 from app.postgres.transactions import durable_ids
 
 log = structlog.get_logger(__name__)
-_UNBLOCK_HINTS = {
-    SampleKind.REFERENCED: "add --dependents, for the tables that refer to them",
-    SampleKind.PARENT: "add the tables that they refer to, with --table",
-    SampleKind.UNIQUE: "if rows only swap unique values, make their constraint DEFERRABLE first",
-    SampleKind.CHECK: "drop the constraint that was added since the backup",
-    SampleKind.PARTITION: "create the partition that they belong to, PARTITION OF {table}; existing ones: {partitions}",
-}
 
 
 @dataclass(slots=True)
@@ -91,7 +86,8 @@ class LiveMerge:
     def _check(self) -> None:
         with self._at_one_instant():
             self._planner.plan()
-            self._require_allowed(Changes(tables=tuple(self._counted())))
+            planned = self._counted()
+            self._require_allowed(Changes(tables=tuple(planned), blocked=self._blocked(planned)))
 
     def apply(self, inverse: BinaryIO, on_commit: Callable[[str], None]) -> Changes:
         """Merge, in one transaction."""
@@ -167,12 +163,6 @@ class LiveMerge:
     def _report(self, planned: list[TableChanges], sequences: SequenceAdvances) -> Changes:
         gone = [TableChanges(table=str(table), inserted=rows) for table, rows in self._matched.gone.items()]
         new = [TableChanges(table=str(live.name), deleted=self._rows_of(live.users)) for live in self._matched.new]
-        rows = {table.table: table.rows for table in self._archive.index.tables}
-        for unfit in self._matched.unfit:
-            sources = {segment.table for segment in unfit.sources if segment.table is not None}
-            inserted = sum(rows.get(table, 0) for table in sources)
-            deleted = self._rows_of(unfit.live.users)
-            new.append(TableChanges(table=str(unfit.name), inserted=inserted, deleted=deleted))
         notes = [*notes_on_versions(self._session, self._matched.versions)]
         notes += [*_notes_on_large_objects(self._session, self._archive, self._request), *_notes_on(self._staged)]
         notes += sequences.notes
@@ -180,19 +170,22 @@ class LiveMerge:
         notes += [*notes_on_views(self._session, changed), *_notes_on_event_triggers(self._session)]
         return Changes(
             tables=tuple(sorted([*planned, *gone, *new], key=lambda table: table.table)),
-            samples=samples(self._session, self._staged, planned),
+            samples=samples(self._session, self._planner, planned),
+            blocked=self._blocked(planned),
             notes=tuple(notes),
-            schema=tuple(self._matched.schema),
+            schema=(*chain.from_iterable(table.lines() for table in self._matched.columns), *self._matched.schema),
+            columns=tuple(self._matched.columns),
             warnings=tuple(self._matched.warnings),
         )
 
     def _rows_of(self, table: str) -> int:
         return int(self._session.query(f"SELECT pg_catalog.count(*) FROM {table} l", "the preview")[0][0])
 
-    def _unblock_hint(self, sample: Sample) -> str:
-        """A hint: how to unblock a row."""
-        partitions = in_psql(self._database.name, rf"\d+ {sample.table}")
-        return _UNBLOCK_HINTS[sample.kind].format(table=sample.table, partitions=partitions)
+    def _blocked(self, planned: Sequence[TableChanges]) -> tuple[BlockedRows, ...]:
+        roots = self._live.roots
+        in_backup = {roots.get(digest.table, digest.table) for digest in self._archive.index.tables}
+        hints = Hints(self._database.name, self._request, self._planner, in_backup)
+        return tuple(blocked_rows(self._session, self._planner, planned, hints))
 
     def _require_allowed(self, report: Changes) -> None:
         """Refuse a plan that the request does not allow, before anything is changed."""
@@ -204,7 +197,7 @@ class LiveMerge:
             message = f"{conflicting} rows differ and {blocked} are blocked, in {where}; the policy is `fail`"
             raise MergeConflictError(message, "see them with --dry-run; choose another --on-conflict")
         message = f"{blocked} rows of the chosen tables cannot be restored, in {where}"
-        ways = dict.fromkeys(self._unblock_hint(sample) for sample in report.samples if sample.kind in _UNBLOCK_HINTS)
+        ways = dict.fromkeys(group.hint for group in report.blocked if group.hint)
         raise MergeConflictError(message, "; ".join(("see them with --dry-run", *ways)))
 
 

@@ -14,7 +14,7 @@ from app.domain.changes import TableChanges
 from app.domain.psql import in_psql
 from app.errors import RestoreValidationError
 from app.postgres.merge.session import MergeSession
-from app.postgres.merge.stage import StagedTable
+from app.postgres.merge.staged import StagedTable
 from app.postgres.quoting import literal, quoted
 
 # For a partitioned table its partitions are checked; the publication may name the root.

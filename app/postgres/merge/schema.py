@@ -16,6 +16,7 @@ class Column:
     Attributes:
         generated: GENERATED ALWAYS AS (expression).
         always: GENERATED ALWAYS AS IDENTITY; an explicit value needs OVERRIDING SYSTEM VALUE.
+        type: as format_type names it.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Column:
     always: bool
     not_null: bool
     has_default: bool
+    type: str
 
 
 @dataclass(frozen=True, slots=True)

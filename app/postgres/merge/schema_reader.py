@@ -23,7 +23,8 @@ _TABLES = """
       AND n.nspname <> 'information_schema'
     ORDER BY 2, 3"""
 _COLUMNS = """
-    SELECT attrelid::bigint, attname, attgenerated <> '', attidentity = 'a', attnotnull, atthasdef OR attidentity <> ''
+    SELECT attrelid::bigint, attname, attgenerated <> '', attidentity = 'a', attnotnull,
+           atthasdef OR attidentity <> '', format_type(atttypid, atttypmod)
     FROM pg_attribute WHERE attrelid = ANY (%s) AND attnum > 0 AND NOT attisdropped ORDER BY attrelid, attnum"""
 _KEYS = """
     SELECT i.indrelid::bigint, i.indexrelid::bigint, c.relname,
@@ -204,7 +205,7 @@ class _Constraints:
         for oid, *column in rows:
             if self._is_root(oid):
                 self._root(oid).columns[column[0]] = Column(*column)
-        for oid, name, _, _, not_null, _ in rows:
+        for oid, name, _, _, not_null, *_ in rows:
             if not_null and not self._is_root(oid) and not self._root(oid).columns[name].not_null:
                 self._add_check(oid, Check(f"not null {name}", f"{quoted(name)} IS NOT NULL", frozenset({name})))
 

@@ -1,13 +1,13 @@
 """Copies a backup's rows into temporary tables beside the live ones.
 
 The temporary tables have the types of the live columns, so that equal values have equal images, and a value that the
-live database cannot take is found here, before anything is changed.
+live database cannot take is found here, before anything is changed: see `app.postgres.merge.unfit`.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 
@@ -17,31 +17,15 @@ from app.domain.changes import MergeRequest
 from app.errors import RestoreDataError, RestoreValidationError
 from app.postgres.dump.give_way import retry_while_locked
 from app.postgres.load.batches import Batch, batches_of_stream, batches_of_table
-from app.postgres.merge.match import MatchResult, TableMatch, encoding_of, primary_keys
+from app.postgres.merge.match import MatchResult, encoding_of, primary_keys
 from app.postgres.merge.schema import ForeignKey, LiveTable
 from app.postgres.merge.session import MergeSession
 from app.postgres.merge.sql import TEXT
-from app.postgres.merge.version_tables import stage_version_tables
+from app.postgres.merge.staged import StagedTable
+from app.postgres.merge.unfit import convert, is_refused_value
+from app.postgres.merge.version_tables import BackupVersionTable, stage_version_tables
 from app.postgres.merge.where import keep_only
 from app.postgres.quoting import quoted
-
-
-@dataclass(frozen=True, slots=True)
-class StagedTable:
-    """A matched table with its temporary tables; `rows` and `plan` are their names as SQL."""
-
-    match: TableMatch
-    number: int
-
-    @property
-    def rows(self) -> str:
-        """The backup's rows."""
-        return f"pg_temp.restore_rows_{self.number}"
-
-    @property
-    def plan(self) -> str:
-        """The plan for these rows."""
-        return f"pg_temp.restore_plan_{self.number}"
 
 
 def stage(
@@ -53,23 +37,19 @@ def stage(
 ) -> list[StagedTable]:
     """Copy the rows of all matches.
 
-    For a whole replace, rows are staged for its preview only. A column without a match is no error then, because the
-    replace creates its own tables.
+    For a whole replace, rows are staged for its preview only. A column without a match, or a key that is not unique,
+    is no error then, because the replace creates its own tables.
 
     Raises:
         RestoreValidationError: a column with values is not in the live table, the live key is not unique in the
             backup's rows, or the condition is invalid.
-        RestoreDataError: a value does not fit the live column's type.
+        RestoreDataError: the server refuses the rows for another reason than a value that does not fit.
         BackupReadError, BackupValidationError: the file cannot be read, or differs from its index.
     """
     staged = [StagedTable(match, number) for number, match in enumerate(matches.tables, 1)]
     for table in staged:
         retry_while_locked(session, partial(session.execute, _table_of(table), f"room for {table.match.name}"))
-    if request.whole and archive.seekable:
-        staged = [table for table in staged if _fits(session, archive, table, matches, progress)]
-    else:
-        targets = [(table.rows, table.match.live, table.match.sources) for table in staged]
-        copy_rows(session, archive, [*targets, *stage_version_tables(session, matches.versions)], progress)
+    staged = _copy_all(session, archive, staged, matches.versions, progress)
     keys = primary_keys(archive)
     if request.where:
         for table in staged:
@@ -84,24 +64,33 @@ def stage(
             _require_columns(session, table)
         sources = {segment.table for segment in table.match.sources}
         if not all(name and set(keys.get(name, ())) == set(table.match.key_columns) for name in sources):
-            _require_key(session, table)
+            _require_key(session, table, matches if request.whole else None)
     return staged
 
 
-def _fits(
-    session: MergeSession, archive: Archive, table: StagedTable, matches: MatchResult, progress: Callable[[int], None]
-) -> bool:
-    """Copy a table's rows; False if the live table cannot take them."""
-    try:
-        copy_rows(session, archive, [(table.rows, table.match.live, table.match.sources)], progress)
-        _require_key(session, table)
-    except (RestoreDataError, RestoreValidationError):
-        matches.unfit.append(table.match)
-        matches.schema.append(
-            f"column types or keys of {table.match.name} differ, so all of its rows are shown as changed"
-        )
-        return False
-    return True
+def _copy_all(
+    session: MergeSession,
+    archive: Archive,
+    staged: Sequence[StagedTable],
+    versions: Sequence[BackupVersionTable],
+    progress: Callable[[int], None],
+) -> list[StagedTable]:
+    """Copy the rows. A table that refuses a value is copied again, row by row."""
+    targets = [(table.rows, table.match.live, table.match.sources) for table in staged]
+    refusals = copy_rows(session, archive, [*targets, *stage_version_tables(session, versions)], progress)
+    return [
+        convert(session, table, partial(_copy_again, session, archive, table), refusals[table.rows])
+        if table.rows in refusals
+        else table
+        for table in staged
+    ]
+
+
+def _copy_again(session: MergeSession, archive: Archive, table: StagedTable, name: str) -> None:
+    """Copy a table's rows into another temporary table."""
+    refusals = copy_rows(session, archive, [(name, table.match.live, table.match.sources)], lambda _: None)
+    for error in refusals.values():
+        raise error
 
 
 def _table_of(table: StagedTable) -> str:
@@ -116,7 +105,7 @@ def copy_rows(
     archive: Archive,
     targets: Sequence[tuple[str, LiveTable, Sequence[Segment]]],
     progress: Callable[[int], None],
-) -> None:
+) -> dict[str, RestoreDataError]:
     """Copy data segments into tables, each with its own columns.
 
     Args:
@@ -124,16 +113,31 @@ def copy_rows(
         archive: of the rows.
         targets: name as SQL, the live table whose columns a dump without column names has, and segments.
         progress: called with the number of bytes sent.
+
+    Returns:
+        The tables that refused a value, with the error. Some of their rows are missing.
     """
     encoding = encoding_of(archive)
-    copies: dict[TableName | None, str] = {}
+    copies: dict[TableName | None, tuple[str, str]] = {}
     for table, live, segments in targets:
         for segment in segments:
             columns = ", ".join(map(quoted, live.settable if segment.columns is None else segment.columns))
             listed = f"({columns})" if columns else ""
-            copies[segment.table] = f"COPY {table} {listed} FROM STDIN (ENCODING '{encoding}')"
+            copies[segment.table] = table, f"COPY {table} {listed} FROM STDIN (ENCODING '{encoding}')"
+    refusals: dict[str, RestoreDataError] = {}
     for batch in _batches(archive, [segments for _, _, segments in targets]):
-        session.copy(copies[batch.table].encode(), _counted(batch.blocks(), progress), f"rows of {batch.table}")
+        table, copy = copies[batch.table]
+        blocks = iter(batch.blocks())
+        if table not in refusals:
+            try:
+                session.copy(copy.encode(), _counted(blocks, progress), f"rows of {batch.table}")
+            except RestoreDataError as error:
+                if not is_refused_value(error):
+                    raise
+                refusals[table] = error
+        if table in refusals and batch.alone:
+            deque(blocks, maxlen=0)  # the next batch begins after it
+    return refusals
 
 
 def _batches(archive: Archive, targets: Sequence[Sequence[Segment]]) -> Iterator[Batch]:
@@ -176,13 +180,27 @@ def _require_columns(session: MergeSession, table: StagedTable) -> None:
             raise RestoreValidationError(message, hint)
 
 
-def _require_key(session: MergeSession, table: StagedTable) -> None:
-    """Make sure that the live key is unique in the backup's rows; it is if it was their key in the backup."""
+def _require_key(session: MergeSession, table: StagedTable, comparison: MatchResult | None) -> None:
+    """Make sure that the live key is unique in the backup's rows; it is if it was their key in the backup.
+
+    Args:
+        session: of the table.
+        table: whose key is tried.
+        comparison: if rows are compared only, a table without a unique key has none, which is noted here.
+    """
     match = table.match
+    if match.key is None:
+        return
     key = ", ".join(map(quoted, match.key_columns))
+    known = " AND ".join(f"{quoted(name)} IS NOT NULL" for name in match.key_columns)
     duplicates = (
-        f"SELECT EXISTS (SELECT FROM {table.rows} GROUP BY {key} HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 1)"
+        f"SELECT EXISTS (SELECT FROM {table.rows} WHERE {known}"
+        f" GROUP BY {key} HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 1)"
     )
-    if match.key and session.query(duplicates, f"rows of {match.name}")[0][0]:
-        message = f"the live key ({key}) of {match.name} is not unique in the backup's rows"
+    if not session.query(duplicates, f"rows of {match.name}")[0][0]:
+        return
+    message = f"the live key ({key}) of {match.name} is not unique in the backup's rows"
+    if comparison is None:
         raise RestoreValidationError(message, "restore into another database (--into), and compare")
+    comparison.schema.append(f"{message}: whole rows are compared")
+    match.key, match.key_columns = None, ()

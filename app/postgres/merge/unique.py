@@ -11,23 +11,24 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
+from app.domain.changes import SampleKind
+from app.postgres.merge.reasons import BACKUP, Reason, Reasons, backup_place, live_place
 from app.postgres.merge.schema import UniqueKey
 from app.postgres.merge.session import MergeSession
 from app.postgres.merge.sql import APPLIED, TEXT, same_place
-from app.postgres.merge.stage import StagedTable
+from app.postgres.merge.staged import StagedTable
 from app.postgres.quoting import SAME, literal
 
-UNIQUE = "unique"
 MOST_STEPS = 500
 
 
-def unique_taken(table: StagedTable, key: UniqueKey) -> str:
+def unique_taken(table: StagedTable, key: UniqueKey, reasons: Reasons) -> str:
     """Block rows whose unique value a live row has and keeps."""
-    columns = ", ".join(sorted(key.columns))
+    stopped = reasons.stopped(_reason(table, key), live_place("l.part", "l.id"))
     changes_value = f"NOT EXISTS (SELECT FROM {_values_of(table.rows, key)} s WHERE s.id {SAME} q.s AND {_same(key)})"
     frees_value = f"q.blocked IS NULL AND (q.action {SAME} 'd' OR q.action {SAME} 'u' AND {changes_value})"
     return (
-        f"UPDATE {table.plan} p SET blocked = '{UNIQUE}', why = {literal(columns)}"
+        f"UPDATE {table.plan} p SET {stopped}"
         f" FROM {_values_of(table.rows, key)} s, {_values_of(table.match.live.rows, key)} l"
         f" WHERE s.id {SAME} p.s AND {APPLIED} AND {_same(key)}"
         f" AND (p.l IS NULL OR NOT (l.id {SAME} p.l AND l.part {SAME} p.part))"
@@ -35,21 +36,21 @@ def unique_taken(table: StagedTable, key: UniqueKey) -> str:
     )
 
 
-def unique_twice(table: StagedTable, key: UniqueKey) -> str:
+def unique_twice(table: StagedTable, key: UniqueKey, reasons: Reasons) -> str:
     """Block rows of the backup that share a unique value. They may if the key was added after the backup."""
-    columns = ", ".join(sorted(key.columns))
     return (
-        f"UPDATE {table.plan} p SET blocked = '{UNIQUE}', why = {literal(columns)}"
+        f"UPDATE {table.plan} p SET {reasons.stopped(_reason(table, key), backup_place('l.id'))}"
         f" FROM {_values_of(table.rows, key)} s, {_values_of(table.rows, key)} l, {table.plan} q"
         f" WHERE s.id {SAME} p.s AND {APPLIED} AND l.id {SAME} q.s AND q.action {SAME} ANY (ARRAY['i', 'u'])"
         f" AND NOT l.id {SAME} s.id AND {_same(key)}"
     )
 
 
-def block_shared_keys(table: StagedTable) -> Iterator[str]:
+def block_shared_keys(table: StagedTable, reasons: Reasons) -> Iterator[str]:
     """Block rows that share their key: an index that was built under another collation version allows that."""
-    columns = literal(", ".join(sorted(table.match.key_columns)))
-    stopped = f"UPDATE {table.plan} p SET blocked = '{UNIQUE}', why = {columns} FROM {table.rows} s"
+    name = table.match.key.name if table.match.key else None
+    reason = Reason(table.match.name, SampleKind.UNIQUE, tuple(sorted(table.match.key_columns)), name)
+    stopped = f"UPDATE {table.plan} p SET {reasons.stopped(reason)} FROM {table.rows} s"
     planned = f"s.ctid {SAME} p.s AND {APPLIED}"
     twin = f"SELECT FROM {table.rows} o WHERE {table.match.same('o', 's')} AND NOT o.ctid {SAME} s.ctid"
     yield f"{stopped} WHERE {planned} AND EXISTS ({twin})"
@@ -60,23 +61,24 @@ def block_shared_keys(table: StagedTable) -> Iterator[str]:
     yield f"DELETE FROM {table.plan} p USING {table.plan} q WHERE q.s {SAME} p.s AND ({before})"
 
 
-def order_updates(session: MergeSession, table: StagedTable) -> int:
+def order_updates(session: MergeSession, table: StagedTable, reasons: Reasons) -> int:
     """Number the steps of a table's updates. Blocks updates that have no order, and returns their number."""
     givers_of: defaultdict[str, set[str]] = defaultdict(set)
-    columns_of: dict[str, str] = {}
+    reason_of: dict[str, Reason] = {}
     for key in table.match.other_keys:
         if key.deferrable:
             continue  # checked at the end
         for taker, giver in session.query(_passes_on(table, key), f"plan for {table.match.name}"):
             givers_of[taker].add(giver)
-            columns_of[taker] = columns_of[giver] = ", ".join(sorted(key.columns))
+            reason_of[taker] = reason_of[giver] = _reason(table, key)
     steps = _update_steps(givers_of)
     blocked = 0
-    for row, columns in columns_of.items():
+    for row, reason in reason_of.items():
         if row in steps:
             session.execute(f"UPDATE {table.plan} SET step = {steps[row]} WHERE s {SAME} '{row}'", "the plan")
         else:
-            stopped = f"blocked = '{UNIQUE}', why = {literal(columns)}"
+            way = [literal(f"{BACKUP} {giver}") for giver in sorted(givers_of.get(row, ()))[:1]]
+            stopped = reasons.stopped(reason, *way)
             blocked += session.execute(f"UPDATE {table.plan} SET {stopped} WHERE s {SAME} '{row}'", "the plan")
     return blocked
 
@@ -110,6 +112,10 @@ def _passes_on(table: StagedTable, key: UniqueKey) -> str:
         f" WHERE p.action {SAME} 'u' AND q.action {SAME} 'u' AND p.blocked IS NULL AND q.blocked IS NULL"
         f" AND NOT p.s {SAME} q.s"
     )
+
+
+def _reason(table: StagedTable, key: UniqueKey) -> Reason:
+    return Reason(table.match.name, SampleKind.UNIQUE, tuple(sorted(key.columns)), key.name)
 
 
 def _values_of(table: str, key: UniqueKey) -> str:

@@ -161,7 +161,7 @@ def test_a_catalog_from_before_restores_keeps_what_it_holds(url: str) -> None:
         catalog.fail(run, RuntimeError("lasting"), next_slot.due, transient=False)
         assert catalog.claim("residency", slot.tier, next_slot, next_slot.due, server) is None
     alembic("downgrade", "0001", BACKUP_CATALOG_URL=url)
-    assert tables(url) == OURS - {"backup_restores", "backup_manifests"}
+    assert tables(url) == OURS - {"backup_restores", "backup_manifests", "backup_deletions"}
     alembic("upgrade", "head", BACKUP_CATALOG_URL=url)
     found = catalog.slot("residency", slot.tier, slot.period)
     assert found is not None
@@ -277,6 +277,7 @@ def test_every_constraint_and_index_has_its_name(url: str) -> None:
         "ck_backup_restores_state",
         "ck_backup_runs_state",
         "ck_backup_slots_state",
+        "pk_backup_deletions",
         "pk_backup_files",
         "pk_backup_manifests",
         "pk_backup_restores",

@@ -5,10 +5,7 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from app.errors import (
-    RestoreDataError,
-    RestoreValidationError,
-)
+from app.errors import RestoreValidationError
 from tests.fix_merge import archive_of, merge, request, undo
 from tests.fix_people import changes_of, of
 from tests.fix_postgres import TestDatabase, copy_of_all_tables
@@ -69,7 +66,12 @@ def test_columns_are_matched_by_name(database: TestDatabase) -> None:
     )
     done, _ = merge(database, archive, request())
     assert changes_of(done, "people") == of("people", inserted=1, unchanged=19)
-    assert done.schema == ("column public.people.phone is not in the backup",)
+    types = "have other types in the backup (and in the live database): id integer (bigint)"
+    types += ", updated_at timestamp with time zone (date)"
+    assert done.schema == (
+        "column public.people.phone is not in the backup",
+        f"columns of public.people {types}",
+    )
     assert database.query("SELECT phone FROM people WHERE id = 20") == [("none",)]
 
 
@@ -104,11 +106,3 @@ def test_a_dropped_column_without_values_is_no_loss(database: TestDatabase) -> N
     database.execute("ALTER TABLE shifts DROP COLUMN note; DELETE FROM shifts WHERE slot = 2")
     done, _ = merge(database, archive, request())
     assert changes_of(done, "shifts") == of("shifts", inserted=30, unchanged=60)
-
-
-def test_a_value_that_does_not_fit_the_live_type_is_an_error_without_its_value(database: TestDatabase) -> None:
-    archive = archive_of(database)
-    database.execute("ALTER TABLE people ALTER COLUMN name TYPE int USING id")
-    with pytest.raises(RestoreDataError, match=r"rows of public\.people: invalid input syntax") as raised:
-        merge(database, archive, request())
-    assert "person 1" not in str(raised.value)

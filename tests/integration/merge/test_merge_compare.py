@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.archive.reader import Archive
-from app.domain.changes import Changes, SampleKind, TableChanges
+from app.domain.changes import Changes, SampleKind, TableChanges, Values
 from app.postgres.database import Database
 from app.postgres.merge.compare import compare
 from tests.fix_merge import archive_of
@@ -54,10 +54,20 @@ def test_each_row_that_differs_is_found_by_its_key(empty_database: TestDatabase)
     assert copy_of_all_tables(empty_database.url) == before
 
 
-def test_rows_of_another_shape_all_differ(empty_database: TestDatabase) -> None:
+def test_rows_of_another_shape_are_compared_by_common_columns(empty_database: TestDatabase) -> None:
     empty_database.execute(SCHEMA)
     one = archive_of(empty_database)
-    empty_database.execute("ALTER TABLE people ADD COLUMN more int")
+    empty_database.execute(
+        "ALTER TABLE people ADD COLUMN more int, ADD COLUMN most int, ALTER j TYPE text; ALTER TABLE log DROP said;"
+        "UPDATE people SET j = 'x' WHERE id = 4"
+    )
     found = differences(empty_database, one, archive_of(empty_database))
-    assert found.schema == ("column public.people.more is only in the second",)
-    assert found.total("updated") == 20
+    assert found.schema == (
+        "column public.log.said is only in the first",
+        "columns more, most of public.people are only in the second",
+        "column public.people.j is json in the first, text in the second",
+    )
+    assert [(each.table, each.updated, each.inserted) for each in found.tables if each.changed] == [
+        ("public.people", 1, 0)
+    ]
+    assert found.samples[0].values == {"j": Values(backup='{"a" : 1}', live="x")}

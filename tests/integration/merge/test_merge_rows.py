@@ -145,7 +145,7 @@ def test_a_whole_replace_is_previewed_whatever_became_of_the_schema(database: Te
         preview = found.preview()
     assert preview.tables == (
         of("log", inserted=5, deleted=2),
-        of("people", updated=20, conflicting=20),
+        of("people", unchanged=20),
         of("shifts", inserted=30, unchanged=60),
     )
     assert "column public.people.name is not in the live database" in preview.schema

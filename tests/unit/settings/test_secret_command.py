@@ -23,10 +23,14 @@ def test_no_part_of_the_program_shows_it(tmp_path: Path) -> None:
             "BACKUP_DIR": str(tmp_path),
             "RESTORE_POST_COMMAND": f"run -p {SECRET}",
             "RESTORE_MIGRATE_COMMAND": f"up -p {SECRET}",
+            "RESTORE_BEFORE_COMMAND": f"pause -p {SECRET}",
+            "RESTORE_AFTER_COMMAND": f"resume -p {SECRET}",
         }
     )
     assert program.service().options.post_command == ("run", "-p", SECRET)
     assert program.service().options.migrate_command == ("up", "-p", SECRET)
+    assert program.service().options.before_command == ("pause", "-p", SECRET)
+    assert program.service().options.after_command == ("resume", "-p", SECRET)
     for shown in (program, program.settings, program.service(), as_environment_file(program.settings)):
         assert SECRET not in f"{shown} {shown!r}"
 

@@ -37,6 +37,9 @@ DEFAULTS: dict[str, Any] = {
     "restore_undo_hours": 24,
     "restore_post_command": None,
     "restore_migrate_command": None,
+    "restore_before_command": None,
+    "restore_after_command": None,
+    "restore_hook_seconds": 300,
     "restore_command_dir": None,
     "backup_min_free_mb": 100,
     "backup_compression": Codec.NONE,
@@ -81,6 +84,9 @@ def test_every_name_is_read_from_the_environment_that_was_given_and_no_other(mon
         "RESTORE_UNDO_HOURS": "1.5",
         "RESTORE_POST_COMMAND": "alembic upgrade 'my head'",
         "RESTORE_MIGRATE_COMMAND": "sh -c 'cd db && make up'",
+        "RESTORE_BEFORE_COMMAND": "pause 'all workers'",
+        "RESTORE_AFTER_COMMAND": "resume",
+        "RESTORE_HOOK_SECONDS": "0.5",
         "RESTORE_COMMAND_DIR": "/srv/app",
         "BACKUP_MIN_FREE_MB": "0",
         "BACKUP_COMPRESSION": "zstd",
@@ -103,6 +109,8 @@ def test_every_name_is_read_from_the_environment_that_was_given_and_no_other(mon
     assert loaded.undo_for == timedelta(minutes=90)
     assert loaded.post_command == ("alembic", "upgrade", "my head")
     assert loaded.migrate_command == ("sh", "-c", "cd db && make up")
+    assert (loaded.before_command, loaded.after_command) == (("pause", "all workers"), ("resume",))
+    assert loaded.restore_hook_seconds == 0.5
     assert loaded.restore_command_dir == Path("/srv/app")
     assert loaded.crons == {
         Tier.DAILY: "30 1 * * *",

@@ -173,7 +173,7 @@ def test_a_manifest_is_not_put_beside_other_bytes(memory_site: MemorySite) -> No
 def test_a_pin_of_the_manifest_counts_and_comes_back(memory_site: MemorySite) -> None:
     memory_site.take()
     keep(memory_site.service, "latest", "audit")
-    memory_site.catalog.pin("residency", "daily/backup-2025-01-15", None)
+    memory_site.catalog.pin("residency", "daily/backup-2025-01-15", None, None)
     assert memory_site.find().pinned_reason == "audit"
     lose_catalog(memory_site)
     sync(memory_site.service)

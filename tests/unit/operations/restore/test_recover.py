@@ -6,7 +6,7 @@ with real servers, processes and kill -9 in `tests/integration/restore/test_rest
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,6 +31,7 @@ WAYS: dict[str, tuple[dict[str, Any], Rows]] = {
     "merge": ({"mode": "merge"}, MERGED),
 }
 MOST = 100
+PAUSE, RESUME = ("echo", "paused"), ("printenv", "RESTORE_OUTCOME")
 # Steps on the server that change it, or read much of it; a question that dies leaves what the one before it left.
 CHANGES = {"dump_into", "create", "load", "prove", "run", "swap", "swapped", "drop", "replace_in_place", "merging"}
 CHANGES |= {"apply", "run_script", "commit", "committing"}
@@ -52,6 +53,7 @@ def site(memory_site: MemorySite, way: str) -> MemorySite:
     memory_site.take()
     memory_site.later(days=1)
     damage(memory_site)
+    memory_site.service = memory_site.with_options(before_command=PAUSE, after_command=RESUME)
     return memory_site
 
 
@@ -65,6 +67,7 @@ def dying_at(site: MemorySite, point: int) -> Iterator[list[str]]:
     seen: list[str] = []
     dead: list[bool] = []
     step, save, settle = site.server.step, site.restore_records.save_restore, site.restore_records.replace_restore
+    run = site.commands.run
 
     def reached(name: str) -> None:
         if dead:
@@ -83,6 +86,11 @@ def dying_at(site: MemorySite, point: int) -> Iterator[list[str]]:
 
         return call
 
+    def commanded(argv: Sequence[str], *more: Any) -> None:
+        reached(f"before {argv[0]}")
+        run(argv, *more)
+        reached(f"after {argv[0]}")
+
     def stepped(name: str) -> None:
         if name in CHANGES:
             reached(f"at {name}")
@@ -90,6 +98,7 @@ def dying_at(site: MemorySite, point: int) -> Iterator[list[str]]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(site.server, "step", stepped)
+        patch.setattr(site.commands, "run", commanded)
         patch.setattr(site.restore_records, "save_restore", hooked("record", save))
         patch.setattr(site.restore_records, "replace_restore", hooked("claim", settle))
         yield seen
@@ -128,6 +137,13 @@ def require_nothing_left(site: MemorySite) -> None:
     assert site.tree.leftovers() == []
 
 
+def require_resumed(site: MemorySite, outcome: str) -> None:
+    """What was paused goes on, and was told how it ended; nothing is done for what had paused nothing."""
+    ran = [(words, variables.get("RESTORE_OUTCOME")) for words, variables in site.commands.ran]
+    assert not ran or ran[-1] == (" ".join(RESUME), outcome)
+    site.commands.ran.clear()
+
+
 def told(site: MemorySite, record: Restore) -> list[str]:
     found = check_restores(site.service, inventory(site.service))
     return [finding.message for finding in found if record.id in finding.message and "it" in finding.message]
@@ -147,10 +163,12 @@ def test_a_restore_that_dies_anywhere_is_before_or_after_and_leaves_nothing(site
         assert site.rows == found, point
         record = site.restores()[0]
         assert (record.state is RestoreState.COMPLETE) == (found == after), point
+        require_resumed(site, "complete" if found == after else "failed")
         seen.add(record.state)
         if record.state is RestoreState.COMPLETE:
             rollback(site.service, record.id)
             assert site.rows == DAMAGED, point
+            require_resumed(site, "complete")
         require_nothing_left(site)
     assert seen == {RestoreState.FAILED, RestoreState.COMPLETE}
 
@@ -158,10 +176,12 @@ def test_a_restore_that_dies_anywhere_is_before_or_after_and_leaves_nothing(site
 def test_a_rollback_that_dies_anywhere_is_before_or_after_and_can_be_finished(site: MemorySite, way: str) -> None:
     asked, after = WAYS[way]
     restored = [site.restore("daily/backup-2025-01-15", **asked).restore.id]
+    site.commands.ran.clear()
 
     def again() -> None:
         damage(site)
         restored.append(site.restore("daily/backup-2025-01-15", **asked).restore.id)
+        site.commands.ran.clear()
 
     seen = set()
     for point in points(site, lambda: rollback(site.service, restored[-1]), again):
@@ -171,6 +191,7 @@ def test_a_rollback_that_dies_anywhere_is_before_or_after_and_can_be_finished(si
         assert site.rows == found, point
         record = site.restores()[0]
         assert (record.state is RestoreState.ROLLED_BACK) == (found == DAMAGED), point
+        require_resumed(site, "complete" if found == DAMAGED else "failed")
         seen.add(record.state)
         if record.state is RestoreState.COMPLETE:
             rollback(site.service, record.id)
