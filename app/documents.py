@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # so that a verb that prints backups does not wait for the im
     from app.errors import ResidencyBackupError
     from app.operations.backup.publish import BackupResult
     from app.operations.backups.adopt import AdoptResult
+    from app.operations.backups.delete import DeleteResult
     from app.operations.backups.inventory import Inventory
     from app.operations.backups.prune import PruneResult
     from app.operations.backups.sync import SyncResult
@@ -133,6 +134,11 @@ def pruning(outcome: PruneResult, *, dry_run: bool) -> JSON:
     pruned = plan.pruned if dry_run else outcome.removed
     kept = [{"backup": value.id, "reasons": list(plan.reasons[value.id])} for value in plan.kept]
     return {"kept": kept, "pruned": [value.id for value in pruned], "problems": outcome.problems}
+
+
+def deletion(outcome: DeleteResult) -> JSON:
+    """A backup that was deleted."""
+    return backup(outcome.backup) | {"deleted": True, "reason": outcome.reason, "warnings": outcome.warnings}
 
 
 def sync(outcome: SyncResult) -> JSON:

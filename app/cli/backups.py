@@ -10,6 +10,7 @@ from app.cli.session import WARNINGS, Session, as_json
 from app.domain.backup import Origin, Tier
 from app.errors import BackupValidationError
 from app.operations.backup.take import BackupRequest, take_backup
+from app.operations.backups.delete import delete as delete_backup
 from app.operations.backups.inventory import ALIASES
 from app.operations.backups.keep import keep as keep_backup
 from app.operations.backups.prune import prune as prune_backups
@@ -85,4 +86,21 @@ def keep(session: Session, backup: str, reason: str, *, release: bool, as_json: 
     return 0
 
 
-COMMANDS: tuple[click.Command, ...] = (create, verify, prune, keep)
+@click.command()
+@click.argument("backup", metavar="ID")
+@click.option("--reason", required=True, metavar="TEXT", help="Why; it is recorded.")
+@as_json
+@click.pass_obj
+def delete(session: Session, backup: str, reason: str, *, as_json: bool) -> int:
+    """Delete a backup that nothing needs, for a reason.
+
+    The newest verified backup stays, and so does one that is pinned or that a restore needs.
+    """
+    if backup in ALIASES:
+        raise click.UsageError("name the backup to delete by its ID: an alias may mean another one by now")
+    outcome = delete_backup(session.of_files(), backup, reason)
+    show.deleted(outcome, as_json=as_json)
+    return WARNINGS if outcome.warnings else 0
+
+
+COMMANDS: tuple[click.Command, ...] = (create, verify, prune, keep, delete)

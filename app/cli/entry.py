@@ -35,6 +35,7 @@ VERBS = {
     "adopt": ("adopt", "Say that this server is the new one: its backups follow those of the server before."),
     "check": ("health", "Check that the whole backup system is healthy."),
     "create": ("backups", "Take a backup now."),
+    "delete": ("backups", "Delete a backup that nothing needs, for a reason."),
     "diff": (
         "restores",
         "Show what differs between two backups, or a backup and the live database.",

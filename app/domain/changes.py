@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from app.domain.adaptation import Adaptation
-from app.domain.restore import OnConflict, Policy
+from app.domain.psql import shell_word
+from app.domain.restore import Mode, OnConflict, Policy
 from app.domain.revisions import SchemaVersions
 
 MOST_SAMPLES = 100
@@ -244,6 +245,21 @@ class MergeRequest:
     def whole(self) -> bool:
         """Whether it replaces the whole database."""
         return self.exact and not self.tables
+
+    def command(self, database: str) -> str:
+        """The command line that asks for it. `database`: the name of the one that changes."""
+        words = [f"residency-backup restore {shell_word(self.backup or 'latest')}"]
+        words.append(f"--mode {Mode.REPLACE if self.exact else Mode.MERGE}")
+        words += [f"--table {shell_word(table)}" for table in self.tables]
+        words += ["--dependents"] if self.dependents else []
+        given = {
+            "--where": self.where,
+            "--on-conflict": None if self.on_conflict == OnConflict() else str(self.on_conflict),
+            "--into": self.into,
+            "--search-path": self.search_path,
+        }
+        words += [f"{option} {shell_word(text)}" for option, text in given.items() if text is not None]
+        return " ".join([*words, *self.adaptation.words, f"--confirm {shell_word(database)}"])
 
     def refuses(self, changes: Changes) -> bool:
         """Whether the request does not allow these changes. Then none of them is made."""

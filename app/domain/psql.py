@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from shlex import quote
+
 
 def in_psql(database: str, *statements: str) -> str:
     """The psql command that runs these statements in a database."""
-    return " ".join([f"psql -d {shell_word(database)}", *(f"-c {shell_word(statement)}" for statement in statements)])
+    return " ".join([f"psql -d {_word(database)}", *(f"-c {_word(statement)}" for statement in statements)])
 
 
 def renaming(database: str, name: str) -> str:
@@ -19,7 +21,12 @@ def quoted(name: str) -> str:
 
 
 def shell_word(text: str) -> str:
-    """A word of a command, quoted for the shell if necessary."""
+    """A word of a command line, quoted for the shell if necessary; paths and qualified names are not."""
+    return text if quote(text) == text else _word(text)
+
+
+def _word(text: str) -> str:
+    """A word, quoted for the shell if necessary."""
     if text.isidentifier():
         return text
     if "'" in text and not set(text) & set('"$`\\!'):

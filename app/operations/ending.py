@@ -10,9 +10,11 @@ raise the error, with what caused it behind it
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, Self
 
-from app.errors import BackupCancelledError, as_logged
+from app.domain.events import EventName
+from app.errors import BackupCancelledError, Cancelled, as_logged
+from app.ports.events import Events, failure
 
 
 class Ending:
@@ -62,3 +64,37 @@ class Ending:
 
     def record(self, error: Exception) -> None:
         """Record the failure."""
+
+
+class VerbEnding(Ending):
+    """The ending of a verb that leaves nothing to be cleaned up: the failure, or the cancel, is told.
+
+    Attributes:
+        backup: id of the backup that it is about, once that is known.
+    """
+
+    def __init__(self, events: Events, failed: EventName, cancelled: str) -> None:
+        self._events = events
+        self._failed = failed
+        self._cancelled = cancelled
+        self.backup: str | None = None
+
+    def __exit__(self, kind: object, cause: BaseException | None, trace: object) -> Literal[False]:
+        """As of every ending; what was raised is never swallowed, so the block may return a value."""
+        super().__exit__(kind, cause, trace)
+        return False
+
+    def cancelled(self, signal: KeyboardInterrupt | BackupCancelledError) -> Exception:
+        """The reason that a signal handler named, or Ctrl-C."""
+        return why_cancelled(signal, self._cancelled)
+
+    def tell(self, error: Exception) -> None:
+        """Emit the verb's event."""
+        self._events.emit(failure(self._failed, error, backup=self.backup))
+
+
+def why_cancelled(signal: KeyboardInterrupt | BackupCancelledError, otherwise: str) -> Exception:
+    """The error that a signal handler named, or else one with these words."""
+    if isinstance(signal, BackupCancelledError):
+        return signal
+    return signal.error if isinstance(signal, Cancelled) else BackupCancelledError(otherwise)

@@ -20,6 +20,7 @@ from app.operations.backups.lineage import ours
 if TYPE_CHECKING:  # `list` is spared the rest of the program
     from app.archive.manifest import Manifest
     from app.operations.backup.publish import BackupResult
+    from app.operations.backups.delete import DeleteResult
     from app.operations.backups.inventory import Inventory
     from app.operations.backups.prune import PruneResult
     from app.operations.backups.verify import VerifyResult
@@ -119,6 +120,15 @@ def pruned(outcome: PruneResult, *, dry_run: bool, as_json: bool) -> None:
     if not gone:
         say("nothing to remove")
     warn(outcome.problems)
+
+
+def deleted(outcome: DeleteResult, *, as_json: bool) -> None:
+    """A backup that is gone."""
+    if as_json:
+        document(documents.deletion(outcome))
+        return
+    say(f"deleted {outcome.backup.id} ({decimal(outcome.backup.bytes)})")
+    warn(outcome.warnings)
 
 
 def kept(backup: Backup, *, as_json: bool) -> None:

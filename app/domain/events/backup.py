@@ -12,6 +12,7 @@ class BackupEvent(EventName):
     CREATED = "backup created", Level.INFO, "The backup stands under its name, and is recorded."
     VERIFIED = "backup verified", Level.INFO, "The file was read back, and has the digests of its manifest."
     PRUNED = "backup pruned", Level.INFO, "Retention removed a backup."
+    DELETED = "backup deleted", Level.INFO, "Somebody removed a backup; the line says who, and why."
     PINNED = "backup pinned", Level.INFO, "Retention keeps the backup until it is released."
     RELEASED = "backup released", Level.INFO, "The pin is gone; retention decides again."
     SLOT_STANDS = "backup of this slot stands already", Level.INFO, "An earlier run made the scheduled backup."
@@ -92,6 +93,22 @@ class BackupEvent(EventName):
         Level.ERROR,
         "The file or its manifest cannot be read, or they differ.",
     )
+    VERIFICATION_FAILED = (
+        "backup verification failed",
+        Level.ERROR,
+        "It was cancelled, or there was nothing to read; damage that is found has lines of its own.",
+    )
+    PRUNE_FAILED = (
+        "backup prune failed",
+        Level.ERROR,
+        "Retention could not be applied; no backup was removed, or some were not.",
+    )
+    SYNC_FAILED = (
+        "backup sync failed",
+        Level.ERROR,
+        "The catalog does not say what the files say; sync goes on from there.",
+    )
+    NOT_DELETED = "backup not deleted", Level.ERROR, "The backup must stay, or could not be removed."
     RUNNING = (
         "backup not begun: another run of the tier is under way",
         Level.WARNING,

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from app.domain.backup import Tier
 from app.domain.events import BackupEvent
-from app.errors import BackupCancelledError, BackupRunningError, Cancelled, CatalogError, ResidencyBackupError
+from app.errors import BackupCancelledError, BackupRunningError, CatalogError, ResidencyBackupError
 from app.operations.backups.leftovers import remove_leftovers
-from app.operations.ending import Ending
+from app.operations.ending import Ending, why_cancelled
 from app.operations.service import Service
 from app.ports.events import Event, failure
 from app.ports.runs import Run
@@ -30,9 +30,7 @@ class RunEnding(Ending):
 
     def cancelled(self, signal: KeyboardInterrupt | BackupCancelledError) -> Exception:
         """The reason that a signal handler named, or Ctrl-C."""
-        if isinstance(signal, BackupCancelledError):
-            return signal
-        return signal.error if isinstance(signal, Cancelled) else BackupCancelledError("cancelled by Ctrl-C")
+        return why_cancelled(signal, "cancelled by Ctrl-C")
 
     def tell(self, error: Exception) -> None:
         """Report why it failed. If another run is under way, that is reported, and is no failure."""

@@ -39,7 +39,7 @@ from app.operations.backup.replaced import free_name, require_content, require_f
 from app.operations.backup.timing import made_already
 from app.operations.backups.beside_restore import naming_restores
 from app.operations.backups.inventory import Inventory, inventory
-from app.operations.backups.prune import prune
+from app.operations.backups.prune import apply_retention
 from app.operations.backups.servers import (
     asked,
     bind,
@@ -250,7 +250,7 @@ def _tell(service: Service, tier: Tier, name: EventName, backup: str | None = No
 
 def _prune(service: Service, taken: BackupResult, backups: Inventory) -> None:
     try:
-        outcome = prune(service, before=backups)
+        outcome = apply_retention(service, backups)
     except KeyboardInterrupt:  # the backup stands: that is what was asked for
         taken.warn(BackupEvent.RETENTION_CUT_SHORT, "cancelled; the next run or 'residency-backup prune' goes on")
         return

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from app.archive.manifest import Manifest
 
 MISSING = "the file is missing"
+_LIST = "to list what there is: residency-backup list"
 # `latest` and `oldest` never mean a safety or a full backup; `latest-safety` and `latest-full` do.
 _NEVER_LATEST = (Tier.SAFETY, Tier.FULL)
 ALIASES = ("latest", *(f"latest-{tier}" for tier in Tier), "oldest")
@@ -186,7 +187,19 @@ def find(service: Service, name: str, backups: Inventory | None = None) -> Backu
     for backup in whole:
         if wanted in (backup.id, backup.file):
             return backup
-    raise BackupNotFoundError(f"no such backup: {name}", "to list what there is: residency-backup list")
+    raise BackupNotFoundError(f"no such backup: {name}{_deleted(service, wanted)}", _LIST)
+
+
+def _deleted(service: Service, backup_id: str) -> str:
+    """Who deleted a backup that is not there, and why; nothing if nobody did."""
+    try:
+        done = next((one for one in service.catalog.deletions(service.database) if one.id == backup_id), None)
+    except CatalogError:  # said already: the list goes by the files
+        return ""
+    if done is None:
+        return ""
+    when = f"{done.deleted_at.astimezone(service.clock().tzinfo):%Y-%m-%d %H:%M %Z}"
+    return f": {done.deleted_by or 'somebody'} deleted it at {when}: {done.reason}"
 
 
 def _meant(service: Service, alias: str, own: Sequence[Backup], found: Mapping[str, str]) -> Backup:
@@ -210,7 +223,7 @@ def _meant(service: Service, alias: str, own: Sequence[Backup], found: Mapping[s
         message = f"no such backup: {alias}: {strange[0]} is there, but was found, and not made here: "
         hint = "if it is yours: residency-backup check; or name it by its id"
         raise BackupNotFoundError(message + found[strange[0]], hint)
-    raise BackupNotFoundError(f"no such backup: {alias}", "to list what there is: residency-backup list")
+    raise BackupNotFoundError(f"no such backup: {alias}", _LIST)
 
 
 def codec_of(file: str) -> Codec:

@@ -60,6 +60,22 @@ def in_use(service: Service) -> set[str]:
     return {name for record in open_ for name in (record.backup, record.safety) if name is not None}
 
 
+def why_needed(service: Service, backup_id: str) -> str | None:
+    """Why restores need a backup, in words; None if none does.
+
+    Raises:
+        CatalogError: nobody can tell.
+    """
+    now = service.clock()
+    for record in service.restores.restores(service.database):
+        if record.state in {RestoreState.RUNNING, RestoreState.ABANDONED}:
+            if backup_id in {record.backup, record.safety, record.before_rollback}:
+                return f"restore {record.id}, which is under way or not recovered, needs it"
+        elif record.undo_until is not None and record.undo_until > now and backup_id == record.safety:
+            return f"it is what was there before restore {record.id}, until {record.undo_until:%Y-%m-%d %H:%M %Z}"
+    return None
+
+
 def pinned_for(backups: Iterable[Backup]) -> list[tuple[str, Backup]]:
     """Backups pinned by restores, with the restores' ids."""
     pinned = ((_PIN.fullmatch(backup.pinned_reason or ""), backup) for backup in backups)

@@ -27,6 +27,7 @@ from app.operations.backups.parsed_manifests import keep_parsed
 from app.operations.backups.same_name import FilesOfId, TreeFile, backup_at, by_id, describe, remark
 from app.operations.backups.servers import require_folder
 from app.operations.backups.unfinished import reinstated
+from app.operations.ending import VerbEnding
 from app.operations.formats import format_of
 from app.operations.service import SILENT, Progress, Service
 from app.ports.events import Event, failure
@@ -60,13 +61,20 @@ def sync(service: Service, progress: Progress = SILENT, *, trusting: bool = True
         BackupFolderLostError: the folder held backups, and is empty.
         CatalogError: the catalog cannot be written.
     """
+    outcome = SyncResult()
+    with VerbEnding(service.events, BackupEvent.SYNC_FAILED, "the sync was cancelled"):
+        _sync(service, outcome, progress, trusting=trusting)
+    return outcome
+
+
+def _sync(service: Service, outcome: SyncResult, progress: Progress, *, trusting: bool) -> None:
     require_folder(service)
     rows = {row.file: row for row in service.catalog.backups(service.database)}
-    outcome = SyncResult(healed=adopt_manifests(service))
+    outcome.healed += adopt_manifests(service)
     files = service.tree.files()
     if rows and not files:
         outcome.problems.append(f"all {len(rows)} backups are gone from {service.tree}: is it mounted?")
-        return outcome
+        return
     described = [describe(stored, service.events) for stored in files]
     keep_parsed(service, described)
     names = by_id(described, rows)
@@ -86,7 +94,6 @@ def sync(service: Service, progress: Progress = SILENT, *, trusting: bool = True
     for row in rows.values():
         if row.id not in standing_ids:
             _forget(service, row, outcome)
-    return outcome
 
 
 def _sync_file(

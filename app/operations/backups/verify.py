@@ -27,6 +27,7 @@ from app.operations.backups.opened import (
     manifest_in,
     opened,
 )
+from app.operations.ending import VerbEnding
 from app.operations.formats import format_in
 from app.operations.service import SILENT, Progress, Service
 from app.ports.events import Event, failure
@@ -52,11 +53,12 @@ def verify(service: Service, name: str | None = None, progress: Progress = SILEN
     Raises:
         BackupNotFoundError: there is none of that name.
     """
-    chosen = inventory(service) if name is None else [find(service, name)]
     outcome = VerifyResult()
-    progress.start("verify", sum(backup.bytes for backup in chosen))
-    for backup in chosen:
-        _verify_one(service, backup, progress, outcome, asked_for=name is not None)
+    with VerbEnding(service.events, BackupEvent.VERIFICATION_FAILED, "the verification was cancelled"):
+        chosen = inventory(service) if name is None else [find(service, name)]
+        progress.start("verify", sum(backup.bytes for backup in chosen))
+        for backup in chosen:
+            _verify_one(service, backup, progress, outcome, asked_for=name is not None)
     return outcome
 
 

@@ -123,7 +123,7 @@ def updated_columns(session: MergeSession, table: StagedTable) -> tuple[str, ...
         f"SELECT EXISTS (SELECT FROM {table.plan} p JOIN {table.rows} s ON s.ctid {SAME} p.s"
         f" JOIN {match.live.rows} l ON {same_place('l', 'p')} WHERE {_FREE} 'u' AND {key})"
     )
-    return match.columns if session.query(query, f"plan for {match.name}")[0][0] else match.values
+    return match.compared if session.query(query, f"plan for {match.name}")[0][0] else match.values
 
 
 def update_steps(session: MergeSession, table: StagedTable) -> list[int]:

@@ -20,7 +20,7 @@ from app.postgres.merge.samples import samples
 from app.postgres.merge.schema import Column, LiveSchema, LiveTable, UniqueKey
 from app.postgres.merge.session import MergeSession, merge_session
 from app.postgres.merge.sql import TEXT
-from app.postgres.merge.stage import copy_rows, stage
+from app.postgres.merge.stage import CopyTarget, copy_rows, stage
 from app.postgres.quoting import SAME, quoted
 
 
@@ -54,7 +54,8 @@ def _compare_rows(
             _beside(session, number, table, (one, other), keys.get(table, ())) for number, table in enumerate(tables, 1)
         ]
         for match, table in zip(matches, tables, strict=True):
-            copy_rows(session, other, [(quoted(*match.name), match.live, other.segments_of(table))], progress)
+            target = CopyTarget(quoted(*match.name), match.live, other.segments_of(table))
+            copy_rows(session, other, [target], progress)
         staged = stage(session, one, MatchResult(tables=matches), MergeRequest(exact=True), progress)
         planner = Planner(session, staged, LiveSchema({}, {}, []), MergeRequest(exact=True))
         planner.plan()

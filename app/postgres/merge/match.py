@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-import shlex
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
-from app.archive import lexer
 from app.archive.index import Segment, SegmentKind, TableName
 from app.archive.inspect.column_types import column_types
-from app.archive.pg_dump import CLIENT_ENCODING, IDENTIFIER, NAME, python_encoding, unquoted
+from app.archive.pg_dump import IDENTIFIER, NAME, python_encoding, unquoted
 from app.archive.reader import Archive
-from app.archive.scanner import scan
 from app.domain.changes import ColumnChanges, MergeRequest
 from app.errors import RestoreValidationError
 from app.postgres.merge.column_changes import column_changes
-from app.postgres.merge.missing_tables import way_to_tables
+from app.postgres.merge.column_names import ColumnOptions, column_names, column_options
+from app.postgres.merge.misfits import Misfits, require_this_database
 from app.postgres.merge.schema import ForeignKey, LiveSchema, LiveTable, UniqueKey
 from app.postgres.merge.sql import equal
+from app.postgres.merge.table_names import TableNames, chosen, encoding_of, statements, table_names
 from app.postgres.merge.version_tables import BackupVersionTable, require_none_named, unknown_names, version_tables
 from app.postgres.quoting import SAME, unquoted_name
 
-_ATTACH = re.compile(
-    rb"ALTER TABLE (?:ONLY )?(%(name)s)\.(%(name)s)\s+ATTACH PARTITION (%(name)s)\.(%(name)s)\s"
-    % {b"name": IDENTIFIER},
-    re.IGNORECASE,
-)
 _PRIMARY = re.compile(
     rb"ALTER TABLE (?:ONLY )?(%(name)s)\.(%(name)s)\s+ADD CONSTRAINT %(name)s PRIMARY KEY"
     rb" \((%(name)s(?:, %(name)s)*)\)" % {b"name": IDENTIFIER}
@@ -42,13 +35,17 @@ class TableMatch:
 
     Attributes:
         sources: the backup's data segments; for a partitioned table those of all partitions.
-        columns: those that both have and that can be set, in the live table's order.
+        columns: those that both have, or that are filled, and that can be set, in the live table's order.
         key: by which rows are compared; None if whole rows are compared.
         key_columns: columns of the key, in the table's order.
         other_keys: other unique keys, which may block rows.
         filtered: whether the request's condition applies to it.
         extra: the live table's columns that the backup lacks.
         lost, computed: the backup's columns that the live table lacks, and those that it generates now.
+        new_rows_only: columns whose values are for new rows alone: a live row keeps its own, and they are not compared.
+        fills: SQL expressions for some of these, by column.
+        skipped: staged columns that are left out.
+        takes: by column of the backup, the staged column that takes its values.
     """
 
     live: LiveTable
@@ -61,6 +58,10 @@ class TableMatch:
     extra: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
     computed: tuple[str, ...] = ()
+    new_rows_only: frozenset[str] = frozenset()
+    fills: Mapping[str, str] = field(default_factory=dict)
+    skipped: tuple[str, ...] = ()
+    takes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> TableName:
@@ -75,9 +76,14 @@ class TableMatch:
         )
 
     @property
+    def compared(self) -> tuple[str, ...]:
+        """Columns that are compared and updated."""
+        return tuple(column for column in self.columns if column not in self.new_rows_only)
+
+    @property
     def values(self) -> tuple[str, ...]:
-        """Columns that are no part of the key."""
-        return tuple(column for column in self.columns if column not in self.key_columns)
+        """Compared columns that are no part of the key."""
+        return tuple(column for column in self.compared if column not in self.key_columns)
 
 
 @dataclass(slots=True)
@@ -91,6 +97,9 @@ class MatchResult:
         foreign_keys: of the live database.
         versions: tables of migration tools, which a merge does not change.
         warnings: for the operator.
+        names: of the backup's tables, with the live tables that take their rows.
+        misfits: what has no place in the live database.
+        notes: what options leave out or map.
     """
 
     tables: list[TableMatch] = field(default_factory=list)
@@ -101,43 +110,64 @@ class MatchResult:
     foreign_keys: Sequence[ForeignKey] = ()
     versions: list[BackupVersionTable] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    names: TableNames = field(default_factory=TableNames)
+    misfits: Misfits = field(default_factory=Misfits)
+    notes: list[str] = field(default_factory=list)
 
 
 def match(archive: Archive, live: LiveSchema, request: MergeRequest, database: str) -> MatchResult:
     """Match the tables of a request with those of a database.
 
     Raises:
-        RestoreValidationError: a table of the backup that has rows is not in the live database, or the request names a
-            table that the backup does not have, or that a merge does not change.
+        RestoreValidationError: the request names a table or column that is not there, or a table that a merge does not
+            change, or hardly any table of the backup is in the live database.
     """
     _require_rows(archive, request)
-    live_names = _live_names(archive, live)
-    versions = version_tables(archive, live_names, live, request)
-    selection = _chosen(request, live_names, live)
-    if request.tables:
-        require_none_named(sorted(selection.named), versions)
-    matches = MatchResult(foreign_keys=live.foreign_keys)
+    names = table_names(archive, live, request)
+    versions = version_tables(archive, names.live, live, request)
+    selection = chosen(request, names, live)
+    require_none_named(sorted(selection.named) if request.tables else sorted(names.mapped), versions)
+    matches = MatchResult(foreign_keys=live.foreign_keys, names=names, notes=[*names.notes])
     matches.versions = [versions[name] for name in sorted(versions) if name in selection.all or not request.tables]
     matches.warnings += unknown_names(request, versions, live)
-    live_names = {table: live_name for table, live_name in live_names.items() if (live_name or table) not in versions}
+    live_names = {table: live_name for table, live_name in names.live.items() if (live_name or table) not in versions}
     _note_missing_tables(matches, archive, live_names, None if not request.tables else selection.named)
     sources = _segments_by_live_table(archive, live_names, selection.all)
+    options = column_options(request.adaptation, names, sources)
     types = column_types(archive)
     for name, segments in sorted(sources.items()):
-        table = _match(live.tables[name], segments, filtered=bool(request.where) and name in selection.named)
+        filtered = bool(request.where) and name in selection.named
+        table = _match(live.tables[name], segments, options[name], filtered=filtered)
         matches.tables.append(table)
-        live_types = {column.name: column.type for column in table.live.columns.values()}
+        matches.notes += _notes_on_columns(name, options[name])
         in_backup = [types[segment.table] for segment in segments if segment.table in types]
-        if different := column_changes(name, in_backup, live_types, (table.lost, table.extra)):
+        if different := _column_changes(table, in_backup):
             matches.columns.append(different)
     if request.whole:
         matches.new = [live_table for name, live_table in sorted(live.tables.items()) if name not in sources]
         matches.schema += [f"table {live_table.name} is not in the backup" for live_table in matches.new]
-    elif lacking := [table for table, count in matches.gone.items() if count]:
-        message = f"these tables of the backup are not in the live database: {', '.join(map(str, lacking))}"
-        absent = [table for table, live_name in live_names.items() if live_name is None]
-        raise RestoreValidationError(message, way_to_tables(lacking, absent, len(live_names), request, database))
+        return matches
+    absent = [table for table, live_name in live_names.items() if live_name is None]
+    lacking = [table for table, rows in matches.gone.items() if rows]
+    matches.misfits.tables = list(dict.fromkeys(names.tops[table] for table in lacking))
+    matches.misfits.parts = list(dict.fromkeys([*matches.misfits.tables, *lacking]))
+    require_this_database(matches.misfits, len(absent), len(live_names), request, database)
     return matches
+
+
+def _column_changes(match: TableMatch, types: Sequence[Mapping[str, str]]) -> ColumnChanges:
+    """How a table's columns differ. Columns that options rename count by their new names."""
+    live_types = {column.name: column.type for column in match.live.columns.values()}
+    in_backup = [{match.takes.get(name, name): kind for name, kind in part.items()} for part in types]
+    lacking = (name for name in (*match.lost, *match.skipped) if name in match.takes)
+    return column_changes(match.name, in_backup, live_types, (tuple(lacking), (*match.extra, *sorted(match.fills))))
+
+
+def _notes_on_columns(table: TableName, options: ColumnOptions) -> Iterator[str]:
+    for name in sorted(options.skipped):
+        yield f"column {table}.{name} of the backup is left out (--skip-column)"
+    for old, new in sorted(options.renamed.items()):
+        yield f"column {table}.{old} of the backup goes into {new} (--map-column)"
 
 
 def _note_missing_tables(
@@ -169,119 +199,51 @@ def _segments_by_live_table(
 
 def _require_rows(archive: Archive, request: MergeRequest) -> None:
     """Make sure that the dump has its rows as COPY blocks; a whole replace runs the file as it is and needs none."""
-    statements = (
-        statement for kind in (SegmentKind.BEFORE, SegmentKind.AFTER) for statement in _statements(archive, kind)
-    )
-    if not request.whole and any(statement.startswith(b"INSERT INTO ") for statement in statements):
+    texts = (text for kind in (SegmentKind.BEFORE, SegmentKind.AFTER) for text in statements(archive, kind))
+    if not request.whole and any(text.startswith(b"INSERT INTO ") for text in texts):
         message = "the dump has its rows as INSERT statements, which cannot be merged"
         raise RestoreValidationError(message, "restore it into another database (--into), and merge a backup of that")
-
-
-@dataclass(slots=True)
-class _Selection:
-    """Tables that the request names, and these with their dependents, by their live names if they have one."""
-
-    named: set[TableName]
-    all: set[TableName]
-
-
-def _chosen(request: MergeRequest, live_names: dict[TableName, TableName | None], live: LiveSchema) -> _Selection:
-    if not request.tables:
-        if request.where or request.dependents:
-            raise RestoreValidationError("--where and --dependents need a table", "name it with --table")
-        every = {live_name for live_name in live_names.values() if live_name is not None}
-        return _Selection(every, every)
-    if request.where and request.exact:
-        message = "--where chooses rows to merge; a replace of tables takes all of their rows"
-        raise RestoreValidationError(message, "use --mode merge")
-    named = {_resolved(table, live_names, request.backup) for table in request.tables}
-    return _Selection(named, live.dependents(named) if request.dependents else named)
-
-
-def _resolved(text: str, live_names: dict[TableName, TableName | None], backup: str | None) -> TableName:
-    """The table that a name of the request means; partitions are an error, which names the root."""
-    known = {live_name or table for table, live_name in live_names.items()} | set(live_names)
-    candidates = [table for table in known if text in (str(table), table.name)]
-    if len(candidates) == 1:
-        live_name = live_names.get(candidates[0]) or candidates[0]
-        if live_name != candidates[0]:
-            raise RestoreValidationError(f"{text} is a partition of {live_name}", f"name the root: --table {live_name}")
-        return live_name
-    if candidates:
-        listed = ", ".join(sorted(map(str, candidates)))
-        raise RestoreValidationError(f"more than one table is called {text}", f"say which: {listed}")
-    near = difflib.get_close_matches(text, [*map(str, known), *(table.name for table in known)], n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    listed = f"residency-backup show {shlex.quote(backup or 'latest')}"
-    raise RestoreValidationError(f"the backup has no table {text}", f"{hint}'{listed}' lists them")
-
-
-def _live_names(archive: Archive, live: LiveSchema) -> dict[TableName, TableName | None]:
-    """For each table of the backup, the live table that takes its rows; None if there is none."""
-    parents: dict[TableName, TableName] | None = None
-    live_names: dict[TableName, TableName | None] = {}
-    for digest in archive.index.tables:
-        table: TableName | None = digest.table
-        if table not in live.roots and parents is None:
-            parents = _partitions(archive)
-        while table is not None and table not in live.roots:
-            table = (parents or {}).get(table)
-        live_names[digest.table] = None if table is None else live.roots[table]
-    return live_names
-
-
-def encoding_of(archive: Archive) -> str:
-    """The client_encoding that a dump sets; UTF8 if it sets none."""
-    for segment in archive.index.segments:
-        if segment.kind is SegmentKind.BEFORE:
-            for block in archive.text(segment):
-                if match := CLIENT_ENCODING.search(block):
-                    return match[1].decode()
-    return "UTF8"
 
 
 def primary_keys(archive: Archive) -> dict[TableName, tuple[str, ...]]:
     """Columns of the primary keys of a backup's tables."""
     columns_by_table: dict[TableName, tuple[str, ...]] = {}
     encoding = python_encoding(encoding_of(archive))
-    for statement in _statements(archive, SegmentKind.AFTER):
+    for statement in statements(archive, SegmentKind.AFTER):
         if key := _PRIMARY.match(statement):
             schema, name, *columns = (unquoted(part, encoding) for part in (key[1], key[2], *NAME.findall(key[3])))
             columns_by_table[TableName(schema, name)] = tuple(columns)
     return columns_by_table
 
 
-def _partitions(archive: Archive) -> dict[TableName, TableName]:
-    """The parent table of each partition in the backup."""
-    parents: dict[TableName, TableName] = {}
-    encoding = python_encoding(encoding_of(archive))
-    for statement in _statements(archive, SegmentKind.BEFORE):
-        if attach := _ATTACH.match(statement):
-            schema, name, *partition = (unquoted(identifier, encoding) for identifier in attach.groups())
-            parents[TableName(*partition)] = TableName(schema, name)
-    return parents
-
-
-def _statements(archive: Archive, kind: SegmentKind) -> Iterator[bytes]:
-    """Statements of one kind of segment, without the comments before them."""
-    text = (archive.text(segment) for segment in archive.index.segments if segment.kind is kind)
-    for chunk in scan(chain.from_iterable(text)):
-        if statement := chunk.data[lexer.start_of(chunk.data) :]:
-            yield statement
-
-
-def _match(live: LiveTable, sources: list[Segment], *, filtered: bool) -> TableMatch:
-    given = {name for segment in sources for name in (live.settable if segment.columns is None else segment.columns)}
-    columns = tuple(name for name in live.settable if name in given)
-    computed = tuple(sorted(given & {column.name for column in live.columns.values() if column.generated}))
-    lost = tuple(sorted(given - {*columns, *computed}))
-    extra = tuple(name for name in live.settable if name not in given)
+def _match(live: LiveTable, sources: list[Segment], options: ColumnOptions, *, filtered: bool) -> TableMatch:
+    listed = (live.settable if segment.columns is None else segment.columns for segment in sources)
+    names = column_names(live, list(dict.fromkeys(chain.from_iterable(listed))), options)
+    columns, new_rows_only = names.columns, names.new_rows_only
     usable = [unique for unique in live.keys if unique.columns <= set(columns)]
-    key = next((unique for unique in usable if unique.plain and unique.not_null), None)
+    keys = (unique for unique in usable if unique.plain and unique.not_null and not unique.columns & new_rows_only)
+    key = next(keys, None)
     key_columns = () if key is None else _columns_of(key, columns)
     # A key WITHOUT OVERLAPS excludes more than equal keys, so it is checked like the others.
     others = [unique for unique in usable if unique is not key or unique.operators]
-    return TableMatch(live, sources, columns, key, key_columns, others, filtered, extra, lost, computed)
+    if options.new_rows_only and key is not None:
+        new_rows_only = frozenset(columns) - set(key_columns)
+    return TableMatch(
+        live=live,
+        sources=sources,
+        columns=columns,
+        key=key,
+        key_columns=key_columns,
+        other_keys=others,
+        filtered=filtered,
+        extra=names.extra,
+        lost=names.lost,
+        computed=names.computed,
+        new_rows_only=new_rows_only,
+        fills=options.fills,
+        skipped=names.skipped,
+        takes=names.takes,
+    )
 
 
 def _columns_of(key: UniqueKey, columns: Sequence[str]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ apply       change the live rows in one statement; advance the sequences
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, count
@@ -25,7 +25,7 @@ from app.archive.reader import Archive
 from app.archive.scanner import scan
 from app.domain.changes import BlockedRows, Changes, MergeRequest, TableChanges
 from app.domain.restore import Policy
-from app.errors import MergeConflictError, RestoreBusyError
+from app.errors import MergeConflictError, RestoreBusyError, RestoreValidationError
 from app.postgres.database import Database
 from app.postgres.dump.give_way import read_giving_way, retry_while_locked
 from app.postgres.lock_holders import CONFLICT_WITH_ACCESS_EXCLUSIVE
@@ -33,14 +33,18 @@ from app.postgres.lock_retries import retry_for_locks
 from app.postgres.merge.apply import apply, lock
 from app.postgres.merge.blocked import Hints, blocked_rows
 from app.postgres.merge.counts import counted
+from app.postgres.merge.guesses import guesses_about
 from app.postgres.merge.inverse import Inverse
 from app.postgres.merge.match import MatchResult, match
 from app.postgres.merge.materialized_views import notes_on_views
+from app.postgres.merge.misfits import Misfits, refusal
+from app.postgres.merge.new_rows import notes_on_fills
 from app.postgres.merge.plan import Planner
 from app.postgres.merge.replica_identity import lack_replica_identity, require_publishable
 from app.postgres.merge.samples import samples
 from app.postgres.merge.schema import ForeignKey, LiveSchema
 from app.postgres.merge.schema_reader import live_schema
+from app.postgres.merge.sequence_owners import followed_sequences
 from app.postgres.merge.sequences import MergedTables, SequenceAdvances, advance_sequence, sequence_advances
 from app.postgres.merge.session import MergeSession, merge_session
 from app.postgres.merge.stage import stage
@@ -65,6 +69,7 @@ class LiveMerge:
     _staged: list[StagedTable]
     _planner: Planner
     _durable_id: Callable[[RestoreSession], str]
+    _followed: Mapping[str, int]
 
     def preview(self) -> Changes:
         """What `apply` would do now; repeated if another session waits for a table that it reads."""
@@ -72,9 +77,32 @@ class LiveMerge:
 
     def _preview(self) -> Changes:
         with self._at_one_instant():
-            self._planner.plan()
+            self._plan()
             planned = self._counted()
             return self._report(planned, self._sequence_advances(planned))
+
+    def _plan(self) -> None:
+        """Plan, and make sure that new rows have all values that they need."""
+        self._planner.plan()
+        if wanting := self._planner.wanting():
+            raise self._refusal(Misfits(wanting=wanting))
+
+    def require_place(self) -> None:
+        """Refuse a backup that does not fit the live database, with all that it wants at once."""
+        if not (misfits := self._matched.misfits):
+            return
+
+        def refuse() -> RestoreValidationError:
+            with self._at_one_instant():
+                self._planner.plan()
+                misfits.wanting = self._planner.wanting()
+                return self._refusal(misfits)
+
+        raise read_giving_way(self._database, self._session, refuse)
+
+    def _refusal(self, misfits: Misfits) -> RestoreValidationError:
+        guesses = guesses_about(misfits, self._session, self._archive, self._live, self._matched)
+        return refusal(misfits, guesses, self._request, self._database.name)
 
     def check(self) -> None:
         """Refuse what `apply` would refuse; rows are planned only if that tells more than the tables' definitions."""
@@ -85,7 +113,7 @@ class LiveMerge:
 
     def _check(self) -> None:
         with self._at_one_instant():
-            self._planner.plan()
+            self._plan()
             planned = self._counted()
             self._require_allowed(Changes(tables=tuple(planned), blocked=self._blocked(planned)))
 
@@ -115,7 +143,7 @@ class LiveMerge:
         }
         lock(self._session, self._staged, referring_tables, readers_out=readers_out)
         self._require_same_tables()
-        self._planner.plan()
+        self._plan()
         planned = self._counted()
         sequences = self._sequence_advances(planned)
         report = self._report(planned, sequences)
@@ -156,14 +184,18 @@ class LiveMerge:
         taking = MergedTables(
             tables={staged.match.name for staged in self._staged},
             growing={staged.match.name for staged, plan in zip(self._staged, planned, strict=True) if plan.inserted},
-            left={version.name for version in self._matched.versions},
+            left={*(version.name for version in self._matched.versions), *self._matched.names.left_out},
+            followed=self._followed,
         )
         return sequence_advances(self._session, self._archive, self._request, taking)
 
     def _report(self, planned: list[TableChanges], sequences: SequenceAdvances) -> Changes:
         gone = [TableChanges(table=str(table), inserted=rows) for table, rows in self._matched.gone.items()]
         new = [TableChanges(table=str(live.name), deleted=self._rows_of(live.users)) for live in self._matched.new]
-        notes = [*notes_on_versions(self._session, self._matched.versions)]
+        notes = [*self._matched.notes]
+        for staged, plan in zip(self._staged, planned, strict=True):
+            notes += notes_on_fills(staged, plan.inserted)
+        notes += notes_on_versions(self._session, self._matched.versions)
         notes += [*_notes_on_large_objects(self._session, self._archive, self._request), *_notes_on(self._staged)]
         notes += sequences.notes
         changed = [staged.match.name for staged, plan in zip(self._staged, planned, strict=True) if plan.changed]
@@ -212,7 +244,13 @@ def merging(
         matches = match(archive, schema, request, database.name)
         staged = stage(session, archive, matches, request, progress)
         planner = Planner(session, staged, schema, request)
-        yield LiveMerge(database, session, archive, request, schema, matches, staged, planner, durable_id)
+        followed: Mapping[str, int] = {}
+        if request.adaptation:
+            with session.catalogs():
+                followed = followed_sequences(session, archive, matches.tables, matches.names.tops)
+        merge = LiveMerge(database, session, archive, request, schema, matches, staged, planner, durable_id, followed)
+        merge.require_place()
+        yield merge
 
 
 def _relevant_parts(live: LiveSchema, names: Collection[TableName]) -> object:

@@ -17,6 +17,7 @@ from app.archive.index import TableName
 from app.domain.changes import MergeRequest, SampleKind
 from app.domain.restore import Policy
 from app.errors import RestoreValidationError
+from app.postgres.merge.new_rows import settle
 from app.postgres.merge.reasons import Reason, Reasons
 from app.postgres.merge.references import References, applies
 from app.postgres.merge.schema import Bounds, ForeignKey, LiveSchema
@@ -78,6 +79,7 @@ class Planner:
             self._do(table, self._compared(table) if table.match.key else _missing_rows(table))
             for statement in block_shared_keys(table, self.reasons) if table.match.key else ():
                 self._do(table, statement)
+            settle(self._session, table)
             if self._request.exact:
                 self._do(table, _surplus(table) if table.match.key else _surplus_rows(table))
             self._do(table, f"ANALYZE {table.plan}")
@@ -86,7 +88,6 @@ class Planner:
                     self._do(table, statement)
         if not self._whole:  # a replace of everything brings its own types, constraints and partitions
             self._block_all()
-            self._require_values()
 
     def _block_all(self) -> None:
         """Block what constraints between rows refuse, until nothing more is."""
@@ -116,7 +117,7 @@ class Planner:
         """Plan rows by key: those that the live database lacks, and those that differ."""
         match = table.match
         # Whole rows are compared, because equal keys may have different texts.
-        differ = f"{row_of('s', match.columns)} {DIFFERS} {row_of('l', match.columns)}"
+        differ = f"{row_of('s', match.compared)} {DIFFERS} {row_of('l', match.compared)}"
         if table.refused:
             differ += f" OR s.{UNFIT} IS NOT NULL"
         same = match.same("s", "l")
@@ -162,20 +163,19 @@ class Planner:
             reason = Reason(match.name, SampleKind.PARTITION, tuple(sorted(bounds.columns)))
             yield _block_unpartitioned(table, self.reasons.stopped(reason), bounds)
 
-    def _require_values(self) -> None:
-        """Make sure that new rows have a value in each NOT NULL column without a default."""
-        for table in self._staged:
-            wanting = _columns_without_value(table)
+    def wanting(self) -> dict[TableName, list[str]]:
+        """NOT NULL columns without a default, in which planned new rows would have no value, by table."""
+        wanting: dict[TableName, list[str]] = {}
+        for table in self._staged if not self._whole else ():
             inserts = f"SELECT EXISTS (SELECT FROM {table.plan} WHERE action {SAME} 'i' AND blocked IS NULL)"
-            if wanting and not self._whole and self._session.query(inserts, "the plan")[0][0]:
-                columns = ", ".join(wanting)
-                lacking = f"NOT NULL columns without a default that the backup does not have: {columns}"
-                message = f"{table.match.name} has {lacking}"
-                raise RestoreValidationError(message, "give them a default, then try again")
+            columns = _columns_without_value(table)
+            if columns and self._session.query(inserts, "the plan")[0][0]:
+                wanting[table.match.name] = columns
+        return wanting
 
     def may_want_values(self) -> bool:
-        """Whether new rows may lack such a value."""
-        return any(map(_columns_without_value, self._staged))
+        """Whether new rows may lack such a value, or an expression for one may fail."""
+        return any(table.match.fills or _columns_without_value(table) for table in self._staged)
 
     def _do(self, table: StagedTable, statement: str) -> int:
         return self._session.execute(statement, f"plan for {table.match.name}")
@@ -230,7 +230,7 @@ def _missing_rows(table: StagedTable) -> str:
     return (
         f"INSERT INTO {table.plan} SELECT s.id, NULL, NULL, 'i', false"
         f" FROM {_numbered(table.rows, staged_image(table))} s"
-        f" LEFT JOIN {_counted(table.match.live.rows, image_of(table.match.columns))} l ON s.image {SAME} l.image"
+        f" LEFT JOIN {_counted(table.match.live.rows, image_of(table.match.compared))} l ON s.image {SAME} l.image"
         f" WHERE s.number OPERATOR(pg_catalog.>) coalesce(l.count, 0)"
     )
 
@@ -239,7 +239,7 @@ def _surplus_rows(table: StagedTable) -> str:
     """Plan deletes from a table without a key: of equal rows, as many as the live table has more."""
     return (
         f"INSERT INTO {table.plan} SELECT NULL, l.id, l.part, 'd', false"
-        f" FROM {_numbered(table.match.live.users, image_of(table.match.columns))} l"
+        f" FROM {_numbered(table.match.live.users, image_of(table.match.compared))} l"
         f" LEFT JOIN {_counted(table.rows, staged_image(table))} s ON s.image {SAME} l.image"
         f" WHERE l.number OPERATOR(pg_catalog.>) coalesce(s.count, 0)"
     )

@@ -95,7 +95,7 @@ def _blocked(planner: Planner, table: StagedTable) -> _Selection:
 
 
 def _conflicting(_: Planner, table: StagedTable) -> _Selection:
-    named = {column: f"{row_of('s', [column])} {DIFFERS} {row_of('l', [column])}" for column in table.match.columns}
+    named = {column: f"{row_of('s', [column])} {DIFFERS} {row_of('l', [column])}" for column in table.match.compared}
     named |= {column: f"({named[column]} OR {_refuses(column)})" for column in table.refused if column in named}
     return _Selection([f"p.blocked IS NULL AND p.differs IS TRUE AND {_does(action)}" for action in _ACTIONS], named)
 

@@ -6,8 +6,8 @@ tables become what they were, and a sequence that was exhausted by mistake can b
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import chain
 
 from app.archive import lexer
@@ -16,9 +16,9 @@ from app.archive.pg_dump import SEARCH_PATH, SETVAL, python_encoding, string_val
 from app.archive.reader import Archive
 from app.archive.scanner import Chunk, scan
 from app.domain.changes import MergeRequest
-from app.postgres.merge.match import encoding_of
 from app.postgres.merge.sequence_users import SequenceUsers, sequence_users
 from app.postgres.merge.session import MergeSession
+from app.postgres.merge.table_names import encoding_of
 from app.postgres.quoting import literal
 
 _LIVE = """
@@ -96,12 +96,14 @@ class MergedTables:
     Attributes:
         tables: all tables of the merge.
         growing: those that get new rows.
-        left: tables of migration tools, which are not changed.
+        left: tables of migration tools, and those that are left out: they are not changed.
+        followed: oids of live sequences, by the backup's names, of columns that have another name now.
     """
 
     tables: set[TableName]
     growing: set[TableName]
     left: set[TableName]
+    followed: Mapping[str, int] = field(default_factory=dict)
 
     def takes(self, users: SequenceUsers, sequence: int, *, chosen: bool) -> bool:
         """Whether a sequence is part of the merge: one of the chosen tables draws from it, or any but those left."""
@@ -134,7 +136,8 @@ def _sequence_advances(
     notes: list[str] = []
     seen: set[int] = set()
     for name, position in sequences_in(archive):
-        oid = session.query(f"SELECT to_regclass({literal(name)})::oid::bigint", f"sequence {name}")[0][0]
+        of_name = session.query(f"SELECT to_regclass({literal(name)})::oid::bigint", f"sequence {name}")[0][0]
+        oid = taking.followed.get(name, of_name)
         seen.add(oid)
         if oid is None:
             notes += [f"sequence {name} is not in the live database"] if not request.tables else []

@@ -7,25 +7,44 @@ live database cannot take is found here, before anything is changed: see `app.po
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
+from typing import NamedTuple
 
 from app.archive.index import Segment, TableName
 from app.archive.reader import Archive
 from app.domain.changes import MergeRequest
-from app.errors import RestoreDataError, RestoreValidationError
+from app.errors import RestoreDataError
 from app.postgres.dump.give_way import retry_while_locked
 from app.postgres.load.batches import Batch, batches_of_stream, batches_of_table
-from app.postgres.merge.match import MatchResult, encoding_of, primary_keys
+from app.postgres.merge.match import MatchResult, TableMatch, primary_keys
+from app.postgres.merge.misfits import Column
 from app.postgres.merge.schema import ForeignKey, LiveTable
 from app.postgres.merge.session import MergeSession
 from app.postgres.merge.sql import TEXT
 from app.postgres.merge.staged import StagedTable
+from app.postgres.merge.table_names import encoding_of
 from app.postgres.merge.unfit import convert, is_refused_value
 from app.postgres.merge.version_tables import BackupVersionTable, stage_version_tables
 from app.postgres.merge.where import keep_only
 from app.postgres.quoting import quoted
+
+
+class CopyTarget(NamedTuple):
+    """A table that takes rows of a backup.
+
+    Attributes:
+        table: its name as SQL.
+        live: the live table, whose columns a dump without column names has.
+        sources: data segments.
+        takes: the table's column, by the backup's, if it is called otherwise.
+    """
+
+    table: str
+    live: LiveTable
+    sources: Sequence[Segment]
+    takes: Mapping[str, str] = {}
 
 
 def stage(
@@ -38,11 +57,10 @@ def stage(
     """Copy the rows of all matches.
 
     For a whole replace, rows are staged for its preview only. A column without a match, or a key that is not unique,
-    is no error then, because the replace creates its own tables.
+    is no misfit then, because the replace creates its own tables.
 
     Raises:
-        RestoreValidationError: a column with values is not in the live table, the live key is not unique in the
-            backup's rows, or the condition is invalid.
+        RestoreValidationError: the condition is invalid.
         RestoreDataError: the server refuses the rows for another reason than a value that does not fit.
         BackupReadError, BackupValidationError: the file cannot be read, or differs from its index.
     """
@@ -58,14 +76,33 @@ def stage(
         _keep_dependents(session, staged, matches.foreign_keys)
     for table in staged:
         if table.match.key:  # only the join key: statistics of other columns cost more than they help
-            key = ", ".join(map(quoted, table.match.key_columns))
-            session.execute(f"ANALYZE {table.rows} ({key})", f"rows of {table.match.name}")
+            session.execute(f"ANALYZE {table.rows} ({_key_of(table)})", f"rows of {table.match.name}")
         if not request.whole:
-            _require_columns(session, table)
-        sources = {segment.table for segment in table.match.sources}
-        if not all(name and set(keys.get(name, ())) == set(table.match.key_columns) for name in sources):
-            _require_key(session, table, matches if request.whole else None)
+            matches.misfits.lost += _columns_with_values(session, table)
+        if not _was_key(table.match, keys) and _is_shared(session, table):
+            _note_shared_key(table, matches, request)
     return staged
+
+
+def _target(table: StagedTable) -> CopyTarget:
+    return CopyTarget(table.rows, table.match.live, table.match.sources, table.match.takes)
+
+
+def _was_key(match: TableMatch, keys: Mapping[TableName, Sequence[str]]) -> bool:
+    """Whether the live key was the primary key in the backup, so that its rows do not share it."""
+    of_sources = (keys.get(segment.table, ()) for segment in match.sources if segment.table)
+    return all({match.takes.get(name, name) for name in key} == set(match.key_columns) for key in of_sources)
+
+
+def _note_shared_key(table: StagedTable, matches: MatchResult, request: MergeRequest) -> None:
+    """Note a live key that is not unique in the backup's rows. If they are compared only, the table has none then."""
+    match, key = table.match, _key_of(table)
+    if request.whole:
+        sentence = f"the live key ({key}) of {match.name} is not unique in the backup's rows"
+        matches.schema.append(f"{sentence}: whole rows are compared")
+        match.key, match.key_columns = None, ()
+    else:
+        matches.misfits.shared[match.name] = key
 
 
 def _copy_all(
@@ -76,8 +113,8 @@ def _copy_all(
     progress: Callable[[int], None],
 ) -> list[StagedTable]:
     """Copy the rows. A table that refuses a value is copied again, row by row."""
-    targets = [(table.rows, table.match.live, table.match.sources) for table in staged]
-    refusals = copy_rows(session, archive, [*targets, *stage_version_tables(session, versions)], progress)
+    of_versions = [CopyTarget(*target) for target in stage_version_tables(session, versions)]
+    refusals = copy_rows(session, archive, [*map(_target, staged), *of_versions], progress)
     return [
         convert(session, table, partial(_copy_again, session, archive, table), refusals[table.rows])
         if table.rows in refusals
@@ -88,22 +125,22 @@ def _copy_all(
 
 def _copy_again(session: MergeSession, archive: Archive, table: StagedTable, name: str) -> None:
     """Copy a table's rows into another temporary table."""
-    refusals = copy_rows(session, archive, [(name, table.match.live, table.match.sources)], lambda _: None)
-    for error in refusals.values():
+    target = _target(table)._replace(table=name)
+    for error in copy_rows(session, archive, [target], lambda _: None).values():
         raise error
 
 
 def _table_of(table: StagedTable) -> str:
     match = table.match
     columns = [quoted(name) for name in match.columns]
-    columns += [f"NULL::{TEXT} AS {quoted(name)}" for name in (*match.lost, *match.computed)]
+    columns += [f"NULL::{TEXT} AS {quoted(name)}" for name in (*match.lost, *match.computed, *match.skipped)]
     return f"CREATE TEMP TABLE {table.rows} AS SELECT {', '.join(columns)} FROM {match.live.sql} WITH NO DATA"
 
 
 def copy_rows(
     session: MergeSession,
     archive: Archive,
-    targets: Sequence[tuple[str, LiveTable, Sequence[Segment]]],
+    targets: Sequence[CopyTarget],
     progress: Callable[[int], None],
 ) -> dict[str, RestoreDataError]:
     """Copy data segments into tables, each with its own columns.
@@ -111,7 +148,7 @@ def copy_rows(
     Args:
         session: of the temporary tables.
         archive: of the rows.
-        targets: name as SQL, the live table whose columns a dump without column names has, and segments.
+        targets: the tables and their segments.
         progress: called with the number of bytes sent.
 
     Returns:
@@ -119,13 +156,14 @@ def copy_rows(
     """
     encoding = encoding_of(archive)
     copies: dict[TableName | None, tuple[str, str]] = {}
-    for table, live, segments in targets:
-        for segment in segments:
-            columns = ", ".join(map(quoted, live.settable if segment.columns is None else segment.columns))
+    for target in targets:
+        for segment in target.sources:
+            names = target.live.settable if segment.columns is None else segment.columns
+            columns = ", ".join(quoted(target.takes.get(name, name)) for name in names)
             listed = f"({columns})" if columns else ""
-            copies[segment.table] = table, f"COPY {table} {listed} FROM STDIN (ENCODING '{encoding}')"
+            copies[segment.table] = target.table, f"COPY {target.table} {listed} FROM STDIN (ENCODING '{encoding}')"
     refusals: dict[str, RestoreDataError] = {}
-    for batch in _batches(archive, [segments for _, _, segments in targets]):
+    for batch in _batches(archive, [target.sources for target in targets]):
         table, copy = copies[batch.table]
         blocks = iter(batch.blocks())
         if table not in refusals:
@@ -162,45 +200,37 @@ def _keep_dependents(session: MergeSession, staged: Sequence[StagedTable], forei
         conditions = [
             f"EXISTS (SELECT FROM {kept[key.parent].rows} p WHERE {key.same('p', 'c')})"
             for key in keys
-            if key.child == child.match.name
+            if key.child == child.match.name and _is_staged(key, child, kept[key.parent])
         ]
-        session.execute(
-            f"DELETE FROM {child.rows} c WHERE NOT ({' OR '.join(conditions)})", f"rows of {child.match.name}"
-        )
+        refers = " OR ".join(conditions) or "false"
+        session.execute(f"DELETE FROM {child.rows} c WHERE NOT ({refers})", f"rows of {child.match.name}")
         kept[child.match.name] = child
 
 
-def _require_columns(session: MergeSession, table: StagedTable) -> None:
+def _is_staged(key: ForeignKey, child: StagedTable, parent: StagedTable) -> bool:
+    """Whether the rows of the backup have all columns of a foreign key; without them no row refers to another."""
+    return set(key.columns) <= set(child.match.columns) and set(key.referenced) <= set(parent.match.columns)
+
+
+def _columns_with_values(session: MergeSession, table: StagedTable) -> Iterator[Column]:
+    """The columns with values that the live table lacks."""
     match = table.match
     for name in match.lost:
         holds = f"SELECT EXISTS (SELECT FROM {table.rows} WHERE {quoted(name)} IS NOT NULL)"
         if session.query(holds, f"rows of {match.name}")[0][0]:
-            message = f"column {match.name}.{name} is not in the live database, and the backup has values in it"
-            hint = "add the column, or restore into another database (--into) and copy what you need by hand"
-            raise RestoreValidationError(message, hint)
+            yield match.name, name
 
 
-def _require_key(session: MergeSession, table: StagedTable, comparison: MatchResult | None) -> None:
-    """Make sure that the live key is unique in the backup's rows; it is if it was their key in the backup.
-
-    Args:
-        session: of the table.
-        table: whose key is tried.
-        comparison: if rows are compared only, a table without a unique key has none, which is noted here.
-    """
+def _is_shared(session: MergeSession, table: StagedTable) -> bool:
+    """Whether the live key is not unique in the backup's rows."""
     match = table.match
     if match.key is None:
-        return
-    key = ", ".join(map(quoted, match.key_columns))
+        return False
     known = " AND ".join(f"{quoted(name)} IS NOT NULL" for name in match.key_columns)
-    duplicates = (
-        f"SELECT EXISTS (SELECT FROM {table.rows} WHERE {known}"
-        f" GROUP BY {key} HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 1)"
-    )
-    if not session.query(duplicates, f"rows of {match.name}")[0][0]:
-        return
-    message = f"the live key ({key}) of {match.name} is not unique in the backup's rows"
-    if comparison is None:
-        raise RestoreValidationError(message, "restore into another database (--into), and compare")
-    comparison.schema.append(f"{message}: whole rows are compared")
-    match.key, match.key_columns = None, ()
+    groups = f"SELECT FROM {table.rows} WHERE {known} GROUP BY {_key_of(table)}"
+    duplicates = f"SELECT EXISTS ({groups} HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 1)"
+    return bool(session.query(duplicates, f"rows of {match.name}")[0][0])
+
+
+def _key_of(table: StagedTable) -> str:
+    return ", ".join(map(quoted, table.match.key_columns))

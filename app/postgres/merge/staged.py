@@ -27,7 +27,7 @@ class StagedTable:
     @property
     def staged_columns(self) -> tuple[str, ...]:
         """The columns of `rows` that the backup's rows are copied into."""
-        return (*self.match.columns, *self.match.lost, *self.match.computed)
+        return (*self.match.columns, *self.match.lost, *self.match.computed, *self.match.skipped)
 
     def backup_text(self, column: str) -> str:
         """The value of a column in the backup's row `s` as text, as SQL; also one that does not fit."""

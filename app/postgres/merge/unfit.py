@@ -91,7 +91,7 @@ def refused_columns(table: StagedTable) -> Iterator[tuple[SampleKind, None, tupl
 
 def staged_image(table: StagedTable) -> str:
     """A row of the backup, `t`, as one text; with a value that does not fit it is equal to no live row."""
-    image = image_of(table.match.columns)
+    image = image_of(table.match.compared)
     if not table.refused:
         return image
     return f"CASE WHEN t.{UNFIT} IS NULL THEN {image} ELSE pg_catalog.concat({image}, t.{UNFIT}) END"

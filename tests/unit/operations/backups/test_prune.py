@@ -11,7 +11,7 @@ from app.domain.backup import BackupState, Tier
 from app.errors import BackupFolderLostError, BackupPermissionError, CatalogError, ServerMismatchError
 from app.operations.backups.inventory import inventory
 from app.operations.backups.keep import keep
-from app.operations.backups.prune import prune
+from app.operations.backups.prune import apply_retention, prune
 from app.operations.backups.sync import sync
 from tests.fakes.folder import Disk
 from tests.fix_memory_site import MemorySite
@@ -53,7 +53,7 @@ def test_a_pin_that_was_set_after_the_plan_was_made_counts(memory_site: MemorySi
     service = memory_site.keeping(daily=1)
     before = inventory(service)
     keep(memory_site.service, days(15)[0], "audit")
-    outcome = prune(service, before=before)
+    outcome = apply_retention(service, before)
     assert outcome.removed == []
     assert memory_site.ids() == days(15, 16)
 
