@@ -57,8 +57,7 @@ class Application:
         before = os.environ.get("DATABASE_URL")
         os.environ["DATABASE_URL"] = url
         try:
-            config = Config(self.folder / "alembic.ini", stdout=open(os.devnull, "w"))  # noqa: PTH123, SIM115
-            command.upgrade(config, self.revisions[place])
+            command.upgrade(Config(self.folder / "alembic.ini"), self.revisions[place])
         finally:
             if before is None:
                 del os.environ["DATABASE_URL"]
@@ -78,7 +77,7 @@ def make_application(folder: Path, first: str, steps: Sequence[Sequence[str]] | 
     revisions = (first, *(f"r{number:02}" for number in range(1, len(given) + 1)))
     versions = folder / "migrations/versions"
     versions.mkdir(parents=True)
-    (folder / "alembic.ini").write_text("[alembic]\nscript_location = migrations\n")
+    (folder / "alembic.ini").write_text("[alembic]\nscript_location = %(here)s/migrations\n")
     (folder / "migrations/env.py").write_text(_ENV)
     for number, (revision, statements) in enumerate(zip(revisions, ((), *given), strict=True)):
         down = revisions[number - 1] if number else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import psycopg
@@ -24,6 +24,7 @@ _TABLES = """
         ARRAY(SELECT attname::text FROM pg_attribute WHERE attrelid = c.oid AND attgenerated <> '' AND attnum > 0)
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND n.nspname !~ '^(pg_|information_schema)'
+      AND c.relname <> 'alembic_version'
       AND EXISTS (SELECT FROM pg_index WHERE indrelid = c.oid AND indisprimary)"""
 
 
@@ -210,11 +211,6 @@ def _hours(text: str) -> float:
     return (float(days.split()[0]) * 24 if days else 0) + hours + minutes / 60 + seconds / 3600
 
 
-def _flat_tags(row: Mapping[str, str | None]) -> str | None:
-    tags = row["Tags"]
-    return None if tags is None else str(tags.count(",") + 1 if tags != "{}" else 0)
-
-
 SITES = {"A": "Main hospital", "B": "Clinic"}
 HISTORY = (
     Migration(("DROP VIEW call_roster",), lambda _: None),
@@ -273,11 +269,14 @@ HISTORY = (
     _words("ALTER TABLE call_assignments ADD CONSTRAINT priority_range CHECK (priority BETWEEN 1 AND 5)"),
     Migration(
         (
-            "ALTER TABLE call_notes ADD tag_count integer",
-            'UPDATE call_notes SET tag_count = cardinality("Tags")',
+            "ALTER TABLE call_notes ADD tagged boolean",
+            'UPDATE call_notes SET tagged = "Tags" IS NOT NULL',
             'ALTER TABLE call_notes DROP "Tags"',
         ),
-        lambda it: (it["public.call_notes"].add("tag_count", _flat_tags), it["public.call_notes"].drop("Tags")),
+        lambda it: (
+            it["public.call_notes"].add("tagged", lambda row: "false" if row["Tags"] is None else "true"),
+            it["public.call_notes"].drop("Tags"),
+        ),
     ),
     _retype(USERS, "username", "text", "username", str),
     _move("public.call_notes", "oncall.call_notes", "CREATE SCHEMA oncall; ALTER TABLE call_notes SET SCHEMA oncall"),
