@@ -20,7 +20,7 @@ from app.postgres.load.by_origin import load_by_origin
 from app.postgres.merge import compare, merger, script
 from app.postgres.post_command import HERE, CommandPlace, run_on
 from app.postgres.replace import databases, in_place, proof, schema_diff, swap
-from app.postgres.scratch import ScratchOptions, abandoned, scratch
+from app.postgres.replace.scratch import ScratchOptions, abandoned, scratch
 
 
 class PostgresTarget(Target):

@@ -1,4 +1,4 @@
-"""A restore under way: what it works with, and what came of it so far."""
+"""A restore under way: what it works with, and its outcome so far."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _UPWARDS = (Order.BEFORE, Order.UNKNOWN)  # of a backup that migrations may brin
 
 @dataclass(slots=True, kw_only=True)
 class RestoreOutcome:
-    """What came of a restore. It grows while the restore runs.
+    """The outcome of a restore. It grows while the restore runs.
 
     Attributes:
         restore: the record, as it was written last.
@@ -79,7 +79,7 @@ class Job:
 
     @functools.cached_property
     def facts(self) -> TargetFacts:
-        """What the server says of itself and of that database, asked once.
+        """Facts about the server and that database, queried once.
 
         Raises:
             RestoreError: it does not answer.

@@ -131,9 +131,7 @@ def test_nothing_brings_a_newer_backup_back(site: MemorySite) -> None:
     with_command(site)
     site.restore(mode="merge")  # the setting is for older backups alone
     assert site.server.ran == []
-    with pytest.raises(
-        RestoreValidationError, match=r"--migrate brings a backup up .*b comes after a"
-    ):
+    with pytest.raises(RestoreValidationError, match=r"--migrate brings a backup up .*b comes after a"):
         site.restore(mode="merge", migrate="env x")
 
 
