@@ -34,6 +34,7 @@ from app.operations.restore.replication import SUBSCRIPTIONS, replication_findin
 from app.operations.restore.request import RestoreRequest
 from app.operations.restore.revisions import REVISION, revision_findings
 from app.operations.restore.room import room_findings
+from app.operations.restore.safety import FOLDER, folder_findings
 from app.operations.restore.source import RestoreSource
 from app.operations.service import Service
 from app.ports.events import Event
@@ -42,7 +43,7 @@ from app.ports.target import Target, TargetFacts
 log = structlog.get_logger(__name__)
 _OWNERS, _COMMAND = "owners", "post command"
 COMMANDS = (CHECKS[Hook.BEFORE], _COMMAND, CHECKS[Hook.AFTER])
-_ONLY_FOR_RESTORING = {RIGHTS, _OWNERS, SUBSCRIPTIONS, *COMMANDS}
+_ONLY_FOR_RESTORING = {FOLDER, RIGHTS, _OWNERS, SUBSCRIPTIONS, *COMMANDS}
 
 
 def check_restore(job: Job, restore_id: str) -> list[Finding]:
@@ -134,6 +135,7 @@ def _of_the_server(job: Job) -> Iterator[Finding]:
     if not job.request.by_rows:
         yield from _prepared_transactions(job)
     yield from known_doubts(job)
+    yield from folder_findings(job)
     yield from _undo(job)
     yield from _command(job)
     yield from hook_findings(job.service.options, job.request.into)

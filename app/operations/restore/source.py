@@ -17,6 +17,7 @@ from app.domain.restore import Restore
 from app.errors import (
     BackupError,
     BackupNotFoundError,
+    BackupPermissionError,
     BackupReadError,
     BackupValidationError,
     DiskReadError,
@@ -157,8 +158,8 @@ def _of_backup(found: OpenBackup, progress: Progress, pinned_for: Restore | None
             found.require_still()
     stored = None
     if pinned_for is not None and backup.pinned_reason is None:
-        stored = pin_opened(found, manifest, pinned_for.pin)
-        manifest = stored.manifest
+        stored = _pinned(found, manifest, pinned_for)
+        manifest = manifest if stored is None else stored.manifest
     outcome = VerifyResult()
     progress.start("verify", manifest.bytes)
     verify_opened(found, progress, outcome, manifest)
@@ -173,6 +174,15 @@ def _of_backup(found: OpenBackup, progress: Progress, pinned_for: Restore | None
         verified=verified,
         stored=stored,
     )
+
+
+def _pinned(found: OpenBackup, manifest: Manifest, restore: Restore) -> StoredManifest | None:
+    """Pin a backup for a restore; None, with a warning, if its folder is read-only: the restore's record keeps it."""
+    try:
+        return pin_opened(found, manifest, restore.pin)
+    except BackupPermissionError as error:
+        found.service.events.emit(failure(RestoreEvent.PIN_NOT_SET, error, backup=found.backup.id))
+        return None
 
 
 def _unfit(name: str, error: BackupError) -> ResidencyBackupError:
