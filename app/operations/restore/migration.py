@@ -4,7 +4,8 @@
     -> drop the scratch database -> merge from the file
 
 What the command made is used for new rows only: a column that it added does not overwrite live values, and a table that
-it made does not change live rows. See `app.postgres.replace.scratch` for how it is made sure that nobody else changed the copy.
+it made does not change live rows. `app.postgres.replace.scratch` says how it is made sure that nobody else changed the
+copy.
 """
 
 from __future__ import annotations
