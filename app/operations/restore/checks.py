@@ -27,7 +27,7 @@ from app.operations.restore.foreign import RIGHTS, loading_role, rights_findings
 from app.operations.restore.hooks import CHECKS, hook_findings
 from app.operations.restore.job import Job
 from app.operations.restore.lacking import remedy
-from app.operations.restore.losses import LOSSES, loss_findings
+from app.operations.restore.losses import LOSSES, loss_findings, rowless_findings
 from app.operations.restore.migration import MIGRATION, migration_findings
 from app.operations.restore.origin import database_findings, server_findings
 from app.operations.restore.replication import SUBSCRIPTIONS, replication_findings
@@ -130,6 +130,8 @@ def _of_the_server(job: Job) -> Iterator[Finding]:
     yield from findings_of("content", lambda: _content(job.source))
     yield from findings_of(RIGHTS, lambda: rights_findings(job))
     yield from findings_of(MIGRATION, lambda: migration_findings(job))
+    if job.request.by_rows:
+        yield from rowless_findings(job)
     if job.loads:
         yield from _needs(job)
     if not job.request.by_rows:
@@ -192,9 +194,9 @@ def _needs(job: Job) -> Iterator[Finding]:
     """What the server must have, our role be able to do (unless another loads the dump), and the file must have."""
     if job.source.verified.severity is Severity.ERROR:
         return
-    tables = TablesInFile()
+    tables = job.source.tables or TablesInFile()
     try:
-        needs = needs_of(job.source.archive, tables.take)
+        needs = needs_of(job.source.archive, (lambda _: None) if job.source.tables else tables.take)
         gives_to_owners = loading_role(job) is None
     except ResidencyBackupError as error:
         yield Finding.failed("needs", error)
@@ -202,7 +204,8 @@ def _needs(job: Job) -> Iterator[Finding]:
     yield from findings_of("needs", lambda: [_missing(job.target, needs)])
     if gives_to_owners:
         yield from findings_of(_OWNERS, lambda: [_owners(job.target, needs)])
-    yield from findings_of(LOSSES, lambda: loss_findings(job, tables, needs.extensions))
+    if not job.request.by_rows:
+        yield from findings_of(LOSSES, lambda: loss_findings(job, tables, needs.extensions))
 
 
 def _missing(target: Target, needs: Needs) -> Finding:

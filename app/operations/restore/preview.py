@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from app.archive.reader import Archive
+from app.archive.index import TableName
 from app.domain.changes import Changes, MergeRequest, TableChanges
 from app.domain.checks import Finding, Severity, first_error
+from app.domain.listed import listed
 from app.domain.restore import Method, Mode, preview_name
 from app.domain.revisions import SchemaVersions
 from app.operations.backups.inventory import Inventory, inventory
@@ -20,6 +21,8 @@ from app.operations.restore.revisions import revision_notes, schema_versions, ve
 from app.operations.restore.source import RestoreSource, locate, open_source
 from app.operations.service import SILENT, Progress, Service
 from app.ports.target import Target
+
+_SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +64,11 @@ def preview(service: Service, request: RestoreRequest, progress: Progress = SILE
     job = Job(service=service, request=request, backups=backups, source=source, progress=progress)
     findings = check_preview(job)
     rows = migrated_rows(job, preview_name(request.changes, secrets.token_hex(6))) if job.migration else rows_of(job)
-    changes = _plan(job.target, rows.archive, rows.request, progress) if job.live else _all_new(source)
+    changes = (
+        _plan(job.target, replace(source, archive=rows.archive), rows.request, progress)
+        if job.live
+        else _all_new(source)
+    )
     notes = (*revision_notes(job, findings), *rows.notes, *changes.notes)
     changes = replace(changes, versions=job.versions, notes=notes)
     return Preview(
@@ -90,7 +97,7 @@ def diff(service: Service, one: str, other: str | None, progress: Progress = SIL
     backups = inventory(service)
     source = _verified_source(service, one, backups, progress)
     if other is None:
-        changes = _plan(service.target, source.archive, MergeRequest(exact=True), progress)
+        changes = _plan(service.target, source, MergeRequest(exact=True), progress)
         live = service.target.facts().live
         return _with_versions(changes, schema_versions(service, service.target, source, live))
     second = _verified_source(service, other, backups, progress)
@@ -111,20 +118,32 @@ def _verified_source(service: Service, name: str, backups: Inventory, progress: 
     return source
 
 
-def _plan(target: Target, archive: Archive, request: MergeRequest, progress: Progress) -> Changes:
-    progress.start("compare", archive.index.raw_bytes)
-    with target.merging(archive, request, progress.advance) as merging:
+def _plan(target: Target, source: RestoreSource, request: MergeRequest, progress: Progress) -> Changes:
+    progress.start("compare", source.archive.index.raw_bytes)
+    with target.merging(source.archive, request, progress.advance) as merging:
         changes = merging.preview()
     if not request.whole:
         return changes
     # A whole replace rebuilds triggers, keys and sequences: what a merge reports of them does not apply.
     columns = (line for table in changes.columns for line in table.lines())
     tables = tuple(replace(table, conflicting=0) for table in changes.tables)  # the backup wins
-    lines, otherwise = target.schema(archive)
+    lines, otherwise = target.schema(source.archive)
     schema = (*columns, *lines)
-    return replace(changes, tables=tables, notes=(), warnings=(), schema=schema, otherwise=tuple(otherwise))
+    by_insert, warnings = _by_insert(source, target.tables())
+    tables = tuple(table for table in tables if table.table not in by_insert)
+    return replace(changes, tables=tables, notes=(), warnings=warnings, schema=schema, otherwise=tuple(otherwise))
 
 
 def _all_new(source: RestoreSource) -> Changes:
     tables = (TableChanges(table=str(table.table), inserted=table.rows) for table in source.archive.index.tables)
-    return Changes(tables=tuple(tables), schema=("the database does not exist, and will be created",))
+    schema = ("the database does not exist, and will be created",)
+    return Changes(tables=tuple(tables), schema=schema, warnings=_by_insert(source, {})[1])
+
+
+def _by_insert(source: RestoreSource, roots: Mapping[TableName, TableName]) -> tuple[set[str], tuple[str, ...]]:
+    """Tables whose rows are INSERT statements, which are not compared; and what is said of them."""
+    if source.tables is None or not source.tables.inserts:
+        return set(), ()
+    names = {str(roots.get(table, table)) for table in source.tables.described}
+    shown = listed(sorted(names), _SHOWN)
+    return names, (f"the file has rows as INSERT statements, which are not compared beforehand: {shown}",)
