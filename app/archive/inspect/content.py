@@ -79,11 +79,13 @@ class Entries:
     Attributes:
         words: of each name's entries.
         unsure: rights that name a dropped role. After a restore, pg_dump may write the remaining ones differently.
+        bare: whether tables are made without a header, as in a dump whose comments were taken out.
         server, program: major versions of the server and of pg_dump; None if the dump does not say.
     """
 
     words: dict[EntryName, list[Words]] = field(default_factory=lambda: defaultdict(list))
     unsure: set[EntryName] = field(default_factory=set)
+    bare: bool = False
     server: int | None = None
     program: int | None = None
 
@@ -172,6 +174,8 @@ class Content:
         if path := SEARCH_PATH.match(statement):
             self._schema = path[1] or b""
         self.quotes_all = self.quotes_all or _QUOTED_ALL.match(statement) is not None
+        if self._entry is None and statement.startswith(b"CREATE TABLE "):
+            self.entries.bare = True
         if self._entry and dropped_role(statement):
             self.entries.unsure.add(self._entry)
         if statement and not self._value(statement) and self._entry and not _NO_WORDS.match(statement):

@@ -104,6 +104,37 @@ def test_rows_as_insert_are_not_shown_as_deleted(site: Site, postgres_server: Em
     assert f"residency-backup restore {file} --mode replace --into staging" in refused.value.hint
 
 
+def test_a_dump_without_comments_is_restored_and_its_schema_is_not_compared(
+    site: Site, postgres_server: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    """As the command line of Supabase makes it."""
+    file = Path(dumped(site, tmp_path, "--quote-all-identifiers"))
+    lines = [
+        line for line in file.read_text().splitlines() if not line.startswith(("--", "\\restrict", "\\unrestrict"))
+    ]
+    text = "\n".join([*lines, "RESET ALL;", ""]).replace('CREATE TABLE "', 'CREATE TABLE IF NOT EXISTS "')
+    file.write_text(text.replace('CREATE VIEW "', 'CREATE OR REPLACE VIEW "'))
+    warnings, copy = restored(site, str(file), postgres_server)
+    assert [warning for warning in warnings if "a pg_dump that does not say its version" not in warning] == []
+    assert copy_of_all_tables(copy.url) == copy_of_all_tables(site.database.url)
+    service = site.service()
+    plan = preview(service, RestoreRequest.parse(service, str(file)))
+    assert plan.changes.schema == ("the schema is not compared: the file has no comments that name its objects",)
+
+
+def test_a_merge_without_the_table_names_its_partitions_too(
+    site: Site, postgres_server: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    service, file = site.service(), dumped(site, tmp_path, "--load-via-partition-root --exclude-table=app.by_key")
+    with scratch_database(postgres_server) as other:
+        output_or_fail([str(binaries() / "psql"), "-q", "--dbname", other.url, "--file", file])
+        other.execute("DROP TABLE app.log")
+        with pytest.raises(RestoreValidationError, match=re.escape("not in the live database: app.log")) as refused:
+            preview(service, RestoreRequest.parse(service, file, mode="merge", into=other.name))
+        options = "-t app.log -t app.log_1 -t app.log_2"
+        assert f"pg_dump -s -d staging {options} -f table.sql" in refused.value.hint
+
+
 @pytest.mark.parametrize(
     ("options", "lost"),
     [
