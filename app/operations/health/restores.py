@@ -21,6 +21,7 @@ from app.operations.restore.position import Obstacle, obstacle_to_rename, positi
 from app.operations.restore.recover import interrupted, recover_all
 from app.operations.restore.replication import disabled_subscriptions, slots_of_undo
 from app.operations.service import Service, target_for
+from app.ports.target import Target
 
 _REPAIR = "to clean up: residency-backup check --repair"
 _OURS = re.compile(r"_(?:restore|undo)_(?P<id>[0-9a-f]{12})")
@@ -46,7 +47,7 @@ def check_restores(service: Service, backups: Sequence[Backup]) -> list[Finding]
         for record in due(service)
     ]
     found += [Finding.warning("restores", remark) for remark in _strays(service, held, records)]
-    databases = _databases(service)
+    databases = _databases(service.target)
     found += [
         Finding.warning("restores", remark) for remark in _strange_databases(service, records, set(databases or ()))
     ]
@@ -138,9 +139,9 @@ def _obstacle(
     return None if in_front and record.undo in databases else obstacle_to_rename(record, databases)
 
 
-def _databases(service: Service) -> Mapping[str, int] | None:
+def _databases(target: Target) -> Mapping[str, int] | None:
     try:
-        return service.target.databases()
+        return target.databases()
     except ResidencyBackupError:
         return None  # reported already
 
