@@ -108,9 +108,9 @@ def _by_rows(job: Job) -> str:
 
 def _recorded(service: Service, source: RestoreSource) -> Iterator[RecordedVersions]:
     """The tables of migration tools in a backup, but for Alembic's if the manifest says what is in it."""
-    told = _manifest_facts(source) is not None
+    has_facts = _manifest_facts(source) is not None
     for found in recorded_versions(source.archive, service.options.version_tables):
-        if not (told and found.name.name == ALEMBIC):
+        if not (has_facts and found.name.name == ALEMBIC):
             yield found
 
 
