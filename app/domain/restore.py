@@ -1,4 +1,4 @@
-"""What a restore is: its modes, its steps, and its record in the catalog.
+"""A restore: its modes, its steps, and its record in the catalog.
 
 At every instant the live database is exactly *before* or exactly *after* the restore. The server tells which: by the
 databases that exist (a replace), or by whether one transaction was committed (a merge, and a replace in place). So a
@@ -77,7 +77,7 @@ class OnConflict:
 
 
 class RestoreState(StrEnum):
-    """What became of a restore."""
+    """The state of a restore."""
 
     RUNNING = "running"
     COMPLETE = "complete"

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from app.domain.backup import Backup
 from app.domain.checks import Finding
+from app.domain.hooks import Hook
 from app.domain.restore import PREVIEW, Method, Restore, RestoreState, never_undone, newer_restores
 from app.errors import ResidencyBackupError
 from app.operations.backups.expire import due, expire
@@ -17,6 +18,7 @@ from app.operations.backups.keep import set_pin
 from app.operations.backups.no_return import safety_findings
 from app.operations.backups.pins import pinned_for
 from app.operations.backups.servers import of_this_server, surely_of_this_server
+from app.operations.restore.hooks import is_due
 from app.operations.restore.position import Obstacle, obstacle_to_rename, position
 from app.operations.restore.recover import interrupted, recover_all
 from app.operations.restore.replication import disabled_subscriptions, slots_of_undo
@@ -84,7 +86,8 @@ def _left(service: Service, record: Restore) -> str:
     where = position(target_for(service, record), record)
     abandoned = record.state is RestoreState.ABANDONED
     how = "it could not be cleaned up after" if abandoned else "its process died in"
-    return f"restore {record.id}: {how} step '{record.step}'; {where}"
+    waits = f"; {Hook.AFTER} is still to be run" if not abandoned and is_due(service.options, record) else ""
+    return f"restore {record.id}: {how} step '{record.step}'; {where}{waits}"
 
 
 def _needed(service: Service, record: Restore) -> bool:

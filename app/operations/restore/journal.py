@@ -28,7 +28,7 @@ class Changes(TypedDict, total=False):
     method: Method
     server: str | None
     safety: str | None
-    shadow: str
+    shadow: str | None
     undo: str | None
     undo_until: datetime | None
     transaction: str | None

@@ -98,8 +98,8 @@ def diff(service: Service, one: str, other: str | None, progress: Progress = SIL
     source = _verified_source(service, one, backups, progress)
     if other is None:
         changes = _plan(service.target, source, MergeRequest(exact=True), progress)
-        live = service.target.facts().live
-        return _with_versions(changes, schema_versions(service, service.target, source, live))
+        # Asked in the live database itself: to look, nobody needs a way into another one.
+        return _with_versions(changes, schema_versions(service, service.target, source, service.source.facts()))
     second = _verified_source(service, other, backups, progress)
     progress.start("compare", source.archive.index.raw_bytes + second.archive.index.raw_bytes)
     changes = service.target.compare(source.archive, second.archive, progress.advance)
