@@ -49,7 +49,7 @@ RUN apt-get update \
     && install -d -o 10001 -g 10001 -m 700 /backups /state
 COPY --from=clients /usr/lib/postgresql /usr/lib/postgresql
 COPY --from=packages /opt/residency-backup /opt/residency-backup
-COPY deploy/prepare /usr/local/bin/
+COPY deploy/prepare deploy/celery-workers /usr/local/bin/
 WORKDIR /srv/residency-backup
 COPY alembic.ini ./
 COPY alembic alembic

@@ -16,12 +16,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from app.domain.checks import Finding
 from app.domain.redaction import without
 from app.urls import secrets_of
+
+if TYPE_CHECKING:
+    from redis import Redis
 
 REDIS = ("redis", "rediss", "redis+socket", "rediss+socket", "socket", "unix")
 _SECONDS = 2.0
@@ -70,13 +73,17 @@ _WORDS: tuple[tuple[str, str, str], ...] = (
     ),
     (
         r"NOREPLICAS|MASTERDOWN|MASTER is down",
-        "{at} takes no messages: {said}",
+        "{at} takes no messages: {message}",
         "redis-cli {to} INFO replication",
     ),
-    (r"loading the dataset|LOADING|BUSY", "{at} is not ready: {said}", "wait, and ask again: residency-backup check"),
+    (
+        r"loading the dataset|LOADING|BUSY",
+        "{at} is not ready: {message}",
+        "wait, and ask again: residency-backup check",
+    ),
     (
         r"NOPERM|has no permissions",
-        "the user of {setting} may not do what is needed at {at}: {said}",
+        "the user of {setting} may not do what is needed at {at}: {message}",
         "give it the right: redis-cli {to} ACL SETUSER {user} ~* &* +@all",
     ),
     (
@@ -114,6 +121,7 @@ class _Question:
     url: str
     done: threading.Event = field(default_factory=threading.Event)
     refusal: Refusal | None = None
+    remark: str = ""
 
 
 def ask(check: str, setting: str, url: str, loss: str) -> Callable[[], Finding]:
@@ -133,8 +141,8 @@ def ask(check: str, setting: str, url: str, loss: str) -> Callable[[], Finding]:
     def found() -> Finding:
         for question in questions:
             question.done.wait(max(0.0, end - time.monotonic()))
-        if any(question.done.is_set() and question.refusal is None for question in questions):
-            return Finding.ok(check, "answers, and takes messages")
+        if takes := next((asked for asked in questions if asked.done.is_set() and asked.refusal is None), None):
+            return Finding.ok(check, f"answers, and takes messages{takes.remark}")
         return Finding.warning(check, _told(questions[0], loss).replace("{setting}", setting))
 
     return found
@@ -148,19 +156,20 @@ def _told(question: _Question, loss: str) -> str:
 
 def _answer(question: _Question) -> None:
     try:
-        _push_nothing(question.url)
+        question.remark = _push_nothing(question.url)
     except Exception as error:  # noqa: BLE001 -- each transport raises errors of its own
         question.refusal = _filled(_refusal_of(error, question.url), question.url)
     question.done.set()
 
 
-def _push_nothing(url: str) -> None:
+def _push_nothing(url: str) -> str:
+    """Push to a list that there is not; returns what is odd about a broker that takes it."""
     if urlsplit(url).scheme not in REDIS:
         from kombu import Connection  # noqa: PLC0415 -- the import takes a fifth of a second
 
         with Connection(url, connect_timeout=_SECONDS) as connection:
             connection.connect()
-        return
+        return ""
     from redis import Redis  # noqa: PLC0415 -- the same
     from redis.backoff import NoBackoff  # noqa: PLC0415
     from redis.retry import Retry  # noqa: PLC0415
@@ -170,6 +179,21 @@ def _push_nothing(url: str) -> None:
         _as_redis_py_reads(url), socket_connect_timeout=_SECONDS, socket_timeout=_SECONDS, retry=once
     ) as client:
         client.lpushx(f"backup-check-{secrets.token_hex(6)}", "is this kept?")
+        return _loses_messages(client)
+
+
+def _loses_messages(client: Redis) -> str:
+    """Whether a Redis makes room for new messages by dropping old ones; only those with a time to live do no harm."""
+    from redis.exceptions import ResponseError  # noqa: PLC0415 -- by need
+
+    try:
+        memory = client.info("memory")
+    except ResponseError:  # the user may not ask that
+        return ""
+    policy, limit = str(memory.get("maxmemory_policy", "")), int(memory.get("maxmemory", 0))
+    if not limit or not policy.startswith("allkeys"):
+        return ""
+    return f"; if its {limit >> 20} MB are full it drops tasks that wait (maxmemory-policy {policy})"
 
 
 def _as_redis_py_reads(url: str) -> str:
@@ -209,16 +233,18 @@ def _refusal_of(error: Exception, url: str) -> Refusal:
 
 
 def _refusal_of_words(causes: list[BaseException]) -> Refusal:
-    said = " ".join(str(causes[0]).split())
+    message = " ".join(str(causes[0]).split())
     for pattern, why, hint in _WORDS:
-        if re.search(pattern, said):
-            return Refusal(why.replace("{said}", said), hint)
+        if re.search(pattern, message):
+            return Refusal(why.replace("{message}", message), hint)
     for cause in causes:
         if isinstance(cause, OSError) and (why := _UNREACHABLE.get(cause.errno or 0, "")):
             return Refusal(f"does not answer: {why}", "start it, or correct {setting}")
-    if "Protocol Error" in said or "closed by server" in said:
-        return Refusal(f"what answers at {{at}} is no Redis: {said}", "correct host and port in {setting}")
-    return Refusal(f"does not answer: {type(causes[0]).__name__}: {said}", "see the log of the broker, and {setting}")
+    if "Protocol Error" in message or "closed by server" in message:
+        return Refusal(f"what answers at {{at}} is no Redis: {message}", "correct host and port in {setting}")
+    return Refusal(
+        f"does not answer: {type(causes[0]).__name__}: {message}", "see the log of the broker, and {setting}"
+    )
 
 
 def _silent(url: str) -> Refusal:

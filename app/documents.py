@@ -15,7 +15,7 @@ from app.last_words import without_secrets
 from app.operations.restore.report import changes_json, versions_json
 
 if TYPE_CHECKING:  # so that a verb that prints backups does not wait for the import of restores
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from collections.abc import Set as AbstractSet
     from datetime import datetime
 
@@ -224,9 +224,18 @@ def rollback(outcome: RollbackOutcome) -> JSON:
     return {"restore": outcome.restore.id, "rolled_back": True, "notes": notes, "warnings": warnings}
 
 
-def restores(records: Sequence[Restore]) -> list[JSON]:
-    """The records of restores, each with those that must be rolled back before it."""
-    return [_record(record) | {"after": [newer.id for newer in newer_restores(record, records)]} for record in records]
+def restores(records: Sequence[Restore], lost: Mapping[str, str]) -> list[JSON]:
+    """The records of restores, each with those that must be rolled back before it.
+
+    Args:
+        records: of all restores.
+        lost: why some cannot be undone any more, by their ids.
+    """
+    return [
+        _record(record)
+        | {"after": [newer.id for newer in newer_restores(record, records)], "cannot_be_undone": lost.get(record.id)}
+        for record in records
+    ]
 
 
 def full_restore(done: FullRestoreOutcome, start: str, steps: Sequence[str]) -> JSON:

@@ -9,6 +9,7 @@ import re
 import sys
 import threading
 from collections.abc import Iterable
+from enum import Enum
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TextIO
@@ -62,11 +63,13 @@ class Redactor:
         return text
 
     def _clean(self, value: Any, depth: int) -> Any:
+        if isinstance(value, Enum):
+            value = value.value  # a line says the word, and not how Python writes its member
         if isinstance(value, dict | list | tuple) and not depth:
             return "…"
         if isinstance(value, dict):
             return {
-                _cut(key) if isinstance(key, str) else key: HIDDEN
+                _cut(str(key)) if isinstance(key, str) else key: HIDDEN
                 if _SECRET_KEY.search(str(key)) and inner
                 else self._clean(inner, depth - 1)
                 for key, inner in islice(value.items(), _MOST_ITEMS)

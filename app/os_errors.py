@@ -68,7 +68,7 @@ def write_error(error: OSError) -> BackupStorageError | BackupWriteError:
     if error.errno in NO_SPACE:
         return BackupStorageError(
             f"no space left while writing the backup: {error.strerror}",
-            "free space in BACKUP_DIR, or lower the BACKUP_KEEP_* numbers and run 'residency-backup prune'",
+            "free space in BACKUP_DIR, or lower the BACKUP_KEEP_* numbers, then: residency-backup prune",
         )
     return BackupWriteError(f"the backup cannot be written: {error.strerror or error}", "check the disk of BACKUP_DIR")
 

@@ -77,7 +77,7 @@ def replaces(url: str, folder: Path, jobs: int) -> Iterator[Contender]:
     """Making a database what a backup holds: proven and swapped by ours, just loaded by psql."""
     options = ["--codec", "zstd", "--jobs", str(jobs), "--url", url, "--file", str(folder / "ours.zstd")]
     yield Contender("ours, replace with proof", _ours("replace", *options))
-    yield next(each for each in loads(url, folder, jobs) if each.name == "psql -f")
+    yield next(contender for contender in loads(url, folder, jobs) if contender.name == "psql -f")
 
 
 def merges(url: str, empty: str, folder: Path, jobs: int) -> Iterator[Contender]:

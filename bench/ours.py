@@ -42,8 +42,8 @@ def main() -> None:
     options = parser.parse_args()
     verbs = {"dump": _dump, "verify": _verify, "load": _load, "scan": _scan, "replace": _replace, "merge": _merge}
     begun = time.monotonic()
-    said = verbs[options.verb](options, Codec(options.codec))
-    print(json.dumps({"seconds": time.monotonic() - begun} | said))
+    figures = verbs[options.verb](options, Codec(options.codec))
+    print(json.dumps({"seconds": time.monotonic() - begun} | figures))
 
 
 def _index_file(file: Path) -> Path:

@@ -30,7 +30,7 @@ TARGETS = (
 
 
 def median(rows: list[dict[str, Any]], what: str) -> float:
-    return statistics.median(each[what] for each in rows)
+    return statistics.median(run[what] for run in rows)
 
 
 def named(group: dict[str, list[dict[str, Any]]], start: str) -> list[dict[str, Any]]:
@@ -46,11 +46,11 @@ def costs(group: dict[str, list[dict[str, Any]]], base: str | None = None) -> st
     """A line for each contender: medians."""
     first = named(group, base) if base else None
     rows = []
-    for name, its in group.items():
-        wall = median(its, "wall")
-        size = median(its, "bytes")
-        row = [name, f"{wall:.2f}", f"{median(its, 'client_cpu'):.2f}", f"{median(its, 'server_cpu'):.2f}"]
-        row += [f"{median(its, 'memory_mb'):.0f}", f"{size / 1e6:.0f}" if size else ""]
+    for name, runs in group.items():
+        wall = median(runs, "wall")
+        size = median(runs, "bytes")
+        row = [name, f"{wall:.2f}", f"{median(runs, 'client_cpu'):.2f}", f"{median(runs, 'server_cpu'):.2f}"]
+        row += [f"{median(runs, 'memory_mb'):.0f}", f"{size / 1e6:.0f}" if size else ""]
         rows.append([*row, f"{median(first, 'wall') / wall:.2f}"] if first else row)
     heads = ["what", "wall s", "client CPU s", "server CPU s", "peak MB", "file MB"]
     return table([*heads, f"times faster than {base}"] if base else heads, rows)
@@ -60,8 +60,8 @@ def targets(figures: Figures) -> str:
     rows = []
     for group, ours, other, least, aim in TARGETS:
         if group in figures:
-            its, theirs = named(figures[group], ours), named(figures[group], other)
-            ratio = median(theirs, "wall") / median(its, "wall")
+            own, others = named(figures[group], ours), named(figures[group], other)
+            ratio = median(others, "wall") / median(own, "wall")
             rows.append([f"{group}: {ours} vs {other.removesuffix(' -j')}", least, aim, f"{ratio:.2f} x"])
     floor = median(named(figures["dump"], "the floor"), "wall")
     ratio = median(figures["dump"]["ours, zstd"], "wall") / floor
@@ -69,9 +69,9 @@ def targets(figures: Figures) -> str:
     sizes = median(figures["dump"]["ours, zstd"], "bytes") / median(figures["dump"]["pg_dump | gzip"], "bytes")
     rows.append(["file: ours, zstd vs pg_dump | gzip", "no larger", "", f"{sizes:.2f} x its size"])
     ours_all = (
-        median(its, "memory_mb")
+        median(rows, "memory_mb")
         for group in figures.values()
-        for name, its in group.items()
+        for name, rows in group.items()
         if "ours" in name or name.startswith("read back") or name.endswith(" jobs")
     )
     if "merge" in figures:
@@ -96,11 +96,11 @@ def sections(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
         "small": "pg_dump > file",
         "commands": "python -c",
     }
-    for group, its in figures.items():
+    for group, contenders in figures.items():
         base = bases.get(group)
-        yield group, costs(its, base)
+        yield group, costs(contenders, base)
     if "scan" in figures:
-        speeds = [json.loads(each["said"])["mb_per_second"] for each in next(iter(figures["scan"].values()))]
+        speeds = [json.loads(run["said"])["mb_per_second"] for run in next(iter(figures["scan"].values()))]
         yield "scanner", f"{statistics.median(speeds):.0f} MB/s"
 
 
@@ -114,12 +114,12 @@ def bars(figures: Figures) -> str:
     """A plot of the walls, ours dark."""
     parts, y = [], 20
     for group in ("dump", "load", *(f"{verb} at {part}" for verb in ("dump", "load") for part in (0.1, 0.33))):
-        its = figures.get(group)
-        if its is None:
+        contenders = figures.get(group)
+        if contenders is None:
             continue
-        longest = max((median(rows, "wall") for rows in its.values()), default=1)
+        longest = max((median(rows, "wall") for rows in contenders.values()), default=1)
         parts.append(f'<text x="10" y="{y}" font-weight="bold">{group}, seconds</text>')
-        for name, rows in its.items():
+        for name, rows in contenders.items():
             y += 20
             wall = median(rows, "wall")
             color = "#1f5f8b" if name.startswith("ours") else "#b8c4cc"

@@ -52,13 +52,13 @@ class Bench:
         """Run each contender once a round, so that what slows the machine slows all alike."""
         listed = list(contenders)
         for number in range(runs or self.runs):
-            for each in listed:
+            for contender in listed:
                 if fresh:
                     self.database(fresh)
-                cost = measured(each.argv, dict(os.environ), self.server.pid or 0)
-                row = cost.to_json() | {"bytes": _size(each.makes)}
-                self.figures.setdefault(group, {}).setdefault(each.name, []).append(row)
-                print(f"{group} {number + 1}: {each.name}: {cost.wall:.2f} s", flush=True)
+                cost = measured(contender.argv, dict(os.environ), self.server.pid or 0)
+                row = cost.to_json() | {"bytes": _size(contender.makes)}
+                self.figures.setdefault(group, {}).setdefault(contender.name, []).append(row)
+                print(f"{group} {number + 1}: {contender.name}: {cost.wall:.2f} s", flush=True)
 
     def database(self, name: str) -> str:
         with psycopg.connect(self.server.url(), autocommit=True) as connection:
@@ -71,7 +71,7 @@ class Bench:
 def _size(path: Path | None) -> int:
     if path is None:
         return 0
-    return sum(each.stat().st_size for each in path.rglob("*")) if path.is_dir() else path.stat().st_size
+    return sum(file.stat().st_size for file in path.rglob("*")) if path.is_dir() else path.stat().st_size
 
 
 def growth(bench: Bench, scale: float) -> None:

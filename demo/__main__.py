@@ -23,7 +23,7 @@ from app.postgres.digest import table_digest, use_read_settings
 from app.postgres.programs import ChildProcess
 from demo.accident import accident_and_back
 from demo.residency import fill
-from demo.stack import DATABASE, celery, residency_backup, run_shown, say, told, wait_for, worker_and_beat
+from demo.stack import DATABASE, celery, residency_backup, run_shown, say, story, wait_for, worker_and_beat
 
 # Due every ten seconds (six fields, the seconds first), so that the demo does not wait for the next minute. It makes
 # only one backup, because the slot is the day's and is run once.
@@ -111,7 +111,7 @@ def _show(env: Mapping[str, str], backups: Path, log: Path) -> None:
     for path in sorted(backups.rglob("backup-*")):
         print(f"  {path.stat().st_size:>12,}  {path.relative_to(backups)}")
     say("The log: docker-compose logs backend | grep -i backup")
-    print("\n".join(f"  {line}" for line in told(log, "backup")))
+    print("\n".join(f"  {line}" for line in story(log, "backup")))
     say("The list")
     print(run_shown(residency_backup("list"), env, shown="residency-backup list"))
 

@@ -11,7 +11,7 @@ import psycopg
 from app.embedded.postgres import EmbeddedPostgres
 from app.errors import RestoreDataError
 from app.postgres.programs import ChildProcess
-from demo.stack import DATABASE, celery, residency_backup, run_shown, say, told, wait_for
+from demo.stack import DATABASE, celery, residency_backup, run_shown, say, story, wait_for
 
 _SECONDS = 60.0
 _SAMPLES = ("  to insert: ", "  inserted: ")
@@ -45,16 +45,16 @@ def accident_and_back(
     _require(server, before)
     _print(before, _counts(server))
     say("The log: docker-compose logs backend | grep -i restore")
-    print("\n".join(f"  {line}" for line in told(log, "restore")))
+    print("\n".join(f"  {line}" for line in story(log, "restore")))
     say("All restores, and until when each can be undone")
     _shown(env, "restores")
 
 
 def _shown(env: Mapping[str, str], *words: str) -> str:
     """Run a verb and print its output without the samples; return all of it."""
-    said = run_shown(residency_backup(*words), env, shown=" ".join(("residency-backup", *words)))
-    print("\n".join(f"  {line}" for line in said.splitlines() if not line.startswith(_SAMPLES)))
-    return said
+    output = run_shown(residency_backup(*words), env, shown=" ".join(("residency-backup", *words)))
+    print("\n".join(f"  {line}" for line in output.splitlines() if not line.startswith(_SAMPLES)))
+    return output
 
 
 def _counts(server: EmbeddedPostgres) -> dict[str, int | None]:

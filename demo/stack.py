@@ -85,7 +85,7 @@ def run_shown(argv: list[str], env: Mapping[str, str], *, shown: str, expected: 
     return "" if quiet else done.stdout.rstrip()
 
 
-def told(log: Path, what: str) -> list[str]:
+def story(log: Path, what: str) -> list[str]:
     """The lines of a log that tell of events of a backup or a restore.
 
     Args:

@@ -152,6 +152,7 @@ def preview(  # noqa: PLR0913, PLR0917 -- the contract's arguments, by name or b
     map_columns: Sequence[str] | None = None,
     fills: Sequence[str] | None = None,
     allow_missing: bool = False,  # noqa: FBT001, FBT002 -- as above
+    parents: bool = False,  # noqa: FBT001, FBT002 -- as above
 ) -> JSON:
     """Report what a restore would do."""
     service = self.service
@@ -170,6 +171,7 @@ def preview(  # noqa: PLR0913, PLR0917 -- the contract's arguments, by name or b
         map_columns=map_columns,
         fills=fills,
         allow_missing=allow_missing,
+        parents=parents,
     )
     return documents.preview(preview_restore(service, RestoreRequest.parse(service, backup, **options)))
 
@@ -193,6 +195,7 @@ def run(  # noqa: PLR0913, PLR0917 -- as above
     map_columns: Sequence[str] | None = None,
     fills: Sequence[str] | None = None,
     allow_missing: bool = False,  # noqa: FBT001, FBT002 -- as above
+    parents: bool = False,  # noqa: FBT001, FBT002 -- as above
 ) -> JSON:
     """Restore, once: the task's id recognises a message that is delivered twice."""
     service = self.service
@@ -212,6 +215,7 @@ def run(  # noqa: PLR0913, PLR0917 -- as above
         map_columns=map_columns,
         fills=fills,
         allow_missing=allow_missing,
+        parents=parents,
     )
     outcome = run_restore(service, RestoreRequest.parse(service, backup, self.request.id, **options))
     return documents.restore(outcome, values=False)

@@ -24,6 +24,7 @@ collect_ignore = [] if os.environ.get("TEST_COMPOSE") else ["compose"]
 
 pytest_plugins = [
     "tests.fix_scratch",
+    "tests.fix_events",
     "tests.fix_compose",
     "tests.fix_postgres",
     "tests.fix_broker",

@@ -13,6 +13,12 @@ log = structlog.get_logger(LOGGER)
 
 def write_line(event: Event) -> None:
     """Write an event's line: its phrase, and what is known of it as keys."""
+    write = {Level.INFO: log.info, Level.WARNING: log.warning, Level.ERROR: log.error}[event.level]
+    write(event.name.phrase, **keys_of(event))
+
+
+def keys_of(event: Event) -> dict[str, object]:
+    """The keys of an event's line, besides those that its run or task has bound."""
     known = {
         "backup": event.backup,
         "restore": event.restore,
@@ -25,5 +31,4 @@ def write_line(event: Event) -> None:
     keys: dict[str, object] = {key: value for key, value in known.items() if value is not None}
     if event.name.level is Level.ERROR:
         keys.setdefault("hint", None)
-    write = {Level.INFO: log.info, Level.WARNING: log.warning, Level.ERROR: log.error}[event.level]
-    write(event.name.phrase, **keys, **event.figures)
+    return keys | dict(event.figures)

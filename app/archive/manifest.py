@@ -25,7 +25,7 @@ READ_SETTINGS = frozenset(
     {"DateStyle", "IntervalStyle", "extra_float_digits", "TimeZone", "search_path"}
     | {"client_encoding", "bytea_output"}
 )
-_REBUILD = "run 'residency-backup sync' to rebuild it from the backup, which itself stays usable"
+_REBUILD = "the backup itself stays usable; to rebuild its manifest: residency-backup sync"
 
 
 class Extension(BaseModel):

@@ -37,15 +37,15 @@ def translated(doing: str, place: str) -> Iterator[None]:
         if _is_corrupt(error):
             raise CorruptCatalogError(
                 f"{doing}: {place} is corrupt: {_said(error)}",
-                f"stop the worker, move it away (mv {place} {place}.corrupt; rm -f {place}-wal {place}-shm), then run "
-                "'residency-backup sync', which rebuilds it from the files",
+                "stop the worker, then rebuild the catalog from the files: "
+                f"mv {place} {place}.corrupt; rm -f {place}-wal {place}-shm; residency-backup sync",
             ) from error
         cause = getattr(error, "orig", None)
         if of_disk := error_of_disk(f"{doing}: {' '.join(_said(error).split())}", place, cause):
             raise of_disk from error
         raise CatalogError(
             f"{doing}: {' '.join(_said(error).split())}",
-            f"Check that {place} is there, reachable and, for uid {os.geteuid()}, writable, then try again.",
+            f"check that {place} is there, reachable and, for uid {os.geteuid()}, writable; then try again",
         ) from error
 
 

@@ -37,7 +37,7 @@ def parse_url(text: str) -> URL:
         SettingsError: it names no SQLite file and no PostgreSQL database. The message does not repeat it: it may hold
             a password.
     """
-    hint = "Write sqlite:////folder/catalog.db or postgresql://user:password@host/database."
+    hint = "write sqlite:////folder/catalog.db or postgresql://user:password@host/database"
     try:
         url = make_url(text.strip())
         require_port("" if url.port is None else str(url.port))
@@ -114,7 +114,7 @@ def _make_file(path: Path) -> None:
     except FileNotFoundError:
         raise CatalogError(
             f"the folder of the catalog is missing: {path.parent}",
-            "Make it or mount it, and let this user write in it.",
+            f"mount its disk, or make it: mkdir -p {quote_word(str(path.parent))}",
         ) from None
     except OSError as error:
         message = f"the catalog {path} cannot be made: {error.strerror or error}"
@@ -122,7 +122,7 @@ def _make_file(path: Path) -> None:
             raise of_disk from error
         raise CatalogError(
             message,
-            f"Let this user (uid {os.geteuid()}) write in {path.parent}, or name another place in BACKUP_CATALOG_URL.",
+            f"let this user (uid {os.geteuid()}) write in {path.parent}, or name another place in BACKUP_CATALOG_URL",
         ) from error
 
 
@@ -139,7 +139,7 @@ def _require_files(path: Path) -> None:
             continue  # it does not exist, or SQLite reports the error better
         if not regular:
             raise CatalogError(
-                f"{file} is no file", f"See who put it there, and remove it: rm -d {quote_word(str(file))}"
+                f"{file} is no file", f"see who put it there, then remove it: rm -d {quote_word(str(file))}"
             )
 
 

@@ -83,7 +83,7 @@ def _upgrade(connection: Connection, revision: str | None) -> None:
     if revision is not None and revision not in {migration.revision for migration in script.walk_revisions()}:
         raise NewerCatalogError(
             f"the catalog was made by a newer version of this program (its revision is {revision}, ours is {HEAD})",
-            "Upgrade this program to at least the version that used the catalog last.",
+            "upgrade this program to at least the version that used the catalog last",
         )
     steps = lambda found, _: script._upgrade_revs("head", found)  # noqa: E731, SLF001 -- as alembic's cookbook has it
     with EnvironmentContext(configuration(), script, fn=steps, destination_rev="head") as environment:

@@ -55,11 +55,12 @@ def error_of_folder(message: str, folder: Path, number: int) -> CatalogError | N
         return None
     if _no_inode(folder):
         return CatalogStorageError(
-            f"{message} (no inode is left on the disk of {folder})", f"remove files there: df -i {folder}"
+            f"{message} (no inode is left on the disk of {folder})",
+            f"remove files there; to see how many there are: df -i {folder}",
         )
     return CatalogStorageError(
         f"{message} (no space is left on the disk of {folder})",
-        f"free space there: df -h {folder}; or lower the BACKUP_KEEP_* numbers and run 'residency-backup prune'",
+        f"free space there (df -h {folder}), or lower the BACKUP_KEEP_* numbers, then: residency-backup prune",
     )
 
 

@@ -173,5 +173,5 @@ def _under_way(connection: Connection, wanted: Run) -> BackupRunningError:
     )
     return BackupRunningError(
         f"a {wanted.tier} backup of {wanted.database} is under way{since}",
-        "Wait for it to end. If it is known to be dead: residency-backup check --repair.",
+        "wait for it to end; if it is known to be dead: residency-backup check --repair",
     )

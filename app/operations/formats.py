@@ -16,7 +16,7 @@ from app.operations.service import Progress
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileIndex:
-    """What reading a file tells of it, as its manifest says it.
+    """What reading a file tells of it, in the terms of its manifest.
 
     Attributes:
         bytes, raw_bytes: length of the file, and of what it holds without compression.

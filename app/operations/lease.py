@@ -65,7 +65,7 @@ def lease(
         beat: gives one; says whether the claim is still ours.
         lost: the error to raise if it is not.
         clock: the present instant.
-        tell: is given the error of a sign of life that could not be recorded.
+        tell: called with the error of a sign of life that could not be recorded.
         every: seconds between two.
     """
     held = Lease(beat, lost, clock, tell)

@@ -14,6 +14,7 @@ from app.postgres.post_command import CommandPlace, environment_on, secrets_of
 from app.postgres.programs import ProgramError, guard, running
 
 _LONGEST = 1000  # characters of a line that are shown
+_LAST_LINES = 10  # of the output in an error's message
 
 
 class OperatorCommands(Commands):
@@ -45,4 +46,10 @@ class OperatorCommands(Commands):
                     tell(redacted(line.decode(errors="replace").rstrip(), hidden)[:_LONGEST])
                 program.check()
         except ProgramError as error:
-            raise RestoreHookError(redacted(error.message, hidden)) from error
+            raise RestoreHookError(_shortened(redacted(error.message, hidden))) from error
+
+
+def _shortened(message: str) -> str:
+    """The message with the last lines of the output: all of them are in the log."""
+    first, *lines = message.splitlines()
+    return "\n".join([first, *(["…"] if len(lines) > _LAST_LINES else []), *lines[-_LAST_LINES:]])

@@ -30,7 +30,7 @@ _OTHERS = """
 class Maintenance(RestoreSession):
     """A session for tasks that concern the whole server."""
 
-    lost_hint = "see the server's log; 'residency-backup check' shows which databases there are"
+    lost_hint = "see the server's log; to see which databases there are: residency-backup check"
     constraint_hint = None
 
     def query(self, query: str, *params: object) -> list[tuple[Any, ...]]:

@@ -127,7 +127,7 @@ class LocalDraft:
         except BackupError as error:
             problem = problem or error.message
             if os.path.lexists(waiting):
-                problem += f"; it waits as {waiting.name}, and 'residency-backup sync' puts it in its place"
+                problem += f"; it waits as {waiting.name}; to put it in its place: residency-backup sync"
         return problem
 
     def _take_name(self, target: Path, manifests: Sequence[Path]) -> None:

@@ -63,23 +63,23 @@ def _revision_of(script: Path) -> tuple[str, tuple[str, ...]] | None:
     """A script's revision and those before it; None for a file that has no revision."""
     try:
         with script.open("rb") as stream:
-            tree = ast.parse(stream.read(_MOST_BYTES))
+            module = ast.parse(stream.read(_MOST_BYTES))
     except OSError as error:
         raise DiskReadError(
-            f"{script} cannot be read: {error.strerror or error}", "chmod u+r it, or mount it"
+            f"{script} cannot be read: {error.strerror or error}", f"chmod u+r {script}, or mount its disk"
         ) from error
     except (SyntaxError, ValueError):
         return None
-    values = dict(_constants(tree))
+    values = dict(_constants(module))
     revision = values.get("revision")
     if not isinstance(revision, str):
         return None
     return revision, (*_listed(values.get("down_revision")), *_listed(values.get("depends_on")))
 
 
-def _constants(tree: ast.Module) -> Iterator[tuple[str, object]]:
+def _constants(module: ast.Module) -> Iterator[tuple[str, object]]:
     """``name = constant`` at the top of a module, also with a type."""
-    for node in tree.body:
+    for node in module.body:
         targets = (
             node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
         )

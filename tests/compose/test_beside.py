@@ -20,7 +20,7 @@ DOCUMENT = (ROOT / "docs/beside-a-scheduler.md").read_text()
 THEIRS = "/srv/residency-scheduler"
 DB_PASSWORD, REDIS_PASSWORD = "p@ss/w:rd#1%", "r3dis?p@ss"
 TABLES = """
-    CREATE TABLE heartbeats (id bigserial PRIMARY KEY, at timestamptz NOT NULL);
+    CREATE TABLE heartbeats (id bigserial PRIMARY KEY, at timestamptz NOT NULL, by text NOT NULL DEFAULT 'backend');
     CREATE TABLE people (id int PRIMARY KEY, name text NOT NULL);
     INSERT INTO people SELECT g, md5(g::text) FROM generate_series(1, 5000) g;
     CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY);
@@ -71,7 +71,8 @@ def beside(
 ) -> Iterator[Beside]:
     """Both stacks, ours as the document's five minutes leave it."""
     folder = tmp_path_factory.mktemp("scheduler")
-    shutil.copy(Path(__file__).parent / "scheduler/docker-compose.yml", folder)
+    for name in ("docker-compose.yml", "application.py"):
+        shutil.copy(Path(__file__).parent / "scheduler" / name, folder)
     (folder / ".env").write_text(
         f"COMPOSE_FILE=docker-compose.yml\nDB_PASSWORD={DB_PASSWORD}\nREDIS_PASSWORD={REDIS_PASSWORD}\n"
     )
@@ -128,6 +129,47 @@ def test_a_replace_and_a_merge_beside_the_working_application(beside: Beside) ->
     eventually("it works on", lambda: int(beside.sql("SELECT count(*) FROM heartbeats")) > int(before), 60)
     story = beside.ours.sh("docker-compose logs --no-log-prefix backup | grep -i restore", code=None)
     assert "restore completed" in story or "restore completed" in beside.ours.logs("backup")
+
+
+def test_the_scheduler_s_workers_are_paused_meanwhile_and_go_on(beside: Beside) -> None:
+    section = commands("Pause the scheduler while the database is restored")
+    settings = [line for line in section if line.startswith("RESTORE_") and "celery-workers" in line]
+    with (beside.ours.folder / ".env").open("a") as env:
+        env.write("".join(f"{line}\n" for line in settings))
+    beside.ours.sh("docker-compose up -d")
+    eventually("the worker is ready", lambda: "ready." in docker("logs", beside.ours.container("backup")).stdout, 90)
+    worker = f"celery@{beside.scheduler.container('celery-worker')[:12]}"
+    content = beside.sql(CONTENT)
+    beside.cli("create manual")
+    beside.sql("DELETE FROM people WHERE id > 2500")
+    plan = beside.cli("restore latest-manual --mode replace --dry-run", code=None)
+    assert "RESTORE_BEFORE_COMMAND runs /usr/local/bin/celery-workers" in plan
+    before = beside.sql("SELECT max(id) FROM heartbeats WHERE by = 'worker'")
+    beside.cli("restore latest-manual --mode replace --confirm residency_scheduler")
+    assert beside.sql(CONTENT) == content
+    printed = beside.ours.sh('docker-compose logs --no-log-prefix backup | grep "restore command"')
+    assert f"{worker}: no longer consuming from celery" in printed
+    assert f"{worker}: add consumer celery" in printed
+    later = f"SELECT count(*) > 0 FROM heartbeats WHERE by = 'worker' AND id > {before}"
+    eventually("the worker goes on", lambda: beside.sql(later) == "t", 60)
+    (resume,) = [line for line in section if line.endswith("celery-workers resume") and line.startswith("docker")]
+    assert worker in beside.follow([resume])
+
+
+def test_an_address_of_the_network_is_a_command_too_and_its_failure_a_warning(beside: Beside) -> None:
+    env = beside.ours.folder / ".env"
+    was = env.read_text()
+    page = re.search(r"^    mkdir -p hooks .*?>> \.env$", DOCUMENT, re.MULTILINE | re.DOTALL)
+    assert page is not None
+    beside.ours.sh(re.sub(r"^    ", "", page[0], flags=re.MULTILINE))
+    beside.ours.sh("docker-compose up -d")
+    eventually("the worker is ready", lambda: "ready." in docker("logs", beside.ours.container("backup")).stdout, 90)
+    merge = "restore latest-manual --mode merge --table people --confirm residency_scheduler"
+    beside.cli(merge)
+    beside.scheduler.sh("docker-compose stop --timeout 1 backend")
+    assert "RESTORE_AFTER_COMMAND: after failed" in beside.cli(merge, code=3)
+    beside.scheduler.sh("docker-compose start backend")
+    env.write_text(was)
 
 
 def test_a_task_that_is_called_makes_the_daily_backup(beside: Beside) -> None:

@@ -152,7 +152,7 @@ class CannedTarget:
     @contextmanager
     def merging(self, archive: Archive, request: MergeRequest, progress: Advance) -> Iterator[CannedMerge]:
         self.server.step("merging")
-        if request.where or request.dependents:
+        if request.where or request.dependents or request.parents:
             raise RestoreValidationError("canned rows know no conditions and no foreign keys")
         yield CannedMerge(self, rows_of(archive), request)
 

@@ -69,7 +69,19 @@ def test_the_example_shows_the_defaults() -> None:
 
 def test_both_compose_files_keep_our_containers_alike() -> None:
     first, second = (block(name, "x-ours") for name in COMPOSE)
-    assert first.replace("[postgres_password]", "[postgres_password, broker_password]") == second
+    mounted = "".join(
+        f"\n    - {name}" for name in re.findall(r"^  (\w+):\n", block(COMPOSE[1], "secrets"), re.MULTILINE)
+    )
+    assert first.replace(" [postgres_password]", mounted) == second
+
+
+def test_each_secret_can_be_a_file_of_the_host_beside_a_scheduler() -> None:
+    files = re.findall(r"^  (\w+):\n    file: \$\{SECRET_(\w+):-", block(COMPOSE[1], "secrets"), re.MULTILINE)
+    assert all(name.upper() == variable for name, variable in files)
+    assert {name for secret in SECRETS for name, _ in files if secret.lower().endswith(name)} == {
+        name for name, _ in files
+    }
+    assert len(files) == len(SECRETS)
 
 
 def test_the_example_beside_a_scheduler_sets_what_its_compose_file_passes_on() -> None:

@@ -54,8 +54,17 @@ def test_every_make_target_in_the_documentation_exists() -> None:
 
 def test_the_table_of_log_events_lists_exactly_the_events() -> None:
     table = text_of("docs/operations.md").partition("<!-- events -->\n")[2].partition("<!-- end -->")[0]
-    rows = [f"| `{event.phrase}` | {event.level.upper()} | {event.meaning} |" for event in ALL]
-    assert table.splitlines() == ["| event | level | what happened |", "|---|---|---|", *rows]
+    rows = [
+        f"| `{event.phrase}` | {event.level.upper()} | {event.meaning} | {' '.join(f'`{key}`' for key in event.keys)} |"
+        for event in ALL
+    ]
+    assert table.splitlines() == ["| event | level | what happened | keys |", "|---|---|---|---|", *rows]
+
+
+def test_the_keys_of_log_events_are_in_operations() -> None:
+    text = "".join(file.read_text() for file in Path("app/operations").rglob("*.py"))
+    figures = {key for event in ALL for key in event.keys} - {"error", "restore", "backup", "hint"}
+    assert {key for key in figures if not re.search(rf"\b{key}\b", text)} == set()
 
 
 PAGES = ["README.md", "CONTRIBUTING.md", *(f"docs/{file.name}" for file in sorted((ROOT / "docs").glob("*.md")))]

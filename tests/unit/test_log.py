@@ -8,13 +8,17 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from enum import IntEnum
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 import structlog
 
+from app.domain.backup import Tier
+from app.domain.events import BackupEvent
 from app.domain.redaction import HIDDEN
+from app.domain.restore import Step
 from app.errors import SettingsError
 from app.log import PrintedLines, Redactor, configure_logging, log_also_to, tell
 
@@ -149,6 +153,21 @@ def test_other_libraries_lines_look_like_ours(start: Start) -> None:
         "celery.worker",
     )
     assert set(event) == {"event", "level", "logger", "timestamp"}
+
+
+class Number(IntEnum):
+    ONE = 1
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_a_member_of_an_enumeration_is_written_as_its_word(style: Style, start: Start) -> None:
+    """Wherever it stands: Python writes ``<Tier.DAILY: 'daily'>`` inside of a list or a dictionary."""
+    stream = start(style)
+    facts = {"tier": Tier.DAILY, "seconds": {Step.LOADING: 1.5}, "tiers": [Tier.DAILY, (Number.ONE, Tier.FULL)]}
+    structlog.get_logger("ours").info("backup", **facts, level_of=BackupEvent.FAILED.level, name=BackupEvent.FAILED)
+    line = stream.getvalue()
+    assert [word for word in ("<", "Tier.", "Step.", "Number", "Level.", "BackupEvent") if word in line] == []
+    assert all(word in line for word in ("daily", "loading", "full", "backup failed"))
 
 
 def test_what_is_bound_to_a_run_stands_in_all_its_lines(start: Start) -> None:

@@ -118,11 +118,11 @@ class Judge:
         require(all(map(_is_plain, value)))
         # A newer pg_dump may switch off limits that this version does not know.
         require(grammar_rows.is_setting(name) or value in ([b"0"], [b"'0'"]))
-        said = b"".join(value).strip(b"'\"").decode("latin-1").lower()
+        text = b"".join(value).strip(b"'\"").decode("latin-1").lower()
         if name.lower() == b"client_encoding":
-            self.syntax = replace(self.syntax, encoding=said)
+            self.syntax = replace(self.syntax, encoding=text)
         elif name.lower() == b"standard_conforming_strings":
-            self.syntax = replace(self.syntax, standard=_ON.get(said))
+            self.syntax = replace(self.syntax, standard=_ON.get(text))
 
 
 def _is_plain(word: bytes) -> bool:

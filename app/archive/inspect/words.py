@@ -93,10 +93,10 @@ def say_the_same(one: Sequence[Words], other: Sequence[Words]) -> bool:
         return False
     owned = all(words.owner for words in (*one, *other))
 
-    def told(entries: Sequence[Words], *, form: bool) -> list[tuple[bytes, bytes | None]]:
+    def words_of(entries: Sequence[Words], *, form: bool) -> list[tuple[bytes, bytes | None]]:
         return sorted((words.form if form else words.digest, words.owner if owned else b"") for words in entries)
 
-    return any(told(one, form=form) == told(other, form=form) for form in (False, True))
+    return any(words_of(one, form=form) == words_of(other, form=form) for form in (False, True))
 
 
 def both_texts(name: object, backup: Sequence[Words], database: Sequence[Words]) -> OtherWords:

@@ -50,7 +50,7 @@ def listing(service: Service, listed: Inventory, tier: str | None, *, as_json: b
         document(documents.backups(service.tree, backups, listed, others))
         return
     if not backups:
-        say("there are no backups yet; 'residency-backup create' makes one")
+        say("there are no backups yet; to make one: residency-backup create")
         return
     now = service.clock()
     zone = now.tzinfo
@@ -183,8 +183,8 @@ def _state(backup: Backup) -> str:
 def _pin(backup: Backup) -> str:
     if backup.pinned_reason is None:
         return ""
-    by = f" by {backup.pinned_by}" if backup.pinned_by else ""
-    return f"pinned{by}" + (f": {backup.pinned_reason}" if backup.pinned_reason else "")
+    by = f" ({backup.pinned_by})" if backup.pinned_by else ""
+    return "pinned" + (f": {backup.pinned_reason}" if backup.pinned_reason else "") + by
 
 
 def _notes(backup: Backup, now: datetime | None = None, why: Mapping[str, str] = MappingProxyType({})) -> str:

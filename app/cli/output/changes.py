@@ -126,7 +126,7 @@ def _key(sample: Sample) -> str:
 
 
 def _listed(key: Mapping[str, str | None]) -> str:
-    return ", ".join(f"{name}={shortened(value, _VALUE)}" for name, value in key.items())
+    return ", ".join(f"{name}={'NULL' if value is None else shortened(value, _VALUE)}" for name, value in key.items())
 
 
 def _quoted(value: str | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from app import documents
 from app.cli.output.changes import show_changes
@@ -86,17 +86,17 @@ def _notes(changes: Changes) -> None:
         say(f"note: {note}")
 
 
-def listing(service: Service, records: Sequence[Restore], *, as_json: bool) -> None:
-    """All restores."""
+def listing(service: Service, records: Sequence[Restore], lost: Mapping[str, str], *, as_json: bool) -> None:
+    """All restores; `lost` says why some cannot be undone any more."""
     if as_json:
-        document(documents.restores(records))
+        document(documents.restores(records, lost))
         return
     if not records:
         say("there were no restores yet")
         return
     zone = service.clock().tzinfo
     servers = {record.server for record in records if record.server}
-    table = Table(heads=("restore", f"begun ({zone})", "mode", "backup", "into", "state", "can be undone"))
+    table = Table(heads=("restore", f"begun ({zone})", "mode", "backup", "into", "state", "by", "can be undone"))
     for record in records:
         table.add(
             record.id,
@@ -105,7 +105,8 @@ def listing(service: Service, records: Sequence[Restore], *, as_json: bool) -> N
             record.backup,
             record.changes,
             _state(record),
-            _undo(service, record, newer_restores(record, records), with_server=len(servers) > 1),
+            record.begun_by or "",
+            _undo(service, record, newer_restores(record, records), lost, with_server=len(servers) > 1),
         )
     print_table(table)
 
@@ -116,12 +117,14 @@ def _state(record: Restore) -> str:
     return f"{record.state}: {record.error}" if record.error else str(record.state)
 
 
-def _undo(service: Service, record: Restore, in_front: Sequence[Restore], *, with_server: bool) -> str:
-    """Until when it can be undone, after which others, and on which server if they are of several."""
+def _undo(
+    service: Service, record: Restore, in_front: Sequence[Restore], lost: Mapping[str, str], *, with_server: bool
+) -> str:
+    """Until when it can be undone, after which others, and on which server if they are of several; or why not."""
     if record.state is not RestoreState.COMPLETE:
         return ""
-    if record.undo_until is None or record.undo_until <= service.clock():
-        return f"no; before it: {record.safety}" if record.safety else "no"
+    if record.undo_until is None or record.id in lost:
+        return f"cannot be undone any more: {lost.get(record.id, '')}"
     until = f"until {record.undo_until.astimezone(service.clock().tzinfo):%Y-%m-%d %H:%M:%S}"
     where = [f"on server {record.server}"] if with_server and record.server else []
     return ", ".join([until, *where, *(f"after {newer.id}" for newer in in_front)])

@@ -16,6 +16,7 @@ import click
 from app.domain.readable import on_one_line
 
 _GAP = "  "
+_WIDEST = 60  # a cell of a pipe that is longer, such as a path, moves the rest of its own line, and no other line
 
 
 @dataclass(slots=True, kw_only=True)
@@ -44,7 +45,7 @@ def print_table(table: Table) -> None:
     if terminal and sum(widths) + len(_GAP) * (len(widths) - 1) > shutil.get_terminal_size().columns:
         _print_folded(table)
         return
-    lines = list(_lines(table, widths))
+    lines = list(_lines(table, widths if terminal else [min(width, _WIDEST) for width in widths]))
     if terminal and any(table.heads) and os.environ.get("TERM", "dumb") != "dumb":
         lines[0] = click.style(lines[0], bold=True)
     if lines:

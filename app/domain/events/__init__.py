@@ -1,4 +1,4 @@
-"""The names of all events that operations tell of."""
+"""The names of all events of operations."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Keeps the backup that a run would replace, if the new one is not the same database a day later.
+"""Keeps the backup that a run would replace, if the new one has much less content or is of another server.
 
 If the new backup has less than half of the rows or tables, something happened to the database, and the older backup
-may be the one that is needed. If it is of another server, the older backup may be the last of a lost server.
+may be the one that is needed. If it is of another server, the older backup may be the last one of a server that is
+lost.
 """
 
 from __future__ import annotations

@@ -22,9 +22,9 @@ def due_slots(service: Service) -> list[Slot]:
     """The slots to run now, at most one of each tier: the last that came due.
 
     If several slots of a tier were missed, only the last is run: a backup shows the present, not the past. A slot
-    that came due before the service was first started counts as passed, not as missed. A slot that another server
-    ran was not run here. The record of a slot that is not due yet comes from a clock that was ahead: it is forgotten,
-    so that the slot is run in its time.
+    that came due before the service was first started counts as passed, not as missed. A slot that another server ran
+    counts as not run. The record of a slot that is not due yet comes from a clock that was ahead: it is forgotten, so
+    that the slot is run in its time.
     """
     require_folder(service)
     now = service.clock()

@@ -1,8 +1,8 @@
 """Writes a full backup: the whole running server, and what stands beside it, as one tar.
 
-The server is copied into a folder beside the file to be, because only there pg_basebackup can stream the WAL meanwhile
-and pg_verifybackup look at the outcome. Each of its files goes as soon as it is in the tar, so both together take
-hardly more of the disk than the copy alone.
+pg_basebackup copies the server into a temporary folder: only into a folder can it stream the WAL at the same time, and
+only there can pg_verifybackup check the copy. Each file is removed as soon as it is in the tar, so copy and tar
+together take hardly more space than the copy.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class FullBackup(TarFormat):
 
 
 def _write_beside(service: Service, folder: Path) -> None:
-    """What the server's copy does not say in words: who may log in, what was backed up when, and by which settings."""
+    """Write what nobody can read from the server's files: its roles, the catalog of backups, and the settings."""
     superuser = service.cluster.facts().superuser
     texts = {
         GLOBALS: service.cluster.global_objects(passwords=superuser),
@@ -108,6 +108,6 @@ def _read_back(work: Work, index: TarIndex, codec: Codec) -> None:
             for entry, _ in reader.entries():
                 place_of(entry, root)
             require_equal(reader.finish(), index)
-    except RestoreValidationError as error:  # what cannot be laid out again is no backup
+    except RestoreValidationError as error:  # a backup that cannot be unpacked is none
         message = f"what was packed could not be laid out again: {error.message}"
         raise BackupValidationError(message, "rename it, or take it out of BACKUP_FULL_PATHS") from error

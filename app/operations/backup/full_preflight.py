@@ -1,4 +1,4 @@
-"""Checks before a full backup: the server must let itself be copied, and the folders beside it must be there."""
+"""Checks before a full backup: whether the server can be copied, and whether the folders beside it exist."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def preflight_full(service: Service) -> Preflight:
     if outside := [folder for folder in found.outside if not any(_within(Path(folder), path) for path in paths)]:
         findings.append(Finding.warning("configuration", _outside(outside)))
     size = found.size + size_of(paths)
-    # The copy of the server stands beside the growing tar, each of its files until it is in there.
+    # The copy and the growing tar are on the disk together; a file of the copy only until it is in the tar.
     findings.append(tried("free space", lambda: _require_space(service, size), "enough"))
     return Preflight(findings=tuple(findings), facts=facts, program=version, size=size)
 
@@ -60,10 +60,10 @@ def _require_space(service: Service, size: int) -> None:
 
 
 def require_paths(paths: Sequence[Path], root: Path) -> None:
-    """Look at the folders beside the server.
+    """Check the folders beside the server.
 
     Raises:
-        BackupValidationError: one is missing, or holds the backups, or another one.
+        BackupValidationError: one is missing, or contains the backups, or another one.
         BackupPermissionError: one may not be read.
     """
     backups = root.resolve()
@@ -103,7 +103,7 @@ def _resolved(path: Path) -> Path:
 
 
 def size_of(paths: Sequence[Path]) -> int:
-    """Bytes of all regular files; what cannot be looked at counts as nothing here."""
+    """Bytes of all regular files; files that cannot be read count as 0."""
     total = 0
     for path in paths:
         inside = (Path(folder, name) for folder, _, names in os.walk(path) for name in names)

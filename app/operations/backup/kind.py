@@ -22,11 +22,11 @@ class Work:
 
     Attributes:
         service: the parts.
-        ready: what the checks found out.
+        ready: facts that the checks found.
         draft: where it is written.
         name: its name once it is published.
         run_id: of the run, for temporary names.
-        progress: told of the bytes written and read back.
+        progress: called with the number of bytes written and read back.
     """
 
     service: Service
@@ -39,7 +39,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DraftContent:
-    """What stands in a draft that was written and read back.
+    """The content of a draft that was written and read back.
 
     Attributes:
         index: of the file.
@@ -66,17 +66,17 @@ class Kind(Format, Protocol):
     """A kind of backup."""
 
     def preflight(self, service: Service, tier: Tier, backups: Inventory) -> Preflight:
-        """Check everything that the backup needs; raises nothing of ours.
+        """Check everything that the backup needs; raises none of our errors.
 
         Args:
             service: the parts.
             tier: of the backup.
-            backups: all that there are; the newest one's size is the best forecast.
+            backups: all; the size of the newest one is the best forecast.
         """
 
     def write(self, work: Work) -> DraftContent:
         """Write the backup into its draft, and read it back.
 
         Raises:
-            BackupError: the first thing that failed; of what stands beside the draft nothing is left.
+            BackupError: the first failure; everything beside the draft is removed.
         """

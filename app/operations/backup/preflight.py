@@ -1,4 +1,4 @@
-"""Checks before a backup, each a named finding with its own error. They try, they do not guess."""
+"""Checks before a backup, each a named finding with its own error. A check tries what the backup will do."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _NAMED = 100  # unreadable objects listed in one message
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ready:
-    """What the checks found out that the work needs.
+    """Facts from the checks that the backup needs.
 
     Attributes:
         facts: of the server and the database.
         program: version of the program that reads the server: pg_dump or pg_basebackup.
         size: bytes on the server's disk that will be read.
-        warnings: what the checks found that keeps nobody from going on.
-        lacking: what of the users' objects is in no dump, a sentence each.
+        warnings: findings that do not stop the backup.
+        lacking: objects of users that no dump contains, a sentence each.
     """
 
     facts: ServerFacts
@@ -39,7 +39,7 @@ class Ready:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preflight:
-    """What the checks found; the rest is None if the server did not say.
+    """The result of the checks; a fact is None if the server did not report it.
 
     Attributes:
         findings: one or more of each check.
@@ -52,10 +52,10 @@ class Preflight:
     size: int | None = None
 
     def require_ready(self) -> Ready:
-        """What the work needs.
+        """The facts that the backup needs.
 
         Raises:
-            BackupError: a check failed: the first one's.
+            BackupError: the error of the first check that failed.
         """
         if error := first_error(self.findings):
             raise error
@@ -76,7 +76,7 @@ def preflight(service: Service, tier: Tier, earlier: Backup | None) -> Preflight
     Args:
         service: the parts.
         tier: the kind of backup.
-        earlier: the newest good backup of this database, if any: what it took is the best forecast.
+        earlier: the newest verified backup of this database, if any: its size is the best forecast.
     """
     findings = [tried("directory", lambda: service.tree.probe(tier), "readable and writable")]
     facts: ServerFacts | None = None
@@ -131,7 +131,7 @@ def _require_readable(service: Service) -> None:
 
 
 def _left_out(service: Service) -> list[Finding]:
-    """What a standby cannot give."""
+    """Warn of tables whose content a standby does not have."""
     try:
         names = service.source.left_out()
     except ResidencyBackupError as error:
@@ -147,7 +147,7 @@ def _left_out(service: Service) -> list[Finding]:
 
 
 def _undumped(service: Service) -> list[Finding]:
-    """What is the users' and is taken for a part of something else."""
+    """Warn of objects of users that pg_dump takes for parts of an extension or of the server."""
     try:
         found = service.source.undumped()
     except ResidencyBackupError as error:

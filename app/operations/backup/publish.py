@@ -1,4 +1,4 @@
-"""Gives a finished backup its name, after the backup that has the name was kept or may be replaced."""
+"""Gives a finished backup its name. The backup that had the name is kept under another one, or replaced."""
 
 from __future__ import annotations
 

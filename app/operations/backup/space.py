@@ -14,9 +14,9 @@ from app.ports.tree import Tree
 
 MEGABYTE = 1 << 20
 # Without an earlier backup to go by: a database on disk holds indexes and free space besides its rows, so as a rule its
-# plain dump is smaller (not where most of it is compressed values); a codec makes text at least this much smaller.
+# plain dump is smaller (unless most of it is compressed values); a codec makes text at least this much smaller.
 _SHRINKS = {Codec.NONE: 1, Codec.GZIP: 3, Codec.ZSTD: 3}
-_MAKE_ROOM = "free space, keep fewer backups (BACKUP_KEEP_*, 'residency-backup prune'), or set BACKUP_COMPRESSION=zstd"
+_MAKE_ROOM = "free space, set BACKUP_COMPRESSION=zstd, or lower the BACKUP_KEEP_* numbers, then: residency-backup prune"
 _LOOK_EVERY = 16 << 20  # plain bytes between two looks at the free space
 
 
@@ -61,7 +61,7 @@ def require_room(tree: Tree, options: Options, expected: int, what: str) -> None
 
 
 def require_reserve(tree: Tree, options: Options) -> None:
-    """Make sure that what must remain free still is.
+    """Make sure that the space that must remain (BACKUP_MIN_FREE_MB) is still free.
 
     Raises:
         BackupStorageError: it is not.
@@ -85,7 +85,7 @@ class SpaceGuard:
         self._unseen = 0
 
     def advance(self, amount: int) -> None:
-        """So many bytes more are written."""
+        """Note a number of bytes that were written."""
         self._progress.advance(amount)
         self._unseen += amount
         if self._unseen >= _LOOK_EVERY:
@@ -95,7 +95,7 @@ class SpaceGuard:
 
 @contextmanager
 def giving_back(root: Path) -> Iterator[None]:
-    """A block that reads back what was just written: what differs there is the disk's doing.
+    """A block that reads back what was just written: a difference is an error of the disk.
 
     Raises:
         BackupWriteError: it differs.

@@ -1,8 +1,8 @@
 """Takes a backup.
 
 claim -> preflight -> dump under one snapshot -> temporary file -> disk -> read back and compare -> rename ->
-manifest -> catalog -> prune. Until the rename an error leaves nothing; after it, the backup stands, and what fails
-beside it is a warning.
+manifest -> catalog -> prune. An error before the rename leaves nothing. After it the backup is complete, and any other
+failure is a warning.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def take_backup(
     Args:
         service: the parts.
         request: what is wanted.
-        progress: told of the bytes dumped and read back.
+        progress: called with the number of bytes dumped and read back.
         before: an earlier look at the backups, if there was one.
 
     Raises:
@@ -251,8 +251,8 @@ def _tell(service: Service, tier: Tier, name: EventName, backup: str | None = No
 def _prune(service: Service, taken: BackupResult, backups: Inventory) -> None:
     try:
         outcome = apply_retention(service, backups)
-    except KeyboardInterrupt:  # the backup stands: that is what was asked for
-        taken.warn(BackupEvent.RETENTION_CUT_SHORT, "cancelled; the next run or 'residency-backup prune' goes on")
+    except KeyboardInterrupt:  # the backup is complete, which is what was asked for
+        taken.warn(BackupEvent.RETENTION_CUT_SHORT, "cancelled; the next run goes on, or: residency-backup prune")
         return
     except ResidencyBackupError as error:
         taken.warn(BackupEvent.RETENTION_FAILED, error)

@@ -1,4 +1,4 @@
-"""Which instants a run believes: of an earlier backup of its slot, and of the server's clock."""
+"""Which times a run trusts: that of an earlier backup of its slot, and that of the server's clock."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def _unconfirmed(service: Service, confirm: str | None, now: Identity, *, new_fo
 
 
 def _forget(service: Service) -> tuple[str, ...]:
-    """What a catalog that stands elsewhere knows of the folder that is given up."""
+    """Forget the backups of the folder that is given up, if the catalog is stored elsewhere."""
     if service.tree.files():
         return ()
     gone = tuple(row.id for row in service.catalog.backups(service.database))

@@ -21,7 +21,7 @@ _RENAMING = {Step.SWAPPING, Step.ROLLING_BACK}
 
 @contextmanager
 def naming_restores(service: Service) -> Iterator[None]:
-    """Name the restore that took the database away from what is done in a block.
+    """A block that needs the database; if a restore has replaced it meanwhile, the error names that restore.
 
     Raises:
         ServerUnavailableError: one did; trying again helps.
@@ -36,15 +36,15 @@ def naming_restores(service: Service) -> Iterator[None]:
             if isinstance(error, DatabaseMissingError):
                 raise _made_anew(service, error) from error
             raise
-        said = f"{error.message}; restore {found.id} puts another database in its place"
+        message = f"{error.message}; restore {found.id} puts another database in its place"
         hint = "when it has ended, make the backup again; this shows it: residency-backup restores"
         if found.state is not RestoreState.RUNNING:
-            said, hint = f"{error.message}; restore {found.id} has replaced it meanwhile", "make the backup again"
-        raise ServerUnavailableError(said, hint) from error
+            message, hint = f"{error.message}; restore {found.id} has replaced it meanwhile", "make the backup again"
+        raise ServerUnavailableError(message, hint) from error
 
 
 def naming_backups(service: Service, finding: Finding) -> Finding:
-    """The finding of a database that does not exist with how it is made anew; any other as it is."""
+    """Add to the finding of a missing database how a restore brings it back; any other finding stays as it is."""
     if not isinstance(finding.error, DatabaseMissingError):
         return finding
     return replace(finding, error=_made_anew(service, finding.error))
@@ -54,14 +54,14 @@ def _made_anew(service: Service, error: DatabaseMissingError) -> DatabaseMissing
     """The error with a hint how to restore the database; the error as it is if there is no backup of it."""
     try:
         restorable = newest_verified(service, inventory(service)) is not None
-    except ResidencyBackupError as other:  # what is missing is the news, whatever comes of this
+    except ResidencyBackupError as other:  # the missing database is reported, not this error
         service.events.emit(failure(BackupEvent.LIST_UNREADABLE, other))
         return error
     if not restorable:
         return error
     name = quote(service.database)
-    anew = f"residency-backup restore latest --mode replace --confirm {name} makes it anew"
-    return DatabaseMissingError(error.message, f"{error.hint}; if it was lost: {anew}")
+    anew = f"residency-backup restore latest --mode replace --confirm {name}"
+    return DatabaseMissingError(error.message, f"{error.hint}; if it was lost, make it anew: {anew}")
 
 
 def _restore(service: Service, since: datetime) -> Restore | None:

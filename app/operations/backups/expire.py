@@ -21,7 +21,7 @@ _ENDED = (RestoreState.COMPLETE, RestoreState.ROLLED_BACK)
 
 
 def due(service: Service) -> list[Restore]:
-    """Restores whose undo is to go."""
+    """Restores whose undo has expired."""
     now = service.clock()
     ended = service.restores.restores(service.database)
     return surely_of_this_server(service, [record for record in ended if _is_over(record, now)])
@@ -36,10 +36,10 @@ def expire(service: Service, backups: Sequence[Backup] | None = None) -> list[st
 
     Args:
         service: the parts.
-        backups: all that there are; None to look.
+        backups: all; None to list them.
 
     Raises:
-        RestoreError, BackupError: the first that cannot be removed, when all others are; the next run tries again.
+        RestoreError, BackupError: the first failure, after everything else was removed; the next run tries again.
     """
     done, failures = [], []
     backups = inventory(service) if backups is None else backups
@@ -56,7 +56,7 @@ def expire(service: Service, backups: Sequence[Backup] | None = None) -> list[st
 
 
 def expire_quietly(service: Service, backups: Sequence[Backup] | None = None) -> list[str]:
-    """The same, beside other work: what fails is a warning."""
+    """The same as part of other work: a failure is a warning."""
     try:
         return expire(service, backups)
     except ResidencyBackupError as error:

@@ -1,4 +1,4 @@
-"""What backups there are: the files of the tree, with what the catalog knows of each.
+"""The inventory of backups: the files of the tree, each with what the catalog knows of it.
 
 The files come first. A catalog that is lost or cannot be reached hides no backup, and a row whose file is gone
 is no backup.
@@ -65,7 +65,7 @@ class Inventory(Sequence[Backup]):
     @overload
     def __getitem__(self, index: slice) -> Sequence[Backup]: ...
     def __getitem__(self, index: int | slice) -> Backup | Sequence[Backup]:
-        """One, or some."""
+        """One backup, or a slice."""
         return self.backups[index]
 
     def __len__(self) -> int:
@@ -73,26 +73,26 @@ class Inventory(Sequence[Backup]):
         return len(self.backups)
 
     def standing(self, backup_id: str) -> Backup | None:
-        """The backup of an id whose file is there."""
+        """The backup of an id, if its file exists."""
         present = (backup for backup in self.backups if backup.problem != MISSING)
         return next((backup for backup in present if backup.id == backup_id), None)
 
     def other_files(self) -> list[str]:
-        """What to say of each file that bears a backup's name and is not it."""
+        """A remark on each file that has the name of a backup and is another file."""
         return [remark(other.stored, named.backup.stored) for named in self.names for other in named.others]
 
     def own_files(self, backup_id: str) -> list[str]:
-        """The files of an id that this service made: what a run may put another one in the place of."""
+        """The files of an id that this service made, which a run may replace."""
         names = (named for named in self.names if named.backup.stored.id == backup_id)
         return [file for named in names for file in own_files(named, self.rows)]
 
     def with_manifest(self, file: str, data: bytes, manifest: Manifest) -> Inventory:
-        """The same look, with a manifest that was written since: a later look need not parse it.
+        """This inventory, with a manifest that was written since, so that it need not be parsed.
 
         Args:
             file: the backup's file.
             data: the manifest's bytes.
-            manifest: what they say.
+            manifest: the parsed manifest.
         """
         names = tuple(
             replace(named, backup=described_by(named.backup.stored, data, manifest))
@@ -155,7 +155,7 @@ def _still_known(service: Service, rows: dict[str, Backup]) -> list[Backup]:
 
 
 def newest_verified(service: Service, backups: Sequence[Backup]) -> Backup | None:
-    """The newest sound backup of this database, as plain SQL, that this service made.
+    """The newest verified backup of this database, as plain SQL, that this service made.
 
     Args:
         service: the parts.
@@ -171,8 +171,8 @@ def find(service: Service, name: str, backups: Inventory | None = None) -> Backu
 
     Args:
         service: the parts.
-        name: what an admin, or a task, calls it.
-        backups: all that there are, newest first; None to look.
+        name: id, path or alias.
+        backups: all, newest first; None to list them.
 
     Raises:
         BackupNotFoundError: there is none.
@@ -232,7 +232,7 @@ def codec_of(file: str) -> Codec:
 
 
 def unindexed(stored: StoredFile, database: str) -> Backup:
-    """What its name and size alone say of a file."""
+    """The backup of a file of which only name and size are known."""
     path = PurePosixPath(stored.id)
     tier = Tier(path.parent.name)
     return Backup(
@@ -254,7 +254,7 @@ def unindexed(stored: StoredFile, database: str) -> Backup:
 
 
 def _known(file: TreeFile, rows: Mapping[str, Backup], found: Mapping[str, str], service: Service) -> Backup:
-    """What is known of a file: its manifest's word, and what the catalog remembers of these very bytes."""
+    """The backup of a file: by its manifest, and by the catalog's row if that is of the same bytes."""
     backup = _by_word(file, rows.get(file.stored.file), service)
     return replace(backup, origin=Origin.SCAN) if file.stored.file in found else backup
 
@@ -280,7 +280,7 @@ def _by_word(file: TreeFile, row: Backup | None, service: Service) -> Backup:
 
 
 def _unproven(file: TreeFile, row: Backup | None, database: str) -> Backup:
-    """What is known of a file that lost its manifest: until it has one again, nothing proves it to be ours.
+    """The backup of a file that lost its manifest: until it has one again, nothing proves it to be ours.
 
     A row of a file of another length is of other bytes, so only the pin that it remembers counts.
     """

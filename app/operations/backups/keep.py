@@ -41,7 +41,7 @@ def keep(service: Service, name: str, reason: str | None) -> Backup:
 
 @dataclass(frozen=True, slots=True)
 class StoredManifest:
-    """A manifest with the bytes that stand in the tree: as long as these do, nobody need parse them again."""
+    """A manifest with its bytes in the tree: as long as these are the same, it need not be parsed again."""
 
     data: bytes
     manifest: Manifest

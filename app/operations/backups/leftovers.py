@@ -34,7 +34,7 @@ def await_signs(service: Service) -> None:
 def find_leftovers(service: Service) -> list[str]:
     """Temporary files of runs that are not under way, as paths in the tree.
 
-    Runs whose holders are dead are ended first, so that theirs count.
+    Runs whose processes are dead are ended first, so that their files are among them.
     """
     for run in service.catalog.abandon_dead(service.clock()):
         service.events.emit(Event(BackupEvent.RUN_ABANDONED, tier=run.tier, figures={"run": run.id}))

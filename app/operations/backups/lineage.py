@@ -20,12 +20,12 @@ def lineage_by(service: Service, backups: Iterable[Backup]) -> Lineage:
         service: the parts.
         backups: all that are there.
     """
-    said = service.tree.folder.lineage(service.database)
-    return by_manifests(service.database, backups) if said is None else said
+    in_marker = service.tree.folder.lineage(service.database)
+    return by_manifests(service.database, backups) if in_marker is None else in_marker
 
 
 def by_manifests(database: str, backups: Iterable[Backup]) -> Lineage:
-    """The same by the backups themselves. A safety backup shows what somebody wanted to get away from."""
+    """The same by the backups' manifests. A safety backup does not count: it shows the state before a restore."""
     lineage = Lineage()
     for backup in sorted(backups, key=lambda backup: backup.created_at):
         own = backup.database == database and backup.origin is Origin.DUMP and backup.tier is not Tier.SAFETY

@@ -1,4 +1,4 @@
-"""Restores that cannot be rolled back any more before their time is over: their safety backups are released."""
+"""Restores that cannot be undone any more: why, and what becomes of their safety backups."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from app.domain.checks import Finding
 from app.domain.events import RestoreEvent
 from app.domain.restore import Method, Restore, RestoreState, never_undone, newer_restores
 from app.errors import ResidencyBackupError
+from app.operations.backups.inventory import MISSING
 from app.operations.backups.pins import pinned_for, release
-from app.operations.backups.servers import surely_of_this_server
+from app.operations.backups.servers import of_this_server, surely_of_this_server
 from app.operations.service import Service
 from app.ports.events import Event, failure
 
@@ -27,12 +28,38 @@ def release_for_good(service: Service, backups: Sequence[Backup]) -> list[str]:
     open_ = [record for record in records if record.id in pinned and _may_be_undone(record, now)]
     done = []
     for record in open_:
-        if why := _why_never(service, record, records, now):
+        if why := _why_never(service, record, records, backups):
             names = release(service, record, backups)
             figures = {"released": names}
             service.events.emit(Event(RestoreEvent.SAFETY_RELEASED, restore=record.id, figures=figures, reason=why))
             done += [f"{name} released: restore {record.id} cannot be undone any more: {why}" for name in names]
     return done
+
+
+def lost_undos(service: Service, records: Sequence[Restore], backups: Sequence[Backup]) -> dict[str, str]:
+    """Why complete restores cannot be undone any more, by their ids.
+
+    Those that can be are left out, and so are those of which nobody can tell: the server is away, or is another one.
+
+    Args:
+        service: the parts.
+        records: all restores of the database, newest first.
+        backups: all that there are.
+    """
+    now, here = service.clock(), of_this_server(service, records)
+    standing = {backup.id for backup in backups if backup.problem != MISSING}
+    lost: dict[str, str] = {}
+    for record in records:
+        if record.state is not RestoreState.COMPLETE:
+            continue
+        why = _why_over(record, now)
+        if why is None and record in here:
+            newer = next((newer for newer in newer_restores(record, here) if newer.id in lost), None)
+            why = _came_after(newer) if newer else _why_never(service, record, here, backups)
+        if why is not None:
+            before = f"; what was there before it is in {record.safety}" if record.safety in standing else ""
+            lost[record.id] = why + before
+    return lost
 
 
 def safety_findings(service: Service, records: Sequence[Restore], backups: Sequence[Backup]) -> list[Finding]:
@@ -65,13 +92,26 @@ def _may_be_undone(record: Restore, now: datetime) -> bool:
     return record.state is RestoreState.COMPLETE and record.undo_until is not None and record.undo_until > now
 
 
-def _why_never(service: Service, record: Restore, records: Sequence[Restore], now: datetime) -> str | None:
-    if after := never_undone(newer_restores(record, records), now):
-        return f"restore {after.id} came after it, and cannot be undone"
+def _why_over(record: Restore, now: datetime) -> str | None:
+    if record.undo_until is None:
+        return "nothing that was before it is kept"
+    if record.undo_until > now:
+        return None
+    return f"that was possible until {record.undo_until.astimezone(now.tzinfo):%Y-%m-%d %H:%M %Z}"
+
+
+def _came_after(newer: Restore) -> str:
+    return f"restore {newer.id} came after it, and cannot be undone"
+
+
+def _why_never(service: Service, record: Restore, records: Sequence[Restore], backups: Sequence[Backup]) -> str | None:
+    if after := never_undone(newer_restores(record, records), service.clock()):
+        return _came_after(after)
     if record.method is Method.ROWS and record.id not in service.scripts.ids():
         return "its script is gone"
     if record.method is Method.IN_PLACE:
-        return None  # from its safety backup it can always be
+        stands = any(backup.id == record.safety and backup.problem != MISSING for backup in backups)
+        return None if stands else f"its safety backup {record.safety} is gone"
     databases = _databases(service, record)
     if databases is None:
         return None

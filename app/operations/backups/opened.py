@@ -108,7 +108,7 @@ def replaced_meanwhile(backup: Backup) -> ReplacedMeanwhileError:
 
 
 def again(service: Service, backup: Backup) -> Backup:
-    """What a backup is now, after it was found to be replaced or gone.
+    """The backup as it is now, after it was replaced or removed.
 
     Raises:
         PrunedMeanwhileError: it was removed.
@@ -126,7 +126,7 @@ def again(service: Service, backup: Backup) -> Backup:
 
 
 def each_look(service: Service, backup: Backup) -> Iterator[Backup]:
-    """The backup; then, as often as the caller comes back for another look, what has taken its place.
+    """Yield the backup; then, each time the caller asks again, the backup that has replaced it.
 
     Raises:
         PrunedMeanwhileError, BackupNotFoundError: it is gone, as `again` says.
@@ -141,7 +141,7 @@ def each_look(service: Service, backup: Backup) -> Iterator[Backup]:
 
 
 def missing(backup: Backup) -> BackupNotFoundError:
-    """The error for a backup whose file went in no way that this service knows."""
+    """The error for a backup whose file is gone, although this service did not remove it."""
     message = f"backup {backup.id} is in the catalog, but its file is gone"
     return BackupNotFoundError(message, "if it was removed on purpose: residency-backup sync")
 
@@ -152,7 +152,7 @@ def as_described(listed: Backup, manifest: Manifest) -> Backup:
 
 
 def _is_known(service: Service, backup: Backup) -> bool:
-    """Whether the catalog holds a backup to be there: who removes one records that first."""
+    """Whether the catalog says that a backup exists: its removal would be recorded first."""
     try:
         rows = service.catalog.backups(service.database)
     except CatalogError as error:

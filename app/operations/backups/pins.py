@@ -24,7 +24,9 @@ def release(
     but: str | None = None,
     known: StoredManifest | None = None,
 ) -> list[str]:
-    """Release what a restore pinned, except one backup; returns what was released. What fails waits for the next.
+    """Release what a restore pinned, except one backup; returns what was released.
+
+    A failed release is tried again by the next run.
 
     Args:
         service: the parts.
@@ -47,9 +49,9 @@ def release(
 
 
 def in_use(service: Service) -> set[str]:
-    """Backups that a restore under way, or one that is not recovered, restores from or has taken, pinned or not.
+    """The source and the safety backup of each restore that is under way or not recovered, pinned or not.
 
-    A pin can be lost: to a person, to another restore whose time is over, or for want of a manifest.
+    A person may have released one, and a backup without a manifest cannot be pinned.
     """
     try:
         records = service.restores.restores(service.database)

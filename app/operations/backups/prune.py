@@ -36,7 +36,7 @@ def prune(service: Service, *, dry_run: bool = False) -> PruneResult:
 
     Args:
         service: the parts.
-        dry_run: plan only; on another server, with the reason why nothing would come of it.
+        dry_run: plan only; on another server, with the reason why nothing would be removed.
 
     Raises:
         ServerMismatchError: the backups are another server's.
@@ -47,7 +47,7 @@ def prune(service: Service, *, dry_run: bool = False) -> PruneResult:
 
 
 def _planned(service: Service) -> PruneResult:
-    """What retention would remove; on another server, with the reason why nothing would come of it.
+    """What retention would remove; on another server, with the reason why nothing would be removed.
 
     Raises:
         BackupError: the tree is not there, or cannot be read.

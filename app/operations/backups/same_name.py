@@ -58,7 +58,7 @@ class FilesOfId:
 
 
 def digest_of(manifest: bytes) -> str:
-    """What a manifest is known by in the catalog."""
+    """The catalog's key of a manifest: the SHA-256 of its bytes."""
     return hashlib.sha256(manifest).hexdigest()
 
 
@@ -67,7 +67,7 @@ def describe(stored: StoredFile, events: Events, parsed: Mapping[str, Backup] = 
 
     Args:
         stored: the file.
-        events: who is warned.
+        events: gets the warning.
         parsed: backups that manifests describe, by the manifests' digests. These manifests are not parsed again.
     """
     waiting = (_described(content, stored) for content in stored.waiting)
@@ -122,7 +122,7 @@ def backup_at(described: Backup, stored: StoredFile) -> Backup:
 
 
 def remark(other: StoredFile, backup: StoredFile) -> str:
-    """What to say of a file that stands beside a backup."""
+    """A remark on another file of a backup's id."""
     return f"{other.file} bears the name of the backup {backup.file} and is not it; it is left alone: move or remove it"
 
 
@@ -134,7 +134,7 @@ def _named(group: Sequence[TreeFile], rows: Mapping[str, Backup]) -> FilesOfId:
 
 
 def _claim(file: TreeFile, row: Backup | None) -> tuple[bool, bool, bool, bool, datetime]:
-    """How good a file's claim is to be the backup of its id."""
+    """Orders the files of an id: the greatest is the backup."""
     taken = _NEVER if file.fitting is None else file.fitting.created_at
     beside = file.stored.manifest is not None or file.stored.problem is not None
     return file.fitting is not None, file.waiting is not None, row is not None, beside, taken

@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 
 def require_folder(service: Service) -> None:
-    """Make sure that the tree is there, as far as the process, its user and the catalog remember what stood in it.
+    """Make sure that the folder is the one that the process, its user and the catalog remember.
 
     Raises:
         BackupFolderLostError: it is not; nothing was written.
@@ -69,7 +69,7 @@ def lineage_of(service: Service) -> Lineage:
 
 
 def asked(service: Service) -> Identity:
-    """Which server and database this is; nothing is known of one that does not answer."""
+    """The identity of the server and the database; unknown if the server does not answer."""
     try:
         return service.source.identity()
     except BackupError as error:  # the caller that needs the server raises it with its hint
@@ -78,7 +78,7 @@ def asked(service: Service) -> Identity:
 
 
 def require_ours(service: Service, server: Identity) -> None:
-    """Make sure that a server's backups may stand among, and take the place of, those that are there.
+    """Make sure that a server may add its backups to the tree, and replace those in it.
 
     Raises:
         ServerMismatchError: they may not.
@@ -95,8 +95,8 @@ def bind(service: Service, server: Identity) -> None:
         ServerMismatchError: another server's was made meanwhile.
     """
 
-    def with_run(said: Lineage | None) -> Lineage:
-        lineage = _or_manifests(service, said)
+    def with_run(in_marker: Lineage | None) -> Lineage:
+        lineage = _or_manifests(service, in_marker)
         if not _may_run(service, lineage, server):
             raise mismatch(service, lineage, server)
         if explained := _explained(service, lineage, server):
@@ -110,30 +110,32 @@ def mark(service: Service) -> None:
     """Write the marker if the tree has none, and make sure that the folder is the one in which the run began."""
     service.tree.folder.require_same()
     if not service.tree.folder.is_marked():
-        service.tree.folder.change(service.database, lambda said: said)
+        service.tree.folder.change(service.database, lambda lineage: lineage)
 
 
 def note_restored(service: Service, restore: Restore, made: Identity) -> None:
     """Note, before it is done, which database a restore makes the live one."""
     known = Known(identity=made, since=service.clock(), how=f"restore {restore.id}")
-    service.tree.folder.change(service.database, lambda said: _or_manifests(service, said).with_restored(known))
+    service.tree.folder.change(
+        service.database, lambda in_marker: _or_manifests(service, in_marker).with_restored(known)
+    )
 
 
 def adopt_server(service: Service, server: Identity) -> None:
     """Take a server for the one whose backups these are from now on."""
     known = Known(identity=server, since=service.clock(), how="adopted")
-    service.tree.folder.change(service.database, lambda said: _or_manifests(service, said).with_known(known))
+    service.tree.folder.change(service.database, lambda in_marker: _or_manifests(service, in_marker).with_known(known))
     figures = {"system_identifier": server.system_identifier, "database_oid": server.database_oid}
     service.events.emit(Event(BackupEvent.SERVER_ADOPTED, figures=figures))
 
 
 def may_run(service: Service, server: Identity) -> bool:
-    """Whether a server's backups may stand among those that are there."""
+    """Whether a server may add its backups to the tree."""
     return _may_run(service, lineage_of(service), server)
 
 
 def of_this_server(service: Service, restores: Sequence[Restore]) -> list[Restore]:
-    """Those that were made on the server which answers now; what another one holds nobody can look at from here."""
+    """Restores that were made on the server that answers now. The databases of another server cannot be queried."""
     if not any(restore.server for restore in restores):
         return list(restores)
     here = asked(service)
@@ -141,7 +143,7 @@ def of_this_server(service: Service, restores: Sequence[Restore]) -> list[Restor
 
 
 def surely_of_this_server(service: Service, restores: Sequence[Restore]) -> list[Restore]:
-    """The same, before anything of them is released: of a server that tells nothing, nobody knows what it is.
+    """The same, but none if the server does not tell its identity, so that nothing is released by mistake.
 
     One that notes no server (of an earlier version, or of a role that may not ask) counts as this server's.
     """
@@ -161,21 +163,21 @@ def mismatch(service: Service, lineage: Lineage, server: Identity) -> ServerMism
     current = lineage.current or ANY
     where = f"the backups of {service.database} in {service.tree} are of"
     if server.same_system(current):
-        said = (
+        message = (
             f"{where} the database of oid {current.database_oid}, and the one of that name on the server now has oid "
             f"{server.database_oid}: it was made anew, and not by a restore of this service"
         )
     else:
-        said = f"{where} another server ({current}) than the one that DATABASE_URL leads to ({server})"
+        message = f"{where} another server ({current}) than the one that DATABASE_URL leads to ({server})"
     hint = (
         "is DATABASE_URL right? each server needs a BACKUP_DIR of its own; if this one is the new one, and takes the "
         f"other's place: residency-backup adopt --confirm {quote(service.database)}"
     )
-    return ServerMismatchError(said, hint)
+    return ServerMismatchError(message, hint)
 
 
-def _or_manifests(service: Service, said: Lineage | None) -> Lineage:
-    return by_manifests(service.database, inventory(service)) if said is None else said
+def _or_manifests(service: Service, in_marker: Lineage | None) -> Lineage:
+    return by_manifests(service.database, inventory(service)) if in_marker is None else in_marker
 
 
 def _may_run(service: Service, lineage: Lineage, server: Identity) -> bool:

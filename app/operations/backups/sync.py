@@ -55,7 +55,7 @@ def sync(service: Service, progress: Progress = SILENT, *, trusting: bool = True
     Args:
         service: the parts.
         progress: called with the number of bytes read.
-        trusting: whether to take in what says that it was made here, and what no run is known to have made.
+        trusting: whether to accept files whose manifests name this service, although no recorded run made them.
 
     Raises:
         BackupFolderLostError: the folder held backups, and is empty.
@@ -111,7 +111,7 @@ def _sync_file(
 
 
 def _others(service: Service, named: FilesOfId, rows: Mapping[str, Backup], outcome: SyncResult) -> list[StoredFile]:
-    """What stands beside a backup, after what a run that died has replaced by it was cleared away."""
+    """Other files of a backup's id. A file that a killed run had already replaced is removed first."""
     left = []
     for other in (file.stored for file in named.others):
         if _is_replaced(other, rows.get(other.file), named.backup):
@@ -124,7 +124,7 @@ def _others(service: Service, named: FilesOfId, rows: Mapping[str, Backup], outc
 
 
 def _is_replaced(other: StoredFile, row: Backup | None, backup: TreeFile) -> bool:
-    """Whether a file is what a run has taken its manifest from, for a newer one that stands beside it whole."""
+    """Whether a run has removed this file's manifest, because a newer file of its id is complete."""
     described = backup.fitting
     bare = other.manifest is None and other.problem is None
     if described is None or row is None or not bare:
@@ -150,7 +150,7 @@ def _take_in(service: Service, stored: StoredFile, row: Backup | None, outcome: 
                 return
             service.catalog.save(backup)
         now = service.tree.look(stored.file)
-        if now is None:  # another has removed it, and its row
+        if now is None:  # another process has removed it, and its row
             if manifest is not None:
                 _forget(service, backup, SyncResult())
             return
@@ -185,7 +185,7 @@ def _heal(
 
 
 def _row_of(stored: StoredFile, manifest: Manifest, row: Backup | None) -> Backup:
-    """What the catalog is to say of a file; what it says of these very bytes already counts on."""
+    """The catalog's row for a file; what an earlier row says of the same bytes is kept."""
     backup = backup_at(manifest.to_backup(stored.id, stored.file), stored)
     if stored.size != backup.bytes:
         return replace(backup, problem=f"the file has {stored.size} bytes, its manifest says {backup.bytes}")
@@ -195,7 +195,7 @@ def _row_of(stored: StoredFile, manifest: Manifest, row: Backup | None) -> Backu
 
 
 def _is_of(service: Service, stored: StoredFile, row: Backup) -> bool:
-    """Whether a file is the one that the row speaks of, and not a newer one under its name."""
+    """Whether a file is the one of the row, and not a newer one under its name."""
     manifest = _manifest_of(stored)
     return holds(service, stored, row.sha256) if manifest is None else manifest.sha256 == row.sha256
 
@@ -208,7 +208,7 @@ def _manifest_of(stored: StoredFile) -> Manifest | None:
         BackupReadError: there is one, but it cannot be read just now.
     """
     if stored.problem is not None:
-        raise BackupReadError(stored.problem, "make its manifest readable, then run 'residency-backup sync' again")
+        raise BackupReadError(stored.problem, "make its manifest readable, then: residency-backup sync")
     if stored.manifest is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Deletions that a crash interrupted. Before one is finished, the rules that keep a backup always are asked again.
+"""Deletions that a crash interrupted. Before one is finished, the rules that always keep a backup are applied again.
 
 Since retention decided, newer backups may be lost or damaged, somebody may have pinned this one, or a restore may need
 it.

@@ -98,7 +98,7 @@ def verify_opened(found: OpenBackup, progress: Progress, outcome: VerifyResult, 
 def _verify_one(
     service: Service, listed: Backup, progress: Progress, outcome: VerifyResult, *, asked_for: bool
 ) -> None:
-    """Verify one. What is replaced meanwhile is looked at again; what is pruned, and was not asked for, is left out."""
+    """Verify one; if it is replaced meanwhile, the new one. One that is pruned is left out, unless it was named."""
     try:
         for backup in each_look(service, listed):
             try:
@@ -118,13 +118,13 @@ def _note(service: Service, backup: Backup, error: BackupError | None, outcome: 
         outcome.verified.append(backup)
         service.events.emit(Event(BackupEvent.VERIFIED, backup=backup.id, figures={"bytes": backup.bytes}))
         if backup.doubts:
-            said = in_short(backup.doubts)
-            outcome.warnings.append(f"{backup.id} {said}; what mends it: residency-backup show {backup.id}")
-            service.events.emit(Event(BackupEvent.DOUBTFUL, backup=backup.id, reason=said))
+            summary = in_short(backup.doubts)
+            outcome.warnings.append(f"{backup.id} {summary}; what mends it: residency-backup show {backup.id}")
+            service.events.emit(Event(BackupEvent.DOUBTFUL, backup=backup.id, reason=summary))
         if backup.lacking:
-            said = lacking_in_short(backup.lacking)
-            outcome.warnings.append(f"{backup.id} {said}")
-            service.events.emit(Event(BackupEvent.LACKING, backup=backup.id, reason=said))
+            summary = lacking_in_short(backup.lacking)
+            outcome.warnings.append(f"{backup.id} {summary}")
+            service.events.emit(Event(BackupEvent.LACKING, backup=backup.id, reason=summary))
         _remember(service, backup, service.clock(), None, outcome)
         return
     outcome.failed.append((backup, error))
@@ -134,7 +134,7 @@ def _note(service: Service, backup: Backup, error: BackupError | None, outcome: 
 
 
 def _is_damage(error: BackupError) -> bool:
-    """Whether an error tells of the file's bytes. A manifest can be rebuilt, and what a disk refuses may pass."""
+    """Whether the file's bytes are damaged. A manifest can be rebuilt, and an error of a disk may pass."""
     passing = isinstance(error, ManifestError | DiskReadError | ReplacedMeanwhileError)
     return isinstance(error, BackupReadError | BackupValidationError) and not passing
 

@@ -119,7 +119,7 @@ def restore_full(
 
 
 class FullRestoreEnding(Ending):
-    """How a full restore ends that fails: what was unpacked is removed by then."""
+    """Ends a full restore that failed; what was unpacked is removed by then."""
 
     def __init__(self, events: Events) -> None:
         self._events = events
@@ -247,12 +247,12 @@ def _writing(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        place, said = error.filename or target, error.strerror or str(error)
+        place, reason = error.filename or target, error.strerror or str(error)
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            message = f"{place}: {said}: this process runs as uid {os.geteuid()}"
+            message = f"{place}: {reason}: this process runs as uid {os.geteuid()}"
             raise RestorePermissionError(message, "let this user write there, or name another folder") from error
         if error.errno in (errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP, errno.EINVAL):
-            raise RestoreValidationError(f"{shown(str(target))} cannot be made: {said}", _EMPTY) from error
+            raise RestoreValidationError(f"{shown(str(target))} cannot be made: {reason}", _EMPTY) from error
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise RestoreStorageError(f"{place}: {said}", "name a folder on another disk") from error
-        raise RestoreError(f"{place} cannot be written: {said}", "look at the disk that holds it") from error
+            raise RestoreStorageError(f"{place}: {reason}", "name a folder on another disk") from error
+        raise RestoreError(f"{place} cannot be written: {reason}", "look at the disk that holds it") from error

@@ -1,1 +1,1 @@
-"""Whether all is well, and what is not."""
+"""Checks the health of the backup system, and repairs it."""

@@ -1,4 +1,4 @@
-"""A server that does not answer is waited for once: a check that asks it in many places would stand still."""
+"""Makes `check`, which queries the server in many places, wait only once for one that does not answer."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def check(service: Service) -> list[Finding]:
     """
     try:
         require_folder(service)
-    except ResidencyBackupError as error:  # to look at anything in it would be to make it
+    except ResidencyBackupError as error:  # looking into it would create it
         return [Finding.failed("folder", error)]
     service = asked_once(service)
     backups = cache(partial(inventory, service))  # looked for once, unless that fails
@@ -62,8 +62,10 @@ def _said_once(findings: Sequence[Finding]) -> list[Finding]:
     """That nothing leads to the server is a warning, and said once: the files were looked at all the same."""
     unasked = [finding for finding in findings if isinstance(finding.error, SettingsError)]
     asked = [finding for finding in findings if finding not in unasked]
-    said = [Finding.warning("server", f"not asked: {' '.join(unasked[0].message.split())}")] if unasked else []
-    return said + asked
+    unasked_server = (
+        [Finding.warning("server", f"not asked: {' '.join(unasked[0].message.split())}")] if unasked else []
+    )
+    return unasked_server + asked
 
 
 def repair(service: Service) -> list[str]:
@@ -93,7 +95,7 @@ def _tried(name: str, look: Callable[[], list[Finding]]) -> list[Finding]:
 
 
 def _marker(service: Service) -> list[Finding]:
-    """Only what keeps every run from beginning is said."""
+    """A finding only if the marker would stop every run."""
     service.tree.folder.require_readable()
     return []
 
@@ -119,13 +121,15 @@ def _catalog(service: Service, backups: Inventory) -> list[Finding]:
     if not strangers and not gone and not bare:
         return [Finding.ok("catalog", f"{len(rows)} backups, all with their files and manifests")]
     found = [
-        Finding.warning("catalog", f"no manifest beside {file.file}; run 'residency-backup sync'") for file in bare
+        Finding.warning("catalog", f"no manifest beside {file.file}; to make it: residency-backup sync")
+        for file in bare
     ]
     found += [
-        Finding.warning("catalog", f"not in the catalog: {file}; run 'residency-backup sync'") for file in strangers
+        Finding.warning("catalog", f"not in the catalog: {file}; to take it in: residency-backup sync")
+        for file in strangers
     ]
     return found + [
-        Finding.warning("catalog", f"the file is gone: {file}; run 'residency-backup sync'") for file in gone
+        Finding.warning("catalog", f"the file is gone: {file}; to forget it: residency-backup sync") for file in gone
     ]
 
 
@@ -158,19 +162,22 @@ def _leftovers(service: Service) -> list[Finding]:
     left = find_leftovers(service)
     if not left:
         return [Finding.ok("leftovers", "none")]
-    return [Finding.warning("leftovers", f"{file}: left by a run that died; --repair removes it") for file in left]
+    return [
+        Finding.warning("leftovers", f"{file}: left by a run that died; to remove it: residency-backup check --repair")
+        for file in left
+    ]
 
 
 def _backups(service: Service, backups: Inventory) -> list[Finding]:
     found = [Finding.warning("backups", f"{backup.id}: {backup.problem}") for backup in backups if backup.problem]
-    found += [Finding.warning("backups", said) for said in backups.other_files()]
+    found += [Finding.warning("backups", remark) for remark in backups.other_files()]
     newest = newest_verified(service, backups)
     if newest is None:
         return [
             *found,
             Finding.warning(
                 "backups",
-                "there is no verified backup of the database as plain SQL; 'residency-backup create manual' makes one",
+                "there is no verified backup of the database as plain SQL; to make one: residency-backup create manual",
             ),
         ]
     return [*found, Finding.ok("backups", f"newest verified: {newest.id} of {newest.created_at:%Y-%m-%d %H:%M %Z}")]

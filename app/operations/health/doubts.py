@@ -12,7 +12,7 @@ def check_doubts(service: Service) -> list[Finding]:
     """Find expressions that rely on search_path; none if the server does not answer."""
     try:
         doubts = service.source.doubts()
-    except BackupError:  # the preflight has said it
+    except BackupError:  # the preflight reports it
         return []
     if not doubts:
         return [Finding.ok(SEARCH_PATH, "nothing that a restore evaluates relies on it")]

@@ -12,7 +12,7 @@ _LOGIN = "login"
 def check_logins(service: Service) -> list[Finding]:
     """Find triggers for logins: they run before a session of this service can disable them."""
     try:
-        said = service.source.at_login()
-    except BackupError:  # the preflight has said it
+        warnings = service.source.at_login()
+    except BackupError:  # the preflight reports it
         return []
-    return [Finding.warning(_LOGIN, what) for what in said]
+    return [Finding.warning(_LOGIN, warning) for warning in warnings]

@@ -1,4 +1,4 @@
-"""Whether restores left anything behind: what a crash did, and what their time is over for."""
+"""Checks what restores left behind: after a crash, or after their time for a rollback."""
 
 from __future__ import annotations
 
@@ -45,9 +45,11 @@ def check_restores(service: Service, backups: Sequence[Backup]) -> list[Finding]
         Finding.warning("restores", f"restore {record.id} can no longer be rolled back; {_REPAIR}")
         for record in due(service)
     ]
-    found += [Finding.warning("restores", said) for said in _strays(service, held, records)]
+    found += [Finding.warning("restores", remark) for remark in _strays(service, held, records)]
     databases = _databases(service)
-    found += [Finding.warning("restores", said) for said in _strange_databases(service, records, set(databases or ()))]
+    found += [
+        Finding.warning("restores", remark) for remark in _strange_databases(service, records, set(databases or ()))
+    ]
     if databases is not None:
         found += [*slots_of_undo(service, own), *disabled_subscriptions(service, own, databases)]
     # A restore whose process died is reported above.
@@ -108,8 +110,8 @@ def _kept(record: Restore, databases: Mapping[str, int] | None, in_front: Sequen
         fate = f"of it nothing is kept: database {kept} is gone" if gone else f"{kept} is kept until {until}"
         return Finding.ok("restores", f"restore {record.id} is rolled back; {fate}")
     if obstacle := _obstacle(record, databases, in_front, now):
-        said = f"restore {record.id} cannot be rolled back: {obstacle.why}; before it: {record.safety}"
-        return Finding.warning("restores", said)
+        message = f"restore {record.id} cannot be rolled back: {obstacle.why}; before it: {record.safety}"
+        return Finding.warning("restores", message)
     if in_front:
         ids = ", ".join(newer.id for newer in in_front)
         until += f", after {ids} {'is' if len(in_front) == 1 else 'are'}"
@@ -118,11 +120,11 @@ def _kept(record: Restore, databases: Mapping[str, int] | None, in_front: Sequen
 
 def _elsewhere(service: Service, record: Restore) -> Finding:
     """A restore on another server: only that server knows how it ended, and what it made."""
-    said = f"restore {record.id} was made on another server, of system identifier {record.server}"
+    message = f"restore {record.id} was made on another server, of system identifier {record.server}"
     if record.state is RestoreState.COMPLETE and record.undo_until is not None:
         until = record.undo_until.astimezone(service.clock().tzinfo)
-        return Finding.ok("restores", f"{said}; roll it back there, until {until:%Y-%m-%d %H:%M %Z}")
-    return Finding.ok("restores", f"{said}; it is looked after there")
+        return Finding.ok("restores", f"{message}; roll it back there, until {until:%Y-%m-%d %H:%M %Z}")
+    return Finding.ok("restores", f"{message}; it is looked after there")
 
 
 def _obstacle(
@@ -140,7 +142,7 @@ def _databases(service: Service) -> Mapping[str, int] | None:
     try:
         return service.target.databases()
     except ResidencyBackupError:
-        return None  # said already
+        return None  # reported already
 
 
 def _held(service: Service, backups: Sequence[Backup]) -> _Held:

@@ -95,7 +95,7 @@ def _for_preview(finding: Finding) -> Finding:
 
 
 def _emit(service: Service, finding: Finding) -> None:
-    """Tell of a finding that somebody should see; of any other there is a DEBUG line."""
+    """Report a finding that somebody should see; any other is a DEBUG line."""
     figures = {"check": finding.check, "found": str(finding.severity), "message": finding.message}
     if finding.severity is Severity.OK:
         log.debug(RestoreEvent.CHECK.phrase, **figures)

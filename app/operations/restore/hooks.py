@@ -66,7 +66,7 @@ class Hooks:
         try:
             _run(self._service, Hook.BEFORE, _variables(self._journal.record, self._mode))
         except RestoreHookError as error:
-            without = f"or give the same command again with {Hook.BEFORE}= in front of it"
+            without = f"or do without: the same command with {Hook.BEFORE}= in front (docker: exec -e {Hook.BEFORE}=)"
             message = f"{Hook.BEFORE}: {error.message}"
             raise RestoreHookError(message, f"nothing was changed; put the command right, {without}") from error
 

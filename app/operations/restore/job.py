@@ -1,4 +1,4 @@
-"""A restore under way: what it works with, and what came of it so far."""
+"""A restore under way: what it works with, and its outcome so far."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True, kw_only=True)
 class RestoreOutcome:
-    """What came of a restore. It grows while the restore runs.
+    """The outcome of a restore. It grows while the restore runs.
 
     Attributes:
         restore: the record, as it was written last.
@@ -78,7 +78,7 @@ class Job:
 
     @functools.cached_property
     def facts(self) -> TargetFacts:
-        """What the server says of itself and of that database, asked once.
+        """Facts about the server and that database, queried once.
 
         Raises:
             RestoreError: it does not answer.

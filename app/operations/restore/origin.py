@@ -1,4 +1,4 @@
-"""Where the backup comes from that is to be restored: perhaps another one, or another server, was meant."""
+"""Checks whether the backup is of another database or server: perhaps another one was meant."""
 
 from __future__ import annotations
 

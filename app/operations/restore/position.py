@@ -29,7 +29,7 @@ class Obstacle(NamedTuple):
 
 
 def position(target: Target, record: Restore) -> str:
-    """Where the live database stands after a restore, or a rollback, that did not come to its end; in words."""
+    """Where the live database stands after an interrupted restore or rollback, in words."""
     live, rolling_back = record.changes, record.step is Step.ROLLING_BACK
     try:
         done = _looks_rolled_back(target, record) if rolling_back else _looks_applied(target, record)
@@ -121,7 +121,7 @@ def _is_swapped_back(record: Restore, oids: Mapping[str, int]) -> bool:
 
 
 def _databases_at_rest(target: Target, record: Restore) -> dict[str, int]:
-    """The server's databases, when no session renames those of the restore any more.
+    """The server's databases, as soon as no session renames those of the restore.
 
     Raises:
         RestoreRollbackError: a rename does not end.

@@ -1,4 +1,4 @@
-"""What a restore would do, with nothing changed; how two backups, or a backup and the live database, differ."""
+"""Previews a restore, and compares two backups, or a backup with the live database. Nothing is changed."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _commands(findings: list[Finding]) -> Iterator[str]:
 
 
 def diff(service: Service, one: str, other: str | None, progress: Progress = SILENT) -> Changes:
-    """What differs between a backup and another, or the live database: what a replace by it would change.
+    """Differences between a backup and another, or the live database: what a replace by it would change.
 
     Raises:
         BackupNotFoundError: there is no such backup.

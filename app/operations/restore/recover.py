@@ -1,4 +1,4 @@
-"""Recovers restores whose process died, or whose clean-up failed: finds out what became of them, and cleans up.
+"""Recovers restores whose process died, or whose clean-up failed: finds out how they ended, and cleans up.
 
 for each interrupted restore or rollback:
 is the live database before or after?   (restore/position.py)
@@ -41,10 +41,10 @@ def interrupted(service: Service) -> list[Restore]:
 
 
 def recover_all(service: Service) -> list[str]:
-    """Recover every interrupted restore that can be; says what was done.
+    """Recover every interrupted restore, as far as possible; returns what was done, in words.
 
     Raises:
-        RestoreRollbackError: the first that could not be, after all others were tried.
+        RestoreRollbackError: the first failure, after all others were tried.
     """
     done, failures = [], []
     for record in interrupted(service):
@@ -61,7 +61,7 @@ def recover_all(service: Service) -> list[str]:
 
 
 def recover(service: Service, record: Restore) -> Restore | None:
-    """Clean up after one, and record what became of it. None if another process did so first.
+    """Clean up after one, and record how it ended. None if another process did so first.
 
     Raises:
         RestoreRollbackError: that failed; says what stands where.
@@ -81,9 +81,9 @@ def recover(service: Service, record: Restore) -> Restore | None:
 
 
 def recover_untouched(service: Service) -> list[str]:
-    """Recover the abandoned restores that had not changed the live database yet; called as often as it takes.
+    """Recover abandoned restores that had not changed the live database; called again until that succeeds.
 
-    Only what was made beside the database is left to be removed. What happened to any other, somebody should read
+    Only what was made beside the database has to be removed. What happened to any other restore, somebody should read
     first.
     """
     done = []

@@ -1,4 +1,4 @@
-"""What a restore means to subscriptions and logical replication slots: findings before it, and of a check after it."""
+"""Effects of a restore on subscriptions and logical replication slots: findings before it, and of a check after it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SUBSCRIPTIONS, SLOTS = "subscriptions", "replication slots"
 
 
 def replication_findings(job: Job) -> Iterator[Finding]:
-    """What a restore means to subscriptions and slots of the database that it changes."""
+    """Effects of a restore on the subscriptions and slots of the database that it changes."""
     if not job.live:
         return
     live, method = job.request.changes, job.method
@@ -47,7 +47,7 @@ def slots_of_undo(service: Service, records: Iterable[Restore]) -> Iterator[Find
 def disabled_subscriptions(service: Service, records: Iterable[Restore], oids: Mapping[str, int]) -> Iterator[Finding]:
     """Subscriptions that are disabled since a restore, or a rollback, made the database live.
 
-    One that a restore disabled is a warning. One that the backup brought disabled may be meant to be so.
+    One that a restore disabled is a warning. One that was disabled in the backup may be disabled on purpose.
 
     Args:
         service: the parts.

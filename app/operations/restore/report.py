@@ -1,4 +1,4 @@
-"""What the catalog keeps of a restore's outcome: counts and samples, as JSON takes them."""
+"""A restore's outcome as the catalog keeps it: counts and samples, as JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is asked of a restore, checked and typed."""
+"""The request of a restore, checked and typed."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ class RestoreOptions(TypedDict, total=False):
         confirm: the name of the database that changes, typed out; a preview needs none.
         tables: only these; None or empty means all.
         dependents: with the tables that refer to them.
+        parents: with the tables that all of these refer to.
         where: only rows of the tables that meet this SQL condition.
         on_conflict: ``take-backup``, ``keep-live``, ``newest:<column>`` or ``fail``.
         into: another database than the live one.
@@ -40,6 +41,7 @@ class RestoreOptions(TypedDict, total=False):
     confirm: str | None
     tables: Sequence[str] | None
     dependents: bool
+    parents: bool
     where: str | None
     on_conflict: str
     into: str | None
@@ -55,7 +57,7 @@ class RestoreOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestoreRequest:
-    """What is asked of a restore, or of a preview.
+    """The request of a restore, or of a preview.
 
     Attributes:
         backup: its id or alias, or the path of a file.
@@ -91,8 +93,9 @@ class RestoreRequest:
         if mode is Mode.REPLACE and merge.on_conflict != OnConflict():
             message = f"--on-conflict {merge.on_conflict} belongs to a merge: a replace takes all from the backup"
             raise RestoreValidationError(message, "use --mode merge, or leave it away")
-        if (merge.where or merge.dependents) and not merge.tables:
-            raise RestoreValidationError("--where and --dependents need to know of which table", "name it with --table")
+        if (merge.where or merge.dependents or merge.parents) and not merge.tables:
+            message = "--where, --dependents and --parents need to know of which table"
+            raise RestoreValidationError(message, "name it with --table")
         _require_rows_to_fit(merge)
         if as_role and (mode is Mode.MERGE or merge.tables):
             message = "--as belongs to a replace of the whole database: else no statement of the file is run"
@@ -132,7 +135,7 @@ class RestoreRequest:
         return self.mode is Mode.MERGE or bool(self.merge.tables)
 
     def require_confirmation(self) -> None:
-        """Make sure that whoever asks knows what will be changed.
+        """Make sure that the name of the database that will change was typed out.
 
         Raises:
             RestoreValidationError: the name of the database was not typed out.
@@ -154,6 +157,7 @@ def _merge_request(service: Service, backup: str, mode: Mode, options: RestoreOp
         on_conflict=on_conflict,
         tables=tables,
         dependents=bool(options.get("dependents")),
+        parents=bool(options.get("parents")),
         where=options.get("where"),
         exact=mode is Mode.REPLACE,
         version_tables=service.options.version_tables,

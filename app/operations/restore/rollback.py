@@ -21,6 +21,7 @@ from app.domain.psql import in_psql, renaming
 from app.domain.restore import Method, Restore, RestoreState, Side, Step, never_undone, newer_restores
 from app.errors import (
     BackupCancelledError,
+    BackupNotFoundError,
     CatalogError,
     ResidencyBackupError,
     RestoreCancelledError,
@@ -51,6 +52,7 @@ from app.operations.restore.subscriptions import pause, remarks_on_rollback, res
 from app.operations.service import SILENT, Progress, Service, target_for
 from app.ports.events import Event, failure
 
+_OTHER = "take another backup to go back to: residency-backup list"
 _RESTORES = "to see what became of it: residency-backup restores"
 _ENDED = {
     RestoreState.FAILED: "it failed, and the database is as before",
@@ -61,7 +63,7 @@ _ENDED = {
 
 @dataclass(frozen=True, slots=True)
 class RollbackOutcome:
-    """A restore that is undone, and what a person should know of it."""
+    """A restore that is undone, and remarks for people."""
 
     restore: Restore
     notes: list[str] = field(default_factory=list)
@@ -130,7 +132,7 @@ def _require_undo(service: Service, record: Restore) -> None:
     obstacle = _obstacle(service, record)
     if obstacle is None:
         return
-    hint = "take another backup to go back to"
+    hint = _OTHER
     if record.state in {RestoreState.FAILED, RestoreState.ROLLED_BACK}:
         hint = "nothing to do: the database is as it was before"
     elif record.state is RestoreState.ABANDONED:
@@ -159,10 +161,20 @@ def _newer_restore(service: Service, record: Restore) -> Obstacle | None:
 
 
 def _undo_is_gone(service: Service, record: Restore) -> Obstacle | None:
+    if record.method is Method.IN_PLACE:
+        return _safety_is_gone(service, record)
     if record.method is Method.SHADOW:
         return obstacle_to_rename(record, target_for(service, record).databases())
     if record.method is Method.ROWS and record.id not in service.scripts.ids():
         return Obstacle(f"{_script(service, record)}, which was kept for it, is gone")
+    return None
+
+
+def _safety_is_gone(service: Service, record: Restore) -> Obstacle | None:
+    try:
+        find(service, record.safety or "")
+    except BackupNotFoundError as error:
+        return Obstacle(f"the safety backup, which was kept for it, is gone: {error.message}", _OTHER)
     return None
 
 
@@ -228,7 +240,7 @@ def _by_script(service: Service, journal: Journal, progress: Progress) -> list[s
 
 
 def _record_transaction(journal: Journal) -> Callable[[str], None]:
-    """What to call before the commit: from then on the record says which transaction to ask for."""
+    """Returns a function to call before the commit, which records the transaction's id."""
     return lambda transaction: journal.write(transaction=transaction)
 
 
@@ -260,11 +272,11 @@ def _is_kept(service: Service, record: Restore) -> bool:
         return record.shadow in target_for(service, record).databases()
     except ResidencyBackupError as error:
         service.events.emit(failure(RestoreEvent.ROLLED_BACK_UNSEEN, error, restore=record.id))
-        return False  # what is not known is not promised; `check` reports it later
+        return False  # nothing unknown is promised; `check` reports it later
 
 
 class RollbackEnding(Ending):
-    """How a rollback ends that fails: the record says where it leaves everything."""
+    """Ends a rollback that failed: the record says where everything stands."""
 
     def __init__(self, journal: Journal, hooks: Hooks) -> None:
         self._journal = journal

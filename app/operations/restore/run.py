@@ -159,7 +159,7 @@ def _emit_end(service: Service, outcome: RestoreOutcome) -> None:
 
 
 class RestoreEnding(Ending):
-    """How a restore ends that fails: the live database is as before, or the error says what stands where."""
+    """Ends a restore that failed: the live database is as before, or the error says where everything stands."""
 
     def __init__(self, journal: Journal, hooks: Hooks) -> None:
         self._journal = journal
@@ -206,7 +206,7 @@ class RestoreEnding(Ending):
 
 
 def _with_safety(error: Exception, record: Restore) -> Exception:
-    """The same error with the safety backup in its hint: whoever is in trouble wants it at hand."""
+    """The same error with the safety backup in its hint, because it may be needed now."""
     if record.safety is None or not isinstance(error, ResidencyBackupError):
         return error
     safety = f"the safety backup taken before it is {record.safety}"

@@ -41,8 +41,8 @@ def take_safety_backup(
         service: the parts.
         record: the restore that pins it.
         label: what the backup is of.
-        progress: told of the bytes read.
-        backups: what the tree holds, as an earlier look found; None to look.
+        progress: called with the number of bytes read.
+        backups: an earlier inventory; None to list them.
 
     Raises:
         RestoreError: it failed, so nothing may be changed.

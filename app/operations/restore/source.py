@@ -42,7 +42,7 @@ class RestoreSource:
 
     Attributes:
         manifest: None for a foreign dump, and for a backup that has lost its own.
-        verified: what reading it found.
+        verified: the finding of its verification.
         stored: the manifest with its bytes, if this restore has pinned the backup.
     """
 
@@ -77,7 +77,7 @@ def locate(service: Service, name: str, backups: Inventory | None = None) -> Bac
     Args:
         service: the parts.
         name: as `find` takes it, or a path.
-        backups: all that there are, newest first; None to look.
+        backups: all, newest first; None to list them.
 
     Raises:
         BackupNotFoundError: there is neither.
@@ -119,7 +119,7 @@ def open_source(
     Args:
         service: the parts.
         place: what `locate` found.
-        progress: told of the bytes read.
+        progress: called with the number of bytes read.
         pinned_for: a restore; the backup is pinned for it before it is read.
 
     Raises:

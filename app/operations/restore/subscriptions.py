@@ -81,7 +81,7 @@ def report_subscriptions(job: RestoreJob) -> None:
     live, outcome = job.request.changes, job.outcome
     try:
         subscriptions = job.target.replication(live).subscriptions
-    except ResidencyBackupError as error:  # the restore is done, whatever comes of this
+    except ResidencyBackupError as error:  # the restore is complete, even if this fails
         job.service.events.emit(failure(RestoreEvent.SUBSCRIPTIONS_UNKNOWN, error, restore=job.record.id))
         message = f"whether {live} has subscriptions to be enabled is not known: {error.message}; see {SEE_DOCS}"
         outcome.warnings.append(message)

@@ -33,7 +33,7 @@ _CALLED = f"""
     WHERE p.proname OPERATOR(pg_catalog.=) {{}}
       AND NOT pg_catalog.has_function_privilege('{_READER}', p.oid, 'EXECUTE') ORDER BY 1"""
 _SET_SINCE = 160000  # before, every member may SET ROLE
-_VALUES_HINT = "'residency-backup -v …' shows the server's message, which may contain values of rows"
+_VALUES_HINT = "to see the server's message, which may contain values of rows, add -v: residency-backup -v restore …"
 _SETTINGS = (
     "SET TRANSACTION READ ONLY",  # allows writing to temporary tables
     "SET LOCAL standard_conforming_strings = on",

@@ -40,6 +40,7 @@ class TableMatch:
         key_columns: columns of the key, in the table's order.
         other_keys: other unique keys, which may block rows.
         filtered: whether the request's condition applies to it.
+        referred: whether only rows are wanted that chosen ones refer to.
         extra: the live table's columns that the backup lacks.
         lost, computed: the backup's columns that the live table lacks, and those that it generates now.
         new_rows_only: columns whose values are for new rows alone: a live row keeps its own, and they are not compared.
@@ -62,6 +63,7 @@ class TableMatch:
     fills: Mapping[str, str] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
     takes: Mapping[str, str] = field(default_factory=dict)
+    referred: bool = False
 
     @property
     def name(self) -> TableName:
@@ -138,6 +140,7 @@ def match(archive: Archive, live: LiveSchema, request: MergeRequest, database: s
     for name, segments in sorted(sources.items()):
         filtered = bool(request.where) and name in selection.named
         table = _match(live.tables[name], segments, options[name], filtered=filtered)
+        table.referred = bool(request.where) and name in selection.parents
         matches.tables.append(table)
         matches.notes += _notes_on_columns(name, options[name])
         in_backup = [types[segment.table] for segment in segments if segment.table in types]

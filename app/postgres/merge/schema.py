@@ -191,3 +191,10 @@ class LiveSchema:
         while referring := {key.root for key in self.foreign_keys if key.parent in found} - found:
             found |= referring
         return found
+
+    def parents(self, names: Iterable[TableName]) -> set[TableName]:
+        """The tables and all that they refer to, directly or indirectly."""
+        found = set(names)
+        while referred := {key.parent for key in self.foreign_keys if key.root in found} - found:
+            found |= referred
+        return found

@@ -38,7 +38,7 @@ class MergeSession(RestoreSession):
 
     path = ""
     zone = "UTC"
-    lost_hint = "see the server's log; 'residency-backup check' says whether it was done"
+    lost_hint = "see the server's log; to see whether it was done: residency-backup check"
     constraint_hint = None
 
     def execute(self, statement: str, what: str) -> int:

@@ -18,16 +18,16 @@ from app.domain.changes import MergeRequest
 from app.errors import RestoreDataError
 from app.postgres.dump.give_way import retry_while_locked
 from app.postgres.load.batches import Batch, batches_of_stream, batches_of_table
+from app.postgres.merge.chosen_rows import keep_chosen
 from app.postgres.merge.match import MatchResult, TableMatch, primary_keys
 from app.postgres.merge.misfits import Column
-from app.postgres.merge.schema import ForeignKey, LiveTable
+from app.postgres.merge.schema import LiveTable
 from app.postgres.merge.session import MergeSession
 from app.postgres.merge.sql import TEXT
 from app.postgres.merge.staged import StagedTable
 from app.postgres.merge.table_names import encoding_of
 from app.postgres.merge.unfit import convert, is_refused_value
 from app.postgres.merge.version_tables import BackupVersionTable, stage_version_tables
-from app.postgres.merge.where import keep_only
 from app.postgres.quoting import quoted
 
 
@@ -70,10 +70,7 @@ def stage(
     staged = _copy_all(session, archive, staged, matches.versions, progress)
     keys = primary_keys(archive)
     if request.where:
-        for table in staged:
-            if table.match.filtered:
-                keep_only(session, table.rows, str(table.match.name), request.where)
-        _keep_dependents(session, staged, matches.foreign_keys)
+        matches.warnings += keep_chosen(session, staged, matches.foreign_keys, request)
     for table in staged:
         if table.match.key:  # only the join key: statistics of other columns cost more than they help
             session.execute(f"ANALYZE {table.rows} ({_key_of(table)})", f"rows of {table.match.name}")
@@ -189,27 +186,6 @@ def _counted(blocks: Iterable[bytes], progress: Callable[[int], None]) -> Iterat
     for block in blocks:
         yield block
         progress(len(block))
-
-
-def _keep_dependents(session: MergeSession, staged: Sequence[StagedTable], foreign_keys: Sequence[ForeignKey]) -> None:
-    """Delete rows of dependent tables that refer to no row that was kept, table by table."""
-    kept = {table.match.name: table for table in staged if table.match.filtered}
-    pending = {table.match.name: table for table in staged if not table.match.filtered}
-    while keys := [key for key in foreign_keys if key.child in pending and key.parent in kept]:
-        child = pending.pop(keys[0].child)
-        conditions = [
-            f"EXISTS (SELECT FROM {kept[key.parent].rows} p WHERE {key.same('p', 'c')})"
-            for key in keys
-            if key.child == child.match.name and _is_staged(key, child, kept[key.parent])
-        ]
-        refers = " OR ".join(conditions) or "false"
-        session.execute(f"DELETE FROM {child.rows} c WHERE NOT ({refers})", f"rows of {child.match.name}")
-        kept[child.match.name] = child
-
-
-def _is_staged(key: ForeignKey, child: StagedTable, parent: StagedTable) -> bool:
-    """Whether the rows of the backup have all columns of a foreign key; without them no row refers to another."""
-    return set(key.columns) <= set(child.match.columns) and set(key.referenced) <= set(parent.match.columns)
 
 
 def _columns_with_values(session: MergeSession, table: StagedTable) -> Iterator[Column]:

@@ -75,10 +75,17 @@ class TableNames:
 
 @dataclass(slots=True)
 class Selection:
-    """Tables that the request names, and these with their dependents, by their live names if they have one."""
+    """The tables of a request, by their live names if they have one.
+
+    Attributes:
+        named: those that it names.
+        all: these with their dependents and parents.
+        parents: those that only others refer to.
+    """
 
     named: set[TableName]
     all: set[TableName]
+    parents: set[TableName]
 
 
 def near(text: str, known: Iterable[object]) -> str:
@@ -207,15 +214,17 @@ def chosen(request: MergeRequest, names: TableNames, live: LiveSchema) -> Select
         RestoreValidationError: it names none, or one that does not take part.
     """
     if not request.tables:
-        if request.where or request.dependents:
-            raise RestoreValidationError("--where and --dependents need a table", "name it with --table")
+        if request.where or request.dependents or request.parents:
+            raise RestoreValidationError("--where, --dependents and --parents need a table", "name it with --table")
         every = {live_name for live_name in names.live.values() if live_name is not None}
-        return Selection(every, every)
+        return Selection(every, every, set())
     if request.where and request.exact:
         message = "--where chooses rows to merge; a replace of tables takes all of their rows"
         raise RestoreValidationError(message, "use --mode merge")
     named = {_resolved(table, names) for table in request.tables}
-    selection = Selection(named, live.dependents(named) if request.dependents else named)
+    referring = live.dependents(named) if request.dependents else named
+    parents = live.parents(referring) - referring if request.parents else set[TableName]()
+    selection = Selection(named, referring | parents, parents)
     for table, target in names.skipped.items():
         if target not in selection.all:
             message = f"--skip-table {table}: it takes no part anyway, because tables are named with --table"
@@ -247,7 +256,7 @@ def _resolved(text: str, names: TableNames) -> TableName:
     close_names = difflib.get_close_matches(text, [*map(str, known), *(table.name for table in known)], n=1)
     hint = f"did you mean {close_names[0]}? " if close_names else ""
     listed = f"residency-backup show {shlex.quote(names.backup)}"
-    raise RestoreValidationError(f"the backup has no table {text}", f"{hint}'{listed}' lists them")
+    raise RestoreValidationError(f"the backup has no table {text}", f"{hint}to list them: {listed}")
 
 
 def encoding_of(archive: Archive) -> str:

@@ -12,7 +12,7 @@ IN_MEMORY = 16 << 20  # bytes of what an expression returns; more of it goes to 
 BLOCK = 1 << 20
 
 
-def keep_only(session: MergeSession, rows: str, name: str, where: str) -> None:
+def keep_only(session: MergeSession, rows: str, name: str, where: str, left: str | None = None) -> None:
     """Delete the rows that do not fulfil a condition.
 
     Args:
@@ -20,6 +20,7 @@ def keep_only(session: MergeSession, rows: str, name: str, where: str) -> None:
         rows: name of their temporary table, as SQL.
         name: of the table in messages.
         where: an SQL expression over its columns, which may also be named with ``t.``.
+        left: name of a table that gets the deleted rows; None if nobody wants them.
 
     Raises:
         RestoreValidationError: the condition is no expression, or fails for a row.
@@ -38,4 +39,10 @@ def keep_only(session: MergeSession, rows: str, name: str, where: str) -> None:
             session.copy(b"COPY pg_temp.restore_kept FROM STDIN", blocks, what)
             session.execute("ANALYZE pg_temp.restore_kept", what)
             kept = "SELECT FROM pg_temp.restore_kept k WHERE k.place OPERATOR(pg_catalog.=) t.ctid"
-            session.execute(f"DELETE FROM {rows} AS t WHERE NOT EXISTS ({kept})", what)
+            session.execute(deletion(rows, f"NOT EXISTS ({kept})", left), what)
+
+
+def deletion(rows: str, condition: str, left: str | None = None) -> str:
+    """The statement that deletes rows `t`, or moves them to another table."""
+    deleted = f"DELETE FROM {rows} AS t WHERE {condition}"
+    return f"WITH gone AS ({deleted} RETURNING *) INSERT INTO {left} SELECT * FROM gone" if left else deleted

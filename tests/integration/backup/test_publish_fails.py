@@ -129,7 +129,7 @@ def test_a_manifest_that_gets_no_name_waits_and_the_warning_says_so(
     assert taken is not None
     (warning,) = taken.warnings
     assert "it waits as .backup-" in warning
-    assert "'residency-backup sync' puts it in its place" in warning
+    assert "to put it in its place: residency-backup sync" in warning
     for path in small.backups.glob("catalog.db*"):
         path.unlink()
     if way == "create":

@@ -82,7 +82,7 @@ def test_a_backup_and_its_pruning_work_on_either_catalog(
 def test_check_is_content_with_a_healthy_system_and_says_what_is_missing(site: Site) -> None:
     service = site.service()
     assert warnings(service) == [
-        "there is no verified backup of the database as plain SQL; 'residency-backup create manual' makes one"
+        "there is no verified backup of the database as plain SQL; to make one: residency-backup create manual"
     ]
     taken = take_backup(service, DAILY)
     assert taken is not None

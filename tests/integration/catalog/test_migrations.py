@@ -256,7 +256,7 @@ def test_a_catalog_of_a_newer_program_is_refused_and_left_alone(url: str) -> Non
         connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
     with pytest.raises(CatalogError, match=r"newer version .*9999") as caught:
         open_catalog(url)
-    assert "Upgrade this program" in caught.value.hint
+    assert "upgrade this program" in caught.value.hint
     with connected(url) as connection:
         assert revision_of(connection) == "9999"
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from demo.stack import told
+from demo.stack import story
 
 # A process of its own, because logging is a state of the whole process.
 SCRIPT = """
@@ -29,7 +29,7 @@ def test_the_lines_of_events_are_shown(tmp_path: Path) -> None:
     log = tmp_path / "backend.log"
     with log.open("wb") as output:
         subprocess.run([sys.executable, "-c", SCRIPT], stdout=output, check=True)
-    (backup,) = told(log, "backup")
+    (backup,) = story(log, "backup")
     assert "backup started" in backup
-    (restore,) = told(log, "restore")
+    (restore,) = story(log, "restore")
     assert "restore completed" in restore

@@ -66,11 +66,10 @@ def test_columns_are_matched_by_name(database: TestDatabase) -> None:
     )
     done, _ = merge(database, archive, request())
     assert changes_of(done, "people") == of("people", inserted=1, unchanged=19)
-    types = "have other types in the backup (and in the live database): id integer (bigint)"
-    types += ", updated_at timestamp with time zone (date)"
+    types = "id bigint (was integer), updated_at date (was timestamp with time zone)"
     assert done.schema == (
         "column public.people.phone is not in the backup",
-        f"columns of public.people {types}",
+        f"columns of public.people have other types in the live database: {types}",
     )
     assert database.query("SELECT phone FROM people WHERE id = 20") == [("none",)]
 

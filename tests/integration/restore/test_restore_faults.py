@@ -75,7 +75,7 @@ def other_type(damaged: Damaged) -> Fault:
     damaged.site.database.execute(
         "DELETE FROM notifications; ALTER TABLE notifications ALTER COLUMN subject TYPE int USING 0"
     )
-    return Fault({"mode": "merge", "tables": ["notifications"]})
+    return Fault({"mode": "replace", "tables": ["notifications"]})
 
 
 FAULTS: dict[str, tuple[Callable[[Damaged], Fault], type[ResidencyBackupError], int]] = {
@@ -99,7 +99,7 @@ FAULTS: dict[str, tuple[Callable[[Damaged], Fault], type[ResidencyBackupError], 
         13,
     ),
     "constraint violated on load": (broken_rows, RestoreDataError, 18),
-    "unfit for the live column": (other_type, RestoreDataError, 18),
+    "unfit for the live column": (other_type, MergeConflictError, 18),
     "connection lost while loading": (cut_while_loading, TargetUnavailableError, 1),
     "post command fails": (with_settings(RESTORE_POST_COMMAND="false"), RestorePostCommandError, 1),
     "cancelled in the safety backup": (cancelled_in("dump"), RestoreCancelledError, 130),

@@ -62,7 +62,7 @@ def test_a_lost_database_that_has_a_backup_is_told_how_to_be_made_anew(
 ) -> None:
     monkeypatch.setattr(waiting_connector, "_SECONDS", 0.0)
     service, name = site.service(), site.database.name
-    anew = f"if it was lost: residency-backup restore latest --mode replace --confirm {name} makes it anew"
+    anew = f"if it was lost, make it anew: residency-backup restore latest --mode replace --confirm {name}"
     execute(postgres_server, f"ALTER DATABASE {name} RENAME TO {name}_away")
     try:
         with pytest.raises(DatabaseMissingError) as caught:

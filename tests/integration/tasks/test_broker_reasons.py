@@ -74,6 +74,15 @@ def test_one_that_works_is_well_and_nothing_is_left_in_it(own_broker_server: Emb
         assert client.dbsize() == 0
 
 
+def test_one_that_drops_tasks_when_it_is_full_is_told_of(own_broker_server: EmbeddedBroker, tmp_path: Path) -> None:
+    with redis.Redis.from_url(own_broker_server.url()) as client:
+        client.config_set("maxmemory", "256mb")
+        client.config_set("maxmemory-policy", "allkeys-lru")
+    (finding,) = found(own_broker_server.url(), tmp_path)
+    assert finding.severity is Severity.OK
+    assert "if its 256 MB are full it drops tasks that wait (maxmemory-policy allkeys-lru)" in finding.message
+
+
 @pytest.mark.parametrize(
     ("url", "said"),
     [

@@ -51,6 +51,13 @@ def test_a_cell_gives_a_terminal_no_orders_and_stays_on_its_line(monkeypatch: py
     assert printed(table, monkeypatch, io.StringIO()) == "a\none\\x1b[2J\\ntwo\n"
 
 
+def test_a_long_cell_moves_the_rest_of_its_own_line_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = Table(heads=("restore", "backup", "state"), rows=[("1", "x" * 400, "failed"), ("2", "y", "complete")])
+    long, short = printed(table, monkeypatch, io.StringIO()).splitlines()[1:]
+    assert long == f"1        {'x' * 400}  failed"
+    assert short == f"2        y{' ' * 61}complete"
+
+
 def test_a_terminal_gets_its_headings_in_bold(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     assert printed(Table(heads=("a", "b"), rows=[("1", "2")]), monkeypatch, Terminal()) == "\x1b[1ma  b\x1b[0m\n1  2\n"

@@ -40,6 +40,13 @@ def test_a_failure_has_the_end_of_what_it_printed_without_secrets() -> None:
     assert "4712" not in failed.value.message
 
 
+def test_the_message_of_a_failure_is_short() -> None:
+    with pytest.raises(RestoreHookError) as failed:
+        shell("seq 100; exit 1")
+    first, gap, *last = failed.value.message.splitlines()
+    assert (first.partition(":")[0], gap, last) == ("sh failed with exit code 1", "…", [str(n) for n in range(91, 101)])
+
+
 def test_it_finds_the_database_and_its_working_directory(tmp_path: Path) -> None:
     place = CommandPlace({"PATH": os.environ["PATH"], "DATABASE_URL_FILE": "/x"}, "postgresql+psycopg", tmp_path)
     told = run("sh", "-c", "pwd; echo $PGDATABASE ${DATABASE_URL%%:*} $DATABASE_URL_FILE $RESTORE_ID", place=place)

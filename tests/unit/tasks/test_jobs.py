@@ -13,7 +13,7 @@ from tasks import jobs
 
 _ROWS = ["tables", "on_conflict", "into", "dependents", "where", "search_path", "as_role"]
 _FIT = ["skip_tables", "skip_columns", "map_tables", "map_columns", "fills"]
-_NEWER = ["allow_missing"]
+_NEWER = ["allow_missing", "parents"]
 
 
 @pytest.mark.parametrize(
@@ -35,5 +35,6 @@ def test_the_defaults_of_a_restore_are_those_of_the_command_line() -> None:
     parameters = inspect.signature(jobs.run.run).parameters
     assert parameters.keys() - {"backup"} == RestoreOptions.__annotations__.keys()
     defaults = {name: parameter.default for name, parameter in parameters.items() if name != "backup"}
-    given = {"mode": Mode.REPLACE, "on_conflict": Policy.TAKE_BACKUP, "dependents": False, "allow_missing": False}
+    given = {"mode": Mode.REPLACE, "on_conflict": Policy.TAKE_BACKUP}
+    given |= dict.fromkeys(("dependents", "parents", "allow_missing"), False)
     assert defaults == dict.fromkeys(defaults) | given

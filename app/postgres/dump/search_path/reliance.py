@@ -155,13 +155,13 @@ def _tried(trying: Trials, objects: Iterable[_Object], deadline: float) -> Itera
 
 
 def _doubt_of(database: str, path: str, tried: _Object, outcome: Outcome) -> Doubt:
-    name, said, lasting = f"{tried.kind} {tried.name}", outcome.error or "", outcome.lasting
+    name, message, lasting = f"{tried.kind} {tried.name}", outcome.error or "", outcome.lasting
     table = quoted(*tried.table)
-    if said == BROKEN and tried.kind == "column":
+    if message == BROKEN and tried.kind == "column":
         reason = "a value in it names an index, which a restore creates after the rows are loaded"
         mending = in_psql(database, f"ALTER TABLE {table} ALTER {quoted(*tried.columns[:1])} TYPE text")
         return Doubt(name, (), reason, True, path, mending)  # noqa: FBT003 -- no path creates the index
-    if said == BROKEN and (lasting or not outcome.lasting_known):
+    if message == BROKEN and (lasting or not outcome.lasting_known):
         reason = "a row violates it, today or in a database of another name: a restore cannot load that row"
         mending = "change the row, or the constraint"
         if tried.kind == "check":
@@ -170,9 +170,9 @@ def _doubt_of(database: str, path: str, tried: _Object, outcome: Outcome) -> Dou
         mending = mending if outcome.lasting_known else f"{with_path(path)}; if that does not help, {mending}"
         return Doubt(name, tried.functions, reason, lasting, path, mending)
     if tried.own:
-        return Doubt(name, tried.own, said, lasting, path)
+        return Doubt(name, tried.own, message, lasting, path)
     mending = "look at what it names" if lasting else with_path(path)
-    return Doubt(name, tried.functions, f"a restore has no search_path: {said}", lasting, path, mending)
+    return Doubt(name, tried.functions, f"a restore has no search_path: {message}", lasting, path, mending)
 
 
 def _one(connection: psycopg.Connection, query: str, *params: object) -> Any:
