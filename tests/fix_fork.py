@@ -40,6 +40,17 @@ _IMPORTED = (
     *(f"app.cli.{verbs}" for verbs in _VERBS),
     *(
         "tests.kill_restore",
+        # What the program defers until it is needed, each process would import anew.
+        *("app.catalog.restore_store", "app.catalog.store", "app.postgres.cluster", "app.postgres.target"),
+        *("app.broker", "app.documents", "app.operations.full_restore.run", "app.postgres.dump.source"),
+        *(
+            "app.postgres.target_facts",
+            "dotenv",
+            "redis",
+            "rich.table",
+            "alembic.config",
+            "alembic.runtime.environment",
+        ),
         "alembic.command",
         "alembic.autogenerate",
         "sqlalchemy.dialects.sqlite",

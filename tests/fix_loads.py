@@ -26,18 +26,18 @@ from tests.fix_postgres import TestDatabase, scratch_database
 FOREIGN = {Codec.NONE: bytes, Codec.GZIP: gzip.compress, Codec.ZSTD: zstandard.ZstdCompressor(1).compress}
 MANY = """
     CREATE TABLE big (id int PRIMARY KEY, t text, at timestamptz DEFAULT '2025-01-01 00:00+00');
-    INSERT INTO big SELECT i, repeat('t', i % 300) FROM generate_series(1, 60000) i;
+    INSERT INTO big SELECT i, repeat('t', i % 300) FROM generate_series(1, 20000) i;
     CREATE INDEX big_t ON big (t); CREATE INDEX big_lower ON big (lower(t)); COMMENT ON INDEX big_t IS 'c';
     CREATE FUNCTION begin() RETURNS int LANGUAGE sql AS 'SELECT 1; SELECT 2';
     DO $$ BEGIN
-      FOR i IN 0..39 LOOP
+      FOR i IN 0..19 LOOP
         EXECUTE format('CREATE TABLE t%s (id int PRIMARY KEY, big int REFERENCES big, next int, u int UNIQUE)', i);
         EXECUTE format('INSERT INTO t%s SELECT j, j, j, -j FROM generate_series(1, 200) j', i);
         EXECUTE format('CREATE INDEX ON t%s (next)', i);
       END LOOP;
-      FOR i IN 0..39 LOOP
-        EXECUTE format('ALTER TABLE t%s ADD FOREIGN KEY (next) REFERENCES t%s', i, (i + 1) % 40);
-        EXECUTE format('ALTER TABLE t%s ADD FOREIGN KEY (next) REFERENCES t%s', (i + 1) % 40, i);
+      FOR i IN 0..19 LOOP
+        EXECUTE format('ALTER TABLE t%s ADD FOREIGN KEY (next) REFERENCES t%s', i, (i + 1) % 20);
+        EXECUTE format('ALTER TABLE t%s ADD FOREIGN KEY (next) REFERENCES t%s', (i + 1) % 20, i);
       END LOOP; END $$;
     SELECT lo_from_bytea(0, 'large object');"""
 

@@ -6,16 +6,21 @@ real ones do.
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Mapping, Sequence
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import QueuePool
 
 from app.archive.manifest import Manifest, parse_manifest
+from app.catalog.engine import _sqlite_engine, parse_url, ready_engine
+from app.catalog.lazy import LEASE, LazyEngine
+from app.catalog.restore_store import SqlRestores
 from app.catalog.store import SqlCatalog
 from app.domain.backup import Backup, Codec, Tier
 from app.domain.checks import Finding
@@ -38,7 +43,6 @@ from tests.fakes.server import CannedServer, Rows
 from tests.fakes.source import CannedSource
 from tests.fakes.target import CannedTarget
 from tests.fakes.tree import MemoryTree
-from tests.fix_catalog import open_catalog, open_restores
 
 START = datetime(2025, 1, 15, 2, tzinfo=UTC)
 DAILY = BackupRequest(tier=Tier.DAILY)
@@ -69,19 +73,21 @@ class MemorySite:
     """A service, its parts, and its clock.
 
     Attributes:
+        engine: of the catalog.
         now: the present instant, for the service and for the server.
         events: all that it has told.
     """
 
     folder: Path
+    engine: LazyEngine
     server: CannedServer = field(default_factory=CannedServer)
     tree: MemoryTree = field(default_factory=MemoryTree)
     now: datetime = START
     events: list[Event] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.catalog: SqlCatalog = open_catalog(f"sqlite:///{self.folder}/catalog.db")
-        self.restore_records = open_restores(f"sqlite:///{self.folder}/catalog.db")
+        self.catalog = SqlCatalog(self.engine)
+        self.restore_records = SqlRestores(self.engine)
         self.source = CannedSource("residency", self.server, lambda: self.now)
         self.target = CannedTarget(self.server)
         self.commands = CannedCommands()
@@ -100,6 +106,11 @@ class MemorySite:
     def emit(self, event: Event) -> None:
         """The port `Events`."""
         self.events.append(event)
+
+    @property
+    def catalog_url(self) -> str:
+        """Where the catalog is, for whoever writes in it beside the service."""
+        return self.engine.url.render_as_string()
 
     def with_options(self, **options: Any) -> Service:
         """A service of the same parts that works by other figures."""
@@ -187,16 +198,40 @@ def by_check(findings: Sequence[Finding]) -> dict[str, Finding]:
     return {finding.check: finding for finding in findings}
 
 
+@dataclass(frozen=True, slots=True)
+class KeptCatalog:
+    """An SQLite catalog that all memory sites use one after the other.
+
+    Its connections and its compiled statements are kept: to make them anew is a third of what such a test costs.
+    """
+
+    engine: LazyEngine
+    empty: Path
+
+    def clear(self) -> None:
+        """Make it what it was when nothing was recorded yet."""
+        with closing(sqlite3.connect(self.empty)) as empty, closing(sqlite3.connect(self.engine.place)) as used:
+            empty.backup(used)
+
+
 @pytest.fixture(scope="session")
-def empty_catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An SQLite catalog in which nothing is recorded yet."""
-    path = tmp_path_factory.mktemp("catalog") / "catalog.db"
-    open_catalog(f"sqlite:///{path}").close()
-    return path
+def kept_catalog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeptCatalog]:
+    """The catalog of the memory sites."""
+    folder = tmp_path_factory.mktemp("catalog")
+    url, empty = parse_url(f"sqlite:///{folder}/catalog.db"), folder / "empty.db"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.catalog.engine.NullPool", QueuePool)
+        engine = ready_engine(url)
+        _sqlite_engine.cache_clear()  # this one is nobody else's
+    with engine.connect() as connection:
+        connection.exec_driver_sql("COMMIT")
+        connection.exec_driver_sql(f"VACUUM INTO '{empty}'")
+    yield KeptCatalog(LazyEngine(lambda: engine, url, lease=LEASE), empty)
+    engine.dispose()
 
 
 @pytest.fixture
-def memory_site(empty_catalog: Path, tmp_path: Path) -> MemorySite:
+def memory_site(kept_catalog: KeptCatalog, tmp_path: Path) -> MemorySite:
     """A service on fakes, whose database has some rows and no backup yet."""
-    shutil.copy(empty_catalog, tmp_path / "catalog.db")
-    return MemorySite(tmp_path)
+    kept_catalog.clear()
+    return MemorySite(tmp_path, kept_catalog.engine)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,6 +21,7 @@ import pytest
 MEMORY = Path("/dev/shm")
 WANTED_BYTES = 4 << 30
 PREFIX = "residency-backup-tests-"
+_JANITOR = pytest.StashKey[subprocess.Popen[bytes]]()
 
 
 def has_room(folder: Path) -> bool:
@@ -61,11 +64,21 @@ def _locked(folder: Path) -> Iterator[None]:
 def pytest_configure(config: pytest.Config) -> None:
     """Before anything asks where temporary files go; the run's other processes inherit the answer."""
     chosen = os.environ.get("TEST_FOLDER")
-    if hasattr(config, "workerinput") or not (chosen or has_room(MEMORY)):
+    if hasattr(config, "workerinput"):
         return
-    folder = folder_of_run(Path(chosen or MEMORY))
+    folder = folder_of_run(Path(chosen) if chosen else MEMORY if has_room(MEMORY) else Path(tempfile.gettempdir()))
     os.environ["TMPDIR"] = tempfile.tempdir = str(folder.__enter__())
+    config.stash[_JANITOR] = _have_cleaned(tempfile.tempdir)
     config.add_cleanup(lambda: folder.__exit__(None, None, None))
+
+
+def _have_cleaned(folder: str) -> subprocess.Popen[bytes]:
+    """Whatever ends this run, a time limit or kill -9 too, what it started is ended."""
+    reading, _writing = os.pipe()  # closed by the kernel, when this process has ended
+    argv = [sys.executable, str(Path(__file__).with_name("janitor.py")), folder]
+    with open(reading) as end:  # noqa: PTH123 -- a descriptor
+        nowhere = subprocess.DEVNULL
+        return subprocess.Popen(argv, stdin=end, stdout=nowhere, stderr=nowhere, start_new_session=True)
 
 
 def pytest_report_header() -> str:

@@ -21,6 +21,8 @@ from typing import NamedTuple
 
 END_MARKER = b"-- PostgreSQL database dump complete"
 END_MARKER_LINE = re.compile(b"^" + END_MARKER, re.MULTILINE)
+# Supabase's command line takes all comments out of a dump, and writes this behind it.
+RESET_ALL = b"RESET ALL;"
 
 # A quoted or a plain name. No name that a server takes is longer, and no table has more columns.
 IDENTIFIER = rb"""(?:"(?:[^"]|""){1,1000}"|[A-Za-z_\x80-\xff][\w$\x80-\xff]{0,999}(?![\w$\x80-\xff]))"""
@@ -49,8 +51,9 @@ LO_WRITE = re.compile(rb"SELECT (?:pg_catalog\.)?lowrite\(0, (?:E'\\\\x|'\\x)([0
 # In a comment at the top of the file. Groups: of what, and its major version.
 VERSION = re.compile(rb"^-- Dumped (from database|by pg_dump) version (\d+)", re.MULTILINE)
 
-_HEADER = re.compile(rb"^-- (Data for )?Name: (.*)", re.MULTILINE)
+_HEADER = re.compile(rb"^-- (Data for |Statistics for )?Name: (.*)", re.MULTILINE)
 _HEADER_TYPE = re.compile(rb"; Type: ([A-Z ]+); Schema: ")
+_NEEDS_NONE = re.compile(rb'"[a-z_][a-z0-9_]*"')
 _TYPE_MARK, _OWNER_MARK = b"; Type: ", b"; Owner: "
 _HEADER_BYTES = 64 << 10  # a function may have 100 arguments, with long names of long types
 _FOLDED = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)  # what the server does without quotes
@@ -60,7 +63,7 @@ class EntryHeader(NamedTuple):
     """The comment before an entry.
 
     Attributes:
-        data: whether it says ``Data for Name``.
+        data: whether it says ``Data for Name``, or ``Statistics for Name``.
         schema: None if no owner follows it, because then its end cannot be known.
     """
 
@@ -113,6 +116,14 @@ def unquoted(identifier: bytes, encoding: str) -> str:
     """
     name = identifier.decode(encoding, errors="backslashreplace")
     return name[1:-1].replace('""', '"') if name.startswith('"') else name.translate(_FOLDED)
+
+
+def plainly_quoted(text: bytes) -> bytes:
+    """Text with names in it, as without ``--quote-all-identifiers``: ``"public"."t"`` -> ``public.t``.
+
+    Keywords lose their quotes too, so it is for comparisons only.
+    """
+    return NAME.sub(lambda name: name[0][1:-1] if _NEEDS_NONE.fullmatch(name[0]) else name[0], text)
 
 
 def with_schema(literal: bytes, schema: bytes) -> bytes:

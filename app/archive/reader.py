@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from app.archive.codecs import DecodedChunk, decode
 from app.archive.index import Index, Segment, SegmentKind, TableName
-from app.archive.scanner import scan
+from app.archive.scanner import Chunk, scan
 from app.archive.sequential import SequentialReader
 from app.archive.writer import ArchiveWriter
 from app.domain.backup import Codec
@@ -237,10 +237,21 @@ class _Discard:
         return len(data)
 
 
-def build_index(stream: BinaryIO, codec: Codec, progress: Callable[[int], None] = lambda _: None) -> Index:
+def build_index(
+    stream: BinaryIO,
+    codec: Codec,
+    progress: Callable[[int], None] = lambda _: None,
+    look: Callable[[Chunk], None] | None = None,
+) -> Index:
     """Make the index of any plain dump, by reading all of it.
 
     A segment gets a place in the file only if it begins and ends with a frame, as in archives of this service.
+
+    Args:
+        stream: the file, at its start.
+        codec: how it is compressed.
+        progress: called with the number of bytes of the file read.
+        look: called with each chunk.
 
     Raises:
         BackupReadError: it cannot be read, decompressed or understood.
@@ -248,13 +259,20 @@ def build_index(stream: BinaryIO, codec: Codec, progress: Callable[[int], None] 
     blocks = HashedFile(stream, progress)
     frames: dict[int, int] = {}
     plain = ArchiveWriter(_Discard(), Codec.NONE)
-    plain.add(scan(_text_with_frames(decode(blocks, codec), frames)))
+    chunks = scan(_text_with_frames(decode(blocks, codec), frames))
+    plain.add(chunks if look is None else _looked_at(chunks, look))
     index = plain.finish()
     frames[index.raw_bytes] = blocks.bytes
     segments = index.segments
     if codec is not Codec.NONE:
         segments = tuple(_placed(segment, frames) for segment in segments)
     return replace(index, segments=segments, bytes=blocks.bytes, sha256=blocks.hash.hexdigest())
+
+
+def _looked_at(chunks: Iterable[Chunk], look: Callable[[Chunk], None]) -> Iterator[Chunk]:
+    for chunk in chunks:
+        look(chunk)
+        yield chunk
 
 
 def _text_with_frames(decoded: Iterator[DecodedChunk], frames: dict[int, int]) -> Iterator[bytes]:

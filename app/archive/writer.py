@@ -14,10 +14,12 @@ from app.archive.codecs import FrameFormat, frame_format
 from app.archive.digest import RowDigest
 from app.archive.index import Index, Segment, TableDigest, TableName
 from app.archive.packer import Packer, SegmentFigures
-from app.archive.pg_dump import END_MARKER, END_MARKER_LINE
+from app.archive.pg_dump import END_MARKER, END_MARKER_LINE, RESET_ALL
 from app.archive.scanner import Chunk, SegmentHeader
 from app.domain.backup import Codec
 from app.os_errors import write_error
+
+_COMMIT = b"COMMIT;"
 
 
 class Sink(Protocol):
@@ -93,8 +95,8 @@ class ArchiveWriter:
         """
         for chunk in chunks:
             self._write(self._packer(chunk.header).take(chunk.data, rows=chunk.rows))
-            if (self._complete or END_MARKER in chunk.data) and (is_end := _is_end(chunk)) is not None:
-                self._complete = is_end
+            if not chunk.rows:
+                self._complete = _is_end(chunk, was=self._complete)
             self._progress(len(chunk.data))
 
     def append(self, packed_segment: PackedSegment) -> None:
@@ -166,21 +168,26 @@ class ArchiveWriter:
         self._segments.append(segment)
 
 
-def _is_end(chunk: Chunk) -> bool | None:
-    """Whether a dump is whole after this chunk: only comments and psql commands may follow its end marker.
+def _is_end(chunk: Chunk, *, was: bool) -> bool:
+    """Whether a dump is whole after this chunk.
+
+    Only comments, psql commands and the end of a transaction around it may follow its end marker.
 
     Args:
         chunk: of SQL, it is one statement with the comments before it, as the scanner yields it.
-
-    Returns:
-        None if the chunk does not change the answer.
+        was: whether it was whole before.
     """
     if chunk.header.table is not None:
         return False
-    end = lexer.start_of(chunk.data)
-    if end < len(chunk.data) and not chunk.data.startswith(b"\\", end):
+    marked = was or END_MARKER in chunk.data
+    if not marked and RESET_ALL not in chunk.data:
         return False
-    return True if END_MARKER_LINE.search(chunk.data, 0, end) else None
+    end = lexer.start_of(chunk.data)
+    if chunk.data.startswith(RESET_ALL, end):
+        return True
+    if end < len(chunk.data) and not chunk.data.startswith((b"\\", _COMMIT), end):
+        return False
+    return was or END_MARKER_LINE.search(chunk.data, 0, end) is not None
 
 
 class _CountedFile:

@@ -6,6 +6,7 @@ connection goes stale by a fork or by a restart of the server.
 
 from __future__ import annotations
 
+import functools
 import os
 import sqlite3
 import stat
@@ -66,15 +67,27 @@ def make_engine(url: URL) -> Engine:
         CatalogError: the file cannot be made.
     """
     if not _is_sqlite(url):
-        patience: dict[str, Any] = {"connect_timeout": 10, "tcp_user_timeout": BUSY_SECONDS * 1000}
-        arguments = {name: value for name, value in patience.items() if name not in url.query}
-        # Prepared statements would not outlive their connection, and poolers between us and the server mix them up.
-        engine = _engine(url, arguments | {"prepare_threshold": None})
-        event.listen(engine, "begin", _begin_postgresql)
-        return engine
+        return _postgresql_engine(url)
     path = Path(str(url.database))
     _make_file(path)
     _require_files(path)
+    return _sqlite_engine(path)
+
+
+# An engine holds no connection. It holds statements that are compiled once, which is most of what a question costs: a
+# process that serves several runs uses it again.
+@functools.lru_cache(maxsize=8)
+def _postgresql_engine(url: URL) -> Engine:
+    patience: dict[str, Any] = {"connect_timeout": 10, "tcp_user_timeout": BUSY_SECONDS * 1000}
+    arguments = {name: value for name, value in patience.items() if name not in url.query}
+    # Prepared statements would not outlive their connection, and poolers between us and the server mix them up.
+    engine = _engine(url, arguments | {"prepare_threshold": None})
+    event.listen(engine, "begin", _begin_postgresql)
+    return engine
+
+
+@functools.lru_cache(maxsize=8)
+def _sqlite_engine(path: Path) -> Engine:
     # mode=rw: a file that was removed meanwhile is an error, not a new and empty catalog.
     file = URL.create("sqlite", database=f"file:{quote(str(path))}", query={"mode": "rw", "uri": "true"})
     engine = _engine(file, {"timeout": BUSY_SECONDS})

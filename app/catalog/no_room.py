@@ -48,9 +48,11 @@ def error_of_disk(message: str, place: str, cause: object) -> CatalogError | Non
 def error_of_folder(message: str, folder: Path, number: int) -> CatalogError | None:
     """The error of a catalog in a folder for an error number; None if the disk is not the cause."""
     if number == errno.EROFS:
-        return CatalogReadOnlyError(
-            f"{message} ({folder} is on a read-only file system)", f"mount the file system of {folder} read-write"
+        hint = (
+            f"mount the file system of {folder} read-write; to restore from a read-only BACKUP_DIR, let another "
+            "catalog record it: export BACKUP_CATALOG_URL=sqlite:////var/tmp/residency-catalog.db"
         )
+        return CatalogReadOnlyError(f"{message} ({folder} is on a read-only file system)", hint)
     if number not in _FULL:
         return None
     if _no_inode(folder):

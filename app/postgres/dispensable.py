@@ -27,7 +27,9 @@ from app.postgres.search_path_hints import relying_function
 log = structlog.get_logger(__name__)
 _REFRESH = re.compile(rb"REFRESH MATERIALIZED VIEW\s", re.IGNORECASE)
 _COMMENT = re.compile(rb'COMMENT ON EXTENSION "?([^\s";]+)', re.IGNORECASE)
-_DROP = re.compile(rb"DROP\s|ALTER\s[^;']{1,1000}?\sDROP\s", re.IGNORECASE)
+_DROP = re.compile(rb"DROP\s|ALTER\s[^;']{1,1000}?\sDROP\s|SELECT (?:pg_catalog\.)?lo_unlink\(", re.IGNORECASE)
+# What `pg_dump --clean` puts in the place of a view that others need: the view itself comes later.
+_DUMMY_VIEW = re.compile(rb"CREATE OR REPLACE VIEW\s[^;']{1,1000}?\sAS\s+SELECT\s+NULL::", re.IGNORECASE)
 _CREATE_SCHEMA = re.compile(rb"CREATE SCHEMA\s", re.IGNORECASE)
 _STATISTICS = re.compile(rb"SELECT \* FROM pg_catalog\.pg_restore_(?:relation|attribute)_stats\(")
 # SQLSTATEs of "there is no such table, column, schema, function, object".
@@ -35,6 +37,7 @@ _NONE_THERE = frozenset({"42P01", "42703", "3F000", "42883", "42704"})
 # For each statement that needs no remark, the SQLSTATEs with which it may fail.
 _WITHOUT_REMARK = (
     (_DROP, _NONE_THERE),
+    (_DUMMY_VIEW, _NONE_THERE),
     (_CREATE_SCHEMA, frozenset({"42P06"})),
     (_STATISTICS, frozenset({"42883"})),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -65,7 +66,8 @@ class LocalScripts:
     def remove(self, restore_id: str) -> None:
         path = self.path(restore_id)
         with writing(path):
-            disk.unlink_all(self._folder, [path])
+            if os.path.lexists(path):  # a read-only file system refuses to remove even what is not there
+                disk.unlink_all(self._folder, [path])
 
 
 class LocalScript:

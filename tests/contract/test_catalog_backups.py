@@ -16,7 +16,7 @@ from app.errors import CatalogError, SettingsError
 from app.ports.runs import Catalog, Deletion
 from tests.fix_catalog import open_catalog
 from tests.fix_claims import BACKUP, NOW, SECOND, SLOT, claimed, execute, record
-from tests.tiers import examples
+from tests.tiers import times
 
 # Backups
 words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
@@ -53,7 +53,7 @@ any_backup = st.builds(
 )
 
 
-@settings(max_examples=examples(50), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=times(15, 500), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(backup=any_backup, other=any_backup)
 def test_every_field_of_a_backup_comes_back(catalog: Catalog, backup: Backup, other: Backup) -> None:
     catalog.save(backup)

@@ -23,7 +23,7 @@ from app.errors import RestoreError, RestoreRunningError
 from tests.fix_catalog import make_silent, open_restores
 from tests.fix_fork import Conversation
 from tests.fix_postgres import scratch_database
-from tests.tiers import examples
+from tests.tiers import times
 
 NOW = datetime(2025, 1, 15, 2, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -334,7 +334,7 @@ def test_no_rollback_begins_while_another_restore_is_under_way(catalog: SqlResto
     assert recorded(catalog) == ended
 
 
-@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=times(10, 250), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     words=st.text(st.characters(exclude_categories=()), max_size=50),
     report=st.dictionaries(st.text(max_size=5), st.integers() | st.none() | st.text(max_size=5)),

@@ -157,6 +157,12 @@ def test_it_says_what_it_is_and_whether_the_live_database_exists(live: Live) -> 
     assert facts.may_create
 
 
+def test_it_knows_its_tables_and_which_have_rows(live: Live) -> None:
+    assert live.target.tables() == {PEOPLE: PEOPLE, SHIFTS: SHIFTS}
+    assert live.target.filled([PEOPLE, TableName("public", "none")]) == {PEOPLE}
+    assert live.target.filled([]) == set()
+
+
 def test_what_is_built_beside_is_proven_and_takes_the_live_ones_place(live: Live) -> None:
     archive = live.built()
     before = live.target.databases()

@@ -30,6 +30,7 @@ from app.archive.pg_dump import (
     SETVAL,
     VERSION,
     last_header,
+    plainly_quoted,
     python_encoding,
     with_schema,
 )
@@ -53,6 +54,9 @@ _ROLE_NUMBERS = range(16384, 1 << 32)
 _KEPT_BYTES = 64 << 20  # of words; of later entries only the hash is kept
 # `pg_dump --create` writes them. They are about the database itself, which the restore makes.
 _OF_DATABASE = {b"DATABASE", b"DATABASE PROPERTIES"}
+# In the names of these entries stand names as SQL: ``TABLE "t"`` if all identifiers are quoted.
+_NAMED_AS_SQL = {b"ACL", b"CAST", b"COMMENT", b"SECURITY LABEL"}
+_QUOTED_ALL = re.compile(rb'(?:CREATE TABLE|COMMENT ON SCHEMA|SET default_table_access_method =) "[a-z_][a-z0-9_]*"')
 _VALUES = {b"SEQUENCE SET", b"STATISTICS DATA", b"TABLE DATA", b"BLOBS", b"BLOB"}
 
 
@@ -75,11 +79,13 @@ class Entries:
     Attributes:
         words: of each name's entries.
         unsure: rights that name a dropped role. After a restore, pg_dump may write the remaining ones differently.
+        bare: whether tables are made without a header, as in a dump whose comments were taken out.
         server, program: major versions of the server and of pg_dump; None if the dump does not say.
     """
 
     words: dict[EntryName, list[Words]] = field(default_factory=lambda: defaultdict(list))
     unsure: set[EntryName] = field(default_factory=set)
+    bare: bool = False
     server: int | None = None
     program: int | None = None
 
@@ -90,12 +96,15 @@ class Content:
     Attributes:
         entries: the schema.
         encoding: that the dump sets.
-        sequences: by the name as a literal, with its quotes, the other arguments of ``setval``.
+        quotes_all: whether it was made with ``--quote-all-identifiers``, which values of regclass show too.
+        sequences: by the name as a literal, with its quotes, the other arguments of ``setval``. Names in it are plainly
+            quoted.
     """
 
     def __init__(self, progress: Callable[[int], None] = lambda _: None) -> None:
         self.entries = Entries()
         self.encoding: str | None = None
+        self.quotes_all = False
         self._schema = b""  # of names without one
         self.sequences: dict[bytes, bytes] = {}
         self._progress = progress
@@ -164,6 +173,9 @@ class Content:
             self.encoding = encoding[1].decode()
         if path := SEARCH_PATH.match(statement):
             self._schema = path[1] or b""
+        self.quotes_all = self.quotes_all or _QUOTED_ALL.match(statement) is not None
+        if self._entry is None and statement.startswith(b"CREATE TABLE "):
+            self.entries.bare = True
         if self._entry and dropped_role(statement):
             self.entries.unsure.add(self._entry)
         if statement and not self._value(statement) and self._entry and not _NO_WORDS.match(statement):
@@ -177,7 +189,8 @@ class Content:
             named = (header.type, header.name)
             of_database = header.type in _OF_DATABASE or header.name.startswith(b"DATABASE ")
             if not (header.data or of_database or header.type in _VALUES or named in _NOT_COMPARED):
-                self._entry = EntryName(header.type, header.schema, header.name)
+                name = plainly_quoted(header.name) if header.type in _NAMED_AS_SQL else header.name
+                self._entry = EntryName(header.type, header.schema, name)
         elif not self.entries.words:
             for what, major in VERSION.findall(unit, 0, end):
                 if what == b"by pg_dump":
@@ -195,7 +208,7 @@ class Content:
         elif opened := LO_OPEN.match(statement):
             self._object = self._objects.setdefault(int(opened[1]), hashlib.sha256())
         elif value := SETVAL.match(statement):
-            self.sequences[with_schema(value[1], self._schema)] = b"%s, %s" % (value[2], value[3])
+            self.sequences[plainly_quoted(with_schema(value[1], self._schema))] = b"%s, %s" % (value[2], value[3])
         else:
             return False
         return True

@@ -17,6 +17,7 @@ from typing import BinaryIO
 import zstandard
 
 from app.archive.codecs import decode
+from app.archive.index import TableName
 from app.domain.backup import Codec
 from app.errors import BackupReadError, RestoreValidationError
 
@@ -27,6 +28,7 @@ _UNPACK = {Codec.GZIP: "gzip -dc", Codec.ZSTD: "zstd -dc"}
 _LARGEST_WINDOW = 128 << 20
 _TAR_MAGIC = (257, b"ustar")
 _FIRST_LINES = 2  # somebody's comment before a dump may end as it likes
+_BLANK = b"\0 \t\r\n"
 _BOM = b"\xef\xbb\xbf"
 _OUT = "dump.sql"
 
@@ -65,19 +67,22 @@ _FORMATS = (
     _Format(b"-\0-\0", "UTF-16 text", f"iconv -f UTF-16LE -t UTF-8{{file}} > {_OUT}"),
     _Format(b"\0-\0-", "UTF-16 text", f"iconv -f UTF-16BE -t UTF-8{{file}} > {_OUT}"),
 )
+# Between these lines stands one database since PostgreSQL 11.
+_CUT = """sed -n '/^-- Database "NAME" dump$/,/^-- PostgreSQL database dump complete$/p'"""
 # What no command makes a dump of one database of: what it is, and what to do instead.
 _OTHERS = (
     (
         b"--\n-- PostgreSQL database cluster dump",
         "a dump of a whole server by pg_dumpall",
-        "run it on an empty server: psql -X -d postgres -f {file}; then restore from a backup of the database there",
+        "take the database NAME out of it: {read}" + _CUT + "{file} > dump.sql",
     ),
     (b"-- MySQL dump", "a dump of MySQL", "name a dump that pg_dump made"),
     (b"-- MariaDB dump", "a dump of MariaDB", "name a dump that pg_dump made"),
     (b"/*M!999999", "a dump of MariaDB", "name a dump that pg_dump made"),
     (b"SQLite format 3\0", "an SQLite database", "name a dump that pg_dump made"),
-    (b"<!DOCTYPE", "a web page", "download the file itself: head -c 300 {file} shows what came instead"),
-    (b"<html", "a web page", "download the file itself: head -c 300 {file} shows what came instead"),
+    (b"<!DOCTYPE", "a web page", "download the file itself: {read}head -c 300{file} shows what came instead"),
+    (b"<html", "a web page", "download the file itself: {read}head -c 300{file} shows what came instead"),
+    (b"<?xml", "an answer in XML", "download the file itself: {read}head -c 300{file} shows what came instead"),
 )
 
 
@@ -123,8 +128,8 @@ def _require_sql(start: bytes, path: Path, file: str, before: str) -> None:
         before: the command whose output is read there, and its pipe.
     """
     start = start.removeprefix(_BOM)  # psql skips it too
-    if not start.strip(b"\0"):
-        empty = "empty" if not start else "nothing but zero bytes, as a crash leaves a file"
+    if not start.strip(_BLANK):
+        empty = "nothing but zero bytes, as a crash leaves a file" if start.strip() else "empty"
         inside = ", once it is decompressed" if before else ""
         raise RestoreValidationError(f"{path} is {empty}{inside}", "name another dump: residency-backup list")
     for form in _FORMATS:
@@ -134,11 +139,30 @@ def _require_sql(start: bytes, path: Path, file: str, before: str) -> None:
         raise _misfit(path, "a tar archive", f"{before}tar -xf {file.strip() or '-'}")
     for magic, what, hint in _OTHERS:
         if start.startswith(magic):
-            name = shlex.quote(str(path))
-            raise RestoreValidationError(f"{path} is {what}, and no plain dump of one database", hint.format(file=name))
+            message = f"{path} is {what}, and no plain dump of one database"
+            raise RestoreValidationError(message, hint.format(read=before, file=file))
     if all(line.endswith(b"\r") for line in start.split(b"\n", _FIRST_LINES)[:_FIRST_LINES]):
-        what = "a dump whose lines end with CR LF, as Windows or a terminal leaves them"
-        raise _misfit(path, what, f"{before}sed 's/\\r$//'{file} > {_OUT}")
+        raise _with_crlf(path, file, before)
+
+
+def with_crlf(path: Path, codec: Codec) -> RestoreValidationError:
+    """The error of a dump whose lines end with CR LF."""
+    file = f" {shlex.quote(str(path))}"
+    return _with_crlf(path, file, "") if codec is Codec.NONE else _with_crlf(path, "", f"{_UNPACK[codec]}{file} | ")
+
+
+def of_two_dumps(path: Path, codec: Codec, table: TableName) -> RestoreValidationError:
+    """The error of a file that was appended to, as by `pg_dump … >> FILE`; `table` is in it twice."""
+    file = shlex.quote(str(path))
+    read, before = (file, "") if codec is Codec.NONE else ("-", f"{_UNPACK[codec]} {file} | ")
+    cut = f"{before}csplit -z -b %02d.sql {read} '/^-- PostgreSQL database dump$/-1' '{{*}}'"
+    message = f"{path} holds more than one dump, one behind the other: table {table} is in it again"
+    return RestoreValidationError(message, f"cut it apart, and restore the last part: {cut}")
+
+
+def _with_crlf(path: Path, file: str, before: str) -> RestoreValidationError:
+    what = "a dump whose lines end with CR LF, as Windows or a terminal leaves them"
+    return _misfit(path, what, f"{before}sed 's/\\r$//'{file} > {_OUT}")
 
 
 def _command(form: _Format, file: str, before: str) -> str:

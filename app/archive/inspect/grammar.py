@@ -130,9 +130,12 @@ def _is_plain(word: bytes) -> bool:
     return word in {b",", b"-", b"+", b"."} or NAME.match(word) is not None or word[:1].isdigit() or is_string(word)
 
 
-def _reset(words: Iterator[bytes]) -> None:
+def _reset(words: Iterator[bytes]) -> str | None:
     rest = [word.upper() for word in islice(words, 4)]
+    if rest == [b"ALL", b";"]:
+        return "RESET ALL is passed over: settings of the file are those of its session"
     require(rest in ([b"SESSION", b"AUTHORIZATION", b";"], [b"ROLE", b";"]))
+    return None
 
 
 def _alone(words: Iterator[bytes]) -> None:

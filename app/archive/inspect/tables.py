@@ -12,6 +12,7 @@ from app.archive.pg_dump import CLIENT_ENCODING, IDENTIFIER, SEARCH_PATH, header
 _NAMED = rb"(" + IDENTIFIER + rb")(?:\.(" + IDENTIFIER + rb"))?"
 _CREATE = re.compile(rb"CREATE (?:UNLOGGED )?TABLE (?:IF NOT EXISTS )?" + _NAMED, re.IGNORECASE)
 _INSERT = re.compile(rb"INSERT INTO " + _NAMED, re.IGNORECASE)
+_OF_TABLE = re.compile(rb"CREATE (?:UNIQUE )?INDEX |ALTER TABLE ONLY ", re.IGNORECASE)
 _DATA_MARK = b"-- Data for Name: "
 _TABLE_DATA = b"TABLE DATA"
 
@@ -24,28 +25,36 @@ class TablesInFile:
         made: tables that the dump creates.
         described: tables whose rows, perhaps none, are in it as INSERT statements.
         inserts: whether there is such a row.
+        completes: whether it makes indexes or keys, perhaps of tables that it does not make.
     """
 
     made: set[TableName] = field(default_factory=set)
     described: set[TableName] = field(default_factory=set)
     inserts: bool = False
+    completes: bool = False
     _encoding: str = "utf-8"
     _schema: bytes = b""  # of names without one
 
-    def take(self, unit: bytes) -> None:
-        """Read one statement, with the comments before it."""
+    def take(self, unit: bytes) -> TableName | None:
+        """Read one statement, with the comments before it; return the table that it makes for a second time."""
+        again: TableName | None = None
         start = lexer.start_of(unit)
         if inserted := _INSERT.match(unit, start):
             self.inserts = True
             self.described.add(self._name(inserted))
         elif made := _CREATE.match(unit, start):
-            self.made.add(self._name(made))
+            table = self._name(made)
+            again = table if table in self.made else None
+            self.made.add(table)
+        elif _OF_TABLE.match(unit, start):
+            self.completes = True
         elif encoding := CLIENT_ENCODING.match(unit, start):
             self._encoding = python_encoding(encoding[1].decode())
         elif path := SEARCH_PATH.match(unit, start):
             self._schema = path[1] or b""
         if unit.find(_DATA_MARK, 0, start) >= 0:
             self._headers(unit, start)
+        return again
 
     def _headers(self, unit: bytes, end: int) -> None:
         """Note tables of which the dump has no row: then nothing but the comment stands there."""

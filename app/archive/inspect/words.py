@@ -2,8 +2,9 @@
 
 A server spells some expressions differently after they were restored once. ``IN`` on a varchar becomes an array that
 is cast, and is dumped as an array of casts after a restore. ``BETWEEN`` becomes an AND inside of another AND, and is
-dumped as one AND. Both spellings are brought to one form here. No server is asked, because nothing of a file is given
-to a server only to be compared. Owners are compared if both sides name them: a dump by ``--no-owner`` does not.
+dumped as one AND. A dump may quote all identifiers. All spellings are brought to one form here. No server is asked,
+because nothing of a file is given to a server only to be compared. Owners are compared if both sides name them: a dump
+by ``--no-owner`` does not.
 
 Source: PostgreSQL's parse_expr.c (transformTypeCast), gram.y (makeAndExpr, makeOrExpr); tried on 14 to 18, see
 `tests/integration/replace/test_same_words.py`.
@@ -16,7 +17,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from app.archive.pg_dump import IDENTIFIER
+from app.archive.pg_dump import IDENTIFIER, plainly_quoted
 from app.domain.changes import OtherWords
 
 MOST_BYTES = 1 << 20  # longer words are compared as they stand
@@ -25,6 +26,7 @@ _OWNED = re.compile(IDENTIFIER + rb";\Z")
 _TOKEN = re.compile(
     rb"""\s+|[eE]'[^'\\]*(?:(?:\\.|'')[^'\\]*)*'|'[^']*'|"[^"]*"|[\w$\x80-\xff]+|::|[-+*/<>=~!@#%^&|`?]+|.""", re.DOTALL
 )
+_REGCLASS = (b"::regclass", b'::"regclass"')  # a string before it holds a name
 _DOLLAR = re.compile(rb"\$(?:[A-Za-z_\x80-\xff][\w\x80-\xff]*)?\$")
 _NAME = re.compile(rb"""[A-Za-z_\x80-\xff"].*""", re.DOTALL)
 _CLOSING = {b"(": b")", b"[": b"]"}
@@ -94,7 +96,9 @@ def say_the_same(one: Sequence[Words], other: Sequence[Words]) -> bool:
     owned = all(words.owner for words in (*one, *other))
 
     def words_of(entries: Sequence[Words], *, form: bool) -> list[tuple[bytes, bytes | None]]:
-        return sorted((words.form if form else words.digest, words.owner if owned else b"") for words in entries)
+        if not form:
+            return sorted((words.digest, words.owner if owned else b"") for words in entries)
+        return sorted((words.form, plainly_quoted(words.owner or b"") if owned else b"") for words in entries)
 
     return any(words_of(one, form=form) == words_of(other, form=form) for form in (False, True))
 
@@ -159,7 +163,7 @@ def _tokens(text: bytes) -> Iterator[bytes]:
             at = end + len(opening[0]) if end >= 0 else len(text)  # without an end, the rest is one token
             yield text[found.start() : at]
         elif not token.isspace():
-            yield token
+            yield plainly_quoted(token) if token.startswith(b'"') or text.startswith(_REGCLASS, at) else token
 
 
 def _normalise(group: _Group) -> None:

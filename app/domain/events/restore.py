@@ -212,7 +212,7 @@ class RestoreEvent(EventName):
     PIN_NOT_SET = (
         "restore pin not set",
         Level.WARNING,
-        "A backup without a manifest cannot be pinned.",
+        "It has no manifest, or the folder is read-only; the record of the restore keeps the backup.",
         "backup error reason",
     )
     PIN_NOT_RELEASED = (

@@ -27,12 +27,13 @@ from app.operations.restore.foreign import RIGHTS, loading_role, rights_findings
 from app.operations.restore.hooks import CHECKS, hook_findings
 from app.operations.restore.job import Job
 from app.operations.restore.lacking import remedy
-from app.operations.restore.losses import LOSSES, loss_findings
+from app.operations.restore.losses import LOSSES, loss_findings, rowless_findings
 from app.operations.restore.origin import database_findings, server_findings
 from app.operations.restore.replication import SUBSCRIPTIONS, replication_findings
 from app.operations.restore.request import RestoreRequest
 from app.operations.restore.revisions import REVISION, revision_findings
 from app.operations.restore.room import room_findings
+from app.operations.restore.safety import FOLDER, folder_findings
 from app.operations.restore.source import RestoreSource
 from app.operations.service import Service
 from app.ports.events import Event
@@ -41,7 +42,7 @@ from app.ports.target import Target, TargetFacts
 log = structlog.get_logger(__name__)
 _OWNERS, _COMMAND = "owners", "post command"
 COMMANDS = (CHECKS[Hook.BEFORE], _COMMAND, CHECKS[Hook.AFTER])
-_ONLY_FOR_RESTORING = {RIGHTS, _OWNERS, SUBSCRIPTIONS, *COMMANDS}
+_ONLY_FOR_RESTORING = {FOLDER, RIGHTS, _OWNERS, SUBSCRIPTIONS, *COMMANDS}
 
 
 def check_restore(job: Job, restore_id: str) -> list[Finding]:
@@ -127,10 +128,13 @@ def _of_the_server(job: Job) -> Iterator[Finding]:
     yield from findings_of(REVISION, lambda: revision_findings(job))
     yield from findings_of("content", lambda: _content(job.source))
     yield from findings_of(RIGHTS, lambda: rights_findings(job))
-    if not job.request.by_rows:
+    if job.request.by_rows:
+        yield from rowless_findings(job)
+    else:
         yield from _needs(job)
         yield from _prepared_transactions(job)
     yield from known_doubts(job)
+    yield from folder_findings(job)
     yield from _undo(job)
     yield from _command(job)
     yield from hook_findings(job.service.options, job.request.into)
@@ -187,9 +191,9 @@ def _needs(job: Job) -> Iterator[Finding]:
     """What the server must have, our role be able to do (unless another loads the dump), and the file must have."""
     if job.source.verified.severity is Severity.ERROR:
         return
-    tables = TablesInFile()
+    tables = job.source.tables or TablesInFile()
     try:
-        needs = needs_of(job.source.archive, tables.take)
+        needs = needs_of(job.source.archive, (lambda _: None) if job.source.tables else tables.take)
         gives_to_owners = loading_role(job) is None
     except ResidencyBackupError as error:
         yield Finding.failed("needs", error)

@@ -31,8 +31,8 @@ def loss_findings(job: Job, tables: TablesInFile, extensions: Collection[str]) -
     Raises:
         RestoreError: the server does not answer.
     """
-    if not tables.made and not extensions and _with_data(job, tables):
-        yield Finding.failed(LOSSES, _data_only(job, tables))
+    if not tables.made and not extensions and (_with_data(job, tables) or tables.completes):
+        yield Finding.failed(LOSSES, _of_other_tables(job, tables))
         return
     if not (lost := list(_lost(job, tables))):
         if not _has_rows(job, tables):
@@ -43,6 +43,12 @@ def loss_findings(job: Job, tables: TablesInFile, extensions: Collection[str]) -
         yield Finding.failed(LOSSES, RestoreValidationError(message, _ways(job, tables)))
     else:
         yield Finding.warning(LOSSES, f"{message}: that goes")
+
+
+def rowless_findings(job: Job) -> Iterator[Finding]:
+    """Warn of a merge that brings nothing."""
+    if not job.source.archive.index.rows:
+        yield Finding.warning(LOSSES, f"{job.source.name} has no rows: nothing can come from it")
 
 
 def _lost(job: Job, tables: TablesInFile) -> Iterator[str]:
@@ -78,7 +84,11 @@ def _number(tables: Collection[TableName]) -> str:
     return f"{len(tables)} {'table' if len(tables) == 1 else 'tables'}"
 
 
-def _data_only(job: Job, tables: TablesInFile) -> RestoreValidationError:
+def _of_other_tables(job: Job, tables: TablesInFile) -> RestoreValidationError:
+    """The error of a dump that fills or completes tables which it does not make."""
+    if not _with_data(job, tables):
+        message = f"{job.source.name} makes no tables, only indexes and keys, as by pg_dump --section=post-data"
+        return RestoreValidationError(f"{message}: it can replace nothing", "use a whole dump")
     message = f"{job.source.name} has rows and makes no tables, as by pg_dump --data-only: it can replace nothing"
     if tables.inserts or not job.live:
         return RestoreValidationError(message, f"in a database that has its tables: {_by_psql(job)}")

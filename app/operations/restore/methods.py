@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import replace
+from shlex import quote
 
 from app.domain.events import RestoreEvent
 from app.domain.restore import Method, Side, Step, shadow_name, undo_name
 from app.domain.servers import Identity
+from app.errors import BackupPermissionError
 from app.operations.backups.servers import note_restored
 from app.operations.restore.foreign import loading_role
 from app.operations.restore.job import RestoreJob
@@ -83,8 +85,16 @@ def _swap(job: RestoreJob, shadow: str, undo: str) -> None:
 
 def _note_made(job: RestoreJob, oid: int | None) -> None:
     """Note in the tree which database will be live, before it is: else the next backup would refuse it as another's."""
-    if job.request.into is None and oid is not None:
+    if job.request.into is not None or oid is None:
+        return
+    try:
         note_restored(job.service, job.record, Identity(job.facts.system_identifier, oid))
+    except BackupPermissionError as error:  # no backup can be made there, so none is refused either
+        command = f"residency-backup adopt --confirm {quote(job.request.changes)}"
+        job.outcome.warnings.append(
+            f"BACKUP_DIR does not say which database is the live one now: {error.message}; before the next backup, "
+            f"when it can be written: {command}"
+        )
 
 
 def _run_post_command(job: RestoreJob, database: str) -> None:

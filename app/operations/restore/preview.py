@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from app.archive.index import TableName
 from app.domain.changes import Changes, MergeRequest, TableChanges
 from app.domain.checks import Finding, Severity, first_error
+from app.domain.listed import listed
 from app.domain.restore import Method, Mode
 from app.domain.revisions import SchemaVersions
 from app.operations.backups.inventory import Inventory, inventory
@@ -17,6 +19,8 @@ from app.operations.restore.revisions import revision_notes, schema_versions, ve
 from app.operations.restore.source import RestoreSource, locate, open_source
 from app.operations.service import SILENT, Progress, Service
 from app.ports.target import Target
+
+_SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,9 +122,21 @@ def _plan(target: Target, source: RestoreSource, request: MergeRequest, progress
     tables = tuple(replace(table, conflicting=0) for table in changes.tables)  # the backup wins
     lines, otherwise = target.schema(source.archive)
     schema = (*columns, *lines)
-    return replace(changes, tables=tables, notes=(), warnings=(), schema=schema, otherwise=tuple(otherwise))
+    by_insert, warnings = _by_insert(source, target.tables())
+    tables = tuple(table for table in tables if table.table not in by_insert)
+    return replace(changes, tables=tables, notes=(), warnings=warnings, schema=schema, otherwise=tuple(otherwise))
 
 
 def _all_new(source: RestoreSource) -> Changes:
     tables = (TableChanges(table=str(table.table), inserted=table.rows) for table in source.archive.index.tables)
-    return Changes(tables=tuple(tables), schema=("the database does not exist, and will be created",))
+    schema = ("the database does not exist, and will be created",)
+    return Changes(tables=tuple(tables), schema=schema, warnings=_by_insert(source, {})[1])
+
+
+def _by_insert(source: RestoreSource, roots: Mapping[TableName, TableName]) -> tuple[set[str], tuple[str, ...]]:
+    """Tables whose rows are INSERT statements, which are not compared; and what is said of them."""
+    if source.tables is None or not source.tables.inserts:
+        return set(), ()
+    names = {str(roots.get(table, table)) for table in source.tables.described}
+    shown = listed(sorted(names), _SHOWN)
+    return names, (f"the file has rows as INSERT statements, which are not compared beforehand: {shown}",)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from shlex import quote
+
 from app.domain.backup import Tier
 from app.domain.checks import Finding
 from app.domain.psql import in_psql, renaming
@@ -10,8 +13,26 @@ from app.errors import BackupCancelledError, BackupError, CatalogError, RestoreE
 from app.operations.backup.publish import BackupResult
 from app.operations.backup.take import BackupRequest, take_backup
 from app.operations.backups.inventory import Inventory
-from app.operations.restore.job import RestoreJob
+from app.operations.restore.job import Job, RestoreJob
 from app.operations.service import Progress, Service
+
+FOLDER = "backup folder"
+
+
+def folder_findings(job: Job) -> Iterator[Finding]:
+    """Whether BACKUP_DIR takes what undoes the restore; what is laid beside the live database needs no such thing."""
+    if not (job.takes_safety or (job.live and job.request.by_rows)):
+        return
+    what = f"the safety backup of {job.request.changes}" if job.takes_safety else "the script that undoes the merge"
+    try:
+        job.service.tree.probe(Tier.SAFETY)
+    except BackupError as error:
+        beside = f"residency-backup restore {quote(job.source.name)} --mode replace --into staging --confirm staging"
+        hint = "; ".join(filter(None, (error.hint, f"a database beside the live one needs no such thing: {beside}")))
+        message = f"{what} cannot be written: {error.message}"
+        yield Finding.failed(FOLDER, as_restore_error(error, message, hint))
+    else:
+        yield Finding.ok(FOLDER, f"{what} can be written")
 
 
 def safety_backup(job: RestoreJob) -> None:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.archive import reader
+from app.archive.inspect.first_bytes import of_two_dumps, with_crlf
+from app.archive.inspect.mishaps import Mishaps
+from app.archive.inspect.tables import TablesInFile
 from app.archive.manifest import Manifest, ServerFacts
 from app.archive.open_file import OpenFile
 from app.archive.reader import Archive
@@ -17,6 +20,7 @@ from app.domain.restore import Restore
 from app.errors import (
     BackupError,
     BackupNotFoundError,
+    BackupPermissionError,
     BackupReadError,
     BackupValidationError,
     DiskReadError,
@@ -43,6 +47,7 @@ class RestoreSource:
     Attributes:
         manifest: None for a foreign dump, and for a backup that has lost its own.
         verified: the finding of its verification.
+        tables: what the file says of its tables, if all of it had to be read for that.
         stored: the manifest with its bytes, if this restore has pinned the backup.
     """
 
@@ -51,6 +56,7 @@ class RestoreSource:
     manifest: Manifest | None
     backup: Backup | None
     verified: Finding
+    tables: TablesInFile | None = None
     stored: StoredManifest | None = None
 
     @property
@@ -127,7 +133,7 @@ def open_source(
         BackupError: it cannot be read.
     """
     if isinstance(place, Path):
-        return _scanned(place, _text_of(service, place), progress)
+        return _scanned(place, place, _text_of(service, place), progress)
     for backup in each_look(service, place):
         try:
             with opened(service, backup) as found:
@@ -152,13 +158,14 @@ def _of_backup(found: OpenBackup, progress: Progress, pinned_for: Restore | None
         by_file = Event(RestoreEvent.BY_FILE, backup=backup.id, error=type(error).__name__)
         found.service.events.emit(by_file)
         try:
-            return _scanned(backup, PlainText.of_file(held, codec_of(backup.file)), progress)
+            text = PlainText.of_file(held, codec_of(backup.file))
+            return _scanned(backup, found.service.tree.root / backup.file, text, progress)
         finally:
             found.require_still()
     stored = None
     if pinned_for is not None and backup.pinned_reason is None:
-        stored = pin_opened(found, manifest, pinned_for.pin)
-        manifest = stored.manifest
+        stored = _pinned(found, manifest, pinned_for)
+        manifest = manifest if stored is None else stored.manifest
     outcome = VerifyResult()
     progress.start("verify", manifest.bytes)
     verify_opened(found, progress, outcome, manifest)
@@ -175,6 +182,15 @@ def _of_backup(found: OpenBackup, progress: Progress, pinned_for: Restore | None
     )
 
 
+def _pinned(found: OpenBackup, manifest: Manifest, restore: Restore) -> StoredManifest | None:
+    """Pin a backup for a restore; None, with a warning, if its folder is read-only: the restore's record keeps it."""
+    try:
+        return pin_opened(found, manifest, restore.pin)
+    except BackupPermissionError as error:
+        found.service.events.emit(failure(RestoreEvent.PIN_NOT_SET, error, backup=found.backup.id))
+        return None
+
+
 def _unfit(name: str, error: BackupError) -> ResidencyBackupError:
     """The error of a backup that must not be restored. An error of the disk says nothing of the backup."""
     is_damage = isinstance(error, BackupReadError | BackupValidationError) and not isinstance(error, DiskReadError)
@@ -183,18 +199,20 @@ def _unfit(name: str, error: BackupError) -> ResidencyBackupError:
     return RestoreValidationError(f"{name} does not verify: {error.message}", _OTHER)
 
 
-def _scanned(place: Backup | Path, text: PlainText, progress: Progress) -> RestoreSource:
-    """A source without a manifest: its index is made by reading it."""
+def _scanned(place: Backup | Path, path: Path, text: PlainText, progress: Progress) -> RestoreSource:
+    """A source without a manifest: its index is made by reading it. `path` leads to its file."""
     name = name_of(place)
     progress.start(f"index {Path(name).name}", text.size)
+    mishaps = Mishaps()
     try:
         with text.open() as stream:
-            index = reader.build_index(stream, text.codec, progress.advance)
+            index = reader.build_index(stream, text.codec, progress.advance, mishaps.look)
     except (BackupReadError, BackupValidationError) as error:
         raise _unfit(name, error) from error
     if not index.complete:
         message = f"{name} is no plain dump of pg_dump, or was cut off: its end marker is missing"
         raise RestoreValidationError(message, _OTHER)
+    _require_untouched(path, text, mishaps)
     backup = place if isinstance(place, Backup) else None
     message = f"{name} has no manifest to be proven by; it is whole, and was indexed by reading it"
     return RestoreSource(
@@ -202,8 +220,16 @@ def _scanned(place: Backup | Path, text: PlainText, progress: Progress) -> Resto
         archive=Archive(text.open, text.codec, index if text.seekable else index.without_places()),
         manifest=None,
         backup=backup,
+        tables=mishaps.tables,
         verified=Finding.warning("backup", message) if backup else Finding.ok("backup", message),
     )
+
+
+def _require_untouched(path: Path, text: PlainText, mishaps: Mishaps) -> None:
+    if mishaps.has_crlf:
+        raise with_crlf(path, text.codec)
+    if mishaps.twice is not None:
+        raise of_two_dumps(path, text.codec, mishaps.twice)
 
 
 def _text_of(service: Service, path: Path) -> PlainText:

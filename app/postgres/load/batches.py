@@ -30,6 +30,7 @@ class Batch:
 
     Attributes:
         copy: the COPY statement.
+        columns: that it names; None if it names none.
         blocks: returns the rows.
         alone: whether the rows are read from a stream that later batches are read from too.
         held: number of bytes that it holds in memory.
@@ -37,6 +38,7 @@ class Batch:
 
     table: TableName
     copy: bytes
+    columns: tuple[str, ...] | None
     blocks: Callable[[], Iterable[bytes]]
     alone: bool = False
     held: int = 0
@@ -87,7 +89,8 @@ def batches_of_stream(archive: Archive, segments: Sequence[Segment]) -> Iterator
 def _cut(archive: Archive, segment: Segment) -> Iterator[Batch]:
     """The batches of a segment, which are read one after the other."""
     chunks = _one_block(archive, segment)
-    yield from _block(table_of(segment), _first(chunks, segment), chunks)
+    empty = Batch(table_of(segment), _first(chunks, segment).data, segment.columns, tuple)
+    yield from _block(empty, chunks)
     deque(chunks, maxlen=0)  # at its end its digest is checked
 
 
@@ -119,15 +122,15 @@ def _first(chunks: Iterator[Chunk], segment: Segment) -> Chunk:
 
 def _whole(archive: Archive, segment: Segment) -> Batch:
     copy = _first(_one_block(archive, segment), segment).data
-    return Batch(table_of(segment), copy, partial(_rows, archive, segment))
+    return Batch(table_of(segment), copy, segment.columns, partial(_rows, archive, segment))
 
 
 def _rows(archive: Archive, segment: Segment) -> Iterator[bytes]:
     return (chunk.data for chunk in _one_block(archive, segment) if chunk.rows)
 
 
-def _block(table: TableName, first: Chunk, chunks: Iterator[Chunk]) -> Iterator[Batch]:
-    """The COPY block that begins with `first`, in whole lines. A line longer than a batch is not held in memory."""
+def _block(empty: Batch, chunks: Iterator[Chunk]) -> Iterator[Batch]:
+    """The COPY block of a batch without rows, in whole lines. A line longer than a batch is not held in memory."""
     held: list[bytes] = []
     for chunk in chunks:
         if not chunk.rows:
@@ -137,18 +140,18 @@ def _block(table: TableName, first: Chunk, chunks: Iterator[Chunk]) -> Iterator[
             continue
         line_end = chunk.data.rfind(b"\n") + 1
         if line_end:
-            yield _held(table, first.data, (*held[:-1], chunk.data[:line_end]))
+            yield _held(empty, (*held[:-1], chunk.data[:line_end]))
             held = [chunk.data[line_end:]] if line_end < len(chunk.data) else []
         else:
             rest: list[bytes] = []
-            yield Batch(table, first.data, partial(chain, held, _to_line_end(chunks, rest)), alone=True)
+            yield replace(empty, blocks=partial(chain, held, _to_line_end(chunks, rest)), alone=True)
             held = rest
     if held:
-        yield _held(table, first.data, held)
+        yield _held(empty, held)
 
 
-def _held(table: TableName, copy: bytes, blocks: Sequence[bytes]) -> Batch:
-    return Batch(table, copy, partial(tuple, blocks), held=sum(map(len, blocks)))
+def _held(empty: Batch, blocks: Sequence[bytes]) -> Batch:
+    return replace(empty, blocks=partial(tuple, blocks), held=sum(map(len, blocks)))
 
 
 def _to_line_end(chunks: Iterator[Chunk], rest: list[bytes]) -> Iterator[bytes]:

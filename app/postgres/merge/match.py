@@ -13,13 +13,14 @@ from app.archive.inspect.column_types import column_types
 from app.archive.pg_dump import IDENTIFIER, NAME, python_encoding, unquoted
 from app.archive.reader import Archive
 from app.domain.changes import ColumnChanges, MergeRequest
+from app.domain.psql import shell_word
 from app.errors import RestoreValidationError
 from app.postgres.merge.column_changes import column_changes
 from app.postgres.merge.column_names import ColumnOptions, column_names, column_options
 from app.postgres.merge.misfits import Misfits, require_this_database
 from app.postgres.merge.schema import ForeignKey, LiveSchema, LiveTable, UniqueKey
 from app.postgres.merge.sql import equal
-from app.postgres.merge.table_names import TableNames, chosen, encoding_of, statements, table_names
+from app.postgres.merge.table_names import TableNames, chosen, encoding_of, partitions, statements, table_names
 from app.postgres.merge.version_tables import BackupVersionTable, require_none_named, unknown_names, version_tables
 from app.postgres.quoting import SAME, unquoted_name
 
@@ -154,8 +155,18 @@ def match(archive: Archive, live: LiveSchema, request: MergeRequest, database: s
     lacking = [table for table, rows in matches.gone.items() if rows]
     matches.misfits.tables = list(dict.fromkeys(names.tops[table] for table in lacking))
     matches.misfits.parts = list(dict.fromkeys([*matches.misfits.tables, *lacking]))
+    if lacking:
+        matches.misfits.parts += _other_partitions(archive, matches.misfits.parts)
     require_this_database(matches.misfits, len(absent), len(live_names), request, database)
     return matches
+
+
+def _other_partitions(archive: Archive, tables: Sequence[TableName]) -> list[TableName]:
+    """The partitions, at any depth, of some tables that are not among them: they have no rows, or not as their own."""
+    parents, found = partitions(archive), list(tables)
+    for table in found:  # it grows meanwhile
+        found += [part for part, parent in parents.items() if parent == table and part not in found]
+    return found[len(tables) :]
 
 
 def _column_changes(match: TableMatch, types: Sequence[Mapping[str, str]]) -> ColumnChanges:
@@ -205,7 +216,18 @@ def _require_rows(archive: Archive, request: MergeRequest) -> None:
     texts = (text for kind in (SegmentKind.BEFORE, SegmentKind.AFTER) for text in statements(archive, kind))
     if not request.whole and any(text.startswith(b"INSERT INTO ") for text in texts):
         message = "the dump has its rows as INSERT statements, which cannot be merged"
-        raise RestoreValidationError(message, "restore it into another database (--into), and merge a backup of that")
+        raise RestoreValidationError(message, _by_copy(request))
+
+
+def _by_copy(request: MergeRequest) -> str:
+    """How a dump with INSERT statements becomes one with COPY blocks."""
+    file = shell_word(request.backup or "FILE")
+    steps = (
+        f"residency-backup restore {file} --mode replace --into staging --confirm staging",
+        "pg_dump --dbname=staging --file=dump.sql",
+        "residency-backup restore dump.sql --mode merge --dry-run",
+    )
+    return f"restore it into another database, and merge a dump of that: {'; '.join(steps)}"
 
 
 def primary_keys(archive: Archive) -> dict[TableName, tuple[str, ...]]:

@@ -24,7 +24,7 @@ class Misfits:
 
     Attributes:
         tables: of the backup, with rows, that the live database lacks; a partitioned table once.
-        parts: these, and their partitions with rows.
+        parts: these, and their partitions.
         lost: columns of the backup, with values, that the live table lacks.
         shared: live tables whose key is not unique in the backup's rows, with the key's columns.
         wanting: columns in which new rows need a value, which the backup does not have.

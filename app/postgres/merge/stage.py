@@ -152,16 +152,18 @@ def copy_rows(
         The tables that refused a value, with the error. Some of their rows are missing.
     """
     encoding = encoding_of(archive)
-    copies: dict[TableName | None, tuple[str, str]] = {}
+    # A partition may have its columns in another order.
+    copies: dict[tuple[TableName | None, tuple[str, ...] | None], tuple[str, str]] = {}
     for target in targets:
         for segment in target.sources:
             names = target.live.settable if segment.columns is None else segment.columns
             columns = ", ".join(quoted(target.takes.get(name, name)) for name in names)
             listed = f"({columns})" if columns else ""
-            copies[segment.table] = target.table, f"COPY {target.table} {listed} FROM STDIN (ENCODING '{encoding}')"
+            statement = f"COPY {target.table} {listed} FROM STDIN (ENCODING '{encoding}')"
+            copies[segment.table, segment.columns] = target.table, statement
     refusals: dict[str, RestoreDataError] = {}
     for batch in _batches(archive, [target.sources for target in targets]):
-        table, copy = copies[batch.table]
+        table, copy = copies[batch.table, batch.columns]
         blocks = iter(batch.blocks())
         if table not in refusals:
             try:

@@ -107,7 +107,7 @@ def table_names(archive: Archive, live: LiveSchema, request: MergeRequest) -> Ta
     tables = [digest.table for digest in archive.index.tables]
     # Partitions are looked for only if something hangs on them: it takes a look at the whole schema.
     asked = adaptation.skip_tables or adaptation.map_tables or adaptation.skip_columns or adaptation.map_columns
-    parents = _partitions(archive) if asked or any(table not in live.roots for table in tables) else {}
+    parents = partitions(archive) if asked or any(table not in live.roots for table in tables) else {}
     lines = {table: [table, *_ancestors(table, parents)] for table in tables}
     names = TableNames(backup=request.backup or "latest", tops={table: line[-1] for table, line in lines.items()})
     mapped = _mapped(names, adaptation, lines, live)
@@ -269,7 +269,7 @@ def encoding_of(archive: Archive) -> str:
     return "UTF8"
 
 
-def _partitions(archive: Archive) -> dict[TableName, TableName]:
+def partitions(archive: Archive) -> dict[TableName, TableName]:
     """The parent table of each partition in the backup."""
     parents: dict[TableName, TableName] = {}
     encoding = python_encoding(encoding_of(archive))

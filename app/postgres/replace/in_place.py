@@ -45,6 +45,7 @@ from app.postgres.replace.proof import (
     compare_schema,
     compare_tables,
     compare_values,
+    count_alone,
     join_partitions,
 )
 from app.postgres.replace.schema_diff import live_entries, of_the_schema
@@ -209,6 +210,8 @@ def _prove(session: _InPlace, name: str, archive: Archive, expected: Content, fa
     """Compare what the transaction sees with the archive."""
     own = server_facts.read_settings(session.connection)
     settings = own | ({"client_encoding": expected.encoding} if expected.encoding else {})
+    if expected.quotes_all:
+        settings["quote_all_identifiers"] = "on"
     with session.translated("the proof"):
         use_read_settings(session.connection, facts.read_settings if facts else settings)
         session.connection.execute("SET row_security = off")  # rows that a policy would hide raise an error
@@ -225,6 +228,7 @@ def _prove(session: _InPlace, name: str, archive: Archive, expected: Content, fa
         comparable = comparable_tables(found, expected, archive)
         if facts is None:
             join_partitions(comparable, leaves_of_partitioned(session.connection), archive, found.get)
+            count_alone(differences, comparable, archive)
         compare_tables(differences, archive.index.tables, comparable, found.get, ours=facts is not None)
         sequences = _sequences(session, expected.sequences, expected.encoding)
         compare_values(differences, expected, sequences, dict(_large_objects(session)), ours=facts is not None)

@@ -34,7 +34,10 @@ def schema_differences(database: Database, archive: Archive) -> tuple[list[str],
         RestoreError: pg_dump fails.
         BackupReadError, BackupValidationError: the archive cannot be read.
     """
-    wanted, live = entries_of(archive), live_entries(database)
+    wanted = entries_of(archive)
+    if wanted.bare:
+        return ["the schema is not compared: the file has no comments that name its objects"], []
+    live = live_entries(database)
     for name in wanted.unsure | live.unsure:
         wanted.words.pop(name, None)
         live.words.pop(name, None)

@@ -162,7 +162,7 @@ def test_every_dump_restores_in_balance_while_a_writer_moves_amounts(
 
     writer = threading.Thread(target=write)
     writer.start()
-    seen, rounds = set(), times(8, 50)
+    seen, rounds = set(), times(4, 50)
     try:
         for number in range(rounds):
             before = moved

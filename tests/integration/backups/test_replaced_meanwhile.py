@@ -20,6 +20,7 @@ from app.operations.restore.preview import diff
 from app.operations.service import Progress, Service
 from tests.fix_service import At, Site
 from tests.meanwhile import hooked, publishing
+from tests.tiers import pairs
 
 START = datetime(2025, 1, 10, 2, 0, tzinfo=UTC)
 DAILY = BackupRequest(tier=Tier.DAILY)
@@ -66,8 +67,7 @@ def require_right(outcome: VerifyResult, backup: Backup, service: Service) -> No
     assert [(row.sha256, row.problem) for row in service.catalog.backups(service.database)] == [(backup.sha256, None)]
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
-@pytest.mark.parametrize("settings", [{}, {"BACKUP_COMPRESSION": "gzip"}], ids=["same codec", "another codec"])
+@pytest.mark.parametrize(("moment", "settings"), pairs(list(MOMENTS), [{}, {"BACKUP_COMPRESSION": "gzip"}]))
 def test_one_that_is_replaced_while_it_is_verified_is_looked_at_again(
     site: Site, moment: str, settings: dict[str, str]
 ) -> None:

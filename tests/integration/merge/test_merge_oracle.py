@@ -17,7 +17,7 @@ from app.domain.changes import TableChanges
 from app.errors import MergeConflictError
 from tests.fix_merge import archive_of, beside, merge, request, undo
 from tests.fix_postgres import TestDatabase, scratch_database
-from tests.tiers import examples
+from tests.tiers import times
 
 POLICIES = ("take-backup", "keep-live", "newest:ts", "fail")
 Row = tuple[int | None, ...]
@@ -269,7 +269,7 @@ def arena(postgres_server: object) -> object:
 
 @pytest.mark.timeout(2000)
 @settings(
-    max_examples=examples(15),
+    max_examples=times(8, 150),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large],
 )

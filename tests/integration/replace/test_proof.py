@@ -18,7 +18,7 @@ from app.embedded.postgres import EmbeddedPostgres
 from app.errors import RestoreBusyError, RestoreDataError, RestorePermissionError, TargetUnavailableError
 from app.ports.target import LoadOptions
 from app.postgres.database import Database
-from app.postgres.dump import snapshot
+from app.postgres.dump import ranges, snapshot
 from app.postgres.load.loader import load
 from app.postgres.replace.proof import compare
 from tests.fix_archives import archive_of, as_role, foreign, target, text_of
@@ -27,10 +27,10 @@ from tests.fix_postgres import TestDatabase, scratch_database
 from tests.tiers import majors, sample_of
 
 MAJORS = majors(18)
-# What the tests change one thing of. Large enough that big is read by ranges.
+# What the tests change one thing of; big is read by ranges, which are small here.
 CONTENT = """
     CREATE TABLE big (id int PRIMARY KEY, t text);
-    INSERT INTO big SELECT i, repeat('secret', i % 120) FROM generate_series(1, 60000) i;
+    INSERT INTO big SELECT i, repeat('secret', i % 120) FROM generate_series(1, 6000) i;
     CREATE TABLE small (id int PRIMARY KEY, v text CHECK (v <> ''), big int REFERENCES big);
     INSERT INTO small SELECT i, 'secret ' || i, i FROM generate_series(1, 100) i;
     CREATE TABLE bare (v text); INSERT INTO bare VALUES ('one'), ('two'), ('two');
@@ -42,9 +42,9 @@ CONTENT = """
     SELECT lo_from_bytea(4711, decode(repeat('00ff', 20000), 'hex')), lo_create(4712);"""
 # change -> what the error says
 CHANGES = {
-    "UPDATE big SET t = 'Secret' WHERE id = 59999": "rows of table public.big differ",
+    "UPDATE big SET t = 'Secret' WHERE id = 5999": "rows of table public.big differ",
     "UPDATE bare SET v = 'two ' WHERE v = 'one'": "rows of table public.bare differ",
-    "DELETE FROM big WHERE id = 777": "table public.big has 59999 rows, not 60000",
+    "DELETE FROM big WHERE id = 777": "table public.big has 5999 rows, not 6000",
     "INSERT INTO bare VALUES ('one')": "table public.bare has 4 rows, not 3",
     "UPDATE bare SET v = 'one' WHERE ctid = (SELECT max(ctid) FROM bare)": "table public.bare differ",
     "DROP TABLE bare": "table public.bare is missing, table public.bare is missing",
@@ -90,7 +90,12 @@ def source(postgres_server: EmbeddedPostgres) -> Iterator[TestDatabase]:
 
 @pytest.fixture(scope="module")
 def backup(source: TestDatabase) -> Backup:
-    return Backup(*archive_of(source))
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("RANGE_BYTES", "LARGE_BYTES", "MANY_BYTES"):
+            patch.setattr(ranges, name, 256 << 10)
+        made = Backup(*archive_of(source))
+    assert sum(segment.pages is not None for segment in made.archive.index.segments) > 2
+    return made
 
 
 def proof(database: TestDatabase, backup: Backup, *, ours: bool = True, url: str | None = None) -> list[str]:

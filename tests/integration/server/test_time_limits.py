@@ -98,6 +98,7 @@ def limits_of(major: Major) -> list[str]:
     return [*time_limits(major.number * 10_000), LOCK_LIMIT]
 
 
+@pytest.mark.timeout(120)  # it waits much
 def test_no_verb_dies_of_a_time_limit(
     limited: tuple[Major, TestDatabase], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -78,6 +78,12 @@ ENDS = {
     b"COPY a (x) FROM stdin;\n" + MARKER + b"\n\\.\n": False,
     b"-- Name: " + MARKER + b"; Type: COMMENT\n": False,
     MARKER + b"\nCREATE TABLE b ();\n": False,
+    b"BEGIN;\n" + MARKER + b"\n\nCOMMIT;\n": True,
+    b"COMMIT;\n": False,
+    b"RESET ALL;\n": True,
+    MARKER + b"\n\nRESET ALL;\n": True,
+    b"RESET ALL;\nCREATE TABLE b ();\n": False,
+    b"COMMENT ON TABLE a IS 'RESET ALL;';\n": False,
     MARKER + b"\n\nCREATE TABLE b ();\n" + MARKER + b"\n": True,
     MARKER + b"\n\nCOPY a (x) FROM stdin;\n1\n\\.\n": False,
 }

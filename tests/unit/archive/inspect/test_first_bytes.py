@@ -18,11 +18,13 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from app.archive.inspect.first_bytes import LOOK_BYTES, codec_of_dump
+from app.archive.index import TableName
+from app.archive.inspect.first_bytes import LOOK_BYTES, codec_of_dump, of_two_dumps, with_crlf
 from app.domain.backup import Codec
 from app.errors import BackupReadError, RestoreValidationError
 
 DUMP = b"--\n-- PostgreSQL database dump\n--\n\nSET lock_timeout = 0;\n-- " + b"\xc3\xa4" * 3000 + b"\n"
+END = b"--\n-- PostgreSQL database dump complete\n--\n\n"
 NOTHING = b"\x1f\x8b\x08\x08\x00\x00\x00\x00\x00\x03null\x00\x03\x00\x00\x00\x00\x00\x00\x00\x00\x00"
 
 
@@ -116,6 +118,8 @@ def test_a_first_frame_that_is_longer_than_what_is_looked_at_is_no_misfit() -> N
         (b"--\n-- PostgreSQL database cluster dump\n--\n", "a dump of a whole server by pg_dumpall"),
         (gzip.compress(b"-- MySQL dump 10.13  Distrib 8.0\n", mtime=0), "a dump of MySQL"),
         (b"<!DOCTYPE html>\n<html>", "a web page"),
+        (b'<?xml version="1.0"?>\n<Error/>', "an answer in XML"),
+        (b"\n \n", "is empty"),
         (b"PGDMP\x01\x0e", "custom format"),
     ],
 )
@@ -123,6 +127,32 @@ def test_what_no_command_mends_is_named_too(content: bytes, said: str) -> None:
     with pytest.raises(RestoreValidationError, match=re.escape(said)) as refused:
         codec_of_dump(io.BytesIO(content), Path("a dump.sql"))
     assert refused.value.hint
+
+
+def test_one_database_is_taken_out_of_a_dump_of_all(tmp_path: Path) -> None:
+    parts = [b'-- Database "%s" dump\n--\n\n' % name + DUMP + b"-- %s\n" % name + END for name in (b"other", b"NAME")]
+    file = tmp_path / "all.sql.gz"
+    file.write_bytes(gzip.compress(b"--\n-- PostgreSQL database cluster dump\n--\n\n" + b"--\n".join(parts)))
+    with file.open("rb") as stream, pytest.raises(RestoreValidationError) as refused:
+        codec_of_dump(stream, file)
+    command = refused.value.hint.partition(": ")[2]
+    subprocess.run(["bash", "-c", command], cwd=tmp_path, check=True)
+    taken = (tmp_path / "dump.sql").read_bytes()
+    assert taken.startswith(b'-- Database "NAME" dump\n')
+    assert b"other" not in taken
+    assert taken.endswith(b"-- PostgreSQL database dump complete\n")
+
+
+def test_the_commands_of_what_all_of_it_was_read_for_can_be_pasted(tmp_path: Path) -> None:
+    file = tmp_path / "it's twice.sql.gz"
+    file.write_bytes(gzip.compress(2 * (DUMP + END)))
+    command = of_two_dumps(file, Codec.GZIP, TableName("public", "t")).hint.rpartition(": ")[2]
+    subprocess.run(["bash", "-c", command], cwd=tmp_path, check=True, capture_output=True)
+    assert [part.read_bytes() for part in sorted(tmp_path.glob("xx*"))] == [DUMP + END, DUMP + END]
+    file.write_bytes(gzip.compress((DUMP + END).replace(b"\n", b"\r\n")))
+    command = with_crlf(file, Codec.GZIP).hint.partition(": ")[2]
+    subprocess.run(["bash", "-c", command], cwd=tmp_path, check=True)
+    assert (tmp_path / "dump.sql").read_bytes() == DUMP + END
 
 
 def test_a_compressed_file_that_ends_in_its_first_frame_cannot_be_read() -> None:

@@ -109,7 +109,6 @@ NOT_WRITTEN = [
     b"SET work_mem = current_setting('x');",
     b"SELECT set_config('role', 'x', false);",
     b"SELECT set_config('client_encoding', 'SJIS', false);",
-    b"RESET ALL;",
     b"RESET client_encoding;",
     b"GRANT SELECT ON ALL TABLES IN SCHEMA a TO b;",
     b"GRANT SELECT ON/**/TABLESPACE a TO b;",

@@ -73,3 +73,9 @@ def test_a_second_database_is_refused(other: bytes) -> None:
 def test_a_connection_to_somewhere_else_is_refused(command: bytes) -> None:
     with pytest.raises(RestoreValidationError, match="connect elsewhere"):
         skipped(Judge(), command)
+
+
+def test_the_end_of_a_dump_by_supabase_is_passed_over() -> None:
+    (reason,) = skipped(Judge(), b"RESET ALL;")
+    assert reason is not None
+    assert reason.startswith("RESET ALL is passed over")

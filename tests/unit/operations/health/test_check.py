@@ -208,7 +208,7 @@ def test_a_run_whose_process_is_gone_is_ended(memory_site: MemorySite) -> None:
     memory_site.take()
     run = memory_site.catalog.claim("residency", Tier.WEEKLY, None, memory_site.now)
     assert run is not None
-    held_by(f"sqlite:///{memory_site.folder}/catalog.db", "another-machine/pid:[1]/7/123")
+    held_by(memory_site.catalog_url, "another-machine/pid:[1]/7/123")
     memory_site.later(minutes=10)
     repair(memory_site.service)
     assert memory_site.catalog.running("residency") == []

@@ -215,7 +215,7 @@ def die() -> None:
 
 
 def bury(site: MemorySite) -> None:
-    held_by(f"sqlite:///{site.folder}/catalog.db", "another-machine/pid:[1]/7/123", "backup_restores")
+    held_by(site.catalog_url, "another-machine/pid:[1]/7/123", "backup_restores")
     site.later(minutes=30)
 
 
