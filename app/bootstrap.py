@@ -195,7 +195,7 @@ class Program:
         return LocalFolder(settings.backup_dir, self.memory, self.database.name)
 
     def _holds_catalog(self, name: str, restore_id: str) -> bool:
-        """Whether a PostgreSQL catalog stands in the database of a name: by the two ways to a server, or its rows."""
+        """Whether the PostgreSQL catalog is in the database of that name: by where both URLs lead, or by its rows."""
         from app.catalog.engine import parse_url  # noqa: PLC0415 -- by need
 
         catalog, ours = parse_url(self.settings.catalog_url), self.database.parameters
@@ -224,7 +224,7 @@ class Program:
         return lambda: [found() for found in waits]
 
     def start_logging(self, *, level: str | None = None, stream: TextIO | None = None, errors: bool = True) -> None:
-        """Configure logging as the settings say, unless told otherwise, and say what looks odd about them."""
+        """Configure logging by the settings and these arguments, and warn of odd settings."""
         settings = self.settings
         configure_logging(level or settings.log_level, settings.log_format, self.secrets(), stream, errors=errors)
         keep_to_oneself(self.secrets())
@@ -274,7 +274,7 @@ def _is_local(host: str) -> bool:
 
 
 def full_programs() -> DataFolderTools:
-    """What a full backup is checked with and started by; needs no settings."""
+    """The programs that check a full backup and start a server on it; needs no settings."""
     from app.operations.full_restore.run import DataFolderTools  # noqa: PLC0415 -- by need
     from app.postgres.cluster import start_command, verify_copy  # noqa: PLC0415 -- as above
 
@@ -286,7 +286,7 @@ def bootstrap(environ: Mapping[str, str] | None = None, *, serverless: bool = Fa
 
     Args:
         environ: the environment; the process's own unless given.
-        serverless: whether nothing needs to lead to the database: the files are enough for what is wanted.
+        serverless: whether the settings may name no database, because the verb works on files alone.
 
     Raises:
         SettingsError: something is missing or wrong, all of it listed.

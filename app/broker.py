@@ -163,7 +163,7 @@ def _answer(question: _Question) -> None:
 
 
 def _push_nothing(url: str) -> str:
-    """Push to a list that there is not; returns what is odd about a broker that takes it."""
+    """Push to a list that does not exist; returns a remark on a broker that accepts it."""
     if urlsplit(url).scheme not in REDIS:
         from kombu import Connection  # noqa: PLC0415 -- the import takes a fifth of a second
 

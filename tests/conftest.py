@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,13 @@ import hypothesis
 import pytest
 
 from tests.tiers import ALL
+
+# Until everything is imported and collected, nothing is to be looked for that may go: see the end.
+gc.disable()
+
+# A shell ignores SIGINT in what it runs in the background, and tests send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The shell may be set up for a real service, whose database, broker and backups are not the tests' to touch.
 for name in list(os.environ):
@@ -73,3 +81,4 @@ def pytest_collection_finish() -> None:
     """What was imported and collected stays: looked through again and again for what may go, it costs a tenth."""
     gc.collect()
     gc.freeze()
+    gc.enable()

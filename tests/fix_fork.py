@@ -265,12 +265,14 @@ def _program(asked: dict[str, object], streams: Sequence[tuple[int, int]]) -> Ca
 
 
 def main() -> None:
+    gc.disable()
     for name in _IMPORTED:
         importlib.import_module(name)
     for program in ("pg_dump", "psql"):  # they are asked for their versions once, and not by each command
         installed(program, os.environ.get("PATH", ""))
     gc.collect()
     gc.freeze()
+    gc.enable()
     end_after(serve(socket.socket(fileno=int(sys.argv[1]))))
 
 

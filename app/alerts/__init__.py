@@ -1,1 +1,1 @@
-"""Whoever is told of events."""
+"""Listeners of events."""

@@ -1,4 +1,4 @@
-"""Opening a catalog: its database, its connections, and its migrations.
+"""Opens a catalog: its database, its connections, and its migrations.
 
 Every transaction has a connection of its own. A catalog is asked a few times a minute, so that costs little, and no
 connection goes stale by a fork or by a restart of the server.
@@ -74,8 +74,8 @@ def make_engine(url: URL) -> Engine:
     return _sqlite_engine(path)
 
 
-# An engine holds no connection. It holds statements that are compiled once, which is most of what a question costs: a
-# process that serves several runs uses it again.
+# An engine holds no connection, but statements that are compiled once. Compiling is most of the cost of a query, so a
+# process that serves several runs keeps its engine.
 @functools.lru_cache(maxsize=8)
 def _postgresql_engine(url: URL) -> Engine:
     patience: dict[str, Any] = {"connect_timeout": 10, "tcp_user_timeout": BUSY_SECONDS * 1000}

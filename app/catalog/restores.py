@@ -61,7 +61,7 @@ def beat(connection: Connection, restore: Restore, now: datetime) -> bool:
 
 
 def replace_unchanged(connection: Connection, restore: Restore, was: Restore) -> bool:
-    """Record what became of a restore, whoever held it; False if the row has changed since `was` was read."""
+    """Record how a restore ended, whoever held it; False if the row has changed since `was` was read."""
     unchanged = (restores.c.id == was.id) & (restores.c.state == was.state) & (restores.c.step == was.step)
     unchanged &= restores.c.heartbeat_at == was.heartbeat_at
     # A process that begins a rollback holds the record from then on.

@@ -107,7 +107,7 @@ class SqlCatalog(Store):
     def record_check(self, backup: Backup, verified_at: datetime | None, problem: str | None) -> None:
         values = {"problem": problem} | ({} if verified_at is None else {"verified_at": verified_at})
         here = _is(backup.database, backup.id) & (backups.c.sha256 == backup.sha256)
-        with self._writing(f"what was found of backup {backup.id} cannot be recorded") as connection:
+        with self._writing(f"the verification of backup {backup.id} cannot be recorded") as connection:
             connection.execute(update(backups).where(here).values(values))
 
     def pin(self, database: str, backup_id: str, reason: str | None, by: str | None) -> None:
@@ -130,11 +130,11 @@ class SqlCatalog(Store):
             return [Deletion(**row) for row in connection.execute(query).mappings()]
 
     def manifests(self, database: str) -> Mapping[str, Backup]:
-        with self._reading("what manifests tell cannot be read") as connection:
+        with self._reading("parsed manifests cannot be read") as connection:
             return manifests.read(connection, database)
 
     def keep_manifests(self, database: str, described: Mapping[str, Backup]) -> None:
-        with self._writing("what manifests tell cannot be recorded") as connection:
+        with self._writing("parsed manifests cannot be recorded") as connection:
             manifests.keep_only(connection, database, described)
 
 

@@ -98,7 +98,7 @@ def commands(context: click.Context, env_file: str | None, *, verbose: bool) -> 
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one verb and return the exit code: the one place where errors become such."""
+    """Run one verb and return the exit code. Nothing else turns errors into exit codes."""
     for number in _SIGNALS:
         signal.signal(number, _cancel)
     return _exit_code(lambda: commands.main(list(arguments), "residency-backup", standalone_mode=False), arguments)

@@ -1,4 +1,4 @@
-"""The verbs that look after the whole."""
+"""The verbs that check and repair the whole system."""
 
 from __future__ import annotations
 

@@ -44,6 +44,7 @@ from app.operations.restore.run import restore as run_restore
 @click.option("--map-table", "map_tables", multiple=True, metavar="OLD=NEW", help="A table has another name now.")
 @click.option("--map-column", "map_columns", multiple=True, metavar="T.OLD=NEW", help="A column has another name now.")
 @click.option("--fill", "fills", multiple=True, metavar="T.C=SQL", help="What new rows get in a new column.")
+@click.option("--migrate", metavar="COMMAND", help="Merge a copy of the backup that this has brought up to date.")
 @click.option("--allow-missing", is_flag=True, help="Replace, though the file lacks tables or rows.")
 @click.option("--dry-run", is_flag=True, help="Report what would change; nothing is changed.")
 @as_json

@@ -27,7 +27,7 @@ class Session:
         self._serverless = False
 
     def of_files(self) -> Service:
-        """The service for a verb that the files are enough for: it works when nothing leads to the database."""
+        """The service for a verb that needs only the files: it works without a database."""
         self._serverless = True
         return self.service
 

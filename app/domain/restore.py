@@ -1,4 +1,4 @@
-"""What a restore is: its modes, its steps, and its record in the catalog.
+"""A restore: its modes, its steps, and its record in the catalog.
 
 At every instant the live database is exactly *before* or exactly *after* the restore. The server tells which: by the
 databases that exist (a replace), or by whether one transaction was committed (a merge, and a replace in place). So a
@@ -17,6 +17,7 @@ from typing import Any
 from app.domain.servers import Identity
 from app.errors import RestoreValidationError
 
+PREVIEW = "_preview_[0-9a-f]{12}$"  # the end of `preview_name`, as a regular expression
 _NEWEST = re.compile(r"newest:(?P<column>.+)", re.DOTALL)
 NAME_BYTES = 63  # the longest name in PostgreSQL
 
@@ -76,7 +77,7 @@ class OnConflict:
 
 
 class RestoreState(StrEnum):
-    """What became of a restore."""
+    """The state of a restore."""
 
     RUNNING = "running"
     COMPLETE = "complete"
@@ -218,6 +219,11 @@ def never_undone(newer: Iterable[Restore], now: datetime) -> Restore | None:
 def shadow_name(database: str, restore_id: str) -> str:
     """Name of the database that a replace is built in."""
     return _suffixed(database, f"_restore_{restore_id}")
+
+
+def preview_name(database: str, preview_id: str) -> str:
+    """Name of the database that a preview migrates a copy of the backup in."""
+    return _suffixed(database, f"_preview_{preview_id}")
 
 
 def undo_name(database: str, restore_id: str) -> str:

@@ -32,7 +32,7 @@ class VersionTable:
     schema: str | None = None
 
     def is_it(self, schema: str, name: str, columns: Collection[str]) -> bool:
-        """Whether a table is this one."""
+        """Whether a table matches."""
         if self.schema is not None and self.schema != schema:
             return False
         named = any(fnmatchcase(name.casefold(), wanted) for wanted in self.names)

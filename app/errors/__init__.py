@@ -41,6 +41,7 @@
     ├── RestoreStorageError             14   too little space for the restore
     ├── RestorePostCommandError          1   RESTORE_POST_COMMAND failed
     ├── RestoreHookError                 1   RESTORE_BEFORE_COMMAND or RESTORE_AFTER_COMMAND failed
+    ├── RestoreMigrationError            1   --migrate or RESTORE_MIGRATE_COMMAND did not reach the live schema
     ├── RestoreCancelledError          130   revoked, SIGTERM, SIGINT, time limit
     ├── RestoreNotFoundError            10   no such restore
     ├── RestorePermissionError          12   the role may not create, rename or write
@@ -98,6 +99,7 @@ from app.errors.restore import (
     RestoreDataError,
     RestoreError,
     RestoreHookError,
+    RestoreMigrationError,
     RestoreNotFoundError,
     RestorePermissionError,
     RestorePostCommandError,
@@ -143,6 +145,7 @@ __all__ = [
     "RestoreDataError",
     "RestoreError",
     "RestoreHookError",
+    "RestoreMigrationError",
     "RestoreNotFoundError",
     "RestorePermissionError",
     "RestorePostCommandError",

@@ -49,6 +49,10 @@ class RestoreHookError(RestoreError):
     """RESTORE_BEFORE_COMMAND failed, and nothing was changed; or RESTORE_AFTER_COMMAND did, which only warns."""
 
 
+class RestoreMigrationError(RestoreError):
+    """A copy of the backup could not be brought to the live schema. Nothing was changed."""
+
+
 class RestoreCancelledError(RestoreError):
     """The restore was cancelled from outside. The live database is as before."""
 

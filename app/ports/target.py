@@ -12,8 +12,10 @@ from app.archive.index import TableName
 from app.archive.inspect.needs import Needs
 from app.archive.manifest import ServerFacts
 from app.archive.reader import Archive
+from app.domain.adaptation import Filled
 from app.domain.changes import Changes, MergeRequest, OtherWords
 from app.domain.replication import Replication
+from app.ports.source import Source
 
 Advance = Callable[[int], None]
 
@@ -110,6 +112,21 @@ class Target(Protocol):
         Raises:
             RestorePostCommandError: it cannot be started, or failed; has the end of its output.
         """
+
+    def scratch(self, name: str, facts: ServerFacts | None, role: str | None = None) -> AbstractContextManager[Scratch]:
+        """Create an empty database like the live one, which nobody else may use, for the length of a block.
+
+        Args:
+            name: of the new database.
+            facts: of the dumped database; used if there is no live one.
+            role: that loads the dump, if it is not our own.
+
+        Raises:
+            RestorePermissionError: the role may not create it.
+        """
+
+    def abandoned(self, pattern: str) -> list[str]:
+        """Databases of `scratch` whose names match a regular expression, and whose process is gone."""
 
     def facts(self) -> TargetFacts:
         """Facts about the server and the live database."""
@@ -278,6 +295,32 @@ class Target(Protocol):
         Raises:
             RestoreDataError: the script refuses, because rows were changed since, or fails. Nothing is changed.
         """
+
+
+class Scratch(Protocol):
+    """A database beside the live one that nobody else uses; `Target.load` and `Target.prove` take its name.
+
+    Every method raises RestoreBusyError if a session of another role was in it since it was made.
+    """
+
+    name: str
+
+    def migrate(self, argv: Sequence[str], setting: str) -> Filled:
+        """Run a program to its end, with the database in its environment; what it made that was not there before.
+
+        Args:
+            argv: program and arguments.
+            setting: that they are from, for messages.
+
+        Raises:
+            RestoreMigrationError: it cannot be started, or failed; has the end of its output.
+        """
+
+    def source(self) -> Source:
+        """Its content, to be dumped."""
+
+    def require_alone(self) -> None:
+        """Make sure that nobody else was in it until now."""
 
 
 class Merge(Protocol):

@@ -75,6 +75,9 @@ class Tree(Protocol):
     def staging(self, tier: Tier, name: str, run_id: str) -> AbstractContextManager[Path]:
         """A new folder under a temporary name in the tier's folder; removed with its content when the block ends."""
 
+    def nameless(self) -> AbstractContextManager[BinaryIO]:
+        """A new file on the tree's disk that has no name, and so is gone when nobody has it open, whatever dies."""
+
     def open(self, file: str) -> BinaryIO:
         """Open a file for reading. Raises BackupNotFoundError if it is missing."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import quote, urlencode
 
 from app.domain.redaction import redacted, worth_hiding
-from app.errors import RestorePostCommandError
+from app.errors import RestoreError, RestorePostCommandError
 from app.postgres.database import Database
 from app.postgres.programs import ProgramError, running
 
@@ -34,16 +34,24 @@ class CommandPlace:
 HERE = CommandPlace()
 
 
-def run_on(database: Database, argv: Sequence[str], place: CommandPlace = HERE) -> None:
+def run_on(
+    database: Database,
+    argv: Sequence[str],
+    place: CommandPlace = HERE,
+    setting: str = "RESTORE_POST_COMMAND",
+    failed: type[RestoreError] = RestorePostCommandError,
+) -> None:
     """Run a command to its end; it is ended if the restore is.
 
     Args:
         database: the one to work on.
         argv: program and arguments; no shell is used.
         place: its environment and working directory.
+        setting: that it is from, for messages.
+        failed: the error of a command that fails.
 
     Raises:
-        RestorePostCommandError: it cannot be started, or failed; has the end of its output.
+        RestoreError: of the class `failed`; it cannot be started, or failed; has the end of its output.
     """
     output = b""
     try:
@@ -53,11 +61,11 @@ def run_on(database: Database, argv: Sequence[str], place: CommandPlace = HERE) 
             program.check()
     except ProgramError as error:
         printed = f"; it printed: {output.decode(errors='replace').strip()}" if output.strip() else ""
-        message = f"RESTORE_POST_COMMAND on database {database.name}: {error.message}{printed}"
+        message = f"{setting} on database {database.name}: {error.message}{printed}"
         # URLs too: the command knows the broker's and the catalog's.
         message = redacted(message, worth_hiding(secrets_of(database, place)))
         hint = "the live database is as before; put the command right, or restore without it"
-        raise RestorePostCommandError(message, hint) from error
+        raise failed(message, hint) from error
 
 
 def environment_on(database: Database, place: CommandPlace) -> dict[str, str]:

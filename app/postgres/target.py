@@ -12,7 +12,7 @@ from app.archive.manifest import ServerFacts
 from app.archive.reader import Archive
 from app.domain.changes import Changes, MergeRequest, OtherWords
 from app.domain.replication import Replication
-from app.ports.target import Advance, Loader, LoadOptions, LoadResult, Merge, Target, TargetFacts
+from app.ports.target import Advance, Loader, LoadOptions, LoadResult, Merge, Scratch, Target, TargetFacts
 from app.postgres import replication, target_facts, target_tables, transactions
 from app.postgres.database import Database
 from app.postgres.load.as_role import loader_of
@@ -20,6 +20,7 @@ from app.postgres.load.by_origin import load_by_origin
 from app.postgres.merge import compare, merger, script
 from app.postgres.post_command import HERE, CommandPlace, run_on
 from app.postgres.replace import databases, in_place, proof, schema_diff, swap
+from app.postgres.replace.scratch import ScratchOptions, abandoned, scratch
 
 
 class PostgresTarget(Target):
@@ -51,6 +52,12 @@ class PostgresTarget(Target):
 
     def run(self, argv: Sequence[str], name: str) -> None:
         run_on(self._database.named(name), argv, self._commands)
+
+    def scratch(self, name: str, facts: ServerFacts | None, role: str | None = None) -> AbstractContextManager[Scratch]:
+        return scratch(self._database, name, facts, ScratchOptions(self._commands, self._jobs, role))
+
+    def abandoned(self, pattern: str) -> list[str]:
+        return abandoned(self._database, pattern)
 
     def facts(self) -> TargetFacts:
         return target_facts.target_facts(self._database)

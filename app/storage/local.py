@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import BinaryIO, Self, cast
 
 from app.domain.backup import ENDLESS, Tier
 from app.errors import BackupWriteError
@@ -94,6 +95,14 @@ class LocalTree:
         with writing(path.parent):
             disk.make_folder(path.parent)
         return staging(temporary(path.with_name(f"{name}.staging"), run_id))
+
+    @contextmanager
+    def nameless(self) -> Iterator[BinaryIO]:
+        with writing(self.root):
+            disk.make_folder(self.root)
+            stream = tempfile.TemporaryFile(dir=self.root, prefix=".migrated-")  # noqa: SIM115 -- closed below
+        with stream:
+            yield cast("BinaryIO", stream)
 
     def open(self, file: str) -> BinaryIO:
         path = self._tiers.path(file)

@@ -106,6 +106,9 @@ def test_the_documented_call_works_to_the_letter(
     eventually(lambda: "succeeded" in worker.logs(), "the end of the task")
     (file,) = site.backups.glob("weekly/backup-week-??.sql")
     require_same_content(site.database, restored(file))
+    by = f"task {called.stdout.strip()} from {os.uname().nodename}"
+    assert [backup.made_by for backup in inventory(site.service())] == [by]
+    assert f"by='{by}'" in worker.logs()
     story = [line for line in worker.logs().splitlines() if "backup" in line.lower()]
     for event in ("backup started", "backup created", "backup verified"):
         assert sum(event in line for line in story) == 1
@@ -124,6 +127,7 @@ def test_beat_fires_and_two_beats_and_two_workers_make_one_backup(
     eventually(lambda: "backup created" in logs(nodes), "the line, which comes after the file and the slot's end")
     assert logs(nodes).count("backup created") == 1
     (backup,) = inventory(site.service())
+    assert (backup.made_by or "").startswith("schedule, task ")
     require_same_content(site.database, restored(site.backups / backup.file))
 
 
@@ -145,7 +149,8 @@ def test_a_slot_missed_while_the_service_was_down_is_made_up_for_once(
     eventually(lambda: "schedule.catch_up" in nodes[-1].logs() or nodes[-1].ready(), "the second look")
     time.sleep(1)
     assert logs(nodes).count("backup created") == 1
-    assert [each.id for each in inventory(service)] == [f"daily/backup-{now.date()}"]
+    (backup,) = inventory(service)
+    assert (backup.id, (backup.made_by or "")[:14]) == (f"daily/backup-{now.date()}", "schedule, task")
 
 
 @pytest.fixture

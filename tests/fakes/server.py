@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from app.archive.manifest import ServerFacts
+from app.domain.adaptation import Filled
 from app.errors import DatabaseMissingError
 
 Rows = dict[str, list[str]]
@@ -37,6 +38,7 @@ class CannedServer:
         size: what each database takes on its disk.
         may_create: whether the role may create databases.
         transactions: whether each was committed, by its id; None while nobody knows.
+        migrations: what a program makes of a scratch database, by its name.
         ran: the programs that were run on a database, with its name.
         fails: what is raised by a step, by the name of the port's method.
         meanwhile: what happens once, when a step of that name begins.
@@ -47,6 +49,7 @@ class CannedServer:
     size: int = 8 << 20
     may_create: bool = True
     transactions: dict[str, bool | None] = field(default_factory=dict)
+    migrations: dict[str, Callable[[CannedDatabase], Filled]] = field(default_factory=dict)
     ran: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     fails: dict[str, Exception] = field(default_factory=dict)
     meanwhile: dict[str, Callable[[], object]] = field(default_factory=dict)

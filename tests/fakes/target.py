@@ -19,12 +19,14 @@ from app.archive.index import TableName
 from app.archive.inspect.needs import Needs
 from app.archive.manifest import ServerFacts
 from app.archive.reader import Archive
+from app.domain.adaptation import Filled
 from app.domain.changes import Changes, MergeRequest, OtherWords, TableChanges
 from app.domain.replication import Replication
 from app.domain.restore import Policy
-from app.errors import MergeConflictError, RestoreDataError, RestoreValidationError
+from app.errors import MergeConflictError, RestoreDataError, RestoreMigrationError, RestoreValidationError
 from app.ports.target import Advance, Loader, LoadOptions, LoadResult, TargetFacts
 from tests.fakes.server import CannedDatabase, CannedServer, Rows
+from tests.fakes.source import CannedSource
 
 _COPY = re.compile(r"^COPY public\.(?P<table>\w+) \([^)]*\) FROM stdin;\n(?P<rows>.*?)^\\\.$", re.MULTILINE | re.DOTALL)
 
@@ -56,6 +58,17 @@ class CannedTarget:
             role="backup_role",
             superuser=True,
         )
+
+    @contextmanager
+    def scratch(self, name: str, facts: ServerFacts | None, role: str | None = None) -> Iterator[CannedScratch]:
+        self.create(name, facts)
+        try:
+            yield CannedScratch(self.server, name)
+        finally:
+            self.drop(name)
+
+    def abandoned(self, pattern: str) -> list[str]:
+        return sorted(name for name in self.server.databases if re.search(pattern, name))
 
     def missing(self, needs: Needs) -> list[str]:
         return [f"extension {name}" for name in sorted(needs.extensions)]
@@ -190,6 +203,27 @@ class CannedTarget:
         expected = rows_of(archive)
         if different := sorted(name for name in {*rows, *expected} if rows.get(name) != expected.get(name)):
             raise RestoreDataError(f"the restored database differs in {', '.join(different)}", "restore again")
+
+
+@dataclass
+class CannedScratch:
+    """See `app.ports.target.Scratch`."""
+
+    server: CannedServer
+    name: str
+
+    def migrate(self, argv: Sequence[str], setting: str) -> Filled:
+        self.server.step("migrate")
+        self.server.ran.append((self.name, tuple(argv)))
+        if argv[0] not in self.server.migrations:
+            raise RestoreMigrationError(f"{setting} on database {self.name}: {argv[0]} cannot be started")
+        return self.server.migrations[argv[0]](self.server.database(self.name))
+
+    def source(self) -> CannedSource:
+        return CannedSource(self.name, self.server)
+
+    def require_alone(self) -> None:
+        self.server.step("require_alone")
 
 
 @dataclass

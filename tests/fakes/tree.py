@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import BinaryIO, Self, cast
 
 from app.domain.backup import Tier, period_in_name
 from app.errors import (
@@ -81,6 +81,11 @@ class MemoryTree:
     def staging(self, tier: Tier, name: str, run_id: str) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix=f"{tier}-{name}-{run_id}-") as folder:
             yield Path(folder)
+
+    @contextmanager
+    def nameless(self) -> Iterator[BinaryIO]:
+        with tempfile.TemporaryFile() as stream:
+            yield cast("BinaryIO", stream)
 
     def open(self, file: str) -> BinaryIO:
         found = self._readable(self._key(file))

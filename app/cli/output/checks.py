@@ -1,4 +1,4 @@
-"""What the verbs that look after the whole print."""
+"""What `check` and `sync` print."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class Bars(Progress):
         self._task = self._bars.add_task(what, total=total or None)
 
     def advance(self, amount: int) -> None:
-        """So many bytes more are done."""
+        """Add a number of bytes."""
         if self._task is not None:
             self._bars.advance(self._task, amount)
 

@@ -63,6 +63,12 @@ class RestoreEvent(EventName):
         "RESTORE_AFTER_COMMAND ended without an error.",
         "restore seconds lines_not_shown",
     )
+    MIGRATED = (
+        "restore migrated a copy of the backup",
+        Level.INFO,
+        "--migrate, or RESTORE_MIGRATE_COMMAND, ended without an error on a database of its own.",
+        "database",
+    )
     COMMAND_PRINTED = (
         "restore command printed",
         Level.INFO,

@@ -66,7 +66,7 @@ def _move(service: Service, backup: Backup, why: str, backups: Inventory) -> str
 def _manifest(service: Service, backup: Backup, moved: Backup) -> bytes | None:
     """The manifest for the new name; None if the backup has none: retention removes no backup without a manifest."""
     try:
-        manifest: Manifest = read_manifest(service, backup)
+        manifest: Manifest = read_manifest(service.tree, backup)
     except ManifestError:
         return None
     facts = {name: getattr(moved, name) for name in ("tier", "period", "pinned_reason", "pinned_by")}

@@ -52,7 +52,7 @@ def _due(service: Service, schedule: Schedule, now: datetime) -> Slot | None:
 def _is_ours(service: Service, slot: Slot) -> bool:
     """Whether this server is to run the slot. If not, an event says so once for each slot, not every minute."""
     try:
-        require_ours(service, asked(service))
+        require_ours(service, asked(service.source))
     except ServerMismatchError as error:
         _tell(service, slot, BackupEvent.OTHER_SERVER, error)
         return False

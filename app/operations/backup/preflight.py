@@ -13,6 +13,7 @@ from app.domain.psql import in_psql, quoted
 from app.errors import BackupPermissionError, ResidencyBackupError
 from app.operations.backup.space import forecast, require_room
 from app.operations.service import Service
+from app.ports.source import Source
 
 UNDUMPED = "not in dumps"
 _NAMED = 100  # unreadable objects listed in one message
@@ -92,7 +93,9 @@ def preflight(service: Service, tier: Tier, earlier: Backup | None) -> Preflight
             findings.append(_versions(version, facts))
         except ResidencyBackupError as error:
             findings.append(Finding.failed("versions", error))
-        findings.append(tried("privileges", lambda: _require_readable(service), "every table and sequence can be read"))
+        findings.append(
+            tried("privileges", lambda: _require_readable(service.source), "every table and sequence can be read")
+        )
         findings += _left_out(service) + _undumped(service)
         size = facts.size
         findings.append(tried("free space", lambda: _require_space(service, size, earlier), "enough"))
@@ -118,14 +121,14 @@ def tried(name: str, check: Callable[[], None], well: str) -> Finding:
     return Finding.ok(name, well)
 
 
-def _require_readable(service: Service) -> None:
-    hidden = service.source.unreadable()
+def _require_readable(source: Source) -> None:
+    hidden = source.unreadable()
     if hidden:
-        role = quoted(service.source.role)
+        role = quoted(source.role)
         reading = in_psql("postgres", f"GRANT pg_read_all_data TO {role}")
         all_rows = in_psql("postgres", f"ALTER ROLE {role} BYPASSRLS")
         raise BackupPermissionError(
-            f"the role cannot read all of database {service.database}: {listed(hidden, _NAMED, '; ')}",
+            f"the role cannot read all of database {source.database}: {listed(hidden, _NAMED, '; ')}",
             f"as a superuser: {reading}; if row level security hides rows, {all_rows} too",
         )
 

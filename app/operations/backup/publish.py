@@ -56,7 +56,7 @@ def publish(
     taken = BackupResult(manifest.to_backup(name.id, file), service.events)
     kept = keep_beside(service, taken.backup, inventory(service, backups) if renamed else backups)
     if renamed or kept:
-        backups = inventory(service, backups)
+        backups = inventory(service, backups)  # an earlier file has another name by now
     proven = any(backup.is_verified for backup in backups if backup.id == name.id)
     problem = draft.publish(file, manifest.to_json().encode(), backups.own_files(name.id), proven=proven)
     for warning in warnings:

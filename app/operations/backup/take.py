@@ -117,13 +117,13 @@ def take_backup(
             if run is None:
                 log.debug("backup slot already run", slot=request.slot and request.slot.period)
                 return None
-            backups = inventory(service, before)
+            backups = inventory(service, before)  # again, because the run holds its tier only now
             if request.slot and (made := made_already(service, request.slot, server, backups)):
                 service.catalog.complete(run, made, service.clock())
                 _tell(service, request.tier, BackupEvent.SLOT_STANDS, made.id, slot=request.slot.period)
                 return None
             _tell(service, request.tier, BackupEvent.STARTED, run=run.id, label=request.label, by=service.options.by)
-            with _lease(service, run) as held, naming_restores(service), staying(service):
+            with _lease(service, run) as held, naming_restores(service), staying(service.tree.folder):
                 if clear_up(service):
                     backups = inventory(service, backups)
                 taken = _make(service, _ActiveRun(request, run, held), backups, progress)
@@ -136,7 +136,7 @@ def take_backup(
 def _known_server(service: Service, request: BackupRequest) -> Identity:
     """The server's identity. A wrong server, or a lost folder, is refused before anything is claimed or written."""
     require_folder(service)
-    server = asked(service)
+    server = asked(service.source)
     if _is_ours(request):
         require_ours(service, server)
     return server
@@ -175,7 +175,7 @@ def _make(service: Service, claimed: _ActiveRun, backups: Inventory, progress: P
         work = Work(service=service, ready=ready, draft=draft, name=name, run_id=claimed.run.id, progress=progress)
         content = kind.write(work)
         claimed.held.confirm()
-        backups = inventory(service, backups)  # the last look before anything is replaced
+        backups = inventory(service, backups)  # the last look before anything is replaced: a dump may take hours
         require_content(service, name, backups, tables=len(content.index.tables))
         manifest = _manifest(service, request, name, content, started)
         if _is_ours(request):

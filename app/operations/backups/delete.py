@@ -53,12 +53,12 @@ def delete(service: Service, name: str, reason: str) -> DeleteResult:
         if not checked_note("reason", reason).strip():
             raise BackupValidationError("a backup is deleted for a reason, and none is given", _REASON)
         require_folder(service)
-        require_ours(service, asked(service))
+        require_ours(service, asked(service.source))
         listing = inventory(service)
         backup = find(service, name, listing)
         ending.backup = backup.id
         _require_removable(service, backup, ours(service, listing))
-        remove(service, backup)
+        remove(service, backup, listing)
         return DeleteResult(backup, reason, _recorded(service, backup, reason))
 
 

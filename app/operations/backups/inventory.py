@@ -102,6 +102,10 @@ class Inventory(Sequence[Backup]):
         )
         return replace(self, names=names)
 
+    def parsed(self, stored: StoredFile) -> TreeFile | None:
+        """A file with what this look parsed of it, if its manifests and its length have not changed since."""
+        return _as_before(stored, next((file for file in self.files() if file.stored.file == stored.file), None))
+
     def files(self) -> Iterator[TreeFile]:
         """Every file of the tree."""
         return (file for named in self.names for file in (named.backup, *named.others))
@@ -119,7 +123,7 @@ def inventory(
     """
     rows = known_rows(service)
     names = tuple(by_id(_described(service, before, parsed), rows))
-    found = found_files(service, names, rows)
+    found = found_files(service.catalog, service.database, names, rows)
     present = [_known(named.backup, rows, found, service) for named in names]
     ids = {backup.id for backup in present}
     lacking = {file: row for file, row in rows.items() if row.id not in ids}

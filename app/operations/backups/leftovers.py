@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from app.archive.manifest import parse_manifest
 from app.domain.events import BackupEvent
@@ -10,6 +11,7 @@ from app.errors import BackupError, ManifestError
 from app.operations.backups.opened import holds
 from app.operations.service import Service
 from app.ports.events import Event, failure
+from app.ports.tree import StoredFile
 
 _LOOK_SECONDS = 1.0
 
@@ -57,9 +59,14 @@ def remove_leftovers(service: Service) -> list[str]:
     return removed
 
 
-def adopt_manifests(service: Service) -> list[str]:
-    """Put the manifests in their places whose runs died before they could; returns the backups' ids."""
-    if not any(stored.waiting for stored in service.tree.files()):
+def adopt_manifests(service: Service, files: Sequence[StoredFile]) -> list[str]:
+    """Put the manifests in their places whose runs died before they could; returns the backups' ids.
+
+    Args:
+        service: the parts.
+        files: of the tree, as a look a moment ago found them.
+    """
+    if not any(stored.waiting for stored in files):
         return []
     adopted = []
     for file in find_leftovers(service):
@@ -93,7 +100,7 @@ def _adopt(service: Service, leftover: str) -> str | None:
     except ManifestError:
         return None  # it was cut off; the archive waits for `sync`
     for stored in candidates:
-        if manifest.bytes == stored.size and holds(service, stored, manifest.sha256):
+        if manifest.bytes == stored.size and holds(service.tree, stored, manifest.sha256):
             service.tree.write_manifest(stored.file, content, stored)
             service.events.emit(Event(BackupEvent.MANIFEST_PLACED, backup=stored.id))
             return stored.id

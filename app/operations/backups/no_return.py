@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from app.domain.backup import Backup, Tier
@@ -17,6 +18,7 @@ from app.operations.service import Service
 from app.ports.events import Event, failure
 
 _MEGABYTE = 1_000_000
+_Databases = Callable[[str | None], Mapping[str, int] | None]  # by the name of another database than the live one
 
 
 def release_for_good(service: Service, backups: Sequence[Backup]) -> list[str]:
@@ -26,9 +28,9 @@ def release_for_good(service: Service, backups: Sequence[Backup]) -> list[str]:
         return []
     now, records = service.clock(), surely_of_this_server(service, service.restores.restores(service.database))
     open_ = [record for record in records if record.id in pinned and _may_be_undone(record, now)]
-    done = []
+    done, ask = [], _asking_once(service)
     for record in open_:
-        if why := _why_never(service, record, records, backups):
+        if why := _why_never(service, record, records, backups, ask):
             names = release(service, record, backups)
             figures = {"released": names}
             service.events.emit(Event(RestoreEvent.SAFETY_RELEASED, restore=record.id, figures=figures, reason=why))
@@ -46,7 +48,9 @@ def lost_undos(service: Service, records: Sequence[Restore], backups: Sequence[B
         records: all restores of the database, newest first.
         backups: all that there are.
     """
-    now, here = service.clock(), of_this_server(service, records)
+    now, ask = service.clock(), _asking_once(service)
+    # If nothing can be undone for the time alone, no server is asked.
+    here = of_this_server(service, records) if any(_may_be_undone(record, now) for record in records) else []
     standing = {backup.id for backup in backups if backup.problem != MISSING}
     lost: dict[str, str] = {}
     for record in records:
@@ -55,7 +59,7 @@ def lost_undos(service: Service, records: Sequence[Restore], backups: Sequence[B
         why = _why_over(record, now)
         if why is None and record in here:
             newer = next((newer for newer in newer_restores(record, here) if newer.id in lost), None)
-            why = _came_after(newer) if newer else _why_never(service, record, here, backups)
+            why = _came_after(newer) if newer else _why_never(service, record, here, backups, ask)
         if why is not None:
             before = f"; what was there before it is in {record.safety}" if record.safety in standing else ""
             lost[record.id] = why + before
@@ -104,7 +108,9 @@ def _came_after(newer: Restore) -> str:
     return f"restore {newer.id} came after it, and cannot be undone"
 
 
-def _why_never(service: Service, record: Restore, records: Sequence[Restore], backups: Sequence[Backup]) -> str | None:
+def _why_never(
+    service: Service, record: Restore, records: Sequence[Restore], backups: Sequence[Backup], ask: _Databases
+) -> str | None:
     if after := never_undone(newer_restores(record, records), service.clock()):
         return _came_after(after)
     if record.method is Method.ROWS and record.id not in service.scripts.ids():
@@ -112,7 +118,7 @@ def _why_never(service: Service, record: Restore, records: Sequence[Restore], ba
     if record.method is Method.IN_PLACE:
         stands = any(backup.id == record.safety and backup.problem != MISSING for backup in backups)
         return None if stands else f"its safety backup {record.safety} is gone"
-    databases = _databases(service, record)
+    databases = ask(record.into)
     if databases is None:
         return None
     if record.method is Method.SHADOW:
@@ -121,10 +127,16 @@ def _why_never(service: Service, record: Restore, records: Sequence[Restore], ba
     return f"database {record.changes} was made anew since" if anew and not newer_restores(record, records) else None
 
 
-def _databases(service: Service, record: Restore) -> Mapping[str, int] | None:
-    target = service.target if record.into is None else service.target.named(record.into)
-    try:
-        return target.databases()
-    except ResidencyBackupError as error:
-        service.events.emit(failure(RestoreEvent.SERVER_AWAY, error))
-        return None
+def _asking_once(service: Service) -> _Databases:
+    """The server's databases, asked once however many restores are looked at; None if it is away."""
+
+    @functools.cache
+    def ask(into: str | None) -> Mapping[str, int] | None:
+        target = service.target if into is None else service.target.named(into)
+        try:
+            return target.databases()
+        except ResidencyBackupError as error:
+            service.events.emit(failure(RestoreEvent.SERVER_AWAY, error))
+            return None
+
+    return ask

@@ -21,7 +21,7 @@ from app.errors import BackupNotFoundError, BackupReadError, CatalogError, Manif
 from app.operations.backups.inventory import MISSING, inventory
 from app.operations.service import Service
 from app.ports.events import Event, failure
-from app.ports.tree import StoredFile
+from app.ports.tree import StoredFile, Tree
 
 LOOKS = 5  # at a backup that is replaced each time: somebody makes it again and again
 _PATIENCE_SECONDS = 3.0  # a publish is two renames and as many flushes of a folder
@@ -78,7 +78,7 @@ def opened(service: Service, backup: Backup) -> Iterator[OpenBackup]:
         with tree.open(file) as stream:
             data = tree.read_manifest(file)
             over = time.monotonic() > end
-            waits = data is None and not over and _being_published(service, file)
+            waits = data is None and not over and _being_published(tree, file)
             if data is None and not waits:
                 data = tree.read_manifest(file)  # it may have got its name since the first look
             if tree.is_at(file, stream) and not waits:
@@ -161,24 +161,24 @@ def _is_known(service: Service, backup: Backup) -> bool:
     return any(row.id == backup.id and row.state is BackupState.COMPLETE for row in rows)
 
 
-def _being_published(service: Service, file: str) -> bool:
+def _being_published(tree: Tree, file: str) -> bool:
     """Whether a manifest waits to get its name: its run is between the two renames, or died there."""
     path = PurePosixPath(file)
     stem = path.name.partition(".")[0]
-    waiting = (PurePosixPath(left) for left, _ in service.tree.leftovers())
+    waiting = (PurePosixPath(left) for left, _ in tree.leftovers())
     return any(
         left.parent == path.parent and left.name.startswith(f".{stem}.") and ".json." in left.name for left in waiting
     )
 
 
-def holds(service: Service, stored: StoredFile, sha256: str) -> bool:
+def holds(tree: Tree, stored: StoredFile, sha256: str) -> bool:
     """Whether a file has that SHA-256 and still has its name; False if it is gone."""
     digest = hashlib.sha256()
     try:
-        with service.tree.open(stored.file) as stream:
+        with tree.open(stored.file) as stream:
             while block := stream.read(_BLOCK):
                 digest.update(block)
-            return service.tree.is_at(stored.file, stream) and digest.hexdigest() == sha256
+            return tree.is_at(stored.file, stream) and digest.hexdigest() == sha256
     except BackupNotFoundError:
         return False
 

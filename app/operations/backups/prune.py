@@ -55,7 +55,7 @@ def _planned(service: Service) -> PruneResult:
     require_folder(service)
     refusals = []
     try:
-        require_ours(service, asked(service))
+        require_ours(service, asked(service.source))
     except ServerMismatchError as error:
         refusals = [f"prune would be refused: {error.message}; {error.hint}"]
     return PruneResult(_plan(service, ours(service, inventory(service))), problems=refusals)
@@ -72,7 +72,7 @@ def apply_retention(service: Service, before: Inventory | None = None) -> PruneR
         ServerMismatchError, BackupError: as of `prune`.
     """
     require_folder(service)
-    require_ours(service, asked(service))
+    require_ours(service, asked(service.source))
     listing = inventory(service, before)
     if expire_quietly(service, listing):
         listing = inventory(service, listing)  # what was pinned for a rollback is not any more
@@ -81,7 +81,7 @@ def apply_retention(service: Service, before: Inventory | None = None) -> PruneR
     # What a crash interrupted: with the file gone, or replaced meanwhile, only the row is left to remove.
     unfinished = [backup for backup in own if backup.state is BackupState.DELETING]
     outcome = PruneResult(_plan(service, own))
-    _carry_out(service, [*outcome.plan.pruned, *unfinished], outcome)
+    _carry_out(service, [*outcome.plan.pruned, *unfinished], listing, outcome)
     return outcome
 
 
@@ -91,11 +91,11 @@ def _plan(service: Service, own: Sequence[Backup]) -> Plan:
     return plan_retention(complete, service.options.keep, service.clock())
 
 
-def _carry_out(service: Service, newest_first: list[Backup], outcome: PruneResult) -> None:
+def _carry_out(service: Service, newest_first: list[Backup], listing: Inventory, outcome: PruneResult) -> None:
     """Remove backups, the oldest first: if this is interrupted, the backups that are left have no holes."""
     for backup in reversed(newest_first):
         try:
-            if not remove(service, backup):
+            if not remove(service, backup, listing):
                 continue
         except ReplacedMeanwhileError:
             service.events.emit(Event(BackupEvent.NAME_TAKEN, backup=backup.id))

@@ -10,18 +10,24 @@ from dataclasses import replace
 from app.domain.backup import Backup, BackupState
 from app.domain.events import BackupEvent
 from app.errors import BackupValidationError, CatalogError
-from app.operations.backups.inventory import MISSING
+from app.operations.backups.inventory import MISSING, Inventory
 from app.operations.backups.opened import holds, replaced_meanwhile
 from app.operations.backups.pins import in_use
 from app.operations.backups.same_name import describe
 from app.operations.backups.unfinished import reinstated
 from app.operations.service import Service
 from app.ports.events import failure
-from app.ports.tree import StoredFile
+from app.ports.tree import StoredFile, Tree
 
 
-def remove(service: Service, backup: Backup) -> bool:
+def remove(service: Service, backup: Backup, listing: Inventory) -> bool:
     """Remove a backup; False if a crash interrupted its deletion and it must stay by now.
+
+    Args:
+        service: the parts.
+        backup: it, as the listing has it.
+        listing: the look at the tree by which its removal was decided. The file itself is looked at again: a run may
+            have given its name to a newer one, and somebody may have pinned it.
 
     Raises:
         ReplacedMeanwhileError: a newer backup has its name by now.
@@ -31,9 +37,10 @@ def remove(service: Service, backup: Backup) -> bool:
     """
     if backup.problem != MISSING:
         stored = service.tree.look(backup.file)
-        described = None if stored is None else describe(stored, service.events).described
-        _require_same(service, backup, stored, described)
-        if stored is not None and backup.state is BackupState.DELETING and reinstated(service, backup):
+        known = None if stored is None else listing.parsed(stored) or describe(stored, service.events)
+        described = None if known is None else known.described
+        _require_same(service.tree, backup, stored, described)
+        if stored is not None and backup.state is BackupState.DELETING and reinstated(service, backup, listing):
             return False
         _require_unpinned(service, backup, described)
         try:
@@ -46,7 +53,7 @@ def remove(service: Service, backup: Backup) -> bool:
     return True
 
 
-def _require_same(service: Service, backup: Backup, stored: StoredFile | None, described: Backup | None) -> None:
+def _require_same(tree: Tree, backup: Backup, stored: StoredFile | None, described: Backup | None) -> None:
     """Make sure that the file is the one which the plan speaks of: a run may have given its name to a newer one.
 
     Raises:
@@ -54,7 +61,7 @@ def _require_same(service: Service, backup: Backup, stored: StoredFile | None, d
     """
     if stored is None:
         return  # what is gone needs no removing
-    same = holds(service, stored, backup.sha256) if described is None else described.sha256 == backup.sha256
+    same = holds(tree, stored, backup.sha256) if described is None else described.sha256 == backup.sha256
     if not same:
         raise replaced_meanwhile(backup)
 

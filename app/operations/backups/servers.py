@@ -21,6 +21,8 @@ from app.operations.backups.inventory import inventory
 from app.operations.backups.lineage import by_manifests
 from app.operations.service import Service
 from app.ports.events import Event, failure
+from app.ports.folder import Folder
+from app.ports.source import Source
 
 log = structlog.get_logger(__name__)
 
@@ -53,13 +55,13 @@ def in_place(service: Service) -> Service:
 
 
 @contextmanager
-def staying(service: Service) -> Iterator[None]:
+def staying(folder: Folder) -> Iterator[None]:
     """Raise BackupFolderLostError if a block fails because the folder went away: its own error may name a file."""
-    service.tree.folder.require_same()
+    folder.require_same()
     try:
         yield
     except Exception:
-        service.tree.folder.require_same()
+        folder.require_same()
         raise
 
 
@@ -68,10 +70,10 @@ def lineage_of(service: Service) -> Lineage:
     return _or_manifests(service, service.tree.folder.lineage(service.database))
 
 
-def asked(service: Service) -> Identity:
+def asked(source: Source) -> Identity:
     """The identity of the server and the database; unknown if the server does not answer."""
     try:
-        return service.source.identity()
+        return source.identity()
     except BackupError as error:  # the caller that needs the server raises it with its hint
         log.debug("backup server not asked who it is", error=type(error).__name__, reason=error.message)
         return ANY
@@ -138,7 +140,7 @@ def of_this_server(service: Service, restores: Sequence[Restore]) -> list[Restor
     """Restores that were made on the server that answers now. The databases of another server cannot be queried."""
     if not any(restore.server for restore in restores):
         return list(restores)
-    here = asked(service)
+    here = asked(service.source)
     return [restore for restore in restores if here.same_system(Identity(restore.server))]
 
 
@@ -149,7 +151,7 @@ def surely_of_this_server(service: Service, restores: Sequence[Restore]) -> list
     """
     if not any(restore.server for restore in restores):
         return list(restores)
-    here = asked(service).system_identifier
+    here = asked(service.source).system_identifier
     return [restore for restore in restores if restore.server in {None, here}]
 
 

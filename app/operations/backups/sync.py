@@ -70,15 +70,17 @@ def sync(service: Service, progress: Progress = SILENT, *, trusting: bool = True
 def _sync(service: Service, outcome: SyncResult, progress: Progress, *, trusting: bool) -> None:
     require_folder(service)
     rows = {row.file: row for row in service.catalog.backups(service.database)}
-    outcome.healed += adopt_manifests(service)
     files = service.tree.files()
+    if healed := adopt_manifests(service, files):
+        outcome.healed += healed
+        files = service.tree.files()  # their manifests have their names by now
     if rows and not files:
         outcome.problems.append(f"all {len(rows)} backups are gone from {service.tree}: is it mounted?")
         return
     described = [describe(stored, service.events) for stored in files]
     keep_parsed(service, described)
     names = by_id(described, rows)
-    found = {} if trusting else found_files(service, names, rows)
+    found = {} if trusting else found_files(service.catalog, service.database, names, rows)
     for named in names:
         outcome.problems += [remark(other, named.backup.stored) for other in _others(service, named, rows, outcome)]
         stored = named.backup.stored
@@ -197,7 +199,7 @@ def _row_of(stored: StoredFile, manifest: Manifest, row: Backup | None) -> Backu
 def _is_of(service: Service, stored: StoredFile, row: Backup) -> bool:
     """Whether a file is the one of the row, and not a newer one under its name."""
     manifest = _manifest_of(stored)
-    return holds(service, stored, row.sha256) if manifest is None else manifest.sha256 == row.sha256
+    return holds(service.tree, stored, row.sha256) if manifest is None else manifest.sha256 == row.sha256
 
 
 def _manifest_of(stored: StoredFile) -> Manifest | None:

@@ -20,7 +20,7 @@ from app.ports.events import Event
 _ALWAYS_ONLY = Retention(dict.fromkeys(Tier, 0))
 
 
-def reinstated(service: Service, backup: Backup) -> Backup | None:
+def reinstated(service: Service, backup: Backup, before: Inventory | None = None) -> Backup | None:
     """Make a backup whose deletion was cut short a complete one again, if it must stay; None if it may go.
 
     Other deletions that were cut short do not count as backups: each of them may be gone a moment later.
@@ -28,11 +28,12 @@ def reinstated(service: Service, backup: Backup) -> Backup | None:
     Args:
         service: the parts.
         backup: it, as the inventory or the catalog has it; its file is there, and has the bytes that the row names.
+        before: an earlier look; what stands now is asked again, because other deletions may have gone on since.
 
     Raises:
         CatalogError: it must stay, and the catalog cannot be written.
     """
-    found = inventory(service)
+    found = inventory(service, before)
     row = found.rows.get(backup.file, backup)
     now = next((other for other in found if other.id == row.id), backup)
     # A crash may have come after the manifest went: then the row is the proof.

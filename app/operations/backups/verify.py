@@ -31,6 +31,7 @@ from app.operations.ending import VerbEnding
 from app.operations.formats import format_in
 from app.operations.service import SILENT, Progress, Service
 from app.ports.events import Event, failure
+from app.ports.tree import Tree
 
 
 @dataclass(slots=True)
@@ -62,13 +63,13 @@ def verify(service: Service, name: str | None = None, progress: Progress = SILEN
     return outcome
 
 
-def read_manifest(service: Service, backup: Backup) -> Manifest:
+def read_manifest(tree: Tree, backup: Backup) -> Manifest:
     """The manifest of a backup.
 
     Raises:
         ManifestError: it is missing, corrupt or of a newer version.
     """
-    return manifest_in(service.tree.read_manifest(backup.file), backup)
+    return manifest_in(tree.read_manifest(backup.file), backup)
 
 
 def verify_opened(found: OpenBackup, progress: Progress, outcome: VerifyResult, parsed: Manifest | None = None) -> None:

@@ -75,7 +75,7 @@ def repair(service: Service) -> list[str]:
     """
     require_folder(service)
     await_signs(service)
-    done = [f"manifest put in its place: {name}" for name in adopt_manifests(service)]
+    done = [f"manifest put in its place: {name}" for name in adopt_manifests(service, service.tree.files())]
     done += [f"leftover removed: {file}" for file in [*service.tree.folder.clear_up(), *remove_leftovers(service)]]
     outcome = sync(service, trusting=False)
     for verb, names in (

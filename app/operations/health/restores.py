@@ -9,7 +9,8 @@ from datetime import datetime
 
 from app.domain.backup import Backup
 from app.domain.checks import Finding
-from app.domain.restore import Method, Restore, RestoreState, never_undone, newer_restores
+from app.domain.hooks import Hook
+from app.domain.restore import PREVIEW, Method, Restore, RestoreState, never_undone, newer_restores
 from app.errors import ResidencyBackupError
 from app.operations.backups.expire import due, expire
 from app.operations.backups.inventory import inventory
@@ -17,10 +18,12 @@ from app.operations.backups.keep import set_pin
 from app.operations.backups.no_return import safety_findings
 from app.operations.backups.pins import pinned_for
 from app.operations.backups.servers import of_this_server, surely_of_this_server
+from app.operations.restore.hooks import is_due
 from app.operations.restore.position import Obstacle, obstacle_to_rename, position
 from app.operations.restore.recover import interrupted, recover_all
 from app.operations.restore.replication import disabled_subscriptions, slots_of_undo
 from app.operations.service import Service, target_for
+from app.ports.target import Target
 
 _REPAIR = "to clean up: residency-backup check --repair"
 _OURS = re.compile(r"_(?:restore|undo)_(?P<id>[0-9a-f]{12})")
@@ -46,7 +49,8 @@ def check_restores(service: Service, backups: Sequence[Backup]) -> list[Finding]
         for record in due(service)
     ]
     found += [Finding.warning("restores", remark) for remark in _strays(service, held, records)]
-    databases = _databases(service)
+    found += [Finding.warning("restores", f"{name} is left of a preview; {_REPAIR}") for name in _previews(service)]
+    databases = _databases(service.target)
     found += [
         Finding.warning("restores", remark) for remark in _strange_databases(service, records, set(databases or ()))
     ]
@@ -62,6 +66,7 @@ def check_restores(service: Service, backups: Sequence[Backup]) -> list[Finding]
 def repair_restores(service: Service) -> list[str]:
     """Recover restores whose process died, and remove what is not needed any more; returns what was done, in words."""
     done = recover_all(service) + expire(service)
+    done += [f"database {name} of a preview dropped" for name in _previews(service) if service.target.drop(name)]
     held = _held(service, inventory(service))
     ended = [record for record in service.restores.restores(service.database) if not _needed(service, record)]
     done_with = {record.id for record in surely_of_this_server(service, ended)}
@@ -81,7 +86,8 @@ def _left(service: Service, record: Restore) -> str:
     where = position(target_for(service, record), record)
     abandoned = record.state is RestoreState.ABANDONED
     how = "it could not be cleaned up after" if abandoned else "its process died in"
-    return f"restore {record.id}: {how} step '{record.step}'; {where}"
+    waits = f"; {Hook.AFTER} is still to be run" if not abandoned and is_due(service.options, record) else ""
+    return f"restore {record.id}: {how} step '{record.step}'; {where}{waits}"
 
 
 def _needed(service: Service, record: Restore) -> bool:
@@ -138,11 +144,20 @@ def _obstacle(
     return None if in_front and record.undo in databases else obstacle_to_rename(record, databases)
 
 
-def _databases(service: Service) -> Mapping[str, int] | None:
+def _databases(target: Target) -> Mapping[str, int] | None:
     try:
-        return service.target.databases()
+        return target.databases()
     except ResidencyBackupError:
         return None  # reported already
+
+
+def _previews(service: Service) -> list[str]:
+    """Databases in which previews migrated a copy of a backup, and whose processes died."""
+    try:
+        found = service.target.abandoned(PREVIEW)
+    except ResidencyBackupError:
+        return []  # reported already
+    return [name for name in found if service.database.startswith(re.sub(PREVIEW, "", name))]
 
 
 def _held(service: Service, backups: Sequence[Backup]) -> _Held:

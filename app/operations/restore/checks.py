@@ -28,6 +28,7 @@ from app.operations.restore.hooks import CHECKS, hook_findings
 from app.operations.restore.job import Job
 from app.operations.restore.lacking import remedy
 from app.operations.restore.losses import LOSSES, loss_findings, rowless_findings
+from app.operations.restore.migration import MIGRATION, migration_findings
 from app.operations.restore.origin import database_findings, server_findings
 from app.operations.restore.replication import SUBSCRIPTIONS, replication_findings
 from app.operations.restore.request import RestoreRequest
@@ -128,10 +129,12 @@ def _of_the_server(job: Job) -> Iterator[Finding]:
     yield from findings_of(REVISION, lambda: revision_findings(job))
     yield from findings_of("content", lambda: _content(job.source))
     yield from findings_of(RIGHTS, lambda: rights_findings(job))
+    yield from findings_of(MIGRATION, lambda: migration_findings(job))
     if job.request.by_rows:
         yield from rowless_findings(job)
-    else:
+    if job.loads:
         yield from _needs(job)
+    if not job.request.by_rows:
         yield from _prepared_transactions(job)
     yield from known_doubts(job)
     yield from folder_findings(job)
@@ -201,7 +204,8 @@ def _needs(job: Job) -> Iterator[Finding]:
     yield from findings_of("needs", lambda: [_missing(job.target, needs)])
     if gives_to_owners:
         yield from findings_of(_OWNERS, lambda: [_owners(job.target, needs)])
-    yield from findings_of(LOSSES, lambda: loss_findings(job, tables, needs.extensions))
+    if not job.request.by_rows:
+        yield from findings_of(LOSSES, lambda: loss_findings(job, tables, needs.extensions))
 
 
 def _missing(target: Target, needs: Needs) -> Finding:

@@ -17,9 +17,9 @@ _SAFER = "load it as a role with few rights: --as ROLE, or RESTORE_FOREIGN_ROLE"
 def loading_role(job: Job) -> str | None:
     """The role that loads the dump; None for the role of DATABASE_URL.
 
-    A restore by rows runs no statement of the file.
+    A restore by rows runs no statement of the file, unless a copy of it is migrated.
     """
-    if job.request.by_rows:
+    if not job.loads:
         return None
     is_foreign = job.source.facts is None
     return job.request.as_role or (job.service.options.foreign_role if is_foreign else None)
@@ -31,7 +31,7 @@ def rights_findings(job: Job) -> Iterator[Finding]:
     Raises:
         RestoreError: the role that is to load the file cannot.
     """
-    if job.request.by_rows:
+    if not job.loads:
         yield Finding.ok(RIGHTS, "no statement of the file is run: only its rows are brought in")
         return
     role = loading_role(job)

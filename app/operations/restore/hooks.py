@@ -99,13 +99,18 @@ def run_after_recovery(service: Service, was: Restore, recovered: Restore) -> li
     Returns:
         What was done, or a warning; nothing if the command is not due.
     """
-    if not service.options.after_command or was.into is not None or was.step is Step.CHECKING:
+    if not is_due(service.options, was):
         return []
     rolling_back = was.step is Step.ROLLING_BACK
     wanted = RestoreState.ROLLED_BACK if rolling_back else RestoreState.COMPLETE
     outcome = Outcome.COMPLETE if recovered.state is wanted else Outcome.FAILED
     warnings = _run_after(service, recovered, ROLLBACK if rolling_back else str(was.mode), outcome, None)
     return warnings or [f"{Hook.AFTER} was run"]
+
+
+def is_due(options: Options, record: Restore) -> bool:
+    """Whether RESTORE_AFTER_COMMAND is to be run when an interrupted restore or rollback is recovered."""
+    return bool(options.after_command) and record.into is None and record.step is not Step.CHECKING
 
 
 def hook_findings(options: Options, into: str | None) -> Iterator[Finding]:

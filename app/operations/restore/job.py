@@ -13,8 +13,8 @@ import structlog
 from app.domain.changes import Changes, OtherWords
 from app.domain.checks import Finding
 from app.domain.events import EventName
-from app.domain.restore import Method, Restore
-from app.domain.revisions import SchemaVersions
+from app.domain.restore import Method, Mode, Restore
+from app.domain.revisions import Order, SchemaVersions
 from app.operations.backups.inventory import Inventory
 from app.operations.restore.journal import Journal
 from app.operations.restore.request import RestoreRequest
@@ -25,6 +25,7 @@ from app.ports.events import Event
 from app.ports.target import Target, TargetFacts
 
 log = structlog.get_logger(__name__)
+_UPWARDS = (Order.BEFORE, Order.UNKNOWN)  # of a backup that migrations may bring to the live schema
 
 
 @dataclass(slots=True, kw_only=True)
@@ -93,6 +94,37 @@ class Job:
             RestoreError, BackupError: the server does not answer, or the backup cannot be read.
         """
         return schema_versions(self.service, self.target, self.source, self.facts.live)
+
+    @functools.cached_property
+    def migration(self) -> tuple[str, ...]:
+        """The command that brings a copy of the backup to the live schema before a merge; empty if none is to be run.
+
+        Raises:
+            RestoreError, BackupError: as `versions`.
+        """
+        request, versions = self.request, self.versions
+        if request.mode is not Mode.MERGE or not self.live:
+            return ()
+        if request.migrate is None:
+            return self.service.options.migrate_command if versions.may_be_behind else ()
+        nothing_known = versions.revisions.live is None and not versions.differ
+        return request.migrate if nothing_known or versions.revisions.order in _UPWARDS else ()
+
+    @property
+    def migration_setting(self) -> str:
+        """Where that command is from."""
+        return "RESTORE_MIGRATE_COMMAND" if self.request.migrate is None else "--migrate"
+
+    @property
+    def loads(self) -> bool:
+        """Whether the statements of the file are run."""
+        return not self.request.by_rows or bool(self.migration)
+
+    @contextmanager
+    def phase(self, name: str, total: int | None = None) -> Iterator[None]:
+        """A phase that is shown; `total` is its expected size in bytes."""
+        self.progress.start(name, total)
+        yield
 
     @property
     def live(self) -> bool:

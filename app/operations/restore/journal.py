@@ -2,20 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any
+from datetime import datetime
+from typing import Any, TypedDict, Unpack
 
 import structlog
 
 from app.domain.events import RestoreEvent
-from app.domain.restore import Restore, Step
+from app.domain.restore import Method, Restore, RestoreState, Step
 from app.errors import CatalogError, RestoreError
 from app.operations.lease import lease
 from app.operations.service import Service
 from app.ports.events import failure
 
 log = structlog.get_logger(__name__)
+
+
+class Changes(TypedDict, total=False):
+    """Fields of the record that change while a restore runs, besides its step."""
+
+    state: RestoreState
+    finished_at: datetime
+    method: Method
+    server: str | None
+    safety: str | None
+    shadow: str | None
+    undo: str | None
+    undo_until: datetime | None
+    transaction: str | None
+    made_oid: int | None
+    replaced_oid: int | None
+    changed_oid: int | None
+    paused_replaced: tuple[str, ...]
+    paused_made: tuple[str, ...]
+    before_rollback: str
+    report: Mapping[str, Any]
 
 
 class Journal:
@@ -25,7 +48,7 @@ class Journal:
         self.service = service
         self.record = record
 
-    def write(self, step: Step | None = None, **changes: Any) -> None:
+    def write(self, step: Step | None = None, **changes: Unpack[Changes]) -> None:
         """Record where the restore stands.
 
         Args:
@@ -37,13 +60,13 @@ class Journal:
             RestoreError: another process took this one for dead, and recovered the restore.
         """
         if step is not None:
-            changes["step"] = step
             log.debug("restore step", step=str(step))
-        record = replace(self.record, heartbeat_at=self.service.clock(), **changes)
+        step = step or self.record.step
+        record = replace(self.record, step=step, heartbeat_at=self.service.clock(), **changes)
         self.service.restores.save_restore(record)
         self.record = record
 
-    def note(self, **changes: Any) -> None:
+    def note(self, **changes: Unpack[Changes]) -> None:
         """Change fields of the record, to be recorded with the next step."""
         self.record = replace(self.record, **changes)
 

@@ -39,16 +39,22 @@ def loss_findings(job: Job, tables: TablesInFile, extensions: Collection[str]) -
             yield Finding.ok(LOSSES, f"{job.source.name} has no rows at all")
         return
     message = f"{job.source.name} {'; it '.join(lost)}"
-    if job.source.facts is None and not job.request.allow_missing:
-        yield Finding.failed(LOSSES, RestoreValidationError(message, _ways(job, tables)))
+    if job.request.allow_missing or _is_of_this_database(job):
+        yield Finding.warning(LOSSES, f"{message}; the replace removes that")
     else:
-        yield Finding.warning(LOSSES, f"{message}: that goes")
+        yield Finding.failed(LOSSES, RestoreValidationError(message, _ways(job, tables)))
 
 
 def rowless_findings(job: Job) -> Iterator[Finding]:
     """Warn of a merge that brings nothing."""
     if not job.source.archive.index.rows:
         yield Finding.warning(LOSSES, f"{job.source.name} has no rows: nothing can come from it")
+
+
+def _is_of_this_database(job: Job) -> bool:
+    """Whether this service made the backup of the live database: then it has all that there was."""
+    backup = job.source.backup
+    return job.source.facts is not None and backup is not None and backup.database == job.request.database
 
 
 def _lost(job: Job, tables: TablesInFile) -> Iterator[str]:

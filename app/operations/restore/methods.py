@@ -3,6 +3,7 @@
 shadow database:  safety backup -> create shadow -> load -> prove -> post command -> swap by renaming
 in place:         safety backup -> one transaction: empty the database, load -> post command
 rows:             rows into temporary tables -> check -> safety backup -> one transaction: changes and their inverse
+                  (before a merge across migrations, a copy of the backup is migrated: restore/migration.py)
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from app.errors import BackupPermissionError
 from app.operations.backups.servers import note_restored
 from app.operations.restore.foreign import loading_role
 from app.operations.restore.job import RestoreJob
+from app.operations.restore.migration import Rows, migrated_rows, rows_of
 from app.operations.restore.revisions import revision_notes
 from app.operations.restore.safety import safety_backup
 from app.operations.restore.subscriptions import detach_copies, pause, report_subscriptions
@@ -131,17 +133,29 @@ def _in_place(job: RestoreJob) -> None:
     _run_post_command(job, live)
 
 
+def _rows(job: RestoreJob, changed: int | None) -> Rows:
+    """The rows to bring: of the backup, or of a copy that is migrated in a database of its own."""
+    if not job.migration:
+        job.journal.write(Step.LOADING, method=Method.ROWS, changed_oid=changed)
+        return rows_of(job)
+    scratch = shadow_name(job.request.changes, job.record.id)
+    job.journal.write(Step.LOADING, method=Method.ROWS, changed_oid=changed, shadow=scratch)
+    rows = migrated_rows(job, scratch)
+    job.journal.write(Step.LOADING, shadow=None)
+    return rows
+
+
 def _by_rows(job: RestoreJob) -> None:
     """Bring rows into the existing tables, and write the script that undoes it.
 
     What a dry run refuses is refused before the safety backup is taken: the rows are put into temporary tables first.
     """
-    service, journal, archive = job.service, job.journal, job.source.archive
+    service, journal = job.service, job.journal
     changed = job.target.databases().get(job.request.changes)
-    journal.write(Step.LOADING, method=Method.ROWS, changed_oid=changed)
+    rows = _rows(job, changed)
     with ExitStack() as stack:
-        with job.phase("merge", archive.index.raw_bytes):
-            merging = stack.enter_context(job.target.merging(archive, job.request.merge, job.progress.advance))
+        with job.phase("merge", rows.archive.index.raw_bytes):
+            merging = stack.enter_context(job.target.merging(rows.archive, rows.request, job.progress.advance))
             merging.check()
         safety_backup(job)
         journal.write(Step.LOADING)
@@ -157,7 +171,7 @@ def _by_rows(job: RestoreJob) -> None:
     outcome = job.outcome
     outcome.changes = replace(changes, versions=job.versions)
     outcome.rows = {name: changes.total(name) for name in COUNTS}
-    outcome.notes += (*revision_notes(job, outcome.findings), *changes.notes)
+    outcome.notes += (*revision_notes(job, outcome.findings), *rows.notes, *changes.notes)
     outcome.warnings += changes.warnings
     if blocked := changes.total("blocked"):
         outcome.warnings.append(f"{blocked} rows were not brought back: the samples show what blocks them")

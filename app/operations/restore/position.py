@@ -48,7 +48,7 @@ def is_applied(target: Target, record: Restore) -> bool:
     Raises:
         RestoreRollbackError: nobody can tell.
     """
-    if record.shadow is not None:
+    if record.shadow is not None and record.method is not Method.ROWS:
         return _is_swapped(record, target.databases())
     return record.transaction is not None and _is_committed(target, record.transaction)
 
@@ -92,7 +92,7 @@ def _replaced_by_hand(record: Restore, oids: Mapping[str, int]) -> Obstacle:
 
 
 def _looks_applied(target: Target, record: Restore) -> bool | None:
-    if record.shadow is not None:
+    if record.shadow is not None and record.method is not Method.ROWS:
         return _is_swapped(record, target.databases())
     return record.transaction is not None and target.committed(record.transaction)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -9,11 +10,12 @@ from app.archive.index import TableName
 from app.domain.changes import Changes, MergeRequest, TableChanges
 from app.domain.checks import Finding, Severity, first_error
 from app.domain.listed import listed
-from app.domain.restore import Method, Mode
+from app.domain.restore import Method, Mode, preview_name
 from app.domain.revisions import SchemaVersions
 from app.operations.backups.inventory import Inventory, inventory
 from app.operations.restore.checks import COMMANDS, check_preview
 from app.operations.restore.job import Job
+from app.operations.restore.migration import migrated_rows, rows_of
 from app.operations.restore.request import RestoreRequest
 from app.operations.restore.revisions import revision_notes, schema_versions, versions_between
 from app.operations.restore.source import RestoreSource, locate, open_source
@@ -61,8 +63,13 @@ def preview(service: Service, request: RestoreRequest, progress: Progress = SILE
     source = open_source(service, locate(service, request.backup, backups), progress)
     job = Job(service=service, request=request, backups=backups, source=source, progress=progress)
     findings = check_preview(job)
-    changes = _plan(job.target, source, request.merge, progress) if job.live else _all_new(source)
-    notes = (*revision_notes(job, findings), *changes.notes)
+    rows = migrated_rows(job, preview_name(request.changes, secrets.token_hex(6))) if job.migration else rows_of(job)
+    changes = (
+        _plan(job.target, replace(source, archive=rows.archive), rows.request, progress)
+        if job.live
+        else _all_new(source)
+    )
+    notes = (*revision_notes(job, findings), *rows.notes, *changes.notes)
     changes = replace(changes, versions=job.versions, notes=notes)
     return Preview(
         backup=source.name,
@@ -91,8 +98,8 @@ def diff(service: Service, one: str, other: str | None, progress: Progress = SIL
     source = _verified_source(service, one, backups, progress)
     if other is None:
         changes = _plan(service.target, source, MergeRequest(exact=True), progress)
-        live = service.target.facts().live
-        return _with_versions(changes, schema_versions(service, service.target, source, live))
+        # Asked in the live database itself: to look, nobody needs a way into another one.
+        return _with_versions(changes, schema_versions(service, service.target, source, service.source.facts()))
     second = _verified_source(service, other, backups, progress)
     progress.start("compare", source.archive.index.raw_bytes + second.archive.index.raw_bytes)
     changes = service.target.compare(source.archive, second.archive, progress.advance)

@@ -231,6 +231,9 @@ def _recovery_failed(record: Restore, error: ResidencyBackupError) -> RestoreRol
         where = f"if transaction {record.transaction} was committed, {live} is as after the restore, else as before"
         query = in_psql(live, f"SELECT pg_xact_status('{record.transaction}')")
         by_hand = f"this says whether it was: {query}"
+    elif record.shadow:  # a merge that was migrating a copy of its backup
+        where = f"{live} is as before"
+        by_hand = in_psql("postgres", f"DROP DATABASE IF EXISTS {quoted(record.shadow)} WITH (FORCE)")
     else:
         where = f"{live} is as before"
         by_hand = "nothing is to be done to the database"

@@ -33,6 +33,7 @@ class RestoreOptions(TypedDict, total=False):
         into: another database than the live one.
         search_path: schemas that functions look in meanwhile.
         as_role: the role that loads the dump.
+        migrate: the command line that brings a copy of the backup to the live schema before a merge.
         skip_tables, skip_columns, map_tables, map_columns, fills: how a merge fits the backup to the live schema.
         allow_missing: tables and rows may go that the file lacks.
     """
@@ -52,6 +53,7 @@ class RestoreOptions(TypedDict, total=False):
     map_tables: Sequence[str] | None
     map_columns: Sequence[str] | None
     fills: Sequence[str] | None
+    migrate: str | None
     allow_missing: bool
 
 
@@ -66,6 +68,8 @@ class RestoreRequest:
         confirm: the name of the database that changes, typed out; no restore runs without it.
         as_role: the role that loads the dump; None leaves that to the settings.
         allow_missing: whether tables and rows of the live database may go that the file lacks.
+        migrate: the command that brings a copy of the backup to the live schema; None leaves it to the settings, and an
+            empty one merges the backup as it is.
         request_key: tells a message that is delivered twice.
     """
 
@@ -76,6 +80,7 @@ class RestoreRequest:
     confirm: str | None = None
     as_role: str | None = None
     allow_missing: bool = False
+    migrate: tuple[str, ...] | None = None
     request_key: str | None = None
 
     @classmethod
@@ -97,7 +102,11 @@ class RestoreRequest:
             message = "--where, --dependents and --parents need to know of which table"
             raise RestoreValidationError(message, "name it with --table")
         _require_rows_to_fit(merge)
-        if as_role and (mode is Mode.MERGE or merge.tables):
+        migrate = _command(options.get("migrate"))
+        if migrate and mode is Mode.REPLACE:
+            message = "--migrate belongs to a merge: a replace runs RESTORE_POST_COMMAND on the restored database"
+            raise RestoreValidationError(message, "set RESTORE_POST_COMMAND, or use --mode merge")
+        if as_role and not migrate and (mode is Mode.MERGE or merge.tables):
             message = "--as belongs to a replace of the whole database: else no statement of the file is run"
             raise RestoreValidationError(message, _without_as(mode, merge, as_role))
         if options.get("allow_missing") and (mode is Mode.MERGE or merge.tables):
@@ -111,6 +120,7 @@ class RestoreRequest:
             confirm=options.get("confirm"),
             as_role=as_role,
             allow_missing=bool(options.get("allow_missing")),
+            migrate=migrate,
             request_key=request_key,
         )
 
@@ -145,6 +155,24 @@ class RestoreRequest:
         wrong = f"the confirmation {self.confirm!r} is not the name of the database"
         hint = f"a restore changes database {self.changes}: say so with --confirm {shlex.quote(self.changes)}"
         raise RestoreValidationError(wrong if self.confirm else "nothing is confirmed", hint)
+
+
+def _command(line: object) -> tuple[str, ...] | None:
+    """The words of a command, split as a shell would; no shell runs it.
+
+    Raises:
+        RestoreValidationError: it is none.
+    """
+    if line is None:
+        return None
+    try:
+        words = tuple(shlex.split(line)) if isinstance(line, str) else ("",)
+    except ValueError:
+        words = ("",)
+    if words[:1] == ("",):
+        hint = "write --migrate 'alembic upgrade head'; what needs a shell is its own: --migrate 'sh -c \"…\"'"
+        raise RestoreValidationError("--migrate is given no command line", hint)
+    return words
 
 
 def _merge_request(service: Service, backup: str, mode: Mode, options: RestoreOptions) -> MergeRequest:

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 from app.archive.inspect.versions import ALEMBIC, RecordedVersions, recorded_versions
 from app.archive.manifest import ServerFacts
+from app.archive.reader import Archive
 from app.domain.checks import Finding, Severity
+from app.domain.restore import Mode
 from app.domain.revisions import Heads, Order, Revisions, SchemaVersions, ToolVersions, heads_of
 from app.errors import BackupError
 from app.operations.restore.source import RestoreSource
@@ -44,6 +46,11 @@ def schema_versions(
     recorded = list(_recorded(service, source))
     revisions, problem = _with_history(service, Revisions(_heads(source, recorded), heads_of(live.alembic_revision)))
     return SchemaVersions(revisions, _others(target, recorded), problem)
+
+
+def others_of(service: Service, target: Target, archive: Archive) -> tuple[ToolVersions, ...]:
+    """The tables of other tools than Alembic in which an archive and the live database differ."""
+    return _others(target, list(recorded_versions(archive, service.options.version_tables)))
 
 
 def versions_between(service: Service, one: RestoreSource, other: RestoreSource) -> SchemaVersions:
@@ -92,7 +99,9 @@ def _by_rows(job: Job) -> str:
     into = f" --into {shlex.quote(job.request.into)}" if job.request.into else ""
     merge = f"residency-backup restore {backup} --mode merge{into} --migrate 'alembic upgrade head' --dry-run"
     way = "rows are matched by the names of tables and columns"
-    if not job.versions.may_be_behind:
+    if job.migration:
+        return f"a copy of the backup is migrated by {job.migration_setting} first, and merged from there"
+    if not job.versions.may_be_behind or job.request.mode is not Mode.MERGE:
         return way
     return f"{way}; to have the application's migrations brought over a copy of the backup first: {merge}"
 

@@ -101,7 +101,7 @@ def rollback(service: Service, restore_id: str, progress: Progress = SILENT) -> 
 def replace_by_safety_backup(service: Service, journal: Journal, progress: Progress = SILENT) -> None:
     """Make the live database what the safety backup holds, in one transaction."""
     backup = find(service, journal.record.safety or "")
-    manifest = read_manifest(service, backup)
+    manifest = read_manifest(service.tree, backup)
     archive = Archive(lambda: service.tree.open(backup.file), manifest.codec, manifest.index)
     progress.start("roll back in place", manifest.raw_bytes)
     journal.write(Step.ROLLING_BACK, transaction=None)

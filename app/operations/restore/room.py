@@ -13,6 +13,7 @@ from app.errors import BackupStorageError, ResidencyBackupError, RestoreStorageE
 from app.operations.backup.space import MEGABYTE, forecast, shortage
 from app.operations.backups.inventory import newest_verified
 from app.operations.restore.job import Job
+from app.operations.restore.migration import SHRINKS
 from app.operations.service import Service
 
 _DISK, _SERVER_DISK = "disk", "disk of the server"
@@ -27,9 +28,12 @@ def room_findings(job: Job) -> Iterator[Finding]:
         safety = forecast(live.size, service.options.codec, newest_verified(service, job.backups))
     # A merge puts the backup's rows beside the live ones, without indexes.
     building = source.archive.index.raw_bytes if job.request.by_rows else source.size
+    copy = 0
+    if job.migration:  # the scratch database is gone before the rows are put there
+        building, copy = max(building, source.size), source.archive.index.raw_bytes // SHRINKS
     folder = job.facts.data_folder
     together = folder is not None and _same_disk(folder, service.tree.root)
-    yield _tree_room(service, safety + (building if together else 0))
+    yield _tree_room(service, safety + copy + (building if together else 0))
     if folder is not None and not together:
         yield _server_room(folder, building)
 

@@ -123,7 +123,7 @@ def _checked_job(
 def _finish(job: RestoreJob) -> RestoreOutcome:
     """Record the end. If it cannot be recorded now, `check --repair` finds it out later."""
     record, outcome = job.record, job.outcome
-    backups = inventory(job.service, job.backups)
+    backups = inventory(job.service, job.backups)  # anew: somebody may have pinned one for a reason of their own
     still_needed = record.safety if record.undo_until else None
     released = release(job.service, record, backups, but=still_needed, known=job.source.stored)
     if record.undo_until is None and job.live and record.method is Method.SHADOW:

@@ -7,7 +7,6 @@ publisher that nobody else gets any more. Their names are recorded first, so tha
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from app.domain.events import RestoreEvent
 from app.domain.psql import in_psql, quoted
@@ -28,8 +27,10 @@ def pause(target: Target, journal: Journal, side: Side) -> None:
     live = journal.record.changes
     enabled = [subscription.name for subscription in target.replication(live).subscriptions if subscription.enabled]
     if enabled:
-        paused: dict[str, Any] = {f"paused_{side}": tuple(enabled)}
-        journal.write(**paused)
+        if side is Side.REPLACED:
+            journal.write(paused_replaced=tuple(enabled))
+        else:
+            journal.write(paused_made=tuple(enabled))
         target.pause_subscriptions(live, enabled)
 
 

@@ -202,4 +202,6 @@ def check_rows(found: Counter[TableName], expected: dict[TableName, int]) -> Non
     for table, rows in expected.items():
         if found[table] != rows:
             message = f"table {table} got {found[table]} rows, and the archive holds {rows}"
-            raise RestoreDataError(message, "verify the backup; see the server's log about that table")
+            raise RestoreDataError(
+                message, "see the server's log about that table; to verify the backups: residency-backup verify --all"
+            )

@@ -45,7 +45,9 @@ class Hints:
         return f"alter the column's type, or leave the column out: --skip-column {column}"
 
     def _unique(self, _: Reason) -> str:
-        return "if rows only swap unique values, make their constraint DEFERRABLE first"
+        return (
+            "change the value in the row that has it; if rows only swap values, make their constraint DEFERRABLE first"
+        )
 
     def _check(self, reason: Reason) -> str:
         column = f"column {reason.columns[0]}" if len(reason.columns) == 1 else "its columns"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import chain, zip_longest
 
 from app.domain.changes import MOST_SAMPLES, SHOWN_CHARACTERS, Sample, SampleKind, TableChanges, Values
 from app.domain.readable import shortened, shortened_pair
@@ -26,22 +26,29 @@ _Grouped = tuple[_Group, Sample]
 
 
 def samples(session: MergeSession, planner: Planner, counts: Sequence[TableChanges]) -> tuple[Sample, ...]:
-    """Up to `MOST_SAMPLES` rows: blocked ones, then those that differ, then the others, of all tables in turn."""
+    """Up to `MOST_SAMPLES` rows: blocked ones, then those that differ, then the others, of all tables in turn.
+
+    At most half of them are blocked, unless there are few others.
+    """
     work = [
         (table, number)
         for table, number in zip(planner.staged, counts, strict=True)
         if number.changed or number.blocked or number.conflicting
     ]
     most = MOST_SAMPLES if len(work) < _MANY else MOST_SAMPLES // _MANY
-    found: list[Sample] = []
+    passes: list[list[Sample]] = []
     for count, select in _PASSES:
         groups: dict[_Group, list[Sample]] = {}
-        for table, _ in (pair for pair in work if getattr(pair[1], count)) if len(found) < MOST_SAMPLES else ():
+        enough = sum(map(len, passes[1:])) >= MOST_SAMPLES
+        for table, _ in () if enough else (pair for pair in work if getattr(pair[1], count)):
             rows = list(_rows(session, table, select(planner, table), most))
             for group, sample in _samples(planner, table, rows, Obstacles(session, planner, table)):
                 groups.setdefault(group, []).append(sample)
-        found += [sample for turn in zip_longest(*groups.values()) for sample in turn if sample is not None]
-    return tuple(found[:MOST_SAMPLES])
+        passes.append([sample for turn in zip_longest(*groups.values()) for sample in turn if sample is not None])
+    blocked, *rest = passes
+    others = list(chain.from_iterable(rest))
+    shown = blocked[: MOST_SAMPLES - min(len(others), MOST_SAMPLES // 2)]
+    return (*shown, *others[: MOST_SAMPLES - len(shown)])
 
 
 @dataclass(frozen=True, slots=True)

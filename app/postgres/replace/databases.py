@@ -139,8 +139,14 @@ def renaming(database: Database, names: Collection[str]) -> bool:
         return bool(session.query(_RENAMING, list(names))[0][0])
 
 
-def create(database: Database, name: str, facts: ServerFacts | None) -> None:
+def create(database: Database, name: str, facts: ServerFacts | None, *, shut: bool = False) -> None:
     """Create an empty database like `database`; see `app.ports.target.Target.create`.
+
+    Args:
+        database: the live one, which need not exist.
+        name: of the new database.
+        facts: of the dumped database; used if there is no live one.
+        shut: whether nobody but the session's role may connect; else the live one's grants are copied.
 
     Raises:
         RestorePermissionError: the role may not create it, or may not copy the live one's settings and grants.
@@ -158,7 +164,11 @@ def create(database: Database, name: str, facts: ServerFacts | None) -> None:
         if options.oid is not None:
             try:
                 with session.transaction(f"the settings and grants of database {name}"):
-                    _copy_settings_and_grants(session, name, options.oid, str(options.owner))
+                    _copy_settings(session, name, options.oid)
+                    if shut:
+                        _shut(session, name, str(options.owner))
+                    else:
+                        _copy_grants(session, name, options.oid, str(options.owner))
             except BaseException as error:
                 with contextlib.suppress(RestoreError, psycopg.Error):
                     _drop(database, session, name)
@@ -227,8 +237,17 @@ def _drop(database: Database, session: Maintenance, name: str) -> bool:
     return True
 
 
-def _copy_settings_and_grants(session: Maintenance, name: str, source_oid: int, owner: str) -> None:
-    """Copy to a database what another one has besides its contents."""
+def _shut(session: Maintenance, name: str, owner: str) -> None:
+    """Let nobody connect but the session's role, and superusers, whom nothing keeps out."""
+    what, target, own = "the rights on the database", sql.Identifier(name), session.connection.info.user
+    session.execute(what, "REVOKE ALL ON DATABASE {} FROM PUBLIC", target)
+    if owner != own:
+        session.execute(what, "REVOKE ALL ON DATABASE {} FROM {}", target, sql.Identifier(owner))
+        session.execute(what, "GRANT ALL ON DATABASE {} TO {}", target, sql.Identifier(own))
+
+
+def _copy_settings(session: Maintenance, name: str, source_oid: int) -> None:
+    """Copy the settings of a database, also those of single roles in it."""
     target = sql.Identifier(name)
     for role, setting in session.query(_CONFIG, source_oid):
         variable, _, value = setting.partition("=")
@@ -239,6 +258,11 @@ def _copy_settings_and_grants(session: Maintenance, name: str, source_oid: int, 
         session.execute(
             what, "ALTER {} SET {} TO {}", owner_of_setting, sql.Identifier(variable), _value(variable, value)
         )
+
+
+def _copy_grants(session: Maintenance, name: str, source_oid: int, owner: str) -> None:
+    """Copy the grants, the comment and the labels of a database."""
+    target = sql.Identifier(name)
     if session.query(_HAS_GRANTS, source_oid)[0][0]:
         _grant(session, target, owner, session.query(_GRANTS, source_oid))
     if comment := session.query(_COMMENT, source_oid)[0][0]:

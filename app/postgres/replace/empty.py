@@ -12,9 +12,11 @@ from typing import LiteralString
 
 from psycopg import sql
 
+from app.domain.psql import in_psql
+from app.domain.replication import freeing
 from app.errors import RestoreError, RestorePermissionError, RestoreValidationError
 from app.postgres.maintenance import Maintenance
-from app.postgres.quoting import quoted
+from app.postgres.quoting import literal, quoted
 from app.postgres.session import sqlstate_of
 
 _MEMBER = "EXISTS (SELECT FROM pg_depend e WHERE e.classid = {} AND e.objid = {} AND e.deptype = 'e')"
@@ -127,7 +129,8 @@ def empty(session: Maintenance) -> set[str]:
         message = (
             f"the database has subscriptions, which cannot be dropped in a transaction: {', '.join(subscriptions)}"
         )
-        raise RestoreValidationError(message, "DROP SUBSCRIPTION by hand, and restore again")
+        by_hand = _in_psql(session, (statement for name in subscriptions for statement in freeing(name)))
+        raise RestoreValidationError(message, f"drop them, and restore again: {by_hand}")
     extensions = set(session.query(_EXTENSIONS))
     kept = {name for (name,) in session.query(_KEPT_NAMES)}
     _drop(session, _EVENT_TRIGGERS)  # first: they would fire on what follows
@@ -139,9 +142,17 @@ def empty(session: Maintenance) -> set[str]:
     session.query(_LARGE_OBJECTS)
     _reset_rights(session)
     if dropped := extensions - set(session.query(_EXTENSIONS)):
-        names = ", ".join(sorted(name for (name,) in dropped))
-        raise RestoreValidationError(f"extensions depend on objects of users: {names}", "drop them by hand first")
+        names = sorted(name for (name,) in dropped)
+        by_hand = _in_psql(session, (f"DROP EXTENSION {quoted(name)}" for name in names))
+        message = f"extensions depend on objects of users: {', '.join(names)}"
+        raise RestoreValidationError(message, f"drop them first: {by_hand}")
     return kept
+
+
+def _in_psql(session: Maintenance, statements: Iterable[str]) -> str:
+    """The command by which an administrator runs statements in the session's database."""
+    ((database,),) = session.query("SELECT current_database()::text")
+    return in_psql(database, *statements)
 
 
 def _drop(session: Maintenance, query: str) -> None:
@@ -170,8 +181,13 @@ def _empty_extensions(session: Maintenance) -> None:
                     raise
                 later.append((schema, name, condition))
         if len(later) == len(pending):
-            message = f"other rows, which stay, refer to rows of {later[0][0]}.{later[0][1]}, a table of an extension"
-            raise RestoreValidationError(message, "delete them by hand")
+            schema, name, _ = later[0]
+            message = f"other rows, which stay, refer to rows of {schema}.{name}, a table of an extension"
+            table = literal(quoted(schema, name))
+            keys = f"SELECT conrelid::regclass, conname FROM pg_constraint WHERE confrelid = {table}::regclass"
+            raise RestoreValidationError(
+                message, f"delete them first; to see by which keys: {_in_psql(session, [keys])}"
+            )
         pending = later
 
 

@@ -41,7 +41,9 @@ _PUBLIC = EntryName(b"SCHEMA", b"-", b"public")
 _UNNAMED = {_PUBLIC, EntryName(b"COMMENT", b"-", b"SCHEMA public")}
 _OF_TABLES = {b"CONSTRAINT", b"FK CONSTRAINT", b"TRIGGER"}
 _BLOBS = {b"BLOB", b"BLOB METADATA", b"BLOBS"}
-_HINT = "restore again; if that does not help, verify the backup and look at the server's log"
+_HINT = (
+    "restore again; if that does not help, see the server's log, and verify the backups: residency-backup verify --all"
+)
 Again = Callable[[TableName], TableDigest | None]
 
 

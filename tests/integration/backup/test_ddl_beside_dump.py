@@ -31,7 +31,7 @@ from app.postgres.dump.source import PostgresSource
 from tests.fix_postgres import TestDatabase, copy_of_all_tables, psql, scratch_database
 from tests.fix_service import Site
 from tests.fix_sessions import BOUND, Beside
-from tests.tiers import times
+from tests.tiers import sample_of, times
 
 LARGE = """
     CREATE TABLE a_large AS SELECT i AS id, repeat('a', 200) AS t FROM generate_series(1, 4000) i;
@@ -97,20 +97,23 @@ def require_restores(data: bytes, server: EmbeddedPostgres, file: Path, *instant
 
 @pytest.mark.parametrize(
     "change",
-    [
-        "ALTER TABLE z_large ADD COLUMN more int",
-        "ALTER TABLE z_large ALTER id TYPE bigint",
-        "TRUNCATE z_large",
-        "DROP TABLE z_large",
-        "REINDEX TABLE z_large",
-        "VACUUM FULL z_large",
-        "CLUSTER z_large USING z_large_pkey",
-        "ALTER TABLE small RENAME COLUMN t TO u",
-        "DROP TABLE small CASCADE",
-        "REFRESH MATERIALIZED VIEW seen",
-        "LOCK TABLE z_large IN ACCESS EXCLUSIVE MODE",
-        "CREATE INDEX CONCURRENTLY ON z_large (t)",
-    ],
+    sample_of(
+        [
+            "ALTER TABLE z_large ADD COLUMN more int",
+            "ALTER TABLE z_large ALTER id TYPE bigint",
+            "TRUNCATE z_large",
+            "DROP TABLE z_large",
+            "REINDEX TABLE z_large",
+            "VACUUM FULL z_large",
+            "CLUSTER z_large USING z_large_pkey",
+            "ALTER TABLE small RENAME COLUMN t TO u",
+            "DROP TABLE small CASCADE",
+            "REFRESH MATERIALIZED VIEW seen",
+            "LOCK TABLE z_large IN ACCESS EXCLUSIVE MODE",
+            "CREATE INDEX CONCURRENTLY ON z_large (t)",
+        ],
+        (0, 2, 5, 8, 9, 10, 11),
+    ),
 )
 def test_a_change_of_the_schema_holds_nobody_up(
     large: TestDatabase, postgres_server: EmbeddedPostgres, tmp_path: Path, change: str

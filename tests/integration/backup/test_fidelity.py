@@ -157,7 +157,7 @@ def test_our_load_of_our_dump_is_what_psql_restores_from_pg_dump(
         assert_digests(restored, tormented, index)
 
 
-@pytest.mark.parametrize(("major", "options"), pairs(MAJORS, STOCK), indirect=["major"], scope="module")
+@pytest.mark.parametrize(("major", "options"), pairs(majors(18), STOCK), indirect=["major"], scope="module")
 def test_our_load_of_a_stock_dump_is_what_psql_makes_of_it(
     major: Major, tormented: TestDatabase, twin: Looks, options: tuple[str, ...], tmp_path: Path
 ) -> None:

@@ -36,17 +36,11 @@ def a_socket(path: Path) -> None:
     os.mknod(path, stat.S_IFSOCK | 0o600)  # a socket cannot be bound to a path as long as this one
 
 
-def a_dump_folder(path: Path) -> None:
-    path.mkdir()
-    (path / "toc.dat").touch()
-
-
 MADE: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "pipe": (os.mkfifo, "is a pipe", "cat {path} > dump.sql"),
     "socket": (a_socket, "is a socket", "> dump.sql"),
     "device": (lambda path: path.symlink_to("/dev/null"), "is a device", "> dump.sql"),
     "folder": (Path.mkdir, "is a folder, and no file", "ls {path}"),
-    "dump in a folder": (a_dump_folder, "pg_dump's directory format", "pg_restore --file=dump.sql {path}"),
 }
 
 

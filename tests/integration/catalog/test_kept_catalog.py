@@ -105,6 +105,7 @@ def test_its_backups_are_listed_and_verify(old: Old) -> None:
         "safety/backup-2026-11-28T114119Z",
         DAILY,
     ]
+    assert {(backup.made_by, backup.pinned_by) for backup in inventory(service)} == {(None, None)}
     outcome = verify(service, None)
     assert (len(outcome.verified), outcome.failed, outcome.warnings) == (7, [], [])
 

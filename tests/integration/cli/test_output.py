@@ -85,8 +85,12 @@ def test_diff_and_merge_of_bytes_that_are_no_text(bare: Site) -> None:
     assert before != changed
     differing = bare.cli("diff", "latest-manual", "--json")
     assert differing.code == 0, differing.stderr
-    keys = {sample["key"]["name"] for sample in json.loads(differing.stdout)["samples"]}
-    assert keys == {"M\\xfcller \\xff\\xfe", "plain", "neu \\xdf"}
+    samples = {sample["key"]["name"]: sample["values"] for sample in json.loads(differing.stdout)["samples"]}
+    assert samples == {
+        "M\\xfcller \\xff\\xfe": {},
+        "plain": {"v": {"backup": "b", "live": "\\xe8"}},
+        "neu \\xdf": {},
+    }
     assert "name=M\\xfcller \\xff\\xfe" in bare.cli("diff", "latest-manual").stdout
     merged = bare.cli("restore", "latest-manual", "--mode", "merge", "--confirm", bare.database.name, "--json")
     assert merged.code == 0, merged.stdout

@@ -67,7 +67,7 @@ def stands() -> Iterator[Stands]:
         yield Stands(full_site, full_site.take())
 
 
-@pytest.mark.parametrize(("compression", "suffix"), [("none", ".tar.gz"), ("zstd", ".tar.zst")])
+@pytest.mark.parametrize(("compression", "suffix"), sample_of([("none", ".tar.gz"), ("zstd", ".tar.zst")], [1]))
 def test_laid_out_and_started_it_is_the_server_that_was(
     full_site: FullSite, server_folder: Path, compression: str, suffix: str
 ) -> None:

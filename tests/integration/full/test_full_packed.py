@@ -293,7 +293,7 @@ def test_a_cancel_while_retention_works_does_not_undo_the_backup(
     def cancelled(*_: object, **_more: object) -> None:
         raise Cancelled(BackupCancelledError("the run was revoked"))
 
-    monkeypatch.setattr("app.operations.backup.take.prune", cancelled)
+    monkeypatch.setattr("app.operations.backup.take.apply_retention", cancelled)
     taken = packed_site.take()
     assert taken.backup.is_verified
     assert "retention was cut short" in taken.warnings[0]

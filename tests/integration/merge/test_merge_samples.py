@@ -25,6 +25,8 @@ def test_blocked_rows_are_not_drowned_by_updates(empty_database: TestDatabase) -
     assert [(each.key["id"], each.kind) for each in done.samples[:4]] == [
         ("7", SampleKind.UNIQUE), ("400", SampleKind.CHECK), ("401", SampleKind.CHECK), ("402", SampleKind.CHECK)
     ]  # fmt: skip
+    kinds = [each.kind for each in done.samples]
+    assert (kinds.count(SampleKind.CHECK), kinds.count(SampleKind.UPDATED), len(kinds)) == (49, 50, 100)
     assert {(each.table, each.kind, each.columns, each.constraint, each.rows) for each in done.blocked} == {
         ("public.t", SampleKind.UNIQUE, ("code",), "t_code_key", 1),
         ("public.t", SampleKind.CHECK, ("v",), "low", 101),

@@ -7,6 +7,7 @@ import pytest
 
 from tests.fix_merge import archive_of, beside, merge, request, undo
 from tests.fix_postgres import TestDatabase
+from tests.tiers import pairs
 
 ROWS = "SELECT 'r' || i FROM generate_series(1, 50) i"
 # How 50 rows of t(id, v) got their ids from the sequence s, and with that of what it is restored.
@@ -47,8 +48,7 @@ def next_row(database: TestDatabase, table: str = "t") -> int:
     return int(database.query(f"INSERT INTO {table} (v) VALUES ('next') RETURNING id")[0][0])
 
 
-@pytest.mark.parametrize("mode", ["merge", "replace"])
-@pytest.mark.parametrize("by", DRAWN)
+@pytest.mark.parametrize(("by", "mode"), pairs(list(DRAWN), ["merge", "replace"]))
 def test_what_rows_of_a_chosen_table_draw_from_goes_on(empty_database: TestDatabase, by: str, mode: str) -> None:
     make = DRAWN[by]
     into = "w" if "VIEW w" in make else "t"

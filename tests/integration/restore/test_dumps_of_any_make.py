@@ -142,7 +142,7 @@ def test_it_is_done_if_that_may_go(site: Site, postgres_server: EmbeddedPostgres
         staging.execute("CREATE TABLE other (id int); INSERT INTO other VALUES (1)")
         options = {"into": staging.name, "confirm": staging.name, "allow_missing": True}
         asked = request(site, "file-10d-one-table.sql", **options)
-        lost = f"lacks 1 table that {staging.name} has: public.other: that goes"
+        lost = f"lacks 1 table that {staging.name} has: public.other; the replace removes that"
         assert any(lost in warning for warning in preview(site.service(), asked).warnings)
         assert any(lost in warning for warning in restore(site.service(), asked).warnings)
         assert staging.query("SELECT count(*) FROM people") == [(3,)]
@@ -159,5 +159,5 @@ def test_an_own_backup_that_is_older_than_a_table_is_restored_with_a_warning(
         database.execute("CREATE TABLE since (id int); INSERT INTO since VALUES (1)")
         done = own.cli("restore", "latest", "--mode", "replace", "--confirm", database.name)
         assert done.code == 3, done.stderr
-        assert f"lacks 1 table that {database.name} has: public.since: that goes" in done.stderr
+        assert f"lacks 1 table that {database.name} has: public.since; the replace removes that" in done.stderr
         drop_databases(postgres_server, database.name)

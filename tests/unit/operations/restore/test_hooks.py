@@ -14,7 +14,9 @@ from app.errors import (
     RestoreRollbackError,
     RestoreValidationError,
 )
+from app.operations.backups.inventory import inventory
 from app.operations.health.check import repair
+from app.operations.health.restores import check_restores
 from app.operations.restore.preview import preview
 from app.operations.restore.request import RestoreRequest
 from app.operations.restore.rollback import rollback
@@ -236,6 +238,8 @@ def test_who_recovers_a_restore_that_died_runs_the_after_command(site: MemorySit
     with pytest.raises(Killed):
         site.restore()
     bury(site)
+    found = check_restores(site.service, inventory(site.service))
+    assert any("RESTORE_AFTER_COMMAND is still to be run" in finding.message for finding in found)
     (said,) = [line for line in repair(site.service) if "restore " in line]
     assert "RESTORE_AFTER_COMMAND was run" in said
     assert outcomes(site) == expected
