@@ -58,8 +58,10 @@ def undo(database: TestDatabase, script: bytes) -> None:
     run_script(Database.from_url(database.url), io.BytesIO(script), lambda _: None)
 
 
-def done_as_previewed(database: TestDatabase, change: str, **wanted: object) -> Changes:
-    """What a merge did after a change, which its preview said and its undo took back."""
+def done_as_previewed(
+    database: TestDatabase, change: str, meanwhile: Callable[[], None] = lambda: None, **wanted: object
+) -> Changes:
+    """What a merge did after a change, which its preview said and its undo took back; `meanwhile` looks at it."""
     archive = archive_of(database)
     database.execute(change)
     before = copy_of_all_tables(database.url)
@@ -67,6 +69,7 @@ def done_as_previewed(database: TestDatabase, change: str, **wanted: object) -> 
         preview = found.preview()
     done, inverse = merge(database, archive, request(**wanted))  # type: ignore[arg-type]
     assert (preview.tables, preview.notes) == (done.tables, done.notes)
+    meanwhile()
     again, _ = merge(database, archive, request(**wanted))  # type: ignore[arg-type]
     assert not any(each.changed for each in again.tables)
     undo(database, inverse)

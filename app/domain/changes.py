@@ -226,6 +226,7 @@ class MergeRequest:
         backup: name of the backup, for hints; None if unknown.
         into: name of the database, for hints, if it is not the live one.
         search_path: for functions; None means the path of database and role.
+        migrate: the command line that a copy of the backup is migrated by first, for hints; None if it was not given.
         adaptation: how the backup is fitted to the live schema.
     """
 
@@ -239,6 +240,7 @@ class MergeRequest:
     backup: str | None = None
     into: str | None = None
     search_path: str | None = None
+    migrate: str | None = None
     adaptation: Adaptation = field(default_factory=Adaptation)
 
     @property
@@ -258,6 +260,7 @@ class MergeRequest:
             "--on-conflict": None if self.on_conflict == OnConflict() else str(self.on_conflict),
             "--into": self.into,
             "--search-path": self.search_path,
+            "--migrate": self.migrate,
         }
         words += [f"{option} {shell_word(text)}" for option, text in given.items() if text is not None]
         return " ".join([*words, *self.adaptation.words, f"--confirm {shell_word(database)}"])

@@ -109,7 +109,7 @@ def versions(database: Database, columns: Mapping[TableName, str]) -> dict[Table
     found: dict[TableName, frozenset[str]] = {}
     with as_restore_errors(), database.connect() as connection:
         for table, column in columns.items():
-            if connection.execute(_READABLE_COLUMN, (*table, column)).fetchone():
+            if connection.execute(_READABLE_COLUMN, (*table, column)).rowcount:
                 query = sql.SQL("SELECT {0}::text FROM ONLY {1} WHERE {0} IS NOT NULL").format(
                     sql.Identifier(column), sql.Identifier(*table)
                 )

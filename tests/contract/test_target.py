@@ -317,3 +317,19 @@ def test_a_database_without_replication_has_none(live: Live) -> None:
     found = live.target.replication(live.name)
     assert (list(found.subscriptions), list(found.slots)) == ([], [])
     assert not live.target.renaming([live.name])
+
+
+def test_it_tells_what_a_column_has_and_passes_over_tables_that_it_lacks(live: Live) -> None:
+    people, nowhere = TableName("public", "people"), TableName("public", "nowhere")
+    assert live.target.versions({people: "a", nowhere: "a"}) == {people: {"1", "2"}}
+
+
+def test_a_scratch_database_takes_an_archive_and_is_gone_afterwards(live: Live) -> None:
+    archive = live.archive()
+    with live.target.scratch(live.new, None) as scratch:
+        live.target.load(live.new, archive, live.load_options(), lambda _: None)
+        live.target.prove(live.new, archive, live.load_options(), lambda _: None)
+        scratch.require_alone()
+        assert scratch.source().facts().version_num
+        assert live.new in live.target.databases()
+    assert live.new not in live.target.databases()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -123,6 +124,14 @@ def test_what_was_flushed_reads_back(tree: Tree) -> None:
         draft.flush()
         with draft.reopen() as stream:
             assert stream.read() == b"one two"
+
+
+def test_a_nameless_file_is_written_read_and_never_listed(tree: Tree) -> None:
+    with tree.nameless() as stream:
+        stream.write(b"rows of a copy")
+        stream.flush()
+        assert os.pread(stream.fileno(), 100, 0) == b"rows of a copy"
+        assert [*tree.files(), *tree.leftovers()] == []
 
 
 def test_publishing_needs_no_flush_before_it(tree: Tree) -> None:

@@ -192,6 +192,7 @@ def _merge_request(service: Service, backup: str, mode: Mode, options: RestoreOp
         backup=backup,
         into=into,
         search_path=_path(options.get("search_path")),
+        migrate=options.get("migrate"),
         adaptation=Adaptation.parse(
             skip_tables=options.get("skip_tables"),
             skip_columns=options.get("skip_columns"),

@@ -10,8 +10,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from app.archive.index import TableName
+from app.archive.inspect.column_types import column_types, same_type
 from app.archive.reader import Archive
-from app.postgres.merge.match import MatchResult
+from app.postgres.merge.match import MatchResult, TableMatch
 from app.postgres.merge.misfits import Column, Guesses, Misfits
 from app.postgres.merge.schema import LiveSchema
 from app.postgres.merge.session import MergeSession
@@ -47,7 +48,7 @@ def guesses_about(
     """
     return Guesses(
         tables=_tables(misfits, archive, live, matches),
-        columns=_columns(misfits, matches),
+        columns=_columns(misfits, archive, matches),
         values={
             (table, name): value
             for table, names in misfits.wanting.items()
@@ -79,20 +80,25 @@ def _table_score(table: TableName, columns: Collection[str], name: TableName, li
     return common + _similarity(table.name, name.name) if common >= _ALIKE else 0
 
 
-def _columns(misfits: Misfits, matches: MatchResult) -> dict[Column, str]:
-    """Live columns that the backup lacks, and that are called much like lost ones, or are the only ones."""
-    extra = {match.name: match.extra for match in matches.tables}
+def _columns(misfits: Misfits, archive: Archive, matches: MatchResult) -> dict[Column, str]:
+    """Live columns that the backup lacks, of the same type as lost ones, with a name that is much alike or no rival."""
     renamed: dict[Column, str] = {}
-    for table in dict.fromkeys(table for table, _ in misfits.lost):
-        lost = [name for of_table, name in misfits.lost if of_table == table]
-        scores = {name: {other: _column_score(name, other) for other in extra[table]} for name in lost}
-        renamed |= {(table, old): new for old, new in _paired(scores).items()}
+    types = column_types(archive) if misfits.lost else {}
+    for match in matches.tables:
+        lost = [name for table, name in misfits.lost if table == match.name]
+        parts = [types[segment.table] for segment in match.sources if segment.table in types]
+        of_lost = {match.takes.get(name, name): kind for part in parts for name, kind in part.items()}
+        scores = {old: {new: _column_score(match, old, new, of_lost.get(old)) for new in match.extra} for old in lost}
+        renamed |= {(match.name, old): new for old, new in _paired(scores).items()}
     return renamed
 
 
-def _column_score(one: str, other: str) -> float:
-    score = _similarity(one, other)
-    return score if score >= _ALIKE else 0
+def _column_score(match: TableMatch, old: str, new: str, old_type: str | None) -> float:
+    if old_type is not None and not same_type(old_type, match.live.columns[new].type):
+        return 0
+    score = _similarity(old, new)
+    alone = old_type is not None and len(match.extra) == len(match.lost) == 1
+    return score if score >= _ALIKE or alone else 0
 
 
 def _similarity(one: str, other: str) -> float:

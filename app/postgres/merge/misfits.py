@@ -121,7 +121,7 @@ def _adaptation(misfits: Misfits, guesses: Guesses, request: MergeRequest) -> Ad
     """The request's options, and those that let it pass."""
     named = bool(request.tables)
     out = [] if named else [table for table in misfits.tables if table not in guesses.tables]
-    out += [table for table in misfits.shared if not named or request.dependents]
+    out += [table for table in misfits.shared if not named or request.dependents or request.parents]
     renamed = {(table, new) for (table, _), new in guesses.columns.items()}
     wanting = [(table, name) for table, names in misfits.wanting.items() for name in names]
     return request.adaptation + Adaptation(

@@ -65,12 +65,12 @@ class TableNames:
         for names in (in_live, in_backup) if live_first else (in_backup, in_live):
             if found := {live for name, live in names.items() if table.names(*name)}:
                 return _only(found, table, option)
-        raise self.unknown(table, option, "no such table takes part", in_backup | in_live)
+        raise self.unknown(f"{option}: no table {table} takes part", table, in_backup | in_live)
 
-    def unknown(self, name: object, option: str, what: str, known: Iterable[object]) -> RestoreValidationError:
+    def unknown(self, message: str, table: TableRef, known: Iterable[object]) -> RestoreValidationError:
         """The error about a name that hits nothing."""
         hint = f"'residency-backup show {shlex.quote(self.backup)}' lists the backup's tables"
-        return RestoreValidationError(f"{option} {name}: {what}", f"{near(str(name), known)}{hint}")
+        return RestoreValidationError(message, f"{near(str(table), known)}{hint}")
 
 
 @dataclass(slots=True)
@@ -181,8 +181,7 @@ def _found(
 ) -> TableName:
     candidates = {table for table in known if ref.names(*table)}
     if not candidates:
-        option_name = option.partition(" ")[0]
-        raise names.unknown(option.removeprefix(f"{option_name} "), option_name, f"{what} {ref}", known)
+        raise names.unknown(f"{option}: {what} {ref}", ref, known)
     return _only(candidates, ref, option)
 
 

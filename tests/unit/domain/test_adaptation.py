@@ -7,6 +7,8 @@ import shlex
 import pytest
 
 from app.domain.adaptation import Adaptation, ColumnMapping, ColumnRef, Fill, Filled, TableMapping, TableRef
+from app.domain.changes import MergeRequest
+from app.domain.restore import OnConflict
 from app.errors import RestoreValidationError
 
 OURS = TableRef("public", "people")
@@ -88,3 +90,22 @@ def test_what_a_migration_filled_is_added_to_what_is_asked_for() -> None:
     both = one + other
     assert (both.filled, both.skip_tables) == (one.filled, other.skip_tables)
     assert both.words == ("--skip-table log",)
+
+
+def test_a_request_is_written_as_the_command_line_that_asks_for_it() -> None:
+    asked = MergeRequest(
+        backup="/mnt/old dump.sql",
+        tables=["people"],
+        dependents=True,
+        parents=True,
+        where="name = 'O''Hara'",
+        on_conflict=OnConflict.parse("newest:updated_at"),
+        into="staging",
+        migrate="alembic upgrade head",
+        adaptation=Adaptation.parse(fills=["people.phone=''"]),
+    )
+    words = ["restore", "/mnt/old dump.sql", "--mode", "merge", "--table", "people", "--dependents", "--parents"]
+    words += ["--where", "name = 'O''Hara'", "--on-conflict", "newest:updated_at", "--into", "staging"]
+    words += ["--migrate", "alembic upgrade head", "--fill", "people.phone=''", "--confirm", "staging"]
+    assert shlex.split(asked.command("staging"))[1:] == words
+    assert MergeRequest(exact=True, tables=["t"]).command("live").endswith("--mode replace --table t --confirm live")
