@@ -43,6 +43,7 @@ _GRANTS = """
     FROM pg_database, aclexplode(datacl) a WHERE oid = %s"""
 _HAS_GRANTS = "SELECT datacl IS NOT NULL FROM pg_database WHERE oid = %s"
 _COMMENT = "SELECT shobj_description(%s, 'pg_database')"
+SCRATCH = "scratch database of residency-backup"  # the comment on one; nothing else tells it from somebody's own
 _LABELS = "SELECT provider, label FROM pg_shseclabel WHERE classoid = 'pg_database'::regclass AND objoid = %s"
 _PROVIDERS = {"c": ("libc", 0), "i": ("icu", 150000), "b": ("builtin", 170000)}  # with the first version that has it
 # Settings whose values are lists of names. Quoted as one literal, such a list would be one name.
@@ -146,7 +147,8 @@ def create(database: Database, name: str, facts: ServerFacts | None, *, shut: bo
         database: the live one, which need not exist.
         name: of the new database.
         facts: of the dumped database; used if there is no live one.
-        shut: whether nobody but the session's role may connect; else the live one's grants are copied.
+        shut: whether it is marked as a scratch database, and nobody but the session's role may connect; else the
+            live one's grants and comment are copied.
 
     Raises:
         RestorePermissionError: the role may not create it, or may not copy the live one's settings and grants.
@@ -238,8 +240,9 @@ def _drop(database: Database, session: Maintenance, name: str) -> bool:
 
 
 def _shut(session: Maintenance, name: str, owner: str) -> None:
-    """Let nobody connect but the session's role, and superusers, whom nothing keeps out."""
+    """Mark a database as a scratch one, and let only the session's role connect: nothing keeps superusers out."""
     what, target, own = "the rights on the database", sql.Identifier(name), session.connection.info.user
+    session.execute("the comment on the database", "COMMENT ON DATABASE {} IS {}", target, sql.Literal(SCRATCH))
     session.execute(what, "REVOKE ALL ON DATABASE {} FROM PUBLIC", target)
     if owner != own:
         session.execute(what, "REVOKE ALL ON DATABASE {} FROM {}", target, sql.Identifier(owner))

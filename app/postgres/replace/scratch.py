@@ -11,8 +11,8 @@ What must be sure is that the rows which are then merged are those of the backup
 - The content was proven against the archive before the command runs. When that has ended, so are all sessions in the
   database, and its rows are read under one snapshot.
 
-As long as the process lives, a session of it holds an advisory lock in the database's name. Who finds a scratch
-database without that lock may drop it.
+A comment on the database says what it is, because anybody's may have such a name. As long as the process lives, a
+session of it holds an advisory lock in the database's name. Who finds a scratch database without that lock may drop it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ _LOCK_CLASS = 0x5C7A7C4  # of our advisory locks
 _LOCK = "SELECT pg_try_advisory_lock(%s::int, %s::int)"
 _HELD = """
     SELECT objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND classid = %s AND objsubid = 2 AND granted"""
-_NAMES = "SELECT datname::text FROM pg_database WHERE datname ~ %s"
+_NAMES = """
+    SELECT datname::text FROM pg_database
+    WHERE datname ~ %s AND shobj_description(oid, 'pg_database') = %s"""
 # The server shows database, role and name of every session to everybody. Its own processes have no role.
 _STRANGERS = """
     SELECT DISTINCT pid, usesysid::regrole::text, application_name FROM pg_stat_activity
@@ -141,7 +143,7 @@ def abandoned(database: Database, pattern: str) -> list[str]:
     """Scratch databases whose names match a pattern and whose process is gone."""
     with maintenance(database) as session:
         held = {key for (key,) in session.query(_HELD, _LOCK_CLASS)}
-        names = [name for (name,) in session.query(_NAMES, pattern)]
+        names = [name for (name,) in session.query(_NAMES, pattern, databases.SCRATCH)]
     return sorted(name for name in names if _key(name) not in held)
 
 

@@ -15,6 +15,7 @@ from app.embedded.postgres import EmbeddedPostgres
 from app.errors import RestoreBusyError, RestoreMigrationError
 from app.postgres.database import Database
 from app.postgres.post_command import CommandPlace
+from app.postgres.replace.databases import SCRATCH
 from app.postgres.target import PostgresTarget
 from tests.fix_postgres import TestDatabase
 
@@ -87,9 +88,16 @@ def test_a_session_of_another_role_ends_the_restore(
     assert names(empty_database) == []
 
 
-def test_a_database_whose_process_is_gone_is_known(target: PostgresTarget, empty_database: TestDatabase) -> None:
+def test_a_database_whose_process_is_gone_is_known_by_its_comment(
+    target: PostgresTarget, empty_database: TestDatabase
+) -> None:
+    comment = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s"
+    with target.scratch(NAME, None):
+        assert empty_database.query(comment, NAME) == [(SCRATCH,)]
     empty_database.execute(f"CREATE DATABASE {NAME} TEMPLATE template0 STRATEGY FILE_COPY")
     try:
-        assert NAME in target.abandoned(PREVIEW)
+        assert target.abandoned(PREVIEW) == []  # somebody's own, of such a name
+        empty_database.execute(f"COMMENT ON DATABASE {NAME} IS '{SCRATCH}'")
+        assert target.abandoned(PREVIEW) == [NAME]
     finally:
         empty_database.execute(f"DROP DATABASE {NAME}")
