@@ -26,7 +26,7 @@ from typing import Self
 
 from app.archive.manifest import ServerFacts
 from app.domain.adaptation import ColumnRef, Filled, TableRef
-from app.errors import ResidencyBackupError, RestoreBusyError, RestoreError, RestoreMigrationError
+from app.errors import RestoreBusyError, RestoreError, RestoreMigrationError
 from app.ports.target import Scratch
 from app.postgres.database import Database
 from app.postgres.dump.source import PostgresSource
@@ -166,7 +166,7 @@ class _Watch(threading.Thread):
         self._over = threading.Event()
         self._looked = threading.Condition()
         self._looks = 0
-        self._failure: ResidencyBackupError | None = None
+        self._failure: BaseException | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -197,7 +197,7 @@ class _Watch(threading.Thread):
             with maintenance(self._server, self._database) as session:
                 while not self._over.wait(_LOOK_SECONDS):
                     self._look(session)
-        except ResidencyBackupError as error:
+        except BaseException as error:  # noqa: BLE001 -- raised in the thread that asks; else that would wait for ever
             with self._looked:
                 self._failure = error
                 self._looked.notify_all()
