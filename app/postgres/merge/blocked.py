@@ -7,11 +7,14 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from app.archive.index import TableName
+from app.domain.adaptation import Adaptation
 from app.domain.changes import BlockedRows, MergeRequest, SampleKind, TableChanges
 from app.domain.psql import in_psql
+from app.postgres.merge.misfits import column_ref
 from app.postgres.merge.plan import Planner
 from app.postgres.merge.reasons import Reason
 from app.postgres.merge.session import MergeSession
+from app.postgres.quoting import readable
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +44,8 @@ class Hints:
         return by_kind[reason.kind](reason)
 
     def _unfit(self, reason: Reason) -> str:
-        column = shlex.quote(f"{reason.table}.{reason.columns[0]}")
-        return f"alter the column's type, or leave the column out: --skip-column {column}"
+        leave_out = Adaptation(skip_columns=(column_ref(reason.table, reason.columns[0]),))
+        return f"alter the column's type, or leave the column out: {' '.join(leave_out.words)}"
 
     def _unique(self, _: Reason) -> str:
         return (
@@ -54,8 +57,9 @@ class Hints:
         return f"drop the constraint that was added since the backup, or mend {column} in the live database afterwards"
 
     def _partition(self, reason: Reason) -> str:
-        existing = in_psql(self.database, rf"\d+ {reason.table}")
-        return f"create the partition that they belong to, PARTITION OF {reason.table}; existing ones: {existing}"
+        table = readable(*reason.table)
+        existing = in_psql(self.database, rf"\d+ {table}")
+        return f"create the partition that they belong to, PARTITION OF {table}; existing ones: {existing}"
 
     def _parent(self, reason: Reason) -> str | None:
         parent = reason.foreign.parent if reason.foreign else reason.table

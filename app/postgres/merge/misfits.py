@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -11,9 +10,8 @@ from app.domain.adaptation import Adaptation, ColumnMapping, ColumnRef, Fill, Ta
 from app.domain.changes import MergeRequest
 from app.domain.psql import shell_word
 from app.errors import RestoreValidationError
-from app.postgres.quoting import quoted
+from app.postgres.quoting import readable
 
-_BARE = re.compile(r"[a-z_][a-z0-9_]*\.[a-z_][a-z0-9_]*")  # a name that pg_dump -t takes literally without quotes
 _MOST = 0.5  # of the backup's tables; with more missing, it is another database, or one that lost everything
 Column = tuple[TableName, str]
 
@@ -148,8 +146,7 @@ def column_ref(table: TableName, name: str) -> ColumnRef:
 
 def _way_to_tables(lacking: Sequence[TableName], request: MergeRequest, database: str) -> str:
     """A hint: the commands that create empty tables, which the merge then fills."""
-    named = (str(table) if _BARE.fullmatch(str(table)) else quoted(*table) for table in lacking)
-    options = " ".join(f"-t {shell_word(table)}" for table in named)
+    options = " ".join(f"-t {shell_word(readable(*table))}" for table in lacking)
     return (
         f"to have the tables back, create them first (docs/restore.md, 'One table'): {_replace(request)} --into staging"
         f" --confirm staging; pg_dump -s -d staging {options} -f table.sql; "
