@@ -15,7 +15,7 @@ from app.operations.service import Service
 from app.ports.events import Event, failure
 
 _KILLED_HINT = f"{OUT_OF_MEMORY}; a scheduled run is tried again by itself, any other is not"
-_told: dict[tuple[str, str], str] = {}  # the last slot of each database and tier: what this process has logged
+_reported: dict[tuple[str, str], str] = {}  # the last slot of each database and tier: what this process has logged
 
 
 def due_slots(service: Service) -> list[Slot]:
@@ -66,6 +66,6 @@ def _is_ours(service: Service, slot: Slot) -> bool:
 
 def _tell(service: Service, slot: Slot, name: EventName, error: BackupError) -> None:
     key = (service.database, str(slot.tier))
-    if _told.get(key) != slot.period:
-        _told[key] = slot.period
+    if _reported.get(key) != slot.period:
+        _reported[key] = slot.period
         service.events.emit(failure(name, error, tier=slot.tier, slot=slot.period))

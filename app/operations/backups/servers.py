@@ -12,7 +12,6 @@ from shlex import quote
 
 import structlog
 
-from app.archive.manifest import ServerFacts
 from app.domain.events import BackupEvent, RestoreEvent
 from app.domain.restore import Restore
 from app.domain.servers import ANY, Identity, Known, Lineage
@@ -153,11 +152,6 @@ def surely_of_this_server(service: Service, restores: Sequence[Restore]) -> list
         return list(restores)
     here = asked(service.source).system_identifier
     return [restore for restore in restores if restore.server in {None, here}]
-
-
-def identity_of(facts: ServerFacts | None) -> Identity:
-    """Which server and database facts are of."""
-    return ANY if facts is None else facts.identity
 
 
 def mismatch(service: Service, lineage: Lineage, server: Identity) -> ServerMismatchError:
