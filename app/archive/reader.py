@@ -68,7 +68,7 @@ class Archive:
 
     def __init__(self, open_: Callable[[], BinaryIO], codec: Codec, index: Index) -> None:
         self._open = open_
-        self._codec = codec
+        self.codec = codec
         self._numbers = {id(segment): number for number, segment in enumerate(index.segments)}  # two may be equal
         self._starts = list(accumulate((segment.raw_bytes for segment in index.segments), initial=0))
         self._of_tables: dict[TableName | None, list[Segment]] = defaultdict(list)
@@ -134,7 +134,7 @@ class Archive:
             yield from self._text(stream)
 
     def _text(self, stream: BinaryIO, limit: int | None = None) -> Iterator[bytes]:
-        return (chunk.data for chunk in decode(_blocks(stream, limit), self._codec) if chunk.data)
+        return (chunk.data for chunk in decode(_blocks(stream, limit), self.codec) if chunk.data)
 
 
 def _proven(segment: Segment, text: Iterator[bytes], where: str) -> Iterator[bytes]:

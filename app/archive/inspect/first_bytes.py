@@ -23,7 +23,7 @@ from app.errors import BackupReadError, RestoreValidationError
 
 LOOK_BYTES = 256 << 10  # a block of zstd, which is decoded as a whole, has up to half of it
 _CODECS = {b"\x1f\x8b": Codec.GZIP, b"\x28\xb5\x2f\xfd": Codec.ZSTD}
-_UNPACK = {Codec.GZIP: "gzip -dc", Codec.ZSTD: "zstd -dc"}
+UNPACK = {Codec.GZIP: "gzip -dc", Codec.ZSTD: "zstd -dc"}
 # What libzstd decodes unless it is told otherwise (ZSTD_WINDOWLOG_LIMIT_DEFAULT).
 _LARGEST_WINDOW = 128 << 20
 _TAR_MAGIC = (257, b"ustar")
@@ -108,7 +108,7 @@ def codec_of_dump(stream: BinaryIO, path: Path) -> Codec:
     text = _first_text(start, codec)
     if text is None:
         return codec
-    unpack = f"{_UNPACK[codec]} {file}"
+    unpack = f"{UNPACK[codec]} {file}"
     if any(text.startswith(magic) for magic in _CODECS):
         inner = path.with_suffix("") if path.suffix in {".gz", ".zst"} else Path(f"{path}.inner")
         raise _misfit(
@@ -148,13 +148,13 @@ def _require_sql(start: bytes, path: Path, file: str, before: str) -> None:
 def with_crlf(path: Path, codec: Codec) -> RestoreValidationError:
     """The error of a dump whose lines end with CR LF."""
     file = f" {shlex.quote(str(path))}"
-    return _with_crlf(path, file, "") if codec is Codec.NONE else _with_crlf(path, "", f"{_UNPACK[codec]}{file} | ")
+    return _with_crlf(path, file, "") if codec is Codec.NONE else _with_crlf(path, "", f"{UNPACK[codec]}{file} | ")
 
 
 def of_two_dumps(path: Path, codec: Codec, table: TableName) -> RestoreValidationError:
     """The error of a file that was appended to, as by `pg_dump … >> FILE`; `table` is in it twice."""
     file = shlex.quote(str(path))
-    read, before = (file, "") if codec is Codec.NONE else ("-", f"{_UNPACK[codec]} {file} | ")
+    read, before = (file, "") if codec is Codec.NONE else ("-", f"{UNPACK[codec]} {file} | ")
     cut = f"{before}csplit -z -b %02d.sql {read} '/^-- PostgreSQL database dump$/-1' '{{*}}'"
     message = f"{path} holds more than one dump, one behind the other: table {table} is in it again"
     return RestoreValidationError(message, f"cut it apart, and restore the last part: {cut}")

@@ -10,7 +10,9 @@ import shlex
 from collections.abc import Collection, Iterator
 
 from app.archive.index import TableName, total_rows
+from app.archive.inspect.first_bytes import UNPACK
 from app.archive.inspect.tables import TablesInFile
+from app.domain.backup import Codec
 from app.domain.checks import Finding
 from app.domain.listed import listed
 from app.errors import RestoreValidationError
@@ -123,7 +125,12 @@ def _command(job: Job) -> str:
 
 
 def _by_psql(job: Job) -> str:
-    return f"psql -X -v ON_ERROR_STOP=1 -1 -d {_quoted(job.request.changes)} -f {_quoted(job.source.name)}"
+    """The command that runs the file in the database, whatever it is compressed or packed with."""
+    archive, file = job.source.archive, _quoted(job.source.name)
+    run = f"psql -X -v ON_ERROR_STOP=1 -1 -d {_quoted(job.request.changes)} -f"
+    if archive.codec is not Codec.NONE:
+        return f"{UNPACK[archive.codec]} {file} | {run} -"
+    return f"{run} {file}" if archive.seekable else f"pg_restore --file=- {file} | {run} -"
 
 
 def _quoted(text: str) -> str:

@@ -151,6 +151,25 @@ def test_what_a_replace_would_lose_is_said_before(site: Site, options: str, lost
         preview(service, RestoreRequest.parse(service, file))
 
 
+@pytest.mark.parametrize(
+    ("options", "command"),
+    [
+        ("", "psql {run} -f {file}"),
+        ("--compress=gzip", "gzip -dc {file} | psql {run} -f -"),
+        ("--format=custom", "pg_restore --file=- {file} | psql {run} -f -"),
+        ("--format=directory", "pg_restore --file=- {file} | psql {run} -f -"),
+    ],
+)
+def test_rows_as_insert_without_their_tables_are_for_psql(
+    site: Site, options: str, command: str, tmp_path: Path
+) -> None:
+    service, file = site.service(), dumped(site, tmp_path, f"--data-only --inserts {options}")
+    with pytest.raises(RestoreValidationError, match="has rows and makes no tables") as refused:
+        preview(service, RestoreRequest.parse(service, file))
+    run = f"-X -v ON_ERROR_STOP=1 -1 -d {site.database.name}"
+    assert refused.value.hint.endswith(command.format(run=run, file=file))
+
+
 @pytest.mark.parametrize("options", ["--format=custom", "--format=tar", "--format=directory"])
 def test_a_packed_dump_that_is_cut_off_is_refused(site: Site, options: str, tmp_path: Path) -> None:
     service, file = site.service(), Path(dumped(site, tmp_path, options))
