@@ -13,7 +13,7 @@ from app.domain.restore import Method, Restore, RestoreState, never_undone, newe
 from app.errors import ResidencyBackupError
 from app.operations.backups.inventory import MISSING
 from app.operations.backups.pins import pinned_for, release
-from app.operations.backups.servers import of_this_server, surely_of_this_server
+from app.operations.backups.servers import of_this_server, require_folder, surely_of_this_server
 from app.operations.service import Service
 from app.ports.events import Event, failure
 
@@ -41,7 +41,8 @@ def release_for_good(service: Service, backups: Sequence[Backup]) -> list[str]:
 def lost_undos(service: Service, records: Sequence[Restore], backups: Sequence[Backup]) -> dict[str, str]:
     """Why complete restores cannot be undone any more, by their ids.
 
-    Those that can be are left out, and so are those of which nobody can tell: the server is away, or is another one.
+    Those that can be are left out, and so are those of which nobody can tell: the server is away or another one, or the
+    folder is.
 
     Args:
         service: the parts.
@@ -49,8 +50,7 @@ def lost_undos(service: Service, records: Sequence[Restore], backups: Sequence[B
         backups: all that there are.
     """
     now, ask = service.clock(), _asking_once(service)
-    # If nothing can be undone for the time alone, no server is asked.
-    here = of_this_server(service, records) if any(_may_be_undone(record, now) for record in records) else []
+    here = _to_be_seen(service, records, now)
     standing = {backup.id for backup in backups if backup.problem != MISSING}
     lost: dict[str, str] = {}
     for record in records:
@@ -94,6 +94,17 @@ def _pins(backups: Sequence[Backup], records: Mapping[str, Restore], now: dateti
 
 def _may_be_undone(record: Restore, now: datetime) -> bool:
     return record.state is RestoreState.COMPLETE and record.undo_until is not None and record.undo_until > now
+
+
+def _to_be_seen(service: Service, records: Sequence[Restore], now: datetime) -> Sequence[Restore]:
+    """The restores of which server and folder can tell what is kept; both are asked only if time is left for one."""
+    if not any(_may_be_undone(record, now) for record in records):
+        return []
+    try:
+        require_folder(service)
+    except ResidencyBackupError:
+        return []
+    return of_this_server(service, records)
 
 
 def _why_over(record: Restore, now: datetime) -> str | None:

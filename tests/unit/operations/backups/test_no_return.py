@@ -13,6 +13,7 @@ from app.operations.backups.expire import expire
 from app.operations.backups.inventory import inventory
 from app.operations.backups.no_return import lost_undos
 from app.operations.restore.rollback import rollback
+from tests.fakes.folder import Disk
 from tests.fix_memory_site import MemorySite
 
 
@@ -79,6 +80,15 @@ def test_its_safety_backup_is_gone_and_a_rollback_says_so_before_it_takes_anothe
     with pytest.raises(RestoreValidationError, match="the safety backup, which was kept for it, is gone"):
         rollback(memory_site.service, done)
     assert memory_site.files() == before
+
+
+def test_of_a_folder_whose_mount_is_gone_nobody_can_tell(memory_site: MemorySite) -> None:
+    memory_site.take()
+    restored(memory_site, mode="merge")
+    for restore_id in memory_site.service.scripts.ids():
+        memory_site.service.scripts.remove(restore_id)
+    memory_site.tree.mount.disk = Disk()
+    assert lost(memory_site) == {}
 
 
 def test_of_a_server_that_is_away_or_another_one_nobody_can_tell(memory_site: MemorySite) -> None:
