@@ -12,6 +12,7 @@ import ast
 import configparser
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 
 from app.domain.revisions import History
 from app.errors import DiskReadError
@@ -28,11 +29,11 @@ def read_history(folder: Path) -> History:
         folder: where the application's ``alembic.ini`` is.
 
     Raises:
-        DiskReadError: a script cannot be read.
+        DiskReadError: a script, or their folder, cannot be read.
     """
     parents: dict[str, tuple[str, ...]] = {}
     for versions in _version_folders(folder):
-        for script in sorted(versions.rglob("*.py")) if versions.is_dir() else ():
+        for script in _scripts_in(versions):
             if found := _revision_of(script):
                 parents[found[0]] = found[1]
     return History(_resolved(parents))
@@ -59,15 +60,26 @@ def _version_folders(folder: Path) -> list[Path]:
     return [folder / part.strip() for part in parts if part.strip()]
 
 
+def _scripts_in(folder: Path) -> list[Path]:
+    """The scripts in a folder; none if there is no such folder."""
+    try:
+        return sorted(folder.rglob("*.py")) if folder.is_dir() else []
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> DiskReadError:
+    hint = f"chmod u+rX {quote(str(path))}, or mount its disk"
+    return DiskReadError(f"{path} cannot be read: {error.strerror or error}", hint)
+
+
 def _revision_of(script: Path) -> tuple[str, tuple[str, ...]] | None:
     """A script's revision and those before it; None for a file that has no revision."""
     try:
         with script.open("rb") as stream:
             module = ast.parse(stream.read(_MOST_BYTES))
     except OSError as error:
-        raise DiskReadError(
-            f"{script} cannot be read: {error.strerror or error}", f"chmod u+r {script}, or mount its disk"
-        ) from error
+        raise _unreadable(script, error) from error
     except (SyntaxError, ValueError):
         return None
     values = dict(_constants(module))

@@ -81,3 +81,9 @@ def test_a_script_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (folder / "alembic/versions/aaaa.py").mkdir()
     with pytest.raises(DiskReadError, match=r"aaaa\.py cannot be read"):
         read_history(folder)
+
+
+def test_a_folder_that_cannot_be_looked_at_is_an_error_of_the_disk(tmp_path: Path) -> None:
+    folder = application(tmp_path, {}, f"script_location = {'x' * 300}")
+    with pytest.raises(DiskReadError, match="cannot be read: File name too long"):
+        read_history(folder)
