@@ -138,17 +138,17 @@ def test_a_merge_without_it_passes_or_names_the_options_that_let_it_pass(walk: W
         words = ["restore", walk.ids[place], "--mode", "merge", "--into", copy.name, "--confirm", copy.name]
         for _ in range(ROUNDS):
             plan = walk.site.cli(*words, "--dry-run", "--json", **walk.settings())
-            told = json.loads(plan.stdout)
+            planned = json.loads(plan.stdout)
             if plan.code != RestoreValidationError.exit_code:
                 break
-            ways = [way for way in told["hint"].split("; or, ") if "--mode merge" in way]
+            ways = [way for way in planned["hint"].split("; or, ") if "--mode merge" in way]
             assert "--migrate 'alembic upgrade head'" in ways.pop()
             words = shlex.split(ways[-1][ways[-1].index("residency-backup") :])[1:]
-            require_named(words, told["message"])
+            require_named(words, planned["message"])
         assert plan.code in PASSED, plan.stderr
         done = walk.site.cli(*words, "--json", **walk.settings())
         assert done.code in PASSED, done.stderr
-        assert json.loads(done.stdout)["tables"] == told["tables"]
+        assert json.loads(done.stdout)["tables"] == planned["tables"]
 
 
 def require_named(words: Sequence[str], message: str) -> None:

@@ -50,7 +50,7 @@ def test_rows_come_back_with_all_that_they_refer_to(
 ) -> None:
     empty_database.execute(SCHEMA)
     done = done_as_previewed(empty_database, GONE, parents=True, **wanted)
-    assert {each.table.removeprefix("public."): each.inserted for each in done.tables} == rows
+    assert {table.table.removeprefix("public."): table.inserted for table in done.tables} == rows
     assert not done.total("blocked")
 
 

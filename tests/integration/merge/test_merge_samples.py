@@ -22,12 +22,12 @@ def test_blocked_rows_are_not_drowned_by_updates(empty_database: TestDatabase) -
         "UPDATE a SET v = 0; UPDATE t SET v = 0; DELETE FROM t WHERE id IN (7, 8, 400); INSERT INTO t VALUES"
         " (1007, 1, 'c7'); ALTER TABLE t ADD CONSTRAINT low CHECK (v < 400)",
     )
-    assert [(each.key["id"], each.kind) for each in done.samples[:4]] == [
+    assert [(sample.key["id"], sample.kind) for sample in done.samples[:4]] == [
         ("7", SampleKind.UNIQUE), ("400", SampleKind.CHECK), ("401", SampleKind.CHECK), ("402", SampleKind.CHECK)
     ]  # fmt: skip
-    kinds = [each.kind for each in done.samples]
+    kinds = [sample.kind for sample in done.samples]
     assert (kinds.count(SampleKind.CHECK), kinds.count(SampleKind.UPDATED), len(kinds)) == (49, 50, 100)
-    assert {(each.table, each.kind, each.columns, each.constraint, each.rows) for each in done.blocked} == {
+    assert {(group.table, group.kind, group.columns, group.constraint, group.rows) for group in done.blocked} == {
         ("public.t", SampleKind.UNIQUE, ("code",), "t_code_key", 1),
         ("public.t", SampleKind.CHECK, ("v",), "low", 101),
     }
@@ -49,9 +49,9 @@ WAYS = """
 def ways(samples: tuple[Sample, ...], table: str) -> dict[str | None, Obstacle | None]:
     """What is in the way of a table's blocked rows, by their id."""
     return {
-        each.key["id"]: each.in_the_way
-        for each in samples
-        if each.table == f"public.{table}" and each.kind is SampleKind.UNIQUE
+        sample.key["id"]: sample.in_the_way
+        for sample in samples
+        if sample.table == f"public.{table}" and sample.kind is SampleKind.UNIQUE
     }
 
 
@@ -84,11 +84,11 @@ def test_a_row_that_would_go_is_shown_with_one_that_refers_to_it(empty_database:
     wanted = request(tables=["p"], exact=True)
     with beside(empty_database, archive, wanted) as found:
         preview = found.preview()
-    assert {each.key["id"]: each.in_the_way for each in preview.samples} == {
+    assert {sample.key["id"]: sample.in_the_way for sample in preview.samples} == {
         "8": Obstacle(table="public.c", key={"id": "80"}, side="live"),
         "9": Obstacle(table="public.nameless", key={"p": "9"}, side="live"),
     }
-    assert {(each.other, each.rows, each.hint) for each in preview.blocked} == {
+    assert {(group.other, group.rows, group.hint) for group in preview.blocked} == {
         ("public.c", 1, "take public.c along: --table public.c, or --dependents"),
         ("public.nameless", 1, "take public.nameless along: --table public.nameless, or --dependents"),
     }

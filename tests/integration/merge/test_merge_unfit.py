@@ -51,14 +51,18 @@ def test_of_each_retyped_column_the_rows_that_fit_come_back(empty_database: Test
     ]
     done = done_as_previewed(empty_database, "; ".join(changes))
     assert done.tables == tuple(
-        sorted((of(f"t{number}", inserted=2, blocked=2) for number in range(len(RETYPED))), key=lambda each: each.table)
+        sorted(
+            (of(f"t{number}", inserted=2, blocked=2) for number in range(len(RETYPED))), key=lambda table: table.table
+        )
     )
-    assert {(each.table, each.columns, each.rows) for each in done.blocked} == {
+    assert {(group.table, group.columns, group.rows) for group in done.blocked} == {
         (f"public.t{number}", ("v",), 2) for number in range(len(RETYPED))
     }
     for number, (_, values, _) in enumerate(RETYPED.values()):
-        shown = [each for each in done.samples if each.table == f"public.t{number}" and each.kind is SampleKind.UNFIT]
-        assert [(each.key["id"], each.values) for each in shown] == [
+        shown = [
+            sample for sample in done.samples if sample.table == f"public.t{number}" and sample.kind is SampleKind.UNFIT
+        ]
+        assert [(sample.key["id"], sample.values) for sample in shown] == [
             (id_, {"v": Values(backup=value, live=None)}) for id_, value in (("2", values[1]), ("4", values[3]))
         ]
     assert len(done.columns) == len(RETYPED)
@@ -88,7 +92,7 @@ def test_a_file_that_is_read_through_goes_on_after_the_table(empty_database: Tes
         "INSERT INTO a VALUES (1, 'x'), (2, '2'); INSERT INTO b VALUES (1, repeat('b', 9000000)), (2, 'c')"
     )
     archive = archive_of(empty_database)
-    segments = tuple(replace(each, offset=None, bytes=None) for each in archive.index.segments)
+    segments = tuple(replace(segment, offset=None, bytes=None) for segment in archive.index.segments)
     content = b"".join(archive.whole())
     streamed = Archive(lambda: io.BytesIO(content), Codec.NONE, replace(archive.index, segments=segments))
     assert not streamed.seekable
@@ -110,7 +114,10 @@ def test_rows_with_an_unfit_key_or_without_a_key_are_blocked_each(empty_database
         "INSERT INTO log VALUES (NULL, 's')",
     )
     assert done.tables == (of("log", inserted=1, unchanged=1, blocked=2), of("t", inserted=1, blocked=2))
-    assert {each.key["k"] for each in done.samples if each.kind is SampleKind.UNFIT and "k" in each.key} == {"a", "b"}
+    assert {sample.key["k"] for sample in done.samples if sample.kind is SampleKind.UNFIT and "k" in sample.key} == {
+        "a",
+        "b",
+    }
 
 
 def test_whoever_refers_to_a_row_that_does_not_fit_is_told_so(empty_database: TestDatabase) -> None:
@@ -120,7 +127,7 @@ def test_whoever_refers_to_a_row_that_does_not_fit_is_told_so(empty_database: Te
     )
     done = done_as_previewed(empty_database, "TRUNCATE p, c; ALTER TABLE p ALTER v TYPE int USING 1")
     assert done.tables == (of("c", inserted=1, blocked=1), of("p", inserted=1, blocked=1))
-    orphan = next(each for each in done.samples if each.kind is SampleKind.PARENT)
+    orphan = next(sample for sample in done.samples if sample.kind is SampleKind.PARENT)
     assert orphan.in_the_way == Obstacle(table="public.p", key={"id": "1"}, side="backup")
 
 

@@ -105,8 +105,8 @@ def test_a_before_command_that_fails_or_takes_too_long_leaves_all_as_it_was(hook
     late = hooked.restore(RESTORE_HOOK_SECONDS="1")
     assert "before did not end within 1 s" in late.stderr
     assert wait_until(hooked.process_is_gone, 10)
-    told = [line.split()[:4] for line in hooked.story()]
-    assert told == [["before", "replace", "none", "none"], ["after", "replace", "failed", "RestoreHookError"]] * 2
+    story = [line.split()[:4] for line in hooked.story()]
+    assert story == [["before", "replace", "none", "none"], ["after", "replace", "failed", "RestoreHookError"]] * 2
     assert hooked.damaged.content() == hooked.damaged.broken
     assert hooked.damaged.site.files() == files, "not even a safety backup was taken"
     require_nothing_left(hooked.damaged)

@@ -27,8 +27,8 @@ def test_a_backup_says_who_made_it_and_its_label(memory_site: MemorySite) -> Non
     row = memory_site.catalog.backups("residency")[0]
     assert (row.made_by, row.pinned_by, memory_site.manifest().made_by) == (ALICE, None, ALICE)
     for name in (BackupEvent.STARTED, BackupEvent.CREATED):
-        told = next(event.figures for event in memory_site.events if event.name is name)
-        assert (told["by"], told["label"]) == (ALICE, "before the import")
+        figures = next(event.figures for event in memory_site.events if event.name is name)
+        assert (figures["by"], figures["label"]) == (ALICE, "before the import")
 
 
 def test_a_pin_says_who_set_it_and_its_release_forgets_that(memory_site: MemorySite) -> None:

@@ -49,8 +49,8 @@ def test_the_message_of_a_failure_is_short() -> None:
 
 def test_it_finds_the_database_and_its_working_directory(tmp_path: Path) -> None:
     place = CommandPlace({"PATH": os.environ["PATH"], "DATABASE_URL_FILE": "/x"}, "postgresql+psycopg", tmp_path)
-    told = run("sh", "-c", "pwd; echo $PGDATABASE ${DATABASE_URL%%:*} $DATABASE_URL_FILE $RESTORE_ID", place=place)
-    assert told == [str(tmp_path), "app postgresql+psycopg 3f2a"]
+    lines = run("sh", "-c", "pwd; echo $PGDATABASE ${DATABASE_URL%%:*} $DATABASE_URL_FILE $RESTORE_ID", place=place)
+    assert lines == [str(tmp_path), "app postgresql+psycopg 3f2a"]
 
 
 def test_of_the_secrets_of_this_service_it_gets_what_leads_to_the_broker_and_no_other(tmp_path: Path) -> None:
@@ -94,6 +94,6 @@ def test_what_it_leaves_behind_is_not_waited_for(tmp_path: Path) -> None:
 
 def test_a_long_line_is_shown_in_part_and_bytes_that_are_no_text_are_shown() -> None:
     text = "import sys; sys.stdout.buffer.write(b'x' * 9000 + b'\\n\\xff\\n')"
-    told = run(sys.executable, "-c", text)
-    assert [len(line) for line in told[:-1]] == [1000] * (len(told) - 1)
-    assert told[-1] == "\N{REPLACEMENT CHARACTER}"
+    lines = run(sys.executable, "-c", text)
+    assert [len(line) for line in lines[:-1]] == [1000] * (len(lines) - 1)
+    assert lines[-1] == "\N{REPLACEMENT CHARACTER}"

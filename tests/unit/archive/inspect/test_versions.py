@@ -43,7 +43,9 @@ def archive(text: bytes) -> Archive:
 
 
 def test_tables_of_tools_are_read_and_others_are_not() -> None:
-    found = {str(each.name): (each.tool.tool, each.column, each.versions) for each in recorded_versions(archive(DUMP))}
+    found = {
+        str(table.name): (table.tool.tool, table.column, table.versions) for table in recorded_versions(archive(DUMP))
+    }
     assert found == {
         "public.alembic_version": ("Alembic", "version_num", {"a1", "b2"}),
         "public.flyway_schema_history": ("Flyway", "version", {"1", "2.1\tx"}),

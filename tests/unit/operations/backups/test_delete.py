@@ -42,9 +42,9 @@ def test_it_is_gone_and_the_log_and_the_catalog_say_who_did_it_and_why(memory_si
     done = delete(memory_site.with_options(by="bob@db2"), OLD, WHY)
     assert (done.backup.id, done.warnings, memory_site.ids()) == (OLD, [], [NEW])
     assert [name for name in memory_site.files() if "01-15" in name] == []
-    told = memory_site.events[-1]
-    assert (told.name, told.backup, told.reason) == (BackupEvent.DELETED, OLD, WHY)
-    assert told.figures == {"bytes": done.backup.bytes, "by": "bob@db2"}
+    event = memory_site.events[-1]
+    assert (event.name, event.backup, event.reason) == (BackupEvent.DELETED, OLD, WHY)
+    assert event.figures == {"bytes": done.backup.bytes, "by": "bob@db2"}
     [recorded] = memory_site.catalog.deletions("residency")
     assert (recorded.id, recorded.sha256, recorded.created_at) == (OLD, done.backup.sha256, done.backup.created_at)
     assert (recorded.deleted_by, recorded.reason, recorded.deleted_at) == ("bob@db2", WHY, memory_site.now)

@@ -46,8 +46,8 @@ def test_a_verb_that_fails_or_is_cancelled_says_so_once(
     with pytest.raises(error) as caught:
         verb(memory_site.service)
     assert caught.value.logged  # type: ignore[attr-defined]
-    told = [emitted for emitted in memory_site.events if emitted.name is event]
-    assert [one.error for one in told] == [error.__name__]
+    found = [emitted for emitted in memory_site.events if emitted.name is event]
+    assert [one.error for one in found] == [error.__name__]
     assert (caught.value is REVOKED) == isinstance(raised, Cancelled)
 
 

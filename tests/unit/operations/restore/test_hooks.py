@@ -56,10 +56,10 @@ def test_one_runs_before_the_safety_backup_and_one_after_the_change(site: Memory
     outcome = site.restore(**methods(site, name))
     assert seen == [[BACKUP], ["True"]]
     record = outcome.restore
-    told = {"RESTORE_ID": record.id, "RESTORE_MODE": str(record.mode), "RESTORE_DATABASE": "residency"}
-    told |= {"RESTORE_BACKUP": BACKUP}
+    variables = {"RESTORE_ID": record.id, "RESTORE_MODE": str(record.mode), "RESTORE_DATABASE": "residency"}
+    variables |= {"RESTORE_BACKUP": BACKUP}
     ended = {"RESTORE_SAFETY": str(record.safety), "RESTORE_OUTCOME": "complete"}
-    assert site.commands.ran == [(" ".join(BEFORE), told), (" ".join(AFTER), told | ended)]
+    assert site.commands.ran == [(" ".join(BEFORE), variables), (" ".join(AFTER), variables | ended)]
     lines = [event.figures["line"] for event in site.events if event.name.phrase == "restore command printed"]
     assert lines == ["paused", "complete"]
     assert {"restore before command done", "restore after command done"} <= set(site.phrases)
@@ -191,8 +191,8 @@ def test_a_restore_that_is_refused_by_the_checklist_runs_none(site: MemorySite) 
 def test_a_restore_into_another_database_runs_none(site: MemorySite) -> None:
     outcome = site.restore(into="staging", confirm="staging")
     assert not site.commands.ran
-    told = [finding.message for finding in outcome.findings if finding.check == "before command"]
-    assert told == ["RESTORE_BEFORE_COMMAND is not run: staging is not the live database"]
+    messages = [finding.message for finding in outcome.findings if finding.check == "before command"]
+    assert messages == ["RESTORE_BEFORE_COMMAND is not run: staging is not the live database"]
 
 
 def test_a_dry_run_runs_none_and_says_which_would_run(site: MemorySite) -> None:
@@ -240,8 +240,8 @@ def test_who_recovers_a_restore_that_died_runs_the_after_command(site: MemorySit
     bury(site)
     found = check_restores(site.service, inventory(site.service))
     assert any("RESTORE_AFTER_COMMAND is still to be run" in finding.message for finding in found)
-    (said,) = [line for line in repair(site.service) if "restore " in line]
-    assert "RESTORE_AFTER_COMMAND was run" in said
+    (remark,) = [line for line in repair(site.service) if "restore " in line]
+    assert "RESTORE_AFTER_COMMAND was run" in remark
     assert outcomes(site) == expected
     assert site.commands.ran[-1][1]["RESTORE_MODE"] == "replace"
     (record,) = site.restores()

@@ -162,7 +162,7 @@ def test_a_copy_that_a_killed_restore_left_is_dropped_by_repair(site: MemorySite
     site.end_restore(record, RestoreState.ABANDONED, step=Step.LOADING, method="rows", shadow=name)
     site.server.databases[name] = CannedDatabase(99)
     done = repair(site.service)
-    assert any(record.id in said for said in done)
+    assert any(record.id in line for line in done)
     assert list(site.server.databases) == ["residency"]
     assert site.restores()[0].state is RestoreState.FAILED
 

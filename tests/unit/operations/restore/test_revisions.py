@@ -35,7 +35,7 @@ def planned(site: MemorySite, **asked: str) -> Preview:
 
 def test_a_replace_by_an_older_backup_warns_and_says_what_to_run(site: MemorySite) -> None:
     plan = planned(site, mode="replace")
-    (warning,) = [said for said in plan.warnings if "revision" in said]
+    (warning,) = [text for text in plan.warnings if "revision" in text]
     assert warning.startswith(f"{SAID}: after the restore run the application's migrations")
     assert documents.preview(plan)["revisions"] == {
         "backup": ["a"],
@@ -55,7 +55,7 @@ def test_with_a_post_command_nothing_is_left_to_do(site: MemorySite) -> None:
     assert (
         by_check(outcome.findings)["revision"].message == f"{SAID}: RESTORE_POST_COMMAND runs on the restored database"
     )
-    assert not [said for said in outcome.warnings if "revision" in said]
+    assert not [text for text in outcome.warnings if "revision" in text]
 
 
 def test_a_backup_of_a_later_revision_is_no_matter_of_migrations(site: MemorySite) -> None:
@@ -63,14 +63,14 @@ def test_a_backup_of_a_later_revision_is_no_matter_of_migrations(site: MemorySit
     site.later(hours=1)
     site.take()
     site.server.databases["residency"].revision = "b"
-    (warning,) = [said for said in planned(site, mode="replace").warnings if "revision" in said]
+    (warning,) = [text for text in planned(site, mode="replace").warnings if "revision" in text]
     assert "c comes after b, by 1 migration): the application that runs now may not know that schema" in warning
 
 
 def test_a_merge_notes_it_and_names_the_command_that_migrates_a_copy(site: MemorySite) -> None:
     plan, outcome = planned(site, mode="merge"), site.restore(mode="merge")
     for notes in (plan.changes.notes, outcome.notes):
-        (note,) = [said for said in notes if said.startswith(SAID)]
+        (note,) = [text for text in notes if text.startswith(SAID)]
         assert "residency-backup restore daily/backup-2025-01-15 --mode merge --migrate" in note
     assert not plan.warnings
     assert documents.restore(outcome)["revisions"]["migrations"] == 2
