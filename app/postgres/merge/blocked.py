@@ -23,7 +23,7 @@ class Hints:
 
     Attributes:
         database: its name.
-        in_backup: the live names of the tables that the backup has.
+        in_backup: the live tables that a table of the backup can go into.
     """
 
     database: str
@@ -75,7 +75,7 @@ class Hints:
 
     def _along(self, table: TableName, option: str) -> str:
         if table not in self.in_backup:
-            return f"the backup has no table {table}: bring its rows in order first"
+            return f"no table of the backup goes into {table}: bring its rows in order first"
         return f"take {table} along: --table {shlex.quote(str(table))}, or {option}"
 
 

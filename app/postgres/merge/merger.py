@@ -214,8 +214,7 @@ class LiveMerge:
         return int(self._session.query(f"SELECT pg_catalog.count(*) FROM {table} l", "the preview")[0][0])
 
     def _blocked(self, planned: Sequence[TableChanges]) -> tuple[BlockedRows, ...]:
-        roots = self._live.roots
-        in_backup = {roots.get(digest.table, digest.table) for digest in self._archive.index.tables}
+        in_backup = {name for name in self._matched.names.live.values() if name is not None}
         hints = Hints(self._database.name, self._request, self._planner, in_backup)
         return tuple(blocked_rows(self._session, self._planner, planned, hints))
 

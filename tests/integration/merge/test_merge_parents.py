@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from app.domain.adaptation import Adaptation
 from app.domain.changes import Obstacle, SampleKind
 from app.errors import RestoreValidationError
 from tests.fix_merge import archive_of, done_as_previewed, merge, request
@@ -64,6 +65,28 @@ def test_without_them_the_missing_parent_is_named_with_what_takes_it_along(empty
     assert group.hint == "take public.people along: --table public.people, or --parents"
     (sample,) = done.samples
     assert sample.in_the_way == Obstacle(table="public.people", key={"id": "12"}, side=None)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "hint"),
+    [
+        (
+            {"tables": ["shifts"], "adaptation": Adaptation.parse(map_tables=["people=persons"])},
+            "take public.persons along: --table public.persons, or --parents",
+        ),
+        (
+            {"adaptation": Adaptation.parse(skip_tables=["people"])},
+            "no table of the backup goes into public.persons: bring its rows in order first",
+        ),
+    ],
+)
+def test_a_parent_that_is_called_otherwise_now_or_left_out_is_named_by_its_live_name(
+    empty_database: TestDatabase, wanted: dict[str, object], hint: str
+) -> None:
+    empty_database.execute(SCHEMA)
+    done = done_as_previewed(empty_database, f"{GONE}; ALTER TABLE people RENAME TO persons", **wanted)
+    (found,) = {group.hint for group in done.blocked if group.constraint == "shifts_person_fkey"}
+    assert found == hint
 
 
 def test_parents_that_differ_are_treated_like_all_rows(empty_database: TestDatabase) -> None:

@@ -150,6 +150,6 @@ def test_a_table_that_the_backup_lacks_cannot_be_taken_along(empty_database: Tes
             rows=1,
             constraint="own",
             other="public.p",
-            hint="the backup has no table public.p: bring its rows in order first",
+            hint="no table of the backup goes into public.p: bring its rows in order first",
         ),
     )
