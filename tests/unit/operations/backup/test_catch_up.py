@@ -27,7 +27,7 @@ AWAY = ServerUnavailableError("the server is away", "start it")
 @pytest.fixture
 def service(memory_site: MemorySite, monkeypatch: pytest.MonkeyPatch) -> Service:
     """A service whose daily backup is due at two o'clock; it has looked once, at noon."""
-    monkeypatch.setattr(catch_up, "_told", {})
+    monkeypatch.setattr(catch_up, "_reported", {})
     memory_site.now = NOON
     memory_site.service = memory_site.with_options(schedules=SCHEDULES)
     assert due_slots(memory_site.service) == []
