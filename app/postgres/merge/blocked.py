@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from app.archive.index import TableName
 from app.domain.changes import BlockedRows, MergeRequest, SampleKind, TableChanges
-from app.domain.psql import in_psql
+from app.domain.psql import in_psql, shell_word
+from app.postgres.merge.misfits import column_ref
 from app.postgres.merge.plan import Planner
 from app.postgres.merge.reasons import Reason
 from app.postgres.merge.session import MergeSession
@@ -41,7 +42,7 @@ class Hints:
         return by_kind[reason.kind](reason)
 
     def _unfit(self, reason: Reason) -> str:
-        column = shlex.quote(f"{reason.table}.{reason.columns[0]}")
+        column = shell_word(str(column_ref(reason.table, reason.columns[0])))
         return f"alter the column's type, or leave the column out: --skip-column {column}"
 
     def _unique(self, _: Reason) -> str:
@@ -51,7 +52,7 @@ class Hints:
 
     def _check(self, reason: Reason) -> str:
         column = f"column {reason.columns[0]}" if len(reason.columns) == 1 else "its columns"
-        return f"drop the constraint that was added since the backup, or mend {column} in the live database afterwards"
+        return f"drop the constraint that was added since the backup, merge, correct {column}, and add it again"
 
     def _partition(self, reason: Reason) -> str:
         existing = in_psql(self.database, rf"\d+ {reason.table}")
@@ -62,7 +63,7 @@ class Hints:
         if self.planner.table(parent) is None:
             return self._along(parent, "--parents")
         if self.request.where and not self.request.parents:
-            return "take along the rows that they refer to: --parents"
+            return "restore the rows that they refer to as well: --parents"
         return None
 
     def _referenced(self, reason: Reason) -> str | None:
@@ -71,8 +72,8 @@ class Hints:
 
     def _along(self, table: TableName, option: str) -> str:
         if table not in self.in_backup:
-            return f"the backup has no table {table}: bring its rows in order first"
-        return f"take {table} along: --table {shlex.quote(str(table))}, or {option}"
+            return f"the backup has no table {table}: change its rows by hand first"
+        return f"restore {table} as well: --table {shlex.quote(str(table))}, or {option}"
 
 
 def blocked_rows(

@@ -78,14 +78,14 @@ def column_options(
     for mapping in adaptation.map_columns:
         table = names.meant(mapping.old.table, f"--map-column {mapping}")
         if options[table].renamed.setdefault(mapping.old.column, mapping.new) != mapping.new:
-            raise RestoreValidationError(f"--map-column {mapping}: the column has another new name too", "say it once")
+            raise RestoreValidationError(f"--map-column {mapping}: the column has another new name too", "map it once")
     for fill in adaptation.fills:
         table = names.meant(fill.column.table, f"--fill {fill}", live_first=True)
         if options[table].fills.setdefault(fill.column.column, fill.sql) != fill.sql:
-            raise RestoreValidationError(f"--fill {fill}: the column has another value too", "give it one")
+            raise RestoreValidationError(f"--fill {fill}: the column has another value too", "fill it once")
     if idle := sorted(table for table in options if table not in part):
         message = f"{idle[0]} takes no part, but an option names a column of it"
-        raise RestoreValidationError(message, f"leave that option away, or choose the table: --table {idle[0]}")
+        raise RestoreValidationError(message, f"leave that option out, or choose the table: --table {idle[0]}")
     for table in part:
         filled = {column.column for column in adaptation.filled.columns if column.table.names(*table)}
         new_rows_only = any(ref.names(*table) for ref in adaptation.filled.tables)
@@ -137,7 +137,7 @@ def _require_columns(live: LiveTable, given: Sequence[str], options: ColumnOptio
             _refuse_live_column(live, option, name)
     if both := sorted(options.skipped & options.renamed.keys()):
         message = f"column {live.name}.{both[0]} is both left out and renamed"
-        raise RestoreValidationError(message, "leave --skip-column or --map-column away")
+        raise RestoreValidationError(message, "leave --skip-column or --map-column out")
     _require_one_source(live, given, options)
 
 
@@ -157,7 +157,7 @@ def _require_one_source(live: LiveTable, given: Sequence[str], options: ColumnOp
 def _refuse_live_column(live: LiveTable, option: str, name: str) -> None:
     if name in live.columns:
         message = f"{option}: the server computes {live.name}.{name}"
-        raise RestoreValidationError(message, "leave that option away: a generated column takes no value")
+        raise RestoreValidationError(message, "leave that option out: a generated column takes no value")
     hint = f"{near(name, live.settable)}its columns are {', '.join(live.settable)}"
     raise RestoreValidationError(f"{option}: {live.name} has no column {name} in the live database", hint)
 
