@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from app.archive.index import TableName
 from app.domain.changes import BlockedRows, MergeRequest, SampleKind, TableChanges
 from app.domain.psql import in_psql, shell_word
-from app.postgres.merge.misfits import column_ref
+from app.postgres.merge.misfits import as_pattern, column_ref
 from app.postgres.merge.plan import Planner
 from app.postgres.merge.reasons import Reason
 from app.postgres.merge.session import MergeSession
@@ -55,8 +55,9 @@ class Hints:
         return f"drop the constraint that was added since the backup, merge, correct {column}, and add it again"
 
     def _partition(self, reason: Reason) -> str:
-        existing = in_psql(self.database, rf"\d+ {reason.table}")
-        return f"create the partition that they belong to, PARTITION OF {reason.table}; existing ones: {existing}"
+        table = as_pattern(reason.table)
+        existing = in_psql(self.database, rf"\d+ {table}")
+        return f"create the partition that they belong to, PARTITION OF {table}; existing ones: {existing}"
 
     def _parent(self, reason: Reason) -> str | None:
         parent = reason.foreign.parent if reason.foreign else reason.table

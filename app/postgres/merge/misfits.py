@@ -13,7 +13,7 @@ from app.domain.psql import shell_word
 from app.errors import RestoreValidationError
 from app.postgres.quoting import quoted
 
-_BARE = re.compile(r"[a-z_][a-z0-9_]*\.[a-z_][a-z0-9_]*")  # a name that pg_dump -t takes literally without quotes
+_BARE = re.compile(r"[a-z_][a-z0-9_]*\.[a-z_][a-z0-9_]*")
 _MOST = 0.5  # of the backup's tables; with more missing, it is another database, or one that lost everything
 Column = tuple[TableName, str]
 
@@ -146,10 +146,14 @@ def column_ref(table: TableName, name: str) -> ColumnRef:
     return ColumnRef(TableRef(*table), name)
 
 
+def as_pattern(table: TableName) -> str:
+    """A pattern of psql and pg_dump that only this table matches; without quotes if it needs none."""
+    return str(table) if _BARE.fullmatch(str(table)) else quoted(*table)
+
+
 def _way_to_tables(lacking: Sequence[TableName], request: MergeRequest, database: str) -> str:
     """A hint: the commands that create empty tables, which the merge then fills."""
-    named = (str(table) if _BARE.fullmatch(str(table)) else quoted(*table) for table in lacking)
-    options = " ".join(f"-t {shell_word(table)}" for table in named)
+    options = " ".join(f"-t {shell_word(as_pattern(table))}" for table in lacking)
     return (
         f"to have the tables back, create them first (docs/restore.md, 'One table'): {_replace(request)} --into staging"
         f" --confirm staging; pg_dump -s -d staging {options} -f table.sql; "
