@@ -82,7 +82,7 @@ def column_options(
     for fill in adaptation.fills:
         table = names.meant(fill.column.table, f"--fill {fill}", live_first=True)
         if options[table].fills.setdefault(fill.column.column, fill.sql) != fill.sql:
-            raise RestoreValidationError(f"--fill {fill}: the column has another value too", "fill it once")
+            raise RestoreValidationError(f"--fill {fill}: the column has another value too", "give it one value")
     if idle := sorted(table for table in options if table not in part):
         message = f"{idle[0]} takes no part, but an option names a column of it"
         raise RestoreValidationError(message, f"leave that option out, or choose the table: --table {idle[0]}")
