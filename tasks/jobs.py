@@ -52,9 +52,7 @@ class BackupTask(Task[Any, Any]):
             inspect.signature(self.run).bind(*args, **kwargs)
         except TypeError as error:
             wrong = RestoreValidationError if self.name.startswith("restore.") else BackupValidationError
-            raise wrong(
-                f"{self.name}: {error}", "name its arguments as docs/operations.md and the README do"
-            ) from error
+            raise wrong(f"{self.name}: {error}", "see docs/operations.md and README.md for its arguments") from error
         try:
             return self.run(*args, **kwargs)  # not super(): the worker has set up the context already
         except Cancelled as cancelled:
@@ -133,7 +131,7 @@ def catch_up(self: BackupTask) -> JSON:
     return documents.catch_up(slots)
 
 
-# Celery logs the beginning of a result: of this one, which shows rows, nothing.
+# Celery logs the first characters of a result. This one shows values of rows, so none of it is logged.
 @shared_task(name="restore.preview", bind=True, base=BackupTask, resultrepr_maxsize=1)
 def preview(  # noqa: PLR0913, PLR0917 -- the contract's arguments, by name or by position, and the command line's
     self: BackupTask,

@@ -86,7 +86,7 @@ def require_task(message: Any) -> None:
     _require(isinstance(headers, dict), "it has no headers")
     for name, kinds in _HEADERS.items():
         if name in headers or name in _REQUIRED:
-            _require(isinstance(headers.get(name), kinds), f"its header {name} is not what it should be")
+            _require(isinstance(headers.get(name), kinds), f"its header {name} is missing or of a wrong type")
     limits = headers.get("timelimit") or [None, None]
     _require(len(limits) == 2 and all(isinstance(limit, (*_NUMBER, _NOTHING)) for limit in limits), "its timelimit")  # noqa: PLR2004
     try:
@@ -95,8 +95,8 @@ def require_task(message: Any) -> None:
         raise ValueError(f"its body cannot be read: {type(error).__name__}") from error
     _require(isinstance(body, list | tuple) and len(body) == 3, "its body is not [args, kwargs, options]")  # noqa: PLR2004
     arguments, named, options = body
-    _require(isinstance(arguments, list | tuple) and isinstance(named, dict), "its arguments are none")
-    _require(options is None or isinstance(options, dict), "its options are none")
+    _require(isinstance(arguments, list | tuple) and isinstance(named, dict), "its args or kwargs are of a wrong type")
+    _require(options is None or isinstance(options, dict), "its options are not an object")
 
 
 def _require(condition: bool, reason: str) -> None:  # noqa: FBT001

@@ -61,5 +61,5 @@ def _problem(setting: str, use: Callable[[], object]) -> str | None:
     except ImportError as error:
         return f"{setting}: needs a Python package that is not installed: {error.name or 'see the docs of Celery'}"
     except Exception as error:  # noqa: BLE001 -- each transport raises errors of its own, which quote the URL
-        return f"{setting}: Celery cannot read what it says ({type(error).__name__}); compare it with Celery's docs"
+        return f"{setting}: Celery cannot read the URL ({type(error).__name__}); compare it with Celery's docs"
     return None

@@ -64,7 +64,7 @@ def run_on(
         message = f"{setting} on database {database.name}: {error.message}{printed}"
         # URLs too: the command knows the broker's and the catalog's.
         message = redacted(message, worth_hiding(secrets_of(database, place)))
-        hint = "the live database is as before; put the command right, or restore without it"
+        hint = "the live database is as before; correct the command, or restore without it"
         raise failed(message, hint) from error
 
 

@@ -1,9 +1,9 @@
-"""The operator's commands around what changes the live database: a restore, and its rollback.
+"""The operator's commands around a restore that changes the live database, and around its rollback.
 
 checks -> RESTORE_BEFORE_COMMAND -> safety backup, change -> RESTORE_AFTER_COMMAND -> the end is recorded
 
-Once the first has begun, the second is run whatever happens, so that what was paused goes on. It is run before the end
-is recorded: if this process dies before that, whoever recovers the restore runs it (again).
+Once the first command has begun, the second one is run whatever happens, so that whatever was paused goes on. It is run
+before the end is recorded: if this process dies in between, whoever recovers the restore runs it (again).
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from app.ports.events import Event, failure
 
 CHECKS = {Hook.BEFORE: "before command", Hook.AFTER: "after command"}
 _DONE: dict[Hook, EventName] = {Hook.BEFORE: RestoreEvent.BEFORE_DONE, Hook.AFTER: RestoreEvent.AFTER_DONE}
-_MOST_LINES = 100  # of a command's output that are told
-_BY_HAND = "see what it printed; do by hand what it does"
+_MOST_LINES = 100  # of a command's output that are logged
+_BY_HAND = "see what it printed, in the log; do its work by hand"
 
 
 class Hooks:
@@ -35,7 +35,7 @@ class Hooks:
 
     Args:
         journal: its record.
-        mode: what the commands are told of it: its mode, or ``rollback``.
+        mode: RESTORE_MODE of the commands: the mode of the restore, or ``rollback``.
         progress: shows that a command runs.
     """
 
@@ -50,7 +50,7 @@ class Hooks:
         return self._journal.service
 
     def before(self) -> None:
-        """Run RESTORE_BEFORE_COMMAND; from now on the other one is due.
+        """Run RESTORE_BEFORE_COMMAND; from then on RESTORE_AFTER_COMMAND is due.
 
         Raises:
             RestoreHookError: it failed; nothing was changed.
@@ -68,7 +68,7 @@ class Hooks:
         except RestoreHookError as error:
             without = f"or do without: the same command with {Hook.BEFORE}= in front (docker: exec -e {Hook.BEFORE}=)"
             message = f"{Hook.BEFORE}: {error.message}"
-            raise RestoreHookError(message, f"nothing was changed; put the command right, {without}") from error
+            raise RestoreHookError(message, f"nothing was changed; correct the command, {without}") from error
 
     def after(self, outcome: Outcome, error: Exception | None = None) -> list[str]:
         """Run RESTORE_AFTER_COMMAND, once; returns warnings.
@@ -82,7 +82,8 @@ class Hooks:
             return []
         is_running = self._journal.record.state is RestoreState.RUNNING
         if is_running and outcome is Outcome.COMPLETE and self._mode != ROLLBACK:
-            with contextlib.suppress(CatalogError, RestoreError):  # the record of the end has the same trouble
+            # Recording the end fails for the same reason, and reports it.
+            with contextlib.suppress(CatalogError, RestoreError):
                 self._journal.write(Step.AFTER_COMMAND)
         self._progress.start(CHECKS[Hook.AFTER], None)
         return _run_after(self._service, self._journal.record, self._mode, outcome, error)
@@ -93,7 +94,7 @@ def run_after_recovery(service: Service, was: Restore, recovered: Restore) -> li
 
     Args:
         service: the parts.
-        was: the record as that left it.
+        was: the record as that process left it.
         recovered: the record as it should be.
 
     Returns:

@@ -1,7 +1,7 @@
 """Brings a copy of an older backup to the live schema, by the application's own migrations; the merge takes its rows.
 
-    scratch database -> load -> prove -> run the command -> is it of the live revision? -> dump it into a file
-    -> drop the scratch database -> merge from the file
+    scratch database -> load -> prove -> run the command -> compare its revision with the live one
+    -> dump it into a file -> drop the scratch database -> merge from the file
 
 What the command made is used for new rows only: a column that it added does not overwrite live values, and a table that
 it made does not change live rows. `app.postgres.replace.scratch` says how it is made sure that nobody else changed the
@@ -71,7 +71,7 @@ def rows_of(job: Job) -> Rows:
 
 
 def migration_findings(job: Job) -> Iterator[Finding]:
-    """Whether a copy of the backup is migrated, and whether that can be done."""
+    """Whether a copy of the backup will be migrated, and whether that is possible."""
     asked = job.request.migrate
     if job.request.mode is not Mode.MERGE or not job.live or not (asked or job.migration):
         return
@@ -90,7 +90,7 @@ def _needless(job: Job) -> Finding:
     if revisions.order is Order.SAME:
         return Finding.ok(MIGRATION, f"nothing is to be migrated: both are of revision {named(revisions.live)}")
     message = f"--migrate brings a backup up to the live schema, and {revisions}"
-    return Finding.failed(MIGRATION, RestoreValidationError(message, "leave --migrate away, or take an older backup"))
+    return Finding.failed(MIGRATION, RestoreValidationError(message, "leave --migrate out, or take an older backup"))
 
 
 def migrated_rows(job: Job, name: str) -> Rows:

@@ -1,8 +1,8 @@
 """Where the live database stands: *before* a restore, or *after* it. Nothing is changed to find that out.
 
-A replace by a shadow database is told by which databases exist, and by their oids. Any other restore is one
-transaction, and the server knows whether that was committed. Each question comes twice: `looks_…` answers at once, None
-if nobody can tell now; `is_…` waits until a rename or commit that is under way has ended.
+For a replace by a shadow database, the databases that exist and their oids tell. Any other restore is one transaction,
+and the server knows whether it was committed. Each question has two functions: `_looks_…` answers at once, with None if
+nobody can tell now; `is_…` waits until a rename or commit that is under way has ended.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from app.ports.target import Target
 
 REPAIR_LATER = "when the server answers again: residency-backup check --repair"
 POLL_SECONDS = 0.2
-_COMMIT_SECONDS = 20.0  # a commit that was sent is done or refused long before
+_COMMIT_SECONDS = 20.0  # a commit that was sent has long ended by then
 
 
 class Obstacle(NamedTuple):
@@ -74,7 +74,8 @@ def obstacle_to_rename(record: Restore, oids: Mapping[str, int]) -> Obstacle | N
     live = oids.get(record.changes)
     if record.undo not in oids:
         if live is not None and live == record.replaced_oid:
-            return Obstacle(f"{record.changes} is what it was before already: it was renamed by hand", "look at it")
+            why = f"{record.changes} is already the database that the restore replaced: it was renamed by hand"
+            return Obstacle(why, "nothing to do: that is what a rollback does")
         return Obstacle(f"database {record.undo}, which was kept for it, is gone")
     return None if live is None or record.made_oid in {None, live} else _replaced_by_hand(record, oids)
 

@@ -236,6 +236,6 @@ def _recovery_failed(record: Restore, error: ResidencyBackupError) -> RestoreRol
         by_hand = in_psql("postgres", f"DROP DATABASE IF EXISTS {quoted(record.shadow)} WITH (FORCE)")
     else:
         where = f"{live} is as before"
-        by_hand = "nothing is to be done to the database"
+        by_hand = "the database needs nothing"
     message = f"restore {record.id} could not be cleaned up: {error.message}; {where}"
     return RestoreRollbackError(message, f"{REPAIR_LATER}; by hand: {by_hand}")

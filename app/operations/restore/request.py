@@ -68,8 +68,8 @@ class RestoreRequest:
         confirm: the name of the database that changes, typed out; no restore runs without it.
         as_role: the role that loads the dump; None leaves that to the settings.
         allow_missing: whether tables and rows of the live database may go that the file lacks.
-        migrate: the command that brings a copy of the backup to the live schema; None leaves it to the settings, and an
-            empty one merges the backup as it is.
+        migrate: the command that brings a copy of the backup to the live schema; None: as the settings say; empty: the
+            backup is merged as it is.
         request_key: tells a message that is delivered twice.
     """
 
@@ -97,7 +97,7 @@ class RestoreRequest:
         merge = _merge_request(service, backup, mode, options)
         if mode is Mode.REPLACE and merge.on_conflict != OnConflict():
             message = f"--on-conflict {merge.on_conflict} belongs to a merge: a replace takes all from the backup"
-            raise RestoreValidationError(message, "use --mode merge, or leave it away")
+            raise RestoreValidationError(message, "use --mode merge, or leave it out")
         if (merge.where or merge.dependents or merge.parents) and not merge.tables:
             message = "--where, --dependents and --parents need to know of which table"
             raise RestoreValidationError(message, "name it with --table")
@@ -111,7 +111,7 @@ class RestoreRequest:
             raise RestoreValidationError(message, _without_as(mode, merge, as_role))
         if options.get("allow_missing") and (mode is Mode.MERGE or merge.tables):
             message = "--allow-missing belongs to a replace of the whole database: else tables that the file lacks stay"
-            raise RestoreValidationError(message, "leave it away")
+            raise RestoreValidationError(message, "leave it out")
         return cls(
             mode=mode,
             backup=backup,
@@ -212,7 +212,7 @@ def _require_rows_to_fit(merge: MergeRequest) -> None:
     if merge.whole and merge.adaptation:
         message = "a replace of the whole database brings the backup's own schema: there is nothing to fit"
         options = ", ".join(dict.fromkeys(word.split()[0] for word in merge.adaptation.words))
-        raise RestoreValidationError(message, f"leave {options} away, or use --mode merge, or name tables with --table")
+        raise RestoreValidationError(message, f"leave {options} out, or use --mode merge, or name tables with --table")
 
 
 def _without_as(mode: Mode, merge: MergeRequest, role: str) -> str:
@@ -220,7 +220,7 @@ def _without_as(mode: Mode, merge: MergeRequest, role: str) -> str:
     tables = "".join(f" --table {shlex.quote(table)}" for table in merge.tables)
     file = shlex.quote(str(merge.backup))
     return (
-        f"leave it away: residency-backup restore {file} --mode {mode}{tables} --dry-run; or look at the file in"
+        f"leave it out: residency-backup restore {file} --mode {mode}{tables} --dry-run; or look at the file in"
         f" a database of its own: residency-backup restore {file} --mode replace --into staging --confirm staging"
         f" --as {shlex.quote(str(role))}"
     )

@@ -1,7 +1,7 @@
-"""How far the schemas of a backup and of the live database are, and what to do about it after a restore.
+"""Compares the schema revisions of a backup and of the live database, and says what to do if they differ.
 
-The revision of Alembic is in a backup's manifest, and in what the server says of itself anyway. Tables of other tools,
-and dumps without a manifest, have their rows read, which are few.
+Alembic's revision is in a backup's manifest, and among the facts of the server. For other tools, and for a dump without
+a manifest, the rows of the tool's table are read. They are few.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ REVISION = "revision"
 def schema_versions(
     service: Service, target: Target, source: RestoreSource, live: ServerFacts | None
 ) -> SchemaVersions:
-    """How far both are.
+    """Compare the revisions of both.
 
     Args:
         service: the parts.
         target: the server, with the database that changes in the live one's place.
         source: the backup.
-        live: facts of that database; None if it does not exist, and so differs in nothing.
+        live: facts of that database; None if it does not exist: then nothing differs.
 
     Raises:
         RestoreError: the server does not answer.
@@ -55,7 +55,7 @@ def others_of(service: Service, target: Target, archive: Archive) -> tuple[ToolV
 
 
 def versions_between(service: Service, one: RestoreSource, other: RestoreSource) -> SchemaVersions:
-    """How far two backups are, by Alembic's revisions alone."""
+    """Compare two backups, by Alembic's revisions alone."""
     first, second = (_heads(source, list(_recorded(service, source))) for source in (one, other))
     revisions, problem = _with_history(service, Revisions(first, second, names=(one.name, other.name)))
     return SchemaVersions(revisions, (), problem)
@@ -72,7 +72,7 @@ def revision_findings(job: Job) -> Iterator[Finding]:
     elif job.request.by_rows:
         yield Finding.ok(REVISION, f"{versions}: {_by_rows(job)}")
     elif versions.revisions.order is Order.AFTER:
-        way = "the application that runs now may not know that schema: deploy the one of it, or choose an older backup"
+        way = "the application that runs now may not know that schema: deploy its release, or choose an older backup"
         yield Finding.warning(REVISION, f"{versions}: {way}")
     elif job.service.options.post_command:
         yield Finding.ok(REVISION, f"{versions}: RESTORE_POST_COMMAND runs on the restored database")
@@ -113,7 +113,7 @@ def _by_migration(job: Job) -> str:
 
 @contextmanager
 def offering_migration(job: Job) -> Iterator[None]:
-    """A block that matches the backup with the live tables: if it is refused, migrations may be what it takes.
+    """A block that matches the backup with the live tables: if it is refused, migrations may help.
 
     Raises:
         RestoreValidationError: the block's, with the command that migrates a copy of the backup.

@@ -157,7 +157,10 @@ def _newer_restore(service: Service, record: Restore) -> Obstacle | None:
     newer = newer_restores(record, of_this_server(service, service.restores.restores(service.database)))
     if final := never_undone(newer, service.clock()):
         return Obstacle(f"restore {final.id} came after it, and cannot be undone")
-    return Obstacle(f"restore {newer[0].id} came after it: roll that back first") if newer else None
+    if newer:
+        first = newer[0].id
+        return Obstacle(f"restore {first} came after it: roll that back first", f"residency-backup rollback {first}")
+    return None
 
 
 def _undo_is_gone(service: Service, record: Restore) -> Obstacle | None:

@@ -36,7 +36,7 @@ def lock(
         session: in the transaction.
         staged: the tables of the merge.
         more: other tables.
-        readers_out: lock tables that will be altered against readers too, at once: the last attempt failed at that.
+        readers_out: also lock readers out of the tables that will be altered; the last attempt failed to do so later.
 
     Raises:
         RestoreBusyError: the locks were not free for a minute; names a session that has them.

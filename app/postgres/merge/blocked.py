@@ -54,7 +54,7 @@ class Hints:
 
     def _check(self, reason: Reason) -> str:
         column = f"column {reason.columns[0]}" if len(reason.columns) == 1 else "its columns"
-        return f"drop the constraint that was added since the backup, or mend {column} in the live database afterwards"
+        return f"drop the constraint that was added since the backup, merge, correct {column}, and add it again"
 
     def _partition(self, reason: Reason) -> str:
         table = readable(*reason.table)
@@ -66,7 +66,7 @@ class Hints:
         if self.planner.table(parent) is None:
             return self._along(parent, "--parents")
         if self.request.where and not self.request.parents:
-            return "take along the rows that they refer to: --parents"
+            return "restore the rows that they refer to as well: --parents"
         return None
 
     def _referenced(self, reason: Reason) -> str | None:

@@ -1,4 +1,4 @@
-"""How the columns of the backup's tables differ from the live ones: names and types, said once for each table."""
+"""How the columns of the backup's tables differ from the live ones: names and types, reported once for each table."""
 
 from __future__ import annotations
 

@@ -79,11 +79,11 @@ def column_options(
     for mapping in adaptation.map_columns:
         table = names.meant(mapping.old.table, f"--map-column {mapping}")
         if options[table].renamed.setdefault(mapping.old.column, mapping.new) != mapping.new:
-            raise RestoreValidationError(f"--map-column {mapping}: the column has another new name too", "say it once")
+            raise RestoreValidationError(f"--map-column {mapping}: the column has another new name too", "map it once")
     for fill in adaptation.fills:
         table = names.meant(fill.column.table, f"--fill {fill}", live_first=True)
         if options[table].fills.setdefault(fill.column.column, fill.sql) != fill.sql:
-            raise RestoreValidationError(f"--fill {fill}: the column has another value too", "give it one")
+            raise RestoreValidationError(f"--fill {fill}: the column has another value too", "give it one value")
     if idle := sorted(table for table in options if table not in part):
         message = f"{idle[0]} takes no part, but an option names a column of it"
         choose = f"--table {shell_word(str(idle[0]))}"
@@ -139,7 +139,7 @@ def _require_columns(live: LiveTable, given: Sequence[str], options: ColumnOptio
             _refuse_live_column(live, option, name)
     if both := sorted(options.skipped & options.renamed.keys()):
         message = f"column {live.name}.{both[0]} is both left out and renamed"
-        raise RestoreValidationError(message, "leave --skip-column or --map-column away")
+        raise RestoreValidationError(message, "leave --skip-column or --map-column out")
     _require_one_source(live, given, options)
 
 
@@ -159,7 +159,7 @@ def _require_one_source(live: LiveTable, given: Sequence[str], options: ColumnOp
 def _refuse_live_column(live: LiveTable, option: str, name: str) -> None:
     if name in live.columns:
         message = f"{option}: the server computes {live.name}.{name}"
-        raise RestoreValidationError(message, "leave that option away: a generated column takes no value")
+        raise RestoreValidationError(message, "leave that option out: a generated column takes no value")
     hint = f"{near(name, live.settable)}its columns are {', '.join(live.settable)}"
     raise RestoreValidationError(f"{option}: {live.name} has no column {name} in the live database", hint)
 

@@ -116,7 +116,7 @@ def _grant_hint(session: MergeSession, denied: _DeniedError, expression: Express
         functions = ", ".join(name for (name,) in session.query(_CALLED.format(literal(called[1])), what))
         database = session.connection.info.dbname
     granting = in_psql(database, f"GRANT EXECUTE ON FUNCTION {functions} TO {_READER}")
-    return f"{hint}; what looks and does nothing else can be given to it: {granting}"
+    return f"{hint}; if the function only reads, let it call that: {granting}"
 
 
 def _as_reader(session: MergeSession) -> bool:

@@ -58,7 +58,7 @@ def guesses_about(
 
 
 def _tables(misfits: Misfits, archive: Archive, live: LiveSchema, matches: MatchResult) -> dict[TableName, TableName]:
-    """Live tables that nothing of the backup goes into, and that look like missing ones."""
+    """For each missing table, a similar live table that takes no rows of the backup."""
     of_tools = {version.name for version in matches.versions}
     free = live.tables.keys() - set(matches.names.live.values()) - of_tools - matches.names.left_out
     columns: dict[TableName, set[str]] = {}
@@ -81,7 +81,7 @@ def _table_score(table: TableName, columns: Collection[str], name: TableName, li
 
 
 def _columns(misfits: Misfits, archive: Archive, matches: MatchResult) -> dict[Column, str]:
-    """Live columns that the backup lacks, of the same type as lost ones, with a name that is much alike or no rival."""
+    """For each lost column, a live column of its type that the backup lacks: one of a similar name, or the only one."""
     renamed: dict[Column, str] = {}
     types = column_types(archive) if misfits.lost else {}
     for match in matches.tables:

@@ -41,7 +41,7 @@ class TableMatch:
         key_columns: columns of the key, in the table's order.
         other_keys: other unique keys, which may block rows.
         filtered: whether the request's condition applies to it.
-        referred: whether only rows are wanted that chosen ones refer to.
+        referred: whether it only brings the rows that chosen ones refer to.
         extra: the live table's columns that the backup lacks.
         lost, computed: the backup's columns that the live table lacks, and those that it generates now.
         new_rows_only: columns whose values are for new rows alone: a live row keeps its own, and they are not compared.

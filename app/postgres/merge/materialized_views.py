@@ -1,4 +1,4 @@
-"""What is made of the rows that a merge changes, and does not follow by itself: materialized views."""
+"""Materialized views of the tables that a merge changes: they show the old rows until they are refreshed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from app.archive.index import TableName
 from app.postgres.merge.session import MergeSession
 from app.postgres.quoting import literal, quoted
 
-# A view on a parent shows the rows of what inherits from it, and partitions have those of their root.
+# A view of a parent also shows the rows of its children, and a view of a partition rows that the root took.
 _VIEWS = """
     WITH RECURSIVE shown(by, what) AS (
         SELECT ev_class, refobjid FROM pg_rewrite r JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass

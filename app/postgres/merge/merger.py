@@ -88,7 +88,7 @@ class LiveMerge:
             raise self._refusal(Misfits(wanting=wanting))
 
     def require_place(self) -> None:
-        """Refuse a backup that does not fit the live database, with all that it wants at once."""
+        """Refuse a backup that does not fit the live database; the error names everything that does not fit."""
         if not (misfits := self._matched.misfits):
             return
 

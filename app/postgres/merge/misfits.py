@@ -1,4 +1,4 @@
-"""What of a backup has no place in the live database, and the options that let a merge pass all the same."""
+"""Tables and columns of a backup that have no place in the live database, and the options that fit them."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def require_this_database(misfits: Misfits, absent: int, of: int, request: Merge
 
 
 def refusal(misfits: Misfits, guesses: Guesses, request: MergeRequest, database: str) -> RestoreValidationError:
-    """The error about all that has no place; its hint has whole commands that pass."""
+    """The error about everything that has no place; its hint has whole commands that are not refused."""
     ways = []
     if (narrower := _narrowed(request, misfits)) is not None:
         leave_out = _adaptation(misfits, Guesses({}, {}, guesses.values), narrower)
@@ -102,7 +102,7 @@ def refusal(misfits: Misfits, guesses: Guesses, request: MergeRequest, database:
     if misfits.tables:
         ways.append(_way_to_tables(misfits.parts, request, database))
     if not ways:
-        ways.append("restore into another database (--into), and compare")
+        ways.append(f"restore into another database, and compare: {_replace(request)} --into staging --confirm staging")
     return RestoreValidationError("; ".join(misfits.sentences()), "; or, ".join(ways))
 
 
@@ -116,7 +116,7 @@ def _narrowed(request: MergeRequest, misfits: Misfits) -> MergeRequest | None:
 
 
 def _adaptation(misfits: Misfits, guesses: Guesses, request: MergeRequest) -> Adaptation:
-    """The request's options, and those that let it pass."""
+    """The request's options, and those with which it is not refused."""
     named = bool(request.tables)
     out = [] if named else [table for table in misfits.tables if table not in guesses.tables]
     out += [table for table in misfits.shared if not named or request.dependents or request.parents]

@@ -46,7 +46,7 @@ class Obstacles:
     table: StagedTable
 
     def of(self, rows: Sequence[Blocked]) -> list[Obstacle | None]:
-        """For each blocked row that which is in its way; None if none is."""
+        """For each blocked row, the row in its way; None if there is none."""
         found: dict[int, Obstacle] = {}
         by_reason: defaultdict[int, list[int]] = defaultdict(list)
         for number, row in enumerate(rows):
@@ -127,7 +127,7 @@ class Obstacles:
         return {number: found[row.live] for number, row in rows if row.live in found}
 
     def _key_of(self, name: TableName, otherwise: Sequence[str], side: str) -> Sequence[str]:
-        """Columns by which rows of a table are known on one side; those that refer, if it has no key there."""
+        """The columns that identify the rows of a table on one side: those of a key, or `otherwise` without one."""
         live, staged = self.planner.live.tables.get(name), self.planner.table(name)
         known = set(staged.match.columns) if side == BACKUP and staged else set(live.columns) if live else set()
         for key in live.keys if live else ():

@@ -35,7 +35,7 @@ class Planner:
     Attributes:
         live: the live schema.
         reasons: why rows are blocked.
-        references: what the foreign keys are tried by.
+        references: blocks rows by foreign keys.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class Planner:
         return sum(self._do(table, statement) for statement in statements)
 
     def _refusals(self, table: StagedTable) -> Iterator[str]:
-        """Block rows that are refused by themselves: by a type, NOT NULL, a check, or for want of a partition."""
+        """Block rows that are refused by themselves: by a type, NOT NULL or a check, or for lack of a partition."""
         match = table.match
         for kind, constraint, columns, condition in (*refused_columns(table), *_conditions(table)):
             reason = Reason(match.name, kind, columns, constraint)

@@ -38,7 +38,7 @@ class CopyTarget(NamedTuple):
         table: its name as SQL.
         live: the live table, whose columns a dump without column names has.
         sources: data segments.
-        takes: the table's column, by the backup's, if it is called otherwise.
+        takes: the table's column, by the backup's name for it, if the two names differ.
     """
 
     table: str

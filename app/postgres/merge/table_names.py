@@ -106,7 +106,7 @@ def table_names(archive: Archive, live: LiveSchema, request: MergeRequest) -> Ta
     """
     adaptation = request.adaptation
     tables = [digest.table for digest in archive.index.tables]
-    # Partitions are looked for only if something hangs on them: it takes a look at the whole schema.
+    # Partitions are looked up only if an option or a missing table needs them: that reads the whole schema.
     asked = adaptation.skip_tables or adaptation.map_tables or adaptation.skip_columns or adaptation.map_columns
     parents = partitions(archive) if asked or any(table not in live.roots for table in tables) else {}
     lines = {table: [table, *_ancestors(table, parents)] for table in tables}
@@ -156,7 +156,7 @@ def _mapped(
             root = TableMapping(TableRef(*old), TableRef(*live.roots[new]))
             raise RestoreValidationError(message, f"name the root: {' '.join(Adaptation(map_tables=(root,)).words)}")
         if mapped.setdefault(old, new) != new:
-            raise RestoreValidationError(f"{option}: {old} goes into {mapped[old]} already", "say it once")
+            raise RestoreValidationError(f"{option}: {old} goes into {mapped[old]} already", "give the option once")
         names.notes.append(f"table {old} of the backup goes into {new} (--map-table)")
     return mapped
 
@@ -232,7 +232,7 @@ def chosen(request: MergeRequest, names: TableNames, live: LiveSchema) -> Select
     for table, target in names.skipped.items():
         if target not in selection.all:
             message = f"--skip-table {table}: it takes no part anyway, because tables are named with --table"
-            raise RestoreValidationError(message, "leave --skip-table away")
+            raise RestoreValidationError(message, "leave --skip-table out")
     return selection
 
 
@@ -257,7 +257,7 @@ def _resolved(text: str, names: TableNames) -> TableName:
         raise RestoreValidationError(f"more than one table is called {text}", f"say which: {listed}")
     if any(text in (str(table), table.name) for table in (*names.skipped, *names.skipped.values()) if table):
         message = f"{text} is both chosen and left out"
-        raise RestoreValidationError(message, f"leave --table {text} or --skip-table {text} away")
+        raise RestoreValidationError(message, f"leave --table {text} or --skip-table {text} out")
     close_names = difflib.get_close_matches(text, [*map(str, known), *(table.name for table in known)], n=1)
     hint = f"did you mean {close_names[0]}? " if close_names else ""
     listed = f"residency-backup show {shlex.quote(names.backup)}"

@@ -21,14 +21,14 @@ from app.postgres.quoting import literal, quoted
 from app.postgres.search_path_hints import relying_function
 from app.postgres.session import sqlstate_of
 
-# A value is refused by its type, or by a domain's check; the last three name no object that is there (regclass).
+# A type or a domain's check refuses a value; the last three: the value (regclass, say) names no existing object.
 _REFUSED = re.compile("22|23|P0001|42P01|42704|42883")
 _BROKEN = {"22P04", "22P05", "22021"}  # the line or its encoding is wrong, not a value: as text it is refused too
 _HANDLED = (
     "data_exception OR integrity_constraint_violation OR raise_exception"
     " OR undefined_table OR undefined_object OR undefined_function"
 )
-# Casts of users, which a conversion must not call: COPY calls a type's input function, which only superusers make.
+# Casts that users made: a conversion must not call them. (COPY calls input functions, which only superusers make.)
 _FOREIGN_CASTS = f"""
     WITH RECURSIVE used (type) AS (
         SELECT atttypid FROM pg_attribute WHERE attrelid = {{}}::regclass AND attnum > 0 AND NOT attisdropped

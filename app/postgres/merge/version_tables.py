@@ -77,10 +77,8 @@ def require_none_named(named: Sequence[TableName], versions: Mapping[TableName, 
     if wrong := [versions[name] for name in named if name in versions]:
         tables = ", ".join(f"{table.name} ({table.kind.tool})" for table in wrong)
         message = f"{tables} says which migrations the live schema has: a merge does not change it"
-        hint = (
-            "let the migration tool set it ('alembic stamp REVISION' and its like); a replace of everything brings it"
-        )
-        raise RestoreValidationError(message, f"{hint} along with its schema")
+        hint = "let the migration tool set it (alembic stamp REVISION); a replace of the whole database restores it"
+        raise RestoreValidationError(message, f"{hint} together with the schema")
 
 
 def stage_version_tables(

@@ -128,7 +128,7 @@ WRONG = [
     ({"fills": ["people.short='far too long'"]}, "the value of public.people.short: value too long", "--fill takes"),
     ({"fills": ["people.new=writes()"]}, "the value of public.people.new", "--fill takes"),
     ({"fills": ["people.new=pg_switch_wal()::text::int"]}, "permission denied", "a value is evaluated as a role"),
-    ({"skip_tables": ["letters"], "tables": ["people"]}, "takes no part anyway", "leave --skip-table away"),
+    ({"skip_tables": ["letters"], "tables": ["people"]}, "takes no part anyway", "leave --skip-table out"),
     ({"skip_tables": ["people"], "tables": ["people"]}, "people is both chosen and left out", "away"),
     (
         {"skip_columns": ["letters.text"], "tables": ["people"]},

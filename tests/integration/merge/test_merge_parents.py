@@ -62,7 +62,7 @@ def test_without_them_the_missing_parent_is_named_with_what_takes_it_along(empty
     assert (group.kind, group.columns, group.constraint, group.other, group.rows) == (
         SampleKind.PARENT, ("person",), "shifts_person_fkey", "public.people", 1
     )  # fmt: skip
-    assert group.hint == "take public.people along: --table public.people, or --parents"
+    assert group.hint == "restore public.people as well: --table public.people, or --parents"
     (sample,) = done.samples
     assert sample.in_the_way == Obstacle(table="public.people", key={"id": "12"}, side=None)
 

@@ -81,7 +81,7 @@ def test_a_restore_that_was_undone_by_hand_is_known_for_that(damaged: Damaged) -
     record = damaged.run(mode="replace").restore
     rename(damaged, damaged.name, f"{damaged.name}_wrong")
     rename(damaged, record.undo or "", damaged.name)
-    with pytest.raises(RestoreValidationError, match="is what it was before already"):
+    with pytest.raises(RestoreValidationError, match="is already the database that the restore replaced"):
         rollback(damaged.service(), record.id)
     assert damaged.content() == damaged.broken
 

@@ -49,4 +49,4 @@ def test_a_replace_of_everything_has_nothing_to_fit(small: Damaged) -> None:
     words = ("restore", small.backup, "--mode", "replace", "--confirm", small.name, "--skip-table", "notes")
     refused = small.site.cli(*words)
     assert refused.code == RestoreValidationError.exit_code
-    assert "leave --skip-table away" in " ".join(refused.stderr.split())
+    assert "leave --skip-table out" in " ".join(refused.stderr.split())

@@ -157,8 +157,9 @@ def test_what_is_being_rolled_back_does_not_expire(damaged: Damaged) -> None:
 def test_an_older_restore_is_not_undone_past_a_newer_one(damaged: Damaged) -> None:
     first = damaged.run(mode="replace").restore
     second = damaged.run(mode="merge", tables=["people"]).restore
-    with pytest.raises(RestoreValidationError, match=f"restore {second.id} came after it: roll that back first"):
+    with pytest.raises(RestoreValidationError, match=f"restore {second.id} came after it: roll that back") as refused:
         rollback(damaged.service(), first.id)
+    assert refused.value.hint == f"residency-backup rollback {second.id}"
     assert damaged.content() == damaged.whole
     for each in (second, first):
         rollback(damaged.service(), each.id)
