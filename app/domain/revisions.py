@@ -92,7 +92,10 @@ class Revisions:
     def __str__(self) -> str:
         """``the backup is of revision a1, the live database of b2 (a1 comes before b2, by 3 migrations)``."""
         one, other = self.names
-        return f"{one} is of revision {named(self.backup)}, {other} of {named(self.live)}{self._relation()}"
+        if not self.backup:
+            return f"{one} names no revision, {other} is of {named(self.live)}"
+        of = f"of {named(self.live)}" if self.live else "names none"
+        return f"{one} is of revision {named(self.backup)}, {other} {of}{self._relation()}"
 
     def _relation(self) -> str:
         backup, live = named(self.backup), named(self.live)

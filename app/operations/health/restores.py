@@ -15,7 +15,7 @@ from app.errors import ResidencyBackupError
 from app.operations.backups.expire import due, expire
 from app.operations.backups.inventory import inventory
 from app.operations.backups.keep import set_pin
-from app.operations.backups.no_return import safety_findings
+from app.operations.backups.no_return import lost_undos, safety_findings
 from app.operations.backups.pins import pinned_for
 from app.operations.backups.servers import of_this_server, surely_of_this_server
 from app.operations.restore.hooks import is_due
@@ -58,7 +58,11 @@ def check_restores(service: Service, backups: Sequence[Backup]) -> list[Finding]
         found += [*slots_of_undo(service, own), *disabled_subscriptions(service, own, databases)]
     # A restore whose process died is reported above.
     standing = [record for record in own if _needed(service, record) and record.id not in dead]
-    found += [_kept(record, databases, newer_restores(record, own), service.clock()) for record in standing]
+    lost = lost_undos(service, records, backups) if standing and databases is not None else {}
+    found += [
+        _kept(record, databases, newer_restores(record, own), lost.get(record.id), service.clock())
+        for record in standing
+    ]
     found += [_elsewhere(service, record) for record in records if record not in own and _needed(service, record)]
     return (found or [Finding.ok("restores", "nothing is left of any")]) + safety_findings(service, records, backups)
 
@@ -98,13 +102,20 @@ def _needed(service: Service, record: Restore) -> bool:
     return record.state is not RestoreState.FAILED
 
 
-def _kept(record: Restore, databases: Mapping[str, int] | None, in_front: Sequence[Restore], now: datetime) -> Finding:
+def _kept(
+    record: Restore,
+    databases: Mapping[str, int] | None,
+    in_front: Sequence[Restore],
+    lost: str | None,
+    now: datetime,
+) -> Finding:
     """What is still kept for a restore.
 
     Args:
         record: the restore.
         databases: the server's databases; None if it does not answer.
         in_front: the restores to be rolled back before this one.
+        lost: why it cannot be undone any more; None if it can.
         now: the present instant.
     """
     if record.state is RestoreState.RUNNING:
@@ -118,6 +129,8 @@ def _kept(record: Restore, databases: Mapping[str, int] | None, in_front: Sequen
     if obstacle := _obstacle(record, databases, in_front, now):
         message = f"restore {record.id} cannot be rolled back: {obstacle.why}; before it: {record.safety}"
         return Finding.warning("restores", message)
+    if lost is not None:
+        return Finding.warning("restores", f"restore {record.id} cannot be rolled back: {lost}")
     if in_front:
         ids = ", ".join(newer.id for newer in in_front)
         until += f", after {ids} {'is' if len(in_front) == 1 else 'are'}"

@@ -75,7 +75,8 @@ def _lost(job: Job, tables: TablesInFile) -> Iterator[str]:
         # An empty table has its place in a dump too, unless its rows were left out.
         left_out = [table for table, root in live.items() if root in unread & known]
         if left_out and (filled := sorted({live[table] for table in job.target.filled(left_out)})):
-            yield f"has no rows of {_number(filled)} that are not empty in {database}: {listed(filled, _SHOWN)}"
+            are = "is" if len(filled) == 1 else "are"
+            yield f"has no rows of {_number(filled)} that {are} not empty in {database}: {listed(filled, _SHOWN)}"
     if lacking := sorted(unread - known):
         yield f"lacks {_number(lacking)} that {database} has: {listed(lacking, _SHOWN)}"
 

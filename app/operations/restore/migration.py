@@ -82,7 +82,8 @@ def migration_findings(job: Job) -> Iterator[Finding]:
         message = "a copy of the backup is migrated in a database of its own, and the role may not create one"
         create = in_psql("postgres", f"ALTER ROLE {quoted(job.facts.role)} CREATEDB")
         yield Finding.failed(MIGRATION, RestorePermissionError(message, f"let it create databases: {create}"))
-    yield command_finding(MIGRATION, job.migration_setting, job.migration, job.service.options.command_dir)
+    folder = job.service.options.command_dir
+    yield command_finding(MIGRATION, job.migration_setting, job.migration, folder, RestoreMigrationError)
 
 
 def _needless(job: Job) -> Finding:
@@ -165,6 +166,8 @@ def _require_reached(job: Job, source: Source, archive: Archive) -> None:
         "the command must migrate the database that DATABASE_URL names to the live one's revision (with Alembic:"
         f" alembic upgrade {' '.join(sorted(live)) if live else 'head'})"
     )
+    if job.service.options.command_dir is None:
+        hint += "; RESTORE_COMMAND_DIR names the folder that it runs in, with the application's alembic.ini"
     raise RestoreMigrationError(message, hint)
 
 

@@ -108,7 +108,8 @@ def _by_migration(job: Job) -> str:
     backup = shlex.quote(job.source.name)
     into = f" --into {shlex.quote(job.request.into)}" if job.request.into else ""
     merge = f"residency-backup restore {backup} --mode merge{into} --migrate 'alembic upgrade head' --dry-run"
-    return f"to have the application's migrations run over a copy of the backup first: {merge}"
+    folder = "" if job.service.options.command_dir else ", in the folder that RESTORE_COMMAND_DIR names"
+    return f"to have the application's migrations run over a copy of the backup first{folder}: {merge}"
 
 
 @contextmanager

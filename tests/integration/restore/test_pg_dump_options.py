@@ -138,9 +138,9 @@ def test_a_merge_without_the_table_names_its_partitions_too(
 @pytest.mark.parametrize(
     ("options", "lost"),
     [
-        ("--exclude-table-data=app.people", "has no rows of 1 table that are not empty in {}: app.people"),
+        ("--exclude-table-data=app.people", "has no rows of 1 table that is not empty in {}: app.people"),
         ("--exclude-table=app.log* --exclude-table=app.hollow", "lacks 2 tables that {} has: app.hollow, app.log"),
-        ("--inserts --exclude-table-data=app.people", "has no rows of 1 table that are not empty in {}: app.people"),
+        ("--inserts --exclude-table-data=app.people", "has no rows of 1 table that is not empty in {}: app.people"),
         ("--section=pre-data", "has no rows at all, and {} has some in 2 tables: app.log, app.people"),
         ("--section=post-data", "makes no tables, only indexes and keys, as by pg_dump --section=post-data"),
     ],

@@ -47,7 +47,8 @@ def test_how_two_revisions_stand_to_each_other(backup: str, live: str, order: Or
             "b",
             "the backup is of revision c and x, the live database of b (c and x come after b, by 2 migrations)",
         ),
-        ("", "c", "the backup is of revision none, the live database of c"),
+        ("", "c", "the backup names no revision, the live database is of c"),
+        ("a", "", "the backup is of revision a, the live database names none"),
     ],
 )
 def test_it_is_told_in_a_sentence(backup: str, live: str, told: str) -> None:

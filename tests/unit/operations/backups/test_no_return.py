@@ -7,11 +7,13 @@ from dataclasses import replace
 import pytest
 
 from app.domain.backup import Tier
+from app.domain.checks import Severity
 from app.domain.restore import Method
 from app.errors import RestoreValidationError, ServerUnavailableError
 from app.operations.backups.expire import expire
 from app.operations.backups.inventory import inventory
 from app.operations.backups.no_return import lost_undos
+from app.operations.health.restores import check_restores
 from app.operations.restore.rollback import rollback
 from tests.fakes.folder import Disk
 from tests.fix_memory_site import MemorySite
@@ -103,3 +105,15 @@ def test_of_a_server_that_is_away_or_another_one_nobody_can_tell(memory_site: Me
     memory_site.later(hours=25)
     assert list(lost(memory_site)) == [done]
     assert memory_site.find("latest-safety").tier is Tier.SAFETY
+
+
+def test_check_and_restores_say_the_same_of_it(memory_site: MemorySite) -> None:
+    memory_site.take()
+    first, second = restored(memory_site, mode="merge"), restored(memory_site, mode="merge")
+    memory_site.service.scripts.remove(second)
+    found = check_restores(memory_site.service, inventory(memory_site.service))
+    told = [finding.message for finding in found if finding.severity is Severity.WARNING]
+    assert sorted(told) == sorted(
+        f"restore {restore} cannot be rolled back: {why}" for restore, why in lost(memory_site).items()
+    )
+    assert len(told) == len({first, second})

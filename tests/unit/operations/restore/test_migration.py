@@ -156,6 +156,11 @@ def test_what_makes_no_sense_is_refused(site: MemorySite, asked: dict[str, objec
         planned(site, **asked)
 
 
+def test_a_program_that_is_missing_is_an_error_of_the_migration(site: MemorySite) -> None:
+    with pytest.raises(RestoreMigrationError, match="there is no program /no/such/program"):
+        planned(site, migrate="/no/such/program x")
+
+
 def test_a_copy_that_a_killed_restore_left_is_dropped_by_repair(site: MemorySite) -> None:
     name = "residency_restore_0123456789ab"
     record = site.begin_restore(mode="merge")
