@@ -54,6 +54,26 @@ def is_packed_folder(path: Path) -> bool:
     return found is not None and stat.S_ISDIR(found.st_mode) and stat_of(path / TOC) is not None
 
 
+def require_plain_files(folder: Path) -> None:
+    """Make sure that a folder holds no pipe, socket or device: the program that reads it would wait for ever.
+
+    Raises:
+        RestoreValidationError: it does; names it.
+        BackupPermissionError, DiskReadError: it cannot be looked at.
+    """
+    try:
+        inside = sorted(folder.iterdir())
+    except PermissionError as error:
+        hint = f"chmod u+rx {shlex.quote(str(folder))}"
+        raise BackupPermissionError(f"{folder} may not be read: {error.strerror}", hint) from error
+    except OSError as error:
+        raise DiskReadError(f"{folder} cannot be read: {error.strerror or error}", "look at its disk") from error
+    for path in inside:
+        found = stat_of(path)
+        if found is not None and not stat.S_ISDIR(found.st_mode):
+            _refuse(path, found)
+
+
 def require_plain(path: Path) -> os.stat_result:
     """Make sure that a path names a regular file: that can be read more than once.
 

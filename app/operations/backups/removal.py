@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from app.domain.backup import Backup, BackupState
 from app.domain.events import BackupEvent
-from app.errors import BackupValidationError, CatalogError
+from app.errors import BackupError, BackupValidationError, CatalogError
 from app.operations.backups.inventory import MISSING, Inventory
 from app.operations.backups.opened import holds, replaced_meanwhile
 from app.operations.backups.pins import in_use
@@ -48,9 +48,27 @@ def remove(service: Service, backup: Backup, listing: Inventory) -> bool:
         except CatalogError as error:
             # On a full disk nothing can be recorded, and only removing makes room; the next sync forgets the row.
             service.events.emit(failure(BackupEvent.CATALOG_NOT_SAVED, error, backup=backup.id))
-        service.tree.remove(backup.file)
+        try:
+            service.tree.remove(backup.file)
+        except BackupError:
+            _put_back(service, backup, stored)
+            raise
     service.catalog.forget(service.database, backup.id)
     return True
+
+
+def _put_back(service: Service, backup: Backup, stored: StoredFile | None) -> None:
+    """Make a backup that could not be removed a complete one again, if nothing of it is gone."""
+    try:
+        now = service.tree.look(backup.file)
+    except BackupError:
+        return  # the disk cannot say
+    if now is None or stored is None or now.manifest is None or now.manifest != stored.manifest:
+        return  # the next `prune` finishes this
+    try:
+        service.catalog.save(backup)
+    except CatalogError as error:
+        service.events.emit(failure(BackupEvent.CATALOG_NOT_SAVED, error, backup=backup.id))
 
 
 def _require_same(tree: Tree, backup: Backup, stored: StoredFile | None, described: Backup | None) -> None:

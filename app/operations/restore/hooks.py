@@ -77,8 +77,7 @@ class Hooks:
             outcome: of the restore or rollback.
             error: why it failed.
         """
-        due, self._due = self._due, False
-        if not due or not self._service.options.after_command:
+        if not self._due or not self._service.options.after_command:
             return []
         is_running = self._journal.record.state is RestoreState.RUNNING
         if is_running and outcome is Outcome.COMPLETE and self._mode != ROLLBACK:
@@ -86,6 +85,7 @@ class Hooks:
             with contextlib.suppress(CatalogError, RestoreError):
                 self._journal.write(Step.AFTER_COMMAND)
         self._progress.start(CHECKS[Hook.AFTER], None)
+        self._due = False  # from here on a cancel is one of the command; before, who ends the restore runs it
         return _run_after(self._service, self._journal.record, self._mode, outcome, error)
 
 

@@ -13,7 +13,7 @@ from app.archive.inspect.packed import TOC, PackedDump, packed_file, packed_fold
 from app.archive.open_file import OpenFile
 from app.domain.backup import Codec
 from app.errors import RestoreValidationError
-from app.operations.given_file import is_packed_folder, open_plain
+from app.operations.given_file import is_packed_folder, open_plain, require_plain_files
 from app.operations.service import Service
 
 
@@ -52,6 +52,7 @@ def plain_text_of(service: Service, path: Path) -> PlainText:
         if packed is None:
             message = f"{path} is a folder, and its {TOC} is not the table of contents of a dump"
             raise RestoreValidationError(message, f"name a file in it: ls {shlex.quote(str(path))}")
+        require_plain_files(path)
         return _unpacked(service, packed)
     with open_plain(path) as stream:
         held = OpenFile(stream)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -179,6 +180,15 @@ def test_a_packed_dump_that_is_cut_off_is_refused(site: Site, options: str, tmp_
     with largest.open("r+b") as stream:
         stream.truncate(largest.stat().st_size // 2)
     with pytest.raises(RestoreValidationError, match="does not verify: pg_restore failed with exit code 1"):
+        preview(service, RestoreRequest.parse(service, str(file)))
+
+
+def test_a_pipe_in_the_folder_of_a_dump_is_refused_and_not_waited_for(site: Site, tmp_path: Path) -> None:
+    service, file = site.service(), Path(dumped(site, tmp_path, "--format=directory"))
+    part = next(part for part in file.iterdir() if part.suffix == ".gz")
+    part.unlink()
+    os.mkfifo(part)
+    with pytest.raises(RestoreValidationError, match=f"{part.name} is a pipe"):
         preview(service, RestoreRequest.parse(service, str(file)))
 
 

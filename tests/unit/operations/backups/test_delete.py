@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from app.domain.backup import Tier
+from app.domain.backup import BackupState, Tier
 from app.domain.events import BackupEvent
 from app.domain.restore import RestoreState
 from app.errors import (
@@ -155,6 +155,10 @@ def test_a_file_that_cannot_be_removed_is_an_error_and_the_backup_stays_listed(m
         delete(memory_site.service, OLD, WHY)
     assert memory_site.events[-1].name is BackupEvent.NOT_DELETED
     assert memory_site.catalog.deletions("residency") == []
+    assert memory_site.find(OLD).state is BackupState.COMPLETE
+    memory_site.tree.mount.fails.clear()
+    delete(memory_site.service, OLD, WHY)
+    assert memory_site.ids() == [NEW]
 
 
 def test_a_catalog_that_cannot_be_written_keeps_nothing_from_going(

@@ -17,6 +17,7 @@ from app.errors import (
 from app.operations.backups.inventory import inventory
 from app.operations.health.check import repair
 from app.operations.health.restores import check_restores
+from app.operations.restore.journal import Journal
 from app.operations.restore.preview import preview
 from app.operations.restore.request import RestoreRequest
 from app.operations.restore.rollback import rollback
@@ -135,6 +136,23 @@ def test_a_cancel_in_the_after_command_is_a_warning_because_the_change_is_done(s
     outcome = site.restore()
     assert "RESTORE_AFTER_COMMAND was cancelled" in outcome.warnings[0]
     assert site.rows == some_rows()
+    assert site.restores()[0].state is RestoreState.COMPLETE
+
+
+def test_a_cancel_right_before_the_after_command_does_not_keep_it_from_running(
+    site: MemorySite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Journal.write
+
+    def cancelled(journal: Journal, step: Step | None = None, **changes: Any) -> None:
+        write(journal, step, **changes)
+        if step is Step.AFTER_COMMAND:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Journal, "write", cancelled)
+    outcome = site.restore()
+    assert outcomes(site) == ["complete"]
+    assert "it was cancelled or cut off after it had been committed" in outcome.warnings[0]
     assert site.restores()[0].state is RestoreState.COMPLETE
 
 
