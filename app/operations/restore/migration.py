@@ -82,7 +82,8 @@ def migration_findings(job: Job) -> Iterator[Finding]:
         message = "a copy of the backup is migrated in a database of its own, and the role may not create one"
         create = in_psql("postgres", f"ALTER ROLE {quoted(job.facts.role)} CREATEDB")
         yield Finding.failed(MIGRATION, RestorePermissionError(message, f"let it create databases: {create}"))
-    yield command_finding(MIGRATION, job.migration_setting, job.migration, job.service.options.command_dir)
+    folder = job.service.options.command_dir
+    yield command_finding(MIGRATION, job.migration_setting, job.migration, folder, RestoreMigrationError)
 
 
 def _needless(job: Job) -> Finding:

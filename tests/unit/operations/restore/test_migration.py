@@ -148,12 +148,16 @@ def test_the_role_must_be_able_to_create_a_database(site: MemorySite) -> None:
         ({"mode": "merge", "migrate": "env 'x"}, "--migrate is given no command line"),
         ({"mode": "merge", "migrate": ["env"]}, "--migrate is given no command line"),
         ({"mode": "merge", "migrate": "'' x"}, "--migrate is given no command line"),
-        ({"mode": "merge", "migrate": "/no/such/program x"}, "there is no program /no/such/program"),
     ],
 )
 def test_what_makes_no_sense_is_refused(site: MemorySite, asked: dict[str, object], words: str) -> None:
     with pytest.raises(RestoreError, match=words):
         planned(site, **asked)
+
+
+def test_a_program_that_is_not_there_is_told_as_the_failure_of_the_migration(site: MemorySite) -> None:
+    with pytest.raises(RestoreMigrationError, match="--migrate: there is no program /no/such/program"):
+        planned(site, migrate="/no/such/program x")
 
 
 def test_a_copy_that_a_killed_restore_left_is_dropped_by_repair(site: MemorySite) -> None:
