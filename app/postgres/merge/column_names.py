@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from app.archive.index import TableName
 from app.domain.adaptation import Adaptation, ColumnRef, TableRef
+from app.domain.psql import shell_word
 from app.errors import RestoreValidationError
 from app.postgres.merge.schema import LiveTable
 from app.postgres.merge.table_names import TableNames, near
@@ -85,7 +86,8 @@ def column_options(
             raise RestoreValidationError(f"--fill {fill}: the column has another value too", "give it one")
     if idle := sorted(table for table in options if table not in part):
         message = f"{idle[0]} takes no part, but an option names a column of it"
-        raise RestoreValidationError(message, f"leave that option away, or choose the table: --table {idle[0]}")
+        choosing = f"leave that option away, or choose the table: --table {shell_word(str(idle[0]))}"
+        raise RestoreValidationError(message, choosing)
     for table in part:
         filled = {column.column for column in adaptation.filled.columns if column.table.names(*table)}
         new_rows_only = any(ref.names(*table) for ref in adaptation.filled.tables)

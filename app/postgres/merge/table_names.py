@@ -14,7 +14,7 @@ from app.archive.index import SegmentKind, TableName
 from app.archive.pg_dump import CLIENT_ENCODING, IDENTIFIER, python_encoding, unquoted
 from app.archive.reader import Archive
 from app.archive.scanner import scan
-from app.domain.adaptation import Adaptation, TableRef
+from app.domain.adaptation import Adaptation, TableMapping, TableRef
 from app.domain.changes import MergeRequest
 from app.errors import RestoreValidationError
 from app.postgres.merge.schema import LiveSchema
@@ -152,7 +152,8 @@ def _mapped(
         new = _found(names, mapping.new, option, "the live database has no table", live.roots)
         if live.roots[new] != new:
             message = f"{option}: {new} is a partition of {live.roots[new]}"
-            raise RestoreValidationError(message, f"name the root: --map-table {old}={live.roots[new]}")
+            root = TableMapping(TableRef(*old), TableRef(*live.roots[new]))
+            raise RestoreValidationError(message, f"name the root: {' '.join(Adaptation(map_tables=(root,)).words)}")
         if mapped.setdefault(old, new) != new:
             raise RestoreValidationError(f"{option}: {old} goes into {mapped[old]} already", "say it once")
         names.notes.append(f"table {old} of the backup goes into {new} (--map-table)")
@@ -203,7 +204,8 @@ def _require_one_source(
             continue
         if sources.setdefault(target, top) != top:
             listed = " and ".join(map(str, sorted((top, sources[target]))))
-            hint = f"leave one of them out, for example --skip-table {shlex.quote(str(target))}"
+            skipping = " ".join(Adaptation(skip_tables=(TableRef(*target),)).words)
+            hint = f"leave one of them out, for example {skipping}"
             raise RestoreValidationError(f"{listed} of the backup would both go into {target}", hint)
 
 
@@ -245,7 +247,8 @@ def _resolved(text: str, names: TableNames) -> TableName:
         (candidate,) = candidates
         live_name = names.live.get(candidate) or candidate
         if live_name != candidate:
-            raise RestoreValidationError(f"{text} is a partition of {live_name}", f"name the root: --table {live_name}")
+            hint = f"name the root: --table {shlex.quote(str(live_name))}"
+            raise RestoreValidationError(f"{text} is a partition of {live_name}", hint)
         return live_name
     if candidates:
         listed = ", ".join(sorted(map(str, candidates)))
