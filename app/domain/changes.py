@@ -64,6 +64,7 @@ class Sample:
         values: of these columns.
         constraint: the name of the constraint that blocks it; None if it has none.
         in_the_way: the row that blocks it, if one does.
+        keyless: whether the table has no key.
     """
 
     table: str
@@ -73,6 +74,7 @@ class Sample:
     values: dict[str, Values] = field(default_factory=dict)
     constraint: str | None = None
     in_the_way: Obstacle | None = None
+    keyless: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, urlencode
@@ -10,7 +11,7 @@ from urllib.parse import quote, urlencode
 from app.domain.redaction import redacted, worth_hiding
 from app.errors import RestoreError, RestorePostCommandError
 from app.postgres.database import Database
-from app.postgres.programs import ProgramError, running
+from app.postgres.programs import ProgramError, guard, running
 
 _TAIL = 4000
 _IN_URL = ("host", "port", "user", "dbname")
@@ -34,12 +35,14 @@ class CommandPlace:
 HERE = CommandPlace()
 
 
-def run_on(
+def run_on(  # noqa: PLR0913 -- how a command is run
     database: Database,
     argv: Sequence[str],
     place: CommandPlace = HERE,
     setting: str = "RESTORE_POST_COMMAND",
     failed: type[RestoreError] = RestorePostCommandError,
+    *,
+    guarded: bool = False,
 ) -> None:
     """Run a command to its end; it is ended if the restore is.
 
@@ -49,13 +52,17 @@ def run_on(
         place: its environment and working directory.
         setting: that it is from, for messages.
         failed: the error of a command that fails.
+        guarded: whether it is ended even if this process is killed.
 
     Raises:
         RestoreError: of the class `failed`; it cannot be started, or failed; has the end of its output.
     """
     output = b""
     try:
-        with running(argv, environment_on(database, place), folder=place.folder) as program:
+        with ExitStack() as stack:
+            watch = stack.enter_context(guard()) if guarded else lambda _: None
+            program = stack.enter_context(running(argv, environment_on(database, place), folder=place.folder))
+            watch(program)
             for block in program.blocks():
                 output = (output + block)[-_TAIL:]
             program.check()

@@ -32,7 +32,8 @@ def changes_json(changes: Changes, *, values: bool = True) -> JSON:
 
     Args:
         changes: the plan or outcome.
-        values: whether samples show values and the rows in the way, which only who asked for them may see.
+        values: whether samples show values, rows without a key and the rows in the way, which only who asked for them
+            may see.
     """
     samples = [_sample(sample, values=values) for sample in changes.samples]
     versions = {} if changes.versions is None else {"revisions": versions_json(changes.versions)}
@@ -50,8 +51,10 @@ def changes_json(changes: Changes, *, values: bool = True) -> JSON:
 
 def _sample(sample: Sample, *, values: bool) -> JSON:
     document = asdict(sample) | {"kind": str(sample.kind), "columns": list(sample.columns)}
-    for name in () if values else ("values", "in_the_way"):
-        del document[name]
+    keyless = document.pop("keyless")
+    if not values:
+        del document["values"], document["in_the_way"]
+        document["key"] = {} if keyless else sample.key
     return document
 
 

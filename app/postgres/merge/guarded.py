@@ -135,7 +135,7 @@ def _require_expression(session: MergeSession, expression: Expression) -> None:
         try:
             session.execute(f"{begun}{place.tail}", expression.what)
         except RestoreDataError as error:
-            message = _message_about(error, len(begun), expression.within.tail)
+            message = _message_about(error, len(begun), place.tail)
             if message.endswith(' "'):  # our line break
                 message = f'{message[:-2]}"'
             raise RestoreValidationError(_brief(expression.what, message), expression.hint) from error
@@ -153,7 +153,8 @@ def _message_about(error: RestoreDataError, end: int, tail: str) -> str:
     place = cause.diag.statement_position if isinstance(cause, psycopg.Error) else None
     if place is not None and int(place) > end:
         return f"{_PLACE.split(error.message)[0]} at its end"
-    return " ".join(error.message.replace(tail, "").replace('\n"', '"').split())
+    said, ours = " ".join(error.message.split()), " ".join(tail.split())
+    return said.replace(ours, "") if ours else said
 
 
 @contextmanager

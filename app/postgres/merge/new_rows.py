@@ -72,7 +72,8 @@ def _evaluate(session: MergeSession, table: StagedTable, name: str, type_name: s
     match, sql = table.match, table.match.fills[name]
     what = f"the value of {match.name}.{name}"
     rows = f"FROM {table.rows} AS t"
-    within = Place("SELECT t.ctid, CAST((SELECT (", f"\n)) AS {type_name}) {rows}")
+    # Only one expression has a place in CAST: in parentheses alone, several would be a row.
+    within = Place("SELECT t.ctid, (SELECT CAST(", f"\n AS {type_name})) {rows}")
     expression = Expression(sql, what, Place("SELECT ", f"\n{rows}"), within, "a value", _HINT)
     new = f"SELECT FROM {table.plan} p WHERE p.s {SAME} t.ctid AND p.action {SAME} 'i'"
     shape = f"SELECT ctid AS place, {quoted(name)} FROM {table.rows} WITH NO DATA"

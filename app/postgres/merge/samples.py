@@ -136,6 +136,7 @@ def _samples(planner: Planner, table: StagedTable, rows: Sequence[_Row], obstacl
                 values={column: row.values[column] for column in columns if column in row.values},
                 constraint=reason.constraint if reason else None,
                 in_the_way=next(ways) if reason else None,
+                keyless=table.match.key is None,
             ),
         )
 

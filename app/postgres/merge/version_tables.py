@@ -62,7 +62,8 @@ def version_tables(
         sources = tuple(archive.segments_of(table))
         given = {column for segment in sources for column in segment.columns or ()}
         for columns in (given, set(live_table.columns) if live_table else set()):
-            if kind := version_table(*name, columns, request.version_tables):
+            kinds = (version_table(*known, columns, request.version_tables) for known in (name, table))
+            if kind := next(filter(None, kinds), None):
                 versions[name] = BackupVersionTable(name, kind, live_table, sources)
                 break
     return versions

@@ -85,7 +85,7 @@ class PostgresScratch(Scratch):
         """Run a program; what it made."""
         self._watch.require_alone()
         before = self._columns()
-        run_on(self._database, argv, self._options.commands, setting, RestoreMigrationError)
+        run_on(self._database, argv, self._options.commands, setting, RestoreMigrationError, guarded=True)
         with maintenance(self._database, self.name) as session:
             session.query(_END, self.name)
         self._watch.require_alone()

@@ -102,6 +102,14 @@ WRONG = [
         "public.letters and public.slots of the backup would both go into",
         "--skip-table",
     ),
+    (
+        {"map_tables": ['letters="Old log"']},
+        "public.Old log and public.letters of the backup would both go into",
+        "--skip-table 'public.Old log'",
+    ),
+    ({"map_tables": ["letters=parted_1"]}, "parted_1 is a partition", "--map-table public.letters=public.parted"),
+    ({"map_tables": ["alembic_version=kept"], "skip_tables": ["kept"]}, "says which migrations", "stamp"),
+    ({"fills": ['"Old log".who=1'], "tables": ["people"]}, "Old log takes no part", "--table 'public.Old log'"),
     ({"skip_columns": ["people.phon"]}, "public.people has no column phon in the backup", "did you mean phone?"),
     ({"skip_columns": ["nobody.phone"]}, "--skip-column nobody.phone: no table nobody takes part", "lists"),
     ({"map_columns": ["people.phone=mobile"]}, "public.people has no column mobile in the live", "its columns are id"),
@@ -124,6 +132,8 @@ WRONG = [
     ),
     ({"fills": ["people.new=1) FROM slots t; --"]}, "the value of public.people.new: ", "--fill takes"),
     ({"fills": ["people.new=1, 2"]}, "the value of public.people.new: ", "--fill takes"),
+    ({"fills": ["people.short=1, 2"]}, 'value of public.people.short: syntax error at or near ","', "--fill takes"),
+    ({"fills": ["people.new=1 /*"]}, 'people.new: unterminated /* comment at or near "/*"', "--fill takes"),
     ({"fills": ["people.new=id / (id - id)"]}, "fails on a row: DivisionByZero", "-v"),
     ({"fills": ["people.short='far too long'"]}, "the value of public.people.short: value too long", "--fill takes"),
     ({"fills": ["people.new=writes()"]}, "the value of public.people.new", "--fill takes"),
@@ -155,4 +165,5 @@ def test_options_that_are_wrong_or_hit_nothing_are_refused_with_what_was_meant(e
             merge(empty_database, archive, wanted)
         assert hint in (refused.value.hint or ""), given
         assert "CAST(" not in refused.value.message
+        assert "restore_" not in refused.value.message
     assert copy_of_all_tables(empty_database.url) == before

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -89,3 +92,17 @@ def test_a_password_of_another_service_is_hidden_too() -> None:
         run_on(Database.from_url("postgresql://u:p@h/app"), argv, CommandPlace(inherited))
     assert "redis://:***@redis:6379/0" in failed.value.message
     assert "br0ker" not in failed.value.message
+
+
+def test_a_guarded_command_ends_with_the_process_that_runs_it(tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+    os.mkfifo(seen)
+    command = program(f"import time; pipe = open({str(seen)!r}, 'w'); pipe.write('up'); pipe.flush(); time.sleep(60)")
+    text = (
+        "from app.postgres.database import Database; from app.postgres.post_command import run_on\n"
+        f"run_on(Database.from_url('postgresql://h/app'), {command!r}, guarded=True)"
+    )
+    with subprocess.Popen(program(text)) as caller, seen.open() as pipe:
+        assert pipe.read(2) == "up"
+        caller.send_signal(signal.SIGKILL)
+        assert not pipe.read()  # when nobody has it open any more, at once

@@ -148,7 +148,6 @@ def test_the_role_must_be_able_to_create_a_database(site: MemorySite) -> None:
         ({"mode": "merge", "migrate": "env 'x"}, "--migrate is given no command line"),
         ({"mode": "merge", "migrate": ["env"]}, "--migrate is given no command line"),
         ({"mode": "merge", "migrate": "'' x"}, "--migrate is given no command line"),
-        ({"mode": "merge", "migrate": "/no/such/program x"}, "there is no program /no/such/program"),
     ],
 )
 def test_what_makes_no_sense_is_refused(site: MemorySite, asked: dict[str, object], words: str) -> None:
@@ -157,7 +156,7 @@ def test_what_makes_no_sense_is_refused(site: MemorySite, asked: dict[str, objec
 
 
 def test_a_program_that_is_missing_is_an_error_of_the_migration(site: MemorySite) -> None:
-    with pytest.raises(RestoreMigrationError, match="there is no program /no/such/program"):
+    with pytest.raises(RestoreMigrationError, match="--migrate: there is no program /no/such/program"):
         planned(site, migrate="/no/such/program x")
 
 

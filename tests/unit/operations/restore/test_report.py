@@ -38,6 +38,12 @@ def test_the_catalogs_report_has_no_values() -> None:
     assert "secret" not in json.dumps(kept)
 
 
+def test_the_catalogs_report_has_no_rows_of_tables_without_a_key() -> None:
+    row = Sample(table="public.log", kind=SampleKind.INSERTED, key={"what": "secret"}, keyless=True)
+    assert changes_json(Changes(samples=(row,)), values=False)["samples"][0]["key"] == {}
+    assert changes_json(Changes(samples=(row,)))["samples"][0]["key"] == {"what": "secret"}
+
+
 def test_whoever_asks_sees_both_values_and_what_is_in_the_way() -> None:
     (shown,) = changes_json(CHANGES)["samples"]
     assert shown["values"] == {"email": {"backup": "secret@example.org", "live": None}}
