@@ -168,5 +168,6 @@ def require_equal(found: Oracle, expected: Oracle) -> None:
 
 
 def left(database: TestDatabase) -> list[str]:
-    """Scratch databases."""
-    return [name for (name,) in database.query("SELECT datname FROM pg_database WHERE datname ~ '_(preview|restore)_'")]
+    """Scratch databases of a database; other tests may have theirs on the same server."""
+    scratch = f"^{database.name}_(preview|restore)_"
+    return [name for (name,) in database.query("SELECT datname FROM pg_database WHERE datname ~ %s", scratch)]
