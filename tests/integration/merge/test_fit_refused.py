@@ -139,7 +139,11 @@ WRONG = [
     ({"fills": ["people.new=writes()"]}, "the value of public.people.new", "--fill takes"),
     ({"fills": ["people.new=pg_switch_wal()::text::int"]}, "permission denied", "a value is evaluated as a role"),
     ({"skip_tables": ["letters"], "tables": ["people"]}, "takes no part anyway", "leave --skip-table out"),
-    ({"skip_tables": ["people"], "tables": ["people"]}, "people is both chosen and left out", "away"),
+    (
+        {"skip_tables": ["people"], "tables": ["people"]},
+        "people is both chosen and left out",
+        "--skip-table people out",
+    ),
     (
         {"skip_columns": ["letters.text"], "tables": ["people"]},
         "public.letters takes no part",
