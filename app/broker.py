@@ -143,12 +143,12 @@ def ask(check: str, setting: str, url: str, loss: str) -> Callable[[], Finding]:
             question.done.wait(max(0.0, end - time.monotonic()))
         if takes := next((asked for asked in questions if asked.done.is_set() and asked.refusal is None), None):
             return Finding.ok(check, f"answers, and takes messages{takes.remark}")
-        return Finding.warning(check, _told(questions[0], loss).replace("{setting}", setting))
+        return Finding.warning(check, _sentence(questions[0], loss).replace("{setting}", setting))
 
     return found
 
 
-def _told(question: _Question, loss: str) -> str:
+def _sentence(question: _Question, loss: str) -> str:
     why, hint = question.refusal or _filled(_silent(question.url), question.url)
     # The message of a library may quote the URL, or a part of it.
     return without(f"{why}; {loss}; what to do: {hint}", secrets_of(question.url))

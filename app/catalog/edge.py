@@ -36,15 +36,15 @@ def translated(doing: str, place: str) -> Iterator[None]:
     except (SQLAlchemyError, ValueError) as error:
         if _is_corrupt(error):
             raise CorruptCatalogError(
-                f"{doing}: {place} is corrupt: {_said(error)}",
+                f"{doing}: {place} is corrupt: {_driver_message(error)}",
                 "stop the worker, then rebuild the catalog from the files: "
                 f"mv {place} {place}.corrupt; rm -f {place}-wal {place}-shm; residency-backup sync",
             ) from error
         cause = getattr(error, "orig", None)
-        if of_disk := error_of_disk(f"{doing}: {' '.join(_said(error).split())}", place, cause):
+        if of_disk := error_of_disk(f"{doing}: {' '.join(_driver_message(error).split())}", place, cause):
             raise of_disk from error
         raise CatalogError(
-            f"{doing}: {' '.join(_said(error).split())}",
+            f"{doing}: {' '.join(_driver_message(error).split())}",
             f"check that {place} is there, reachable and, for uid {os.geteuid()}, writable; then try again",
         ) from error
 
@@ -54,7 +54,7 @@ def _is_corrupt(error: Exception) -> bool:
     return code is not None and code & PRIMARY in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
-def _said(error: Exception) -> str:
+def _driver_message(error: Exception) -> str:
     """The driver's message. Of PostgreSQL only the first line: the others quote the statement and values."""
     if isinstance(error, ValueError):
         return str(error)

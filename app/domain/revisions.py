@@ -125,8 +125,8 @@ class ToolVersions:
     def __str__(self) -> str:
         """``public.flyway_schema_history (Flyway): only the live database has 7, 8``."""
         sides = (("the backup", self.only_backup), ("the live database", self.only_live))
-        told = (f"only {side} has {listed(versions, _SHOWN)}" for side, versions in sides if versions)
-        return f"{self.table} ({self.tool}): {', '.join(told)}"
+        differences = (f"only {side} has {listed(versions, _SHOWN)}" for side, versions in sides if versions)
+        return f"{self.table} ({self.tool}): {', '.join(differences)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +157,8 @@ class SchemaVersions:
 
     def __str__(self) -> str:
         """All differences; empty if there are none."""
-        told = [] if self.revisions.order is Order.SAME else [str(self.revisions)]
-        return "; ".join(filter(None, (*told, *map(str, self.others), self.problem)))
+        order = [] if self.revisions.order is Order.SAME else [str(self.revisions)]
+        return "; ".join(filter(None, (*order, *map(str, self.others), self.problem)))
 
 
 def heads_of(text: str | None) -> Heads | None:

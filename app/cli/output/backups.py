@@ -148,8 +148,6 @@ def _facts(backup: Backup, manifest: Manifest, path: str) -> Iterator[tuple[str,
     what = "plain SQL" if manifest.full is None else "tar"
     yield "size", f"{backup.bytes:,} bytes ({backup.raw_bytes:,} of {what}, compression {backup.codec})"
     yield "sha256", backup.sha256
-    if backup.revision:
-        yield "revision", backup.revision
     if full := manifest.full:
         yield "holds", ", ".join([f"the server, {len(full.members):,} files", *full.paths])
         yield "WAL", f"{full.wal_start} to {full.wal_end}, system identifier {full.system_identifier}"

@@ -16,7 +16,7 @@ def check_clocks(service: Service, backups: Sequence[Backup]) -> list[Finding]:
     """Find backups and restores that are dated later than now."""
     now = service.clock()
     ahead = [backup for backup in backups if from_future(backup, now) and backup.problem != MISSING]
-    found = [Finding.warning("clock", _said(service, backup)) for backup in ahead]
+    found = [Finding.warning("clock", _message(service, backup)) for backup in ahead]
     for record in service.restores.restores(service.database):
         ended = record.finished_at or record.started_at
         if record.undo_until is not None and is_ahead(ended, now):
@@ -28,7 +28,7 @@ def check_clocks(service: Service, backups: Sequence[Backup]) -> list[Finding]:
     return found
 
 
-def _said(service: Service, backup: Backup) -> str:
+def _message(service: Service, backup: Backup) -> str:
     file = service.tree.location(backup.file)
     remove = f"rm {quote(f'{file}.json')} {quote(str(file))}; residency-backup sync"
     shows = f"{backup.created_at:%Y-%m-%d %H:%M %Z}"

@@ -20,7 +20,7 @@ from app.operations.backups.servers import note_restored
 from app.operations.restore.foreign import loading_role
 from app.operations.restore.job import RestoreJob
 from app.operations.restore.migration import Rows, migrated_rows, rows_of
-from app.operations.restore.revisions import revision_notes
+from app.operations.restore.revisions import offering_migration, revision_notes
 from app.operations.restore.safety import safety_backup
 from app.operations.restore.subscriptions import detach_copies, pause, report_subscriptions
 from app.ports.target import LoadOptions
@@ -154,7 +154,7 @@ def _by_rows(job: RestoreJob) -> None:
     changed = job.target.databases().get(job.request.changes)
     rows = _rows(job, changed)
     with ExitStack() as stack:
-        with job.phase("merge", rows.archive.index.raw_bytes):
+        with job.phase("merge", rows.archive.index.raw_bytes), offering_migration(job):
             merging = stack.enter_context(job.target.merging(rows.archive, rows.request, job.progress.advance))
             merging.check()
         safety_backup(job)

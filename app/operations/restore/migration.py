@@ -158,7 +158,7 @@ def _require_reached(job: Job, source: Source, archive: Archive) -> None:
     if not versions.differ:
         return
     message = (
-        f"{job.migration_setting} did not bring the copy of the backup to the live schema: {_told(versions)};"
+        f"{job.migration_setting} did not bring the copy of the backup to the live schema: {_gap(versions)};"
         f" {_AS_BEFORE}"
     )
     hint = (
@@ -168,7 +168,7 @@ def _require_reached(job: Job, source: Source, archive: Archive) -> None:
     raise RestoreMigrationError(message, hint)
 
 
-def _told(versions: SchemaVersions) -> str:
+def _gap(versions: SchemaVersions) -> str:
     return str(replace(versions, revisions=replace(versions.revisions, names=("it", "the live database"))))
 
 

@@ -17,7 +17,7 @@ from app.operations.restore.checks import COMMANDS, check_preview
 from app.operations.restore.job import Job
 from app.operations.restore.migration import migrated_rows, rows_of
 from app.operations.restore.request import RestoreRequest
-from app.operations.restore.revisions import revision_notes, schema_versions, versions_between
+from app.operations.restore.revisions import offering_migration, revision_notes, schema_versions, versions_between
 from app.operations.restore.source import RestoreSource, locate, open_source
 from app.operations.service import SILENT, Progress, Service
 from app.ports.target import Target
@@ -64,11 +64,9 @@ def preview(service: Service, request: RestoreRequest, progress: Progress = SILE
     job = Job(service=service, request=request, backups=backups, source=source, progress=progress)
     findings = check_preview(job)
     rows = migrated_rows(job, preview_name(request.changes, secrets.token_hex(6))) if job.migration else rows_of(job)
-    changes = (
-        _plan(job.target, replace(source, archive=rows.archive), rows.request, progress)
-        if job.live
-        else _all_new(source)
-    )
+    with offering_migration(job):
+        brought = replace(source, archive=rows.archive)
+        changes = _plan(job.target, brought, rows.request, progress) if job.live else _all_new(source)
     notes = (*revision_notes(job, findings), *rows.notes, *changes.notes)
     changes = replace(changes, versions=job.versions, notes=notes)
     return Preview(

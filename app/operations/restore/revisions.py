@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from app.archive.inspect.versions import ALEMBIC, RecordedVersions, recorded_versions
@@ -16,7 +17,7 @@ from app.archive.reader import Archive
 from app.domain.checks import Finding, Severity
 from app.domain.restore import Mode
 from app.domain.revisions import Heads, Order, Revisions, SchemaVersions, ToolVersions, heads_of
-from app.errors import BackupError
+from app.errors import BackupError, RestoreValidationError
 from app.operations.restore.source import RestoreSource
 from app.operations.service import Service
 from app.ports.target import Target
@@ -95,22 +96,42 @@ def _after_a_replace(job: Job) -> str:
 
 
 def _by_rows(job: Job) -> str:
-    backup = shlex.quote(job.source.name)
-    into = f" --into {shlex.quote(job.request.into)}" if job.request.into else ""
-    merge = f"residency-backup restore {backup} --mode merge{into} --migrate 'alembic upgrade head' --dry-run"
     way = "rows are matched by the names of tables and columns"
     if job.migration:
         return f"a copy of the backup is migrated by {job.migration_setting} first, and merged from there"
     if not job.versions.may_be_behind or job.request.mode is not Mode.MERGE:
         return way
-    return f"{way}; to have the application's migrations brought over a copy of the backup first: {merge}"
+    return f"{way}; {_by_migration(job)}"
+
+
+def _by_migration(job: Job) -> str:
+    backup = shlex.quote(job.source.name)
+    into = f" --into {shlex.quote(job.request.into)}" if job.request.into else ""
+    merge = f"residency-backup restore {backup} --mode merge{into} --migrate 'alembic upgrade head' --dry-run"
+    return f"to have the application's migrations run over a copy of the backup first: {merge}"
+
+
+@contextmanager
+def offering_migration(job: Job) -> Iterator[None]:
+    """A block that matches the backup with the live tables: if it is refused, migrations may be what it takes.
+
+    Raises:
+        RestoreValidationError: the block's, with the command that migrates a copy of the backup.
+    """
+    try:
+        yield
+    except RestoreValidationError as error:
+        if job.request.mode is not Mode.MERGE or job.migration or not job.versions.may_be_behind:
+            raise
+        hint = "; or, ".join(filter(None, (error.hint, _by_migration(job))))
+        raise type(error)(error.message, hint) from error
 
 
 def _recorded(service: Service, source: RestoreSource) -> Iterator[RecordedVersions]:
     """The tables of migration tools in a backup, but for Alembic's if the manifest says what is in it."""
-    told = _manifest_facts(source) is not None
+    has_facts = _manifest_facts(source) is not None
     for found in recorded_versions(source.archive, service.options.version_tables):
-        if not (told and found.name.name == ALEMBIC):
+        if not (has_facts and found.name.name == ALEMBIC):
             yield found
 
 

@@ -75,8 +75,8 @@ def _tables(misfits: Misfits, archive: Archive, live: LiveSchema, matches: Match
 
 
 def _table_score(table: TableName, columns: Collection[str], name: TableName, live: LiveSchema) -> float:
-    there = live.tables[name].columns.keys()
-    common = len(there & set(columns)) / max(len(there | set(columns)), 1)
+    live_columns = live.tables[name].columns.keys()
+    common = len(live_columns & set(columns)) / max(len(live_columns | set(columns)), 1)
     return common + _similarity(table.name, name.name) if common >= _ALIKE else 0
 
 

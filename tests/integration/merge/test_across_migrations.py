@@ -142,6 +142,7 @@ def test_a_merge_without_it_passes_or_names_the_options_that_let_it_pass(walk: W
             if plan.code != RestoreValidationError.exit_code:
                 break
             ways = [way for way in told["hint"].split("; or, ") if "--mode merge" in way]
+            assert "--migrate 'alembic upgrade head'" in ways.pop()
             words = shlex.split(ways[-1][ways[-1].index("residency-backup") :])[1:]
             require_named(words, told["message"])
         assert plan.code in PASSED, plan.stderr
@@ -167,5 +168,6 @@ def require_equal(found: Oracle, expected: Oracle) -> None:
 
 
 def left(database: TestDatabase) -> list[str]:
-    """Scratch databases."""
-    return [name for (name,) in database.query("SELECT datname FROM pg_database WHERE datname ~ '_(preview|restore)_'")]
+    """Scratch databases of a database; other tests may have theirs on the same server."""
+    scratch = f"^{database.name}_(preview|restore)_"
+    return [name for (name,) in database.query("SELECT datname FROM pg_database WHERE datname ~ %s", scratch)]

@@ -277,7 +277,7 @@ def test_a_subscription_is_not_dropped(owned: TestDatabase, postgres_server: Emb
     try:
         with pytest.raises(RestoreValidationError, match="sub") as caught:
             restore(admin, archive, facts)
-        assert "DROP SUBSCRIPTION" in caught.value.hint
+        assert 'DROP SUBSCRIPTION "sub"' in caught.value.hint
     finally:
         admin.execute("DROP SUBSCRIPTION sub")
 

@@ -9,7 +9,7 @@ import pytest
 from app import documents
 from app.domain.checks import Severity
 from app.domain.revisions import History
-from app.errors import DiskReadError
+from app.errors import DiskReadError, RestoreValidationError
 from app.operations.restore.preview import Preview, diff, preview
 from app.operations.restore.request import RestoreRequest
 from tests.fix_memory_site import MemorySite, by_check
@@ -107,3 +107,11 @@ def test_the_same_revision_is_said_and_nothing_more(site: MemorySite) -> None:
 
 def test_show_and_list_have_the_revision(site: MemorySite) -> None:
     assert documents.backup(site.find())["revision"] == "a"
+
+
+def test_a_merge_that_does_not_fit_is_refused_with_the_command_that_migrates_a_copy(site: MemorySite) -> None:
+    del site.rows["shifts"]
+    for run in (lambda: planned(site, mode="merge"), lambda: site.restore(mode="merge")):
+        with pytest.raises(RestoreValidationError, match="is not in the live database") as refused:
+            run()
+        assert refused.value.hint.endswith("--mode merge --migrate 'alembic upgrade head' --dry-run")
