@@ -250,8 +250,8 @@ class MergeRequest:
         """Whether it replaces the whole database."""
         return self.exact and not self.tables
 
-    def command(self, database: str) -> str:
-        """The command line that asks for it. `database`: the name of the one that changes."""
+    def command(self, database: str, *, dry_run: bool = False) -> str:
+        """The command line that asks for it, or for its preview. `database`: the name of the one that changes."""
         words = [f"residency-backup restore {shell_word(self.backup or 'latest')}"]
         words.append(f"--mode {Mode.REPLACE if self.exact else Mode.MERGE}")
         words += [f"--table {shell_word(table)}" for table in self.tables]
@@ -265,7 +265,8 @@ class MergeRequest:
             "--migrate": self.migrate,
         }
         words += [f"{option} {shell_word(text)}" for option, text in given.items() if text is not None]
-        return " ".join([*words, *self.adaptation.words, f"--confirm {shell_word(database)}"])
+        words += self.adaptation.words
+        return " ".join([*words, "--dry-run" if dry_run else f"--confirm {shell_word(database)}"])
 
     def refuses(self, changes: Changes) -> bool:
         """Whether the request does not allow these changes. Then none of them is made."""

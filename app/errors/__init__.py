@@ -33,6 +33,7 @@
     └── SettingsError                    2   bad or missing settings, all listed
     RestoreError                         1
     ├── RestoreValidationError          13   bad mode, unverified or unfit backup
+    │   └── RestoreMisfitError          13   tables or columns of the backup have no place in the live schema
     ├── RestoreDataError                18   the data does not load, or differs after loading
     │   └── MergeConflictError          18   rows conflict, and the policy is to fail
     ├── TargetUnavailableError           1   the server that is loaded into went away
@@ -100,6 +101,7 @@ from app.errors.restore import (
     RestoreError,
     RestoreHookError,
     RestoreMigrationError,
+    RestoreMisfitError,
     RestoreNotFoundError,
     RestorePermissionError,
     RestorePostCommandError,
@@ -146,6 +148,7 @@ __all__ = [
     "RestoreError",
     "RestoreHookError",
     "RestoreMigrationError",
+    "RestoreMisfitError",
     "RestoreNotFoundError",
     "RestorePermissionError",
     "RestorePostCommandError",

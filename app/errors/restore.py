@@ -49,6 +49,10 @@ class RestoreHookError(RestoreError):
     """RESTORE_BEFORE_COMMAND failed, and nothing was changed; or RESTORE_AFTER_COMMAND did, which only warns."""
 
 
+class RestoreMisfitError(RestoreValidationError):
+    """Tables or columns of the backup have no place in the live schema. Nothing was changed."""
+
+
 class RestoreMigrationError(RestoreError):
     """A copy of the backup could not be brought to the live schema. Nothing was changed."""
 

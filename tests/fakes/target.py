@@ -23,7 +23,13 @@ from app.domain.adaptation import Filled
 from app.domain.changes import Changes, MergeRequest, OtherWords, TableChanges
 from app.domain.replication import Replication
 from app.domain.restore import Policy
-from app.errors import MergeConflictError, RestoreDataError, RestoreMigrationError, RestoreValidationError
+from app.errors import (
+    MergeConflictError,
+    RestoreDataError,
+    RestoreMigrationError,
+    RestoreMisfitError,
+    RestoreValidationError,
+)
 from app.ports.target import Advance, Loader, LoadOptions, LoadResult, TargetFacts
 from tests.fakes.server import CannedDatabase, CannedServer, Rows
 from tests.fakes.source import CannedSource
@@ -252,7 +258,7 @@ class CannedMerge:
         if unknown := [name for name in self.request.tables if name.removeprefix("public.") not in self.rows]:
             raise RestoreValidationError(f"the backup has no table {unknown[0]}", "see its tables")
         if gone := [name for name in self.rows if name not in live]:
-            raise RestoreValidationError(f"table public.{gone[0]} is not in the live database", "name others")
+            raise RestoreMisfitError(f"table public.{gone[0]} is not in the live database", "name others")
         return _planned(self.rows, live, self.request)
 
 

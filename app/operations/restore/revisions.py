@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from app.archive.inspect.versions import ALEMBIC, RecordedVersions, recorded_versions
@@ -17,7 +18,7 @@ from app.archive.reader import Archive
 from app.domain.checks import Finding, Severity
 from app.domain.restore import Mode
 from app.domain.revisions import Heads, Order, Revisions, SchemaVersions, ToolVersions, heads_of
-from app.errors import BackupError, RestoreValidationError
+from app.errors import BackupError, RestoreMisfitError
 from app.operations.restore.source import RestoreSource
 from app.operations.service import Service
 from app.ports.target import Target
@@ -105,9 +106,8 @@ def _by_rows(job: Job) -> str:
 
 
 def _by_migration(job: Job) -> str:
-    backup = shlex.quote(job.source.name)
-    into = f" --into {shlex.quote(job.request.into)}" if job.request.into else ""
-    merge = f"residency-backup restore {backup} --mode merge{into} --migrate 'alembic upgrade head' --dry-run"
+    request = replace(job.request.merge, backup=job.source.name, migrate="alembic upgrade head")
+    merge = request.command(job.request.changes, dry_run=True)
     folder = "" if job.service.options.command_dir else ", in the folder that RESTORE_COMMAND_DIR names"
     return f"to have the application's migrations run over a copy of the backup first{folder}: {merge}"
 
@@ -117,15 +117,15 @@ def offering_migration(job: Job) -> Iterator[None]:
     """A block that matches the backup with the live tables: if it is refused, migrations may help.
 
     Raises:
-        RestoreValidationError: the block's, with the command that migrates a copy of the backup.
+        RestoreMisfitError: the block's, with the command that migrates a copy of the backup.
     """
     try:
         yield
-    except RestoreValidationError as error:
+    except RestoreMisfitError as error:
         if job.request.mode is not Mode.MERGE or job.migration or not job.versions.may_be_behind:
             raise
         hint = "; or, ".join(filter(None, (error.hint, _by_migration(job))))
-        raise type(error)(error.message, hint) from error
+        raise RestoreMisfitError(error.message, hint) from error
 
 
 def _recorded(service: Service, source: RestoreSource) -> Iterator[RecordedVersions]:

@@ -9,7 +9,7 @@ from app.archive.index import TableName
 from app.domain.adaptation import Adaptation, ColumnMapping, ColumnRef, Fill, TableMapping, TableRef
 from app.domain.changes import MergeRequest
 from app.domain.psql import shell_word
-from app.errors import RestoreValidationError
+from app.errors import RestoreMisfitError, RestoreValidationError
 from app.postgres.quoting import readable
 
 _MOST = 0.5  # of the backup's tables; with more missing, it is another database, or one that lost everything
@@ -86,7 +86,7 @@ def require_this_database(misfits: Misfits, absent: int, of: int, request: Merge
     raise RestoreValidationError(next(misfits.sentences()), f"{question}{restore}")
 
 
-def refusal(misfits: Misfits, guesses: Guesses, request: MergeRequest, database: str) -> RestoreValidationError:
+def refusal(misfits: Misfits, guesses: Guesses, request: MergeRequest, database: str) -> RestoreMisfitError:
     """The error about everything that has no place; its hint has whole commands that are not refused."""
     ways = []
     if (narrower := _narrowed(request, misfits)) is not None:
@@ -103,7 +103,7 @@ def refusal(misfits: Misfits, guesses: Guesses, request: MergeRequest, database:
         ways.append(_way_to_tables(misfits.parts, request, database))
     if not ways:
         ways.append(f"restore into another database, and compare: {_replace(request)} --into staging --confirm staging")
-    return RestoreValidationError("; ".join(misfits.sentences()), "; or, ".join(ways))
+    return RestoreMisfitError("; ".join(misfits.sentences()), "; or, ".join(ways))
 
 
 def _narrowed(request: MergeRequest, misfits: Misfits) -> MergeRequest | None:

@@ -9,7 +9,7 @@ import pytest
 from app import documents
 from app.domain.checks import Severity
 from app.domain.revisions import History
-from app.errors import DiskReadError, RestoreValidationError
+from app.errors import DiskReadError, RestoreMisfitError, RestoreValidationError
 from app.operations.restore.preview import Preview, diff, preview
 from app.operations.restore.request import RestoreRequest
 from tests.fix_memory_site import MemorySite, by_check
@@ -29,7 +29,7 @@ def site(memory_site: MemorySite) -> MemorySite:
     return memory_site
 
 
-def planned(site: MemorySite, **asked: str) -> Preview:
+def planned(site: MemorySite, **asked: object) -> Preview:
     return preview(site.service, RestoreRequest.parse(site.service, "latest", **asked))
 
 
@@ -112,6 +112,17 @@ def test_show_and_list_have_the_revision(site: MemorySite) -> None:
 def test_a_merge_that_does_not_fit_is_refused_with_the_command_that_migrates_a_copy(site: MemorySite) -> None:
     del site.rows["shifts"]
     for run in (lambda: planned(site, mode="merge"), lambda: site.restore(mode="merge")):
-        with pytest.raises(RestoreValidationError, match="is not in the live database") as refused:
+        with pytest.raises(RestoreMisfitError, match="is not in the live database") as refused:
             run()
         assert refused.value.hint.endswith("--mode merge --migrate 'alembic upgrade head' --dry-run")
+
+
+def test_the_command_that_migrates_a_copy_has_the_options_of_the_merge_and_helps_no_typo(
+    site: MemorySite,
+) -> None:
+    with pytest.raises(RestoreValidationError, match="no table nothing") as refused:
+        planned(site, mode="merge", tables=["nothing"])
+    assert "--migrate" not in refused.value.hint
+    plan = planned(site, mode="merge", tables=["people"], on_conflict="keep-live")
+    way = "--mode merge --table people --on-conflict keep-live --migrate 'alembic upgrade head' --dry-run"
+    assert any(note.endswith(way) for note in plan.changes.notes), plan.changes.notes
