@@ -18,6 +18,7 @@ from app.errors import (
     RestoreBusyError,
     RestoreCancelledError,
     RestoreDataError,
+    RestoreMisfitError,
     RestorePostCommandError,
     RestoreRollbackError,
     RestoreStorageError,
@@ -150,7 +151,7 @@ FAULTS: dict[str, tuple[str, Callable[[MemorySite], object], type[ResidencyBacku
         fails(apply=BUSY),
         RestoreBusyError,
     ),
-    "a table is gone": ("merge", lambda site: site.rows.pop("shifts"), RestoreValidationError),
+    "a table is gone": ("merge", lambda site: site.rows.pop("shifts"), RestoreMisfitError),
 }
 
 
