@@ -75,8 +75,8 @@ class Hints:
 
     def _along(self, table: TableName, option: str) -> str:
         if table not in self.in_backup:
-            return f"no table of the backup goes into {table}: bring its rows in order first"
-        return f"take {table} along: --table {shlex.quote(str(table))}, or {option}"
+            return f"no table of the backup goes into {table}: change its rows by hand first"
+        return f"restore {table} as well: --table {shlex.quote(str(table))}, or {option}"
 
 
 def blocked_rows(

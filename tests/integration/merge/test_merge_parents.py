@@ -72,11 +72,11 @@ def test_without_them_the_missing_parent_is_named_with_what_takes_it_along(empty
     [
         (
             {"tables": ["shifts"], "adaptation": Adaptation.parse(map_tables=["people=persons"])},
-            "take public.persons along: --table public.persons, or --parents",
+            "restore public.persons as well: --table public.persons, or --parents",
         ),
         (
             {"adaptation": Adaptation.parse(skip_tables=["people"])},
-            "no table of the backup goes into public.persons: bring its rows in order first",
+            "no table of the backup goes into public.persons: change its rows by hand first",
         ),
     ],
 )

@@ -89,8 +89,8 @@ def test_a_row_that_would_go_is_shown_with_one_that_refers_to_it(empty_database:
         "9": Obstacle(table="public.nameless", key={"p": "9"}, side="live"),
     }
     assert {(group.other, group.rows, group.hint) for group in preview.blocked} == {
-        ("public.c", 1, "take public.c along: --table public.c, or --dependents"),
-        ("public.nameless", 1, "take public.nameless along: --table public.nameless, or --dependents"),
+        ("public.c", 1, "restore public.c as well: --table public.c, or --dependents"),
+        ("public.nameless", 1, "restore public.nameless as well: --table public.nameless, or --dependents"),
     }
     with pytest.raises(MergeConflictError) as refused:
         merge(empty_database, archive, wanted)
@@ -150,6 +150,6 @@ def test_a_table_that_the_backup_lacks_cannot_be_taken_along(empty_database: Tes
             rows=1,
             constraint="own",
             other="public.p",
-            hint="no table of the backup goes into public.p: bring its rows in order first",
+            hint="no table of the backup goes into public.p: change its rows by hand first",
         ),
     )

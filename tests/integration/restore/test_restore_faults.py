@@ -18,6 +18,7 @@ from app.errors import (
     ResidencyBackupError,
     RestoreCancelledError,
     RestoreDataError,
+    RestoreMisfitError,
     RestorePostCommandError,
     RestoreValidationError,
     TargetUnavailableError,
@@ -111,7 +112,7 @@ FAULTS: dict[str, tuple[Callable[[Damaged], Fault], type[ResidencyBackupError], 
         18,
     ),
     "no such table": (merged(tables=["peeple"]), RestoreValidationError, 13),
-    "table gone": (merged(), RestoreValidationError, 13),
+    "table gone": (merged(), RestoreMisfitError, 13),
 }
 
 
