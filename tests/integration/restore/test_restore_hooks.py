@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from app.domain.restore import RestoreState
+from app.embedded.postgres import binaries
 from app.embedded.server import wait_until
 from app.postgres.programs import ProgramResult
 from tests.fix_damaged import Damaged, drop_databases, require_nothing_left
@@ -20,7 +21,7 @@ from tests.fix_damaged import Damaged, drop_databases, require_nothing_left
 STORY = """#!/bin/sh
 echo "$1 is at work"
 echo "$1 $RESTORE_MODE ${{RESTORE_OUTCOME-none}} ${{RESTORE_ERROR-none}}" \
-    "$(psql -XqtAc 'SELECT count(*) FROM swap_requests' "$DATABASE_URL")" >> {story}
+    "$({psql} -XqtAc 'SELECT count(*) FROM swap_requests' "$DATABASE_URL")" >> {story}
 {more}
 """
 
@@ -41,7 +42,7 @@ class Hooked:
     def write(self, name: str, more: str = "") -> None:
         """A command; `more` is what it does then."""
         script = self.folder / name
-        script.write_text(STORY.format(story=self.folder / "story", more=more))
+        script.write_text(STORY.format(psql=binaries() / "psql", story=self.folder / "story", more=more))
         script.chmod(0o755)
 
     def cli(self, *words: str, **settings: str) -> ProgramResult:
