@@ -124,7 +124,7 @@ def _why_never(
 ) -> str | None:
     if after := never_undone(newer_restores(record, records), service.clock()):
         return _came_after(after)
-    if record.method is Method.ROWS and record.id not in service.scripts.ids():
+    if record.method is Method.ROWS and record.id not in service.tree.scripts.ids():
         return "its script is gone"
     if record.method is Method.IN_PLACE:
         stands = any(backup.id == record.safety and backup.problem != MISSING for backup in backups)

@@ -76,7 +76,7 @@ def repair_restores(service: Service) -> list[str]:
     done_with = {record.id for record in surely_of_this_server(service, ended)}
     for restore_id in held.scripts:
         if restore_id in done_with:
-            service.scripts.remove(restore_id)
+            service.tree.scripts.remove(restore_id)
             done.append(f"script of restore {restore_id} removed")
     for restore_id, backup in held.pins:
         if restore_id in done_with:
@@ -174,7 +174,7 @@ def _previews(service: Service) -> list[str]:
 
 
 def _held(service: Service, backups: Sequence[Backup]) -> _Held:
-    return _Held(service.scripts.ids(), pinned_for(backups))
+    return _Held(service.tree.scripts.ids(), pinned_for(backups))
 
 
 def _strays(service: Service, held: _Held, records: Sequence[Restore]) -> Iterator[str]:
@@ -186,7 +186,7 @@ def _strays(service: Service, held: _Held, records: Sequence[Restore]) -> Iterat
     for restore_id in held.scripts:
         if restore_id not in needed:
             unknown = (
-                f"which the catalog does not know: remove {service.scripts.path(restore_id)} when it is not wanted"
+                f"which the catalog does not know: remove {service.tree.scripts.path(restore_id)} when it is not wanted"
             )
             yield f"a script of restore {restore_id} is left" + (
                 f"; {_REPAIR}" if restore_id in known else f", {unknown}"

@@ -63,4 +63,4 @@ def plain_text_of(service: Service, path: Path) -> PlainText:
 
 
 def _unpacked(service: Service, packed: PackedDump) -> PlainText:
-    return PlainText(open=service.unpacker.opener(packed), codec=Codec.NONE, size=None, seekable=False)
+    return PlainText(open=service.tools.unpacker.opener(packed), codec=Codec.NONE, size=None, seekable=False)

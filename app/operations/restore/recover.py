@@ -132,7 +132,7 @@ def _cleaned_up(service: Service, record: Restore) -> Restore:
     if not _drop_shadow(target, record) and is_applied(target, record):
         return as_complete(service, record)
     resume(service, target, record, Side.REPLACED)
-    service.scripts.remove(record.id)
+    service.tree.scripts.remove(record.id)
     release(service, record, inventory(service))
     return replace(
         record,
@@ -185,7 +185,7 @@ def as_rolled_back(service: Service, record: Restore) -> Restore:
     The database that the restore had made, or the backup that the rollback took first, is kept from now on for as long
     as an undo is: it holds rows that came after the restore.
     """
-    service.scripts.remove(record.id)
+    service.tree.scripts.remove(record.id)
     release(service, record, inventory(service), but=record.before_rollback)
     now = service.clock()
     is_kept = record.method is Method.SHADOW or record.before_rollback is not None

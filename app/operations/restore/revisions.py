@@ -152,7 +152,7 @@ def _with_history(service: Service, revisions: Revisions) -> tuple[Revisions, st
     if revisions.order is Order.SAME or not revisions.backup or not revisions.live:
         return revisions, None
     try:
-        history = service.history()
+        history = service.tools.history()
     except BackupError as error:
         return revisions, error.message
     return Revisions(revisions.backup, revisions.live, history, revisions.names), None

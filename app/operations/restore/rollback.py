@@ -168,7 +168,7 @@ def _undo_is_gone(service: Service, record: Restore) -> Obstacle | None:
         return _safety_is_gone(service, record)
     if record.method is Method.SHADOW:
         return obstacle_to_rename(record, target_for(service, record).databases())
-    if record.method is Method.ROWS and record.id not in service.scripts.ids():
+    if record.method is Method.ROWS and record.id not in service.tree.scripts.ids():
         return Obstacle(f"{_script(service, record)}, which was kept for it, is gone")
     return None
 
@@ -182,7 +182,7 @@ def _safety_is_gone(service: Service, record: Restore) -> Obstacle | None:
 
 
 def _script(service: Service, record: Restore) -> Path:
-    return service.scripts.path(record.id)
+    return service.tree.scripts.path(record.id)
 
 
 def _roll_back(service: Service, record: Restore, progress: Progress) -> RollbackOutcome:
@@ -237,7 +237,7 @@ def _in_place(service: Service, journal: Journal, progress: Progress) -> list[st
 
 def _by_script(service: Service, journal: Journal, progress: Progress) -> list[str]:
     progress.start("undo rows", None)
-    with service.scripts.open(journal.record.id) as script:
+    with service.tree.scripts.open(journal.record.id) as script:
         target_for(service, journal.record).run_script(script, _record_transaction(journal))
     return []
 
