@@ -96,9 +96,9 @@ def _replace(options: argparse.Namespace, codec: Codec) -> dict[str, float]:
         seconds[phase] = round(time.monotonic() - begun, 3)
         return done
 
+    facts = PostgresSource(database, 1).facts()
     timed("create", lambda: target.create("bench_shadow", None))
     timed("load", lambda: target.load("bench_shadow", archive, LoadOptions(facts=facts), lambda _: None))
-    facts = PostgresSource(database, 1).facts()
     remarks = timed("prove", lambda: target.prove("bench_shadow", archive, LoadOptions(facts=facts), lambda _: None))
     seconds["nobody could connect"] = target.swap("bench_shadow", database.name, "bench_undo")
     target.drop("bench_undo")

@@ -110,6 +110,7 @@ def _run_archive(
                 loader = DataLoader(archive, segments, progress)
                 loader.load(able)
                 rows.update(loader.rows)
+                runner.small |= loader.small
             else:
                 runner.run(without_pg_attver(scan(archive.joined(segments))))
     runner.finish()

@@ -1,5 +1,8 @@
 """Runs a dump's SQL in its order, except index builds and constraints, which run in parallel.
 
+Statements of kinds of which a dump has many, and indexes and constraints of small tables, are run in groups: one round
+trip and one transaction each. If the server refuses a group, its statements run one by one.
+
 Consecutive entries that only build indexes, or only check foreign keys, form a batch. Their order is free, and entries
 whose locks conflict do not run at the same time. Comments on objects of a batch run after it. Every other entry runs
 alone, in its place, so that any order that pg_dump chose stays valid.
@@ -7,8 +10,9 @@ alone, in its place, so that any order that pg_dump chose stays valid.
 
 from __future__ import annotations
 
+import re
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from app.archive import lexer
 from app.archive.inspect.grammar import Judge
@@ -25,12 +29,30 @@ from app.postgres.load.threads import run_on_all
 from app.postgres.session import SETTING, RestoreSession, sqlstate_of
 
 _DEADLOCK = "40P01"
+_GROUP_STATEMENTS = 100  # in one transaction: each takes some of the server's locks
+# Types of entries that may be one transaction with others: their statements call no function of users, and what they
+# make is not looked at before the group was run.
+_GROUPED = {
+    b"ACL",
+    b"COMMENT",
+    b"DEFAULT",
+    b"INDEX ATTACH",
+    b"SEQUENCE",
+    b"SEQUENCE OWNED BY",
+    b"SEQUENCE SET",
+    b"TABLE",
+    b"TABLE ATTACH",
+}
+_GROUPED_SETTING = re.compile(rb"SET default_table(?:space|_access_method) = ")
 
 
 class SqlRunner:
     """Runs the SQL of an archive on the first session, and batches on all sessions.
 
     `on_entry` is called with the type of each entry before it runs.
+
+    Attributes:
+        small: names of small tables, as the file spells them: whoever loads their rows adds them.
     """
 
     def __init__(self, sessions: Sequence[RestoreSession], on_entry: Callable[[bytes], None] = lambda _: None) -> None:
@@ -42,6 +64,8 @@ class SqlRunner:
         self._entry: Entry | None = None
         self._batch: list[Entry] = []
         self._comments: list[bytes] = []
+        self.small: set[bytes] = set()
+        self._group: list[tuple[bytes, str]] = []
         self._type = b""
         self._judge = Judge()
         self._inserts = InsertRun(self._main)
@@ -95,15 +119,32 @@ class SqlRunner:
             self._flush()
             self._entry = None
             self._main.run(statement, "a transaction")
+        elif self._group and _GROUPED_SETTING.match(statement):
+            self._group.append((statement, "a setting"))
         elif is_setting(statement):
+            self._run_group()
             self._main.run(statement, "a setting")  # it comes before the entry that it is meant for
         elif self._entry is not None:
             self._entry.statements.append(statement)
         elif self._type == b"COMMENT" and self._batch:
             self._comments.append(statement)
+        elif self._type in _GROUPED and self._main.runs_together:
+            if self._batch:
+                self._flush()
+            self._group.append((statement, self._name))
+            if len(self._group) == _GROUP_STATEMENTS:
+                self._run_group()
         else:
             self._flush()
             self._main.run(statement, self._name or "the dump's settings")
+
+    def _run_group(self) -> None:
+        """Run the statements that wait to be run together."""
+        group, self._group = self._group, []
+        if len(group) > 1 and self._main.run_together([statement for statement, _ in group]):
+            return
+        for statement, name in group:
+            self._main.run(statement, name)
 
     def _insert(self, table: bytes, statement: bytes) -> None:
         """Run an INSERT. Before the first one after other statements, the table's name is checked."""
@@ -117,6 +158,8 @@ class SqlRunner:
         self._type, self._name = type_, f"{type_.decode().lower()} {name}"
         self._entry = None
         self._inserts.end()
+        if type_ not in _GROUPED:
+            self._run_group()
         if type_ == b"EVENT TRIGGER":
             self._flush()  # everything before it must be done before the trigger can fire
         self._on_entry(type_)
@@ -128,13 +171,14 @@ class SqlRunner:
         self._batch.append(self._entry)
 
     def _flush(self) -> None:
-        """Run the batch, then the comments on its objects."""
+        """Run what waits: statements to be run together, the batch, then the comments on its objects."""
+        self._run_group()
         batch, self._batch = self._batch, []
         comments, self._comments = self._comments, []
         if batch:
             self._entry = None
             # Objects that an open transaction of the file created are visible to its session only.
-            _ParallelEntries(batch).run(self._sessions[:1] if self._main.in_transaction else self._sessions)
+            _ParallelEntries(batch, self.small).run(self._sessions[:1] if self._main.in_transaction else self._sessions)
         for comment in comments:
             self._main.run(comment, "a comment")
 
@@ -145,11 +189,45 @@ def syntax_of(session: RestoreSession) -> StringSyntax:
     return StringSyntax(parameter("client_encoding") or "UTF8", parameter("standard_conforming_strings") != "off")
 
 
+class _Group:
+    """Entries that one session runs, in one transaction if that is possible."""
+
+    def __init__(self, entry: Entry, locks: Locks) -> None:
+        self.entries = [entry]
+        self.locks = locks
+
+    def run(self, session: RestoreSession) -> None:
+        """Run all statements; after a failure, only the remaining ones run again."""
+        session.set_state(self.entries[0].state)
+        if len(self.entries) > 1 and session.run_together([text for entry in self.entries for text in entry.statements]):
+            return
+        for entry in self.entries:
+            _run(session, entry)
+
+
+def _grouped(entries: Iterable[tuple[Entry, Locks]], small: Collection[bytes], most: int) -> list[_Group]:
+    """Entries in groups: those of small tables with others, each other one for itself, so that sessions share them."""
+    groups: list[_Group] = []
+    last: _Group | None = None
+    for entry, locks in entries:
+        if not all(table in small for table in locks.tables):
+            groups.append(_Group(entry, locks))
+        elif last is not None and len(last.entries) < most and last.entries[0].state == entry.state:
+            last.entries.append(entry)
+            last.locks = last.locks | locks
+        else:
+            last = _Group(entry, locks)
+            groups.append(last)
+    return groups
+
+
 class _ParallelEntries:
     """Entries whose order is free."""
 
-    def __init__(self, entries: Sequence[Entry]) -> None:
-        self._free = [(entry, locks) for entry in entries if (locks := entry.locks) is not None]
+    def __init__(self, entries: Sequence[Entry], small: Collection[bytes]) -> None:
+        self._entries = [(entry, locks) for entry in entries if (locks := entry.locks) is not None]
+        self._small = small
+        self._free: list[_Group] = []
         self._alone = [entry for entry in entries if entry.locks is None]
         self._running: list[Locks] = []
         self._changed = threading.Condition()
@@ -160,34 +238,36 @@ class _ParallelEntries:
         Raises:
             RestoreError: the first that failed.
         """
+        share = -(-len(self._entries) // len(sessions))
+        self._free = _grouped(self._entries, self._small, min(share, _GROUP_STATEMENTS))
         if len(self._free) > 1:
             run_on_all(sessions[: len(self._free)], self._work)
         else:
-            self._alone = [entry for entry, _ in self._free] + self._alone
+            for group in self._free:
+                group.run(sessions[0])
         for entry in self._alone:
             _run(sessions[0], entry)
 
     def _work(self, session: RestoreSession, stopped: Callable[[], bool]) -> None:
-        while (next_entry := self._take(stopped)) is not None:
-            entry, locks = next_entry
+        while (group := self._take(stopped)) is not None:
             try:
-                _run(session, entry)
+                group.run(session)
             except RestoreError as error:
                 if sqlstate_of(error) != _DEADLOCK:
                     raise
-                self._alone.append(entry)
+                self._alone.extend(group.entries)
             finally:
                 with self._changed:
-                    self._running.remove(locks)
+                    self._running.remove(group.locks)
                     self._changed.notify_all()
 
-    def _take(self, stopped: Callable[[], bool]) -> tuple[Entry, Locks] | None:
-        """The next entry whose locks conflict with no running entry's."""
+    def _take(self, stopped: Callable[[], bool]) -> _Group | None:
+        """The next entries whose locks conflict with no running entry's."""
         with self._changed:
             while self._free and not stopped():
-                for number, (_, locks) in enumerate(self._free):
-                    if not any(locks.conflicts(other) for other in self._running):
-                        self._running.append(locks)
+                for number, group in enumerate(self._free):
+                    if not any(group.locks.conflicts(other) for other in self._running):
+                        self._running.append(group.locks)
                         return self._free.pop(number)
                 self._changed.wait(1)
         return None
