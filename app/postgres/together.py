@@ -79,7 +79,8 @@ def _send_rows(pgconn: PGconn, blocks: Iterable[bytes]) -> PQGen[list[PGresult]]
             yield from generators.copy_to(pgconn, block[start : start + _SEND_BYTES], flush=False)
     while pgconn.put_copy_end() == 0:
         yield from generators.send(pgconn)
-    return (yield from generators.execute(pgconn))
+    results: list[PGresult] = yield from generators.execute(pgconn)
+    return results
 
 
 def _require(result: PGresult, status: ExecStatus, connection: psycopg.Connection) -> None:

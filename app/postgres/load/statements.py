@@ -11,8 +11,7 @@ alone, in its place, so that any order that pg_dump chose stays valid.
 from __future__ import annotations
 
 import re
-import threading
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from app.archive import lexer
 from app.archive.inspect.grammar import Judge
@@ -21,15 +20,13 @@ from app.archive.inspect.lint import check_statement
 from app.archive.inspect.tokens import StringSyntax
 from app.archive.pg_dump import TRANSACTION
 from app.archive.scanner import Chunk
-from app.errors import RestoreError, RestoreValidationError
+from app.errors import RestoreValidationError
 from app.postgres.dispensable import remark_dropped_roles, retry_views
-from app.postgres.load.entries import PARALLEL, Entry, Locks, entry_header
+from app.postgres.load.entries import PARALLEL, Entry, entry_header
+from app.postgres.load.parallel import GROUP_STATEMENTS, ParallelEntries
 from app.postgres.load.rows import InsertRun
-from app.postgres.load.threads import run_on_all
-from app.postgres.session import SETTING, RestoreSession, sqlstate_of
+from app.postgres.session import SETTING, RestoreSession
 
-_DEADLOCK = "40P01"
-_GROUP_STATEMENTS = 100  # in one transaction: each takes some of the server's locks
 # Types of entries that may be one transaction with others: their statements call no function of users, and what they
 # make is not looked at before the group was run.
 _GROUPED = {
@@ -119,24 +116,34 @@ class SqlRunner:
             self._flush()
             self._entry = None
             self._main.run(statement, "a transaction")
-        elif self._group and _GROUPED_SETTING.match(statement):
-            self._group.append((statement, "a setting"))
         elif is_setting(statement):
-            self._run_group()
-            self._main.run(statement, "a setting")  # it comes before the entry that it is meant for
+            self._set(statement)
         elif self._entry is not None:
             self._entry.statements.append(statement)
         elif self._type == b"COMMENT" and self._batch:
             self._comments.append(statement)
-        elif self._type in _GROUPED and self._main.runs_together:
-            if self._batch:
-                self._flush()
-            self._group.append((statement, self._name))
-            if len(self._group) == _GROUP_STATEMENTS:
-                self._run_group()
         else:
+            self._run(statement)
+
+    def _set(self, statement: bytes) -> None:
+        """Run a setting before the entry that it is meant for."""
+        if self._group and _GROUPED_SETTING.match(statement):
+            self._group.append((statement, "a setting"))
+        else:
+            self._run_group()
+            self._main.run(statement, "a setting")
+
+    def _run(self, statement: bytes) -> None:
+        """Run a statement in its place, or with those that follow it."""
+        if not (self._type in _GROUPED and self._main.runs_together):
             self._flush()
             self._main.run(statement, self._name or "the dump's settings")
+            return
+        if self._batch:
+            self._flush()
+        self._group.append((statement, self._name))
+        if len(self._group) == GROUP_STATEMENTS:
+            self._run_group()
 
     def _run_group(self) -> None:
         """Run the statements that wait to be run together."""
@@ -178,7 +185,7 @@ class SqlRunner:
         if batch:
             self._entry = None
             # Objects that an open transaction of the file created are visible to its session only.
-            _ParallelEntries(batch, self.small).run(self._sessions[:1] if self._main.in_transaction else self._sessions)
+            ParallelEntries(batch, self.small).run(self._sessions[:1] if self._main.in_transaction else self._sessions)
         for comment in comments:
             self._main.run(comment, "a comment")
 
@@ -187,97 +194,6 @@ def syntax_of(session: RestoreSession) -> StringSyntax:
     """The settings under which the server parses the session's next statement."""
     parameter = session.connection.info.parameter_status
     return StringSyntax(parameter("client_encoding") or "UTF8", parameter("standard_conforming_strings") != "off")
-
-
-class _Group:
-    """Entries that one session runs, in one transaction if that is possible."""
-
-    def __init__(self, entry: Entry, locks: Locks) -> None:
-        self.entries = [entry]
-        self.locks = locks
-
-    def run(self, session: RestoreSession) -> None:
-        """Run all statements; after a failure, only the remaining ones run again."""
-        session.set_state(self.entries[0].state)
-        if len(self.entries) > 1 and session.run_together([text for entry in self.entries for text in entry.statements]):
-            return
-        for entry in self.entries:
-            _run(session, entry)
-
-
-def _grouped(entries: Iterable[tuple[Entry, Locks]], small: Collection[bytes], most: int) -> list[_Group]:
-    """Entries in groups: those of small tables with others, each other one for itself, so that sessions share them."""
-    groups: list[_Group] = []
-    last: _Group | None = None
-    for entry, locks in entries:
-        if not all(table in small for table in locks.tables):
-            groups.append(_Group(entry, locks))
-        elif last is not None and len(last.entries) < most and last.entries[0].state == entry.state:
-            last.entries.append(entry)
-            last.locks = last.locks | locks
-        else:
-            last = _Group(entry, locks)
-            groups.append(last)
-    return groups
-
-
-class _ParallelEntries:
-    """Entries whose order is free."""
-
-    def __init__(self, entries: Sequence[Entry], small: Collection[bytes]) -> None:
-        self._entries = [(entry, locks) for entry in entries if (locks := entry.locks) is not None]
-        self._small = small
-        self._free: list[_Group] = []
-        self._alone = [entry for entry in entries if entry.locks is None]
-        self._running: list[Locks] = []
-        self._changed = threading.Condition()
-
-    def run(self, sessions: Sequence[RestoreSession]) -> None:
-        """Run all of them.
-
-        Raises:
-            RestoreError: the first that failed.
-        """
-        share = -(-len(self._entries) // len(sessions))
-        self._free = _grouped(self._entries, self._small, min(share, _GROUP_STATEMENTS))
-        if len(self._free) > 1:
-            run_on_all(sessions[: len(self._free)], self._work)
-        else:
-            for group in self._free:
-                group.run(sessions[0])
-        for entry in self._alone:
-            _run(sessions[0], entry)
-
-    def _work(self, session: RestoreSession, stopped: Callable[[], bool]) -> None:
-        while (group := self._take(stopped)) is not None:
-            try:
-                group.run(session)
-            except RestoreError as error:
-                if sqlstate_of(error) != _DEADLOCK:
-                    raise
-                self._alone.extend(group.entries)
-            finally:
-                with self._changed:
-                    self._running.remove(group.locks)
-                    self._changed.notify_all()
-
-    def _take(self, stopped: Callable[[], bool]) -> _Group | None:
-        """The next entries whose locks conflict with no running entry's."""
-        with self._changed:
-            while self._free and not stopped():
-                for number, group in enumerate(self._free):
-                    if not any(group.locks.conflicts(other) for other in self._running):
-                        self._running.append(group.locks)
-                        return self._free.pop(number)
-                self._changed.wait(1)
-        return None
-
-
-def _run(session: RestoreSession, entry: Entry) -> None:
-    session.set_state(entry.state)
-    while entry.statements:  # after a deadlock, only the remaining statements run again
-        session.run(entry.statements[0], entry.name)
-        del entry.statements[0]
 
 
 def is_setting(statement: bytes) -> bool:
