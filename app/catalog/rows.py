@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from app.domain.backup import Backup, BackupState, Codec, Origin, Tier
 from app.domain.servers import Identity
 from app.domain.slots import Slot, SlotRecord
-from app.ports.runs import Run
+from app.ports.runs import KnownManifest, Run
+from app.ports.tree import Stamp
 
 if TYPE_CHECKING:
     from sqlalchemy import Row
@@ -50,6 +51,32 @@ def manifest_backup(content: Any) -> Backup | None:
     except (TypeError, ValueError):
         return None
     return Backup(**{**content, **words, **times, **lists})
+
+
+def known_values(known: KnownManifest) -> dict[str, Any]:
+    """The row of a manifest that was read, without its key. An inode may be larger than a column's number."""
+    size, mtime, ctime, inode = known.stamp or (None, None, None, None)
+    stamp = {"size": size, "mtime_ns": mtime, "ctime_ns": ctime, "inode": None if inode is None else str(inode)}
+    return {"digest": known.digest, **stamp, "told": manifest_values(known.backup)}
+
+
+def known_manifest(file: str, digest: str, *facts: Any) -> KnownManifest | None:
+    """What a manifest said; None if the row is damaged, or of a version that knew other facts.
+
+    Args:
+        file: of the backup.
+        digest: of the manifest.
+        facts: the stamp's, and the described backup.
+    """
+    size, mtime, ctime, inode, told = facts
+    backup = manifest_backup(told)
+    if backup is None or backup.file != file:
+        return None
+    try:
+        stamp = None if inode is None else Stamp(size, mtime, ctime, int(inode))
+    except ValueError:
+        return None
+    return KnownManifest(digest, stamp, backup, recorded=True)
 
 
 def run_of(row: Row[Any]) -> Run:
