@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from app.catalog.rows import BACKUP, COLUMNS, TIMES, WORDS, known_manifest
+from app.catalog.rows import BACKUP, COLUMNS, MEMBERS, TIMES, known_manifest
 from app.catalog.version import HEAD, VERSION_TABLE
 from app.domain.backup import Backup
 from app.ports.runs import Catalog, KnownManifest
@@ -78,8 +78,8 @@ def _is_regular(file: Path) -> bool:
 
 def _backup_of(row: Sequence[Any]) -> Backup:
     values = dict(zip(BACKUP, row, strict=True))
-    for name, word in WORDS.items():
-        values[name] = word(values[name])
+    for name, members in MEMBERS.items():
+        values[name] = members[values[name]]
     for name in TIMES:
         if values[name] is not None:
             values[name] = datetime.fromisoformat(values[name]).replace(tzinfo=UTC)

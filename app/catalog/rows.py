@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from datetime import datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from app.domain.backup import Backup, BackupState, Codec, Origin, Tier
@@ -17,8 +18,10 @@ if TYPE_CHECKING:
 
 BACKUP = [field.name for field in fields(Backup) if field.name not in {"revision", "doubts", "lacking"}]
 _MANIFESTS = [field.name for field in fields(Backup)]
+_MANIFEST_KEYS = frozenset(_MANIFESTS)
 TIMES = [field.name for field in fields(Backup) if "datetime" in str(field.type)]
-WORDS = {"tier": Tier, "codec": Codec, "origin": Origin, "state": BackupState}
+_WORDS: dict[str, type[StrEnum]] = {"tier": Tier, "codec": Codec, "origin": Origin, "state": BackupState}
+MEMBERS = {name: {str(member): member for member in kind} for name, kind in _WORDS.items()}
 _RECORD = [field.name for field in fields(SlotRecord) if field.name != "server"]
 COLUMNS = {"pinned_reason": "kept", "problem": "damage"}  # columns whose names differ from those of the fields
 MESSAGE_LIMIT = 4000
@@ -42,15 +45,19 @@ def manifest_values(backup: Backup) -> dict[str, Any]:
 
 def manifest_backup(content: Any) -> Backup | None:
     """The backup that a manifest tells of; None if the row is damaged, or of a version that knew other facts."""
-    if not isinstance(content, dict) or content.keys() != set(_MANIFESTS):
+    if not isinstance(content, dict) or content.keys() != _MANIFEST_KEYS:
         return None
+    values = dict(content)
     try:
-        words = {name: kind(content[name]) for name, kind in WORDS.items()}
-        times = {name: content[name] and datetime.fromisoformat(content[name]) for name in TIMES}
-        lists = {name: tuple(content[name]) for name in ("doubts", "lacking")}
-    except (TypeError, ValueError):
+        for name, members in MEMBERS.items():
+            values[name] = members[values[name]]
+        for name in TIMES:
+            if name == "created_at" or values[name] is not None:
+                values[name] = datetime.fromisoformat(values[name])
+        values["doubts"], values["lacking"] = tuple(values["doubts"]), tuple(values["lacking"])
+    except (TypeError, ValueError, KeyError):
         return None
-    return Backup(**{**content, **words, **times, **lists})
+    return Backup(**values)
 
 
 def known_values(known: KnownManifest) -> dict[str, Any]:

@@ -62,7 +62,7 @@ class Archives:
         return state.st_size, _written(state)
 
     def manifest(self, file: str, most: int | None = None) -> ManifestRead | None:
-        """The manifest beside an archive, cut off at the length that no manifest has, or earlier; None if there is none."""
+        """The manifest beside an archive, cut off at the length that no manifest has, or before; None if none is."""
         path = manifest_of(self._folders.path(file))
         with reading(path):
             try:

@@ -256,7 +256,7 @@ def _by_word(file: TreeFile, row: Backup | None, service: Service) -> Backup:
     if file.described is None:
         return _unproven(file, row, service.database)
     backup = backup_at(file.described, file.stored)
-    if row is not None and row.sha256 == backup.sha256:
+    if row is not None and row.sha256 == backup.sha256 and row != backup:
         backup = replace(
             row,
             tier=backup.tier,

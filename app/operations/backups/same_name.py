@@ -112,6 +112,8 @@ def _is_own(file: TreeFile, row: Backup | None) -> bool:
 
 def _at_home(backup: Backup, stored: ListedFile) -> bool:
     """Whether a file stands under the name that this service gives it."""
+    if backup.period == stored.period and stored.id.startswith(f"{backup.tier}/"):
+        return True  # its period was read off its name
     try:
         names = {id_of(backup.tier, backup.period, with_year=dated) for dated in (False, True)}
     except BackupValidationError:
