@@ -130,14 +130,16 @@ class Archives:
 def _archive(tier: Tier, name: str, state_of: States, trusted: frozenset[int]) -> ListedFile | None:
     """The archive of that name in a tier's folder; None if the name is not ours, or there is no such file."""
     stem = stem_in(tier, name)
-    state = None if stem is None else state_of(name)
-    if stem is None or state is None:
+    if stem is None:
+        return None
+    # The manifest first: a run that replaces both meanwhile leaves an older one here, which a reader of it notices.
+    beside, state = state_of(f"{name}.json"), state_of(name)
+    if state is None:
         return None
     written = _written(state)
     period = period_in_name(tier, stem, written)
     if period is None:
         return None
-    beside = state_of(f"{name}.json")
     return ListedFile(
         id=f"{tier}/{stem}",
         file=f"{tier}/{name}",

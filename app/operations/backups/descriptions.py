@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from app.archive.manifest import Manifest
 
 BEGINNING = 64 << 10  # bytes that hold the facts of a manifest, but of format 1
+_LOOKS = 5  # at a manifest that is written to each time
 _TICK_NS = 2_000_000_000  # FAT's, the coarsest of all file systems
 
 
@@ -72,31 +73,46 @@ class Descriptions:
         if known is not None and known.stamp == listed.stamp:
             return TreeFile(listed, known)
         try:
-            return self._read(listed, known)
+            return self._now(listed, known)
         except BackupError as error:
             self._events.emit(failure(BackupEvent.MANIFEST_UNUSABLE, error, backup=listed.id))
             return TreeFile(listed, None)
 
-    def _read(self, listed: ListedFile, known: KnownManifest | None) -> TreeFile:
-        """The same, from the content.
+    def _now(self, listed: ListedFile, known: KnownManifest | None) -> TreeFile:
+        """The file as it is now: a run may have replaced it and its manifest since it was listed.
+
+        Raises:
+            BackupError: its manifest cannot be read or used.
+        """
+        stored: ListedFile | None = listed
+        for _ in range(_LOOKS):
+            if stored is None or stored.stamp is None:
+                break
+            found, stamp = self._read(stored, known)
+            if stamp == stored.stamp:
+                return TreeFile(stored, found)
+            stored = self._tree.look(listed.file)
+        return TreeFile(replace(stored or listed, stamp=None), None)
+
+    def _read(self, listed: ListedFile, known: KnownManifest | None) -> tuple[KnownManifest | None, Stamp | None]:
+        """What the manifest says, and its stamp when it was read.
 
         Raises:
             BackupError: it cannot be read or used.
         """
         now = self._clock(Tier(listed.file.partition("/")[0]))  # before it is read
-        beginning = self._tree.read_stamped(listed.file, BEGINNING)
-        if beginning is None:
-            return TreeFile(replace(listed, stamp=None), None)
-        if found := _same(beginning, known, now):
-            return TreeFile(listed, found)
-        if backup := _by_facts(beginning.content, listed):
-            return TreeFile(listed, _known_by(beginning, backup, now))
-        whole = beginning if len(beginning.content) < BEGINNING else self._tree.read_stamped(listed.file)
-        if whole is None:
-            return TreeFile(replace(listed, stamp=None), None)
-        if found := _same(whole, known, now):
-            return TreeFile(listed, found)
-        return TreeFile(listed, _known_by(whole, _by_all(whole.content, listed), now))
+        read = self._tree.read_stamped(listed.file, BEGINNING)
+        if read is None or read.stamp != listed.stamp:
+            return None, None
+        if found := _same(read, known, now):
+            return found, read.stamp
+        if backup := _by_facts(read.content, listed):
+            return _known_by(read, backup, now), read.stamp
+        if len(read.content) >= BEGINNING:
+            read = self._tree.read_stamped(listed.file)
+            if read is None or read.stamp != listed.stamp:
+                return None, None
+        return _same(read, known, now) or _known_by(read, _by_all(read.content, listed), now), read.stamp
 
 
 def described_in(stored: StoredFile, events: Events) -> Backup | None:
