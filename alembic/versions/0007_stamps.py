@@ -10,13 +10,12 @@ down_revision = "0006"
 branch_labels = None
 depends_on = None
 
-TABLE = "backup_manifests"
+TABLE, BEFORE = "backup_manifests", "backup_manifests_before"
 
 
 def upgrade() -> None:
-    rows = _rows("database", "digest", "told")
-    op.drop_table(TABLE)
-    table = op.create_table(
+    set_aside()
+    op.create_table(
         TABLE,
         sa.Column("database", sa.Text(), nullable=False),
         sa.Column("file", sa.Text(), nullable=False),
@@ -28,33 +27,38 @@ def upgrade() -> None:
         sa.Column("told", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("database", "file", name="pk_backup_manifests"),
     )
-    # A row that names no file is damaged: the manifest is read again.
-    by_file = {
-        (row["database"], row["told"]["file"]): row
-        for row in rows
-        if isinstance(row["told"], dict) and isinstance(row["told"].get("file"), str)
-    }
-    if by_file:
-        op.bulk_insert(table, [{**row, "file": file} for (_, file), row in by_file.items()])
+    # A row that names no file is damaged: its manifest is read again.
+    file = "CASE WHEN json_valid({0}.told) THEN json_extract({0}.told, '$.file') END"
+    if op.get_context().dialect.name == "postgresql":
+        file = "{0}.told ->> 'file'"
+    other = f"other.database = old.database AND {file.format('other')} = {file.format('old')}"
+    op.execute(
+        f"INSERT INTO {TABLE} (database, file, digest, told)"
+        f" SELECT database, {file.format('old')}, digest, told FROM {BEFORE} AS old"
+        f" WHERE old.digest = (SELECT max(other.digest) FROM {BEFORE} AS other WHERE {other})"
+    )
+    op.drop_table(BEFORE)
 
 
 def downgrade() -> None:
-    rows = _rows("database", "digest", "told")
-    op.drop_table(TABLE)
-    table = op.create_table(
+    set_aside()
+    op.create_table(
         TABLE,
         sa.Column("database", sa.Text(), nullable=False),
         sa.Column("digest", sa.Text(), nullable=False),
         sa.Column("told", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("database", "digest", name="pk_backup_manifests"),
     )
-    # A copy of a manifest had no row of its own.
-    by_digest = {(row["database"], row["digest"]): row for row in rows}
-    if by_digest:
-        op.bulk_insert(table, list(by_digest.values()))
+    # A copied manifest had no row of its own.
+    other = "other.database = old.database AND other.digest = old.digest"
+    op.execute(
+        f"INSERT INTO {TABLE} (database, digest, told) SELECT database, digest, told FROM {BEFORE} AS old"
+        f" WHERE old.file = (SELECT max(other.file) FROM {BEFORE} AS other WHERE {other})"
+    )
+    op.drop_table(BEFORE)
 
 
-def _rows(*names: str) -> list[dict[str, object]]:
-    columns = [sa.Column(name, sa.JSON() if name == "told" else sa.Text()) for name in names]
-    table = sa.table(TABLE, *columns)
-    return [dict(row) for row in op.get_bind().execute(sa.select(table)).mappings()]
+def set_aside() -> None:
+    """Keep the rows in a table without a key, so that the new one's key can have its name."""
+    op.execute(f"CREATE TABLE {BEFORE} AS SELECT * FROM {TABLE}")
+    op.drop_table(TABLE)

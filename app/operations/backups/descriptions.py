@@ -12,7 +12,8 @@ That clock is asked before the content is read, and may be another machine's.
 - A manifest that is changed in place, with its modification time put back, has another time of change. Only who sets
   the machine's clock to the same nanosecond could hide it.
 
-Verifying, restoring, publishing and removing read the manifest itself, whatever is known of it.
+Of a manifest that is longer than `BEGINNING` only the facts are read, and proven by a checksum of their own: damage in
+its index is found by who reads that. Verifying, restoring, publishing and removing read the manifest itself, whatever is known of it.
 
 [1] https://git-scm.com/docs/racy-git
 """
@@ -106,7 +107,7 @@ class Descriptions:
             return None, None
         if found := _same(read, known, now):
             return found, read.stamp
-        if backup := _by_facts(read.content, listed):
+        if backup := _by_facts(read.content, listed, whole=len(read.content) < BEGINNING):
             return _known_by(read, backup, now), read.stamp
         if len(read.content) >= BEGINNING:
             read = self._tree.read_stamped(listed.file)
@@ -120,7 +121,7 @@ def described_in(stored: StoredFile, events: Events) -> Backup | None:
     if stored.manifest is None:
         return None
     try:
-        return _by_facts(stored.manifest, stored) or _by_all(stored.manifest, stored)
+        return _by_facts(stored.manifest, stored, whole=True) or _by_all(stored.manifest, stored)
     except ManifestError as error:
         events.emit(failure(BackupEvent.MANIFEST_UNUSABLE, error, backup=stored.id))
         return None
@@ -129,7 +130,7 @@ def described_in(stored: StoredFile, events: Events) -> Backup | None:
 def written(stored: ListedFile, data: bytes, manifest: Manifest) -> TreeFile:
     """A file whose manifest was written a moment ago."""
     backup = manifest.to_backup(stored.id, stored.file)
-    content = data[:BEGINNING] if _by_facts(data[:BEGINNING], stored) else data
+    content = data[:BEGINNING] if _by_facts(data[:BEGINNING], stored, whole=False) else data
     return TreeFile(replace(stored, waiting=()), _known_by(ManifestRead(content, None), backup, 0))
 
 
@@ -156,11 +157,18 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _by_facts(content: bytes, stored: ListedFile) -> Backup | None:
+def _by_facts(content: bytes, stored: ListedFile, *, whole: bool) -> Backup | None:
+    """The backup, without its index; of a `whole` manifest, the checksum of that is looked at too."""
     from app.archive.manifest import parse_facts  # noqa: PLC0415 -- not for what is known
+    from app.archive.manifest_text import content_of  # noqa: PLC0415 -- as above
 
-    facts = parse_facts(content, f"{stored.file}.json")
-    return None if facts is None else facts.to_backup(stored.id, stored.file)
+    name = f"{stored.file}.json"
+    facts = parse_facts(content, name)
+    if facts is None:
+        return None
+    if whole:
+        content_of(content, name)
+    return facts.to_backup(stored.id, stored.file)
 
 
 def _by_all(content: bytes, stored: ListedFile) -> Backup:
@@ -173,7 +181,7 @@ def _waiting(listed: ListedFile) -> Backup | None:
     """The backup that a waiting manifest describes, if its length fits."""
     for content in listed.waiting:
         try:
-            backup = _by_facts(content, listed) or _by_all(content, listed)
+            backup = _by_facts(content, listed, whole=True) or _by_all(content, listed)
         except ManifestError:
             continue
         if fits(backup, listed):
