@@ -1,9 +1,8 @@
-"""What every tree of backups must do, whatever it is kept on. A new adapter is one more line in TREES."""
+"""What every tree of backups must do, whatever it is kept on."""
 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,17 +12,9 @@ import pytest
 from app.domain.backup import Tier
 from app.errors import BackupNotFoundError, BackupWriteError
 from app.ports.tree import Tree
-from app.storage.local import LocalTree
-from app.storage.scripts import LocalScripts
-from tests.fakes.tree import MemoryTree
+from tests.fix_trees import FILE, NAME, RUN, TREES, save
 
-TREES: dict[str, Callable[[Path], Tree]] = {
-    "local": lambda folder: LocalTree(folder / "backups"),
-    "memory": lambda folder: MemoryTree(LocalScripts(folder / "memory")),
-}
-RUN, OTHER_RUN = "0123456789ab", "ba9876543210"
-NAME = "backup-2025-01-15"
-FILE = f"daily/{NAME}.sql"
+OTHER_RUN = "ba9876543210"
 OUTSIDE = [
     "",
     "daily",
@@ -42,13 +33,6 @@ def tree(request: pytest.FixtureRequest, tmp_path: Path) -> Tree:
     made = TREES[request.param](tmp_path)
     made.probe(Tier.DAILY)
     return made
-
-
-def save(tree: Tree, file: str, content: bytes, manifest: bytes = b"{}") -> None:
-    tier, _, name = file.partition("/")
-    with tree.create(Tier(tier), name, RUN) as draft:
-        draft.stream.write(content)
-        assert draft.publish(file, manifest) is None
 
 
 def content_of(tree: Tree, file: str) -> bytes:
@@ -219,52 +203,6 @@ def test_a_file_of_the_same_id_that_is_not_named_stays_with_its_manifest(tree: T
         FILE: (f"daily/{NAME}", b'"mine"'),
         f"daily/{NAME}.sql.gz": (f"daily/{NAME}", b'"theirs"'),
     }
-
-
-def test_a_manifest_is_not_put_beside_a_file_that_was_given_another_meanwhile(tree: Tree) -> None:
-    save(tree, FILE, b"x")
-    stored = tree.look(FILE)
-    tree.write_manifest(FILE, b"theirs")
-    with pytest.raises(BackupWriteError, match="changed meanwhile"):
-        tree.write_manifest(FILE, b"mine", stored)
-    assert tree.read_manifest(FILE) == b"theirs"
-
-
-def test_a_manifest_that_is_written_again_has_another_stamp_and_is_read_with_it(tree: Tree) -> None:
-    save(tree, FILE, b"x", b"first")
-    stamps = set()
-    for content in (b"second", b"wieder", b"wieder"):
-        tree.write_manifest(FILE, content)
-        (listed,) = tree.files()
-        stored, read, beginning = tree.look(FILE), tree.read_stamped(FILE), tree.read_stamped(FILE, 2)
-        assert stored is not None
-        assert (stored.manifest, stored.stamp, read) == (content, listed.stamp, (content, listed.stamp))
-        assert beginning == (content[:2], listed.stamp)
-        stamps.add(listed.stamp)
-        time.sleep(0.02)  # longer than a tick
-    assert len(stamps) == 3
-    assert tree.read_stamped("daily/backup-2025-01-16.sql") is None
-    tree.remove(FILE)
-    assert tree.read_stamped(FILE) is None
-
-
-def test_the_clock_is_not_behind_what_was_written_and_leaves_nothing(tree: Tree) -> None:
-    save(tree, FILE, b"x", b"first")
-    (listed,) = tree.files()
-    assert listed.stamp is not None
-    assert tree.clock(Tier.DAILY) >= listed.stamp.mtime_ns
-    assert list(tree.leftovers()) == []
-
-
-def test_a_manifest_is_replaced_whole(tree: Tree) -> None:
-    save(tree, FILE, b"x", b"a long first manifest")
-    tree.write_manifest(FILE, b"short")
-    assert tree.read_manifest(FILE) == b"short"
-    assert list(tree.leftovers()) == []
-
-
-def test_an_archive_without_a_manifest_has_none(tree: Tree) -> None:
-    assert tree.read_manifest(FILE) is None
 
 
 def test_opening_what_is_missing_says_so(tree: Tree) -> None:

@@ -13,7 +13,8 @@ That clock is asked before the content is read, and may be another machine's.
   the machine's clock to the same nanosecond could hide it.
 
 Of a manifest that is longer than `BEGINNING` only the facts are read, and proven by a checksum of their own: damage in
-its index is found by who reads that. Verifying, restoring, publishing and removing read the manifest itself, whatever is known of it.
+its index is found by who reads that. Verifying, restoring and removing read the manifest itself, whatever is known of
+it.
 
 [1] https://git-scm.com/docs/racy-git
 """
