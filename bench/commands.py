@@ -1,34 +1,33 @@
-"""How long commands take that only look, on a tree of 1,000 backups: ``python -m bench.commands``.
+"""How long commands take that only look, on a tree of 1,000 backups.
 
 The yardstick is ``python -c 'import sqlalchemy'``, which verbs that change the catalog have to pay.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
-import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from app.archive.index import Index
 from app.archive.manifest import Manifest, ServerFacts
 from app.archive.scanner import scan
 from app.archive.writer import ArchiveWriter
 from app.catalog.store import lazy_catalog
-from app.domain.backup import Backup, Codec, Origin, Tier, extension_of, id_of, period_of
+from app.domain.backup import Codec, Origin, Tier, extension_of, id_of, period_of
 from app.domain.servers import Known, Lineage
-from app.operations.backups.same_name import digest_of
+from app.ports.runs import KnownManifest
 from app.storage.folder import LocalFolder
 from app.storage.local import LocalTree
 from app.storage.memory import FolderMemory
+from bench.lab import PROGRAM, Contender, Lab, Row, Target, clean_environment
 from bench.manifests import manifest_of
-from bench.measure import measured
-from bench.report import costs
 
+GROUP = "commands"
+TARGETS: tuple[Target, ...] = ()
 BACKUPS = 1000
 DATABASE = "residency_scheduler"
 _TABLES = 25  # the residency scheduler has as many
@@ -50,7 +49,7 @@ def make_tree(folder: Path, count: int = BACKUPS) -> None:
     writer = ArchiveWriter(stream, Codec.ZSTD)
     writer.add(scan([_dump()]))
     index = writer.finish()
-    described: dict[str, Backup] = {}
+    known: dict[str, KnownManifest] = {}
     for tier, at in _instants(count):
         manifest = _manifest(index, tier, at)
         name, content = id_of(tier, manifest.period), manifest.to_json().encode()
@@ -58,34 +57,32 @@ def make_tree(folder: Path, count: int = BACKUPS) -> None:
         with tree.create(tier, Path(file).name, "bench") as draft:
             draft.stream.write(stream.getvalue())
             draft.publish(file, content)
-        described[digest_of(content)] = manifest.to_backup(name, file)
-        catalog.save(described[digest_of(content)])
-    catalog.keep_manifests(DATABASE, described)
+        backup = manifest.to_backup(name, file)
+        read = tree.read_stamped(file)
+        known[file] = KnownManifest(hashlib.sha256(content).hexdigest(), read and read.stamp, backup)
+        catalog.save(backup)
+    catalog.keep_manifests(DATABASE, known.keys(), known)
     known = Known(identity=_SERVER.identity, since=_LAST, how="its manifest")
     marked.change(DATABASE, lambda _: Lineage().with_known(known))
 
 
 def commands() -> Iterator[tuple[str, list[str]]]:
     """What is measured: its name, and its arguments."""
-    ours = str(Path(sys.executable).with_name("residency-backup"))
     newest = id_of(Tier.DAILY, period_of(Tier.DAILY, _LAST))
     yield _YARDSTICK, [sys.executable, "-c", "import sqlalchemy"]
     for arguments in (["--help"], ["list"], ["list", "--json"], ["show", newest]):
-        yield f"residency-backup {' '.join(arguments)}", [ours, *arguments]
+        yield f"residency-backup {' '.join(arguments)}", [PROGRAM, *arguments]
 
 
-def measure(runs: int) -> dict[str, list[dict[str, Any]]]:
-    """Costs by command; each is run once a round, so that what slows the machine slows all alike."""
-    figures: dict[str, list[dict[str, Any]]] = {}
-    with tempfile.TemporaryDirectory(prefix="residency-backup-bench-") as place:
-        make_tree(Path(place) / "backups")
-        env = {name: value for name, value in os.environ.items() if not name.startswith(("BACKUP_", "DATABASE_"))}
-        env.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed program is compiled once
-        env |= {"BACKUP_DIR": f"{place}/backups", "BACKUP_STATE_DIR": f"{place}/state"}
-        for _ in range(runs + 1):
-            for name, argv in commands():
-                figures.setdefault(name, []).append(measured(argv, env).to_json() | {"bytes": 0})
-    return {name: rows[1:] for name, rows in figures.items()}  # the first round compiles
+def rows(lab: Lab) -> Iterator[Row]:
+    """Costs by command; the first round compiles."""
+    folder = lab.folder / "commands"
+    make_tree(folder / "backups")
+    env = clean_environment() | {"BACKUP_DIR": f"{folder}/backups", "BACKUP_STATE_DIR": f"{folder}/state"}
+    listed = [Contender(name, argv, env, ours=name != _YARDSTICK) for name, argv in commands()]
+    for _ in lab.compare("(compiled)", BACKUPS, listed, runs=1):
+        pass
+    yield from lab.compare(GROUP, BACKUPS, listed, runs=lab.runs + 2)
 
 
 def _instants(count: int) -> Iterator[tuple[Tier, datetime]]:
@@ -107,7 +104,3 @@ def _manifest(index: Index, tier: Tier, at: datetime) -> Manifest:
     facts = {"tool": "residency-backup", "origin": Origin.DUMP, "server": _SERVER, "pg_dump": "18.1", "seconds": 1.0}
     period = period_of(tier, at)
     return manifest_of(index, database=DATABASE, tier=tier, period=period, codec=Codec.ZSTD, **facts, **times)
-
-
-if __name__ == "__main__":
-    print(costs(measure(int(os.environ.get("BENCH_RUNS", "5")))))

@@ -6,12 +6,13 @@ import time
 from collections.abc import Sequence
 
 from app.archive.manifest import parse_manifest
+from app.domain.backup import Tier, extensions_of
 from app.domain.events import BackupEvent
 from app.errors import BackupError, ManifestError
 from app.operations.backups.opened import holds
 from app.operations.service import Service
-from app.ports.events import Event, failure
-from app.ports.tree import StoredFile
+from app.ports.events import Event, Events, failure
+from app.ports.tree import ListedFile, StoredFile, Tree
 
 _LOOK_SECONDS = 1.0
 
@@ -49,7 +50,7 @@ def remove_leftovers(service: Service) -> list[str]:
     removed = []
     for file in find_leftovers(service):
         try:
-            _adopt(service, file)
+            _adopt(service.tree, service.events, file)
         except BackupError as error:  # the manifest may be a backup's only proof: it stays for the next look
             service.events.emit(failure(BackupEvent.MANIFEST_NOT_PLACED, error, file=file))
             continue
@@ -59,7 +60,7 @@ def remove_leftovers(service: Service) -> list[str]:
     return removed
 
 
-def adopt_manifests(service: Service, files: Sequence[StoredFile]) -> list[str]:
+def adopt_manifests(service: Service, files: Sequence[ListedFile]) -> list[str]:
     """Put the manifests in their places whose runs died before they could; returns the backups' ids.
 
     Args:
@@ -71,7 +72,7 @@ def adopt_manifests(service: Service, files: Sequence[StoredFile]) -> list[str]:
     adopted = []
     for file in find_leftovers(service):
         try:
-            backup_id = _adopt(service, file)
+            backup_id = _adopt(service.tree, service.events, file)
         except BackupError as error:
             service.events.emit(failure(BackupEvent.MANIFEST_NOT_PLACED, error, file=file))
             continue
@@ -80,7 +81,7 @@ def adopt_manifests(service: Service, files: Sequence[StoredFile]) -> list[str]:
     return adopted
 
 
-def _adopt(service: Service, leftover: str) -> str | None:
+def _adopt(tree: Tree, events: Events, leftover: str) -> str | None:
     """Give a manifest its name if a run died between the renames of its file and its manifest.
 
     Only the file's SHA-256 tells whether the manifest is of this file, or of one that the run had not renamed yet.
@@ -89,19 +90,25 @@ def _adopt(service: Service, leftover: str) -> str | None:
     archive, json, _ = name.removeprefix(".").rpartition(".json.")
     if not json:
         return None
-    bare = (stored for stored in service.tree.files() if stored.manifest is None and stored.problem is None)
-    candidates = [stored for stored in bare if f"{folder}/{archive}" in {stored.file, stored.id}]
+    candidates = _bare_files(tree, folder, archive)
     if not candidates:
         return None
-    with service.tree.open(leftover) as stream:
+    with tree.open(leftover) as stream:
         content = stream.read()
     try:
         manifest = parse_manifest(content, leftover)
     except ManifestError:
         return None  # it was cut off; the archive waits for `sync`
     for stored in candidates:
-        if manifest.bytes == stored.size and holds(service.tree, stored, manifest.sha256):
-            service.tree.write_manifest(stored.file, content, stored)
-            service.events.emit(Event(BackupEvent.MANIFEST_PLACED, backup=stored.id))
+        if manifest.bytes == stored.size and holds(tree, stored, manifest.sha256):
+            tree.write_manifest(stored.file, content, stored)
+            events.emit(Event(BackupEvent.MANIFEST_PLACED, backup=stored.id))
             return stored.id
     return None
+
+
+def _bare_files(tree: Tree, folder: str, name: str) -> list[StoredFile]:
+    """The files of a tier without a manifest that have this name, with or without their extensions."""
+    names = (name + extension for extension in ("", *extensions_of(Tier(folder))))
+    found = (tree.look(f"{folder}/{file}") for file in names)
+    return [stored for stored in found if stored is not None and stored.stamp is None]
