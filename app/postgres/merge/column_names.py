@@ -88,9 +88,15 @@ def column_options(
         message = f"{idle[0]} takes no part, but an option names a column of it"
         choose = f"--table {shell_word(str(idle[0]))}"
         raise RestoreValidationError(message, f"leave that option away, or choose the table: {choose}")
+    filled_columns: defaultdict[str, list[ColumnRef]] = defaultdict(list)
+    for filled_column in adaptation.filled.columns:
+        filled_columns[filled_column.table.name].append(filled_column)
+    filled_tables: defaultdict[str, list[TableRef]] = defaultdict(list)
+    for ref in adaptation.filled.tables:
+        filled_tables[ref.name].append(ref)
     for table in part:
-        filled = {column.column for column in adaptation.filled.columns if column.table.names(*table)}
-        new_rows_only = any(ref.names(*table) for ref in adaptation.filled.tables)
+        filled = {column.column for column in filled_columns[table.name] if column.table.names(*table)}
+        new_rows_only = any(ref.names(*table) for ref in filled_tables[table.name])
         if filled or new_rows_only:
             options[table].filled, options[table].new_rows_only = filled, new_rows_only
     return options

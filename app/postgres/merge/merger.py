@@ -160,8 +160,8 @@ class LiveMerge:
 
     def _moves_away(self, key: ForeignKey) -> bool:
         """Whether an update may change columns that a foreign key refers to."""
-        match = next(staged.match for staged in self._staged if staged.match.name == key.parent)
-        return not set(key.referenced) <= set(match.key_columns)
+        staged = self._planner.table(key.parent)
+        return staged is None or not set(key.referenced) <= set(staged.match.key_columns)
 
     @contextmanager
     def _at_one_instant(self) -> Iterator[None]:
