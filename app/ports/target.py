@@ -77,16 +77,23 @@ class LoadOptions:
             read under other settings, and it must not change anything outside of its database.
         search_path: for functions during the load.
         role: that loads the dump, and owns all objects afterwards. None for our own role, which restores the owners.
+        proven_next: whether `prove` follows. Statistics may then be made beside it instead of at the load's end.
     """
 
     facts: ServerFacts | None
     search_path: str | None = None
     role: str | None = None
+    proven_next: bool = False
 
     @property
     def foreign(self) -> bool:
         """Whether this service did not make the archive."""
         return self.facts is None
+
+    @property
+    def analyzed_by_proof(self) -> bool:
+        """Whether statistics are made beside the proof. Functions of foreign files are watched, so not for those."""
+        return self.proven_next and not self.foreign and self.keeps_owners
 
     @property
     def keeps_owners(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import BinaryIO, Self
 
 from app.archive.index import TableName
@@ -20,6 +20,7 @@ from app.postgres.load.by_origin import load_by_origin
 from app.postgres.merge import compare, merger, script
 from app.postgres.post_command import HERE, CommandPlace, run_on
 from app.postgres.replace import databases, in_place, proof, schema_diff, swap
+from app.postgres.replace.analyzing import analyzing
 from app.postgres.replace.scratch import ScratchOptions, abandoned, scratch
 
 
@@ -116,7 +117,8 @@ class PostgresTarget(Target):
         progress: Advance,
         otherwise: Callable[[OtherWords], object] = lambda _: None,
     ) -> list[str]:
-        differences = proof.compare(self._database.named(name), archive, options, self._jobs, progress)
+        with analyzing(self._database, name) if options.analyzed_by_proof else nullcontext():
+            differences = proof.compare(self._database.named(name), archive, options, self._jobs, progress)
         return differences.require_equal(name, otherwise)
 
     def swap(self, new: str, live: str, old: str) -> float:

@@ -52,7 +52,8 @@ def _by_shadow(job: RestoreJob) -> None:
 
 def _load_and_prove(job: RestoreJob, shadow: str) -> None:
     archive, outcome = job.source.archive, job.outcome
-    options = LoadOptions(facts=job.source.facts, search_path=job.request.search_path, role=loading_role(job))
+    path, role = job.request.search_path, loading_role(job)
+    options = LoadOptions(facts=job.source.facts, search_path=path, role=role, proven_next=True)
     with job.phase("load", archive.index.raw_bytes):
         loaded = job.target.load(shadow, archive, options, job.progress.advance)
     outcome.rows = {str(table): rows for table, rows in loaded.rows.items()}
