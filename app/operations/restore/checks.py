@@ -127,7 +127,7 @@ def _of_the_server(job: Job) -> Iterator[Finding]:
     yield from _existence(job)
     yield _versions(job.source, job.facts)
     yield from findings_of(REVISION, lambda: revision_findings(job))
-    yield from findings_of("content", lambda: _content(job.source))
+    yield from findings_of("content", lambda: _content(job))
     yield from findings_of(RIGHTS, lambda: rights_findings(job))
     yield from findings_of(MIGRATION, lambda: migration_findings(job))
     if job.request.by_rows:
@@ -183,10 +183,10 @@ def _versions(source: RestoreSource, facts: TargetFacts) -> Finding:
     return Finding.warning("versions", message)
 
 
-def _content(source: RestoreSource) -> Iterable[Finding]:
-    if source.verified.severity is Severity.ERROR:
+def _content(job: Job) -> Iterable[Finding]:
+    if job.source.verified.severity is Severity.ERROR:
         return
-    remarks = lint(source.archive)
+    remarks = lint(job.source.archive, rows=job.loads)
     yield Finding.ok("content", "; ".join(["nothing in it but statements as pg_dump writes them", *remarks]))
 
 

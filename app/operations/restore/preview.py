@@ -16,6 +16,7 @@ from app.operations.backups.inventory import Inventory, inventory
 from app.operations.restore.checks import COMMANDS, check_preview
 from app.operations.restore.job import Job
 from app.operations.restore.migration import migrated_rows, rows_of
+from app.operations.restore.parts import with_what_was_read
 from app.operations.restore.request import RestoreRequest
 from app.operations.restore.revisions import offering_migration, revision_notes, schema_versions, versions_between
 from app.operations.restore.source import RestoreSource, locate, open_source
@@ -60,13 +61,15 @@ def preview(service: Service, request: RestoreRequest, progress: Progress = SILE
         RestoreError, BackupError: the restore would be refused, or the server does not answer.
     """
     backups = inventory(service)
-    source = open_source(service, locate(service, request.backup, backups), progress)
+    place = locate(service, request.backup, backups)
+    source = open_source(service, place, progress, in_parts=request.of_chosen_tables)
     job = Job(service=service, request=request, backups=backups, source=source, progress=progress)
     findings = check_preview(job)
     rows = migrated_rows(job, preview_name(request.changes, secrets.token_hex(6))) if job.migration else rows_of(job)
     with offering_migration(job):
         brought = replace(source, archive=rows.archive)
         changes = _plan(job.target, brought, rows.request, progress) if job.live else _all_new(source)
+    with_what_was_read(findings, source, service.events, None)
     notes = (*revision_notes(job, findings), *rows.notes, *changes.notes)
     changes = replace(changes, versions=job.versions, notes=notes)
     return Preview(

@@ -27,7 +27,7 @@ from app.postgres.quoting import SAME, quoted
 def compare(database: Database, one: Archive, other: Archive, progress: Callable[[int], None]) -> Changes:
     """Compare two archives; see the port. Tables whose digests are equal are not read."""
     for archive in (one, other):
-        lint(archive)
+        lint(archive, rows=False)
     first, second = ({digest.table: digest for digest in archive.index.tables} for archive in (one, other))
     common = sorted(first.keys() & second.keys())
     alike = [table for table in common if _alike(one, other, first[table], second[table])]

@@ -237,7 +237,7 @@ def merging(
     database: Database, archive: Archive, request: MergeRequest, progress: Callable[[int], None]
 ) -> Iterator[LiveMerge]:
     """Stage an archive's rows beside the live tables, for the length of a block; see the port."""
-    lint(archive)
+    lint(archive, rows=False)
     with merge_session(database, request.search_path) as session, durable_ids(database) as durable_id:
         schema = retry_while_locked(session, lambda: live_schema(session))
         matches = match(archive, schema, request, database.name)
