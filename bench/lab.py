@@ -26,9 +26,9 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import psycopg
 
@@ -49,6 +49,7 @@ class Contender:
         env: its environment; None for that of this process.
         makes: the file or folder that it makes, whose size is told.
         before: what is done before each run of it, and not measured.
+        ours: whether it is this project's, whose memory is bounded.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Contender:
     env: Mapping[str, str] | None = None
     makes: Path | None = None
     before: Callable[[], object] | None = None
+    ours: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +70,7 @@ class Row:
         what: the contender's name.
         cost: of the run.
         file_mb: size of what it made.
+        ours: whether the contender is this project's.
     """
 
     group: str
@@ -75,6 +78,23 @@ class Row:
     what: str
     cost: Cost
     file_mb: float = 0.0
+    ours: bool = False
+
+    def figure(self, name: str) -> float:
+        """One figure of it."""
+        return float(self.file_mb if name == "file_mb" else getattr(self.cost, name))
+
+    def to_json(self) -> dict[str, Any]:
+        """For the file of results."""
+        cost = {name: round(value, 3) for name, value in asdict(self.cost).items() if isinstance(value, float)}
+        return {"size": self.size, "what": self.what, "ours": self.ours, "file_mb": round(self.file_mb, 3), **cost}
+
+    @classmethod
+    def from_json(cls, group: str, kept: Mapping[str, Any]) -> Row:
+        """What `to_json` gave."""
+        cost = Cost(**{entry.name: kept[entry.name] for entry in fields(Cost) if entry.name != "said"}, said="")
+        own = {name: kept[name] for name in ("size", "what", "ours", "file_mb")}
+        return cls(group=group, cost=cost, **own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +152,7 @@ class Site:
         self, name: str, *arguments: str, makes: Path | None = None, before: Callable[[], object] | None = None
     ) -> Contender:
         """A whole command of ours: its name in the tables, and its arguments."""
-        return Contender(name, [PROGRAM, *arguments], self.env, makes, before)
+        return Contender(name, [PROGRAM, *arguments], self.env, makes, before, ours=True)
 
     def forget(self) -> None:
         """Remove all backups, the catalog, and what is remembered of the folder."""
@@ -223,7 +243,10 @@ class Lab:
                 env = contender.env if contender.env is not None else clean_environment()
                 cost = measured(contender.argv, env, self.server.pid or None)
                 print(f"{group} {size:g} #{number + 1}: {contender.name}: {cost.wall:.2f} s", flush=True)
-                yield Row(group=group, size=size, what=contender.name, cost=cost, file_mb=size_of(contender.makes))
+                yield Row(
+                    group=group, size=size, what=contender.name, cost=cost, file_mb=size_of(contender.makes),
+                    ours=contender.ours,
+                )  # fmt: skip
 
 
 def size_of(path: Path | None) -> float:

@@ -7,9 +7,8 @@ import subprocess
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -40,10 +39,6 @@ class Cost:
     backend_mb: float
     read_mb: float
     said: str
-
-    def to_json(self) -> dict[str, Any]:
-        """The figures, with what it said."""
-        return asdict(self)
 
     @property
     def cpu(self) -> float:

@@ -24,7 +24,7 @@ def due(service: Service) -> list[Restore]:
     """Restores whose undo has expired."""
     now = service.clock()
     ended = service.restores.restores(service.database)
-    return surely_of_this_server(service, [record for record in ended if _is_over(record, now)])
+    return surely_of_this_server(service.source, [record for record in ended if _is_over(record, now)])
 
 
 def _is_over(record: Restore, now: datetime) -> bool:
