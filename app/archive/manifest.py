@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -125,6 +126,7 @@ class Manifest(BaseModel):
         full: content of a full backup, which has neither tables nor segments.
         doubts: objects that a restore could not make, because their functions rely on search_path.
         lacking: objects of users that no dump contains, one sentence each.
+        only_tables: the tables whose rows it holds, besides the schema; empty if it holds the whole database.
     """
 
     model_config = ConfigDict(frozen=True, populate_by_name=True)
@@ -154,6 +156,7 @@ class Manifest(BaseModel):
     full: FullFacts | None = None
     doubts: tuple[Doubt, ...] = ()
     lacking: tuple[str, ...] = ()
+    only_tables: tuple[str, ...] = ()
 
     @field_validator("made_by", "pinned_by")
     @classmethod
@@ -216,6 +219,7 @@ class Manifest(BaseModel):
             revision=self.server.alembic_revision if self.server else None,
             doubts=tuple(doubt.name for doubt in self.doubts),
             lacking=self.lacking,
+            only_tables=shlex.join(self.only_tables) or None,
         )
 
 

@@ -15,7 +15,7 @@ from app.archive.reader import Archive
 from app.domain.adaptation import Filled
 from app.domain.changes import Changes, MergeRequest, OtherWords
 from app.domain.replication import Replication
-from app.ports.source import Source
+from app.ports.source import Part, Source
 
 Advance = Callable[[int], None]
 
@@ -334,6 +334,12 @@ class Merge(Protocol):
 
         Raises:
             RestoreValidationError, MergeConflictError: the request cannot be met, or does not allow these changes.
+        """
+
+    def can_change(self) -> Part | None:
+        """The tables that `apply` can change; None if it may be any, because code of users runs meanwhile.
+
+        The values of sequences may change besides.
         """
 
     def apply(self, inverse: BinaryIO, on_commit: Callable[[str], None]) -> Changes:

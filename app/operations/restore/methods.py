@@ -159,7 +159,7 @@ def _by_rows(job: RestoreJob) -> None:
             merging = stack.enter_context(job.target.merging(rows.archive, rows.request, job.progress.advance))
             merging.check()
         with_what_was_read(job.outcome.findings, job.source, service.events, job.record.id)
-        safety_backup(job)
+        safety_backup(job, merging.can_change() if job.request.of_chosen_tables and job.takes_safety else None)
         journal.write(Step.LOADING)
         script = stack.enter_context(service.tree.scripts.create(job.record.id))
 

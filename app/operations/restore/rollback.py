@@ -47,7 +47,7 @@ from app.operations.restore.recover import (
     interrupted,
     recover,
 )
-from app.operations.restore.safety import take_safety_backup
+from app.operations.restore.safety import safety_request, take_safety_backup
 from app.operations.restore.subscriptions import pause, remarks_on_rollback, resume, resume_or_remark
 from app.operations.service import SILENT, Progress, Service, target_for
 from app.ports.events import Event, failure
@@ -230,7 +230,8 @@ def _by_rename(service: Service, journal: Journal, progress: Progress) -> list[s
 def _in_place(service: Service, journal: Journal, progress: Progress) -> list[str]:
     record = journal.record
     # Nothing else would be left of the rows that came since the restore.
-    taken = take_safety_backup(service, record, f"before the rollback of restore {record.id}", progress)
+    request = safety_request(record, f"before the rollback of restore {record.id}")
+    taken = take_safety_backup(service, record, request, progress)
     journal.write(before_rollback=taken.backup.id)
     replace_by_safety_backup(service, journal, progress)
     return [f"the database was made what the safety backup {record.safety} holds"]

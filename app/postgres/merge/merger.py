@@ -26,6 +26,7 @@ from app.archive.scanner import scan
 from app.domain.changes import BlockedRows, Changes, MergeRequest, TableChanges
 from app.domain.restore import Policy
 from app.errors import MergeConflictError, RestoreBusyError, RestoreValidationError
+from app.ports.source import Part
 from app.postgres.database import Database
 from app.postgres.dump.give_way import read_giving_way, retry_while_locked
 from app.postgres.lock_holders import CONFLICT_WITH_ACCESS_EXCLUSIVE
@@ -40,6 +41,7 @@ from app.postgres.merge.materialized_views import notes_on_views
 from app.postgres.merge.misfits import Misfits, refusal
 from app.postgres.merge.new_rows import notes_on_fills
 from app.postgres.merge.plan import Planner
+from app.postgres.merge.reach import part_to_change
 from app.postgres.merge.replica_identity import lack_replica_identity, require_publishable
 from app.postgres.merge.samples import samples
 from app.postgres.merge.schema import ForeignKey, LiveSchema
@@ -116,6 +118,10 @@ class LiveMerge:
             self._plan()
             planned = self._counted()
             self._require_allowed(Changes(tables=tuple(planned), blocked=self._blocked(planned)))
+
+    def can_change(self) -> Part | None:
+        """The tables that `apply` can change; None if it may be any."""
+        return part_to_change(self._session, self._live, self._matched.tables)
 
     def apply(self, inverse: BinaryIO, on_commit: Callable[[str], None]) -> Changes:
         """Merge, in one transaction."""
