@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from app.archive import lexer
-from app.archive.codecs import NO_FRAMES, FrameFormat, Hash
-from app.archive.digest import RowDigest
+from app.archive.codecs import NO_FRAMES, FrameFormat
+from app.archive.digest import Hash, RowDigest
 from app.archive.index import SegmentKind, TableDigest, TableName
 from app.archive.inspect.pg_attver import without_pg_attver
 from app.archive.inspect.words import Words
