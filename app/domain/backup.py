@@ -8,6 +8,7 @@ has no year (``backup-week-03``), but its period has one, which tells two weeks 
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
@@ -155,6 +156,11 @@ class Backup:
     def is_whole(self) -> bool:
         """Whether it holds a whole database, or server; a safety backup may hold the rows of a few tables."""
         return self.only_tables is None
+
+    @property
+    def tables_held(self) -> tuple[str, ...]:
+        """The tables whose rows it holds, if it does not hold the whole database."""
+        return tuple(shlex.split(self.only_tables or ""))
 
     @property
     def is_verified(self) -> bool:

@@ -255,7 +255,7 @@ def _rebuild(service: Service, stored: StoredFile, row: Backup | None, progress:
         verified_at=service.clock(),
         seconds=base.seconds,
         codec=codec,
-        only_tables=tuple(shlex.split(base.only_tables or "")),
+        only_tables=base.tables_held,
     )
 
 

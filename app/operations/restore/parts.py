@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from app.operations.restore.source import RestoreSource
 
 _SCHEMA = (SegmentKind.BEFORE, SegmentKind.SEQUENCES, SegmentKind.AFTER)
-_MB = 1_000_000
 
 
 class DamageNote:
@@ -70,13 +69,9 @@ def with_what_was_read(findings: list[Finding], source: RestoreSource, events: E
     read = [segments[number] for number in archive.proven]
     size = sum(segment.bytes or 0 for segment in read)
     message = (
-        f"{source.name}: {len(read)} of its {len(segments)} segments were read, {_megabytes(size)} of "
-        f"{_megabytes(archive.index.bytes)}, and every byte of them is what was dumped; this restore uses no others"
+        f"{source.name}: {len(read)} of its {len(segments)} segments were read, {size:,} of {archive.index.bytes:,} "
+        "bytes, and are what was dumped; this restore uses no others"
     )
     findings[findings.index(source.verified)] = Finding.ok("backup", message)
     figures = {"segments": len(read), "of": len(segments), "bytes": size}
     events.emit(Event(RestoreEvent.PARTS_VERIFIED, restore=restore, backup=source.name, figures=figures))
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / _MB:,.1f} MB"

@@ -16,6 +16,7 @@ from app.operations.backups.inventory import Inventory, inventory
 from app.operations.restore.checks import COMMANDS, check_preview
 from app.operations.restore.job import Job
 from app.operations.restore.migration import migrated_rows, rows_of
+from app.operations.restore.part import not_comparable
 from app.operations.restore.parts import with_what_was_read
 from app.operations.restore.request import RestoreRequest
 from app.operations.restore.revisions import offering_migration, revision_notes, schema_versions, versions_between
@@ -98,10 +99,14 @@ def diff(service: Service, one: str, other: str | None, progress: Progress = SIL
     backups = inventory(service)
     source = _verified_source(service, one, backups, progress)
     if other is None:
-        changes = _plan(service.target, source, MergeRequest(exact=True), progress)
+        held = () if source.backup is None else source.backup.tables_held
+        changes = _plan(service.target, source, MergeRequest(exact=True, tables=held), progress)
         # Asked in the live database itself: to look, nobody needs a way into another one.
         return _with_versions(changes, schema_versions(service, service.target, source, service.source.facts()))
     second = _verified_source(service, other, backups, progress)
+    for backup in (source.backup, second.backup):
+        if backup is not None and not backup.is_whole:
+            raise not_comparable(backup)
     progress.start("compare", source.archive.index.raw_bytes + second.archive.index.raw_bytes)
     changes = service.target.compare(source.archive, second.archive, progress.advance)
     return _with_versions(changes, versions_between(service, source, second))

@@ -38,6 +38,7 @@ from app.operations.backups.verify import read_manifest
 from app.operations.ending import Ending
 from app.operations.restore.hooks import Hooks, require_hooks
 from app.operations.restore.journal import Journal
+from app.operations.restore.part import restoring_safety
 from app.operations.restore.position import Obstacle, obstacle_to_rename
 from app.operations.restore.recover import (
     PATIENCE_SECONDS,
@@ -139,7 +140,7 @@ def _require_undo(service: Service, record: Restore) -> None:
     elif record.state is RestoreState.ABANDONED:
         hint = "residency-backup check --repair"
     elif record.safety:
-        hint = f"the state before is in {record.safety}: {_restore_safety(record, record.database)}"
+        hint = f"the state before is in {record.safety}: {restoring_safety(service, record)}"
     raise RestoreValidationError(f"restore {record.id} cannot be rolled back: {obstacle.why}", obstacle.hint or hint)
 
 
@@ -317,11 +318,6 @@ class RollbackEnding(Ending):
         self._journal.service.events.emit(failure(RestoreEvent.NOT_ROLLED_BACK, error, restore=record.id))
 
 
-def _restore_safety(record: Restore, live: str) -> str:
-    """The command that restores the safety backup."""
-    return f"residency-backup restore {record.safety} --mode replace --confirm {quote(live)}"
-
-
 def _rollback_error(service: Service, record: Restore, error: Exception) -> RestoreRollbackError:
     """Says what stands where, and what can be done by hand."""
     live, method = record.changes, record.method or Method.IN_PLACE
@@ -330,8 +326,8 @@ def _rollback_error(service: Service, record: Restore, error: Exception) -> Rest
         "postgres", "BEGIN", renaming(live, record.shadow or ""), renaming(record.undo or "", live), "COMMIT"
     )
     by_hand = {
-        Method.SHADOW: _restore_safety(record, live) if is_refused else rename,
-        Method.IN_PLACE: _restore_safety(record, live),
+        Method.SHADOW: restoring_safety(service, record) if is_refused else rename,
+        Method.IN_PLACE: restoring_safety(service, record),
         Method.ROWS: f"psql -X -1 -v ON_ERROR_STOP=1 -d {quote(live)} -f {quote(str(_script(service.tree, record)))}",
     }
     where = f"database {live} is as the restore left it"
