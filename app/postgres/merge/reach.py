@@ -77,7 +77,8 @@ def part_to_change(session: MergeSession, live: LiveSchema, matches: Iterable[Ta
         # Only the triggers of the merge's own tables are disabled.
         if any(name not in live.tables or live.tables[name].triggers for name in roots - merged.keys()):
             return None
-        tables = frozenset(table for table, root in live.roots.items() if root in roots)
+        partitioned = {name for name in roots if live.tables[name].partitioned}
+        tables = frozenset(table for table, root in live.roots.items() if root in roots) - partitioned
         if _asked(session, _OTHERS_CODE, tables | roots)[0][0]:
             return None
         size = int(_asked(session, _SIZE, tables)[0][0])
