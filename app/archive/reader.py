@@ -149,9 +149,10 @@ class Archive:
                         stream.seek(segment.offset)
                         yield from _proven(segment, self._text(stream, segment.bytes), where)
         except (BackupReadError, BackupValidationError) as error:
-            if self._damaged is None:
+            told = error if self._damaged is None else self._damaged(error)
+            if told is error:
                 raise
-            raise self._damaged(error) from error
+            raise told from error
         self.proven.add(number)
 
     def whole(self) -> Iterator[bytes]:

@@ -68,9 +68,10 @@ def with_what_was_read(findings: list[Finding], source: RestoreSource, events: E
     archive, segments = source.archive, source.archive.index.segments
     read = [segments[number] for number in archive.proven]
     size = sum(segment.bytes or 0 for segment in read)
+    how_much = f" ({size:,} of {archive.index.bytes:,} bytes)" if archive.seekable else ""
     message = (
-        f"{source.name}: {len(read)} of its {len(segments)} segments were read, {size:,} of {archive.index.bytes:,} "
-        "bytes, and are what was dumped; this restore uses no others"
+        f"{source.name}: {len(read)} of its {len(segments)} segments were read{how_much}, and are what its manifest "
+        "says; this restore uses no others"
     )
     findings[findings.index(source.verified)] = Finding.ok("backup", message)
     figures = {"segments": len(read), "of": len(segments), "bytes": size}

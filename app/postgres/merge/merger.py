@@ -72,6 +72,7 @@ class LiveMerge:
     _planner: Planner
     _durable_id: Callable[[RestoreSession], str]
     _followed: Mapping[str, int]
+    _part: Part | None = None
 
     def preview(self) -> Changes:
         """What `apply` would do now; repeated if another session waits for a table that it reads."""
@@ -121,7 +122,8 @@ class LiveMerge:
 
     def can_change(self) -> Part | None:
         """The tables that `apply` can change; None if it may be any."""
-        return part_to_change(self._session, self._live, self._matched.tables)
+        self._part = part_to_change(self._session, self._live, self._matched.tables)
+        return self._part
 
     def apply(self, inverse: BinaryIO, on_commit: Callable[[str], None]) -> Changes:
         """Merge, in one transaction."""
@@ -176,9 +178,17 @@ class LiveMerge:
     def _require_same_tables(self) -> None:
         """Make sure that the tables are as they were when the rows were staged."""
         names = {staged.match.name for staged in self._staged}
-        if _relevant_parts(live_schema(self._session), names) != _relevant_parts(self._live, names):
+        now = live_schema(self._session)
+        if _relevant_parts(now, names) != _relevant_parts(self._live, names) or self._reaches_more(now):
             message = "tables of the live database, or foreign keys to them, were altered since the restore began"
             raise RestoreBusyError(message, "nothing was changed: restore again")
+
+    def _reaches_more(self, now: LiveSchema) -> bool:
+        """Whether more can change by now than the safety backup holds."""
+        if self._part is None:
+            return False
+        part = part_to_change(self._session, now, self._matched.tables)
+        return part is None or not part.tables <= self._part.tables
 
     def _counted(self) -> list[TableChanges]:
         planned = [counted(self._session, staged, exact=self._request.exact) for staged in self._staged]

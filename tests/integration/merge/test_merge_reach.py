@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+
 import psycopg
 import pytest
 
 from app.archive.reader import Archive
+from app.errors import RestoreBusyError
 from app.ports.source import Part
 from tests.fix_merge import archive_of, beside, request
 from tests.fix_postgres import TestDatabase
@@ -97,3 +100,23 @@ def test_triggers_of_a_table_that_the_role_does_not_own_may_change_anything(
     assert reach(TestDatabase(empty_database.name, url), archive, "people") is None
     empty_database.execute("ALTER TABLE people DISABLE TRIGGER noted")
     assert reach(TestDatabase(empty_database.name, url), archive, "people") is not None
+
+
+@pytest.mark.parametrize(
+    "altered", ["ALTER TABLE people ALTER name SET DEFAULT pg_catalog.quote_ident('x')", "SELECT 1"]
+)
+def test_a_merge_that_could_change_more_than_it_said_changes_nothing(
+    altered: str, empty_database: TestDatabase, archive: Archive
+) -> None:
+    empty_database.execute("DELETE FROM leave; DELETE FROM people; ALTER TABLE people ALTER name SET DEFAULT 'x'")
+    with beside(empty_database, archive, request(tables=["people"], exact=True)) as merging:
+        assert merging.can_change() is not None
+        empty_database.execute(altered)
+        merging.apply(io.BytesIO(), lambda _: None)
+    empty_database.execute("DELETE FROM people")
+    with beside(empty_database, archive, request(tables=["people"], exact=True)) as merging:
+        assert merging.can_change() is not None
+        empty_database.execute("ALTER TABLE people ALTER name SET DEFAULT next_id()::text")
+        with pytest.raises(RestoreBusyError, match="were altered since"):
+            merging.apply(io.BytesIO(), lambda _: None)
+    assert empty_database.query("SELECT count(*) FROM people") == [(0,)]

@@ -66,7 +66,7 @@ def test_a_dry_run_reads_what_it_needs_once(damaged: Damaged, monkeypatch: pytes
     wanted = [part for part in manifest.segments if part.kind in sql or any(of(part) for of in tables)]
     needed = sum(part.bytes or 0 for part in wanted)
     assert needed <= read[0] < 1.1 * needed < manifest.bytes / 2
-    said = f"{len(wanted)} of its {len(manifest.segments)} segments were read, {needed:,} of {manifest.bytes:,} bytes"
+    said = f"{len(wanted)} of its {len(manifest.segments)} segments were read ({needed:,} of {manifest.bytes:,} bytes)"
     assert said in plan.findings[0].message
 
 
