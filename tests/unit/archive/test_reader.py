@@ -19,7 +19,7 @@ from app.archive.scanner import scan
 from app.archive.writer import ArchiveWriter
 from app.domain.backup import Codec
 from app.errors import BackupError, BackupReadError, BackupValidationError
-from app.postgres.load.batches import batches_of_table
+from app.postgres.load import batches
 
 A, B = TableName("public", "a"), TableName("public", "b")
 PACKED = {Codec.GZIP: gzip.compress, Codec.ZSTD: zstandard.ZstdCompressor(3).compress}
@@ -189,14 +189,19 @@ def test_an_archive_is_linted_once_and_its_rows_only_if_they_are_loaded() -> Non
     assert Counted.total == read
 
 
-def test_a_batch_reads_its_segment_once() -> None:
+@pytest.mark.parametrize(("small", "readings"), [(0, 2), (1 << 20, 1)])
+def test_a_batch_reads_its_segment_once(small: int, readings: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "SMALL_BYTES", small)
     data, index = written(Codec.NONE)
     source = Archive(opener(data), Codec.NONE, index)
+    (segment,) = source.segments_of(B)
     Counted.total = 0
-    (batch,) = batches_of_table(source, source.segments_of(B))
-    rows = [b"".join(batch.blocks()) for _ in range(2)]
+    (batch,) = batches.batches_of_table(source, [segment])
+    rows = [b"".join(batch.blocks())]
+    assert Counted.total == segment.raw_bytes
+    rows.append(b"".join(batch.blocks()))
     assert rows[0] == rows[1]
-    assert Counted.total == 2 * source.segments_of(B)[0].raw_bytes
+    assert Counted.total == readings * segment.raw_bytes
 
 
 def test_damage_is_told_as_the_reader_of_the_archive_wants_it() -> None:
