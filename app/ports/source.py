@@ -65,6 +65,16 @@ class Part:
     size: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """What the methods of a `Source` of the same names return."""
+
+    facts: ServerFacts
+    unreadable: list[str]
+    left_out: list[str]
+    undumped: list[str]
+
+
 class Source(Protocol):
     """A database. Each method opens a connection of its own, and may be called at any time and repeatedly.
 
@@ -108,6 +118,9 @@ class Source(Protocol):
 
     def undumped(self) -> list[str]:
         """Objects of users that no dump contains, because they count as an extension's or the server's; a remedy."""
+
+    def survey(self) -> Survey:
+        """All that a backup asks beforehand, on one connection and in few round trips. One error fails all of it."""
 
     def snapshot(self, part: Part | None = None) -> AbstractContextManager[Snapshot]:
         """Open a snapshot of the database for the length of a block.
