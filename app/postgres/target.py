@@ -12,7 +12,8 @@ from app.archive.manifest import ServerFacts
 from app.archive.reader import Archive
 from app.domain.changes import Changes, MergeRequest, OtherWords
 from app.domain.replication import Replication
-from app.ports.target import Advance, Loader, LoadOptions, LoadResult, Merge, Scratch, Target, TargetFacts
+from app.ports.merge import Merge
+from app.ports.target import Advance, Loader, LoadOptions, LoadResult, Scratch, Target, TargetFacts
 from app.postgres import replication, target_facts, target_tables, transactions
 from app.postgres.database import Database
 from app.postgres.load.as_role import loader_of
