@@ -71,9 +71,10 @@ def _line_of(archive: Archive, segment: Segment) -> int:
 
 
 def _check_all(judge: Judge, chunks: Iterable[Chunk], remarks: dict[str, None], line: int = 1) -> None:
+    """Lint chunks. In a run of statements about large objects there is nothing but these, in the form of a dump."""
     for chunk in chunks:
         is_data = chunk.rows or (chunk.header.table is not None and chunk.data in _END_OF_DATA)
-        if not is_data and (remark := _check_unit(judge, chunk.data, line)):
+        if not (is_data or chunk.objects) and (remark := _check_unit(judge, chunk.data, line)):
             remarks[remark] = None
         line += chunk.data.count(b"\n")
 

@@ -20,6 +20,7 @@ from app.archive.scanner import Chunk
 from app.errors import RestoreError, RestoreValidationError
 from app.postgres.dispensable import remark_dropped_roles, retry_views
 from app.postgres.load.entries import PARALLEL, Entry, Locks, entry_header
+from app.postgres.load.large_objects import load_run
 from app.postgres.load.rows import InsertRun
 from app.postgres.load.threads import run_on_all
 from app.postgres.session import SETTING, RestoreSession, sqlstate_of
@@ -59,7 +60,10 @@ class SqlRunner:
                     message = f"rows of table {chunk.header.table} are among the SQL"
                     hint = "the manifest does not fit the file; to rebuild it: residency-backup sync"
                     raise RestoreValidationError(message, hint)
-                self._unit(chunk.data)
+                if chunk.objects:
+                    self._objects(chunk.data)
+                else:
+                    self._unit(chunk.data)
         self._flush()
 
     def finish(self) -> None:
@@ -104,6 +108,13 @@ class SqlRunner:
         else:
             self._flush()
             self._main.run(statement, self._name or "the dump's settings")
+
+    def _objects(self, run: bytes) -> None:
+        """Run statements about large objects, which no batch waits for."""
+        self._inserts.end()
+        self._flush()
+        self._entry = None
+        load_run(self._main, run, "large objects")
 
     def _insert(self, table: bytes, statement: bytes) -> None:
         """Run an INSERT. Before the first one after other statements, the table's name is checked."""

@@ -18,6 +18,7 @@ from psycopg import sql
 
 from app.archive.index import TableDigest, TableName
 from app.archive.inspect.content import Content, content_of
+from app.archive.inspect.large_objects import LargeObjects
 from app.archive.inspect.lint import lint
 from app.archive.inspect.pg_attver import without_pg_attver
 from app.archive.manifest import ServerFacts
@@ -67,7 +68,10 @@ _QUOTED = "SELECT convert_to(quote_ident(n), getdatabaseencoding()) FROM unnest(
 _SEQUENCE = """
     SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
     WHERE c.oid = to_regclass(%s) AND relkind = 'S'"""
-_OBJECTS = "SELECT oid FROM pg_largeobject_metadata"
+_OBJECTS = """
+    SELECT oid::int8, length(start), sha256(start)
+    FROM (SELECT oid, lo_get(oid, 0, %s) AS start FROM pg_largeobject_metadata ORDER BY oid) AS objects"""
+_ROWS = 5000
 _PART = "SELECT lo_get(%s, %s, %s)"
 _PART_BYTES = 1 << 20
 
@@ -231,7 +235,7 @@ def _prove(session: _InPlace, name: str, archive: Archive, expected: Content, fa
             count_alone(differences, comparable, archive)
         compare_tables(differences, archive.index.tables, comparable, found.get, ours=facts is not None)
         sequences = _sequences(session, expected.sequences, expected.encoding)
-        compare_values(differences, expected, sequences, dict(_large_objects(session)), ours=facts is not None)
+        compare_values(differences, expected, sequences, _large_objects(session), ours=facts is not None)
     return differences.require_equal(name)
 
 
@@ -247,10 +251,19 @@ def _sequences(session: _InPlace, names: Iterable[bytes], encoding: str | None) 
     return values
 
 
-def _large_objects(session: _InPlace) -> Iterator[tuple[int, str]]:
-    for (oid,) in session.query(_OBJECTS):
-        digest, offset = sha256(), 0
-        while part := session.query(_PART, oid, offset, _PART_BYTES)[0][0]:
-            digest.update(part)
-            offset += len(part)
-        yield oid, digest.hexdigest()
+def _large_objects(session: _InPlace) -> LargeObjects:
+    """The large objects of the database. Only what is long is read from it in parts."""
+    objects = LargeObjects()
+    with session.connection.cursor("large_objects") as cursor:
+        cursor.itersize = _ROWS
+        for oid, length, digest in cursor.execute(_OBJECTS, (_PART_BYTES + 1,)):
+            objects.add(oid, digest if length <= _PART_BYTES else _digest(session, oid))
+    return objects
+
+
+def _digest(session: _InPlace, oid: int) -> bytes:
+    digest, offset = sha256(), 0
+    while part := session.query(_PART, oid, offset, _PART_BYTES)[0][0]:
+        digest.update(part)
+        offset += len(part)
+    return digest.digest()
