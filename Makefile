@@ -1,4 +1,4 @@
-# make demo | run | test | test-all | test-oldest | test-matrix | test-compose | coverage | check | bench — each works on a clean clone by itself and needs Python >= 3.11, pip and make.
+# make demo | run | test | test-all | test-oldest | test-matrix | test-compose | coverage | check | bench | bench-scale — each works on a clean clone by itself and needs Python >= 3.11, pip and make.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -13,7 +13,7 @@ OLD_VENV := .venv-oldest
 # Some machines forbid Python to keep what it compiled: each process of the tests would compile all of them again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install demo run test test-all test-oldest test-matrix test-compose coverage check bench format clean
+.PHONY: install demo run test test-all test-oldest test-matrix test-compose coverage check bench bench-scale format clean
 .DEFAULT_GOAL := help
 
 help:
@@ -82,8 +82,13 @@ check: $(STAMP)
 	$(BIN)/python -m pytest --collect-only -qq > /dev/null || $(BIN)/python -m pytest --collect-only -q
 	$(BIN)/python -m pytest -q tests/integration/catalog/test_migrations.py tests/unit/test_house.py
 
+# The quick one: a quarter of an hour. BENCH_SCALE=0.1 is quicker.
 bench: $(STAMP)
-	@$(BIN)/python -m bench.run
+	@$(BIN)/python -m bench.run quick
+
+# What grows with the number of backups, tables, large objects.
+bench-scale: $(STAMP)
+	@$(BIN)/python -m bench.run scale
 
 format: $(STAMP)
 	$(BIN)/ruff format .

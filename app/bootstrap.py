@@ -27,14 +27,13 @@ from app.log import configure_logging, log_also_to, open_for_lines
 from app.operations.backups.same_name import describe
 from app.operations.options import Options
 from app.operations.schedule import Schedule
-from app.operations.service import Service
+from app.operations.service import Service, Tools
 from app.settings.environment import environment_of_commands, load_settings, process_environment
 from app.settings.file import as_environment_file
 from app.settings.model import Settings
 from app.storage.folder import LocalFolder
 from app.storage.local import LocalTree
 from app.storage.memory import FolderMemory
-from app.storage.scripts import LocalScripts
 from app.urls import scheme_of, secrets_of
 
 if TYPE_CHECKING:
@@ -99,17 +98,14 @@ class Program:
         return Service(
             source=deferred(self._source, database=self.database.name),
             target=deferred(self._target),
-            unpacker=deferred(_unpacker),
             cluster=deferred(self._cluster),
-            commands=deferred(self._commands),
+            tools=Tools(unpacker=deferred(_unpacker), commands=deferred(self._commands), history=self._history),
             tree=tree,
-            scripts=LocalScripts(settings.backup_dir),
             catalog=self._glanced_at(catalog, prepare) if looking else catalog,
             restores=deferred(restores),
             options=self._options(by or this_user()),
             events=EVENTS,
             clock=lambda: datetime.now(zone),
-            history=self._history,
         )
 
     def _glanced_at(self, catalog: Catalog, prepare: Callable[[], None]) -> Catalog:

@@ -1,4 +1,4 @@
-"""How long commands take that only look, on a tree of 1,000 backups: ``python -m bench.commands``.
+"""How long commands take that only look, on a tree of 1,000 backups.
 
 The yardstick is ``python -c 'import sqlalchemy'``, which verbs that change the catalog have to pay.
 """
@@ -6,13 +6,10 @@ The yardstick is ``python -c 'import sqlalchemy'``, which verbs that change the 
 from __future__ import annotations
 
 import io
-import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from app.archive.index import Index
 from app.archive.manifest import Manifest, ServerFacts
@@ -25,10 +22,11 @@ from app.operations.backups.same_name import digest_of
 from app.storage.folder import LocalFolder
 from app.storage.local import LocalTree
 from app.storage.memory import FolderMemory
+from bench.lab import PROGRAM, Contender, Lab, Row, Target, clean_environment
 from bench.manifests import manifest_of
-from bench.measure import measured
-from bench.report import costs
 
+GROUP = "commands"
+TARGETS: tuple[Target, ...] = ()
 BACKUPS = 1000
 DATABASE = "residency_scheduler"
 _TABLES = 25  # the residency scheduler has as many
@@ -67,25 +65,21 @@ def make_tree(folder: Path, count: int = BACKUPS) -> None:
 
 def commands() -> Iterator[tuple[str, list[str]]]:
     """What is measured: its name, and its arguments."""
-    ours = str(Path(sys.executable).with_name("residency-backup"))
     newest = id_of(Tier.DAILY, period_of(Tier.DAILY, _LAST))
     yield _YARDSTICK, [sys.executable, "-c", "import sqlalchemy"]
     for arguments in (["--help"], ["list"], ["list", "--json"], ["show", newest]):
-        yield f"residency-backup {' '.join(arguments)}", [ours, *arguments]
+        yield f"residency-backup {' '.join(arguments)}", [PROGRAM, *arguments]
 
 
-def measure(runs: int) -> dict[str, list[dict[str, Any]]]:
-    """Costs by command; each is run once a round, so that what slows the machine slows all alike."""
-    figures: dict[str, list[dict[str, Any]]] = {}
-    with tempfile.TemporaryDirectory(prefix="residency-backup-bench-") as place:
-        make_tree(Path(place) / "backups")
-        env = {name: value for name, value in os.environ.items() if not name.startswith(("BACKUP_", "DATABASE_"))}
-        env.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed program is compiled once
-        env |= {"BACKUP_DIR": f"{place}/backups", "BACKUP_STATE_DIR": f"{place}/state"}
-        for _ in range(runs + 1):
-            for name, argv in commands():
-                figures.setdefault(name, []).append(measured(argv, env).to_json() | {"bytes": 0})
-    return {name: rows[1:] for name, rows in figures.items()}  # the first round compiles
+def rows(lab: Lab) -> Iterator[Row]:
+    """Costs by command; the first round compiles."""
+    folder = lab.folder / "commands"
+    make_tree(folder / "backups")
+    env = clean_environment() | {"BACKUP_DIR": f"{folder}/backups", "BACKUP_STATE_DIR": f"{folder}/state"}
+    listed = [Contender(name, argv, env, ours=name != _YARDSTICK) for name, argv in commands()]
+    for _ in lab.compare("(compiled)", BACKUPS, listed, runs=1):
+        pass
+    yield from lab.compare(GROUP, BACKUPS, listed, runs=lab.runs + 2)
 
 
 def _instants(count: int) -> Iterator[tuple[Tier, datetime]]:
@@ -107,7 +101,3 @@ def _manifest(index: Index, tier: Tier, at: datetime) -> Manifest:
     facts = {"tool": "residency-backup", "origin": Origin.DUMP, "server": _SERVER, "pg_dump": "18.1", "seconds": 1.0}
     period = period_of(tier, at)
     return manifest_of(index, database=DATABASE, tier=tier, period=period, codec=Codec.ZSTD, **facts, **times)
-
-
-if __name__ == "__main__":
-    print(costs(measure(int(os.environ.get("BENCH_RUNS", "5")))))

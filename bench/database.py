@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import psycopg
 
+from demo.residency import fill
+
 ACCOUNTS = 6_000_000  # pgbench -s 60
 ASSIGNMENTS = 1_500_000
 _SCHEMA = """
@@ -40,12 +42,19 @@ ALTER TABLE accounts ADD PRIMARY KEY (aid);
 CREATE INDEX assignments_person_starts ON assignments (person_id, starts_at);
 CREATE INDEX assignments_block ON assignments (block_id)
 """
-_SMALL = """
-DO $$ BEGIN FOR i IN 1..124 LOOP
-  EXECUTE format('CREATE TABLE t%s (id int PRIMARY KEY, a text, b timestamptz DEFAULT ''2025-01-01'')', i);
-  EXECUTE format('INSERT INTO t%s SELECT j, repeat(md5(j::text), 2) FROM generate_series(1, 900) j', i);
-  EXECUTE format('CREATE INDEX ON t%s (a)', i);
+_MEGABYTES = 50.6  # of SQL that the demo's rows are at scale 1
+_TABLES = 124
+# What the demo lacks beside a real scheduler: the many small tables.
+_MORE = """
+DO $$ BEGIN FOR i IN 1..%s LOOP
+  EXECUTE format('CREATE TABLE catalog_%%s (id int PRIMARY KEY, name text, at timestamptz DEFAULT ''2025-01-01'')', i);
+  EXECUTE format('INSERT INTO catalog_%%s SELECT j, md5(j::text) FROM generate_series(1, 50) j', i);
+  EXECUTE format('CREATE INDEX ON catalog_%%s (name)', i);
 END LOOP; END $$
+"""
+_COUNT = """
+SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+WHERE relkind = 'r' AND nspname !~ '^pg_' AND nspname <> 'information_schema'
 """
 
 
@@ -64,8 +73,12 @@ def build(url: str, scale: float) -> int:
     return sum(rows)
 
 
-def build_small(url: str) -> None:
-    """124 tables, about 15 MB."""
+def build_scheduler(url: str, megabytes: float) -> None:
+    """Fill an empty database with a residency scheduler of 124 tables, about so many megabytes of SQL."""
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(_SMALL)
+        connection.execute("SET synchronous_commit = off")
+        fill(connection, scale=megabytes / _MEGABYTES)
+        counted = connection.execute(_COUNT).fetchone()
+        connection.execute(_MORE % (_TABLES - (counted[0] if counted else 0)))
         connection.execute("VACUUM ANALYZE")
+        connection.execute("CHECKPOINT")

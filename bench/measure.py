@@ -1,59 +1,89 @@
-"""What a command costs: wall and CPU seconds, by client and server, and the memory of all its processes together."""
+"""What a command costs: wall and CPU seconds of client and server, bytes read, memory of both."""
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import threading
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _LOOK_SECONDS = 0.05
+_SETTLE_SECONDS = 0.2
+_ENDS_SECONDS = 5.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """Seconds, and megabytes: the peak of the proportional set sizes of the command and its children, summed."""
+    """Of one run of a command.
+
+    Attributes:
+        wall: seconds from its start to its end, Python's own start included.
+        client_cpu: user and system seconds of the command and of its children.
+        server_cpu: those of the server meanwhile.
+        memory_mb: peak of the proportional set sizes of the command and its children, summed.
+        backend_mb: peak of the private memory of the server's fattest process (shared buffers are not in it).
+        read_mb: bytes that the command and its children read, from files and pipes.
+        said: its standard output.
+    """
 
     wall: float
     client_cpu: float
     server_cpu: float
     memory_mb: float
+    backend_mb: float
+    read_mb: float
     said: str
 
-    def to_json(self) -> dict[str, object]:
-        return asdict(self)
+    @property
+    def cpu(self) -> float:
+        """CPU seconds of client and server together."""
+        return self.client_cpu + self.server_cpu
 
 
-def measured(argv: list[str], env: dict[str, str], postmaster: int | None = None) -> Cost:
-    """Run a command to its end; an error of it is one. Without a server there is none to measure."""
-    before, server = os.times(), server_cpu(postmaster)
+def measured(argv: Sequence[str], env: Mapping[str, str], postmaster: int | None = None) -> Cost:
+    """Run a command to its end.
+
+    Args:
+        argv: program and arguments.
+        env: the complete environment.
+        postmaster: process id of the server whose share is measured too.
+
+    Raises:
+        RuntimeError: its exit code is neither 0 nor 3 (done, with warnings).
+    """
+    before, server, read = os.times(), server_cpu(postmaster), _read_bytes()
     begun = time.monotonic()
-    process = subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    peak = _Peak(process.pid)
+    process = subprocess.Popen(list(argv), env=dict(env), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    peak = _Peak(process.pid, postmaster)
     said, errors = process.communicate()
-    # Our own say what the work took, without the start of Python.
-    wall = json.loads(said)["seconds"] if said.startswith('{"seconds"') else time.monotonic() - begun
+    wall = time.monotonic() - begun
     peak.stop()
-    if process.returncode:
-        raise RuntimeError(f"{argv} exits with {process.returncode}: {errors}")
-    time.sleep(0.2)  # the server's processes end and are counted
+    if process.returncode not in {0, 3}:
+        raise RuntimeError(f"{argv} exits with {process.returncode}: {said[-2000:]}{errors[-2000:]}")
     after = os.times()
-    client = after.children_user + after.children_system - before.children_user - before.children_system
-    return Cost(wall, client, server_cpu(postmaster) - server, peak.megabytes, said)
+    _await_backends(postmaster)
+    return Cost(
+        wall=wall,
+        client_cpu=after.children_user + after.children_system - before.children_user - before.children_system,
+        server_cpu=server_cpu(postmaster) - server,
+        memory_mb=peak.client,
+        backend_mb=peak.backend,
+        read_mb=(_read_bytes() - read) / 1e6,
+        said=said,
+    )
 
 
 def server_cpu(postmaster: int | None) -> float:
     """CPU seconds of a server so far: its own, those of children that ended, and those of children that run."""
     if postmaster is None:
         return 0.0
-    own = _fields(postmaster)
-    ticks = sum(own[11:15])
+    ticks = sum(_fields(postmaster)[11:15])
     for child in psutil.Process(postmaster).children():
         try:
             ticks += sum(_fields(child.pid)[11:13])
@@ -62,37 +92,67 @@ def server_cpu(postmaster: int | None) -> float:
     return ticks / _TICKS
 
 
+def _await_backends(postmaster: int | None) -> None:
+    """Wait until the server's processes for the command have ended and are counted in the postmaster's children."""
+    time.sleep(_SETTLE_SECONDS)
+    ends = time.monotonic() + _ENDS_SECONDS
+    while postmaster is not None and _backends(postmaster) and time.monotonic() < ends:
+        time.sleep(_SETTLE_SECONDS)
+
+
+def _backends(postmaster: int) -> list[psutil.Process]:
+    """The server's processes for clients and for maintenance, by their titles."""
+    found = []
+    for child in psutil.Process(postmaster).children():
+        try:
+            title = " ".join(child.cmdline())
+        except psutil.Error:
+            continue
+        if "[local]" in title or "127.0.0.1(" in title or "parallel worker" in title:
+            found.append(child)
+    return found
+
+
 def _fields(pid: int) -> list[int]:
     words = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     return [int(word) if word.lstrip("-").isdigit() else 0 for word in words]
 
 
-class _Peak:
-    """Looks at a process tree now and then."""
+def _read_bytes() -> int:
+    """Bytes read so far by this process and by the children that it has waited for."""
+    return int(Path("/proc/self/io").read_text(encoding="utf-8").split()[1])
 
-    def __init__(self, pid: int) -> None:
-        self.megabytes = 0.0
+
+class _Peak:
+    """Looks at a process tree and at a server now and then."""
+
+    def __init__(self, pid: int, postmaster: int | None) -> None:
+        self.client = 0.0
+        self.backend = 0.0
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, args=(pid,))
+        self._thread = threading.Thread(target=self._watch, args=(pid, postmaster))
         self._thread.start()
 
     def stop(self) -> None:
         self._stop.set()
         self._thread.join()
 
-    def _watch(self, pid: int) -> None:
+    def _watch(self, pid: int, postmaster: int | None) -> None:
         while not self._stop.wait(_LOOK_SECONDS):
             try:
                 top = psutil.Process(pid)
                 tree = [top, *top.children(recursive=True)]
+                server = psutil.Process(postmaster).children() if postmaster else []
             except psutil.NoSuchProcess:
                 return
-            self.megabytes = max(self.megabytes, sum(map(_pss, tree)))
+            self.client = max(self.client, sum(_megabytes(process, "smaps_rollup", "Pss:") for process in tree))
+            self.backend = max(self.backend, *(_megabytes(process, "status", "RssAnon:") for process in server), 0.0)
 
 
-def _pss(process: psutil.Process) -> float:
+def _megabytes(process: psutil.Process, file: str, line: str) -> float:
+    """A line of a file of /proc in kB, as megabytes; 0 if the process has ended."""
     try:
-        lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+        lines = Path(f"/proc/{process.pid}/{file}").read_text(encoding="utf-8").splitlines()
+        return next(int(text.split()[1]) for text in lines if text.startswith(line)) / 1024
     except (OSError, StopIteration):
         return 0.0

@@ -1,6 +1,6 @@
 """One dump, one read-back or one load by this project, as a process of its own: ``python -m bench.ours dump …``.
 
-It prints how long the work took without the start of Python: the service's workers run all day.
+It prints how long the work took without the start of Python.
 """
 
 from __future__ import annotations
@@ -9,10 +9,7 @@ import argparse
 import io
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
-
-import psycopg
 
 from app.archive import reader
 from app.archive.index import Index
@@ -23,7 +20,6 @@ from app.archive.writer import ArchiveWriter
 from app.domain.backup import Codec
 from app.domain.changes import MergeRequest
 from app.log import configure_logging
-from app.ports.target import LoadOptions
 from app.postgres.database import Database
 from app.postgres.dump.source import PostgresSource
 from app.postgres.load.loader import load
@@ -34,13 +30,13 @@ from bench.manifests import manifest_of
 def main() -> None:
     configure_logging("WARNING", "console")
     parser = argparse.ArgumentParser()
-    parser.add_argument("verb", choices=["dump", "verify", "load", "scan", "replace", "merge"])
+    parser.add_argument("verb", choices=["dump", "verify", "load", "scan", "merge"])
     parser.add_argument("--codec", default="none")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--url", default="")
     parser.add_argument("--file", type=Path, required=True)
     options = parser.parse_args()
-    verbs = {"dump": _dump, "verify": _verify, "load": _load, "scan": _scan, "replace": _replace, "merge": _merge}
+    verbs = {"dump": _dump, "verify": _verify, "load": _load, "scan": _scan, "merge": _merge}
     begun = time.monotonic()
     figures = verbs[options.verb](options, Codec(options.codec))
     print(json.dumps({"seconds": time.monotonic() - begun} | figures))
@@ -83,37 +79,8 @@ def _archive(options: argparse.Namespace, codec: Codec) -> Archive:
     return Archive(lambda: options.file.open("rb"), codec, _index(options.file))
 
 
-def _replace(options: argparse.Namespace, codec: Codec) -> dict[str, float]:
-    """What a restore in mode replace does between its checks and its end."""
-    archive = _archive(options, codec)
-    database = Database.from_url(options.url)
-    target = PostgresTarget(database, options.jobs)
-    seconds: dict[str, float] = {}
-
-    def timed(phase: str, act: Callable[[], object]) -> object:
-        begun = time.monotonic()
-        done = act()
-        seconds[phase] = round(time.monotonic() - begun, 3)
-        return done
-
-    timed("create", lambda: target.create("bench_shadow", None))
-    timed("load", lambda: target.load("bench_shadow", archive, LoadOptions(facts=facts), lambda _: None))
-    facts = PostgresSource(database, 1).facts()
-    remarks = timed("prove", lambda: target.prove("bench_shadow", archive, LoadOptions(facts=facts), lambda _: None))
-    seconds["nobody could connect"] = target.swap("bench_shadow", database.name, "bench_undo")
-    target.drop("bench_undo")
-    if remarks:
-        raise RuntimeError(f"the proof has remarks: {remarks}")
-    return seconds
-
-
 def _merge(options: argparse.Namespace, codec: Codec) -> dict[str, float]:
-    """A merge that brings back the hundredth part of the rows, changed or deleted just before."""
-    with psycopg.connect(options.url, autocommit=True) as connection:
-        connection.execute("UPDATE accounts SET abalance = abalance + 1 WHERE aid % 100 = 0")
-        connection.execute("DELETE FROM assignments WHERE id % 100 = 0")
-        connection.execute("VACUUM")
-        connection.execute("CHECKPOINT")
+    """A merge of all rows."""
     target = PostgresTarget(Database.from_url(options.url), options.jobs)
     begun = time.monotonic()
     with target.merging(_archive(options, codec), MergeRequest(), lambda _: None) as merging:

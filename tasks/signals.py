@@ -84,7 +84,7 @@ def end(**_: Any) -> None:
 
 
 @signals.task_failure.connect
-def say_that_it_was_killed(sender: Any, task_id: str, exception: BaseException, **_: Any) -> None:
+def log_killed_run(sender: Any, task_id: str, exception: BaseException, **_: Any) -> None:
     """Log that a process of the pool was killed: it cannot do so itself, and Celery's line does not say `backup`."""
     if isinstance(exception, WorkerLostError):
         event, hint = _KILLED["restore" if sender.name.startswith("restore.") else "backup"]
@@ -142,7 +142,7 @@ def _worth_a_line(record: logging.LogRecord) -> bool:
 
 
 def _not_told_already(record: logging.LogRecord) -> bool:
-    """Drop Celery's line on a killed process, which has a traceback: see `say_that_it_was_killed`."""
+    """Drop Celery's line on a killed process, which has a traceback: see `log_killed_run`."""
     return not (isinstance(record.args, tuple) and any(isinstance(given, WorkerLostError) for given in record.args))
 
 

@@ -52,7 +52,7 @@ def after(name: str) -> Rows:
 def require_nothing_left(site: MemorySite) -> None:
     """No database beside the live one, no script, no pin, no temporary file."""
     assert list(site.server.databases) == ["residency"]
-    assert list(site.service.scripts.ids()) == []
+    assert list(site.service.tree.scripts.ids()) == []
     assert [backup.id for backup in inventory(site.service) if backup.pinned_reason] == []
     assert site.tree.leftovers() == []
 

@@ -7,7 +7,7 @@ real ones do.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -26,6 +26,7 @@ from app.domain.backup import Backup, Codec, Tier
 from app.domain.checks import Finding
 from app.domain.restore import Restore, RestoreState
 from app.domain.retention import Retention
+from app.domain.revisions import History
 from app.operations.backup.publish import BackupResult
 from app.operations.backup.take import BackupRequest, take_backup
 from app.operations.backups.inventory import find, inventory
@@ -33,7 +34,7 @@ from app.operations.options import Options
 from app.operations.restore.job import RestoreOutcome
 from app.operations.restore.request import RestoreRequest
 from app.operations.restore.run import restore
-from app.operations.service import SILENT, Progress, Service
+from app.operations.service import SILENT, Progress, Service, Tools
 from app.ports.events import Event
 from app.postgres.unpack import PgRestore
 from app.storage.scripts import LocalScripts
@@ -81,16 +82,17 @@ class MemorySite:
     folder: Path
     engine: LazyEngine
     server: CannedServer = field(default_factory=CannedServer)
-    tree: MemoryTree = field(default_factory=MemoryTree)
     now: datetime = START
     events: list[Event] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.tree = MemoryTree(LocalScripts(self.folder))
         self.catalog = SqlCatalog(self.engine)
         self.restore_records = SqlRestores(self.engine)
         self.source = CannedSource("residency", self.server, lambda: self.now)
         self.target = CannedTarget(self.server)
         self.commands = CannedCommands()
+        self.tools = Tools(unpacker=PgRestore(), commands=self.commands)
         self.service = self.with_options()
 
     @property
@@ -112,16 +114,18 @@ class MemorySite:
         """Where the catalog is, for whoever writes in it beside the service."""
         return self.engine.url.render_as_string()
 
+    def read_history(self, history: Callable[[], History]) -> None:
+        """From now on the service reads the application's migrations so."""
+        self.service = replace(self.service, tools=replace(self.tools, history=history))
+
     def with_options(self, **options: Any) -> Service:
         """A service of the same parts that works by other figures."""
         return Service(
             source=self.source,
             target=self.target,
-            unpacker=PgRestore(),
             cluster=FolderCluster(self.folder / "data"),
-            commands=self.commands,
+            tools=self.tools,
             tree=self.tree,
-            scripts=LocalScripts(self.folder),
             catalog=self.catalog,
             restores=self.restore_records,
             options=replace(OPTIONS, **options),

@@ -36,7 +36,7 @@ def create(session: Session, tier: str, label: str | None, *, as_json: bool) -> 
         taken = take_backup(session.service, request, bars)
     if taken is None:
         raise RuntimeError("a backup without a slot cannot have been made already")
-    show.created(session.service, taken, as_json=as_json)
+    show.created(session.service.tree, taken, as_json=as_json)
     return WARNINGS if taken.warnings else 0
 
 

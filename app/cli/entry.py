@@ -119,14 +119,23 @@ def _exit_code(verb: Callable[[], Any], arguments: Sequence[str]) -> int:
     try:
         return int(verb() or 0)
     except click.ClickException as error:
-        error.show()
-        return USAGE
+        return _misused(error, arguments)
     except click.Abort as abort:  # what click makes of a KeyboardInterrupt
         why = abort.__cause__
         cancelled = why.error if isinstance(why, Cancelled) else BackupCancelledError("cancelled", _AGAIN)
         return _failed(cancelled, arguments)
     except ResidencyBackupError as error:
         return _failed(error, arguments)
+
+
+def _misused(error: click.ClickException, arguments: Sequence[str]) -> int:
+    if "--json" in arguments:
+        from app.cli.output.messages import misuse  # noqa: PLC0415 -- by need
+
+        misuse(error, USAGE)
+    else:
+        error.show()
+    return USAGE
 
 
 def _failed(error: ResidencyBackupError, arguments: Sequence[str]) -> int:

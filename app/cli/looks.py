@@ -35,7 +35,7 @@ def show_backup(session: Session, backup: str, *, as_json: bool) -> int:
 
     service = session.to_look()
     found, manifest = described(service, find(service, backup, inventory_to_look_at(service)))
-    show.details(service, found, manifest, as_json=as_json)
+    show.details(service.tree, found, manifest, as_json=as_json)
     return 0
 
 

@@ -16,11 +16,25 @@ if TYPE_CHECKING:  # the ports of servers import the archive's format, and `list
     from app.ports.events import Events
     from app.ports.restores import Restores
     from app.ports.runs import Catalog
-    from app.ports.scripts import Scripts
     from app.ports.source import Source
     from app.ports.target import Target
     from app.ports.tree import Tree
     from app.ports.unpacker import Unpacker
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """What a restore may call for on this machine.
+
+    Attributes:
+        unpacker: makes plain SQL of pg_dump's own formats.
+        commands: runs the operator's commands around a restore.
+        history: reads the application's migrations off its scripts; none if nobody named them.
+    """
+
+    unpacker: Unpacker
+    commands: Commands
+    history: Callable[[], History] = History
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,32 +44,26 @@ class Service:
     Attributes:
         source: the database.
         target: the server that backups are restored on.
-        unpacker: makes plain SQL of pg_dump's own formats.
         cluster: the whole server, for full backups.
-        commands: runs the operator's commands around a restore.
-        tree: where the backups stand.
-        scripts: where the inverses of merges are kept.
+        tools: what a restore may call for on this machine.
+        tree: where the backups stand, and the inverses of merges.
         catalog: the record of backups, runs and slots.
         restores: the record of restores.
         options: all figures.
         events: listeners of what happens.
         clock: the present instant in the schedule's time zone.
-        history: reads the application's migrations off its scripts; none if nobody named them.
     """
 
     source: Source
     target: Target
-    unpacker: Unpacker
     cluster: Cluster
-    commands: Commands
+    tools: Tools
     tree: Tree
-    scripts: Scripts
     catalog: Catalog
     restores: Restores
     options: Options
     events: Events
     clock: Callable[[], datetime]
-    history: Callable[[], History] = History
 
     @property
     def database(self) -> str:

@@ -11,6 +11,7 @@ from typing import BinaryIO, Protocol
 
 from app.domain.backup import Tier
 from app.ports.folder import Folder
+from app.ports.scripts import Scripts
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +48,12 @@ class Tree(Protocol):
     Attributes:
         root: the folder on this machine.
         folder: how the root is recognised.
+        scripts: the inverses of merges.
     """
 
     root: Path
     folder: Folder
+    scripts: Scripts
 
     def location(self, file: str) -> str:
         """Where a file is, for people and other programs: its path."""

@@ -13,6 +13,7 @@ from app.domain.backup import ENDLESS, Tier
 from app.errors import BackupWriteError
 from app.os_errors import reading, writing
 from app.ports.folder import Folder
+from app.ports.scripts import Scripts
 from app.ports.tree import StoredFile
 from app.storage import access, disk, sidecar, transient
 from app.storage.archives import Archives
@@ -20,6 +21,7 @@ from app.storage.draft import LocalDraft
 from app.storage.folder import LocalFolder
 from app.storage.memory import FolderMemory
 from app.storage.names import manifest_of, run_in, temporary, variants_of
+from app.storage.scripts import LocalScripts
 from app.storage.staging import discard_folder, staging
 from app.storage.tiers import TierFolders
 
@@ -40,6 +42,7 @@ class LocalTree:
     def __init__(self, root: Path, folder: Folder | None = None) -> None:
         self.root = root
         self.folder: Folder = folder or LocalFolder(root, FolderMemory(None), "")
+        self.scripts: Scripts = LocalScripts(root)
         self._tiers = TierFolders(root)
         self._archives = Archives(self._tiers)
 

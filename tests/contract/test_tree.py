@@ -13,11 +13,12 @@ from app.domain.backup import Tier
 from app.errors import BackupNotFoundError, BackupWriteError
 from app.ports.tree import Tree
 from app.storage.local import LocalTree
+from app.storage.scripts import LocalScripts
 from tests.fakes.tree import MemoryTree
 
 TREES: dict[str, Callable[[Path], Tree]] = {
     "local": lambda folder: LocalTree(folder / "backups"),
-    "memory": lambda _: MemoryTree(),
+    "memory": lambda folder: MemoryTree(LocalScripts(folder / "memory")),
 }
 RUN, OTHER_RUN = "0123456789ab", "ba9876543210"
 NAME = "backup-2025-01-15"

@@ -24,6 +24,7 @@ from app.errors import (
     BackupStorageError,
     BackupWriteError,
 )
+from app.ports.scripts import Scripts
 from app.ports.tree import StoredFile
 from app.storage.names import manifest_of, run_in, stem_of, temporary, variants_of, waiting_for
 from tests.fakes.folder import MemoryFile, MemoryFolder, Mount
@@ -40,8 +41,9 @@ class _Stream(io.BufferedReader):
 class MemoryTree:
     """See `app.ports.tree.Tree`."""
 
-    def __init__(self, mount: Mount | None = None, folder: MemoryFolder | None = None) -> None:
+    def __init__(self, scripts: Scripts, mount: Mount | None = None, folder: MemoryFolder | None = None) -> None:
         self.root = Path("/in-memory/backups")
+        self.scripts = scripts
         self.mount = mount or Mount()
         self.folder = folder or MemoryFolder(self.root, self.mount)
 
@@ -64,7 +66,7 @@ class MemoryTree:
         return str(self.root / file)
 
     def held(self) -> Self:
-        return type(self)(self.mount, self.folder.held())
+        return type(self)(self.scripts, self.mount, self.folder.held())
 
     def probe(self, tier: Tier) -> None:
         self.mount.step("probe")

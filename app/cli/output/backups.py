@@ -16,6 +16,7 @@ from app.cli.output.text import say
 from app.domain.backup import Backup, Origin
 from app.domain.clocks import from_future
 from app.operations.backups.lineage import ours
+from app.ports.tree import Tree
 
 if TYPE_CHECKING:  # `list` is spared the rest of the program
     from app.archive.manifest import Manifest
@@ -27,12 +28,12 @@ if TYPE_CHECKING:  # `list` is spared the rest of the program
     from app.operations.service import Service
 
 
-def created(service: Service, taken: BackupResult, *, as_json: bool) -> None:
+def created(tree: Tree, taken: BackupResult, *, as_json: bool) -> None:
     """A new backup."""
     backup = taken.backup
-    path = service.tree.location(backup.file)
+    path = tree.location(backup.file)
     if as_json:
-        document(documents.backup_made(service.tree, taken))
+        document(documents.backup_made(tree, taken))
         return
     content = "" if backup.rows is None else f"{backup.rows:,} rows of {backup.tables} tables, "
     say(f"{backup.id}: {decimal(backup.bytes)}, {content}{backup.seconds:.1f} s, read back and verified")
@@ -69,11 +70,11 @@ def listing(service: Service, listed: Inventory, tier: str | None, *, as_json: b
     print_table(table)
 
 
-def details(service: Service, backup: Backup, manifest: Manifest, *, as_json: bool) -> None:
+def details(tree: Tree, backup: Backup, manifest: Manifest, *, as_json: bool) -> None:
     """One backup and its manifest."""
-    path = service.tree.location(backup.file)
+    path = tree.location(backup.file)
     if as_json:
-        document(documents.backup_with_manifest(service.tree, backup, manifest))
+        document(documents.backup_with_manifest(tree, backup, manifest))
         return
     facts = Table(heads=("", ""))
     for name, value in _facts(backup, manifest, path):

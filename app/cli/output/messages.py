@@ -37,6 +37,14 @@ def error(failure: ResidencyBackupError, *, as_json: bool) -> None:
         say(f"what to do: {without_secrets(failure.hint)}", error=True)
 
 
+def misuse(error: click.ClickException, exit_code: int) -> None:
+    """A command that cannot be run as it was given, as a document like that of a failure."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    hint = f"{context.command_path if context else 'residency-backup'} --help"
+    message = without_secrets(error.format_message())
+    document({"error": type(error).__name__, "message": message, "hint": hint, "exit_code": exit_code})
+
+
 def _said_by_server(failure: ResidencyBackupError) -> list[str]:
     """What the server said beside its message: key, row, function."""
     from app.postgres.server_messages import details_behind  # noqa: PLC0415 -- the driver, which only a failure is worth

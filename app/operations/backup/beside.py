@@ -19,6 +19,7 @@ from app.operations.backups.inventory import Inventory
 from app.operations.backups.verify import read_manifest
 from app.operations.service import Service
 from app.ports.events import Event, failure
+from app.ports.tree import Tree
 
 
 def keep_beside(service: Service, newer: Backup, backups: Inventory) -> str | None:
@@ -50,7 +51,7 @@ def _move(service: Service, backup: Backup, why: str, backups: Inventory) -> str
     file = backup.file.replace(backup.id, new_id, 1)
     moved = replace(backup, id=new_id, file=file, tier=Tier.MANUAL, period=name.period)
     moved = replace(moved, pinned_reason=reason, pinned_by=service.options.by)
-    service.tree.rename(backup.file, moved.file, _manifest(service, backup, moved))
+    service.tree.rename(backup.file, moved.file, _manifest(service.tree, backup, moved))
     service.events.emit(Event(BackupEvent.RENAMED_BESIDE, backup=backup.id, figures={"renamed": new_id}))
     try:
         service.catalog.save(moved)
@@ -63,10 +64,10 @@ def _move(service: Service, backup: Backup, why: str, backups: Inventory) -> str
     )
 
 
-def _manifest(service: Service, backup: Backup, moved: Backup) -> bytes | None:
+def _manifest(tree: Tree, backup: Backup, moved: Backup) -> bytes | None:
     """The manifest for the new name; None if the backup has none: retention removes no backup without a manifest."""
     try:
-        manifest: Manifest = read_manifest(service.tree, backup)
+        manifest: Manifest = read_manifest(tree, backup)
     except ManifestError:
         return None
     facts = {name: getattr(moved, name) for name in ("tier", "period", "pinned_reason", "pinned_by")}

@@ -12,7 +12,7 @@ from app.errors import OUT_OF_MEMORY, BackupError, BackupReadError, ServerMismat
 from app.operations.backups.servers import asked, lineage_of, require_folder, require_ours
 from app.operations.schedule import Schedule
 from app.operations.service import Service
-from app.ports.events import Event, failure
+from app.ports.events import Event, Events, failure
 
 _KILLED_HINT = f"{OUT_OF_MEMORY}; a scheduled run is tried again by itself, any other is not"
 _reported: dict[tuple[str, str], str] = {}  # the last slot of each database and tier: what this process has logged
@@ -54,18 +54,18 @@ def _is_ours(service: Service, slot: Slot) -> bool:
     try:
         require_ours(service, asked(service.source))
     except ServerMismatchError as error:
-        _tell(service, slot, BackupEvent.OTHER_SERVER, error)
+        _tell(service.events, service.database, slot, BackupEvent.OTHER_SERVER, error)
         return False
     try:
         service.tree.folder.require_readable()
     except BackupReadError as error:
-        _tell(service, slot, BackupEvent.MARKER_UNREADABLE, error)
+        _tell(service.events, service.database, slot, BackupEvent.MARKER_UNREADABLE, error)
         return False
     return True
 
 
-def _tell(service: Service, slot: Slot, name: EventName, error: BackupError) -> None:
-    key = (service.database, str(slot.tier))
+def _tell(events: Events, database: str, slot: Slot, name: EventName, error: BackupError) -> None:
+    key = (database, str(slot.tier))
     if _reported.get(key) != slot.period:
         _reported[key] = slot.period
-        service.events.emit(failure(name, error, tier=slot.tier, slot=slot.period))
+        events.emit(failure(name, error, tier=slot.tier, slot=slot.period))

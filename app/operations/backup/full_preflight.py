@@ -14,8 +14,10 @@ from app.domain.psql import in_psql, quoted
 from app.errors import BackupCreationError, BackupPermissionError, BackupValidationError, ResidencyBackupError
 from app.operations.backup.preflight import Preflight, tried
 from app.operations.backup.space import require_room
+from app.operations.options import Options
 from app.operations.service import Service
-from app.ports.cluster import ClusterFacts
+from app.ports.cluster import Cluster, ClusterFacts
+from app.ports.tree import Tree
 
 _NAMED = 5  # tables, in a message
 _SETTING = "BACKUP_FULL_PATHS"
@@ -43,7 +45,9 @@ def preflight_full(service: Service) -> Preflight:
             findings.append(Finding.warning("versions", f"{_UNREAD}: install the server's package of {version} here"))
     except ResidencyBackupError as error:
         findings.append(Finding.failed("versions", error))
-    findings.append(tried("replication", lambda: _require_replication(service, found), "the server may be copied"))
+    findings.append(
+        tried("replication", lambda: _require_replication(service.cluster, found), "the server may be copied")
+    )
     findings.append(tried("tablespaces", lambda: _require_no_tablespaces(found), "none beside the server's own"))
     if found.unlogged:
         findings.append(Finding.warning("unlogged tables", _unlogged(service.database, found.unlogged)))
@@ -51,12 +55,12 @@ def preflight_full(service: Service) -> Preflight:
         findings.append(Finding.warning("configuration", _outside(outside)))
     size = found.size + size_of(paths)
     # The copy and the growing tar are on the disk together; a file of the copy only until it is in the tar.
-    findings.append(tried("free space", lambda: _require_space(service, size), "enough"))
+    findings.append(tried("free space", lambda: _require_space(service.tree, service.options, size), "enough"))
     return Preflight(findings=tuple(findings), facts=facts, program=version, size=size)
 
 
-def _require_space(service: Service, size: int) -> None:
-    require_room(service.tree, service.options, size, "this full backup")
+def _require_space(tree: Tree, options: Options, size: int) -> None:
+    require_room(tree, options, size, "this full backup")
 
 
 def require_paths(paths: Sequence[Path], root: Path) -> None:
@@ -124,7 +128,7 @@ def _set(setting: str, value: str) -> str:
     return in_psql("postgres", f"ALTER SYSTEM SET {setting} = {value}")
 
 
-def _require_replication(service: Service, found: ClusterFacts) -> None:
+def _require_replication(cluster: Cluster, found: ClusterFacts) -> None:
     if not found.may_replicate:
         raise BackupPermissionError(
             f"the role {found.role} may not copy the server: it lacks REPLICATION",
@@ -136,7 +140,7 @@ def _require_replication(service: Service, found: ClusterFacts) -> None:
     if found.max_wal_senders <= 0:
         message = "the server lets nobody copy it: max_wal_senders is 0"
         raise BackupCreationError(message, f"{_set('max_wal_senders', '10')}, and restart the server")
-    service.cluster.system_identifier()
+    cluster.system_identifier()
 
 
 def _require_no_tablespaces(found: ClusterFacts) -> None:

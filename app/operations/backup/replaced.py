@@ -11,7 +11,9 @@ from app.domain.slots import Slot
 from app.errors import BackupValidationError
 from app.operations.backups.inventory import Inventory
 from app.operations.backups.pins import in_use
+from app.operations.options import Options
 from app.operations.service import Service
+from app.ports.tree import Tree
 
 
 def free_name(service: Service, tier: Tier, slot: Slot | None, backups: Inventory) -> BackupName:
@@ -64,7 +66,7 @@ def require_free(service: Service, name: BackupName, backups: Inventory, server:
         )
 
 
-def require_own(service: Service, name: BackupName, backups: Inventory) -> None:
+def require_own(tree: Tree, options: Options, name: BackupName, backups: Inventory) -> None:
     """Refuse to replace a file that this service did not make: it may be somebody's only copy.
 
     A folder that has the name is refused too.
@@ -72,9 +74,9 @@ def require_own(service: Service, name: BackupName, backups: Inventory) -> None:
     Raises:
         BackupValidationError: there is such a file or folder.
     """
-    file = name.file(service.options.codec)
-    if folder := service.tree.folder_under(file):
-        path = service.tree.location(folder)
+    file = name.file(options.codec)
+    if folder := tree.folder_under(file):
+        path = tree.location(folder)
         raise BackupValidationError(
             f"{folder} is a folder, and the backup of this run would bear that name",
             f"move it away, then create the backup again: mv {quote(str(path))} {quote(f'{path}.other')}",
@@ -83,14 +85,14 @@ def require_own(service: Service, name: BackupName, backups: Inventory) -> None:
     # A weekly backup of another year is renamed first (`year`), also if this service did not make it.
     another = any(backup.id == name.id and backup.period != name.period for backup in backups)
     if standing and not another and file not in backups.own_files(name.id):
-        path = service.tree.location(file)
+        path = tree.location(file)
         raise BackupValidationError(
             f"{file} is no backup of this service, and this run would replace it",
             f"move it away, then create the backup again: mv {quote(str(path))} {quote(f'{path}.other')}",
         )
 
 
-def require_content(service: Service, name: BackupName, backups: Inventory, *, tables: int) -> None:
+def require_content(database: str, name: BackupName, backups: Inventory, *, tables: int) -> None:
     """Refuse to replace a backup that has tables with one that has none.
 
     The database was lost, or DATABASE_URL names the wrong one.
@@ -103,7 +105,7 @@ def require_content(service: Service, name: BackupName, backups: Inventory, *, t
     for backup in backups:
         if backup.id == name.id and backup.period == name.period and backup.tables and backup.problem is None:
             raise BackupValidationError(
-                f"database {service.database} has no tables, and this run would replace {name.id}, which has some",
+                f"database {database} has no tables, and this run would replace {name.id}, which has some",
                 "is this the right server? if the database was lost, restore it (docs/restore.md); "
                 "to take another backup beside it: residency-backup create manual",
             )

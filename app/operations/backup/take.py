@@ -52,7 +52,7 @@ from app.operations.backups.servers import (
 )
 from app.operations.lease import Lease, lease
 from app.operations.service import SILENT, Progress, Service
-from app.ports.events import Event, failure
+from app.ports.events import Event, Events, failure
 from app.ports.runs import Run
 
 log = structlog.get_logger(__name__)
@@ -120,9 +120,22 @@ def take_backup(
             backups = inventory(service, before)  # again, because the run holds its tier only now
             if request.slot and (made := made_already(service, request.slot, server, backups)):
                 service.catalog.complete(run, made, service.clock())
-                _tell(service, request.tier, BackupEvent.SLOT_STANDS, made.id, slot=request.slot.period)
+                _tell(
+                    service,
+                    request.tier,
+                    BackupEvent.SLOT_STANDS,
+                    made.id,
+                    slot=request.slot.period,
+                )
                 return None
-            _tell(service, request.tier, BackupEvent.STARTED, run=run.id, label=request.label, by=service.options.by)
+            _tell(
+                service,
+                request.tier,
+                BackupEvent.STARTED,
+                run=run.id,
+                label=request.label,
+                by=service.options.by,
+            )
             with _lease(service, run) as held, naming_restores(service), staying(service.tree.folder):
                 if clear_up(service):
                     backups = inventory(service, backups)
@@ -166,9 +179,9 @@ def _make(service: Service, claimed: _ActiveRun, backups: Inventory, progress: P
     server = ready.facts.identity
     if _is_ours(request):
         require_ours(service, server)  # again: the server may not have answered the first time
-    mark(service)
+    mark(service.tree, service.database)
     name = free_name(service, request.tier, request.slot, backups)
-    require_own(service, name, backups)
+    require_own(service.tree, service.options, name, backups)
     require_free(service, name, backups, server)
     service.tree.folder.require_same()
     with service.tree.create(name.tier, name.stem, claimed.run.id) as draft:
@@ -176,7 +189,7 @@ def _make(service: Service, claimed: _ActiveRun, backups: Inventory, progress: P
         content = kind.write(work)
         claimed.held.confirm()
         backups = inventory(service, backups)  # the last look before anything is replaced: a dump may take hours
-        require_content(service, name, backups, tables=len(content.index.tables))
+        require_content(service.database, name, backups, tables=len(content.index.tables))
         manifest = _manifest(service, request, name, content, started)
         if _is_ours(request):
             bind(service, server)
@@ -221,16 +234,16 @@ def _manifest(
 
 def _ready(service: Service, checked: Preflight) -> Ready:
     for finding in checked.findings:
-        _tell_finding(service, finding)
+        _tell_finding(service.events, finding)
     return checked.require_ready()
 
 
-def _tell_finding(service: Service, finding: Finding) -> None:
+def _tell_finding(events: Events, finding: Finding) -> None:
     figures = {"check": finding.check, "found": str(finding.severity), "message": finding.message}
     if finding.severity is Severity.OK:
         log.debug(BackupEvent.PREFLIGHT.phrase, **figures)
     else:
-        service.events.emit(Event(BackupEvent.PREFLIGHT, figures=figures, found=Level(finding.severity)))
+        events.emit(Event(BackupEvent.PREFLIGHT, figures=figures, found=Level(finding.severity)))
 
 
 def _record(service: Service, run: Run, taken: BackupResult) -> None:

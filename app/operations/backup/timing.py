@@ -12,11 +12,12 @@ from app.domain.servers import Identity
 from app.domain.slots import Slot
 from app.operations.service import Service
 from app.ports.events import Event
+from app.ports.runs import Catalog
 
 
 def made_already(service: Service, slot: Slot, server: Identity, backups: Sequence[Backup]) -> Backup | None:
     """The slot's backup, if an earlier run made it but could not record that in the catalog."""
-    latest = service.clock() + (-SKEW if _is_first_attempt(service, slot) else SKEW)
+    latest = service.clock() + (-SKEW if _is_first_attempt(service.catalog, service.database, slot) else SKEW)
     wanted = BackupName(slot.tier, slot.period)
     found = (backup for backup in backups if backup.database == service.database)
     own = (backup for backup in found if backup.identity.same_system(server))
@@ -26,13 +27,13 @@ def made_already(service: Service, slot: Slot, server: Identity, backups: Sequen
     )
 
 
-def _is_first_attempt(service: Service, slot: Slot) -> bool:
+def _is_first_attempt(catalog: Catalog, database: str, slot: Slot) -> bool:
     """Whether the catalog, which knows earlier slots of the tier, knows no earlier attempt at this slot.
 
     A backup of the slot that is dated just now was then made under a clock that was ahead.
     """
-    record = service.catalog.slot(service.database, slot.tier, slot.period)
-    first = service.catalog.first_slot_due(service.database, slot.tier)
+    record = catalog.slot(database, slot.tier, slot.period)
+    first = catalog.first_slot_due(database, slot.tier)
     return record is not None and record.attempts <= 1 and first is not None and first < slot.due
 
 

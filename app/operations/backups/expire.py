@@ -24,7 +24,7 @@ def due(service: Service) -> list[Restore]:
     """Restores whose undo has expired."""
     now = service.clock()
     ended = service.restores.restores(service.database)
-    return surely_of_this_server(service, [record for record in ended if _is_over(record, now)])
+    return surely_of_this_server(service.source, [record for record in ended if _is_over(record, now)])
 
 
 def _is_over(record: Restore, now: datetime) -> bool:
@@ -77,7 +77,7 @@ def _expire_one(service: Service, listed: Restore, backups: Sequence[Backup]) ->
             target.drop(kept)
             done.append(f"database of restore {record.id} dropped: {kept}")
             done += [f"with {kept} went its logical replication slot {slot}" for slot in slots]
-    service.scripts.remove(record.id)
+    service.tree.scripts.remove(record.id)
     done += [f"pin of restore {record.id} released: {name}" for name in release(service, record, backups)]
     changed = replace(record, undo=None, shadow=None, undo_until=None)
     if service.restores.replace_restore(changed, record):

@@ -17,6 +17,7 @@ from app.operations.backups.opened import (
     opened,
     replaced_meanwhile,
 )
+from app.operations.options import Options
 from app.operations.service import Service
 from app.ports.events import Event
 
@@ -68,7 +69,9 @@ def set_pin(service: Service, backup: Backup, reason: str | None, known: StoredM
                 as_known = known is not None and known.data == found.data
                 manifest = known.manifest if known is not None and as_known else found.manifest()
                 pin_opened(found, manifest, reason)
-                return replace(as_described(now, manifest), pinned_reason=reason, pinned_by=_pinner(service, reason))
+                return replace(
+                    as_described(now, manifest), pinned_reason=reason, pinned_by=_pinner(service.options, reason)
+                )
         except (ReplacedMeanwhileError, BackupNotFoundError):
             continue
     raise replaced_meanwhile(backup)
@@ -82,7 +85,7 @@ def pin_opened(found: OpenBackup, manifest: Manifest, reason: str | None) -> Sto
         BackupWriteError, CatalogError: as of `set_pin`.
     """
     service, backup = found.service, found.backup
-    by = _pinner(service, reason)
+    by = _pinner(service.options, reason)
     pinned = manifest.model_copy(update={"pinned_reason": reason, "pinned_by": by})
     stored = service.tree.look(backup.file)
     found.require_still()
@@ -96,5 +99,5 @@ def pin_opened(found: OpenBackup, manifest: Manifest, reason: str | None) -> Sto
     return StoredManifest(data, pinned)
 
 
-def _pinner(service: Service, reason: str | None) -> str | None:
-    return None if reason is None else service.options.by
+def _pinner(options: Options, reason: str | None) -> str | None:
+    return None if reason is None else options.by

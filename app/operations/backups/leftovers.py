@@ -10,8 +10,8 @@ from app.domain.events import BackupEvent
 from app.errors import BackupError, ManifestError
 from app.operations.backups.opened import holds
 from app.operations.service import Service
-from app.ports.events import Event, failure
-from app.ports.tree import StoredFile
+from app.ports.events import Event, Events, failure
+from app.ports.tree import StoredFile, Tree
 
 _LOOK_SECONDS = 1.0
 
@@ -49,7 +49,7 @@ def remove_leftovers(service: Service) -> list[str]:
     removed = []
     for file in find_leftovers(service):
         try:
-            _adopt(service, file)
+            _adopt(service.tree, service.events, file)
         except BackupError as error:  # the manifest may be a backup's only proof: it stays for the next look
             service.events.emit(failure(BackupEvent.MANIFEST_NOT_PLACED, error, file=file))
             continue
@@ -71,7 +71,7 @@ def adopt_manifests(service: Service, files: Sequence[StoredFile]) -> list[str]:
     adopted = []
     for file in find_leftovers(service):
         try:
-            backup_id = _adopt(service, file)
+            backup_id = _adopt(service.tree, service.events, file)
         except BackupError as error:
             service.events.emit(failure(BackupEvent.MANIFEST_NOT_PLACED, error, file=file))
             continue
@@ -80,7 +80,7 @@ def adopt_manifests(service: Service, files: Sequence[StoredFile]) -> list[str]:
     return adopted
 
 
-def _adopt(service: Service, leftover: str) -> str | None:
+def _adopt(tree: Tree, events: Events, leftover: str) -> str | None:
     """Give a manifest its name if a run died between the renames of its file and its manifest.
 
     Only the file's SHA-256 tells whether the manifest is of this file, or of one that the run had not renamed yet.
@@ -89,19 +89,19 @@ def _adopt(service: Service, leftover: str) -> str | None:
     archive, json, _ = name.removeprefix(".").rpartition(".json.")
     if not json:
         return None
-    bare = (stored for stored in service.tree.files() if stored.manifest is None and stored.problem is None)
+    bare = (stored for stored in tree.files() if stored.manifest is None and stored.problem is None)
     candidates = [stored for stored in bare if f"{folder}/{archive}" in {stored.file, stored.id}]
     if not candidates:
         return None
-    with service.tree.open(leftover) as stream:
+    with tree.open(leftover) as stream:
         content = stream.read()
     try:
         manifest = parse_manifest(content, leftover)
     except ManifestError:
         return None  # it was cut off; the archive waits for `sync`
     for stored in candidates:
-        if manifest.bytes == stored.size and holds(service.tree, stored, manifest.sha256):
-            service.tree.write_manifest(stored.file, content, stored)
-            service.events.emit(Event(BackupEvent.MANIFEST_PLACED, backup=stored.id))
+        if manifest.bytes == stored.size and holds(tree, stored, manifest.sha256):
+            tree.write_manifest(stored.file, content, stored)
+            events.emit(Event(BackupEvent.MANIFEST_PLACED, backup=stored.id))
             return stored.id
     return None

@@ -11,17 +11,19 @@ from collections.abc import Iterable
 from app.domain.backup import Backup, Origin, Tier
 from app.domain.servers import Known, Lineage
 from app.operations.service import Service
+from app.ports.tree import Tree
 
 
-def lineage_by(service: Service, backups: Iterable[Backup]) -> Lineage:
+def lineage_by(tree: Tree, database: str, backups: Iterable[Backup]) -> Lineage:
     """Which servers the backups of the service's database are of.
 
     Args:
-        service: the parts.
+        tree: where they stand.
+        database: its name.
         backups: all that are there.
     """
-    in_marker = service.tree.folder.lineage(service.database)
-    return by_manifests(service.database, backups) if in_marker is None else in_marker
+    in_marker = tree.folder.lineage(database)
+    return by_manifests(database, backups) if in_marker is None else in_marker
 
 
 def by_manifests(database: str, backups: Iterable[Backup]) -> Lineage:
@@ -37,5 +39,5 @@ def by_manifests(database: str, backups: Iterable[Backup]) -> Lineage:
 def ours(service: Service, backups: Iterable[Backup]) -> list[Backup]:
     """Those of the service's own database: of no other name, and of no other server."""
     found = list(backups)
-    lineage = lineage_by(service, found)
+    lineage = lineage_by(service.tree, service.database, found)
     return [backup for backup in found if backup.database == service.database and lineage.is_ours(backup.identity)]

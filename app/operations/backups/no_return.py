@@ -26,7 +26,7 @@ def release_for_good(service: Service, backups: Sequence[Backup]) -> list[str]:
     pinned = {restore_id for restore_id, backup in pinned_for(backups) if backup.tier is Tier.SAFETY}
     if not pinned:
         return []
-    now, records = service.clock(), surely_of_this_server(service, service.restores.restores(service.database))
+    now, records = service.clock(), surely_of_this_server(service.source, service.restores.restores(service.database))
     open_ = [record for record in records if record.id in pinned and _may_be_undone(record, now)]
     done, ask = [], _asking_once(service)
     for record in open_:
@@ -104,7 +104,7 @@ def _to_be_seen(service: Service, records: Sequence[Restore], now: datetime) -> 
         require_folder(service)
     except ResidencyBackupError:
         return []
-    return of_this_server(service, records)
+    return of_this_server(service.source, records)
 
 
 def _why_over(record: Restore, now: datetime) -> str | None:
@@ -124,7 +124,7 @@ def _why_never(
 ) -> str | None:
     if after := never_undone(newer_restores(record, records), service.clock()):
         return _came_after(after)
-    if record.method is Method.ROWS and record.id not in service.scripts.ids():
+    if record.method is Method.ROWS and record.id not in service.tree.scripts.ids():
         return "its script is gone"
     if record.method is Method.IN_PLACE:
         stands = any(backup.id == record.safety and backup.problem != MISSING for backup in backups)

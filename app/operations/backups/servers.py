@@ -22,6 +22,7 @@ from app.operations.service import Service
 from app.ports.events import Event, failure
 from app.ports.folder import Folder
 from app.ports.source import Source
+from app.ports.tree import Tree
 
 log = structlog.get_logger(__name__)
 
@@ -86,7 +87,7 @@ def require_ours(service: Service, server: Identity) -> None:
     """
     lineage = lineage_of(service)
     if not _may_run(service, lineage, server):
-        raise mismatch(service, lineage, server)
+        raise mismatch(service.tree, service.database, lineage, server)
 
 
 def bind(service: Service, server: Identity) -> None:
@@ -99,7 +100,7 @@ def bind(service: Service, server: Identity) -> None:
     def with_run(in_marker: Lineage | None) -> Lineage:
         lineage = _or_manifests(service, in_marker)
         if not _may_run(service, lineage, server):
-            raise mismatch(service, lineage, server)
+            raise mismatch(service.tree, service.database, lineage, server)
         if explained := _explained(service, lineage, server):
             lineage = lineage.with_restored(explained)
         return lineage.with_run(server, service.clock())
@@ -107,11 +108,11 @@ def bind(service: Service, server: Identity) -> None:
     service.tree.folder.change(service.database, with_run)
 
 
-def mark(service: Service) -> None:
+def mark(tree: Tree, database: str) -> None:
     """Write the marker if the tree has none, and make sure that the folder is the one in which the run began."""
-    service.tree.folder.require_same()
-    if not service.tree.folder.is_marked():
-        service.tree.folder.change(service.database, lambda lineage: lineage)
+    tree.folder.require_same()
+    if not tree.folder.is_marked():
+        tree.folder.change(database, lambda lineage: lineage)
 
 
 def note_restored(service: Service, restore: Restore, made: Identity) -> None:
@@ -135,29 +136,29 @@ def may_run(service: Service, server: Identity) -> bool:
     return _may_run(service, lineage_of(service), server)
 
 
-def of_this_server(service: Service, restores: Sequence[Restore]) -> list[Restore]:
+def of_this_server(source: Source, restores: Sequence[Restore]) -> list[Restore]:
     """Restores that were made on the server that answers now. The databases of another server cannot be queried."""
     if not any(restore.server for restore in restores):
         return list(restores)
-    here = asked(service.source)
+    here = asked(source)
     return [restore for restore in restores if here.same_system(Identity(restore.server))]
 
 
-def surely_of_this_server(service: Service, restores: Sequence[Restore]) -> list[Restore]:
+def surely_of_this_server(source: Source, restores: Sequence[Restore]) -> list[Restore]:
     """The same, but none if the server does not tell its identity, so that nothing is released by mistake.
 
     One that notes no server (of an earlier version, or of a role that may not ask) counts as this server's.
     """
     if not any(restore.server for restore in restores):
         return list(restores)
-    here = asked(service.source).system_identifier
+    here = asked(source).system_identifier
     return [restore for restore in restores if restore.server in {None, here}]
 
 
-def mismatch(service: Service, lineage: Lineage, server: Identity) -> ServerMismatchError:
+def mismatch(tree: Tree, database: str, lineage: Lineage, server: Identity) -> ServerMismatchError:
     """The error of a run on a server that the backups are not of: what was seen, and what to do in each case."""
     current = lineage.current or ANY
-    where = f"the backups of {service.database} in {service.tree} are of"
+    where = f"the backups of {database} in {tree} are of"
     if server.same_system(current):
         message = (
             f"{where} the database of oid {current.database_oid}, and the one of that name on the server now has oid "
@@ -167,7 +168,7 @@ def mismatch(service: Service, lineage: Lineage, server: Identity) -> ServerMism
         message = f"{where} another server ({current}) than the one that DATABASE_URL leads to ({server})"
     hint = (
         "is DATABASE_URL right? each server needs a BACKUP_DIR of its own; if this one is the new one, and takes the "
-        f"other's place: residency-backup adopt --confirm {quote(service.database)}"
+        f"other's place: residency-backup adopt --confirm {quote(database)}"
     )
     return ServerMismatchError(message, hint)
 
@@ -195,7 +196,7 @@ def _explained(service: Service, lineage: Lineage, server: Identity) -> Known | 
     except CatalogError as error:
         service.events.emit(failure(RestoreEvent.BY_MARKER, error))
         return None
-    for restore in of_this_server(service, restores):
+    for restore in of_this_server(service.source, restores):
         known = {restore.made_oid, restore.replaced_oid} if here else {restore.made_oid}
         if restore.into is None and server.database_oid in known - {None}:
             return Known(identity=server, since=service.clock(), how=f"restore {restore.id}")

@@ -25,6 +25,8 @@ from app.operations.health.restores import check_restores, repair_restores
 from app.operations.health.servers import check_servers
 from app.operations.restore.access import check_access
 from app.operations.service import Service
+from app.ports.runs import Catalog
+from app.ports.tree import Tree
 
 LATE = timedelta(hours=1)
 
@@ -41,17 +43,17 @@ def check(service: Service) -> list[Finding]:
     service = asked_once(service)
     backups = cache(partial(inventory, service))  # looked for once, unless that fails
     looks: dict[str, Callable[[], list[Finding]]] = {
-        "folder": lambda: _marker(service),
+        "folder": lambda: _marker(service.tree),
         "preflight": lambda: _preflight(service, backups()),
         "identity": lambda: check_servers(service, backups()),
-        "catalog": lambda: _catalog(service, backups()),
+        "catalog": lambda: _catalog(service.catalog, service.database, backups()),
         "schedule": lambda: _schedule(service),
         "leftovers": lambda: _leftovers(service),
         "restores": lambda: check_restores(service, backups()),
         "access": lambda: check_access(service, backups()),
         "backups": lambda: _backups(service, backups()),
-        "search_path": lambda: check_doubts(service),
-        "login": lambda: check_logins(service),
+        "search_path": lambda: check_doubts(service.source),
+        "login": lambda: check_logins(service.source),
         "clock": lambda: check_clocks(service, backups()),
     }
     findings = _said_once([finding for name, look in looks.items() for finding in _tried(name, look)])
@@ -94,9 +96,9 @@ def _tried(name: str, look: Callable[[], list[Finding]]) -> list[Finding]:
         return [Finding.failed(name, error)]
 
 
-def _marker(service: Service) -> list[Finding]:
+def _marker(tree: Tree) -> list[Finding]:
     """A finding only if the marker would stop every run."""
-    service.tree.folder.require_readable()
+    tree.folder.require_readable()
     return []
 
 
@@ -104,16 +106,16 @@ def _preflight(service: Service, backups: Inventory) -> list[Finding]:
     first, *others = [Tier.MANUAL, Tier.SAFETY, *service.options.schedules]
     whole = [first, *(tier for tier in service.options.schedules if not tier.is_sql)]  # one of each kind
     found = [finding for tier in whole for finding in kind_of(tier).preflight(service, tier, backups).findings]
-    return found + [finding for tier in others for finding in _tried("directory", partial(_probe, service, tier))]
+    return found + [finding for tier in others for finding in _tried("directory", partial(_probe, service.tree, tier))]
 
 
-def _probe(service: Service, tier: Tier) -> list[Finding]:
-    service.tree.probe(tier)
+def _probe(tree: Tree, tier: Tier) -> list[Finding]:
+    tree.probe(tier)
     return []
 
 
-def _catalog(service: Service, backups: Inventory) -> list[Finding]:
-    rows = {row.file for row in service.catalog.backups(service.database)}  # raises if it cannot be read
+def _catalog(catalog: Catalog, database: str, backups: Inventory) -> list[Finding]:
+    rows = {row.file for row in catalog.backups(database)}  # raises if it cannot be read
     stored = [named.backup.stored for named in backups.names]
     files = {file.file for file in stored}
     strangers, gone = sorted(files - rows - backups.found.keys()), sorted(rows - files)
@@ -142,7 +144,7 @@ def _schedule(service: Service) -> list[Finding]:
         upcoming = f"next {schedule.next_due(now).due:%Y-%m-%d %H:%M %Z}"
         if record is not None and record.state is SlotState.FAILED:
             found.append(Finding.warning("schedule", f"the {slot.tier} backup of {slot.period} failed; {upcoming}"))
-        elif record is None and now - slot.due > LATE and _was_expected(service, slot):
+        elif record is None and now - slot.due > LATE and _was_expected(service.catalog, service.database, slot):
             message = (
                 f"the {slot.tier} backup of {slot.period} was due at {slot.due:%Y-%m-%d %H:%M %Z} and was not run: "
             )
@@ -152,9 +154,9 @@ def _schedule(service: Service) -> list[Finding]:
     return found
 
 
-def _was_expected(service: Service, slot: Slot) -> bool:
+def _was_expected(catalog: Catalog, database: str, slot: Slot) -> bool:
     """Whether the service was there when a slot came due."""
-    first = service.catalog.first_slot_due(service.database, slot.tier)
+    first = catalog.first_slot_due(database, slot.tier)
     return first is not None and first <= slot.due
 
 

@@ -10,13 +10,14 @@ from app.domain.checks import Finding
 from app.domain.clocks import from_future, is_ahead
 from app.operations.backups.inventory import MISSING
 from app.operations.service import Service
+from app.ports.tree import Tree
 
 
 def check_clocks(service: Service, backups: Sequence[Backup]) -> list[Finding]:
     """Find backups and restores that are dated later than now."""
     now = service.clock()
     ahead = [backup for backup in backups if from_future(backup, now) and backup.problem != MISSING]
-    found = [Finding.warning("clock", _message(service, backup)) for backup in ahead]
+    found = [Finding.warning("clock", _message(service.tree, backup)) for backup in ahead]
     for record in service.restores.restores(service.database):
         ended = record.finished_at or record.started_at
         if record.undo_until is not None and is_ahead(ended, now):
@@ -28,8 +29,8 @@ def check_clocks(service: Service, backups: Sequence[Backup]) -> list[Finding]:
     return found
 
 
-def _message(service: Service, backup: Backup) -> str:
-    file = service.tree.location(backup.file)
+def _message(tree: Tree, backup: Backup) -> str:
+    file = tree.location(backup.file)
     remove = f"rm {quote(f'{file}.json')} {quote(str(file))}; residency-backup sync"
     shows = f"{backup.created_at:%Y-%m-%d %H:%M %Z}"
     return (

@@ -5,13 +5,13 @@ from __future__ import annotations
 from app.domain.checks import Finding
 from app.domain.doubts import SEARCH_PATH
 from app.errors import BackupError
-from app.operations.service import Service
+from app.ports.source import Source
 
 
-def check_doubts(service: Service) -> list[Finding]:
+def check_doubts(source: Source) -> list[Finding]:
     """Find expressions that rely on search_path; none if the server does not answer."""
     try:
-        doubts = service.source.doubts()
+        doubts = source.doubts()
     except BackupError:  # the preflight reports it
         return []
     if not doubts:

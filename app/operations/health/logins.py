@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from app.domain.checks import Finding
 from app.errors import BackupError
-from app.operations.service import Service
+from app.ports.source import Source
 
 _LOGIN = "login"
 
 
-def check_logins(service: Service) -> list[Finding]:
+def check_logins(source: Source) -> list[Finding]:
     """Find triggers for logins: they run before a session of this service can disable them."""
     try:
-        warnings = service.source.at_login()
+        warnings = source.at_login()
     except BackupError:  # the preflight reports it
         return []
     return [Finding.warning(_LOGIN, warning) for warning in warnings]

@@ -24,6 +24,7 @@ from app.operations.restore.recover import interrupted, recover_all
 from app.operations.restore.replication import disabled_subscriptions, slots_of_undo
 from app.operations.service import Service, target_for
 from app.ports.target import Target
+from app.ports.tree import Tree
 
 _REPAIR = "to clean up: residency-backup check --repair"
 _OURS = re.compile(r"_(?:restore|undo)_(?P<id>[0-9a-f]{12})")
@@ -39,9 +40,9 @@ class _Held:
 
 def check_restores(service: Service, backups: Sequence[Backup]) -> list[Finding]:
     """Check all restores, and what the server and the tree hold for them."""
-    held = _held(service, backups)
+    held = _held(service.tree, backups)
     records = service.restores.restores(service.database)
-    own = of_this_server(service, records)
+    own = of_this_server(service.source, records)
     dead = {record.id: record for record in interrupted(service)}
     found = [Finding.warning("restores", f"{_left(service, record)}; {_REPAIR}") for record in dead.values()]
     found += [
@@ -49,13 +50,20 @@ def check_restores(service: Service, backups: Sequence[Backup]) -> list[Finding]
         for record in due(service)
     ]
     found += [Finding.warning("restores", remark) for remark in _strays(service, held, records)]
-    found += [Finding.warning("restores", f"{name} is left of a preview; {_REPAIR}") for name in _previews(service)]
+    found += [
+        Finding.warning("restores", f"{name} is left of a preview; {_REPAIR}")
+        for name in _previews(service.target, service.database)
+    ]
     databases = _databases(service.target)
     found += [
-        Finding.warning("restores", remark) for remark in _strange_databases(service, records, set(databases or ()))
+        Finding.warning("restores", remark)
+        for remark in _strange_databases(service.database, records, set(databases or ()))
     ]
     if databases is not None:
-        found += [*slots_of_undo(service, own), *disabled_subscriptions(service, own, databases)]
+        found += [
+            *slots_of_undo(service, own),
+            *disabled_subscriptions(service.target, service.database, own, databases),
+        ]
     # A restore whose process died is reported above.
     standing = [record for record in own if _needed(service, record) and record.id not in dead]
     lost = lost_undos(service, records, backups) if standing and databases is not None else {}
@@ -70,13 +78,17 @@ def check_restores(service: Service, backups: Sequence[Backup]) -> list[Finding]
 def repair_restores(service: Service) -> list[str]:
     """Recover restores whose process died, and remove what is not needed any more; returns what was done, in words."""
     done = recover_all(service) + expire(service)
-    done += [f"database {name} of a preview dropped" for name in _previews(service) if service.target.drop(name)]
-    held = _held(service, inventory(service))
+    done += [
+        f"database {name} of a preview dropped"
+        for name in _previews(service.target, service.database)
+        if service.target.drop(name)
+    ]
+    held = _held(service.tree, inventory(service))
     ended = [record for record in service.restores.restores(service.database) if not _needed(service, record)]
-    done_with = {record.id for record in surely_of_this_server(service, ended)}
+    done_with = {record.id for record in surely_of_this_server(service.source, ended)}
     for restore_id in held.scripts:
         if restore_id in done_with:
-            service.scripts.remove(restore_id)
+            service.tree.scripts.remove(restore_id)
             done.append(f"script of restore {restore_id} removed")
     for restore_id, backup in held.pins:
         if restore_id in done_with:
@@ -164,29 +176,29 @@ def _databases(target: Target) -> Mapping[str, int] | None:
         return None  # reported already
 
 
-def _previews(service: Service) -> list[str]:
+def _previews(target: Target, database: str) -> list[str]:
     """Databases in which previews migrated a copy of a backup, and whose processes died."""
     try:
-        found = service.target.abandoned(PREVIEW)
+        found = target.abandoned(PREVIEW)
     except ResidencyBackupError:
         return []  # reported already
-    return [name for name in found if service.database.startswith(re.sub(PREVIEW, "", name))]
+    return [name for name in found if database.startswith(re.sub(PREVIEW, "", name))]
 
 
-def _held(service: Service, backups: Sequence[Backup]) -> _Held:
-    return _Held(service.scripts.ids(), pinned_for(backups))
+def _held(tree: Tree, backups: Sequence[Backup]) -> _Held:
+    return _Held(tree.scripts.ids(), pinned_for(backups))
 
 
 def _strays(service: Service, held: _Held, records: Sequence[Restore]) -> Iterator[str]:
     """What is kept and not needed. If a lost catalog knew the restore, an administrator decides."""
-    here = {record.id for record in surely_of_this_server(service, records)}
+    here = {record.id for record in surely_of_this_server(service.source, records)}
     needed = {record.id for record in records if _needed(service, record) or record.id not in here}
     needed |= {record.id for record in due(service)}
     known = {record.id for record in records}
     for restore_id in held.scripts:
         if restore_id not in needed:
             unknown = (
-                f"which the catalog does not know: remove {service.scripts.path(restore_id)} when it is not wanted"
+                f"which the catalog does not know: remove {service.tree.scripts.path(restore_id)} when it is not wanted"
             )
             yield f"a script of restore {restore_id} is left" + (
                 f"; {_REPAIR}" if restore_id in known else f", {unknown}"
@@ -201,10 +213,10 @@ def _strays(service: Service, held: _Held, records: Sequence[Restore]) -> Iterat
             )
 
 
-def _strange_databases(service: Service, records: Sequence[Restore], names: set[str]) -> Iterator[str]:
+def _strange_databases(database: str, records: Sequence[Restore], names: set[str]) -> Iterator[str]:
     """Databases with the names of a restore that no record knows: the catalog was lost. They are not dropped."""
     known = {name for record in records for name in (record.shadow, record.undo)}
     for name in sorted(names - known):
         base, found = _OURS.sub("", name), _OURS.search(name)
-        if found and service.database.startswith(base) and base:
+        if found and database.startswith(base) and base:
             yield f"database {name} is of a restore that the catalog does not know; look at it, and drop it by hand"

@@ -34,7 +34,7 @@ def check_servers(service: Service, backups: Sequence[Backup]) -> list[Finding]:
             f"the role may not ask which server this is, so another server may not be noticed; as a superuser: {grant}"
         )
         return [*found, Finding.warning("identity", message)]
-    lineage = lineage_by(service, backups)
+    lineage = lineage_by(service.tree, service.database, backups)
     if lineage.current is None or lineage.follows(server):
         return [*found, Finding.ok("identity", f"the next backup notes that the backups are of this server: {server}")]
     return [*found, Finding.ok("identity", f"the backups are of this server: {server}")]

@@ -174,7 +174,7 @@ def _run(service: Service, hook: Hook, variables: dict[str, str]) -> None:
             service.events.emit(Event(RestoreEvent.COMMAND_PRINTED, restore=restore, figures=figures))
 
     begun = time.monotonic()
-    service.commands.run(command, variables, options.hook_seconds, tell)
+    service.tools.commands.run(command, variables, options.hook_seconds, tell)
     figures: dict[str, object] = {"seconds": round(time.monotonic() - begun, 3)}
     if lines > _MOST_LINES:
         figures["lines_not_shown"] = lines - _MOST_LINES

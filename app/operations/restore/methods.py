@@ -159,7 +159,7 @@ def _by_rows(job: RestoreJob) -> None:
             merging.check()
         safety_backup(job)
         journal.write(Step.LOADING)
-        script = stack.enter_context(service.scripts.create(job.record.id))
+        script = stack.enter_context(service.tree.scripts.create(job.record.id))
 
         def on_commit(transaction: str) -> None:
             script.keep()

@@ -155,7 +155,7 @@ def _dumped(job: Job, source: Source) -> Archive:
 def _require_reached(job: Job, source: Source, archive: Archive) -> None:
     """Make sure that the copy has seen the migrations that the live database has."""
     found, live = heads_of(source.facts().alembic_revision), job.versions.revisions.live
-    versions = SchemaVersions(Revisions(found, live), others_of(job.service, job.target, archive))
+    versions = SchemaVersions(Revisions(found, live), others_of(job.service.options, job.target, archive))
     if not versions.differ:
         return
     message = (

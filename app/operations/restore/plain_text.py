@@ -14,7 +14,7 @@ from app.archive.open_file import OpenFile
 from app.domain.backup import Codec
 from app.errors import RestoreValidationError
 from app.operations.given_file import is_packed_folder, open_plain, require_plain_files
-from app.operations.service import Service
+from app.operations.service import Service, Tools
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,14 +53,14 @@ def plain_text_of(service: Service, path: Path) -> PlainText:
             message = f"{path} is a folder, and its {TOC} is not the table of contents of a dump"
             raise RestoreValidationError(message, f"name a file in it: ls {shlex.quote(str(path))}")
         require_plain_files(path)
-        return _unpacked(service, packed)
+        return _unpacked(service.tools, packed)
     with open_plain(path) as stream:
         held = OpenFile(stream)
     if packed := packed_file(held, path):
-        return _unpacked(service, packed)
+        return _unpacked(service.tools, packed)
     with held.open() as start:
         return PlainText.of_file(held, codec_of_dump(start, path))
 
 
-def _unpacked(service: Service, packed: PackedDump) -> PlainText:
-    return PlainText(open=service.unpacker.opener(packed), codec=Codec.NONE, size=None, seekable=False)
+def _unpacked(tools: Tools, packed: PackedDump) -> PlainText:
+    return PlainText(open=tools.unpacker.opener(packed), codec=Codec.NONE, size=None, seekable=False)

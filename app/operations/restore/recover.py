@@ -37,7 +37,7 @@ def interrupted(service: Service) -> list[Restore]:
     all_restores = service.restores.restores(service.database)
     abandoned = (record for record in all_restores if record.state is RestoreState.ABANDONED)
     by_id = {record.id: record for record in (*dead, *abandoned)}
-    return of_this_server(service, list(by_id.values()))
+    return of_this_server(service.source, list(by_id.values()))
 
 
 def recover_all(service: Service) -> list[str]:
@@ -127,12 +127,12 @@ def _cleaned_up(service: Service, record: Restore) -> Restore:
     if record.step is Step.ROLLING_BACK:
         done = is_rolled_back(target, record)
         # The database that is live again was about to be put aside: its subscriptions were disabled for that.
-        resume(service, target, record, Side.REPLACED if done else Side.MADE)
+        resume(service.events, target, record, Side.REPLACED if done else Side.MADE)
         return as_rolled_back(service, record) if done else as_complete(service, record)
     if not _drop_shadow(target, record) and is_applied(target, record):
         return as_complete(service, record)
-    resume(service, target, record, Side.REPLACED)
-    service.scripts.remove(record.id)
+    resume(service.events, target, record, Side.REPLACED)
+    service.tree.scripts.remove(record.id)
     release(service, record, inventory(service))
     return replace(
         record,
@@ -185,7 +185,7 @@ def as_rolled_back(service: Service, record: Restore) -> Restore:
     The database that the restore had made, or the backup that the rollback took first, is kept from now on for as long
     as an undo is: it holds rows that came after the restore.
     """
-    service.scripts.remove(record.id)
+    service.tree.scripts.remove(record.id)
     release(service, record, inventory(service), but=record.before_rollback)
     now = service.clock()
     is_kept = record.method is Method.SHADOW or record.before_rollback is not None

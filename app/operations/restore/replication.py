@@ -12,6 +12,7 @@ from app.errors import RestorePermissionError, RestoreValidationError
 from app.operations.restore.job import Job
 from app.operations.restore.subscriptions import SEE_DOCS, start_anew
 from app.operations.service import Service, target_for
+from app.ports.target import Target
 
 SUBSCRIPTIONS, SLOTS = "subscriptions", "replication slots"
 
@@ -44,24 +45,27 @@ def slots_of_undo(service: Service, records: Iterable[Restore]) -> Iterator[Find
             yield Finding.warning(SLOTS, f"{message}; if you will not roll back: {in_psql('postgres', *drops)}")
 
 
-def disabled_subscriptions(service: Service, records: Iterable[Restore], oids: Mapping[str, int]) -> Iterator[Finding]:
+def disabled_subscriptions(
+    target: Target, database: str, records: Iterable[Restore], oids: Mapping[str, int]
+) -> Iterator[Finding]:
     """Subscriptions that are disabled since a restore, or a rollback, made the database live.
 
     One that a restore disabled is a warning. One that was disabled in the backup may be disabled on purpose.
 
     Args:
-        service: the parts.
+        target: the server.
+        database: the live one.
         records: the restores that this server knows.
         oids: the server's databases.
     """
-    live = service.database
+    live = database
     oid = oids.get(live)
     causes = [record for record in records if record.into is None and oid is not None and _live_oid(record) == oid]
     if not causes:
         return
     is_restored = any(record.state is RestoreState.COMPLETE for record in causes)
     paused_by = {name: record for record in causes for name in record.paused(Side.REPLACED)}
-    for subscription in service.target.replication(live).subscriptions:
+    for subscription in target.replication(live).subscriptions:
         name = subscription.name
         if subscription.enabled or subscription.slot is None:
             continue

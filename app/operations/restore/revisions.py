@@ -19,6 +19,7 @@ from app.domain.checks import Finding, Severity
 from app.domain.restore import Mode
 from app.domain.revisions import Heads, Order, Revisions, SchemaVersions, ToolVersions, heads_of
 from app.errors import BackupError, RestoreMisfitError
+from app.operations.options import Options
 from app.operations.restore.source import RestoreSource
 from app.operations.service import Service
 from app.ports.target import Target
@@ -45,19 +46,19 @@ def schema_versions(
     """
     if live is None or source.verified.severity is Severity.ERROR:
         return SchemaVersions(Revisions(None, None))
-    recorded = list(_recorded(service, source))
+    recorded = list(_recorded(service.options, source))
     revisions, problem = _with_history(service, Revisions(_heads(source, recorded), heads_of(live.alembic_revision)))
     return SchemaVersions(revisions, _others(target, recorded), problem)
 
 
-def others_of(service: Service, target: Target, archive: Archive) -> tuple[ToolVersions, ...]:
+def others_of(options: Options, target: Target, archive: Archive) -> tuple[ToolVersions, ...]:
     """The tables of other tools than Alembic in which an archive and the live database differ."""
-    return _others(target, list(recorded_versions(archive, service.options.version_tables)))
+    return _others(target, list(recorded_versions(archive, options.version_tables)))
 
 
 def versions_between(service: Service, one: RestoreSource, other: RestoreSource) -> SchemaVersions:
     """Compare two backups, by Alembic's revisions alone."""
-    first, second = (_heads(source, list(_recorded(service, source))) for source in (one, other))
+    first, second = (_heads(source, list(_recorded(service.options, source))) for source in (one, other))
     revisions, problem = _with_history(service, Revisions(first, second, names=(one.name, other.name)))
     return SchemaVersions(revisions, (), problem)
 
@@ -128,10 +129,10 @@ def offering_migration(job: Job) -> Iterator[None]:
         raise RestoreMisfitError(error.message, hint) from error
 
 
-def _recorded(service: Service, source: RestoreSource) -> Iterator[RecordedVersions]:
+def _recorded(options: Options, source: RestoreSource) -> Iterator[RecordedVersions]:
     """The tables of migration tools in a backup, but for Alembic's if the manifest says what is in it."""
     has_facts = _manifest_facts(source) is not None
-    for found in recorded_versions(source.archive, service.options.version_tables):
+    for found in recorded_versions(source.archive, options.version_tables):
         if not (has_facts and found.name.name == ALEMBIC):
             yield found
 
@@ -152,7 +153,7 @@ def _with_history(service: Service, revisions: Revisions) -> tuple[Revisions, st
     if revisions.order is Order.SAME or not revisions.backup or not revisions.live:
         return revisions, None
     try:
-        history = service.history()
+        history = service.tools.history()
     except BackupError as error:
         return revisions, error.message
     return Revisions(revisions.backup, revisions.live, history, revisions.names), None

@@ -51,6 +51,7 @@ from app.operations.restore.safety import take_safety_backup
 from app.operations.restore.subscriptions import pause, remarks_on_rollback, resume, resume_or_remark
 from app.operations.service import SILENT, Progress, Service, target_for
 from app.ports.events import Event, failure
+from app.ports.tree import Tree
 
 _OTHER = "take another backup to go back to: residency-backup list"
 _RESTORES = "to see what became of it: residency-backup restores"
@@ -115,7 +116,7 @@ def _find(service: Service, restore_id: str) -> Restore:
     if record is None or record.database != service.database:
         message = f"there is no restore {restore_id} of {service.database}"
         raise RestoreNotFoundError(message, "to list them: residency-backup restores")
-    if not of_this_server(service, [record]):
+    if not of_this_server(service.source, [record]):
         message = f"restore {restore_id} was made on another server, of system identifier {record.server}"
         raise RestoreValidationError(message, "roll it back there: DATABASE_URL leads to another one now")
     return record
@@ -154,7 +155,7 @@ def _obstacle(service: Service, record: Restore) -> Obstacle | None:
 
 
 def _newer_restore(service: Service, record: Restore) -> Obstacle | None:
-    newer = newer_restores(record, of_this_server(service, service.restores.restores(service.database)))
+    newer = newer_restores(record, of_this_server(service.source, service.restores.restores(service.database)))
     if final := never_undone(newer, service.clock()):
         return Obstacle(f"restore {final.id} came after it, and cannot be undone")
     if newer:
@@ -168,8 +169,8 @@ def _undo_is_gone(service: Service, record: Restore) -> Obstacle | None:
         return _safety_is_gone(service, record)
     if record.method is Method.SHADOW:
         return obstacle_to_rename(record, target_for(service, record).databases())
-    if record.method is Method.ROWS and record.id not in service.scripts.ids():
-        return Obstacle(f"{_script(service, record)}, which was kept for it, is gone")
+    if record.method is Method.ROWS and record.id not in service.tree.scripts.ids():
+        return Obstacle(f"{_script(service.tree, record)}, which was kept for it, is gone")
     return None
 
 
@@ -181,8 +182,8 @@ def _safety_is_gone(service: Service, record: Restore) -> Obstacle | None:
     return None
 
 
-def _script(service: Service, record: Restore) -> Path:
-    return service.scripts.path(record.id)
+def _script(tree: Tree, record: Restore) -> Path:
+    return tree.scripts.path(record.id)
 
 
 def _roll_back(service: Service, record: Restore, progress: Progress) -> RollbackOutcome:
@@ -237,7 +238,7 @@ def _in_place(service: Service, journal: Journal, progress: Progress) -> list[st
 
 def _by_script(service: Service, journal: Journal, progress: Progress) -> list[str]:
     progress.start("undo rows", None)
-    with service.scripts.open(journal.record.id) as script:
+    with service.tree.scripts.open(journal.record.id) as script:
         target_for(service, journal.record).run_script(script, _record_transaction(journal))
     return []
 
@@ -294,7 +295,7 @@ class RollbackEnding(Ending):
         service, record = self._journal.service, self._journal.record
         try:
             if isinstance(error, RestoreValidationError):  # the server refused it before anything was begun
-                resume(service, target_for(service, record), record, Side.MADE)
+                resume(service.events, target_for(service, record), record, Side.MADE)
                 recovered = as_complete(service, record)
             else:
                 recovered = clean_up(service, record, patience=PATIENCE_SECONDS)
@@ -330,7 +331,7 @@ def _rollback_error(service: Service, record: Restore, error: Exception) -> Rest
     by_hand = {
         Method.SHADOW: _restore_safety(record, live) if is_refused else rename,
         Method.IN_PLACE: _restore_safety(record, live),
-        Method.ROWS: f"psql -X -1 -v ON_ERROR_STOP=1 -d {quote(live)} -f {quote(str(_script(service, record)))}",
+        Method.ROWS: f"psql -X -1 -v ON_ERROR_STOP=1 -d {quote(live)} -f {quote(str(_script(service.tree, record)))}",
     }
     where = f"database {live} is as the restore left it"
     if method is Method.SHADOW and not is_refused:

@@ -12,9 +12,10 @@ from app.domain.checks import Finding
 from app.errors import BackupStorageError, ResidencyBackupError, RestoreStorageError
 from app.operations.backup.space import MEGABYTE, forecast, shortage
 from app.operations.backups.inventory import newest_verified
+from app.operations.options import Options
 from app.operations.restore.job import Job
 from app.operations.restore.migration import SHRINKS
-from app.operations.service import Service
+from app.ports.tree import Tree
 
 _DISK, _SERVER_DISK = "disk", "disk of the server"
 _FREE_SPACE = "free space there; nothing was changed"
@@ -33,7 +34,7 @@ def room_findings(job: Job) -> Iterator[Finding]:
         building, copy = max(building, source.size), source.archive.index.raw_bytes // SHRINKS
     folder = job.facts.data_folder
     together = folder is not None and _same_disk(folder, service.tree.root)
-    yield _tree_room(service, safety + copy + (building if together else 0))
+    yield _tree_room(service.tree, service.options, safety + copy + (building if together else 0))
     if folder is not None and not together:
         yield _server_room(folder, building)
 
@@ -43,13 +44,13 @@ def room_error(error: BackupStorageError) -> RestoreStorageError:
     return RestoreStorageError(f"{error.message}; the live database is as before", error.hint)
 
 
-def _tree_room(service: Service, expected: int) -> Finding:
+def _tree_room(tree: Tree, options: Options, expected: int) -> Finding:
     try:
-        free = service.tree.free_bytes()
+        free = tree.free_bytes()
     except ResidencyBackupError as error:
         return Finding.failed(_DISK, error)
     what = "this restore and its safety backup"
-    if lacks := shortage(service.tree.root, free, expected, what, service.options.min_free_bytes):
+    if lacks := shortage(tree.root, free, expected, what, options.min_free_bytes):
         return Finding.failed(_DISK, RestoreStorageError(lacks, _FREE_SPACE))
     return Finding.ok(_DISK, _enough(free, expected))
 

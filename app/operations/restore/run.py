@@ -46,7 +46,7 @@ from app.operations.restore.rollback import replace_by_safety_backup
 from app.operations.restore.room import room_error
 from app.operations.restore.source import locate, name_of, open_source
 from app.operations.service import SILENT, Progress, Service
-from app.ports.events import Event, failure
+from app.ports.events import Event, Events, failure
 
 
 def restore(service: Service, request: RestoreRequest, progress: Progress = SILENT) -> RestoreOutcome:
@@ -139,12 +139,12 @@ def _finish(job: RestoreJob) -> RestoreOutcome:
         )
         job.service.events.emit(failure(RestoreEvent.CATALOG_NOT_SAVED, error, restore=record.id))
     outcome.restore = job.record
-    _emit_end(job.service, outcome)
+    _emit_end(job.service.events, outcome)
     expire_quietly(job.service, [backup for backup in backups if backup.id not in released])
     return outcome
 
 
-def _emit_end(service: Service, outcome: RestoreOutcome) -> None:
+def _emit_end(events: Events, outcome: RestoreOutcome) -> None:
     record, changes = outcome.restore, outcome.changes
     figures = {
         "rows": sum(outcome.rows.values()) if changes is None else changes.total("inserted"),
@@ -155,7 +155,7 @@ def _emit_end(service: Service, outcome: RestoreOutcome) -> None:
         "downtime": outcome.downtime,
         "by": record.begun_by,
     }
-    service.events.emit(Event(RestoreEvent.COMPLETED, restore=record.id, backup=record.backup, figures=figures))
+    events.emit(Event(RestoreEvent.COMPLETED, restore=record.id, backup=record.backup, figures=figures))
 
 
 class RestoreEnding(Ending):

@@ -16,7 +16,7 @@ from app.errors import ResidencyBackupError, TargetUnavailableError
 from app.operations.restore.job import RestoreJob
 from app.operations.restore.journal import Journal
 from app.operations.service import Service
-from app.ports.events import Event, failure
+from app.ports.events import Event, Events, failure
 from app.ports.target import Target
 
 SEE_DOCS = "docs/restore.md, 'Subscriptions and replication slots'"
@@ -34,7 +34,7 @@ def pause(target: Target, journal: Journal, side: Side) -> None:
         target.pause_subscriptions(live, enabled)
 
 
-def resume(service: Service, target: Target, record: Restore, side: Side) -> list[str]:
+def resume(events: Events, target: Target, record: Restore, side: Side) -> list[str]:
     """Enable the paused subscriptions of the live database; returns remarks on what the server refused.
 
     Raises:
@@ -46,14 +46,14 @@ def resume(service: Service, target: Target, record: Restore, side: Side) -> lis
     try:
         for name in target.resume_subscriptions(record.changes, names):
             event = Event(RestoreEvent.SUBSCRIPTION_LOST, restore=record.id, figures={"subscription": name})
-            service.events.emit(event)
+            events.emit(event)
     except TargetUnavailableError:
         raise
     except ResidencyBackupError as error:
         # A refusal will be repeated at each try: it must not keep a restore from being recovered.
         by_hand = in_psql(record.changes, *map(enabling, names))
         event = failure(RestoreEvent.SUBSCRIPTIONS_DISABLED, error, restore=record.id)
-        service.events.emit(replace(event, hint=by_hand))
+        events.emit(replace(event, hint=by_hand))
         return [f"subscriptions are still disabled: {error.message}; {by_hand}"]
     return []
 
@@ -61,7 +61,7 @@ def resume(service: Service, target: Target, record: Restore, side: Side) -> lis
 def resume_or_remark(service: Service, target: Target, record: Restore, side: Side) -> list[str]:
     """The same after the work is done: a server that does not answer any more is only a remark."""
     try:
-        return resume(service, target, record, side)
+        return resume(service.events, target, record, side)
     except TargetUnavailableError as error:
         service.events.emit(failure(RestoreEvent.SUBSCRIPTIONS_DISABLED, error, restore=record.id))
         by_hand = in_psql(record.changes, *map(enabling, record.paused(side)))

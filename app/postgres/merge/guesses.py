@@ -51,7 +51,7 @@ def guesses_about(
         columns=_columns(misfits, archive, matches),
         values={
             (table, name): value
-            for table, names in misfits.wanting.items()
+            for table, names in misfits.unfilled.items()
             for name, value in _values(session, table, names)
         },
     )

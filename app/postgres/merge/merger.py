@@ -84,10 +84,10 @@ class LiveMerge:
     def _plan(self) -> None:
         """Plan, and make sure that new rows have all values that they need."""
         self._planner.plan()
-        if wanting := self._planner.wanting():
-            raise self._refusal(Misfits(wanting=wanting))
+        if unfilled := self._planner.unfilled():
+            raise self._refusal(Misfits(unfilled=unfilled))
 
-    def require_place(self) -> None:
+    def require_fit(self) -> None:
         """Refuse a backup that does not fit the live database; the error names everything that does not fit."""
         if not (misfits := self._matched.misfits):
             return
@@ -95,7 +95,7 @@ class LiveMerge:
         def refuse() -> RestoreValidationError:
             with self._at_one_instant():
                 self._planner.plan()
-                misfits.wanting = self._planner.wanting()
+                misfits.unfilled = self._planner.unfilled()
                 return self._refusal(misfits)
 
         raise read_giving_way(self._database, self._session, refuse)
@@ -248,7 +248,7 @@ def merging(
             with session.catalogs():
                 followed = followed_sequences(session, archive, matches.tables, matches.names.tops)
         merge = LiveMerge(database, session, archive, request, schema, matches, staged, planner, durable_id, followed)
-        merge.require_place()
+        merge.require_fit()
         yield merge
 
 

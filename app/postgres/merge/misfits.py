@@ -25,17 +25,17 @@ class Misfits:
         parts: these, and their partitions.
         lost: columns of the backup, with values, that the live table lacks.
         shared: live tables whose key is not unique in the backup's rows, with the key's columns.
-        wanting: columns in which new rows need a value, which the backup does not have.
+        unfilled: columns in which new rows need a value, which the backup does not have.
     """
 
     tables: list[TableName] = field(default_factory=list)
     parts: list[TableName] = field(default_factory=list)
     lost: list[Column] = field(default_factory=list)
     shared: dict[TableName, str] = field(default_factory=dict)
-    wanting: dict[TableName, list[str]] = field(default_factory=dict)
+    unfilled: dict[TableName, list[str]] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.tables or self.lost or self.shared or self.wanting)
+        return bool(self.tables or self.lost or self.shared or self.unfilled)
 
     def sentences(self) -> Iterator[str]:
         """What has no place, in words."""
@@ -45,7 +45,7 @@ class Misfits:
             yield f"column {table}.{name} is not in the live database, and the backup has values in it"
         for table, key in self.shared.items():
             yield f"the live key ({key}) of {table} is not unique in the backup's rows"
-        for table, names in self.wanting.items():
+        for table, names in self.unfilled.items():
             lacking = f"NOT NULL columns without a default that the backup does not have: {', '.join(names)}"
             yield f"{table} has {lacking}"
 
@@ -121,7 +121,7 @@ def _adaptation(misfits: Misfits, guesses: Guesses, request: MergeRequest) -> Ad
     out = [] if named else [table for table in misfits.tables if table not in guesses.tables]
     out += [table for table in misfits.shared if not named or request.dependents or request.parents]
     renamed = {(table, new) for (table, _), new in guesses.columns.items()}
-    wanting = [(table, name) for table, names in misfits.wanting.items() for name in names]
+    unfilled = [(table, name) for table, names in misfits.unfilled.items() for name in names]
     return request.adaptation + Adaptation(
         skip_tables=tuple(TableRef(*table) for table in out),
         skip_columns=tuple(
@@ -133,7 +133,7 @@ def _adaptation(misfits: Misfits, guesses: Guesses, request: MergeRequest) -> Ad
         map_columns=tuple(ColumnMapping(column_ref(*old), new) for old, new in guesses.columns.items()),
         fills=tuple(
             Fill(column_ref(*column), guesses.values[column])
-            for column in wanting
+            for column in unfilled
             if column not in renamed and column[0] not in misfits.shared
         ),
     )

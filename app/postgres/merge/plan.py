@@ -163,15 +163,15 @@ class Planner:
             reason = Reason(match.name, SampleKind.PARTITION, tuple(sorted(bounds.columns)))
             yield _block_unpartitioned(table, self.reasons.stopped(reason), bounds)
 
-    def wanting(self) -> dict[TableName, list[str]]:
+    def unfilled(self) -> dict[TableName, list[str]]:
         """NOT NULL columns without a default, in which planned new rows would have no value, by table."""
-        wanting: dict[TableName, list[str]] = {}
+        unfilled: dict[TableName, list[str]] = {}
         for table in self._staged if not self._whole else ():
             inserts = f"SELECT EXISTS (SELECT FROM {table.plan} WHERE action {SAME} 'i' AND blocked IS NULL)"
             columns = _columns_without_value(table)
             if columns and self._session.query(inserts, "the plan")[0][0]:
-                wanting[table.match.name] = columns
-        return wanting
+                unfilled[table.match.name] = columns
+        return unfilled
 
     def may_want_values(self) -> bool:
         """Whether new rows may lack such a value, or an expression for one may fail."""

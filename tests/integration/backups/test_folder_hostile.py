@@ -86,7 +86,7 @@ def test_a_folder_that_goes_before_the_draft_gets_neither_marker_nor_folders(sma
     small.backups.rename(small.backups.with_name("away"))
     small.backups.mkdir()
     with pytest.raises(BackupFolderLostError):
-        mark(service)
+        mark(service.tree, service.database)
     with pytest.raises(BackupFolderLostError):
         service.tree.folder.change(service.database, lambda said: said)
     with pytest.raises(BackupFolderLostError):  # and so does who began after it went, as a restore does

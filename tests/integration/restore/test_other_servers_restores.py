@@ -119,7 +119,7 @@ def test_what_another_servers_restore_needs_is_neither_released_nor_expired(
     repair(after_its_time(own))
     assert ours.safety not in pinned(own)
     assert theirs.safety in pinned(own)
-    assert ours.id not in own.scripts.ids()
+    assert ours.id not in own.tree.scripts.ids()
     assert not [each for each in check(after_its_time(own)) if theirs.id in each.message and "--repair" in each.message]
     rollback(other, theirs.id)
     assert two_servers.other.query(COUNT) == [(1,)]
@@ -138,7 +138,7 @@ def test_a_server_that_does_not_answer_has_nothing_released(
         repair(service)
 
     assert pinned(own) == held
-    assert own.scripts.ids() == [ours.id]
+    assert own.tree.scripts.ids() == [ours.id]
     rollback(own, ours.id)
     rollback(two_servers.service(), theirs.id)
 

@@ -249,7 +249,7 @@ def test_in_place_into_another_database_a_post_command_has_no_way_back(own: Dama
 
 def test_repair_takes_nothing_from_a_restore_that_is_just_beginning(damaged: Damaged) -> None:
     service = damaged.service()
-    find_all = service.scripts.ids
+    find_all = service.tree.scripts.ids
     begun = Restore(
         id="0123456789ab",
         database=damaged.name,
@@ -266,7 +266,7 @@ def test_repair_takes_nothing_from_a_restore_that_is_just_beginning(damaged: Dam
         if len(looks) == 3:  # after those for what is unsettled, and what is due
             service.restores.begin_restore(begun)
             keep(service, damaged.backup, begun.pin)
-            with service.scripts.create(begun.id) as script:
+            with service.tree.scripts.create(begun.id) as script:
                 script.keep()
         return looks[-1]
 

@@ -32,12 +32,12 @@ def test_a_merge_names_the_path_that_a_function_looked_in(empty_database: TestDa
 
 def test_check_names_what_runs_at_each_login(empty_database: TestDatabase, tmp_path: Path) -> None:
     service = make_site(empty_database, tmp_path / "backups", filled=False).service()
-    assert check_logins(service) == []
+    assert check_logins(service.source) == []
     empty_database.execute("""
         CREATE FUNCTION note() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN NULL; END $$;
         CREATE EVENT TRIGGER "at login" ON login EXECUTE FUNCTION note()""")
-    (found,) = check_logins(service)
+    (found,) = check_logins(service.source)
     assert found.message.startswith("event trigger at login fires at the start of each session of this service")
     assert found.message.endswith("""-c 'ALTER ROLE "postgres" SET event_triggers = off'""")
     empty_database.execute(f"ALTER ROLE postgres IN DATABASE {empty_database.name} SET event_triggers = off")
-    assert check_logins(service) == []
+    assert check_logins(service.source) == []

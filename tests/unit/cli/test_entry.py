@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -42,3 +43,20 @@ def test_help_takes_no_library_that_only_work_needs() -> None:
     assert "Commands:" in done.stdout
     imported = set(done.stdout.splitlines()[-1].split())
     assert {"sqlalchemy", "psycopg", "pydantic", "rich", "structlog"} & imported == set()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "hint"),
+    [
+        (["list", "--nonsense"], "No such option", "residency-backup list --help"),
+        (["show"], "Missing argument", "residency-backup show --help"),
+        (["nonsense"], "No such command", "residency-backup --help"),
+    ],
+)
+def test_a_program_that_misspells_a_command_gets_json_too(
+    arguments: list[str], message: str, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run([*arguments, "--json"]) == 2
+    document = json.loads(capsys.readouterr().out)
+    assert message in document["message"]
+    assert (document["hint"], document["exit_code"]) == (hint, 2)

@@ -65,7 +65,7 @@ def test_its_undo_database_was_dropped_and_so_neither_it_nor_an_earlier_one_can_
 def test_its_script_is_gone(memory_site: MemorySite) -> None:
     memory_site.take()
     done = restored(memory_site, mode="merge")
-    memory_site.service.scripts.remove(done)
+    memory_site.service.tree.scripts.remove(done)
     assert lost(memory_site)[done].startswith("its script is gone; what was there before it is in safety/")
 
 
@@ -87,8 +87,8 @@ def test_its_safety_backup_is_gone_and_a_rollback_says_so_before_it_takes_anothe
 def test_of_a_folder_whose_mount_is_gone_nobody_can_tell(memory_site: MemorySite) -> None:
     memory_site.take()
     restored(memory_site, mode="merge")
-    for restore_id in memory_site.service.scripts.ids():
-        memory_site.service.scripts.remove(restore_id)
+    for restore_id in memory_site.service.tree.scripts.ids():
+        memory_site.service.tree.scripts.remove(restore_id)
     memory_site.tree.mount.disk = Disk()
     assert lost(memory_site) == {}
 
@@ -110,7 +110,7 @@ def test_of_a_server_that_is_away_or_another_one_nobody_can_tell(memory_site: Me
 def test_check_and_restores_say_the_same_of_it(memory_site: MemorySite) -> None:
     memory_site.take()
     first, second = restored(memory_site, mode="merge"), restored(memory_site, mode="merge")
-    memory_site.service.scripts.remove(second)
+    memory_site.service.tree.scripts.remove(second)
     found = check_restores(memory_site.service, inventory(memory_site.service))
     told = [finding.message for finding in found if finding.severity is Severity.WARNING]
     assert sorted(told) == sorted(

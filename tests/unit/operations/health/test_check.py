@@ -197,7 +197,7 @@ def test_a_restore_that_can_be_rolled_back_is_told_and_one_that_is_over_is_due(m
 def test_what_is_held_for_no_restore_is_named(memory_site: MemorySite) -> None:
     memory_site.take()
     memory_site.server.databases["residency_undo_0123456789ab"] = memory_site.server.databases["residency"]
-    with memory_site.service.scripts.create("0123456789ab") as script:
+    with memory_site.service.tree.scripts.create("0123456789ab") as script:
         script.keep()
     said = "; ".join(complaints(memory_site))
     assert "database residency_undo_0123456789ab is of a restore that the catalog does not know" in said

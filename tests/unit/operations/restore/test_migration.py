@@ -35,7 +35,7 @@ def site(memory_site: MemorySite) -> MemorySite:
     site.take()
     live.revision, live.rows["people"] = "b", ["1\tAda (migrated)"]
     site.server.migrations = {"env": up}
-    site.service = replace(site.service, history=lambda: History({"a": (), "b": ("a",)}))
+    site.read_history(lambda: History({"a": (), "b": ("a",)}))
     return site
 
 

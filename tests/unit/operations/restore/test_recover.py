@@ -140,7 +140,7 @@ def require_nothing_left(site: MemorySite) -> None:
     site.later(hours=25)
     expire(site.service)
     assert list(site.server.databases) == ["residency"]
-    assert list(site.service.scripts.ids()) == []
+    assert list(site.service.tree.scripts.ids()) == []
     assert [backup.id for backup in inventory(site.service) if backup.pinned_reason] == []
     assert site.tree.leftovers() == []
 

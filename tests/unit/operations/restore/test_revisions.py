@@ -25,7 +25,7 @@ def site(memory_site: MemorySite) -> MemorySite:
     live.revision = "a"
     memory_site.take()
     live.revision = "c"
-    memory_site.service = replace(memory_site.service, history=lambda: HISTORY)
+    memory_site.read_history(lambda: HISTORY)
     return memory_site
 
 
@@ -92,7 +92,7 @@ def test_scripts_that_cannot_be_read_keep_nobody_from_a_restore(site: MemorySite
     def fails() -> History:
         raise DiskReadError("/srv/app/a.py cannot be read: Permission denied")
 
-    site.service = replace(site.service, history=fails)
+    site.read_history(fails)
     finding = by_check(site.restore(mode="merge").findings)["revision"]
     assert finding.severity is Severity.OK
     assert "the live database of c; /srv/app/a.py cannot be read" in finding.message

@@ -73,7 +73,7 @@ def test_what_cannot_be_rolled_back_is_said(site: MemorySite) -> None:
     with pytest.raises(RestoreValidationError, match="which was kept for it, is gone"):
         rollback(site.service, record.id)
     merged = site.restore("daily/backup-2025-01-15", mode="merge").restore
-    site.service.scripts.remove(merged.id)
+    site.service.tree.scripts.remove(merged.id)
     with pytest.raises(RestoreValidationError, match="is gone"):
         rollback(site.service, merged.id)
 
