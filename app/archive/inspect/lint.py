@@ -8,11 +8,11 @@ Source: pg_dump's own output, majors 9.1 to 18; CVE-2025-8714 and 8715 (meta-com
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import islice, takewhile
 
 from app.archive import lexer
-from app.archive.index import Segment
+from app.archive.index import Segment, SegmentKind
 from app.archive.inspect.cursor import NoDumpError
 from app.archive.inspect.grammar import Judge
 from app.archive.reader import Archive
@@ -24,8 +24,12 @@ _NEWLINE = b"\n"
 _END_OF_DATA = {b"\\.\n", b"\\.\r\n"}
 
 
-def lint(archive: Archive) -> list[str]:
+def lint(archive: Archive, without: Collection[SegmentKind] = ()) -> list[str]:
     """Lint an archive. Rows are not read if its segments have places in the file.
+
+    Args:
+        archive: the dump.
+        without: kinds of segments that the caller does not run; they are not read if they have places in the file.
 
     Returns:
         Statements that will be skipped, each with the reason.
@@ -44,7 +48,8 @@ def lint(archive: Archive) -> list[str]:
     if not archive.seekable:
         _check_all(judge, scan(archive.whole()), remarks)
         return list(remarks)
-    for is_data, run in archive.runs():
+    for is_data, whole_run in archive.runs():
+        run = [segment for segment in whole_run if segment.kind not in without]
         for segments in [[segment] for segment in run] if is_data else [run]:
             # Of data only the COPY: the load refuses a segment that is not one block.
             _check_segments(judge, archive, segments, 1 if is_data else None, remarks)

@@ -20,9 +20,7 @@ import structlog
 
 from app.archive.index import SegmentKind, TableName
 from app.archive.inspect.lint import lint
-from app.archive.pg_dump import LO_CREATE
 from app.archive.reader import Archive
-from app.archive.scanner import scan
 from app.domain.changes import BlockedRows, Changes, MergeRequest, TableChanges
 from app.domain.restore import Policy
 from app.errors import MergeConflictError, RestoreBusyError, RestoreValidationError
@@ -35,6 +33,7 @@ from app.postgres.merge.blocked import Hints, blocked_rows
 from app.postgres.merge.counts import counted
 from app.postgres.merge.guesses import guesses_about
 from app.postgres.merge.inverse import Inverse
+from app.postgres.merge.large_objects import notes_on_large_objects
 from app.postgres.merge.match import MatchResult, match
 from app.postgres.merge.materialized_views import notes_on_views
 from app.postgres.merge.misfits import Misfits, refusal
@@ -196,7 +195,7 @@ class LiveMerge:
         for staged, plan in zip(self._staged, planned, strict=True):
             notes += notes_on_fills(staged, plan.inserted)
         notes += notes_on_versions(self._session, self._matched.versions)
-        notes += [*_notes_on_large_objects(self._session, self._archive, self._request), *_notes_on(self._staged)]
+        notes += [*notes_on_large_objects(self._session, self._archive, self._request), *_notes_on(self._staged)]
         notes += sequences.notes
         changed = [staged.match.name for staged, plan in zip(self._staged, planned, strict=True) if plan.changed]
         notes += [*notes_on_views(self._session, changed), *_notes_on_event_triggers(self._session)]
@@ -237,7 +236,7 @@ def merging(
     database: Database, archive: Archive, request: MergeRequest, progress: Callable[[int], None]
 ) -> Iterator[LiveMerge]:
     """Stage an archive's rows beside the live tables, for the length of a block; see the port."""
-    lint(archive)
+    lint(archive, without={SegmentKind.LARGE_OBJECTS})  # nothing of it is run
     with merge_session(database, request.search_path) as session, durable_ids(database) as durable_id:
         schema = retry_while_locked(session, lambda: live_schema(session))
         matches = match(archive, schema, request, database.name)
@@ -276,14 +275,3 @@ def _notes_on(staged: list[StagedTable]) -> Iterator[str]:
 def _notes_on_event_triggers(session: MergeSession) -> Iterator[str]:
     if names := ", ".join(session.event_triggers.not_disabled):
         yield f"event triggers fire on the temporary tables of the merge, as the role may not disable them: {names}"
-
-
-def _notes_on_large_objects(session: MergeSession, archive: Archive, request: MergeRequest) -> Iterator[str]:
-    """A note on large objects that the live database lacks: a merge does not add them."""
-    text = (archive.text(segment) for segment in archive.index.segments if segment.kind is SegmentKind.LARGE_OBJECTS)
-    chunks = scan(chain.from_iterable(text)) if not request.tables else iter(())
-    in_backup = {int(oid) for chunk in chunks for oid in LO_CREATE.findall(chunk.data)}
-    query = "SELECT oid::pg_catalog.int8 FROM pg_catalog.pg_largeobject_metadata"
-    existing = {oid for (oid,) in session.query(query, "large objects")}
-    if missing := in_backup - existing:
-        yield f"{len(missing)} large objects of the backup are not in the live database; a merge does not add them"
