@@ -48,6 +48,8 @@ _WITH_HEADERS = _run(rb"(?:" + _HEADER + rb")?")
 _CREATED, _OWNED, _CONTENT = map(_expression, (_CREATE, _OWNER, _OBJECT))
 _BEGINS = re.compile(rb"\n{0,3}(?:SELECT pg_catalog\.lo_|ALTER LARGE OBJECT |--\n-- Name: " + _OID + rb"; Type: BLOB;)")
 
+_BEGINNING_BYTES = 64
+
 
 class Owned(NamedTuple):
     """That a large object belongs to a role; both as the statement spells them."""
@@ -63,6 +65,12 @@ class Written(NamedTuple):
     digits: bytes
 
 
+def may_begin_run(text: bytes, at: int, limit: int) -> bool:
+    """Whether a run may begin at `at`, and the text ends before it has its `limit` of bytes."""
+    left = len(text) - at
+    return left < _BEGINNING_BYTES or (left < limit and _BEGINS.match(text, at) is not None)
+
+
 def end_of_run(text: bytes, at: int, limit: int, *, headers: bool) -> int:
     """Offset of the end of the run that begins at `at`; `at` if none begins there.
 
@@ -72,8 +80,6 @@ def end_of_run(text: bytes, at: int, limit: int, *, headers: bool) -> int:
         limit: the run's length in bytes, which its last statements may pass.
         headers: whether entry headers of large objects may be in it.
     """
-    if not _BEGINS.match(text, at):
-        return at
     expression = _WITH_HEADERS if headers else _PLAIN
     end = at
     while end - at < limit and (part := expression.match(text, end)):

@@ -108,10 +108,15 @@ class _Scanner:
                 self._header = SegmentHeader(SegmentKind.AFTER)
 
     def _runs(self) -> Iterator[Chunk]:
-        """Runs of statements about large objects in the text that was read."""
+        """Runs of statements about large objects, as long as possible."""
         # The header of a large object begins no other segment in these two; see _kind_of.
         headers = self._header.kind in {SegmentKind.BEFORE, SegmentKind.AFTER}
-        while (end := large_objects.end_of_run(self._text, self._at, _RUN_BYTES, headers=headers)) > self._at:
+        while True:
+            while large_objects.may_begin_run(self._text, self._at, _RUN_BYTES) and self._fill():
+                pass
+            end = large_objects.end_of_run(self._text, self._at, _RUN_BYTES, headers=headers)
+            if end == self._at:
+                return
             yield Chunk(self._header, self._take(end), objects=True)
 
     def _fill(self) -> bool:
