@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Protocol
 import zstandard
 from isal import igzip_lib, isal_zlib
 
+from app.archive.digest import PieceHash, xxh128
 from app.domain.backup import Codec
 from app.errors import BackupReadError, BackupValidationError
 
@@ -30,16 +30,6 @@ _CHUNK = 1 << 20  # plain bytes yielded at once, because the consumer may need s
 _GZIP_WINDOW = 31  # 15 bits of window and gzip's own header
 
 
-class Hash(Protocol):
-    """A digest that is being computed."""
-
-    def update(self, data: bytes, /) -> None:
-        """Take more data."""
-
-    def hexdigest(self) -> str:
-        """The digest."""
-
-
 @dataclass(frozen=True, slots=True)
 class FrameFormat:
     """How plain bytes become frames. Not for use by several threads.
@@ -54,7 +44,7 @@ class FrameFormat:
 
     size: int
     pack: Callable[[bytes], bytes]
-    hash: Callable[[], Hash] = hashlib.sha256
+    hash: PieceHash = xxh128
 
 
 class _NoHash:

@@ -48,7 +48,8 @@ class Segment:
         table, columns, rows: of a COPY block; None for SQL.
         offset, bytes: its place in the file. None in a compressed file of another program, because its frames do
             not end with the segments.
-        raw_bytes, sha256: length and digest of its plain SQL.
+        raw_bytes: length of its plain SQL.
+        xxh128, sha256: digest of its plain SQL; one of the two (see `app.archive.digest`).
         pages: of the table, if the segment was read by a range of pages.
     """
 
@@ -59,7 +60,8 @@ class Segment:
     bytes: int | None
     raw_bytes: int
     rows: int | None = None
-    sha256: str
+    xxh128: str | None = None
+    sha256: str | None = None
     pages: PageRange | None = None
 
     def __str__(self) -> str:

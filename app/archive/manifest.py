@@ -1,31 +1,34 @@
 """The manifest: the sidecar that indexes and proves an archive.
 
-JSON in a file whose name is the archive's plus ``.json``. The last member, `checksum`, is the SHA-256 of all others: it
-tells a damaged manifest from a damaged archive.
+JSON in a file whose name is the archive's plus ``.json``. Its *facts* come first, and are all that a list of backups
+needs; its *index* follows, as long as the database has tables. `app.archive.manifest_text` says how both are laid out.
+
+In format 2 the pieces of the file are listed with their XXH3-128, in format 1 with their SHA-256. A manifest that is
+changed (a pin) stays of its format.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from app.archive.digest import Piece
 from app.archive.index import Index, Segment, TableDigest, total_rows
+from app.archive.manifest_text import FIRST_FORMAT, FORMAT, REBUILD, content_of, facts_in, to_text
 from app.domain.backup import Backup, Codec, Origin, Tier
 from app.domain.callers import caller
 from app.domain.doubts import MOST, Doubt, bounded
 from app.domain.servers import Identity
-from app.errors import ManifestError, NewerManifestError
+from app.errors import ManifestError
 
-FORMAT = 1
 # Session settings that decide how rows are written: those that pg_dump sets, and the two that it does not set.
 READ_SETTINGS = frozenset(
     {"DateStyle", "IntervalStyle", "extra_float_digits", "TimeZone", "search_path"}
     | {"client_encoding", "bytea_output"}
 )
-_REBUILD = "the backup itself stays usable; to rebuild its manifest: residency-backup sync"
 
 
 class Extension(BaseModel):
@@ -82,13 +85,18 @@ class ServerFacts(BaseModel):
 
 
 class Member(BaseModel):
-    """A regular file in the tar of a full backup."""
+    """A regular file in the tar of a full backup.
+
+    Attributes:
+        xxh128, sha256: digest of its content; one of the two (see `app.archive.digest`).
+    """
 
     model_config = ConfigDict(frozen=True)
 
     name: str
     bytes: int
-    sha256: str
+    xxh128: str | None = None
+    sha256: str | None = None
 
 
 class FullFacts(BaseModel):
@@ -112,8 +120,8 @@ class FullFacts(BaseModel):
     members: tuple[Member, ...]
 
 
-class Manifest(BaseModel):
-    """The content of a manifest.
+class _CommonFacts(BaseModel):
+    """What a manifest says without its index.
 
     Attributes:
         snapshot_time: the instant that the backup shows.
@@ -122,14 +130,14 @@ class Manifest(BaseModel):
         server, pg_dump: None if the file was found and not made; a full backup has no `pg_dump` either.
         pinned_reason: why the backup is pinned; ``kept`` in the file. It must outlive the catalog.
         made_by, pinned_by: who asked for the backup, and for the pin; versions before did not write it.
-        full: content of a full backup, which has neither tables nor segments.
+        sha256: of the file.
         doubts: objects that a restore could not make, because their functions rely on search_path.
         lacking: objects of users that no dump contains, one sentence each.
     """
 
     model_config = ConfigDict(frozen=True, populate_by_name=True)
 
-    format: int = FORMAT
+    format: int = Field(default=FORMAT, ge=FIRST_FORMAT)
     tool: str
     origin: Origin
     database: str
@@ -149,9 +157,6 @@ class Manifest(BaseModel):
     bytes: int
     raw_bytes: int
     sha256: str
-    tables: tuple[TableDigest, ...]
-    segments: tuple[Segment, ...]
-    full: FullFacts | None = None
     doubts: tuple[Doubt, ...] = ()
     lacking: tuple[str, ...] = ()
 
@@ -170,26 +175,7 @@ class Manifest(BaseModel):
     def _short(cls, lacking: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(map(bounded, lacking[:MOST]))
 
-    @property
-    def index(self) -> Index:
-        """The archive's index."""
-        return Index(
-            segments=self.segments,
-            tables=self.tables,
-            bytes=self.bytes,
-            raw_bytes=self.raw_bytes,
-            sha256=self.sha256,
-            complete=True,
-        )
-
-    def to_json(self) -> str:
-        """The content of the file."""
-        content = self.model_dump(mode="json", by_alias=True)
-        content["checksum"] = _checksum(content)
-        return json.dumps(content, indent=1) + "\n"
-
-    def to_backup(self, backup_id: str, file: str) -> Backup:
-        """The backup that this manifest describes, under its id and file name in the tree."""
+    def _backup(self, backup_id: str, file: str, rows: int | None, tables: int | None) -> Backup:
         return Backup(
             id=backup_id,
             database=self.database,
@@ -199,8 +185,8 @@ class Manifest(BaseModel):
             created_at=self.snapshot_time,
             bytes=self.bytes,
             raw_bytes=self.raw_bytes,
-            rows=None if self.full else total_rows(self.tables),
-            tables=None if self.full else len(self.tables),
+            rows=rows,
+            tables=tables,
             database_size=self.server.size if self.server else None,
             sha256=self.sha256,
             codec=self.codec,
@@ -219,6 +205,88 @@ class Manifest(BaseModel):
         )
 
 
+class Facts(_CommonFacts):
+    """The facts of a manifest, read without its index.
+
+    Attributes:
+        row_count, table_count: how much a dump holds; None for a full backup.
+    """
+
+    row_count: int | None
+    table_count: int | None
+
+    def to_backup(self, backup_id: str, file: str) -> Backup:
+        """The backup that the manifest describes, under its id and file name in the tree."""
+        return self._backup(backup_id, file, self.row_count, self.table_count)
+
+
+class Manifest(_CommonFacts):
+    """The content of a manifest.
+
+    Attributes:
+        full: content of a full backup, which has neither tables nor segments.
+    """
+
+    tables: tuple[TableDigest, ...]
+    segments: tuple[Segment, ...]
+    full: FullFacts | None = None
+
+    @property
+    def index(self) -> Index:
+        """The archive's index."""
+        return Index(
+            segments=self.segments,
+            tables=self.tables,
+            bytes=self.bytes,
+            raw_bytes=self.raw_bytes,
+            sha256=self.sha256,
+            complete=True,
+        )
+
+    @property
+    def row_count(self) -> int | None:
+        """Number of rows; None for a full backup."""
+        return None if self.full else total_rows(self.tables)
+
+    @property
+    def table_count(self) -> int | None:
+        """Number of tables; None for a full backup."""
+        return None if self.full else len(self.tables)
+
+    def to_json(self) -> str:
+        """The content of the file."""
+        content = self.model_dump(mode="json", by_alias=True)
+        for piece in (*content["segments"], *(content["full"] or {"members": ()})["members"]):
+            del piece["xxh128" if piece["xxh128"] is None else "sha256"]
+        if self.format != FIRST_FORMAT:
+            content |= {"row_count": self.row_count, "table_count": self.table_count}
+        return to_text(content)
+
+    def to_backup(self, backup_id: str, file: str) -> Backup:
+        """The backup that this manifest describes, under its id and file name in the tree."""
+        return self._backup(backup_id, file, self.row_count, self.table_count)
+
+
+def parse_facts(beginning: bytes, name: str) -> Facts | None:
+    """Read the facts of a manifest, without its index.
+
+    Args:
+        beginning: of the file, or all of it.
+        name: of the manifest, for errors.
+
+    Returns:
+        None if it takes the whole manifest to know: of format 1, or the facts are longer.
+
+    Raises:
+        ManifestError: as `parse_manifest`. The index may be damaged all the same.
+    """
+    content = facts_in(beginning, name)
+    if content is None:
+        return None
+    with _naming(name):
+        return Facts.model_validate_json(json.dumps(content))
+
+
 def parse_manifest(data: bytes, name: str) -> Manifest:
     """Read a manifest.
 
@@ -229,40 +297,38 @@ def parse_manifest(data: bytes, name: str) -> Manifest:
     Raises:
         ManifestError: it is no JSON, no manifest, damaged, or of a newer version of this program.
     """
-    try:
-        content: Any = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise ManifestError(f"the manifest {name} is corrupt: {error}", _REBUILD) from error
-    if not isinstance(content, dict):
-        raise ManifestError(f"the manifest {name} is corrupt: not a JSON object", _REBUILD)
-    version = content.get("format")
-    if not isinstance(version, int):
-        raise ManifestError(f"the manifest {name} is corrupt: it names no format", _REBUILD)
-    if version > FORMAT:
-        message = f"the manifest {name} is of format {version}; this program reads up to {FORMAT}"
-        raise NewerManifestError(
-            message,
-            "upgrade residency-backup; the backup itself needs none: psql restores plain SQL, and a full one is a tar",
-        )
-    checksum = content.pop("checksum", None)
-    if checksum != _checksum(content):
-        raise ManifestError(f"the manifest {name} is corrupt: its checksum does not match", _REBUILD)
-    try:
+    content = content_of(data, name)
+    with _naming(name):
         manifest = Manifest.model_validate_json(data)
+    pieces: tuple[Piece, ...] = (*manifest.segments, *(manifest.full.members if manifest.full else ()))
+    if not all(_has_digest(piece, manifest.format) for piece in pieces):
+        raise ManifestError(f"the manifest {name} is corrupt: a part of the file has no digest", REBUILD)
+    if not all(_lies_within(segment, manifest.bytes) for segment in manifest.segments):
+        raise ManifestError(f"the manifest {name} is corrupt: a segment lies outside of its file", REBUILD)
+    counts = (content.get("row_count"), content.get("table_count"))
+    if manifest.format != FIRST_FORMAT and counts != (manifest.row_count, manifest.table_count):
+        raise ManifestError(f"the manifest {name} is corrupt: its facts and its index differ", REBUILD)
+    return manifest
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Raise ManifestError for what pydantic refuses."""
+    try:
+        yield
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(str(part) for part in problem["loc"])
-        raise ManifestError(f"the manifest {name} is corrupt: {place}: {problem['msg']}", _REBUILD) from error
-    if not all(_lies_within(segment, manifest.bytes) for segment in manifest.segments):
-        raise ManifestError(f"the manifest {name} is corrupt: a segment lies outside of its file", _REBUILD)
-    return manifest
+        raise ManifestError(f"the manifest {name} is corrupt: {place}: {problem['msg']}", REBUILD) from error
+
+
+def _has_digest(piece: Piece, version: int) -> bool:
+    """Whether a piece has the digest of this format, and no other."""
+    digest, other = (piece.sha256, piece.xxh128) if version == FIRST_FORMAT else (piece.xxh128, piece.sha256)
+    return digest is not None and other is None
 
 
 def _lies_within(segment: Segment, length: int) -> bool:
     if segment.raw_bytes < 0 or (segment.offset is None) != (segment.bytes is None):
         return False
     return segment.offset is None or 0 <= segment.offset <= segment.offset + (segment.bytes or 0) <= length
-
-
-def _checksum(content: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -19,7 +19,7 @@ class SegmentFigures:
 
     header: SegmentHeader
     raw_bytes: int
-    sha256: str
+    xxh128: str
     digest: RowDigest | None
 
 

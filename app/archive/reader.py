@@ -11,6 +11,7 @@ from itertools import accumulate, chain, groupby
 from typing import BinaryIO
 
 from app.archive.codecs import DecodedChunk, decode
+from app.archive.digest import hash_of, is_proven
 from app.archive.index import Index, Segment, SegmentKind, TableName
 from app.archive.scanner import Chunk, scan
 from app.archive.sequential import SequentialReader
@@ -138,7 +139,7 @@ class Archive:
 
 
 def _proven(segment: Segment, text: Iterator[bytes], where: str) -> Iterator[bytes]:
-    digest = hashlib.sha256()
+    digest = hash_of(segment)
     length = 0
     for block in text:
         digest.update(block)
@@ -147,7 +148,7 @@ def _proven(segment: Segment, text: Iterator[bytes], where: str) -> Iterator[byt
     if length != segment.raw_bytes:
         message = f"{where}: {length} bytes instead of {segment.raw_bytes}"
         raise BackupValidationError(message, _USE_ANOTHER)
-    if digest.hexdigest() != segment.sha256:
+    if not is_proven(segment, digest):
         raise BackupValidationError(f"{where}: the content is not what was dumped", _USE_ANOTHER)
 
 
@@ -214,7 +215,7 @@ def _check_segment(segment: Segment, left: bytes, text: Iterator[bytes], where: 
     Returns:
         Bytes that were read and belong to the next segment.
     """
-    digest = hashlib.sha256()
+    digest = hash_of(segment)
     missing = segment.raw_bytes
     block = left
     while True:
@@ -225,7 +226,7 @@ def _check_segment(segment: Segment, left: bytes, text: Iterator[bytes], where: 
         block = next(text, b"")
         if not block:
             raise BackupValidationError(f"{where}: the file ends {missing} bytes too early", _USE_ANOTHER)
-    if digest.hexdigest() != segment.sha256:
+    if not is_proven(segment, digest):
         raise BackupValidationError(f"{where}: the content is not what was dumped", _USE_ANOTHER)
     return block[missing:]
 

@@ -162,7 +162,7 @@ class ArchiveWriter:
             bytes=self._out.bytes - self._offset,
             raw_bytes=figures.raw_bytes,
             rows=None if digest is None else digest.rows,
-            sha256=figures.sha256,
+            xxh128=figures.xxh128,
         )
         self._offset = self._out.bytes
         self._segments.append(segment)

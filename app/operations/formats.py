@@ -78,7 +78,8 @@ class TarFormat:
 
     def verify(self, stream: BinaryIO, manifest: Manifest, progress: Progress) -> None:
         """Compare each member."""
-        require_equal(index_tar(stream, manifest.codec, progress.advance), tar_index_of(manifest))
+        wanted = tar_index_of(manifest)
+        require_equal(index_tar(stream, manifest.codec, progress.advance, wanted), wanted)
 
 
 _SQL, _TAR = SqlFormat(), TarFormat()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -49,6 +50,16 @@ class Snapshot(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """What the methods of a `Source` of the same names return."""
+
+    facts: ServerFacts
+    unreadable: list[str]
+    left_out: list[str]
+    undumped: list[str]
+
+
 class Source(Protocol):
     """A database. Each method opens a connection of its own, and may be called at any time and repeatedly.
 
@@ -92,6 +103,9 @@ class Source(Protocol):
 
     def undumped(self) -> list[str]:
         """Objects of users that no dump contains, because they count as an extension's or the server's; a remedy."""
+
+    def survey(self) -> Survey:
+        """All that a backup asks beforehand, on one connection and in few round trips. One error fails all of it."""
 
     def snapshot(self) -> AbstractContextManager[Snapshot]:
         """Open a snapshot of the database for the length of a block."""

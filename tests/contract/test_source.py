@@ -109,6 +109,14 @@ def test_what_the_server_is_agrees_with_who_it_is(source: Source) -> None:
     assert int(source.dump_program_version(facts).partition(".")[0]) >= facts.major
 
 
+def test_a_survey_has_what_each_question_is_answered_with(source: Source) -> None:
+    survey = source.survey()
+    assert survey.facts.model_copy(update={"size": 0}) == source.facts().model_copy(update={"size": 0})
+    assert survey.unreadable == source.unreadable()
+    assert survey.left_out == source.left_out()
+    assert survey.undumped == source.undumped()
+
+
 def test_a_healthy_database_gives_no_reason_to_complain(source: Source) -> None:
     found = [source.unreadable(), source.doubts(), source.at_login(), source.left_out(), source.undumped()]
     assert [list(complaints) for complaints in found] == [[]] * 5

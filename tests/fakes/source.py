@@ -17,6 +17,7 @@ from app.archive.scanner import scan
 from app.archive.writer import Destination
 from app.domain.doubts import Doubt
 from app.domain.servers import Identity
+from app.ports.source import Survey
 from tests.fakes.server import CannedServer, Rows
 
 END = b"--\n-- PostgreSQL database dump complete\n--\n\n"
@@ -85,6 +86,11 @@ class CannedSource:
     def undumped(self) -> list[str]:
         self.server.step("undumped")
         return self.lacking
+
+    def survey(self) -> Survey:
+        return Survey(
+            facts=self.facts(), unreadable=self.unreadable(), left_out=self.left_out(), undumped=self.undumped()
+        )
 
     @contextmanager
     def snapshot(self) -> Iterator[CannedSnapshot]:

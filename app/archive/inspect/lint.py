@@ -38,12 +38,7 @@ def lint(archive: Archive, without: Collection[SegmentKind] = ()) -> list[str]:
         RestoreValidationError: it has a statement that no dump has, or is no whole dump; names the line.
         BackupReadError, BackupValidationError: it cannot be read, or differs from its index.
     """
-    if not archive.index.complete:
-        message = (
-            "the file is no whole dump: its last line, 'PostgreSQL database dump complete', is missing,"
-            " or stands within a statement that does not end"
-        )
-        raise RestoreValidationError(message, "it was cut off, or is something else: use another backup")
+    require_whole(archive)
     judge, remarks = Judge(), dict[str, None]()
     if not archive.seekable:
         _check_all(judge, scan(archive.whole()), remarks)
@@ -54,6 +49,20 @@ def lint(archive: Archive, without: Collection[SegmentKind] = ()) -> list[str]:
             # Of data only the COPY: the load refuses a segment that is not one block.
             _check_segments(judge, archive, segments, 1 if is_data else None, remarks)
     return list(remarks)
+
+
+def require_whole(archive: Archive) -> None:
+    """Make sure that an archive has the end of a dump.
+
+    Raises:
+        RestoreValidationError: it has none.
+    """
+    if not archive.index.complete:
+        message = (
+            "the file is no whole dump: its last line, 'PostgreSQL database dump complete', is missing,"
+            " or stands within a statement that does not end"
+        )
+        raise RestoreValidationError(message, "it was cut off, or is something else: use another backup")
 
 
 def _check_segments(

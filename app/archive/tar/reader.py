@@ -1,11 +1,11 @@
 """Reads the tar of a full backup: compressed in whole frames, read in one pass, in bounded memory.
 
-Each file in it is hashed, and the manifest has its digest. Folders and links are proven by the digest of the whole tar.
+Each file in it is hashed, and the manifest has its digest (see `app.archive.digest`). Folders and links are proven by
+the digest of the whole tar.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tarfile
 from collections.abc import Callable, Iterator
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import IO, Any, BinaryIO, Self, cast
 
 from app.archive.codecs import decode
+from app.archive.digest import Hash, hash_of, xxh128
 from app.archive.manifest import Manifest, Member
 from app.archive.reader import HashedFile
 from app.domain.backup import Codec
@@ -67,9 +68,17 @@ class TarReader:
         stream: the file, at its start.
         codec: how it is compressed.
         progress: called with the number of bytes of the file read.
+        like: the index that the one of the tar will be compared with; files get digests of the same kind.
     """
 
-    def __init__(self, stream: BinaryIO, codec: Codec, progress: Callable[[int], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        stream: BinaryIO,
+        codec: Codec,
+        progress: Callable[[int], None] = lambda _: None,
+        like: TarIndex | None = None,
+    ) -> None:
+        self._like = like.members[0] if like is not None and like.members else None
         self._file = HashedFile(stream, progress)
         self._text = _Unpacked(chunk.data for chunk in decode(self._file, codec) if chunk.data)
         self._members: list[Member] = []
@@ -110,12 +119,14 @@ class TarReader:
         )
 
     def _content(self, info: tarfile.TarInfo, source: IO[bytes] | None) -> Iterator[bytes]:
-        digest = hashlib.sha256()
+        digest: Hash = xxh128() if self._like is None else hash_of(self._like)
         with _translated():  # the caller reads it, outside of the block in `entries`
             while source is not None and (block := source.read(BLOCK)):
                 digest.update(block)
                 yield block
-        self._members.append(Member(name=printable(info.name), bytes=info.size, sha256=digest.hexdigest()))
+        kind = "sha256" if self._like is not None and self._like.xxh128 is None else "xxh128"
+        figures = {"name": printable(info.name), "bytes": info.size, kind: digest.hexdigest()}
+        self._members.append(Member.model_validate(figures))
 
 
 class _Entry(tarfile.TarInfo):
@@ -139,13 +150,18 @@ def _translated() -> Iterator[None]:
         raise BackupReadError(f"the tar cannot be read: {error}", _USE_ANOTHER) from error
 
 
-def index_tar(stream: BinaryIO, codec: Codec, progress: Callable[[int], None] = lambda _: None) -> TarIndex:
-    """Make the index of a tar, by reading all of it.
+def index_tar(
+    stream: BinaryIO,
+    codec: Codec,
+    progress: Callable[[int], None] = lambda _: None,
+    like: TarIndex | None = None,
+) -> TarIndex:
+    """Make the index of a tar, by reading all of it: see `TarReader`.
 
     Raises:
         BackupReadError: it cannot be read or decompressed, or is no whole tar.
     """
-    reader = TarReader(stream, codec, progress)
+    reader = TarReader(stream, codec, progress, like)
     for _ in reader.entries():
         pass
     return reader.finish()

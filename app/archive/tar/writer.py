@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, BinaryIO, Self, cast
 
 from app.archive.codecs import frame_format
+from app.archive.digest import xxh128
 from app.archive.manifest import Member
 from app.archive.tar.reader import BLOCK, TarIndex, forget_entries, printable, shown
 from app.domain.backup import Codec
@@ -68,7 +69,7 @@ class TarWriter:
             hashed = _Hashed(path, source, info.size)
             self._add(info, hashed)
             after = os.fstat(source.fileno())
-        self._members.append(Member(name=printable(name), bytes=info.size, sha256=hashed.digest.hexdigest()))
+        self._members.append(Member(name=printable(name), bytes=info.size, xxh128=hashed.digest.hexdigest()))
         return hashed.short or (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
 
     def add_folder(self, name: str, found: os.stat_result) -> None:
@@ -132,7 +133,7 @@ class _Hashed:
         self._path = path
         self._source = source
         self._left = size
-        self.digest = hashlib.sha256()
+        self.digest = xxh128()
         self.short = False
 
     def read(self, size: int) -> bytes:

@@ -61,7 +61,7 @@ def listing(service: Service, listed: Inventory, tier: str | None, *, as_json: b
         taken = backup.created_at.astimezone(zone)
         table.add(
             backup.id,
-            f"{taken:%Y-%m-%d %H:%M:%S}",
+            taken.replace(tzinfo=None).isoformat(" ", "seconds"),
             _state(backup),
             decimal(backup.bytes),
             rows,

@@ -104,7 +104,7 @@ def _read_back(work: Work, index: TarIndex, codec: Codec) -> None:
     root = work.service.tree.root
     try:
         with work.draft.reopen() as stream, giving_back(root):
-            reader = TarReader(stream, codec, work.progress.advance)
+            reader = TarReader(stream, codec, work.progress.advance, index)
             for entry, _ in reader.entries():
                 place_of(entry, root)
             require_equal(reader.finish(), index)

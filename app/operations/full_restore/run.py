@@ -211,14 +211,15 @@ def _unpack(source: FullSource, folder: Path, progress: Progress) -> bool:
     """Write all files; returns whether they have their owners again."""
     progress.start("unpack", source.size)
     unpacker = Unpacker(folder)
+    wanted = None if source.manifest is None else tar_index_of(source.manifest)
     try:
         with source.open() as stream:
-            reader = TarReader(stream, source.codec, progress.advance)
+            reader = TarReader(stream, source.codec, progress.advance, wanted)
             for entry, content in reader.entries():
                 unpacker.add(entry, content)
             found = reader.finish()
-        if source.manifest is not None:
-            require_equal(found, tar_index_of(source.manifest))
+        if wanted is not None:
+            require_equal(found, wanted)
     except DiskReadError:
         raise  # it may be transient, and says nothing of the backup
     except (BackupReadError, BackupValidationError) as error:

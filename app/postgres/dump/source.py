@@ -23,7 +23,7 @@ from app.archive.writer import Destination
 from app.domain.doubts import Doubt
 from app.domain.servers import Identity
 from app.errors import BackupReadError, LockTableFullError, ServerUnavailableError
-from app.ports.source import ChangedError, GaveWayError
+from app.ports.source import ChangedError, GaveWayError, Survey
 from app.postgres import event_triggers, server_facts
 from app.postgres.binaries import find_binary
 from app.postgres.database import FULL, Database
@@ -36,6 +36,7 @@ from app.postgres.dump.ranges import LargeTable, TableRange, ranges_of
 from app.postgres.dump.read_ahead import read_ahead
 from app.postgres.dump.search_path.reliance import find_doubts
 from app.postgres.dump.snapshot import exported_snapshot
+from app.postgres.dump.survey import survey
 from app.postgres.dump.undumped import undumped
 from app.postgres.dump.unplannable import unplannable
 from app.postgres.dump.watch import Watch
@@ -104,6 +105,9 @@ class PostgresSource:
 
     def undumped(self) -> list[str]:
         return self._connector.query(undumped)
+
+    def survey(self) -> Survey:
+        return self._connector.query(survey)
 
     @contextmanager
     def snapshot(self) -> Iterator[_Snapshot]:

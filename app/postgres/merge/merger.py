@@ -5,7 +5,7 @@ plan        decide for each row: insert, update, keep or delete; block rows that
 report      count, and collect samples; a preview ends here
 lock        keep others from writing; then plan and report once more
 inverse     write the script that undoes the merge: the rows before, and the rows after
-apply       change the live rows in one statement; advance the sequences
+apply       change the live rows in one statement, or few of many; advance the sequences
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from app.postgres.lock_retries import retry_for_locks
 from app.postgres.merge.apply import apply, lock
 from app.postgres.merge.blocked import Hints, blocked_rows
 from app.postgres.merge.counts import counted
+from app.postgres.merge.groups import Groups
 from app.postgres.merge.guesses import guesses_about
 from app.postgres.merge.inverse import Inverse
 from app.postgres.merge.large_objects import notes_on_large_objects
@@ -147,9 +148,10 @@ class LiveMerge:
         sequences = self._sequence_advances(planned)
         report = self._report(planned, sequences)
         self._require_allowed(report)
-        undo = Inverse(self._session, self._staged, planned, inverse, self._planner.referring())
+        groups = Groups(self._session, self._live, self._staged)
+        undo = Inverse(groups, planned, inverse)
         undo.before()
-        apply(self._session, self._staged, planned)
+        apply(self._session, self._staged, planned, groups)
         undo.after()
         moved = [advance_sequence(self._session, advance) for advance in sequences.sequence_advances]
         undo.sequences([advance for advance in moved if advance is not None])
@@ -157,8 +159,8 @@ class LiveMerge:
 
     def _moves_away(self, key: ForeignKey) -> bool:
         """Whether an update may change columns that a foreign key refers to."""
-        match = next(staged.match for staged in self._staged if staged.match.name == key.parent)
-        return not set(key.referenced) <= set(match.key_columns)
+        staged = self._planner.table(key.parent)
+        return staged is None or not set(key.referenced) <= set(staged.match.key_columns)
 
     @contextmanager
     def _at_one_instant(self) -> Iterator[None]:

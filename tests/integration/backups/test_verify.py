@@ -128,7 +128,7 @@ def test_a_damaged_file_names_its_segment_and_table(pair: tuple[Site, Path, Path
         (lambda path: path.unlink(), ManifestError),
         (lambda path: path.write_text("{"), ManifestError),
         (lambda path: path.write_text(path.read_text().replace('"rows": ', '"rows": 1')), ManifestError),
-        (lambda path: path.write_text(path.read_text().replace('"format": 1', '"format": 2')), NewerManifestError),
+        (lambda path: path.write_text(path.read_text().replace('"format": 2', '"format": 3')), NewerManifestError),
     ],
     ids=["missing", "not JSON", "changed", "newer"],
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import _thread
 import gzip
-import hashlib
 import io
 import threading
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from typing import BinaryIO
 import pytest
 import structlog
 
+from app.archive.digest import xxh128
 from app.archive.index import Index, SegmentKind, TableName
 from app.archive.reader import Archive, build_index
 from app.archive.scanner import Chunk, SegmentHeader
@@ -253,7 +253,7 @@ def test_a_row_that_an_index_calls_sql_is_refused_before_it_is_run(empty_databas
 def test_a_segment_of_data_that_is_empty_is_a_typed_error(empty_database: TestDatabase, stock: bytes) -> None:
     whole = build_index(io.BytesIO(stock), Codec.NONE)
     number, first = next((n, each) for n, each in enumerate(whole.segments) if each.kind is SegmentKind.DATA)
-    empty = replace(first, bytes=0, raw_bytes=0, rows=0, sha256=hashlib.sha256().hexdigest())
+    empty = replace(first, bytes=0, raw_bytes=0, rows=0, xxh128=xxh128().hexdigest())
     segments = (*whole.segments[:number], empty, *whole.segments[number:])
     with pytest.raises(RestoreValidationError, match="is not one COPY block"):
         load_into(empty_database, archive(stock, Codec.NONE, replace(whole, segments=segments)))

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 
 from app.archive.index import Segment, SegmentKind, TableDigest, TableName
-from app.archive.manifest import FORMAT, Extension, Manifest, ServerFacts, parse_manifest
+from app.archive.manifest import Extension, FullFacts, Manifest, Member, ServerFacts, parse_facts, parse_manifest
+from app.archive.manifest_text import FORMAT, INDEX
 from app.domain.backup import Codec, Origin, Tier
 from app.errors import ManifestError
+from tests.fix_manifests import resealed
 
 SHA = "ab" * 32
+XXH = "cd" * 16
+FULL = FullFacts(members=(Member(name="postgres/PG_VERSION", bytes=3, xxh128=XXH),))
+FULL_1 = FullFacts(members=(Member(name="postgres/PG_VERSION", bytes=3, sha256=SHA),))
 NASTY = 'a "quoted"\nname; größer \\ \x00\x7f'
 
 
@@ -48,7 +53,7 @@ def manifest(**changes: Any) -> Manifest:
         "sha256": SHA,
         "tables": (TableDigest(table=table, rows=2, digest="0" * 16),),
         "segments": (
-            Segment(kind=SegmentKind.BEFORE, offset=0, bytes=4, raw_bytes=9, sha256=SHA),
+            Segment(kind=SegmentKind.BEFORE, offset=0, bytes=4, raw_bytes=9, xxh128=XXH),
             Segment(
                 kind=SegmentKind.DATA,
                 table=table,
@@ -57,25 +62,29 @@ def manifest(**changes: Any) -> Manifest:
                 bytes=6,
                 raw_bytes=11,
                 rows=2,
-                sha256=SHA,
+                xxh128=XXH,
             ),
             Segment(
-                kind=SegmentKind.DATA, table=table, columns=(), offset=None, bytes=None, raw_bytes=0, rows=0, sha256=SHA
+                kind=SegmentKind.DATA, table=table, columns=(), offset=None, bytes=None, raw_bytes=0, rows=0, xxh128=XXH
             ),
         ),
     }
     return Manifest(**{**fields, **changes})
 
 
+def format_1(**changes: Any) -> Manifest:
+    """A manifest of format 1."""
+    segments = tuple(replace(segment, xxh128=None, sha256=SHA) for segment in manifest().segments)
+    return manifest(**{"format": 1, "segments": segments, **changes})
+
+
 def sealed(content: dict[str, Any]) -> bytes:
-    """A manifest of any content under a checksum that is right."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return json.dumps({**content, "checksum": hashlib.sha256(text.encode()).hexdigest()}).encode()
+    """A manifest of any content, in another layout, under checksums that are right."""
+    return json.dumps(json.loads(resealed({**dict.fromkeys(INDEX), **content}))).encode()
 
 
 def content_of(whole: Manifest) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(whole.to_json())
-    del content["checksum"]
     return content
 
 
@@ -86,11 +95,50 @@ def content_of(whole: Manifest) -> dict[str, Any]:
         manifest(origin=Origin.SCAN, server=None, pg_dump=None, seconds=None, label=None),
         manifest(pinned_reason="before the audit", tables=(), segments=()),
         manifest(seconds=1e-9, bytes=1 << 62),
+        manifest(full=FULL, tables=(), segments=()),
+        format_1(),
+        format_1(full=FULL_1, tables=(), segments=()),
     ],
 )
 def test_it_comes_back_as_it_was_written(whole: Manifest) -> None:
     assert parse_manifest(whole.to_json().encode(), "m") == whole
     assert parse_manifest(sealed(content_of(whole)), "m") == whole
+
+
+@pytest.mark.parametrize("whole", [manifest(), manifest(full=FULL, tables=(), segments=(), server=None)])
+def test_its_facts_are_read_without_its_index(whole: Manifest) -> None:
+    data = whole.to_json().encode()
+    end = data.index(b'"tables": [')
+    facts = parse_facts(data[:end], "m")
+    assert facts is not None
+    assert facts == parse_facts(data, "m")
+    assert facts.to_backup("daily/x", "daily/x.sql.zst") == whole.to_backup("daily/x", "daily/x.sql.zst")
+    for cut in range(end):
+        if (partly := parse_facts(data[:cut], "m")) is not None:
+            assert (partly, data[cut:end].lstrip()) == (facts, b"")
+
+
+def test_facts_that_are_damaged_are_refused() -> None:
+    data = manifest().to_json().encode()
+    with pytest.raises(ManifestError, match="the checksum of its facts"):
+        parse_facts(data.replace(b"residency_scheduler", b"residency_schedules"), "m")
+
+
+def test_the_facts_of_format_1_take_the_whole_manifest() -> None:
+    assert parse_facts(format_1().to_json().encode(), "m") is None
+
+
+def test_facts_that_do_not_fit_the_index_are_refused() -> None:
+    with pytest.raises(ManifestError, match="its facts and its index differ"):
+        parse_manifest(sealed({**content_of(manifest()), "row_count": 3}), "m")
+
+
+def test_each_format_lists_its_own_digest_alone() -> None:
+    assert [set(segment) & {"xxh128", "sha256"} for segment in content_of(manifest())["segments"]] == [{"xxh128"}] * 3
+    assert [set(segment) & {"xxh128", "sha256"} for segment in content_of(format_1())["segments"]] == [{"sha256"}] * 3
+    for whole in (format_1(format=2), manifest(format=1), manifest(full=FULL_1)):
+        with pytest.raises(ManifestError, match="corrupt: a part of the file has no digest"):
+            parse_manifest(whole.to_json().encode(), "m")
 
 
 def test_the_reason_of_a_pin_is_called_kept_in_the_file() -> None:
@@ -113,6 +161,7 @@ def test_it_is_ascii_that_people_can_read() -> None:
     assert text.isascii()
     assert text.endswith("}\n")
     assert len(text.splitlines()) > 50
+    assert next(line for line in text.splitlines() if '"sha256"' in line) == f' "sha256": "{SHA}",'
 
 
 def test_every_flipped_bit_is_refused_or_harmless() -> None:
@@ -210,11 +259,7 @@ def test_a_changed_value_under_the_old_checksum_is_refused() -> None:
 
 @pytest.mark.parametrize(("offset", "length"), [(-1, 4), (1 << 70, 4), (0, -4), (4, 1 << 70), (7, 4)])
 def test_a_segment_outside_of_the_file_is_named(offset: int, length: int) -> None:
-    text = manifest().to_json().replace('"offset": 0,\n   "bytes": 4', f'"offset": {offset},\n   "bytes": {length}')
-    content = json.loads(text)
-    assert content["segments"][0]["bytes"] == length
-    del content["checksum"]
-    signed = json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
-    content["checksum"] = hashlib.sha256(signed).hexdigest()
+    content = content_of(manifest())
+    content["segments"][0] |= {"offset": offset, "bytes": length}
     with pytest.raises(ManifestError, match=r"corrupt: (a segment lies outside|segments\.0\.)"):
-        parse_manifest(json.dumps(content).encode(), "m.json")
+        parse_manifest(sealed(content), "m.json")
