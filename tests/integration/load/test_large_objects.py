@@ -215,8 +215,8 @@ def test_a_merge_looks_at_large_objects_once(
             notes = [note for note in merging.preview().notes if "large" in note]
             missing = "9 large objects of the backup are not in the live database; a merge does not add them"
             assert notes == [missing]
-        monkeypatch.setattr(noted, "LOOKED_AT_BYTES", 1000)
+        monkeypatch.setattr(noted, "LOOKED_AT_BYTES", objects.raw_bytes - 1000)
         with beside(source, archive, request()) as merging:
-            assert f"at least {missing}" in merging.preview().notes
+            assert [note for note in merging.preview().notes if note.startswith("at least ")]
     finally:
         source.execute("SELECT lo_from_bytea(oid, data) FROM kept; DROP TABLE kept")
