@@ -8,7 +8,7 @@ Source: pg_dump's own output, majors 9.1 to 18; CVE-2025-8714 and 8715 (meta-com
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice, takewhile
 
 from app.archive import lexer
@@ -21,15 +21,17 @@ from app.errors import RestoreValidationError
 
 _SHOWN_BYTES = 60
 _NEWLINE = b"\n"
+_LOADED = {SegmentKind.DATA, SegmentKind.LARGE_OBJECTS}
 _END_OF_DATA = {b"\\.\n", b"\\.\r\n"}
 
 
-def lint(archive: Archive, without: Collection[SegmentKind] = ()) -> list[str]:
-    """Lint an archive. Rows are not read if its segments have places in the file.
+def lint(archive: Archive, *, rows: bool = True) -> list[str]:
+    """Lint an archive, once. Rows are not read if its segments have places in the file.
 
     Args:
         archive: the dump.
-        without: kinds of segments that the caller does not run; they are not read if they have places in the file.
+        rows: whether it is loaded, with its COPY statements and large objects. A merge only takes the rows behind the
+            statements, and runs nothing of large objects.
 
     Returns:
         Statements that will be skipped, each with the reason.
@@ -39,16 +41,23 @@ def lint(archive: Archive, without: Collection[SegmentKind] = ()) -> list[str]:
         BackupReadError, BackupValidationError: it cannot be read, or differs from its index.
     """
     require_whole(archive)
+    known = next((archive.linted[done] for done in (True, rows) if done in archive.linted), None)
+    if known is None:
+        known = archive.linted[rows] = list(_remarks(archive, rows=rows))
+    return known
+
+
+def _remarks(archive: Archive, *, rows: bool) -> Iterable[str]:
     judge, remarks = Judge(), dict[str, None]()
-    if not archive.seekable:
+    if rows and not archive.seekable:
         _check_all(judge, scan(archive.whole()), remarks)
-        return list(remarks)
-    for is_data, whole_run in archive.runs():
-        run = [segment for segment in whole_run if segment.kind not in without]
-        for segments in [[segment] for segment in run] if is_data else [run]:
+        return remarks
+    for is_data, run in archive.runs():
+        linted = [segment for segment in run if rows or segment.kind not in _LOADED]
+        for segments in [[segment] for segment in linted] if is_data else [linted]:
             # Of data only the COPY: the load refuses a segment that is not one block.
             _check_segments(judge, archive, segments, 1 if is_data else None, remarks)
-    return list(remarks)
+    return remarks
 
 
 def require_whole(archive: Archive) -> None:

@@ -18,12 +18,13 @@ from typing import BinaryIO
 
 import structlog
 
-from app.archive.index import SegmentKind, TableName
+from app.archive.index import TableName
 from app.archive.inspect.lint import lint
 from app.archive.reader import Archive
 from app.domain.changes import BlockedRows, Changes, MergeRequest, TableChanges
 from app.domain.restore import Policy
 from app.errors import MergeConflictError, RestoreBusyError, RestoreValidationError
+from app.ports.source import Part
 from app.postgres.database import Database
 from app.postgres.dump.give_way import read_giving_way, retry_while_locked
 from app.postgres.lock_holders import CONFLICT_WITH_ACCESS_EXCLUSIVE
@@ -40,6 +41,7 @@ from app.postgres.merge.materialized_views import notes_on_views
 from app.postgres.merge.misfits import Misfits, refusal
 from app.postgres.merge.new_rows import notes_on_fills
 from app.postgres.merge.plan import Planner
+from app.postgres.merge.reach import part_to_change
 from app.postgres.merge.replica_identity import lack_replica_identity, require_publishable
 from app.postgres.merge.samples import samples
 from app.postgres.merge.schema import ForeignKey, LiveSchema
@@ -70,6 +72,7 @@ class LiveMerge:
     _planner: Planner
     _durable_id: Callable[[RestoreSession], str]
     _followed: Mapping[str, int]
+    _part: Part | None = None
 
     def preview(self) -> Changes:
         """What `apply` would do now; repeated if another session waits for a table that it reads."""
@@ -116,6 +119,11 @@ class LiveMerge:
             self._plan()
             planned = self._counted()
             self._require_allowed(Changes(tables=tuple(planned), blocked=self._blocked(planned)))
+
+    def can_change(self) -> Part | None:
+        """The tables that `apply` can change; None if it may be any."""
+        self._part = part_to_change(self._session, self._live, self._matched.tables)
+        return self._part
 
     def apply(self, inverse: BinaryIO, on_commit: Callable[[str], None]) -> Changes:
         """Merge, in one transaction."""
@@ -171,9 +179,17 @@ class LiveMerge:
     def _require_same_tables(self) -> None:
         """Make sure that the tables are as they were when the rows were staged."""
         names = {staged.match.name for staged in self._staged}
-        if _relevant_parts(live_schema(self._session), names) != _relevant_parts(self._live, names):
+        now = live_schema(self._session)
+        if _relevant_parts(now, names) != _relevant_parts(self._live, names) or self._reaches_more(now):
             message = "tables of the live database, or foreign keys to them, were altered since the restore began"
             raise RestoreBusyError(message, "nothing was changed: restore again")
+
+    def _reaches_more(self, now: LiveSchema) -> bool:
+        """Whether more can change by now than the safety backup holds."""
+        if self._part is None:
+            return False
+        part = part_to_change(self._session, now, self._matched.tables)
+        return part is None or not part.tables <= self._part.tables
 
     def _counted(self) -> list[TableChanges]:
         planned = [counted(self._session, staged, exact=self._request.exact) for staged in self._staged]
@@ -238,7 +254,7 @@ def merging(
     database: Database, archive: Archive, request: MergeRequest, progress: Callable[[int], None]
 ) -> Iterator[LiveMerge]:
     """Stage an archive's rows beside the live tables, for the length of a block; see the port."""
-    lint(archive, without={SegmentKind.LARGE_OBJECTS})  # nothing of it is run
+    lint(archive, rows=False)
     with merge_session(database, request.search_path) as session, durable_ids(database) as durable_id:
         schema = retry_while_locked(session, lambda: live_schema(session))
         matches = match(archive, schema, request, database.name)
