@@ -1,22 +1,24 @@
-"""The large objects of a dump or a database: for each, the SHA-256 of its content, and its owner.
+"""The large objects of a dump or a database: for each, a digest of its content, and its owner.
 
-A database may have millions, so a few bytes are kept for each, not an object of Python's.
+A database may have millions, so a few bytes are kept for each, not an object of Python's. The digest is XXH3-128 of the
+content in hexadecimal digits, as a dump has it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 from array import array
-from binascii import unhexlify
 from collections.abc import Iterator
+
+import xxhash
 
 from app.archive.large_objects import owned, written
 from app.archive.pg_dump import IDENTIFIER, LO_OPEN, LO_WRITE, plainly_quoted
 
 _OWNER = re.compile(rb"ALTER LARGE OBJECT (\d+) OWNER TO (" + IDENTIFIER + rb");")
 _LO_CLOSE = re.compile(rb"SELECT (?:pg_catalog\.)?lo_close\(")
-_DIGEST_BYTES = 32
+_END_OF_WRITE = b"');"
+_DIGEST_BYTES = 16
 
 
 class LargeObjects:
@@ -25,33 +27,43 @@ class LargeObjects:
     def __init__(self) -> None:
         self._oids = array("Q")
         self._digests = bytearray()
-        self._content = hashlib.sha256()
+        self._content = xxhash.xxh3_128()
         self._is_open = False
         self._owned = array("Q")
         self._owners = array("L")  # numbers of roles
         self._roles: dict[bytes, int] = {}
 
-    def add(self, oid: int, digest: bytes) -> None:
-        """Add an object, by the SHA-256 of its content."""
+    def add(self, oid: int, digits: bytes) -> None:
+        """Add an object, by its whole content in hexadecimal digits."""
         self._end()
         self._oids.append(oid)
-        self._digests += digest
+        self._digests += xxhash.xxh3_128_digest(digits)
+
+    def begin(self, oid: int) -> None:
+        """Begin an object whose content follows in parts."""
+        self._end()
+        self._oids.append(oid)
+        self._content, self._is_open = xxhash.xxh3_128(), True
+
+    def write(self, digits: bytes | memoryview) -> None:
+        """Add a part of the content, in hexadecimal digits, of the object that was begun."""
+        self._content.update(digits)
 
     def take_run(self, run: bytes) -> None:
         """Take a run of statements; see `app.archive.large_objects`."""
         for oid, digits in written(run):
-            self.add(int(oid), hashlib.sha256(_bytes(digits)).digest())
+            self.add(int(oid), digits)
         for oid, role in owned(run):
             self._own(int(oid), role)
 
     def take(self, statement: bytes) -> bool:
         """Take one statement; return False, unless it says something of the content or owner of a large object."""
         if write := LO_WRITE.match(statement):
-            self._content.update(_bytes(write[1]))
+            # Whatever else may stand there has another digest than a content, and no server takes it.
+            end = len(statement) - len(_END_OF_WRITE) * statement.endswith(_END_OF_WRITE)
+            self.write(memoryview(statement)[write.end() : end])
         elif opened := LO_OPEN.match(statement):
-            self._end()
-            self._oids.append(int(opened[1]))
-            self._content, self._is_open = hashlib.sha256(), True
+            self.begin(int(opened[1]))
         elif owner := _OWNER.match(statement):
             self._own(int(owner[1]), owner[2])
         else:
@@ -59,7 +71,7 @@ class LargeObjects:
         return True
 
     def digests(self) -> Iterator[tuple[int, bytes]]:
-        """The oid of each object, and the SHA-256 of its content."""
+        """The oid of each object, and the digest of its content."""
         self._end()
         for number, oid in enumerate(self._oids):
             yield oid, bytes(self._digests[number * _DIGEST_BYTES : (number + 1) * _DIGEST_BYTES])
@@ -105,8 +117,3 @@ class LargeObjects:
         if self._is_open:
             self._digests += self._content.digest()
             self._is_open = False
-
-
-def _bytes(digits: bytes) -> bytes:
-    """The bytes that hexadecimal digits stand for. No server takes an odd number of digits."""
-    return unhexlify(digits) if len(digits) % 2 == 0 else digits

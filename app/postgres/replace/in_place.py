@@ -10,7 +10,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from hashlib import sha256
 
 import psycopg
 import structlog
@@ -69,12 +68,10 @@ _QUOTED = "SELECT convert_to(quote_ident(n), getdatabaseencoding()) FROM unnest(
 _SEQUENCE = """
     SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
     WHERE c.oid = to_regclass(%s) AND relkind = 'S'"""
-_OBJECTS = """
-    SELECT oid::int8, length(start), sha256(start)
-    FROM (SELECT oid, lo_get(oid, 0, %s) AS start FROM pg_largeobject_metadata ORDER BY oid) AS objects"""
-_ROWS = 5000
+_OBJECTS = "SELECT oid::int8, lo_get(oid, 0, %s) FROM pg_largeobject_metadata ORDER BY oid"
+_ROWS = 100  # at once, each of up to a part
 _PART = "SELECT lo_get(%s, %s, %s)"
-_PART_BYTES = 1 << 20
+_PART_BYTES = 256 << 10
 
 
 class _InPlace(Maintenance):
@@ -253,18 +250,18 @@ def _sequences(session: _InPlace, names: Iterable[bytes], encoding: str | None) 
 
 
 def _large_objects(session: _InPlace) -> LargeObjects:
-    """The large objects of the database. Only what is long is read from it in parts."""
+    """The large objects of the database. Long ones are read in parts."""
     objects = LargeObjects()
-    with session.connection.cursor("large_objects") as cursor:
+    with session.connection.cursor("large_objects", binary=True) as cursor:
         cursor.itersize = _ROWS
-        for oid, length, digest in cursor.execute(_OBJECTS, (_PART_BYTES + 1,)):
-            objects.add(oid, digest if length <= _PART_BYTES else _digest(session, oid))
+        for oid, start in cursor.execute(_OBJECTS, (_PART_BYTES,)):
+            if len(start) < _PART_BYTES:
+                objects.add(oid, start.hex().encode())
+                continue
+            part, offset = start, 0
+            objects.begin(oid)
+            while part:
+                objects.write(part.hex().encode())
+                offset += len(part)
+                part = session.query(_PART, oid, offset, _PART_BYTES)[0][0]
     return objects
-
-
-def _digest(session: _InPlace, oid: int) -> bytes:
-    digest, offset = sha256(), 0
-    while part := session.query(_PART, oid, offset, _PART_BYTES)[0][0]:
-        digest.update(part)
-        offset += len(part)
-    return digest.digest()
