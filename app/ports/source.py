@@ -51,6 +51,21 @@ class Snapshot(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Some tables of a database.
+
+    Attributes:
+        tables: whose rows are dumped: each by its own name, and partitions, not the partitioned table.
+        names: of them as people choose them: the partitioned table, not its partitions.
+        size: bytes that they take on the server's disk.
+    """
+
+    tables: frozenset[TableName]
+    names: tuple[str, ...]
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
     """What the methods of a `Source` of the same names return."""
 
@@ -107,5 +122,11 @@ class Source(Protocol):
     def survey(self) -> Survey:
         """All that a backup asks beforehand, on one connection and in few round trips. One error fails all of it."""
 
-    def snapshot(self) -> AbstractContextManager[Snapshot]:
-        """Open a snapshot of the database for the length of a block."""
+    def snapshot(self, part: Part | None = None) -> AbstractContextManager[Snapshot]:
+        """Open a snapshot of the database for the length of a block.
+
+        Args:
+            part: the tables whose rows are dumped; None for everything. The schema and the values of sequences are
+                dumped whole, but for foreign keys from these tables to others, whose rows are not there; large objects
+                are not.
+        """

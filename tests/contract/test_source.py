@@ -13,7 +13,7 @@ from app.archive.index import Index, TableName
 from app.archive.reader import build_index
 from app.archive.writer import ArchiveWriter
 from app.domain.backup import Codec
-from app.ports.source import Snapshot, Source
+from app.ports.source import Part, Snapshot, Source
 from app.postgres.database import Database
 from app.postgres.dump.source import PostgresSource
 from tests.fakes.source import CannedSource
@@ -66,6 +66,18 @@ def test_a_dump_is_whole_and_carries_every_table_of_its_snapshot(source: Source)
     assert index.complete
     assert snapshot.tables == {PEOPLE, SHIFTS}
     assert {digest.table: digest.rows for digest in index.tables} == {PEOPLE: 2, SHIFTS: 2}
+
+
+def test_a_dump_of_a_part_has_the_rows_of_its_tables_alone(source: Source) -> None:
+    part = Part(tables=frozenset({SHIFTS}), names=("public.shifts",), size=1 << 20)
+    with source.snapshot(part) as snapshot:
+        content, index = dumped(snapshot)
+    assert index.complete
+    assert snapshot.tables == {SHIFTS}
+    assert {digest.table: digest.rows for digest in index.tables} == {SHIFTS: 2}
+    assert b"CREATE TABLE public.people" in content
+    with source.snapshot() as snapshot:
+        assert snapshot.tables == {PEOPLE, SHIFTS}
 
 
 @pytest.mark.parametrize("codec", Codec)

@@ -72,13 +72,14 @@ class Preflight:
         )
 
 
-def preflight(service: Service, tier: Tier, earlier: Backup | None) -> Preflight:
+def preflight(service: Service, tier: Tier, earlier: Backup | None, part_size: int | None = None) -> Preflight:
     """Check everything that a backup needs.
 
     Args:
         service: the parts.
         tier: the kind of backup.
         earlier: the newest verified backup of this database, if any: its size is the best forecast.
+        part_size: bytes on the server's disk that are dumped; None for the whole database.
     """
     findings = [tried("directory", lambda: service.tree.probe(tier), "readable and writable")]
     answers = _Answers(service.source)
@@ -97,8 +98,9 @@ def preflight(service: Service, tier: Tier, earlier: Backup | None) -> Preflight
         tried("privileges", lambda: _require_readable(answers, service.source), "every table and sequence can be read")
     )
     findings += _left_out(answers) + _undumped(answers)
-    findings.append(tried("free space", lambda: _require_space(service, facts.size, earlier), "enough"))
-    return Preflight(findings=tuple(findings), facts=facts, program=version, size=facts.size)
+    size = facts.size if part_size is None else part_size
+    findings.append(tried("free space", lambda: _require_space(service, size, earlier), "enough"))
+    return Preflight(findings=tuple(findings), facts=facts, program=version, size=size)
 
 
 class _Answers:
