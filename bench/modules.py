@@ -9,7 +9,7 @@ from typing import Protocol, cast
 from bench.lab import Lab, Row, Target
 
 QUICK = ("whole", "parts", "commands")
-SCALE: tuple[str, ...] = ("trees",)
+SCALE: tuple[str, ...] = ("one_table", "trees")
 
 
 class Module(Protocol):

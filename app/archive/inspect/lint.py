@@ -24,8 +24,12 @@ _NEWLINE = b"\n"
 _END_OF_DATA = {b"\\.\n", b"\\.\r\n"}
 
 
-def lint(archive: Archive) -> list[str]:
-    """Lint an archive. Rows are not read if its segments have places in the file.
+def lint(archive: Archive, *, rows: bool = True) -> list[str]:
+    """Lint an archive, once. Rows are not read if its segments have places in the file.
+
+    Args:
+        archive: the dump.
+        rows: whether its COPY statements are run too; a merge only takes the rows behind them.
 
     Returns:
         Statements that will be skipped, each with the reason.
@@ -34,21 +38,39 @@ def lint(archive: Archive) -> list[str]:
         RestoreValidationError: it has a statement that no dump has, or is no whole dump; names the line.
         BackupReadError, BackupValidationError: it cannot be read, or differs from its index.
     """
+    require_whole(archive)
+    known = next((archive.linted[done] for done in (True, rows) if done in archive.linted), None)
+    if known is None:
+        known = archive.linted[rows] = list(_remarks(archive, rows=rows))
+    return known
+
+
+def _remarks(archive: Archive, *, rows: bool) -> Iterable[str]:
+    judge, remarks = Judge(), dict[str, None]()
+    if rows and not archive.seekable:
+        _check_all(judge, scan(archive.whole()), remarks)
+        return remarks
+    for is_data, run in archive.runs():
+        if is_data and not rows:
+            continue
+        for segments in [[segment] for segment in run] if is_data else [run]:
+            # Of data only the COPY: the load refuses a segment that is not one block.
+            _check_segments(judge, archive, segments, 1 if is_data else None, remarks)
+    return remarks
+
+
+def require_whole(archive: Archive) -> None:
+    """Make sure that an archive has the end of a dump.
+
+    Raises:
+        RestoreValidationError: it has none.
+    """
     if not archive.index.complete:
         message = (
             "the file is no whole dump: its last line, 'PostgreSQL database dump complete', is missing,"
             " or stands within a statement that does not end"
         )
         raise RestoreValidationError(message, "it was cut off, or is something else: use another backup")
-    judge, remarks = Judge(), dict[str, None]()
-    if not archive.seekable:
-        _check_all(judge, scan(archive.whole()), remarks)
-        return list(remarks)
-    for is_data, run in archive.runs():
-        for segments in [[segment] for segment in run] if is_data else [run]:
-            # Of data only the COPY: the load refuses a segment that is not one block.
-            _check_segments(judge, archive, segments, 1 if is_data else None, remarks)
-    return list(remarks)
 
 
 def _check_segments(

@@ -30,9 +30,10 @@ from app.postgres.database import Database
 from app.postgres.digest import leaves_of_partitioned, table_digest, use_read_settings
 from app.postgres.load.data import DataLoader, check_rows
 from app.postgres.load.function_path import FunctionPath
-from app.postgres.load.loader import analyze, reset_file_settings
+from app.postgres.load.loader import reset_file_settings
 from app.postgres.load.server_changes import remark_server_changes
 from app.postgres.load.statements import SqlRunner
+from app.postgres.load.statistics import analyze
 from app.postgres.load.watched import require_no_shared_changes
 from app.postgres.lock_holders import CONFLICT_WITH_ACCESS_EXCLUSIVE
 from app.postgres.lock_retries import ATTEMPT_MS, lock_all, retry_for_locks
