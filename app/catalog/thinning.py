@@ -44,7 +44,7 @@ def forget(connection: Connection, ids: Sequence[str]) -> None:
         connection.execute(delete(runs).where(runs.c.id.in_(ids[start : start + _READ])))
 
 
-def _ended(connection: Connection, database: str, before: datetime) -> Iterator[Row[Any]]:
+def _ended(connection: Connection, database: str, before: datetime) -> Iterator[Row[Any, Any, Any, Any, Any]]:
     """Runs that have ended and began before an instant, oldest first."""
     key = (runs.c.started_at, runs.c.id)
     columns = (*key, runs.c.tier, runs.c.finished_at, runs.c.backup_id)
