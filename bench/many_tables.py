@@ -11,11 +11,6 @@ from bench.whole import made
 
 GROUP, COMPARED = "many tables", "diff of many tables"
 REPLACED, MERGED = "replace of many tables", "merge of many tables"
-    "many tables",
-    "replace of many tables",
-    "merge of many tables",
-    "diff of many tables",
-)
 CREATE, REPLACE, MERGE, DIFF, LOCKS = "create", "replace", "merge, each table changed", "diff", 1024
 DIFFER = 10  # tables of the two backups that are compared
 TARGETS = (

@@ -9,7 +9,7 @@ from typing import Protocol, cast
 from bench.lab import Lab, Row, Target
 
 QUICK = ("whole", "parts", "commands")
-SCALE: tuple[str, ...] = ("many_tables", "one_table", "large_objects")
+SCALE: tuple[str, ...] = ("trees", "many_tables", "large_objects", "one_table")
 
 
 class Module(Protocol):
