@@ -15,8 +15,14 @@ from app.domain.backup import Codec
 from app.errors import BackupReadError, BackupValidationError
 
 LEVELS = {Codec.NONE: range(1), Codec.GZIP: range(10), Codec.ZSTD: range(1, 20)}
-FAST_LEVEL = {Codec.NONE: 0, Codec.GZIP: 1, Codec.ZSTD: 1}
+_FAST_LEVEL = 1  # of zstd, and of ISA-L
 _ISAL_LEVELS = range(4)  # ISA-L has no slower ones; zlib takes over there
+# gzip's default, measured on COPY text against `gzip -6` (docs/performance.md): libdeflate's level 3 is as small and
+# two to six times as fast. What ISA-L shrinks to between a tenth and a sixtieth is as small with ISA-L, and five times
+# as fast; more and less than that is larger.
+_LIBDEFLATE_LEVEL = 3
+_SAMPLE_BYTES = 64 << 10
+_ISAL_RATIOS = range(10, 60)
 _MEBIBYTE = 1 << 20
 # Plain bytes in one frame: as much is lost by one flipped bit. The window of the fast levels is no longer.
 _FAST_FRAME_BYTES = _MEBIBYTE
@@ -93,16 +99,14 @@ def frame_format(codec: Codec, level: int | None = None) -> FrameFormat:
     if codec is Codec.ZSTD:
         return FrameFormat(size, _zstd_compressor(level).compress)
     if codec is Codec.GZIP:
-        return FrameFormat(size, lambda data: _gzip_member(data, FAST_LEVEL[codec] if level is None else level))
+        return FrameFormat(size, _fast_gzip() if level is None else lambda data: _gzip_member(data, level))
     return FrameFormat(size, bytes)
 
 
 def _zstd_compressor(level: int | None) -> zstandard.ZstdCompressor:
     tuned = _FAST_ZSTD if level is None else {}
     # The checksum lets `zstd -t`, which knows no manifest, find a flipped bit; gzip has one by nature.
-    parameters = zstandard.ZstdCompressionParameters.from_level(
-        level or FAST_LEVEL[Codec.ZSTD], **tuned, write_checksum=1
-    )
+    parameters = zstandard.ZstdCompressionParameters.from_level(level or _FAST_LEVEL, **tuned, write_checksum=1)
     return zstandard.ZstdCompressor(compression_params=parameters)
 
 
@@ -110,6 +114,18 @@ def _gzip_member(data: bytes, level: int) -> bytes:
     library = isal_zlib if level in _ISAL_LEVELS else zlib
     member = library.compressobj(level, zlib.DEFLATED, _GZIP_WINDOW)
     return bytes(member.compress(data) + member.flush())
+
+
+def _fast_gzip() -> Callable[[bytes], bytes]:
+    from deflate import gzip_compress  # noqa: PLC0415 -- only for who writes gzip
+
+    def pack(data: bytes) -> bytes:
+        sample = data[:_SAMPLE_BYTES]
+        if len(sample) // len(_gzip_member(sample, _FAST_LEVEL)) in _ISAL_RATIOS:
+            return _gzip_member(data, _FAST_LEVEL)
+        return bytes(gzip_compress(data, _LIBDEFLATE_LEVEL))
+
+    return pack
 
 
 @dataclass(frozen=True, slots=True)
