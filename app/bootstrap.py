@@ -24,7 +24,7 @@ from app.domain.revisions import History
 from app.errors import ResidencyBackupError, SettingsError
 from app.last_words import keep_to_oneself
 from app.log import configure_logging, log_also_to, open_for_lines
-from app.operations.backups.same_name import describe
+from app.operations.backups.descriptions import Descriptions
 from app.operations.options import Options
 from app.operations.schedule import Schedule
 from app.operations.service import Service, Tools
@@ -325,5 +325,6 @@ def _only_name(settings: Settings, memory: FolderMemory) -> str:
 
 
 def _named_by_manifests(root: Path) -> list[str]:
-    found = (describe(stored, EVENTS).described for stored in LocalTree(root).files())
-    return sorted({backup.database for backup in found if backup is not None})
+    tree = LocalTree(root)
+    found = map(Descriptions(tree, EVENTS, recording=False).of, tree.files())
+    return sorted({file.described.database for file in found if file.described is not None})

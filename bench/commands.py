@@ -5,6 +5,7 @@ The yardstick is ``python -c 'import sqlalchemy'``, which verbs that change the 
 
 from __future__ import annotations
 
+import hashlib
 import io
 import sys
 from collections.abc import Iterator
@@ -16,9 +17,9 @@ from app.archive.manifest import Manifest, ServerFacts
 from app.archive.scanner import scan
 from app.archive.writer import ArchiveWriter
 from app.catalog.store import lazy_catalog
-from app.domain.backup import Backup, Codec, Origin, Tier, extension_of, id_of, period_of
+from app.domain.backup import Codec, Origin, Tier, extension_of, id_of, period_of
 from app.domain.servers import Known, Lineage
-from app.operations.backups.same_name import digest_of
+from app.ports.runs import KnownManifest
 from app.storage.folder import LocalFolder
 from app.storage.local import LocalTree
 from app.storage.memory import FolderMemory
@@ -48,7 +49,7 @@ def make_tree(folder: Path, count: int = BACKUPS) -> None:
     writer = ArchiveWriter(stream, Codec.ZSTD)
     writer.add(scan([_dump()]))
     index = writer.finish()
-    described: dict[str, Backup] = {}
+    known: dict[str, KnownManifest] = {}
     for tier, at in _instants(count):
         manifest = _manifest(index, tier, at)
         name, content = id_of(tier, manifest.period), manifest.to_json().encode()
@@ -56,9 +57,11 @@ def make_tree(folder: Path, count: int = BACKUPS) -> None:
         with tree.create(tier, Path(file).name, "bench") as draft:
             draft.stream.write(stream.getvalue())
             draft.publish(file, content)
-        described[digest_of(content)] = manifest.to_backup(name, file)
-        catalog.save(described[digest_of(content)])
-    catalog.keep_manifests(DATABASE, described)
+        backup = manifest.to_backup(name, file)
+        read = tree.read_stamped(file)
+        known[file] = KnownManifest(hashlib.sha256(content).hexdigest(), read and read.stamp, backup)
+        catalog.save(backup)
+    catalog.keep_manifests(DATABASE, known.keys(), known)
     known = Known(identity=_SERVER.identity, since=_LAST, how="its manifest")
     marked.change(DATABASE, lambda _: Lineage().with_known(known))
 

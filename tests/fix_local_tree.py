@@ -48,7 +48,7 @@ def assert_manifests_are_true(tree: LocalTree) -> dict[str, bytes]:
     contents = {}
     for stored in tree.files():
         contents[stored.file] = (tree.root / stored.file).read_bytes()
-        assert stored.manifest in {None, manifest_for(contents[stored.file])}
+        assert tree.read_manifest(stored.file) in {None, manifest_for(contents[stored.file])}
     return contents
 
 

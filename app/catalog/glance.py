@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from app.catalog.rows import BACKUP, COLUMNS, TIMES, WORDS, manifest_backup
+from app.catalog.rows import BACKUP, COLUMNS, MEMBERS, TIMES, known_manifest
 from app.catalog.version import HEAD, VERSION_TABLE
 from app.domain.backup import Backup
-from app.ports.runs import Catalog
+from app.ports.runs import Catalog, KnownManifest
 
 Answer = TypeVar("Answer")
 _COLUMNS = ", ".join(f'"{COLUMNS.get(name, name)}"' for name in BACKUP)
 _BACKUPS = f"SELECT {_COLUMNS} FROM backup_files WHERE database = ? ORDER BY created_at DESC, id DESC"
-_MANIFESTS = "SELECT digest, told FROM backup_manifests WHERE database = ?"
+_MANIFESTS = "SELECT file, digest, size, mtime_ns, ctime_ns, inode, told FROM backup_manifests WHERE database = ?"
 _BESIDE = ("", "-journal", "-wal", "-shm")
 _LOCK_SECONDS = 0.5  # then the catalog is asked, which waits as long as it is set to
 
@@ -49,9 +49,9 @@ class Glance:
         found = self._read(_BACKUPS, database, lambda rows: [_backup_of(row) for row in rows])
         return self._catalog.backups(database) if found is None else found
 
-    def manifests(self, database: str) -> Mapping[str, Backup]:
-        """The backups that manifests describe, by the SHA-256 of their bytes."""
-        found = self._read(_MANIFESTS, database, _by_digest)
+    def manifests(self, database: str) -> Mapping[str, KnownManifest]:
+        """What manifests said, by the backups' files."""
+        found = self._read(_MANIFESTS, database, _by_file)
         return self._catalog.manifests(database) if found is None else found
 
     def _read(self, query: str, database: str, answer: Callable[[Sequence[Any]], Answer]) -> Answer | None:
@@ -78,14 +78,14 @@ def _is_regular(file: Path) -> bool:
 
 def _backup_of(row: Sequence[Any]) -> Backup:
     values = dict(zip(BACKUP, row, strict=True))
-    for name, word in WORDS.items():
-        values[name] = word(values[name])
+    for name, members in MEMBERS.items():
+        values[name] = members[values[name]]
     for name in TIMES:
         if values[name] is not None:
             values[name] = datetime.fromisoformat(values[name]).replace(tzinfo=UTC)
     return Backup(**values)
 
 
-def _by_digest(rows: Sequence[Any]) -> dict[str, Backup]:
-    described = ((digest, manifest_backup(json.loads(content))) for digest, content in rows)
-    return {digest: backup for digest, backup in described if backup is not None}
+def _by_file(rows: Sequence[Any]) -> dict[str, KnownManifest]:
+    known = ((file, known_manifest(file, *facts, json.loads(told))) for file, *facts, told in rows)
+    return {file: manifest for file, manifest in known if manifest is not None}

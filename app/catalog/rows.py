@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from dataclasses import fields
 from datetime import datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from app.domain.backup import Backup, BackupState, Codec, Origin, Tier
 from app.domain.servers import Identity
 from app.domain.slots import Slot, SlotRecord
-from app.ports.runs import Run
+from app.ports.runs import KnownManifest, Run
+from app.ports.tree import Stamp
 
 if TYPE_CHECKING:
     from sqlalchemy import Row
 
 BACKUP = [field.name for field in fields(Backup) if field.name not in {"revision", "doubts", "lacking"}]
 _MANIFESTS = [field.name for field in fields(Backup)]
+_MANIFEST_KEYS = frozenset(_MANIFESTS)
 TIMES = [field.name for field in fields(Backup) if "datetime" in str(field.type)]
-WORDS = {"tier": Tier, "codec": Codec, "origin": Origin, "state": BackupState}
+_WORDS: dict[str, type[StrEnum]] = {"tier": Tier, "codec": Codec, "origin": Origin, "state": BackupState}
+MEMBERS = {name: {str(member): member for member in kind} for name, kind in _WORDS.items()}
 _RECORD = [field.name for field in fields(SlotRecord) if field.name != "server"]
 COLUMNS = {"pinned_reason": "kept", "problem": "damage"}  # columns whose names differ from those of the fields
 MESSAGE_LIMIT = 4000
@@ -41,15 +45,45 @@ def manifest_values(backup: Backup) -> dict[str, Any]:
 
 def manifest_backup(content: Any) -> Backup | None:
     """The backup that a manifest tells of; None if the row is damaged, or of a version that knew other facts."""
-    if not isinstance(content, dict) or content.keys() != set(_MANIFESTS):
+    if not isinstance(content, dict) or content.keys() != _MANIFEST_KEYS:
+        return None
+    values = dict(content)
+    try:
+        for name, members in MEMBERS.items():
+            values[name] = members[values[name]]
+        for name in TIMES:
+            if name == "created_at" or values[name] is not None:
+                values[name] = datetime.fromisoformat(values[name])
+        values["doubts"], values["lacking"] = tuple(values["doubts"]), tuple(values["lacking"])
+    except (TypeError, ValueError, KeyError):
+        return None
+    return Backup(**values)
+
+
+def known_values(known: KnownManifest) -> dict[str, Any]:
+    """The row of a manifest that was read, without its key. An inode may be larger than a column's number."""
+    size, mtime, ctime, inode = known.stamp or (None, None, None, None)
+    stamp = {"size": size, "mtime_ns": mtime, "ctime_ns": ctime, "inode": None if inode is None else str(inode)}
+    return {"digest": known.digest, **stamp, "told": manifest_values(known.backup)}
+
+
+def known_manifest(file: str, digest: str, *facts: Any) -> KnownManifest | None:
+    """What a manifest said; None if the row is damaged, or of a version that knew other facts.
+
+    Args:
+        file: of the backup.
+        digest: of the manifest.
+        facts: the stamp's, and the described backup.
+    """
+    size, mtime, ctime, inode, told = facts
+    backup = manifest_backup(told)
+    if backup is None or backup.file != file:
         return None
     try:
-        words = {name: kind(content[name]) for name, kind in WORDS.items()}
-        times = {name: content[name] and datetime.fromisoformat(content[name]) for name in TIMES}
-        lists = {name: tuple(content[name]) for name in ("doubts", "lacking")}
-    except (TypeError, ValueError):
+        stamp = None if inode is None else Stamp(size, mtime, ctime, int(inode))
+    except ValueError:
         return None
-    return Backup(**{**content, **words, **times, **lists})
+    return KnownManifest(digest, stamp, backup, recorded=True)
 
 
 def run_of(row: Row[Any]) -> Run:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
@@ -17,7 +17,7 @@ from app.domain.backup import Backup, Tier
 from app.domain.servers import ANY, Identity
 from app.domain.slots import Slot, SlotRecord, SlotState
 from app.errors import BackupRunningError
-from app.ports.runs import Deletion, Run
+from app.ports.runs import Deletion, KnownManifest, Run
 
 
 class SqlCatalog(Store):
@@ -129,13 +129,13 @@ class SqlCatalog(Store):
         with self._reading("deletions cannot be read") as connection:
             return [Deletion(**row) for row in connection.execute(query).mappings()]
 
-    def manifests(self, database: str) -> Mapping[str, Backup]:
+    def manifests(self, database: str) -> Mapping[str, KnownManifest]:
         with self._reading("parsed manifests cannot be read") as connection:
             return manifests.read(connection, database)
 
-    def keep_manifests(self, database: str, described: Mapping[str, Backup]) -> None:
+    def keep_manifests(self, database: str, files: Collection[str], new: Mapping[str, KnownManifest]) -> None:
         with self._writing("parsed manifests cannot be recorded") as connection:
-            manifests.keep_only(connection, database, described)
+            manifests.keep_only(connection, database, files, new)
 
 
 def lazy_catalog(url: str, *, lease: timedelta = LEASE, prepare: Callable[[], None] = lambda: None) -> SqlCatalog:

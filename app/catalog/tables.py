@@ -150,18 +150,24 @@ backups = Table(
     Column("pinned_by", Text),
     Column("system_identifier", Text),
     Column("database_oid", BigInteger),
+    Column("only_tables", Text),
     PrimaryKeyConstraint("database", "id"),
     one_of("state", BackupState),
 )
 
-# The backups that manifests describe, by the SHA-256 of their bytes: `list` and `show` need not parse the manifests.
+# What manifests said when they were read: while their stamps fit, nothing reads them again. See `KnownManifest`.
 manifests = Table(
     "backup_manifests",
     metadata,
     Column("database", Text),
-    Column("digest", Text),
+    Column("file", Text),
+    Column("digest", Text, nullable=False),
+    Column("size", BigInteger),
+    Column("mtime_ns", BigInteger),
+    Column("ctime_ns", BigInteger),
+    Column("inode", Text),
     Column("told", JSON, nullable=False),
-    PrimaryKeyConstraint("database", "digest"),
+    PrimaryKeyConstraint("database", "file"),
 )
 
 # Backups that somebody deleted: nothing else says where they are. What retention removes is not recorded here.

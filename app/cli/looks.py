@@ -8,8 +8,7 @@ from app.cli.output import backups as show
 from app.cli.output.messages import warn
 from app.cli.session import Session, as_json
 from app.domain.backup import Tier
-from app.operations.backups.inventory import find
-from app.operations.backups.parsed_manifests import inventory_to_look_at
+from app.operations.backups.inventory import find, inventory
 
 
 @click.command("list")
@@ -19,7 +18,7 @@ from app.operations.backups.parsed_manifests import inventory_to_look_at
 def list_backups(session: Session, tier: str | None, *, as_json: bool) -> int:
     """List the backups, newest first."""
     service = session.to_look()
-    backups = inventory_to_look_at(service)
+    backups = inventory(service, looking=True)
     show.listing(service, backups, tier, as_json=as_json)
     warn(backups.other_files())
     return 0
@@ -34,7 +33,7 @@ def show_backup(session: Session, backup: str, *, as_json: bool) -> int:
     from app.operations.backups.opened import described  # noqa: PLC0415 -- the archive's format, which `list` is spared
 
     service = session.to_look()
-    found, manifest = described(service, find(service, backup, inventory_to_look_at(service)))
+    found, manifest = described(service, find(service, backup, inventory(service, looking=True)))
     show.details(service.tree, found, manifest, as_json=as_json)
     return 0
 

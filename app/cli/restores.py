@@ -11,8 +11,8 @@ from app.cli.output.progress import progress
 from app.cli.session import WARNINGS, Session, as_json
 from app.domain.restore import Mode, Policy
 from app.errors import MergeConflictError
+from app.operations.backups.inventory import inventory
 from app.operations.backups.no_return import lost_undos
-from app.operations.backups.parsed_manifests import inventory_to_look_at
 from app.operations.restore.preview import Preview
 from app.operations.restore.preview import diff as diff_backups
 from app.operations.restore.preview import preview as preview_restore
@@ -107,7 +107,7 @@ def restores(session: Session, *, as_json: bool) -> int:
     """List the restores, newest first, and until when each can be rolled back."""
     service = session.service
     records = service.restores.restores(service.database)
-    lost = lost_undos(service, records, inventory_to_look_at(service)) if records else {}
+    lost = lost_undos(service, records, inventory(service, looking=True)) if records else {}
     show.listing(service, records, lost, as_json=as_json)
     return 0
 

@@ -8,6 +8,7 @@ because that could remove another one, and it is not removed itself.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from app.domain.backup import Backup, Tier, period_of
 
@@ -32,7 +33,13 @@ def from_future(backup: Backup, now: datetime) -> bool:
         backup: of any tier.
         now: the present, in the schedule's time zone.
     """
-    return is_newer(backup, now) or backup.period > period_of(backup.tier, now + SKEW)
+    return is_newer(backup, now) or backup.period > _last_period(backup.tier, now)
+
+
+@lru_cache(maxsize=16)
+def _last_period(tier: Tier, now: datetime) -> str:
+    """The last period of a tier that has begun. Thousands of backups are asked at one instant."""
+    return period_of(tier, now + SKEW)
 
 
 def latest_of(tier: Tier, period: str) -> datetime:

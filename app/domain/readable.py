@@ -22,6 +22,8 @@ def readable(text: str) -> str:
 
 def on_one_line(text: str) -> str:
     r"""The text with control characters and line breaks escaped: ``\n``."""
+    if text.isascii() and text.isprintable():
+        return text
     return _UNSAFE.sub(_escaped, text).replace("\n", "\\n")
 
 

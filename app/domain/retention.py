@@ -48,7 +48,9 @@ def plan_retention(backups: Iterable[Backup], policy: Retention, now: datetime |
     ahead = [backup for backup in everything if now is not None and from_future(backup, now)]
     believed = [backup for backup in everything if backup not in ahead]
     for tier in Tier:
-        _keep_newest_periods([backup for backup in believed if backup.tier is tier], policy.keep.get(tier), reasons)
+        for whole in (True, False):  # a backup of some tables takes no whole one's place
+            alike = [backup for backup in believed if backup.tier is tier and backup.is_whole is whole]
+            _keep_newest_periods(alike, policy.keep.get(tier), reasons)
     _keep_always(believed, reasons)
     for backup in ahead:
         reasons[backup.id].append("from the future: a clock was wrong")
@@ -77,7 +79,8 @@ def _keep_newest_periods(newest_first: list[Backup], limit: int | None, reasons:
 
 
 def _keep_always(newest_first: list[Backup], reasons: dict[str, list[str]]) -> None:
-    verified = [backup for backup in newest_first if backup.origin is Origin.DUMP and backup.is_verified]
+    whole = [backup for backup in newest_first if backup.is_whole]
+    verified = [backup for backup in whole if backup.origin is Origin.DUMP and backup.is_verified]
     # A full backup and a plain dump cannot replace each other.
     for is_sql in (True, False):
         if newest := next((backup for backup in verified if backup.tier.is_sql is is_sql), None):

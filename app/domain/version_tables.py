@@ -89,6 +89,9 @@ KNOWN = (
     _table("Atlas", "atlas_schema_revisions", "version"),
     _table("MyBatis", "changelog", "id applied_at description"),
 )
+# Nearly all tables of a database are none of these: one look says so.
+_NAMES = {name for known in KNOWN for name in known.names if "*" not in name}
+_PATTERNS = [name for known in KNOWN for name in known.names if "*" in name]
 
 
 def version_table(schema: str, name: str, columns: Collection[str], more: Iterable[str] = ()) -> VersionTable | None:
@@ -100,7 +103,9 @@ def version_table(schema: str, name: str, columns: Collection[str], more: Iterab
         columns: of the table.
         more: names from the setting: ``table`` or ``schema.table``.
     """
-    found = next((known for known in KNOWN if known.is_it(schema, name, columns)), None)
+    found = None
+    if (lowered := name.casefold()) in _NAMES or any(fnmatchcase(lowered, pattern) for pattern in _PATTERNS):
+        found = next((known for known in KNOWN if known.is_it(schema, name, columns)), None)
     if found is None and {name, f"{schema}.{name}"} & set(more):
         return VersionTable(OTHER, (name,))
     return found

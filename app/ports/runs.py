@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
@@ -11,6 +11,7 @@ from typing import Protocol
 from app.domain.backup import Backup, Tier
 from app.domain.servers import ANY, Identity
 from app.domain.slots import Slot, SlotRecord
+from app.ports.tree import Stamp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,23 @@ class Deletion:
     deleted_at: datetime
     deleted_by: str | None
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class KnownManifest:
+    """What a manifest said when it was read.
+
+    Attributes:
+        digest: SHA-256 of what was read of it: the beginning, if that holds all facts, or else all.
+        stamp: that it had then; None if it was so young that a later content may have the same.
+        backup: that it describes.
+        recorded: whether the catalog has this already.
+    """
+
+    digest: str
+    stamp: Stamp | None
+    backup: Backup
+    recorded: bool = field(default=False, compare=False)
 
 
 class Catalog(Protocol):
@@ -130,11 +148,11 @@ class Catalog(Protocol):
     def deletions(self, database: str) -> Sequence[Deletion]:
         """The backups that somebody deleted, the newest deletion first."""
 
-    def manifests(self, database: str) -> Mapping[str, Backup]:
-        """The backups that manifests describe, by the SHA-256 of their bytes, as last recorded."""
+    def manifests(self, database: str) -> Mapping[str, KnownManifest]:
+        """What manifests said, by the backups' files, as last recorded."""
 
-    def keep_manifests(self, database: str, described: Mapping[str, Backup]) -> None:
-        """Record what these manifests describe, and forget all others of the database."""
+    def keep_manifests(self, database: str, files: Collection[str], new: Mapping[str, KnownManifest]) -> None:
+        """Forget the manifests of all other files of the database, and record what the new ones say, by file."""
 
     def is_below(self, folder: Path) -> bool:
         """Whether the catalog is stored in a folder, so that it is lost with it."""

@@ -7,21 +7,35 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 from app.domain.backup import Tier
 from app.ports.folder import Folder
 from app.ports.scripts import Scripts
 
 
-@dataclass(frozen=True, slots=True)
-class StoredFile:
-    """An archive found in the tree.
+class Stamp(NamedTuple):
+    """What tells a manifest from an earlier one under its name without reading it, as its file system has it.
+
+    Times are in nanoseconds. The second is that of the last change of the file or its name, which nobody can set. Two
+    contents have one stamp only if both were written within one tick of the clock, so a stamp says something only if
+    it was old already when the content was read: see `Tree.clock`.
+    """
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedFile:
+    """An archive found in the tree. Its manifest is not read.
 
     Attributes:
         file: its path relative to the root.
         period: that its name says.
-        manifest: the file beside it; None if there is none, or if it cannot be read: then `problem` says why.
+        stamp: of the manifest beside it; None if there is none.
         waiting: manifests that a run wrote for this name or id, and did not put in their place. Only the one that
             describes the file's bytes belongs to it.
         stranger: the owner of the file or its manifest, if we do not trust that user.
@@ -32,10 +46,31 @@ class StoredFile:
     period: str
     size: int
     written_at: datetime
-    manifest: bytes | None
-    problem: str | None = None
+    stamp: Stamp | None
     waiting: tuple[bytes, ...] = ()
     stranger: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredFile(ListedFile):
+    """An archive with the content of its manifest.
+
+    Attributes:
+        manifest: None if there is none, or if it cannot be read: then `problem` says why.
+    """
+
+    manifest: bytes | None
+    problem: str | None = None
+
+
+class ManifestRead(NamedTuple):
+    """The content of a manifest, or its beginning, and the stamp that it had before and after it was read.
+
+    The stamp is None if the manifest was written to meanwhile.
+    """
+
+    content: bytes
+    stamp: Stamp | None
 
 
 class Tree(Protocol):
@@ -90,6 +125,15 @@ class Tree(Protocol):
     def read_manifest(self, file: str) -> bytes | None:
         """The manifest of an archive; None if there is none."""
 
+    def read_stamped(self, file: str, most: int | None = None) -> ManifestRead | None:
+        """The manifest of an archive, or at most so many bytes of it, with its stamp; None if there is none."""
+
+    def clock(self, tier: Tier) -> int:
+        """The present instant by the clock that writes the stamps of a tier, in nanoseconds; 0 if it cannot be asked.
+
+        It may be another machine's, and it may be wrong or stand still.
+        """
+
     def write_manifest(self, file: str, manifest: bytes, of: StoredFile | None = None) -> None:
         """Write the manifest of an archive, whole or not at all.
 
@@ -112,8 +156,8 @@ class Tree(Protocol):
     def look(self, file: str) -> StoredFile | None:
         """The archive under a name as it is now; None if there is none, or if the name is not ours."""
 
-    def files(self) -> Sequence[StoredFile]:
-        """Every archive under a name that is ours, sorted by id."""
+    def files(self) -> Sequence[ListedFile]:
+        """Every archive under a name that is ours, sorted by id. No manifest is read."""
 
     def rename(self, old: str, new: str, manifest: bytes | None = None) -> None:
         """Rename an archive; its manifest, or the given one, goes along. Raises BackupWriteError if taken."""

@@ -7,7 +7,7 @@ messages are logged.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import ClassVar
 
@@ -35,6 +35,7 @@ from app.postgres.server_messages import details_of, failed_function, message_wi
 from app.postgres.session_settings import load_session
 from app.postgres.shared_memory import HINT as SHARED_MEMORY_HINT
 from app.postgres.shared_memory import NO_WORKERS, lacks_shared_memory, may_use_workers
+from app.postgres.together import copy_consecutively, run_pipelined
 
 log = structlog.get_logger(__name__)
 SETTING = re.compile(rb"(?:SET\s+(?:SESSION\s+)?(\w+)|SELECT\s+pg_catalog\.set_config\('(\w+)')", re.IGNORECASE)
@@ -46,17 +47,21 @@ class RestoreSession:
     """A connection in the state that psql would have at this point of the file.
 
     Attributes:
+        takes_owners: whether objects get the owners that the file names.
         lost_hint: what to do if the connection was lost.
         constraint_hint: what to do if a row breaks a constraint; None if that tells nothing about the backup.
+        runs_together: whether several statements may be one transaction; false if each must be looked at.
         remarks, dropped_roles, unfilled_views: what the load did without; see `app.postgres.dispensable`.
         operator_path: see `app.postgres.operator_path`.
     """
 
+    takes_owners: ClassVar[bool] = True
     lost_hint: ClassVar[str] = "see the server's log, and try again"
     constraint_hint: ClassVar[str | None] = (
         "rows of the backup break this constraint; psql loads the rest: createdb rescued; psql -X -d rescued -f FILE; "
         "see docs/restore.md, Rows that break a constraint"
     )
+    runs_together: ClassVar[bool] = True
 
     def __init__(self, connection: psycopg.Connection, database: str) -> None:
         self.connection = connection
@@ -113,6 +118,30 @@ class RestoreSession:
             self.run(statement, what)
         elif setting and done:
             self._state[(setting[1] or setting[2]).lower()] = statement
+
+    def run_together(self, statements: Sequence[bytes]) -> bool:
+        """Run statements of the file with one round trip, in one transaction.
+
+        Returns:
+            Whether they were run. If not, none was: the caller runs them one by one, which tells what is wrong with
+            which, and does without what is dispensable.
+
+        Raises:
+            KeyboardInterrupt: a signal came.
+        """
+        if not self.runs_together or self.in_transaction or self._has_event_triggers or self.operator_path is not None:
+            return False
+        try:
+            run_pipelined(self.connection, statements)
+        except psycopg.Error as error:
+            if signal := interruption(error):
+                raise signal from None
+            log.debug("restore runs statements one by one", reason=message_without_values(error))
+            return False
+        for statement in statements:
+            if setting := SETTING.match(statement):
+                self._state[(setting[1] or setting[2]).lower()] = statement
+        return True
 
     @property
     def event_triggers(self) -> EventTriggers:
@@ -194,6 +223,22 @@ class RestoreSession:
                 for block in blocks:
                     copy.write(block)
             return cursor.rowcount
+
+    def copy_together(self, copies: Sequence[tuple[bytes, Sequence[bytes]]], what: str) -> list[int]:
+        """Send the rows of several tables, in the open transaction.
+
+        Args:
+            copies: for each the file's ``COPY … FROM stdin;`` without comments, and its rows.
+            what: its name in an error message.
+
+        Returns:
+            Number of rows that the server accepted, for each.
+
+        Raises:
+            RestoreError: the server refuses them or goes away; none of the rows stays.
+        """
+        with self.translated(what), under_operator_path(self):
+            return copy_consecutively(self.connection, copies)
 
     @contextmanager
     def transaction(self, what: str) -> Iterator[None]:

@@ -19,34 +19,36 @@ _ROOT = 0
 _ACL = "system.posix_acl_access"  # with an access list, the group's bits apply to all users in it
 
 
-def owner(paths: Iterable[Path], root: Path) -> str | None:
+def trusted_users(root: Path) -> frozenset[int]:
+    """The numbers of the users whose files count as ours; the folder need not exist."""
+    try:
+        return frozenset({os.geteuid(), _ROOT, root.stat().st_uid})
+    except FileNotFoundError:
+        return frozenset({os.geteuid(), _ROOT})
+
+
+def stranger_among(files: Iterable[os.stat_result], trusted: frozenset[int]) -> str | None:
     """The owner of one of these files, if that user is not trusted; None otherwise."""
-    for path in paths:
-        with suppress(FileNotFoundError):
-            if found := _stranger(path.lstat(), root):
-                return found
-    return None
+    return next((_user(file.st_uid) for file in files if file.st_uid not in trusted), None)
 
 
 def other_writers(paths: Iterable[Path], root: Path) -> list[tuple[Path, str]]:
     """Those of the folder, the folders above it, and some paths in it, that other users may write; and who may."""
-    folder = root.resolve()
+    folder, trusted = root.resolve(), trusted_users(root)
     above = sorted({*folder.parents, *root.absolute().parents})
-    found = [(path, _writers_above(path, root)) for path in above]
-    found += [(path, _writers(path, root)) for path in (folder, *sorted(paths))]
-    return [(path, who) for path, who in found if who]
+    found = [(path, who) for path in above if (who := _writers_above(path, trusted))]
+    found += [(folder, who)] if (who := _writers(folder, trusted)) else []
+    return found + sorted((path, who) for path in paths if (who := _writers(path, trusted)))
 
 
-def _stranger(found: os.stat_result, root: Path) -> str | None:
-    """The owner of a file, if that user is not trusted; None otherwise."""
-    if found.st_uid in {os.geteuid(), _ROOT} or found.st_uid == root.stat().st_uid:
-        return None
+def _user(number: int) -> str:
+    """A user's name and number."""
     with suppress(KeyError):
-        return f"{pwd.getpwuid(found.st_uid).pw_name} (uid {found.st_uid})"
-    return f"uid {found.st_uid}"
+        return f"{pwd.getpwuid(number).pw_name} (uid {number})"
+    return f"uid {number}"
 
 
-def _writers_above(path: Path, root: Path) -> str | None:
+def _writers_above(path: Path, trusted: frozenset[int]) -> str | None:
     """Who may replace an entry of this folder; if it is sticky, only the folder's and the entry's owners."""
     try:
         found = path.lstat()
@@ -55,7 +57,7 @@ def _writers_above(path: Path, root: Path) -> str | None:
     sticky = found.st_mode & stat.S_ISVTX
     if found.st_uid == _nobody():  # in a user namespace, the owner of all files of users outside of it
         return "anybody" if found.st_mode & stat.S_IWOTH and not sticky else None
-    return _stranger(found, root) if sticky else _writers(path, root)
+    return stranger_among((found,), trusted) if sticky else _writers(path, trusted)
 
 
 @cache
@@ -65,7 +67,7 @@ def _nobody() -> int:
     return 65534
 
 
-def _writers(path: Path, root: Path) -> str | None:
+def _writers(path: Path, trusted: frozenset[int]) -> str | None:
     """Who may write a file or folder besides trusted users; None if nobody may, or if it does not exist."""
     try:
         found = path.lstat()
@@ -73,7 +75,7 @@ def _writers(path: Path, root: Path) -> str | None:
         return None
     if stat.S_ISLNK(found.st_mode):
         return None  # the bits of a link mean nothing
-    if foreign := _stranger(found, root):
+    if foreign := stranger_among((found,), trusted):
         return foreign
     if found.st_mode & stat.S_IWOTH:
         return "anybody"

@@ -1,20 +1,26 @@
-"""Finds the archives of a tree, each with its manifest and the manifests that wait for it."""
+"""Finds the archives of a tree, and reads their manifests and those that wait for them.
+
+A listing reads no manifest: it reads each folder once, and asks once for the state of each archive and manifest.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import stat
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from app.domain.backup import Tier, period_in_name
 from app.errors import BackupError, BackupNotFoundError
 from app.os_errors import reading
-from app.ports.tree import StoredFile
+from app.ports.tree import ListedFile, ManifestRead, Stamp, StoredFile
 from app.storage import access, disk
-from app.storage.names import manifest_of, stem_of, waiting_for
+from app.storage.names import manifest_of, stem_in, waiting_for
 from app.storage.tiers import TierFolders
+
+States = Callable[[str], os.stat_result | None]  # of the regular files of a folder, by their names
 
 
 class Archives:
@@ -23,47 +29,85 @@ class Archives:
     def __init__(self, folders: TierFolders) -> None:
         self._folders = folders
 
-    def find(self, only: str | None = None) -> list[StoredFile]:
-        """Every archive, or the one under a name; files whose name is not ours are left out."""
-        entries = list(self._folders.entries())
-        waiting: dict[str, list[str]] = {}
-        for tier, entry in entries:
-            if archive := waiting_for(entry.name):
-                waiting.setdefault(f"{tier}/{archive}", []).append(f"{tier}/{entry.name}")
-        wanted = [(tier, entry) for tier, entry in entries if only in {None, f"{tier}/{entry.name}"}]
-        return [stored for tier, entry in wanted if (stored := self._stored(tier, entry, waiting))]
+    def listed(self) -> list[ListedFile]:
+        """Every archive; files whose name is not ours are left out."""
+        with reading(self._folders.root):
+            trusted = access.trusted_users(self._folders.root)
+        return [found for tier in Tier for found in self._in_tier(tier, trusted)]
+
+    def look(self, file: str) -> StoredFile | None:
+        """The archive under a name with its manifest; None if there is none, or if the name is not ours."""
+        path = self._folders.path(file)
+        tier = Tier(path.parent.name)
+        with reading(path):
+            trusted = access.trusted_users(self._folders.root)
+            found = _archive(tier, path.name, lambda name: _regular(path.with_name(name)), trusted)
+        if found is None:
+            return None
+        content, problem = self._manifest_or_problem(file)
+        if content is None and problem is None and (names := _names_waiting(self._names(tier))):
+            found = self._with_waiting(found, names)
+            content, problem = self._manifest_or_problem(file)  # its run may have put it in its place meanwhile
+        facts = {name: getattr(found, name) for name in ListedFile.__slots__}
+        return StoredFile(**facts, manifest=content, problem=problem)
 
     def state_of(self, file: str) -> tuple[int, datetime] | None:
         """Size of a file, and when it was written; None if it is gone."""
-        return _state_at(self._folders.path(file))
+        path = self._folders.path(file)
+        with reading(path):
+            try:
+                state = path.lstat()
+            except FileNotFoundError:
+                return None
+        return state.st_size, _written(state)
 
-    def manifest(self, file: str) -> bytes | None:
-        """The manifest beside an archive, cut off at the length that no manifest has; None if there is none."""
-        return _manifest_at(manifest_of(self._folders.path(file)))
+    def manifest(self, file: str, most: int | None = None) -> ManifestRead | None:
+        """The manifest beside an archive, cut off at the length that no manifest has, or before; None if none is."""
+        path = manifest_of(self._folders.path(file))
+        with reading(path):
+            try:
+                stream = disk.open_file(path)
+            except BackupNotFoundError:
+                return None
+            with stream:
+                before = os.fstat(stream.fileno())
+                # As many bytes are allocated as are asked for.
+                content = stream.read(min(before.st_size + 1, most or disk.MANIFEST_BYTES))
+                same = _stamp(before) == _stamp(os.fstat(stream.fileno()))
+        return ManifestRead(content, _stamp(before) if same else None)
 
-    def _stored(self, tier: Tier, entry: os.DirEntry[str], waiting: Mapping[str, Sequence[str]]) -> StoredFile | None:
-        """The archive of a directory entry; None if its name is not ours, or it was removed since the listing."""
-        path, root = Path(entry.path), self._folders.root
-        stem = stem_of(path)
-        file = f"{tier}/{entry.name}"
-        state = None if stem is None else _state_at(path)
-        if stem is None or state is None:
-            return None
-        size, written = state
-        period = period_in_name(tier, stem, written)
-        if period is None:
-            return None
-        manifest, problem = _manifest_or_problem(path)
-        with reading(root):
-            owner = access.owner((path, manifest_of(path)), root)
-        stored = StoredFile(f"{tier}/{stem}", file, period, size, written, manifest, problem, stranger=owner)
-        names = [*waiting.get(stored.id, ()), *waiting.get(file, ())]
-        if manifest is not None or problem is not None or not names:
-            return stored
-        contents = tuple(content for name in names if (content := self._content(name)))
-        if len(contents) < len(names):  # its run has put one in its place since the listing
-            manifest, problem = _manifest_or_problem(path)
-        return replace(stored, manifest=manifest, problem=problem, waiting=contents)
+    def _in_tier(self, tier: Tier, trusted: frozenset[int]) -> list[ListedFile]:
+        folder = self._folders.root / tier
+        entries = {entry.name: entry for entry in self._folders.entries_of(tier)}
+
+        def state(name: str) -> os.stat_result | None:
+            try:
+                return entries[name].stat(follow_symlinks=False)
+            except KeyError:
+                return _regular(folder / name)  # it may have got its name since the folder was read
+            except FileNotFoundError:
+                return None
+
+        with reading(folder):
+            found = [archive for name in entries if (archive := _archive(tier, name, state, trusted))]
+        if not (waiting := _names_waiting(entries)):
+            return found
+        return [archive if archive.stamp else self._with_waiting(archive, waiting) for archive in found]
+
+    def _with_waiting(self, archive: ListedFile, names: Mapping[str, Sequence[str]]) -> ListedFile:
+        """An archive without a manifest, with those that wait for it; or with its manifest, if it has one by now."""
+        tier, _, name = archive.file.partition("/")
+        mine = [*names.get(PurePosixPath(archive.id).name, ()), *names.get(name, ())]
+        contents = tuple(content for found in mine if (content := self._content(f"{tier}/{found}")) is not None)
+        if len(contents) == len(mine):
+            return replace(archive, waiting=contents)
+        path = manifest_of(self._folders.path(archive.file))  # its run has put one in its place since the listing
+        with reading(path):
+            state = _regular(path)
+        return replace(archive, waiting=contents, stamp=None if state is None else _stamp(state))
+
+    def _names(self, tier: Tier) -> list[str]:
+        return [entry.name for entry in self._folders.entries_of(tier)]
 
     def _content(self, file: str) -> bytes | None:
         """The content of a waiting manifest; None if it was removed, or put in its place, since the listing."""
@@ -74,30 +118,60 @@ class Archives:
         except BackupError:
             return None
 
-
-def _state_at(path: Path) -> tuple[int, datetime] | None:
-    with reading(path):
+    def _manifest_or_problem(self, file: str) -> tuple[bytes | None, str | None]:
+        """The manifest of a file, or why it cannot be read: one unreadable manifest must not hide all backups."""
         try:
-            found = path.lstat()
-        except FileNotFoundError:
-            return None
-    return found.st_size, datetime.fromtimestamp(found.st_mtime, UTC)
+            found = self.manifest(file)
+        except BackupError as error:
+            return None, error.message
+        return None if found is None else found.content, None
 
 
-def _manifest_at(path: Path) -> bytes | None:
-    with reading(path):
-        try:
-            stream = disk.open_file(path)
-        except BackupNotFoundError:
-            return None
-        with stream:
-            size = os.fstat(stream.fileno()).st_size
-            return stream.read(min(size + 1, disk.MANIFEST_BYTES))  # as many bytes are allocated as are asked for
+def _archive(tier: Tier, name: str, state_of: States, trusted: frozenset[int]) -> ListedFile | None:
+    """The archive of that name in a tier's folder; None if the name is not ours, or there is no such file."""
+    stem = stem_in(tier, name)
+    if stem is None:
+        return None
+    # The manifest first: a run that replaces both meanwhile leaves an older one here, which a reader of it notices.
+    beside, state = state_of(f"{name}.json"), state_of(name)
+    if state is None:
+        return None
+    written = _written(state)
+    period = period_in_name(tier, stem, written)
+    if period is None:
+        return None
+    return ListedFile(
+        id=f"{tier}/{stem}",
+        file=f"{tier}/{name}",
+        period=period,
+        size=state.st_size,
+        written_at=written,
+        stamp=None if beside is None else _stamp(beside),
+        stranger=access.stranger_among((state,) if beside is None else (state, beside), trusted),
+    )
 
 
-def _manifest_or_problem(archive: Path) -> tuple[bytes | None, str | None]:
-    """The manifest of a file, or why it cannot be read: one unreadable manifest must not hide all backups."""
+def _names_waiting(names: Iterable[str]) -> dict[str, list[str]]:
+    """The names of manifests that wait for an archive, by what they say of its name."""
+    waiting: dict[str, list[str]] = {}
+    for name in names:
+        if name.startswith(".") and (archive := waiting_for(name)):
+            waiting.setdefault(archive, []).append(name)
+    return waiting
+
+
+def _regular(path: Path) -> os.stat_result | None:
+    """The state of a regular file; None if there is none."""
     try:
-        return _manifest_at(manifest_of(archive)), None
-    except BackupError as error:
-        return None, error.message
+        state = path.lstat()
+    except FileNotFoundError:
+        return None
+    return state if stat.S_ISREG(state.st_mode) else None
+
+
+def _stamp(state: os.stat_result) -> Stamp:
+    return Stamp(state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
+
+
+def _written(state: os.stat_result) -> datetime:
+    return datetime.fromtimestamp(state.st_mtime, UTC)

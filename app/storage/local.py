@@ -14,7 +14,7 @@ from app.errors import BackupWriteError
 from app.os_errors import reading, writing
 from app.ports.folder import Folder
 from app.ports.scripts import Scripts
-from app.ports.tree import StoredFile
+from app.ports.tree import ListedFile, ManifestRead, StoredFile
 from app.storage import access, disk, sidecar, transient
 from app.storage.archives import Archives
 from app.storage.draft import LocalDraft
@@ -121,7 +121,19 @@ class LocalTree:
 
     def read_manifest(self, file: str) -> bytes | None:
         """The manifest beside an archive, cut off at the length that no manifest has; None if there is none."""
-        return self._archives.manifest(file)
+        found = self._archives.manifest(file)
+        return None if found is None else found.content
+
+    def read_stamped(self, file: str, most: int | None = None) -> ManifestRead | None:
+        return self._archives.manifest(file, most)
+
+    def clock(self, tier: Tier) -> int:
+        """The time that a new file gets, which has no name, or none for long."""
+        try:
+            with tempfile.TemporaryFile(dir=self._tiers.folder(tier), prefix=".clock-") as stream:
+                return os.fstat(stream.fileno()).st_ctime_ns
+        except OSError:
+            return 0
 
     def write_manifest(self, file: str, manifest: bytes, of: StoredFile | None = None) -> None:
         final = manifest_of(self._tiers.path(file))
@@ -162,10 +174,10 @@ class LocalTree:
                 return False
 
     def look(self, file: str) -> StoredFile | None:
-        return next(iter(self._archives.find(file)), None)
+        return self._archives.look(file)
 
-    def files(self) -> Sequence[StoredFile]:
-        return sorted(self._archives.find(), key=lambda stored: (stored.id, stored.file))
+    def files(self) -> Sequence[ListedFile]:
+        return sorted(self._archives.listed(), key=lambda listed: (listed.id, listed.file))
 
     def rename(self, old: str, new: str, manifest: bytes | None = None) -> None:
         """Rename an archive and its manifest. Raises BackupWriteError if the name is taken.

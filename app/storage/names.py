@@ -15,8 +15,16 @@ _WAITING = re.compile(r"\.(?P<archive>.+)\.json\.[^.]+\.partial")
 
 def stem_of(archive: Path) -> str | None:
     """An archive's name without extensions; None for a name that no archive in its tier's folder has."""
-    found = next((suffix for suffix in _suffixes(archive) if archive.name.endswith(suffix)), None)
-    return archive.name.removesuffix(found) if found else None
+    tier = archive.parent.name
+    return stem_in(Tier(tier), archive.name) if tier in _TIERS else None
+
+
+def stem_in(tier: Tier, name: str) -> str | None:
+    """The same of a name in that tier's folder."""
+    for suffix in extensions_of(tier):
+        if name.endswith(suffix):
+            return name.removesuffix(suffix)
+    return None
 
 
 def variants_of(archive: Path) -> Sequence[Path]:

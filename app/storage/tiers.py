@@ -49,15 +49,17 @@ class TierFolders:
 
     def entries(self) -> Iterator[tuple[Tier, os.DirEntry[str]]]:
         """The regular files in the tiers' folders, and the folders in which full backups are put together."""
-        for tier in Tier:
-            folder = self.folder(tier)
-            with reading(folder):
-                try:
-                    entries = list(os.scandir(folder))
-                except FileNotFoundError:
-                    continue
-                found = [entry for entry in entries if entry.is_file(follow_symlinks=False) or _is_staging(tier, entry)]
-            yield from ((tier, entry) for entry in found)
+        return ((tier, entry) for tier in Tier for entry in self.entries_of(tier))
+
+    def entries_of(self, tier: Tier) -> list[os.DirEntry[str]]:
+        """The same of one tier."""
+        folder = self.folder(tier)
+        with reading(folder):
+            try:
+                entries = list(os.scandir(folder))
+            except FileNotFoundError:
+                return []
+            return [entry for entry in entries if entry.is_file(follow_symlinks=False) or _is_staging(tier, entry)]
 
 
 def _is_staging(tier: Tier, entry: os.DirEntry[str]) -> bool:

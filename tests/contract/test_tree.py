@@ -1,4 +1,4 @@
-"""What every tree of backups must do, whatever it is kept on. A new adapter is one more line in TREES."""
+"""What every tree of backups must do, whatever it is kept on."""
 
 from __future__ import annotations
 
@@ -12,17 +12,9 @@ import pytest
 from app.domain.backup import Tier
 from app.errors import BackupNotFoundError, BackupWriteError
 from app.ports.tree import Tree
-from app.storage.local import LocalTree
-from app.storage.scripts import LocalScripts
-from tests.fakes.tree import MemoryTree
+from tests.fix_trees import FILE, NAME, RUN, TREES, save
 
-TREES: dict[str, Callable[[Path], Tree]] = {
-    "local": lambda folder: LocalTree(folder / "backups"),
-    "memory": lambda folder: MemoryTree(LocalScripts(folder / "memory")),
-}
-RUN, OTHER_RUN = "0123456789ab", "ba9876543210"
-NAME = "backup-2025-01-15"
-FILE = f"daily/{NAME}.sql"
+OTHER_RUN = "ba9876543210"
 OUTSIDE = [
     "",
     "daily",
@@ -41,13 +33,6 @@ def tree(request: pytest.FixtureRequest, tmp_path: Path) -> Tree:
     made = TREES[request.param](tmp_path)
     made.probe(Tier.DAILY)
     return made
-
-
-def save(tree: Tree, file: str, content: bytes, manifest: bytes = b"{}") -> None:
-    tier, _, name = file.partition("/")
-    with tree.create(Tier(tier), name, RUN) as draft:
-        draft.stream.write(content)
-        assert draft.publish(file, manifest) is None
 
 
 def content_of(tree: Tree, file: str) -> bytes:
@@ -82,7 +67,8 @@ def test_free_bytes_is_a_number_of_bytes(tree: Tree) -> None:
 def test_a_published_file_is_listed_with_all_that_is_known(tree: Tree) -> None:
     save(tree, FILE, b"SELECT 1;\n", b'{"a": 1}')
     (stored,) = tree.files()
-    assert (stored.id, stored.file, stored.size, stored.manifest) == (f"daily/{NAME}", FILE, 10, b'{"a": 1}')
+    assert (stored.id, stored.file, stored.size) == (f"daily/{NAME}", FILE, 10)
+    assert tree.read_manifest(FILE) == b'{"a": 1}'
     assert abs(stored.written_at - datetime.now(UTC)) < timedelta(minutes=1)
     assert content_of(tree, FILE) == b"SELECT 1;\n"
     assert list(tree.leftovers()) == []
@@ -205,38 +191,18 @@ def test_a_second_backup_of_an_id_replaces_those_that_it_names_whatever_their_co
             earlier = [stored.file for stored in tree.files()]
             assert draft.publish(f"daily/{NAME}{suffix}", b'"%s"' % suffix.encode(), earlier) is None
         (stored,) = tree.files()
-        assert (stored.file, stored.manifest) == (f"daily/{NAME}{suffix}", b'"%s"' % suffix.encode())
+        assert (stored.file, tree.read_manifest(stored.file)) == (f"daily/{NAME}{suffix}", b'"%s"' % suffix.encode())
         assert content_of(tree, stored.file) == suffix.encode()
 
 
 def test_a_file_of_the_same_id_that_is_not_named_stays_with_its_manifest(tree: Tree) -> None:
     save(tree, f"daily/{NAME}.sql.gz", b"theirs", b'"theirs"')
     save(tree, FILE, b"mine", b'"mine"')
-    found = {stored.file: (stored.id, stored.manifest) for stored in tree.files()}
+    found = {stored.file: (stored.id, tree.read_manifest(stored.file)) for stored in tree.files()}
     assert found == {
         FILE: (f"daily/{NAME}", b'"mine"'),
         f"daily/{NAME}.sql.gz": (f"daily/{NAME}", b'"theirs"'),
     }
-
-
-def test_a_manifest_is_not_put_beside_a_file_that_was_given_another_meanwhile(tree: Tree) -> None:
-    save(tree, FILE, b"x")
-    (stored,) = tree.files()
-    tree.write_manifest(FILE, b"theirs")
-    with pytest.raises(BackupWriteError, match="changed meanwhile"):
-        tree.write_manifest(FILE, b"mine", stored)
-    assert tree.read_manifest(FILE) == b"theirs"
-
-
-def test_a_manifest_is_replaced_whole(tree: Tree) -> None:
-    save(tree, FILE, b"x", b"a long first manifest")
-    tree.write_manifest(FILE, b"short")
-    assert tree.read_manifest(FILE) == b"short"
-    assert list(tree.leftovers()) == []
-
-
-def test_an_archive_without_a_manifest_has_none(tree: Tree) -> None:
-    assert tree.read_manifest(FILE) is None
 
 
 def test_opening_what_is_missing_says_so(tree: Tree) -> None:
@@ -249,7 +215,7 @@ def test_rename_takes_the_manifest_along(tree: Tree) -> None:
     save(tree, "weekly/backup-week-03.sql", b"x", b"m")
     tree.rename("weekly/backup-week-03.sql", "weekly/backup-2025-week-03.sql")
     (stored,) = tree.files()
-    assert (stored.file, stored.manifest) == ("weekly/backup-2025-week-03.sql", b"m")
+    assert (stored.file, tree.read_manifest(stored.file)) == ("weekly/backup-2025-week-03.sql", b"m")
     assert tree.read_manifest("weekly/backup-week-03.sql") is None
 
 
@@ -259,7 +225,7 @@ def test_a_rename_leaves_no_manifest_of_another_backup_at_the_new_name(tree: Tre
         tree.write_manifest(orphan, b"orphan")
     tree.rename("weekly/backup-week-03.sql", "weekly/backup-2025-week-03.sql")
     (stored,) = tree.files()
-    assert stored.manifest == b"m"
+    assert tree.read_manifest(stored.file) == b"m"
     assert tree.read_manifest("weekly/backup-2025-week-03.sql.gz") is None
 
 
@@ -270,7 +236,7 @@ def test_rename_never_overwrites_an_archive(tree: Tree, suffix: str) -> None:
     save(tree, taken, b"taken", b"t")
     with pytest.raises(BackupWriteError, match="exists"):
         tree.rename(old, "weekly/backup-2025-week-03.sql")
-    assert {stored.file: stored.manifest for stored in tree.files()} == {old: b"m", taken: b"t"}
+    assert {stored.file: tree.read_manifest(stored.file) for stored in tree.files()} == {old: b"m", taken: b"t"}
     assert (content_of(tree, old), content_of(tree, taken)) == (b"old", b"taken")
 
 

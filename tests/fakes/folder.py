@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 import weakref
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from typing import Self
 
 from app.domain.servers import Lineage
 from app.errors import BackupError, BackupFolderLostError, BackupReadError
+from app.ports.tree import Stamp
 from app.storage.names import stem_of
 
 
@@ -26,6 +28,11 @@ class MemoryFile:
     owner: str | None = None
     problem: BackupReadError | None = None
     _number: int | None = None
+
+    @property
+    def stamp(self) -> Stamp:
+        """As a file system would have it: another one whenever the content is another."""
+        return Stamp(len(self.content), int(self.at.timestamp()), zlib.crc32(self.content), id(self))
 
     def opened(self) -> FileIO:
         """The content as an open file of this process, which keeps its descriptor as one on a disk does."""
@@ -63,6 +70,7 @@ class Mount:
         seen: the markers that were found there.
         unreadable: whether the marker cannot be read.
         writers: paths that others may write, and who.
+        clock_ns: the clock of the stamps; all of them are old, unless a test says otherwise.
         fails: what is raised by the next steps of these names: ``publish``, ``manifest``, ``rename``,
             ``remove``, ``probe``.
     """
@@ -72,6 +80,7 @@ class Mount:
     seen: set[str] = field(default_factory=set)
     unreadable: bool = False
     writers: list[tuple[Path, str]] = field(default_factory=list)
+    clock_ns: int = 1 << 62
     fails: dict[str, BackupError] = field(default_factory=dict)
 
     def step(self, name: str) -> None:

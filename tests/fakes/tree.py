@@ -10,7 +10,6 @@ import io
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Self, cast
@@ -25,7 +24,7 @@ from app.errors import (
     BackupWriteError,
 )
 from app.ports.scripts import Scripts
-from app.ports.tree import StoredFile
+from app.ports.tree import ListedFile, ManifestRead, StoredFile
 from app.storage.names import manifest_of, run_in, stem_of, temporary, variants_of, waiting_for
 from tests.fakes.folder import MemoryFile, MemoryFolder, Mount
 
@@ -102,6 +101,14 @@ class MemoryTree:
         found = self._readable(f"{self._key(file)}.json")
         return None if found is None else found.content
 
+    def read_stamped(self, file: str, most: int | None = None) -> ManifestRead | None:
+        found = self._readable(f"{self._key(file)}.json")
+        return None if found is None else ManifestRead(found.content[:most], found.stamp)
+
+    def clock(self, tier: Tier) -> int:
+        del tier
+        return self.mount.clock_ns
+
     def write_manifest(self, file: str, manifest: bytes, of: StoredFile | None = None) -> None:
         key = self._key(file)
         self.mount.step("manifest")
@@ -122,11 +129,18 @@ class MemoryTree:
         return isinstance(stream, _Stream) and self.files_of_disk.get(self._key(file)) is stream.file
 
     def look(self, file: str) -> StoredFile | None:
-        return self._stored(file) if file in self.files_of_disk else None
+        found = self._listed(file) if file in self.files_of_disk else None
+        if found is None:
+            return None
+        facts = {name: getattr(found, name) for name in ListedFile.__slots__}
+        try:
+            return StoredFile(**facts, manifest=self.read_manifest(file))
+        except BackupReadError as error:
+            return StoredFile(**facts, manifest=None, problem=error.message)
 
-    def files(self) -> Sequence[StoredFile]:
-        found = (self._stored(file) for file in list(self.files_of_disk))
-        return sorted((stored for stored in found if stored), key=lambda stored: (stored.id, stored.file))
+    def files(self) -> Sequence[ListedFile]:
+        found = (self._listed(file) for file in list(self.files_of_disk))
+        return sorted((listed for listed in found if listed), key=lambda listed: (listed.id, listed.file))
 
     def rename(self, old: str, new: str, manifest: bytes | None = None) -> None:
         source, target = self._key(old), self._key(new)
@@ -173,20 +187,25 @@ class MemoryTree:
             raise found.problem
         return found
 
-    def _stored(self, file: str) -> StoredFile | None:
+    def _listed(self, file: str) -> ListedFile | None:
         stem, tier, found = stem_of(Path(file)), Tier(file.partition("/")[0]), self.files_of_disk[file]
         period = None if stem is None else period_in_name(tier, stem, found.at)
         if period is None:
             return None
-        stored = StoredFile(f"{tier}/{stem}", file, period, len(found.content), found.at, None, stranger=found.owner)
-        try:
-            stored = replace(stored, manifest=self.read_manifest(file))
-        except BackupReadError as error:
-            return replace(stored, problem=error.message)
-        if stored.manifest is not None:
-            return stored
-        waiting = tuple(self.files_of_disk[name].content for name in self._waiting_for({file, stored.id}))
-        return replace(stored, waiting=waiting)
+        backup_id, beside = f"{tier}/{stem}", self.files_of_disk.get(f"{file}.json")
+        waiting = (
+            () if beside else tuple(self.files_of_disk[name].content for name in self._waiting_for({file, backup_id}))
+        )
+        return ListedFile(
+            id=backup_id,
+            file=file,
+            period=period,
+            size=len(found.content),
+            written_at=found.at,
+            stamp=beside and beside.stamp,
+            waiting=waiting,
+            stranger=found.owner,
+        )
 
     def _waiting_for(self, names: set[str]) -> list[str]:
         folders = ((file, Path(file)) for file in sorted(self.files_of_disk))

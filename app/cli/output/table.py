@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import click
@@ -40,28 +40,38 @@ class Table:
 
 def print_table(table: Table) -> None:
     """Print a table. A pipe gets whole lines: it has no width."""
-    widths = [max(map(_width, column)) for column in zip(table.heads, *table.rows, strict=True)]
+    widths = list(map(_widest, zip(table.heads, *table.rows, strict=True)))
     terminal = sys.stdout.isatty()
     if terminal and sum(widths) + len(_GAP) * (len(widths) - 1) > shutil.get_terminal_size().columns:
         _print_folded(table)
         return
-    lines = list(_lines(table, widths if terminal else [min(width, _WIDEST) for width in widths]))
+    lines = _lines(table, widths if terminal else [min(width, _WIDEST) for width in widths])
     if terminal and any(table.heads) and os.environ.get("TERM", "dumb") != "dumb":
         lines[0] = click.style(lines[0], bold=True)
     if lines:
         click.echo("\n".join(lines))
 
 
-def _lines(table: Table, widths: Sequence[int]) -> Iterator[str]:
-    for row in (table.heads, *table.rows) if any(table.heads) else table.rows:
-        cells = zip(row, widths, strict=True)
-        padded = (_padded(cell, width, right=column in table.numbers) for column, (cell, width) in enumerate(cells))
-        yield _GAP.join(padded).rstrip()
+def _lines(table: Table, widths: Sequence[int]) -> list[str]:
+    rows = (table.heads, *table.rows) if any(table.heads) else table.rows
+    columns = zip(*rows, strict=True)
+    padded = [
+        _padded(cells, width, right=number in table.numbers)
+        for number, (cells, width) in enumerate(zip(columns, widths, strict=True))
+    ]
+    return [_GAP.join(row).rstrip() for row in zip(*padded, strict=True)]
 
 
-def _padded(cell: str, width: int, *, right: bool) -> str:
-    blanks = " " * (width - _width(cell))
-    return blanks + cell if right else cell + blanks
+def _padded(cells: Sequence[str], width: int, *, right: bool) -> list[str]:
+    """The cells of a column, all of this width."""
+    if "".join(cells).isascii():
+        return [cell.rjust(width) for cell in cells] if right else [cell.ljust(width) for cell in cells]
+    blanks = (" " * (width - _width(cell)) for cell in cells)
+    return [blank + cell if right else cell + blank for cell, blank in zip(cells, blanks, strict=True)]
+
+
+def _widest(cells: Sequence[str]) -> int:
+    return max(map(len if "".join(cells).isascii() else _width, cells))
 
 
 def _width(text: str) -> int:

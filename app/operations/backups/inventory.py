@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from types import MappingProxyType
 from typing import TYPE_CHECKING, overload
 
 from app.domain.backup import Backup, BackupState, Codec, Origin, Tier
 from app.domain.clocks import is_newer, latest_of
 from app.domain.events import BackupEvent
 from app.errors import BackupNotFoundError, CatalogError
+from app.operations.backups.descriptions import Descriptions, written
 from app.operations.backups.found import found_files
 from app.operations.backups.lineage import ours
 from app.operations.backups.same_name import (
@@ -23,14 +23,13 @@ from app.operations.backups.same_name import (
     TreeFile,
     backup_at,
     by_id,
-    describe,
-    described_by,
     own_files,
     remark,
 )
 from app.operations.service import Service
 from app.ports.events import failure
-from app.ports.tree import StoredFile
+from app.ports.runs import KnownManifest
+from app.ports.tree import ListedFile
 
 if TYPE_CHECKING:
     from app.archive.manifest import Manifest
@@ -95,61 +94,51 @@ class Inventory(Sequence[Backup]):
             manifest: the parsed manifest.
         """
         names = tuple(
-            replace(named, backup=described_by(named.backup.stored, data, manifest))
+            replace(named, backup=written(named.backup.stored, data, manifest))
             if named.backup.stored.file == file
             else named
             for named in self.names
         )
         return replace(self, names=names)
 
-    def parsed(self, stored: StoredFile) -> TreeFile | None:
-        """A file with what this look parsed of it, if its manifests and its length have not changed since."""
-        return _as_before(stored, next((file for file in self.files() if file.stored.file == stored.file), None))
+    def manifests(self) -> Mapping[str, KnownManifest]:
+        """What this look knows of manifests, by file."""
+        return {file.stored.file: file.known for file in self.files() if file.known is not None}
 
     def files(self) -> Iterator[TreeFile]:
         """Every file of the tree."""
         return (file for named in self.names for file in (named.backup, *named.others))
 
 
-def inventory(
-    service: Service, before: Inventory | None = None, parsed: Mapping[str, Backup] = MappingProxyType({})
-) -> Inventory:
+def inventory(service: Service, before: Inventory | None = None, *, looking: bool = False) -> Inventory:
     """Look at the tree and the catalog.
+
+    A manifest is read only if it has changed since the earlier look or, without one, since the catalog recorded it.
 
     Args:
         service: the parts.
-        before: an earlier look; manifests that are as they were then are not parsed again.
-        parsed: backups that manifests describe, by the manifests' digests. These are not parsed. For looking only.
+        before: an earlier look of this process.
+        looking: whether nothing is recorded after it.
     """
     rows = known_rows(service)
-    names = tuple(by_id(_described(service, before, parsed), rows))
+    known = _known_manifests(service) if before is None else before.manifests()
+    descriptions = Descriptions(service.tree, service.events, known, recording=not looking)
+    names = tuple(by_id(list(map(descriptions.of, service.tree.files())), rows))
     found = found_files(service.catalog, service.database, names, rows)
     present = [_known(named.backup, rows, found, service) for named in names]
     ids = {backup.id for backup in present}
     lacking = {file: row for file, row in rows.items() if row.id not in ids}
     # If two trees share a catalog, the other's rows speak of files that never were in this one.
-    gone = ours(service, [replace(row, problem=MISSING) for row in _still_known(service, lacking)])
+    gone = ours(service, [replace(row, problem=MISSING) for row in _still_known(service, lacking)]) if lacking else []
     backups = sorted([*present, *gone], key=lambda backup: (backup.created_at, backup.id), reverse=True)
     return Inventory(tuple(backups), rows, names, found)
 
 
-def _described(service: Service, before: Inventory | None, parsed: Mapping[str, Backup]) -> list[TreeFile]:
-    earlier = {} if before is None else {file.stored.file: file for file in before.files()}
-    files = service.tree.files()
-    return [
-        _as_before(stored, earlier.get(stored.file)) or describe(stored, service.events, parsed) for stored in files
-    ]
-
-
-def _as_before(stored: StoredFile, earlier: TreeFile | None) -> TreeFile | None:
-    """The file with what was parsed at the earlier look, if its manifests and its length have not changed since."""
-    if earlier is None or _parsed_of(stored) != _parsed_of(earlier.stored):
-        return None
-    return replace(earlier, stored=stored)
-
-
-def _parsed_of(stored: StoredFile) -> tuple[bytes | None, tuple[bytes, ...], int]:
-    return stored.manifest, stored.waiting, stored.size
+def _known_manifests(service: Service) -> Mapping[str, KnownManifest]:
+    try:
+        return service.catalog.manifests(service.database)
+    except CatalogError:  # `known_rows` warns of that
+        return {}
 
 
 def _still_known(service: Service, rows: dict[str, Backup]) -> list[Backup]:
@@ -159,7 +148,7 @@ def _still_known(service: Service, rows: dict[str, Backup]) -> list[Backup]:
 
 
 def newest_verified(service: Service, backups: Sequence[Backup]) -> Backup | None:
-    """The newest verified backup of this database, as plain SQL, that this service made.
+    """The newest verified backup of this whole database, as plain SQL, that this service made.
 
     Args:
         service: the parts.
@@ -167,7 +156,9 @@ def newest_verified(service: Service, backups: Sequence[Backup]) -> Backup | Non
     """
     now = service.clock()
     own = (backup for backup in ours(service, backups) if backup.origin is Origin.DUMP and backup.is_verified)
-    return next((backup for backup in own if backup.tier.is_sql and not is_newer(backup, now)), None)
+    return next(
+        (backup for backup in own if backup.tier.is_sql and backup.is_whole and not is_newer(backup, now)), None
+    )
 
 
 def find(service: Service, name: str, backups: Inventory | None = None) -> Backup:
@@ -213,7 +204,11 @@ def _meant(service: Service, alias: str, own: Sequence[Backup], found: Mapping[s
     if not made:  # then backups that lost their manifests count, but no file that somebody else put there
         made = [backup for backup in own if backup.file not in found]
     tier = alias.removeprefix("latest-") if alias.startswith("latest-") else None
-    candidates = [backup for backup in made if (backup.tier == tier if tier else backup.tier not in _NEVER_LATEST)]
+    candidates = [
+        backup
+        for backup in made
+        if (backup.tier == tier if tier else backup.tier not in _NEVER_LATEST and backup.is_whole)
+    ]
     now = service.clock()
     come = [backup for backup in candidates if not is_newer(backup, now)]
     if come:
@@ -235,7 +230,7 @@ def codec_of(file: str) -> Codec:
     return next(codec for codec in (Codec.GZIP, Codec.ZSTD, Codec.NONE) if file.endswith(codec.suffix))
 
 
-def unindexed(stored: StoredFile, database: str) -> Backup:
+def unindexed(stored: ListedFile, database: str) -> Backup:
     """The backup of a file of which only name and size are known."""
     path = PurePosixPath(stored.id)
     tier = Tier(path.parent.name)
@@ -267,7 +262,7 @@ def _by_word(file: TreeFile, row: Backup | None, service: Service) -> Backup:
     if file.described is None:
         return _unproven(file, row, service.database)
     backup = backup_at(file.described, file.stored)
-    if row is not None and row.sha256 == backup.sha256:
+    if row is not None and row.sha256 == backup.sha256 and row != backup:
         backup = replace(
             row,
             tier=backup.tier,
@@ -275,6 +270,7 @@ def _by_word(file: TreeFile, row: Backup | None, service: Service) -> Backup:
             pinned_reason=backup.pinned_reason,
             made_by=backup.made_by,
             pinned_by=backup.pinned_by,
+            only_tables=backup.only_tables,
             revision=backup.revision,
             doubts=backup.doubts,
             lacking=backup.lacking,
@@ -298,7 +294,7 @@ def _unproven(file: TreeFile, row: Backup | None, database: str) -> Backup:
     return replace(row, origin=Origin.SCAN)
 
 
-def _wrong_size(stored: StoredFile, wanted: int) -> str | None:
+def _wrong_size(stored: ListedFile, wanted: int) -> str | None:
     return None if stored.size == wanted else f"the file has {stored.size} bytes instead of {wanted}"
 
 

@@ -6,12 +6,13 @@ import time
 from collections.abc import Sequence
 
 from app.archive.manifest import parse_manifest
+from app.domain.backup import Tier, extensions_of
 from app.domain.events import BackupEvent
 from app.errors import BackupError, ManifestError
 from app.operations.backups.opened import holds
 from app.operations.service import Service
 from app.ports.events import Event, Events, failure
-from app.ports.tree import StoredFile, Tree
+from app.ports.tree import ListedFile, StoredFile, Tree
 
 _LOOK_SECONDS = 1.0
 
@@ -59,7 +60,7 @@ def remove_leftovers(service: Service) -> list[str]:
     return removed
 
 
-def adopt_manifests(service: Service, files: Sequence[StoredFile]) -> list[str]:
+def adopt_manifests(service: Service, files: Sequence[ListedFile]) -> list[str]:
     """Put the manifests in their places whose runs died before they could; returns the backups' ids.
 
     Args:
@@ -89,8 +90,7 @@ def _adopt(tree: Tree, events: Events, leftover: str) -> str | None:
     archive, json, _ = name.removeprefix(".").rpartition(".json.")
     if not json:
         return None
-    bare = (stored for stored in tree.files() if stored.manifest is None and stored.problem is None)
-    candidates = [stored for stored in bare if f"{folder}/{archive}" in {stored.file, stored.id}]
+    candidates = _bare_files(tree, folder, archive)
     if not candidates:
         return None
     with tree.open(leftover) as stream:
@@ -105,3 +105,10 @@ def _adopt(tree: Tree, events: Events, leftover: str) -> str | None:
             events.emit(Event(BackupEvent.MANIFEST_PLACED, backup=stored.id))
             return stored.id
     return None
+
+
+def _bare_files(tree: Tree, folder: str, name: str) -> list[StoredFile]:
+    """The files of a tier without a manifest that have this name, with or without their extensions."""
+    names = (name + extension for extension in ("", *extensions_of(Tier(folder))))
+    found = (tree.look(f"{folder}/{file}") for file in names)
+    return [stored for stored in found if stored is not None and stored.stamp is None]

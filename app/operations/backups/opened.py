@@ -21,7 +21,7 @@ from app.errors import BackupNotFoundError, BackupReadError, CatalogError, Manif
 from app.operations.backups.inventory import MISSING, inventory
 from app.operations.service import Service
 from app.ports.events import Event, failure
-from app.ports.tree import StoredFile, Tree
+from app.ports.tree import ListedFile, Tree
 
 LOOKS = 5  # at a backup that is replaced each time: somebody makes it again and again
 _PATIENCE_SECONDS = 3.0  # a publish is two renames and as many flushes of a folder
@@ -171,7 +171,7 @@ def _being_published(tree: Tree, file: str) -> bool:
     )
 
 
-def holds(tree: Tree, stored: StoredFile, sha256: str) -> bool:
+def holds(tree: Tree, stored: ListedFile, sha256: str) -> bool:
     """Whether a file has that SHA-256 and still has its name; False if it is gone."""
     digest = hashlib.sha256()
     try:

@@ -1,42 +1,26 @@
-"""Manifests that the catalog holds parsed, so that `list` and `show` need not parse all of them.
-
-The key is the SHA-256 of a manifest's bytes, so a changed one is parsed again. This is for looking only: whatever
-verifies, restores, publishes or removes a backup parses its manifest.
-"""
+"""What the catalog remembers of manifests, so that a look at the tree need not read all of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-from app.domain.backup import Backup
 from app.domain.events import BackupEvent
 from app.errors import CatalogError
-from app.operations.backups.inventory import Inventory, inventory
-from app.operations.backups.same_name import TreeFile, digest_of
+from app.operations.backups.same_name import TreeFile
 from app.operations.service import Service
 from app.ports.events import failure
 
 
-def inventory_to_look_at(service: Service) -> Inventory:
-    """The backups, for a verb that only looks."""
-    return inventory(service, parsed=_parsed(service))
-
-
 def keep_parsed(service: Service, files: Iterable[TreeFile]) -> None:
-    """Record the backups that the manifests describe. It only saves time, so a failure is a warning."""
-    described = {
-        digest_of(file.stored.manifest): file.described
-        for file in files
-        if file.stored.manifest is not None and file.described is not None
-    }
+    """Record what the manifests of the tree say. It only saves time, so a failure is a warning.
+
+    Args:
+        service: the parts.
+        files: all of the tree.
+    """
+    known = {file.stored.file: file.known for file in files if file.known is not None}
+    new = {file: manifest for file, manifest in known.items() if not manifest.recorded}
     try:
-        service.catalog.keep_manifests(service.database, described)
+        service.catalog.keep_manifests(service.database, known.keys(), new)
     except CatalogError as error:
         service.events.emit(failure(BackupEvent.CATALOG_NOT_SAVED, error))
-
-
-def _parsed(service: Service) -> Mapping[str, Backup]:
-    try:
-        return service.catalog.manifests(service.database)
-    except CatalogError:  # `inventory` warns of that
-        return {}

@@ -10,10 +10,10 @@ from dataclasses import replace
 from app.domain.backup import Backup, BackupState
 from app.domain.events import BackupEvent
 from app.errors import BackupError, BackupValidationError, CatalogError
+from app.operations.backups.descriptions import described_in
 from app.operations.backups.inventory import MISSING, Inventory
 from app.operations.backups.opened import holds, replaced_meanwhile
 from app.operations.backups.pins import in_use
-from app.operations.backups.same_name import describe
 from app.operations.backups.unfinished import reinstated
 from app.operations.service import Service
 from app.ports.events import failure
@@ -37,8 +37,7 @@ def remove(service: Service, backup: Backup, listing: Inventory) -> bool:
     """
     if backup.problem != MISSING:
         stored = service.tree.look(backup.file)
-        known = None if stored is None else listing.parsed(stored) or describe(stored, service.events)
-        described = None if known is None else known.described
+        described = None if stored is None else described_in(stored, service.events)
         _require_same(service.tree, backup, stored, described)
         if stored is not None and backup.state is BackupState.DELETING and reinstated(service, backup, listing):
             return False

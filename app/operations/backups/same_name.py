@@ -6,23 +6,16 @@ is listed, and never removed. A run replaces only files that a manifest or the c
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import PurePosixPath
-from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from app.domain.backup import Backup, Origin, Tier, extension_of, id_of
-from app.domain.events import BackupEvent
-from app.errors import BackupValidationError, ManifestError
-from app.ports.events import Events, failure
-from app.ports.tree import StoredFile
-
-if TYPE_CHECKING:
-    from app.archive.manifest import Manifest
+from app.errors import BackupValidationError
+from app.ports.runs import KnownManifest
+from app.ports.tree import ListedFile
 
 COPIED = "copied here by somebody"
 _NEVER = datetime.min.replace(tzinfo=UTC)
@@ -34,19 +27,24 @@ class TreeFile:
 
     Attributes:
         stored: the file.
-        described: the backup that the manifest beside it describes; None if there is no usable manifest.
+        known: what the manifest beside it says; None if there is no usable manifest.
         waiting: the backup that a waiting manifest describes, which a killed run did not put in its place. Its length
             fits; only the file's digest proves that it is this file's, and `leftovers` reads the file for that.
     """
 
-    stored: StoredFile
-    described: Backup | None
+    stored: ListedFile
+    known: KnownManifest | None
     waiting: Backup | None = None
+
+    @property
+    def described(self) -> Backup | None:
+        """The backup that the manifest describes."""
+        return None if self.known is None else self.known.backup
 
     @property
     def fitting(self) -> Backup | None:
         """The backup that the manifest describes, if it is of a file of this length and compression."""
-        return self.described if self.described is not None and _fits(self.described, self.stored) else None
+        return self.described if self.described is not None and fits(self.described, self.stored) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,41 +53,6 @@ class FilesOfId:
 
     backup: TreeFile
     others: tuple[TreeFile, ...] = ()
-
-
-def digest_of(manifest: bytes) -> str:
-    """The catalog's key of a manifest: the SHA-256 of its bytes."""
-    return hashlib.sha256(manifest).hexdigest()
-
-
-def describe(stored: StoredFile, events: Events, parsed: Mapping[str, Backup] = MappingProxyType({})) -> TreeFile:
-    """Parse a file's manifests; one that cannot be used is a warning.
-
-    Args:
-        stored: the file.
-        events: gets the warning.
-        parsed: backups that manifests describe, by the manifests' digests. These manifests are not parsed again.
-    """
-    waiting = (_described(content, stored) for content in stored.waiting)
-    left = next((backup for backup in waiting if backup is not None and _fits(backup, stored)), None)
-    if stored.manifest is None:
-        return TreeFile(stored, None, left)
-    if parsed and (known := parsed.get(digest_of(stored.manifest))):
-        here = known.file == stored.file
-        return TreeFile(stored, known if here else replace(known, id=stored.id, file=stored.file), left)
-    from app.archive.manifest import parse_manifest  # noqa: PLC0415 -- not for what is known
-
-    try:
-        manifest = parse_manifest(stored.manifest, f"{stored.file}.json")
-    except ManifestError as error:
-        events.emit(failure(BackupEvent.MANIFEST_UNUSABLE, error, backup=stored.id))
-        return TreeFile(stored, None, left)
-    return TreeFile(stored, manifest.to_backup(stored.id, stored.file), left)
-
-
-def described_by(stored: StoredFile, data: bytes, manifest: Manifest) -> TreeFile:
-    """A file whose manifest was written a moment ago."""
-    return TreeFile(replace(stored, manifest=data, waiting=()), manifest.to_backup(stored.id, stored.file))
 
 
 def by_id(files: Sequence[TreeFile], rows: Mapping[str, Backup]) -> list[FilesOfId]:
@@ -109,7 +72,7 @@ def own_files(named: FilesOfId, rows: Mapping[str, Backup]) -> list[str]:
     return [file.stored.file for file in files if _is_own(file, rows.get(file.stored.file))]
 
 
-def backup_at(described: Backup, stored: StoredFile) -> Backup:
+def backup_at(described: Backup, stored: ListedFile) -> Backup:
     """The backup that a manifest describes, at its place in the tree.
 
     A pair whose name is not the one that this service gave it was copied by somebody. It counts as a backup of the tier
@@ -121,7 +84,7 @@ def backup_at(described: Backup, stored: StoredFile) -> Backup:
     return replace(described, tier=tier, period=stored.period, pinned_reason=described.pinned_reason or COPIED)
 
 
-def remark(other: StoredFile, backup: StoredFile) -> str:
+def remark(other: ListedFile, backup: ListedFile) -> str:
     """A remark on another file of a backup's id."""
     return f"{other.file} bears the name of the backup {backup.file} and is not it; it is left alone: move or remove it"
 
@@ -136,7 +99,7 @@ def _named(group: Sequence[TreeFile], rows: Mapping[str, Backup]) -> FilesOfId:
 def _claim(file: TreeFile, row: Backup | None) -> tuple[bool, bool, bool, bool, datetime]:
     """Orders the files of an id: the greatest is the backup."""
     taken = _NEVER if file.fitting is None else file.fitting.created_at
-    beside = file.stored.manifest is not None or file.stored.problem is not None
+    beside = file.stored.stamp is not None
     return file.fitting is not None, file.waiting is not None, row is not None, beside, taken
 
 
@@ -147,8 +110,10 @@ def _is_own(file: TreeFile, row: Backup | None) -> bool:
     return backup is not None and backup.origin is Origin.DUMP and _at_home(backup, file.stored)
 
 
-def _at_home(backup: Backup, stored: StoredFile) -> bool:
+def _at_home(backup: Backup, stored: ListedFile) -> bool:
     """Whether a file stands under the name that this service gives it."""
+    if backup.period == stored.period and stored.id.startswith(f"{backup.tier}/"):
+        return True  # its period was read off its name
     try:
         names = {id_of(backup.tier, backup.period, with_year=dated) for dated in (False, True)}
     except BackupValidationError:
@@ -156,14 +121,6 @@ def _at_home(backup: Backup, stored: StoredFile) -> bool:
     return stored.id in names
 
 
-def _fits(backup: Backup, stored: StoredFile) -> bool:
+def fits(backup: Backup, stored: ListedFile) -> bool:
+    """Whether a described backup is of a file of this length and compression."""
     return backup.bytes == stored.size and stored.file == stored.id + extension_of(backup.tier, backup.codec)
-
-
-def _described(content: bytes, stored: StoredFile) -> Backup | None:
-    from app.archive.manifest import parse_manifest  # noqa: PLC0415 -- as above
-
-    try:
-        return parse_manifest(content, stored.file).to_backup(stored.id, stored.file)
-    except ManifestError:
-        return None

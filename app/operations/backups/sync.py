@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
@@ -19,19 +19,20 @@ from app.errors import (
     ManifestError,
     NewerManifestError,
 )
+from app.operations.backups.descriptions import Descriptions
 from app.operations.backups.found import found_files
 from app.operations.backups.inventory import codec_of, unindexed
 from app.operations.backups.leftovers import adopt_manifests
 from app.operations.backups.opened import LOOKS, holds
 from app.operations.backups.parsed_manifests import keep_parsed
-from app.operations.backups.same_name import FilesOfId, TreeFile, backup_at, by_id, describe, remark
+from app.operations.backups.same_name import FilesOfId, TreeFile, backup_at, by_id, remark
 from app.operations.backups.servers import require_folder
 from app.operations.backups.unfinished import reinstated
 from app.operations.ending import VerbEnding
 from app.operations.formats import format_of
 from app.operations.service import SILENT, Progress, Service
 from app.ports.events import Event, failure
-from app.ports.tree import StoredFile
+from app.ports.tree import ListedFile, StoredFile
 
 log = structlog.get_logger(__name__)
 
@@ -77,7 +78,7 @@ def _sync(service: Service, outcome: SyncResult, progress: Progress, *, trusting
     if rows and not files:
         outcome.problems.append(f"all {len(rows)} backups are gone from {service.tree}: is it mounted?")
         return
-    described = [describe(stored, service.events) for stored in files]
+    described = list(map(Descriptions(service.tree, service.events).of, files))
     keep_parsed(service, described)
     names = by_id(described, rows)
     found = {} if trusting else found_files(service.catalog, service.database, names, rows)
@@ -88,31 +89,27 @@ def _sync(service: Service, outcome: SyncResult, progress: Progress, *, trusting
             outcome.problems.append(f"{stored.file}: found, {reason}; if it is yours: residency-backup sync")
             continue
         try:
-            _sync_file(service, stored, rows.get(stored.file), outcome, progress)
+            _sync_file(service, named.backup, rows.get(stored.file), outcome, progress)
         except BackupError as error:
             outcome.problems.append(f"{stored.file}: {error.message}")
             service.events.emit(failure(BackupEvent.NOT_SYNCED, error, backup=stored.id))
     standing_ids = {named.backup.stored.id for named in names}
-    for row in rows.values():
-        if row.id not in standing_ids:
-            _forget(service, row, outcome)
+    _forget(service, [row for row in rows.values() if row.id not in standing_ids], outcome)
 
 
-def _sync_file(
-    service: Service, stored: StoredFile, row: Backup | None, outcome: SyncResult, progress: Progress
-) -> None:
-    if row is not None and row.state is BackupState.DELETING and _is_of(service, stored, row):
+def _sync_file(service: Service, file: TreeFile, row: Backup | None, outcome: SyncResult, progress: Progress) -> None:
+    if row is not None and row.state is BackupState.DELETING and _is_of(service, file, row):
         whole = reinstated(service, row)
         if whole is None:
-            service.tree.remove(stored.file)
-            _forget(service, row, outcome)
+            service.tree.remove(file.stored.file)
+            _forget(service, [row], outcome)
             return
         outcome.healed.append(whole.id)
         row = whole
-    _take_in(service, stored, row, outcome, progress)
+    _take_in(service, file, row, outcome, progress)
 
 
-def _others(service: Service, named: FilesOfId, rows: Mapping[str, Backup], outcome: SyncResult) -> list[StoredFile]:
+def _others(service: Service, named: FilesOfId, rows: Mapping[str, Backup], outcome: SyncResult) -> list[ListedFile]:
     """Other files of a backup's id. A file that a killed run had already replaced is removed first."""
     left = []
     for other in (file.stored for file in named.others):
@@ -125,43 +122,43 @@ def _others(service: Service, named: FilesOfId, rows: Mapping[str, Backup], outc
     return left
 
 
-def _is_replaced(other: StoredFile, row: Backup | None, backup: TreeFile) -> bool:
+def _is_replaced(other: ListedFile, row: Backup | None, backup: TreeFile) -> bool:
     """Whether a run has removed this file's manifest, because a newer file of its id is complete."""
     described = backup.fitting
-    bare = other.manifest is None and other.problem is None
-    if described is None or row is None or not bare:
+    if described is None or row is None or other.stamp is not None:
         return False
     known = row.origin is Origin.DUMP and row.bytes == other.size
     return known and described.origin is Origin.DUMP and described.created_at > row.created_at
 
 
-def _take_in(service: Service, stored: StoredFile, row: Backup | None, outcome: SyncResult, progress: Progress) -> None:
+def _take_in(service: Service, file: TreeFile, row: Backup | None, outcome: SyncResult, progress: Progress) -> None:
     """Make the catalog say what a file's manifest says; what changes meanwhile is looked at again.
 
     Raises:
         BackupReadError: it changes each time.
     """
+    stored, described = file.stored, file.described
     for _ in range(LOOKS):
-        manifest = _manifest_of(stored)
-        healed = manifest is None
-        if manifest is None:
-            manifest = _heal(service, stored, row, outcome, progress)
-        if manifest is not None:
-            backup = _row_of(stored, manifest, None if healed else row)
+        healed = described is None
+        if described is None:
+            described = _heal(service, stored.file, row, outcome, progress)
+        if described is not None:
+            backup = _row_of(stored, described, None if healed else row)
             if backup == row:
                 return
             service.catalog.save(backup)
         now = service.tree.look(stored.file)
         if now is None:  # another process has removed it, and its row
-            if manifest is not None:
-                _forget(service, backup, SyncResult())
+            if described is not None:
+                _forget(service, [backup], SyncResult())
             return
-        if manifest is not None and (now.manifest is None or _manifest_of(now) == manifest):
+        described_now = _described_in(now)
+        if described is not None and (now.manifest is None or described_now == described):
             if row is None:
                 outcome.added.append(stored.id)
             return
         log.debug("backup changed while it was synced, looked at again", backup=stored.id)
-        stored = now
+        stored, described = now, described_now
     look = f"ls -l {shlex.quote(f'{service.tree.location(stored.file)}.json')}"
     raise BackupReadError(
         f"{stored.file} changes all the time, or something that is no file has its manifest's name: {look}",
@@ -169,10 +166,15 @@ def _take_in(service: Service, stored: StoredFile, row: Backup | None, outcome: 
     )
 
 
-def _heal(
-    service: Service, stored: StoredFile, row: Backup | None, outcome: SyncResult, progress: Progress
-) -> Manifest | None:
-    """Index a file and write its manifest; None if it has one by now, or if another file has its name."""
+def _heal(service: Service, file: str, row: Backup | None, outcome: SyncResult, progress: Progress) -> Backup | None:
+    """What a file holds; it is read, and gets its manifest, unless it has one by now. None if another has its name.
+
+    Raises:
+        NewerManifestError, BackupReadError: as `_described_in`.
+    """
+    stored = service.tree.look(file)
+    if stored is None or (described := _described_in(stored)):
+        return None if stored is None else described
     try:
         manifest = _rebuild(service, stored, row, progress)
     except BackupNotFoundError:
@@ -183,12 +185,12 @@ def _heal(
         outcome.healed.append(stored.id)
     figures = {"origin": str(manifest.origin)}
     service.events.emit(Event(BackupEvent.MANIFEST_REBUILT, backup=stored.id, figures=figures))
-    return manifest
+    return manifest.to_backup(stored.id, stored.file)
 
 
-def _row_of(stored: StoredFile, manifest: Manifest, row: Backup | None) -> Backup:
+def _row_of(stored: ListedFile, described: Backup, row: Backup | None) -> Backup:
     """The catalog's row for a file; what an earlier row says of the same bytes is kept."""
-    backup = backup_at(manifest.to_backup(stored.id, stored.file), stored)
+    backup = backup_at(described, stored)
     if stored.size != backup.bytes:
         return replace(backup, problem=f"the file has {stored.size} bytes, its manifest says {backup.bytes}")
     if row is not None and row.sha256 == backup.sha256:
@@ -196,14 +198,15 @@ def _row_of(stored: StoredFile, manifest: Manifest, row: Backup | None) -> Backu
     return backup
 
 
-def _is_of(service: Service, stored: StoredFile, row: Backup) -> bool:
+def _is_of(service: Service, file: TreeFile, row: Backup) -> bool:
     """Whether a file is the one of the row, and not a newer one under its name."""
-    manifest = _manifest_of(stored)
-    return holds(service.tree, stored, row.sha256) if manifest is None else manifest.sha256 == row.sha256
+    if file.described is None:
+        return holds(service.tree, file.stored, row.sha256)
+    return file.described.sha256 == row.sha256
 
 
-def _manifest_of(stored: StoredFile) -> Manifest | None:
-    """The manifest; None if it must be rebuilt.
+def _described_in(stored: StoredFile) -> Backup | None:
+    """The backup that the manifest describes; None if it must be rebuilt.
 
     Raises:
         NewerManifestError: it is of a newer version, and not ours to overwrite.
@@ -214,14 +217,14 @@ def _manifest_of(stored: StoredFile) -> Manifest | None:
     if stored.manifest is None:
         return None
     try:
-        return parse_manifest(stored.manifest, f"{stored.file}.json")
+        return parse_manifest(stored.manifest, f"{stored.file}.json").to_backup(stored.id, stored.file)
     except NewerManifestError:
         raise
     except ManifestError:
         return None
 
 
-def _rebuild(service: Service, stored: StoredFile, row: Backup | None, progress: Progress) -> Manifest | None:
+def _rebuild(service: Service, stored: ListedFile, row: Backup | None, progress: Progress) -> Manifest | None:
     """The manifest that a file's content gives; None if another file has its name by now."""
     codec = codec_of(stored.file)
     progress.start(f"index {PurePosixPath(stored.file).name}", stored.size)
@@ -255,13 +258,15 @@ def _rebuild(service: Service, stored: StoredFile, row: Backup | None, progress:
         verified_at=service.clock(),
         seconds=base.seconds,
         codec=codec,
+        only_tables=base.tables_held,
     )
 
 
-def _forget(service: Service, row: Backup, outcome: SyncResult) -> None:
-    """Remove the row of a file that is gone, unless it is of another one by now."""
-    if row not in service.catalog.backups(service.database):
-        return
-    service.catalog.forget(service.database, row.id)
-    outcome.forgotten.append(row.id)
-    service.events.emit(Event(BackupEvent.FORGOTTEN, backup=row.id))
+def _forget(service: Service, rows: Sequence[Backup], outcome: SyncResult) -> None:
+    """Remove the rows of files that are gone, except those that are of other files by now."""
+    now = {row.id: row for row in service.catalog.backups(service.database)} if rows else {}
+    for row in rows:
+        if now.get(row.id) == row:
+            service.catalog.forget(service.database, row.id)
+            outcome.forgotten.append(row.id)
+            service.events.emit(Event(BackupEvent.FORGOTTEN, backup=row.id))

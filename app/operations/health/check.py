@@ -119,7 +119,7 @@ def _catalog(catalog: Catalog, database: str, backups: Inventory) -> list[Findin
     stored = [named.backup.stored for named in backups.names]
     files = {file.file for file in stored}
     strangers, gone = sorted(files - rows - backups.found.keys()), sorted(rows - files)
-    bare = [file for file in stored if file.manifest is None and file.file in rows]
+    bare = [file for file in stored if file.stamp is None and file.file in rows]
     if not strangers and not gone and not bare:
         return [Finding.ok("catalog", f"{len(rows)} backups, all with their files and manifests")]
     found = [

@@ -21,6 +21,7 @@ from app.errors import RestoreValidationError
 
 _BATCH_BYTES = 8 << 20
 _WHOLE_BYTES = 32 << 20  # a segment up to here is one batch
+SMALL_BYTES = 1 << 20  # a segment up to here is read once, into memory
 _NOT_ONE_BLOCK = "this is no archive of ours and no dump of pg_dump: look at it before you load anything from it"
 
 
@@ -54,6 +55,11 @@ class Batch:
         if match is None or self.copy[match.end() :].strip() != b";":
             raise RestoreValidationError(f"the rows of table {self.table} follow no plain COPY", _NOT_ONE_BLOCK)
         return b".".join(filter(None, match.groups()[:2]))
+
+    @property
+    def statement(self) -> bytes:
+        """The COPY statement without the comments before it."""
+        return self.copy[lexer.statement_start(self.copy, 0) :].strip()
 
     def frozen(self) -> Batch:
         """The same rows, written frozen: visible to all transactions."""
@@ -121,12 +127,18 @@ def _first(chunks: Iterator[Chunk], segment: Segment) -> Chunk:
 
 
 def _whole(archive: Archive, segment: Segment) -> Batch:
-    copy = _first(_one_block(archive, segment), segment).data
-    return Batch(table_of(segment), copy, segment.columns, partial(_rows, archive, segment))
+    """A segment as one batch. What was read of it for its COPY statement is not read again for its rows."""
+    begun = [_one_block(archive, segment)]
+    copy = _first(begun[0], segment).data
+    if segment.raw_bytes <= SMALL_BYTES:
+        empty = Batch(table_of(segment), copy, segment.columns, tuple)
+        return _held(empty, [chunk.data for chunk in begun.pop() if chunk.rows])
 
+    def rows() -> Iterator[bytes]:
+        chunks = begun.pop() if begun else _one_block(archive, segment)
+        return (chunk.data for chunk in chunks if chunk.rows)
 
-def _rows(archive: Archive, segment: Segment) -> Iterator[bytes]:
-    return (chunk.data for chunk in _one_block(archive, segment) if chunk.rows)
+    return Batch(table_of(segment), copy, segment.columns, rows)
 
 
 def _block(empty: Batch, chunks: Iterator[Chunk]) -> Iterator[Batch]:

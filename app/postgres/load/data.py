@@ -4,6 +4,10 @@ Each connection takes a table, the largest first, and truncates it: rows that ar
 written frozen, so that neither the index builds nor later queries have to mark each row as committed. When a connection
 finds no table left, those that still load one commit, and share the rest of its batches.
 
+Small tables come last, many of them in one transaction, and are not truncated: that would cost each of them the files
+of a table, and a commit that waits for the disk because old files are removed after it. That is more than their rows
+cost. If anything is wrong with such a group, its tables are loaded one by one.
+
 Source: PostgreSQL documentation, "COPY", option FREEZE.
 """
 
@@ -17,14 +21,16 @@ from functools import partial
 from app.archive.index import Segment, TableName
 from app.archive.reader import Archive
 from app.errors import RestoreDataError, RestoreError
-from app.postgres.load.batches import Batch, batches_of_stream, batches_of_table, table_of
-from app.postgres.load.rows import require_table
+from app.postgres.load.batches import SMALL_BYTES, Batch, batches_of_stream, batches_of_table, table_of
+from app.postgres.load.rows import require_tables
 from app.postgres.load.threads import Stopped, run_on_all
 from app.postgres.session import RestoreSession, sqlstate_of
 
 # Foreign key or check violation: rows of another table were missing. pg_dump orders such tables, for example those of
 # extensions.
 _LATER = {"23503", "23514"}
+GROUP_TABLES = 100  # in one transaction: each takes some of the server's locks
+_GROUP_BYTES = 4 << 20
 _HELD_BYTES = 64 << 20  # of rows of deferred batches that cannot be read again
 # Not possible for a partitioned table, one that a foreign key refers to, one that the role may fill but not truncate, …
 _NOT_FROZEN = {"0A000", "25000", "42501", "42809", "55000"}
@@ -38,6 +44,10 @@ class _TableBatches:
         self.taking = threading.Lock()
         self._batches = batches
         self._remaining = batches()
+
+    def all(self) -> Iterator[Batch]:
+        """All batches, from the first one on."""
+        return self._batches()
 
     def take(self) -> Batch | None:
         """The next batch. The caller holds `taking`."""
@@ -53,6 +63,7 @@ class DataLoader:
 
     Attributes:
         rows: number of rows that each table got.
+        small: names of small tables, as the statements spell them.
     """
 
     def __init__(self, archive: Archive, segments: Sequence[Segment], progress: Callable[[int], None]) -> None:
@@ -61,13 +72,17 @@ class DataLoader:
         self._state = threading.Condition()
         self._idle = 0
         self._owners = 0
+        self.small: set[bytes] = set()
         self._untouched: deque[_TableBatches] = deque()
+        self._groups: deque[list[_TableBatches]] = deque()
         self._shared: list[_TableBatches] = []
         self._deferred: list[Batch] = []
         self._tables: set[bytes] = set()
         if archive.seekable:
-            tables = (_TableBatches(batches, size) for batches, size in _by_table(archive, segments))
-            self._untouched.extend(sorted(tables, key=lambda table: -table.size))
+            tables = [_TableBatches(batches, size) for batches, size in _by_table(archive, segments)]
+            tables.sort(key=lambda table: -table.size)
+            self._untouched.extend(table for table in tables if table.size > SMALL_BYTES)
+            self._groups.extend(_groups(table for table in tables if table.size <= SMALL_BYTES))
         else:
             self._shared.append(_TableBatches(partial(batches_of_stream, archive, segments), 0))
 
@@ -84,18 +99,23 @@ class DataLoader:
     def _work(self, session: RestoreSession, stopped: Stopped) -> None:
         while (next_work := self._next(stopped)) is not None:
             work, is_own = next_work
-            if is_own:
+            if isinstance(work, list):
+                self._load_group(session, work)
+            elif is_own:
                 self._load_table(session, work)
             else:
                 self._load_shared(session, work)
 
-    def _next(self, stopped: Stopped) -> tuple[_TableBatches, bool] | None:
-        """A table to load alone (True), or one to help with (False); None if all is done."""
+    def _next(self, stopped: Stopped) -> tuple[_TableBatches | list[_TableBatches], bool] | None:
+        """A table or group of tables to load alone (True), or a table to help with (False); None if all is done."""
         with self._state:
             while not stopped():
                 if self._untouched:
                     self._owners += 1
                     return self._untouched.popleft(), True
+                if self._groups:
+                    self._owners += 1
+                    return self._groups.popleft(), True
                 if self._shared:
                     return self._shared[0], False
                 if not self._owners:
@@ -104,6 +124,31 @@ class DataLoader:
                 self._state.wait(0.2)
                 self._idle -= 1
         return None
+
+    def _load_group(self, session: RestoreSession, group: list[_TableBatches]) -> None:
+        """Load small tables in one transaction; if that fails, leave them to be loaded one by one."""
+        batches = [batch for work in group for batch in work.all()]
+        names = list({batch.name: None for batch in batches})
+        what, one_by_one = f"data of {len(names)} tables", False
+        try:
+            with session.transaction(what):
+                require_tables(session, names)
+                copies = [(batch.statement, tuple(batch.blocks())) for batch in batches]
+                counts = session.copy_together(copies, what)
+        except RestoreError as error:
+            if session.connection.closed or (sqlstate_of(error) or "57").startswith("57"):  # ended from outside
+                raise
+            one_by_one = True
+        finally:
+            with self._state:
+                self._owners -= 1
+                self._untouched.extend(group if one_by_one else ())
+                self._state.notify_all()
+        if not one_by_one:
+            self.small.update(names)
+            for batch, (_, blocks), rows in zip(batches, copies, counts, strict=True):
+                self._count(batch.table, rows)
+                self._progress(sum(map(len, blocks)))
 
     def _load_table(self, session: RestoreSession, work: _TableBatches) -> None:
         """Load a table until another session is idle, and share the rest."""
@@ -164,7 +209,7 @@ class DataLoader:
     def _require_table(self, session: RestoreSession, batch: Batch) -> None:
         """Make sure that the name is a table's: TRUNCATE of a foreign table would empty another database's."""
         if batch.name not in self._tables:
-            require_table(session, batch.name, insert=False)
+            require_tables(session, [batch.name])
             self._tables.add(batch.name)
 
     def _add(self, session: RestoreSession, batch: Batch) -> int:
@@ -191,6 +236,20 @@ def _by_table(archive: Archive, segments: Sequence[Segment]) -> Iterator[tuple[C
         tables[table_of(segment)].append(segment)
     for table_segments in tables.values():
         yield partial(batches_of_table, archive, table_segments), sum(segment.raw_bytes for segment in table_segments)
+
+
+def _groups(tables: Iterable[_TableBatches]) -> Iterator[list[_TableBatches]]:
+    """Small tables in groups, each for one transaction."""
+    group: list[_TableBatches] = []
+    size = 0
+    for table in tables:
+        if group and (len(group) == GROUP_TABLES or size + table.size > _GROUP_BYTES):
+            yield group
+            group, size = [], 0
+        group.append(table)
+        size += table.size
+    if group:
+        yield group
 
 
 def check_rows(found: Counter[TableName], expected: dict[TableName, int]) -> None:

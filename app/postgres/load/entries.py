@@ -29,6 +29,9 @@ class Locks:
         """All locked tables."""
         return self.shared | self.exclusive
 
+    def __or__(self, other: Locks) -> Locks:
+        return Locks(self.shared | other.shared, self.exclusive | other.exclusive)
+
     def conflicts(self, other: Locks) -> bool:
         """Whether one of the two entries would wait for the other."""
         return bool(self.exclusive & other.tables or self.tables & other.exclusive)

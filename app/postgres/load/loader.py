@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import structlog
-from psycopg import sql
 
 from app.archive.index import TableName
 from app.archive.inspect.lint import lint
@@ -21,28 +20,24 @@ from app.archive.inspect.pg_attver import without_pg_attver
 from app.archive.reader import Archive
 from app.archive.scanner import scan
 from app.domain.psql import in_psql, quoted
-from app.errors import RestoreDataError, RestoreValidationError, TargetUnavailableError
+from app.errors import RestoreValidationError, TargetUnavailableError
 from app.ports.target import LoadResult
 from app.postgres.database import FULL, Database
 from app.postgres.load.data import DataLoader, check_rows
 from app.postgres.load.function_path import FunctionPath
 from app.postgres.load.statements import SqlRunner
-from app.postgres.load.threads import run_on_all
+from app.postgres.load.statistics import NOT_SYSTEM, analyze, calls_functions
 from app.postgres.operator_path import set_operator_path
 from app.postgres.session import RestoreSession, restore_session
 
 log = structlog.get_logger(__name__)
 # Objects of extensions may exist before the load.
 _OWN = "NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = {} AND d.objid = o.oid AND d.deptype = 'e')"
-_NOT_SYSTEM = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
 _FOUND = f"""
     SELECT n.nspname, o.relname FROM pg_class o JOIN pg_namespace n ON n.oid = o.relnamespace
-    WHERE {_NOT_SYSTEM} AND {_OWN.format("'pg_class'::regclass")}
+    WHERE {NOT_SYSTEM} AND {_OWN.format("'pg_class'::regclass")}
     UNION ALL SELECT n.nspname, o.proname FROM pg_proc o JOIN pg_namespace n ON n.oid = o.pronamespace
-    WHERE {_NOT_SYSTEM} AND {_OWN.format("'pg_proc'::regclass")} LIMIT 1"""
-_ANALYZED = f"""
-    SELECT n.nspname, o.relname FROM pg_class o JOIN pg_namespace n ON n.oid = o.relnamespace
-    WHERE {_NOT_SYSTEM} AND o.relkind IN ('r', 'm', 'p') AND NOT o.relispartition ORDER BY pg_table_size(o.oid) DESC"""
+    WHERE {NOT_SYSTEM} AND {_OWN.format("'pg_proc'::regclass")} LIMIT 1"""
 
 
 SessionFactory = Callable[[Database, int], AbstractContextManager[RestoreSession]]
@@ -56,6 +51,7 @@ def load(  # noqa: PLR0913 -- what a load takes, and how its sessions are made
     search_path: str | None = None,
     *,
     session_factory: SessionFactory = restore_session,
+    analyzed: bool = True,
 ) -> LoadResult:
     """Load an archive.
 
@@ -66,6 +62,8 @@ def load(  # noqa: PLR0913 -- what a load takes, and how its sessions are made
         progress: called with the number of bytes of row data sent.
         search_path: of functions during the load; see `app.postgres.load.function_path`.
         session_factory: opens each session; gets the database and the number of sessions.
+        analyzed: whether to end with ANALYZE. If not, `app.postgres.replace.analyzing` does that, unless ANALYZE calls
+            functions of users.
 
     Raises:
         RestoreValidationError: the file has a statement that no dump has, or the database is not empty.
@@ -83,8 +81,9 @@ def load(  # noqa: PLR0913 -- what a load takes, and how its sessions are made
         set_operator_path(sessions, search_path)
         rows = _run_archive(sessions, archive, FunctionPath(sessions[0], search_path), progress, seconds)
         check_rows(rows, {table.table: table.rows for table in archive.index.tables})
-        with _timed(seconds, "analyze"):
-            analyze(sessions)
+        if analyzed or calls_functions(sessions[0]):
+            with _timed(seconds, "analyze"):
+                analyze(sessions)
     log.debug("restore loaded", database=database.name, rows=sum(rows.values()), tables=len(rows), seconds=seconds)
     remarks = tuple(remark for loaded in sessions for remark in loaded.remarks)
     return LoadResult({table.table: rows[table.table] for table in archive.index.tables}, seconds, remarks)
@@ -110,6 +109,7 @@ def _run_archive(
                 loader = DataLoader(archive, segments, progress)
                 loader.load(able)
                 rows.update(loader.rows)
+                runner.small |= loader.small
             else:
                 runner.run(without_pg_attver(scan(archive.joined(segments))))
     runner.finish()
@@ -148,24 +148,6 @@ def reset_file_settings(sessions: Sequence[RestoreSession]) -> None:
     for loaded in sessions:
         loaded.run(b"SET client_encoding = 'UTF8'", "a setting")
         loaded.run(b"SET search_path = ''", "a setting")
-
-
-def analyze(sessions: Sequence[RestoreSession]) -> None:
-    """Run ANALYZE: without statistics, the first queries on the restored database would be slow."""
-    tables: Iterator[tuple[str, str]] = iter(sessions[0].connection.execute(_ANALYZED.encode()).fetchall())
-
-    def work(session: RestoreSession, stopped: Callable[[], bool]) -> None:
-        while not stopped() and (table := next(tables, None)) is not None:
-            statement = sql.SQL("ANALYZE {}").format(sql.Identifier(*table)).as_bytes(session.connection)
-            what = f"statistics of {'.'.join(table)}"
-            try:
-                with session.savepoint(what):
-                    session.run(statement, what)
-            except RestoreDataError as error:
-                # ANALYZE evaluates an index's functions in its own way. The table then has no statistics.
-                log.warning("restore leaves a table without statistics", reason=error.message)
-
-    run_on_all(sessions, work)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ the load fails. Only the server knows what a name refers to.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
@@ -20,14 +21,16 @@ from app.postgres.session import RestoreSession
 _FIRST_OF_USERS = 16384  # FirstNormalObjectId; a schema of the server may have been renamed
 # All names are qualified: the file has set the search_path, and may have put its own names before the server's.
 _WHAT = f"""
-    SELECT relkind OPERATOR(pg_catalog.=) ANY ('{{r,p}}'), relhasrules,
+    SELECT number, relkind OPERATOR(pg_catalog.=) ANY ('{{{{r,p}}}}'), relhasrules,
         nspname OPERATOR(pg_catalog.~) '^pg_' OR c.oid::pg_catalog.int8 OPERATOR(pg_catalog.<) {_FIRST_OF_USERS},
         relkind OPERATOR(pg_catalog.=) 'f' OR EXISTS (
             SELECT FROM pg_catalog.pg_partition_tree(c.oid) t
                 JOIN pg_catalog.pg_class p ON p.oid OPERATOR(pg_catalog.=) t.relid
             WHERE p.relkind OPERATOR(pg_catalog.=) 'f')
-    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) relnamespace
-    WHERE c.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(%t)"""
+    FROM (VALUES {{}}) wanted (number, name)
+        JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(wanted.name)
+        JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) relnamespace
+    ORDER BY number USING OPERATOR(pg_catalog.<)"""
 _FOREIGN_DATA = "make the dump without --include-foreign-data"
 
 
@@ -74,11 +77,11 @@ class InsertRun:
             what: its name in an error message.
 
         Raises:
-            RestoreValidationError: as `require_table`.
+            RestoreValidationError: as `require_tables`.
             RestoreError: as `Session.run`.
         """
         if table not in self.tables:
-            require_table(self._session, table, insert=True)
+            require_tables(self._session, [table], insert=True)
             self.tables.add(table)
         if not self._session.in_transaction:
             self._transaction.enter_context(self._session.transaction(what))
@@ -94,25 +97,24 @@ class InsertRun:
         self._transaction.close()
 
 
-def require_table(session: RestoreSession, name: bytes, *, insert: bool) -> None:
-    """Make sure that a name refers to a table of the database.
+def require_tables(session: RestoreSession, names: Sequence[bytes], *, insert: bool = False) -> None:
+    """Make sure that names refer to tables of the database.
 
     Args:
         session: with the settings under which the rows are added.
-        name: as the statement spells it, in the session's encoding.
+        names: as the statements spell them, in the session's encoding.
         insert: whether the rows are added by INSERT, which rules may rewrite.
 
     Raises:
-        RestoreValidationError: it is no table, or its rows are stored elsewhere. A missing table is not an error here.
+        RestoreValidationError: one is no table, or its rows are stored elsewhere. A missing table is not an error here.
     """
+    query = _WHAT.format(", ".join(f"({number}, %t)" for number in range(len(names))))
     with session.translated("a table"), session.connection.cursor() as cursor:
         cursor.adapters.register_dumper(_Spelling, _SpellingDumper)
-        row = cursor.execute(_WHAT, (_Spelling(name),)).fetchone()
-    if row is None:
-        return
-    is_table, has_rules, is_system, is_foreign = row
-    shown = name.decode(errors="backslashreplace")
-    if is_foreign:
-        raise RestoreValidationError(f"rows of {shown} would be written to another server", _FOREIGN_DATA)
-    if not is_table or is_system or (insert and has_rules):
-        raise RestoreValidationError(f"rows for {shown}, which is no table of the dump's", NO_DUMP)
+        rows = cursor.execute(query.encode(), [_Spelling(name) for name in names]).fetchall()
+    for number, is_table, has_rules, is_system, is_foreign in rows:
+        shown = names[number].decode(errors="backslashreplace")
+        if is_foreign:
+            raise RestoreValidationError(f"rows of {shown} would be written to another server", _FOREIGN_DATA)
+        if not is_table or is_system or (insert and has_rules):
+            raise RestoreValidationError(f"rows for {shown}, which is no table of the dump's", NO_DUMP)

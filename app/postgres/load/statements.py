@@ -1,5 +1,8 @@
 """Runs a dump's SQL in its order, except index builds and constraints, which run in parallel.
 
+Statements of kinds of which a dump has many, and indexes and constraints of small tables, are run in groups: one round
+trip and one transaction each. If the server refuses a group, its statements run one by one.
+
 Consecutive entries that only build indexes, or only check foreign keys, form a batch. Their order is free, and entries
 whose locks conflict do not run at the same time. Comments on objects of a batch run after it. Every other entry runs
 alone, in its place, so that any order that pg_dump chose stays valid.
@@ -7,7 +10,7 @@ alone, in its place, so that any order that pg_dump chose stays valid.
 
 from __future__ import annotations
 
-import threading
+import re
 from collections.abc import Callable, Iterable, Sequence
 
 from app.archive import lexer
@@ -17,20 +20,37 @@ from app.archive.inspect.lint import check_statement
 from app.archive.inspect.tokens import StringSyntax
 from app.archive.pg_dump import TRANSACTION
 from app.archive.scanner import Chunk
-from app.errors import RestoreError, RestoreValidationError
+from app.errors import RestoreValidationError
 from app.postgres.dispensable import remark_dropped_roles, retry_views
-from app.postgres.load.entries import PARALLEL, Entry, Locks, entry_header
+from app.postgres.load.entries import PARALLEL, Entry, entry_header
+from app.postgres.load.large_objects import load_run
+from app.postgres.load.parallel import GROUP_STATEMENTS, ParallelEntries
 from app.postgres.load.rows import InsertRun
-from app.postgres.load.threads import run_on_all
-from app.postgres.session import SETTING, RestoreSession, sqlstate_of
+from app.postgres.session import SETTING, RestoreSession
 
-_DEADLOCK = "40P01"
+# Types of entries that may be one transaction with others: their statements call no function of users, and what they
+# make is not looked at before the group was run.
+_GROUPED = {
+    b"ACL",
+    b"COMMENT",
+    b"DEFAULT",
+    b"INDEX ATTACH",
+    b"SEQUENCE",
+    b"SEQUENCE OWNED BY",
+    b"SEQUENCE SET",
+    b"TABLE",
+    b"TABLE ATTACH",
+}
+_GROUPED_SETTING = re.compile(rb"SET default_table(?:space|_access_method) = ")
 
 
 class SqlRunner:
     """Runs the SQL of an archive on the first session, and batches on all sessions.
 
     `on_entry` is called with the type of each entry before it runs.
+
+    Attributes:
+        small: names of small tables, as the file spells them: whoever loads their rows adds them.
     """
 
     def __init__(self, sessions: Sequence[RestoreSession], on_entry: Callable[[bytes], None] = lambda _: None) -> None:
@@ -42,6 +62,8 @@ class SqlRunner:
         self._entry: Entry | None = None
         self._batch: list[Entry] = []
         self._comments: list[bytes] = []
+        self.small: set[bytes] = set()
+        self._group: list[tuple[bytes, str]] = []
         self._type = b""
         self._judge = Judge()
         self._inserts = InsertRun(self._main)
@@ -59,7 +81,10 @@ class SqlRunner:
                     message = f"rows of table {chunk.header.table} are among the SQL"
                     hint = "the manifest does not fit the file; to rebuild it: residency-backup sync"
                     raise RestoreValidationError(message, hint)
-                self._unit(chunk.data)
+                if chunk.objects:
+                    self._objects(chunk.data)
+                else:
+                    self._unit(chunk.data)
         self._flush()
 
     def finish(self) -> None:
@@ -96,14 +121,48 @@ class SqlRunner:
             self._entry = None
             self._main.run(statement, "a transaction")
         elif is_setting(statement):
-            self._main.run(statement, "a setting")  # it comes before the entry that it is meant for
+            self._set(statement)
         elif self._entry is not None:
             self._entry.statements.append(statement)
         elif self._type == b"COMMENT" and self._batch:
             self._comments.append(statement)
         else:
+            self._run(statement)
+
+    def _set(self, statement: bytes) -> None:
+        """Run a setting before the entry that it is meant for."""
+        if self._group and _GROUPED_SETTING.match(statement):
+            self._group.append((statement, "a setting"))
+        else:
+            self._run_group()
+            self._main.run(statement, "a setting")
+
+    def _run(self, statement: bytes) -> None:
+        """Run a statement in its place, or with those that follow it."""
+        if not (self._type in _GROUPED and self._main.runs_together):
             self._flush()
             self._main.run(statement, self._name or "the dump's settings")
+            return
+        if self._batch:
+            self._flush()
+        self._group.append((statement, self._name))
+        if len(self._group) == GROUP_STATEMENTS:
+            self._run_group()
+
+    def _run_group(self) -> None:
+        """Run the statements that wait to be run together."""
+        group, self._group = self._group, []
+        if len(group) > 1 and self._main.run_together([statement for statement, _ in group]):
+            return
+        for statement, name in group:
+            self._main.run(statement, name)
+
+    def _objects(self, run: bytes) -> None:
+        """Run statements about large objects, which no batch waits for."""
+        self._inserts.end()
+        self._flush()
+        self._entry = None
+        load_run(self._main, run, "large objects")
 
     def _insert(self, table: bytes, statement: bytes) -> None:
         """Run an INSERT. Before the first one after other statements, the table's name is checked."""
@@ -117,6 +176,8 @@ class SqlRunner:
         self._type, self._name = type_, f"{type_.decode().lower()} {name}"
         self._entry = None
         self._inserts.end()
+        if type_ not in _GROUPED:
+            self._run_group()
         if type_ == b"EVENT TRIGGER":
             self._flush()  # everything before it must be done before the trigger can fire
         self._on_entry(type_)
@@ -128,13 +189,14 @@ class SqlRunner:
         self._batch.append(self._entry)
 
     def _flush(self) -> None:
-        """Run the batch, then the comments on its objects."""
+        """Run what waits: statements to be run together, the batch, then the comments on its objects."""
+        self._run_group()
         batch, self._batch = self._batch, []
         comments, self._comments = self._comments, []
         if batch:
             self._entry = None
             # Objects that an open transaction of the file created are visible to its session only.
-            _ParallelEntries(batch).run(self._sessions[:1] if self._main.in_transaction else self._sessions)
+            ParallelEntries(batch, self.small).run(self._sessions[:1] if self._main.in_transaction else self._sessions)
         for comment in comments:
             self._main.run(comment, "a comment")
 
@@ -143,61 +205,6 @@ def syntax_of(session: RestoreSession) -> StringSyntax:
     """The settings under which the server parses the session's next statement."""
     parameter = session.connection.info.parameter_status
     return StringSyntax(parameter("client_encoding") or "UTF8", parameter("standard_conforming_strings") != "off")
-
-
-class _ParallelEntries:
-    """Entries whose order is free."""
-
-    def __init__(self, entries: Sequence[Entry]) -> None:
-        self._free = [(entry, locks) for entry in entries if (locks := entry.locks) is not None]
-        self._alone = [entry for entry in entries if entry.locks is None]
-        self._running: list[Locks] = []
-        self._changed = threading.Condition()
-
-    def run(self, sessions: Sequence[RestoreSession]) -> None:
-        """Run all of them.
-
-        Raises:
-            RestoreError: the first that failed.
-        """
-        if len(self._free) > 1:
-            run_on_all(sessions[: len(self._free)], self._work)
-        else:
-            self._alone = [entry for entry, _ in self._free] + self._alone
-        for entry in self._alone:
-            _run(sessions[0], entry)
-
-    def _work(self, session: RestoreSession, stopped: Callable[[], bool]) -> None:
-        while (next_entry := self._take(stopped)) is not None:
-            entry, locks = next_entry
-            try:
-                _run(session, entry)
-            except RestoreError as error:
-                if sqlstate_of(error) != _DEADLOCK:
-                    raise
-                self._alone.append(entry)
-            finally:
-                with self._changed:
-                    self._running.remove(locks)
-                    self._changed.notify_all()
-
-    def _take(self, stopped: Callable[[], bool]) -> tuple[Entry, Locks] | None:
-        """The next entry whose locks conflict with no running entry's."""
-        with self._changed:
-            while self._free and not stopped():
-                for number, (_, locks) in enumerate(self._free):
-                    if not any(locks.conflicts(other) for other in self._running):
-                        self._running.append(locks)
-                        return self._free.pop(number)
-                self._changed.wait(1)
-        return None
-
-
-def _run(session: RestoreSession, entry: Entry) -> None:
-    session.set_state(entry.state)
-    while entry.statements:  # after a deadlock, only the remaining statements run again
-        session.run(entry.statements[0], entry.name)
-        del entry.statements[0]
 
 
 def is_setting(statement: bytes) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import ClassVar
 
 import psycopg
 
@@ -68,6 +69,8 @@ def require_no_shared_changes(connection: psycopg.Connection, what: str, granted
 
 class WatchedSession(RestoreSession):
     """A session that commits no change outside of its database."""
+
+    runs_together: ClassVar[bool] = False
 
     def __init__(self, connection: psycopg.Connection, database: str) -> None:
         super().__init__(connection, database)

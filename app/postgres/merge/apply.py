@@ -1,7 +1,7 @@
-"""Applies a plan: one statement for all tables, with triggers and rules disabled.
+"""Applies a plan: one statement, or few for many tables, with triggers and rules disabled.
 
-Foreign keys are checked at the end of the statement, so that cycles need no order. The plan has checked them; if the
-server finds a violation all the same, nothing is changed.
+Foreign keys are checked at the end of a statement, so that cycles need no order; see `app.postgres.merge.groups`. The
+plan has checked them; if the server finds a violation all the same, nothing is changed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from app.domain.changes import TableChanges
 from app.errors import RestoreDataError
 from app.postgres.lock_holders import CONFLICT_WITH_ACCESS_EXCLUSIVE, CONFLICT_WITH_SHARE_ROW_EXCLUSIVE
 from app.postgres.lock_retries import lock_all, retry_for_locks
+from app.postgres.merge.groups import Groups, Part, statement_of
 from app.postgres.merge.schema import LiveTable
 from app.postgres.merge.session import MergeSession
 from app.postgres.merge.sql import DIFFERS, row_of, same_place
@@ -63,13 +64,16 @@ def _is_altered(live: LiveTable) -> bool:
     return live.owned and (rules or any(column.always for column in live.columns.values()))
 
 
-def apply(session: MergeSession, staged: Sequence[StagedTable], planned: Sequence[TableChanges]) -> None:
+def apply(
+    session: MergeSession, staged: Sequence[StagedTable], planned: Sequence[TableChanges], groups: Groups
+) -> None:
     """Change the live rows as planned.
 
     Args:
         session: in the transaction with the locks.
         staged: the tables.
         planned: the counts of each table.
+        groups: cuts the changes into statements.
 
     Raises:
         RestoreDataError: the server refuses a row, or the number of changed rows differs from the plan.
@@ -77,16 +81,12 @@ def apply(session: MergeSession, staged: Sequence[StagedTable], planned: Sequenc
     work = [(table, plan) for table, plan in zip(staged, planned, strict=True) if plan.changed]
     if not work:
         return
-    statements = [found for table, plan in work for found in _statements(session, table, plan)]
-    parts = [f"{name} AS ({statement} RETURNING 1)" for name, statement in statements]
-    # The counts fix the order of the parts: deletes free unique values for inserts.
-    counts = [f"(SELECT pg_catalog.count(*) FROM {name})" for name, _ in statements]
+    parts = [part for table, plan in work for part in _parts(session, table, plan)]
     with ExitStack() as stack:
         for table, plan in work:
             stack.enter_context(_triggers_disabled(session, table, plan))
         session.execute("SET CONSTRAINTS ALL DEFERRED", "the merge's constraints")  # rows may swap unique values
-        # An array, because a result has at most 1,664 columns.
-        done = session.query(f"WITH {', '.join(parts)} SELECT ARRAY[{', '.join(counts)}]", "the merge")[0][0]
+        done = [sum(session.query(statement_of(group), "the merge")[0][0]) for group in groups.of(parts)]
         # Checked now and not at the commit, so that the error names the merge.
         session.execute("SET CONSTRAINTS ALL IMMEDIATE", "the merge's constraints")
     expected = sum(plan.changed for _, plan in work)
@@ -95,24 +95,27 @@ def apply(session: MergeSession, staged: Sequence[StagedTable], planned: Sequenc
         raise RestoreDataError(message, "does a rule or trigger of the database interfere? nothing was changed")
 
 
-def _statements(session: MergeSession, table: StagedTable, plan: TableChanges) -> Iterator[tuple[str, str]]:
-    """Names and texts of the statements that delete, update and insert a table's rows."""
+def _parts(session: MergeSession, table: StagedTable, plan: TableChanges) -> Iterator[Part]:
+    """The statements that delete, update and insert a table's rows."""
     match, number = table.match, table.number
     here = same_place("l", "p")
     planned = f"{table.plan} p JOIN {table.rows} s ON s.ctid {SAME} p.s"
     if plan.deleted:
         for at, target in enumerate(match.live.targets):
-            yield f"d{number}_{at}", f"DELETE FROM {target} l USING {table.plan} p WHERE {_FREE} 'd' AND {here}"
-    values = ", ".join(f"{quoted(name)} = s.{quoted(name)}" for name in updated_columns(session, table))
+            delete = f"DELETE FROM {target} l USING {table.plan} p WHERE {_FREE} 'd' AND {here}"
+            yield Part(f"d{number}_{at}", delete, match.name, "d")
+    updated = updated_columns(session, table) if plan.updated else ()
+    values = ", ".join(f"{quoted(name)} = s.{quoted(name)}" for name in updated)
     for step in update_steps(session, table) if plan.updated else ():
         condition = f"{_FREE} 'u' AND {here} AND p.step {SAME} {step}"
-        yield f"u{number}_{step}", f"UPDATE {match.live.sql} l SET {values} FROM {planned} WHERE {condition}"
+        update = f"UPDATE {match.live.sql} l SET {values} FROM {planned} WHERE {condition}"
+        yield Part(f"u{number}_{step}", update, match.name, "u", updated)
     if plan.inserted:
         columns = ", ".join(map(quoted, match.columns))
         listed = f"({columns}) OVERRIDING SYSTEM VALUE" if columns else ""
         taken = ", ".join(f"s.{quoted(name)}" for name in match.columns)
         source = f"SELECT {taken} FROM {planned} WHERE {_FREE} 'i'"
-        yield f"i{number}", f"INSERT INTO {quoted(*match.name)} {listed} {source}"
+        yield Part(f"i{number}", f"INSERT INTO {quoted(*match.name)} {listed} {source}", match.name, "i")
 
 
 def updated_columns(session: MergeSession, table: StagedTable) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app.archive.index import TableName
-from app.domain.adaptation import Adaptation, ColumnRef, TableRef
+from app.domain.adaptation import Adaptation, ColumnRef, Filled, TableRef
 from app.domain.psql import shell_word
 from app.errors import RestoreValidationError
 from app.postgres.merge.schema import LiveTable
@@ -88,12 +88,23 @@ def column_options(
         message = f"{idle[0]} takes no part, but an option names a column of it"
         choose = f"--table {shell_word(str(idle[0]))}"
         raise RestoreValidationError(message, f"leave that option away, or choose the table: {choose}")
-    for table in part:
-        filled = {column.column for column in adaptation.filled.columns if column.table.names(*table)}
-        new_rows_only = any(ref.names(*table) for ref in adaptation.filled.tables)
-        if filled or new_rows_only:
-            options[table].filled, options[table].new_rows_only = filled, new_rows_only
+    _add_filled(options, adaptation.filled, part)
     return options
+
+
+def _add_filled(options: defaultdict[TableName, ColumnOptions], filled: Filled, part: Collection[TableName]) -> None:
+    """Note what a migration has filled of the tables that take part."""
+    columns: defaultdict[str, list[ColumnRef]] = defaultdict(list)
+    for column in filled.columns:
+        columns[column.table.name].append(column)
+    tables: defaultdict[str, list[TableRef]] = defaultdict(list)
+    for ref in filled.tables:
+        tables[ref.name].append(ref)
+    for table in part:
+        named = {column.column for column in columns[table.name] if column.table.names(*table)}
+        new_rows_only = any(ref.names(*table) for ref in tables[table.name])
+        if named or new_rows_only:
+            options[table].filled, options[table].new_rows_only = named, new_rows_only
 
 
 def column_names(live: LiveTable, given: Sequence[str], options: ColumnOptions) -> ColumnNames:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from app.archive.index import Segment, TableDigest, TableName
-from app.archive.inspect.column_types import column_types
-from app.archive.inspect.lint import lint
+from app.archive.inspect.column_types import differing_types
+from app.archive.inspect.lint import require_whole
 from app.archive.reader import Archive
 from app.domain.changes import Changes, ColumnChanges, MergeRequest, Sample, TableChanges
 from app.errors import RestoreValidationError
@@ -16,21 +16,23 @@ from app.postgres.merge.column_changes import column_changes
 from app.postgres.merge.counts import counted
 from app.postgres.merge.match import MatchResult, TableMatch, primary_keys
 from app.postgres.merge.plan import Planner
-from app.postgres.merge.samples import samples
+from app.postgres.merge.samples import Sampler
 from app.postgres.merge.schema import Column, LiveSchema, LiveTable, UniqueKey
 from app.postgres.merge.session import MergeSession, merge_session
 from app.postgres.merge.sql import TEXT
 from app.postgres.merge.stage import CopyTarget, copy_rows, stage
 from app.postgres.quoting import SAME, quoted
 
+_AT_ONCE = 50  # tables: each takes the server three temporary ones
+
 
 def compare(database: Database, one: Archive, other: Archive, progress: Callable[[int], None]) -> Changes:
-    """Compare two archives; see the port. Tables whose digests are equal are not read."""
+    """Compare two archives; see the port. Tables whose digests are equal are not read, and no statement is run."""
     for archive in (one, other):
-        lint(archive)
+        require_whole(archive)
     first, second = ({digest.table: digest for digest in archive.index.tables} for archive in (one, other))
     common = sorted(first.keys() & second.keys())
-    alike = [table for table in common if _alike(one, other, first[table], second[table])]
+    alike = {table for table in common if _alike(one, other, first[table], second[table])}
     differing = [table for table in common if table not in alike]
     changes, shown = _compare_rows(database, one, other, differing, progress)
     changes += [TableChanges(table=str(table), unchanged=first[table].rows) for table in alike]
@@ -47,23 +49,44 @@ def compare(database: Database, one: Archive, other: Archive, progress: Callable
 def _compare_rows(
     database: Database, one: Archive, other: Archive, tables: Sequence[TableName], progress: Callable[[int], None]
 ) -> tuple[list[TableChanges], tuple[Sample, ...]]:
-    """Counts and samples of tables that both archives have."""
+    """Counts and samples of tables that both archives have, of some tables at a time."""
+    if not tables:
+        return [], ()
     keys = primary_keys(one)
+    # What can only be read from its start is read once.
+    size = _AT_ONCE if one.seekable and other.seekable else len(tables)
+    counts: list[TableChanges] = []
     with merge_session(database) as session:
-        matches = [
-            _beside(session, number, table, (one, other), keys.get(table, ())) for number, table in enumerate(tables, 1)
-        ]
-        for match, table in zip(matches, tables, strict=True):
-            target = CopyTarget(quoted(*match.name), match.live, other.segments_of(table))
-            copy_rows(session, other, [target], progress)
-        staged = stage(session, one, MatchResult(tables=matches), MergeRequest(exact=True), progress)
-        planner = Planner(session, staged, LiveSchema({}, {}, []), MergeRequest(exact=True))
-        planner.plan()
-        counts = [counted(session, staged_table, exact=True) for staged_table in staged]
-        shown = samples(session, planner, counts)
-    names = {str(match.name): str(table) for match, table in zip(matches, tables, strict=True)}
+        sampler = Sampler(session, len(tables))
+        for at in range(0, len(tables), size):
+            matches = MatchResult(primary_keys=keys)
+            for number, table in enumerate(tables[at : at + size], at):
+                matches.tables.append(_beside(session, number, table, (one, other), keys.get(table, ())))
+            targets = [CopyTarget(quoted(*m.name), m.live, other.segments_of(_table_of(m))) for m in matches.tables]
+            copy_rows(session, other, targets, progress)
+            planner = Planner(
+                session,
+                stage(session, one, matches, MergeRequest(exact=True), progress),
+                LiveSchema({}, {}, []),
+                MergeRequest(exact=True),
+            )
+            planner.plan()
+            planned = [counted(session, staged_table, exact=True) for staged_table in planner.staged]
+            sampler.add(planner, list(zip(planner.staged, planned, strict=True)))
+            counts += planned
+            session.execute("DISCARD TEMP", "temporary tables")
+    names = {str(_place(number)): str(table) for number, table in enumerate(tables)}
     changes = [replace(change, table=names[change.table]) for change in counts]
-    return changes, tuple(replace(sample, table=names[sample.table]) for sample in shown)
+    return changes, tuple(replace(sample, table=names[sample.table]) for sample in sampler.samples)
+
+
+def _table_of(match: TableMatch) -> TableName:
+    return match.sources[0].table or match.name
+
+
+def _place(number: int) -> TableName:
+    """The temporary table with the second archive's rows."""
+    return TableName("pg_temp", f"restore_other_{number}")
 
 
 def _alike(one: Archive, other: Archive, left: TableDigest, right: TableDigest) -> bool:
@@ -83,7 +106,7 @@ def _beside(
 ) -> TableMatch:
     """A temporary table with the second archive's columns, in the place of a live table."""
     first_columns, second_columns = (_columns(archive, table) for archive in archives)
-    name = TableName("pg_temp", f"restore_other_{number}")
+    name = _place(number)
     session.execute(
         f"CREATE TEMP TABLE {quoted(*name)} ({', '.join(f'{quoted(column)} {TEXT}' for column in second_columns)})",
         "a temporary table",
@@ -120,7 +143,7 @@ def _beside(
 
 
 def _column_changes(one: Archive, other: Archive, tables: Sequence[TableName]) -> Iterator[ColumnChanges]:
-    types, other_types = column_types(one), column_types(other)
+    types, other_types = differing_types(one, other)
     for table in tables:
         columns, other_columns = _columns(one, table), _columns(other, table)
         only = [name for name in columns if name not in other_columns]

@@ -8,15 +8,15 @@ columns. It deletes those of `new` and inserts those of `old`. This service can 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from app.domain.changes import TableChanges
 from app.postgres.merge.apply import locks, trigger_switches, update_steps, updated_columns
+from app.postgres.merge.groups import Groups, Part, statement_of
 from app.postgres.merge.schema import ForeignKey
 from app.postgres.merge.sequences import SequenceAdvance, position_statements
-from app.postgres.merge.session import MergeSession
 from app.postgres.merge.sql import ALIKE, APPLIED, equal, image_of, row_of, same_place
 from app.postgres.merge.staged import StagedTable
 from app.postgres.quoting import SAME, literal, quoted
@@ -62,23 +62,23 @@ class _Table:
 class Inverse:
     """Writes the script: one part before the merge, with the old rows, and the rest after it."""
 
-    def __init__(
-        self,
-        session: MergeSession,
-        staged: Sequence[StagedTable],
-        planned: Sequence[TableChanges],
-        out: BinaryIO,
-        referring: Sequence[ForeignKey],
-    ) -> None:
-        self._session = session
+    def __init__(self, groups: Groups, planned: Sequence[TableChanges], out: BinaryIO) -> None:
+        self._groups = groups
+        self._session = groups.session
         self._out = out
         self._tables = [
-            _Table(staged_table, plan) for staged_table, plan in zip(staged, planned, strict=True) if plan.changed
+            _Table(staged_table, plan)
+            for staged_table, plan in zip(groups.staged, planned, strict=True)
+            if plan.changed
         ]
         self._set: dict[_Table, Sequence[str]] = {}
         columns = {staged_table.staged.match.name: set(staged_table.columns) for staged_table in self._tables}
         # Foreign keys to generated columns are left to the server: the script has no values of these.
-        self._keys = [key for key in referring if set(key.referenced) <= columns.get(key.parent, set())]
+        self._keys = [
+            key
+            for key in groups.live.foreign_keys
+            if key.parent in columns and set(key.referenced) <= columns[key.parent]
+        ]
 
     def before(self) -> None:
         """Write the rows that the merge will change or delete."""
@@ -135,10 +135,7 @@ class Inverse:
             for table in self._tables
             for part in _undo(table, update_steps(self._session, table.staged), self._set[table])
         ]
-        listed = ",\n".join(f"{name} AS ({statement} RETURNING 1)" for name, statement in parts)
-        # The counts fix the order of the parts: deletes free unique values for inserts.
-        counts = ", ".join(f"(SELECT pg_catalog.count(*) FROM {name})" for name, _ in parts)
-        self._statements([f"WITH {listed}\nSELECT ARRAY[{counts}]"] if parts else [])
+        self._statements([statement_of(group) for group in self._groups.of(parts)])
 
     def sequences(self, moved: Sequence[SequenceAdvance]) -> None:
         """Write statements that advance sequences again that went back: the restored rows have used their values."""
@@ -233,23 +230,30 @@ def _same_row(table: _Table, one: str, other: str) -> str:
     )
 
 
-def _undo(table: _Table, steps: Sequence[int], changed: Sequence[str]) -> list[tuple[str, str]]:
-    """The statements that restore a table's rows, by name: deletes, updates in reverse order, inserts."""
+def _undo(table: _Table, steps: Sequence[int], changed: Sequence[str]) -> Iterator[Part]:
+    """The statements that restore a table's rows: deletes, updates in reverse order, inserts."""
     match, number, live = table.staged.match, table.staged.number, table.staged.match.live.sql
     columns = _listed(table.columns, "")
     listed = f"({columns}) OVERRIDING SYSTEM VALUE" if columns else ""
     insert = f"INSERT INTO {quoted(*match.name)} {listed} SELECT {_listed(table.columns, 'o.')} FROM {table.old} o"
     if not match.key:
-        deletes = [(f"d{number}_{at}", _delete_copies(table, target)) for at, target in enumerate(match.live.targets)]
-        return [*deletes, (f"i{number}", insert)]
+        for at, target in enumerate(match.live.targets) if table.plan.inserted else ():
+            yield Part(f"d{number}_{at}", _delete_copies(table, target), match.name, "d")
+        if table.plan.deleted:
+            yield Part(f"i{number}", insert, match.name, "i")
+        return
     pair, gone = match.same("n", "o"), match.same("l", "n")
-    added = f"NOT EXISTS (SELECT FROM {table.old} o WHERE {pair})"
-    parts = [(f"d{number}", f"DELETE FROM {live} l USING {table.new} n WHERE {gone} AND {added}")]
-    if values := ", ".join(f"{quoted(name)} = o.{quoted(name)}" for name in changed):
-        update = f"UPDATE {live} l SET {values} FROM {table.old} o JOIN {table.new} n ON {pair} WHERE {gone}"
-        parts += [(f"u{number}_{step}", f"{update} AND o.{_STEP} {SAME} {step}") for step in reversed(steps)]
-    deleted = f"NOT EXISTS (SELECT FROM {table.new} n WHERE {pair})"
-    return [*parts, (f"i{number}", f"{insert} WHERE {deleted}")]
+    if table.plan.inserted:
+        added = f"NOT EXISTS (SELECT FROM {table.old} o WHERE {pair})"
+        delete = f"DELETE FROM {live} l USING {table.new} n WHERE {gone} AND {added}"
+        yield Part(f"d{number}", delete, match.name, "d")
+    values = ", ".join(f"{quoted(name)} = o.{quoted(name)}" for name in changed)
+    update = f"UPDATE {live} l SET {values} FROM {table.old} o JOIN {table.new} n ON {pair} WHERE {gone}"
+    for step in reversed(steps) if values else ():
+        yield Part(f"u{number}_{step}", f"{update} AND o.{_STEP} {SAME} {step}", match.name, "u", changed)
+    if table.plan.deleted:
+        deleted = f"NOT EXISTS (SELECT FROM {table.new} n WHERE {pair})"
+        yield Part(f"i{number}", f"{insert} WHERE {deleted}", match.name, "i")
 
 
 def _delete_copies(table: _Table, target: str) -> str:

@@ -103,6 +103,7 @@ class MatchResult:
         names: of the backup's tables, with the live tables that take their rows.
         misfits: what has no place in the live database.
         notes: what options leave out or map.
+        primary_keys: of the backup's tables.
     """
 
     tables: list[TableMatch] = field(default_factory=list)
@@ -116,6 +117,7 @@ class MatchResult:
     names: TableNames = field(default_factory=TableNames)
     misfits: Misfits = field(default_factory=Misfits)
     notes: list[str] = field(default_factory=list)
+    primary_keys: Mapping[TableName, Sequence[str]] = field(default_factory=dict)
 
 
 def match(archive: Archive, live: LiveSchema, request: MergeRequest, database: str) -> MatchResult:
@@ -130,7 +132,8 @@ def match(archive: Archive, live: LiveSchema, request: MergeRequest, database: s
     versions = version_tables(archive, names.live, live, request)
     selection = chosen(request, names, live)
     require_none_named(sorted(selection.named) if request.tables else sorted(names.mapped), versions)
-    matches = MatchResult(foreign_keys=live.foreign_keys, names=names, notes=[*names.notes])
+    keys = primary_keys(archive)
+    matches = MatchResult(foreign_keys=live.foreign_keys, names=names, notes=[*names.notes], primary_keys=keys)
     matches.versions = [versions[name] for name in sorted(versions) if name in selection.all or not request.tables]
     matches.warnings += unknown_names(request, versions, live)
     live_names = {table: live_name for table, live_name in names.live.items() if (live_name or table) not in versions}

@@ -11,6 +11,7 @@ xml).
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from app.archive.index import TableName
@@ -49,7 +50,10 @@ class Planner:
         self._whole = request.whole
         self.reasons = Reasons()
         self.references = References(live, self._by_name, self.reasons)
-        self._foreign_keys = live.foreign_keys
+        self._keys_of: defaultdict[TableName, list[ForeignKey]] = defaultdict(list)
+        for key in live.foreign_keys:
+            for name in {key.root, key.parent}:
+                self._keys_of[name].append(key)
         for table in staged:
             self._do(
                 table,
@@ -100,7 +104,7 @@ class Planner:
 
     def referring(self) -> list[ForeignKey]:
         """Foreign keys to tables of the merge. No cascade may change a row that is not planned."""
-        return [key for key in self._foreign_keys if key.parent in self._by_name]
+        return [key for key in self.live.foreign_keys if key.parent in self._by_name]
 
     def require_column(self) -> None:
         """Make sure that a table has the policy's column.
@@ -146,7 +150,7 @@ class Planner:
         if actions & {"i", "u"}:
             for key in table.match.other_keys:
                 statements += [unique_taken(table, key, self.reasons), unique_twice(table, key, self.reasons)]
-        for foreign in self._foreign_keys:
+        for foreign in self._keys_of[table.match.name]:
             if applies(table, foreign) and actions & {"i", "u"}:
                 statements.append(self.references.orphans(table, foreign))
             if foreign.parent == table.match.name and actions & {"d", "u"}:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 
 from app.archive.index import TableName
@@ -33,6 +34,8 @@ class Reasons:
     """The reasons of a plan, numbered as they come."""
 
     known: list[Reason] = field(default_factory=list)
+    _numbers: dict[Reason, int] = field(default_factory=dict)
+    _by_table: defaultdict[TableName, dict[int, Reason]] = field(default_factory=lambda: defaultdict(dict))
 
     def stopped(self, reason: Reason, way: str = "NULL") -> str:
         """What an UPDATE sets in the plan of blocked rows, as SQL.
@@ -41,9 +44,15 @@ class Reasons:
             reason: why they are blocked.
             way: the place of the row in the way, as SQL; see `live_place` and `backup_place`.
         """
-        if reason not in self.known:
+        number = self._numbers.setdefault(reason, len(self.known))
+        if number == len(self.known):
             self.known.append(reason)
-        return f"blocked = {self.known.index(reason)}, way = {way}"
+            self._by_table[reason.table][number] = reason
+        return f"blocked = {number}, way = {way}"
+
+    def of(self, table: TableName) -> dict[int, Reason]:
+        """The reasons why rows of a table are blocked, by their numbers."""
+        return self._by_table[table]
 
 
 def live_place(part: str, row: str) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, zip_longest
+from itertools import chain, islice, zip_longest
+from typing import Self
 
 from app.domain.changes import MOST_SAMPLES, SHOWN_CHARACTERS, Sample, SampleKind, TableChanges, Values
 from app.domain.readable import shortened, shortened_pair
@@ -35,20 +36,77 @@ def samples(session: MergeSession, planner: Planner, counts: Sequence[TableChang
         for table, number in zip(planner.staged, counts, strict=True)
         if number.changed or number.blocked or number.conflicting
     ]
-    most = MOST_SAMPLES if len(work) < _MANY else MOST_SAMPLES // _MANY
-    passes: list[list[Sample]] = []
-    for count, select in _PASSES:
-        groups: dict[_Group, list[Sample]] = {}
-        enough = sum(map(len, passes[1:])) >= MOST_SAMPLES
-        for table, _ in () if enough else (pair for pair in work if getattr(pair[1], count)):
-            rows = list(_rows(session, table, select(planner, table), most))
-            for group, sample in _samples(planner, table, rows, Obstacles(session, planner, table)):
-                groups.setdefault(group, []).append(sample)
-        passes.append([sample for turn in zip_longest(*groups.values()) for sample in turn if sample is not None])
-    blocked, *rest = passes
-    others = list(chain.from_iterable(rest))
-    shown = blocked[: MOST_SAMPLES - min(len(others), MOST_SAMPLES // 2)]
-    return (*shown, *others[: MOST_SAMPLES - len(shown)])
+    return Sampler(session, len(work)).add(planner, work).samples
+
+
+class Sampler:
+    """Takes samples of some tables after others. It holds no more rows than may be shown.
+
+    Args:
+        session: of the tables.
+        tables: how many tables will have samples.
+    """
+
+    def __init__(self, session: MergeSession, tables: int) -> None:
+        self._session = session
+        self._most = MOST_SAMPLES if tables < _MANY else MOST_SAMPLES // _MANY
+        self._passes = [_InTurn() for _ in _PASSES]
+
+    def add(self, planner: Planner, work: Sequence[tuple[StagedTable, TableChanges]]) -> Self:
+        """Take samples of tables, given with their counts."""
+        for number, (count, select) in enumerate(_PASSES):
+            for table, counts in work:
+                if not getattr(counts, count) or self._is_full(number):
+                    continue
+                rows = list(_rows(self._session, table, select(planner, table), self._most))
+                obstacles = Obstacles(self._session, planner, table)
+                self._passes[number].add(_samples(planner, table, rows, obstacles))
+        return self
+
+    def _is_full(self, number: int) -> bool:
+        """Whether further samples of a pass will not be shown: passes before it but the first come first."""
+        return sum(len(samples) for samples in self._passes[1:number]) >= MOST_SAMPLES or self._passes[number].is_full
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """Those to show."""
+        blocked, *rest = (list(samples) for samples in self._passes)
+        others = list(chain.from_iterable(rest))
+        shown = blocked[: MOST_SAMPLES - min(len(others), MOST_SAMPLES // 2)]
+        return (*shown, *others[: MOST_SAMPLES - len(shown)])
+
+
+class _InTurn:
+    """The first `MOST_SAMPLES` samples of groups in turn: the first of each group, then the second of each."""
+
+    def __init__(self) -> None:
+        self._groups: dict[_Group, list[Sample]] = {}
+
+    def __len__(self) -> int:
+        return min(sum(map(len, self._groups.values())), MOST_SAMPLES)
+
+    def __iter__(self) -> Iterator[Sample]:
+        turns = chain.from_iterable(zip_longest(*self._groups.values()))
+        return islice((sample for sample in turns if sample is not None), MOST_SAMPLES)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the groups so far fill all places with their first samples."""
+        return len(self._groups) >= MOST_SAMPLES
+
+    def add(self, grouped: Iterable[_Grouped]) -> None:
+        """Take samples; those that will not be shown, whatever follows, are dropped."""
+        for group, sample in grouped:
+            self._groups.setdefault(group, []).append(sample)
+        left = MOST_SAMPLES
+        kept: dict[_Group, int] = dict.fromkeys(self._groups, 0)
+        for turn in range(max(map(len, self._groups.values()), default=0)):
+            for group, samples in self._groups.items():
+                if turn < len(samples) and left:
+                    kept[group] += 1
+                    left -= 1
+        for group, number in kept.items():
+            del self._groups[group][number:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +150,7 @@ class _Selection:
 
 
 def _blocked(planner: Planner, table: StagedTable) -> _Selection:
-    reasons = {
-        number: reason for number, reason in enumerate(planner.reasons.known) if reason.table == table.match.name
-    }
+    reasons = planner.reasons.of(table.match.name)
     wanted = {column for reason in reasons.values() for column in reason.columns}
     columns = [column for column in table.match.columns if column in wanted]
     named = {column: _refuses(column) if column in table.refused else "false" for column in columns}
@@ -165,7 +221,8 @@ def _rows(session: MergeSession, table: StagedTable, selection: _Selection, most
         f" FROM ({some}) p LEFT JOIN {table.rows} s ON s.ctid {SAME} p.s"
         f" LEFT JOIN {match.live.rows} l ON {same_place('l', 'p')} ORDER BY {_ORDER}"
     )
-    for place, part, ctid, action, reason, way, key, names, *sides in session.query(query, f"samples of {match.name}"):
+    rows = session.stream(query, f"samples of {match.name}")
+    for place, part, ctid, action, reason, way, key, names, *sides in rows:
         shown = [value if match.key else shortened(value, SHOWN_CHARACTERS) for value in map(texts.read, key)]
         of_backup, of_live = (map(texts.read, side) for side in sides)
         values = zip(selection.named, map(_both, of_backup, of_live), strict=True)

@@ -179,11 +179,13 @@ class LiveSchema:
     Attributes:
         tables: plain tables, and roots of partitioned ones.
         roots: every table, also partitions, with its root.
+        ties: roots of tables, child and parent, that a foreign key joins which no plan tests.
     """
 
     tables: dict[TableName, LiveTable]
     roots: dict[TableName, TableName]
     foreign_keys: list[ForeignKey]
+    ties: list[tuple[TableName, TableName]] = field(default_factory=list)
 
     def dependents(self, names: Iterable[TableName]) -> set[TableName]:
         """The tables and all that refer to them, directly or indirectly."""

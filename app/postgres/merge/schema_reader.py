@@ -249,7 +249,11 @@ class _Constraints:
         for name, child, parent, columns, referenced, equals, among, period in self._connection.execute(
             _FOREIGN_KEYS.encode()
         ):
-            if child not in self._names or self._names.get(parent) not in self._schema.tables:
+            if child not in self._names or parent not in self._names:
+                continue
+            if period or self._names[parent] not in self._schema.tables:
+                self._schema.ties.append((self._root(child).name, self._root(parent).name))
+            if self._names[parent] not in self._schema.tables:
                 continue
             if period:
                 self._root(child).untestable.append(name)

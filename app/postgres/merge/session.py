@@ -85,6 +85,15 @@ class MergeSession(RestoreSession):
         with self.translated(what):
             return self.connection.execute(query.encode()).fetchall()
 
+    def stream(self, query: str, what: str) -> Iterator[tuple[Any, ...]]:
+        """The rows of one query, one by one: not all of them are in memory. It ends before another query begins.
+
+        Raises:
+            RestoreError: as `execute`.
+        """
+        with self.translated(what), self.connection.cursor() as cursor:
+            yield from cursor.stream(query.encode())
+
     def set_path(self, path: str | None) -> None:
         """Set the search_path; None for the configured one of database and role."""
         self.path = self.query(CONFIGURED_PATH, "a setting")[0][0] if path is None else path

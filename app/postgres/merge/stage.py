@@ -19,7 +19,7 @@ from app.errors import RestoreDataError
 from app.postgres.dump.give_way import retry_while_locked
 from app.postgres.load.batches import Batch, batches_of_stream, batches_of_table
 from app.postgres.merge.chosen_rows import keep_chosen
-from app.postgres.merge.match import MatchResult, TableMatch, primary_keys
+from app.postgres.merge.match import MatchResult, TableMatch
 from app.postgres.merge.misfits import Column
 from app.postgres.merge.schema import LiveTable
 from app.postgres.merge.session import MergeSession
@@ -68,7 +68,6 @@ def stage(
     for table in staged:
         retry_while_locked(session, partial(session.execute, _table_of(table), f"room for {table.match.name}"))
     staged = _copy_all(session, archive, staged, matches.versions, progress)
-    keys = primary_keys(archive)
     if request.where:
         matches.warnings += keep_chosen(session, staged, matches.foreign_keys, request)
     for table in staged:
@@ -76,7 +75,7 @@ def stage(
             session.execute(f"ANALYZE {table.rows} ({_key_of(table)})", f"rows of {table.match.name}")
         if not request.whole:
             matches.misfits.lost += _columns_with_values(session, table)
-        if not _was_key(table.match, keys) and _is_shared(session, table):
+        if not _was_key(table.match, matches.primary_keys) and _is_shared(session, table):
             _note_shared_key(table, matches, request)
     return staged
 

@@ -14,6 +14,8 @@ import pytest
 from app.catalog.glance import Glance
 from app.catalog.store import SqlCatalog, lazy_catalog
 from app.domain.backup import Backup, BackupState, Codec, Origin, Tier
+from app.ports.runs import KnownManifest
+from app.ports.tree import Stamp
 
 NOW = datetime(2025, 1, 15, 2, 0, tzinfo=UTC)
 BACKUP = Backup(
@@ -39,12 +41,19 @@ BACKUP = Backup(
 OTHER = replace(
     BACKUP,
     id="manual/x",
+    file="manual/x.sql",
     tier=Tier.MANUAL,
     state=BackupState.DELETING,
     problem="gone",
     pinned_reason="é",
     verified_at=None,
 )
+
+FILE = BACKUP.file
+KNOWN = {
+    FILE: KnownManifest("aa" * 32, Stamp(700, 1736906400_123456789, 1736906400_987654321, 2**64 - 1), BACKUP),
+    OTHER.file: KnownManifest("bb" * 32, None, OTHER),
+}
 
 
 class NoCatalog:
@@ -57,7 +66,7 @@ class NoCatalog:
         self.asked.append(database)
         return []
 
-    def manifests(self, database: str) -> dict[str, Backup]:
+    def manifests(self, database: str) -> dict[str, KnownManifest]:
         self.asked.append(database)
         return {}
 
@@ -72,7 +81,7 @@ def catalog(file: Path) -> SqlCatalog:
     catalog = lazy_catalog(f"sqlite:///{file}")
     for backup in (BACKUP, OTHER, replace(BACKUP, database="another")):
         catalog.save(backup)
-    catalog.keep_manifests("residency", {"aa": BACKUP, "bb": OTHER})
+    catalog.keep_manifests("residency", KNOWN.keys(), KNOWN)
     return catalog
 
 
@@ -85,8 +94,9 @@ def test_a_glance_finds_what_the_catalog_finds(file: Path, catalog: SqlCatalog) 
     glance = glance_at(file, other)
     assert list(glance.backups("residency")) == list(catalog.backups("residency"))
     told = glance.manifests("residency")
-    assert told == catalog.manifests("residency") == {"aa": BACKUP, "bb": OTHER}
-    assert (told["aa"].doubts, told["aa"].lacking) == (BACKUP.doubts, BACKUP.lacking)
+    assert told == catalog.manifests("residency") == KNOWN
+    assert (told[FILE].backup.doubts, told[FILE].backup.lacking) == (BACKUP.doubts, BACKUP.lacking)
+    assert all(known.recorded for known in told.values())
     assert other.asked == []
 
 
@@ -130,10 +140,12 @@ def test_the_folder_is_looked_at_before_the_catalog_is_read(file: Path, catalog:
 
 def test_what_another_version_recorded_of_a_manifest_is_not_believed(file: Path, catalog: SqlCatalog) -> None:
     with sqlite3.connect(file) as connection:
-        connection.execute("UPDATE backup_manifests SET told = json_remove(told, '$.label') WHERE digest = 'aa'")
-    assert set(catalog.manifests("residency")) == set(glance_at(file, NoCatalog()).manifests("residency")) == {"bb"}
-    catalog.keep_manifests("residency", {"aa": BACKUP})
-    assert catalog.manifests("residency") == {"aa": BACKUP}
+        connection.execute(f"UPDATE backup_manifests SET told = json_remove(told, '$.label') WHERE file = '{FILE}'")
+    assert (
+        set(catalog.manifests("residency")) == set(glance_at(file, NoCatalog()).manifests("residency")) == {OTHER.file}
+    )
+    catalog.keep_manifests("residency", [FILE], {FILE: KNOWN[FILE]})
+    assert catalog.manifests("residency") == {FILE: KNOWN[FILE]}
 
 
 @pytest.mark.parametrize("told", ["null", "[1]", "json_set(told, '$.created_at', 5)", "json_set(told, '$.tier', 'x')"])
@@ -142,5 +154,7 @@ def test_what_is_damaged_in_the_record_of_a_manifest_is_not_believed(
 ) -> None:
     told = told if "(" in told else f"'{told}'"
     with sqlite3.connect(file) as connection:
-        connection.execute(f"UPDATE backup_manifests SET told = {told} WHERE digest = 'aa'")
-    assert set(catalog.manifests("residency")) == set(glance_at(file, NoCatalog()).manifests("residency")) == {"bb"}
+        connection.execute(f"UPDATE backup_manifests SET told = {told} WHERE file = '{FILE}'")
+    assert (
+        set(catalog.manifests("residency")) == set(glance_at(file, NoCatalog()).manifests("residency")) == {OTHER.file}
+    )

@@ -93,7 +93,7 @@ def test_wherever_publishing_stops_a_manifest_describes_what_it_stands_beside(
             assert contents[new] == NEW
         if how == "disk error":
             # Only a manifest waits, and only beside the file that it describes.
-            bare = [stored.file for stored in tree.files() if stored.manifest is None]
+            bare = [stored.file for stored in tree.files() if stored.stamp is None]
             waiting = [file for file, _ in tree.leftovers()]
             assert waiting in ([], [f"daily/.{NAME}{suffix}.json.{RUN}.partial"])
             assert not waiting or new in bare
@@ -116,7 +116,7 @@ def test_until_the_new_name_is_taken_a_failure_is_raised_and_then_only_told(
             (stored,) = tree.files()
             content = (tree.root / FILE).read_bytes()
             assert content == NEW
-            assert stored.manifest == manifest_for(NEW) or told[-1]
+            assert tree.read_manifest(stored.file) == manifest_for(NEW) or told[-1]
         else:
             assert isinstance(ended, BackupWriteError)
     assert outcomes[0] is False
@@ -132,7 +132,7 @@ def test_wherever_a_rename_stops_the_pair_stands_under_one_of_the_names(
     other = "daily/backup-2024-01-15.sql"
     for tree, _ in every_step(monkeypatch, tmp_path, lambda tree: tree.rename(FILE, other), dead=how == "crash"):
         (stored,) = tree.files()
-        assert stored.manifest == manifest_for(OLD)
+        assert tree.read_manifest(stored.file) == manifest_for(OLD)
         assert assert_manifests_are_true(tree) in ({FILE: OLD}, {other: OLD})
 
 

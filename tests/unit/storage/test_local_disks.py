@@ -166,6 +166,7 @@ def test_an_error_of_the_disk_while_reading_is_a_read_error(monkeypatch: pytest.
     for attempt in (lambda: tree.open(FILE), lambda: tree.read_manifest(FILE)):
         with pytest.raises(DiskReadError, match="Input/output error"):
             attempt()
-    (stored,) = tree.files()
+    stored = tree.look(FILE)
+    assert stored is not None
     assert stored.manifest is None, "one manifest that cannot be read hides no backup"
     assert "Input/output error" in str(stored.problem)

@@ -128,20 +128,23 @@ def test_a_deletion_that_was_cut_short_is_not_finished_where_the_backup_must_sta
     assert sync(memory_site.service).healed == days(15)
 
 
-def test_a_newer_backup_that_took_the_name_meanwhile_stays(memory_site: MemorySite) -> None:
+def test_a_newer_backup_that_took_the_name_meanwhile_stays(
+    memory_site: MemorySite, monkeypatch: pytest.MonkeyPatch
+) -> None:
     memory_site.take_days(2)
     service = memory_site.keeping(daily=1)
-    before = inventory(service)
-    older = memory_site.now
-    memory_site.now = memory_site.now.replace(day=15, hour=5)
-    memory_site.rows["people"].append("3\tJoan")
-    memory_site.take()
-    memory_site.now = older
-    real = memory_site.tree.files
-    listed = [file.stored for file in before.files()]
-    memory_site.tree.files = lambda: listed  # type: ignore[method-assign]
+
+    def replace_the_older(*_: object) -> None:
+        """After the tree was listed, and before anything is removed."""
+        monkeypatch.undo()
+        now = memory_site.now
+        memory_site.now = now.replace(day=15, hour=5)
+        memory_site.rows["people"].append("3\tJoan")
+        memory_site.take()
+        memory_site.now = now
+
+    monkeypatch.setattr(memory_site.catalog, "keep_manifests", replace_the_older)
     assert prune(service).removed == []
-    memory_site.tree.files = real  # type: ignore[method-assign]
     assert memory_site.find(days(15)[0]).rows == 5
 
 
