@@ -18,11 +18,9 @@ from typing import BinaryIO
 
 import structlog
 
-from app.archive.index import SegmentKind, TableName
+from app.archive.index import TableName
 from app.archive.inspect.lint import lint
-from app.archive.pg_dump import LO_CREATE
 from app.archive.reader import Archive
-from app.archive.scanner import scan
 from app.domain.changes import BlockedRows, Changes, MergeRequest, TableChanges
 from app.domain.restore import Policy
 from app.errors import MergeConflictError, RestoreBusyError, RestoreValidationError
@@ -37,6 +35,7 @@ from app.postgres.merge.counts import counted
 from app.postgres.merge.groups import Groups
 from app.postgres.merge.guesses import guesses_about
 from app.postgres.merge.inverse import Inverse
+from app.postgres.merge.large_objects import notes_on_large_objects
 from app.postgres.merge.match import MatchResult, match
 from app.postgres.merge.materialized_views import notes_on_views
 from app.postgres.merge.misfits import Misfits, refusal
@@ -214,7 +213,7 @@ class LiveMerge:
         for staged, plan in zip(self._staged, planned, strict=True):
             notes += notes_on_fills(staged, plan.inserted)
         notes += notes_on_versions(self._session, self._matched.versions)
-        notes += [*_notes_on_large_objects(self._session, self._archive, self._request), *_notes_on(self._staged)]
+        notes += [*notes_on_large_objects(self._session, self._archive, self._request), *_notes_on(self._staged)]
         notes += sequences.notes
         changed = [staged.match.name for staged, plan in zip(self._staged, planned, strict=True) if plan.changed]
         notes += [*notes_on_views(self._session, changed), *_notes_on_event_triggers(self._session)]
@@ -294,14 +293,3 @@ def _notes_on(staged: list[StagedTable]) -> Iterator[str]:
 def _notes_on_event_triggers(session: MergeSession) -> Iterator[str]:
     if names := ", ".join(session.event_triggers.not_disabled):
         yield f"event triggers fire on the temporary tables of the merge, as the role may not disable them: {names}"
-
-
-def _notes_on_large_objects(session: MergeSession, archive: Archive, request: MergeRequest) -> Iterator[str]:
-    """A note on large objects that the live database lacks: a merge does not add them."""
-    text = (archive.text(segment) for segment in archive.index.segments if segment.kind is SegmentKind.LARGE_OBJECTS)
-    chunks = scan(chain.from_iterable(text)) if not request.tables else iter(())
-    in_backup = {int(oid) for chunk in chunks for oid in LO_CREATE.findall(chunk.data)}
-    query = "SELECT oid::pg_catalog.int8 FROM pg_catalog.pg_largeobject_metadata"
-    existing = {oid for (oid,) in session.query(query, "large objects")}
-    if missing := in_backup - existing:
-        yield f"{len(missing)} large objects of the backup are not in the live database; a merge does not add them"
