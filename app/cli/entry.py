@@ -13,10 +13,12 @@ from typing import Any
 import click
 
 from app import __version__, streams
+from app.cli.plain_structlog import import_structlog
 from app.errors import BackupCancelledError, Cancelled, ResidencyBackupError
 
 USAGE, WARNINGS = 2, 3
 _SIGNALS: dict[int, str] = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
+_OBJECTS = 20_000  # made between two looks for cycles; with the default, imports alone cause hundreds of looks
 _AGAIN = "start it again when you want it"
 EXIT_CODES = """\b
 Exit codes:
@@ -68,6 +70,7 @@ class Verbs(click.Group):
         """A verb by its name."""
         if cmd_name not in VERBS:
             return None
+        import_structlog()
         verbs: Sequence[click.Command] = import_module(f"app.cli.{VERBS[cmd_name][0]}").COMMANDS
         return next(verb for verb in verbs if verb.name == cmd_name)
 
@@ -107,6 +110,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> None:
     """The console command."""
+    gc.set_threshold(_OBJECTS)
     streams.forgive()
     code = run(sys.argv[1:])
     if lost := streams.what_was_lost():
