@@ -253,3 +253,11 @@ def test_the_order_of_objects_and_quotes_of_roles_do_not_matter() -> None:
 def test_an_odd_number_of_digits_is_no_error_of_ours(dump: bytes) -> None:
     text = dump.replace(WRITE % OBJECTS[16402].hex().encode(), WRITE % b"123", 1)
     assert content_of(archive(text)).large_objects.differences(content(dump).large_objects)[0] != []
+
+
+def test_what_a_merge_does_not_run_is_linted_before_a_replace(dump: bytes) -> None:
+    at = dump.find(b"SELECT pg_catalog.lo_open('16410'")
+    found = archive(dump[:at] + b"\\! id\n" + dump[at:])
+    assert lint(found, rows=False) == []
+    with pytest.raises(RestoreValidationError, match="a psql command"):
+        lint(found)
