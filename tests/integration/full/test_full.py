@@ -176,7 +176,7 @@ def test_a_catalog_in_postgresql_is_kept_as_the_same_file(packed_site: FullSite,
     assert revived.catalog.backups(site.database.name)[0].is_verified
 
 
-def test_it_is_done_with_like_the_others(packed_site: FullSite) -> None:
+def test_a_full_backup_works_in_every_verb_of_backups(packed_site: FullSite) -> None:
     site = packed_site.site
     service = packed_site.service()
     start = service.clock() - timedelta(days=3)

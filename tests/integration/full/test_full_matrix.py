@@ -25,7 +25,7 @@ def major(request: pytest.FixtureRequest) -> Iterator[Major]:
 
 
 @THOROUGH
-def test_it_starts_with_everything_that_its_major_knows(
+def test_the_server_of_a_full_backup_starts_with_everything_that_its_major_knows(
     major: Major, server_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_home(major, monkeypatch)
